@@ -1,0 +1,46 @@
+package edged
+
+import (
+	"context"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Objects is where an Agent learns what the node must run. It answers from
+// what the node has stored, so that every method works while the cloud is out
+// of reach. Its implementation in edgekit is meta/client.
+type Objects interface {
+	// Pods lists the pods bound to this node and then sends every change.
+	// The first value sent is the full list; each later one is the full list
+	// again. The channel holds one value, the newest; it is closed when ctx
+	// ends.
+	Pods(ctx context.Context) (<-chan []*corev1.Pod, error)
+	// ConfigMap reads a config map, or an error that wraps ErrNotFound.
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	// Secret reads a secret, or an error that wraps ErrNotFound.
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	// Changed gets a value whenever a config map or secret may have changed.
+	// It holds one value; it is closed when ctx ends.
+	Changed(ctx context.Context) <-chan struct{}
+	// Token gets a token for a service account, from the store while it is
+	// fresh, else from the cloud; offline the last one stays in use.
+	Token(ctx context.Context, namespace, serviceAccount string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}
+
+// Reports is where an Agent says what is true on the node. Every method
+// returns when the report is durable on the node; it reaches the cloud when a
+// link stands, newest value only.
+type Reports interface {
+	// Node reports the node: labels, capacity, addresses, conditions.
+	Node(ctx context.Context, node *corev1.Node) error
+	// PodStatus reports a pod's status. Only the pod's namespace, name, uid
+	// and status are used.
+	PodStatus(ctx context.Context, pod *corev1.Pod) error
+	// PodGone says that a pod with a deletion timestamp has left the node for
+	// good: nothing of it runs and its volumes are gone. The API object is
+	// then removed, provided it still has this uid.
+	PodGone(ctx context.Context, pod *corev1.Pod) error
+	// Event records a Kubernetes event.
+	Event(ctx context.Context, event *corev1.Event) error
+}

@@ -1,0 +1,31 @@
+package hub
+
+import "context"
+
+// Hello is what an edge says of itself when its session begins, with what the
+// transport proved.
+type Hello struct {
+	Peer         Peer     // proven
+	Node         string   // always Peer.Name; a session whose edge claims another name is refused
+	Instance     string   // random, new for each start of the edge's program
+	Version      string   // the edge program's version, for humans
+	Capabilities []string // what the edge can do beyond the protocol version
+}
+
+// Directory decides about nodes in the cloud: who may connect, what each must
+// hold, and where its reports go.
+type Directory interface {
+	// Attach is called once for each session, after the handshake. An error
+	// refuses the session; an *Error reaches the edge as it is. The returned
+	// Node belongs to this session alone.
+	Attach(ctx context.Context, hello Hello) (Node, error)
+}
+
+// Node is one connected node as its session sees it.
+type Node struct {
+	Down Source // what the node must hold; nil for nothing
+	Up   Sink   // where its reports go; nil refuses all of them
+	// Connected is called with the session's client info when it stands and,
+	// once more, when it has ended. It may be nil.
+	Connected func(Info)
+}
