@@ -1,0 +1,300 @@
+package edgekit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const module = "github.com/edgekit/edgekit"
+
+// levels is the house: a package imports only what stands below it. A package
+// that is not named has the level of its nearest named parent, plus one for
+// adapters and joiners (everything one folder down in a domain).
+var levels = map[string]int{
+	"hub": 0, "meta": 0, "bus": 0,
+	"twin": 1, "edged": 1, "device": 1,
+	"controller": 3,
+	"cmd":        4, "examples": 4,
+}
+
+// joiners are the packages besides cmd and examples that may import more than
+// one domain, with the domains that each of them joins to its own.
+var joiners = map[string][]string{
+	"meta/manager":     {"hub"},
+	"twin/mqtt":        {"bus"},
+	"twin/cloud":       {"device", "meta"},
+	"device/mqtt":      {"bus"},
+	"device/inprocess": {"twin"},
+}
+
+// fences name the only packages that may import a heavy dependency directly.
+var fences = map[string][]string{
+	"nhooyr.io/websocket":                 {"hub/wsconn"},
+	"github.com/hashicorp/yamux":          {"hub/wsconn"},
+	"github.com/quic-go/quic-go":          {"hub/quicconn"},
+	"github.com/dgraph-io/badger/v4":      {"meta/badgerstore"},
+	"github.com/mochi-mqtt/server/v2":     {"bus/broker"},
+	"github.com/eclipse/paho.golang":      {"bus/client"},
+	"k8s.io/cri-api":                      {"edged/cri"},
+	"google.golang.org/grpc":              {"edged/cri", "edged/probe"},
+	"k8s.io/client-go":                    {"controller", "cmd"},
+	"k8s.io/apiextensions-apiserver":      {"controller"},
+	"github.com/alecthomas/kong":          {"cmd", "examples"},
+	"github.com/prometheus/client_golang": {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
+	"k8s.io/kubernetes":                   {},
+	"github.com/stretchr/testify":         {},
+	"github.com/coder/websocket":          {},
+}
+
+// light names packages and what must not be found among all that they import,
+// directly or not: these are what a gateway maker pays for.
+var light = map[string][]string{
+	"hub":           {"k8s.io/", "github.com/", "nhooyr.io/"},
+	"meta":          {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"bus":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"twin":          {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"device":        {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"meta/memstore": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"meta/manager":  {"k8s.io/client-go", "github.com/dgraph-io"},
+	"meta/client":   {"k8s.io/client-go", "github.com/dgraph-io"},
+	"edged":         {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
+	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+}
+
+type goPackage struct {
+	ImportPath                         string
+	Dir                                string
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	Imports, Deps                      []string
+	Doc                                string
+}
+
+// name is the package's path below the module, "." for the root.
+func (p goPackage) name() string {
+	if p.ImportPath == module {
+		return "."
+	}
+	return strings.TrimPrefix(p.ImportPath, module+"/")
+}
+
+// testOnly reports whether the package is there for tests: suites, fakes.
+func (p goPackage) testOnly() bool { return strings.HasSuffix(path.Base(p.ImportPath), "test") }
+
+var house = sync.OnceValues(func() ([]goPackage, error) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps,Doc", "./...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+})
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	all, err := house()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func domain(name string) string { first, _, _ := strings.Cut(name, "/"); return first }
+
+func level(t *testing.T, name string) int {
+	t.Helper()
+	l, ok := levels[domain(name)]
+	if !ok {
+		t.Fatalf("package %s is outside the house: top-level folders are fixed", name)
+	}
+	if name != domain(name) && l < 2 {
+		return 2
+	}
+	return l
+}
+
+func own(importPath string) (string, bool) { return strings.CutPrefix(importPath, module+"/") }
+
+func TestImportDirection(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.name() == "." {
+			continue
+		}
+		for _, imp := range p.Imports {
+			q, ok := own(imp)
+			if !ok || domain(q) == domain(p.name()) {
+				continue
+			}
+			if have, want := level(t, q), level(t, p.name()); have >= want && !slices.Contains(joiners[p.name()], domain(q)) {
+				t.Errorf("%s (level %d) imports %s (level %d): imports go down only", p.name(), want, q, have)
+			}
+			if !mayJoin(p, q) {
+				t.Errorf("%s imports %s: only joiners, controller, cmd and examples join domains", p.name(), q)
+			}
+		}
+	}
+}
+
+// mayJoin reports whether p may import q of another domain. A level-1 domain
+// may use meta's Store, the one contract that everything durable stands on.
+func mayJoin(p goPackage, q string) bool {
+	name := p.name()
+	switch {
+	case levels[domain(name)] >= 3, p.testOnly():
+		return true
+	case q == "meta" && levels[domain(name)] == 1:
+		return true
+	}
+	return slices.Contains(joiners[name], domain(q))
+}
+
+func TestFences(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			for heavy, allowed := range fences {
+				if imp != heavy && !strings.HasPrefix(imp, heavy+"/") {
+					continue
+				}
+				inside := func(a string) bool { return p.name() == a || strings.HasPrefix(p.name(), a+"/") }
+				if !slices.ContainsFunc(allowed, inside) {
+					t.Errorf("%s imports %s, which only %v may", p.name(), imp, allowed)
+				}
+			}
+		}
+	}
+}
+
+func TestLightPackagesStayLight(t *testing.T) {
+	byName := make(map[string]goPackage)
+	for _, p := range packages(t) {
+		byName[p.name()] = p
+	}
+	for name, forbidden := range light {
+		p, ok := byName[name]
+		if !ok {
+			t.Errorf("package %s does not exist", name)
+		}
+		for _, dep := range p.Deps {
+			if _, ours := own(dep); ours {
+				continue
+			}
+			if i := slices.IndexFunc(forbidden, func(f string) bool { return strings.HasPrefix(dep, f) }); i >= 0 {
+				t.Errorf("%s pulls in %s", name, dep)
+			}
+		}
+	}
+}
+
+func TestOnePackageComment(t *testing.T) {
+	for _, p := range packages(t) {
+		var with []string
+		for _, f := range p.GoFiles {
+			if parse(t, filepath.Join(p.Dir, f)).file.Doc != nil {
+				with = append(with, f)
+			}
+		}
+		if len(with) != 1 {
+			t.Errorf("%s: want one package comment, have %d %v", p.name(), len(with), with)
+		}
+		if base := path.Base(p.ImportPath); slices.Contains([]string{"util", "utils", "common", "helpers", "types", "misc"}, base) {
+			t.Errorf("%s: name the package for what it does", p.name())
+		}
+	}
+}
+
+// TestGates holds library code to the gates of the house style: no init, no
+// exit, no background context without a reason, no global that changes, no
+// oversize file or function.
+func TestGates(t *testing.T) {
+	for _, p := range packages(t) {
+		program := levels[domain(p.name())] == 4
+		var files []parsed
+		for _, f := range p.GoFiles {
+			files = append(files, parse(t, filepath.Join(p.Dir, f)))
+		}
+		for _, f := range files {
+			if generated(f) {
+				continue
+			}
+			f.checkSizes(t)
+			f.checkFuncs(t, program)
+			if !program {
+				f.checkGlobals(t, files)
+			}
+		}
+	}
+}
+
+// TestTestsControlTime forbids time.Sleep in tests outside a synctest bubble.
+func TestTestsControlTime(t *testing.T) {
+	for _, p := range packages(t) {
+		if domain(p.name()) == "examples" {
+			continue
+		}
+		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			f := parse(t, filepath.Join(p.Dir, name))
+			bubbles := f.callsTo("synctest", "Test")
+			for _, sleep := range f.callsTo("time", "Sleep") {
+				inside := func(b *ast.CallExpr) bool { return b.Pos() < sleep.Pos() && sleep.End() < b.End() }
+				if !slices.ContainsFunc(bubbles, inside) {
+					t.Errorf("%s: time.Sleep outside a synctest bubble", f.fset.Position(sleep.Pos()))
+				}
+			}
+		}
+	}
+}
+
+// TestLeakChecks wants a leak check in every package that starts goroutines.
+func TestLeakChecks(t *testing.T) {
+	for _, p := range packages(t) {
+		starts := false
+		for _, name := range p.GoFiles {
+			ast.Inspect(parse(t, filepath.Join(p.Dir, name)).file, func(n ast.Node) bool {
+				_, is := n.(*ast.GoStmt)
+				starts = starts || is
+				return true
+			})
+		}
+		checked := false
+		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			checked = checked || len(parse(t, filepath.Join(p.Dir, name)).callsTo("goleak", "VerifyTestMain")) > 0
+		}
+		if starts && !checked && !p.testOnly() && levels[domain(p.name())] < 4 {
+			t.Errorf("%s starts goroutines and has no goleak.VerifyTestMain", p.name())
+		}
+	}
+}
+
+// TestTopLevel keeps the top-level folders that were chosen for good.
+func TestTopLevel(t *testing.T) {
+	entries, err := fs.ReadDir(os.DirFS("."), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"hub", "twin", "meta", "bus", "edged", "controller", "device", "examples", "cmd"}
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && e.Name() != "bin" && !slices.Contains(want, e.Name()) {
+			t.Errorf("folder %s: top-level folders are fixed", e.Name())
+		}
+	}
+}

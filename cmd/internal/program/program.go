@@ -1,0 +1,141 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // it could not do what was asked
+	exitUsage  = 2 // the command line or the configuration file is wrong
+)
+
+// Program is one of edgekit's programs.
+type Program struct {
+	Name        string // also the prefix of its environment variables
+	Description string
+	CLI         any       // pointer to the kong grammar; its commands have Run(context.Context) error
+	ConfigFile  string    // read when it exists; --config names another
+	Stdout      io.Writer // nil means os.Stdout
+	Stderr      io.Writer // nil means os.Stderr
+}
+
+// Common holds the flags that every program has.
+type Common struct {
+	Config  kong.ConfigFlag  `help:"Read settings from this YAML file." placeholder:"FILE" env:"-"`
+	Version kong.VersionFlag `help:"Print the version and exit." env:"-"`
+	Log     Log              `embed:"" prefix:"log-"`
+}
+
+// Main runs the program with the process's arguments until it is done or gets
+// SIGINT or SIGTERM, and returns its exit code. A second signal ends the
+// process at once.
+func (p Program) Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return p.Run(ctx, os.Args[1:])
+}
+
+// Run runs the program with the given arguments and returns its exit code.
+func (p Program) Run(ctx context.Context, args []string) int {
+	if p.Stdout == nil {
+		p.Stdout = os.Stdout
+	}
+	if p.Stderr == nil {
+		p.Stderr = os.Stderr
+	}
+	exited := errExit(-1)
+	parser, err := kong.New(p.CLI,
+		kong.Name(p.Name), kong.Description(p.Description), kong.UsageOnError(),
+		kong.Vars{"version": fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)},
+		kong.DefaultEnvars(strings.ToUpper(p.Name)),
+		kong.Configuration(loadYAML(p.Name), p.ConfigFile),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.Exit(func(code int) { panic(errExit(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(Output{p.Stdout}),
+	)
+	if err != nil {
+		return p.fail(exitFailed, err)
+	}
+	kctx, err := parse(parser, args, &exited)
+	switch {
+	case exited >= 0:
+		return int(exited)
+	case err != nil:
+		return p.fail(exitUsage, fmt.Errorf("%w (see %s --help)", err, p.Name))
+	}
+	var usage *UsageError
+	switch err := kctx.Run(); {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		return p.fail(exitUsage, err)
+	default:
+		return p.fail(exitFailed, err)
+	}
+}
+
+// errExit is how --help and --version leave the parser.
+type errExit int
+
+func parse(parser *kong.Kong, args []string, exited *errExit) (kctx *kong.Context, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case errExit:
+			*exited = r
+		default:
+			panic(r)
+		}
+	}()
+	return parser.Parse(args)
+}
+
+func (p Program) fail(code int, err error) int {
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line)
+	return code
+}
+
+// Output is where a command writes its result.
+type Output struct{ io.Writer }
+
+// UsageError marks a failure as one of the command line or the configuration.
+type UsageError struct {
+	Setting string // the flag's name
+	Reason  string // what is wrong with it and what to do
+}
+
+func (e *UsageError) Error() string { return "--" + e.Setting + ": " + e.Reason }
+
+// Version is the version that the program was built as: that of the module,
+// or "devel" with the commit.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "devel-" + s.Value[:12]
+		}
+	}
+	return "devel"
+}
