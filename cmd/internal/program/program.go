@@ -59,7 +59,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	}
 	exited := errExit(-1)
 	parser, err := kong.New(p.CLI,
-		kong.Name(p.Name), kong.Description(p.Description), kong.UsageOnError(),
+		kong.Name(p.Name), kong.Description(p.Description),
 		kong.Vars{"version": fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)},
 		kong.DefaultEnvars(strings.ToUpper(p.Name)),
 		kong.Configuration(loadYAML(p.Name), p.ConfigFile),
