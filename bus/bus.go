@@ -1,0 +1,258 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+)
+
+// DefaultQueue is the number of messages that a subscription holds for its
+// handler when Config.Queue is 0.
+const DefaultQueue = 256
+
+// Config sets up a Bus. The transports that Mode needs are required.
+type Config struct {
+	Mode     Mode         // zero is Internal
+	Internal Transport    // the embedded broker; required for Internal and Both, else unused
+	External Transport    // the outside broker; required for External and Both, else unused
+	Queue    int          // messages that each subscription holds; 0 means DefaultQueue
+	Logger   *slog.Logger // nil discards
+}
+
+// Handler takes one message. ctx ends with the Bus. The message's payload and
+// properties are the handler's until it returns. It must not block for long:
+// see Queues in the package comment.
+type Handler func(ctx context.Context, m Message)
+
+// Bus publishes and subscribes at all its transports. All methods may be
+// called by several goroutines at once.
+type Bus struct {
+	transports []Transport
+	queue      int
+	log        *slog.Logger
+	ready      chan struct{}
+
+	mu      sync.Mutex
+	ctx     context.Context //nolint:containedctx // Run's own context, kept for the subscriptions that come later
+	started bool
+	subs    map[*subscription]struct{}
+	workers sync.WaitGroup // goroutines of subscriptions; Run waits for them
+}
+
+// New checks cfg and allocates a Bus.
+func New(cfg Config) (*Bus, error) {
+	b := &Bus{queue: cfg.Queue, log: cfg.Logger, ready: make(chan struct{}), subs: make(map[*subscription]struct{})}
+	switch cfg.Mode {
+	case Internal:
+		b.transports = []Transport{cfg.Internal}
+	case External:
+		b.transports = []Transport{cfg.External}
+	case Both:
+		b.transports = []Transport{cfg.Internal, cfg.External}
+	default:
+		return nil, fmt.Errorf("bus: Config.Mode is %s: use Internal, Both or External", cfg.Mode)
+	}
+	for _, t := range b.transports {
+		if t == nil {
+			return nil, fmt.Errorf("bus: mode %s needs Config.%s", cfg.Mode, missing(cfg))
+		}
+	}
+	if b.queue < 0 {
+		return nil, fmt.Errorf("bus: Config.Queue is %d: it must not be negative", cfg.Queue)
+	}
+	if b.queue == 0 {
+		b.queue = DefaultQueue
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return b, nil
+}
+
+func missing(cfg Config) string {
+	if cfg.Mode != External && cfg.Internal == nil {
+		return "Internal"
+	}
+	return "External"
+}
+
+// Run runs the transports and the handlers until ctx ends or one transport
+// fails, which ends the other. It may be called once.
+func (b *Bus) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	var failed sync.Once
+	var failure error
+	for _, t := range b.transports {
+		group.Go(func() {
+			if err := t.Run(ctx); err != nil && ctx.Err() == nil {
+				failed.Do(func() { failure = err })
+				cancel(err)
+			}
+		})
+	}
+	group.Go(func() {
+		for _, t := range b.transports {
+			select {
+			case <-t.Ready():
+			case <-ctx.Done():
+				return
+			}
+		}
+		close(b.ready)
+	})
+	group.Wait()
+	cancel(nil)
+	b.workers.Wait()
+	if failure != nil {
+		return fmt.Errorf("bus: %w", failure)
+	}
+	return nil
+}
+
+// begin starts the handlers of the subscriptions that were made before Run.
+func (b *Bus) begin(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.started {
+		return ErrStarted
+	}
+	b.started, b.ctx = true, ctx
+	for s := range b.subs {
+		b.workers.Go(func() { s.run(ctx) })
+	}
+	return nil
+}
+
+// Ready is closed when every transport has worked once. In mode External and
+// Both that may take as long as the outside broker is away.
+func (b *Bus) Ready() <-chan struct{} { return b.ready }
+
+// Publish gives m to every transport. It returns an *InvalidError, the
+// transports' errors joined, or nil when all have taken it.
+func (b *Bus) Publish(ctx context.Context, m Message) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range b.transports {
+		if err := t.Publish(ctx, m); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("bus: publish to %s: %w", m.Topic, errors.Join(errs...))
+	}
+	return nil
+}
+
+// Subscribe has handler called with each message whose topic matches filter,
+// at any transport, until stop is called or Run ends. It may be called before
+// Run and at any time in it. One call of handler may still be under way when
+// stop returns, so that a handler may stop its own subscription.
+func (b *Bus) Subscribe(filter string, handler Handler) (stop func(), err error) {
+	if err := ValidateFilter(filter); err != nil {
+		return nil, err
+	}
+	if handler == nil {
+		return nil, errors.New("bus: Subscribe needs a handler")
+	}
+	s := &subscription{handler: handler, queue: make(chan Message, b.queue), done: make(chan struct{}), ended: make(chan struct{})}
+	b.mu.Lock()
+	if b.ctx != nil && b.ctx.Err() != nil {
+		b.mu.Unlock()
+		return nil, ErrNotRunning
+	}
+	b.subs[s] = struct{}{}
+	if b.started {
+		ctx := b.ctx
+		b.workers.Go(func() { s.run(ctx) })
+	}
+	b.mu.Unlock()
+
+	stops := make([]func(), 0, len(b.transports))
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			close(s.done) // first, so that a transport blocked in deliver goes on
+			for _, f := range stops {
+				f()
+			}
+			b.mu.Lock()
+			delete(b.subs, s)
+			b.mu.Unlock()
+		})
+	}
+	for _, t := range b.transports {
+		f, err := t.Subscribe(filter, s.deliver)
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("bus: subscribe to %s: %w", filter, err)
+		}
+		stops = append(stops, f)
+	}
+	return stop, nil
+}
+
+// NotifyConnect has connected called each time a transport that can lose its
+// broker has found it (again), with all subscriptions in place, until stop is
+// called. connected must not block. With an embedded broker alone it is never
+// called: that one is there from Ready on.
+func (b *Bus) NotifyConnect(connected func()) (stop func()) {
+	var stops []func()
+	for _, t := range b.transports {
+		if n, ok := t.(Notifier); ok {
+			stops = append(stops, n.NotifyConnect(connected))
+		}
+	}
+	return func() {
+		for _, f := range stops {
+			f()
+		}
+	}
+}
+
+// subscription is one Subscribe: a queue that the transports fill and one
+// goroutine that empties it.
+type subscription struct {
+	handler Handler
+	queue   chan Message
+	done    chan struct{} // closed by stop
+	ended   chan struct{} // closed when its goroutine has ended
+}
+
+// deliver waits for room in the queue. It does not wait once the subscription
+// or the Bus has ended.
+func (s *subscription) deliver(m Message) {
+	select {
+	case <-s.done:
+		return // also when there is room: nothing new after stop
+	default:
+	}
+	select {
+	case s.queue <- m:
+	case <-s.done:
+	case <-s.ended:
+	}
+}
+
+func (s *subscription) run(ctx context.Context) {
+	defer close(s.ended)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.done:
+			return
+		case m := <-s.queue:
+			s.handler(ctx, m)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package bustest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/edgekit/edgekit/bus"
+)
+
+// Transport is a bus.Transport in memory: what is published reaches all of its
+// own subscriptions, in the publisher's goroutine, and retained messages are
+// kept. Its zero value is not usable; New makes one. It also is a
+// bus.Notifier. All methods may be called by several goroutines at once.
+type Transport struct {
+	ready chan struct{}
+
+	mu       sync.Mutex
+	running  bool
+	down     error // returned by Publish while set
+	next     int
+	subs     map[int]sub
+	notify   map[int]func()
+	retained map[string]bus.Message
+	sent     []bus.Message
+}
+
+type sub struct {
+	filter  string
+	deliver func(bus.Message)
+}
+
+// New makes a Transport.
+func New() *Transport {
+	return &Transport{
+		ready: make(chan struct{}), subs: make(map[int]sub),
+		notify: make(map[int]func()), retained: make(map[string]bus.Message),
+	}
+}
+
+// Run is up until ctx ends.
+func (t *Transport) Run(ctx context.Context) error {
+	t.mu.Lock()
+	t.running = true
+	t.mu.Unlock()
+	close(t.ready)
+	t.Reconnect()
+	<-ctx.Done()
+	t.mu.Lock()
+	t.running = false
+	t.mu.Unlock()
+	return nil
+}
+
+// Ready is closed when Run has begun.
+func (t *Transport) Ready() <-chan struct{} { return t.ready }
+
+// Publish delivers m to each matching subscription before it returns.
+func (t *Transport) Publish(_ context.Context, m bus.Message) error {
+	t.mu.Lock()
+	if err := t.refuseLocked(); err != nil {
+		t.mu.Unlock()
+		return err
+	}
+	m = clone(m)
+	t.sent = append(t.sent, m)
+	if m.Retain {
+		if len(m.Payload) == 0 {
+			delete(t.retained, m.Topic)
+		} else {
+			t.retained[m.Topic] = m
+		}
+	}
+	var matched []func(bus.Message)
+	for _, id := range slices.Sorted(maps.Keys(t.subs)) {
+		if s := t.subs[id]; bus.Match(s.filter, m.Topic) {
+			matched = append(matched, s.deliver)
+		}
+	}
+	t.mu.Unlock()
+	for _, deliver := range matched {
+		out := clone(m)
+		out.Retain = false
+		deliver(out)
+	}
+	return nil
+}
+
+func (t *Transport) refuseLocked() error {
+	if !t.running {
+		return bus.ErrNotRunning
+	}
+	return t.down
+}
+
+// Subscribe adds a subscription and delivers the retained messages that match.
+func (t *Transport) Subscribe(filter string, deliver func(bus.Message)) (func(), error) {
+	if err := bus.ValidateFilter(filter); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.next++
+	id := t.next
+	t.subs[id] = sub{filter: filter, deliver: deliver}
+	var kept []bus.Message
+	for _, topic := range slices.Sorted(maps.Keys(t.retained)) {
+		if bus.Match(filter, topic) {
+			kept = append(kept, clone(t.retained[topic]))
+		}
+	}
+	t.mu.Unlock()
+	for _, m := range kept {
+		deliver(m)
+	}
+	return func() {
+		t.mu.Lock()
+		delete(t.subs, id)
+		t.mu.Unlock()
+	}, nil
+}
+
+// NotifyConnect has connected called by Run and by Reconnect.
+func (t *Transport) NotifyConnect(connected func()) (stop func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next++
+	id := t.next
+	t.notify[id] = connected
+	return func() {
+		t.mu.Lock()
+		delete(t.notify, id)
+		t.mu.Unlock()
+	}
+}
+
+// Reconnect does what a connection that comes back does: it ends a failure set
+// by Fail and notifies.
+func (t *Transport) Reconnect() {
+	t.mu.Lock()
+	t.down = nil
+	var all []func()
+	for _, id := range slices.Sorted(maps.Keys(t.notify)) {
+		all = append(all, t.notify[id])
+	}
+	t.mu.Unlock()
+	for _, f := range all {
+		f()
+	}
+}
+
+// Fail has every Publish return err until Reconnect.
+func (t *Transport) Fail(err error) {
+	t.mu.Lock()
+	t.down = err
+	t.mu.Unlock()
+}
+
+// Sent gives all messages published so far, in order, and forgets them.
+func (t *Transport) Sent() []bus.Message {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sent := t.sent
+	t.sent = nil
+	return sent
+}
+
+func clone(m bus.Message) bus.Message {
+	m.Payload = slices.Clone(m.Payload)
+	m.Properties = slices.Clone(m.Properties)
+	return m
+}

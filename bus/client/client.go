@@ -1,0 +1,388 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/eclipse/paho.golang/autopaho"
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/edgekit/edgekit/bus"
+)
+
+// DefaultURL is the broker when Config.URL is empty.
+const DefaultURL = "tcp://127.0.0.1:1883"
+
+const (
+	connectTimeout = 10 * time.Second // for TCP, TLS and the first two packets together
+	packetTimeout  = 10 * time.Second // for the broker's answer to one packet
+	// receiveMaximum is the number of messages that the broker may send
+	// unacknowledged; paho allocates a queue of that length.
+	receiveMaximum = 4096
+)
+
+// Config sets up a Client. Every field may be left out.
+type Config struct {
+	// URL is tcp://host:port or tls://host:port; empty means DefaultURL.
+	URL string
+	// TLS is used for tls://; nil means the system's roots. It is not changed.
+	TLS *tls.Config
+	// ClientID names the session at the broker; empty takes a random one. Two
+	// clients with one name disconnect each other for ever.
+	ClientID string
+	// Username and Password are the credentials; empty sends none.
+	Username string
+	Password []byte
+	// SessionExpiry is how long the broker keeps this client's messages while
+	// it is away; 0 ends the session with the connection.
+	SessionExpiry time.Duration
+	// Keepalive is the longest silence before a ping; 0 means 30 s. It is
+	// rounded down to seconds.
+	Keepalive time.Duration
+	// Queue is how many messages may wait to be sent; 0 means 1024.
+	Queue int
+	// Logger is told of connections and losses; nil discards.
+	Logger *slog.Logger
+}
+
+// Client is a connection to a broker. It implements bus.Transport and
+// bus.Notifier; all methods may be called by several goroutines at once.
+type Client struct {
+	cfg     Config
+	url     *url.URL
+	log     *slog.Logger
+	ready   chan struct{}
+	outbox  *outbox
+	started atomic.Bool
+	running atomic.Bool
+	dropped atomic.Int64
+	ups     chan struct{} // holds one value when a connection has come up
+
+	mu     sync.Mutex
+	conn   *autopaho.ConnectionManager // nil while there is no connection
+	next   int
+	subs   map[int]sub
+	notify map[int]func()
+}
+
+type sub struct {
+	filter  string
+	deliver func(bus.Message)
+}
+
+// New checks cfg and allocates a Client.
+func New(cfg Config) (*Client, error) {
+	if cfg.URL == "" {
+		cfg.URL = DefaultURL
+	}
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Port() == "" || (u.Scheme != "tcp" && u.Scheme != "tls") {
+		return nil, fmt.Errorf("bus/client: Config.URL is %q: use tcp://host:port or tls://host:port", cfg.URL)
+	}
+	if u.User != nil {
+		return nil, errors.New("bus/client: Config.URL has credentials in it: use Config.Username and Config.Password")
+	}
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = 30 * time.Second
+	}
+	if cfg.Keepalive < time.Second || cfg.Keepalive > math.MaxUint16*time.Second {
+		return nil, fmt.Errorf("bus/client: Config.Keepalive is %v: it must be between 1s and 18h", cfg.Keepalive)
+	}
+	if cfg.SessionExpiry < 0 || cfg.Queue < 0 {
+		return nil, errors.New("bus/client: Config.SessionExpiry and Config.Queue must not be negative")
+	}
+	if cfg.Queue == 0 {
+		cfg.Queue = 1024
+	}
+	if cfg.ClientID == "" {
+		cfg.ClientID = "edgekit-" + rand.Text()[:12]
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	c := &Client{
+		cfg: cfg, url: u, log: cfg.Logger.With("broker", u.Redacted()),
+		ready: make(chan struct{}), ups: make(chan struct{}, 1),
+		subs: make(map[int]sub), notify: make(map[int]func()),
+	}
+	c.outbox = newOutbox(cfg.Queue, func() {
+		if c.dropped.Add(1) == 1 {
+			c.log.Warn("MQTT messages are dropped: the broker is away and the queue is full", "queue", cfg.Queue)
+		}
+	})
+	return c, nil
+}
+
+// Run connects, and connects again, until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	if c.started.Swap(true) {
+		return bus.ErrStarted
+	}
+	c.running.Store(true)
+	defer c.running.Store(false)
+	manager, err := autopaho.NewConnection(ctx, c.pahoConfig())
+	if err != nil {
+		return fmt.Errorf("bus/client: %w", err)
+	}
+	for {
+		select {
+		case <-c.ups:
+			c.connected(ctx)
+		case <-manager.Done():
+			c.down(nil)
+			return nil
+		}
+	}
+}
+
+func (c *Client) pahoConfig() autopaho.ClientConfig {
+	return autopaho.ClientConfig{
+		ServerUrls:            []*url.URL{c.url},
+		AttemptConnection:     c.dial,
+		KeepAlive:             uint16(c.cfg.Keepalive / time.Second),
+		SessionExpiryInterval: uint32(min(c.cfg.SessionExpiry/time.Second, math.MaxUint32)),
+		ConnectUsername:       c.cfg.Username,
+		ConnectPassword:       c.cfg.Password,
+		ConnectTimeout:        connectTimeout,
+		ReconnectBackoff:      autopaho.NewExponentialBackoff(100*time.Millisecond, 15*time.Second, 200*time.Millisecond, 2),
+		Queue:                 c.outbox,
+		ConnectPacketBuilder: func(p *paho.Connect, _ *url.URL) (*paho.Connect, error) {
+			if p.Properties == nil {
+				p.Properties = &paho.ConnectProperties{}
+			}
+			p.Properties.RequestProblemInfo = true // MQTT 5's default; without it some brokers hold user properties back
+			p.Properties.ReceiveMaximum = paho.Uint16(receiveMaximum)
+			return p, nil
+		},
+		OnConnectionUp: func(manager *autopaho.ConnectionManager, _ *paho.Connack) {
+			c.mu.Lock()
+			c.conn = manager
+			c.mu.Unlock()
+			c.outbox.setConnected(true)
+			select {
+			case c.ups <- struct{}{}:
+			default: // one is enough
+			}
+		},
+		OnConnectionDown: func() bool {
+			c.down(errors.New("connection lost"))
+			return true
+		},
+		OnConnectError: func(err error) {
+			c.log.Warn("cannot connect to MQTT broker, trying again", "error", err)
+		},
+		ClientConfig: paho.ClientConfig{
+			ClientID:          c.cfg.ClientID,
+			PacketTimeout:     packetTimeout,
+			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.received},
+		},
+	}
+}
+
+// dial opens the connection; unlike autopaho's own it looks at no proxy.
+func (c *Client) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if u.Scheme == "tcp" {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	}
+	conn, err := (&tls.Dialer{Config: c.cfg.TLS}).DialContext(ctx, "tcp", u.Host)
+	if err != nil {
+		return nil, err
+	}
+	return packets.NewThreadSafeConn(conn), nil
+}
+
+// connected puts all subscriptions in place on a new connection and then
+// tells those who asked for it. When the broker does not answer the
+// connection is about to fail, and the next one does it again.
+func (c *Client) connected(ctx context.Context) {
+	c.mu.Lock()
+	conn := c.conn
+	filters := make(map[string]struct{}, len(c.subs))
+	for _, s := range c.subs {
+		filters[s.filter] = struct{}{}
+	}
+	c.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	request := &paho.Subscribe{}
+	for filter := range filters {
+		request.Subscriptions = append(request.Subscriptions, paho.SubscribeOptions{Topic: filter, QoS: 2})
+	}
+	if len(filters) > 0 {
+		if _, err := conn.Subscribe(ctx, request); err != nil {
+			c.log.Warn("MQTT subscriptions failed", "error", err)
+			return
+		}
+	}
+	c.log.Info("MQTT broker is connected")
+	select {
+	case <-c.ready:
+	default:
+		close(c.ready)
+	}
+	c.mu.Lock()
+	listeners := make([]func(), 0, len(c.notify))
+	for _, f := range c.notify {
+		listeners = append(listeners, f)
+	}
+	c.mu.Unlock()
+	for _, f := range listeners {
+		f()
+	}
+}
+
+func (c *Client) down(reason error) {
+	c.mu.Lock()
+	c.conn = nil
+	c.mu.Unlock()
+	c.outbox.setConnected(false)
+	if reason != nil {
+		c.log.Warn("MQTT broker is away", "error", reason)
+	}
+}
+
+// received hands one message to each subscription that it matches.
+func (c *Client) received(p paho.PublishReceived) (bool, error) {
+	m := bus.Message{Topic: p.Packet.Topic, Payload: p.Packet.Payload, QoS: bus.QoS(p.Packet.QoS), Retain: p.Packet.Retain}
+	if p.Packet.Properties != nil {
+		for _, u := range p.Packet.Properties.User {
+			m.Properties = append(m.Properties, bus.Property{Key: u.Key, Value: u.Value})
+		}
+	}
+	c.mu.Lock()
+	var matched []func(bus.Message)
+	for _, s := range c.subs {
+		if bus.Match(s.filter, m.Topic) {
+			matched = append(matched, s.deliver)
+		}
+	}
+	c.mu.Unlock()
+	for i, deliver := range matched {
+		if i > 0 { // the slices of a message belong to one receiver
+			m.Payload = bytes.Clone(m.Payload)
+		}
+		deliver(m)
+	}
+	return len(matched) > 0, nil
+}
+
+// Ready is closed when the broker was reached for the first time.
+func (c *Client) Ready() <-chan struct{} { return c.ready }
+
+// Publish puts m in the queue to be sent. It blocks while the queue is full
+// and the broker is there; the package comment has the rest.
+func (c *Client) Publish(ctx context.Context, m bus.Message) error {
+	if !c.running.Load() {
+		return bus.ErrNotRunning
+	}
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	out := paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain}
+	if len(m.Properties) > 0 {
+		out.Properties = &paho.PublishProperties{}
+		for _, p := range m.Properties {
+			out.Properties.User.Add(p.Key, p.Value)
+		}
+	}
+	var packet bytes.Buffer
+	if _, err := out.Packet().WriteTo(&packet); err != nil {
+		return fmt.Errorf("bus/client: publish to %s: %w", m.Topic, err)
+	}
+	for {
+		wait := c.outbox.add(packet.Bytes())
+		if wait == nil {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return fmt.Errorf("bus/client: publish to %s: queue of %d messages is full: %w", m.Topic, c.cfg.Queue, ctx.Err())
+		}
+	}
+}
+
+// Subscribe adds a subscription. While connected it returns when the broker
+// has it, or has not answered in time, in which case it is made again on the
+// next connection.
+func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(), err error) {
+	if err := bus.ValidateFilter(filter); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.next++
+	id := c.next
+	c.subs[id] = sub{filter: filter, deliver: deliver}
+	conn := c.conn
+	c.mu.Unlock()
+	if conn != nil {
+		// paho bounds the wait by packetTimeout; the method has no context
+		// since without a connection it does not wait at all.
+		_, err := conn.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 2}}})
+		if err != nil {
+			c.log.Warn("MQTT subscription failed", "filter", filter, "error", err)
+		}
+	}
+	return func() { c.unsubscribe(id, filter) }, nil
+}
+
+// unsubscribe removes one subscription, and its filter from the broker when
+// no other has the same.
+func (c *Client) unsubscribe(id int, filter string) {
+	c.mu.Lock()
+	delete(c.subs, id)
+	for _, s := range c.subs {
+		if s.filter == filter {
+			c.mu.Unlock()
+			return
+		}
+	}
+	conn := c.conn
+	c.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	// Bounded by packetTimeout, as in Subscribe.
+	if _, err := conn.Unsubscribe(context.Background(), &paho.Unsubscribe{Topics: []string{filter}}); err != nil {
+		c.log.Debug("MQTT unsubscribe failed", "filter", filter, "error", err)
+	}
+}
+
+// NotifyConnect has connected called whenever the broker has been reached
+// (again) and all subscriptions are in place there.
+func (c *Client) NotifyConnect(connected func()) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.next++
+	id := c.next
+	c.notify[id] = connected
+	return func() {
+		c.mu.Lock()
+		delete(c.notify, id)
+		c.mu.Unlock()
+	}
+}
+
+// Stats are counters since the start.
+type Stats struct {
+	Dropped int64 // messages dropped because the broker was away and the queue full
+}
+
+// Stats gives the client's counters.
+func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load()} }

@@ -1,0 +1,115 @@
+package client_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/bus/client"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// startBroker runs a broker at the address until the returned func is called.
+func startBroker(t *testing.T, address string) (addr string, stop func()) {
+	t.Helper()
+	b, err := broker.New(broker.Config{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	select {
+	case <-b.Ready():
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	return "tcp://" + b.Addr().String(), func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTransport(t *testing.T) {
+	bustest.Run(t, func(t *testing.T) bustest.Subject {
+		addr, stop := startBroker(t, "tcp://127.0.0.1:0")
+		t.Cleanup(stop)
+		c, err := client.New(client.Config{URL: addr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bustest.Subject{Transport: c}
+	})
+}
+
+// TestBrokerReturns takes the broker away, publishes, and brings another one
+// back at the same address.
+func TestBrokerReturns(t *testing.T) {
+	addr, stop := startBroker(t, "tcp://127.0.0.1:0")
+	c, err := client.New(client.Config{URL: addr, Queue: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mqtt, err := bus.New(bus.Config{Mode: bus.External, External: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 10)
+	if _, err := mqtt.Subscribe("a/#", func(_ context.Context, m bus.Message) { got <- string(m.Payload) }); err != nil {
+		t.Fatal(err)
+	}
+	ups := make(chan struct{}, 10)
+	mqtt.NotifyConnect(func() { ups <- struct{}{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mqtt.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	<-ups
+	stop()
+
+	// The first message may still go to the connection that is about to fail;
+	// QoS 1 has it sent again.
+	for _, payload := range []string{"1", "2"} {
+		if err := mqtt.Publish(t.Context(), bus.Message{Topic: "a/b", Payload: []byte(payload), QoS: bus.AtLeastOnce}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host := addr[len("tcp://"):]
+	waitFree(t, host)
+	_, stop = startBroker(t, addr)
+	defer stop()
+	for _, want := range []string{"1", "2"} {
+		select {
+		case m := <-got:
+			if m != want {
+				t.Errorf("got %s, want %s", m, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("message %s did not come after the broker's return", want)
+		}
+	}
+}
+
+// waitFree returns when nothing listens at the address.
+func waitFree(t *testing.T, host string) {
+	t.Helper()
+	l, err := net.Listen("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}

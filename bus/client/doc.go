@@ -1,0 +1,26 @@
+// Package client connects to an MQTT broker outside of the program: a
+// bus.Transport on MQTT 5 over TCP or TLS that finds its broker again when it
+// was lost. It wraps paho's autopaho and is its only importer.
+//
+//	c, err := client.New(client.Config{URL: "tcp://127.0.0.1:1883", ClientID: "edge-7"})
+//	...
+//	err = c.Run(ctx)
+//
+// # While the broker is away
+//
+// Run goes on and tries again, after 100 ms to 15 s with random jitter. What
+// is published meanwhile waits in a queue of Config.Queue messages; when it is
+// full the oldest is dropped, counted (Stats) and logged, since what the edge
+// publishes is the newest view of something kept elsewhere. While the broker
+// is there and the queue is full, Publish blocks instead.
+//
+// Messages of QoS 1 and 2 that were sent and not acknowledged are sent again
+// after a reconnect. All of this is in memory and ends with the program.
+//
+// # Duplicates
+//
+// Two subscriptions whose filters overlap each get a message once from brokers
+// that send one copy per client, as mosquitto and bus/broker do. A broker that
+// sends one copy per subscription, which MQTT 5 (3.3.4) allows, makes each of
+// them get it as often. Retained messages come again with every reconnect.
+package client

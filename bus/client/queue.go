@@ -1,0 +1,118 @@
+package client
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"github.com/eclipse/paho.golang/autopaho/queue"
+)
+
+// outbox is the queue between Publish and autopaho's sender, which it calls
+// through paho's queue.Queue. It is bounded: full, it blocks while connected
+// and drops its oldest message while not.
+type outbox struct {
+	limit   int
+	dropped func()
+
+	mu        sync.Mutex
+	entries   []*entry
+	connected bool
+	filled    chan struct{} // closed while there are entries
+	room      chan struct{} // closed and replaced whenever something a waiter looks at has changed
+}
+
+func newOutbox(limit int, dropped func()) *outbox {
+	return &outbox{limit: limit, dropped: dropped, filled: make(chan struct{}), room: make(chan struct{})}
+}
+
+// add appends a packet. When it has to wait it returns a channel to wait on
+// before the next try.
+func (o *outbox) add(packet []byte) (wait <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.entries) >= o.limit {
+		if o.connected {
+			return o.room
+		}
+		o.entries = o.entries[1:]
+		o.dropped()
+	}
+	o.entries = append(o.entries, &entry{owner: o, packet: packet})
+	if len(o.entries) == 1 {
+		close(o.filled)
+	}
+	return nil
+}
+
+// setConnected chooses what happens when the outbox is full.
+func (o *outbox) setConnected(connected bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.connected = connected
+	o.changedLocked()
+}
+
+func (o *outbox) changedLocked() {
+	close(o.room)
+	o.room = make(chan struct{})
+}
+
+// Wait returns a channel that is closed when there is something to send.
+func (o *outbox) Wait() chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.filled
+}
+
+// Enqueue adds one encoded packet, without waiting; paho's interface wants it.
+func (o *outbox) Enqueue(r io.Reader) error {
+	packet, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	o.add(packet)
+	return nil
+}
+
+// Peek gives the oldest entry.
+func (o *outbox) Peek() (queue.Entry, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.entries) == 0 {
+		return nil, queue.ErrEmpty
+	}
+	return o.entries[0], nil
+}
+
+// entry is one encoded PUBLISH packet.
+type entry struct {
+	owner  *outbox
+	packet []byte
+}
+
+// Reader gives the packet from its start.
+func (e *entry) Reader() (io.Reader, error) { return bytes.NewReader(e.packet), nil }
+
+// Leave keeps the entry where it is.
+func (e *entry) Leave() error { return nil }
+
+// Remove takes the entry out, unless it was dropped before.
+func (e *entry) Remove() error {
+	o := e.owner
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.entries) == 0 || o.entries[0] != e {
+		return nil
+	}
+	o.entries[0] = nil
+	o.entries = o.entries[1:]
+	if len(o.entries) == 0 {
+		o.filled = make(chan struct{})
+	}
+	o.changedLocked()
+	return nil
+}
+
+// Quarantine drops an entry that paho cannot read back.
+func (e *entry) Quarantine() error { return e.Remove() }

@@ -1,0 +1,74 @@
+package bus
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// QoS is MQTT's quality of service of a message.
+type QoS byte
+
+// The three qualities of service.
+const (
+	AtMostOnce  QoS = 0 // sent once and forgotten
+	AtLeastOnce QoS = 1 // sent again until acknowledged
+	ExactlyOnce QoS = 2 // acknowledged in two steps, never doubled
+)
+
+// Property is an MQTT 5 user property. Clients that speak MQTT 3.1.1 neither
+// send nor see them.
+type Property struct {
+	Key, Value string
+}
+
+// Message is one MQTT application message. The receiver of a Message owns its
+// Payload and Properties only until its handler returns.
+type Message struct {
+	Topic      string
+	Payload    []byte
+	QoS        QoS
+	Retain     bool       // publishing: keep it for later subscribers; received: it was kept
+	Properties []Property // in the order in which they were sent; keys may repeat
+}
+
+// MaxPayload is the largest payload in bytes that MQTT can carry: the packet's
+// length field ends at 256 MiB, and 64 KiB of that are left for the topic.
+// Brokers set far lower limits.
+const MaxPayload = 256<<20 - 1 - 64<<10
+
+// Property gives the value of the first property with the key, or "".
+func (m *Message) Property(key string) string {
+	for _, p := range m.Properties {
+		if p.Key == key {
+			return p.Value
+		}
+	}
+	return ""
+}
+
+// Validate says what keeps m from being published, as an *InvalidError.
+func (m *Message) Validate() error {
+	if err := ValidateTopic(m.Topic); err != nil {
+		return err
+	}
+	if m.QoS > ExactlyOnce {
+		return &InvalidError{What: fmt.Sprintf("QoS %d", m.QoS), Reason: "it must be 0, 1 or 2"}
+	}
+	if len(m.Payload) > MaxPayload {
+		return &InvalidError{What: "payload for " + m.Topic, Reason: fmt.Sprintf("%d bytes are more than MQTT's limit of %d", len(m.Payload), MaxPayload)}
+	}
+	for _, p := range m.Properties {
+		if len(p.Key) > maxString || len(p.Value) > maxString || !utf8.ValidString(p.Key) || !utf8.ValidString(p.Value) {
+			return &InvalidError{What: fmt.Sprintf("user property %.40q", p.Key), Reason: "key and value must be UTF-8 of at most 65535 bytes"}
+		}
+	}
+	return nil
+}
+
+// InvalidError says what is wrong with a topic, a filter or a message.
+type InvalidError struct {
+	What   string // what is invalid, quoted
+	Reason string // the rule that it breaks
+}
+
+func (e *InvalidError) Error() string { return "bus: invalid " + e.What + ": " + e.Reason }
