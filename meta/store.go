@@ -43,11 +43,13 @@ type Record struct {
 	Revision uint64 // the store's revision at which Value was written
 }
 
-// Op is one change in a batch.
+// Op is one change in a batch. The ops of a batch are done in order, and a
+// watcher sees each of them; conditions are held against the state before the
+// batch.
 type Op struct {
 	Key    string
 	Value  []byte // copied by the store
-	Delete bool   // remove Key; Value is ignored; removing an absent key is no error
+	Delete bool   // remove Key; Value is ignored; removing an absent key is no error and no event
 	// If, when not nil, is the revision that Key must have, 0 for absent;
 	// otherwise the whole batch fails with ErrConflict.
 	If *uint64
@@ -67,7 +69,9 @@ type Event struct {
 // batch is there whole or not at all.
 type Store interface {
 	// Apply makes all ops durable as one and returns the new revision. With
-	// no ops it returns the current revision.
+	// no ops it returns the current revision. ctx bounds the wait for a turn;
+	// a batch that has got its turn is done to the end, so that the result
+	// always says what happened.
 	Apply(ctx context.Context, ops ...Op) (uint64, error)
 	// Get reads one key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Record, error)
@@ -78,7 +82,9 @@ type Store interface {
 	// revision order, without gaps or duplicates, as slices of one or more
 	// events; several changes to one key are all seen. A watcher that does
 	// not keep up is ended. The channel is closed when ctx or the store ends
-	// or the watcher fell behind; the caller then lists and watches again.
+	// or the watcher fell behind; the caller then lists and watches again. A
+	// revision that this store has not reached, because the store behind the
+	// caller was replaced, gives ErrCompacted too.
 	Watch(ctx context.Context, prefix string, after uint64) (<-chan []Event, error)
 	// Close waits for calls under way and releases the files. Twice is nil;
 	// later calls return an error that wraps net.ErrClosed.

@@ -1,0 +1,61 @@
+// Package meta is what an edge node remembers: the contract of its durable
+// store, and the shape of the objects in it.
+//
+// # What is here
+//
+// A [Store] is an ordered map from string keys to bytes with atomic batches,
+// revisions and watches. This package holds the contract only. Two
+// implementations sit beside it, and both pass the suite in meta/metatest:
+//
+//   - meta/memstore keeps everything in memory: for tests, and for gateways
+//     that have no disk.
+//   - meta/badgerstore keeps everything in a folder, synced before it is
+//     acknowledged: for nodes.
+//
+// Two joiners build on the contract. meta/manager is MetaManager: it receives
+// what the cloud says, answers queries while offline, and keeps the outbox of
+// reports. meta/client is the typed face that the pod agent uses.
+//
+// # Areas
+//
+// Keys are paths, and the first element is an area: [Down] for what the cloud
+// says, [Up] for what this node reports, [Acked] for how much of that has
+// arrived, and [Local] for the rest. In Down and Up a key is the area followed
+// by [Key.Path], and the value is an [Object] in the form that [EncodeObject]
+// makes. Who adds a module of their own takes a folder under Local and encodes
+// values as they like.
+//
+// # The one example
+//
+// A user of a Store lists, then watches from the revision that the list
+// returned, and starts over when the watch ends:
+//
+//	for ctx.Err() == nil {
+//		records, revision, err := store.List(ctx, meta.Down)
+//		// ... take over records ...
+//		changes, err := store.Watch(ctx, meta.Down, revision)
+//		for events := range changes {
+//			// ... follow ...
+//		}
+//	}
+//
+// # Order, delivery, durability
+//
+// A batch is there whole or not at all. When Apply returns nil the batch has
+// reached the disk; nobody sees a batch, by Get, List or Watch, before that.
+// Each batch gets a revision of its own, larger than all before it, also
+// across restarts. Revisions may skip numbers. Watchers see every change after
+// their revision in revision order, once, or are ended.
+//
+// # Limits
+//
+// Keys are 1 to [MaxKey] bytes, values up to [MaxValue], batches up to
+// [MaxBatch]; beyond that Apply fails with [ErrTooLarge]. [CheckOps] is the
+// check that every Store applies.
+//
+// # Concurrency and stability
+//
+// All methods of a Store may be called by several goroutines at once. The
+// stored form of an Object begins with a version byte: a program reads all
+// forms that earlier releases wrote.
+package meta
