@@ -1,0 +1,8 @@
+// Package asnode gives a Kubernetes client that acts as whichever edge node
+// the context of a call names, so that the API server's node authorizer and
+// NodeRestriction bound what is done on a node's behalf to what is the node's.
+//
+// One client serves all nodes: they share connections, and a request carries
+// the node's identity in impersonation headers. A call whose context names no
+// node fails before it leaves; it never goes out under cloudcore's own name.
+package asnode

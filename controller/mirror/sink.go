@@ -1,0 +1,205 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// MaxBody is the size in bytes of the largest report that is decoded: what
+// the API server takes of one object, with some room.
+const MaxBody = 2 << 20
+
+// Writer makes one report of a node durable. nil means that it is, or that it
+// no longer matters. An error that wraps an *hub.Error with a final code drops
+// the report; every other error has it come again. Bodies come from the edge
+// and may hold anything.
+type Writer func(ctx context.Context, node string, obj hub.Object) error
+
+// SinkConfig sets up a Sink. Node and Writers are required.
+type SinkConfig struct {
+	Node    string            // the node whose reports come in
+	Writers map[string]Writer // by resource
+	// First lists resources that are written before all others of a batch,
+	// in this order; Last those that are written after all others, since
+	// they may take their time.
+	First, Last []string
+	Parallel    int          // writes at the same time for one node; 0 means 8
+	Logger      *slog.Logger // nil discards
+}
+
+// Sink receives the reports of one node and remembers nothing: what has been
+// reported is in the API server. Reports with one namespace and name are
+// written in their order, also when their resources differ; others at the same
+// time. A batch in which some reports are refused for good is applied but for
+// those, and the error then names the first of them; a batch in which any
+// write must be tried again gives that error instead. Each write has the same
+// effect when it is repeated.
+type Sink struct{ cfg SinkConfig }
+
+// NewSink checks the configuration.
+func NewSink(cfg SinkConfig) (*Sink, error) {
+	if cfg.Node == "" || len(cfg.Writers) == 0 {
+		return nil, errors.New("mirror: SinkConfig.Node and SinkConfig.Writers are required")
+	}
+	if cfg.Parallel == 0 {
+		cfg.Parallel = 8
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Logger = cfg.Logger.With("node", cfg.Node)
+	return &Sink{cfg: cfg}, nil
+}
+
+// Versions yields nothing: the node sends what it has and the API server
+// ignores a write that changes nothing.
+func (s *Sink) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
+	return func(func(hub.Key, string) bool) {}, nil
+}
+
+// Apply writes the reports; see Sink for order and errors.
+func (s *Sink) Apply(ctx context.Context, objects []hub.Object) error {
+	var refused error
+	for _, stage := range s.stages(objects) {
+		results := make([]error, len(stage))
+		g := errgroup.Group{}
+		g.SetLimit(s.cfg.Parallel)
+		for i, group := range stage {
+			g.Go(func() error {
+				results[i] = s.applyGroup(ctx, group)
+				return nil
+			})
+		}
+		_ = g.Wait() // results has the errors
+		for _, err := range results {
+			if err != nil && !Final(err) {
+				return err
+			}
+			if refused == nil {
+				refused = err
+			}
+		}
+	}
+	return refused
+}
+
+// stages puts the objects into the order First, all others, Last, and within
+// each into groups that share namespace and name.
+func (s *Sink) stages(objects []hub.Object) [][][]hub.Object {
+	rank := make(map[string]int)
+	for i, resource := range s.cfg.First {
+		rank[resource] = i - len(s.cfg.First)
+	}
+	for i, resource := range s.cfg.Last {
+		rank[resource] = i + 1
+	}
+	type place struct{ namespace, name string }
+	stages := make([][][]hub.Object, len(s.cfg.First)+1+len(s.cfg.Last))
+	index := make([]map[place]int, len(stages))
+	for _, obj := range objects {
+		at := rank[obj.Key.Resource] + len(s.cfg.First)
+		if index[at] == nil {
+			index[at] = make(map[place]int)
+		}
+		p := place{obj.Key.Namespace, obj.Key.Name}
+		i, ok := index[at][p]
+		if !ok {
+			i = len(stages[at])
+			index[at][p] = i
+			stages[at] = append(stages[at], nil)
+		}
+		stages[at][i] = append(stages[at][i], obj)
+	}
+	return stages
+}
+
+func (s *Sink) applyGroup(ctx context.Context, group []hub.Object) error {
+	var refused error
+	for i, obj := range group {
+		if i+1 < len(group) && group[i+1].Key == obj.Key {
+			continue // a newer value of the same key follows
+		}
+		err := s.write(ctx, obj)
+		if err != nil && !Final(err) {
+			return err
+		}
+		if err != nil {
+			s.cfg.Logger.Warn("report refused", "key", obj.Key.String(), "error", err)
+		}
+		if refused == nil {
+			refused = err
+		}
+	}
+	return refused
+}
+
+func (s *Sink) write(ctx context.Context, obj hub.Object) error {
+	w := s.cfg.Writers[obj.Key.Resource]
+	if w == nil {
+		return &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no node may report resource %q", obj.Key.Resource)}
+	}
+	if len(obj.Body) > MaxBody {
+		return Invalid(obj.Key, fmt.Errorf("body has %d bytes, the limit is %d", len(obj.Body), MaxBody))
+	}
+	if err := w(ctx, s.cfg.Node, obj); err != nil {
+		return fmt.Errorf("mirror: %s: %w", obj.Key, err)
+	}
+	return nil
+}
+
+// Invalid is the final error for a report that can never be written.
+func Invalid(key hub.Key, reason error) error {
+	return &hub.Error{Code: hub.CodeInvalid, Text: key.String() + ": " + reason.Error()}
+}
+
+// Forbidden is the final error for a report that is not the node's to make.
+func Forbidden(key hub.Key, reason string) error {
+	return &hub.Error{Code: hub.CodeForbidden, Text: key.String() + ": " + reason}
+}
+
+// Final reports whether repeating the write is of no use.
+func Final(err error) bool {
+	var e *hub.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.Code == hub.CodeInvalid || e.Code == hub.CodeForbidden || e.Code == hub.CodeUnsupported
+}
+
+// FromAPI classifies an error of the API server: what it refuses because of
+// the object's content or because of who writes it is final. A refusal to
+// impersonate is not: that is cloudcore's own lack of permission, which an
+// operator mends while the node waits.
+func FromAPI(err error) error {
+	var status apierrors.APIStatus
+	if err == nil || !errors.As(err, &status) {
+		return err
+	}
+	text := status.Status().Message
+	switch {
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err),
+		apierrors.IsMethodNotSupported(err), apierrors.IsUnsupportedMediaType(err):
+		return &hub.Error{Code: hub.CodeInvalid, Text: text}
+	case apierrors.IsForbidden(err) && !impersonation(status):
+		return &hub.Error{Code: hub.CodeForbidden, Text: text}
+	case apierrors.IsNotFound(err):
+		return &hub.Error{Code: hub.CodeNotFound, Text: text}
+	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsServiceUnavailable(err),
+		apierrors.IsTimeout(err), apierrors.IsInternalError(err):
+		return &hub.Error{Code: hub.CodeUnavailable, Text: text}
+	}
+	return err
+}
+
+func impersonation(status apierrors.APIStatus) bool {
+	d := status.Status().Details
+	return d != nil && d.Group == "" && (d.Kind == "users" || d.Kind == "groups")
+}
