@@ -1,0 +1,94 @@
+package devcluster
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/edgekit/edgekit/examples/cluster/gobuild"
+)
+
+const (
+	kubernetesModule = "k8s.io/kubernetes"
+	etcdModule       = "go.etcd.io/etcd/server/v3"
+	containerdModule = "github.com/containerd/containerd/v2"
+)
+
+// programs are what a cluster is made of: a folder with a go.mod that pins
+// the module, and the main packages in it.
+var programs = []struct {
+	folder, module string
+	packages       []string // relative to module
+}{
+	{"etcd", etcdModule, []string{""}},
+	{"kube", kubernetesModule, []string{"cmd/kube-apiserver", "cmd/kubectl", "cmd/kube-controller-manager", "cmd/kube-scheduler"}},
+	{"containerd", containerdModule, []string{"cmd/containerd", "cmd/containerd-shim-runc-v2", "cmd/ctr"}},
+}
+
+// build makes the programs that are not in the cache yet.
+func (c *Cluster) build(ctx context.Context) error {
+	source, err := c.source()
+	if err != nil {
+		return err
+	}
+	for _, p := range programs {
+		for _, pkg := range p.packages {
+			if err := c.buildOne(ctx, filepath.Join(source, p.folder), p.module, pkg); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Kubelet builds the stock kubelet of the cluster's version, to compare with,
+// and gives its file.
+func (c *Cluster) Kubelet(ctx context.Context) (string, error) {
+	source, err := c.source()
+	if err != nil {
+		return "", err
+	}
+	if err := c.buildOne(ctx, filepath.Join(source, "kube"), kubernetesModule, "cmd/kubelet"); err != nil {
+		return "", err
+	}
+	return c.bin("kubelet"), nil
+}
+
+func (c *Cluster) buildOne(ctx context.Context, dir, module, pkg string) error {
+	version, err := gobuild.Version(dir, module)
+	if err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
+	name := filepath.Base(pkg)
+	if pkg == "" {
+		name = filepath.Base(dir)
+	}
+	t := gobuild.Target{Module: dir, Package: strings.TrimSuffix(module+"/"+pkg, "/"),
+		Output: filepath.Join(c.cfg.Cache, "bin", filepath.Base(dir)+"-"+version, name)}
+	if module == kubernetesModule {
+		t.LDFlags = kubernetesVersionFlags(version)
+	}
+	unlock, err := lockFile(filepath.Join(c.cfg.Cache, "bin", "build.lock")) // one build at a time on the machine
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := gobuild.Build(ctx, c.cfg.Out, t); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
+	c.state.Bin[name] = t.Output
+	return nil
+}
+
+// kubernetesVersionFlags stamp the version, which Kubernetes' own build does
+// through the linker.
+func kubernetesVersionFlags(version string) string {
+	const at = "k8s.io/component-base/version."
+	major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	return fmt.Sprintf("-X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s", at, version, at, major, at, minor)
+}
+
+// bin is the file of a built program.
+func (c *Cluster) bin(name string) string { return c.state.Bin[name] }

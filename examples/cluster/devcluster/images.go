@@ -1,0 +1,147 @@
+package devcluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/edgekit/edgekit/examples/cluster/gobuild"
+	"github.com/edgekit/edgekit/examples/cluster/image"
+)
+
+// WebImage is a small web server: see images/web.
+const WebImage = "edgekit.local/web:1"
+
+// own are the images made of programs in this module.
+var own = []struct{ ref, pkg string }{
+	{PauseImage, "./images/pause"},
+	{WebImage, "./images/web"},
+}
+
+// Images builds the images of this module and imports those that containerd
+// does not have in just this form.
+func (c *Cluster) Images(ctx context.Context) error {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if ok, err := c.load(); err != nil || !ok {
+		return c.notUp(err)
+	}
+	return c.images(ctx)
+}
+
+func (c *Cluster) images(ctx context.Context) error {
+	source, err := c.source()
+	if err != nil {
+		return err
+	}
+	for _, o := range own {
+		name := filepath.Base(o.pkg)
+		program := filepath.Join(c.cfg.Cache, "bin", "images", name)
+		if err := gobuild.Build(ctx, c.cfg.Out, gobuild.Target{Module: source, Package: o.pkg, Output: program, Always: true}); err != nil {
+			return fmt.Errorf("devcluster: %w", err)
+		}
+		if err := c.importProgram(ctx, o.ref, program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ImportProgram makes an image of one static program and imports it, unless
+// containerd has it in just this form.
+func (c *Cluster) ImportProgram(ctx context.Context, ref, program string) error {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if ok, err := c.load(); err != nil || !ok {
+		return c.notUp(err)
+	}
+	return c.importProgram(ctx, ref, program)
+}
+
+func (c *Cluster) importProgram(ctx context.Context, ref, program string) error {
+	var archive bytes.Buffer
+	inside := "/" + filepath.Base(program)
+	img := image.Image{Refs: []string{ref}, Entrypoint: []string{inside}, Files: []image.File{{Path: inside, Source: program}}}
+	if err := image.Write(&archive, img); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
+	sum := sha256.Sum256(archive.Bytes())
+	digest := hex.EncodeToString(sum[:])
+	have, err := c.imageNames(ctx)
+	if err != nil {
+		return err
+	}
+	if c.state.Images[ref] == digest && slices.Contains(have, ref) {
+		return nil
+	}
+	file := c.path("image.tar")
+	defer os.Remove(file)
+	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
+	if err := c.importArchive(ctx, file); err != nil {
+		return err
+	}
+	c.printf("  image %s imported (%.1f MiB)", ref, float64(archive.Len())/(1<<20))
+	c.state.Images[ref] = digest
+	return c.save()
+}
+
+// Import imports image archives: docker-archive or OCI layout, as tar.
+func (c *Cluster) Import(ctx context.Context, archives ...string) error {
+	if ok, err := c.load(); err != nil || !ok {
+		return c.notUp(err)
+	}
+	for _, a := range archives {
+		if err := c.importArchive(ctx, a); err != nil {
+			return err
+		}
+		c.printf("  imported %s", a)
+	}
+	return nil
+}
+
+// ImageNames lists the images that the node has.
+func (c *Cluster) ImageNames(ctx context.Context) ([]string, error) {
+	if ok, err := c.load(); err != nil || !ok {
+		return nil, c.notUp(err)
+	}
+	return c.imageNames(ctx)
+}
+
+func (c *Cluster) importArchive(ctx context.Context, file string) error {
+	return c.ctr(ctx, "images", "import", "--snapshotter", snapshotter(c.cfg.Dir), file)
+}
+
+func (c *Cluster) imageNames(ctx context.Context) ([]string, error) {
+	out, err := c.ctrCommand(ctx, "images", "list", "-q").Output()
+	if err != nil {
+		return nil, fmt.Errorf("devcluster: list images: %w", err)
+	}
+	return strings.Fields(string(out)), nil
+}
+
+// ctr runs containerd's own client.
+func (c *Cluster) ctr(ctx context.Context, args ...string) error {
+	if out, err := c.ctrCommand(ctx, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("devcluster: ctr %s: %w: %s", strings.Join(args, " "), err, lastPart(string(out)))
+	}
+	return nil
+}
+
+func (c *Cluster) ctrCommand(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, c.bin("ctr"), append([]string{"--address", c.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
+}

@@ -1,0 +1,88 @@
+package devcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// cniFolders are where distributions put the CNI plugins; Debian's is first.
+var cniFolders = []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
+
+// needs are the parts of the system that are used as they are, with the Debian
+// package that has each.
+var needs = []struct {
+	pkg     string
+	present func() bool
+}{
+	{"runc", command("runc")},
+	{"containernetworking-plugins", func() bool { return cniFolder() != "" }},
+	{"iproute2", command("ip")},
+	{"iptables", command("iptables")}, // the portmap plugin's, for pods with a hostPort
+	{"util-linux", command("nsenter")},
+}
+
+func command(name string) func() bool {
+	return func() bool { _, err := exec.LookPath(name); return err == nil }
+}
+
+func cniFolder() string {
+	for _, dir := range cniFolders {
+		if _, err := os.Stat(dir + "/bridge"); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// installPackages installs what is missing with apt-get.
+func (c *Cluster) installPackages(ctx context.Context) error {
+	var missing []string
+	for _, n := range needs {
+		if !n.present() {
+			missing = append(missing, n.pkg)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("devcluster: missing %s: install them (these are Debian's package names; there is no apt-get here)", strings.Join(missing, ", "))
+	}
+	c.printf("  installing %s with apt-get", strings.Join(missing, ", "))
+	began := time.Now()
+	for _, args := range [][]string{
+		{"update", "-q"},
+		append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...),
+	} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("devcluster: apt-get %s: %w\n%s", args[0], err, lastPart(string(out)))
+		}
+	}
+	for _, n := range needs {
+		if !n.present() {
+			return fmt.Errorf("devcluster: package %s is installed, but what it should bring is not there", n.pkg)
+		}
+	}
+	c.printf("  installed in %v", time.Since(began).Round(time.Second))
+	return nil
+}
+
+func lastPart(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+}
+
+// requireRoot says early what would fail late.
+func requireRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("devcluster: must be root, for containers and their network: run it with sudo env PATH=\"$PATH\"")
+	}
+	return nil
+}

@@ -1,0 +1,8 @@
+module github.com/edgekit/edgekit/examples/cluster
+
+go 1.26.0
+
+require (
+	github.com/alecthomas/kong v1.17.0
+	golang.org/x/sys v0.47.0
+)

@@ -1,0 +1,148 @@
+package nodenet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Network is one node's network. Its methods are not for several goroutines
+// at once, but DialContext is.
+type Network struct {
+	Plan
+	// File holds the namespace. It may be given to nsenter --net=File.
+	File string
+	// Cable is the name of the host's end, at most 15 characters.
+	Cable string
+}
+
+// Up makes the network. What is there already stays as it is, so that pods
+// that run in it are not disturbed.
+func (n Network) Up(ctx context.Context) error {
+	if n.exists() && run(ctx, "ip", "link", "show", n.Cable) == nil {
+		return n.Mend(ctx)
+	}
+	if err := n.Down(ctx); err != nil { // half of one
+		return err
+	}
+	if err := n.makeNamespace(ctx); err != nil {
+		return err
+	}
+	const inside = "eth0"
+	for _, args := range [][]string{
+		{"ip", "link", "add", n.Cable, "type", "veth", "peer", "name", inside, "netns", n.File},
+		{"ip", "address", "add", netAddr(n.Host().String(), n.Link.Bits()), "dev", n.Cable},
+		n.inside("ip", "address", "add", netAddr(n.Node().String(), n.Link.Bits()), "dev", inside),
+		n.inside("ip", "link", "set", "lo", "up"),
+		n.inside("ip", "link", "set", inside, "up"),
+		{"ip", "link", "set", n.Cable, "up"},
+		// By a default route programs find the node's own address, as on any
+		// machine. It leads to the host and, for want of NAT, not back.
+		n.inside("ip", "route", "add", "default", "via", n.Host().String()),
+		n.inside("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"),
+	} {
+		if err := run(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return n.Mend(ctx)
+}
+
+// Cut pulls the cable out. Connections over it are not closed: both ends only
+// hear nothing more, as with a real one.
+func (n Network) Cut(ctx context.Context) error {
+	return run(ctx, "ip", "link", "set", n.Cable, "down")
+}
+
+// Mend plugs the cable in again and restores the host's route to the pods,
+// which the kernel dropped with the link.
+func (n Network) Mend(ctx context.Context) error {
+	if err := run(ctx, "ip", "link", "set", n.Cable, "up"); err != nil {
+		return err
+	}
+	return run(ctx, "ip", "route", "replace", n.Pods.String(), "via", n.Node().String(), "dev", n.Cable)
+}
+
+// Down removes the namespace's name and the cable, and with them all that is
+// in it once its last process has ended. What is not there is no error.
+func (n Network) Down(ctx context.Context) error {
+	var errs []error
+	if run(ctx, "ip", "link", "show", n.Cable) == nil {
+		errs = append(errs, run(ctx, "ip", "link", "delete", n.Cable))
+	}
+	for unix.Unmount(n.File, unix.MNT_DETACH) == nil { //nolint:revive // every mount that is stacked there
+	}
+	if err := os.Remove(n.File); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("nodenet: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// DialContext connects from inside the node's network. Addresses must be
+// numeric: names would be looked up by other threads, outside of it.
+func (n Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ns, err := os.Open(n.File)
+	if err != nil {
+		return nil, fmt.Errorf("nodenet: %w", err)
+	}
+	defer ns.Close()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The thread is never unlocked, so it ends with this goroutine and no
+		// other code runs in the node's namespace.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("nodenet: enter %s: %w", n.File, err)}
+			return
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
+
+// exists reports whether File holds a namespace: it is then a mount point of
+// the kernel's nsfs.
+func (n Network) exists() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(n.File, &fs) == nil && fs.Type == unix.NSFS_MAGIC
+}
+
+func (n Network) makeNamespace(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(n.File), 0o700); err != nil {
+		return fmt.Errorf("nodenet: %w", err)
+	}
+	f, err := os.OpenFile(n.File, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("nodenet: %w", err)
+	}
+	f.Close()
+	return run(ctx, "unshare", "--net="+n.File, "true")
+}
+
+func (n Network) inside(args ...string) []string {
+	return append([]string{"nsenter", "--net=" + n.File, "--"}, args...)
+}
+
+func netAddr(addr string, bits int) string { return fmt.Sprintf("%s/%d", addr, bits) }
+
+func run(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("nodenet: %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

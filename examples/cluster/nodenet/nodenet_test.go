@@ -1,0 +1,110 @@
+package nodenet
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const table = `Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
+eth0	00000000	010200C0	0003	0	0	0	00000000	0	0	0
+eth0	0036D50A	00000000	0001	0	0	0	FCFFFFFF	0	0	0
+`
+
+func TestParseRoutes(t *testing.T) {
+	got, err := parseRoutes(strings.NewReader(table))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0] != netip.MustParsePrefix("10.213.54.0/30") {
+		t.Errorf("routes %v", got)
+	}
+}
+
+func FuzzParseRoutes(f *testing.F) {
+	f.Add(table)
+	f.Add("a b c d e f g h")
+	f.Fuzz(func(_ *testing.T, s string) { _, _ = parseRoutes(strings.NewReader(s)) })
+}
+
+func TestChooseAvoidsWhatIsUsed(t *testing.T) {
+	plan, err := choose(255, []netip.Prefix{
+		netip.MustParsePrefix("10.213.255.1/30"), // another cluster's cable
+		netip.MustParsePrefix("10.214.0.0/24"),   // its pods
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Link != netip.MustParsePrefix("10.213.1.0/30") || plan.Host() != netip.MustParseAddr("10.213.1.1") || plan.Node() != netip.MustParseAddr("10.213.1.2") {
+		t.Errorf("plan %v", plan)
+	}
+	if _, err := choose(0, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}); err == nil {
+		t.Error("a plan although all of 10.0.0.0/8 is used")
+	}
+}
+
+func TestCutAndMend(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make a network namespace")
+	}
+	ctx := t.Context()
+	plan, err := Choose(77)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := Network{Plan: plan, File: filepath.Join(t.TempDir(), "netns"), Cable: "ektest"}
+	t.Cleanup(func() {
+		if err := n.Down(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := n.Up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Up(ctx); err != nil {
+		t.Fatalf("second Up: %v", err)
+	}
+	l, err := net.Listen("tcp", netip.AddrPortFrom(plan.Host(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := reach(t, n, l); err != nil {
+		t.Errorf("over the cable: %v", err)
+	}
+	if err := n.Cut(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := reach(t, n, l); err == nil {
+		t.Error("reached the host over a cut cable")
+	}
+	if err := n.Mend(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := reach(t, n, l); err != nil {
+		t.Errorf("over the mended cable: %v", err)
+	}
+	if err := n.Down(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Down(ctx); err != nil {
+		t.Errorf("second Down: %v", err)
+	}
+}
+
+// reach dials the listener from inside the node's network.
+func reach(t *testing.T, n Network, l net.Listener) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	conn, err := n.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
