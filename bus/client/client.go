@@ -186,6 +186,7 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 		},
 		ClientConfig: paho.ClientConfig{
 			ClientID:          c.cfg.ClientID,
+			Session:           newMemory(c.outbox),
 			PacketTimeout:     packetTimeout,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.received},
 		},

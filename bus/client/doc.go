@@ -15,7 +15,8 @@
 // is there and the queue is full, Publish blocks instead.
 //
 // Messages of QoS 1 and 2 that were sent and not acknowledged are sent again
-// after a reconnect. All of this is in memory and ends with the program.
+// after a reconnect, also to a broker that has forgotten the session. All of
+// this is in memory and ends with the program.
 //
 // # Duplicates
 //

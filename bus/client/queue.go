@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/eclipse/paho.golang/autopaho/queue"
@@ -43,6 +44,23 @@ func (o *outbox) add(packet []byte) (wait <-chan struct{}) {
 		close(o.filled)
 	}
 	return nil
+}
+
+// putBack puts packets before all others, over the limit if need be.
+func (o *outbox) putBack(lost []unacked) {
+	if len(lost) == 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.entries) == 0 {
+		close(o.filled)
+	}
+	entries := make([]*entry, 0, len(lost)+len(o.entries))
+	for _, u := range lost {
+		entries = append(entries, &entry{owner: o, packet: u.packet})
+	}
+	o.entries = append(entries, o.entries...)
 }
 
 // setConnected chooses what happens when the outbox is full.
@@ -102,11 +120,11 @@ func (e *entry) Remove() error {
 	o := e.owner
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.entries) == 0 || o.entries[0] != e {
+	i := slices.Index(o.entries, e) // the head, unless others were put back before it
+	if i < 0 {
 		return nil
 	}
-	o.entries[0] = nil
-	o.entries = o.entries[1:]
+	o.entries = slices.Delete(o.entries, i, i+1)
 	if len(o.entries) == 0 {
 		o.filled = make(chan struct{})
 	}

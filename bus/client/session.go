@@ -1,0 +1,80 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho/session"
+	"github.com/eclipse/paho.golang/paho/session/state"
+)
+
+// memory is paho's session state with one rule changed: when the broker has
+// forgotten the session (it was restarted, or the session expired), paho
+// discards what was sent and not acknowledged, as MQTT has it. The messages
+// are still the program's wish, so memory puts them back at the head of the
+// outbox, in their order.
+type memory struct {
+	session.SessionManager
+	outbox *outbox
+
+	mu      sync.Mutex
+	unacked []unacked // in the order in which they were sent
+}
+
+type unacked struct {
+	id     uint16
+	packet []byte // encoded
+}
+
+func newMemory(outbox *outbox) *memory {
+	return &memory{SessionManager: state.NewInMemory(), outbox: outbox}
+}
+
+// AddToSession remembers a message of QoS 1 or 2 before it is sent.
+func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<- packets.ControlPacket) error {
+	if err := m.SessionManager.AddToSession(ctx, p, resp); err != nil {
+		return err
+	}
+	if publish, ok := p.(*packets.Publish); ok {
+		var b bytes.Buffer
+		if _, err := publish.WriteTo(&b); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes()})
+		m.mu.Unlock()
+	}
+	return nil
+}
+
+// PacketReceived forgets a message when the broker has it. For QoS 2 that is
+// when PUBREC arrives: from then on sending it again would double it.
+func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Publish) error {
+	switch p.Type {
+	case packets.PUBACK, packets.PUBREC:
+		id := p.PacketID()
+		m.mu.Lock()
+		if i := slices.IndexFunc(m.unacked, func(u unacked) bool { return u.id == id }); i >= 0 {
+			m.unacked = slices.Delete(m.unacked, i, i+1)
+		}
+		m.mu.Unlock()
+	}
+	return m.SessionManager.PacketReceived(p, out)
+}
+
+// ConAckReceived takes over the messages of a session that the broker no
+// longer has.
+func (m *memory) ConAckReceived(w io.Writer, connect *packets.Connect, ack *packets.Connack) error {
+	if !ack.SessionPresent {
+		m.mu.Lock()
+		lost := m.unacked
+		m.unacked = nil
+		m.mu.Unlock()
+		m.outbox.putBack(lost)
+	}
+	return m.SessionManager.ConAckReceived(w, connect, ack)
+}

@@ -1,0 +1,103 @@
+package twin
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Device is all that is known of one device. A Device is a value: Step never
+// changes the one that it is given, nor its maps.
+type Device struct {
+	ID         string          // namespace/name; empty if there is no such device
+	Member     Member          // what its owner says
+	State      string          // as last reported, for example "online"; empty before the first report
+	LastOnline time.Time       // when it was last reported online or ok; zero if it is neither
+	Twins      map[string]Twin // by property name, deleted ones included
+}
+
+// Namespace is the first part of the ID.
+func (d Device) Namespace() string {
+	namespace, _, _ := strings.Cut(d.ID, "/")
+	return namespace
+}
+
+// Name is the second part of the ID.
+func (d Device) Name() string {
+	_, name, _ := strings.Cut(d.ID, "/")
+	return name
+}
+
+// Member is what the owner of a device says of it.
+type Member struct {
+	Description string `json:"description,omitempty"`
+	// Owner tells the devices of one writer from those of others, so that
+	// each removes only its own: twin/cloud uses "cloud".
+	Owner string `json:"owner,omitempty"`
+	// Incarnation changes when a device is another one under the same ID; its
+	// twins then start anew.
+	Incarnation string `json:"incarnation,omitempty"`
+	// Version of the owner's wishes. A Put with a lower one is ignored.
+	Version uint64 `json:"version,omitempty"`
+	// Spec and Model are for the driver; twin does not look into them.
+	Spec  json.RawMessage `json:"spec,omitempty"`
+	Model json.RawMessage `json:"model,omitempty"`
+}
+
+// Twin is one property of a device.
+type Twin struct {
+	Expected *Value `json:"expected,omitempty"` // what it should be; nil for no wish
+	Actual   *Value `json:"actual,omitempty"`   // what the device says it is; nil before its first report
+	Type     string `json:"type"`               // one of the types in CheckValue
+	Optional bool   `json:"optional,omitempty"` // it may be deleted
+	Deleted  bool   `json:"deleted,omitempty"`  // it is only remembered for its versions
+
+	ExpectedVersion Version `json:"expectedVersion,omitzero"`
+	ActualVersion   Version `json:"actualVersion,omitzero"`
+
+	// Declared says that the device's owner names the property.
+	Declared bool `json:"declared,omitempty"`
+	// Desired is the owner's last wish. Expected may differ from it by a later
+	// local edit.
+	Desired *string `json:"desired,omitempty"`
+}
+
+// differs reports whether the device still has to follow a wish.
+func (t Twin) differs() bool {
+	return t.wished() && (t.Actual == nil || t.Actual.Value != t.Expected.Value)
+}
+
+// wished reports whether there is a wish; an empty text is none.
+func (t Twin) wished() bool { return !t.Deleted && t.Expected != nil && t.Expected.Value != "" }
+
+// Value is one side of a Twin.
+type Value struct {
+	Value string `json:"value"`
+	Time  int64  `json:"time"` // when the edge took it over, in milliseconds since 1970
+}
+
+// Version counts the changes of one side of a Twin, by those who made them.
+type Version struct {
+	Cloud uint64 `json:"cloud,omitempty"`
+	Edge  uint64 `json:"edge,omitempty"`
+}
+
+// behind reports whether a request with version v is older than what is held.
+func (v Version) behind(held Version) bool { return v.Cloud < held.Cloud || v.Edge < held.Edge }
+
+// CheckID says why id cannot be a device's: it must be namespace/name, both
+// without slashes, MQTT wildcards or control characters.
+func CheckID(id string) error {
+	namespace, name, ok := strings.Cut(id, "/")
+	if !ok || namespace == "" || name == "" || len(id) > 512 || !utf8.ValidString(id) ||
+		strings.ContainsAny(name, "/") || strings.ContainsAny(id, "+#") || strings.ContainsFunc(id, unicode.IsControl) {
+		return fmt.Errorf("device id %.80q: use namespace/name without slashes, wildcards or control characters", id)
+	}
+	return nil
+}
+
+// Text gives a pointer to s, for a Patch.
+func Text(s string) *string { return &s }

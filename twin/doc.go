@@ -1,0 +1,46 @@
+// Package twin keeps the truth about devices on a node: which devices belong
+// to it, whether they are up, and for each property what is expected and what
+// is actual.
+//
+// The rules are a pure function, Step, from a device's state and an event to
+// the next state and a list of effects. An Engine runs Step for all devices of
+// a node on a meta.Store. Package twin knows nothing of MQTT or Kubernetes:
+// twin/mqtt speaks the topics and payloads that mappers and apps use, and
+// twin/cloud joins the engine to Device objects.
+//
+//	engine, err := twin.New(twin.Config{Store: memstore.New()})
+//	...
+//	go engine.Run(ctx) // in real code: an errgroup
+//	err = engine.Put(ctx, "plant/boiler", twin.Put{})
+//	...
+//	_, err = engine.Update(ctx, "plant/boiler", map[string]*twin.Patch{
+//		"temperature": {Actual: twin.Text("21"), Type: "int"},
+//	})
+//
+// # Durability
+//
+// A call returns, and a subscriber hears of a change, only after the change is
+// in the store. Requests that wait while the store is busy are written
+// together in one batch, so many at once cost little more than one. An Engine
+// that starts reads everything back.
+//
+// # Order
+//
+// Requests are carried out in the order in which they were submitted, each as
+// a whole or not at all. Subscribers see all commits in that order. Effects of
+// one commit are in the order in which they must be carried out: a Result
+// before the Document, the Document before the Delta.
+//
+// # Who wins
+//
+// Expected and actual values each have a version with two counters. A local
+// update adds one to the edge's. A wish of the device's owner (Put) carries
+// the owner's version and is adopted when the wish has changed since the last
+// Put, so that a repeated Put does not undo a later local edit. A request that
+// names versions, and whose versions are behind, is refused with code 409.
+//
+// # Concurrency
+//
+// All methods of Engine may be called by several goroutines at once. Device
+// values that it gives out share their maps with it and are not to be changed.
+package twin

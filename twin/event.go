@@ -1,0 +1,167 @@
+package twin
+
+import "time"
+
+// Event is a request to one device at a moment.
+type Event struct {
+	Device  string    // namespace/name
+	Time    time.Time // becomes the timestamp of what changes; milliseconds count
+	Request Request
+}
+
+// Request is what can be asked of a device: one of Put, Remove, Update, Sync,
+// Read, SetState and ReadState.
+type Request interface{ request() }
+
+type (
+	// Put says that the device belongs to the node, and what its owner wants
+	// of it. It adds the device or brings it up to date.
+	Put struct {
+		Member     Member
+		Properties []Declaration
+	}
+
+	// Remove says that the device no longer belongs to the node.
+	Remove struct{}
+
+	// Update changes twins on behalf of a client on the node: a mapper, an
+	// app. A nil Patch deletes its property. It is carried out whole or
+	// refused whole.
+	Update struct{ Twins map[string]*Patch }
+
+	// Sync is an Update by the cloud. Each value needs its version, which is
+	// adopted.
+	Sync struct{ Twins map[string]*Patch }
+
+	// Read asks for a Result with all live twins.
+	Read struct{}
+
+	// SetState reports the device's state: online, offline, ok, unknown or
+	// unhealthy, in any letter case.
+	SetState struct{ State string }
+
+	// ReadState asks for a StateResult.
+	ReadState struct{}
+)
+
+func (Put) request()       {}
+func (Remove) request()    {}
+func (Update) request()    {}
+func (Sync) request()      {}
+func (Read) request()      {}
+func (SetState) request()  {}
+func (ReadState) request() {}
+
+// Declaration is a property that the device's owner names.
+type Declaration struct {
+	Name    string
+	Type    string  // see CheckValue; empty means string
+	Desired *string // the owner's wish; nil for none. One that is not of the type is ignored.
+}
+
+// Patch is a change of one twin. Nil fields stay as they are.
+type Patch struct {
+	Expected *string
+	Actual   *string
+	Optional *bool  // only from true to false, and for a new twin
+	Type     string // only for a new twin; empty means string
+
+	// ExpectedVersion and ActualVersion, if not nil, refuse the request when
+	// they are behind the versions held. Sync adopts them.
+	ExpectedVersion *Version
+	ActualVersion   *Version
+}
+
+// Effect is something to do after a Step: one of Save, Refused, Result,
+// Document, Delta, StateResult, Membership and Report.
+type Effect interface{ effect() }
+
+type (
+	// Save comes first: it names what of the new state must be durable before
+	// any other effect is carried out.
+	Save struct {
+		Device bool     // all but the twins
+		Twins  []string // these, where the new state has them; else their records go
+	}
+
+	// Refused says that nothing was changed, and why.
+	Refused struct{ Err *Error }
+
+	// Result answers Update and Sync with the touched twins, and Read with
+	// all. A nil Twin is one that is deleted.
+	Result struct{ Twins map[string]*Twin }
+
+	// Document tells of twins that have changed in more than a timestamp.
+	Document struct{ Twins map[string]Transition }
+
+	// Delta tells of wishes that the device does not fulfil yet.
+	Delta struct {
+		Twins  map[string]Twin   // all that have a wish
+		Values map[string]string // the wishes that differ from the actual value
+	}
+
+	// StateResult answers SetState and ReadState.
+	StateResult struct {
+		State      string
+		LastOnline time.Time // zero if the state is neither online nor ok
+	}
+
+	// Membership tells that the device was added, removed, or changed by its
+	// owner in more than wishes.
+	Membership struct {
+		Kind   MembershipKind
+		Device Device // as it is now; for Removed as it was
+	}
+
+	// Report says what the cloud has to be told: state or twins that changed.
+	Report struct {
+		State bool
+		Twins []string
+	}
+)
+
+func (Save) effect()        {}
+func (Refused) effect()     {}
+func (Result) effect()      {}
+func (Document) effect()    {}
+func (Delta) effect()       {}
+func (StateResult) effect() {}
+func (Membership) effect()  {}
+func (Report) effect()      {}
+
+// Transition is a twin before and after a change; nil where there was none or
+// is none any more.
+type Transition struct{ Last, Current *Twin }
+
+// MembershipKind tells the kinds of Membership apart.
+type MembershipKind int
+
+// The kinds of Membership.
+const (
+	Added MembershipKind = iota + 1
+	Removed
+	Changed
+)
+
+// The codes of an Error.
+const (
+	CodeInvalid  = 400 // the request is wrong as it is
+	CodeUnknown  = 404 // the device is not known on this node
+	CodeConflict = 409 // the request lost on version
+	CodeInternal = 500 // the store failed; the request may be repeated
+)
+
+// Error is a refused request. Code is one of the codes above.
+type Error struct {
+	Code   int
+	Reason string
+}
+
+func (e *Error) Error() string { return "twin: " + e.Reason }
+
+// Is makes errors.Is(err, &Error{Code: c}) true for every Error with that
+// code, when the target's Reason is empty.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code && (t.Reason == "" || t.Reason == e.Reason)
+}

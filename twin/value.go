@@ -1,0 +1,74 @@
+package twin
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Limits of names and values.
+const (
+	MaxName  = 128      // bytes in a property's name
+	MaxValue = 64 << 10 // bytes in a value
+)
+
+// CheckName says why name cannot be a property's: 1 to 128 of a-z, A-Z, 0-9
+// and -_.,:/@#.
+func CheckName(name string) error {
+	if name == "" || len(name) > MaxName {
+		return fmt.Errorf("property name %.140q must have 1 to %d characters", name, MaxName)
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == ',', c == ':', c == '/', c == '@', c == '#':
+		default:
+			return fmt.Errorf("property name %q has a character other than a-z, A-Z, 0-9 and -_.,:/@#", name)
+		}
+	}
+	return nil
+}
+
+// CheckType says why typ is not a type of values.
+func CheckType(typ string) error {
+	switch typ {
+	case "string", "int", "integer", "float", "double", "boolean", "bytes", "stream":
+		return nil
+	}
+	return fmt.Errorf("type %.80q is not one of string, int, integer, float, double, boolean, bytes, stream", typ)
+}
+
+// CheckValue says why value is not one of type typ: int and integer are 64-bit
+// decimal, float and double 64-bit floating point, boolean is true or false,
+// bytes is base64 with padding; string and stream are any text. Every value is
+// UTF-8 of at most 64 KiB.
+func CheckValue(typ, value string) error {
+	if len(value) > MaxValue {
+		return fmt.Errorf("value of %d bytes is longer than %d", len(value), MaxValue)
+	}
+	if !utf8.ValidString(value) {
+		return fmt.Errorf("value %.80q is not UTF-8", value)
+	}
+	ok := true
+	switch typ {
+	case "string", "stream":
+	case "int", "integer":
+		_, err := strconv.ParseInt(value, 10, 64)
+		ok = err == nil
+	case "float", "double":
+		_, err := strconv.ParseFloat(value, 64)
+		ok = err == nil
+	case "boolean":
+		ok = value == "true" || value == "false"
+	case "bytes":
+		_, err := base64.StdEncoding.DecodeString(value)
+		ok = err == nil
+	default:
+		return CheckType(typ)
+	}
+	if !ok {
+		return fmt.Errorf("value %.80q is not of type %s", value, typ)
+	}
+	return nil
+}
