@@ -2,23 +2,31 @@ package edged
 
 import (
 	"context"
+	"errors"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
+// ErrNoEvents is returned by Runtime.Events when the runtime has none.
+var ErrNoEvents = errors.New("edged: the runtime has no events")
+
 // Objects is where an Agent learns what the node must run. It answers from
 // what the node has stored, so that every method works while the cloud is out
-// of reach. Its implementation in edgekit is meta/client.
+// of reach. Its implementation in edgekit is meta/client. What it returns is
+// shared and must not be changed.
+//
+// The error for an object that is not there matches
+// interface{ NotFound() bool }.
 type Objects interface {
 	// Pods lists the pods bound to this node and then sends every change.
 	// The first value sent is the full list; each later one is the full list
 	// again. The channel holds one value, the newest; it is closed when ctx
 	// ends.
 	Pods(ctx context.Context) (<-chan []*corev1.Pod, error)
-	// ConfigMap reads a config map, or an error that wraps ErrNotFound.
+	// ConfigMap reads a config map.
 	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
-	// Secret reads a secret, or an error that wraps ErrNotFound.
+	// Secret reads a secret.
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	// Changed gets a value whenever a config map or secret may have changed.
 	// It holds one value; it is closed when ctx ends.

@@ -1,0 +1,127 @@
+package edged
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// DefaultVersion is the kubelet version that a node reports when Config does
+// not say: the Kubernetes release whose behaviour this package follows.
+const DefaultVersion = "v1.37.2-edgekit"
+
+// Config sets up an Agent. NodeName, Runtime, Objects and Reports are required.
+type Config struct {
+	NodeName string  // the Node's name: a lower-case DNS name
+	Runtime  Runtime // runs sandboxes and containers; see edged/cri
+	Objects  Objects // what the node must run
+	Reports  Reports // what is true on the node
+
+	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
+	LogRoot string // folder of the pods' logs; "" means /var/log/pods
+
+	NodeIPs       []netip.Addr      // addresses of the node, primary first; none means that of the default route
+	Labels        map[string]string // labels of the Node besides those that every node has
+	Annotations   map[string]string // annotations of the Node
+	Taints        []corev1.Taint    // taints that the Node is registered with
+	MaxPods       int               // 0 means 110
+	Reserved      corev1.ResourceList
+	ClusterDNS    []netip.Addr // name servers of pods with the ClusterFirst policy; none means the host's
+	ClusterDomain string       // DNS domain of the cluster; "" means cluster.local
+	ResolvConf    string       // the host's resolver file; "" means /etc/resolv.conf
+	CgroupRoot    string       // cgroup under which the pods' cgroups are made; "" means the root
+	PodCgroups    Toggle       // whether cgroups of pods are made and limited; only with the cgroupfs driver
+	Version       string       // kubelet version to report; "" means DefaultVersion
+	MaxPulls      int          // images pulled at the same time; 0 means 3
+	// AllowedSysctls lists namespaced sysctls beyond the safe ones that pods may
+	// set, each a name or a prefix ending in "*".
+	AllowedSysctls []string
+	// NodeCheck is how often the node's own condition (runtime, memory, disk,
+	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
+	NodeCheck time.Duration
+	// Relist is how often the runtime is asked for changes when it sends no
+	// events; 0 means 1 second.
+	Relist time.Duration
+	Logger *slog.Logger // nil discards
+}
+
+// Toggle is on unless it is turned off.
+type Toggle int
+
+// The values of a Toggle.
+const (
+	On Toggle = iota
+	Off
+)
+
+func (c Config) check() error {
+	switch {
+	case c.NodeName == "":
+		return errors.New("edged: Config.NodeName is required")
+	case len(validation.IsDNS1123Subdomain(c.NodeName)) > 0:
+		return fmt.Errorf("edged: Config.NodeName %q is not a lower-case DNS name", c.NodeName)
+	case c.Runtime == nil:
+		return errors.New("edged: Config.Runtime is required: see edged/cri")
+	case c.Objects == nil:
+		return errors.New("edged: Config.Objects is required")
+	case c.Reports == nil:
+		return errors.New("edged: Config.Reports is required")
+	case c.MaxPods < 0:
+		return fmt.Errorf("edged: Config.MaxPods is %d: it must not be negative", c.MaxPods)
+	}
+	for field, path := range map[string]string{"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf} {
+		if path != "" && !filepath.IsAbs(path) {
+			return fmt.Errorf("edged: Config.%s %q is not an absolute path", field, path)
+		}
+	}
+	for key, value := range c.Labels {
+		if errs := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
+		}
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	def := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	def(&c.Root, "/var/lib/edgekit/edged")
+	def(&c.LogRoot, "/var/log/pods")
+	def(&c.ClusterDomain, "cluster.local")
+	def(&c.ResolvConf, "/etc/resolv.conf")
+	def(&c.Version, DefaultVersion)
+	if c.MaxPods == 0 {
+		c.MaxPods = 110
+	}
+	if c.MaxPulls <= 0 {
+		c.MaxPulls = 3
+	}
+	if c.NodeCheck <= 0 {
+		c.NodeCheck = 10 * time.Second
+	}
+	if c.Relist <= 0 {
+		c.Relist = time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.NodeIPs = slices.Clone(c.NodeIPs)
+	c.ClusterDNS = slices.Clone(c.ClusterDNS)
+	c.Labels = maps.Clone(c.Labels)
+	c.Annotations = maps.Clone(c.Annotations)
+	c.Taints = slices.Clone(c.Taints)
+	c.Reserved = c.Reserved.DeepCopy()
+	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
+	return c
+}

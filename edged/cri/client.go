@@ -1,0 +1,248 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged"
+)
+
+// DefaultSocket is where containerd listens unless told otherwise.
+const DefaultSocket = "/run/containerd/containerd.sock"
+
+// maxMessage bounds one answer of the runtime. CRI lets a runtime return up to
+// 16 MiB of output of a command on each of two streams.
+const maxMessage = 34 << 20
+
+// Config sets up a Client. Every field may be left zero.
+type Config struct {
+	Socket  string        // path of the runtime's socket, also as unix:// URL; "" means DefaultSocket
+	Timeout time.Duration // for calls that do little work; 0 means 2 minutes
+	// SlowTimeout bounds calls that may do much: making a sandbox, creating
+	// and starting a container. 0 means 4 minutes. Pulls are not bounded.
+	SlowTimeout time.Duration
+}
+
+// Client is an edged.Runtime on a CRI socket.
+type Client struct {
+	cfg    Config
+	path   string
+	conn   *grpc.ClientConn
+	run    runtimeapi.RuntimeServiceClient
+	images runtimeapi.ImageServiceClient
+}
+
+var _ edged.Runtime = (*Client)(nil)
+
+// SocketError says that the runtime's socket cannot be used, and what to do.
+type SocketError struct {
+	Path   string
+	Reason error
+}
+
+func (e *SocketError) Error() string {
+	switch {
+	case errors.Is(e.Reason, fs.ErrNotExist):
+		return fmt.Sprintf("cri: no container runtime at %s: start containerd, or give the path of its socket", e.Path)
+	case errors.Is(e.Reason, fs.ErrPermission):
+		return fmt.Sprintf("cri: no permission to use %s: run as root", e.Path)
+	}
+	return fmt.Sprintf("cri: the container runtime at %s does not answer: %v", e.Path, e.Reason)
+}
+
+// Unwrap gives the cause.
+func (e *SocketError) Unwrap() error { return e.Reason }
+
+// New makes a Client. It does not connect yet: see Check.
+func New(cfg Config) (*Client, error) {
+	if cfg.Socket == "" {
+		cfg.Socket = DefaultSocket
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 2 * time.Minute
+	}
+	if cfg.SlowTimeout == 0 {
+		cfg.SlowTimeout = 4 * time.Minute
+	}
+	path := strings.TrimPrefix(cfg.Socket, "unix://")
+	if !strings.HasPrefix(path, "/") {
+		return nil, fmt.Errorf("cri: Config.Socket %q is not the absolute path of a unix socket", cfg.Socket)
+	}
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	conn, err := grpc.NewClient("passthrough:///runtime",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(dial),
+		grpc.WithAuthority("localhost"),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("cri: %w", err)
+	}
+	return &Client{cfg: cfg, path: path, conn: conn, run: runtimeapi.NewRuntimeServiceClient(conn), images: runtimeapi.NewImageServiceClient(conn)}, nil
+}
+
+// Close ends the connection. Twice is nil.
+func (c *Client) Close() error {
+	if err := c.conn.Close(); err != nil && status.Code(err) != codes.Canceled {
+		return fmt.Errorf("cri: %w", err)
+	}
+	return nil
+}
+
+// Check makes sure that a runtime answers on the socket and speaks CRI v1. Its
+// error is a *SocketError.
+func (c *Client) Check(ctx context.Context) error {
+	info, err := os.Stat(c.path)
+	if err != nil {
+		return &SocketError{Path: c.path, Reason: err}
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return &SocketError{Path: c.path, Reason: errors.New("it is not a socket")}
+	}
+	probe, err := (&net.Dialer{}).DialContext(ctx, "unix", c.path)
+	if err != nil {
+		return &SocketError{Path: c.path, Reason: err}
+	}
+	probe.Close()
+	if _, err := c.Version(ctx); err != nil {
+		if status.Code(err) == codes.Unimplemented {
+			err = errors.New("it does not speak CRI v1; in containerd's configuration the cri plugin must not be disabled")
+		}
+		return &SocketError{Path: c.path, Reason: err}
+	}
+	return nil
+}
+
+// Version asks for the runtime's name and version.
+func (c *Client) Version(ctx context.Context) (edged.RuntimeVersion, error) {
+	ctx, cancel := c.quick(ctx)
+	defer cancel()
+	r, err := c.run.Version(ctx, &runtimeapi.VersionRequest{Version: "v1"})
+	if err != nil {
+		return edged.RuntimeVersion{}, failed("version", err)
+	}
+	return edged.RuntimeVersion{Name: r.RuntimeName, Version: r.RuntimeVersion}, nil
+}
+
+// Health asks whether the runtime and its network are ready.
+func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
+	ctx, cancel := c.quick(ctx)
+	defer cancel()
+	r, err := c.run.Status(ctx, &runtimeapi.StatusRequest{})
+	if err != nil {
+		return edged.RuntimeHealth{}, failed("status", err)
+	}
+	h := edged.RuntimeHealth{RuntimeMessage: "the runtime says nothing of itself", NetworkMessage: "the runtime says nothing of its network"}
+	for _, cond := range r.GetStatus().GetConditions() {
+		message := fmt.Sprintf("%s=%t reason:%s message:%s", cond.Type, cond.Status, cond.Reason, cond.Message)
+		switch cond.Type {
+		case runtimeapi.RuntimeReady:
+			h.RuntimeReady, h.RuntimeMessage = cond.Status, message
+		case runtimeapi.NetworkReady:
+			h.NetworkReady, h.NetworkMessage = cond.Status, message
+		}
+	}
+	return h, nil
+}
+
+// CgroupDriver asks the runtime how it makes cgroups; runtimes older than that
+// question use cgroupfs.
+func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
+	ctx, cancel := c.quick(ctx)
+	defer cancel()
+	r, err := c.run.RuntimeConfig(ctx, &runtimeapi.RuntimeConfigRequest{})
+	if status.Code(err) == codes.Unimplemented {
+		return "cgroupfs", nil
+	}
+	if err != nil {
+		return "", failed("runtime config", err)
+	}
+	if r.GetLinux() != nil && r.Linux.CgroupDriver == runtimeapi.CgroupDriver_SYSTEMD {
+		return "systemd", nil
+	}
+	return "cgroupfs", nil
+}
+
+// Events streams the changes of containers.
+func (c *Client) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error {
+	stream, err := c.run.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
+	if err != nil {
+		return eventsFailed(ctx, err)
+	}
+	for {
+		e, err := stream.Recv()
+		if err != nil {
+			return eventsFailed(ctx, err)
+		}
+		fn(edged.RuntimeEvent{PodUID: e.GetPodSandboxStatus().GetMetadata().GetUid()})
+	}
+}
+
+func eventsFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if status.Code(err) == codes.Unimplemented {
+		return edged.ErrNoEvents
+	}
+	return failed("events", err)
+}
+
+func (c *Client) quick(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.cfg.Timeout)
+}
+
+func (c *Client) slow(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.cfg.SlowTimeout)
+}
+
+// callError is a failed call. Its text is the runtime's own, since it ends up
+// in events and statuses that people read.
+type callError struct {
+	verb string
+	code codes.Code
+	text string
+}
+
+func (e *callError) Error() string { return e.text }
+
+// NotFound reports that what was asked for is not there.
+func (e *callError) NotFound() bool { return e.code == codes.NotFound }
+
+// GRPCStatus lets status.Code see through.
+func (e *callError) GRPCStatus() *status.Status { return status.New(e.code, e.text) }
+
+// Is makes a call that its caller ended look like that.
+func (e *callError) Is(target error) bool {
+	return target == context.Canceled && e.code == codes.Canceled ||
+		target == context.DeadlineExceeded && e.code == codes.DeadlineExceeded
+}
+
+func failed(verb string, err error) error {
+	st, ok := status.FromError(err)
+	if !ok {
+		return fmt.Errorf("cri: %s: %w", verb, err)
+	}
+	return &callError{verb: verb, code: st.Code(), text: fmt.Sprintf("rpc error: code = %s desc = %s", st.Code(), st.Message())}
+}
+
+func missing(err error) bool { return status.Code(err) == codes.NotFound }

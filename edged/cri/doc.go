@@ -1,0 +1,17 @@
+// Package cri speaks the container runtime interface (CRI) to a real runtime,
+// containerd or CRI-O, over a unix socket, and gives it the shape of
+// [edged.Runtime]. It is the only importer of cri-api and grpc.
+//
+//	runtime, err := cri.New(cri.Config{Socket: "/run/containerd/containerd.sock"})
+//	if err != nil {
+//		return err
+//	}
+//	defer runtime.Close()
+//	if err := runtime.Check(ctx); err != nil {
+//		return err // says which socket, and what to do
+//	}
+//
+// A Client connects when it is first used and again whenever the runtime comes
+// back; calls made while it is away fail at once. It may be used by several
+// goroutines. Removing or stopping what is not there succeeds.
+package cri

@@ -1,0 +1,190 @@
+package cri
+
+import (
+	"context"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged"
+)
+
+// RunSandbox makes and starts a sandbox.
+func (c *Client) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (string, error) {
+	ctx, cancel := c.slow(ctx)
+	defer cancel()
+	r, err := c.run.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandboxConfig(cfg), RuntimeHandler: cfg.Handler})
+	if err != nil {
+		return "", failed("run sandbox", err)
+	}
+	return r.PodSandboxId, nil
+}
+
+// StopSandbox stops a sandbox and what runs in it.
+func (c *Client) StopSandbox(ctx context.Context, id string) error {
+	ctx, cancel := c.slow(ctx)
+	defer cancel()
+	if _, err := c.run.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: id}); err != nil && !missing(err) {
+		return failed("stop sandbox", err)
+	}
+	return nil
+}
+
+// RemoveSandbox removes a sandbox and its containers.
+func (c *Client) RemoveSandbox(ctx context.Context, id string) error {
+	ctx, cancel := c.slow(ctx)
+	defer cancel()
+	if _, err := c.run.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: id}); err != nil && !missing(err) {
+		return failed("remove sandbox", err)
+	}
+	return nil
+}
+
+// SandboxStatus reads a sandbox.
+func (c *Client) SandboxStatus(ctx context.Context, id string) (edged.Sandbox, error) {
+	ctx, cancel := c.quick(ctx)
+	defer cancel()
+	r, err := c.run.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: id})
+	if err != nil {
+		return edged.Sandbox{}, failed("sandbox status", err)
+	}
+	s := r.GetStatus()
+	out := edged.Sandbox{
+		ID: s.GetId(), Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.GetMetadata().GetUid(),
+		Attempt: s.GetMetadata().GetAttempt(), Ready: s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.GetCreatedAt()),
+		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
+		Labels:      s.GetLabels(), Annotations: s.GetAnnotations(),
+	}
+	if ip := s.GetNetwork().GetIp(); ip != "" {
+		out.IPs = append(out.IPs, ip)
+		for _, more := range s.GetNetwork().GetAdditionalIps() {
+			out.IPs = append(out.IPs, more.GetIp())
+		}
+	}
+	return out, nil
+}
+
+// ListSandboxes lists the sandboxes of a pod, or of all.
+func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]edged.Sandbox, error) {
+	ctx, cancel := c.quick(ctx)
+	defer cancel()
+	req := &runtimeapi.ListPodSandboxRequest{Filter: &runtimeapi.PodSandboxFilter{}}
+	if podUID != "" {
+		req.Filter.LabelSelector = map[string]string{edged.LabelPodUID: podUID}
+	}
+	r, err := c.run.ListPodSandbox(ctx, req)
+	if err != nil {
+		return nil, failed("list sandboxes", err)
+	}
+	var out []edged.Sandbox
+	for _, s := range r.Items {
+		if s.GetLabels()[edged.LabelPodUID] == "" {
+			continue // not a pod's: somebody else's use of CRI
+		}
+		out = append(out, edged.Sandbox{
+			ID: s.Id, Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.Labels[edged.LabelPodUID],
+			Attempt: s.GetMetadata().GetAttempt(), Ready: s.State == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.CreatedAt),
+			Labels: s.Labels, Annotations: s.Annotations,
+		})
+	}
+	return out, nil
+}
+
+func moment(ns int64) time.Time {
+	if ns <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+func sandboxConfig(s *edged.SandboxConfig) *runtimeapi.PodSandboxConfig {
+	if s == nil {
+		return nil
+	}
+	cfg := &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: s.Name, Namespace: s.Namespace, Uid: s.UID, Attempt: s.Attempt},
+		Hostname: s.Hostname, LogDirectory: s.LogDirectory, Labels: s.Labels, Annotations: s.Annotations,
+		Linux: &runtimeapi.LinuxPodSandboxConfig{
+			CgroupParent: s.CgroupParent, Sysctls: s.Sysctls,
+			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+				NamespaceOptions: namespaces(s.Security.Namespaces), SelinuxOptions: selinux(s.Security.SELinux),
+				RunAsUser: int64Value(s.Security.RunAsUser), RunAsGroup: int64Value(s.Security.RunAsGroup),
+				ReadonlyRootfs: s.Security.ReadOnlyRoot, SupplementalGroups: s.Security.SupplementalGroups,
+				SupplementalGroupsPolicy: groupsPolicy(s.Security), Privileged: s.Security.Privileged,
+				Seccomp: profile(s.Security.Seccomp), Apparmor: profile(s.Security.AppArmor),
+			},
+		},
+	}
+	if s.Resources != nil {
+		cfg.Linux.Resources = resources(*s.Resources)
+	}
+	if s.DNS != nil {
+		cfg.DnsConfig = &runtimeapi.DNSConfig{Servers: s.DNS.Servers, Searches: s.DNS.Searches, Options: s.DNS.Options}
+	}
+	for _, p := range s.Ports {
+		cfg.PortMappings = append(cfg.PortMappings, &runtimeapi.PortMapping{
+			Protocol: protocol(p.Protocol), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIp: p.HostIP,
+		})
+	}
+	return cfg
+}
+
+func protocol(name string) runtimeapi.Protocol {
+	switch name {
+	case "UDP":
+		return runtimeapi.Protocol_UDP
+	case "SCTP":
+		return runtimeapi.Protocol_SCTP
+	}
+	return runtimeapi.Protocol_TCP
+}
+
+func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+	if n.HostNetwork {
+		o.Network = runtimeapi.NamespaceMode_NODE
+	}
+	if n.HostIPC {
+		o.Ipc = runtimeapi.NamespaceMode_NODE
+	}
+	switch {
+	case n.HostPID:
+		o.Pid = runtimeapi.NamespaceMode_NODE
+	case n.SharePID:
+		o.Pid = runtimeapi.NamespaceMode_POD
+	}
+	return o
+}
+
+func groupsPolicy(s edged.Security) runtimeapi.SupplementalGroupsPolicy {
+	if s.SupplementalGroupsStrict {
+		return runtimeapi.SupplementalGroupsPolicy_Strict
+	}
+	return runtimeapi.SupplementalGroupsPolicy_Merge
+}
+
+func selinux(s *edged.SELinux) *runtimeapi.SELinuxOption {
+	if s == nil {
+		return nil
+	}
+	return &runtimeapi.SELinuxOption{User: s.User, Role: s.Role, Type: s.Type, Level: s.Level}
+}
+
+func profile(p *edged.Profile) *runtimeapi.SecurityProfile {
+	switch {
+	case p == nil:
+		return nil
+	case p.Localhost != "":
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: p.Localhost}
+	case p.Unconfined:
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
+	}
+	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
+}
+
+func int64Value(v *int64) *runtimeapi.Int64Value {
+	if v == nil {
+		return nil
+	}
+	return &runtimeapi.Int64Value{Value: *v}
+}

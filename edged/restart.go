@@ -1,0 +1,104 @@
+package edged
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The back-off between restarts of a container that keeps exiting.
+const (
+	backOffFirst = 10 * time.Second
+	backOffMax   = 5 * time.Minute
+	backOffReset = 2 * backOffMax // a container that ran this long starts afresh
+)
+
+// restartable reports whether an init container is a sidecar: it starts in its
+// turn and then runs beside the pod's containers.
+func restartable(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// restarts decides whether a container of a pod that exited with code runs
+// again. A container's own policy and rules come before the pod's.
+func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool {
+	for _, rule := range c.RestartPolicyRules {
+		if rule.ExitCodes == nil {
+			continue
+		}
+		listed := slices.Contains(rule.ExitCodes.Values, code)
+		in := rule.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn
+		if listed == in && rule.Action == corev1.ContainerRestartRuleActionRestart {
+			return true
+		}
+	}
+	policy := pod.Spec.RestartPolicy
+	if c.RestartPolicy != nil {
+		policy = corev1.RestartPolicy(*c.RestartPolicy)
+	}
+	switch policy {
+	case corev1.RestartPolicyNever:
+		return false
+	case corev1.RestartPolicyOnFailure:
+		return code != 0
+	}
+	return !init || code != 0 || restartable(c)
+}
+
+// backOffAfter reads how long to wait after the exit of a container before its
+// successor starts. The delay travels with the container, so that it survives
+// a restart of the agent.
+func backOffAfter(c *Container) time.Duration {
+	d, err := time.ParseDuration(c.Annotations[annotationBackOff])
+	if err != nil || d < 0 || c.Finished.Sub(c.Created) > backOffReset {
+		return 0
+	}
+	return min(d, backOffMax)
+}
+
+// nextBackOff is the delay that the successor of c gets. c is nil for a first
+// container.
+func nextBackOff(c *Container) time.Duration {
+	if c == nil {
+		return 0
+	}
+	d := backOffAfter(c)
+	if d == 0 {
+		return backOffFirst
+	}
+	return min(2*d, backOffMax)
+}
+
+// restartCount is the number of times that a container was started again. The
+// runtime's memory comes first; status is what was last reported, for a
+// container that the runtime has lost.
+func restartCount(c *Container, status *corev1.ContainerStatus) int32 {
+	count := int32(0)
+	if c != nil {
+		count = int32(min(c.Attempt, 1<<30))
+		if n, err := strconv.ParseInt(c.Annotations[annotationRestartCount], 10, 32); err == nil && n >= 0 {
+			count = int32(n)
+		}
+	}
+	if status != nil {
+		count = max(count, status.RestartCount)
+	}
+	return count
+}
+
+// containerHash changes when a running container must be replaced: with its
+// image. It has the kubelet's form, so that a kubelet's containers are adopted.
+func containerHash(c *corev1.Container) string {
+	body, err := json.Marshal(map[string]string{"name": c.Name, "image": c.Image})
+	if err != nil {
+		panic(fmt.Sprintf("edged: marshal of two strings: %v", err))
+	}
+	h := fnv.New32a()
+	h.Write(body) //nolint:errcheck // a hash never fails
+	return strconv.FormatUint(uint64(h.Sum32()), 16)
+}

@@ -1,0 +1,270 @@
+package edged
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// waiting is why a container does not run.
+type waiting struct{ reason, message string }
+
+// verdict is what probes say of a container now.
+type verdict struct{ started, ready bool }
+
+// facts is all that a pod's status is computed from.
+type facts struct {
+	pod      *corev1.Pod // also has the status that the cloud knows
+	last     *corev1.PodStatus
+	now      time.Time
+	start    time.Time
+	view     view
+	verdicts map[string]verdict // by container id; what has none runs and has no probes
+	messages map[string]string  // termination messages by container id
+	waiting  map[string]waiting // by container name
+	backOffs map[string]backOff // by container name
+	runtime  string             // the runtime's name, for container ids
+	hostIPs  []string
+	final    bool // nothing of the pod runs or will
+	rejected *rejection
+}
+
+// rejection is why a pod is made to fail.
+type rejection struct{ reason, message string }
+
+// podStatus computes the status that a pod has. It is pure.
+func podStatus(f facts) corev1.PodStatus {
+	pod := f.pod
+	st := corev1.PodStatus{
+		ObservedGeneration:    pod.Generation,
+		QOSClass:              qosClass(pod),
+		StartTime:             &metav1.Time{Time: f.start},
+		NominatedNodeName:     pod.Status.NominatedNodeName,
+		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
+	}
+	for _, ip := range f.hostIPs {
+		st.HostIPs = append(st.HostIPs, corev1.HostIP{IP: ip})
+	}
+	if len(f.hostIPs) > 0 {
+		st.HostIP = f.hostIPs[0]
+	}
+	st.PodIPs = podIPs(f)
+	if len(st.PodIPs) > 0 {
+		st.PodIP = st.PodIPs[0].IP
+	}
+	for i := range pod.Spec.InitContainers {
+		st.InitContainerStatuses = append(st.InitContainerStatuses, containerStatus(f, &pod.Spec.InitContainers[i], true))
+	}
+	for i := range pod.Spec.Containers {
+		st.ContainerStatuses = append(st.ContainerStatuses, containerStatus(f, &pod.Spec.Containers[i], false))
+	}
+	slices.SortFunc(st.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	st.Phase = phase(pod, &st, f.final)
+	if f.last != nil && over(f.last.Phase) {
+		st.Phase, st.Reason, st.Message = f.last.Phase, f.last.Reason, f.last.Message // what is over stays over
+	}
+	if f.rejected != nil {
+		st.Phase, st.Reason, st.Message = corev1.PodFailed, f.rejected.reason, f.rejected.message
+	}
+	st.Conditions = conditions(f, &st)
+	return st
+}
+
+// over reports whether a phase is one that a pod never leaves.
+func over(p corev1.PodPhase) bool { return p == corev1.PodSucceeded || p == corev1.PodFailed }
+
+func podIPs(f facts) []corev1.PodIP {
+	var ips []string
+	switch sb := f.view.sandbox(); {
+	case f.pod.Spec.HostNetwork && sb != nil:
+		ips = f.hostIPs
+	case sb != nil:
+		ips = sb.IPs
+	}
+	if len(ips) == 0 && f.last != nil {
+		return f.last.PodIPs
+	}
+	var out []corev1.PodIP
+	for _, ip := range ips {
+		out = append(out, corev1.PodIP{IP: ip})
+	}
+	return out
+}
+
+func findStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
+	if st == nil {
+		return nil
+	}
+	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
+		if i := slices.IndexFunc(list, func(c corev1.ContainerStatus) bool { return c.Name == name }); i >= 0 {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// containerStatus computes the status of one container.
+func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerStatus {
+	last := findStatus(f.last, c.Name)
+	cur := f.view.latest(c.Name)
+	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, RestartCount: restartCount(cur, last)}
+	wait := &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
+	if len(f.pod.Spec.InitContainers) > 0 {
+		wait.Reason = "PodInitializing"
+	}
+	if w, ok := f.waiting[c.Name]; ok {
+		wait.Reason, wait.Message = w.reason, w.message
+	}
+	if cur == nil {
+		st.State.Waiting = wait
+		lost(f, &st, last)
+		setDetails(&st, c, nil)
+		return st
+	}
+	st.ContainerID = f.runtime + "://" + cur.ID
+	st.ImageID = cur.ImageID
+	if cur.Image != "" {
+		st.Image = cur.Image
+	}
+	if prev := f.view.before(cur); prev != nil {
+		st.LastTerminationState.Terminated = terminated(f, prev)
+	} else if last != nil && last.LastTerminationState.Terminated != nil && last.RestartCount == st.RestartCount {
+		st.LastTerminationState = last.LastTerminationState
+	}
+	_, waits := f.waiting[c.Name]
+	switch cur.State {
+	case ContainerRunning:
+		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(cur.Started)}
+		if v, ok := f.verdicts[cur.ID]; ok {
+			st.Ready = v.ready && (!init || restartable(c))
+			st.Started = &v.started
+		}
+	case ContainerExited, ContainerUnknown:
+		end := terminated(f, cur)
+		if b, ok := f.backOffs[c.Name]; ok && !f.final {
+			wait.Reason = "CrashLoopBackOff"
+			wait.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.delay, c.Name, podTitle(f.pod))
+			waits = true
+		}
+		if waits && !f.final {
+			st.State.Waiting, st.LastTerminationState.Terminated = wait, end
+			break
+		}
+		st.State.Terminated = end
+		st.Ready = init && !restartable(c) && end.ExitCode == 0
+	default:
+		st.State.Waiting = wait
+	}
+	if st.Started == nil {
+		st.Started = new(bool)
+	}
+	setDetails(&st, c, cur)
+	return st
+}
+
+// lost completes the status of a container that the runtime does not have.
+func lost(f facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
+	st.Started = new(bool)
+	if last == nil {
+		return
+	}
+	gone := &corev1.ContainerStateTerminated{
+		Reason: "ContainerStatusUnknown", ExitCode: 137,
+		Message: "The container could not be located when the pod was terminated",
+	}
+	switch {
+	case last.State.Terminated != nil:
+		gone = last.State.Terminated
+	case last.State.Running == nil:
+		st.LastTerminationState = last.LastTerminationState
+		return
+	}
+	if f.final {
+		st.State = corev1.ContainerState{Terminated: gone}
+		st.LastTerminationState, st.ContainerID, st.ImageID = last.LastTerminationState, last.ContainerID, last.ImageID
+		return
+	}
+	st.LastTerminationState.Terminated = gone
+}
+
+func terminated(f facts, c *Container) *corev1.ContainerStateTerminated {
+	t := &corev1.ContainerStateTerminated{
+		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
+		FinishedAt: metav1.NewTime(c.Finished), ContainerID: f.runtime + "://" + c.ID,
+	}
+	if !c.Started.IsZero() {
+		t.StartedAt = metav1.NewTime(c.Started)
+	}
+	if m := f.messages[c.ID]; m != "" {
+		t.Message = m
+	}
+	if c.State == ContainerUnknown {
+		t.Reason, t.ExitCode = "ContainerStatusUnknown", 137
+	}
+	if t.Reason == "" {
+		t.Reason = "Error"
+		if c.ExitCode == 0 {
+			t.Reason = "Completed"
+		}
+	}
+	return t
+}
+
+// setDetails fills in what the spec and the runtime say of a container besides
+// its state.
+func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container) {
+	if cur == nil || cur.State != ContainerRunning && cur.State != ContainerExited {
+		return
+	}
+	for _, m := range c.VolumeMounts {
+		v := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			mode := corev1.RecursiveReadOnlyDisabled
+			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+				mode = corev1.RecursiveReadOnlyEnabled
+			}
+			v.RecursiveReadOnly = &mode
+		}
+		st.VolumeMounts = append(st.VolumeMounts, v)
+	}
+	if cur.User != nil {
+		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
+	}
+	if cur.State == ContainerRunning {
+		st.AllocatedResources = c.Resources.Requests.DeepCopy()
+		st.Resources = &corev1.ResourceRequirements{Limits: c.Resources.Limits.DeepCopy(), Requests: c.Resources.Requests.DeepCopy()}
+	}
+}
+
+// podTitle names a pod as event messages do.
+func podTitle(pod *corev1.Pod) string {
+	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
+}
+
+// qosClass is the quality of service that a pod's requests and limits ask for.
+// Kubernetes defines it: "Guaranteed" if every container limits cpu and memory
+// and requests just that, "BestEffort" if none asks for anything.
+func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
+	if pod.Status.QOSClass != "" {
+		return pod.Status.QOSClass
+	}
+	any, all := false, true
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			limit, request := c.Resources.Limits[name], c.Resources.Requests[name]
+			any = any || !limit.IsZero() || !request.IsZero()
+			all = all && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
+		}
+	}
+	switch {
+	case !any:
+		return corev1.PodQOSBestEffort
+	case all:
+		return corev1.PodQOSGuaranteed
+	}
+	return corev1.PodQOSBurstable
+}

@@ -1,0 +1,86 @@
+package edged
+
+import (
+	"cmp"
+	"slices"
+)
+
+// view is what the runtime has of one pod.
+type view struct {
+	sandboxes  []Sandbox   // newest first
+	containers []Container // newest first
+}
+
+// newView sorts what a runtime listed.
+func newView(sandboxes []Sandbox, containers []Container) view {
+	slices.SortStableFunc(sandboxes, func(a, b Sandbox) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Attempt, a.Attempt))
+	})
+	slices.SortStableFunc(containers, func(a, b Container) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Attempt, a.Attempt))
+	})
+	return view{sandboxes, containers}
+}
+
+// sandbox is the pod's newest sandbox, nil if it has none.
+func (v view) sandbox() *Sandbox {
+	if len(v.sandboxes) == 0 {
+		return nil
+	}
+	return &v.sandboxes[0]
+}
+
+// sandboxByID finds a sandbox.
+func (v view) sandboxByID(id string) *Sandbox {
+	if i := slices.IndexFunc(v.sandboxes, func(s Sandbox) bool { return s.ID == id }); i >= 0 {
+		return &v.sandboxes[i]
+	}
+	return nil
+}
+
+// latest is the newest container of that name, in whatever sandbox.
+func (v view) latest(name string) *Container {
+	if i := slices.IndexFunc(v.containers, func(c Container) bool { return c.Name == name }); i >= 0 {
+		return &v.containers[i]
+	}
+	return nil
+}
+
+// latestIn is the newest container of that name in one sandbox.
+func (v view) latestIn(sandbox, name string) *Container {
+	if c := v.latest(name); c != nil && c.SandboxID == sandbox {
+		return c
+	}
+	return nil
+}
+
+// before is the newest exited container of c's name that is older than c.
+func (v view) before(c *Container) *Container {
+	seen := false
+	for i := range v.containers {
+		o := &v.containers[i]
+		switch {
+		case o.ID == c.ID:
+			seen = true
+		case seen && o.Name == c.Name && o.State == ContainerExited:
+			return o
+		}
+	}
+	return nil
+}
+
+// running lists what runs or may run.
+func (v view) running() []Container {
+	var out []Container
+	for _, c := range v.containers {
+		if c.State == ContainerRunning || c.State == ContainerUnknown {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// alive reports whether any process or network of the pod may be there.
+func (v view) alive() bool {
+	return len(v.running()) > 0 || slices.ContainsFunc(v.sandboxes, func(s Sandbox) bool { return s.Ready })
+}
