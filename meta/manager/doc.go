@@ -1,0 +1,49 @@
+// Package manager is MetaManager: it stands between the link (hub) and the
+// node's store (meta), so that everything else on the node talks to the store
+// and never to the network.
+//
+//	m, err := manager.New(manager.Config{Store: store, Caller: client, Node: "gate-7"})
+//	// hub client: Source is m.Up(), Sink is m.Down(), its Info goes to m.NodeConnection
+//	err = m.Run(ctx)
+//
+// # The seven operations
+//
+// [Manager.Handle] takes any of them as a hub.Message; each has a method too.
+//
+//   - Insert, Update and Delete are local writes: what the node reports. They go
+//     to the outbox and return when they are durable there.
+//   - Query is answered by the store while the node is offline or what the
+//     store has is fresh, else by the cloud; the answer is then kept.
+//   - Response is an answer of the cloud that is kept for later queries.
+//   - NodeConnection says that the link came or went.
+//   - MetaSync has everything reported once more.
+//
+// What the cloud wants to be on the node comes as hub's state class instead:
+// [Manager.Down] is the Sink that puts it into the store's Down area.
+//
+// # The outbox
+//
+// The Up area of the store is the outbox, and [Manager.Up] is its face for the
+// link. State is kept by key: a newer value replaces an older one that was not
+// sent yet, so that the outbox holds at most one object for each key. What was
+// acknowledged stays, marked, so that a report that repeats it is dropped; the
+// report about a part of an object ("pods/status") goes when it is
+// acknowledged and the object itself is no longer in the Down area. Once
+// objects (events) and deletions are forgotten when they are acknowledged.
+// Once objects are bounded by Config.MaxOnce: one more drops the oldest, and
+// [Manager.Stats] counts it.
+//
+// Versions on the link are the store's revisions in decimal. They order two
+// values of one key, across restarts as well.
+//
+// # With no cloud
+//
+// Nothing here waits for the cloud. Before the link has ever stood, and after
+// it went, reports pile up by the rules above and queries are answered from
+// the store, or fail with [ErrOffline].
+//
+// # Concurrency
+//
+// All methods may be called by several goroutines at once, before Run, during
+// it and after it; without Run the link is not told of new reports.
+package manager

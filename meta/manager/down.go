@@ -1,0 +1,151 @@
+package manager
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+)
+
+// sink is the Down area as the link sees it.
+type sink struct{ m *Manager }
+
+// Versions yields what the Down area holds.
+func (s *sink) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
+	list, _, err := s.m.store.List(ctx, meta.Down)
+	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	return func(yield func(hub.Key, string) bool) {
+		for _, r := range list {
+			o, err := meta.DecodeObject(meta.Down, r)
+			if err != nil {
+				// Not listed, it is sent again and replaced.
+				s.m.log.Warn("stored object cannot be read", "key", r.Key, "err", err)
+				continue
+			}
+			if !yield(hub.Key(o.Key), o.Version) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Apply makes the objects durable in one batch. Only a window larger than a
+// batch may be takes several, each whole; repeating those has no effect.
+func (s *sink) Apply(ctx context.Context, objects []hub.Object) error {
+	newest := make(map[hub.Key]int)
+	for i, o := range objects {
+		if !meta.Key(o.Key).Valid() {
+			return fmt.Errorf("manager: %w", invalid(meta.Key(o.Key), "key cannot be stored"))
+		}
+		newest[o.Key] = i
+	}
+	var ops []meta.Op
+	size := 0
+	for i, o := range objects {
+		if newest[o.Key] != i {
+			continue
+		}
+		op, changes, err := s.op(ctx, o)
+		if err != nil {
+			return err
+		}
+		if n := len(op.Key) + len(op.Value); changes && size+n > meta.MaxBatch {
+			if err := s.apply(ctx, ops); err != nil {
+				return err
+			}
+			ops, size = nil, 0
+		}
+		if changes {
+			ops, size = append(ops, op), size+len(op.Key)+len(op.Value)
+		}
+	}
+	return s.apply(ctx, ops)
+}
+
+func (s *sink) apply(ctx context.Context, ops []meta.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	gone, err := s.m.up.reportsOf(ctx, ops)
+	if err == nil {
+		_, err = s.m.store.Apply(ctx, append(ops, gone...)...)
+	}
+	switch {
+	case errors.Is(err, meta.ErrTooLarge):
+		return fmt.Errorf("manager: %w", &hub.Error{Code: hub.CodeInvalid, Text: err.Error()})
+	case err != nil:
+		return fmt.Errorf("manager: %w", err)
+	}
+	return nil
+}
+
+// op gives the change for one object, and whether it changes anything.
+func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
+	key := meta.Down + meta.Key(o.Key).Path()
+	r, err := s.m.store.Get(ctx, key)
+	if err != nil && !errors.Is(err, meta.ErrNotFound) {
+		return meta.Op{}, false, fmt.Errorf("manager: %w", err)
+	}
+	exists := err == nil
+	if o.Deleted {
+		return meta.Op{Key: key, Delete: true}, exists, nil
+	}
+	if exists {
+		have, err := meta.DecodeObject(meta.Down, r)
+		if err == nil && have.Version == o.Version && (o.Version != "" || bytes.Equal(have.Body, o.Body)) {
+			return meta.Op{}, false, nil
+		}
+	}
+	return meta.Op{Key: key, Value: meta.EncodeObject(meta.Object{
+		Key: meta.Key(o.Key), Version: o.Version, Body: o.Body, Stored: s.m.cfg.Now(),
+	})}, true, nil
+}
+
+// reportsOf lists the removal of the acknowledged reports about parts of the
+// objects that ops delete from the Down area: nobody else would remove them.
+func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
+	gone := make(map[string]bool)
+	for _, op := range ops {
+		if op.Delete {
+			gone[strings.TrimPrefix(op.Key, meta.Down)] = true
+		}
+	}
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	marks, _, err := b.m.store.List(ctx, meta.Acked)
+	if err != nil {
+		return nil, err
+	}
+	var removals []meta.Op
+	for _, mark := range marks {
+		path := strings.TrimPrefix(mark.Key, meta.Acked)
+		base, partial := basePath(path)
+		if !partial || !gone[base] {
+			continue
+		}
+		// A newer report than the one acknowledged is removed when it is
+		// acknowledged itself.
+		r, err := b.m.store.Get(ctx, meta.Up+path)
+		if err == nil && r.Revision == ackedRevision(mark) {
+			removals = append(removals, meta.Op{Key: r.Key, Delete: true})
+		}
+		removals = append(removals, meta.Op{Key: mark.Key, Delete: true})
+	}
+	return removals, nil
+}
+
+// basePath gives the path of the object that a report on a part of it is
+// about: "pods/a/b" for "pods:status/a/b".
+func basePath(path string) (string, bool) {
+	resource, rest, _ := strings.Cut(path, "/")
+	base, _, partial := strings.Cut(resource, ":")
+	return base + "/" + rest, partial
+}

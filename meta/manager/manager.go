@@ -1,0 +1,183 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/internal/latest"
+)
+
+// Caller asks the cloud; a hub client is one. It returns an error that wraps a
+// *hub.Error when the cloud itself refused.
+type Caller interface {
+	// Call sends a query and waits for its response.
+	Call(ctx context.Context, query hub.Message) (hub.Message, error)
+}
+
+// Config sets up a Manager. Store and Node are required.
+type Config struct {
+	Store  meta.Store
+	Caller Caller // asks the cloud; nil: every query is answered from the store
+	Node   string // the node's name
+	// Fresh is for how long an answer of the cloud is used without asking
+	// again while connected; 0 means 1 minute, negative always asks. What the
+	// cloud put into the Down area is always fresh: the link keeps it so.
+	Fresh time.Duration
+	// CallTimeout bounds one question to the cloud; 0 means 10 s.
+	CallTimeout time.Duration
+	// MaxOnce is how many Once objects wait in the outbox; 0 means 1,000.
+	MaxOnce int
+	Logger  *slog.Logger     // nil discards
+	Now     func() time.Time // nil means time.Now
+}
+
+// ErrOffline is returned by Query when the cloud cannot be asked and the store
+// has no answer.
+var ErrOffline = errors.New("manager: cloud is out of reach")
+
+// cacheArea holds answers of the cloud to queries; connectionKey what was last
+// known of the link.
+const (
+	cacheArea     = meta.Local + "manager/answers/"
+	connectionKey = meta.Local + "manager/connection"
+)
+
+// Manager is MetaManager. Make one with New.
+type Manager struct {
+	cfg   Config
+	store meta.Store
+	log   *slog.Logger
+
+	up   Outbox
+	down sink
+	link latest.Topic[hub.Info]
+	once backlog
+	// linkMu orders NodeConnection calls with what is stored of them.
+	linkMu sync.Mutex
+
+	dropped atomic.Uint64
+}
+
+// Stats are counts since the Manager was made.
+type Stats struct {
+	OnceDropped uint64 // Once objects dropped because Config.MaxOnce were waiting
+}
+
+// New checks the configuration. It does no I/O; Run does.
+func New(cfg Config) (*Manager, error) {
+	switch {
+	case cfg.Store == nil:
+		return nil, errors.New("manager: Config.Store is required")
+	case cfg.Node == "":
+		return nil, errors.New("manager: Config.Node is required: the node's name")
+	case cfg.MaxOnce < 0:
+		return nil, errors.New("manager: Config.MaxOnce is negative: leave it 0 for 1,000")
+	}
+	if cfg.Fresh == 0 {
+		cfg.Fresh = time.Minute
+	}
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = 10 * time.Second
+	}
+	if cfg.MaxOnce == 0 {
+		cfg.MaxOnce = 1000
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	m := &Manager{cfg: cfg, store: cfg.Store, log: cfg.Logger}
+	m.up = Outbox{m: m, told: make(map[meta.Key]uint64), subs: make(map[int]func(hub.Key))}
+	m.down = sink{m: m}
+	m.link.Publish(hub.Info{Node: cfg.Node, Reason: "not connected since the start"})
+	return m, nil
+}
+
+// Run follows the store and tells the link what is new in the outbox, until
+// ctx ends; it then returns nil. It returns an error when the store fails.
+func (m *Manager) Run(ctx context.Context) error {
+	err := m.loadConnection(ctx)
+	for err == nil && ctx.Err() == nil {
+		err = m.up.follow(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("manager: %w", err)
+}
+
+// Down is where the link delivers what the cloud wants on this node.
+func (m *Manager) Down() hub.Sink { return &m.down }
+
+// Up is what the link takes reports from. It serves one session at a time.
+func (m *Manager) Up() *Outbox { return &m.up }
+
+// Stats gives the counts so far.
+func (m *Manager) Stats() Stats { return Stats{OnceDropped: m.dropped.Load()} }
+
+// Handle does one of the seven operations. Insert and Update report the
+// message's body, Delete reports that the object is to be deleted; Query
+// returns the Response; Response keeps the body as an answer; NodeConnection
+// has a hub.Info in JSON as its body; MetaSync reports one object again, or
+// all if the key is empty. The message returned is empty but for Query. Errors
+// that the sender should branch on wrap a *hub.Error.
+func (m *Manager) Handle(ctx context.Context, msg hub.Message) (hub.Message, error) {
+	o := meta.Object{Key: meta.Key(msg.Key), Version: msg.Version, Body: msg.Body}
+	switch msg.Operation {
+	case hub.Insert:
+		return hub.Message{}, m.Insert(ctx, o)
+	case hub.Update:
+		return hub.Message{}, m.Update(ctx, o)
+	case hub.Delete:
+		return hub.Message{}, m.Delete(ctx, o)
+	case hub.Query:
+		answer, err := m.Query(ctx, o)
+		if err != nil {
+			return hub.Message{}, asPeerError(err)
+		}
+		return hub.Message{ID: msg.ID, Operation: hub.Response, Key: msg.Key, Version: answer.Version, Body: answer.Body}, nil
+	case hub.Response:
+		if msg.Error != nil {
+			return hub.Message{}, nil // there is nothing to keep
+		}
+		return hub.Message{}, m.Response(ctx, o)
+	case hub.NodeConnection:
+		var info hub.Info
+		if err := json.Unmarshal(msg.Body, &info); err != nil {
+			return hub.Message{}, &hub.Error{Code: hub.CodeInvalid, Text: "body is not a hub.Info in JSON: " + err.Error()}
+		}
+		return hub.Message{}, m.NodeConnection(ctx, info)
+	case hub.MetaSync:
+		return hub.Message{}, m.MetaSync(ctx, o.Key)
+	}
+	return hub.Message{}, &hub.Error{Code: hub.CodeUnsupported, Text: msg.Operation.String()}
+}
+
+// asPeerError gives errors the code that the far side branches on.
+func asPeerError(err error) error {
+	var peer *hub.Error
+	switch {
+	case errors.As(err, &peer):
+		return err
+	case errors.Is(err, meta.ErrNotFound):
+		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeNotFound, Text: err.Error()})
+	case errors.Is(err, ErrOffline):
+		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeUnavailable, Text: err.Error()})
+	}
+	return err
+}
+
+// invalid is the final error for an object that can never be stored.
+func invalid(k meta.Key, reason string) error {
+	return &hub.Error{Code: hub.CodeInvalid, Text: k.String() + ": " + reason}
+}

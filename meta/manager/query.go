@@ -1,0 +1,127 @@
+package manager
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+)
+
+// maxAnswers is how many answers of the cloud are kept; one more replaces the
+// oldest.
+const maxAnswers = 1000
+
+// Query asks for the object that q names. A query without a body reads: what
+// the cloud put on this node is answered from the store; else an answer that
+// was kept is used while it is fresh or the node is offline; else the cloud is
+// asked, and its answer kept. A query with a body asks for an action, so that
+// it always goes to the cloud and its answer is not kept.
+//
+// Stored of the answer says how old it is. Errors: one that wraps
+// meta.ErrNotFound when the object does not exist, ErrOffline when nobody could
+// answer, and else the *hub.Error of the cloud.
+func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error) {
+	if !q.Key.Valid() {
+		return meta.Object{}, fmt.Errorf("manager: %w", invalid(q.Key, "key cannot be stored"))
+	}
+	var kept meta.Object
+	known := false
+	if len(q.Body) == 0 {
+		for _, area := range []string{meta.Down, cacheArea} {
+			o, ok, err := m.stored(ctx, area, q.Key)
+			if err != nil {
+				return meta.Object{}, err
+			}
+			if ok && area == meta.Down {
+				return o, nil
+			}
+			kept, known = o, ok
+		}
+	}
+	age := m.cfg.Now().Sub(kept.Stored)
+	if known && (m.offline() || age >= 0 && age < m.cfg.Fresh) {
+		return kept, nil
+	}
+	if m.offline() {
+		return meta.Object{}, fmt.Errorf("%w: %s", ErrOffline, q.Key)
+	}
+	answer, err := m.ask(ctx, q)
+	switch {
+	case err == nil && len(q.Body) == 0:
+		return answer, m.Response(ctx, answer)
+	case err == nil:
+		return answer, nil
+	case errors.Is(err, meta.ErrNotFound) && known:
+		_, forget := m.store.Apply(ctx, meta.Op{Key: cacheArea + q.Key.Path(), Delete: true})
+		return meta.Object{}, errors.Join(err, forget)
+	case errors.Is(err, ErrOffline) && known:
+		return kept, nil
+	}
+	return meta.Object{}, err
+}
+
+// Response keeps an answer of the cloud for later queries.
+func (m *Manager) Response(ctx context.Context, answer meta.Object) error {
+	if !answer.Key.Valid() {
+		return fmt.Errorf("manager: %w", invalid(answer.Key, "key cannot be stored"))
+	}
+	answer.Stored = m.cfg.Now()
+	key := cacheArea + answer.Key.Path()
+	list, _, err := m.store.List(ctx, cacheArea)
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	ops := []meta.Op{{Key: key, Value: meta.EncodeObject(answer)}}
+	if len(list) >= maxAnswers {
+		oldest := slices.MinFunc(list, func(a, b meta.Record) int { return cmp.Compare(a.Revision, b.Revision) })
+		ops = append([]meta.Op{{Key: oldest.Key, Delete: true}}, ops...)
+	}
+	if _, err := m.store.Apply(ctx, ops...); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	return nil
+}
+
+// stored reads an object of an area; one that cannot be decoded is not there.
+func (m *Manager) stored(ctx context.Context, area string, key meta.Key) (meta.Object, bool, error) {
+	r, err := m.store.Get(ctx, area+key.Path())
+	if errors.Is(err, meta.ErrNotFound) {
+		return meta.Object{}, false, nil
+	}
+	if err != nil {
+		return meta.Object{}, false, fmt.Errorf("manager: %w", err)
+	}
+	o, err := meta.DecodeObject(area, r)
+	if err != nil {
+		m.log.Warn("stored object cannot be read", "key", r.Key, "err", err)
+		return meta.Object{}, false, nil
+	}
+	return o, true, nil
+}
+
+// ask calls the cloud. What is no answer of the cloud itself, or one that says
+// to try later, is ErrOffline.
+func (m *Manager) ask(ctx context.Context, q meta.Object) (meta.Object, error) {
+	callCtx, cancel := context.WithTimeout(ctx, m.cfg.CallTimeout)
+	defer cancel()
+	msg, err := m.cfg.Caller.Call(callCtx, hub.Message{Operation: hub.Query, Key: hub.Key(q.Key), Version: q.Version, Body: q.Body})
+	if err == nil && msg.Error != nil {
+		err = msg.Error
+	}
+	var peer *hub.Error
+	switch {
+	case err == nil:
+		return meta.Object{Key: q.Key, Version: msg.Version, Body: msg.Body, Stored: m.cfg.Now()}, nil
+	case ctx.Err() != nil:
+		return meta.Object{}, context.Cause(ctx)
+	case !errors.As(err, &peer) || peer.Code == hub.CodeUnavailable || peer.Code == hub.CodeDeadline || peer.Code == hub.CodeExhausted:
+		return meta.Object{}, fmt.Errorf("%w: %s: %w", ErrOffline, q.Key, err)
+	case peer.Code == hub.CodeNotFound:
+		return meta.Object{}, fmt.Errorf("manager: %w: %s: %w", meta.ErrNotFound, q.Key, err)
+	}
+	return meta.Object{}, fmt.Errorf("manager: query of %s: %w", q.Key, err)
+}

@@ -1,0 +1,236 @@
+package manager
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Outbox is the Up area as the link sees it: a hub.Source and a hub.Acker. It
+// belongs to a Manager, whose Run tells subscribers of what is new.
+type Outbox struct {
+	m *Manager
+
+	mu sync.Mutex
+	// told holds the revision of each key that Load gave out last. The store's
+	// watch runs behind the link; what it says of a revision that the link has
+	// loaded already is old. An entry goes when the watch says that the key
+	// went.
+	told map[meta.Key]uint64
+	subs map[int]func(hub.Key)
+	next int
+}
+
+var (
+	_ hub.Source = (*Outbox)(nil)
+	_ hub.Acker  = (*Outbox)(nil)
+)
+
+// Versions yields what is not acknowledged. The cloud's side of a node's
+// reports remembers nothing, so that this is exactly what it must get.
+func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
+	list, _, err := b.m.store.List(ctx, meta.Up)
+	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	marks, _, err := b.m.store.List(ctx, meta.Acked)
+	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	acked := make(map[string]uint64, len(marks))
+	for _, mark := range marks {
+		acked[strings.TrimPrefix(mark.Key, meta.Acked)] = ackedRevision(mark)
+	}
+	return func(yield func(hub.Key, string) bool) {
+		for _, r := range list {
+			path := strings.TrimPrefix(r.Key, meta.Up)
+			key, ok := meta.ParsePath(path)
+			if ok && acked[path] != r.Revision && !yield(hub.Key(key), version(r.Revision)) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Load gives the newest value of one report. One that is no longer in the
+// outbox, because it was dropped to make room, comes as deleted, without a
+// body. held is not used: there is only one value of each key.
+func (b *Outbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
+	r, err := b.m.store.Get(ctx, meta.Up+meta.Key(key).Path())
+	if errors.Is(err, meta.ErrNotFound) {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if err != nil {
+		return hub.Object{}, fmt.Errorf("manager: %w", err)
+	}
+	o, err := meta.DecodeObject(meta.Up, r)
+	if err != nil {
+		return hub.Object{}, fmt.Errorf("manager: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told[o.Key] = max(b.told[o.Key], r.Revision)
+	return hub.Object{Key: key, Version: version(r.Revision), Body: o.Body, Deleted: o.Deleted}, nil
+}
+
+// Compare orders two revisions. What is no number is older than all.
+func (b *Outbox) Compare(x, y string) int { return cmp.Compare(revision(x), revision(y)) }
+
+// Subscribe has changed called for each new report. It is called with a lock
+// of the Outbox held, so that a report which Load has given out is not told
+// afterwards; changed must not call the Outbox, as hub.Source asks.
+func (b *Outbox) Subscribe(changed func(hub.Key)) (stop func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next++
+	id := b.next
+	b.subs[id] = changed
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.subs, id)
+	}
+}
+
+// Acked notes what the cloud has made durable: Once objects, deletions, and
+// reports about a part of an object that is gone are removed, others marked.
+// A report that was replaced meanwhile is left alone.
+func (b *Outbox) Acked(ctx context.Context, acked []hub.Object) error {
+	for {
+		var ops []meta.Op
+		for _, o := range acked {
+			of, err := b.ackOps(ctx, meta.Key(o.Key), revision(o.Version))
+			if err != nil {
+				return fmt.Errorf("manager: %w", err)
+			}
+			ops = append(ops, of...)
+		}
+		_, err := b.m.store.Apply(ctx, ops...)
+		if errors.Is(err, meta.ErrConflict) {
+			continue // one of them was replaced between looking and marking
+		}
+		if err != nil {
+			return fmt.Errorf("manager: %w", err)
+		}
+		for _, op := range ops {
+			if op.Delete {
+				b.m.once.remove(op.Key)
+			}
+		}
+		return nil
+	}
+}
+
+func (b *Outbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]meta.Op, error) {
+	path := key.Path()
+	r, err := b.m.store.Get(ctx, meta.Up+path)
+	if errors.Is(err, meta.ErrNotFound) || err == nil && r.Revision != at {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, err := meta.DecodeObject(meta.Up, r)
+	forget := err != nil || o.Once || o.Deleted
+	if base, partial := basePath(path); partial && !forget {
+		_, err := b.m.store.Get(ctx, meta.Down+base)
+		if err != nil && !errors.Is(err, meta.ErrNotFound) {
+			return nil, err
+		}
+		forget = err != nil
+	}
+	if forget {
+		return []meta.Op{{Key: r.Key, Delete: true, If: &r.Revision}, {Key: meta.Acked + path, Delete: true}}, nil
+	}
+	return []meta.Op{{Key: meta.Acked + path, Value: []byte(version(at))}}, nil
+}
+
+// follow tells subscribers of all that is in the outbox, and then of every
+// change until the watch ends.
+func (b *Outbox) follow(ctx context.Context) error {
+	list, at, err := b.m.store.List(ctx, meta.Up)
+	if err != nil {
+		return err
+	}
+	there := make(map[meta.Key]bool)
+	for _, r := range list {
+		if key, ok := meta.ParsePath(strings.TrimPrefix(r.Key, meta.Up)); ok {
+			there[key] = true
+			b.tell(key, r.Revision)
+		}
+	}
+	b.forgetTold(there, at)
+	changes, err := b.m.store.Watch(ctx, meta.Up, at)
+	if errors.Is(err, meta.ErrCompacted) {
+		return nil // overtaken already: list again
+	}
+	if err != nil {
+		return err
+	}
+	for events := range changes {
+		for _, e := range events {
+			if key, ok := meta.ParsePath(strings.TrimPrefix(e.Key, meta.Up)); !ok {
+				continue
+			} else if e.Deleted {
+				b.gone(key, e.Revision)
+			} else {
+				b.tell(key, e.Revision)
+			}
+		}
+	}
+	return nil
+}
+
+// tell calls the subscribers unless the link has this revision already.
+func (b *Outbox) tell(key meta.Key, revision uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.told[key] < revision {
+		b.tellLocked(key)
+	}
+}
+
+func (b *Outbox) tellLocked(key meta.Key) {
+	for _, changed := range b.subs {
+		changed(hub.Key(key))
+	}
+}
+
+func (b *Outbox) gone(key meta.Key, at uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.told[key] < at {
+		delete(b.told, key)
+	}
+}
+
+// forgetTold drops the entries of keys that were not there at a revision.
+func (b *Outbox) forgetTold(there map[meta.Key]bool, at uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, revision := range b.told {
+		if !there[key] && revision <= at {
+			delete(b.told, key)
+		}
+	}
+}
+
+func version(revision uint64) string { return strconv.FormatUint(revision, 10) }
+
+func revision(version string) uint64 {
+	n, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func ackedRevision(mark meta.Record) uint64 { return revision(string(mark.Value)) }
