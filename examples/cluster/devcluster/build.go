@@ -66,9 +66,7 @@ func (c *Cluster) buildOne(ctx context.Context, dir, module, pkg string) error {
 	}
 	t := gobuild.Target{Module: dir, Package: strings.TrimSuffix(module+"/"+pkg, "/"),
 		Output: filepath.Join(c.cfg.Cache, "bin", filepath.Base(dir)+"-"+version, name)}
-	if module == kubernetesModule {
-		t.LDFlags = kubernetesVersionFlags(version)
-	}
+	t.LDFlags = versionFlags(module, version)
 	unlock, err := lockFile(filepath.Join(c.cfg.Cache, "bin", "build.lock")) // one build at a time on the machine
 	if err != nil {
 		return err
@@ -81,13 +79,20 @@ func (c *Cluster) buildOne(ctx context.Context, dir, module, pkg string) error {
 	return nil
 }
 
-// kubernetesVersionFlags stamp the version, which Kubernetes' own build does
-// through the linker.
-func kubernetesVersionFlags(version string) string {
-	const at = "k8s.io/component-base/version."
-	major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	return fmt.Sprintf("-X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s", at, version, at, major, at, minor)
+// versionFlags stamp the version as the projects' own builds do, through the
+// linker, where the source does not have it.
+func versionFlags(module, version string) string {
+	switch module {
+	case containerdModule:
+		return "-X " + containerdModule + "/version.Version=" + strings.TrimPrefix(version, "v")
+	case kubernetesModule:
+		const at = "k8s.io/component-base/version."
+		major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
+		minor, _, _ := strings.Cut(rest, ".")
+		return fmt.Sprintf("-X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s", at, version, at, major, at, minor)
+	default:
+		return ""
+	}
 }
 
 // bin is the file of a built program.

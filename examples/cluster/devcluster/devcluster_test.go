@@ -104,7 +104,7 @@ func TestCertificatesAreMadeOnce(t *testing.T) {
 }
 
 func TestVersionFlags(t *testing.T) {
-	got := kubernetesVersionFlags("v1.37.2")
+	got := versionFlags(kubernetesModule, "v1.37.2")
 	for _, want := range []string{"version.gitVersion=v1.37.2", "version.gitMajor=1", "version.gitMinor=37"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q lacks %s", got, want)

@@ -37,7 +37,7 @@ func (c *Cluster) Down(ctx context.Context) (changed bool, err error) {
 	}
 	var errs []error
 	for _, step := range []func(context.Context) error{
-		c.stopProcesses, c.deleteContainers, c.table.KillStrays, c.unmount, c.Network().Down, c.removeFolders,
+		c.stopProcesses, c.deleteContainers, c.table.KillStrays, c.unmount, c.Network().Down, c.removeCgroups, c.removeFolders,
 	} {
 		if err := step(ctx); err != nil {
 			errs = append(errs, err)
@@ -83,6 +83,24 @@ func (c *Cluster) deleteContainers(ctx context.Context) error {
 	}
 	if len(folders) > 0 {
 		c.printf("  %-24d containers deleted", len(folders))
+	}
+	return errors.Join(errs...)
+}
+
+// forgetNetwork removes what CNI keeps of a sandbox outside of the cluster's
+// folders: containerd has no setting for that place.
+func forgetNetwork(sandbox string) error {
+	const cache = "/var/lib/cni/results"
+	files, err := filepath.Glob(filepath.Join(cache, "*-"+sandbox+"-*"))
+	if err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, os.Remove(f))
+	}
+	if os.Remove(cache) == nil { // empty, so nobody's
+		_ = os.Remove(filepath.Dir(cache))
 	}
 	return errors.Join(errs...)
 }

@@ -145,3 +145,19 @@ func (c *Cluster) ctr(ctx context.Context, args ...string) error {
 func (c *Cluster) ctrCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, c.bin("ctr"), append([]string{"--address", c.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
 }
+
+// RunningContainers lists the ids of the containers whose program runs, as
+// containerd tells it, among them the pods' sandboxes.
+func (c *Cluster) RunningContainers(ctx context.Context) ([]string, error) {
+	out, err := c.ctrCommand(ctx, "tasks", "list").Output()
+	if err != nil {
+		return nil, fmt.Errorf("devcluster: list tasks: %w", err)
+	}
+	var ids []string
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 3 && f[2] == "RUNNING" {
+			ids = append(ids, f[0])
+		}
+	}
+	return ids, nil
+}

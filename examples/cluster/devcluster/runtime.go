@@ -76,6 +76,7 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = [%[8]q]
   conf_dir = %[9]q
+  use_internal_loopback = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = 'io.containerd.runc.v2'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
