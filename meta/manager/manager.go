@@ -22,6 +22,21 @@ type Caller interface {
 	Call(ctx context.Context, query hub.Message) (hub.Message, error)
 }
 
+// CallerFunc makes a function a Caller. A link takes the Manager's Up and Down
+// when it is made, so that a program names the link inside such a function:
+//
+//	var link *hub.Client
+//	m, err := manager.New(manager.Config{Caller: manager.CallerFunc(
+//		func(ctx context.Context, q hub.Message) (hub.Message, error) { return link.Call(ctx, q) },
+//	), ...})
+//	link, err = hub.NewClient(...)
+type CallerFunc func(ctx context.Context, query hub.Message) (hub.Message, error)
+
+// Call calls f.
+func (f CallerFunc) Call(ctx context.Context, query hub.Message) (hub.Message, error) {
+	return f(ctx, query)
+}
+
 // Config sets up a Manager. Store and Node are required.
 type Config struct {
 	Store  meta.Store

@@ -1,0 +1,238 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/internal/latest"
+)
+
+// Manager is what the client needs of MetaManager; meta/manager has it.
+type Manager interface {
+	// Query answers from the store or the cloud. It wraps meta.ErrNotFound
+	// for what does not exist.
+	Query(ctx context.Context, q meta.Object) (meta.Object, error)
+	// Insert reports a new object; returns when that is durable.
+	Insert(ctx context.Context, o meta.Object) error
+	// Update reports a new value; returns when that is durable.
+	Update(ctx context.Context, o meta.Object) error
+	// Delete asks the cloud to delete; returns when that is durable.
+	Delete(ctx context.Context, o meta.Object) error
+}
+
+// Config sets up a Client. Store, Manager and Node are required.
+type Config struct {
+	Store   meta.Store
+	Manager Manager
+	Node    string           // the node's name; pods bound to another are left out
+	Logger  *slog.Logger     // nil discards
+	Now     func() time.Time // nil means time.Now
+}
+
+// Client is the typed face of a node's store. Make one with New.
+type Client struct {
+	cfg  Config
+	log  *slog.Logger
+	list latest.Topic[[]*corev1.Pod]
+	refs latest.Topic[struct{}] // a config map or secret changed
+
+	pods map[string]*corev1.Pod // by store key; belongs to Run
+}
+
+// New checks the configuration; it does no I/O.
+func New(cfg Config) (*Client, error) {
+	switch {
+	case cfg.Store == nil:
+		return nil, errors.New("client: Config.Store is required")
+	case cfg.Manager == nil:
+		return nil, errors.New("client: Config.Manager is required")
+	case cfg.Node == "":
+		return nil, errors.New("client: Config.Node is required: the node's name")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Client{cfg: cfg, log: cfg.Logger}, nil
+}
+
+// Run follows the store until ctx ends, and then returns nil. It returns an
+// error when the store fails.
+func (c *Client) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := c.follow(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("client: %w", err)
+		}
+	}
+	return nil
+}
+
+// Pods gives the pods bound to this node: the full list once it is known, and
+// again after every change. The channel holds one value, the newest; it is
+// closed when ctx ends. The error is always nil; it is there for
+// implementations that ask a server.
+func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
+	return c.list.Subscribe(ctx), nil
+}
+
+// Changed gets a value whenever a config map or secret may have changed, and
+// one at the start. It holds one value; it is closed when ctx ends.
+func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
+
+// ConfigMap reads a config map from what the cloud put on this node, else asks
+// the cloud.
+func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
+	return read[corev1.ConfigMap](ctx, c, meta.Key{Resource: "configmaps", Namespace: namespace, Name: name})
+}
+
+// Secret reads a secret from what the cloud put on this node, else asks the
+// cloud.
+func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	return read[corev1.Secret](ctx, c, meta.Key{Resource: "secrets", Namespace: namespace, Name: name})
+}
+
+// NotFoundError says that something does not exist. It wraps meta.ErrNotFound.
+type NotFoundError struct{ Key meta.Key }
+
+// Error names what is missing.
+func (e *NotFoundError) Error() string { return "client: " + e.Key.String() + " does not exist" }
+
+// Unwrap gives meta.ErrNotFound.
+func (e *NotFoundError) Unwrap() error { return meta.ErrNotFound }
+
+// NotFound reports true. It lets callers branch with an interface of their
+// own, without importing this package.
+func (e *NotFoundError) NotFound() bool { return true }
+
+func read[T any](ctx context.Context, c *Client, key meta.Key) (*T, error) {
+	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key})
+	if err != nil {
+		return nil, wrap(key, err)
+	}
+	v := new(T)
+	if err := json.Unmarshal(o.Body, v); err != nil {
+		return nil, fmt.Errorf("client: %s: %w", key, err)
+	}
+	return v, nil
+}
+
+func wrap(key meta.Key, err error) error {
+	if errors.Is(err, meta.ErrNotFound) {
+		return &NotFoundError{key}
+	}
+	return fmt.Errorf("client: %s: %w", key, err)
+}
+
+const podArea = meta.Down + "pods/"
+
+// follow reads all pods and then every change, until the watch ends.
+func (c *Client) follow(ctx context.Context) error {
+	records, at, err := c.cfg.Store.List(ctx, podArea)
+	if err != nil {
+		return err
+	}
+	old := c.pods
+	c.pods = make(map[string]*corev1.Pod)
+	for _, r := range records {
+		if !c.put(r) && old[r.Key] != nil {
+			c.pods[r.Key] = old[r.Key]
+		}
+	}
+	if err := c.sweepTokens(ctx); err != nil {
+		return err
+	}
+	changes, err := c.cfg.Store.Watch(ctx, meta.Down, at)
+	if errors.Is(err, meta.ErrCompacted) {
+		return nil // overtaken already: list again
+	}
+	if err != nil {
+		return err
+	}
+	c.publish()
+	c.refs.Publish(struct{}{})
+	for events := range changes {
+		if err := c.apply(ctx, events); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply folds changes of the Down area in and tells each kind of subscriber
+// once.
+func (c *Client) apply(ctx context.Context, events []meta.Event) error {
+	var pods, refs bool
+	for _, e := range events {
+		key, ok := meta.ParsePath(e.Key[len(meta.Down):])
+		switch {
+		case !ok:
+		case key.Resource == "configmaps" || key.Resource == "secrets":
+			refs = true
+		case key.Resource != "pods":
+		case e.Deleted:
+			if gone := c.pods[e.Key]; gone != nil {
+				if err := c.dropTokens(ctx, string(gone.UID)); err != nil {
+					return err
+				}
+			}
+			delete(c.pods, e.Key)
+			pods = true
+		default:
+			pods = c.put(e.Record) || pods
+		}
+	}
+	if pods {
+		c.publish()
+	}
+	if refs {
+		c.refs.Publish(struct{}{})
+	}
+	return nil
+}
+
+// put decodes one pod. One that cannot be read leaves what was known of it: a
+// running pod is not stopped for a fault in its description.
+func (c *Client) put(r meta.Record) bool {
+	o, err := meta.DecodeObject(meta.Down, r)
+	pod := new(corev1.Pod)
+	if err == nil {
+		err = json.Unmarshal(o.Body, pod)
+	}
+	if err == nil && (pod.Namespace != o.Key.Namespace || pod.Name != o.Key.Name) {
+		err = fmt.Errorf("body is of pod %s/%s", pod.Namespace, pod.Name)
+	}
+	if err != nil {
+		c.log.Error("stored pod cannot be read; what was known of it stays", "key", r.Key, "err", err)
+		return false
+	}
+	if pod.Spec.NodeName != "" && pod.Spec.NodeName != c.cfg.Node {
+		_, had := c.pods[r.Key]
+		delete(c.pods, r.Key)
+		return had
+	}
+	c.pods[r.Key] = pod
+	return true
+}
+
+// publish hands out the list, ordered by namespace and name.
+func (c *Client) publish() {
+	list := make([]*corev1.Pod, 0, len(c.pods))
+	for _, pod := range c.pods {
+		list = append(list, pod)
+	}
+	slices.SortFunc(list, func(a, b *corev1.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	c.list.Publish(list)
+}

@@ -1,0 +1,71 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Node reports the node: what it wants of labels and annotations, its spec at
+// registration, and its status. It returns when the report is durable here; a
+// report equal to the last is dropped.
+func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
+	if node.Name != c.cfg.Node {
+		return fmt.Errorf("client: report of node %q on node %q", node.Name, c.cfg.Node)
+	}
+	plain := *node
+	plain.ManagedFields = nil
+	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}, plain)
+}
+
+// PodStatus reports a pod's status. Only the pod's namespace, name, uid and
+// status are used. It returns when the report is durable here; a report equal
+// to the last is dropped.
+func (c *Client) PodStatus(ctx context.Context, pod *corev1.Pod) error {
+	report := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+		Status:     pod.Status,
+	}
+	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: podKey("pods/status", pod)}, report)
+}
+
+// PodGone says that nothing of a pod is left here: the cloud then removes the
+// API object, provided that it still has this uid. It returns when that is
+// durable here.
+func (c *Client) PodGone(ctx context.Context, pod *corev1.Pod) error {
+	if pod.UID == "" {
+		return errors.New("client: pod " + pod.Namespace + "/" + pod.Name + " has no uid: another of that name could be removed for it")
+	}
+	how := metav1.DeleteOptions{GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID}}
+	return c.send(ctx, c.cfg.Manager.Delete, meta.Object{Key: podKey("pods", pod)}, how)
+}
+
+// Event records a Kubernetes event. It returns when that is durable here. When
+// more wait than the outbox takes, the oldest are dropped.
+func (c *Client) Event(ctx context.Context, event *corev1.Event) error {
+	plain := *event
+	plain.ManagedFields = nil
+	key := meta.Key{Resource: "events", Namespace: event.Namespace, Name: event.Name}
+	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: key, Once: true}, plain)
+}
+
+func podKey(resource string, pod *corev1.Pod) meta.Key {
+	return meta.Key{Resource: resource, Namespace: pod.Namespace, Name: pod.Name}
+}
+
+func (c *Client) send(ctx context.Context, how func(context.Context, meta.Object) error, o meta.Object, body any) error {
+	var err error
+	if o.Body, err = json.Marshal(body); err == nil {
+		err = how(ctx, o)
+	}
+	if err != nil {
+		return fmt.Errorf("client: report of %s: %w", o.Key, err)
+	}
+	return nil
+}

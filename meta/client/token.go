@@ -1,0 +1,157 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// tokenArea holds tokens under the uid of the object that they are bound to,
+// "-" for none: tokenArea + UID/NAMESPACE/SERVICEACCOUNT/HASH of the request.
+const (
+	tokenArea = meta.Local + "tokens/"
+	unbound   = "-"
+)
+
+// storedToken is the value of a token's record.
+type storedToken struct {
+	Issued  time.Time                     `json:"issued"` // by this node's clock
+	Request authenticationv1.TokenRequest `json:"request"`
+}
+
+// refreshAt is when a token has used up 80 % of its life. Both ends are by
+// this node's clock: the life is what the cloud granted, not when it ends.
+func (t storedToken) refreshAt() time.Time {
+	life := time.Duration(0)
+	if s := t.Request.Spec.ExpirationSeconds; s != nil {
+		life = time.Duration(*s) * time.Second
+	}
+	if end := t.Request.Status.ExpirationTimestamp; life <= 0 && !end.IsZero() {
+		life = end.Sub(t.Issued)
+	}
+	return t.Issued.Add(life / 5 * 4)
+}
+
+// Token gets a token for a service account: from the store until 80 % of its
+// life are over, then from the cloud. While the cloud is out of reach the last
+// one stays in use. An error that wraps meta.ErrNotFound or is a refusal of
+// the cloud ends its use.
+func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	if req == nil {
+		req = &authenticationv1.TokenRequest{}
+	}
+	body, err := json.Marshal(authenticationv1.TokenRequest{Spec: req.Spec})
+	if err != nil {
+		return nil, fmt.Errorf("client: token request: %w", err)
+	}
+	key := tokenKey(namespace, serviceAccount, req.Spec, body)
+	last, known, err := c.storedToken(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	now := c.cfg.Now()
+	if known && !now.Before(last.Issued) && now.Before(last.refreshAt()) {
+		return &last.Request, nil
+	}
+	account := meta.Key{Resource: "serviceaccounts/token", Namespace: namespace, Name: serviceAccount}
+	answer, err := c.cfg.Manager.Query(ctx, meta.Object{Key: account, Body: body})
+	if err != nil && known && !final(err) {
+		c.log.Warn("service account token is not refreshed; the last one stays in use", "namespace", namespace,
+			"account", serviceAccount, "expires", last.Request.Status.ExpirationTimestamp.Time, "err", err)
+		return &last.Request, nil
+	}
+	if err != nil {
+		return nil, wrap(account, err)
+	}
+	fresh := storedToken{Issued: now}
+	if err := json.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
+		return nil, fmt.Errorf("client: %s: the cloud's answer holds no token: %w", account, errors.Join(err))
+	}
+	value, err := json.Marshal(fresh)
+	if err == nil {
+		_, err = c.cfg.Store.Apply(ctx, meta.Op{Key: key, Value: value})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("client: keeping token: %w", err)
+	}
+	return &fresh.Request, nil
+}
+
+// final reports whether the cloud itself refused: it carries errors that say
+// so by a method, which those of an unreachable cloud do not have.
+func final(err error) bool {
+	var f interface{ Final() bool }
+	return errors.Is(err, meta.ErrNotFound) || errors.As(err, &f) && f.Final()
+}
+
+func tokenKey(namespace, account string, spec authenticationv1.TokenRequestSpec, body []byte) string {
+	uid := unbound
+	if ref := spec.BoundObjectRef; ref != nil && ref.UID != "" {
+		uid = string(ref.UID)
+	}
+	sum := sha256.Sum256(body)
+	return tokenArea + strings.Join([]string{uid, namespace, account, hex.EncodeToString(sum[:8])}, "/")
+}
+
+func (c *Client) storedToken(ctx context.Context, key string) (storedToken, bool, error) {
+	r, err := c.cfg.Store.Get(ctx, key)
+	if errors.Is(err, meta.ErrNotFound) {
+		return storedToken{}, false, nil
+	}
+	if err != nil {
+		return storedToken{}, false, fmt.Errorf("client: %w", err)
+	}
+	var t storedToken
+	if err := json.Unmarshal(r.Value, &t); err != nil {
+		c.log.Warn("stored token cannot be read", "key", key, "err", err)
+		return storedToken{}, false, nil
+	}
+	return t, true, nil
+}
+
+// dropTokens removes the tokens that are bound to the object with the uid.
+func (c *Client) dropTokens(ctx context.Context, uid string) error {
+	if uid == "" {
+		return nil
+	}
+	return c.removeTokens(ctx, tokenArea+uid+"/", func(string) bool { return true })
+}
+
+// sweepTokens removes the tokens of pods that went while nobody followed.
+func (c *Client) sweepTokens(ctx context.Context) error {
+	there := map[string]bool{unbound: true}
+	for _, pod := range c.pods {
+		there[string(pod.UID)] = true
+	}
+	return c.removeTokens(ctx, tokenArea, func(key string) bool {
+		uid, _, _ := strings.Cut(strings.TrimPrefix(key, tokenArea), "/")
+		return !there[uid]
+	})
+}
+
+func (c *Client) removeTokens(ctx context.Context, prefix string, gone func(key string) bool) error {
+	records, _, err := c.cfg.Store.List(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	var ops []meta.Op
+	for _, r := range records {
+		if gone(r.Key) {
+			ops = append(ops, meta.Op{Key: r.Key, Delete: true})
+		}
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	_, err = c.cfg.Store.Apply(ctx, ops...)
+	return err
+}
