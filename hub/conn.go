@@ -49,6 +49,8 @@ type Peer struct {
 	Certificate *x509.Certificate
 	// Addr is where the peer is seen from here, for logs; it may be nil.
 	Addr net.Addr
+	// Transport names the kind of connection: "quic", "websocket" or "mem".
+	Transport string
 }
 
 // Dialer opens connections to the cloud.

@@ -1,6 +1,9 @@
 package hub
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Operation says what a Message asks for. The seven values are those that
 // MetaManager knows.
@@ -80,10 +83,20 @@ const (
 type Error struct {
 	Code Code
 	Text string
+	// RetryAfter is when it may be tried again, counted from its arrival;
+	// zero says nothing. It has meaning with CodeUnavailable and
+	// CodeExhausted.
+	RetryAfter time.Duration
 }
 
 // Error gives the text of the far side, marked as such.
 func (e *Error) Error() string { return "hub: peer: " + e.Text }
+
+// Final reports whether asking again can never help: CodeInvalid,
+// CodeForbidden and CodeUnsupported.
+func (e *Error) Final() bool {
+	return e.Code == CodeInvalid || e.Code == CodeForbidden || e.Code == CodeUnsupported
+}
 
 // Is makes errors.Is(err, &Error{Code: c}) true for every Error with that code
 // and an empty text in the target.

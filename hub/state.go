@@ -50,7 +50,15 @@ type Source interface {
 
 // Acker is implemented by a Source that wants to know what the peer has made
 // durable, so that it can forget it. Acked is called at least once for each
-// object delivered, in order for each key, from one goroutine at a time.
+// object delivered, in order for each key, from one goroutine at a time. What
+// the peer refuses for good counts as delivered: it is logged and not sent
+// again. What the two find equal when they compare is told as well, so that an
+// acknowledgement lost with a link is made up for.
+//
+// An Acker keeps the book of what its peer has by itself: once an object is
+// acked the session forgets it, and held is empty in later Loads of that key.
+// So a Source of ever new keys, such as events, does not fill the session. An
+// Acked that fails ends the session; the next one tells it again.
 type Acker interface {
 	Acked(ctx context.Context, acked []Object) error // bodies are not set
 }

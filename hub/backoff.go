@@ -1,0 +1,36 @@
+package hub
+
+import "time"
+
+// Backoff spaces attempts to connect: the n-th waits a random time of up to
+// Min doubled n times, but not more than Max ("full jitter"), so that many
+// edges that lost one server do not return at once. A wait that the server
+// asked for comes on top.
+type Backoff struct {
+	Min time.Duration // 0 means 500 ms
+	Max time.Duration // 0 means 30 s
+}
+
+func (b Backoff) withDefaults() Backoff {
+	if b.Min == 0 {
+		b.Min = 500 * time.Millisecond
+	}
+	if b.Max == 0 {
+		b.Max = max(30*time.Second, b.Min)
+	}
+	return b
+}
+
+// ceiling is the longest wait before the given attempt, counted from 0.
+func (b Backoff) ceiling(attempt int) time.Duration {
+	d := b.Min << min(attempt, 32)
+	if d <= 0 || d > b.Max {
+		return b.Max
+	}
+	return d
+}
+
+// wait is the wait itself; chance is evenly spread over [0, 1).
+func (b Backoff) wait(attempt int, notBefore time.Duration, chance float64) time.Duration {
+	return notBefore + time.Duration(chance*float64(b.ceiling(attempt)))
+}

@@ -1,0 +1,253 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// openWait is how long a stream may stay open without saying what for.
+const openWait = 10 * time.Second
+
+// maxOpening is how many streams may be opening beyond the limits on calls and
+// streams, so that each gets a typed refusal; more than that are just closed.
+const maxOpening = 64
+
+// serving is what the peer has under way here, by its message id. Cancels that
+// overtake what they cancel are remembered for a while.
+type serving struct {
+	mu       sync.Mutex
+	stop     map[uint64]context.CancelFunc
+	overtook []uint64
+}
+
+const maxOvertook = 64
+
+// begin notes that id is being served. It reports false if it was cancelled
+// before it came.
+func (v *serving) begin(id uint64, stop context.CancelFunc) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, o := range v.overtook {
+		if o == id {
+			v.overtook = append(v.overtook[:i], v.overtook[i+1:]...)
+			return false
+		}
+	}
+	if v.stop == nil {
+		v.stop = make(map[uint64]context.CancelFunc)
+	}
+	v.stop[id] = stop
+	return true
+}
+
+func (v *serving) end(id uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if delete(v.stop, id); len(v.stop) == 0 {
+		v.stop = nil
+	}
+}
+
+func (v *serving) cancel(id uint64) {
+	v.mu.Lock()
+	stop := v.stop[id]
+	if stop == nil {
+		if len(v.overtook) == maxOvertook {
+			v.overtook = v.overtook[1:]
+		}
+		v.overtook = append(v.overtook, id)
+	}
+	v.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// call asks the peer and waits for its answer.
+func (s *session) call(ctx context.Context, m Message) (Message, error) {
+	if err := ctx.Err(); err != nil {
+		return Message{}, err
+	}
+	m.Operation = Query
+	m.ID = s.ids.Add(1)
+	st, err := s.openStream(ctx, open{Class: classCall, Timeout: timeLeft(ctx), Message: m})
+	if err != nil {
+		return Message{}, err
+	}
+	defer st.Close()
+	stop := context.AfterFunc(ctx, func() {
+		s.cancelPeer(m.ID)
+		st.Close()
+	})
+	defer stop()
+	f, err := newFrameReader(st, s.maxFrame(), 0).next()
+	if err != nil {
+		return Message{}, s.interrupted(ctx, err)
+	}
+	r, ok := f.(response)
+	if !ok {
+		return Message{}, violation("%T in answer to a call", f)
+	}
+	if r.Message.Error != nil {
+		return Message{}, r.Message.Error
+	}
+	return r.Message, nil
+}
+
+// openStream opens a stream of its own for a call or stream.
+func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
+	if n := frameSize(o); n > s.maxFrame() {
+		return nil, tooLarge(n, s.maxFrame())
+	}
+	st, err := s.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, s.offline(ctx, err)
+	}
+	stop := context.AfterFunc(ctx, func() { st.Close() })
+	defer stop()
+	if err := writeFrame(st, o, s.maxFrame()); err != nil {
+		st.Close()
+		return nil, s.interrupted(ctx, err)
+	}
+	return st, nil
+}
+
+// cancelPeer tells the peer to stop what it does for id.
+func (s *session) cancelPeer(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.urgentLocked(cancel{id})
+}
+
+// offline is the error of a call that was not sent.
+func (s *session) offline(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrOffline, err)
+}
+
+// interrupted is the error of a call that was sent, wholly or in part.
+func (s *session) interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, ErrProtocol) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrInterrupted, err)
+}
+
+func timeLeft(ctx context.Context) time.Duration {
+	if at, ok := ctx.Deadline(); ok {
+		return max(time.Until(at), time.Millisecond)
+	}
+	return 0
+}
+
+// accept serves what the peer opens until the connection ends.
+func (s *session) accept() {
+	most := int32(min(int64(s.limits.MaxCalls)+int64(s.limits.MaxStreams)+maxOpening, 1<<30))
+	for {
+		st, err := s.conn.AcceptStream(s.ctx)
+		if err != nil {
+			s.fail(fmt.Errorf("hub: link lost: %w", err))
+			return
+		}
+		if s.inflight.Add(1) > most {
+			s.inflight.Add(-1)
+			st.Close()
+			continue
+		}
+		s.spawn(func() {
+			defer s.inflight.Add(-1)
+			defer st.Close()
+			s.serveOpened(st)
+		})
+	}
+}
+
+// serveOpened reads what a stream is for and serves it.
+func (s *session) serveOpened(st Stream) {
+	stop := context.AfterFunc(s.ctx, func() { st.Close() })
+	defer stop()
+	if err := st.SetDeadline(time.Now().Add(openWait)); err != nil {
+		return
+	}
+	r := newFrameReader(st, s.limits.MaxFrame, 0)
+	f, err := r.next()
+	if err != nil {
+		s.log.Debug("stream was not opened", "error", err)
+		return
+	}
+	o, ok := f.(open)
+	if !ok || st.SetDeadline(time.Time{}) != nil {
+		return
+	}
+	ctx, stopWork := s.ctx, context.CancelFunc(nil)
+	if o.Timeout > 0 {
+		ctx, stopWork = context.WithTimeout(ctx, o.Timeout)
+	} else {
+		ctx, stopWork = context.WithCancel(ctx)
+	}
+	defer stopWork()
+	if !s.serve.begin(o.Message.ID, stopWork) {
+		return
+	}
+	defer s.serve.end(o.Message.ID)
+	switch o.Class {
+	case classCall:
+		s.serveCall(ctx, o, st)
+	case classStream:
+		s.serveStream(ctx, o, newHalf(st, r))
+	}
+}
+
+func (s *session) serveCall(ctx context.Context, o open, st Stream) {
+	answer := s.answer(ctx, o)
+	answer = Message{ID: o.Message.ID, Operation: Response, Key: o.Message.Key,
+		Version: answer.Version, Body: answer.Body, Error: answer.Error}
+	limit := s.maxFrame()
+	if n := frameSize(response{answer}); n > limit {
+		answer.Body = nil
+		answer.Error = &Error{Code: CodeExhausted, Text: fmt.Sprintf("the answer has %d bytes where %d are allowed", n, limit)}
+	}
+	// A caller that has gone needs no answer, so an error here is not ours.
+	if writeFrame(st, response{answer}, limit) == nil {
+		s.linger(st)
+	}
+}
+
+// answer has the mux answer a call within the limits.
+func (s *session) answer(ctx context.Context, o open) Message {
+	defer s.calls.Add(-1)
+	if int(s.calls.Add(1)) > s.limits.MaxCalls {
+		return Message{Error: &Error{Code: CodeExhausted, Text: fmt.Sprintf("more than %d calls at the same time", s.limits.MaxCalls)}}
+	}
+	m, err := s.mux.ServeCall(ctx, Request{Node: s.node, Message: o.Message})
+	if err != nil {
+		m = Message{Error: wireError(err)}
+		if m.Error.Code == CodeUnknown && errors.Is(err, context.DeadlineExceeded) {
+			m.Error = &Error{Code: CodeDeadline, Text: "the deadline passed"}
+		}
+	}
+	return m
+}
+
+// linger waits until the peer has read all that was written and closed its
+// side, since Close may overtake what is still on its way.
+func (s *session) linger(st Stream) {
+	if st.CloseWrite() != nil {
+		return
+	}
+	_ = withBuffer(func(b *[]byte) error {
+		for {
+			if _, err := st.Read((*b)[:cap(*b)]); err != nil {
+				return err
+			}
+		}
+	})
+}

@@ -1,0 +1,262 @@
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ClientConfig sets up a Client. Only Dialer and Node are required.
+type ClientConfig struct {
+	Dialer Dialer // opens a connection to the cloud
+	Node   string // this node's name, as its certificate has it
+
+	// Instance tells this run of the program from every other; empty means
+	// random. Two programs with one Node and different instances fence each
+	// other, see FencedError.
+	Instance     string
+	Version      string   // of the program, for humans
+	Capabilities []string // what this edge can do beyond the protocol version
+
+	Down Sink   // takes what the cloud says that this node must hold; nil refuses all
+	Up   Source // what this node reports; nil for nothing
+	Mux  *Mux   // answers the cloud's calls and streams; nil answers none
+	// Connected are called in order, from one goroutine, when a session
+	// stands and once more when it has ended. They must not wait for the
+	// Client.
+	Connected []func(Info)
+
+	// Keepalive is how often an idle link is probed; the server may ask for
+	// longer. 0 means 30 s.
+	Keepalive time.Duration
+	// Handshake bounds one attempt to connect, from the dial to the server's
+	// welcome. 0 means 15 s.
+	Handshake time.Duration
+	Backoff   Backoff // between attempts
+	Limits    Limits
+	Logger    *slog.Logger // nil discards
+}
+
+// Client is the edge's end of the link. It keeps one session with the cloud:
+// it connects, connects again when that ends, and carries state both ways,
+// calls and streams. All methods may be called by several goroutines at once.
+type Client struct {
+	cfg     ClientConfig
+	log     *slog.Logger
+	ready   chan struct{}
+	started atomic.Bool
+	dials   uint64 // of this instance; used by Run alone
+
+	mu      sync.Mutex
+	session *session // nil while offline
+	info    Info
+}
+
+// NewClient checks cfg and makes a Client of it. Nothing happens until Run.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	switch {
+	case cfg.Dialer == nil:
+		return nil, errors.New("hub: ClientConfig.Dialer is required")
+	case cfg.Node == "" || len(cfg.Node) > maxName:
+		return nil, fmt.Errorf("hub: ClientConfig.Node must have 1 to %d bytes", maxName)
+	case len(cfg.Instance) > maxInstance:
+		return nil, fmt.Errorf("hub: ClientConfig.Instance has more than %d bytes", maxInstance)
+	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Backoff.Min < 0, cfg.Backoff.Max < 0:
+		return nil, errors.New("hub: a duration in ClientConfig is negative: leave it 0 for the default")
+	}
+	if err := cfg.Limits.check(); err != nil {
+		return nil, fmt.Errorf("hub: ClientConfig.%w", err)
+	}
+	if cfg.Instance == "" {
+		cfg.Instance = rand.Text()
+	}
+	if cfg.Mux == nil {
+		cfg.Mux = &Mux{}
+	}
+	cfg.Keepalive = orDefault(cfg.Keepalive, defaultKeepalive)
+	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
+	cfg.Backoff = cfg.Backoff.withDefaults()
+	cfg.Limits = cfg.Limits.withDefaults()
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Client{
+		cfg: cfg, log: log.With("node", cfg.Node), ready: make(chan struct{}),
+		info: Info{Node: cfg.Node, Reason: "not connected yet"},
+	}, nil
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// Run keeps the session until ctx ends, and then returns nil. It returns early
+// only for what trying again does not heal: a *FencedError when another
+// program took this node over, a *RefusedError when the server does not accept
+// this edge. It can be called once.
+func (c *Client) Run(ctx context.Context) error {
+	if c.started.Swap(true) {
+		return ErrRunning
+	}
+	for attempt := 0; ; attempt++ {
+		begun := time.Now()
+		stood, err := c.connect(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if final := c.final(stood, err); final != nil {
+			c.log.Error("link is closed for good", "error", final)
+			return final
+		}
+		// A session that lived for a while was a good one.
+		if time.Since(begun) > 2*c.cfg.Backoff.ceiling(attempt) {
+			attempt = 0
+		}
+		wait := c.cfg.Backoff.wait(attempt, retryAfter(err), mathrand.Float64())
+		c.log.Warn("link is down", "error", err, "retry", wait.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Ready is closed when the first session stands.
+func (c *Client) Ready() <-chan struct{} { return c.ready }
+
+// Info is the client info of the session that stands, or of the end of the
+// last one.
+func (c *Client) Info() Info {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.info
+}
+
+// Call asks the cloud and waits for the answer. Of m only Key, Version and
+// Body are used. Errors: ErrOffline when there is no session, ErrInterrupted
+// when it ended before the answer came, ErrTooLarge, an *Error from the far
+// side, or ctx's own.
+func (c *Client) Call(ctx context.Context, m Message) (Message, error) {
+	s := c.current()
+	if s == nil {
+		return Message{}, ErrOffline
+	}
+	return s.call(ctx, m)
+}
+
+// OpenStream opens a stream to the cloud's handler for m.Key.Resource. Of m
+// only Key, Version and Body are used. The stream's Read gives io.EOF once the
+// handler has returned nil and the *Error it returned otherwise; its Close
+// ends the handler's context. The caller must Close it. ctx bounds only the
+// opening. Errors are those of Call.
+func (c *Client) OpenStream(ctx context.Context, m Message) (Stream, error) {
+	s := c.current()
+	if s == nil {
+		return nil, ErrOffline
+	}
+	return s.openHalf(ctx, m)
+}
+
+func (c *Client) current() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+// connect makes one session and returns whether it came to stand and how it
+// ended.
+func (c *Client) connect(ctx context.Context) (stood bool, err error) {
+	conn, l, w, err := c.dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	// The session outlives ctx for a moment, to say goodbye.
+	s := newSession(context.WithoutCancel(ctx), sessionConfig{
+		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
+		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up, mux: c.cfg.Mux, log: c.log,
+	})
+	defer s.cancel()
+	stop := context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeStopped}) })
+	defer stop()
+	c.publish(s, Info{
+		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Transport: conn.Peer().Transport,
+	})
+	c.log.Info("link is up", "transport", conn.Peer().Transport, "server", addr(conn.Peer().Addr), "epoch", w.Epoch)
+	err = s.run()
+	c.publish(nil, Info{Node: c.cfg.Node, Since: time.Now(), Reason: err.Error(), Epoch: w.Epoch})
+	return true, err
+}
+
+// dial opens a connection and shakes hands.
+func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Handshake)
+	defer cancel()
+	conn, err := c.cfg.Dialer.Dial(ctx)
+	if err != nil {
+		return nil, nil, welcome{}, fmt.Errorf("hub: dial: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	c.dials++
+	l, w, err := greet(ctx, conn, hello{
+		Min: protocolMin, Max: protocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
+		Capabilities: c.cfg.Capabilities, Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
+	})
+	if err == nil {
+		err = l.established(c.cfg.Limits)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err() // too late: conn is being closed
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, welcome{}, fmt.Errorf("hub: handshake: %w", err)
+	}
+	return conn, l, w, nil
+}
+
+// publish makes the session, or its absence, known.
+func (c *Client) publish(s *session, info Info) {
+	c.mu.Lock()
+	c.session, c.info = s, info
+	c.mu.Unlock()
+	if s != nil {
+		select {
+		case <-c.ready:
+		default:
+			close(c.ready)
+		}
+	}
+	for _, f := range c.cfg.Connected {
+		f(info)
+	}
+}
+
+// final gives the error that Run returns for the end of a session, or of an
+// attempt at one, or nil to go on.
+func (c *Client) final(stood bool, err error) error {
+	f, told := errors.AsType[*farewell](err)
+	if told && f.goodbye.Kind == goodbyeFenced {
+		return &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goodbye.Epoch}
+	}
+	var e *Error
+	if told {
+		e = f.goodbye.Err
+	} else if !stood {
+		e, _ = errors.AsType[*Error](err) // the transport itself was refused
+	}
+	if e != nil && e.Final() {
+		return &RefusedError{Node: c.cfg.Node, Err: e}
+	}
+	return nil
+}

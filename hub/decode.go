@@ -1,0 +1,364 @@
+package hub
+
+import (
+	"bytes"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// parseFrame reads one message Frame. Nothing in the result points into b. A
+// frame of a kind that this program does not know is nil without an error, so
+// that a newer peer may send it.
+func parseFrame(b []byte) (frame, error) {
+	var f frame
+	err := eachField(b, func(v field) error {
+		var err error
+		if v.typ == protowire.BytesType && f == nil {
+			f, err = parseKind(v.num, v.b)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// field is one field of a message: u for a varint, b for bytes.
+type field struct {
+	num protowire.Number
+	typ protowire.Type
+	u   uint64
+	b   []byte
+}
+
+func (v field) duration() time.Duration {
+	const most = uint64(math.MaxInt64 / int64(time.Millisecond))
+	return time.Duration(min(v.u, most)) * time.Millisecond
+}
+
+// size reads a limit: what does not fit 31 bits is as good as no limit.
+func (v field) size() int { return int(min(v.u, math.MaxInt32)) }
+
+// eachField walks the fields of a message. Types that hub does not use are
+// skipped, as are fields that do not match the type a reader wants.
+func eachField(b []byte, yield func(field) error) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return violation("broken tag")
+		}
+		b = b[n:]
+		v := field{num: num, typ: typ}
+		switch typ {
+		case protowire.VarintType:
+			v.u, n = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			v.b, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return violation("broken field %d", num)
+		}
+		b = b[n:]
+		if err := yield(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseKind is a codec's switch: one case for each frame.
+func parseKind(num protowire.Number, b []byte) (frame, error) {
+	switch num {
+	case numHello:
+		return parseHello(b)
+	case numWelcome:
+		return parseWelcome(b)
+	case numGoodbye:
+		return parseGoodbye(b)
+	case numPing:
+		id, err := parseUint(b)
+		return ping{id}, err
+	case numPong:
+		id, err := parseUint(b)
+		return pong{id}, err
+	case numDigest:
+		return parseDigest(b)
+	case numWant:
+		return want{}, eachField(b, func(field) error { return nil })
+	case numVersions:
+		return parseVersions(b)
+	case numPut:
+		return parsePut(b)
+	case numAck:
+		seq, err := parseUint(b)
+		return ack{seq}, err
+	case numNack:
+		return parseNack(b)
+	case numFragment:
+		return parseFragment(b)
+	case numCancel:
+		id, err := parseUint(b)
+		return cancel{id}, err
+	case numOpen:
+		return parseOpen(b)
+	case numResponse:
+		m, err := parseMessage(b)
+		return response{m}, err
+	}
+	return nil, nil
+}
+
+func parseUint(b []byte) (uint64, error) {
+	var u uint64
+	err := eachField(b, func(v field) error {
+		if v.num == 1 {
+			u = v.u
+		}
+		return nil
+	})
+	return u, err
+}
+
+func parseHello(b []byte) (frame, error) {
+	var f hello
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Min = v.u
+		case 2:
+			f.Max = v.u
+		case 3:
+			f.Node = string(v.b)
+		case 4:
+			f.Instance = string(v.b)
+		case 5:
+			f.Version = string(v.b)
+		case 6:
+			f.Capabilities = append(f.Capabilities, string(v.b))
+		case 7:
+			f.Keepalive = v.duration()
+		case 8:
+			f.Limits, err = parseLimits(v.b)
+		case 9:
+			f.Dial = v.u
+		}
+		return err
+	})
+	return f, err
+}
+
+func parseWelcome(b []byte) (frame, error) {
+	var f welcome
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Version = v.u
+		case 2:
+			f.Epoch = v.u
+		case 3:
+			f.Keepalive = v.duration()
+		case 4:
+			f.Limits, err = parseLimits(v.b)
+		case 5:
+			f.Capabilities = append(f.Capabilities, string(v.b))
+		}
+		return err
+	})
+	return f, err
+}
+
+func parseGoodbye(b []byte) (frame, error) {
+	var f goodbye
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Kind = goodbyeKind(v.u)
+		case 2:
+			f.Err, err = parseError(v.b)
+		case 3:
+			f.Epoch = v.u
+		}
+		return err
+	})
+	return f, err
+}
+
+func parseDigest(b []byte) (frame, error) {
+	var f digest
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			if len(v.b) != len(f.Sum) {
+				return violation("digest of %d bytes", len(v.b))
+			}
+			copy(f.Sum[:], v.b)
+		case 2:
+			f.Count = v.u
+		}
+		return nil
+	})
+	return f, err
+}
+
+func parseVersions(b []byte) (frame, error) {
+	var f versions
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			var e entry
+			err := eachField(v.b, func(v field) error {
+				if !parseKey(&e.Key, v) && v.num == 4 {
+					e.Version = string(v.b)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			f.Entries = append(f.Entries, e)
+		case 2:
+			f.Last = v.u != 0
+		}
+		return nil
+	})
+	return f, err
+}
+
+func parseKey(k *Key, v field) bool {
+	switch v.num {
+	case 1:
+		k.Resource = string(v.b)
+	case 2:
+		k.Namespace = string(v.b)
+	case 3:
+		k.Name = string(v.b)
+	default:
+		return false
+	}
+	return true
+}
+
+func parsePut(b []byte) (frame, error) {
+	var f put
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Seq = v.u
+		case 2:
+			f.Message, err = parseMessage(v.b)
+		}
+		return err
+	})
+	if err == nil && f.Message.Operation != Insert && f.Message.Operation != Update && f.Message.Operation != Delete {
+		return nil, violation("state with operation %q", f.Message.Operation)
+	}
+	return f, err
+}
+
+func parseNack(b []byte) (frame, error) {
+	f := nack{Err: &Error{}}
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Seq = v.u
+		case 2:
+			f.Err, err = parseError(v.b)
+		}
+		return err
+	})
+	return f, err
+}
+
+// parseFragment leaves Data in b: the reader joins fragments at once.
+func parseFragment(b []byte) (frame, error) {
+	var f fragment
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			f.Data = v.b
+		case 2:
+			f.Last = v.u != 0
+		}
+		return nil
+	})
+	return f, err
+}
+
+func parseOpen(b []byte) (frame, error) {
+	var f open
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Class = class(v.u)
+		case 2:
+			f.Timeout = v.duration()
+		case 3:
+			f.Message, err = parseMessage(v.b)
+		}
+		return err
+	})
+	return f, err
+}
+
+func parseMessage(b []byte) (Message, error) {
+	var m Message
+	err := eachField(b, func(v field) (err error) {
+		if parseKey(&m.Key, v) {
+			return nil
+		}
+		switch v.num {
+		case 4:
+			m.Version = string(v.b)
+		case 5:
+			m.Operation = Operation(min(v.u, math.MaxUint8))
+		case 6:
+			m.ID = v.u
+		case 7:
+			m.Error, err = parseError(v.b)
+		case 8:
+			m.Body = bytes.Clone(v.b)
+		}
+		return err
+	})
+	if err == nil && !m.Operation.Valid() {
+		return Message{}, violation("message with operation %d", m.Operation)
+	}
+	return m, err
+}
+
+func parseError(b []byte) (*Error, error) {
+	e := &Error{}
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			e.Code = Code(min(v.u, math.MaxUint16))
+		case 2:
+			e.Text = string(v.b)
+		case 3:
+			e.RetryAfter = v.duration()
+		}
+		return nil
+	})
+	return e, err
+}
+
+func parseLimits(b []byte) (Limits, error) {
+	var l Limits
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			l.MaxFrame = v.size()
+		case 2:
+			l.Window = v.size()
+		case 3:
+			l.WindowBytes = v.size()
+		}
+		return nil
+	})
+	return l, err
+}

@@ -1,0 +1,42 @@
+package hub
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+)
+
+// digestSum sums up a set of keys with their versions in 128 bits, whatever their
+// order, so that two sides that hold the same say so in one small frame.
+type digestSum struct {
+	Sum   [16]byte // the sum modulo 2^128 of the entries' hashes, big endian
+	Count uint64
+}
+
+// digester adds up a digestSum. The sum, not the exclusive or, keeps an entry
+// that is listed twice from vanishing.
+type digester struct {
+	hi, lo, count uint64
+	buf           []byte
+}
+
+func (d *digester) add(k Key, version string) {
+	d.buf = d.buf[:0]
+	// The length before each text makes {"a","bc"} differ from {"ab","c"}.
+	for _, s := range [...]string{k.Resource, k.Namespace, k.Name, version} {
+		d.buf = binary.AppendUvarint(d.buf, uint64(len(s)))
+		d.buf = append(d.buf, s...)
+	}
+	h := sha256.Sum256(d.buf)
+	var carry uint64
+	d.lo, carry = bits.Add64(d.lo, binary.BigEndian.Uint64(h[8:16]), 0)
+	d.hi, _ = bits.Add64(d.hi, binary.BigEndian.Uint64(h[:8]), carry)
+	d.count++
+}
+
+func (d *digester) digest() digestSum {
+	out := digestSum{Count: d.count}
+	binary.BigEndian.PutUint64(out.Sum[:8], d.hi)
+	binary.BigEndian.PutUint64(out.Sum[8:], d.lo)
+	return out
+}

@@ -1,0 +1,80 @@
+// Package hub is the link between a cloud and many machines at the edge. It
+// knows nothing of Kubernetes, MQTT or disks.
+//
+// # Guided tour
+//
+// An edge runs a [Client], the cloud a [Server]. The edge dials, through a
+// [Dialer]; the cloud accepts, through a [Listener]; what they get is a [Conn],
+// an authenticated connection that carries many streams. Transports are one
+// folder down: wsconn (WebSocket over TLS), memconn (within one program).
+//
+// Whoever has state for the other side implements [Source]; whoever keeps it
+// implements [Sink]. In the cloud a [Directory] decides which node may connect
+// and gives each its Source and Sink. Calls and streams in both directions are
+// routed by a [Mux] to a handler for each resource.
+//
+// A client in a few lines:
+//
+//	c, err := hub.NewClient(hub.ClientConfig{Dialer: d, Node: "edge-1", Down: sink, Up: source})
+//	...
+//	err = c.Run(ctx) // until ctx ends, or the server says never to come back
+//
+// # The classes of delivery
+//
+//   - State is keyed and the latest version wins, in both directions. When a
+//     session begins the receiver tells a digest of what it holds; if it
+//     differs from the owner's, it lists its versions, and then only
+//     differences travel. They travel in a window of objects and bytes, never
+//     one by one, and are acknowledged cumulatively after [Sink.Apply] has
+//     made them durable. Ten changes to one key while the link is down arrive
+//     as one. Changes to one key arrive in order; there is no order between
+//     keys. Each newest version arrives at least once. An owner whose view is
+//     older than what its peer has never sends that older version, and never
+//     takes the absence of a key for its end: see [Source.Load].
+//   - Events are state whose owner forgets them once they are acknowledged:
+//     see [Acker]. Their id is their key, and the receiver applies one twice
+//     without effect.
+//   - A call ([Client.Call], [Server.Call]) is a question with an answer, a
+//     deadline and a cancel that reaches the handler. It is sent at most once:
+//     after [ErrOffline] it was not sent, after [ErrInterrupted] it may have
+//     been acted on.
+//   - A stream ([Client.OpenStream], [Server.OpenStream]) is bytes in both
+//     directions with flow control of its own, ended by the handler's status.
+//     One that is stuck delays no other.
+//
+// # Sessions
+//
+// A node has at most one session. Each has an epoch that grows; a newer
+// session fences the older, whose late end changes nothing. A new session of
+// the same program replaces the old one silently. One of another program with
+// the same identity takes the node over, and the program that lost is told,
+// even if it asks only later: its [Client.Run] returns a [FencedError] and does
+// not try again. So two programs with one identity never fight.
+//
+// The edge pings an idle link, the cloud answers, and each side gives the link
+// up when nothing at all arrived for too long: twice the interval, or the
+// interval and 15 seconds if that is less. Reconnects back off with full
+// jitter, and later if the server said so. Each side's [ClientConfig.Connected] and
+// [Node.Connected] functions get an [Info] when a session stands and when it
+// has ended, in this order and never two sessions of a node at once.
+//
+// # Errors
+//
+// What a handler returns crosses the wire as an [*Error] with a [Code].
+// [ErrOffline], [ErrInterrupted], [ErrTooLarge] and [ErrProtocol] are of this
+// side. A peer that exceeds the [Limits] it was told, or does not keep to the
+// protocol, loses its session; memory is bounded by what it really sent.
+//
+// # Concurrency
+//
+// Client, Server and Mux may be used by many goroutines at once, and call
+// handlers, Sources and Sinks from goroutines of their own; Run returns when
+// all of them have ended. A session at rest costs two goroutines besides those
+// of its transport. The decisions (windows, retries, digests, fencing,
+// keepalive) are pure functions of state and event, tested against the
+// conversations in testdata; hub.proto documents the wire.
+//
+// # Stability
+//
+// The wire is versioned and negotiated; unknown fields and frames are skipped.
+package hub

@@ -1,0 +1,252 @@
+package hub
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// appendFrame appends f as message Frame, without the length before it.
+func appendFrame(b []byte, f frame) []byte {
+	b = protowire.AppendTag(b, f.number(), protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(f.size()))
+	return f.fields(b)
+}
+
+// frameSize is the length of what appendFrame appends.
+func frameSize(f frame) int {
+	return protowire.SizeTag(f.number()) + protowire.SizeBytes(f.size())
+}
+
+// Zero values are not written, as in proto3. Each append below has its size
+// beside it, so that a frame is written once into a buffer that fits.
+
+func appendUint(b []byte, n protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+func sizeUint(n protowire.Number, v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return protowire.SizeTag(n) + protowire.SizeVarint(v)
+}
+
+func appendText[T string | []byte](b []byte, n protowire.Number, v T) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, n, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(len(v)))
+	return append(b, v...)
+}
+
+func sizeText[T string | []byte](n protowire.Number, v T) int {
+	if len(v) == 0 {
+		return 0
+	}
+	return protowire.SizeTag(n) + protowire.SizeBytes(len(v))
+}
+
+// part is a message within a message.
+type part interface {
+	size() int
+	fields(b []byte) []byte
+}
+
+func appendPart(b []byte, n protowire.Number, p part) []byte {
+	b = protowire.AppendTag(b, n, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(p.size()))
+	return p.fields(b)
+}
+
+func sizePart(n protowire.Number, p part) int {
+	return protowire.SizeTag(n) + protowire.SizeBytes(p.size())
+}
+
+func flag(v bool) uint64 {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// millis rounds up, so that a wait of less than a millisecond stays one.
+func millis(d time.Duration) uint64 {
+	if d <= 0 {
+		return 0
+	}
+	return uint64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+func (f hello) fields(b []byte) []byte {
+	b = appendUint(b, 1, f.Min)
+	b = appendUint(b, 2, f.Max)
+	b = appendText(b, 3, f.Node)
+	b = appendText(b, 4, f.Instance)
+	b = appendText(b, 5, f.Version)
+	for _, c := range f.Capabilities {
+		b = appendText(b, 6, c)
+	}
+	b = appendUint(b, 7, millis(f.Keepalive))
+	b = appendPart(b, 8, wireLimits(f.Limits))
+	return appendUint(b, 9, f.Dial)
+}
+
+func (f hello) size() int {
+	n := sizeUint(1, f.Min) + sizeUint(2, f.Max) + sizeText(3, f.Node) + sizeText(4, f.Instance) + sizeText(5, f.Version)
+	for _, c := range f.Capabilities {
+		n += sizeText(6, c)
+	}
+	return n + sizeUint(7, millis(f.Keepalive)) + sizePart(8, wireLimits(f.Limits)) + sizeUint(9, f.Dial)
+}
+
+func (f welcome) fields(b []byte) []byte {
+	b = appendUint(b, 1, f.Version)
+	b = appendUint(b, 2, f.Epoch)
+	b = appendUint(b, 3, millis(f.Keepalive))
+	b = appendPart(b, 4, wireLimits(f.Limits))
+	for _, c := range f.Capabilities {
+		b = appendText(b, 5, c)
+	}
+	return b
+}
+
+func (f welcome) size() int {
+	n := sizeUint(1, f.Version) + sizeUint(2, f.Epoch) + sizeUint(3, millis(f.Keepalive)) + sizePart(4, wireLimits(f.Limits))
+	for _, c := range f.Capabilities {
+		n += sizeText(5, c)
+	}
+	return n
+}
+
+func (f goodbye) fields(b []byte) []byte {
+	b = appendUint(b, 1, uint64(f.Kind))
+	if f.Err != nil {
+		b = appendPart(b, 2, (*wireErr)(f.Err))
+	}
+	return appendUint(b, 3, f.Epoch)
+}
+
+func (f goodbye) size() int {
+	n := sizeUint(1, uint64(f.Kind)) + sizeUint(3, f.Epoch)
+	if f.Err != nil {
+		n += sizePart(2, (*wireErr)(f.Err))
+	}
+	return n
+}
+
+func (f ping) fields(b []byte) []byte   { return appendUint(b, 1, f.ID) }
+func (f ping) size() int                { return sizeUint(1, f.ID) }
+func (f pong) fields(b []byte) []byte   { return appendUint(b, 1, f.ID) }
+func (f pong) size() int                { return sizeUint(1, f.ID) }
+func (f ack) fields(b []byte) []byte    { return appendUint(b, 1, f.Seq) }
+func (f ack) size() int                 { return sizeUint(1, f.Seq) }
+func (f cancel) fields(b []byte) []byte { return appendUint(b, 1, f.ID) }
+func (f cancel) size() int              { return sizeUint(1, f.ID) }
+func (want) fields(b []byte) []byte     { return b }
+func (want) size() int                  { return 0 }
+
+func (f digest) fields(b []byte) []byte {
+	return appendUint(appendText(b, 1, f.Sum[:]), 2, f.Count)
+}
+func (f digest) size() int { return sizeText(1, f.Sum[:]) + sizeUint(2, f.Count) }
+
+func (f versions) fields(b []byte) []byte {
+	for i := range f.Entries {
+		b = appendPart(b, 1, &f.Entries[i])
+	}
+	return appendUint(b, 2, flag(f.Last))
+}
+
+func (f versions) size() int {
+	n := sizeUint(2, flag(f.Last))
+	for i := range f.Entries {
+		n += sizePart(1, &f.Entries[i])
+	}
+	return n
+}
+
+func (e *entry) fields(b []byte) []byte { return appendText(appendKey(b, &e.Key), 4, e.Version) }
+func (e *entry) size() int              { return sizeKey(&e.Key) + sizeText(4, e.Version) }
+
+// A key's three fields have the numbers 1 to 3 wherever they stand.
+func appendKey(b []byte, k *Key) []byte {
+	return appendText(appendText(appendText(b, 1, k.Resource), 2, k.Namespace), 3, k.Name)
+}
+
+func sizeKey(k *Key) int {
+	return sizeText(1, k.Resource) + sizeText(2, k.Namespace) + sizeText(3, k.Name)
+}
+
+func (f put) fields(b []byte) []byte {
+	return appendPart(appendUint(b, 1, f.Seq), 2, (*wireMessage)(&f.Message))
+}
+func (f put) size() int { return sizeUint(1, f.Seq) + sizePart(2, (*wireMessage)(&f.Message)) }
+
+func (f nack) fields(b []byte) []byte {
+	return appendPart(appendUint(b, 1, f.Seq), 2, (*wireErr)(f.Err))
+}
+func (f nack) size() int { return sizeUint(1, f.Seq) + sizePart(2, (*wireErr)(f.Err)) }
+
+func (f fragment) fields(b []byte) []byte {
+	return appendUint(appendText(b, 1, f.Data), 2, flag(f.Last))
+}
+func (f fragment) size() int { return sizeText(1, f.Data) + sizeUint(2, flag(f.Last)) }
+
+func (f open) fields(b []byte) []byte {
+	b = appendUint(b, 1, uint64(f.Class))
+	b = appendUint(b, 2, millis(f.Timeout))
+	return appendPart(b, 3, (*wireMessage)(&f.Message))
+}
+
+func (f open) size() int {
+	return sizeUint(1, uint64(f.Class)) + sizeUint(2, millis(f.Timeout)) + sizePart(3, (*wireMessage)(&f.Message))
+}
+
+func (f response) fields(b []byte) []byte { return (*wireMessage)(&f.Message).fields(b) }
+func (f response) size() int              { return (*wireMessage)(&f.Message).size() }
+
+type wireMessage Message
+
+func (m *wireMessage) fields(b []byte) []byte {
+	b = appendKey(b, &m.Key)
+	b = appendText(b, 4, m.Version)
+	b = appendUint(b, 5, uint64(m.Operation))
+	b = appendUint(b, 6, m.ID)
+	if m.Error != nil {
+		b = appendPart(b, 7, (*wireErr)(m.Error))
+	}
+	return appendText(b, 8, m.Body)
+}
+
+func (m *wireMessage) size() int {
+	n := sizeKey(&m.Key) + sizeText(4, m.Version) + sizeUint(5, uint64(m.Operation)) + sizeUint(6, m.ID) + sizeText(8, m.Body)
+	if m.Error != nil {
+		n += sizePart(7, (*wireErr)(m.Error))
+	}
+	return n
+}
+
+type wireErr Error
+
+func (e *wireErr) fields(b []byte) []byte {
+	return appendUint(appendText(appendUint(b, 1, uint64(e.Code)), 2, e.Text), 3, millis(e.RetryAfter))
+}
+
+func (e *wireErr) size() int {
+	return sizeUint(1, uint64(e.Code)) + sizeText(2, e.Text) + sizeUint(3, millis(e.RetryAfter))
+}
+
+type wireLimits Limits
+
+func (l wireLimits) fields(b []byte) []byte {
+	return appendUint(appendUint(appendUint(b, 1, uint64(l.MaxFrame)), 2, uint64(l.Window)), 3, uint64(l.WindowBytes))
+}
+
+func (l wireLimits) size() int {
+	return sizeUint(1, uint64(l.MaxFrame)) + sizeUint(2, uint64(l.Window)) + sizeUint(3, uint64(l.WindowBytes))
+}

@@ -1,0 +1,95 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrOffline is returned for a call or stream to a peer that has no
+	// session now. Nothing was sent.
+	ErrOffline = errors.New("hub: peer is offline")
+	// ErrInterrupted is returned for a call or stream whose link went, or
+	// whose other side gave up, before it was done. The peer may have acted or
+	// not.
+	ErrInterrupted = errors.New("hub: interrupted")
+	// ErrTooLarge is returned for a message over the size that both sides
+	// agreed on. Nothing was sent.
+	ErrTooLarge = errors.New("hub: message is too large")
+	// ErrProtocol is wrapped by the errors of a peer that does not keep to the
+	// protocol. Its session ends.
+	ErrProtocol = errors.New("hub: protocol violation")
+	// ErrRunning is returned by a second Run of one Client or Server.
+	ErrRunning = errors.New("hub: Run was called before")
+)
+
+// FencedError says that another program with this node's identity took the
+// node over. It is final: were both to connect again they would fight for
+// ever. Remedy: stop one of the two, then start the other again.
+type FencedError struct {
+	Node     string
+	Instance string // this program's instance, the one that lost
+	Epoch    uint64 // the epoch of the session that won; 0 if the server did not say
+}
+
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("hub: node %q was taken over by another program with the same identity; stop one of the two", e.Node)
+}
+
+// RefusedError says that the server refuses this edge for a reason that trying
+// again does not heal: an identity that is not allowed, or protocol versions
+// without overlap.
+type RefusedError struct {
+	Node string
+	Err  *Error // what the server said
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("hub: node %q is refused: %s", e.Node, e.Err.Text)
+}
+
+// Unwrap gives the server's own error.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// farewell is the end of a session that the peer announced.
+type farewell struct{ goodbye goodbye }
+
+func (e *farewell) Error() string {
+	if e.goodbye.Err != nil {
+		return "hub: peer ended the session: " + e.goodbye.Kind.String() + ": " + e.goodbye.Err.Text
+	}
+	return "hub: peer ended the session: " + e.goodbye.Kind.String()
+}
+
+// violation is an ErrProtocol with its detail.
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
+}
+
+// wireError turns what a handler returned into what the peer is told.
+func wireError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Code: CodeUnknown, Text: err.Error()}
+}
+
+// retryAfter is the wait that err asks for, or zero.
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.RetryAfter
+	}
+	if f, ok := errors.AsType[*farewell](err); ok && f.goodbye.Err != nil {
+		return f.goodbye.Err.RetryAfter
+	}
+	return 0
+}
+
+func tooLarge(n, limit int) error {
+	return fmt.Errorf("%w: %d bytes where %d are allowed", ErrTooLarge, n, limit)
+}

@@ -1,0 +1,11 @@
+// Package hubtest has what users and implementers of hub test with.
+//
+// [Run] is the suite that every transport must pass: a transport's own test
+// gives it a way to make a listener with its dialers, and the suite drives a
+// hub.Client and hub.Server over it. [Source] and [Sink] are fakes of both
+// halves of the state class, in memory; [Directory] is a cloud with one Source
+// and Sink for each node.
+//
+// The suite can run in real time or, for a transport in memory, inside
+// testing/synctest bubbles.
+package hubtest

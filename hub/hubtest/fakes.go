@@ -1,0 +1,334 @@
+package hubtest
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Source is a hub.Source in memory. Versions are decimal
+// numbers. The zero value is empty and ready; all methods may be called by
+// several goroutines at once.
+type Source struct {
+	mu      sync.Mutex
+	objects map[hub.Key]hub.Object
+	subs    map[int]func(hub.Key)
+	nextSub int
+	loads   int
+
+	failLoad func(key hub.Key, held string) error
+}
+
+// Put sets an object to a version and tells the subscribers.
+func (s *Source) Put(key hub.Key, version int, body string) {
+	s.set(hub.Object{Key: key, Version: strconv.Itoa(version), Body: []byte(body)})
+}
+
+// Delete makes an object's end known: Load returns it with Deleted set.
+func (s *Source) Delete(key hub.Key, version int) {
+	s.set(hub.Object{Key: key, Version: strconv.Itoa(version), Deleted: true})
+}
+
+func (s *Source) set(o hub.Object) {
+	s.mu.Lock()
+	if s.objects == nil {
+		s.objects = make(map[hub.Key]hub.Object)
+	}
+	s.objects[o.Key] = o
+	subs := slices.Collect(maps.Values(s.subs))
+	s.mu.Unlock()
+	for _, changed := range subs {
+		changed(o.Key)
+	}
+}
+
+// FailLoad has every Load ask f first; an error of f is the Load's. Nil ends
+// that.
+func (s *Source) FailLoad(f func(key hub.Key, held string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failLoad = f
+}
+
+// Loads is how many objects were loaded so far.
+func (s *Source) Loads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loads
+}
+
+// Versions lists what is not deleted.
+func (s *Source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[hub.Key]string, len(s.objects))
+	for k, o := range s.objects {
+		if !o.Deleted {
+			out[k] = o.Version
+		}
+	}
+	return maps.All(out), nil
+}
+
+// Load gives the newest version. What was never put is deleted for certain.
+func (s *Source) Load(_ context.Context, key hub.Key, held string) (hub.Object, error) {
+	s.mu.Lock()
+	s.loads++
+	o, ok := s.objects[key]
+	fail := s.failLoad
+	s.mu.Unlock()
+	if fail != nil {
+		if err := fail(key, held); err != nil {
+			return hub.Object{}, err
+		}
+	}
+	if !ok {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	return o, nil
+}
+
+// Compare orders decimal versions.
+func (s *Source) Compare(a, b string) int { return CompareVersions(a, b) }
+
+// CompareVersions orders decimal versions, the empty one first.
+func CompareVersions(a, b string) int {
+	x, errX := strconv.Atoi(a)
+	y, errY := strconv.Atoi(b)
+	if errX != nil {
+		x = -1
+	}
+	if errY != nil {
+		y = -1
+	}
+	return x - y
+}
+
+// Subscribe calls changed after each Put and Delete.
+func (s *Source) Subscribe(changed func(hub.Key)) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subs == nil {
+		s.subs = make(map[int]func(hub.Key))
+	}
+	id := s.nextSub
+	s.nextSub++
+	s.subs[id] = changed
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.subs, id)
+	}
+}
+
+// AckedSource is a Source that is also a hub.Acker and forgets what its peer
+// has, as an outbox does. The zero value is ready.
+type AckedSource struct {
+	Source
+	amu   sync.Mutex
+	acked []hub.Object
+}
+
+// Acked forgets the objects that are still at the acked version.
+func (s *AckedSource) Acked(_ context.Context, acked []hub.Object) error {
+	s.amu.Lock()
+	s.acked = append(s.acked, acked...)
+	s.amu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range acked {
+		if o := s.objects[a.Key]; o.Version == a.Version {
+			delete(s.objects, a.Key)
+		}
+	}
+	return nil
+}
+
+// Seen is what was acked so far, in order.
+func (s *AckedSource) Seen() []hub.Object {
+	s.amu.Lock()
+	defer s.amu.Unlock()
+	return slices.Clone(s.acked)
+}
+
+// Sink is a hub.Sink in memory. The zero value is empty and ready; all methods
+// may be called by several goroutines at once.
+type Sink struct {
+	// Forgetful makes Versions list nothing, as a cloud does that writes what
+	// it gets elsewhere. Set it before use.
+	Forgetful bool
+
+	mu      sync.Mutex
+	objects map[hub.Key]hub.Object
+	log     []hub.Object
+	batches int
+	fail    func([]hub.Object) error
+	changed chan struct{}
+}
+
+// Versions lists what is held.
+func (s *Sink) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[hub.Key]string, len(s.objects))
+	if !s.Forgetful {
+		for k, o := range s.objects {
+			out[k] = o.Version
+		}
+	}
+	return maps.All(out), nil
+}
+
+// Apply takes the objects, all or none.
+func (s *Sink) Apply(_ context.Context, objects []hub.Object) error {
+	s.mu.Lock()
+	fail := s.fail
+	s.mu.Unlock()
+	if fail != nil {
+		if err := fail(objects); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects == nil {
+		s.objects = make(map[hub.Key]hub.Object)
+	}
+	for _, o := range objects {
+		if s.log = append(s.log, o); o.Deleted {
+			delete(s.objects, o.Key)
+		} else {
+			s.objects[o.Key] = o
+		}
+	}
+	s.batches++
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+	return nil
+}
+
+// FailApply has every Apply ask f first; an error of f is the Apply's. Nil
+// ends that.
+func (s *Sink) FailApply(f func([]hub.Object) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+// Log is every object that was applied, in order.
+func (s *Sink) Log() []hub.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log)
+}
+
+// Batches is how often Apply succeeded.
+func (s *Sink) Batches() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.batches
+}
+
+// Held is the version held for a key, or empty.
+func (s *Sink) Held(key hub.Key) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[key].Version
+}
+
+// Len is how many objects are held.
+func (s *Sink) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.objects)
+}
+
+// Wait returns when cond holds, which is asked now and after each Apply, or
+// when ctx ends. cond may call the Sink's methods.
+func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
+	for {
+		s.mu.Lock()
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if cond() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Directory is a hub.Directory in memory: it lets every node in, with a Source
+// and a Sink of its own. The zero value is ready; all methods may be called by
+// several goroutines at once.
+type Directory struct {
+	// Refuse, if set, is asked for each session; an error refuses it.
+	Refuse func(hub.Hello) error
+
+	mu    sync.Mutex
+	downs map[string]*Source
+	ups   map[string]*Sink
+	infos []hub.Info
+}
+
+// Attach lets a node in.
+func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
+	if d.Refuse != nil {
+		if err := d.Refuse(h); err != nil {
+			return hub.Node{}, err
+		}
+	}
+	return hub.Node{Down: d.Down(h.Node), Up: d.Up(h.Node), Connected: d.note}, nil
+}
+
+// Down is what the node must hold.
+func (d *Directory) Down(node string) *Source {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.downs == nil {
+		d.downs = make(map[string]*Source)
+	}
+	if d.downs[node] == nil {
+		d.downs[node] = &Source{}
+	}
+	return d.downs[node]
+}
+
+// Up is what the node reported; it is forgetful.
+func (d *Directory) Up(node string) *Sink {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ups == nil {
+		d.ups = make(map[string]*Sink)
+	}
+	if d.ups[node] == nil {
+		d.ups[node] = &Sink{Forgetful: true}
+	}
+	return d.ups[node]
+}
+
+// Infos is every client info that was published, in order.
+func (d *Directory) Infos() []hub.Info {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.infos)
+}
+
+func (d *Directory) note(i hub.Info) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.infos = append(d.infos, i)
+}

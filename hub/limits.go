@@ -1,0 +1,66 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Limits bound what one session may use. Each side has its own and tells them
+// to the other in the handshake; a peer that exceeds them is cut off. The zero
+// value means the defaults.
+type Limits struct {
+	// MaxFrame is the largest message accepted, in bytes, body and envelope
+	// together. 0 means 4 MiB.
+	MaxFrame int
+	// Window is how many objects of the state class may be on their way here
+	// without being acknowledged. 0 means 256.
+	Window int
+	// WindowBytes is how many bytes they may have together; one larger object
+	// may travel alone. 0 means 1 MiB.
+	WindowBytes int
+	// MaxKeys is how many keys the peer may list when both sides compare what
+	// they hold. 0 means 100,000.
+	MaxKeys int
+	// MaxCalls is how many calls of the peer are answered at the same time;
+	// one more is refused with CodeExhausted. 0 means 64.
+	MaxCalls int
+	// MaxStreams is how many streams of the peer are open at the same time;
+	// one more is refused with CodeExhausted. 0 means 4096.
+	MaxStreams int
+}
+
+// minFrame is the least MaxFrame that both sides can work with.
+const minFrame = 1 << 10
+
+func (l Limits) withDefaults() Limits {
+	for _, f := range []struct {
+		v *int
+		d int
+	}{
+		{&l.MaxFrame, 4 << 20}, {&l.Window, 256}, {&l.WindowBytes, 1 << 20},
+		{&l.MaxKeys, 100_000}, {&l.MaxCalls, 64}, {&l.MaxStreams, 4096},
+	} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
+	}
+	return l
+}
+
+func (l Limits) check() error {
+	for _, f := range []struct {
+		name string
+		v    int
+	}{
+		{"MaxFrame", l.MaxFrame}, {"Window", l.Window}, {"WindowBytes", l.WindowBytes},
+		{"MaxKeys", l.MaxKeys}, {"MaxCalls", l.MaxCalls}, {"MaxStreams", l.MaxStreams},
+	} {
+		if f.v < 0 {
+			return fmt.Errorf("Limits.%s is negative: leave it 0 for the default", f.name)
+		}
+	}
+	if l.MaxFrame != 0 && l.MaxFrame < minFrame {
+		return errors.New("Limits.MaxFrame is below 1 KiB: leave it 0 for 4 MiB")
+	}
+	return nil
+}

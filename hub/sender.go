@@ -1,0 +1,451 @@
+package hub
+
+import (
+	"errors"
+	"time"
+)
+
+// The owner's half of the state class as a pure machine: it reads no clock and
+// touches no Source, Sink or socket. step takes what happened and returns what
+// must be done now, in order; the session does it and reports back with
+// further events. The machine belongs to one goroutine at a time.
+//
+// The life of a key: queued, loading, ready (loaded, but the window is full),
+// flying (sent), gone. A key that changes while it is loading or flying is
+// queued again when that ends, so at most one version of a key is under way
+// and all that happened meanwhile travels as one.
+
+// Events of the sender.
+type (
+	// evDigest: the peer told the digest of what it holds.
+	evDigest struct{ Digest digestSum }
+	// evListed: the own Source was listed, in answer to fxList.
+	evListed struct {
+		Digest  digestSum
+		Entries map[Key]string // the machine's from now on
+	}
+	// evVersions: a part of the peer's list arrived.
+	evVersions struct {
+		Entries []entry
+		Last    bool
+	}
+	// evChanged: the Source says that a key changed.
+	evChanged struct{ Key Key }
+	// evLoaded: the answer to fxLoad.
+	evLoaded struct {
+		Key    Key
+		Object Object
+		Err    error
+	}
+	// evAcked, evNacked: the peer's answers to fxPut.
+	evAcked  struct{ Seq uint64 }
+	evNacked struct {
+		Seq uint64
+		Err *Error
+	}
+	// evRetry: the time of an fxRetry has come.
+	evRetry struct{}
+)
+
+// Effects of the sender.
+type (
+	// fxList: list the Source and report evListed.
+	fxList struct{}
+	// fxWant: ask the peer for its versions.
+	fxWant struct{}
+	// fxLoad: load the key and report evLoaded.
+	fxLoad struct {
+		Key  Key
+		Held string
+	}
+	// fxPut: send the object.
+	fxPut struct {
+		Seq       uint64
+		Operation Operation
+		Object    Object
+	}
+	// fxDelivered: tell the Acker, in order with other fxDelivered.
+	fxDelivered struct{ Objects []Object }
+	// fxDropped: the object will not be sent (again) in this session.
+	fxDropped struct {
+		Key Key
+		Err error
+	}
+	// fxRetry: report evRetry after the delay.
+	fxRetry struct{ After time.Duration }
+	// fxFail: the peer broke the protocol or a limit; end the session.
+	fxFail struct{ Err error }
+)
+
+const (
+	// maxLoads is how many objects are loaded at once, so that one which must
+	// be read from far away does not hold up the others.
+	maxLoads = 8
+	retryMin = 250 * time.Millisecond
+	retryMax = 30 * time.Second
+)
+
+type senderPhase uint8
+
+const (
+	awaitDigest   senderPhase = iota // nothing known of the peer
+	listing                          // the own Source is being listed
+	awaitVersions                    // digests differ; the peer's list is coming
+	live                             // differences travel
+)
+
+func (p senderPhase) String() string {
+	return [...]string{"awaiting digest", "listing", "awaiting versions", "live"}[p]
+}
+
+type senderConfig struct {
+	Compare     func(a, b string) int
+	Acker       bool
+	Window      int // the peer's
+	WindowBytes int
+	MaxFrame    int
+	MaxKeys     int
+}
+
+type sender struct {
+	cfg   senderConfig
+	phase senderPhase
+	peer  digestSum
+	// held is the mirror: what the peer has or is being sent.
+	held map[Key]string
+	have map[Key]string // while comparing: what the Source listed
+	work map[Key]*work  // only keys that are not at rest
+	// queue holds the keys to be loaded, oldest first; ready the loaded ones
+	// for which the window had no room; later those to be tried again.
+	queue   []Key
+	ready   []Object
+	later   []Key
+	loading int
+	flight  []flying
+	bytes   int // of flight
+	seq     uint64
+	rounds  int  // of retries in a row
+	timer   bool // an fxRetry is under way
+}
+
+type workState uint8
+
+const (
+	isQueued workState = iota
+	isLoading
+	isReady
+	isFlying
+	isLater
+)
+
+type work struct {
+	state workState
+	dirty bool // changed since it was loaded
+}
+
+// flying is one object that was sent and not yet acknowledged.
+type flying struct {
+	seq      uint64
+	key      Key
+	version  string
+	before   string // what the peer held before
+	deleted  bool
+	size     int
+	returned bool // nacked, to be sent again
+}
+
+func newSender(cfg senderConfig) *sender {
+	return &sender{cfg: cfg, held: map[Key]string{}, work: map[Key]*work{}}
+}
+
+// step folds one event into the sender and returns what to do.
+func (s *sender) step(ev any) []any {
+	var fx []any
+	switch ev := ev.(type) {
+	case evDigest:
+		if s.phase != awaitDigest {
+			return append(fx, fxFail{violation("digest while %s", s.phase)})
+		}
+		s.phase, s.peer = listing, ev.Digest
+		return append(fx, fxList{})
+	case evListed:
+		fx = s.listed(fx, ev)
+	case evVersions:
+		fx = s.peerHolds(fx, ev)
+	case evChanged:
+		s.changed(ev.Key)
+	case evLoaded:
+		fx = s.loaded(fx, ev)
+	case evAcked:
+		fx = s.acked(fx, ev.Seq)
+	case evNacked:
+		fx = s.nacked(fx, ev)
+	case evRetry:
+		s.timer = false
+		again := s.later
+		s.later = nil
+		for _, k := range again {
+			s.enqueue(k)
+		}
+	}
+	return s.pump(fx)
+}
+
+// atRest reports whether all that the Source told is with the peer.
+func (s *sender) atRest() bool { return s.phase == live && len(s.work) == 0 }
+
+// listed compares digests.
+func (s *sender) listed(fx []any, ev evListed) []any {
+	if ev.Digest != s.peer {
+		s.phase, s.have = awaitVersions, ev.Entries
+		return append(fx, fxWant{})
+	}
+	s.phase = live
+	if !s.cfg.Acker {
+		s.held = ev.Entries
+		return fx
+	}
+	var same []Object
+	for k, v := range ev.Entries {
+		same = append(same, Object{Key: k, Version: v})
+	}
+	return delivered(fx, same)
+}
+
+// peerHolds takes a part of the peer's list and, with the last, works out the
+// differences. Keys that the peer has and the Source did not list are loaded
+// like any other: only Load says what is deleted.
+func (s *sender) peerHolds(fx []any, ev evVersions) []any {
+	if s.phase != awaitVersions {
+		return append(fx, fxFail{violation("versions while %s", s.phase)})
+	}
+	if len(s.held)+len(ev.Entries) > s.cfg.MaxKeys {
+		return append(fx, fxFail{violation("peer lists more than %d keys", s.cfg.MaxKeys)})
+	}
+	for _, e := range ev.Entries {
+		s.held[e.Key] = e.Version
+	}
+	if !ev.Last {
+		return fx
+	}
+	s.phase = live
+	var same []Object
+	for k, v := range s.held {
+		mine, listed := s.have[k]
+		if !listed || s.cfg.Compare(mine, v) != 0 {
+			s.changed(k)
+			continue
+		}
+		if s.cfg.Acker {
+			same = append(same, Object{Key: k, Version: v})
+			delete(s.held, k)
+		}
+		delete(s.have, k)
+	}
+	for k := range s.have {
+		s.changed(k)
+	}
+	s.have = nil
+	return delivered(fx, same)
+}
+
+func delivered(fx []any, objects []Object) []any {
+	if len(objects) == 0 {
+		return fx
+	}
+	return append(fx, fxDelivered{objects})
+}
+
+// changed notes that a key must be looked at.
+func (s *sender) changed(k Key) {
+	w := s.work[k]
+	switch {
+	case w == nil:
+		s.enqueue(k)
+	case w.state == isReady:
+		// What was loaded is old already, and was not sent: load it anew.
+		s.ready = deleteObject(s.ready, k)
+		s.enqueue(k)
+	case w.state == isLoading || w.state == isFlying:
+		w.dirty = true
+	}
+}
+
+func (s *sender) enqueue(k Key) {
+	s.work[k] = &work{state: isQueued}
+	s.queue = append(s.queue, k)
+}
+
+// settle ends the work on a key, or begins it again if it changed meanwhile.
+func (s *sender) settle(k Key) {
+	if w := s.work[k]; w != nil && w.dirty {
+		s.enqueue(k)
+		return
+	}
+	delete(s.work, k)
+}
+
+// postpone tries the key again later.
+func (s *sender) postpone(k Key) {
+	s.work[k] = &work{state: isLater}
+	s.later = append(s.later, k)
+}
+
+// loaded decides about one object. A version that is older than what the peer
+// has never travels, nor does a delete of such a version: the owner's view is
+// behind and is asked again.
+func (s *sender) loaded(fx []any, ev evLoaded) []any {
+	s.loading--
+	if ev.Err != nil {
+		if !errors.Is(ev.Err, ErrLagging) {
+			fx = append(fx, fxDropped{ev.Key, ev.Err})
+		}
+		s.postpone(ev.Key)
+		return fx
+	}
+	if s.work[ev.Key].dirty {
+		s.enqueue(ev.Key)
+		return fx
+	}
+	o := ev.Object
+	o.Key = ev.Key
+	if held, known := s.held[ev.Key]; known && (o.Version != "" || !o.Deleted) {
+		switch c := s.cfg.Compare(o.Version, held); {
+		case c < 0:
+			s.postpone(ev.Key)
+			return fx
+		case c == 0 && !o.Deleted:
+			if s.cfg.Acker {
+				fx = append(fx, fxDelivered{[]Object{{Key: o.Key, Version: o.Version}}})
+				delete(s.held, o.Key)
+			}
+			s.settle(ev.Key)
+			return fx
+		}
+	}
+	if n := s.putSize(o); n > s.cfg.MaxFrame {
+		s.settle(ev.Key)
+		return append(fx, fxDropped{ev.Key, tooLarge(n, s.cfg.MaxFrame)})
+	}
+	s.work[ev.Key].state = isReady
+	s.ready = append(s.ready, o)
+	return fx
+}
+
+func (s *sender) putSize(o Object) int {
+	return frameSize(put{Seq: s.seq + 1, Message: Message{Operation: Update, Key: o.Key, Version: o.Version, Body: o.Body}})
+}
+
+// pump sends what the window has room for and loads what may come next.
+func (s *sender) pump(fx []any) []any {
+	for len(s.ready) > 0 {
+		n := s.putSize(s.ready[0])
+		if len(s.flight) > 0 && (len(s.flight) >= s.cfg.Window || s.bytes+n > s.cfg.WindowBytes) {
+			break
+		}
+		fx = append(fx, s.launch(s.ready[0], n))
+		s.ready = s.ready[1:]
+	}
+	if s.phase == live {
+		for len(s.queue) > 0 && s.loading+len(s.ready) < maxLoads && len(s.flight)+s.loading+len(s.ready) < s.cfg.Window {
+			k := s.queue[0]
+			s.queue = s.queue[1:]
+			s.work[k].state = isLoading
+			s.loading++
+			fx = append(fx, fxLoad{k, s.held[k]})
+		}
+	}
+	// What is empty gives its memory back: most sessions rest most of the time.
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	if len(s.ready) == 0 {
+		s.ready = nil
+	}
+	if len(s.later) == 0 {
+		s.rounds = 0
+	} else if !s.timer {
+		s.timer = true
+		fx = append(fx, fxRetry{min(retryMin<<min(s.rounds, 16), retryMax)})
+		s.rounds++
+	}
+	return fx
+}
+
+func (s *sender) launch(o Object, size int) any {
+	before, known := s.held[o.Key]
+	op := Update
+	switch {
+	case o.Deleted:
+		op = Delete
+	case !known:
+		op = Insert
+	}
+	s.seq++
+	s.held[o.Key] = o.Version
+	s.work[o.Key].state = isFlying
+	s.bytes += size
+	s.flight = append(s.flight, flying{
+		seq: s.seq, key: o.Key, version: o.Version, before: before, deleted: o.Deleted, size: size,
+	})
+	return fxPut{s.seq, op, o}
+}
+
+// acked ends the flight of all objects up to seq.
+func (s *sender) acked(fx []any, seq uint64) []any {
+	if seq > s.seq {
+		return append(fx, fxFail{violation("ack of %d, but only %d were sent", seq, s.seq)})
+	}
+	var done []Object
+	for len(s.flight) > 0 && s.flight[0].seq <= seq {
+		f := s.flight[0]
+		s.flight = s.flight[1:]
+		s.bytes -= f.size
+		if f.returned {
+			s.land(f)
+			continue
+		}
+		if s.cfg.Acker {
+			done = append(done, Object{Key: f.key, Version: f.version, Deleted: f.deleted})
+		}
+		if s.cfg.Acker || f.deleted {
+			delete(s.held, f.key)
+		}
+		s.settle(f.key)
+	}
+	if len(s.flight) == 0 {
+		s.flight = nil
+	}
+	return delivered(fx, done)
+}
+
+// land puts an object that the peer gave back in line again.
+func (s *sender) land(f flying) {
+	if f.before == "" {
+		delete(s.held, f.key)
+	} else {
+		s.held[f.key] = f.before
+	}
+	s.postpone(f.key)
+}
+
+// nacked notes that the peer gave one object back. The ack that follows
+// covers it.
+func (s *sender) nacked(fx []any, ev evNacked) []any {
+	for i := range s.flight {
+		if f := &s.flight[i]; f.seq == ev.Seq {
+			f.returned = !ev.Err.Final()
+			return append(fx, fxDropped{f.key, ev.Err})
+		}
+	}
+	return append(fx, fxFail{violation("nack of %d, which is not under way", ev.Seq)})
+}
+
+func deleteObject(objects []Object, k Key) []Object {
+	for i := range objects {
+		if objects[i].Key == k {
+			return append(objects[:i:i], objects[i+1:]...)
+		}
+	}
+	return objects
+}

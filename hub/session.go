@@ -1,0 +1,350 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// farewellWait is how long the side that ends a session in good order waits
+// for the other to have read why.
+const farewellWait = time.Second
+
+// sessionConfig is what the two ends agreed on, and what this end does.
+type sessionConfig struct {
+	*line
+	node      string
+	edge      bool // this end is the edge
+	epoch     uint64
+	keepalive time.Duration
+	limits    Limits // own
+	peer      Limits // the peer's: MaxFrame, Window, WindowBytes
+	sink      Sink   // nil refuses all state
+	source    Source // nil has none
+	mux       *Mux
+	log       *slog.Logger
+}
+
+// session is one established link. At rest it costs two goroutines, one timer
+// and its mirror; others run only while there is something to do. The pure
+// machines belong to whoever holds mu.
+type session struct {
+	sessionConfig
+	acker Acker // source, if it is one
+	ids   atomic.Uint64
+	// inflight counts what the peer may start here before it is classified.
+	inflight atomic.Int32
+	calls    atomic.Int32
+	streams  atomic.Int32
+
+	ctx    context.Context // of the work done for this session
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	done   chan struct{} // closed when run has returned
+
+	mu     sync.Mutex
+	reason error // why it ends; nil while it stands
+	alive  keepalive
+	timer  *time.Timer // of alive
+	send   *sender     // nil without a source
+	recv   *receiver   // nil without a sink
+	work   workers
+	out    outbox
+	serve  serving
+}
+
+func newSession(ctx context.Context, cfg sessionConfig) *session {
+	s := &session{sessionConfig: cfg, done: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.alive = keepalive{interval: cfg.keepalive, pings: cfg.edge, pinged: time.Now()}
+	if cfg.source != nil {
+		s.acker, _ = cfg.source.(Acker)
+		s.send = newSender(senderConfig{
+			Compare: cfg.source.Compare, Acker: s.acker != nil,
+			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes,
+			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys,
+		})
+	}
+	if cfg.sink != nil {
+		s.recv = &receiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes}
+	}
+	return s
+}
+
+// maxFrame is the largest message that both sides accept.
+func (s *session) maxFrame() int { return min(s.limits.MaxFrame, s.peer.MaxFrame) }
+
+// run serves the session until it ends and returns why. All it started is over
+// by then, and the connection is closed.
+func (s *session) run() error {
+	defer close(s.done)
+	stop := context.AfterFunc(s.ctx, func() { s.fail(s.ctx.Err()) })
+	defer stop()
+	if s.source != nil {
+		unsubscribe := s.source.Subscribe(func(k Key) { s.post(evChanged{k}) })
+		defer unsubscribe()
+	}
+	s.mu.Lock()
+	if s.reason == nil && s.out.parting == nil {
+		s.timer = time.AfterFunc(s.keepalive, s.tick)
+	}
+	s.mu.Unlock()
+	s.spawn(s.accept)
+	if s.sink != nil {
+		s.spawn(s.sendDigest)
+	}
+	s.fail(s.read())
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+// fail ends the session for the reason given, unless it is ending already. It
+// closes the connection, which ends whatever waits for the peer.
+func (s *session) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failLocked(err)
+}
+
+func (s *session) failLocked(err error) {
+	if s.reason != nil {
+		return
+	}
+	if s.reason = err; err == nil {
+		s.reason = io.EOF
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.work.stopTimers()
+	s.cancel()
+	// Closing may wait for the transport's own goroutines, and those may be
+	// about to call here.
+	s.wg.Go(func() { s.conn.Close() })
+}
+
+// part tells the peer why the session ends, gives it a moment to read it, and
+// ends the session with that reason.
+func (s *session) part(g goodbye) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil || s.out.parting != nil {
+		return
+	}
+	s.urgentLocked(g)
+	reason := error(&parted{g})
+	s.out.parting = reason
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer = time.AfterFunc(farewellWait, func() { s.fail(reason) })
+}
+
+// parted is the end of a session that this side announced.
+type parted struct{ goodbye goodbye }
+
+func (e *parted) Error() string {
+	if e.goodbye.Err != nil {
+		return "hub: session ended: " + e.goodbye.Err.Text
+	}
+	return "hub: session ended: " + e.goodbye.Kind.String()
+}
+
+// spawn runs f as part of the session, if it is not ending.
+func (s *session) spawn(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spawnLocked(f)
+}
+
+func (s *session) spawnLocked(f func()) {
+	if s.reason == nil {
+		s.wg.Go(f)
+	}
+}
+
+// tick is the keepalive's timer.
+func (s *session) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil || s.out.parting != nil {
+		return
+	}
+	sendPing, dead, next := s.alive.step(time.Now(), time.Unix(0, s.heard.Load()))
+	if dead {
+		s.failLocked(errors.New("hub: peer does not answer"))
+		return
+	}
+	if sendPing {
+		s.urgentLocked(ping{uint64(s.alive.pinged.UnixNano())})
+	}
+	s.timer.Reset(next)
+}
+
+// read takes frames from the control stream until it ends.
+func (s *session) read() error {
+	for {
+		f, err := s.reader.next()
+		if err != nil {
+			s.mu.Lock()
+			parting := s.out.parting
+			s.mu.Unlock()
+			if parting != nil {
+				return parting
+			}
+			if errors.Is(err, ErrProtocol) {
+				s.part(goodbye{Kind: goodbyeEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+			}
+			return fmt.Errorf("hub: link lost: %w", err)
+		}
+		if err := s.handle(f); err != nil {
+			return err
+		}
+	}
+}
+
+// handle acts on one frame. The switch is the protocol after the handshake.
+func (s *session) handle(f frame) error {
+	switch f := f.(type) {
+	case ping:
+		s.mu.Lock()
+		s.urgentLocked(pong(f))
+		s.mu.Unlock()
+	case pong:
+	case goodbye:
+		return &farewell{f}
+	case cancel:
+		s.serve.cancel(f.ID)
+	case digest:
+		s.post(evDigest{f.digestSum})
+	case want:
+		if s.recv == nil {
+			return violation("versions asked of a side that holds none")
+		}
+		s.spawn(s.sendVersions)
+	case versions:
+		s.post(evVersions{f.Entries, f.Last})
+	case put:
+		m := f.Message
+		s.postReceived(evPut{f.Seq, Object{m.Key, m.Version, m.Body, m.Operation == Delete}, frameSize(f)})
+	case ack:
+		s.post(evAcked{f.Seq})
+	case nack:
+		s.post(evNacked{f.Seq, f.Err})
+	default:
+		return violation("%T after the handshake", f)
+	}
+	return nil
+}
+
+// outbox is what waits to be written to the control stream. Small frames go
+// first; the window of the state class bounds the rest.
+type outbox struct {
+	urgent  []frame
+	bulk    []frame
+	rest    []byte // of a large frame, as yet unsent
+	writing bool   // a goroutine is at it
+	parting error  // set when the last frame was queued
+}
+
+// maxUrgent bounds the small frames that wait: a peer that asks for more
+// without reading the answers is cut off.
+const maxUrgent = 4096
+
+func (s *session) urgentLocked(f frame) {
+	if len(s.out.urgent) >= maxUrgent {
+		s.failLocked(violation("peer does not read"))
+		return
+	}
+	s.out.urgent = append(s.out.urgent, f)
+	s.writeLocked()
+}
+
+func (s *session) bulkLocked(f frame) {
+	s.out.bulk = append(s.out.bulk, f)
+	s.writeLocked()
+}
+
+func (s *session) writeLocked() {
+	if !s.out.writing && s.reason == nil {
+		s.out.writing = true
+		s.spawnLocked(s.write)
+	}
+}
+
+// write empties the outbox and ends.
+func (s *session) write() {
+	err := withBuffer(func(b *[]byte) error {
+		for {
+			*b = s.fill((*b)[:0])
+			if len(*b) == 0 {
+				return nil
+			}
+			if _, err := s.control.Write(*b); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		s.fail(fmt.Errorf("hub: link lost: %w", err))
+	}
+}
+
+// fill takes the next bytes to write: every small frame, then about one piece
+// of the large ones. Nothing left ends the writer.
+func (s *session) fill(b []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := &s.out
+	for _, f := range o.urgent {
+		b = appendDelimited(b, f)
+	}
+	o.urgent = nil
+	for len(b) < pieceSize {
+		if o.rest != nil {
+			n := min(len(o.rest), pieceSize)
+			b = appendDelimited(b, fragment{Data: o.rest[:n], Last: n == len(o.rest)})
+			if o.rest = o.rest[n:]; len(o.rest) == 0 {
+				o.rest = nil
+			}
+			continue
+		}
+		if len(o.bulk) == 0 {
+			o.bulk = nil
+			break
+		}
+		f := o.bulk[0]
+		o.bulk[0] = nil
+		o.bulk = o.bulk[1:]
+		if n := frameSize(f); n > pieceSize {
+			o.rest = appendFrame(make([]byte, 0, n), f)
+			continue
+		}
+		b = appendDelimited(b, f)
+	}
+	if len(b) == 0 {
+		o.writing = false
+	}
+	return b
+}
+
+// heardReader notes when bytes arrive.
+type heardReader struct {
+	r     io.Reader
+	heard *atomic.Int64
+}
+
+func (h heardReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	if n > 0 {
+		h.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}

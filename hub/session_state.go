@@ -1,0 +1,224 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// versionLister is the method that Source and Sink share.
+type versionLister func(ctx context.Context) (iter.Seq2[Key, string], error)
+
+// workers is what a session does for its machines: each list is worked off by
+// goroutines that exist only while it is not empty.
+type workers struct {
+	loads     []fxLoad
+	loading   int // goroutines
+	delivered [][]Object
+	telling   bool // a goroutine tells the Acker
+	retry     *time.Timer
+	again     *time.Timer
+}
+
+func (w *workers) stopTimers() {
+	for _, t := range []*time.Timer{w.retry, w.again} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// post gives an event to the sender and does what it asks for.
+func (s *session) post(ev any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return
+	}
+	if s.send == nil {
+		// The peer compares what it holds, but nothing here owns state.
+		if _, change := ev.(evDigest); !change {
+			s.failLocked(violation("%T without a source", ev))
+		}
+		return
+	}
+	s.perform(s.send.step(ev))
+}
+
+// postReceived gives an event to the receiver and does what it asks for.
+func (s *session) postReceived(ev any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return
+	}
+	if s.recv == nil {
+		s.failLocked(violation("state sent to a side that takes none"))
+		return
+	}
+	s.perform(s.recv.step(ev))
+}
+
+// perform does the effects of both machines; mu is held, so it only queues.
+func (s *session) perform(effects []any) {
+	for _, fx := range effects {
+		switch fx := fx.(type) {
+		case fxList:
+			s.spawnLocked(s.list)
+		case fxWant:
+			s.urgentLocked(want{})
+		case fxLoad:
+			s.work.loads = append(s.work.loads, fx)
+			if s.work.loading < min(maxLoads, len(s.work.loads)) {
+				s.work.loading++
+				s.spawnLocked(s.load)
+			}
+		case fxPut:
+			o := fx.Object
+			s.bulkLocked(put{fx.Seq, Message{Operation: fx.Operation, Key: o.Key, Version: o.Version, Body: o.Body}})
+		case fxDelivered:
+			s.work.delivered = append(s.work.delivered, fx.Objects)
+			if !s.work.telling {
+				s.work.telling = true
+				s.spawnLocked(s.tell)
+			}
+		case fxRetry:
+			s.work.retry = time.AfterFunc(fx.After, func() { s.post(evRetry{}) })
+		case fxApply:
+			s.spawnLocked(func() { s.apply(fx.Objects) })
+		case fxApplyLater:
+			s.work.again = time.AfterFunc(fx.After, func() { s.postReceived(evApplyAgain{}) })
+		case fxAck:
+			s.urgentLocked(ack(fx))
+		case fxNack:
+			s.urgentLocked(nack(fx))
+		case fxDropped:
+			s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err)
+		case fxFail:
+			s.failLocked(fx.Err)
+		}
+	}
+}
+
+// sendDigest opens the receiving half: it says what the Sink holds.
+func (s *session) sendDigest() {
+	var d digester
+	err := eachVersion(s.ctx, s.sink.Versions, func(k Key, v string) error { d.add(k, v); return nil })
+	if err != nil {
+		s.fail(fmt.Errorf("hub: list what the sink holds: %w", err))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.urgentLocked(digest{d.digest()})
+}
+
+// sendVersions answers a want: all that the Sink holds, in small frames.
+func (s *session) sendVersions() {
+	var part versions
+	size := 0
+	flush := func(last bool) {
+		part.Last = last
+		s.mu.Lock()
+		s.bulkLocked(part)
+		s.mu.Unlock()
+		part, size = versions{}, 0
+	}
+	err := eachVersion(s.ctx, s.sink.Versions, func(k Key, v string) error {
+		e := entry{k, v}
+		part.Entries = append(part.Entries, e)
+		if size += e.size() + 3; size > pieceSize/2 {
+			flush(false)
+		}
+		return nil
+	})
+	if err != nil {
+		s.fail(fmt.Errorf("hub: list what the sink holds: %w", err))
+		return
+	}
+	flush(true)
+}
+
+// list answers fxList.
+func (s *session) list() {
+	var d digester
+	have := map[Key]string{}
+	err := eachVersion(s.ctx, s.source.Versions, func(k Key, v string) error {
+		if _, twice := have[k]; !twice {
+			d.add(k, v)
+			have[k] = v
+		}
+		return nil
+	})
+	if err != nil {
+		s.fail(fmt.Errorf("hub: list the source: %w", err))
+		return
+	}
+	s.post(evListed{d.digest(), have})
+}
+
+// load answers fxLoad until none is left.
+func (s *session) load() {
+	for {
+		s.mu.Lock()
+		if len(s.work.loads) == 0 {
+			s.work.loading--
+			s.work.loads = nil
+			s.mu.Unlock()
+			return
+		}
+		job := s.work.loads[0]
+		s.work.loads = s.work.loads[1:]
+		s.mu.Unlock()
+		o, err := s.source.Load(s.ctx, job.Key, job.Held)
+		if err != nil && s.ctx.Err() != nil {
+			err = ErrLagging // the session ends anyway: no log line
+		}
+		s.post(evLoaded{job.Key, o, err})
+	}
+}
+
+// tell passes deliveries on to the Acker, in order.
+func (s *session) tell() {
+	for {
+		s.mu.Lock()
+		if len(s.work.delivered) == 0 {
+			s.work.telling = false
+			s.work.delivered = nil
+			s.mu.Unlock()
+			return
+		}
+		batch := s.work.delivered[0]
+		s.work.delivered = s.work.delivered[1:]
+		s.mu.Unlock()
+		if err := s.acker.Acked(s.ctx, batch); err != nil {
+			s.fail(fmt.Errorf("hub: note what the peer has: %w", err))
+			return
+		}
+	}
+}
+
+// apply answers fxApply.
+func (s *session) apply(objects []Object) {
+	err := s.sink.Apply(s.ctx, objects)
+	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
+		return
+	}
+	s.postReceived(evApplied{err})
+}
+
+// eachVersion walks what a Source or Sink lists.
+func eachVersion(ctx context.Context, list versionLister, yield func(Key, string) error) error {
+	all, err := list(ctx)
+	if err != nil {
+		return err
+	}
+	for k, v := range all {
+		if err := yield(k, v); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}

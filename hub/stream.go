@@ -1,0 +1,283 @@
+package hub
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// After its open frame, a stream of the stream class carries chunks: one byte
+// that says which, a uvarint length, and that many bytes. A clean end is a
+// chunk of its own, so that a stream that broke off is never taken for one
+// that ended.
+const (
+	chunkData   byte = iota + 1 // payload
+	chunkEnd                    // the writer closed its half; no payload
+	chunkStatus                 // the handler is done; the payload is an Error, empty for success
+)
+
+const (
+	maxChunk  = 64 << 10 // written at once; a reader takes any length
+	maxStatus = 16 << 10
+)
+
+// half is one side's view of a stream of the stream class.
+type half struct {
+	st     Stream
+	closed func() // tells the session, once
+
+	once sync.Once
+	done atomic.Bool // the status came, or this is the handler's side and it was sent
+
+	rmu  sync.Mutex
+	r    *bufio.Reader
+	left uint64 // bytes left of the chunk being read
+	rerr error  // what every later Read returns
+
+	wmu  sync.Mutex
+	werr error // what every later Write returns
+}
+
+// newHalf goes on where the frame reader stopped, if there was one.
+func newHalf(st Stream, r *frameReader) *half {
+	h := &half{st: st}
+	if r != nil {
+		if b, ok := r.r.(*bufio.Reader); ok {
+			h.r = b
+		}
+	}
+	if h.r == nil {
+		h.r = bufio.NewReaderSize(st, readBuffer)
+	}
+	return h
+}
+
+// Read gives the peer's bytes. On the opener's side io.EOF means that the
+// handler returned nil, and an *Error is what it returned; on the handler's
+// side io.EOF means that the opener closed its half.
+func (h *half) Read(p []byte) (int, error) {
+	h.rmu.Lock()
+	defer h.rmu.Unlock()
+	if len(p) == 0 {
+		return 0, h.rerr
+	}
+	for h.left == 0 {
+		if h.rerr == nil {
+			if err := h.header(); err != nil {
+				return 0, err
+			}
+		}
+		if h.rerr != nil {
+			return 0, h.rerr
+		}
+	}
+	n, err := h.r.Read(p[:min(uint64(len(p)), h.left)])
+	h.left -= uint64(n)
+	if n > 0 {
+		err = nil
+	}
+	if err != nil {
+		err = h.broken(err)
+	}
+	return n, err
+}
+
+// header reads up to the next payload, or sets rerr at the end. A deadline
+// loses nothing: what was peeked is still there.
+func (h *half) header() error {
+	var kind byte
+	var n uint64
+	for want := 2; ; want++ {
+		b, err := h.r.Peek(want)
+		if len(b) < want {
+			return h.broken(err)
+		}
+		size, used := binary.Uvarint(b[1:])
+		if used > 0 {
+			kind, n = b[0], size
+			_, _ = h.r.Discard(1 + used)
+			break
+		}
+		if used < 0 || want > binary.MaxVarintLen64 {
+			h.rerr = violation("broken chunk")
+			return h.rerr
+		}
+	}
+	switch kind {
+	case chunkData:
+		h.left = n
+	case chunkEnd:
+		h.rerr = io.EOF
+	case chunkStatus:
+		h.rerr = h.status(n)
+	default:
+		h.rerr = violation("chunk of kind %d", kind)
+	}
+	return nil
+}
+
+func (h *half) status(n uint64) error {
+	if n > maxStatus {
+		return violation("status of %d bytes", n)
+	}
+	b, err := readN(h.r, nil, int(n))
+	if err != nil {
+		return h.broken(err)
+	}
+	h.done.Store(true)
+	if n == 0 {
+		return io.EOF
+	}
+	e, err := parseError(b)
+	if err != nil {
+		return err
+	}
+	return e
+}
+
+// broken tells the end of a deadline, which may be set anew, from the end of
+// the stream.
+func (h *half) broken(err error) error {
+	if t, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err); ok && t.Timeout() {
+		return err
+	}
+	h.rerr = fmt.Errorf("%w: %w", ErrInterrupted, err)
+	return h.rerr
+}
+
+// Write sends p in chunks. After a Write that failed the stream can only be
+// closed.
+func (h *half) Write(p []byte) (int, error) {
+	h.wmu.Lock()
+	defer h.wmu.Unlock()
+	total := 0
+	for len(p) > 0 {
+		n := min(len(p), maxChunk)
+		if err := h.chunk(chunkData, p[:n]); err != nil {
+			return total, err
+		}
+		total += n
+		p = p[n:]
+	}
+	return total, h.werr
+}
+
+func (h *half) chunk(kind byte, p []byte) error {
+	if h.werr != nil {
+		return h.werr
+	}
+	h.werr = withBuffer(func(b *[]byte) error {
+		*b = append(*b, kind)
+		*b = binary.AppendUvarint(*b, uint64(len(p)))
+		*b = append(*b, p...)
+		_, err := h.st.Write(*b)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrInterrupted, err)
+		}
+		return err
+	})
+	return h.werr
+}
+
+// CloseWrite tells the peer that no more bytes come.
+func (h *half) CloseWrite() error {
+	h.wmu.Lock()
+	defer h.wmu.Unlock()
+	if h.werr != nil {
+		return nil // closed already, in whatever way
+	}
+	if err := h.chunk(chunkEnd, nil); err != nil {
+		return err
+	}
+	h.werr = io.ErrClosedPipe
+	return nil
+}
+
+// Close ends both directions; the handler's context ends if it still works.
+func (h *half) Close() error {
+	h.once.Do(func() {
+		if h.closed != nil {
+			h.closed()
+		}
+		h.st.Close()
+	})
+	return nil
+}
+
+// SetDeadline bounds every read and write.
+func (h *half) SetDeadline(t time.Time) error { return h.st.SetDeadline(t) }
+
+// finish sends the handler's status and waits until the peer has it.
+func (h *half) finish(s *session, err error) {
+	h.wmu.Lock()
+	if h.werr != nil && errors.Is(h.werr, io.ErrClosedPipe) {
+		h.werr = nil // the handler's CloseWrite came before the status
+	}
+	var b []byte
+	if e := wireError(err); e != nil {
+		b = (*wireErr)(presentable(e)).fields(nil)
+	}
+	failed := h.chunk(chunkStatus, b)
+	h.wmu.Unlock()
+	if failed == nil {
+		s.linger(h.st)
+	}
+}
+
+// presentable bounds an error's text. It also gives a text to an error that
+// has neither that nor a code, since an empty status means success.
+func presentable(e *Error) *Error {
+	out := *e
+	if len(out.Text) > maxStatus/2 {
+		out.Text = out.Text[:maxStatus/2]
+	}
+	if out.Code == CodeUnknown && out.Text == "" {
+		out.Text = "failed"
+	}
+	return &out
+}
+
+// openHalf opens a stream of the stream class at the peer.
+func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
+	m.Operation = Query
+	m.ID = s.ids.Add(1)
+	st, err := s.openStream(ctx, open{Class: classStream, Message: m})
+	if err != nil {
+		return nil, err
+	}
+	h := newHalf(st, nil)
+	h.closed = func() {
+		if !h.done.Load() {
+			s.cancelPeer(m.ID)
+		}
+	}
+	return h, nil
+}
+
+// serveStream has the mux serve a stream and reports how it ended.
+func (s *session) serveStream(ctx context.Context, o open, h *half) {
+	// The opener's cancel ends a handler that is blocked in a read or write.
+	stop := context.AfterFunc(ctx, func() { h.st.Close() })
+	defer stop()
+	err := s.stream(ctx, o, h)
+	if ctx.Err() == nil {
+		h.finish(s, err)
+	}
+}
+
+func (s *session) stream(ctx context.Context, o open, h *half) error {
+	defer s.streams.Add(-1)
+	if int(s.streams.Add(1)) > s.limits.MaxStreams {
+		return &Error{Code: CodeExhausted, Text: fmt.Sprintf("more than %d streams at the same time", s.limits.MaxStreams)}
+	}
+	return s.mux.ServeStream(ctx, Request{Node: s.node, Message: o.Message}, h)
+}

@@ -1,0 +1,153 @@
+package hub
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+)
+
+const (
+	// pieceSize is how much of a large frame goes out at once on the control
+	// stream; a ping never waits for more.
+	pieceSize = 16 << 10
+	// maxPiece bounds one frame on the control stream, before fragments are
+	// joined. It leaves room for later versions of the protocol.
+	maxPiece = 64 << 10
+	// maxHello bounds the frames of the handshake.
+	maxHello = 16 << 10
+	// readBuffer is the size of the buffer that each session keeps.
+	readBuffer = 1 << 10
+)
+
+// buffers are the write buffers of sessions and calls, in use only while
+// something is being written.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2*pieceSize); return &b }}
+
+// withBuffer lends f an empty buffer.
+func withBuffer(f func(buf *[]byte) error) error {
+	b := buffers.Get().(*[]byte)
+	err := f(b)
+	if cap(*b) <= 2*maxPiece {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
+	return err
+}
+
+// appendDelimited appends f with its length before it.
+func appendDelimited(b []byte, f frame) []byte {
+	n := frameSize(f)
+	b = slices.Grow(b, n+binary.MaxVarintLen32)
+	return appendFrame(binary.AppendUvarint(b, uint64(n)), f)
+}
+
+// writeFrame writes one whole frame, as the handshake and calls do.
+func writeFrame(w io.Writer, f frame, limit int) error {
+	if n := frameSize(f); n > limit {
+		return tooLarge(n, limit)
+	}
+	return withBuffer(func(b *[]byte) error {
+		*b = appendDelimited(*b, f)
+		_, err := w.Write(*b)
+		return err
+	})
+}
+
+// byteScanner is what frames are read from.
+type byteScanner interface {
+	io.Reader
+	io.ByteReader
+}
+
+// frameReader reads frames and joins fragments. Its memory is bounded by what
+// really arrived, whatever lengths the peer announces.
+type frameReader struct {
+	r     byteScanner
+	piece int    // most bytes in one frame
+	whole int    // most bytes in one that came as fragments
+	buf   []byte // the frame being read
+	join  []byte // the fragments so far
+}
+
+func newFrameReader(r io.Reader, piece, whole int) *frameReader {
+	return &frameReader{r: bufio.NewReaderSize(r, readBuffer), piece: piece, whole: whole}
+}
+
+// next returns the next frame of a known kind. A clean end between two frames
+// is io.EOF.
+func (r *frameReader) next() (frame, error) {
+	for {
+		f, err := r.one()
+		if err != nil {
+			return nil, err
+		}
+		part, ok := f.(fragment)
+		if !ok {
+			if f == nil {
+				continue
+			}
+			return f, nil
+		}
+		if len(r.join)+len(part.Data) > r.whole {
+			return nil, violation("frame of more than %d bytes", r.whole)
+		}
+		r.join = append(r.join, part.Data...)
+		if !part.Last {
+			continue
+		}
+		f, err = parseFrame(r.join)
+		r.join = nil
+		if err != nil {
+			return nil, err
+		}
+		if _, again := f.(fragment); again {
+			return nil, violation("fragment in a fragment")
+		}
+		if f != nil {
+			return f, nil
+		}
+	}
+}
+
+func (r *frameReader) one() (frame, error) {
+	n, err := binary.ReadUvarint(r.r)
+	if err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("frame length: %w", err)
+	}
+	if n > uint64(r.piece) {
+		return nil, violation("frame of %d bytes where %d are allowed", n, r.piece)
+	}
+	if r.buf, err = readN(r.r, r.buf[:0], int(n)); err != nil {
+		return nil, err
+	}
+	f, err := parseFrame(r.buf)
+	if cap(r.buf) > maxPiece {
+		r.buf = nil
+	}
+	return f, err
+}
+
+// readN appends n bytes to b. It grows b as they arrive, not by what n says.
+func readN(r io.Reader, b []byte, n int) ([]byte, error) {
+	for n > 0 {
+		step := min(n, pieceSize)
+		b = slices.Grow(b, step)
+		got, err := io.ReadFull(r, b[len(b):len(b)+step])
+		b = b[:len(b)+got]
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return b, err
+		}
+		n -= step
+	}
+	return b, nil
+}

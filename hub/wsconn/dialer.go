@@ -1,0 +1,134 @@
+package wsconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"nhooyr.io/websocket"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// DialerConfig sets up a Dialer. URL and TLS are required.
+type DialerConfig struct {
+	// URL is the cloud's address, for example "https://cloud.example:10000".
+	// "wss" is the same as "https"; without a path it means Path.
+	URL string
+	// TLS holds the roots that the server is checked against and the node's
+	// certificate, best through GetClientCertificate, so that a renewed one is
+	// used for the next connection. Versions below 1.3 are never spoken.
+	TLS *tls.Config
+	// Proxy picks a proxy for the address; nil asks the environment as
+	// net/http does.
+	Proxy func(*http.Request) (*url.URL, error)
+}
+
+// Dialer opens connections to a Listener.
+type Dialer struct {
+	url   string
+	tls   *tls.Config
+	proxy func(*http.Request) (*url.URL, error)
+}
+
+// NewDialer checks cfg and makes a Dialer.
+func NewDialer(cfg DialerConfig) (*Dialer, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("wsconn: DialerConfig.URL: %w", err)
+	}
+	switch u.Scheme {
+	case "https":
+	case "wss":
+		u.Scheme = "https"
+	default:
+		return nil, fmt.Errorf("wsconn: DialerConfig.URL %q must begin with https:// or wss://", cfg.URL)
+	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("wsconn: DialerConfig.URL %q names no host", cfg.URL)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = Path
+	}
+	if cfg.TLS == nil {
+		return nil, errors.New("wsconn: DialerConfig.TLS is required")
+	}
+	d := &Dialer{url: u.String(), tls: cfg.TLS.Clone(), proxy: cfg.Proxy}
+	d.tls.MinVersion = max(d.tls.MinVersion, tls.VersionTLS13)
+	d.tls.NextProtos = []string{"http/1.1"} // WebSocket is an upgrade of HTTP/1.1
+	if d.proxy == nil {
+		d.proxy = http.ProxyFromEnvironment
+	}
+	return d, nil
+}
+
+// Dial opens one connection. When the server turned it away, the error is or
+// wraps a *hub.Error: CodeForbidden for an identity that is not a node's,
+// CodeUnavailable with RetryAfter while it is busy.
+func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
+	peer := hub.Peer{Transport: transport}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { peer.Addr = info.Conn.RemoteAddr() },
+	})
+	// The transport serves this one connection, which it hands over when the
+	// server agrees to the upgrade.
+	t := &http.Transport{
+		Proxy: d.proxy, TLSClientConfig: d.tls, DisableKeepAlives: false,
+		DialContext:           (&net.Dialer{KeepAlive: -1}).DialContext,
+		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
+		ResponseHeaderTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10,
+		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
+	}
+	defer t.CloseIdleConnections()
+	ws, resp, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: t, CheckRedirect: noRedirect}, Subprotocols: []string{subprotocol},
+	})
+	if err != nil {
+		return nil, dialError(resp, err)
+	}
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		peer.Certificate = resp.TLS.PeerCertificates[0]
+	}
+	c, err := newConn(ws, peer, true)
+	if err != nil {
+		_ = ws.CloseNow()
+		return nil, err
+	}
+	return c, nil
+}
+
+// noRedirect keeps the node's certificate from being shown elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// dialError classifies an attempt that failed; resp is the server's answer if
+// there was one.
+func dialError(resp *http.Response, err error) error {
+	if resp == nil {
+		return fmt.Errorf("wsconn: %w", err)
+	}
+	text := resp.Status
+	if resp.Body != nil {
+		if b, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)); len(b) > 0 {
+			text = strings.TrimSpace(string(b))
+		}
+	}
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("wsconn: %w", &hub.Error{Code: hub.CodeForbidden, Text: text})
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		after, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+		return fmt.Errorf("wsconn: %w", &hub.Error{
+			Code: hub.CodeUnavailable, Text: text, RetryAfter: time.Duration(min(max(after, 0), 3600)) * time.Second,
+		})
+	}
+	return fmt.Errorf("wsconn: the server answered %q: %w", resp.Status, err)
+}
