@@ -1,0 +1,259 @@
+package devices
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Config sets up a Controller. Cloud and Dynamic are required.
+type Config struct {
+	Cloud   kubernetes.Interface // cloudcore's own identity: events
+	Dynamic dynamic.Interface    // the same, for the resources of devices.kubeedge.io
+	Every   time.Duration        // between two writes of one DeviceStatus; 0 means 1s
+	Logger  *slog.Logger         // nil discards
+}
+
+// Controller is the DeviceController. Its methods may be called by several
+// goroutines at once.
+type Controller struct {
+	cfg      Config
+	devices  *live.Store[*v1beta1.Device]
+	models   *live.Store[*v1beta1.DeviceModel]
+	statuses *live.Store[*v1beta1.DeviceStatus] // metadata and conditions only
+	queue    workqueue.TypedRateLimitingInterface[live.Name]
+	notifier mirror.Notifier
+
+	mu      sync.Mutex
+	byNode  map[string]map[live.Name]struct{}    // devices
+	byModel map[live.Name]map[live.Name]struct{} // devices
+	reports map[live.Name]*report
+}
+
+// report is what is known of the writes to one DeviceStatus.
+type report struct {
+	limit *rate.Limiter
+
+	mu   sync.Mutex
+	last *v1beta1.DeviceStatus // as last written or read here; nil if unknown
+}
+
+// settle is how long a change of devices may wait for changes that come with
+// it, such as the model in the same file.
+const settle = 500 * time.Millisecond
+
+// New checks the configuration.
+func New(cfg Config) (*Controller, error) {
+	if cfg.Cloud == nil || cfg.Dynamic == nil {
+		return nil, errors.New("devices: Config.Cloud and Dynamic are required")
+	}
+	if cfg.Every == 0 {
+		cfg.Every = time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		cfg:     cfg,
+		byNode:  make(map[string]map[live.Name]struct{}),
+		byModel: make(map[live.Name]map[live.Name]struct{}),
+		reports: make(map[live.Name]*report),
+	}
+	var err [3]error
+	c.devices, err[0] = newStore(cfg, "devices", func() *v1beta1.Device { return new(v1beta1.Device) }, nil)
+	c.models, err[1] = newStore(cfg, "devicemodels", func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil)
+	c.statuses, err[2] = newStore(cfg, "devicestatuses", func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
+		func(s *v1beta1.DeviceStatus) {
+			s.Status = v1beta1.DeviceStatusStatus{Conditions: s.Status.Conditions}
+		})
+	if err := errors.Join(err[:]...); err != nil {
+		return nil, err
+	}
+	c.devices.OnChange(c.deviceChanged)
+	c.models.OnChange(c.modelChanged)
+	c.statuses.OnChange(c.statusChanged)
+	return c, nil
+}
+
+func newStore[T live.Object](cfg Config, resource string, empty func() T, strip func(T)) (*live.Store[T], error) {
+	client := cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resource))
+	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
+	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
+	return live.New(live.Config[T]{
+		ListWatch: cache.ToListWatcherWithWatchListSemantics(
+			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
+		Type:   &unstructured.Unstructured{},
+		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
+		Strip:  strip,
+		Logger: cfg.Logger,
+	})
+}
+
+// decode reads an object of the dynamic client into its type.
+func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return into, fmt.Errorf("unexpected type %T", obj)
+	}
+	return into, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
+}
+
+// Run watches the API server until ctx ends; it then joins all that it started
+// and returns nil. It may be called once.
+func (c *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	queue := workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[live.Name](100*time.Millisecond, time.Minute))
+	c.mu.Lock()
+	c.queue = queue
+	c.mu.Unlock()
+	g.Go(func() error { return c.devices.Run(ctx) })
+	g.Go(func() error { return c.models.Run(ctx) })
+	g.Go(func() error { return c.statuses.Run(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		queue.ShutDown()
+		return nil
+	})
+	for range 4 {
+		g.Go(func() error {
+			c.reconcileAll(ctx, queue)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Synced gives channels that are closed when the devices and their models are
+// known.
+func (c *Controller) Synced() []<-chan struct{} {
+	return []<-chan struct{}{c.devices.Synced(), c.models.Synced()}
+}
+
+func (c *Controller) deviceChanged(change live.Change[*v1beta1.Device]) {
+	if change.Same {
+		return
+	}
+	node, model := place(change.Old)
+	nowNode, nowModel := place(change.New)
+	c.mu.Lock()
+	if node != nowNode {
+		unindex(c.byNode, node, change.Name)
+	}
+	if model != nowModel {
+		unindex(c.byModel, model, change.Name)
+	}
+	if change.New != nil {
+		index(c.byNode, nowNode, change.Name)
+		index(c.byModel, nowModel, change.Name)
+	} else {
+		delete(c.reports, change.Name)
+	}
+	c.mu.Unlock()
+	keys := []hub.Key{deviceKey(change.Name)}
+	if node != nowNode || model != nowModel {
+		// Of a model that the node needs no more, loading it says so.
+		for _, m := range []live.Name{model, nowModel} {
+			if m.Name != "" {
+				keys = append(keys, modelKey(m))
+			}
+		}
+	}
+	if node != "" {
+		c.notifier.Notify(node, keys...)
+	}
+	if nowNode != "" && nowNode != node {
+		c.notifier.Notify(nowNode, keys...)
+	}
+	if change.New != nil {
+		c.enqueue(change.Name)
+	}
+}
+
+func (c *Controller) modelChanged(change live.Change[*v1beta1.DeviceModel]) {
+	c.mu.Lock()
+	nodes := make(map[string]struct{})
+	var owners []live.Name
+	for name := range c.byModel[change.Name] {
+		owners = append(owners, name)
+		if item, ok := c.devices.Load(name); ok {
+			nodes[item.Object.Spec.NodeName] = struct{}{}
+		}
+	}
+	c.mu.Unlock()
+	for node := range nodes {
+		c.notifier.Notify(node, modelKey(change.Name))
+	}
+	if change.Old == nil || change.New == nil {
+		c.enqueue(owners...)
+	}
+}
+
+// statusChanged has a DeviceStatus that somebody removed made again.
+func (c *Controller) statusChanged(change live.Change[*v1beta1.DeviceStatus]) {
+	if change.New == nil {
+		c.enqueue(change.Name)
+	}
+}
+
+func (c *Controller) enqueue(names ...live.Name) {
+	c.mu.Lock()
+	queue := c.queue
+	c.mu.Unlock()
+	for _, name := range names {
+		queue.AddAfter(name, settle)
+	}
+}
+
+// place gives the node of a device and the name of its model.
+func place(d *v1beta1.Device) (node string, model live.Name) {
+	if d == nil {
+		return "", live.Name{}
+	}
+	return d.Spec.NodeName, live.Name{Namespace: d.Namespace, Name: d.Spec.ModelRef.Name}
+}
+
+func index[K comparable](m map[K]map[live.Name]struct{}, at K, name live.Name) {
+	var none K
+	if at == none {
+		return
+	}
+	if m[at] == nil {
+		m[at] = make(map[live.Name]struct{})
+	}
+	m[at][name] = struct{}{}
+}
+
+func unindex[K comparable](m map[K]map[live.Name]struct{}, at K, name live.Name) {
+	delete(m[at], name)
+	if len(m[at]) == 0 {
+		delete(m, at)
+	}
+}
+
+func deviceKey(name live.Name) hub.Key {
+	return hub.Key{Resource: "devices", Namespace: name.Namespace, Name: name.Name}
+}
+
+func modelKey(name live.Name) hub.Key {
+	return hub.Key{Resource: "devicemodels", Namespace: name.Namespace, Name: name.Name}
+}

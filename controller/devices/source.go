@@ -1,0 +1,199 @@
+package devices
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Resources gives the resources for which Source answers.
+func Resources() []string { return []string{"devices", "devicemodels"} }
+
+// Source gives the devices and models of one node.
+func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
+
+// Handle has mux answer the nodes' queries for devices and models. A node gets
+// only its own.
+func (c *Controller) Handle(mux *hub.Mux) {
+	for _, resource := range Resources() {
+		mux.Handle(resource, hub.HandlerFunc(func(ctx context.Context, req hub.Request) (hub.Message, error) {
+			obj, err := (&source{c: c, node: req.Node}).Load(ctx, req.Message.Key, "")
+			if err != nil {
+				return hub.Message{}, err
+			}
+			if obj.Deleted {
+				return hub.Message{}, &hub.Error{Code: hub.CodeNotFound, Text: req.Message.Key.String() + " does not exist for this node"}
+			}
+			return hub.Message{Version: obj.Version, Body: obj.Body}, nil
+		}))
+	}
+}
+
+type source struct {
+	c    *Controller
+	node string
+}
+
+func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+
+func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
+	_, unsubscribe := s.c.notifier.Subscribe(s.node, changed)
+	return func() { unsubscribe() }
+}
+
+func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
+	c := s.c
+	c.mu.Lock()
+	names := make([]live.Name, 0, len(c.byNode[s.node]))
+	for name := range c.byNode[s.node] {
+		names = append(names, name)
+	}
+	c.mu.Unlock()
+	return func(yield func(hub.Key, string) bool) {
+		seen := make(map[live.Name]bool)
+		for _, name := range names {
+			item, ok := c.devices.Load(name)
+			if !ok || item.Object.Spec.NodeName != s.node {
+				continue
+			}
+			if !yield(deviceKey(name), item.Version) {
+				return
+			}
+			_, model := place(item.Object)
+			if seen[model] {
+				continue
+			}
+			seen[model] = true
+			if item, ok := c.models.Load(model); ok && !yield(modelKey(model), item.Version) {
+				return
+			}
+		}
+	}, nil
+}
+
+func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	var obj hub.Object
+	var err error
+	switch key.Resource {
+	case "devices":
+		obj, err = s.loadDevice(ctx, key, held)
+	case "devicemodels":
+		obj, err = s.loadModel(ctx, key, held)
+	default:
+		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
+	}
+	if err != nil {
+		return hub.Object{}, fmt.Errorf("devices: load %s: %w", key, mirror.FromAPI(err))
+	}
+	return obj, nil
+}
+
+func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	item, ok := s.c.devices.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	if ok && item.Object.Spec.NodeName == s.node {
+		return encode(key, item.Version, item.Object)
+	}
+	device, err := s.c.readDevice(ctx, key.Namespace, key.Name)
+	if apierrors.IsNotFound(err) || err == nil && device.Spec.NodeName != s.node {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return encode(key, device.ResourceVersion, device)
+}
+
+func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	name := live.Name{Namespace: key.Namespace, Name: key.Name}
+	needed := s.needs(name)
+	if needed {
+		if item, ok := s.c.models.LoadFor(name, held); ok {
+			return encode(key, item.Version, item.Object)
+		}
+	} else {
+		var err error
+		if needed, err = s.referred(ctx, name); err != nil {
+			return hub.Object{}, err
+		}
+	}
+	if !needed {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	u, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devicemodels")).
+		Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if err != nil {
+		return hub.Object{}, err
+	}
+	model, err := decode(u, new(v1beta1.DeviceModel))
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return encode(key, model.ResourceVersion, model)
+}
+
+// needs reports that a device of the node refers to the model.
+func (s *source) needs(model live.Name) bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	for name := range s.c.byModel[model] {
+		if _, ok := s.c.byNode[s.node][name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// referred asks the API server the same: the node may know of a device that
+// the watch has not yet seen.
+func (s *source) referred(ctx context.Context, model live.Name) (bool, error) {
+	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
+		Namespace(model.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", s.node).String(),
+	})
+	if err != nil {
+		return false, err
+	}
+	for i := range list.Items {
+		device, err := decode(&list.Items[i], new(v1beta1.Device))
+		if err != nil {
+			return false, err
+		}
+		if device.Spec.NodeName == s.node && device.Spec.ModelRef.Name == model.Name {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (c *Controller) readDevice(ctx context.Context, namespace, name string) (*v1beta1.Device, error) {
+	u, err := c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
+		Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return decode(u, new(v1beta1.Device))
+}
+
+func encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
+	if len(obj.GetManagedFields()) > 0 {
+		obj.SetManagedFields(nil) // read a moment ago: nobody shares it yet
+	}
+	body, err := json.Marshal(obj)
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return hub.Object{Key: key, Version: version, Body: body}, nil
+}

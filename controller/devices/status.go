@@ -1,0 +1,169 @@
+package devices
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// burst is how many writes of one DeviceStatus may follow each other at once.
+const burst = 2
+
+// Writers gives the writer of a node's reports about devices.
+func (c *Controller) Writers() map[string]mirror.Writer {
+	return map[string]mirror.Writer{"devicestatuses": c.writeReport}
+}
+
+// writeReport writes what a node says of one of its devices.
+func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Object) error {
+	if obj.Deleted {
+		return nil // a DeviceStatus goes with its Device
+	}
+	var said v1beta1.DeviceStatusStatus
+	if err := json.Unmarshal(obj.Body, &said); err != nil {
+		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
+	}
+	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool {
+		return cond.Type == v1beta1.ConditionModelFound // the cloud's own
+	})
+	name := live.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}
+	device, err := c.device(ctx, name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return mirror.FromAPI(err)
+	case device.Spec.NodeName != node:
+		return mirror.Forbidden(obj.Key, "the device is at another node")
+	}
+	r := c.reportOf(name)
+	if err := r.limit.Wait(ctx); err != nil {
+		return fmt.Errorf("devices: wait for the device's turn: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for range 3 { // a lost race is tried with what the winner wrote
+		if err = c.patch(ctx, r, device, said); !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+			break
+		}
+		r.last = nil
+	}
+	if e := mirror.FromAPI(err); errors.Is(e, &hub.Error{Code: hub.CodeForbidden}) {
+		return err // cloudcore's own lack of permission: not the node's fault, and not final
+	} else {
+		return e
+	}
+}
+
+// patch makes one attempt to write the status. r.mu is held.
+func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Device, said v1beta1.DeviceStatusStatus) error {
+	client := c.statusClient(device.Namespace)
+	if r.last == nil {
+		u, err := client.Get(ctx, device.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			fresh := newStatus(device)
+			fresh.Status = said
+			r.last, err = create(ctx, client, fresh)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if r.last, err = decode(u, new(v1beta1.DeviceStatus)); err != nil {
+			return err
+		}
+	}
+	if own := apimeta.FindStatusCondition(r.last.Status.Conditions, v1beta1.ConditionModelFound); own != nil {
+		said.Conditions = append(said.Conditions, *own)
+	}
+	before, err := json.Marshal(map[string]any{"status": r.last.Status})
+	if err != nil {
+		return err
+	}
+	after, err := json.Marshal(map[string]any{"status": said})
+	if err != nil {
+		return err
+	}
+	diff, err := jsonmergepatch.CreateThreeWayJSONMergePatch(before, after, before)
+	if err != nil {
+		return err
+	}
+	if string(diff) == "{}" {
+		return nil
+	}
+	var patch map[string]any
+	if err := json.Unmarshal(diff, &patch); err != nil {
+		return err
+	}
+	patch["metadata"] = map[string]any{"resourceVersion": r.last.ResourceVersion}
+	if diff, err = json.Marshal(patch); err != nil {
+		return err
+	}
+	u, err := client.Patch(ctx, device.Name, types.MergePatchType, diff, metav1.PatchOptions{})
+	if err != nil {
+		return err
+	}
+	r.last, err = decode(u, new(v1beta1.DeviceStatus))
+	return err
+}
+
+func (c *Controller) device(ctx context.Context, name live.Name) (*v1beta1.Device, error) {
+	if item, ok := c.devices.Load(name); ok {
+		return item.Object, nil
+	}
+	return c.readDevice(ctx, name.Namespace, name.Name)
+}
+
+func (c *Controller) reportOf(name live.Name) *report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.reports[name]
+	if r == nil {
+		r = &report{limit: rate.NewLimiter(rate.Every(c.cfg.Every), burst)}
+		c.reports[name] = r
+	}
+	return r
+}
+
+func (c *Controller) statusClient(namespace string) dynamic.ResourceInterface {
+	return c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devicestatuses")).Namespace(namespace)
+}
+
+// newStatus gives the empty DeviceStatus of a device, which goes with it.
+func newStatus(device *v1beta1.Device) *v1beta1.DeviceStatus {
+	s := &v1beta1.DeviceStatus{ObjectMeta: metav1.ObjectMeta{
+		Namespace: device.Namespace, Name: device.Name,
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(device, v1beta1.GroupVersion().WithKind("Device"))},
+	}}
+	s.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("DeviceStatus"))
+	return s
+}
+
+func create(ctx context.Context, client dynamic.ResourceInterface, s *v1beta1.DeviceStatus) (*v1beta1.DeviceStatus, error) {
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
+	if err != nil {
+		return nil, err
+	}
+	u, err := client.Create(ctx, &unstructured.Unstructured{Object: raw}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return decode(u, new(v1beta1.DeviceStatus))
+}

@@ -1,0 +1,84 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// maxCall is the size in bytes of the largest query body.
+const maxCall = 64 << 10
+
+// Handle has mux answer the nodes' queries: "serviceaccounts/token",
+// "configmaps", "secrets", "pods" and "nodes".
+func (c *Controller) Handle(mux *hub.Mux) {
+	mux.Handle("serviceaccounts/token", hub.HandlerFunc(c.token))
+	for _, resource := range Resources() {
+		mux.Handle(resource, hub.HandlerFunc(c.query))
+	}
+}
+
+// token requests a service account token as the node, so that NodeRestriction
+// gives tokens only for pods that are bound to it.
+func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, error) {
+	key := req.Message.Key
+	if len(req.Message.Body) > maxCall {
+		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxCall))
+	}
+	var want authenticationv1.TokenRequest
+	if err := json.Unmarshal(req.Message.Body, &want); err != nil {
+		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body is not the JSON of a TokenRequest: %w", err))
+	}
+	if ref := want.Spec.BoundObjectRef; ref == nil || ref.Kind != "Pod" || ref.Name == "" || ref.UID == "" {
+		return hub.Message{}, mirror.Invalid(key, errors.New("spec.boundObjectRef must name a Pod with its uid"))
+	}
+	clean := &authenticationv1.TokenRequest{Spec: want.Spec}
+	got, err := c.cfg.AsNode.CoreV1().ServiceAccounts(key.Namespace).CreateToken(
+		asnode.With(ctx, req.Node), key.Name, clean, metav1.CreateOptions{})
+	if err != nil {
+		return hub.Message{}, fmt.Errorf("edge: token: %w", mirror.FromAPI(err))
+	}
+	body, err := json.Marshal(got)
+	if err != nil {
+		return hub.Message{}, fmt.Errorf("edge: token: %w", err)
+	}
+	return hub.Message{Body: body}, nil
+}
+
+// query reads one object as the node.
+func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, error) {
+	key := req.Message.Key
+	if req.Message.Operation != hub.Query {
+		return hub.Message{}, &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("%s of %s is not a query", req.Message.Operation, key)}
+	}
+	ctx = asnode.With(ctx, req.Node)
+	var obj hub.Object
+	var got metav1.Object
+	var err error
+	switch key.Resource {
+	case "pods":
+		got, err = c.cfg.AsNode.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	case "nodes":
+		if key.Name != req.Node {
+			return hub.Message{}, mirror.Forbidden(key, "a node may only read itself")
+		}
+		got, err = c.cfg.AsNode.CoreV1().Nodes().Get(ctx, key.Name, metav1.GetOptions{})
+	default:
+		got, err = getRef(ctx, c, key)
+	}
+	if err != nil {
+		return hub.Message{}, fmt.Errorf("edge: query: %w", mirror.FromAPI(err))
+	}
+	if obj, err = encode(key, got.GetResourceVersion(), got); err != nil {
+		return hub.Message{}, fmt.Errorf("edge: query: %w", err)
+	}
+	return hub.Message{Version: obj.Version, Body: obj.Body}, nil
+}

@@ -1,0 +1,182 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Config sets up a Controller. All but Logger are required.
+type Config struct {
+	Cloud  kubernetes.Interface      // cloudcore's own identity
+	AsNode kubernetes.Interface      // package asnode's client
+	Nodes  *live.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
+	Logger *slog.Logger              // nil discards
+}
+
+// Controller is the EdgeController. Its methods may be called by several
+// goroutines at once.
+type Controller struct {
+	cfg      Config
+	pods     *live.Store[*corev1.Pod]
+	notifier mirror.Notifier
+	lists    singleflight.Group // live lists of a node's pods
+
+	mu     sync.Mutex
+	byNode map[string]map[live.Name]struct{} // pods
+	nodes  map[string]*watched               // the nodes with a subscriber
+	refs   map[hub.Key]*ref                  // what those refer to
+	// spawn starts a goroutine that Run joins; nil while Run does not run.
+	spawn func(func(context.Context))
+}
+
+// NewNodeStore gives the store of the edge nodes: those with the role label.
+func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*live.Store[*corev1.Node], error) {
+	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		o.LabelSelector = presence.RoleLabel
+		return client.CoreV1().Nodes().List(ctx, o)
+	}
+	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.LabelSelector = presence.RoleLabel
+		return client.CoreV1().Nodes().Watch(ctx, o)
+	}
+	return live.New(live.Config[*corev1.Node]{
+		ListWatch: cache.ToListWatcherWithWatchListSemantics(
+			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, client),
+		Type:   &corev1.Node{},
+		Strip:  func(n *corev1.Node) { n.Status.Images = nil },
+		Same:   sameNode,
+		Logger: logger,
+	})
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Controller, error) {
+	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Nodes == nil {
+		return nil, errors.New("edge: Config.Cloud, AsNode and Nodes are required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		cfg:    cfg,
+		byNode: make(map[string]map[live.Name]struct{}),
+		nodes:  make(map[string]*watched),
+		refs:   make(map[hub.Key]*ref),
+	}
+	const bound = "spec.nodeName!=" // pods that have a node
+	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		o.FieldSelector = bound
+		return cfg.Cloud.CoreV1().Pods(metav1.NamespaceAll).List(ctx, o)
+	}
+	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.FieldSelector = bound
+		return cfg.Cloud.CoreV1().Pods(metav1.NamespaceAll).Watch(ctx, o)
+	}
+	var err error
+	c.pods, err = live.New(live.Config[*corev1.Pod]{
+		ListWatch: cache.ToListWatcherWithWatchListSemantics(
+			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Cloud),
+		Type:   &corev1.Pod{},
+		Same:   samePod,
+		Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.pods.OnChange(c.podChanged)
+	cfg.Nodes.OnChange(c.nodeChanged)
+	return c, nil
+}
+
+// Run watches the API server until ctx ends; it then joins all that it started
+// and returns nil. The store of nodes is run by its owner.
+func (c *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	c.mu.Lock()
+	c.spawn = func(f func(context.Context)) {
+		g.Go(func() error { f(ctx); return nil })
+	}
+	for _, r := range c.refs {
+		c.startLocked(r)
+	}
+	c.mu.Unlock()
+	g.Go(func() error { return c.pods.Run(ctx) })
+	g.Go(func() error {
+		// No goroutine may be added once the group is being joined.
+		<-ctx.Done()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.spawn = nil
+		return nil
+	})
+	return g.Wait()
+}
+
+// Synced is closed when the pods are known.
+func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
+
+// samePod reports that a node which has old need not be sent new: apart from
+// what the node itself reports, they are equal.
+func samePod(old, new *corev1.Pod) bool {
+	return sameMeta(old, new) && equality.Semantic.DeepEqual(old.Spec, new.Spec) &&
+		old.Status.QOSClass == new.Status.QOSClass &&
+		equality.Semantic.DeepEqual(foreign(old.Status.Conditions), foreign(new.Status.Conditions)) &&
+		(terminal(old) == terminal(new))
+}
+
+// terminal reports that the pod has ended, which others than the node may
+// declare as well, for example an eviction.
+func terminal(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// foreign gives the conditions that the node does not set, without the times
+// at which they were probed.
+func foreign(all []corev1.PodCondition) []corev1.PodCondition {
+	var out []corev1.PodCondition
+	for _, cond := range all {
+		if !nodeOwns(cond.Type) && cond.Type != corev1.PodScheduled {
+			cond.LastProbeTime = metav1.Time{}
+			out = append(out, cond)
+		}
+	}
+	return out
+}
+
+func sameNode(old, new *corev1.Node) bool {
+	return sameMeta(old, new) && equality.Semantic.DeepEqual(old.Spec, new.Spec)
+}
+
+func sameMeta(old, new metav1.Object) bool {
+	return equality.Semantic.DeepEqual(old.GetLabels(), new.GetLabels()) &&
+		equality.Semantic.DeepEqual(old.GetAnnotations(), new.GetAnnotations()) &&
+		equality.Semantic.DeepEqual(old.GetOwnerReferences(), new.GetOwnerReferences()) &&
+		equality.Semantic.DeepEqual(old.GetFinalizers(), new.GetFinalizers()) &&
+		timeOf(old.GetDeletionTimestamp()).Equal(timeOf(new.GetDeletionTimestamp())) &&
+		equality.Semantic.DeepEqual(old.GetDeletionGracePeriodSeconds(), new.GetDeletionGracePeriodSeconds())
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}

@@ -1,0 +1,163 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// tryAgainError is the answer to a refusal that may pass: a node that could not
+// register has nothing else to report later.
+type tryAgainError struct{ err error }
+
+func (e *tryAgainError) Error() string { return e.err.Error() }
+
+// writeNode registers the node if it is new, and writes its labels,
+// annotations and status, as the node. cloudcore adds the role label.
+func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object) error {
+	var node corev1.Node
+	if obj.Key.Name != name || obj.Key.Namespace != "" {
+		return mirror.Forbidden(obj.Key, "a node may only report itself")
+	}
+	if err := decode(obj, &node); err != nil {
+		return err
+	}
+	for _, cond := range node.Status.Conditions {
+		if cond.Type == presence.ConditionConnected {
+			return mirror.Forbidden(obj.Key, "condition EdgeConnected is cloudcore's to set")
+		}
+	}
+	if dropped := dropForbidden(node.Labels); len(dropped) > 0 {
+		c.cfg.Logger.Warn("labels that a node may not set on itself are left out", "node", name, "labels", dropped)
+	}
+	err := c.putNode(ctx, &node)
+	if err == nil {
+		err = c.markEdge(ctx, name)
+	}
+	err = mirror.FromAPI(err)
+	if e := (*hub.Error)(nil); errors.As(err, &e) && e.Code == hub.CodeForbidden {
+		return &tryAgainError{err}
+	}
+	return err
+}
+
+func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
+	ctx = asnode.With(ctx, node.Name)
+	nodes := c.cfg.AsNode.CoreV1().Nodes()
+	have, err := c.node(ctx, node.Name)
+	if apierrors.IsNotFound(err) {
+		have, err = nodes.Create(ctx, &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels, Annotations: node.Annotations},
+			Spec:       corev1.NodeSpec{ProviderID: node.Spec.ProviderID, Taints: node.Spec.Taints},
+			Status:     node.Status,
+		}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return err
+	}
+	if !contains(have.Labels, node.Labels) || !contains(have.Annotations, node.Annotations) {
+		patch, err := json.Marshal(metav1.PartialObjectMetadata{
+			ObjectMeta: metav1.ObjectMeta{Labels: node.Labels, Annotations: node.Annotations}, // nil is left out
+		})
+		if err != nil {
+			return mirror.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
+		}
+		if _, err := nodes.Patch(ctx, node.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return err
+		}
+	}
+	patch, err := nodeStatusPatch(node)
+	if err != nil {
+		return mirror.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
+	}
+	_, err = nodes.Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// node reads the Node, from the watch if it is there. One that is not may be
+// new, or lack the role label.
+func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error) {
+	if item, ok := c.cfg.Nodes.Load(live.Name{Name: name}); ok {
+		return item.Object, nil
+	}
+	return c.cfg.AsNode.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+}
+
+// markEdge gives the node its role.
+func (c *Controller) markEdge(ctx context.Context, name string) error {
+	if _, ok := c.cfg.Nodes.Load(live.Name{Name: name}); ok {
+		return nil // only nodes with the label are there
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{presence.RoleLabel: ""}}})
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.Cloud.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+func contains(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// dropForbidden removes the labels that NodeRestriction lets no node set on
+// itself, since one of them would have the whole report refused, and gives
+// their names. The role label is among them; cloudcore sets it anyway.
+func dropForbidden(labels map[string]string) []string {
+	var dropped []string
+	for _, label := range slices.Sorted(maps.Keys(labels)) {
+		if allowedLabel(label) {
+			continue
+		}
+		delete(labels, label)
+		if label != presence.RoleLabel {
+			dropped = append(dropped, label)
+		}
+	}
+	return dropped
+}
+
+// allowedLabel follows
+// https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+func allowedLabel(label string) bool {
+	domain, _, ok := strings.Cut(label, "/")
+	if !ok {
+		return true
+	}
+	within := func(parent string) bool { return domain == parent || strings.HasSuffix(domain, "."+parent) }
+	switch {
+	case within(corev1.LabelNamespaceNodeRestriction):
+		return false
+	case within("kubelet.kubernetes.io"), within("node.kubernetes.io"):
+		return true
+	case !within("kubernetes.io") && !within("k8s.io"):
+		return true
+	}
+	switch label {
+	case corev1.LabelHostname, corev1.LabelArchStable, corev1.LabelOSStable,
+		corev1.LabelTopologyZone, corev1.LabelTopologyRegion,
+		corev1.LabelFailureDomainBetaZone, corev1.LabelFailureDomainBetaRegion,
+		corev1.LabelInstanceType, "beta.kubernetes.io/os", "beta.kubernetes.io/arch":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,99 @@
+package edge
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// references gives the keys of the config maps and secrets that the node of
+// the pod needs for it.
+func references(pod *corev1.Pod) map[hub.Key]struct{} {
+	r := refs{namespace: pod.Namespace, keys: make(map[hub.Key]struct{})}
+	for _, s := range pod.Spec.ImagePullSecrets {
+		r.secret(s.Name)
+	}
+	for i := range pod.Spec.Volumes {
+		r.volume(&pod.Spec.Volumes[i])
+	}
+	for i := range pod.Spec.InitContainers {
+		r.env(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom)
+	}
+	for i := range pod.Spec.Containers {
+		r.env(pod.Spec.Containers[i].Env, pod.Spec.Containers[i].EnvFrom)
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		r.env(pod.Spec.EphemeralContainers[i].Env, pod.Spec.EphemeralContainers[i].EnvFrom)
+	}
+	return r.keys
+}
+
+type refs struct {
+	namespace string
+	keys      map[hub.Key]struct{}
+}
+
+func (r *refs) secret(name string)    { r.add("secrets", name) }
+func (r *refs) configMap(name string) { r.add("configmaps", name) }
+
+func (r *refs) add(resource, name string) {
+	if name != "" {
+		r.keys[hub.Key{Resource: resource, Namespace: r.namespace, Name: name}] = struct{}{}
+	}
+}
+
+func (r *refs) local(ref *corev1.LocalObjectReference) {
+	if ref != nil {
+		r.secret(ref.Name)
+	}
+}
+
+func (r *refs) volume(v *corev1.Volume) {
+	switch {
+	case v.Secret != nil:
+		r.secret(v.Secret.SecretName)
+	case v.ConfigMap != nil:
+		r.configMap(v.ConfigMap.Name)
+	case v.Projected != nil:
+		for _, s := range v.Projected.Sources {
+			if s.Secret != nil {
+				r.secret(s.Secret.Name)
+			}
+			if s.ConfigMap != nil {
+				r.configMap(s.ConfigMap.Name)
+			}
+		}
+	case v.CSI != nil:
+		r.local(v.CSI.NodePublishSecretRef)
+	case v.FlexVolume != nil:
+		r.local(v.FlexVolume.SecretRef)
+	case v.ISCSI != nil:
+		r.local(v.ISCSI.SecretRef)
+	case v.CephFS != nil:
+		r.local(v.CephFS.SecretRef)
+	case v.RBD != nil:
+		r.local(v.RBD.SecretRef)
+	}
+}
+
+func (r *refs) env(env []corev1.EnvVar, from []corev1.EnvFromSource) {
+	for _, e := range env {
+		if e.ValueFrom == nil {
+			continue
+		}
+		if e.ValueFrom.SecretKeyRef != nil {
+			r.secret(e.ValueFrom.SecretKeyRef.Name)
+		}
+		if e.ValueFrom.ConfigMapKeyRef != nil {
+			r.configMap(e.ValueFrom.ConfigMapKeyRef.Name)
+		}
+	}
+	for _, f := range from {
+		if f.SecretRef != nil {
+			r.secret(f.SecretRef.Name)
+		}
+		if f.ConfigMapRef != nil {
+			r.configMap(f.ConfigMapRef.Name)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// watched is a node with at least one subscriber: a session.
+type watched struct {
+	needs map[live.Name]map[hub.Key]struct{} // by pod, what it refers to
+	// seen is what a list of the node's pods in the API server referred to,
+	// and when it was made; see referred.
+	seen   map[hub.Key]struct{}
+	seenAt time.Time
+}
+
+// ref is one config map or secret and the live copy of it. users counts, for
+// each node, the pods that refer to it.
+type ref struct {
+	key   hub.Key
+	users map[string]int
+	store objectStore
+	// cancel ends the watch; nil before it runs.
+	cancel context.CancelFunc
+}
+
+// objectStore is a live.Store of one object, without its type.
+type objectStore interface {
+	Run(ctx context.Context) error
+	Synced() <-chan struct{}
+	// load gives the object for a peer that has version held, or false.
+	load(held string) (obj metav1.Object, version string, ok bool)
+	// version gives the object's version, or false.
+	version() (string, bool)
+}
+
+type single[T live.Object] struct {
+	*live.Store[T]
+	name live.Name
+}
+
+func (s single[T]) load(held string) (metav1.Object, string, bool) {
+	item, ok := s.LoadFor(s.name, held)
+	return item.Object, item.Version, ok
+}
+
+func (s single[T]) version() (string, bool) {
+	item, ok := s.Load(s.name)
+	return item.Version, ok
+}
+
+// runRef watches the object until its last user is gone or ctx ends.
+func (c *Controller) runRef(ctx context.Context, r *ref) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.Lock()
+	r.cancel = cancel
+	unused := len(r.users) == 0
+	c.mu.Unlock()
+	if unused {
+		return
+	}
+	if err := r.store.Run(ctx); err != nil {
+		c.cfg.Logger.Error("watch ended", "key", r.key.String(), "error", err)
+	}
+}
+
+// watchOne makes the live copy of one config map or secret. Each list and
+// watch is made as some node that refers to it at that moment: a running watch
+// goes on when that node is gone.
+func (c *Controller) watchOne(r *ref) objectStore {
+	name := live.Name{Namespace: r.key.Namespace, Name: r.key.Name}
+	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
+	as := func(ctx context.Context) (context.Context, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for node := range r.users {
+			return asnode.With(ctx, node), nil
+		}
+		return nil, fmt.Errorf("edge: no node refers to %s", r.key)
+	}
+	changed := func() {
+		c.mu.Lock()
+		nodes := make([]string, 0, len(r.users))
+		for node := range r.users {
+			nodes = append(nodes, node)
+		}
+		c.mu.Unlock()
+		for _, node := range nodes {
+			c.notifier.Notify(node, r.key)
+		}
+	}
+	if r.key.Resource == "secrets" {
+		client := c.cfg.AsNode.CoreV1().Secrets(name.Namespace)
+		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.AsNode,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	}
+	client := c.cfg.AsNode.CoreV1().ConfigMaps(name.Namespace)
+	return newSingle(name, &corev1.ConfigMap{}, c.cfg, changed, listWatch(as, only, c.cfg.AsNode,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+}
+
+func listWatch(
+	as func(context.Context) (context.Context, error), only string, client kubernetes.Interface,
+	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
+	follow func(context.Context, metav1.ListOptions) (watch.Interface, error),
+) cache.ListerWatcher {
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			ctx, err := as(ctx)
+			if err != nil {
+				return nil, err
+			}
+			o.FieldSelector = only
+			return list(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			ctx, err := as(ctx)
+			if err != nil {
+				return nil, err
+			}
+			o.FieldSelector = only
+			return follow(ctx, o)
+		},
+	}, client)
+}
+
+func newSingle[T live.Object](name live.Name, empty T, cfg Config, changed func(), lw cache.ListerWatcher) objectStore {
+	store, err := live.New(live.Config[T]{
+		ListWatch: lw, Type: empty, Logger: cfg.Logger,
+		Keep: func(obj T) bool { return obj.GetName() == name.Name && obj.GetNamespace() == name.Namespace },
+	})
+	if err != nil {
+		panic(err) // both required fields are set above
+	}
+	store.OnChange(func(live.Change[T]) { changed() })
+	return single[T]{store, name}
+}
+
+// needLocked notes that a pod on a watched node refers to the keys, and gives
+// the node's keys that are new to it or that nothing refers to any more.
+func (c *Controller) needLocked(node string, pod live.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
+	w := c.nodes[node]
+	old := w.needs[pod]
+	for key := range keys {
+		if _, had := old[key]; had {
+			continue
+		}
+		r := c.refs[key]
+		if r == nil {
+			r = &ref{key: key, users: make(map[string]int)}
+			r.store = c.watchOne(r)
+			c.refs[key] = r
+			defer c.startLocked(r) // after users has the node
+		}
+		r.users[node]++
+		if r.users[node] == 1 {
+			changed = append(changed, key)
+		}
+	}
+	for key := range old {
+		if _, still := keys[key]; still {
+			continue
+		}
+		r := c.refs[key]
+		if r.users[node]--; r.users[node] > 0 {
+			continue
+		}
+		delete(r.users, node)
+		changed = append(changed, key)
+		if len(r.users) == 0 {
+			delete(c.refs, key)
+			if r.cancel != nil {
+				r.cancel()
+			}
+		}
+	}
+	if len(keys) == 0 {
+		delete(w.needs, pod)
+	} else {
+		w.needs[pod] = keys
+	}
+	return changed
+}
+
+func (c *Controller) startLocked(r *ref) {
+	if c.spawn != nil {
+		c.spawn(func(ctx context.Context) { c.runRef(ctx, r) })
+	}
+}

@@ -1,0 +1,305 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/hub"
+)
+
+const (
+	// firstSight is how long a list of versions waits for the watches of what
+	// the node's pods refer to; without that, each of those would be read one
+	// by one on every connection.
+	firstSight = 5 * time.Second
+	// listGoodFor is how long a list of a node's pods in the API server
+	// answers questions about what they refer to.
+	listGoodFor = 2 * time.Second
+)
+
+// Resources gives the resources for which Source answers.
+func Resources() []string { return []string{"pods", "configmaps", "secrets", "nodes"} }
+
+// Source gives the mirror of one node. What the node's pods refer to is
+// watched while the source has a subscriber.
+func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
+
+type source struct {
+	c    *Controller
+	node string
+}
+
+func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+
+func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first, unsubscribe := c.notifier.Subscribe(s.node, changed)
+	if first {
+		c.nodes[s.node] = &watched{needs: make(map[live.Name]map[hub.Key]struct{})}
+		for name := range c.byNode[s.node] {
+			if item, ok := c.pods.Load(name); ok {
+				c.needLocked(s.node, name, references(item.Object))
+			}
+		}
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !unsubscribe() {
+			return
+		}
+		w := c.nodes[s.node]
+		for name := range maps.Clone(w.needs) {
+			c.needLocked(s.node, name, nil)
+		}
+		delete(c.nodes, s.node)
+	}
+}
+
+func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
+	c := s.c
+	c.mu.Lock()
+	pods := make([]live.Name, 0, len(c.byNode[s.node]))
+	for name := range c.byNode[s.node] {
+		pods = append(pods, name)
+	}
+	var refs []*ref
+	for _, r := range c.refs {
+		if r.users[s.node] > 0 {
+			refs = append(refs, r)
+		}
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, firstSight)
+	defer cancel()
+	for _, r := range refs {
+		select {
+		case <-r.store.Synced():
+		case <-ctx.Done(): // what is still missing is notified when it comes
+		}
+	}
+	return func(yield func(hub.Key, string) bool) {
+		if item, ok := c.cfg.Nodes.Load(live.Name{Name: s.node}); ok && !yield(hub.Key{Resource: "nodes", Name: s.node}, item.Version) {
+			return
+		}
+		for _, name := range pods {
+			item, ok := c.pods.Load(name)
+			if ok && item.Object.Spec.NodeName == s.node && !yield(podKey(name), item.Version) {
+				return
+			}
+		}
+		for _, r := range refs {
+			if version, ok := r.store.version(); ok && !yield(r.key, version) {
+				return
+			}
+		}
+	}, nil
+}
+
+func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	var obj hub.Object
+	var err error
+	switch key.Resource {
+	case "pods":
+		obj, err = s.loadPod(ctx, key, held)
+	case "nodes":
+		obj, err = s.loadNode(ctx, key, held)
+	case "secrets", "configmaps":
+		obj, err = s.loadRef(ctx, key, held)
+	default:
+		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
+	}
+	if err != nil {
+		return hub.Object{}, fmt.Errorf("edge: load %s: %w", key, err)
+	}
+	return obj, nil
+}
+
+func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	item, ok := s.c.pods.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	if ok && item.Object.Spec.NodeName == s.node {
+		return encode(key, item.Version, item.Object)
+	}
+	// cloudcore asks in its own name: the node authorizer knows no pods that
+	// do not exist and would refuse instead of saying so.
+	pod, err := s.c.cfg.Cloud.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && pod.Spec.NodeName != s.node {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return encode(key, pod.ResourceVersion, pod)
+}
+
+func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	if key.Name != s.node || key.Namespace != "" {
+		return hub.Object{Key: key, Deleted: true}, nil // no node holds another
+	}
+	if item, ok := s.c.cfg.Nodes.LoadFor(live.Name{Name: s.node}, held); ok {
+		return encodeNode(key, item.Version, item.Object)
+	}
+	node, err := s.c.cfg.Cloud.CoreV1().Nodes().Get(ctx, s.node, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return encodeNode(key, node.ResourceVersion, node)
+}
+
+func encodeNode(key hub.Key, version string, node *corev1.Node) (hub.Object, error) {
+	return encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
+}
+
+func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	s.c.mu.Lock()
+	r := s.c.refs[key]
+	known := r != nil && r.users[s.node] > 0
+	s.c.mu.Unlock()
+	if known {
+		if obj, version, ok := r.store.load(held); ok {
+			return encode(key, version, obj)
+		}
+	} else {
+		needed, err := s.c.referred(ctx, s.node, key)
+		if err != nil {
+			return hub.Object{}, err
+		}
+		if !needed {
+			return hub.Object{Key: key, Deleted: true}, nil
+		}
+	}
+	obj, err := getRef(asnode.With(ctx, s.node), s.c, key)
+	switch {
+	case apierrors.IsNotFound(err):
+		return hub.Object{Key: key, Deleted: true}, nil
+	case apierrors.IsForbidden(err):
+		// The API server's node authorizer has not yet seen the pod.
+		return hub.Object{}, hub.ErrLagging
+	case err != nil:
+		return hub.Object{}, err
+	}
+	return encode(key, obj.GetResourceVersion(), obj)
+}
+
+func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
+	if key.Resource == "secrets" {
+		return c.cfg.AsNode.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	}
+	return c.cfg.AsNode.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+}
+
+// referred reports whether a pod of the node refers to the key, by the API
+// server's own word: the node may know of pods that the watch here has not yet
+// seen. Pods that came after the list are in the watch, where the caller has
+// looked before.
+func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bool, error) {
+	c.mu.Lock()
+	if w := c.nodes[node]; w != nil && w.seen != nil && time.Since(w.seenAt) < listGoodFor {
+		_, ok := w.seen[key]
+		c.mu.Unlock()
+		return ok, nil
+	}
+	c.mu.Unlock()
+	result, err, _ := c.lists.Do(node, func() (any, error) {
+		at := time.Now()
+		pods, err := c.cfg.Cloud.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+			FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		seen := make(map[hub.Key]struct{})
+		for i := range pods.Items {
+			if pods.Items[i].Spec.NodeName == node {
+				maps.Copy(seen, references(&pods.Items[i]))
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if w := c.nodes[node]; w != nil {
+			w.seen, w.seenAt = seen, at
+		}
+		return seen, nil
+	})
+	if err != nil {
+		return false, err
+	}
+	_, ok := result.(map[hub.Key]struct{})[key]
+	return ok, nil
+}
+
+// podChanged follows the watch of pods.
+func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
+	var before, now string
+	if change.Old != nil {
+		before = change.Old.Spec.NodeName
+	}
+	if change.New != nil {
+		now = change.New.Spec.NodeName
+	}
+	if change.Same {
+		return
+	}
+	c.mu.Lock()
+	var beforeKeys, nowKeys []hub.Key
+	if before != "" && before != now {
+		delete(c.byNode[before], change.Name)
+		if len(c.byNode[before]) == 0 {
+			delete(c.byNode, before)
+		}
+		if c.nodes[before] != nil {
+			beforeKeys = append(c.needLocked(before, change.Name, nil), podKey(change.Name))
+		}
+	}
+	if now != "" {
+		if c.byNode[now] == nil {
+			c.byNode[now] = make(map[live.Name]struct{})
+		}
+		c.byNode[now][change.Name] = struct{}{}
+		if c.nodes[now] != nil {
+			nowKeys = append(c.needLocked(now, change.Name, references(change.New)), podKey(change.Name))
+		}
+	}
+	c.mu.Unlock()
+	c.notifier.Notify(before, beforeKeys...)
+	c.notifier.Notify(now, nowKeys...)
+}
+
+func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
+	if !change.Same {
+		c.notifier.Notify(change.Name.Name, hub.Key{Resource: "nodes", Name: change.Name.Name})
+	}
+}
+
+func podKey(name live.Name) hub.Key {
+	return hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}
+}
+
+// encode gives the object as it travels: the API object's own JSON without
+// managedFields.
+func encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
+	if len(obj.GetManagedFields()) > 0 {
+		obj.SetManagedFields(nil) // read a moment ago: nobody shares it yet
+	}
+	body, err := json.Marshal(obj)
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return hub.Object{Key: key, Version: version, Body: body}, nil
+}

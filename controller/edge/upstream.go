@@ -1,0 +1,141 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Writers gives the writers of a node's reports, by resource: "nodes",
+// "pods/status", "pods" (deletes) and "events".
+func (c *Controller) Writers() map[string]mirror.Writer {
+	return map[string]mirror.Writer{
+		"nodes":       c.writeNode,
+		"pods/status": c.writePodStatus,
+		"pods":        c.deletePod,
+		"events":      c.writeEvent,
+	}
+}
+
+// decode reads a report and checks that it is about what its key names.
+func decode(obj hub.Object, into metav1.Object) error {
+	if obj.Deleted {
+		return mirror.Forbidden(obj.Key, "a node may not delete this")
+	}
+	if err := json.Unmarshal(obj.Body, into); err != nil {
+		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a %T: %w", into, err))
+	}
+	if into.GetName() != obj.Key.Name || into.GetNamespace() != obj.Key.Namespace {
+		return mirror.Invalid(obj.Key, fmt.Errorf("body is about %s/%s: metadata and key must agree", into.GetNamespace(), into.GetName()))
+	}
+	return nil
+}
+
+// writePodStatus writes a pod's status as the node.
+func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Object) error {
+	var pod corev1.Pod
+	if err := decode(obj, &pod); err != nil {
+		return err
+	}
+	if pod.UID == "" {
+		return mirror.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, not to a name"))
+	}
+	if item, ok := c.pods.Load(live.Name{Namespace: pod.Namespace, Name: pod.Name}); ok {
+		if item.Object.UID != pod.UID {
+			return nil // the pod that it is about is gone
+		}
+		if item.Object.Spec.NodeName != node {
+			return mirror.Forbidden(obj.Key, "the pod is bound to another node")
+		}
+	}
+	patch, err := podStatusPatch(&pod)
+	if err != nil {
+		return mirror.Invalid(obj.Key, err)
+	}
+	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(asnode.With(ctx, node), pod.Name,
+		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // conflict: the uid is another
+		return nil
+	}
+	return mirror.FromAPI(err)
+}
+
+// deletePod removes a pod that has left the node for good. The body must bind
+// the delete to one pod by uid, and lets no grace period begin anew.
+func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object) error {
+	if !obj.Deleted {
+		return mirror.Forbidden(obj.Key, "a node may report a pod's status and its end, not the pod")
+	}
+	var options metav1.DeleteOptions
+	if err := json.Unmarshal(obj.Body, &options); err != nil {
+		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of delete options: %w", err))
+	}
+	if options.Preconditions == nil || options.Preconditions.UID == nil || *options.Preconditions.UID == "" {
+		return mirror.Invalid(obj.Key, errors.New("preconditions.uid is empty: an end belongs to one pod, not to a name"))
+	}
+	if item, ok := c.pods.Load(live.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}); ok {
+		if item.Object.UID != *options.Preconditions.UID {
+			return nil
+		}
+		if item.Object.Spec.NodeName != node {
+			return mirror.Forbidden(obj.Key, "the pod is bound to another node")
+		}
+	}
+	now := int64(0)
+	err := c.cfg.AsNode.CoreV1().Pods(obj.Key.Namespace).Delete(asnode.With(ctx, node), obj.Key.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: &now,
+		Preconditions:      &metav1.Preconditions{UID: options.Preconditions.UID},
+	})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return mirror.FromAPI(err)
+}
+
+// writeEvent creates an event, or renews the one that it repeats.
+func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object) error {
+	var event corev1.Event
+	if err := decode(obj, &event); err != nil {
+		return err
+	}
+	event.ResourceVersion, event.UID, event.ManagedFields = "", "", nil
+	event.Source.Host = node
+	events := c.cfg.AsNode.CoreV1().Events(event.Namespace)
+	ctx = asnode.With(ctx, node)
+	_, err := events.Create(ctx, &event, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		patch, jsonErr := json.Marshal(map[string]any{
+			"count": event.Count, "lastTimestamp": event.LastTimestamp, "message": event.Message, "series": event.Series,
+		})
+		if jsonErr != nil {
+			return mirror.Invalid(obj.Key, jsonErr)
+		}
+		_, err = events.Patch(ctx, event.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	}
+	if apierrors.IsNotFound(err) {
+		// The namespace is gone, or the event expired between two calls; an
+		// event is not worth a third.
+		return nil
+	}
+	if apierrors.IsForbidden(err) && terminating(err) {
+		return nil
+	}
+	return mirror.FromAPI(err)
+}
+
+// terminating reports that a write was refused since its namespace is being
+// removed.
+func terminating(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}
