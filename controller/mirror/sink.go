@@ -167,11 +167,8 @@ func Forbidden(key hub.Key, reason string) error {
 
 // Final reports whether repeating the write is of no use.
 func Final(err error) bool {
-	var e *hub.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	return e.Code == hub.CodeInvalid || e.Code == hub.CodeForbidden || e.Code == hub.CodeUnsupported
+	e, ok := errors.AsType[*hub.Error](err)
+	return ok && e.Final()
 }
 
 // FromAPI classifies an error of the API server: what it refuses because of
