@@ -249,6 +249,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	}
 	member := r.Member
 	respecified := !added && !d.Member.equal(member)
+	saved := added || respecified || d.Member.Version != member.Version
 	before := d.Twins
 	twins, touched := declare(d.Twins, now, r)
 	d.Member, d.Twins = member, twins
@@ -264,10 +265,10 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	names := append(touched, dropped...)
 	slices.Sort(names)
 	names = slices.Compact(names)
-	if !added && !respecified && len(names) == 0 {
+	if !saved && len(names) == 0 {
 		return d, nil
 	}
-	effects := []Effect{Save{Device: added || respecified, Twins: names}}
+	effects := []Effect{Save{Device: saved, Twins: names}}
 	switch {
 	case added:
 		effects = append(effects, Membership{Kind: Added, Device: d})
@@ -281,8 +282,9 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	return d, d.withDelta(effects)
 }
 
+// equal leaves Version out: a new one often stands for wishes alone.
 func (m Member) equal(o Member) bool {
-	return m.Description == o.Description && m.Owner == o.Owner && m.Incarnation == o.Incarnation && m.Version == o.Version &&
+	return m.Description == o.Description && m.Owner == o.Owner && m.Incarnation == o.Incarnation &&
 		bytes.Equal(m.Spec, o.Spec) && bytes.Equal(m.Model, o.Model)
 }
 

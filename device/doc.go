@@ -1,0 +1,47 @@
+// Package device is how devices are described and driven: the plain types of
+// the Device and DeviceModel resources, and the SDK for drivers.
+//
+// A driver is a type with four methods, made once for each device:
+//
+//	type Driver interface {
+//		Open(ctx context.Context, dev Instance) error
+//		Read(ctx context.Context, property string) (string, error)
+//		Write(ctx context.Context, property, value string) error
+//		Close() error
+//	}
+//
+// Run drives all devices of one protocol with it:
+//
+//	err := device.Run(ctx, device.MapperConfig{
+//		Protocol: "modbus",
+//		New:      func() device.Driver { return &modbus{} },
+//		Link:     link,
+//	})
+//
+// The Link says where devices come from and where their values go. The same
+// driver runs in the gateway's own process (device/inprocess) or beside
+// edgecore over MQTT (device/mqtt). In what order the parts start, restart and
+// reconnect never matters.
+//
+// # What Run does
+//
+// Each device has a goroutine of its own, so one that hangs delays no other.
+// It opens the device, and opens it again with back-off when that fails or
+// when nothing can be read any more; reads each property of the device's spec
+// every CollectCycle and reports the values; writes each wish for a property
+// that the model lets be written, reads it back and reports it. A wish that
+// the device already fulfils is not written. One that fails is tried again
+// with back-off until it succeeds or changes. A value that cannot be reported
+// is kept, newest only, and reported later.
+//
+// A mapper reports actual values and the device's state, never wishes: what is
+// expected stays in the hands of those who wish.
+//
+// # Concurrency
+//
+// The methods of one Driver value are called by one goroutine at a time, but
+// for Subscribe, which runs beside them.
+//
+// The types of specs are values without methods that need care; their JSON is
+// that of the API objects in device/v1beta1.
+package device

@@ -1,0 +1,68 @@
+package inprocess
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/twin"
+)
+
+// Declare gives the twin.Put for a device: the model's defaults are laid under
+// the spec, each property of the spec becomes a twin of the type that the
+// model gives it, and the wishes are taken out of the spec. The caller may
+// still set the Member's Owner, Incarnation and Version.
+func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
+	full, err := spec.WithDefaults(model)
+	if err != nil {
+		return twin.Put{}, fmt.Errorf("device/inprocess: %w", err)
+	}
+	put := twin.Put{Properties: make([]twin.Declaration, 0, len(full.Properties))}
+	for i := range full.Properties {
+		p := &full.Properties[i]
+		d := twin.Declaration{Name: p.Name, Type: twinType(model.Property(p.Name))}
+		if p.Desired != nil {
+			d.Desired = twin.Text(p.Desired.Value)
+			p.Desired = nil
+		}
+		put.Properties = append(put.Properties, d)
+	}
+	if put.Member.Spec, err = json.Marshal(full); err != nil {
+		return twin.Put{}, fmt.Errorf("device/inprocess: spec: %w", err)
+	}
+	if put.Member.Model, err = json.Marshal(model); err != nil {
+		return twin.Put{}, fmt.Errorf("device/inprocess: model: %w", err)
+	}
+	return put, nil
+}
+
+// twinType gives the name that twins have for a property's type.
+func twinType(p *device.ModelProperty) string {
+	if p == nil || p.Type == "" {
+		return "string"
+	}
+	return strings.ToLower(string(p.Type))
+}
+
+// Instance reads back what Declare has put into the engine, with the wishes
+// as of now. A device that was put there without a spec has an empty one.
+func Instance(d twin.Device) (device.Instance, error) {
+	dev := device.Instance{ID: d.ID, Desired: make(map[string]string)}
+	if len(d.Member.Spec) > 0 {
+		if err := json.Unmarshal(d.Member.Spec, &dev.Spec); err != nil {
+			return dev, fmt.Errorf("device/inprocess: spec of %s: %w", d.ID, err)
+		}
+	}
+	if len(d.Member.Model) > 0 {
+		if err := json.Unmarshal(d.Member.Model, &dev.Model); err != nil {
+			return dev, fmt.Errorf("device/inprocess: model of %s: %w", d.ID, err)
+		}
+	}
+	for name, t := range d.Twins {
+		if !t.Deleted && t.Expected != nil && t.Expected.Value != "" {
+			dev.Desired[name] = t.Expected.Value
+		}
+	}
+	return dev, nil
+}

@@ -1,0 +1,10 @@
+// Package inprocess is the device.Link of a mapper that runs in the same
+// program as the twin engine: a gateway that needs no broker between the two.
+//
+//	link, err := inprocess.New(inprocess.Config{Engine: engine})
+//	...
+//	err = device.Run(ctx, device.MapperConfig{Protocol: "modbus", New: newDriver, Link: link})
+//
+// Declare makes the request that puts a device, as its spec and model describe
+// it, into the engine.
+package inprocess

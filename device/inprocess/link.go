@@ -1,0 +1,130 @@
+package inprocess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/twin"
+)
+
+// Config sets up a Link. Engine is required.
+type Config struct {
+	Engine *twin.Engine
+	Logger *slog.Logger // nil discards
+}
+
+// Link is a device.Link straight on a twin engine. All methods may be called
+// by several goroutines at once.
+type Link struct {
+	engine *twin.Engine
+	log    *slog.Logger
+}
+
+var _ device.Link = (*Link)(nil)
+
+// New checks cfg and makes a Link.
+func New(cfg Config) (*Link, error) {
+	if cfg.Engine == nil {
+		return nil, errors.New("device/inprocess: Config.Engine is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return &Link{engine: cfg.Engine, log: cfg.Logger}, nil
+}
+
+// Watch gives the engine's devices, once it is ready, and again after each
+// commit that changes a wish or the set of devices.
+func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
+	wake := make(chan struct{}, 1)
+	stop := l.engine.Subscribe(func(c twin.Commit) {
+		if !concerns(c) {
+			return
+		}
+		select {
+		case wake <- struct{}{}:
+		default: // one is enough
+		}
+	})
+	defer stop()
+	select {
+	case <-l.engine.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	for {
+		changed(l.list())
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// concerns reports whether a commit may change what a mapper sees. Reports of
+// actual values, most of all commits, do not.
+func concerns(c twin.Commit) bool {
+	for _, effect := range c.Effects {
+		switch e := effect.(type) {
+		case twin.Membership:
+			return true
+		case twin.Document:
+			for _, t := range e.Twins {
+				if wish(t.Last) != wish(t.Current) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func wish(t *twin.Twin) string {
+	if t == nil || t.Expected == nil {
+		return ""
+	}
+	return t.Expected.Value
+}
+
+func (l *Link) list() []device.Instance {
+	devices := l.engine.Devices()
+	list := make([]device.Instance, 0, len(devices))
+	for _, d := range devices {
+		dev, err := Instance(d)
+		if err != nil {
+			l.log.Warn("device is left out", "error", err)
+			continue
+		}
+		list = append(list, dev)
+	}
+	return list
+}
+
+// Report updates the actual values of a device's twins.
+func (l *Link) Report(ctx context.Context, id string, values map[string]string) error {
+	patches := make(map[string]*twin.Patch, len(values))
+	for name, value := range values {
+		patches[name] = &twin.Patch{Actual: &value}
+	}
+	_, err := l.engine.Update(ctx, id, patches)
+	return refused(err)
+}
+
+// State sets a device's state.
+func (l *Link) State(ctx context.Context, id, state string) error {
+	return refused(l.engine.SetState(ctx, id, state))
+}
+
+// refused marks the errors that are final.
+func refused(err error) error {
+	var e *twin.Error
+	if errors.As(err, &e) && e.Code != twin.CodeInternal {
+		return fmt.Errorf("%w: %w", device.ErrRefused, err)
+	}
+	return err
+}

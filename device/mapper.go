@@ -1,0 +1,125 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// MapperConfig sets up Run. Protocol, New and Link are required. (The name
+// Config belongs to the free objects in a device's spec.)
+type MapperConfig struct {
+	Protocol     string        // drive the devices whose spec.protocol.protocolName this is
+	New          func() Driver // makes the driver of one device
+	Link         Link          // where devices come from and values go
+	CollectCycle time.Duration // between two readings of a property that names none; 0 means 10 s
+	Timeout      time.Duration // for each call of a driver or link; 0 means 10 s
+	Backoff      time.Duration // before the first retry, doubled up to 64 times that; 0 means 1 s
+	Logger       *slog.Logger  // nil discards
+}
+
+func (c MapperConfig) withDefaults() (MapperConfig, error) {
+	switch {
+	case c.Protocol == "":
+		return c, errors.New("device: MapperConfig.Protocol is required: the protocolName of the devices to drive")
+	case c.New == nil:
+		return c, errors.New("device: MapperConfig.New is required: it makes the driver of one device")
+	case c.Link == nil:
+		return c, errors.New("device: MapperConfig.Link is required: see device/mqtt and device/inprocess")
+	case c.CollectCycle < 0 || c.Timeout < 0 || c.Backoff < 0:
+		return c, errors.New("device: durations in MapperConfig must not be negative")
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&c.CollectCycle, 10 * time.Second}, {&c.Timeout, 10 * time.Second}, {&c.Backoff, time.Second}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return c, nil
+}
+
+// Run drives all devices of one protocol until ctx ends, and then closes
+// them. It returns nil, or the error of its settings or of Link.Watch.
+func Run(ctx context.Context, cfg MapperConfig) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+
+	lists := make(chan []Instance, 1) // the newest
+	ended := make(chan error, 1)
+	group.Go(func() {
+		ended <- cfg.Link.Watch(ctx, func(list []Instance) {
+			select {
+			case <-lists:
+			default:
+			}
+			lists <- list // only this goroutine sends, so there is room
+		})
+	})
+	workers := make(map[string]*worker)
+	for {
+		select {
+		case list := <-lists:
+			assign(ctx, &group, cfg, workers, list)
+		case err := <-ended:
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				err = errors.New("it ended before its time")
+			}
+			return fmt.Errorf("device: watch devices: %w", err)
+		}
+	}
+}
+
+// assign brings the workers in line with the list of devices.
+func assign(ctx context.Context, group *sync.WaitGroup, cfg MapperConfig, workers map[string]*worker, list []Instance) {
+	wanted := make(map[string]Instance, len(list))
+	for _, dev := range list {
+		if dev.Spec.Protocol.Name == cfg.Protocol {
+			wanted[dev.ID] = dev
+		}
+	}
+	for id, w := range workers {
+		if _, ok := wanted[id]; !ok {
+			w.cancel()
+			delete(workers, id)
+		}
+	}
+	for id, dev := range wanted {
+		old := workers[id]
+		if old != nil && reflect.DeepEqual(old.dev.Spec, dev.Spec) && reflect.DeepEqual(old.dev.Model, dev.Model) {
+			if !maps.Equal(old.given, dev.Desired) {
+				old.given = dev.Desired
+				old.wish(dev.Desired)
+			}
+			continue
+		}
+		w := newWorker(cfg, dev)
+		if old != nil {
+			old.cancel()
+			w.after = old.done // a device is open once at a time
+		}
+		workers[id] = w
+		var own context.Context
+		own, w.cancel = context.WithCancel(ctx)
+		group.Go(func() { w.run(own) })
+	}
+}

@@ -1,0 +1,281 @@
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/device"
+)
+
+// Config sets up a Link. Bus and Node are required.
+type Config struct {
+	Bus    *bus.Bus      // runs elsewhere
+	Node   string        // the edge node's name
+	Resync time.Duration // between two requests for the full list; 0 means 30 s
+	Logger *slog.Logger  // nil discards
+}
+
+// Link is a device.Link over MQTT. All methods may be called by several
+// goroutines at once.
+type Link struct {
+	cfg Config
+
+	mu      sync.Mutex
+	waiting map[string]chan answer // by event_id
+}
+
+var _ device.Link = (*Link)(nil)
+
+// New checks cfg and makes a Link.
+func New(cfg Config) (*Link, error) {
+	if cfg.Bus == nil {
+		return nil, errors.New("device/mqtt: Config.Bus is required")
+	}
+	if cfg.Node == "" || strings.ContainsAny(cfg.Node, "/+#\x00") {
+		return nil, fmt.Errorf("device/mqtt: Config.Node is %q: it must be the node's name, without slashes and wildcards", cfg.Node)
+	}
+	if cfg.Resync < 0 {
+		return nil, errors.New("device/mqtt: Config.Resync must not be negative")
+	}
+	if cfg.Resync == 0 {
+		cfg.Resync = 30 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return &Link{cfg: cfg, waiting: make(map[string]chan answer)}, nil
+}
+
+// Watch follows the node's devices; see device.Link.
+func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
+	events := make(chan bus.Message, 64) // full, the subscriptions wait
+	forward := func(_ context.Context, m bus.Message) {
+		m.Payload = slices.Clone(m.Payload)
+		select {
+		case events <- m:
+		case <-ctx.Done():
+		}
+	}
+	for filter, handler := range map[string]bus.Handler{
+		l.nodeTopic("membership/detail/result"):    forward,
+		deviceTopic("+/+", "twin/update/document"): forward,
+		deviceTopic("+/+", "twin/update/result"):   l.handleAnswer,
+		deviceTopic("+/+", "state/update/result"):  l.handleAnswer,
+	} {
+		stop, err := l.cfg.Bus.Subscribe(filter, handler)
+		if err != nil {
+			return fmt.Errorf("device/mqtt: %w", err)
+		}
+		defer stop()
+	}
+	up := make(chan struct{}, 1)
+	defer l.cfg.Bus.NotifyConnect(func() {
+		select {
+		case up <- struct{}{}:
+		default:
+		}
+	})()
+	select {
+	case <-l.cfg.Bus.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	return l.follow(ctx, events, up, changed)
+}
+
+// follow is Watch's loop: it owns the list of devices.
+func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan struct{}, changed func([]device.Instance)) error {
+	resync := time.NewTicker(l.cfg.Resync)
+	defer resync.Stop()
+	l.ask(ctx)
+	var entries map[string]*entry // nil before the first list
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-up:
+			l.ask(ctx)
+		case <-resync.C:
+			l.ask(ctx)
+		case m := <-events:
+			next, err := follow(entries, m)
+			if err != nil {
+				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "error", err)
+				continue
+			}
+			if next != nil {
+				entries = next
+				changed(instances(entries))
+			}
+		}
+	}
+}
+
+// follow gives the list of devices after a message, or nil if it is the same.
+func follow(held map[string]*entry, m bus.Message) (map[string]*entry, error) {
+	if strings.HasSuffix(m.Topic, "/membership/detail/result") {
+		next, made, err := decodeDetail(m.Payload)
+		if err != nil {
+			return nil, err
+		}
+		for id, e := range next {
+			if old := held[id]; old != nil {
+				e.keepNewer(old, made)
+			}
+		}
+		return next, nil
+	}
+	levels := strings.Split(m.Topic, "/")
+	if len(levels) < 5 {
+		return nil, errors.New("topic names no device")
+	}
+	id := levels[3] + "/" + levels[4]
+	old := held[id]
+	if old == nil {
+		return nil, nil // not on the list yet, which will have it all
+	}
+	wishes, err := decodeDocument(m.Payload)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{spec: old.spec, model: old.model, wishes: maps.Clone(old.wishes)}
+	for name, w := range wishes {
+		if !w.staleAt(old.wishes[name].time) {
+			e.wishes[name] = w
+		}
+	}
+	if maps.Equal(e.wishes, old.wishes) {
+		return nil, nil
+	}
+	next := maps.Clone(held)
+	next[id] = e
+	return next, nil
+}
+
+// keepNewer keeps the wishes of old that were made after the list that e is
+// from: their documents have overtaken it.
+func (e *entry) keepNewer(old *entry, made int64) {
+	for name, w := range old.wishes {
+		if (wish{time: made}).staleAt(w.time) {
+			e.wishes[name] = w
+		}
+	}
+}
+
+func instances(entries map[string]*entry) []device.Instance {
+	list := make([]device.Instance, 0, len(entries))
+	for id, e := range entries {
+		dev := device.Instance{ID: id, Spec: e.spec, Model: e.model, Desired: make(map[string]string)}
+		for name, w := range e.wishes {
+			if w.text != "" {
+				dev.Desired[name] = w.text
+			}
+		}
+		list = append(list, dev)
+	}
+	slices.SortFunc(list, func(a, b device.Instance) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// ask requests the full list.
+func (l *Link) ask(ctx context.Context) {
+	m := request{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli()}
+	if err := l.publish(ctx, l.nodeTopic("membership/detail"), m.EventID, m); err != nil && ctx.Err() == nil {
+		l.cfg.Logger.Warn("cannot ask for the list of devices", "error", err)
+	}
+}
+
+// Report publishes actual values and waits for the answer that they are
+// durable.
+func (l *Link) Report(ctx context.Context, id string, values map[string]string) error {
+	m := report{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli(), Twin: make(map[string]actual, len(values))}
+	for name, text := range values {
+		m.Twin[name] = actual{Actual: value{Value: text}}
+	}
+	return l.call(ctx, deviceTopic(id, "twin/update"), m.EventID, m)
+}
+
+// State publishes a device's state and waits for the answer.
+func (l *Link) State(ctx context.Context, id, state string) error {
+	m := stateReport{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli(), State: state}
+	return l.call(ctx, deviceTopic(id, "state/update"), m.EventID, m)
+}
+
+func (l *Link) call(ctx context.Context, topic, id string, m any) error {
+	answered := make(chan answer, 1)
+	l.mu.Lock()
+	l.waiting[id] = answered
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.waiting, id)
+		l.mu.Unlock()
+	}()
+	if err := l.publish(ctx, topic, id, m); err != nil {
+		return fmt.Errorf("device/mqtt: %w", err)
+	}
+	select {
+	case a := <-answered:
+		switch {
+		case a.Code == 0:
+			return nil
+		case a.Code >= 500:
+			return fmt.Errorf("device/mqtt: %s: code %d: %s", topic, a.Code, a.Reason)
+		}
+		return fmt.Errorf("device/mqtt: %s: %w: code %d: %s", topic, device.ErrRefused, a.Code, a.Reason)
+	case <-ctx.Done():
+		return fmt.Errorf("device/mqtt: %s: no answer: %w", topic, ctx.Err())
+	}
+}
+
+// handleAnswer wakes the call that an answer is for, if it is one of ours.
+func (l *Link) handleAnswer(_ context.Context, m bus.Message) {
+	if id := m.Property("event_id"); id != "" && l.waiter(id) == nil {
+		return // another client's; saves the decoding
+	}
+	var a answer
+	if err := json.Unmarshal(m.Payload, &a); err != nil {
+		l.cfg.Logger.Warn("answer is ignored", "topic", m.Topic, "error", err)
+		return
+	}
+	if waiter := l.waiter(a.EventID); waiter != nil {
+		select {
+		case waiter <- a:
+		default: // a second copy
+		}
+	}
+}
+
+func (l *Link) waiter(id string) chan answer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting[id]
+}
+
+func (l *Link) publish(ctx context.Context, topic, id string, m any) error {
+	payload, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return l.cfg.Bus.Publish(ctx, bus.Message{
+		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
+		Properties: []bus.Property{{Key: "event_id", Value: id}},
+	})
+}
+
+func deviceTopic(id, suffix string) string { return "$hw/events/device/" + id + "/" + suffix }
+
+func (l *Link) nodeTopic(suffix string) string { return "$hw/events/node/" + l.cfg.Node + "/" + suffix }

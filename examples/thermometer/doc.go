@@ -1,0 +1,18 @@
+// Command thermometer is the first taste of edgekit's SDK: a simulated room
+// with a thermometer and a heater, driven through the device SDK.
+//
+//	go run ./examples/thermometer
+//
+// shows in a few seconds, with no cluster and no set-up, what a twin is: a
+// twin engine, an embedded MQTT broker and the driver in one process, and an
+// MQTT client beside them that asks for a warmer room.
+//
+//	go run ./examples/thermometer -broker tcp://127.0.0.1:1884 -node edge-7
+//
+// runs the same driver as a real mapper beside edgecore: it drives every
+// Device of that node whose protocolName is "thermometer", until it is told to
+// stop. Broker and edgecore may come and go meanwhile.
+//
+// driver.go is the example of a device.Driver; mapper.go and taste.go are the
+// two ways to run it.
+package main

@@ -1,0 +1,248 @@
+package cloud
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/inprocess"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/twin"
+)
+
+// view is the cloud's objects as the node has them. One goroutine owns it.
+type view struct {
+	devices map[string]*v1beta1.Device   // by namespace/name
+	models  map[string]*device.ModelSpec // by namespace/name
+	owed    map[string]struct{}          // devices to be brought to the engine (again)
+}
+
+// down brings the cloud's objects to the engine, again and again from the
+// start when a watch has ended.
+func (j *Joiner) down(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := j.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, twin.ErrClosed) {
+			return err
+		}
+		j.cfg.Logger.Warn("reading devices from the start", "error", err)
+		if !sleep(ctx, retry) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// follow lists everything, brings the engine in line, and then follows the
+// changes.
+func (j *Joiner) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), owed: make(map[string]struct{})}
+	modelEvents, err := j.open(ctx, v, models)
+	if err != nil {
+		return err
+	}
+	deviceEvents, err := j.open(ctx, v, devices)
+	if err != nil {
+		return err
+	}
+	for id := range v.devices {
+		v.owed[id] = struct{}{}
+	}
+	if err := j.removeOthers(ctx, v); err != nil {
+		return err
+	}
+	var again <-chan time.Time
+	for {
+		if err := j.pay(ctx, v); err != nil {
+			return err
+		}
+		j.markSynced()
+		again = nil
+		if len(v.owed) > 0 {
+			again = time.After(retry)
+		}
+		var events []meta.Event
+		var ok bool
+		select {
+		case events, ok = <-modelEvents:
+		case events, ok = <-deviceEvents:
+		case <-again:
+			continue
+		case <-ctx.Done():
+			return nil
+		}
+		if !ok {
+			return errors.New("a watch has ended")
+		}
+		for _, e := range events {
+			if err := j.take(ctx, v, e.Record, e.Deleted); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (j *Joiner) markSynced() {
+	select {
+	case <-j.synced:
+	default:
+		close(j.synced)
+	}
+}
+
+// open reads all objects of a resource into the view and watches them.
+func (j *Joiner) open(ctx context.Context, v *view, resource string) (<-chan []meta.Event, error) {
+	prefix := meta.Down + resource + "/"
+	records, revision, err := j.cfg.Store.List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		if err := j.take(ctx, v, r, false); err != nil {
+			return nil, err
+		}
+	}
+	return j.cfg.Store.Watch(ctx, prefix, revision)
+}
+
+// take puts one record into the view and notes which devices it concerns. An
+// object that cannot be read is logged and treated as absent.
+func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) error {
+	o := meta.Object{}
+	o.Key, _ = meta.ParsePath(r.Key[len(meta.Down):])
+	id := o.Key.Namespace + "/" + o.Key.Name
+	var dev v1beta1.Device
+	var model v1beta1.DeviceModel
+	if !gone {
+		var err error
+		if o, err = meta.DecodeObject(meta.Down, r); err == nil && o.Key.Resource == devices {
+			err = json.Unmarshal(o.Body, &dev)
+		} else if err == nil {
+			err = json.Unmarshal(o.Body, &model)
+		}
+		if err != nil {
+			j.cfg.Logger.Error("object from the cloud cannot be read", "key", r.Key, "error", err)
+			gone = true
+		}
+	}
+	switch {
+	case o.Key.Resource == devices && gone:
+		delete(v.devices, id)
+		delete(v.owed, id)
+		return j.remove(ctx, id)
+	case o.Key.Resource == devices:
+		v.devices[id] = &dev
+		v.owed[id] = struct{}{}
+	case gone:
+		delete(v.models, id) // its devices stay as they are
+	default:
+		v.models[id] = &model.Spec
+		for id, d := range v.devices {
+			if d.Namespace == o.Key.Namespace && d.Spec.ModelRef.Name == o.Key.Name {
+				v.owed[id] = struct{}{}
+			}
+		}
+	}
+	return nil
+}
+
+// removeOthers removes the engine's devices that came from the cloud and are
+// not on the node any more.
+func (j *Joiner) removeOthers(ctx context.Context, v *view) error {
+	for _, d := range j.cfg.Engine.Devices() {
+		if _, ok := v.devices[d.ID]; !ok && d.Member.Owner == owner {
+			if err := j.cfg.Engine.Remove(ctx, d.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// remove removes a device that came from the cloud.
+func (j *Joiner) remove(ctx context.Context, id string) error {
+	if d, ok := j.cfg.Engine.Device(id); !ok || d.Member.Owner != owner {
+		return nil
+	}
+	return j.cfg.Engine.Remove(ctx, id)
+}
+
+// pay brings the devices that are owed to the engine. What the store refuses
+// for now stays owed.
+func (j *Joiner) pay(ctx context.Context, v *view) error {
+	for id := range v.owed {
+		put, ok := j.declare(v, id)
+		if !ok {
+			delete(v.owed, id)
+			continue
+		}
+		err := j.cfg.Engine.Put(ctx, id, put)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, twin.ErrClosed):
+			return err
+		case errors.Is(err, &twin.Error{Code: twin.CodeInternal}):
+			continue
+		case err != nil:
+			j.cfg.Logger.Error("device is refused", "device", id, "error", err)
+		}
+		delete(v.owed, id)
+		j.dirty.add(id)
+	}
+	return nil
+}
+
+// declare gives the engine's request for a device; false if it has to wait
+// for its model or cannot be used.
+func (j *Joiner) declare(v *view, id string) (twin.Put, bool) {
+	dev := v.devices[id]
+	model, ok := v.models[dev.Namespace+"/"+dev.Spec.ModelRef.Name]
+	if !ok {
+		j.cfg.Logger.Info("device waits for its model", "device", id, "model", dev.Spec.ModelRef.Name)
+		return twin.Put{}, false
+	}
+	put, err := inprocess.Declare(dev.Spec, *model)
+	if err != nil {
+		j.cfg.Logger.Error("device cannot be used", "device", id, "error", err)
+		return twin.Put{}, false
+	}
+	put.Member.Owner = owner
+	put.Member.Incarnation = string(dev.UID)
+	put.Member.Version = uint64(max(dev.Generation, 0))
+	return put, true
+}
+
+// invalid lists the wishes of a Device that its property types do not allow.
+func invalid(spec device.Spec, twins map[string]twin.Twin) []string {
+	var bad []string
+	for _, p := range spec.Properties {
+		t, ok := twins[p.Name]
+		if p.Desired == nil || !ok || t.Deleted {
+			continue
+		}
+		if err := twin.CheckValue(t.Type, p.Desired.Value); err != nil {
+			bad = append(bad, fmt.Sprintf("%s: %v", p.Name, err))
+		}
+	}
+	return bad
+}

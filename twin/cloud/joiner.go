@@ -1,0 +1,95 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/twin"
+)
+
+// owner marks the engine's devices that come from the cloud.
+const owner = "cloud"
+
+// The resources in the store.
+const (
+	devices  = "devices"
+	models   = "devicemodels"
+	statuses = "devicestatuses"
+)
+
+// retry is the pause after a failure of the store or the engine.
+const retry = time.Second
+
+// Reporter puts an object into the outbox; meta/manager's Manager is one.
+type Reporter interface {
+	// Update returns when o is durable in the outbox. Only Key and Body are
+	// set.
+	Update(ctx context.Context, o meta.Object) error
+}
+
+// Config sets up a Joiner. Engine, Store and Reporter are required.
+type Config struct {
+	Engine   *twin.Engine
+	Store    meta.Store       // Devices and DeviceModels are in its Down area
+	Reporter Reporter         // takes DeviceStatus reports
+	Interval time.Duration    // between two reports of one device; 0 means 1 s
+	Now      func() time.Time // for times in conditions; nil means time.Now
+	Logger   *slog.Logger     // nil discards
+}
+
+// Joiner feeds the twin engine from the cloud's objects and reports back.
+type Joiner struct {
+	cfg     Config
+	started atomic.Bool
+	synced  chan struct{} // closed when the engine has all Devices for the first time
+	dirty   dirty
+}
+
+// New checks cfg and allocates a Joiner.
+func New(cfg Config) (*Joiner, error) {
+	if cfg.Engine == nil || cfg.Store == nil || cfg.Reporter == nil {
+		return nil, errors.New("twin/cloud: Config.Engine, Config.Store and Config.Reporter are required")
+	}
+	if cfg.Interval < 0 {
+		return nil, fmt.Errorf("twin/cloud: Config.Interval is %v: it must not be negative", cfg.Interval)
+	}
+	if cfg.Interval == 0 {
+		cfg.Interval = time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return &Joiner{cfg: cfg, synced: make(chan struct{}), dirty: newDirty()}, nil
+}
+
+// Run works until ctx ends, or the store or the engine has ended for good. It
+// may be called once.
+func (j *Joiner) Run(ctx context.Context) error {
+	if j.started.Swap(true) {
+		return errors.New("twin/cloud: Run was called before")
+	}
+	defer j.cfg.Engine.Subscribe(j.observe)()
+	select {
+	case <-j.cfg.Engine.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return j.down(gctx) })
+	group.Go(func() error { return j.up(gctx) })
+	if err := group.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("twin/cloud: %w", err)
+	}
+	return nil
+}

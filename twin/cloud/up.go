@@ -1,0 +1,263 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/twin"
+)
+
+// ConditionDesiredValid is the condition that a DeviceStatus gets when a
+// desired value of its Device is not of the property's type; False then.
+const ConditionDesiredValid = "DesiredValid"
+
+// plan is when the report of a device is due. One goroutine owns it.
+type plan struct {
+	due    map[string]time.Time            // devices to look at
+	last   map[string]time.Time            // when a device was last reported
+	values map[string]map[string]time.Time // when a property's value was last reported
+}
+
+// up reports devices when they are due.
+func (j *Joiner) up(ctx context.Context) error {
+	select {
+	case <-j.synced:
+	case <-ctx.Done():
+		return nil
+	}
+	p := &plan{due: make(map[string]time.Time), last: make(map[string]time.Time), values: make(map[string]map[string]time.Time)}
+	if err := j.recompute(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-j.dirty.wake:
+			for _, id := range j.dirty.take() {
+				p.schedule(id, p.last[id].Add(j.cfg.Interval))
+			}
+		case <-timer.C:
+		}
+		now := time.Now()
+		for id, at := range p.due {
+			if at.After(now) {
+				continue
+			}
+			delete(p.due, id)
+			if err := j.report(ctx, p, id, now); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				if errors.Is(err, net.ErrClosed) {
+					return err
+				}
+				j.cfg.Logger.Warn("device cannot be reported, trying again", "device", id, "error", err)
+				p.schedule(id, now.Add(retry))
+			}
+		}
+		timer.Reset(p.next(now))
+	}
+}
+
+// schedule makes a device due at the given time, or earlier if it is already.
+func (p *plan) schedule(id string, at time.Time) {
+	if due, ok := p.due[id]; !ok || at.Before(due) {
+		p.due[id] = at
+	}
+}
+
+func (p *plan) next(now time.Time) time.Duration {
+	rest := time.Hour
+	for _, at := range p.due {
+		rest = min(rest, at.Sub(now))
+	}
+	return max(rest, 0)
+}
+
+// recompute looks at all devices and at all reports of devices that are gone.
+func (j *Joiner) recompute(ctx context.Context) error {
+	for _, d := range j.cfg.Engine.Devices() {
+		j.dirty.add(d.ID)
+	}
+	records, _, err := j.cfg.Store.List(ctx, meta.Up+statuses+"/")
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if key, ok := meta.ParsePath(strings.TrimPrefix(r.Key, meta.Up)); ok {
+			j.dirty.add(key.Namespace + "/" + key.Name)
+		}
+	}
+	return nil
+}
+
+// report brings the outbox in line with one device.
+func (j *Joiner) report(ctx context.Context, p *plan, id string, now time.Time) error {
+	d, ok := j.cfg.Engine.Device(id)
+	if !ok || d.Member.Owner != owner {
+		delete(p.last, id)
+		delete(p.values, id)
+		return j.forget(ctx, id)
+	}
+	key := meta.Key{Resource: statuses, Namespace: d.Namespace(), Name: d.Name()}
+	var held v1beta1.DeviceStatusStatus
+	var body []byte
+	r, err := j.cfg.Store.Get(ctx, meta.Up+key.Path())
+	switch {
+	case errors.Is(err, meta.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		if o, err := meta.DecodeObject(meta.Up, r); err == nil && !o.Deleted {
+			body = o.Body
+			if json.Unmarshal(body, &held) != nil {
+				held = v1beta1.DeviceStatusStatus{} // what it was is not worth more than being replaced
+			}
+		}
+	}
+	next, err := j.status(ctx, p, d, held, now)
+	if err != nil {
+		return err
+	}
+	out, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(out, body) {
+		return nil
+	}
+	if err := j.cfg.Reporter.Update(ctx, meta.Object{Key: key, Body: out}); err != nil {
+		return err
+	}
+	p.last[id] = now
+	return nil
+}
+
+// forget takes the report of a device that is gone out of the outbox.
+func (j *Joiner) forget(ctx context.Context, id string) error {
+	namespace, name, _ := strings.Cut(id, "/")
+	path := meta.Key{Resource: statuses, Namespace: namespace, Name: name}.Path()
+	if _, err := j.cfg.Store.Get(ctx, meta.Up+path); err != nil {
+		if errors.Is(err, meta.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	_, err := j.cfg.Store.Apply(ctx, meta.Op{Key: meta.Up + path, Delete: true}, meta.Op{Key: meta.Acked + path, Delete: true})
+	return err
+}
+
+// status computes what is to be reported of a device. What has not changed
+// but in its timestamp is taken from held, so that it makes no new report.
+func (j *Joiner) status(ctx context.Context, p *plan, d twin.Device, held v1beta1.DeviceStatusStatus, now time.Time) (v1beta1.DeviceStatusStatus, error) {
+	var spec device.Spec
+	if err := json.Unmarshal(d.Member.Spec, &spec); err != nil {
+		return held, fmt.Errorf("spec of %s: %w", d.ID, err)
+	}
+	next := v1beta1.DeviceStatusStatus{ObservedGeneration: int64(d.Member.Version)}
+	if spec.StateReport == nil || spec.StateReport.ReportToCloud {
+		next.State = d.State
+		if !d.LastOnline.IsZero() {
+			next.LastOnlineTime = d.LastOnline.UTC().Format(time.RFC3339)
+		}
+		if next.State == held.State && next.LastOnlineTime != "" && held.LastOnlineTime != "" {
+			next.LastOnlineTime = held.LastOnlineTime
+		}
+	}
+	for _, property := range spec.Properties {
+		t, ok := d.Twins[property.Name]
+		if !property.ReportToCloud || !ok || t.Deleted {
+			continue
+		}
+		entry := device.Twin{PropertyName: property.Name}
+		var before device.Twin
+		for _, h := range held.Twins {
+			if h.PropertyName == property.Name {
+				before = h
+			}
+		}
+		entry.ObservedDesired = newer(before.ObservedDesired, t.Expected, t.Type)
+		entry.Reported = newer(before.Reported, t.Actual, t.Type)
+		if entry.Reported != before.Reported && entry.Reported != nil {
+			entry.Reported = p.paced(d.ID, property, before.Reported, entry.Reported, now)
+		}
+		if entry.Reported != nil || entry.ObservedDesired != nil {
+			next.Twins = append(next.Twins, entry)
+		}
+	}
+	next.Conditions = j.conditions(ctx, d, held)
+	return next, nil
+}
+
+// paced gives the value to report of one property: the new one, or within its
+// reportCycle still the one before.
+func (p *plan) paced(id string, property device.Property, before, value *device.Value, now time.Time) *device.Value {
+	if p.values[id] == nil {
+		p.values[id] = make(map[string]time.Time)
+	}
+	next := p.values[id][property.Name].Add(time.Duration(property.ReportCycle) * time.Millisecond)
+	if before != nil && property.ReportCycle > 0 && now.Before(next) {
+		p.schedule(id, next)
+		return before
+	}
+	p.values[id][property.Name] = now
+	return value
+}
+
+// newer gives before if v has the same text, else v.
+func newer(before *device.Value, v *twin.Value, typ string) *device.Value {
+	switch {
+	case v == nil:
+		return nil
+	case before != nil && before.Value == v.Value:
+		return before
+	}
+	return &device.Value{Value: v.Value, Metadata: map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}}
+}
+
+// conditions gives the node's conditions: none while all is well and always
+// was.
+func (j *Joiner) conditions(ctx context.Context, d twin.Device, held v1beta1.DeviceStatusStatus) []metav1.Condition {
+	c := metav1.Condition{Type: ConditionDesiredValid, Status: metav1.ConditionTrue, Reason: "Valid", ObservedGeneration: int64(d.Member.Version)}
+	r, err := j.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: devices, Namespace: d.Namespace(), Name: d.Name()}.Path())
+	if err != nil {
+		return held.Conditions // the Device is about to go
+	}
+	var dev v1beta1.Device
+	if o, err := meta.DecodeObject(meta.Down, r); err != nil || json.Unmarshal(o.Body, &dev) != nil {
+		return held.Conditions
+	}
+	if bad := invalid(dev.Spec, d.Twins); len(bad) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "WrongType", strings.Join(bad, "; ")
+	}
+	for _, h := range held.Conditions {
+		if h.Type != ConditionDesiredValid {
+			continue
+		}
+		if h.Status == c.Status && h.Message == c.Message {
+			return []metav1.Condition{h}
+		}
+		c.LastTransitionTime = metav1.NewTime(j.cfg.Now().UTC().Truncate(time.Second))
+		return []metav1.Condition{c}
+	}
+	if c.Status == metav1.ConditionTrue {
+		return nil
+	}
+	c.LastTransitionTime = metav1.NewTime(j.cfg.Now().UTC().Truncate(time.Second))
+	return []metav1.Condition{c}
+}

@@ -1,0 +1,46 @@
+// Package mqtt joins package twin to a bus: it answers mappers and apps on the
+// MQTT topics under $hw/events/device and $hw/events/node, and publishes what
+// changes.
+//
+//	j, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
+//	...
+//	err = j.Run(ctx)
+//
+// # Topics
+//
+// It subscribes to, with <id> standing for the device's namespace/name,
+//
+//	$hw/events/device/<id>/twin/update         answered on .../twin/update/result
+//	$hw/events/device/<id>/twin/cloud_updated  answered on .../twin/update/result
+//	$hw/events/device/<id>/twin/get            answered on .../twin/get/result
+//	$hw/events/device/<id>/state/update        answered on .../state/update/result
+//	$hw/events/device/<id>/state/get           answered on .../state/get/result
+//	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
+//	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
+//
+// and publishes, by whomever the change was made,
+//
+//	$hw/events/device/<id>/twin/update/document   each change of a value
+//	$hw/events/device/<id>/twin/update/delta      while a wish is open
+//	$hw/events/node/<node>/membership/updated     a device comes or goes
+//	$hw/events/node/<node>/membership/detail/result  also unasked, see below
+//
+// A request that is refused is answered with {"event_id", "timestamp", "code",
+// "reason"} on the topic where its result would be. Only a topic that names no
+// device has no answer; it is counted and logged.
+//
+// # For mappers
+//
+// membership/detail/result lists all devices of the node with their twins and,
+// beyond what KubeEdge sends, "spec" and "model": all that a driver needs. It
+// is published on request, when the joiner or its broker connection starts,
+// and whenever a device comes, goes, or changes in more than values.
+//
+// # Order and delivery
+//
+// Answers and changes are published in the order of the engine's commits, and
+// for one commit as result, document, delta. They are sent with QoS 1, so the
+// subscriber's own QoS decides. Each message carries its event_id also as an
+// MQTT 5 user property. Between the engine and the bus there is a queue of
+// 1024 commits; when it is full the engine waits.
+package mqtt
