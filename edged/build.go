@@ -1,0 +1,267 @@
+package edged
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/volume"
+)
+
+// logDir is the folder of a pod's logs. The form of its name is known to log
+// collectors.
+func (a *Agent) logDir(pod *corev1.Pod) string {
+	return filepath.Join(a.cfg.LogRoot, strings.Join([]string{pod.Namespace, pod.Name, string(pod.UID)}, "_"))
+}
+
+// podLabels are the labels by which a pod's sandbox and containers are found.
+func podLabels(pod *corev1.Pod) map[string]string {
+	return map[string]string{LabelPodName: pod.Name, LabelPodNamespace: pod.Namespace, LabelPodUID: string(pod.UID)}
+}
+
+// sandboxConfig says how the pod's sandbox is made.
+func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, error) {
+	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
+		return nil, errUserNamespaces
+	}
+	kernel, err := sysctls(pod, a.cfg.AllowedSysctls)
+	if err != nil {
+		return nil, err
+	}
+	resolver, err := os.ReadFile(a.cfg.ResolvConf)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	dns, complaint := dnsConfig(pod, parseResolvConf(resolver), a.cfg.ClusterDNS, a.cfg.ClusterDomain)
+	if complaint != "" && attempt == 0 {
+		a.events.pod(pod, corev1.EventTypeWarning, "DNSConfigForming", complaint)
+	}
+	labels := podLabels(pod)
+	for k, v := range pod.Labels {
+		if _, own := labels[k]; !own {
+			labels[k] = v
+		}
+	}
+	notes := map[string]string{
+		annotationSeen: time.Now().Format(time.RFC3339Nano), annotationSource: "api", annotationNode: a.cfg.NodeName,
+		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+	}
+	for k, v := range pod.Annotations {
+		if _, own := notes[k]; !own {
+			notes[k] = v
+		}
+	}
+	cfg := &SandboxConfig{
+		Name: pod.Name, Namespace: pod.Namespace, UID: string(pod.UID), Attempt: attempt,
+		LogDirectory: a.logDir(pod), DNS: dns, Labels: labels, Annotations: notes, Sysctls: kernel,
+		CgroupParent: a.groups.Load().Parent(qosClass(pod), string(pod.UID)),
+		Security:     sandboxSecurity(pod, a.seccompDir()),
+	}
+	if l := podLimits(pod); true {
+		cfg.Resources = &Resources{CPUShares: l.CPUShares, CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, Memory: l.Memory}
+	}
+	if !pod.Spec.HostNetwork {
+		name, domain := hostname(pod, a.cfg.ClusterDomain)
+		if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
+			if name += "." + domain; len(name) > maxHostname+1 {
+				return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (64 characters is the max, %d characters requested)", name, len(name))
+			}
+		}
+		cfg.Hostname = name
+		cfg.Ports = portMappings(pod)
+	}
+	return cfg, nil
+}
+
+func (a *Agent) seccompDir() string { return filepath.Join(a.cfg.Root, "seccomp") }
+
+func portMappings(pod *corev1.Pod) []PortMapping {
+	var out []PortMapping
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for _, c := range list {
+			for _, p := range c.Ports {
+				if p.HostPort > 0 {
+					out = append(out, PortMapping{Protocol: string(p.Protocol), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIP: p.HostIP})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// specGrace is the grace period by the spec, whatever a deletion asked for.
+func specGrace(pod *corev1.Pod) time.Duration {
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return defaultGracePeriod
+}
+
+// containerConfig says how a container is made. pod has its status filled in.
+func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image Image, prev *Container) (*ContainerConfig, error) {
+	security, err := containerSecurity(pod, c, image, a.seccompDir())
+	if err != nil {
+		return nil, err
+	}
+	allocatable := a.node.allocatable()
+	env, err := environmentOf(ctx, a.cfg.Objects, pod, c, allocatable)
+	if err != nil {
+		return nil, err
+	}
+	memory := a.node.capacity()[corev1.ResourceMemory]
+	cfg := &ContainerConfig{
+		Name: c.Name, Attempt: attempt, Image: image.ID, ImageName: c.Image, WorkingDir: c.WorkingDir, Env: env.list,
+		LogPath: filepath.Join(c.Name, fmt.Sprintf("%d.log", attempt)), Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
+		Resources: containerResources(pod, c, memory.Value(), a.groups.Load().V2()), Security: security,
+	}
+	for _, s := range c.Command {
+		cfg.Command = append(cfg.Command, expand(s, env.lookup))
+	}
+	for _, s := range c.Args {
+		cfg.Args = append(cfg.Args, expand(s, env.lookup))
+	}
+	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
+		cfg.StopSignal = string(*c.Lifecycle.StopSignal)
+	}
+	if cfg.Mounts, err = a.mounts(pod, c, env); err != nil {
+		return nil, err
+	}
+	message, err := a.terminationFile(pod, c, attempt)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message})
+	cfg.Labels = podLabels(pod)
+	cfg.Labels[LabelContainerName] = c.Name
+	cfg.Annotations = containerNotes(pod, c, attempt, prev)
+	cfg.Annotations[annotationTerminationMessage] = message
+	return cfg, nil
+}
+
+// containerNotes is what the agent must find again in a container.
+func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, prev *Container) map[string]string {
+	notes := map[string]string{
+		annotationHash:              containerHash(c),
+		annotationRestartCount:      strconv.FormatUint(uint64(attempt), 10),
+		annotationTerminationPath:   terminationPath(c),
+		annotationTerminationPolicy: string(c.TerminationMessagePolicy),
+		annotationPodGrace:          strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+	}
+	if d := nextBackOff(prev); d > 0 {
+		notes[annotationBackOff] = d.String()
+	}
+	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+		if body, err := json.Marshal(c.Lifecycle.PreStop); err == nil {
+			notes[annotationPreStop] = string(body)
+		}
+	}
+	if len(c.Ports) > 0 {
+		if body, err := json.Marshal(c.Ports); err == nil {
+			notes[annotationPorts] = string(body)
+		}
+	}
+	return notes
+}
+
+func terminationPath(c *corev1.Container) string {
+	if c.TerminationMessagePath != "" {
+		return c.TerminationMessagePath
+	}
+	return corev1.TerminationMessagePathDefault
+}
+
+// terminationFile makes the file that a container may leave its last words in.
+func (a *Agent) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt uint32) (string, error) {
+	dir := filepath.Join(a.volumes.PodDir(string(pod.UID)), "containers", c.Name)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, strconv.FormatUint(uint64(attempt), 10))
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		return "", err
+	}
+	return file, os.Chmod(file, 0o666) // any user of the container may write it
+}
+
+// mounts binds the pod's volumes and its hosts file into a container.
+func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) ([]Mount, error) {
+	var out []Mount
+	hosts := false
+	for i, vm := range c.VolumeMounts {
+		host, err := a.mountSource(pod, c, i, env)
+		if err != nil {
+			return nil, err
+		}
+		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name)}
+		if !path.IsAbs(m.ContainerPath) {
+			m.ContainerPath = path.Join("/", m.ContainerPath)
+		}
+		if vm.MountPropagation != nil && *vm.MountPropagation != corev1.MountPropagationNone {
+			m.Propagation = string(*vm.MountPropagation)
+		}
+		if vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+			m.RecursiveReadOnly = true
+		}
+		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
+		out = append(out, m)
+	}
+	if !hosts {
+		var ips []string
+		for _, ip := range pod.Status.PodIPs {
+			ips = append(ips, ip.IP)
+		}
+		file, err := a.writeHosts(pod, ips)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file})
+	}
+	return out, nil
+}
+
+// mountSource is the host path of a container's i-th mount.
+func (a *Agent) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *environment) (string, error) {
+	vm := &c.VolumeMounts[i]
+	sub := vm.SubPath
+	if vm.SubPathExpr != "" {
+		unknown := ""
+		sub = expand(vm.SubPathExpr, func(name string) (string, bool) {
+			v, ok := env.lookup(name)
+			if !ok {
+				unknown = name
+			}
+			return v, ok
+		})
+		if unknown != "" {
+			return "", fmt.Errorf("failed to expand subPathExpr %q: missing value for %q", vm.SubPathExpr, unknown)
+		}
+		if path.IsAbs(sub) || strings.Contains(sub, "`") {
+			return "", fmt.Errorf("subPathExpr %q expands to %q, which is no relative path", vm.SubPathExpr, sub)
+		}
+	}
+	if sub == "" {
+		return a.volumes.Path(pod, vm.Name)
+	}
+	return a.volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
+}
+
+// contentVolume reports whether the agent writes the volume's content, which
+// containers then only read.
+func contentVolume(pod *corev1.Pod, name string) bool {
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+		}
+	}
+	return false
+}

@@ -1,0 +1,204 @@
+package edged
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// defaultMasked and defaultReadOnly are the paths under /proc and /sys that
+// containers do not get to see, or to write, unless their procMount is
+// Unmasked. Kubernetes leaves the lists to the agent; these are in common use.
+func defaultMasked() []string {
+	return []string{
+		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+	}
+}
+
+func defaultReadOnly() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+func namespacesOf(pod *corev1.Pod) Namespaces {
+	return Namespaces{
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		SharePID: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
+	}
+}
+
+// sandboxSecurity is the security context of a pod's sandbox.
+func sandboxSecurity(pod *corev1.Pod, seccompDir string) Security {
+	s := Security{Namespaces: namespacesOf(pod), Seccomp: &Profile{RuntimeDefault: true}}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged {
+			s.Privileged = true
+		}
+	}
+	ps := pod.Spec.SecurityContext
+	if ps == nil {
+		return s
+	}
+	s.RunAsUser, s.RunAsGroup = ps.RunAsUser, ps.RunAsGroup
+	s.SupplementalGroups, s.SupplementalGroupsStrict = groups(ps)
+	s.SELinux = selinux(ps.SELinuxOptions)
+	if ps.SeccompProfile != nil && ps.SeccompProfile.Type == corev1.SeccompProfileTypeLocalhost {
+		s.Seccomp = seccomp(ps.SeccompProfile, seccompDir)
+	}
+	return s
+}
+
+func groups(ps *corev1.PodSecurityContext) (list []int64, strict bool) {
+	list = slices.Clone(ps.SupplementalGroups)
+	if ps.FSGroup != nil {
+		list = append(list, *ps.FSGroup)
+	}
+	return list, ps.SupplementalGroupsPolicy != nil && *ps.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict
+}
+
+// containerSecurity merges a container's security context over its pod's.
+// Image is what the container runs: its user counts where the spec has none.
+func containerSecurity(pod *corev1.Pod, c *corev1.Container, image Image, seccompDir string) (Security, error) {
+	s := Security{Namespaces: namespacesOf(pod), MaskedPaths: defaultMasked(), ReadOnlyPaths: defaultReadOnly()}
+	nonRoot := false
+	profile, armor := (*corev1.SeccompProfile)(nil), (*corev1.AppArmorProfile)(nil)
+	if ps := pod.Spec.SecurityContext; ps != nil {
+		s.RunAsUser, s.RunAsGroup = ps.RunAsUser, ps.RunAsGroup
+		nonRoot = ps.RunAsNonRoot != nil && *ps.RunAsNonRoot
+		s.SupplementalGroups, s.SupplementalGroupsStrict = groups(ps)
+		s.SELinux = selinux(ps.SELinuxOptions)
+		profile, armor = ps.SeccompProfile, ps.AppArmorProfile
+	}
+	if cs := c.SecurityContext; cs != nil {
+		if cs.RunAsUser != nil {
+			s.RunAsUser = cs.RunAsUser
+		}
+		if cs.RunAsGroup != nil {
+			s.RunAsGroup = cs.RunAsGroup
+		}
+		if cs.RunAsNonRoot != nil {
+			nonRoot = *cs.RunAsNonRoot
+		}
+		if cs.SELinuxOptions != nil {
+			s.SELinux = selinux(cs.SELinuxOptions)
+		}
+		if cs.SeccompProfile != nil {
+			profile = cs.SeccompProfile
+		}
+		if cs.AppArmorProfile != nil {
+			armor = cs.AppArmorProfile
+		}
+		applyOwn(&s, cs)
+	}
+	s.Seccomp, s.AppArmor = seccomp(profile, seccompDir), appArmor(armor)
+	if nonRoot {
+		if err := checkNonRoot(pod, c, s.RunAsUser, image); err != nil {
+			return s, err
+		}
+	}
+	if s.RunAsUser == nil {
+		s.RunAsUser, s.RunAsUsername = image.UID, image.Username
+	}
+	return s, nil
+}
+
+// applyOwn takes over what only a container's security context has.
+func applyOwn(s *Security, cs *corev1.SecurityContext) {
+	is := func(b *bool) bool { return b != nil && *b }
+	s.Privileged = is(cs.Privileged)
+	s.ReadOnlyRoot = is(cs.ReadOnlyRootFilesystem)
+	s.NoNewPrivileges = cs.AllowPrivilegeEscalation != nil && !*cs.AllowPrivilegeEscalation
+	if cs.Capabilities != nil {
+		for _, c := range cs.Capabilities.Add {
+			s.AddCapabilities = append(s.AddCapabilities, string(c))
+		}
+		for _, c := range cs.Capabilities.Drop {
+			s.DropCapabilities = append(s.DropCapabilities, string(c))
+		}
+	}
+	if cs.ProcMount != nil && *cs.ProcMount == corev1.UnmaskedProcMount {
+		s.MaskedPaths, s.ReadOnlyPaths = nil, nil
+	}
+}
+
+// checkNonRoot makes sure that a container that must not run as root does not.
+func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image Image) error {
+	where := fmt.Sprintf("(pod: %q, container: %s)", podTitle(pod), c.Name)
+	switch {
+	case user != nil && *user == 0:
+		return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)
+	case user != nil:
+		return nil
+	case image.UID != nil && *image.UID == 0, image.UID == nil && image.Username == "":
+		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
+	case image.UID == nil:
+		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", image.Username, where)
+	}
+	return nil
+}
+
+func selinux(o *corev1.SELinuxOptions) *SELinux {
+	if o == nil {
+		return nil
+	}
+	return &SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
+}
+
+func seccomp(p *corev1.SeccompProfile, dir string) *Profile {
+	switch {
+	case p == nil, p.Type == corev1.SeccompProfileTypeUnconfined:
+		return &Profile{Unconfined: true}
+	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile != nil:
+		return &Profile{Localhost: filepath.Join(dir, filepath.Clean("/"+*p.LocalhostProfile))}
+	}
+	return &Profile{RuntimeDefault: true}
+}
+
+func appArmor(p *corev1.AppArmorProfile) *Profile {
+	switch {
+	case p == nil:
+		return nil
+	case p.Type == corev1.AppArmorProfileTypeUnconfined:
+		return &Profile{Unconfined: true}
+	case p.Type == corev1.AppArmorProfileTypeLocalhost && p.LocalhostProfile != nil:
+		return &Profile{Localhost: *p.LocalhostProfile}
+	}
+	return &Profile{RuntimeDefault: true}
+}
+
+// safeSysctls are those that act on the pod's namespaces alone and cannot
+// harm its neighbours; the list is Kubernetes' own.
+func safeSysctls() []string {
+	return []string{
+		"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
+		"net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout",
+		"net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
+	}
+}
+
+// sysctls reads the pod's sysctls; forbidden ones are an error.
+func sysctls(pod *corev1.Pod, allowed []string) (map[string]string, error) {
+	if pod.Spec.SecurityContext == nil {
+		return nil, nil
+	}
+	out := make(map[string]string)
+	for _, s := range pod.Spec.SecurityContext.Sysctls {
+		name := strings.ReplaceAll(s.Name, "/", ".")
+		ok := slices.ContainsFunc(slices.Concat(safeSysctls(), allowed), func(a string) bool {
+			prefix, glob := strings.CutSuffix(a, "*")
+			return a == name || glob && strings.HasPrefix(name, prefix)
+		})
+		if !ok {
+			return nil, fmt.Errorf("forbidden sysctl: %q not allowlisted", s.Name)
+		}
+		out[name] = s.Value
+	}
+	return out, nil
+}
+
+// errUserNamespaces refuses what would otherwise run with more rights than asked for.
+var errUserNamespaces = errors.New("user namespaces (hostUsers: false) are not supported on this node")

@@ -1,0 +1,19 @@
+// Package volume prepares the volumes of pods on a node: folders, content and
+// mounts that containers then bind. It knows emptyDir (on disk, in memory, on
+// huge pages), hostPath, configMap, secret, downwardAPI and projected volumes,
+// service account tokens included.
+//
+//	volumes, err := volume.New(volume.Config{Root: "/var/lib/edgekit/edged", Source: objects})
+//	next, err := volumes.SetUp(ctx, pod, allocatable)
+//	path, err := volumes.Path(pod, "settings")
+//	...
+//	err = volumes.TearDown(string(pod.UID))
+//
+// SetUp may be called again at any time: it brings what is there in line with
+// what is wanted. Content changes as a whole: a reader sees all files of the
+// old state or all of the new one, through the link "..data". Secrets, tokens
+// and the downward API are kept in memory (tmpfs) where the program may mount.
+//
+// A Manager may be used by several goroutines, but only by one at a time for
+// each pod.
+package volume

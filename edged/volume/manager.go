@@ -1,0 +1,292 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Source is where content comes from. The error for an object that is not
+// there matches interface{ NotFound() bool }.
+type Source interface {
+	// ConfigMap reads a config map.
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	// Secret reads a secret.
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	// Token gets a token for a service account.
+	Token(ctx context.Context, namespace, serviceAccount string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}
+
+// Config sets up a Manager. Root and Source are required.
+type Config struct {
+	Root   string       // absolute path; the pods' folders are made in Root/pods
+	Source Source       // content of volumes
+	Logger *slog.Logger // nil discards
+}
+
+// Manager prepares and removes the volumes of pods.
+type Manager struct {
+	cfg Config
+}
+
+// Error says which volume of a pod could not be prepared, and why.
+type Error struct {
+	Volume string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// New makes a Manager.
+func New(cfg Config) (*Manager, error) {
+	if !filepath.IsAbs(cfg.Root) {
+		return nil, fmt.Errorf("volume: Config.Root %q is not an absolute path", cfg.Root)
+	}
+	if cfg.Source == nil {
+		return nil, errors.New("volume: Config.Source is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{cfg: cfg}, nil
+}
+
+// PodDir is the folder of a pod: all that is kept for it is there.
+func (m *Manager) PodDir(uid string) string { return filepath.Join(m.cfg.Root, "pods", uid) }
+
+// Pods lists the uids of pods that have a folder.
+func (m *Manager) Pods() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(m.cfg.Root, "pods"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("volume: %w", err)
+	}
+	var uids []string
+	for _, e := range entries {
+		if e.IsDir() {
+			uids = append(uids, e.Name())
+		}
+	}
+	return uids, nil
+}
+
+// SetUp prepares every volume of the pod, or brings its content up to date. It
+// goes through all of them and returns the errors, each an *Error, joined. The
+// time is when to call again so that tokens stay fresh; zero for never.
+func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, allocatable corev1.ResourceList) (time.Time, error) {
+	if err := validUID(string(pod.UID)); err != nil {
+		return time.Time{}, err
+	}
+	if err := os.MkdirAll(filepath.Join(m.PodDir(string(pod.UID)), "volumes"), 0o750); err != nil {
+		return time.Time{}, fmt.Errorf("volume: %w", err)
+	}
+	job := &setup{m: m, pod: pod, allocatable: allocatable}
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if err := job.volume(ctx, v); err != nil {
+			errs = append(errs, &Error{Volume: v.Name, Err: err})
+		}
+	}
+	return job.next, errors.Join(errs...)
+}
+
+// validUID keeps a pod's uid from leading out of Root: the API server makes
+// them, but a folder is removed by that name.
+func validUID(uid string) error {
+	if uid == "" || uid == "." || !filepath.IsLocal(uid) || filepath.Base(uid) != uid {
+		return fmt.Errorf("volume: pod uid %q is no file name", uid)
+	}
+	return nil
+}
+
+// Path is the host path of a pod's volume, to be bound into containers.
+func (m *Manager) Path(pod *corev1.Pod, name string) (string, error) {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.Name != name {
+			continue
+		}
+		if v.HostPath != nil {
+			return v.HostPath.Path, nil
+		}
+		return m.dir(pod, v), nil
+	}
+	return "", fmt.Errorf("volume: pod has no volume %q", name)
+}
+
+func (m *Manager) dir(pod *corev1.Pod, v *corev1.Volume) string {
+	return filepath.Join(m.PodDir(string(pod.UID)), "volumes", "kubernetes.io~"+kind(v), v.Name)
+}
+
+func kind(v *corev1.Volume) string {
+	switch {
+	case v.EmptyDir != nil:
+		return "empty-dir"
+	case v.HostPath != nil:
+		return "host-path"
+	case v.ConfigMap != nil:
+		return "configmap"
+	case v.Secret != nil:
+		return "secret"
+	case v.DownwardAPI != nil:
+		return "downward-api"
+	case v.Projected != nil:
+		return "projected"
+	}
+	return "other"
+}
+
+// setup is one pass over a pod's volumes.
+type setup struct {
+	m           *Manager
+	pod         *corev1.Pod
+	allocatable corev1.ResourceList
+	next        time.Time
+}
+
+func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
+	dir := s.m.dir(s.pod, v)
+	switch {
+	case v.EmptyDir != nil:
+		return s.emptyDir(v.EmptyDir, dir)
+	case v.HostPath != nil:
+		return hostPath(v.HostPath)
+	}
+	files, err := s.payload(ctx, v)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if v.ConfigMap == nil {
+		// What is secret or personal to the pod is not written to disk. A
+		// program that may not mount (in tests) uses the folder as it is.
+		if err := mountMemory(dir, "tmpfs", ""); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("tmpfs: %w", err)
+		}
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		return err
+	}
+	return writeAtomic(dir, files, s.group())
+}
+
+func (s *setup) group() *int64 {
+	if sc := s.pod.Spec.SecurityContext; sc != nil {
+		return sc.FSGroup
+	}
+	return nil
+}
+
+func (s *setup) emptyDir(e *corev1.EmptyDirVolumeSource, dir string) error {
+	if _, err := os.Stat(dir); err == nil && e.Medium == corev1.StorageMediumDefault {
+		return nil // its content is the pod's
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	switch {
+	case e.Medium == corev1.StorageMediumMemory:
+		if err := mountMemory(dir, "tmpfs", "size="+strconv.FormatInt(s.memorySize(e), 10)); err != nil {
+			return fmt.Errorf("tmpfs: %w", err)
+		}
+	case e.Medium != corev1.StorageMediumDefault:
+		size, err := pageSize(string(e.Medium), s.pod)
+		if err != nil {
+			return err
+		}
+		if err := mountMemory(dir, "hugetlbfs", "pagesize="+size); err != nil {
+			return fmt.Errorf("hugetlbfs: %w", err)
+		}
+	}
+	mode := fs.FileMode(0o777)
+	if g := s.group(); g != nil {
+		if err := os.Chown(dir, -1, int(*g)); err != nil {
+			return err
+		}
+		mode |= fs.ModeSetgid
+	}
+	return os.Chmod(dir, mode) // also against the umask
+}
+
+// memorySize bounds a tmpfs: by its own limit, by what the pod's containers may
+// use together, by what the node has.
+func (s *setup) memorySize(e *corev1.EmptyDirVolumeSource) int64 {
+	size := s.allocatable[corev1.ResourceMemory]
+	limit := resource.Quantity{}
+	bounded := len(s.pod.Spec.Containers) > 0
+	for _, c := range s.pod.Spec.Containers {
+		q, ok := c.Resources.Limits[corev1.ResourceMemory]
+		bounded = bounded && ok && !q.IsZero()
+		limit.Add(q)
+	}
+	if bounded && (size.IsZero() || limit.Cmp(size) < 0) {
+		size = limit
+	}
+	if l := e.SizeLimit; l != nil && !l.IsZero() && (size.IsZero() || l.Cmp(size) < 0) {
+		size = *l
+	}
+	return size.Value()
+}
+
+// hostPath checks that what a hostPath volume names is what it says, and makes
+// it where the type asks for that.
+func hostPath(h *corev1.HostPathVolumeSource) error {
+	t := corev1.HostPathUnset
+	if h.Type != nil {
+		t = *h.Type
+	}
+	info, err := os.Stat(h.Path)
+	switch {
+	case t == corev1.HostPathUnset:
+		return nil
+	case errors.Is(err, fs.ErrNotExist) && t == corev1.HostPathDirectoryOrCreate:
+		return os.MkdirAll(h.Path, 0o755)
+	case errors.Is(err, fs.ErrNotExist) && t == corev1.HostPathFileOrCreate:
+		f, err := os.OpenFile(h.Path, os.O_CREATE|os.O_RDONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	case err != nil:
+		return fmt.Errorf("hostPath type check failed: %w", err)
+	}
+	var ok bool
+	switch mode := info.Mode(); t {
+	case corev1.HostPathDirectory, corev1.HostPathDirectoryOrCreate:
+		ok = mode.IsDir()
+	case corev1.HostPathFile, corev1.HostPathFileOrCreate:
+		ok = mode.IsRegular()
+	case corev1.HostPathSocket:
+		ok = mode&fs.ModeSocket != 0
+	case corev1.HostPathCharDev:
+		ok = mode&fs.ModeCharDevice != 0
+	case corev1.HostPathBlockDev:
+		ok = mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0
+	default:
+		return fmt.Errorf("hostPath type %q is not known", t)
+	}
+	if !ok {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s", h.Path, t)
+	}
+	return nil
+}

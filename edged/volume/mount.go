@@ -1,0 +1,161 @@
+package volume
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// mountMemory mounts a memory file system on dir, once.
+func mountMemory(dir, fstype, options string) error {
+	mounted, err := isMountPoint(dir)
+	if err != nil || mounted {
+		return err
+	}
+	return unix.Mount(fstype, dir, fstype, unix.MS_NOSUID|unix.MS_NODEV, options)
+}
+
+// isMountPoint reports whether something is mounted on dir itself: it is then
+// on another device than its parent.
+func isMountPoint(dir string) (bool, error) {
+	var here, above unix.Stat_t
+	if err := unix.Lstat(dir, &here); err != nil {
+		return false, err
+	}
+	if err := unix.Lstat(filepath.Dir(dir), &above); err != nil {
+		return false, err
+	}
+	return here.Dev != above.Dev, nil
+}
+
+// pageSize is the size of huge pages that an emptyDir medium asks for: its own
+// or, for plain "HugePages", the only one that the pod's containers use.
+func pageSize(medium string, pod *corev1.Pod) (string, error) {
+	text, ok := strings.CutPrefix(medium, string(corev1.StorageMediumHugePagesPrefix))
+	if !ok {
+		if medium != string(corev1.StorageMediumHugePages) {
+			return "", fmt.Errorf("medium %q is not known", medium)
+		}
+		for _, c := range pod.Spec.Containers {
+			for name := range c.Resources.Requests {
+				if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
+					if text != "" && text != size {
+						return "", errors.New("the pod uses huge pages of several sizes: the medium must say which, as HugePages-2Mi")
+					}
+					text = size
+				}
+			}
+		}
+	}
+	q, err := resource.ParseQuantity(text)
+	if err != nil {
+		return "", fmt.Errorf("medium %q has no page size: %w", medium, err)
+	}
+	return q.String(), nil
+}
+
+// mountsBelow lists the mount points inside dir, deepest first, without links
+// in their paths.
+func mountsBelow(dir string) ([]string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	all, err := parseMountInfo(f)
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var below []string
+	for _, m := range all {
+		if strings.HasPrefix(m, dir+"/") {
+			below = append(below, m)
+		}
+	}
+	slices.Reverse(below) // later mounts lie on or in earlier ones
+	return below, nil
+}
+
+// parseMountInfo reads the mount points, the fifth field of each line of
+// proc_pid_mountinfo(5), in the order in which they were mounted.
+func parseMountInfo(r io.Reader) ([]string, error) {
+	var out []string
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 {
+			return nil, fmt.Errorf("mountinfo line %q has too few fields", lines.Text())
+		}
+		out = append(out, unescape(fields[4]))
+	}
+	return out, lines.Err()
+}
+
+// unescape undoes the octal escapes of space, tab, newline and backslash.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) && octal(s[i+1]) && octal(s[i+2]) && octal(s[i+3]) {
+			b.WriteByte((s[i+1]-'0')<<6 | (s[i+2]-'0')<<3 | (s[i+3] - '0'))
+			i += 3
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func octal(c byte) bool { return '0' <= c && c <= '7' }
+
+// TearDown unmounts and removes all that was made for a pod. What other mounts
+// lead to is never removed: if something cannot be unmounted, nothing is
+// removed and the error says what. A pod that has nothing is no error.
+func (m *Manager) TearDown(uid string) error {
+	if err := validUID(uid); err != nil {
+		return err
+	}
+	dir := m.PodDir(uid)
+	mounts, err := mountsBelow(dir)
+	if err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	for _, p := range mounts {
+		if err := unmount(p); err != nil {
+			return fmt.Errorf("volume: unmount %s: %w", p, err)
+		}
+	}
+	if mounts, err = mountsBelow(dir); err != nil || len(mounts) > 0 {
+		return fmt.Errorf("volume: still mounted: %v %w", mounts, err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	return nil
+}
+
+func unmount(path string) error {
+	err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(path, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil // no longer mounted
+	}
+	return err
+}

@@ -1,0 +1,109 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Use is one mount of a volume in a container.
+type Use struct {
+	Container string // name of the container
+	Index     int    // of the mount in the container
+	Volume    string // name of the volume
+	SubPath   string // path inside the volume, expanded
+	ReadOnly  bool
+}
+
+// SubPath opens a path inside a volume for a container and returns a host path
+// that leads to just that, whatever the pod does to the volume meanwhile: the
+// file or folder is resolved without leaving the volume, held open, and bound
+// to a path of its own. What is not there is made as a folder. It needs root.
+func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
+	base, err := m.Path(pod, use.Volume)
+	if err != nil {
+		return "", err
+	}
+	if !filepath.IsLocal(use.SubPath) {
+		return "", fmt.Errorf("volume: subPath %q must be a path inside the volume, without \"..\"", use.SubPath)
+	}
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return "", fmt.Errorf("volume: subPath of %q: %w", use.Volume, err)
+	}
+	defer root.Close()
+	if _, err := root.Stat(use.SubPath); errors.Is(err, fs.ErrNotExist) {
+		if err := makeFolders(root, use.SubPath); err != nil {
+			return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
+		}
+	}
+	f, err := root.OpenFile(use.SubPath, unix.O_PATH, 0)
+	if err != nil {
+		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
+	}
+	target := filepath.Join(m.PodDir(string(pod.UID)), "volume-subpaths", use.Volume, use.Container, strconv.Itoa(use.Index))
+	if err := bind(f, info.IsDir(), target); err != nil {
+		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
+	}
+	return target, nil
+}
+
+// makeFolders makes a folder and those above it, with the mode and owners that
+// the volume has.
+func makeFolders(root *os.Root, path string) error {
+	info, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
+	for p := range parents(path + "/") {
+		if err := root.Mkdir(p, 0o700); errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := root.Chmod(p, info.Mode()&(fs.ModePerm|fs.ModeSetgid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bind mounts an open file or folder on target, in place of what was there.
+func bind(f *os.File, dir bool, target string) error {
+	mounts, err := mountsBelow(filepath.Dir(target))
+	if err != nil {
+		return err
+	}
+	for _, p := range mounts {
+		if filepath.Base(p) == filepath.Base(target) {
+			if err := unmount(p); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+		return err
+	}
+	if dir {
+		if err := os.Mkdir(target, 0o750); err != nil {
+			return err
+		}
+	} else if err := os.WriteFile(target, nil, 0o640); err != nil {
+		return err
+	}
+	return unix.Mount("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), target, "", unix.MS_BIND|unix.MS_REC, "")
+}
