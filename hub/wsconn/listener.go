@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"nhooyr.io/websocket"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
 )
 
 // Path is where a Listener is mounted, and where a Dialer looks for it unless
@@ -29,7 +28,7 @@ const busyRetry = 5
 // ListenerConfig sets up a Listener. The zero value is usable.
 type ListenerConfig struct {
 	// NodeName reads a node's name from its verified certificate, or says why
-	// the certificate is not a node's. Nil means NodeName of this package.
+	// the certificate is not a node's. Nil means join.NodeName.
 	NodeName func(*x509.Certificate) (string, error)
 	// Addr is what Listener.Addr tells; the handler itself knows no address.
 	Addr net.Addr
@@ -57,7 +56,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		cfg.Backlog = 1024
 	}
 	if cfg.NodeName == nil {
-		cfg.NodeName = NodeName
+		cfg.NodeName = join.NodeName
 	}
 	if cfg.Addr == nil {
 		cfg.Addr = &net.TCPAddr{}
@@ -66,16 +65,6 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		cfg: cfg, slots: make(chan struct{}, cfg.Backlog), accept: make(chan *Conn, cfg.Backlog),
 		closed: make(chan struct{}),
 	}, nil
-}
-
-// NodeName is the default reading of a node's certificate, which is
-// Kubernetes' own: CN=system:node:<name>, O=system:nodes.
-func NodeName(cert *x509.Certificate) (string, error) {
-	name, ok := strings.CutPrefix(cert.Subject.CommonName, "system:node:")
-	if !ok || name == "" || !slices.Contains(cert.Subject.Organization, "system:nodes") {
-		return "", fmt.Errorf("wsconn: certificate for %q is not a node's: want CN=system:node:<name> and O=system:nodes", cert.Subject.CommonName)
-	}
-	return name, nil
 }
 
 // ServeHTTP upgrades one request. Without a verified client certificate that

@@ -1,0 +1,192 @@
+package join
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultCALife, DefaultServerLife and DefaultNodeLife are how long
+	// certificates are valid.
+	DefaultCALife     = 10 * 365 * 24 * time.Hour
+	DefaultServerLife = 365 * 24 * time.Hour
+	DefaultNodeLife   = 365 * 24 * time.Hour
+	// skew is how far a certificate is dated back, for clocks that are late.
+	skew = 5 * time.Minute
+
+	nodePrefix = "system:node:"
+	nodeGroup  = "system:nodes"
+
+	pemCertificate = "CERTIFICATE"
+	pemKey         = "PRIVATE KEY"
+)
+
+// CA is a certificate authority: an ECDSA P-256 key with its certificate. It
+// does not change and holds no clock: times are given.
+type CA struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// NewCA makes an authority with that name, valid from now for DefaultCALife.
+func NewCA(name string, now time.Time) (*CA, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("join: make the CA's key: %w", err)
+	}
+	t := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: name},
+		NotBefore: now.Add(-skew), NotAfter: now.Add(DefaultCALife),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	cert, err := sign(t, t, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &CA{cert: cert, key: key}, nil
+}
+
+// LoadCA reads what CertificatePEM and KeyPEM wrote, or any authority whose
+// key is in PKCS #8, SEC 1 or PKCS #1.
+func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("join: load the CA: %w", err)
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("join: load the CA: its key cannot sign")
+	}
+	if !pair.Leaf.IsCA {
+		return nil, errors.New("join: load the CA: the certificate is not an authority's (CA:TRUE is missing)")
+	}
+	return &CA{cert: pair.Leaf, key: key}, nil
+}
+
+// Certificate is the authority's certificate; it is not to be changed.
+func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
+
+// CertificatePEM is the authority's certificate, to be given to anyone.
+func (ca *CA) CertificatePEM() []byte { return encodePEM(pemCertificate, ca.cert.Raw) }
+
+// KeyPEM is the authority's key in PKCS #8, to be kept secret.
+func (ca *CA) KeyPEM() ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("join: encode the CA's key: %w", err)
+	}
+	return encodePEM(pemKey, der), nil
+}
+
+// Pin is the SHA-256, in hex, of the authority's public key. It stays the same
+// when the certificate is made anew with the same key.
+func (ca *CA) Pin() string { return KeyHash(ca.cert) }
+
+// Pool holds the authority's certificate, to verify others with.
+func (ca *CA) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	return pool
+}
+
+// IssueServer makes a key and a server certificate for the hosts, which are
+// names and IP addresses, valid from now for DefaultServerLife. The chain
+// holds the authority's certificate too, since Join checks the pin on it.
+func (ca *CA) IssueServer(now time.Time, hosts ...string) (tls.Certificate, error) {
+	if len(hosts) == 0 {
+		return tls.Certificate{}, errors.New("join: a server certificate needs at least one host name or IP address")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("join: make the server's key: %w", err)
+	}
+	t := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: hosts[0][:min(len(hosts[0]), 64)]},
+		NotBefore: now.Add(-skew), NotAfter: now.Add(DefaultServerLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else {
+			t.DNSNames = append(t.DNSNames, h)
+		}
+	}
+	cert, err := sign(t, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{cert.Raw, ca.cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+}
+
+// ServerTLS is a TLS 1.3 configuration for a server that both edges with a
+// certificate and machines that are still to join may reach. cert is asked for
+// each connection, so that it can be renewed while the server runs.
+func (ca *CA) ServerTLS(cert func() (*tls.Certificate, error)) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, ClientCAs: ca.Pool(), ClientAuth: tls.VerifyClientCertIfGiven,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert() },
+	}
+}
+
+// IssueNode makes a client certificate for a node's public key, valid from now
+// for life. The subject comes from node alone.
+func (ca *CA) IssueNode(pub crypto.PublicKey, node string, now time.Time, life time.Duration) (*x509.Certificate, error) {
+	if err := CheckNodeName(node); err != nil {
+		return nil, err
+	}
+	return sign(&x509.Certificate{
+		Subject:   pkix.Name{CommonName: nodePrefix + node, Organization: []string{nodeGroup}},
+		NotBefore: now.Add(-skew), NotAfter: now.Add(life),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, ca.cert, pub, ca.key)
+}
+
+// NodeName reads a node's name from its certificate, which is Kubernetes' own
+// form: CN=system:node:<name>, O=system:nodes. The certificate must have been
+// verified.
+func NodeName(cert *x509.Certificate) (string, error) {
+	name, ok := strings.CutPrefix(cert.Subject.CommonName, nodePrefix)
+	if !ok || CheckNodeName(name) != nil || !slices.Contains(cert.Subject.Organization, nodeGroup) {
+		return "", fmt.Errorf("join: certificate for %q is not a node's: want CN=system:node:<name> and O=system:nodes", cert.Subject.CommonName)
+	}
+	return name, nil
+}
+
+func sign(t, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("join: serial number: %w", err)
+	}
+	t.SerialNumber = serial
+	if !t.IsCA && t.NotAfter.After(parent.NotAfter) {
+		t.NotAfter = parent.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, pub, key)
+	if err != nil {
+		return nil, fmt.Errorf("join: sign a certificate: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("join: sign a certificate: %w", err)
+	}
+	return cert, nil
+}
+
+func encodePEM(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}

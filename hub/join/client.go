@@ -1,0 +1,190 @@
+package join
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Request is what Join needs. All fields but Clock are required.
+type Request struct {
+	URL   string // the cloud's, "https://host:port"
+	Token string
+	Node  string // the name that this machine is to have
+	Clock *Clock // judges certificate times and learns from them; nil means the system's
+}
+
+// Join makes a key, checks the server by the token's pin, and trades the token
+// for a certificate. Nothing is written; see Credentials.Save. Errors are or
+// wrap those of this package. A Join whose answer was lost has used the token:
+// JoinWithKey repeats it.
+func Join(ctx context.Context, req Request) (Credentials, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("join: make a key: %w", err)
+	}
+	return JoinWithKey(ctx, req, key)
+}
+
+// JoinWithKey is Join with a key that the machine has already. With the key
+// of an earlier attempt it succeeds even if that attempt used the token.
+func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Credentials, error) {
+	token, err := ParseToken(req.Token)
+	if err != nil {
+		return Credentials{}, err
+	}
+	if err := CheckNodeName(req.Node); err != nil {
+		return Credentials{}, fmt.Errorf("%w: have %q", err, req.Node)
+	}
+	csr, err := newCSR(key)
+	if err != nil {
+		return Credentials{}, err
+	}
+	pinned := func(host string) *tls.Config {
+		return &tls.Config{
+			MinVersion: tls.VersionTLS13,
+			// The pin decides, in VerifyConnection: no root is known as yet.
+			InsecureSkipVerify: true,
+			VerifyConnection:   func(s tls.ConnectionState) error { return verifyPin(s, token.Pin, host, req.Clock) },
+		}
+	}
+	g, err := post(ctx, pinned, req.URL, JoinPath, joinRequest{ID: token.ID, Secret: token.Secret, Node: req.Node, CSR: csr})
+	if err != nil {
+		return Credentials{}, err
+	}
+	c, err := credentials(key, g)
+	if err != nil {
+		return Credentials{}, err
+	}
+	if c.Node != req.Node || KeyHash(c.Roots[0]) != token.Pin {
+		return Credentials{}, fmt.Errorf("%w: it answered with a certificate for %q", ErrServer, c.Node)
+	}
+	req.Clock.Learn(c.Leaf.NotBefore)
+	return c, nil
+}
+
+// verifyPin accepts a server whose chain leads to the pinned authority and
+// that is the host that was asked for.
+func verifyPin(s tls.ConnectionState, pin, host string, clock *Clock) error {
+	for _, ca := range s.PeerCertificates[1:] {
+		if ca.IsCA && KeyHash(ca) == pin {
+			roots := x509.NewCertPool()
+			roots.AddCert(ca)
+			return verifyServer(s, roots, host, clock)
+		}
+	}
+	return ErrPin
+}
+
+// verifyServer verifies a server's chain as crypto/tls would, but with a clock
+// that is never behind what the certificates themselves prove.
+func verifyServer(s tls.ConnectionState, roots *x509.CertPool, host string, clock *Clock) error {
+	leaf := s.PeerCertificates[0]
+	at := clock.Now()
+	between := x509.NewCertPool()
+	for i, c := range s.PeerCertificates {
+		if c.NotBefore.After(at) {
+			at = c.NotBefore
+		}
+		if i > 0 {
+			between.AddCert(c)
+		}
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at}); err != nil {
+		return fmt.Errorf("%w: %w", ErrPin, err)
+	}
+	if err := leaf.VerifyHostname(host); err != nil {
+		return fmt.Errorf("%w: %w", ErrServerName, err)
+	}
+	clock.Learn(at)
+	return nil
+}
+
+func newCSR(key *ecdsa.PrivateKey) (string, error) {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return "", fmt.Errorf("join: make a certificate request: %w", err)
+	}
+	return string(encodePEM("CERTIFICATE REQUEST", der)), nil
+}
+
+// post sends one request and reads its answer.
+func post(ctx context.Context, config func(host string) *tls.Config, base, path string, body any) (grant, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "wss") {
+		return grant{}, fmt.Errorf("%w: %q is not an address: want https://host:port", ErrUnreachable, base)
+	}
+	u.Scheme, u.Path = "https", path
+	out, err := json.Marshal(body)
+	if err != nil {
+		return grant{}, fmt.Errorf("join: encode the request: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(out))
+	if err != nil {
+		return grant{}, fmt.Errorf("join: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	t := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config(u.Hostname()),
+		DisableKeepAlives: true, TLSHandshakeTimeout: 30 * time.Second,
+	}
+	defer t.CloseIdleConnections()
+	client := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	if err != nil {
+		return grant{}, unreachable(err)
+	}
+	defer resp.Body.Close()
+	in, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return grant{}, unreachable(err)
+	}
+	return parseGrant(resp.StatusCode, in)
+}
+
+// unreachable tells a server that was turned down from one that was not there.
+func unreachable(err error) error {
+	for _, known := range []error{ErrPin, ErrServerName, context.Canceled} {
+		if errors.Is(err, known) {
+			if u, ok := errors.AsType[*url.Error](err); ok {
+				err = u.Err
+			}
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// parseGrant reads the cloud's answer.
+func parseGrant(status int, body []byte) (grant, error) {
+	if status == http.StatusOK {
+		var g grant
+		if err := json.Unmarshal(body, &g); err != nil {
+			return grant{}, fmt.Errorf("%w: its answer is not JSON: %w", ErrServer, err)
+		}
+		return g, nil
+	}
+	var f failure
+	if json.Unmarshal(body, &f) == nil {
+		for _, e := range wire {
+			if f.Code == e.code {
+				text := strings.ToValidUTF8(f.Text[:min(len(f.Text), 1024)], "?")
+				return grant{}, &remoteError{e.err, cmp.Or(strings.ReplaceAll(text, "\n", " "), e.err.Error())}
+			}
+		}
+	}
+	return grant{}, fmt.Errorf("%w: it answered with status %d", ErrServer, status)
+}

@@ -1,0 +1,90 @@
+package join
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The reasons for which joining fails. Those of the cloud reach the edge as
+// the same errors.
+var (
+	// ErrTokenMalformed: the text is not a token. Remedy: copy it whole.
+	ErrTokenMalformed = errors.New("join: this is not a token: want edgekit.<id>.<secret>.<pin>")
+	// ErrTokenInvalid: the cloud does not know the token, or its secret is
+	// wrong. Remedy: make a new token.
+	ErrTokenInvalid = errors.New("join: the token is not valid: create a new one")
+	// ErrTokenExpired: its time has passed. Remedy: make a new token.
+	ErrTokenExpired = errors.New("join: the token has expired: create a new one")
+	// ErrTokenUsed: another machine has used it. Remedy: make a new token.
+	ErrTokenUsed = errors.New("join: the token was already used by another machine: create a new one")
+	// ErrTokenNode: it is for other node names.
+	ErrTokenNode = errors.New("join: the token is not for this node name: use the name it was created for")
+	// ErrNodeName: the name cannot be a node's.
+	ErrNodeName = errors.New("join: not a node name: want lower-case letters, digits, '-' and '.', as in DNS, at most 253")
+	// ErrNameInUse: the name belongs to a machine with another key.
+	ErrNameInUse = errors.New("join: the node name is in use by another machine: choose another name, or remove that node first")
+	// ErrPin: the server's certificate is not signed by the authority that the
+	// token names. Remedy: check the address; make a new token if the cloud
+	// was installed anew.
+	ErrPin = errors.New("join: the server is not the one that the token was made for: check the address, or create a new token")
+	// ErrServerName: the server's certificate is good but not for the host in
+	// the URL.
+	ErrServerName = errors.New("join: the server's certificate does not name this host")
+	// ErrUnreachable: there was no answer.
+	ErrUnreachable = errors.New("join: the cloud cannot be reached: check the address, port and firewall")
+	// ErrIdentity: a renewal came without a certificate that may be renewed.
+	ErrIdentity = errors.New("join: the certificate cannot be renewed: join this node again")
+	// ErrRequest: the request makes no sense to the cloud, which is most
+	// likely a matter of versions.
+	ErrRequest = errors.New("join: the cloud does not understand the request")
+	// ErrServer: the cloud failed. Trying again may help.
+	ErrServer = errors.New("join: the cloud failed, see its log")
+	// ErrNoCredentials: the folder holds none yet. Remedy: join first.
+	ErrNoCredentials = errors.New("join: this node has not joined yet")
+	// ErrCredentials: the file is there but cannot be used.
+	ErrCredentials = errors.New("join: the credentials cannot be used: join again")
+)
+
+// wire gives each error that crosses the wire its code and status there. Codes
+// never change their meaning.
+var wire = []struct {
+	code   string
+	status int
+	err    error
+}{
+	{"token-invalid", 403, ErrTokenInvalid},
+	{"token-expired", 403, ErrTokenExpired},
+	{"token-used", 403, ErrTokenUsed},
+	{"token-node", 403, ErrTokenNode},
+	{"node-name", 400, ErrNodeName},
+	{"name-in-use", 409, ErrNameInUse},
+	{"identity", 403, ErrIdentity},
+	{"request", 400, ErrRequest},
+	{"server", 500, ErrServer},
+}
+
+// NameInUseError is an ErrNameInUse with what the store knows of it.
+type NameInUseError struct {
+	Node   string
+	Remedy string // what the operator should do, in words; empty for the usual
+}
+
+func (e *NameInUseError) Error() string {
+	remedy := e.Remedy
+	if remedy == "" {
+		remedy = "choose another name, or remove that node first"
+	}
+	return fmt.Sprintf("join: the node name %q is in use by another machine: %s", e.Node, remedy)
+}
+
+// Is makes it an ErrNameInUse.
+func (e *NameInUseError) Is(target error) bool { return target == ErrNameInUse }
+
+// remoteError is the cloud's error as the edge sees it.
+type remoteError struct {
+	kind error
+	text string
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.kind }

@@ -1,0 +1,147 @@
+package join
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+)
+
+const tokenPrefix = "edgekit"
+
+// Token is what an operator hands to a machine that is to join. It is a
+// secret.
+type Token struct {
+	ID     string // public, names the token in lists
+	Secret string
+	Pin    string // of the cloud's certificate authority, see CA.Pin
+}
+
+// NewToken makes a token with a random ID and secret.
+func NewToken(pin string) Token {
+	return Token{ID: strings.ToLower(rand.Text()[:10]), Secret: strings.ToLower(rand.Text()), Pin: pin}
+}
+
+// ParseToken reads what Token.String wrote, or returns ErrTokenMalformed.
+func ParseToken(s string) (Token, error) {
+	part := strings.Split(strings.TrimSpace(s), ".")
+	if len(part) != 4 || part[0] != tokenPrefix {
+		return Token{}, ErrTokenMalformed
+	}
+	t := Token{ID: part[1], Secret: part[2], Pin: part[3]}
+	pin, err := hex.DecodeString(t.Pin)
+	if err != nil || len(pin) != sha256.Size || !plain(t.ID, 64) || !plain(t.Secret, 256) {
+		return Token{}, ErrTokenMalformed
+	}
+	t.Pin = strings.ToLower(t.Pin)
+	return t, nil
+}
+
+// plain reports whether s is 1 to most letters and digits.
+func plain(s string, most int) bool {
+	if s == "" || len(s) > most {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// String is the token as one hands it over: edgekit.<id>.<secret>.<pin>.
+func (t Token) String() string {
+	return strings.Join([]string{tokenPrefix, t.ID, t.Secret, t.Pin}, ".")
+}
+
+// Record is what a store keeps of the token: no secret, only its hash. nodes
+// is a node's name or a pattern of names as in path.Match ("edge-*").
+func (t Token) Record(nodes string, expires time.Time) Record {
+	return Record{ID: t.ID, SecretHash: hash([]byte(t.Secret)), Nodes: nodes, Expires: expires}
+}
+
+// Record is a token as it is stored.
+type Record struct {
+	ID         string
+	SecretHash string // SHA-256 in hex
+	Nodes      string // a node's name or a pattern of names, as in path.Match
+	Expires    time.Time
+	UsedBy     string // the hash of the key that used it; empty while unused
+	UsedFor    string // the node that it was used for
+}
+
+// Tokens is the store of tokens. Its methods may be called at the same time,
+// also by several clouds.
+type Tokens interface {
+	// Token reads one token, or returns an error that is ErrTokenInvalid.
+	Token(ctx context.Context, id string) (Record, error)
+	// Use marks the token as used by the key with that hash, for the node.
+	// Only one key ever succeeds: for another it returns ErrTokenUsed. The
+	// same key and node succeed again, so that a machine may repeat a join
+	// whose answer was lost.
+	Use(ctx context.Context, id, node, keyHash string) error
+}
+
+// Names is the store of who has which node name. Its methods may be called at
+// the same time, also by several clouds.
+type Names interface {
+	// Claim gives the name to the key with that hash. It returns whether the
+	// claim is new, or an error that is ErrNameInUse when another key has the
+	// name.
+	Claim(ctx context.Context, node, keyHash string) (fresh bool, err error)
+	// Release takes a claim back if that key has it; otherwise it does
+	// nothing.
+	Release(ctx context.Context, node, keyHash string) error
+}
+
+// check says whether the record lets this secret, node and key in at that
+// time. Wrong secrets take the same time wherever they differ.
+func (r Record) check(secret, node, keyHash string, now time.Time) error {
+	switch {
+	case subtle.ConstantTimeCompare([]byte(hash([]byte(secret))), []byte(r.SecretHash)) != 1:
+		return ErrTokenInvalid
+	case r.UsedBy != "" && (r.UsedBy != keyHash || r.UsedFor != node):
+		return ErrTokenUsed
+	case !now.Before(r.Expires):
+		return ErrTokenExpired
+	}
+	if ok, err := path.Match(r.Nodes, node); err != nil || !ok {
+		return fmt.Errorf("%w: it is for %q", ErrTokenNode, r.Nodes)
+	}
+	return nil
+}
+
+func hash(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
+// KeyHash is the SHA-256, in hex, of a certificate's public key. The hash of a
+// CA's key is its pin; that of a node's key is what Names keeps.
+func KeyHash(cert *x509.Certificate) string { return hash(cert.RawSubjectPublicKeyInfo) }
+
+// CheckNodeName returns ErrNodeName unless name can be a node's: a DNS
+// subdomain as Kubernetes defines it (RFC 1123, lower case).
+func CheckNodeName(name string) error {
+	if name == "" || len(name) > 253 {
+		return ErrNodeName
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return ErrNodeName
+		}
+		for _, c := range []byte(label) {
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+				return ErrNodeName
+			}
+		}
+	}
+	return nil
+}
