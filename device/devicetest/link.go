@@ -1,0 +1,109 @@
+package devicetest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/edgekit/edgekit/device"
+)
+
+// Link is a device.Link in memory. Make one with NewLink. All methods may be
+// called by several goroutines at once.
+type Link struct {
+	mu     sync.Mutex
+	list   []device.Instance
+	wake   chan struct{}
+	values map[string]map[string]string
+	states map[string]string
+	fail   error
+	count  int
+}
+
+var _ device.Link = (*Link)(nil)
+
+// NewLink makes a Link with these devices.
+func NewLink(devices ...device.Instance) *Link {
+	return &Link{list: devices, wake: make(chan struct{}, 1), values: make(map[string]map[string]string), states: make(map[string]string)}
+}
+
+// Set replaces the list of devices.
+func (l *Link) Set(devices ...device.Instance) {
+	l.mu.Lock()
+	l.list = devices
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Fail has Report and State return err from now on; nil lets them work again.
+func (l *Link) Fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = err
+}
+
+// Values gives a copy of what was reported of a device.
+func (l *Link) Values(id string) map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.values[id])
+}
+
+// StateOf gives the state last reported of a device.
+func (l *Link) StateOf(id string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.states[id]
+}
+
+// Reports is how many reports of values were taken.
+func (l *Link) Reports() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
+// Watch calls changed with the list, and again after each Set.
+func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
+	for {
+		l.mu.Lock()
+		list := slices.Clone(l.list)
+		l.mu.Unlock()
+		changed(list)
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Report keeps the values.
+func (l *Link) Report(_ context.Context, id string, values map[string]string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return l.fail
+	}
+	if l.values[id] == nil {
+		l.values[id] = make(map[string]string)
+	}
+	maps.Copy(l.values[id], values)
+	l.count++
+	return nil
+}
+
+// State keeps the state.
+func (l *Link) State(_ context.Context, id, state string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return l.fail
+	}
+	l.states[id] = state
+	return nil
+}
