@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/edgekit/edgekit/cmd/internal/kube"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/wsconn"
+)
+
+// runCmd runs the server. Its fields are the server's settings.
+type runCmd struct {
+	Kubeconfig    string   `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Listen        string   `help:"Where edge nodes connect (TLS; join and link on one port)." default:":10000" placeholder:"ADDR"`
+	Advertise     []string `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
+	MetricsListen string   `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	Namespace     string   `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
+	Install       bool     `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
+	MaxNodes      int      `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+}
+
+// Run serves until ctx ends or a part fails.
+func (r *runCmd) Run(ctx context.Context, cli *cli) error {
+	log := cli.Log.Logger(os.Stderr)
+	cfg, err := kube.Config(r.Kubeconfig)
+	if err != nil {
+		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+	}
+	if err := kube.Reach(ctx, cfg); err != nil {
+		return err
+	}
+	if r.Install {
+		if err := install.Ensure(ctx, install.Config{REST: cfg, Namespace: r.Namespace}); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", r.Listen)
+	if err != nil {
+		return &program.UsageError{Setting: "listen", Reason: err.Error() + ": choose a free address"}
+	}
+	defer listener.Close()
+	s, err := r.assemble(ctx, cfg, listener, log)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// server is cloudcore put together.
+type server struct {
+	log        *slog.Logger
+	controller *controller.Controller
+	hub        *hub.Server
+	edge       edgeServer
+	monitor    monitor
+}
+
+func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
+	ctl, err := controller.New(controller.Config{REST: cfg, ID: instance(), Logger: log.With("component", "controller")})
+	if err != nil {
+		return nil, err
+	}
+	links, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: listener.Addr()})
+	if err != nil {
+		return nil, err
+	}
+	mux := &hub.Mux{}
+	ctl.Handle(mux)
+	nodes, err := hub.NewServer(hub.ServerConfig{
+		Listener: links, Directory: ctl, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		Logger: log.With("component", "hub"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cloudcore: %w", err)
+	}
+	edge, err := newEdgeServer(ctx, r, client, listener, links, log)
+	if err != nil {
+		return nil, err
+	}
+	return &server{log: log, controller: ctl, hub: nodes, edge: edge, monitor: newMonitor(r.MetricsListen, ctl, nodes)}, nil
+}
+
+// instance names this run of cloudcore among all replicas.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "cloudcore"
+	}
+	return host + "-" + rand.Text()[:6]
+}
+
+func (s *server) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.controller.Run(ctx) })
+	group.Go(func() error { return s.hub.Run(ctx) })
+	group.Go(func() error { return s.edge.run(ctx) })
+	group.Go(func() error { return s.monitor.run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-s.controller.Ready():
+			s.log.Info("cloudcore is ready", "version", program.Version(), "listen", s.edge.listener.Addr().String())
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}

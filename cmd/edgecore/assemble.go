@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/hub"
+	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/manager"
+	"github.com/edgekit/edgekit/twin"
+	twincloud "github.com/edgekit/edgekit/twin/cloud"
+	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
+)
+
+// parts are the running pieces of the agent by their names in failures.
+type parts map[string]func(context.Context) error
+
+// lateLink lets the manager and the link's client know each other.
+type lateLink struct{ client *hub.Client }
+
+func (l *lateLink) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
+	return l.client.Call(ctx, m)
+}
+
+// assemble makes all parts of the agent. Nothing runs yet.
+func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, log *slog.Logger) (parts, error) {
+	link := &lateLink{}
+	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
+	if err != nil {
+		return nil, err
+	}
+	link.client, err = hub.NewClient(hub.ClientConfig{
+		Dialer: n.dialer, Node: n.name, Version: program.Version(),
+		Down: mgr.Down(), Up: mgr.Up(),
+		Connected: []func(hub.Info){n.connected(ctx, mgr)},
+		Logger:    component(log, "hub"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	objects, err := metaclient.New(metaclient.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
+	if err != nil {
+		return nil, err
+	}
+	agent, err := edged.New(edged.Config{
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
+		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
+		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain,
+		Logger: component(log, "edged"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := parts{"identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.client.Run, "edged": agent.Run}
+	return all, r.addDevices(all, n, mgr, log)
+}
+
+// addDevices makes the parts that concern devices.
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.Logger) error {
+	b, err := r.bus(n, log)
+	if err != nil {
+		return err
+	}
+	engine, err := twin.New(twin.Config{Store: n.store, Logger: component(log, "twin")})
+	if err != nil {
+		return err
+	}
+	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Logger: component(log, "twin")})
+	if err != nil {
+		return err
+	}
+	resources, err := twincloud.New(twincloud.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
+	if err != nil {
+		return err
+	}
+	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
+	return nil
+}
+
+func (r *runCmd) bus(n *node, log *slog.Logger) (*bus.Bus, error) {
+	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
+	if r.MQTTMode != bus.External {
+		internal, err := broker.New(broker.Config{Address: r.MQTTListen, Logger: component(log, "broker")})
+		if err != nil {
+			return nil, &program.UsageError{Setting: "mqtt-listen", Reason: err.Error()}
+		}
+		cfg.Internal = internal
+	}
+	if r.MQTTMode != bus.Internal {
+		external, err := client.New(client.Config{URL: r.MQTTBroker, ClientID: "edgecore-" + n.name, Logger: component(log, "bus")})
+		if err != nil {
+			return nil, &program.UsageError{Setting: "mqtt-broker", Reason: err.Error()}
+		}
+		cfg.External = external
+	}
+	return bus.New(cfg)
+}

@@ -1,0 +1,28 @@
+// Command edgecore is the agent on an edge node: it keeps the one link to the
+// cloud, runs the node's pods, and holds the truth about its devices, with or
+// without that link.
+package main
+
+import (
+	"os"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+)
+
+type cli struct {
+	program.Common
+	DataDir string `help:"Folder of all that the node must remember: identity, store, pods' volumes." default:"/var/lib/edgekit" placeholder:"DIR"`
+
+	Run    runCmd            `cmd:"" default:"withargs" help:"Run the agent (the default command)."`
+	Join   joinCmd           `cmd:"" help:"Get this machine's identity from the cloud with a join token."`
+	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
+}
+
+func main() {
+	os.Exit(program.Program{
+		Name:        "edgecore",
+		Description: "The agent on an edge node: pods, devices, and the link to the cloud.",
+		CLI:         &cli{},
+		ConfigFile:  "/etc/edgekit/edgecore.yaml",
+	}.Main())
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/wsconn"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/badgerstore"
+	"github.com/edgekit/edgekit/meta/manager"
+)
+
+// The data folder.
+const (
+	identityDir = "identity" // key, certificate, the cloud's address
+	storeDir    = "meta"     // all objects, reports and twins
+	podsDir     = "pods"     // pods' volumes
+	cloudFile   = "cloud.json"
+	clockFile   = "clock"
+)
+
+// node is this machine's identity and memory.
+type node struct {
+	name     string
+	cloud    string // host:port
+	pods     string
+	store    *badgerstore.Store
+	identity *join.Identity
+	dialer   hub.Dialer
+	log      *slog.Logger
+}
+
+// openNode opens the data folder. Nothing in it is changed when it fails.
+func openNode(dataDir, cloud string, log *slog.Logger) (*node, error) {
+	dir := filepath.Join(dataDir, identityDir)
+	credentials, err := join.LoadCredentials(dir)
+	if errors.Is(err, join.ErrNoCredentials) {
+		return nil, fmt.Errorf("%s: this node has not joined yet: run 'edgecore join --cloud HOST:PORT --node NAME --token TOKEN' with a token from 'edgectl token create'", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cloud == "" {
+		if cloud, err = loadCloud(dir); err != nil {
+			return nil, err
+		}
+	}
+	clock, err := join.NewClock(filepath.Join(dir, clockFile))
+	if err != nil {
+		return nil, err
+	}
+	n := &node{name: credentials.Node, cloud: cloud, pods: filepath.Join(dataDir, podsDir), log: log}
+	n.identity, err = join.NewIdentity(join.IdentityConfig{
+		Credentials: credentials, URL: "https://" + cloud, Dir: dir, Clock: clock, Logger: component(log, "identity"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n.dialer, err = wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + cloud, TLS: n.identity.TLS()}); err != nil {
+		return nil, err
+	}
+	if expired := credentials.Leaf.NotAfter; clock.Now().After(expired) {
+		log.Error("the node's certificate has expired: it works on without the cloud; join again with --replace", "file", dir, "expired", expired)
+	}
+	n.store, err = badgerstore.Open(badgerstore.Config{
+		Dir: filepath.Join(dataDir, storeDir), Logger: component(log, "store"),
+		Damaged: func(e *meta.CorruptError) {
+			log.Error("the store was damaged and is filled anew from the cloud", "error", e)
+		},
+	})
+	return n, err
+}
+
+// Close closes the store.
+func (n *node) Close() error { return n.store.Close() }
+
+// connected passes the link's coming and going on to the parts that care.
+func (n *node) connected(ctx context.Context, mgr *manager.Manager) func(hub.Info) {
+	return func(info hub.Info) {
+		if err := mgr.NodeConnection(ctx, info); err != nil && ctx.Err() == nil {
+			n.log.Warn("connection was not noted", "error", err)
+		}
+	}
+}
+
+type cloudAddress struct {
+	Cloud string `json:"cloud"` // host:port
+}
+
+func loadCloud(dir string) (string, error) {
+	name := filepath.Join(dir, cloudFile)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is missing: give the cloud's address with --cloud", name)
+	}
+	if err != nil {
+		return "", err
+	}
+	var a cloudAddress
+	if err := json.Unmarshal(text, &a); err != nil || a.Cloud == "" {
+		return "", fmt.Errorf("%s is damaged: give the cloud's address with --cloud", name)
+	}
+	return a.Cloud, nil
+}
+
+func saveCloud(dir, cloud string) error {
+	text, err := json.Marshal(cloudAddress{cloud})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, cloudFile), append(text, '\n'), 0o600)
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/edged/cri"
+)
+
+// runCmd runs the agent. Its fields are the agent's settings.
+type runCmd struct {
+	Cloud           string            `help:"Address of the cloud's cloudcore, host:port. Nothing means the one that this machine joined." placeholder:"HOST:PORT"`
+	RuntimeEndpoint string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
+	NodeIP          []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
+	NodeLabels      map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
+	MaxPods         int               `help:"How many pods the node takes." default:"110"`
+	ClusterDNS      []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
+	ClusterDomain   string            `help:"DNS domain of the cluster." default:"cluster.local"`
+	PodLogDir       string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
+	CgroupRoot      string            `help:"Cgroup below which the pods' cgroups are made. Nothing means the runtime's usual place." placeholder:"CGROUP"`
+	MQTTMode        bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
+	MQTTListen      string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
+	MQTTBroker      string            `help:"The external MQTT broker." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
+	MemoryLimit     int64             `help:"Soft limit of edgecore's own memory in MiB, for Go's garbage collector." default:"48" placeholder:"MIB"`
+}
+
+// Run starts every part of the agent and waits until one fails or ctx ends.
+// No part waits for the cloud.
+func (r *runCmd) Run(ctx context.Context, cli *cli) error {
+	log := cli.Log.Logger(os.Stderr)
+	limitMemory(r.MemoryLimit)
+	runtime, err := r.runtime(ctx)
+	if err != nil {
+		return err
+	}
+	defer runtime.Close()
+	n, err := openNode(cli.DataDir, r.Cloud, log)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	all, err := r.assemble(ctx, n, runtime, log)
+	if err != nil {
+		return err
+	}
+	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "cloud", n.cloud, "data", cli.DataDir)
+	group, ctx := errgroup.WithContext(ctx)
+	for name, run := range all {
+		group.Go(func() error {
+			if err := run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if ctx.Err() == nil {
+				return fmt.Errorf("%s ended by itself", name)
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	log.Info("edgecore ends; its containers keep running", "node", n.name)
+	return err
+}
+
+// runtime connects to the container runtime and refuses to go on without one,
+// so that a wrong socket shows at once.
+func (r *runCmd) runtime(ctx context.Context) (*cri.Client, error) {
+	runtime, err := cri.New(cri.Config{Socket: r.RuntimeEndpoint})
+	if err != nil {
+		return nil, &program.UsageError{Setting: "runtime-endpoint", Reason: err.Error()}
+	}
+	if err := runtime.Check(ctx); err != nil {
+		runtime.Close()
+		return nil, err
+	}
+	return runtime, nil
+}
+
+func component(log *slog.Logger, name string) *slog.Logger { return log.With("component", name) }

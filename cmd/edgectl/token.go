@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/cmd/internal/kube"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/identity"
+)
+
+type tokenCmd struct {
+	Create tokenCreate `cmd:"" help:"Make a token and print it. It is shown only now."`
+	List   tokenList   `cmd:"" help:"List the tokens that are kept."`
+	Revoke tokenRevoke `cmd:"" help:"Make a token worthless."`
+}
+
+type tokenCreate struct {
+	Node string        `help:"Node name that the token is for, or a pattern of names (edge-*)." required:"" placeholder:"NAME"`
+	TTL  time.Duration `help:"How long it is valid." default:"1h" name:"ttl"`
+}
+
+// Run prints the token alone on standard output.
+func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) error {
+	if t.TTL <= 0 {
+		return &program.UsageError{Setting: "ttl", Reason: "want a time above zero, such as 1h"}
+	}
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	token, err := store.CreateToken(ctx, t.Node, t.TTL)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "valid once, for node %q, for %s\n", t.Node, t.TTL)
+	_, err = fmt.Fprintln(out, token.String())
+	return err
+}
+
+type tokenList struct{}
+
+// Run prints one line for each token.
+func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	tokens, err := store.ListTokens(ctx)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY")
+	for _, t := range tokens {
+		expires := t.Expires.Local().Format(time.DateTime)
+		if time.Now().After(t.Expires) {
+			expires += " (expired)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, t.UsedFor)
+	}
+	return w.Flush()
+}
+
+type tokenRevoke struct {
+	ID string `arg:"" help:"The token's ID, as 'token list' shows it, or the token."`
+}
+
+// Run deletes the token.
+func (t *tokenRevoke) Run(ctx context.Context, cli *cli) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	return store.RevokeToken(ctx, t.ID)
+}
+
+// client reaches the API server, or says in one line why not.
+func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
+	cfg, err := kube.Config(c.Kubeconfig)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+	}
+	if err := kube.Reach(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(cfg)
+}
+
+func (c *cli) identity(ctx context.Context) (*identity.Store, error) {
+	client, err := c.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return identity.New(identity.Config{Client: client, Namespace: c.Namespace})
+}

@@ -1,0 +1,47 @@
+// Package kube finds the API server for cloudcore and edgectl.
+package kube
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Config reads how to reach the API server: from the file, or else from the
+// service account of the pod, KUBECONFIG or ~/.kube/config.
+func Config(file string) (*rest.Config, error) {
+	var cfg *rest.Config
+	err := error(rest.ErrNotInCluster)
+	if file == "" {
+		cfg, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		rules := clientcmd.NewDefaultClientConfigLoadingRules()
+		rules.ExplicitPath = file
+		cfg, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: give a kubeconfig that names the cluster", err)
+	}
+	cfg.UserAgent = "edgekit"
+	cfg.QPS, cfg.Burst = 200, 400
+	return cfg, nil
+}
+
+// Reach says in one line why the API server cannot be used, if so.
+func Reach(ctx context.Context, cfg *rest.Config) error {
+	quick := rest.CopyConfig(cfg)
+	quick.Timeout = 10 * time.Second
+	client, err := discovery.NewDiscoveryClientForConfig(quick)
+	if err != nil {
+		return fmt.Errorf("API server %s: %w", cfg.Host, err)
+	}
+	if _, err := client.RESTClient().Get().AbsPath("/version").DoRaw(ctx); err != nil {
+		return fmt.Errorf("API server %s: %w: check that it runs and that the kubeconfig is this cluster's", cfg.Host, err)
+	}
+	return nil
+}
