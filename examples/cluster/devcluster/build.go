@@ -42,18 +42,18 @@ func (c *Cluster) build(ctx context.Context) error {
 	return nil
 }
 
-// Kubelet builds the stock kubelet of the cluster's version, to compare with,
-// and gives its file.
-func (c *Cluster) Kubelet(ctx context.Context) (string, error) {
+// BuildKubelet builds the stock kubelet of the cluster's version, which the
+// cluster itself does not use.
+func (c *Cluster) BuildKubelet(ctx context.Context) error {
 	source, err := c.source()
 	if err != nil {
-		return "", err
+		return err
 	}
-	if err := c.buildOne(ctx, filepath.Join(source, "kube"), kubernetesModule, "cmd/kubelet"); err != nil {
-		return "", err
-	}
-	return c.bin("kubelet"), nil
+	return c.buildOne(ctx, filepath.Join(source, "kube"), kubernetesModule, "cmd/kubelet")
 }
+
+// KubeletProgram is the file that BuildKubelet makes.
+func (c *Cluster) KubeletProgram() string { return c.bin("kubelet") }
 
 func (c *Cluster) buildOne(ctx context.Context, dir, module, pkg string) error {
 	version, err := gobuild.Version(dir, module)

@@ -33,8 +33,8 @@ func (c *Cluster) Images(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if ok, err := c.load(); err != nil || !ok {
-		return c.notUp(err)
+	if err := c.Attach(); err != nil {
+		return err
 	}
 	return c.images(ctx)
 }
@@ -65,8 +65,8 @@ func (c *Cluster) ImportProgram(ctx context.Context, ref, program string) error 
 		return err
 	}
 	defer unlock()
-	if ok, err := c.load(); err != nil || !ok {
-		return c.notUp(err)
+	if err := c.Attach(); err != nil {
+		return err
 	}
 	return c.importProgram(ctx, ref, program)
 }
@@ -102,8 +102,8 @@ func (c *Cluster) importProgram(ctx context.Context, ref, program string) error 
 
 // Import imports image archives: docker-archive or OCI layout, as tar.
 func (c *Cluster) Import(ctx context.Context, archives ...string) error {
-	if ok, err := c.load(); err != nil || !ok {
-		return c.notUp(err)
+	if err := c.Attach(); err != nil {
+		return err
 	}
 	for _, a := range archives {
 		if err := c.importArchive(ctx, a); err != nil {
@@ -116,8 +116,8 @@ func (c *Cluster) Import(ctx context.Context, archives ...string) error {
 
 // ImageNames lists the images that the node has.
 func (c *Cluster) ImageNames(ctx context.Context) ([]string, error) {
-	if ok, err := c.load(); err != nil || !ok {
-		return nil, c.notUp(err)
+	if err := c.Attach(); err != nil {
+		return nil, err
 	}
 	return c.imageNames(ctx)
 }

@@ -28,6 +28,16 @@ type ports struct {
 	EtcdClient, EtcdPeer, APIServer, ControllerManager, Scheduler int
 }
 
+// Attach reads what an earlier Up recorded, so that a program can work with a
+// cluster that it did not bring up. It returns ErrNotUp where there is none.
+func (c *Cluster) Attach() error {
+	ok, err := c.load()
+	if err == nil && !ok {
+		err = ErrNotUp
+	}
+	return err
+}
+
 // load reads the state; ok is false when there is none.
 func (c *Cluster) load() (ok bool, err error) {
 	b, err := os.ReadFile(c.path("state.json"))

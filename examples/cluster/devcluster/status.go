@@ -11,8 +11,8 @@ import (
 // Status writes a table of the cluster's programs to w and reports whether
 // all that Up starts are alive.
 func (c *Cluster) Status(w io.Writer) (up bool, err error) {
-	if ok, err := c.load(); err != nil || !ok {
-		return false, c.notUp(err)
+	if err := c.Attach(); err != nil {
+		return false, err
 	}
 	all, err := c.table.List()
 	if err != nil {
@@ -35,8 +35,8 @@ func (c *Cluster) Status(w io.Writer) (up bool, err error) {
 
 // Env gives the environment for working with the cluster, as "KEY=value".
 func (c *Cluster) Env() ([]string, error) {
-	if ok, err := c.load(); err != nil || !ok {
-		return nil, c.notUp(err)
+	if err := c.Attach(); err != nil {
+		return nil, err
 	}
 	n := c.Network()
 	return []string{

@@ -166,10 +166,3 @@ func (c *Cluster) withLog(name string, err error) error {
 	}
 	return fmt.Errorf("%w\n--- the end of %s\n%s", err, c.table.LogFile(name), tail)
 }
-
-func (c *Cluster) notUp(err error) error {
-	if err != nil {
-		return err
-	}
-	return ErrNotUp
-}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+
+	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/examples/demo/site"
+)
+
+// agent is a program that makes this machine a node.
+type agent struct {
+	name    string
+	prepare func(ctx context.Context, node string) error // not measured
+	start   func(ctx context.Context, node string) (process.Record, error)
+	stop    func(ctx context.Context) error
+	program func() string // its file; known after start
+}
+
+func edgecore(s *site.Site) agent {
+	return agent{
+		name: "edgecore",
+		prepare: func(ctx context.Context, node string) error {
+			if s.Joined(node) {
+				return nil
+			}
+			token, err := s.Token(ctx, node)
+			if err != nil {
+				return err
+			}
+			return s.Join(ctx, node, token)
+		},
+		start:   func(_ context.Context, node string) (process.Record, error) { return s.StartEdge(node) },
+		stop:    s.StopEdge,
+		program: func() string { return s.Program("edgecore") },
+	}
+}
+
+func kubelet(s *site.Site) agent {
+	return agent{
+		name:    "kubelet",
+		prepare: func(ctx context.Context, _ string) error { return s.BuildKubelet(ctx) },
+		start:   func(_ context.Context, node string) (process.Record, error) { return s.StartKubelet(node) },
+		stop:    s.StopKubelet,
+		program: s.KubeletProgram,
+	}
+}

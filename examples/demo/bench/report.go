@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+// report prints the result lines: ours, and where there is a peer its own and
+// the ratios.
+func report(w io.Writer, ours, peer results) {
+	for _, f := range ours.figures() {
+		fmt.Fprintf(w, "RESULT %s %.3f %s\n", f.name, f.value, f.unit)
+	}
+	if !peer.measured {
+		return
+	}
+	theirs := peer.figures()
+	for _, f := range theirs {
+		fmt.Fprintf(w, "RESULT peer_%s %.3f %s\n", f.name, f.value, f.unit)
+	}
+	for i, f := range ours.figures() {
+		if theirs[i].value > 0 {
+			fmt.Fprintf(w, "RESULT ratio_%s %.3f x\n", f.name, f.value/theirs[i].value)
+		}
+	}
+}
+
+type figure struct {
+	name  string
+	value float64
+	unit  string
+}
+
+func (r results) figures() []figure {
+	return []figure{
+		{"agent_rss_idle", r.rssMiB, "MiB"},
+		{"agent_rss_pods", r.rssPodsMiB, "MiB"},
+		{"agent_start", r.start.Seconds(), "s"},
+		{"agent_binary", r.binaryMiB, "MiB"},
+		{"pod_ready_p50", r.ready50.Seconds(), "s"},
+		{"pod_ready_p99", r.ready99.Seconds(), "s"},
+		{"pod_gone_p50", r.gone50.Seconds(), "s"},
+	}
+}

@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/examples/demo/tour"
+)
+
+func TestEndToEnd(t *testing.T) {
+	s := newSite(t)
+	story(t, s)
+	if t.Failed() {
+		return
+	}
+	t.Run("bad input", func(t *testing.T) { badInput(t, s) })
+	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
+	t.Run("down leaves nothing", func(t *testing.T) { leavesNothing(t, s) })
+}
+
+// newSite makes the scene, with everything that an earlier run left removed,
+// and removes it all again at the end.
+func newSite(t *testing.T) *site.Site {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("needs Linux: containers and network namespaces")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: containers and network namespaces")
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "edgekit", "e2e")
+	alone(t, dir+".running")
+	s, err := site.New(site.Config{Dir: dir, Out: testWriter{t}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+		defer cancel()
+		if err := s.Remove(ctx); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+	}
+	down()
+	t.Cleanup(func() {
+		if t.Failed() {
+			showLogs(t, s)
+		}
+		down()
+	})
+	return s
+}
+
+// alone fails the test if another run is at it.
+func alone(t *testing.T, lock string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatalf("another end to end test runs on this machine (%s): %v", lock, err)
+	}
+}
+
+// story runs the demo's steps as subtests; the first failure ends it.
+func story(t *testing.T, s *site.Site) {
+	for i, step := range tour.New(s).Steps() {
+		ok := t.Run(fmt.Sprintf("step %d", i+1), func(t *testing.T) {
+			t.Log(step.Title)
+			began := time.Now()
+			seen, err := step.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s\n%v", seen, time.Since(began).Round(time.Millisecond))
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+// leavesNothing takes the site down and looks at all places where something
+// of it was.
+func leavesNothing(t *testing.T, s *site.Site) {
+	cgroups, cable, dir, netns := s.CgroupRoot(), s.Network().Cable, s.Dir(), s.Network().File
+	if err := s.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Dir(netns)} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup" + cgroups, "/sys/fs/cgroup/*" + cgroups} {
+		if left, err := filepath.Glob(pattern); len(left) > 0 || err != nil {
+			t.Errorf("cgroups are left: %v %v", left, err)
+		}
+	}
+	if _, err := net.InterfaceByName(cable); err == nil {
+		t.Errorf("link %s is left", cable)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dir+"/") || strings.Contains(line, filepath.Dir(netns)+"/") {
+			t.Errorf("mount is left: %s", line)
+		}
+	}
+	environments, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range environments {
+		if env, err := os.ReadFile(file); err == nil && strings.Contains(string(env), "EDGEKIT_CLUSTER="+dir+"\x00") {
+			t.Errorf("process of %s is left", file)
+		}
+	}
+}
+
+// showLogs prints the ends of edgekit's own logs.
+func showLogs(t *testing.T, s *site.Site) {
+	for _, name := range []string{"cloudcore", "edgecore", "thermometer"} {
+		if text, err := s.Processes().Tail(name, 30); err == nil {
+			t.Logf("--- the end of %s's log\n%s", name, text)
+		}
+	}
+}
+
+// testWriter writes progress to the test's log, line by line.
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}

@@ -1,0 +1,98 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/edgekit/edgekit/examples/cluster/process"
+)
+
+// StartCloud starts cloudcore and waits until it takes connections and its
+// custom resources are there.
+func (s *Site) StartCloud(ctx context.Context) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	if r, err := s.Processes().Lookup("cloudcore"); err != nil || !r.Alive() {
+		if _, err := s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: []string{
+			"--kubeconfig", s.Kubeconfig(), "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
+			"--metrics-listen", "127.0.0.1:" + port,
+		}}); err != nil {
+			return fmt.Errorf("site: %w", err)
+		}
+	}
+	return s.WaitReady(ctx, "cloudcore", time.Minute, func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.CloudAddress())
+		if err != nil {
+			return err
+		}
+		conn.Close()
+		for _, crd := range []string{"devices", "devicemodels", "devicestatuses"} {
+			if _, err := s.Kube().Run(ctx, "", "get", "crd", crd+".devices.kubeedge.io"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// StopCloud ends cloudcore.
+func (s *Site) StopCloud(ctx context.Context) error {
+	if err := s.Processes().Stop(ctx, "cloudcore", 10*time.Second); err != nil {
+		return fmt.Errorf("site: %w", err)
+	}
+	return nil
+}
+
+// Token makes a join token for one node.
+func (s *Site) Token(ctx context.Context, node string) (string, error) {
+	out, err := s.Run(ctx, "edgectl", "--kubeconfig", s.Kubeconfig(), "token", "create", "--node", node)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(out), nil
+}
+
+// Run runs one of edgekit's programs to its end on the host and returns its
+// standard output. The error of a program that fails is a *ProgramError.
+func (s *Site) Run(ctx context.Context, name string, args ...string) (string, error) {
+	return run(ctx, name, append([]string{s.Program(name)}, args...))
+}
+
+// RunOnNode runs one of edgekit's programs in the node's network.
+func (s *Site) RunOnNode(ctx context.Context, name string, args ...string) (string, error) {
+	return run(ctx, name, append([]string{"nsenter", "--net=" + s.Network().File, "--", s.Program(name)}, args...))
+}
+
+// ProgramError is how a program failed.
+type ProgramError struct {
+	Program string
+	Code    int // its exit code, -1 if it was killed
+	Stderr  string
+}
+
+func (e *ProgramError) Error() string {
+	return fmt.Sprintf("site: %s failed with %d: %s", e.Program, e.Code, strings.TrimSpace(e.Stderr))
+}
+
+func run(ctx context.Context, name string, command []string) (string, error) {
+	var stdout, stderr strings.Builder
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = os.Environ()
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return stdout.String(), &ProgramError{Program: name, Code: exit.ExitCode(), Stderr: stderr.String()}
+	}
+	if err != nil {
+		return "", fmt.Errorf("site: %s: %w", name, err)
+	}
+	return stdout.String(), nil
+}
