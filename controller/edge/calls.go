@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -41,8 +44,7 @@ func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, e
 		return hub.Message{}, mirror.Invalid(key, errors.New("spec.boundObjectRef must name a Pod with its uid"))
 	}
 	clean := &authenticationv1.TokenRequest{Spec: want.Spec}
-	got, err := c.cfg.AsNode.CoreV1().ServiceAccounts(key.Namespace).CreateToken(
-		asnode.With(ctx, req.Node), key.Name, clean, metav1.CreateOptions{})
+	got, err := c.createToken(ctx, req.Node, key, clean)
 	if err != nil {
 		return hub.Message{}, fmt.Errorf("edge: token: %w", mirror.FromAPI(err))
 	}
@@ -51,6 +53,28 @@ func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, e
 		return hub.Message{}, fmt.Errorf("edge: token: %w", err)
 	}
 	return hub.Message{Body: body}, nil
+}
+
+// createToken makes one token. The node authorizer learns of a new pod a moment
+// after cloudcore does: while that may be why it refuses, it is asked again.
+func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, want *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	accounts := c.cfg.AsNode.CoreV1().ServiceAccounts(key.Namespace)
+	for wait := 25 * time.Millisecond; ; wait *= 2 {
+		got, err := accounts.CreateToken(asnode.With(ctx, node), key.Name, want, metav1.CreateOptions{})
+		if !apierrors.IsForbidden(err) || wait > time.Second {
+			return got, err
+		}
+		pod, ok := c.pods.Load(live.Name{Namespace: key.Namespace, Name: want.Spec.BoundObjectRef.Name})
+		if !ok || pod.Object.UID != want.Spec.BoundObjectRef.UID || pod.Object.Spec.NodeName != node ||
+			pod.Object.Spec.ServiceAccountName != key.Name {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
 }
 
 // query reads one object as the node.

@@ -23,6 +23,8 @@ const (
 	// the node's pods refer to; without that, each of those would be read one
 	// by one on every connection.
 	firstSight = 5 * time.Second
+	// firstAnswer is how long the load of a single one waits.
+	firstAnswer = 300 * time.Millisecond
 	// listGoodFor is how long a list of a node's pods in the API server
 	// answers questions about what they refer to.
 	listGoodFor = 2 * time.Second
@@ -172,6 +174,15 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	known := r != nil && r.users[s.node] > 0
 	s.c.mu.Unlock()
 	if known {
+		// The watch of what a new pod refers to begins now. The node authorizer
+		// may refuse it for a moment; the watch asks again sooner than the
+		// session would.
+		wait, cancel := context.WithTimeout(ctx, firstAnswer)
+		select {
+		case <-r.store.Synced():
+		case <-wait.Done():
+		}
+		cancel()
 		if obj, version, ok := r.store.load(held); ok {
 			return encode(key, version, obj)
 		}

@@ -1,0 +1,22 @@
+package controller_test
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testLogger shows what the controller says when EDGEKIT_TEST_LOG is set.
+func testLogger(t *testing.T) *slog.Logger {
+	t.Helper()
+	w := io.Discard
+	if os.Getenv("EDGEKIT_TEST_LOG") != "" {
+		w = t.Output()
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}
