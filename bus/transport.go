@@ -39,7 +39,7 @@ type Transport interface {
 // again.
 type Notifier interface {
 	// NotifyConnect has connected called each time the transport has a broker
-	// (again) and its subscriptions are in place there, until stop is called.
-	// connected does not block.
+	// (again) and its subscriptions are in place there, until stop is called;
+	// the first time before Ready is closed. connected does not block.
 	NotifyConnect(connected func()) (stop func())
 }

@@ -44,8 +44,8 @@ func (t *Transport) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.running = true
 	t.mu.Unlock()
-	close(t.ready)
 	t.Reconnect()
+	close(t.ready)
 	<-ctx.Done()
 	t.mu.Lock()
 	t.running = false

@@ -232,11 +232,6 @@ func (c *Client) connected(ctx context.Context) {
 		}
 	}
 	c.log.Info("MQTT broker is connected")
-	select {
-	case <-c.ready:
-	default:
-		close(c.ready)
-	}
 	c.mu.Lock()
 	listeners := make([]func(), 0, len(c.notify))
 	for _, f := range c.notify {
@@ -245,6 +240,11 @@ func (c *Client) connected(ctx context.Context) {
 	c.mu.Unlock()
 	for _, f := range listeners {
 		f()
+	}
+	select {
+	case <-c.ready:
+	default:
+		close(c.ready)
 	}
 }
 

@@ -123,6 +123,10 @@ func (j *Joiner) announce(ctx context.Context, up <-chan struct{}) {
 			return
 		}
 	}
+	select {
+	case <-up: // the connection that made the bus ready
+	default:
+	}
 	for {
 		j.enqueue(ctx, listRequest{detail: true})
 		select {

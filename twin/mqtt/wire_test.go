@@ -1,0 +1,39 @@
+package mqtt
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+func FuzzDecodeRequest(f *testing.F) {
+	for _, payload := range []string{
+		`{"event_id":"e-2","twin":{"t":{"actual":{"value":"21"},"metadata":{"type":"int"}},"gone":null}}`,
+		`{"twin":{"t":{"expected":{},"expected_version":{"cloud":1,"edge":18446744073709551615}}}}`,
+		`{"state":"online"}`, `{"twin":[]}`, `null`, ``, "\xff",
+	} {
+		f.Add("twin/update", []byte(payload))
+		f.Add("state/update", []byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, action string, payload []byte) {
+		eventID(payload)
+		request, err := decodeRequest(action, payload)
+		if err == nil && request == nil && (action == "twin/update" || action == "twin/get") {
+			t.Error("a request was neither decoded nor refused")
+		}
+		if err == nil && len(payload) > 0 && (action == "twin/update" || action == "state/update") && !json.Valid(payload) {
+			t.Errorf("%q was taken", payload)
+		}
+	})
+}
+
+func FuzzParseDevice(f *testing.F) {
+	f.Add("$hw/events/device/dev/node/twin/update")
+	f.Add("$hw/events/device///twin/update")
+	f.Add("$hw/events/device/a/b/c/twin/update")
+	f.Fuzz(func(t *testing.T, topic string) {
+		id, action, ok := parseDevice(topic)
+		if ok && deviceTopic(id, action) != topic {
+			t.Errorf("%q was read as %q %q", topic, id, action)
+		}
+	})
+}
