@@ -17,6 +17,9 @@ func (s *Site) StartKubelet(node string) (process.Record, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return process.Record{}, fmt.Errorf("site: %w", err)
 	}
+	if err := s.makePeerFolders(); err != nil {
+		return process.Record{}, err
+	}
 	config := filepath.Join(dir, "kubelet.yaml")
 	if err := os.WriteFile(config, []byte(s.kubeletConfig(dir)), 0o600); err != nil {
 		return process.Record{}, fmt.Errorf("site: %w", err)
@@ -31,10 +34,42 @@ func (s *Site) StartKubelet(node string) (process.Record, error) {
 	return r, nil
 }
 
-// StopKubelet ends the kubelet.
+// peerState is where the kubelet puts sockets whatever it is told.
+const peerState = "/var/lib/kubelet"
+
+// makePeerFolders makes the kubelet's cgroup root, which it wants to find in
+// every hierarchy, and notes whether peerState is ours to remove.
+func (s *Site) makePeerFolders() error {
+	const mount = "/sys/fs/cgroup"
+	hierarchies := []string{mount}
+	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err != nil { // not cgroup v2
+		if hierarchies, err = filepath.Glob(filepath.Join(mount, "*")); err != nil {
+			return fmt.Errorf("site: %w", err)
+		}
+	}
+	for _, h := range hierarchies {
+		if err := os.MkdirAll(filepath.Join(h, s.CgroupRoot()), 0o755); err != nil {
+			return fmt.Errorf("site: %w", err)
+		}
+	}
+	if os.Mkdir(peerState, 0o755) == nil {
+		return os.WriteFile(s.peerNote(), nil, 0o600)
+	}
+	return nil
+}
+
+func (s *Site) peerNote() string { return filepath.Join(s.Dir(), "made-var-lib-kubelet") }
+
+// StopKubelet ends the kubelet and removes what it made outside of the
+// cluster's folder.
 func (s *Site) StopKubelet(ctx context.Context) error {
 	if err := s.Processes().Stop(ctx, "kubelet", 10*time.Second); err != nil {
 		return fmt.Errorf("site: %w", err)
+	}
+	if os.Remove(s.peerNote()) == nil {
+		if err := os.RemoveAll(peerState); err != nil {
+			return fmt.Errorf("site: %w", err)
+		}
 	}
 	return nil
 }
@@ -48,6 +83,7 @@ readOnlyPort: 0
 healthzPort: 0
 containerRuntimeEndpoint: %s
 cgroupDriver: cgroupfs
+cgroupRoot: %s
 failCgroupV1: false
 failSwapOn: false
 enforceNodeAllocatable: [none]
@@ -56,5 +92,5 @@ evictionHard: {}
 makeIPTablesUtilChains: false
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
-`, s.RuntimeEndpoint(), filepath.Join(dir, "logs"))
+`, s.RuntimeEndpoint(), s.CgroupRoot(), filepath.Join(dir, "logs"))
 }
