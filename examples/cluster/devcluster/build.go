@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/edgekit/edgekit/examples/cluster/gobuild"
@@ -26,6 +27,9 @@ var programs = []struct {
 	{"containerd", containerdModule, []string{"cmd/containerd", "cmd/containerd-shim-runc-v2", "cmd/ctr"}},
 }
 
+// planeOnly are not needed with a control plane of somebody else's.
+var planeOnly = []string{"", "cmd/kube-apiserver", "cmd/kube-controller-manager", "cmd/kube-scheduler"}
+
 // build makes the programs that are not in the cache yet.
 func (c *Cluster) build(ctx context.Context) error {
 	source, err := c.source()
@@ -34,6 +38,9 @@ func (c *Cluster) build(ctx context.Context) error {
 	}
 	for _, p := range programs {
 		for _, pkg := range p.packages {
+			if c.External() && slices.Contains(planeOnly, pkg) {
+				continue
+			}
 			if err := c.buildOne(ctx, filepath.Join(source, p.folder), p.module, pkg); err != nil {
 				return err
 			}
