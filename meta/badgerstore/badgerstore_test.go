@@ -1,6 +1,8 @@
 package badgerstore_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,14 +12,26 @@ import (
 	"github.com/edgekit/edgekit/meta/metatest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the tests, or is the child process that some of them need.
+func TestMain(m *testing.M) {
+	if job := os.Getenv(childJob); job != "" {
+		child(job)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
-func open(t *testing.T, dir string) meta.Store {
+func open(t testing.TB, dir string) *badgerstore.Store {
 	t.Helper()
-	s, err := badgerstore.Open(badgerstore.Config{Dir: dir, Logger: nil})
+	s, err := badgerstore.Open(badgerstore.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return s
 }
 
@@ -26,5 +40,19 @@ func TestStore(t *testing.T) {
 }
 
 func TestDurableStore(t *testing.T) {
-	metatest.RunDurable(t, func(t *testing.T) string { return t.TempDir() }, open)
+	metatest.RunDurable(t, func(t *testing.T) string { return t.TempDir() },
+		func(t *testing.T, dir string) meta.Store { return open(t, dir) })
+}
+
+func TestEncryptedStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the suite has run already, without a key")
+	}
+	metatest.Run(t, func(t *testing.T) meta.Store {
+		s, err := badgerstore.Open(badgerstore.Config{Dir: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
 }

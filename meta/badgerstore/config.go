@@ -72,7 +72,7 @@ func profile(dir string, key []byte, log *slog.Logger) badger.Options {
 		WithNumGoroutines(1).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
-		WithBaseTableSize(1 << 20).
+		WithBaseTableSize(memTable).
 		WithBaseLevelSize(4 << 20).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(6).

@@ -83,12 +83,11 @@ func probe(data string) error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(data, "probe-*")
-	if err != nil {
+	name := filepath.Join(data, "probe")
+	if err := os.WriteFile(name, []byte{1}, 0o600); err != nil {
 		return err
 	}
-	_, err = f.Write(make([]byte, 1))
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	return os.Remove(name)
 }
 
 // setAside renames the data folder and removes the oldest ones set aside.

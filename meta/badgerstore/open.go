@@ -73,15 +73,19 @@ func (s *Store) open() error {
 	return explain(s.cfg, s.openData(data, key))
 }
 
-// openData opens what is in the folder and brings it in order. badger panics
-// on some damage.
+// openData opens what is in the folder and brings it in order. Both the checks
+// and badger panic on some damage.
 func (s *Store) openData(data string, key []byte) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("badger panicked: %v", p)
 		}
 	}()
-	db, err := badger.OpenManaged(profile(data, key, s.log))
+	o := profile(data, key, s.log)
+	if err := errors.Join(sweep(data), verify(data, o)); err != nil {
+		return err
+	}
+	db, err := badger.OpenManaged(o)
 	if err != nil {
 		return err
 	}
@@ -90,8 +94,10 @@ func (s *Store) openData(data string, key []byte) (err error) {
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	if err := db.VerifyChecksum(); err != nil {
-		return err
+	if len(key) > 0 {
+		if err := db.VerifyChecksum(); err != nil {
+			return err
+		}
 	}
 	revision, floor, err := s.recover(db)
 	if err != nil {

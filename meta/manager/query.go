@@ -58,10 +58,16 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 	case errors.Is(err, meta.ErrNotFound) && known:
 		_, forget := m.store.Apply(ctx, meta.Op{Key: cacheArea + q.Key.Path(), Delete: true})
 		return meta.Object{}, errors.Join(err, forget)
-	case errors.Is(err, ErrOffline) && known:
+	case known && !refused(err):
 		return kept, nil
 	}
 	return meta.Object{}, err
+}
+
+// refused reports whether the cloud itself said no, for good.
+func refused(err error) bool {
+	var peer *hub.Error
+	return errors.As(err, &peer) && peer.Final()
 }
 
 // Response keeps an answer of the cloud for later queries.
