@@ -1,0 +1,168 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/hub/join"
+)
+
+// The fields of a claim's Secret. A claim without a key is a name that an
+// operator freed: its Node may exist, and the next machine may have it.
+const (
+	fieldNode = "node"
+	fieldKey  = "keyHash"
+	// fieldWasFree marks a claim that took a freed name.
+	fieldWasFree = "wasFree"
+)
+
+// ErrNotClaimed is the error of ReleaseNode for a name that nobody has.
+var ErrNotClaimed = errors.New("identity: no machine has joined with this name")
+
+// Claim gives the name to the key. A Node of that name which never joined
+// through edgekit keeps its name: the error is then a *join.NameInUseError.
+func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, err error) {
+	if err := join.CheckNodeName(node); err != nil {
+		return false, err
+	}
+	for range tries {
+		claim, err := s.claim(ctx, node)
+		switch {
+		case err != nil:
+			return false, err
+		case claim == nil:
+			if err := s.unclaimed(ctx, node); err != nil {
+				return false, err
+			}
+			_, err = s.secrets.Create(ctx, s.secret(secretName(KindNode, node), KindNode, map[string]string{
+				fieldNode: node, fieldKey: keyHash,
+			}), metav1.CreateOptions{})
+		case string(claim.Data[fieldKey]) == keyHash:
+			return false, nil
+		case len(claim.Data[fieldKey]) > 0:
+			return false, &join.NameInUseError{Node: node, Remedy: "choose another name, or free this one with 'edgectl node release " + node + "'"}
+		default:
+			claim.Data[fieldKey], claim.Data[fieldWasFree] = []byte(keyHash), []byte("true")
+			_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})
+		}
+		if err == nil {
+			return true, nil
+		}
+		if !raced(err) {
+			return false, fmt.Errorf("identity: claim node name %s: %w", node, err)
+		}
+	}
+	return false, fmt.Errorf("identity: claim node name %s: %w", node, join.ErrServer)
+}
+
+// unclaimed refuses a name whose Node is not edgekit's.
+func (s *Store) unclaimed(ctx context.Context, node string) error {
+	_, err := s.cfg.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("identity: look for node %s: %w", node, err)
+	}
+	return &join.NameInUseError{
+		Node:   node,
+		Remedy: "the cluster has a node of that name which did not join through edgekit: choose another name",
+	}
+}
+
+// Release takes back a claim that the key has just made.
+func (s *Store) Release(ctx context.Context, node, keyHash string) error {
+	for range tries {
+		claim, err := s.claim(ctx, node)
+		if err != nil {
+			return err
+		}
+		if claim == nil || string(claim.Data[fieldKey]) != keyHash {
+			return nil
+		}
+		if string(claim.Data[fieldWasFree]) == "true" {
+			err = s.free(ctx, claim)
+		} else {
+			err = s.remove(ctx, claim)
+		}
+		if err == nil {
+			return nil
+		}
+		if !raced(err) {
+			return fmt.Errorf("identity: release node name %s: %w", node, err)
+		}
+	}
+	return fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
+}
+
+// ReleaseNode frees a name, whoever has it, so that another machine can join
+// with it, or the same one with a new key. The Node object stays. For a name
+// that nobody has it returns ErrNotClaimed.
+func (s *Store) ReleaseNode(ctx context.Context, node string) error {
+	if err := join.CheckNodeName(node); err != nil {
+		return err
+	}
+	for range tries {
+		claim, err := s.claim(ctx, node)
+		if err != nil {
+			return err
+		}
+		if claim == nil || len(claim.Data[fieldKey]) == 0 {
+			return fmt.Errorf("%w: %s", ErrNotClaimed, node)
+		}
+		if err = s.free(ctx, claim); err == nil {
+			return nil
+		}
+		if !raced(err) {
+			return fmt.Errorf("identity: release node name %s: %w", node, err)
+		}
+	}
+	return fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
+}
+
+// free empties a claim. Where no Node has the name it is removed, so that the
+// name is anybody's again.
+func (s *Store) free(ctx context.Context, claim *corev1.Secret) error {
+	_, err := s.cfg.Client.CoreV1().Nodes().Get(ctx, string(claim.Data[fieldNode]), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return s.remove(ctx, claim)
+	}
+	if err != nil {
+		return err
+	}
+	delete(claim.Data, fieldKey)
+	delete(claim.Data, fieldWasFree)
+	_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})
+	return err
+}
+
+func (s *Store) remove(ctx context.Context, claim *corev1.Secret) error {
+	return s.secrets.Delete(ctx, claim.Name, metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &claim.UID, ResourceVersion: &claim.ResourceVersion},
+	})
+}
+
+// claim reads a claim; nil if there is none.
+func (s *Store) claim(ctx context.Context, node string) (*corev1.Secret, error) {
+	claim, err := s.secrets.Get(ctx, secretName(KindNode, node), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("identity: read claim of node name %s: %w", node, err)
+	}
+	if string(claim.Data[fieldNode]) != node || claim.Labels[KindLabel] != KindNode {
+		return nil, fmt.Errorf("identity: secret %s/%s is not the claim of node name %s: remove it", s.cfg.Namespace, claim.Name, node)
+	}
+	return claim, nil
+}
+
+// raced reports that somebody else changed what was to be changed.
+func raced(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
