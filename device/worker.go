@@ -95,11 +95,13 @@ func (w *worker) session(ctx context.Context) (err error) {
 		err = errors.Join(err, w.driver.Close())
 	}()
 	w.applied, w.due, w.dead, w.failed = make(map[string]string), make(map[string]time.Time), 0, 0
-	w.report(Online)
 	for {
 		w.collect(ctx)
-		if w.dead >= deadRounds {
+		switch {
+		case w.dead >= deadRounds:
 			return errors.New("nothing can be read")
+		case w.dead == 0:
+			w.report(Online) // it answers; being open is not enough
 		}
 		ok := w.apply(ctx)
 		ok = w.flush(ctx) && ok

@@ -1,0 +1,35 @@
+package device_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/devicetest"
+)
+
+// lamp is a whole driver: one property, which can be set.
+type lamp struct{ on string }
+
+func (l *lamp) Open(context.Context, device.Instance) error        { l.on = "false"; return nil }
+func (l *lamp) Read(context.Context, string) (string, error)       { return l.on, nil }
+func (l *lamp) Write(_ context.Context, _ string, on string) error { l.on = on; return nil }
+func (l *lamp) Close() error                                       { return nil }
+
+func ExampleRun() {
+	link := devicetest.NewLink(device.Instance{
+		ID:      "home/lamp",
+		Spec:    device.Spec{Protocol: device.Protocol{Name: "lamp"}, Properties: []device.Property{{Name: "on"}}},
+		Desired: map[string]string{"on": "true"},
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	err := device.Run(ctx, device.MapperConfig{
+		Protocol: "lamp",
+		New:      func() device.Driver { return new(lamp) },
+		Link:     link,
+	})
+	fmt.Println(link.StateOf("home/lamp"), link.Values("home/lamp"), err)
+	// Output: online map[on:true] <nil>
+}
