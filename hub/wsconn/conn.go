@@ -48,7 +48,8 @@ func newConn(ws *websocket.Conn, peer hub.Peer, edge bool) (*Conn, error) {
 	ws.SetReadLimit(window + frameHeader)
 	cfg := &yamux.Config{
 		AcceptBacklog: backlog, MaxStreamWindowSize: window, ConnectionWriteTimeout: writeTimeout,
-		LogOutput: io.Discard, // what it would say reaches the caller as errors
+		KeepAliveInterval: time.Hour,  // checked but unused: the session has a keepalive of its own
+		LogOutput:         io.Discard, // what it would say reaches the caller as errors
 	}
 	side := yamux.Server
 	if edge {

@@ -1,0 +1,270 @@
+package hubtest
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Transport is one listener with the means to reach it and to spoil that.
+type Transport struct {
+	Listener hub.Listener
+	// Dialer dials with the proven identity of the node.
+	Dialer func(node string) hub.Dialer
+	// Cut breaks the node's connections at once.
+	Cut func(node string)
+	// Stall makes the node's connections half-open until called with false:
+	// nothing arrives, nobody is told.
+	Stall func(node string, on bool)
+}
+
+// Suite is how Run gets at a transport.
+type Suite struct {
+	// Open makes a fresh Transport; it is closed with t's cleanups.
+	Open func(t *testing.T) Transport
+	// Bubble runs each test, for a transport without real I/O in
+	// synctest.Test; nil runs it in real time.
+	Bubble func(t *testing.T, f func(t *testing.T))
+}
+
+// Run holds a transport to the contract of hub, by driving a hub.Client and a
+// hub.Server over it.
+func Run(t *testing.T, s Suite) {
+	bubble := s.Bubble
+	if bubble == nil {
+		bubble = func(t *testing.T, f func(*testing.T)) { f(t) }
+	}
+	for _, tt := range []struct {
+		name string
+		test func(*rig)
+	}{
+		{"StateDown", stateDown},
+		{"StateUp", stateUp},
+		{"Deletes", deletes},
+		{"DigestMatches", digestMatches},
+		{"ChangesWhileOffline", changesWhileOffline},
+		{"LaggingOwner", laggingOwner},
+		{"LargeObjects", largeObjects},
+		{"SinkFailures", sinkFailures},
+		{"Calls", calls},
+		{"CallErrors", callErrors},
+		{"CallCancel", callCancel},
+		{"CallLimit", callLimit},
+		{"Streams", streams},
+		{"StreamStatus", streamStatus},
+		{"StreamCancel", streamCancel},
+		{"StuckStream", stuckStream},
+		{"Keepalive", keepalive},
+		{"HalfOpen", halfOpen},
+		{"Reconnect", reconnect},
+		{"Fencing", fencing},
+		{"FencedWhileOffline", fencedWhileOffline},
+		{"SameInstance", sameInstance},
+		{"Refusals", refusals},
+		{"Disconnect", disconnect},
+		{"Shutdown", shutdown},
+		{"GarbageBeforeHandshake", garbage},
+		{"SilentHandshake", silentHandshake},
+		{"OversizeFrame", oversize},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) { tt.test(newRig(t, s.Open(t))) })
+		})
+	}
+}
+
+// interval is the keepalive of the suite: short, since it also runs in real
+// time.
+const interval = 300 * time.Millisecond
+
+// patience is how long the suite waits for what must happen.
+const patience = 8 * time.Second
+
+// rig is a running server with what the tests need to make clients of it.
+type rig struct {
+	*testing.T
+	tr     Transport
+	ctx    context.Context
+	dir    *Directory
+	mux    *hub.Mux
+	server *hub.Server
+	stop   func() // ends the server and waits for it
+}
+
+func newRig(t *testing.T, tr Transport) *rig {
+	r := &rig{T: t, tr: tr, dir: &Directory{}, mux: &hub.Mux{}}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	t.Cleanup(cancel)
+	r.ctx = ctx
+	r.startServer(hub.ServerConfig{})
+	return r
+}
+
+// startServer fills in cfg and runs a server.
+func (r *rig) startServer(cfg hub.ServerConfig) {
+	r.Helper()
+	cfg.Listener, cfg.Directory, cfg.Mux = r.tr.Listener, r.dir, r.mux
+	cfg.Keepalive = interval
+	cfg.Logger = slog.New(slog.NewTextHandler(testWriter{r.T}, nil))
+	if cfg.Handshake == 0 {
+		cfg.Handshake = 5 * time.Second
+	}
+	server, err := hub.NewServer(cfg)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.server = server
+	r.stop = r.run(server.Run, nil)
+	<-server.Ready()
+}
+
+// run runs f until the returned func is called, which waits for it, or until
+// the test ends. What f returns goes to done.
+func (r *rig) run(f func(context.Context) error, done chan<- error) func() {
+	ctx, cancel := context.WithCancel(r.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := f(ctx)
+		if done != nil {
+			done <- err
+		}
+	})
+	stop := func() {
+		cancel()
+		wg.Wait()
+	}
+	r.Cleanup(stop)
+	return stop
+}
+
+// edge is one running client.
+type edge struct {
+	*hub.Client
+	down *Sink
+	up   *AckedSource
+	done chan error
+	stop func()
+
+	mu    sync.Mutex
+	infos []hub.Info
+}
+
+// edge runs a client for the node; edit may change its configuration.
+func (r *rig) edge(node string, edit func(*hub.ClientConfig)) *edge {
+	r.Helper()
+	return r.edgeWith(node, &edge{down: &Sink{}, up: &AckedSource{}}, edit)
+}
+
+// edgeWith runs another client over what an earlier one held.
+func (r *rig) edgeWith(node string, e *edge, edit func(*hub.ClientConfig)) *edge {
+	r.Helper()
+	e = &edge{down: e.down, up: e.up, done: make(chan error, 1)}
+	cfg := hub.ClientConfig{
+		Dialer: r.tr.Dialer(node), Node: node, Down: e.down, Up: e.up, Mux: r.mux,
+		Keepalive: interval, Backoff: hub.Backoff{Min: 5 * time.Millisecond, Max: 50 * time.Millisecond},
+		Connected: []func(hub.Info){e.note}, Logger: slog.New(slog.NewTextHandler(testWriter{r.T}, nil)),
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	var err error
+	if e.Client, err = hub.NewClient(cfg); err != nil {
+		r.Fatal(err)
+	}
+	e.stop = r.run(e.Run, e.done)
+	return e
+}
+
+func (e *edge) note(i hub.Info) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.infos = append(e.infos, i)
+}
+
+// sessions is how many sessions have begun.
+func (e *edge) sessions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, i := range e.infos {
+		if i.Connected {
+			n++
+		}
+	}
+	return n
+}
+
+// up runs a client and waits until both sides know of its session.
+func (r *rig) up(node string, edit func(*hub.ClientConfig)) *edge {
+	r.Helper()
+	e := r.edge(node, edit)
+	r.connected(e)
+	return e
+}
+
+func (r *rig) connected(e *edge) {
+	r.Helper()
+	r.until("the session stands", func() bool {
+		for _, i := range r.server.Nodes() {
+			if i.Epoch == e.Info().Epoch && e.Info().Connected {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// until waits for what must come to be.
+func (r *rig) until(what string, cond func() bool) {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			r.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// final waits for a client's Run to return.
+func (r *rig) final(e *edge) error {
+	r.Helper()
+	select {
+	case err := <-e.done:
+		return err
+	case <-time.After(patience):
+		r.Fatal("Run did not return")
+		return nil
+	}
+}
+
+// pass lets time go by.
+func (r *rig) pass(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.ctx.Done():
+	}
+}
+
+func key(name string) hub.Key { return hub.Key{Resource: "things", Namespace: "space", Name: name} }
+
+func to(resource string) hub.Message {
+	return hub.Message{Key: hub.Key{Resource: resource, Name: "x"}, Body: []byte("question")}
+}
+
+// testWriter sends log lines to the test's own log.
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(string(bytes.TrimSpace(p)))
+	return len(p), nil
+}

@@ -1,0 +1,41 @@
+package quicconn
+
+import (
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+const (
+	transport = "quic"
+	// protocol is the ALPN name (RFC 7301) that both sides insist on.
+	protocol = "edgekit.v1"
+
+	// A link at rest needs a window for one message; a busy stream grows it to
+	// what a fast, far peer can fill: 4 MiB over 40 ms are 100 MiB a second.
+	firstStreamWindow = 16 << 10
+	maxStreamWindow   = 4 << 20
+	firstConnWindow   = 32 << 10
+	maxConnWindow     = 8 << 20
+
+	// maxStreams is how many streams a peer may have open at once.
+	maxStreams = 4096
+	// idleTimeout ends a connection on which nothing arrives. The session's
+	// keepalive notices sooner; this one is for connections without a session.
+	idleTimeout = 5 * time.Minute
+	// handshakeTimeout bounds the wait for a peer's next handshake packet.
+	handshakeTimeout = 10 * time.Second
+)
+
+func settings() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:           handshakeTimeout,
+		MaxIdleTimeout:                 idleTimeout,
+		InitialStreamReceiveWindow:     firstStreamWindow,
+		MaxStreamReceiveWindow:         maxStreamWindow,
+		InitialConnectionReceiveWindow: firstConnWindow,
+		MaxConnectionReceiveWindow:     maxConnWindow,
+		MaxIncomingStreams:             maxStreams,
+		MaxIncomingUniStreams:          -1,
+	}
+}

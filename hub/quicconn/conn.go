@@ -1,0 +1,191 @@
+package quicconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Application error codes of a connection's end, as the peer sees them.
+const (
+	codeClosed  quic.ApplicationErrorCode = 0 // closed by its owner
+	codeRefused quic.ApplicationErrorCode = 1 // the certificate is not a node's; the text says why
+	codeBusy    quic.ApplicationErrorCode = 2 // the backlog is full
+)
+
+// codeCancelled is the error code of a stream that its user gave up.
+const codeCancelled quic.StreamErrorCode = 0
+
+// Conn is one QUIC connection.
+type Conn struct {
+	conn *quic.Conn
+	peer hub.Peer
+	once sync.Once
+	done func() // frees what belongs to the connection
+}
+
+// OpenStream opens a stream to the peer.
+func (c *Conn) OpenStream(ctx context.Context) (hub.Stream, error) {
+	s, err := c.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, c.error(ctx, "open stream", err)
+	}
+	return &stream{s: s}, nil
+}
+
+// AcceptStream waits for a stream of the peer.
+func (c *Conn) AcceptStream(ctx context.Context) (hub.Stream, error) {
+	s, err := c.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, c.error(ctx, "accept stream", err)
+	}
+	return &stream{s: s}, nil
+}
+
+// Peer says who is at the other end, by its certificate.
+func (c *Conn) Peer() hub.Peer { return c.peer }
+
+// Close ends the connection at once. Twice is nil.
+func (c *Conn) Close() error {
+	c.once.Do(func() {
+		_ = c.conn.CloseWithError(codeClosed, "")
+		c.done()
+	})
+	return nil
+}
+
+// error makes the end of the connection recognizable as such, and gives what
+// the server said of it.
+func (c *Conn) error(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("quicconn: %s: %w: %w", doing, net.ErrClosed, refusal(err))
+}
+
+// refusal makes an error of a server's refusal, which may arrive only after
+// the client's handshake is complete.
+func refusal(err error) error {
+	app, ok := errors.AsType[*quic.ApplicationError](err)
+	if !ok || !app.Remote {
+		return err
+	}
+	switch app.ErrorCode {
+	case codeRefused:
+		return &hub.Error{Code: hub.CodeForbidden, Text: app.ErrorMessage}
+	case codeBusy:
+		return &hub.Error{Code: hub.CodeUnavailable, Text: app.ErrorMessage, RetryAfter: busyRetry}
+	}
+	return err
+}
+
+// stream is one QUIC stream.
+type stream struct {
+	s *quic.Stream
+
+	writing sync.Mutex // held while quic-go writes, which excludes closing
+	ended   bool       // no more bytes may be written
+	broken  bool       // a write was cut short: its end is no proper one
+
+	mu     sync.Mutex
+	closed bool
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.s.Read(p)
+	return n, s.error(err)
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.ended {
+		return 0, s.error(io.ErrClosedPipe)
+	}
+	n, err := s.s.Write(p)
+	s.broken = s.broken || err != nil
+	return n, s.error(err)
+}
+
+// CloseWrite waits for a Write under way.
+func (s *stream) CloseWrite() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.endLocked()
+}
+
+func (s *stream) endLocked() error {
+	if s.ended {
+		return nil
+	}
+	s.ended = true
+	if s.broken {
+		s.s.CancelWrite(codeCancelled)
+		return nil
+	}
+	return s.s.Close()
+}
+
+// Close gives up reading, and ends writing behind what was written so far: a
+// last message and the Close after it both arrive.
+func (s *stream) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if again {
+		return nil
+	}
+	s.s.CancelRead(codeCancelled)
+	_ = s.s.SetDeadline(time.Unix(1, 0)) // ends a Read or Write under way
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	_ = s.endLocked() // fails only when the connection is gone
+	return nil
+}
+
+func (s *stream) SetDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return s.s.SetDeadline(t)
+}
+
+func (s *stream) error(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return net.ErrClosed
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && !isIdle(err) {
+		return err // os.ErrDeadlineExceeded
+	}
+	if errors.Is(err, io.ErrClosedPipe) {
+		return err
+	}
+	if cancelled, ok := errors.AsType[*quic.StreamError](err); ok && cancelled.Remote {
+		return io.ErrClosedPipe // the peer reads no more, or gave the stream up
+	}
+	return fmt.Errorf("quicconn: stream: %w: %w", net.ErrClosed, refusal(err))
+}
+
+// isIdle tells the end of a connection by silence, which is a time-out too,
+// from a deadline.
+func isIdle(err error) bool {
+	_, ok := errors.AsType[*quic.IdleTimeoutError](err)
+	return ok
+}

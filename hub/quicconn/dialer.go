@@ -1,0 +1,73 @@
+package quicconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// DialerConfig sets up a Dialer. Addr and TLS are required.
+type DialerConfig struct {
+	// Addr is the cloud's address, host:port.
+	Addr string
+	// TLS holds the roots that the server is checked against and the node's
+	// certificate, best through GetClientCertificate, so that a renewed one is
+	// used for the next connection.
+	TLS *tls.Config
+}
+
+// Dialer opens connections to a Listener, each from a socket of its own.
+type Dialer struct {
+	addr string
+	tls  *tls.Config
+}
+
+// NewDialer checks cfg and makes a Dialer.
+func NewDialer(cfg DialerConfig) (*Dialer, error) {
+	host, _, err := net.SplitHostPort(cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("quicconn: DialerConfig.Addr: %w", err)
+	}
+	if cfg.TLS == nil {
+		return nil, errors.New("quicconn: DialerConfig.TLS is required")
+	}
+	d := &Dialer{addr: cfg.Addr, tls: cfg.TLS.Clone()}
+	d.tls.NextProtos = []string{protocol}
+	if d.tls.ServerName == "" {
+		d.tls.ServerName = host
+	}
+	return d, nil
+}
+
+// Dial opens one connection. Where UDP is blocked it fails when ctx ends or
+// after the handshake's time-out of 20 s. The certificate's refusal by the
+// server shows only when the connection is first used, as a *hub.Error with
+// CodeForbidden: that is how TLS 1.3 works.
+func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
+	addr, err := net.ResolveUDPAddr("udp", d.addr)
+	if err != nil {
+		return nil, fmt.Errorf("quicconn: %w", err)
+	}
+	socket, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, fmt.Errorf("quicconn: %w", err)
+	}
+	t := &quic.Transport{Conn: socket}
+	free := func() { _ = t.Close(); _ = socket.Close() }
+	conn, err := t.Dial(ctx, addr, d.tls, settings())
+	if err != nil {
+		free()
+		return nil, fmt.Errorf("quicconn: %w", refusal(err))
+	}
+	peer := hub.Peer{Addr: conn.RemoteAddr(), Transport: transport}
+	if certs := conn.ConnectionState().TLS.PeerCertificates; len(certs) > 0 {
+		peer.Certificate = certs[0]
+	}
+	return &Conn{conn: conn, peer: peer, done: free}, nil
+}

@@ -1,0 +1,26 @@
+// Package quicconn is the hub transport over QUIC (RFC 9000): one UDP socket
+// for all nodes, TLS 1.3 within, streams by nature, so that a lost packet
+// holds up only the stream it belongs to. A connection survives a change of
+// the edge's address.
+//
+// The edge's side is a Dialer. The cloud's side is a Listener on a socket that
+// the caller opens:
+//
+//	socket, err := net.ListenUDP("udp", addr)
+//	...
+//	l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: tlsConfig})
+//	...
+//	defer l.Close()
+//
+// Client certificates are always required; who the edge is comes from its
+// certificate alone. Nothing is sent or taken before the handshake is complete
+// (no 0-RTT), since calls are not idempotent.
+//
+// # Memory
+//
+// Windows begin small and grow with use. All connections of a Listener share
+// one budget for what they grow beyond that, ListenerConfig.Memory; when it is
+// used up, windows stay as they are and nothing else changes.
+//
+// All methods may be called by several goroutines at once.
+package quicconn

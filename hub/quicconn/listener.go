@@ -1,0 +1,227 @@
+package quicconn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
+)
+
+// busyRetry is what an edge waits at least when the backlog is full.
+const busyRetry = 5 * time.Second
+
+// Key is a secret of a Listener: 32 random bytes.
+type Key [32]byte
+
+// ListenerConfig sets up a Listener. Socket and TLS are required.
+type ListenerConfig struct {
+	// Socket is the UDP socket, which the Listener owns from then on.
+	Socket net.PacketConn
+	// TLS is the server's certificate and the roots that clients are checked
+	// against. A client certificate is required whatever it says.
+	TLS *tls.Config
+	// NodeName reads a node's name from its verified certificate, or says why
+	// the certificate is not a node's. Nil means join.NodeName.
+	NodeName func(*x509.Certificate) (string, error)
+	// ResetKey, when the same after a restart, lets edges learn at once that
+	// the server has forgotten their connection (stateless reset, RFC 9000
+	// section 10.3). Nil sends no resets.
+	ResetKey *Key
+	// TokenKey lets replicas accept each other's proofs of address. Nil means
+	// random.
+	TokenKey *Key
+	// Memory is how many bytes all connections together may grow their windows
+	// beyond the 32 KiB that each begins with. 0 means 256 MiB.
+	Memory int64
+	// Backlog is how many connections may wait for Accept; one more is turned
+	// away. 0 means 1024.
+	Backlog int
+	// Unproven is how many handshakes with unproven addresses may be under
+	// way before each further one must prove its address first, which costs a
+	// round trip (RFC 9000 section 8.1.2). 0 means 256.
+	Unproven int
+}
+
+// Listener takes QUIC connections. It owns one goroutine, besides those of
+// quic-go; Close waits for it.
+type Listener struct {
+	cfg       ListenerConfig
+	transport *quic.Transport
+	listener  *quic.Listener
+	accept    chan *Conn
+	closed    chan struct{}
+	once      sync.Once
+	running   sync.WaitGroup
+	grown     atomic.Int64 // bytes of windows beyond their beginning
+	unproven  atomic.Int64
+}
+
+// Listen takes over the socket and accepts connections from now on.
+func Listen(cfg ListenerConfig) (*Listener, error) {
+	switch {
+	case cfg.Socket == nil:
+		return nil, errors.New("quicconn: ListenerConfig.Socket is required")
+	case cfg.TLS == nil:
+		return nil, errors.New("quicconn: ListenerConfig.TLS is required")
+	case cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Unproven < 0:
+		return nil, errors.New("quicconn: ListenerConfig.Backlog, Memory and Unproven must not be negative: leave them 0 for the default")
+	}
+	if cfg.NodeName == nil {
+		cfg.NodeName = join.NodeName
+	}
+	if cfg.Backlog == 0 {
+		cfg.Backlog = 1024
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = 256 << 20
+	}
+	if cfg.Unproven == 0 {
+		cfg.Unproven = 256
+	}
+	l := &Listener{cfg: cfg, accept: make(chan *Conn, cfg.Backlog), closed: make(chan struct{})}
+	l.transport = &quic.Transport{
+		Conn:                cfg.Socket,
+		StatelessResetKey:   (*quic.StatelessResetKey)(cfg.ResetKey),
+		TokenGeneratorKey:   (*quic.TokenGeneratorKey)(cfg.TokenKey),
+		VerifySourceAddress: func(net.Addr) bool { return l.unproven.Load() >= int64(cfg.Unproven) },
+		ConnContext:         l.handshake,
+	}
+	var err error
+	if l.listener, err = l.transport.Listen(l.serverTLS(), l.settings()); err != nil {
+		_ = cfg.Socket.Close()
+		return nil, fmt.Errorf("quicconn: %w", err)
+	}
+	l.running.Go(l.take)
+	return l, nil
+}
+
+func (l *Listener) serverTLS() *tls.Config {
+	c := l.cfg.TLS.Clone()
+	c.NextProtos = []string{protocol}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	return c
+}
+
+func (l *Listener) settings() *quic.Config {
+	c := settings()
+	// quic-go asks before a window grows and tells nothing when a connection
+	// ends, so each connection's share is given back by its context.
+	c.AllowConnectionWindowIncrease = func(conn *quic.Conn, delta uint64) bool {
+		share, ok := conn.Context().Value(shareKey{}).(*share)
+		if !ok {
+			return false
+		}
+		if l.grown.Add(int64(delta)) > l.cfg.Memory {
+			l.grown.Add(-int64(delta))
+			return false
+		}
+		share.grown.Add(int64(delta))
+		return true
+	}
+	return c
+}
+
+// share is what a connection takes of its Listener's limits.
+type share struct {
+	grown    atomic.Int64 // bytes of Listener.grown
+	unproven atomic.Bool  // counts in Listener.unproven
+}
+
+// shareKey is where a connection's context has its share.
+type shareKey struct{}
+
+// proven ends the time in which the connection counts as unproven.
+func (l *Listener) proven(s *share) {
+	if s.unproven.Swap(false) {
+		l.unproven.Add(-1)
+	}
+}
+
+// handshake is called for each connection that a client begins. ctx ends with
+// the connection.
+func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+	s := &share{}
+	s.unproven.Store(true)
+	l.unproven.Add(1)
+	context.AfterFunc(ctx, func() {
+		l.grown.Add(-s.grown.Load())
+		l.proven(s)
+	})
+	return context.WithValue(ctx, shareKey{}, s), nil
+}
+
+// take empties quic-go's queue, which is short and refuses what does not fit
+// without a word.
+func (l *Listener) take() {
+	for {
+		// Close ends the wait: there is no caller whose context could.
+		conn, err := l.listener.Accept(context.Background())
+		if err != nil {
+			return
+		}
+		l.admit(conn)
+	}
+}
+
+func (l *Listener) admit(conn *quic.Conn) {
+	if s, ok := conn.Context().Value(shareKey{}).(*share); ok {
+		l.proven(s)
+	}
+	chains := conn.ConnectionState().TLS.VerifiedChains
+	if len(chains) == 0 {
+		_ = conn.CloseWithError(codeRefused, "the link needs a client certificate: join this node first")
+		return
+	}
+	name, err := l.cfg.NodeName(chains[0][0])
+	if err != nil {
+		_ = conn.CloseWithError(codeRefused, err.Error())
+		return
+	}
+	c := &Conn{
+		conn: conn, done: func() {},
+		peer: hub.Peer{Name: name, Certificate: chains[0][0], Addr: conn.RemoteAddr(), Transport: transport},
+	}
+	select {
+	case l.accept <- c:
+	default:
+		_ = conn.CloseWithError(codeBusy, "too many nodes are connecting")
+	}
+}
+
+// Accept waits for the next connection.
+func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
+	select {
+	case <-l.closed:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case c := <-l.accept:
+		return c, nil
+	}
+	return nil, fmt.Errorf("quicconn: accept: %w", net.ErrClosed)
+}
+
+// Addr is the socket's address.
+func (l *Listener) Addr() net.Addr { return l.cfg.Socket.LocalAddr() }
+
+// Close ends the Listener and its socket. QUIC connections share the socket,
+// so that all of them end with it: close them first. Twice is nil.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		_ = l.listener.Close()
+		_ = l.transport.Close()
+		_ = l.cfg.Socket.Close()
+		l.running.Wait()
+	})
+	return nil
+}

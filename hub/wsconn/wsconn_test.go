@@ -1,0 +1,239 @@
+package wsconn_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/wsconn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cloud is an HTTPS server on loopback with a link on it, and its CA.
+type cloud struct {
+	t    testing.TB
+	ca   *join.CA
+	link *wsconn.Listener
+	addr string
+}
+
+func newCloud(t testing.TB) *cloud {
+	t.Helper()
+	ca, err := join.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.IssueServer(time.Now(), "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: l.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(wsconn.Path, link)
+	srv := &http.Server{
+		Handler: mux, ErrorLog: log.New(io.Discard, "", 0),
+		TLSConfig: ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.ServeTLS(l, "", "")
+	}()
+	t.Cleanup(func() {
+		link.Close()
+		srv.Close()
+		<-done
+	})
+	return &cloud{t: t, ca: ca, link: link, addr: l.Addr().String()}
+}
+
+// client is the TLS configuration of a node; without a name it has no
+// certificate.
+func (c *cloud) client(node string) *tls.Config {
+	cfg := &tls.Config{RootCAs: c.ca.Pool(), MinVersion: tls.VersionTLS13}
+	if node == "" {
+		return cfg
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cert, err := c.ca.IssueNode(key.Public(), node, time.Now(), time.Hour)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
+	return cfg
+}
+
+func (c *cloud) dialer(addr, node string) hub.Dialer {
+	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + addr, TLS: c.client(node)})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return d
+}
+
+func TestHub(t *testing.T) {
+	hubtest.Run(t, hubtest.Suite{Open: func(t *testing.T) hubtest.Transport {
+		c := newCloud(t)
+		p := hubtest.NewProxy(t, c.addr)
+		return hubtest.Transport{
+			Listener: c.link, Dialer: func(node string) hub.Dialer { return c.dialer(p.Addr(), node) },
+			Cut: func(string) { p.Cut() }, Stall: func(_ string, on bool) { p.Stall(on) },
+		}
+	}})
+}
+
+func TestIdentity(t *testing.T) {
+	c := newCloud(t)
+	conn := make(chan hub.Conn, 1)
+	go func() {
+		got, err := c.link.Accept(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		conn <- got
+	}()
+	edge, err := c.dialer(c.addr, "edge-1").Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer edge.Close()
+	got := <-conn
+	defer got.Close()
+	if p := got.Peer(); p.Name != "edge-1" || p.Certificate == nil || p.Transport != "websocket" || p.Addr == nil {
+		t.Errorf("the cloud sees %+v", p)
+	}
+	if p := edge.Peer(); p.Name != "" || p.Certificate == nil || p.Addr == nil || p.Addr.String() != c.addr {
+		t.Errorf("the edge sees %+v", p)
+	}
+}
+
+func TestTurnedAway(t *testing.T) {
+	c, other := newCloud(t), newCloud(t)
+	server, err := c.ca.IssueServer(time.Now(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asServer := c.client("")
+	asServer.Certificates = []tls.Certificate{server}
+	for _, tt := range []struct {
+		name string
+		tls  *tls.Config
+		want error
+	}{
+		{"no certificate", c.client(""), &hub.Error{Code: hub.CodeForbidden}},
+		{"a server's certificate", asServer, nil},
+		{"another authority's certificate", func() *tls.Config {
+			cfg := other.client("edge-1")
+			cfg.RootCAs = c.ca.Pool()
+			return cfg
+		}(), nil},
+		{"another authority's server", other.client("edge-1"), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "wss://" + c.addr, TLS: tt.tls})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := d.Dial(t.Context())
+			if err == nil {
+				conn.Close()
+				t.Fatal("connected")
+			}
+			if tt.want != nil && !errors.Is(err, tt.want) {
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestOldTLSIsNotSpoken(t *testing.T) {
+	c := newCloud(t)
+	cfg := c.client("edge-1")
+	cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + c.addr, TLS: cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := d.Dial(t.Context()); err == nil {
+		conn.Close()
+		t.Fatal("connected over TLS 1.2")
+	}
+}
+
+func TestBusy(t *testing.T) {
+	l, err := wsconn.NewListener(wsconn.ListenerConfig{Backlog: 1, NodeName: func(*x509.Certificate) (string, error) { return "n", nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCloud(t)
+	// Nobody accepts: the default backlog of the cloud is filled by hand.
+	_ = l.Close()
+	if _, err := l.Accept(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	if err := c.link.Close(); err != nil || c.link.Close() != nil {
+		t.Fatal(err)
+	}
+	_, err = c.dialer(c.addr, "edge-1").Dial(t.Context())
+	if !errors.Is(err, &hub.Error{Code: hub.CodeUnavailable}) {
+		t.Fatalf("a closed listener answered with %v", err)
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	for _, cfg := range []wsconn.DialerConfig{
+		{}, {URL: "http://x", TLS: &tls.Config{}}, {URL: "https://", TLS: &tls.Config{}}, {URL: "https://x"}, {URL: "https://%", TLS: &tls.Config{}},
+	} {
+		if _, err := wsconn.NewDialer(cfg); err == nil || !strings.Contains(err.Error(), "DialerConfig.") {
+			t.Errorf("%+v: %v", cfg, err)
+		}
+	}
+}
+
+func ExampleNewListener() {
+	link, err := wsconn.NewListener(wsconn.ListenerConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer link.Close()
+	mux := http.NewServeMux()
+	mux.Handle(wsconn.Path, link) // beside other handlers, on one TLS port
+	server, err := hub.NewServer(hub.ServerConfig{Listener: link, Directory: &hubtest.Directory{}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // a real program serves mux over TLS and runs until it is told to stop
+	fmt.Println(server.Run(ctx))
+	// Output: <nil>
+}
