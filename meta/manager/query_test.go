@@ -1,0 +1,192 @@
+package manager_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/manager"
+	"github.com/edgekit/edgekit/meta/memstore"
+)
+
+var cfgMap = hub.Key{Resource: "configmaps", Namespace: "a", Name: "c"}
+
+func query(t *testing.T, m *manager.Manager, body string) (string, error) {
+	t.Helper()
+	o, err := m.Query(t.Context(), meta.Object{Key: meta.Key(cfgMap), Body: []byte(body)})
+	return string(o.Body), err
+}
+
+func wantAnswer(t *testing.T, m *manager.Manager, want string) {
+	t.Helper()
+	if got, err := query(t, m, ""); err != nil || got != want {
+		t.Errorf("Query: %q, %v, want %q", got, err, want)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cloud{}
+		m := newManager(t, manager.Config{Caller: c})
+		if _, err := query(t, m, ""); !errors.Is(err, manager.ErrOffline) || c.calls() != 0 {
+			t.Errorf("before the link stood: %v, %d calls", err, c.calls())
+		}
+		c.set(cfgMap, "1", nil)
+		connect(t, m, true)
+		wantAnswer(t, m, "1")
+		c.set(cfgMap, "2", nil)
+		time.Sleep(59 * time.Second)
+		wantAnswer(t, m, "1") // fresh
+		time.Sleep(2 * time.Second)
+		wantAnswer(t, m, "2")
+
+		connect(t, m, false)
+		time.Sleep(1000 * time.Hour)
+		calls := c.calls()
+		wantAnswer(t, m, "2")
+		if c.calls() != calls {
+			t.Error("the cloud was asked while offline")
+		}
+
+		connect(t, m, true)
+		for _, err := range []error{errLink, peerError(hub.CodeUnavailable), peerError(hub.CodeDeadline), peerError(hub.CodeUnknown)} {
+			c.set(cfgMap, "3", err)
+			wantAnswer(t, m, "2") // the old one is better than none
+		}
+		c.set(cfgMap, "3", peerError(hub.CodeForbidden))
+		if _, err := query(t, m, ""); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+			t.Errorf("a refusal: %v", err)
+		}
+		c.set(cfgMap, "3", peerError(hub.CodeNotFound))
+		if _, err := query(t, m, ""); !errors.Is(err, meta.ErrNotFound) {
+			t.Errorf("an object that is gone: %v", err)
+		}
+		connect(t, m, false)
+		if _, err := query(t, m, ""); !errors.Is(err, manager.ErrOffline) {
+			t.Errorf("what is gone is not kept: %v", err)
+		}
+	})
+}
+
+// TestQueryOfWhatTheCloudPutHere never asks: the link keeps that fresh.
+func TestQueryOfWhatTheCloudPutHere(t *testing.T) {
+	c := &cloud{}
+	m := newManager(t, manager.Config{Caller: c})
+	must(t, m.Down().Apply(t.Context(), []hub.Object{{Key: cfgMap, Version: "1", Body: []byte("mirror")}}))
+	wantAnswer(t, m, "mirror")
+	connect(t, m, true)
+	wantAnswer(t, m, "mirror")
+	if c.calls() != 0 {
+		t.Errorf("the cloud was asked %d times", c.calls())
+	}
+}
+
+// TestQueryForAction always asks the cloud, and keeps nothing.
+func TestQueryForAction(t *testing.T) {
+	c := &cloud{}
+	c.set(cfgMap, "token for ", nil)
+	m := newManager(t, manager.Config{Caller: c})
+	connect(t, m, true)
+	for i := range 2 {
+		if got, err := query(t, m, "me"); err != nil || got != "token for me" || c.calls() != i+1 {
+			t.Errorf("Query: %q, %v after %d calls", got, err, c.calls())
+		}
+	}
+	connect(t, m, false)
+	if _, err := query(t, m, "me"); !errors.Is(err, manager.ErrOffline) {
+		t.Errorf("offline: %v", err)
+	}
+}
+
+func TestConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		defer store.Close()
+		m := newManager(t, manager.Config{Store: store})
+		changes := m.Connections(t.Context())
+		if info := <-changes; info.Connected || info.Node != "gate-7" || info.Reason == "" {
+			t.Errorf("at first: %+v", info)
+		}
+		at := time.Now()
+		must(t, m.NodeConnection(t.Context(), hub.Info{Connected: true, Since: at, Epoch: 5}))
+		must(t, m.NodeConnection(t.Context(), hub.Info{Connected: false, Since: at, Epoch: 4})) // of a session that was fenced
+		if info := <-changes; !info.Connected || info.Epoch != 5 {
+			t.Errorf("connected: %+v", info)
+		}
+		must(t, m.NodeConnection(t.Context(), hub.Info{Connected: false, Since: at.Add(time.Hour), Epoch: 5, Reason: "cut"}))
+		if info := <-changes; info.Connected || info.Reason != "cut" {
+			t.Errorf("cut off: %+v", info)
+		}
+
+		m = newManager(t, manager.Config{Store: store}) // a restart
+		stop := run(t, m)
+		synctest.Wait()
+		if info := m.Connection(); info.Connected || !info.Since.Equal(at.Add(time.Hour)) {
+			t.Errorf("after a restart: %+v", info)
+		}
+		stop()
+	})
+}
+
+func TestHandle(t *testing.T) {
+	c := &cloud{}
+	c.set(cfgMap, "from the cloud", nil)
+	m := newManager(t, manager.Config{Caller: c})
+	info, err := json.Marshal(hub.Info{Connected: true, Epoch: 3})
+	must(t, err)
+	node := hub.Key{Resource: "nodes", Name: "gate-7"}
+	steps := []struct {
+		msg     hub.Message
+		pending []string
+	}{
+		{hub.Message{Operation: hub.Insert, Key: node, Body: []byte("1")}, []string{"nodes//gate-7"}},
+		{hub.Message{Operation: hub.Update, Key: node, Body: []byte("2")}, []string{"nodes//gate-7"}},
+		{hub.Message{Operation: hub.Delete, Key: hub.Key{Resource: "pods", Namespace: "a", Name: "p"}}, []string{"nodes//gate-7", "pods/a/p"}},
+		{hub.Message{Operation: hub.NodeConnection, Body: info}, []string{"nodes//gate-7", "pods/a/p"}},
+		{hub.Message{Operation: hub.MetaSync}, []string{"nodes//gate-7", "pods/a/p"}},
+		{hub.Message{Operation: hub.Response, Key: hub.Key{Resource: "secrets", Namespace: "a", Name: "s"}, Body: []byte("kept")}, []string{"nodes//gate-7", "pods/a/p"}},
+		{hub.Message{Operation: hub.Response, Key: cfgMap, Error: &hub.Error{Code: hub.CodeNotFound}}, []string{"nodes//gate-7", "pods/a/p"}},
+	}
+	for _, s := range steps {
+		if _, err := m.Handle(t.Context(), s.msg); err != nil {
+			t.Errorf("%s: %v", s.msg.Operation, err)
+		}
+		wantPending(t, m, s.pending...)
+	}
+	if !m.Connection().Connected {
+		t.Error("NodeConnection was not taken")
+	}
+	answer, err := m.Handle(t.Context(), hub.Message{ID: 7, Operation: hub.Query, Key: cfgMap})
+	if err != nil || answer.ID != 7 || answer.Operation != hub.Response || string(answer.Body) != "from the cloud" {
+		t.Errorf("Query: %+v, %v", answer, err)
+	}
+	answer, err = m.Handle(t.Context(), hub.Message{Operation: hub.Query, Key: hub.Key{Resource: "secrets", Namespace: "a", Name: "s"}})
+	if err != nil || string(answer.Body) != "kept" {
+		t.Errorf("Query of a kept Response: %+v, %v", answer, err)
+	}
+	for _, bad := range []struct {
+		msg  hub.Message
+		want hub.Code
+	}{
+		{hub.Message{}, hub.CodeUnsupported},
+		{hub.Message{Operation: hub.Update}, hub.CodeInvalid},
+		{hub.Message{Operation: hub.NodeConnection, Body: []byte("{")}, hub.CodeInvalid},
+		{hub.Message{Operation: hub.Query, Key: hub.Key{Resource: "secrets", Namespace: "a", Name: "none"}}, hub.CodeNotFound},
+	} {
+		if _, err := m.Handle(t.Context(), bad.msg); !errors.Is(err, &hub.Error{Code: bad.want}) {
+			t.Errorf("%+v: %v, want code %d", bad.msg, err, bad.want)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for _, cfg := range []manager.Config{{}, {Node: "n"}, {Store: memstore.New()}, {Store: memstore.New(), Node: "n", MaxOnce: -1}} {
+		if _, err := manager.New(cfg); err == nil {
+			t.Errorf("New(%+v) succeeded", cfg)
+		}
+	}
+}
