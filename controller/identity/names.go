@@ -31,7 +31,8 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 		return false, err
 	}
 	for range tries {
-		claim, err := s.claim(ctx, node)
+		var claim *corev1.Secret
+		claim, err = s.claim(ctx, node)
 		switch {
 		case err != nil:
 			return false, err
@@ -57,7 +58,7 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 			return false, fmt.Errorf("identity: claim node name %s: %w", node, err)
 		}
 	}
-	return false, fmt.Errorf("identity: claim node name %s: %w", node, join.ErrServer)
+	return false, fmt.Errorf("identity: claim node name %s: %w: %w", node, join.ErrServer, err)
 }
 
 // unclaimed refuses a name whose Node is not edgekit's.
