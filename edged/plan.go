@@ -84,6 +84,7 @@ type situation struct {
 	retry        map[string]time.Time
 	health       map[string]health // by container id
 	lastStatuses map[string]*corev1.ContainerStatus
+	refreshAt    time.Time // when tokens are due; only passed through
 }
 
 // health is what probes found out about a container.

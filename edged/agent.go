@@ -1,0 +1,327 @@
+package edged
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/volume"
+)
+
+// runtimeRetry is how long to wait for a runtime that does not answer.
+const runtimeRetry = time.Second
+
+// Agent runs the pods of one node. It is made by New and run once by Run.
+type Agent struct {
+	cfg     Config
+	log     *slog.Logger
+	volumes *volume.Manager
+	node    *nodeReporter
+	events  *recorder
+	pulls   chan struct{} // holds a value for each image being pulled
+	groups  atomic.Pointer[cgroup.Groups]
+	runtime atomic.Pointer[string] // the runtime's name
+	ready   chan struct{}
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	wg      sync.WaitGroup // the workers
+}
+
+// New makes an Agent. It does no I/O.
+func New(cfg Config) (*Agent, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	volumes, err := volume.New(volume.Config{Root: cfg.Root, Source: cfg.Objects, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
+	return &Agent{
+		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: newRecorder(cfg),
+		pulls: make(chan struct{}, cfg.MaxPulls), ready: make(chan struct{}), workers: make(map[types.UID]*worker),
+	}, nil
+}
+
+// Ready is closed when the node was reported and the pods of the first list
+// are in the care of workers.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Run runs the node's pods until ctx ends, and then returns nil. Containers
+// keep running when it returns; another Run adopts them.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.node.load(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	reported := make(chan struct{})
+	wg.Go(func() { a.node.run(ctx, reported) })
+	wg.Go(func() { a.events.run(ctx) })
+	if !a.meetRuntime(ctx) {
+		return nil
+	}
+	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.changed, Relist: a.cfg.Relist, Logger: a.log})
+	if err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
+	pods, err := a.cfg.Objects.Pods(ctx)
+	if err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
+	defer a.wg.Wait()
+	defer cancel()
+	if !a.adopt(ctx, pods) {
+		return nil
+	}
+	select {
+	case <-reported:
+		close(a.ready)
+	case <-ctx.Done():
+		return nil
+	}
+	watching := make(chan error, 1)
+	wg.Go(func() { watching <- watcher.Run(ctx) })
+	return a.follow(ctx, pods, a.cfg.Objects.Changed(ctx), watching)
+}
+
+// follow hands changes to the workers.
+func (a *Agent) follow(ctx context.Context, pods <-chan []*corev1.Pod, changed <-chan struct{}, watching <-chan error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-watching:
+			if err != nil {
+				return fmt.Errorf("edged: %w", err)
+			}
+			watching = nil
+		case list, ok := <-pods:
+			if !ok {
+				if ctx.Err() == nil {
+					return errors.New("edged: Objects.Pods ended")
+				}
+				return nil
+			}
+			a.assign(ctx, list)
+		case _, ok := <-changed:
+			if !ok {
+				changed = nil
+				continue
+			}
+			a.each(func(w *worker) { w.contentChanged() })
+		}
+	}
+}
+
+// meetRuntime asks the runtime what must be known before the first pod, for as
+// long as it takes. It is false when ctx ended first.
+func (a *Agent) meetRuntime(ctx context.Context) bool {
+	told := false
+	for {
+		driver, err := a.cfg.Runtime.CgroupDriver(ctx)
+		var version RuntimeVersion
+		if err == nil {
+			version, err = a.cfg.Runtime.Version(ctx)
+		}
+		if err == nil {
+			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
+			a.runtime.Store(&version.Name)
+			return true
+		}
+		if !told && ctx.Err() == nil {
+			a.log.Warn("waiting for the container runtime", "err", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(runtimeRetry):
+		}
+	}
+}
+
+// adopt waits for the first list of pods and gives every pod, and everything
+// that belongs to a pod that is not in the list, a worker.
+func (a *Agent) adopt(ctx context.Context, pods <-chan []*corev1.Pod) bool {
+	var list []*corev1.Pod
+	select {
+	case <-ctx.Done():
+		return false
+	case l, ok := <-pods:
+		if !ok {
+			return false
+		}
+		list = l
+	}
+	var sandboxes []Sandbox
+	for {
+		var err error
+		if sandboxes, err = a.cfg.Runtime.ListSandboxes(ctx, ""); err == nil {
+			break
+		}
+		if ctx.Err() == nil {
+			a.log.Warn("cannot list sandboxes", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(runtimeRetry):
+		}
+	}
+	known := make(map[types.UID]bool)
+	for _, p := range list {
+		known[p.UID] = true
+	}
+	ghosts := make(map[types.UID]*corev1.Pod)
+	running := make(map[types.UID]bool)
+	for _, s := range sandboxes {
+		uid := types.UID(s.PodUID)
+		running[uid] = running[uid] || s.Ready
+		if node := s.Annotations[annotationNode]; !known[uid] && (node == "" || node == a.cfg.NodeName) {
+			ghosts[uid] = ghost(s)
+		}
+	}
+	uids, err := a.volumes.Pods()
+	if err != nil {
+		a.log.Warn("cannot look for folders of pods that are gone", "err", err)
+	}
+	for _, uid := range uids {
+		if u := types.UID(uid); !known[u] && ghosts[u] == nil {
+			ghosts[u] = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: u}}
+		}
+	}
+	// Pods that run already keep what they have: they are admitted first.
+	slices.SortStableFunc(list, func(x, y *corev1.Pod) int {
+		switch {
+		case running[x.UID] && !running[y.UID]:
+			return -1
+		case running[y.UID] && !running[x.UID]:
+			return 1
+		}
+		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
+	})
+	a.mu.Lock()
+	for uid, pod := range ghosts {
+		a.startLocked(ctx, pod, running[uid]).vanish()
+	}
+	for _, p := range list {
+		a.startLocked(ctx, p, running[p.UID])
+	}
+	a.mu.Unlock()
+	return true
+}
+
+// ghost makes a pod of what a sandbox says of it, enough to take it down.
+func ghost(s Sandbox) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
+	if n, err := strconv.ParseInt(s.Annotations[annotationPodGrace], 10, 64); err == nil && n >= 0 {
+		p.Spec.TerminationGracePeriodSeconds = &n
+	}
+	return p
+}
+
+// assign gives each pod of a new list to its worker, and tells the workers of
+// pods that are no longer in it.
+func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known := make(map[types.UID]bool, len(list))
+	for _, p := range list {
+		known[p.UID] = true
+		if w := a.workers[p.UID]; w != nil {
+			w.update(p)
+		} else {
+			a.startLocked(ctx, p, false)
+		}
+	}
+	for uid, w := range a.workers {
+		if !known[uid] {
+			w.vanish()
+		}
+	}
+}
+
+// startLocked starts a worker for a pod that has none.
+func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
+	w := newWorker(a, pod)
+	if !runs {
+		w.rejected = a.admitLocked(pod)
+	}
+	a.workers[pod.UID] = w
+	a.wg.Go(func() {
+		w.run(ctx)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.workers[pod.UID] == w {
+			delete(a.workers, pod.UID)
+		}
+	})
+	return w
+}
+
+// changed wakes the worker of a pod of which something changed.
+func (a *Agent) changed(uid string) {
+	a.mu.Lock()
+	w := a.workers[types.UID(uid)]
+	a.mu.Unlock()
+	if w != nil {
+		w.runtimeChanged()
+	}
+}
+
+func (a *Agent) each(fn func(*worker)) {
+	a.mu.Lock()
+	all := slices.Collect(maps.Values(a.workers))
+	a.mu.Unlock()
+	for _, w := range all {
+		fn(w)
+	}
+}
+
+// plegSource shows the runtime to pleg.
+type plegSource struct{ runtime Runtime }
+
+func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) {
+	sandboxes, err := s.runtime.ListSandboxes(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	containers, err := s.runtime.ListContainers(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]pleg.Item, len(sandboxes)+len(containers))
+	for _, sb := range sandboxes {
+		out[sb.ID] = pleg.Item{PodUID: sb.PodUID, State: strconv.FormatBool(sb.Ready)}
+	}
+	for _, c := range containers {
+		out[c.ID] = pleg.Item{PodUID: c.PodUID, State: c.State.String()}
+	}
+	return out, nil
+}
+
+func (s plegSource) Events(ctx context.Context, fn func(uid string)) error {
+	err := s.runtime.Events(ctx, func(e RuntimeEvent) { fn(e.PodUID) })
+	if errors.Is(err, ErrNoEvents) {
+		return pleg.ErrNoEvents
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package edged
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Bounds of the recorder. Events are for people: when there are too many, the
+// newest are dropped, and those that repeat are counted rather than listed.
+const (
+	eventQueue   = 256
+	eventMemory  = 1024
+	eventBurst   = 25              // repeats of one object's events that pass at once
+	eventRefill  = 5 * time.Minute // until one more repeat passes
+	maxEventText = 1024            // what the API server accepts of a message
+)
+
+// recorder turns what happens into Kubernetes events.
+type recorder struct {
+	reports Reports
+	node    string
+	log     *slog.Logger
+	queue   chan corev1.Event
+	serial  atomic.Int64
+}
+
+func newRecorder(cfg Config) *recorder {
+	return &recorder{reports: cfg.Reports, node: cfg.NodeName, log: cfg.Logger, queue: make(chan corev1.Event, eventQueue)}
+}
+
+// pod records an event of a pod. kind is corev1.EventTypeNormal or Warning.
+func (r *recorder) pod(pod *corev1.Pod, kind, reason, message string) {
+	r.record(pod, "", kind, reason, message)
+}
+
+// container records an event of a container of a pod.
+func (r *recorder) container(pod *corev1.Pod, name, kind, reason, message string) {
+	field := "spec.containers{" + name + "}"
+	if _, init := findContainer(pod, name); init {
+		field = "spec.initContainers{" + name + "}"
+	}
+	r.record(pod, field, kind, reason, message)
+}
+
+func (r *recorder) record(pod *corev1.Pod, field, kind, reason, message string) {
+	if len(message) > maxEventText {
+		message = message[:maxEventText-3] + "..."
+	}
+	now := metav1.Now()
+	e := corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace,
+			Name:      fmt.Sprintf("%s.%x", pod.Name, now.UnixNano()+r.serial.Add(1)),
+		},
+		InvolvedObject: corev1.ObjectReference{
+			Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, FieldPath: field,
+		},
+		Reason: reason, Message: message, Type: kind, Count: 1, FirstTimestamp: now, LastTimestamp: now,
+		// Tools and tests of Kubernetes ask for the events of "kubelet".
+		Source: corev1.EventSource{Component: "kubelet", Host: r.node}, ReportingController: "kubelet", ReportingInstance: r.node,
+	}
+	select {
+	case r.queue <- e:
+	default:
+		r.log.Debug("dropped an event: too many are waiting", "pod", podTitle(pod), "reason", reason)
+	}
+}
+
+// run reports events until ctx ends.
+func (r *recorder) run(ctx context.Context) {
+	type key struct{ uid, field, reason, message string }
+	seen := make(map[key]corev1.Event)
+	limits := make(map[string]*rate.Limiter)
+	for {
+		var e corev1.Event
+		select {
+		case <-ctx.Done():
+			return
+		case e = <-r.queue:
+		}
+		if len(seen) > eventMemory {
+			clear(seen)
+			clear(limits)
+		}
+		k := key{string(e.InvolvedObject.UID), e.InvolvedObject.FieldPath, e.Reason, e.Message}
+		if old, ok := seen[k]; ok {
+			old.Count++
+			old.LastTimestamp = e.LastTimestamp
+			e = old
+			seen[k] = e
+			l := limits[k.uid]
+			if l == nil {
+				l = rate.NewLimiter(rate.Every(eventRefill), eventBurst)
+				limits[k.uid] = l
+			}
+			if !l.Allow() {
+				continue
+			}
+		}
+		seen[k] = e
+		if err := r.reports.Event(ctx, &e); err != nil && ctx.Err() == nil {
+			r.log.Warn("cannot report an event", "reason", e.Reason, "err", err)
+		}
+	}
+}

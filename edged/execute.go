@@ -1,0 +1,309 @@
+package edged
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/volume"
+)
+
+// The wait after something before a pod's containers failed: doubling.
+const (
+	setUpRetryFirst = 500 * time.Millisecond
+	setUpRetryMax   = 30 * time.Second
+	createRetry     = 5 * time.Second
+)
+
+// run of actions under way: what later actions need of earlier ones.
+type run struct {
+	w       *worker
+	s       situation
+	pod     *corev1.Pod // with the addresses of the sandbox in its status
+	sandbox *SandboxConfig
+	id      string // of the sandbox
+}
+
+// execute does the actions in order. One that fails ends the step if those
+// after it build on it; the next plan starts from what is then there.
+func (w *worker) execute(ctx context.Context, s situation, actions []action) {
+	r := &run{w: w, s: s, pod: s.pod}
+	if sb := s.view.sandbox(); sb != nil && sb.Ready {
+		r.useSandbox(*sb)
+	}
+	for _, a := range actions {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := r.do(ctx, a); err != nil {
+			if ctx.Err() == nil {
+				w.a.log.Debug("an action failed", "pod", podTitle(s.pod), "action", a.String(), "err", err)
+			}
+			var own *startError
+			if !errors.As(err, &own) {
+				if ctx.Err() == nil {
+					w.failed(retrySandbox, setUpRetryFirst, setUpRetryMax)
+				}
+				return
+			}
+		}
+	}
+}
+
+func (r *run) do(ctx context.Context, a action) error {
+	runtime := r.w.a.cfg.Runtime
+	switch a.kind {
+	case actSetUp, actRefreshVolumes:
+		return r.setUp(ctx, a.kind == actSetUp)
+	case actCreateSandbox:
+		return r.createSandbox(ctx, a)
+	case actStart:
+		return r.start(ctx, a)
+	case actStartCreated:
+		return r.startCreated(ctx, a)
+	case actKill:
+		for _, c := range r.s.view.containers {
+			if c.ID == a.id {
+				return r.kill(ctx, c, a.grace, a.reason)
+			}
+		}
+		return nil
+	case actKillPod:
+		return r.killPod(ctx, a)
+	case actRemove:
+		r.removeLog(a.id)
+		return runtime.RemoveContainer(ctx, a.id)
+	case actRemoveSandbox:
+		return runtime.RemoveSandbox(ctx, a.id)
+	case actTearDown:
+		return r.tearDown()
+	case actRemoveLogs:
+		return r.w.a.removeLogs(r.pod)
+	case actReportGone:
+		if err := r.w.a.cfg.Reports.PodGone(ctx, r.pod); err != nil {
+			return err
+		}
+		r.w.remember(func(m *memory) { m.goneDone = true })
+		return nil
+	}
+	return fmt.Errorf("edged: no such action: %s", a.kind)
+}
+
+func (w *worker) remember(fn func(*memory)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fn(&w.mem)
+}
+
+// failed postpones the next try of what name stands for.
+func (w *worker) failed(name string, first, most time.Duration) {
+	w.remember(func(m *memory) {
+		m.fails[name]++
+		wait := min(first<<min(m.fails[name]-1, 16), most)
+		m.retry[name] = time.Now().Add(wait)
+	})
+}
+
+func (w *worker) worked(name string) {
+	w.remember(func(m *memory) {
+		delete(m.fails, name)
+		delete(m.retry, name)
+		delete(m.waiting, name)
+	})
+}
+
+// useSandbox makes a sandbox the one that containers are put in.
+func (r *run) useSandbox(sb Sandbox) {
+	r.id = sb.ID
+	pod := r.s.pod.DeepCopy()
+	hosts := r.w.a.node.addresses()
+	ips := sb.IPs
+	if pod.Spec.HostNetwork {
+		ips = hosts
+	}
+	pod.Status.PodIPs, pod.Status.HostIPs, pod.Status.PodIP, pod.Status.HostIP = nil, nil, "", ""
+	for _, ip := range ips {
+		pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: ip})
+	}
+	for _, ip := range hosts {
+		pod.Status.HostIPs = append(pod.Status.HostIPs, corev1.HostIP{IP: ip})
+	}
+	if len(ips) > 0 {
+		pod.Status.PodIP = ips[0]
+	}
+	if len(hosts) > 0 {
+		pod.Status.HostIP = hosts[0]
+	}
+	r.pod = pod
+	cfg, err := r.w.a.sandboxConfig(pod, sb.Attempt)
+	if err == nil {
+		r.sandbox = cfg
+	}
+}
+
+// setUp prepares or refreshes the volumes and, the first time, the rest of
+// what is outside the runtime.
+func (r *run) setUp(ctx context.Context, first bool) error {
+	a := r.w.a
+	next, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	if err != nil {
+		for _, e := range each(err) {
+			var ve *volume.Error
+			if errors.As(e, &ve) && ctx.Err() == nil {
+				a.events.pod(r.pod, corev1.EventTypeWarning, "FailedMount", ve.Error())
+			}
+		}
+		if !first {
+			a.log.Debug("cannot refresh volumes", "pod", podTitle(r.pod), "err", err)
+			r.w.remember(func(m *memory) { m.stale, m.refresh = false, time.Now().Add(setUpRetryMax) })
+			return nil // the old content stays
+		}
+		return err
+	}
+	if first {
+		if a.cfg.PodCgroups == On {
+			if err := a.groups.Load().SetUp(qosClass(r.pod), string(r.pod.UID), podLimits(r.pod)); err != nil {
+				// Containers have limits of their own: the pod runs without a common one.
+				a.log.Warn("cannot limit a pod as a whole", "pod", podTitle(r.pod), "err", err)
+			}
+		}
+		if err := os.MkdirAll(a.logDir(r.pod), 0o755); err != nil {
+			return err
+		}
+	}
+	r.w.remember(func(m *memory) { m.setUp, m.stale, m.toreDown, m.refresh = true, false, false, next })
+	return nil
+}
+
+// each takes joined errors apart.
+func each(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+func (r *run) createSandbox(ctx context.Context, a action) error {
+	agent := r.w.a
+	cfg, err := agent.sandboxConfig(r.pod, a.attempt)
+	if err == nil {
+		var id string
+		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
+			var sb Sandbox
+			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
+				r.useSandbox(sb)
+				r.w.worked(retrySandbox)
+				return nil
+			}
+		}
+	}
+	if ctx.Err() == nil {
+		agent.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+	}
+	return err
+}
+
+// killPod stops the pod's containers side by side, then its sidecars, the last
+// first, then its sandboxes.
+func (r *run) killPod(ctx context.Context, a action) error {
+	if a.reason == "SandboxChanged" {
+		r.w.a.events.pod(r.pod, corev1.EventTypeNormal, a.reason, "Pod sandbox changed, it will be killed and re-created.")
+	}
+	deadline := time.Now().Add(a.grace)
+	var sidecars []Container
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for _, c := range r.s.view.running() {
+		if spec, init := findContainer(r.pod, c.Name); init && restartable(spec) {
+			sidecars = append(sidecars, c)
+			continue
+		}
+		wg.Go(func() {
+			if err := r.kill(ctx, c, a.grace, ""); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	wg.Wait()
+	for i := len(r.pod.Spec.InitContainers) - 1; i >= 0; i-- {
+		for _, c := range sidecars {
+			if c.Name == r.pod.Spec.InitContainers[i].Name {
+				errs = append(errs, r.kill(ctx, c, max(time.Until(deadline), 0), ""))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, sb := range r.s.view.sandboxes {
+		if err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kill stops one container: its hook first, then the stop signal, all within
+// grace.
+func (r *run) kill(ctx context.Context, c Container, grace time.Duration, reason string) error {
+	if reason == "" {
+		reason = "Stopping container " + c.Name
+	}
+	if r.pod.Name != "" {
+		r.w.a.events.container(r.pod, c.Name, corev1.EventTypeNormal, "Killing", reason)
+	}
+	began := time.Now()
+	if grace > 0 {
+		r.preStop(ctx, c, grace)
+	}
+	left := max(grace-time.Since(began), minimumStop)
+	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
+}
+
+func (r *run) tearDown() error {
+	a := r.w.a
+	if err := a.volumes.TearDown(string(r.pod.UID)); err != nil {
+		return err
+	}
+	if a.cfg.PodCgroups == On {
+		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
+			// A group that is still busy is tried again by the runtime's own clean-up.
+			if err := a.groups.Load().TearDown(class, string(r.pod.UID)); err != nil {
+				a.log.Debug("cannot remove a pod's cgroup", "pod", podTitle(r.pod), "err", err)
+			}
+		}
+	}
+	r.w.remember(func(m *memory) { m.toreDown, m.setUp = true, false })
+	return nil
+}
+
+// removeLog removes the log of a container that goes.
+func (r *run) removeLog(id string) {
+	for _, c := range r.s.view.containers {
+		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
+			// Logs are no promise: what cannot be removed goes with the pod.
+			_ = os.Remove(filepath.Join(r.w.a.logDir(r.pod), c.Name, fmt.Sprintf("%d.log", c.Attempt)))
+		}
+	}
+}
+
+// removeLogs removes the folder of a pod's logs. The names in its path come
+// from labels in the runtime when the API object is gone: they must be names.
+func (a *Agent) removeLogs(pod *corev1.Pod) error {
+	for _, part := range []string{pod.Namespace, pod.Name, string(pod.UID)} {
+		if part == "" || part != filepath.Base(part) || !filepath.IsLocal(part) {
+			return nil
+		}
+	}
+	return os.RemoveAll(a.logDir(pod))
+}

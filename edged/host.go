@@ -1,0 +1,196 @@
+package edged
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// machine is what the host says of itself and what does not change while it runs.
+type machine struct {
+	info     corev1.NodeSystemInfo
+	capacity corev1.ResourceList
+}
+
+// readMachine asks the kernel and /etc. What cannot be read is left empty.
+func readMachine(cfg Config) (machine, error) {
+	var m machine
+	m.info = corev1.NodeSystemInfo{
+		MachineID: firstLine("/etc/machine-id", "/var/lib/dbus/machine-id"), BootID: firstLine("/proc/sys/kernel/random/boot_id"),
+		SystemUUID: firstLine("/sys/class/dmi/id/product_uuid"), OperatingSystem: "linux", Architecture: runtime.GOARCH,
+		OSImage: "Linux", KubeletVersion: cfg.Version, KubeProxyVersion: "",
+	}
+	if m.info.SystemUUID == "" {
+		m.info.SystemUUID = m.info.MachineID
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err == nil {
+		m.info.KernelVersion = unix.ByteSliceToString(uts.Release[:])
+	}
+	if text, err := os.ReadFile("/etc/os-release"); err == nil {
+		if name := osName(text); name != "" {
+			m.info.OSImage = name
+		}
+	}
+	mem, err := memInfo()
+	if err != nil {
+		return m, err
+	}
+	m.capacity = corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(mem["MemTotal"], resource.BinarySI),
+		corev1.ResourcePods:   *resource.NewQuantity(int64(cfg.MaxPods), resource.DecimalSI),
+	}
+	if total, _, _, _, err := diskSpace(cfg.Root); err == nil {
+		m.capacity[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(total, resource.BinarySI)
+	}
+	for name, size := range hugePages("/sys/kernel/mm/hugepages") {
+		m.capacity[name] = size
+	}
+	return m, nil
+}
+
+// firstLine reads the first file that is there.
+func firstLine(files ...string) string {
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil {
+			line, _, _ := strings.Cut(string(b), "\n")
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+// osName reads PRETTY_NAME of os-release(5).
+func osName(text []byte) string {
+	for line := range bytes.Lines(text) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(string(line)), "PRETTY_NAME="); ok {
+			if plain, err := strconv.Unquote(value); err == nil {
+				return plain
+			}
+			return strings.Trim(value, "'\"")
+		}
+	}
+	return ""
+}
+
+// memInfo reads /proc/meminfo, in bytes.
+func memInfo() (map[string]int64, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
+	return parseMemInfo(b), nil
+}
+
+func parseMemInfo(text []byte) map[string]int64 {
+	out := make(map[string]int64)
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 {
+			continue
+		}
+		n, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil || n < 0 || n > 1<<50 {
+			continue
+		}
+		if len(fields) > 2 && fields[2] == "kB" {
+			n *= 1024
+		}
+		out[strings.TrimSuffix(fields[0], ":")] = n
+	}
+	return out
+}
+
+// diskSpace tells of the file system of dir, or of its nearest parent that is there.
+func diskSpace(dir string) (total, free int64, inodes, inodesFree uint64, err error) {
+	var st unix.Statfs_t
+	for {
+		err = unix.Statfs(dir, &st)
+		if !errors.Is(err, unix.ENOENT) || dir == "/" {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, st.Files, st.Ffree, nil
+}
+
+// hugePages reads how many huge pages of each size the kernel has set aside.
+func hugePages(dir string) corev1.ResourceList {
+	out := make(corev1.ResourceList)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return out
+	}
+	for _, e := range entries {
+		kb, ok := strings.CutPrefix(e.Name(), "hugepages-")
+		size, err := strconv.ParseInt(strings.TrimSuffix(kb, "kB"), 10, 64)
+		if !ok || err != nil {
+			continue
+		}
+		count, err := strconv.ParseInt(firstLine(filepath.Join(dir, e.Name(), "nr_hugepages")), 10, 64)
+		if err != nil {
+			continue
+		}
+		name := corev1.ResourceHugePagesPrefix + resource.NewQuantity(size*1024, resource.BinarySI).String()
+		out[corev1.ResourceName(name)] = *resource.NewQuantity(size*1024*count, resource.BinarySI)
+	}
+	return out
+}
+
+// outboundIP is the address that this machine uses towards the world: that of
+// the default route or, without one, the first global address of an interface.
+func outboundIP() (netip.Addr, error) {
+	// Connecting a datagram socket chooses a route and sends nothing. The
+	// addresses are reserved for documentation.
+	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
+		conn, err := net.Dial("udp", far)
+		if err != nil {
+			continue
+		}
+		local, ok := conn.LocalAddr().(*net.UDPAddr)
+		conn.Close()
+		if ok && !local.IP.IsLoopback() && !local.IP.IsUnspecified() {
+			return local.AddrPort().Addr().Unmap(), nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("edged: %w", err)
+	}
+	loopback := netip.Addr{}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, _ := netip.AddrFromSlice(n.IP)
+		ip = ip.Unmap()
+		if ip.IsGlobalUnicast() {
+			return ip, nil
+		}
+		if ip.IsLoopback() && !loopback.IsValid() {
+			loopback = ip
+		}
+	}
+	if loopback.IsValid() {
+		return loopback, nil
+	}
+	return netip.Addr{}, errors.New("edged: this machine has no address; set Config.NodeIPs")
+}

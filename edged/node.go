@@ -1,0 +1,300 @@
+package edged
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// How a node's own condition is judged. The thresholds are the kubelet's.
+const (
+	memoryFloor     = 100 << 20 // bytes available
+	diskFloor       = 10        // percent of the file system free
+	inodeFloor      = 5         // percent of its inodes free
+	pressureHold    = 5 * time.Minute
+	imagesRefresh   = 5 * time.Minute
+	maxImages       = 50
+	maxImageNames   = 5
+	healthTimeout   = 10 * time.Second
+	nodeReportRetry = time.Second
+)
+
+// nodeReporter keeps the Node object true.
+type nodeReporter struct {
+	cfg Config
+	log *slog.Logger
+
+	mu     sync.Mutex
+	host   machine
+	ips    []string
+	last   *corev1.Node
+	images []corev1.ContainerImage
+	listed time.Time            // when images were listed
+	since  map[string]time.Time // since when a pressure was last seen
+	kick   chan struct{}
+}
+
+func newNodeReporter(cfg Config) *nodeReporter {
+	return &nodeReporter{cfg: cfg, log: cfg.Logger, since: make(map[string]time.Time), kick: make(chan struct{}, 1)}
+}
+
+// load reads what the host says of itself.
+func (n *nodeReporter) load() error {
+	host, err := readMachine(n.cfg)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.host = host
+	return n.addressesLocked()
+}
+
+// addressesLocked finds the node's addresses, again each time unless they are
+// configured: machines at the edge change networks.
+func (n *nodeReporter) addressesLocked() error {
+	var ips []string
+	for _, ip := range n.cfg.NodeIPs {
+		ips = append(ips, ip.String())
+	}
+	if len(ips) == 0 {
+		ip, err := outboundIP()
+		if err != nil {
+			return err
+		}
+		ips = []string{ip.String()}
+	}
+	n.ips = ips
+	return nil
+}
+
+func (n *nodeReporter) addresses() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.ips)
+}
+
+func (n *nodeReporter) capacity() corev1.ResourceList {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.host.capacity
+}
+
+// allocatable is the capacity without what is reserved for the machine itself.
+func (n *nodeReporter) allocatable() corev1.ResourceList {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.allocatableLocked()
+}
+
+func (n *nodeReporter) allocatableLocked() corev1.ResourceList {
+	out := n.host.capacity.DeepCopy()
+	for name, q := range n.cfg.Reserved {
+		if have, ok := out[name]; ok {
+			have.Sub(q)
+			if have.Sign() < 0 {
+				have.Set(0)
+			}
+			out[name] = have
+		}
+	}
+	return out
+}
+
+// imagesChanged asks for another look at the images soon.
+func (n *nodeReporter) imagesChanged() {
+	n.mu.Lock()
+	n.listed = time.Time{}
+	n.mu.Unlock()
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run reports the node now and whenever it changed, until ctx ends. first is
+// closed after the first report.
+func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
+	tick := time.NewTicker(n.cfg.NodeCheck)
+	defer tick.Stop()
+	var retry <-chan time.Time
+	for {
+		node := n.look(ctx)
+		retry = nil
+		if !n.reported(node) {
+			if err := n.cfg.Reports.Node(ctx, node); err != nil {
+				if ctx.Err() == nil {
+					n.log.Warn("cannot report the node; trying again", "err", err)
+				}
+				retry = time.After(nodeReportRetry)
+			} else {
+				n.mu.Lock()
+				n.last = node
+				n.mu.Unlock()
+			}
+		}
+		if first != nil && retry == nil {
+			close(first)
+			first = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.kick:
+		case <-retry:
+		}
+	}
+}
+
+// reported reports whether the cloud knows as much already. When a condition
+// was last looked at is not news.
+func (n *nodeReporter) reported(node *corev1.Node) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == nil {
+		return false
+	}
+	a, b := n.last.DeepCopy(), node.DeepCopy()
+	for _, o := range []*corev1.Node{a, b} {
+		for i := range o.Status.Conditions {
+			o.Status.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		}
+	}
+	return equality.Semantic.DeepEqual(a, b)
+}
+
+// look composes the Node from what is true now.
+func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	version, err := n.cfg.Runtime.Version(ctx)
+	health := RuntimeHealth{}
+	if err == nil {
+		health, err = n.cfg.Runtime.Health(ctx)
+	}
+	if err == nil {
+		n.listImages(ctx)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.addressesLocked(); err != nil {
+		n.log.Debug("keeping the addresses that were known", "err", err)
+	}
+	node := &corev1.Node{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations),
+			Labels: map[string]string{
+				corev1.LabelHostname: n.cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
+				"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
+			},
+		},
+		Spec: corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
+	}
+	maps.Copy(node.Labels, n.cfg.Labels)
+	st := &node.Status
+	st.Capacity = n.host.capacity.DeepCopy()
+	st.NodeInfo = n.host.info
+	if version.Name != "" {
+		st.NodeInfo.ContainerRuntimeVersion = version.Name + "://" + version.Version
+	} else if n.last != nil {
+		st.NodeInfo.ContainerRuntimeVersion = n.last.Status.NodeInfo.ContainerRuntimeVersion
+	}
+	for _, ip := range n.ips {
+		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+	}
+	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName})
+	st.Images = n.images
+	st.Conditions = n.conditionsLocked(health, err)
+	st.Allocatable = n.allocatableLocked()
+	return node
+}
+
+// conditionsLocked judges the node.
+func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err error) []corev1.NodeCondition {
+	now := time.Now()
+	low := map[string]bool{}
+	if mem, err := memInfo(); err == nil {
+		low["memory"] = mem["MemAvailable"] < memoryFloor
+	}
+	if total, free, inodes, inodesFree, err := diskSpace(n.cfg.Root); err == nil {
+		low["disk"] = total > 0 && free*100/total < diskFloor || inodes > 0 && inodesFree*100/inodes < inodeFloor
+	}
+	for what, is := range low {
+		if is {
+			n.since[what] = now
+		}
+	}
+	pressed := func(what string) bool { t, ok := n.since[what]; return ok && now.Sub(t) < pressureHold }
+	pick := func(kind corev1.NodeConditionType, bad bool, yes, no [2]string) corev1.NodeCondition {
+		text := no
+		if bad {
+			text = yes
+		}
+		return corev1.NodeCondition{Type: kind, Status: truth(bad), Reason: text[0], Message: text[1]}
+	}
+	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady"}
+	switch {
+	case err != nil:
+		ready.Message = fmt.Sprintf("container runtime is down: %v", err)
+	case !health.RuntimeReady:
+		ready.Message = "container runtime not ready: " + health.RuntimeMessage
+	case !health.NetworkReady:
+		ready.Message = "container runtime network not ready: " + health.NetworkMessage
+	default:
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"
+	}
+	list := []corev1.NodeCondition{
+		pick(corev1.NodeMemoryPressure, pressed("memory"), [2]string{"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"}, [2]string{"KubeletHasSufficientMemory", "kubelet has sufficient memory available"}),
+		pick(corev1.NodeDiskPressure, pressed("disk"), [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"}),
+		pick(corev1.NodePIDPressure, false, [2]string{}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"}),
+		ready,
+	}
+	for i := range list {
+		c := &list[i]
+		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
+		if n.last == nil {
+			continue
+		}
+		j := slices.IndexFunc(n.last.Status.Conditions, func(o corev1.NodeCondition) bool { return o.Type == c.Type })
+		if j >= 0 && n.last.Status.Conditions[j].Status == c.Status {
+			c.LastTransitionTime = n.last.Status.Conditions[j].LastTransitionTime
+		}
+	}
+	return list
+}
+
+// listImages keeps the largest images in the Node, for the scheduler.
+func (n *nodeReporter) listImages(ctx context.Context) {
+	n.mu.Lock()
+	fresh := !n.listed.IsZero() && time.Since(n.listed) < imagesRefresh
+	n.mu.Unlock()
+	if fresh {
+		return
+	}
+	all, err := n.cfg.Runtime.ListImages(ctx)
+	if err != nil {
+		n.log.Debug("cannot list images", "err", err)
+		return
+	}
+	slices.SortFunc(all, func(a, b Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
+	var out []corev1.ContainerImage
+	for _, i := range all[:min(len(all), maxImages)] {
+		names := slices.Concat(i.Digests, i.Tags)
+		out = append(out, corev1.ContainerImage{Names: names[:min(len(names), maxImageNames)], SizeBytes: int64(min(i.Size, 1<<62))})
+	}
+	n.mu.Lock()
+	n.images, n.listed = out, time.Now()
+	n.mu.Unlock()
+}

@@ -1,0 +1,138 @@
+package edged
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/crilog"
+)
+
+// Bounds of termination messages, as Kubernetes has them.
+const (
+	maxMessage     = 4096
+	maxLogMessage  = 2048
+	maxLogMessages = 80 // lines
+)
+
+// observe refreshes the worker's view of the runtime, if it may have changed.
+func (w *worker) observe(ctx context.Context) error {
+	w.mu.Lock()
+	dirty, uid := w.dirty, string(w.pod.UID)
+	w.dirty = false
+	w.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	v, err := w.look(ctx, uid)
+	if err != nil {
+		w.mu.Lock()
+		w.dirty = true
+		w.mu.Unlock()
+		return err
+	}
+	w.view = v
+	if n := len(v.sandboxes); n > 0 && w.last == nil {
+		if first := v.sandboxes[n-1].Created; first.Before(w.start) && !first.IsZero() {
+			w.start = first // the cloud never heard when the pod started; the runtime remembers
+		}
+	}
+	return nil
+}
+
+func (w *worker) look(ctx context.Context, uid string) (view, error) {
+	r := w.a.cfg.Runtime
+	sandboxes, err := r.ListSandboxes(ctx, uid)
+	if err != nil {
+		return view{}, err
+	}
+	listed, err := r.ListContainers(ctx, uid)
+	if err != nil {
+		return view{}, err
+	}
+	exited := make(map[string]Container)
+	var containers []Container
+	for _, c := range listed {
+		if old, ok := w.exited[c.ID]; ok {
+			exited[c.ID] = old
+			containers = append(containers, old)
+			continue
+		}
+		full, err := r.ContainerStatus(ctx, c.ID)
+		if isMissing(err) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return view{}, err
+		}
+		full.SandboxID, full.PodUID = c.SandboxID, c.PodUID
+		if full.State == ContainerExited {
+			exited[c.ID] = full
+			if m := w.lastWords(&full); m != "" {
+				w.messages[c.ID] = m
+			}
+		}
+		containers = append(containers, full)
+	}
+	w.exited = exited
+	for id := range w.messages {
+		if _, ok := exited[id]; !ok {
+			delete(w.messages, id)
+		}
+	}
+	v := newView(sandboxes, containers)
+	if sb := v.sandbox(); sb != nil && sb.Ready {
+		if old := w.view.sandboxByID(sb.ID); old != nil && len(old.IPs) > 0 {
+			sb.IPs, sb.HostNetwork = old.IPs, old.HostNetwork
+		} else if full, err := r.SandboxStatus(ctx, sb.ID); err == nil {
+			*sb = full
+			sb.PodUID = uid
+		} else if !isMissing(err) {
+			return view{}, err
+		}
+	}
+	return v, nil
+}
+
+// lastWords reads what a container that exited wanted to be known: its
+// termination message, or the end of its log where the spec asks for that.
+func (w *worker) lastWords(c *Container) string {
+	file := c.Annotations[annotationTerminationMessage]
+	if dir := w.a.volumes.PodDir(c.PodUID); file != "" && filepath.Dir(filepath.Dir(filepath.Dir(file))) == dir {
+		if text, err := head(file, maxMessage); err == nil && text != "" {
+			return text
+		}
+	}
+	policy := corev1.TerminationMessagePolicy(c.Annotations[annotationTerminationPolicy])
+	if policy != corev1.TerminationMessageFallbackToLogsOnError || c.ExitCode == 0 && c.Reason != "OOMKilled" {
+		return ""
+	}
+	pod := w.spec()
+	log := filepath.Join(w.a.logDir(pod), c.Name, strconv.FormatUint(uint64(c.Attempt), 10)+".log")
+	text, err := crilog.Tail(log, maxLogMessages, maxLogMessage)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// head reads the beginning of a file that a container wrote: it may be
+// anything by now, so that only a plain file counts.
+func head(file string, limit int64) (string, error) {
+	info, err := os.Lstat(file)
+	if err != nil || !info.Mode().IsRegular() {
+		return "", err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit))
+	return string(bytes.ToValidUTF8(b, []byte("\uFFFD"))), err
+}

@@ -1,0 +1,86 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The defaults of a Probe, as the API server fills them in.
+const (
+	defaultPeriod  = 10 * time.Second
+	defaultTimeout = time.Second
+)
+
+// Config sets up Run. Probe and Report are required.
+type Config struct {
+	Probe  *corev1.Probe
+	Target Target
+	// Started is when the container started: the initial delay counts from it.
+	Started time.Time
+	// OK is the outcome that holds until the probe has decided.
+	OK bool
+	// Report is called with every outcome that passes a threshold and differs
+	// from the one before, from Run's goroutine; detail tells people why.
+	Report func(ok bool, detail string)
+	// Failed is called for each failing answer, decided or not. It may be nil.
+	Failed func(detail string)
+	// UntilOK ends Run with the first good outcome, as a startup probe ends.
+	UntilOK bool
+}
+
+// Run asks until ctx ends, and then returns nil.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Probe == nil || cfg.Report == nil {
+		return errors.New("probe: Config.Probe and Config.Report are required")
+	}
+	period, timeout := seconds(cfg.Probe.PeriodSeconds, defaultPeriod), seconds(cfg.Probe.TimeoutSeconds, defaultTimeout)
+	need := map[bool]int32{true: max(cfg.Probe.SuccessThreshold, 1), false: max(cfg.Probe.FailureThreshold, 1)}
+	if cfg.Probe.FailureThreshold == 0 {
+		need[false] = 3
+	}
+	wait := max(time.Until(cfg.Started.Add(seconds(cfg.Probe.InitialDelaySeconds, 0))), 0)
+	decided, current, last, run := false, cfg.OK, false, int32(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		began := time.Now()
+		ok, detail, err := Check(ctx, cfg.Probe.ProbeHandler, timeout, cfg.Target)
+		wait = max(period-time.Since(began), 0)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			ok, detail = false, err.Error()
+		}
+		if !ok && cfg.Failed != nil {
+			cfg.Failed(detail)
+		}
+		if run == 0 || ok != last {
+			last, run = ok, 0
+		}
+		run++
+		if run < need[ok] {
+			continue
+		}
+		if !decided || ok != current {
+			decided, current = true, ok
+			cfg.Report(ok, detail)
+		}
+		if ok && cfg.UntilOK {
+			return nil
+		}
+	}
+}
+
+func seconds(n int32, def time.Duration) time.Duration {
+	if n <= 0 {
+		return def
+	}
+	return time.Duration(n) * time.Second
+}

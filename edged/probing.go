@@ -1,0 +1,164 @@
+package edged
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/probe"
+)
+
+// maxProbeText bounds what events show of a probe's answer.
+const maxProbeText = 900
+
+// probing is the probes of one running container.
+type probing struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	started bool
+	ready   bool
+	failed  string
+	grace   time.Duration
+}
+
+// followProbes starts the probes of containers that run and ends those of
+// containers that no longer do.
+func (w *worker) followProbes(ctx context.Context) {
+	running := make(map[string]bool)
+	w.mu.Lock()
+	pod := w.pod
+	w.mu.Unlock()
+	for _, c := range w.view.containers {
+		if c.State != ContainerRunning {
+			continue
+		}
+		running[c.ID] = true
+		if w.probes[c.ID] != nil {
+			continue
+		}
+		if spec, _ := findContainer(pod, c.Name); spec != nil && (spec.StartupProbe != nil || spec.LivenessProbe != nil || spec.ReadinessProbe != nil) {
+			w.probes[c.ID] = w.startProbes(ctx, pod, spec, c)
+		}
+	}
+	for id, p := range w.probes {
+		if !running[id] {
+			p.cancel()
+			p.wg.Wait()
+			delete(w.probes, id)
+		}
+	}
+}
+
+func (w *worker) stopProbes() {
+	for id, p := range w.probes {
+		p.cancel()
+		p.wg.Wait()
+		delete(w.probes, id)
+	}
+}
+
+// startProbes runs the probes of a container: the startup probe alone until it
+// succeeds, then the others.
+func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run Container) *probing {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &probing{cancel: cancel, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
+	if last := findStatus(w.last, c.Name); last != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
+		// An adopted container is what it was last known to be, until a probe differs.
+		p.ready = last.Ready
+		p.started = p.started || last.Started != nil && *last.Started
+	}
+	target := probe.Target{IP: podAddress(w, pod), Ports: c.Ports, Exec: w.execProbe(run.ID)}
+	one := func(kind string, pr *corev1.Probe, ok bool, report func(ok bool, detail string), until bool) {
+		if err := probe.Run(ctx, probe.Config{
+			Probe: pr, Target: target, Started: run.Started, OK: ok, UntilOK: until,
+			Report: func(ok bool, detail string) {
+				p.mu.Lock()
+				report(ok, detail)
+				p.mu.Unlock()
+				w.poke()
+			},
+			Failed: func(detail string) {
+				w.a.events.container(pod, c.Name, corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, detail[:min(len(detail), maxProbeText)]))
+			},
+		}); err != nil {
+			w.a.log.Error("a probe cannot run", "pod", podTitle(pod), "container", c.Name, "err", err)
+		}
+	}
+	fail := func(pr *corev1.Probe, kind string) func(bool, string) {
+		return func(ok bool, _ string) {
+			if ok {
+				return
+			}
+			p.failed = fmt.Sprintf("Container %s failed %s probe", c.Name, kind)
+			if s := pr.TerminationGracePeriodSeconds; s != nil {
+				p.grace = time.Duration(*s) * time.Second
+			}
+		}
+	}
+	p.wg.Go(func() {
+		if pr := c.StartupProbe; pr != nil && !p.started {
+			bad := fail(pr, "startup")
+			one("Startup", pr, false, func(ok bool, d string) { p.started = p.started || ok; bad(ok, d) }, true)
+			if ctx.Err() != nil {
+				return
+			}
+		}
+		if pr := c.LivenessProbe; pr != nil {
+			p.wg.Go(func() { one("Liveness", pr, true, fail(pr, "liveness"), false) })
+		}
+		if pr := c.ReadinessProbe; pr != nil {
+			p.wg.Go(func() { one("Readiness", pr, p.ready, func(ok bool, _ string) { p.ready = ok }, false) })
+		}
+	})
+	return p
+}
+
+func podAddress(w *worker, pod *corev1.Pod) string {
+	if pod.Spec.HostNetwork {
+		if ips := w.a.node.addresses(); len(ips) > 0 {
+			return ips[0]
+		}
+	}
+	if sb := w.view.sandbox(); sb != nil && len(sb.IPs) > 0 {
+		return sb.IPs[0]
+	}
+	return ""
+}
+
+func (w *worker) execProbe(id string) func(context.Context, []string, time.Duration) (string, int, error) {
+	return func(ctx context.Context, cmd []string, timeout time.Duration) (string, int, error) {
+		res, err := w.a.cfg.Runtime.ExecSync(ctx, id, cmd, timeout)
+		if err != nil {
+			return "", 0, err
+		}
+		return string(append(res.Stdout, res.Stderr...)), int(res.ExitCode), nil
+	}
+}
+
+// healthOf is what plan needs to know of a running container.
+func (w *worker) healthOf(c Container) health {
+	p := w.probes[c.ID]
+	if p == nil {
+		return health{started: true}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return health{started: p.started, failed: p.failed, grace: p.grace}
+}
+
+// verdictOf is what the status needs to know of a running container.
+func (w *worker) verdictOf(c Container) verdict {
+	p := w.probes[c.ID]
+	if p == nil {
+		return verdict{started: true, ready: true}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return verdict{started: p.started, ready: p.started && p.ready}
+}

@@ -1,0 +1,237 @@
+package edged_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// missing is the error of a cloud for what it does not have.
+type missing string
+
+func (e missing) Error() string { return string(e) + " is not there" }
+func (missing) NotFound() bool  { return true }
+
+// cloud is what an Agent has above it: it holds pods, config maps and secrets,
+// and remembers what was reported.
+type cloud struct {
+	mu      sync.Mutex
+	pods    []*corev1.Pod
+	watch   []chan []*corev1.Pod
+	changes []chan struct{}
+	maps    map[string]*corev1.ConfigMap
+	secrets map[string]*corev1.Secret
+	status  map[types.UID]corev1.PodStatus
+	history map[types.UID][]corev1.PodStatus
+	gone    map[types.UID]bool
+	node    *corev1.Node
+	nodes   int
+	events  []string
+	version int
+	poked   chan struct{} // holds a value when something was reported
+}
+
+func newCloud() *cloud {
+	return &cloud{
+		maps: make(map[string]*corev1.ConfigMap), secrets: make(map[string]*corev1.Secret), status: make(map[types.UID]corev1.PodStatus),
+		history: make(map[types.UID][]corev1.PodStatus), gone: make(map[types.UID]bool), poked: make(chan struct{}, 1),
+	}
+}
+
+func (c *cloud) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := make(chan []*corev1.Pod, 1)
+	ch <- slices.Clone(c.pods)
+	c.watch = append(c.watch, ch)
+	context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.watch = slices.DeleteFunc(c.watch, func(o chan []*corev1.Pod) bool { return o == ch })
+		close(ch)
+	})
+	return ch, nil
+}
+
+func (c *cloud) ConfigMap(_ context.Context, ns, name string) (*corev1.ConfigMap, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.maps[ns+"/"+name]; m != nil {
+		return m, nil
+	}
+	return nil, fmt.Errorf("cloud: %w", missing("config map "+name))
+}
+
+func (c *cloud) Secret(_ context.Context, ns, name string) (*corev1.Secret, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.secrets[ns+"/"+name]; s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("cloud: %w", missing("secret "+name))
+}
+
+func (c *cloud) Changed(ctx context.Context) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := make(chan struct{}, 1)
+	c.changes = append(c.changes, ch)
+	context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.changes = slices.DeleteFunc(c.changes, func(o chan struct{}) bool { return o == ch })
+		close(ch)
+	})
+	return ch
+}
+
+func (c *cloud) Token(context.Context, string, string, *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "t0ken", ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}}, nil
+}
+
+func (c *cloud) Node(_ context.Context, n *corev1.Node) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.node = n.DeepCopy()
+	c.nodes++
+	c.pokeLocked()
+	return nil
+}
+
+func (c *cloud) PodStatus(_ context.Context, p *corev1.Pod) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status[p.UID] = *p.Status.DeepCopy()
+	c.history[p.UID] = append(c.history[p.UID], *p.Status.DeepCopy())
+	c.pokeLocked()
+	return nil
+}
+
+func (c *cloud) PodGone(_ context.Context, p *corev1.Pod) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone[p.UID] = true
+	c.pods = slices.DeleteFunc(c.pods, func(o *corev1.Pod) bool { return o.UID == p.UID })
+	c.sendLocked()
+	c.pokeLocked()
+	return nil
+}
+
+func (c *cloud) Event(_ context.Context, e *corev1.Event) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.events = append(c.events, e.Reason+": "+e.Message)
+	c.pokeLocked()
+	return nil
+}
+
+func (c *cloud) pokeLocked() {
+	select {
+	case c.poked <- struct{}{}:
+	default:
+	}
+}
+
+func (c *cloud) sendLocked() {
+	for _, ch := range c.watch {
+		select {
+		case <-ch:
+		default:
+		}
+		ch <- slices.Clone(c.pods)
+	}
+}
+
+// put adds or replaces a pod.
+func (c *cloud) put(p *corev1.Pod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.version++
+	p = p.DeepCopy()
+	p.ResourceVersion = fmt.Sprint(c.version)
+	c.pods = append(slices.DeleteFunc(c.pods, func(o *corev1.Pod) bool { return o.UID == p.UID }), p)
+	c.sendLocked()
+}
+
+// remove takes a pod out of the list, as a forced deletion does.
+func (c *cloud) remove(uid types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pods = slices.DeleteFunc(c.pods, func(o *corev1.Pod) bool { return o.UID == uid })
+	c.sendLocked()
+}
+
+// del marks a pod as deleted, as kubectl delete does.
+func (c *cloud) del(p *corev1.Pod, grace int64) {
+	p = p.DeepCopy()
+	now := metav1.Now()
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, &grace
+	c.put(p)
+}
+
+// setConfigMap stores a config map and tells of it.
+func (c *cloud) setConfigMap(ns, name string, data map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.maps[ns+"/"+name] = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: data}
+	for _, ch := range c.changes {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wait waits for ok to hold, looking whenever something was reported.
+func (c *cloud) wait(t *testing.T, what string, limit time.Duration, ok func() bool) {
+	t.Helper()
+	deadline := time.After(limit)
+	for {
+		c.mu.Lock()
+		good := ok()
+		c.mu.Unlock()
+		if good {
+			return
+		}
+		select {
+		case <-c.poked:
+		case <-deadline:
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			text, _ := json.MarshalIndent(c.status, "", " ")
+			t.Fatalf("%s did not happen in %s\nstatus: %s\nevents: %q", what, limit, text, c.events)
+		}
+	}
+}
+
+func (c *cloud) isReady(uid types.UID) bool {
+	for _, cond := range c.status[uid].Conditions {
+		if cond.Type == corev1.PodReady {
+			return cond.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// newPod is a pod with one container of that name.
+func newPod(name string, containers ...corev1.Container) *corev1.Pod {
+	grace := int64(30)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name + "-uid"), CreationTimestamp: metav1.Now(), Generation: 1},
+		Spec: corev1.PodSpec{
+			NodeName: "edge", RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault, TerminationGracePeriodSeconds: &grace, Containers: containers,
+		},
+	}
+}

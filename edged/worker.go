@@ -1,0 +1,358 @@
+package edged
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+)
+
+// Times of a worker that are not Kubernetes' own.
+const (
+	reportRetry = time.Second
+	stepQuiet   = 300 * time.Millisecond // a step shorter than this is reported as a whole
+	stepLook    = time.Second            // how often a pod is looked at during a long step
+	observeWait = time.Second            // after the runtime did not answer
+)
+
+// worker owns one pod. Its goroutine, run, is the only one that plans and
+// reports; actions run in one further goroutine, one step at a time, so that a
+// long one (an image, a grace period) does not make the worker deaf.
+type worker struct {
+	a    *Agent
+	wake chan struct{} // holds one value
+
+	mu       sync.Mutex
+	pod      *corev1.Pod // as last given; never changed, only replaced
+	gone     bool        // the API object is no longer there
+	dirty    bool        // the runtime's view may have changed
+	rejected *rejection
+	mem      memory
+
+	// What follows belongs to run.
+	view      view
+	exited    map[string]Container // status of containers that are through, by id
+	messages  map[string]string
+	last      *corev1.PodStatus // last known to the cloud, as far as is known here
+	reported  bool              // a status was reported in this life
+	start     time.Time
+	finished  bool
+	current   *step
+	probes    map[string]*probing
+	backOffs  map[string]backOff
+	deadAfter time.Time // when the pod's active deadline passes
+}
+
+// memory is what actions leave for the next plan. It guards nothing: losing it
+// costs a repetition.
+type memory struct {
+	setUp, stale, toreDown bool
+	finalDone, goneDone    bool
+	saw                    bool      // the runtime has had something of the pod
+	refresh                time.Time // when tokens are due
+	retry                  map[string]time.Time
+	fails                  map[string]int
+	waiting                map[string]waiting
+	pulls                  map[string]pullState
+}
+
+// step is a list of actions under way.
+type step struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	ending ending
+	until  time.Time // when its grace period ends
+	began  time.Time
+}
+
+func newWorker(a *Agent, pod *corev1.Pod) *worker {
+	w := &worker{
+		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]Container),
+		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(),
+		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]waiting), pulls: make(map[string]pullState)},
+	}
+	if pod.Status.StartTime != nil {
+		w.start = pod.Status.StartTime.Time
+	}
+	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || over(pod.Status.Phase)) {
+		w.last = pod.Status.DeepCopy()
+	}
+	return w
+}
+
+func (w *worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// update gives the worker a newer version of its pod.
+func (w *worker) update(pod *corev1.Pod) {
+	w.mu.Lock()
+	old := w.pod
+	w.pod = pod
+	same := old == pod || old.ResourceVersion == pod.ResourceVersion && old.ResourceVersion != ""
+	if !maps.Equal(old.Labels, pod.Labels) || !maps.Equal(old.Annotations, pod.Annotations) || old.Generation != pod.Generation {
+		w.mem.stale = true // the downward API shows labels and annotations
+		clear(w.mem.retry) // what failed may be mended
+	}
+	w.mu.Unlock()
+	if !same {
+		w.poke()
+	}
+}
+
+// vanish tells the worker that its pod's API object is gone.
+func (w *worker) vanish() {
+	w.mu.Lock()
+	was := w.gone
+	w.gone = true
+	w.mu.Unlock()
+	if !was {
+		w.poke()
+	}
+}
+
+// runtimeChanged tells the worker that the runtime's view changed.
+func (w *worker) runtimeChanged() {
+	w.mu.Lock()
+	w.dirty = true
+	w.mu.Unlock()
+	w.poke()
+}
+
+// contentChanged tells the worker that config maps or secrets may have changed.
+func (w *worker) contentChanged() {
+	w.mu.Lock()
+	w.mem.stale = true
+	for name := range w.mem.retry {
+		if _, pulling := w.mem.pulls[name]; !pulling {
+			delete(w.mem.retry, name)
+		}
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+// claims is the pod, if it holds resources of the node.
+func (w *worker) claims() *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.rejected != nil || over(w.pod.Status.Phase) || w.pod.Name == "" || w.mem.toreDown {
+		return nil
+	}
+	return w.pod
+}
+
+// run takes the pod from first sight to its end, or until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	defer w.stopProbes()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var stepDone <-chan struct{}
+		if w.current != nil {
+			stepDone = w.current.done
+		}
+		select {
+		case <-ctx.Done():
+			w.endStep()
+			return
+		case <-stepDone:
+			w.endStep()
+		case <-w.wake:
+		case <-timer.C:
+		}
+		next, done := w.turn(ctx)
+		if done {
+			return
+		}
+		timer.Reset(next)
+	}
+}
+
+// endStep joins the step under way, if any.
+func (w *worker) endStep() {
+	if w.current == nil {
+		return
+	}
+	w.current.cancel()
+	<-w.current.done
+	w.current = nil
+	w.mu.Lock()
+	w.dirty = true
+	w.mu.Unlock()
+}
+
+// turn observes, plans, reports and starts a step. It returns how long to wait
+// for the next turn at most, and whether nothing is left to do.
+func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
+	const forever = time.Hour
+	end, grace := w.ending()
+	if s := w.current; s != nil {
+		// The end of a pod, and a shorter one than before, does not wait.
+		if end != s.ending && !(end == endFinished && s.ending == endNone) || end != endNone && time.Now().Add(grace).Before(s.until) {
+			w.endStep()
+		} else if quiet := stepQuiet - time.Since(s.began); quiet > 0 {
+			return quiet, false
+		}
+	}
+	if err := w.observe(ctx); err != nil {
+		if ctx.Err() == nil {
+			w.a.log.Debug("cannot observe a pod", "pod", podTitle(w.spec()), "err", err)
+		}
+		return observeWait, false
+	}
+	w.followProbes(ctx)
+	s := w.situation(end, grace)
+	d := plan(s)
+	w.backOffs, w.finished = d.backOffs, d.finished
+	if w.current == nil && len(d.actions) > 0 && d.actions[0].kind != actReportFinal {
+		w.begin(ctx, s, d) // the report below is made meanwhile
+	}
+	if !w.report(ctx, s) {
+		return reportRetry, false
+	}
+	next = forever
+	if !w.deadAfter.IsZero() {
+		next = min(next, max(time.Until(w.deadAfter), 0))
+	}
+	switch {
+	case w.current != nil:
+		return min(next, stepLook), false
+	case d.done:
+		return forever, s.ending == endGone
+	case len(d.actions) > 0:
+		if !w.reportStatus(ctx, podStatus(w.facts(s, true))) {
+			return reportRetry, false
+		}
+		w.remember(func(m *memory) { m.finalDone = true })
+		return 0, false
+	}
+	if !d.wake.IsZero() {
+		next = min(next, time.Until(d.wake))
+	}
+	if s.ending == endNone && !s.refreshAt.IsZero() {
+		next = min(next, time.Until(s.refreshAt))
+	}
+	return max(next, time.Millisecond), false
+}
+
+// begin starts a step.
+func (w *worker) begin(ctx context.Context, s situation, d decision) {
+	ctx, cancel := context.WithCancel(ctx)
+	w.current = &step{cancel: cancel, done: make(chan struct{}), ending: s.ending, began: s.now, until: s.now.Add(s.grace)}
+	done := w.current.done
+	go func() {
+		defer close(done)
+		w.execute(ctx, s, d.actions)
+	}()
+}
+
+func (w *worker) spec() *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pod
+}
+
+// ending tells whether and how the pod must end, and how long that may take.
+func (w *worker) ending() (ending, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	grace := gracePeriod(w.pod)
+	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil {
+		w.deadAfter = w.start.Add(time.Duration(*s) * time.Second)
+		if !time.Now().Before(w.deadAfter) && !w.finished {
+			w.rejected = &rejection{deadlineReason, "Pod was active on the node longer than the specified deadline"}
+		}
+	}
+	if w.rejected != nil {
+		w.deadAfter = time.Time{}
+	}
+	switch {
+	case w.gone:
+		return endGone, grace
+	case w.pod.DeletionTimestamp != nil:
+		return endDeleted, grace
+	case w.rejected != nil, over(w.pod.Status.Phase), w.last != nil && over(w.last.Phase):
+		return endFinished, specGrace(w.pod)
+	}
+	return endNone, grace
+}
+
+// situation gathers what plan decides upon.
+func (w *worker) situation(end ending, grace time.Duration) situation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if len(w.view.sandboxes)+len(w.view.containers) > 0 {
+		w.mem.saw = true
+	}
+	s := situation{
+		pod: w.pod, now: now, view: w.view, ending: end, grace: grace,
+		setUp: w.mem.setUp, stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), refreshAt: w.mem.refresh,
+		toreDown: w.mem.toreDown, finalDone: w.mem.finalDone || !w.mem.saw && w.rejected == nil, goneDone: w.mem.goneDone,
+		retry: maps.Clone(w.mem.retry), health: make(map[string]health), lastStatuses: make(map[string]*corev1.ContainerStatus),
+	}
+	for _, c := range w.view.containers {
+		if c.State == ContainerRunning {
+			s.health[c.ID] = w.healthOf(c)
+		}
+	}
+	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
+		for _, c := range list {
+			s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
+		}
+	}
+	return s
+}
+
+// facts gathers what the pod's status is computed from.
+func (w *worker) facts(s situation, final bool) facts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := facts{
+		pod: w.pod, last: w.last, now: s.now, start: w.start, view: s.view, verdicts: make(map[string]verdict), messages: w.messages,
+		waiting: maps.Clone(w.mem.waiting), backOffs: w.backOffs, runtime: *w.a.runtime.Load(), hostIPs: w.a.node.addresses(), final: final, rejected: w.rejected,
+	}
+	for _, c := range s.view.containers {
+		if c.State == ContainerRunning {
+			f.verdicts[c.ID] = w.verdictOf(c)
+		}
+	}
+	return f
+}
+
+// report makes the pod's status durable if it changed. A pod whose API object
+// is gone has nobody to report to.
+func (w *worker) report(ctx context.Context, s situation) bool {
+	if s.ending == endGone || s.finalDone && s.ending == endDeleted {
+		return true
+	}
+	if s.ending == endDeleted && !s.view.alive() {
+		return true // the final report follows, or none
+	}
+	final := (w.finished || s.ending == endFinished) && len(s.view.running()) == 0
+	return w.reportStatus(ctx, podStatus(w.facts(s, final)))
+}
+
+func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
+	if w.reported && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
+		return true
+	}
+	pod := w.spec()
+	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
+	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, pod.UID
+	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
+		if ctx.Err() == nil {
+			w.a.log.Warn("cannot report a pod's status; trying again", "pod", podTitle(pod), "err", err)
+		}
+		return false
+	}
+	w.last, w.reported = &st, true
+	return true
+}
