@@ -171,7 +171,6 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			c.mu.Lock()
 			c.conn = manager
 			c.mu.Unlock()
-			c.outbox.setConnected(true)
 			select {
 			case c.ups <- struct{}{}:
 			default: // one is enough
@@ -228,10 +227,12 @@ func (c *Client) connected(ctx context.Context) {
 	if len(filters) > 0 {
 		if _, err := conn.Subscribe(ctx, request); err != nil {
 			c.log.Warn("MQTT subscriptions failed", "error", err)
+			c.open(conn)
 			return
 		}
 	}
 	c.log.Info("MQTT broker is connected")
+	c.open(conn)
 	c.mu.Lock()
 	listeners := make([]func(), 0, len(c.notify))
 	for _, f := range c.notify {
@@ -248,11 +249,20 @@ func (c *Client) connected(ctx context.Context) {
 	}
 }
 
+// open lets messages go out, unless the connection is gone again.
+func (c *Client) open(conn *autopaho.ConnectionManager) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == conn {
+		c.outbox.setConnected(true)
+	}
+}
+
 func (c *Client) down(reason error) {
 	c.mu.Lock()
 	c.conn = nil
-	c.mu.Unlock()
 	c.outbox.setConnected(false)
+	c.mu.Unlock()
 	if reason != nil {
 		c.log.Warn("MQTT broker is away", "error", reason)
 	}

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -112,4 +113,21 @@ func waitFree(t *testing.T, host string) {
 		t.Fatal(err)
 	}
 	l.Close()
+}
+
+func TestConfigErrors(t *testing.T) {
+	for _, cfg := range []client.Config{
+		{URL: "127.0.0.1:1883"}, {URL: "tcp://127.0.0.1"}, {URL: "ws://a:1"}, {URL: "tcp://user:secret@a:1"},
+		{Keepalive: time.Millisecond}, {Keepalive: -1}, {Queue: -1}, {SessionExpiry: -1},
+	} {
+		if _, err := client.New(cfg); err == nil {
+			t.Errorf("%+v was taken", cfg)
+		}
+	}
+}
+
+func Example() {
+	c, err := client.New(client.Config{URL: "mqtt.example.org"})
+	fmt.Println(c, err)
+	// Output: <nil> bus/client: Config.URL is "mqtt.example.org": use tcp://host:port or tls://host:port
 }

@@ -11,7 +11,9 @@ import (
 
 // outbox is the queue between Publish and autopaho's sender, which it calls
 // through paho's queue.Queue. It is bounded: full, it blocks while connected
-// and drops its oldest message while not.
+// and drops its oldest message while not. It shows its entries to the sender
+// only while connected, that is, when the subscriptions are in place: an
+// answer must not overtake the subscription to it.
 type outbox struct {
 	limit   int
 	dropped func()
@@ -19,7 +21,8 @@ type outbox struct {
 	mu        sync.Mutex
 	entries   []*entry
 	connected bool
-	filled    chan struct{} // closed while there are entries
+	filled    chan struct{} // closed while there is something to send
+	isFilled  bool          // filled is closed
 	room      chan struct{} // closed and replaced whenever something a waiter looks at has changed
 }
 
@@ -40,9 +43,7 @@ func (o *outbox) add(packet []byte) (wait <-chan struct{}) {
 		o.dropped()
 	}
 	o.entries = append(o.entries, &entry{owner: o, packet: packet})
-	if len(o.entries) == 1 {
-		close(o.filled)
-	}
+	o.signalLocked()
 	return nil
 }
 
@@ -53,22 +54,34 @@ func (o *outbox) putBack(lost []unacked) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.entries) == 0 {
-		close(o.filled)
-	}
 	entries := make([]*entry, 0, len(lost)+len(o.entries))
 	for _, u := range lost {
 		entries = append(entries, &entry{owner: o, packet: u.packet})
 	}
 	o.entries = append(entries, o.entries...)
+	o.signalLocked()
 }
 
-// setConnected chooses what happens when the outbox is full.
+// setConnected opens and closes the way to the sender, and chooses what
+// happens when the outbox is full.
 func (o *outbox) setConnected(connected bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.connected = connected
+	o.signalLocked()
 	o.changedLocked()
+}
+
+// signalLocked keeps filled closed exactly while there is something to send.
+func (o *outbox) signalLocked() {
+	switch want := o.connected && len(o.entries) > 0; {
+	case want && !o.isFilled:
+		close(o.filled)
+		o.isFilled = true
+	case !want && o.isFilled:
+		o.filled = make(chan struct{})
+		o.isFilled = false
+	}
 }
 
 func (o *outbox) changedLocked() {
@@ -97,7 +110,7 @@ func (o *outbox) Enqueue(r io.Reader) error {
 func (o *outbox) Peek() (queue.Entry, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.entries) == 0 {
+	if len(o.entries) == 0 || !o.connected {
 		return nil, queue.ErrEmpty
 	}
 	return o.entries[0], nil
@@ -125,9 +138,7 @@ func (e *entry) Remove() error {
 		return nil
 	}
 	o.entries = slices.Delete(o.entries, i, i+1)
-	if len(o.entries) == 0 {
-		o.filled = make(chan struct{})
-	}
+	o.signalLocked()
 	o.changedLocked()
 	return nil
 }
