@@ -152,11 +152,10 @@ func (j *Joiner) handleDevice(ctx context.Context, m bus.Message) {
 		j.cfg.Logger.Warn("MQTT request names no device", "topic", m.Topic)
 		return
 	}
-	id := eventID(m.Payload)
+	request, id, err := decodeRequest(action, m.Payload)
 	if id == "" {
 		id = m.Property("event_id")
 	}
-	request, err := decodeRequest(action, m.Payload)
 	if err != nil {
 		j.enqueue(ctx, reply{
 			topic: deviceTopic(device, resultOf(action)), id: id,
@@ -173,24 +172,25 @@ func (j *Joiner) handleDevice(ctx context.Context, m bus.Message) {
 	}
 }
 
-// decodeRequest gives nil for an action that is not a request.
-func decodeRequest(action string, payload []byte) (twin.Request, error) {
+// decodeRequest gives nil for an action that is not a request, and the
+// event_id as far as it can be read.
+func decodeRequest(action string, payload []byte) (r twin.Request, id string, err error) {
 	switch action {
 	case "twin/update":
-		patches, err := decodeUpdate(payload)
-		return twin.Update{Twins: patches}, err
+		patches, id, err := decodeUpdate(payload)
+		return twin.Update{Twins: patches}, id, err
 	case "twin/cloud_updated":
-		patches, err := decodeUpdate(payload)
-		return twin.Sync{Twins: patches}, err
+		patches, id, err := decodeUpdate(payload)
+		return twin.Sync{Twins: patches}, id, err
 	case "twin/get":
-		return twin.Read{}, nil
+		return twin.Read{}, eventID(payload), nil
 	case "state/update":
-		state, err := decodeState(payload)
-		return twin.SetState{State: state}, err
+		state, id, err := decodeState(payload)
+		return twin.SetState{State: state}, id, err
 	case "state/get":
-		return twin.ReadState{}, nil
+		return twin.ReadState{}, eventID(payload), nil
 	}
-	return nil, nil
+	return nil, "", nil
 }
 
 // resultOf names the topic of an action's answer below its device.

@@ -122,23 +122,23 @@ func eventID(payload []byte) string {
 }
 
 // decodeUpdate reads a TwinUpdate.
-func decodeUpdate(payload []byte) (map[string]*twin.Patch, error) {
+func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
 	var m updateMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
-		return nil, fmt.Errorf("payload is not a twin update: %w", err)
+		return nil, eventID(payload), fmt.Errorf("payload is not a twin update: %w", err)
 	}
 	if m.Twin == nil {
-		return nil, errors.New("payload has no twin")
+		return nil, m.EventID, errors.New("payload has no twin")
 	}
-	patches := make(map[string]*twin.Patch, len(m.Twin))
+	patches = make(map[string]*twin.Patch, len(m.Twin))
 	for name, t := range m.Twin {
 		patch, err := t.patch()
 		if err != nil {
-			return nil, fmt.Errorf("twin %.140s: %w", name, err)
+			return nil, m.EventID, fmt.Errorf("twin %.140s: %w", name, err)
 		}
 		patches[name] = patch
 	}
-	return patches, nil
+	return patches, m.EventID, nil
 }
 
 func (t *wireTwin) patch() (*twin.Patch, error) {
@@ -170,12 +170,12 @@ func (v *wireVersion) version() *twin.Version {
 }
 
 // decodeState reads a StateUpdate.
-func decodeState(payload []byte) (string, error) {
+func decodeState(payload []byte) (state, id string, err error) {
 	var m stateMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
-		return "", fmt.Errorf("payload is not a state update: %w", err)
+		return "", eventID(payload), fmt.Errorf("payload is not a state update: %w", err)
 	}
-	return m.State, nil
+	return m.State, m.EventID, nil
 }
 
 // encodeTwin gives a twin as clients see it: without versions.

@@ -15,8 +15,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		f.Add("state/update", []byte(payload))
 	}
 	f.Fuzz(func(t *testing.T, action string, payload []byte) {
-		eventID(payload)
-		request, err := decodeRequest(action, payload)
+		request, _, err := decodeRequest(action, payload)
 		if err == nil && request == nil && (action == "twin/update" || action == "twin/get") {
 			t.Error("a request was neither decoded nor refused")
 		}
