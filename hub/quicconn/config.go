@@ -15,8 +15,11 @@ const (
 	// what a fast, far peer can fill: 4 MiB over 40 ms are 100 MiB a second.
 	firstStreamWindow = 16 << 10
 	maxStreamWindow   = 4 << 20
-	firstConnWindow   = 32 << 10
-	maxConnWindow     = 8 << 20
+	// What nobody reads counts against the window of the whole connection, so
+	// that one has room for many stuck streams. It is credit: memory is used
+	// only for what arrives.
+	firstConnWindow = 1 << 20
+	maxConnWindow   = 8 << 20
 
 	// maxStreams is how many streams a peer may have open at once.
 	maxStreams = 4096

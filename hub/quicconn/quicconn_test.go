@@ -1,0 +1,230 @@
+package quicconn_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"context"
+
+	"go.uber.org/goleak"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/quicconn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cloud is a Listener on loopback and its CA.
+type cloud struct {
+	t    testing.TB
+	ca   *join.CA
+	link *quicconn.Listener
+
+	mu    sync.Mutex
+	conns map[string][]hub.Conn // of the edges, by node
+}
+
+func newCloud(t testing.TB) *cloud {
+	t.Helper()
+	ca, err := join.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.IssueServer(time.Now(), "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := quicconn.Listen(quicconn.ListenerConfig{
+		Socket: socket, TLS: ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { link.Close() })
+	return &cloud{t: t, ca: ca, link: link, conns: make(map[string][]hub.Conn)}
+}
+
+// client is the TLS configuration of a node; without a name it has no
+// certificate.
+func (c *cloud) client(node string) *tls.Config {
+	cfg := &tls.Config{RootCAs: c.ca.Pool(), MinVersion: tls.VersionTLS13}
+	if node == "" {
+		return cfg
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cert, err := c.ca.IssueNode(key.Public(), node, time.Now(), time.Hour)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
+	return cfg
+}
+
+func (c *cloud) dialer(addr, node string) hub.Dialer {
+	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: c.client(node)})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return dialer{d, c, node}
+}
+
+// dialer remembers what it dialled, so that it can be cut.
+type dialer struct {
+	hub.Dialer
+	cloud *cloud
+	node  string
+}
+
+func (d dialer) Dial(ctx context.Context) (hub.Conn, error) {
+	conn, err := d.Dialer.Dial(ctx)
+	if err == nil {
+		d.cloud.mu.Lock()
+		d.cloud.conns[d.node] = append(d.cloud.conns[d.node], conn)
+		d.cloud.mu.Unlock()
+	}
+	return conn, err
+}
+
+func (c *cloud) cut(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns[node] {
+		conn.Close()
+	}
+	delete(c.conns, node)
+}
+
+func TestHub(t *testing.T) {
+	hubtest.Run(t, hubtest.Suite{Open: func(t *testing.T) hubtest.Transport {
+		c := newCloud(t)
+		p := hubtest.NewPacketProxy(t, c.link.Addr().String(), 1)
+		return hubtest.Transport{
+			Listener: c.link, Dialer: func(node string) hub.Dialer { return c.dialer(p.Addr(), node) },
+			Cut:   c.cut,
+			Stall: func(_ string, on bool) { p.SetWeather(hubtest.Weather{Blocked: on}) },
+		}
+	}})
+}
+
+// pair connects one edge through a proxy.
+func pair(t *testing.T, c *cloud, addr string) (edge, server hub.Conn) {
+	t.Helper()
+	accepted := make(chan hub.Conn, 1)
+	go func() {
+		conn, err := c.link.Accept(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- conn
+	}()
+	edge, err := c.dialer(addr, "edge-1").Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = <-accepted
+	t.Cleanup(func() { edge.Close(); server.Close() })
+	return edge, server
+}
+
+func TestIdentity(t *testing.T) {
+	c := newCloud(t)
+	edge, server := pair(t, c, c.link.Addr().String())
+	if p := server.Peer(); p.Name != "edge-1" || p.Certificate == nil || p.Transport != "quic" || p.Addr == nil {
+		t.Errorf("the cloud sees %+v", p)
+	}
+	if p := edge.Peer(); p.Name != "" || p.Certificate == nil || p.Transport != "quic" {
+		t.Errorf("the edge sees %+v", p)
+	}
+}
+
+// TestNewAddress moves the edge to another address in the middle of a stream,
+// as a NAT does that forgot it.
+func TestNewAddress(t *testing.T) {
+	c := newCloud(t)
+	p := hubtest.NewPacketProxy(t, c.link.Addr().String(), 1)
+	edge, server := pair(t, c, p.Addr())
+	echo := make(chan error, 1)
+	go func() {
+		s, err := server.AcceptStream(t.Context())
+		if err == nil {
+			_, err = io.Copy(s, s)
+			s.Close()
+		}
+		echo <- err
+	}()
+	s, err := edge.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 4 {
+		if i == 2 {
+			p.Rebind()
+		}
+		if _, err := s.Write([]byte("abcd")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(s, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-echo; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNoCertificate(t *testing.T) {
+	c := newCloud(t)
+	conn, err := c.dialer(c.link.Addr().String(), "").Dial(t.Context())
+	if err != nil {
+		return // refused in the handshake
+	}
+	defer conn.Close()
+	if _, err = conn.AcceptStream(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("an edge without certificate has a connection: %v", err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	c := newCloud(t)
+	edge, server := pair(t, c, c.link.Addr().String())
+	for range 2 {
+		if err := edge.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := server.AcceptStream(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the peer closed: %v", err)
+	}
+	if _, err := edge.OpenStream(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	for range 2 {
+		if err := c.link.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.link.Accept(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+}
