@@ -41,7 +41,7 @@ func badInput(t *testing.T, s *site.Site) {
 		{"wrong token", join(s.CloudAddress(), spoil(token, secretPart), "edge-2"), []string{"token", "create a new one"}},
 		{"wrong pin", join(s.CloudAddress(), spoil(token, pinPart), "edge-2"), []string{"the server is not the one"}},
 		{"token of another node", join(s.CloudAddress(), token, "edge-3"), []string{"not for this node name"}},
-		{"node name in use", join(s.CloudAddress(), taken, tour.Node), []string{tour.Node, "--replace"}},
+		{"node name in use", join(s.CloudAddress(), taken, tour.Node), []string{tour.Node, "in use", "edgectl node release"}},
 		{"cloud that is not there", join(s.Network().Host().String()+":9", token, "edge-2"), []string{s.Network().Host().String() + ":9"}},
 		{"cloud without a port", join("cloud", token, "edge-2"), []string{"cloud"}},
 		{"no containerd", replace(running, "--runtime-endpoint", "unix:///run/none.sock"), []string{"/run/none.sock"}},

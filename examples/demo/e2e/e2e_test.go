@@ -27,6 +27,9 @@ func TestEndToEnd(t *testing.T) {
 	}
 	t.Run("bad input", func(t *testing.T) { badInput(t, s) })
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
+	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
+	t.Run("crashes", func(t *testing.T) { crashes(t, s) })
+	t.Run("delete", func(t *testing.T) { deleteAll(t, s) })
 	t.Run("down leaves nothing", func(t *testing.T) { leavesNothing(t, s) })
 }
 
