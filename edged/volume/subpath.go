@@ -12,6 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// maxLinks is how many links a path may lead through, as in the kernel.
+const maxLinks = 40
+
 // Use is one mount of a volume in a container.
 type Use struct {
 	Container string // name of the container
@@ -43,20 +46,45 @@ func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
 			return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
 		}
 	}
-	f, err := root.OpenFile(use.SubPath, unix.O_PATH, 0)
+	f, info, err := openBeneath(root, use.SubPath)
 	if err != nil {
 		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
-	}
 	target := filepath.Join(m.PodDir(string(pod.UID)), "volume-subpaths", use.Volume, use.Container, strconv.Itoa(use.Index))
 	if err := bind(f, info.IsDir(), target); err != nil {
 		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
 	}
 	return target, nil
+}
+
+// openBeneath opens a path, for its place only, and follows links as long as
+// they stay inside the root. With O_PATH the last link is not followed by
+// itself: nothing is opened that would act when it is opened.
+func openBeneath(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
+	for range maxLinks {
+		f, err := root.OpenFile(path, unix.O_PATH, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		info, err := f.Stat()
+		if err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			return f, info, nil
+		}
+		f.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+		target, err := root.Readlink(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if filepath.IsAbs(target) {
+			return nil, nil, fmt.Errorf("%s is a link to %s, outside the volume", path, target)
+		}
+		path = filepath.Join(filepath.Dir(path), target)
+	}
+	return nil, nil, unix.ELOOP
 }
 
 // makeFolders makes a folder and those above it, with the mode and owners that

@@ -1,0 +1,345 @@
+// Package runtimetest has a container runtime for tests: it runs nothing, but
+// keeps sandboxes, containers and images as a real one does, and lets a test
+// say how containers behave, which calls fail, and what commands answer.
+//
+//	rt := runtimetest.New()
+//	rt.AddImage("docker.io/library/busybox:latest")
+//	rt.Behave("main", runtimetest.Program{RunFor: time.Minute, ExitCode: 1})
+//	agent, err := edged.New(edged.Config{Runtime: rt, ...})
+//
+// It keeps time with package time only, so that it works in a synctest bubble.
+// A Runtime may be used by several goroutines.
+package runtimetest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/edgekit/edgekit/edged"
+)
+
+// Program is how containers of a name behave. The zero value runs until it is
+// stopped, and stops at once.
+type Program struct {
+	RunFor    time.Duration // then it exits by itself; 0 means never
+	ExitCode  int32         // when it exits by itself, or on the stop signal
+	StopAfter time.Duration // from the stop signal to the exit; past the grace it is killed
+	StartErr  error         // starting it fails so, and it is exited then
+}
+
+// Runtime is an edged.Runtime without processes.
+type Runtime struct {
+	mu         sync.Mutex
+	serial     int
+	sandboxes  map[string]*edged.Sandbox
+	containers map[string]*container
+	images     map[string]edged.Image
+	programs   map[string]Program
+	health     edged.RuntimeHealth
+	calls      []string
+	listeners  map[chan string]bool
+	fail       func(call string) error
+	exec       func(c edged.Container, cmd []string) (edged.ExecResult, error)
+}
+
+type container struct {
+	edged.Container
+	cfg     edged.ContainerConfig
+	program Program
+	timer   *time.Timer
+	exited  chan struct{}
+}
+
+var _ edged.Runtime = (*Runtime)(nil)
+
+// New makes an empty runtime that is healthy.
+func New() *Runtime {
+	return &Runtime{
+		sandboxes: make(map[string]*edged.Sandbox), containers: make(map[string]*container), images: make(map[string]edged.Image),
+		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: edged.RuntimeHealth{RuntimeReady: true, NetworkReady: true},
+	}
+}
+
+// AddImage puts an image on the node, by its whole reference.
+func (r *Runtime) AddImage(ref string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.images[ref] = edged.Image{ID: "sha256:" + ref, Tags: []string{ref}, Size: 1 << 20}
+}
+
+// Behave says how containers with a name behave that are started from now on.
+func (r *Runtime) Behave(name string, p Program) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.programs[name] = p
+}
+
+// FailWith makes fn decide about every call that changes something: "verb
+// name". An error is what the call returns, and nothing happens. Nil never fails.
+// fn is called without locks held.
+func (r *Runtime) FailWith(fn func(call string) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = fn
+}
+
+// ExecWith makes fn answer commands; without it they succeed without output.
+func (r *Runtime) ExecWith(fn func(c edged.Container, cmd []string) (edged.ExecResult, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.exec = fn
+}
+
+// SetHealth sets what Health answers.
+func (r *Runtime) SetHealth(h edged.RuntimeHealth) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.health = h
+}
+
+// Calls lists the calls that changed something, "verb name", in order.
+func (r *Runtime) Calls() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.calls)
+}
+
+// Configs lists the configurations of the containers there are, oldest first.
+func (r *Runtime) Configs() []edged.ContainerConfig {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []edged.ContainerConfig
+	for _, id := range slices.Sorted(maps.Keys(r.containers)) {
+		out = append(out, r.containers[id].cfg)
+	}
+	return out
+}
+
+// Exit makes the running containers of a name exit.
+func (r *Runtime) Exit(name string, code int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.containers {
+		if c.Name == name {
+			r.exitLocked(c, code)
+		}
+	}
+}
+
+// KillSandboxes makes all sandboxes and their containers stop, as a reboot does.
+func (r *Runtime) KillSandboxes() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sandboxes {
+		r.stopSandboxLocked(s)
+	}
+}
+
+// gone is the error for what is not there.
+type gone string
+
+func (e gone) Error() string { return "runtimetest: no such thing: " + string(e) }
+func (gone) NotFound() bool  { return true }
+
+// begin records a call and lets the test fail it.
+func (r *Runtime) begin(ctx context.Context, verb, name string) error {
+	call := verb + " " + name
+	r.mu.Lock()
+	fail := r.fail
+	r.mu.Unlock()
+	if fail != nil {
+		if err := fail(call); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.calls = append(r.calls, call)
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *Runtime) idLocked(kind string) string {
+	r.serial++
+	return fmt.Sprintf("%s-%04d", kind, r.serial)
+}
+
+func (r *Runtime) tellLocked(uid string) {
+	for ch := range r.listeners {
+		select {
+		case ch <- uid:
+		default:
+		}
+	}
+}
+
+// RunSandbox makes a sandbox.
+func (r *Runtime) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (string, error) {
+	if err := r.begin(ctx, "RunSandbox", cfg.Name); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &edged.Sandbox{
+		ID: r.idLocked("sandbox"), Name: cfg.Name, Namespace: cfg.Namespace, PodUID: cfg.UID, Attempt: cfg.Attempt, Ready: true, Created: time.Now(),
+		HostNetwork: cfg.Security.Namespaces.HostNetwork, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
+	}
+	if !s.HostNetwork {
+		s.IPs = []string{fmt.Sprintf("10.0.0.%d", r.serial%250+1)}
+	}
+	r.sandboxes[s.ID] = s
+	r.tellLocked(s.PodUID)
+	return s.ID, nil
+}
+
+// StopSandbox stops a sandbox.
+func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
+	if err := r.begin(ctx, "StopSandbox", r.sandboxName(id)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sandboxes[id]; s != nil {
+		r.stopSandboxLocked(s)
+	}
+	return nil
+}
+
+func (r *Runtime) stopSandboxLocked(s *edged.Sandbox) {
+	s.Ready, s.IPs = false, nil
+	for _, c := range r.containers {
+		if c.SandboxID == s.ID {
+			r.exitLocked(c, 137)
+		}
+	}
+	r.tellLocked(s.PodUID)
+}
+
+func (r *Runtime) sandboxName(id string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sandboxes[id]; s != nil {
+		return s.Name
+	}
+	return "?"
+}
+
+// RemoveSandbox removes a sandbox with its containers.
+func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
+	if err := r.begin(ctx, "RemoveSandbox", r.sandboxName(id)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sandboxes[id]
+	if s == nil {
+		return nil
+	}
+	r.stopSandboxLocked(s)
+	maps.DeleteFunc(r.containers, func(_ string, c *container) bool { return c.SandboxID == id })
+	delete(r.sandboxes, id)
+	return nil
+}
+
+// SandboxStatus reads a sandbox.
+func (r *Runtime) SandboxStatus(_ context.Context, id string) (edged.Sandbox, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sandboxes[id]
+	if s == nil {
+		return edged.Sandbox{}, gone(id)
+	}
+	return *s, nil
+}
+
+// ListSandboxes lists sandboxes.
+func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandbox, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []edged.Sandbox
+	for _, id := range slices.Sorted(maps.Keys(r.sandboxes)) {
+		if s := *r.sandboxes[id]; podUID == "" || s.PodUID == podUID {
+			s.IPs = nil
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// Version is "fake" and "1".
+func (r *Runtime) Version(context.Context) (edged.RuntimeVersion, error) {
+	return edged.RuntimeVersion{Name: "fake", Version: "1"}, nil
+}
+
+// Health is what SetHealth said.
+func (r *Runtime) Health(context.Context) (edged.RuntimeHealth, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.health, nil
+}
+
+// CgroupDriver is systemd: no cgroups are made.
+func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "systemd", nil }
+
+// Events tells of changes until ctx ends.
+func (r *Runtime) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error {
+	ch := make(chan string, 1024)
+	r.mu.Lock()
+	r.listeners[ch] = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.listeners, ch)
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case uid := <-ch:
+			fn(edged.RuntimeEvent{PodUID: uid})
+		}
+	}
+}
+
+// ListImages lists the images.
+func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.images)), nil
+}
+
+// ImageStatus finds an image by reference or id.
+func (r *Runtime) ImageStatus(_ context.Context, ref string) (edged.Image, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i, ok := r.images[strings.TrimPrefix(ref, "sha256:")]
+	return i, ok, nil
+}
+
+// PullImage puts an image on the node.
+func (r *Runtime) PullImage(ctx context.Context, ref string, _ *edged.ImageAuth, _ *edged.SandboxConfig) (string, error) {
+	if err := r.begin(ctx, "PullImage", ref); err != nil {
+		return "", err
+	}
+	r.AddImage(ref)
+	return "sha256:" + ref, nil
+}
+
+// RemoveImage removes an image.
+func (r *Runtime) RemoveImage(ctx context.Context, id string) error {
+	if err := r.begin(ctx, "RemoveImage", id); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.images, strings.TrimPrefix(id, "sha256:"))
+	return nil
+}
