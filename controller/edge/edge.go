@@ -60,7 +60,11 @@ func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*live.Store
 	return live.New(live.Config[*corev1.Node]{
 		ListWatch: cache.ToListWatcherWithWatchListSemantics(
 			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, client),
-		Type:   &corev1.Node{},
+		Type: &corev1.Node{},
+		Keep: func(n *corev1.Node) bool {
+			_, ok := n.Labels[presence.RoleLabel]
+			return ok
+		},
 		Strip:  func(n *corev1.Node) { n.Status.Images = nil },
 		Same:   sameNode,
 		Logger: logger,

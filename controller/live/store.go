@@ -33,8 +33,7 @@ type Config[T Object] struct {
 	// Decode makes a T of what ListWatch gives; nil where that is a T
 	// already. An object that cannot be decoded is logged and left out.
 	Decode func(runtime.Object) (T, error)
-	// Keep says whether an object belongs into the store; nil keeps all. It
-	// must give the same answer for every version of an object.
+	// Keep says whether an object belongs into the store; nil keeps all.
 	Keep func(T) bool
 	// Strip drops from a fresh object what nobody needs; managedFields are
 	// dropped in any case.
@@ -208,10 +207,11 @@ func (s *Store[T]) put(obj any) error {
 		s.cfg.Logger.Error("object left out", "error", err)
 		return nil
 	}
+	name := Name{Namespace: item.GetNamespace(), Name: item.GetName()}
 	if s.cfg.Keep != nil && !s.cfg.Keep(item) {
+		s.remove(name)
 		return nil
 	}
-	name := Name{Namespace: item.GetNamespace(), Name: item.GetName()}
 	s.mu.Lock()
 	change := s.putLocked(name, item)
 	s.mu.Unlock()

@@ -1,0 +1,266 @@
+package presence_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/hub"
+)
+
+func edgeNode(name string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: name, UID: "u-1", ResourceVersion: "1", Labels: map[string]string{presence.RoleLabel: ""},
+	}}
+}
+
+// versioned has the fake give leases versions and refuse an update of an old
+// one, as an API server does.
+func versioned(client *fake.Clientset) *fake.Clientset {
+	version := 100
+	client.PrependReactor("*", "leases", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		create, ok := a.(clienttesting.CreateAction) // an update is one as well
+		if !ok {
+			return false, nil, nil
+		}
+		fresh := create.GetObject().(*coordinationv1.Lease)
+		if a.GetVerb() == "update" {
+			old, err := client.Tracker().Get(a.GetResource(), fresh.Namespace, fresh.Name)
+			if err != nil {
+				return true, nil, err
+			}
+			if old.(*coordinationv1.Lease).ResourceVersion != fresh.ResourceVersion {
+				return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, fresh.Name, errors.New("old version"))
+			}
+		}
+		version++
+		fresh.ResourceVersion = strconv.Itoa(version)
+		return false, nil, nil
+	})
+	return client
+}
+
+// start runs a keeper until the test's end.
+func start(t *testing.T, client kubernetes.Interface, id string) *presence.Keeper {
+	t.Helper()
+	nodes, err := edge.NewNodeStore(client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := presence.New(presence.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- nodes.Run(ctx) }()
+	go func() { done <- k.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	synctest.Wait()
+	return k
+}
+
+func connected(node string, epoch uint64) hub.Info {
+	return hub.Info{Node: node, Connected: true, Since: time.Now(), Epoch: epoch, Transport: "mem"}
+}
+
+func disconnected(node string, epoch uint64) hub.Info {
+	return hub.Info{Node: node, Since: time.Now(), Epoch: epoch, Reason: "link cut"}
+}
+
+// state reads what the API server says of the node's link.
+func state(t *testing.T, client kubernetes.Interface, name string) string {
+	t.Helper()
+	synctest.Wait()
+	node, err := client.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "none"
+	for _, c := range node.Status.Conditions {
+		if c.Type == presence.ConditionConnected {
+			text = string(c.Status) + " " + c.Reason
+		}
+	}
+	for _, taint := range node.Spec.Taints {
+		text += " " + taint.Key + ":" + string(taint.Effect)
+	}
+	return text
+}
+
+func lease(t *testing.T, client kubernetes.Interface, name string) *coordinationv1.Lease {
+	t.Helper()
+	l, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	return l
+}
+
+func TestLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(edgeNode("n"))
+		k := start(t, client, "cc-1")
+		time.Sleep(30 * time.Second)
+		if got := state(t, client, "n"); got != "none" || lease(t, client, "n") != nil {
+			t.Errorf("a node that was never seen: %s", got)
+		}
+		k.Connected(connected("n", 1))
+		if got := state(t, client, "n"); got != "True Connected" {
+			t.Errorf("after connect: %s", got)
+		}
+		l := lease(t, client, "n")
+		if l == nil || *l.Spec.HolderIdentity != "n" || *l.Spec.LeaseDurationSeconds != 40 ||
+			l.Annotations[presence.HolderAnnotation] != "cc-1" || l.OwnerReferences[0].UID != "u-1" {
+			t.Fatalf("lease %+v", l)
+		}
+		for range 10 {
+			time.Sleep(presence.RenewEvery)
+			synctest.Wait()
+			if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > presence.RenewEvery+time.Second {
+				t.Errorf("lease is %s old", age)
+			}
+		}
+		// A session that is replaced says nothing.
+		k.Connected(connected("n", 2))
+		k.Connected(disconnected("n", 1))
+		time.Sleep(presence.Grace + time.Second)
+		if got := state(t, client, "n"); got != "True Connected" {
+			t.Errorf("after the end of an old session: %s", got)
+		}
+		// A short cut changes no Node, a long one does.
+		k.Connected(disconnected("n", 2))
+		time.Sleep(presence.Grace / 2)
+		if got := state(t, client, "n"); got != "True Connected" {
+			t.Errorf("within the grace: %s", got)
+		}
+		time.Sleep(presence.Grace)
+		if got := state(t, client, "n"); got != "False Disconnected edgekit.io/disconnected:NoSchedule" {
+			t.Errorf("after the grace: %s", got)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > presence.RenewEvery+time.Second {
+			t.Errorf("an hour later the lease is %s old", age)
+		}
+		k.Connected(connected("n", 3))
+		if got := state(t, client, "n"); got != "True Connected" {
+			t.Errorf("after its return: %s", got)
+		}
+	})
+}
+
+func TestAutonomyEnds(t *testing.T) {
+	for policy, want := range map[string]time.Duration{"off": 0, "10m": 10 * time.Minute, "nonsense": time.Hour} {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				node := edgeNode("n")
+				node.Annotations = map[string]string{presence.AutonomyAnnotation: policy}
+				client := fake.NewClientset(node)
+				k := start(t, client, "cc-1")
+				k.Connected(connected("n", 1))
+				synctest.Wait()
+				k.Connected(disconnected("n", 1))
+				gone := time.Now()
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				kept := lease(t, client, "n").Spec.RenewTime.Sub(gone)
+				if kept > want+time.Second || kept < want-presence.RenewEvery-time.Second {
+					t.Errorf("lease was kept for %s, want %s", kept, want)
+				}
+			})
+		})
+	}
+}
+
+func TestTakeOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := edgeNode("n")
+		node.Status.Conditions = []corev1.NodeCondition{{Type: presence.ConditionConnected, Status: corev1.ConditionTrue, Reason: presence.ReasonConnected}}
+		renewed, who := metav1.NewMicroTime(time.Now()), "n"
+		client := fake.NewClientset(node, &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: "n", Annotations: map[string]string{presence.HolderAnnotation: "cc-0"}},
+			Spec:       coordinationv1.LeaseSpec{RenewTime: &renewed, HolderIdentity: &who},
+		})
+		begin := time.Now()
+		start(t, client, "cc-1")
+		time.Sleep(presence.StaleAfter - time.Second)
+		synctest.Wait()
+		if l := lease(t, client, "n"); l.Annotations[presence.HolderAnnotation] != "cc-0" {
+			t.Error("a lease that was renewed a moment ago was taken")
+		}
+		time.Sleep(presence.RenewEvery + 2*time.Second)
+		synctest.Wait()
+		l := lease(t, client, "n")
+		if l.Annotations[presence.HolderAnnotation] != "cc-1" || l.Spec.RenewTime.Sub(begin) > presence.StaleAfter+presence.RenewEvery+time.Second {
+			t.Errorf("lease %+v", l)
+		}
+		if got := state(t, client, "n"); got != "False CloudcoreLost edgekit.io/disconnected:NoSchedule" {
+			t.Errorf("after the take-over: %s", got)
+		}
+	})
+}
+
+func TestTwoCloudcores(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := versioned(fake.NewClientset(edgeNode("n")))
+		a, b := start(t, client, "cc-a"), start(t, client, "cc-b")
+		a.Connected(connected("n", 1))
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		// The node goes over to b; a notices later that its session is dead.
+		b.Connected(connected("n", 1))
+		time.Sleep(3 * time.Second)
+		a.Connected(disconnected("n", 1))
+		for range 60 {
+			time.Sleep(time.Second)
+			if got := state(t, client, "n"); got != "True Connected" {
+				t.Fatalf("the node that went over: %s", got)
+			}
+		}
+		if holder := lease(t, client, "n").Annotations[presence.HolderAnnotation]; holder != "cc-b" {
+			t.Errorf("lease is held by %s", holder)
+		}
+	})
+}
+
+func ExampleKeeper() {
+	client := fake.NewClientset()
+	nodes, err := edge.NewNodeStore(client, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	k, err := presence.New(presence.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: "cloudcore-0"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// A hub.Server tells the keeper of sessions: hub.Node{Connected: k.Connected}.
+	k.Connected(hub.Info{Node: "edge-7", Connected: true, Epoch: 1})
+	fmt.Println("ok")
+	// Output: ok
+}
