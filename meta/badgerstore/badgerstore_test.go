@@ -45,7 +45,7 @@ func TestDurableStore(t *testing.T) {
 }
 
 func TestEncryptedStore(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		t.Skip("the suite has run already, without a key")
 	}
 	metatest.Run(t, func(t *testing.T) meta.Store {

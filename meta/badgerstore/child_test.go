@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,15 @@ import (
 const (
 	childJob = "EDGEKIT_BADGERSTORE_CHILD"
 	childDir = "EDGEKIT_BADGERSTORE_DIR"
+	// childKills says how often TestKill kills; empty means 20.
+	childKills = "EDGEKIT_BADGERSTORE_KILLS"
 )
 
 func child(job string) {
+	if job == "nothing" {
+		fmt.Println(resident())
+		return
+	}
 	s, err := badgerstore.Open(badgerstore.Config{Dir: os.Getenv(childDir)})
 	if err != nil {
 		fmt.Println("open:", err)
@@ -103,8 +110,11 @@ func numberOf(s meta.Store, w, k int) uint64 {
 // revision has not gone back.
 func TestKill(t *testing.T) {
 	kills := 20
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		kills = 3
+	}
+	if n, err := strconv.Atoi(os.Getenv(childKills)); err == nil {
+		kills = n
 	}
 	dir := t.TempDir()
 	var acked [writers]uint64
@@ -184,41 +194,60 @@ func checkWriter(t *testing.T, s meta.Store, w int, acked uint64) {
 }
 
 // reportMemory writes 1,000 objects of 1 KiB, reads them, and prints what the
-// process holds.
+// process holds then.
 func reportMemory(s meta.Store) {
 	ctx := context.Background()
+	value := make([]byte, 1024)
 	for i := range 1000 {
-		value := make([]byte, 1024)
-		for j := range value {
-			value[j] = byte(rand.Uint32())
-		}
 		if _, err := s.Apply(ctx, meta.Op{Key: fmt.Sprintf("down/pods/default/pod-%04d", i), Value: value}); err != nil {
 			fmt.Println("apply:", err)
 			return
 		}
 	}
-	list, _, err := s.List(ctx, meta.Down)
-	if err != nil {
-		fmt.Println("list:", err)
+	if list, _, err := s.List(ctx, meta.Down); err != nil || len(list) != 1000 {
+		fmt.Println("list:", len(list), err)
+		return
 	}
-	fmt.Println("records", len(list))
-	status, _ := os.ReadFile("/proc/self/status")
-	for _, line := range strings.Split(string(status), "\n") {
-		if strings.HasPrefix(line, "VmRSS") || strings.HasPrefix(line, "Rss") {
-			fmt.Println(line)
-		}
+	fmt.Println(resident())
+}
+
+// resident gives the KiB of memory that this process holds.
+func resident() int {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return -1
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	n := -1
+	_, _ = fmt.Sscan(rest, &n)
+	return n
+}
+
+// memoryBudget is what a store of 1,000 objects may add to a process, in KiB.
+const memoryBudget = 12 << 10
+
+// TestMemoryBudget compares a process that has a store of 1,000 objects with
+// one that has none.
+func TestMemoryBudget(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector takes more than the store")
+	}
+	if resident() < 0 {
+		t.Skip("needs /proc")
+	}
+	without, with := runResident(t, "nothing"), runResident(t, "memory")
+	t.Logf("%d KiB without a store, %d KiB with one", without, with)
+	if with-without > memoryBudget {
+		t.Errorf("a store takes %d KiB, %d are the budget", with-without, memoryBudget)
 	}
 }
 
-// TestMemoryBudget holds a whole process with a store of 1,000 objects, its Go
-// runtime and the test harness included, to a budget.
-func TestMemoryBudget(t *testing.T) {
-	if _, err := os.Stat("/proc/self/status"); err != nil {
-		t.Skip("needs /proc")
+func runResident(t *testing.T, job string) int {
+	t.Helper()
+	out, err := command(t, job, t.TempDir()).Output()
+	n, convErr := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil || convErr != nil {
+		t.Fatalf("child %s: %v: %s", job, err, out)
 	}
-	out, err := command(t, "memory", t.TempDir()).Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	t.Logf("%s", out)
+	return n
 }

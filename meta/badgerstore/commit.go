@@ -197,8 +197,7 @@ func (s *Store) commit(g *group) error {
 		entries = append(entries, g.states[key].entries...)
 	}
 	if err := write(s.db, g.revision, entries); err != nil {
-		s.failed = fmt.Errorf("badgerstore: writing has ended, open the store again: %w", err)
-		s.log.Error("store cannot write any more", "dir", s.cfg.Dir, "err", err)
+		s.failed = fmt.Errorf("badgerstore: writing to %s has ended, open the store again: %w", s.cfg.Dir, err)
 		return s.failed
 	}
 	for _, key := range g.keys {

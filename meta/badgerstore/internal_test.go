@@ -122,7 +122,7 @@ func TestFailedWriteEndsWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}); err == nil || !strings.Contains(err.Error(), "writing has ended") {
+		if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}); err == nil || !strings.Contains(err.Error(), "has ended, open the store again") {
 			t.Errorf("Apply: %v", err)
 		}
 	}

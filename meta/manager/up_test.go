@@ -222,7 +222,7 @@ func TestConcurrentReports(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()
 	m := newManager(t, manager.Config{Store: store})
-	run(t, m)
+	defer run(t, m)()
 	var writers sync.WaitGroup
 	for w := range 4 {
 		writers.Go(func() {

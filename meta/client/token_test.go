@@ -1,0 +1,136 @@
+package client_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// refusal is an error of the cloud that asking again does not mend.
+type refusal struct{}
+
+func (refusal) Error() string { return "forbidden" }
+func (refusal) Final() bool   { return true }
+
+// issuer answers token requests with "token-1", "token-2" and so on.
+type issuer struct {
+	issued int
+	err    error
+}
+
+func (i *issuer) answer(q meta.Object) (meta.Object, error) {
+	if i.err != nil {
+		return meta.Object{}, i.err
+	}
+	var req authenticationv1.TokenRequest
+	if err := json.Unmarshal(q.Body, &req); err != nil {
+		return meta.Object{}, err
+	}
+	i.issued++
+	req.Status.Token = fmt.Sprintf("token-%d", i.issued)
+	req.Status.ExpirationTimestamp = metav1.NewTime(time.Now().Add(time.Duration(*req.Spec.ExpirationSeconds) * time.Second))
+	body, err := json.Marshal(req)
+	return meta.Object{Key: q.Key, Body: body}, err
+}
+
+func request(uid string) *authenticationv1.TokenRequest {
+	seconds := int64(3600)
+	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	if uid != "" {
+		req.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Pod", Name: "x", UID: "uid-x"}
+	}
+	return req
+}
+
+func TestToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		var cloud issuer
+		s.m.answer = cloud.answer
+		want := func(when, token string) {
+			t.Helper()
+			got, err := s.Token(t.Context(), "a", "default", request(""))
+			if err != nil || got.Status.Token != token {
+				t.Errorf("%s: %v, %v, want %s", when, got, err, token)
+			}
+		}
+		want("at first", "token-1")
+		time.Sleep(47 * time.Minute)
+		want("before 80 % of its life", "token-1")
+		time.Sleep(2 * time.Minute)
+		want("after 80 %", "token-2")
+
+		cloud.err = errOffline
+		time.Sleep(1000 * time.Hour)
+		want("offline, long expired", "token-2")
+		cloud.err = nil
+		want("back again", "token-3")
+
+		cloud.err = refusal{}
+		time.Sleep(time.Hour)
+		if got, err := s.Token(t.Context(), "a", "default", request("")); !errors.Is(err, refusal{}) {
+			t.Errorf("refused: %v, %v", got, err)
+		}
+		cloud.err = meta.ErrNotFound
+		var missing interface{ NotFound() bool }
+		if got, err := s.Token(t.Context(), "a", "default", request("")); !errors.As(err, &missing) {
+			t.Errorf("account is gone: %v, %v", got, err)
+		}
+		cloud.err = errOffline
+		if got, err := s.Token(t.Context(), "a", "other", request("")); !errors.Is(err, errOffline) {
+			t.Errorf("never had one: %v, %v", got, err)
+		}
+	})
+}
+
+// TestTokensGoWithTheirPod removes tokens when the pod goes while somebody
+// follows, and those of pods that went meanwhile at the next start.
+func TestTokensGoWithTheirPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		var cloud issuer
+		s.m.answer = cloud.answer
+		s.put(t, "pods", "a", "x", pod("x", "1"))
+		synctest.Wait()
+		for _, uid := range []string{"", "uid-x"} {
+			_, err := s.Token(t.Context(), "a", "default", request(uid))
+			must(t, err)
+		}
+		tokens := func() int {
+			list, _, err := s.store.List(t.Context(), meta.Local+"tokens/")
+			must(t, err)
+			return len(list)
+		}
+		if n := tokens(); n != 2 {
+			t.Errorf("%d tokens are kept, want 2", n)
+		}
+		s.drop(t, "pods/a/x")
+		synctest.Wait()
+		if n := tokens(); n != 1 {
+			t.Errorf("%d tokens are kept after the pod went, want 1", n)
+		}
+		s.stop()
+	})
+}
+
+func TestTokenAnswerWithoutToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		for _, body := range []string{"{}", "{", `{"status":{}}`} {
+			s.m.answer = func(meta.Object) (meta.Object, error) { return meta.Object{Body: []byte(body)}, nil }
+			if got, err := s.Token(t.Context(), "a", "default", nil); err == nil {
+				t.Errorf("%s was taken as %v", body, got)
+			}
+		}
+	})
+}
