@@ -36,8 +36,7 @@ type Bus struct {
 	ready      chan struct{}
 
 	mu      sync.Mutex
-	ctx     context.Context //nolint:containedctx // Run's own context, kept for the subscriptions that come later
-	started bool
+	spawn   func(*subscription) bool // starts a subscription's goroutine; nil before Run, false after it
 	subs    map[*subscription]struct{}
 	workers sync.WaitGroup // goroutines of subscriptions; Run waits for them
 }
@@ -110,6 +109,8 @@ func (b *Bus) Run(ctx context.Context) error {
 	})
 	group.Wait()
 	cancel(nil)
+	b.mu.Lock() // whoever came before the cancel has started its goroutine now
+	b.mu.Unlock()
 	b.workers.Wait()
 	if failure != nil {
 		return fmt.Errorf("bus: %w", failure)
@@ -121,12 +122,18 @@ func (b *Bus) Run(ctx context.Context) error {
 func (b *Bus) begin(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.started {
+	if b.spawn != nil {
 		return ErrStarted
 	}
-	b.started, b.ctx = true, ctx
-	for s := range b.subs {
+	b.spawn = func(s *subscription) bool {
+		if ctx.Err() != nil {
+			return false
+		}
 		b.workers.Go(func() { s.run(ctx) })
+		return true
+	}
+	for s := range b.subs {
+		b.spawn(s)
 	}
 	return nil
 }
@@ -166,15 +173,11 @@ func (b *Bus) Subscribe(filter string, handler Handler) (stop func(), err error)
 	}
 	s := &subscription{handler: handler, queue: make(chan Message, b.queue), done: make(chan struct{}), ended: make(chan struct{})}
 	b.mu.Lock()
-	if b.ctx != nil && b.ctx.Err() != nil {
+	if b.spawn != nil && !b.spawn(s) {
 		b.mu.Unlock()
 		return nil, ErrNotRunning
 	}
 	b.subs[s] = struct{}{}
-	if b.started {
-		ctx := b.ctx
-		b.workers.Go(func() { s.run(ctx) })
-	}
 	b.mu.Unlock()
 
 	stops := make([]func(), 0, len(b.transports))
