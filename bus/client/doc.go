@@ -20,8 +20,9 @@
 //
 // # Duplicates
 //
-// Two subscriptions whose filters overlap each get a message once from brokers
-// that send one copy per client, as mosquitto and bus/broker do. A broker that
-// sends one copy per subscription, which MQTT 5 (3.3.4) allows, makes each of
-// them get it as often. Retained messages come again with every reconnect.
+// MQTT 5 (3.3.4) leaves it to the broker whether a client with overlapping
+// filters gets a message once, as from bus/broker, or once for each filter, as
+// from mosquitto 2. In the second case each subscription that matches gets it
+// as often. The filters of twin/mqtt and device/mqtt do not overlap. Retained
+// messages come again with every reconnect.
 package client
