@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,9 +306,9 @@ func TestMissingConfigMap(t *testing.T) {
 func TestProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		healthy := true
+		var sick atomic.Bool
 		b.rt.ExecWith(func(_ edged.Container, cmd []string) (edged.ExecResult, error) {
-			if cmd[0] == "live" && !healthy {
+			if cmd[0] == "live" && sick.Load() {
 				return edged.ExecResult{ExitCode: 1, Stderr: []byte("sick")}, nil
 			}
 			return edged.ExecResult{}, nil
@@ -337,9 +338,9 @@ func TestProbes(t *testing.T) {
 				t.Error("an adopted container lost its readiness")
 			}
 		}
-		healthy = false
+		sick.Store(true)
 		settle(2500 * time.Millisecond)
-		healthy = true
+		sick.Store(false)
 		settle(8 * time.Second)
 		if b.container(p.UID).RestartCount != 1 || b.happened("Unhealthy") == 0 || !b.isReady(p.UID) {
 			t.Errorf("%+v, events %q", b.container(p.UID), b.events)

@@ -1,0 +1,169 @@
+package cri_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/cri"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a runtime at the other end of a socket.
+type server struct {
+	runtimeapi.UnimplementedRuntimeServiceServer
+	runtimeapi.UnimplementedImageServiceServer
+	sandbox *runtimeapi.PodSandboxConfig
+	config  *runtimeapi.ContainerConfig
+	stop    int64
+}
+
+func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
+	return &runtimeapi.VersionResponse{RuntimeName: "test", RuntimeVersion: "3"}, nil
+}
+
+func (s *server) RuntimeConfig(context.Context, *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {
+	return &runtimeapi.RuntimeConfigResponse{Linux: &runtimeapi.LinuxRuntimeConfiguration{CgroupDriver: runtimeapi.CgroupDriver_SYSTEMD}}, nil
+}
+
+func (s *server) CreateContainer(_ context.Context, r *runtimeapi.CreateContainerRequest) (*runtimeapi.CreateContainerResponse, error) {
+	s.config, s.sandbox = r.Config, r.SandboxConfig
+	return &runtimeapi.CreateContainerResponse{ContainerId: "c"}, nil
+}
+
+func (s *server) StopContainer(_ context.Context, r *runtimeapi.StopContainerRequest) (*runtimeapi.StopContainerResponse, error) {
+	s.stop = r.Timeout
+	return nil, status.Error(codes.NotFound, "no such container")
+}
+
+func (s *server) ContainerStatus(_ context.Context, r *runtimeapi.ContainerStatusRequest) (*runtimeapi.ContainerStatusResponse, error) {
+	if r.ContainerId != "c" {
+		return nil, status.Error(codes.NotFound, "no such container")
+	}
+	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
+		Id: "c", State: runtimeapi.ContainerState_CONTAINER_EXITED, StartedAt: 1, FinishedAt: 2, ExitCode: 3, Labels: map[string]string{edged.LabelContainerName: "main"},
+	}}, nil
+}
+
+func (s *server) ListPodSandbox(context.Context, *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
+	return &runtimeapi.ListPodSandboxResponse{Items: []*runtimeapi.PodSandbox{
+		{Id: "ours", Metadata: &runtimeapi.PodSandboxMetadata{Name: "p"}, Labels: map[string]string{edged.LabelPodUID: "u"}}, {Id: "foreign"},
+	}}, nil
+}
+
+func serve(t *testing.T) (*server, *cri.Client) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, g := &server{}, grpc.NewServer()
+	runtimeapi.RegisterRuntimeServiceServer(g, s)
+	runtimeapi.RegisterImageServiceServer(g, s)
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(l) }()
+	c, err := cri.New(cri.Config{Socket: "unix://" + path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 2 {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		g.Stop()
+		<-done
+	})
+	return s, c
+}
+
+func TestClient(t *testing.T) {
+	s, c := serve(t)
+	ctx := t.Context()
+	if err := c.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := c.CgroupDriver(ctx); d != "systemd" || err != nil {
+		t.Error(d, err)
+	}
+	uid := int64(5)
+	_, err := c.CreateContainer(ctx, "s", &edged.ContainerConfig{
+		Name: "main", StopSignal: "SIGRTMIN+3", Env: []edged.EnvVar{{Name: "A", Value: "b"}}, Mounts: []edged.Mount{{ContainerPath: "/x", HostPath: "/y", Propagation: "Bidirectional"}},
+		Security: edged.Security{RunAsUser: &uid, Seccomp: &edged.Profile{Localhost: "/p"}},
+	}, &edged.SandboxConfig{Name: "p", Ports: []edged.PortMapping{{Protocol: "UDP", HostPort: 53}}, Security: edged.Security{Namespaces: edged.Namespaces{HostNetwork: true, SharePID: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec := s.config.Linux.SecurityContext
+	if s.config.StopSignal != runtimeapi.Signal_SIGNAL_SIGRTMINPLUS3 || string(s.config.Envs[0].Value) != "b" || sec.RunAsUser.Value != 5 || sec.Seccomp.LocalhostRef != "/p" ||
+		s.config.Mounts[0].Propagation != runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
+		t.Errorf("%v", s.config)
+	}
+	ns := s.sandbox.Linux.SecurityContext.NamespaceOptions
+	if ns.Network != runtimeapi.NamespaceMode_NODE || ns.Pid != runtimeapi.NamespaceMode_POD || s.sandbox.PortMappings[0].Protocol != runtimeapi.Protocol_UDP {
+		t.Errorf("%v", s.sandbox)
+	}
+	if err := c.StopContainer(ctx, "c", 1500*time.Millisecond); err != nil || s.stop != 2 {
+		t.Error(err, s.stop)
+	}
+	if k, err := c.ContainerStatus(ctx, "c"); err != nil || k.State != edged.ContainerExited || k.ExitCode != 3 || k.Name != "main" {
+		t.Errorf("%+v %v", k, err)
+	}
+	var e interface{ NotFound() bool }
+	if _, err := c.ContainerStatus(ctx, "x"); !errors.As(err, &e) || !e.NotFound() {
+		t.Errorf("%v", err)
+	}
+	if l, err := c.ListSandboxes(ctx, ""); err != nil || len(l) != 1 || l[0].ID != "ours" {
+		t.Errorf("%+v %v", l, err)
+	}
+	if err := c.Events(ctx, nil); !errors.Is(err, edged.ErrNoEvents) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSocketErrors(t *testing.T) {
+	plain := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{plain, plain + "-none"} {
+		c, err := cri.New(cri.Config{Socket: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var se *cri.SocketError
+		if err := c.Check(t.Context()); !errors.As(err, &se) || se.Path != path {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if _, err := cri.New(cri.Config{Socket: "tcp://x"}); err == nil {
+		t.Error("tcp://x is taken")
+	}
+}
+
+func ExampleClient_Check() {
+	c, err := cri.New(cri.Config{Socket: "/nowhere/containerd.sock"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	fmt.Println(c.Check(context.Background()))
+	// Output: cri: no container runtime at /nowhere/containerd.sock: start containerd, or give the path of its socket
+}

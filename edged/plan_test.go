@@ -1,0 +1,234 @@
+package edged
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
+
+// spec makes a pod: names in order, "init:" before init containers and "side:"
+// before sidecars.
+func spec(policy corev1.RestartPolicy, names ...string) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pod", UID: "uid"}, Spec: corev1.PodSpec{RestartPolicy: policy}}
+	always := corev1.ContainerRestartPolicyAlways
+	for _, n := range names {
+		kind, name, ok := strings.Cut(n, ":")
+		switch {
+		case !ok:
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: n, Image: "i"})
+		case kind == "side":
+			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: name, Image: "i", RestartPolicy: &always})
+		default:
+			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: name, Image: "i"})
+		}
+	}
+	return p
+}
+
+// has makes what a runtime has of a pod. Sandboxes are "s0" or, stopped, "s0!";
+// containers are "name state[code] sandbox[/attempt]", made one second apart.
+func has(things ...string) view {
+	var sandboxes []Sandbox
+	var containers []Container
+	for i, t := range things {
+		if id, stopped := strings.CutSuffix(t, "!"); !strings.Contains(t, " ") {
+			var attempt uint32
+			fmt.Sscanf(id, "s%d", &attempt)
+			sb := Sandbox{ID: id, Attempt: attempt, Ready: !stopped, Created: at(i - 100)}
+			if sb.Ready {
+				sb.IPs = []string{"10.0.0.1"}
+			}
+			sandboxes = append(sandboxes, sb)
+			continue
+		}
+		var name, state, sandbox string
+		fmt.Sscan(t, &name, &state, &sandbox)
+		c := Container{ID: fmt.Sprintf("%s%d", name, i), Name: name, Created: at(i - 100), Started: at(i - 100), Annotations: map[string]string{}}
+		c.SandboxID, sandbox, _ = strings.Cut(sandbox, "/")
+		fmt.Sscan(sandbox, &c.Attempt)
+		switch {
+		case state == "created":
+			c.State = ContainerCreated
+			c.Annotations[annotationHash] = containerHash(&corev1.Container{Name: name, Image: "i"})
+		case state == "running":
+			c.State = ContainerRunning
+		default:
+			c.State, c.Finished = ContainerExited, at(i-99)
+			fmt.Sscanf(state, "exit%d", &c.ExitCode)
+		}
+		containers = append(containers, c)
+	}
+	return newView(sandboxes, containers)
+}
+
+func TestPlan(t *testing.T) {
+	const always, onFailure, never = corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever
+	for _, tt := range []struct {
+		name string
+		pod  *corev1.Pod
+		view view
+		edit func(*situation)
+		want string // actions, "; " between; then flags
+	}{
+		{"new", spec(always, "a", "b"), has(), nil, "set up; create sandbox attempt=0; start a attempt=0; start b attempt=0"},
+		{"new with init", spec(always, "init:i", "a"), has(), nil, "set up; create sandbox attempt=0; start i attempt=0"},
+		{"sandbox only, after a crash", spec(always, "a"), has("s0"), nil, "set up; start a attempt=0"},
+		{"created only, after a crash", spec(always, "a"), has("s0", "a created s0"), nil, "set up; start created a id=a1"},
+		{"runs", spec(always, "a"), has("s0", "a running s0"), setUpDone, ""},
+		{"adopted", spec(always, "a"), has("s0", "a running s0"), nil, "set up"},
+		{"content changed", spec(always, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.stale = true }, "refresh volumes"},
+		{"init runs", spec(always, "init:i", "a"), has("s0", "i running s0"), setUpDone, ""},
+		{"init done", spec(always, "init:i", "a"), has("s0", "i exit0 s0"), setUpDone, "start a attempt=0"},
+		{"second init", spec(always, "init:i", "init:j", "a"), has("s0", "i exit0 s0"), setUpDone, "start j attempt=0"},
+		{"first init collected", spec(always, "init:i", "init:j", "a"), has("s0", "j exit0 s0"), setUpDone, "start a attempt=0"},
+		{"init failed", spec(always, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "start i attempt=1"},
+		{"init failed for good", spec(never, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"init of an older sandbox", spec(always, "init:i", "a"), has("s0!", "i exit0 s0", "a exit137 s0", "s1"), setUpDone, "start i attempt=1"},
+		{"sidecar starts, others wait", spec(always, "side:s", "a"), has("s0", "s running s0"), func(s *situation) { setUpDone(s); s.health["s1"] = health{} }, ""},
+		{"sidecar started", spec(always, "side:s", "a"), has("s0", "s running s0"), setUpDone, "start a attempt=0"},
+		{"sidecar fell", spec(always, "side:s", "a"), has("s0", "s exit1 s0", "a running s0"), setUpDone, "start s attempt=1"},
+		{"exit, always", spec(always, "a"), has("s0", "a exit0 s0"), setUpDone, "start a attempt=1"},
+		{"exit, one is through", spec(onFailure, "a", "b"), has("s0", "a exit0 s0", "b running s0"), setUpDone, ""},
+		{"all are through", spec(onFailure, "a"), has("s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"through, sidecar still runs", spec(never, "side:s", "a"), has("s0", "s running s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"finished", spec(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "tear down finished"},
+		{"finished and tidy", spec(never, "a"), has("s0!", "a exit1 s0"), func(s *situation) { s.toreDown = true }, "finished"},
+		{"failed, never", spec(never, "a"), has("s0", "a exit1 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"back-off", spec(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "200s"), setUpDone, "wait a"},
+		{"back-off over", spec(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "20s"), setUpDone, "start a attempt=4"},
+		{"sandbox died", spec(always, "a"), has("s0!", "a running s0"), setUpDone, "kill pod grace=30s"},
+		{"sandbox died, all stopped", spec(always, "a"), has("s4!", "a exit137 s4/2"), setUpDone, "set up; create sandbox attempt=5; start a attempt=3"},
+		{"sandbox died, never", spec(never, "a", "b"), has("s0!", "a exit137 s0"), setUpDone, "tear down finished"},
+		{"two sandboxes", spec(always, "a"), has("s0", "s1"), setUpDone, "kill pod grace=30s"},
+		{"image changed", spec(always, "a"), hashed(has("s0", "a running s0")), setUpDone, "kill a id=a1 grace=30s; start a attempt=1"},
+		{"liveness", spec(always, "a"), has("s0", "a running s0"), func(s *situation) {
+			setUpDone(s)
+			s.health["a1"] = health{started: true, failed: "x", grace: time.Second}
+		}, "kill a id=a1 grace=1s; start a attempt=1"},
+		{"liveness, never", spec(never, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.health["a1"] = health{started: true, failed: "x"} }, "kill a id=a1 grace=30s"},
+		{"failed a moment ago", spec(always, "a"), has("s0"), func(s *situation) { setUpDone(s); s.retry = map[string]time.Time{"a": at(5)} }, "wait"},
+		{"volumes failed a moment ago", spec(always, "a"), has(), func(s *situation) { s.retry = map[string]time.Time{retrySandbox: at(5)} }, "wait"},
+		{"prune", spec(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), setUpDone, "remove a id=a3; remove a id=a1; remove sandbox id=s0"},
+		{"deleted", spec(always, "a"), has("s0", "a running s0"), ends(endDeleted), "kill pod grace=7s"},
+		{"deleted, stopped", spec(always, "a"), has("s0!", "a exit0 s0"), ends(endDeleted), "report final"},
+		{"deleted, told", spec(always, "a"), has("s0!", "a exit0 s0"), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove sandbox id=s0"},
+		{"deleted, removed", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "tear down; remove logs"},
+		{"deleted, torn down", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown = true, true }, "report gone"},
+		{"deleted, all told", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown, s.goneDone = true, true, true }, "done"},
+		{"gone", spec(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(endGone), "remove sandbox id=s0; remove b id=b2"},
+		{"gone, tidy", spec(always), has(), func(s *situation) { ends(endGone)(s); s.toreDown = true }, "done"},
+		{"rejected", spec(always, "a"), has(), ends(endFinished), "tear down finished"},
+	} {
+		s := situation{pod: tt.pod, now: at(0), view: tt.view, health: map[string]health{}}
+		for _, c := range tt.view.containers {
+			s.health[c.ID] = health{started: true}
+		}
+		if tt.edit != nil {
+			tt.edit(&s)
+		}
+		d := plan(s)
+		var got []string
+		for _, a := range d.actions {
+			got = append(got, a.String())
+		}
+		text := strings.Join(got, "; ")
+		if len(d.actions) == 0 && !d.wake.IsZero() {
+			text = "wait"
+			for name := range d.backOffs {
+				text += " " + name
+			}
+		}
+		if d.finished {
+			text += " finished"
+		}
+		if d.done {
+			text += " done"
+		}
+		if text = strings.TrimSpace(text); text != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, text, tt.want)
+		}
+	}
+}
+
+func setUpDone(s *situation) { s.setUp = true }
+
+func ends(e ending) func(*situation) {
+	return func(s *situation) { s.ending, s.grace = e, 7*time.Second }
+}
+
+func backedOff(v view, d string) view {
+	v.containers[0].Annotations[annotationBackOff] = d
+	return v
+}
+
+func hashed(v view) view {
+	v.containers[0].Annotations[annotationHash] = "other"
+	return v
+}
+
+func TestBackOffSeries(t *testing.T) {
+	var got []time.Duration
+	var c *Container
+	for range 8 {
+		d := nextBackOff(c)
+		got = append(got, d)
+		c = &Container{Created: at(0), Finished: at(1), Annotations: map[string]string{annotationBackOff: d.String()}}
+	}
+	if want := "[0s 10s 20s 40s 1m20s 2m40s 5m0s 5m0s]"; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	c.Finished = at(601) // ran for more than ten minutes
+	if backOffAfter(c) != 0 || nextBackOff(c) != backOffFirst {
+		t.Error("a long run does not end the series")
+	}
+}
+
+func TestPhase(t *testing.T) {
+	state := func(text string) corev1.ContainerStatus {
+		s := corev1.ContainerStatus{Name: "a", Started: new(bool)}
+		switch {
+		case text == "run":
+			s.State.Running = &corev1.ContainerStateRunning{}
+			*s.Started = true
+		case text == "back-off":
+			s.State.Waiting, s.LastTerminationState.Terminated = &corev1.ContainerStateWaiting{}, &corev1.ContainerStateTerminated{ExitCode: 1}
+		case strings.HasPrefix(text, "exit"):
+			s.State.Terminated = &corev1.ContainerStateTerminated{}
+			fmt.Sscanf(text, "exit%d", &s.State.Terminated.ExitCode)
+		default:
+			s.State.Waiting = &corev1.ContainerStateWaiting{}
+		}
+		return s
+	}
+	for _, tt := range []struct {
+		policy corev1.RestartPolicy
+		states string
+		final  bool
+		want   corev1.PodPhase
+	}{
+		{"Always", "wait", false, "Pending"}, {"Always", "run", false, "Running"}, {"Always", "run wait", false, "Pending"},
+		{"Always", "exit0", false, "Running"}, {"Always", "back-off", false, "Running"}, {"Always", "exit0", true, "Succeeded"},
+		{"Always", "exit137", true, "Failed"}, {"OnFailure", "exit0", false, "Succeeded"}, {"OnFailure", "exit1", false, "Running"},
+		{"Never", "exit1 exit0", false, "Failed"}, {"Never", "exit0 exit0", false, "Succeeded"}, {"Never", "exit0 run", false, "Running"},
+		{"Always", "wait", true, "Failed"},
+	} {
+		pod, st := spec(tt.policy), corev1.PodStatus{}
+		for i, text := range strings.Fields(tt.states) {
+			s := state(text)
+			s.Name = fmt.Sprint("c", i)
+			st.ContainerStatuses = append(st.ContainerStatuses, s)
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: s.Name})
+		}
+		if got := phase(pod, &st, tt.final); got != tt.want {
+			t.Errorf("%s %s final=%t: %s, want %s", tt.policy, tt.states, tt.final, got, tt.want)
+		}
+	}
+}
