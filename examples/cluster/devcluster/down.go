@@ -37,7 +37,8 @@ func (c *Cluster) Down(ctx context.Context) (changed bool, err error) {
 	}
 	var errs []error
 	for _, step := range []func(context.Context) error{
-		c.stopProcesses, c.deleteContainers, c.table.KillStrays, c.unmount, c.Network().Down, c.removeCgroups, c.removeFolders,
+		c.stopProcesses, c.deleteContainers, c.table.KillStrays, c.unmount, c.Network().Down,
+		c.forgetNetworks, c.removeCgroups, c.removeFolders,
 	} {
 		if err := step(ctx); err != nil {
 			errs = append(errs, err)
@@ -87,11 +88,11 @@ func (c *Cluster) deleteContainers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// forgetNetwork removes what CNI keeps of a sandbox outside of the cluster's
+// forgetNetworks removes what CNI keeps of sandboxes outside of the cluster's
 // folders: containerd has no setting for that place.
-func forgetNetwork(sandbox string) error {
+func (c *Cluster) forgetNetworks(context.Context) error {
 	const cache = "/var/lib/cni/results"
-	files, err := filepath.Glob(filepath.Join(cache, "*-"+sandbox+"-*"))
+	files, err := filepath.Glob(filepath.Join(cache, c.cniNetwork()+"-*"))
 	if err != nil {
 		return fmt.Errorf("devcluster: %w", err)
 	}

@@ -89,15 +89,18 @@ disabled_plugins = [
 func (c *Cluster) cniConfig() string {
 	return fmt.Sprintf(`{
   "cniVersion": "1.0.0",
-  "name": "edgekit",
+  "name": %q,
   "plugins": [
     {"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true,
      "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}]]}},
     {"type": "portmap", "capabilities": {"portMappings": true}}
   ]
 }
-`, c.runPath("ipam"), c.state.Network.Pods)
+`, c.cniNetwork(), c.runPath("ipam"), c.state.Network.Pods)
 }
+
+// cniNetwork is the name of the pods' network.
+func (c *Cluster) cniNetwork() string { return "edgekit-" + c.id }
 
 // runcRoot is where runc keeps what it knows of each container, and so where
 // Down finds them without containerd.

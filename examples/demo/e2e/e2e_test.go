@@ -116,9 +116,10 @@ func leavesNothing(t *testing.T, s *site.Site) {
 			t.Errorf("%s is still there: %v", path, err)
 		}
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup" + cgroups, "/sys/fs/cgroup/*" + cgroups} {
+	// The name of the cgroup root, /edgekit-ID, is that of the CNI network too.
+	for _, pattern := range []string{"/sys/fs/cgroup" + cgroups, "/sys/fs/cgroup/*" + cgroups, "/var/lib/cni/results" + cgroups + "-*"} {
 		if left, err := filepath.Glob(pattern); len(left) > 0 || err != nil {
-			t.Errorf("cgroups are left: %v %v", left, err)
+			t.Errorf("left: %v %v", left, err)
 		}
 	}
 	if _, err := net.InterfaceByName(cable); err == nil {

@@ -4,43 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/examples/cluster/process"
 )
 
-// StartCloud starts cloudcore and waits until it takes connections and its
-// custom resources are there.
+// StartCloud starts cloudcore, unless it runs, and waits until it says that it
+// is ready for nodes.
 func (s *Site) StartCloud(ctx context.Context) error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	if r, err := s.Processes().Lookup("cloudcore"); err != nil || !r.Alive() {
-		if _, err := s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: []string{
+	r, err := s.Processes().Lookup("cloudcore")
+	if err != nil || !r.Alive() {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		if r, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: []string{
 			"--kubeconfig", s.Kubeconfig(), "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
 			"--metrics-listen", "127.0.0.1:" + port,
 		}}); err != nil {
 			return fmt.Errorf("site: %w", err)
 		}
 	}
+	monitor := r.Command[slices.Index(r.Command, "--metrics-listen")+1] // also of one that ran before
 	return s.WaitReady(ctx, "cloudcore", time.Minute, func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.CloudAddress())
-		if err != nil {
-			return err
-		}
-		conn.Close()
-		for _, crd := range []string{"devices", "devicemodels", "devicestatuses"} {
-			if _, err := s.Kube().Run(ctx, "", "get", "crd", crd+".devices.kubeedge.io"); err != nil {
-				return err
-			}
-		}
-		return nil
+		return healthy(ctx, "http://"+monitor+"/readyz")
 	})
+}
+
+func healthy(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return nil
 }
 
 // StopCloud ends cloudcore.

@@ -43,6 +43,11 @@ func (t *Tour) cloud(ctx context.Context) (string, error) {
 	if err := t.site.StartCloud(ctx); err != nil {
 		return "", err
 	}
+	for _, crd := range []string{"devices", "devicemodels", "devicestatuses"} {
+		if _, err := t.site.Kube().Run(ctx, "", "get", "crd", crd+".devices.kubeedge.io"); err != nil {
+			return "", err
+		}
+	}
 	return "cloudcore listens on " + t.site.CloudAddress() + ", the only address that the edge node can reach", nil
 }
 
