@@ -3,9 +3,12 @@ package controller_test
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -13,12 +16,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/controller/identity"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
 )
 
 // apply hands one report to the node's sink, as a session does.
@@ -230,6 +236,52 @@ func (w *world) schema(t *testing.T) {
 	good := object(t, strings.ReplaceAll(strings.ReplaceAll(modelYAML, "INT", "DOUBLE"), `"10"`, `"-1.5e3"`))
 	good.SetName("good")
 	if _, err := w.resource("devicemodels").Create(w.ctx, good, metav1.CreateOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// identity joins with cloudcore's own rights, as cloudcore does.
+func (w *world) identity(t *testing.T) {
+	s, err := identity.New(identity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := s.CreateToken(w.ctx, "joiner-*", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := "joiner-" + w.ns
+	var g errgroup.Group
+	used := make([]error, 6)
+	for i := range used {
+		g.Go(func() error {
+			used[i] = s.Use(w.ctx, token.ID, node, "key-"+strconv.Itoa(i))
+			return nil
+		})
+	}
+	_ = g.Wait() // used has the errors
+	won := 0
+	for _, err := range used {
+		switch {
+		case err == nil:
+			won++
+		case !errors.Is(err, join.ErrTokenUsed):
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("one token was used by %d keys", won)
+	}
+	if _, err := s.Claim(w.ctx, w.node, "key"); !errors.Is(err, join.ErrNameInUse) {
+		t.Errorf("claim of the name of a node that never joined: %v", err)
+	}
+	if fresh, err := s.Claim(w.ctx, node, "key-0"); err != nil || !fresh {
+		t.Errorf("claim: %t, %v", fresh, err)
+	}
+	if _, err := s.Claim(w.ctx, node, "key-1"); !errors.Is(err, join.ErrNameInUse) {
+		t.Errorf("claim of another's name: %v", err)
+	}
+	if err := errors.Join(s.ReleaseNode(w.ctx, node), s.RevokeToken(w.ctx, token.ID)); err != nil {
 		t.Error(err)
 	}
 }

@@ -53,6 +53,7 @@ func TestAgainstAPIServer(t *testing.T) {
 	t.Run("other nodes' things", w.foreign)
 	t.Run("devices", w.devices)
 	t.Run("schema", w.schema)
+	t.Run("identity", w.identity)
 	t.Run("disconnect", w.disconnect)
 }
 
@@ -72,6 +73,7 @@ type world struct {
 	uid   types.UID
 	clock *time.Ticker
 	cloud *controller.Controller
+	own   *rest.Config // cloudcore's
 }
 
 func newWorld(ctx context.Context, t *testing.T, admin *rest.Config) *world {
@@ -93,7 +95,7 @@ func newWorld(ctx context.Context, t *testing.T, admin *rest.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cloud = c
+	w.cloud, w.own = c, own
 	mux := &hub.Mux{}
 	c.Handle(mux)
 	server, err := hub.NewServer(hub.ServerConfig{Listener: w.net, Directory: c, Mux: mux, Logger: testLogger(t)})
