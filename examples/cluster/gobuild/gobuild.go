@@ -2,6 +2,7 @@ package gobuild
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ type Target struct {
 	Output  string // the file to write
 	LDFlags string // besides -s -w
 	// Always runs the build although Output exists, for sources that change;
-	// Go's own cache then makes it short.
+	// Go's own cache then makes it short. A file that would be the same is
+	// left alone.
 	Always bool
 }
 
@@ -47,10 +49,20 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 	if err := run(cmd, out, filepath.Base(t.Output), t.Always); err != nil {
 		return err
 	}
+	if same(tmp, t.Output) {
+		return nil // a program that runs from it is up to date
+	}
 	if err := os.Rename(tmp, t.Output); err != nil {
 		return fmt.Errorf("gobuild: %w", err)
 	}
 	return nil
+}
+
+// same reports whether two files hold the same bytes.
+func same(a, b string) bool {
+	x, err1 := os.ReadFile(a)
+	y, err2 := os.ReadFile(b)
+	return err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
 
 func spaced(flags string) string {

@@ -38,6 +38,31 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
+func TestOutdated(t *testing.T) {
+	table := newTable(t)
+	program := filepath.Join(t.TempDir(), "sleep")
+	b, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := table.Start(Spec{Name: "a", Path: program, Args: []string{"1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Outdated() {
+		t.Error("outdated at once")
+	}
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if !r.Outdated() {
+		t.Error("not outdated when its file is gone")
+	}
+}
+
 func TestStopKillsWhatDoesNotObey(t *testing.T) {
 	table := newTable(t)
 	r, err := table.Start(Spec{Name: "stubborn", Path: "/bin/sh", Args: []string{"-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"}})

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +43,13 @@ type Record struct {
 
 // Alive reports whether the program still runs.
 func (r Record) Alive() bool { return r.alive() }
+
+// Outdated reports whether the program's file was replaced or removed since it
+// was started.
+func (r Record) Outdated() bool {
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(r.PID), "exe"))
+	return err == nil && strings.HasSuffix(exe, " (deleted)")
+}
 
 // ProcessID is the program's process id.
 func (r Record) ProcessID() int { return r.PID }

@@ -80,7 +80,10 @@ func alone(t *testing.T, lock string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() {
+		_ = os.Remove(lock) // the next one makes it again
+		f.Close()
+	})
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		t.Fatalf("another end to end test runs on this machine (%s): %v", lock, err)
 	}

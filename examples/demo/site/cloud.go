@@ -17,18 +17,25 @@ import (
 // StartCloud starts cloudcore, unless it runs, and waits until it says that it
 // is ready for nodes.
 func (s *Site) StartCloud(ctx context.Context) error {
-	r, err := s.Processes().Lookup("cloudcore")
-	if err != nil || !r.Alive() {
+	running, err := s.Running(ctx, "cloudcore")
+	if err != nil {
+		return err
+	}
+	if !running {
 		port, err := freePort()
 		if err != nil {
 			return err
 		}
-		if r, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: []string{
+		if _, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: []string{
 			"--kubeconfig", s.Kubeconfig(), "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
 			"--metrics-listen", "127.0.0.1:" + port,
 		}}); err != nil {
 			return fmt.Errorf("site: %w", err)
 		}
+	}
+	r, err := s.Processes().Lookup("cloudcore")
+	if err != nil {
+		return fmt.Errorf("site: %w", err)
 	}
 	monitor := r.Command[slices.Index(r.Command, "--metrics-listen")+1] // also of one that ran before
 	return s.WaitReady(ctx, "cloudcore", time.Minute, func(ctx context.Context) error {

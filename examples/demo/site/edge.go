@@ -59,9 +59,9 @@ func (s *Site) KillEdge(ctx context.Context) error {
 }
 
 // StartMapper starts the thermometer mapper beside edgecore, unless it runs.
-func (s *Site) StartMapper(node string) error {
-	if r, err := s.Processes().Lookup("thermometer"); err == nil && r.Alive() {
-		return nil
+func (s *Site) StartMapper(ctx context.Context, node string) error {
+	if running, err := s.Running(ctx, "thermometer"); err != nil || running {
+		return err
 	}
 	if _, err := s.Start(process.Spec{Name: "thermometer", Path: s.Program("thermometer"), NetNS: s.Network().File,
 		Args: []string{"-broker", "tcp://" + Broker, "-node", node}}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/edgekit/edgekit/examples/cluster/devcluster"
 	"github.com/edgekit/edgekit/examples/cluster/gobuild"
@@ -78,6 +79,22 @@ func (s *Site) Build(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Running reports whether the program runs. One that runs from a file that
+// Build has since replaced is stopped first.
+func (s *Site) Running(ctx context.Context, name string) (bool, error) {
+	r, err := s.Processes().Lookup(name)
+	if err != nil || !r.Alive() {
+		return false, nil // never started, or gone: the same to the caller
+	}
+	if !r.Outdated() {
+		return true, nil
+	}
+	if err := s.Processes().Stop(ctx, name, 20*time.Second); err != nil {
+		return false, fmt.Errorf("site: %w", err)
+	}
+	return false, nil
 }
 
 // Program is the file of one of edgekit's programs. It exists after Build.

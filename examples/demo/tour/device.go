@@ -16,7 +16,7 @@ func (t *Tour) device(ctx context.Context) (string, error) {
 	if err := t.site.Kube().Apply(ctx, deviceYAML); err != nil {
 		return "", err
 	}
-	if err := t.site.StartMapper(Node); err != nil {
+	if err := t.site.StartMapper(ctx, Node); err != nil {
 		return "", err
 	}
 	began := time.Now()

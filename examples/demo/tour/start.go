@@ -53,7 +53,11 @@ func (t *Tour) cloud(ctx context.Context) (string, error) {
 
 // join makes the edge node: token, identity, agent.
 func (t *Tour) join(ctx context.Context) (string, error) {
-	if r, err := t.site.Processes().Lookup("edgecore"); err != nil || !r.Alive() {
+	running, err := t.site.Running(ctx, "edgecore")
+	if err != nil {
+		return "", err
+	}
+	if !running {
 		if !t.site.Joined(Node) {
 			token, err := t.site.Token(ctx, Node)
 			if err != nil {
