@@ -1,42 +1,65 @@
 # make            prints what there is
 # make demo       the whole, for real, on this machine
 # make test       everything that decides
-SHELL := /bin/bash
-CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgekit
-BIN   := bin
-TOOL  := go tool -modfile=.tools/go.mod
-BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
+SHELL   := /bin/bash
+BIN     := bin
+TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
+BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
+MODULES := examples/cluster examples/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 ## See it work
-.PHONY: demo demo-down thermometer
-demo: build ## Start a real cluster and an edge node; run an app and a device through it (root, Debian)
-	@cd examples/demo && go run . up --bin $(CURDIR)/$(BIN)
+.PHONY: demo demo-down thermometer cluster-up cluster-down
+demo: ## A real cluster and one edge node; an app and a device through it (root, Debian)
+	@cd examples/demo && go run . up
 demo-down: ## Remove all that the demo made
 	@cd examples/demo && go run . down
 thermometer: ## A driver, a twin and MQTT in seconds: no cluster, no root
 	@go run ./examples/thermometer
+cluster-up: ## Only the development cluster: control plane and container runtime
+	@cd examples/cluster && go run . up
+cluster-down: ## Remove the development cluster
+	@cd examples/cluster && go run . down
 
 ## Build
-.PHONY: build generate
-build: ## Build cloudcore, edgecore and edgectl into bin/
+.PHONY: build generate packages
+build: ## cloudcore, edgecore and edgectl into bin/
 	@mkdir -p $(BIN)
-	@$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
-generate: ## Make generated code and CRDs anew
-	@go generate ./...
+	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
+generate: ## Make generated code and resource definitions anew
+	go generate ./...
+packages:
+	@.ci/packages
 
 ## Test
 .PHONY: test unit race lint arch generated e2e fuzz
-test: lint arch generated race e2e ## Everything: lint, arch, unit with -race, end to end
+test: packages arch lint generated race e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
+	@for m in $(MODULES); do (cd $$m && go test $$(go list ./... | grep -v /e2e)) || exit 1; done
 race: ## Unit tests with the race detector, shuffled
 	go test -race -shuffle=on -timeout 20m ./...
-lint: ## Linters, at their pinned versions
-	$(TOOL) golangci-lint run ./...
+	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
+lint: ## Linters at their pinned versions
+	@lint=$$($(TOOL) -n golangci-lint) && for m in . $(MODULES); do echo "lint $$m" && (cd $$m && $$lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
 arch: ## The architecture: import direction, fences, gates of the house style
-	go test -count=1 -run . .
+	go test -count=1 .
+generated: ## Fails when generated files are not what their sources make
+	@sum() { find device -name 'zz_generated*' -o -path '*crds*' -type f | sort | xargs sha256sum; }; \
+	before=$$(sum); go generate ./device/... && [ "$$before" = "$$(sum)" ] || { echo "run 'make generate' and commit what it changed"; exit 1; }
+e2e: ## End to end: real cluster, container runtime and network (root)
+	cd examples/demo && go test -count=1 -timeout=30m -v ./e2e
+fuzz: ## Every fuzz target for FUZZTIME (10s)
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
+
+## Measure (each ends with lines: RESULT name value unit)
+.PHONY: bench bench-agent
+bench: ## Go benchmarks of all packages
+	go test -run '^$$' -bench . -benchmem ./...
+bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
+	@cd examples/demo && go run ./bench

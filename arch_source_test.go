@@ -203,6 +203,7 @@ func undocumented(d ast.Decl) []*ast.Ident {
 			return nil
 		}
 		var bare []*ast.Ident
+		last := "" // a comment may be for the names that it names
 		for _, spec := range d.Specs {
 			switch s := spec.(type) {
 			case *ast.TypeSpec:
@@ -210,7 +211,10 @@ func undocumented(d ast.Decl) []*ast.Ident {
 					bare = append(bare, s.Name)
 				}
 			case *ast.ValueSpec:
-				if s.Doc == nil && s.Comment == nil && s.Names[0].IsExported() {
+				if s.Doc != nil {
+					last = s.Doc.Text()
+				}
+				if s.Doc == nil && s.Comment == nil && s.Names[0].IsExported() && !strings.Contains(last, s.Names[0].Name) {
 					bare = append(bare, s.Names[0])
 				}
 			}

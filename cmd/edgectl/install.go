@@ -29,8 +29,8 @@ func (initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 type manifestCmd struct{}
 
 // Run prints the manifest.
-func (manifestCmd) Run(out program.Output) error {
-	text, err := install.Manifest()
+func (manifestCmd) Run(cli *cli, out program.Output) error {
+	text, err := install.Manifest(cli.Namespace)
 	if err != nil {
 		return err
 	}
