@@ -70,6 +70,14 @@ func (t *Tour) containerID() string {
 	return id
 }
 
+// restarts is how often the pod's container was restarted.
+func (t *Tour) restarts() int32 {
+	if len(t.pod.Status.ContainerStatuses) == 0 {
+		return 0
+	}
+	return t.pod.Status.ContainerStatuses[0].RestartCount
+}
+
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line

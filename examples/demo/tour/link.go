@@ -102,18 +102,18 @@ func (t *Tour) mend(ctx context.Context) (string, error) {
 	if err := t.sameContainer(ctx); err != nil {
 		return "", err
 	}
-	before := t.containerID()
+	before, restarts := t.containerID(), t.restarts()
 	pod, err := t.site.WaitPod(ctx, Namespace, App, time.Minute)
 	if err != nil {
 		return "", err
 	}
 	t.pod = pod
-	if c := pod.Status.ContainerStatuses[0]; t.containerID() != before || c.RestartCount != 0 {
-		return "", fmt.Errorf("the pod's container was %s and is %s, with %d restarts", before, t.containerID(), c.RestartCount)
+	if t.containerID() != before || t.restarts() != restarts {
+		return "", fmt.Errorf("the pod's container was %s with %d restarts and is %s with %d", before, restarts, t.containerID(), t.restarts())
 	}
 	page, err := t.fetch(ctx, site.FromHost, "/")
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("target 25 was applied and reported %s after the link came back; the node is Ready\n      the pod was never restarted: %s", arrived, firstLine(page)), nil
+	return fmt.Sprintf("target 25 was applied and reported %s after the link came back; the node is Ready\n      the pod was not restarted: %s", arrived, firstLine(page)), nil
 }
