@@ -37,14 +37,17 @@ func (c *Cluster) Down(ctx context.Context) (changed bool, err error) {
 	}
 	var errs []error
 	for _, step := range []func(context.Context) error{
-		c.stopProcesses, c.deleteContainers, c.table.KillStrays, c.unmount, c.Network().Down,
-		c.forgetNetworks, c.removeCgroups, c.removeFolders,
+		c.stopProcesses, c.deleteContainers, c.table.KillStrays, c.killCgroups, c.unmount,
+		c.Network().Down, c.forgetNetworks, c.removeCgroups,
 	} {
 		if err := step(ctx); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return true, errors.Join(errs...)
+	if len(errs) > 0 { // the folders stay, so that Down can be called again
+		return true, errors.Join(errs...)
+	}
+	return true, c.removeFolders()
 }
 
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
@@ -150,7 +153,7 @@ func mountsBelow(folders ...string) ([]string, error) {
 
 // removeFolders removes the cluster's two folders, but not through a mount
 // that could not be removed: what is mounted may be the user's own.
-func (c *Cluster) removeFolders(context.Context) error {
+func (c *Cluster) removeFolders() error {
 	left, err := mountsBelow(c.cfg.Dir, c.runPath())
 	if err != nil {
 		return err
