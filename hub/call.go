@@ -92,6 +92,9 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 		return Message{}, violation("%T in answer to a call", f)
 	}
 	if r.Message.Error != nil {
+		if ctx.Err() != nil { // the far side only says what this side did
+			return Message{}, ctx.Err()
+		}
 		return Message{}, r.Message.Error
 	}
 	return r.Message, nil

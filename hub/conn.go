@@ -24,6 +24,15 @@ type Conn interface {
 	Close() error
 }
 
+// Lively is implemented by a Conn that knows when it last received anything
+// from the peer, on any stream or of its own. The session then takes that for
+// the sign of life, so that a ping which waits behind a lot of data on a slow
+// link is not taken for a dead one.
+type Lively interface {
+	// Heard is when the last byte arrived; zero for never.
+	Heard() time.Time
+}
+
 // Stream is an ordered, flow-controlled stream of bytes in both directions.
 // One goroutine may read while another writes. A stream whose peer does not
 // read holds at most its window and never delays another stream.

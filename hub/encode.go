@@ -67,7 +67,7 @@ func sizePart(n protowire.Number, p part) int {
 	return protowire.SizeTag(n) + protowire.SizeBytes(p.size())
 }
 
-func flag(v bool) uint64 {
+func bit(v bool) uint64 {
 	if v {
 		return 1
 	}
@@ -159,11 +159,11 @@ func (f versions) fields(b []byte) []byte {
 	for i := range f.Entries {
 		b = appendPart(b, 1, &f.Entries[i])
 	}
-	return appendUint(b, 2, flag(f.Last))
+	return appendUint(b, 2, bit(f.Last))
 }
 
 func (f versions) size() int {
-	n := sizeUint(2, flag(f.Last))
+	n := sizeUint(2, bit(f.Last))
 	for i := range f.Entries {
 		n += sizePart(1, &f.Entries[i])
 	}
@@ -193,9 +193,9 @@ func (f nack) fields(b []byte) []byte {
 func (f nack) size() int { return sizeUint(1, f.Seq) + sizePart(2, (*wireErr)(f.Err)) }
 
 func (f fragment) fields(b []byte) []byte {
-	return appendUint(appendText(b, 1, f.Data), 2, flag(f.Last))
+	return appendUint(appendText(b, 1, f.Data), 2, bit(f.Last))
 }
-func (f fragment) size() int { return sizeText(1, f.Data) + sizeUint(2, flag(f.Last)) }
+func (f fragment) size() int { return sizeText(1, f.Data) + sizeUint(2, bit(f.Last)) }
 
 func (f open) fields(b []byte) []byte {
 	b = appendUint(b, 1, uint64(f.Class))

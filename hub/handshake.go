@@ -36,6 +36,15 @@ func newLine(conn Conn, control Stream) *line {
 	return l
 }
 
+// lastHeard is the peer's last sign of life.
+func (l *line) lastHeard() time.Time {
+	at := time.Unix(0, l.heard.Load())
+	if c, ok := l.conn.(Lively); ok && c.Heard().After(at) {
+		return c.Heard()
+	}
+	return at
+}
+
 // established lifts the limits of the handshake.
 func (l *line) established(own Limits) error {
 	l.reader.piece, l.reader.whole = maxPiece, own.MaxFrame

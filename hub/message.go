@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -99,8 +100,11 @@ func (e *Error) Final() bool {
 }
 
 // Is makes errors.Is(err, &Error{Code: c}) true for every Error with that code
-// and an empty text in the target.
+// and an empty text in the target. An Error with CodeDeadline also is
+// context.DeadlineExceeded.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error)
-	return ok && t.Code == e.Code && (t.Text == "" || t.Text == e.Text)
+	if t, ok := target.(*Error); ok {
+		return t.Code == e.Code && (t.Text == "" || t.Text == e.Text)
+	}
+	return e.Code == CodeDeadline && target == context.DeadlineExceeded
 }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -124,7 +125,6 @@ type sender struct {
 	flight  []flying
 	bytes   int // of flight
 	seq     uint64
-	rounds  int  // of retries in a row
 	timer   bool // an fxRetry is under way
 }
 
@@ -141,6 +141,7 @@ const (
 type work struct {
 	state workState
 	dirty bool // changed since it was loaded
+	tries int  // how often it was postponed
 }
 
 // flying is one object that was sent and not yet acknowledged.
@@ -185,7 +186,7 @@ func (s *sender) step(ev any) []any {
 		again := s.later
 		s.later = nil
 		for _, k := range again {
-			s.enqueue(k)
+			s.enqueue(k, s.work[k].tries)
 		}
 	}
 	return s.pump(fx)
@@ -261,25 +262,29 @@ func (s *sender) changed(k Key) {
 	w := s.work[k]
 	switch {
 	case w == nil:
-		s.enqueue(k)
+		s.enqueue(k, 0)
 	case w.state == isReady:
 		// What was loaded is old already, and was not sent: load it anew.
-		s.ready = deleteObject(s.ready, k)
-		s.enqueue(k)
+		s.ready = slices.DeleteFunc(s.ready, func(o Object) bool { return o.Key == k })
+		s.enqueue(k, 0)
+	case w.state == isLater:
+		// Most likely the owner has caught up.
+		s.later = slices.DeleteFunc(s.later, func(l Key) bool { return l == k })
+		s.enqueue(k, w.tries)
 	case w.state == isLoading || w.state == isFlying:
 		w.dirty = true
 	}
 }
 
-func (s *sender) enqueue(k Key) {
-	s.work[k] = &work{state: isQueued}
+func (s *sender) enqueue(k Key, tries int) {
+	s.work[k] = &work{state: isQueued, tries: tries}
 	s.queue = append(s.queue, k)
 }
 
 // settle ends the work on a key, or begins it again if it changed meanwhile.
 func (s *sender) settle(k Key) {
 	if w := s.work[k]; w != nil && w.dirty {
-		s.enqueue(k)
+		s.enqueue(k, 0)
 		return
 	}
 	delete(s.work, k)
@@ -287,7 +292,7 @@ func (s *sender) settle(k Key) {
 
 // postpone tries the key again later.
 func (s *sender) postpone(k Key) {
-	s.work[k] = &work{state: isLater}
+	s.work[k] = &work{state: isLater, tries: s.work[k].tries + 1}
 	s.later = append(s.later, k)
 }
 
@@ -303,8 +308,8 @@ func (s *sender) loaded(fx []any, ev evLoaded) []any {
 		s.postpone(ev.Key)
 		return fx
 	}
-	if s.work[ev.Key].dirty {
-		s.enqueue(ev.Key)
+	if w := s.work[ev.Key]; w.dirty {
+		s.enqueue(ev.Key, w.tries)
 		return fx
 	}
 	o := ev.Object
@@ -362,14 +367,21 @@ func (s *sender) pump(fx []any) []any {
 	if len(s.ready) == 0 {
 		s.ready = nil
 	}
-	if len(s.later) == 0 {
-		s.rounds = 0
-	} else if !s.timer {
+	if len(s.later) > 0 && !s.timer {
 		s.timer = true
-		fx = append(fx, fxRetry{min(retryMin<<min(s.rounds, 16), retryMax)})
-		s.rounds++
+		fx = append(fx, fxRetry{s.patience()})
 	}
 	return fx
+}
+
+// patience is how long to wait before the later keys are tried again: the one
+// that failed the fewest times says so for all.
+func (s *sender) patience() time.Duration {
+	tries := s.work[s.later[0]].tries
+	for _, k := range s.later {
+		tries = min(tries, s.work[k].tries)
+	}
+	return min(retryMin<<min(tries-1, 16), retryMax)
 }
 
 func (s *sender) launch(o Object, size int) any {
@@ -439,13 +451,4 @@ func (s *sender) nacked(fx []any, ev evNacked) []any {
 		}
 	}
 	return append(fx, fxFail{violation("nack of %d, which is not under way", ev.Seq)})
-}
-
-func deleteObject(objects []Object, k Key) []Object {
-	for i := range objects {
-		if objects[i].Key == k {
-			return append(objects[:i:i], objects[i+1:]...)
-		}
-	}
-	return objects
 }

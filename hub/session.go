@@ -61,7 +61,9 @@ type session struct {
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg, done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.alive = keepalive{interval: cfg.keepalive, pings: cfg.edge, pinged: time.Now()}
+	// What was heard last may be older than now: a pause before the first ping
+	// is not silence after one.
+	s.alive = keepalive{interval: cfg.keepalive, pings: cfg.edge, pinged: time.Unix(0, cfg.heard.Load())}
 	if cfg.source != nil {
 		s.acker, _ = cfg.source.(Acker)
 		s.send = newSender(senderConfig{
@@ -177,7 +179,7 @@ func (s *session) tick() {
 	if s.reason != nil || s.out.parting != nil {
 		return
 	}
-	sendPing, dead, next := s.alive.step(time.Now(), time.Unix(0, s.heard.Load()))
+	sendPing, dead, next := s.alive.step(time.Now(), s.lastHeard())
 	if dead {
 		s.failLocked(errors.New("hub: peer does not answer"))
 		return

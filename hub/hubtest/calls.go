@@ -110,7 +110,7 @@ func callCancel(r *rig) {
 		ctx, cancel := context.WithTimeout(r.ctx, 100*time.Millisecond)
 		_, err := c.call(ctx, to("wait"))
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, &hub.Error{Code: hub.CodeDeadline}) {
+		if !errors.Is(err, context.DeadlineExceeded) {
 			r.Errorf("%s: deadline: %v", c.name, err)
 		}
 		<-begun
@@ -123,11 +123,13 @@ func callCancel(r *rig) {
 		}
 		<-ended
 
+		sessions := e.sessions()
 		go func() { <-begun; r.tr.Cut("a") }()
 		if _, err := c.call(r.ctx, to("wait")); !errors.Is(err, hub.ErrInterrupted) {
 			r.Errorf("%s: lost link: %v", c.name, err)
 		}
 		<-ended
+		r.until("a new session", func() bool { return e.sessions() > sessions })
 		r.connected(e)
 	}
 }
@@ -268,12 +270,14 @@ func streamCancel(r *rig) {
 			r.Fatal(err)
 		}
 		<-begun
+		sessions := e.sessions()
 		r.tr.Cut("a")
 		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, hub.ErrInterrupted) {
 			r.Errorf("%s: read over a lost link: %v", c.name, err)
 		}
 		<-ended
 		s.Close()
+		r.until("a new session", func() bool { return e.sessions() > sessions })
 		r.connected(e)
 	}
 }

@@ -80,10 +80,10 @@ func Run(t *testing.T, s Suite) {
 
 // interval is the keepalive of the suite: short, since it also runs in real
 // time.
-const interval = 300 * time.Millisecond
+const interval = 500 * time.Millisecond
 
 // patience is how long the suite waits for what must happen.
-const patience = 8 * time.Second
+const patience = 20 * time.Second
 
 // rig is a running server with what the tests need to make clients of it.
 type rig struct {

@@ -36,11 +36,13 @@ const (
 // Conn is one multiplexed WebSocket connection. It costs three goroutines,
 // which Close waits for.
 type Conn struct {
-	ws      *websocket.Conn
-	mux     *yamux.Session
-	peer    hub.Peer
-	opening sync.WaitGroup
-	once    sync.Once
+	messages *messages
+	mux      *yamux.Session
+	peer     hub.Peer
+	opening  sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool // no opening.Go from then on
 }
 
 func newConn(ws *websocket.Conn, peer hub.Peer, edge bool) (*Conn, error) {
@@ -55,11 +57,12 @@ func newConn(ws *websocket.Conn, peer hub.Peer, edge bool) (*Conn, error) {
 	if edge {
 		side = yamux.Client
 	}
-	mux, err := side(newMessages(ws), cfg)
+	m := newMessages(ws)
+	mux, err := side(m, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("wsconn: %w", err)
 	}
-	return &Conn{ws: ws, mux: mux, peer: peer}, nil
+	return &Conn{messages: m, mux: mux, peer: peer}, nil
 }
 
 // OpenStream opens a stream to the peer.
@@ -73,10 +76,12 @@ func (c *Conn) OpenStream(ctx context.Context) (hub.Stream, error) {
 	}
 	// yamux knows no context. A stream that opens too late is closed again.
 	opened := make(chan result, 1)
-	c.opening.Go(func() {
+	if !c.spawn(func() {
 		s, err := c.mux.OpenStream()
 		opened <- result{s, err}
-	})
+	}) {
+		return nil, connError("open stream", yamux.ErrSessionShutdown)
+	}
 	select {
 	case r := <-opened:
 		if r.err != nil {
@@ -84,7 +89,7 @@ func (c *Conn) OpenStream(ctx context.Context) (hub.Stream, error) {
 		}
 		return &stream{s: r.s}, nil
 	case <-ctx.Done():
-		c.opening.Go(func() {
+		c.spawn(func() {
 			if r := <-opened; r.err == nil {
 				_ = r.s.Close()
 			}
@@ -108,14 +113,28 @@ func (c *Conn) AcceptStream(ctx context.Context) (hub.Stream, error) {
 // Peer says who is at the other end, by its certificate.
 func (c *Conn) Peer() hub.Peer { return c.peer }
 
+// Heard is when the last byte arrived, on whatever stream.
+func (c *Conn) Heard() time.Time { return time.Unix(0, c.messages.heard.Load()) }
+
 // Close ends the connection at once and waits for its goroutines. Twice is
 // nil.
 func (c *Conn) Close() error {
-	c.once.Do(func() {
-		_ = c.mux.Close() // closes the WebSocket too
-		c.opening.Wait()
-	})
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	_ = c.mux.Close() // closes the WebSocket too
+	c.opening.Wait()
 	return nil
+}
+
+// spawn runs f so that Close waits for it, unless the connection is closed.
+func (c *Conn) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.opening.Go(f)
+	}
+	return !c.closed
 }
 
 // connError makes the end of the connection recognizable as such.
@@ -198,8 +217,9 @@ type messages struct {
 	ws     *websocket.Conn
 	ctx    context.Context
 	cancel context.CancelFunc
-	in     io.Reader // rest of the message being read
-	held   []byte    // a header whose body comes next
+	in     io.Reader    // rest of the message being read
+	held   []byte       // a header whose body comes next
+	heard  atomic.Int64 // when bytes last arrived, Unix nanoseconds
 }
 
 func newMessages(ws *websocket.Conn) *messages {
@@ -225,6 +245,9 @@ func (m *messages) Read(p []byte) (int, error) {
 		n, err := m.in.Read(p)
 		if errors.Is(err, io.EOF) {
 			m.in, err = nil, nil
+		}
+		if n > 0 {
+			m.heard.Store(time.Now().UnixNano())
 		}
 		if n > 0 || err != nil {
 			return n, err

@@ -79,6 +79,9 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-l.closed:
 		http.Error(w, "the link is shutting down", http.StatusServiceUnavailable)
 		return
+	default:
+	}
+	select {
 	case l.slots <- struct{}{}:
 	default:
 		w.Header().Set("Retry-After", strconv.Itoa(busyRetry))

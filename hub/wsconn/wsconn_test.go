@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +34,7 @@ type cloud struct {
 	addr string
 }
 
-func newCloud(t testing.TB) *cloud {
+func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 	t.Helper()
 	ca, err := join.NewCA("test", time.Now())
 	if err != nil {
@@ -49,7 +48,11 @@ func newCloud(t testing.TB) *cloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: l.Addr()})
+	cfg := wsconn.ListenerConfig{Addr: l.Addr()}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	link, err := wsconn.NewListener(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,23 +191,30 @@ func TestOldTLSIsNotSpoken(t *testing.T) {
 	}
 }
 
-func TestBusy(t *testing.T) {
-	l, err := wsconn.NewListener(wsconn.ListenerConfig{Backlog: 1, NodeName: func(*x509.Certificate) (string, error) { return "n", nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestClosedListener(t *testing.T) {
 	c := newCloud(t)
-	// Nobody accepts: the default backlog of the cloud is filled by hand.
-	_ = l.Close()
-	if _, err := l.Accept(t.Context()); !errors.Is(err, net.ErrClosed) {
-		t.Fatal(err)
-	}
 	if err := c.link.Close(); err != nil || c.link.Close() != nil {
 		t.Fatal(err)
 	}
-	_, err = c.dialer(c.addr, "edge-1").Dial(t.Context())
-	if !errors.Is(err, &hub.Error{Code: hub.CodeUnavailable}) {
+	if _, err := c.link.Accept(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	if _, err := c.dialer(c.addr, "edge-1").Dial(t.Context()); !errors.Is(err, &hub.Error{Code: hub.CodeUnavailable}) {
 		t.Fatalf("a closed listener answered with %v", err)
+	}
+}
+
+func TestFullBacklog(t *testing.T) {
+	c := newCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Backlog = 1 })
+	first, err := c.dialer(c.addr, "edge-1").Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	_, err = c.dialer(c.addr, "edge-2").Dial(t.Context())
+	full, ok := errors.AsType[*hub.Error](err)
+	if !ok || full.Code != hub.CodeUnavailable || full.RetryAfter <= 0 {
+		t.Fatalf("a full listener answered with %v", err)
 	}
 }
 

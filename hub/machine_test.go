@@ -1,0 +1,216 @@
+package hub
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the conversations in testdata anew")
+
+// TestConversations plays the scripts in testdata to the pure machines. A
+// script's lines that begin with ">" are what the machine asks for; every
+// other line is an event, named as in play below, or a comment after "#".
+func TestConversations(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			script, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := replay(t, string(script))
+			if *update {
+				if err := os.WriteFile(name, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(script) {
+				t.Errorf("the conversation went otherwise (go test -update writes it anew):\n%s", got)
+			}
+		})
+	}
+}
+
+// replay plays the events of a script and gives it back with the effects.
+func replay(t *testing.T, script string) string {
+	var out strings.Builder
+	m := &machines{}
+	for lines := bufio.NewScanner(strings.NewReader(script)); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, ">") {
+			continue
+		}
+		fmt.Fprintln(&out, line)
+		event, _, _ := strings.Cut(line, "#")
+		if words := strings.Fields(event); len(words) > 0 {
+			for _, fx := range m.play(t, words) {
+				fmt.Fprintln(&out, ">", describe(fx))
+			}
+		}
+	}
+	return out.String()
+}
+
+type machines struct {
+	send *sender
+	recv *receiver
+}
+
+// play gives one event to a machine. The switch is the scripts' language.
+func (m *machines) play(t *testing.T, w []string) []any {
+	arg := func(i int) string {
+		if i < len(w) {
+			return w[i]
+		}
+		return ""
+	}
+	num := func(i int) int { n, _ := strconv.Atoi(arg(i)); return n }
+	switch w[0] {
+	case "sender", "acker": // window count, window bytes
+		m.send = newSender(senderConfig{
+			Compare: compareDecimal, Acker: w[0] == "acker", Window: num(1), WindowBytes: num(2), MaxFrame: 1000, MaxKeys: 5,
+		})
+		return nil
+	case "receiver":
+		m.recv = &receiver{window: num(1), windowBytes: num(2)}
+		return nil
+	case "digest": // what the peer holds
+		return m.send.step(evDigest{sum(pairs(w[1:]))})
+	case "listed":
+		have := pairs(w[1:])
+		return m.send.step(evListed{sum(have), have})
+	case "versions":
+		ev := evVersions{Last: slices.Contains(w, "last")}
+		held := pairs(w[1:])
+		for _, k := range slices.SortedFunc(maps.Keys(held), compareKeys) {
+			ev.Entries = append(ev.Entries, entry{k, held[k]})
+		}
+		return sorted(m.send.step(ev))
+	case "changed":
+		return m.send.step(evChanged{Key{Name: arg(1)}})
+	case "loaded": // key version [body size], or key "lagging", "failed", "deleted" [version]
+		ev := evLoaded{Key: Key{Name: arg(1)}, Object: Object{Version: arg(2), Body: make([]byte, num(3))}}
+		switch arg(2) {
+		case "lagging":
+			ev.Err = ErrLagging
+		case "failed":
+			ev.Err = errors.New("disk on fire")
+		case "deleted":
+			ev.Object = Object{Deleted: true, Version: arg(3)}
+		}
+		return m.send.step(ev)
+	case "acked":
+		return m.send.step(evAcked{uint64(num(1))})
+	case "nacked": // seq, and "final"
+		return m.send.step(evNacked{uint64(num(1)), reason(arg(2) == "final")})
+	case "retry":
+		return m.send.step(evRetry{})
+	case "put": // seq key version [size]
+		return m.recv.step(evPut{uint64(num(1)), Object{Key: Key{Name: arg(2)}, Version: arg(3)}, max(1, num(4))})
+	case "applied": // "", "final" or "failed"
+		ev := evApplied{}
+		switch arg(1) {
+		case "final":
+			ev.Err = reason(true)
+		case "failed":
+			ev.Err = errors.New("disk on fire")
+		}
+		return m.recv.step(ev)
+	case "again":
+		return m.recv.step(evApplyAgain{})
+	}
+	t.Fatalf("unknown event %q", w)
+	return nil
+}
+
+func reason(final bool) *Error {
+	if final {
+		return &Error{Code: CodeInvalid, Text: "never"}
+	}
+	return &Error{Code: CodeUnavailable, Text: "not now"}
+}
+
+// pairs reads key=version words.
+func pairs(words []string) map[Key]string {
+	out := map[Key]string{}
+	for _, w := range words {
+		if k, v, ok := strings.Cut(w, "="); ok {
+			out[Key{Name: k}] = v
+		}
+	}
+	return out
+}
+
+func sum(held map[Key]string) digestSum {
+	var d digester
+	for k, v := range held {
+		d.add(k, v)
+	}
+	return d.digest()
+}
+
+func compareKeys(a, b Key) int { return cmp.Compare(a.String(), b.String()) }
+
+func compareDecimal(a, b string) int {
+	x, _ := strconv.Atoi(a)
+	y, _ := strconv.Atoi(b)
+	return x - y
+}
+
+// sorted orders loads, whose order among each other is left open.
+func sorted(effects []any) []any {
+	slices.SortStableFunc(effects, func(a, b any) int { return cmp.Compare(describe(a), describe(b)) })
+	return effects
+}
+
+func describe(fx any) string {
+	names := func(objects []Object) string {
+		var s []string
+		for _, o := range objects {
+			s = append(s, o.Key.Name+"="+o.Version)
+		}
+		slices.Sort(s)
+		return strings.Join(s, " ")
+	}
+	switch fx := fx.(type) {
+	case fxList:
+		return "list"
+	case fxWant:
+		return "want"
+	case fxLoad:
+		return fmt.Sprintf("load %s held %q", fx.Key.Name, fx.Held)
+	case fxPut:
+		return fmt.Sprintf("put %d %v %s=%s", fx.Seq, fx.Operation, fx.Object.Key.Name, fx.Object.Version)
+	case fxDelivered:
+		return "delivered " + names(fx.Objects)
+	case fxDropped:
+		return fmt.Sprintf("log %s: %v", fx.Key.Name, fx.Err)
+	case fxRetry:
+		return "retry after " + fx.After.String()
+	case fxFail:
+		return "fail " + fx.Err.Error()
+	case fxApply:
+		return "apply " + names(fx.Objects)
+	case fxApplyLater:
+		return "again after " + fx.After.String()
+	case fxAck:
+		return fmt.Sprintf("ack %d", fx.Seq)
+	case fxNack:
+		return fmt.Sprintf("nack %d: %v", fx.Seq, fx.Err)
+	}
+	return fmt.Sprintf("%T", fx)
+}
