@@ -183,9 +183,9 @@ func sizeKey(k *Key) int {
 }
 
 func (f put) fields(b []byte) []byte {
-	return appendPart(appendUint(b, 1, f.Seq), 2, (*wireMessage)(&f.Message))
+	return appendMessage(appendUint(b, 1, f.Seq), 2, &f.Message)
 }
-func (f put) size() int { return sizeUint(1, f.Seq) + sizePart(2, (*wireMessage)(&f.Message)) }
+func (f put) size() int { return sizeUint(1, f.Seq) + sizeMessage(2, &f.Message) }
 
 func (f nack) fields(b []byte) []byte {
 	return appendPart(appendUint(b, 1, f.Seq), 2, (*wireErr)(f.Err))
@@ -200,15 +200,28 @@ func (f fragment) size() int { return sizeText(1, f.Data) + sizeUint(2, bit(f.La
 func (f open) fields(b []byte) []byte {
 	b = appendUint(b, 1, uint64(f.Class))
 	b = appendUint(b, 2, millis(f.Timeout))
-	return appendPart(b, 3, (*wireMessage)(&f.Message))
+	return appendMessage(b, 3, &f.Message)
 }
 
 func (f open) size() int {
-	return sizeUint(1, uint64(f.Class)) + sizeUint(2, millis(f.Timeout)) + sizePart(3, (*wireMessage)(&f.Message))
+	return sizeUint(1, uint64(f.Class)) + sizeUint(2, millis(f.Timeout)) + sizeMessage(3, &f.Message)
 }
 
 func (f response) fields(b []byte) []byte { return (*wireMessage)(&f.Message).fields(b) }
 func (f response) size() int              { return (*wireMessage)(&f.Message).size() }
+
+// Messages have the large bodies, so they go around the part interface, which
+// would copy them to the heap.
+
+func appendMessage(b []byte, n protowire.Number, m *Message) []byte {
+	b = protowire.AppendTag(b, n, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64((*wireMessage)(m).size()))
+	return (*wireMessage)(m).fields(b)
+}
+
+func sizeMessage(n protowire.Number, m *Message) int {
+	return protowire.SizeTag(n) + protowire.SizeBytes((*wireMessage)(m).size())
+}
 
 type wireMessage Message
 
