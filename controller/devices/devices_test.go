@@ -128,9 +128,10 @@ func (w world) update(t *testing.T, resource string, o runtime.Object) {
 	}
 }
 
-// settle lets the controller do all that it now has to do.
+// settle lets the controller do all that it now has to do. It is called in
+// bubbles only, where the time costs nothing.
 func settle() {
-	time.Sleep(2 * time.Second)
+	<-time.After(2 * time.Second)
 	synctest.Wait()
 }
 
