@@ -30,7 +30,7 @@ func readMachine(cfg Config) (machine, error) {
 	m.info = corev1.NodeSystemInfo{
 		MachineID: firstLine("/etc/machine-id", "/var/lib/dbus/machine-id"), BootID: firstLine("/proc/sys/kernel/random/boot_id"),
 		SystemUUID: firstLine("/sys/class/dmi/id/product_uuid"), OperatingSystem: "linux", Architecture: runtime.GOARCH,
-		OSImage: "Linux", KubeletVersion: cfg.Version, KubeProxyVersion: "",
+		OSImage: "Linux", KubeletVersion: cfg.Version,
 	}
 	if m.info.SystemUUID == "" {
 		m.info.SystemUUID = m.info.MachineID

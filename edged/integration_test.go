@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,9 +20,9 @@ import (
 	"github.com/edgekit/edgekit/edged/cri"
 )
 
-// real starts an Agent on the runtime that EDGEKIT_CRI_SOCKET names, with the
+// realNode is an Agent on the runtime that EDGEKIT_CRI_SOCKET names, with the
 // image docker.io/library/busybox:latest already there. It skips without.
-type real struct {
+type realNode struct {
 	*cloud
 	t       *testing.T
 	runtime *cri.Client
@@ -29,7 +30,7 @@ type real struct {
 	stop    func()
 }
 
-func startReal(t *testing.T) *real {
+func startReal(t *testing.T) *realNode {
 	t.Helper()
 	socket := os.Getenv("EDGEKIT_CRI_SOCKET")
 	if socket == "" {
@@ -42,13 +43,13 @@ func startReal(t *testing.T) *real {
 	if err := client.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := &real{cloud: newCloud(), t: t, runtime: client}
+	r := &realNode{cloud: newCloud(), t: t, runtime: client}
 	root, err := os.MkdirTemp("/tmp", "edged-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	level := slog.LevelWarn
-	if testing.Verbose() {
+	if os.Getenv("EDGEKIT_DEBUG") != "" {
 		level = slog.LevelDebug
 	}
 	r.cfg = edged.Config{
@@ -71,7 +72,7 @@ func startReal(t *testing.T) *real {
 	return r
 }
 
-func (r *real) start() {
+func (r *realNode) start() {
 	agent, err := edged.New(r.cfg)
 	if err != nil {
 		r.t.Fatal(err)
@@ -94,7 +95,7 @@ func (r *real) start() {
 	}
 }
 
-func (r *real) stopWhenEmpty() {
+func (r *realNode) stopWhenEmpty() {
 	defer r.stop()
 	for range 400 {
 		list, err := r.runtime.ListSandboxes(context.Background(), "") // after the test's own context
@@ -112,7 +113,7 @@ func busybox(script string) corev1.Container {
 	return corev1.Container{Name: "main", Image: "busybox", ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"sh", "-c", script}}
 }
 
-func (r *real) log(p *corev1.Pod, container string) string {
+func (r *realNode) log(p *corev1.Pod, container string) string {
 	b, _ := os.ReadFile(filepath.Join(r.cfg.LogRoot, fmt.Sprintf("%s_%s_%s/%s/0.log", p.Namespace, p.Name, p.UID, container)))
 	return string(b)
 }
@@ -133,6 +134,55 @@ func TestRealLatency(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("RESULT edged_pod_ready_p50 %.3f s", took[len(took)/2].Seconds())
+}
+
+// burst starts n pods, one each gap, and returns their times to Ready, sorted.
+func (r *realNode) burst(n int, gap time.Duration) []time.Duration {
+	began, ready := make(map[types.UID]time.Time), make(map[types.UID]time.Duration)
+	var pods []*corev1.Pod
+	tick := time.NewTicker(gap)
+	defer tick.Stop()
+	see := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for uid, at := range began {
+			if _, done := ready[uid]; !done && r.isReady(uid) {
+				ready[uid] = time.Since(at)
+			}
+		}
+	}
+	limit := time.After(time.Minute)
+	for len(ready) < n {
+		select {
+		case <-tick.C:
+			if len(pods) < n {
+				p := newPod(fmt.Sprintf("burst-%d", len(pods)), busybox("trap 'exit 0' TERM; sleep 1000 & wait"))
+				pods = append(pods, p)
+				began[p.UID] = time.Now()
+				r.put(p)
+			}
+		case <-r.poked:
+		case <-limit:
+			r.t.Fatalf("only %d of %d pods are ready", len(ready), n)
+		}
+		see()
+	}
+	for _, p := range pods {
+		r.del(p, 1)
+	}
+	r.wait(r.t, "all gone", time.Minute, func() bool { return len(r.pods) == 0 })
+	return slices.Sorted(maps.Values(ready))
+}
+
+func TestRealBurst(t *testing.T) {
+	r := startReal(t)
+	for _, tt := range []struct {
+		n   int
+		gap time.Duration
+	}{{20, 300 * time.Millisecond}, {20, 100 * time.Millisecond}, {50, 100 * time.Millisecond}} {
+		took := r.burst(tt.n, tt.gap)
+		t.Logf("RESULT edged_burst_%d_%dms p50 %.3f p99 %.3f s", tt.n, tt.gap.Milliseconds(), took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
+	}
 }
 
 func TestRealPod(t *testing.T) {

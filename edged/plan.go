@@ -288,7 +288,8 @@ func planContainers(s situation, d *decision) {
 // failed, and reports whether it stays.
 func keepRunning(s situation, d *decision, c *corev1.Container, run *Container, sandbox string) bool {
 	h := s.health[run.ID]
-	grace, reason, again := gracePeriod(s.pod), "", true
+	grace, again := gracePeriod(s.pod), true
+	var reason string
 	switch {
 	case run.Annotations[annotationHash] != "" && run.Annotations[annotationHash] != containerHash(c):
 		reason = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)

@@ -252,18 +252,18 @@ func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	if pod.Status.QOSClass != "" {
 		return pod.Status.QOSClass
 	}
-	any, all := false, true
+	some, bound := false, true
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			limit, request := c.Resources.Limits[name], c.Resources.Requests[name]
-			any = any || !limit.IsZero() || !request.IsZero()
-			all = all && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
+			some = some || !limit.IsZero() || !request.IsZero()
+			bound = bound && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
 		}
 	}
 	switch {
-	case !any:
+	case !some:
 		return corev1.PodQOSBestEffort
-	case all:
+	case bound:
 		return corev1.PodQOSGuaranteed
 	}
 	return corev1.PodQOSBurstable

@@ -96,7 +96,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		if listening {
-			<-ended
+			_ = <-ended
 		}
 	}()
 	w.compare(ctx)

@@ -119,9 +119,11 @@ func TestEvents(t *testing.T) {
 			t.Errorf("event: %v", got)
 		}
 		time.Sleep(2 * time.Minute) // events flow: lists are rare
+		src.mu.Lock()
 		if src.lists > 8 {
 			t.Errorf("%d lists in two minutes", src.lists)
 		}
+		src.mu.Unlock()
 		src.set("c9", pleg.Item{"p9", "running"}) // an event without a pod's uid asks for a list
 		src.events <- ""
 		synctest.Wait()
