@@ -109,8 +109,8 @@ func (b *Bus) Run(ctx context.Context) error {
 	})
 	group.Wait()
 	cancel(nil)
-	b.mu.Lock() // whoever came before the cancel has started its goroutine now
-	b.mu.Unlock()
+	b.mu.Lock()
+	b.mu.Unlock() //nolint:staticcheck // waits for whoever came before the cancel to have started its goroutine
 	b.workers.Wait()
 	if failure != nil {
 		return fmt.Errorf("bus: %w", failure)

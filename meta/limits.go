@@ -22,7 +22,7 @@ func CheckOps(ops []Op) error {
 		case op.Key == "":
 			return errors.New("meta: empty key in a batch")
 		case len(op.Key) > MaxKey:
-			return fmt.Errorf("%w: key of %d bytes, %d are the limit: %.40q...", ErrTooLarge, len(op.Key), MaxKey, op.Key)
+			return fmt.Errorf("%w: key of %d bytes, %d are the limit: it begins %.40q", ErrTooLarge, len(op.Key), MaxKey, op.Key)
 		case !op.Delete && len(op.Value) > MaxValue:
 			return fmt.Errorf("%w: value of %d bytes for %q, %d are the limit", ErrTooLarge, len(op.Value), op.Key, MaxValue)
 		}

@@ -20,7 +20,7 @@ type Subject struct {
 
 // Run runs the suite; make is called for each test and gives a fresh
 // Transport whose broker has no messages or sessions of before.
-func Run(t *testing.T, make func(t *testing.T) Subject) {
+func Run(t *testing.T, open func(t *testing.T) Subject) {
 	tests := []struct {
 		name string
 		test func(t *testing.T, s *running)
@@ -35,10 +35,10 @@ func Run(t *testing.T, make func(t *testing.T) Subject) {
 		{"a blocked subscription blocks no other", testBlocked},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, start(t, make(t))) })
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, start(t, open(t))) })
 	}
 	t.Run("publish outside of Run", func(t *testing.T) {
-		s := make(t)
+		s := open(t)
 		err := s.Transport.Publish(t.Context(), bus.Message{Topic: "a"})
 		if !errors.Is(err, bus.ErrNotRunning) {
 			t.Errorf("publish before Run: got %v, want ErrNotRunning", err)

@@ -65,11 +65,11 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 		}
 		r.last = nil
 	}
-	if e := mirror.FromAPI(err); errors.Is(e, &hub.Error{Code: hub.CodeForbidden}) {
+	e := mirror.FromAPI(err)
+	if errors.Is(e, &hub.Error{Code: hub.CodeForbidden}) {
 		return err // cloudcore's own lack of permission: not the node's fault, and not final
-	} else {
-		return e
 	}
+	return e
 }
 
 // patch makes one attempt to write the status. r.mu is held.

@@ -137,13 +137,13 @@ func (c *Controller) Run(ctx context.Context) error {
 // Synced is closed when the pods are known.
 func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
 
-// samePod reports that a node which has old need not be sent new: apart from
+// samePod reports that a node which has before need not be sent after: apart from
 // what the node itself reports, they are equal.
-func samePod(old, new *corev1.Pod) bool {
-	return sameMeta(old, new) && equality.Semantic.DeepEqual(old.Spec, new.Spec) &&
-		old.Status.QOSClass == new.Status.QOSClass &&
-		equality.Semantic.DeepEqual(foreign(old.Status.Conditions), foreign(new.Status.Conditions)) &&
-		(terminal(old) == terminal(new))
+func samePod(before, after *corev1.Pod) bool {
+	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
+		before.Status.QOSClass == after.Status.QOSClass &&
+		equality.Semantic.DeepEqual(foreign(before.Status.Conditions), foreign(after.Status.Conditions)) &&
+		(terminal(before) == terminal(after))
 }
 
 // terminal reports that the pod has ended, which others than the node may
@@ -165,17 +165,17 @@ func foreign(all []corev1.PodCondition) []corev1.PodCondition {
 	return out
 }
 
-func sameNode(old, new *corev1.Node) bool {
-	return sameMeta(old, new) && equality.Semantic.DeepEqual(old.Spec, new.Spec)
+func sameNode(before, after *corev1.Node) bool {
+	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec)
 }
 
-func sameMeta(old, new metav1.Object) bool {
-	return equality.Semantic.DeepEqual(old.GetLabels(), new.GetLabels()) &&
-		equality.Semantic.DeepEqual(old.GetAnnotations(), new.GetAnnotations()) &&
-		equality.Semantic.DeepEqual(old.GetOwnerReferences(), new.GetOwnerReferences()) &&
-		equality.Semantic.DeepEqual(old.GetFinalizers(), new.GetFinalizers()) &&
-		timeOf(old.GetDeletionTimestamp()).Equal(timeOf(new.GetDeletionTimestamp())) &&
-		equality.Semantic.DeepEqual(old.GetDeletionGracePeriodSeconds(), new.GetDeletionGracePeriodSeconds())
+func sameMeta(before, after metav1.Object) bool {
+	return equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) &&
+		equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) &&
+		equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences()) &&
+		equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers()) &&
+		timeOf(before.GetDeletionTimestamp()).Equal(timeOf(after.GetDeletionTimestamp())) &&
+		equality.Semantic.DeepEqual(before.GetDeletionGracePeriodSeconds(), after.GetDeletionGracePeriodSeconds())
 }
 
 func timeOf(t *metav1.Time) time.Time {

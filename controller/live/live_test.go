@@ -50,7 +50,7 @@ func newStore(client kubernetes.Interface) (*live.Store[*corev1.ConfigMap], erro
 			},
 		}, client),
 		Type: &corev1.ConfigMap{},
-		Same: func(old, new *corev1.ConfigMap) bool { return old.Data["k"] == new.Data["k"] },
+		Same: func(before, after *corev1.ConfigMap) bool { return before.Data["k"] == after.Data["k"] },
 	})
 }
 

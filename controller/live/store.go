@@ -38,9 +38,9 @@ type Config[T Object] struct {
 	// Strip drops from a fresh object what nobody needs; managedFields are
 	// dropped in any case.
 	Strip func(T)
-	// Same reports that a change from old to new does not matter to those who
-	// hold old. nil means that every change matters.
-	Same func(old, new T) bool
+	// Same reports that a change does not matter to those who hold what was
+	// before. nil means that every change matters.
+	Same func(before, after T) bool
 	// Logger gets what the reflector has to say; nil discards.
 	Logger *slog.Logger
 }
@@ -100,7 +100,7 @@ func (s *Store[T]) OnChange(f func(Change[T])) {
 // Run keeps the store filled until ctx ends, and then returns nil. It may be
 // called once.
 func (s *Store[T]) Run(ctx context.Context) error {
-	logger := klog.Logger(logr.FromSlogHandler(s.cfg.Logger.Handler()))
+	logger := logr.FromSlogHandler(s.cfg.Logger.Handler())
 	r := cache.NewReflectorWithOptions(s.cfg.ListWatch, s.cfg.Type, (*sink[T])(s), cache.ReflectorOptions{
 		Logger: &logger,
 		Name:   "edgekit",
@@ -295,7 +295,7 @@ func (s *sink[T]) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
 		item, err := (*Store[T])(s).decode(obj)
 		if err != nil {
-			return obj, nil //nolint:nilerror // put meets the same error and logs it
+			return obj, nil // put meets the same error and logs it
 		}
 		return item, nil
 	}

@@ -68,7 +68,7 @@ func TestNotifier(t *testing.T) {
 	if !first || second || !slices.Equal(told, []string{"A1", "B1"}) {
 		t.Errorf("first %t, second %t, told %v", first, second, told)
 	}
-	if stopA() || stopA() || !stopB() {
+	if again := stopA(); again || stopA() || !stopB() {
 		t.Error("only the last stop is the last")
 	}
 }

@@ -27,7 +27,7 @@ type Edge interface {
 
 // RunLink runs the suite of a device.Link; make is called for each test and
 // gives a Link whose far end runs until the test ends.
-func RunLink(t *testing.T, make func(t *testing.T) (device.Link, Edge)) {
+func RunLink(t *testing.T, open func(t *testing.T) (device.Link, Edge)) {
 	tests := []struct {
 		name string
 		test func(t *testing.T, l device.Link, e Edge, lists <-chan []device.Instance)
@@ -39,7 +39,7 @@ func RunLink(t *testing.T, make func(t *testing.T) (device.Link, Edge)) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, e := make(t)
+			l, e := open(t)
 			lists := channel[[]device.Instance]()
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := channel[error]()

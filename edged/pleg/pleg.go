@@ -96,7 +96,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		if listening {
-			_ = <-ended
+			<-ended //nolint:errcheck // its error no longer matters
 		}
 	}()
 	w.compare(ctx)

@@ -27,14 +27,14 @@ func free(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, err
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), nil
+	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // the types differ between platforms
 }
 
 // allocated gives the bytes that a file takes on disk; badger's logs are made
 // long and filled slowly.
 func allocated(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int64(st.Blocks) * 512
+		return int64(st.Blocks) * 512 //nolint:unconvert // the types differ between platforms
 	}
 	return info.Size()
 }

@@ -171,7 +171,7 @@ func TestRoundTrip(t *testing.T) {
 		// A restart finds nothing to do.
 		stop()
 		before = o.reports()
-		engine, stop = run(t, o)
+		_, stop = run(t, o)
 		time.Sleep(3 * time.Second)
 		if n := o.reports() - before; n != 0 {
 			t.Errorf("%d reports after a restart, want none", n)

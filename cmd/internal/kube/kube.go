@@ -15,7 +15,7 @@ import (
 // service account of the pod, KUBECONFIG or ~/.kube/config.
 func Config(file string) (*rest.Config, error) {
 	var cfg *rest.Config
-	err := error(rest.ErrNotInCluster)
+	err := rest.ErrNotInCluster
 	if file == "" {
 		cfg, err = rest.InClusterConfig()
 	}
@@ -28,7 +28,7 @@ func Config(file string) (*rest.Config, error) {
 		return nil, fmt.Errorf("%w: give a kubeconfig that names the cluster", err)
 	}
 	cfg.UserAgent = "edgekit"
-	cfg.QPS, cfg.Burst = 200, 400
+	cfg.QPS = -1 // the API server has its own fairness; a client-side limit only adds delay
 	return cfg, nil
 }
 
