@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -110,6 +111,24 @@ func TestVersionFlags(t *testing.T) {
 			t.Errorf("%q lacks %s", got, want)
 		}
 	}
+}
+
+func TestParseMounts(t *testing.T) {
+	const text = `24 1 254:0 / / rw - ext4 /dev/vda rw
+41 24 0:35 / /a/dir/one\040two rw - tmpfs tmpfs rw
+42 24 0:35 / /a/directory rw - tmpfs tmpfs rw
+43 41 0:35 / /a/dir/one\040two/deep rw - tmpfs tmpfs rw
+`
+	got, err := parseMounts(strings.NewReader(text), []string{"/a/dir"})
+	if want := []string{"/a/dir/one two", "/a/dir/one two/deep"}; !slices.Equal(got, want) || err != nil {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+}
+
+func FuzzParseMounts(f *testing.F) {
+	f.Add("41 24 0:35 / /a/dir/one\\040two rw - tmpfs tmpfs rw\n")
+	f.Add("1 2 3")
+	f.Fuzz(func(_ *testing.T, s string) { _, _ = parseMounts(strings.NewReader(s), []string{"/a"}) })
 }
 
 func newCluster(t *testing.T) *Cluster {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,9 +133,15 @@ func mountsBelow(folders ...string) ([]string, error) {
 		return nil, fmt.Errorf("devcluster: %w", err)
 	}
 	defer f.Close()
+	return parseMounts(f, folders)
+}
+
+// parseMounts reads /proc/self/mountinfo: the mount point is the fifth field,
+// with blanks and backslashes in octal.
+func parseMounts(r io.Reader, folders []string) ([]string, error) {
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	var found []string
-	s := bufio.NewScanner(f)
+	s := bufio.NewScanner(r)
 	for s.Scan() {
 		fields := strings.Fields(s.Text())
 		if len(fields) < 5 {

@@ -88,7 +88,7 @@ func (c *Cluster) importProgram(ctx context.Context, ref, program string) error 
 		return nil
 	}
 	file := c.path("image.tar")
-	defer os.Remove(file)
+	defer func() { _ = os.Remove(file) }() // the cluster's folder goes one day anyway
 	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("devcluster: %w", err)
 	}

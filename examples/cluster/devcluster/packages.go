@@ -79,10 +79,14 @@ func lastPart(s string) string {
 	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }
 
-// requireRoot says early what would fail late.
+// requireRoot says early what would fail late, and completes PATH: programs
+// like runc and ip are in folders that a plain su leaves out.
 func requireRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("devcluster: must be root, for containers and their network: run it with sudo env PATH=\"$PATH\"")
+	}
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin"); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 		return fmt.Errorf("gobuild: %w", err)
 	}
 	tmp := fmt.Sprintf("%s.%d.tmp", t.Output, os.Getpid())
-	defer os.Remove(tmp) // gone already when the build succeeded
+	defer func() { _ = os.Remove(tmp) }() // gone already when the build succeeded
 	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)
 	cmd.Dir = t.Module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")

@@ -78,7 +78,8 @@ func (n Network) Down(ctx context.Context) error {
 	if run(ctx, "ip", "link", "show", n.Cable) == nil {
 		errs = append(errs, run(ctx, "ip", "link", "delete", n.Cable))
 	}
-	for unix.Unmount(n.File, unix.MNT_DETACH) == nil { //nolint:revive // every mount that is stacked there
+	for unix.Unmount(n.File, unix.MNT_DETACH) == nil { // all that are stacked there
+		continue
 	}
 	if err := os.Remove(n.File); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("nodenet: %w", err))

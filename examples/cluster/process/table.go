@@ -247,7 +247,7 @@ func signal(id identity, sig unix.Signal) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if !id.alive() {
 		return nil
 	}
