@@ -302,6 +302,9 @@ func parseOpen(b []byte) (frame, error) {
 		}
 		return err
 	})
+	if err == nil && f.Message.Operation != Query {
+		return nil, violation("stream opened with operation %q", f.Message.Operation)
+	}
 	return f, err
 }
 

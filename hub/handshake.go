@@ -17,6 +17,7 @@ const (
 	defaultKeepalive = 30 * time.Second
 	defaultHandshake = 15 * time.Second
 	minKeepalive     = 10 * time.Second // that a server accepts by default
+	maxKeepalive     = 10 * time.Minute // that a server accepts: it is how late a dead link is noticed
 	maxName          = 253              // bytes of a node's name, as in DNS
 	maxInstance      = 128
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -171,4 +172,83 @@ func BenchmarkObjects(b *testing.B) {
 		}}})
 	}
 	b.ReportMetric(took.Seconds()/float64(b.N), "virtual-s/op")
+}
+
+// TestFullServer has a third node wait for one of two places, and says when.
+func TestFullServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memconn.New(memconn.Config{})
+		server, err := hub.NewServer(hub.ServerConfig{Listener: n, Directory: &hubtest.Directory{}, MaxNodes: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = server.Run(ctx) })
+		var clients []*hub.Client
+		var stops []func()
+		for _, node := range []string{"a", "b", "c"} {
+			c, err := hub.NewClient(hub.ClientConfig{Dialer: n.Dialer(node), Node: node})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cctx, stop := context.WithCancel(ctx)
+			wg.Go(func() {
+				if err := c.Run(cctx); err != nil {
+					t.Error(err)
+				}
+			})
+			clients, stops = append(clients, c), append(stops, stop)
+			time.Sleep(time.Second)
+		}
+		if got := server.Nodes(); len(got) != 2 || clients[2].Info().Connected {
+			t.Errorf("connected are %+v", got)
+		}
+		stops[0]()
+		begun := time.Now()
+		<-clients[2].Ready()
+		if took := time.Since(begun); took > time.Minute {
+			t.Errorf("the place was taken after %v", took)
+		}
+		time.Sleep(time.Second)
+		if got := server.Nodes(); len(got) != 2 || got[0].Node != "b" || got[1].Node != "c" {
+			t.Errorf("connected are %+v", got)
+		}
+		cancel()
+		wg.Wait()
+		stops[1]()
+		stops[2]()
+	})
+}
+
+// TestListenerFails wants Run to say so, and to leave nothing behind.
+func TestListenerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memconn.New(memconn.Config{})
+		server, err := hub.NewServer(hub.ServerConfig{Listener: n, Directory: &hubtest.Directory{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := hub.NewClient(hub.ClientConfig{Dialer: n.Dialer("a"), Node: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done, serverDone := make(chan error, 1), make(chan error, 1)
+		go func() { serverDone <- server.Run(ctx) }()
+		go func() { done <- client.Run(ctx) }()
+		<-client.Ready()
+		n.Close()
+		if err := <-serverDone; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the server ended with %v", err)
+		}
+		synctest.Wait()
+		if client.Info().Connected {
+			t.Error("the edge was not told")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

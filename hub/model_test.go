@@ -75,13 +75,19 @@ func model(t *testing.T, seed uint64, steps int) {
 			down.Put(k, version, body)
 			truth[k] = version
 		}
-		time.Sleep(time.Duration(rnd.IntN(60)) * time.Millisecond)
+		<-time.After(time.Duration(rnd.IntN(60)) * time.Millisecond)
 	}
 	n.Stall("a", false)
 	down.FailLoad(nil)
 	sink.FailApply(nil)
 	arrived.FailApply(nil)
-	time.Sleep(3 * time.Minute) // the longest back-offs, and then some
+	<-time.After(3 * time.Minute) // the longest back-offs, and then some
+	compare(t, truth, reported, sink, arrived)
+}
+
+// compare holds what arrived against what was last said, on both sides.
+func compare(t *testing.T, truth, reported map[hub.Key]int, sink, arrived *hubtest.Sink) {
+	t.Helper()
 	if sink.Len() != len(truth) {
 		t.Errorf("the edge holds %d objects of %d", sink.Len(), len(truth))
 	}

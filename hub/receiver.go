@@ -1,41 +1,10 @@
 package hub
 
-import (
-	"errors"
-	"time"
-)
+import "errors"
 
 // The other half of the state class, pure like the sender: what arrives is
 // handed to the Sink in batches, acknowledged when it is durable, and given
 // back when it cannot be applied.
-
-// Events of the receiver.
-type (
-	// evPut: an object arrived.
-	evPut struct {
-		Seq    uint64
-		Object Object
-		Size   int
-	}
-	// evApplied: the Sink answered the last fxApply.
-	evApplied struct{ Err error }
-	// evApplyAgain: the time of an fxApplyLater has come.
-	evApplyAgain struct{}
-)
-
-// Effects of the receiver; fxFail and fxDropped are the sender's.
-type (
-	// fxApply: hand the objects to the Sink and report evApplied.
-	fxApply struct{ Objects []Object }
-	// fxApplyLater: report evApplyAgain after the delay.
-	fxApplyLater struct{ After time.Duration }
-	// fxAck, fxNack: tell the owner.
-	fxAck  struct{ Seq uint64 }
-	fxNack struct {
-		Seq uint64
-		Err *Error
-	}
-)
 
 const (
 	// maxBatch is how many objects go to the Sink as one.

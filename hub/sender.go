@@ -8,75 +8,13 @@ import (
 
 // The owner's half of the state class as a pure machine: it reads no clock and
 // touches no Source, Sink or socket. step takes what happened and returns what
-// must be done now, in order; the session does it and reports back with
+// must be done now, in order (events.go); the session does it and reports back with
 // further events. The machine belongs to one goroutine at a time.
 //
 // The life of a key: queued, loading, ready (loaded, but the window is full),
 // flying (sent), gone. A key that changes while it is loading or flying is
 // queued again when that ends, so at most one version of a key is under way
 // and all that happened meanwhile travels as one.
-
-// Events of the sender.
-type (
-	// evDigest: the peer told the digest of what it holds.
-	evDigest struct{ Digest digestSum }
-	// evListed: the own Source was listed, in answer to fxList.
-	evListed struct {
-		Digest  digestSum
-		Entries map[Key]string // the machine's from now on
-	}
-	// evVersions: a part of the peer's list arrived.
-	evVersions struct {
-		Entries []entry
-		Last    bool
-	}
-	// evChanged: the Source says that a key changed.
-	evChanged struct{ Key Key }
-	// evLoaded: the answer to fxLoad.
-	evLoaded struct {
-		Key    Key
-		Object Object
-		Err    error
-	}
-	// evAcked, evNacked: the peer's answers to fxPut.
-	evAcked  struct{ Seq uint64 }
-	evNacked struct {
-		Seq uint64
-		Err *Error
-	}
-	// evRetry: the time of an fxRetry has come.
-	evRetry struct{}
-)
-
-// Effects of the sender.
-type (
-	// fxList: list the Source and report evListed.
-	fxList struct{}
-	// fxWant: ask the peer for its versions.
-	fxWant struct{}
-	// fxLoad: load the key and report evLoaded.
-	fxLoad struct {
-		Key  Key
-		Held string
-	}
-	// fxPut: send the object.
-	fxPut struct {
-		Seq       uint64
-		Operation Operation
-		Object    Object
-	}
-	// fxDelivered: tell the Acker, in order with other fxDelivered.
-	fxDelivered struct{ Objects []Object }
-	// fxDropped: the object will not be sent (again) in this session.
-	fxDropped struct {
-		Key Key
-		Err error
-	}
-	// fxRetry: report evRetry after the delay.
-	fxRetry struct{ After time.Duration }
-	// fxFail: the peer broke the protocol or a limit; end the session.
-	fxFail struct{ Err error }
-)
 
 const (
 	// maxLoads is how many objects are loaded at once, so that one which must

@@ -22,7 +22,8 @@ type ServerConfig struct {
 	Capabilities []string // what this server can do beyond the protocol version
 
 	// Keepalive is the shortest keepalive that an edge may ask for; it bounds
-	// the traffic of links at rest. 0 means 10 s.
+	// the traffic of links at rest. 0 means 10 s. The longest is the greater of
+	// this and 10 minutes.
 	Keepalive time.Duration
 	// Handshake bounds the time from an accepted connection to a session. 0
 	// means 15 s.
@@ -227,7 +228,7 @@ func (v *Server) serve(ctx context.Context, conn Conn, handshaken func()) {
 		return
 	}
 	defer v.release(h.Node, t)
-	keepalive := max(h.Keepalive, v.cfg.Keepalive)
+	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
 	err = writeFrame(l.control, welcome{
 		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: v.cfg.Capabilities,
 	}, maxHello)

@@ -16,6 +16,7 @@ import (
 // sampleFrames has one frame of each kind with every field set.
 func sampleFrames() []frame {
 	limits := Limits{MaxFrame: 1 << 20, Window: 7, WindowBytes: 9}
+	query := Message{ID: 4, Operation: Query, Key: Key{"logs", "ns", "n"}, Body: []byte("which")}
 	message := Message{
 		ID: 3, Operation: Update, Key: Key{"pods/status", "ns", "n"}, Version: "17", Body: []byte("body"),
 		Error: &Error{Code: CodeConflict, Text: "no", RetryAfter: time.Second},
@@ -30,7 +31,7 @@ func sampleFrames() []frame {
 		put{6, message},
 		nack{7, &Error{Code: CodeInvalid, Text: "never"}},
 		fragment{[]byte("part"), true},
-		open{classCall, time.Second, message},
+		open{classCall, time.Second, query},
 		response{message},
 	}
 }

@@ -1,6 +1,9 @@
 package memconn_test
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,4 +34,37 @@ func TestHub(t *testing.T) {
 // TestHubSlow runs the suite over a link of 200 ms round trip.
 func TestHubSlow(t *testing.T) {
 	hubtest.Run(t, hubtest.Suite{Open: open(memconn.Config{Delay: 100 * time.Millisecond}), Bubble: synctest.Test})
+}
+
+func ExampleNetwork() {
+	n := memconn.New(memconn.Config{Delay: time.Millisecond})
+	defer n.Close()
+	go func() {
+		conn, err := n.Dialer("edge-1").Dial(context.Background())
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		s, err := conn.OpenStream(context.Background())
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(s, "hello")
+		_ = s.CloseWrite()
+		_, _ = io.Copy(io.Discard, s) // until the cloud has closed it
+	}()
+	conn, err := n.Accept(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	s, err := conn.AcceptStream(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	text, err := io.ReadAll(s)
+	fmt.Printf("%s says %q, %v\n", conn.Peer().Name, text, err)
+	conn.Close()
+	// Output: edge-1 says "hello", <nil>
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/jointest"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
@@ -28,10 +30,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // cloud is an HTTPS server on loopback with a link on it, and its CA.
 type cloud struct {
-	t    testing.TB
-	ca   *join.CA
-	link *wsconn.Listener
-	addr string
+	t      testing.TB
+	ca     *join.CA
+	tokens *jointest.Store
+	link   *wsconn.Listener
+	addr   string
 }
 
 func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
@@ -58,6 +61,13 @@ func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(wsconn.Path, link)
+	tokens := &jointest.Store{}
+	joins, err := join.NewHandler(join.HandlerConfig{CA: ca, Tokens: tokens, Names: tokens})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle(join.JoinPath, joins)
+	mux.Handle(join.RenewPath, joins)
 	srv := &http.Server{
 		Handler: mux, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }),
@@ -72,7 +82,7 @@ func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 		srv.Close()
 		<-done
 	})
-	return &cloud{t: t, ca: ca, link: link, addr: l.Addr().String()}
+	return &cloud{t: t, ca: ca, tokens: tokens, link: link, addr: l.Addr().String()}
 }
 
 // client is the TLS configuration of a node; without a name it has no
@@ -135,6 +145,60 @@ func TestIdentity(t *testing.T) {
 	}
 	if p := edge.Peer(); p.Name != "" || p.Certificate == nil || p.Addr == nil || p.Addr.String() != c.addr {
 		t.Errorf("the edge sees %+v", p)
+	}
+}
+
+// TestJoinedIdentity goes the whole way of a new machine: a token, a join, and
+// a link with what that gave.
+func TestJoinedIdentity(t *testing.T) {
+	c := newCloud(t)
+	token := join.NewToken(c.ca.Pin())
+	c.tokens.Add(token.Record("edge-1", time.Now().Add(time.Hour)))
+	cred, err := join.Join(t.Context(), join.Request{URL: "https://" + c.addr, Token: token.String(), Node: "edge-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := join.NewIdentity(join.IdentityConfig{Credentials: cred, URL: "https://" + c.addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + c.addr, TLS: id.TLS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := hub.NewServer(hub.ServerConfig{Listener: c.link, Directory: &hubtest.Directory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := hub.NewClient(hub.ClientConfig{Dialer: d, Node: "edge-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Run(ctx) })
+	wg.Go(func() { _ = client.Run(ctx) })
+	select {
+	case <-client.Ready():
+	case <-ctx.Done():
+		t.Error("no session")
+	}
+	// It is renewed under a session that stands.
+	if err := id.Renew(ctx); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	wg.Wait()
+	// Another authority's server is not spoken to.
+	other := newCloud(t)
+	if d, err = wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + other.addr, TLS: id.TLS()}); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := d.Dial(t.Context()); !errors.Is(err, join.ErrPin) {
+		if err == nil {
+			conn.Close()
+		}
+		t.Errorf("another authority's server: %v", err)
 	}
 }
 
