@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/edgekit/edgekit/examples/cluster/gobuild"
 	"github.com/edgekit/edgekit/examples/cluster/nodenet"
 	"github.com/edgekit/edgekit/examples/cluster/process"
@@ -35,7 +37,7 @@ type Config struct {
 // Cluster is one development cluster.
 type Cluster struct {
 	cfg   Config
-	id    string // eight hex digits made from Dir: names what cannot live in Dir
+	id    string // eight hex digits, see identify: names what cannot live in Dir
 	table *process.Table
 	state state
 }
@@ -50,8 +52,17 @@ func New(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devcluster: %w", err)
 	}
-	sum := sha256.Sum256([]byte(cfg.Dir))
-	return &Cluster{cfg: cfg, id: hex.EncodeToString(sum[:4]), table: table}, nil
+	return &Cluster{cfg: cfg, id: identify(cfg.Dir), table: table}, nil
+}
+
+// identify makes a cluster's id from its folder. The root directory's inode is
+// in it, because programs in a container or chroot may have the same path for
+// another folder, and share the host's network and cgroups.
+func identify(dir string) string {
+	var root unix.Stat_t
+	_ = unix.Stat("/", &root) // cannot fail; zeros would do
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%s", root.Dev, root.Ino, dir))
+	return hex.EncodeToString(sum[:4])
 }
 
 func (cfg Config) withDefaults() (Config, error) {

@@ -17,6 +17,7 @@ import (
 // state is what a cluster remembers in state.json: chosen once, kept until
 // Down.
 type state struct {
+	ID      string            `json:"id"`
 	Ports   ports             `json:"ports"`
 	Network nodenet.Plan      `json:"network"`
 	Bin     map[string]string `json:"bin"`    // program to file
@@ -50,6 +51,9 @@ func (c *Cluster) load() (ok bool, err error) {
 	if err := json.Unmarshal(b, &c.state); err != nil {
 		return false, fmt.Errorf("devcluster: %s: %w", c.path("state.json"), err)
 	}
+	if c.state.ID != "" {
+		c.id = c.state.ID
+	}
 	return true, nil
 }
 
@@ -78,7 +82,7 @@ func (c *Cluster) choose() error {
 	if err != nil {
 		return fmt.Errorf("devcluster: %w", err)
 	}
-	c.state = state{Ports: ports{free[0], free[1], free[2], free[3], free[4]}, Network: plan,
+	c.state = state{ID: c.id, Ports: ports{free[0], free[1], free[2], free[3], free[4]}, Network: plan,
 		Bin: map[string]string{}, Images: map[string]string{}}
 	return nil
 }

@@ -38,6 +38,9 @@ func (c *Cluster) Up(ctx context.Context) (changed bool, err error) {
 		}
 	}
 	if known && c.allAlive() {
+		if err := c.Network().Up(ctx); err != nil { // a cut cable is mended
+			return false, fmt.Errorf("devcluster: %w", err)
+		}
 		return false, nil
 	}
 	if err := c.prepare(ctx); err != nil {

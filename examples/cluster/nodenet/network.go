@@ -24,36 +24,43 @@ type Network struct {
 	Cable string
 }
 
-// Up makes the network. What is there already stays as it is, so that pods
-// that run in it are not disturbed.
+// Up makes what is missing of the network. What is there already stays as it
+// is, so that pods that run in it are not disturbed.
 func (n Network) Up(ctx context.Context) error {
-	if n.exists() && run(ctx, "ip", "link", "show", n.Cable) == nil {
-		return n.Mend(ctx)
+	if !n.exists() {
+		if err := n.Down(ctx); err != nil { // half of one
+			return err
+		}
+		if err := n.makeNamespace(ctx); err != nil {
+			return err
+		}
 	}
-	if err := n.Down(ctx); err != nil { // half of one
-		return err
+	if run(ctx, "ip", "link", "show", n.Cable) != nil {
+		if err := n.makeCable(ctx); err != nil {
+			return err
+		}
 	}
-	if err := n.makeNamespace(ctx); err != nil {
-		return err
-	}
+	return n.Mend(ctx)
+}
+
+// makeCable ties the namespace to the host.
+func (n Network) makeCable(ctx context.Context) error {
 	const inside = "eth0"
 	for _, args := range [][]string{
 		{"ip", "link", "add", n.Cable, "type", "veth", "peer", "name", inside, "netns", n.File},
 		{"ip", "address", "add", netAddr(n.Host().String(), n.Link.Bits()), "dev", n.Cable},
 		n.inside("ip", "address", "add", netAddr(n.Node().String(), n.Link.Bits()), "dev", inside),
-		n.inside("ip", "link", "set", "lo", "up"),
 		n.inside("ip", "link", "set", inside, "up"),
 		{"ip", "link", "set", n.Cable, "up"},
 		// By a default route programs find the node's own address, as on any
 		// machine. It leads to the host and, for want of NAT, not back.
 		n.inside("ip", "route", "add", "default", "via", n.Host().String()),
-		n.inside("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"),
 	} {
 		if err := run(ctx, args...); err != nil {
 			return err
 		}
 	}
-	return n.Mend(ctx)
+	return nil
 }
 
 // Cut pulls the cable out. Connections over it are not closed: both ends only
@@ -131,7 +138,13 @@ func (n Network) makeNamespace(ctx context.Context) error {
 		return fmt.Errorf("nodenet: %w", err)
 	}
 	f.Close()
-	return run(ctx, "unshare", "--net="+n.File, "true")
+	if err := run(ctx, "unshare", "--net="+n.File, "true"); err != nil {
+		return err
+	}
+	if err := run(ctx, n.inside("ip", "link", "set", "lo", "up")...); err != nil {
+		return err
+	}
+	return run(ctx, n.inside("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")...)
 }
 
 func (n Network) inside(args ...string) []string {

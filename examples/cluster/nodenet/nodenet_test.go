@@ -89,6 +89,15 @@ func TestCutAndMend(t *testing.T) {
 	if err := reach(t, n, l); err != nil {
 		t.Errorf("over the mended cable: %v", err)
 	}
+	if err := run(ctx, "ip", "link", "delete", n.Cable); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Up(ctx); err != nil {
+		t.Fatalf("Up without the cable: %v", err)
+	}
+	if err := reach(t, n, l); err != nil {
+		t.Errorf("over the new cable: %v", err)
+	}
 	if err := n.Down(ctx); err != nil {
 		t.Fatal(err)
 	}
