@@ -190,13 +190,13 @@ func (s *session) serveOpened(st Stream) {
 	if !ok || st.SetDeadline(time.Time{}) != nil {
 		return
 	}
-	ctx, stopWork := s.ctx, context.CancelFunc(nil)
-	if o.Timeout > 0 {
-		ctx, stopWork = context.WithTimeout(ctx, o.Timeout)
-	} else {
-		ctx, stopWork = context.WithCancel(ctx)
-	}
+	ctx, stopWork := context.WithCancel(s.ctx)
 	defer stopWork()
+	if o.Timeout > 0 {
+		var stopTimer context.CancelFunc
+		ctx, stopTimer = context.WithTimeout(ctx, o.Timeout)
+		defer stopTimer()
+	}
 	if !s.serve.begin(o.Message.ID, stopWork) {
 		return
 	}

@@ -52,11 +52,11 @@ func (l Limits) check() error {
 		name string
 		v    int
 	}{
-		{"MaxFrame", l.MaxFrame}, {"Window", l.Window}, {"WindowBytes", l.WindowBytes},
-		{"MaxKeys", l.MaxKeys}, {"MaxCalls", l.MaxCalls}, {"MaxStreams", l.MaxStreams},
+		{"Limits.MaxFrame", l.MaxFrame}, {"Limits.Window", l.Window}, {"Limits.WindowBytes", l.WindowBytes},
+		{"Limits.MaxKeys", l.MaxKeys}, {"Limits.MaxCalls", l.MaxCalls}, {"Limits.MaxStreams", l.MaxStreams},
 	} {
 		if f.v < 0 {
-			return fmt.Errorf("Limits.%s is negative: leave it 0 for the default", f.name)
+			return fmt.Errorf("%s is negative: leave it 0 for the default", f.name)
 		}
 	}
 	if l.MaxFrame != 0 && l.MaxFrame < minFrame {

@@ -130,9 +130,6 @@ func (s *sender) step(ev any) []any {
 	return s.pump(fx)
 }
 
-// atRest reports whether all that the Source told is with the peer.
-func (s *sender) atRest() bool { return s.phase == live && len(s.work) == 0 }
-
 // listed compares digests.
 func (s *sender) listed(fx []any, ev evListed) []any {
 	if ev.Digest != s.peer {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/hub"
 )
 
 // runCmd runs the agent. Its fields are the agent's settings.
@@ -54,17 +56,18 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for name, run := range all {
 		group.Go(func() error {
-			if err := run(ctx); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			err := run(ctx)
+			if err == nil && ctx.Err() == nil {
+				err = fmt.Errorf("%s ended by itself", name)
 			}
-			if ctx.Err() == nil {
-				return fmt.Errorf("%s ended by itself", name)
-			}
-			return nil
+			return err
 		})
 	}
 	err = group.Wait()
 	log.Info("edgecore ends; its containers keep running", "node", n.name)
+	if fenced, ok := errors.AsType[*hub.FencedError](err); ok {
+		return &program.FinalError{Err: fenced} // restarted, it would fence the other in turn
+	}
 	return err
 }
 

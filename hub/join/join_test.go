@@ -292,7 +292,7 @@ func TestLateClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ahead := clock.Now().Sub(time.Now()); ahead < 1999*time.Hour {
+	if ahead := time.Until(clock.Now()); ahead < 1999*time.Hour {
 		t.Fatal("the clock learned only", ahead)
 	}
 	id, err := join.NewIdentity(join.IdentityConfig{Credentials: cred, URL: url})

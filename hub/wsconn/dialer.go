@@ -89,6 +89,7 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
 	}
 	defer t.CloseIdleConnections()
+	//nolint:bodyclose // websocket.Dial has read the body; closing it is not needed
 	ws, resp, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: t, CheckRedirect: noRedirect}, Subprotocols: []string{subprotocol},
 	})

@@ -9,6 +9,6 @@
 // default.
 //
 // A program that fails writes one line to its standard error: what is wrong,
-// where, and what to do. It exits with 1, or with 2 where the command line or
-// the file is at fault.
+// where, and what to do. It exits with 1, with 2 where the command line or the
+// file is at fault, and with 3 where it must not be started again by itself.
 package program
