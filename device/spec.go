@@ -290,11 +290,11 @@ func (m *ModelSpec) Property(name string) *ModelProperty {
 // ModelProperty describes one property of a kind of device.
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="self.type != 'INT' || !has(self.minimum) || self.minimum == ” || (self.minimum.matches('^[+-]?[0-9]+$') && int(self.minimum) <= 9223372036854775807)",message="minimum must be a 64-bit integer, as type is INT"
-// +kubebuilder:validation:XValidation:rule="self.type != 'INT' || !has(self.maximum) || self.maximum == ” || (self.maximum.matches('^[+-]?[0-9]+$') && int(self.maximum) <= 9223372036854775807)",message="maximum must be a 64-bit integer, as type is INT"
-// +kubebuilder:validation:XValidation:rule="!(self.type in ['FLOAT', 'DOUBLE']) || !has(self.minimum) || self.minimum == ” || self.minimum.matches('^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$')",message="minimum must be a number, as type is FLOAT or DOUBLE"
-// +kubebuilder:validation:XValidation:rule="!(self.type in ['FLOAT', 'DOUBLE']) || !has(self.maximum) || self.maximum == ” || self.maximum.matches('^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$')",message="maximum must be a number, as type is FLOAT or DOUBLE"
-// +kubebuilder:validation:XValidation:rule="!(self.type in ['INT', 'FLOAT', 'DOUBLE']) || !has(self.minimum) || !has(self.maximum) || self.minimum == ” || self.maximum == ” || double(self.minimum) <= double(self.maximum)",message="minimum must not be above maximum"
+// +kubebuilder:validation:XValidation:rule="self.type != 'INT' || !has(self.minimum) || size(self.minimum) == 0 || (self.minimum.matches('^[+-]?[0-9]+$') && int(self.minimum) <= 9223372036854775807)",message="minimum must be a 64-bit integer, as type is INT"
+// +kubebuilder:validation:XValidation:rule="self.type != 'INT' || !has(self.maximum) || size(self.maximum) == 0 || (self.maximum.matches('^[+-]?[0-9]+$') && int(self.maximum) <= 9223372036854775807)",message="maximum must be a 64-bit integer, as type is INT"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['FLOAT', 'DOUBLE']) || !has(self.minimum) || size(self.minimum) == 0 || self.minimum.matches('^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$')",message="minimum must be a number, as type is FLOAT or DOUBLE"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['FLOAT', 'DOUBLE']) || !has(self.maximum) || size(self.maximum) == 0 || self.maximum.matches('^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$')",message="maximum must be a number, as type is FLOAT or DOUBLE"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['INT', 'FLOAT', 'DOUBLE']) || !has(self.minimum) || !has(self.maximum) || size(self.minimum) == 0 || size(self.maximum) == 0 || double(self.minimum) <= double(self.maximum)",message="minimum must not be above maximum"
 type ModelProperty struct {
 	// Name of the property, unique in the model.
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9\-_.,:/@#]+$`
