@@ -20,27 +20,20 @@ import (
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
 
-// lateLink lets the manager and the link's client know each other.
-type lateLink struct{ client *hub.Client }
-
-func (l *lateLink) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
-	return l.client.Call(ctx, m)
-}
-
 // assemble makes all parts of the agent. Nothing runs yet.
 func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, log *slog.Logger) (parts, error) {
-	link := &lateLink{}
+	link := &link{log: log}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
 		return nil, err
 	}
-	link.client, err = hub.NewClient(hub.ClientConfig{
+	link.cfg = hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Version: program.Version(),
 		Down: mgr.Down(), Up: mgr.Up(),
 		Connected: []func(hub.Info){n.connected(ctx, mgr)},
 		Logger:    component(log, "hub"),
-	})
-	if err != nil {
+	}
+	if err := link.renew(); err != nil {
 		return nil, err
 	}
 	objects, err := metaclient.New(metaclient.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
@@ -56,7 +49,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	if err != nil {
 		return nil, err
 	}
-	all := parts{"identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.client.Run, "edged": agent.Run}
+	all := parts{"identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run, "edged": agent.Run}
 	return all, r.addDevices(all, n, mgr, log)
 }
 

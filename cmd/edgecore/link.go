@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// refusedRetry is how long the node works on without the cloud after the
+// cloud refused it. Only an operator can mend that, on either side; the node
+// must not stop its pods for it.
+const refusedRetry = 5 * time.Minute
+
+// link is the node's link to the cloud, for as long as the node runs.
+type link struct {
+	cfg    hub.ClientConfig
+	log    *slog.Logger
+	client atomic.Pointer[hub.Client]
+}
+
+// renew makes a client for the next run.
+func (l *link) renew() error {
+	c, err := hub.NewClient(l.cfg)
+	if err == nil {
+		l.client.Store(c)
+	}
+	return err
+}
+
+// Call asks the cloud; the manager and the link know each other by it.
+func (l *link) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
+	return l.client.Load().Call(ctx, m)
+}
+
+// run keeps the link until ctx ends or another program has taken the node
+// over.
+func (l *link) run(ctx context.Context) error {
+	for {
+		err := l.client.Load().Run(ctx)
+		refused, ok := errors.AsType[*hub.RefusedError](err)
+		if !ok {
+			return err
+		}
+		l.log.Error("the cloud refuses this node, which works on without it", "error", refused, "retry", refusedRetry)
+		select {
+		case <-time.After(refusedRetry):
+		case <-ctx.Done():
+			return nil
+		}
+		if err := l.renew(); err != nil {
+			return err
+		}
+	}
+}
