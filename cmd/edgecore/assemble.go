@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 
 	"github.com/edgekit/edgekit/bus"
@@ -28,7 +29,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 		return nil, err
 	}
 	link.cfg = hub.ClientConfig{
-		Dialer: n.dialer, Node: n.name, Version: program.Version(),
+		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
 		Down: mgr.Down(), Up: mgr.Up(),
 		Connected: []func(hub.Info){n.connected(ctx, mgr)},
 		Logger:    component(log, "hub"),

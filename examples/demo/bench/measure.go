@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -121,23 +118,7 @@ func (b bench) idle(ctx context.Context, a agent, rec process.Record) (float64, 
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	return residentMiB(rec.ProcessID())
-}
-
-// residentMiB reads VmRSS, which the kernel gives in KiB.
-func residentMiB(pid int) (float64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if value, ok := strings.CutPrefix(s.Text(), "VmRSS:"); ok {
-			kib, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
-			return float64(kib) / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("no VmRSS in %s", f.Name())
+	return rec.ResidentMiB()
 }
 
 // remove ends the agent and its node.

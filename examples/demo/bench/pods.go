@@ -61,7 +61,7 @@ func (b bench) pods(ctx context.Context, node string, rec process.Record, r *res
 			return fmt.Errorf("%d of %d pods Ready: %w", len(ready), b.opts.Pods, context.Cause(ctx))
 		}
 	}
-	if r.rssPodsMiB, err = residentMiB(rec.ProcessID()); err != nil {
+	if r.rssPodsMiB, err = rec.ResidentMiB(); err != nil {
 		return err
 	}
 	gone, deleted, err := b.deleteAll(ctx, w, created)

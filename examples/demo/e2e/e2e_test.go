@@ -25,6 +25,7 @@ func TestEndToEnd(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	t.Run("budgets", func(t *testing.T) { budgets(t, s) })
 	t.Run("bad input", func(t *testing.T) { badInput(t, s) })
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
 	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
