@@ -275,19 +275,28 @@ func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
 // and a Sink of its own. The zero value is ready; all methods may be called by
 // several goroutines at once.
 type Directory struct {
-	// Refuse, if set, is asked for each session; an error refuses it.
-	Refuse func(hub.Hello) error
+	mu     sync.Mutex
+	refuse func(hub.Hello) error
+	downs  map[string]*Source
+	ups    map[string]*Sink
+	infos  []hub.Info
+}
 
-	mu    sync.Mutex
-	downs map[string]*Source
-	ups   map[string]*Sink
-	infos []hub.Info
+// Refuse has f asked for each session from now on; an error refuses it. Nil
+// ends that.
+func (d *Directory) Refuse(f func(hub.Hello) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refuse = f
 }
 
 // Attach lets a node in.
 func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
-	if d.Refuse != nil {
-		if err := d.Refuse(h); err != nil {
+	d.mu.Lock()
+	refuse := d.refuse
+	d.mu.Unlock()
+	if refuse != nil {
+		if err := refuse(h); err != nil {
 			return hub.Node{}, err
 		}
 	}

@@ -129,12 +129,12 @@ func refusals(r *rig) {
 		r.Errorf("wrong name: %v", err)
 	}
 	// The directory says no, for good.
-	r.dir.Refuse = func(h hub.Hello) error {
+	r.dir.Refuse(func(h hub.Hello) error {
 		if h.Version == "old" {
 			return &hub.Error{Code: hub.CodeForbidden, Text: "not you"}
 		}
 		return nil
-	}
+	})
 	e = r.edge("c", func(c *hub.ClientConfig) { c.Version = "old" })
 	err := r.final(e)
 	if refused, ok := errors.AsType[*hub.RefusedError](err); !ok || refused.Err.Text != "not you" {
