@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -30,6 +31,9 @@ type Conn struct {
 	peer hub.Peer
 	once sync.Once
 	done func() // frees what belongs to the connection
+
+	received atomic.Uint64 // bytes that had arrived when heard was last set
+	heard    atomic.Int64  // when a stream last brought bytes, Unix nanoseconds; 0 for never
 }
 
 // OpenStream opens a stream to the peer.
@@ -38,7 +42,7 @@ func (c *Conn) OpenStream(ctx context.Context) (hub.Stream, error) {
 	if err != nil {
 		return nil, c.error(ctx, "open stream", err)
 	}
-	return &stream{s: s}, nil
+	return &stream{s: s, conn: c}, nil
 }
 
 // AcceptStream waits for a stream of the peer.
@@ -47,11 +51,29 @@ func (c *Conn) AcceptStream(ctx context.Context) (hub.Stream, error) {
 	if err != nil {
 		return nil, c.error(ctx, "accept stream", err)
 	}
-	return &stream{s: s}, nil
+	return &stream{s: s, conn: c}, nil
 }
 
 // Peer says who is at the other end, by its certificate.
 func (c *Conn) Peer() hub.Peer { return c.peer }
+
+// Heard is when the last byte arrived, on whatever stream. QUIC's own packets
+// do not count: a program that hangs still acknowledges what it is sent.
+func (c *Conn) Heard() time.Time {
+	if at := c.heard.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// note takes a read of some bytes for a sign of life, if any packet has come
+// since the last one: a slow reader of what arrived long ago is no such sign.
+func (c *Conn) note() {
+	now, before := c.conn.ConnectionStats().BytesReceived, c.received.Load()
+	if now > before && c.received.CompareAndSwap(before, now) {
+		c.heard.Store(time.Now().UnixNano())
+	}
+}
 
 // Close ends the connection at once. Twice is nil.
 func (c *Conn) Close() error {
@@ -89,7 +111,8 @@ func refusal(err error) error {
 
 // stream is one QUIC stream.
 type stream struct {
-	s *quic.Stream
+	s    *quic.Stream
+	conn *Conn
 
 	writing sync.Mutex // held while quic-go writes, which excludes closing
 	ended   bool       // no more bytes may be written
@@ -101,6 +124,9 @@ type stream struct {
 
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.s.Read(p)
+	if n > 0 {
+		s.conn.note()
+	}
 	return n, s.error(err)
 }
 

@@ -50,7 +50,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 // server shows only when the connection is first used, as a *hub.Error with
 // CodeForbidden: that is how TLS 1.3 works.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
-	addr, err := net.ResolveUDPAddr("udp", d.addr)
+	addr, err := resolve(ctx, d.addr)
 	if err != nil {
 		return nil, fmt.Errorf("quicconn: %w", err)
 	}
@@ -70,4 +70,28 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 		peer.Certificate = certs[0]
 	}
 	return &Conn{conn: conn, peer: peer, done: free}, nil
+}
+
+// resolve is net.ResolveUDPAddr, which prefers IPv4 too, with a context.
+func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
+	host, service, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	ip := ips[0] // LookupIPAddr fails rather than return none
+	for _, candidate := range ips {
+		if candidate.IP.To4() != nil {
+			ip = candidate
+			break
+		}
+	}
+	return &net.UDPAddr{IP: ip.IP, Port: port, Zone: ip.Zone}, nil
 }

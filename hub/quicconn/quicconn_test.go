@@ -1,6 +1,7 @@
 package quicconn_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"context"
 
 	"go.uber.org/goleak"
 
@@ -190,6 +189,36 @@ func TestNewAddress(t *testing.T) {
 	}
 	if err := <-echo; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestHeard wants a stream's bytes to be a sign of life, at the time they came.
+func TestHeard(t *testing.T) {
+	c := newCloud(t)
+	edge, server := pair(t, c, c.link.Addr().String())
+	at := func() time.Time { return server.(hub.Lively).Heard() }
+	if !at().IsZero() {
+		t.Errorf("heard at %v, before anything came", at())
+	}
+	out, err := edge.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	begun := time.Now()
+	if _, err := out.Write([]byte("ab")); err != nil {
+		t.Fatal(err)
+	}
+	in, err := server.AcceptStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := io.ReadFull(in, make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if heard := at(); heard.Before(begun) || heard.After(time.Now()) {
+		t.Errorf("heard at %v, sent at %v", heard, begun)
 	}
 }
 
