@@ -6,7 +6,8 @@
 // An edge runs a [Client], the cloud a [Server]. The edge dials, through a
 // [Dialer]; the cloud accepts, through a [Listener]; what they get is a [Conn],
 // an authenticated connection that carries many streams. Transports are one
-// folder down: wsconn (WebSocket over TLS), memconn (within one program).
+// folder down: quicconn (QUIC), wsconn (WebSocket over TLS), memconn (within one
+// program). A [Racer] is a Dialer that takes whichever of them gets through.
 //
 // Whoever has state for the other side implements [Source]; whoever keeps it
 // implements [Sink]. In the cloud a [Directory] decides which node may connect
