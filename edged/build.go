@@ -107,8 +107,9 @@ func specGrace(pod *corev1.Pod) time.Duration {
 	return defaultGracePeriod
 }
 
-// containerConfig says how a container is made. pod has its status filled in.
-func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image Image, prev *Container) (*ContainerConfig, error) {
+// containerConfig says how a container is made. pod has its status filled in;
+// wait is how long the container's successor waits after its exit.
+func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image Image, wait time.Duration) (*ContainerConfig, error) {
 	security, err := containerSecurity(pod, c, image, a.seccompDir())
 	if err != nil {
 		return nil, err
@@ -143,13 +144,14 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message})
 	cfg.Labels = podLabels(pod)
 	cfg.Labels[LabelContainerName] = c.Name
-	cfg.Annotations = containerNotes(pod, c, attempt, prev)
+	cfg.Annotations = containerNotes(pod, c, attempt, wait)
 	cfg.Annotations[annotationTerminationMessage] = message
 	return cfg, nil
 }
 
-// containerNotes is what the agent must find again in a container.
-func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, prev *Container) map[string]string {
+// containerNotes is what the agent must find again in a container. wait is how
+// long its successor waits after its exit.
+func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait time.Duration) map[string]string {
 	notes := map[string]string{
 		annotationHash:              containerHash(c),
 		annotationRestartCount:      strconv.FormatUint(uint64(attempt), 10),
@@ -157,8 +159,8 @@ func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, prev *
 		annotationTerminationPolicy: string(c.TerminationMessagePolicy),
 		annotationPodGrace:          strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
 	}
-	if d := nextBackOff(prev); d > 0 {
-		notes[annotationBackOff] = d.String()
+	if wait > 0 {
+		notes[annotationBackOff] = wait.String()
 	}
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
 		if body, err := json.Marshal(c.Lifecycle.PreStop); err == nil {

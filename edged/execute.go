@@ -46,7 +46,10 @@ func (w *worker) execute(ctx context.Context, s situation, actions []action) {
 				w.a.log.Debug("an action failed", "pod", podTitle(s.pod), "action", a.String(), "err", err)
 			}
 			var own *startError
-			if !errors.As(err, &own) {
+			if isStart := errors.As(err, &own); isStart && own.reason == reasonSandboxLost {
+				w.lostSandbox(r.id)
+				return
+			} else if !isStart {
 				if ctx.Err() == nil {
 					w.failed(retrySandbox, setUpRetryFirst, setUpRetryMax)
 				}
@@ -99,6 +102,16 @@ func (w *worker) remember(fn func(*memory)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fn(&w.mem)
+}
+
+// lostSandbox notes that a sandbox died under a step. The next plan replaces it
+// at once; only a runtime that keeps listing it as ready is given a pause.
+func (w *worker) lostSandbox(id string) {
+	again := false
+	w.remember(func(m *memory) { again, m.lost = m.lost == id, id })
+	if again {
+		w.failed(retrySandbox, setUpRetryFirst, setUpRetryMax)
+	}
 }
 
 // failed postpones the next try of what name stands for.

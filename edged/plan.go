@@ -323,11 +323,17 @@ func startOrWait(s situation, d *decision, c *corev1.Container, last *Container)
 	if last != nil && last.State == ContainerUnknown {
 		d.add(action{kind: actKill, id: last.ID, name: c.Name, grace: minimumStop, reason: fmt.Sprintf("Container %s is in unknown state, try killing it before restart", c.Name)})
 	}
-	if last != nil && last.State == ContainerCreated && s.view.sandbox() != nil && last.SandboxID == s.view.sandbox().ID && last.Annotations[annotationHash] == containerHash(c) {
+	lost := last != nil && s.view.lost(last)
+	if last != nil && last.State == ContainerCreated && !lost && last.SandboxID == s.view.sandbox().ID && last.Annotations[annotationHash] == containerHash(c) {
 		d.add(action{kind: actStartCreated, id: last.ID, name: c.Name})
 		return
 	}
-	if last != nil && last.State == ContainerExited {
+	if lost && last.State == ContainerCreated {
+		// It never ran: its successor takes its number, once the runtime has that back.
+		d.add(action{kind: actRemove, id: last.ID, name: c.Name}, action{kind: actStart, name: c.Name, attempt: uint32(restartCount(last, s.lastStatuses[c.Name]))})
+		return
+	}
+	if last != nil && last.State == ContainerExited && !lost {
 		if until := last.Finished.Add(backOffAfter(last)); s.now.Before(until) {
 			if d.backOffs == nil {
 				d.backOffs = make(map[string]backOff)

@@ -107,6 +107,10 @@ func TestPlan(t *testing.T) {
 		{"sandbox died", spec(always, "a"), has("s0!", "a running s0"), setUpDone, "kill pod grace=30s"},
 		{"sandbox died, all stopped", spec(always, "a"), has("s4!", "a exit137 s4/2"), setUpDone, "set up; create sandbox attempt=5; start a attempt=3"},
 		{"sandbox died, never", spec(never, "a", "b"), has("s0!", "a exit137 s0"), setUpDone, "tear down finished"},
+		{"sandbox died before a start", spec(always, "a"), has("s0!", "a created s0/2"), setUpDone, "set up; create sandbox attempt=1; remove a id=a1; start a attempt=2"},
+		{"created in an older sandbox", spec(always, "a"), has("s0!", "a created s0", "s1"), setUpDone, "remove a id=a1; start a attempt=0"},
+		{"reboot during a back-off's window", spec(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *situation) { setUpDone(s); s.view.sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
+		{"sandbox died young", spec(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), setUpDone, "set up; create sandbox attempt=1"},
 		{"two sandboxes", spec(always, "a"), has("s0", "s1"), setUpDone, "kill pod grace=30s"},
 		{"image changed", spec(always, "a"), hashed(has("s0", "a running s0")), setUpDone, "kill a id=a1 grace=30s; start a attempt=1"},
 		{"liveness", spec(always, "a"), has("s0", "a running s0"), func(s *situation) {
@@ -188,6 +192,27 @@ func TestBackOffSeries(t *testing.T) {
 	c.Finished = at(601) // ran for more than ten minutes
 	if backOffAfter(c) != 0 || nextBackOff(c) != backOffFirst {
 		t.Error("a long run does not end the series")
+	}
+}
+
+// TestBackOffOfLost has a container that went with its sandbox: its successor
+// waits no longer than it had to itself.
+func TestBackOffOfLost(t *testing.T) {
+	for _, tt := range []struct {
+		view  view
+		since int // when the sandbox was made
+		want  time.Duration
+	}{
+		{backedOff(has("s0!", "a exit255 s0"), "20s"), -400, 20 * time.Second},
+		{has("s0!", "a exit255 s0"), -400, 0},
+		{has("s0!", "a created s0"), -100, 0},
+		{backedOff(has("s0!", "a exit255 s0"), "20s"), -100, 40 * time.Second}, // its sandbox was young
+		{backedOff(has("s0", "a exit255 s0"), "20s"), -400, 40 * time.Second},  // its sandbox runs
+	} {
+		tt.view.sandboxes[0].Created = at(tt.since)
+		if got := carriedBackOff(tt.view, &tt.view.containers[0]); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.view, got, tt.want)
+		}
 	}
 }
 

@@ -74,6 +74,15 @@ func nextBackOff(c *Container) time.Duration {
 	return min(2*d, backOffMax)
 }
 
+// carriedBackOff is the delay that the successor of prev in v gets. A container
+// that was lost with its sandbox hands on what it had: it did not crash.
+func carriedBackOff(v view, prev *Container) time.Duration {
+	if prev != nil && v.lost(prev) {
+		return backOffAfter(prev)
+	}
+	return nextBackOff(prev)
+}
+
 // restartCount is the number of times that a container was started again. The
 // runtime's memory comes first; status is what was last reported, for a
 // container that the runtime has lost.

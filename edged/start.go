@@ -23,6 +23,7 @@ const (
 	reasonCreate       = "CreateContainerError"
 	reasonRun          = "RunContainerError"
 	reasonPostStart    = "PostStartHookError"
+	reasonSandboxLost  = "SandboxLost" // ours, never shown: the sandbox is replaced and the container tried again
 
 	pullShown = 2 * time.Second // how long a failed pull shows as such before it shows as back-off
 )
@@ -53,6 +54,9 @@ func (r *run) start(ctx context.Context, a action) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if err.reason == reasonSandboxLost {
+		return err
+	}
 	r.w.remember(func(m *memory) {
 		m.waiting[c.Name] = waiting{err.reason, err.message}
 		if _, ok := m.retry[c.Name]; !ok || !m.retry[c.Name].After(time.Now()) {
@@ -73,7 +77,7 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 	if fail != nil {
 		return fail
 	}
-	cfg, err := agent.containerConfig(ctx, r.pod, c, a.attempt, img, r.s.view.latest(c.Name))
+	cfg, err := agent.containerConfig(ctx, r.pod, c, a.attempt, img, carriedBackOff(r.s.view, r.s.view.latest(c.Name)))
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{reasonConfig, err.Error()}
@@ -83,6 +87,9 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 		return &startError{reasonCreate, err.Error()}
 	}
 	id, err := agent.cfg.Runtime.CreateContainer(ctx, r.id, cfg, r.sandbox)
+	if err != nil && r.sandboxLost(ctx, "") {
+		return &startError{reasonSandboxLost, err.Error()}
+	}
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{reasonCreate, err.Error()}
@@ -95,6 +102,9 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *startError {
 	agent := r.w.a
 	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
+		if r.sandboxLost(ctx, id) {
+			return &startError{reasonSandboxLost, err.Error()}
+		}
 		if ctx.Err() == nil {
 			agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		}
@@ -115,6 +125,24 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 	return nil
 }
 
+// sandboxLost reports whether a container could not be made or started because
+// the sandbox no longer runs. The container id that did not start, if there is
+// one, is then removed: it never ran, so that it must not count as a restart.
+func (r *run) sandboxLost(ctx context.Context, id string) bool {
+	agent := r.w.a
+	sb, err := agent.cfg.Runtime.SandboxStatus(ctx, r.id)
+	if err == nil && sb.Ready || err != nil && !isMissing(err) {
+		return false
+	}
+	if id == "" {
+		return true
+	}
+	if err := agent.cfg.Runtime.RemoveContainer(ctx, id); err != nil && ctx.Err() == nil {
+		agent.log.Debug("cannot remove a container of a lost sandbox", "pod", podTitle(r.pod), "container", id, "err", err)
+	}
+	return true
+}
+
 // startCreated starts a container that a former step only created.
 func (r *run) startCreated(ctx context.Context, a action) error {
 	c, _ := findContainer(r.pod, a.name)
@@ -122,6 +150,9 @@ func (r *run) startCreated(ctx context.Context, a action) error {
 		return nil
 	}
 	if err := r.launch(ctx, c, a.id); err != nil {
+		if err.reason == reasonSandboxLost {
+			return err
+		}
 		r.w.remember(func(m *memory) { m.waiting[c.Name] = waiting{err.reason, err.message} })
 		return err
 	}

@@ -3,7 +3,12 @@ package edged
 import (
 	"cmp"
 	"slices"
+	"time"
 )
+
+// sandboxYoung is the age under which a sandbox that dies counts as a crash of
+// the containers in it.
+const sandboxYoung = 10 * time.Second
 
 // view is what the runtime has of one pod.
 type view struct {
@@ -67,6 +72,20 @@ func (v view) before(c *Container) *Container {
 		}
 	}
 	return nil
+}
+
+// lost reports whether c ended, or will never start, because its sandbox died:
+// that is no crash of the container. What goes down with a sandbox that was
+// young still counts, so that a pod that brings its sandboxes down is slowed.
+func (v view) lost(c *Container) bool {
+	box := v.sandboxByID(c.SandboxID)
+	if box != nil && box.Ready {
+		return false
+	}
+	if c.State == ContainerCreated {
+		return true
+	}
+	return c.State == ContainerExited && box != nil && c.Finished.Sub(box.Created) >= sandboxYoung
 }
 
 // running lists what runs or may run.

@@ -53,6 +53,7 @@ type memory struct {
 	finalDone, goneDone    bool
 	saw                    bool      // the runtime has had something of the pod
 	refresh                time.Time // when tokens are due
+	lost                   string    // id of the last sandbox that died under a step
 	retry                  map[string]time.Time
 	fails                  map[string]int
 	waiting                map[string]waiting

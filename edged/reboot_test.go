@@ -1,0 +1,70 @@
+package edged_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edgekit/edgekit/edged/runtimetest"
+)
+
+// TestSandboxDiesUnderStart kills the sandbox just before a container is made
+// or started in it: the pod is back at once, and the attempt counts for nothing.
+func TestSandboxDiesUnderStart(t *testing.T) {
+	for _, call := range []string{"CreateContainer main", "StartContainer main"} {
+		t.Run(call, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				struck := false
+				b.rt.FailWith(func(c string) error {
+					if c == call && !struck {
+						struck = true
+						b.rt.KillSandboxes()
+					}
+					return nil
+				})
+				b.start()
+				defer func() { b.stop() }()
+				p := newPod("web", busybox("serve"))
+				b.put(p)
+				settle(time.Second)
+				if c := b.container(p.UID); !b.isReady(p.UID) || c.RestartCount != 0 || b.happened("Failed") > 0 {
+					t.Errorf("%+v\ncalls %q\nevents %q", c, b.rt.Calls(), b.events)
+				}
+			})
+		})
+	}
+}
+
+// TestRebootInCrashSeries reboots a node whose container has crashed before
+// and runs again: it starts without the wait that its next crash would cost.
+func TestRebootInCrashSeries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		p := newPod("web", busybox("serve"))
+		b.put(p)
+		settle(time.Minute)
+		b.rt.Exit("main", 3)
+		settle(time.Minute)
+		for n := int32(2); n < 5; n++ {
+			b.stop()
+			b.rt.KillSandboxes()
+			b.start()
+			settle(time.Second)
+			if c := b.container(p.UID); !b.isReady(p.UID) || c.RestartCount != n {
+				t.Fatalf("after reboot %d: %+v", n-1, c)
+			}
+			settle(time.Minute)
+		}
+		// A crash still costs what it would have before the reboots.
+		b.rt.Behave("main", runtimetest.Program{RunFor: time.Second, ExitCode: 3})
+		b.rt.Exit("main", 3)
+		settle(9 * time.Second)
+		if c := b.container(p.UID); c.State.Waiting == nil || !strings.Contains(c.State.Waiting.Message, "back-off 10s") {
+			t.Errorf("%+v", c.State)
+		}
+	})
+}
