@@ -52,3 +52,15 @@ type Reports interface {
 	// Event records a Kubernetes event.
 	Event(ctx context.Context, event *corev1.Event) error
 }
+
+// Recaller is what a Reports may have besides, to tell an Agent what it said
+// before it was restarted: what did not change meanwhile keeps the time of its
+// last transition. Its implementation in edgekit is meta/client. What it
+// returns belongs to the Agent.
+//
+// The error for what was never reported matches
+// interface{ NotFound() bool }; any error only costs the times.
+type Recaller interface {
+	// LastNode is the last report of the node.
+	LastNode(ctx context.Context) (*corev1.Node, error)
+}

@@ -37,7 +37,8 @@ type nodeReporter struct {
 	mu     sync.Mutex
 	host   machine
 	ips    []string
-	last   *corev1.Node
+	last   *corev1.Node // as last reported, maybe by a former Agent
+	told   bool         // last was reported by this one
 	images []corev1.ContainerImage
 	listed time.Time            // when images were listed
 	since  map[string]time.Time // since when a pressure was last seen
@@ -128,6 +129,7 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 	tick := time.NewTicker(n.cfg.NodeCheck)
 	defer tick.Stop()
 	var retry <-chan time.Time
+	n.recall(ctx)
 	for {
 		node := n.look(ctx)
 		retry = nil
@@ -139,7 +141,7 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 				retry = time.After(nodeReportRetry)
 			} else {
 				n.mu.Lock()
-				n.last = node
+				n.last, n.told = node, true
 				n.mu.Unlock()
 			}
 		}
@@ -157,12 +159,30 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 	}
 }
 
+// recall reads what a former Agent last said of this node.
+func (n *nodeReporter) recall(ctx context.Context) {
+	reports, ok := n.cfg.Reports.(Recaller)
+	if !ok {
+		return
+	}
+	last, err := reports.LastNode(ctx)
+	if err != nil {
+		if !isMissing(err) && ctx.Err() == nil {
+			n.log.Warn("cannot recall the last report of the node; its conditions begin anew", "err", err)
+		}
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last = last
+}
+
 // reported reports whether the cloud knows as much already. When a condition
 // was last looked at is not news.
 func (n *nodeReporter) reported(node *corev1.Node) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.last == nil {
+	if !n.told {
 		return false
 	}
 	a, b := n.last.DeepCopy(), node.DeepCopy()

@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -65,6 +68,39 @@ func TestRebootInCrashSeries(t *testing.T) {
 		settle(9 * time.Second)
 		if c := b.container(p.UID); c.State.Waiting == nil || !strings.Contains(c.State.Waiting.Message, "back-off 10s") {
 			t.Errorf("%+v", c.State)
+		}
+	})
+}
+
+// TestNodeKeepsTransitionTimes restarts the agent: what is as it was keeps its
+// time, and what changed meanwhile gets a new one.
+func TestNodeKeepsTransitionTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		settle(time.Minute)
+		before, reports := b.node.DeepCopy(), b.nodes
+		b.stop()
+		settle(time.Hour)
+		b.start()
+		settle(time.Second)
+		if b.nodes == reports {
+			t.Error("a new agent did not report the node")
+		}
+		for i, c := range b.node.Status.Conditions {
+			if old := before.Status.Conditions[i]; !c.LastTransitionTime.Equal(&old.LastTransitionTime) {
+				t.Errorf("%s changed at %s, want %s", c.Type, c.LastTransitionTime, old.LastTransitionTime)
+			}
+		}
+		b.stop()
+		b.rt.SetHealth(edged.RuntimeHealth{RuntimeReady: true, NetworkMessage: "no CNI"})
+		b.start()
+		settle(time.Second)
+		for i, c := range b.node.Status.Conditions {
+			if same := c.LastTransitionTime.Equal(&before.Status.Conditions[i].LastTransitionTime); same == (c.Type == corev1.NodeReady) {
+				t.Errorf("%s is %s since %s", c.Type, c.Status, c.LastTransitionTime)
+			}
 		}
 	})
 }

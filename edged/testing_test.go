@@ -110,6 +110,15 @@ func (c *cloud) Node(_ context.Context, n *corev1.Node) error {
 	return nil
 }
 
+func (c *cloud) LastNode(context.Context) (*corev1.Node, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.node == nil {
+		return nil, fmt.Errorf("cloud: %w", missing("node"))
+	}
+	return c.node.DeepCopy(), nil
+}
+
 func (c *cloud) PodStatus(_ context.Context, p *corev1.Pod) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

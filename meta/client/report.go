@@ -24,6 +24,12 @@ func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}, plain)
 }
 
+// LastNode is the last report that Node made durable here, also before a
+// restart. Without one the error is a NotFoundError.
+func (c *Client) LastNode(ctx context.Context) (*corev1.Node, error) {
+	return lastReport[corev1.Node](ctx, c, meta.Key{Resource: "nodes", Name: c.cfg.Node})
+}
+
 // PodStatus reports a pod's status. Only the pod's namespace, name, uid and
 // status are used. It returns when the report is durable here; a report equal
 // to the last is dropped.
@@ -53,6 +59,27 @@ func (c *Client) Event(ctx context.Context, event *corev1.Event) error {
 	plain.ManagedFields = nil
 	key := meta.Key{Resource: "events", Namespace: event.Namespace, Name: event.Name}
 	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: key, Once: true}, plain)
+}
+
+// lastReport reads what the Up area has under key. A report that asks for a
+// deletion is none.
+func lastReport[T any](ctx context.Context, c *Client, key meta.Key) (*T, error) {
+	r, err := c.cfg.Store.Get(ctx, meta.Up+key.Path())
+	if err != nil {
+		return nil, wrap(key, err)
+	}
+	o, err := meta.DecodeObject(meta.Up, r)
+	if err != nil {
+		return nil, wrap(key, err)
+	}
+	if o.Deleted {
+		return nil, &NotFoundError{key}
+	}
+	v := new(T)
+	if err := json.Unmarshal(o.Body, v); err != nil {
+		return nil, wrap(key, err)
+	}
+	return v, nil
 }
 
 func podKey(resource string, pod *corev1.Pod) meta.Key {

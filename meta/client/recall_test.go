@@ -1,0 +1,61 @@
+package client_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/manager"
+)
+
+// realManager replaces the fake one: what it reports is in the store.
+func (s *setup) realManager(t *testing.T) {
+	t.Helper()
+	m, err := manager.New(manager.Config{Store: s.store, Node: "gate-7"})
+	must(t, err)
+	s.Client, err = client.New(client.Config{Store: s.store, Manager: m, Node: "gate-7"})
+	must(t, err)
+}
+
+// spoil puts something that is no report where one is expected.
+func (s *setup) spoil(t *testing.T, key meta.Key, value []byte) {
+	t.Helper()
+	_, err := s.store.Apply(t.Context(), meta.Op{Key: meta.Up + key.Path(), Value: value})
+	must(t, err)
+}
+
+func TestLastNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		s.realManager(t)
+		var missing interface{ NotFound() bool }
+		if _, err := s.LastNode(t.Context()); !errors.As(err, &missing) {
+			t.Errorf("before the first report: %v", err)
+		}
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}}
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, LastTransitionTime: metav1.Now().Rfc3339Copy()}}
+		must(t, s.Node(t.Context(), node))
+		s.realManager(t)
+		got, err := s.LastNode(t.Context())
+		if err != nil || !got.Status.Conditions[0].LastTransitionTime.Equal(&node.Status.Conditions[0].LastTransitionTime) {
+			t.Errorf("after a restart: %+v, %v", got, err)
+		}
+		key := meta.Key{Resource: "nodes", Name: "gate-7"}
+		for _, value := range [][]byte{[]byte("x"), meta.EncodeObject(meta.Object{Body: []byte("{")})} {
+			s.spoil(t, key, value)
+			if got, err := s.LastNode(t.Context()); err == nil || errors.As(err, &missing) {
+				t.Errorf("%q was read as %+v, %v", value, got, err)
+			}
+		}
+		s.spoil(t, key, meta.EncodeObject(meta.Object{Deleted: true, Body: []byte("{}")}))
+		if got, err := s.LastNode(t.Context()); !errors.As(err, &missing) {
+			t.Errorf("a deletion was read as %+v, %v", got, err)
+		}
+	})
+}
