@@ -3,9 +3,7 @@ package edged
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -38,13 +36,9 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 	if err != nil {
 		return nil, err
 	}
-	resolver, err := os.ReadFile(a.cfg.ResolvConf)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	dns, _, err := a.podDNS(pod)
+	if err != nil {
 		return nil, err
-	}
-	dns, complaint := dnsConfig(pod, parseResolvConf(resolver), a.cfg.ClusterDNS, a.cfg.ClusterDomain)
-	if complaint != "" && attempt == 0 {
-		a.events.pod(pod, corev1.EventTypeWarning, "DNSConfigForming", complaint)
 	}
 	labels := podLabels(pod)
 	for k, v := range pod.Labels {

@@ -21,10 +21,34 @@ const (
 	maxHostname = 63
 )
 
+// complaint is what a pod's resolver configuration lacks, as an event tells it.
+type complaint struct{ reason, message string }
+
+// podDNS is dnsConfig with what this node knows.
+func (a *Agent) podDNS(pod *corev1.Pod) (*DNSConfig, []complaint, error) {
+	resolver, err := os.ReadFile(a.cfg.ResolvConf)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	d, complaints := dnsConfig(pod, parseResolvConf(resolver), a.cfg.ClusterDNS, a.cfg.ClusterDomain)
+	return d, complaints, nil
+}
+
+// complainDNS tells what the resolver configuration of a pod lacks.
+func (a *Agent) complainDNS(pod *corev1.Pod) {
+	_, complaints, err := a.podDNS(pod)
+	if err != nil {
+		a.log.Debug("cannot read the host's resolver configuration", "pod", podTitle(pod), "err", err)
+	}
+	for _, c := range complaints {
+		a.events.pod(pod, corev1.EventTypeWarning, c.reason, c.message)
+	}
+}
+
 // dnsConfig is the resolver configuration of a pod, by its DNS policy. host is
-// what the host's own file says; servers are the cluster's. It also returns a
-// complaint worth an event, or "".
-func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain string) (*DNSConfig, string) {
+// what the host's own file says; servers are the cluster's. It also returns
+// what of it is worth an event.
+func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain string) (*DNSConfig, []complaint) {
 	policy := pod.Spec.DNSPolicy
 	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {
 		policy = corev1.DNSDefault
@@ -32,7 +56,7 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 	if policy == corev1.DNSClusterFirstWithHostNet || policy == "" {
 		policy = corev1.DNSClusterFirst
 	}
-	complaint := ""
+	var complaints []complaint
 	var d DNSConfig
 	switch {
 	case policy == corev1.DNSNone:
@@ -44,7 +68,7 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 		d.Options = []string{"ndots:5"}
 	default:
 		if policy == corev1.DNSClusterFirst {
-			complaint = "the node has no ClusterDNS configured and cannot give this pod the \"ClusterFirst\" policy; it uses the host's name servers"
+			complaints = append(complaints, complaint{"MissingClusterDNS", "the node has no ClusterDNS configured and cannot give this pod the \"ClusterFirst\" policy; it uses the host's name servers"})
 		}
 		d = DNSConfig{slices.Clone(host.Servers), slices.Clone(host.Searches), slices.Clone(host.Options)}
 	}
@@ -65,13 +89,13 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 	}
 	d.Servers, d.Searches = unique(d.Servers), unique(d.Searches)
 	if len(d.Servers) > maxServers {
-		complaint = fmt.Sprintf("Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: %s", strings.Join(d.Servers[:maxServers], " "))
+		complaints = append(complaints, complaint{"DNSConfigForming", "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: " + strings.Join(d.Servers[:maxServers], " ")})
 		d.Servers = d.Servers[:maxServers]
 	}
 	if len(d.Searches) > maxSearches {
 		d.Searches = d.Searches[:maxSearches]
 	}
-	return &d, complaint
+	return &d, complaints
 }
 
 func unique(list []string) []string {

@@ -211,6 +211,9 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
 			var sb Sandbox
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
+				if a.attempt == 0 {
+					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
+				}
 				r.useSandbox(sb)
 				r.w.worked(retrySandbox)
 				return nil

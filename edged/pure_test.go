@@ -59,20 +59,20 @@ func TestDNS(t *testing.T) {
 		want  string
 	}{
 		{"cluster first", func(s *corev1.PodSpec) { s.DNSPolicy = "ClusterFirst" }, cluster, "10.96.0.10|ns.svc.cluster.local svc.cluster.local cluster.local home corp|ndots:5"},
-		{"no cluster", func(s *corev1.PodSpec) { s.DNSPolicy = "ClusterFirst" }, nil, "9.9.9.9|home corp|ndots:2 rotate!"},
+		{"no cluster", func(s *corev1.PodSpec) { s.DNSPolicy = "ClusterFirst" }, nil, "9.9.9.9|home corp|ndots:2 rotate!MissingClusterDNS"},
 		{"host network", func(s *corev1.PodSpec) { s.DNSPolicy, s.HostNetwork = "ClusterFirst", true }, cluster, "9.9.9.9|home corp|ndots:2 rotate"},
 		{"with host network", func(s *corev1.PodSpec) { s.DNSPolicy, s.HostNetwork = "ClusterFirstWithHostNet", true }, cluster, "10.96.0.10|ns.svc.cluster.local svc.cluster.local cluster.local home corp|ndots:5"},
 		{"none", func(s *corev1.PodSpec) {
 			s.DNSPolicy = "None"
 			s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"1.1.1.1", "1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4"}, Searches: []string{"x"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &two}, {Name: "debug"}}}
-		}, cluster, "1.1.1.1 2.2.2.2 3.3.3.3|x|ndots:2 debug!"},
+		}, cluster, "1.1.1.1 2.2.2.2 3.3.3.3|x|ndots:2 debug!DNSConfigForming"},
 	} {
 		pod := spec("Always")
 		tt.edit(&pod.Spec)
-		d, complaint := dnsConfig(pod, host, tt.addrs, "cluster.local")
+		d, complaints := dnsConfig(pod, host, tt.addrs, "cluster.local")
 		got := strings.Join([]string{strings.Join(d.Servers, " "), strings.Join(d.Searches, " "), strings.Join(d.Options, " ")}, "|")
-		if complaint != "" {
-			got += "!"
+		for _, c := range complaints {
+			got += "!" + c.reason
 		}
 		if got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)

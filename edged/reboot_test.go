@@ -104,3 +104,27 @@ func TestNodeKeepsTransitionTimes(t *testing.T) {
 		}
 	})
 }
+
+// TestMissingClusterDNS tells once that a pod does not get the cluster's name
+// servers, however often the agent is restarted or the sandbox replaced.
+func TestMissingClusterDNS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		p := newPod("web", busybox("serve"))
+		p.Spec.DNSPolicy = corev1.DNSClusterFirst
+		b.put(p)
+		settle(time.Minute)
+		for range 2 {
+			b.stop()
+			b.start()
+			settle(time.Minute)
+		}
+		b.rt.KillSandboxes()
+		settle(time.Minute)
+		if n := b.happened("MissingClusterDNS"); n != 1 || b.happened("DNSConfigForming") > 0 || !b.isReady(p.UID) {
+			t.Errorf("told %d times: %q", n, b.events)
+		}
+	})
+}
