@@ -128,7 +128,8 @@ func diskSpace(dir string) (total, free int64, inodes, inodesFree uint64, err er
 	if err != nil {
 		return 0, 0, 0, 0, err
 	}
-	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, st.Files, st.Ffree, nil
+	size := int64(st.Bsize) //nolint:unconvert // the type differs between platforms
+	return int64(st.Blocks) * size, int64(st.Bavail) * size, st.Files, st.Ffree, nil
 }
 
 // hugePages reads how many huge pages of each size the kernel has set aside.
