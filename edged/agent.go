@@ -243,6 +243,9 @@ func ghost(s Sandbox) *corev1.Pod {
 func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if ctx.Err() != nil {
+		return // workers may have ended already: theirs are not new pods
+	}
 	known := make(map[types.UID]bool, len(list))
 	for _, p := range list {
 		known[p.UID] = true

@@ -63,4 +63,7 @@ type Reports interface {
 type Recaller interface {
 	// LastNode is the last report of the node.
 	LastNode(ctx context.Context) (*corev1.Node, error)
+	// LastPodStatus is the last report of the pod with this namespace, name
+	// and uid.
+	LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/runtimetest"
@@ -125,6 +126,80 @@ func TestMissingClusterDNS(t *testing.T) {
 		settle(time.Minute)
 		if n := b.happened("MissingClusterDNS"); n != 1 || b.happened("DNSConfigForming") > 0 || !b.isReady(p.UID) {
 			t.Errorf("told %d times: %q", n, b.events)
+		}
+	})
+}
+
+// TestPodKeepsTransitionTimes restarts the agent of a node whose cloud has not
+// heard of the pod's start.
+func TestPodKeepsTransitionTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		p := newPod("web", busybox("serve"))
+		b.put(p)
+		settle(time.Minute)
+		before := b.status[p.UID]
+		restart := func() corev1.PodStatus {
+			b.stop()
+			settle(time.Hour)
+			b.start()
+			settle(time.Minute)
+			return b.status[p.UID]
+		}
+		after := restart()
+		if !after.StartTime.Equal(before.StartTime) {
+			t.Errorf("started at %s, want %s", after.StartTime, before.StartTime)
+		}
+		for i, c := range after.Conditions {
+			if old := before.Conditions[i]; c.Status != old.Status || !c.LastTransitionTime.Equal(&old.LastTransitionTime) {
+				t.Errorf("%s is %s since %s, want %s since %s", c.Type, c.Status, c.LastTransitionTime, old.Status, old.LastTransitionTime)
+			}
+		}
+		// Meanwhile the cloud took the node for dead: the pod turns ready again.
+		p.Status = *after.DeepCopy()
+		for i := range p.Status.Conditions {
+			if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
+				c.Status, c.LastTransitionTime = corev1.ConditionFalse, metav1.Now()
+			}
+		}
+		b.put(p)
+		for _, c := range restart().Conditions {
+			if recent := time.Since(c.LastTransitionTime.Time) < time.Hour; c.Status != corev1.ConditionTrue || recent != (c.Type == corev1.PodReady) {
+				t.Errorf("%s is %s since %s", c.Type, c.Status, c.LastTransitionTime)
+			}
+		}
+	})
+}
+
+// TestWhatIsOverStaysOver has a pod that finished, of which neither the cloud
+// nor the runtime knows any more.
+func TestWhatIsOverStaysOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.rt.Behave("main", runtimetest.Program{RunFor: time.Second})
+		b.start()
+		defer func() { b.stop() }()
+		p := newPod("job", busybox("once"))
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		b.put(p)
+		settle(time.Minute)
+		b.stop()
+		all, err := b.rt.ListSandboxes(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			if err := b.rt.RemoveSandbox(t.Context(), s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		calls := len(b.rt.Calls())
+		b.start()
+		settle(time.Minute)
+		if got := b.rt.Calls()[calls:]; b.phase(p.UID) != corev1.PodSucceeded || len(got) > 0 {
+			t.Errorf("%s, calls %q", b.phase(p.UID), got)
 		}
 	})
 }

@@ -119,6 +119,15 @@ func (c *cloud) LastNode(context.Context) (*corev1.Node, error) {
 	return c.node.DeepCopy(), nil
 }
 
+func (c *cloud) LastPodStatus(_ context.Context, p *corev1.Pod) (*corev1.PodStatus, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st, ok := c.status[p.UID]; ok {
+		return st.DeepCopy(), nil
+	}
+	return nil, fmt.Errorf("cloud: %w", missing("status of "+p.Name))
+}
+
 func (c *cloud) PodStatus(_ context.Context, p *corev1.Pod) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

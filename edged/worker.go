@@ -152,6 +152,7 @@ func (w *worker) claims() *corev1.Pod {
 // run takes the pod from first sight to its end, or until ctx ends.
 func (w *worker) run(ctx context.Context) {
 	defer w.stopProbes()
+	w.recall(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

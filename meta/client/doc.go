@@ -30,6 +30,11 @@
 // last token stays in use, expired or not. The tokens bound to a pod go with
 // the pod.
 //
+// # After a restart
+//
+// LastNode and LastPodStatus give back what was last reported, from the outbox,
+// which keeps the newest report of each whether the cloud has it or not.
+//
 // # Concurrency
 //
 // All methods may be called by several goroutines at once. Run must run for

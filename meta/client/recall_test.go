@@ -59,3 +59,30 @@ func TestLastNode(t *testing.T) {
 		}
 	})
 }
+
+func TestLastPodStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		s.realManager(t)
+		var missing interface{ NotFound() bool }
+		p := pod("x", "1")
+		if _, err := s.LastPodStatus(t.Context(), p); !errors.As(err, &missing) {
+			t.Errorf("before the first report: %v", err)
+		}
+		p.Status.Phase = corev1.PodRunning
+		must(t, s.PodStatus(t.Context(), p))
+		s.realManager(t)
+		if got, err := s.LastPodStatus(t.Context(), p); err != nil || got.Phase != corev1.PodRunning {
+			t.Errorf("after a restart: %+v, %v", got, err)
+		}
+		p.UID = "another"
+		if got, err := s.LastPodStatus(t.Context(), p); !errors.As(err, &missing) {
+			t.Errorf("the status of a former pod of that name was read as %+v, %v", got, err)
+		}
+		s.spoil(t, meta.Key{Resource: "pods/status", Namespace: "a", Name: "x"}, []byte("x"))
+		if got, err := s.LastPodStatus(t.Context(), p); err == nil || errors.As(err, &missing) {
+			t.Errorf("what is no report was read as %+v, %v", got, err)
+		}
+	})
+}

@@ -41,6 +41,21 @@ func (c *Client) PodStatus(ctx context.Context, pod *corev1.Pod) error {
 	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: podKey("pods/status", pod)}, report)
 }
 
+// LastPodStatus is the last status of the pod with this namespace, name and uid
+// that PodStatus made durable here, also before a restart. Without one the
+// error is a NotFoundError.
+func (c *Client) LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error) {
+	key := podKey("pods/status", pod)
+	last, err := lastReport[corev1.Pod](ctx, c, key)
+	if err != nil {
+		return nil, err
+	}
+	if last.UID != pod.UID {
+		return nil, &NotFoundError{key} // that was another pod of this name
+	}
+	return &last.Status, nil
+}
+
 // PodGone says that nothing of a pod is left here: the cloud then removes the
 // API object, provided that it still has this uid. It returns when that is
 // durable here.
