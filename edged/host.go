@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -35,10 +34,7 @@ func readMachine(cfg Config) (machine, error) {
 	if m.info.SystemUUID == "" {
 		m.info.SystemUUID = m.info.MachineID
 	}
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err == nil {
-		m.info.KernelVersion = unix.ByteSliceToString(uts.Release[:])
-	}
+	m.info.KernelVersion = firstLine("/proc/sys/kernel/osrelease")
 	if text, err := os.ReadFile("/etc/os-release"); err == nil {
 		if name := osName(text); name != "" {
 			m.info.OSImage = name
@@ -113,23 +109,6 @@ func parseMemInfo(text []byte) map[string]int64 {
 		out[strings.TrimSuffix(fields[0], ":")] = n
 	}
 	return out
-}
-
-// diskSpace tells of the file system of dir, or of its nearest parent that is there.
-func diskSpace(dir string) (total, free int64, inodes, inodesFree uint64, err error) {
-	var st unix.Statfs_t
-	for {
-		err = unix.Statfs(dir, &st)
-		if !errors.Is(err, unix.ENOENT) || dir == "/" {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
-	if err != nil {
-		return 0, 0, 0, 0, err
-	}
-	size := int64(st.Bsize) //nolint:unconvert // the type differs between platforms
-	return int64(st.Blocks) * size, int64(st.Bavail) * size, st.Files, st.Ffree, nil
 }
 
 // hugePages reads how many huge pages of each size the kernel has set aside.

@@ -18,6 +18,10 @@ import (
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
+// The agent keeps the times of its conditions over a restart by what the
+// store remembers of its reports.
+var _ edged.Recaller = (*metaclient.Client)(nil)
+
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
 

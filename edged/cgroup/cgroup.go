@@ -22,8 +22,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -55,9 +55,7 @@ func New(cfg Config) *Groups {
 	if cfg.Mount == "" {
 		cfg.Mount = "/sys/fs/cgroup"
 	}
-	var st unix.Statfs_t
-	v2 := unix.Statfs(cfg.Mount, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
-	return &Groups{cfg: cfg, v2: v2}
+	return &Groups{cfg: cfg, v2: unified(cfg.Mount)}
 }
 
 // V2 reports whether the machine has unified (version 2) cgroups.
@@ -168,7 +166,7 @@ func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 // deleted there; the kernel's files go with them.
 func remove(dir string) error {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
 	if err != nil {
@@ -181,7 +179,7 @@ func remove(dir string) error {
 			}
 		}
 	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -22,20 +21,7 @@ func mountMemory(dir, fstype, options string) error {
 	if err != nil || mounted {
 		return err
 	}
-	return unix.Mount(fstype, dir, fstype, unix.MS_NOSUID|unix.MS_NODEV, options)
-}
-
-// isMountPoint reports whether something is mounted on dir itself: it is then
-// on another device than its parent.
-func isMountPoint(dir string) (bool, error) {
-	var here, above unix.Stat_t
-	if err := unix.Lstat(dir, &here); err != nil {
-		return false, err
-	}
-	if err := unix.Lstat(filepath.Dir(dir), &above); err != nil {
-		return false, err
-	}
-	return here.Dev != above.Dev, nil
+	return mountFS(dir, fstype, options)
 }
 
 // pageSize is the size of huge pages that an emptyDir medium asks for: its own
@@ -147,15 +133,4 @@ func (m *Manager) TearDown(uid string) error {
 		return fmt.Errorf("volume: %w", err)
 	}
 	return nil
-}
-
-func unmount(path string) error {
-	err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
-	if errors.Is(err, unix.EBUSY) {
-		err = unix.Unmount(path, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
-	}
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		return nil // no longer mounted
-	}
-	return err
 }

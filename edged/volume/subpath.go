@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -63,7 +63,7 @@ func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
 // itself: nothing is opened that would act when it is opened.
 func openBeneath(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 	for range maxLinks {
-		f, err := root.OpenFile(path, unix.O_PATH, 0)
+		f, err := root.OpenFile(path, openPlace, 0)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -84,7 +84,7 @@ func openBeneath(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 		}
 		path = filepath.Join(filepath.Dir(path), target)
 	}
-	return nil, nil, unix.ELOOP
+	return nil, nil, syscall.ELOOP
 }
 
 // makeFolders makes a folder and those above it, with the mode and owners that
@@ -133,5 +133,5 @@ func bind(f *os.File, dir bool, target string) error {
 	} else if err := os.WriteFile(target, nil, 0o640); err != nil {
 		return err
 	}
-	return unix.Mount("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), target, "", unix.MS_BIND|unix.MS_REC, "")
+	return mountFile(f, target)
 }
