@@ -38,7 +38,8 @@ type Agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	wg      sync.WaitGroup // the workers
+	ghosts  map[types.UID]*corev1.Pod // what was found at the start for pods not in the list
+	wg      sync.WaitGroup            // the workers
 }
 
 // New makes an Agent. It does no I/O.
@@ -104,10 +105,16 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // follow hands changes to the workers.
 func (a *Agent) follow(ctx context.Context, pods <-chan []*corev1.Pod, changed <-chan struct{}, watching <-chan error) error {
+	orphans := time.NewTimer(orphanGrace)
+	defer orphans.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-orphans.C:
+			if !a.bury(ctx) {
+				orphans.Reset(orphanGrace)
+			}
 		case err := <-watching:
 			if err != nil {
 				return fmt.Errorf("edged: %w", err)
@@ -158,8 +165,31 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 	}
 }
 
-// adopt waits for the first list of pods and gives every pod, and everything
-// that belongs to a pod that is not in the list, a worker.
+// orphanGrace is how long what runs for a pod that is not in the list is let
+// alone after the start. A store that is being filled anew lists pods as they
+// arrive, and must not cost the others their containers.
+const orphanGrace = time.Minute
+
+// bury ends what belongs to pods that are still not in the list, and reports
+// whether it is done. An empty list proves nothing: the store may be new and
+// the cloud away.
+func (a *Agent) bury(ctx context.Context) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.workers) == 0 && len(a.ghosts) > 0 {
+		return false
+	}
+	for uid, pod := range a.ghosts {
+		if a.workers[uid] == nil && ctx.Err() == nil {
+			a.startLocked(ctx, pod, true).vanish()
+		}
+	}
+	a.ghosts = nil
+	return true
+}
+
+// adopt waits for the first list of pods and gives every pod a worker. What
+// belongs to other pods is noted for bury.
 func (a *Agent) adopt(ctx context.Context, pods <-chan []*corev1.Pod) bool {
 	var list []*corev1.Pod
 	select {
@@ -219,9 +249,7 @@ func (a *Agent) adopt(ctx context.Context, pods <-chan []*corev1.Pod) bool {
 		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
 	})
 	a.mu.Lock()
-	for uid, pod := range ghosts {
-		a.startLocked(ctx, pod, running[uid]).vanish()
-	}
+	a.ghosts = ghosts
 	for _, p := range list {
 		a.startLocked(ctx, p, running[p.UID])
 	}
@@ -252,7 +280,7 @@ func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 		if w := a.workers[p.UID]; w != nil {
 			w.update(p)
 		} else {
-			a.startLocked(ctx, p, false)
+			a.startLocked(ctx, p, a.ghosts[p.UID] != nil)
 		}
 	}
 	for uid, w := range a.workers {
