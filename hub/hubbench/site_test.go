@@ -2,10 +2,6 @@ package hubbench_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"io"
 	"log"
 	"net"
@@ -13,11 +9,10 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
-	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/jointest"
 	"github.com/edgekit/edgekit/hub/quicconn"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
@@ -31,45 +26,20 @@ type site struct {
 	dialer   func(t *testing.T, addr string) hub.Dialer
 }
 
-// identities makes a CA with a certificate for the cloud and one for the node.
-func identities(t *testing.T) (server, edge *tls.Config) {
-	t.Helper()
-	ca, err := join.NewCA("bench", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cloud, err := ca.IssueServer(time.Now(), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := ca.IssueNode(key.Public(), node, time.Now(), time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca.ServerTLS(func() (*tls.Certificate, error) { return &cloud, nil }), &tls.Config{
-		RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}},
-	}
-}
-
 func listenQUIC(t *testing.T) site {
 	t.Helper()
-	server, edge := identities(t)
+	cloud := jointest.NewCloud(t)
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: server})
+	l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: cloud.ServerTLS()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
 	return site{listener: l, addr: l.Addr().String(), dialer: func(t *testing.T, addr string) hub.Dialer {
-		d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: edge})
+		d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: cloud.ClientTLS(node)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +49,7 @@ func listenQUIC(t *testing.T) site {
 
 func listenWS(t *testing.T) site {
 	t.Helper()
-	server, edge := identities(t)
+	cloud := jointest.NewCloud(t)
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +58,7 @@ func listenWS(t *testing.T) site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: l, TLSConfig: server, ErrorLog: log.New(io.Discard, "", 0)}
+	srv := &http.Server{Handler: l, TLSConfig: cloud.ServerTLS(), ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -100,7 +70,7 @@ func listenWS(t *testing.T) site {
 		<-done
 	})
 	return site{listener: l, addr: socket.Addr().String(), dialer: func(t *testing.T, addr string) hub.Dialer {
-		d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + addr, TLS: edge})
+		d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + addr, TLS: cloud.ClientTLS(node)})
 		if err != nil {
 			t.Fatal(err)
 		}

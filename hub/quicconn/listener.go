@@ -28,7 +28,8 @@ type ListenerConfig struct {
 	// Socket is the UDP socket, which the Listener owns from then on.
 	Socket net.PacketConn
 	// TLS is the server's certificate and the roots that clients are checked
-	// against. A client certificate is required whatever it says.
+	// against, both of which its GetConfigForClient may choose anew for each
+	// connection. A client certificate is required whatever it says.
 	TLS *tls.Config
 	// NodeName reads a node's name from its verified certificate, or says why
 	// the certificate is not a node's. Nil means join.NodeName.
@@ -106,7 +107,22 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 }
 
 func (l *Listener) serverTLS() *tls.Config {
-	c := l.cfg.TLS.Clone()
+	c := insist(l.cfg.TLS)
+	if choose := c.GetConfigForClient; choose != nil {
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if chosen == nil || err != nil {
+				return nil, err
+			}
+			return insist(chosen), nil
+		}
+	}
+	return c
+}
+
+// insist gives a copy of c that speaks this protocol and wants a certificate.
+func insist(c *tls.Config) *tls.Config {
+	c = c.Clone()
 	c.NextProtos = []string{protocol}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	return c

@@ -2,10 +2,6 @@ package quicconn_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -17,16 +13,16 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
-	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/jointest"
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cloud is a Listener on loopback and its CA.
+// cloud is a Listener on loopback.
 type cloud struct {
+	*jointest.Cloud
 	t    testing.TB
-	ca   *join.CA
 	link *quicconn.Listener
 
 	mu    sync.Mutex
@@ -35,49 +31,20 @@ type cloud struct {
 
 func newCloud(t testing.TB) *cloud {
 	t.Helper()
-	ca, err := join.NewCA("test", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.IssueServer(time.Now(), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := quicconn.Listen(quicconn.ListenerConfig{
-		Socket: socket, TLS: ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }),
-	})
-	if err != nil {
+	c := &cloud{Cloud: jointest.NewCloud(t), t: t, conns: make(map[string][]hub.Conn)}
+	if c.link, err = quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: c.ServerTLS()}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { link.Close() })
-	return &cloud{t: t, ca: ca, link: link, conns: make(map[string][]hub.Conn)}
-}
-
-// client is the TLS configuration of a node; without a name it has no
-// certificate.
-func (c *cloud) client(node string) *tls.Config {
-	cfg := &tls.Config{RootCAs: c.ca.Pool(), MinVersion: tls.VersionTLS13}
-	if node == "" {
-		return cfg
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	cert, err := c.ca.IssueNode(key.Public(), node, time.Now(), time.Hour)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
-	return cfg
+	t.Cleanup(func() { c.link.Close() })
+	return c
 }
 
 func (c *cloud) dialer(addr, node string) hub.Dialer {
-	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: c.client(node)})
+	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: c.ClientTLS(node)})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -2,9 +2,6 @@ package wsconn_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -28,25 +25,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cloud is an HTTPS server on loopback with a link on it, and its CA.
+// cloud is an HTTPS server on loopback with a link on it.
 type cloud struct {
-	t      testing.TB
-	ca     *join.CA
-	tokens *jointest.Store
-	link   *wsconn.Listener
-	addr   string
+	*jointest.Cloud
+	t    testing.TB
+	link *wsconn.Listener
+	addr string
 }
 
 func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 	t.Helper()
-	ca, err := join.NewCA("test", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.IssueServer(time.Now(), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -59,19 +47,11 @@ func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := &cloud{Cloud: jointest.NewCloud(t), t: t, link: link, addr: l.Addr().String()}
 	mux := http.NewServeMux()
+	mux.Handle("/", c.Handler())
 	mux.Handle(wsconn.Path, link)
-	tokens := &jointest.Store{}
-	joins, err := join.NewHandler(join.HandlerConfig{CA: ca, Tokens: tokens, Names: tokens})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux.Handle(join.JoinPath, joins)
-	mux.Handle(join.RenewPath, joins)
-	srv := &http.Server{
-		Handler: mux, ErrorLog: log.New(io.Discard, "", 0),
-		TLSConfig: ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }),
-	}
+	srv := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), TLSConfig: c.ServerTLS()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -82,30 +62,11 @@ func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 		srv.Close()
 		<-done
 	})
-	return &cloud{t: t, ca: ca, tokens: tokens, link: link, addr: l.Addr().String()}
-}
-
-// client is the TLS configuration of a node; without a name it has no
-// certificate.
-func (c *cloud) client(node string) *tls.Config {
-	cfg := &tls.Config{RootCAs: c.ca.Pool(), MinVersion: tls.VersionTLS13}
-	if node == "" {
-		return cfg
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	cert, err := c.ca.IssueNode(key.Public(), node, time.Now(), time.Hour)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
-	return cfg
+	return c
 }
 
 func (c *cloud) dialer(addr, node string) hub.Dialer {
-	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + addr, TLS: c.client(node)})
+	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + addr, TLS: c.ClientTLS(node)})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -152,9 +113,9 @@ func TestIdentity(t *testing.T) {
 // a link with what that gave.
 func TestJoinedIdentity(t *testing.T) {
 	c := newCloud(t)
-	token := join.NewToken(c.ca.Pin())
-	c.tokens.Add(token.Record("edge-1", time.Now().Add(time.Hour)))
-	cred, err := join.Join(t.Context(), join.Request{URL: "https://" + c.addr, Token: token.String(), Node: "edge-1"})
+	cred, err := join.Join(t.Context(), join.Request{
+		URL: "https://" + c.addr, Token: c.Token("edge-1").String(), Node: "edge-1",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,25 +165,25 @@ func TestJoinedIdentity(t *testing.T) {
 
 func TestTurnedAway(t *testing.T) {
 	c, other := newCloud(t), newCloud(t)
-	server, err := c.ca.IssueServer(time.Now(), "x")
+	server, err := c.CA.IssueServer(time.Now(), "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	asServer := c.client("")
+	asServer := c.ClientTLS("")
 	asServer.Certificates = []tls.Certificate{server}
 	for _, tt := range []struct {
 		name string
 		tls  *tls.Config
 		want error
 	}{
-		{"no certificate", c.client(""), &hub.Error{Code: hub.CodeForbidden}},
+		{"no certificate", c.ClientTLS(""), &hub.Error{Code: hub.CodeForbidden}},
 		{"a server's certificate", asServer, nil},
 		{"another authority's certificate", func() *tls.Config {
-			cfg := other.client("edge-1")
-			cfg.RootCAs = c.ca.Pool()
+			cfg := other.ClientTLS("edge-1")
+			cfg.RootCAs = c.CA.Pool()
 			return cfg
 		}(), nil},
-		{"another authority's server", other.client("edge-1"), nil},
+		{"another authority's server", other.ClientTLS("edge-1"), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "wss://" + c.addr, TLS: tt.tls})
@@ -243,7 +204,7 @@ func TestTurnedAway(t *testing.T) {
 
 func TestOldTLSIsNotSpoken(t *testing.T) {
 	c := newCloud(t)
-	cfg := c.client("edge-1")
+	cfg := c.ClientTLS("edge-1")
 	cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + c.addr, TLS: cfg})
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package jointest has the stores of package join in memory, for tests and
-// for programs whose cloud forgets.
+// Package jointest has what tests of a link with identities need: the stores of
+// package join in memory, which serve programs whose cloud forgets too, and a
+// cloud's authority with certificates for both ends.
 package jointest
 
 import (
