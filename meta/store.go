@@ -58,7 +58,9 @@ type Op struct {
 // Event is one change as a watcher sees it.
 type Event struct {
 	Record
-	Deleted bool // Record has only Key and the Revision of the deletion
+	// Deleted says that the key is gone: Value is what it last was, Revision
+	// that of the deletion.
+	Deleted bool
 }
 
 // Store is an ordered, durable map from string keys to bytes with revisions

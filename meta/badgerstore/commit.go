@@ -19,6 +19,7 @@ const maxHeld = 1000
 // state is how a group of batches leaves one key.
 type state struct {
 	revision uint64  // 0: the key is absent
+	value    []byte  // not to be changed
 	pieces   int     // of its value; 0 for one that is whole
 	entries  []entry // what brings badger to this state
 }
@@ -97,30 +98,32 @@ func (s *Store) accept(g *group, r *request) {
 	r.revision = g.revision
 	g.requests = append(g.requests, r)
 	for _, op := range r.ops {
-		exists := before[op.Key] != 0
+		last := before[op.Key]
 		if st, touched := g.states[op.Key]; touched {
-			exists = st.revision != 0
+			last = meta.Record{Value: st.value, Revision: st.revision}
 		}
-		if op.Delete && !exists {
+		if op.Delete && last.Revision == 0 {
 			continue
 		}
 		e := meta.Event{Record: meta.Record{Key: op.Key, Revision: r.revision}, Deleted: op.Delete}
 		st := state{}
 		if op.Delete {
+			e.Value = last.Value
 			st.entries = append([]entry{{key: recordKey(op.Key)}}, drop(op.Key, 0, s.pieces[op.Key])...)
 		} else {
 			st.revision = r.revision
-			st.entries, e.Value, st.pieces = encode(op.Key, op.Value, r.revision, s.pieces[op.Key])
+			st.entries, st.value, st.pieces = encode(op.Key, op.Value, r.revision, s.pieces[op.Key])
+			e.Value = st.value
 		}
 		g.set(op.Key, st)
 		r.events = append(r.events, e)
 	}
 }
 
-// before gives the revisions of the keys that the batch deletes or has a
-// condition on, as they are before it, and fails if a condition does not hold
-// or the batch has lost its turn.
-func (s *Store) before(g *group, r *request) (map[string]uint64, error) {
+// before gives the records that the batch deletes or has a condition on, as
+// they are before it, and fails if a condition does not hold or the batch has
+// lost its turn. Values are read for deletions only.
+func (s *Store) before(g *group, r *request) (map[string]meta.Record, error) {
 	if s.failed != nil {
 		return nil, s.failed
 	}
@@ -129,44 +132,47 @@ func (s *Store) before(g *group, r *request) (map[string]uint64, error) {
 	}
 	txn, release := s.snapshot()
 	defer release()
-	before := make(map[string]uint64)
+	before := make(map[string]meta.Record)
 	for _, op := range r.ops {
 		if !op.Delete && op.If == nil {
 			continue
 		}
-		have, err := g.revisionOf(txn, op.Key)
+		have, err := g.recordOf(txn, op)
 		if err != nil {
 			return nil, err
 		}
-		if op.If != nil && *op.If != have {
-			return nil, fmt.Errorf("%w: %q is at revision %d, not %d", meta.ErrConflict, op.Key, have, *op.If)
+		if op.If != nil && *op.If != have.Revision {
+			return nil, fmt.Errorf("%w: %q is at revision %d, not %d", meta.ErrConflict, op.Key, have.Revision, *op.If)
 		}
 		before[op.Key] = have
 	}
 	return before, nil
 }
 
-// revisionOf gives the revision of a key as the group leaves it so far, 0 for
-// an absent one.
-func (g *group) revisionOf(txn *badger.Txn, key string) (uint64, error) {
-	if st, touched := g.states[key]; touched {
-		return st.revision, nil
+// recordOf gives the record of op's key as the group leaves it so far, with
+// revision 0 for an absent one, and with its value if op deletes it.
+func (g *group) recordOf(txn *badger.Txn, op meta.Op) (meta.Record, error) {
+	if st, touched := g.states[op.Key]; touched {
+		return meta.Record{Value: st.value, Revision: st.revision}, nil
 	}
-	item, err := txn.Get(recordKey(key))
+	item, err := txn.Get(recordKey(op.Key))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return 0, nil
+		return meta.Record{}, nil
 	}
-	var revision uint64
+	if err == nil && op.Delete {
+		return readRecord(txn, op.Key, item)
+	}
+	var r meta.Record
 	if err == nil {
 		err = item.Value(func(stored []byte) (err error) {
-			revision, _, _, err = head(stored)
+			r.Revision, _, _, err = head(stored)
 			return err
 		})
 	}
 	if err != nil {
-		return 0, fmt.Errorf("badgerstore: reading %q: %w", key, err)
+		return meta.Record{}, fmt.Errorf("badgerstore: reading %q: %w", op.Key, err)
 	}
-	return revision, nil
+	return r, nil
 }
 
 // set replaces what the group does to a key.

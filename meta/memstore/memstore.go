@@ -128,6 +128,7 @@ func (s *Store) applyLocked(op meta.Op) (meta.Event, bool) {
 	e := meta.Event{Record: meta.Record{Key: op.Key, Revision: s.revision}, Deleted: op.Delete}
 	if op.Delete {
 		if exists {
+			e.Value = s.records[op.Key].value
 			s.keys = slices.Delete(s.keys, at, at+1)
 			delete(s.records, op.Key)
 		}

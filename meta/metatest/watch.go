@@ -18,9 +18,9 @@ func testWatch(t *testing.T, s meta.Store) {
 	b := mustApply(t, s, put("down/pods/x/a", "2"))
 	c := mustApply(t, s, del("down/pods/x/a"), del("down/pods/x/absent"))
 	wantEvents(t, collect(t, some, 3), meta.Event{Record: record("down/pods/x/a", "1", a)},
-		meta.Event{Record: record("down/pods/x/a", "2", b)}, meta.Event{Record: record("down/pods/x/a", "", c), Deleted: true})
+		meta.Event{Record: record("down/pods/x/a", "2", b)}, meta.Event{Record: record("down/pods/x/a", "2", c), Deleted: true})
 	wantEvents(t, collect(t, all, 4), meta.Event{Record: record("down/pods/x/a", "1", a)}, meta.Event{Record: record("down/secrets/x/a", "1", a)},
-		meta.Event{Record: record("down/pods/x/a", "2", b)}, meta.Event{Record: record("down/pods/x/a", "", c), Deleted: true})
+		meta.Event{Record: record("down/pods/x/a", "2", b)}, meta.Event{Record: record("down/pods/x/a", "2", c), Deleted: true})
 }
 
 func testWatchFrom(t *testing.T, s meta.Store) {
