@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
@@ -23,9 +24,14 @@ import (
 type edgeServer struct {
 	listener net.Listener
 	server   *http.Server
+	links    hub.Listener // nodes' connections
 }
 
-func newEdgeServer(ctx context.Context, r *runCmd, client kubernetes.Interface, listener net.Listener, links *wsconn.Listener, log *slog.Logger) (edgeServer, error) {
+func newEdgeServer(ctx context.Context, r *runCmd, client kubernetes.Interface, listener net.Listener, log *slog.Logger) (edgeServer, error) {
+	links, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: listener.Addr()})
+	if err != nil {
+		return edgeServer{}, err
+	}
 	store, err := identity.New(identity.Config{Client: client, Namespace: r.Namespace})
 	if err != nil {
 		return edgeServer{}, err
@@ -48,13 +54,17 @@ func newEdgeServer(ctx context.Context, r *runCmd, client kubernetes.Interface, 
 	mux.Handle(join.RenewPath, joins)
 	cert := &serverCert{ca: ca, hosts: hosts}
 	log.Info("certificate authority", "pin", ca.Pin(), "hosts", hosts)
-	return edgeServer{listener, &http.Server{
+	e := edgeServer{listener: listener, links: links, server: &http.Server{
 		Handler: mux, TLSConfig: ca.ServerTLS(cert.current),
 		// WebSocket needs HTTP/1.1: no h2 is offered.
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		ReadHeaderTimeout: 15 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}, nil
+	}}
+	if r.QUIC {
+		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, store, log)
+	}
+	return e, err
 }
 
 func (e edgeServer) run(ctx context.Context) error {

@@ -18,13 +18,13 @@ import (
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
 // runCmd runs the server. Its fields are the server's settings.
 type runCmd struct {
 	Kubeconfig    string   `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
-	Listen        string   `help:"Where edge nodes connect (TLS; join and link on one port)." default:":10000" placeholder:"ADDR"`
+	Listen        string   `help:"Where edge nodes connect: join and WebSocket on the TCP port, QUIC on the UDP port." default:":10000" placeholder:"ADDR"`
+	QUIC          bool     `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
 	Advertise     []string `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
 	MetricsListen string   `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
 	Namespace     string   `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
@@ -73,24 +73,20 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	links, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: listener.Addr()})
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cloudcore: %w", err)
+	}
+	edge, err := newEdgeServer(ctx, r, client, listener, log)
 	if err != nil {
 		return nil, err
 	}
 	mux := &hub.Mux{}
 	ctl.Handle(mux)
 	nodes, err := hub.NewServer(hub.ServerConfig{
-		Listener: links, Directory: ctl, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		Listener: edge.links, Directory: ctl, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
 		Logger: log.With("component", "hub"),
 	})
-	if err != nil {
-		return nil, err
-	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("cloudcore: %w", err)
-	}
-	edge, err := newEdgeServer(ctx, r, client, listener, links, log)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +103,7 @@ func instance() string {
 }
 
 func (s *server) run(ctx context.Context) error {
+	defer s.edge.links.Close() // after the sessions, whose connections end with it
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.controller.Run(ctx) })
 	group.Go(func() error { return s.hub.Run(ctx) })

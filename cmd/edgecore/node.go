@@ -12,7 +12,6 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
-	"github.com/edgekit/edgekit/hub/wsconn"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/meta/manager"
@@ -39,7 +38,7 @@ type node struct {
 }
 
 // openNode opens the data folder. Nothing in it is changed when it fails.
-func openNode(dataDir, cloud string, log *slog.Logger) (*node, error) {
+func openNode(dataDir, cloud, transport string, log *slog.Logger) (*node, error) {
 	dir := filepath.Join(dataDir, identityDir)
 	credentials, err := join.LoadCredentials(dir)
 	if errors.Is(err, join.ErrNoCredentials) {
@@ -64,7 +63,7 @@ func openNode(dataDir, cloud string, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.dialer, err = wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + cloud, TLS: n.identity.TLS()}); err != nil {
+	if n.dialer, err = newDialer(transport, cloud, n.identity.TLS(), component(log, "hub")); err != nil {
 		return nil, err
 	}
 	if expired := credentials.Leaf.NotAfter; clock.Now().After(expired) {

@@ -19,6 +19,7 @@ import (
 // runCmd runs the agent. Its fields are the agent's settings.
 type runCmd struct {
 	Cloud           string            `help:"Address of the cloud's cloudcore, host:port. Nothing means the one that this machine joined." placeholder:"HOST:PORT"`
+	Transport       string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which takes QUIC where UDP gets through." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
 	NodeIP          []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
 	NodeLabels      map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
@@ -43,7 +44,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer runtime.Close()
-	n, err := openNode(cli.DataDir, r.Cloud, log)
+	n, err := openNode(cli.DataDir, r.Cloud, r.Transport, log)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	if err != nil {
 		return err
 	}
-	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "cloud", n.cloud, "data", cli.DataDir)
+	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
 	group, ctx := errgroup.WithContext(ctx)
 	for name, run := range all {
 		group.Go(func() error {

@@ -1,0 +1,82 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// Listeners makes one Listener of several, so that one Server takes nodes over
+// QUIC and over WebSocket. The first one's address is its Addr; Close closes
+// all. It fails when one of them does. It starts no goroutine that outlives an
+// Accept, and at least one Listener must be given.
+func Listeners(all ...Listener) Listener {
+	return &listeners{all: all, turn: make(chan struct{}, 1)}
+}
+
+type listeners struct {
+	all  []Listener
+	turn chan struct{} // held by the one Accept that is under way
+	// spare are connections that came while another one won. The holder of
+	// turn owns it.
+	spare []Conn
+}
+
+// Accept waits for whichever connection comes first.
+func (l *listeners) Accept(ctx context.Context) (Conn, error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if n := len(l.spare); n > 0 {
+		c := l.spare[n-1]
+		l.spare = l.spare[:n-1]
+		return c, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn Conn
+		err  error
+	}
+	results := make(chan result, len(l.all))
+	for _, from := range l.all {
+		go func() { // ends at once when cancelled; joined below
+			c, err := from.Accept(ctx)
+			results <- result{c, err}
+		}()
+	}
+	first := <-results
+	cancel()
+	for range len(l.all) - 1 {
+		r := <-results
+		switch {
+		case r.err != nil:
+		case first.conn == nil:
+			first = r // a failure shows again at the next Accept
+		default:
+			l.spare = append(l.spare, r.conn)
+		}
+	}
+	return first.conn, first.err
+}
+
+// Addr is that of the first Listener.
+func (l *listeners) Addr() net.Addr { return l.all[0].Addr() }
+
+// Close closes all Listeners, and connections that nobody has accepted.
+func (l *listeners) Close() error {
+	errs := make([]error, 0, len(l.all))
+	for _, one := range l.all {
+		errs = append(errs, one.Close())
+	}
+	l.turn <- struct{}{} // an Accept under way ends, since all are closed
+	defer func() { <-l.turn }()
+	for _, c := range l.spare {
+		errs = append(errs, c.Close())
+	}
+	l.spare = nil
+	return errors.Join(errs...)
+}
