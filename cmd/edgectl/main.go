@@ -14,7 +14,7 @@ type cli struct {
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
 	Token  tokenCmd          `cmd:"" help:"Join tokens: what a machine needs to become a node."`
-	Node   nodeCmd           `cmd:"" help:"Names of nodes that have joined."`
+	Node   nodeCmd           `cmd:"" help:"Nodes that have joined: their names, and giving one up."`
 	Init   initCmd           `cmd:"" help:"Create the namespace, the device resources (CRDs) and cloudcore's role in the cluster."`
 	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`

@@ -9,6 +9,7 @@ import (
 
 type nodeCmd struct {
 	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it."`
+	Abandon nodeAbandon `cmd:"" help:"Give up a node that will not come back: its pods are ended without waiting for it, and replaced elsewhere."`
 }
 
 type nodeRelease struct {

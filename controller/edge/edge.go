@@ -43,6 +43,8 @@ type Controller struct {
 	byNode map[string]map[live.Name]struct{} // pods
 	nodes  map[string]*watched               // the nodes with a subscriber
 	refs   map[hub.Key]*ref                  // what those refer to
+	// wronged are the pods to Restore, by node; at most times there are none.
+	wronged map[string]map[live.Name]struct{}
 	// spawn starts a goroutine that Run joins; nil while Run does not run.
 	spawn func(func(context.Context))
 }
@@ -80,10 +82,11 @@ func New(cfg Config) (*Controller, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Controller{
-		cfg:    cfg,
-		byNode: make(map[string]map[live.Name]struct{}),
-		nodes:  make(map[string]*watched),
-		refs:   make(map[hub.Key]*ref),
+		cfg:     cfg,
+		byNode:  make(map[string]map[live.Name]struct{}),
+		nodes:   make(map[string]*watched),
+		refs:    make(map[hub.Key]*ref),
+		wronged: make(map[string]map[live.Name]struct{}),
 	}
 	const bound = "spec.nodeName!=" // pods that have a node
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {

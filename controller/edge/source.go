@@ -264,10 +264,12 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 	if change.New != nil {
 		now = change.New.Spec.NodeName
 	}
+	c.mu.Lock()
+	c.noteWrongedLocked(change)
 	if change.Same {
+		c.mu.Unlock()
 		return
 	}
-	c.mu.Lock()
 	var beforeKeys, nowKeys []hub.Key
 	if before != "" && before != now {
 		delete(c.byNode[before], change.Name)

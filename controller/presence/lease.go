@@ -19,12 +19,16 @@ type verdict uint8
 const (
 	leave verdict = iota // another cloudcore looks after the node, or nobody may
 	take                 // renew it
+	let                  // let it run out, and say so: the node was this cloudcore's and is kept no longer
 )
 
 // judge decides whether the cloudcore id renews the Lease; lease is nil where
 // there is none.
-func judge(lease *coordinationv1.Lease, id string, session Session, autonomous bool, now time.Time) verdict {
-	if !session.Connected && !autonomous {
+func judge(lease *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
+	if !session.Connected && !keep {
+		if lease != nil && lease.Annotations[HolderAnnotation] == id {
+			return let
+		}
 		return leave
 	}
 	if lease == nil || lease.Annotations[HolderAnnotation] == id {
@@ -46,34 +50,15 @@ func judge(lease *coordinationv1.Lease, id string, session Session, autonomous b
 	return leave
 }
 
-// autonomous tells whether the node keeps its pods without a link. since is
-// when the link went.
-func autonomous(node *corev1.Node, since, now time.Time) bool {
-	switch policy := node.Annotations[AutonomyAnnotation]; policy {
-	case "", "unlimited":
-		return true
-	case "off":
-		return false
-	default:
-		limit, err := time.ParseDuration(policy)
-		// What cannot be understood must not cost a node its pods.
-		return err != nil || limit < 0 || now.Sub(since) < limit
-	}
-}
-
-// renew renews the Lease if that is for this cloudcore to do, and reports
-// whether it is.
-func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (mine bool, err error) {
+// renew renews the Lease if that is for this cloudcore to do, and tells what
+// it is to do about the node.
+func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
-	since, before := session.Since, true
-	if !session.Known {
-		// A node that never had a link to any cloudcore is not ours to keep.
-		since, before = lastSeen(obj)
-	}
-	keep := before && autonomous(obj, since, now)
+	keep := keeps(obj, session, now)
 	ctx = asnode.With(ctx, n.name)
 	leases := k.cfg.AsNode.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
+	var lost error
 	for range 3 { // a lost race is tried with what the winner wrote
 		if n.lease == nil {
 			// A disconnected node that somebody else looks after costs a read
@@ -82,16 +67,17 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 			switch {
 			case apierrors.IsNotFound(err):
 			case err != nil:
-				return false, fmt.Errorf("presence: read lease: %w", err)
+				return leave, fmt.Errorf("presence: read lease: %w", err)
 			default:
 				n.lease = got
 			}
 		}
-		if judge(n.lease, k.cfg.ID, session, keep, now) == leave {
+		if v := judge(n.lease, k.cfg.ID, session, keep, now); v != take {
 			n.lease = nil
-			return false, nil
+			return v, nil
 		}
 		var written *coordinationv1.Lease
+		var err error
 		if n.lease == nil {
 			written, err = leases.Create(ctx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
 		} else {
@@ -99,14 +85,14 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 		}
 		if err == nil {
 			n.lease = written
-			return true, nil
+			return take, nil
 		}
-		n.lease, fresh = nil, true
+		n.lease, fresh, lost = nil, true, err
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return false, fmt.Errorf("presence: renew lease: %w", err)
+			return leave, fmt.Errorf("presence: renew lease: %w", err)
 		}
 	}
-	return false, fmt.Errorf("presence: renew lease: %w", err)
+	return leave, fmt.Errorf("presence: renew lease: %w", lost)
 }
 
 func readVersion(fresh bool) string {
@@ -132,6 +118,9 @@ func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session 
 	if session.Known {
 		lease.Annotations[SinceAnnotation] = session.Started.UTC().Format(time.RFC3339Nano)
 	}
+	if said := remembered(node); said != "" {
+		lease.Annotations[SaidAnnotation] = said
+	}
 	seconds := int32(LeaseDuration / time.Second)
 	renewed := metav1.NewMicroTime(now)
 	lease.Spec.HolderIdentity = &node.Name
@@ -146,7 +135,7 @@ func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session 
 // lastSeen reads from the Node since when it has no link, or, with one, that
 // it was there until some cloudcore died; false if it never had one.
 func lastSeen(node *corev1.Node) (since time.Time, seen bool) {
-	c := connectedCondition(node)
+	c := nodeCondition(node, ConditionConnected)
 	if c == nil {
 		return time.Time{}, false
 	}

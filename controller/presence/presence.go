@@ -29,13 +29,17 @@ const (
 	// effect is NoSchedule: what runs there stays.
 	DisconnectedTaint = "edgekit.io/disconnected"
 	// AutonomyAnnotation on a Node says how long the node keeps its pods
-	// without a link: a duration ("72h"), "unlimited", which is the default,
-	// or "off".
+	// without a link: a duration ("72h"), AutonomyForever, which is the
+	// default, or AutonomyOff.
 	AutonomyAnnotation = "edgekit.io/autonomy"
 	// HolderAnnotation on a Lease names the cloudcore that looks after the
 	// node; SinceAnnotation is when the session that it holds or held began.
 	HolderAnnotation = "edgekit.io/cloudcore"
 	SinceAnnotation  = "edgekit.io/session-since"
+	// SaidAnnotation on a Lease is what the node last said of itself, its
+	// conditions in short, in case Kubernetes overwrites them while no
+	// cloudcore runs.
+	SaidAnnotation = "edgekit.io/node-said"
 )
 
 // Times that are the same for all cloudcores of a cluster.
@@ -56,14 +60,17 @@ const (
 	retryAfter = 2 * time.Second
 )
 
-// Config sets up a Keeper. All but Logger are required.
+// Config sets up a Keeper. Cloud, AsNode, Nodes and ID are required.
 type Config struct {
 	Cloud  kubernetes.Interface      // cloudcore's own identity: conditions and taints
 	AsNode kubernetes.Interface      // package asnode's client: leases
 	Nodes  *live.Store[*corev1.Node] // the edge nodes; not yet running when New is called
 	ID     string                    // this cloudcore, unique for each start of the program
-	Logger *slog.Logger              // nil discards
-	Writes int                       // Kubernetes calls at the same time; 0 means 32
+	// Kept is called about each node that this cloudcore keeps, after its
+	// Lease was renewed, at most Writes at the same time; nil does nothing.
+	Kept   func(ctx context.Context, node string) error
+	Logger *slog.Logger // nil discards
+	Writes int          // Kubernetes calls at the same time; 0 means 32
 }
 
 // Keeper looks after the leases, conditions and taints of edge nodes. Its
@@ -84,6 +91,7 @@ type node struct {
 	due     time.Time
 	busy    bool
 	again   bool // became due while busy
+	first   bool // not looked at since Run began
 	failed  bool // the last attempt; logged once
 
 	lease *coordinationv1.Lease // as last seen; nil if unknown
@@ -123,6 +131,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return nil
 	case <-k.cfg.Nodes.Synced():
 	}
+	k.allDue(time.Now())
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var g errgroup.Group
@@ -187,12 +196,18 @@ func (k *Keeper) nodeChanged(c live.Change[*corev1.Node]) {
 func (k *Keeper) nodeLocked(name string, now time.Time) *node {
 	n := k.nodes[name]
 	if n == nil {
-		h := fnv.New32a()
-		h.Write([]byte(name))
-		n = &node{name: name, due: now.Add(time.Duration(h.Sum32()) % RenewEvery)}
+		n = &node{name: name, due: now.Add(spread(name))}
 		k.nodes[name] = n
 	}
 	return n
+}
+
+// spread is a time within RenewEvery that depends on the node's name, so that
+// the work on many nodes is spread.
+func spread(name string) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return time.Duration(h.Sum32()) % RenewEvery
 }
 
 func (k *Keeper) dueLocked(n *node, at time.Time) {
@@ -219,17 +234,32 @@ func (k *Keeper) takeDue(now time.Time) []*node {
 	return due
 }
 
+// allDue has every known node looked at now. It is the first thing that a
+// cloudcore does: leases may have been without renewal for as long as none ran,
+// and Kubernetes doubts a node after 50 s.
+func (k *Keeper) allDue(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range k.nodes {
+		n.due, n.first = now, true
+	}
+}
+
 // attend does what is due for one node and sets when it is due next.
 func (k *Keeper) attend(ctx context.Context, n *node) {
 	k.mu.Lock()
-	session := n.session
+	session, first := n.session, n.first
+	n.first = false
 	k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, RenewEvery)
 	defer cancel()
 	err := k.keep(ctx, n, session)
 	next := RenewEvery
-	if err != nil {
+	switch {
+	case err != nil:
 		next = retryAfter
+	case first:
+		next = spread(n.name) // from here on at a time of its own
 	}
 	k.mu.Lock()
 	log := err != nil && !n.failed && ctx.Err() == nil
@@ -251,16 +281,23 @@ func (k *Keeper) keep(ctx context.Context, n *node, session Session) error {
 	if !ok {
 		return nil // not registered yet: nodeChanged comes back to it
 	}
-	mine, err := k.renew(ctx, n, item.Object, session)
-	if err != nil || !mine {
+	verdict, err := k.renew(ctx, n, item.Object, session)
+	if err != nil || verdict == leave {
 		return err
 	}
 	now := time.Now()
 	if session.Known && !session.Connected && now.Sub(session.Since) < Grace {
 		return nil
 	}
-	if err := k.tell(ctx, item.Object, want(item.Object, session, now)); err != nil {
+	conditions := []corev1.NodeCondition{want(item.Object, session, now)}
+	if verdict == take {
+		conditions = append(conditions, restored(item.Object, n.lease.Annotations[SaidAnnotation], now)...)
+	}
+	if err := k.tell(ctx, item.Object, conditions); err != nil {
 		return fmt.Errorf("presence: %w", err)
+	}
+	if verdict == take && k.cfg.Kept != nil {
+		return k.cfg.Kept(ctx, n.name)
 	}
 	return nil
 }

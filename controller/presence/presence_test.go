@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -161,10 +164,10 @@ func TestLife(t *testing.T) {
 		if got := state(t, client, "n"); got != "False Disconnected edgekit.io/disconnected:NoSchedule" {
 			t.Errorf("after the grace: %s", got)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > presence.RenewEvery+time.Second {
-			t.Errorf("an hour later the lease is %s old", age)
+			t.Errorf("ten minutes later the lease is %s old", age)
 		}
 		k.Connected(connected("n", 3))
 		if got := state(t, client, "n"); got != "True Connected" {
@@ -174,7 +177,15 @@ func TestLife(t *testing.T) {
 }
 
 func TestAutonomyEnds(t *testing.T) {
-	for policy, want := range map[string]time.Duration{"off": 0, "10m": 10 * time.Minute, "nonsense": time.Hour} {
+	for policy, want := range map[string]struct {
+		kept  time.Duration
+		state string
+	}{
+		presence.AutonomyOff:     {0, "False AutonomyEnded"},
+		"10m":                    {10 * time.Minute, "False AutonomyEnded"},
+		presence.AutonomyForever: {20 * time.Minute, "False Disconnected"},
+		"nonsense":               {20 * time.Minute, "False Disconnected"},
+	} {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				node := edgeNode("n")
@@ -185,15 +196,147 @@ func TestAutonomyEnds(t *testing.T) {
 				synctest.Wait()
 				k.Connected(disconnected("n", 1))
 				gone := time.Now()
-				time.Sleep(time.Hour)
+				time.Sleep(20 * time.Minute)
 				synctest.Wait()
 				kept := lease(t, client, "n").Spec.RenewTime.Sub(gone)
-				if kept > want+time.Second || kept < want-presence.RenewEvery-time.Second {
-					t.Errorf("lease was kept for %s, want %s", kept, want)
+				if kept > want.kept+time.Second || kept < want.kept-presence.RenewEvery-time.Second {
+					t.Errorf("lease was kept for %s, want %s", kept, want.kept)
+				}
+				if got := state(t, client, "n"); got != want.state+" edgekit.io/disconnected:NoSchedule" {
+					t.Errorf("the node says %s, want %s", got, want.state)
+				}
+				if c := condition(t, client, "n", presence.ConditionConnected); !strings.Contains(c.Message, "link cut") ||
+					strings.Contains(c.Message, "nonsense") != (policy == "nonsense") {
+					t.Errorf("message %q", c.Message)
+				}
+				k.Connected(connected("n", 2))
+				if got := state(t, client, "n"); got != "True Connected" {
+					t.Errorf("after its return: %s", got)
 				}
 			})
 		})
 	}
+}
+
+func condition(t *testing.T, client kubernetes.Interface, name string, kind corev1.NodeConditionType) corev1.NodeCondition {
+	t.Helper()
+	node, err := client.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return corev1.NodeCondition{}
+}
+
+// TestAllCloudcoresAway has Kubernetes doubt a node whose lease nobody renewed:
+// the next cloudcore puts back what the node last said, linked or not.
+func TestAllCloudcoresAway(t *testing.T) {
+	for _, linked := range []bool{true, false} {
+		t.Run(fmt.Sprintf("linked=%t", linked), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := fake.NewClientset(edgeNode("n"))
+				set := func(ready, pressure corev1.ConditionStatus, reason string) {
+					node, err := client.CoreV1().Nodes().Get(t.Context(), "n", metav1.GetOptions{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					node.Status.Conditions = slices.DeleteFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type != presence.ConditionConnected })
+					node.Status.Conditions = append(node.Status.Conditions,
+						corev1.NodeCondition{Type: corev1.NodeReady, Status: ready, Reason: reason},
+						corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: pressure, Reason: reason})
+					if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+				}
+				set(corev1.ConditionTrue, corev1.ConditionFalse, "KubeletReady")
+				first := start(t, client, "cc-1")
+				first.Connected(connected("n", 1))
+				time.Sleep(time.Minute)
+				if !linked {
+					first.Connected(disconnected("n", 1))
+					time.Sleep(time.Minute)
+				}
+				// The first is no more; time passes by its lease.
+				old := lease(t, client, "n")
+				past := metav1.NewMicroTime(time.Now().Add(-2 * time.Minute))
+				old.Spec.RenewTime, old.Annotations[presence.HolderAnnotation] = &past, "cc-0"
+				if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Update(t.Context(), old, metav1.UpdateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				set(corev1.ConditionUnknown, corev1.ConditionUnknown, "NodeStatusUnknown")
+				second := start(t, client, "cc-2")
+				begin := time.Now()
+				if linked {
+					second.Connected(connected("n", 1))
+				}
+				synctest.Wait()
+				if age := begin.Sub(lease(t, client, "n").Spec.RenewTime.Time); age > time.Second {
+					t.Errorf("the lease was not renewed first: it is %s old", age)
+				}
+				for kind, want := range map[corev1.NodeConditionType]corev1.ConditionStatus{corev1.NodeReady: corev1.ConditionTrue, corev1.NodeDiskPressure: corev1.ConditionFalse} {
+					if c := condition(t, client, "n", kind); c.Status != want || c.Reason != presence.ReasonRestored {
+						t.Errorf("%s is %s %s, want %s", kind, c.Status, c.Reason, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestAbandon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bound := func(name, node string) *corev1.Pod {
+			return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name, UID: types.UID(name)}, Spec: corev1.PodSpec{NodeName: node}}
+		}
+		ending := bound("ending", "n")
+		ending.DeletionTimestamp, ending.Finalizers = &metav1.Time{Time: time.Now()}, []string{"x/y"}
+		client := fake.NewClientset(edgeNode("n"), bound("web", "n"), bound("else", "m"), ending, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "plain"}})
+		k := start(t, client, "cc-1")
+		k.Connected(connected("n", 1))
+		synctest.Wait()
+		for name, want := range map[string]error{"n": presence.ErrConnected, "plain": presence.ErrNotEdge, "none": presence.ErrNoNode} {
+			if _, err := presence.Abandon(t.Context(), client, name); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+		}
+		k.Connected(disconnected("n", 1))
+		time.Sleep(time.Minute)
+		for range 2 { // it may be repeated
+			if _, err := presence.Abandon(t.Context(), client, "n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		gone := time.Now()
+		left, err := client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range left.Items {
+			if p.Spec.NodeName == "n" {
+				t.Errorf("pod %s is left", p.Name)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		const out = " edgekit.io/disconnected:NoSchedule node.kubernetes.io/out-of-service:NoExecute"
+		if got := state(t, client, "n"); got != "False GivenUp"+out {
+			t.Errorf("given up: %s", got)
+		}
+		if late := lease(t, client, "n").Spec.RenewTime.Sub(gone); late > 0 {
+			t.Errorf("the lease was renewed for %s more", late)
+		}
+		k.Connected(connected("n", 2)) // it was not gone after all
+		if got := state(t, client, "n"); got != "True Connected" {
+			t.Errorf("after its return: %s", got)
+		}
+		if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > time.Second {
+			t.Errorf("after its return the lease is %s old", age)
+		}
+	})
 }
 
 func TestTakeOver(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,49 +21,71 @@ const (
 	// ReasonCloudcoreLost: the cloudcore that held the session is gone, and
 	// the node has not come to another.
 	ReasonCloudcoreLost = "CloudcoreLost"
+	// ReasonAutonomyEnded: the link is down for longer than the node's policy
+	// allows, so that the node is no longer kept.
+	ReasonAutonomyEnded = "AutonomyEnded"
+	// ReasonGivenUp: an operator gave the node up.
+	ReasonGivenUp = "GivenUp"
 )
 
-func connectedCondition(node *corev1.Node) *corev1.NodeCondition {
-	for i := range node.Status.Conditions {
-		if node.Status.Conditions[i].Type == ConditionConnected {
-			return &node.Status.Conditions[i]
-		}
-	}
-	return nil
-}
-
 // want gives the condition that is true of the node. A node of which no
-// session was seen here keeps what it has, if that says that it is not
-// connected.
+// session was seen here keeps the time and cause that it has, if those say
+// that it is not connected.
 func want(node *corev1.Node, session Session, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: ConditionConnected, Status: corev1.ConditionFalse,
 		LastTransitionTime: metav1.NewTime(session.Since), LastHeartbeatTime: metav1.NewTime(now),
-		Reason: ReasonDisconnected, Message: "the node's link to the cloud is down; its pods keep running there",
+		Reason: ReasonDisconnected,
 	}
+	old := nodeCondition(node, ConditionConnected)
+	cause := session.Reason
 	switch {
 	case session.Connected:
 		c.Status, c.Reason, c.Message = corev1.ConditionTrue, ReasonConnected, "the node's link to the cloud stands"
-	case session.Known:
-		if session.Reason != "" {
-			c.Message = "the node's link to the cloud is down: " + session.Reason
-		}
-	default:
-		if old := connectedCondition(node); old != nil && old.Status == corev1.ConditionFalse {
-			return *old
-		}
+		return c
+	case !session.Known && old != nil && old.Status == corev1.ConditionFalse:
+		c.LastTransitionTime, c.Reason, cause = old.LastTransitionTime, old.Reason, causeOf(old.Message)
+	case !session.Known:
 		c.Reason, c.LastTransitionTime = ReasonCloudcoreLost, metav1.NewTime(now)
+	}
+	p := policyOf(node)
+	switch since := c.LastTransitionTime.Time; {
+	case givenUp(node):
+		c.Reason, c.Message = ReasonGivenUp, "it is out of service, and its pods are no longer its own"
+	case !p.forever && now.Sub(since) >= p.limit:
+		c.Reason, c.Message = ReasonAutonomyEnded, p.describe(since, now)
+	default:
+		c.Message = p.describe(since, now)
+	}
+	c.Message = down + c.Message
+	if cause != "" {
+		c.Message += because + cause
 	}
 	return c
 }
 
-// tell writes the condition and the taint where they differ from what the Node
-// has.
-func (k *Keeper) tell(ctx context.Context, node *corev1.Node, want corev1.NodeCondition) error {
-	have := connectedCondition(node)
-	if have == nil || have.Status != want.Status || have.Reason != want.Reason || have.Message != want.Message ||
-		have.LastTransitionTime.Unix() != want.LastTransitionTime.Unix() {
-		patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": []corev1.NodeCondition{want}}})
+// The message of the condition on a node without a link: down, what that
+// means, because, and the cause, where it is known.
+const (
+	down    = "the node's link to the cloud is down; "
+	because = "; cause: "
+)
+
+func causeOf(message string) string {
+	_, cause, _ := strings.Cut(message, because)
+	return cause
+}
+
+// tell writes the conditions and the taints where they differ from what the
+// Node has. The first condition is ConditionConnected.
+func (k *Keeper) tell(ctx context.Context, node *corev1.Node, want []corev1.NodeCondition) error {
+	differs := slices.ContainsFunc(want, func(w corev1.NodeCondition) bool {
+		have := nodeCondition(node, w.Type)
+		return have == nil || have.Status != w.Status || have.Reason != w.Reason || have.Message != w.Message ||
+			have.LastTransitionTime.Unix() != w.LastTransitionTime.Unix()
+	})
+	if differs {
+		patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": want}})
 		if err != nil {
 			return fmt.Errorf("node condition: %w", err)
 		}
@@ -73,22 +96,28 @@ func (k *Keeper) tell(ctx context.Context, node *corev1.Node, want corev1.NodeCo
 		if err != nil {
 			return fmt.Errorf("node condition: %w", err)
 		}
-		k.cfg.Logger.Info("node's link changed", "node", node.Name, "connected", want.Status, "reason", want.Reason, "message", want.Message)
+		k.cfg.Logger.Info("node's link changed", "node", node.Name, "connected", want[0].Status, "reason", want[0].Reason,
+			"message", want[0].Message, "restored", len(want)-1)
 	}
-	return k.taint(ctx, node, want.Status != corev1.ConditionTrue)
+	return k.taint(ctx, node, want[0].Status == corev1.ConditionTrue)
 }
 
-// taint sets or removes the taint. The list of taints is replaced as a whole,
-// which is why the patch names the version that it was made from.
-func (k *Keeper) taint(ctx context.Context, node *corev1.Node, wanted bool) error {
+// taint sets the taint of a node without a link. From one that has a link it
+// removes that and what Abandon left: the node is back. The list of taints is
+// replaced as a whole, which is why the patch names the version that it was
+// made from.
+func (k *Keeper) taint(ctx context.Context, node *corev1.Node, connected bool) error {
 	nodes := k.cfg.Cloud.CoreV1().Nodes()
 	for {
-		is := func(t corev1.Taint) bool { return t.Key == DisconnectedTaint }
-		if slices.ContainsFunc(node.Spec.Taints, is) == wanted {
+		disconnected := func(t corev1.Taint) bool { return t.Key == DisconnectedTaint }
+		ours := func(t corev1.Taint) bool { return disconnected(t) || isAbandoned(t) }
+		if connected && !slices.ContainsFunc(node.Spec.Taints, ours) || !connected && slices.ContainsFunc(node.Spec.Taints, disconnected) {
 			return nil
 		}
-		taints := slices.DeleteFunc(slices.Clone(node.Spec.Taints), is)
-		if wanted {
+		taints := slices.Clone(node.Spec.Taints)
+		if connected {
+			taints = slices.DeleteFunc(taints, ours)
+		} else {
 			now := metav1.Now()
 			taints = append(taints, corev1.Taint{Key: DisconnectedTaint, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &now})
 		}

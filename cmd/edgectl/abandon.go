@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/cmd/internal/kube"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/presence"
+)
+
+type nodeAbandon struct {
+	Name string `arg:"" help:"The node's name."`
+}
+
+// Run gives the node up.
+func (n *nodeAbandon) Run(ctx context.Context, cli *cli, out program.Output) error {
+	cfg, err := kube.Config(cli.Kubeconfig)
+	if err != nil {
+		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return err
+	}
+	if err := kube.Reach(ctx, cfg); err != nil {
+		return err
+	}
+	done, err := presence.Abandon(ctx, client, n.Name)
+	for _, pod := range done.Pods {
+		if _, err := fmt.Fprintf(out, "ended pod %s\n", pod); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, `node %s is given up: %d pods ended, their owners replace them elsewhere
+should it return, it ends them too and takes pods again; 'kubectl delete node %s' and 'edgectl node release %s' forget it
+`, n.Name, len(done.Pods), n.Name, n.Name)
+	return err
+}

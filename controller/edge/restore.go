@@ -1,0 +1,107 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// wronged reports that somebody else than its node has called the pod unready:
+// all its containers are ready and all its gates are passed, which no node
+// calls unready. Kubernetes' node controller does so to all pods of a node that
+// it doubts, and never takes it back.
+func wronged(pod *corev1.Pod) bool {
+	status := func(kind corev1.PodConditionType) corev1.ConditionStatus {
+		i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
+		if i < 0 {
+			return corev1.ConditionUnknown
+		}
+		return pod.Status.Conditions[i].Status
+	}
+	if status(corev1.PodReady) != corev1.ConditionFalse || status(corev1.ContainersReady) != corev1.ConditionTrue {
+		return false
+	}
+	for _, gate := range pod.Spec.ReadinessGates {
+		if status(gate.ConditionType) != corev1.ConditionTrue {
+			return false
+		}
+	}
+	return pod.DeletionTimestamp == nil && !terminal(pod)
+}
+
+// noteWrongedLocked keeps the list of wronged pods; it needs c.mu.
+func (c *Controller) noteWrongedLocked(change live.Change[*corev1.Pod]) {
+	if change.Old != nil {
+		node := change.Old.Spec.NodeName
+		if delete(c.wronged[node], change.Name); len(c.wronged[node]) == 0 {
+			delete(c.wronged, node)
+		}
+	}
+	if change.New == nil || change.New.Spec.NodeName == "" || !wronged(change.New) {
+		return
+	}
+	node := change.New.Spec.NodeName
+	if c.wronged[node] == nil {
+		c.wronged[node] = make(map[live.Name]struct{})
+	}
+	c.wronged[node][change.Name] = struct{}{}
+}
+
+// Restore puts back the readiness of the node's pods that Kubernetes took while
+// it doubted the node. It is for a node that is kept, and does nothing while
+// Kubernetes still doubts it.
+func (c *Controller) Restore(ctx context.Context, node string) error {
+	c.mu.Lock()
+	var names []live.Name
+	for name := range c.wronged[node] {
+		names = append(names, name)
+	}
+	c.mu.Unlock()
+	if len(names) == 0 {
+		return nil
+	}
+	item, ok := c.cfg.Nodes.Load(live.Name{Name: node})
+	if !ok || !slices.ContainsFunc(item.Object.Status.Conditions, func(cond corev1.NodeCondition) bool {
+		return cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue
+	}) {
+		return nil // it would be taken again
+	}
+	for _, name := range names {
+		pod, ok := c.pods.Load(name)
+		if !ok || pod.Object.Spec.NodeName != node || !wronged(pod.Object) {
+			continue
+		}
+		if err := c.restorePod(ctx, node, pod.Object); err != nil {
+			return fmt.Errorf("edge: restore %s: %w", hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}, err)
+		}
+	}
+	return nil
+}
+
+func (c *Controller) restorePod(ctx context.Context, node string, pod *corev1.Pod) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": pod.UID},
+		"status": map[string]any{"conditions": []corev1.PodCondition{{
+			Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now(), ObservedGeneration: pod.Generation,
+		}}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(asnode.With(ctx, node), pod.Name,
+		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}

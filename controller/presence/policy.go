@@ -1,0 +1,73 @@
+package presence
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Values of AutonomyAnnotation that are no duration.
+const (
+	AutonomyForever = "forever" // the default
+	AutonomyOff     = "off"
+)
+
+// policy is for how long a node keeps its pods without a link.
+type policy struct {
+	forever bool
+	limit   time.Duration // unless forever
+	unread  string        // the annotation, if it cannot be understood
+}
+
+// policyOf reads a node's policy. What cannot be understood must not cost a
+// node its pods, and is told on the Node.
+func policyOf(node *corev1.Node) policy {
+	switch text := node.Annotations[AutonomyAnnotation]; text {
+	case "", AutonomyForever:
+		return policy{forever: true}
+	case AutonomyOff:
+		return policy{}
+	default:
+		limit, err := time.ParseDuration(text)
+		if err != nil || limit < 0 {
+			return policy{forever: true, unread: text}
+		}
+		return policy{limit: limit}
+	}
+}
+
+// describe says what the policy means for a node whose link went at since.
+func (p policy) describe(since, now time.Time) string {
+	switch end := since.Add(p.limit); {
+	case p.unread != "":
+		return fmt.Sprintf("its pods keep running there for ever, since %s=%q is neither a duration nor %q nor %q",
+			AutonomyAnnotation, p.unread, AutonomyForever, AutonomyOff)
+	case p.forever:
+		return "its pods keep running there"
+	case now.Before(end):
+		return "its pods keep running there and stay its own until " + end.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("it was kept for %s (%s) and is kept no longer", p.limit, AutonomyAnnotation)
+}
+
+// keeps tells whether a node without a link is kept.
+func keeps(node *corev1.Node, session Session, now time.Time) bool {
+	since, before := session.Since, true
+	if !session.Known {
+		// A node that never had a link to any cloudcore is not ours to keep.
+		since, before = lastSeen(node)
+	}
+	if !before || givenUp(node) {
+		return false
+	}
+	p := policyOf(node)
+	return p.forever || now.Sub(since) < p.limit
+}
+
+// givenUp reports that an operator said that the node is out of service: with
+// Abandon, or with the taint alone, as Kubernetes documents it.
+func givenUp(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
+}

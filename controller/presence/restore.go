@@ -1,0 +1,76 @@
+package presence
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// When no cloudcore has renewed a Lease for about 50 s, Kubernetes' node
+// controller sets what the node said of itself to Unknown and, minutes later,
+// evicts its pods. A node that has a link would not notice, and one that has
+// none could not object: so the cloudcore that takes the Lease up again puts
+// back what the node last said.
+
+// reasonDoubt is the reason of the node controller's own conditions.
+const reasonDoubt = "NodeStatusUnknown"
+
+// ReasonRestored is the reason of a condition that cloudcore put back.
+const ReasonRestored = "RestoredByCloudcore"
+
+// said are the conditions that the node controller overwrites.
+var said = []corev1.NodeConditionType{
+	corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure,
+}
+
+func nodeCondition(node *corev1.Node, kind corev1.NodeConditionType) *corev1.NodeCondition {
+	i := slices.IndexFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == kind })
+	if i < 0 {
+		return nil
+	}
+	return &node.Status.Conditions[i]
+}
+
+// doubted reports that Kubernetes has overwritten what the node said.
+func doubted(node *corev1.Node) bool {
+	ready := nodeCondition(node, corev1.NodeReady)
+	return ready != nil && ready.Status == corev1.ConditionUnknown && ready.Reason == reasonDoubt
+}
+
+// remembered gives what the node says of itself, "Ready=True,DiskPressure=False",
+// or nothing while Kubernetes doubts it.
+func remembered(node *corev1.Node) string {
+	if doubted(node) {
+		return ""
+	}
+	var parts []string
+	for _, kind := range said {
+		if c := nodeCondition(node, kind); c != nil && c.Status != corev1.ConditionUnknown {
+			parts = append(parts, string(kind)+"="+string(c.Status))
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// restored gives the conditions to put back on a node that Kubernetes doubts.
+func restored(node *corev1.Node, memory string, now time.Time) []corev1.NodeCondition {
+	if !doubted(node) {
+		return nil
+	}
+	var back []corev1.NodeCondition
+	for part := range strings.SplitSeq(memory, ",") {
+		kind, status, ok := strings.Cut(part, "=")
+		if !ok || !slices.Contains(said, corev1.NodeConditionType(kind)) {
+			continue
+		}
+		back = append(back, corev1.NodeCondition{
+			Type: corev1.NodeConditionType(kind), Status: corev1.ConditionStatus(status),
+			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now),
+			Reason: ReasonRestored, Message: "what the node last said; no cloudcore ran for a while",
+		})
+	}
+	return back
+}
