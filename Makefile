@@ -36,8 +36,8 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race lint arch generated cross e2e fuzz model
-test: packages arch lint generated cross race e2e ## Everything that decides; what .ci/run runs
+.PHONY: test unit race lint arch generated cross fleet e2e fuzz model
+test: packages arch lint generated cross race fleet e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
 	@for m in $(MODULES); do (cd $$m && go test $$(go list ./... | grep -v /e2e)) || exit 1; done
@@ -56,6 +56,8 @@ cross: ## Builds for the other platforms: ARM for real, macOS and Windows for th
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
 model: ## Random cuts and crashes on both ends of a link: STEPS=n SEED=n (RESULT lines)
 	STEPS=$(or $(STEPS),1000000) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run TestModelRun ./hub
+fleet: ## 2,000 nodes on one server: memory of each, delivery, a restart of the server
+	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
 e2e: ## End to end: real cluster, container runtime and network (root)
 	cd examples/demo && go test -count=1 -timeout=30m -v ./e2e
 fuzz: ## Every fuzz target for FUZZTIME (10s)
@@ -63,10 +65,12 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
 
 ## Measure (each ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-link
+.PHONY: bench bench-agent bench-link bench-fleet
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
 	@cd examples/demo && go run ./bench
 bench-link: ## The link: objects, round trips, streams, with delay and loss
 	BENCH=1 go test -count=1 -v -run TestLink ./hub/hubbench
+bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart
+	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetFigures ./hub/hubbench

@@ -82,7 +82,7 @@ func (v *Server) stand(t *tenant, s *session, info Info) bool {
 	if st == nil || st.tenant != t {
 		return false
 	}
-	t.session, t.info = s, info
+	t.session, t.info, t.cancel = s, info, nil
 	return true
 }
 

@@ -49,6 +49,8 @@ type Server struct {
 	mu    sync.Mutex
 	seats map[string]*nodeSeat
 	count int // of seats that are held
+
+	running sync.WaitGroup // connections and sessions; Run waits for it
 }
 
 // nodeSeat is what the server knows of one node.
@@ -104,8 +106,7 @@ func (v *Server) Run(ctx context.Context) error {
 	if v.started.Swap(true) {
 		return ErrRunning
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer v.running.Wait()
 	ctx, cancel := context.WithCancel(ctx) // ends the sessions when the Listener fails
 	defer cancel()
 	slots := make(chan struct{}, v.cfg.MaxHandshakes)
@@ -123,11 +124,11 @@ func (v *Server) Run(ctx context.Context) error {
 			}
 			return fmt.Errorf("hub: server: accept: %w", err)
 		}
-		wg.Go(func() {
-			defer conn.Close()
-			release := sync.OnceFunc(func() { <-slots })
-			defer release()
-			v.serve(ctx, conn, release)
+		v.running.Go(func() {
+			defer func() { <-slots }()
+			if !v.serve(ctx, conn) {
+				conn.Close()
+			}
 		})
 	}
 }
@@ -190,9 +191,9 @@ func (v *Server) session(node string) *session {
 	return nil
 }
 
-// serve takes one connection from its first byte to its end. handshaken is
-// called when it is past its handshake.
-func (v *Server) serve(ctx context.Context, conn Conn, handshaken func()) {
+// serve takes one connection through its handshake, and begins the session.
+// It reports false if there is none to be.
+func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	log := v.log.With("addr", addr(conn.Peer().Addr))
 	hctx, cancel := context.WithTimeout(ctx, v.cfg.Handshake)
 	defer cancel()
@@ -205,7 +206,7 @@ func (v *Server) serve(ctx context.Context, conn Conn, handshaken func()) {
 		if l != nil && errors.Is(err, ErrProtocol) {
 			l.sayGoodbye(goodbye{Kind: goodbyeRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 		}
-		return
+		return false
 	}
 	log = log.With("node", conn.Peer().Name)
 	version, bad := agree(h, conn.Peer())
@@ -225,9 +226,8 @@ func (v *Server) serve(ctx context.Context, conn Conn, handshaken func()) {
 		log.Warn("node is refused", "error", err)
 		stop()
 		l.sayGoodbye(refusal(err))
-		return
+		return false
 	}
-	defer v.release(h.Node, t)
 	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
 	err = writeFrame(l.control, welcome{
 		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: v.cfg.Capabilities,
@@ -237,34 +237,51 @@ func (v *Server) serve(ctx context.Context, conn Conn, handshaken func()) {
 	}
 	if !stop() || err != nil {
 		log.Warn("handshake was not completed", "error", errors.Join(err, hctx.Err()))
-		return
+		v.release(h.Node, t)
+		return false
 	}
-	handshaken()
-	v.hold(ctx, t, node, sessionConfig{
+	s := newSession(context.WithoutCancel(ctx), sessionConfig{
 		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
 		sink: node.Up, source: node.Down, mux: v.cfg.Mux, log: log,
 	})
+	// A session rests most of its life, and its goroutine with it: it has a new
+	// one, whose stack the handshake has not grown.
+	v.running.Go(func() { v.hold(ctx, t, s, node.Connected) })
+	return true
 }
 
-// hold runs the session of a tenant.
-func (v *Server) hold(ctx context.Context, t *tenant, node Node, cfg sessionConfig) {
-	s := newSession(context.WithoutCancel(ctx), cfg)
+// hold runs the session of a tenant. Its stack stays as it is for as long as
+// the node is connected: what comes before and after is in functions of its
+// own, to keep it small.
+func (v *Server) hold(ctx context.Context, t *tenant, s *session, connected func(Info)) {
+	defer v.release(s.node, t)
+	defer s.conn.Close()
 	defer s.cancel()
-	stop := context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeDrain}) })
-	defer stop()
+	defer context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeDrain}) })()
+	if v.begin(t, s, connected) {
+		end(s, s.run(), connected)
+	}
+}
+
+// begin makes the session known. It reports false if it is over already.
+func (v *Server) begin(t *tenant, s *session, connected func(Info)) bool {
 	info := Info{
-		Node: cfg.node, Connected: true, Since: time.Now(), Epoch: cfg.epoch, Transport: cfg.conn.Peer().Transport,
+		Node: s.node, Connected: true, Since: time.Now(), Epoch: s.epoch, Transport: s.conn.Peer().Transport,
 	}
 	if !v.stand(t, s, info) {
-		return
+		return false
 	}
-	cfg.log.Info("node is connected", "epoch", info.Epoch, "transport", info.Transport)
-	if node.Connected != nil {
-		node.Connected(info)
+	s.log.Info("node is connected", "epoch", info.Epoch, "transport", info.Transport)
+	if connected != nil {
+		connected(info)
 	}
-	err := s.run()
-	cfg.log.Info("node is disconnected", "epoch", info.Epoch, "reason", err)
-	if node.Connected != nil {
-		node.Connected(Info{Node: cfg.node, Since: time.Now(), Reason: err.Error(), Epoch: cfg.epoch})
+	return true
+}
+
+// end makes it known that the session is over.
+func end(s *session, err error, connected func(Info)) {
+	s.log.Info("node is disconnected", "epoch", s.epoch, "reason", err)
+	if connected != nil {
+		connected(Info{Node: s.node, Since: time.Now(), Reason: err.Error(), Epoch: s.epoch})
 	}
 }

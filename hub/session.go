@@ -85,8 +85,6 @@ func (s *session) maxFrame() int { return min(s.limits.MaxFrame, s.peer.MaxFrame
 // by then, and the connection is closed.
 func (s *session) run() error {
 	defer close(s.done)
-	stop := context.AfterFunc(s.ctx, func() { s.fail(s.ctx.Err()) })
-	defer stop()
 	if s.source != nil {
 		unsubscribe := s.source.Subscribe(func(k Key) { s.post(evChanged{k}) })
 		defer unsubscribe()

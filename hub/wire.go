@@ -19,8 +19,9 @@ const (
 	maxPiece = 64 << 10
 	// maxHello bounds the frames of the handshake.
 	maxHello = 16 << 10
-	// readBuffer is the size of the buffer that each session keeps.
-	readBuffer = 1 << 10
+	// readBuffer is the size of the buffer that each session keeps: enough for
+	// the small frames of a link at rest. What is larger is read past it.
+	readBuffer = 256
 )
 
 // buffers are the write buffers of sessions and calls, in use only while

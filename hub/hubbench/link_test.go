@@ -17,7 +17,12 @@ import (
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(play(role))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // result prints a figure for programs to find.
 func result(name string, value float64, unit string) {

@@ -140,6 +140,9 @@ func (ca *CA) ServerTLS(cert func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, ClientCAs: ca.Pool(), ClientAuth: tls.VerifyClientCertIfGiven,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert() },
+		// A resumed session skips the check of the certificate, and each ticket
+		// costs memory and bytes on the wire.
+		SessionTicketsDisabled: true,
 	}
 }
 

@@ -21,6 +21,11 @@ const (
 	firstConnWindow = 1 << 20
 	maxConnWindow   = 8 << 20
 
+	// idLength is how many bytes a connection's ids have. Each connection has
+	// several, and quic-go does not look whether one is taken: its own four
+	// bytes would meet each other among 100,000 connections.
+	idLength = 8
+
 	// maxStreams is how many streams a peer may have open at once.
 	maxStreams = 4096
 	// idleTimeout ends a connection on which nothing arrives. The session's

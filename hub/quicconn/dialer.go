@@ -20,12 +20,34 @@ type DialerConfig struct {
 	// certificate, best through GetClientCertificate, so that a renewed one is
 	// used for the next connection.
 	TLS *tls.Config
+	// Socket is shared with other Dialers, for a program that stands for many
+	// nodes. It stays its owner's to close. Nil means a socket of its own for
+	// each connection.
+	Socket *Socket
 }
 
-// Dialer opens connections to a Listener, each from a socket of its own.
+// Dialer opens connections to a Listener.
 type Dialer struct {
-	addr string
-	tls  *tls.Config
+	addr   string
+	tls    *tls.Config
+	socket *Socket
+}
+
+// Socket is a UDP socket from which any number of connections are dialled.
+type Socket struct{ transport *quic.Transport }
+
+// NewSocket takes over a UDP socket; closing the Socket closes it.
+func NewSocket(conn net.PacketConn) *Socket {
+	return &Socket{&quic.Transport{Conn: conn, ConnectionIDLength: idLength}}
+}
+
+// Close ends all connections of the socket. Twice is nil.
+func (s *Socket) Close() error {
+	_ = s.transport.Close()
+	if err := s.transport.Conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("quicconn: %w", err)
+	}
+	return nil
 }
 
 // NewDialer checks cfg and makes a Dialer.
@@ -37,7 +59,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	if cfg.TLS == nil {
 		return nil, errors.New("quicconn: DialerConfig.TLS is required")
 	}
-	d := &Dialer{addr: cfg.Addr, tls: cfg.TLS.Clone()}
+	d := &Dialer{addr: cfg.Addr, tls: cfg.TLS.Clone(), socket: cfg.Socket}
 	d.tls.NextProtos = []string{protocol}
 	if d.tls.ServerName == "" {
 		d.tls.ServerName = host
@@ -54,13 +76,16 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("quicconn: %w", err)
 	}
-	socket, err := net.ListenUDP("udp", nil)
-	if err != nil {
-		return nil, fmt.Errorf("quicconn: %w", err)
+	socket, free := d.socket, func() {}
+	if socket == nil {
+		udp, err := net.ListenUDP("udp", nil)
+		if err != nil {
+			return nil, fmt.Errorf("quicconn: %w", err)
+		}
+		socket = NewSocket(udp)
+		free = func() { _ = socket.Close() }
 	}
-	t := &quic.Transport{Conn: socket}
-	free := func() { _ = t.Close(); _ = socket.Close() }
-	conn, err := t.Dial(ctx, addr, d.tls, settings())
+	conn, err := socket.transport.Dial(ctx, addr, d.tls, settings())
 	if err != nil {
 		free()
 		return nil, fmt.Errorf("quicconn: %w", refusal(err))

@@ -92,6 +92,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	l := &Listener{cfg: cfg, accept: make(chan *Conn, cfg.Backlog), closed: make(chan struct{})}
 	l.transport = &quic.Transport{
 		Conn:                cfg.Socket,
+		ConnectionIDLength:  idLength,
 		StatelessResetKey:   (*quic.StatelessResetKey)(cfg.ResetKey),
 		TokenGeneratorKey:   (*quic.TokenGeneratorKey)(cfg.TokenKey),
 		VerifySourceAddress: func(net.Addr) bool { return l.unproven.Load() >= int64(cfg.Unproven) },
@@ -125,6 +126,9 @@ func insist(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos = []string{protocol}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
+	// A ticket would be sent to every node and kept for each, and a resumed
+	// session skips the check of the certificate.
+	c.SessionTicketsDisabled = true
 	return c
 }
 

@@ -1,0 +1,357 @@
+package hubbench_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"iter"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/quicconn"
+	"github.com/edgekit/edgekit/hub/wsconn"
+)
+
+// CloudConfig is what the server process of a fleet must know.
+type CloudConfig struct {
+	Transport      string
+	Hosts          int // how many addresses, from 127.0.0.1 on, it listens at
+	Port           int // 0 means any
+	CertPEM        []byte
+	KeyPEM         []byte
+	ResetKey       quicconn.Key // the same after a restart, as in a cluster's secret
+	Nodes, Objects int
+	Keepalive      time.Duration
+	Versions       []int // of each node's first object, nil for the first ones
+}
+
+// CloudState is how the server process stands.
+type CloudState struct {
+	Connected int // sessions now
+	InStep    int // of these, how many compared digests
+	Peak      int // most sessions begun in any one second
+	Sent      int // objects changed by Deliver
+
+	Heap, Stacks, Other uint64 // bytes, from runtime.MemStats
+	Goroutines          int
+}
+
+// cloud is the server process of a fleet: a hub.Server with TLS, whose
+// Directory holds every node's state in memory.
+type cloud struct {
+	ctx     context.Context
+	server  *hub.Server
+	posts   []post
+	keys    []hub.Key
+	arrived arrivals
+	sent    atomic.Int64
+}
+
+// Start listens and serves until the process ends; it returns the port.
+func (c *cloud) Start(cfg CloudConfig, port *int) error {
+	c.ctx = context.Background() // the process is the scope
+	ca, err := join.LoadCA(cfg.CertPEM, cfg.KeyPEM)
+	if err != nil {
+		return err
+	}
+	hosts := make([]string, cfg.Hosts)
+	for i := range hosts {
+		hosts[i] = loopback(i)
+	}
+	cert, err := ca.IssueServer(time.Now(), hosts...)
+	if err != nil {
+		return err
+	}
+	c.posts = make([]post, cfg.Nodes)
+	for i := range cfg.Objects {
+		c.keys = append(c.keys, hub.Key{Resource: "pods", Namespace: "default", Name: "app-" + strconv.Itoa(i)})
+	}
+	for i := range c.posts {
+		c.posts[i] = post{cloud: c, version: firstVersion}
+		if cfg.Versions != nil {
+			c.posts[i].version = cfg.Versions[i]
+		}
+	}
+	listen := listenerOf[cfg.Transport]
+	if listen == nil {
+		return fmt.Errorf("transport %q: want quic or ws", cfg.Transport)
+	}
+	l, err := listen(cfg, hosts, ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }))
+	if err != nil {
+		return err
+	}
+	switch a := l.Addr().(type) {
+	case *net.TCPAddr:
+		*port = a.Port
+	case *net.UDPAddr:
+		*port = a.Port
+	}
+	c.server, err = hub.NewServer(hub.ServerConfig{Listener: l, Directory: c, Keepalive: cfg.Keepalive})
+	if err != nil {
+		return err
+	}
+	go func() { _ = c.server.Run(c.ctx) }()
+	<-c.server.Ready()
+	return nil
+}
+
+// loopback is the i-th address of this machine to itself.
+func loopback(i int) string { return "127.0.0." + strconv.Itoa(1+i) }
+
+type listenFunc func(cfg CloudConfig, hosts []string, tlsConfig *tls.Config) (hub.Listener, error)
+
+var listenerOf = map[string]listenFunc{
+	"quic": func(cfg CloudConfig, hosts []string, tlsConfig *tls.Config) (hub.Listener, error) {
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(hosts[0]), Port: cfg.Port})
+		if err != nil {
+			return nil, err
+		}
+		return quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: tlsConfig, ResetKey: &cfg.ResetKey, TokenKey: &cfg.ResetKey})
+	},
+	"ws": func(cfg CloudConfig, hosts []string, tlsConfig *tls.Config) (hub.Listener, error) {
+		var sockets []net.Listener
+		for _, h := range hosts {
+			s, err := net.Listen("tcp", net.JoinHostPort(h, strconv.Itoa(cfg.Port)))
+			if err != nil {
+				return nil, err
+			}
+			cfg.Port = s.Addr().(*net.TCPAddr).Port // the same for all
+			sockets = append(sockets, s)
+		}
+		l, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: sockets[0].Addr()})
+		if err != nil {
+			return nil, err
+		}
+		srv := &http.Server{ // as cloudcore has it
+			Handler: l, TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+			ReadHeaderTimeout: 15 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+		}
+		for _, s := range sockets {
+			go func() { _ = srv.Serve(tls.NewListener(s, tlsConfig)) }()
+		}
+		return l, nil
+	},
+}
+
+// Attach gives the node its post.
+func (c *cloud) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
+	i, err := nodeIndex(h.Node)
+	if err != nil || i >= len(c.posts) {
+		return hub.Node{}, &hub.Error{Code: hub.CodeForbidden, Text: "no node of this fleet"}
+	}
+	c.arrived.note(time.Now())
+	p := &c.posts[i]
+	return hub.Node{Down: p, Up: forgetful{}, Connected: p.connected}, nil
+}
+
+const nodePrefix = "edge-"
+
+func nodeName(i int) string { return fmt.Sprintf(nodePrefix+"%06d", i) }
+
+func nodeIndex(name string) (int, error) { return strconv.Atoi(strings.TrimPrefix(name, nodePrefix)) }
+
+// State tells how the server stands.
+func (c *cloud) State(_ struct{}, out *CloudState) error {
+	for i := range c.posts {
+		p := &c.posts[i]
+		p.mu.Lock()
+		if p.up {
+			out.Connected++
+		}
+		if p.up && p.listed {
+			out.InStep++
+		}
+		p.mu.Unlock()
+	}
+	out.Peak, out.Sent = c.arrived.peak(), int(c.sent.Load())
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	out.Heap, out.Stacks, out.Other = m.HeapAlloc, m.StackInuse, m.Sys-m.HeapSys-m.StackSys
+	out.Goroutines = runtime.NumGoroutine()
+	return nil
+}
+
+// Versions lists the version of each node's first object.
+func (c *cloud) Versions(_ struct{}, out *[]int) error {
+	for i := range c.posts {
+		p := &c.posts[i]
+		p.mu.Lock()
+		*out = append(*out, p.version)
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+// Collect runs a garbage collection, as the runtime does by itself every two
+// minutes at least.
+func (c *cloud) Collect(_ struct{}, _ *struct{}) error {
+	runtime.GC()
+	return nil
+}
+
+// Profile writes the heap's and the goroutines' profiles, to be read with go
+// tool pprof.
+func (c *cloud) Profile(path string, _ *struct{}) error {
+	for _, name := range []string{"heap", "goroutine"} {
+		f, err := os.Create(path + "." + name)
+		if err != nil {
+			return err
+		}
+		if err := pprof.Lookup(name).WriteTo(f, 0); err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Delivery is how many objects to change, and how fast.
+type Delivery struct {
+	Objects int
+	Rate    int // in a second
+}
+
+// Deliver changes objects of random nodes and returns when the last one is
+// changed.
+func (c *cloud) Deliver(d Delivery, _ *struct{}) error {
+	begun := time.Now()
+	for i := range d.Objects {
+		<-time.After(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(d.Rate))))
+		c.posts[rand.IntN(len(c.posts))].change()
+		c.sent.Add(1)
+	}
+	return nil
+}
+
+// arrivals counts what happens in tenths of a second.
+type arrivals struct {
+	mu sync.Mutex
+	in map[int64]int
+}
+
+func (a *arrivals) note(at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.in == nil {
+		a.in = make(map[int64]int)
+	}
+	a.in[at.UnixMilli()/100]++
+}
+
+// peak is the most within one second.
+func (a *arrivals) peak() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	most := 0
+	for tenth := range a.in {
+		sum := 0
+		for i := range int64(10) {
+			sum += a.in[tenth+i]
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+// firstVersion is about as long as a resource version is in a cluster.
+const firstVersion = 100_000_000
+
+// post is one node in the cloud: its Source.
+type post struct {
+	cloud *cloud
+
+	mu      sync.Mutex
+	changed func(hub.Key)
+	version int   // of the first object; the others never change
+	at      int64 // when it was last changed, Unix nanoseconds
+	up      bool  // a session stands
+	listed  bool  // its digest was compared
+}
+
+func (p *post) connected(i hub.Info) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.up = i.Connected; !p.up {
+		p.listed = false
+	}
+}
+
+// change gives the node's first object a new version.
+func (p *post) change() {
+	p.mu.Lock()
+	p.version++
+	p.at = time.Now().UnixNano()
+	changed := p.changed
+	p.mu.Unlock()
+	if changed != nil {
+		changed(p.cloud.keys[0])
+	}
+}
+
+// Versions lists what the node must hold; it is asked once the digest is here.
+func (p *post) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listed = true
+	version := p.version
+	return func(yield func(hub.Key, string) bool) {
+		for i, k := range p.cloud.keys {
+			v := firstVersion
+			if i == 0 {
+				v = version
+			}
+			if !yield(k, strconv.Itoa(v)) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Load gives an object: the time of its change and a body of 2 KiB.
+func (p *post) Load(_ context.Context, k hub.Key, _ string) (hub.Object, error) {
+	p.mu.Lock()
+	version, at := p.version, p.at
+	p.mu.Unlock()
+	if k != p.cloud.keys[0] {
+		version, at = firstVersion, 0
+	}
+	return hub.Object{Key: k, Version: strconv.Itoa(version), Body: append(strconv.AppendInt(nil, at, 10), manifest(version)...)}, nil
+}
+
+// Compare orders versions, all of one length.
+func (p *post) Compare(a, b string) int { return strings.Compare(a, b) }
+
+// Subscribe takes the one subscriber, the session.
+func (p *post) Subscribe(changed func(hub.Key)) func() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed = changed
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.changed = nil
+	}
+}
+
+// forgetful is a Sink that takes everything and holds nothing.
+type forgetful struct{}
+
+func (forgetful) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
+	return func(func(hub.Key, string) bool) {}, nil
+}
+func (forgetful) Apply(context.Context, []hub.Object) error { return nil }

@@ -1,0 +1,287 @@
+package hubbench_test
+
+import (
+	"crypto/rand"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/hub/join"
+)
+
+// fleetPlan is one run with many nodes.
+type fleetPlan struct {
+	transport string
+	nodes     int
+	crews     int           // processes that the nodes are spread over
+	objects   int           // that each node holds
+	keepalive time.Duration // of every node
+	rest      time.Duration // how long the server's use of the CPU is watched
+	deliver   Delivery
+	profile   string // where to write the server's profiles at rest; empty for nowhere
+}
+
+// collectAt is GOGC for all processes of a fleet, as cloudcore has it: what a
+// server of many nodes holds lives long, and is not worth doubling.
+const collectAt = "25"
+
+// fleet is a server with its nodes, each in processes of their own.
+type fleet struct {
+	t     testing.TB
+	plan  fleetPlan
+	cfg   CloudConfig
+	cloud *process
+	crews []*process
+	empty int64 // bytes that the server uses without nodes
+}
+
+// newFleet starts the server and has all nodes connect.
+func newFleet(t testing.TB, plan fleetPlan) *fleet {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("what a process uses is read from /proc")
+	}
+	ca, err := join.NewCA("fleet", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ca.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fleet{t: t, plan: plan, cfg: CloudConfig{
+		Transport: plan.transport, Hosts: plan.crews, CertPEM: ca.CertificatePEM(), KeyPEM: key,
+		Nodes: plan.nodes, Objects: plan.objects, Keepalive: plan.keepalive,
+	}}
+	if _, err := rand.Read(f.cfg.ResetKey[:]); err != nil {
+		t.Fatal(err)
+	}
+	f.serve()
+	f.cloud.call("Collect", struct{}{}, &struct{}{})
+	f.empty = f.cloud.resident()
+	for i := range plan.crews {
+		p := launch(t, "crew", "GOGC="+collectAt)
+		host := loopback(0)
+		if plan.transport == "ws" {
+			host = loopback(i) // each address has as many ports as there are
+		}
+		first := i * plan.nodes / plan.crews
+		p.call("Start", CrewConfig{
+			Transport: plan.transport, Host: host, Port: f.cfg.Port, Own: loopback(1 + i), CertPEM: f.cfg.CertPEM, KeyPEM: key,
+			First: first, Nodes: (i+1)*plan.nodes/plan.crews - first, Objects: plan.objects, Keepalive: plan.keepalive, Dials: 64 / plan.crews,
+		}, &struct{}{})
+		f.crews = append(f.crews, p)
+	}
+	return f
+}
+
+// serve starts a server at the same address as the one before.
+func (f *fleet) serve() {
+	f.t.Helper()
+	env := []string{"GOGC=" + collectAt}
+	if f.plan.profile != "" {
+		env = append(env, "GODEBUG=memprofilerate=512") // exact enough to divide by the nodes
+	}
+	f.cloud = launch(f.t, "cloud", env...)
+	f.cloud.call("Start", f.cfg, &f.cfg.Port)
+}
+
+func (f *fleet) state() (s CloudState) {
+	f.t.Helper()
+	f.cloud.call("State", struct{}{}, &s)
+	return s
+}
+
+// nodes adds up what the crews say.
+func (f *fleet) nodes() (all CrewState) {
+	f.t.Helper()
+	for _, p := range f.crews {
+		var s CrewState
+		p.call("State", struct{}{}, &s)
+		all.Connected += s.Connected
+		all.Sessions += s.Sessions
+		all.FullLists += s.FullLists
+		all.Applied += s.Applied
+		all.Failed = append(all.Failed, s.Failed...)
+	}
+	return all
+}
+
+// await asks until all nodes are in step, and returns how long that took. It
+// fails when that takes longer than limit, or when a node gives up.
+func (f *fleet) await(limit time.Duration) time.Duration {
+	f.t.Helper()
+	begun, told := time.Now(), time.Now()
+	for {
+		s := f.state()
+		if s.InStep == f.plan.nodes {
+			return time.Since(begun)
+		}
+		if n := f.nodes(); len(n.Failed) > 0 {
+			f.t.Fatalf("%d nodes gave up, the first: %s", len(n.Failed), n.Failed[0])
+		}
+		if time.Since(begun) > limit {
+			f.t.Fatalf("after %v %d of %d nodes are connected, %d in step", limit, s.Connected, f.plan.nodes, s.InStep)
+		}
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			f.t.Logf("%d of %d nodes connected after %v", s.Connected, f.plan.nodes, time.Since(begun).Round(time.Second))
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+// kept is what a node costs the server at rest.
+type kept struct {
+	resident, heap, stacks float64 // KiB for each node
+	goroutines             float64
+}
+
+// weigh measures the server's memory after a garbage collection.
+func (f *fleet) weigh() kept {
+	f.t.Helper()
+	f.cloud.call("Collect", struct{}{}, &struct{}{})
+	f.cloud.call("Collect", struct{}{}, &struct{}{}) // what finalizers and pools kept
+	s := f.state()
+	each := func(bytes float64) float64 { return bytes / 1024 / float64(f.plan.nodes) }
+	return kept{
+		resident: each(float64(f.cloud.resident() - f.empty)), heap: each(float64(s.Heap)), stacks: each(float64(s.Stacks)),
+		goroutines: float64(s.Goroutines) / float64(f.plan.nodes),
+	}
+}
+
+// deliver changes objects and returns how long each took to its node's Sink.
+// A change that was overtaken by the next one of its object does not arrive.
+func (f *fleet) deliver(d Delivery) []time.Duration {
+	f.t.Helper()
+	before := f.nodes().Applied
+	f.cloud.call("Deliver", d, &struct{}{})
+	for last := -1; ; {
+		n := f.nodes().Applied - before
+		if n == last || n == d.Objects {
+			break
+		}
+		last = n
+		<-time.After(time.Second)
+	}
+	var all []time.Duration
+	for _, p := range f.crews {
+		var some []time.Duration
+		p.call("Latencies", struct{}{}, &some)
+		all = append(all, some...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// restart kills the server and starts it again; it returns how long it took
+// from the kill until every node was back in step.
+func (f *fleet) restart(limit time.Duration) time.Duration {
+	f.t.Helper()
+	f.cloud.call("Versions", struct{}{}, &f.cfg.Versions) // they would be in the API server
+	begun := time.Now()
+	f.cloud.kill()
+	f.serve()
+	f.await(limit)
+	return time.Since(begun)
+}
+
+// TestFleet is a fleet of NODES over each transport, 100 if nobody says how
+// many: what must hold for a large one, in seconds. The memory of a node is a
+// budget, with room for another machine; the figure is in BENCHMARKS.md.
+func TestFleet(t *testing.T) {
+	nodes := number(t, "NODES", 100)
+	for _, transport := range []string{"quic", "ws"} {
+		t.Run(transport, func(t *testing.T) {
+			plan := fleetPlan{
+				transport: transport, nodes: nodes, crews: 2, objects: 4, keepalive: 10 * time.Second,
+				deliver: Delivery{Objects: nodes, Rate: 1000},
+			}
+			f := newFleet(t, plan)
+			f.await(4 * time.Minute)
+			k := f.weigh()
+			t.Logf("a node costs %.1f KiB: %.1f heap, %.1f stacks of %.1f goroutines", k.resident, k.heap, k.stacks, k.goroutines)
+			// A few nodes do not make up for what they share.
+			if k.resident > budget && nodes >= 1000 && !raceDetector {
+				t.Errorf("a node costs the server %.1f KiB at rest, the budget is %d", k.resident, budget)
+			}
+			if took := f.deliver(plan.deliver); len(took) < plan.deliver.Objects/2 {
+				t.Errorf("%d of %d changes arrived", len(took), plan.deliver.Objects)
+			}
+			f.restart(4 * time.Minute)
+			n := f.nodes()
+			if n.FullLists > 0 {
+				t.Errorf("%d full lists were exchanged where digests match", n.FullLists)
+			}
+			if n.Connected != plan.nodes {
+				t.Errorf("%d of %d nodes are connected", n.Connected, plan.nodes)
+			}
+		})
+	}
+}
+
+// budget is what a node may cost the server at rest, in KiB.
+const budget = 90
+
+// TestFleetFigures prints the figures of a fleet of NODES over TRANSPORT.
+func TestFleetFigures(t *testing.T) {
+	if os.Getenv("BENCH") == "" {
+		t.Skip("a measurement of minutes: set BENCH=1")
+	}
+	plan := fleetPlan{
+		transport: setting("TRANSPORT", "quic"), nodes: number(t, "NODES", 2000), objects: 4,
+		keepalive: time.Duration(number(t, "KEEPALIVE", 60)) * time.Second,
+		rest:      time.Duration(number(t, "REST", 60)) * time.Second,
+		deliver:   Delivery{Objects: 20_000, Rate: 2000},
+		profile:   os.Getenv("PROFILE"),
+	}
+	plan.crews = max(2, (plan.nodes+9999)/10_000)
+	limit := time.Minute + time.Duration(plan.nodes)*5*time.Millisecond
+	f := newFleet(t, plan)
+	t.Logf("all connected after %v", f.await(limit).Round(100*time.Millisecond))
+
+	before := f.cloud.busy()
+	<-time.After(plan.rest)
+	busy := f.cloud.busy() - before
+	s := f.state()
+	k := f.weigh()
+	t.Logf("of each node: %.1f KiB heap, %.1f KiB stacks of %.1f goroutines", k.heap, k.stacks, k.goroutines)
+	result("nodes_connected", float64(s.Connected), "nodes")
+	result("server_kib_per_node", k.resident, "KiB")
+	if plan.rest > 0 {
+		result("server_cores_at_rest", busy.Seconds()/plan.rest.Seconds(), "cores")
+	}
+	if plan.profile != "" {
+		f.cloud.call("Profile", plan.profile, &struct{}{})
+	}
+	took := f.deliver(plan.deliver)
+	if len(took) == 0 {
+		t.Fatal("nothing was delivered")
+	}
+	t.Logf("%d of %d changes arrived, the others were overtaken by the next of their object", len(took), plan.deliver.Objects)
+	result("delivery_p50", took[len(took)/2].Seconds()*1e3, "ms")
+	result("delivery_p99", took[len(took)*99/100].Seconds()*1e3, "ms")
+	result("restart_all_back", f.restart(limit+2*plan.keepalive).Seconds(), "s")
+	result("handshakes_peak", float64(f.state().Peak), "1/s")
+	result("full_lists", float64(f.nodes().FullLists), "lists")
+}
+
+// setting is an environment variable with a default.
+func setting(name, def string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return def
+}
+
+func number(t *testing.T, name string, def int) int {
+	t.Helper()
+	n, err := strconv.Atoi(setting(name, strconv.Itoa(def)))
+	if err != nil || n < 0 {
+		t.Fatalf("%s=%q is no number", name, os.Getenv(name))
+	}
+	return n
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package hubbench_test
+
+const raceDetector = false
