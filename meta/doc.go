@@ -39,6 +39,18 @@
 //		}
 //	}
 //
+// # Snapshots and backups
+//
+// A [Snapshot] is everything at one revision, to be read in small pieces while
+// the store goes on. [Backup] writes one to a file, and [Restore] puts it into
+// an empty store, of any implementation.
+//
+// # In step with the cloud
+//
+// A store that is new, restored, or that has lost something may lack objects
+// that the cloud will still send. [Synced] tells whether it has ever been whole:
+// until then nothing is ended because it is absent.
+//
 // # Order, delivery, durability
 //
 // A batch is there whole or not at all. When Apply returns nil the batch has
@@ -51,7 +63,15 @@
 //
 // Keys are 1 to [MaxKey] bytes, values up to [MaxValue], batches up to
 // [MaxBatch]; beyond that Apply fails with [ErrTooLarge]. [CheckOps] is the
-// check that every Store applies.
+// check that every Store applies. A key may hold any byte.
+//
+// # A disk that fails
+//
+// When the disk is full or read-only, Apply fails with an error that wraps
+// syscall.ENOSPC or syscall.EROFS, reading goes on, and writing goes on by
+// itself when there is room again. After a write of which nobody knows whether
+// it reached the disk, all further ones fail with [ErrFailed] until the store is
+// opened again.
 //
 // # Concurrency and stability
 //

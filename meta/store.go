@@ -2,39 +2,8 @@ package meta
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"iter"
 )
-
-// Errors that callers branch on.
-var (
-	// ErrNotFound is returned for a key that is not in the store.
-	ErrNotFound = errors.New("meta: not found")
-	// ErrConflict is returned when a condition of a batch does not hold;
-	// nothing of the batch was applied.
-	ErrConflict = errors.New("meta: conflict")
-	// ErrCompacted is returned by Watch when changes after the asked revision
-	// are no longer known; the caller lists and watches from there.
-	ErrCompacted = errors.New("meta: revision is compacted")
-	// ErrTooLarge is returned for a batch or value over the store's limits;
-	// nothing of it was applied.
-	ErrTooLarge = errors.New("meta: too large")
-)
-
-// CorruptError says that a store's files are damaged and where they were set
-// aside; it comes from opening a store.
-type CorruptError struct {
-	Path   string // the folder as it was given
-	Aside  string // where the damaged files are now; empty if they could not be moved
-	Reason error
-}
-
-func (e *CorruptError) Error() string {
-	return fmt.Sprintf("meta: store %s is damaged (set aside as %s): %v", e.Path, e.Aside, e.Reason)
-}
-
-// Unwrap gives the cause.
-func (e *CorruptError) Unwrap() error { return e.Reason }
 
 // Record is one key with its value.
 type Record struct {
@@ -88,7 +57,29 @@ type Store interface {
 	// revision that this store has not reached, because the store behind the
 	// caller was replaced, gives ErrCompacted too.
 	Watch(ctx context.Context, prefix string, after uint64) (<-chan []Event, error)
+	// Snapshot gives the content at the newest revision, to be read at
+	// leisure while the store goes on. The caller closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
 	// Close waits for calls under way and releases the files. Twice is nil;
 	// later calls return an error that wraps net.ErrClosed.
+	Close() error
+}
+
+// Snapshot is all that a store held at one revision. Its methods may be called
+// by several goroutines at once. An open Snapshot keeps what has been replaced
+// since from being freed, so that it must be closed soon. When its store is
+// closed it can no longer be read, and returns errors that wrap net.ErrClosed.
+type Snapshot interface {
+	// Revision is the revision that the Snapshot shows; a Watch after it
+	// sends what came later.
+	Revision() uint64
+	// Get reads one key, or ErrNotFound.
+	Get(ctx context.Context, key string) (Record, error)
+	// Records gives all keys with the prefix in key order, a few at a time,
+	// so that the memory it needs does not grow with the store. An error is
+	// the last thing that it gives.
+	Records(ctx context.Context, prefix string) iter.Seq2[Record, error]
+	// Close lets go of what the Snapshot kept. Twice is nil; later calls
+	// return an error that wraps net.ErrClosed.
 	Close() error
 }

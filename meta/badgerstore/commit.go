@@ -2,26 +2,27 @@ package badgerstore
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"syscall"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/edgekit/edgekit/meta"
 )
 
-// maxHeld is after how many commits the committer waits for readers, so that
-// badger can drop what is hidden; before that it only tries.
-const maxHeld = 1000
+// last is a key as it is before a batch: its head, and its value, which is not
+// to be changed. The value is known only if the group wrote it or the batch
+// deletes it.
+type last struct {
+	head
+	value []byte
+}
 
-// state is how a group of batches leaves one key.
-type state struct {
-	revision uint64  // 0: the key is absent
-	value    []byte  // not to be changed
-	pieces   int     // of its value; 0 for one that is whole
-	entries  []entry // what brings badger to this state
+// change is what a group does to one key.
+type change struct {
+	was     head    // in badger before the group
+	is      last    // as the group leaves it
+	entries []entry // what brings badger there
 }
 
 // group is what one sync makes durable: batches in the order they came.
@@ -29,8 +30,9 @@ type group struct {
 	requests []*request // accepted
 	revision uint64     // of the last of them
 	keys     []string   // touched, in order
-	states   map[string]state
+	changes  map[string]change
 	bytes    int
+	begun    time.Time
 }
 
 // committer gathers the batches that wait and commits them together, until the
@@ -47,13 +49,14 @@ func (s *Store) committer() {
 				return
 			}
 		}
-		g := &group{revision: s.durable.Load(), states: make(map[string]state)}
+		g := &group{begun: time.Now(), revision: s.durable.Load(), changes: make(map[string]change)}
 		s.accept(g, first)
 		carried = s.gather(g)
 		if len(g.requests) == 0 {
 			continue
 		}
 		err := s.commit(g)
+		s.count(g, err)
 		for _, r := range g.requests {
 			if r.err = err; err == nil {
 				s.feed.Publish(r.revision, r.events)
@@ -98,137 +101,120 @@ func (s *Store) accept(g *group, r *request) {
 	r.revision = g.revision
 	g.requests = append(g.requests, r)
 	for _, op := range r.ops {
-		last := before[op.Key]
-		if st, touched := g.states[op.Key]; touched {
-			last = meta.Record{Value: st.value, Revision: st.revision}
+		c, touched := g.changes[op.Key]
+		if !touched {
+			c.is = before[op.Key]
+			c.was = c.is.head
 		}
-		if op.Delete && last.Revision == 0 {
+		if op.Delete && c.is.revision == 0 {
 			continue
 		}
 		e := meta.Event{Record: meta.Record{Key: op.Key, Revision: r.revision}, Deleted: op.Delete}
-		st := state{}
 		if op.Delete {
-			e.Value = last.Value
-			st.entries = append([]entry{{key: recordKey(op.Key)}}, drop(op.Key, 0, s.pieces[op.Key])...)
+			e.Value, c.is = c.is.value, last{}
+			c.entries = append([]entry{{key: recordKey(op.Key)}}, drop(op.Key, 0, c.was.pieces)...)
 		} else {
-			st.revision = r.revision
-			st.entries, st.value, st.pieces = encode(op.Key, op.Value, r.revision, s.pieces[op.Key])
-			e.Value = st.value
+			c.is.revision = r.revision
+			c.entries, c.is.value, c.is.pieces = encode(op.Key, op.Value, r.revision, c.was.pieces)
+			e.Value = c.is.value
 		}
-		g.set(op.Key, st)
+		g.set(op.Key, c)
 		r.events = append(r.events, e)
 	}
 }
 
-// before gives the records that the batch deletes or has a condition on, as
-// they are before it, and fails if a condition does not hold or the batch has
-// lost its turn. Values are read for deletions only.
-func (s *Store) before(g *group, r *request) (map[string]meta.Record, error) {
+// before gives the batch's keys as they are before it, and fails if a condition
+// does not hold or the batch has lost its turn.
+func (s *Store) before(g *group, r *request) (before map[string]last, err error) {
 	if s.failed != nil {
 		return nil, s.failed
 	}
 	if r.ctx.Err() != nil {
 		return nil, context.Cause(r.ctx)
 	}
-	txn, release := s.snapshot()
+	defer onFault(&err)()
+	txn, release := s.view()
 	defer release()
-	before := make(map[string]meta.Record)
+	before = make(map[string]last, len(r.ops))
 	for _, op := range r.ops {
-		if !op.Delete && op.If == nil {
-			continue
-		}
-		have, err := g.recordOf(txn, op)
+		have, err := g.last(txn, op)
 		if err != nil {
 			return nil, err
 		}
-		if op.If != nil && *op.If != have.Revision {
-			return nil, fmt.Errorf("%w: %q is at revision %d, not %d", meta.ErrConflict, op.Key, have.Revision, *op.If)
+		if op.If != nil && *op.If != have.revision {
+			return nil, fmt.Errorf("%w: %q is at revision %d, not %d", meta.ErrConflict, op.Key, have.revision, *op.If)
 		}
-		before[op.Key] = have
+		if known, again := before[op.Key]; !again || known.value == nil {
+			before[op.Key] = have
+		}
 	}
 	return before, nil
 }
 
-// recordOf gives the record of op's key as the group leaves it so far, with
-// revision 0 for an absent one, and with its value if op deletes it.
-func (g *group) recordOf(txn *badger.Txn, op meta.Op) (meta.Record, error) {
-	if st, touched := g.states[op.Key]; touched {
-		return meta.Record{Value: st.value, Revision: st.revision}, nil
+// last gives op's key as the group leaves it so far.
+func (g *group) last(txn *badger.Txn, op meta.Op) (last, error) {
+	if c, touched := g.changes[op.Key]; touched {
+		return c.is, nil
 	}
-	item, err := txn.Get(recordKey(op.Key))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return meta.Record{}, nil
+	h, err := readHead(txn, op.Key)
+	if err != nil || h.revision == 0 || !op.Delete {
+		return last{head: h}, err
 	}
-	if err == nil && op.Delete {
-		return readRecord(txn, op.Key, item)
-	}
-	var r meta.Record
-	if err == nil {
-		err = item.Value(func(stored []byte) (err error) {
-			r.Revision, _, _, err = head(stored)
-			return err
-		})
-	}
-	if err != nil {
-		return meta.Record{}, fmt.Errorf("badgerstore: reading %q: %w", op.Key, err)
-	}
-	return r, nil
+	r, err := get(txn, op.Key)
+	return last{h, r.Value}, err
 }
 
 // set replaces what the group does to a key.
-func (g *group) set(key string, st state) {
-	old, touched := g.states[key]
+func (g *group) set(key string, c change) {
+	old, touched := g.changes[key]
 	if !touched {
 		g.keys = append(g.keys, key)
 	}
 	for _, e := range old.entries {
 		g.bytes -= e.size()
 	}
-	for _, e := range st.entries {
+	for _, e := range c.entries {
 		g.bytes += e.size()
 	}
-	g.states[key] = st
+	g.changes[key] = c
 }
 
-// commit makes the group durable and then visible. Any failure ends writing
-// for good: after a failed write or sync nobody knows what the disk holds.
+// commit makes the group durable and then visible. A failed write or sync ends
+// writing for good: nobody knows what the disk holds then.
 func (s *Store) commit(g *group) error {
-	if left, err := free(s.cfg.Dir); err != nil {
-		return fmt.Errorf("badgerstore: %w", err)
-	} else if left < s.cfg.Reserve {
-		return fmt.Errorf("badgerstore: %s: %w: %d bytes are left, %d are kept in reserve: make room on that disk", s.cfg.Dir, syscall.ENOSPC, left, s.cfg.Reserve)
+	if err := s.mayWrite(); err != nil {
+		return err
 	}
+	now := state{g.revision, s.content}
 	var entries []entry
 	for _, key := range g.keys {
-		entries = append(entries, g.states[key].entries...)
+		c := g.changes[key]
+		entries = append(entries, c.entries...)
+		now.content = now.content.replace(key, c.was, c.is.head)
 	}
-	if err := write(s.db, g.revision, entries); err != nil {
-		s.failed = fmt.Errorf("badgerstore: writing to %s has ended, open the store again: %w", s.cfg.Dir, err)
+	if err := write(s.db, now, entries); err != nil {
+		s.failed = fmt.Errorf("%w in %s, open the store again: %w", meta.ErrFailed, s.cfg.Dir, err)
+		close(s.failing)
 		return s.failed
 	}
-	for _, key := range g.keys {
-		if n := g.states[key].pieces; n > 0 {
-			s.pieces[key] = n
-		} else {
-			delete(s.pieces, key)
-		}
-	}
-	s.durable.Store(g.revision)
+	s.content = now.content
+	s.durable.Store(now.revision)
+	s.mark.set(now.revision)
 	return nil
 }
 
-// write puts the entries and the revision key into badger as of one version,
-// in as many transactions as they need, and syncs each. The revision key is in
-// the last one: without it Open undoes the others.
-func write(db *badger.DB, revision uint64, entries []entry) error {
-	entries = append(entries, entry{[]byte(revisionKey), binary.BigEndian.AppendUint64(nil, revision)})
+// write puts the entries and the state into badger as of the state's revision,
+// in as many transactions as they need, and syncs each. The state is in the
+// last one: without it Open undoes the others.
+func write(db *badger.DB, now state, entries []entry) error {
+	entries = append(entries, now.entry())
 	for len(entries) > 0 {
 		n, size := 0, 0
 		for n < len(entries) && n < txnOps && (n == 0 || size+entries[n].size() <= txnBytes) {
 			size += entries[n].size()
 			n++
 		}
-		if err := writeTxn(db, revision, entries[:n]); err != nil {
+		if err := writeTxn(db, now.revision, entries[:n]); err != nil {
 			return err
 		}
 		entries = entries[n:]
@@ -258,16 +244,10 @@ func writeTxn(db *badger.DB, revision uint64, entries []entry) error {
 	return db.Sync()
 }
 
-// allowDrops tells badger that versions which the durable revision hides may
-// go, when no snapshot needs them.
+// allowDrops tells badger which versions may go: those that newer ones hide
+// from the durable revision and from every view that is open.
 func (s *Store) allowDrops() {
-	if !s.readers.TryLock() {
-		if s.held++; s.held < maxHeld {
-			return
-		}
-		s.readers.Lock()
-	}
-	s.held = 0
-	s.db.SetDiscardTs(s.durable.Load())
-	s.readers.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db.SetDiscardTs(s.oldestLocked())
 }

@@ -13,19 +13,49 @@
 // waits, writes it as one transaction, syncs once, and only then answers the
 // callers and shows the batches to readers and watchers. A write error or a
 // failed sync ends all writing until the store is opened again, since nobody
-// knows what a disk holds after it failed once; reading goes on. When the disk
-// has less than Config.Reserve left, Apply fails with an error that wraps
-// syscall.ENOSPC before anything is written, since badger writes through
-// memory maps, where a full disk kills the process.
+// knows what a disk holds after it failed once; reading goes on, and
+// Store.Failing tells the program to start anew.
+//
+// When the disk has less than Config.Reserve left, or is read-only, Apply fails
+// with an error that wraps syscall.ENOSPC or syscall.EROFS before anything is
+// written, and works again when that has changed. The reserve is there because
+// badger writes through memory maps, where a disk that is full to the last byte
+// kills the process: if others fill the reserve while a commit is under way,
+// that is still so. Nothing is lost by it. To open and to close on a full disk,
+// the store keeps a ballast file of 8 MiB, which it gives up for that.
 //
 // # The folder
 //
-// Config.Dir holds a lock file, which says who uses the folder, the folder
-// data, which is badger's, and damaged-* folders. Files that are damaged are
-// set aside under such a name, Config.Damaged is told, and Open goes on with
-// an empty store: the cloud fills it again. The newest three are kept. A
-// folder in use, one that cannot be written, a wrong key, and a store of a
+// Config.Dir holds a lock file, which says who uses the folder; the ballast;
+// the folder data, with badger's files and two of our own, FORMAT (schema, and
+// which key) and REVISION (how far the store had come); and damaged-* folders.
+//
+// # Damage
+//
+// Open reads everything and checks it: the checksums of tables and logs, and
+// that the records are those that were stored, by a sum over all of them that
+// each commit writes. If something is wrong, the folder data is renamed to
+// damaged-TIME, Config.Damaged is told, and Open goes on with an empty store:
+// the cloud fills it again. At most three are kept, 64 MiB of those before the
+// newest, and none when the disk is full. If all that is there is right and
+// only the newest writes are missing, as when a log file has vanished, the store
+// goes on with what is left, tells Config.Damaged so, without a folder, and is
+// no longer meta.Synced.
+//
+// A folder in use, one that cannot be written, a wrong key, and a store of a
 // newer release are errors that name the remedy, and leave all files alone.
+//
+// # Encryption
+//
+// With Config.KeyFile all keys and values are encrypted on disk by AES-256 in
+// counter mode, under data keys that badger makes every ten days and keeps
+// encrypted with the key in the file. RotateKey replaces that key. The names
+// and sizes of files, and the revision, are not secret.
+//
+// # Schema
+//
+// A store says which schema it has. Open upgrades an older one in one
+// transaction, and refuses a newer one with a *meta.NewerError.
 //
 // # How it uses badger
 //
@@ -34,8 +64,9 @@
 // comes back by compaction, in proportion to what is written. badger runs in
 // managed mode with the store's revision as its version. A batch that is too
 // big for one transaction is written as several of one version, and counts
-// only once the store's own revision key is written with the last of them;
-// Open undoes what a crash left without it.
+// only once the store's own state is written with the last of them; Open undoes
+// what a crash left without it. A snapshot keeps badger from dropping what has
+// been replaced since.
 //
 // # Memory
 //

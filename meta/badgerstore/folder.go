@@ -1,16 +1,14 @@
 package badgerstore
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // ErrInUse is what Open returns for a folder that another store has open; the
@@ -18,12 +16,8 @@ import (
 var ErrInUse = errors.New("folder is in use")
 
 const (
-	dataName     = "data"
-	lockName     = "lock"
-	asidePrefix  = "damaged-"
-	asideLayout  = "20060102T150405Z"
-	asidesToKeep = 3
-	keyBytes     = 32
+	dataName = "data"
+	lockName = "lock"
 )
 
 // claim makes the folder ready and takes its lock; closing the file lets go.
@@ -90,90 +84,12 @@ func probe(data string) error {
 	return os.Remove(name)
 }
 
-// setAside renames the data folder and removes the oldest ones set aside.
-func setAside(dir string, now time.Time) (string, error) {
-	aside := filepath.Join(dir, asidePrefix+now.UTC().Format(asideLayout))
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		aside = filepath.Join(dir, fmt.Sprintf("%s%s-%d", asidePrefix, now.UTC().Format(asideLayout), n))
-	}
-	if err := os.Rename(filepath.Join(dir, dataName), aside); err != nil {
-		return "", err
-	}
-	all, err := filepath.Glob(filepath.Join(dir, asidePrefix+"*"))
-	if err != nil {
-		return aside, nil // only for a pattern that is wrong
-	}
-	slices.Sort(all)
-	for _, old := range all[:max(0, len(all)-asidesToKeep)] {
-		if old != aside {
-			if err := os.RemoveAll(old); err != nil {
-				return aside, nil // space is lost, the store is not
-			}
+// hasStore reports whether somebody has begun to make a store in the folder.
+func hasStore(data string) bool {
+	for _, name := range []string{badger.ManifestFilename, badger.KeyRegistryFileName, formatName} {
+		if _, err := os.Stat(filepath.Join(data, name)); err == nil {
+			return true
 		}
 	}
-	return aside, nil
-}
-
-// readKey reads the key file. mayMake says that no store exists yet, so that a
-// missing key is made.
-func readKey(name string, mayMake bool) ([]byte, error) {
-	if name == "" {
-		return nil, nil
-	}
-	info, err := os.Stat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && mayMake:
-		return makeKey(name)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("badgerstore: key file %s is gone and the store cannot be read without it: put the key back, or remove the store's data folder to start anew", name)
-	case err != nil:
-		return nil, fmt.Errorf("badgerstore: key file: %w", err)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("badgerstore: key file %s can be read by others (mode %#o): chmod 600 it", name, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("badgerstore: key file: %w", err)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != keyBytes {
-		return nil, fmt.Errorf("badgerstore: key file %s must hold %d hexadecimal digits", name, 2*keyBytes)
-	}
-	return key, nil
-}
-
-// makeKey writes a new key and syncs it before anything is encrypted with it.
-// The name appears only with the whole key behind it.
-func makeKey(name string) ([]byte, error) {
-	key := make([]byte, keyBytes)
-	rand.Read(key)                                                        // never fails
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+"-*") // makes it 0600
-	if err == nil {
-		_, err = f.WriteString(hex.EncodeToString(key) + "\n")
-		err = errors.Join(err, f.Sync(), f.Close())
-		if err == nil {
-			err = os.Rename(f.Name(), name)
-		}
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(name))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("badgerstore: making key file %s: %w", name, err)
-	}
-	return key, nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return false
 }

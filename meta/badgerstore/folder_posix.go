@@ -21,13 +21,16 @@ func lockFile(f *os.File) (taken bool, err error) {
 	return err == nil, err
 }
 
-// free gives the bytes that the disk of dir has left for this process.
-func free(dir string) (int64, error) {
+// diskRoom tells how the disk of dir stands.
+func diskRoom(dir string) (room, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return 0, err
+		return room{}, err
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // the types differ between platforms
+	return room{
+		free:     int64(fs.Bavail) * int64(fs.Bsize), //nolint:unconvert // the types differ between platforms
+		readOnly: fs.Flags&readOnlyFlag != 0,
+	}, nil
 }
 
 // allocated gives the bytes that a file takes on disk; badger's logs are made

@@ -102,8 +102,12 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw(t, dir, func(db *badger.DB) error {
-		next := db.MaxVersion() + 1
-		return write(db, next, []entry{{[]byte(schemaKey), binary.AppendUvarint(nil, schema+1)}})
+		_, now, err := readState(db)
+		if err != nil {
+			return err
+		}
+		now.revision++
+		return write(db, now, []entry{{[]byte(schemaKey), binary.AppendUvarint(nil, schema+1)}})
 	})
 	_, err = Open(Config{Dir: dir, Damaged: func(e *meta.CorruptError) { t.Error(e) }})
 	if err == nil || !strings.Contains(err.Error(), "use the newer program") {
@@ -111,20 +115,34 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// TestFailedWriteEndsWriting closes badger underneath: the first Apply tells,
-// and none is acknowledged from then on.
+// TestFailedWriteEndsWriting puts a badger that takes no writes under a store:
+// the first Apply tells, and none is acknowledged from then on.
 func TestFailedWriteEndsWriting(t *testing.T) {
-	s, err := Open(Config{Dir: t.TempDir()})
+	dir := t.TempDir()
+	s, err := Open(Config{Dir: dir})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.db.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if s.db, err = badger.OpenManaged(profile(filepath.Join(dir, dataName), nil, s.log).WithReadOnly(true)); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
-		if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}); err == nil || !strings.Contains(err.Error(), "has ended, open the store again") {
+		if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("2")}); !errors.Is(err, meta.ErrFailed) {
 			t.Errorf("Apply: %v", err)
 		}
+	}
+	<-s.Failing()
+	if r, err := s.Get(t.Context(), "local/a"); err != nil || string(r.Value) != "1" {
+		t.Errorf("Get: %q, %v", r.Value, err)
+	}
+	if stats := s.Stats(); !errors.Is(stats.Failure, meta.ErrFailed) || stats.Refused != 1 {
+		t.Errorf("figures: %+v", stats)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -136,11 +154,11 @@ func FuzzVerifyIndex(f *testing.F) {
 	f.Add([]byte("index\x00\x00\x00\x05\x10\x01\x00\x00\x00\x02"))
 	f.Add([]byte("index\x00\x00\x00\x05\x10\x01\xff\xff\xff\xff"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_ = verifyIndex(b) // it must not panic, whatever a disk returns
+		_, _ = verifyIndex(b) // it must not panic, whatever a disk returns
 	})
 }
 
-func FuzzHead(f *testing.F) {
+func FuzzParseHead(f *testing.F) {
 	entries, _, _ := encode("k", []byte("value"), 7, 0)
 	f.Add(entries[0].value)
 	entries, _, _ = encode("k", make([]byte, 2*piece+1), 7, 0)
@@ -148,12 +166,12 @@ func FuzzHead(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, stored []byte) {
-		revision, pieces, value, err := head(stored)
+		h, value, err := parseHead(stored)
 		if err != nil {
 			return
 		}
-		if pieces < 0 || pieces > meta.MaxValue/piece+1 || len(value) > len(stored) || revision != binary.BigEndian.Uint64(stored) {
-			t.Errorf("head(%x) = %d, %d, %x", stored, revision, pieces, value)
+		if h.pieces < 0 || h.pieces > meta.MaxValue/piece+1 || len(value) > len(stored) || h.revision != binary.BigEndian.Uint64(stored) {
+			t.Errorf("parseHead(%x) = %v, %x", stored, h, value)
 		}
 	})
 }

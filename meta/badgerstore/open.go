@@ -1,12 +1,10 @@
 package badgerstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -14,20 +12,20 @@ import (
 	"github.com/edgekit/edgekit/meta/internal/feed"
 )
 
-// firstRevisionShift makes the first revision of a new store a time: seconds
-// since 1970, shifted by this. A store that replaces a lost one then goes on
-// above the revisions of its forerunner, which others may remember, as long as
-// that wrote less than a million batches a second and the clock did not go
-// back.
-const firstRevisionShift = 20
-
 // Open opens the store in Config.Dir, or makes it. It returns only when the
 // store can be used; how long that takes depends on the size of the data.
 //
 // Damaged files are set aside, see the package comment; then Open succeeds with
-// an empty store. It fails with an error that wraps ErrInUse when another
-// process has the folder, and with one that wraps a *meta.CorruptError when
-// damaged files could not be set aside.
+// an empty store. It fails with an error that wraps
+//
+//   - ErrInUse when another process has the folder,
+//   - ErrKey when the key is not that of the store,
+//   - a *meta.NewerError when a newer release wrote the store,
+//   - syscall.ENOSPC when the disk is so full that it cannot even be opened,
+//   - syscall.EROFS when it is read-only,
+//   - a *meta.CorruptError when damaged files could not be set aside;
+//
+// all of these leave the store as it is.
 func Open(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -39,12 +37,14 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, lock: lock,
-		queue: make(chan *request), stop: make(chan struct{}), done: make(chan struct{}),
+		queue: make(chan *request), stop: make(chan struct{}), done: make(chan struct{}), failing: make(chan struct{}),
+		views: make(map[uint64]int),
 	}
 	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, err
 	}
+	s.takeBallast()
 	go s.committer()
 	return s, nil
 }
@@ -52,25 +52,31 @@ func Open(cfg Config) (*Store, error) {
 // open opens badger, with a fresh folder if the one that is there is damaged.
 func (s *Store) open() error {
 	data := filepath.Join(s.cfg.Dir, dataName)
+	if err := s.dropBallast(); err != nil {
+		return err
+	}
 	if err := probe(data); err != nil {
 		return folderError(data, err)
 	}
-	_, err := os.Stat(filepath.Join(data, badger.ManifestFilename))
-	key, err := readKey(s.cfg.KeyFile, errors.Is(err, os.ErrNotExist))
+	key, err := settleKey(s.cfg, data)
 	if err != nil {
 		return err
 	}
-	reason := s.openData(data, key)
-	if reason == nil || !damage(reason) {
-		return explain(s.cfg, reason)
+	if hasStore(data) {
+		if err := mayOpen(s.cfg, data, key); err != nil {
+			return err
+		}
 	}
-	corrupt := &meta.CorruptError{Path: s.cfg.Dir, Reason: reason}
-	if corrupt.Aside, err = setAside(s.cfg.Dir, s.cfg.Now()); err != nil {
-		return fmt.Errorf("badgerstore: %w; setting it aside failed: %w", corrupt, err)
+	err = s.openData(data, key)
+	if err != nil && damage(err) {
+		if err = s.setAside(err); err == nil {
+			err = s.openData(data, key)
+		}
 	}
-	s.log.Error("store is damaged; starting with an empty one", "dir", s.cfg.Dir, "aside", corrupt.Aside, "err", reason)
-	s.cfg.Damaged(corrupt)
-	return explain(s.cfg, s.openData(data, key))
+	if err != nil {
+		return fmt.Errorf("badgerstore: opening %s: %w", s.cfg.Dir, err)
+	}
+	return nil
 }
 
 // openData opens what is in the folder and brings it in order. Both the checks
@@ -81,84 +87,123 @@ func (s *Store) openData(data string, key []byte) (err error) {
 			err = fmt.Errorf("badger panicked: %v", p)
 		}
 	}()
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
 	o := profile(data, key, s.log)
-	if err := errors.Join(sweep(data), verify(data, o)); err != nil {
+	if err := errors.Join(mendRegistry(data), sweep(data), verify(data, o)); err != nil {
+		return err
+	}
+	mark, reached, err := openMark(data)
+	if err != nil {
 		return err
 	}
 	db, err := badger.OpenManaged(o)
 	if err != nil {
-		return err
+		return errors.Join(err, mark.Close())
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, db.Close())
+			err = errors.Join(err, db.Close(), mark.Close())
 		}
 	}()
-	if len(key) > 0 {
-		if err := db.VerifyChecksum(); err != nil {
-			return err
-		}
-	}
-	revision, floor, err := s.recover(db)
+	r, err := s.recover(db, reached)
 	if err != nil {
 		return err
 	}
-	if s.pieces, err = countPieces(db, revision); err != nil {
+	if err := writeFormat(data, format{schema: schema, key: fingerprint(key)}); err != nil {
 		return err
 	}
-	s.db = db
-	s.durable.Store(revision)
-	s.feed = feed.New(feed.Limits{}, floor, revision)
+	mark.set(r.at.revision)
+	s.db, s.mark, s.content = db, mark, r.at.content
+	s.durable.Store(r.at.revision)
+	s.feed = feed.New(feed.Limits{}, r.floor, r.at.revision)
+	if r.lost != nil {
+		s.log.Error("the newest writes of the store are gone; going on with what is left", "dir", s.cfg.Dir, "err", r.lost.Reason)
+		s.cfg.Damaged(r.lost)
+	}
 	return nil
 }
 
-// recover reads the newest revision, undoes what a crash left unfinished, and
-// makes the keys of a new store. floor is the revision after which a watcher
-// can follow.
-func (s *Store) recover(db *badger.DB) (revision, floor uint64, err error) {
-	newest := db.MaxVersion()
-	if newest == 0 {
-		revision = max(1, uint64(max(0, s.cfg.Now().Unix()))<<firstRevisionShift)
-		return revision, 0, write(db, revision, []entry{{[]byte(schemaKey), binary.AppendUvarint(nil, schema)}})
-	}
-	if revision, err = readRevision(db); err != nil || newest == revision {
-		return revision, revision, err
-	}
-	leftovers, err := undo(db, revision)
-	if err != nil {
-		return 0, 0, err
-	}
-	s.log.Warn("undoing a batch that a crash cut off", "dir", s.cfg.Dir, "entries", len(leftovers))
-	return newest + 1, newest + 1, write(db, newest+1, leftovers)
+// recovered is a store that has been brought in order.
+type recovered struct {
+	at    state
+	floor uint64             // the revision after which a watcher can follow
+	lost  *meta.CorruptError // the newest writes, if they are gone
 }
 
-// readRevision reads the newest revision, and checks the schema first.
-func readRevision(db *badger.DB) (revision uint64, err error) {
-	err = db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get([]byte(schemaKey))
+// recover reads the newest state of the store and checks that everything is
+// there; it undoes what a crash left unfinished, upgrades a store of an older
+// schema, and makes the keys of a new one. reached is the revision that the
+// store is known to have had, 0 if none is.
+func (s *Store) recover(db *badger.DB, reached uint64) (recovered, error) {
+	newest := db.MaxVersion()
+	if newest == 0 {
+		if reached > 0 {
+			return recovered{}, fmt.Errorf("all records are gone, the store had revision %d", reached)
+		}
+		now := state{revision: max(1, s.firstRevision())}
+		return recovered{at: now}, write(db, now, []entry{schemaEntry()})
+	}
+	have, now, err := readState(db)
+	if err != nil {
+		return recovered{}, err
+	}
+	if have > schema {
+		return recovered{}, newer(s.cfg, have)
+	}
+	changes, err := upgrade(db, have, &now)
+	if err != nil {
+		return recovered{}, err
+	}
+	if have < schema {
+		s.log.Info("upgrading the store", "dir", s.cfg.Dir, "from", have, "to", schema)
+	} else if err := check(db, now); err != nil {
+		return recovered{}, err
+	}
+	if newest != now.revision {
+		leftovers, err := undo(db, now.revision)
 		if err != nil {
-			return fmt.Errorf("schema key: %w", err)
+			return recovered{}, err
 		}
-		if err := item.Value(func(b []byte) error {
-			if v, n := binary.Uvarint(b); n <= 0 || v != schema {
-				return &newerError{v}
-			}
-			return nil
-		}); err != nil {
-			return err
+		s.log.Warn("undoing a batch that a crash cut off", "dir", s.cfg.Dir, "entries", len(leftovers))
+		changes = append(leftovers, changes...)
+	}
+	r := recovered{at: now}
+	if reached > now.revision {
+		r.lost = &meta.CorruptError{Path: s.cfg.Dir, Reason: fmt.Errorf("it is at revision %d and had revision %d", now.revision, reached)}
+		unsynced, err := forgetSynced(db, &r.at)
+		if err != nil {
+			return recovered{}, err
 		}
-		if item, err = txn.Get([]byte(revisionKey)); err != nil {
-			return fmt.Errorf("revision key: %w", err)
-		}
-		return item.Value(func(b []byte) error {
-			if len(b) != 8 {
-				return errForm
-			}
-			revision = binary.BigEndian.Uint64(b)
-			return nil
-		})
-	})
-	return revision, err
+		changes = append(changes, unsynced...)
+		newest = max(newest, reached, s.firstRevision()) // what was reported since may have had any number up to that
+	}
+	if len(changes) > 0 || newest != now.revision {
+		r.at.revision = newest + 1
+		err = write(db, r.at, changes)
+	}
+	r.floor = r.at.revision
+	return r, err
+}
+
+// firstRevision makes the first revision of a new store a time: seconds since
+// 1970, shifted. A store that replaces a lost one then goes on above the
+// revisions of its forerunner, which others may remember, as long as that wrote
+// less than a million batches a second and the clock did not go back.
+func (s *Store) firstRevision() uint64 { return uint64(max(0, s.cfg.Now().Unix())) << 20 }
+
+// forgetSynced takes out the mark that the store once had all that the cloud
+// listed, since what it lost may have been part of that.
+func forgetSynced(db *badger.DB, now *state) ([]entry, error) {
+	txn := db.NewTransactionAt(now.revision, false)
+	defer txn.Discard()
+	h, err := readHead(txn, meta.SyncedKey)
+	if err != nil || h.revision == 0 {
+		return nil, err
+	}
+	now.content = now.content.replace(meta.SyncedKey, h, head{})
+	return []entry{{key: recordKey(meta.SyncedKey)}}, nil
 }
 
 // undo lists the entries that bring all keys with a version after revision
@@ -185,60 +230,24 @@ func undo(db *badger.DB, revision uint64) ([]entry, error) {
 	return entries, nil
 }
 
-// countPieces finds the values that are stored in pieces.
-func countPieces(db *badger.DB, revision uint64) (map[string]int, error) {
-	txn := db.NewTransactionAt(revision, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{pieceByte}})
-	defer it.Close()
-	pieces := make(map[string]int)
-	for it.Rewind(); it.Valid(); it.Next() {
-		k := it.Item().Key()
-		if len(k) < 4 {
-			return nil, errForm
+// sweep removes what a crash leaves and badger does not survive, and what is of
+// no use: logs without a byte in them, in which nothing can have been
+// acknowledged; and the value log, which never holds anything, with what
+// badger notes about it, so that damage to them does no harm.
+func sweep(data string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD"} {
+		names, err := filepath.Glob(filepath.Join(data, pattern))
+		if err != nil {
+			return err
 		}
-		pieces[string(k[1:len(k)-2])]++
-	}
-	return pieces, nil
-}
-
-// newerError says that a newer release wrote the store.
-type newerError struct{ schema uint64 }
-
-func (e *newerError) Error() string {
-	return fmt.Sprintf("the store has schema %d, this program knows %d: use the newer program, or another folder", e.schema, schema)
-}
-
-// damage reports whether an error from opening means that the files are no
-// good. badger turns the errors of the system into text, so that text is all
-// there is to tell a full disk from a broken file; what is not known to come
-// from outside counts as damage, since a node that cannot start is worse than
-// one that starts empty.
-func damage(err error) bool {
-	var newer *newerError
-	if errors.As(err, &newer) || errors.Is(err, badger.ErrEncryptionKeyMismatch) {
-		return false
-	}
-	for _, outside := range []string{
-		"no space left", "disk quota exceeded", "too many open files", "cannot allocate memory",
-		"permission denied", "operation not permitted", "read-only file system", "directory lock",
-	} {
-		if strings.Contains(err.Error(), outside) {
-			return false
+		for _, name := range names {
+			if info, err := os.Stat(name); err != nil || info.Size() > 0 && pattern == "*.mem" {
+				continue
+			}
+			if err := os.Remove(name); err != nil {
+				return err
+			}
 		}
 	}
-	return true
-}
-
-// explain adds the remedy to an error from opening.
-func explain(cfg Config, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, badger.ErrEncryptionKeyMismatch) && cfg.KeyFile == "":
-		return fmt.Errorf("badgerstore: store %s is encrypted: name its key file", cfg.Dir)
-	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
-		return fmt.Errorf("badgerstore: the key in %s is not the one that store %s was made with", cfg.KeyFile, cfg.Dir)
-	}
-	return fmt.Errorf("badgerstore: opening %s: %w", cfg.Dir, err)
+	return nil
 }

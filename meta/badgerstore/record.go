@@ -10,20 +10,20 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// What is in badger, schema 1. The first byte of a key says what it is:
+// What is in badger. The first byte of a key says what it is:
 //
 //	k KEY         8 bytes revision, uvarint pieces, the value if pieces is 0
 //	p KEY 2 bytes one piece of the value of KEY
-//	m revision    8 bytes, the newest revision
+//	m revision    the newest state: 8 bytes each for revision, number of
+//	              records, and the sum of their hashes
 //	m schema      uvarint
 //
 // Numbers are big-endian.
 const (
-	schema      = 1
-	recordByte  = 'k'
-	pieceByte   = 'p'
-	revisionKey = "mrevision"
-	schemaKey   = "mschema"
+	recordByte = 'k'
+	pieceByte  = 'p'
+	stateKey   = "mrevision"
+	schemaKey  = "mschema"
 )
 
 var errForm = errors.New("badgerstore: a stored record has an unknown form")
@@ -70,30 +70,48 @@ func drop(key string, from, to int) []entry {
 	return entries
 }
 
-// head reads the front of a stored record.
-func head(stored []byte) (revision uint64, pieces int, value []byte, err error) {
+// parseHead reads the front of a stored record.
+func parseHead(stored []byte) (h head, value []byte, err error) {
 	if len(stored) < 9 {
-		return 0, 0, nil, errForm
+		return head{}, nil, errForm
 	}
 	count, n := binary.Uvarint(stored[8:])
 	if n <= 0 || count > meta.MaxValue/piece+1 {
-		return 0, 0, nil, errForm
+		return head{}, nil, errForm
 	}
-	return binary.BigEndian.Uint64(stored), int(count), stored[8+n:], nil
+	return head{binary.BigEndian.Uint64(stored), int(count)}, stored[8+n:], nil
+}
+
+// readHead reads the front of a record, the zero head if there is none.
+func readHead(txn *badger.Txn, key string) (h head, err error) {
+	item, err := txn.Get(recordKey(key))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return head{}, nil
+	}
+	if err == nil {
+		err = item.Value(func(stored []byte) (err error) {
+			h, _, err = parseHead(stored)
+			return err
+		})
+	}
+	if err != nil {
+		return head{}, fmt.Errorf("badgerstore: reading %q: %w", key, err)
+	}
+	return h, nil
 }
 
 // readRecord copies a record out of badger.
 func readRecord(txn *badger.Txn, key string, item *badger.Item) (meta.Record, error) {
 	r := meta.Record{Key: key}
-	var pieces int
+	var h head
 	err := item.Value(func(stored []byte) error {
 		var value []byte
 		var err error
-		r.Revision, pieces, value, err = head(stored)
-		r.Value = append([]byte{}, value...)
+		h, value, err = parseHead(stored)
+		r.Revision, r.Value = h.revision, append([]byte{}, value...)
 		return err
 	})
-	for n := 0; n < pieces && err == nil; n++ {
+	for n := 0; n < h.pieces && err == nil; n++ {
 		var part *badger.Item
 		if part, err = txn.Get(pieceKey(key, n)); err == nil {
 			err = part.Value(func(b []byte) error {

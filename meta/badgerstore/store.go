@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -26,9 +27,10 @@ type Store struct {
 	db   *badger.DB
 	feed *feed.Feed
 
-	queue chan *request // to the committer; unbuffered, so that a caller waits for its turn
-	stop  chan struct{} // closed when the committer is to end
-	done  chan struct{} // closed when it has
+	queue   chan *request // to the committer; unbuffered, so that a caller waits for its turn
+	stop    chan struct{} // closed when the committer is to end
+	done    chan struct{} // closed when it has
+	failing chan struct{} // closed when writing has ended
 
 	// calls is held for reading by every call under way, for writing by Close.
 	calls  sync.RWMutex
@@ -36,14 +38,16 @@ type Store struct {
 
 	// durable is the newest revision that is synced. Readers see no other.
 	durable atomic.Uint64
-	// readers is held for reading while a snapshot is read. badger may drop
-	// versions that a newer durable revision hides only when nobody holds it.
-	readers sync.RWMutex
+
+	// mu guards the rest of this block.
+	mu    sync.Mutex
+	views map[uint64]int // how many views are open at which revision
+	stats meta.Stats     // the counts
 
 	// The rest belongs to the committer.
-	pieces map[string]int // keys whose values are in pieces, with how many
-	failed error          // why writing has ended
-	held   int            // commits since badger was last told what it may drop
+	mark    *mark
+	content content // of the durable revision
+	failed  error   // why writing has ended
 }
 
 // request is one call of Apply on its way through the committer.
@@ -58,8 +62,15 @@ type request struct {
 
 var _ meta.Store = (*Store)(nil)
 
-// Close waits for calls under way, ends all watches and lets go of the folder.
-// Twice is nil; later calls wrap net.ErrClosed.
+// closePatience is how long Close waits for badger. On a broken disk badger
+// tries for ever to put what is in its logs into tables.
+const closePatience = 20 * time.Second
+
+// Close waits for calls under way, ends all watches and snapshots, and lets go
+// of the folder. Twice is nil; later calls wrap net.ErrClosed. When the disk
+// does not take any more, since it is full or broken, Close gives up with an
+// error, at the latest after 20 seconds: what was acknowledged is in the logs,
+// and badger's goroutines and the folder are let go when the process ends.
 func (s *Store) Close() error {
 	s.calls.Lock()
 	defer s.calls.Unlock()
@@ -70,12 +81,31 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.done
 	s.feed.Close()
-	err := errors.Join(s.db.Close(), s.lock.Close())
-	if err != nil {
+	if err := s.closeFiles(); err != nil {
 		return fmt.Errorf("badgerstore: closing %s: %w", s.cfg.Dir, err)
 	}
 	return nil
 }
+
+func (s *Store) closeFiles() error {
+	if err := s.dropBallast(); err != nil {
+		return err
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.db.Close() }()
+	select {
+	case err := <-closed:
+		s.takeBallast()
+		return errors.Join(err, s.mark.Close(), s.lock.Close())
+	case <-time.After(closePatience):
+		return fmt.Errorf("the disk has not taken all within %v", closePatience)
+	}
+}
+
+// Failing is closed when a write or a sync has failed, and with it all writing
+// until the store is opened again; see meta.ErrFailed. A program ends then and
+// is started again.
+func (s *Store) Failing() <-chan struct{} { return s.failing }
 
 // Apply makes the ops durable as one batch; see meta.Store. Several calls at
 // the same time share one sync of the disk.
@@ -108,16 +138,9 @@ func (s *Store) Get(ctx context.Context, key string) (meta.Record, error) {
 	if err := s.usable(ctx); err != nil {
 		return meta.Record{}, err
 	}
-	txn, release := s.snapshot()
+	txn, release := s.view()
 	defer release()
-	item, err := txn.Get(recordKey(key))
-	if errors.Is(err, badger.ErrKeyNotFound) || key == "" {
-		return meta.Record{}, fmt.Errorf("%w: %q", meta.ErrNotFound, key)
-	}
-	if err != nil {
-		return meta.Record{}, fmt.Errorf("badgerstore: reading %q: %w", key, err)
-	}
-	return readRecord(txn, key, item)
+	return get(txn, key)
 }
 
 // List reads all keys with the prefix; see meta.Store.
@@ -127,22 +150,11 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 	if err := s.usable(ctx); err != nil {
 		return nil, 0, err
 	}
-	txn, release := s.snapshot()
+	txn, release := s.view()
 	defer release()
-	// Values lie beside the keys, so that fetching them ahead by goroutines,
-	// badger's default, only costs.
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: recordKey(prefix)})
-	defer it.Close()
-	var list []meta.Record
-	for it.Rewind(); it.Valid(); it.Next() {
-		if ctx.Err() != nil {
-			return nil, 0, context.Cause(ctx)
-		}
-		r, err := readRecord(txn, string(it.Item().Key()[1:]), it.Item())
-		if err != nil {
-			return nil, 0, err
-		}
-		list = append(list, r)
+	list, _, err := scan(ctx, txn, prefix, prefix, math.MaxInt)
+	if err != nil {
+		return nil, 0, err
 	}
 	return list, txn.ReadTs(), nil
 }
@@ -159,21 +171,6 @@ func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan 
 	return s.feed.Watch(ctx, prefix, after)
 }
 
-// Size gives the bytes that the store's files take on disk.
-func (s *Store) Size() (int64, error) {
-	var total int64
-	entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, dataName))
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil { // a file may go meanwhile
-			total += allocated(info)
-		}
-	}
-	if err != nil {
-		return total, fmt.Errorf("badgerstore: %w", err)
-	}
-	return total, nil
-}
-
 // usable is called with calls held.
 func (s *Store) usable(ctx context.Context) error {
 	if s.closed {
@@ -183,14 +180,4 @@ func (s *Store) usable(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
-}
-
-// snapshot opens the newest durable revision for reading.
-func (s *Store) snapshot() (txn *badger.Txn, release func()) {
-	s.readers.RLock()
-	txn = s.db.NewTransactionAt(s.durable.Load(), false)
-	return txn, func() {
-		txn.Discard()
-		s.readers.RUnlock()
-	}
 }

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"crypto/aes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/table"
@@ -18,16 +20,13 @@ import (
 )
 
 // verify looks at the files before badger does, for what badger does not
-// survive: it opens tables in goroutines of its own, and panics there if the
-// index of one is damaged; it compacts as soon as it is open, and drops what
-// it cannot read; and without a manifest it removes all tables.
+// survive: it opens tables in goroutines of its own, and panics there if one is
+// damaged; it compacts as soon as it is open, and drops what it cannot read;
+// and without a manifest it removes all tables.
 func verify(data string, o badger.Options) error {
-	if _, err := os.Stat(filepath.Join(data, badger.KeyRegistryFileName)); err == nil {
-		// A wrong key is found here, before badger has started goroutines that
-		// it would not end.
-		if _, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: data, ReadOnly: true, EncryptionKey: o.EncryptionKey}); err != nil {
-			return err
-		}
+	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: data, ReadOnly: true, EncryptionKey: o.EncryptionKey})
+	if err != nil {
+		return err
 	}
 	f, err := os.Open(filepath.Join(data, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,7 +44,7 @@ func verify(data string, o badger.Options) error {
 	for id, t := range manifest.Tables {
 		name := table.NewFilename(id, data)
 		if buf, err = readInto(buf, name); err == nil {
-			err = verifyTable(buf, id, t)
+			err = verifyTable(buf, id, t, registry)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -82,14 +81,18 @@ func readInto(buf []byte, name string) ([]byte, error) {
 	return buf, err
 }
 
-// verifyTable checks the index of a table, and its blocks if they are not
-// encrypted: badger checks those only in a store that is open.
-func verifyTable(b []byte, id uint64, t badger.TableManifest) error {
-	if err := verifyIndex(b); err != nil {
+// verifyTable checks the index of a table and all its blocks.
+func verifyTable(b []byte, id uint64, t badger.TableManifest, registry *badger.KeyRegistry) error {
+	index, err := verifyIndex(b)
+	if err != nil {
 		return err
 	}
 	if t.KeyID != 0 {
-		return nil
+		key, err := registry.DataKey(t.KeyID)
+		if err != nil {
+			return err
+		}
+		return verifySealed(b, index, key.Data)
 	}
 	opened, err := table.OpenInMemoryTable(b, id, &table.Options{ChkMode: options.OnBlockRead, Compression: t.Compression})
 	if err != nil {
@@ -98,27 +101,74 @@ func verifyTable(b []byte, id uint64, t badger.TableManifest) error {
 	return opened.VerifyChecksum()
 }
 
+// verifySealed checks the blocks of an encrypted table, which badger cannot
+// open without its caches. A block is, once decrypted, what its checksum is of,
+// the checksum as protobuf, and the length of that.
+func verifySealed(b, index, key []byte) error {
+	plain, err := unseal(index, key)
+	if err != nil {
+		return err
+	}
+	blocks := fb.GetRootAsTableIndex(plain, 0)
+	for i := range blocks.OffsetsLength() {
+		var at fb.BlockOffset
+		if !blocks.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(b)) {
+			return errTable
+		}
+		block, err := unseal(b[at.Offset():at.Offset()+at.Len()], key)
+		if err != nil {
+			return err
+		}
+		sum, content, err := cutLast(block)
+		if err == nil {
+			err = verifySum(content, sum)
+		}
+		if err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// unseal decrypts what has its initial vector at its end.
+func unseal(b, key []byte) ([]byte, error) {
+	if len(b) < aes.BlockSize {
+		return nil, errTable
+	}
+	at := len(b) - aes.BlockSize
+	return y.XORBlockAllocate(b[:at], key, b[at:])
+}
+
 var errTable = errors.New("table is cut off or overwritten")
 
 // verifyIndex checks a table's end: the index, its length, the checksum of the
-// index as protobuf, its length; both lengths big-endian, 4 bytes.
-func verifyIndex(b []byte) error {
+// index as protobuf, its length; both lengths big-endian, 4 bytes. It gives the
+// index.
+func verifyIndex(b []byte) ([]byte, error) {
 	sum, b, err := cutLast(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	index, _, err := cutLast(b)
-	if err != nil {
-		return err
+	if err == nil && len(index) == 0 {
+		err = errTable
 	}
+	if err == nil {
+		err = verifySum(index, sum)
+	}
+	return index, err
+}
+
+// verifySum checks bytes against their checksum in protobuf.
+func verifySum(b, sum []byte) error {
 	var want pb.Checksum
 	if err := proto.Unmarshal(sum, &want); err != nil {
 		return fmt.Errorf("%w: %w", errTable, err)
 	}
-	if len(index) == 0 || want.Sum == 0 {
+	if want.Sum == 0 {
 		return errTable
 	}
-	return y.VerifyChecksum(index, &want)
+	return y.VerifyChecksum(b, &want)
 }
 
 // cutLast cuts a piece and its length off the end of b.
@@ -132,25 +182,4 @@ func cutLast(b []byte) (last, rest []byte, err error) {
 		return nil, nil, errTable
 	}
 	return b[len(b)-int(n):], b[:len(b)-int(n)], nil
-}
-
-// sweep removes logs without a byte in them: a crash while badger made or
-// removed one leaves it, and badger then refuses to open. Nothing can have
-// been acknowledged in them.
-func sweep(data string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		names, err := filepath.Glob(filepath.Join(data, pattern))
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if info, err := os.Stat(name); err != nil || info.Size() > 0 {
-				continue
-			}
-			if err := os.Remove(name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -21,6 +21,7 @@ type Store struct {
 	revision uint64
 	keys     []string // sorted
 	records  map[string]record
+	stats    meta.Stats // the counts
 }
 
 type record struct {
@@ -63,6 +64,11 @@ func (s *Store) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 		}
 	}
 	s.revision++
+	s.stats.Batches++
+	s.stats.Ops += uint64(len(ops))
+	for _, op := range ops {
+		s.stats.Bytes += uint64(len(op.Key) + len(op.Value))
+	}
 	var events []meta.Event
 	for _, op := range ops {
 		if e, changed := s.applyLocked(op); changed {
@@ -110,6 +116,16 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 // changes or 1 MiB of them are remembered, whichever is less.
 func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
 	return s.feed.Watch(ctx, prefix, after)
+}
+
+// Stats gives the store's figures.
+func (s *Store) Stats() meta.Stats {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	stats := s.stats
+	stats.Revision = s.revision
+	s.feed.Stats(&stats)
+	return stats
 }
 
 func (s *Store) usableLocked(ctx context.Context) error {

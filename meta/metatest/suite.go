@@ -43,6 +43,11 @@ func Run(t *testing.T, open func(t *testing.T) meta.Store) {
 		{"watch refuses unknown revisions", testWatchUnknown},
 		{"slow watcher is ended", testSlowWatcher},
 		{"watch ends with its context", testWatchCancelled},
+		{"snapshot", testSnapshot},
+		{"snapshots under load", testSnapshotsUnderLoad},
+		{"snapshot of a closed store", testSnapshotClosedStore},
+		{"backup and restore", testBackup},
+		{"synced once", testSynced},
 		{"close", testClose},
 		{"close under load", testCloseUnderLoad},
 	} {
@@ -368,4 +373,20 @@ func testCloseUnderLoad(t *testing.T, s meta.Store) {
 		t.Errorf("Close: %v", err)
 	}
 	wg.Wait()
+}
+
+func testSynced(t *testing.T, s meta.Store) {
+	if synced, err := meta.Synced(t.Context(), s); synced || err != nil {
+		t.Errorf("a new store is said to be synced: %t, %v", synced, err)
+	}
+	var at [2]uint64
+	for i := range at {
+		if err := meta.MarkSynced(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		at[i] = mustApply(t, s)
+	}
+	if synced, err := meta.Synced(t.Context(), s); !synced || err != nil || at[0] != at[1] {
+		t.Errorf("marked twice: synced %t, %v, revisions %v", synced, err, at)
+	}
 }

@@ -30,6 +30,8 @@ type Feed struct {
 	changed  chan struct{} // closed and replaced at each Publish
 	done     chan struct{} // closed by Close
 	closed   bool
+	watching int    // watchers under way
+	lagged   uint64 // watchers that were ended since the ring moved past them
 	watchers sync.WaitGroup
 }
 
@@ -85,11 +87,26 @@ func (f *Feed) Watch(ctx context.Context, prefix string, after uint64) (<-chan [
 		return nil, fmt.Errorf("%w: revision %d is not of this store, which is at %d", meta.ErrCompacted, after, f.revision)
 	}
 	out := make(chan []meta.Event)
+	f.watching++
 	f.watchers.Go(func() {
 		defer close(out)
+		defer f.left()
 		f.serve(ctx, prefix, after, out)
 	})
 	return out, nil
+}
+
+func (f *Feed) left() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watching--
+}
+
+// Stats fills in what the feed knows of a store's figures.
+func (f *Feed) Stats(s *meta.Stats) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.Watchers, s.Lagged = f.watching, f.lagged
 }
 
 // Close ends all watchers and waits for them. Twice is harmless.
@@ -138,6 +155,7 @@ func (f *Feed) since(prefix string, after uint64) (events []meta.Event, next uin
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if after < f.floor {
+		f.lagged++
 		return nil, 0, nil, false
 	}
 	first := len(f.batches)

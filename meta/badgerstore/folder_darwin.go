@@ -1,0 +1,5 @@
+package badgerstore
+
+import "golang.org/x/sys/unix"
+
+const readOnlyFlag = unix.MNT_RDONLY

@@ -1,0 +1,138 @@
+package badgerstore
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Two small files beside badger's.
+//
+// FORMAT is one line: which schema the store has, and which key it is encrypted
+// with. It can be read before badger touches anything, so that a store of a
+// newer release is left as it is, and a wrong key is told apart from damage.
+//
+// REVISION holds the newest durable revision and a checksum. It is written
+// after each commit and not synced: it may be behind, never ahead. Open finds
+// by it that the newest commits are gone, which no file of badger's tells.
+const (
+	formatName   = "FORMAT"
+	revisionName = "REVISION"
+)
+
+// format is what the FORMAT file says.
+type format struct {
+	schema uint64
+	key    string // fingerprint of the key, or noKey
+}
+
+const noKey = "none"
+
+// fingerprint names a key without giving it away.
+func fingerprint(key []byte) string {
+	if len(key) == 0 {
+		return noKey
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("edgekit store key"))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+func (f format) body() string { return fmt.Sprintf("edgekit store schema=%d key=%s", f.schema, f.key) }
+
+func (f format) String() string {
+	return fmt.Sprintf("%s sum=%08x\n", f.body(), crc32.ChecksumIEEE([]byte(f.body())))
+}
+
+// readFormat reports false for a file that is not there or damaged: then
+// badger's files have to tell.
+func readFormat(data string) (f format, ok bool) {
+	text, err := os.ReadFile(filepath.Join(data, formatName))
+	if err != nil || len(text) > 200 {
+		return f, false
+	}
+	var sum uint32
+	if _, err := fmt.Sscanf(string(text), "edgekit store schema=%d key=%s sum=%x\n", &f.schema, &f.key, &sum); err != nil {
+		return f, false
+	}
+	return f, sum == crc32.ChecksumIEEE([]byte(f.body()))
+}
+
+// writeFormat makes the file say f, if it does not yet.
+func writeFormat(data string, f format) error {
+	if have, ok := readFormat(data); ok && have == f {
+		return nil
+	}
+	return replaceFile(filepath.Join(data, formatName), []byte(f.String()))
+}
+
+// replaceFile puts a file with this text, 0600, in place of what is there, so
+// that after a crash there is the one or the other, whole.
+func replaceFile(name string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+"-*") // makes it 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// mark is the REVISION file. A nil mark does nothing.
+type mark struct{ f *os.File }
+
+// openMark opens the file and gives the revision in it, 0 if it tells none.
+func openMark(data string) (*mark, uint64, error) {
+	f, err := os.OpenFile(filepath.Join(data, revisionName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, 0, err
+	}
+	var b [12]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil || crc32.ChecksumIEEE(b[:8]) != binary.BigEndian.Uint32(b[8:]) {
+		return &mark{f}, 0, nil
+	}
+	return &mark{f}, binary.BigEndian.Uint64(b[:8]), nil
+}
+
+// set notes a revision that is durable. A mark that cannot be written is
+// behind, which is allowed.
+func (m *mark) set(revision uint64) {
+	b := binary.BigEndian.AppendUint64(nil, revision)
+	_, _ = m.f.WriteAt(binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b)), 0)
+}
+
+func (m *mark) Close() error {
+	if m == nil {
+		return nil
+	}
+	return m.f.Close()
+}
+
+// removeFile removes a file that may be absent.
+func removeFile(name string) error {
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package badgerstore
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// room is how a disk stands.
+type room struct {
+	free     int64 // bytes for this process
+	readOnly bool
+}
+
+// The ballast is a file that only takes up room. badger writes through memory
+// maps, where a full disk kills the process, and it must write a little to
+// open and to close: the ballast is given up for that and made again.
+const (
+	ballastName = "ballast"
+	ballastSize = 8 << 20
+	ballastMin  = 1 << 20
+	// roomToMove is what badger may need to open or close.
+	roomToMove = 4 << 20
+)
+
+// mayWrite says why the disk cannot take a batch now: an error that wraps
+// syscall.ENOSPC or syscall.EROFS and may go away by itself.
+func (s *Store) mayWrite() error {
+	left, err := diskRoom(s.cfg.Dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("badgerstore: %w", err)
+	case left.readOnly:
+		return fmt.Errorf("badgerstore: %s: %w: mount that disk writable", s.cfg.Dir, syscall.EROFS)
+	case left.free < s.cfg.Reserve:
+		return fmt.Errorf("badgerstore: %s: %w: %d bytes are left, %d are kept in reserve: make room on that disk", s.cfg.Dir, syscall.ENOSPC, left.free, s.cfg.Reserve)
+	}
+	return nil
+}
+
+// dropBallast gives up the ballast if the disk is so full that badger could
+// not open or close, and fails if that is not enough.
+func (s *Store) dropBallast() error {
+	if s.cfg.Reserve < 0 {
+		return nil
+	}
+	left, err := diskRoom(s.cfg.Dir)
+	if err != nil || left.free >= roomToMove+ballastSize {
+		return err
+	}
+	if err := removeFile(filepath.Join(s.cfg.Dir, ballastName)); err != nil {
+		return err
+	}
+	if left, err = diskRoom(s.cfg.Dir); err == nil && left.free < roomToMove {
+		err = fmt.Errorf("badgerstore: %s: %w: %d bytes are left, %d are needed to open the store: make room on that disk", s.cfg.Dir, syscall.ENOSPC, left.free, roomToMove)
+	}
+	return err
+}
+
+// takeBallast makes the ballast as large as there is room for. Without one the
+// store works as well until the disk is full.
+func (s *Store) takeBallast() {
+	name := filepath.Join(s.cfg.Dir, ballastName)
+	if _, err := os.Stat(name); s.cfg.Reserve < 0 || err == nil {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for size := int64(ballastSize); size >= ballastMin; size /= 2 {
+		if err = allocate(f, size); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		_ = os.Remove(name)
+	}
+}
