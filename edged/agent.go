@@ -13,11 +13,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -36,6 +36,9 @@ type Agent struct {
 	runtime atomic.Pointer[string] // the runtime's name
 	ready   chan struct{}
 
+	folder *static.Folder // nil without static pods
+	free   chan struct{}  // holds a value: a pod's name may be free again
+
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	ghosts  map[types.UID]*corev1.Pod // what was found at the start for pods not in the list
@@ -52,10 +55,16 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
-	return &Agent{
+	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: newRecorder(cfg),
-		pulls: make(chan struct{}, cfg.MaxPulls), ready: make(chan struct{}), workers: make(map[types.UID]*worker),
-	}, nil
+		pulls: make(chan struct{}, cfg.MaxPulls), ready: make(chan struct{}), free: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
+	}
+	if cfg.StaticPodDir != "" {
+		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
+			return nil, fmt.Errorf("edged: %w", err)
+		}
+	}
+	return a, nil
 }
 
 // Ready is closed when the node was reported and the pods of the first list
@@ -83,13 +92,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	pods, err := a.cfg.Objects.Pods(ctx)
+	in, err := a.sources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
 	defer a.wg.Wait()
 	defer cancel()
-	if !a.adopt(ctx, pods) {
+	if !a.adopt(ctx, in) {
 		return nil
 	}
 	select {
@@ -100,34 +109,39 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
-	return a.follow(ctx, pods, a.cfg.Objects.Changed(ctx), watching)
+	wg.Go(func() { a.buryOrphans(ctx) })
+	return a.follow(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
 // follow hands changes to the workers.
-func (a *Agent) follow(ctx context.Context, pods <-chan []*corev1.Pod, changed <-chan struct{}, watching <-chan error) error {
-	orphans := time.NewTimer(orphanGrace)
-	defer orphans.Stop()
+func (a *Agent) follow(ctx context.Context, in *sources, changed <-chan struct{}, watching <-chan error) error {
 	for {
+		var retry <-chan time.Time
+		if !a.mirror(ctx, in) {
+			retry = time.After(reportRetry)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-orphans.C:
-			if !a.bury(ctx) {
-				orphans.Reset(orphanGrace)
-			}
 		case err := <-watching:
 			if err != nil {
 				return fmt.Errorf("edged: %w", err)
 			}
 			watching = nil
-		case list, ok := <-pods:
+		case list, ok := <-in.pods:
 			if !ok {
 				if ctx.Err() == nil {
 					return errors.New("edged: Objects.Pods ended")
 				}
 				return nil
 			}
-			a.assign(ctx, list)
+			in.take(list)
+			a.assign(ctx, in.all())
+		case in.static = <-in.files:
+			a.assign(ctx, in.all())
+		case <-a.free:
+			a.assign(ctx, in.all())
+		case <-retry:
 		case _, ok := <-changed:
 			if !ok {
 				changed = nil
@@ -165,107 +179,6 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 	}
 }
 
-// orphanGrace is how long what runs for a pod that is not in the list is let
-// alone after the start. A store that is being filled anew lists pods as they
-// arrive, and must not cost the others their containers.
-const orphanGrace = time.Minute
-
-// bury ends what belongs to pods that are still not in the list, and reports
-// whether it is done. An empty list proves nothing: the store may be new and
-// the cloud away.
-func (a *Agent) bury(ctx context.Context) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.workers) == 0 && len(a.ghosts) > 0 {
-		return false
-	}
-	for uid, pod := range a.ghosts {
-		if a.workers[uid] == nil && ctx.Err() == nil {
-			a.startLocked(ctx, pod, true).vanish()
-		}
-	}
-	a.ghosts = nil
-	return true
-}
-
-// adopt waits for the first list of pods and gives every pod a worker. What
-// belongs to other pods is noted for bury.
-func (a *Agent) adopt(ctx context.Context, pods <-chan []*corev1.Pod) bool {
-	var list []*corev1.Pod
-	select {
-	case <-ctx.Done():
-		return false
-	case l, ok := <-pods:
-		if !ok {
-			return false
-		}
-		list = l
-	}
-	var sandboxes []Sandbox
-	for {
-		var err error
-		if sandboxes, err = a.cfg.Runtime.ListSandboxes(ctx, ""); err == nil {
-			break
-		}
-		if ctx.Err() == nil {
-			a.log.Warn("cannot list sandboxes", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(runtimeRetry):
-		}
-	}
-	known := make(map[types.UID]bool)
-	for _, p := range list {
-		known[p.UID] = true
-	}
-	ghosts := make(map[types.UID]*corev1.Pod)
-	running := make(map[types.UID]bool)
-	for _, s := range sandboxes {
-		uid := types.UID(s.PodUID)
-		running[uid] = running[uid] || s.Ready
-		if node := s.Annotations[annotationNode]; !known[uid] && (node == "" || node == a.cfg.NodeName) {
-			ghosts[uid] = ghost(s)
-		}
-	}
-	uids, err := a.volumes.Pods()
-	if err != nil {
-		a.log.Warn("cannot look for folders of pods that are gone", "err", err)
-	}
-	for _, uid := range uids {
-		if u := types.UID(uid); !known[u] && ghosts[u] == nil {
-			ghosts[u] = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: u}}
-		}
-	}
-	// Pods that run already keep what they have: they are admitted first.
-	slices.SortStableFunc(list, func(x, y *corev1.Pod) int {
-		switch {
-		case running[x.UID] && !running[y.UID]:
-			return -1
-		case running[y.UID] && !running[x.UID]:
-			return 1
-		}
-		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
-	})
-	a.mu.Lock()
-	a.ghosts = ghosts
-	for _, p := range list {
-		a.startLocked(ctx, p, running[p.UID])
-	}
-	a.mu.Unlock()
-	return true
-}
-
-// ghost makes a pod of what a sandbox says of it, enough to take it down.
-func ghost(s Sandbox) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
-	if n, err := strconv.ParseInt(s.Annotations[annotationPodGrace], 10, 64); err == nil && n >= 0 {
-		p.Spec.TerminationGracePeriodSeconds = &n
-	}
-	return p
-}
-
 // assign gives each pod of a new list to its worker, and tells the workers of
 // pods that are no longer in it.
 func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
@@ -279,9 +192,10 @@ func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 		known[p.UID] = true
 		if w := a.workers[p.UID]; w != nil {
 			w.update(p)
-		} else {
+		} else if !a.namedLocked(p) {
 			a.startLocked(ctx, p, a.ghosts[p.UID] != nil)
 		}
+		delete(a.ghosts, p.UID)
 	}
 	for uid, w := range a.workers {
 		if !known[uid] {
@@ -304,8 +218,23 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		if a.workers[pod.UID] == w {
 			delete(a.workers, pod.UID)
 		}
+		select {
+		case a.free <- struct{}{}:
+		default:
+		}
 	})
 	return w
+}
+
+// namedLocked reports whether another pod of this name has not left yet: a new
+// one waits for it, as it would in the API server. It needs a.mu.
+func (a *Agent) namedLocked(pod *corev1.Pod) bool {
+	for uid, w := range a.workers {
+		if has := w.spec(); uid != pod.UID && has.Name == pod.Name && has.Namespace == pod.Namespace {
+			return true
+		}
+	}
+	return false
 }
 
 // changed wakes the worker of a pod of which something changed.

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -25,6 +26,14 @@ func (a *Agent) logDir(pod *corev1.Pod) string {
 // podLabels are the labels by which a pod's sandbox and containers are found.
 func podLabels(pod *corev1.Pod) map[string]string {
 	return map[string]string{LabelPodName: pod.Name, LabelPodNamespace: pod.Namespace, LabelPodUID: string(pod.UID)}
+}
+
+// sourceOf says whence a pod came, as the kubelet does.
+func sourceOf(pod *corev1.Pod) string {
+	if static.Is(pod) {
+		return static.SourceFile
+	}
+	return "api"
 }
 
 // sandboxConfig says how the pod's sandbox is made.
@@ -47,7 +56,7 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 		}
 	}
 	notes := map[string]string{
-		annotationSeen: time.Now().Format(time.RFC3339Nano), annotationSource: "api", annotationNode: a.cfg.NodeName,
+		annotationSeen: time.Now().Format(time.RFC3339Nano), annotationSource: sourceOf(pod), annotationNode: a.cfg.NodeName,
 		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
 	}
 	for k, v := range pod.Annotations {

@@ -28,6 +28,10 @@ type Config struct {
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods
 
+	// StaticPodDir is a folder of manifests of pods that the node runs with no
+	// API server involved; "" means none. See edged/static.
+	StaticPodDir string
+
 	NodeIPs       []netip.Addr      // addresses of the node, primary first; none means that of the default route
 	Labels        map[string]string // labels of the Node besides those that every node has
 	Annotations   map[string]string // annotations of the Node
@@ -77,7 +81,9 @@ func (c Config) check() error {
 	case c.MaxPods < 0:
 		return fmt.Errorf("edged: Config.MaxPods is %d: it must not be negative", c.MaxPods)
 	}
-	for field, path := range map[string]string{"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf} {
+	for field, path := range map[string]string{
+		"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf, "StaticPodDir": c.StaticPodDir,
+	} {
 		if path != "" && !filepath.IsAbs(path) {
 			return fmt.Errorf("edged: Config.%s %q is not an absolute path", field, path)
 		}

@@ -136,6 +136,7 @@ func hugePages(dir string) corev1.ResourceList {
 
 // outboundIP is the address that this machine uses towards the world: that of
 // the default route or, without one, the first global address of an interface.
+// A machine with no network has none.
 func outboundIP() (netip.Addr, error) {
 	// Connecting a datagram socket chooses a route and sends nothing. The
 	// addresses are reserved for documentation.
@@ -154,7 +155,6 @@ func outboundIP() (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("edged: %w", err)
 	}
-	loopback := netip.Addr{}
 	for _, a := range addrs {
 		n, ok := a.(*net.IPNet)
 		if !ok {
@@ -165,12 +165,6 @@ func outboundIP() (netip.Addr, error) {
 		if ip.IsGlobalUnicast() {
 			return ip, nil
 		}
-		if ip.IsLoopback() && !loopback.IsValid() {
-			loopback = ip
-		}
 	}
-	if loopback.IsValid() {
-		return loopback, nil
-	}
-	return netip.Addr{}, errors.New("edged: this machine has no address; set Config.NodeIPs")
+	return netip.Addr{}, errors.New("edged: this machine has no address but loopback")
 }

@@ -6,6 +6,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // ErrNoEvents is returned by Runtime.Events when the runtime has none.
@@ -66,4 +67,21 @@ type Recaller interface {
 	// LastPodStatus is the last report of the pod with this namespace, name
 	// and uid.
 	LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error)
+}
+
+// Census is what an Objects may have besides when its list may lack pods of this
+// node for a while, because what it has stored was lost. Without it the first
+// list is taken for whole, and what runs for other pods is ended at once.
+type Census interface {
+	// Bound asks the cloud itself for the uids of all pods that are bound to
+	// this node. An error means that the cloud cannot be asked now.
+	Bound(ctx context.Context) ([]types.UID, error)
+}
+
+// Mirrorer is what a Reports may have besides, to show static pods in the API
+// server. Such a mirror then comes back in the list of Objects; it is not run.
+type Mirrorer interface {
+	// MirrorPod reports the mirror of a static pod, which static.Mirror made.
+	// It returns when that is durable on the node.
+	MirrorPod(ctx context.Context, pod *corev1.Pod) error
 }

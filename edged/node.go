@@ -58,25 +58,50 @@ func (n *nodeReporter) load() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.host = host
-	return n.addressesLocked()
+	n.addressesLocked()
+	return nil
 }
 
 // addressesLocked finds the node's addresses, again each time unless they are
-// configured: machines at the edge change networks.
-func (n *nodeReporter) addressesLocked() error {
+// configured: machines at the edge change networks. One that has no network now
+// keeps the addresses that it had, since its pods do.
+func (n *nodeReporter) addressesLocked() {
 	var ips []string
 	for _, ip := range n.cfg.NodeIPs {
 		ips = append(ips, ip.String())
 	}
-	if len(ips) == 0 {
-		ip, err := outboundIP()
-		if err != nil {
-			return err
-		}
-		ips = []string{ip.String()}
+	if len(ips) > 0 {
+		n.ips = ips
+		return
 	}
-	n.ips = ips
-	return nil
+	ip, err := outboundIP()
+	switch {
+	case err == nil:
+		n.ips = []string{ip.String()}
+	case len(n.ips) == 0:
+		n.log.Info("this machine has no network yet", "err", err)
+		n.ips = []string{loopbackIP}
+	}
+}
+
+// loopbackIP is the address of a node that never had another.
+const loopbackIP = "127.0.0.1"
+
+// recallAddressesLocked takes the addresses of the last report where the
+// machine has none now.
+func (n *nodeReporter) recallAddressesLocked() {
+	if !slices.Equal(n.ips, []string{loopbackIP}) {
+		return
+	}
+	var ips []string
+	for _, a := range n.last.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			ips = append(ips, a.Address)
+		}
+	}
+	if len(ips) > 0 {
+		n.ips = ips
+	}
 }
 
 func (n *nodeReporter) addresses() []string {
@@ -175,6 +200,7 @@ func (n *nodeReporter) recall(ctx context.Context) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last = last
+	n.recallAddressesLocked()
 }
 
 // reported reports whether the cloud knows as much already. When a condition
@@ -208,9 +234,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.addressesLocked(); err != nil {
-		n.log.Debug("keeping the addresses that were known", "err", err)
-	}
+	n.addressesLocked()
 	node := &corev1.Node{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{

@@ -3,6 +3,7 @@ package edged_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -27,20 +28,22 @@ func (missing) NotFound() bool  { return true }
 // cloud is what an Agent has above it: it holds pods, config maps and secrets,
 // and remembers what was reported.
 type cloud struct {
-	mu      sync.Mutex
-	pods    []*corev1.Pod
-	watch   []chan []*corev1.Pod
-	changes []chan struct{}
-	maps    map[string]*corev1.ConfigMap
-	secrets map[string]*corev1.Secret
-	status  map[types.UID]corev1.PodStatus
-	history map[types.UID][]corev1.PodStatus
-	gone    map[types.UID]bool
-	node    *corev1.Node
-	nodes   int
-	events  []string
-	version int
-	poked   chan struct{} // holds a value when something was reported
+	mu        sync.Mutex
+	pods      []*corev1.Pod
+	watch     []chan []*corev1.Pod
+	changes   []chan struct{}
+	maps      map[string]*corev1.ConfigMap
+	secrets   map[string]*corev1.Secret
+	status    map[types.UID]corev1.PodStatus
+	history   map[types.UID][]corev1.PodStatus
+	gone      map[types.UID]bool
+	node      *corev1.Node
+	nodes     int
+	events    []string
+	version   int
+	mirrored  int
+	noMirrors bool          // the cloud is away
+	poked     chan struct{} // holds a value when something was reported
 }
 
 func newCloud() *cloud {
@@ -63,6 +66,40 @@ func (c *cloud) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 		close(ch)
 	})
 	return ch, nil
+}
+
+// census is a cloud whose list may lack pods: it can be asked, while it is
+// connected.
+type census struct {
+	*cloud
+	bound     []types.UID
+	connected bool
+	asked     int
+}
+
+func (c *census) Bound(context.Context) ([]types.UID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	if !c.connected {
+		return nil, errors.New("offline")
+	}
+	return slices.Clone(c.bound), nil
+}
+
+// MirrorPod makes what the API server makes of it: a pod with a uid of its own.
+func (c *cloud) MirrorPod(_ context.Context, p *corev1.Pod) error {
+	c.mu.Lock()
+	away := c.noMirrors || slices.ContainsFunc(c.pods, func(o *corev1.Pod) bool { return o.Name == p.Name })
+	c.mirrored++
+	uid := types.UID(fmt.Sprintf("mirror-%d", c.mirrored))
+	c.mu.Unlock()
+	if !away {
+		p = p.DeepCopy()
+		p.UID = uid
+		c.put(p)
+	}
+	return nil
 }
 
 func (c *cloud) ConfigMap(_ context.Context, ns, name string) (*corev1.ConfigMap, error) {

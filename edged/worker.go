@@ -8,6 +8,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/static"
 )
 
 // Times of a worker that are not Kubernetes' own.
@@ -31,6 +34,7 @@ type worker struct {
 	dirty    bool        // the runtime's view may have changed
 	rejected *rejection
 	mem      memory
+	shown    types.UID // of a static pod: the uid under which the API server shows it
 
 	// What follows belongs to run.
 	view      view
@@ -38,6 +42,7 @@ type worker struct {
 	messages  map[string]string
 	last      *corev1.PodStatus // last known to the cloud, as far as is known here
 	reported  bool              // a status was reported in this life
+	reportee  types.UID         // of the pod that it was reported of
 	start     time.Time
 	finished  bool
 	current   *step
@@ -103,6 +108,18 @@ func (w *worker) update(pod *corev1.Pod) {
 	}
 	w.mu.Unlock()
 	if !same {
+		w.poke()
+	}
+}
+
+// shownAs tells the worker of a static pod under which uid the API server shows
+// it.
+func (w *worker) shownAs(uid types.UID) {
+	w.mu.Lock()
+	was := w.shown
+	w.shown = uid
+	w.mu.Unlock()
+	if was != uid {
 		w.poke()
 	}
 }
@@ -343,18 +360,33 @@ func (w *worker) report(ctx context.Context, s situation) bool {
 }
 
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
-	if w.reported && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
+	pod, uid := w.reportsAs()
+	if w.reported && w.reportee == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true
 	}
-	pod := w.spec()
+	if uid == "" {
+		w.last = &st // to be reported once the API server shows the pod
+		return true
+	}
 	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
-	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, pod.UID
+	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
 	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
 		if ctx.Err() == nil {
 			w.a.log.Warn("cannot report a pod's status; trying again", "pod", podTitle(pod), "err", err)
 		}
 		return false
 	}
-	w.last, w.reported = &st, true
+	w.last, w.reported, w.reportee = &st, true, uid
 	return true
+}
+
+// reportsAs gives the pod, and the uid that the API server knows it by: a static
+// pod has none before it is shown there.
+func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if static.Is(w.pod) {
+		return w.pod, w.shown
+	}
+	return w.pod, w.pod.UID
 }

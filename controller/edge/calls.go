@@ -10,6 +10,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/live"
@@ -21,9 +23,10 @@ import (
 const maxCall = 64 << 10
 
 // Handle has mux answer the nodes' queries: "serviceaccounts/token",
-// "configmaps", "secrets", "pods" and "nodes".
+// "nodes/pods", "configmaps", "secrets", "pods" and "nodes".
 func (c *Controller) Handle(mux *hub.Mux) {
 	mux.Handle("serviceaccounts/token", hub.HandlerFunc(c.token))
+	mux.Handle("nodes/pods", hub.HandlerFunc(c.bound))
 	for _, resource := range Resources() {
 		mux.Handle(resource, hub.HandlerFunc(c.query))
 	}
@@ -75,6 +78,32 @@ func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, 
 		case <-time.After(wait):
 		}
 	}
+}
+
+// bound lists the uids of the pods that are bound to the node, as JSON, from the
+// API server itself: a node that has lost its store ends what runs there for any
+// other pod.
+func (c *Controller) bound(ctx context.Context, req hub.Request) (hub.Message, error) {
+	if req.Message.Key.Name != req.Node {
+		return hub.Message{}, mirror.Forbidden(req.Message.Key, "a node may only ask for its own pods")
+	}
+	pods, err := c.cfg.Cloud.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", req.Node).String(),
+	})
+	if err != nil {
+		return hub.Message{}, fmt.Errorf("edge: pods of node: %w", mirror.FromAPI(err))
+	}
+	uids := []types.UID{}
+	for i := range pods.Items {
+		if pods.Items[i].Spec.NodeName == req.Node {
+			uids = append(uids, pods.Items[i].UID)
+		}
+	}
+	body, err := json.Marshal(uids)
+	if err != nil {
+		return hub.Message{}, fmt.Errorf("edge: pods of node: %w", err)
+	}
+	return hub.Message{Body: body}, nil
 }
 
 // query reads one object as the node.

@@ -18,12 +18,12 @@ import (
 )
 
 // Writers gives the writers of a node's reports, by resource: "nodes",
-// "pods/status", "pods" (deletes) and "events".
+// "pods/status", "pods" (mirrors of static pods, and deletes) and "events".
 func (c *Controller) Writers() map[string]mirror.Writer {
 	return map[string]mirror.Writer{
 		"nodes":       c.writeNode,
 		"pods/status": c.writePodStatus,
-		"pods":        c.deletePod,
+		"pods":        c.writePod,
 		"events":      c.writeEvent,
 	}
 }
@@ -71,12 +71,46 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	return mirror.FromAPI(err)
 }
 
+// writePod takes what a node may say of a whole pod: that it has left, or that a
+// static pod runs there.
+func (c *Controller) writePod(ctx context.Context, node string, obj hub.Object) error {
+	if obj.Deleted {
+		return c.deletePod(ctx, node, obj)
+	}
+	return c.writeMirror(ctx, node, obj)
+}
+
+// writeMirror creates the mirror of a static pod, as the node. One of another
+// manifest, or that is ending, is replaced by the node itself, which sees it.
+func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Object) error {
+	var pod corev1.Pod
+	if err := decode(obj, &pod); err != nil {
+		return err
+	}
+	if pod.Annotations[corev1.MirrorPodAnnotationKey] == "" {
+		return mirror.Forbidden(obj.Key, "a node may report a pod's status and its end, and mirrors of static pods, not other pods")
+	}
+	if pod.Spec.NodeName != node {
+		return mirror.Forbidden(obj.Key, "the pod is bound to another node")
+	}
+	ctx = asnode.With(ctx, node)
+	owner, err := c.node(ctx, node)
+	if err != nil {
+		return err // not registered yet: that report is under way too
+	}
+	yes := true
+	pod.UID, pod.ResourceVersion, pod.ManagedFields = "", "", nil
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node, UID: owner.UID, Controller: &yes}}
+	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Create(ctx, &pod, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return mirror.FromAPI(err)
+}
+
 // deletePod removes a pod that has left the node for good. The body must bind
 // the delete to one pod by uid, and lets no grace period begin anew.
 func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object) error {
-	if !obj.Deleted {
-		return mirror.Forbidden(obj.Key, "a node may report a pod's status and its end, not the pod")
-	}
 	var options metav1.DeleteOptions
 	if err := json.Unmarshal(obj.Body, &options); err != nil {
 		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of delete options: %w", err))

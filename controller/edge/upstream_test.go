@@ -15,6 +15,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -185,6 +186,58 @@ func FuzzWriters(f *testing.F) {
 		err := write(t.Context(), "n", hub.Object{Key: hub.Key{Resource: resource, Namespace: namespace, Name: name}, Body: raw, Deleted: deleted})
 		if !json.Valid(raw) && !mirror.Final(err) {
 			t.Errorf("garbage gave %v", err)
+		}
+	})
+}
+
+// TestMirror shows a static pod in the API server, and nothing else.
+func TestMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "node-uid", Labels: map[string]string{presence.RoleLabel: ""}}}
+		client := newFake(node)
+		c := start(t, client)
+		write := c.Writers()["pods"]
+		shown := pod("web-n", "n")
+		shown.UID, shown.ResourceVersion = "static-uid", ""
+		key := hub.Key{Resource: "pods", Namespace: "a", Name: "web-n"}
+		if err := write(t.Context(), "n", hub.Object{Key: key, Body: body(t, shown)}); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+			t.Errorf("an ordinary pod: %v", err)
+		}
+		shown.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "static-uid"}
+		if err := write(t.Context(), "other", hub.Object{Key: key, Body: body(t, shown)}); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+			t.Errorf("on another node: %v", err)
+		}
+		for range 2 { // the second time changes nothing
+			if err := write(t.Context(), "n", hub.Object{Key: key, Body: body(t, shown)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := client.CoreV1().Pods("a").Get(t.Context(), "web-n", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := got.OwnerReferences; len(o) != 1 || o[0].UID != "node-uid" || o[0].Kind != "Node" || got.UID == "static-uid" {
+			t.Errorf("created %+v", got.ObjectMeta)
+		}
+	})
+}
+
+// TestBound lists the uids of a node's pods to that node alone.
+func TestBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, newFake(pod("web", "n"), pod("else", "m")))
+		mux := &hub.Mux{}
+		c.Handle(mux)
+		ask := func(node string) (hub.Message, error) {
+			return mux.ServeCall(t.Context(), hub.Request{Node: node, Message: hub.Message{
+				Operation: hub.Query, Key: hub.Key{Resource: "nodes/pods", Name: "n"}, Body: []byte("{}"),
+			}})
+		}
+		if got, err := ask("n"); err != nil || string(got.Body) != `["uid-web"]` {
+			t.Errorf("%s, %v", got.Body, err)
+		}
+		if _, err := ask("m"); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+			t.Errorf("another node: %v", err)
 		}
 	})
 }

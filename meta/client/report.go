@@ -56,6 +56,12 @@ func (c *Client) LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.Po
 	return &last.Status, nil
 }
 
+// MirrorPod reports the mirror of a static pod: the cloud creates it. It returns
+// when that is durable here; a report equal to the last is dropped.
+func (c *Client) MirrorPod(ctx context.Context, pod *corev1.Pod) error {
+	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: podKey("pods", pod)}, pod)
+}
+
 // PodGone says that nothing of a pod is left here: the cloud then removes the
 // API object, provided that it still has this uid. It returns when that is
 // durable here.

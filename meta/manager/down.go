@@ -108,8 +108,10 @@ func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 	})}, true, nil
 }
 
-// reportsOf lists the removal of the acknowledged reports about parts of the
-// objects that ops delete from the Down area: nobody else would remove them.
+// reportsOf lists the removal of the acknowledged reports about the objects, and
+// parts of them, that ops delete from the Down area: nobody else would remove
+// them, and what they said is void. So a static pod whose mirror was deleted is
+// reported anew.
 func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
 	gone := make(map[string]bool)
 	for _, op := range ops {
@@ -127,8 +129,7 @@ func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error
 	var removals []meta.Op
 	for _, mark := range marks {
 		path := strings.TrimPrefix(mark.Key, meta.Acked)
-		base, partial := basePath(path)
-		if !partial || !gone[base] {
+		if base, _ := basePath(path); !gone[base] {
 			continue
 		}
 		// A newer report than the one acknowledged is removed when it is
@@ -142,10 +143,10 @@ func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error
 	return removals, nil
 }
 
-// basePath gives the path of the object that a report on a part of it is
-// about: "pods/a/b" for "pods:status/a/b".
-func basePath(path string) (string, bool) {
+// basePath gives the path of the object that a report is about, and whether it
+// is about a part of it: "pods/a/b" for "pods:status/a/b".
+func basePath(path string) (base string, partial bool) {
 	resource, rest, _ := strings.Cut(path, "/")
-	base, _, partial := strings.Cut(resource, ":")
-	return base + "/" + rest, partial
+	whole, _, partial := strings.Cut(resource, ":")
+	return whole + "/" + rest, partial
 }

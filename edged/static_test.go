@@ -1,0 +1,197 @@
+package edged_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtimetest"
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// TestOrphansOfALostStore starts an agent whose store is being filled anew:
+// what runs goes on until the cloud has said what is the node's.
+func TestOrphansOfALostStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		box := func(uid string) {
+			if _, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{Name: uid, Namespace: "default", UID: uid}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		late := newPod("late", busybox("serve"))
+		box(string(late.UID))
+		box("orphan")
+		c := &census{cloud: b.cloud, bound: []types.UID{late.UID}}
+		cfg := b.config()
+		cfg.Objects = c
+		run(t, cfg)
+		settle(time.Hour)
+		if left, _ := b.rt.ListSandboxes(t.Context(), ""); len(left) != 2 {
+			t.Errorf("offline, what may be the node's was ended: %+v", left)
+		}
+		c.mu.Lock()
+		c.connected = true
+		c.mu.Unlock()
+		settle(2 * time.Minute)
+		if left, _ := b.rt.ListSandboxes(t.Context(), ""); len(left) != 1 || left[0].PodUID != string(late.UID) {
+			t.Errorf("once the cloud has said: %+v", left)
+		}
+		b.put(late)
+		settle(2 * time.Minute)
+		asked := c.asked
+		settle(time.Hour)
+		if left, _ := b.rt.ListSandboxes(t.Context(), ""); len(left) != 1 || left[0].ID != "sandbox-0001" || c.asked != asked {
+			t.Errorf("the pod that came late has %+v; asked %d times more", left, c.asked-asked)
+		}
+	})
+}
+
+// run runs an agent until the test's end.
+func run(t *testing.T, cfg edged.Config) (stop func()) {
+	t.Helper()
+	agent, err := edged.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- agent.Run(ctx) }()
+	ended := false
+	stop = func() {
+		if ended {
+			return
+		}
+		ended = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+const manifest = `apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+  - {name: main, image: "docker.io/library/busybox:latest", env: [{name: V, value: "1"}]}
+`
+
+// TestStaticPods runs a pod of a file: without the API server, then shown in
+// it; over a restart of the agent, a change of the file, a bad file, and its
+// end.
+func TestStaticPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.noMirrors = true
+		cfg := b.config()
+		cfg.StaticPodDir = t.TempDir()
+		file := filepath.Join(cfg.StaticPodDir, "web.yaml")
+		write := func(text string) {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			settle(5 * time.Second)
+		}
+		boxes := func() []edged.Sandbox {
+			all, err := b.rt.ListSandboxes(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		stop := run(t, cfg)
+		write(manifest)
+		first := boxes()
+		if len(first) != 1 || !first[0].Ready || first[0].Name != "web-edge" || len(b.status) != 0 {
+			t.Fatalf("offline: %+v, reported %v", first, b.status)
+		}
+		stop()
+		b.mu.Lock()
+		b.noMirrors = false
+		b.mu.Unlock()
+		stop = run(t, cfg)
+		settle(5 * time.Second)
+		shown := mirrorOf(b.cloud)
+		if shown == nil || !b.isReady(shown.UID) || shown.Annotations[corev1.MirrorPodAnnotationKey] != first[0].PodUID {
+			t.Fatalf("mirror %+v", shown)
+		}
+		b.remove(shown.UID) // somebody deletes it by force
+		settle(5 * time.Second)
+		if again := mirrorOf(b.cloud); again == nil || again.UID == shown.UID || !b.isReady(again.UID) {
+			t.Errorf("the mirror was not made anew: %+v", again)
+		}
+		write("kind: Pod")
+		if now := boxes(); len(now) != 1 || now[0].ID != first[0].ID {
+			t.Errorf("a bad file ended a running pod: %+v", now)
+		}
+		write(strings.Replace(manifest, `"1"`, `"2"`, 1))
+		second := boxes()
+		if len(second) != 1 || second[0].PodUID == first[0].PodUID {
+			t.Fatalf("after a change: %+v", second)
+		}
+		if m := mirrorOf(b.cloud); m == nil || m.Annotations[static.HashAnnotation] != second[0].PodUID || !b.isReady(m.UID) {
+			t.Errorf("after a change the mirror is %+v", m)
+		}
+		stop()
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		run(t, cfg)
+		settle(time.Minute)
+		if now := boxes(); len(now) != 0 || mirrorOf(b.cloud) != nil {
+			t.Errorf("after its end: %+v, mirror %v", now, mirrorOf(b.cloud))
+		}
+	})
+}
+
+func mirrorOf(c *cloud) *corev1.Pod {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pods {
+		if static.IsMirror(p) {
+			return p
+		}
+	}
+	return nil
+}
+
+// slow is a program that takes its time to stop.
+var slow = runtimetest.Program{StopAfter: 20 * time.Second}
+
+// TestSameNameWaits has a pod wait until its namesake has left, though the API
+// server knows nothing of that any more.
+func TestSameNameWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.rt.Behave("main", slow)
+		b.start()
+		defer func() { b.stop() }()
+		old := newPod("db-0", busybox("serve"))
+		b.put(old)
+		settle(time.Minute)
+		b.remove(old.UID) // by force: the node was given up, for example
+		next := newPod("db-0", busybox("serve"))
+		next.UID = "next"
+		b.put(next)
+		settle(slow.StopAfter / 2)
+		if n := len(b.rt.Configs()); n != 1 {
+			t.Errorf("%d containers of db-0 at a time", n)
+		}
+		settle(slow.StopAfter)
+		if !b.isReady("next") || len(b.rt.Configs()) != 1 {
+			t.Errorf("the next db-0: %+v, %d containers", b.status["next"], len(b.rt.Configs()))
+		}
+	})
+}
