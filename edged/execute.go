@@ -164,7 +164,8 @@ func (r *run) useSandbox(sb Sandbox) {
 // what is outside the runtime.
 func (r *run) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
-	next, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	prepared, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
 			var ve *volume.Error
@@ -190,8 +191,22 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 			return err
 		}
 	}
-	r.w.remember(func(m *memory) { m.setUp, m.stale, m.toreDown, m.refresh = true, false, false, next })
+	r.w.remember(func(m *memory) { m.setUp, m.stale, m.toreDown, m.refresh = true, false, false, prepared.Refresh })
 	return nil
+}
+
+// tellTokens tells when the pod's service account tokens begin to be expired,
+// and when they are fresh again.
+func (r *run) tellTokens(expired time.Time) {
+	var before bool
+	r.w.remember(func(m *memory) { before, m.expired = m.expired, !expired.IsZero() })
+	switch events := r.w.a.events; {
+	case !before && !expired.IsZero():
+		events.pod(r.pod, corev1.EventTypeWarning, "TokenExpired", fmt.Sprintf(
+			"A service account token expired at %s and cannot be renewed while the cloud is out of reach. The pod keeps it until then.", expired.UTC().Format(time.RFC3339)))
+	case before && expired.IsZero():
+		events.pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens of the pod are fresh again.")
+	}
 }
 
 // each takes joined errors apart.

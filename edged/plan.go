@@ -308,7 +308,7 @@ func keepRunning(s situation, d *decision, c *corev1.Container, run *Container, 
 	}
 	d.add(action{kind: actKill, id: run.ID, name: c.Name, grace: grace, reason: reason})
 	prev := s.view.before(run)
-	if again && run.SandboxID == sandbox && (prev == nil || !s.now.Before(prev.Finished.Add(backOffAfter(prev)))) {
+	if again && run.SandboxID == sandbox && (prev == nil || !s.now.Before(backOffUntil(prev, s.now))) {
 		d.add(action{kind: actStart, name: c.Name, attempt: nextAttempt(s, c, run)})
 	}
 	return false
@@ -334,7 +334,7 @@ func startOrWait(s situation, d *decision, c *corev1.Container, last *Container)
 		return
 	}
 	if last != nil && last.State == ContainerExited && !lost {
-		if until := last.Finished.Add(backOffAfter(last)); s.now.Before(until) {
+		if until := backOffUntil(last, s.now); s.now.Before(until) {
 			if d.backOffs == nil {
 				d.backOffs = make(map[string]backOff)
 			}

@@ -61,6 +61,16 @@ func backOffAfter(c *Container) time.Duration {
 	return min(d, backOffMax)
 }
 
+// backOffUntil is when the successor of c may start. An exit in the future proves
+// that the clock was set back, and would keep the pod down for as long: it does
+// not count.
+func backOffUntil(c *Container, now time.Time) time.Time {
+	if c.Finished.After(now.Add(time.Second)) {
+		return now
+	}
+	return c.Finished.Add(backOffAfter(c))
+}
+
 // nextBackOff is the delay that the successor of c gets. c is nil for a first
 // container.
 func nextBackOff(c *Container) time.Duration {

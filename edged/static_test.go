@@ -195,3 +195,37 @@ func TestSameNameWaits(t *testing.T) {
 		}
 	})
 }
+
+// TestTokensExpireOffline tells once that a pod's token is past its end, and
+// once that it is fresh again; the pod runs on.
+func TestTokensExpireOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.tokenEnd = time.Now().Add(time.Hour)
+		b.start()
+		defer func() { b.stop() }()
+		p := newPod("web", busybox("serve"))
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+			Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}}},
+		}}}}
+		b.put(p)
+		settle(50 * time.Minute)
+		if b.happened("TokenExpired") != 0 {
+			t.Error("told before the end")
+		}
+		settle(24 * time.Hour)
+		if n := b.happened("TokenExpired"); n != 1 || !b.isReady(p.UID) {
+			t.Errorf("told %d times, ready %t", n, b.isReady(p.UID))
+		}
+		b.mu.Lock()
+		b.tokenEnd = time.Time{}
+		b.mu.Unlock()
+		b.setConfigMap("default", "any", nil) // what Objects.Changed says after a renewal
+		settle(time.Second)
+		if b.happened("TokenRenewed") != 1 || b.container(p.UID).RestartCount != 0 {
+			t.Errorf("events %q", b.events)
+		}
+		b.del(p, 0) // with its mounts
+		settle(time.Minute)
+	})
+}

@@ -43,6 +43,7 @@ type cloud struct {
 	version   int
 	mirrored  int
 	noMirrors bool          // the cloud is away
+	tokenEnd  time.Time     // of every token; zero means an hour from now
 	poked     chan struct{} // holds a value when something was reported
 }
 
@@ -135,7 +136,13 @@ func (c *cloud) Changed(ctx context.Context) <-chan struct{} {
 }
 
 func (c *cloud) Token(context.Context, string, string, *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "t0ken", ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}}, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := c.tokenEnd
+	if end.IsZero() {
+		end = time.Now().Add(time.Hour)
+	}
+	return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "t0ken", ExpirationTimestamp: metav1.NewTime(end)}}, nil
 }
 
 func (c *cloud) Node(_ context.Context, n *corev1.Node) error {

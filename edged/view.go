@@ -13,16 +13,17 @@ const sandboxYoung = 10 * time.Second
 // view is what the runtime has of one pod.
 type view struct {
 	sandboxes  []Sandbox   // newest first
-	containers []Container // newest first
+	containers []Container // of each name, newest first
 }
 
-// newView sorts what a runtime listed.
+// newView sorts what a runtime listed. Attempts come before times: a machine
+// without a clock battery makes its next sandbox in 1970.
 func newView(sandboxes []Sandbox, containers []Container) view {
 	slices.SortStableFunc(sandboxes, func(a, b Sandbox) int {
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Attempt, a.Attempt))
+		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.Created.Compare(a.Created))
 	})
 	slices.SortStableFunc(containers, func(a, b Container) int {
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Attempt, a.Attempt))
+		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.Created.Compare(a.Created))
 	})
 	return view{sandboxes, containers}
 }
@@ -85,7 +86,11 @@ func (v view) lost(c *Container) bool {
 	if c.State == ContainerCreated {
 		return true
 	}
-	return c.State == ContainerExited && box != nil && c.Finished.Sub(box.Created) >= sandboxYoung
+	if c.State != ContainerExited || box == nil {
+		return false
+	}
+	age := c.Finished.Sub(box.Created) // negative when the clock was set back in between
+	return age >= sandboxYoung || age < 0
 }
 
 // running lists what runs or may run.

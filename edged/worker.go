@@ -58,6 +58,7 @@ type memory struct {
 	finalDone, goneDone    bool
 	saw                    bool      // the runtime has had something of the pod
 	refresh                time.Time // when tokens are due
+	expired                bool      // one of them is past its end
 	lost                   string    // id of the last sandbox that died under a step
 	retry                  map[string]time.Time
 	fails                  map[string]int

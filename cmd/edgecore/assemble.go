@@ -18,9 +18,14 @@ import (
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
-// The agent keeps the times of its conditions over a restart by what the
-// store remembers of its reports.
-var _ edged.Recaller = (*metaclient.Client)(nil)
+// What the agent can have besides: the times of its conditions over a restart, by
+// what the store remembers of its reports; the cloud's word on what runs here
+// after a store was lost; static pods shown in the API server.
+var _ interface {
+	edged.Recaller
+	edged.Census
+	edged.Mirrorer
+} = (*metaclient.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
@@ -32,23 +37,23 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	if err != nil {
 		return nil, err
 	}
+	objects, err := metaclient.New(metaclient.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
+	if err != nil {
+		return nil, err
+	}
 	link.cfg = hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
 		Down: mgr.Down(), Up: mgr.Up(),
-		Connected: []func(hub.Info){n.connected(ctx, mgr)},
+		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Logger:    component(log, "hub"),
 	}
 	if err := link.renew(); err != nil {
 		return nil, err
 	}
-	objects, err := metaclient.New(metaclient.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
-	if err != nil {
-		return nil, err
-	}
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
-		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain,
+		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, StaticPodDir: r.StaticPodDir,
 		Logger: component(log, "edged"),
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
+	metaclient "github.com/edgekit/edgekit/meta/client"
 	"github.com/edgekit/edgekit/meta/manager"
 )
 
@@ -82,10 +83,13 @@ func openNode(dataDir, cloud, transport string, log *slog.Logger) (*node, error)
 func (n *node) Close() error { return n.store.Close() }
 
 // connected passes the link's coming and going on to the parts that care.
-func (n *node) connected(ctx context.Context, mgr *manager.Manager) func(hub.Info) {
+func (n *node) connected(ctx context.Context, mgr *manager.Manager, objects *metaclient.Client) func(hub.Info) {
 	return func(info hub.Info) {
 		if err := mgr.NodeConnection(ctx, info); err != nil && ctx.Err() == nil {
 			n.log.Warn("connection was not noted", "error", err)
+		}
+		if info.Connected {
+			objects.Refresh()
 		}
 	}
 }

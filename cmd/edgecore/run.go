@@ -27,6 +27,7 @@ type runCmd struct {
 	ClusterDNS      []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
 	ClusterDomain   string            `help:"DNS domain of the cluster." default:"cluster.local"`
 	PodLogDir       string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
+	StaticPodDir    string            `help:"Folder of manifests (YAML, JSON; one pod each) of pods that this node runs with no cloud involved. Nothing means none." placeholder:"DIR"`
 	CgroupRoot      string            `help:"Cgroup below which the pods' cgroups are made. Nothing means the runtime's usual place." placeholder:"CGROUP"`
 	MQTTMode        bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
 	MQTTListen      string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`

@@ -4,7 +4,7 @@
 // service account tokens included.
 //
 //	volumes, err := volume.New(volume.Config{Root: "/var/lib/edgekit/edged", Source: objects})
-//	next, err := volumes.SetUp(ctx, pod, allocatable)
+//	prepared, err := volumes.SetUp(ctx, pod, allocatable)
 //	path, err := volumes.Path(pod, "settings")
 //	...
 //	err = volumes.TearDown(string(pod.UID))

@@ -87,15 +87,20 @@ func (m *Manager) Pods() ([]string, error) {
 	return uids, nil
 }
 
+// Prepared is what SetUp has to say of a pod's service account tokens.
+type Prepared struct {
+	Refresh time.Time // when to call again so that they stay fresh; zero for never
+	Expired time.Time // when the first of those in use expired; zero if none has
+}
+
 // SetUp prepares every volume of the pod, or brings its content up to date. It
-// goes through all of them and returns the errors, each an *Error, joined. The
-// time is when to call again so that tokens stay fresh; zero for never.
-func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, allocatable corev1.ResourceList) (time.Time, error) {
+// goes through all of them and returns the errors, each an *Error, joined.
+func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, allocatable corev1.ResourceList) (Prepared, error) {
 	if err := validUID(string(pod.UID)); err != nil {
-		return time.Time{}, err
+		return Prepared{}, err
 	}
 	if err := os.MkdirAll(filepath.Join(m.PodDir(string(pod.UID)), "volumes"), 0o750); err != nil {
-		return time.Time{}, fmt.Errorf("volume: %w", err)
+		return Prepared{}, fmt.Errorf("volume: %w", err)
 	}
 	job := &setup{m: m, pod: pod, allocatable: allocatable}
 	var errs []error
@@ -105,7 +110,7 @@ func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, allocatable corev1
 			errs = append(errs, &Error{Volume: v.Name, Err: err})
 		}
 	}
-	return job.next, errors.Join(errs...)
+	return job.prepared, errors.Join(errs...)
 }
 
 // validUID keeps a pod's uid from leading out of Root: the API server makes
@@ -159,7 +164,7 @@ type setup struct {
 	m           *Manager
 	pod         *corev1.Pod
 	allocatable corev1.ResourceList
-	next        time.Time
+	prepared    Prepared
 }
 
 func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {

@@ -207,22 +207,35 @@ func (s *setup) token(ctx context.Context, files map[string]file, p *corev1.Serv
 	if err != nil {
 		return fmt.Errorf("failed to fetch token: %w", err)
 	}
-	// After four fifths of its life a token is due. One that is past that
-	// already came from a node without a link: ask again soon.
-	now := time.Now()
-	next := now.Add(tr.Status.ExpirationTimestamp.Sub(now) * 4 / 5)
-	if soon := now.Add(time.Minute); next.Before(soon) {
-		next = soon
-	}
-	if s.next.IsZero() || next.Before(s.next) {
-		s.next = next
-	}
+	s.noteToken(tr, time.Now())
 	f := file{data: []byte(tr.Status.Token), mode: modeOr(nil, mode), user: soleUser(s.pod)}
 	if f.user != nil || s.group() != nil {
 		f.mode = 0o600
 	}
 	files[p.Path] = f
 	return nil
+}
+
+// defaultTokenLife is the life of a token whose request does not say.
+const defaultTokenLife = time.Hour
+
+// noteToken keeps account of a token in use. After four fifths of its life it is
+// due, and no later than its life tells: the node's clock may be years off the
+// cloud's. One that is past that came from a node without a link: ask again soon.
+func (s *setup) noteToken(tr *authenticationv1.TokenRequest, now time.Time) {
+	end, life := tr.Status.ExpirationTimestamp.Time, defaultTokenLife
+	if seconds := tr.Spec.ExpirationSeconds; seconds != nil && *seconds > 0 {
+		life = time.Duration(*seconds) * time.Second
+	}
+	left := min(end.Sub(now), life)
+	due := now.Add(max(left/5*4, time.Minute))
+	p := &s.prepared
+	if p.Refresh.IsZero() || due.Before(p.Refresh) {
+		p.Refresh = due
+	}
+	if !end.IsZero() && !now.Before(end) && (p.Expired.IsZero() || end.Before(p.Expired)) {
+		p.Expired = end
+	}
 }
 
 // soleUser is the user that all containers of the pod run as by its spec, nil

@@ -1,6 +1,7 @@
 package volume_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ func (missing) NotFound() bool { return true }
 type source struct {
 	maps    map[string]map[string]string
 	secrets map[string]map[string][]byte
+	end     time.Duration // of tokens, from now; 0 means an hour
 }
 
 func (s *source) ConfigMap(_ context.Context, _, name string) (*corev1.ConfigMap, error) {
@@ -43,8 +45,8 @@ func (s *source) Secret(_ context.Context, _, name string) (*corev1.Secret, erro
 }
 
 func (s *source) Token(_ context.Context, ns, sa string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
-		Token: fmt.Sprintf("%s/%s/%s", ns, sa, req.Spec.BoundObjectRef.Name), ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour)),
+	return &authenticationv1.TokenRequest{Spec: req.Spec, Status: authenticationv1.TokenRequestStatus{
+		Token: fmt.Sprintf("%s/%s/%s", ns, sa, req.Spec.BoundObjectRef.Name), ExpirationTimestamp: metav1.NewTime(time.Now().Add(cmp.Or(s.end, time.Hour))),
 	}}, nil
 }
 
@@ -93,11 +95,11 @@ func read(t *testing.T, m *volume.Manager, p *corev1.Pod, name string) string {
 
 func mustSetUp(t *testing.T, m *volume.Manager, p *corev1.Pod) time.Time {
 	t.Helper()
-	next, err := m.SetUp(t.Context(), p, nil)
+	prepared, err := m.SetUp(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return next
+	return prepared.Refresh
 }
 
 func TestConfigMapSwaps(t *testing.T) {
@@ -316,4 +318,36 @@ func ExampleNew() {
 	_, err := volume.New(volume.Config{Root: "pods"})
 	fmt.Println(err)
 	// Output: volume: Config.Root "pods" is not an absolute path
+}
+
+// TestTokenTimes looks at tokens of a node that had no link for long, and of one
+// whose clock is years behind the cloud's.
+func TestTokenTimes(t *testing.T) {
+	seconds := int64(7200)
+	for name, tt := range map[string]struct {
+		end     time.Duration // of the token, from now
+		refresh time.Duration
+		expired bool
+	}{
+		"fresh":               {2 * time.Hour, 96 * time.Minute, false},
+		"due":                 {time.Minute, time.Minute, false},
+		"expired":             {-time.Hour, time.Minute, true},
+		"the year is 1970":    {50 * 365 * 24 * time.Hour, 96 * time.Minute, false},
+		"expired long before": {-50 * 365 * 24 * time.Hour, time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, src, _ := setUp(t)
+			src.end = tt.end
+			p := pod(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}},
+			}}}})
+			got, err := m.SetUp(t.Context(), p, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Until(got.Refresh); d > tt.refresh || d < tt.refresh-time.Minute || got.Expired.IsZero() == tt.expired {
+				t.Errorf("refresh in %s, expired %s", d, got.Expired)
+			}
+		})
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -44,7 +45,9 @@ type Client struct {
 	cfg  Config
 	log  *slog.Logger
 	list latest.Topic[[]*corev1.Pod]
-	refs latest.Topic[struct{}] // a config map or secret changed
+	refs latest.Topic[struct{}] // a config map, secret or token changed
+
+	reached chan struct{} // holds a value: the cloud is in reach again
 
 	pods map[string]*corev1.Pod // by store key; belongs to Run
 }
@@ -65,18 +68,23 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Client{cfg: cfg, log: cfg.Logger}, nil
+	return &Client{cfg: cfg, log: cfg.Logger, reached: make(chan struct{}, 1)}, nil
 }
 
 // Run follows the store until ctx ends, and then returns nil. It returns an
 // error when the store fails.
 func (c *Client) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := c.follow(ctx); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("client: %w", err)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.keepTokens(gctx) })
+	g.Go(func() error {
+		for gctx.Err() == nil {
+			if err := c.follow(gctx); err != nil && gctx.Err() == nil {
+				return fmt.Errorf("client: %w", err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
+	return g.Wait()
 }
 
 // Pods gives the pods bound to this node: the full list once it is known, and
@@ -87,8 +95,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map or secret may have changed, and
-// one at the start. It holds one value; it is closed when ctx ends.
+// Changed gets a value whenever a config map, a secret or a token may have
+// changed, and one at the start. It holds one value; it is closed when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
 // ConfigMap reads a config map from what the cloud put on this node, else asks

@@ -27,8 +27,9 @@
 //
 // A service account token is kept in the store and used until 80 % of its life
 // are over. Then the cloud is asked, and as long as it cannot be reached the
-// last token stays in use, expired or not. The tokens bound to a pod go with
-// the pod.
+// last token stays in use, expired or not. Refresh, called when the link stands
+// again, has those that are due renewed at once. The tokens bound to a pod go
+// with the pod.
 //
 // # After a restart
 //

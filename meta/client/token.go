@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"github.com/edgekit/edgekit/meta"
@@ -25,6 +27,7 @@ const (
 // storedToken is the value of a token's record.
 type storedToken struct {
 	Issued  time.Time                     `json:"issued"` // by this node's clock
+	Asked   json.RawMessage               `json:"asked"`  // the TokenRequest that was sent
 	Request authenticationv1.TokenRequest `json:"request"`
 }
 
@@ -39,6 +42,12 @@ func (t storedToken) refreshAt() time.Time {
 		life = end.Sub(t.Issued)
 	}
 	return t.Issued.Add(life / 5 * 4)
+}
+
+// due reports whether the token is to be renewed. One from the future is: the
+// clock was set.
+func (t storedToken) due(now time.Time) bool {
+	return now.Before(t.Issued) || !now.Before(t.refreshAt())
 }
 
 // Token gets a token for a service account: from the store until 80 % of its
@@ -58,21 +67,26 @@ func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, re
 	if err != nil {
 		return nil, err
 	}
-	now := c.cfg.Now()
-	if known && !now.Before(last.Issued) && now.Before(last.refreshAt()) {
+	if known && !last.due(c.cfg.Now()) {
 		return &last.Request, nil
 	}
-	account := meta.Key{Resource: "serviceaccounts/token", Namespace: namespace, Name: serviceAccount}
-	answer, err := c.cfg.Manager.Query(ctx, meta.Object{Key: account, Body: body})
+	fresh, err := c.issue(ctx, key, namespace, serviceAccount, body)
 	if err != nil && known && !final(err) {
 		c.log.Warn("service account token is not refreshed; the last one stays in use", "namespace", namespace,
 			"account", serviceAccount, "expires", last.Request.Status.ExpirationTimestamp.Time, "err", err)
 		return &last.Request, nil
 	}
+	return fresh, err
+}
+
+// issue has the cloud issue a token, and keeps it under key.
+func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount string, body []byte) (*authenticationv1.TokenRequest, error) {
+	fresh := storedToken{Issued: c.cfg.Now(), Asked: body}
+	account := meta.Key{Resource: "serviceaccounts/token", Namespace: namespace, Name: serviceAccount}
+	answer, err := c.cfg.Manager.Query(ctx, meta.Object{Key: account, Body: body})
 	if err != nil {
 		return nil, wrap(account, err)
 	}
-	fresh := storedToken{Issued: now}
 	if err := json.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
 		return nil, fmt.Errorf("client: %s: the cloud's answer holds no token: %w", account, errors.Join(err))
 	}
@@ -84,6 +98,63 @@ func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, re
 		return nil, fmt.Errorf("client: keeping token: %w", err)
 	}
 	return &fresh.Request, nil
+}
+
+// Refresh says that the cloud is in reach again: Run then renews all tokens that
+// are due, before anybody asks for them, and tells Changed. It does not block.
+func (c *Client) Refresh() {
+	select {
+	case c.reached <- struct{}{}:
+	default:
+	}
+}
+
+// refreshes is how many tokens are renewed at the same time.
+const refreshes = 8
+
+// keepTokens renews tokens after each Refresh, until ctx ends.
+func (c *Client) keepTokens(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.reached:
+		}
+		if err := c.renewTokens(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// renewTokens renews those that are due. One that cannot be renewed stays.
+func (c *Client) renewTokens(ctx context.Context) error {
+	records, _, err := c.cfg.Store.List(ctx, tokenArea)
+	if err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	var renewed atomic.Bool
+	var g errgroup.Group
+	g.SetLimit(refreshes)
+	for _, r := range records {
+		var t storedToken
+		path := strings.Split(strings.TrimPrefix(r.Key, tokenArea), "/")
+		if json.Unmarshal(r.Value, &t) != nil || len(t.Asked) == 0 || len(path) != 4 || !t.due(c.cfg.Now()) {
+			continue
+		}
+		g.Go(func() error {
+			if _, err := c.issue(ctx, r.Key, path[1], path[2], t.Asked); err != nil {
+				c.log.Warn("service account token is not refreshed", "namespace", path[1], "account", path[2], "err", err)
+				return nil
+			}
+			renewed.Store(true)
+			return nil
+		})
+	}
+	_ = g.Wait() // none returns an error
+	if renewed.Load() {
+		c.refs.Publish(struct{}{})
+	}
+	return nil
 }
 
 // final reports whether the cloud itself refused: it carries errors that say

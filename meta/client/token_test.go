@@ -92,6 +92,48 @@ func TestToken(t *testing.T) {
 	})
 }
 
+// TestRefreshComesFirst renews what is due as soon as the cloud is in reach,
+// before anybody asks, and tells those who show tokens to pods.
+func TestRefreshComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		var cloud issuer
+		s.m.answer = cloud.answer
+		s.put(t, "pods", "a", "x", pod("x", "1"))
+		changed := s.Changed(t.Context())
+		token := func() string {
+			got, err := s.Token(t.Context(), "a", "default", request("uid-x"))
+			must(t, err)
+			return got.Status.Token
+		}
+		token()
+		synctest.Wait()
+		<-changed
+		s.Refresh()
+		synctest.Wait()
+		if cloud.issued != 1 {
+			t.Errorf("a fresh token was renewed: %d were issued", cloud.issued)
+		}
+		cloud.err = errOffline
+		time.Sleep(100 * time.Hour)
+		s.Refresh()
+		synctest.Wait()
+		select {
+		case <-changed:
+			t.Error("told of a change while nothing could be renewed")
+		default:
+		}
+		cloud.err = nil
+		s.Refresh()
+		synctest.Wait()
+		<-changed
+		if issued, got := cloud.issued, token(); issued != 2 || got != "token-2" || cloud.issued != 2 {
+			t.Errorf("%d issued, then %s, then %d", issued, got, cloud.issued)
+		}
+	})
+}
+
 // TestTokensGoWithTheirPod removes tokens when the pod goes while somebody
 // follows, and those of pods that went meanwhile at the next start.
 func TestTokensGoWithTheirPod(t *testing.T) {
