@@ -65,11 +65,13 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
 
 ## Measure (each ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-link bench-fleet
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
 	@cd examples/demo && go run ./bench
+bench-coldstart: ## Power on with no network, expired certificates and 100 pods (root: in a network of its own)
+	go test -count=1 -v -run TestColdStart ./cmd/edgecore
 bench-link: ## The link: objects, round trips, streams, with delay and loss
 	BENCH=1 go test -count=1 -v -run TestLink ./hub/hubbench
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart

@@ -1,0 +1,106 @@
+package critest
+
+import (
+	"context"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged"
+)
+
+func (s *server) CreateContainer(ctx context.Context, r *runtimeapi.CreateContainerRequest) (*runtimeapi.CreateContainerResponse, error) {
+	c := r.Config
+	cfg := &edged.ContainerConfig{
+		Name: c.GetMetadata().GetName(), Attempt: c.GetMetadata().GetAttempt(), Image: c.GetImage().GetImage(), ImageName: c.GetImage().GetUserSpecifiedImage(),
+		Command: c.GetCommand(), Args: c.GetArgs(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), LogPath: c.GetLogPath(),
+	}
+	id, err := s.runtime.CreateContainer(ctx, r.PodSandboxId, cfg, &edged.SandboxConfig{UID: r.GetSandboxConfig().GetMetadata().GetUid()})
+	return &runtimeapi.CreateContainerResponse{ContainerId: id}, failed(err)
+}
+
+func (s *server) StartContainer(ctx context.Context, r *runtimeapi.StartContainerRequest) (*runtimeapi.StartContainerResponse, error) {
+	return &runtimeapi.StartContainerResponse{}, failed(s.runtime.StartContainer(ctx, r.ContainerId))
+}
+
+func (s *server) StopContainer(ctx context.Context, r *runtimeapi.StopContainerRequest) (*runtimeapi.StopContainerResponse, error) {
+	return &runtimeapi.StopContainerResponse{}, failed(s.runtime.StopContainer(ctx, r.ContainerId, time.Duration(r.Timeout)*time.Second))
+}
+
+func (s *server) RemoveContainer(ctx context.Context, r *runtimeapi.RemoveContainerRequest) (*runtimeapi.RemoveContainerResponse, error) {
+	return &runtimeapi.RemoveContainerResponse{}, failed(s.runtime.RemoveContainer(ctx, r.ContainerId))
+}
+
+func (s *server) ListContainers(ctx context.Context, r *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
+	all, err := s.runtime.ListContainers(ctx, r.GetFilter().GetLabelSelector()[edged.LabelPodUID])
+	if err != nil {
+		return nil, failed(err)
+	}
+	out := &runtimeapi.ListContainersResponse{}
+	for _, c := range all {
+		out.Containers = append(out.Containers, &runtimeapi.Container{
+			Id: c.ID, PodSandboxId: c.SandboxID, Metadata: &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: c.Attempt}, State: containerState(c.State),
+			CreatedAt: nanos(c.Created), Image: &runtimeapi.ImageSpec{Image: c.Image}, ImageRef: c.ImageID, Labels: c.Labels, Annotations: c.Annotations,
+		})
+	}
+	return out, nil
+}
+
+func (s *server) ContainerStatus(ctx context.Context, r *runtimeapi.ContainerStatusRequest) (*runtimeapi.ContainerStatusResponse, error) {
+	c, err := s.runtime.ContainerStatus(ctx, r.ContainerId)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
+		Id: c.ID, Metadata: &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: c.Attempt}, State: containerState(c.State), CreatedAt: nanos(c.Created),
+		StartedAt: nanos(c.Started), FinishedAt: nanos(c.Finished), ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
+		Image: &runtimeapi.ImageSpec{Image: c.Image}, ImageRef: c.ImageID, Labels: c.Labels, Annotations: c.Annotations,
+	}}, nil
+}
+
+func containerState(s edged.ContainerState) runtimeapi.ContainerState {
+	switch s {
+	case edged.ContainerCreated:
+		return runtimeapi.ContainerState_CONTAINER_CREATED
+	case edged.ContainerRunning:
+		return runtimeapi.ContainerState_CONTAINER_RUNNING
+	case edged.ContainerExited:
+		return runtimeapi.ContainerState_CONTAINER_EXITED
+	}
+	return runtimeapi.ContainerState_CONTAINER_UNKNOWN
+}
+
+func (s *server) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncRequest) (*runtimeapi.ExecSyncResponse, error) {
+	res, err := s.runtime.ExecSync(ctx, r.ContainerId, r.Cmd, time.Duration(r.Timeout)*time.Second)
+	return &runtimeapi.ExecSyncResponse{Stdout: res.Stdout, Stderr: res.Stderr, ExitCode: res.ExitCode}, failed(err)
+}
+
+func (s *server) ListImages(ctx context.Context, _ *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
+	all, err := s.runtime.ListImages(ctx)
+	out := &runtimeapi.ListImagesResponse{}
+	for _, i := range all {
+		out.Images = append(out.Images, image(i))
+	}
+	return out, failed(err)
+}
+
+func (s *server) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
+	i, ok, err := s.runtime.ImageStatus(ctx, r.GetImage().GetImage())
+	if err != nil || !ok {
+		return &runtimeapi.ImageStatusResponse{}, failed(err)
+	}
+	return &runtimeapi.ImageStatusResponse{Image: image(i)}, nil
+}
+
+func image(i edged.Image) *runtimeapi.Image {
+	return &runtimeapi.Image{Id: i.ID, RepoTags: i.Tags, RepoDigests: i.Digests, Size: i.Size}
+}
+
+func (s *server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
+	ref, err := s.runtime.PullImage(ctx, r.GetImage().GetImage(), nil, nil)
+	return &runtimeapi.PullImageResponse{ImageRef: ref}, failed(err)
+}
+
+func (s *server) RemoveImage(ctx context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
+	return &runtimeapi.RemoveImageResponse{}, failed(s.runtime.RemoveImage(ctx, r.GetImage().GetImage()))
+}

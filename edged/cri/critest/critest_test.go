@@ -1,0 +1,63 @@
+package critest_test
+
+import (
+	"errors"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/cri/critest"
+	"github.com/edgekit/edgekit/edged/runtimetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestServe takes a pod through its life over the socket.
+func TestServe(t *testing.T) {
+	rt := runtimetest.New()
+	rt.AddImage("docker.io/library/x:1")
+	c, err := cri.New(cri.Config{Socket: critest.Serve(t, rt)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := t.Context()
+	if err := c.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if img, ok, err := c.ImageStatus(ctx, "docker.io/library/x:1"); !ok || err != nil || img.ID == "" {
+		t.Errorf("image %+v %t %v", img, ok, err)
+	}
+	box := &edged.SandboxConfig{Name: "p", Namespace: "n", UID: "u", Labels: map[string]string{edged.LabelPodUID: "u"}}
+	id, err := c.RunSandbox(ctx, box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{edged.LabelPodUID: "u", edged.LabelContainerName: "main"}
+	ctr, err := c.CreateContainer(ctx, id, &edged.ContainerConfig{Name: "main", Labels: labels}, box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.StartContainer(ctx, ctr); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.ContainerStatus(ctx, ctr); err != nil || got.State != edged.ContainerRunning || got.Started.IsZero() {
+		t.Errorf("%+v %v", got, err)
+	}
+	if got, err := c.SandboxStatus(ctx, id); err != nil || !got.Ready || len(got.IPs) != 1 || got.Name != "p" {
+		t.Errorf("%+v %v", got, err)
+	}
+	boxes, err := c.ListSandboxes(ctx, "u")
+	if err != nil || len(boxes) != 1 {
+		t.Errorf("%+v %v", boxes, err)
+	}
+	if err := c.RemoveSandbox(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	var missing interface{ NotFound() bool }
+	if _, err := c.SandboxStatus(ctx, id); !errors.As(err, &missing) || !missing.NotFound() {
+		t.Errorf("a sandbox that was removed: %v", err)
+	}
+}
