@@ -48,6 +48,10 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 	if err == nil {
 		err = c.markEdge(ctx, name)
 	}
+	if err == nil {
+		// Only now may it be Ready: who selects nodes by role shall not miss it.
+		err = c.putNodeStatus(ctx, &node)
+	}
 	err = mirror.FromAPI(err)
 	if e := (*hub.Error)(nil); errors.As(err, &e) && e.Code == hub.CodeForbidden {
 		return &tryAgainError{err}
@@ -63,7 +67,6 @@ func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 		have, err = nodes.Create(ctx, &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels, Annotations: node.Annotations},
 			Spec:       corev1.NodeSpec{ProviderID: node.Spec.ProviderID, Taints: node.Spec.Taints},
-			Status:     node.Status,
 		}, metav1.CreateOptions{})
 	}
 	if err != nil {
@@ -80,11 +83,15 @@ func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error {
 	patch, err := nodeStatusPatch(node)
 	if err != nil {
 		return mirror.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
 	}
-	_, err = nodes.Patch(ctx, node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = c.cfg.AsNode.CoreV1().Nodes().Patch(asnode.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }
 
