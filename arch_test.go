@@ -43,7 +43,6 @@ var joiners = map[string][]string{
 // fences name the only packages that may import a heavy dependency directly.
 var fences = map[string][]string{
 	"nhooyr.io/websocket":                 {"hub/wsconn"},
-	"github.com/hashicorp/yamux":          {"hub/wsconn"},
 	"github.com/quic-go/quic-go":          {"hub/quicconn"},
 	"github.com/dgraph-io/badger/v4":      {"meta/badgerstore"},
 	"github.com/mochi-mqtt/server/v2":     {"bus/broker"},

@@ -2,17 +2,13 @@ package wsconn
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/yamux"
 	"nhooyr.io/websocket"
 
 	"github.com/edgekit/edgekit/hub"
@@ -21,266 +17,338 @@ import (
 const (
 	transport   = "websocket"
 	subprotocol = "edgekit.v1"
-	// window is how much of one stream may be under way, and is yamux's least.
-	window = 256 << 10
-	// backlog is how many streams may be opened before the peer accepts one.
-	backlog = 128
-	// slice is how much of a write goes out before other streams get a turn.
-	slice = 32 << 10
-	// writeTimeout is yamux's bound on one write to the socket. Half-open
-	// links are noticed sooner, by the session's keepalive; slow ones must not
-	// be taken for them.
-	writeTimeout = 2 * time.Minute
 )
 
-// Conn is one multiplexed WebSocket connection. It costs three goroutines,
-// which Close waits for.
+// errClosed is the end of a connection that this side closed.
+var errClosed = errors.New("closed")
+
+// Conn is one multiplexed WebSocket connection. At rest it costs two
+// goroutines, which Close waits for, and no buffers but those of TLS.
 type Conn struct {
-	messages *messages
-	mux      *yamux.Session
-	peer     hub.Peer
-	opening  sync.WaitGroup
+	ws      *websocket.Conn
+	socket  *socket
+	peer    hub.Peer
+	odd     uint64 // 1 at the edge, whose streams have odd ids
+	gate    *gate
+	slots   chan struct{}  // held by the streams opened here
+	arrived chan struct{}  // has a token when accepted may not be empty
+	ended   chan struct{}  // closed when err is set
+	running sync.WaitGroup // receive and, while there is something to send, flush
 
-	mu     sync.Mutex
-	closed bool // no opening.Go from then on
+	mu       sync.Mutex
+	err      error // why the connection ended; nil while it stands
+	streams  map[uint64]*stream
+	last     uint64    // id of the stream opened last here
+	peerLast uint64    // and by the peer
+	theirs   int       // streams of the peer in streams
+	accepted []*stream // that AcceptStream has not returned yet
+	notes    []*stream // that have something to tell besides bytes
+	ready    []*stream // that have bytes to send
+	flushing bool      // flush runs
+	grown    int       // bytes of windows beyond their beginning
 }
 
-func newConn(ws *websocket.Conn, peer hub.Peer, edge bool) (*Conn, error) {
-	// One message is one frame of yamux.
-	ws.SetReadLimit(window + frameHeader)
-	cfg := &yamux.Config{
-		AcceptBacklog: backlog, MaxStreamWindowSize: window, ConnectionWriteTimeout: writeTimeout,
-		KeepAliveInterval: time.Hour,  // checked but unused: the session has a keepalive of its own
-		LogOutput:         io.Discard, // what it would say reaches the caller as errors
+func newConn(ws *websocket.Conn, s *socket, peer hub.Peer, edge bool, g *gate) *Conn {
+	ws.SetReadLimit(maxMessage)
+	c := &Conn{
+		ws: ws, socket: s, peer: peer, gate: g, slots: make(chan struct{}, maxStreams),
+		arrived: make(chan struct{}, 1), ended: make(chan struct{}), streams: make(map[uint64]*stream),
 	}
-	side := yamux.Server
 	if edge {
-		side = yamux.Client
+		c.odd = 1
 	}
-	m := newMessages(ws)
-	mux, err := side(m, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("wsconn: %w", err)
-	}
-	return &Conn{messages: m, mux: mux, peer: peer}, nil
+	c.running.Go(c.receive)
+	return c
 }
 
-// OpenStream opens a stream to the peer.
+// OpenStream opens a stream to the peer, which learns of it when the stream is
+// first used.
 func (c *Conn) OpenStream(ctx context.Context) (hub.Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	type result struct {
-		s   *yamux.Stream
-		err error
-	}
-	// yamux knows no context. A stream that opens too late is closed again.
-	opened := make(chan result, 1)
-	if !c.spawn(func() {
-		s, err := c.mux.OpenStream()
-		opened <- result{s, err}
-	}) {
-		return nil, connError("open stream", yamux.ErrSessionShutdown)
-	}
 	select {
-	case r := <-opened:
-		if r.err != nil {
-			return nil, connError("open stream", r.err)
-		}
-		return &stream{s: r.s}, nil
+	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		c.spawn(func() {
-			if r := <-opened; r.err == nil {
-				_ = r.s.Close()
-			}
-		})
 		return nil, ctx.Err()
+	case <-c.ended:
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.errorLocked("open stream")
+	}
+	if c.last += 2; c.last == 2 {
+		c.last = 2 - c.odd
+	}
+	s := c.addLocked(c.last, true)
+	s.opening = true
+	s.noteLocked()
+	return s, nil
 }
 
 // AcceptStream waits for a stream of the peer.
 func (c *Conn) AcceptStream(ctx context.Context) (hub.Stream, error) {
-	s, err := c.mux.AcceptStreamWithContext(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		return nil, connError("accept stream", err)
+		c.mu.Lock()
+		if len(c.accepted) > 0 {
+			s := c.accepted[0]
+			if c.accepted = c.accepted[1:]; len(c.accepted) == 0 {
+				c.accepted = nil
+			} else {
+				notify(c.arrived)
+			}
+			c.mu.Unlock()
+			return s, nil
+		}
+		err := c.err
+		if err != nil {
+			err = c.errorLocked("accept stream")
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-c.arrived:
+		case <-c.ended:
+		case <-ctx.Done():
+		}
 	}
-	return &stream{s: s}, nil
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // Peer says who is at the other end, by its certificate.
 func (c *Conn) Peer() hub.Peer { return c.peer }
 
 // Heard is when the last byte arrived, on whatever stream.
-func (c *Conn) Heard() time.Time { return time.Unix(0, c.messages.heard.Load()) }
+func (c *Conn) Heard() time.Time { return time.Unix(0, c.socket.heard.Load()) }
 
 // Close ends the connection at once and waits for its goroutines. Twice is
 // nil.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	_ = c.mux.Close() // closes the WebSocket too
-	c.opening.Wait()
+	c.fail(errClosed)
+	_ = c.ws.CloseNow() // says only that it was closed already
+	c.running.Wait()
 	return nil
 }
 
-// spawn runs f so that Close waits for it, unless the connection is closed.
-func (c *Conn) spawn(f func()) bool {
+// errorLocked makes the end of the connection recognizable as such.
+func (c *Conn) errorLocked(doing string) error {
+	return fmt.Errorf("wsconn: %s: %w: %w", doing, net.ErrClosed, c.err)
+}
+
+// fail ends the connection for the reason given, unless it has ended already.
+// What waits for the peer returns.
+func (c *Conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed {
-		c.opening.Go(f)
+	if c.err != nil {
+		return
 	}
-	return !c.closed
-}
-
-// connError makes the end of the connection recognizable as such.
-func connError(doing string, err error) error {
-	return fmt.Errorf("wsconn: %s: %w: %w", doing, net.ErrClosed, err)
-}
-
-// stream is one yamux stream.
-type stream struct {
-	s      *yamux.Stream
-	closed atomic.Bool
-}
-
-func (s *stream) Read(p []byte) (int, error) {
-	if s.closed.Load() {
-		return 0, net.ErrClosed
+	c.err = err
+	close(c.ended)
+	for _, s := range c.streams {
+		s.changed.Broadcast()
 	}
-	n, err := s.s.Read(p)
-	return n, s.error(err)
+	c.gate.give(c.grown)
+	c.notes, c.ready = nil, nil
 }
 
-func (s *stream) Write(p []byte) (int, error) {
-	total := 0
-	for len(p) > 0 {
-		n, err := s.s.Write(p[:min(len(p), slice)])
-		total += n
-		if err != nil {
-			return total, s.error(err)
+// addLocked makes a stream.
+func (c *Conn) addLocked(id uint64, mine bool) *stream {
+	w := windowOf(id)
+	s := &stream{conn: c, id: id, mine: mine, window: w, room: w, credit: w}
+	s.changed.L = &c.mu
+	c.streams[id] = s
+	return s
+}
+
+// dropLocked forgets a stream that both sides have closed.
+func (c *Conn) dropLocked(s *stream) {
+	delete(c.streams, s.id)
+	if more := s.window - windowOf(s.id); more > 0 && c.err == nil {
+		c.grown -= more
+		c.gate.give(more)
+	}
+	if s.mine {
+		<-c.slots
+	} else {
+		c.theirs--
+	}
+}
+
+// background is for calls that Close ends, and nothing else should: nhooyr's
+// WebSocket takes the end of a context for the end of the connection.
+func background() context.Context { return context.Background() }
+
+// messages are the buffers of messages, in use only while one is read, waits
+// to be read by its stream's user, or is written.
+var messages = sync.Pool{New: func() any { b := make([]byte, maxMessage+1); return &b }}
+
+// small are buffers for the messages of a connection that is not busy.
+var small = sync.Pool{New: func() any { b := make([]byte, 2<<10); return &b }}
+
+// receive takes messages until the connection ends.
+func (c *Conn) receive() {
+	busy := false // the last message was large
+	for {
+		kind, r, err := c.ws.Reader(background())
+		if err == nil && kind != websocket.MessageBinary {
+			err = violation("text message on a link")
 		}
-		p = p[n:]
+		if err == nil {
+			busy, err = c.message(r, busy)
+		}
+		if err != nil {
+			c.fail(err)
+			_ = c.ws.CloseNow() // says only that it was closed already
+			return
+		}
 	}
-	return total, nil
 }
 
-// CloseWrite is yamux's Close: it ends one direction only.
-func (s *stream) CloseWrite() error { return s.s.Close() }
-
-// Close ends this side's two directions. yamux has no reset, so a peer that
-// writes on is held up by its window until it closes too.
-func (s *stream) Close() error {
-	if !s.closed.Swap(true) {
-		_ = s.s.Close()
-		_ = s.s.SetDeadline(time.Unix(1, 0)) // ends a Read under way
+// message reads and handles one message, and reports whether it was large.
+func (c *Conn) message(r io.Reader, large bool) (bool, error) {
+	first := small.Get().(*[]byte)
+	defer small.Put(first)
+	n := 0
+	if !large {
+		var err error
+		if n, err = io.ReadFull(r, *first); isEnd(err) {
+			_, err = c.handle((*first)[:n], nil)
+			return false, err
+		} else if err != nil {
+			return false, err
+		}
 	}
+	buf := messages.Get().(*[]byte)
+	copy(*buf, (*first)[:n])
+	more, err := io.ReadFull(r, (*buf)[n:])
+	kept := false
+	if isEnd(err) { // always, since the buffer has room for more than the limit
+		n += more
+		kept, err = c.handle((*buf)[:n], buf)
+	}
+	if !kept {
+		messages.Put(buf)
+	}
+	return n > len(*first), err
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// handle acts on the frames of a message. buf is where the message is, if a
+// stream may keep that; kept says that one did.
+func (c *Conn) handle(b []byte, buf *[]byte) (kept bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(b) > 0 {
+		f, rest, err := parseFrame(b)
+		if err != nil {
+			return kept, err
+		}
+		s := c.streams[f.id]
+		switch {
+		case f.kind == frameOpen:
+			err = c.openedLocked(f.id)
+		case s == nil:
+			err = violation("frame of kind %d for stream %d, which is not open", f.kind, f.id)
+		case len(f.data) >= maxMessage/2 && !s.closed:
+			kept = true
+			err = s.receivedLocked(f, buf)
+		default:
+			err = s.receivedLocked(f, nil)
+		}
+		if err != nil {
+			return kept, err
+		}
+		b = rest
+	}
+	return kept, nil
+}
+
+func (c *Conn) openedLocked(id uint64) error {
+	if id%2 == c.odd || id <= c.peerLast {
+		return violation("stream %d opened after %d", id, c.peerLast)
+	}
+	if c.theirs >= maxStreams {
+		return violation("more than %d streams", maxStreams)
+	}
+	c.peerLast = id
+	c.theirs++
+	c.accepted = append(c.accepted, c.addLocked(id, false))
+	notify(c.arrived)
 	return nil
 }
 
-func (s *stream) SetDeadline(t time.Time) error {
-	if s.closed.Load() {
-		return net.ErrClosed
+// flushLocked has what is to be sent sent.
+func (c *Conn) flushLocked() {
+	if !c.flushing && c.err == nil {
+		c.flushing = true
+		c.running.Go(c.flush)
 	}
-	return s.s.SetDeadline(t)
 }
 
-func (s *stream) error(err error) error {
-	switch {
-	case err == nil || errors.Is(err, io.EOF):
-		return err
-	case s.closed.Load():
-		return net.ErrClosed
-	case errors.Is(err, yamux.ErrTimeout):
-		return os.ErrDeadlineExceeded
-	case errors.Is(err, yamux.ErrStreamClosed):
-		return io.ErrClosedPipe
-	}
-	return connError("stream", err)
-}
-
-// Layout of a yamux frame's header: version, type, flags (2 bytes), stream (4),
-// length (4).
-const (
-	frameHeader = 12
-	typeData    = 0
-)
-
-// messages makes a byte stream of WebSocket messages. yamux writes the header
-// and the body of a data frame one after the other; they are sent as one
-// message, which saves a TLS record each time.
-type messages struct {
-	ws     *websocket.Conn
-	ctx    context.Context
-	cancel context.CancelFunc
-	in     io.Reader    // rest of the message being read
-	held   []byte       // a header whose body comes next
-	heard  atomic.Int64 // when bytes last arrived, Unix nanoseconds
-}
-
-func newMessages(ws *websocket.Conn) *messages {
-	m := &messages{ws: ws}
-	// Not the request's context: the connection outlives its request, and Close
-	// is what ends reads and writes.
-	m.ctx, m.cancel = context.WithCancel(context.Background())
-	return m
-}
-
-func (m *messages) Read(p []byte) (int, error) {
+// flush sends messages until there is nothing more to send.
+func (c *Conn) flush() {
+	buf := messages.Get().(*[]byte)
+	defer messages.Put(buf)
 	for {
-		if m.in == nil {
-			kind, r, err := m.ws.Reader(m.ctx)
-			if err != nil {
-				return 0, err
-			}
-			if kind != websocket.MessageBinary {
-				return 0, errors.New("wsconn: text message on a link")
-			}
-			m.in = r
+		b := c.fill((*buf)[:0])
+		if len(b) == 0 {
+			return
 		}
-		n, err := m.in.Read(p)
-		if errors.Is(err, io.EOF) {
-			m.in, err = nil, nil
+		c.socket.hold()
+		err := c.ws.Write(background(), websocket.MessageBinary, b)
+		if released := c.socket.release(); err == nil {
+			err = released
 		}
-		if n > 0 {
-			m.heard.Store(time.Now().UnixNano())
-		}
-		if n > 0 || err != nil {
-			return n, err
+		if err != nil {
+			c.fail(err)
+			c.socket.Close() // ends receive
+			return
 		}
 	}
 }
 
-func (m *messages) Write(p []byte) (int, error) {
-	if len(m.held) == 0 && len(p) == frameHeader && p[1] == typeData && binary.BigEndian.Uint32(p[8:]) > 0 {
-		m.held = append(m.held, p...)
-		return len(p), nil
+// fill makes the next message: what streams have to tell, then bytes of those
+// that have some, in turn.
+func (c *Conn) fill(b []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.notes) > 0 && len(b) < maxMessage/2 {
+		s := c.notes[0]
+		c.notes = c.notes[1:]
+		b = s.appendNotesLocked(b)
 	}
-	out := p
-	if len(m.held) > 0 {
-		m.held = append(m.held, p...)
-		out = m.held
+	if len(c.notes) > 0 {
+		return b // an open stands before the stream's bytes
 	}
-	err := m.ws.Write(m.ctx, websocket.MessageBinary, out)
-	if cap(m.held) > 4<<10 {
-		m.held = nil // big writes are rare; the memory is not kept for them
+	c.notes = nil
+	for len(c.ready) > 0 && len(b) < maxMessage-maxHeader {
+		s := c.ready[0]
+		c.ready = c.ready[1:]
+		most := maxMessage - maxHeader - len(b)
+		if len(c.ready) > 0 {
+			most = min(most, slice)
+		}
+		b = s.appendDataLocked(b, most)
 	}
-	m.held = m.held[:0]
-	if err != nil {
-		return 0, err
+	if len(c.ready) == 0 {
+		c.ready = nil
 	}
-	return len(p), nil
-}
-
-func (m *messages) Close() error {
-	m.cancel()
-	err := m.ws.CloseNow()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
+	if len(b) == 0 {
+		c.flushing = false
 	}
-	return err
+	return b
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -75,15 +74,20 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 // wraps a *hub.Error: CodeForbidden for an identity that is not a node's,
 // CodeUnavailable with RetryAfter while it is busy.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
-	peer := hub.Peer{Transport: transport}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { peer.Addr = info.Conn.RemoteAddr() },
-	})
+	dialer := net.Dialer{KeepAlive: -1}
+	var s *socket // set before the first byte is sent
 	// The transport serves this one connection, which it hands over when the
 	// server agrees to the upgrade.
 	t := &http.Transport{
-		Proxy: d.proxy, TLSClientConfig: d.tls, DisableKeepAlives: false,
-		DialContext:           (&net.Dialer{KeepAlive: -1}).DialContext,
+		Proxy: d.proxy, TLSClientConfig: d.tls,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			s = newSocket(conn)
+			return s, nil
+		},
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
 		ResponseHeaderTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10,
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
@@ -96,15 +100,11 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 	if err != nil {
 		return nil, dialError(resp, err)
 	}
+	peer := hub.Peer{Transport: transport, Addr: s.RemoteAddr()}
 	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
 		peer.Certificate = resp.TLS.PeerCertificates[0]
 	}
-	c, err := newConn(ws, peer, true)
-	if err != nil {
-		_ = ws.CloseNow()
-		return nil, err
-	}
-	return c, nil
+	return newConn(ws, s, peer, true, nil), nil
 }
 
 // noRedirect keeps the node's certificate from being shown elsewhere.

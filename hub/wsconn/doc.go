@@ -1,6 +1,6 @@
 // Package wsconn is the hub transport over WebSocket: one TLS 1.3 connection
-// on the port and path of an ordinary HTTPS server, with streams multiplexed
-// on it by yamux. It passes through proxies and load balancers that know
+// on the port and path of an ordinary HTTPS server, with many streams on it.
+// It passes through proxies (HTTP CONNECT) and load balancers that know
 // nothing of edgekit.
 //
 // The edge's side is a [Dialer]. The cloud's side is a [Listener], which is a
@@ -20,6 +20,21 @@
 // certificate alone; by default that is CN=system:node:<name> with
 // O=system:nodes, see [ListenerConfig]. Certificate times are judged by
 // tls.Config.Time on both sides.
+//
+// # Streams and memory
+//
+// Each stream has a window of its own, and none is shared: a stream that nobody
+// reads holds its window and delays no other. Windows begin at 16 KiB (that of
+// the first stream, which carries the session's state, at 256 KiB) and grow to
+// 4 MiB while their reader waits for the network. The growth is bounded for
+// each connection and, by [ListenerConfig.Memory], for all of a Listener; when
+// that is used up, windows stay as they are and nothing else changes. Streams
+// that have bytes to send take turns of 16 KiB.
+//
+// At rest a connection costs two goroutines and the buffers of TLS. What a peer
+// can make it hold besides is bounded by the windows of at most 4096 streams
+// and one message of 64 KiB; a peer that breaks the protocol loses its
+// connection with a [ProtocolError].
 //
 // All methods may be called by several goroutines at once.
 package wsconn

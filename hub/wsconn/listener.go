@@ -1,11 +1,13 @@
 package wsconn
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -32,6 +34,9 @@ type ListenerConfig struct {
 	NodeName func(*x509.Certificate) (string, error)
 	// Addr is what Listener.Addr tells; the handler itself knows no address.
 	Addr net.Addr
+	// Memory is how many bytes all connections together may grow their
+	// streams' windows beyond their beginning. 0 means 256 MiB.
+	Memory int64
 	// Backlog is how many connections may wait for Accept; one more is turned
 	// away with status 503. 0 means 1024.
 	Backlog int
@@ -41,6 +46,7 @@ type ListenerConfig struct {
 // goroutine of its own.
 type Listener struct {
 	cfg    ListenerConfig
+	gate   *gate
 	slots  chan struct{} // one for each connection that is not yet accepted
 	accept chan *Conn
 	closed chan struct{}
@@ -49,11 +55,14 @@ type Listener struct {
 
 // NewListener makes a Listener, to be mounted in an http.ServeMux.
 func NewListener(cfg ListenerConfig) (*Listener, error) {
-	if cfg.Backlog < 0 {
-		return nil, errors.New("wsconn: ListenerConfig.Backlog is negative: leave it 0 for the default")
+	if cfg.Backlog < 0 || cfg.Memory < 0 {
+		return nil, errors.New("wsconn: ListenerConfig.Backlog and Memory must not be negative: leave them 0 for the default")
 	}
 	if cfg.Backlog == 0 {
 		cfg.Backlog = 1024
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = defaultMemory
 	}
 	if cfg.NodeName == nil {
 		cfg.NodeName = join.NodeName
@@ -62,7 +71,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		cfg.Addr = &net.TCPAddr{}
 	}
 	return &Listener{
-		cfg: cfg, slots: make(chan struct{}, cfg.Backlog), accept: make(chan *Conn, cfg.Backlog),
+		cfg: cfg, gate: &gate{limit: cfg.Memory}, slots: make(chan struct{}, cfg.Backlog), accept: make(chan *Conn, cfg.Backlog),
 		closed: make(chan struct{}),
 	}, nil
 }
@@ -88,23 +97,45 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many nodes are connecting", http.StatusServiceUnavailable)
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
+	h := &hijacker{ResponseWriter: w}
+	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 	if err != nil {
 		<-l.slots
 		return // Accept has answered the request
 	}
-	c, err := newConn(ws, peer, false)
-	if err != nil {
-		<-l.slots
-		_ = ws.CloseNow()
-		return
-	}
-	l.accept <- c // has room for each slot
+	l.accept <- newConn(ws, h.socket, peer, false, l.gate) // has room for each slot
 	select {
 	case <-l.closed:
 		l.drain()
 	default:
 	}
+}
+
+// restBuffer is the size of each buffer that a WebSocket keeps at rest; what is
+// larger passes it by.
+const restBuffer = 512
+
+// hijacker is an http.ResponseWriter that gives the WebSocket a socket instead
+// of the bare connection, and small buffers instead of the server's.
+type hijacker struct {
+	http.ResponseWriter
+	socket *socket
+}
+
+// Hijack takes the connection over.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.socket = newSocket(conn)
+	// What the peer sent too early stands in the reader's buffer.
+	early := rw.Reader.Buffered()
+	r := bufio.NewReaderSize(io.LimitReader(rw.Reader, int64(early)), max(early, restBuffer))
+	if _, err := r.Peek(early); err != nil {
+		return nil, nil, err
+	}
+	return h.socket, bufio.NewReadWriter(r, bufio.NewWriterSize(h.socket, restBuffer)), nil
 }
 
 // identify says who asks.
