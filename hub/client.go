@@ -20,13 +20,19 @@ type ClientConfig struct {
 	// Instance tells this run of the program from every other; empty means
 	// random. Two programs with one Node and different instances fence each
 	// other, see FencedError.
-	Instance     string
-	Version      string   // of the program, for humans
-	Capabilities []string // what this edge can do beyond the protocol version
+	Instance string
+	Version  string // of the program, for humans
+	// Capabilities are what this edge can do beyond the protocol version.
+	// Names that begin with "hub." are hub's own.
+	Capabilities []string
 
 	Down Sink   // takes what the cloud says that this node must hold; nil refuses all
 	Up   Source // what this node reports; nil for nothing
-	Mux  *Mux   // answers the cloud's calls and streams; nil answers none
+	// Inbox takes the cloud's events, Outbox has this node's; nil for none.
+	// Events wait in an Outbox while the peer is one that knows of none.
+	Inbox  Inbox
+	Outbox Outbox
+	Mux    *Mux // answers the cloud's calls and streams; nil answers none
 	// Connected are called in order, from one goroutine, when a session
 	// stands and once more when it has ended. They must not wait for the
 	// Client.
@@ -72,6 +78,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	if err := cfg.Limits.check(); err != nil {
 		return nil, fmt.Errorf("hub: ClientConfig.%w", err)
+	}
+	if err := checkCapabilities(cfg.Capabilities); err != nil {
+		return nil, fmt.Errorf("hub: ClientConfig.Capabilities: %w", err)
 	}
 	if cfg.Instance == "" {
 		cfg.Instance = rand.Text()
@@ -182,10 +191,13 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 		return false, err
 	}
 	// The session outlives ctx for a moment, to say goodbye.
-	s := newSession(context.WithoutCancel(ctx), sessionConfig{
+	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
-		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up, mux: c.cfg.Mux, log: c.log,
-	})
+		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up,
+		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log,
+	}
+	cfg.negotiate(w.Capabilities)
+	s := newSession(context.WithoutCancel(ctx), cfg)
 	defer s.cancel()
 	stop := context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeStopped}) })
 	defer stop()
@@ -210,7 +222,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
 	c.dials++
 	l, w, err := greet(ctx, conn, hello{
 		Min: protocolMin, Max: protocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
-		Capabilities: c.cfg.Capabilities, Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
+		Capabilities: offers(c.cfg.Capabilities), Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
 	})
 	if err == nil {
 		err = l.established(c.cfg.Limits)

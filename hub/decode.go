@@ -109,6 +109,12 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 	case numResponse:
 		m, err := parseMessage(b)
 		return response{m}, err
+	case numMarks:
+		return parseMarks(b)
+	case numEvent:
+		return parseEvent(b)
+	case numRefusal:
+		return parseRefusal(b)
 	}
 	return nil, nil
 }
@@ -305,6 +311,71 @@ func parseOpen(b []byte) (frame, error) {
 	if err == nil && f.Message.Operation != Query {
 		return nil, violation("stream opened with operation %q", f.Message.Operation)
 	}
+	return f, err
+}
+
+func parseMarks(b []byte) (frame, error) {
+	var f marks
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			var m mark
+			err := eachField(v.b, func(v field) error {
+				switch v.num {
+				case 1:
+					m.Source = string(v.b)
+				case 2:
+					m.ID = v.u
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			f.Entries = append(f.Entries, m)
+		case 2:
+			f.Last = v.u != 0
+		}
+		return nil
+	})
+	return f, err
+}
+
+func parseEvent(b []byte) (frame, error) {
+	var f event
+	err := eachField(b, func(v field) error {
+		if parseKey(&f.Key, v) {
+			return nil
+		}
+		switch v.num {
+		case 4:
+			f.Source = string(v.b)
+		case 5:
+			f.ID = v.u
+		case 8:
+			f.Body = bytes.Clone(v.b)
+		}
+		return nil
+	})
+	if err == nil && f.ID == 0 {
+		return nil, violation("event without an id")
+	}
+	return f, err
+}
+
+func parseRefusal(b []byte) (frame, error) {
+	f := refusal{Err: &Error{}}
+	err := eachField(b, func(v field) (err error) {
+		switch v.num {
+		case 1:
+			f.Source = string(v.b)
+		case 2:
+			f.ID = v.u
+		case 3:
+			f.Err, err = parseError(v.b)
+		}
+		return err
+	})
 	return f, err
 }
 

@@ -25,6 +25,10 @@ type Directory interface {
 type Node struct {
 	Down Source // what the node must hold; nil for nothing
 	Up   Sink   // where its reports go; nil refuses all of them
+	// Inbox takes the node's events, Outbox has those for the node; nil for
+	// none. Events wait in an Outbox while the peer is one that knows of none.
+	Inbox  Inbox
+	Outbox Outbox
 	// Connected is called with the session's client info when it stands and,
 	// once more, when it has ended. It may be nil.
 	Connected func(Info)

@@ -10,9 +10,10 @@
 // program). A [Racer] is a Dialer that takes whichever of them gets through.
 //
 // Whoever has state for the other side implements [Source]; whoever keeps it
-// implements [Sink]. In the cloud a [Directory] decides which node may connect
-// and gives each its Source and Sink. Calls and streams in both directions are
-// routed by a [Mux] to a handler for each resource.
+// implements [Sink]. [Outbox] and [Inbox] are the same for events. In the cloud
+// a [Directory] decides which node may connect and gives each its own of them.
+// Calls and streams in both directions are routed by a [Mux] to a handler for
+// each resource.
 //
 // A client in a few lines:
 //
@@ -32,9 +33,15 @@
 //     keys. Each newest version arrives at least once. An owner whose view is
 //     older than what its peer has never sends that older version, and never
 //     takes the absence of a key for its end: see [Source.Load].
-//   - Events are state whose owner forgets them once they are acknowledged:
-//     see [Acker]. Their id is their key, and the receiver applies one twice
-//     without effect.
+//   - Events are appended and never replaced, in both directions. Those of one
+//     source arrive in order, each at least once, and once by an [Inbox] that
+//     keeps its marks: when a session begins the receiver tells, for each
+//     source, the id of the last event that it has, and the owner goes on
+//     after it. They are durable in the sender's [Outbox] until the receiver's
+//     write is, travel in a window of their own, and are acknowledged
+//     cumulatively. The Outbox is bounded and says what it does when it is
+//     full. A source that the receiver cannot take now does not hold up the
+//     others.
 //   - A call ([Client.Call], [Server.Call]) is a question with an answer, a
 //     deadline and a cancel that reaches the handler. It is sent at most once:
 //     after [ErrOffline] it was not sent, after [ErrInterrupted] it may have
@@ -77,5 +84,7 @@
 //
 // # Stability
 //
-// The wire is versioned and negotiated; unknown fields and frames are skipped.
+// The wire is versioned and negotiated: what only one side can do is not used,
+// and unknown fields and frames are skipped. Peers two minor releases back work;
+// testdata/peers has what they sent.
 package hub

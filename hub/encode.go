@@ -210,6 +210,41 @@ func (f open) size() int {
 func (f response) fields(b []byte) []byte { return (*wireMessage)(&f.Message).fields(b) }
 func (f response) size() int              { return (*wireMessage)(&f.Message).size() }
 
+func (f marks) fields(b []byte) []byte {
+	for i := range f.Entries {
+		b = appendPart(b, 1, &f.Entries[i])
+	}
+	return appendUint(b, 2, bit(f.Last))
+}
+
+func (f marks) size() int {
+	n := sizeUint(2, bit(f.Last))
+	for i := range f.Entries {
+		n += sizePart(1, &f.Entries[i])
+	}
+	return n
+}
+
+func (m *mark) fields(b []byte) []byte { return appendUint(appendText(b, 1, m.Source), 2, m.ID) }
+func (m *mark) size() int              { return sizeText(1, m.Source) + sizeUint(2, m.ID) }
+
+func (f event) fields(b []byte) []byte {
+	b = appendUint(appendText(appendKey(b, &f.Key), 4, f.Source), 5, f.ID)
+	return appendText(b, 8, f.Body)
+}
+
+func (f event) size() int {
+	return sizeKey(&f.Key) + sizeText(4, f.Source) + sizeUint(5, f.ID) + sizeText(8, f.Body)
+}
+
+func (f refusal) fields(b []byte) []byte {
+	return appendPart(appendUint(appendText(b, 1, f.Source), 2, f.ID), 3, (*wireErr)(f.Err))
+}
+
+func (f refusal) size() int {
+	return sizeText(1, f.Source) + sizeUint(2, f.ID) + sizePart(3, (*wireErr)(f.Err))
+}
+
 // Messages have the large bodies, so they go around the part interface, which
 // would copy them to the heap.
 

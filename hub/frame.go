@@ -87,11 +87,31 @@ type (
 	}
 	// response answers a call.
 	response struct{ Message Message }
+	// marks opens one direction of the event class: what the receiver has. Those
+	// that follow are acknowledgements.
+	marks struct {
+		Entries []mark
+		Last    bool // of the first ones
+	}
+	// event carries one event.
+	event struct{ Event }
+	// refusal gives an event back for good; a mark follows.
+	refusal struct {
+		Source string
+		ID     uint64
+		Err    *Error
+	}
 )
 
 type entry struct {
 	Key     Key
 	Version string
+}
+
+// mark is how far the events of one source are done with.
+type mark struct {
+	Source string
+	ID     uint64
 }
 
 // class is the class of delivery that a stream is opened for.
@@ -148,6 +168,9 @@ const (
 	numCancel
 	numOpen
 	numResponse
+	numMarks
+	numEvent
+	numRefusal
 )
 
 func (hello) number() protowire.Number    { return numHello }
@@ -165,3 +188,6 @@ func (fragment) number() protowire.Number { return numFragment }
 func (cancel) number() protowire.Number   { return numCancel }
 func (open) number() protowire.Number     { return numOpen }
 func (response) number() protowire.Number { return numResponse }
+func (marks) number() protowire.Number    { return numMarks }
+func (event) number() protowire.Number    { return numEvent }
+func (refusal) number() protowire.Number  { return numRefusal }

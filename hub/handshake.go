@@ -150,8 +150,8 @@ func (l *line) sayGoodbye(g goodbye) {
 	}
 }
 
-// refusal says on the wire why a session is not to be.
-func refusal(err error) goodbye {
+// goodbyeFor says on the wire why a session is not to be.
+func goodbyeFor(err error) goodbye {
 	if f, ok := errors.AsType[*fencedRefusal](err); ok {
 		return goodbye{Kind: goodbyeFenced, Epoch: f.epoch}
 	}

@@ -27,6 +27,7 @@ func TestBadConfig(t *testing.T) {
 		"duration":        {Dialer: n.Dialer("a"), Node: "a", Keepalive: -1},
 		"Limits.MaxFrame": {Dialer: n.Dialer("a"), Node: "a", Limits: hub.Limits{MaxFrame: 1}},
 		"Limits.Window":   {Dialer: n.Dialer("a"), Node: "a", Limits: hub.Limits{Window: -1}},
+		"Capabilities":    {Dialer: n.Dialer("a"), Node: "a", Capabilities: []string{"hub.mine"}},
 	} {
 		if _, err := hub.NewClient(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

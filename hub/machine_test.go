@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -66,8 +67,10 @@ func replay(t *testing.T, script string) string {
 }
 
 type machines struct {
-	send *sender
-	recv *receiver
+	send  *sender
+	recv  *receiver
+	esend *eventSender
+	erecv *eventReceiver
 }
 
 // play gives one event to a machine. The switch is the scripts' language.
@@ -132,6 +135,61 @@ func (m *machines) play(t *testing.T, w []string) []any {
 		return m.recv.step(ev)
 	case "again":
 		return m.recv.step(evApplyAgain{})
+	}
+	return m.playEvents(t, w, arg, num)
+}
+
+// playEvents is the language of the event class.
+func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, num func(int) int) []any {
+	id := func(i int) uint64 { return uint64(num(i)) }
+	switch w[0] {
+	case "outbox": // window count, window bytes
+		m.esend = &eventSender{cfg: eventSenderConfig{Window: num(1), WindowBytes: num(2), MaxFrame: 500, MaxSources: 3}}
+		return nil
+	case "marks": // source=id, and "last"
+		ev := evMarks{Last: slices.Contains(w, "last")}
+		for _, p := range w[1:] {
+			if source, n, ok := strings.Cut(p, "="); ok {
+				at, _ := strconv.ParseUint(n, 10, 64)
+				ev.Entries = append(ev.Entries, mark{source, at})
+			}
+		}
+		return m.esend.step(ev)
+	case "news":
+		return m.esend.step(evNews{arg(1)})
+	case "read": // source id [size], or source and "none" or "failed"
+		ev := evRead{Source: arg(1), Event: Event{Source: arg(1), ID: id(2), Body: make([]byte, num(3))}}
+		switch arg(2) {
+		case "none":
+			ev.Err = io.EOF
+		case "failed":
+			ev.Err = errors.New("disk on fire")
+		}
+		return m.esend.step(ev)
+	case "refused": // source id
+		return m.esend.step(evRefused{arg(1), id(2), reason(true)})
+	case "reread":
+		return m.esend.step(evReadAgain{})
+	case "inbox": // window count, window bytes, source=mark
+		m.erecv = &eventReceiver{window: num(1), windowBytes: num(2), maxSources: 3}
+		own := map[string]uint64{}
+		for k, v := range pairs(w[3:]) {
+			own[k.Name], _ = strconv.ParseUint(v, 10, 64)
+		}
+		return m.erecv.step(evOwnMarks{own})
+	case "event": // source id [size]
+		return m.erecv.step(evEvent{Event{Source: arg(1), ID: id(2)}, max(1, num(3))})
+	case "taken": // source, and "", "final" or "failed"
+		ev := evTaken{Source: arg(1)}
+		switch arg(2) {
+		case "final":
+			ev.Err = reason(true)
+		case "failed":
+			ev.Err = errors.New("disk on fire")
+		}
+		return m.erecv.step(ev)
+	case "retake":
+		return m.erecv.step(evTakeAgain{})
 	}
 	t.Fatalf("unknown event %q", w)
 	return nil
@@ -211,6 +269,28 @@ func describe(fx any) string {
 		return fmt.Sprintf("ack %d", fx.Seq)
 	case fxNack:
 		return fmt.Sprintf("nack %d: %v", fx.Seq, fx.Err)
+	case fxRead:
+		return fmt.Sprintf("read %s after %d", fx.Source, fx.After)
+	case fxEvent:
+		return fmt.Sprintf("event %s %d", fx.Event.Source, fx.Event.ID)
+	case fxForget:
+		return fmt.Sprintf("forget %s %d", fx.Source, fx.ID)
+	case fxLost:
+		return fmt.Sprintf("log %s %d: %v", fx.Source, fx.ID, fx.Err)
+	case fxReadLater:
+		return "reread after " + fx.After.String()
+	case fxTake:
+		ids := fx.Source
+		for _, e := range fx.Events {
+			ids += fmt.Sprint(" ", e.ID)
+		}
+		return "take " + ids
+	case fxTakeLater:
+		return "retake after " + fx.After.String()
+	case fxMark:
+		return fmt.Sprintf("mark %s %d", fx.Source, fx.ID)
+	case fxRefuse:
+		return fmt.Sprintf("refuse %s %d: %v", fx.Source, fx.ID, fx.Err)
 	}
 	return fmt.Sprintf("%T", fx)
 }

@@ -18,8 +18,10 @@ type ServerConfig struct {
 	Directory Directory // decides about nodes
 	Mux       *Mux      // answers the edges' calls and streams; nil answers none
 
-	Version      string   // of the program, for humans
-	Capabilities []string // what this server can do beyond the protocol version
+	Version string // of the program, for humans
+	// Capabilities are what this server can do beyond the protocol version.
+	// Names that begin with "hub." are hub's own.
+	Capabilities []string
 
 	// Keepalive is the shortest keepalive that an edge may ask for; it bounds
 	// the traffic of links at rest. 0 means 10 s. The longest is the greater of
@@ -83,6 +85,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	if err := cfg.Limits.check(); err != nil {
 		return nil, fmt.Errorf("hub: ServerConfig.%w", err)
+	}
+	if err := checkCapabilities(cfg.Capabilities); err != nil {
+		return nil, fmt.Errorf("hub: ServerConfig.Capabilities: %w", err)
 	}
 	if cfg.Mux == nil {
 		cfg.Mux = &Mux{}
@@ -225,12 +230,12 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	if err != nil {
 		log.Warn("node is refused", "error", err)
 		stop()
-		l.sayGoodbye(refusal(err))
+		l.sayGoodbye(goodbyeFor(err))
 		return false
 	}
 	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
 	err = writeFrame(l.control, welcome{
-		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: v.cfg.Capabilities,
+		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: offers(v.cfg.Capabilities),
 	}, maxHello)
 	if err == nil {
 		err = l.established(v.cfg.Limits)
@@ -240,10 +245,12 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		v.release(h.Node, t)
 		return false
 	}
-	s := newSession(context.WithoutCancel(ctx), sessionConfig{
+	cfg := sessionConfig{
 		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
-		sink: node.Up, source: node.Down, mux: v.cfg.Mux, log: log,
-	})
+		sink: node.Up, source: node.Down, outbox: node.Outbox, inbox: node.Inbox, mux: v.cfg.Mux, log: log,
+	}
+	cfg.negotiate(h.Capabilities)
+	s := newSession(context.WithoutCancel(ctx), cfg)
 	// A session rests most of its life, and its goroutine with it: it has a new
 	// one, whose stack the handshake has not grown.
 	v.running.Go(func() { v.hold(ctx, t, s, node.Connected) })

@@ -26,6 +26,8 @@ type sessionConfig struct {
 	peer      Limits // the peer's: MaxFrame, Window, WindowBytes
 	sink      Sink   // nil refuses all state
 	source    Source // nil has none
+	outbox    Outbox // nil has none, or the peer takes none
+	inbox     Inbox  // nil takes none, or the peer sends none
 	mux       *Mux
 	log       *slog.Logger
 }
@@ -50,11 +52,14 @@ type session struct {
 	mu     sync.Mutex
 	reason error // why it ends; nil while it stands
 	alive  keepalive
-	timer  *time.Timer // of alive
-	send   *sender     // nil without a source
-	recv   *receiver   // nil without a sink
+	timer  *time.Timer    // of alive
+	send   *sender        // nil without a source
+	recv   *receiver      // nil without a sink
+	esend  *eventSender   // nil without an outbox
+	erecv  *eventReceiver // nil without an inbox
 	work   workers
-	out    outbox
+	events eventWorkers
+	out    outgoing
 	serve  serving
 }
 
@@ -75,6 +80,14 @@ func newSession(ctx context.Context, cfg sessionConfig) *session {
 	if cfg.sink != nil {
 		s.recv = &receiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes}
 	}
+	if cfg.outbox != nil {
+		s.esend = &eventSender{cfg: eventSenderConfig{
+			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys,
+		}}
+	}
+	if cfg.inbox != nil {
+		s.erecv = &eventReceiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes, maxSources: cfg.limits.MaxKeys}
+	}
 	return s
 }
 
@@ -86,8 +99,13 @@ func (s *session) maxFrame() int { return min(s.limits.MaxFrame, s.peer.MaxFrame
 func (s *session) run() error {
 	defer close(s.done)
 	if s.source != nil {
-		unsubscribe := s.source.Subscribe(func(k Key) { s.post(evChanged{k}) })
+		unsubscribe := s.source.Subscribe(func(k Key) { s.tellSender(evChanged{k}) })
 		defer unsubscribe()
+	}
+	if s.outbox != nil {
+		unsubscribe := s.outbox.Subscribe(func(source string) { s.tellEventSender(evNews{source}) })
+		defer unsubscribe()
+		s.spawn(s.listSources)
 	}
 	s.mu.Lock()
 	if s.reason == nil && s.out.parting == nil {
@@ -97,6 +115,9 @@ func (s *session) run() error {
 	s.spawn(s.accept)
 	if s.sink != nil {
 		s.spawn(s.sendDigest)
+	}
+	if s.inbox != nil {
+		s.spawn(s.sendMarks)
 	}
 	s.fail(s.read())
 	s.wg.Wait()
@@ -124,6 +145,7 @@ func (s *session) failLocked(err error) {
 		s.timer.Stop()
 	}
 	s.work.stopTimers()
+	s.events.stopTimers()
 	s.cancel()
 	// Closing may wait for the transport's own goroutines, and those may be
 	// about to call here.
@@ -223,30 +245,36 @@ func (s *session) handle(f frame) error {
 	case cancel:
 		s.serve.cancel(f.ID)
 	case digest:
-		s.post(evDigest{f.digestSum})
+		s.tellSender(evDigest{f.digestSum})
 	case want:
 		if s.recv == nil {
 			return violation("versions asked of a side that holds none")
 		}
 		s.spawn(s.sendVersions)
 	case versions:
-		s.post(evVersions{f.Entries, f.Last})
+		s.tellSender(evVersions{f.Entries, f.Last})
 	case put:
 		m := f.Message
-		s.postReceived(evPut{f.Seq, Object{m.Key, m.Version, m.Body, m.Operation == Delete}, frameSize(f)})
+		s.tellReceiver(evPut{f.Seq, Object{m.Key, m.Version, m.Body, m.Operation == Delete}, frameSize(f)})
 	case ack:
-		s.post(evAcked{f.Seq})
+		s.tellSender(evAcked{f.Seq})
 	case nack:
-		s.post(evNacked{f.Seq, f.Err})
+		s.tellSender(evNacked{f.Seq, f.Err})
+	case marks:
+		s.tellEventSender(evMarks{f.Entries, f.Last})
+	case event:
+		s.tellEventReceiver(evEvent{f.Event, frameSize(f)})
+	case refusal:
+		s.tellEventSender(evRefused{f.Source, f.ID, f.Err})
 	default:
 		return violation("%T after the handshake", f)
 	}
 	return nil
 }
 
-// outbox is what waits to be written to the control stream. Small frames go
-// first; the window of the state class bounds the rest.
-type outbox struct {
+// outgoing is what waits to be written to the control stream. Small frames go
+// first; the windows of state and events bound the rest.
+type outgoing struct {
 	urgent  []frame
 	bulk    []frame
 	rest    []byte // of a large frame, as yet unsent
@@ -279,7 +307,7 @@ func (s *session) writeLocked() {
 	}
 }
 
-// write empties the outbox and ends.
+// write empties what is outgoing and ends.
 func (s *session) write() {
 	err := withBuffer(func(b *[]byte) error {
 		for {

@@ -30,8 +30,8 @@ func (w *workers) stopTimers() {
 	}
 }
 
-// post gives an event to the sender and does what it asks for.
-func (s *session) post(ev any) {
+// tellSender gives an event to the sender and does what it asks for.
+func (s *session) tellSender(ev any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reason != nil {
@@ -47,8 +47,8 @@ func (s *session) post(ev any) {
 	s.perform(s.send.step(ev))
 }
 
-// postReceived gives an event to the receiver and does what it asks for.
-func (s *session) postReceived(ev any) {
+// tellReceiver gives an event to the receiver and does what it asks for.
+func (s *session) tellReceiver(ev any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reason != nil {
@@ -85,11 +85,11 @@ func (s *session) perform(effects []any) {
 				s.spawnLocked(s.tell)
 			}
 		case fxRetry:
-			s.work.retry = time.AfterFunc(fx.After, func() { s.post(evRetry{}) })
+			s.work.retry = time.AfterFunc(fx.After, func() { s.tellSender(evRetry{}) })
 		case fxApply:
 			s.spawnLocked(func() { s.apply(fx.Objects) })
 		case fxApplyLater:
-			s.work.again = time.AfterFunc(fx.After, func() { s.postReceived(evApplyAgain{}) })
+			s.work.again = time.AfterFunc(fx.After, func() { s.tellReceiver(evApplyAgain{}) })
 		case fxAck:
 			s.urgentLocked(ack(fx))
 		case fxNack:
@@ -156,7 +156,7 @@ func (s *session) list() {
 		s.fail(fmt.Errorf("hub: list the source: %w", err))
 		return
 	}
-	s.post(evListed{d.digest(), have})
+	s.tellSender(evListed{d.digest(), have})
 }
 
 // load answers fxLoad until none is left.
@@ -176,7 +176,7 @@ func (s *session) load() {
 		if err != nil && s.ctx.Err() != nil {
 			err = ErrLagging // the session ends anyway: no log line
 		}
-		s.post(evLoaded{job.Key, o, err})
+		s.tellSender(evLoaded{job.Key, o, err})
 	}
 }
 
@@ -206,7 +206,7 @@ func (s *session) apply(objects []Object) {
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}
-	s.postReceived(evApplied{err})
+	s.tellReceiver(evApplied{err})
 }
 
 // eachVersion walks what a Source or Sink lists.

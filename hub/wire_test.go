@@ -33,6 +33,9 @@ func sampleFrames() []frame {
 		fragment{[]byte("part"), true},
 		open{classCall, time.Second, query},
 		response{message},
+		marks{[]mark{{"a", 1}, {"b", 1 << 40}}, true},
+		event{Event{"a", 5, Key{"events", "ns", "n"}, []byte("it rained")}},
+		refusal{"a", 5, &Error{Code: CodeInvalid, Text: "never"}},
 	}
 }
 

@@ -271,14 +271,15 @@ func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// Directory is a hub.Directory in memory: it lets every node in, with a Source
-// and a Sink of its own. The zero value is ready; all methods may be called by
+// Directory is a hub.Directory in memory: it lets every node in, with a Source,
+// a Sink, an Inbox and an Outbox of its own. The zero value is ready; all methods may be called by
 // several goroutines at once.
 type Directory struct {
 	mu     sync.Mutex
 	refuse func(hub.Hello) error
 	downs  map[string]*Source
 	ups    map[string]*Sink
+	boxes  map[string]boxes
 	infos  []hub.Info
 }
 
@@ -300,7 +301,9 @@ func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 			return hub.Node{}, err
 		}
 	}
-	return hub.Node{Down: d.Down(h.Node), Up: d.Up(h.Node), Connected: d.note}, nil
+	return hub.Node{
+		Down: d.Down(h.Node), Up: d.Up(h.Node), Inbox: d.Inbox(h.Node), Outbox: d.Outbox(h.Node), Connected: d.note,
+	}, nil
 }
 
 // Down is what the node must hold.
@@ -327,6 +330,31 @@ func (d *Directory) Up(node string) *Sink {
 		d.ups[node] = &Sink{Forgetful: true}
 	}
 	return d.ups[node]
+}
+
+type boxes struct {
+	in  *Inbox
+	out *Outbox
+}
+
+// Inbox has the events that the node sent.
+func (d *Directory) Inbox(node string) *Inbox { return d.boxesOf(node).in }
+
+// Outbox has the events for the node.
+func (d *Directory) Outbox(node string) *Outbox { return d.boxesOf(node).out }
+
+func (d *Directory) boxesOf(node string) boxes {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.boxes == nil {
+		d.boxes = make(map[string]boxes)
+	}
+	b, ok := d.boxes[node]
+	if !ok {
+		b = boxes{&Inbox{}, &Outbox{}}
+		d.boxes[node] = b
+	}
+	return b
 }
 
 // Infos is every client info that was published, in order.

@@ -133,7 +133,7 @@ func changesWhileOffline(r *rig) {
 func laggingOwner(r *rig) {
 	down := r.dir.Down("a")
 	down.Put(key("x"), 5, "old")
-	e := &edge{down: &Sink{}, up: &AckedSource{}}
+	e := r.newEdge()
 	ahead := []hub.Object{{Key: key("x"), Version: "9"}, {Key: key("y"), Version: "8"}}
 	if err := e.down.Apply(r.ctx, ahead); err != nil {
 		r.Fatal(err)

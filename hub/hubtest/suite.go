@@ -51,6 +51,10 @@ func Run(t *testing.T, s Suite) {
 		{"LaggingOwner", laggingOwner},
 		{"LargeObjects", largeObjects},
 		{"SinkFailures", sinkFailures},
+		{"Events", eventsArrive},
+		{"EventsResume", eventsResume},
+		{"EventOverflow", eventOverflow},
+		{"EventFailures", eventFailures},
 		{"Calls", calls},
 		{"CallErrors", callErrors},
 		{"CallCancel", callCancel},
@@ -145,10 +149,12 @@ func (r *rig) run(f func(context.Context) error, done chan<- error) func() {
 // edge is one running client.
 type edge struct {
 	*hub.Client
-	down *Sink
-	up   *AckedSource
-	done chan error
-	stop func()
+	down   *Sink
+	up     *AckedSource
+	inbox  *Inbox
+	outbox *Outbox
+	done   chan error
+	stop   func()
 
 	mu    sync.Mutex
 	infos []hub.Info
@@ -157,15 +163,20 @@ type edge struct {
 // edge runs a client for the node; edit may change its configuration.
 func (r *rig) edge(node string, edit func(*hub.ClientConfig)) *edge {
 	r.Helper()
-	return r.edgeWith(node, &edge{down: &Sink{}, up: &AckedSource{}}, edit)
+	return r.edgeWith(node, r.newEdge(), edit)
+}
+
+// newEdge is what a node keeps, with nothing in it.
+func (*rig) newEdge() *edge {
+	return &edge{down: &Sink{}, up: &AckedSource{}, inbox: &Inbox{}, outbox: &Outbox{}}
 }
 
 // edgeWith runs another client over what an earlier one held.
 func (r *rig) edgeWith(node string, e *edge, edit func(*hub.ClientConfig)) *edge {
 	r.Helper()
-	e = &edge{down: e.down, up: e.up, done: make(chan error, 1)}
+	e = &edge{down: e.down, up: e.up, inbox: e.inbox, outbox: e.outbox, done: make(chan error, 1)}
 	cfg := hub.ClientConfig{
-		Dialer: r.tr.Dialer(node), Node: node, Down: e.down, Up: e.up, Mux: r.mux,
+		Dialer: r.tr.Dialer(node), Node: node, Down: e.down, Up: e.up, Inbox: e.inbox, Outbox: e.outbox, Mux: r.mux,
 		Keepalive: interval, Backoff: hub.Backoff{Min: 5 * time.Millisecond, Max: 50 * time.Millisecond},
 		Connected: []func(hub.Info){e.note}, Logger: slog.New(slog.NewTextHandler(testWriter{r.T}, nil)),
 	}

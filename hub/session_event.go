@@ -1,0 +1,173 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// eventWorkers is what a session does for the machines of the event class, by
+// goroutines that exist only while there is something to do.
+type eventWorkers struct {
+	forget     []mark // for the Outbox
+	forgetting bool   // a goroutine is at it
+	read       *time.Timer
+	take       *time.Timer
+}
+
+func (w *eventWorkers) stopTimers() {
+	for _, t := range []*time.Timer{w.read, w.take} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// tellEventSender gives an event to the machine and does what it asks for.
+func (s *session) tellEventSender(ev any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return
+	}
+	if s.esend == nil {
+		// The peer tells its marks, but nothing here has events.
+		if _, told := ev.(evMarks); !told {
+			s.failLocked(violation("%T without an outbox", ev))
+		}
+		return
+	}
+	s.performEvents(s.esend.step(ev))
+}
+
+// tellEventReceiver gives an event to the machine and does what it asks for.
+func (s *session) tellEventReceiver(ev any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return
+	}
+	if s.erecv == nil {
+		s.failLocked(violation("events sent to a side that takes none"))
+		return
+	}
+	s.performEvents(s.erecv.step(ev))
+}
+
+// performEvents does the effects of both machines; mu is held, so it only
+// queues.
+func (s *session) performEvents(effects []any) {
+	for _, fx := range effects {
+		switch fx := fx.(type) {
+		case fxRead:
+			s.spawnLocked(func() {
+				e, err := s.outbox.Next(s.ctx, fx.Source, fx.After)
+				s.tellEventSender(evRead{fx.Source, e, err})
+			})
+		case fxEvent:
+			s.bulkLocked(event{fx.Event})
+		case fxForget:
+			s.forgetLocked(mark(fx))
+		case fxReadLater:
+			s.events.read = time.AfterFunc(fx.After, func() { s.tellEventSender(evReadAgain{}) })
+		case fxTake:
+			s.spawnLocked(func() { s.take(fx) })
+		case fxTakeLater:
+			s.events.take = time.AfterFunc(fx.After, func() { s.tellEventReceiver(evTakeAgain{}) })
+		case fxMark:
+			s.urgentLocked(marks{Entries: []mark{mark(fx)}})
+		case fxRefuse:
+			s.urgentLocked(refusal(fx))
+		case fxLost:
+			s.log.Warn("event was not delivered", "source", clip(fx.Source), "id", fx.ID, "error", fx.Err)
+		case fxFail:
+			s.failLocked(fx.Err)
+		}
+	}
+}
+
+// sendMarks opens the receiving half: it says what the Inbox has.
+func (s *session) sendMarks() {
+	own := make(map[string]uint64)
+	all, err := s.inbox.Marks(s.ctx)
+	if err != nil {
+		s.fail(fmt.Errorf("hub: list the inbox's marks: %w", err))
+		return
+	}
+	for source, id := range all {
+		own[source] = max(own[source], id)
+	}
+	parts := []marks{{}}
+	size := 0
+	for source, id := range own {
+		m := mark{source, id}
+		last := &parts[len(parts)-1]
+		last.Entries = append(last.Entries, m)
+		if size += m.size() + 3; size > pieceSize/2 {
+			parts, size = append(parts, marks{}), 0
+		}
+	}
+	parts[len(parts)-1].Last = true
+	s.tellEventReceiver(evOwnMarks{own})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, part := range parts {
+		s.bulkLocked(part)
+	}
+}
+
+// listSources has the machine look at what the Outbox has already.
+func (s *session) listSources() {
+	all, err := s.outbox.Sources(s.ctx)
+	if err != nil {
+		s.fail(fmt.Errorf("hub: list the outbox: %w", err))
+		return
+	}
+	for source := range all {
+		s.tellEventSender(evNews{source})
+	}
+}
+
+// take answers fxTake.
+func (s *session) take(fx fxTake) {
+	err := s.inbox.Append(s.ctx, fx.Source, fx.Events)
+	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
+		return
+	}
+	s.tellEventReceiver(evTaken{fx.Source, err})
+}
+
+// forgetLocked has the Outbox told, in order; what comes meanwhile for one
+// source is told as one.
+func (s *session) forgetLocked(m mark) {
+	w := &s.events
+	for i := range w.forget {
+		if w.forget[i].Source == m.Source {
+			w.forget[i].ID = m.ID
+			return
+		}
+	}
+	w.forget = append(w.forget, m)
+	if !w.forgetting {
+		w.forgetting = true
+		s.spawnLocked(s.forget)
+	}
+}
+
+func (s *session) forget() {
+	for {
+		s.mu.Lock()
+		if len(s.events.forget) == 0 {
+			s.events.forgetting, s.events.forget = false, nil
+			s.mu.Unlock()
+			return
+		}
+		m := s.events.forget[0]
+		s.events.forget = s.events.forget[1:]
+		s.mu.Unlock()
+		if err := s.outbox.Acked(s.ctx, m.Source, m.ID); err != nil {
+			s.fail(fmt.Errorf("hub: note which events the peer has: %w", err))
+			return
+		}
+	}
+}
