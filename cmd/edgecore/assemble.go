@@ -31,7 +31,7 @@ var _ interface {
 type parts map[string]func(context.Context) error
 
 // assemble makes all parts of the agent. Nothing runs yet.
-func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, log *slog.Logger) (parts, error) {
+func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
 	link := &link{log: log}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
@@ -43,7 +43,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	}
 	link.cfg = hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
-		Down: mgr.Down(), Up: mgr.Up(),
+		Down: mgr.Down(), Up: mgr.Up(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Logger:    component(log, "hub"),
 	}
@@ -59,7 +59,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	if err != nil {
 		return nil, err
 	}
-	all := parts{"identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run, "edged": agent.Run}
+	kubelet, err := r.kubelet(n, agent, runtime, link.cfg.Mux, log)
+	if err != nil {
+		return nil, err
+	}
+	all := parts{"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run, "edged": agent.Run}
 	return all, r.addDevices(all, n, mgr, log)
 }
 
