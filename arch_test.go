@@ -61,16 +61,17 @@ var fences = map[string][]string{
 // light names packages and what must not be found among all that they import,
 // directly or not: these are what a gateway maker pays for.
 var light = map[string][]string{
-	"hub":           {"k8s.io/", "github.com/", "nhooyr.io/"},
-	"meta":          {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"bus":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"twin":          {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"device":        {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"meta/memstore": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"meta/manager":  {"k8s.io/client-go", "github.com/dgraph-io"},
-	"meta/client":   {"k8s.io/client-go", "github.com/dgraph-io"},
-	"edged":         {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
-	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+	"hub":            {"k8s.io/", "github.com/", "nhooyr.io/"},
+	"meta":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"bus":            {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"meta/memstore":  {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"meta/manager":   {"k8s.io/client-go", "github.com/dgraph-io"},
+	"meta/client":    {"k8s.io/client-go", "github.com/dgraph-io"},
+	"meta/apiserver": {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
+	"edged":          {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
+	"cmd/edgecore":   {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
 
 type goPackage struct {

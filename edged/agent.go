@@ -51,7 +51,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	volumes, err := volume.New(volume.Config{Root: cfg.Root, Source: cfg.Objects, Logger: cfg.Logger})
+	volumes, err := volume.New(volume.Config{Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}

@@ -118,7 +118,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return nil, err
 	}
 	allocatable := a.node.allocatable()
-	env, err := environmentOf(ctx, a.cfg.Objects, pod, c, allocatable)
+	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, a.cfg.API.environment(pod)...)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ type Config struct {
 	Reserved      corev1.ResourceList
 	ClusterDNS    []netip.Addr // name servers of pods with the ClusterFirst policy; none means the host's
 	ClusterDomain string       // DNS domain of the cluster; "" means cluster.local
+	API           LocalAPI     // a Kubernetes API on the node for its pods; the zero value is none
 	ResolvConf    string       // the host's resolver file; "" means /etc/resolv.conf
 	CgroupRoot    string       // cgroup under which the pods' cgroups are made; "" means the root
 	PodCgroups    Toggle       // whether cgroups of pods are made and limited; only with the cgroupfs driver

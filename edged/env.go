@@ -76,10 +76,13 @@ func (e *environment) lookup(name string) (string, bool) {
 	return e.list[i].Value, true
 }
 
-// environmentOf gathers a container's variables. pod has the status that field
-// references read.
-func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList) (*environment, error) {
+// environmentOf gathers a container's variables: first those given, which the
+// pod's own replace. pod has the status that field references read.
+func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList, given ...EnvVar) (*environment, error) {
 	env := &environment{}
+	for _, v := range given {
+		env.set(v.Name, v.Value)
+	}
 	refs := &references{objects: objects, namespace: pod.Namespace}
 	for _, from := range c.EnvFrom {
 		all, err := refs.all(ctx, from)
@@ -221,11 +224,6 @@ func findContainer(pod *corev1.Pod, name string) (c *corev1.Container, init bool
 	for i := range pod.Spec.InitContainers {
 		if pod.Spec.InitContainers[i].Name == name {
 			return &pod.Spec.InitContainers[i], true
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		if pod.Spec.EphemeralContainers[i].Name == name {
-			return ephemeral(pod, i), false
 		}
 	}
 	return nil, false

@@ -20,15 +20,11 @@ type monitor struct {
 	handler http.Handler
 }
 
-// newRegistry holds all of cloudcore's figures.
-func newRegistry() *prometheus.Registry {
+func newMonitor(addr string, ctl *controller.Controller, nodes *hub.Server) monitor {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return registry
-}
-
-func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, nodes *hub.Server) monitor {
 	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "edgekit_hub_nodes_connected", Help: "Nodes with a session on this cloudcore.",
 		}, func() float64 { return float64(len(nodes.Nodes())) }),

@@ -31,7 +31,7 @@ var _ interface {
 type parts map[string]func(context.Context) error
 
 // assemble makes all parts of the agent. Nothing runs yet.
-func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
+func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, log *slog.Logger) (parts, error) {
 	link := &link{log: log}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
@@ -43,27 +43,29 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}
 	link.cfg = hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
-		Down: mgr.Down(), Up: mgr.Up(), Mux: &hub.Mux{},
-		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
-		Logger:    component(log, "hub"),
+		Down: mgr.Down(), Up: mgr.Up(),
+		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
+		Capabilities: r.capabilities(),
+		Logger:       component(log, "hub"),
 	}
 	if err := link.renew(); err != nil {
+		return nil, err
+	}
+	api, err := r.localAPI(n, mgr, log)
+	if err != nil {
 		return nil, err
 	}
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, StaticPodDir: r.StaticPodDir,
+		API:    edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
 		Logger: component(log, "edged"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, link.cfg.Mux, log)
-	if err != nil {
-		return nil, err
-	}
-	all := parts{"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run, "edged": agent.Run}
+	all := parts{"identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run, "edged": agent.Run, "local API": api.Run}
 	return all, r.addDevices(all, n, mgr, log)
 }
 

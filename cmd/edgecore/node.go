@@ -23,6 +23,7 @@ const (
 	identityDir = "identity" // key, certificate, the cloud's address
 	storeDir    = "meta"     // all objects, reports and twins
 	podsDir     = "pods"     // pods' volumes
+	apiDir      = "api"      // the local API's socket, authority and admin.kubeconfig
 	cloudFile   = "cloud.json"
 	clockFile   = "clock"
 )
@@ -31,6 +32,7 @@ const (
 type node struct {
 	name     string
 	cloud    string // host:port
+	data     string // the data folder
 	pods     string
 	store    *badgerstore.Store
 	identity *join.Identity
@@ -57,7 +59,7 @@ func openNode(dataDir, cloud, transport string, log *slog.Logger) (*node, error)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: credentials.Node, cloud: cloud, pods: filepath.Join(dataDir, podsDir), log: log}
+	n := &node{name: credentials.Node, cloud: cloud, data: dataDir, pods: filepath.Join(dataDir, podsDir), log: log}
 	n.identity, err = join.NewIdentity(join.IdentityConfig{
 		Credentials: credentials, URL: "https://" + cloud, Dir: dir, Clock: clock, Logger: component(log, "identity"),
 	})

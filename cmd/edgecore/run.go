@@ -18,21 +18,23 @@ import (
 
 // runCmd runs the agent. Its fields are the agent's settings.
 type runCmd struct {
-	Cloud           string            `help:"Address of the cloud's cloudcore, host:port. Nothing means the one that this machine joined." placeholder:"HOST:PORT"`
-	Transport       string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which takes QUIC where UDP gets through." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
-	RuntimeEndpoint string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
-	NodeIP          []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
-	NodeLabels      map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
-	MaxPods         int               `help:"How many pods the node takes." default:"110"`
-	ClusterDNS      []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
-	ClusterDomain   string            `help:"DNS domain of the cluster." default:"cluster.local"`
-	PodLogDir       string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
-	StaticPodDir    string            `help:"Folder of manifests (YAML, JSON; one pod each) of pods that this node runs with no cloud involved. Nothing means none." placeholder:"DIR"`
-	CgroupRoot      string            `help:"Cgroup below which the pods' cgroups are made. Nothing means the runtime's usual place." placeholder:"CGROUP"`
-	MQTTMode        bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
-	MQTTListen      string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
-	MQTTBroker      string            `help:"The external MQTT broker." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
-	MemoryLimit     int64             `help:"Soft limit of edgecore's own memory in MiB, for Go's garbage collector." default:"48" placeholder:"MIB"`
+	Cloud            string            `help:"Address of the cloud's cloudcore, host:port. Nothing means the one that this machine joined." placeholder:"HOST:PORT"`
+	Transport        string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which takes QUIC where UDP gets through." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
+	RuntimeEndpoint  string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
+	NodeIP           []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
+	NodeLabels       map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
+	MaxPods          int               `help:"How many pods the node takes." default:"110"`
+	ClusterDNS       []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
+	ClusterDomain    string            `help:"DNS domain of the cluster." default:"cluster.local"`
+	PodLogDir        string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
+	StaticPodDir     string            `help:"Folder of manifests (YAML, JSON; one pod each) of pods that this node runs with no cloud involved. Nothing means none." placeholder:"DIR"`
+	CgroupRoot       string            `help:"Cgroup below which the pods' cgroups are made. Nothing means the runtime's usual place." placeholder:"CGROUP"`
+	LocalAPIListen   netip.AddrPort    `help:"Where the node's own Kubernetes API serves its pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Nothing serves root alone, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`
+	LocalAPIServices bool              `help:"Have the cloud send all Services and EndpointSlices, for a kube-proxy on this node that works without the cloud. Small links may not want them." `
+	MQTTMode         bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
+	MQTTListen       string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
+	MQTTBroker       string            `help:"The external MQTT broker." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
+	MemoryLimit      int64             `help:"Soft limit of edgecore's own memory in MiB, for Go's garbage collector." default:"48" placeholder:"MIB"`
 }
 
 // Run starts every part of the agent and waits until one fails or ctx ends.

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"crypto/x509"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/meta/apiserver"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/manager"
+)
+
+// apiSocket is the local API's socket in the folder api.
+const apiSocket = "api.sock"
+
+// localAPI makes the node's own Kubernetes API. Its socket is always there, its
+// TCP port when it is asked for.
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, log *slog.Logger) (*apiserver.Server, error) {
+	dir := filepath.Join(n.data, apiDir)
+	device := func(name, singular, kind string) apiserver.Resource {
+		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}
+	}
+	return apiserver.New(apiserver.Config{
+		Store: n.store, Node: n.name, Cloud: mgr,
+		Connected: func() (bool, time.Time) {
+			info := mgr.Connection()
+			return info.Connected, info.Since
+		},
+		Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
+		NodeCAs: func() *x509.CertPool {
+			pool := x509.NewCertPool()
+			for _, root := range n.identity.Credentials().Roots {
+				pool.AddCert(root)
+			}
+			return pool
+		},
+		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
+		Version: edged.DefaultVersion, Logger: component(log, "api"),
+	})
+}
+
+// capabilities tells the cloud what the local API needs.
+func (r *runCmd) capabilities() []string {
+	var all []string
+	if r.LocalAPIListen.IsValid() {
+		all = append(all, wire.Access)
+	}
+	if r.LocalAPIServices {
+		all = append(all, wire.Services)
+	}
+	return all
+}

@@ -1,0 +1,173 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/apiserver/internal/jwt"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+)
+
+// Identity is who makes a request.
+type Identity struct {
+	User   string
+	UID    string
+	Groups []string
+	Extra  map[string][]string
+
+	node  bool   // the node itself or its administrator, who may see all that is here
+	token string // with which the cloud knows a service account
+}
+
+// adminName is the common name of the administrator's certificate.
+const adminName = "edgekit:node-admin"
+
+// admin is the node's administrator: whoever can read the node's own files has
+// the node's identity in any case, so that it is this one, here and in the
+// cloud.
+func admin(node string) Identity {
+	return Identity{User: "system:node:" + node, Groups: []string{"system:nodes", "system:authenticated"}, node: true}
+}
+
+// TokenGrace is for how long after the link has come back tokens that expired
+// meanwhile are still taken: so long may it take until pods have fresh ones.
+const TokenGrace = 5 * time.Minute
+
+// authenticate finds out who makes a request. The error goes to the client.
+func (s *Server) authenticate(r *http.Request) (Identity, error) {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		return s.byCertificate(r.TLS.PeerCertificates)
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if token = strings.TrimSpace(token); !ok || token == "" {
+		return Identity{}, errors.New("show a client certificate or the token of a service account: nobody is let in without")
+	}
+	return s.byToken(r.Context(), token)
+}
+
+// byCertificate takes the administrator's certificate, and the node's own.
+func (s *Server) byCertificate(chain []*x509.Certificate) (Identity, error) {
+	leaf := chain[0]
+	options := x509.VerifyOptions{
+		Roots: s.ca.pool(), CurrentTime: authorityBegin.Add(time.Hour), Intermediates: x509.NewCertPool(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	for _, c := range chain[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	if _, err := leaf.Verify(options); err == nil && leaf.Subject.CommonName == adminName {
+		return admin(s.cfg.Node), nil
+	}
+	if s.cfg.NodeCAs != nil && leaf.Subject.CommonName == "system:node:"+s.cfg.Node && slices.Contains(leaf.Subject.Organization, "system:nodes") {
+		options.Roots = s.cfg.NodeCAs()
+		options.CurrentTime = s.cfg.Now()
+		if s.lenient() && options.CurrentTime.After(leaf.NotAfter) {
+			options.CurrentTime = leaf.NotAfter
+		}
+		if _, err := leaf.Verify(options); err == nil {
+			return admin(s.cfg.Node), nil
+		}
+	}
+	return Identity{}, errors.New("the certificate is neither this node's nor its administrator's")
+}
+
+// lenient is while what has expired is still taken: with no cloud nobody can
+// have anything fresh, and right after it came back not yet.
+func (s *Server) lenient() bool {
+	connected, since := s.cfg.Connected()
+	return !connected || s.cfg.Now().Sub(since) < TokenGrace
+}
+
+// byToken takes the token of a service account that a pod on this node uses:
+// signed by the cluster's issuer, meant for the API server, and bound to a pod
+// that is here. One that has expired is taken while nobody could have renewed
+// it: it is then as good as its pod.
+func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
+	issuer, keys, err := s.issuer(ctx)
+	if err != nil {
+		return Identity{}, err
+	}
+	claims, err := jwt.Verify(token, keys)
+	if err != nil {
+		return Identity{}, err
+	}
+	k := claims.Kubernetes
+	switch {
+	case claims.Issuer != issuer:
+		return Identity{}, fmt.Errorf("the token is of issuer %.100q, not this cluster's", claims.Issuer)
+	case !slices.Contains(claims.Audience, issuer):
+		return Identity{}, errors.New("the token is meant for another audience than the API server")
+	case k.Pod.Name == "" || k.Pod.UID == "" || k.ServiceAccount.Name == "":
+		return Identity{}, errors.New("the token is not bound to a pod: only tokens of pods on this node are taken")
+	case claims.Subject != "system:serviceaccount:"+k.Namespace+":"+k.ServiceAccount.Name:
+		return Identity{}, errors.New("the token's subject is not its service account")
+	case claims.Expiry.IsZero():
+		return Identity{}, errors.New("the token never expires: only tokens of pods on this node are taken")
+	case s.cfg.Now().After(claims.Expiry.Time) && !s.lenient():
+		return Identity{}, errors.New("the token has expired")
+	}
+	it, err := s.load(ctx, s.pods(), meta.Key{Resource: "pods", Namespace: k.Namespace, Name: k.Pod.Name})
+	if err != nil && !errors.Is(err, errNotThere) {
+		return Identity{}, errors.New("the node's store does not answer")
+	}
+	pod, ok := it.object.(*corev1.Pod)
+	if err != nil || !ok || string(pod.UID) != k.Pod.UID || account(pod) != k.ServiceAccount.Name {
+		return Identity{}, errors.New("the token's pod is not on this node")
+	}
+	return Identity{
+		User: claims.Subject, UID: k.ServiceAccount.UID,
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + k.Namespace, "system:authenticated"},
+		Extra: map[string][]string{
+			"authentication.kubernetes.io/pod-name": {k.Pod.Name}, "authentication.kubernetes.io/pod-uid": {k.Pod.UID},
+			"authentication.kubernetes.io/node-name": {s.cfg.Node},
+		},
+		token: token,
+	}, nil
+}
+
+// account is the service account that a pod runs as.
+func account(pod *corev1.Pod) string {
+	if pod.Spec.ServiceAccountName == "" {
+		return "default"
+	}
+	return pod.Spec.ServiceAccountName
+}
+
+func (s *Server) pods() *served { return s.catalog.find("", "v1", "pods") }
+
+// issuer reads who signs the cluster's tokens, as it came down.
+func (s *Server) issuer(ctx context.Context) (string, []jwt.Key, error) {
+	record, err := s.cfg.Store.Get(ctx, meta.Down+wire.IssuerKey().Path())
+	if errors.Is(err, meta.ErrNotFound) {
+		return "", nil, errors.New("tokens cannot be checked: the cluster's keys have not come to this node yet")
+	}
+	var issuer wire.Issuer
+	var keys []jwt.Key
+	if err == nil {
+		var o meta.Object
+		if o, err = meta.DecodeObject(meta.Down, record); err == nil {
+			err = json.Unmarshal(o.Body, &issuer)
+		}
+	}
+	if err == nil {
+		keys, err = jwt.ParseKeys(issuer.JWKS)
+	}
+	if err == nil && issuer.Issuer == "" {
+		err = errors.New("no issuer is named")
+	}
+	if err != nil {
+		s.cfg.Logger.Error("the cluster's keys cannot be read", "err", err)
+		return "", nil, errors.New("tokens cannot be checked: the cluster's keys cannot be read")
+	}
+	return issuer.Issuer, keys, nil
+}

@@ -1,0 +1,137 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Cloud is how what the node cannot do by itself is done; meta/manager has it.
+type Cloud interface {
+	// Query with a body asks the cloud for an action. It wraps
+	// manager.ErrOffline when the cloud is out of reach.
+	Query(ctx context.Context, q meta.Object) (meta.Object, error)
+	// Insert reports a new object; it returns when that is durable here.
+	Insert(ctx context.Context, o meta.Object) error
+}
+
+// Config sets up a Server. Store and Node are required.
+type Config struct {
+	Store meta.Store
+	Node  string // the node's name
+	Cloud Cloud  // nil: there is none, and everything but reading is refused
+	// Connected says whether the link to the cloud stands, and since when it
+	// has or has not. nil: never.
+	Connected func() (connected bool, since time.Time)
+
+	// Dir is the folder of the server's own authority and of admin.kubeconfig;
+	// it is made with mode 0700. "" keeps the authority in memory and writes no
+	// file.
+	Dir string
+	// Listen is a TCP address for TLS: loopback, or an address of the node that
+	// its pods reach. The zero value has no TCP listener.
+	Listen netip.AddrPort
+	// Socket is the path of a Unix socket (mode 0600) whose clients are the
+	// node's administrator, without TLS. "" has none.
+	Socket string
+	// NodeCAs verifies the node's own certificate, CN=system:node:NAME, whose
+	// owner is the node's administrator. nil takes none.
+	NodeCAs func() *x509.CertPool
+	// Names are further names and addresses for the server's certificate.
+	Names []string
+
+	// Custom lists further resources in the store's Down area.
+	Custom []Resource
+	// Kubelet serves the node's kubelet API; pods' log, exec, attach and
+	// portforward are handed to it under kubelet's paths. nil: they are refused.
+	Kubelet http.Handler
+	// Version is what /version says, "v1.37.2" for example.
+	Version string
+
+	MaxBody    int64 // largest body of a request, in bytes; 0 means 3 MiB
+	MaxWatches int   // watches of one client at a time; 0 means 100
+
+	Logger *slog.Logger     // nil discards
+	Now    func() time.Time // nil means time.Now
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxBody == 0 {
+		c.MaxBody = 3 << 20
+	}
+	if c.MaxWatches == 0 {
+		c.MaxWatches = 100
+	}
+	if c.Version == "" {
+		c.Version = "v1.37.2"
+	}
+	if c.Connected == nil {
+		c.Connected = func() (bool, time.Time) { return false, time.Time{} }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Store == nil:
+		return errors.New("apiserver: Config.Store is required")
+	case c.Node == "":
+		return errors.New("apiserver: Config.Node is required: the node's name")
+	case c.MaxBody < 0 || c.MaxWatches < 0:
+		return errors.New("apiserver: Config.MaxBody or MaxWatches is negative: leave it 0 for the default")
+	case c.Dir != "" && !filepath.IsAbs(c.Dir):
+		return fmt.Errorf("apiserver: Config.Dir %q is not an absolute path", c.Dir)
+	case c.Listen.IsValid() && c.Listen.Addr().IsUnspecified():
+		return fmt.Errorf("apiserver: Config.Listen %s is every address of the node: name one, such as 127.0.0.1", c.Listen)
+	}
+	for _, r := range c.Custom {
+		if r.Group == "" || r.Version == "" || r.Name == "" || r.Kind == "" {
+			return fmt.Errorf("apiserver: Config.Custom: resource %q needs a group, version, name and kind", r.Name)
+		}
+	}
+	return nil
+}
+
+// counter bounds the watches of each client.
+type counter struct {
+	most int
+
+	mu  sync.Mutex
+	now map[string]int
+}
+
+func (c *counter) enter(user string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now[user] >= c.most {
+		return false
+	}
+	if c.now == nil {
+		c.now = make(map[string]int)
+	}
+	c.now[user]++
+	return true
+}
+
+func (c *counter) leave(user string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now[user]--; c.now[user] <= 0 {
+		delete(c.now, user)
+	}
+}

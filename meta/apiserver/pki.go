@@ -1,0 +1,224 @@
+package apiserver
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// The authority's certificates do not end: they vouch only for this node to
+// itself and to its pods, their keys never leave it, and a node without a
+// clock must not lose its own API. A new authority is made by removing the
+// folder.
+var (
+	authorityBegin = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+	authorityEnd   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) // RFC 5280, 4.1.2.5
+)
+
+const (
+	caFile         = "ca.pem" // certificate and key
+	kubeconfigFile = "admin.kubeconfig"
+)
+
+// authority signs the server's certificate and the administrator's.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// openAuthority reads the authority in dir, or makes one. An unreadable one is
+// an error: replacing it would cut off pods that know the old.
+func openAuthority(dir string) (*authority, error) {
+	if dir == "" {
+		return newAuthority()
+	}
+	name := filepath.Join(dir, caFile)
+	text, err := os.ReadFile(name)
+	if err == nil {
+		a, err := parseAuthority(text)
+		if err != nil {
+			return nil, fmt.Errorf("apiserver: %s: %w: remove it to have a new one made", name, err)
+		}
+		return a, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	a, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	text, err = a.pem()
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = replaceFile(name, text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	return a, nil
+}
+
+func newAuthority() (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	t := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "edgekit node API"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign,
+	}
+	cert, err := signCertificate(t, t, key, key)
+	if err != nil {
+		return nil, err
+	}
+	return &authority{cert, key}, nil
+}
+
+func signCertificate(t, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	t.SerialNumber, t.NotBefore, t.NotAfter = serial, authorityBegin, authorityEnd
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, key.Public(), signer)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	return cert, nil
+}
+
+func parseAuthority(text []byte) (*authority, error) {
+	pair, err := tls.X509KeyPair(text, text)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok || !pair.Leaf.IsCA {
+		return nil, errors.New("not an authority with an ECDSA key")
+	}
+	return &authority{pair.Leaf, key}, nil
+}
+
+// certPEM is the authority's certificate.
+func (a *authority) certPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+func (a *authority) pem() ([]byte, error) {
+	key, err := keyPEM(a.key)
+	return append(a.certPEM(), key...), err
+}
+
+func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// issue makes a key and a certificate for it.
+func (a *authority) issue(t *x509.Certificate) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("apiserver: %w", err)
+	}
+	t.KeyUsage = x509.KeyUsageDigitalSignature
+	cert, err := signCertificate(t, a.cert, key, a.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+}
+
+// server is the certificate by which clients know the API: by the names that
+// they know the cluster's by, and by every name and address given.
+func (a *authority) server(hosts ...string) (tls.Certificate, error) {
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: "kubernetes"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, h := range append([]string{
+		"localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	}, hosts...) {
+		if ip := net.ParseIP(h); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else {
+			t.DNSNames = append(t.DNSNames, h)
+		}
+	}
+	return a.issue(t)
+}
+
+// kubeconfig lets whoever can read it use the API as the node's administrator.
+func (a *authority) kubeconfig(address, node string) ([]byte, error) {
+	pair, err := a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: adminName}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return nil, err
+	}
+	key, err := keyPEM(pair.PrivateKey.(*ecdsa.PrivateKey)) // issue made it
+	if err != nil {
+		return nil, err
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	return fmt.Appendf(nil, `# The node's administrator at the node's own API. Whoever can read this file is it.
+apiVersion: v1
+kind: Config
+current-context: %[1]s
+clusters:
+- name: %[1]s
+  cluster:
+    server: https://%[2]s
+    certificate-authority-data: %[3]s
+users:
+- name: %[1]s-admin
+  user:
+    client-certificate-data: %[4]s
+    client-key-data: %[5]s
+contexts:
+- name: %[1]s
+  context:
+    cluster: %[1]s
+    user: %[1]s-admin
+`, node, address, base64.StdEncoding.EncodeToString(a.certPEM()), base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key)), nil
+}
+
+// replaceFile writes a file, mode 0600, that is there whole or not at all.
+func replaceFile(name string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,110 @@
+package apiserver
+
+import (
+	"errors"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// Server is the Kubernetes API of one node. Its methods may be called by
+// several goroutines at once; Run may be called once.
+type Server struct {
+	cfg     Config
+	catalog *catalog
+	codec   *codec
+	policy  policy
+	watches counter
+	ca      *authority
+}
+
+// New checks the configuration, and reads or makes the server's authority in
+// Config.Dir.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	s := &Server{cfg: cfg, catalog: newCatalog(cfg.Custom), watches: counter{most: cfg.MaxWatches}}
+	s.codec = newCodec(s.catalog.scheme)
+	s.policy.store = cfg.Store
+	var err error
+	if s.ca, err = openAuthority(cfg.Dir); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Handler serves clients that show a certificate or a token; all others are
+// refused.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := s.authenticate(r)
+		if err != nil {
+			s.codec.fail(w, r, apierrors.NewUnauthorized(err.Error()))
+			return
+		}
+		s.serve(w, r, who)
+	})
+}
+
+// AdminHandler serves every client as the node's administrator. It is for a
+// listener that nobody else reaches.
+func (s *Server) AdminHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, admin(s.cfg.Node)) })
+}
+
+// serve answers one request of a known client.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, who Identity) {
+	q, ok := parseRequest(r.Method, r.URL)
+	var err error
+	switch {
+	case !ok:
+		err = badRequest("path %.200q or method %s is none of the Kubernetes API", r.URL.Path, r.Method)
+	case r.Header.Get("Impersonate-User") != "" || r.Header.Get("Impersonate-Group") != "" || r.Header.Get("Impersonate-Uid") != "":
+		err = apierrors.NewForbidden(q.groupResource(), q.name, errors.New("impersonation is not served on a node"))
+	case q.resource == "":
+		err = s.serveOther(w, r, q)
+	default:
+		err = s.serveResource(w, r, q, who)
+	}
+	if err != nil {
+		s.codec.fail(w, r, err)
+	}
+}
+
+// serveResource answers a request for objects: reviews and reads here, and
+// all else by the cloud.
+func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request, who Identity) error {
+	if review := reviewOf(q); review != nil {
+		return review(s, w, r, who)
+	}
+	res := s.catalog.find(q.group, q.version, q.resource)
+	if isEvent(q) && (q.verb == "create" || q.verb == "patch") || res != nil && (reading(q) || streaming(q)) {
+		if err := s.authorize(r.Context(), q, who); err != nil {
+			return err
+		}
+	}
+	switch {
+	case isEvent(q) && (q.verb == "create" || q.verb == "patch"):
+		return s.writeEvent(w, r, q)
+	case streaming(q):
+		return s.stream(w, r, q, res)
+	case res == nil || q.subresource != "" || !reading(q):
+		return s.forward(w, r, q, res, who)
+	case q.verb == "list":
+		return s.collection(w, r, q, res)
+	case q.verb == "watch":
+		return s.watch(w, r, q, res, who)
+	}
+	err := s.get(w, r, q, res)
+	if errors.Is(err, errNotThere) {
+		// It may exist without being on this node: only the cloud knows.
+		return s.forward(w, r, q, res, who)
+	}
+	return err
+}
+
+func reading(q request) bool {
+	return q.subresource == "" && (q.verb == "get" || q.verb == "list" || q.verb == "watch")
+}

@@ -1,0 +1,63 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// retrySeconds is what clients are told to wait while the cloud is out of
+// reach. It stands in the Status only: the header of that name has client-go
+// repeat the call by itself, up to ten times, before anybody sees the answer.
+const retrySeconds = 10
+
+// statusOf gives the Status that tells of err.
+func statusOf(err error) *metav1.Status {
+	var known apierrors.APIStatus
+	var status metav1.Status
+	switch {
+	case errors.As(err, &known):
+		status = known.Status()
+	case errors.Is(err, meta.ErrCompacted):
+		status = apierrors.NewResourceExpired("the requested resourceVersion is not known here: list again").Status()
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		status = apierrors.NewTimeoutError(err.Error(), retrySeconds).Status()
+	default:
+		status = apierrors.NewInternalError(err).Status()
+	}
+	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	if status.Status == "" {
+		status.Status = metav1.StatusFailure
+	}
+	if status.Code == 0 {
+		status.Code = http.StatusInternalServerError
+	}
+	return &status
+}
+
+// unavailable says that only the cloud could do what was asked.
+func unavailable(q request, why string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
+		Message: why,
+		Details: &metav1.StatusDetails{Group: q.group, Kind: q.resource, Name: q.name, RetryAfterSeconds: retrySeconds},
+	}}
+}
+
+func badRequest(format string, args ...any) error {
+	return apierrors.NewBadRequest(fmt.Sprintf(format, args...))
+}
+
+// futureError says that a resourceVersion has not been reached here, in the
+// form that client-go's reflector knows: it then lists anew.
+func futureError(revision uint64) error {
+	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: the store is at %d", revision), 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+	return err
+}

@@ -1,0 +1,403 @@
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+const (
+	// bookmarkEvery is the time between two bookmarks.
+	bookmarkEvery = time.Minute
+	// watchLife is the least life of a watch whose client does not say.
+	watchLife = 30 * time.Minute
+	// writeWait is how long one event may take to be written to the client.
+	writeWait = 30 * time.Second
+)
+
+// watchOptions are the parameters of a watch.
+type watchOptions struct {
+	listOptions
+	version   uint64 // watch after this revision
+	current   bool   // no version was asked for: begin with what is there
+	initial   bool   // sendInitialEvents=true
+	noInitial bool   // sendInitialEvents=false: only what is new
+	bookmarks bool
+	life      time.Duration
+}
+
+func parseWatchOptions(r *http.Request, q request, res *served) (watchOptions, error) {
+	o := watchOptions{bookmarks: flag(r.URL, "allowWatchBookmarks")}
+	var err error
+	if o.listOptions, err = parseListOptions(r.URL, q, res); err != nil {
+		return o, err
+	}
+	values := r.URL.Query()
+	text := values.Get("resourceVersion")
+	o.current = text == "" || text == "0"
+	if !o.current {
+		ours := false
+		if o.version, ours, err = parseVersion(text); err != nil {
+			return o, err
+		}
+		if !ours {
+			return o, apierrors.NewResourceExpired("the resourceVersion is the cloud's, which no watch here can begin at: list first")
+		}
+	}
+	if values.Has("sendInitialEvents") {
+		o.initial = flag(r.URL, "sendInitialEvents")
+		o.noInitial = !o.initial
+		if match := values.Get("resourceVersionMatch"); match != string(metav1.ResourceVersionMatchNotOlderThan) {
+			return o, badRequest("sendInitialEvents needs resourceVersionMatch=NotOlderThan")
+		}
+		if o.initial && !o.bookmarks {
+			return o, badRequest("sendInitialEvents needs allowWatchBookmarks=true: a bookmark tells where the initial events end")
+		}
+	}
+	o.life = watchLife + rand.N(watchLife)
+	if text := values.Get("timeoutSeconds"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return o, badRequest("timeoutSeconds %.40q is not a number of seconds", text)
+		}
+		if n > 0 {
+			o.life = time.Duration(min(n, int(24*time.Hour/time.Second))) * time.Second
+		}
+	}
+	return o, nil
+}
+
+// watcher is one watch of one client.
+type watcher struct {
+	s    *Server
+	res  *served
+	ns   string
+	opts watchOptions
+	out  *eventWriter
+	// known holds the keys whose object the client has: what it sees of a key
+	// depends on whether its object was selected before.
+	known map[meta.Key]bool
+	// sent is the revision up to which the client has seen everything.
+	sent uint64
+	// unsure is the revision up to which events may be about objects of which
+	// nobody here knows whether the client has them: those that changed between
+	// its version and the beginning of this watch.
+	unsure uint64
+}
+
+// watch answers a watch. Errors that come before the first byte are returned.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request, res *served, who Identity) error {
+	f, ok := negotiate(r.Header.Get("Accept"), res.typed)
+	if !ok || f.media == runtime.ContentTypeYAML {
+		return notAcceptable()
+	}
+	o, err := parseWatchOptions(r, q, res)
+	if err != nil {
+		return err
+	}
+	if !s.watches.enter(who.User) {
+		return apierrors.NewTooManyRequests("too many watches: "+strconv.Itoa(s.cfg.MaxWatches)+" of one client are the limit", retrySeconds)
+	}
+	defer s.watches.leave(who.User)
+	ctx, cancel := context.WithTimeout(r.Context(), o.life)
+	defer cancel()
+	wt := &watcher{s: s, res: res, ns: q.namespace, opts: o, known: make(map[meta.Key]bool)}
+	first, changes, err := wt.begin(ctx)
+	if err != nil && !errors.Is(err, meta.ErrCompacted) {
+		return err
+	}
+	wt.out = newEventWriter(s, w, r, f, res)
+	if err != nil {
+		wt.out.fail(err)
+		return nil
+	}
+	wt.run(ctx, first, changes)
+	return nil
+}
+
+// begin reads what the watch starts from. It gives the items that the client
+// gets first, and the changes that follow.
+func (wt *watcher) begin(ctx context.Context) ([]item, <-chan []meta.Event, error) {
+	prefix := wt.res.prefix(wt.ns)
+	if wt.res.status != "" {
+		// Two areas make one object, and one watch of both keeps their order.
+		prefix = ""
+	}
+	wantFirst := wt.opts.current && !wt.opts.noInitial || wt.opts.initial
+	for try := 0; ; try++ {
+		items, revision, err := wt.s.list(ctx, wt.res, wt.ns)
+		if err != nil {
+			return nil, nil, err
+		}
+		after := revision
+		if !wt.opts.current {
+			switch {
+			case wt.opts.version > revision && wt.opts.initial:
+				return nil, nil, futureError(revision)
+			case !wt.opts.initial:
+				after = wt.opts.version
+			}
+		}
+		changes, err := wt.s.cfg.Store.Watch(ctx, prefix, after)
+		if errors.Is(err, meta.ErrCompacted) && after == revision && try < 3 {
+			continue // overtaken between the two calls
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		var first []item
+		for _, it := range items {
+			if !wt.opts.matches(it) {
+				continue
+			}
+			if wantFirst {
+				first = append(first, it)
+			}
+			// What has not changed since the client's version is known to it.
+			if wantFirst || it.revision <= after {
+				wt.known[it.key] = true
+			}
+		}
+		if wt.sent = after; after < revision {
+			wt.unsure = revision
+		}
+		return first, changes, nil
+	}
+}
+
+// run sends events until the client, its time or the watch of the store ends.
+func (wt *watcher) run(ctx context.Context, first []item, changes <-chan []meta.Event) {
+	for _, it := range first {
+		if !wt.out.send(watch.Added, it) {
+			return
+		}
+	}
+	if wt.opts.initial && !wt.out.bookmark(wt.sent, true) {
+		return
+	}
+	if !wt.out.flush() {
+		return
+	}
+	ticker := time.NewTicker(bookmarkEvery)
+	defer ticker.Stop()
+	var next uint64 // for the next bookmark: what was current a tick ago has been sent by then
+	for {
+		select {
+		case events, ok := <-changes:
+			if !ok {
+				if ctx.Err() == nil {
+					wt.out.fail(apierrors.NewResourceExpired("the watch fell behind and was ended: list again"))
+				}
+				return
+			}
+			for _, e := range events {
+				if !wt.event(ctx, e) {
+					return
+				}
+				wt.sent = max(wt.sent, e.Revision)
+			}
+			if !wt.out.flush() {
+				return
+			}
+		case <-ticker.C:
+			if !wt.opts.bookmarks {
+				continue
+			}
+			if !wt.out.bookmark(max(wt.sent, next), false) || !wt.out.flush() {
+				return
+			}
+			if revision, err := wt.s.cfg.Store.Apply(ctx); err == nil {
+				next = revision
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// event sends what one change of the store means to the client.
+func (wt *watcher) event(ctx context.Context, e meta.Event) bool {
+	var it item
+	var ok bool
+	switch {
+	case strings.HasPrefix(e.Key, wt.res.prefix(wt.ns)):
+		if it, ok = wt.s.decode(wt.res, e.Record); !ok {
+			return wt.gone(e)
+		}
+		if wt.res.status != "" {
+			status, err := wt.s.cfg.Store.Get(ctx, wt.res.statusKey(it.key))
+			if err == nil {
+				wt.s.merge(&it, status)
+			}
+		}
+	case wt.res.status != "" && !e.Deleted && strings.HasPrefix(e.Key, wt.res.statusPrefix()):
+		key, valid := meta.ParsePath(strings.TrimPrefix(e.Key, meta.Up))
+		if !valid || wt.ns != "" && key.Namespace != wt.ns {
+			return true
+		}
+		key.Resource = wt.res.Name
+		var err error
+		if it, err = wt.s.load(ctx, wt.res, key); err != nil {
+			return true // the object itself is gone, or goes with a later event
+		}
+	default:
+		return true
+	}
+	it.at(e.Revision)
+	return wt.tell(it, e.Deleted)
+}
+
+// gone handles a record that cannot be served any more, such as a report that
+// became the wish to delete it.
+func (wt *watcher) gone(e meta.Event) bool {
+	key, ok := meta.ParsePath(strings.TrimPrefix(e.Key, wt.res.area()))
+	if !ok || !wt.known[key] {
+		return true
+	}
+	obj, _ := wt.s.catalog.new(wt.res).(object)
+	if obj == nil {
+		return true
+	}
+	obj.SetNamespace(key.Namespace)
+	obj.SetName(key.Name)
+	it := item{object: obj, key: key}
+	it.GetObjectKind().SetGroupVersionKind(wt.res.kind())
+	it.at(e.Revision)
+	delete(wt.known, key)
+	return wt.out.send(watch.Deleted, it)
+}
+
+func (wt *watcher) tell(it item, deleted bool) bool {
+	known, selected := wt.known[it.key], wt.opts.matches(it)
+	switch {
+	case deleted:
+		delete(wt.known, it.key)
+		if !known && !selected {
+			return true
+		}
+		return wt.out.send(watch.Deleted, it)
+	case selected:
+		wt.known[it.key] = true
+		if known {
+			return wt.out.send(watch.Modified, it)
+		}
+		return wt.out.send(watch.Added, it)
+	case known || it.revision <= wt.unsure:
+		delete(wt.known, it.key)
+		return wt.out.send(watch.Deleted, it)
+	}
+	return true
+}
+
+// eventWriter writes the events of one watch in the client's form.
+type eventWriter struct {
+	s       *Server
+	w       http.ResponseWriter
+	control *http.ResponseController
+	r       *http.Request
+	form    form
+	res     *served
+	columns bool // the next table says what its columns are
+	buf     bytes.Buffer
+}
+
+func newEventWriter(s *Server, w http.ResponseWriter, r *http.Request, f form, res *served) *eventWriter {
+	out := &eventWriter{s: s, w: w, control: http.NewResponseController(w), r: r, form: f, res: res, columns: true}
+	media := f.media
+	if media == runtime.ContentTypeProtobuf {
+		media += ";stream=watch"
+	}
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Cache-Control", "no-cache, private")
+	w.WriteHeader(http.StatusOK)
+	return out
+}
+
+// send writes one event; false ends the watch, since the client is gone or too
+// slow.
+func (o *eventWriter) send(kind watch.EventType, it item) bool {
+	var obj runtime.Object = it.object
+	switch o.form.as {
+	case asTable:
+		t, err := o.s.table(o.res, o.r.URL, []item{it}, o.columns)
+		if err != nil {
+			o.fail(err)
+			return false
+		}
+		t.ResourceVersion = it.GetResourceVersion()
+		obj, o.columns = t, false
+	case asMetadata:
+		obj = partial(it.object)
+	}
+	return o.write(kind, obj)
+}
+
+// bookmark tells the client up to where it has seen everything.
+func (o *eventWriter) bookmark(revision uint64, initial bool) bool {
+	obj, ok := o.s.catalog.new(o.res).(object)
+	if !ok {
+		return true
+	}
+	it := item{object: obj}
+	it.GetObjectKind().SetGroupVersionKind(o.res.kind())
+	it.at(revision)
+	if initial {
+		obj.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	var shown runtime.Object = obj
+	switch o.form.as {
+	case asTable:
+		t, err := o.s.table(o.res, o.r.URL, nil, o.columns)
+		if err != nil {
+			return false
+		}
+		t.ResourceVersion = it.GetResourceVersion()
+		t.Rows = []metav1.TableRow{{Cells: make([]any, 0), Object: runtime.RawExtension{Object: partial(obj)}}}
+		shown, o.columns = t, false
+	case asMetadata:
+		shown = partial(obj)
+	}
+	return o.write(watch.Bookmark, shown)
+}
+
+// fail ends the watch with a Status, as the API server does.
+func (o *eventWriter) fail(err error) {
+	_ = o.write(watch.Error, statusOf(err)) && o.flush()
+}
+
+func (o *eventWriter) write(kind watch.EventType, obj runtime.Object) bool {
+	o.buf.Reset()
+	if err := o.s.codec.encoder(o.form.media).Encode(obj, &o.buf); err != nil {
+		o.s.cfg.Logger.Warn("watch event cannot be encoded", "resource", o.res.Name, "err", err)
+		return false
+	}
+	if err := o.control.SetWriteDeadline(time.Now().Add(writeWait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return false
+	}
+	event := metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: o.buf.Bytes()}}
+	if o.form.media == runtime.ContentTypeProtobuf {
+		return o.s.codec.raw.Encode(&event, protobuf.LengthDelimitedFramer.NewFrameWriter(o.w)) == nil
+	}
+	return json.NewEncoder(o.w).Encode(event) == nil
+}
+
+func (o *eventWriter) flush() bool {
+	if err := o.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return false
+	}
+	return true
+}

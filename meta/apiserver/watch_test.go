@@ -1,0 +1,258 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// next reads one event of a watch.
+func next(t *testing.T, w watch.Interface) watch.Event {
+	t.Helper()
+	select {
+	case e, ok := <-w.ResultChan():
+		if !ok {
+			t.Fatal("the watch has ended")
+		}
+		return e
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event came")
+	}
+	return watch.Event{}
+}
+
+// told is an event in a line: type, name, resourceVersion.
+func told(e watch.Event) string {
+	o, ok := e.Object.(metav1.Object)
+	if !ok {
+		return fmt.Sprint(e.Type, " ", apierrors.FromObject(e.Object))
+	}
+	return fmt.Sprintf("%s %s %s", e.Type, o.GetName(), o.GetResourceVersion())
+}
+
+func want(t *testing.T, w watch.Interface, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if got := told(next(t, w)); got != line {
+			t.Errorf("got %q, want %q", got, line)
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	sc := newScene(t, nil)
+	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {
+		list, err := c.CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{})
+		must(t, err)
+		w, err := c.CoreV1().Pods("shop").Watch(t.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+		must(t, err)
+		defer w.Stop()
+		a := sc.put("pods", "1", pod("a", nil))
+		sc.put("configmaps", "1", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}})
+		b := sc.putIn(meta.Up, "pods/status", "", &corev1.Pod{ObjectMeta: pod("a", nil).ObjectMeta, Status: corev1.PodStatus{Phase: corev1.PodRunning}})
+		want(t, w, fmt.Sprint("ADDED a ", a))
+		e := next(t, w)
+		if p, ok := e.Object.(*corev1.Pod); told(e) != fmt.Sprint("MODIFIED a ", b) || !ok || p.Status.Phase != corev1.PodRunning {
+			t.Errorf("status: %s %+v", told(e), e.Object)
+		}
+		d := sc.drop("pods", "shop", "a")
+		e = next(t, w)
+		if p, ok := e.Object.(*corev1.Pod); told(e) != fmt.Sprint("DELETED a ", d) || !ok || p.Spec.NodeName != "gate-7" {
+			t.Errorf("deletion: %s %+v", told(e), e.Object)
+		}
+		sc.apply(meta.Op{Key: meta.Up + "pods:status/shop/a", Delete: true})
+	})
+}
+
+// TestWatchSelected has objects come into a selector and leave it.
+func TestWatchSelected(t *testing.T) {
+	sc := newScene(t, nil)
+	web := map[string]string{"app": "web"}
+	a := sc.put("pods", "1", pod("a", web))
+	b := sc.put("pods", "1", pod("b", nil))
+	c := sc.client("")
+	w, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
+	must(t, err)
+	defer w.Stop()
+	want(t, w, fmt.Sprint("ADDED a ", a))
+	out, in := sc.put("pods", "2", pod("a", nil)), sc.put("pods", "2", pod("b", web))
+	sc.put("pods", "3", pod("a", map[string]string{"other": "change"}))
+	gone := sc.drop("pods", "shop", "b")
+	sc.drop("pods", "shop", "a")
+	back := sc.put("pods", "4", pod("a", web))
+	want(t, w, fmt.Sprint("DELETED a ", out), fmt.Sprint("ADDED b ", in), fmt.Sprint("DELETED b ", gone), fmt.Sprint("ADDED a ", back))
+
+	// From a version of the past nobody knows what the client has: it is told
+	// more rather than less.
+	old, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{LabelSelector: "app=web", ResourceVersion: fmt.Sprint(b)})
+	must(t, err)
+	defer old.Stop()
+	want(t, old, fmt.Sprint("DELETED a ", out), fmt.Sprint("ADDED b ", in))
+
+	one, err := c.CoreV1().Pods("shop").Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=a"})
+	must(t, err)
+	defer one.Stop()
+	sc.put("pods", "4", pod("z", web))
+	end := sc.drop("pods", "shop", "a")
+	want(t, one, fmt.Sprint("ADDED a ", back), fmt.Sprint("DELETED a ", end))
+}
+
+// TestWatchTooOld gives 410 in the way that clients know: as an event.
+func TestWatchTooOld(t *testing.T) {
+	sc := newScene(t, nil)
+	for i := range 5000 { // memstore remembers 4,096
+		sc.apply(meta.Op{Key: "local/x", Value: []byte{byte(i)}})
+	}
+	c := sc.client("")
+	for _, version := range []string{"1", "999999", markCloud("77")} {
+		w, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: version})
+		if version == markCloud("77") {
+			if !apierrors.IsResourceExpired(err) {
+				t.Errorf("the cloud's version: %v", err)
+			}
+			continue
+		}
+		must(t, err)
+		if e := next(t, w); e.Type != watch.Error || !apierrors.IsResourceExpired(apierrors.FromObject(e.Object)) {
+			t.Errorf("version %s: %s", version, told(e))
+		}
+		w.Stop()
+	}
+}
+
+func TestWatchList(t *testing.T) {
+	sc := newScene(t, nil)
+	a := sc.put("pods", "1", pod("a", nil))
+	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {
+		yes := true
+		w, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{
+			SendInitialEvents: &yes, AllowWatchBookmarks: true, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
+		})
+		must(t, err)
+		defer w.Stop()
+		want(t, w, fmt.Sprint("ADDED a ", a))
+		e := next(t, w)
+		o, ok := e.Object.(*corev1.Pod)
+		if e.Type != watch.Bookmark || !ok || o.Annotations[metav1.InitialEventsAnnotationKey] != "true" || o.ResourceVersion != fmt.Sprint(a) {
+			t.Errorf("%s %+v", told(e), e.Object)
+		}
+		for _, bad := range []metav1.ListOptions{
+			{SendInitialEvents: &yes, AllowWatchBookmarks: true},
+			{SendInitialEvents: &yes, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan},
+		} {
+			if _, err := c.CoreV1().Pods("").Watch(t.Context(), bad); !apierrors.IsBadRequest(err) {
+				t.Errorf("%+v: %v", bad, err)
+			}
+		}
+	})
+}
+
+// TestInformer runs client-go's own informer against the server.
+func TestInformer(t *testing.T) {
+	sc := newScene(t, nil)
+	sc.put("pods", "1", pod("a", nil))
+	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {
+		factory := informers.NewSharedInformerFactory(c, 0)
+		informer := factory.Core().V1().Pods().Informer()
+		seen := make(chan string, 100)
+		name := func(o any) string {
+			if d, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = d.Obj
+			}
+			return o.(*corev1.Pod).Name
+		}
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(o any) { seen <- "add " + name(o) },
+			UpdateFunc: func(_, o any) { seen <- "update " + name(o) },
+			DeleteFunc: func(o any) { seen <- "delete " + name(o) },
+		})
+		must(t, err)
+		stop := make(chan struct{})
+		factory.Start(stop)
+		defer factory.Shutdown()
+		defer close(stop)
+		expect := func(want string) {
+			t.Helper()
+			select {
+			case got := <-seen:
+				if got != want {
+					t.Errorf("the informer told %q, want %q", got, want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("the informer did not tell %q", want)
+			}
+		}
+		expect("add a")
+		sc.put("pods", "2", pod("b", nil))
+		expect("add b")
+		sc.put("pods", "3", pod("b", map[string]string{"x": "y"}))
+		expect("update b")
+		sc.drop("pods", "shop", "b")
+		expect("delete b")
+	})
+}
+
+func TestWatchLimits(t *testing.T) {
+	sc := newScene(t, func(c *Config) { c.MaxWatches = 2 })
+	c := sc.client("")
+	for range 2 {
+		w, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{})
+		must(t, err)
+		defer w.Stop()
+	}
+	code, body, _ := sc.get("/api/v1/pods?watch=1", "")
+	if code != http.StatusTooManyRequests || !strings.Contains(body, "too many watches") {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+// TestSlowWatcher ends a watcher that does not keep up, with a Status.
+func TestSlowWatcher(t *testing.T) {
+	sc := newScene(t, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, sc.http.URL+"/api/v1/secrets?watch=1&resourceVersion=0", nil)
+	must(t, err)
+	resp, err := sc.http.Client().Do(req)
+	must(t, err)
+	defer resp.Body.Close()
+	big := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s"}, Data: map[string][]byte{"k": slices.Repeat([]byte("x"), 512<<10)}}
+	for range 40 { // far more than sockets buffer and the store remembers
+		sc.put("secrets", "1", big)
+	}
+	var last string
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := resp.Body.Read(buf)
+		last = (last + string(buf[:n]))[max(0, len(last)+n-2000):]
+		if err != nil {
+			break
+		}
+	}
+	if !strings.Contains(last, `"type":"ERROR"`) || !strings.Contains(last, `"code":410`) {
+		t.Errorf("the watch ended with %.300q", last)
+	}
+}
+
+func TestWatchTable(t *testing.T) {
+	sc := newScene(t, nil)
+	sc.put("pods", "1", pod("a", nil))
+	sc.put("pods", "1", pod("b", nil))
+	_, body, media := sc.get("/api/v1/namespaces/shop/pods?watch=true&timeoutSeconds=1", tableAccept)
+	lines := strings.Split(strings.TrimSpace(body), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `"columnDefinitions":[{"name":"Name"`) || !strings.Contains(lines[1], `"columnDefinitions":null`) ||
+		!strings.Contains(lines[1], `"cells":["b",`) || media != "application/json" {
+		t.Errorf("%s %s", media, body)
+	}
+}

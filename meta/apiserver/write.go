@@ -1,0 +1,264 @@
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/manager"
+)
+
+// body reads a request's body within the limit.
+func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.MaxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit))
+	}
+	if err != nil {
+		return nil, badRequest("body: %v", err)
+	}
+	return b, nil
+}
+
+func mediaOf(contentType string) string {
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return contentType
+	}
+	return media
+}
+
+func unsupportedMedia(contentType string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: fmt.Sprintf("the body's media type %.100q is not supported", contentType),
+	}}
+}
+
+// forward has the cloud do what the node cannot: writes, and reads of what is
+// not here. res is nil for what is not served from the store at all.
+func (s *Server) forward(w http.ResponseWriter, r *http.Request, q request, res *served, who Identity) error {
+	if q.verb == "watch" {
+		return apierrors.NewMethodNotSupported(q.groupResource(), "watch")
+	}
+	if connected, _ := s.cfg.Connected(); s.cfg.Cloud == nil || !connected {
+		what := "it can only be written"
+		if q.verb == "get" || q.verb == "list" {
+			what = "it is not on this node and can only be read"
+		}
+		return unavailable(q, fmt.Sprintf("%s: %s in the cloud, which is out of reach; try again when the node is connected", q.full(), what))
+	}
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	if body, err = s.toCloud(r.Context(), q, res, r.Header.Get("Content-Type"), body); err != nil {
+		return err
+	}
+	accept := r.Header.Get("Accept")
+	if res != nil && strings.Contains(accept, runtime.ContentTypeProtobuf) {
+		accept = runtime.ContentTypeJSON // its versions are to be marked
+	}
+	answer, err := s.ask(r.Context(), q, wire.Request{
+		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
+		ContentType: r.Header.Get("Content-Type"), Accept: accept, Token: who.token, Body: body,
+	})
+	if err != nil {
+		return err
+	}
+	for _, text := range answer.Warnings {
+		w.Header().Add("Warning", text)
+	}
+	if res != nil {
+		answer.Body = markAnswer(mediaOf(answer.ContentType), answer.Body)
+	}
+	w.Header().Set("Content-Type", answer.ContentType)
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body)
+	return nil
+}
+
+// ask makes one request of the API server through the link.
+func (s *Server) ask(ctx context.Context, q request, req wire.Request) (wire.Response, error) {
+	text, err := req.Encode()
+	if err != nil {
+		return wire.Response{}, badRequest("%v", err)
+	}
+	answer, err := s.cfg.Cloud.Query(ctx, meta.Object{Key: meta.Key{Resource: wire.Call, Name: "request"}, Body: text})
+	final := false
+	if f, ok := errors.AsType[interface {
+		error
+		Final() bool
+	}](err); ok {
+		final = f.Final()
+	}
+	switch {
+	case errors.Is(err, manager.ErrOffline):
+		return wire.Response{}, unavailable(q, "the cloud is out of reach; whether it has acted is not known: "+err.Error())
+	case final:
+		return wire.Response{}, apierrors.NewForbidden(q.groupResource(), q.name, err)
+	case err != nil:
+		return wire.Response{}, unavailable(q, err.Error())
+	}
+	resp, err := wire.DecodeResponse(answer.Body)
+	if err != nil {
+		return wire.Response{}, fmt.Errorf("the cloud's answer cannot be read: %w", err)
+	}
+	return resp, nil
+}
+
+// toCloud puts the cloud's resourceVersion where the client's body has one of
+// the store's. A body without any is passed on as it is, byte for byte.
+func (s *Server) toCloud(ctx context.Context, q request, res *served, contentType string, body []byte) ([]byte, error) {
+	if res == nil || res.outbox || q.name == "" || !bytes.Contains(body, []byte("esource")) {
+		return body, nil
+	}
+	translate := func(text string) (string, error) { return s.cloudVersion(ctx, res, q, text) }
+	switch mediaOf(contentType) {
+	case runtime.ContentTypeProtobuf:
+		return s.protobufToCloud(body, translate)
+	case string(types.JSONPatchType):
+		var ops []map[string]any
+		if json.Unmarshal(body, &ops) != nil {
+			return body, nil // the API server says what is wrong with it
+		}
+		for _, op := range ops {
+			if text, ok := op["value"].(string); ok && op["path"] == "/metadata/resourceVersion" {
+				version, err := translate(text)
+				if err != nil {
+					return nil, err
+				}
+				op["value"] = version
+			}
+		}
+		return json.Marshal(ops)
+	case string(types.ApplyYAMLPatchType), runtime.ContentTypeYAML:
+		converted, err := yaml.YAMLToJSON(body) // JSON is YAML as well
+		if err != nil {
+			return body, nil
+		}
+		body = converted
+	}
+	fields, ok := parseObject(body)
+	if !ok {
+		return body, nil
+	}
+	for _, within := range []string{"metadata", "preconditions"} {
+		m, _ := fields[within].(map[string]any)
+		text, _ := m["resourceVersion"].(string)
+		if text == "" {
+			continue
+		}
+		version, err := translate(text)
+		if err != nil {
+			return nil, err
+		}
+		m["resourceVersion"] = version
+	}
+	return json.Marshal(fields)
+}
+
+// parseObject reads a JSON object and keeps its numbers as they are written.
+func parseObject(body []byte) (map[string]any, bool) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var fields map[string]any
+	return fields, d.Decode(&fields) == nil && fields != nil
+}
+
+// protobufToCloud does the same for a body in protobuf.
+func (s *Server) protobufToCloud(body []byte, translate func(string) (string, error)) ([]byte, error) {
+	obj, _, err := s.codec.proto.Decode(body, nil, nil)
+	if err != nil {
+		return body, nil // a kind that is not known here, or none: the API server decides
+	}
+	switch o := obj.(type) {
+	case *metav1.DeleteOptions:
+		if o.Preconditions == nil || o.Preconditions.ResourceVersion == nil {
+			return body, nil
+		}
+		version, err := translate(*o.Preconditions.ResourceVersion)
+		if err != nil {
+			return nil, err
+		}
+		o.Preconditions.ResourceVersion = &version
+	case object:
+		version := o.GetResourceVersion()
+		if version == "" {
+			return body, nil
+		}
+		if version, err = translate(version); err != nil {
+			return nil, err
+		}
+		o.SetResourceVersion(version)
+	default:
+		return body, nil
+	}
+	var b bytes.Buffer
+	if err := s.codec.proto.Encode(obj, &b); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// cloudVersion gives the cloud's resourceVersion for one that a client has
+// from here. One that is no longer the object's is a conflict.
+func (s *Server) cloudVersion(ctx context.Context, res *served, q request, text string) (string, error) {
+	if version, ok := unmarkCloud(text); ok {
+		return version, nil
+	}
+	revision, _, err := parseVersion(text)
+	if err != nil {
+		return "", err
+	}
+	it, err := s.load(ctx, res, meta.Key{Resource: res.Name, Namespace: q.namespace, Name: q.name})
+	if err != nil && !errors.Is(err, errNotThere) {
+		return "", err
+	}
+	if err != nil || it.revision != revision || it.version == "" {
+		return "", apierrors.NewConflict(q.groupResource(), q.name, errors.New("the object has been modified; please apply your changes to the latest version and try again"))
+	}
+	return it.version, nil
+}
+
+// markAnswer marks the resourceVersions of an answer of the cloud.
+func markAnswer(media string, body []byte) []byte {
+	if media != runtime.ContentTypeJSON {
+		return body
+	}
+	fields, ok := parseObject(body)
+	if !ok {
+		return body
+	}
+	mark := func(obj any) {
+		m, _ := obj.(map[string]any)
+		m, _ = m["metadata"].(map[string]any)
+		if version, ok := m["resourceVersion"].(string); ok {
+			m["resourceVersion"] = markCloud(version)
+		}
+	}
+	mark(fields)
+	items, _ := fields["items"].([]any)
+	for _, it := range items {
+		mark(it)
+	}
+	marked, err := json.Marshal(fields)
+	if err != nil {
+		return body
+	}
+	return marked
+}
