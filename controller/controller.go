@@ -16,6 +16,7 @@ import (
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/kubelet"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/presence"
@@ -40,6 +41,9 @@ type Config struct {
 	// DeviceStatusEvery is the least time between two writes of one
 	// DeviceStatus; 0 means 1s.
 	DeviceStatusEvery time.Duration
+	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
+	// Its owner runs it.
+	Kubelet *kubelet.Server
 	// Logger gets what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -73,7 +77,12 @@ func New(cfg Config) (*Controller, error) {
 	if c.nodes, err = edge.NewNodeStore(cfg.Cloud, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	c.edge, err = edge.New(edge.Config{Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, Logger: cfg.Logger})
+	edges := edge.Config{Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, Logger: cfg.Logger}
+	if cfg.Kubelet != nil {
+		cfg.Kubelet.Watch(c.nodes)
+		edges.Amend = cfg.Kubelet.Amend
+	}
+	c.edge, err = edge.New(edges)
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
@@ -178,8 +187,16 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
 		),
 		Up:        sink,
-		Connected: c.presence.Connected,
+		Connected: c.connected,
 	}, nil
+}
+
+// connected passes a node's coming and going on to the parts that care.
+func (c *Controller) connected(info hub.Info) {
+	c.presence.Connected(info)
+	if c.cfg.Kubelet != nil {
+		c.cfg.Kubelet.Connected(info)
+	}
 }
 
 // Handle has mux answer the calls of nodes: service account tokens, and single

@@ -226,5 +226,10 @@ func findContainer(pod *corev1.Pod, name string) (c *corev1.Container, init bool
 			return &pod.Spec.InitContainers[i], true
 		}
 	}
+	for i := range pod.Spec.EphemeralContainers {
+		if pod.Spec.EphemeralContainers[i].Name == name {
+			return ephemeral(pod, i), false
+		}
+	}
 	return nil, false
 }

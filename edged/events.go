@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,9 @@ func (r *recorder) container(pod *corev1.Pod, name, kind, reason, message string
 	field := "spec.containers{" + name + "}"
 	if _, init := findContainer(pod, name); init {
 		field = "spec.initContainers{" + name + "}"
+	}
+	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name }) {
+		field = "spec.ephemeralContainers{" + name + "}"
 	}
 	r.record(pod, field, kind, reason, message)
 }

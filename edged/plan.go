@@ -149,6 +149,7 @@ func plan(s situation) decision {
 	if d.finished {
 		return planFinish(s)
 	}
+	planEphemeral(s, &d)
 	if len(d.actions) == 0 {
 		planPrune(s, &d)
 	}

@@ -15,7 +15,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
 
 // spec makes a pod: names in order, "init:" before init containers and "side:"
-// before sidecars.
+// before sidecars, "debug:" before ephemeral containers.
 func spec(policy corev1.RestartPolicy, names ...string) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pod", UID: "uid"}, Spec: corev1.PodSpec{RestartPolicy: policy}}
 	always := corev1.ContainerRestartPolicyAlways
@@ -26,6 +26,8 @@ func spec(policy corev1.RestartPolicy, names ...string) *corev1.Pod {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: n, Image: "i"})
 		case kind == "side":
 			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: name, Image: "i", RestartPolicy: &always})
+		case kind == "debug":
+			p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Image: "i"}})
 		default:
 			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: name, Image: "i"})
 		}
@@ -97,6 +99,16 @@ func TestPlan(t *testing.T) {
 		{"sidecar fell", spec(always, "side:s", "a"), has("s0", "s exit1 s0", "a running s0"), setUpDone, "start s attempt=1"},
 		{"exit, always", spec(always, "a"), has("s0", "a exit0 s0"), setUpDone, "start a attempt=1"},
 		{"exit, one is through", spec(onFailure, "a", "b"), has("s0", "a exit0 s0", "b running s0"), setUpDone, ""},
+		{"debug begins", spec(never, "a", "debug:d"), has("s0", "a running s0"), setUpDone, "start d attempt=0"},
+		{"debug begins before the pod does", spec(always, "init:i", "a", "debug:d"), has("s0", "i running s0"), setUpDone, "start d attempt=0"},
+		{"debug created", spec(always, "a", "debug:d"), has("s0", "a running s0", "d created s0"), setUpDone, "start created d id=d2"},
+		{"debug runs", spec(always, "a", "debug:d"), has("s0", "a running s0", "d running s0"), setUpDone, ""},
+		{"debug is over", spec(always, "a", "debug:d"), has("s0", "a running s0", "d exit1 s0"), setUpDone, ""},
+		{"debug is over and forgotten", spec(always, "a", "debug:d"), has("s0", "a running s0"), func(s *situation) {
+			setUpDone(s)
+			s.lastStatuses = map[string]*corev1.ContainerStatus{"d": {State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
+		}, ""},
+		{"debug keeps no pod", spec(never, "a", "debug:d"), has("s0", "a exit0 s0", "d running s0"), setUpDone, "kill pod grace=30s finished"},
 		{"all are through", spec(onFailure, "a"), has("s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"through, sidecar still runs", spec(never, "side:s", "a"), has("s0", "s running s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"finished", spec(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "tear down finished"},

@@ -94,6 +94,22 @@ type Machine interface {
 	Events(ctx context.Context, fn func(RuntimeEvent)) error
 }
 
+// Streams is what a Runtime may have besides, to let people into running
+// containers: each method gives a URL on which the runtime serves one session,
+// over SPDY and WebSocket, once. edged/server hands such sessions on.
+type Streams interface {
+	// ExecURL prepares a command in a running container.
+	ExecURL(ctx context.Context, id string, cmd []string, s Streaming) (url string, err error)
+	// AttachURL prepares to attach to a running container's first process.
+	AttachURL(ctx context.Context, id string, s Streaming) (url string, err error)
+	// PortForwardURL prepares connections to ports of a sandbox. ports may be
+	// left out with SPDY, where each connection names its own.
+	PortForwardURL(ctx context.Context, sandboxID string, ports []int32) (url string, err error)
+}
+
+// Streaming says which streams a session has. With TTY, there is no Stderr.
+type Streaming struct{ Stdin, Stdout, Stderr, TTY bool }
+
 // SandboxConfig says how to make a pod's sandbox.
 type SandboxConfig struct {
 	Name, Namespace, UID string
@@ -125,7 +141,8 @@ type PortMapping struct {
 // Namespaces says which of the host's namespaces a pod uses.
 type Namespaces struct {
 	HostNetwork, HostPID, HostIPC bool
-	SharePID                      bool // one process namespace for all containers
+	SharePID                      bool   // one process namespace for all containers
+	TargetPID                     string // id of the container whose process namespace is joined; "" for none
 }
 
 // Security is the security context of a sandbox or container.

@@ -82,6 +82,10 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 		warn("Error: " + err.Error())
 		return &startError{reasonConfig, err.Error()}
 	}
+	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
+		warn("Error: " + err.Error())
+		return &startError{reasonCreate, err.Error()}
+	}
 	if err := os.MkdirAll(filepath.Join(r.sandbox.LogDirectory, c.Name), 0o755); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{reasonCreate, err.Error()}

@@ -62,6 +62,9 @@ func podStatus(f facts) corev1.PodStatus {
 	for i := range pod.Spec.Containers {
 		st.ContainerStatuses = append(st.ContainerStatuses, containerStatus(f, &pod.Spec.Containers[i], false))
 	}
+	for i := range pod.Spec.EphemeralContainers {
+		st.EphemeralContainerStatuses = append(st.EphemeralContainerStatuses, ephemeralStatus(f, ephemeral(pod, i)))
+	}
 	slices.SortFunc(st.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	st.Phase = phase(pod, &st, f.final)
 	if f.last != nil && over(f.last.Phase) {
@@ -99,7 +102,7 @@ func findStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 	if st == nil {
 		return nil
 	}
-	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
+	for _, list := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses, st.EphemeralContainerStatuses} {
 		if i := slices.IndexFunc(list, func(c corev1.ContainerStatus) bool { return c.Name == name }); i >= 0 {
 			return &list[i]
 		}

@@ -34,7 +34,8 @@ type worker struct {
 	dirty    bool        // the runtime's view may have changed
 	rejected *rejection
 	mem      memory
-	shown    types.UID // of a static pod: the uid under which the API server shows it
+	shown    types.UID         // of a static pod: the uid under which the API server shows it
+	told     *corev1.PodStatus // last reported in this life; never changed, only replaced
 
 	// What follows belongs to run.
 	view      view
@@ -328,6 +329,9 @@ func (w *worker) situation(end ending, grace time.Duration) situation {
 			s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
 		}
 	}
+	for _, c := range w.pod.Spec.EphemeralContainers {
+		s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
+	}
 	return s
 }
 
@@ -378,6 +382,9 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 		return false
 	}
 	w.last, w.reported, w.reportee = &st, true, uid
+	w.mu.Lock()
+	w.told = st.DeepCopy()
+	w.mu.Unlock()
 	return true
 }
 

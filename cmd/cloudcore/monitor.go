@@ -20,11 +20,15 @@ type monitor struct {
 	handler http.Handler
 }
 
-func newMonitor(addr string, ctl *controller.Controller, nodes *hub.Server) monitor {
+// newRegistry holds all of cloudcore's figures.
+func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, nodes *hub.Server) monitor {
 	registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "edgekit_hub_nodes_connected", Help: "Nodes with a session on this cloudcore.",
 		}, func() float64 { return float64(len(nodes.Nodes())) }),

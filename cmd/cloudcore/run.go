@@ -17,6 +17,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/kubelet"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -30,6 +31,8 @@ type runCmd struct {
 	Namespace     string   `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
 	Install       bool     `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
 	MaxNodes      int      `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+
+	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -66,16 +69,26 @@ type server struct {
 	hub        *hub.Server
 	edge       edgeServer
 	monitor    monitor
+	kubelet    *kubelet.Server // nil if turned off
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
-	ctl, err := controller.New(controller.Config{REST: cfg, ID: instance(), Logger: log.With("component", "controller")})
-	if err != nil {
-		return nil, err
-	}
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cloudcore: %w", err)
+	}
+	registry := newRegistry()
+	var nodes *hub.Server // the kubelet endpoints open streams only once nodes are connected to it
+	open := func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
+		return nodes.OpenStream(ctx, node, m)
+	}
+	kubelets, err := r.Kubelet.server(cfg, client, r.Advertise, open, registry, log)
+	if err != nil {
+		return nil, err
+	}
+	ctl, err := controller.New(controller.Config{REST: cfg, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller")})
+	if err != nil {
+		return nil, err
 	}
 	edge, err := newEdgeServer(ctx, r, client, listener, log)
 	if err != nil {
@@ -83,14 +96,14 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}
 	mux := &hub.Mux{}
 	ctl.Handle(mux)
-	nodes, err := hub.NewServer(hub.ServerConfig{
+	nodes, err = hub.NewServer(hub.ServerConfig{
 		Listener: edge.links, Directory: ctl, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
 		Logger: log.With("component", "hub"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &server{log: log, controller: ctl, hub: nodes, edge: edge, monitor: newMonitor(r.MetricsListen, ctl, nodes)}, nil
+	return &server{log: log, controller: ctl, hub: nodes, edge: edge, monitor: newMonitor(r.MetricsListen, registry, ctl, nodes), kubelet: kubelets}, nil
 }
 
 // instance names this run of cloudcore among all replicas.
@@ -109,6 +122,9 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.hub.Run(ctx) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
+	if s.kubelet != nil {
+		group.Go(func() error { return s.kubelet.Run(ctx) })
+	}
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/x509"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 const apiSocket = "api.sock"
 
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// TCP port when it is asked for.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, log *slog.Logger) (*apiserver.Server, error) {
+// TCP port when it is asked for. kubelet is not called before the API runs.
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Handler, log *slog.Logger) (*apiserver.Server, error) {
 	dir := filepath.Join(n.data, apiDir)
 	device := func(name, singular, kind string) apiserver.Resource {
 		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}
@@ -36,6 +37,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, log *slog.Logger) (*api
 			}
 			return pool
 		},
+		Kubelet: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { kubelet().ServeHTTP(w, r) }),
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
 		Version: edged.DefaultVersion, Logger: component(log, "api"),
 	})

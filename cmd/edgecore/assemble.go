@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net/http"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
 	metaclient "github.com/edgekit/edgekit/meta/client"
 	"github.com/edgekit/edgekit/meta/manager"
@@ -31,7 +33,7 @@ var _ interface {
 type parts map[string]func(context.Context) error
 
 // assemble makes all parts of the agent. Nothing runs yet.
-func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, log *slog.Logger) (parts, error) {
+func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
 	link := &link{log: log}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
@@ -43,7 +45,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	}
 	link.cfg = hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
-		Down: mgr.Down(), Up: mgr.Up(),
+		Down: mgr.Down(), Up: mgr.Up(), Mux: &hub.Mux{},
 		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Capabilities: r.capabilities(),
 		Logger:       component(log, "hub"),
@@ -51,7 +53,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	if err := link.renew(); err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, log)
+	var kubelet *server.Server // made of the agent below
+	api, err := r.localAPI(n, mgr, func() http.Handler { return kubelet }, log)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,14 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime edged.Runtime, l
 	if err != nil {
 		return nil, err
 	}
-	all := parts{"identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run, "edged": agent.Run, "local API": api.Run}
+	kubelet, err = r.kubelet(n, agent, runtime, link.cfg.Mux, log)
+	if err != nil {
+		return nil, err
+	}
+	all := parts{
+		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run,
+		"edged": agent.Run, "local API": api.Run,
+	}
 	return all, r.addDevices(all, n, mgr, log)
 }
 

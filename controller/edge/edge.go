@@ -23,12 +23,15 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Config sets up a Controller. All but Logger are required.
+// Config sets up a Controller. Cloud, AsNode and Nodes are required.
 type Config struct {
 	Cloud  kubernetes.Interface      // cloudcore's own identity
 	AsNode kubernetes.Interface      // package asnode's client
 	Nodes  *live.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
-	Logger *slog.Logger              // nil discards
+	// Amend completes what a node reports of itself before it is written; nil
+	// leaves it as it is.
+	Amend  func(*corev1.Node)
+	Logger *slog.Logger // nil discards
 }
 
 // Controller is the EdgeController. Its methods may be called by several

@@ -44,6 +44,9 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 	if dropped := dropForbidden(node.Labels); len(dropped) > 0 {
 		c.cfg.Logger.Warn("labels that a node may not set on itself are left out", "node", name, "labels", dropped)
 	}
+	if c.cfg.Amend != nil {
+		c.cfg.Amend(&node)
+	}
 	err := c.putNode(ctx, &node)
 	if err == nil {
 		err = c.markEdge(ctx, name)

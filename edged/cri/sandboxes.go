@@ -148,6 +148,8 @@ func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
 		o.Ipc = runtimeapi.NamespaceMode_NODE
 	}
 	switch {
+	case n.TargetPID != "":
+		o.Pid, o.TargetId = runtimeapi.NamespaceMode_TARGET, n.TargetPID
 	case n.HostPID:
 		o.Pid = runtimeapi.NamespaceMode_NODE
 	case n.SharePID:

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/kubelet"
+)
+
+// kubeletFlags are the settings of the nodes' kubelet endpoints.
+type kubeletFlags struct {
+	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore; edge Nodes name it as theirs. Nothing means the one from which the API server is reached." placeholder:"IP"`
+	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node." default:"20000-31999" placeholder:"FIRST-LAST"`
+	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Nothing reads the cluster's from the config map extension-apiserver-authentication." placeholder:"FILE" name:"client-ca"`
+	Cert     string     `help:"Certificate of the endpoints, for API servers that know the authority of kubelets. Nothing makes one that nobody signed." placeholder:"FILE"`
+	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
+	Sessions int        `help:"How many logs, execs and the like may be open at once." default:"10000"`
+	Off      bool       `help:"Serve no kubelet endpoints."`
+}
+
+// server makes the kubelet endpoints; nil if they are turned off.
+func (f *kubeletFlags) server(cfg *rest.Config, cloud kubernetes.Interface, advertise []string, open kubelet.Open, metrics prometheus.Registerer, log *slog.Logger) (*kubelet.Server, error) {
+	if f.Off {
+		return nil, nil
+	}
+	first, last, err := portRange(f.Ports)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "kubelet-ports", Reason: err.Error()}
+	}
+	address := f.Address
+	if !address.IsValid() {
+		if address, err = reachable(cfg.Host, advertise); err != nil {
+			return nil, &program.UsageError{Setting: "kubelet-address", Reason: err.Error()}
+		}
+	}
+	asNode, err := asnode.Client(cfg)
+	if err != nil {
+		return nil, err
+	}
+	out := kubelet.Config{
+		Open: open, Cloud: cloud, AsNode: asNode, Address: address, FirstPort: first, Ports: last - first + 1,
+		MaxSessions: f.Sessions, Metrics: metrics, Logger: log.With("component", "kubelet"),
+	}
+	if f.ClientCA != "" {
+		if _, err := os.Stat(f.ClientCA); err != nil {
+			return nil, &program.UsageError{Setting: "kubelet-client-ca", Reason: err.Error()}
+		}
+		out.ClientCA = func(context.Context) ([]byte, error) { return os.ReadFile(f.ClientCA) }
+	}
+	if f.Cert != "" || f.Key != "" {
+		load := func() (*tls.Certificate, error) { // anew each time: it may be rotated
+			pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+			return &pair, err
+		}
+		if _, err := load(); err != nil {
+			return nil, &program.UsageError{Setting: "kubelet-cert", Reason: err.Error()}
+		}
+		out.Certificate = load
+	}
+	return kubelet.New(out)
+}
+
+func portRange(text string) (first, last int, err error) {
+	a, b, ok := strings.Cut(text, "-")
+	first, err1 := strconv.Atoi(a)
+	last, err2 := strconv.Atoi(b)
+	if !ok || err1 != nil || err2 != nil || first < 1 || last < first || last > 65535 {
+		return 0, 0, fmt.Errorf("%q: want FIRST-LAST within 1-65535", text)
+	}
+	return first, last, nil
+}
+
+// reachable finds the address by which the API server reaches this machine:
+// that from which the API server is reached. One beside us on the loopback
+// reaches all our addresses; it refuses to proxy to loopback, so the first of
+// ours that is not is taken, of those that edges use before others.
+func reachable(apiServer string, advertise []string) (netip.Addr, error) {
+	u, err := url.Parse(apiServer)
+	if err != nil || u.Hostname() == "" {
+		return netip.Addr{}, fmt.Errorf("cannot tell by which address the API server %q reaches cloudcore: give one", apiServer)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port)) // sends nothing
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("cannot tell by which address the API server reaches cloudcore: %w: give one", err)
+	}
+	defer conn.Close()
+	if own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !own.IsLoopback() {
+		return own.WithZone(""), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("list this machine's addresses: %w: give one", err)
+	}
+	var ours []netip.Addr
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsGlobalUnicast() {
+			ours = append(ours, p.Addr())
+		}
+	}
+	for _, a := range advertise {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			host = a
+		}
+		for _, own := range ours {
+			if own.String() == host {
+				return own, nil
+			}
+		}
+	}
+	if len(ours) == 0 {
+		return netip.Addr{}, fmt.Errorf("this machine has no address but loopback, to which the API server does not proxy: give one")
+	}
+	return ours[0], nil
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/server"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/httplink"
+)
+
+// containerRuntime is what the agent needs of a container runtime.
+type containerRuntime interface {
+	edged.Runtime
+	edged.Streams
+}
+
+// kubeletStreams is the resource of the streams on which the cloud sends
+// requests to the kubelet's API: Kubernetes' own name for it.
+const kubeletStreams = "nodes/proxy"
+
+// kubelet makes the kubelet's API and has it served on the link, and nowhere
+// else.
+func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
+	log = component(log, "kubelet")
+	s, err := server.New(server.Config{Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	streams, err := httplink.NewServer(httplink.ServerConfig{Handler: s, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	mux.HandleStream(kubeletStreams, streams)
+	return s, nil
+}

@@ -1,0 +1,196 @@
+package kubelet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/httplink"
+)
+
+// StreamResource is the resource of the streams that carry requests to nodes;
+// the node serves HTTP on them, see package httplink.
+const StreamResource = "nodes/proxy"
+
+// Open opens a stream to a node; hub.Server.OpenStream is one.
+type Open func(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
+
+// Config sets up a Server. Open, Cloud, AsNode and Address are required.
+type Config struct {
+	Open   Open
+	Cloud  kubernetes.Interface // cloudcore's own identity: to ask for users' rights
+	AsNode kubernetes.Interface // package asnode's client: to write endpoints
+
+	Address   netip.Addr // by which the API server and metrics-server reach this cloudcore
+	Bind      string     // address to listen on; "" means all
+	FirstPort int        // of the nodes' ports; 0 means 20000
+	Ports     int        // how many there are; 0 means 12000
+
+	// Certificate is what the endpoint shows; nil makes one that nobody signed,
+	// for Address. API servers accept that unless they are told the authority
+	// of kubelets (--kubelet-certificate-authority).
+	Certificate func() (*tls.Certificate, error)
+	// ClientCA gives the PEM of the authorities of clients; nil reads the
+	// cluster's, from the config map extension-apiserver-authentication in
+	// kube-system.
+	ClientCA func(context.Context) ([]byte, error)
+
+	MaxSessions     int // logs, execs and the like at once; 0 means 10000
+	MaxNodeSessions int // of one node; 0 means 2000
+
+	Metrics prometheus.Registerer // nil keeps the figures to itself
+	Logger  *slog.Logger          // nil discards
+}
+
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Open == nil || c.Cloud == nil || c.AsNode == nil:
+		return c, errors.New("kubelet: Config.Open, Cloud and AsNode are required")
+	case !c.Address.IsValid() || c.Address.IsUnspecified():
+		return c, errors.New("kubelet: Config.Address is required: the IP by which the API server reaches this cloudcore")
+	case c.MaxSessions < 0, c.MaxNodeSessions < 0:
+		return c, errors.New("kubelet: a limit in Config is negative: leave it 0 for the default")
+	}
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.FirstPort, 20000)
+	def(&c.Ports, 12000)
+	def(&c.MaxSessions, 10000)
+	def(&c.MaxNodeSessions, 2000)
+	if c.FirstPort < 1 || c.Ports < 1 || c.FirstPort+c.Ports-1 > 65535 {
+		return c, fmt.Errorf("kubelet: ports %d to %d: want a range within 1 to 65535", c.FirstPort, c.FirstPort+c.Ports-1)
+	}
+	if c.Certificate == nil {
+		c.Certificate = (&selfSigned{host: c.Address.String()}).current
+	}
+	if c.ClientCA == nil {
+		c.ClientCA = clusterClientCA(c.Cloud)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// Server serves the nodes' kubelet endpoints. Its methods may be called by
+// several goroutines at once.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	nodes    *live.Store[*corev1.Node]
+	http     *http.Server
+	proxy    *httputil.ReverseProxy
+	auth     *authenticator
+	rights   *authorizer
+	sessions *sessions
+	requests sync.WaitGroup // those being answered
+	kick     chan struct{}  // holds a value: a Node is to be written
+
+	mu     sync.Mutex
+	byNode map[string]*seat
+	byPort map[int]*seat
+	due    map[string]bool // Nodes to be written
+	// spawn serves a listener; nil while Run does not run.
+	spawn func(net.Listener)
+}
+
+// New checks cfg and makes a Server. Nothing happens until Run.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1),
+		byNode: make(map[string]*seat), byPort: make(map[int]*seat), due: make(map[string]bool),
+		auth: newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud),
+	}
+	if s.sessions, err = newSessions(cfg); err != nil {
+		return nil, fmt.Errorf("kubelet: %w", err)
+	}
+	s.proxy = s.newProxy(httplink.NewTransport(s.open))
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 15 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    256 << 10,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		TLSConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			// Verified with the request, where the answer can say what is wrong.
+			ClientAuth:     tls.RequestClientCert,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.Certificate() },
+		},
+	}
+	return s, nil
+}
+
+// Watch has the Server read Nodes from a store. It must be called before the
+// store and the Server run, once.
+func (s *Server) Watch(nodes *live.Store[*corev1.Node]) {
+	s.nodes = nodes
+	nodes.OnChange(s.nodeChanged)
+}
+
+// Run serves until ctx ends; it then ends all sessions, joins all that it
+// started and returns nil. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	var wg sync.WaitGroup
+	s.mu.Lock()
+	s.spawn = func(l net.Listener) {
+		wg.Go(func() {
+			if err := s.http.ServeTLS(l, "", ""); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				s.log.Warn("a node's endpoint is closed", "address", l.Addr().String(), "err", err)
+			}
+		})
+	}
+	for _, st := range s.byNode {
+		s.listenLocked(st)
+	}
+	s.mu.Unlock()
+	wg.Go(func() { s.auth.run(ctx) })
+	wg.Go(func() { s.writeEndpoints(ctx) })
+	<-ctx.Done()
+	s.mu.Lock()
+	s.spawn = nil // no goroutine may be added once they are being joined
+	s.mu.Unlock()
+	cancel()
+	err := s.http.Close()
+	wg.Wait()
+	s.requests.Wait()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("kubelet: %w", err)
+	}
+	return nil
+}
+
+// open opens the stream of a request.
+func (s *Server) open(ctx context.Context, node string) (hub.Stream, error) {
+	st, err := s.cfg.Open(ctx, node, hub.Message{Key: hub.Key{Resource: StreamResource, Name: node}})
+	if err != nil {
+		return nil, err
+	}
+	return counted(ctx, st), nil
+}

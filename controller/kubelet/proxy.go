@@ -1,0 +1,137 @@
+package kubelet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/httplink"
+)
+
+// newProxy makes what carries requests to nodes.
+func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1, // logs are read as they are written
+		Rewrite: func(p *httputil.ProxyRequest) {
+			v, _ := p.In.Context().Value(sessionKey{}).(*session)
+			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", v.node, v.node
+			p.Out.Header.Del("Authorization") // meant for cloudcore
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			v, _ := r.Context().Value(sessionKey{}).(*session)
+			code, reason, text := failure(v.node, err)
+			if r.Context().Err() == nil {
+				s.sessions.refused.WithLabelValues(reason).Inc()
+			}
+			answer(w, r, code, text)
+		},
+	}
+}
+
+// ServeHTTP answers one request to a node's endpoint.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.requests.Add(1)
+	defer s.requests.Done()
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	node, ok := s.nodeAt(local)
+	if !ok {
+		answer(w, r, http.StatusNotFound, "no node has this port")
+		return
+	}
+	u, err := s.auth.authenticate(r)
+	if err != nil {
+		s.refuse(w, r, http.StatusUnauthorized, "unauthenticated", node, err)
+		return
+	}
+	if err := s.rights.authorize(r.Context(), u, node, needs(r.Method, r.URL.Path)); err != nil {
+		code, reason := http.StatusInternalServerError, "rights unknown"
+		if _, denied := errors.AsType[*deniedError](err); denied {
+			code, reason = http.StatusForbidden, "forbidden"
+		}
+		s.refuse(w, r, code, reason, node, err)
+		return
+	}
+	v := newSession(node, u.name, r.URL.Path)
+	if err := s.sessions.begin(v); err != nil {
+		w.Header().Set("Retry-After", "1")
+		s.refuse(w, r, http.StatusTooManyRequests, "exhausted", node, err)
+		return
+	}
+	status := &statusWriter{ResponseWriter: w}
+	defer func() { s.sessions.end(r.Context(), v, status.code) }()
+	s.proxy.ServeHTTP(status, r.WithContext(withSession(r.Context(), v)))
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, reason, node string, err error) {
+	s.sessions.refused.WithLabelValues(reason).Inc()
+	s.log.Warn("a request to a node is refused", "node", node, "from", r.RemoteAddr, "path", r.URL.Path, "status", code, "err", err)
+	answer(w, r, code, err.Error())
+}
+
+// failure says how a request failed that did not reach the node's server.
+func failure(node string, err error) (code int, reason, text string) {
+	e, remote := errors.AsType[*hub.Error](err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return http.StatusBadGateway, "canceled", "the client has gone"
+	case errors.Is(err, hub.ErrOffline):
+		return http.StatusServiceUnavailable, "offline", fmt.Sprintf("node %q is not connected to the cloud; its pods keep running, and logs, exec and the like work again when it is back", node)
+	case remote && e.Code == hub.CodeExhausted:
+		return http.StatusTooManyRequests, "exhausted", fmt.Sprintf("node %q: %s", node, e.Text)
+	case remote && e.Code == hub.CodeUnsupported:
+		return http.StatusNotImplemented, "unsupported", fmt.Sprintf("node %q runs an edgecore that serves no logs, exec and the like: update it", node)
+	case errors.Is(err, hub.ErrInterrupted):
+		return http.StatusServiceUnavailable, "interrupted", fmt.Sprintf("the link to node %q broke off", node)
+	}
+	return http.StatusBadGateway, "failed", fmt.Sprintf("node %q: %v", node, err)
+}
+
+// answer gives an error in the form in which kubectl shows its text. For logs
+// the API server passes on the text of statuses 400 and 500 only; for upgrades
+// it, and client-go, look for a Status object.
+func answer(w http.ResponseWriter, r *http.Request, code int, text string) {
+	if strings.HasPrefix(r.URL.Path, "/containerLogs/") && code >= 500 {
+		code = http.StatusInternalServerError
+	}
+	if r.Header.Get("Upgrade") == "" {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(code)
+		fmt.Fprint(w, text)
+		return
+	}
+	status := metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+		Status:   metav1.StatusFailure, Code: int32(code), Message: text,
+		Reason: map[int]metav1.StatusReason{
+			http.StatusUnauthorized: metav1.StatusReasonUnauthorized, http.StatusForbidden: metav1.StatusReasonForbidden,
+			http.StatusTooManyRequests: metav1.StatusReasonTooManyRequests, http.StatusServiceUnavailable: metav1.StatusReasonServiceUnavailable,
+			http.StatusInternalServerError: metav1.StatusReasonInternalError,
+		}[code],
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(status) // a client that has gone needs no answer
+}
+
+// statusWriter remembers the status.
+type statusWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	w.code = code
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets http.ResponseController through, to flush and to hijack.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package crilog
+
+import "errors"
+
+func newNotifier() (notifier, error) { return nil, errors.ErrUnsupported }

@@ -1,0 +1,252 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/crilog"
+)
+
+// Pods is what the node runs; *edged.Agent is one. What it returns belongs to
+// the caller.
+type Pods interface {
+	// Pods lists the pods with their newest statuses.
+	Pods() []*corev1.Pod
+	// Pod is one of them, nil if it is not on the node.
+	Pod(namespace, name string) *corev1.Pod
+	// LogFile is where the runtime writes what the container says.
+	LogFile(pod *corev1.Pod, container string, attempt uint32) string
+}
+
+// Runtime is what a Server needs of the container runtime.
+type Runtime interface {
+	edged.Streams
+	// ListContainers lists the containers of one pod, or all.
+	ListContainers(ctx context.Context, podUID string) ([]edged.Container, error)
+	// ListSandboxes lists the sandboxes of one pod, or all.
+	ListSandboxes(ctx context.Context, podUID string) ([]edged.Sandbox, error)
+}
+
+// Exporter writes figures in Prometheus' text format.
+type Exporter func(ctx context.Context, w io.Writer) error
+
+// Config sets up a Server. Node, Pods and Runtime are required.
+type Config struct {
+	Node    string // the Node's name
+	Pods    Pods
+	Runtime Runtime
+
+	// Summary answers /stats/summary with what it returns, as JSON. nil
+	// answers 501, as do the exporters that are nil.
+	Summary  func(ctx context.Context) (any, error)
+	Resource Exporter     // answers /metrics/resource
+	Probes   Exporter     // answers /metrics/probes
+	Metrics  http.Handler // answers /metrics; nil gives the Server's own figures alone
+	Settings any          // what /configz shows as JSON; nil shows an empty object
+
+	// MaxSessions is how many logs, execs, attaches and port forwards may be
+	// open at the same time; one more gets status 429. 0 means 4096.
+	MaxSessions int
+	// Look is how often a follower of logs looks whether its container still
+	// runs. 0 means 1 second.
+	Look   time.Duration
+	Logger *slog.Logger // nil discards
+}
+
+// Server is the kubelet's HTTP API. It is an http.Handler.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	mux      *http.ServeMux
+	watcher  *crilog.Watcher
+	sessions sessions
+	proxy    http.RoundTripper
+}
+
+// New checks cfg and makes a Server. It does no I/O.
+func New(cfg Config) (*Server, error) {
+	switch {
+	case cfg.Node == "":
+		return nil, errors.New("server: Config.Node is required")
+	case cfg.Pods == nil:
+		return nil, errors.New("server: Config.Pods is required")
+	case cfg.Runtime == nil:
+		return nil, errors.New("server: Config.Runtime is required")
+	case cfg.MaxSessions < 0, cfg.Look < 0:
+		return nil, errors.New("server: a limit in Config is negative: leave it 0 for the default")
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 4096
+	}
+	if cfg.Look == 0 {
+		cfg.Look = time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), watcher: crilog.NewWatcher(),
+		proxy: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: 30 * time.Second},
+	}
+	s.sessions.most = cfg.MaxSessions
+	s.routes()
+	return s, nil
+}
+
+// Run tells followers of logs at once of what is new, until ctx ends; it then
+// returns nil. While it does not run, they look every Config.Look.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.watcher.Run(ctx); err != nil {
+		s.log.Warn("log files are no longer watched; followers look now and then", "err", err)
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+func (s *Server) routes() {
+	s.mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.session("logs", s.logs))
+	for _, method := range []string{"GET", "POST"} {
+		s.mux.HandleFunc(method+" /exec/{namespace}/{pod}/{container}", s.session("exec", s.exec))
+		s.mux.HandleFunc(method+" /exec/{namespace}/{pod}/{uid}/{container}", s.session("exec", s.exec))
+		s.mux.HandleFunc(method+" /attach/{namespace}/{pod}/{container}", s.session("attach", s.attach))
+		s.mux.HandleFunc(method+" /attach/{namespace}/{pod}/{uid}/{container}", s.session("attach", s.attach))
+		s.mux.HandleFunc(method+" /portForward/{namespace}/{pod}", s.session("portforward", s.portForward))
+		s.mux.HandleFunc(method+" /portForward/{namespace}/{pod}/{uid}", s.session("portforward", s.portForward))
+	}
+	s.mux.HandleFunc("GET /pods", s.pods)
+	s.mux.HandleFunc("GET /pods/{$}", s.pods)
+	s.mux.HandleFunc("GET /runningpods", s.runningPods)
+	s.mux.HandleFunc("GET /runningpods/{$}", s.runningPods)
+	s.mux.HandleFunc("GET /healthz", s.health)
+	s.mux.HandleFunc("GET /healthz/{check}", s.health)
+	s.mux.HandleFunc("GET /configz", s.configz)
+	s.mux.HandleFunc("GET /stats/summary", s.summary)
+	s.mux.HandleFunc("GET /metrics", s.metrics)
+	s.mux.HandleFunc("GET /metrics/resource", s.export(s.cfg.Resource))
+	s.mux.HandleFunc("GET /metrics/probes", s.export(s.cfg.Probes))
+}
+
+// pods lists what the node is told to run, with the statuses that it reports.
+func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{}}
+	for _, p := range s.cfg.Pods.Pods() {
+		list.Items = append(list.Items, *p)
+	}
+	writeJSON(w, list)
+}
+
+// runningPods lists what the runtime has running, whoever wanted it.
+func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
+	all, err := s.cfg.Runtime.ListContainers(r.Context(), "")
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{}}
+	at := make(map[string]int)
+	for _, c := range all {
+		if c.State != edged.ContainerRunning {
+			continue
+		}
+		i, ok := at[c.PodUID]
+		if !ok {
+			i = len(list.Items)
+			at[c.PodUID] = i
+			pod := corev1.Pod{}
+			pod.Name, pod.Namespace, pod.UID = c.Labels[edged.LabelPodName], c.Labels[edged.LabelPodNamespace], uid(c.PodUID)
+			list.Items = append(list.Items, pod)
+		}
+		list.Items[i].Spec.Containers = append(list.Items[i].Spec.Containers, corev1.Container{Name: c.Name, Image: c.ImageID})
+	}
+	writeJSON(w, list)
+}
+
+// health answers that the program lives. Whether the node is well is told by
+// its conditions.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	switch r.PathValue("check") {
+	case "", "ping", "log", "syncloop":
+		_, _ = io.WriteString(w, "ok") // a client that has gone needs no answer
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
+	settings := s.cfg.Settings
+	if settings == nil {
+		settings = struct{}{}
+	}
+	writeJSON(w, map[string]any{"edgecore": settings})
+}
+
+func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Summary == nil {
+		http.Error(w, "this node gives no figures", http.StatusNotImplemented)
+		return
+	}
+	sum, err := s.cfg.Summary(r.Context())
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	writeJSON(w, sum)
+}
+
+// textFormat is the content type of Prometheus' text format.
+const textFormat = "text/plain; version=0.0.4; charset=utf-8"
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics.ServeHTTP(w, r)
+		return
+	}
+	s.export(s.Export)(w, r)
+}
+
+// Export writes the Server's own figures: sessions now, in all and refused.
+func (s *Server) Export(_ context.Context, w io.Writer) error { return s.sessions.export(w) }
+
+func (s *Server) export(e Exporter) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if e == nil {
+			http.Error(w, "this node gives no such figures", http.StatusNotImplemented)
+			return
+		}
+		w.Header().Set("Content-Type", textFormat)
+		if err := e(r.Context(), w); err != nil && r.Context().Err() == nil {
+			s.log.Warn("figures could not be given", "path", r.URL.Path, "err", err)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(text, '\n')) // a client that has gone needs no answer
+}
+
+// fail answers with an error as the kubelet does: its text and nothing else.
+func fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprint(w, err)
+}

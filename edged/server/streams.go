@@ -1,0 +1,262 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged"
+)
+
+// Bounds of what a request may ask for.
+const (
+	maxCommand = 128 << 10 // bytes of all arguments; Linux takes no single one over this
+	maxPorts   = 128       // of one port forward over WebSocket
+)
+
+// statusError is an answer that is not 500.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+// exec runs a command in a container.
+func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
+	opts, err := streaming(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	cmd := r.URL.Query()["command"]
+	size := 0
+	for _, arg := range cmd {
+		size += len(arg)
+	}
+	switch {
+	case len(cmd) == 0 || cmd[0] == "":
+		answer(w, &statusError{http.StatusBadRequest, "you must specify a command"})
+		return
+	case size > maxCommand:
+		answer(w, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("a command of %d bytes: at most %d", size, maxCommand)})
+		return
+	}
+	c, err := s.target(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	if !upgradeWanted(w, r) {
+		return
+	}
+	target, err := s.cfg.Runtime.ExecURL(r.Context(), c.ID, cmd, opts)
+	s.join(w, r, target, err, opts)
+}
+
+// attach joins a container's first process.
+func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
+	opts, err := streaming(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	c, err := s.target(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	if !upgradeWanted(w, r) {
+		return
+	}
+	// Whether there is a terminal was decided when the container was made.
+	if pod := s.cfg.Pods.Pod(r.PathValue("namespace"), r.PathValue("pod")); pod != nil {
+		if k := spec(pod, c.Name); k != nil {
+			opts.TTY = k.TTY
+			opts.Stderr = opts.Stderr && !k.TTY
+		}
+	}
+	target, err := s.cfg.Runtime.AttachURL(r.Context(), c.ID, opts)
+	s.join(w, r, target, err, opts)
+}
+
+// portForward opens connections to ports of a pod.
+func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
+	pod, err := s.pod(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	var ports []int32
+	if isWebSocket(r) && !speaks(r, tunnelProtocol) {
+		if ports, err = parsePorts(r.URL.Query()["port"]); err != nil {
+			answer(w, err)
+			return
+		}
+	}
+	if !upgradeWanted(w, r) {
+		return
+	}
+	all, err := s.cfg.Runtime.ListSandboxes(r.Context(), string(pod.UID))
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	all = slices.DeleteFunc(all, func(sb edged.Sandbox) bool { return !sb.Ready })
+	if len(all) == 0 {
+		answer(w, fmt.Errorf("pod not found (%q)", pod.Name+"_"+pod.Namespace))
+		return
+	}
+	newest := slices.MaxFunc(all, func(a, b edged.Sandbox) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Attempt, b.Attempt))
+	})
+	target, err := s.cfg.Runtime.PortForwardURL(r.Context(), newest.ID, ports)
+	s.join(w, r, target, err, edged.Streaming{})
+}
+
+// pod finds the pod that a request names.
+func (s *Server) pod(r *http.Request) (*corev1.Pod, error) {
+	pod := s.cfg.Pods.Pod(r.PathValue("namespace"), r.PathValue("pod"))
+	if pod == nil {
+		return nil, &statusError{http.StatusNotFound, "pod does not exist"}
+	}
+	if want := r.PathValue("uid"); want != "" && want != string(pod.UID) {
+		return nil, &statusError{http.StatusNotFound, "pod not found"}
+	}
+	return pod, nil
+}
+
+// target finds the running container that a request names.
+func (s *Server) target(r *http.Request) (*edged.Container, error) {
+	pod, err := s.pod(r)
+	if err != nil {
+		return nil, err
+	}
+	name := r.PathValue("container")
+	all, err := s.cfg.Runtime.ListContainers(r.Context(), string(pod.UID))
+	if err != nil {
+		return nil, err
+	}
+	var found *edged.Container
+	for i, c := range all {
+		if c.Name == name && c.State == edged.ContainerRunning && (found == nil || c.Created.After(found.Created)) {
+			found = &all[i]
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("container not found (%q)", name)
+	}
+	return found, nil
+}
+
+// streaming reads which streams a request wants.
+func streaming(r *http.Request) (edged.Streaming, error) {
+	q := r.URL.Query()
+	on := func(name string) bool { return q.Get(name) == "1" || q.Get(name) == "true" }
+	out := edged.Streaming{Stdin: on("input"), Stdout: on("output"), Stderr: on("error"), TTY: on("tty")}
+	out.Stderr = out.Stderr && !out.TTY
+	if !out.Stdin && !out.Stdout && !out.Stderr {
+		return out, &statusError{http.StatusBadRequest, "you must specify at least 1 of stdin, stdout, stderr"}
+	}
+	return out, nil
+}
+
+// parsePorts reads the ports of a port forward over WebSocket.
+func parsePorts(values []string) ([]int32, error) {
+	var out []int32
+	for _, v := range values {
+		for p := range strings.SplitSeq(v, ",") {
+			n, err := strconv.ParseUint(p, 10, 16)
+			if err != nil || n == 0 {
+				return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("port %q: want a number from 1 to 65535", p)}
+			}
+			out = append(out, int32(n))
+		}
+	}
+	switch {
+	case len(out) == 0:
+		return nil, &statusError{http.StatusBadRequest, `query parameter "port" is required`}
+	case len(out) > maxPorts:
+		return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("%d ports: at most %d at once", len(out), maxPorts)}
+	}
+	return out, nil
+}
+
+// upgradeWanted refuses a request that does not ask for another protocol.
+func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
+	if hasToken(r.Header, "Connection", "upgrade") && r.Header.Get("Upgrade") != "" {
+		return true
+	}
+	answer(w, &statusError{http.StatusBadRequest, "Upgrade request required"})
+	return false
+}
+
+// join joins the request's connection to the session that the runtime serves
+// at target, until either side is done.
+func (s *Server) join(w http.ResponseWriter, r *http.Request, target string, err error, opts edged.Streaming) {
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" {
+		answer(w, fmt.Errorf("the container runtime names no URL to stream on: %q", target))
+		return
+	}
+	if s.translate(w, r, u, opts) {
+		return
+	}
+	proxy := httputil.ReverseProxy{
+		Rewrite:   func(p *httputil.ProxyRequest) { p.Out.URL, p.Out.Host = u, u.Host },
+		Transport: s.proxy,
+		ErrorLog:  nil,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if !errors.Is(err, context.Canceled) {
+				s.log.Warn("a session with the container runtime failed", "path", r.URL.Path, "err", err)
+			}
+			fail(w, http.StatusBadGateway, fmt.Errorf("the container runtime does not stream: %w", err))
+		},
+	}
+	proxy.ServeHTTP(w, r)
+}
+
+// answer gives an error to the client: 500 unless it says otherwise, as the
+// kubelet does.
+func answer(w http.ResponseWriter, err error) {
+	code := http.StatusInternalServerError
+	if e, ok := errors.AsType[*statusError](err); ok {
+		code = e.status
+	}
+	if m, ok := errors.AsType[interface {
+		error
+		NotFound() bool
+	}](err); ok && m.NotFound() {
+		code = http.StatusNotFound
+	}
+	fail(w, code, err)
+}
+
+func isWebSocket(r *http.Request) bool {
+	return hasToken(r.Header, "Connection", "upgrade") && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// hasToken reports whether a header lists a token, in whatever case.
+func hasToken(h http.Header, name, token string) bool {
+	for _, v := range h[http.CanonicalHeaderKey(name)] {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

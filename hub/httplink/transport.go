@@ -1,0 +1,48 @@
+package httplink
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Open opens a stream to a peer's Server. host is the host of the request's
+// URL without the port; where there is one peer only, it means nothing.
+type Open func(ctx context.Context, host string) (hub.Stream, error)
+
+// Transport sends each request on a stream of its own. It is an
+// http.RoundTripper for URLs of the scheme http; the link, not the request, is
+// what is encrypted. The body of a response with status 101 is an
+// io.ReadWriteCloser with CloseWrite, as net/http has it.
+//
+// The error of a request whose stream could not be opened wraps what Open
+// returned, so that hub.ErrOffline can be told.
+type Transport struct{ http http.Transport }
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// NewTransport makes a Transport. It starts nothing.
+func NewTransport(open Open) *Transport {
+	return &Transport{http.Transport{
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			s, err := open(ctx, host)
+			if err != nil {
+				return nil, err
+			}
+			return newConn(s, "", host), nil
+		},
+		DisableKeepAlives:  true,
+		DisableCompression: true, // the body is passed on as it is
+	}}
+}
+
+// RoundTrip sends req and waits for the header of the response.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.http.RoundTrip(req)
+}
