@@ -104,7 +104,7 @@ func ghost(s Sandbox) *corev1.Pod {
 	return p
 }
 
-// How often the cloud is asked which pods are the node's, doubling.
+// How often it is asked which pods are the node's, doubling.
 const (
 	orphanRetryMin = 2 * time.Second
 	orphanRetryMax = time.Minute

@@ -73,8 +73,8 @@ type Recaller interface {
 // node for a while, because what it has stored was lost. Without it the first
 // list is taken for whole, and what runs for other pods is ended at once.
 type Census interface {
-	// Bound asks the cloud itself for the uids of all pods that are bound to
-	// this node. An error means that the cloud cannot be asked now.
+	// Bound gives the uids of all pods that are bound to this node, for
+	// certain. An error means that this is not known now.
 	Bound(ctx context.Context) ([]types.UID, error)
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
@@ -75,7 +74,7 @@ func New(cfg Config) (*Client, error) {
 // error when the store fails.
 func (c *Client) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.keepTokens(gctx) })
+	g.Go(func() error { return c.catchUp(gctx) })
 	g.Go(func() error {
 		for gctx.Err() == nil {
 			if err := c.follow(gctx); err != nil && gctx.Err() == nil {
@@ -109,22 +108,6 @@ func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1
 // cloud.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return read[corev1.Secret](ctx, c, meta.Key{Resource: "secrets", Namespace: namespace, Name: name})
-}
-
-// Bound asks the cloud for the uids of all pods that are bound to this node.
-// It is no question for the store, which may have been lost: while the cloud is
-// out of reach there is no answer.
-func (c *Client) Bound(ctx context.Context) ([]types.UID, error) {
-	key := meta.Key{Resource: "nodes/pods", Name: c.cfg.Node}
-	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key, Body: []byte("{}")}) // with a body: never from the store
-	if err != nil {
-		return nil, wrap(key, err)
-	}
-	var uids []types.UID
-	if err := json.Unmarshal(o.Body, &uids); err != nil {
-		return nil, fmt.Errorf("client: %s: %w", key, err)
-	}
-	return uids, nil
 }
 
 // NotFoundError says that something does not exist. It wraps meta.ErrNotFound.

@@ -100,31 +100,8 @@ func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount strin
 	return &fresh.Request, nil
 }
 
-// Refresh says that the cloud is in reach again: Run then renews all tokens that
-// are due, before anybody asks for them, and tells Changed. It does not block.
-func (c *Client) Refresh() {
-	select {
-	case c.reached <- struct{}{}:
-	default:
-	}
-}
-
 // refreshes is how many tokens are renewed at the same time.
 const refreshes = 8
-
-// keepTokens renews tokens after each Refresh, until ctx ends.
-func (c *Client) keepTokens(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.reached:
-		}
-		if err := c.renewTokens(ctx); err != nil && ctx.Err() == nil {
-			return err
-		}
-	}
-}
 
 // renewTokens renews those that are due. One that cannot be renewed stays.
 func (c *Client) renewTokens(ctx context.Context) error {

@@ -27,6 +27,9 @@ type issuer struct {
 }
 
 func (i *issuer) answer(q meta.Object) (meta.Object, error) {
+	if q.Key.Resource != "serviceaccounts/token" {
+		return meta.Object{}, errOffline
+	}
 	if i.err != nil {
 		return meta.Object{}, i.err
 	}

@@ -1,0 +1,133 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Bound gives the uids of all pods that are bound to this node. A store that
+// has once held all of them answers itself: a pod that it lacks was removed. One
+// that is new, or was lost and is being filled anew, may lack pods that the cloud
+// will still send; then the cloud is asked, and while it is out of reach there is
+// no answer.
+func (c *Client) Bound(ctx context.Context) ([]types.UID, error) {
+	whole, err := meta.Synced(ctx, c.cfg.Store)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if !whole {
+		return c.askBound(ctx)
+	}
+	held, err := c.held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	uids := make([]types.UID, 0, len(held))
+	for uid := range held {
+		uids = append(uids, uid)
+	}
+	return uids, nil
+}
+
+func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
+	key := meta.Key{Resource: "nodes/pods", Name: c.cfg.Node}
+	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key, Body: []byte("{}")}) // with a body: never from the store
+	if err != nil {
+		return nil, wrap(key, err)
+	}
+	var uids []types.UID
+	if err := json.Unmarshal(o.Body, &uids); err != nil {
+		return nil, fmt.Errorf("client: %s: %w", key, err)
+	}
+	return uids, nil
+}
+
+// held gives the uids of the pods in the store.
+func (c *Client) held(ctx context.Context) (map[types.UID]bool, error) {
+	records, _, err := c.cfg.Store.List(ctx, podArea)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	uids := make(map[types.UID]bool)
+	for _, r := range records {
+		var pod corev1.Pod
+		if o, err := meta.DecodeObject(meta.Down, r); err == nil && json.Unmarshal(o.Body, &pod) == nil {
+			uids[pod.UID] = true
+		}
+	}
+	return uids, nil
+}
+
+// Refresh says that the cloud is in reach again: Run then renews all tokens that
+// are due, before anybody asks for them, and tells Changed; and it notes when the
+// store has all pods of this node for the first time. It does not block.
+func (c *Client) Refresh() {
+	select {
+	case c.reached <- struct{}{}:
+	default:
+	}
+}
+
+// censusRetry is how long the store is given to receive what it lacks.
+const censusRetry = 5 * time.Second
+
+// catchUp does after each Refresh what needs the cloud, until ctx ends.
+func (c *Client) catchUp(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.reached:
+		}
+		err := c.renewTokens(ctx)
+		for whole := false; err == nil && !whole; {
+			if whole, err = c.noteSynced(ctx); err != nil || whole {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.reached:
+				err = c.renewTokens(ctx)
+			case <-time.After(censusRetry):
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// noteSynced marks the store once it holds all pods of which the cloud says that
+// they are this node's, and reports whether it is marked. It is an error only
+// where the store fails.
+func (c *Client) noteSynced(ctx context.Context) (bool, error) {
+	whole, err := meta.Synced(ctx, c.cfg.Store)
+	if err != nil || whole {
+		return whole, err
+	}
+	uids, err := c.askBound(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.log.Debug("cannot ask which pods are this node's", "err", err)
+		}
+		return false, nil
+	}
+	held, err := c.held(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, uid := range uids {
+		if !held[uid] {
+			return false, nil
+		}
+	}
+	return true, meta.MarkSynced(ctx, c.cfg.Store)
+}

@@ -1,0 +1,63 @@
+package client_test
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// TestBound asks the cloud until the store has once held all that the cloud says,
+// and the store from then on.
+func TestBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		bound, err, asked := []types.UID{"uid-x", "uid-y"}, error(nil), 0
+		s.m.answer = func(q meta.Object) (meta.Object, error) {
+			asked++
+			if q.Key.Resource != "nodes/pods" || len(q.Body) == 0 {
+				t.Errorf("asked %+v", q)
+			}
+			body, _ := json.Marshal(bound)
+			return meta.Object{Body: body}, err
+		}
+		synced := func() bool {
+			synctest.Wait()
+			is, err := meta.Synced(t.Context(), s.store)
+			must(t, err)
+			return is
+		}
+		s.put(t, "pods", "a", "x", pod("x", "1"))
+		err = errOffline
+		if got, err := s.Bound(t.Context()); !errors.Is(err, errOffline) {
+			t.Errorf("offline: %v, %v", got, err)
+		}
+		s.Refresh()
+		err = nil
+		if got, err := s.Bound(t.Context()); err != nil || len(got) != 2 {
+			t.Errorf("the cloud says %v, %v", got, err)
+		}
+		time.Sleep(time.Minute)
+		if synced() {
+			t.Error("marked while a pod was missing")
+		}
+		s.put(t, "pods", "a", "y", pod("y", "1"))
+		time.Sleep(time.Minute)
+		if !synced() {
+			t.Error("not marked though all pods are there")
+		}
+		s.drop(t, "pods/a/y")
+		before := asked
+		got, err := s.Bound(t.Context())
+		if err != nil || !slices.Equal(got, []types.UID{"uid-x"}) || asked != before {
+			t.Errorf("a whole store says %v, %v, and asked %d times", got, err, asked-before)
+		}
+	})
+}
