@@ -187,6 +187,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
 		),
 		Up:        sink,
+		Inbox:     sink,
 		Connected: c.connected,
 	}, nil
 }

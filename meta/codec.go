@@ -21,7 +21,7 @@ const (
 	formObject = 1
 
 	flagDeleted = 1 << 0
-	flagOnce    = 1 << 1
+	flagOnce    = 1 << 1 // of an early release, never used again
 	flagStored  = 1 << 2
 	flagsKnown  = flagDeleted | flagOnce | flagStored
 
@@ -51,9 +51,6 @@ func EncodeObject(o Object) []byte {
 	var flags byte
 	if o.Deleted {
 		flags |= flagDeleted
-	}
-	if o.Once {
-		flags |= flagOnce
 	}
 	if !o.Stored.IsZero() {
 		flags |= flagStored
@@ -97,7 +94,7 @@ func (o *Object) decode(b []byte) error {
 	if form != formObject || flags&^flagsKnown != 0 {
 		return fmt.Errorf("form %d with flags %#x is not known here; a newer release may have stored it", form, flags)
 	}
-	o.Deleted, o.Once = flags&flagDeleted != 0, flags&flagOnce != 0
+	o.Deleted = flags&flagDeleted != 0
 	if flags&flagStored != 0 {
 		ms, n := binary.Varint(b)
 		if n <= 0 {

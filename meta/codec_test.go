@@ -16,12 +16,12 @@ func TestObjectRoundTrip(t *testing.T) {
 	for _, o := range []meta.Object{
 		{Key: meta.Key{Resource: "pods", Namespace: "a", Name: "b"}, Version: "123", Body: []byte(`{"a":1}`), Stored: at},
 		{Key: meta.Key{Resource: "pods/status", Namespace: "a", Name: "b"}, Body: []byte("x"), Deleted: true},
-		{Key: meta.Key{Resource: "nodes", Name: "n"}, Once: true, Stored: time.UnixMilli(-5).UTC()},
+		{Key: meta.Key{Resource: "nodes", Name: "n"}, Stored: time.UnixMilli(-5).UTC()},
 		{Key: meta.Key{Resource: "x", Namespace: "ä", Name: "."}},
 	} {
 		got, err := meta.DecodeObject(meta.Up, meta.Record{Key: meta.Up + o.Key.Path(), Value: meta.EncodeObject(o)})
 		if err != nil || got.Key != o.Key || got.Version != o.Version || !bytes.Equal(got.Body, o.Body) ||
-			got.Deleted != o.Deleted || got.Once != o.Once || !got.Stored.Equal(o.Stored) {
+			got.Deleted != o.Deleted || !got.Stored.Equal(o.Stored) {
 			t.Errorf("%+v came back as %+v, %v", o, got, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestCheckOpsNamesTheLimit(t *testing.T) {
 }
 
 func FuzzDecodeObject(f *testing.F) {
-	f.Add("up/pods/a/b", meta.EncodeObject(meta.Object{Version: "12", Body: []byte("{}"), Stored: time.UnixMilli(99), Once: true}))
+	f.Add("up/pods/a/b", meta.EncodeObject(meta.Object{Version: "12", Body: []byte("{}"), Stored: time.UnixMilli(99)}))
 	f.Add("up/pods:status/a/b", meta.EncodeObject(meta.Object{Deleted: true}))
 	f.Add("up//", []byte{1, 4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Add("up/x/y/z", []byte{1, 0, 0x80})
@@ -93,7 +93,7 @@ func FuzzDecodeObject(f *testing.F) {
 		}
 		again, err := meta.DecodeObject(meta.Up, meta.Record{Key: key, Value: meta.EncodeObject(o)})
 		if err != nil || again.Version != o.Version || !bytes.Equal(again.Body, o.Body) || again.Deleted != o.Deleted ||
-			again.Once != o.Once || !again.Stored.Equal(o.Stored) {
+			!again.Stored.Equal(o.Stored) {
 			t.Errorf("%+v came back as %+v, %v", o, again, err)
 		}
 	})

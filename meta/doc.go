@@ -20,7 +20,8 @@
 //
 // Keys are paths, and the first element is an area: [Down] for what the cloud
 // says, [Up] for what this node reports, [Acked] for how much of that has
-// arrived, and [Local] for the rest. In Down and Up a key is the area followed
+// arrived, [Events] for what happened here lately, and [Local] for the rest. In
+// Down, Up and Events a key is the area followed
 // by [Key.Path], and the value is an [Object] in the form that [EncodeObject]
 // makes. Who adds a module of their own takes a folder under Local and encodes
 // values as they like.

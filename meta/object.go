@@ -17,6 +17,11 @@ const (
 	// Acked holds, under Acked + Key.Path(), the revision of the Up object
 	// that the cloud has made durable.
 	Acked = "acked/"
+	// Events holds the newest event of each name that this node reported, one
+	// Object under Events + Key.Path() for each, also after it was sent: for
+	// those who look at the node. meta/manager bounds it; what is to be sent is
+	// elsewhere.
+	Events = "events/"
 	// Local holds what concerns this node alone, each user under a folder of
 	// its own ("local/twin/", "local/tokens/").
 	Local = "local/"
@@ -61,6 +66,8 @@ type Object struct {
 	Version string    // the owner's version; empty in the Up area, where the record's revision counts
 	Body    []byte    // the JSON of the object
 	Deleted bool      // in the Up area: tell the cloud to delete it; Body may say how
-	Once    bool      // in the Up area: forget it when it is acked (events)
 	Stored  time.Time // when this node stored it
+	// Confirmed is until when it was known to be what its owner has. It is not
+	// stored: who answers from the store sets it.
+	Confirmed time.Time
 }

@@ -45,7 +45,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}
 	link.cfg = hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
-		Down: mgr.Down(), Up: mgr.Up(), Mux: &hub.Mux{},
+		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
 		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Capabilities: r.capabilities(),
 		Logger:       component(log, "hub"),

@@ -42,7 +42,7 @@ type runCmd struct {
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	log := cli.Log.Logger(os.Stderr)
 	limitMemory(r.MemoryLimit)
-	runtime, err := r.runtime(ctx)
+	runtime, err := r.runtime(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -75,14 +75,20 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	return err
 }
 
-// runtime connects to the container runtime and refuses to go on without one,
-// so that a wrong socket shows at once.
-func (r *runCmd) runtime(ctx context.Context) (*cri.Client, error) {
+// runtime connects to the container runtime. It refuses to go on with a socket
+// that is wrong, so that this shows at once. A runtime that is only not up yet,
+// as after a power cut, is no reason to keep twins and apps waiting.
+func (r *runCmd) runtime(ctx context.Context, log *slog.Logger) (*cri.Client, error) {
 	runtime, err := cri.New(cri.Config{Socket: r.RuntimeEndpoint})
 	if err != nil {
 		return nil, &program.UsageError{Setting: "runtime-endpoint", Reason: err.Error()}
 	}
-	if err := runtime.Check(ctx); err != nil {
+	err = runtime.Check(ctx)
+	if socket, ok := errors.AsType[*cri.SocketError](err); ok && socket.Temporary {
+		log.Warn("the container runtime is not up yet; pods wait for it, all else goes on", "error", err)
+		return runtime, nil
+	}
+	if err != nil {
 		runtime.Close()
 		return nil, err
 	}

@@ -179,3 +179,35 @@ func ExampleNewSink() {
 	// edge-7 reports boiler: 21
 	// <nil>
 }
+
+// TestSinkTakesEvents writes events in their order, up to the first that fails.
+func TestSinkTakesEvents(t *testing.T) {
+	var got []string
+	fail := ""
+	sink, err := mirror.NewSink(mirror.SinkConfig{Node: "n", Writers: map[string]mirror.Writer{
+		"events": func(_ context.Context, node string, obj hub.Object) error {
+			if obj.Key.Name == fail {
+				return errors.New("not now")
+			}
+			got = append(got, node+"/"+obj.Key.Name+"="+string(obj.Body))
+			return nil
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(name string) hub.Event {
+		return hub.Event{Key: hub.Key{Resource: "events", Namespace: "a", Name: name}, Body: []byte("x")}
+	}
+	batch := []hub.Event{event("b"), event("a"), event("c")}
+	fail = "c"
+	if err := sink.Append(t.Context(), "s", batch); err == nil || mirror.Final(err) {
+		t.Errorf("a failure that passes: %v", err)
+	}
+	if want := []string{"n/b=x", "n/a=x"}; !slices.Equal(got, want) {
+		t.Errorf("written %q, want %q", got, want)
+	}
+	if err := sink.Append(t.Context(), "s", []hub.Event{{Key: hub.Key{Resource: "other"}}}); !mirror.Final(err) {
+		t.Errorf("a resource of which no node may tell: %v", err)
+	}
+}

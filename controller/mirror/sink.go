@@ -35,8 +35,13 @@ type SinkConfig struct {
 	Logger      *slog.Logger // nil discards
 }
 
-// Sink receives the reports of one node and remembers nothing: what has been
-// reported is in the API server. Reports with one namespace and name are
+var _ interface {
+	hub.Sink
+	hub.Inbox
+} = (*Sink)(nil)
+
+// Sink receives the reports of one node, state and events, and remembers
+// nothing: what has been reported is in the API server. Reports with one namespace and name are
 // written in their order, also when their resources differ; others at the same
 // time. A batch in which some reports are refused for good is applied but for
 // those, and the error then names the first of them; a batch in which any
@@ -139,6 +144,23 @@ func (s *Sink) applyGroup(ctx context.Context, group []hub.Object) error {
 		}
 	}
 	return refused
+}
+
+// Marks yields nothing: an event that comes again is written again, under its
+// name, and that changes nothing.
+func (s *Sink) Marks(context.Context) (iter.Seq2[string, uint64], error) {
+	return func(func(string, uint64) bool) {}, nil
+}
+
+// Append writes events one by one, in their order, each with the writer of its
+// key's resource. It ends at the first that fails.
+func (s *Sink) Append(ctx context.Context, _ string, events []hub.Event) error {
+	for _, e := range events {
+		if err := s.write(ctx, hub.Object{Key: e.Key, Body: e.Body}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Sink) write(ctx context.Context, obj hub.Object) error {

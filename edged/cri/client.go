@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,6 +52,9 @@ var _ edged.Runtime = (*Client)(nil)
 type SocketError struct {
 	Path   string
 	Reason error
+	// Temporary is set when somebody holds the socket who does not answer yet:
+	// a runtime that is starting, as far as can be told.
+	Temporary bool
 }
 
 func (e *SocketError) Error() string {
@@ -120,14 +124,15 @@ func (c *Client) Check(ctx context.Context) error {
 	}
 	probe, err := (&net.Dialer{}).DialContext(ctx, "unix", c.path)
 	if err != nil {
-		return &SocketError{Path: c.path, Reason: err}
+		return &SocketError{Path: c.path, Reason: err, Temporary: errors.Is(err, syscall.ECONNREFUSED)}
 	}
 	probe.Close()
 	if _, err := c.Version(ctx); err != nil {
-		if status.Code(err) == codes.Unimplemented {
+		code := status.Code(err)
+		if code == codes.Unimplemented {
 			err = errors.New("it does not speak CRI v1; in containerd's configuration the cri plugin must not be disabled")
 		}
-		return &SocketError{Path: c.path, Reason: err}
+		return &SocketError{Path: c.path, Reason: err, Temporary: code == codes.Unavailable || code == codes.DeadlineExceeded}
 	}
 	return nil
 }

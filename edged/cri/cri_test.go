@@ -148,9 +148,26 @@ func TestSocketErrors(t *testing.T) {
 		}
 		defer c.Close()
 		var se *cri.SocketError
-		if err := c.Check(t.Context()); !errors.As(err, &se) || se.Path != path {
+		if err := c.Check(t.Context()); !errors.As(err, &se) || se.Path != path || se.Temporary {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+	// What a runtime leaves that was killed: it may come back.
+	left := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	c, err := cri.New(cri.Config{Socket: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var se *cri.SocketError
+	if err := c.Check(t.Context()); !errors.As(err, &se) || !se.Temporary {
+		t.Errorf("a socket that nobody serves: %v", err)
 	}
 	if _, err := cri.New(cri.Config{Socket: "tcp://x"}); err == nil {
 		t.Error("tcp://x is taken")

@@ -20,8 +20,9 @@ type Cloud interface {
 	// Query with a body asks the cloud for an action. It wraps
 	// manager.ErrOffline when the cloud is out of reach.
 	Query(ctx context.Context, q meta.Object) (meta.Object, error)
-	// Insert reports a new object; it returns when that is durable here.
-	Insert(ctx context.Context, o meta.Object) error
+	// Append reports an event; it returns when that is durable here, and to be
+	// read in meta.Events.
+	Append(ctx context.Context, key meta.Key, body []byte) error
 }
 
 // Config sets up a Server. Store and Node are required.

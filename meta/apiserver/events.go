@@ -30,7 +30,7 @@ func isEvent(q request) bool {
 	return q.resource == "events" && q.subresource == "" && q.version == "v1" && (q.group == "" || q.group == eventsv1.GroupName)
 }
 
-// writeEvent takes a new event, or a change of one that has not been sent yet.
+// writeEvent takes a new event, or a change of one that is still known here.
 func (s *Server) writeEvent(w http.ResponseWriter, r *http.Request, q request) error {
 	if s.cfg.Cloud == nil {
 		return unavailable(q, "this node has no cloud to report events to")
@@ -58,10 +58,10 @@ func (s *Server) writeEvent(w http.ResponseWriter, r *http.Request, q request) e
 	if !key.Valid() {
 		return badRequest("event %.100q: name or namespace is missing or cannot be one", key)
 	}
-	if err := s.cfg.Cloud.Insert(r.Context(), meta.Object{Key: key, Once: true, Body: body}); err != nil {
+	if err := s.cfg.Cloud.Append(r.Context(), key, body); err != nil {
 		return err
 	}
-	if record, err := s.cfg.Store.Get(r.Context(), meta.Up+key.Path()); err == nil {
+	if record, err := s.cfg.Store.Get(r.Context(), meta.Events+key.Path()); err == nil {
 		event.ResourceVersion = strconv.FormatUint(record.Revision, 10)
 	}
 	f, ok := negotiate(r.Header.Get("Accept"), true)
@@ -104,8 +104,8 @@ func (s *Server) newEvent(w http.ResponseWriter, r *http.Request, q request) (*c
 	return event, nil
 }
 
-// patchedEvent changes an event that is still here. One that has been sent is
-// not found, and its recorder then begins a new one.
+// patchedEvent changes an event that is still here. One that is not is not
+// found, and its recorder then begins a new one.
 func (s *Server) patchedEvent(w http.ResponseWriter, r *http.Request, q request) (*corev1.Event, error) {
 	media := mediaOf(r.Header.Get("Content-Type"))
 	if media != string(types.StrategicMergePatchType) && media != string(types.MergePatchType) {

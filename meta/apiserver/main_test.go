@@ -34,8 +34,7 @@ type scene struct {
 	http  *httptest.Server
 }
 
-// fakeCloud answers queries with a function and keeps what is inserted in the
-// store's outbox.
+// fakeCloud answers queries with a function and keeps events in the store.
 type fakeCloud struct {
 	store  meta.Store
 	answer func(meta.Object) (meta.Object, error) // nil: out of reach
@@ -48,8 +47,8 @@ func (c *fakeCloud) Query(_ context.Context, q meta.Object) (meta.Object, error)
 	return c.answer(q)
 }
 
-func (c *fakeCloud) Insert(ctx context.Context, o meta.Object) error {
-	_, err := c.store.Apply(ctx, meta.Op{Key: meta.Up + o.Key.Path(), Value: meta.EncodeObject(o)})
+func (c *fakeCloud) Append(ctx context.Context, key meta.Key, body []byte) error {
+	_, err := c.store.Apply(ctx, meta.Op{Key: meta.Events + key.Path(), Value: meta.EncodeObject(meta.Object{Key: key, Body: body})})
 	return err
 }
 

@@ -33,7 +33,7 @@ type item struct {
 // area is where the resource's objects are.
 func (r *served) area() string {
 	if r.outbox {
-		return meta.Up
+		return meta.Events
 	}
 	return meta.Down
 }

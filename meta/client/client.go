@@ -28,6 +28,8 @@ type Manager interface {
 	Update(ctx context.Context, o meta.Object) error
 	// Delete asks the cloud to delete; returns when that is durable.
 	Delete(ctx context.Context, o meta.Object) error
+	// Append reports an event; returns when that is durable.
+	Append(ctx context.Context, key meta.Key, body []byte) error
 }
 
 // Config sets up a Client. Store, Manager and Node are required.

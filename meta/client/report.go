@@ -79,7 +79,14 @@ func (c *Client) Event(ctx context.Context, event *corev1.Event) error {
 	plain := *event
 	plain.ManagedFields = nil
 	key := meta.Key{Resource: "events", Namespace: event.Namespace, Name: event.Name}
-	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: key, Once: true}, plain)
+	body, err := json.Marshal(plain)
+	if err == nil {
+		err = c.cfg.Manager.Append(ctx, key, body)
+	}
+	if err != nil {
+		return fmt.Errorf("client: event %s: %w", key, err)
+	}
+	return nil
 }
 
 // lastReport reads what the Up area has under key. A report that asks for a

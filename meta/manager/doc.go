@@ -21,17 +21,27 @@
 // What the cloud wants to be on the node comes as hub's state class instead:
 // [Manager.Down] is the Sink that puts it into the store's Down area.
 //
+// An answer to a query says how stale it is, in Stored and Confirmed.
+//
 // # The outbox
 //
-// The Up area of the store is the outbox, and [Manager.Up] is its face for the
-// link. State is kept by key: a newer value replaces an older one that was not
-// sent yet, so that the outbox holds at most one object for each key. What was
+// What a node reports is of two kinds, and both are durable when the call
+// returns, bounded, and counted in [Manager.Stats].
+//
+// State is what is: the Up area of the store, and [Manager.Up] its face for the
+// link. It is kept by key: a newer value replaces an older one that was not sent
+// yet, so that the outbox holds at most one object for each key. What was
 // acknowledged stays, marked, so that a report that repeats it is dropped; the
-// report about a part of an object ("pods/status") goes when it is
-// acknowledged and the object itself is no longer in the Down area. Once
-// objects (events) and deletions are forgotten when they are acknowledged.
-// Once objects are bounded by Config.MaxOnce: one more drops the oldest, and
-// [Manager.Stats] counts it.
+// report about an object, or a part of it ("pods/status"), goes when it is
+// acknowledged and the object itself has left the Down area. Deletions are
+// forgotten when they are acknowledged. A report about one object more than
+// Config.MaxState is refused with ErrOutboxFull: state that is dropped would be
+// a lie for ever.
+//
+// Events are what happened: [Manager.Append] adds one, [Manager.Outbox] is their
+// face for the link. None replaces another, and they arrive in their order. One
+// more than Config.MaxEvents drops the oldest: a node that is offline for long
+// remembers the end of the story.
 //
 // Versions on the link are the store's revisions in decimal. They order two
 // values of one key, across restarts as well.

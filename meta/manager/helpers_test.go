@@ -109,11 +109,8 @@ func object(resource, name, body string) meta.Object {
 	return meta.Object{Key: meta.Key{Resource: resource, Namespace: "a", Name: name}, Body: []byte(body)}
 }
 
-func event(name, body string) meta.Object {
-	o := object("events", name, body)
-	o.Once = true
-	return o
-}
+// ending is a report that is forgotten when it is acknowledged: a deletion.
+func ending(name, how string) meta.Object { return object("pods", name, how) }
 
 // pending lists what the outbox wants to send, as "resource/namespace/name".
 func pending(t *testing.T, m *manager.Manager) []string {

@@ -24,9 +24,27 @@ type farSide struct {
 	got     map[string]int    // deliveries, by key and body
 	last    map[string]string // newest body, by key
 	deleted []string
+	events  []string // names, in the order of their arrival
 }
 
-func (f *farSide) Attach(context.Context, hub.Hello) (hub.Node, error) { return hub.Node{Up: f}, nil }
+func (f *farSide) Attach(context.Context, hub.Hello) (hub.Node, error) {
+	return hub.Node{Up: f, Inbox: f}, nil
+}
+
+// Marks yields nothing: what the far side has applied is in got.
+func (f *farSide) Marks(context.Context) (iter.Seq2[string, uint64], error) {
+	return maps.All(map[string]uint64{}), nil
+}
+
+func (f *farSide) Append(_ context.Context, _ string, events []hub.Event) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range events {
+		f.got[e.Key.String()+"="+string(e.Body)]++
+		f.events = append(f.events, e.Key.Name)
+	}
+	return nil
+}
 
 func (f *farSide) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	return maps.All(map[hub.Key]string{}), nil
@@ -68,7 +86,7 @@ func TestLink(t *testing.T) {
 			func(ctx context.Context, q hub.Message) (hub.Message, error) { return link.Call(ctx, q) },
 		)})
 		link, err = hub.NewClient(hub.ClientConfig{
-			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.Up(),
+			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.Up(), Outbox: m.Outbox(),
 			Connected: []func(hub.Info){func(i hub.Info) {
 				if err := m.NodeConnection(ctx, i); err != nil && ctx.Err() == nil {
 					t.Error(err)
@@ -80,7 +98,7 @@ func TestLink(t *testing.T) {
 
 		report := func(round int) {
 			for i := range 50 {
-				must(t, m.Insert(t.Context(), event(fmt.Sprintf("%d-%d", round, i), "x")))
+				must(t, m.Append(t.Context(), meta.Key{Resource: "events", Namespace: "a", Name: fmt.Sprintf("%d-%d", round, i)}, []byte("x")))
 				must(t, m.Update(t.Context(), object("nodes", "n", fmt.Sprintf("%d-%d", round, i))))
 			}
 		}
@@ -111,8 +129,16 @@ func TestLink(t *testing.T) {
 				t.Errorf("%s came %d times", delivery, n)
 			}
 		}
-		if len(far.last) != 151 || far.last["nodes/a/n"] != "2-49" {
-			t.Errorf("%d keys came, node %s; want 151, 2-49", len(far.last), far.last["nodes/a/n"])
+		if len(far.last) != 1 || far.last["nodes/a/n"] != "2-49" {
+			t.Errorf("%d keys came, node %s; want 1, 2-49", len(far.last), far.last["nodes/a/n"])
+		}
+		for i := range 150 {
+			if want := fmt.Sprintf("%d-%d", i/50, i%50); len(far.events) != 150 || far.events[i] != want {
+				t.Fatalf("%d events came, want 150 in their order; number %d is not %s: %q", len(far.events), i, want, far.events)
+			}
+		}
+		if n := m.Stats().EventsWaiting; n != 0 {
+			t.Errorf("%d events wait", n)
 		}
 		if len(far.deleted) != 1 || far.deleted[0] != "pods/a/p=how" {
 			t.Errorf("deleted %q", far.deleted)

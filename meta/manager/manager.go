@@ -48,15 +48,25 @@ type Config struct {
 	Fresh time.Duration
 	// CallTimeout bounds one question to the cloud; 0 means 10 s.
 	CallTimeout time.Duration
-	// MaxOnce is how many Once objects wait in the outbox; 0 means 1,000.
-	MaxOnce int
-	Logger  *slog.Logger     // nil discards
-	Now     func() time.Time // nil means time.Now
+	// MaxEvents is how many events wait in the outbox; one more drops the
+	// oldest. 0 means 1,000.
+	MaxEvents int
+	// MaxState is how many objects the outbox of state holds. A report about
+	// one more is refused with ErrOutboxFull; newer reports about those it
+	// holds are always taken. 0 means 10,000.
+	MaxState int
+	Logger   *slog.Logger     // nil discards
+	Now      func() time.Time // nil means time.Now
 }
 
 // ErrOffline is returned by Query when the cloud cannot be asked and the store
 // has no answer.
 var ErrOffline = errors.New("manager: cloud is out of reach")
+
+// ErrOutboxFull is returned by Insert, Update and Delete when the outbox holds
+// Config.MaxState objects already. It passes as the cloud takes reports of
+// deletions, and of parts of objects that are gone.
+var ErrOutboxFull = errors.New("manager: outbox of state is full")
 
 // cacheArea holds answers of the cloud to queries; connectionKey what was last
 // known of the link.
@@ -74,16 +84,27 @@ type Manager struct {
 	up   Outbox
 	down sink
 	link latest.Topic[hub.Info]
-	once backlog
+	// events and state are the outbox's two kinds.
+	events Events
+	state  stateCount
 	// linkMu orders NodeConnection calls with what is stored of them.
 	linkMu sync.Mutex
 
-	dropped atomic.Uint64
+	stats counters
 }
 
-// Stats are counts since the Manager was made.
+// Stats says how a Manager fares. Counts are since it was made.
 type Stats struct {
-	OnceDropped uint64 // Once objects dropped because Config.MaxOnce were waiting
+	EventsWaiting int    // not acknowledged
+	EventsDropped uint64 // because Config.MaxEvents were waiting
+	StateRefused  uint64 // reports refused because the outbox held Config.MaxState objects
+	QueriesLocal  uint64 // queries answered by the store
+	QueriesCloud  uint64 // queries answered by the cloud
+	QueriesStale  uint64 // of QueriesLocal: answered by what was not fresh, for want of the cloud
+}
+
+type counters struct {
+	eventsDropped, stateRefused, local, cloud, stale atomic.Uint64
 }
 
 // New checks the configuration. It does no I/O; Run does.
@@ -93,8 +114,8 @@ func New(cfg Config) (*Manager, error) {
 		return nil, errors.New("manager: Config.Store is required")
 	case cfg.Node == "":
 		return nil, errors.New("manager: Config.Node is required: the node's name")
-	case cfg.MaxOnce < 0:
-		return nil, errors.New("manager: Config.MaxOnce is negative: leave it 0 for 1,000")
+	case cfg.MaxEvents < 0 || cfg.MaxState < 0:
+		return nil, errors.New("manager: Config.MaxEvents or MaxState is negative: leave it 0 for the default")
 	}
 	if cfg.Fresh == 0 {
 		cfg.Fresh = time.Minute
@@ -102,8 +123,11 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.CallTimeout == 0 {
 		cfg.CallTimeout = 10 * time.Second
 	}
-	if cfg.MaxOnce == 0 {
-		cfg.MaxOnce = 1000
+	if cfg.MaxEvents == 0 {
+		cfg.MaxEvents = 1000
+	}
+	if cfg.MaxState == 0 {
+		cfg.MaxState = 10_000
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -114,6 +138,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, store: cfg.Store, log: cfg.Logger}
 	m.up = Outbox{m: m, told: make(map[meta.Key]uint64), subs: make(map[int]func(hub.Key))}
 	m.down = sink{m: m}
+	m.events = Events{m: m, subs: make(map[int]func(string))}
 	m.link.Publish(hub.Info{Node: cfg.Node, Reason: "not connected since the start"})
 	return m, nil
 }
@@ -137,8 +162,17 @@ func (m *Manager) Down() hub.Sink { return &m.down }
 // Up is what the link takes reports from. It serves one session at a time.
 func (m *Manager) Up() *Outbox { return &m.up }
 
+// Outbox is what the link takes events from.
+func (m *Manager) Outbox() *Events { return &m.events }
+
 // Stats gives the counts so far.
-func (m *Manager) Stats() Stats { return Stats{OnceDropped: m.dropped.Load()} }
+func (m *Manager) Stats() Stats {
+	c := &m.stats
+	return Stats{
+		EventsWaiting: m.events.waiting(), EventsDropped: c.eventsDropped.Load(), StateRefused: c.stateRefused.Load(),
+		QueriesLocal: c.local.Load(), QueriesCloud: c.cloud.Load(), QueriesStale: c.stale.Load(),
+	}
+}
 
 // Handle does one of the seven operations. Insert and Update report the
 // message's body, Delete reports that the object is to be deleted; Query
@@ -150,11 +184,11 @@ func (m *Manager) Handle(ctx context.Context, msg hub.Message) (hub.Message, err
 	o := meta.Object{Key: meta.Key(msg.Key), Version: msg.Version, Body: msg.Body}
 	switch msg.Operation {
 	case hub.Insert:
-		return hub.Message{}, m.Insert(ctx, o)
+		return hub.Message{}, asPeerError(m.Insert(ctx, o))
 	case hub.Update:
-		return hub.Message{}, m.Update(ctx, o)
+		return hub.Message{}, asPeerError(m.Update(ctx, o))
 	case hub.Delete:
-		return hub.Message{}, m.Delete(ctx, o)
+		return hub.Message{}, asPeerError(m.Delete(ctx, o))
 	case hub.Query:
 		answer, err := m.Query(ctx, o)
 		if err != nil {
@@ -188,6 +222,8 @@ func asPeerError(err error) error {
 		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeNotFound, Text: err.Error()})
 	case errors.Is(err, ErrOffline):
 		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeUnavailable, Text: err.Error()})
+	case errors.Is(err, ErrOutboxFull):
+		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeExhausted, Text: err.Error()})
 	}
 	return err
 }

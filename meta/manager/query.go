@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
@@ -21,7 +22,8 @@ const maxAnswers = 1000
 // asked, and its answer kept. A query with a body asks for an action, so that
 // it always goes to the cloud and its answer is not kept.
 //
-// Stored of the answer says how old it is. Errors: one that wraps
+// The answer knows how stale it is: Stored is when this node got it, Confirmed
+// is until when it was known to be what the cloud has. Errors: one that wraps
 // meta.ErrNotFound when the object does not exist, ErrOffline when nobody could
 // answer, and else the *hub.Error of the cloud.
 func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error) {
@@ -37,14 +39,18 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 				return meta.Object{}, err
 			}
 			if ok && area == meta.Down {
+				m.stats.local.Add(1)
+				o.Confirmed = m.confirmed(o)
 				return o, nil
 			}
 			kept, known = o, ok
 		}
 	}
+	kept.Confirmed = kept.Stored
 	age := m.cfg.Now().Sub(kept.Stored)
-	if known && (m.offline() || age >= 0 && age < m.cfg.Fresh) {
-		return kept, nil
+	fresh := age >= 0 && age < m.cfg.Fresh
+	if known && (fresh || m.offline()) {
+		return m.local(kept, fresh), nil
 	}
 	if m.offline() {
 		return meta.Object{}, fmt.Errorf("%w: %s", ErrOffline, q.Key)
@@ -59,9 +65,31 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 		_, forget := m.store.Apply(ctx, meta.Op{Key: cacheArea + q.Key.Path(), Delete: true})
 		return meta.Object{}, errors.Join(err, forget)
 	case known && !refused(err):
-		return kept, nil
+		return m.local(kept, false), nil
 	}
 	return meta.Object{}, err
+}
+
+// local counts an answer of the store.
+func (m *Manager) local(o meta.Object, fresh bool) meta.Object {
+	m.stats.local.Add(1)
+	if !fresh {
+		m.stats.stale.Add(1)
+	}
+	return o
+}
+
+// confirmed is until when an object of the Down area was known to be what the
+// cloud has: now, while the link keeps it so, else when the link went.
+func (m *Manager) confirmed(o meta.Object) time.Time {
+	info := m.Connection()
+	switch {
+	case info.Connected:
+		return m.cfg.Now()
+	case info.Since.After(o.Stored):
+		return info.Since
+	}
+	return o.Stored
 }
 
 // refused reports whether the cloud itself said no, for good.
@@ -121,7 +149,9 @@ func (m *Manager) ask(ctx context.Context, q meta.Object) (meta.Object, error) {
 	var peer *hub.Error
 	switch {
 	case err == nil:
-		return meta.Object{Key: q.Key, Version: msg.Version, Body: msg.Body, Stored: m.cfg.Now()}, nil
+		m.stats.cloud.Add(1)
+		now := m.cfg.Now()
+		return meta.Object{Key: q.Key, Version: msg.Version, Body: msg.Body, Stored: now, Confirmed: now}, nil
 	case ctx.Err() != nil:
 		return meta.Object{}, context.Cause(ctx)
 	case !errors.As(err, &peer) || peer.Code == hub.CodeUnavailable || peer.Code == hub.CodeDeadline || peer.Code == hub.CodeExhausted:

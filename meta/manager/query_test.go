@@ -184,9 +184,46 @@ func TestHandle(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for _, cfg := range []manager.Config{{}, {Node: "n"}, {Store: memstore.New()}, {Store: memstore.New(), Node: "n", MaxOnce: -1}} {
+	for _, cfg := range []manager.Config{{}, {Node: "n"}, {Store: memstore.New()}, {Store: memstore.New(), Node: "n", MaxState: -1}} {
 		if _, err := manager.New(cfg); err == nil {
 			t.Errorf("New(%+v) succeeded", cfg)
 		}
 	}
+}
+
+// TestStaleness asks how far answers may be from what the cloud has.
+func TestStaleness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		defer store.Close()
+		c := &cloud{}
+		c.set(cfgMap, "1", nil)
+		m := newManager(t, manager.Config{Store: store, Caller: c})
+		pod := hub.Key{Resource: "pods", Namespace: "a", Name: "p"}
+		stale := func(key hub.Key) (age, unconfirmed time.Duration) {
+			o, err := m.Query(t.Context(), meta.Object{Key: meta.Key(key)})
+			must(t, err)
+			return time.Since(o.Stored), time.Since(o.Confirmed)
+		}
+		connect(t, m, true)
+		must(t, m.Down().Apply(t.Context(), []hub.Object{{Key: pod, Version: "1", Body: []byte("{}")}}))
+		if age, un := stale(cfgMap); age != 0 || un != 0 {
+			t.Errorf("just asked: %s old, not confirmed for %s", age, un)
+		}
+		time.Sleep(time.Hour)
+		if age, un := stale(pod); age != time.Hour || un != 0 {
+			t.Errorf("the link keeps it: %s old, not confirmed for %s", age, un)
+		}
+		connect(t, m, false)
+		time.Sleep(time.Hour)
+		if age, un := stale(pod); age != 2*time.Hour || un != time.Hour {
+			t.Errorf("an hour after the link went: %s old, not confirmed for %s", age, un)
+		}
+		if age, un := stale(cfgMap); age != 2*time.Hour || un != 2*time.Hour {
+			t.Errorf("a kept answer: %s old, not confirmed for %s", age, un)
+		}
+		if s := m.Stats(); s.QueriesLocal != 3 || s.QueriesCloud != 1 || s.QueriesStale != 1 {
+			t.Errorf("counted %+v", s)
+		}
+	})
 }

@@ -61,8 +61,7 @@ func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 }
 
 // Load gives the newest value of one report. One that is no longer in the
-// outbox, because it was dropped to make room, comes as deleted, without a
-// body. held is not used: there is only one value of each key.
+// outbox comes as deleted, without a body. held is not used: there is only one value of each key.
 func (b *Outbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
 	r, err := b.m.store.Get(ctx, meta.Up+meta.Key(key).Path())
 	if errors.Is(err, meta.ErrNotFound) {
@@ -100,8 +99,7 @@ func (b *Outbox) Subscribe(changed func(hub.Key)) (stop func()) {
 	}
 }
 
-// Acked notes what the cloud has made durable: Once objects, deletions, and
-// reports about a part of an object that is gone are removed, others marked.
+// Acked notes what the cloud has made durable: deletions, and reports about a part of an object that is gone are removed, others marked.
 // A report that was replaced meanwhile is left alone.
 func (b *Outbox) Acked(ctx context.Context, acked []hub.Object) error {
 	for {
@@ -120,11 +118,6 @@ func (b *Outbox) Acked(ctx context.Context, acked []hub.Object) error {
 		if err != nil {
 			return fmt.Errorf("manager: %w", err)
 		}
-		for _, op := range ops {
-			if op.Delete {
-				b.m.once.remove(op.Key)
-			}
-		}
 		return nil
 	}
 }
@@ -139,7 +132,7 @@ func (b *Outbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]meta.Op
 		return nil, err
 	}
 	o, err := meta.DecodeObject(meta.Up, r)
-	forget := err != nil || o.Once || o.Deleted
+	forget := err != nil || o.Deleted
 	if base, partial := basePath(path); partial && !forget {
 		_, err := b.m.store.Get(ctx, meta.Down+base)
 		if err != nil && !errors.Is(err, meta.ErrNotFound) {

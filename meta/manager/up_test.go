@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,22 +20,21 @@ func TestOutbox(t *testing.T) {
 	defer store.Close()
 	m := newManager(t, manager.Config{Store: store})
 	must(t, m.Update(t.Context(), object("nodes", "n", "1")))
-	must(t, m.Insert(t.Context(), event("e", "1")))
 	must(t, m.Delete(t.Context(), object("pods", "p", "how")))
-	wantPending(t, m, "events/a/e", "nodes/a/n", "pods/a/p")
+	wantPending(t, m, "nodes/a/n", "pods/a/p")
 
-	n, e, p := load(t, m, "nodes", "n"), load(t, m, "events", "e"), load(t, m, "pods", "p")
-	if string(n.Body) != "1" || n.Deleted || !p.Deleted || string(p.Body) != "how" || e.Deleted {
-		t.Errorf("loaded %+v, %+v, %+v", n, e, p)
+	n, p := load(t, m, "nodes", "n"), load(t, m, "pods", "p")
+	if string(n.Body) != "1" || n.Deleted || !p.Deleted || string(p.Body) != "how" {
+		t.Errorf("loaded %+v, %+v", n, p)
 	}
 	if _, err := strconv.ParseUint(n.Version, 10, 64); err != nil {
 		t.Errorf("version %q is not decimal", n.Version)
 	}
-	ack(t, m, n, e, p)
+	ack(t, m, n, p)
 	wantPending(t, m)
 	wantKeys(t, store, meta.Up, "up/nodes/a/n")
 	wantKeys(t, store, meta.Acked, "acked/nodes/a/n")
-	ack(t, m, n, e, p) // at least once
+	ack(t, m, n, p) // at least once
 
 	must(t, m.Update(t.Context(), object("nodes", "n", "1")))
 	wantPending(t, m)
@@ -49,13 +49,13 @@ func TestOutbox(t *testing.T) {
 // stays to be sent.
 func TestAckOfAnOldValue(t *testing.T) {
 	m := newManager(t, manager.Config{})
-	must(t, m.Insert(t.Context(), event("e", "1")))
+	must(t, m.Delete(t.Context(), ending("e", "1")))
 	must(t, m.Update(t.Context(), object("nodes", "n", "1")))
-	e, n := load(t, m, "events", "e"), load(t, m, "nodes", "n")
-	must(t, m.Insert(t.Context(), event("e", "2")))
+	e, n := load(t, m, "pods", "e"), load(t, m, "nodes", "n")
+	must(t, m.Delete(t.Context(), ending("e", "2")))
 	must(t, m.Update(t.Context(), object("nodes", "n", "2")))
 	ack(t, m, e, n)
-	wantPending(t, m, "events/a/e", "nodes/a/n")
+	wantPending(t, m, "nodes/a/n", "pods/a/e")
 }
 
 func TestCompare(t *testing.T) {
@@ -108,12 +108,12 @@ func TestSubscribe(t *testing.T) {
 			t.Errorf("told %q of one report and its repeat", got)
 		}
 		ack(t, m, load(t, m, "nodes", "n"))
-		must(t, m.Insert(t.Context(), event("e", "1")))
+		must(t, m.Delete(t.Context(), ending("e", "1")))
 		synctest.Wait()
 		if got := s.take(); !slices.Equal(got, []string{"e"}) {
-			t.Errorf("told %q of an event", got)
+			t.Errorf("told %q of a deletion", got)
 		}
-		ack(t, m, load(t, m, "events", "e"))
+		ack(t, m, load(t, m, "pods", "e"))
 		synctest.Wait()
 		if got := s.take(); got != nil {
 			t.Errorf("told %q of what was acknowledged", got)
@@ -133,21 +133,21 @@ func TestSubscribe(t *testing.T) {
 func TestNotToldOfWhatWasLoaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, manager.Config{})
-		must(t, m.Insert(t.Context(), event("e", "1")))
+		must(t, m.Delete(t.Context(), ending("e", "1")))
 		var s subscriber
 		defer m.Up().Subscribe(s.changed)()
-		o := load(t, m, "events", "e")
+		o := load(t, m, "pods", "e")
 		ack(t, m, o)
-		must(t, m.Insert(t.Context(), event("f", "1")))
-		load(t, m, "events", "f")
+		must(t, m.Delete(t.Context(), ending("f", "1")))
+		load(t, m, "pods", "f")
 		stop := run(t, m)
 		synctest.Wait()
 		if got := s.take(); got != nil {
 			t.Errorf("told %q", got)
 		}
 		// The same name comes again: that is new.
-		must(t, m.Insert(t.Context(), event("e", "2")))
-		must(t, m.Insert(t.Context(), event("f", "2")))
+		must(t, m.Delete(t.Context(), ending("e", "2")))
+		must(t, m.Delete(t.Context(), ending("f", "2")))
 		synctest.Wait()
 		if got := s.take(); !slices.Equal(got, []string{"e", "f"}) {
 			t.Errorf("told %q", got)
@@ -156,31 +156,27 @@ func TestNotToldOfWhatWasLoaded(t *testing.T) {
 	})
 }
 
-func TestOnceIsBounded(t *testing.T) {
-	store := memstore.New()
-	defer store.Close()
-	m := newManager(t, manager.Config{Store: store, MaxOnce: 10})
-	must(t, m.Update(t.Context(), object("nodes", "n", "1")))
-	for i := range 15 {
-		must(t, m.Insert(t.Context(), event(fmt.Sprintf("%02d", i), "1")))
+// TestStateIsBounded refuses objects beyond the limit, and takes news of those
+// that are there.
+func TestStateIsBounded(t *testing.T) {
+	m := newManager(t, manager.Config{MaxState: 3})
+	for i := range 3 {
+		must(t, m.Update(t.Context(), object("nodes", fmt.Sprint(i), "1")))
 	}
-	must(t, m.Insert(t.Context(), event("14", "2"))) // the same again takes no room
-	want := []string{"events/a/05", "events/a/06", "events/a/07", "events/a/08", "events/a/09",
-		"events/a/10", "events/a/11", "events/a/12", "events/a/13", "events/a/14", "nodes/a/n"}
-	wantPending(t, m, want...)
-	if n := m.Stats().OnceDropped; n != 5 {
-		t.Errorf("%d counted as dropped, want 5", n)
+	if err := m.Update(t.Context(), object("nodes", "3", "1")); !errors.Is(err, manager.ErrOutboxFull) {
+		t.Errorf("one too many: %v", err)
 	}
-	ack(t, m, load(t, m, "events", "07"))
-
-	// After a restart the limit still counts what is there.
-	m = newManager(t, manager.Config{Store: store, MaxOnce: 10})
-	must(t, m.Insert(t.Context(), event("15", "1")))
-	must(t, m.Insert(t.Context(), event("16", "1")))
-	wantPending(t, m, "events/a/06", "events/a/08", "events/a/09", "events/a/10", "events/a/11",
-		"events/a/12", "events/a/13", "events/a/14", "events/a/15", "events/a/16", "nodes/a/n")
-	if o := load(t, m, "events", "05"); !o.Deleted || o.Body != nil {
-		t.Errorf("a dropped event is loaded as %+v", o)
+	_, err := m.Handle(t.Context(), hub.Message{Operation: hub.Insert, Key: hub.Key{Resource: "nodes", Name: "4"}})
+	if !errors.Is(err, &hub.Error{Code: hub.CodeExhausted}) {
+		t.Errorf("one too many, by message: %v", err)
+	}
+	must(t, m.Update(t.Context(), object("nodes", "1", "2")))
+	wantPending(t, m, "nodes/a/0", "nodes/a/1", "nodes/a/2")
+	must(t, m.Delete(t.Context(), object("nodes", "0", "how")))
+	ack(t, m, load(t, m, "nodes", "0"))
+	must(t, m.Update(t.Context(), object("nodes", "3", "1"))) // there is room again
+	if n := m.Stats().StateRefused; n != 2 {
+		t.Errorf("%d counted as refused, want 2", n)
 	}
 }
 
@@ -216,7 +212,7 @@ func TestReportRefuses(t *testing.T) {
 	wantPending(t, m)
 }
 
-// TestConcurrentReports writes state and events from several goroutines while
+// TestConcurrentReports writes state and deletions from several goroutines while
 // they are acknowledged: at the end nothing is left but the newest state.
 func TestConcurrentReports(t *testing.T) {
 	store := memstore.New()
@@ -230,7 +226,7 @@ func TestConcurrentReports(t *testing.T) {
 				if err := m.Update(t.Context(), object("nodes", fmt.Sprint(w), fmt.Sprint(i))); err != nil {
 					t.Error(err)
 				}
-				if err := m.Insert(t.Context(), event(fmt.Sprintf("%d-%d", w, i), "x")); err != nil {
+				if err := m.Delete(t.Context(), ending(fmt.Sprintf("%d-%d", w, i), "x")); err != nil {
 					t.Error(err)
 				}
 			}

@@ -1,0 +1,107 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/manager"
+	"github.com/edgekit/edgekit/meta/memstore"
+)
+
+func appendEvents(t *testing.T, m *manager.Manager, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		must(t, m.Append(t.Context(), meta.Key{Resource: "events", Namespace: "a", Name: fmt.Sprint(i)}, []byte("body")))
+	}
+}
+
+// readEvents reads all that waits, as the link does.
+func readEvents(t *testing.T, m *manager.Manager) (source string, names []string, ids []uint64) {
+	t.Helper()
+	sources, err := m.Outbox().Sources(t.Context())
+	must(t, err)
+	for s := range sources {
+		source = s
+	}
+	for after := uint64(0); source != ""; {
+		e, err := m.Outbox().Next(t.Context(), source, after)
+		if errors.Is(err, io.EOF) {
+			return source, names, ids
+		}
+		must(t, err)
+		if e.Source != source || e.ID <= after || string(e.Body) != "body" {
+			t.Fatalf("after %d comes %+v", after, e)
+		}
+		after = e.ID
+		names, ids = append(names, e.Key.Name), append(ids, e.ID)
+	}
+	return "", nil, nil
+}
+
+// TestEventsKeepOrder over restarts, drops the oldest beyond the limit, forgets
+// what is acknowledged, and never uses an id twice.
+func TestEventsKeepOrder(t *testing.T) {
+	store := memstore.New()
+	defer store.Close()
+	m := newManager(t, manager.Config{Store: store, MaxEvents: 5})
+	if s, _, _ := readEvents(t, m); s != "" {
+		t.Errorf("an empty outbox has source %q", s)
+	}
+	var told []string
+	defer m.Outbox().Subscribe(func(source string) { told = append(told, source) })()
+	appendEvents(t, m, 0, 8)
+	first, names, ids := readEvents(t, m)
+	if !slices.Equal(names, []string{"3", "4", "5", "6", "7"}) || m.Stats().EventsDropped != 3 || len(told) != 8 || told[0] != first {
+		t.Errorf("%q wait, %+v, told %q", names, m.Stats(), told)
+	}
+	must(t, m.Outbox().Acked(t.Context(), first, ids[2]))
+	must(t, m.Outbox().Acked(t.Context(), first, ids[1])) // told again
+	must(t, m.Outbox().Acked(t.Context(), "other", ids[4]))
+
+	m = newManager(t, manager.Config{Store: store, MaxEvents: 5})
+	appendEvents(t, m, 8, 10)
+	source, names, now := readEvents(t, m)
+	if source != first || !slices.Equal(names, []string{"6", "7", "8", "9"}) {
+		t.Errorf("after a restart %q wait in %s, formerly %s", names, source, first)
+	}
+	must(t, m.Outbox().Acked(t.Context(), source, now[3]))
+	wantKeys(t, store, meta.Local+"manager/events/")
+	wantKeys(t, store, meta.Events, "events/events/a/5", "events/events/a/6", "events/events/a/7", "events/events/a/8", "events/events/a/9")
+
+	m = newManager(t, manager.Config{Store: store, MaxEvents: 5})
+	appendEvents(t, m, 10, 11)
+	if _, _, last := readEvents(t, m); len(last) != 1 || last[0] <= now[3] {
+		t.Errorf("id %v after %v", last, now)
+	}
+	appendEvents(t, m, 7, 8) // the same name again
+	wantKeys(t, store, meta.Events, "events/events/a/10", "events/events/a/6", "events/events/a/7", "events/events/a/8", "events/events/a/9")
+
+	// Another store, another sequence.
+	m = newManager(t, manager.Config{})
+	appendEvents(t, m, 0, 1)
+	if source, _, _ := readEvents(t, m); source == first {
+		t.Errorf("a new store goes on with %s", source)
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	m := newManager(t, manager.Config{})
+	for name, o := range map[string]meta.Object{
+		"no key": {}, "too large": {Key: meta.Key{Resource: "events", Name: "e"}, Body: make([]byte, meta.MaxValue)},
+	} {
+		if err := m.Append(t.Context(), o.Key, o.Body); !errors.Is(err, &hub.Error{Code: hub.CodeInvalid}) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Append(ctx, meta.Key{Resource: "events", Name: "e"}, nil); err == nil {
+		t.Skip("this store takes what is offered in spite of its context")
+	}
+}
