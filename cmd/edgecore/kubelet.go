@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/server"
+	"github.com/edgekit/edgekit/edged/stats"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
 )
@@ -13,6 +15,7 @@ import (
 type containerRuntime interface {
 	edged.Runtime
 	edged.Streams
+	edged.Meter
 }
 
 // kubeletStreams is the resource of the streams on which the cloud sends
@@ -23,7 +26,14 @@ const kubeletStreams = "nodes/proxy"
 // else.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	s, err := server.New(server.Config{Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log})
+	figures, err := stats.New(stats.Config{Node: n.name, Meter: runtime, Pods: agent})
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.New(server.Config{
+		Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log,
+		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,127 @@
+package cri
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged"
+)
+
+var _ edged.Meter = (*Client)(nil)
+
+// PodUsage asks the runtime what pods use. Of a runtime that knows its
+// containers only, a pod's usage is the sum of theirs.
+func (c *Client) PodUsage(ctx context.Context) ([]edged.PodUsage, error) {
+	ctx, cancel := c.quick(ctx)
+	defer cancel()
+	r, err := c.run.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{Filter: &runtimeapi.PodSandboxStatsFilter{}})
+	if status.Code(err) == codes.Unimplemented {
+		return c.containerUsage(ctx)
+	}
+	if err != nil {
+		return nil, failed("list sandbox stats", err)
+	}
+	var out []edged.PodUsage
+	for _, s := range r.Stats {
+		m := s.GetAttributes().GetMetadata()
+		if s.GetAttributes().GetLabels()[edged.LabelPodUID] == "" || s.GetLinux() == nil {
+			continue // not a pod's, or nothing is known
+		}
+		l := s.Linux
+		p := edged.PodUsage{
+			Namespace: m.GetNamespace(), Name: m.GetName(), UID: m.GetUid(),
+			Usage: usage(l.GetCpu(), l.GetMemory(), nil), Processes: number(l.GetProcess().GetProcessCount()),
+		}
+		if n := l.GetNetwork(); n != nil {
+			for _, i := range append([]*runtimeapi.NetworkInterfaceUsage{n.DefaultInterface}, n.Interfaces...) {
+				if i.GetName() != "" {
+					p.Interfaces = append(p.Interfaces, edged.InterfaceUsage{
+						Name: i.Name, Received: number(i.RxBytes), Sent: number(i.TxBytes), ReceiveErrs: number(i.RxErrors), SendErrs: number(i.TxErrors),
+					})
+				}
+			}
+		}
+		for _, k := range l.Containers {
+			p.Containers = append(p.Containers, containerUsage(k))
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (c *Client) containerUsage(ctx context.Context) ([]edged.PodUsage, error) {
+	r, err := c.run.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{Filter: &runtimeapi.ContainerStatsFilter{}})
+	if err != nil {
+		return nil, failed("list container stats", err)
+	}
+	var out []edged.PodUsage
+	at := make(map[string]int)
+	for _, s := range r.Stats {
+		labels := s.GetAttributes().GetLabels()
+		uid := labels[edged.LabelPodUID]
+		if uid == "" {
+			continue
+		}
+		i, ok := at[uid]
+		if !ok {
+			i = len(out)
+			at[uid] = i
+			out = append(out, edged.PodUsage{Namespace: labels[edged.LabelPodNamespace], Name: labels[edged.LabelPodName], UID: uid})
+		}
+		k := containerUsage(s)
+		out[i].Containers = append(out[i].Containers, k)
+		sum(&out[i].Usage, k.Usage)
+	}
+	return out, nil
+}
+
+// sum adds one usage to another.
+func sum(to *edged.Usage, u edged.Usage) {
+	if u.Time.After(to.Time) {
+		to.Time = u.Time
+	}
+	for _, f := range []struct{ to, from **uint64 }{
+		{&to.CPU, &u.CPU}, {&to.CPURate, &u.CPURate}, {&to.Memory, &u.Memory}, {&to.WorkingSet, &u.WorkingSet}, {&to.RSS, &u.RSS},
+		{&to.Faults, &u.Faults}, {&to.MajorFaults, &u.MajorFaults}, {&to.Swap, &u.Swap},
+	} {
+		switch {
+		case *f.from == nil:
+		case *f.to == nil:
+			v := **f.from
+			*f.to = &v
+		default:
+			**f.to += **f.from
+		}
+	}
+}
+
+func containerUsage(s *runtimeapi.ContainerStats) edged.ContainerUsage {
+	return edged.ContainerUsage{
+		ID: s.GetAttributes().GetId(), Name: s.GetAttributes().GetLabels()[edged.LabelContainerName], Usage: usage(s.GetCpu(), s.GetMemory(), s.GetSwap()),
+		Written: number(s.GetWritableLayer().GetUsedBytes()), WrittenInodes: number(s.GetWritableLayer().GetInodesUsed()),
+	}
+}
+
+func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, swap *runtimeapi.SwapUsage) edged.Usage {
+	u := edged.Usage{
+		CPU: number(cpu.GetUsageCoreNanoSeconds()), CPURate: number(cpu.GetUsageNanoCores()),
+		Memory: number(memory.GetUsageBytes()), WorkingSet: number(memory.GetWorkingSetBytes()), Available: number(memory.GetAvailableBytes()),
+		RSS: number(memory.GetRssBytes()), Faults: number(memory.GetPageFaults()), MajorFaults: number(memory.GetMajorPageFaults()),
+		Swap: number(swap.GetSwapUsageBytes()),
+	}
+	if ns := max(cpu.GetTimestamp(), memory.GetTimestamp()); ns > 0 {
+		u.Time = time.Unix(0, ns)
+	}
+	return u
+}
+
+func number(v *runtimeapi.UInt64Value) *uint64 {
+	if v == nil {
+		return nil
+	}
+	return &v.Value
+}
