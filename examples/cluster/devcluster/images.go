@@ -19,10 +19,18 @@ import (
 // WebImage is a small web server: see images/web.
 const WebImage = "edgekit.local/web:1"
 
-// own are the images made of programs in this module.
-var own = []struct{ ref, pkg string }{
-	{PauseImage, "./images/pause"},
-	{WebImage, "./images/web"},
+// ToolsImage is a pod to look into with kubectl: see images/tools.
+const ToolsImage = "edgekit.local/tools:1"
+
+// own are the images made of programs in this module. names are further paths
+// by which the program is found in the image.
+var own = []struct {
+	ref, pkg string
+	names    []string
+}{
+	{PauseImage, "./images/pause", nil},
+	{WebImage, "./images/web", nil},
+	{ToolsImage, "./images/tools", []string{"/bin/tar", "/bin/test"}},
 }
 
 // Images builds the images of this module and imports those that containerd
@@ -50,7 +58,7 @@ func (c *Cluster) images(ctx context.Context) error {
 		if err := gobuild.Build(ctx, c.cfg.Out, gobuild.Target{Module: source, Package: o.pkg, Output: program, Always: true}); err != nil {
 			return fmt.Errorf("devcluster: %w", err)
 		}
-		if err := c.importProgram(ctx, o.ref, program); err != nil {
+		if err := c.importProgram(ctx, o.ref, program, o.names...); err != nil {
 			return err
 		}
 	}
@@ -71,10 +79,13 @@ func (c *Cluster) ImportProgram(ctx context.Context, ref, program string) error 
 	return c.importProgram(ctx, ref, program)
 }
 
-func (c *Cluster) importProgram(ctx context.Context, ref, program string) error {
+func (c *Cluster) importProgram(ctx context.Context, ref, program string, names ...string) error {
 	var archive bytes.Buffer
 	inside := "/" + filepath.Base(program)
 	img := image.Image{Refs: []string{ref}, Entrypoint: []string{inside}, Files: []image.File{{Path: inside, Source: program}}}
+	for _, name := range names {
+		img.Files = append(img.Files, image.File{Path: name, Source: program})
+	}
 	if err := image.Write(&archive, img); err != nil {
 		return fmt.Errorf("devcluster: %w", err)
 	}
