@@ -10,7 +10,7 @@ MODULES := examples/cluster examples/demo
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 ## See it work
 .PHONY: demo demo-down thermometer cluster-up cluster-down
@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race lint arch generated cross fleet e2e fuzz model
+.PHONY: test unit race lint arch generated cross fleet e2e e2e-autonomy fuzz model
 test: packages arch lint generated cross race fleet e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
@@ -60,6 +60,8 @@ fleet: ## 2,000 nodes on one server: memory of each, delivery, a restart of the 
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
 e2e: ## End to end: real cluster, container runtime and network (root)
 	cd examples/demo && go test -count=1 -timeout=30m -v ./e2e
+e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts (root)
+	cd examples/demo && AUTONOMY_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done

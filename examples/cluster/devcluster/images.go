@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/edgekit/edgekit/examples/cluster/gobuild"
@@ -160,15 +162,27 @@ func (c *Cluster) ctrCommand(ctx context.Context, args ...string) *exec.Cmd {
 // RunningContainers lists the ids of the containers whose program runs, as
 // containerd tells it, among them the pods' sandboxes.
 func (c *Cluster) RunningContainers(ctx context.Context) ([]string, error) {
+	tasks, err := c.RunningTasks(ctx)
+	return slices.Collect(maps.Keys(tasks)), err
+}
+
+// RunningTasks gives the process id of each container whose program runs.
+func (c *Cluster) RunningTasks(ctx context.Context) (map[string]int, error) {
 	out, err := c.ctrCommand(ctx, "tasks", "list").Output()
 	if err != nil {
 		return nil, fmt.Errorf("devcluster: list tasks: %w", err)
 	}
-	var ids []string
+	tasks := make(map[string]int)
 	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) == 3 && f[2] == "RUNNING" {
-			ids = append(ids, f[0])
+		f := strings.Fields(line)
+		if len(f) != 3 || f[2] != "RUNNING" {
+			continue
 		}
+		pid, err := strconv.Atoi(f[1])
+		if err != nil {
+			return nil, fmt.Errorf("devcluster: list tasks: %q: %w", line, err)
+		}
+		tasks[f[0]] = pid
 	}
-	return ids, nil
+	return tasks, nil
 }

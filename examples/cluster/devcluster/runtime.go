@@ -27,6 +27,33 @@ func (c *Cluster) containerd() component {
 	}
 }
 
+// RestartRuntime kills the container runtime without a word and starts it again.
+// Containers do not notice.
+func (c *Cluster) RestartRuntime(ctx context.Context) error {
+	return c.restartRuntime(ctx, func(context.Context) error { return nil })
+}
+
+// PowerCut ends the container runtime and all containers at once, and starts
+// the runtime again: what a node finds when its power is back.
+func (c *Cluster) PowerCut(ctx context.Context) error {
+	return c.restartRuntime(ctx, c.killCgroups)
+}
+
+func (c *Cluster) restartRuntime(ctx context.Context, meanwhile func(context.Context) error) error {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.table.Kill(ctx, "containerd"); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
+	if err := meanwhile(ctx); err != nil {
+		return err
+	}
+	return c.bring(ctx, c.containerd())
+}
+
 // writeRuntimeConfig writes the configuration of containerd and CNI. Every
 // path is set, so that a containerd of the system never shares one.
 func (c *Cluster) writeRuntimeConfig() error {

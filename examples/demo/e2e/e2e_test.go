@@ -31,6 +31,9 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
 	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
 	t.Run("crashes", func(t *testing.T) { crashes(t, s) })
+	t.Run("autonomy", func(t *testing.T) { autonomy(t, s, fewKills) })
+	t.Run("power cut", func(t *testing.T) { powerCut(t, s) })
+	t.Run("given up", func(t *testing.T) { givenUp(t, s) })
 	t.Run("delete", func(t *testing.T) { deleteAll(t, s) })
 	t.Run("down leaves nothing", func(t *testing.T) { leavesNothing(t, s) })
 }

@@ -39,8 +39,12 @@ func (s *Site) EdgeArgs(node string) []string {
 	return []string{
 		"--data-dir", s.DataDir(node), "--runtime-endpoint", s.RuntimeEndpoint(), "--mqtt-listen", "tcp://" + Broker,
 		"--cgroup-root", s.CgroupRoot(), "--pod-log-dir", filepath.Join(s.Dir(), "pod-logs"),
+		"--static-pod-dir", s.StaticPods(),
 	}
 }
+
+// StaticPods is the folder of the node's static pods. It may not exist.
+func (s *Site) StaticPods() string { return filepath.Join(s.Dir(), "static-pods") }
 
 // StopEdge asks edgecore to end.
 func (s *Site) StopEdge(ctx context.Context) error {
