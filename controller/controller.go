@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,10 @@ import (
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubelet"
 	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/localapi"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/hub"
@@ -44,6 +47,8 @@ type Config struct {
 	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
 	// Its owner runs it.
 	Kubelet *kubelet.Server
+	// Namespace is that of edgekit's own objects; "" means install.Namespace.
+	Namespace string
 	// Logger gets what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -56,6 +61,7 @@ type Controller struct {
 	edge     *edge.Controller
 	devices  *devices.Controller
 	presence *presence.Keeper
+	localapi *localapi.Controller
 	ready    chan struct{}
 }
 
@@ -98,6 +104,13 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	c.localapi, err = localapi.New(localapi.Config{
+		Cloud: cfg.Cloud, AsNode: cfg.AsNode, REST: cfg.REST, Accounts: c.edge,
+		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -134,7 +147,7 @@ func (cfg *Config) connect() error {
 // started and returns nil. It may be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.presence.Run, c.waitSynced} {
+	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.presence.Run, c.localapi.Run, c.waitSynced} {
 		g.Go(func() error { return run(gctx) })
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
@@ -185,6 +198,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		Down: mirror.Union(
 			mirror.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
 			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
+			mirror.Part{Resources: c.localapi.Resources(), Source: c.localapi.Source(node, hello.Capabilities)},
 		),
 		Up:        sink,
 		Inbox:     sink,
@@ -201,8 +215,9 @@ func (c *Controller) connected(info hub.Info) {
 }
 
 // Handle has mux answer the calls of nodes: service account tokens, and single
-// objects of every resource that goes down.
+// objects of every resource that goes down, and requests of a node's own API.
 func (c *Controller) Handle(mux *hub.Mux) {
 	c.edge.Handle(mux)
 	c.devices.Handle(mux)
+	c.localapi.Handle(mux)
 }

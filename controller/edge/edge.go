@@ -48,6 +48,7 @@ type Controller struct {
 	refs   map[hub.Key]*ref                  // what those refer to
 	// wronged are the pods to Restore, by node; at most times there are none.
 	wronged map[string]map[live.Name]struct{}
+	onPods  []func(node string)
 	// spawn starts a goroutine that Run joins; nil while Run does not run.
 	spawn func(func(context.Context))
 }
@@ -189,4 +190,29 @@ func timeOf(t *metav1.Time) time.Time {
 		return time.Time{}
 	}
 	return t.Time
+}
+
+// Accounts gives the service accounts that the node's pods run as.
+func (c *Controller) Accounts(node string) map[live.Name]struct{} {
+	c.mu.Lock()
+	names := make([]live.Name, 0, len(c.byNode[node]))
+	for name := range c.byNode[node] {
+		names = append(names, name)
+	}
+	c.mu.Unlock()
+	accounts := make(map[live.Name]struct{})
+	for _, name := range names {
+		if item, ok := c.pods.Load(name); ok && item.Object.Spec.NodeName == node {
+			accounts[live.Name{Namespace: name.Namespace, Name: item.Object.Spec.ServiceAccountName}] = struct{}{}
+		}
+	}
+	return accounts
+}
+
+// OnPods has changed called with a node's name after a pod of it came, changed
+// or went. It must be called before Run; changed must return soon.
+func (c *Controller) OnPods(changed func(node string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onPods = append(c.onPods, changed)
 }

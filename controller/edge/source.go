@@ -289,9 +289,18 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 			nowKeys = append(c.needLocked(now, change.Name, references(change.New)), podKey(change.Name))
 		}
 	}
+	told := c.onPods
 	c.mu.Unlock()
 	c.notifier.Notify(before, beforeKeys...)
 	c.notifier.Notify(now, nowKeys...)
+	for _, changed := range told {
+		if before != "" && before != now {
+			changed(before)
+		}
+		if now != "" {
+			changed(now)
+		}
+	}
 }
 
 func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {

@@ -1,0 +1,208 @@
+package localapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+)
+
+const (
+	maxRequest = 3<<20 + 128<<10 // what a node's API takes, with its head
+	maxAnswer  = 3 << 20         // so that it fits a frame of the link
+)
+
+// doer is an http.Client.
+type doer interface {
+	Do(req *http.Request) (*http.Response, error)
+}
+
+// forwarder makes requests of the API server.
+type forwarder struct {
+	base   *url.URL
+	bare   doer // has no credentials
+	asNode doer // acts as the node of the request's context
+}
+
+func newForwarder(cfg Config) (forwarder, error) {
+	var f forwarder
+	var err error
+	if f.base, _, err = rest.DefaultServerUrlFor(cfg.REST); err != nil {
+		return f, fmt.Errorf("localapi: %w", err)
+	}
+	// cloudcore's own certificate must not be shown: the API server would
+	// believe it before the token.
+	bare := rest.AnonymousClientConfig(cfg.REST)
+	bare.QPS = -1
+	if f.bare, err = rest.HTTPClientFor(bare); err != nil {
+		return f, fmt.Errorf("localapi: %w", err)
+	}
+	client, ok := cfg.AsNode.CoreV1().RESTClient().(*rest.RESTClient)
+	if !ok || client == nil || client.Client == nil {
+		return f, errors.New("localapi: Config.AsNode is not a client for an API server")
+	}
+	f.asNode = client.Client
+	return f, nil
+}
+
+// call answers one request of a node.
+func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, error) {
+	key := req.Message.Key
+	if c.forward.base == nil {
+		return hub.Message{}, &hub.Error{Code: hub.CodeUnavailable, Text: "this cloudcore has no API server to ask"}
+	}
+	if len(req.Message.Body) > maxRequest {
+		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxRequest))
+	}
+	want, err := wire.DecodeRequest(req.Message.Body)
+	if err != nil {
+		return hub.Message{}, mirror.Invalid(key, err)
+	}
+	if err := check(want); err != nil {
+		return hub.Message{}, mirror.Forbidden(key, err.Error())
+	}
+	client := c.forward.asNode
+	if want.Token == "" {
+		ctx = asnode.With(ctx, req.Node)
+	} else {
+		if err := c.checkToken(ctx, req.Node, want.Token); err != nil {
+			return hub.Message{}, err
+		}
+		client = c.forward.bare
+	}
+	answer, err := c.forward.do(ctx, client, want)
+	if err != nil {
+		return hub.Message{}, err
+	}
+	body, err := answer.Encode()
+	if err != nil {
+		return hub.Message{}, err
+	}
+	return hub.Message{Body: body}, nil
+}
+
+// do makes the request. Nothing of it but what wire.Request holds reaches the
+// API server: no header of the node's choosing.
+func (f forwarder) do(ctx context.Context, client doer, want wire.Request) (wire.Response, error) {
+	to := *f.base
+	to.Path = path.Join("/", to.Path, want.Path)
+	to.RawQuery = want.Query
+	req, err := http.NewRequestWithContext(ctx, want.Method, to.String(), bytes.NewReader(want.Body))
+	if err != nil {
+		return wire.Response{}, &hub.Error{Code: hub.CodeInvalid, Text: err.Error()}
+	}
+	for header, value := range map[string]string{"Content-Type": want.ContentType, "Accept": want.Accept} {
+		if value != "" {
+			req.Header.Set(header, value)
+		}
+	}
+	if want.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+want.Token)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached: " + err.Error()}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server's answer broke off: " + err.Error()}
+	}
+	if len(body) > maxAnswer {
+		return wire.Response{}, &hub.Error{Code: hub.CodeInvalid, Text: fmt.Sprintf("the answer has more than %d bytes: ask for less, for example with a limit", maxAnswer)}
+	}
+	return wire.Response{Code: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), Warnings: resp.Header.Values("Warning"), Body: body}, nil
+}
+
+// check refuses what no node may ask for, whoever it is for.
+func check(want wire.Request) error {
+	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, want.Method) {
+		return fmt.Errorf("method %.20q", want.Method)
+	}
+	parts := strings.Split(strings.TrimPrefix(want.Path, "/"), "/")
+	if want.Path != path.Clean(want.Path) || !strings.HasPrefix(want.Path, "/api/v1/") && (parts[0] != "apis" || len(parts) < 4) {
+		return fmt.Errorf("path %.200q names no resource", want.Path)
+	}
+	group, rest := "", parts[2:]
+	if parts[0] == "apis" {
+		group, rest = parts[1], parts[3:]
+	}
+	values, err := url.ParseQuery(want.Query)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	if rest[0] == "watch" || values.Has("watch") || values.Has("follow") {
+		return errors.New("a watch is no request with one answer")
+	}
+	if len(rest) > 2 && rest[0] == "namespaces" {
+		rest = rest[2:]
+	}
+	sub := ""
+	if len(rest) > 2 {
+		sub = rest[2]
+	}
+	if slices.Contains([]string{"proxy", "exec", "attach", "portforward", "log"}, sub) {
+		return fmt.Errorf("%s/%s is a stream", rest[0], sub)
+	}
+	if want.Token == "" && (group == "certificates.k8s.io" || sub == "token" || sub == "approval") {
+		return fmt.Errorf("%s is not asked for in this way", strings.Trim(rest[0]+"/"+sub, "/"))
+	}
+	if want.Token != "" && (strings.ContainsAny(want.Token, " \r\n\t") || strings.Count(want.Token, ".") != 2) {
+		return errors.New("token has not the form of one")
+	}
+	return nil
+}
+
+// checkToken refuses a token that is not bound to a pod which runs on the
+// node. Its signature is for the API server to check.
+func (c *Controller) checkToken(ctx context.Context, node, token string) error {
+	refuse := func(why string) error {
+		return &hub.Error{Code: hub.CodeForbidden, Text: "the service account token " + why}
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	var claims struct {
+		Kubernetes struct {
+			Namespace string `json:"namespace"`
+			Pod       struct {
+				Name string `json:"name"`
+				UID  string `json:"uid"`
+			} `json:"pod"`
+		} `json:"kubernetes.io"`
+	}
+	if err == nil {
+		err = json.Unmarshal(payload, &claims)
+	}
+	k := claims.Kubernetes
+	if err != nil || k.Namespace == "" || k.Pod.Name == "" || k.Pod.UID == "" {
+		return refuse("is not bound to a pod")
+	}
+	var pod *corev1.Pod
+	pod, err = c.cfg.Cloud.CoreV1().Pods(k.Namespace).Get(ctx, k.Pod.Name, metav1.GetOptions{ResourceVersion: "0"})
+	switch {
+	case apierrors.IsNotFound(err):
+		return refuse("is bound to a pod that is gone")
+	case err != nil:
+		return &hub.Error{Code: hub.CodeUnavailable, Text: "the token's pod cannot be looked up: " + err.Error()}
+	case string(pod.UID) != k.Pod.UID || pod.Spec.NodeName != node:
+		return refuse("is bound to a pod of another node")
+	}
+	return nil
+}

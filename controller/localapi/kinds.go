@@ -1,0 +1,129 @@
+package localapi
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+)
+
+// kind is one resource that is watched for the nodes.
+type kind struct {
+	resource   string
+	capability string // of the nodes that get it
+	store      store
+}
+
+// store is a live.Store without its type.
+type store interface {
+	Run(ctx context.Context) error
+	Synced() <-chan struct{}
+	Names() []live.Name
+	// load gives the object for a peer that has version held, or false.
+	load(name live.Name, held string) (metav1.Object, string, bool)
+	version(name live.Name) (string, bool)
+	// read asks the API server itself.
+	read(ctx context.Context, name live.Name) (metav1.Object, error)
+}
+
+type typed[T live.Object] struct {
+	*live.Store[T]
+	get func(ctx context.Context, namespace, name string) (T, error)
+}
+
+func (s typed[T]) load(name live.Name, held string) (metav1.Object, string, bool) {
+	item, ok := s.LoadFor(name, held)
+	return item.Object, item.Version, ok
+}
+
+func (s typed[T]) version(name live.Name) (string, bool) {
+	item, ok := s.Load(name)
+	return item.Version, ok
+}
+
+func (s typed[T]) read(ctx context.Context, name live.Name) (metav1.Object, error) {
+	return s.get(ctx, name.Namespace, name.Name)
+}
+
+// client is one resource's typed client, as far as it is needed.
+type client[T any, L runtime.Object] interface {
+	Get(ctx context.Context, name string, o metav1.GetOptions) (T, error)
+	List(ctx context.Context, o metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
+}
+
+// addKind makes a kind of all objects of a resource. in gives the client for
+// a namespace.
+func addKind[T live.Object, L runtime.Object, C client[T, L]](
+	c *Controller, kinds map[string]*kind, resource, capability string, empty T, in func(namespace string) C, changed func(hub.Key, live.Change[T]),
+) error {
+	all := in(metav1.NamespaceAll)
+	s, err := live.New(live.Config[T]{
+		ListWatch: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return all.List(ctx, o) },
+			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+				return all.Watch(ctx, o)
+			},
+		}, c.cfg.Cloud),
+		Type: empty, Logger: c.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.OnChange(func(change live.Change[T]) {
+		changed(hub.Key{Resource: resource, Namespace: change.Name.Namespace, Name: change.Name.Name}, change)
+	})
+	kinds[resource] = &kind{resource: resource, capability: capability, store: typed[T]{s, func(ctx context.Context, namespace, name string) (T, error) {
+		return in(namespace).Get(ctx, name, metav1.GetOptions{})
+	}}}
+	return nil
+}
+
+// newKinds makes all kinds. None is watched yet.
+func (c *Controller) newKinds() (map[string]*kind, error) {
+	kinds := make(map[string]*kind)
+	core, rbac := c.cfg.Cloud.CoreV1(), c.cfg.Cloud.RbacV1()
+	err := errors.Join(
+		addKind(c, kinds, "services", wire.Services, &corev1.Service{}, core.Services, func(k hub.Key, _ live.Change[*corev1.Service]) { c.serviceChanged(k) }),
+		addKind(c, kinds, "endpointslices", wire.Services, &discoveryv1.EndpointSlice{}, c.cfg.Cloud.DiscoveryV1().EndpointSlices,
+			func(k hub.Key, _ live.Change[*discoveryv1.EndpointSlice]) { c.serviceChanged(k) }),
+		addKind(c, kinds, "servicecidrs", wire.Services, &networkingv1.ServiceCIDR{}, anyNamespace(c.cfg.Cloud.NetworkingV1().ServiceCIDRs()),
+			func(k hub.Key, _ live.Change[*networkingv1.ServiceCIDR]) { c.serviceChanged(k) }),
+		addKind(c, kinds, "roles", wire.Access, &rbacv1.Role{}, rbac.Roles,
+			func(k hub.Key, _ live.Change[*rbacv1.Role]) { c.accessChanged(k, func(*bindings) {}) }),
+		addKind(c, kinds, "clusterroles", wire.Access, &rbacv1.ClusterRole{}, anyNamespace(rbac.ClusterRoles()),
+			func(k hub.Key, _ live.Change[*rbacv1.ClusterRole]) { c.accessChanged(k, func(*bindings) {}) }),
+		addKind(c, kinds, "rolebindings", wire.Access, &rbacv1.RoleBinding{}, rbac.RoleBindings, func(k hub.Key, change live.Change[*rbacv1.RoleBinding]) {
+			c.accessChanged(k, func(b *bindings) {
+				b.remove(k)
+				if o := change.New; o != nil {
+					b.add(k, o.Subjects, o.RoleRef)
+				}
+			})
+		}),
+		addKind(c, kinds, "clusterrolebindings", wire.Access, &rbacv1.ClusterRoleBinding{}, anyNamespace(rbac.ClusterRoleBindings()),
+			func(k hub.Key, change live.Change[*rbacv1.ClusterRoleBinding]) {
+				c.accessChanged(k, func(b *bindings) {
+					b.remove(k)
+					if o := change.New; o != nil {
+						b.add(k, o.Subjects, o.RoleRef)
+					}
+				})
+			}),
+	)
+	return kinds, err
+}
+
+// anyNamespace is for what belongs to no namespace.
+func anyNamespace[C any](client C) func(string) C { return func(string) C { return client } }

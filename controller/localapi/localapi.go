@@ -1,0 +1,228 @@
+package localapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+)
+
+// Accounts says which service accounts the pods of a node run as;
+// controller/edge has it.
+type Accounts interface {
+	// Accounts gives the service accounts of the node's pods.
+	Accounts(node string) map[live.Name]struct{}
+	// OnPods has changed called with a node's name after its pods changed. It
+	// must be called before the Accounts run.
+	OnPods(changed func(node string))
+}
+
+// Config sets up a Controller. Cloud, AsNode and Accounts are required.
+type Config struct {
+	Cloud     kubernetes.Interface // cloudcore's own identity
+	AsNode    kubernetes.Interface // package asnode's client
+	REST      *rest.Config         // where the API server is; nil refuses all requests, and has no issuer
+	Accounts  Accounts
+	Namespace string       // of edgekit's own objects
+	Logger    *slog.Logger // nil discards
+}
+
+// Controller serves the nodes that have a Kubernetes API. Its methods may be
+// called by several goroutines at once.
+type Controller struct {
+	cfg      Config
+	kinds    map[string]*kind // by resource
+	issuer   issuer
+	forward  forwarder
+	notifier mirror.Notifier
+
+	mu       sync.Mutex
+	nodes    map[string]*node
+	bindings bindings
+	services map[string]int  // nodes that want them, with their subscribers
+	started  map[string]bool // by capability
+	spawn    func(func(context.Context))
+}
+
+// node is one that wants Access, while it has a subscriber.
+type node struct {
+	subscribers int
+	needs       map[hub.Key]struct{}
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Controller, error) {
+	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Accounts == nil {
+		return nil, errors.New("localapi: Config.Cloud, AsNode and Accounts are required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		cfg: cfg, nodes: make(map[string]*node), services: make(map[string]int), started: make(map[string]bool),
+		bindings: newBindings(),
+	}
+	c.issuer = issuer{cfg: cfg, changed: c.issuerChanged}
+	var err error
+	if c.kinds, err = c.newKinds(); err != nil {
+		return nil, err
+	}
+	if cfg.REST != nil {
+		if c.forward, err = newForwarder(cfg); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Accounts.OnPods(c.podsChanged)
+	return c, nil
+}
+
+// Run watches what connected nodes want until ctx ends; it then joins all that
+// it started and returns nil.
+func (c *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	c.mu.Lock()
+	c.spawn = func(f func(context.Context)) { g.Go(func() error { f(ctx); return nil }) }
+	for capability := range c.started {
+		c.launchLocked(capability)
+	}
+	c.mu.Unlock()
+	g.Go(func() error {
+		// No goroutine may be added once the group is being joined.
+		<-ctx.Done()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.spawn = nil
+		return nil
+	})
+	err := g.Wait()
+	if t, ok := c.forward.bare.(*http.Client); ok {
+		t.CloseIdleConnections()
+	}
+	return err
+}
+
+// wantLocked begins to watch what a capability stands for.
+func (c *Controller) wantLocked(capability string) {
+	if !c.started[capability] {
+		c.started[capability] = true
+		c.launchLocked(capability)
+	}
+}
+
+func (c *Controller) launchLocked(capability string) {
+	if c.spawn == nil {
+		return
+	}
+	for _, k := range c.kinds {
+		if k.capability == capability {
+			c.spawn(func(ctx context.Context) {
+				if err := k.store.Run(ctx); err != nil {
+					c.cfg.Logger.Error("watch ended", "resource", k.resource, "error", err)
+				}
+			})
+		}
+	}
+	if capability == wire.Access {
+		c.spawn(c.issuer.run)
+	}
+}
+
+// Resources gives the resources for which Source answers.
+func (c *Controller) Resources() []string {
+	return append(slices.Sorted(maps.Keys(c.kinds)), wire.IssuerResource)
+}
+
+// Handle has mux answer the nodes' requests for the API server.
+func (c *Controller) Handle(mux *hub.Mux) { mux.Handle(wire.Call, hub.HandlerFunc(c.call)) }
+
+// issuerChanged tells all nodes that know the issuer.
+func (c *Controller) issuerChanged() {
+	c.mu.Lock()
+	all := slices.Collect(maps.Keys(c.nodes))
+	c.mu.Unlock()
+	for _, name := range all {
+		c.notifier.Notify(name, hub.Key(wire.IssuerKey()))
+	}
+}
+
+// podsChanged works out anew what a node needs.
+func (c *Controller) podsChanged(name string) {
+	c.mu.Lock()
+	n := c.nodes[name]
+	c.mu.Unlock()
+	if n == nil {
+		return
+	}
+	accounts := c.cfg.Accounts.Accounts(name)
+	c.mu.Lock()
+	var keys []hub.Key
+	if c.nodes[name] == n {
+		keys = n.replace(c.bindings.needs(accounts))
+	}
+	c.mu.Unlock()
+	c.notifier.Notify(name, keys...)
+}
+
+// replace sets what the node needs and gives what came or went.
+func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
+	for key := range needs {
+		if _, had := n.needs[key]; !had {
+			changed = append(changed, key)
+		}
+	}
+	for key := range n.needs {
+		if _, has := needs[key]; !has {
+			changed = append(changed, key)
+		}
+	}
+	n.needs = needs
+	return changed
+}
+
+// accessChanged follows the RBAC objects.
+func (c *Controller) accessChanged(key hub.Key, update func(*bindings)) {
+	c.mu.Lock()
+	update(&c.bindings)
+	names := slices.Collect(maps.Keys(c.nodes))
+	c.mu.Unlock()
+	for _, name := range names {
+		c.podsChanged(name)
+		c.mu.Lock()
+		n := c.nodes[name]
+		needed := false
+		if n != nil {
+			_, needed = n.needs[key]
+		}
+		c.mu.Unlock()
+		if needed {
+			c.notifier.Notify(name, key)
+		}
+	}
+}
+
+// serviceChanged follows the Services and what belongs to them.
+func (c *Controller) serviceChanged(key hub.Key) {
+	c.mu.Lock()
+	names := slices.Collect(maps.Keys(c.services))
+	c.mu.Unlock()
+	for _, name := range names {
+		c.notifier.Notify(name, key)
+	}
+}
+
+// firstSight is how long a list of versions waits for the first list of what
+// a node wants.
+const firstSight = 5 * time.Second

@@ -1,0 +1,217 @@
+package localapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"slices"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+)
+
+// Source gives what one node gets, by the capabilities that it named. What it
+// held before and names no longer is taken from it.
+func (c *Controller) Source(name string, capabilities []string) hub.Source {
+	return &source{c: c, node: name, capabilities: capabilities}
+}
+
+type source struct {
+	c            *Controller
+	node         string
+	capabilities []string
+}
+
+func (s *source) wants(capability string) bool { return slices.Contains(s.capabilities, capability) }
+
+// wantsKey reports whether this session gets objects of the key's resource.
+func (s *source) wantsKey(key hub.Key) bool {
+	if key.Resource == wire.IssuerResource {
+		return s.wants(wire.Access)
+	}
+	k := s.c.kinds[key.Resource]
+	return k != nil && s.wants(k.capability)
+}
+
+func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+
+func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
+	c := s.c
+	_, unsubscribe := c.notifier.Subscribe(s.node, func(key hub.Key) {
+		if s.wantsKey(key) {
+			changed(key)
+		}
+	})
+	access, services := s.wants(wire.Access), s.wants(wire.Services)
+	c.mu.Lock()
+	if access {
+		if c.nodes[s.node] == nil {
+			c.nodes[s.node] = &node{}
+		}
+		c.nodes[s.node].subscribers++
+		c.wantLocked(wire.Access)
+	}
+	if services {
+		c.services[s.node]++
+		c.wantLocked(wire.Services)
+	}
+	c.mu.Unlock()
+	if access {
+		c.podsChanged(s.node)
+	}
+	return func() {
+		unsubscribe()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if n := c.nodes[s.node]; access && n != nil {
+			if n.subscribers--; n.subscribers == 0 {
+				delete(c.nodes, s.node)
+			}
+		}
+		if services {
+			if c.services[s.node]--; c.services[s.node] <= 0 {
+				delete(c.services, s.node)
+			}
+		}
+	}
+}
+
+// Versions lists what is known. What is not known yet is notified when it is.
+func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
+	ctx, cancel := context.WithTimeout(ctx, firstSight)
+	defer cancel()
+	var kinds []*kind
+	for _, k := range s.c.kinds {
+		if s.wants(k.capability) && wait(ctx, k.store.Synced()) {
+			kinds = append(kinds, k)
+		}
+	}
+	if s.wants(wire.Access) {
+		wait(ctx, s.c.issuer.known())
+	}
+	needs := s.needs()
+	return func(yield func(hub.Key, string) bool) {
+		if _, version, ok := s.c.issuer.load(); ok && s.wants(wire.Access) && !yield(hub.Key(wire.IssuerKey()), version) {
+			return
+		}
+		for _, k := range kinds {
+			for _, name := range k.store.Names() {
+				key := hub.Key{Resource: k.resource, Namespace: name.Namespace, Name: name.Name}
+				if _, needed := needs[key]; !needed && k.capability == wire.Access {
+					continue
+				}
+				if version, ok := k.store.version(name); ok && !yield(key, version) {
+					return
+				}
+			}
+		}
+	}, nil
+}
+
+func wait(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// needs gives the RBAC objects that the node needs as far as is known.
+func (s *source) needs() map[hub.Key]struct{} {
+	accounts := s.c.cfg.Accounts.Accounts(s.node)
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.c.bindings.needs(accounts)
+}
+
+func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	obj, err := s.load(ctx, key, held)
+	if err != nil {
+		return hub.Object{}, fmt.Errorf("localapi: load %s: %w", key, mirror.FromAPI(err))
+	}
+	return obj, nil
+}
+
+func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+	if !s.wantsKey(key) {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if key.Resource == wire.IssuerResource {
+		body, version, ok := s.c.issuer.load()
+		if !ok {
+			return hub.Object{}, hub.ErrLagging
+		}
+		return hub.Object{Key: key, Version: version, Body: body}, nil
+	}
+	k := s.c.kinds[key.Resource]
+	select {
+	case <-k.store.Synced():
+	default:
+		return hub.Object{}, hub.ErrLagging
+	}
+	name := live.Name{Namespace: key.Namespace, Name: key.Name}
+	if k.capability == wire.Access {
+		if _, needed := s.needs()[key]; !needed {
+			return s.unneeded(ctx, k, key, name)
+		}
+	}
+	if obj, version, ok := k.store.load(name, held); ok {
+		return encode(key, version, obj)
+	}
+	obj, err := k.store.read(ctx, name)
+	if apierrors.IsNotFound(err) {
+		return hub.Object{Key: key, Deleted: true}, nil
+	}
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return encode(key, obj.GetResourceVersion(), obj)
+}
+
+// unneeded takes an RBAC object from the node that nothing there needs any
+// more. A binding is first read from the API server: the view here may be
+// behind what the node has.
+func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name live.Name) (hub.Object, error) {
+	gone := hub.Object{Key: key, Deleted: true}
+	if key.Resource != "rolebindings" && key.Resource != "clusterrolebindings" {
+		return gone, nil
+	}
+	obj, err := k.store.read(ctx, name)
+	if apierrors.IsNotFound(err) {
+		return gone, nil
+	}
+	if err != nil {
+		return hub.Object{}, err
+	}
+	b := newBindings()
+	switch o := obj.(type) {
+	case *rbacv1.RoleBinding:
+		b.add(key, o.Subjects, o.RoleRef)
+	case *rbacv1.ClusterRoleBinding:
+		b.add(key, o.Subjects, o.RoleRef)
+	}
+	if len(b.needs(s.c.cfg.Accounts.Accounts(s.node))) > 0 {
+		return hub.Object{}, hub.ErrLagging
+	}
+	return gone, nil
+}
+
+// encode gives the object as it travels.
+func encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
+	if len(obj.GetManagedFields()) > 0 {
+		obj.SetManagedFields(nil) // read a moment ago: nobody shares it yet
+	}
+	body, err := json.Marshal(obj)
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return hub.Object{Key: key, Version: version, Body: body}, nil
+}
