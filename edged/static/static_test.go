@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,10 +70,29 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// lockedBuffer is a log that a test reads while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 func TestFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "pods") // does not exist yet
-		var log bytes.Buffer
+		var mu sync.Mutex
+		var log lockedBuffer
 		f, err := static.New(static.Config{Dir: dir, Node: "n", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil {
 			t.Fatal(err)
@@ -86,6 +106,8 @@ func TestFolder(t *testing.T) {
 				for _, p := range pods {
 					all = append(all, p.Name)
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				names = append(names, all)
 			})
 		}()
@@ -104,6 +126,8 @@ func TestFolder(t *testing.T) {
 			t.Helper()
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.EqualFunc(names, want, slices.Equal) {
 				t.Errorf("%s: %v, want %v", what, names, want)
 			}
