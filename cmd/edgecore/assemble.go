@@ -68,7 +68,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err = r.kubelet(n, agent, runtime, link.cfg.Mux, log)
+	kubelet, err = r.kubelet(n, agent, runtime, mgr.Export, link.cfg.Mux, log)
 	if err != nil {
 		return nil, err
 	}

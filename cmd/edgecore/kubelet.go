@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/server"
@@ -23,16 +25,24 @@ type containerRuntime interface {
 const kubeletStreams = "nodes/proxy"
 
 // kubelet makes the kubelet's API and has it served on the link, and nowhere
-// else.
-func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
+// else. Its /metrics are the server's own and those of more.
+func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
 	figures, err := stats.New(stats.Config{Node: n.name, Meter: runtime, Pods: agent})
 	if err != nil {
 		return nil, err
 	}
-	s, err := server.New(server.Config{
+	var s *server.Server
+	metrics := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		if err := errors.Join(s.Export(r.Context(), w), more(r.Context(), w)); err != nil {
+			log.Debug("figures could not be given", "err", err)
+		}
+	}
+	s, err = server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log,
 		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
+		Metrics: http.HandlerFunc(metrics),
 	})
 	if err != nil {
 		return nil, err

@@ -1,11 +1,11 @@
 package manager_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/edgekit/edgekit/hub"
@@ -99,9 +99,16 @@ func TestAppendRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := m.Append(ctx, meta.Key{Resource: "events", Name: "e"}, nil); err == nil {
-		t.Skip("this store takes what is offered in spite of its context")
+}
+
+func TestExport(t *testing.T) {
+	m := newManager(t, manager.Config{MaxEvents: 2})
+	appendEvents(t, m, 0, 5)
+	var text strings.Builder
+	must(t, m.Export(t.Context(), &text))
+	for _, want := range []string{"\nedgekit_meta_events_waiting 2\n", "\nedgekit_meta_events_dropped_total 3\n", "\nedgekit_meta_connected 0\n"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in\n%s", want, text.String())
+		}
 	}
 }
