@@ -67,7 +67,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
 
 ## Measure (each ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
@@ -76,5 +76,7 @@ bench-coldstart: ## Power on with no network, expired certificates and 100 pods 
 	go test -count=1 -v -run TestColdStart ./cmd/edgecore
 bench-link: ## The link: objects, round trips, streams, with delay and loss
 	BENCH=1 go test -count=1 -v -run TestLink ./hub/hubbench
+bench-streams: ## kubectl logs, exec and cp through the cloud, against a kubelet API that is reached directly
+	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubelet
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetFigures ./hub/hubbench

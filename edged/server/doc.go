@@ -21,7 +21,7 @@
 // joined to it byte by byte, whatever it speaks. That costs two copies and no
 // state, and half-closes, errors and exit codes stay the runtime's own. The
 // two protocols that runtimes do not speak are translated:
-// v5.channel.k8s.io, and SPDY in a WebSocket (v2.portforward.k8s.io).
+// v5.channel.k8s.io, and SPDY in a WebSocket (SPDY/3.1+portforward.k8s.io).
 //
 // Logs are read from the runtime's files. Any number of followers of one file
 // cost one inotify watch.

@@ -60,7 +60,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, err := s.cfg.Runtime.ExecURL(r.Context(), c.ID, cmd, opts)
-	s.join(w, r, target, err, opts)
+	s.connect(w, r, target, err, opts)
 }
 
 // attach joins a container's first process.
@@ -86,7 +86,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	target, err := s.cfg.Runtime.AttachURL(r.Context(), c.ID, opts)
-	s.join(w, r, target, err, opts)
+	s.connect(w, r, target, err, opts)
 }
 
 // portForward opens connections to ports of a pod.
@@ -120,7 +120,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Attempt, b.Attempt))
 	})
 	target, err := s.cfg.Runtime.PortForwardURL(r.Context(), newest.ID, ports)
-	s.join(w, r, target, err, edged.Streaming{})
+	s.connect(w, r, target, err, edged.Streaming{})
 }
 
 // pod finds the pod that a request names.
@@ -200,9 +200,9 @@ func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// join joins the request's connection to the session that the runtime serves
+// connect joins the request's connection to the session that the runtime serves
 // at target, until either side is done.
-func (s *Server) join(w http.ResponseWriter, r *http.Request, target string, err error, opts edged.Streaming) {
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, err error, opts edged.Streaming) {
 	if err != nil {
 		answer(w, err)
 		return
