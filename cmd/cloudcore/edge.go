@@ -9,14 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/edgekit/edgekit/controller/identity"
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
@@ -27,42 +22,23 @@ type edgeServer struct {
 	links    hub.Listener // nodes' connections
 }
 
-func newEdgeServer(ctx context.Context, r *runCmd, client kubernetes.Interface, listener net.Listener, log *slog.Logger) (edgeServer, error) {
+func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Listener, log *slog.Logger) (edgeServer, error) {
 	links, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: listener.Addr()})
-	if err != nil {
-		return edgeServer{}, err
-	}
-	store, err := identity.New(identity.Config{Client: client, Namespace: r.Namespace})
-	if err != nil {
-		return edgeServer{}, err
-	}
-	ca, err := store.CA(ctx)
-	if err != nil {
-		return edgeServer{}, err
-	}
-	hosts, err := serverHosts(r.Advertise)
-	if err != nil {
-		return edgeServer{}, err
-	}
-	joins, err := join.NewHandler(join.HandlerConfig{CA: ca, Tokens: store, Names: store, Logger: log.With("component", "join")})
 	if err != nil {
 		return edgeServer{}, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle(wsconn.Path, links)
-	mux.Handle(join.JoinPath, joins)
-	mux.Handle(join.RenewPath, joins)
-	cert := &serverCert{ca: ca, hosts: hosts}
-	log.Info("certificate authority", "pin", ca.Pin(), "hosts", hosts)
+	trust.handle(mux)
 	e := edgeServer{listener: listener, links: links, server: &http.Server{
-		Handler: mux, TLSConfig: ca.ServerTLS(cert.current),
+		Handler: mux, TLSConfig: trust.tls(),
 		// WebSocket needs HTTP/1.1: no h2 is offered.
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		ReadHeaderTimeout: 15 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	if r.QUIC {
-		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, store, log)
+		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, trust.store, log)
 	}
 	return e, err
 }
@@ -114,30 +90,4 @@ func serverHosts(advertise []string) ([]string, error) {
 		}
 	}
 	return hosts, nil
-}
-
-// serverCert is the server's certificate. It lives in memory only and is made
-// anew when two thirds of its life are over.
-type serverCert struct {
-	ca    *join.CA
-	hosts []string
-
-	mu   sync.Mutex
-	cert tls.Certificate
-	next time.Time // when it is made anew
-}
-
-func (c *serverCert) current() (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	if now.Before(c.next) {
-		return &c.cert, nil
-	}
-	cert, err := c.ca.IssueServer(now, c.hosts...)
-	if err != nil {
-		return nil, err
-	}
-	c.cert, c.next = cert, now.Add(join.DefaultServerLife*2/3)
-	return &c.cert, nil
 }

@@ -32,6 +32,7 @@ type runCmd struct {
 	Install       bool     `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
 	MaxNodes      int      `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
 
+	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
 }
 
@@ -68,6 +69,7 @@ type server struct {
 	controller *controller.Controller
 	hub        *hub.Server
 	edge       edgeServer
+	trust      *trust
 	monitor    monitor
 	kubelet    *kubelet.Server // nil if turned off
 }
@@ -90,20 +92,28 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	edge, err := newEdgeServer(ctx, r, client, listener, log)
+	disconnect := func(node string, reason *hub.Error) error { return nodes.Disconnect(node, reason) }
+	trust, err := newTrust(ctx, r, client, ctl, disconnect, registry, log)
+	if err != nil {
+		return nil, err
+	}
+	edge, err := newEdgeServer(ctx, r, trust, listener, log)
 	if err != nil {
 		return nil, err
 	}
 	mux := &hub.Mux{}
 	ctl.Handle(mux)
 	nodes, err = hub.NewServer(hub.ServerConfig{
-		Listener: edge.links, Directory: ctl, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		Listener: edge.links, Directory: trust.guard, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
 		Logger: log.With("component", "hub"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &server{log: log, controller: ctl, hub: nodes, edge: edge, monitor: newMonitor(r.MetricsListen, registry, ctl, nodes), kubelet: kubelets}, nil
+	return &server{
+		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, kubelet: kubelets,
+		monitor: newMonitor(r.MetricsListen, registry, ctl, nodes),
+	}, nil
 }
 
 // instance names this run of cloudcore among all replicas.
@@ -119,6 +129,7 @@ func (s *server) run(ctx context.Context) error {
 	defer s.edge.links.Close() // after the sessions, whose connections end with it
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.controller.Run(ctx) })
+	group.Go(func() error { return s.trust.watcher.Run(ctx) })
 	group.Go(func() error { return s.hub.Run(ctx) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })

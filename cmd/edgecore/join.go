@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub/join"
@@ -20,7 +22,8 @@ type joinCmd struct {
 	Replace bool   `help:"Replace the identity that this machine already has."`
 }
 
-// Run joins. The data folder is touched only once the cloud has agreed.
+// Run joins. An identity that was there before is replaced only once the cloud
+// has agreed.
 func (j *joinCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if _, _, err := net.SplitHostPort(j.Cloud); err != nil {
 		return &program.UsageError{Setting: "cloud", Reason: err.Error() + ": want host:port"}
@@ -40,11 +43,8 @@ func (j *joinCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err := writable(cli.DataDir); err != nil {
 		return err
 	}
-	credentials, err := join.Join(ctx, join.Request{URL: "https://" + j.Cloud, Token: j.Token, Node: j.Node})
-	switch {
-	case errors.Is(err, join.ErrTokenMalformed):
-		return &program.UsageError{Setting: "token", Reason: err.Error()}
-	case err != nil:
+	credentials, err := j.join(ctx, dir)
+	if err != nil {
 		return err
 	}
 	if err := credentials.Save(dir); err != nil {
@@ -56,6 +56,40 @@ func (j *joinCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	_, err = fmt.Fprintf(out, "joined %s as node %s; the certificate is valid until %s\nstart it with: edgecore --data-dir %s\n",
 		j.Cloud, j.Node, credentials.Leaf.NotAfter.Format("2006-01-02"), cli.DataDir)
 	return err
+}
+
+// busyTries is how often a cloud that is too busy is asked.
+const busyTries = 5
+
+// join trades the token. Its key is on disk before the cloud is asked: when the
+// answer is lost, the same command repeats the join with the same token.
+func (j *joinCmd) join(ctx context.Context, dir string) (join.Credentials, error) {
+	if _, err := join.ParseToken(j.Token); err != nil {
+		return join.Credentials{}, &program.UsageError{Setting: "token", Reason: err.Error()}
+	}
+	key, err := join.PendingKey(dir)
+	if err != nil {
+		return join.Credentials{}, err
+	}
+	clock, err := join.NewClock(filepath.Join(dir, clockFile))
+	if err != nil {
+		return join.Credentials{}, err
+	}
+	for attempt := 1; ; attempt++ {
+		credentials, err := join.JoinWithKey(ctx, join.Request{URL: "https://" + j.Cloud, Token: j.Token, Node: j.Node, Clock: clock}, key)
+		switch {
+		case errors.Is(err, join.ErrRevoked):
+			// The next attempt makes another key.
+			return credentials, errors.Join(err, join.DropPendingKey(dir))
+		case !errors.Is(err, join.ErrBusy) || attempt == busyTries:
+			return credentials, err
+		}
+		select {
+		case <-time.After(time.Duration(attempt) * (time.Second + rand.N(2*time.Second))):
+		case <-ctx.Done():
+			return join.Credentials{}, ctx.Err()
+		}
+	}
 }
 
 // writable finds out, before the token is used up, whether the identity can

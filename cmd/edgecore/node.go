@@ -70,7 +70,7 @@ func openNode(dataDir, cloud, transport string, log *slog.Logger) (*node, error)
 		return nil, err
 	}
 	if expired := credentials.Leaf.NotAfter; clock.Now().After(expired) {
-		log.Error("the node's certificate has expired: it works on without the cloud; join again with --replace", "file", dir, "expired", expired)
+		log.Error("the node's certificate has expired: it works on without the cloud and asks for a new one; if the cloud refuses that, join again with --replace", "file", dir, "expired", expired)
 	}
 	n.store, err = badgerstore.Open(badgerstore.Config{
 		Dir: filepath.Join(dataDir, storeDir), Logger: component(log, "store"),

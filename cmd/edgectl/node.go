@@ -1,16 +1,54 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"text/tabwriter"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/identity"
 )
 
 type nodeCmd struct {
-	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it."`
+	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
+	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The certificate that was made for it stays good until it ends, but is not renewed: this is for a machine that is gone or was set up anew."`
 	Abandon nodeAbandon `cmd:"" help:"Give up a node that will not come back: its pods are ended without waiting for it, and replaced elsewhere."`
+	Revoke  nodeRevoke  `cmd:"" help:"Make a node's certificate worthless: its session ends at once, and it may neither connect, renew nor join with its key. Its name is freed. This is for a machine that is stolen or not trusted."`
 }
+
+type nodeList struct{}
+
+// Run prints one line for each name and for each revoked key.
+func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	nodes, err := store.ListNodes(ctx)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "NODE\tSTATE\tCERTIFICATE ENDS\tAUTHORITY\tKEY")
+	for _, n := range nodes {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Node, state(n), when(n.Until), cmp.Or(short(n.Issuer), "-"), cmp.Or(n.KeyHash, "-"))
+	}
+	return w.Flush()
+}
+
+func state(c identity.Claimed) string {
+	switch {
+	case !c.Revoked.IsZero():
+		return "revoked " + when(c.Revoked)
+	case c.KeyHash == "":
+		return "free"
+	}
+	return "joined"
+}
+
+// short is enough of a pin to tell authorities apart.
+func short(pin string) string { return pin[:min(len(pin), 12)] }
 
 type nodeRelease struct {
 	Name string `arg:"" help:"The node's name."`
@@ -22,9 +60,31 @@ func (n *nodeRelease) Run(ctx context.Context, cli *cli, out program.Output) err
 	if err != nil {
 		return err
 	}
-	if err := store.ReleaseNode(ctx, n.Name); err != nil {
+	had, err := store.ReleaseNode(ctx, n.Name)
+	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "the name %s is free; a certificate made for it stays valid until it expires\n", n.Name)
+	_, err = fmt.Fprintf(out, "the name %s is free; the certificate that was made for it stays good until it ends (%s): to make it worthless now use 'edgectl node revoke %s --key %s'\n",
+		n.Name, when(had.Until), n.Name, had.KeyHash)
+	return err
+}
+
+type nodeRevoke struct {
+	Name string `arg:"" help:"The node's name."`
+	Key  string `help:"Hash of the key to revoke, as 'node list' shows it. Nothing means the key that has the name; for a name that was released it must be given." placeholder:"HASH"`
+}
+
+// Run revokes the key.
+func (n *nodeRevoke) Run(ctx context.Context, cli *cli, out program.Output) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	gone, err := store.RevokeNode(ctx, n.Name, n.Key)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "node %s is revoked (key %s)\nto let the machine join anew: edgectl token create --node %s, and there: edgecore join --replace ...\n",
+		n.Name, gone.KeyHash, n.Name)
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -16,8 +17,8 @@ import (
 
 type tokenCmd struct {
 	Create tokenCreate `cmd:"" help:"Make a token and print it. It is shown only now."`
-	List   tokenList   `cmd:"" help:"List the tokens that are kept."`
-	Revoke tokenRevoke `cmd:"" help:"Make a token worthless."`
+	List   tokenList   `cmd:"" help:"List the tokens that are kept, never their secrets. Used and expired ones are kept for a day."`
+	Delete tokenDelete `cmd:"" help:"Make a token worthless. A machine that has joined with it stays a node: see 'node revoke'."`
 }
 
 type tokenCreate struct {
@@ -56,28 +57,40 @@ func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY")
+	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY\tUSED AT")
 	for _, t := range tokens {
 		expires := t.Expires.Local().Format(time.DateTime)
 		if time.Now().After(t.Expires) {
 			expires += " (expired)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, t.UsedFor)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, cmp.Or(t.UsedFor, "-"), when(t.UsedAt))
 	}
 	return w.Flush()
 }
 
-type tokenRevoke struct {
+// when is a time as the lists show it.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+type tokenDelete struct {
 	ID string `arg:"" help:"The token's ID, as 'token list' shows it, or the token."`
 }
 
 // Run deletes the token.
-func (t *tokenRevoke) Run(ctx context.Context, cli *cli) error {
+func (t *tokenDelete) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
 	}
-	return store.RevokeToken(ctx, t.ID)
+	if err := store.DeleteToken(ctx, t.ID); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, "the token is deleted")
+	return err
 }
 
 // client reaches the API server, or says in one line why not.

@@ -75,9 +75,9 @@ func TestCA(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			ca, err := s.CA(t.Context())
+			a, err := s.Authorities(t.Context())
 			if err == nil {
-				pins[i] = ca.Pin()
+				pins[i] = a.Issuer.Pin()
 			}
 			return err
 		})
@@ -139,18 +139,18 @@ func TestToken(t *testing.T) {
 		t.Errorf("for another node: %v", err)
 	}
 	list, err := s.ListTokens(t.Context())
-	if err != nil || len(list) != 1 || list[0].UsedFor != "edge-1" {
+	if err != nil || len(list) != 1 || list[0].UsedFor != "edge-1" || time.Since(list[0].UsedAt) > time.Hour {
 		t.Errorf("list %+v, %v", list, err)
 	}
-	if err := s.RevokeToken(t.Context(), token.String()); err != nil {
+	if err := s.DeleteToken(t.Context(), token.String()); err != nil {
 		t.Error(err)
 	}
 	for _, id := range []string{token.ID, "", "../ca", "UPPER", "ca"} {
 		if _, err := s.Token(t.Context(), id); !errors.Is(err, join.ErrTokenInvalid) {
 			t.Errorf("token %q: %v", id, err)
 		}
-		if err := s.RevokeToken(t.Context(), id); !errors.Is(err, join.ErrTokenInvalid) {
-			t.Errorf("revoke %q: %v", id, err)
+		if err := s.DeleteToken(t.Context(), id); !errors.Is(err, join.ErrTokenInvalid) {
+			t.Errorf("delete %q: %v", id, err)
 		}
 	}
 }
@@ -218,10 +218,10 @@ func TestNames(t *testing.T) {
 	if _, err := client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ReleaseNode(ctx, "n"); err != nil {
-		t.Error(err)
+	if had, err := s.ReleaseNode(ctx, "n"); err != nil || had.KeyHash != "k2" {
+		t.Error(had, err)
 	}
-	if err := s.ReleaseNode(ctx, "n"); !errors.Is(err, identity.ErrNotClaimed) {
+	if _, err := s.ReleaseNode(ctx, "n"); !errors.Is(err, identity.ErrNotClaimed) {
 		t.Errorf("freed twice: %v", err)
 	}
 	claim("n", "k3", true, nil)
@@ -229,7 +229,7 @@ func TestNames(t *testing.T) {
 		t.Error(err)
 	}
 	claim("n", "k4", true, nil)
-	if err := s.ReleaseNode(ctx, "control-plane"); !errors.Is(err, identity.ErrNotClaimed) {
+	if _, err := s.ReleaseNode(ctx, "control-plane"); !errors.Is(err, identity.ErrNotClaimed) {
 		t.Errorf("freed a name that is not edgekit's: %v", err)
 	}
 	long := strings.Repeat("a", 63) + "." + strings.Repeat("b", 63) + "." + strings.Repeat("c", 63) + "." + strings.Repeat("d", 61)

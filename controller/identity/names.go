@@ -17,6 +17,10 @@ import (
 const (
 	fieldNode = "node"
 	fieldKey  = "keyHash"
+	// fieldIssuer and fieldUntil are the pin of the authority that signed the
+	// node's last certificate, and when that certificate ends.
+	fieldIssuer = "issuer"
+	fieldUntil  = "until"
 	// fieldWasFree marks a claim that took a freed name.
 	fieldWasFree = "wasFree"
 )
@@ -102,28 +106,31 @@ func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 }
 
 // ReleaseNode frees a name, whoever has it, so that another machine can join
-// with it, or the same one with a new key. The Node object stays. For a name
-// that nobody has it returns ErrNotClaimed.
-func (s *Store) ReleaseNode(ctx context.Context, node string) error {
+// with it, or the same one with a new key, and gives the claim that was there.
+// The Node object stays, and so does what the machine's certificate is good for
+// until it ends, except that it is not renewed: to end that use RevokeNode. For
+// a name that nobody has it returns ErrNotClaimed.
+func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 	if err := join.CheckNodeName(node); err != nil {
-		return err
+		return Claimed{}, err
 	}
 	for range tries {
 		claim, err := s.claim(ctx, node)
 		if err != nil {
-			return err
+			return Claimed{}, err
 		}
 		if claim == nil || len(claim.Data[fieldKey]) == 0 {
-			return fmt.Errorf("%w: %s", ErrNotClaimed, node)
+			return Claimed{}, fmt.Errorf("%w: %s", ErrNotClaimed, node)
 		}
+		had := claimed(claim)
 		if err = s.free(ctx, claim); err == nil {
-			return nil
+			return had, nil
 		}
 		if !raced(err) {
-			return fmt.Errorf("identity: release node name %s: %w", node, err)
+			return Claimed{}, fmt.Errorf("identity: release node name %s: %w", node, err)
 		}
 	}
-	return fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
+	return Claimed{}, fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
 }
 
 // free empties a claim. Where no Node has the name it is removed, so that the
@@ -136,8 +143,9 @@ func (s *Store) free(ctx context.Context, claim *corev1.Secret) error {
 	if err != nil {
 		return err
 	}
-	delete(claim.Data, fieldKey)
-	delete(claim.Data, fieldWasFree)
+	for _, field := range []string{fieldKey, fieldWasFree, fieldIssuer, fieldUntil} {
+		delete(claim.Data, field)
+	}
 	_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})
 	return err
 }

@@ -23,6 +23,7 @@ const (
 	fieldExpires = "expires"
 	fieldUsedBy  = "usedBy"
 	fieldUsedFor = "usedFor"
+	fieldUsedAt  = "usedAt"
 )
 
 // keepExpired is how long a token that has expired is still listed.
@@ -37,14 +38,14 @@ func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration
 	if err := checkPattern(nodes); err != nil {
 		return join.Token{}, err
 	}
-	ca, err := s.CA(ctx)
+	a, err := s.Authorities(ctx)
 	if err != nil {
 		return join.Token{}, err
 	}
 	if err := s.sweep(ctx); err != nil {
 		return join.Token{}, err
 	}
-	token := join.NewToken(ca.Pin())
+	token := join.NewToken(a.Issuer.Pin())
 	r := token.Record(nodes, time.Now().Add(ttl))
 	secret := s.secret(secretName(KindToken, r.ID), KindToken, map[string]string{
 		fieldHash: r.SecretHash, fieldNodes: r.Nodes, fieldExpires: r.Expires.UTC().Format(time.RFC3339),
@@ -100,7 +101,7 @@ func (s *Store) ListTokens(ctx context.Context) ([]join.Record, error) {
 			continue
 		}
 		// A Secret that somebody damaged is listed with what it has, so that
-		// it can be revoked.
+		// it can be deleted.
 		r, _ := record(id, &list.Items[i])
 		out = append(out, r)
 	}
@@ -113,22 +114,23 @@ func (s *Store) ListTokens(ctx context.Context) ([]join.Record, error) {
 	return out, nil
 }
 
-// RevokeToken makes a token worthless, given its ID or the whole token. One
-// that is not there is an error that is join.ErrTokenInvalid.
-func (s *Store) RevokeToken(ctx context.Context, idOrToken string) error {
+// DeleteToken makes a token worthless, given its ID or the whole token; a machine
+// that has joined with it stays a node. One that is not there is an error that
+// is join.ErrTokenInvalid.
+func (s *Store) DeleteToken(ctx context.Context, idOrToken string) error {
 	id := idOrToken
 	if t, err := join.ParseToken(idOrToken); err == nil {
 		id = t.ID
 	}
 	if !lowerAlphanumeric(id) {
-		return fmt.Errorf("identity: revoke: %w", join.ErrTokenInvalid)
+		return fmt.Errorf("identity: delete token: %w", join.ErrTokenInvalid)
 	}
 	err := s.secrets.Delete(ctx, secretName(KindToken, id), metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("identity: revoke %s: there is no such token: %w", id, join.ErrTokenInvalid)
+		return fmt.Errorf("identity: delete token %s: there is none with this ID: %w", id, join.ErrTokenInvalid)
 	}
 	if err != nil {
-		return fmt.Errorf("identity: revoke %s: %w", id, err)
+		return fmt.Errorf("identity: delete token %s: %w", id, err)
 	}
 	return nil
 }
@@ -162,6 +164,8 @@ func record(id string, secret *corev1.Secret) (join.Record, error) {
 		ID: id, SecretHash: string(secret.Data[fieldHash]), Nodes: string(secret.Data[fieldNodes]),
 		UsedBy: string(secret.Data[fieldUsedBy]), UsedFor: string(secret.Data[fieldUsedFor]),
 	}
+	// It says when the token was used, for people: a damaged one is no harm.
+	r.UsedAt, _ = time.Parse(time.RFC3339, string(secret.Data[fieldUsedAt]))
 	var err error
 	if r.Expires, err = time.Parse(time.RFC3339, string(secret.Data[fieldExpires])); err != nil {
 		return r, fmt.Errorf("field %s: %w", fieldExpires, err)
@@ -185,12 +189,13 @@ func (s *Store) Use(ctx context.Context, id, node, keyHash string) error {
 			return join.ErrTokenUsed
 		}
 		secret.Data[fieldUsedBy], secret.Data[fieldUsedFor] = []byte(keyHash), []byte(node)
+		secret.Data[fieldUsedAt] = []byte(time.Now().UTC().Format(time.RFC3339))
 		_, err = s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
 		if err == nil {
 			return nil
 		}
 		if apierrors.IsNotFound(err) {
-			return join.ErrTokenInvalid // revoked a moment ago
+			return join.ErrTokenInvalid // deleted a moment ago
 		}
 		if !apierrors.IsConflict(err) {
 			return fmt.Errorf("identity: use token %s: %w", id, err)

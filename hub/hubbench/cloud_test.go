@@ -71,7 +71,7 @@ func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	for i := range hosts {
 		hosts[i] = loopback(i)
 	}
-	cert, err := ca.IssueServer(time.Now(), hosts...)
+	ring, err := join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: hosts})
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	if listen == nil {
 		return fmt.Errorf("transport %q: want quic or ws", cfg.Transport)
 	}
-	l, err := listen(cfg, hosts, ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }))
+	l, err := listen(cfg, hosts, ring.ServerTLS())
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,8 @@ type CA struct {
 	key  crypto.Signer
 }
 
-// NewCA makes an authority with that name, valid from now for DefaultCALife.
+// NewCA makes an authority with that name, valid from now for DefaultCALife. Two
+// authorities of one cloud are better told apart by their names.
 func NewCA(name string, now time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -50,7 +51,9 @@ func NewCA(name string, now time.Time) (*CA, error) {
 	t := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: name},
 		NotBefore: now.Add(-skew), NotAfter: now.Add(DefaultCALife),
-		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		// No limit of the path's length: an authority vouches for its
+		// successor, see Authorities.Publish.
+		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	cert, err := sign(t, t, key.Public(), key)
@@ -61,21 +64,47 @@ func NewCA(name string, now time.Time) (*CA, error) {
 }
 
 // LoadCA reads what CertificatePEM and KeyPEM wrote, or any authority whose
-// key is in PKCS #8, SEC 1 or PKCS #1.
+// key is in PKCS #8, SEC 1 or PKCS #1. Errors are ErrCA with the reason.
 func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("join: load the CA: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrCA, err)
 	}
 	key, ok := pair.PrivateKey.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("join: load the CA: its key cannot sign")
-	}
-	if !pair.Leaf.IsCA {
-		return nil, errors.New("join: load the CA: the certificate is not an authority's (CA:TRUE is missing)")
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("%w: its key cannot sign", ErrCA)
+	case !pair.Leaf.IsCA || !pair.Leaf.BasicConstraintsValid:
+		return nil, fmt.Errorf("%w: the certificate of %q is not an authority's (CA:TRUE is missing)", ErrCA, pair.Leaf.Subject)
+	case pair.Leaf.KeyUsage != 0 && pair.Leaf.KeyUsage&x509.KeyUsageCertSign == 0:
+		return nil, fmt.Errorf("%w: the certificate of %q may not sign certificates (key usage keyCertSign is missing)", ErrCA, pair.Leaf.Subject)
 	}
 	return &CA{cert: pair.Leaf, key: key}, nil
 }
+
+// Check says as an ErrCA why the authority is of no use at that time: its time
+// has passed or not begun, or what it signs would not be accepted, for example
+// because its name constraints or usages do not allow it.
+func (ca *CA) Check(now time.Time) error {
+	switch {
+	case now.After(ca.cert.NotAfter):
+		return fmt.Errorf("%w: it expired %s and it is %s: replace it, all nodes must join again", ErrCA, stamp(ca.cert.NotAfter), stamp(now))
+	case now.Before(ca.cert.NotBefore):
+		return fmt.Errorf("%w: it is valid from %s and it is %s: check this machine's clock", ErrCA, stamp(ca.cert.NotBefore), stamp(now))
+	}
+	leaf, err := ca.IssueNode(ca.key.Public(), "check", now, time.Hour)
+	if err != nil {
+		return err
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: ca.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return fmt.Errorf("%w: a certificate that it signs for a node is not accepted: %w", ErrCA, err)
+	}
+	return nil
+}
+
+// stamp is a time as errors tell it.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // Certificate is the authority's certificate; it is not to be changed.
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
@@ -104,8 +133,9 @@ func (ca *CA) Pool() *x509.CertPool {
 }
 
 // IssueServer makes a key and a server certificate for the hosts, which are
-// names and IP addresses, valid from now for DefaultServerLife. The chain
-// holds the authority's certificate too, since Join checks the pin on it.
+// names and IP addresses, valid from now for DefaultServerLife or until the
+// authority ends. The chain holds the authority's certificate too, since Join
+// checks the pin on it.
 func (ca *CA) IssueServer(now time.Time, hosts ...string) (tls.Certificate, error) {
 	if len(hosts) == 0 {
 		return tls.Certificate{}, errors.New("join: a server certificate needs at least one host name or IP address")
@@ -133,21 +163,8 @@ func (ca *CA) IssueServer(now time.Time, hosts ...string) (tls.Certificate, erro
 	return tls.Certificate{Certificate: [][]byte{cert.Raw, ca.cert.Raw}, PrivateKey: key, Leaf: cert}, nil
 }
 
-// ServerTLS is a TLS 1.3 configuration for a server that both edges with a
-// certificate and machines that are still to join may reach. cert is asked for
-// each connection, so that it can be renewed while the server runs.
-func (ca *CA) ServerTLS(cert func() (*tls.Certificate, error)) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, ClientCAs: ca.Pool(), ClientAuth: tls.VerifyClientCertIfGiven,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert() },
-		// A resumed session skips the check of the certificate, and each ticket
-		// costs memory and bytes on the wire.
-		SessionTicketsDisabled: true,
-	}
-}
-
 // IssueNode makes a client certificate for a node's public key, valid from now
-// for life. The subject comes from node alone.
+// for life or until the authority ends. The subject comes from node alone.
 func (ca *CA) IssueNode(pub crypto.PublicKey, node string, now time.Time, life time.Duration) (*x509.Certificate, error) {
 	if err := CheckNodeName(node); err != nil {
 		return nil, err
@@ -178,6 +195,9 @@ func sign(t, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) 
 	t.SerialNumber = serial
 	if !t.IsCA && t.NotAfter.After(parent.NotAfter) {
 		t.NotAfter = parent.NotAfter
+	}
+	if t.NotAfter.Before(t.NotBefore.Add(skew)) {
+		return nil, fmt.Errorf("%w: its certificate ends %s: replace it", ErrCA, stamp(parent.NotAfter))
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, pub, key)
 	if err != nil {

@@ -30,7 +30,7 @@ type Request struct {
 // Join makes a key, checks the server by the token's pin, and trades the token
 // for a certificate. Nothing is written; see Credentials.Save. Errors are or
 // wrap those of this package. A Join whose answer was lost has used the token:
-// JoinWithKey repeats it.
+// where that matters use JoinWithKey, with a PendingKey.
 func Join(ctx context.Context, req Request) (Credentials, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -61,7 +61,7 @@ func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Crede
 			VerifyConnection:   func(s tls.ConnectionState) error { return verifyPin(s, token.Pin, host, req.Clock) },
 		}
 	}
-	g, err := post(ctx, pinned, req.URL, JoinPath, joinRequest{ID: token.ID, Secret: token.Secret, Node: req.Node, CSR: csr})
+	g, err := ask(ctx, pinned, req.URL, JoinPath, joinRequest{ID: token.ID, Secret: token.Secret, Node: req.Node, CSR: csr})
 	if err != nil {
 		return Credentials{}, err
 	}
@@ -69,7 +69,7 @@ func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Crede
 	if err != nil {
 		return Credentials{}, err
 	}
-	if c.Node != req.Node || KeyHash(c.Roots[0]) != token.Pin {
+	if c.Node != req.Node {
 		return Credentials{}, fmt.Errorf("%w: it answered with a certificate for %q", ErrServer, c.Node)
 	}
 	req.Clock.Learn(c.Leaf.NotBefore)
@@ -79,19 +79,21 @@ func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Crede
 // verifyPin accepts a server whose chain leads to the pinned authority and
 // that is the host that was asked for.
 func verifyPin(s tls.ConnectionState, pin, host string, clock *Clock) error {
+	err := ErrPin
 	for _, ca := range s.PeerCertificates[1:] {
 		if ca.IsCA && KeyHash(ca) == pin {
-			roots := x509.NewCertPool()
-			roots.AddCert(ca)
-			return verifyServer(s, roots, host, clock)
+			if _, err = verifyServer(s, []*x509.Certificate{ca}, host, clock); err == nil {
+				return nil
+			}
 		}
 	}
-	return ErrPin
+	return err
 }
 
 // verifyServer verifies a server's chain as crypto/tls would, but with a clock
-// that is never behind what the certificates themselves prove.
-func verifyServer(s tls.ConnectionState, roots *x509.CertPool, host string, clock *Clock) error {
+// that is never behind what the certificates themselves prove. It gives the
+// chain, root last.
+func verifyServer(s tls.ConnectionState, roots []*x509.Certificate, host string, clock *Clock) ([]*x509.Certificate, error) {
 	leaf := s.PeerCertificates[0]
 	at := clock.Now()
 	between := x509.NewCertPool()
@@ -103,14 +105,22 @@ func verifyServer(s tls.ConnectionState, roots *x509.CertPool, host string, cloc
 			between.AddCert(c)
 		}
 	}
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at}); err != nil {
-		return fmt.Errorf("%w: %w", ErrPin, err)
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: poolOf(roots), Intermediates: between, CurrentTime: at})
+	if bad, ok := errors.AsType[x509.CertificateInvalidError](err); ok && bad.Reason == x509.Expired {
+		return nil, fmt.Errorf("%w: it is %s here, and %q ended %s", ErrClock, stamp(at), bad.Cert.Subject, stamp(bad.Cert.NotAfter))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPin, err)
 	}
 	if err := leaf.VerifyHostname(host); err != nil {
-		return fmt.Errorf("%w: %w", ErrServerName, err)
+		return nil, fmt.Errorf("%w: %w", ErrServerName, err)
 	}
-	clock.Learn(at)
-	return nil
+	// What the chain proves to have passed; this machine's own clock proves
+	// nothing.
+	for _, c := range chains[0] {
+		clock.Learn(c.NotBefore)
+	}
+	return chains[0], nil
 }
 
 func newCSR(key *ecdsa.PrivateKey) (string, error) {
@@ -121,25 +131,30 @@ func newCSR(key *ecdsa.PrivateKey) (string, error) {
 	return string(encodePEM("CERTIFICATE REQUEST", der)), nil
 }
 
-// post sends one request and reads its answer.
-func post(ctx context.Context, config func(host string) *tls.Config, base, path string, body any) (grant, error) {
+// ask sends one request and reads its answer; without a body it is a GET. What
+// the answer says to trust is checked against the server that said it.
+func ask(ctx context.Context, config func(host string) *tls.Config, base, path string, body any) (grant, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "wss") {
 		return grant{}, fmt.Errorf("%w: %q is not an address: want https://host:port", ErrUnreachable, base)
 	}
 	u.Scheme, u.Path = "https", path
-	out, err := json.Marshal(body)
-	if err != nil {
-		return grant{}, fmt.Errorf("join: encode the request: %w", err)
+	method, out := http.MethodGet, []byte(nil)
+	if body != nil {
+		method = http.MethodPost
+		if out, err = json.Marshal(body); err != nil {
+			return grant{}, fmt.Errorf("join: encode the request: %w", err)
+		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(out))
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(out))
 	if err != nil {
 		return grant{}, fmt.Errorf("join: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config(u.Hostname()),
-		DisableKeepAlives: true, TLSHandshakeTimeout: 30 * time.Second,
+		DisableKeepAlives: true, TLSHandshakeTimeout: 30 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
+		MaxResponseHeaderBytes: 16 << 10,
 	}
 	defer t.CloseIdleConnections()
 	client := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -148,16 +163,43 @@ func post(ctx context.Context, config func(host string) *tls.Config, base, path 
 		return grant{}, unreachable(err)
 	}
 	defer resp.Body.Close()
-	in, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	in, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return grant{}, unreachable(err)
 	}
-	return parseGrant(resp.StatusCode, in)
+	g, err := parseGrant(resp.StatusCode, in)
+	if err != nil {
+		return grant{}, err
+	}
+	return g, g.vouchFor(resp.TLS)
+}
+
+// vouchFor returns an ErrServer if by what the grant says to trust its own
+// sender would not be trusted: to keep that would lock the node out.
+func (g *grant) vouchFor(s *tls.ConnectionState) error {
+	var err error
+	if g.roots, err = parseCerts([]byte(g.CA)); err != nil {
+		return fmt.Errorf("%w: its answer names no usable authority: %w", ErrServer, err)
+	}
+	if len(g.roots) == 0 {
+		return fmt.Errorf("%w: its answer names no authority", ErrServer)
+	}
+	between := x509.NewCertPool()
+	for _, c := range s.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	leaf := s.PeerCertificates[0]
+	// The times were judged when the connection was made.
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: poolOf(g.roots), Intermediates: between, CurrentTime: leaf.NotAfter.Add(-time.Second)})
+	if err != nil {
+		return fmt.Errorf("%w: by the authorities that it names it cannot be trusted itself: %w", ErrServer, err)
+	}
+	return nil
 }
 
 // unreachable tells a server that was turned down from one that was not there.
 func unreachable(err error) error {
-	for _, known := range []error{ErrPin, ErrServerName, context.Canceled} {
+	for _, known := range []error{ErrPin, ErrServerName, ErrClock, context.Canceled} {
 		if errors.Is(err, known) {
 			if u, ok := errors.AsType[*url.Error](err); ok {
 				err = u.Err

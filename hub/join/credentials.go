@@ -1,8 +1,9 @@
 package join
 
 import (
-	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -13,8 +14,12 @@ import (
 	"path/filepath"
 )
 
-// File is the name of the one file that Credentials.Save writes.
-const File = "identity.pem"
+// File is the name of the one file that Credentials.Save writes, and PendingFile
+// that of a key whose join is under way.
+const (
+	File        = "identity.pem"
+	PendingFile = "pending.pem"
+)
 
 // Credentials are a node's key, its certificate, and the authorities that it
 // trusts. They do not change.
@@ -27,11 +32,15 @@ type Credentials struct {
 
 // credentials makes them of what the cloud sent.
 func credentials(key *ecdsa.PrivateKey, g grant) (Credentials, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return Credentials{}, fmt.Errorf("join: encode the key: %w", err)
+	c := Credentials{Key: key, Roots: g.roots}
+	block, _ := pem.Decode([]byte(g.Certificate))
+	if block == nil {
+		return Credentials{}, fmt.Errorf("%w: its answer holds no certificate", ErrServer)
 	}
-	c, err := parseCredentials(bytes.Join([][]byte{encodePEM(pemKey, der), []byte(g.Certificate), []byte(g.CA)}, []byte("\n")))
+	var err error
+	if c.Leaf, err = x509.ParseCertificate(block.Bytes); err == nil {
+		err = c.check()
+	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("%w: its answer holds no usable certificate: %w", ErrServer, err)
 	}
@@ -57,7 +66,9 @@ func LoadCredentials(dir string) (Credentials, error) {
 }
 
 // Save writes the credentials into dir, which is made if it is not there, as
-// one 0600 file, whole or not at all and durable when it returns.
+// one 0600 file, whole or not at all and durable when it returns. If it fails,
+// on a full disk for example, what was there before is untouched. A PendingKey
+// is removed: its join is done.
 func (c Credentials) Save(dir string) error {
 	b, err := c.encode()
 	if err != nil {
@@ -68,6 +79,48 @@ func (c Credentials) Save(dir string) error {
 	}
 	if err := writeFile(filepath.Join(dir, File), b); err != nil {
 		return fmt.Errorf("join: save credentials: %w", err)
+	}
+	_ = os.Remove(filepath.Join(dir, PendingFile)) // left there it does no harm
+	return nil
+}
+
+// PendingKey gives the key of a join that is under way in dir: the one that an
+// earlier attempt has left there, or else a new one, which is durable when it
+// returns. With it a JoinWithKey whose answer was lost can be repeated, by the
+// same machine with the same token, even after a crash. A file that is damaged
+// is replaced.
+func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
+	name := filepath.Join(dir, PendingFile)
+	if b, err := os.ReadFile(name); err == nil {
+		if block, _ := pem.Decode(b); block != nil {
+			if key, err := parseKey(block.Bytes); err == nil {
+				return key, nil
+			}
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("join: read the pending key: %w", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("join: make a key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("join: encode the key: %w", err)
+	}
+	if err = os.MkdirAll(dir, 0o700); err == nil {
+		err = writeFile(name, encodePEM(pemKey, der))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("join: keep the key: %w", err)
+	}
+	return key, nil
+}
+
+// DropPendingKey forgets the key of a join that is not to be repeated.
+func DropPendingKey(dir string) error {
+	if err := os.Remove(filepath.Join(dir, PendingFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("join: drop the pending key: %w", err)
 	}
 	return nil
 }
@@ -111,10 +164,7 @@ func (c Credentials) encode() ([]byte, error) {
 		return nil, fmt.Errorf("join: encode the key: %w", err)
 	}
 	b := append(encodePEM(pemKey, der), encodePEM(pemCertificate, c.Leaf.Raw)...)
-	for _, r := range c.Roots {
-		b = append(b, encodePEM(pemCertificate, r.Raw)...)
-	}
-	return b, nil
+	return append(b, encodeCerts(c.Roots)...), nil
 }
 
 // parseCredentials reads a key, one certificate of it, and the authorities.
@@ -127,13 +177,9 @@ func parseCredentials(b []byte) (Credentials, error) {
 		}
 		switch block.Type {
 		case pemKey:
-			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			if err != nil {
+			var err error
+			if c.Key, err = parseKey(block.Bytes); err != nil {
 				return c, err
-			}
-			var ok bool
-			if c.Key, ok = key.(*ecdsa.PrivateKey); !ok {
-				return c, errors.New("the key is not ECDSA")
 			}
 		case pemCertificate:
 			cert, err := x509.ParseCertificate(block.Bytes)
@@ -150,24 +196,32 @@ func parseCredentials(b []byte) (Credentials, error) {
 	if c.Key == nil || c.Leaf == nil || len(c.Roots) == 0 {
 		return c, errors.New("want a key, a certificate and an authority's certificate")
 	}
+	return c, c.check()
+}
+
+// check finds out whether the parts belong together, and sets Node.
+func (c *Credentials) check() (err error) {
 	if pub, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(c.Key.Public()) {
-		return c, errors.New("the certificate is not for this key")
+		return errors.New("the certificate is not for this key")
 	}
-	var err error
 	c.Node, err = NodeName(c.Leaf)
-	return c, err
+	return err
+}
+
+// parseKey reads an ECDSA key in PKCS #8.
+func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the key is not ECDSA")
+	}
+	return ec, nil
 }
 
 // Certificate is the node's certificate with its key, for crypto/tls.
 func (c Credentials) Certificate() *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{c.Leaf.Raw}, PrivateKey: c.Key, Leaf: c.Leaf}
-}
-
-// pool is what the node trusts.
-func (c Credentials) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	for _, r := range c.Roots {
-		p.AddCert(r)
-	}
-	return p
 }

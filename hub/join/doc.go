@@ -1,29 +1,104 @@
 // Package join gives a machine its identity: a certificate that says which
-// node it is, and that is all a cloud ever trusts.
+// node it is, and that is all a cloud ever trusts. It keeps that identity fresh
+// for years, and takes it away again.
 //
-// An operator makes a [Token], which is short-lived, good for one use, bound
-// to a node's name or a pattern of names, and carries the pin of the cloud's
-// certificate authority. On the edge [Join] checks the cloud by that pin alone,
-// makes a key that never leaves the machine, and trades the token for a
-// certificate. [Credentials.Save] keeps both in one 0600 file that is there
-// whole or not at all. From then on an [Identity] serves them to the link's TLS
-// configuration and renews the certificate at two thirds of its life, without
-// a reconnect.
+// # Guided tour
 //
-// In the cloud a [CA] signs, and a [Handler] answers at [JoinPath] and
-// [RenewPath]. What must be remembered, tokens and which key a name belongs to,
-// is behind two small interfaces, [Tokens] and [Names]. Only a hash of a
-// token's secret is ever stored.
+// In the cloud, a [Keyring] holds the certificate authorities and serves their
+// TLS configuration, and a [Handler] answers machines at [JoinPath], [RenewPath]
+// and [TrustPath]:
 //
-// What goes wrong is told by the sentinel errors of this package, in the cloud
-// and across the wire alike: branch on them with errors.Is.
+//	ca, err := join.NewCA("my cloud", time.Now())
+//	...
+//	ring, err := join.NewKeyring(join.KeyringConfig{
+//		Authorities: join.Authorities{Issuer: ca}, Hosts: []string{"cloud.example"},
+//	})
+//	...
+//	handler, err := join.NewHandler(join.HandlerConfig{Keyring: ring, Tokens: store, Names: store})
+//	...
+//	srv := &http.Server{Handler: handler, TLSConfig: ring.ServerTLS()}
+//
+// What must be remembered is behind small interfaces: [Tokens], and [Names],
+// which key a name belongs to. A store that is a [Ledger] or [RevokedKeys] too
+// makes rotation visible and revocation possible. Package jointest has one in
+// memory.
+//
+// An operator makes a [Token], which is short-lived, good for one use, bound to
+// a node's name or a pattern of names, and carries the pin of the cloud's
+// authority. Of its secret only a hash is stored. On the machine
+//
+//	key, err := join.PendingKey(dir)
+//	...
+//	cred, err := join.JoinWithKey(ctx, join.Request{URL: "https://cloud.example", Token: token, Node: "edge-1"}, key)
+//	...
+//	err = cred.Save(dir)
+//
+// checks the cloud by that pin alone and trades the token for a certificate. The
+// key is made there, is on disk before anything is asked, and never leaves. If
+// the answer is lost, the same lines repeat the join with the same token: it was
+// used up by this key, which may use it again.
+//
+// From then on an [Identity] is what the machine has:
+//
+//	id, err := join.NewIdentity(join.IdentityConfig{Credentials: cred, URL: "https://cloud.example", Dir: dir})
+//	...
+//	dialer, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://cloud.example", TLS: id.TLS()})
+//	...
+//	err = id.Run(ctx) // renews, until ctx ends
+//
+// # What is renewed, and when
+//
+//   - The node's certificate (a year): at two thirds of its life, and within half
+//     a day when its authority signs no more. It is hot: the session that stands
+//     goes on, the next connection shows the new one.
+//   - The server's certificate (a year): at two thirds of its life, and when the
+//     authority changes, by the Keyring, with a new key that is never on disk.
+//   - The authority (ten years): by an operator, in the stages of [Authorities].
+//     Nodes ask twice a day which authorities to trust, and when a server shows
+//     one that they do not know.
+//
+// A node that slept for longer renews with its old key, for as long after its
+// certificate's end as [HandlerConfig.Grace] says; then it has to join again. A
+// renewal shows the old certificate in the request and signs the request with
+// its key; it needs no client certificate in TLS, which would turn an expired one
+// away. It is for the same key and the same name, and for nothing else.
+//
+// A node that slept through a whole rotation comes back too: a new authority is
+// published with a bridge, its certificate signed by the authority before, and
+// servers show all bridges that were not forgotten. Two things end that way back:
+// an authority that the operator forgot, and one whose own time is over. And an
+// authority that forbids others below it (pathlen 0, one that was given) can make
+// no bridge.
+//
+// # What is taken away
+//
+// A key is revoked, not a name and not a certificate: so all certificates that
+// were ever made for it are worthless, and the same machine, or another one, may
+// have the name with a new key. A [Guard] in front of a hub.Directory turns such
+// keys away on every transport and ends their sessions at once; the Handler
+// refuses their renewals and joins. To free a name without revoking its key is
+// something else: the certificate then stays good until it ends, and is not
+// renewed.
 //
 // # Time
 //
 // A machine without a clock battery wakes up in 1970. A [Clock] is the latest
 // time that is known for certain: the system's, or what signed certificates
-// prove to have passed, whichever is later.
+// prove to have passed, whichever is later. What the system's clock says is never
+// remembered: it may be wrong by a century and put right a minute later. A
+// machine that believes to be in 2100 gets an [ErrClock], since to believe a
+// certificate that has ended would be to believe who has stolen its key.
+//
+// # Errors and bounds
+//
+// What goes wrong is told by the sentinel errors of this package, in the cloud
+// and across the wire alike: branch on them with errors.Is; each says what to do.
+// Requests are at most 16 KiB and must arrive within 15 s, 64 of them ask the
+// stores at once, and an address that fails too often is put off, in a table that
+// does not grow. Files are written beside, synced and renamed: a full disk leaves
+// what was there.
 //
 // All types may be used by several goroutines at once unless they say
-// otherwise.
+// otherwise. The paths and JSON fields are an interface to nodes of other
+// versions and keep their meaning.
 package join

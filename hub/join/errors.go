@@ -32,6 +32,19 @@ var (
 	ErrServerName = errors.New("join: the server's certificate does not name this host")
 	// ErrUnreachable: there was no answer.
 	ErrUnreachable = errors.New("join: the cloud cannot be reached: check the address, port and firewall")
+	// ErrClock: by this machine's clock the server's certificate, or its
+	// authority's, has ended. Remedy: set the clocks; join again if they are
+	// right.
+	ErrClock = errors.New("join: a certificate of the cloud has expired by this machine's clock: check the clocks of both, and join again if they are right")
+	// ErrExpired: the certificate ran out longer ago than the cloud's grace
+	// period. Remedy: join again.
+	ErrExpired = errors.New("join: the certificate expired too long ago to be renewed: join this node again")
+	// ErrRevoked: an operator made this key worthless. Remedy: join again,
+	// with a new token and a new key.
+	ErrRevoked = errors.New("join: this machine's key was revoked: join this node again with a new token and a new key")
+	// ErrBusy: the cloud is asked too much, or was given too many bad tokens
+	// from this address. Remedy: wait.
+	ErrBusy = errors.New("join: the cloud takes no more requests from this address for now: wait a minute and try again")
 	// ErrIdentity: a renewal came without a certificate that may be renewed.
 	ErrIdentity = errors.New("join: the certificate cannot be renewed: join this node again")
 	// ErrRequest: the request makes no sense to the cloud, which is most
@@ -39,6 +52,11 @@ var (
 	ErrRequest = errors.New("join: the cloud does not understand the request")
 	// ErrServer: the cloud failed. Trying again may help.
 	ErrServer = errors.New("join: the cloud failed, see its log")
+	// ErrCA: an authority cannot be used, for the reason that it is wrapped
+	// with.
+	ErrCA = errors.New("join: the certificate authority cannot be used")
+	// ErrStage: a rotation of authorities is not at that stage.
+	ErrStage = errors.New("join: the rotation of authorities is at another stage")
 	// ErrNoCredentials: the folder holds none yet. Remedy: join first.
 	ErrNoCredentials = errors.New("join: this node has not joined yet")
 	// ErrCredentials: the file is there but cannot be used.
@@ -59,8 +77,25 @@ var wire = []struct {
 	{"node-name", 400, ErrNodeName},
 	{"name-in-use", 409, ErrNameInUse},
 	{"identity", 403, ErrIdentity},
+	{"expired", 403, ErrExpired},
+	{"revoked", 403, ErrRevoked},
+	{"busy", 429, ErrBusy},
 	{"request", 400, ErrRequest},
-	{"server", 500, ErrServer},
+	{codeServer, 500, ErrServer},
+}
+
+// codeOf gives an error's code and status on the wire; what is not for the wire
+// is an ErrServer there.
+func codeOf(err error) (code string, status int) {
+	if err == nil {
+		return codeOK, 200
+	}
+	for _, e := range wire {
+		if errors.Is(err, e.err) {
+			return e.code, e.status
+		}
+	}
+	return codeServer, 500
 }
 
 // NameInUseError is an ErrNameInUse with what the store knows of it.

@@ -15,23 +15,22 @@ import (
 func Example() {
 	// In the cloud: an authority, a place for tokens, a handler behind TLS.
 	ca, _ := join.NewCA("example", time.Now())
-	store := &jointest.Store{}
-	handler, _ := join.NewHandler(join.HandlerConfig{CA: ca, Tokens: store, Names: store})
-	cert, _ := ca.IssueServer(time.Now(), "127.0.0.1")
-	srv := &http.Server{
-		Handler:   handler,
-		TLSConfig: ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }),
-	}
+	ring, _ := join.NewKeyring(join.KeyringConfig{
+		Authorities: join.Authorities{Issuer: ca}, Hosts: []string{"127.0.0.1"},
+	})
+	store := &jointest.Store{} // a real cloud remembers
+	handler, _ := join.NewHandler(join.HandlerConfig{Keyring: ring, Tokens: store, Names: store})
+	srv := &http.Server{Handler: handler, TLSConfig: ring.ServerTLS()}
 	l, _ := net.Listen("tcp", "127.0.0.1:0")
 	done := make(chan error)
 	go func() { done <- srv.ServeTLS(l, "", "") }()
 	defer func() { _ = srv.Close(); <-done }()
 
 	// The operator makes a token and hands it over.
-	token := join.NewToken(ca.Pin())
+	token := join.NewToken(ring.Pin())
 	store.Add(token.Record("edge-*", time.Now().Add(time.Hour)))
 
-	// On the edge.
+	// On the edge: join once ...
 	cred, err := join.Join(context.Background(), join.Request{
 		URL: "https://" + l.Addr().String(), Token: token.String(), Node: "edge-1",
 	})
@@ -40,5 +39,12 @@ func Example() {
 		return
 	}
 	fmt.Println(cred.Node, cred.Leaf.Subject)
-	// Output: edge-1 CN=system:node:edge-1,O=system:nodes
+
+	// ... and from then on show the certificate, and keep it fresh.
+	id, _ := join.NewIdentity(join.IdentityConfig{Credentials: cred, URL: "https://" + l.Addr().String()})
+	link := id.TLS() // for wsconn.DialerConfig or quicconn.DialerConfig
+	fmt.Println(link.MinVersion == tls.VersionTLS13, id.Renew(context.Background()))
+	// Output:
+	// edge-1 CN=system:node:edge-1,O=system:nodes
+	// true <nil>
 }

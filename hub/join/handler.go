@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/subtle"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -13,18 +14,28 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 )
 
 const (
-	// JoinPath and RenewPath are where a Handler is mounted.
+	// JoinPath, RenewPath and TrustPath are where a Handler is mounted.
 	JoinPath  = "/v1/join"
 	RenewPath = "/v1/renew"
-	// maxBody bounds requests and answers.
-	maxBody = 64 << 10
+	TrustPath = "/v1/ca"
+	// maxRequest and maxAnswer bound the bodies of both directions.
+	maxRequest = 16 << 10
+	maxAnswer  = 256 << 10
+
+	// DefaultGrace is how long after its end a certificate is still renewed.
+	DefaultGrace = 90 * 24 * time.Hour
+	// requestTimeout bounds a request, its body's arrival included.
+	requestTimeout = 15 * time.Second
+	// requestsAtOnce is how many requests ask the stores at the same time.
+	requestsAtOnce = 64
 )
 
-// The bodies of both requests and of their answer, in JSON.
+// The bodies of the requests and of their answer, in JSON.
 type (
 	joinRequest struct {
 		ID     string `json:"id"`
@@ -33,12 +44,15 @@ type (
 		CSR    string `json:"csr"` // PEM; only its key is used
 	}
 	renewRequest struct {
-		CSR string `json:"csr"`
+		Certificate string `json:"certificate"` // PEM, the one to be renewed
+		CSR         string `json:"csr"`         // PEM, signed with its key
 	}
 	grant struct {
-		Certificate string    `json:"certificate"` // PEM
-		CA          string    `json:"ca"`          // PEM, one or more
-		Time        time.Time `json:"time"`        // the cloud's clock
+		Certificate string    `json:"certificate,omitempty"` // PEM
+		CA          string    `json:"ca"`                    // PEM, one or more
+		Time        time.Time `json:"time"`                  // the cloud's clock, to tell a wrong one
+
+		roots []*x509.Certificate // CA, once it was checked
 	}
 	failure struct {
 		Code string `json:"code"`
@@ -46,95 +60,179 @@ type (
 	}
 )
 
-// HandlerConfig sets up a Handler. CA, Tokens and Names are required.
+// HandlerConfig sets up a Handler. Keyring, Tokens and Names are required.
 type HandlerConfig struct {
-	CA     *CA
-	Tokens Tokens
-	Names  Names
-	Life   time.Duration    // of a node's certificate; 0 means DefaultNodeLife
-	Now    func() time.Time // nil means time.Now
-	Logger *slog.Logger     // nil discards
+	Keyring *Keyring
+	Tokens  Tokens
+	Names   Names
+	Ledger  Ledger      // nil remembers nothing
+	Revoked RevokedKeys // nil revokes nothing
+
+	Life time.Duration // of a node's certificate; 0 means DefaultNodeLife
+	// Grace is how long after its end a certificate is still renewed, by its
+	// key alone. 0 means DefaultGrace; negative means not at all.
+	Grace time.Duration
+	// Timeout bounds a request, the arrival of its body included. 0 means 15 s.
+	Timeout time.Duration
+	Logger  *slog.Logger // nil discards
 }
 
-// Handler answers at JoinPath and RenewPath. The server must ask for client
-// certificates without requiring them, see CA.ServerTLS.
+// Handler answers at JoinPath, RenewPath and TrustPath. No request needs a
+// client certificate: a join proves itself by its token, a renewal by the old
+// certificate and a signature of its key, and what nodes are to trust is public.
+// So a certificate that TLS would turn away, for it has expired or its authority
+// is retired, can still be renewed.
+//
+// Of one network (an IPv4 address, an IPv6 /64) 20 requests may fail at once and
+// one more each second; then joins from there get ErrBusy, but renewals that
+// prove themselves are answered always.
 type Handler struct {
-	cfg HandlerConfig
+	cfg   HandlerConfig
+	limit *limiter
+	slots chan struct{}
+	count counts
 }
 
 // NewHandler checks cfg and makes a Handler.
 func NewHandler(cfg HandlerConfig) (*Handler, error) {
 	switch {
-	case cfg.CA == nil:
-		return nil, errors.New("join: HandlerConfig.CA is required")
+	case cfg.Keyring == nil:
+		return nil, errors.New("join: HandlerConfig.Keyring is required")
 	case cfg.Tokens == nil:
 		return nil, errors.New("join: HandlerConfig.Tokens is required")
 	case cfg.Names == nil:
 		return nil, errors.New("join: HandlerConfig.Names is required")
-	case cfg.Life < 0:
-		return nil, errors.New("join: HandlerConfig.Life is negative: leave it 0 for one year")
+	case cfg.Life < 0 || cfg.Timeout < 0:
+		return nil, errors.New("join: HandlerConfig.Life and Timeout must not be negative: leave them 0 for the default")
 	}
 	if cfg.Life == 0 {
 		cfg.Life = DefaultNodeLife
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if cfg.Grace == 0 {
+		cfg.Grace = DefaultGrace
+	}
+	cfg.Grace = max(cfg.Grace, 0)
+	if cfg.Timeout == 0 {
+		cfg.Timeout = requestTimeout
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{cfg: cfg}, nil
+	return &Handler{cfg: cfg, limit: newLimiter(), slots: make(chan struct{}, requestsAtOnce)}, nil
 }
 
-// ServeHTTP answers a join or a renewal.
+// outcome is what a request came to.
+type outcome struct {
+	node   string
+	cert   *x509.Certificate
+	bundle []byte
+	retry  time.Duration // with an ErrBusy
+}
+
+// ServeHTTP answers a join, a renewal, or what nodes are to trust.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "POST only", http.StatusMethodNotAllowed)
-		return
-	}
-	var cert *x509.Certificate
-	var node string
-	var err error
+	method := http.MethodPost
+	var serve func(context.Context, *http.Request) (outcome, error)
 	switch r.URL.Path {
 	case JoinPath:
-		cert, node, err = h.join(w, r)
+		serve = h.join
 	case RenewPath:
-		cert, node, err = h.renew(w, r)
+		serve = h.renew
+	case TrustPath:
+		method = http.MethodGet
+		serve = func(context.Context, *http.Request) (outcome, error) {
+			return outcome{bundle: h.cfg.Keyring.Bundle()}, nil
+		}
 	default:
 		http.NotFound(w, r)
 		return
 	}
-	log := h.cfg.Logger.With("node", node, "path", r.URL.Path, "addr", r.RemoteAddr)
-	if err != nil {
-		log.Warn("certificate was refused", "error", err)
-		refuse(w, err)
+	if r.Method != method {
+		w.Header().Set("Allow", method)
+		http.Error(w, method+" only", http.StatusMethodNotAllowed)
 		return
 	}
-	log.Info("certificate was issued", "until", cert.NotAfter)
-	answer(w, http.StatusOK, grant{
-		Certificate: string(encodePEM(pemCertificate, cert.Raw)), CA: string(h.cfg.CA.CertificatePEM()), Time: h.cfg.Now(),
-	})
+	// The server's own limits cannot be so short: links share its port.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.cfg.Timeout))
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	defer cancel()
+	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+	out, err := serve(ctx, r)
+	h.tell(w, r, out, err)
 }
 
-func (h *Handler) join(w http.ResponseWriter, r *http.Request) (*x509.Certificate, string, error) {
+// tell answers, logs and counts.
+func (h *Handler) tell(w http.ResponseWriter, r *http.Request, out outcome, err error) {
+	log := h.cfg.Logger.With("node", out.node, "path", r.URL.Path, "addr", r.RemoteAddr)
+	code, status := codeOf(err)
+	h.count.add(r.URL.Path, code)
+	switch {
+	case errors.Is(err, ErrBusy):
+		log.Debug("request was put off", "retry", out.retry)
+		w.Header().Set("Retry-After", strconv.Itoa(int(out.retry/time.Second)+1))
+		answer(w, status, failure{code, err.Error()})
+	case err != nil:
+		log.Warn("certificate was refused", "code", code, "error", err)
+		if code == codeServer {
+			err = ErrServer // what went wrong here is nothing that a peer may read
+		}
+		answer(w, status, failure{code, err.Error()})
+	default:
+		g := grant{CA: string(out.bundle), Time: h.cfg.Keyring.cfg.Now()}
+		if out.cert != nil {
+			log.Info("certificate was issued", "until", out.cert.NotAfter, "key", KeyHash(out.cert))
+			g.Certificate = string(encodePEM(pemCertificate, out.cert.Raw))
+		}
+		answer(w, http.StatusOK, g)
+	}
+}
+
+// enter takes one of the slots for work that costs the stores something.
+func (h *Handler) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
+	case <-ctx.Done():
+		return nil, ErrBusy
+	}
+}
+
+func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
+	now := h.cfg.Keyring.cfg.Now()
+	if wait := h.limit.over(r.RemoteAddr, now); wait > 0 {
+		return outcome{retry: wait}, ErrBusy
+	}
+	out, err := h.joinOnce(ctx, r, now)
+	for _, guess := range []error{ErrRequest, ErrNodeName, ErrTokenInvalid, ErrTokenExpired, ErrTokenUsed, ErrTokenNode} {
+		if errors.Is(err, guess) {
+			h.limit.failed(r.RemoteAddr, now)
+		}
+	}
+	return out, err
+}
+
+func (h *Handler) joinOnce(ctx context.Context, r *http.Request, now time.Time) (outcome, error) {
 	var req joinRequest
-	if err := read(w, r, &req); err != nil {
-		return nil, "", err
+	if err := read(r, &req); err != nil {
+		return outcome{}, err
 	}
 	if err := CheckNodeName(req.Node); err != nil {
-		return nil, "", err
+		return outcome{}, err
 	}
+	out := outcome{node: req.Node}
 	pub, keyHash, err := parseCSR(req.CSR)
 	if err != nil {
-		return nil, req.Node, err
+		return out, err
 	}
-	now := h.cfg.Now()
-	if err := h.redeem(r.Context(), req, keyHash, now); err != nil {
-		return nil, req.Node, err
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return out, err
 	}
-	cert, err := h.cfg.CA.IssueNode(pub, req.Node, now, h.cfg.Life)
-	return cert, req.Node, err
+	defer leave()
+	if err := h.redeem(ctx, req, keyHash, now); err != nil {
+		return out, err
+	}
+	return h.issue(ctx, pub, out)
 }
 
 // redeem uses the token and claims the name, both or neither. The name comes
@@ -145,6 +243,9 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 		return err
 	}
 	if err := rec.check(req.Secret, req.Node, keyHash, now); err != nil {
+		return err
+	}
+	if err := h.revoked(ctx, keyHash); err != nil {
 		return err
 	}
 	fresh, err := h.cfg.Names.Claim(ctx, req.Node, keyHash)
@@ -160,37 +261,85 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 	return err
 }
 
-// renew signs the key of the certificate that the peer has shown, once more.
-func (h *Handler) renew(w http.ResponseWriter, r *http.Request) (*x509.Certificate, string, error) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return nil, "", ErrIdentity
-	}
-	old := r.TLS.VerifiedChains[0][0]
-	node, err := NodeName(old)
+// renew signs the key of a certificate once more, for one that proves to have
+// it. Whoever replays such a request gets a certificate without its key.
+func (h *Handler) renew(ctx context.Context, r *http.Request) (outcome, error) {
+	pub, old, node, err := h.proveOld(r)
+	out := outcome{node: node}
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ErrIdentity, err)
+		h.limit.failed(r.RemoteAddr, h.cfg.Keyring.cfg.Now())
+		return out, err
 	}
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer leave()
+	keyHash := KeyHash(old)
+	if err := h.revoked(ctx, keyHash); err != nil {
+		return out, err
+	}
+	holder, err := h.cfg.Names.Holder(ctx, node)
+	switch {
+	case err != nil:
+		return out, err
+	case holder == "":
+		return out, fmt.Errorf("%w: its name was freed", ErrIdentity)
+	case subtle.ConstantTimeCompare([]byte(holder), []byte(keyHash)) != 1:
+		return out, fmt.Errorf("%w: its name belongs to another machine now", ErrIdentity)
+	}
+	return h.issue(ctx, pub, out)
+}
+
+// proveOld checks all of a renewal that needs no store.
+func (h *Handler) proveOld(r *http.Request) (pub crypto.PublicKey, old *x509.Certificate, node string, err error) {
 	var req renewRequest
-	if err := read(w, r, &req); err != nil {
-		return nil, node, err
+	if err := read(r, &req); err != nil {
+		return nil, nil, "", err
+	}
+	block, _ := pem.Decode([]byte(req.Certificate))
+	if block == nil {
+		return nil, nil, "", fmt.Errorf("%w: certificate is not PEM", ErrRequest)
+	}
+	if old, err = x509.ParseCertificate(block.Bytes); err != nil {
+		return nil, nil, "", fmt.Errorf("%w: certificate: %w", ErrRequest, err)
 	}
 	pub, keyHash, err := parseCSR(req.CSR)
 	if err != nil {
-		return nil, node, err
+		return nil, nil, "", err
 	}
 	if keyHash != KeyHash(old) {
-		return nil, node, fmt.Errorf("%w: the request is for another key", ErrIdentity)
+		return nil, nil, "", fmt.Errorf("%w: the request is signed with another key", ErrIdentity)
 	}
-	// A name that was taken from this key is not given back by a renewal.
-	fresh, err := h.cfg.Names.Claim(r.Context(), node, keyHash)
-	if err == nil && fresh {
-		err = errors.Join(ErrIdentity, h.cfg.Names.Release(r.Context(), node, keyHash))
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && KeyHash(r.TLS.PeerCertificates[0]) != keyHash {
+		return nil, nil, "", fmt.Errorf("%w: the connection shows another certificate", ErrIdentity)
 	}
+	node, err = h.cfg.Keyring.verifyOld(old, h.cfg.Grace)
+	return pub, old, node, err
+}
+
+func (h *Handler) revoked(ctx context.Context, keyHash string) error {
+	if h.cfg.Revoked == nil {
+		return nil
+	}
+	return h.cfg.Revoked.Revoked(ctx, keyHash)
+}
+
+// issue signs, and notes it. A note that cannot be made costs nobody his
+// certificate.
+func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) (outcome, error) {
+	issuer := h.cfg.Keyring.ring()
+	cert, err := issuer.Issuer.IssueNode(pub, out.node, h.cfg.Keyring.cfg.Now(), h.cfg.Life)
 	if err != nil {
-		return nil, node, err
+		return out, err
 	}
-	cert, err := h.cfg.CA.IssueNode(pub, node, h.cfg.Now(), h.cfg.Life)
-	return cert, node, err
+	if h.cfg.Ledger != nil {
+		if err := h.cfg.Ledger.Issued(ctx, out.node, cert, issuer.Issuer.Pin()); err != nil {
+			h.cfg.Logger.Warn("certificate was not noted", "node", out.node, "error", err)
+		}
+	}
+	out.cert, out.bundle = cert, issuer.bundle
+	return out, nil
 }
 
 // parseCSR gives the key of a request that proves to have its private half.
@@ -203,17 +352,17 @@ func parseCSR(text string) (crypto.PublicKey, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: csr: %w", ErrRequest, err)
 	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, "", fmt.Errorf("%w: csr: %w", ErrRequest, err)
-	}
 	if key, ok := csr.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
 		return nil, "", fmt.Errorf("%w: csr: the key must be ECDSA P-256", ErrRequest)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, "", fmt.Errorf("%w: csr: %w", ErrRequest, err)
 	}
 	return csr.PublicKey, hash(csr.RawSubjectPublicKeyInfo), nil
 }
 
-func read(w http.ResponseWriter, r *http.Request, into any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func read(r *http.Request, into any) error {
+	body, err := io.ReadAll(r.Body)
 	if err == nil {
 		err = json.Unmarshal(body, into)
 	}
@@ -221,17 +370,6 @@ func read(w http.ResponseWriter, r *http.Request, into any) error {
 		return fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	return nil
-}
-
-// refuse tells the peer what it may know of an error.
-func refuse(w http.ResponseWriter, err error) {
-	for _, e := range wire {
-		if errors.Is(err, e.err) {
-			answer(w, e.status, failure{e.code, err.Error()})
-			return
-		}
-	}
-	answer(w, http.StatusInternalServerError, failure{"server", ErrServer.Error()})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,13 +25,23 @@ type IdentityConfig struct {
 }
 
 // Identity serves a node's credentials to its TLS connections and keeps them
-// fresh.
+// fresh: its certificate, and the authorities that it trusts.
 type Identity struct {
 	cfg  IdentityConfig
-	host string // of URL
+	host string        // of URL
+	news chan struct{} // has one when the server was seen to have a new authority
 
-	mu  sync.Mutex
-	now Credentials
+	mu    sync.Mutex
+	now   Credentials
+	stats IdentityStats
+}
+
+// IdentityStats are an Identity's figures.
+type IdentityStats struct {
+	Certificate time.Time // when the node's certificate ends
+	Authority   time.Time // when the last of the trusted authorities ends
+	Renewed     uint64    // renewals that succeeded
+	Failed      uint64    // renewals that did not
 }
 
 const (
@@ -37,6 +49,12 @@ const (
 	renewRetryMax = 6 * time.Hour
 	// renewCheck bounds one wait: machines sleep, and clocks are set.
 	renewCheck = time.Hour
+	// trustEvery is how often the node asks which authorities to trust, a
+	// fleet spread over it. It costs 4 KB.
+	trustEvery = 12 * time.Hour
+	// spread is over what time the nodes of a fleet renew when their authority
+	// signs no more.
+	spread = 12 * time.Hour
 )
 
 // NewIdentity checks cfg and makes an Identity of it.
@@ -52,7 +70,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Clock.Learn(cfg.Credentials.Leaf.NotBefore)
-	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials}, nil
+	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials, news: make(chan struct{}, 1)}, nil
 }
 
 // Credentials are those that are valid now.
@@ -62,74 +80,154 @@ func (i *Identity) Credentials() Credentials {
 	return i.now
 }
 
+// Stats gives the Identity's figures.
+func (i *Identity) Stats() IdentityStats {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.stats
+	s.Certificate = i.now.Leaf.NotAfter
+	for _, r := range i.now.Roots {
+		if r.NotAfter.After(s.Authority) {
+			s.Authority = r.NotAfter
+		}
+	}
+	return s
+}
+
 // TLS is a client's TLS 1.3 configuration: each new connection shows the
 // certificate that is valid then. The server must be signed by an authority
-// that the credentials hold and name the host that is dialled (for an IP
-// address, of which TLS does not tell: the host in IdentityConfig.URL). Its
-// times are judged by the Clock, and may be later than it, for the cloud signs
-// nothing ahead of time.
-func (i *Identity) TLS() *tls.Config { return i.config(i.host) }
+// that the credentials hold, or that one of them vouches for, and name the host
+// that is dialled (for an IP address, of which TLS does not tell: the host in
+// IdentityConfig.URL). Its times are judged by the Clock, and may be later than
+// it, for the cloud signs nothing ahead of time.
+func (i *Identity) TLS() *tls.Config {
+	c := i.config(i.host)
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return i.Credentials().Certificate(), nil
+	}
+	return c
+}
 
+// config is TLS without a certificate of the node's.
 func (i *Identity) config(host string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		Time:       i.cfg.Clock.Now,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return i.Credentials().Certificate(), nil
-		},
 		// VerifyConnection does all that is skipped here, with another clock.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
-			return verifyServer(s, i.Credentials().pool(), cmp.Or(s.ServerName, host), i.cfg.Clock)
+			chain, err := verifyServer(s, i.Credentials().Roots, cmp.Or(s.ServerName, host), i.cfg.Clock)
+			if err == nil && len(chain) > 2 {
+				// An authority that this node does not know signs now, and
+				// one that it knows vouches for it.
+				select {
+				case i.news <- struct{}{}:
+				default:
+				}
+			}
+			return err
 		},
 	}
 }
 
-// Run renews the certificate when two thirds of its life are over, until ctx
-// ends; it then returns nil. What fails is tried again for as long as it takes
-// and logged each time.
+// Run renews the certificate when two thirds of its life are over, and soon when
+// its authority does not sign any more; and it asks twice a day, and when a
+// server shows a new authority, which ones to trust. It does so until ctx ends;
+// it then returns nil. What fails is tried again for as long as it takes and
+// logged each time.
 func (i *Identity) Run(ctx context.Context) error {
-	for attempt := 0; ; {
+	var renew, trust schedule
+	trust.at = time.Now().Add(rand.N(trustEvery / 12))
+	moved := rand.N(spread) // of this node in its fleet
+	var since time.Time     // its authority does not sign any more
+	for ctx.Err() == nil {
 		c := i.Credentials()
-		wait := renewAt(c).Sub(i.cfg.Clock.Now())
-		if wait <= 0 {
-			err := i.Renew(ctx)
-			switch {
-			case err == nil:
-				attempt = 0
-				continue
-			case ctx.Err() != nil:
-				return nil
-			}
-			wait = min(renewRetryMin<<min(attempt, 16), renewRetryMax)
-			wait = wait/2 + rand.N(wait/2) // a fleet must not ask as one
-			attempt++
-			i.cfg.Logger.Warn("certificate was not renewed", "until", c.Leaf.NotAfter, "retry", wait.Round(time.Second), "error", err)
+		switch {
+		case c.Leaf.CheckSignatureFrom(c.Roots[0]) == nil:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		}
+		due := time.Now().Add(twoThirds(c.Leaf).Sub(i.cfg.Clock.Now()))
+		if early := since.Add(moved); !since.IsZero() && early.Before(due) {
+			due = early
+		}
+		if due.Before(renew.at) {
+			due = renew.at
+		}
+		if time.Until(due) <= 0 {
+			i.renewOnce(ctx, &renew)
+			continue
+		}
+		if time.Until(trust.at) <= 0 {
+			i.refreshOnce(ctx, &trust)
+			continue
 		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-time.After(min(wait, renewCheck)):
+		case <-i.news:
+			trust.at = time.Now().Add(rand.N(renewRetryMin))
+		case <-time.After(min(time.Until(due), time.Until(trust.at), renewCheck)):
 		}
+	}
+	return nil
+}
+
+func (i *Identity) renewOnce(ctx context.Context, s *schedule) {
+	err := i.Renew(ctx)
+	// A certificate may be due again at once, if its authority is about to end.
+	if wait := s.next(err, renewRetryMin); err != nil && ctx.Err() == nil {
+		i.cfg.Logger.Warn("certificate was not renewed",
+			"until", i.Credentials().Leaf.NotAfter, "retry", wait.Round(time.Second), "error", err)
 	}
 }
 
-// renewAt is two thirds into the certificate's life.
-func renewAt(c Credentials) time.Time {
-	life := c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)
-	return c.Leaf.NotBefore.Add(life / 3 * 2)
+func (i *Identity) refreshOnce(ctx context.Context, s *schedule) {
+	err := i.Refresh(ctx)
+	if wait := s.next(err, trustEvery/2+rand.N(trustEvery)); err != nil && ctx.Err() == nil {
+		i.cfg.Logger.Warn("the cloud was not asked which authorities to trust", "retry", wait.Round(time.Second), "error", err)
+	}
 }
 
-// Renew asks for a new certificate now, for the same key, and saves it.
-func (i *Identity) Renew(ctx context.Context) error {
+// schedule is when a thing is done next. Waits are measured by the monotonic
+// clock.
+type schedule struct {
+	at      time.Time
+	attempt int
+}
+
+// next plans after an attempt: after the pause given, or sooner if it failed.
+func (s *schedule) next(err error, pause time.Duration) time.Duration {
+	if err == nil {
+		s.attempt = 0
+	} else {
+		pause = min(renewRetryMin<<min(s.attempt, 16), renewRetryMax)
+		pause = pause/2 + rand.N(pause/2) // a fleet must not ask as one
+		s.attempt++
+	}
+	s.at = time.Now().Add(pause)
+	return pause
+}
+
+// Renew asks for a new certificate now, for the same key, and saves it. It shows
+// the old one in the request, not to TLS, which would turn one away that has
+// expired.
+func (i *Identity) Renew(ctx context.Context) (err error) {
+	defer func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if err == nil {
+			i.stats.Renewed++
+		} else {
+			i.stats.Failed++
+		}
+	}()
 	old := i.Credentials()
 	csr, err := newCSR(old.Key)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	g, err := post(ctx, i.config, i.cfg.URL, RenewPath, renewRequest{CSR: csr})
+	g, err := i.ask(ctx, RenewPath, renewRequest{Certificate: string(encodePEM(pemCertificate, old.Leaf.Raw)), CSR: csr})
 	if err != nil {
 		return err
 	}
@@ -140,15 +238,53 @@ func (i *Identity) Renew(ctx context.Context) error {
 	if c.Node != old.Node {
 		return fmt.Errorf("%w: it answered with a certificate for %q", ErrServer, c.Node)
 	}
+	if err := i.put(c); err != nil {
+		return err
+	}
+	i.cfg.Clock.Learn(c.Leaf.NotBefore)
+	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter)
+	return nil
+}
+
+// Refresh asks now which authorities to trust, and saves the answer if it is
+// another one than before.
+func (i *Identity) Refresh(ctx context.Context) error {
+	g, err := i.ask(ctx, TrustPath, nil)
+	if err != nil {
+		return err
+	}
+	c := i.Credentials()
+	if slices.EqualFunc(c.Roots, g.roots, (*x509.Certificate).Equal) {
+		return nil
+	}
+	c.Roots = g.roots
+	if err := i.put(c); err != nil {
+		return err
+	}
+	i.cfg.Logger.Info("trusted authorities have changed", "authorities", len(g.roots), "issuer", KeyHash(g.roots[0]))
+	return nil
+}
+
+func (i *Identity) ask(ctx context.Context, path string, body any) (grant, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	g, err := ask(ctx, i.config, i.cfg.URL, path, body)
+	if off := time.Until(g.Time).Round(time.Second); err == nil && off.Abs() > skew {
+		i.cfg.Logger.Warn("this machine's clock differs from the cloud's", "behind", off)
+	}
+	return g, err
+}
+
+// put saves credentials and makes them those that are valid. If they cannot be
+// saved all stays as it was.
+func (i *Identity) put(c Credentials) error {
 	if i.cfg.Dir != "" {
 		if err := c.Save(i.cfg.Dir); err != nil {
 			return err
 		}
 	}
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.now = c
-	i.mu.Unlock()
-	i.cfg.Clock.Learn(c.Leaf.NotBefore)
-	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter)
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,35 +26,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cloud is a CA with its handler behind TLS, as cloudcore has it.
+// cloud answers joins and renewals on loopback, as cloudcore does.
 type cloud struct {
-	ca    *join.CA
-	store *jointest.Store
-	url   string
-	now   time.Time // of the handler; zero means the system's
+	*jointest.Cloud
+	url string
 }
 
 func newCloud(t *testing.T, hosts ...string) *cloud {
 	t.Helper()
-	ca, err := join.NewCA("test", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cloud{ca: ca, store: &jointest.Store{}}
-	h, err := join.NewHandler(join.HandlerConfig{CA: ca, Tokens: c.store, Names: c.store, Now: func() time.Time {
-		if c.now.IsZero() {
-			return time.Now()
-		}
-		return c.now
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.IssueServer(time.Now(), append(hosts, "cloud.test")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.url = serve(t, h, ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }))
+	c := &cloud{Cloud: jointest.NewCloud(t, hosts...)}
+	c.url = serve(t, c.Handler(), c.ServerTLS())
 	return c
 }
 
@@ -78,10 +60,34 @@ func serve(t testing.TB, h http.Handler, cfg *tls.Config) (url string) {
 	return "https://" + l.Addr().String()
 }
 
+// token makes one that is valid for life, which may be over.
 func (c *cloud) token(nodes string, life time.Duration) join.Token {
-	tok := join.NewToken(c.ca.Pin())
-	c.store.Add(tok.Record(nodes, time.Now().Add(life)))
+	tok := join.NewToken(c.Keyring.Pin())
+	c.Add(tok.Record(nodes, time.Now().Add(life)))
 	return tok
+}
+
+// joined is a node that has just joined.
+func (c *cloud) joined(t *testing.T, node string) join.Credentials {
+	t.Helper()
+	cred, err := join.Join(t.Context(), request(c, c.Token(node), node))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cred
+}
+
+func identity(t *testing.T, c *cloud, cred join.Credentials, edit ...func(*join.IdentityConfig)) *join.Identity {
+	t.Helper()
+	cfg := join.IdentityConfig{Credentials: cred, URL: c.url}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	id, err := join.NewIdentity(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 func request(c *cloud, tok join.Token, node string) join.Request {
@@ -89,7 +95,7 @@ func request(c *cloud, tok join.Token, node string) join.Request {
 }
 
 func TestJoin(t *testing.T) {
-	c := newCloud(t, "127.0.0.1")
+	c := newCloud(t)
 	cred, err := join.Join(t.Context(), request(c, c.token("edge-*", time.Hour), "edge-1"))
 	if err != nil {
 		t.Fatal(err)
@@ -115,8 +121,8 @@ func TestJoin(t *testing.T) {
 }
 
 func TestJoinRefusals(t *testing.T) {
-	c, other := newCloud(t, "127.0.0.1"), newCloud(t, "127.0.0.1")
-	noName := newCloud(t)
+	c, other := newCloud(t), newCloud(t)
+	noName := newCloud(t, "cloud.test")
 	used := c.token("edge-*", time.Hour)
 	if _, err := join.Join(t.Context(), request(c, used, "edge-1")); err != nil {
 		t.Fatal(err)
@@ -124,14 +130,14 @@ func TestJoinRefusals(t *testing.T) {
 	wrong := c.token("*", time.Hour)
 	wrong.Secret = "guess"
 	foreign := c.token("*", time.Hour)
-	foreign.Pin = other.ca.Pin()
+	foreign.Pin = other.CA.Pin()
 	for _, tt := range []struct {
 		name string
 		req  join.Request
 		want error
 	}{
 		{"no token", join.Request{URL: c.url, Token: "edgekit.abc", Node: "edge-2"}, join.ErrTokenMalformed},
-		{"unknown token", request(c, join.NewToken(c.ca.Pin()), "edge-2"), join.ErrTokenInvalid},
+		{"unknown token", request(c, join.NewToken(c.CA.Pin()), "edge-2"), join.ErrTokenInvalid},
 		{"wrong secret", request(c, wrong, "edge-2"), join.ErrTokenInvalid},
 		{"expired", request(c, c.token("*", -time.Second), "edge-2"), join.ErrTokenExpired},
 		{"used", request(c, used, "edge-2"), join.ErrTokenUsed},
@@ -165,7 +171,7 @@ func TestJoinRefusals(t *testing.T) {
 }
 
 func TestJoinAgainWithTheSameKey(t *testing.T) {
-	c := newCloud(t, "127.0.0.1")
+	c := newCloud(t)
 	tok := c.token("edge-1", time.Hour)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -184,58 +190,46 @@ type failingTokens struct{ join.Tokens }
 func (failingTokens) Use(context.Context, string, string, string) error { return join.ErrTokenUsed }
 
 func TestLostRaceFreesTheName(t *testing.T) {
-	c := newCloud(t, "127.0.0.1")
-	h, err := join.NewHandler(join.HandlerConfig{CA: c.ca, Tokens: failingTokens{c.store}, Names: c.store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := c.ca.IssueServer(time.Now(), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newCloud(t)
 	req := request(c, c.token("*", time.Hour), "edge-1")
-	req.URL = serve(t, h, c.ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil }))
+	req.URL = serve(t, c.Handler(func(cfg *join.HandlerConfig) { cfg.Tokens = failingTokens{cfg.Tokens} }), c.ServerTLS())
 	if _, err := join.Join(t.Context(), req); !errors.Is(err, join.ErrTokenUsed) {
 		t.Fatal(err)
 	}
-	if fresh, err := c.store.Claim(t.Context(), "edge-1", "k"); !fresh || err != nil {
+	if fresh, err := c.Claim(t.Context(), "edge-1", "k"); !fresh || err != nil {
 		t.Fatal("the name stayed claimed", err)
 	}
 }
 
-func TestRenew(t *testing.T) {
-	c := newCloud(t, "127.0.0.1")
-	cred, err := join.Join(t.Context(), request(c, c.token("*", time.Hour), "edge-1"))
-	if err != nil {
-		t.Fatal(err)
+// Of many machines that ask for one name at once one gets it, and the tokens of
+// the others stay good.
+func TestOneNameAtOnce(t *testing.T) {
+	c := newCloud(t)
+	const machines = 8
+	tokens := make([]join.Token, machines)
+	errs := make([]error, machines)
+	var wg sync.WaitGroup
+	for i := range machines {
+		tokens[i] = c.token("*", time.Hour)
+		wg.Go(func() { _, errs[i] = join.Join(t.Context(), request(c, tokens[i], "edge-1")) })
 	}
-	dir := t.TempDir()
-	id, err := join.NewIdentity(join.IdentityConfig{Credentials: cred, URL: c.url, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
+	wg.Wait()
+	won := 0
+	for i, err := range errs {
+		if err == nil {
+			won++
+			continue
+		}
+		if !errors.Is(err, join.ErrNameInUse) {
+			t.Errorf("machine %d: %v", i, err)
+		}
+		if r, err := c.Cloud.Store.Token(t.Context(), tokens[i].ID); err != nil || r.UsedBy != "" {
+			t.Errorf("the token of machine %d: %+v, %v", i, r, err)
+		}
 	}
-	c.now = time.Now().Add(2 * time.Minute)
-	if err := id.Renew(t.Context()); err != nil {
-		t.Fatal(err)
+	if won != 1 {
+		t.Errorf("%d machines have the name", won)
 	}
-	got := id.Credentials()
-	if !got.Leaf.NotAfter.After(cred.Leaf.NotAfter) || !got.Key.Equal(cred.Key) {
-		t.Fatalf("until %v, before %v", got.Leaf.NotAfter, cred.Leaf.NotAfter)
-	}
-	saved, err := join.LoadCredentials(dir)
-	if err != nil || !saved.Leaf.Equal(got.Leaf) {
-		t.Fatal(err)
-	}
-	c.store.Forget("edge-1")
-	if err := id.Renew(t.Context()); !errors.Is(err, join.ErrIdentity) {
-		t.Fatal("renewed a node that was removed:", err)
-	}
-	resp, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.ca.Pool()}, DisableKeepAlives: true}}).
-		Post(c.url+join.RenewPath, "application/json", strings.NewReader("{}"))
-	if err != nil || resp.StatusCode != http.StatusForbidden {
-		t.Fatal(resp, err)
-	}
-	resp.Body.Close()
 }
 
 func TestClock(t *testing.T) {
@@ -263,78 +257,48 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// A machine whose clock is far behind accepts a server whose certificate is
-// not valid yet by that clock, and knows better afterwards.
-func TestLateClock(t *testing.T) {
-	ca, err := join.NewCA("test", time.Now().Add(500*time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.IssueServer(time.Now().Add(1000*time.Hour), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := &jointest.Store{}
-	h, err := join.NewHandler(join.HandlerConfig{CA: ca, Tokens: store, Names: store, Now: func() time.Time { return time.Now().Add(2000 * time.Hour) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := ca.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil })
-	cfg.Time = func() time.Time { return time.Now().Add(2000 * time.Hour) }
-	url := serve(t, h, cfg)
-	tok := join.NewToken(ca.Pin())
-	store.Add(tok.Record("*", time.Now().Add(3000*time.Hour)))
-	clock, err := join.NewClock("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cred, err := join.Join(t.Context(), join.Request{URL: url, Token: tok.String(), Node: "edge-1", Clock: clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ahead := time.Until(clock.Now()); ahead < 1999*time.Hour {
-		t.Fatal("the clock learned only", ahead)
-	}
-	id, err := join.NewIdentity(join.IdentityConfig{Credentials: cred, URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := id.Renew(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
+// TestDamagedCredentials: whatever part is cut off or changed, the file is said
+// to be damaged, and with what to do.
 func TestDamagedCredentials(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := join.LoadCredentials(dir); !errors.Is(err, join.ErrNoCredentials) {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, join.File), []byte("-----BEGIN"), 0o600); err != nil {
+	c := newCloud(t)
+	if err := c.joined(t, "edge-1").Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := join.LoadCredentials(dir); !errors.Is(err, join.ErrCredentials) {
-		t.Fatal(err)
-	}
-}
-
-func TestCA(t *testing.T) {
-	ca, err := join.NewCA("test", time.Now())
+	name := filepath.Join(dir, join.File)
+	whole, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ca.KeyPEM()
+	if err := c.joined(t, "edge-2").Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := join.LoadCA(ca.CertificatePEM(), key)
-	if err != nil || again.Pin() != ca.Pin() {
-		t.Fatal(err)
+	block := func(b []byte, n int) string { // the n-th block and what comes after
+		parts := strings.SplitAfter(string(b), "-----\n")
+		return strings.Join(parts[2*n:], "")
 	}
-	if _, err := join.LoadCA(ca.CertificatePEM(), []byte("x")); err == nil {
-		t.Fatal("loaded a CA without its key")
-	}
-	if _, err := ca.IssueServer(time.Now()); err == nil {
-		t.Fatal("issued a certificate for no host")
+	key := strings.TrimSuffix(string(whole), block(whole, 1))
+	for name, text := range map[string]string{
+		"empty": "", "a beginning": "-----BEGIN", "the first half": string(whole[:len(whole)/2]),
+		"no key": block(whole, 1), "no certificate": key + block(whole, 2), "no authority": strings.TrimSuffix(string(whole), block(whole, 2)),
+		"another one's certificate": key + block(other, 1), "zeros": string(make([]byte, len(whole))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, join.File), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := join.LoadCredentials(dir); !errors.Is(err, join.ErrCredentials) || !strings.Contains(err.Error(), "join again") {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

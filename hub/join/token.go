@@ -75,6 +75,7 @@ type Record struct {
 	Expires    time.Time
 	UsedBy     string // the hash of the key that used it; empty while unused
 	UsedFor    string // the node that it was used for
+	UsedAt     time.Time
 }
 
 // Tokens is the store of tokens. Its methods may be called at the same time,
@@ -99,6 +100,23 @@ type Names interface {
 	// Release takes a claim back if that key has it; otherwise it does
 	// nothing.
 	Release(ctx context.Context, node, keyHash string) error
+	// Holder gives the hash of the key that has the name, or "" if none has.
+	Holder(ctx context.Context, node string) (keyHash string, err error)
+}
+
+// Ledger is what a store may do besides: remember what was issued, so that an
+// operator sees who still has a certificate of an old authority.
+type Ledger interface {
+	// Issued is told of each certificate before its node gets it.
+	Issued(ctx context.Context, node string, cert *x509.Certificate, issuer string) error
+}
+
+// RevokedKeys is what a store may do besides: remember keys that an operator
+// made worthless.
+type RevokedKeys interface {
+	// Revoked returns an error that is ErrRevoked for such a key, nil for any
+	// other.
+	Revoked(ctx context.Context, keyHash string) error
 }
 
 // check says whether the record lets this secret, node and key in at that

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,10 +17,12 @@ import (
 // methods may be called by several goroutines at once.
 type Cloud struct {
 	Store
-	CA *join.CA
+	CA      *join.CA // the first issuer
+	Keyring *join.Keyring
 
-	t    testing.TB
-	cert tls.Certificate
+	t     testing.TB
+	mu    sync.Mutex
+	ahead time.Duration
 }
 
 // NewCloud makes a Cloud whose server has those names and addresses, or
@@ -33,17 +36,38 @@ func NewCloud(t testing.TB, hosts ...string) *Cloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ca.IssueServer(time.Now(), hosts...)
+	c := &Cloud{CA: ca, t: t}
+	c.Keyring, err = join.NewKeyring(join.KeyringConfig{
+		Authorities: join.Authorities{Issuer: ca}, Hosts: hosts, Now: c.now,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Cloud{CA: ca, t: t, cert: cert}
+	return c
 }
 
-// Handler answers joins and renewals from the Store.
-func (c *Cloud) Handler() *join.Handler {
+func (c *Cloud) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+
+// SetAhead puts the cloud's clock that far ahead of this machine's.
+func (c *Cloud) SetAhead(ahead time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = ahead
+}
+
+// Handler answers joins and renewals from the Store. What edit changes is up to
+// the test.
+func (c *Cloud) Handler(edit ...func(*join.HandlerConfig)) *join.Handler {
 	c.t.Helper()
-	h, err := join.NewHandler(join.HandlerConfig{CA: c.CA, Tokens: &c.Store, Names: &c.Store})
+	cfg := join.HandlerConfig{Keyring: c.Keyring, Tokens: &c.Store, Names: &c.Store, Ledger: &c.Store, Revoked: &c.Store}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	h, err := join.NewHandler(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -51,9 +75,7 @@ func (c *Cloud) Handler() *join.Handler {
 }
 
 // ServerTLS is the configuration of the cloud's server.
-func (c *Cloud) ServerTLS() *tls.Config {
-	return c.CA.ServerTLS(func() (*tls.Certificate, error) { return &c.cert, nil })
-}
+func (c *Cloud) ServerTLS() *tls.Config { return c.Keyring.ServerTLS() }
 
 // ClientTLS is the configuration of a node that has joined: it has a key of
 // its own and a certificate that is valid for an hour. Without a name it has no
@@ -79,7 +101,7 @@ func (c *Cloud) ClientTLS(node string) *tls.Config {
 // Token makes a join token that is valid for an hour for a node's name, or a
 // pattern of names.
 func (c *Cloud) Token(nodes string) join.Token {
-	token := join.NewToken(c.CA.Pin())
-	c.Add(token.Record(nodes, time.Now().Add(time.Hour)))
+	token := join.NewToken(c.Keyring.Pin())
+	c.Add(token.Record(nodes, c.now().Add(time.Hour)))
 	return token
 }

@@ -5,18 +5,30 @@ package jointest
 
 import (
 	"context"
+	"crypto/x509"
 	"sync"
+	"time"
 
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// Store is a join.Tokens and a join.Names in memory. The zero value is empty
-// and ready; all methods may be called by several goroutines at once.
+// Store is all that package join wants stored, in memory: a join.Tokens, Names,
+// Ledger and RevokedKeys. The zero value is empty and ready; all methods may be
+// called by several goroutines at once.
 type Store struct {
-	mu     sync.Mutex
-	tokens map[string]join.Record
-	names  map[string]string
+	mu      sync.Mutex
+	tokens  map[string]join.Record
+	names   map[string]string
+	revoked map[string]bool
+	issued  map[string]string
 }
+
+var (
+	_ join.Tokens      = (*Store)(nil)
+	_ join.Names       = (*Store)(nil)
+	_ join.Ledger      = (*Store)(nil)
+	_ join.RevokedKeys = (*Store)(nil)
+)
 
 // Add stores a token.
 func (s *Store) Add(r join.Record) {
@@ -50,7 +62,7 @@ func (s *Store) Use(_ context.Context, id, node, keyHash string) error {
 	case r.UsedBy != "" && (r.UsedBy != keyHash || r.UsedFor != node):
 		return join.ErrTokenUsed
 	}
-	r.UsedBy, r.UsedFor = keyHash, node
+	r.UsedBy, r.UsedFor, r.UsedAt = keyHash, node, time.Now()
 	s.tokens[id] = r
 	return nil
 }
@@ -87,4 +99,52 @@ func (s *Store) Forget(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.names, node)
+}
+
+// Holder gives the key that has a name.
+func (s *Store) Holder(_ context.Context, node string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[node], nil
+}
+
+// Issued notes the pin of the authority that signed a node's certificate.
+func (s *Store) Issued(_ context.Context, node string, _ *x509.Certificate, issuer string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.issued == nil {
+		s.issued = make(map[string]string)
+	}
+	s.issued[node] = issuer
+	return nil
+}
+
+// Issuer is the pin that Issued noted last for a node.
+func (s *Store) Issuer(node string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.issued[node]
+}
+
+// Revoked returns join.ErrRevoked for a key that was revoked.
+func (s *Store) Revoked(_ context.Context, keyHash string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revoked[keyHash] {
+		return join.ErrRevoked
+	}
+	return nil
+}
+
+// Revoke makes a key worthless and frees its name, as an operator does.
+func (s *Store) Revoke(node, keyHash string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revoked == nil {
+		s.revoked = make(map[string]bool)
+	}
+	s.revoked[keyHash] = true
+	if s.names[node] == keyHash {
+		delete(s.names, node)
+	}
 }

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/joinmetrics"
+)
+
+// trustFlags are cloudcore's settings about certificates.
+type trustFlags struct {
+	CACert          string        `help:"Certificate of the authority to use instead of one that cloudcore makes. It is stored, with its key, in the secret edgekit-ca when there is none yet; from then on it must be the same, or be left out." placeholder:"FILE" name:"ca-cert"`
+	CAKey           string        `help:"Key of --ca-cert." placeholder:"FILE" name:"ca-key"`
+	CertificateLife time.Duration `help:"How long a node's certificate is valid. It is renewed at two thirds of that." default:"8760h"`
+	RenewGrace      time.Duration `help:"How long after its end a node's certificate is still renewed, by its key alone; then the node must join again. 0 means not at all." default:"2160h"`
+}
+
+// trust is all that makes a machine a node here: the certificate authorities,
+// joins and renewals, and what was revoked.
+type trust struct {
+	store   *identity.Store
+	keyring *join.Keyring
+	joins   *join.Handler
+	watcher *identity.Watcher
+	guard   *join.Guard // in front of the directory of nodes
+}
+
+// newTrust reads the authorities, or makes or imports one. disconnect ends the
+// session of a node that is revoked.
+func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, directory hub.Directory, disconnect func(string, *hub.Error) error, registry *prometheus.Registry, log *slog.Logger) (*trust, error) {
+	log = log.With("component", "join")
+	t := &trust{}
+	var err error
+	if t.store, err = identity.New(identity.Config{Client: client, Namespace: r.Namespace}); err != nil {
+		return nil, err
+	}
+	authorities, err := r.Trust.authorities(ctx, t.store)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := serverHosts(r.Advertise)
+	if err != nil {
+		return nil, err
+	}
+	if t.keyring, err = join.NewKeyring(join.KeyringConfig{Authorities: authorities, Hosts: hosts, Logger: log}); err != nil {
+		return nil, err
+	}
+	grace := r.Trust.RenewGrace
+	if grace == 0 {
+		grace = -1 // 0 is the library's default; the flag has its own
+	}
+	t.joins, err = join.NewHandler(join.HandlerConfig{
+		Keyring: t.keyring, Tokens: t.store, Names: t.store, Ledger: t.store, Revoked: t.store,
+		Life: r.Trust.CertificateLife, Grace: grace, Logger: log,
+	})
+	if err != nil {
+		return nil, &program.UsageError{Setting: "certificate-life", Reason: err.Error()}
+	}
+	if t.watcher, err = t.store.Watch(identity.WatchConfig{Authorities: t.follow(log), Revoked: t.revoked, Logger: log}); err != nil {
+		return nil, err
+	}
+	t.guard, err = join.NewGuard(join.GuardConfig{
+		Directory: directory, Disconnect: disconnect, Ready: t.watcher.Synced(), Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := joinmetrics.NewCloud(joinmetrics.Cloud{Handler: t.joins, Keyring: t.keyring, Guard: t.guard})
+	if err != nil {
+		return nil, err
+	}
+	return t, registry.Register(metrics)
+}
+
+// authorities gives the cluster's authorities; --ca-cert and --ca-key become
+// the first of them.
+func (r *trustFlags) authorities(ctx context.Context, store *identity.Store) (join.Authorities, error) {
+	switch {
+	case r.CACert == "" && r.CAKey == "":
+		return store.Authorities(ctx)
+	case r.CACert == "":
+		return join.Authorities{}, &program.UsageError{Setting: "ca-cert", Reason: "is missing beside --ca-key: give both"}
+	case r.CAKey == "":
+		return join.Authorities{}, &program.UsageError{Setting: "ca-key", Reason: "is missing beside --ca-cert: give both"}
+	}
+	cert, err := os.ReadFile(r.CACert)
+	if err != nil {
+		return join.Authorities{}, &program.UsageError{Setting: "ca-cert", Reason: err.Error()}
+	}
+	key, err := os.ReadFile(r.CAKey)
+	if err != nil {
+		return join.Authorities{}, &program.UsageError{Setting: "ca-key", Reason: err.Error()}
+	}
+	given, err := join.LoadCA(cert, key)
+	if err != nil {
+		return join.Authorities{}, &program.UsageError{Setting: "ca-cert", Reason: err.Error()}
+	}
+	return store.Import(ctx, given)
+}
+
+// follow takes over what another program has changed.
+func (t *trust) follow(log *slog.Logger) func(join.Authorities) {
+	return func(a join.Authorities) {
+		if err := t.keyring.Update(a); err != nil {
+			log.Error("certificate authorities are not changed", "error", err)
+		}
+	}
+}
+
+func (t *trust) revoked(keyHash string, revoked bool) {
+	if revoked {
+		t.guard.Revoke(keyHash)
+		return
+	}
+	t.guard.Restore(keyHash)
+}
+
+// handle mounts what machines ask without a link.
+func (t *trust) handle(mux *http.ServeMux) {
+	for _, path := range []string{join.JoinPath, join.RenewPath, join.TrustPath} {
+		mux.Handle(path, t.joins)
+	}
+}
+
+// tls is the configuration of everything that nodes connect to.
+func (t *trust) tls() *tls.Config { return t.keyring.ServerTLS() }

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/hub/join"
+)
+
+type caCmd struct {
+	List   caList   `cmd:"" help:"List the certificate authorities, the one that signs first."`
+	Rotate caRotate `cmd:"" help:"Change over to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three."`
+}
+
+type caList struct{}
+
+// Run prints one line for each authority.
+func (caList) Run(ctx context.Context, cli *cli, out program.Output) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := store.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "STAGE\tENDS\tNAME\tPIN")
+	for _, c := range a.List() {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Stage, when(c.Certificate.NotAfter), c.Certificate.Subject, c.Pin)
+	}
+	return w.Flush()
+}
+
+type caRotate struct {
+	Publish caPublish `cmd:"" help:"1. Make a new authority known. Connected nodes learn to trust it within 18 hours; it signs nothing yet."`
+	Switch  caSwitch  `cmd:"" help:"2. Have the new authority sign. Servers follow at once, nodes that are connected renew within two days. The old one's key is destroyed."`
+	Retire  caRetire  `cmd:"" help:"3. End the trust in the old authority, except that its certificates are still renewed."`
+	Forget  caForget  `cmd:"" help:"4. Drop an authority wholly. A node that was offline since before 'switch' must join again. Also takes back 'publish'."`
+}
+
+// rotate does one step and prints what comes of it.
+func rotate(ctx context.Context, cli *cli, out program.Output, change func(join.Authorities) (join.Authorities, error), then string) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := store.Rotate(ctx, change); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, then)
+	return err
+}
+
+type caPublish struct {
+	Cert string `help:"Certificate of an authority of your own. Nothing means to make one." placeholder:"FILE"`
+	Key  string `help:"Its key." placeholder:"FILE"`
+}
+
+// Run publishes a new authority.
+func (c *caPublish) Run(ctx context.Context, cli *cli, out program.Output) error {
+	next, err := c.authority()
+	if err != nil {
+		return err
+	}
+	bridged := false
+	err = rotate(ctx, cli, out, func(a join.Authorities) (join.Authorities, error) {
+		a, err := a.Publish(next, time.Now())
+		bridged = a.Bridged()
+		return a, err
+	}, "authority "+next.Pin()+" is published; next, best after a day: edgectl ca rotate switch")
+	if err == nil && !bridged {
+		_, err = fmt.Fprintln(out, "the authority before may not vouch for others (pathlen 0): nodes that are offline from now until 'switch' will have to join again")
+	}
+	return err
+}
+
+func (c *caPublish) authority() (*join.CA, error) {
+	if c.Cert == "" && c.Key == "" {
+		return identity.NewCA(time.Now())
+	}
+	cert, err := os.ReadFile(c.Cert)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "cert", Reason: err.Error()}
+	}
+	key, err := os.ReadFile(c.Key)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "key", Reason: err.Error()}
+	}
+	ca, err := join.LoadCA(cert, key)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "cert", Reason: err.Error()}
+	}
+	return ca, nil
+}
+
+type caSwitch struct{}
+
+// Run has the published authority sign.
+func (caSwitch) Run(ctx context.Context, cli *cli, out program.Output) error {
+	return rotate(ctx, cli, out, join.Authorities.Switch,
+		"the new authority signs; next, when 'edgectl node list' shows no other: edgectl ca rotate retire")
+}
+
+type caRetire struct {
+	Force bool `help:"Even if nodes still have certificates of the old authority: they must renew before they can connect again."`
+}
+
+// Run retires the old authorities once nobody needs them.
+func (c *caRetire) Run(ctx context.Context, cli *cli, out program.Output) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := store.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	behind, err := store.Behind(ctx, a.Issuer.Pin())
+	if err != nil {
+		return err
+	}
+	if len(behind) > 0 && !c.Force {
+		return errors.New(stillNeeded(behind))
+	}
+	return rotate(ctx, cli, out, join.Authorities.Retire,
+		"the old authority is retired; nodes with its certificates may only renew; last: edgectl ca rotate forget PIN (see 'edgectl ca list')")
+}
+
+// stillNeeded names some of the nodes that have not renewed.
+func stillNeeded(behind []identity.Claimed) string {
+	var names []string
+	for _, c := range behind[:min(len(behind), 5)] {
+		names = append(names, c.Node)
+	}
+	return fmt.Sprintf("%d nodes have not renewed with the new authority, such as %s: wait until they have, or use --force: they renew when they next connect",
+		len(behind), strings.Join(names, ", "))
+}
+
+type caForget struct {
+	Pin string `arg:"" help:"The authority's pin, as 'ca list' shows it."`
+}
+
+// Run drops an authority.
+func (c *caForget) Run(ctx context.Context, cli *cli, out program.Output) error {
+	return rotate(ctx, cli, out, func(a join.Authorities) (join.Authorities, error) { return a.Forget(c.Pin) },
+		"the authority is forgotten")
+}
