@@ -124,7 +124,7 @@ func (s *Server) ask(ctx context.Context, q request, req wire.Request) (wire.Res
 // toCloud puts the cloud's resourceVersion where the client's body has one of
 // the store's. A body without any is passed on as it is, byte for byte.
 func (s *Server) toCloud(ctx context.Context, q request, res *served, contentType string, body []byte) ([]byte, error) {
-	if res == nil || res.outbox || q.name == "" || !bytes.Contains(body, []byte("esource")) {
+	if res == nil || res.outbox || q.name == "" || len(body) == 0 {
 		return body, nil
 	}
 	translate := func(text string) (string, error) { return s.cloudVersion(ctx, res, q, text) }
@@ -146,6 +146,11 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 			}
 		}
 		return json.Marshal(ops)
+	}
+	if !bytes.Contains(body, []byte("resourceVersion")) {
+		return body, nil
+	}
+	switch mediaOf(contentType) {
 	case string(types.ApplyYAMLPatchType), runtime.ContentTypeYAML:
 		converted, err := yaml.YAMLToJSON(body) // JSON is YAML as well
 		if err != nil {
