@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
@@ -73,6 +74,9 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	all := parts{
+		"kubelet socket": func(ctx context.Context) error {
+			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet)
+		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run,
 		"edged": agent.Run, "local API": api.Run,
 	}

@@ -24,8 +24,7 @@ type containerRuntime interface {
 // requests to the kubelet's API: Kubernetes' own name for it.
 const kubeletStreams = "nodes/proxy"
 
-// kubelet makes the kubelet's API and has it served on the link, and nowhere
-// else. Its /metrics are the server's own and those of more.
+// kubelet makes the kubelet's API and has it served on the link. Its /metrics are the server's own and those of more.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
 	figures, err := stats.New(stats.Config{Node: n.name, Meter: runtime, Pods: agent})

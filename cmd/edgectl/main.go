@@ -1,5 +1,6 @@
-// Command edgectl is for the operator: join tokens, node names, and what a
-// cluster needs before its first cloudcore.
+// Command edgectl is for the operator: join tokens, node names, what a cluster
+// needs before its first cloudcore, and a look into the edge node that one
+// stands before.
 package main
 
 import (
@@ -13,8 +14,15 @@ type cli struct {
 	Kubeconfig string `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
-	Token  tokenCmd          `cmd:"" help:"Join tokens: what a machine needs to become a node."`
-	Node   nodeCmd           `cmd:"" help:"Nodes that have joined: their names, and giving one up."`
+	Token tokenCmd `cmd:"" help:"Join tokens: what a machine needs to become a node."`
+	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: their names, and giving one up."`
+
+	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
+	Describe describeCmd `cmd:"" help:"On an edge node: tell all about one of its pods."`
+	Logs     logsCmd     `cmd:"" help:"On an edge node: print what a container says."`
+	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
+	Top      topCmd      `cmd:"" help:"On an edge node: what the node and its pods use."`
+
 	Init   initCmd           `cmd:"" help:"Create the namespace, the device resources (CRDs) and cloudcore's role in the cluster."`
 	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`

@@ -100,7 +100,7 @@ func (a *authenticator) refresh(ctx context.Context) error {
 }
 
 // errAnonymous is the answer to a client that shows nothing.
-var errAnonymous = errors.New("Unauthorized: a client certificate of the cluster or a bearer token is required") //nolint:staticcheck // the kubelet's own word, as clients see it
+var errAnonymous = errors.New("unauthorized: a client certificate of the cluster or a bearer token is required")
 
 // authenticate says who sent a request.
 func (a *authenticator) authenticate(r *http.Request) (user, error) {
@@ -118,7 +118,7 @@ func (a *authenticator) certificate(chain []*x509.Certificate, now time.Time) (u
 	roots := a.roots
 	a.mu.Unlock()
 	if roots == nil {
-		return user{}, errors.New("Unauthorized: cloudcore has not yet read the authorities of clients") //nolint:staticcheck // as above
+		return user{}, errors.New("unauthorized: cloudcore has not yet read the authorities of clients")
 	}
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -128,10 +128,10 @@ func (a *authenticator) certificate(chain []*x509.Certificate, now time.Time) (u
 	if _, err := leaf.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
-		return user{}, fmt.Errorf("Unauthorized: client certificate: %w", err) //nolint:staticcheck // as above
+		return user{}, fmt.Errorf("unauthorized: client certificate: %w", err)
 	}
 	if leaf.Subject.CommonName == "" {
-		return user{}, errors.New("Unauthorized: the client certificate names nobody") //nolint:staticcheck // as above
+		return user{}, errors.New("unauthorized: the client certificate names nobody")
 	}
 	return user{name: leaf.Subject.CommonName, groups: append([]string{"system:authenticated"}, leaf.Subject.Organization...)}, nil
 }
@@ -147,10 +147,10 @@ func (a *authenticator) token(ctx context.Context, token string) (user, error) {
 	review, err := a.cloud.AuthenticationV1().TokenReviews().Create(ctx,
 		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
 	if err != nil {
-		return user{}, fmt.Errorf("Unauthorized: the API server does not review the token: %w", err) //nolint:staticcheck // as above
+		return user{}, fmt.Errorf("unauthorized: the API server does not review the token: %w", err)
 	}
 	if !review.Status.Authenticated {
-		return user{}, errors.New("Unauthorized: the API server does not know the token") //nolint:staticcheck // as above
+		return user{}, errors.New("unauthorized: the API server does not know the token")
 	}
 	i := review.Status.User
 	u = user{name: i.Username, uid: i.UID, groups: i.Groups, extra: i.Extra}

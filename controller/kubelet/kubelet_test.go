@@ -239,12 +239,12 @@ func TestWhoMay(t *testing.T) {
 		want                     string
 	}{
 		{"the API server", "edge-1", "GET", logs, admin, nil, 200, "GET " + logs},
-		{"nobody", "edge-1", "GET", logs, nil, nil, 401, "Unauthorized"},
-		{"another authority", "edge-1", "GET", logs, stranger, nil, 401, "Unauthorized"},
+		{"nobody", "edge-1", "GET", logs, nil, nil, 401, "unauthorized"},
+		{"another authority", "edge-1", "GET", logs, stranger, nil, 401, "unauthorized"},
 		{"no rights", "edge-1", "GET", logs, metrics, nil, 403, "Forbidden (user=metrics, verb=get"},
 		{"figures only", "edge-1", "GET", "/metrics/resource", metrics, nil, 200, "GET /metrics"},
 		{"a token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer token-of-metrics"}, 200, `token=""`},
-		{"a false token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer x"}, 401, "Unauthorized"},
+		{"a false token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer x"}, 401, "unauthorized"},
 		{"reading is not running", "edge-1", "GET", exec, reader, []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 403, `"reason":"Forbidden"`},
 		{"reading is reading", "edge-1", "GET", "/pods", reader, nil, 200, "GET /pods"},
 		{"logs of a node that is away", "edge-2", "GET", logs, admin, nil, 500, `node "edge-2" is not connected`},

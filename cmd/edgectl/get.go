@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+)
+
+// asTable asks the API for what people read.
+const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+// getCmd lists what the node holds.
+type getCmd struct {
+	localFlags
+	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
+	All      bool   `help:"Of all namespaces." short:"A"`
+}
+
+// Run prints a line for each object.
+func (g *getCmd) Run(ctx context.Context, out program.Output) error {
+	var t metav1.Table
+	if err := g.read(ctx, "api.sock", g.path(), asTable, &t); err != nil {
+		return err
+	}
+	return printTable(out, &t)
+}
+
+func (g *getCmd) path() string {
+	resource := map[string]string{
+		"po": "pods", "pod": "pods", "no": "nodes", "node": "nodes", "cm": "configmaps", "configmap": "configmaps", "secret": "secrets",
+		"svc": "services", "service": "services", "ev": "events", "event": "events", "device": "devices", "devicemodel": "devicemodels",
+	}[g.Resource]
+	if resource == "" {
+		resource = g.Resource
+	}
+	base := "/api/v1"
+	if strings.HasPrefix(resource, "device") {
+		base = "/apis/devices.kubeedge.io/v1beta1"
+	}
+	if g.All || resource == "nodes" {
+		return base + "/" + url.PathEscape(resource)
+	}
+	return base + "/namespaces/" + url.PathEscape(g.Space) + "/" + url.PathEscape(resource)
+}
+
+// printTable prints the columns that are for everybody.
+func printTable(out io.Writer, t *metav1.Table) error {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	var heads []string
+	for _, c := range t.ColumnDefinitions {
+		if c.Priority == 0 {
+			heads = append(heads, strings.ToUpper(c.Name))
+		}
+	}
+	fmt.Fprintln(w, strings.Join(heads, "\t"))
+	for _, r := range t.Rows {
+		var cells []string
+		for i, c := range r.Cells {
+			if i < len(t.ColumnDefinitions) && t.ColumnDefinitions[i].Priority == 0 {
+				cells = append(cells, fmt.Sprint(c))
+			}
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	return w.Flush()
+}
+
+// describeCmd tells all about a pod.
+type describeCmd struct {
+	localFlags
+	Kind string `arg:"" help:"What to describe." enum:"pod"`
+	Name string `arg:"" help:"The pod's name."`
+}
+
+// Run prints what an operator asks about a pod, its events last.
+func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
+	var pod corev1.Pod
+	if err := d.read(ctx, "api.sock", d.podPath(d.Name, "", nil), "", &pod); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(name string, value any) { fmt.Fprintf(w, "%s:\t%v\n", name, value) }
+	line("Name", pod.Name)
+	line("Namespace", pod.Namespace)
+	line("UID", pod.UID)
+	line("Node", pod.Spec.NodeName)
+	line("Status", strings.TrimSpace(string(pod.Status.Phase)+" "+pod.Status.Reason+" "+pod.Status.Message))
+	line("IP", pod.Status.PodIP)
+	if pod.Status.StartTime != nil {
+		line("Started", pod.Status.StartTime.Local().Format(time.DateTime))
+	}
+	if pod.DeletionTimestamp != nil {
+		line("Terminating", "since "+pod.DeletionTimestamp.Local().Format(time.DateTime))
+	}
+	for _, c := range pod.Status.Conditions {
+		line("Condition "+string(c.Type), strings.TrimSpace(string(c.Status)+" "+c.Reason+" "+c.Message))
+	}
+	for _, st := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
+		line("Container "+st.Name, fmt.Sprintf("%s, ready %t, restarts %d, image %s", containerState(st.State), st.Ready, st.RestartCount, st.Image))
+		if t := st.LastTerminationState.Terminated; t != nil {
+			line("  before", containerState(st.LastTerminationState))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	var events metav1.Table
+	query := url.Values{"fieldSelector": {"involvedObject.name=" + d.Name}}
+	if err := d.read(ctx, "api.sock", "/api/v1/namespaces/"+url.PathEscape(d.Space)+"/events?"+query.Encode(), asTable, &events); err != nil {
+		return err
+	}
+	if len(events.Rows) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out, "Events that the cloud does not have yet:")
+	return printTable(out, &events)
+}
+
+func containerState(s corev1.ContainerState) string {
+	switch {
+	case s.Running != nil:
+		return "running since " + s.Running.StartedAt.Local().Format(time.DateTime)
+	case s.Terminated != nil:
+		return fmt.Sprintf("ended with %d (%s) at %s", s.Terminated.ExitCode, s.Terminated.Reason, s.Terminated.FinishedAt.Local().Format(time.DateTime))
+	case s.Waiting != nil:
+		return strings.TrimSpace("waits: " + s.Waiting.Reason + " " + s.Waiting.Message)
+	}
+	return "unknown"
+}
+
+// topCmd tells what the node and its pods use.
+type topCmd struct{ localFlags }
+
+// Run prints the node first, then its pods.
+func (t *topCmd) Run(ctx context.Context, out program.Output) error {
+	first, err := t.summary(ctx)
+	if err != nil {
+		return err
+	}
+	select { // the machine's rate is told from two readings
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	sum, err := t.summary(ctx)
+	if err != nil {
+		return err
+	}
+	return printTop(out, first, sum)
+}
+
+func (t *topCmd) summary(ctx context.Context) (*statsapi.Summary, error) {
+	var s statsapi.Summary
+	return &s, t.read(ctx, "kubelet.sock", "/stats/summary", "", &s)
+}
+
+func printTop(out io.Writer, before, now *statsapi.Summary) error {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(w, "NODE\tCPU\tMEMORY\n%s\t%s\t%s\n\n", now.Node.NodeName, rate(before.Node.CPU, now.Node.CPU), mebibytes(now.Node.Memory))
+	old := make(map[string]*statsapi.CPUStats)
+	for _, p := range before.Pods {
+		old[p.PodRef.UID] = p.CPU
+	}
+	fmt.Fprintln(w, "NAMESPACE\tPOD\tCPU\tMEMORY")
+	for _, p := range now.Pods {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.PodRef.Namespace, p.PodRef.Name, rate(old[p.PodRef.UID], p.CPU), mebibytes(p.Memory))
+	}
+	return w.Flush()
+}
+
+// rate is in thousandths of a core.
+func rate(before, now *statsapi.CPUStats) string {
+	if before == nil || now == nil || before.UsageCoreNanoSeconds == nil || now.UsageCoreNanoSeconds == nil {
+		return "unknown"
+	}
+	passed := now.Time.Sub(before.Time.Time).Seconds()
+	if passed <= 0 || *now.UsageCoreNanoSeconds < *before.UsageCoreNanoSeconds {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.0fm", float64(*now.UsageCoreNanoSeconds-*before.UsageCoreNanoSeconds)/passed/1e6)
+}
+
+func mebibytes(m *statsapi.MemoryStats) string {
+	if m == nil || m.WorkingSetBytes == nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%dMi", *m.WorkingSetBytes>>20)
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package main
+
+import "os"
+
+var resized []os.Signal
