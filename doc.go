@@ -29,7 +29,8 @@
 // meta/manager (hub and store), meta/client (store and Kubernetes types),
 // twin/mqtt (twin on bus topics), twin/cloud (twin and Device objects),
 // device/mqtt and device/inprocess (a driver outside or inside the node's
-// program). The programs under cmd wire them together and hold nothing else.
+// program), hub/httplink (HTTP on streams of the link, which is how kubectl logs
+// and exec reach edged/server). The programs under cmd wire them together and hold nothing else.
 //
 // # The way of a pod
 //

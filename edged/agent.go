@@ -31,10 +31,12 @@ type Agent struct {
 	volumes *volume.Manager
 	node    *nodeReporter
 	events  *recorder
-	pulls   chan struct{} // holds a value for each image being pulled
-	groups  atomic.Pointer[cgroup.Groups]
-	runtime atomic.Pointer[string] // the runtime's name
-	ready   chan struct{}
+	// probeFigures counts what containers' probes are answered.
+	probeFigures probeFigures
+	pulls        chan struct{} // holds a value for each image being pulled
+	groups       atomic.Pointer[cgroup.Groups]
+	runtime      atomic.Pointer[string] // the runtime's name
+	ready        chan struct{}
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again

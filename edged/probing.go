@@ -75,8 +75,10 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	}
 	target := probe.Target{IP: podAddress(w, pod), Ports: c.Ports, Exec: w.execProbe(run.ID)}
 	one := func(kind string, pr *corev1.Probe, ok bool, report func(ok bool, detail string), until bool) {
+		answered, forget := w.a.probeFigures.count(pod, c.Name, kind)
+		defer forget()
 		if err := probe.Run(ctx, probe.Config{
-			Probe: pr, Target: target, Started: run.Started, OK: ok, UntilOK: until,
+			Probe: pr, Target: target, Started: run.Started, OK: ok, UntilOK: until, Answered: answered,
 			Report: func(ok bool, detail string) {
 				p.mu.Lock()
 				report(ok, detail)

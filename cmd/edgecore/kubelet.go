@@ -24,7 +24,8 @@ type containerRuntime interface {
 // requests to the kubelet's API: Kubernetes' own name for it.
 const kubeletStreams = "nodes/proxy"
 
-// kubelet makes the kubelet's API and has it served on the link. Its /metrics are the server's own and those of more.
+// kubelet makes the kubelet's API and has it served on the link. Its /metrics
+// are the server's own and those of more.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
 	figures, err := stats.New(stats.Config{Node: n.name, Meter: runtime, Pods: agent})
@@ -41,7 +42,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, 
 	s, err = server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log,
 		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
-		Metrics: http.HandlerFunc(metrics),
+		Metrics: http.HandlerFunc(metrics), Probes: agent.ProbeFigures,
 	})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ type Config struct {
 	Report func(ok bool, detail string)
 	// Failed is called for each failing answer, decided or not. It may be nil.
 	Failed func(detail string)
+	// Answered is called for each answer, good or not. It may be nil.
+	Answered func(ok bool)
 	// UntilOK ends Run with the first good outcome, as a startup probe ends.
 	UntilOK bool
 }
@@ -57,6 +59,9 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		if err != nil {
 			ok, detail = false, err.Error()
+		}
+		if cfg.Answered != nil {
+			cfg.Answered(ok)
 		}
 		if !ok && cfg.Failed != nil {
 			cfg.Failed(detail)

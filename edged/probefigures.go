@@ -1,0 +1,73 @@
+package edged
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// probeFigures counts the answers to probes, by pod, container and kind of
+// probe. What is over is forgotten with its container.
+type probeFigures struct {
+	mu     sync.Mutex
+	counts map[probed]*[2]uint64 // failed, successful
+}
+
+// probed is what one count is about.
+type probed struct{ namespace, pod, uid, container, kind string }
+
+// count returns what counts one probe's answers, and what forgets them.
+func (f *probeFigures) count(pod *corev1.Pod, container, kind string) (answered func(ok bool), forget func()) {
+	key := probed{pod.Namespace, pod.Name, string(pod.UID), container, kind}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.counts == nil {
+		f.counts = make(map[probed]*[2]uint64)
+	}
+	n := new([2]uint64)
+	f.counts[key] = n
+	return func(ok bool) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if ok {
+				n[1]++
+			} else {
+				n[0]++
+			}
+		}, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if f.counts[key] == n {
+				delete(f.counts, key)
+			}
+		}
+}
+
+// ProbeFigures writes how often the probes of running containers were
+// answered, and how, in Prometheus' text format and under the kubelet's name.
+func (a *Agent) ProbeFigures(_ context.Context, w io.Writer) error {
+	f := &a.probeFigures
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out strings.Builder
+	out.WriteString("# HELP prober_probe_total Cumulative number of a liveness, readiness or startup probe for a container by result.\n# TYPE prober_probe_total counter\n")
+	keys := slices.SortedFunc(maps.Keys(f.counts), func(a, b probed) int {
+		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.pod, b.pod), strings.Compare(a.uid, b.uid),
+			strings.Compare(a.container, b.container), strings.Compare(a.kind, b.kind))
+	})
+	for _, k := range keys {
+		for i, result := range []string{"failed", "successful"} {
+			fmt.Fprintf(&out, "prober_probe_total{container=%q,namespace=%q,pod=%q,pod_uid=%q,probe_type=%q,result=%q} %d\n",
+				k.container, k.namespace, k.pod, k.uid, k.kind, result, f.counts[k][i])
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}

@@ -1,0 +1,33 @@
+package edged
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestProbeFigures(t *testing.T) {
+	var a Agent
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}}
+	answered, forget := a.probeFigures.count(pod, "app", "Liveness")
+	answered(true)
+	answered(true)
+	answered(false)
+	var out strings.Builder
+	if err := a.ProbeFigures(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	const labels = `prober_probe_total{container="app",namespace="ns",pod="web",pod_uid="u",probe_type="Liveness",result=`
+	for _, want := range []string{labels + `"failed"} 1` + "\n", labels + `"successful"} 2` + "\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in\n%s", want, out.String())
+		}
+	}
+	forget()
+	out.Reset()
+	if err := a.ProbeFigures(t.Context(), &out); err != nil || strings.Contains(out.String(), "app") {
+		t.Errorf("%q %v", out.String(), err)
+	}
+}
