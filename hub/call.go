@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,6 +53,16 @@ func (v *serving) end(id uint64) {
 	}
 }
 
+// cancelAll stops all that is being served.
+func (v *serving) cancelAll() {
+	v.mu.Lock()
+	all := slices.Collect(maps.Values(v.stop))
+	v.mu.Unlock()
+	for _, stop := range all {
+		stop()
+	}
+}
+
 func (v *serving) cancel(id uint64) {
 	v.mu.Lock()
 	stop := v.stop[id]
@@ -83,10 +95,12 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 		st.Close()
 	})
 	defer stop()
-	f, err := newFrameReader(st, s.maxFrame(), 0).next()
+	reader := newFrameReader(st, s.maxFrame(), 0)
+	f, err := reader.next()
 	if err != nil {
 		return Message{}, s.interrupted(ctx, err)
 	}
+	s.stats.received.add(ofCall, 1, reader.size)
 	r, ok := f.(response)
 	if !ok {
 		return Message{}, violation("%T in answer to a call", f)
@@ -115,6 +129,7 @@ func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
 		st.Close()
 		return nil, s.interrupted(ctx, err)
 	}
+	s.stats.sent.add(classOf(o), 1, frameSize(o))
 	return st, nil
 }
 
@@ -157,7 +172,7 @@ func (s *session) accept() {
 	for {
 		st, err := s.conn.AcceptStream(s.ctx)
 		if err != nil {
-			s.fail(fmt.Errorf("hub: link lost: %w", err))
+			s.fail(lost(err))
 			return
 		}
 		if s.inflight.Add(1) > most {
@@ -190,6 +205,7 @@ func (s *session) serveOpened(st Stream) {
 	if !ok || st.SetDeadline(time.Time{}) != nil {
 		return
 	}
+	s.stats.received.add(classOf(o), 1, r.size)
 	ctx, stopWork := context.WithCancel(s.ctx)
 	defer stopWork()
 	if o.Timeout > 0 {
@@ -201,11 +217,14 @@ func (s *session) serveOpened(st Stream) {
 		return
 	}
 	defer s.serve.end(o.Message.ID)
+	if s.deaf.Load() { // expelled, maybe before the line above
+		return
+	}
 	switch o.Class {
 	case classCall:
 		s.serveCall(ctx, o, st)
 	case classStream:
-		s.serveStream(ctx, o, newHalf(st, r))
+		s.serveStream(ctx, o, s.newHalf(st, r))
 	}
 }
 
@@ -220,6 +239,7 @@ func (s *session) serveCall(ctx context.Context, o open, st Stream) {
 	}
 	// A caller that has gone needs no answer, so an error here is not ours.
 	if writeFrame(st, response{answer}, limit) == nil {
+		s.stats.sent.add(ofCall, 1, frameSize(response{answer}))
 		s.linger(st)
 	}
 }

@@ -57,6 +57,7 @@ type Client struct {
 	log     *slog.Logger
 	ready   chan struct{}
 	started atomic.Bool
+	stats   *counters
 	dials   uint64 // of this instance; used by Run alone
 
 	mu      sync.Mutex
@@ -97,7 +98,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
-		cfg: cfg, log: log.With("node", cfg.Node), ready: make(chan struct{}),
+		cfg: cfg, log: log.With("node", cfg.Node), ready: make(chan struct{}), stats: newCounters(),
 		info: Info{Node: cfg.Node, Reason: "not connected yet"},
 	}, nil
 }
@@ -131,7 +132,11 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(begun) > 2*c.cfg.Backoff.ceiling(attempt) {
 			attempt = 0
 		}
-		wait := c.cfg.Backoff.wait(attempt, retryAfter(err), mathrand.Float64())
+		told := retryAfter(err)
+		if told > 0 { // the server spreads the returns: nothing is won by more on top
+			attempt = 0
+		}
+		wait := c.cfg.Backoff.wait(attempt, told, mathrand.Float64())
 		c.log.Warn("link is down", "error", err, "retry", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -151,6 +156,9 @@ func (c *Client) Info() Info {
 	defer c.mu.Unlock()
 	return c.info
 }
+
+// Stats is what was counted so far.
+func (c *Client) Stats() Stats { return c.stats.read() }
 
 // Call asks the cloud and waits for the answer. Of m only Key, Version and
 // Body are used. Errors: ErrOffline when there is no session, ErrInterrupted
@@ -188,13 +196,16 @@ func (c *Client) current() *session {
 func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	conn, l, w, err := c.dial(ctx)
 	if err != nil {
+		if ctx.Err() == nil {
+			c.stats.handshake(handshakeResult(err))
+		}
 		return false, err
 	}
 	// The session outlives ctx for a moment, to say goodbye.
 	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
 		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up,
-		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log,
+		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats,
 	}
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
@@ -204,8 +215,10 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	c.publish(s, Info{
 		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Transport: conn.Peer().Transport,
 	})
+	c.stats.begun(conn.Peer().Transport)
 	c.log.Info("link is up", "transport", conn.Peer().Transport, "server", addr(conn.Peer().Addr), "epoch", w.Epoch)
 	err = s.run()
+	c.stats.over(conn.Peer().Transport, endReason(err))
 	c.publish(nil, Info{Node: c.cfg.Node, Since: time.Now(), Reason: err.Error(), Epoch: w.Epoch})
 	return true, err
 }

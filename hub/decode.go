@@ -81,8 +81,7 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 	case numGoodbye:
 		return parseGoodbye(b)
 	case numPing:
-		id, err := parseUint(b)
-		return ping{id}, err
+		return parsePing(b)
 	case numPong:
 		id, err := parseUint(b)
 		return pong{id}, err
@@ -117,6 +116,20 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 		return parseRefusal(b)
 	}
 	return nil, nil
+}
+
+func parsePing(b []byte) (frame, error) {
+	var f ping
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			f.ID = v.u
+		case 2:
+			f.RoundTrip = time.Duration(min(v.u, uint64(maxKeepalive.Microseconds()))) * time.Microsecond
+		}
+		return nil
+	})
+	return f, err
 }
 
 func parseUint(b []byte) (uint64, error) {

@@ -29,6 +29,13 @@ type Node struct {
 	// none. Events wait in an Outbox while the peer is one that knows of none.
 	Inbox  Inbox
 	Outbox Outbox
+	// Claim records that this server is about to hold the node, where all
+	// servers of the cloud see it: it reads the node's Seat, zero if there is
+	// none, has decide say what to make of it, and stores that if nobody else
+	// has stored anything meanwhile; otherwise it begins again. An error of
+	// decide is returned as it is. Whoever stores also watches, and tells the
+	// other servers by Server.Supersede. With one server it may be nil.
+	Claim func(ctx context.Context, decide func(held Seat) (Seat, error)) error
 	// Connected is called with the session's client info when it stands and,
 	// once more, when it has ended. It may be nil.
 	Connected func(Info)

@@ -139,8 +139,10 @@ func (f goodbye) size() int {
 	return n
 }
 
-func (f ping) fields(b []byte) []byte   { return appendUint(b, 1, f.ID) }
-func (f ping) size() int                { return sizeUint(1, f.ID) }
+func (f ping) fields(b []byte) []byte {
+	return appendUint(appendUint(b, 1, f.ID), 2, uint64(f.RoundTrip.Microseconds()))
+}
+func (f ping) size() int                { return sizeUint(1, f.ID) + sizeUint(2, uint64(f.RoundTrip.Microseconds())) }
 func (f pong) fields(b []byte) []byte   { return appendUint(b, 1, f.ID) }
 func (f pong) size() int                { return sizeUint(1, f.ID) }
 func (f ack) fields(b []byte) []byte    { return appendUint(b, 1, f.Seq) }

@@ -36,6 +36,7 @@ type eventSender struct {
 	flying  int
 	bytes   int
 	timer   bool // an fxReadLater is under way
+	landed  int  // events that were acknowledged, until the session counts them
 }
 
 type eventState uint8
@@ -64,6 +65,9 @@ type flyingEvent struct {
 	size    int
 	skipped bool // was too large to be sent
 }
+
+// errSources is why a source's events do not travel.
+var errSources = errors.New("hub: the outbox has more sources than Limits.MaxKeys")
 
 // step folds one event into the machine and returns what to do.
 func (s *eventSender) step(ev any) []any {
@@ -130,7 +134,7 @@ func (s *eventSender) news(fx []any, name string) []any {
 	src := s.sources[name]
 	if src == nil {
 		if len(s.sources) >= s.cfg.MaxSources {
-			return append(fx, fxLost{name, 0, fmt.Errorf("hub: the outbox has more than %d sources", s.cfg.MaxSources)})
+			return append(fx, fxLost{name, 0, errSources})
 		}
 		if s.sources == nil {
 			s.sources = make(map[string]*eventSource)
@@ -252,6 +256,7 @@ func (s *eventSender) land(fx []any, src *eventSource, id uint64) []any {
 		f := src.flight[0]
 		src.flight = src.flight[1:]
 		if done = f.id; !f.skipped {
+			s.landed++
 			src.bytes -= f.size
 			s.flying--
 			s.bytes -= f.size

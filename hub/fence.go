@@ -12,17 +12,20 @@ import "slices"
 // maxFenced is how many fenced instances are remembered for each node.
 const maxFenced = 8
 
+// Seat is who holds a node. A server remembers the seats of its own nodes;
+// several servers of one cloud share them through Node.Claim, which stores a
+// Seat without looking into it, for example as JSON.
+type Seat struct {
+	Epoch    uint64   `json:"epoch"`            // of the newest session
+	Instance string   `json:"instance"`         // the program that has it; empty if none
+	Dial     uint64   `json:"dial"`             // the program's count of its connections
+	Fenced   []string `json:"fenced,omitempty"` // instances that lost, oldest first
+}
+
 // claim is what an edge brings to the door.
 type claim struct {
 	Instance string
 	Dial     uint64
-}
-
-// seat is what a server remembers of a node.
-type seat struct {
-	Holder claim // of the session that holds the node now; empty if none
-	Epoch  uint64
-	Fenced []string // instances that lost, oldest first
 }
 
 type verdict uint8
@@ -37,34 +40,48 @@ const (
 
 // take decides about a claim made at the time now, in microseconds. The epoch
 // grows with the clock, so that it also grows over restarts of the server.
-func (s seat) take(c claim, now uint64) (seat, verdict) {
+func (s Seat) take(c claim, now uint64) (Seat, verdict) {
 	if slices.Contains(s.Fenced, c.Instance) {
 		return s, seatFenced
 	}
 	v := seatFree
 	switch {
-	case s.Holder.Instance == "":
-	case s.Holder.Instance != c.Instance:
+	case s.Instance == "":
+	case s.Instance != c.Instance:
 		v = seatFence
-		s.Fenced = append(slices.Clone(s.Fenced), s.Holder.Instance)
+		s.Fenced = append(slices.Clone(s.Fenced), s.Instance)
 		s.Fenced = s.Fenced[max(0, len(s.Fenced)-maxFenced):]
-	case c.Dial <= s.Holder.Dial:
+	case c.Dial <= s.Dial:
 		return s, seatStale
 	default:
 		v = seatReplace
 	}
-	s.Holder = c
+	s.Instance, s.Dial = c.Instance, c.Dial
 	s.Epoch = max(s.Epoch+1, now)
 	return s, v
 }
 
 // leave frees the seat if it is still held under epoch; a late end of an older
 // session changes nothing.
-func (s seat) leave(epoch uint64) seat {
+func (s Seat) leave(epoch uint64) Seat {
 	if s.Epoch == epoch {
-		s.Holder = claim{}
+		s.Instance, s.Dial = "", 0
 	}
 	return s
+}
+
+// yield decides about a seat that all servers share and that this server is to
+// take over as its own: it must be newer than what is known here.
+func (s Seat) yield(shared Seat) (Seat, verdict) {
+	switch {
+	case shared.Epoch <= s.Epoch:
+		return s, seatStale
+	case s.Instance == "":
+		return shared, seatFree
+	case s.Instance != shared.Instance:
+		return shared, seatFence
+	}
+	return shared, seatReplace
 }
 
 // fencedRefusal refuses an instance that was fenced.

@@ -49,7 +49,12 @@ type (
 		Err   *Error
 		Epoch uint64 // fenced: the epoch that won
 	}
-	ping struct{ ID uint64 }
+	// ping asks for a sign of life and tells what the last one took, 0 if it
+	// is not known.
+	ping struct {
+		ID        uint64
+		RoundTrip time.Duration
+	}
 	pong struct{ ID uint64 }
 	// digest opens one direction of the state class: what the receiver holds.
 	digest struct{ digestSum }

@@ -115,21 +115,21 @@ func receive(ctx context.Context, conn Conn) (*line, hello, error) {
 
 // agree checks a hello against what the transport proved and chooses the
 // version. It is pure.
-func agree(h hello, peer Peer) (uint64, *Error) {
+func agree(h hello, peer Peer) (uint64, error) {
 	version := min(h.Max, protocolMax)
 	switch {
 	case version < protocolMin || version < h.Min:
-		return 0, &Error{Code: CodeUnsupported, Text: fmt.Sprintf(
-			"the edge speaks protocol versions %d to %d, this server %d to %d: update the older of the two", h.Min, h.Max, protocolMin, protocolMax)}
+		return 0, &turnedAway{HandshakeVersion, &Error{Code: CodeUnsupported, Text: fmt.Sprintf(
+			"the edge speaks protocol versions %d to %d, this server %d to %d: update the older of the two", h.Min, h.Max, protocolMin, protocolMax)}}
 	case peer.Name == "":
-		return 0, &Error{Code: CodeForbidden, Text: "the connection proves no node name: join this node first"}
+		return 0, &turnedAway{HandshakeIdentity, &Error{Code: CodeForbidden, Text: "the connection proves no node name: join this node first"}}
 	case h.Node != peer.Name:
-		return 0, &Error{Code: CodeForbidden, Text: fmt.Sprintf(
-			"the edge says that it is node %q, its certificate is for %q", clip(h.Node), peer.Name)}
+		return 0, &turnedAway{HandshakeIdentity, &Error{Code: CodeForbidden, Text: fmt.Sprintf(
+			"the edge says that it is node %q, its certificate is for %q", clip(h.Node), peer.Name)}}
 	case h.Instance == "" || len(h.Instance) > maxInstance:
-		return 0, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}
+		return 0, &turnedAway{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
 	case h.Limits.MaxFrame < minFrame:
-		return 0, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}
+		return 0, &turnedAway{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
 	}
 	return version, nil
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestSeat(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var s seat
+			var s Seat
 			for i, st := range tt.steps {
 				if st.leave > 0 {
 					s = s.leave(st.leave)
@@ -53,7 +54,7 @@ func TestSeat(t *testing.T) {
 			}
 		})
 	}
-	var s seat
+	var s Seat
 	for i := range 3 * maxFenced {
 		s, _ = s.take(claim{strings.Repeat("x", i+1), 1}, uint64(i))
 	}
@@ -139,7 +140,7 @@ func TestAgree(t *testing.T) {
 				if err != nil || version != 1 {
 					t.Errorf("version %d, %v", version, err)
 				}
-			} else if err == nil || err.Code != tt.code {
+			} else if !errors.Is(err, &Error{Code: tt.code}) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -64,6 +64,7 @@ type sender struct {
 	bytes   int // of flight
 	seq     uint64
 	timer   bool // an fxRetry is under way
+	landed  int  // objects that were acknowledged, until the session counts them
 }
 
 type workState uint8
@@ -352,6 +353,7 @@ func (s *sender) acked(fx []any, seq uint64) []any {
 			s.land(f)
 			continue
 		}
+		s.landed++
 		if s.cfg.Acker {
 			done = append(done, Object{Key: f.key, Version: f.version, Deleted: f.deleted})
 		}

@@ -33,11 +33,25 @@ type ServerConfig struct {
 	// MaxHandshakes is how many connections may be in their handshake; more
 	// wait in the Listener. 0 means 256.
 	MaxHandshakes int
+	// HandshakeRate is how many handshakes are taken in any second; those that
+	// are too many are told when to come back, in a line. 0 means 500, negative
+	// no limit.
+	HandshakeRate int
 	// MaxNodes is how many nodes may be connected; one more is refused with
 	// CodeExhausted. 0 means no limit.
 	MaxNodes int
-	Limits   Limits       // of each session
-	Logger   *slog.Logger // nil discards
+	// MaxWork is how many calls to Sources, Sinks, Outboxes and Inboxes are
+	// under way at the same time for all nodes together; more wait, and nodes
+	// take turns. 0 means 512.
+	MaxWork int
+	// Drain is over how long Run spreads the farewells when its ctx ends, so
+	// that not all nodes move at once; few nodes take less. 0 means at once.
+	Drain time.Duration
+	// ReturnAfter is how long the edges are then asked to stay away, for
+	// example until another server has started. 0 means not at all.
+	ReturnAfter time.Duration
+	Limits      Limits       // of each session
+	Logger      *slog.Logger // nil discards
 }
 
 // Server is the cloud's end of the links of many nodes. All methods may be
@@ -47,17 +61,21 @@ type Server struct {
 	log     *slog.Logger
 	ready   chan struct{}
 	started atomic.Bool
+	stats   *counters
+	work    turns
 
-	mu    sync.Mutex
-	seats map[string]*nodeSeat
-	count int // of seats that are held
+	mu       sync.Mutex
+	gate     admission
+	seats    map[string]*nodeSeat
+	count    int  // of seats that are held
+	draining bool // Run ends
 
 	running sync.WaitGroup // connections and sessions; Run waits for it
 }
 
 // nodeSeat is what the server knows of one node.
 type nodeSeat struct {
-	seat
+	Seat
 	tenant *tenant // who holds it; nil if nobody does
 }
 
@@ -78,9 +96,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, errors.New("hub: ServerConfig.Listener is required")
 	case cfg.Directory == nil:
 		return nil, errors.New("hub: ServerConfig.Directory is required")
-	case cfg.Keepalive < 0, cfg.Handshake < 0:
+	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Drain < 0, cfg.ReturnAfter < 0:
 		return nil, errors.New("hub: a duration in ServerConfig is negative: leave it 0 for the default")
-	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0:
+	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0, cfg.MaxWork < 0:
 		return nil, errors.New("hub: a limit in ServerConfig is negative: leave it 0 for the default")
 	}
 	if err := cfg.Limits.check(); err != nil {
@@ -92,8 +110,13 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Mux == nil {
 		cfg.Mux = &Mux{}
 	}
-	if cfg.MaxHandshakes == 0 {
-		cfg.MaxHandshakes = 256
+	for _, f := range []struct {
+		v *int
+		d int
+	}{{&cfg.MaxHandshakes, 256}, {&cfg.HandshakeRate, 500}, {&cfg.MaxWork, 512}} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
 	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
@@ -101,17 +124,23 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), seats: make(map[string]*nodeSeat)}, nil
+	return &Server{
+		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(),
+		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes/2), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
+	}, nil
 }
 
 // Run serves connections until ctx ends; it then tells every edge to connect
-// elsewhere and returns nil. It returns an error when the Listener fails. The
-// Listener stays the caller's to close. Run can be called once.
+// elsewhere, spread over ServerConfig.Drain, and returns nil. It returns an
+// error when the Listener fails. The Listener stays the caller's to close, best
+// before ctx ends, so that no edge comes back to this server. Run can be called
+// once.
 func (v *Server) Run(ctx context.Context) error {
 	if v.started.Swap(true) {
 		return ErrRunning
 	}
 	defer v.running.Wait()
+	defer v.drain()
 	ctx, cancel := context.WithCancel(ctx) // ends the sessions when the Listener fails
 	defer cancel()
 	slots := make(chan struct{}, v.cfg.MaxHandshakes)
@@ -175,16 +204,63 @@ func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream
 	return s.openHalf(ctx, m)
 }
 
-// Disconnect ends a node's session and tells the edge why. A reason with a
-// final code makes that edge stop for good, any other lets it come back, after
-// reason.RetryAfter. It returns at once; ErrOffline if there is no session.
+// Disconnect ends a node's session, or its handshake, and tells the edge why. A
+// reason with a final code makes that edge stop for good, any other lets it
+// come back, after reason.RetryAfter; whether it may is for the Directory to
+// say. From then on nothing that the edge sends is acted on, what it has under
+// way here is cancelled, and it gets no more state and events. Disconnect
+// returns at once; ErrOffline if the node is not here.
 func (v *Server) Disconnect(node string, reason *Error) error {
-	s := v.session(node)
-	if s == nil {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	st := v.seats[node]
+	switch {
+	case st == nil || st.tenant == nil:
 		return ErrOffline
+	case st.tenant.session == nil:
+		st.tenant.cancel()
+	default:
+		st.tenant.session.expel(goodbye{Kind: goodbyeEnded, Err: reason})
 	}
-	s.part(goodbye{Kind: goodbyeEnded, Err: reason})
 	return nil
+}
+
+// Stats is what was counted so far.
+func (v *Server) Stats() Stats { return v.stats.read() }
+
+// drainPace is the longest wait between two farewells.
+const drainPace = 20 * time.Millisecond
+
+// drain tells all edges to go, in no particular order.
+func (v *Server) drain() {
+	v.mu.Lock()
+	v.draining = true
+	var all []*session
+	for _, st := range v.seats {
+		if st.tenant != nil && st.tenant.session != nil {
+			all = append(all, st.tenant.session)
+		}
+	}
+	v.mu.Unlock()
+	if len(all) > 0 {
+		v.log.Info("nodes are told to move", "nodes", len(all), "over", v.cfg.Drain)
+	}
+	for i, s := range all {
+		if pace := min(v.cfg.Drain/time.Duration(len(all)), drainPace); i > 0 && pace > 0 {
+			time.Sleep(pace)
+		}
+		s.part(v.farewell())
+	}
+}
+
+// farewell is what an edge is told when this server stops.
+func (v *Server) farewell() goodbye {
+	if v.cfg.ReturnAfter == 0 {
+		return goodbye{Kind: goodbyeDrain}
+	}
+	return goodbye{Kind: goodbyeDrain, Err: &Error{
+		Code: CodeUnavailable, Text: "this server is stopping", RetryAfter: v.cfg.ReturnAfter,
+	}}
 }
 
 func (v *Server) session(node string) *session {
@@ -207,6 +283,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	defer stop()
 	l, h, err := receive(hctx, conn)
 	if err != nil {
+		v.stats.handshake(handshakeResult(err))
 		log.Warn("connection without a handshake", "node", conn.Peer().Name, "error", err)
 		if l != nil && errors.Is(err, ErrProtocol) {
 			l.sayGoodbye(goodbye{Kind: goodbyeRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
@@ -214,21 +291,11 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		return false
 	}
 	log = log.With("node", conn.Peer().Name)
-	version, bad := agree(h, conn.Peer())
-	var node Node
-	if bad != nil {
-		err = bad
-	} else {
-		node, err = v.cfg.Directory.Attach(hctx, Hello{
-			Peer: conn.Peer(), Node: h.Node, Instance: h.Instance, Version: h.Version, Capabilities: h.Capabilities,
-		})
-	}
-	var t *tenant
-	if err == nil {
-		t, err = v.admit(hctx, cancel, h)
-	}
+	version, node, t, err := v.decide(hctx, cancel, conn.Peer(), h)
 	if err != nil {
-		log.Warn("node is refused", "error", err)
+		result := handshakeResult(err)
+		v.stats.handshake(result)
+		log.Warn("node is refused", "result", result, "error", err)
 		stop()
 		l.sayGoodbye(goodbyeFor(err))
 		return false
@@ -241,6 +308,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		err = l.established(v.cfg.Limits)
 	}
 	if !stop() || err != nil {
+		v.stats.handshake(HandshakeLost)
 		log.Warn("handshake was not completed", "error", errors.Join(err, hctx.Err()))
 		v.release(h.Node, t)
 		return false
@@ -248,23 +316,62 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	cfg := sessionConfig{
 		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
 		sink: node.Up, source: node.Down, outbox: node.Outbox, inbox: node.Inbox, mux: v.cfg.Mux, log: log,
+		stats: v.stats, turns: &v.work,
 	}
 	cfg.negotiate(h.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
 	// A session rests most of its life, and its goroutine with it: it has a new
 	// one, whose stack the handshake has not grown.
-	v.running.Go(func() { v.hold(ctx, t, s, node.Connected) })
+	v.running.Go(func() { v.hold(t, s, node.Connected) })
 	return true
+}
+
+// decide says whether the edge that said h may have a session.
+func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h hello) (version uint64, node Node, t *tenant, err error) {
+	if version, err = agree(h, peer); err != nil {
+		return 0, Node{}, nil, err
+	}
+	if err = v.enter(ctx); err != nil {
+		return 0, Node{}, nil, err
+	}
+	node, err = v.cfg.Directory.Attach(ctx, Hello{
+		Peer: peer, Node: h.Node, Instance: h.Instance, Version: h.Version, Capabilities: h.Capabilities,
+	})
+	if err == nil {
+		t, err = v.admit(ctx, cancel, h, node)
+	}
+	return version, node, t, err
+}
+
+// enter waits at the door, or fails with when to come back.
+func (v *Server) enter(ctx context.Context) error {
+	v.mu.Lock()
+	wait, away := v.gate.take(time.Now())
+	v.mu.Unlock()
+	switch {
+	case away > 0:
+		return &turnedAway{HandshakeRate, &Error{
+			Code: CodeUnavailable, RetryAfter: away,
+			Text: fmt.Sprintf("this server takes %d connections a second", v.cfg.HandshakeRate),
+		}}
+	case wait == 0:
+		return nil
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // hold runs the session of a tenant. Its stack stays as it is for as long as
 // the node is connected: what comes before and after is in functions of its
 // own, to keep it small.
-func (v *Server) hold(ctx context.Context, t *tenant, s *session, connected func(Info)) {
+func (v *Server) hold(t *tenant, s *session, connected func(Info)) {
 	defer v.release(s.node, t)
 	defer s.conn.Close()
 	defer s.cancel()
-	defer context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeDrain}) })()
 	if v.begin(t, s, connected) {
 		end(s, s.run(), connected)
 	}
@@ -278,6 +385,7 @@ func (v *Server) begin(t *tenant, s *session, connected func(Info)) bool {
 	if !v.stand(t, s, info) {
 		return false
 	}
+	v.stats.begun(info.Transport)
 	s.log.Info("node is connected", "epoch", info.Epoch, "transport", info.Transport)
 	if connected != nil {
 		connected(info)
@@ -287,6 +395,7 @@ func (v *Server) begin(t *tenant, s *session, connected func(Info)) bool {
 
 // end makes it known that the session is over.
 func end(s *session, err error, connected func(Info)) {
+	s.stats.over(s.conn.Peer().Transport, endReason(err))
 	s.log.Info("node is disconnected", "epoch", s.epoch, "reason", err)
 	if connected != nil {
 		connected(Info{Node: s.node, Since: time.Now(), Reason: err.Error(), Epoch: s.epoch})

@@ -30,6 +30,8 @@ type sessionConfig struct {
 	inbox     Inbox  // nil takes none, or the peer sends none
 	mux       *Mux
 	log       *slog.Logger
+	stats     *counters
+	turns     *turns // nil for no limit
 }
 
 // session is one established link. At rest it costs two goroutines, one timer
@@ -38,9 +40,11 @@ type sessionConfig struct {
 type session struct {
 	sessionConfig
 	acker Acker // source, if it is one
+	turn  turn
 	ids   atomic.Uint64
 	// inflight counts what the peer may start here before it is classified.
 	inflight atomic.Int32
+	deaf     atomic.Bool // expelled: what the peer sends is not acted on
 	calls    atomic.Int32
 	streams  atomic.Int32
 
@@ -52,15 +56,18 @@ type session struct {
 	mu     sync.Mutex
 	reason error // why it ends; nil while it stands
 	alive  keepalive
-	timer  *time.Timer    // of alive
-	send   *sender        // nil without a source
-	recv   *receiver      // nil without a sink
-	esend  *eventSender   // nil without an outbox
-	erecv  *eventReceiver // nil without an inbox
-	work   workers
-	events eventWorkers
-	out    outgoing
-	serve  serving
+	// lastRoundTrip is what the last ping took; the next one tells the cloud.
+	lastRoundTrip time.Duration
+	timer         *time.Timer    // of alive
+	send          *sender        // nil without a source
+	recv          *receiver      // nil without a sink
+	esend         *eventSender   // nil without an outbox
+	erecv         *eventReceiver // nil without an inbox
+	work          workers
+	events        eventWorkers
+	out           outgoing
+	depth         depth // what this session has in counters.queued
+	serve         serving
 }
 
 func newSession(ctx context.Context, cfg sessionConfig) *session {
@@ -123,6 +130,8 @@ func (s *session) run() error {
 	s.wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stats.queued[ofState].Add(-int64(s.depth.state))
+	s.stats.queued[ofEvent].Add(-int64(s.depth.event))
 	return s.reason
 }
 
@@ -134,12 +143,25 @@ func (s *session) fail(err error) {
 	s.failLocked(err)
 }
 
+// errSilent and errLost are how a link goes.
+var (
+	errSilent = errors.New("hub: peer does not answer")
+	errLost   = errors.New("hub: link lost")
+)
+
+func lost(err error) error { return fmt.Errorf("%w: %w", errLost, err) }
+
 func (s *session) failLocked(err error) {
 	if s.reason != nil {
 		return
 	}
-	if s.reason = err; err == nil {
+	switch {
+	case s.out.parting != nil: // whatever the farewell has brought about
+		s.reason = s.out.parting
+	case err == nil:
 		s.reason = io.EOF
+	default:
+		s.reason = err
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -168,6 +190,20 @@ func (s *session) part(g goodbye) {
 	}
 	s.timer = time.AfterFunc(farewellWait, func() { s.fail(reason) })
 }
+
+// expel is part for a peer that must do nothing more: only the reason goes out,
+// and what comes in is not acted on.
+func (s *session) expel(g goodbye) {
+	s.deaf.Store(true)
+	s.mu.Lock()
+	s.out.urgent, s.out.bulk, s.out.rest = nil, nil, nil
+	s.mu.Unlock()
+	s.part(g)
+	s.serve.cancelAll()
+}
+
+// depth is how much is queued.
+type depth struct{ state, event int }
 
 // parted is the end of a session that this side announced.
 type parted struct{ goodbye goodbye }
@@ -201,11 +237,11 @@ func (s *session) tick() {
 	}
 	sendPing, dead, next := s.alive.step(time.Now(), s.lastHeard())
 	if dead {
-		s.failLocked(errors.New("hub: peer does not answer"))
+		s.failLocked(errSilent)
 		return
 	}
 	if sendPing {
-		s.urgentLocked(ping{uint64(s.alive.pinged.UnixNano())})
+		s.urgentLocked(ping{uint64(s.alive.pinged.UnixNano()), s.lastRoundTrip})
 	}
 	s.timer.Reset(next)
 }
@@ -215,17 +251,13 @@ func (s *session) read() error {
 	for {
 		f, err := s.reader.next()
 		if err != nil {
-			s.mu.Lock()
-			parting := s.out.parting
-			s.mu.Unlock()
-			if parting != nil {
-				return parting
-			}
 			if errors.Is(err, ErrProtocol) {
 				s.part(goodbye{Kind: goodbyeEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+				return err
 			}
-			return fmt.Errorf("hub: link lost: %w", err)
+			return lost(err)
 		}
+		s.stats.received.add(classOf(f), 1, s.reader.size)
 		if err := s.handle(f); err != nil {
 			return err
 		}
@@ -234,12 +266,24 @@ func (s *session) read() error {
 
 // handle acts on one frame. The switch is the protocol after the handshake.
 func (s *session) handle(f frame) error {
+	if s.deaf.Load() {
+		return nil
+	}
 	switch f := f.(type) {
 	case ping:
+		if f.RoundTrip > 0 {
+			s.stats.roundTrip(f.RoundTrip)
+		}
 		s.mu.Lock()
-		s.urgentLocked(pong(f))
+		s.urgentLocked(pong{f.ID})
 		s.mu.Unlock()
 	case pong:
+		s.mu.Lock()
+		if f.ID == uint64(s.alive.pinged.UnixNano()) {
+			s.lastRoundTrip = time.Since(s.alive.pinged)
+			s.stats.roundTrip(s.lastRoundTrip)
+		}
+		s.mu.Unlock()
 	case goodbye:
 		return &farewell{f}
 	case cancel:
@@ -287,6 +331,9 @@ type outgoing struct {
 const maxUrgent = 4096
 
 func (s *session) urgentLocked(f frame) {
+	if s.out.parting != nil { // nothing goes after the farewell
+		return
+	}
 	if len(s.out.urgent) >= maxUrgent {
 		s.failLocked(violation("peer does not read"))
 		return
@@ -296,6 +343,9 @@ func (s *session) urgentLocked(f frame) {
 }
 
 func (s *session) bulkLocked(f frame) {
+	if s.out.parting != nil {
+		return
+	}
 	s.out.bulk = append(s.out.bulk, f)
 	s.writeLocked()
 }
@@ -321,7 +371,7 @@ func (s *session) write() {
 		}
 	})
 	if err != nil {
-		s.fail(fmt.Errorf("hub: link lost: %w", err))
+		s.fail(lost(err))
 	}
 }
 
@@ -332,7 +382,7 @@ func (s *session) fill(b []byte) []byte {
 	defer s.mu.Unlock()
 	o := &s.out
 	for _, f := range o.urgent {
-		b = appendDelimited(b, f)
+		b = s.append(b, f)
 	}
 	o.urgent = nil
 	for len(b) < pieceSize {
@@ -353,13 +403,22 @@ func (s *session) fill(b []byte) []byte {
 		o.bulk = o.bulk[1:]
 		if n := frameSize(f); n > pieceSize {
 			o.rest = appendFrame(make([]byte, 0, n), f)
+			s.stats.sent.add(classOf(f), 1, n)
 			continue
 		}
-		b = appendDelimited(b, f)
+		b = s.append(b, f)
 	}
 	if len(b) == 0 {
 		o.writing = false
 	}
+	return b
+}
+
+// append appends a frame that goes out whole, and counts it.
+func (s *session) append(b []byte, f frame) []byte {
+	before := len(b)
+	b = appendDelimited(b, f)
+	s.stats.sent.add(classOf(f), 1, len(b)-before)
 	return b
 }
 

@@ -38,6 +38,10 @@ func (s *session) tellEventSender(ev any) {
 		return
 	}
 	s.performEvents(s.esend.step(ev))
+	s.stats.acked[ofEvent].Add(uint64(s.esend.landed))
+	s.esend.landed = 0
+	s.stats.queued[ofEvent].Add(int64(s.esend.flying - s.depth.event))
+	s.depth.event = s.esend.flying
 }
 
 // tellEventReceiver gives an event to the machine and does what it asks for.
@@ -60,10 +64,7 @@ func (s *session) performEvents(effects []any) {
 	for _, fx := range effects {
 		switch fx := fx.(type) {
 		case fxRead:
-			s.spawnLocked(func() {
-				e, err := s.outbox.Next(s.ctx, fx.Source, fx.After)
-				s.tellEventSender(evRead{fx.Source, e, err})
-			})
+			s.spawnLocked(func() { s.readNext(fx) })
 		case fxEvent:
 			s.bulkLocked(event{fx.Event})
 		case fxForget:
@@ -73,12 +74,14 @@ func (s *session) performEvents(effects []any) {
 		case fxTake:
 			s.spawnLocked(func() { s.take(fx) })
 		case fxTakeLater:
+			s.stats.retried[ofEvent].Add(1)
 			s.events.take = time.AfterFunc(fx.After, func() { s.tellEventReceiver(evTakeAgain{}) })
 		case fxMark:
 			s.urgentLocked(marks{Entries: []mark{mark(fx)}})
 		case fxRefuse:
 			s.urgentLocked(refusal(fx))
 		case fxLost:
+			s.stats.failed(ofEvent, fx.Err)
 			s.log.Warn("event was not delivered", "source", clip(fx.Source), "id", fx.ID, "error", fx.Err)
 		case fxFail:
 			s.failLocked(fx.Err)
@@ -128,9 +131,24 @@ func (s *session) listSources() {
 	}
 }
 
+// readNext answers fxRead.
+func (s *session) readNext(fx fxRead) {
+	var e Event
+	err := s.turns.take(s.ctx, &s.turn)
+	if err == nil {
+		e, err = s.outbox.Next(s.ctx, fx.Source, fx.After)
+		s.turns.give()
+	}
+	s.tellEventSender(evRead{fx.Source, e, err})
+}
+
 // take answers fxTake.
 func (s *session) take(fx fxTake) {
-	err := s.inbox.Append(s.ctx, fx.Source, fx.Events)
+	err := s.turns.take(s.ctx, &s.turn)
+	if err == nil {
+		err = s.inbox.Append(s.ctx, fx.Source, fx.Events)
+		s.turns.give()
+	}
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}

@@ -45,6 +45,13 @@ func (s *session) tellSender(ev any) {
 		return
 	}
 	s.perform(s.send.step(ev))
+	if _, compared := ev.(evListed); compared && s.send.phase == live {
+		s.stats.equal.Add(1)
+	}
+	s.stats.acked[ofState].Add(uint64(s.send.landed))
+	s.send.landed = 0
+	s.stats.queued[ofState].Add(int64(len(s.send.work) - s.depth.state))
+	s.depth.state = len(s.send.work)
 }
 
 // tellReceiver gives an event to the receiver and does what it asks for.
@@ -68,6 +75,7 @@ func (s *session) perform(effects []any) {
 		case fxList:
 			s.spawnLocked(s.list)
 		case fxWant:
+			s.stats.listed.Add(1)
 			s.urgentLocked(want{})
 		case fxLoad:
 			s.work.loads = append(s.work.loads, fx)
@@ -89,12 +97,14 @@ func (s *session) perform(effects []any) {
 		case fxApply:
 			s.spawnLocked(func() { s.apply(fx.Objects) })
 		case fxApplyLater:
+			s.stats.retried[ofState].Add(1)
 			s.work.again = time.AfterFunc(fx.After, func() { s.tellReceiver(evApplyAgain{}) })
 		case fxAck:
 			s.urgentLocked(ack(fx))
 		case fxNack:
 			s.urgentLocked(nack(fx))
 		case fxDropped:
+			s.stats.failed(ofState, fx.Err)
 			s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err)
 		case fxFail:
 			s.failLocked(fx.Err)
@@ -172,7 +182,12 @@ func (s *session) load() {
 		job := s.work.loads[0]
 		s.work.loads = s.work.loads[1:]
 		s.mu.Unlock()
-		o, err := s.source.Load(s.ctx, job.Key, job.Held)
+		var o Object
+		err := s.turns.take(s.ctx, &s.turn)
+		if err == nil {
+			o, err = s.source.Load(s.ctx, job.Key, job.Held)
+			s.turns.give()
+		}
 		if err != nil && s.ctx.Err() != nil {
 			err = ErrLagging // the session ends anyway: no log line
 		}
@@ -202,7 +217,11 @@ func (s *session) tell() {
 
 // apply answers fxApply.
 func (s *session) apply(objects []Object) {
-	err := s.sink.Apply(s.ctx, objects)
+	err := s.turns.take(s.ctx, &s.turn)
+	if err == nil {
+		err = s.sink.Apply(s.ctx, objects)
+		s.turns.give()
+	}
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}

@@ -30,7 +30,8 @@ const (
 // half is one side's view of a stream of the stream class.
 type half struct {
 	st     Stream
-	closed func() // tells the session, once
+	closed func()    // tells the session, once
+	stats  *counters // nil counts nothing
 
 	once sync.Once
 	done atomic.Bool // the status came, or this is the handler's side and it was sent
@@ -58,6 +59,20 @@ func newHalf(st Stream, r *frameReader) *half {
 	return h
 }
 
+// newHalf counts the stream's bytes for the session.
+func (s *session) newHalf(st Stream, r *frameReader) *half {
+	h := newHalf(st, r)
+	h.stats = s.stats
+	return h
+}
+
+func (h *half) count(received, sent int) {
+	if h.stats != nil {
+		h.stats.received.add(ofStream, 0, received)
+		h.stats.sent.add(ofStream, 0, sent)
+	}
+}
+
 // Read gives the peer's bytes. On the opener's side io.EOF means that the
 // handler returned nil, and an *Error is what it returned; on the handler's
 // side io.EOF means that the opener closed its half.
@@ -80,6 +95,7 @@ func (h *half) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p[:min(uint64(len(p)), h.left)])
 	h.left -= uint64(n)
 	if n > 0 {
+		h.count(n, 0)
 		err = nil
 	}
 	if err != nil {
@@ -166,6 +182,7 @@ func (h *half) Write(p []byte) (int, error) {
 			return total, err
 		}
 		total += n
+		h.count(0, n)
 		p = p[n:]
 	}
 	return total, h.werr
@@ -254,7 +271,7 @@ func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := newHalf(st, nil)
+	h := s.newHalf(st, nil)
 	h.closed = func() {
 		if !h.done.Load() {
 			s.cancelPeer(m.ID)

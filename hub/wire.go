@@ -70,6 +70,7 @@ type frameReader struct {
 	r     byteScanner
 	piece int    // most bytes in one frame
 	whole int    // most bytes in one that came as fragments
+	size  int    // of the frame that next returned last, with its fragments
 	buf   []byte // the frame being read
 	join  []byte // the fragments so far
 }
@@ -91,6 +92,7 @@ func (r *frameReader) next() (frame, error) {
 			if f == nil {
 				continue
 			}
+			r.size = len(r.buf)
 			return f, nil
 		}
 		if len(r.join)+len(part.Data) > r.whole {
@@ -101,7 +103,7 @@ func (r *frameReader) next() (frame, error) {
 			continue
 		}
 		f, err = parseFrame(r.join)
-		r.join = nil
+		r.size, r.join = len(r.join), nil
 		if err != nil {
 			return nil, err
 		}

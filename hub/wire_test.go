@@ -25,7 +25,7 @@ func sampleFrames() []frame {
 		hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5},
 		welcome{1, 1 << 50, time.Minute, limits, []string{"z"}},
 		goodbye{goodbyeFenced, &Error{Code: CodeForbidden, Text: "gone"}, 8},
-		ping{1}, pong{2}, want{}, ack{3}, cancel{4},
+		ping{1, 3 * time.Millisecond}, pong{2}, want{}, ack{3}, cancel{4},
 		digest{digestSum{[16]byte{1, 15: 2}, 4}},
 		versions{[]entry{{Key{"a", "b", "c"}, "1"}, {Key{"d", "", "e"}, "2"}}, true},
 		put{6, message},
@@ -66,7 +66,7 @@ func TestFragmentsAreJoined(t *testing.T) {
 	for rest := whole; len(rest) > 0; {
 		n := min(len(rest), pieceSize)
 		b = appendDelimited(b, fragment{rest[:n], n == len(rest)})
-		b = appendDelimited(b, ping{9}) // small frames come between
+		b = appendDelimited(b, ping{ID: 9}) // small frames come between
 		rest = rest[n:]
 	}
 	r := newFrameReader(bytes.NewReader(b), maxPiece, len(whole))
@@ -189,7 +189,7 @@ func FuzzFrameReader(f *testing.F) {
 		all = appendDelimited(all, s)
 	}
 	f.Add(all)
-	f.Add(appendDelimited(nil, fragment{appendFrame(nil, ping{1}), true}))
+	f.Add(appendDelimited(nil, fragment{appendFrame(nil, ping{ID: 1}), true}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := newFrameReader(bytes.NewReader(b), 1<<10, 4<<10)
 		for {

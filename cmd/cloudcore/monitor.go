@@ -11,7 +11,6 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
-	"github.com/edgekit/edgekit/hub"
 )
 
 // monitor serves health and metrics.
@@ -27,12 +26,7 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, nodes *hub.Server) monitor {
-	registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "edgekit_hub_nodes_connected", Help: "Nodes with a session on this cloudcore.",
-		}, func() float64 { return float64(len(nodes.Nodes())) }),
-	)
+func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller) monitor {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })

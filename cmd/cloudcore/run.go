@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
@@ -19,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubelet"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/metrics"
 )
 
 // runCmd runs the server. Its fields are the server's settings.
@@ -31,6 +33,9 @@ type runCmd struct {
 	Namespace     string   `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
 	Install       bool     `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
 	MaxNodes      int      `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+
+	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"500" name:"max-handshake-rate"`
+	Drain         time.Duration `help:"When it stops: over how long the nodes are told to move to another server, so that they do not all come at once. Few nodes take less." default:"10s"`
 
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
@@ -105,14 +110,20 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl.Handle(mux)
 	nodes, err = hub.NewServer(hub.ServerConfig{
 		Listener: edge.links, Directory: trust.guard, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		HandshakeRate: r.HandshakeRate, Drain: r.Drain,
 		Logger: log.With("component", "hub"),
 	})
 	if err != nil {
 		return nil, err
 	}
+	links, err := metrics.New(metrics.Config{Stats: nodes.Stats})
+	if err != nil {
+		return nil, err
+	}
+	registry.MustRegister(links)
 	return &server{
 		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, kubelet: kubelets,
-		monitor: newMonitor(r.MetricsListen, registry, ctl, nodes),
+		monitor: newMonitor(r.MetricsListen, registry, ctl),
 	}, nil
 }
 

@@ -34,6 +34,7 @@ type runCmd struct {
 	MQTTMode         bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
 	MQTTListen       string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
 	MQTTBroker       string            `help:"The external MQTT broker." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
+	MetricsListen    string            `help:"Where /metrics is served (plain HTTP), for example 127.0.0.1:10002. Nothing turns it off." placeholder:"ADDR"`
 	MemoryLimit      int64             `help:"Soft limit of edgecore's own memory in MiB, for Go's garbage collector." default:"48" placeholder:"MIB"`
 }
 

@@ -275,6 +275,10 @@ func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
 // a Sink, an Inbox and an Outbox of its own. The zero value is ready; all methods may be called by
 // several goroutines at once.
 type Directory struct {
+	// Seats is shared with other servers' Directories; nil for one server. Set
+	// it before use.
+	Seats *Seats
+
 	mu     sync.Mutex
 	refuse func(hub.Hello) error
 	downs  map[string]*Source
@@ -301,9 +305,13 @@ func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 			return hub.Node{}, err
 		}
 	}
-	return hub.Node{
+	node := hub.Node{
 		Down: d.Down(h.Node), Up: d.Up(h.Node), Inbox: d.Inbox(h.Node), Outbox: d.Outbox(h.Node), Connected: d.note,
-	}, nil
+	}
+	if d.Seats != nil {
+		node.Claim = d.Seats.claim(h.Node)
+	}
+	return node, nil
 }
 
 // Down is what the node must hold.
