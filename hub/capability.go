@@ -13,10 +13,11 @@ import (
 const (
 	hubPrefix = "hub."
 	capEvents = "hub.events" // the event class
+	capBatch  = "hub.batch"  // compressed batches
 )
 
 // offers gives the names for the handshake: hub's own and the program's.
-func offers(program []string) []string { return append([]string{capEvents}, program...) }
+func offers(program []string) []string { return append([]string{capEvents, capBatch}, program...) }
 
 // maxCapabilities bounds what a program may add, so that a hello stays within
 // its frame.
@@ -38,6 +39,7 @@ func checkCapabilities(program []string) error {
 
 // negotiate leaves out what the peer cannot do.
 func (cfg *sessionConfig) negotiate(peer []string) {
+	cfg.batches = slices.Contains(peer, capBatch)
 	if slices.Contains(peer, capEvents) {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -301,4 +302,38 @@ func TestStats(t *testing.T) {
 			t.Errorf("the edge sent %+v of events", got)
 		}
 	})
+}
+
+// TestBatchesOnASlowLink has 1,000 manifests wait for a link: they travel
+// compressed, and random bodies do not.
+func TestBatchesOnASlowLink(t *testing.T) {
+	for _, compressible := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			n, dir, sink := memconn.New(memconn.Config{Delay: 100 * time.Millisecond, Window: 32 << 10}), &hubtest.Directory{}, &hubtest.Sink{}
+			random := rand.New(rand.NewPCG(1, 1))
+			total := 0
+			for i := range 1000 {
+				body := fmt.Sprintf(`{"kind":"Pod","metadata":{"name":"web-%d","labels":{"app.kubernetes.io/name":"web","topology.kubernetes.io/zone":"north"}}}`, i)
+				if !compressible {
+					b := make([]byte, len(body))
+					for j := range b {
+						b[j] = byte(random.Uint32())
+					}
+					body = string(b)
+				}
+				total += len(body)
+				dir.Down("a").Put(hub.Key{Resource: "pods", Name: fmt.Sprint("web-", i)}, 1, body)
+			}
+			server := newServer(t, hub.ServerConfig{Listener: n, Directory: dir})
+			defer program(t, server.Run)()
+			defer program(t, newClient(t, n, "a", func(cfg *hub.ClientConfig) { cfg.Down = sink }).Run)()
+			if err := sink.Wait(t.Context(), func() bool { return sink.Len() == 1000 }); err != nil {
+				t.Fatal(err)
+			}
+			got := server.Stats().Sent[hub.ClassState]
+			if small := got.Bytes < uint64(total)/3; small != compressible || got.Messages < 1000 {
+				t.Errorf("compressible %v: %d bytes of bodies went as %+v", compressible, total, got)
+			}
+		})
+	}
 }

@@ -114,6 +114,8 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 		return parseEvent(b)
 	case numRefusal:
 		return parseRefusal(b)
+	case numBatch:
+		return parseBatch(b)
 	}
 	return nil, nil
 }
@@ -388,6 +390,21 @@ func parseRefusal(b []byte) (frame, error) {
 			f.Err, err = parseError(v.b)
 		}
 		return err
+	})
+	return f, err
+}
+
+// parseBatch leaves Data in b: a batch is unpacked at once.
+func parseBatch(b []byte) (frame, error) {
+	var f batch
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			f.Raw = v.u
+		case 2:
+			f.Data = v.b
+		}
+		return nil
 	})
 	return f, err
 }

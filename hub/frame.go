@@ -106,6 +106,11 @@ type (
 		ID     uint64
 		Err    *Error
 	}
+	// batch is several frames, each with its length before it, compressed.
+	batch struct {
+		Raw  uint64 // bytes when unpacked
+		Data []byte // DEFLATE; of the reader's buffer when it was parsed
+	}
 )
 
 type entry struct {
@@ -176,6 +181,7 @@ const (
 	numMarks
 	numEvent
 	numRefusal
+	numBatch
 )
 
 func (hello) number() protowire.Number    { return numHello }
@@ -196,3 +202,4 @@ func (response) number() protowire.Number { return numResponse }
 func (marks) number() protowire.Number    { return numMarks }
 func (event) number() protowire.Number    { return numEvent }
 func (refusal) number() protowire.Number  { return numRefusal }
+func (batch) number() protowire.Number    { return numBatch }

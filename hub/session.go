@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // farewellWait is how long the side that ends a session in good order waits
@@ -30,6 +33,7 @@ type sessionConfig struct {
 	inbox     Inbox  // nil takes none, or the peer sends none
 	mux       *Mux
 	log       *slog.Logger
+	batches   bool // the peer reads them
 	stats     *counters
 	turns     *turns // nil for no limit
 }
@@ -66,7 +70,8 @@ type session struct {
 	work          workers
 	events        eventWorkers
 	out           outgoing
-	depth         depth // what this session has in counters.queued
+	packing       packing // the writer's
+	depth         depth   // what this session has in counters.queued
 	serve         serving
 }
 
@@ -257,11 +262,21 @@ func (s *session) read() error {
 			}
 			return lost(err)
 		}
-		s.stats.received.add(classOf(f), 1, s.reader.size)
+		s.count(f)
 		if err := s.handle(f); err != nil {
 			return err
 		}
 	}
+}
+
+// count counts what arrived. A batch's bytes are counted for the class of state,
+// which most of them carry; its frames are counted when it is unpacked.
+func (s *session) count(f frame) {
+	if _, packed := f.(batch); packed {
+		s.stats.received.add(ofState, 0, s.reader.size)
+		return
+	}
+	s.stats.received.add(classOf(f), 1, s.reader.size)
 }
 
 // handle acts on one frame. The switch is the protocol after the handshake.
@@ -308,6 +323,11 @@ func (s *session) handle(f frame) error {
 		s.tellEventSender(evMarks{f.Entries, f.Last})
 	case event:
 		s.tellEventReceiver(evEvent{f.Event, frameSize(f)})
+	case batch:
+		return f.unpack(func(inner frame) error {
+			s.stats.received.add(classOf(inner), 1, 0)
+			return s.handle(inner)
+		})
 	case refusal:
 		s.tellEventSender(evRefused{f.Source, f.ID, f.Err})
 	default:
@@ -361,7 +381,10 @@ func (s *session) writeLocked() {
 func (s *session) write() {
 	err := withBuffer(func(b *[]byte) error {
 		for {
-			*b = s.fill((*b)[:0])
+			var packed []frame
+			if *b, packed = s.fill((*b)[:0]); len(packed) > 0 {
+				*b = s.pack(*b, packed)
+			}
 			if len(*b) == 0 {
 				return nil
 			}
@@ -376,8 +399,8 @@ func (s *session) write() {
 }
 
 // fill takes the next bytes to write: every small frame, then about one piece
-// of the large ones. Nothing left ends the writer.
-func (s *session) fill(b []byte) []byte {
+// of the large ones, or the frames of a batch. Nothing left ends the writer.
+func (s *session) fill(b []byte) ([]byte, []frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.out
@@ -385,6 +408,9 @@ func (s *session) fill(b []byte) []byte {
 		b = s.append(b, f)
 	}
 	o.urgent = nil
+	if packed := s.takeBatch(); packed != nil {
+		return b, packed
+	}
 	for len(b) < pieceSize {
 		if o.rest != nil {
 			n := min(len(o.rest), pieceSize)
@@ -411,7 +437,37 @@ func (s *session) fill(b []byte) []byte {
 	if len(b) == 0 {
 		o.writing = false
 	}
-	return b
+	return b, nil
+}
+
+// takeBatch takes the frames at the head of bulk that make a batch, or none;
+// mu is held.
+func (s *session) takeBatch() []frame {
+	o := &s.out
+	if !s.batches || o.rest != nil || len(o.bulk) == 0 {
+		return nil
+	}
+	n, raw := 0, 0
+	for ; n < len(o.bulk) && packable(o.bulk[n]); n++ {
+		size := frameSize(o.bulk[n])
+		if size += protowire.SizeVarint(uint64(size)); raw+size > maxBatchRaw {
+			break
+		}
+		raw += size
+	}
+	if raw < minBatchRaw {
+		return nil
+	}
+	if s.packing.skip > 0 {
+		s.packing.skip--
+		return nil
+	}
+	packed := slices.Clone(o.bulk[:n])
+	clear(o.bulk[:n])
+	if o.bulk = o.bulk[n:]; len(o.bulk) == 0 {
+		o.bulk = nil
+	}
+	return packed
 }
 
 // append appends a frame that goes out whole, and counts it.

@@ -39,8 +39,14 @@ func TestLink(t *testing.T) {
 		name    string
 		measure func(t *testing.T)
 	}{
-		{"Objects", func(t *testing.T) { objects(t, "objects_1000_rtt200", hubtest.Weather{Delay: far}) }},
-		{"ObjectsLoss", func(t *testing.T) { objects(t, "objects_1000_rtt200_loss1", hubtest.Weather{Delay: far, Loss: 0.01}) }},
+		{"Objects", func(t *testing.T) { objects(t, "objects_1000_rtt200", hubtest.Weather{Delay: far}, manifest) }},
+		{"ObjectsLoss", func(t *testing.T) {
+			objects(t, "objects_1000_rtt200_loss1", hubtest.Weather{Delay: far, Loss: 0.01}, manifest)
+		}},
+		{"ObjectsRandom", func(t *testing.T) { objects(t, "objects_1000_rtt200_random", hubtest.Weather{Delay: far}, randomBody) }},
+		{"ObjectsLossRandom", func(t *testing.T) {
+			objects(t, "objects_1000_rtt200_loss1_random", hubtest.Weather{Delay: far, Loss: 0.01}, randomBody)
+		}},
 		{"Calls", func(t *testing.T) { calls(t, "roundtrip_p50", listenWS(t)) }},
 		{"CallsQUIC", func(t *testing.T) { calls(t, "roundtrip_quic_p50", listenQUIC(t)) }},
 		{"Stream", func(t *testing.T) { stream(t, "stream_ws", listenWS(t)) }},
@@ -50,14 +56,20 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// randomBody is 2 KiB that do not compress.
+func randomBody(int) string {
+	random := make([]byte, 2048)
+	_, _ = rand.Read(random) // never fails
+	return string(random)
+}
+
 // objects measures the delivery of 1,000 objects over QUIC.
-func objects(t *testing.T, name string, w hubtest.Weather) {
+func objects(t *testing.T, name string, w hubtest.Weather, body func(seed int) string) {
 	const objects, rounds = 1000, 3
-	random := make([]byte, 1024)
-	if _, err := rand.Read(random); err != nil {
-		t.Fatal(err)
+	bodies := make([]string, objects)
+	for i := range bodies {
+		bodies[i] = body(i)
 	}
-	body := fmt.Sprintf("%x", random) // 2 KiB
 	var took []time.Duration
 	for round := range uint64(rounds) {
 		t.Run(strconv.FormatUint(round, 10), func(t *testing.T) {
@@ -68,7 +80,7 @@ func objects(t *testing.T, name string, w hubtest.Weather) {
 			l := connect(t, s)
 			begun := time.Now()
 			for i := range objects {
-				l.dir.Down(node).Put(hub.Key{Resource: "configmaps", Name: strconv.Itoa(i)}, 1, body)
+				l.dir.Down(node).Put(hub.Key{Resource: "configmaps", Name: strconv.Itoa(i)}, 1, bodies[i])
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
