@@ -15,7 +15,7 @@ func TestRace(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			quic, ws := listenQUIC(t), listenWS(t)
 			p := hubtest.NewPacketProxy(t, quic.addr, 1)
-			p.SetWeather(hubtest.Weather{Blocked: blocked})
+			p.Block(blocked)
 			r, err := hub.NewRacer(hub.RaceConfig{Lanes: []hub.Lane{
 				{Name: "quic", Dialer: quic.dialer(t, p.Addr())},
 				{Name: "websocket", Dialer: ws.dialer(t, ws.addr)},

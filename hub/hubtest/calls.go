@@ -301,6 +301,16 @@ func stuckStream(r *rig) {
 			}
 			defer s.Close()
 		}
+		for range 3 { // fast at first, so that their windows have grown
+			s, err := c.open(r.ctx, to("flood"))
+			if err != nil {
+				r.Fatal(err)
+			}
+			defer s.Close()
+			if _, err := io.CopyN(io.Discard, s, 1<<20); err != nil {
+				r.Fatal(err)
+			}
+		}
 	}
 	for _, c := range r.both(e) {
 		if err := r.echo(c, strings.Repeat("0123456789", 100_000)); err != nil {

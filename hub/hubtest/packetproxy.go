@@ -9,14 +9,6 @@ import (
 	"time"
 )
 
-// Weather is what a PacketProxy does to the packets, each way.
-type Weather struct {
-	Delay   time.Duration // of each packet
-	Jitter  time.Duration // up to which a packet may come later: the order changes
-	Loss    float64       // share of packets that are lost, 0 to 1
-	Blocked bool          // nothing passes
-}
-
 // PacketProxy passes UDP packets on to an address, and can spoil them: for
 // suites on transports over UDP. Its methods may be called by several
 // goroutines at once.
@@ -28,6 +20,9 @@ type PacketProxy struct {
 
 	mu      sync.Mutex
 	weather Weather
+	blocked bool
+	cutIn   int // bytes until cut; 0 for never
+	cut     func()
 	dice    *rand.Rand
 	backs   map[string]net.PacketConn // by the client's address
 	closed  bool
@@ -74,6 +69,20 @@ func (p *PacketProxy) SetWeather(w Weather) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.weather = w
+}
+
+// Block drops every packet, until called with false.
+func (p *PacketProxy) Block(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = on
+}
+
+// CutAfter calls cut once, when so many more bytes have passed.
+func (p *PacketProxy) CutAfter(bytes int, cut func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cutIn, p.cut = bytes, cut
 }
 
 // Rebind moves every client to a new address, as a NAT does that forgot it.
@@ -127,15 +136,16 @@ func (p *PacketProxy) back(client net.Addr) net.PacketConn {
 // pass sends one packet on, in the weather that is.
 func (p *PacketProxy) pass(packet []byte, by net.PacketConn, to net.Addr) {
 	p.mu.Lock()
-	w := p.weather
-	lost := w.Blocked || p.dice.Float64() < w.Loss
-	delay := w.Delay
-	if w.Jitter > 0 {
-		delay += time.Duration(p.dice.Int64N(int64(w.Jitter)))
+	delay, lost := p.weather.late(p.dice)
+	lost = lost || p.blocked || p.closed
+	if p.cutIn > 0 && !lost {
+		if p.cutIn -= len(packet); p.cutIn <= 0 {
+			p.cutIn, lost = 0, true
+			p.wg.Go(p.cut)
+		}
 	}
-	closed := p.closed
 	p.mu.Unlock()
-	if lost || closed {
+	if lost {
 		return
 	}
 	p.bytes.Add(int64(len(packet)))

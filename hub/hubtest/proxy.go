@@ -2,11 +2,12 @@ package hubtest
 
 import (
 	"context"
-	"errors"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Proxy passes TCP connections on to an address, and can spoil them: for
@@ -17,9 +18,12 @@ type Proxy struct {
 	target   string
 	bytes    atomic.Int64
 
-	mu    sync.Mutex
-	flow  chan struct{} // closed while bytes may pass
-	conns map[net.Conn]struct{}
+	mu      sync.Mutex
+	weather Weather
+	dice    *rand.Rand
+	cutIn   int           // bytes until Cut; 0 for never
+	flow    chan struct{} // closed while bytes may pass
+	conns   map[net.Conn]struct{}
 }
 
 // NewProxy runs a Proxy to target on loopback until the test ends.
@@ -29,7 +33,10 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: target, flow: make(chan struct{}), conns: make(map[net.Conn]struct{})}
+	p := &Proxy{
+		listener: l, target: target, dice: rand.New(rand.NewPCG(1, 1)),
+		flow: make(chan struct{}), conns: make(map[net.Conn]struct{}),
+	}
 	close(p.flow)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -56,6 +63,20 @@ func (p *Proxy) Cut() {
 	for c := range p.conns {
 		c.Close()
 	}
+}
+
+// CutAfter breaks all connections when so many more bytes have passed.
+func (p *Proxy) CutAfter(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cutIn = bytes
+}
+
+// SetWeather changes what happens to bytes from now on.
+func (p *Proxy) SetWeather(w Weather) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.weather = w
 }
 
 // Stall holds all bytes back until called with false.
@@ -110,29 +131,78 @@ func (p *Proxy) serve(ctx context.Context, near net.Conn) {
 	p.mu.Unlock()
 }
 
+// parcel is bytes on their way.
+type parcel struct {
+	data []byte
+	due  time.Time
+}
+
+// retransmission is how late TCP is with what was lost, besides the round trip.
+const retransmission = 200 * time.Millisecond
+
+// due is when bytes that come now arrive.
+func (p *Proxy) due() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delay, lost := p.weather.late(p.dice)
+	if lost {
+		delay += retransmission + 2*p.weather.Delay
+	}
+	return time.Now().Add(delay)
+}
+
 // pass moves bytes one way until either end fails, and then ends both.
 func (p *Proxy) pass(ctx context.Context, from, to net.Conn) {
-	defer from.Close()
-	defer to.Close()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		select {
-		case <-p.flowing():
-		case <-ctx.Done():
-			return
-		}
-		if n > 0 {
-			p.bytes.Add(int64(n))
-			if _, werr := to.Write(buf[:n]); werr != nil {
-				return
+	under := make(chan parcel, 64) // a path holds no more
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(under)
+	wg.Go(func() {
+		defer from.Close()
+		defer to.Close()
+		for one := range under {
+			if err := p.deliver(ctx, one, to); err != nil {
+				from.Close()
 			}
+		}
+	})
+	for {
+		buf := make([]byte, 32<<10)
+		n, err := from.Read(buf)
+		if n > 0 {
+			under <- parcel{buf[:n], p.due()}
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+func (p *Proxy) deliver(ctx context.Context, one parcel, to net.Conn) error {
+	if left := time.Until(one.due); left > 0 {
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-p.flowing():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	n := len(one.data)
+	p.mu.Lock()
+	cut := p.cutIn > 0 && p.cutIn <= n
+	if cut {
+		n = p.cutIn
+	}
+	p.cutIn = max(0, p.cutIn-n)
+	p.mu.Unlock()
+	p.bytes.Add(int64(n))
+	_, err := to.Write(one.data[:n])
+	if cut {
+		p.Cut()
+	}
+	return err
 }

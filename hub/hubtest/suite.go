@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ type Transport struct {
 	// Stall makes the node's connections half-open until called with false:
 	// nothing arrives, nobody is told.
 	Stall func(node string, on bool)
+	// CutAfter breaks the node's connections in the middle of what is sent,
+	// after so many more bytes. Nil has Cut used instead.
+	CutAfter func(node string, bytes int)
 }
 
 // Suite is how Run gets at a transport.
@@ -30,6 +34,16 @@ type Suite struct {
 	// Bubble runs each test, for a transport without real I/O in
 	// synctest.Test; nil runs it in real time.
 	Bubble func(t *testing.T, f func(t *testing.T))
+	// Weather is what the network is like, if it is a real one: in a bad one
+	// only those tests run that this makes harder.
+	Weather Weather
+}
+
+// inBadWeather are the tests that a bad network makes harder.
+func inBadWeather() []string {
+	return []string{
+		"StateDown", "StateUp", "Events", "Streams", "StuckStream", "HalfOpenBusy", "BlackHole", "CutMidFrame", "SlowReader", "Reconnect",
+	}
 }
 
 // Run holds a transport to the contract of hub, by driving a hub.Client and a
@@ -65,6 +79,10 @@ func Run(t *testing.T, s Suite) {
 		{"StuckStream", stuckStream},
 		{"Keepalive", keepalive},
 		{"HalfOpen", halfOpen},
+		{"HalfOpenBusy", halfOpenBusy},
+		{"BlackHole", blackHole},
+		{"CutMidFrame", cutMidFrame},
+		{"SlowReader", slowReader},
 		{"Reconnect", reconnect},
 		{"Fencing", fencing},
 		{"FencedWhileOffline", fencedWhileOffline},
@@ -76,8 +94,11 @@ func Run(t *testing.T, s Suite) {
 		{"SilentHandshake", silentHandshake},
 		{"OversizeFrame", oversize},
 	} {
+		if s.Weather != (Weather{}) && !slices.Contains(inBadWeather(), tt.name) {
+			continue
+		}
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) { tt.test(newRig(t, s.Open(t))) })
+			bubble(t, func(t *testing.T) { tt.test(newRig(t, s.Open(t), s.Weather)) })
 		})
 	}
 }
@@ -97,11 +118,16 @@ type rig struct {
 	dir    *Directory
 	mux    *hub.Mux
 	server *hub.Server
-	stop   func() // ends the server and waits for it
+	// keepalive is that of both ends.
+	keepalive time.Duration
+	stop      func() // ends the server and waits for it
 }
 
-func newRig(t *testing.T, tr Transport) *rig {
-	r := &rig{T: t, tr: tr, dir: &Directory{}, mux: &hub.Mux{}}
+func newRig(t *testing.T, tr Transport, w Weather) *rig {
+	r := &rig{T: t, tr: tr, dir: &Directory{}, mux: &hub.Mux{}, keepalive: interval}
+	if w != (Weather{}) {
+		r.keepalive = 2 * time.Second // what is lost is late, not dead
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
 	r.ctx = ctx
@@ -113,7 +139,7 @@ func newRig(t *testing.T, tr Transport) *rig {
 func (r *rig) startServer(cfg hub.ServerConfig) {
 	r.Helper()
 	cfg.Listener, cfg.Directory, cfg.Mux = r.tr.Listener, r.dir, r.mux
-	cfg.Keepalive = interval
+	cfg.Keepalive = r.keepalive
 	cfg.Logger = slog.New(slog.NewTextHandler(testWriter{r.T}, nil))
 	if cfg.Handshake == 0 {
 		cfg.Handshake = 5 * time.Second
@@ -177,7 +203,7 @@ func (r *rig) edgeWith(node string, e *edge, edit func(*hub.ClientConfig)) *edge
 	e = &edge{down: e.down, up: e.up, inbox: e.inbox, outbox: e.outbox, done: make(chan error, 1)}
 	cfg := hub.ClientConfig{
 		Dialer: r.tr.Dialer(node), Node: node, Down: e.down, Up: e.up, Inbox: e.inbox, Outbox: e.outbox, Mux: r.mux,
-		Keepalive: interval, Backoff: hub.Backoff{Min: 5 * time.Millisecond, Max: 50 * time.Millisecond},
+		Keepalive: r.keepalive, Backoff: hub.Backoff{Min: 5 * time.Millisecond, Max: 50 * time.Millisecond},
 		Connected: []func(hub.Info){e.note}, Logger: slog.New(slog.NewTextHandler(testWriter{r.T}, nil)),
 	}
 	if edit != nil {

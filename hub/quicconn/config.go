@@ -12,14 +12,16 @@ const (
 	protocol = "edgekit.v1"
 
 	// A link at rest needs a window for one message; a busy stream grows it to
-	// what a fast, far peer can fill: 4 MiB over 40 ms are 100 MiB a second.
+	// what a fast, far peer can fill: 2 MiB over 20 ms are 100 MiB a second.
 	firstStreamWindow = 16 << 10
-	maxStreamWindow   = 4 << 20
-	// What nobody reads counts against the window of the whole connection, so
-	// that one has room for many stuck streams. It is credit: memory is used
-	// only for what arrives.
-	firstConnWindow = 1 << 20
-	maxConnWindow   = 8 << 20
+	maxStreamWindow   = 2 << 20
+	// What nobody reads counts against the window of the whole connection, and
+	// a connection whose window is full is stuck as a whole. So it has room for
+	// a thousand streams that are stuck at their beginning, and for several
+	// that were fast before. It is credit: memory is used only for what
+	// arrives.
+	firstConnWindow = 16 << 20
+	maxConnWindow   = 64 << 20
 
 	// idLength is how many bytes a connection's ids have. Each connection has
 	// several, and quic-go does not look whether one is taken: its own four

@@ -42,7 +42,7 @@ type ListenerConfig struct {
 	// random.
 	TokenKey *Key
 	// Memory is how many bytes all connections together may grow their windows
-	// beyond the 1 MiB that each may use from the start. 0 means 256 MiB.
+	// beyond the 16 MiB that each may use from the start. 0 means 256 MiB.
 	Memory int64
 	// Backlog is how many connections may wait for Accept; one more is turned
 	// away. 0 means 1024.

@@ -78,15 +78,26 @@ func (c *cloud) cut(node string) {
 }
 
 func TestHub(t *testing.T) {
-	hubtest.Run(t, hubtest.Suite{Open: func(t *testing.T) hubtest.Transport {
+	for name, w := range hubtest.Weathers() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hubtest.Run(t, suite(w))
+		})
+	}
+}
+
+// suite has every packet pass through a proxy in that weather.
+func suite(w hubtest.Weather) hubtest.Suite {
+	return hubtest.Suite{Weather: w, Open: func(t *testing.T) hubtest.Transport {
 		c := newCloud(t)
 		p := hubtest.NewPacketProxy(t, c.link.Addr().String(), 1)
+		p.SetWeather(w)
 		return hubtest.Transport{
 			Listener: c.link, Dialer: func(node string) hub.Dialer { return c.dialer(p.Addr(), node) },
-			Cut:   c.cut,
-			Stall: func(_ string, on bool) { p.SetWeather(hubtest.Weather{Blocked: on}) },
+			Cut: c.cut, CutAfter: func(node string, n int) { p.CutAfter(n, func() { c.cut(node) }) },
+			Stall: func(_ string, on bool) { p.Block(on) },
 		}
-	}})
+	}}
 }
 
 // pair connects one edge through a proxy.

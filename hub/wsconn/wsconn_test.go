@@ -74,14 +74,26 @@ func (c *cloud) dialer(addr, node string) hub.Dialer {
 }
 
 func TestHub(t *testing.T) {
-	hubtest.Run(t, hubtest.Suite{Open: func(t *testing.T) hubtest.Transport {
+	for name, w := range hubtest.Weathers() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hubtest.Run(t, suite(w))
+		})
+	}
+}
+
+// suite has every connection pass through a proxy in that weather.
+func suite(w hubtest.Weather) hubtest.Suite {
+	return hubtest.Suite{Weather: w, Open: func(t *testing.T) hubtest.Transport {
 		c := newCloud(t)
 		p := hubtest.NewProxy(t, c.addr)
+		p.SetWeather(w)
 		return hubtest.Transport{
 			Listener: c.link, Dialer: func(node string) hub.Dialer { return c.dialer(p.Addr(), node) },
-			Cut: func(string) { p.Cut() }, Stall: func(_ string, on bool) { p.Stall(on) },
+			Cut: func(string) { p.Cut() }, CutAfter: func(_ string, n int) { p.CutAfter(n) },
+			Stall: func(_ string, on bool) { p.Stall(on) },
 		}
-	}})
+	}}
 }
 
 func TestIdentity(t *testing.T) {
