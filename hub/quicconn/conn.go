@@ -96,6 +96,11 @@ func (c *Conn) error(ctx context.Context, doing string, err error) error {
 // refusal makes an error of a server's refusal, which may arrive only after
 // the client's handshake is complete.
 func refusal(err error) error {
+	if t, ok := errors.AsType[*quic.TransportError](err); ok && t.Remote && t.ErrorCode.IsCryptoError() {
+		if e := hub.CertificateError(uint8(t.ErrorCode)); e != nil { // 0x100 and the alert, RFC 9001 section 4.8
+			return e
+		}
+	}
 	app, ok := errors.AsType[*quic.ApplicationError](err)
 	if !ok || !app.Remote {
 		return err

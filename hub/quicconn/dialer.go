@@ -68,9 +68,11 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 }
 
 // Dial opens one connection. Where UDP is blocked it fails when ctx ends or
-// after the handshake's time-out of 20 s. The certificate's refusal by the
-// server shows only when the connection is first used, as a *hub.Error with
-// CodeForbidden: that is how TLS 1.3 works.
+// after the handshake's time-out of 20 s. A server whose certificate is not to
+// be trusted gives an error that wraps a *tls.CertificateVerificationError. The
+// refusal of the node's own certificate shows only when the connection is first
+// used, as hub.CertificateError or with CodeForbidden: that is how TLS 1.3
+// works.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 	addr, err := resolve(ctx, d.addr)
 	if err != nil {

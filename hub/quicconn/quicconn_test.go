@@ -200,18 +200,6 @@ func TestHeard(t *testing.T) {
 	}
 }
 
-func TestNoCertificate(t *testing.T) {
-	c := newCloud(t)
-	conn, err := c.dialer(c.link.Addr().String(), "").Dial(t.Context())
-	if err != nil {
-		return // refused in the handshake
-	}
-	defer conn.Close()
-	if _, err = conn.AcceptStream(t.Context()); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("an edge without certificate has a connection: %v", err)
-	}
-}
-
 func TestClosed(t *testing.T) {
 	c := newCloud(t)
 	edge, server := pair(t, c, c.link.Addr().String())

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -70,9 +71,11 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	return d, nil
 }
 
-// Dial opens one connection. When the server turned it away, the error is or
-// wraps a *hub.Error: CodeForbidden for an identity that is not a node's,
-// CodeUnavailable with RetryAfter while it is busy.
+// Dial opens one connection. When the server turned it away, the error wraps a
+// *hub.Error: CodeForbidden for an identity that is not a node's,
+// hub.CertificateError for a certificate that it refuses, CodeUnavailable with
+// RetryAfter while it is busy. A server whose certificate is not to be trusted
+// gives an error that wraps a *tls.CertificateVerificationError.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 	dialer := net.Dialer{KeepAlive: -1}
 	var s *socket // set before the first byte is sent
@@ -114,6 +117,14 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // there was one.
 func dialError(resp *http.Response, err error) error {
 	if resp == nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+			// crypto/tls keeps the type of an alert to itself.
+			if alert := reflect.ValueOf(op.Err); alert.Kind() == reflect.Uint8 {
+				if e := hub.CertificateError(uint8(alert.Uint())); e != nil {
+					return fmt.Errorf("wsconn: %w", e)
+				}
+			}
+		}
 		return fmt.Errorf("wsconn: %w", err)
 	}
 	text := resp.Status

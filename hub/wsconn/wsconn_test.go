@@ -175,45 +175,6 @@ func TestJoinedIdentity(t *testing.T) {
 	}
 }
 
-func TestTurnedAway(t *testing.T) {
-	c, other := newCloud(t), newCloud(t)
-	server, err := c.CA.IssueServer(time.Now(), "x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	asServer := c.ClientTLS("")
-	asServer.Certificates = []tls.Certificate{server}
-	for _, tt := range []struct {
-		name string
-		tls  *tls.Config
-		want error
-	}{
-		{"no certificate", c.ClientTLS(""), &hub.Error{Code: hub.CodeForbidden}},
-		{"a server's certificate", asServer, nil},
-		{"another authority's certificate", func() *tls.Config {
-			cfg := other.ClientTLS("edge-1")
-			cfg.RootCAs = c.CA.Pool()
-			return cfg
-		}(), nil},
-		{"another authority's server", other.ClientTLS("edge-1"), nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "wss://" + c.addr, TLS: tt.tls})
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn, err := d.Dial(t.Context())
-			if err == nil {
-				conn.Close()
-				t.Fatal("connected")
-			}
-			if tt.want != nil && !errors.Is(err, tt.want) {
-				t.Fatalf("got %v, want %v", err, tt.want)
-			}
-		})
-	}
-}
-
 func TestOldTLSIsNotSpoken(t *testing.T) {
 	c := newCloud(t)
 	cfg := c.ClientTLS("edge-1")

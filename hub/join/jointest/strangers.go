@@ -1,0 +1,63 @@
+package jointest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"time"
+)
+
+// Stranger is a node that a cloud's transport must turn away.
+type Stranger struct {
+	Name    string
+	TLS     *tls.Config
+	Expired bool // its certificate was good once, and might be renewed
+}
+
+// Strangers are nodes that c's transports must turn away by their
+// certificates.
+func (c *Cloud) Strangers() []Stranger {
+	c.t.Helper()
+	with := func(cert tls.Certificate) *tls.Config {
+		cfg := c.ClientTLS("")
+		// Sent whatever authorities the server asks for.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+		return cfg
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	old, err := c.CA.IssueNode(key.Public(), "edge-1", time.Now().Add(-48*time.Hour), time.Hour)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return []Stranger{
+		{Name: "no certificate", TLS: c.ClientTLS("")},
+		{Name: "a server's certificate", TLS: with(c.cert)},
+		{Name: "another authority's certificate", TLS: with(NewCloud(c.t).ClientTLS("edge-1").Certificates[0])},
+		{Name: "an expired certificate", TLS: with(tls.Certificate{Certificate: [][]byte{old.Raw}, PrivateKey: key}), Expired: true},
+	}
+}
+
+// Impostors are configurations of servers that c's nodes must not speak to, by
+// what is wrong with them.
+func (c *Cloud) Impostors() map[string]*tls.Config {
+	c.t.Helper()
+	serve := func(cert tls.Certificate) *tls.Config {
+		return c.CA.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil })
+	}
+	elsewhere, err := c.CA.IssueServer(time.Now(), "elsewhere.example")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	old, err := c.CA.IssueServer(time.Now().Add(-10*365*24*time.Hour), "127.0.0.1")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return map[string]*tls.Config{
+		"another authority": NewCloud(c.t).ServerTLS(), "another name": serve(elsewhere),
+		"an expired certificate": serve(old), "a node's certificate": serve(c.ClientTLS("edge-1").Certificates[0]),
+	}
+}
