@@ -33,9 +33,13 @@ func (c *Cloud) Strangers() []Stranger {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	server, err := c.CA.IssueServer(time.Now(), "127.0.0.1")
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	return []Stranger{
 		{Name: "no certificate", TLS: c.ClientTLS("")},
-		{Name: "a server's certificate", TLS: with(c.cert)},
+		{Name: "a server's certificate", TLS: with(server)},
 		{Name: "another authority's certificate", TLS: with(NewCloud(c.t).ClientTLS("edge-1").Certificates[0])},
 		{Name: "an expired certificate", TLS: with(tls.Certificate{Certificate: [][]byte{old.Raw}, PrivateKey: key}), Expired: true},
 	}
@@ -46,7 +50,7 @@ func (c *Cloud) Strangers() []Stranger {
 func (c *Cloud) Impostors() map[string]*tls.Config {
 	c.t.Helper()
 	serve := func(cert tls.Certificate) *tls.Config {
-		return c.CA.ServerTLS(func() (*tls.Certificate, error) { return &cert, nil })
+		return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
 	}
 	elsewhere, err := c.CA.IssueServer(time.Now(), "elsewhere.example")
 	if err != nil {

@@ -1,0 +1,167 @@
+package quicconn_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/hub/quicconn"
+)
+
+func loopback(t *testing.T, port int) *net.UDPConn {
+	t.Helper()
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return socket
+}
+
+// initials are the first packets of so many handshakes.
+func initials(t *testing.T, c *cloud, n int) [][]byte {
+	t.Helper()
+	trap := loopback(t, 0)
+	defer trap.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var dialling sync.WaitGroup
+	defer dialling.Wait()
+	defer cancel()
+	d := c.dialer(trap.LocalAddr().String(), "edge-1")
+	seen := make(map[string][]byte) // by connection id
+	for len(seen) < n {
+		dialling.Go(func() { _, _ = d.Dial(ctx) })
+		for before := len(seen); len(seen) == before; {
+			buf := make([]byte, 2048)
+			k, _, err := trap.ReadFrom(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := string(buf[6 : 6+buf[5]]) // RFC 9000 section 17.2
+			if seen[id] == nil {
+				seen[id] = buf[:k]
+			}
+		}
+	}
+	all := make([][]byte, 0, n)
+	for _, p := range seen {
+		all = append(all, p)
+	}
+	return all
+}
+
+// TestInitialFlood begins many handshakes from an address that is not proved and
+// completes none: beyond ListenerConfig.Unproven each is only told to prove its
+// address, and costs nothing. A hello comes in two packets, so that the count is
+// not exact; in a burst not every one is told.
+func TestInitialFlood(t *testing.T) {
+	const unproven, flood = 8, 60
+	c := newCloud(t)
+	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: loopback(t, 0), TLS: c.ServerTLS(), Unproven: unproven})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer link.Close()
+	packets := initials(t, c, flood)
+	from := loopback(t, 0)
+	defer from.Close()
+	before := heap()
+	for _, p := range packets {
+		if _, err := from.WriteTo(p, link.Addr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retries, served := 0, make(map[string]bool)
+	buf := make([]byte, 2048)
+	if err := from.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for retries == 0 {
+		n, _, err := from.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("nobody was told to prove an address: %v", err)
+		}
+		switch first := buf[0]; {
+		case n < 7 || first&0x80 == 0:
+		case first&0x30 == 0x30: // Retry, RFC 9000 section 17.2.5
+			retries++
+		default:
+			k := int(buf[5])
+			served[string(buf[6+k+1:6+k+1+int(buf[6+k])])] = true
+		}
+	}
+	if len(served) > 2*unproven {
+		t.Errorf("%d handshakes are under way, at most %d may be", len(served), 2*unproven)
+	}
+	if grown := (heap() - before) / 1024; grown > 256*unproven {
+		t.Errorf("the flood costs %d KiB", grown)
+	}
+}
+
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools held
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc + m.StackInuse)
+}
+
+// TestUnreadStream has a stream that nobody reads hold its window and no more.
+func TestUnreadStream(t *testing.T) {
+	c := newCloud(t)
+	edge, _ := pair(t, c, c.link.Addr().String())
+	s, err := edge.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Write(make([]byte, 4<<20)); err == nil || n > 64<<10 {
+		t.Errorf("%d bytes were taken that nobody reads, %v", n, err)
+	}
+}
+
+// TestForgotten has a server lose everything and return with the same reset
+// key: the edge learns at once that its connection is gone.
+func TestForgotten(t *testing.T) {
+	c := newCloud(t)
+	key := &quicconn.Key{1, 2, 3}
+	serve := func(socket *net.UDPConn) *quicconn.Listener {
+		l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	socket := loopback(t, 0)
+	first := serve(socket)
+	edge, err := c.dialer(first.Addr().String(), "edge-1").Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer edge.Close()
+	if _, err := first.Accept(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	port := first.Addr().(*net.UDPAddr).Port
+	socket.Close() // so that no farewell gets out
+	first.Close()
+	serve(loopback(t, port))
+	s, err := edge.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte("are you there?")); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if _, err := edge.AcceptStream(t.Context()); !errors.Is(err, net.ErrClosed) || time.Since(begun) > time.Minute {
+		t.Errorf("after %v: %v", time.Since(begun), err)
+	}
+}
