@@ -49,6 +49,9 @@ type Config struct {
 	Kubelet *kubelet.Server
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
+	// Superseded is told of a node whose newest session stands at another
+	// cloudcore; hub.Server.Supersede ends the older one here. nil leaves it.
+	Superseded func(node string, by hub.Seat)
 	// Logger gets what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -99,7 +102,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.presence, err = presence.New(presence.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -200,8 +203,11 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
 			mirror.Part{Resources: c.localapi.Resources(), Source: c.localapi.Source(node, hello.Capabilities)},
 		),
-		Up:        sink,
-		Inbox:     sink,
+		Up:    sink,
+		Inbox: sink,
+		Claim: func(ctx context.Context, decide func(hub.Seat) (hub.Seat, error)) error {
+			return c.presence.Claim(ctx, node, decide)
+		},
 		Connected: c.connected,
 	}, nil
 }

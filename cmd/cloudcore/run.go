@@ -93,7 +93,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	ctl, err := controller.New(controller.Config{REST: cfg, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller")})
+	ctl, err := controller.New(controller.Config{
+		REST: cfg, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		Superseded: func(node string, by hub.Seat) { nodes.Supersede(node, by) },
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@
 // taint. A cloudcore takes a node over when the node connects to it, or when
 // nobody has renewed the Lease for StaleAfter. Each write names the version of
 // the Lease that it replaces, so of two that try, one loses and looks again.
+// The Lease also holds the node's hub.Seat ([Keeper.Claim]), so that a newer
+// session fences an older one wherever that stands.
 //
 // While no cloudcore runs, nobody renews. Up to 50 s that does no harm, and the
 // first thing a cloudcore does is to look after all leases. After a longer time

@@ -72,6 +72,10 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 				n.lease = got
 			}
 		}
+		if k.superseded(n.lease, session) {
+			n.lease = nil
+			return leave, nil
+		}
 		if v := judge(n.lease, k.cfg.ID, session, keep, now); v != take {
 			n.lease = nil
 			return v, nil

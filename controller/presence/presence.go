@@ -68,9 +68,12 @@ type Config struct {
 	ID     string                    // this cloudcore, unique for each start of the program
 	// Kept is called about each node that this cloudcore keeps, after its
 	// Lease was renewed, at most Writes at the same time; nil does nothing.
-	Kept   func(ctx context.Context, node string) error
-	Logger *slog.Logger // nil discards
-	Writes int          // Kubernetes calls at the same time; 0 means 32
+	Kept func(ctx context.Context, node string) error
+	// Superseded is told of a node whose newest session stands at another
+	// cloudcore: hub.Server.Supersede. nil leaves the older one alone.
+	Superseded func(node string, by hub.Seat)
+	Logger     *slog.Logger // nil discards
+	Writes     int          // Kubernetes calls at the same time; 0 means 32
 }
 
 // Keeper looks after the leases, conditions and taints of edge nodes. Its

@@ -62,11 +62,16 @@ func versioned(client *fake.Clientset) *fake.Clientset {
 // start runs a keeper until the test's end.
 func start(t *testing.T, client kubernetes.Interface, id string) *presence.Keeper {
 	t.Helper()
+	return startWith(t, client, id, nil)
+}
+
+func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Seat)) *presence.Keeper {
+	t.Helper()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := presence.New(presence.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: id})
+	k, err := presence.New(presence.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: id, Superseded: superseded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,6 +391,52 @@ func TestTwoCloudcores(t *testing.T) {
 		}
 		if holder := lease(t, client, "n").Annotations[presence.HolderAnnotation]; holder != "cc-b" {
 			t.Errorf("lease is held by %s", holder)
+		}
+	})
+}
+
+// TestClaim has a node go over to another cloudcore: epochs grow over both, the
+// one that lost it is told by the lease and lets go of that.
+func TestClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := versioned(fake.NewClientset(edgeNode("n")))
+		superseded := make(map[string]hub.Seat)
+		a := startWith(t, client, "cc-a", func(node string, by hub.Seat) { superseded["a "+node] = by })
+		b := startWith(t, client, "cc-b", func(node string, by hub.Seat) { superseded["b "+node] = by })
+		claim := func(k *presence.Keeper, instance string) uint64 {
+			var seat hub.Seat
+			err := k.Claim(t.Context(), "n", func(held hub.Seat) (hub.Seat, error) {
+				seat = hub.Seat{Epoch: held.Epoch + 1, Instance: instance}
+				return seat, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return seat.Epoch
+		}
+		first := claim(a, "p")
+		a.Connected(connected("n", first))
+		time.Sleep(30 * time.Second)
+		second := claim(b, "p")
+		b.Connected(connected("n", second))
+		if second <= first {
+			t.Errorf("epoch %d after %d", second, first)
+		}
+		time.Sleep(presence.RenewEvery + 2*time.Second)
+		synctest.Wait()
+		if by, ok := superseded["a n"]; !ok || by.Epoch != second || len(superseded) != 1 {
+			t.Errorf("superseded: %v", superseded)
+		}
+		if l := lease(t, client, "n"); l.Annotations[presence.HolderAnnotation] != "cc-b" || l.OwnerReferences[0].UID != "u-1" {
+			t.Errorf("lease %+v", l.ObjectMeta)
+		}
+		refused := errors.New("no")
+		if err := a.Claim(t.Context(), "n", func(hub.Seat) (hub.Seat, error) { return hub.Seat{}, refused }); !errors.Is(err, refused) {
+			t.Errorf("a claim that is refused: %v", err)
+		}
+		var held hub.Seat
+		if err := a.Claim(t.Context(), "n", func(h hub.Seat) (hub.Seat, error) { held = h; return h, refused }); !errors.Is(err, refused) || held.Epoch != second {
+			t.Errorf("held by %+v, %v", held, err)
 		}
 	})
 }

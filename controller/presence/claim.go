@@ -1,0 +1,95 @@
+package presence
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// SeatAnnotation on a Lease is the node's hub.Seat as JSON: which session of
+// which program holds the node, at whatever cloudcore. So a session that is
+// newer fences an older one at another cloudcore, and epochs grow over all of
+// them.
+const SeatAnnotation = "edgekit.io/seat"
+
+// maxClaims is how often a claim is repeated that lost against another write.
+const maxClaims = 8
+
+// Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's Lease.
+// The cloudcore that held the node before learns of it when it next renews the
+// Lease, and ends its session by Config.Superseded.
+func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
+	ctx = asnode.With(ctx, node)
+	leases := k.cfg.AsNode.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	for range maxClaims {
+		lease, err := leases.Get(ctx, node, metav1.GetOptions{})
+		fresh := apierrors.IsNotFound(err)
+		if err != nil && !fresh {
+			return fmt.Errorf("presence: claim: %w", err)
+		}
+		if fresh {
+			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node, Namespace: corev1.NamespaceNodeLease}}
+		}
+		next, err := decide(k.seatOf(lease))
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(next)
+		if err != nil {
+			return fmt.Errorf("presence: claim: %w", err)
+		}
+		if lease.Annotations == nil {
+			lease.Annotations = make(map[string]string)
+		}
+		lease.Annotations[SeatAnnotation] = string(text)
+		if fresh {
+			_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
+		} else {
+			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+		}
+		if err == nil {
+			return nil
+		}
+		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("presence: claim: %w", err)
+		}
+	}
+	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}
+}
+
+// seatOf reads who holds the node. What cannot be read is nobody: the node must
+// not be locked out by it.
+func (k *Keeper) seatOf(lease *coordinationv1.Lease) hub.Seat {
+	var seat hub.Seat
+	if text := lease.Annotations[SeatAnnotation]; text != "" {
+		if err := json.Unmarshal([]byte(text), &seat); err != nil {
+			k.cfg.Logger.Warn("seat of a node cannot be read", "node", lease.Name, "error", err)
+			return hub.Seat{}
+		}
+	}
+	return seat
+}
+
+// superseded reports whether a newer session of the node stands elsewhere, and
+// then ends the one here.
+func (k *Keeper) superseded(lease *coordinationv1.Lease, session Session) bool {
+	if lease == nil || !session.Connected {
+		return false
+	}
+	seat := k.seatOf(lease)
+	if seat.Epoch <= session.Epoch {
+		return false
+	}
+	if k.cfg.Superseded != nil {
+		k.cfg.Superseded(lease.Name, seat)
+	}
+	return true
+}
