@@ -47,6 +47,9 @@ type IdentityStats struct {
 const (
 	renewRetryMin = time.Minute
 	renewRetryMax = 6 * time.Hour
+	// renewExpired bounds the wait of a node whose certificate has expired: it
+	// has no link before it is renewed.
+	renewExpired = 4 * time.Minute
 	// renewCheck bounds one wait: machines sleep, and clocks are set.
 	renewCheck = time.Hour
 	// trustEvery is how often the node asks which authorities to trust, a
@@ -176,7 +179,12 @@ func (i *Identity) Run(ctx context.Context) error {
 func (i *Identity) renewOnce(ctx context.Context, s *schedule) {
 	err := i.Renew(ctx)
 	// A certificate may be due again at once, if its authority is about to end.
-	if wait := s.next(err, renewRetryMin); err != nil && ctx.Err() == nil {
+	wait := s.next(err, renewRetryMin)
+	if err != nil && wait > renewExpired && i.cfg.Clock.Now().After(i.Credentials().Leaf.NotAfter) {
+		wait = renewExpired/2 + rand.N(renewExpired/2)
+		s.at = time.Now().Add(wait)
+	}
+	if err != nil && ctx.Err() == nil {
 		i.cfg.Logger.Warn("certificate was not renewed",
 			"until", i.Credentials().Leaf.NotAfter, "retry", wait.Round(time.Second), "error", err)
 	}
