@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race lint arch generated cross fleet e2e e2e-autonomy fuzz model
+.PHONY: test unit race lint arch generated cross fleet e2e e2e-autonomy fuzz model stock
 test: packages arch lint generated cross race fleet e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
@@ -62,6 +62,11 @@ e2e: ## End to end: real cluster, container runtime and network (root)
 	cd examples/demo && go test -count=1 -timeout=30m -v ./e2e
 e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts (root)
 	cd examples/demo && AUTONOMY_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
+stock: ## Stock kubectl and kube-proxy against the node's own API, with no cloud (root)
+	cd examples/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
+	go test -c -o $(BIN)/apiserver.test ./meta/apiserver
+	KUBECTL=$(CURDIR)/$(BIN)/kubectl $(BIN)/apiserver.test -test.v -test.run TestKubectl
+	KUBE_PROXY=$(CURDIR)/$(BIN)/kube-proxy unshare -n $(BIN)/apiserver.test -test.v -test.run TestKubeProxy
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done

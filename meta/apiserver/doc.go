@@ -28,7 +28,7 @@
 // objects as they came down, and the resources in Config.Custom: what is there
 // is what this node needs, not all of the cluster. A pod and the Node show the
 // status that the node itself last reported, also when the cloud does not have
-// it yet. Events are those that have not been sent. Get, list, watch (with
+// it yet. Events are those of this node, the newest of each name. Get, list, watch (with
 // bookmarks, sendInitialEvents, label and field selectors, limit and continue),
 // JSON, YAML, protobuf, tables, metadata only, discovery in both forms. There is
 // no OpenAPI document: kubectl's client-side validation needs --validate=false.
