@@ -21,6 +21,7 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 	return &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1, // logs are read as they are written
+		BufferPool:    smallBuffers{},
 		Rewrite: func(p *httputil.ProxyRequest) {
 			v, _ := p.In.Context().Value(sessionKey{}).(*session)
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", v.node, v.node
@@ -36,6 +37,18 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 		},
 	}
 }
+
+// smallBuffers gives each body that is passed on a buffer of 4 KiB, not the 32
+// that net/http takes: most are logs that are followed, a thousand at a time.
+// Upgraded connections, where bytes are many, are copied with buffers of their
+// own.
+type smallBuffers struct{}
+
+// Get makes a buffer.
+func (smallBuffers) Get() []byte { return make([]byte, 4<<10) }
+
+// Put lets it go: sessions are long and few at once.
+func (smallBuffers) Put([]byte) {}
 
 // ServeHTTP answers one request to a node's endpoint.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

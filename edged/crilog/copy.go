@@ -170,7 +170,8 @@ type entries struct {
 	skip bool   // the rest of an entry that was too long
 }
 
-func newEntries(f io.Reader) *entries { return &entries{r: bufio.NewReaderSize(f, 16<<10)} }
+// newEntries reads in small steps: a thousand followers each have a buffer.
+func newEntries(f io.Reader) *entries { return &entries{r: bufio.NewReaderSize(f, 4<<10)} }
 
 // next gives the next whole entry, nil at the end of what is there.
 func (e *entries) next() ([]byte, error) {
