@@ -167,7 +167,9 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	for _, st := range s.byNode {
-		s.listenLocked(st)
+		if err := s.listenLocked(st); err != nil {
+			s.log.Error("a node's kubelet endpoint cannot be opened: kubectl logs and exec will not reach it", "node", st.node, "err", err)
+		}
 	}
 	s.mu.Unlock()
 	wg.Go(func() { s.auth.run(ctx) })

@@ -28,7 +28,7 @@ type notifier interface {
 	remove(id int)
 	// wait calls changed for each change until close.
 	wait(changed func(id int)) error
-	close() error
+	close()
 }
 
 // NewWatcher makes a Watcher. It starts nothing.

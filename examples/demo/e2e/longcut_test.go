@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,11 @@ func longCut(t *testing.T, s *site.Site) {
 		told = told || condition(n, connected) == corev1.ConditionFalse && len(n.Spec.Taints) > 0
 		return told && time.Now().After(over)
 	})
+	local(ctx, t, s, pod.Name)
+	_, err = s.Kube().Run(ctx, "", "-n", tour.Namespace, "logs", pod.Name)
+	if err == nil || !strings.Contains(err.Error(), "is not connected") {
+		t.Errorf("logs of a node that is cut off: %v", err)
+	}
 	if err := s.Network().Mend(ctx); err != nil {
 		t.Fatal(err)
 	}

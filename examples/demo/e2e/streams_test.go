@@ -60,6 +60,7 @@ func streams(t *testing.T, s *site.Site) {
 			t.Run("cp", func(t *testing.T) { copies(ctx, t, s) })
 			t.Run("port-forward", func(t *testing.T) { forwards(ctx, t, s) })
 			t.Run("debug", func(t *testing.T) { debugs(ctx, t, s, "look-"+transport) })
+			t.Run("on the node", func(t *testing.T) { local(ctx, t, s, "tools"); localExec(ctx, t, s) })
 			t.Run("figures", func(t *testing.T) { figures(ctx, t, s) })
 			t.Run("killed", func(t *testing.T) { killed(ctx, t, s, transport) })
 		})
