@@ -53,7 +53,7 @@ func (j *joinCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err := saveCloud(dir, j.Cloud); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "joined %s as node %s; the certificate is valid until %s\nstart it with: edgecore --data-dir %s\n",
+	_, err = fmt.Fprintf(out, "joined %s as node %s; the certificate is valid until %s\nstart it, or start it again, with: edgecore --data-dir %s\n",
 		j.Cloud, j.Node, credentials.Leaf.NotAfter.Format("2006-01-02"), cli.DataDir)
 	return err
 }

@@ -151,6 +151,7 @@ func (i *Identity) Run(ctx context.Context) error {
 		case since.IsZero():
 			since = time.Now()
 		}
+		// By the clock that ticks on, whatever the system's is set to.
 		due := time.Now().Add(twoThirds(c.Leaf).Sub(i.cfg.Clock.Now()))
 		if early := since.Add(moved); !since.IsZero() && early.Before(due) {
 			due = early

@@ -29,6 +29,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("bad input", func(t *testing.T) { badInput(t, s) })
 	t.Run("streams", func(t *testing.T) { streams(t, s) })
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
+	t.Run("revoked", func(t *testing.T) { revoked(t, s) })
 	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
 	t.Run("crashes", func(t *testing.T) { crashes(t, s) })
 	t.Run("autonomy", func(t *testing.T) { autonomy(t, s, fewKills) })

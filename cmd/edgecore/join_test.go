@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/jointest"
+)
+
+// serveJoins answers joins on loopback; the answers to the first lost requests
+// do not arrive, though the cloud has acted on them.
+func serveJoins(t *testing.T, c *jointest.Cloud, lost int) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	joins := c.Handler()
+	srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lost > 0 {
+			lost--
+			joins.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		}
+		joins.ServeHTTP(w, r)
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(tls.NewListener(l, c.ServerTLS()))
+	}()
+	t.Cleanup(func() {
+		srv.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+// TestJoinIsRepeated: the answer to a join is lost; the same command with the
+// same token joins all the same.
+func TestJoinIsRepeated(t *testing.T) {
+	c := jointest.NewCloud(t)
+	addr := serveJoins(t, c, 1)
+	config := &cli{DataDir: filepath.Join(t.TempDir(), "data")}
+	cmd := joinCmd{Cloud: addr, Token: c.Token("edge-1").String(), Node: "edge-1"}
+	var out bytes.Buffer
+	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); !errors.Is(err, join.ErrUnreachable) {
+		t.Fatal("the first answer arrived:", err)
+	}
+	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); err != nil {
+		t.Fatal("the token was burnt:", err)
+	}
+	dir := filepath.Join(config.DataDir, identityDir)
+	cred, err := join.LoadCredentials(dir)
+	if err != nil || cred.Node != "edge-1" {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, join.PendingFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the pending key was left behind:", err)
+	}
+	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); err == nil || !strings.Contains(err.Error(), "--replace") {
+		t.Error("joined twice:", err)
+	}
+	// Revoked, it joins anew with a new key, and the identity of before is
+	// replaced only then.
+	c.Revoke("edge-1", join.KeyHash(cred.Leaf))
+	cmd.Replace = true
+	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); !errors.Is(err, join.ErrTokenUsed) {
+		t.Error("a used token was good for another key:", err)
+	}
+	if same, err := join.LoadCredentials(dir); err != nil || !same.Key.Equal(cred.Key) {
+		t.Error("a join that failed replaced the identity:", err)
+	}
+	cmd.Token = c.Token("edge-1").String()
+	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); err != nil {
+		t.Fatal(err)
+	}
+	if anew, err := join.LoadCredentials(dir); err != nil || anew.Key.Equal(cred.Key) {
+		t.Error("the same key:", err)
+	}
+	cmd.Token = "nonsense"
+	usage, ok := errors.AsType[*program.UsageError](cmd.Run(t.Context(), config, program.Output{Writer: &out}))
+	if !ok || usage.Setting != "token" {
+		t.Error(usage)
+	}
+}
