@@ -30,7 +30,8 @@
 //     one by one, and are acknowledged cumulatively after [Sink.Apply] has
 //     made them durable. Ten changes to one key while the link is down arrive
 //     as one. Changes to one key arrive in order; there is no order between
-//     keys. Each newest version arrives at least once. An owner whose view is
+//     keys. What waits for a slow link is packed: Kubernetes' JSON becomes some
+//     eight times smaller. Each newest version arrives at least once. An owner whose view is
 //     older than what its peer has never sends that older version, and never
 //     takes the absence of a key for its end: see [Source.Load].
 //   - Events are appended and never replaced, in both directions. Those of one
@@ -66,6 +67,22 @@
 // [Node.Connected] functions get an [Info] when a session stands and when it
 // has ended, in this order and never two sessions of a node at once.
 //
+// # Many nodes, several servers
+//
+// A [Server] takes [ServerConfig.HandshakeRate] connections a second. Some wait
+// at the door; the others are told when to come back, one after the other, so
+// that a herd returns in a line. More nodes than [ServerConfig.MaxNodes] are
+// refused with CodeExhausted. What all nodes share, the calls to Sources, Sinks,
+// Outboxes and Inboxes, they use in turn, so that a busy one does not delay
+// another. When Run ends it tells the nodes to move, spread over
+// [ServerConfig.Drain]. [Server.Disconnect] ends a session at once.
+//
+// Several servers of one cloud share who holds a node through [Node.Claim]; the
+// one that lost it hears so by [Server.Supersede].
+//
+// [Server.Stats] and [Client.Stats] count all of it; package metrics below hub
+// shows them to Prometheus.
+//
 // # Errors
 //
 // What a handler returns crosses the wire as an [*Error] with a [Code].
@@ -80,7 +97,8 @@
 // all of them have ended. A session at rest costs two goroutines besides those
 // of its transport. The decisions (windows, retries, digests, fencing,
 // keepalive) are pure functions of state and event, tested against the
-// conversations in testdata; hub.proto documents the wire.
+// conversations in testdata; hub.proto documents the wire. A model drives two
+// real peers with cuts, crashes and failures from a seed, see "make model".
 //
 // # Stability
 //

@@ -23,16 +23,17 @@ var seed = flag.Uint64("seed", 0, "seed of the model test; 0 takes a few fixed o
 // roundSteps is how long one round of the model is.
 const roundSteps = 400
 
-// TestModel has both sides change, fail, lag, crash and lose the link at
-// random, and wants what each holds to be what the other has in the end, with
-// no key ever going back and nothing that was acked lost.
+// TestModel has both sides change, append, fail, lag, crash and lose the link
+// at random, and wants what each holds to be what the other has in the end, with
+// no key ever going back, each event once and in order, and nothing that was
+// acked lost.
 func TestModel(t *testing.T) {
-	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8}
 	if *seed != 0 {
-		seeds = []uint64{*seed}
+		modelRound(t, *seed)
+		return
 	}
-	for _, s := range seeds {
-		modelRound(t, s)
+	for s := range uint64(modelSteps / roundSteps) {
+		modelRound(t, s+1)
 	}
 }
 
@@ -67,7 +68,7 @@ func TestModelRun(t *testing.T) {
 // tally is what a round of the model found.
 type tally struct {
 	lost    int // objects that did not arrive, or not as they were last
-	doubled int // objects that a side which remembers was given once more
+	doubled int // objects that a side which remembers was given once more; events that were applied twice
 }
 
 func modelRound(t *testing.T, seed uint64) (sum tally) {
@@ -98,6 +99,7 @@ func model(t *testing.T, seed uint64, steps int) tally {
 	n := memconn.New(memconn.Config{Delay: 20 * time.Millisecond, Window: 8 << 10})
 	dir, sink, outbox := &hubtest.Directory{}, &hubtest.Sink{}, &hubtest.AckedSource{}
 	down, arrived := dir.Down("a"), dir.Up("a")
+	mails := []*mail{{out: &hubtest.Outbox{}, in: dir.Inbox("a")}, {out: dir.Outbox("a"), in: &hubtest.Inbox{}}}
 	// Steps take 30 ms on average, and the ends are quick enough to be
 	// connected for most of them.
 	cloud := func() func() {
@@ -109,7 +111,7 @@ func model(t *testing.T, seed uint64, steps int) tally {
 	}
 	edge := func() func() {
 		client, err := hub.NewClient(hub.ClientConfig{
-			Dialer: n.Dialer("a"), Node: "a", Down: sink, Up: outbox,
+			Dialer: n.Dialer("a"), Node: "a", Down: sink, Up: outbox, Outbox: mails[0].out, Inbox: mails[1].in,
 			Keepalive: 200 * time.Millisecond, Backoff: hub.Backoff{Min: time.Millisecond, Max: 100 * time.Millisecond},
 			Limits: hub.Limits{Window: 8, WindowBytes: 8 << 10},
 		})
@@ -130,7 +132,7 @@ func model(t *testing.T, seed uint64, steps int) tally {
 	for version := 1; version <= steps; version++ {
 		k := hub.Key{Resource: "r", Name: strconv.Itoa(rnd.IntN(40))}
 		body := fmt.Sprintf("%*d", 1+rnd.IntN(3000), version)
-		switch rnd.IntN(18) {
+		switch rnd.IntN(22) {
 		case 0:
 			n.Cut("a")
 		case 1:
@@ -141,9 +143,15 @@ func model(t *testing.T, seed uint64, steps int) tally {
 		case 3:
 			sink.FailApply(failing)
 			arrived.FailApply(failing)
+			for _, m := range mails {
+				m.in.FailAppend(failingEvents)
+			}
 		case 4:
 			sink.FailApply(nil)
 			arrived.FailApply(nil)
+			for _, m := range mails {
+				m.in.FailAppend(nil)
+			}
 		case 5:
 			down.FailLoad(func(hub.Key, string) error { return hub.ErrLagging })
 		case 6:
@@ -163,6 +171,8 @@ func model(t *testing.T, seed uint64, steps int) tally {
 				stopCloud()
 				stopCloud = cloud()
 			}
+		case 11, 12, 13, 14:
+			mails[rnd.IntN(2)].append(rnd, body)
 		default:
 			down.Put(k, version, body)
 			truth[k] = version
@@ -173,8 +183,69 @@ func model(t *testing.T, seed uint64, steps int) tally {
 	down.FailLoad(nil)
 	sink.FailApply(nil)
 	arrived.FailApply(nil)
+	for _, m := range mails {
+		m.in.FailAppend(nil)
+		m.out.FailNext(nil)
+	}
 	<-time.After(3 * time.Minute) // the longest back-offs, and then some
-	return compare(t, truth, reported, sink, arrived, outbox.Seen())
+	sum := compare(t, truth, reported, sink, arrived, outbox.Seen())
+	for _, m := range mails {
+		m.compare(t, &sum)
+	}
+	return sum
+}
+
+// mail is one direction of the event class.
+type mail struct {
+	out  *hubtest.Outbox
+	in   *hubtest.Inbox
+	sent int
+}
+
+// append adds some events to one of three sources; now and then the Outbox
+// cannot be read.
+func (m *mail) append(rnd *rand.Rand, body string) {
+	source := fmt.Sprint("s", rnd.IntN(3))
+	for range 1 + rnd.IntN(20) {
+		m.out.Append(source, hub.Key{Resource: "events", Name: source}, body)
+		m.sent++
+	}
+	if m.out.FailNext(nil); rnd.IntN(8) == 0 {
+		m.out.FailNext(func(string) error { return errors.New("disk on fire") })
+	}
+}
+
+func failingEvents([]hub.Event) error {
+	if rand.N(4) == 0 {
+		return errors.New("not now")
+	}
+	return nil
+}
+
+// compare wants each event applied once, in the order of its source, and
+// forgotten by its owner.
+func (m *mail) compare(t *testing.T, sum *tally) {
+	t.Helper()
+	last := map[string]uint64{}
+	log := m.in.Log()
+	for _, e := range log {
+		switch {
+		case e.ID <= last[e.Source]:
+			t.Errorf("event %d of %s after %d", e.ID, e.Source, last[e.Source])
+			sum.doubled++
+		case e.ID != last[e.Source]+1:
+			t.Errorf("event %d of %s after %d", e.ID, e.Source, last[e.Source])
+			sum.lost++
+		}
+		last[e.Source] = e.ID
+	}
+	if n := m.sent - len(log); n > 0 {
+		t.Errorf("%d events of %d are missing", n, m.sent)
+		sum.lost += n
+	}
+	if m.out.Len() != 0 {
+		t.Errorf("%d events are still in the outbox", m.out.Len())
+	}
 }
 
 // compare holds what arrived against what was last said, on both sides, and

@@ -285,13 +285,13 @@ func dropReason(err error) (DropReason, bool) {
 func endReason(err error) EndReason {
 	p, parted := errors.AsType[*parted](err)
 	f, told := errors.AsType[*farewell](err)
-	kind := goodbyeKind(0)
+	var bye goodbye
 	if parted {
-		kind = p.goodbye.Kind
+		bye = p.goodbye
 	} else if told {
-		kind = f.goodbye.Kind
+		bye = f.goodbye
 	}
-	switch kind {
+	switch bye.Kind {
 	case goodbyeDrain:
 		return EndDrained
 	case goodbyeFenced:
@@ -301,6 +301,9 @@ func endReason(err error) EndReason {
 	case goodbyeStopped:
 		return EndStopped
 	case goodbyeEnded, goodbyeRefused:
+		if bye.Err != nil && bye.Err.Code == CodeInvalid { // as read says it
+			return EndViolation
+		}
 		return EndDisconnected
 	}
 	switch {
