@@ -30,10 +30,11 @@
 //     one by one, and are acknowledged cumulatively after [Sink.Apply] has
 //     made them durable. Ten changes to one key while the link is down arrive
 //     as one. Changes to one key arrive in order; there is no order between
-//     keys. What waits for a slow link is packed: Kubernetes' JSON becomes some
-//     eight times smaller. Each newest version arrives at least once. An owner whose view is
-//     older than what its peer has never sends that older version, and never
-//     takes the absence of a key for its end: see [Source.Load].
+//     keys. Each newest version arrives at least once. What waits for a slow
+//     link is packed: Kubernetes' JSON becomes some eight times smaller. An
+//     owner whose view is older than what its peer has never sends that older
+//     version, and never takes the absence of a key for its end: see
+//     [Source.Load].
 //   - Events are appended and never replaced, in both directions. Those of one
 //     source arrive in order, each at least once, and once by an [Inbox] that
 //     keeps its marks: when a session begins the receiver tells, for each

@@ -101,6 +101,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 	if err != nil {
 		return err
 	}
+	all["link news"] = publishLink(b, mgr, component(log, "bus"))
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	return nil
 }
