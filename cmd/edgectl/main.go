@@ -15,7 +15,8 @@ type cli struct {
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
 	Token tokenCmd `cmd:"" help:"Join tokens: what a machine needs to become a node."`
-	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: their names, and giving one up."`
+	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: their names, giving one up, and shutting one out."`
+	CA    caCmd    `cmd:"" name:"ca" help:"Certificate authorities: which there are, and changing over to a new one."`
 
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
 	Describe describeCmd `cmd:"" help:"On an edge node: tell all about one of its pods."`
