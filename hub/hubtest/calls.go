@@ -307,7 +307,7 @@ func stuckStream(r *rig) {
 				r.Fatal(err)
 			}
 			defer s.Close()
-			if _, err := io.CopyN(io.Discard, s, 1<<20); err != nil {
+			if _, err := io.CopyN(io.Discard, s, 256<<10); err != nil {
 				r.Fatal(err)
 			}
 		}
