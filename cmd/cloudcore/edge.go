@@ -33,10 +33,10 @@ func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Li
 	e := edgeServer{listener: listener, links: links, server: &http.Server{
 		Handler: mux, TLSConfig: trust.tls(),
 		// WebSocket needs HTTP/1.1: no h2 is offered.
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		// Who is slow, idle or talks much before it has a link is anybody.
 		ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	if r.QUIC {
 		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, trust.store, log)

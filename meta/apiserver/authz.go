@@ -127,7 +127,7 @@ func (s *Server) authorize(ctx context.Context, q request, who Identity) error {
 		scope = fmt.Sprintf("in the namespace %q", q.namespace)
 	}
 	return apierrors.NewForbidden(q.groupResource(), q.name, fmt.Errorf(
-		"User %q cannot %s resource %q in API group %q %s, by the RBAC rules that have come to this node", who.User, verb, q.full(), q.group, scope))
+		"user %q cannot %s resource %q in API group %q %s, by the RBAC rules that have come to this node", who.User, verb, q.full(), q.group, scope))
 }
 
 func (s *Server) allowed(ctx context.Context, who Identity, q rbac.Question) (bool, error) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -73,7 +73,7 @@ func parseRequest(method string, u *url.URL) (request, bool) {
 		q.subresource = parts[2]
 	}
 	for _, segment := range []string{q.namespace, q.name, q.resource, q.subresource} {
-		if segment != "" && len(path.ValidatePathSegmentName(segment, false)) > 0 {
+		if segment != "" && len(content.IsPathSegmentName(segment)) > 0 {
 			return q, false
 		}
 	}

@@ -50,11 +50,11 @@ func parseWatchOptions(r *http.Request, q request, res *served) (watchOptions, e
 	text := values.Get("resourceVersion")
 	o.current = text == "" || text == "0"
 	if !o.current {
-		ours := false
-		if o.version, ours, err = parseVersion(text); err != nil {
+		version, ours, err := parseVersion(text)
+		if err != nil {
 			return o, err
 		}
-		if !ours {
+		if o.version = version; !ours {
 			return o, apierrors.NewResourceExpired("the resourceVersion is the cloud's, which no watch here can begin at: list first")
 		}
 	}

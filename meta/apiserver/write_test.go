@@ -155,7 +155,7 @@ func TestForwardRead(t *testing.T) {
 		return wire.Response{Code: 404, ContentType: "application/json", Body: []byte(`{"kind":"Status","code":404}`)}
 	})
 	code, body := g.as(token, "/apis/apps/v1/namespaces/shop/deployments?limit=3")
-	if code != 404 || body != `{"kind":"Status","code":404}` || seen.Token != token || seen.Path != "/apis/apps/v1/namespaces/shop/deployments" || seen.Query != "limit=3" || seen.Method != "GET" {
+	if code != 404 || body != `{"kind":"Status","code":404}` || seen.Token != token || seen.Path != "/apis/apps/v1/namespaces/shop/deployments" || seen.Query != "limit=3" || seen.Method != http.MethodGet {
 		t.Errorf("%d %s %+v", code, body, seen)
 	}
 }
