@@ -72,7 +72,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
 
 ## Measure (each ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-rest
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
@@ -85,3 +85,5 @@ bench-streams: ## kubectl logs, exec and cp through the cloud, against a kubelet
 	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubelet
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetFigures ./hub/hubbench
+bench-rest: ## What a node at rest costs on the wire, all layers counted (root)
+	BENCH=1 go test -count=1 -v -run TestRestFigures ./hub/hubbench

@@ -28,8 +28,8 @@ import (
 // CloudConfig is what the server process of a fleet must know.
 type CloudConfig struct {
 	Transport      string
-	Hosts          int // how many addresses, from 127.0.0.1 on, it listens at
-	Port           int // 0 means any
+	Hosts          []string // the addresses that it listens at; over QUIC the first one only
+	Port           int      // 0 means any
 	CertPEM        []byte
 	KeyPEM         []byte
 	ResetKey       quicconn.Key // the same after a restart, as in a cluster's secret
@@ -45,8 +45,9 @@ type CloudState struct {
 	Peak      int // most sessions begun in any one second
 	Sent      int // objects changed by Deliver
 
-	Heap, Stacks, Other uint64 // bytes, from runtime.MemStats
-	Goroutines          int
+	Heap, Stacks uint64 // bytes, from runtime.MemStats
+	Goroutines   int
+	Memory       string // the rest of runtime.MemStats, for humans
 }
 
 // cloud is the server process of a fleet: a hub.Server with TLS, whose
@@ -67,11 +68,7 @@ func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	if err != nil {
 		return err
 	}
-	hosts := make([]string, cfg.Hosts)
-	for i := range hosts {
-		hosts[i] = loopback(i)
-	}
-	ring, err := join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: hosts})
+	ring, err := join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: cfg.Hosts})
 	if err != nil {
 		return err
 	}
@@ -89,7 +86,7 @@ func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	if listen == nil {
 		return fmt.Errorf("transport %q: want quic or ws", cfg.Transport)
 	}
-	l, err := listen(cfg, hosts, ring.ServerTLS())
+	l, err := listen(cfg, ring.ServerTLS())
 	if err != nil {
 		return err
 	}
@@ -108,22 +105,19 @@ func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	return nil
 }
 
-// loopback is the i-th address of this machine to itself.
-func loopback(i int) string { return "127.0.0." + strconv.Itoa(1+i) }
-
-type listenFunc func(cfg CloudConfig, hosts []string, tlsConfig *tls.Config) (hub.Listener, error)
+type listenFunc func(cfg CloudConfig, tlsConfig *tls.Config) (hub.Listener, error)
 
 var listenerOf = map[string]listenFunc{
-	"quic": func(cfg CloudConfig, hosts []string, tlsConfig *tls.Config) (hub.Listener, error) {
-		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(hosts[0]), Port: cfg.Port})
+	"quic": func(cfg CloudConfig, tlsConfig *tls.Config) (hub.Listener, error) {
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(cfg.Hosts[0]), Port: cfg.Port})
 		if err != nil {
 			return nil, err
 		}
 		return quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: tlsConfig, ResetKey: &cfg.ResetKey, TokenKey: &cfg.ResetKey})
 	},
-	"ws": func(cfg CloudConfig, hosts []string, tlsConfig *tls.Config) (hub.Listener, error) {
+	"ws": func(cfg CloudConfig, tlsConfig *tls.Config) (hub.Listener, error) {
 		var sockets []net.Listener
-		for _, h := range hosts {
+		for _, h := range cfg.Hosts {
 			s, err := net.Listen("tcp", net.JoinHostPort(h, strconv.Itoa(cfg.Port)))
 			if err != nil {
 				return nil, err
@@ -179,7 +173,10 @@ func (c *cloud) State(_ struct{}, out *CloudState) error {
 	out.Peak, out.Sent = c.arrived.peak(), int(c.sent.Load())
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	out.Heap, out.Stacks, out.Other = m.HeapAlloc, m.StackInuse, m.Sys-m.HeapSys-m.StackSys
+	out.Heap, out.Stacks = m.HeapAlloc, m.StackInuse
+	mib := func(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
+	out.Memory = fmt.Sprintf("heap %.1f MiB in use, %.1f of it free; %.1f idle and not given back; %.1f for the runtime itself; next collection at %.1f",
+		mib(m.HeapInuse), mib(m.HeapInuse-m.HeapAlloc), mib(m.HeapIdle-m.HeapReleased), mib(m.Sys-m.HeapSys-m.StackSys), mib(m.NextGC))
 	out.Goroutines = runtime.NumGoroutine()
 	return nil
 }

@@ -26,7 +26,7 @@ type fleetPlan struct {
 
 // collectAt is GOGC for all processes of a fleet, as cloudcore has it: what a
 // server of many nodes holds lives long, and is not worth doubling.
-const collectAt = "25"
+func collectAt() string { return setting("GOGC", "25") }
 
 // fleet is a server with its nodes, each in processes of their own.
 type fleet struct {
@@ -53,9 +53,12 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 		t.Fatal(err)
 	}
 	f := &fleet{t: t, plan: plan, cfg: CloudConfig{
-		Transport: plan.transport, Hosts: plan.crews, CertPEM: ca.CertificatePEM(), KeyPEM: key,
+		Transport: plan.transport, CertPEM: ca.CertificatePEM(), KeyPEM: key,
 		Nodes: plan.nodes, Objects: plan.objects, Keepalive: plan.keepalive,
 	}}
+	for i := range plan.crews {
+		f.cfg.Hosts = append(f.cfg.Hosts, loopback(i))
+	}
 	if _, err := rand.Read(f.cfg.ResetKey[:]); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +66,7 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	f.cloud.call("Collect", struct{}{}, &struct{}{})
 	f.empty = f.cloud.resident()
 	for i := range plan.crews {
-		p := launch(t, "crew", "GOGC="+collectAt)
+		p := launch(t, "crew", "GOGC="+collectAt())
 		host := loopback(0)
 		if plan.transport == "ws" {
 			host = loopback(i) // each address has as many ports as there are
@@ -78,10 +81,13 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	return f
 }
 
+// loopback is the i-th address of this machine to itself.
+func loopback(i int) string { return "127.0.0." + strconv.Itoa(1+i) }
+
 // serve starts a server at the same address as the one before.
 func (f *fleet) serve() {
 	f.t.Helper()
-	env := []string{"GOGC=" + collectAt}
+	env := []string{"GOGC=" + collectAt()}
 	if f.plan.profile != "" {
 		env = append(env, "GODEBUG=memprofilerate=512") // exact enough to divide by the nodes
 	}
@@ -246,9 +252,9 @@ func TestFleetFigures(t *testing.T) {
 	before := f.cloud.busy()
 	<-time.After(plan.rest)
 	busy := f.cloud.busy() - before
-	s := f.state()
 	k := f.weigh()
-	t.Logf("of each node: %.1f KiB heap, %.1f KiB stacks of %.1f goroutines", k.heap, k.stacks, k.goroutines)
+	s := f.state()
+	t.Logf("of each node: %.1f KiB heap, %.1f KiB stacks of %.1f goroutines; the process: %s", k.heap, k.stacks, k.goroutines, s.Memory)
 	result("nodes_connected", float64(s.Connected), "nodes")
 	result("server_kib_per_node", k.resident, "KiB")
 	if plan.rest > 0 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,11 +58,19 @@ type process struct {
 // to the environment.
 func launch(t testing.TB, role string, env ...string) *process {
 	t.Helper()
+	return launchIn(t, nil, role, env...)
+}
+
+// launchIn starts a child by a command that runs another one, such as ip netns
+// exec.
+func launchIn(t testing.TB, by []string, role string, env ...string) *process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
+	line := append(slices.Clone(by), self)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
