@@ -50,6 +50,7 @@ type crew struct {
 	cfg     CrewConfig
 	keys    []hub.Key
 	sockets []*quicconn.Socket
+	enough  atomic.Bool // no more nodes are to connect for the first time
 
 	connected, sessions, lists, applied atomic.Int64
 
@@ -88,7 +89,9 @@ func (c *crew) Start(cfg CrewConfig, _ *struct{}) error {
 	go func() { // until the process ends
 		free := make(chan struct{}, cfg.Dials)
 		for i := range cfg.Nodes {
-			free <- struct{}{}
+			if free <- struct{}{}; c.enough.Load() {
+				return
+			}
 			leaf, err := ca.IssueNode(key.Public(), nodeName(cfg.First+i), time.Now(), time.Hour)
 			if err != nil {
 				c.fail(i, err)
@@ -99,6 +102,12 @@ func (c *crew) Start(cfg CrewConfig, _ *struct{}) error {
 			go c.live(i, t, sync.OnceFunc(func() { <-free }))
 		}
 	}()
+	return nil
+}
+
+// Enough keeps those nodes from connecting that have not begun to.
+func (c *crew) Enough(_ struct{}, _ *struct{}) error {
+	c.enough.Store(true)
 	return nil
 }
 

@@ -69,7 +69,9 @@ func connectOver(t *testing.T, c *cable, transport string, keepalive time.Durati
 		Nodes: 1, Objects: 4, Keepalive: keepalive, Dials: 1,
 	}, &struct{}{})
 	f.crews = []*process{p}
-	f.await(time.Minute)
+	if _, n := f.await(1, time.Minute); n == 0 {
+		t.Fatal("the node does not connect")
+	}
 	return f
 }
 
