@@ -9,11 +9,15 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
+	"github.com/edgekit/edgekit/meta/internal/disktest"
 	"github.com/edgekit/edgekit/meta/metatest"
 )
 
 // TestMain runs the tests, or is the child process that some of them need.
 func TestMain(m *testing.M) {
+	if disktest.Serve() {
+		return
+	}
 	if job := os.Getenv(childJob); job != "" {
 		child(job)
 		return
@@ -21,12 +25,19 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func open(t testing.TB, dir string) *badgerstore.Store {
+// openAs opens a store that the test closes.
+func openAs(t testing.TB, cfg badgerstore.Config) *badgerstore.Store {
 	t.Helper()
-	s, err := badgerstore.Open(badgerstore.Config{Dir: dir})
+	s, err := badgerstore.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func open(t testing.TB, dir string) *badgerstore.Store {
+	t.Helper()
+	s := openAs(t, badgerstore.Config{Dir: dir})
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,16 +24,33 @@ import (
 const (
 	childJob = "EDGEKIT_BADGERSTORE_CHILD"
 	childDir = "EDGEKIT_BADGERSTORE_DIR"
-	// childKills says how often TestKill kills; empty means 20.
-	childKills = "EDGEKIT_BADGERSTORE_KILLS"
+	childKey = "EDGEKIT_BADGERSTORE_KEY" // the key file; empty for none
+
+	// How much the crash tests do; "make crash" sets them.
+	crashKills = "CRASH_KILLS" // processes killed; 20 if not set
+	crashCuts  = "CRASH_CUTS"  // power cuts; 6 if not set
+	crashSeed  = "CRASH_SEED"  // of what is random in them
 )
+
+// number reads a setting.
+func number(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// result prints a figure for programs to find.
+func result(name string, value float64, unit string) {
+	fmt.Printf("RESULT %s %.4g %s\n", name, value, unit)
+}
 
 func child(job string) {
 	if job == "nothing" {
 		fmt.Println(resident())
 		return
 	}
-	s, err := badgerstore.Open(badgerstore.Config{Dir: os.Getenv(childDir)})
+	s, err := badgerstore.Open(badgerstore.Config{Dir: os.Getenv(childDir), KeyFile: os.Getenv(childKey), Reserve: -1})
 	if err != nil {
 		fmt.Println("open:", err)
 		os.Exit(1)
@@ -113,38 +131,38 @@ func TestKill(t *testing.T) {
 	if testing.Short() || raceDetector {
 		kills = 3
 	}
-	if n, err := strconv.Atoi(os.Getenv(childKills)); err == nil {
-		kills = n
-	}
-	dir := t.TempDir()
-	var acked [writers]uint64
-	var revision uint64
+	kills = number(crashKills, kills)
+	cfg := badgerstore.Config{Dir: t.TempDir()}
+	var of tally
 	for range kills {
-		killOnce(t, dir, &acked)
-		s, err := badgerstore.Open(badgerstore.Config{Dir: dir, Damaged: func(e *meta.CorruptError) { t.Error(e) }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for w := range writers {
-			checkWriter(t, s, w, acked[w])
-		}
-		now, err := s.Apply(t.Context())
-		if err != nil || now < revision {
-			t.Errorf("revision went back from %d to %d, %v", revision, now, err)
-		}
-		revision = now
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+		of.run(t, cfg, false, func(cmd *exec.Cmd) { _ = cmd.Process.Kill() })
+		of.check(t, cfg)
 		if t.Failed() {
-			return
+			break
 		}
 	}
+	result("crash_kills", float64(kills), "kills")
+	result("crash_acked", float64(of.batches), "batches")
+	result("crash_lost", float64(of.lost), "batches")
+	result("crash_half", float64(of.half), "batches")
 }
 
-// killOnce runs the child for a random while after its first acknowledgement.
-func killOnce(t *testing.T, dir string, acked *[writers]uint64) {
-	cmd := command(t, "write", dir)
+// tally is what is known of a store that processes wrote to.
+type tally struct {
+	acked      [writers]uint64 // the newest batch of each writer that was acknowledged
+	revision   uint64
+	batches    uint64 // acknowledged, of all writers
+	lost, half int    // batches
+}
+
+// run has a process write for a random while after its first acknowledgement,
+// and then ends it. mayFail says that it may report errors, or crash.
+func (of *tally) run(t *testing.T, cfg badgerstore.Config, mayFail bool, end func(*exec.Cmd)) {
+	cmd := command(t, "write", cfg.Dir)
+	cmd.Env = append(cmd.Env, childKey+"="+cfg.KeyFile)
+	if mayFail {
+		cmd.Stderr = nil
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -152,45 +170,83 @@ func killOnce(t *testing.T, dir string, acked *[writers]uint64) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var timer *time.Timer
+	var ended sync.WaitGroup
+	first := true
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		var w int
 		var n uint64
 		if _, err := fmt.Sscanf(lines.Text(), "ok %d %d", &w, &n); err != nil {
-			t.Errorf("child says %q", lines.Text())
-			break
+			if !mayFail {
+				t.Errorf("child says %q", lines.Text())
+				break
+			}
+			continue
 		}
-		acked[w] = max(acked[w], n)
-		if timer == nil {
-			timer = time.AfterFunc(time.Duration(rand.Int64N(int64(100*time.Millisecond))), func() { _ = cmd.Process.Kill() })
+		of.batches += n - of.acked[w]
+		of.acked[w] = n
+		if first {
+			first = false
+			wait := time.Duration(rand.Int64N(int64(100 * time.Millisecond)))
+			ended.Go(func() {
+				<-time.After(wait)
+				end(cmd)
+			})
 		}
 	}
+	ended.Wait()
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // it was killed
-	if timer == nil {
+	if first {
 		t.Error("child acknowledged nothing")
-		return
 	}
-	timer.Stop()
 }
 
-func checkWriter(t *testing.T, s meta.Store, w int, acked uint64) {
-	n := numberOf(s, w, 0)
-	if n < acked {
-		t.Errorf("writer %d: batch %d was acknowledged, the store is at %d", w, acked, n)
+// check opens the store and holds it to what was acknowledged.
+func (of *tally) check(t *testing.T, cfg badgerstore.Config) {
+	cfg.Damaged = func(e *meta.CorruptError) { t.Error(e) }
+	s, err := badgerstore.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
+	for w := range writers {
+		n := numberOf(s, w, 0)
+		if n < of.acked[w] {
+			of.lost++
+			t.Errorf("writer %d: batch %d was acknowledged, the store is at %d", w, of.acked[w], n)
+		}
+		of.acked[w] = n // what was not acknowledged may be there; from now on it must be
+		if !wholeBatch(t, s, w, n) {
+			of.half++
+		}
+	}
+	now, err := s.Apply(t.Context())
+	if err != nil || now < of.revision {
+		t.Errorf("revision went back from %d to %d, %v", of.revision, now, err)
+	}
+	of.revision = now
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wholeBatch reports whether a writer's keys are as its batch n left them.
+func wholeBatch(t *testing.T, s meta.Store, w int, n uint64) bool {
+	whole := true
 	for _, op := range batchOf(w, n) {
 		r, err := s.Get(t.Context(), op.Key)
 		if op.Delete || n == 0 {
 			if err == nil {
 				t.Errorf("%s is there, batch %d removed it", op.Key, n)
+				whole = false
 			}
 			continue
 		}
 		if err != nil || !bytes.Equal(r.Value, op.Value) {
 			t.Errorf("%s is not as batch %d left it: %d bytes, %v", op.Key, n, len(r.Value), err)
+			whole = false
 		}
 	}
+	return whole
 }
 
 // reportMemory writes 1,000 objects of 1 KiB, reads them, and prints what the

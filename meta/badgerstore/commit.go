@@ -192,7 +192,14 @@ func (s *Store) commit(g *group) error {
 		entries = append(entries, c.entries...)
 		now.content = now.content.replace(key, c.was, c.is.head)
 	}
-	if err := write(s.db, now, entries); err != nil {
+	var err error
+	if s.parked {
+		err = s.unpark()
+	}
+	if err == nil {
+		err = write(s.db, now, entries)
+	}
+	if err != nil {
 		s.failed = fmt.Errorf("%w in %s, open the store again: %w", meta.ErrFailed, s.cfg.Dir, err)
 		close(s.failing)
 		return s.failed

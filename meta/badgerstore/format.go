@@ -102,17 +102,20 @@ func syncDir(dir string) error {
 // mark is the REVISION file. A nil mark does nothing.
 type mark struct{ f *os.File }
 
-// openMark opens the file and gives the revision in it, 0 if it tells none.
-func openMark(data string) (*mark, uint64, error) {
+// openMark opens the file and gives the revision in it. Of a file that tells
+// none, missing says whether it once did, by the FORMAT that was written after
+// its first revision was synced.
+func openMark(data string) (m *mark, reached uint64, missing bool, err error) {
 	f, err := os.OpenFile(filepath.Join(data, revisionName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, false, err
 	}
 	var b [12]byte
 	if _, err := f.ReadAt(b[:], 0); err != nil || crc32.ChecksumIEEE(b[:8]) != binary.BigEndian.Uint32(b[8:]) {
-		return &mark{f}, 0, nil
+		_, missing = readFormat(data)
+		return &mark{f}, 0, missing, nil
 	}
-	return &mark{f}, binary.BigEndian.Uint64(b[:8]), nil
+	return &mark{f}, binary.BigEndian.Uint64(b[:8]), false, nil
 }
 
 // set notes a revision that is durable. A mark that cannot be written is

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -109,10 +110,79 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		now.revision++
 		return write(db, now, []entry{{[]byte(schemaKey), binary.AppendUvarint(nil, schema+1)}})
 	})
-	_, err = Open(Config{Dir: dir, Damaged: func(e *meta.CorruptError) { t.Error(e) }})
-	if err == nil || !strings.Contains(err.Error(), "use the newer program") {
-		t.Errorf("Open of a newer store: %v", err)
+	refused := func() {
+		t.Helper()
+		_, err := Open(Config{Dir: dir, Damaged: func(e *meta.CorruptError) { t.Error(e) }})
+		if e, is := errors.AsType[*meta.NewerError](err); !is || e.Schema != schema+1 || !strings.Contains(err.Error(), "use the newer program") {
+			t.Errorf("Open of a newer store: %v", err)
+		}
 	}
+	refused()
+	// Where FORMAT tells, badger is not even asked.
+	data := filepath.Join(dir, dataName)
+	if err := writeFormat(data, format{schema: schema + 1, key: noKey}); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(data, badger.ManifestFilename)
+	if err := os.WriteFile(manifest, []byte("of a form that is not known"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused()
+	if b, err := os.ReadFile(manifest); err != nil || string(b) != "of a form that is not known" {
+		t.Errorf("a newer store was changed: %q, %v", b, err)
+	}
+}
+
+// TestUpgrade opens a store of schema 1.
+func TestUpgrade(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}, meta.Op{Key: "local/big", Value: make([]byte, 3*piece)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw(t, dir, func(db *badger.DB) error {
+		return writeTxn(db, at, []entry{
+			{[]byte(schemaKey), binary.AppendUvarint(nil, 1)},
+			{[]byte(stateKey), binary.BigEndian.AppendUint64(nil, at)},
+		})
+	})
+	for _, name := range []string{formatName, revisionName} {
+		if err := os.Remove(filepath.Join(dir, dataName, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		s, err = Open(Config{Dir: dir, Damaged: func(e *meta.CorruptError) { t.Error(e) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, now, err := s.List(t.Context(), ""); err != nil || len(list) != 2 || list[0].Revision != at || now != at+1 {
+			t.Errorf("%d records at %d, %v", len(list), now, err)
+		}
+		if f, ok := readFormat(filepath.Join(dir, dataName)); !ok || f.schema != schema || f.key != noKey {
+			t.Errorf("format %+v, %t", f, ok)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func FuzzRegistryEnd(f *testing.F) {
+	f.Add(make([]byte, 28))
+	f.Add(append(make([]byte, 28), 0, 0, 0, 1, 1, 2, 3, 4, 5))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if end := registryEnd(b); end > len(b) {
+			t.Errorf("the end of %d bytes is at %d", len(b), end)
+		}
+	})
 }
 
 // TestFailedWriteEndsWriting puts a badger that takes no writes under a store:

@@ -188,9 +188,10 @@ func mayOpen(cfg Config, data string, key []byte) error {
 	return fmt.Errorf("badgerstore: %w: the key in %s is not the one that store %s was made with", ErrKey, cfg.KeyFile, cfg.Dir)
 }
 
-// isPlain reports whether a store of an older release is surely not encrypted.
+// isPlain reports whether a store whose FORMAT tells nothing is surely not
+// encrypted.
 func isPlain(data string) bool {
-	if !hasStore(data) {
+	if _, err := os.Stat(filepath.Join(data, badger.KeyRegistryFileName)); err != nil {
 		return false
 	}
 	plain, err := fits(data, nil)

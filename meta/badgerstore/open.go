@@ -91,14 +91,20 @@ func (s *Store) openData(data string, key []byte) (err error) {
 		return err
 	}
 	o := profile(data, key, s.log)
-	if err := errors.Join(mendRegistry(data), sweep(data), verify(data, o)); err != nil {
-		return err
-	}
-	mark, reached, err := openMark(data)
+	mark, reached, missing, err := openMark(data)
 	if err != nil {
 		return err
 	}
-	db, err := badger.OpenManaged(o)
+	s.reached = max(s.reached, reached)
+	if err := errors.Join(mendRegistry(data), sweep(data), verify(data, o)); err != nil {
+		return errors.Join(err, mark.Close())
+	}
+	// On a full disk badger must not begin to compact, see mayWrite.
+	first, parked := o, s.mayWrite() != nil
+	if parked {
+		first = o.WithNumCompactors(0)
+	}
+	db, err := badger.OpenManaged(first)
 	if err != nil {
 		return errors.Join(err, mark.Close())
 	}
@@ -107,15 +113,15 @@ func (s *Store) openData(data string, key []byte) (err error) {
 			err = errors.Join(err, db.Close(), mark.Close())
 		}
 	}()
-	r, err := s.recover(db, reached)
+	r, err := s.recover(db, reached, missing)
 	if err != nil {
 		return err
 	}
-	if err := writeFormat(data, format{schema: schema, key: fingerprint(key)}); err != nil {
+	mark.set(r.at.revision)
+	if err := errors.Join(mark.f.Sync(), writeFormat(data, format{schema: schema, key: fingerprint(key)})); err != nil {
 		return err
 	}
-	mark.set(r.at.revision)
-	s.db, s.mark, s.content = db, mark, r.at.content
+	s.db, s.options, s.parked, s.mark, s.content = db, o, parked, mark, r.at.content
 	s.durable.Store(r.at.revision)
 	s.feed = feed.New(feed.Limits{}, r.floor, r.at.revision)
 	if r.lost != nil {
@@ -135,14 +141,14 @@ type recovered struct {
 // recover reads the newest state of the store and checks that everything is
 // there; it undoes what a crash left unfinished, upgrades a store of an older
 // schema, and makes the keys of a new one. reached is the revision that the
-// store is known to have had, 0 if none is.
-func (s *Store) recover(db *badger.DB, reached uint64) (recovered, error) {
+// store is known to have had, 0 if none is; missing says that one was known.
+func (s *Store) recover(db *badger.DB, reached uint64, missing bool) (recovered, error) {
 	newest := db.MaxVersion()
 	if newest == 0 {
-		if reached > 0 {
+		if reached > 0 || missing {
 			return recovered{}, fmt.Errorf("all records are gone, the store had revision %d", reached)
 		}
-		now := state{revision: max(1, s.firstRevision())}
+		now := state{revision: max(s.reached+1, s.firstRevision())}
 		return recovered{at: now}, write(db, now, []entry{schemaEntry()})
 	}
 	have, now, err := readState(db)
@@ -170,8 +176,8 @@ func (s *Store) recover(db *badger.DB, reached uint64) (recovered, error) {
 		changes = append(leftovers, changes...)
 	}
 	r := recovered{at: now}
-	if reached > now.revision {
-		r.lost = &meta.CorruptError{Path: s.cfg.Dir, Reason: fmt.Errorf("it is at revision %d and had revision %d", now.revision, reached)}
+	if reached > now.revision || missing {
+		r.lost = &meta.CorruptError{Path: s.cfg.Dir, Reason: fmt.Errorf("it is at revision %d and had revision %d (0: not known): its newest writes are gone", now.revision, reached)}
 		unsynced, err := forgetSynced(db, &r.at)
 		if err != nil {
 			return recovered{}, err

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // room is how a disk stands.
@@ -23,6 +25,21 @@ const (
 	// roomToMove is what badger may need to open or close.
 	roomToMove = 4 << 20
 )
+
+// unpark opens badger anew, with compaction, after the disk was full.
+func (s *Store) unpark() error {
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	if err := s.db.Close(); err != nil {
+		return err
+	}
+	db, err := badger.OpenManaged(s.options)
+	if err != nil {
+		return err // the old one stays, closed: it answers with errors
+	}
+	s.db, s.parked = db, false
+	return nil
+}
 
 // mayWrite says why the disk cannot take a batch now: an error that wraps
 // syscall.ENOSPC or syscall.EROFS and may go away by itself.

@@ -120,9 +120,11 @@ func (s *Store) view() (txn *badger.Txn, release func()) {
 
 // viewAt opens a revision that was entered; release leaves it.
 func (s *Store) viewAt(revision uint64) (txn *badger.Txn, release func()) {
+	s.swap.RLock()
 	txn = s.db.NewTransactionAt(revision, false)
 	return txn, func() {
 		txn.Discard()
+		s.swap.RUnlock()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.leaveLocked(revision)

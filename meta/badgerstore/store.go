@@ -24,8 +24,12 @@ type Store struct {
 	cfg  Config
 	log  *slog.Logger
 	lock *os.File
-	db   *badger.DB
 	feed *feed.Feed
+
+	// swap is held for reading while badger is read, for writing while db is
+	// replaced.
+	swap sync.RWMutex
+	db   *badger.DB
 
 	queue   chan *request // to the committer; unbuffered, so that a caller waits for its turn
 	stop    chan struct{} // closed when the committer is to end
@@ -48,6 +52,9 @@ type Store struct {
 	mark    *mark
 	content content // of the durable revision
 	failed  error   // why writing has ended
+	options badger.Options
+	reached uint64 // the revision that the store in the folder, or one that was damaged, is known to have had
+	parked  bool   // badger does not compact, since the disk was full when it was opened
 }
 
 // request is one call of Apply on its way through the committer.

@@ -1,0 +1,372 @@
+package badgerstore_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/badgerstore"
+)
+
+// memoryDir gives a folder in memory where there is one: these tests open
+// stores hundreds of times, and what they look at is not the disk.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "edgekit-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// history is what a store held at each of its revisions.
+type history struct {
+	at     map[uint64]map[string]string
+	newest uint64
+}
+
+// wounded makes a store with several tables and a log that was not closed, as
+// a crash leaves it, and gives its folder and what it held.
+func wounded(t *testing.T, cfg badgerstore.Config) history {
+	t.Helper()
+	h := history{at: map[uint64]map[string]string{}}
+	held := map[string]string{}
+	rng := rand.New(rand.NewPCG(1, 2))
+	note := func(s *badgerstore.Store, at uint64) {
+		now := map[string]string{}
+		for k, v := range held {
+			now[k] = v
+		}
+		h.at[at], h.newest = now, at
+	}
+	live := cfg
+	live.Dir = filepath.Join(memoryDir(t), "live")
+	for round := range 4 {
+		s := openAs(t, live)
+		if err := meta.MarkSynced(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		for range 15 {
+			var ops []meta.Op
+			for range 3 {
+				key := fmt.Sprintf("down/pods/default/p%02d", rng.IntN(40))
+				value := strings.Repeat(fmt.Sprint(rng.Uint64()), 1+rng.IntN(200))
+				if rng.IntN(40) == 0 {
+					value = strings.Repeat("large", 40_000)
+				}
+				op := meta.Op{Key: key, Value: []byte(value)}
+				held[key] = value
+				if rng.IntN(5) == 0 {
+					op.Delete = true
+					delete(held, key)
+				}
+				ops = append(ops, op)
+			}
+			at, err := s.Apply(t.Context(), ops...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			note(s, at)
+		}
+		if round == 3 {
+			copyStore(t, filepath.Join(live.Dir, "data"), filepath.Join(cfg.Dir, "data"))
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+// copyStore copies a folder's files without the zeros at their ends, which
+// become holes.
+func copyStore(t *testing.T, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(from)
+	if err == nil {
+		err = os.MkdirAll(to, 0o700)
+	}
+	for _, e := range entries {
+		var b []byte
+		if b, err = os.ReadFile(filepath.Join(from, e.Name())); err != nil {
+			break
+		}
+		name := filepath.Join(to, e.Name())
+		if err = os.WriteFile(name, bytes.TrimRight(b, "\x00"), 0o600); err == nil {
+			err = os.Truncate(name, int64(len(b)))
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hurt damages one file of the folder and says how.
+func hurt(t *testing.T, rng *rand.Rand, data string) string {
+	t.Helper()
+	entries, err := os.ReadDir(data)
+	if err != nil || len(entries) == 0 {
+		return "nothing"
+	}
+	name := filepath.Join(data, entries[rng.IntN(len(entries))].Name())
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(bytes.TrimRight(b, "\x00"))
+	how := ""
+	switch kind := rng.IntN(6); {
+	case kind == 0 || used == 0:
+		how, err = "removed", os.Remove(name)
+	case kind == 1:
+		n := rng.IntN(used)
+		how, err = fmt.Sprintf("cut to %d of %d", n, len(b)), os.Truncate(name, int64(n))
+	case kind == 2:
+		at := rng.IntN(used)
+		end := min(at+512, len(b))
+		clear(b[at:end])
+		how, err = fmt.Sprintf("zeros at %d", at), os.WriteFile(name, b, 0o600)
+	case kind == 3:
+		how, err = "garbage behind it", os.WriteFile(name, append(b[:used:used], []byte(strings.Repeat("garbage!", 20))...), 0o600)
+	default:
+		at := rng.IntN(used)
+		b[at] ^= 1 << rng.IntN(8)
+		how, err = fmt.Sprintf("bit flipped at %d of %d", at, used), os.WriteFile(name, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Base(name) + ": " + how
+}
+
+// TestRandomDamage damages stores at random. Whatever happened, Open succeeds,
+// and the store holds what it held; or it says that the newest writes are gone
+// and holds what it once held, and is not synced; or it says that it was set
+// aside, and is empty. It never holds anything else, and it takes writes.
+func TestRandomDamage(t *testing.T) {
+	seeds := number("DAMAGE_SEEDS", 40)
+	if testing.Short() || raceDetector {
+		seeds = min(seeds, 10)
+	}
+	outcomes := map[string]int{}
+	for _, kind := range []string{"plain", "sealed"} {
+		cfg := badgerstore.Config{Dir: memoryDir(t), Reserve: -1}
+		if kind == "sealed" {
+			cfg.KeyFile = filepath.Join(memoryDir(t), "key")
+		}
+		h := wounded(t, cfg)
+		for seed := range seeds / 2 {
+			at := cfg
+			at.Dir = memoryDir(t)
+			copyStore(t, filepath.Join(cfg.Dir, "data"), filepath.Join(at.Dir, "data"))
+			rng := rand.New(rand.NewPCG(uint64(seed), 3))
+			var what []string
+			for range rng.IntN(3) {
+				what = append(what, hurt(t, rng, filepath.Join(at.Dir, "data")))
+			}
+			outcome := judge(t, at, h)
+			outcomes[outcome]++
+			if t.Failed() {
+				t.Fatalf("%s, seed %d: %q: %s", kind, seed, what, outcome)
+			}
+			if len(what) == 0 && outcome != "whole" {
+				t.Fatalf("%s, seed %d: %s without damage", kind, seed, outcome)
+			}
+			os.RemoveAll(at.Dir)
+		}
+	}
+	t.Logf("%v", outcomes)
+}
+
+// judge opens a store and says what became of it.
+func judge(t *testing.T, cfg badgerstore.Config, h history) string {
+	t.Helper()
+	var told []*meta.CorruptError
+	cfg.Damaged = func(e *meta.CorruptError) { told = append(told, e) }
+	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } // it was made in this same second
+	s, err := badgerstore.Open(cfg)
+	if err != nil {
+		t.Errorf("Open: %v", err)
+		return "refused"
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	list, now, err := s.List(t.Context(), meta.Down)
+	if err != nil {
+		t.Error(err)
+	}
+	have := map[string]string{}
+	for _, r := range list {
+		have[r.Key] = string(r.Value)
+	}
+	synced, err := meta.Synced(t.Context(), s)
+	if err != nil {
+		t.Error(err)
+	}
+	if next, err := s.Apply(t.Context(), meta.Op{Key: "local/after", Value: []byte("x")}); err != nil || next <= now || now < h.newest {
+		t.Errorf("at %d, then at %d, %v; it was at %d", now, next, err, h.newest)
+	}
+	switch {
+	case len(told) == 0:
+		if !equal(have, h.at[h.newest]) || !synced {
+			t.Errorf("without a word the store holds %d records of %d, synced %t", len(have), len(h.at[h.newest]), synced)
+		}
+		return "whole"
+	case told[0].Aside == "":
+		if synced {
+			t.Error("a store that lost something is said to be synced")
+		}
+		for _, was := range h.at {
+			if equal(have, was) {
+				return "newest writes gone"
+			}
+		}
+		t.Errorf("the store holds %d records as it never did", len(have))
+		return "wrong"
+	}
+	if len(list) != 0 || synced {
+		t.Errorf("an empty store holds %d records, synced %t", len(list), synced)
+	}
+	return "set aside"
+}
+
+func equal(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if b[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// TestRotateKey rotates the key, and again after each place where a rotation
+// may be cut off.
+func TestRotateKey(t *testing.T) {
+	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(memoryDir(t), "key"), Damaged: func(e *meta.CorruptError) { t.Error(e) }}
+	newest := filled(t, cfg)
+	save := func(names ...string) map[string][]byte {
+		files := map[string][]byte{}
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = b
+		}
+		return files
+	}
+	put := func(files map[string][]byte) {
+		for name, b := range files {
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	registry, format := filepath.Join(cfg.Dir, "data", "KEYREGISTRY"), filepath.Join(cfg.Dir, "data", "FORMAT")
+	before := save(cfg.KeyFile, registry, format)
+	if err := badgerstore.RotateKey(cfg); err != nil {
+		t.Fatal(err)
+	}
+	after := save(cfg.KeyFile, registry, format)
+	for _, name := range []string{cfg.KeyFile, registry, format} {
+		if bytes.Equal(before[name], after[name]) {
+			t.Errorf("%s has not changed", name)
+		}
+	}
+	next := cfg.KeyFile + ".next"
+	for name, stage := range map[string]map[string][]byte{
+		"done":                   after,
+		"cut off before all":     {cfg.KeyFile: before[cfg.KeyFile], registry: before[registry], format: before[format], next: after[cfg.KeyFile]},
+		"cut off after registry": {cfg.KeyFile: before[cfg.KeyFile], registry: after[registry], format: before[format], next: after[cfg.KeyFile]},
+		"cut off after format":   {cfg.KeyFile: before[cfg.KeyFile], registry: after[registry], format: after[format], next: after[cfg.KeyFile]},
+	} {
+		put(stage)
+		s := openAs(t, cfg)
+		if list, now, err := s.List(t.Context(), ""); err != nil || len(list) != 50 || now != newest {
+			t.Errorf("%s: %d records at %d, %v", name, len(list), now, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(next); err == nil {
+			t.Errorf("%s: %s is still there", name, next)
+		}
+	}
+	put(map[string][]byte{cfg.KeyFile: before[cfg.KeyFile], registry: after[registry], format: after[format]})
+	if _, err := badgerstore.Open(cfg); !errors.Is(err, badgerstore.ErrKey) {
+		t.Errorf("Open with the key from before: %v", err)
+	}
+}
+
+// TestWrongKeyIsNoDamage flips bits where the key is checked: a wrong key leaves
+// all as it is, with the right one it is known to be damage.
+func TestWrongKeyIsNoDamage(t *testing.T) {
+	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(memoryDir(t), "key")}
+	filled(t, cfg)
+	wrong := cfg
+	wrong.KeyFile = keyFile(t, strings.Repeat("ab", 32), 0o600)
+	wrong.Damaged = func(e *meta.CorruptError) { t.Error(e) }
+	for _, keyless := range []badgerstore.Config{wrong, {Dir: cfg.Dir, Damaged: wrong.Damaged}} {
+		if _, err := badgerstore.Open(keyless); !errors.Is(err, badgerstore.ErrKey) {
+			t.Errorf("Open with a wrong key: %v", err)
+		}
+	}
+	if err := badgerstore.RotateKey(wrong); !errors.Is(err, badgerstore.ErrKey) {
+		t.Errorf("RotateKey with a wrong key: %v", err)
+	}
+	damageFile(t, filepath.Join(cfg.Dir, "data", "KEYREGISTRY"), func(b []byte) []byte { b[20] ^= 4; return b })
+	if _, err := badgerstore.Open(wrong); !errors.Is(err, badgerstore.ErrKey) {
+		t.Errorf("Open of a damaged store with a wrong key: %v", err)
+	}
+	var told *meta.CorruptError
+	cfg.Damaged = func(e *meta.CorruptError) { told = e }
+	openAs(t, cfg).Close()
+	if told == nil || told.Aside == "" {
+		t.Errorf("a damaged key registry: told %v", told)
+	}
+}
+
+// TestReadFault cuts a table off under an open store: reading is an error, not
+// the end of the process.
+func TestReadFault(t *testing.T) {
+	dir := t.TempDir()
+	filled(t, badgerstore.Config{Dir: dir})
+	s := open(t, dir)
+	names, _ := filepath.Glob(filepath.Join(dir, "data", "*.sst"))
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(names[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.List(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "the disk failed to give") {
+		t.Errorf("List: %v", err)
+	}
+	if _, err := s.Apply(t.Context(), meta.Op{Key: "local/k", Value: []byte("1")}); err == nil {
+		t.Error("Apply read what is not there")
+	}
+	if err := os.WriteFile(names[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := s.List(t.Context(), ""); err != nil || len(list) != 50 {
+		t.Errorf("List when the disk is well again: %d records, %v", len(list), err)
+	}
+}
