@@ -18,6 +18,7 @@ func TestConnectProxy(t *testing.T) {
 	c := newCloud(t)
 	var tunnels atomic.Int32
 	var running sync.WaitGroup
+	running.Add(1) // the proxy itself, so that a tunnel is never the first to be counted
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect || r.Host != c.addr {
 			http.Error(w, "only to the cloud", http.StatusForbidden)
@@ -43,8 +44,11 @@ func TestConnectProxy(t *testing.T) {
 			})
 		}
 	}))
-	defer running.Wait()
-	defer proxy.Close()
+	defer func() {
+		proxy.Close()
+		running.Done()
+		running.Wait()
+	}()
 	u, err := url.Parse(proxy.URL)
 	if err != nil {
 		t.Fatal(err)

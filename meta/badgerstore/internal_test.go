@@ -196,11 +196,12 @@ func TestFailedWriteEndsWriting(t *testing.T) {
 	if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s.db, err = badger.OpenManaged(profile(filepath.Join(dir, dataName), nil, s.log).WithReadOnly(true)); err != nil {
-		t.Fatal(err)
+	s.mu.Lock() // the committer may still be at work on what Apply made durable
+	closed := s.db.Close()
+	s.db, err = badger.OpenManaged(profile(filepath.Join(dir, dataName), nil, s.log).WithReadOnly(true))
+	s.mu.Unlock()
+	if closed != nil || err != nil {
+		t.Fatal(closed, err)
 	}
 	for range 2 {
 		if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("2")}); !errors.Is(err, meta.ErrFailed) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,21 @@ func TestBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)
 		defer s.stop()
+		var mu sync.Mutex // guards err and asked: Run asks as well
 		bound, err, asked := []types.UID{"uid-x", "uid-y"}, error(nil), 0
+		cloud := func(e error) {
+			mu.Lock()
+			defer mu.Unlock()
+			err = e
+		}
+		times := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return asked
+		}
 		s.m.answer = func(q meta.Object) (meta.Object, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			asked++
 			if q.Key.Resource != "nodes/pods" || len(q.Body) == 0 {
 				t.Errorf("asked %+v", q)
@@ -35,12 +49,12 @@ func TestBound(t *testing.T) {
 			return is
 		}
 		s.put(t, "pods", "a", "x", pod("x", "1"))
-		err = errOffline
+		cloud(errOffline)
 		if got, err := s.Bound(t.Context()); !errors.Is(err, errOffline) {
 			t.Errorf("offline: %v, %v", got, err)
 		}
 		s.Refresh()
-		err = nil
+		cloud(nil)
 		if got, err := s.Bound(t.Context()); err != nil || len(got) != 2 {
 			t.Errorf("the cloud says %v, %v", got, err)
 		}
@@ -54,10 +68,10 @@ func TestBound(t *testing.T) {
 			t.Error("not marked though all pods are there")
 		}
 		s.drop(t, "pods/a/y")
-		before := asked
+		before := times()
 		got, err := s.Bound(t.Context())
-		if err != nil || !slices.Equal(got, []types.UID{"uid-x"}) || asked != before {
-			t.Errorf("a whole store says %v, %v, and asked %d times", got, err, asked-before)
+		if err != nil || !slices.Equal(got, []types.UID{"uid-x"}) || times() != before {
+			t.Errorf("a whole store says %v, %v, and asked %d times", got, err, times()-before)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,7 @@ func TestTarThereAndBack(t *testing.T) {
 func TestConsole(t *testing.T) {
 	var out strings.Builder
 	err := console(strings.NewReader("hello\nexit 3\n"), &out)
-	if err != exitCode(3) || !strings.HasSuffix(out.String(), "heard hello\n") {
+	if !errors.Is(err, exitCode(3)) || !strings.HasSuffix(out.String(), "heard hello\n") {
 		t.Errorf("%q %v", out.String(), err)
 	}
 }
