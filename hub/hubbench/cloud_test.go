@@ -100,7 +100,11 @@ func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	if err != nil {
 		return err
 	}
-	go func() { _ = c.server.Run(c.ctx) }()
+	go func() {
+		if err := c.server.Run(c.ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "hubbench: cloud", err)
+		}
+	}()
 	<-c.server.Ready()
 	return nil
 }

@@ -165,3 +165,23 @@ func TestForgotten(t *testing.T) {
 		t.Errorf("after %v: %v", time.Since(begun), err)
 	}
 }
+
+// TestSocketFails has the socket fail under a Listener: who accepts is told so,
+// and does not wait for connections that cannot come.
+func TestSocketFails(t *testing.T) {
+	socket := loopback(t, 0)
+	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: newCloud(t).ServerTLS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer link.Close()
+	accepted := make(chan error, 1)
+	go func() {
+		_, err := link.Accept(t.Context())
+		accepted <- err
+	}()
+	socket.Close()
+	if err := <-accepted; err == nil || t.Context().Err() != nil {
+		t.Errorf("Accept gives %v", err)
+	}
+}

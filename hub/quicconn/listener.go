@@ -61,6 +61,8 @@ type Listener struct {
 	listener  *quic.Listener
 	accept    chan *Conn
 	closed    chan struct{}
+	ended     chan struct{} // closed when take has ended
+	failure   error         // why it did; set before ended is closed
 	once      sync.Once
 	running   sync.WaitGroup
 	grown     atomic.Int64 // bytes of windows beyond their beginning
@@ -89,7 +91,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Unproven == 0 {
 		cfg.Unproven = 256
 	}
-	l := &Listener{cfg: cfg, accept: make(chan *Conn, cfg.Backlog), closed: make(chan struct{})}
+	l := &Listener{cfg: cfg, accept: make(chan *Conn, cfg.Backlog), closed: make(chan struct{}), ended: make(chan struct{})}
 	l.transport = &quic.Transport{
 		Conn:                cfg.Socket,
 		ConnectionIDLength:  idLength,
@@ -181,12 +183,15 @@ func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.C
 }
 
 // take empties quic-go's queue, which is short and refuses what does not fit
-// without a word.
+// without a word. It ends when the Listener is closed or its socket fails, for
+// then quic-go gives up all that use it.
 func (l *Listener) take() {
+	defer close(l.ended)
 	for {
 		// Close ends the wait: there is no caller whose context could.
 		conn, err := l.listener.Accept(context.Background())
 		if err != nil {
+			l.failure = err
 			return
 		}
 		l.admit(conn)
@@ -218,10 +223,18 @@ func (l *Listener) admit(conn *quic.Conn) {
 	}
 }
 
-// Accept waits for the next connection.
+// Accept waits for the next connection. It fails with net.ErrClosed once the
+// Listener is closed, and with the socket's error when that no longer works: no
+// connection comes any more then, and those that were are gone.
 func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	select {
 	case <-l.closed:
+	case <-l.ended:
+		select {
+		case <-l.closed:
+		default:
+			return nil, fmt.Errorf("quicconn: accept: %w", l.failure)
+		}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case c := <-l.accept:
