@@ -125,7 +125,7 @@ func hurt(t *testing.T, rng *rand.Rand, data string) string {
 		t.Fatal(err)
 	}
 	used := len(bytes.TrimRight(b, "\x00"))
-	how := ""
+	var how string
 	switch kind := rng.IntN(6); {
 	case kind == 0 || used == 0:
 		how, err = "removed", os.Remove(name)
