@@ -13,12 +13,14 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/joinmetrics"
 	"github.com/edgekit/edgekit/hub/metrics"
 )
 
 // monitor serves the agent's metrics on addr until ctx ends; without an addr
 // it costs nothing.
-func monitor(addr string, link *link) func(context.Context) error {
+func monitor(addr string, link *link, identity *join.Identity) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {
 			<-ctx.Done()
@@ -28,9 +30,13 @@ func monitor(addr string, link *link) func(context.Context) error {
 		if err != nil {
 			return err
 		}
+		certificate, err := joinmetrics.NewNode(identity)
+		if err != nil {
+			return err
+		}
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(
-			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), links,
+			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), links, certificate,
 		)
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))
