@@ -56,6 +56,9 @@ cross: ## Builds for the other platforms: ARM for real, macOS and Windows for th
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
 model: ## Random cuts and crashes on both ends of a link: STEPS=n SEED=n (RESULT lines)
 	STEPS=$(or $(STEPS),1000000) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run TestModelRun ./hub
+crash: ## A store whose process is killed N=n times, and whose disk loses its power N/20 times (RESULT lines; the disk needs root)
+	CRASH_KILLS=$(or $(N),2000) CRASH_CUTS=$$(($(or $(N),2000) / 20 + 1)) DAMAGE_SEEDS=$(or $(N),2000) \
+		go test -count=1 -timeout 0 -v -run 'TestKill$$|TestPowerCut|TestRandomDamage' ./meta/badgerstore
 fleet: ## 2,000 nodes on one server: memory of each, delivery, a restart of the server
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
 e2e: ## End to end: real cluster, container runtime and network (root)
@@ -72,7 +75,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
 
 ## Measure (each ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-rest
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-rest bench-meta
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
@@ -87,3 +90,5 @@ bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CP
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetFigures ./hub/hubbench
 bench-rest: ## What a node at rest costs on the wire, all layers counted (root)
 	BENCH=1 go test -count=1 -v -run TestRestFigures ./hub/hubbench
+bench-meta: ## The store: durable writes, list, open, memory, disk under a hot key
+	BENCH=1 go test -count=1 -timeout 30m -v -run TestFigures ./meta/badgerstore

@@ -78,7 +78,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run,
-		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n.identity),
+		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
+		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
 	return all, r.addDevices(all, n, mgr, log)
 }

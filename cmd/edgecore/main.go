@@ -15,6 +15,7 @@ type cli struct {
 
 	Run    runCmd            `cmd:"" default:"withargs" help:"Run the agent (the default command)."`
 	Join   joinCmd           `cmd:"" help:"Get this machine's identity from the cloud with a join token."`
+	Store  storeCmd          `cmd:"" help:"Back up, restore or re-key the store of an agent that does not run."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
 }
 

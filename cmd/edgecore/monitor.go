@@ -13,14 +13,14 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/join/joinmetrics"
 	"github.com/edgekit/edgekit/hub/metrics"
+	storemetrics "github.com/edgekit/edgekit/meta/metrics"
 )
 
 // monitor serves the agent's metrics on addr until ctx ends; without an addr
 // it costs nothing.
-func monitor(addr string, link *link, identity *join.Identity) func(context.Context) error {
+func monitor(addr string, link *link, n *node) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {
 			<-ctx.Done()
@@ -30,13 +30,14 @@ func monitor(addr string, link *link, identity *join.Identity) func(context.Cont
 		if err != nil {
 			return err
 		}
-		certificate, err := joinmetrics.NewNode(identity)
+		certificate, err := joinmetrics.NewNode(n.identity)
 		if err != nil {
 			return err
 		}
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(
-			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), links, certificate,
+			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+			links, certificate, storemetrics.NewStore(n.store.Stats),
 		)
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))

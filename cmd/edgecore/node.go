@@ -10,6 +10,10 @@ import (
 	"os"
 	"path/filepath"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta"
@@ -35,13 +39,14 @@ type node struct {
 	data     string // the data folder
 	pods     string
 	store    *badgerstore.Store
+	damaged  *meta.CorruptError // what was wrong with the store at the start; nil if nothing
 	identity *join.Identity
 	dialer   hub.Dialer
 	log      *slog.Logger
 }
 
 // openNode opens the data folder. Nothing in it is changed when it fails.
-func openNode(dataDir, cloud, transport string, log *slog.Logger) (*node, error) {
+func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*node, error) {
 	dir := filepath.Join(dataDir, identityDir)
 	credentials, err := join.LoadCredentials(dir)
 	if errors.Is(err, join.ErrNoCredentials) {
@@ -73,12 +78,44 @@ func openNode(dataDir, cloud, transport string, log *slog.Logger) (*node, error)
 		log.Error("the node's certificate has expired: it works on without the cloud and asks for a new one; if the cloud refuses that, join again with --replace", "file", dir, "expired", expired)
 	}
 	n.store, err = badgerstore.Open(badgerstore.Config{
-		Dir: filepath.Join(dataDir, storeDir), Logger: component(log, "store"),
+		Dir: filepath.Join(dataDir, storeDir), KeyFile: storeKey, Logger: component(log, "store"),
 		Damaged: func(e *meta.CorruptError) {
+			n.damaged = e
 			log.Error("the store was damaged and is filled anew from the cloud", "error", e)
 		},
 	})
 	return n, err
+}
+
+// watchStore reports as an event that the store was damaged, and ends with an
+// error when it can no longer be written: the program is then started anew, and
+// opens it again.
+func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error {
+	if n.damaged != nil {
+		if err := objects.Event(ctx, storeDamaged(n.name, n.damaged, metav1.Now())); err != nil && ctx.Err() == nil {
+			n.log.Warn("the event of the damaged store was not noted", "error", err)
+		}
+	}
+	select {
+	case <-n.store.Failing():
+		return n.store.Stats().Failure
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// storeDamaged is the event of a store that was damaged. Kubernetes keeps the
+// events of nodes in the namespace default.
+func storeDamaged(node string, damaged *meta.CorruptError, at metav1.Time) *corev1.Event {
+	return &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", node, at.UnixNano())},
+		InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: node, UID: types.UID(node)},
+		Type:           corev1.EventTypeWarning,
+		Reason:         "StoreDamaged",
+		Message:        damaged.Error() + "; it is filled anew from the cloud",
+		Source:         corev1.EventSource{Component: "edgecore", Host: node},
+		FirstTimestamp: at, LastTimestamp: at, Count: 1,
+	}
 }
 
 // Close closes the store.

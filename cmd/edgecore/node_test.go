@@ -57,7 +57,7 @@ func TestOpenNode(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var text bytes.Buffer
-			n, err := openNode(joined(t, tt.ended), "", transportAuto, slog.New(slog.NewTextHandler(&text, nil)))
+			n, err := openNode(joined(t, tt.ended), "", transportAuto, "", slog.New(slog.NewTextHandler(&text, nil)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,18 +74,18 @@ func TestOpenNode(t *testing.T) {
 
 func TestOpenNodeTwice(t *testing.T) {
 	data := joined(t, -30*time.Minute)
-	n, err := openNode(data, "", transportAuto, slog.New(slog.DiscardHandler))
+	n, err := openNode(data, "", transportAuto, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	if _, err := openNode(data, "", transportAuto, slog.New(slog.DiscardHandler)); !errors.Is(err, badgerstore.ErrInUse) {
+	if _, err := openNode(data, "", transportAuto, "", slog.New(slog.DiscardHandler)); !errors.Is(err, badgerstore.ErrInUse) {
 		t.Errorf("a folder in use: %v", err)
 	}
 }
 
 func TestOpenNodeWithoutIdentity(t *testing.T) {
-	_, err := openNode(t.TempDir(), "", transportAuto, slog.New(slog.DiscardHandler))
+	_, err := openNode(t.TempDir(), "", transportAuto, "", slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "edgecore join") {
 		t.Errorf("the error does not say what to do: %v", err)
 	}

@@ -18,6 +18,7 @@ import (
 
 // runCmd runs the agent. Its fields are the agent's settings.
 type runCmd struct {
+	storeFlags
 	Cloud            string            `help:"Address of the cloud's cloudcore, host:port. Nothing means the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport        string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which takes QUIC where UDP gets through." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint  string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
@@ -48,7 +49,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer runtime.Close()
-	n, err := openNode(cli.DataDir, r.Cloud, r.Transport, log)
+	n, err := openNode(cli.DataDir, r.Cloud, r.Transport, r.StoreKey, log)
 	if err != nil {
 		return err
 	}

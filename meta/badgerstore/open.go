@@ -26,7 +26,10 @@ import (
 //   - a *meta.CorruptError when damaged files could not be set aside;
 //
 // all of these leave the store as it is.
-func Open(cfg Config) (*Store, error) {
+func Open(cfg Config) (*Store, error) { return openAbove(cfg, 0) }
+
+// openAbove opens a store whose revisions, if it is new, are to be above reached.
+func openAbove(cfg Config, reached uint64) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -38,7 +41,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, lock: lock,
 		queue: make(chan *request), stop: make(chan struct{}), done: make(chan struct{}), failing: make(chan struct{}),
-		views: make(map[uint64]int),
+		views: make(map[uint64]int), reached: reached,
 	}
 	if err := s.open(); err != nil {
 		lock.Close()

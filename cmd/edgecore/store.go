@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/badgerstore"
+)
+
+// storeFlags say where the store is and how it is encrypted.
+type storeFlags struct {
+	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. For a new store it is made if it is not there. Nothing means no encryption." placeholder:"FILE"`
+}
+
+func (f storeFlags) config(cli *cli) badgerstore.Config {
+	return badgerstore.Config{Dir: filepath.Join(cli.DataDir, storeDir), KeyFile: f.StoreKey, Logger: component(cli.Log.Logger(os.Stderr), "store")}
+}
+
+// storeCmd works on the store of an agent that does not run.
+type storeCmd struct {
+	Backup    backupCmd    `cmd:"" help:"Write all that the node remembers to a file, which is not encrypted."`
+	Restore   restoreCmd   `cmd:"" help:"Make the store anew from a backup. The one that is there is kept beside it."`
+	RotateKey rotateKeyCmd `cmd:"" name:"rotate-key" help:"Give the store a new key, which replaces the one in the key file."`
+}
+
+type backupCmd struct {
+	storeFlags
+	File string `arg:"" help:"The file to write."`
+}
+
+// Run writes the backup to a file that is only there when it is whole.
+func (c *backupCmd) Run(ctx context.Context, cli *cli) (err error) {
+	cfg := c.config(cli)
+	cfg.Damaged = func(e *meta.CorruptError) { err = e }
+	if _, err := os.Stat(cfg.Dir); err != nil {
+		return &program.UsageError{Setting: "data-dir", Reason: fmt.Sprintf("there is no store: %v", err)}
+	}
+	s, openErr := badgerstore.Open(cfg)
+	if openErr != nil {
+		return openErr
+	}
+	defer s.Close()
+	if err != nil {
+		return err
+	}
+	v, err := s.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	f, err := os.CreateTemp(filepath.Dir(c.File), filepath.Base(c.File)+"-*") // 0600
+	if err != nil {
+		return err
+	}
+	err = errors.Join(meta.Backup(ctx, v, f), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), c.File)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	fmt.Printf("%s holds revision %d; it is not encrypted, keep it as safe as the node\n", c.File, v.Revision())
+	return nil
+}
+
+type restoreCmd struct {
+	storeFlags
+	File string `arg:"" help:"The backup."`
+}
+
+// Run restores the backup.
+func (c *restoreCmd) Run(ctx context.Context, cli *cli) error {
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	before, err := badgerstore.Restore(ctx, c.config(cli), f)
+	if err != nil {
+		return err
+	}
+	if before != "" {
+		fmt.Printf("the store from before is %s; remove it when it is not needed\n", before)
+	}
+	fmt.Println("restored; when edgecore runs, it takes over from the cloud what has changed since the backup")
+	return nil
+}
+
+type rotateKeyCmd struct{ storeFlags }
+
+// Run rotates the key.
+func (c *rotateKeyCmd) Run(cli *cli) error {
+	if c.StoreKey == "" {
+		return &program.UsageError{Setting: "store-key", Reason: "name the store's key file"}
+	}
+	if err := badgerstore.RotateKey(c.config(cli)); err != nil {
+		return err
+	}
+	fmt.Printf("%s holds the new key\n", c.StoreKey)
+	return nil
+}

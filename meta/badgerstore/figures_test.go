@@ -1,0 +1,175 @@
+package badgerstore_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/badgerstore"
+)
+
+// TestFigures prints the figures of BENCHMARKS.md; it is "make bench-meta".
+func TestFigures(t *testing.T) {
+	if os.Getenv("BENCH") == "" {
+		t.Skip("a measurement of minutes: set BENCH=1")
+	}
+	for _, m := range []struct {
+		name    string
+		measure func(t *testing.T)
+	}{
+		{"Sync", diskSyncRate},
+		{"Writes", durableWrites},
+		{"List", list1000},
+		{"Open", open10000},
+		{"Memory", storeMemory},
+		{"HotKey", hotKey},
+	} {
+		t.Run(m.name, m.measure)
+	}
+}
+
+// diskSyncRate writes 4 KiB and syncs, again and again: what a store without
+// group commit could reach at best.
+func diskSyncRate(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	block := make([]byte, 4096)
+	n, begun := 0, time.Now()
+	for ; time.Since(begun) < 2*time.Second; n++ {
+		if _, err := f.WriteAt(block, int64(n)*4096); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result("disk_sync_rate", float64(n)/time.Since(begun).Seconds(), "1/s")
+}
+
+// durableWrites has 8 writers rewrite 10,000 objects of 1 KiB.
+func durableWrites(t *testing.T) {
+	const writers, span = 8, 5 * time.Second
+	s := open(t, t.TempDir())
+	value := []byte(strings.Repeat("0123456789abcdef", 64))
+	took := make([][]time.Duration, writers)
+	var bytes atomic.Int64
+	before, begun := written(), time.Now()
+	var wg sync.WaitGroup
+	for w := range took {
+		wg.Go(func() {
+			for i := 0; time.Since(begun) < span; i++ {
+				at := time.Now()
+				op := meta.Op{Key: fmt.Sprintf("up/pods:status/%d/%d", w, i%1250), Value: value}
+				if _, err := s.Apply(t.Context(), op); err != nil {
+					t.Error(err)
+					return
+				}
+				took[w] = append(took[w], time.Since(at))
+				bytes.Add(int64(len(op.Key) + len(op.Value)))
+			}
+		})
+	}
+	wg.Wait()
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	stats := s.Stats()
+	result("durable_writes", float64(len(all))/span.Seconds(), "1/s")
+	result("durable_p50", all[len(all)/2].Seconds()*1e3, "ms")
+	result("durable_p99", all[len(all)*99/100].Seconds()*1e3, "ms")
+	result("batches_per_sync", float64(stats.Batches)/float64(stats.Commits), "batches")
+	if before > 0 {
+		result("write_amplification", float64(written()-before)/float64(bytes.Load()), "times")
+	}
+}
+
+// written gives the bytes that this process has caused to be written to disks,
+// 0 if the system does not tell.
+func written() (n int64) {
+	text, _ := os.ReadFile("/proc/self/io")
+	_, rest, _ := strings.Cut(string(text), "\nwrite_bytes:")
+	_, _ = fmt.Sscan(rest, &n)
+	return n
+}
+
+func list1000(t *testing.T) {
+	s := open(t, t.TempDir())
+	fill(t, s, 1000)
+	result("list_1000", median(t, 101, func() {
+		if list, _, err := s.List(t.Context(), meta.Down); err != nil || len(list) != 1000 {
+			t.Fatal(len(list), err)
+		}
+	}).Seconds()*1e3, "ms")
+}
+
+func open10000(t *testing.T) {
+	cfg := badgerstore.Config{Dir: t.TempDir()}
+	s := openAs(t, cfg)
+	fill(t, s, 10_000)
+	s.Close()
+	result("open_10000", median(t, 11, func() { s = openAs(t, cfg) }, func() { s.Close() }).Seconds()*1e3, "ms")
+}
+
+// median times f several times; what follows each is not timed.
+func median(t *testing.T, times int, f func(), after ...func()) time.Duration {
+	t.Helper()
+	var took []time.Duration
+	for range times {
+		begun := time.Now()
+		f()
+		took = append(took, time.Since(begun))
+		for _, g := range after {
+			g()
+		}
+	}
+	slices.Sort(took)
+	return took[times/2]
+}
+
+func storeMemory(t *testing.T) {
+	without, with := runResident(t, "nothing"), runResident(t, "memory")
+	result("store_rss", float64(with-without)/1024, "MiB")
+}
+
+// hotKey rewrites one key of 1 KiB a million times, each in a commit of its
+// own, beside 1,000 that rest. The folder is in memory where there is one, so
+// that the syncs of a million commits take no time; what the files take is the
+// same.
+func hotKey(t *testing.T) {
+	const rewrites = 1_000_000
+	dir := memoryDir(t)
+	s := open(t, dir)
+	fill(t, s, 1000)
+	value := make([]byte, 1024)
+	var most int64
+	for i := range rewrites {
+		if _, err := s.Apply(t.Context(), meta.Op{Key: "local/hot", Value: value}); err != nil {
+			t.Fatal(err)
+		}
+		if i%20_000 == 0 {
+			most = max(most, s.Stats().DiskBytes)
+		}
+	}
+	const live = 1001 * 1024
+	disk := float64(s.Stats().DiskBytes)
+	result("hot_key_disk", disk/(1<<20), "MiB")
+	result("hot_key_disk_most", float64(most)/(1<<20), "MiB")
+	result("hot_key_disk_ratio", (disk-16<<20)/live, "times") // beyond 16 MiB; the target is 3
+	logs, _ := filepath.Glob(filepath.Join(dir, "data", "*.vlog"))
+	var log int64
+	for _, name := range logs {
+		if info, err := os.Stat(name); err == nil {
+			log += allocatedBytes(info)
+		}
+	}
+	result("value_log_disk", float64(log)/1024, "KiB")
+}

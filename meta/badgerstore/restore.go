@@ -1,0 +1,65 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Restore makes the store of cfg anew from a backup that meta.Backup wrote. The
+// backup is read whole and into a new folder first: whatever is wrong with it,
+// the store stays as it was. A store that is there, damaged or not, is renamed
+// and its folder returned; nobody removes it. With cfg.KeyFile the new store is
+// encrypted, whether the old one was or not.
+func Restore(ctx context.Context, cfg Config, backup io.Reader) (before string, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return "", err
+	}
+	lock, err := claim(cfg.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	fresh := cfg
+	fresh.Dir = filepath.Join(cfg.Dir, "restoring")
+	if err := os.RemoveAll(fresh.Dir); err != nil { // of one that was cut off
+		return "", fmt.Errorf("badgerstore: restore: %w", err)
+	}
+	defer os.RemoveAll(fresh.Dir)
+	data := filepath.Join(cfg.Dir, dataName)
+	var reached uint64
+	if hasStore(data) {
+		var m *mark
+		if m, reached, _, err = openMark(data); err != nil {
+			return "", fmt.Errorf("badgerstore: restore: %w", err)
+		}
+		m.Close()
+	}
+	s, err := openAbove(fresh, reached)
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(meta.Restore(ctx, s, backup), s.Close()); err != nil {
+		return "", fmt.Errorf("badgerstore: restore: %w", err)
+	}
+	before = filepath.Join(cfg.Dir, "replaced-"+cfg.Now().UTC().Format(asideLayout))
+	if err = os.Rename(data, before); errors.Is(err, fs.ErrNotExist) {
+		before, err = "", nil
+	}
+	if err == nil {
+		err = os.Rename(filepath.Join(fresh.Dir, dataName), data)
+	}
+	if err == nil {
+		err = syncDir(cfg.Dir)
+	}
+	if err != nil {
+		return before, fmt.Errorf("badgerstore: restore: %w", err)
+	}
+	return before, nil
+}
