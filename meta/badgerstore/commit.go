@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -72,6 +73,9 @@ func (s *Store) committer() {
 // gather accepts what waits as long as all of it fits into one transaction. It
 // returns a batch that no longer did.
 func (s *Store) gather(g *group) *request {
+	// Those whom the last commit has just answered hand in their next batch
+	// first: with 8 writers that makes groups of 7 instead of 5.
+	runtime.Gosched()
 	for {
 		select {
 		case r := <-s.queue:

@@ -31,7 +31,7 @@ func Restore(ctx context.Context, cfg Config, backup io.Reader) (before string, 
 	if err := os.RemoveAll(fresh.Dir); err != nil { // of one that was cut off
 		return "", fmt.Errorf("badgerstore: restore: %w", err)
 	}
-	defer os.RemoveAll(fresh.Dir)
+	defer func() { _ = os.RemoveAll(fresh.Dir) }() // what stays is removed by the next
 	data := filepath.Join(cfg.Dir, dataName)
 	var reached uint64
 	if hasStore(data) {
