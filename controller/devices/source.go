@@ -2,7 +2,6 @@ package devices
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 
@@ -101,7 +100,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	item, ok := s.c.devices.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
-		return encode(key, item.Version, item.Object)
+		return mirror.Encode(key, item.Version, item.Object)
 	}
 	device, err := s.c.readDevice(ctx, key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) || err == nil && device.Spec.NodeName != s.node {
@@ -110,7 +109,7 @@ func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return encode(key, device.ResourceVersion, device)
+	return mirror.Encode(key, device.ResourceVersion, device)
 }
 
 func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -118,7 +117,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	needed := s.needs(name)
 	if needed {
 		if item, ok := s.c.models.LoadFor(name, held); ok {
-			return encode(key, item.Version, item.Object)
+			return mirror.Encode(key, item.Version, item.Object)
 		}
 	} else {
 		var err error
@@ -141,7 +140,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return encode(key, model.ResourceVersion, model)
+	return mirror.Encode(key, model.ResourceVersion, model)
 }
 
 // needs reports that a device of the node refers to the model.
@@ -185,15 +184,4 @@ func (c *Controller) readDevice(ctx context.Context, namespace, name string) (*v
 		return nil, err
 	}
 	return decode(u, new(v1beta1.Device))
-}
-
-func encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
-	if len(obj.GetManagedFields()) > 0 {
-		obj.SetManagedFields(nil) // read a moment ago: nobody shares it yet
-	}
-	body, err := json.Marshal(obj)
-	if err != nil {
-		return hub.Object{}, err
-	}
-	return hub.Object{Key: key, Version: version, Body: body}, nil
 }

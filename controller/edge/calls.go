@@ -130,7 +130,7 @@ func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, e
 	if err != nil {
 		return hub.Message{}, fmt.Errorf("edge: query: %w", mirror.FromAPI(err))
 	}
-	if obj, err = encode(key, got.GetResourceVersion(), got); err != nil {
+	if obj, err = mirror.Encode(key, got.GetResourceVersion(), got); err != nil {
 		return hub.Message{}, fmt.Errorf("edge: query: %w", err)
 	}
 	return hub.Message{Version: obj.Version, Body: obj.Body}, nil

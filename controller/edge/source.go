@@ -2,7 +2,6 @@ package edge
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -133,7 +133,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	item, ok := s.c.pods.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
-		return encode(key, item.Version, item.Object)
+		return mirror.Encode(key, item.Version, item.Object)
 	}
 	// cloudcore asks in its own name: the node authorizer knows no pods that
 	// do not exist and would refuse instead of saying so.
@@ -144,7 +144,7 @@ func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Obj
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return encode(key, pod.ResourceVersion, pod)
+	return mirror.Encode(key, pod.ResourceVersion, pod)
 }
 
 func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -165,7 +165,7 @@ func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Ob
 }
 
 func encodeNode(key hub.Key, version string, node *corev1.Node) (hub.Object, error) {
-	return encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
+	return mirror.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
 }
 
 func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -184,7 +184,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 		}
 		cancel()
 		if obj, version, ok := r.store.load(held); ok {
-			return encode(key, version, obj)
+			return mirror.Encode(key, version, obj)
 		}
 	} else {
 		needed, err := s.c.referred(ctx, s.node, key)
@@ -205,7 +205,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	case err != nil:
 		return hub.Object{}, err
 	}
-	return encode(key, obj.GetResourceVersion(), obj)
+	return mirror.Encode(key, obj.GetResourceVersion(), obj)
 }
 
 func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
@@ -311,17 +311,4 @@ func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
 
 func podKey(name live.Name) hub.Key {
 	return hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}
-}
-
-// encode gives the object as it travels: the API object's own JSON without
-// managedFields.
-func encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
-	if len(obj.GetManagedFields()) > 0 {
-		obj.SetManagedFields(nil) // read a moment ago: nobody shares it yet
-	}
-	body, err := json.Marshal(obj)
-	if err != nil {
-		return hub.Object{}, err
-	}
-	return hub.Object{Key: key, Version: version, Body: body}, nil
 }

@@ -2,14 +2,12 @@ package localapi
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
@@ -164,7 +162,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 		}
 	}
 	if obj, version, ok := k.store.load(name, held); ok {
-		return encode(key, version, obj)
+		return mirror.Encode(key, version, obj)
 	}
 	obj, err := k.store.read(ctx, name)
 	if apierrors.IsNotFound(err) {
@@ -173,7 +171,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return encode(key, obj.GetResourceVersion(), obj)
+	return mirror.Encode(key, obj.GetResourceVersion(), obj)
 }
 
 // unneeded takes an RBAC object from the node that nothing there needs any
@@ -202,16 +200,4 @@ func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name live.N
 		return hub.Object{}, hub.ErrLagging
 	}
 	return gone, nil
-}
-
-// encode gives the object as it travels.
-func encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
-	if len(obj.GetManagedFields()) > 0 {
-		obj.SetManagedFields(nil) // read a moment ago: nobody shares it yet
-	}
-	body, err := json.Marshal(obj)
-	if err != nil {
-		return hub.Object{}, err
-	}
-	return hub.Object{Key: key, Version: version, Body: body}, nil
 }
