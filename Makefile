@@ -36,14 +36,16 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race lint arch generated cross fleet e2e e2e-autonomy fuzz model stock
-test: packages arch lint generated cross race fleet e2e ## Everything that decides; what .ci/run runs
+.PHONY: test unit race norace lint arch generated cross fleet e2e e2e-autonomy fuzz model crash stock
+test: packages arch lint generated cross race norace fleet e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
 	@for m in $(MODULES); do (cd $$m && go test $$(go list ./... | grep -v /e2e)) || exit 1; done
 race: ## Unit tests with the race detector, shuffled
 	go test -race -shuffle=on -timeout 20m ./...
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
+norace: ## What the race detector is too slow or too large for: power cuts, kills, budgets of memory (root for the disk)
+	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn
 lint: ## Linters at their pinned versions
 	@lint=$$($(TOOL) -n golangci-lint) && for m in . $(MODULES); do echo "lint $$m" && (cd $$m && $$lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
 arch: ## The architecture: import direction, fences, gates of the house style
