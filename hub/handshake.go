@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,20 @@ func (l *line) lastHeard() time.Time {
 func (l *line) established(own Limits) error {
 	l.reader.piece, l.reader.whole = maxPiece, own.MaxFrame
 	return l.control.SetDeadline(time.Time{})
+}
+
+// heardReader notes when bytes arrive.
+type heardReader struct {
+	r     io.Reader
+	heard *atomic.Int64
+}
+
+func (h heardReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	if n > 0 {
+		h.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 // greet is the edge's side.

@@ -1,0 +1,140 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The way of one connection through a Server: handshake, decision, session.
+
+// serve takes one connection through its handshake, and begins the session.
+// It reports false if there is none to be.
+func (v *Server) serve(ctx context.Context, conn Conn) bool {
+	log := v.log.With("addr", addr(conn.Peer().Addr))
+	hctx, cancel := context.WithTimeout(ctx, v.cfg.Handshake)
+	defer cancel()
+	// Closing is what ends a read of a peer that says nothing.
+	stop := context.AfterFunc(hctx, func() { conn.Close() })
+	defer stop()
+	l, h, err := receive(hctx, conn)
+	if err != nil {
+		v.stats.handshake(handshakeResult(err))
+		log.Warn("connection without a handshake", "node", conn.Peer().Name, "error", err)
+		if l != nil && errors.Is(err, ErrProtocol) {
+			l.sayGoodbye(goodbye{Kind: goodbyeRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+		}
+		return false
+	}
+	log = log.With("node", conn.Peer().Name)
+	version, node, t, err := v.decide(hctx, cancel, conn.Peer(), h)
+	if err != nil {
+		result := handshakeResult(err)
+		v.stats.handshake(result)
+		log.Warn("node is refused", "result", result, "error", err)
+		stop()
+		l.sayGoodbye(goodbyeFor(err))
+		return false
+	}
+	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
+	err = writeFrame(l.control, welcome{
+		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: offers(v.cfg.Capabilities),
+	}, maxHello)
+	if err == nil {
+		err = l.established(v.cfg.Limits)
+	}
+	if !stop() || err != nil {
+		v.stats.handshake(HandshakeLost)
+		log.Warn("handshake was not completed", "error", errors.Join(err, hctx.Err()))
+		v.release(h.Node, t)
+		return false
+	}
+	cfg := sessionConfig{
+		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
+		sink: node.Up, source: node.Down, outbox: node.Outbox, inbox: node.Inbox, mux: v.cfg.Mux, log: log,
+		stats: v.stats, turns: &v.work,
+	}
+	cfg.negotiate(h.Capabilities)
+	s := newSession(context.WithoutCancel(ctx), cfg)
+	// A session rests most of its life, and its goroutine with it: it has a new
+	// one, whose stack the handshake has not grown.
+	v.running.Go(func() { v.hold(t, s, node.Connected) })
+	return true
+}
+
+// decide says whether the edge that said h may have a session.
+func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h hello) (version uint64, node Node, t *tenant, err error) {
+	if version, err = agree(h, peer); err != nil {
+		return 0, Node{}, nil, err
+	}
+	if err = v.enter(ctx); err != nil {
+		return 0, Node{}, nil, err
+	}
+	node, err = v.cfg.Directory.Attach(ctx, Hello{
+		Peer: peer, Node: h.Node, Instance: h.Instance, Version: h.Version, Capabilities: h.Capabilities,
+	})
+	if err == nil {
+		t, err = v.admit(ctx, cancel, h, node)
+	}
+	return version, node, t, err
+}
+
+// enter waits at the door, or fails with when to come back.
+func (v *Server) enter(ctx context.Context) error {
+	v.mu.Lock()
+	wait, away := v.gate.take(time.Now())
+	v.mu.Unlock()
+	switch {
+	case away > 0:
+		return &turnedAway{HandshakeRate, &Error{
+			Code: CodeUnavailable, RetryAfter: away,
+			Text: fmt.Sprintf("this server takes %d connections a second", v.cfg.HandshakeRate),
+		}}
+	case wait == 0:
+		return nil
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// hold runs the session of a tenant. Its stack stays as it is for as long as
+// the node is connected: what comes before and after is in functions of its
+// own, to keep it small.
+func (v *Server) hold(t *tenant, s *session, connected func(Info)) {
+	defer v.release(s.node, t)
+	defer s.conn.Close()
+	defer s.cancel()
+	if v.begin(t, s, connected) {
+		end(s, s.run(), connected)
+	}
+}
+
+// begin makes the session known. It reports false if it is over already.
+func (v *Server) begin(t *tenant, s *session, connected func(Info)) bool {
+	info := Info{
+		Node: s.node, Connected: true, Since: time.Now(), Epoch: s.epoch, Transport: s.conn.Peer().Transport,
+	}
+	if !v.stand(t, s, info) {
+		return false
+	}
+	v.stats.begun(info.Transport)
+	s.log.Info("node is connected", "epoch", info.Epoch, "transport", info.Transport)
+	if connected != nil {
+		connected(info)
+	}
+	return true
+}
+
+// end makes it known that the session is over.
+func end(s *session, err error, connected func(Info)) {
+	s.stats.over(s.conn.Peer().Transport, endReason(err))
+	s.log.Info("node is disconnected", "epoch", s.epoch, "reason", err)
+	if connected != nil {
+		connected(Info{Node: s.node, Since: time.Now(), Reason: err.Error(), Epoch: s.epoch})
+	}
+}

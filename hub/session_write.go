@@ -1,0 +1,149 @@
+package hub
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// outgoing is what waits to be written to the control stream. Small frames go
+// first; the windows of state and events bound the rest.
+type outgoing struct {
+	urgent  []frame
+	bulk    []frame
+	rest    []byte // of a large frame, as yet unsent
+	writing bool   // a goroutine is at it
+	parting error  // set when the last frame was queued
+}
+
+// maxUrgent bounds the small frames that wait: a peer that asks for more
+// without reading the answers is cut off.
+const maxUrgent = 4096
+
+func (s *session) urgentLocked(f frame) {
+	if s.out.parting != nil { // nothing goes after the farewell
+		return
+	}
+	if len(s.out.urgent) >= maxUrgent {
+		s.failLocked(violation("peer does not read"))
+		return
+	}
+	s.out.urgent = append(s.out.urgent, f)
+	s.writeLocked()
+}
+
+func (s *session) bulkLocked(f frame) {
+	if s.out.parting != nil {
+		return
+	}
+	s.out.bulk = append(s.out.bulk, f)
+	s.writeLocked()
+}
+
+func (s *session) writeLocked() {
+	if !s.out.writing && s.reason == nil {
+		s.out.writing = true
+		s.spawnLocked(s.write)
+	}
+}
+
+// write empties what is outgoing and ends.
+func (s *session) write() {
+	err := withBuffer(func(b *[]byte) error {
+		for {
+			var packed []frame
+			if *b, packed = s.fill((*b)[:0]); len(packed) > 0 {
+				*b = s.pack(*b, packed)
+			}
+			if len(*b) == 0 {
+				return nil
+			}
+			if _, err := s.control.Write(*b); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		s.fail(lost(err))
+	}
+}
+
+// fill takes the next bytes to write: every small frame, then about one piece
+// of the large ones, or the frames of a batch. Nothing left ends the writer.
+func (s *session) fill(b []byte) ([]byte, []frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := &s.out
+	for _, f := range o.urgent {
+		b = s.append(b, f)
+	}
+	o.urgent = nil
+	if packed := s.takeBatch(); packed != nil {
+		return b, packed
+	}
+	for len(b) < pieceSize {
+		if o.rest != nil {
+			n := min(len(o.rest), pieceSize)
+			b = appendDelimited(b, fragment{Data: o.rest[:n], Last: n == len(o.rest)})
+			if o.rest = o.rest[n:]; len(o.rest) == 0 {
+				o.rest = nil
+			}
+			continue
+		}
+		if len(o.bulk) == 0 {
+			o.bulk = nil
+			break
+		}
+		f := o.bulk[0]
+		o.bulk[0] = nil
+		o.bulk = o.bulk[1:]
+		if n := frameSize(f); n > pieceSize {
+			o.rest = appendFrame(make([]byte, 0, n), f)
+			s.stats.sent.add(classOf(f), 1, n)
+			continue
+		}
+		b = s.append(b, f)
+	}
+	if len(b) == 0 {
+		o.writing = false
+	}
+	return b, nil
+}
+
+// takeBatch takes the frames at the head of bulk that make a batch, or none;
+// mu is held.
+func (s *session) takeBatch() []frame {
+	o := &s.out
+	if !s.batches || o.rest != nil || len(o.bulk) == 0 {
+		return nil
+	}
+	n, raw := 0, 0
+	for ; n < len(o.bulk) && packable(o.bulk[n]); n++ {
+		size := frameSize(o.bulk[n])
+		if size += protowire.SizeVarint(uint64(size)); raw+size > maxBatchRaw {
+			break
+		}
+		raw += size
+	}
+	if raw < minBatchRaw {
+		return nil
+	}
+	if s.packing.skip > 0 {
+		s.packing.skip--
+		return nil
+	}
+	packed := slices.Clone(o.bulk[:n])
+	clear(o.bulk[:n])
+	if o.bulk = o.bulk[n:]; len(o.bulk) == 0 {
+		o.bulk = nil
+	}
+	return packed
+}
+
+// append appends a frame that goes out whole, and counts it.
+func (s *session) append(b []byte, f frame) []byte {
+	before := len(b)
+	b = appendDelimited(b, f)
+	s.stats.sent.add(classOf(f), 1, len(b)-before)
+	return b
+}
