@@ -14,7 +14,7 @@ import (
 // keepalive has an idle session stay.
 func keepalive(r *rig) {
 	e := r.up("a", nil)
-	r.pass(6 * interval)
+	r.pass(6 * r.keepalive)
 	if e.sessions() != 1 || !e.Info().Connected || len(r.server.Nodes()) != 1 {
 		r.Errorf("an idle session did not stay: %+v", e.Info())
 	}
@@ -28,7 +28,7 @@ func halfOpen(r *rig) {
 	r.tr.Stall("a", true)
 	r.until("the edge notices", func() bool { return !e.Info().Connected })
 	r.until("the cloud notices", func() bool { return len(r.server.Nodes()) == 0 })
-	if took := time.Since(begun); took > 5*interval {
+	if took := time.Since(begun); took > 5*r.keepalive {
 		r.Errorf("it took %v to notice", took)
 	}
 	r.tr.Stall("a", false)

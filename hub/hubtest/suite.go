@@ -3,8 +3,10 @@ package hubtest
 import (
 	"bytes"
 	"context"
+	"flag"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +34,7 @@ type Suite struct {
 	// Open makes a fresh Transport; it is closed with t's cleanups.
 	Open func(t *testing.T) Transport
 	// Bubble runs each test, for a transport without real I/O in
-	// synctest.Test; nil runs it in real time.
+	// synctest.Test; nil runs them in real time and in parallel.
 	Bubble func(t *testing.T, f func(t *testing.T))
 	// Weather is what the network is like, if it is a real one: in a bad one
 	// only those tests run that this makes harder.
@@ -98,8 +100,24 @@ func Run(t *testing.T, s Suite) {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) { tt.test(newRig(t, s.Open(t), s.Weather)) })
+			if s.Bubble == nil {
+				t.Parallel()
+			}
+			bubble(t, func(t *testing.T) { tt.test(newRig(t, s.Open(t), s)) })
 		})
+	}
+}
+
+// wide is how many tests of a suite over a real network run at the same time:
+// they wait for the network, not for a processor.
+const wide = 16
+
+// Widen has a test binary whose suite runs in real time run many of its tests
+// at the same time, unless -parallel says how many. It is for a TestMain.
+func Widen() {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f != nil && f.Value.String() == f.DefValue {
+		_ = f.Value.Set(strconv.Itoa(wide)) // a number it takes
 	}
 }
 
@@ -123,10 +141,13 @@ type rig struct {
 	stop      func() // ends the server and waits for it
 }
 
-func newRig(t *testing.T, tr Transport, w Weather) *rig {
+func newRig(t *testing.T, tr Transport, s Suite) *rig {
 	r := &rig{T: t, tr: tr, dir: &Directory{}, mux: &hub.Mux{}, keepalive: interval}
-	if w != (Weather{}) {
-		r.keepalive = 2 * time.Second // what is lost is late, not dead
+	switch {
+	case s.Weather != (Weather{}):
+		r.keepalive = 4 * interval // what is lost is late, not dead
+	case s.Bubble == nil:
+		r.keepalive = 2 * interval // and so is what waits for a processor
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)

@@ -17,7 +17,10 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	hubtest.Widen()
+	goleak.VerifyTestMain(m)
+}
 
 // cloud is a Listener on loopback.
 type cloud struct {
@@ -78,6 +81,7 @@ func (c *cloud) cut(node string) {
 }
 
 func TestHub(t *testing.T) {
+	t.Parallel()
 	for name, w := range hubtest.Weathers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

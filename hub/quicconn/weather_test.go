@@ -15,6 +15,7 @@ import (
 // TestBadWeather wants 1,000 objects to arrive, and changes to some of them,
 // whatever the network does to the packets. It does not ask how fast.
 func TestBadWeather(t *testing.T) {
+	t.Parallel()
 	far := 100 * time.Millisecond // one way
 	for name, w := range map[string]hubtest.Weather{
 		"Loss":    {Delay: far, Loss: 0.01},

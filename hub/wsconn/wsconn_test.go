@@ -23,7 +23,10 @@ import (
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	hubtest.Widen()
+	goleak.VerifyTestMain(m)
+}
 
 // cloud is an HTTPS server on loopback with a link on it.
 type cloud struct {
@@ -74,6 +77,7 @@ func (c *cloud) dialer(addr, node string) hub.Dialer {
 }
 
 func TestHub(t *testing.T) {
+	t.Parallel()
 	for name, w := range hubtest.Weathers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
