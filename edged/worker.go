@@ -38,18 +38,20 @@ type worker struct {
 	told     *corev1.PodStatus // last reported in this life; never changed, only replaced
 
 	// What follows belongs to run.
-	view      view
-	exited    map[string]Container // status of containers that are through, by id
-	messages  map[string]string
-	last      *corev1.PodStatus // last known to the cloud, as far as is known here
-	reported  bool              // a status was reported in this life
-	reportee  types.UID         // of the pod that it was reported of
-	start     time.Time
-	finished  bool
-	current   *step
-	probes    map[string]*probing
-	backOffs  map[string]backOff
-	deadAfter time.Time // when the pod's active deadline passes
+	view     view
+	exited   map[string]Container // status of containers that are through, by id
+	messages map[string]string
+	last     *corev1.PodStatus // last known to the cloud, as far as is known here
+	reported bool              // a status was reported in this life
+	reportee types.UID         // of the pod that it was reported of
+	// unreportable says that the last report failed, and that this was logged.
+	unreportable bool
+	start        time.Time
+	finished     bool
+	current      *step
+	probes       map[string]*probing
+	backOffs     map[string]backOff
+	deadAfter    time.Time // when the pod's active deadline passes
 }
 
 // memory is what actions leave for the next plan. It guards nothing: losing it
@@ -376,11 +378,13 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
 	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
 	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
-		if ctx.Err() == nil {
-			w.a.log.Warn("cannot report a pod's status; trying again", "pod", podTitle(pod), "err", err)
+		if ctx.Err() == nil && !w.unreportable {
+			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podTitle(pod), "err", err)
+			w.unreportable = true
 		}
 		return false
 	}
+	w.unreportable = false
 	w.last, w.reported, w.reportee = &st, true, uid
 	w.mu.Lock()
 	w.told = st.DeepCopy()

@@ -75,7 +75,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}
 	all := parts{
 		"kubelet socket": func(ctx context.Context) error {
-			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet)
+			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run,
 		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),

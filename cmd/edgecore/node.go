@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -87,32 +88,58 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 	return n, err
 }
 
-// watchStore reports as an event that the store was damaged, and ends with an
-// error when it can no longer be written: the program is then started anew, and
-// opens it again.
+// storeCheck is how often the store is asked whether it can be written.
+const storeCheck = 5 * time.Second
+
+// watchStore reports as events that the store was damaged, and that it could
+// not be written for a while: then neither an event nor a status of this node
+// gets out, so that it is told afterwards. It ends with an error when the store
+// can no longer be written until it is opened again: the program is then started
+// anew.
 func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error {
 	if n.damaged != nil {
-		if err := objects.Event(ctx, storeDamaged(n.name, n.damaged, metav1.Now())); err != nil && ctx.Err() == nil {
-			n.log.Warn("the event of the damaged store was not noted", "error", err)
-		}
+		n.tell(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")
 	}
-	select {
-	case <-n.store.Failing():
-		return n.store.Stats().Failure
-	case <-ctx.Done():
-		return nil
+	tick := time.NewTicker(storeCheck)
+	defer tick.Stop()
+	var since time.Time
+	for failure := n.store.Stats().Failure; ; failure = n.store.Stats().Failure {
+		switch {
+		case failure != nil && since.IsZero():
+			since = time.Now()
+			n.log.Error("the store refuses all writes: pods run on as they are, nothing new is taken from the cloud and nothing reported to it", "error", failure)
+		case failure == nil && !since.IsZero():
+			n.log.Info("the store can be written again", "after", time.Since(since).Round(time.Second))
+			n.tell(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
+				since.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)))
+			since = time.Time{}
+		}
+		select {
+		case <-tick.C:
+		case <-n.store.Failing():
+			return n.store.Stats().Failure
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 
-// storeDamaged is the event of a store that was damaged. Kubernetes keeps the
-// events of nodes in the namespace default.
-func storeDamaged(node string, damaged *meta.CorruptError, at metav1.Time) *corev1.Event {
+// tell notes an event of the store.
+func (n *node) tell(ctx context.Context, objects *metaclient.Client, reason, message string) {
+	if err := objects.Event(ctx, storeEvent(n.name, reason, message, metav1.Now())); err != nil && ctx.Err() == nil {
+		n.log.Warn("the store's event was not noted", "reason", reason, "error", err)
+	}
+}
+
+// storeEvent is an event of the node's store. Kubernetes keeps the events of
+// nodes in the namespace default.
+func storeEvent(node, reason, message string, at metav1.Time) *corev1.Event {
 	return &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", node, at.UnixNano())},
 		InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: node, UID: types.UID(node)},
 		Type:           corev1.EventTypeWarning,
-		Reason:         "StoreDamaged",
-		Message:        damaged.Error() + "; it is filled anew from the cloud",
+		Reason:         reason,
+		Message:        message,
 		Source:         corev1.EventSource{Component: "edgecore", Host: node},
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}

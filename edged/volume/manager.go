@@ -189,10 +189,19 @@ func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
 			return fmt.Errorf("tmpfs: %w", err)
 		}
 	}
-	if err := os.Chmod(dir, 0o777); err != nil {
+	if err := openToAll(dir); err != nil {
 		return err
 	}
 	return writeAtomic(dir, files, s.group())
+}
+
+// openToAll gives a folder its mode, against the umask. One that has it is left
+// alone, so that a pod whose volumes are up to date needs no writable disk.
+func openToAll(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.Mode().Perm() == 0o777 {
+		return nil
+	}
+	return os.Chmod(dir, 0o777)
 }
 
 func (s *setup) group() *int64 {

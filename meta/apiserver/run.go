@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,10 +37,13 @@ func (s *Server) Run(ctx context.Context) error {
 	var socket net.Listener
 	var err error
 	if s.cfg.Socket != "" {
-		if socket, err = listenSocket(s.cfg.Socket); err != nil {
+		if socket, err = listenSocket(s.cfg.Socket); takesNothing(err) {
+			listeners = append(listeners, s.serveSocketLater)
+		} else if err != nil {
 			return fmt.Errorf("apiserver: %w", err)
+		} else {
+			serve(socket, s.AdminHandler())
 		}
-		serve(socket, s.AdminHandler())
 	}
 	if s.cfg.Listen.IsValid() {
 		l, err := s.listenTLS()
@@ -62,6 +66,35 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// takesNothing reports whether an error says that the disk cannot be written
+// now, which may go away by itself.
+func takesNothing(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC)
+}
+
+// socketRetry is how often the socket is tried on a disk that takes nothing.
+const socketRetry = 5 * time.Second
+
+// serveSocketLater serves the socket as soon as its disk takes one: until then a
+// node whose disk is read-only runs without.
+func (s *Server) serveSocketLater(ctx context.Context) error {
+	s.cfg.Logger.Warn("the disk takes no socket; it is tried again", "socket", s.cfg.Socket, "every", socketRetry)
+	for {
+		select {
+		case <-time.After(socketRetry):
+		case <-ctx.Done():
+			return nil
+		}
+		l, err := listenSocket(s.cfg.Socket)
+		if err == nil {
+			return s.serveOn(ctx, l, s.AdminHandler())
+		}
+		if !takesNothing(err) {
+			return err
+		}
+	}
+}
+
 // listenSocket makes the Unix socket, in place of one that an earlier run
 // left.
 func listenSocket(path string) (net.Listener, error) {
@@ -69,7 +102,9 @@ func listenSocket(path string) (net.Listener, error) {
 		return nil, err
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
-		_ = os.Remove(path) // if it stays, Listen says so
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -94,7 +129,10 @@ func (s *Server) listenTLS() (net.Listener, error) {
 		return nil, err
 	}
 	if s.cfg.Dir != "" {
-		if err := s.writeKubeconfig(inner.Addr()); err != nil {
+		err := s.writeKubeconfig(inner.Addr())
+		if takesNothing(err) {
+			s.cfg.Logger.Warn("the administrator's kubeconfig was not written; one from an earlier run is as good if it has the same address", "err", err)
+		} else if err != nil {
 			inner.Close()
 			return nil, err
 		}

@@ -50,6 +50,9 @@ func (s *Store) committer() {
 				return
 			}
 		}
+		if s.scratch != "" && s.failed == nil && s.mayWrite() == nil {
+			s.moveBack()
+		}
 		g := &group{begun: time.Now(), revision: s.durable.Load(), changes: make(map[string]change)}
 		s.accept(g, first)
 		carried = s.gather(g)
@@ -189,6 +192,9 @@ func (s *Store) commit(g *group) error {
 	if err := s.mayWrite(); err != nil {
 		return err
 	}
+	if s.scratch != "" {
+		return s.cause
+	}
 	now := state{g.revision, s.content}
 	var entries []entry
 	for _, key := range g.keys {
@@ -204,14 +210,19 @@ func (s *Store) commit(g *group) error {
 		err = write(s.db, now, entries)
 	}
 	if err != nil {
-		s.failed = fmt.Errorf("%w in %s, open the store again: %w", meta.ErrFailed, s.cfg.Dir, err)
-		close(s.failing)
+		s.fail(err)
 		return s.failed
 	}
 	s.content = now.content
 	s.durable.Store(now.revision)
 	s.mark.set(now.revision)
 	return nil
+}
+
+// fail ends writing for good.
+func (s *Store) fail(err error) {
+	s.failed = fmt.Errorf("%w in %s, open the store again: %w", meta.ErrFailed, s.cfg.Dir, err)
+	close(s.failing)
 }
 
 // write puts the entries and the state into badger as of the state's revision,

@@ -23,6 +23,10 @@ type Config struct {
 	// Reserve is how many bytes the disk must have left for Apply to go on;
 	// 0 means 32 MiB, negative turns the check off.
 	Reserve int64
+	// Scratch is a folder in memory for a copy of the store's files, made when
+	// the disk takes nothing at Open; empty means /dev/shm, or else the
+	// system's folder for temporary files.
+	Scratch string
 	// Damaged is told, during Open, that the store's files were damaged and
 	// set aside, so that the program can report it. It may be nil; the fact is
 	// logged in any case.

@@ -24,6 +24,11 @@
 // that is still so. Nothing is lost by it. To open and to close on a full disk,
 // the store keeps a ballast file of 8 MiB, which it gives up for that.
 //
+// When a disk is read-only or full to the last byte already at Open, the store
+// is opened from a copy of its files in memory, which is as large as they are.
+// Reading goes on, Apply fails with the same errors, and the first batch after
+// the disk is writable brings the store back to its folder.
+//
 // # The folder
 //
 // Config.Dir holds a lock file, which says who uses the folder; the ballast;
@@ -42,7 +47,7 @@
 // goes on with what is left, tells Config.Damaged so, without a folder, and is
 // no longer meta.Synced.
 //
-// A folder in use, one that cannot be written, a wrong key, and a store of a
+// A folder in use, one that this user may not write, a wrong key, and a store of a
 // newer release are errors that name the remedy, and leave all files alone.
 //
 // # Encryption

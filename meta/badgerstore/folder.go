@@ -27,27 +27,33 @@ func claim(dir string) (*os.File, error) {
 	}
 	name := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, folderError(dir, err)
-	}
-	taken, err := lockFile(f)
-	if err == nil && taken {
-		// What is written here is only for the text of somebody else's error.
-		who := fmt.Sprintf("process %d (%s)", os.Getpid(), filepath.Base(os.Args[0]))
-		if err = f.Truncate(0); err == nil {
-			_, err = f.WriteAt([]byte(who), 0)
+	if takesNothing(err) {
+		if there, err := os.Open(name); err == nil { // a lock needs no right to write
+			return lock(dir, name, there)
 		}
 	}
 	if err != nil {
+		return nil, folderError(dir, err)
+	}
+	return lock(dir, name, f)
+}
+
+func lock(dir, name string, f *os.File) (*os.File, error) {
+	taken, err := lockFile(f)
+	if err != nil {
 		f.Close()
 		return nil, folderError(dir, err)
 	}
-	if !taken {
-		f.Close()
-		who, _ := os.ReadFile(name)
-		return nil, fmt.Errorf("badgerstore: %s: %w by %s: stop that process, or choose another folder", dir, ErrInUse, owner(who))
+	if taken {
+		// What is written here is only for the text of somebody else's error.
+		if f.Truncate(0) == nil {
+			_, _ = fmt.Fprintf(f, "process %d (%s)", os.Getpid(), filepath.Base(os.Args[0]))
+		}
+		return f, nil
 	}
-	return f, nil
+	f.Close()
+	who, _ := os.ReadFile(name)
+	return nil, fmt.Errorf("badgerstore: %s: %w by %s: stop that process, or choose another folder", dir, ErrInUse, owner(who))
 }
 
 func owner(text []byte) string {

@@ -21,11 +21,12 @@ import (
 //   - ErrInUse when another process has the folder,
 //   - ErrKey when the key is not that of the store,
 //   - a *meta.NewerError when a newer release wrote the store,
-//   - syscall.ENOSPC when the disk is so full that it cannot even be opened,
-//   - syscall.EROFS when it is read-only,
+//   - syscall.ENOSPC or syscall.EROFS when the disk is full or read-only and
+//     holds no store yet, or one of which no copy could be made,
 //   - a *meta.CorruptError when damaged files could not be set aside;
 //
-// all of these leave the store as it is.
+// all of these leave the store as it is. A store on a disk that takes nothing is
+// opened from a copy in memory, for reading, until the disk is writable again.
 func Open(cfg Config) (*Store, error) { return openAbove(cfg, 0) }
 
 // openAbove opens a store whose revisions, if it is new, are to be above reached.
@@ -52,55 +53,93 @@ func openAbove(cfg Config, reached uint64) (*Store, error) {
 	return s, nil
 }
 
-// open opens badger, with a fresh folder if the one that is there is damaged.
+// open opens the folder, or a copy of it if its disk takes nothing.
 func (s *Store) open() error {
 	data := filepath.Join(s.cfg.Dir, dataName)
-	if err := s.dropBallast(); err != nil {
-		return err
+	o, err := s.openFolder(data)
+	if takesNothing(err) && hasStore(data) {
+		o, err = s.openCopy(data, err)
 	}
-	if err := probe(data); err != nil {
-		return folderError(data, err)
-	}
-	key, err := settleKey(s.cfg, data)
 	if err != nil {
 		return err
 	}
-	if hasStore(data) {
-		if err := mayOpen(s.cfg, data, key); err != nil {
-			return err
-		}
-	}
-	err = s.openData(data, key)
-	if err != nil && damage(err) {
-		if err = s.setAside(err); err == nil {
-			err = s.openData(data, key)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("badgerstore: opening %s: %w", s.cfg.Dir, err)
+	s.feed = feed.New(feed.Limits{}, o.floor, o.at.revision)
+	s.install(o)
+	if o.lost != nil {
+		s.log.Error("the newest writes of the store are gone; going on with what is left", "dir", s.cfg.Dir, "err", o.lost.Reason)
+		s.cfg.Damaged(o.lost)
 	}
 	return nil
 }
 
+// install takes an opened store over.
+func (s *Store) install(o opened) {
+	s.db, s.options, s.parked, s.mark = o.db, o.options, o.parked, o.mark
+	s.scratch, s.cause = o.scratch, o.cause
+	s.content = o.at.content
+	s.durable.Store(o.at.revision)
+}
+
+// openFolder opens badger, with a fresh folder if the one that is there is
+// damaged.
+func (s *Store) openFolder(data string) (opened, error) {
+	if err := s.dropBallast(); err != nil {
+		return opened{}, err
+	}
+	if err := probe(data); err != nil {
+		return opened{}, folderError(data, err)
+	}
+	key, err := settleKey(s.cfg, data)
+	if err != nil {
+		return opened{}, err
+	}
+	if hasStore(data) {
+		if err := mayOpen(s.cfg, data, key); err != nil {
+			return opened{}, err
+		}
+	}
+	o, err := s.openData(data, key)
+	if err != nil && damage(err) {
+		if err = s.setAside(err); err == nil {
+			o, err = s.openData(data, key)
+		}
+	}
+	if err != nil {
+		return opened{}, fmt.Errorf("badgerstore: opening %s: %w", s.cfg.Dir, err)
+	}
+	return o, nil
+}
+
+// opened is a store that is open and in order.
+type opened struct {
+	recovered
+	db      *badger.DB
+	options badger.Options
+	parked  bool
+	mark    *mark
+	scratch string // the copy that it lives on; empty when it lives in its folder
+	cause   error  // why it lives on a copy
+}
+
 // openData opens what is in the folder and brings it in order. Both the checks
 // and badger panic on some damage.
-func (s *Store) openData(data string, key []byte) (err error) {
+func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("badger panicked: %v", p)
 		}
 	}()
 	if err := os.MkdirAll(data, 0o700); err != nil {
-		return err
+		return opened{}, err
 	}
 	o := profile(data, key, s.log)
 	mark, reached, missing, err := openMark(data)
 	if err != nil {
-		return err
+		return opened{}, err
 	}
 	s.reached = max(s.reached, reached)
 	if err := errors.Join(mendRegistry(data), sweep(data), verify(data, o)); err != nil {
-		return errors.Join(err, mark.Close())
+		return opened{}, errors.Join(err, mark.Close())
 	}
 	// On a full disk badger must not begin to compact, see mayWrite.
 	first, parked := o, s.mayWrite() != nil
@@ -109,7 +148,7 @@ func (s *Store) openData(data string, key []byte) (err error) {
 	}
 	db, err := badger.OpenManaged(first)
 	if err != nil {
-		return errors.Join(err, mark.Close())
+		return opened{}, errors.Join(err, mark.Close())
 	}
 	defer func() {
 		if err != nil {
@@ -118,20 +157,13 @@ func (s *Store) openData(data string, key []byte) (err error) {
 	}()
 	r, err := s.recover(db, reached, missing)
 	if err != nil {
-		return err
+		return opened{}, err
 	}
 	mark.set(r.at.revision)
 	if err := errors.Join(mark.f.Sync(), writeFormat(data, format{schema: schema, key: fingerprint(key)})); err != nil {
-		return err
+		return opened{}, err
 	}
-	s.db, s.options, s.parked, s.mark, s.content = db, o, parked, mark, r.at.content
-	s.durable.Store(r.at.revision)
-	s.feed = feed.New(feed.Limits{}, r.floor, r.at.revision)
-	if r.lost != nil {
-		s.log.Error("the newest writes of the store are gone; going on with what is left", "dir", s.cfg.Dir, "err", r.lost.Reason)
-		s.cfg.Damaged(r.lost)
-	}
-	return nil
+	return opened{recovered: r, db: db, options: o, parked: parked, mark: mark}, nil
 }
 
 // recovered is a store that has been brought in order.

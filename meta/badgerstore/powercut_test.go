@@ -8,12 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
@@ -139,29 +136,5 @@ func fillDisk(t *testing.T, name string) {
 		if err := f.Sync(); err != nil && !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
 		}
-	}
-}
-
-// TestReadOnlyMount opens a store on a disk that is mounted read-only.
-func TestReadOnlyMount(t *testing.T) {
-	if !disktest.Isolate(t) {
-		return
-	}
-	dir := disktest.New(t, 32<<20).On(t)
-	cfg := badgerstore.Config{Dir: filepath.Join(dir, "store"), Damaged: func(e *meta.CorruptError) { t.Error(e) }, Reserve: -1}
-	filled(t, cfg)
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := badgerstore.Open(cfg); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "mount it writable") {
-		t.Errorf("Open on a read-only disk: %v", err)
-	}
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, ""); err != nil {
-		t.Fatal(err)
-	}
-	s := openAs(t, cfg)
-	defer s.Close()
-	if list, _, err := s.List(t.Context(), ""); err != nil || len(list) != 50 {
-		t.Errorf("%d records, %v", len(list), err)
 	}
 }

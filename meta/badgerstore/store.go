@@ -55,6 +55,8 @@ type Store struct {
 	options badger.Options
 	reached uint64 // the revision that the store in the folder, or one that was damaged, is known to have had
 	parked  bool   // badger does not compact, since the disk was full when it was opened
+	scratch string // the copy in memory that the store lives on, since its disk took nothing; empty for none
+	cause   error  // why it lives there
 }
 
 // request is one call of Apply on its way through the committer.
@@ -95,14 +97,19 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closeFiles() error {
-	if err := s.dropBallast(); err != nil {
-		return err
+	if s.scratch == "" {
+		if err := s.dropBallast(); err != nil {
+			return err
+		}
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- s.db.Close() }()
 	select {
 	case err := <-closed:
 		s.takeBallast()
+		if s.scratch != "" {
+			err = errors.Join(err, os.RemoveAll(s.scratch))
+		}
 		return errors.Join(err, s.mark.Close(), s.lock.Close())
 	case <-time.After(closePatience):
 		return fmt.Errorf("the disk has not taken all within %v", closePatience)
