@@ -58,7 +58,11 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 	answer, err := m.ask(ctx, q)
 	switch {
 	case err == nil && len(q.Body) == 0:
-		return answer, m.Response(ctx, answer)
+		// What the disk does not take is an answer all the same.
+		if err := m.Response(ctx, answer); err != nil && ctx.Err() == nil {
+			m.log.Warn("an answer of the cloud was not kept", "key", q.Key.String(), "err", err)
+		}
+		return answer, nil
 	case err == nil:
 		return answer, nil
 	case errors.Is(err, meta.ErrNotFound) && known:
