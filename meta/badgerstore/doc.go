@@ -75,7 +75,7 @@
 //
 // # Memory
 //
-// With 2 MiB memtables, no block cache and two compactors, a store of 1,000
+// With 3 MiB memtables, no block cache and two compactors, a store of 1,000
 // objects of 1 KiB adds about 8 MiB to what a process holds; the test
 // TestMemoryBudget keeps it below 12. Half of that is files mapped into
 // memory, which the system takes back when it needs them. While thousands of

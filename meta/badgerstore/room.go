@@ -22,8 +22,9 @@ const (
 	ballastName = "ballast"
 	ballastSize = 8 << 20
 	ballastMin  = 1 << 20
-	// roomToMove is what badger may need to open or close.
-	roomToMove = 4 << 20
+	// roomToMove is what badger may need to open or close: it writes out all
+	// memtables, of which there are two.
+	roomToMove = 2 * memTable
 )
 
 // unpark opens badger anew, with compaction, after the disk was full.
