@@ -21,6 +21,7 @@ type PacketProxy struct {
 	mu      sync.Mutex
 	weather Weather
 	blocked bool
+	largest int // bytes that a packet may have; 0 for any
 	cutIn   int // bytes until cut; 0 for never
 	cut     func()
 	dice    *rand.Rand
@@ -76,6 +77,13 @@ func (p *PacketProxy) Block(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blocked = on
+}
+
+// Narrow drops packets of more than so many bytes; 0 passes all.
+func (p *PacketProxy) Narrow(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.largest = bytes
 }
 
 // CutAfter calls cut once, when so many more bytes have passed.
@@ -137,7 +145,7 @@ func (p *PacketProxy) back(client net.Addr) net.PacketConn {
 func (p *PacketProxy) pass(packet []byte, by net.PacketConn, to net.Addr) {
 	p.mu.Lock()
 	delay, lost := p.weather.late(p.dice)
-	lost = lost || p.blocked || p.closed
+	lost = lost || p.blocked || p.closed || p.largest > 0 && len(packet) > p.largest
 	if p.cutIn > 0 && !lost {
 		if p.cutIn -= len(packet); p.cutIn <= 0 {
 			p.cutIn, lost = 0, true

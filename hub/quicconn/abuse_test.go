@@ -2,7 +2,6 @@ package quicconn_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"runtime"
 	"sync"
@@ -123,65 +122,5 @@ func TestUnreadStream(t *testing.T) {
 	}
 	if n, err := s.Write(make([]byte, 4<<20)); err == nil || n > 64<<10 {
 		t.Errorf("%d bytes were taken that nobody reads, %v", n, err)
-	}
-}
-
-// TestForgotten has a server lose everything and return with the same reset
-// key: the edge learns at once that its connection is gone.
-func TestForgotten(t *testing.T) {
-	c := newCloud(t)
-	key := &quicconn.Key{1, 2, 3}
-	serve := func(socket *net.UDPConn) *quicconn.Listener {
-		l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		return l
-	}
-	socket := loopback(t, 0)
-	first := serve(socket)
-	edge, err := c.dialer(first.Addr().String(), "edge-1").Dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer edge.Close()
-	if _, err := first.Accept(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	port := first.Addr().(*net.UDPAddr).Port
-	socket.Close() // so that no farewell gets out
-	first.Close()
-	serve(loopback(t, port))
-	s, err := edge.OpenStream(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Write([]byte("are you there?")); err != nil {
-		t.Fatal(err)
-	}
-	begun := time.Now()
-	if _, err := edge.AcceptStream(t.Context()); !errors.Is(err, net.ErrClosed) || time.Since(begun) > time.Minute {
-		t.Errorf("after %v: %v", time.Since(begun), err)
-	}
-}
-
-// TestSocketFails has the socket fail under a Listener: who accepts is told so,
-// and does not wait for connections that cannot come.
-func TestSocketFails(t *testing.T) {
-	socket := loopback(t, 0)
-	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: newCloud(t).ServerTLS()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer link.Close()
-	accepted := make(chan error, 1)
-	go func() {
-		_, err := link.Accept(t.Context())
-		accepted <- err
-	}()
-	socket.Close()
-	if err := <-accepted; err == nil || t.Context().Err() != nil {
-		t.Errorf("Accept gives %v", err)
 	}
 }

@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-
-	"github.com/quic-go/quic-go"
+	"time"
 
 	"github.com/edgekit/edgekit/hub"
 )
@@ -24,30 +23,19 @@ type DialerConfig struct {
 	// nodes. It stays its owner's to close. Nil means a socket of its own for
 	// each connection.
 	Socket *Socket
+	// Keepalive is after how long a silence the edge asks whether the server
+	// still knows the connection, by a packet that only QUIC sees. It keeps the
+	// way through NATs open, and has an edge at rest notice that its server was
+	// started again. 0 means 15 s; negative never asks.
+	Keepalive time.Duration
 }
 
 // Dialer opens connections to a Listener.
 type Dialer struct {
-	addr   string
-	tls    *tls.Config
-	socket *Socket
-}
-
-// Socket is a UDP socket from which any number of connections are dialled.
-type Socket struct{ transport *quic.Transport }
-
-// NewSocket takes over a UDP socket; closing the Socket closes it.
-func NewSocket(conn net.PacketConn) *Socket {
-	return &Socket{&quic.Transport{Conn: conn, ConnectionIDLength: idLength}}
-}
-
-// Close ends all connections of the socket. Twice is nil.
-func (s *Socket) Close() error {
-	_ = s.transport.Close()
-	if err := s.transport.Conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("quicconn: %w", err)
-	}
-	return nil
+	addr      string
+	tls       *tls.Config
+	socket    *Socket
+	keepalive time.Duration
 }
 
 // NewDialer checks cfg and makes a Dialer.
@@ -59,7 +47,10 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	if cfg.TLS == nil {
 		return nil, errors.New("quicconn: DialerConfig.TLS is required")
 	}
-	d := &Dialer{addr: cfg.Addr, tls: cfg.TLS.Clone(), socket: cfg.Socket}
+	d := &Dialer{addr: cfg.Addr, tls: cfg.TLS.Clone(), socket: cfg.Socket, keepalive: cfg.Keepalive}
+	if d.keepalive == 0 {
+		d.keepalive = keepalive
+	}
 	d.tls.NextProtos = []string{protocol}
 	if d.tls.ServerName == "" {
 		d.tls.ServerName = host
@@ -72,7 +63,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 // be trusted gives an error that wraps a *tls.CertificateVerificationError. The
 // refusal of the node's own certificate shows only when the connection is first
 // used, as hub.CertificateError or with CodeForbidden: that is how TLS 1.3
-// works.
+// works. A DialerConfig.Socket that works no more gives a *SocketError.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 	addr, err := resolve(ctx, d.addr)
 	if err != nil {
@@ -87,8 +78,13 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 		socket = NewSocket(udp)
 		free = func() { _ = socket.Close() }
 	}
-	conn, err := socket.transport.Dial(ctx, addr, d.tls, settings())
+	conf := settings()
+	conf.KeepAlivePeriod = max(d.keepalive, 0)
+	conn, err := socket.transport.Dial(ctx, addr, d.tls, conf)
 	if err != nil {
+		if failed := socket.Err(); failed != nil {
+			err = failed
+		}
 		free()
 		return nil, fmt.Errorf("quicconn: %w", refusal(err))
 	}

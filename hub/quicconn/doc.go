@@ -16,6 +16,20 @@
 // certificate alone. Nothing is sent or taken before the handshake is complete
 // (no 0-RTT), since calls are not idempotent.
 //
+// # What ends, and how one learns of it
+//
+// An edge at rest asks its server every 15 s, by a packet of QUIC's own, whether
+// it still knows the connection (DialerConfig.Keepalive; 145 bytes with the
+// answer, all layers counted). A server that was started again with the same
+// ListenerConfig.ResetKey answers such a packet of any size with a stateless
+// reset, and the connection ends there and then.
+//
+// Edges that give up before Accept has taken their connection leave the
+// Listener's backlog at once. A socket that can be read no more is a
+// [SocketError], from Accept, from Dial, and from the connections that it had;
+// errors that pass are waited out for a second. A Socket that many Dialers share
+// tells by its Done.
+//
 // # Memory
 //
 // Windows begin small and grow with use. All connections of a Listener share

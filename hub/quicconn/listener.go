@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/internal/backlog"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -36,7 +37,8 @@ type ListenerConfig struct {
 	NodeName func(*x509.Certificate) (string, error)
 	// ResetKey, when the same after a restart, lets edges learn at once that
 	// the server has forgotten their connection (stateless reset, RFC 9000
-	// section 10.3). Nil sends no resets.
+	// section 10.3). Replicas share it, so that an edge whose packets come to
+	// another one connects again. Nil sends no resets.
 	ResetKey *Key
 	// TokenKey lets replicas accept each other's proofs of address. Nil means
 	// random.
@@ -59,10 +61,8 @@ type Listener struct {
 	cfg       ListenerConfig
 	transport *quic.Transport
 	listener  *quic.Listener
-	accept    chan *Conn
-	closed    chan struct{}
-	ended     chan struct{} // closed when take has ended
-	failure   error         // why it did; set before ended is closed
+	waiting   *backlog.Queue[*Conn]
+	reads     *reads
 	once      sync.Once
 	running   sync.WaitGroup
 	grown     atomic.Int64 // bytes of windows beyond their beginning
@@ -91,14 +91,19 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Unproven == 0 {
 		cfg.Unproven = 256
 	}
-	l := &Listener{cfg: cfg, accept: make(chan *Conn, cfg.Backlog), closed: make(chan struct{}), ended: make(chan struct{})}
+	l := &Listener{cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog), reads: newReads(cfg.Socket.LocalAddr())}
+	mark := newMark()
+	var answers *forgotten
+	if cfg.ResetKey != nil {
+		answers = &forgotten{mark: mark, key: *cfg.ResetKey}
+	}
 	l.transport = &quic.Transport{
-		Conn:                cfg.Socket,
-		ConnectionIDLength:  idLength,
-		StatelessResetKey:   (*quic.StatelessResetKey)(cfg.ResetKey),
-		TokenGeneratorKey:   (*quic.TokenGeneratorKey)(cfg.TokenKey),
-		VerifySourceAddress: func(net.Addr) bool { return l.unproven.Load() >= int64(cfg.Unproven) },
-		ConnContext:         l.handshake,
+		Conn:                  outlive(cfg.Socket, l.reads, answers),
+		ConnectionIDGenerator: mark,
+		StatelessResetKey:     (*quic.StatelessResetKey)(cfg.ResetKey),
+		TokenGeneratorKey:     (*quic.TokenGeneratorKey)(cfg.TokenKey),
+		VerifySourceAddress:   func(net.Addr) bool { return l.unproven.Load() >= int64(cfg.Unproven) },
+		ConnContext:           l.handshake,
 	}
 	var err error
 	if l.listener, err = l.transport.Listen(l.serverTLS(), l.settings()); err != nil {
@@ -186,12 +191,14 @@ func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.C
 // without a word. It ends when the Listener is closed or its socket fails, for
 // then quic-go gives up all that use it.
 func (l *Listener) take() {
-	defer close(l.ended)
 	for {
 		// Close ends the wait: there is no caller whose context could.
 		conn, err := l.listener.Accept(context.Background())
 		if err != nil {
-			l.failure = err
+			if failed := l.reads.failure(); failed != nil {
+				err = failed
+			}
+			l.waiting.Close(err) // quic-go has ended those that wait
 			return
 		}
 		l.admit(conn)
@@ -216,31 +223,27 @@ func (l *Listener) admit(conn *quic.Conn) {
 		conn: conn, done: func() {},
 		peer: hub.Peer{Name: name, Certificate: chains[0][0], Addr: conn.RemoteAddr(), Transport: transport},
 	}
-	select {
-	case l.accept <- c:
-	default:
+	if !l.waiting.Reserve() {
 		_ = conn.CloseWithError(codeBusy, "too many nodes are connecting")
+		return
+	}
+	if l.waiting.Put(c) { // after Close, all end with the socket
+		context.AfterFunc(conn.Context(), func() { l.waiting.Drop(c) })
 	}
 }
 
 // Accept waits for the next connection. It fails with net.ErrClosed once the
-// Listener is closed, and with the socket's error when that no longer works: no
-// connection comes any more then, and those that were are gone.
+// Listener is closed, and with a *SocketError when the socket works no more: no
+// connection comes then, and those that were are gone.
 func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
-	select {
-	case <-l.closed:
-	case <-l.ended:
-		select {
-		case <-l.closed:
-		default:
-			return nil, fmt.Errorf("quicconn: accept: %w", l.failure)
-		}
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case c := <-l.accept:
+	c, err := l.waiting.Accept(ctx)
+	switch {
+	case err == nil:
 		return c, nil
+	case ctx.Err() != nil:
+		return nil, err
 	}
-	return nil, fmt.Errorf("quicconn: accept: %w", net.ErrClosed)
+	return nil, fmt.Errorf("quicconn: accept: %w", err)
 }
 
 // Addr is the socket's address.
@@ -250,7 +253,7 @@ func (l *Listener) Addr() net.Addr { return l.cfg.Socket.LocalAddr() }
 // so that all of them end with it: close them first. Twice is nil.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
-		close(l.closed)
+		l.waiting.Close(nil)
 		_ = l.listener.Close()
 		_ = l.transport.Close()
 		_ = l.cfg.Socket.Close()

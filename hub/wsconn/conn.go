@@ -36,7 +36,8 @@ type Conn struct {
 	running sync.WaitGroup // receive and, while there is something to send, flush
 
 	mu       sync.Mutex
-	err      error // why the connection ended; nil while it stands
+	err      error  // why the connection ended; nil while it stands
+	left     func() // called when it ends, unless nil; must not wait
 	streams  map[uint64]*stream
 	last     uint64    // id of the stream opened last here
 	peerLast uint64    // and by the peer
@@ -162,6 +163,19 @@ func (c *Conn) fail(err error) {
 	}
 	c.gate.give(c.grown)
 	c.notes, c.ready = nil, nil
+	if c.left != nil {
+		c.left()
+	}
+}
+
+// whenEnded has f called when the connection ends, or now if it has. f must
+// not wait.
+func (c *Conn) whenEnded(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left = f; c.err != nil {
+		f()
+	}
 }
 
 // addLocked makes a stream.

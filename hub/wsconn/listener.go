@@ -11,11 +11,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 
 	"nhooyr.io/websocket"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/internal/backlog"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -45,12 +45,9 @@ type ListenerConfig struct {
 // Listener takes WebSocket connections from an HTTP server. It starts no
 // goroutine of its own.
 type Listener struct {
-	cfg    ListenerConfig
-	gate   *gate
-	slots  chan struct{} // one for each connection that is not yet accepted
-	accept chan *Conn
-	closed chan struct{}
-	once   sync.Once
+	cfg     ListenerConfig
+	gate    *gate
+	waiting *backlog.Queue[*Conn]
 }
 
 // NewListener makes a Listener, to be mounted in an http.ServeMux.
@@ -70,10 +67,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Addr == nil {
 		cfg.Addr = &net.TCPAddr{}
 	}
-	return &Listener{
-		cfg: cfg, gate: &gate{limit: cfg.Memory}, slots: make(chan struct{}, cfg.Backlog), accept: make(chan *Conn, cfg.Backlog),
-		closed: make(chan struct{}),
-	}, nil
+	return &Listener{cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog)}, nil
 }
 
 // ServeHTTP upgrades one request. Without a verified client certificate that
@@ -84,15 +78,11 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), status)
 		return
 	}
-	select {
-	case <-l.closed:
+	if l.waiting.Closed() {
 		http.Error(w, "the link is shutting down", http.StatusServiceUnavailable)
 		return
-	default:
 	}
-	select {
-	case l.slots <- struct{}{}:
-	default:
+	if !l.waiting.Reserve() {
 		w.Header().Set("Retry-After", strconv.Itoa(busyRetry))
 		http.Error(w, "too many nodes are connecting", http.StatusServiceUnavailable)
 		return
@@ -100,15 +90,15 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := &hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 	if err != nil {
-		<-l.slots
+		l.waiting.Free()
 		return // Accept has answered the request
 	}
-	l.accept <- newConn(ws, h.socket, peer, false, l.gate) // has room for each slot
-	select {
-	case <-l.closed:
-		l.drain()
-	default:
+	c := newConn(ws, h.socket, peer, false, l.gate)
+	if !l.waiting.Put(c) {
+		c.Close()
+		return
 	}
+	c.whenEnded(func() { l.waiting.Drop(c) })
 }
 
 // restBuffer is the size of each buffer that a WebSocket keeps at rest; what is
@@ -160,15 +150,14 @@ func (l *Listener) identify(r *http.Request) (hub.Peer, int, error) {
 
 // Accept waits for the next connection.
 func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
-	select {
-	case <-l.closed:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case c := <-l.accept:
-		<-l.slots
+	c, err := l.waiting.Accept(ctx)
+	switch {
+	case err == nil:
 		return c, nil
+	case ctx.Err() != nil:
+		return nil, err
 	}
-	return nil, fmt.Errorf("wsconn: accept: %w", net.ErrClosed)
+	return nil, fmt.Errorf("wsconn: accept: %w", err)
 }
 
 // Addr is ListenerConfig.Addr.
@@ -177,21 +166,8 @@ func (l *Listener) Addr() net.Addr { return l.cfg.Addr }
 // Close turns later connections away and closes those not yet accepted. Twice
 // is nil.
 func (l *Listener) Close() error {
-	l.once.Do(func() {
-		close(l.closed)
-		l.drain()
-	})
-	return nil
-}
-
-func (l *Listener) drain() {
-	for {
-		select {
-		case c := <-l.accept:
-			<-l.slots
-			c.Close()
-		default:
-			return
-		}
+	for _, c := range l.waiting.Close(nil) {
+		c.Close()
 	}
+	return nil
 }

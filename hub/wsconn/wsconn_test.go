@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -218,6 +219,52 @@ func TestFullBacklog(t *testing.T) {
 	if !ok || full.Code != hub.CodeUnavailable || full.RetryAfter <= 0 {
 		t.Fatalf("a full listener answered with %v", err)
 	}
+}
+
+// TestDeadInBacklog has edges give up before anybody accepts them: their places
+// are free at once, and Accept brings those that are alive.
+func TestDeadInBacklog(t *testing.T) {
+	c := newCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Backlog = 2 })
+	busy := &hub.Error{Code: hub.CodeUnavailable}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for i := range 20 { // their end may come late on a busy machine
+		var gone []hub.Conn
+		for range 2 {
+			conn, err := c.dialer(c.addr, "gone").Dial(ctx)
+			for errors.Is(err, busy) {
+				conn, err = c.dialer(c.addr, "gone").Dial(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			gone = append(gone, conn)
+		}
+		if _, err := c.dialer(c.addr, "third").Dial(ctx); !errors.Is(err, busy) {
+			t.Fatalf("where all places are taken: %v", err)
+		}
+		for _, conn := range gone {
+			conn.Close()
+		}
+		node := "edge-" + strconv.Itoa(i)
+		edge, err := c.dialer(c.addr, node).Dial(ctx)
+		for errors.Is(err, busy) {
+			edge, err = c.dialer(c.addr, node).Dial(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := c.link.Accept(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edge.Close()
+		server.Close()
+		if server.Peer().Name == node {
+			return
+		}
+	}
+	t.Error("Accept brings connections that have ended")
 }
 
 func TestBadConfig(t *testing.T) {
