@@ -5,7 +5,7 @@
 //   - wire.Access: the keys of the cluster's service account issuer, and the
 //     RBAC objects that concern the service accounts of the node's pods: each
 //     binding with one of them or one of their groups among its subjects, and
-//     the role that it refers to.
+//     the role that it refers to; and the pods' Namespaces.
 //   - wire.Services: all Services, EndpointSlices and ServiceCIDRs, for
 //     kube-proxy.
 //

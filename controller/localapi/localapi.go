@@ -170,10 +170,20 @@ func (c *Controller) podsChanged(name string) {
 	c.mu.Lock()
 	var keys []hub.Key
 	if c.nodes[name] == n {
-		keys = n.replace(c.bindings.needs(accounts))
+		keys = n.replace(c.needsLocked(accounts))
 	}
 	c.mu.Unlock()
 	c.notifier.Notify(name, keys...)
+}
+
+// needsLocked gives what concerns service accounts: RBAC objects as far as they
+// are known, and the accounts' Namespaces.
+func (c *Controller) needsLocked(accounts map[live.Name]struct{}) map[hub.Key]struct{} {
+	out := c.bindings.needs(accounts)
+	for account := range accounts {
+		out[hub.Key{Resource: "namespaces", Name: account.Namespace}] = struct{}{}
+	}
+	return out
 }
 
 // replace sets what the node needs and gives what came or went.
@@ -192,7 +202,7 @@ func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
 	return changed
 }
 
-// accessChanged follows the RBAC objects.
+// accessChanged follows the RBAC objects and Namespaces.
 func (c *Controller) accessChanged(key hub.Key, update func(*bindings)) {
 	c.mu.Lock()
 	update(&c.bindings)

@@ -77,6 +77,8 @@ func TestSource(t *testing.T) {
 			&rbacv1.ClusterRole{ObjectMeta: objectMeta("", "basic", "7")},
 			&rbacv1.ClusterRoleBinding{ObjectMeta: objectMeta("", "basic", "8"), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "basic"},
 				Subjects: []rbacv1.Subject{{Kind: "Group", Name: "system:authenticated"}}},
+			&corev1.Namespace{ObjectMeta: objectMeta("", "shop", "1")},
+			&corev1.Namespace{ObjectMeta: objectMeta("", "other", "2")},
 			&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
 			&discoveryv1.EndpointSlice{ObjectMeta: objectMeta("shop", "web-x", "10")},
 		)
@@ -100,7 +102,7 @@ func TestSource(t *testing.T) {
 		stop := all.Subscribe(func(k hub.Key) { told <- k })
 		defer stop()
 		synctest.Wait()
-		want := []string{"clusterrolebindings//basic@8", "clusterroles//basic@7", "endpointslices/shop/web-x@10", "rolebindings/shop/clerks@5", "roles/shop/reader@3", "services/shop/web@9"}
+		want := []string{"clusterrolebindings//basic@8", "clusterroles//basic@7", "endpointslices/shop/web-x@10", "namespaces//shop@1", "rolebindings/shop/clerks@5", "roles/shop/reader@3", "services/shop/web@9"}
 		if got := versions(t, all); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
@@ -119,6 +121,8 @@ func TestSource(t *testing.T) {
 			{Resource: "rolebindings", Namespace: "shop", Name: "others"}: true,
 			{Resource: "rolebindings", Namespace: "shop", Name: "clerks"}: false,
 			{Resource: "roles", Namespace: "shop", Name: "none"}:          true,
+			{Resource: "namespaces", Name: "shop"}:                        false,
+			{Resource: "namespaces", Name: "other"}:                       true,
 			{Resource: "services", Namespace: "shop", Name: "web"}:        false,
 			{Resource: "services", Namespace: "shop", Name: "none"}:       true,
 		} {

@@ -122,12 +122,12 @@ func wait(ctx context.Context, done <-chan struct{}) bool {
 	}
 }
 
-// needs gives the RBAC objects that the node needs as far as is known.
+// needs gives what the node needs by its pods' service accounts.
 func (s *source) needs() map[hub.Key]struct{} {
 	accounts := s.c.cfg.Accounts.Accounts(s.node)
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	return s.c.bindings.needs(accounts)
+	return s.c.needsLocked(accounts)
 }
 
 func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -174,7 +174,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	return mirror.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-// unneeded takes an RBAC object from the node that nothing there needs any
+// unneeded takes an RBAC object or a Namespace from the node that nothing there needs any
 // more. A binding is first read from the API server: the view here may be
 // behind what the node has.
 func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name live.Name) (hub.Object, error) {

@@ -14,7 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 )
 
-// serveOther answers what is not about objects: health, version, discovery.
+// serveOther answers what is not about objects: health, version, discovery,
+// OpenAPI.
 func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return apierrors.NewMethodNotSupported(schema.GroupResource{Resource: q.path}, r.Method)
@@ -37,6 +38,11 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 		return writeJSON(w, "", s.groups())
 	case "/api/v1":
 		return writeJSON(w, "", s.resources(schema.GroupVersion{Version: "v1"}))
+	}
+	if rest, ok := strings.CutPrefix(path, "/openapi/v3"); ok {
+		if doc := s.openAPI(strings.TrimPrefix(rest, "/")); doc != nil {
+			return writeJSON(w, "", doc)
+		}
 	}
 	if rest, ok := strings.CutPrefix(path, "/apis/"); ok {
 		group, v, hasVersion := strings.Cut(rest, "/")

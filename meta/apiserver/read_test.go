@@ -14,7 +14,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/openapi3"
 
 	"github.com/edgekit/edgekit/meta"
 )
@@ -261,10 +263,59 @@ func TestDiscovery(t *testing.T) {
 	}
 	for path, want := range map[string]int{
 		"/api": 200, "/apis": 200, "/api/v1": 200, "/apis/discovery.k8s.io": 200, "/apis/discovery.k8s.io/v1": 200,
-		"/healthz": 200, "/readyz": 200, "/livez": 200, "/openapi/v3": 404, "/openapi/v2": 404, "/apis/none": 404, "/": 404, "/api/v1/pods/x/y/z": 400, "/api/v2/..": 400,
+		"/healthz": 200, "/readyz": 200, "/livez": 200, "/openapi/v3": 200, "/openapi/v3/apis/none/v1": 404, "/openapi/v2": 404, "/apis/none": 404, "/": 404, "/api/v1/pods/x/y/z": 400, "/api/v2/..": 400,
 	} {
 		if code, body, _ := sc.get(path, ""); code != want {
 			t.Errorf("%s: %d, want %d: %s", path, code, want, body)
 		}
+	}
+}
+
+// TestOpenAPI asks as kubectl does whether a kind is validated by the server.
+func TestOpenAPI(t *testing.T) {
+	sc := newScene(t, func(c *Config) {
+		c.Custom = []Resource{{Group: "devices.kubeedge.io", Version: "v1beta1", Name: "devices", Kind: "Device", Namespaced: true}}
+	})
+	c := sc.client("")
+	root := openapi3.NewRoot(c.Discovery().OpenAPIV3())
+	for _, kind := range []schema.GroupVersionKind{
+		{Version: "v1", Kind: "ConfigMap"}, {Version: "v1", Kind: "Namespace"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, {Group: "devices.kubeedge.io", Version: "v1beta1", Kind: "Device"},
+	} {
+		doc, err := root.GVSpec(kind.GroupVersion())
+		must(t, err)
+		found := 0
+		for _, path := range doc.Paths.Paths {
+			var has map[string]string
+			must(t, path.Patch.Extensions.GetObject("x-kubernetes-group-version-kind", &has))
+			if has["kind"] == kind.Kind && has["group"] == kind.Group && path.Patch.Parameters[0].Name == "fieldValidation" {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s: %d paths say that it is validated", kind, found)
+		}
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	sc := newScene(t, nil)
+	at := sc.put("namespaces", "1", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}})
+	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {
+		one, err := c.CoreV1().Namespaces().Get(t.Context(), "shop", metav1.GetOptions{})
+		if err != nil || one.ResourceVersion != fmt.Sprint(at) {
+			t.Errorf("%+v, %v", one, err)
+		}
+		all, err := c.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(all.Items) != 1 {
+			t.Errorf("%+v, %v", all, err)
+		}
+		w, err := c.CoreV1().Namespaces().Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=shop"})
+		must(t, err)
+		defer w.Stop()
+		want(t, w, fmt.Sprint("ADDED shop ", at))
+	})
+	if _, body, _ := sc.get("/api/v1/namespaces", tableAccept); !strings.Contains(body, `"cells":["shop","Active",`) {
+		t.Errorf("as a table: %s", body)
 	}
 }

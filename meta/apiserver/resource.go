@@ -47,6 +47,7 @@ func builtin() []*served {
 	return []*served{
 		{Resource: Resource{Version: "v1", Name: "configmaps", Singular: "configmap", Kind: "ConfigMap", Short: []string{"cm"}, Namespaced: true}},
 		{Resource: Resource{Version: "v1", Name: "events", Singular: "event", Kind: "Event", Short: []string{"ev"}, Namespaced: true}, outbox: true},
+		{Resource: Resource{Version: "v1", Name: "namespaces", Singular: "namespace", Kind: "Namespace", Short: []string{"ns"}}},
 		{Resource: Resource{Version: "v1", Name: "nodes", Singular: "node", Kind: "Node", Short: []string{"no"}}, status: "nodes"},
 		{Resource: Resource{Version: "v1", Name: "pods", Singular: "pod", Kind: "Pod", Short: []string{"po"}, Namespaced: true}, status: "pods/status"},
 		{Resource: Resource{Version: "v1", Name: "secrets", Singular: "secret", Kind: "Secret", Namespaced: true}},
@@ -70,6 +71,7 @@ func newScheme() *runtime.Scheme {
 		metav1.AddToGroupVersion(s, gv)
 	}
 	add(corev1.SchemeGroupVersion, &corev1.ConfigMap{}, &corev1.ConfigMapList{}, &corev1.Event{}, &corev1.EventList{},
+		&corev1.Namespace{}, &corev1.NamespaceList{},
 		&corev1.Node{}, &corev1.NodeList{}, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{}, &corev1.SecretList{},
 		&corev1.Service{}, &corev1.ServiceList{})
 	add(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})

@@ -85,6 +85,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request
 			return err
 		}
 	}
+	if res != nil && !res.Namespaced {
+		q.namespace = "" // "namespaces/x" is in x for RBAC, and in none here
+	}
 	switch {
 	case isEvent(q) && (q.verb == "create" || q.verb == "patch"):
 		return s.writeEvent(w, r, q)

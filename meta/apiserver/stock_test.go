@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,13 +21,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// stock is a server with its real listeners, and no cloud.
+// stock is a server with its real listeners, and a cloud that connected turns on.
 type stock struct {
 	*scene
 	kubeconfig string
+	connected  atomic.Bool
 }
 
 func newStock(t *testing.T) *stock {
@@ -36,10 +40,14 @@ func newStock(t *testing.T) *stock {
 	dir := t.TempDir()
 	store := memstore.New()
 	t.Cleanup(func() { store.Close() })
+	s := &stock{kubeconfig: filepath.Join(dir, KubeconfigName)}
+	cloud := &fakeCloud{store: store}
 	api, err := New(Config{
-		Store: store, Node: "gate-7", Cloud: &fakeCloud{store: store}, Dir: dir, Listen: addr, Socket: filepath.Join(dir, "api.sock"),
+		Store: store, Node: "gate-7", Cloud: cloud, Dir: dir, Listen: addr, Socket: filepath.Join(dir, "api.sock"),
+		Connected: func() (bool, time.Time) { return s.connected.Load(), time.Time{} },
 	})
 	must(t, err)
+	s.scene = &scene{Server: api, t: t, store: store, cloud: cloud}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- api.Run(ctx) }()
@@ -49,7 +57,6 @@ func newStock(t *testing.T) *stock {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	s := &stock{scene: &scene{Server: api, t: t, store: store}, kubeconfig: filepath.Join(dir, KubeconfigName)}
 	for began := time.Now(); ; {
 		if c, err := net.Dial("tcp", addr.String()); err == nil {
 			c.Close()
@@ -76,6 +83,7 @@ func TestKubectl(t *testing.T) {
 	s := newStock(t)
 	s.put("pods", "1", pod("a", map[string]string{"app": "web"}))
 	s.put("nodes", "1", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}})
+	s.put("namespaces", "1", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}})
 	s.put("services", "1", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.10", Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}}})
 	kubectl := func(ctx context.Context, args ...string) *exec.Cmd {
@@ -87,6 +95,7 @@ func TestKubectl(t *testing.T) {
 		"get pods -n shop -o yaml":                      "kind: List",
 		"get pod a -n shop -o jsonpath={.metadata.uid}": "uid-a",
 		"get nodes":                                "gate-7   Unknown",
+		"get ns":                                   "shop   Active",
 		"get svc -n shop":                          "80/TCP",
 		"describe pod a -n shop":                   "Node:             gate-7",
 		"api-resources":                            "endpointslices",
@@ -124,6 +133,52 @@ func TestKubectl(t *testing.T) {
 	expect("Running")
 	s.drop("pods", "shop", "a")
 	expect("a ")
+}
+
+// TestKubectlApply runs kubectl apply, which has the server validate: a new
+// object, one that is here, and both without a cloud.
+func TestKubectlApply(t *testing.T) {
+	path := program(t, "KUBECTL")
+	s := newStock(t)
+	var asked []string
+	s.cloud.answer = func(q meta.Object) (meta.Object, error) {
+		req, err := wire.DecodeRequest(q.Body)
+		must(t, err)
+		asked = append(asked, req.Method+" "+req.Path+"?"+req.Query)
+		answer := wire.Response{Code: http.StatusOK, ContentType: "application/json", Body: []byte(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c","namespace":"shop","resourceVersion":"7"}}`)}
+		switch req.Method {
+		case http.MethodGet:
+			answer.Code, answer.Body = http.StatusNotFound, []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+		case http.MethodPost:
+			answer.Code = http.StatusCreated
+		}
+		body, err := answer.Encode()
+		return meta.Object{Body: body}, err
+	}
+	manifest := filepath.Join(t.TempDir(), "c.yaml")
+	must(t, os.WriteFile(manifest, []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: shop}\ndata: {a: \"1\"}\n"), 0o600))
+	apply := func(want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		out, _ := exec.CommandContext(ctx, path, "--kubeconfig", s.kubeconfig, "--cache-dir", t.TempDir(), "apply", "-f", manifest).CombinedOutput()
+		if !strings.Contains(string(out), want) {
+			t.Errorf("kubectl apply: want %q in\n%s", want, out)
+		}
+	}
+	apply("out of reach")
+	s.connected.Store(true)
+	apply("configmap/c created")
+	s.put("configmaps", "7", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}})
+	apply("configmap/c configured")
+	s.connected.Store(false)
+	apply("out of reach")
+	all := strings.Join(asked, "\n")
+	for _, want := range []string{"POST /api/v1/namespaces/shop/configmaps?", "PATCH /api/v1/namespaces/shop/configmaps/c?"} {
+		if _, rest, ok := strings.Cut(all, want); !ok || !strings.Contains(strings.SplitN(rest, "\n", 2)[0], "fieldValidation=Strict") {
+			t.Errorf("no %s with validation by the server in\n%s", want, all)
+		}
+	}
 }
 
 // TestKubeProxy runs the real kube-proxy with no cloud, in the network

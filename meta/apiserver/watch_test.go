@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/features"
+	featurestesting "k8s.io/client-go/features/testing"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -160,8 +162,18 @@ func TestWatchList(t *testing.T) {
 	})
 }
 
-// TestInformer runs client-go's own informer against the server.
+// TestInformer runs client-go's own informer against the server: one that lists
+// and watches, and one that has the list come as a watch.
 func TestInformer(t *testing.T) {
+	for _, watchList := range []bool{true, false} {
+		t.Run(fmt.Sprint("WatchList=", watchList), func(t *testing.T) {
+			featurestesting.SetFeatureDuringTest(t, features.WatchListClient, watchList)
+			testInformer(t)
+		})
+	}
+}
+
+func testInformer(t *testing.T) {
 	sc := newScene(t, nil)
 	sc.put("pods", "1", pod("a", nil))
 	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {

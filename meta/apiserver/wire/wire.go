@@ -13,7 +13,7 @@ import (
 const (
 	// Access has the cloud send what the node's API needs to know its clients:
 	// the issuer's keys, and the RBAC objects that concern the service accounts
-	// of the node's pods.
+	// of the node's pods; and those pods' Namespaces.
 	Access = "local-api"
 	// Services has the cloud send all Services, EndpointSlices and
 	// ServiceCIDRs, which kube-proxy needs.

@@ -35,6 +35,8 @@ func columns(group, kind string) []metav1.TableColumnDefinition {
 	switch group + "/" + kind {
 	case "/Pod":
 		names = "Name,Ready,Status,Restarts,Age,+IP,+Node,+Nominated Node,+Readiness Gates"
+	case "/Namespace":
+		names = "Name,Status,Age"
 	case "/Node":
 		names = "Name,Status,Roles,Age,Version,+Internal-IP,+External-IP,+OS-Image,+Kernel-Version,+Container-Runtime"
 	case "/Service":
@@ -77,6 +79,8 @@ func Cells(obj metav1.Object, now time.Time) []any {
 	switch o := obj.(type) {
 	case *corev1.Pod:
 		return pod(o, now)
+	case *corev1.Namespace:
+		return []any{o.Name, string(o.Status.Phase), age}
 	case *corev1.Node:
 		return node(o, now)
 	case *corev1.Service:
