@@ -30,18 +30,23 @@ func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Li
 	mux := http.NewServeMux()
 	mux.Handle(wsconn.Path, links)
 	trust.handle(mux)
-	e := edgeServer{listener: listener, links: links, server: &http.Server{
-		Handler: mux, TLSConfig: trust.tls(),
-		// WebSocket needs HTTP/1.1: no h2 is offered.
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
-		// Who is slow, idle or talks much before it has a link is anybody.
-		ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}
+	e := edgeServer{listener: listener, links: links, server: newEdgeHTTP(mux, trust.tls(), log)}
 	if r.QUIC {
 		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, trust.store, log)
 	}
 	return e, err
+}
+
+// newEdgeHTTP makes the server that anybody can reach: who is slow, idle or
+// talks much before it has a link gets little time and little room.
+func newEdgeHTTP(handler http.Handler, cfg *tls.Config, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, TLSConfig: cfg,
+		// WebSocket needs HTTP/1.1: no h2 is offered.
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }
 
 func (e edgeServer) run(ctx context.Context) error {

@@ -19,8 +19,7 @@
 // # What ends, and how one learns of it
 //
 // An edge at rest asks its server every 15 s, by a packet of QUIC's own, whether
-// it still knows the connection (DialerConfig.Keepalive; 145 bytes with the
-// answer, all layers counted). A server that was started again with the same
+// it still knows the connection (DialerConfig.Keepalive). A server that was started again with the same
 // ListenerConfig.ResetKey answers such a packet of any size with a stateless
 // reset, and the connection ends there and then.
 //
