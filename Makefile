@@ -65,13 +65,15 @@ fleet: ## 2,000 nodes on one server: memory of each, delivery, a restart of the 
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
 e2e: ## End to end: real cluster, container runtime and network (root)
 	cd examples/demo && go test -count=1 -timeout=30m -v ./e2e
-e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts (root)
+e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts; policies and a certificate that ends (root)
 	cd examples/demo && AUTONOMY_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
-stock: ## Stock kubectl and kube-proxy against the node's own API, with no cloud (root)
+stock: ## Stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
 	cd examples/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver
 	KUBECTL=$(CURDIR)/$(BIN)/kubectl $(BIN)/apiserver.test -test.v -test.run TestKubectl
 	KUBE_PROXY=$(CURDIR)/$(BIN)/kube-proxy unshare -n $(BIN)/apiserver.test -test.v -test.run TestKubeProxy
+	@if command -v nft; then KUBE_PROXY_MODE=nftables KUBE_PROXY=$(CURDIR)/$(BIN)/kube-proxy unshare -n $(BIN)/apiserver.test -test.v -test.run TestKubeProxy; \
+		else echo "no nft: kube-proxy is not tried in nftables mode"; fi
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done

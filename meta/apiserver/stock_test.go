@@ -181,10 +181,10 @@ func TestKubectlApply(t *testing.T) {
 	}
 }
 
-// TestKubeProxy runs the real kube-proxy with no cloud, in the network
+// TestKubeProxy runs the real kube-proxy, first with no cloud, in the network
 // namespace of the test: unshare -n, with KUBE_PROXY=path, and KUBE_PROXY_MODE
-// for another mode than iptables. A Service answers on
-// its ClusterIP, and follows when its endpoints change.
+// for another mode than iptables. A Service answers on its ClusterIP, and follows
+// when its endpoints change, also once there is a cloud.
 func TestKubeProxy(t *testing.T) {
 	path := program(t, "KUBE_PROXY")
 	if err := exec.Command("ip", "link", "set", "lo", "up").Run(); err != nil {
@@ -263,4 +263,7 @@ func TestKubeProxy(t *testing.T) {
 	expect("one")
 	s.put("endpointslices", "2", slice(server("two")))
 	expect("two")
+	s.connected.Store(true)
+	s.put("endpointslices", "3", slice(server("three")))
+	expect("three")
 }
