@@ -77,6 +77,9 @@ func certificateEnds(t *testing.T, s *site.Site) {
 	if err := s.StopEdge(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Run(ctx, "edgectl", "--kubeconfig", s.Kubeconfig(), "node", "release", tour.Node); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.RunOnNode(ctx, "edgecore", "join", "--replace", "--cloud", s.CloudAddress(), "--token", token, "--node", tour.Node, "--data-dir", s.DataDir(tour.Node)); err != nil {
 		t.Fatal(err)
 	}
