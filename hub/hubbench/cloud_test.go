@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +52,7 @@ type CloudState struct {
 // cloud is the server process of a fleet: a hub.Server with TLS, whose
 // Directory holds every node's state in memory.
 type cloud struct {
+	profiler
 	ctx     context.Context
 	server  *hub.Server
 	posts   []post
@@ -200,24 +200,6 @@ func (c *cloud) Versions(_ struct{}, out *[]int) error {
 // minutes at least.
 func (c *cloud) Collect(_ struct{}, _ *struct{}) error {
 	runtime.GC()
-	return nil
-}
-
-// Profile writes the heap's and the goroutines' profiles, to be read with go
-// tool pprof.
-func (c *cloud) Profile(path string, _ *struct{}) error {
-	for _, name := range []string{"heap", "goroutine"} {
-		f, err := os.Create(path + "." + name)
-		if err != nil {
-			return err
-		}
-		if err := pprof.Lookup(name).WriteTo(f, 0); err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -47,6 +47,7 @@ type CrewState struct {
 
 // crew is a process with many nodes, each a hub.Client.
 type crew struct {
+	profiler
 	cfg     CrewConfig
 	keys    []hub.Key
 	sockets []*quicconn.Socket
