@@ -44,6 +44,8 @@ type CloudState struct {
 	Peak      int // most sessions begun in any one second
 	Sent      int // objects changed by Deliver
 
+	Handshakes map[hub.HandshakeResult]uint64
+
 	Heap, Stacks uint64 // bytes, from runtime.MemStats
 	Goroutines   int
 	Memory       string // the rest of runtime.MemStats, for humans
@@ -174,7 +176,7 @@ func (c *cloud) State(_ struct{}, out *CloudState) error {
 		}
 		p.mu.Unlock()
 	}
-	out.Peak, out.Sent = c.arrived.peak(), int(c.sent.Load())
+	out.Peak, out.Sent, out.Handshakes = c.arrived.peak(), int(c.sent.Load()), c.server.Stats().Handshakes
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	out.Heap, out.Stacks = m.HeapAlloc, m.StackInuse

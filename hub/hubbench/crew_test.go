@@ -9,7 +9,9 @@ import (
 	"crypto/tls"
 	"fmt"
 	"iter"
+	"maps"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +45,9 @@ type CrewState struct {
 	FullLists int      // times that the server asked for all versions
 	Applied   int      // objects
 	Failed    []string // nodes that gave up, with the reason
+
+	Handshakes map[hub.HandshakeResult]uint64
+	Dials      map[string]int // attempts that failed, by their error
 }
 
 // crew is a process with many nodes, each a hub.Client.
@@ -56,6 +61,8 @@ type crew struct {
 	connected, sessions, lists, applied atomic.Int64
 
 	mu        sync.Mutex
+	clients   []*hub.Client
+	dials     map[string]int
 	latencies []time.Duration
 	failed    []string
 }
@@ -121,7 +128,7 @@ func (c *crew) live(i int, t *tls.Config, connected func()) {
 	}
 	s := &stock{crew: c, version: strconv.Itoa(firstVersion)}
 	client, err := hub.NewClient(hub.ClientConfig{
-		Dialer: d, Node: nodeName(c.cfg.First + i), Down: s, Up: nothing{}, Keepalive: c.cfg.Keepalive,
+		Dialer: failing{d, c}, Node: nodeName(c.cfg.First + i), Down: s, Up: nothing{}, Keepalive: c.cfg.Keepalive,
 		Connected: []func(hub.Info){func(i hub.Info) {
 			if !i.Connected {
 				c.connected.Add(-1)
@@ -134,9 +141,34 @@ func (c *crew) live(i int, t *tls.Config, connected func()) {
 		}},
 	})
 	if err == nil {
+		c.mu.Lock()
+		c.clients = append(c.clients, client)
+		c.mu.Unlock()
 		err = client.Run(context.Background()) // until the process ends
 	}
 	c.fail(i, err)
+}
+
+// ports are those in errors of the network.
+var ports = regexp.MustCompile(`:\d+`)
+
+// failing counts a Dialer's failures, to tell why nodes do not connect.
+type failing struct {
+	hub.Dialer
+	crew *crew
+}
+
+func (d failing) Dial(ctx context.Context) (hub.Conn, error) {
+	conn, err := d.Dialer.Dial(ctx)
+	if err != nil {
+		d.crew.mu.Lock()
+		if d.crew.dials == nil {
+			d.crew.dials = make(map[string]int)
+		}
+		d.crew.dials[ports.ReplaceAllString(err.Error(), ":port")]++
+		d.crew.mu.Unlock()
+	}
+	return conn, err
 }
 
 func (c *crew) dialer(i int, t *tls.Config) (hub.Dialer, error) {
@@ -159,7 +191,13 @@ func (c *crew) State(_ struct{}, out *CrewState) error {
 	defer c.mu.Unlock()
 	*out = CrewState{
 		Connected: int(c.connected.Load()), Sessions: int(c.sessions.Load()), FullLists: int(c.lists.Load()),
-		Applied: int(c.applied.Load()), Failed: slices.Clone(c.failed),
+		Applied: int(c.applied.Load()), Failed: slices.Clone(c.failed), Handshakes: make(map[hub.HandshakeResult]uint64),
+		Dials: maps.Clone(c.dials),
+	}
+	for _, client := range c.clients {
+		for result, n := range client.Stats().Handshakes {
+			out.Handshakes[result] += n
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -24,8 +25,8 @@ type fleetPlan struct {
 	profile   string // where to write the server's profiles at rest; empty for nowhere
 }
 
-// collectAt is GOGC for all processes of a fleet, as cloudcore has it: what a
-// server of many nodes holds lives long, and is not worth doubling.
+// collectAt is GOGC for the server of a fleet, as cloudcore has it: what a server
+// of many nodes holds lives long, and is not worth doubling.
 func collectAt() string { return setting("GOGC", "25") }
 
 // fleet is a server with its nodes, each in processes of their own.
@@ -66,7 +67,7 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	f.cloud.call("Collect", struct{}{}, &struct{}{})
 	f.empty = f.cloud.resident()
 	for i := range plan.crews {
-		p := launch(t, "crew", "GOGC="+collectAt())
+		p := launch(t, "crew") // whose memory is not measured
 		host := loopback(0)
 		if plan.transport == "ws" {
 			host = loopback(i) // each address has as many ports as there are
@@ -88,7 +89,7 @@ func loopback(i int) string { return "127.0.0." + strconv.Itoa(1+i) }
 func (f *fleet) serve() {
 	f.t.Helper()
 	env := []string{"GOGC=" + collectAt()}
-	if f.plan.profile != "" {
+	if f.plan.profile != "" && f.cfg.Versions == nil { // which one that was started again is too slow with
 		env = append(env, "GODEBUG=memprofilerate=512") // exact enough to divide by the nodes
 	}
 	f.cloud = launch(f.t, "cloud", env...)
@@ -104,6 +105,7 @@ func (f *fleet) state() (s CloudState) {
 // nodes adds up what the crews say.
 func (f *fleet) nodes() (all CrewState) {
 	f.t.Helper()
+	all.Handshakes, all.Dials = make(map[hub.HandshakeResult]uint64), make(map[string]int)
 	for _, p := range f.crews {
 		var s CrewState
 		p.call("State", struct{}{}, &s)
@@ -112,6 +114,12 @@ func (f *fleet) nodes() (all CrewState) {
 		all.FullLists += s.FullLists
 		all.Applied += s.Applied
 		all.Failed = append(all.Failed, s.Failed...)
+		for result, n := range s.Handshakes {
+			all.Handshakes[result] += n
+		}
+		for err, n := range s.Dials {
+			all.Dials[err] += n
+		}
 	}
 	return all
 }
@@ -131,7 +139,8 @@ func (f *fleet) await(n int, limit time.Duration) (time.Duration, int) {
 		}
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
-			f.t.Logf("%d of %d nodes connected after %v", s.Connected, n, time.Since(begun).Round(time.Second))
+			f.t.Logf("%d of %d nodes connected after %v; the server used %v of the CPU and saw handshakes end as %v",
+				s.Connected, n, time.Since(begun).Round(time.Second), f.cloud.busy(), s.Handshakes)
 		}
 		<-time.After(100 * time.Millisecond)
 	}
