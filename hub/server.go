@@ -113,7 +113,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&cfg.MaxHandshakes, 256}, {&cfg.HandshakeRate, 500}, {&cfg.MaxWork, 512}} {
+	}{{&cfg.MaxHandshakes, 1024}, {&cfg.HandshakeRate, 500}, {&cfg.MaxWork, 512}} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}

@@ -45,7 +45,10 @@ type CrewState struct {
 	FullLists int      // times that the server asked for all versions
 	Applied   int      // objects
 	Failed    []string // nodes that gave up, with the reason
+}
 
+// Outcomes is how a process's handshakes ended so far.
+type Outcomes struct {
 	Handshakes map[hub.HandshakeResult]uint64
 	Dials      map[string]int // attempts that failed, by their error
 }
@@ -191,9 +194,16 @@ func (c *crew) State(_ struct{}, out *CrewState) error {
 	defer c.mu.Unlock()
 	*out = CrewState{
 		Connected: int(c.connected.Load()), Sessions: int(c.sessions.Load()), FullLists: int(c.lists.Load()),
-		Applied: int(c.applied.Load()), Failed: slices.Clone(c.failed), Handshakes: make(map[hub.HandshakeResult]uint64),
-		Dials: maps.Clone(c.dials),
+		Applied: int(c.applied.Load()), Failed: slices.Clone(c.failed),
 	}
+	return nil
+}
+
+// Outcomes tells how the handshakes of all nodes ended.
+func (c *crew) Outcomes(_ struct{}, out *Outcomes) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*out = Outcomes{Handshakes: make(map[hub.HandshakeResult]uint64), Dials: maps.Clone(c.dials)}
 	for _, client := range c.clients {
 		for result, n := range client.Stats().Handshakes {
 			out.Handshakes[result] += n

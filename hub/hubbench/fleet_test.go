@@ -22,7 +22,7 @@ type fleetPlan struct {
 	keepalive time.Duration // of every node
 	rest      time.Duration // how long the server's use of the CPU is watched
 	deliver   Delivery
-	profile   string // where to write the server's profiles at rest; empty for nowhere
+	profile   string // how the names of profiles begin; empty for none
 }
 
 // collectAt is GOGC for the server of a fleet, as cloudcore has it: what a server
@@ -105,7 +105,6 @@ func (f *fleet) state() (s CloudState) {
 // nodes adds up what the crews say.
 func (f *fleet) nodes() (all CrewState) {
 	f.t.Helper()
-	all.Handshakes, all.Dials = make(map[hub.HandshakeResult]uint64), make(map[string]int)
 	for _, p := range f.crews {
 		var s CrewState
 		p.call("State", struct{}{}, &s)
@@ -114,10 +113,21 @@ func (f *fleet) nodes() (all CrewState) {
 		all.FullLists += s.FullLists
 		all.Applied += s.Applied
 		all.Failed = append(all.Failed, s.Failed...)
-		for result, n := range s.Handshakes {
+	}
+	return all
+}
+
+// outcomes adds up how handshakes ended at the nodes.
+func (f *fleet) outcomes() Outcomes {
+	f.t.Helper()
+	all := Outcomes{make(map[hub.HandshakeResult]uint64), make(map[string]int)}
+	for _, p := range f.crews {
+		var o Outcomes
+		p.call("Outcomes", struct{}{}, &o)
+		for result, n := range o.Handshakes {
 			all.Handshakes[result] += n
 		}
-		for err, n := range s.Dials {
+		for err, n := range o.Dials {
 			all.Dials[err] += n
 		}
 	}
@@ -190,6 +200,30 @@ func (f *fleet) deliver(d Delivery) []time.Duration {
 	return all
 }
 
+// watch begins profiles of the CPU of all processes, if profiles are asked for.
+func (f *fleet) watch() {
+	f.t.Helper()
+	f.each(func(p *process, name string) { p.call("Watch", name+".back", &struct{}{}) })
+}
+
+// profile writes the profiles of all processes, if they are asked for.
+func (f *fleet) profile(when string) {
+	f.t.Helper()
+	f.each(func(p *process, name string) { p.call("Profile", name+"."+when, &struct{}{}) })
+}
+
+// each calls do with every process and with the beginning of its profiles'
+// names, if profiles are asked for.
+func (f *fleet) each(do func(p *process, name string)) {
+	f.t.Helper()
+	if f.plan.profile == "" {
+		return
+	}
+	for i, p := range append([]*process{f.cloud}, f.crews...) {
+		do(p, f.plan.profile+"."+p.role+strconv.Itoa(i))
+	}
+}
+
 // restart kills the server and starts it again; it returns how long it took
 // from the kill until n nodes were back in step, and how many were at the
 // limit.
@@ -199,8 +233,18 @@ func (f *fleet) restart(n int, limit time.Duration) (time.Duration, int) {
 	begun := time.Now()
 	f.cloud.kill()
 	f.serve()
+	f.watch()
+	before := f.outcomes()
 	_, back := f.await(n, limit)
-	return time.Since(begun), back
+	took := time.Since(begun)
+	f.profile("back")
+	after := f.outcomes()
+	for result, n := range before.Handshakes {
+		after.Handshakes[result] -= n
+	}
+	f.t.Logf("the server used %v of the CPU; handshakes ended there as %v, at the nodes as %v; attempts failed with %v",
+		f.cloud.busy(), f.state().Handshakes, after.Handshakes, after.Dials)
+	return took, back
 }
 
 // TestFleet is a fleet of NODES over each transport, 100 if nobody says how
@@ -277,9 +321,7 @@ func TestFleetFigures(t *testing.T) {
 	if plan.rest > 0 {
 		result("server_cores_at_rest", busy.Seconds()/plan.rest.Seconds(), "cores")
 	}
-	if plan.profile != "" {
-		f.cloud.call("Profile", plan.profile, &struct{}{})
-	}
+	f.profile("rest")
 	arrived := f.deliver(plan.deliver)
 	if len(arrived) == 0 {
 		t.Fatal("nothing was delivered")
