@@ -31,7 +31,7 @@ type ServerConfig struct {
 	// means 15 s.
 	Handshake time.Duration
 	// MaxHandshakes is how many connections may be in their handshake; more
-	// wait in the Listener. 0 means 256.
+	// wait in the Listener. 0 means 1024.
 	MaxHandshakes int
 	// HandshakeRate is how many handshakes are taken in any second; those that
 	// are too many are told when to come back, in a line. 0 means 500, negative
