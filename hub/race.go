@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,9 +37,12 @@ type RaceConfig struct {
 // Racer is a Dialer that tries several ways to the cloud and takes the one
 // that stands first: QUIC with a head start before WebSocket, say, which still
 // gets through where UDP is blocked. The lanes set out one after the other,
-// each when the one before has failed or has had its head start. A winner is
-// the first to set out in the next races, until it fails or has been
-// remembered for long enough; then the best lane is the first again.
+// each when the one before has failed or has had its head start. One that could
+// not reach the cloud sets out again every second while another is under way,
+// for a cloud that comes back is reached before a blocked lane notices that it
+// is blocked. A winner is the first to set out in the next races, until another
+// wins or it has been remembered for long enough; then the best lane is the
+// first again.
 //
 // A lane has won when its Dial returned a connection. What becomes of a
 // connection later is not counted against its lane.
@@ -101,12 +105,14 @@ func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 	var running sync.WaitGroup
 	headStart := time.NewTimer(0)
 	defer headStart.Stop()
-	var failures []error
+	failed := make(failures, 0, len(r.cfg.Lanes))
 	for {
 		select {
 		case <-headStart.C:
 			if lane, ok := rc.start(); ok {
-				headStart.Reset(r.cfg.HeadStart)
+				if d, ok := rc.next(r.cfg.HeadStart); ok {
+					headStart.Reset(d)
+				}
 				running.Go(func() {
 					conn, err := r.cfg.Lanes[lane].Dialer.Dial(ctx)
 					finishes <- finish{lane, conn, err}
@@ -115,20 +121,42 @@ func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 		case f := <-finishes:
 			under := rc.finish()
 			if f.err == nil {
-				r.remember(f.lane, failures)
+				r.remember(f.lane, failed.join())
 				running.Go(func() { closeLosers(finishes, under) })
 				return &winner{Conn: f.conn, losers: &running}, nil
 			}
-			failures = append(failures, fmt.Errorf("%s: %w", r.cfg.Lanes[f.lane].Name, f.err))
+			failed = failed.add(f.lane, fmt.Errorf("%s: %w", r.cfg.Lanes[f.lane].Name, f.err))
+			_, answered := errors.AsType[*Error](f.err)
+			rc.failed(f.lane, answered)
 			if rc.lost(ctx.Err() != nil) {
-				r.forget()
-				return nil, fmt.Errorf("hub: no way to the cloud: %w", errors.Join(failures...))
+				return nil, fmt.Errorf("hub: no way to the cloud: %w", failed.join())
 			}
-			if ctx.Err() == nil {
-				headStart.Reset(0)
+			if d, ok := rc.next(0); ok && ctx.Err() == nil {
+				headStart.Reset(d)
 			}
 		}
 	}
+}
+
+// failures are the last one of each lane, in the order in which they came.
+type failures []failure
+
+type failure struct {
+	lane int
+	err  error
+}
+
+func (all failures) add(lane int, err error) failures {
+	all = slices.DeleteFunc(all, func(f failure) bool { return f.lane == lane })
+	return append(all, failure{lane, err})
+}
+
+func (all failures) join() error {
+	errs := make([]error, 0, len(all))
+	for _, f := range all {
+		errs = append(errs, f.err)
+	}
+	return errors.Join(errs...)
 }
 
 // closeLosers waits for the lanes that are under way.
@@ -140,21 +168,15 @@ func closeLosers(finishes <-chan finish, under int) {
 	}
 }
 
-func (r *Racer) remember(lane int, failures []error) {
+func (r *Racer) remember(lane int, failed error) {
 	r.mu.Lock()
 	before := r.winner
 	r.winner = before.won(lane, time.Now(), r.cfg.Remember)
 	after := r.winner
 	r.mu.Unlock()
 	if before.lane != after.lane {
-		r.log.Info("another way to the cloud won", "way", r.cfg.Lanes[lane].Name, "failed", errors.Join(failures...))
+		r.log.Info("another way to the cloud won", "way", r.cfg.Lanes[lane].Name, "failed", failed)
 	}
-}
-
-func (r *Racer) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.winner = remembered{}
 }
 
 // winner is the connection that a race brought.

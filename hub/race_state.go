@@ -41,9 +41,14 @@ func (m remembered) won(lane int, now time.Time, d time.Duration) remembered {
 	return remembered{lane: lane, until: now.Add(d)}
 }
 
+// raceAgain is how long a lane that has failed waits before it sets out again,
+// in a race that is not over.
+const raceAgain = time.Second
+
 // race is where one race stands.
 type race struct {
 	waiting []int // lanes that have not set out, in order
+	again   []int // lanes that have failed and may set out again, in order
 	running int   // lanes under way
 }
 
@@ -51,13 +56,30 @@ func newRace(order []int) *race { return &race{waiting: order} }
 
 // start lets the next lane set out, if there is one.
 func (r *race) start() (lane int, ok bool) {
+	from := &r.waiting
 	if len(r.waiting) == 0 {
+		from = &r.again
+	}
+	if len(*from) == 0 {
 		return 0, false
 	}
-	lane = r.waiting[0]
-	r.waiting = r.waiting[1:]
+	lane = (*from)[0]
+	*from = (*from)[1:]
 	r.running++
 	return lane, true
+}
+
+// next is when the lane after this one sets out, unless this one has won by
+// then: after the head start, or at once if it has failed; one that sets out
+// again waits longer. It reports false if there is none.
+func (r *race) next(headStart time.Duration) (time.Duration, bool) {
+	switch {
+	case len(r.waiting) > 0:
+		return headStart, true
+	case len(r.again) > 0:
+		return raceAgain, true
+	}
+	return 0, false
 }
 
 // finish takes one lane in and says how many are still under way.
@@ -66,8 +88,17 @@ func (r *race) finish() int {
 	return r.running
 }
 
-// lost reports whether nobody can win any more: nobody is under way, nor will
-// be when the race was called off.
+// failed notes that a lane has. A server that cannot be reached now may be in a
+// moment, while another lane waits for it in vain for long; but one that has
+// answered is not asked again.
+func (r *race) failed(lane int, answered bool) {
+	if !answered {
+		r.again = append(r.again, lane)
+	}
+}
+
+// lost reports whether the race is over with no winner: each lane has failed
+// and none is under way, or it was called off.
 func (r *race) lost(off bool) bool {
 	return r.running == 0 && (off || len(r.waiting) == 0)
 }

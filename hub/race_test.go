@@ -176,6 +176,43 @@ func TestRaceAllFail(t *testing.T) {
 	})
 }
 
+// TestRaceTriesAgain has the cloud go and return while the best lane is
+// blocked, which takes long to notice: the other lane finds it within a second,
+// and is still the first to set out after nobody got through.
+func TestRaceTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		best, other := newLane(t, "best"), newLane(t, "other")
+		best.black = true
+		r, err := hub.NewRacer(hub.RaceConfig{Lanes: []hub.Lane{{Name: "best", Dialer: best}, {Name: "other", Dialer: other}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := func(limit time.Duration) (time.Duration, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			begun := time.Now()
+			conn, err := r.Dial(ctx)
+			if err == nil {
+				conn.Close()
+			}
+			return time.Since(begun), err
+		}
+		other.net.Refuse(true)
+		time.AfterFunc(2*time.Second, func() { other.net.Refuse(false) })
+		if took, err := dial(15 * time.Second); err != nil || took != 2250*time.Millisecond || best.dials != 1 || other.dials != 3 {
+			t.Errorf("after %v: %v; %d and %d dials", took, err, best.dials, other.dials)
+		}
+		other.net.Refuse(true)
+		if took, err := dial(5 * time.Second); !errors.Is(err, context.DeadlineExceeded) || took != 5*time.Second {
+			t.Errorf("where nobody gets through, after %v: %v", took, err)
+		}
+		other.net.Refuse(false)
+		if took, err := dial(5 * time.Second); err != nil || took != 0 {
+			t.Errorf("the winner is not remembered: after %v, %v", took, err)
+		}
+	})
+}
+
 // TestRaceCalledOff wants no lane to set out any more.
 func TestRaceCalledOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -124,17 +124,6 @@ func pair(t *testing.T, c *cloud, addr string) (edge, server hub.Conn) {
 	return edge, server
 }
 
-func TestIdentity(t *testing.T) {
-	c := newCloud(t)
-	edge, server := pair(t, c, c.link.Addr().String())
-	if p := server.Peer(); p.Name != "edge-1" || p.Certificate == nil || p.Transport != "quic" || p.Addr == nil {
-		t.Errorf("the cloud sees %+v", p)
-	}
-	if p := edge.Peer(); p.Name != "" || p.Certificate == nil || p.Transport != "quic" {
-		t.Errorf("the edge sees %+v", p)
-	}
-}
-
 // TestNewAddress moves the edge to another address in the middle of a stream,
 // as a NAT does that forgot it.
 func TestNewAddress(t *testing.T) {

@@ -4,11 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
-	"log"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,20 +48,7 @@ func newCloud(t testing.TB, edit ...func(*wsconn.ListenerConfig)) *cloud {
 		t.Fatal(err)
 	}
 	c := &cloud{Cloud: jointest.NewCloud(t), t: t, link: link, addr: l.Addr().String()}
-	mux := http.NewServeMux()
-	mux.Handle("/", c.Handler())
-	mux.Handle(wsconn.Path, link)
-	srv := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), TLSConfig: c.ServerTLS()}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = srv.ServeTLS(l, "", "")
-	}()
-	t.Cleanup(func() {
-		link.Close()
-		srv.Close()
-		<-done
-	})
+	serve(t, link, l, c.ServerTLS(), c.Handler())
 	return c
 }
 
@@ -99,31 +82,6 @@ func suite(w hubtest.Weather) hubtest.Suite {
 			Stall: func(_ string, on bool) { p.Stall(on) },
 		}
 	}}
-}
-
-func TestIdentity(t *testing.T) {
-	c := newCloud(t)
-	conn := make(chan hub.Conn, 1)
-	go func() {
-		got, err := c.link.Accept(t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		conn <- got
-	}()
-	edge, err := c.dialer(c.addr, "edge-1").Dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer edge.Close()
-	got := <-conn
-	defer got.Close()
-	if p := got.Peer(); p.Name != "edge-1" || p.Certificate == nil || p.Transport != "websocket" || p.Addr == nil {
-		t.Errorf("the cloud sees %+v", p)
-	}
-	if p := edge.Peer(); p.Name != "" || p.Certificate == nil || p.Addr == nil || p.Addr.String() != c.addr {
-		t.Errorf("the edge sees %+v", p)
-	}
 }
 
 // TestJoinedIdentity goes the whole way of a new machine: a token, a join, and
@@ -275,24 +233,4 @@ func TestBadConfig(t *testing.T) {
 			t.Errorf("%+v: %v", cfg, err)
 		}
 	}
-}
-
-func ExampleNewListener() {
-	link, err := wsconn.NewListener(wsconn.ListenerConfig{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer link.Close()
-	mux := http.NewServeMux()
-	mux.Handle(wsconn.Path, link) // beside other handlers, on one TLS port
-	server, err := hub.NewServer(hub.ServerConfig{Listener: link, Directory: &hubtest.Directory{}})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // a real program serves mux over TLS and runs until it is told to stop
-	fmt.Println(server.Run(ctx))
-	// Output: <nil>
 }

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Stranger is a node that a cloud's transport must turn away.
-type Stranger struct {
-	Name    string
-	TLS     *tls.Config
-	Expired bool // its certificate was good once, and might be renewed
+// stranger is a node that a cloud's transport must turn away.
+type stranger struct {
+	name    string
+	tls     *tls.Config
+	expired bool // its certificate was good once, and might be renewed
 }
 
-// Strangers are nodes that c's transports must turn away by their
+// strangers are nodes that c's transports must turn away by their
 // certificates.
-func (c *Cloud) Strangers() []Stranger {
+func (c *Cloud) strangers() []stranger {
 	c.t.Helper()
 	with := func(cert tls.Certificate) *tls.Config {
 		cfg := c.ClientTLS("")
@@ -37,17 +37,17 @@ func (c *Cloud) Strangers() []Stranger {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return []Stranger{
-		{Name: "no certificate", TLS: c.ClientTLS("")},
-		{Name: "a server's certificate", TLS: with(server)},
-		{Name: "another authority's certificate", TLS: with(NewCloud(c.t).ClientTLS("edge-1").Certificates[0])},
-		{Name: "an expired certificate", TLS: with(tls.Certificate{Certificate: [][]byte{old.Raw}, PrivateKey: key}), Expired: true},
+	return []stranger{
+		{name: "no certificate", tls: c.ClientTLS("")},
+		{name: "a server's certificate", tls: with(server)},
+		{name: "another authority's certificate", tls: with(NewCloud(c.t).ClientTLS("edge-1").Certificates[0])},
+		{name: "an expired certificate", tls: with(tls.Certificate{Certificate: [][]byte{old.Raw}, PrivateKey: key}), expired: true},
 	}
 }
 
-// Impostors are configurations of servers that c's nodes must not speak to, by
+// impostors are configurations of servers that c's nodes must not speak to, by
 // what is wrong with them.
-func (c *Cloud) Impostors() map[string]*tls.Config {
+func (c *Cloud) impostors() map[string]*tls.Config {
 	c.t.Helper()
 	serve := func(cert tls.Certificate) *tls.Config {
 		return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
