@@ -43,6 +43,7 @@ type runCmd struct {
 
 // Run serves until ctx ends or a part fails.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
+	collectOften()
 	log := cli.Log.Logger(os.Stderr)
 	cfg, err := kube.Config(r.Kubeconfig)
 	if err != nil {
