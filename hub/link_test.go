@@ -84,6 +84,18 @@ func pair(tb testing.TB, n *memconn.Network, dir *hubtest.Directory, cfg hub.Cli
 	return server, client, func() { cancel(); wg.Wait() }
 }
 
+// program runs f until the returned func is called.
+func program(t *testing.T, f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := f(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
 // TestLongRest has a session live for a day of idle time, with pings only.
 func TestLongRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

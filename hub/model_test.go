@@ -1,21 +1,18 @@
 package hub_test
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
-	"sync"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/hubtest"
-	"github.com/edgekit/edgekit/hub/memconn"
 )
 
 var seed = flag.Uint64("seed", 0, "seed of the model test; 0 takes a few fixed ones")
@@ -23,18 +20,25 @@ var seed = flag.Uint64("seed", 0, "seed of the model test; 0 takes a few fixed o
 // roundSteps is how long one round of the model is.
 const roundSteps = 400
 
-// TestModel has both sides change, append, fail, lag, crash and lose the link
-// at random, and wants what each holds to be what the other has in the end, with
-// no key ever going back, each event once and in order, and nothing that was
-// acked lost.
+// TestModel has both sides change, append, ask, fail, lag, die at any effect
+// and lose the link at random, and wants what each holds to be what the other has
+// in the end, with no key ever going back, each event once and in order, nothing
+// that was acked lost, and no call answered twice.
+//
+// A seed decides what happens to the world and to the programs. The order in
+// which goroutines run that are ready at the same instant is the scheduler's: a
+// round that failed fails again most of the time, not always.
 func TestModel(t *testing.T) {
 	if *seed != 0 {
-		modelRound(t, *seed)
+		modelRound(t, *seed, &deaths{})
 		return
 	}
+	var d deaths
 	for s := range uint64(modelSteps / roundSteps) {
-		modelRound(t, s+1)
+		modelRound(t, s+1, &d)
 	}
+	t.Log("programs died at", d.summary(d.at))
+	t.Log("frames came", d.summary(d.sent))
 }
 
 // TestModelRun is the model for as long as one likes:
@@ -54,15 +58,31 @@ func TestModelRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	fmt.Println("the first seed is", first)
 	var sum tally
+	var d deaths
 	done := 0
 	for s := first; done < steps; s++ {
-		got := modelRound(t, s)
+		got := modelRound(t, s, &d)
 		sum.lost += got.lost
 		sum.doubled += got.doubled
 		done += roundSteps
 	}
-	fmt.Printf("RESULT model_lost %d objects\nRESULT model_doubled %d objects\nRESULT model_steps %d steps\n", sum.lost, sum.doubled, done)
+	total := 0
+	for _, n := range d.at {
+		total += n
+	}
+	fmt.Printf("RESULT model_lost %d objects\nRESULT model_doubled %d objects\nRESULT model_steps %d steps\nRESULT model_deaths %d programs\n",
+		sum.lost, sum.doubled, done, total)
+}
+
+// summary lists counts by name.
+func (d *deaths) summary(counts map[string]int) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, fmt.Sprintf("%s: %d", k, counts[k]))
+	}
+	return strings.Join(out, ", ")
 }
 
 // tally is what a round of the model found.
@@ -71,221 +91,196 @@ type tally struct {
 	doubled int // objects that a side which remembers was given once more; events that were applied twice
 }
 
-func modelRound(t *testing.T, seed uint64) (sum tally) {
+func modelRound(t *testing.T, seed uint64, d *deaths) (sum tally) {
 	t.Helper()
 	t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { sum = model(t, seed, roundSteps) })
+		synctest.Test(t, func(t *testing.T) { sum = model(t, seed, roundSteps, d) })
 	})
 	if sum != (tally{}) {
-		t.Errorf("seed %d: %+v", seed, sum)
+		t.Errorf("%+v: go test -run 'TestModel$' -seed %d ./hub repeats it", sum, seed)
 	}
 	return sum
 }
 
-// program runs f until the returned func is called.
-func program(t *testing.T, f func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := f(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return func() { cancel(); wg.Wait() }
+// model is one round.
+func model(t *testing.T, seed uint64, steps int, d *deaths) tally {
+	w := newWorld(t, seed, d)
+	defer w.end()
+	w.startCloud(w.fate())
+	w.startEdge(w.fate())
+	for version := 1; version <= steps; version++ {
+		w.step(version)
+		// Steps take 30 ms on average, and the ends are quick enough to be
+		// connected for most of them.
+		<-time.After(time.Duration(w.rnd.IntN(60)) * time.Millisecond)
+	}
+	w.calm()
+	return w.compare()
 }
 
-func model(t *testing.T, seed uint64, steps int) tally {
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	n := memconn.New(memconn.Config{Delay: 20 * time.Millisecond, Window: 8 << 10})
-	dir, sink, outbox := &hubtest.Directory{}, &hubtest.Sink{}, &hubtest.AckedSource{}
-	down, arrived := dir.Down("a"), dir.Up("a")
-	mails := []*mail{{out: &hubtest.Outbox{}, in: dir.Inbox("a")}, {out: dir.Outbox("a"), in: &hubtest.Inbox{}}}
-	// Steps take 30 ms on average, and the ends are quick enough to be
-	// connected for most of them.
-	cloud := func() func() {
-		server, err := hub.NewServer(hub.ServerConfig{Listener: n, Directory: dir, Keepalive: 100 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return program(t, server.Run)
+// fate is how a new life ends, if it does: soon, so that it dies while the two
+// compare what they have, or late.
+func (w *world) fate() doom {
+	if w.rnd.IntN(4) == 0 {
+		return doom{}
 	}
-	edge := func() func() {
-		client, err := hub.NewClient(hub.ClientConfig{
-			Dialer: n.Dialer("a"), Node: "a", Down: sink, Up: outbox, Outbox: mails[0].out, Inbox: mails[1].in,
-			Keepalive: 200 * time.Millisecond, Backoff: hub.Backoff{Min: time.Millisecond, Max: 100 * time.Millisecond},
-			Limits: hub.Limits{Window: 8, WindowBytes: 8 << 10},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return program(t, client.Run)
+	most := []int{20, 60, 200, 1000}[w.rnd.IntN(4)]
+	return doom{"", 1 + w.rnd.IntN(most), point(w.rnd.IntN(int(numPoints))), manner(w.rnd.IntN(int(numManners)))}
+}
+
+// step has one thing happen to the world. The switch is what can.
+func (w *world) step(version int) {
+	// Who has died is started again, sooner or later.
+	if w.edge.isDead() && w.rnd.IntN(4) == 0 {
+		w.restart(&w.edge, w.startEdge)
 	}
-	stopCloud, stopEdge := cloud(), edge()
-	defer func() { stopEdge(); stopCloud() }()
-	truth, reported := map[hub.Key]int{}, map[hub.Key]int{}
-	failing := func([]hub.Object) error {
-		if rand.N(4) == 0 {
-			return errors.New("not now")
+	if w.cloud.isDead() && w.rnd.IntN(4) == 0 {
+		w.restart(&w.cloud, w.startCloud)
+	}
+	k := hub.Key{Resource: "r", Name: strconv.Itoa(w.rnd.IntN(40))}
+	body := fmt.Sprintf("%*d", 1+w.rnd.IntN(3000), version)
+	switch w.rnd.IntN(24) {
+	case 0:
+		w.net.Cut("a")
+	case 1:
+		w.net.Stall("a", w.rnd.IntN(3) == 0)
+	case 2:
+		w.down.Delete(k, version)
+		delete(w.truth, k)
+	case 3:
+		w.fail(true)
+	case 4:
+		w.fail(false)
+	case 5:
+		w.down.FailLoad(func(hub.Key, string) error { return hub.ErrLagging })
+	case 6:
+		w.down.FailLoad(nil)
+	case 7, 8:
+		w.report(k, version, body)
+	case 9: // the edge's program is stopped, or cut off from the world and stopped
+		if w.rnd.IntN(8) == 0 {
+			if w.rnd.IntN(2) == 0 {
+				w.net.Cut("a")
+			}
+			w.restart(&w.edge, w.startEdge)
+		}
+	case 10: // the cloud's
+		if w.rnd.IntN(8) == 0 {
+			if w.rnd.IntN(2) == 0 {
+				w.net.Cut("a")
+			}
+			w.restart(&w.cloud, w.startCloud)
+		}
+	case 11, 12, 13, 14:
+		w.mails[w.rnd.IntN(2)].append(w.rnd, body)
+	case 15:
+		w.ask(version)
+	default:
+		w.put(k, version, body)
+	}
+}
+
+// effects are the kinds of effects that each end has.
+func effects(cloud bool) []string {
+	kinds := []string{
+		"digest", "want", "versions", "put", "ack", "nack", "marks", "event", "refusal", "goodbye",
+		"list the source", "load", "list the sink", "apply", "list the outbox", "read", "forget", "list the marks", "append",
+	}
+	if cloud {
+		return append(kinds, "attach", "welcome", "pong")
+	}
+	return append(kinds, "dial", "open a stream", "hello", "ping", "tell the acker")
+}
+
+// TestEveryEffect has a small world in which everything happens once or a few
+// times: changes, deletes, refusals and events in both directions, compared over a
+// new session. One end dies at its first effect of a kind, in the next run at its
+// second, and so on, in front of it, in its midst and behind it, until a run comes
+// to its end without a death. Each time the program starts again over what was
+// durable, and all must be as if nothing had been.
+func TestEveryEffect(t *testing.T) {
+	var d deaths
+	for _, cloud := range []bool{false, true} {
+		for _, kind := range effects(cloud) {
+			for at := range numPoints {
+				for after := 1; ; after++ {
+					fate, died := doom{kind, after, at, manner(after % int(numManners))}, false
+					t.Run(fmt.Sprintf("cloud=%v/%s/%v/%d", cloud, kind, at, after), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { died = everyEffect(t, cloud, fate, &d) })
+					})
+					if !died && after == 1 {
+						t.Errorf("cloud=%v: nobody died %v %q", cloud, at, kind)
+					}
+					if !died || t.Failed() {
+						break
+					}
+				}
+			}
+		}
+	}
+	t.Log("programs died at", d.summary(d.at))
+}
+
+// everyEffect is one run. It reports whether the program died.
+func everyEffect(t *testing.T, cloud bool, fate doom, d *deaths) bool {
+	w := newWorld(t, 1, d)
+	w.orderly = true
+	defer w.end()
+	final := &hub.Error{Code: hub.CodeInvalid, Text: "never"}
+	refuse := func(objects []hub.Object) error {
+		if slices.ContainsFunc(objects, func(o hub.Object) bool { return o.Key.Name == "refused" }) {
+			return final
 		}
 		return nil
 	}
-	for version := 1; version <= steps; version++ {
-		k := hub.Key{Resource: "r", Name: strconv.Itoa(rnd.IntN(40))}
-		body := fmt.Sprintf("%*d", 1+rnd.IntN(3000), version)
-		switch rnd.IntN(22) {
-		case 0:
-			n.Cut("a")
-		case 1:
-			n.Stall("a", rnd.IntN(3) == 0)
-		case 2:
-			down.Delete(k, version)
-			delete(truth, k)
-		case 3:
-			sink.FailApply(failing)
-			arrived.FailApply(failing)
-			for _, m := range mails {
-				m.in.FailAppend(failingEvents)
-			}
-		case 4:
-			sink.FailApply(nil)
-			arrived.FailApply(nil)
-			for _, m := range mails {
-				m.in.FailAppend(nil)
-			}
-		case 5:
-			down.FailLoad(func(hub.Key, string) error { return hub.ErrLagging })
-		case 6:
-			down.FailLoad(nil)
-		case 7, 8:
-			outbox.Put(k, version, body)
-			reported[k] = version
-		case 9: // the edge's program dies, and starts over what it kept
-			if rnd.IntN(4) == 0 {
-				n.Cut("a")
-				stopEdge()
-				stopEdge = edge()
-			}
-		case 10: // the cloud's
-			if rnd.IntN(4) == 0 {
-				n.Cut("a")
-				stopCloud()
-				stopCloud = cloud()
-			}
-		case 11, 12, 13, 14:
-			mails[rnd.IntN(2)].append(rnd, body)
-		default:
-			down.Put(k, version, body)
-			truth[k] = version
+	refuseEvents := func(events []hub.Event) error {
+		if slices.ContainsFunc(events, func(e hub.Event) bool { return e.Key.Name == "refused" }) {
+			return final
 		}
-		<-time.After(time.Duration(rnd.IntN(60)) * time.Millisecond)
+		return nil
 	}
-	n.Stall("a", false)
-	down.FailLoad(nil)
-	sink.FailApply(nil)
-	arrived.FailApply(nil)
-	for _, m := range mails {
-		m.in.FailAppend(nil)
-		m.out.FailNext(nil)
+	w.sink.FailApply(refuse)
+	w.arrived.FailApply(refuse)
+	mortal, other := w.startEdge, w.startCloud
+	run := &w.edge
+	if cloud {
+		mortal, other, run = other, mortal, &w.cloud
 	}
-	<-time.After(3 * time.Minute) // the longest back-offs, and then some
-	sum := compare(t, truth, reported, sink, arrived, outbox.Seen())
-	for _, m := range mails {
-		m.compare(t, &sum)
+	key := func(name string) hub.Key { return hub.Key{Resource: "r", Name: name} }
+	// The edge has one object as it is, one of an older version and one too
+	// many; what it should not take is refused for good.
+	w.put(key("same"), 1, "x")
+	w.put(key("older"), 1, "x")
+	w.put(key("gone"), 1, "x")
+	other(doom{})
+	mortal(doom{})
+	<-time.After(time.Second)
+	w.restart(run, func(doom) { mortal(fate) })
+	doomed := run.life
+	w.put(key("older"), 2, "xx")
+	w.down.Delete(key("gone"), 2)
+	delete(w.truth, key("gone"))
+	w.down.Put(key("refused"), 1, "x")
+	w.report(key("status"), 1, "x")
+	w.outbox.Put(key("refused"), 1, "x")
+	for _, m := range w.mails {
+		m.in.FailAppend(refuseEvents)
+		m.refused = m.out.Append("s0", key("refused"), "x")
+		m.append(w.rnd, "x")
 	}
-	return sum
-}
-
-// mail is one direction of the event class.
-type mail struct {
-	out  *hubtest.Outbox
-	in   *hubtest.Inbox
-	sent int
-}
-
-// append adds some events to one of three sources; now and then the Outbox
-// cannot be read.
-func (m *mail) append(rnd *rand.Rand, body string) {
-	source := fmt.Sprint("s", rnd.IntN(3))
-	for range 1 + rnd.IntN(20) {
-		m.out.Append(source, hub.Key{Resource: "events", Name: source}, body)
-		m.sent++
-	}
-	if m.out.FailNext(nil); rnd.IntN(8) == 0 {
-		m.out.FailNext(func(string) error { return errors.New("disk on fire") })
-	}
-}
-
-func failingEvents([]hub.Event) error {
-	if rand.N(4) == 0 {
-		return errors.New("not now")
-	}
-	return nil
-}
-
-// compare wants each event applied once, in the order of its source, and
-// forgotten by its owner.
-func (m *mail) compare(t *testing.T, sum *tally) {
-	t.Helper()
-	last := map[string]uint64{}
-	log := m.in.Log()
-	for _, e := range log {
-		switch {
-		case e.ID <= last[e.Source]:
-			t.Errorf("event %d of %s after %d", e.ID, e.Source, last[e.Source])
-			sum.doubled++
-		case e.ID != last[e.Source]+1:
-			t.Errorf("event %d of %s after %d", e.ID, e.Source, last[e.Source])
-			sum.lost++
+	// Long enough for all the frames of a link at rest, too.
+	for range 20 {
+		if run.isDead() {
+			<-time.After(time.Second)
+			w.restart(run, func(doom) { mortal(doom{}) })
 		}
-		last[e.Source] = e.ID
+		<-time.After(200 * time.Millisecond)
 	}
-	if n := m.sent - len(log); n > 0 {
-		t.Errorf("%d events of %d are missing", n, m.sent)
-		sum.lost += n
+	w.report(key("status"), 2, "x")
+	w.restart(run, func(doom) { mortal(doom{}) }) // a farewell is an effect too
+	<-time.After(time.Minute)
+	if sum := w.compare(); sum != (tally{}) {
+		t.Errorf("%+v", sum)
 	}
-	if m.out.Len() != 0 {
-		t.Errorf("%d events are still in the outbox", m.out.Len())
-	}
-}
-
-// compare holds what arrived against what was last said, on both sides, and
-// against what was acked.
-func compare(t *testing.T, truth, reported map[hub.Key]int, sink, arrived *hubtest.Sink, acked []hub.Object) (sum tally) {
-	t.Helper()
-	lost := func(format string, args ...any) {
-		t.Errorf(format, args...)
-		sum.lost++
-	}
-	if sink.Len() > len(truth) {
-		t.Errorf("the edge holds %d objects of %d", sink.Len(), len(truth))
-	}
-	for k, v := range truth {
-		if sink.Held(k) != strconv.Itoa(v) {
-			lost("the edge holds %v at %q, the truth is %d", k, sink.Held(k), v)
-		}
-	}
-	for k, v := range reported {
-		if arrived.Held(k) != strconv.Itoa(v) {
-			lost("the cloud has %v at %q, reported was %d", k, arrived.Held(k), v)
-		}
-	}
-	for _, o := range acked {
-		if hubtest.CompareVersions(arrived.Held(o.Key), o.Version) < 0 {
-			lost("the cloud acked %v at %s and has %q", o.Key, o.Version, arrived.Held(o.Key))
-		}
-	}
-	for side, log := range map[string][]hub.Object{"edge": sink.Log(), "cloud": arrived.Log()} {
-		last := map[hub.Key]string{}
-		for _, o := range log {
-			switch c := hubtest.CompareVersions(o.Version, last[o.Key]); {
-			case c < 0:
-				t.Errorf("%s: %v went from %s to %s", side, o.Key, last[o.Key], o.Version)
-			case c == 0 && side == "edge" && !o.Deleted:
-				// The cloud's side forgets what it had, and may get it again.
-				sum.doubled++
-			}
-			last[o.Key] = o.Version
-		}
-	}
-	return sum
+	return doomed.isDead()
 }
