@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/examples/demo/tour"
+)
+
+// udpBlocked has no UDP packet of cloudcore's reach the node, and nobody told:
+// edgecore comes over WebSocket, says so in its log and by its metrics, and
+// goes there first when it connects again.
+func udpBlocked(t *testing.T, s *site.Site) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.StopEdge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	before := otherWays(t, s)
+	firewall(ctx, t, s, "-I")
+	const monitor = "127.0.0.1:10002"
+	spec := process.Spec{
+		Name: "edgecore", Path: s.Program("edgecore"), NetNS: s.Network().File,
+		Args: append(s.EdgeArgs(tour.Node), "--transport", "auto", "--metrics-listen", monitor),
+	}
+	if _, err := s.Start(spec); err != nil {
+		t.Fatal(err)
+	}
+	const overWebSocket = `edgekit_hub_sessions{transport="websocket"} 1`
+	began := time.Now()
+	awaitMetric(ctx, t, s, monitor, overWebSocket)
+	t.Logf("connected over WebSocket after %v", time.Since(began).Round(time.Millisecond))
+	if told := otherWays(t, s) - before; told != 1 {
+		t.Errorf("the log tells %d times that another way won", told)
+	}
+
+	// cloudcore goes and returns: WebSocket wins again, and that is no news.
+	if err := s.StopCloud(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StartCloud(ctx); err != nil {
+		t.Fatal(err)
+	}
+	began = time.Now()
+	awaitMetric(ctx, t, s, monitor, overWebSocket)
+	t.Logf("connected again after %v", time.Since(began).Round(time.Millisecond))
+	if told := otherWays(t, s) - before; told != 1 {
+		t.Errorf("after cloudcore was started again, the log tells %d times that another way won", told)
+	}
+
+	firewall(ctx, t, s, "-D")
+	if err := s.StopEdge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.StartEdge(tour.Node); err != nil {
+		t.Fatal(err)
+	}
+	await(ctx, t, s, func(n *corev1.Node) bool { return condition(n, connected) == corev1.ConditionTrue })
+}
+
+// firewall adds or deletes the rule, in the node's network.
+func firewall(ctx context.Context, t *testing.T, s *site.Site, do string) {
+	t.Helper()
+	rule := []string{"--net=" + s.Network().File, "--", "iptables", do, "INPUT", "-p", "udp", "--sport", "10000", "-j", "DROP"}
+	if out, err := exec.CommandContext(ctx, "nsenter", rule...).CombinedOutput(); err != nil {
+		t.Fatalf("iptables: %v: %s", err, out)
+	}
+}
+
+// otherWays is how often edgecore's log says that WebSocket has won.
+func otherWays(t *testing.T, s *site.Site) int {
+	t.Helper()
+	text, err := s.Processes().Tail("edgecore", 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "another way to the cloud won") && strings.Contains(line, "way=websocket") {
+			n++
+		}
+	}
+	return n
+}
+
+// awaitMetric waits for a line of edgecore's metrics.
+func awaitMetric(ctx context.Context, t *testing.T, s *site.Site, addr, line string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: s.Network().DialContext, DisableKeepAlives: true}}
+	for {
+		if has(ctx, client, "http://"+addr+"/metrics", line) {
+			return
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("no %s", line)
+		}
+	}
+}
+
+func has(ctx context.Context, client *http.Client, url, line string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false // not up yet
+	}
+	defer resp.Body.Close()
+	for r := bufio.NewReader(io.LimitReader(resp.Body, 8<<20)); ; {
+		got, err := r.ReadString('\n')
+		if strings.TrimSpace(got) == line {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+	}
+}
