@@ -1,5 +1,13 @@
 package hub
 
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
 // TLS alerts by which a peer refuses a certificate (RFC 8446 section 6.2).
 const (
 	alertBadCertificate      = 42
@@ -30,4 +38,18 @@ func CertificateError(alert uint8) *Error {
 		return &Error{Code: CodeForbidden, Text: "the cloud refuses this node's certificate: join this node again"}
 	}
 	return nil
+}
+
+// unverified adds to the failure of a dial what to do about a server whose
+// certificate does not hold here; every other error stays as it is.
+func unverified(err error, now time.Time) error {
+	failed, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	if !ok {
+		return err
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](failed.Err); ok && invalid.Reason == x509.Expired {
+		return fmt.Errorf("the cloud's certificate is not valid at this machine's time, %s: set the clock, or renew the cloud's certificate: %w",
+			now.UTC().Format(time.RFC3339), err)
+	}
+	return fmt.Errorf("the cloud's certificate is not one that this node trusts: check the address, or join this node again: %w", err)
 }

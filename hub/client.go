@@ -229,7 +229,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
 	defer cancel()
 	conn, err := c.cfg.Dialer.Dial(ctx)
 	if err != nil {
-		return nil, nil, welcome{}, fmt.Errorf("hub: dial: %w", err)
+		return nil, nil, welcome{}, fmt.Errorf("hub: dial: %w", unverified(err, time.Now()))
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	c.dials++

@@ -21,6 +21,17 @@
 //	...
 //	err = c.Run(ctx) // until ctx ends, or the server says never to come back
 //
+// And a server:
+//
+//	s, err := hub.NewServer(hub.ServerConfig{Listener: l, Directory: directory})
+//	...
+//	err = s.Run(ctx) // until ctx ends; then it tells the nodes to move
+//
+// The example "quic" is a whole program: both ends over QUIC with mutual TLS, with
+// certificates made on the spot. Package join hands certificates to nodes that
+// show a token, and renews them. Package hubtest has each of the interfaces in
+// memory to begin with, and suites to hold one's own implementations to.
+//
 // # The classes of delivery
 //
 //   - State is keyed and the latest version wins, in both directions. When a
@@ -91,6 +102,26 @@
 // side. A peer that exceeds the [Limits] it was told, or does not keep to the
 // protocol, loses its session; memory is bounded by what it really sent.
 //
+// # What goes wrong
+//
+// Bad input is normal. Each kind of it is counted, is logged, costs its own
+// connection at most, and is in a test:
+//
+//	what                             counted in Stats        the edge's Run, and the log
+//	garbage before a hello           HandshakeGarbage        "connection without a handshake"
+//	a handshake never finished       HandshakeLost           "connection without a handshake"
+//	no version in common             HandshakeVersion        *RefusedError: update the older of the two
+//	another node's name              HandshakeIdentity       *RefusedError
+//	a certificate refused            HandshakeRefused        CertificateError: join again; expired: tries again
+//	a server that is not trusted     HandshakeCertificate    tries again; the log says what to check
+//	a clock that is years off        the two above           tries again; "set the clock", "check both clocks"
+//	two programs, one node           EndFenced               *FencedError for the older one
+//	frames too large or broken       EndViolation            *RefusedError: this program does not speak the protocol
+//	frames out of turn, a flood      EndViolation            ErrProtocol; the edge connects again
+//	an object over Limits.MaxFrame   DropTooLarge            ErrTooLarge; the others travel on
+//	a full disk under an Outbox      Retried                 tries again while the link stays
+//	a full disk under a Sink, Inbox  Retried                 tries again; not acknowledged meanwhile
+//
 // # Concurrency
 //
 // Client, Server and Mux may be used by many goroutines at once, and call
@@ -99,7 +130,8 @@
 // of its transport. The decisions (windows, retries, digests, fencing,
 // keepalive) are pure functions of state and event, tested against the
 // conversations in testdata; hub.proto documents the wire. A model drives two
-// real peers with cuts, crashes and failures from a seed, see "make model".
+// real peers from a seed, with cuts, failures, frames that come late or twice, and
+// deaths at every effect, see "make model".
 //
 // # Stability
 //

@@ -38,8 +38,9 @@ type Outbox interface {
 	// Acked says that the peer has made all of a source up to id durable, or
 	// has refused it for good: the Outbox forgets it. It is called from one
 	// goroutine at a time, at least once for each id that Next gave, or once
-	// for several. When it fails the session ends; the next one tells it
-	// again.
+	// for several. When it fails, for example since the disk is full, it is
+	// called again with back-off for as long as the session stands; the next
+	// session tells it again.
 	Acked(ctx context.Context, source string, id uint64) error
 	// Subscribe has appended called with the source of each event that was
 	// appended after Subscribe returned, until stop is called. appended does

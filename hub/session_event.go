@@ -183,9 +183,6 @@ func (s *session) forget() {
 		m := s.events.forget[0]
 		s.events.forget = s.events.forget[1:]
 		s.mu.Unlock()
-		if err := s.outbox.Acked(s.ctx, m.Source, m.ID); err != nil {
-			s.fail(fmt.Errorf("hub: note which events the peer has: %w", err))
-			return
-		}
+		s.note(ofEvent, func() error { return s.outbox.Acked(s.ctx, m.Source, m.ID) })
 	}
 }

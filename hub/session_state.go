@@ -208,8 +208,25 @@ func (s *session) tell() {
 		batch := s.work.delivered[0]
 		s.work.delivered = s.work.delivered[1:]
 		s.mu.Unlock()
-		if err := s.acker.Acked(s.ctx, batch); err != nil {
-			s.fail(fmt.Errorf("hub: note what the peer has: %w", err))
+		s.note(ofState, func() error { return s.acker.Acked(s.ctx, batch) })
+	}
+}
+
+// note has an acknowledgement noted by whoever must know of it, and tries again
+// for as long as the session stands: a full disk does not end the link, by which
+// somebody may make room on it.
+func (s *session) note(class int, acked func() error) {
+	for tries := 1; ; tries++ {
+		err := acked()
+		if err == nil || s.ctx.Err() != nil {
+			return
+		}
+		wait := backoffFor(tries)
+		s.stats.retried[class].Add(1)
+		s.log.Warn("what the peer has is not noted yet", "class", classes()[class], "error", err, "retry", wait)
+		select {
+		case <-time.After(wait):
+		case <-s.ctx.Done():
 			return
 		}
 	}

@@ -57,8 +57,9 @@ type Source interface {
 //
 // An Acker keeps the book of what its peer has by itself: once an object is
 // acked the session forgets it, and held is empty in later Loads of that key.
-// So a Source of ever new keys does not fill the session. An Acked that fails
-// ends the session; the next one tells it again.
+// So a Source of ever new keys does not fill the session. An Acked that fails is
+// called again with back-off for as long as the session stands; the next session
+// tells it again.
 type Acker interface {
 	Acked(ctx context.Context, acked []Object) error // bodies are not set
 }

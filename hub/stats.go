@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"crypto/tls"
 	"errors"
 	"maps"
 	"sync"
@@ -27,17 +28,18 @@ type HandshakeResult string
 // The results. All but HandshakeOK and HandshakeLost are logged with the
 // peer's address and, once it is proven, its node name.
 const (
-	HandshakeOK       HandshakeResult = "ok"
-	HandshakeGarbage  HandshakeResult = "garbage"  // what came first was no hello
-	HandshakeVersion  HandshakeResult = "version"  // no protocol version in common
-	HandshakeIdentity HandshakeResult = "identity" // no proven name, or another than the edge says
-	HandshakeInvalid  HandshakeResult = "invalid"  // a hello with impossible values
-	HandshakeRate     HandshakeResult = "rate"     // told to come back: too many at the same time
-	HandshakeFull     HandshakeResult = "full"     // the limit on nodes is reached
-	HandshakeFenced   HandshakeResult = "fenced"   // this program lost the node to another
-	HandshakeStale    HandshakeResult = "stale"    // a newer connection of this program stands
-	HandshakeRefused  HandshakeResult = "refused"  // the Directory refused it, or on the edge the server
-	HandshakeLost     HandshakeResult = "lost"     // the connection went, was slow, or never came
+	HandshakeOK          HandshakeResult = "ok"
+	HandshakeGarbage     HandshakeResult = "garbage"     // what came first was no hello
+	HandshakeVersion     HandshakeResult = "version"     // no protocol version in common
+	HandshakeIdentity    HandshakeResult = "identity"    // no proven name, or another than the edge says
+	HandshakeInvalid     HandshakeResult = "invalid"     // a hello with impossible values
+	HandshakeRate        HandshakeResult = "rate"        // told to come back: too many at the same time
+	HandshakeFull        HandshakeResult = "full"        // the limit on nodes is reached
+	HandshakeFenced      HandshakeResult = "fenced"      // this program lost the node to another
+	HandshakeStale       HandshakeResult = "stale"       // a newer connection of this program stands
+	HandshakeRefused     HandshakeResult = "refused"     // the Directory refused it, or on the edge the server
+	HandshakeCertificate HandshakeResult = "certificate" // on the edge: the server's certificate does not hold
+	HandshakeLost        HandshakeResult = "lost"        // the connection went, was slow, or never came
 )
 
 // EndReason is how a session ended.
@@ -335,7 +337,10 @@ func handshakeResult(err error) HandshakeResult {
 	f, told := errors.AsType[*farewell](err)
 	_, fenced := errors.AsType[*fencedRefusal](err)
 	_, typed := errors.AsType[*Error](err)
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
+	case unverified:
+		return HandshakeCertificate
 	case fenced, told && f.goodbye.Kind == goodbyeFenced:
 		return HandshakeFenced
 	case errors.Is(err, ErrProtocol):

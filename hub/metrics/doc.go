@@ -17,9 +17,9 @@
 //	edgekit_hub_retried_total                    class
 //	edgekit_hub_dropped_total                    class, reason
 //	edgekit_hub_round_trip_seconds               histogram, from the edges' pings
-//	edgekit_hub_certificate_expiry_timestamp_seconds   certificate
 //
-// The values of the labels are the constants of package hub.
+// The values of the labels are the constants of package hub. When certificates
+// end is shown by package join/joinmetrics.
 //
 // A Collector may be used by several goroutines at once.
 package metrics

@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"errors"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,10 +11,6 @@ import (
 // Config sets up a Collector. Stats is required.
 type Config struct {
 	Stats func() hub.Stats // of a hub.Server or hub.Client
-	// Certificates gives the end of each certificate that this side has, by
-	// what it is ("client", "server", "authority"); nil for none. It is called
-	// at each scrape.
-	Certificates func() map[string]time.Time
 	// Labels are added to all metrics; nil for none.
 	Labels prometheus.Labels
 }
@@ -27,7 +22,7 @@ type Collector struct {
 	sessions, ended, handshakes, resyncs *prometheus.Desc
 	messages, bytes                      *prometheus.Desc
 	queued, acked, retried, dropped      *prometheus.Desc
-	roundTrip, expiry                    *prometheus.Desc
+	roundTrip                            *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -53,7 +48,6 @@ func New(cfg Config) (*Collector, error) {
 		retried:    desc("retried_total", "Objects and events that could not be read, sent or applied at once.", "class"),
 		dropped:    desc("dropped_total", "Objects and events that were dropped.", "class", "reason"),
 		roundTrip:  desc("round_trip_seconds", "Round-trip times of the edges' pings."),
-		expiry:     desc("certificate_expiry_timestamp_seconds", "When this side's certificates end, in Unix time.", "certificate"),
 	}, nil
 }
 
@@ -61,7 +55,7 @@ func New(cfg Config) (*Collector, error) {
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.sessions, c.ended, c.handshakes, c.resyncs, c.messages, c.bytes,
-		c.queued, c.acked, c.retried, c.dropped, c.roundTrip, c.expiry,
+		c.queued, c.acked, c.retried, c.dropped, c.roundTrip,
 	} {
 		out <- d
 	}
@@ -102,11 +96,6 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		count(c.dropped, n, string(drop.Class), string(drop.Reason))
 	}
 	out <- c.histogram(s.RoundTrip)
-	if c.cfg.Certificates != nil {
-		for name, end := range c.cfg.Certificates() {
-			gauge(c.expiry, float64(end.Unix()), name)
-		}
-	}
 }
 
 func (c *Collector) histogram(h hub.Histogram) prometheus.Metric {

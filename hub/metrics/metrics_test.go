@@ -34,9 +34,7 @@ func TestCollector(t *testing.T) {
 	if _, err := metrics.New(metrics.Config{}); err == nil || !strings.Contains(err.Error(), "Config.Stats") {
 		t.Errorf("without Stats: %v", err)
 	}
-	c, err := metrics.New(metrics.Config{
-		Stats: sample, Certificates: func() map[string]time.Time { return map[string]time.Time{"client": time.Unix(1234, 0)} },
-	})
+	c, err := metrics.New(metrics.Config{Stats: sample})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +51,6 @@ func TestCollector(t *testing.T) {
 		`edgekit_hub_dropped_total{class="event",reason="refused"} 1`,
 		`edgekit_hub_round_trip_seconds_bucket{le="1"} 3`,
 		`edgekit_hub_round_trip_seconds_count 6`,
-		`edgekit_hub_certificate_expiry_timestamp_seconds{certificate="client"} 1234`,
 		`edgekit_hub_resyncs_total{outcome="equal"} 0`,
 	} {
 		if !strings.Contains(text, want+"\n") {
