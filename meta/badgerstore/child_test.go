@@ -145,6 +145,7 @@ func TestKill(t *testing.T) {
 	result("crash_acked", float64(of.batches), "batches")
 	result("crash_lost", float64(of.lost), "batches")
 	result("crash_half", float64(of.half), "batches")
+	result("crash_disk", float64(of.disk)/(1<<20), "MiB")
 }
 
 // tally is what is known of a store that processes wrote to.
@@ -153,6 +154,7 @@ type tally struct {
 	revision   uint64
 	batches    uint64 // acknowledged, of all writers
 	lost, half int    // batches
+	disk       int64  // bytes that the store took when it was last checked
 }
 
 // run has a process write for a random while after its first acknowledgement,
@@ -223,7 +225,7 @@ func (of *tally) check(t *testing.T, cfg badgerstore.Config) {
 	if err != nil || now < of.revision {
 		t.Errorf("revision went back from %d to %d, %v", of.revision, now, err)
 	}
-	of.revision = now
+	of.revision, of.disk = now, s.Stats().DiskBytes
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

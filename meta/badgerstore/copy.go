@@ -84,6 +84,7 @@ func (s *Store) moveBack() {
 	if err := errors.Join(old.db.Close(), old.mark.Close(), os.RemoveAll(old.scratch)); err != nil {
 		s.log.Warn("the copy of the store was not removed", "copy", old.scratch, "err", err)
 	}
+	s.allowDrops()
 	s.takeBallast()
 	s.log.Info("the store's disk can be written again", "dir", s.cfg.Dir)
 }

@@ -65,6 +65,7 @@ func (s *Store) open() error {
 	}
 	s.feed = feed.New(feed.Limits{}, o.floor, o.at.revision)
 	s.install(o)
+	s.allowDrops() // compaction is under way already, and would keep all versions
 	if o.lost != nil {
 		s.log.Error("the newest writes of the store are gone; going on with what is left", "dir", s.cfg.Dir, "err", o.lost.Reason)
 		s.cfg.Damaged(o.lost)

@@ -30,6 +30,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("streams", func(t *testing.T) { streams(t, s) })
 	t.Run("node API", func(t *testing.T) { nodeAPI(t, s) })
 	t.Run("udp blocked", func(t *testing.T) { udpBlocked(t, s) })
+	t.Run("two cloudcores", func(t *testing.T) { twoClouds(t, s) })
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
 	t.Run("revoked", func(t *testing.T) { revoked(t, s) })
 	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
