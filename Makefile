@@ -56,7 +56,7 @@ generated: ## Fails when generated files are not what their sources make
 cross: ## Builds for the other platforms: ARM for real, macOS and Windows for those who develop there
 	@for t in linux/arm64 linux/arm darwin/arm64 windows/amd64; do echo "build $$t"; \
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
-model: ## Random cuts and crashes on both ends of a link: STEPS=n SEED=n (RESULT lines)
+model: ## Cuts, and deaths at every effect, on both ends of a link: STEPS=n SEED=n (RESULT lines)
 	STEPS=$(or $(STEPS),1000000) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run TestModelRun ./hub
 crash: ## A store whose process is killed N=n times, and whose disk loses its power N/20 times (RESULT lines; the disk needs root)
 	CRASH_KILLS=$(or $(N),2000) CRASH_CUTS=$$(($(or $(N),2000) / 20 + 1)) DAMAGE_SEEDS=$(or $(N),2000) \
