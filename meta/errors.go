@@ -3,11 +3,12 @@ package meta
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // Errors that callers branch on. A full disk is told by an error that wraps
 // syscall.ENOSPC, one that cannot be written by syscall.EROFS; both may go away
-// by themselves, and reading goes on meanwhile.
+// by themselves, and reading goes on meanwhile. TakesNothing tells them.
 var (
 	// ErrNotFound is returned for a key that is not in the store.
 	ErrNotFound = errors.New("meta: not found")
@@ -25,6 +26,12 @@ var (
 	// be opened again.
 	ErrFailed = errors.New("meta: writing has ended")
 )
+
+// TakesNothing reports whether an error says that a disk takes nothing now, since
+// it is full or read-only. That may go away by itself.
+func TakesNothing(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS)
+}
 
 // CorruptError says that a store's files are damaged and where they were set
 // aside; it comes from opening a store.

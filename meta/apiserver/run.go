@@ -5,17 +5,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/edgekit/edgekit/meta"
 )
 
 // KubeconfigName is the file in Config.Dir by which kubectl, run by whoever
@@ -30,91 +30,31 @@ func (s *Server) CA() []byte { return s.ca.certPEM() }
 // them, and returns nil. It returns an error when it cannot listen or the
 // store fails.
 func (s *Server) Run(ctx context.Context) error {
-	var listeners []func(context.Context) error
-	serve := func(l net.Listener, h http.Handler) {
-		listeners = append(listeners, func(ctx context.Context) error { return s.serveOn(ctx, l, h) })
-	}
-	var socket net.Listener
-	var err error
-	if s.cfg.Socket != "" {
-		if socket, err = listenSocket(s.cfg.Socket); takesNothing(err) {
-			listeners = append(listeners, s.serveSocketLater)
-		} else if err != nil {
-			return fmt.Errorf("apiserver: %w", err)
-		} else {
-			serve(socket, s.AdminHandler())
-		}
-	}
+	var tcp net.Listener
 	if s.cfg.Listen.IsValid() {
-		l, err := s.listenTLS()
-		if err != nil {
-			if socket != nil {
-				socket.Close()
-			}
+		var err error
+		if tcp, err = s.listenTLS(); err != nil {
 			return fmt.Errorf("apiserver: %w", err)
 		}
-		serve(l, s.Handler())
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.policy.follow(gctx) })
-	for _, run := range listeners {
-		group.Go(func() error { return run(gctx) })
+	if tcp != nil {
+		group.Go(func() error { return s.serveOn(gctx, tcp, s.Handler()) })
 	}
+	if s.cfg.Socket != "" {
+		group.Go(func() error {
+			l, err := ListenSocket(gctx, s.cfg.Socket, s.cfg.Logger)
+			if err != nil {
+				return err
+			}
+			return s.serveOn(gctx, l, s.AdminHandler())
+		})
+	}
+	group.Go(func() error { return s.policy.follow(gctx) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	return nil
-}
-
-// takesNothing reports whether an error says that the disk cannot be written
-// now, which may go away by itself.
-func takesNothing(err error) bool {
-	return errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC)
-}
-
-// socketRetry is how often the socket is tried on a disk that takes nothing.
-const socketRetry = 5 * time.Second
-
-// serveSocketLater serves the socket as soon as its disk takes one: until then a
-// node whose disk is read-only runs without.
-func (s *Server) serveSocketLater(ctx context.Context) error {
-	s.cfg.Logger.Warn("the disk takes no socket; it is tried again", "socket", s.cfg.Socket, "every", socketRetry)
-	for {
-		select {
-		case <-time.After(socketRetry):
-		case <-ctx.Done():
-			return nil
-		}
-		l, err := listenSocket(s.cfg.Socket)
-		if err == nil {
-			return s.serveOn(ctx, l, s.AdminHandler())
-		}
-		if !takesNothing(err) {
-			return err
-		}
-	}
-}
-
-// listenSocket makes the Unix socket, in place of one that an earlier run
-// left.
-func listenSocket(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 // listenTLS makes the TCP listener, and the kubeconfig that leads to it.
@@ -130,7 +70,7 @@ func (s *Server) listenTLS() (net.Listener, error) {
 	}
 	if s.cfg.Dir != "" {
 		err := s.writeKubeconfig(inner.Addr())
-		if takesNothing(err) {
+		if meta.TakesNothing(err) {
 			s.cfg.Logger.Warn("the administrator's kubeconfig was not written; one from an earlier run is as good if it has the same address", "err", err)
 		} else if err != nil {
 			inner.Close()

@@ -19,10 +19,10 @@ import (
 // ever, and takes no batch. The first batch for which the disk is writable
 // again brings it back to its folder, where nothing can have changed meanwhile.
 
-// takesNothing reports whether an error says that the disk cannot be written,
-// which may go away by itself. badger turns the system's errors into text.
+// takesNothing is meta.TakesNothing for what badger says, which turns the
+// system's errors into text, and for quotas.
 func takesNothing(err error) bool {
-	return errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+	return meta.TakesNothing(err) || errors.Is(err, syscall.EDQUOT) ||
 		err != nil && (strings.Contains(err.Error(), "no space left") || strings.Contains(err.Error(), "read-only file system"))
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
@@ -223,7 +222,7 @@ func asPeerError(err error) error {
 		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeNotFound, Text: err.Error()})
 	case errors.Is(err, ErrOffline):
 		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeUnavailable, Text: err.Error()})
-	case errors.Is(err, ErrOutboxFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, ErrOutboxFull), meta.TakesNothing(err):
 		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeExhausted, Text: err.Error()})
 	}
 	return err

@@ -1,0 +1,55 @@
+package apiserver
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// socketRetry is how often a socket is tried on a disk that takes nothing.
+const socketRetry = 5 * time.Second
+
+// ListenSocket makes a Unix socket that only this user may open, in place of one
+// that an earlier run left, with its folder. A disk that takes nothing is no
+// reason to end an agent: it is logged once, and tried again until the disk takes
+// the socket or ctx ends, which is then the error.
+func ListenSocket(ctx context.Context, path string, log *slog.Logger) (net.Listener, error) {
+	l, err := listenSocket(path)
+	if meta.TakesNothing(err) {
+		log.Warn("the disk takes no socket; it is tried again", "socket", path, "every", socketRetry, "err", err)
+	}
+	for ; meta.TakesNothing(err); l, err = listenSocket(path) {
+		select {
+		case <-time.After(socketRetry):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return l, err
+}
+
+func listenSocket(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
