@@ -32,6 +32,21 @@ func helloBytes(low, high uint64, node, instance string) []byte {
 	return frameBytes(1, protowire.AppendString(protowire.AppendTag(b, 4, protowire.BytesType), instance))
 }
 
+// dialRaw connects as a node, for a test that writes to the control stream what
+// it likes.
+func dialRaw(t *testing.T, n *memconn.Network, node string) (hub.Conn, hub.Stream) {
+	t.Helper()
+	conn, err := n.Dialer(node).Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, err := conn.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, control
+}
+
 // logBuffer is a log that a test reads.
 type logBuffer struct {
 	mu sync.Mutex
@@ -82,15 +97,8 @@ func TestBadPeers(t *testing.T) {
 					Listener: n, Directory: &hubtest.Directory{}, Logger: slog.New(slog.NewTextHandler(log, nil)),
 				})
 				defer program(t, server.Run)()
-				conn, err := n.Dialer("a").Dial(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
+				conn, s := dialRaw(t, n, "a")
 				defer conn.Close()
-				s, err := conn.OpenStream(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
 				_, _ = s.Write(tt.sends) // the server may hang up meanwhile
 				time.Sleep(time.Hour)
 				stats := server.Stats()
@@ -119,15 +127,8 @@ func TestIdleHandshakesAreCheap(t *testing.T) {
 		defer program(t, server.Run)()
 		before := inUse()
 		for range peers {
-			conn, err := n.Dialer("a").Dial(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn, s := dialRaw(t, n, "a")
 			defer conn.Close()
-			s, err := conn.OpenStream(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
 			_, _ = s.Write(append(protowire.AppendVarint(nil, 16<<10), "the rest never comes"...))
 		}
 		synctest.Wait()

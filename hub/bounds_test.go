@@ -57,15 +57,8 @@ func TestStalledReadersAreBounded(t *testing.T) {
 		before := inUse()
 		for i := range nodes {
 			node := fmt.Sprint("n", i)
-			conn, err := n.Dialer(node).Dial(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn, s := dialRaw(t, n, node)
 			defer conn.Close()
-			s, err := conn.OpenStream(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
 			_, hello := frameOf(helloBytes(1, 1, node, "raw"))
 			hello = protowire.AppendBytes(protowire.AppendTag(bytes.Clone(hello), 8, protowire.BytesType), limits)
 			nothing := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), append(make([]byte, 15), 1))
@@ -103,15 +96,8 @@ func TestStreamsThatNeverOpenAreBounded(t *testing.T) {
 		n := memconn.New(memconn.Config{})
 		server := newServer(t, hub.ServerConfig{Listener: n, Directory: &hubtest.Directory{}, Limits: hub.Limits{MaxCalls: 4, MaxStreams: 4}})
 		defer program(t, server.Run)()
-		conn, err := n.Dialer("a").Dial(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn, control := dialRaw(t, n, "a")
 		defer conn.Close()
-		control, err := conn.OpenStream(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
 		if _, err := control.Write(helloBytes(1, 1, "a", "raw")); err != nil {
 			t.Fatal(err)
 		}
@@ -119,10 +105,12 @@ func TestStreamsThatNeverOpenAreBounded(t *testing.T) {
 		before, open := inUse(), 0
 		opened := make([]hub.Stream, streams)
 		for i := range opened {
-			if opened[i], err = conn.OpenStream(t.Context()); err != nil {
+			s, err := conn.OpenStream(t.Context())
+			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = opened[i].Write(append(protowire.AppendVarint(nil, 1<<20), "the rest never comes"...))
+			opened[i] = s
+			_, _ = s.Write(append(protowire.AppendVarint(nil, 1<<20), "the rest never comes"...))
 		}
 		synctest.Wait()
 		if grown := inUse() - before; grown > streams*2<<10+kept*32<<10 {

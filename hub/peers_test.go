@@ -37,14 +37,7 @@ func TestOldPeers(t *testing.T) {
 				t.Fatal(err)
 			}
 			stop := program(t, server.Run)
-			conn, err := n.Dialer("a").Dial(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := conn.OpenStream(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn, s := dialRaw(t, n, "a")
 			playOld(t, "testdata/peers/edge.txt", s)
 			synctest.Wait()
 			if got := dir.Up("a").Held(hub.Key{Resource: "pods/status", Namespace: "default", Name: "web"}); got != "7" {

@@ -42,6 +42,17 @@ func newLane(t *testing.T, name string) *lane {
 	return l
 }
 
+// twoLanes makes a race of two.
+func twoLanes(t *testing.T) (best, other *lane, r *hub.Racer) {
+	t.Helper()
+	best, other = newLane(t, "best"), newLane(t, "other")
+	r, err := hub.NewRacer(hub.RaceConfig{Lanes: []hub.Lane{{Name: "best", Dialer: best}, {Name: "other", Dialer: other}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return best, other, r
+}
+
 func (l *lane) Dial(ctx context.Context) (hub.Conn, error) {
 	l.dials++
 	if l.black {
@@ -73,11 +84,7 @@ func (c laneConn) Close() error {
 // racing is a Racer over a preferred lane and another.
 func racing(t *testing.T, f func(t *testing.T, best, other *lane, dial func() (string, time.Duration))) {
 	synctest.Test(t, func(t *testing.T) {
-		best, other := newLane(t, "best"), newLane(t, "other")
-		r, err := hub.NewRacer(hub.RaceConfig{Lanes: []hub.Lane{{Name: "best", Dialer: best}, {Name: "other", Dialer: other}}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		best, other, r := twoLanes(t)
 		f(t, best, other, func() (string, time.Duration) {
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()
@@ -181,12 +188,8 @@ func TestRaceAllFail(t *testing.T) {
 // and is still the first to set out after nobody got through.
 func TestRaceTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		best, other := newLane(t, "best"), newLane(t, "other")
+		best, other, r := twoLanes(t)
 		best.black = true
-		r, err := hub.NewRacer(hub.RaceConfig{Lanes: []hub.Lane{{Name: "best", Dialer: best}, {Name: "other", Dialer: other}}})
-		if err != nil {
-			t.Fatal(err)
-		}
 		dial := func(limit time.Duration) (time.Duration, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
@@ -216,12 +219,8 @@ func TestRaceTriesAgain(t *testing.T) {
 // TestRaceCalledOff wants no lane to set out any more.
 func TestRaceCalledOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		best, other := newLane(t, "best"), newLane(t, "other")
+		best, other, r := twoLanes(t)
 		best.black = true
-		r, err := hub.NewRacer(hub.RaceConfig{Lanes: []hub.Lane{{Name: "best", Dialer: best}, {Name: "other", Dialer: other}}})
-		if err != nil {
-			t.Fatal(err)
-		}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		begun := time.Now()

@@ -17,11 +17,6 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// dialerFunc makes a function a Dialer.
-type dialerFunc func(context.Context) (hub.Conn, error)
-
-func (f dialerFunc) Dial(ctx context.Context) (hub.Conn, error) { return f(ctx) }
-
 // TestClocksYearsOff has a certificate look expired, or of the future, to either
 // side: it is counted, the log says what to do, and once the clock is right the
 // link comes up.
@@ -46,7 +41,7 @@ func TestClocksYearsOff(t *testing.T) {
 				client := newClient(t, n, "a", func(cfg *hub.ClientConfig) {
 					dialer := cfg.Dialer
 					cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-					cfg.Dialer = dialerFunc(func(ctx context.Context) (hub.Conn, error) {
+					cfg.Dialer = dialFunc(func(ctx context.Context) (hub.Conn, error) {
 						if !right.Load() {
 							return nil, tt.err
 						}
