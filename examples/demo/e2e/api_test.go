@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/edgekit/edgekit/examples/cluster/process"
 	"github.com/edgekit/edgekit/examples/demo/site"
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
@@ -87,10 +84,10 @@ func restartEdge(ctx context.Context, t *testing.T, s *site.Site, args ...string
 	if err := s.StopEdge(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Start(process.Spec{Name: "edgecore", Path: s.Program("edgecore"), NetNS: s.Network().File, Args: append(s.EdgeArgs(tour.Node), args...)}); err != nil {
+	if _, err := s.StartEdge(tour.Node, args...); err != nil {
 		t.Fatal(err)
 	}
-	await(ctx, t, s, func(n *corev1.Node) bool { return condition(n, connected) == corev1.ConditionTrue })
+	await(ctx, t, s, linked)
 }
 
 // nodeKubectl is kubectl on the node, at the node's own API.

@@ -116,17 +116,9 @@ func autonomy(t *testing.T, s *site.Site, kills int) {
 		}
 		return nil
 	})
-	await(ctx, t, s, func(n *corev1.Node) bool {
-		return condition(n, connected) == corev1.ConditionTrue && condition(n, corev1.NodeReady) == corev1.ConditionTrue && len(n.Spec.Taints) == 0
-	})
+	await(ctx, t, s, whole)
 	after := processes(ctx, t, s)
-	restarted := 0
-	for id, was := range before {
-		if is, ok := after[id]; !ok || is != was {
-			restarted++
-			t.Errorf("container %s was process %s and is %q", id, was, is)
-		}
-	}
+	lost := restarted(t, before, after)
 	if extra := len(after) - len(before); extra != 4 { // two pods more of grow
 		t.Errorf("%d containers more than those that lived, want 4", extra)
 	}
@@ -136,7 +128,7 @@ func autonomy(t *testing.T, s *site.Site, kills int) {
 		}
 	}
 	t.Logf("RESULT autonomy_kills %d count", kills)
-	t.Logf("RESULT autonomy_containers_restarted %d count", restarted)
+	t.Logf("RESULT autonomy_containers_restarted %d count", lost)
 	t.Logf("RESULT autonomy_in_step %.1f seconds after the last kill, %.1f after the link was back", time.Since(quiet).Seconds(), time.Since(mended).Seconds())
 }
 
@@ -217,9 +209,7 @@ func givenUp(t *testing.T, s *site.Site) {
 	}
 	k.ready(ctx, "keep", 2)
 	k.ready(ctx, "own", 1)
-	await(ctx, t, s, func(n *corev1.Node) bool {
-		return condition(n, connected) == corev1.ConditionTrue && condition(n, corev1.NodeReady) == corev1.ConditionTrue && len(n.Spec.Taints) == 0
-	})
+	await(ctx, t, s, whole)
 	if err := os.RemoveAll(s.StaticPods()); err != nil { // its pod and mirror go
 		t.Fatal(err)
 	}

@@ -116,6 +116,19 @@ func processes(ctx context.Context, t *testing.T, s *site.Site) map[string]strin
 	return all
 }
 
+// restarted holds that each container is the process that it was, and counts
+// those that are not.
+func restarted(t *testing.T, before, after map[string]string) (n int) {
+	t.Helper()
+	for id, was := range before {
+		if is := after[id]; is != was {
+			n++
+			t.Errorf("container %s was process %s and is %q", id, was, is)
+		}
+	}
+	return n
+}
+
 // sandboxOf finds a pod's sandbox by the process that holds its network: the one
 // running container that is no container of any pod and has the pod's uid in
 // its cgroup.

@@ -48,7 +48,7 @@ func longCut(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	await(ctx, t, s, func(n *corev1.Node) bool {
-		return condition(n, connected) == corev1.ConditionTrue && len(n.Spec.Taints) == 0
+		return linked(n) && len(n.Spec.Taints) == 0
 	})
 	after, err := s.WaitPod(ctx, tour.Namespace, tour.App, 30*time.Second)
 	if err != nil {
@@ -81,6 +81,14 @@ func await(ctx context.Context, t *testing.T, s *site.Site, ok func(*corev1.Node
 			t.Fatalf("waited in vain: %v, taints %v, conditions %v", context.Cause(ctx), n.Spec.Taints, n.Status.Conditions)
 		}
 	}
+}
+
+// linked reports whether the cloud has the node's link.
+func linked(n *corev1.Node) bool { return condition(n, connected) == corev1.ConditionTrue }
+
+// whole reports whether it is a node like any other.
+func whole(n *corev1.Node) bool {
+	return linked(n) && condition(n, corev1.NodeReady) == corev1.ConditionTrue && len(n.Spec.Taints) == 0
 }
 
 func condition(n *corev1.Node, kind corev1.NodeConditionType) corev1.ConditionStatus {

@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
 	"github.com/edgekit/edgekit/examples/demo/site"
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
@@ -49,9 +47,7 @@ func policies(t *testing.T, s *site.Site) {
 			if err := s.Network().Mend(ctx); err != nil {
 				t.Fatal(err)
 			}
-			await(ctx, t, s, func(n *corev1.Node) bool {
-				return condition(n, connected) == corev1.ConditionTrue && condition(n, corev1.NodeReady) == corev1.ConditionTrue && len(n.Spec.Taints) == 0
-			})
+			await(ctx, t, s, whole)
 			after, err := s.WaitPod(ctx, tour.Namespace, tour.App, time.Minute)
 			if err != nil {
 				t.Fatal(err)
@@ -80,14 +76,8 @@ func certificateEnds(t *testing.T, s *site.Site) {
 	if _, err := s.Run(ctx, "edgectl", "--kubeconfig", s.Kubeconfig(), "node", "release", tour.Node); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.RunOnNode(ctx, "edgecore", "join", "--replace", "--cloud", s.CloudAddress(), "--token", token, "--node", tour.Node, "--data-dir", s.DataDir(tour.Node)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.StartEdge(tour.Node); err != nil {
-		t.Fatal(err)
-	}
 	before := processes(ctx, t, s)
-	await(ctx, t, s, func(n *corev1.Node) bool { return condition(n, connected) == corev1.ConditionTrue })
+	rejoin(ctx, t, s, token)
 	if err := s.Network().Cut(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -112,38 +102,19 @@ func certificateEnds(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	await(ctx, t, s, func(n *corev1.Node) bool {
-		return condition(n, connected) == corev1.ConditionTrue && len(n.Spec.Taints) == 0
+		return linked(n) && len(n.Spec.Taints) == 0
 	})
-	after := processes(ctx, t, s)
-	for id, was := range before {
-		if after[id] != was {
-			t.Errorf("container %s was process %s and is %q", id, was, after[id])
-		}
-	}
+	restarted(t, before, processes(ctx, t, s))
 	restartCloud(ctx, t, s)
 }
 
 // restartCloud has cloudcore run with further arguments.
 func restartCloud(ctx context.Context, t *testing.T, s *site.Site, args ...string) {
 	t.Helper()
-	r, err := s.Processes().Lookup("cloudcore")
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := s.StopCloud(ctx); err != nil {
 		t.Fatal(err)
 	}
-	command := r.Command[1:]
-	for i, arg := range command {
-		if strings.HasPrefix(arg, "--certificate-life=") { // of the last time
-			command = command[:i:i]
-			break
-		}
-	}
-	if _, err := s.Start(process.Spec{Name: filepath.Base(s.Program("cloudcore")), Path: s.Program("cloudcore"), Args: append(command[:len(command):len(command)], args...)}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.StartCloud(ctx); err != nil { // it runs: waits until it is ready
+	if err := s.StartCloud(ctx, args...); err != nil {
 		t.Fatal(err)
 	}
 }

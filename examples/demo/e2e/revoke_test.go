@@ -63,13 +63,7 @@ func revoked(t *testing.T, s *site.Site) {
 	if err := s.StopEdge(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.RunOnNode(ctx, "edgecore", "join", "--replace", "--cloud", s.CloudAddress(), "--token", token, "--node", tour.Node, "--data-dir", s.DataDir(tour.Node)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.StartEdge(tour.Node); err != nil {
-		t.Fatal(err)
-	}
-	await(ctx, t, s, func(n *corev1.Node) bool { return condition(n, connected) == corev1.ConditionTrue })
+	rejoin(ctx, t, s, token)
 	after, err := s.RunningContainers(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -77,4 +71,16 @@ func revoked(t *testing.T, s *site.Site) {
 	if !slices.Equal(slices.Sorted(slices.Values(before)), slices.Sorted(slices.Values(after))) {
 		t.Errorf("containers before %v, after %v", before, after)
 	}
+}
+
+// rejoin joins the node anew, whose edgecore does not run, and starts that.
+func rejoin(ctx context.Context, t *testing.T, s *site.Site, token string) {
+	t.Helper()
+	if _, err := s.RunOnNode(ctx, "edgecore", "join", "--replace", "--cloud", s.CloudAddress(), "--token", token, "--node", tour.Node, "--data-dir", s.DataDir(tour.Node)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.StartEdge(tour.Node); err != nil {
+		t.Fatal(err)
+	}
+	await(ctx, t, s, linked)
 }

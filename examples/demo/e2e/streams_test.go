@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/examples/cluster/devcluster"
-	"github.com/edgekit/edgekit/examples/cluster/process"
 	"github.com/edgekit/edgekit/examples/demo/site"
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
@@ -78,8 +77,7 @@ func speak(ctx context.Context, t *testing.T, s *site.Site, transport string) {
 
 func startWith(ctx context.Context, t *testing.T, s *site.Site, transport string) {
 	t.Helper()
-	spec := process.Spec{Name: "edgecore", Path: s.Program("edgecore"), NetNS: s.Network().File, Args: append(s.EdgeArgs(tour.Node), "--transport", transport)}
-	if _, err := s.Start(spec); err != nil {
+	if _, err := s.StartEdge(tour.Node, "--transport", transport); err != nil {
 		t.Fatal(err)
 	}
 	reachable(ctx, t, s)

@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/edgekit/edgekit/examples/cluster/process"
 	"github.com/edgekit/edgekit/examples/demo/site"
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
@@ -29,11 +26,7 @@ func udpBlocked(t *testing.T, s *site.Site) {
 	before := otherWays(t, s)
 	firewall(ctx, t, s, "-I")
 	const monitor = "127.0.0.1:10002"
-	spec := process.Spec{
-		Name: "edgecore", Path: s.Program("edgecore"), NetNS: s.Network().File,
-		Args: append(s.EdgeArgs(tour.Node), "--transport", "auto", "--metrics-listen", monitor),
-	}
-	if _, err := s.Start(spec); err != nil {
+	if _, err := s.StartEdge(tour.Node, "--transport", "auto", "--metrics-listen", monitor); err != nil {
 		t.Fatal(err)
 	}
 	const overWebSocket = `edgekit_hub_sessions{transport="websocket"} 1`
@@ -59,13 +52,7 @@ func udpBlocked(t *testing.T, s *site.Site) {
 	}
 
 	firewall(ctx, t, s, "-D")
-	if err := s.StopEdge(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.StartEdge(tour.Node); err != nil {
-		t.Fatal(err)
-	}
-	await(ctx, t, s, func(n *corev1.Node) bool { return condition(n, connected) == corev1.ConditionTrue })
+	restartEdge(ctx, t, s)
 }
 
 // firewall adds or deletes the rule, in the node's network.

@@ -14,9 +14,9 @@ import (
 	"github.com/edgekit/edgekit/examples/cluster/process"
 )
 
-// StartCloud starts cloudcore, unless it runs, and waits until it says that it
-// is ready for nodes.
-func (s *Site) StartCloud(ctx context.Context) error {
+// StartCloud starts cloudcore, with further arguments if there are any, unless
+// it runs, and waits until it says that it is ready for nodes.
+func (s *Site) StartCloud(ctx context.Context, more ...string) error {
 	running, err := s.Running(ctx, "cloudcore")
 	if err != nil {
 		return err
@@ -26,10 +26,10 @@ func (s *Site) StartCloud(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: []string{
+		if _, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: append([]string{
 			"--kubeconfig", s.Kubeconfig(), "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
 			"--metrics-listen", "127.0.0.1:" + port,
-		}}); err != nil {
+		}, more...)}); err != nil {
 			return fmt.Errorf("site: %w", err)
 		}
 	}

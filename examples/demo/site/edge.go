@@ -24,9 +24,10 @@ func (s *Site) Join(ctx context.Context, node, token string) error {
 	return err
 }
 
-// StartEdge starts edgecore for a node that has joined. It does not wait.
-func (s *Site) StartEdge(node string) (process.Record, error) {
-	r, err := s.Start(process.Spec{Name: "edgecore", Path: s.Program("edgecore"), NetNS: s.Network().File, Args: s.EdgeArgs(node)})
+// StartEdge starts edgecore for a node that has joined, with further arguments
+// if there are any. It does not wait.
+func (s *Site) StartEdge(node string, more ...string) (process.Record, error) {
+	r, err := s.Start(process.Spec{Name: "edgecore", Path: s.Program("edgecore"), NetNS: s.Network().File, Args: append(s.EdgeArgs(node), more...)})
 	if err != nil {
 		return r, fmt.Errorf("site: %w", err)
 	}
