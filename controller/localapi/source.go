@@ -174,9 +174,9 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	return mirror.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-// unneeded takes an RBAC object or a Namespace from the node that nothing there needs any
-// more. A binding is first read from the API server: the view here may be
-// behind what the node has.
+// unneeded takes an RBAC object or a Namespace from the node that nothing there
+// needs any more. A binding is first read from the API server: the view here may
+// be behind what the node has.
 func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name live.Name) (hub.Object, error) {
 	gone := hub.Object{Key: key, Deleted: true}
 	if key.Resource != "rolebindings" && key.Resource != "clusterrolebindings" {

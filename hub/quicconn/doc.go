@@ -19,9 +19,9 @@
 // # What ends, and how one learns of it
 //
 // An edge at rest asks its server every 15 s, by a packet of QUIC's own, whether
-// it still knows the connection (DialerConfig.Keepalive). A server that was started again with the same
-// ListenerConfig.ResetKey answers such a packet of any size with a stateless
-// reset, and the connection ends there and then.
+// it still knows the connection (DialerConfig.Keepalive). A server that was
+// started again with the same ListenerConfig.ResetKey answers such a packet of any
+// size with a stateless reset, and the connection ends there and then.
 //
 // Edges that give up before Accept has taken their connection leave the
 // Listener's backlog at once. A socket that can be read no more is a

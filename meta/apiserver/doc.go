@@ -25,14 +25,15 @@
 // # What is served
 //
 // Pods, config maps, secrets, the Node, the pods' Namespaces, Services,
-// EndpointSlices and RBAC objects as they came down, and the resources in Config.Custom: what is there
-// is what this node needs, not all of the cluster. A pod and the Node show the
-// status that the node itself last reported, also when the cloud does not have
-// it yet. Events are those of this node, the newest of each name. Get, list, watch (with
-// bookmarks, sendInitialEvents, label and field selectors, limit and continue),
-// JSON, YAML, protobuf, tables, metadata only, discovery in both forms. The
-// OpenAPI documents (v3) hold no schemas. They say what kubectl create, apply and
-// edit ask them: that objects are validated by the server, which is the cloud's.
+// EndpointSlices and RBAC objects as they came down, and the resources in
+// Config.Custom: what is there is what this node needs, not all of the cluster. A
+// pod and the Node show the status that the node itself last reported, also when
+// the cloud does not have it yet. Events are those of this node, the newest of each
+// name. Get, list, watch (with bookmarks, sendInitialEvents, label and field
+// selectors, limit and continue), JSON, YAML, protobuf, tables, metadata only,
+// discovery in both forms. The OpenAPI documents (v3) hold no schemas. They say
+// what kubectl create, apply and edit ask them: that objects are validated by the
+// server, which is the cloud's.
 //
 // A resourceVersion is a revision of the store. A watch that begins at one that
 // is forgotten, or that falls behind, ends with 410 Gone, and the client lists
