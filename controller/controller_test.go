@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -28,7 +29,7 @@ func newController(objects ...runtime.Object) (*controller.Controller, *fake.Cli
 	if err := v1beta1.AddToScheme(scheme); err != nil {
 		return nil, nil, err
 	}
-	kube := fake.NewClientset(objects...)
+	kube := controllertest.NewClientset(objects...)
 	c, err := controller.New(controller.Config{
 		Cloud: kube, AsNode: kube, Dynamic: dynamicfake.NewSimpleDynamicClient(scheme), ID: "cloudcore-0",
 	})

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/device"
@@ -66,7 +67,7 @@ func newWorld(objects ...runtime.Object) (world, error) {
 	if err := v1beta1.AddToScheme(scheme); err != nil {
 		return world{}, err
 	}
-	w := world{kube: fake.NewClientset(), patches: new([]string)}
+	w := world{kube: controllertest.NewClientset(), patches: new([]string)}
 	version := 100
 	for _, o := range objects {
 		version++

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,33 +21,11 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/hub"
 )
-
-// newFake gives a client whose objects get ever higher resource versions.
-func newFake(objects ...runtime.Object) *fake.Clientset {
-	var mu sync.Mutex
-	version := 100
-	for _, o := range objects {
-		version++
-		o.(metav1.Object).SetResourceVersion(strconv.Itoa(version))
-	}
-	client := fake.NewClientset(objects...)
-	client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if create, ok := a.(clienttesting.CreateAction); ok { // an update is one as well
-			mu.Lock()
-			defer mu.Unlock()
-			version++
-			if o, ok := create.GetObject().(metav1.Object); ok {
-				o.SetResourceVersion(strconv.Itoa(version))
-			}
-		}
-		return false, nil, nil
-	})
-	return client
-}
 
 func pod(name, node string) *corev1.Pod {
 	return &corev1.Pod{
@@ -136,7 +113,7 @@ var (
 func TestSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{presence.RoleLabel: ""}}}
-		client := newFake(node, pod("web", "n"), pod("other", "m"), secret("pull", "1"), secret("private", "2"))
+		client := controllertest.NewClientset(node, pod("web", "n"), pod("other", "m"), secret("pull", "1"), secret("private", "2"))
 		c := start(t, client)
 		src := c.Source("n")
 		var p peer
@@ -209,7 +186,7 @@ func TestSource(t *testing.T) {
 // that exists may be called deleted, and nothing older may be sent.
 func TestLagging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newFake()
+		client := controllertest.NewClientset()
 		c := start(t, client)
 		src := c.Source("n")
 		defer src.Subscribe(func(hub.Key) {})()
@@ -248,7 +225,7 @@ func TestLagging(t *testing.T) {
 
 func TestNodeRegisters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newFake()
+		client := controllertest.NewClientset()
 		c := start(t, client)
 		report := &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"kubernetes.io/hostname": "n", "k8s.io/forbidden": "x"}},
@@ -289,7 +266,7 @@ func TestNodeRegisters(t *testing.T) {
 }
 
 func ExampleController_Source() {
-	client := newFake(pod("web", "edge-7"), secret("pull", "x"))
+	client := controllertest.NewClientset(pod("web", "edge-7"), secret("pull", "x"))
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
 		fmt.Println(err)

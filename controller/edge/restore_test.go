@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/presence"
 )
 
@@ -24,7 +25,7 @@ func TestRestore(t *testing.T) {
 		gated.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{presence.RoleLabel: ""}}}
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
-		client := newFake(node, gated, ready("taken", "n", corev1.ConditionFalse, corev1.ConditionTrue),
+		client := controllertest.NewClientset(node, gated, ready("taken", "n", corev1.ConditionFalse, corev1.ConditionTrue),
 			ready("unready", "n", corev1.ConditionFalse, corev1.ConditionFalse), ready("foreign", "m", corev1.ConditionFalse, corev1.ConditionTrue))
 		c := start(t, client)
 		is := func(name string) corev1.ConditionStatus {

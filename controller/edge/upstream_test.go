@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/hub"
@@ -39,7 +40,7 @@ func TestPodStatus(t *testing.T) {
 				{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 			},
 		}
-		client := newFake(have)
+		client := controllertest.NewClientset(have)
 		c := start(t, client)
 		report := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: have.UID},
@@ -86,7 +87,7 @@ func TestPodStatus(t *testing.T) {
 
 func TestPodEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newFake(pod("web", "n"))
+		client := controllertest.NewClientset(pod("web", "n"))
 		c := start(t, client)
 		end := func(node, uid string) error {
 			return c.Writers()["pods"](t.Context(), node, hub.Object{
@@ -111,7 +112,7 @@ func TestPodEnd(t *testing.T) {
 
 func TestEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newFake()
+		client := controllertest.NewClientset()
 		c := start(t, client)
 		for count := range int32(3) {
 			event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "e"}, Reason: "Pulled", Count: count + 1}
@@ -129,7 +130,7 @@ func TestEvent(t *testing.T) {
 
 func TestCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newFake(pod("web", "n"), secret("pull", "x"))
+		client := controllertest.NewClientset(pod("web", "n"), secret("pull", "x"))
 		refusals := 3
 		client.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			if refusals--; refusals >= 0 {
@@ -177,7 +178,7 @@ func FuzzWriters(f *testing.F) {
 	f.Add("events", "a", "e", []byte(`{"metadata":{"namespace":"a","name":"e"}}`), false)
 	f.Add("events", "a", "e", []byte("\x00\xff"), false)
 	f.Fuzz(func(t *testing.T, resource, namespace, name string, raw []byte, deleted bool) {
-		client := newFake(pod("web", "n"))
+		client := controllertest.NewClientset(pod("web", "n"))
 		c := start(t, client)
 		write := c.Writers()[resource]
 		if write == nil {
@@ -194,7 +195,7 @@ func FuzzWriters(f *testing.F) {
 func TestMirror(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "node-uid", Labels: map[string]string{presence.RoleLabel: ""}}}
-		client := newFake(node)
+		client := controllertest.NewClientset(node)
 		c := start(t, client)
 		write := c.Writers()["pods"]
 		shown := pod("web-n", "n")
@@ -225,7 +226,7 @@ func TestMirror(t *testing.T) {
 // TestBound lists the uids of a node's pods to that node alone.
 func TestBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := start(t, newFake(pod("web", "n"), pod("else", "m")))
+		c := start(t, controllertest.NewClientset(pod("web", "n"), pod("else", "m")))
 		mux := &hub.Mux{}
 		c.Handle(mux)
 		ask := func(node string) (hub.Message, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -12,49 +11,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/identity"
 	"github.com/edgekit/edgekit/hub/join"
 )
-
-// newFake gives a client that refuses updates and deletes of old versions of
-// Secrets, as an API server does.
-func newFake(objects ...runtime.Object) *fake.Clientset {
-	client := fake.NewClientset(objects...)
-	var mu sync.Mutex
-	version := 100
-	secrets := schema.GroupResource{Resource: "secrets"}
-	client.PrependReactor("*", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		write, ok := a.(clienttesting.CreateAction) // an update is one as well
-		if !ok {
-			return false, nil, nil
-		}
-		fresh := write.GetObject().(*corev1.Secret)
-		version++
-		if a.GetVerb() == "create" {
-			fresh.ResourceVersion = strconv.Itoa(version)
-			return true, fresh, client.Tracker().Create(a.GetResource(), fresh, a.GetNamespace())
-		}
-		old, err := client.Tracker().Get(a.GetResource(), a.GetNamespace(), fresh.Name)
-		if err != nil {
-			return true, nil, err
-		}
-		if old.(*corev1.Secret).ResourceVersion != fresh.ResourceVersion {
-			return true, nil, apierrors.NewConflict(secrets, fresh.Name, errors.New("old version"))
-		}
-		fresh.ResourceVersion = strconv.Itoa(version)
-		return true, fresh, client.Tracker().Update(a.GetResource(), fresh, a.GetNamespace())
-	})
-	return client
-}
 
 func newStore(t *testing.T, client *fake.Clientset) *identity.Store {
 	t.Helper()
@@ -66,7 +29,7 @@ func newStore(t *testing.T, client *fake.Clientset) *identity.Store {
 }
 
 func TestCA(t *testing.T) {
-	client := newFake()
+	client := controllertest.NewClientset()
 	var g errgroup.Group
 	pins := make([]string, 8)
 	for i := range pins {
@@ -93,7 +56,7 @@ func TestCA(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
-	client := newFake()
+	client := controllertest.NewClientset()
 	s := newStore(t, client)
 	token, err := s.CreateToken(t.Context(), "edge-*", time.Hour)
 	if err != nil {
@@ -156,7 +119,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestCreateTokenRefuses(t *testing.T) {
-	s := newStore(t, newFake())
+	s := newStore(t, controllertest.NewClientset())
 	for _, nodes := range []string{"", "[", "a/b", "Upper", "x_y"} {
 		if _, err := s.CreateToken(t.Context(), nodes, time.Hour); err == nil {
 			t.Errorf("pattern %q was taken", nodes)
@@ -168,7 +131,7 @@ func TestCreateTokenRefuses(t *testing.T) {
 }
 
 func TestExpiredTokensAreSwept(t *testing.T) {
-	client := newFake()
+	client := controllertest.NewClientset()
 	s := newStore(t, client)
 	old, err := s.CreateToken(t.Context(), "a", time.Hour)
 	if err != nil {
@@ -191,7 +154,7 @@ func TestExpiredTokensAreSwept(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	client := newFake(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "control-plane"}})
+	client := controllertest.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "control-plane"}})
 	s := newStore(t, client)
 	ctx := t.Context()
 	claim := func(node, key string, want bool, wantErr error) {
@@ -238,7 +201,7 @@ func TestNames(t *testing.T) {
 }
 
 func Example() {
-	s, err := identity.New(identity.Config{Client: newFake()})
+	s, err := identity.New(identity.Config{Client: controllertest.NewClientset()})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -7,11 +7,12 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/identity"
 )
 
 func TestLinkKeys(t *testing.T) {
-	client := newFake()
+	client := controllertest.NewClientset()
 	var mu sync.Mutex
 	seen := map[identity.LinkKeys]bool{}
 	var wg sync.WaitGroup

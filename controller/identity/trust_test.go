@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/identity"
 	"github.com/edgekit/edgekit/hub/join"
 )
@@ -28,7 +29,7 @@ func newCA(t *testing.T) *join.CA {
 }
 
 func TestGivenAuthority(t *testing.T) {
-	client := newFake()
+	client := controllertest.NewClientset()
 	s, ctx := newStore(t, client), t.Context()
 	given := newCA(t)
 	for range 2 { // it may be given again
@@ -63,7 +64,7 @@ func TestAuthorityInASecret(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edgekit-system", Name: identity.CAName},
 		Data:       map[string][]byte{"tls.crt": given.CertificatePEM(), "tls.key": key},
 	}
-	client := newFake(secret)
+	client := controllertest.NewClientset(secret)
 	a, err := newStore(t, client).Authorities(t.Context())
 	if err != nil || a.Issuer.Pin() != given.Pin() {
 		t.Fatal(err)
@@ -74,14 +75,14 @@ func TestAuthorityInASecret(t *testing.T) {
 	}
 	broken := secret.DeepCopy()
 	broken.Data["tls.key"] = []byte("x")
-	if _, err := newStore(t, newFake(broken)).Authorities(t.Context()); !errors.Is(err, join.ErrCA) || !strings.Contains(err.Error(), identity.CAName) {
+	if _, err := newStore(t, controllertest.NewClientset(broken)).Authorities(t.Context()); !errors.Is(err, join.ErrCA) || !strings.Contains(err.Error(), identity.CAName) {
 		t.Error(err)
 	}
 }
 
 // TestWatcher: what one program changes another one is told.
 func TestWatcher(t *testing.T) {
-	client := newFake()
+	client := controllertest.NewClientset()
 	s := newStore(t, client)
 	ctx, cancel := context.WithCancel(t.Context())
 	first, err := s.Authorities(ctx)
@@ -136,7 +137,7 @@ func TestWatcher(t *testing.T) {
 }
 
 func TestRevokeNode(t *testing.T) {
-	s, ctx := newStore(t, newFake(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})), t.Context()
+	s, ctx := newStore(t, controllertest.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})), t.Context()
 	if _, err := s.RevokeNode(ctx, "n", ""); !errors.Is(err, identity.ErrNotClaimed) {
 		t.Error("revoked nothing:", err)
 	}
@@ -188,7 +189,7 @@ func TestRevokeNode(t *testing.T) {
 
 // TestLedger: it is known whose certificate is of which authority.
 func TestLedger(t *testing.T) {
-	s, ctx := newStore(t, newFake()), t.Context()
+	s, ctx := newStore(t, controllertest.NewClientset()), t.Context()
 	ca := newCA(t)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
@@ -91,7 +92,7 @@ type cloud struct {
 // newCloud has user "admin" allowed everything and "metrics" nodes/metrics.
 func newCloud(t *testing.T, edit func(*Config)) *cloud {
 	t.Helper()
-	c := &cloud{ca: newAuthority(t), api: fake.NewClientset()}
+	c := &cloud{ca: newAuthority(t), api: controllertest.NewClientset()}
 	c.api.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		r := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		at := r.Spec.ResourceAttributes
@@ -379,7 +380,7 @@ func TestNoPortLeft(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := Config{Open: edge(t), Cloud: fake.NewClientset(), AsNode: fake.NewClientset(), Address: netip.MustParseAddr("10.0.0.1")}
+	ok := Config{Open: edge(t), Cloud: controllertest.NewClientset(), AsNode: controllertest.NewClientset(), Address: netip.MustParseAddr("10.0.0.1")}
 	for name, edit := range map[string]func(*Config){
 		"open": func(c *Config) { c.Open = nil }, "cloud": func(c *Config) { c.Cloud = nil }, "address": func(c *Config) { c.Address = netip.Addr{} },
 		"ports": func(c *Config) { c.FirstPort, c.Ports = 65000, 1000 }, "limit": func(c *Config) { c.MaxSessions = -1 },

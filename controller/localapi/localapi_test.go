@@ -18,10 +18,10 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
@@ -67,7 +67,7 @@ func TestSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clerk := live.Name{Namespace: "shop", Name: "clerk"}
 		who := &accounts{by: map[string]map[live.Name]struct{}{"gate-7": {clerk: {}}}}
-		kube := fake.NewClientset(
+		kube := controllertest.NewClientset(
 			&rbacv1.Role{ObjectMeta: objectMeta("shop", "reader", "3")},
 			&rbacv1.Role{ObjectMeta: objectMeta("shop", "other", "4")},
 			&rbacv1.RoleBinding{ObjectMeta: objectMeta("shop", "clerks", "5"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "reader"},
@@ -161,7 +161,7 @@ func TestCall(t *testing.T) {
 	cfg := &rest.Config{Host: server.URL, BearerToken: "cloudcores-own"}
 	asNode, err := asnode.Client(cfg)
 	must(t, err)
-	kube := fake.NewClientset(
+	kube := controllertest.NewClientset(
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u-1"}, Spec: corev1.PodSpec{NodeName: "gate-7"}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "far", UID: "u-2"}, Spec: corev1.PodSpec{NodeName: "gate-8"}},
 	)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,15 +12,11 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/hub"
@@ -31,32 +26,6 @@ func edgeNode(name string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: name, UID: "u-1", ResourceVersion: "1", Labels: map[string]string{presence.RoleLabel: ""},
 	}}
-}
-
-// versioned has the fake give leases versions and refuse an update of an old
-// one, as an API server does.
-func versioned(client *fake.Clientset) *fake.Clientset {
-	version := 100
-	client.PrependReactor("*", "leases", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		create, ok := a.(clienttesting.CreateAction) // an update is one as well
-		if !ok {
-			return false, nil, nil
-		}
-		fresh := create.GetObject().(*coordinationv1.Lease)
-		if a.GetVerb() == "update" {
-			old, err := client.Tracker().Get(a.GetResource(), fresh.Namespace, fresh.Name)
-			if err != nil {
-				return true, nil, err
-			}
-			if old.(*coordinationv1.Lease).ResourceVersion != fresh.ResourceVersion {
-				return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, fresh.Name, errors.New("old version"))
-			}
-		}
-		version++
-		fresh.ResourceVersion = strconv.Itoa(version)
-		return false, nil, nil
-	})
-	return client
 }
 
 // start runs a keeper until the test's end.
@@ -130,7 +99,7 @@ func lease(t *testing.T, client kubernetes.Interface, name string) *coordination
 
 func TestLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := fake.NewClientset(edgeNode("n"))
+		client := controllertest.NewClientset(edgeNode("n"))
 		k := start(t, client, "cc-1")
 		time.Sleep(30 * time.Second)
 		if got := state(t, client, "n"); got != "none" || lease(t, client, "n") != nil {
@@ -195,7 +164,7 @@ func TestAutonomyEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				node := edgeNode("n")
 				node.Annotations = map[string]string{presence.AutonomyAnnotation: policy}
-				client := fake.NewClientset(node)
+				client := controllertest.NewClientset(node)
 				k := start(t, client, "cc-1")
 				k.Connected(connected("n", 1))
 				synctest.Wait()
@@ -243,7 +212,7 @@ func TestAllCloudcoresAway(t *testing.T) {
 	for _, linked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("linked=%t", linked), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := fake.NewClientset(edgeNode("n"))
+				client := controllertest.NewClientset(edgeNode("n"))
 				set := func(ready, pressure corev1.ConditionStatus, reason string) {
 					node, err := client.CoreV1().Nodes().Get(t.Context(), "n", metav1.GetOptions{})
 					if err != nil {
@@ -266,6 +235,7 @@ func TestAllCloudcoresAway(t *testing.T) {
 					first.Connected(disconnected("n", 1))
 					time.Sleep(time.Minute)
 				}
+				synctest.Wait()
 				// The first is no more; time passes by its lease.
 				old := lease(t, client, "n")
 				past := metav1.NewMicroTime(time.Now().Add(-2 * time.Minute))
@@ -300,7 +270,7 @@ func TestAbandon(t *testing.T) {
 		}
 		ending := bound("ending", "n")
 		ending.DeletionTimestamp, ending.Finalizers = &metav1.Time{Time: time.Now()}, []string{"x/y"}
-		client := fake.NewClientset(edgeNode("n"), bound("web", "n"), bound("else", "m"), ending, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "plain"}})
+		client := controllertest.NewClientset(edgeNode("n"), bound("web", "n"), bound("else", "m"), ending, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "plain"}})
 		k := start(t, client, "cc-1")
 		k.Connected(connected("n", 1))
 		synctest.Wait()
@@ -349,7 +319,7 @@ func TestTakeOver(t *testing.T) {
 		node := edgeNode("n")
 		node.Status.Conditions = []corev1.NodeCondition{{Type: presence.ConditionConnected, Status: corev1.ConditionTrue, Reason: presence.ReasonConnected}}
 		renewed, who := metav1.NewMicroTime(time.Now()), "n"
-		client := fake.NewClientset(node, &coordinationv1.Lease{
+		client := controllertest.NewClientset(node, &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: "n", Annotations: map[string]string{presence.HolderAnnotation: "cc-0"}},
 			Spec:       coordinationv1.LeaseSpec{RenewTime: &renewed, HolderIdentity: &who},
 		})
@@ -374,7 +344,7 @@ func TestTakeOver(t *testing.T) {
 
 func TestTwoCloudcores(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset(edgeNode("n")))
+		client := controllertest.NewClientset(edgeNode("n"))
 		a, b := start(t, client, "cc-a"), start(t, client, "cc-b")
 		a.Connected(connected("n", 1))
 		synctest.Wait()
@@ -399,7 +369,7 @@ func TestTwoCloudcores(t *testing.T) {
 // one that lost it is told by the lease and lets go of that.
 func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset(edgeNode("n")))
+		client := controllertest.NewClientset(edgeNode("n"))
 		superseded := make(map[string]hub.Seat)
 		a := startWith(t, client, "cc-a", func(node string, by hub.Seat) { superseded["a "+node] = by })
 		b := startWith(t, client, "cc-b", func(node string, by hub.Seat) { superseded["b "+node] = by })
@@ -442,7 +412,7 @@ func TestClaim(t *testing.T) {
 }
 
 func ExampleKeeper() {
-	client := fake.NewClientset()
+	client := controllertest.NewClientset()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
 		fmt.Println(err)

@@ -13,7 +13,8 @@
 //   - objects_1000_rtt200, objects_1000_rtt200_loss1: time until 1,000 objects
 //     of 2 KiB are at one node that is connected over QUIC, with 200 ms of
 //     round trip, and with 1 % of the packets lost each way on top; the median
-//     of 3. The objects do not compress (the link does not compress either).
+//     of 3. The objects are manifests, which the link compresses together; with
+//     _random at the end, bytes that do not compress.
 //   - roundtrip_p50: a call of 100 bytes from the cloud to an edge and back,
 //     over WebSocket; roundtrip_quic_p50 the same over QUIC.
 //   - stream_ws, stream_quic: one stream from the cloud to an edge, bytes that

@@ -43,13 +43,13 @@ func (w Weather) late(dice *rand.Rand) (delay time.Duration, lost bool) {
 func cutMidFrame(r *rig) {
 	e := r.up("a", nil)
 	down := r.dir.Down("a")
-	body := strings.Repeat("0123456789", 10_000)
+	body := strings.Repeat("0123456789", 10_000) // too large for a batch, which would shrink it
 	for round := 1; round <= 4; round++ {
 		sessions := e.sessions()
 		if r.tr.CutAfter != nil {
 			r.tr.CutAfter("a", 70_000*round+777)
 		}
-		for i := range 10 {
+		for i := range 4 {
 			down.Put(key(strconv.Itoa(i)), round, body)
 			e.up.Put(key(strconv.Itoa(i)), round, body)
 		}
@@ -58,7 +58,7 @@ func cutMidFrame(r *rig) {
 		}
 		r.until("a new session", func() bool { return e.sessions() > sessions })
 		r.until("all arrived", func() bool {
-			for i := range 10 {
+			for i := range 4 {
 				if k := key(strconv.Itoa(i)); e.down.Held(k) != strconv.Itoa(round) || r.dir.Up("a").Held(k) != strconv.Itoa(round) {
 					return false
 				}

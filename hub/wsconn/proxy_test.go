@@ -29,11 +29,14 @@ func TestConnectProxy(t *testing.T) {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
 		near, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			far.Close()
 			return
+		}
+		// Only now may the edge speak: the server still read for itself before.
+		if _, err := io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+			t.Error(err)
 		}
 		tunnels.Add(1)
 		for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
