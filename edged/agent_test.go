@@ -348,6 +348,34 @@ func TestProbes(t *testing.T) {
 	})
 }
 
+// TestStartupProbeAlone has a container without a readiness probe be ready once
+// it has started, also one that was seen before it ran.
+func TestStartupProbeAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.rt.FailWith(func(call string) error {
+			if strings.HasPrefix(call, "StartContainer ") {
+				time.Sleep(3 * time.Second)
+			}
+			return nil
+		})
+		c := busybox("serve")
+		c.StartupProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"start"}}}}
+		p := newPod("web", c)
+		b.start()
+		defer func() { b.stop() }()
+		b.put(p)
+		settle(2 * time.Second)
+		if st := b.container(p.UID); st.ContainerID == "" || st.State.Waiting == nil || st.Ready {
+			t.Errorf("before it runs: %+v", st)
+		}
+		settle(10 * time.Second)
+		if !b.isReady(p.UID) {
+			t.Errorf("%+v", b.container(p.UID))
+		}
+	})
+}
+
 func TestDeadlineAdmissionAndReboot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

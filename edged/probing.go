@@ -68,9 +68,9 @@ func (w *worker) stopProbes() {
 func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run Container) *probing {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &probing{cancel: cancel, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
-	if last := findStatus(w.last, c.Name); last != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
+	if last := findStatus(w.last, c.Name); last != nil && last.State.Running != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
 		// An adopted container is what it was last known to be, until a probe differs.
-		p.ready = last.Ready
+		p.ready = p.ready || last.Ready
 		p.started = p.started || last.Started != nil && *last.Started
 	}
 	target := probe.Target{IP: podAddress(w, pod), Ports: c.Ports, Exec: w.execProbe(run.ID)}
