@@ -22,6 +22,8 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 		Transport:     transport,
 		FlushInterval: -1, // logs are read as they are written
 		BufferPool:    smallBuffers{},
+
+		ModifyResponse: sayGoodbye,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			v, _ := p.In.Context().Value(sessionKey{}).(*session)
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", v.node, v.node

@@ -1,0 +1,93 @@
+package kubelet
+
+import (
+	"encoding/binary"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// spdyFrameHeader is the length of what every SPDY frame begins with: four
+// bytes of kind, one of flags, three of the length of what follows (SPDY
+// Protocol Draft 3.1, section 2.2).
+const spdyFrameHeader = 8
+
+// spdyGoAway is a GOAWAY frame that names no stream and no error (section 2.6.6).
+var spdyGoAway = [...]byte{0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// sayGoodbye has a SPDY connection from a node end in good order, whatever its
+// end was: a link that was lost most of all. The API server needs that. It
+// tunnels kubectl port-forward through a WebSocket, and closes that only when
+// its own read from it returns (as of Kubernetes 1.37): with a client that is
+// silent, because its last ping was lost with the link, this is never. Told to
+// go away, the client closes itself.
+func sayGoodbye(resp *http.Response) error {
+	if resp.StatusCode != http.StatusSwitchingProtocols || !strings.EqualFold(resp.Header.Get("Upgrade"), "SPDY/3.1") {
+		return nil
+	}
+	if conn, ok := resp.Body.(upgraded); ok {
+		resp.Body = &parting{upgraded: conn}
+	}
+	return nil
+}
+
+// upgraded is the body of a response with status 101.
+type upgraded interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// parting is a SPDY connection from whose reads a GOAWAY frame comes last.
+type parting struct {
+	upgraded
+	frames spdyFrames
+	end    error  // how the connection ended
+	bye    []byte // of the frame, what is still to come
+}
+
+func (p *parting) Read(b []byte) (int, error) {
+	if p.end == nil {
+		n, err := p.upgraded.Read(b)
+		p.frames.pass(b[:n])
+		if err == nil || !p.frames.whole() {
+			// Within a frame, one more would be taken for the rest of it.
+			return n, err
+		}
+		p.end, p.bye = err, spdyGoAway[:]
+		if n > 0 {
+			return n, nil
+		}
+	}
+	n := copy(b, p.bye)
+	if p.bye = p.bye[n:]; len(p.bye) > 0 {
+		return n, nil
+	}
+	return n, p.end
+}
+
+// spdyFrames follows where the frames of a stream of bytes begin and end.
+type spdyFrames struct {
+	header [spdyFrameHeader]byte
+	have   int    // bytes of the header that have passed
+	rest   uint32 // bytes of the payload that are still to come
+}
+
+// whole tells whether the last frame has passed to its end.
+func (f *spdyFrames) whole() bool { return f.have == 0 && f.rest == 0 }
+
+func (f *spdyFrames) pass(b []byte) {
+	for len(b) > 0 {
+		if f.rest > 0 {
+			n := min(len(b), int(f.rest))
+			f.rest -= uint32(n) // at most rest
+			b = b[n:]
+			continue
+		}
+		n := copy(f.header[f.have:], b)
+		f.have += n
+		b = b[n:]
+		if f.have == spdyFrameHeader {
+			f.have, f.rest = 0, binary.BigEndian.Uint32(f.header[4:])&0xffffff
+		}
+	}
+}
