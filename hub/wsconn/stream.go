@@ -188,6 +188,9 @@ func (s *stream) readyLocked() {
 // appendDataLocked puts a data frame of at most that many bytes into a message.
 func (s *stream) appendDataLocked(b []byte, most int) []byte {
 	s.queued = false
+	if s.closed {
+		return b // its Write has not woken yet, and the peer may have forgotten the stream
+	}
 	n := min(len(s.out), s.credit, most)
 	blocked := len(s.out) > n && s.credit == n
 	if n == 0 && (!blocked || s.told) {
