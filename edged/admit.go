@@ -21,6 +21,9 @@ func (a *Agent) admitLocked(pod *corev1.Pod) *rejection {
 			others = append(others, p)
 		}
 	}
+	if _, err := sysctls(pod, a.cfg.AllowedSysctls); err != nil {
+		return &rejection{"SysctlForbidden", err.Error()}
+	}
 	return admit(pod, others, a.node.allocatable())
 }
 

@@ -389,9 +389,15 @@ func TestDeadlineAdmissionAndReboot(t *testing.T) {
 		big.Resources.Requests = corev1.ResourceList{"cpu": resource.MustParse("1000")}
 		q := newPod("big", big)
 		b.put(q)
+		unsafe := newPod("unsafe", busybox("serve"))
+		unsafe.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
+		b.put(unsafe)
 		web := newPod("web", busybox("serve"))
 		b.put(web)
 		settle(7 * time.Second)
+		if st := b.status[unsafe.UID]; st.Phase != corev1.PodFailed || st.Reason != "SysctlForbidden" {
+			t.Errorf("%s %s", st.Phase, st.Reason)
+		}
 		if st := b.status[p.UID]; st.Phase != corev1.PodFailed || st.Reason != "DeadlineExceeded" {
 			t.Errorf("%s %s", st.Phase, st.Reason)
 		}

@@ -88,6 +88,9 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			Failed: func(detail string) {
 				w.a.events.container(pod, c.Name, corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, detail[:min(len(detail), maxProbeText)]))
 			},
+			Warned: func(detail string) {
+				w.a.events.container(pod, c.Name, corev1.EventTypeWarning, "ProbeWarning", fmt.Sprintf("%s probe warning: %s", kind, detail[:min(len(detail), maxProbeText)]))
+			},
 		}); err != nil {
 			w.a.log.Error("a probe cannot run", "pod", podTitle(pod), "container", c.Name, "err", err)
 		}

@@ -34,10 +34,26 @@ type Target struct {
 	Exec func(ctx context.Context, cmd []string, timeout time.Duration) (output string, code int, err error)
 }
 
-// Check asks once. It returns whether the answer is good and a detail for
-// people. An error means that the question could not be put at all, so that
-// the container cannot be judged by it.
-func Check(ctx context.Context, h corev1.ProbeHandler, timeout time.Duration, t Target) (ok bool, detail string, err error) {
+// Answer is what a container said.
+type Answer struct {
+	OK bool
+	// Warning is set for a good answer that people should look at: a redirect
+	// to another host, which is not followed.
+	Warning bool
+	Detail  string // for people
+}
+
+// Check asks once. An error means that the question could not be put at all,
+// so that the container cannot be judged by it.
+func Check(ctx context.Context, h corev1.ProbeHandler, timeout time.Duration, t Target) (Answer, error) {
+	if h.HTTPGet != nil {
+		return httpGet(ctx, h.HTTPGet, timeout, t)
+	}
+	ok, detail, err := check(ctx, h, timeout, t)
+	return Answer{OK: ok, Detail: detail}, err
+}
+
+func check(ctx context.Context, h corev1.ProbeHandler, timeout time.Duration, t Target) (ok bool, detail string, err error) {
 	switch {
 	case h.Exec != nil:
 		if t.Exec == nil {
@@ -51,8 +67,6 @@ func Check(ctx context.Context, h corev1.ProbeHandler, timeout time.Duration, t 
 			return false, err.Error(), nil
 		}
 		return code == 0, out, nil
-	case h.HTTPGet != nil:
-		return httpGet(ctx, h.HTTPGet, timeout, t)
 	case h.TCPSocket != nil:
 		host := h.TCPSocket.Host
 		if host == "" {
@@ -151,24 +165,26 @@ func Client(timeout time.Duration) *http.Client {
 	}
 }
 
-func httpGet(ctx context.Context, g *corev1.HTTPGetAction, timeout time.Duration, t Target) (bool, string, error) {
+func httpGet(ctx context.Context, g *corev1.HTTPGetAction, timeout time.Duration, t Target) (Answer, error) {
 	req, err := t.Request(ctx, g)
 	if err != nil {
-		return false, "", err
+		return Answer{}, err
 	}
 	resp, err := Client(timeout).Do(req)
 	if err != nil {
-		return false, err.Error(), ctx.Err()
+		return Answer{Detail: err.Error()}, ctx.Err()
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if err != nil {
-		return false, err.Error(), ctx.Err()
+	switch code := resp.StatusCode; {
+	case err != nil:
+		return Answer{Detail: err.Error()}, ctx.Err()
+	case code >= http.StatusBadRequest || code < http.StatusOK:
+		return Answer{Detail: fmt.Sprintf("HTTP probe failed with statuscode: %d", code)}, nil
+	case code >= http.StatusMultipleChoices:
+		return Answer{OK: true, Warning: true, Detail: fmt.Sprintf("Probe terminated redirects, Response body: %s", body)}, nil
 	}
-	if resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusBadRequest {
-		return true, string(body), nil
-	}
-	return false, fmt.Sprintf("HTTP probe failed with statuscode: %d", resp.StatusCode), nil
+	return Answer{OK: true, Detail: string(body)}, nil
 }
 
 // grpcHealth puts the question of the gRPC health checking protocol: one unary

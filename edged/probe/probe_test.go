@@ -43,16 +43,16 @@ func TestHTTP(t *testing.T) {
 	target := probe.Target{IP: u.Hostname(), Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: int32(port)}}}
 	for path, want := range map[string]bool{"/": true, "/bad": false, "/local": false, "/away": true, "/host?q=1": true} {
 		g := &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("web"), HTTPHeaders: []corev1.HTTPHeader{{Name: "Host", Value: "me"}, {Name: "X-A", Value: "b"}}}
-		ok, detail, err := probe.Check(t.Context(), corev1.ProbeHandler{HTTPGet: g}, time.Second, target)
-		if ok != want || err != nil {
-			t.Errorf("%s: %t %q %v", path, ok, detail, err)
+		got, err := probe.Check(t.Context(), corev1.ProbeHandler{HTTPGet: g}, time.Second, target)
+		if got.OK != want || got.Warning != (path == "/away") || err != nil {
+			t.Errorf("%s: %+v %v", path, got, err)
 		}
 	}
-	if _, _, err := probe.Check(t.Context(), corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString("no")}}, time.Second, target); err == nil {
+	if _, err := probe.Check(t.Context(), corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString("no")}}, time.Second, target); err == nil {
 		t.Error("an unknown port is no error")
 	}
-	if ok, _, err := probe.Check(t.Context(), corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(int32(port))}}, time.Second, target); !ok || err != nil {
-		t.Error("tcp:", ok, err)
+	if got, err := probe.Check(t.Context(), corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(int32(port))}}, time.Second, target); !got.OK || err != nil {
+		t.Error("tcp:", got, err)
 	}
 }
 
@@ -77,9 +77,9 @@ func TestGRPC(t *testing.T) {
 	go func() { done <- srv.Serve(l) }()
 	h := corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: int32(l.Addr().(*net.TCPAddr).Port)}}
 	for _, want := range []bool{true, false} {
-		ok, detail, err := probe.Check(t.Context(), h, time.Second, probe.Target{IP: "127.0.0.1"})
-		if ok != want || err != nil {
-			t.Errorf("want %t: %t %q %v", want, ok, detail, err)
+		got, err := probe.Check(t.Context(), h, time.Second, probe.Target{IP: "127.0.0.1"})
+		if got.OK != want || err != nil {
+			t.Errorf("want %t: %+v %v", want, got, err)
 		}
 		status = 2
 	}
@@ -117,7 +117,7 @@ func TestRunThresholds(t *testing.T) {
 
 func ExampleCheck() {
 	target := probe.Target{Exec: func(context.Context, []string, time.Duration) (string, int, error) { return "fine", 0, nil }}
-	ok, detail, err := probe.Check(context.Background(), corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}, time.Second, target)
-	fmt.Println(ok, detail, err)
+	answer, err := probe.Check(context.Background(), corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}, time.Second, target)
+	fmt.Println(answer.OK, answer.Detail, err)
 	// Output: true fine <nil>
 }

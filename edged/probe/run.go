@@ -27,6 +27,8 @@ type Config struct {
 	Report func(ok bool, detail string)
 	// Failed is called for each failing answer, decided or not. It may be nil.
 	Failed func(detail string)
+	// Warned is called for each good answer with a warning. It may be nil.
+	Warned func(detail string)
 	// Answered is called for each answer, good or not. It may be nil.
 	Answered func(ok bool)
 	// UntilOK ends Run with the first good outcome, as a startup probe ends.
@@ -52,19 +54,23 @@ func Run(ctx context.Context, cfg Config) error {
 		case <-time.After(wait):
 		}
 		began := time.Now()
-		ok, detail, err := Check(ctx, cfg.Probe.ProbeHandler, timeout, cfg.Target)
+		answer, err := Check(ctx, cfg.Probe.ProbeHandler, timeout, cfg.Target)
 		wait = max(period-time.Since(began), 0)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			ok, detail = false, err.Error()
+			answer = Answer{Detail: err.Error()}
 		}
+		ok, detail := answer.OK, answer.Detail
 		if cfg.Answered != nil {
 			cfg.Answered(ok)
 		}
 		if !ok && cfg.Failed != nil {
 			cfg.Failed(detail)
+		}
+		if answer.Warning && cfg.Warned != nil {
+			cfg.Warned(detail)
 		}
 		if run == 0 || ok != last {
 			last, run = ok, 0

@@ -100,7 +100,7 @@ func makeFolders(root *os.Root, path string) error {
 		} else if err != nil {
 			return err
 		}
-		if err := root.Chmod(p, info.Mode()&(fs.ModePerm|fs.ModeSetgid)); err != nil {
+		if err := root.Chmod(p, info.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky)); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -256,6 +257,10 @@ func TestSubPath(t *testing.T) {
 	if b, _ := os.ReadFile(file); string(b) != "2" {
 		t.Errorf("%q", b)
 	}
+	base, _ := m.Path(p, "e")
+	if err := os.Chmod(base, fs.ModeSticky|fs.ModeSetgid|0o777); err != nil {
+		t.Fatal(err)
+	}
 	dir, err := m.SubPath(p, volume.Use{Container: "main", Index: 1, Volume: "e", SubPath: "a/b"})
 	if err != nil {
 		t.Fatal(err)
@@ -263,9 +268,11 @@ func TestSubPath(t *testing.T) {
 	if err := os.WriteFile(dir+"/x", []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	base, _ := m.Path(p, "e")
 	if _, err := os.Stat(base + "/a/b/x"); err != nil {
 		t.Error(err)
+	}
+	if info, err := os.Stat(base + "/a"); err != nil || info.Mode().String() != "dgtrwxrwxrwx" {
+		t.Errorf("a new folder of a subPath is %v, %v", info.Mode(), err)
 	}
 	for name, target := range map[string]string{"abs": "/etc", "up": "../../..", "host": root} {
 		if err := os.Symlink(target, base+"/"+name); err != nil {

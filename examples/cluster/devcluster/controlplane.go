@@ -66,7 +66,7 @@ func (c *Cluster) apiServer(probe probeFunc) component {
 			"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
 			"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + c.pki("sa.pub"), "--service-account-signing-key-file=" + c.pki("sa.key"),
 			"--service-cluster-ip-range=" + serviceCIDR,
-			"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+			"--allow-privileged=true", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 			"--profiling=false", "--event-ttl=1h",
 		}},
 		ready: func(ctx context.Context) error { return probe(ctx, c.server()+"/readyz") },
