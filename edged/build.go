@@ -117,8 +117,13 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	if err != nil {
 		return nil, err
 	}
+	given, err := serviceVariables(ctx, a.cfg.Objects, pod)
+	if err != nil {
+		return nil, err
+	}
+	given = append(given, a.cfg.API.environment(pod)...) // the node's own is nearer
 	allocatable := a.node.allocatable()
-	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, a.cfg.API.environment(pod)...)
+	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, given...)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ type Objects interface {
 	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
 	// Secret reads a secret.
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	// Services lists the Services of a namespace as far as the node knows
+	// them; the cloud may send none. It does not wait for the cloud.
+	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
 	// Changed gets a value whenever a config map or secret may have changed.
 	// It holds one value; it is closed when ctx ends.
 	Changed(ctx context.Context) <-chan struct{}

@@ -121,6 +121,8 @@ func (c *cloud) Secret(_ context.Context, ns, name string) (*corev1.Secret, erro
 	return nil, fmt.Errorf("cloud: %w", missing("secret "+name))
 }
 
+func (c *cloud) Services(context.Context, string) ([]*corev1.Service, error) { return nil, nil }
+
 func (c *cloud) Changed(ctx context.Context) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

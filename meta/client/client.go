@@ -112,6 +112,29 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Se
 	return read[corev1.Secret](ctx, c, meta.Key{Resource: "secrets", Namespace: namespace, Name: name})
 }
 
+// Services lists the Services of a namespace that the cloud put on this node:
+// all, or none where the node did not ask for them.
+func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Service, error) {
+	records, _, err := c.cfg.Store.List(ctx, meta.Down+"services/"+namespace+"/")
+	if err != nil {
+		return nil, fmt.Errorf("client: services of %s: %w", namespace, err)
+	}
+	var out []*corev1.Service
+	for _, r := range records {
+		s := &corev1.Service{}
+		o, err := meta.DecodeObject(meta.Down, r)
+		if err == nil {
+			err = json.Unmarshal(o.Body, s)
+		}
+		if err != nil {
+			c.log.Error("stored Service cannot be read; pods do without it", "key", r.Key, "err", err)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
 // NotFoundError says that something does not exist. It wraps meta.ErrNotFound.
 type NotFoundError struct{ Key meta.Key }
 

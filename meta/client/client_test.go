@@ -213,6 +213,24 @@ func TestConfigMapsAndSecrets(t *testing.T) {
 	})
 }
 
+func TestServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		s.put(t, "services", "a", "db", corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "db"}})
+		s.put(t, "services", "a", "half", "{")
+		s.put(t, "services", "ab", "other", corev1.Service{})
+		got, err := s.Services(t.Context(), "a")
+		must(t, err)
+		if len(got) != 1 || got[0].Name != "db" {
+			t.Errorf("services %v", got)
+		}
+		if got, err := s.Services(t.Context(), "none"); len(got) != 0 || err != nil {
+			t.Errorf("services %v, %v", got, err)
+		}
+	})
+}
+
 func TestReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)

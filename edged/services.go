@@ -1,0 +1,89 @@
+package edged
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The Service of the API server, which every pod is told of.
+const (
+	apiNamespace = "default"
+	apiService   = "kubernetes"
+)
+
+// serviceVariables gives the variables by which a pod finds the Services of
+// its namespace, unless it wants none (enableServiceLinks), and in any case the
+// API server:
+// https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+func serviceVariables(ctx context.Context, o Objects, pod *corev1.Pod) ([]EnvVar, error) {
+	services, err := o.Services(ctx, apiNamespace)
+	if err != nil {
+		return nil, err
+	}
+	var out []EnvVar
+	for _, s := range services {
+		if s.Name == apiService {
+			out = append(out, variablesOf(s)...)
+		}
+	}
+	if links := pod.Spec.EnableServiceLinks; links != nil && !*links {
+		return out, nil
+	}
+	if pod.Namespace != apiNamespace {
+		if services, err = o.Services(ctx, pod.Namespace); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range services {
+		out = append(out, variablesOf(s)...) // a namespace's own comes later, and replaces
+	}
+	return out, nil
+}
+
+// variablesOf gives a Service's variables; a headless one, or one that is a
+// name only, has none.
+func variablesOf(s *corev1.Service) []EnvVar {
+	ip := s.Spec.ClusterIP
+	if ip == "" || ip == corev1.ClusterIPNone || len(s.Spec.Ports) == 0 {
+		return nil
+	}
+	name := variableName(s.Name)
+	first := s.Spec.Ports[0]
+	out := []EnvVar{
+		{name + "_SERVICE_HOST", ip},
+		{name + "_SERVICE_PORT", portText(first)},
+		{name + "_PORT", portURL(ip, first)},
+	}
+	for _, p := range s.Spec.Ports {
+		if p.Name != "" {
+			out = append(out, EnvVar{name + "_SERVICE_PORT_" + variableName(p.Name), portText(p)})
+		}
+		one := name + "_PORT_" + portText(p) + "_" + protocolOf(p)
+		out = append(out,
+			EnvVar{one, portURL(ip, p)},
+			EnvVar{one + "_PROTO", strings.ToLower(protocolOf(p))},
+			EnvVar{one + "_PORT", portText(p)},
+			EnvVar{one + "_ADDR", ip},
+		)
+	}
+	return out
+}
+
+func variableName(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
+
+func portText(p corev1.ServicePort) string { return strconv.Itoa(int(p.Port)) }
+
+func protocolOf(p corev1.ServicePort) string {
+	if p.Protocol == "" {
+		return string(corev1.ProtocolTCP)
+	}
+	return string(p.Protocol)
+}
+
+func portURL(ip string, p corev1.ServicePort) string {
+	return strings.ToLower(protocolOf(p)) + "://" + net.JoinHostPort(ip, portText(p))
+}
