@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/quicconn"
 	"github.com/edgekit/edgekit/hub/wsconn"
@@ -54,7 +55,7 @@ type CloudState struct {
 // cloud is the server process of a fleet: a hub.Server with TLS, whose
 // Directory holds every node's state in memory.
 type cloud struct {
-	profiler
+	processtest.Profiler
 	ctx     context.Context
 	server  *hub.Server
 	posts   []post

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/quicconn"
 	"github.com/edgekit/edgekit/hub/wsconn"
@@ -55,7 +56,7 @@ type Outcomes struct {
 
 // crew is a process with many nodes, each a hub.Client.
 type crew struct {
-	profiler
+	processtest.Profiler
 	cfg     CrewConfig
 	keys    []hub.Key
 	sockets []*quicconn.Socket

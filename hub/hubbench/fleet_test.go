@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -34,8 +35,8 @@ type fleet struct {
 	t     testing.TB
 	plan  fleetPlan
 	cfg   CloudConfig
-	cloud *process
-	crews []*process
+	cloud *processtest.Process
+	crews []*processtest.Process
 	empty int64 // bytes that the server uses without nodes
 }
 
@@ -64,16 +65,16 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 		t.Fatal(err)
 	}
 	f.serve()
-	f.cloud.call("Collect", struct{}{}, &struct{}{})
-	f.empty = f.cloud.resident()
+	f.cloud.Call("Collect", struct{}{}, &struct{}{})
+	f.empty = f.cloud.Resident()
 	for i := range plan.crews {
-		p := launch(t, "crew") // whose memory is not measured
+		p := processtest.Start(t, processtest.Config{Role: "crew"}) // whose memory is not measured
 		host := loopback(0)
 		if plan.transport == "ws" {
 			host = loopback(i) // each address has as many ports as there are
 		}
 		first := i * plan.nodes / plan.crews
-		p.call("Start", CrewConfig{
+		p.Call("Start", CrewConfig{
 			Transport: plan.transport, Host: host, Port: f.cfg.Port, Own: loopback(1 + i), CertPEM: f.cfg.CertPEM, KeyPEM: key,
 			First: first, Nodes: (i+1)*plan.nodes/plan.crews - first, Objects: plan.objects, Keepalive: plan.keepalive, Dials: 64 / plan.crews,
 		}, &struct{}{})
@@ -92,13 +93,13 @@ func (f *fleet) serve() {
 	if f.plan.profile != "" && f.cfg.Versions == nil { // which one that was started again is too slow with
 		env = append(env, "GODEBUG=memprofilerate=512") // exact enough to divide by the nodes
 	}
-	f.cloud = launch(f.t, "cloud", env...)
-	f.cloud.call("Start", f.cfg, &f.cfg.Port)
+	f.cloud = processtest.Start(f.t, processtest.Config{Role: "cloud", Env: env})
+	f.cloud.Call("Start", f.cfg, &f.cfg.Port)
 }
 
 func (f *fleet) state() (s CloudState) {
 	f.t.Helper()
-	f.cloud.call("State", struct{}{}, &s)
+	f.cloud.Call("State", struct{}{}, &s)
 	return s
 }
 
@@ -107,7 +108,7 @@ func (f *fleet) nodes() (all CrewState) {
 	f.t.Helper()
 	for _, p := range f.crews {
 		var s CrewState
-		p.call("State", struct{}{}, &s)
+		p.Call("State", struct{}{}, &s)
 		all.Connected += s.Connected
 		all.Sessions += s.Sessions
 		all.FullLists += s.FullLists
@@ -123,7 +124,7 @@ func (f *fleet) outcomes() Outcomes {
 	all := Outcomes{make(map[hub.HandshakeResult]uint64), make(map[string]int)}
 	for _, p := range f.crews {
 		var o Outcomes
-		p.call("Outcomes", struct{}{}, &o)
+		p.Call("Outcomes", struct{}{}, &o)
 		for result, n := range o.Handshakes {
 			all.Handshakes[result] += n
 		}
@@ -150,7 +151,7 @@ func (f *fleet) await(n int, limit time.Duration) (time.Duration, int) {
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
 			f.t.Logf("%d of %d nodes connected after %v; the server used %v of the CPU and saw handshakes end as %v",
-				s.Connected, n, time.Since(begun).Round(time.Second), f.cloud.busy(), s.Handshakes)
+				s.Connected, n, time.Since(begun).Round(time.Second), f.cloud.Busy(), s.Handshakes)
 		}
 		<-time.After(100 * time.Millisecond)
 	}
@@ -165,13 +166,13 @@ type kept struct {
 // weigh measures the server's memory after a garbage collection.
 func (f *fleet) weigh() kept {
 	f.t.Helper()
-	f.cloud.call("Collect", struct{}{}, &struct{}{})
-	f.cloud.call("Collect", struct{}{}, &struct{}{}) // what finalizers and pools kept
+	f.cloud.Call("Collect", struct{}{}, &struct{}{})
+	f.cloud.Call("Collect", struct{}{}, &struct{}{}) // what finalizers and pools kept
 	s := f.state()
 	nodes := float64(max(s.Connected, 1))
 	each := func(bytes float64) float64 { return bytes / 1024 / nodes }
 	return kept{
-		resident: each(float64(f.cloud.resident() - f.empty)), heap: each(float64(s.Heap)), stacks: each(float64(s.Stacks)),
+		resident: each(float64(f.cloud.Resident() - f.empty)), heap: each(float64(s.Heap)), stacks: each(float64(s.Stacks)),
 		goroutines: float64(s.Goroutines) / nodes,
 	}
 }
@@ -181,7 +182,7 @@ func (f *fleet) weigh() kept {
 func (f *fleet) deliver(d Delivery) []time.Duration {
 	f.t.Helper()
 	before := f.nodes().Applied
-	f.cloud.call("Deliver", d, &struct{}{})
+	f.cloud.Call("Deliver", d, &struct{}{})
 	for last := -1; ; {
 		n := f.nodes().Applied - before
 		if n == last || n == d.Objects {
@@ -193,7 +194,7 @@ func (f *fleet) deliver(d Delivery) []time.Duration {
 	var all []time.Duration
 	for _, p := range f.crews {
 		var some []time.Duration
-		p.call("Latencies", struct{}{}, &some)
+		p.Call("Latencies", struct{}{}, &some)
 		all = append(all, some...)
 	}
 	slices.Sort(all)
@@ -203,24 +204,24 @@ func (f *fleet) deliver(d Delivery) []time.Duration {
 // watch begins profiles of the CPU of all processes, if profiles are asked for.
 func (f *fleet) watch() {
 	f.t.Helper()
-	f.each(func(p *process, name string) { p.call("Watch", name+".back", &struct{}{}) })
+	f.each(func(p *processtest.Process, name string) { p.Call("Watch", name+".back", &struct{}{}) })
 }
 
 // profile writes the profiles of all processes, if they are asked for.
 func (f *fleet) profile(when string) {
 	f.t.Helper()
-	f.each(func(p *process, name string) { p.call("Profile", name+"."+when, &struct{}{}) })
+	f.each(func(p *processtest.Process, name string) { p.Call("Profile", name+"."+when, &struct{}{}) })
 }
 
 // each calls do with every process and with the beginning of its profiles'
 // names, if profiles are asked for.
-func (f *fleet) each(do func(p *process, name string)) {
+func (f *fleet) each(do func(p *processtest.Process, name string)) {
 	f.t.Helper()
 	if f.plan.profile == "" {
 		return
 	}
-	for i, p := range append([]*process{f.cloud}, f.crews...) {
-		do(p, f.plan.profile+"."+p.role+strconv.Itoa(i))
+	for i, p := range append([]*processtest.Process{f.cloud}, f.crews...) {
+		do(p, f.plan.profile+"."+p.Role+strconv.Itoa(i))
 	}
 }
 
@@ -229,9 +230,9 @@ func (f *fleet) each(do func(p *process, name string)) {
 // limit.
 func (f *fleet) restart(n int, limit time.Duration) (time.Duration, int) {
 	f.t.Helper()
-	f.cloud.call("Versions", struct{}{}, &f.cfg.Versions) // they would be in the API server
+	f.cloud.Call("Versions", struct{}{}, &f.cfg.Versions) // they would be in the API server
 	begun := time.Now()
-	f.cloud.kill()
+	f.cloud.Kill()
 	f.serve()
 	f.watch()
 	before := f.outcomes()
@@ -243,7 +244,7 @@ func (f *fleet) restart(n int, limit time.Duration) (time.Duration, int) {
 		after.Handshakes[result] -= n
 	}
 	f.t.Logf("the server used %v of the CPU; handshakes ended there as %v, at the nodes as %v; attempts failed with %v",
-		f.cloud.busy(), f.state().Handshakes, after.Handshakes, after.Dials)
+		f.cloud.Busy(), f.state().Handshakes, after.Handshakes, after.Dials)
 	return took, back
 }
 
@@ -306,12 +307,12 @@ func TestFleetFigures(t *testing.T) {
 	}
 	t.Logf("%d nodes connected after %v", nodes, took.Round(100*time.Millisecond))
 	for _, p := range f.crews {
-		p.call("Enough", struct{}{}, &struct{}{}) // go on with those that are connected by now
+		p.Call("Enough", struct{}{}, &struct{}{}) // go on with those that are connected by now
 	}
 
-	before := f.cloud.busy()
+	before := f.cloud.Busy()
 	<-time.After(plan.rest)
-	busy := f.cloud.busy() - before
+	busy := f.cloud.Busy() - before
 	k := f.weigh()
 	s := f.state()
 	nodes = s.Connected

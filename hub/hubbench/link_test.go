@@ -14,12 +14,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role))
+	switch processtest.Role() {
+	case "cloud":
+		os.Exit(processtest.Serve(&cloud{}))
+	case "crew":
+		os.Exit(processtest.Serve(&crew{}))
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -63,12 +64,12 @@ func connectOver(t *testing.T, c *cable, transport string, keepalive time.Durati
 		Transport: transport, Hosts: []string{c.near}, CertPEM: ca.CertificatePEM(), KeyPEM: key, Nodes: 1, Objects: 4,
 	}}
 	f.serve()
-	p := launchIn(t, []string{"ip", "netns", "exec", c.namespace}, "crew")
-	p.call("Start", CrewConfig{
+	p := processtest.Start(t, processtest.Config{Role: "crew", By: []string{"ip", "netns", "exec", c.namespace}})
+	p.Call("Start", CrewConfig{
 		Transport: transport, Host: c.near, Port: f.cfg.Port, Own: c.far, CertPEM: f.cfg.CertPEM, KeyPEM: key,
 		Nodes: 1, Objects: 4, Keepalive: keepalive, Dials: 1,
 	}, &struct{}{})
-	f.crews = []*process{p}
+	f.crews = []*processtest.Process{p}
 	if _, n := f.await(1, time.Minute); n == 0 {
 		t.Fatal("the node does not connect")
 	}

@@ -1,16 +1,16 @@
-package hubbench_test
+package processtest
 
 import (
 	"os"
 	"runtime/pprof"
 )
 
-// profiler writes what a process of a fleet does, to be read with go tool
-// pprof.
-type profiler struct{ cpu *os.File }
+// Profiler writes what a process does, to be read with go tool pprof. It is to
+// be embedded in what the process serves.
+type Profiler struct{ cpu *os.File }
 
 // Watch begins a profile of the CPU, which Profile ends.
-func (p *profiler) Watch(path string, _ *struct{}) (err error) {
+func (p *Profiler) Watch(path string, _ *struct{}) (err error) {
 	if p.cpu, err = os.Create(path + ".cpu"); err != nil {
 		return err
 	}
@@ -18,7 +18,7 @@ func (p *profiler) Watch(path string, _ *struct{}) (err error) {
 }
 
 // Profile writes the profiles of the heap and of the goroutines.
-func (p *profiler) Profile(path string, _ *struct{}) error {
+func (p *Profiler) Profile(path string, _ *struct{}) error {
 	if p.cpu != nil {
 		pprof.StopCPUProfile()
 		if err := p.cpu.Close(); err != nil {
