@@ -59,10 +59,11 @@ func (c Config) withDefaults() (Config, error) {
 // the commits beside it: with 2 MiB one in a hundred took 12 to 14 ms, with 3 or
 // 4 MiB it took 8 to 10.
 const (
-	memTable = 3 << 20
-	txnBytes = 256 << 10 // of keys, values and badger's own estimate for each entry
-	txnOps   = 2000
-	piece    = 128 << 10 // values above this are stored in pieces of this size
+	memTable       = 3 << 20
+	levelZeroStall = 6         // so many tables that were not compacted hold up the writing out of the next
+	txnBytes       = 256 << 10 // of keys, values and badger's own estimate for each entry
+	txnOps         = 2000
+	piece          = 128 << 10 // values above this are stored in pieces of this size
 )
 
 // profile is how badger is set up. Memory goes into memtables (a heap arena
@@ -81,7 +82,7 @@ func profile(dir string, key []byte, log *slog.Logger) badger.Options {
 		WithBaseTableSize(memTable).
 		WithBaseLevelSize(4 << 20).
 		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(6).
+		WithNumLevelZeroTablesStall(levelZeroStall).
 		WithNumCompactors(2).
 		WithValueThreshold(2 * piece). // no value is that long: the value log stays empty
 		WithValueLogFileSize(1 << 20).

@@ -66,7 +66,8 @@
 //
 // All values lie in badger's tree; those over 128 KiB are cut into pieces. The
 // value log is never written, so that it needs no garbage collection: space
-// comes back by compaction, in proportion to what is written. badger runs in
+// comes back by compaction, in proportion to what is written. Open compacts what
+// processes have left that were killed before they came to it. badger runs in
 // managed mode with the store's revision as its version. A batch that is too
 // big for one transaction is written as several of one version, and counts
 // only once the store's own state is written with the last of them; Open undoes

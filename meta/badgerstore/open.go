@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -65,7 +66,7 @@ func (s *Store) open() error {
 	}
 	s.feed = feed.New(feed.Limits{}, o.floor, o.at.revision)
 	s.install(o)
-	s.allowDrops() // compaction is under way already, and would keep all versions
+	s.allowDrops()
 	if o.lost != nil {
 		s.log.Error("the newest writes of the store are gone; going on with what is left", "dir", s.cfg.Dir, "err", o.lost.Reason)
 		s.cfg.Damaged(o.lost)
@@ -139,13 +140,18 @@ func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 		return opened{}, err
 	}
 	s.reached = max(s.reached, reached)
-	if err := errors.Join(mendRegistry(data), sweep(data), verify(data, o)); err != nil {
+	if err := errors.Join(mendRegistry(data), sweep(data)); err != nil {
 		return opened{}, errors.Join(err, mark.Close())
 	}
-	// On a full disk badger must not begin to compact, see mayWrite.
+	waiting, err := verify(data, o)
+	if err != nil {
+		return opened{}, errors.Join(err, mark.Close())
+	}
+	// On a full disk badger must not begin to compact, see mayWrite; nor before
+	// fold, since until it is told what may go it would keep all versions.
 	first, parked := o, s.mayWrite() != nil
-	if parked {
-		first = o.WithNumCompactors(0)
+	if parked || waiting.tooMuch() {
+		first = o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
 	}
 	db, err := badger.OpenManaged(first)
 	if err != nil {
@@ -159,6 +165,11 @@ func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 	r, err := s.recover(db, reached, missing)
 	if err != nil {
 		return opened{}, err
+	}
+	if waiting.tooMuch() && !parked {
+		if db, err = fold(db, o, r.at.revision); err != nil {
+			return opened{}, err
+		}
 	}
 	mark.set(r.at.revision)
 	if err := errors.Join(mark.f.Sync(), writeFormat(data, format{schema: schema, key: fingerprint(key)})); err != nil {
@@ -191,6 +202,7 @@ func (s *Store) recover(db *badger.DB, reached uint64, missing bool) (recovered,
 	if err != nil {
 		return recovered{}, err
 	}
+	db.SetDiscardTs(now.revision) // compaction may be under way already, and would keep all versions
 	if have > schema {
 		return recovered{}, newer(s.cfg, have)
 	}

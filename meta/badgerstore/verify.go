@@ -22,23 +22,23 @@ import (
 // verify looks at the files before badger does, for what badger does not
 // survive: it opens tables in goroutines of its own, and panics there if one is
 // damaged; it compacts as soon as it is open, and drops what it cannot read;
-// and without a manifest it removes all tables.
-func verify(data string, o badger.Options) error {
+// and without a manifest it removes all tables. It tells what waits for compaction.
+func verify(data string, o badger.Options) (waiting backlog, err error) {
 	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: data, ReadOnly: true, EncryptionKey: o.EncryptionKey})
 	if err != nil {
-		return err
+		return waiting, err
 	}
 	f, err := os.Open(filepath.Join(data, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		return wantNoTables(data)
+		return waiting, wantNoTables(data)
 	}
 	if err != nil {
-		return err
+		return waiting, err
 	}
 	defer f.Close()
 	manifest, _, err := badger.ReplayManifestFile(f, 0, o)
 	if err != nil {
-		return err
+		return waiting, err
 	}
 	var buf []byte
 	for id, t := range manifest.Tables {
@@ -47,10 +47,14 @@ func verify(data string, o badger.Options) error {
 			err = verifyTable(buf, id, t, registry)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return waiting, fmt.Errorf("%s: %w", name, err)
+		}
+		if t.Level == 0 {
+			waiting.tables++
+			waiting.bytes += len(buf)
 		}
 	}
-	return nil
+	return waiting, nil
 }
 
 func wantNoTables(data string) error {
