@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,9 @@ const (
 const (
 	maxChunk  = 64 << 10 // written at once; a reader takes any length
 	maxStatus = 16 << 10
+	// smallChunk is what is written without a buffer from the pool.
+	smallChunk     = 1 << 10
+	maxChunkHeader = 1 + binary.MaxVarintLen64
 )
 
 // half is one side's view of a stream of the stream class.
@@ -192,16 +196,23 @@ func (h *half) chunk(kind byte, p []byte) error {
 	if h.werr != nil {
 		return h.werr
 	}
-	h.werr = withBuffer(func(b *[]byte) error {
-		*b = append(*b, kind)
-		*b = binary.AppendUvarint(*b, uint64(len(p)))
-		*b = append(*b, p...)
-		_, err := h.st.Write(*b)
-		if err != nil {
-			err = fmt.Errorf("%w: %w", ErrInterrupted, err)
-		}
-		return err
+	if len(p) <= smallChunk {
+		// No buffer from the pool, which is a hundred times as large, and is kept
+		// for as long as the link is busy: a thousand may write a line at a time.
+		return h.sendLocked(make([]byte, 0, len(p)+maxChunkHeader), kind, p)
+	}
+	return withBuffer(func(b *[]byte) error {
+		*b = slices.Grow(*b, len(p)+maxChunkHeader)
+		return h.sendLocked(*b, kind, p)
 	})
+}
+
+// sendLocked writes a chunk by way of b, which has room for it.
+func (h *half) sendLocked(b []byte, kind byte, p []byte) error {
+	b = binary.AppendUvarint(append(b, kind), uint64(len(p)))
+	if _, err := h.st.Write(append(b, p...)); err != nil {
+		h.werr = fmt.Errorf("%w: %w", ErrInterrupted, err)
+	}
 	return h.werr
 }
 

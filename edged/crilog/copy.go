@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -119,6 +120,8 @@ type copier struct {
 
 // drain copies what is there now.
 func (c *copier) drain(ctx context.Context, r *entries) error {
+	r.begin()
+	defer r.end()
 	for n := 0; !c.full; n++ {
 		if n%256 == 255 && ctx.Err() != nil {
 			return ctx.Err()
@@ -165,13 +168,30 @@ const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 // entries reads a file entry by entry. An entry without its newline is not yet
 // whole and is read again when there is more.
 type entries struct {
-	r    *bufio.Reader
-	part []byte // of an entry whose rest has not been written yet
-	skip bool   // the rest of an entry that was too long
+	f    io.Reader
+	r    *bufio.Reader // on f; nil while nothing is read
+	part []byte        // of an entry whose rest has not been written yet
+	skip bool          // the rest of an entry that was too long
 }
 
-// newEntries reads in small steps: a thousand followers each have a buffer.
-func newEntries(f io.Reader) *entries { return &entries{r: bufio.NewReaderSize(f, 4<<10)} }
+func newEntries(f io.Reader) *entries { return &entries{f: f} }
+
+// readers are the buffers of entries, in use only while something is read: a
+// thousand followers wait without one.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+
+// begin and end enclose calls of next. At the end of the file nothing is left
+// in the buffer.
+func (e *entries) begin() {
+	e.r = readers.Get().(*bufio.Reader)
+	e.r.Reset(e.f)
+}
+
+func (e *entries) end() {
+	e.r.Reset(nil)
+	readers.Put(e.r)
+	e.r = nil
+}
 
 // next gives the next whole entry, nil at the end of what is there.
 func (e *entries) next() ([]byte, error) {

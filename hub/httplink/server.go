@@ -56,6 +56,8 @@ func (v *Server) ServeStream(ctx context.Context, req hub.Request, s hub.Stream)
 	c := newConn(s, req.Node, req.Message.Key.String())
 	c.served = true
 	var handlers sync.WaitGroup
+	var protocols http.Protocols
+	protocols.SetHTTP1(true) // without a word each stream's server prepares for HTTP/2
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handlers.Add(1)
@@ -67,6 +69,7 @@ func (v *Server) ServeStream(ctx context.Context, req hub.Request, s hub.Stream)
 		ReadHeaderTimeout: v.cfg.HeaderTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(v.cfg.Logger.Handler(), slog.LevelDebug),
+		Protocols:         &protocols,
 	}
 	server.SetKeepAlivesEnabled(false)
 	// Serve returns as soon as it has handed the stream to a goroutine.
