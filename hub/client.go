@@ -280,8 +280,10 @@ func (c *Client) final(stood bool, err error) error {
 	} else if !stood {
 		e, _ = errors.AsType[*Error](err) // the transport itself was refused
 	}
-	if e != nil && e.Final() {
-		return &RefusedError{Node: c.cfg.Node, Err: e}
+	if e == nil || !e.Final() || stood && e.Code == CodeInvalid {
+		// What was invalid within a session, where the server took this edge,
+		// was one frame: a fault that the next session may not have.
+		return nil
 	}
-	return nil
+	return &RefusedError{Node: c.cfg.Node, Err: e}
 }

@@ -204,9 +204,9 @@ func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream
 	return s.openHalf(ctx, m)
 }
 
-// Disconnect ends a node's session, or its handshake, and tells the edge why. A
-// reason with a final code makes that edge stop for good, any other lets it
-// come back, after reason.RetryAfter; whether it may is for the Directory to
+// Disconnect ends a node's session, or its handshake, and tells the edge why.
+// CodeForbidden and CodeUnsupported make that edge stop for good, any other code
+// lets it come back, after reason.RetryAfter; whether it may is for the Directory to
 // say. From then on nothing that the edge sends is acted on, what it has under
 // way here is cancelled, and it gets no more state and events. Disconnect
 // returns at once; ErrOffline if the node is not here.

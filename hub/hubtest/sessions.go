@@ -155,6 +155,12 @@ func disconnect(r *rig) {
 		r.Errorf("it came back after %v, asked for was %v", took, interval)
 	}
 	r.connected(e)
+	sessions := e.sessions()
+	if err := r.server.Disconnect("a", &hub.Error{Code: hub.CodeInvalid, Text: "a broken frame"}); err != nil {
+		r.Fatal(err)
+	}
+	r.until("back after a broken frame", func() bool { return e.sessions() > sessions })
+	r.connected(e)
 	if err := r.server.Disconnect("a", &hub.Error{Code: hub.CodeForbidden, Text: "revoked"}); err != nil {
 		r.Fatal(err)
 	}

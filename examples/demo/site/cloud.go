@@ -33,14 +33,23 @@ func (s *Site) StartCloud(ctx context.Context, more ...string) error {
 			return fmt.Errorf("site: %w", err)
 		}
 	}
-	r, err := s.Processes().Lookup("cloudcore")
+	monitor, err := s.CloudMonitor()
 	if err != nil {
-		return fmt.Errorf("site: %w", err)
+		return err
 	}
-	monitor := r.Command[slices.Index(r.Command, "--metrics-listen")+1] // also of one that ran before
 	return s.WaitReady(ctx, "cloudcore", time.Minute, func(ctx context.Context) error {
 		return healthy(ctx, "http://"+monitor+"/readyz")
 	})
+}
+
+// CloudMonitor is the address of the metrics of the cloudcore that runs, also of
+// one that ran before.
+func (s *Site) CloudMonitor() (string, error) {
+	r, err := s.Processes().Lookup("cloudcore")
+	if err != nil {
+		return "", fmt.Errorf("site: %w", err)
+	}
+	return r.Command[slices.Index(r.Command, "--metrics-listen")+1], nil
 }
 
 func healthy(ctx context.Context, url string) error {
