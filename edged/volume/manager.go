@@ -218,11 +218,13 @@ func (s *setup) emptyDir(e *corev1.EmptyDirVolumeSource, dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
+	mode := fs.FileMode(0o777)
 	switch {
 	case e.Medium == corev1.StorageMediumMemory:
 		if err := mountMemory(dir, "tmpfs", "size="+strconv.FormatInt(s.memorySize(e), 10)); err != nil {
 			return fmt.Errorf("tmpfs: %w", err)
 		}
+		mode |= fs.ModeSticky // which a tmpfs has, and a kubelet leaves
 	case e.Medium != corev1.StorageMediumDefault:
 		size, err := pageSize(string(e.Medium), s.pod)
 		if err != nil {
@@ -232,7 +234,6 @@ func (s *setup) emptyDir(e *corev1.EmptyDirVolumeSource, dir string) error {
 			return fmt.Errorf("hugetlbfs: %w", err)
 		}
 	}
-	mode := fs.FileMode(0o777)
 	if g := s.group(); g != nil {
 		if err := os.Chown(dir, -1, int(*g)); err != nil {
 			return err

@@ -308,6 +308,10 @@ func TestTearDownSparesTheHost(t *testing.T) {
 	if _, err := m.SubPath(p, volume.Use{Container: "main", Volume: "h", SubPath: "data"}); err != nil {
 		t.Fatal(err)
 	}
+	memory, _ := m.Path(p, "m")
+	if info, err := os.Stat(memory); err != nil || info.Mode().String() != "dtrwxrwxrwx" {
+		t.Errorf("the volume in memory is %v, %v", info.Mode(), err)
+	}
 	if err := m.TearDown("u"); err != nil {
 		t.Fatal(err)
 	}
