@@ -30,7 +30,10 @@
 //
 // Status codes and texts are the kubelet's, since kubectl shows them as they
 // are: 404 for a pod that is not on the node, 500 with "container not found"
-// for a container that does not run, 400 for logs that are not there yet.
+// for a container that does not run, 400 for logs that are not there yet. Two
+// differ on purpose: logs that the runtime has removed are status 400 with the
+// kubelet's text, which itself answers 200 with that text for a log; and exec
+// with the uid of another pod is 404, where the kubelet goes by the name.
 //
 // A Server may be used by several goroutines at once.
 package server

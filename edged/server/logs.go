@@ -112,13 +112,15 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
+	whole := id
+	id = bareID(id)
 	file := s.cfg.Pods.LogFile(pod, container, s.attempt(r.Context(), pod, container, id))
 	if q.follow {
 		changed, stop := s.watcher.Watch(file)
 		defer stop()
 		tick := time.NewTicker(s.cfg.Look)
 		defer tick.Stop()
-		q.Follow = &follower{changed: changed, tick: tick.C, running: func() bool { return s.running(pod, container, id) }}
+		q.Follow = &follower{changed: changed, tick: tick.C, running: func() bool { return s.stillRuns(pod, container, id) }}
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	out := &headFirst{w: w}
@@ -129,7 +131,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil || r.Context().Err() != nil:
 	case errors.Is(err, fs.ErrNotExist) && !out.begun:
-		fail(w, http.StatusBadRequest, fmt.Errorf("the log of container %q in pod %q is gone", container, name))
+		fail(w, http.StatusBadRequest, fmt.Errorf("unable to retrieve container logs for %s", whole))
 	case !out.begun:
 		fail(w, http.StatusInternalServerError, err)
 	default:
@@ -183,8 +185,8 @@ func (f *follower) Wait(ctx context.Context) (bool, error) {
 	}
 }
 
-// running reports whether the container id still runs, as far as is known.
-func (s *Server) running(pod *corev1.Pod, container, id string) bool {
+// stillRuns reports whether the container id runs, as far as is known.
+func (s *Server) stillRuns(pod *corev1.Pod, container, id string) bool {
 	now := s.cfg.Pods.Pod(pod.Namespace, pod.Name)
 	if now == nil || now.UID != pod.UID {
 		return false
@@ -212,8 +214,8 @@ func (s *Server) attempt(ctx context.Context, pod *corev1.Pod, container, id str
 	return uint32(n)
 }
 
-// loggedContainer picks the container whose log is meant, by its id. The
-// errors are the kubelet's: kubectl shows them.
+// loggedContainer picks the container whose log is meant, by its id as the pod
+// reports it. The errors are the kubelet's: kubectl shows them.
 func loggedContainer(pod *corev1.Pod, name string, previous bool) (string, error) {
 	st := status(pod, name)
 	if st == nil {
@@ -221,7 +223,7 @@ func loggedContainer(pod *corev1.Pod, name string, previous bool) (string, error
 	}
 	last := ""
 	if t := st.LastTerminationState.Terminated; t != nil {
-		last = bareID(t.ContainerID)
+		last = t.ContainerID
 	}
 	ended := func(id string) (string, error) {
 		if id == "" {
@@ -235,9 +237,9 @@ func loggedContainer(pod *corev1.Pod, name string, previous bool) (string, error
 	case previous:
 		return last, nil
 	case st.State.Running != nil:
-		return bareID(st.ContainerID), nil
+		return st.ContainerID, nil
 	case st.State.Terminated != nil:
-		if id := bareID(st.State.Terminated.ContainerID); id != "" {
+		if id := st.State.Terminated.ContainerID; id != "" {
 			return id, nil
 		}
 		return ended(last)

@@ -138,7 +138,11 @@ func (n *node) PortForwardURL(_ context.Context, sandbox string, ports []int32) 
 
 func serve(t *testing.T, n *node, edit func(*server.Config)) *httptest.Server {
 	t.Helper()
-	cfg := server.Config{Node: "gate-7", Pods: n, Runtime: n, Look: 10 * time.Millisecond}
+	return serveConfig(t, server.Config{Node: "gate-7", Pods: n, Runtime: n, Look: 10 * time.Millisecond}, edit)
+}
+
+func serveConfig(t *testing.T, cfg server.Config, edit func(*server.Config)) *httptest.Server {
+	t.Helper()
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -184,7 +188,7 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/containerLogs/default/gone/app", "", 404, `pod "gone" does not exist`},
 		{"GET", logs + "slow", "", 400, `container "slow" in pod "web" is waiting to start: image can't be pulled`},
 		{"GET", logs + "slow?previous=true", "", 400, `previous terminated container "slow" in pod "web" not found`},
-		{"GET", logs + "done?follow=true", "", 400, "is gone"},
+		{"GET", logs + "done?follow=true", "", 400, "unable to retrieve container logs for fake://done-0"},
 		{"POST", exec + "app?command=ls&output=1", "", 400, "Upgrade request required"},
 		{"POST", exec + "app?command=ls", "SPDY/3.1", 400, "at least 1 of stdin, stdout, stderr"},
 		{"POST", exec + "app?output=1", "SPDY/3.1", 400, "command"},

@@ -51,7 +51,15 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		answer(w, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("a command of %d bytes: at most %d", size, maxCommand)})
 		return
 	}
-	c, err := s.target(r)
+	pod, err := s.pod(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	c, err := s.running(r.Context(), pod, r.PathValue("container"))
+	if err == nil && c == nil {
+		err = fmt.Errorf("container not found (%q)", r.PathValue("container"))
+	}
 	if err != nil {
 		answer(w, err)
 		return
@@ -70,7 +78,17 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
-	c, err := s.target(r)
+	pod, err := s.pod(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	name := r.PathValue("container")
+	c, err := s.running(r.Context(), pod, name)
+	made := spec(pod, name)
+	if err == nil && (c == nil || made == nil) {
+		err = fmt.Errorf("container %s not found in pod %s", name, fullName(pod))
+	}
 	if err != nil {
 		answer(w, err)
 		return
@@ -79,12 +97,8 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Whether there is a terminal was decided when the container was made.
-	if pod := s.cfg.Pods.Pod(r.PathValue("namespace"), r.PathValue("pod")); pod != nil {
-		if k := spec(pod, c.Name); k != nil {
-			opts.TTY = k.TTY
-			opts.Stderr = opts.Stderr && !k.TTY
-		}
-	}
+	opts.TTY = made.TTY
+	opts.Stderr = opts.Stderr && !made.TTY
 	target, err := s.cfg.Runtime.AttachURL(r.Context(), c.ID, opts)
 	s.connect(w, r, target, err, opts)
 }
@@ -113,7 +127,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 	}
 	all = slices.DeleteFunc(all, func(sb edged.Sandbox) bool { return !sb.Ready })
 	if len(all) == 0 {
-		answer(w, fmt.Errorf("pod not found (%q)", pod.Name+"_"+pod.Namespace))
+		answer(w, fmt.Errorf("pod not found (%q)", fullName(pod)))
 		return
 	}
 	newest := slices.MaxFunc(all, func(a, b edged.Sandbox) int {
@@ -135,14 +149,13 @@ func (s *Server) pod(r *http.Request) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// target finds the running container that a request names.
-func (s *Server) target(r *http.Request) (*edged.Container, error) {
-	pod, err := s.pod(r)
-	if err != nil {
-		return nil, err
-	}
-	name := r.PathValue("container")
-	all, err := s.cfg.Runtime.ListContainers(r.Context(), string(pod.UID))
+// fullName is what the kubelet calls a pod in its errors.
+func fullName(pod *corev1.Pod) string { return pod.Name + "_" + pod.Namespace }
+
+// running finds a pod's running container by name, nil if there is none: it has
+// not begun yet, or has ended, be it because the pod is being deleted.
+func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*edged.Container, error) {
+	all, err := s.cfg.Runtime.ListContainers(ctx, string(pod.UID))
 	if err != nil {
 		return nil, err
 	}
@@ -151,9 +164,6 @@ func (s *Server) target(r *http.Request) (*edged.Container, error) {
 		if c.Name == name && c.State == edged.ContainerRunning && (found == nil || c.Created.After(found.Created)) {
 			found = &all[i]
 		}
-	}
-	if found == nil {
-		return nil, fmt.Errorf("container not found (%q)", name)
 	}
 	return found, nil
 }
