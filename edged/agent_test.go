@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +40,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) config() edged.Config {
 	return edged.Config{
 		NodeName: "edge", Runtime: b.rt, Objects: b.cloud, Reports: b.cloud, Root: filepath.Join(b.root, "root"), LogRoot: filepath.Join(b.root, "logs"),
-		NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.7")},
+		NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Unwritable: b.unwritable,
 	}
 }
 
@@ -460,6 +461,50 @@ func TestNode(t *testing.T) {
 		ready := b.node.Status.Conditions[3]
 		if b.nodes != 2 || ready.Status != corev1.ConditionFalse || !strings.Contains(ready.Message, "no CNI") {
 			t.Errorf("%d reports, %+v", b.nodes, ready)
+		}
+	})
+}
+
+// TestUnwritable has the node's disk take nothing for a while: the cloud is told
+// once, and once more when that is over; what was told but not stored meanwhile
+// is reported again.
+func TestUnwritable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		settle(time.Minute)
+		pressure := func() corev1.NodeCondition { return b.node.Status.Conditions[1] }
+		for n, cause := range []error{syscall.ENOSPC, syscall.EROFS} {
+			reports := b.nodes
+			b.setDisk(fmt.Errorf("store: %w: %d bytes are left", cause, n))
+			settle(11 * time.Second)
+			c := pressure()
+			if c.Type != corev1.NodeDiskPressure || c.Status != corev1.ConditionTrue || c.Reason != "StoreUnwritable" || !strings.Contains(c.Message, "disk is") {
+				t.Errorf("%v: %+v", cause, c)
+			}
+			since := c.LastTransitionTime
+			b.setDisk(fmt.Errorf("store: %w: other bytes are left", cause))
+			settle(10 * time.Minute)
+			if c := pressure(); b.nodes != reports+1 || !c.LastTransitionTime.Equal(&since) {
+				t.Errorf("%v: %d reports, %+v", cause, b.nodes-reports, c)
+			}
+			b.setDisk(nil)
+			settle(11 * time.Second)
+			if c := pressure(); b.nodes != reports+2 || c.Status != corev1.ConditionFalse {
+				t.Errorf("%v is over: %d reports, %+v", cause, b.nodes-reports, c)
+			}
+		}
+		// A report that was not stored is made again though it says the same.
+		b.stop()
+		b.setDisk(syscall.EROFS)
+		b.start()
+		settle(time.Minute)
+		reports := b.nodes
+		b.setDisk(nil)
+		settle(11 * time.Second)
+		if c := pressure(); b.nodes != reports+1 || c.Status != corev1.ConditionFalse {
+			t.Errorf("after a start: %d reports, %+v", b.nodes-reports, c)
 		}
 	})
 }

@@ -52,6 +52,10 @@ type Config struct {
 	// NodeCheck is how often the node's own condition (runtime, memory, disk,
 	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
 	NodeCheck time.Duration
+	// Unwritable says why Reports cannot store anything now; nil if it can. An
+	// Agent runs on with what it has then, and reports disk pressure, which keeps
+	// new pods away. It is asked each NodeCheck. A nil func means that it always can.
+	Unwritable func() error
 	// Relist is how often the runtime is asked for changes when it sends no
 	// events; 0 means 1 second.
 	Relist time.Duration
@@ -119,6 +123,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Relist <= 0 {
 		c.Relist = time.Second
+	}
+	if c.Unwritable == nil {
+		c.Unwritable = func() error { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -44,7 +44,9 @@ type Objects interface {
 // returns when the report is durable on the node; it reaches the cloud when a
 // link stands, newest value only.
 type Reports interface {
-	// Node reports the node: labels, capacity, addresses, conditions.
+	// Node reports the node: labels, capacity, addresses, conditions. With an
+	// error while Config.Unwritable gives one too, the cloud may have been told
+	// all the same; the Agent reports again when the node can store.
 	Node(ctx context.Context, node *corev1.Node) error
 	// PodStatus reports a pod's status. Only the pod's namespace, name, uid
 	// and status are used.

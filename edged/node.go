@@ -3,12 +3,14 @@ package edged
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +41,7 @@ type nodeReporter struct {
 	ips    []string
 	last   *corev1.Node // as last reported, maybe by a former Agent
 	told   bool         // last was reported by this one
+	unkept bool         // last could not be stored; it is reported anew when it can
 	images []corev1.ContainerImage
 	listed time.Time            // when images were listed
 	since  map[string]time.Time // since when a pressure was last seen
@@ -159,15 +162,16 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 		node := n.look(ctx)
 		retry = nil
 		if !n.reported(node) {
-			if err := n.cfg.Reports.Node(ctx, node); err != nil {
-				if ctx.Err() == nil {
-					n.log.Warn("cannot report the node; trying again", "err", err)
-				}
-				retry = time.After(nodeReportRetry)
-			} else {
+			err := n.cfg.Reports.Node(ctx, node)
+			if err != nil && ctx.Err() == nil {
+				n.log.Warn("cannot report the node for good; trying again", "err", err)
+			}
+			if err == nil || n.cfg.Unwritable() != nil {
 				n.mu.Lock()
-				n.last, n.told = node, true
+				n.last, n.told, n.unkept = node, true, err != nil
 				n.mu.Unlock()
+			} else {
+				retry = time.After(nodeReportRetry)
 			}
 		}
 		if first != nil && retry == nil {
@@ -208,7 +212,7 @@ func (n *nodeReporter) recall(ctx context.Context) {
 func (n *nodeReporter) reported(node *corev1.Node) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.told {
+	if !n.told || n.unkept && n.cfg.Unwritable() == nil {
 		return false
 	}
 	a, b := n.last.DeepCopy(), node.DeepCopy()
@@ -305,6 +309,9 @@ func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err error) []corev
 		pick(corev1.NodePIDPressure, false, [2]string{}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"}),
 		ready,
 	}
+	if err := n.cfg.Unwritable(); err != nil {
+		list[1].Status, list[1].Reason, list[1].Message = corev1.ConditionTrue, reasonUnwritable, unwritableMessage(err)
+	}
 	for i := range list {
 		c := &list[i]
 		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
@@ -317,6 +324,23 @@ func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err error) []corev
 		}
 	}
 	return list
+}
+
+// reasonUnwritable is the reason of a DiskPressure that passes when the node can
+// store again; the other kind is held for a while.
+const reasonUnwritable = "StoreUnwritable"
+
+// unwritableMessage does not repeat how much is left on the disk: that changes
+// all the time, and each change would be reported.
+func unwritableMessage(err error) string {
+	why := err.Error()
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		why = "its disk is full: make room on it"
+	case errors.Is(err, syscall.EROFS):
+		why = "its disk is read-only: mount it writable"
+	}
+	return "the node cannot store anything, pods run on as they are and nothing new is taken from the cloud: " + why
 }
 
 // listImages keeps the largest images in the Node, for the scheduler.

@@ -43,6 +43,7 @@ type cloud struct {
 	version   int
 	mirrored  int
 	noMirrors bool          // the cloud is away
+	noDisk    error         // what is reported reaches the cloud and is not stored
 	tokenEnd  time.Time     // of every token; zero means an hour from now
 	poked     chan struct{} // holds a value when something was reported
 }
@@ -153,7 +154,19 @@ func (c *cloud) Node(_ context.Context, n *corev1.Node) error {
 	c.node = n.DeepCopy()
 	c.nodes++
 	c.pokeLocked()
-	return nil
+	return c.noDisk
+}
+
+func (c *cloud) unwritable() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.noDisk
+}
+
+func (c *cloud) setDisk(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.noDisk = err
 }
 
 func (c *cloud) LastNode(context.Context) (*corev1.Node, error) {

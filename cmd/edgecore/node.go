@@ -92,8 +92,8 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 const storeCheck = 5 * time.Second
 
 // watchStore reports as events that the store was damaged, and that it could
-// not be written for a while: then neither an event nor a status of this node
-// gets out, so that it is told afterwards. It ends with an error when the store
+// not be written for a while: no event gets out then, so that it is told
+// afterwards; the node's DiskPressure tells it meanwhile. It ends with an error when the store
 // can no longer be written until it is opened again: the program is then started
 // anew.
 func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error {
@@ -107,7 +107,7 @@ func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error
 		switch {
 		case failure != nil && since.IsZero():
 			since = time.Now()
-			n.log.Error("the store refuses all writes: pods run on as they are, nothing new is taken from the cloud and nothing reported to it", "error", failure)
+			n.log.Error("the store refuses all writes: pods run on as they are, nothing new is taken from the cloud, and nothing but that is reported to it", "error", failure)
 		case failure == nil && !since.IsZero():
 			n.log.Info("the store can be written again", "after", time.Since(since).Round(time.Second))
 			n.tell(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",

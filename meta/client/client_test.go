@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -14,8 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
@@ -282,4 +285,46 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("New(%+v) succeeded", cfg)
 		}
 	}
+}
+
+// TestNodeOnFullDisk reports the node while its disk takes nothing: the cloud is
+// told, and the caller that it is not durable.
+func TestNodeOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		store := fullStore{s.store}
+		m, err := manager.New(manager.Config{Store: store, Node: "gate-7"})
+		must(t, err)
+		c, err := client.New(client.Config{Store: store, Manager: m, Node: "gate-7"})
+		must(t, err)
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}}
+		if err := c.Node(t.Context(), node); !meta.TakesNothing(err) {
+			t.Errorf("reported with %v", err)
+		}
+		if err := c.PodStatus(t.Context(), pod("x", "1")); !meta.TakesNothing(err) {
+			t.Errorf("a pod's status: %v", err)
+		}
+		told, err := m.Up().Versions(t.Context())
+		must(t, err)
+		for key := range told {
+			if key != (hub.Key{Resource: "nodes", Name: "gate-7"}) {
+				t.Errorf("the cloud is told of %s", key)
+			}
+		}
+		o, err := m.Up().Load(t.Context(), hub.Key{Resource: "nodes", Name: "gate-7"}, "")
+		if err != nil || o.Deleted || !strings.Contains(string(o.Body), "gate-7") {
+			t.Errorf("the cloud is told %+v, %v", o, err)
+		}
+	})
+}
+
+// fullStore is a store whose disk is full.
+type fullStore struct{ meta.Store }
+
+func (s fullStore) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	if len(ops) > 0 {
+		return 0, syscall.ENOSPC
+	}
+	return s.Store.Apply(ctx)
 }

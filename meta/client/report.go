@@ -12,16 +12,29 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
+// inMemory is what a Manager may have besides, to tell the cloud what the store
+// cannot take; meta/manager has it.
+type inMemory interface {
+	UpdateInMemory(ctx context.Context, o meta.Object) error
+}
+
 // Node reports the node: what it wants of labels and annotations, its spec at
 // registration, and its status. It returns when the report is durable here; a
-// report equal to the last is dropped.
+// report equal to the last is dropped. When the store's disk takes nothing the
+// report goes to the cloud all the same, for that is when an operator needs it;
+// the error then still says that it is not durable.
 func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	if node.Name != c.cfg.Node {
 		return fmt.Errorf("client: report of node %q on node %q", node.Name, c.cfg.Node)
 	}
 	plain := *node
 	plain.ManagedFields = nil
-	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}, plain)
+	key := meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}
+	err := c.send(ctx, c.cfg.Manager.Update, key, plain)
+	if m, can := c.cfg.Manager.(inMemory); can && meta.TakesNothing(err) {
+		err = errors.Join(err, c.send(ctx, m.UpdateInMemory, key, plain))
+	}
+	return err
 }
 
 // LastNode is the last report that Node made durable here, also before a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -87,6 +88,55 @@ func TestBadDisk(t *testing.T) {
 				t.Errorf("the outbox has %q", n.Body)
 			}
 		})
+	}
+}
+
+// TestToldFromMemory has the disk take nothing while the cloud must know
+// something of just then: it is told from memory, once, in the order of what is
+// stored before and after, and also to a link that comes up meanwhile.
+func TestToldFromMemory(t *testing.T) {
+	store := &badDisk{Store: memstore.New()}
+	defer store.Close()
+	m := newManager(t, manager.Config{Store: store})
+	defer run(t, m)()
+	var told atomic.Int32
+	defer m.Up().Subscribe(func(hub.Key) { told.Add(1) })()
+	must(t, m.Update(t.Context(), object("nodes", "n", "fine")))
+	first := load(t, m, "nodes", "n")
+	ack(t, m, first)
+	wantPending(t, m)
+
+	store.errno.Store(int32(syscall.ENOSPC))
+	before := told.Load()
+	must(t, m.UpdateInMemory(t.Context(), object("nodes", "n", "full")))
+	must(t, m.UpdateInMemory(t.Context(), object("nodes", "n", "still full")))
+	if told.Load() < before+2 {
+		t.Error("the link was not told")
+	}
+	wantPending(t, m, "nodes/a/n")
+	second := load(t, m, "nodes", "n")
+	if string(second.Body) != "still full" || m.Up().Compare(first.Version, second.Version) >= 0 {
+		t.Errorf("after %q the cloud is told %q of version %q", first.Version, second.Body, second.Version)
+	}
+	ack(t, m, second) // needs no disk
+	wantPending(t, m)
+	for i := range 15 {
+		must(t, m.UpdateInMemory(t.Context(), object("nodes", fmt.Sprint(i), "x")))
+	}
+	if err := m.UpdateInMemory(t.Context(), object("nodes", "one more", "x")); !errors.Is(err, manager.ErrOutboxFull) {
+		t.Errorf("more than memory is for: %v", err)
+	}
+
+	// What is stored then counts, though it repeats what was stored before.
+	store.errno.Store(0)
+	must(t, m.Update(t.Context(), object("nodes", "n", "fine")))
+	third := load(t, m, "nodes", "n")
+	if string(third.Body) != "fine" || m.Up().Compare(second.Version, third.Version) >= 0 {
+		t.Errorf("after %q the cloud is told %q of version %q", second.Version, third.Body, third.Version)
+	}
+	ack(t, m, second) // late: it is not taken for that of the third
+	if got := pending(t, m); !slices.Contains(got, "nodes/a/n") {
+		t.Errorf("outbox wants to send %q", got)
 	}
 }
 

@@ -46,6 +46,10 @@
 // Versions on the link are the store's revisions in decimal. They order two
 // values of one key, across restarts as well.
 //
+// While the store's disk takes nothing all reports fail and the link stands: what
+// comes down is not acknowledged and tried again. [Manager.UpdateInMemory] is the
+// one way to tell the cloud then; its versions are "7+1", after the revision 7.
+//
 // # With no cloud
 //
 // Nothing here waits for the cloud. Before the link has ever stood, and after

@@ -75,7 +75,7 @@ func (m *Manager) report(ctx context.Context, o meta.Object) error {
 		return fmt.Errorf("manager: %w", err)
 	default:
 		last, err := meta.DecodeObject(meta.Up, r)
-		if err == nil && last.Deleted == o.Deleted && bytes.Equal(last.Body, o.Body) {
+		if err == nil && last.Deleted == o.Deleted && bytes.Equal(last.Body, o.Body) && !m.up.isUnstored(o.Key) {
 			return nil
 		}
 	}
@@ -86,6 +86,7 @@ func (m *Manager) report(ctx context.Context, o meta.Object) error {
 		}
 		return fmt.Errorf("manager: %w", err)
 	}
+	m.up.stored(o.Key)
 	return nil
 }
 

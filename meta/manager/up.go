@@ -25,8 +25,10 @@ type Outbox struct {
 	// loaded already is old. An entry goes when the watch says that the key
 	// went.
 	told map[meta.Key]uint64
-	subs map[int]func(hub.Key)
-	next int
+	// unstored is what UpdateInMemory keeps.
+	unstored inMemory
+	subs     map[int]func(hub.Key)
+	next     int
 }
 
 var (
@@ -49,11 +51,17 @@ func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 	for _, mark := range marks {
 		acked[strings.TrimPrefix(mark.Key, meta.Acked)] = ackedRevision(mark)
 	}
+	unstored := b.allUnstored()
 	return func(yield func(hub.Key, string) bool) {
+		for key, u := range unstored {
+			if !u.acked && !yield(hub.Key(key), u.at.version()) {
+				return
+			}
+		}
 		for _, r := range list {
 			path := strings.TrimPrefix(r.Key, meta.Up)
 			key, ok := meta.ParsePath(path)
-			if ok && acked[path] != r.Revision && !yield(hub.Key(key), version(r.Revision)) {
+			if _, newer := unstored[key]; ok && !newer && acked[path] != r.Revision && !yield(hub.Key(key), version(r.Revision)) {
 				return
 			}
 		}
@@ -63,6 +71,9 @@ func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 // Load gives the newest value of one report. One that is no longer in the
 // outbox comes as deleted, without a body. held is not used: there is only one value of each key.
 func (b *Outbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
+	if o, is := b.loadUnstored(meta.Key(key)); is {
+		return o, nil
+	}
 	r, err := b.m.store.Get(ctx, meta.Up+meta.Key(key).Path())
 	if errors.Is(err, meta.ErrNotFound) {
 		return hub.Object{Key: key, Deleted: true}, nil
@@ -80,8 +91,12 @@ func (b *Outbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, e
 	return hub.Object{Key: key, Version: version(r.Revision), Body: o.Body, Deleted: o.Deleted}, nil
 }
 
-// Compare orders two revisions. What is no number is older than all.
-func (b *Outbox) Compare(x, y string) int { return cmp.Compare(revision(x), revision(y)) }
+// Compare orders two revisions, and what UpdateInMemory told after them. What is
+// neither is older than all.
+func (b *Outbox) Compare(x, y string) int {
+	p, q := placeOf(x), placeOf(y)
+	return cmp.Or(cmp.Compare(p.revision, q.revision), cmp.Compare(p.after, q.after))
+}
 
 // Subscribe has changed called for each new report. It is called with a lock
 // of the Outbox held, so that a report which Load has given out is not told
@@ -102,6 +117,7 @@ func (b *Outbox) Subscribe(changed func(hub.Key)) (stop func()) {
 // Acked notes what the cloud has made durable: deletions, and reports about a part of an object that is gone are removed, others marked.
 // A report that was replaced meanwhile is left alone.
 func (b *Outbox) Acked(ctx context.Context, acked []hub.Object) error {
+	b.ackUnstored(acked)
 	for {
 		var ops []meta.Op
 		for _, o := range acked {
