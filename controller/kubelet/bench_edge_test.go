@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,11 +162,13 @@ func (s *benchSink) Apply(ctx context.Context, objects []hub.Object) error {
 	return nil
 }
 
-// benchNode is a node with one pod, whose runtime serves three commands:
-// hello says a byte, take counts what it gets, give gives as much.
+// benchNode is a node with one pod, whose runtime serves four commands: hello
+// says a byte, take counts what it gets, give gives as much, and pour gives
+// what is taken.
 type benchNode struct {
 	dir     string
 	runtime *httptest.Server
+	poured  atomic.Int64
 }
 
 func newBenchNode(t *testing.T) *benchNode {
@@ -192,6 +195,12 @@ func (n *benchNode) serve(w http.ResponseWriter, r *http.Request) {
 	case "/take":
 		got, _ := io.Copy(io.Discard, rw)
 		_, _ = fmt.Fprint(conn, got)
+	case "/pour":
+		for buf := make([]byte, 64<<10); err == nil; {
+			var some int
+			some, err = conn.Write(buf)
+			n.poured.Add(int64(some))
+		}
 	case "/give":
 		buf := make([]byte, 64<<10)
 		for range carried / len(buf) {

@@ -92,6 +92,10 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// lossGrace is how long the client of a session may take to read what came
+// before its node's link was lost.
+const lossGrace = 5 * time.Second
+
 // Server serves the nodes' kubelet endpoints. Its methods may be called by
 // several goroutines at once.
 type Server struct {
@@ -105,6 +109,7 @@ type Server struct {
 	sessions *sessions
 	requests sync.WaitGroup // those being answered
 	kick     chan struct{}  // holds a value: a Node is to be written
+	grace    time.Duration  // for clients whose node's link was lost
 
 	mu     sync.Mutex
 	byNode map[string]*seat
@@ -121,7 +126,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1), grace: lossGrace,
 		byNode: make(map[string]*seat), byPort: make(map[int]*seat), due: make(map[string]bool),
 		auth: newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud),
 	}

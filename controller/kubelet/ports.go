@@ -64,10 +64,13 @@ func endpoint(st *corev1.NodeStatus, address string, port int32) {
 	st.DaemonEndpoints.KubeletEndpoint.Port = port
 }
 
-// Connected takes the client info of a node's sessions.
+// Connected takes the client info of a node's sessions on the link. A node has
+// one at a time: what was open when one ends is lost with it.
 func (s *Server) Connected(info hub.Info) {
 	if info.Connected {
 		s.assign(info.Node, 0)
+	} else {
+		s.sessions.lost(info.Node, s.grace)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

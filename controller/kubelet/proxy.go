@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -75,13 +78,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, code, reason, node, err)
 		return
 	}
+	status := &statusWriter{ResponseWriter: w}
 	v := newSession(node, u.name, r.URL.Path)
+	v.client = status
 	if err := s.sessions.begin(v); err != nil {
 		w.Header().Set("Retry-After", "1")
 		s.refuse(w, r, http.StatusTooManyRequests, "exhausted", node, err)
 		return
 	}
-	status := &statusWriter{ResponseWriter: w}
 	defer func() { s.sessions.end(r.Context(), v, status.code) }()
 	s.proxy.ServeHTTP(status, r.WithContext(withSession(r.Context(), v)))
 }
@@ -137,10 +141,13 @@ func answer(w http.ResponseWriter, r *http.Request, code int, text string) {
 	_ = json.NewEncoder(w).Encode(status) // a client that has gone needs no answer
 }
 
-// statusWriter remembers the status.
+// statusWriter remembers the status, and the connection of an upgraded request.
 type statusWriter struct {
 	http.ResponseWriter
 	code int
+
+	mu   sync.Mutex
+	conn net.Conn // once hijacked
 }
 
 func (w *statusWriter) WriteHeader(code int) {
@@ -148,5 +155,24 @@ func (w *statusWriter) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-// Unwrap lets http.ResponseController through, to flush and to hijack.
+// Hijack gives the connection to an upgraded request.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn = conn
+	return conn, rw, err
+}
+
+// SetWriteDeadline bounds writes to the client, also those under way.
+func (w *statusWriter) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		return w.conn.SetWriteDeadline(t)
+	}
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
+}
+
+// Unwrap lets http.ResponseController through, to flush.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

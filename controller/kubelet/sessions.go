@@ -24,7 +24,13 @@ type session struct {
 	user      string
 	began     time.Time
 	up, down  atomic.Int64 // bytes from and to the node
+
+	client deadliner   // where the answer is written; nil before that is known
+	linked atomic.Bool // a stream to the node was opened
 }
+
+// deadliner bounds the time until what is written must have been taken.
+type deadliner interface{ SetWriteDeadline(t time.Time) error }
 
 // newSession reads from a request's path what it is about.
 func newSession(node, user, path string) *session {
@@ -54,12 +60,12 @@ type sessions struct {
 
 	mu    sync.Mutex
 	now   int
-	nodes map[string]int
+	nodes map[string]map[*session]struct{}
 }
 
 func newSessions(cfg Config) (*sessions, error) {
 	s := &sessions{
-		most: cfg.MaxSessions, mostNode: cfg.MaxNodeSessions, log: cfg.Logger, nodes: make(map[string]int),
+		most: cfg.MaxSessions, mostNode: cfg.MaxNodeSessions, log: cfg.Logger, nodes: make(map[string]map[*session]struct{}),
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "edgekit_kubelet_sessions", Help: "Requests to nodes' kubelet endpoints that are being answered.",
 		}, []string{"kind"}),
@@ -91,11 +97,14 @@ func (s *sessions) begin(v *session) error {
 	switch {
 	case s.now >= s.most:
 		return fmt.Errorf("cloudcore has %d sessions open: close one", s.most)
-	case s.nodes[v.node] >= s.mostNode:
+	case len(s.nodes[v.node]) >= s.mostNode:
 		return fmt.Errorf("node %s has %d sessions open: close one", v.node, s.mostNode)
 	}
 	s.now++
-	s.nodes[v.node]++
+	if s.nodes[v.node] == nil {
+		s.nodes[v.node] = make(map[*session]struct{})
+	}
+	s.nodes[v.node][v] = struct{}{}
 	s.open.WithLabelValues(v.kind).Inc()
 	s.begun.WithLabelValues(v.kind).Inc()
 	return nil
@@ -106,7 +115,7 @@ func (s *sessions) begin(v *session) error {
 func (s *sessions) end(ctx context.Context, v *session, status int) {
 	s.mu.Lock()
 	s.now--
-	if s.nodes[v.node]--; s.nodes[v.node] == 0 {
+	if delete(s.nodes[v.node], v); len(s.nodes[v.node]) == 0 {
 		delete(s.nodes, v.node)
 	}
 	s.mu.Unlock()
@@ -121,6 +130,19 @@ func (s *sessions) end(ctx context.Context, v *session, status int) {
 		"container", v.container, "status", status, "took", time.Since(v.began).Round(time.Millisecond), "up", v.up.Load(), "down", v.down.Load())
 }
 
+// lost bounds how long the clients of a node may take to read what came before
+// the node's link was lost. One that does not read would not learn of it, and
+// its session would last for as long as its connection.
+func (s *sessions) lost(node string, grace time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for v := range s.nodes[node] {
+		if v.linked.Load() && v.client != nil {
+			_ = v.client.SetWriteDeadline(time.Now().Add(grace)) // fails where it has ended
+		}
+	}
+}
+
 type sessionKey struct{}
 
 func withSession(ctx context.Context, v *session) context.Context {
@@ -133,6 +155,7 @@ func counted(ctx context.Context, st hub.Stream) hub.Stream {
 	if !ok {
 		return st
 	}
+	v.linked.Store(true)
 	return &countedStream{st, v}
 }
 
