@@ -65,6 +65,12 @@ func (l *logBuffer) has(text string) bool {
 	return strings.Contains(l.b.String(), text)
 }
 
+func (l *logBuffer) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
+}
+
 // TestBadPeers has peers that do not keep to the rules, from the first byte on:
 // each costs its own connection, is counted, and leaves a line in the log.
 func TestBadPeers(t *testing.T) {

@@ -20,6 +20,37 @@ type workers struct {
 	telling   bool // a goroutine tells the Acker
 	retry     *time.Timer
 	again     *time.Timer
+	troubles  troubles
+}
+
+// troubles keeps what is tried again and again, as while a peer's disk is full,
+// from filling the log: so many lines in so long a time, and a count of the rest.
+type troubles struct {
+	since        time.Time
+	told, untold int
+}
+
+const (
+	troubleLines = 10
+	troubleSpan  = 10 * time.Minute
+)
+
+// tell reports whether to log a fault now, and how many were not since the last
+// that was. One that is final is always told: nothing else will.
+func (t *troubles) tell(now time.Time, err error) (untold int, tell bool) {
+	if e, typed := errors.AsType[*Error](err); typed && e.Final() {
+		return 0, true
+	}
+	if now.Sub(t.since) >= troubleSpan {
+		t.since, t.told = now, 0
+	}
+	if t.told >= troubleLines {
+		t.untold++
+		return 0, false
+	}
+	untold, t.untold = t.untold, 0
+	t.told++
+	return untold, true
 }
 
 func (w *workers) stopTimers() {
@@ -105,7 +136,9 @@ func (s *session) perform(effects []any) {
 			s.urgentLocked(nack(fx))
 		case fxDropped:
 			s.stats.failed(ofState, fx.Err)
-			s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err)
+			if untold, tell := s.work.troubles.tell(time.Now(), fx.Err); tell {
+				s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err, "untold", untold)
+			}
 		case fxFail:
 			s.failLocked(fx.Err)
 		}
@@ -214,18 +247,23 @@ func (s *session) tell() {
 
 // note has an acknowledgement noted by whoever must know of it, and tries again
 // for as long as the session stands: a full disk does not end the link, by which
-// somebody may make room on it.
+// somebody may make room on it. The log has one line when that begins, and one
+// when it is over; the metric counts.
 func (s *session) note(class int, acked func() error) {
 	for tries := 1; ; tries++ {
 		err := acked()
+		if err == nil && tries > 1 {
+			s.log.Info("what the peer has is noted now", "class", classes()[class], "tries", tries)
+		}
 		if err == nil || s.ctx.Err() != nil {
 			return
 		}
-		wait := backoffFor(tries)
 		s.stats.retried[class].Add(1)
-		s.log.Warn("what the peer has is not noted yet", "class", classes()[class], "error", err, "retry", wait)
+		if tries == 1 {
+			s.log.Warn("what the peer has is not noted yet; trying again until it is", "class", classes()[class], "error", err)
+		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(backoffFor(tries)):
 		case <-s.ctx.Done():
 			return
 		}

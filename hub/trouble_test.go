@@ -179,3 +179,45 @@ func TestBusyNodeDelaysNoOther(t *testing.T) {
 		}
 	})
 }
+
+// TestTroubleIsLoggedInMeasure has the edge refuse two objects for an hour: both
+// logs have a few lines of it, the metrics all, and a refusal for good has its
+// line at once.
+func TestTroubleIsLoggedInMeasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, dir, sink := memconn.New(memconn.Config{}), &hubtest.Directory{}, &hubtest.Sink{}
+		near, far := &logBuffer{}, &logBuffer{}
+		server := newServer(t, hub.ServerConfig{Listener: n, Directory: dir, Logger: slog.New(slog.NewTextHandler(far, nil))})
+		defer program(t, server.Run)()
+		client := newClient(t, n, "a", func(cfg *hub.ClientConfig) {
+			cfg.Down, cfg.Logger = sink, slog.New(slog.NewTextHandler(near, nil))
+		})
+		defer program(t, client.Run)()
+		<-client.Ready()
+		epoch := client.Info().Epoch
+		sink.FailApply(func([]hub.Object) error { return syscall.ENOSPC })
+		for _, name := range []string{"x", "y"} {
+			dir.Down("a").Put(hub.Key{Resource: "pods", Name: name}, 1, "body")
+		}
+		time.Sleep(time.Hour)
+		if got := client.Info(); !got.Connected || got.Epoch != epoch {
+			t.Errorf("the link went: %+v", got)
+		}
+		const most = 70 // 10 at once in each of the 10 minutes
+		for side, log := range map[string]*logBuffer{"edge": near, "cloud": far} {
+			if lines := log.count("object was not delivered"); lines < 10 || lines > most {
+				t.Errorf("%s: %d lines in an hour", side, lines)
+			}
+		}
+		if got := client.Stats().Retried[hub.ClassState]; got < 2*most {
+			t.Errorf("%d retries are counted", got)
+		}
+		sink.FailApply(func([]hub.Object) error { return &hub.Error{Code: hub.CodeInvalid, Text: "no such thing"} })
+		time.Sleep(2 * time.Minute)
+		for side, log := range map[string]*logBuffer{"edge": near, "cloud": far} {
+			if lines := log.count("no such thing"); lines != 2 {
+				t.Errorf("%s: %d lines of two refusals", side, lines)
+			}
+		}
+	})
+}
