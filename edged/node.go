@@ -210,9 +210,10 @@ func (n *nodeReporter) recall(ctx context.Context) {
 // reported reports whether the cloud knows as much already. When a condition
 // was last looked at is not news.
 func (n *nodeReporter) reported(node *corev1.Node) bool {
+	writable := n.cfg.Unwritable() == nil
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.told || n.unkept && n.cfg.Unwritable() == nil {
+	if !n.told || n.unkept && writable {
 		return false
 	}
 	a, b := n.last.DeepCopy(), node.DeepCopy()
@@ -236,6 +237,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 	if err == nil {
 		n.listImages(ctx)
 	}
+	unwritable := n.cfg.Unwritable()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.addressesLocked()
@@ -264,13 +266,13 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 	}
 	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName})
 	st.Images = n.images
-	st.Conditions = n.conditionsLocked(health, err)
+	st.Conditions = n.conditionsLocked(health, err, unwritable)
 	st.Allocatable = n.allocatableLocked()
 	return node
 }
 
-// conditionsLocked judges the node.
-func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err error) []corev1.NodeCondition {
+// conditionsLocked judges the node. err is the runtime's.
+func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err, unwritable error) []corev1.NodeCondition {
 	now := time.Now()
 	low := map[string]bool{}
 	if mem, err := memInfo(); err == nil {
@@ -309,8 +311,8 @@ func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err error) []corev
 		pick(corev1.NodePIDPressure, false, [2]string{}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"}),
 		ready,
 	}
-	if err := n.cfg.Unwritable(); err != nil {
-		list[1].Status, list[1].Reason, list[1].Message = corev1.ConditionTrue, reasonUnwritable, unwritableMessage(err)
+	if unwritable != nil {
+		list[1].Status, list[1].Reason, list[1].Message = corev1.ConditionTrue, reasonUnwritable, unwritableMessage(unwritable)
 	}
 	for i := range list {
 		c := &list[i]
