@@ -1,6 +1,8 @@
 package httplink
 
 import (
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -25,6 +27,36 @@ func newConn(s hub.Stream, local, remote string) *conn {
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
+
+// The buffer with which ReadFrom copies.
+const (
+	firstCopy = 4 << 10
+	mostCopy  = 60 << 10 // with the headers before it one message of a link over WebSocket
+)
+
+// ReadFrom writes what r gives. io.Copy calls it for what an upgraded request
+// sends: a session at rest has a small buffer, one that carries many bytes a
+// large one.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	buf, total := make([]byte, firstCopy), int64(0)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			written, err := c.Write(buf[:n])
+			if total += int64(written); err != nil {
+				return total, err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case err != nil:
+			return total, err
+		case n == len(buf) && n < mostCopy:
+			buf = make([]byte, min(4*n, mostCopy))
+		}
+	}
+}
 
 // Close ends both directions.
 func (c *conn) Close() error {
