@@ -66,7 +66,7 @@ func TestGoodbye(t *testing.T) {
 	}
 	for _, cause := range []error{hub.ErrInterrupted, io.EOF} {
 		frames, end := lost(t, sent.Bytes(), cause)
-		if cause == io.EOF {
+		if errors.Is(cause, io.EOF) {
 			cause = nil // as ReadFrom has it
 		}
 		if !errors.Is(end, cause) {
