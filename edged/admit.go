@@ -21,14 +21,14 @@ func (a *Agent) admitLocked(pod *corev1.Pod) *rejection {
 			others = append(others, p)
 		}
 	}
-	if _, err := sysctls(pod, a.cfg.AllowedSysctls); err != nil {
-		return &rejection{"SysctlForbidden", err.Error()}
-	}
-	return admit(pod, others, a.node.allocatable())
+	return admit(pod, others, a.node.allocatable(), a.cfg.AllowedSysctls)
 }
 
 // admit is admitLocked's decision, pure.
-func admit(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) *rejection {
+func admit(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList, allowedSysctls []string) *rejection {
+	if _, err := sysctls(pod, allowedSysctls); err != nil {
+		return &rejection{"SysctlForbidden", err.Error()}
+	}
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
 		return &rejection{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
 	}

@@ -305,14 +305,15 @@ func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err, unwritable er
 	default:
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"
 	}
+	disk := pick(corev1.NodeDiskPressure, pressed("disk"), [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"})
+	if unwritable != nil {
+		disk = pick(corev1.NodeDiskPressure, true, [2]string{reasonUnwritable, unwritableMessage(unwritable)}, [2]string{})
+	}
 	list := []corev1.NodeCondition{
 		pick(corev1.NodeMemoryPressure, pressed("memory"), [2]string{"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"}, [2]string{"KubeletHasSufficientMemory", "kubelet has sufficient memory available"}),
-		pick(corev1.NodeDiskPressure, pressed("disk"), [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"}),
+		disk,
 		pick(corev1.NodePIDPressure, false, [2]string{}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"}),
 		ready,
-	}
-	if unwritable != nil {
-		list[1].Status, list[1].Reason, list[1].Message = corev1.ConditionTrue, reasonUnwritable, unwritableMessage(unwritable)
 	}
 	for i := range list {
 		c := &list[i]

@@ -129,18 +129,21 @@ func TestAdmit(t *testing.T) {
 			p.Spec.HostNetwork = true
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, Protocol: "TCP"}}
 		}),
-		"NodeAffinity":      with(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelArchStable: "s390x"} }),
+		"NodeAffinity": with(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelArchStable: "s390x"} }),
+		"SysctlForbidden": with(func(p *corev1.Pod) {
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
+		}),
 		"PodOSNotSupported": with(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 	} {
 		got := ""
-		if r := admit(p, []*corev1.Pod{one}, node); r != nil {
+		if r := admit(p, []*corev1.Pod{one}, node, nil); r != nil {
 			got = r.reason
 		}
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if r := admit(spec("Always", "a"), []*corev1.Pod{one, one}, node); r == nil || r.reason != "OutOfpods" {
+	if r := admit(spec("Always", "a"), []*corev1.Pod{one, one}, node, nil); r == nil || r.reason != "OutOfpods" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -206,10 +206,10 @@ func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream
 
 // Disconnect ends a node's session, or its handshake, and tells the edge why.
 // CodeForbidden and CodeUnsupported make that edge stop for good, any other code
-// lets it come back, after reason.RetryAfter; whether it may is for the Directory to
-// say. From then on nothing that the edge sends is acted on, what it has under
-// way here is cancelled, and it gets no more state and events. Disconnect
-// returns at once; ErrOffline if the node is not here.
+// lets it come back, after reason.RetryAfter; whether it may is for the Directory
+// to say. From then on nothing that the edge sends is acted on, what it has under
+// way here is cancelled, and it gets no more state and events. Disconnect returns
+// at once; ErrOffline if the node is not here.
 func (v *Server) Disconnect(node string, reason *Error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

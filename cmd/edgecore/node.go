@@ -93,9 +93,9 @@ const storeCheck = 5 * time.Second
 
 // watchStore reports as events that the store was damaged, and that it could
 // not be written for a while: no event gets out then, so that it is told
-// afterwards; the node's DiskPressure tells it meanwhile. It ends with an error when the store
-// can no longer be written until it is opened again: the program is then started
-// anew.
+// afterwards; the node's DiskPressure tells it meanwhile. It ends with an error
+// when the store can no longer be written until it is opened again: the program
+// is then started anew.
 func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error {
 	if n.damaged != nil {
 		n.tell(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")

@@ -29,10 +29,10 @@ func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	}
 	plain := *node
 	plain.ManagedFields = nil
-	key := meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}
-	err := c.send(ctx, c.cfg.Manager.Update, key, plain)
+	report := meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}
+	err := c.send(ctx, c.cfg.Manager.Update, report, plain)
 	if m, can := c.cfg.Manager.(inMemory); can && meta.TakesNothing(err) {
-		err = errors.Join(err, c.send(ctx, m.UpdateInMemory, key, plain))
+		err = errors.Join(err, c.send(ctx, m.UpdateInMemory, report, plain))
 	}
 	return err
 }

@@ -1,11 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +85,7 @@ func awaitMetric(ctx context.Context, t *testing.T, s *site.Site, addr, line str
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DialContext: s.Network().DialContext, DisableKeepAlives: true}}
 	for {
-		if has(ctx, client, "http://"+addr+"/metrics", line) {
+		if text, err := scrape(ctx, client, addr); err == nil && slices.Contains(strings.Split(text, "\n"), line) {
 			return
 		}
 		select {
@@ -96,23 +96,17 @@ func awaitMetric(ctx context.Context, t *testing.T, s *site.Site, addr, line str
 	}
 }
 
-func has(ctx context.Context, client *http.Client, url, line string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// scrape reads a program's metrics; an error says that it is not up yet.
+func scrape(ctx context.Context, client *http.Client, addr string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
 	if err != nil {
-		return false
+		return "", err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return false // not up yet
+		return "", err
 	}
 	defer resp.Body.Close()
-	for r := bufio.NewReader(io.LimitReader(resp.Body, 8<<20)); ; {
-		got, err := r.ReadString('\n')
-		if strings.TrimSpace(got) == line {
-			return true
-		}
-		if err != nil {
-			return false
-		}
-	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	return string(text), err
 }
