@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,10 +33,10 @@ func twoClouds(t *testing.T, s *site.Site) {
 	if _, err := s.Start(process.Spec{Name: "cloudcore-2", Path: s.Program("cloudcore"), Args: append(args, "--kubelet-ports=19000-19100")}); err != nil {
 		t.Fatal(err)
 	}
-	works := func(n string) {
+	works := func(n int) {
 		t.Helper()
-		k.run(ctx, "", "-n", tour.Namespace, "scale", "deployment", tour.App, "--replicas="+n)
-		k.run(ctx, "", "-n", tour.Namespace, "rollout", "status", "deployment", tour.App, "--timeout=60s")
+		k.run(ctx, "", "-n", tour.Namespace, "scale", "deployment", tour.App, "--replicas="+strconv.Itoa(n))
+		k.ready(ctx, tour.App, n) // and none on its way out, whose logs end with it
 		pod := k.pods(ctx, tour.App)[0]
 		k.until(ctx, func() error {
 			_, err := s.Kube().Run(ctx, "", "-n", tour.Namespace, "logs", "--tail=1", "--request-timeout=5s", pod.Name)
@@ -53,13 +54,13 @@ func twoClouds(t *testing.T, s *site.Site) {
 		return err
 	})
 	restartEdge(ctx, t, s, "--cloud", address)
-	works("2")
+	works(2)
 	steady(ctx, t, s)
 	if err := s.Processes().Kill(ctx, "cloudcore-2"); err != nil {
 		t.Fatal(err)
 	}
 	restartEdge(ctx, t, s)
-	works("1")
+	works(1)
 	steady(ctx, t, s)
 	restarted(t, before, processes(ctx, t, s))
 }
