@@ -131,10 +131,42 @@ func (v *Server) stand(t *tenant, s *session, info Info) bool {
 		return false
 	}
 	t.session, t.info, t.cancel = s, info, nil
+	if t.stands != nil {
+		close(t.stands)
+	}
 	if v.draining { // it came too late to be told with the others
 		s.part(v.farewell())
 	}
 	return true
+}
+
+// session is the node's, or ErrOffline. The edge knows of its session a moment
+// before this side does: one that has a seat is waited for, until its handshake
+// ends either way.
+func (v *Server) session(ctx context.Context, node string) (*session, error) {
+	for {
+		v.mu.Lock()
+		st := v.seats[node]
+		if st == nil || st.tenant == nil {
+			v.mu.Unlock()
+			return nil, ErrOffline
+		}
+		t := st.tenant
+		if t.session == nil && t.stands == nil {
+			t.stands = make(chan struct{})
+		}
+		s, stands := t.session, t.stands
+		v.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-stands:
+		case <-t.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // Supersede ends this server's session of a node if the seat that the servers

@@ -86,6 +86,7 @@ type tenant struct {
 	cancel  context.CancelFunc // of the handshake
 	done    chan struct{}      // closed when all of it has ended
 	session *session           // nil until it stands
+	stands  chan struct{}      // closed when it does; made by the first that waits for it
 	info    Info
 }
 
@@ -185,11 +186,12 @@ func (v *Server) Nodes() []Info {
 }
 
 // Call asks a node and waits for the answer. Of m only Key, Version and Body
-// are used. Errors are those of Client.Call.
+// are used. Errors are those of Client.Call. A node that is being let in is
+// waited for: an edge whose Ready is closed can be called.
 func (v *Server) Call(ctx context.Context, node string, m Message) (Message, error) {
-	s := v.session(node)
-	if s == nil {
-		return Message{}, ErrOffline
+	s, err := v.session(ctx, node)
+	if err != nil {
+		return Message{}, err
 	}
 	return s.call(ctx, m)
 }
@@ -197,9 +199,9 @@ func (v *Server) Call(ctx context.Context, node string, m Message) (Message, err
 // OpenStream opens a stream to a node's handler for m.Key.Resource; the rules
 // are those of Client.OpenStream.
 func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream, error) {
-	s := v.session(node)
-	if s == nil {
-		return nil, ErrOffline
+	s, err := v.session(ctx, node)
+	if err != nil {
+		return nil, err
 	}
 	return s.openHalf(ctx, m)
 }
@@ -261,13 +263,4 @@ func (v *Server) farewell() goodbye {
 	return goodbye{Kind: goodbyeDrain, Err: &Error{
 		Code: CodeUnavailable, Text: "this server is stopping", RetryAfter: v.cfg.ReturnAfter,
 	}}
-}
-
-func (v *Server) session(node string) *session {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if st := v.seats[node]; st != nil && st.tenant != nil {
-		return st.tenant.session
-	}
-	return nil
 }

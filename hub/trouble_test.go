@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -220,4 +221,64 @@ func TestTroubleIsLoggedInMeasure(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReadyEdgeCanBeCalled has a server that is slow to seat a node after it has
+// said welcome: who calls the node meanwhile waits for it, and hears that it is
+// offline if it goes before.
+func TestReadyEdgeCanBeCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, mux := memconn.New(memconn.Config{}), &hub.Mux{}
+		mux.Handle("echo", hub.HandlerFunc(func(_ context.Context, r hub.Request) (hub.Message, error) { return r.Message, nil }))
+		server := newServer(t, hub.ServerConfig{Listener: slowWelcome{n}, Directory: &hubtest.Directory{}})
+		defer program(t, server.Run)()
+		client := newClient(t, n, "a", func(cfg *hub.ClientConfig) { cfg.Mux = mux })
+		stop := program(t, client.Run)
+		echo := hub.Message{Key: hub.Key{Resource: "echo"}}
+		<-client.Ready()
+		if _, err := server.Call(t.Context(), "a", echo); err != nil {
+			t.Errorf("a call to a node that is ready: %v", err)
+		}
+		stop()
+		time.Sleep(time.Minute)
+
+		client = newClient(t, n, "a", nil)
+		stop = program(t, client.Run)
+		<-client.Ready()
+		answer := make(chan error)
+		go func() {
+			_, err := server.Call(t.Context(), "a", echo)
+			answer <- err
+		}()
+		synctest.Wait()
+		n.Cut("a")
+		stop()
+		if err := <-answer; !errors.Is(err, hub.ErrOffline) {
+			t.Errorf("a call to a node that went in its handshake: %v", err)
+		}
+	})
+}
+
+// slowWelcome takes a second over what follows a welcome.
+type slowWelcome struct{ hub.Listener }
+
+func (l slowWelcome) Accept(ctx context.Context) (hub.Conn, error) {
+	c, err := l.Listener.Accept(ctx)
+	return slowConn{c}, err
+}
+
+type slowConn struct{ hub.Conn }
+
+func (c slowConn) AcceptStream(ctx context.Context) (hub.Stream, error) {
+	st, err := c.Conn.AcceptStream(ctx)
+	return slowStream{st}, err
+}
+
+type slowStream struct{ hub.Stream }
+
+func (s slowStream) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		time.Sleep(time.Second)
+	}
+	return s.Stream.SetDeadline(t)
 }
