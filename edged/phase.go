@@ -72,7 +72,19 @@ func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
 func owned() []corev1.PodConditionType {
 	return []corev1.PodConditionType{
 		corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
+		ConditionTokenExpired,
 	}
+}
+
+// ConditionTokenExpired is a condition of pods: True while a service account
+// token of the pod is past its end and cannot be renewed because the cloud is
+// out of reach. The pod runs on with it. Otherwise the pod has no such condition.
+const ConditionTokenExpired corev1.PodConditionType = "edgekit.io/TokenExpired"
+
+func tokenExpired(last *corev1.PodStatus) bool {
+	return last != nil && slices.ContainsFunc(last.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == ConditionTokenExpired && c.Status == corev1.ConditionTrue
+	})
 }
 
 // conditions computes the pod's conditions. A condition keeps the time of its
@@ -85,6 +97,12 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 		ready(f, containers),
 		containers,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+	}
+	if f.expired && !over(st.Phase) {
+		list = append(list, corev1.PodCondition{
+			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",
+			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
+		})
 	}
 	for i := range list {
 		c := &list[i]

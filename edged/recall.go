@@ -25,6 +25,7 @@ func (w *worker) recall(ctx context.Context) {
 		return
 	}
 	w.last = recalled(said, w.last)
+	w.remember(func(m *memory) { m.expired = tokenExpired(w.last) })
 	if t := w.last.StartTime; t != nil {
 		w.start = t.Time
 	}

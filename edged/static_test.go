@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -209,6 +210,13 @@ func TestTokensExpireOffline(t *testing.T) {
 			Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}}},
 		}}}}
 		b.put(p)
+		expired := func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return slices.ContainsFunc(b.status[p.UID].Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == edged.ConditionTokenExpired && c.Status == corev1.ConditionTrue
+			})
+		}
 		settle(50 * time.Minute)
 		if b.happened("TokenExpired") != 0 {
 			t.Error("told before the end")
@@ -217,11 +225,23 @@ func TestTokensExpireOffline(t *testing.T) {
 		if n := b.happened("TokenExpired"); n != 1 || !b.isReady(p.UID) {
 			t.Errorf("told %d times, ready %t", n, b.isReady(p.UID))
 		}
+		if !expired() {
+			t.Error("the condition is missing")
+		}
+		b.stop()
+		b.start() // remembers that this was told
+		settle(time.Hour)
+		if n := b.happened("TokenExpired"); n != 1 || !expired() {
+			t.Errorf("after a restart: told %d times, condition %t", n, expired())
+		}
 		b.mu.Lock()
 		b.tokenEnd = time.Time{}
 		b.mu.Unlock()
 		b.setConfigMap("default", "any", nil) // what Objects.Changed says after a renewal
 		settle(time.Second)
+		if expired() {
+			t.Error("the condition stayed")
+		}
 		if b.happened("TokenRenewed") != 1 || b.container(p.UID).RestartCount != 0 {
 			t.Errorf("events %q", b.events)
 		}

@@ -90,6 +90,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || over(pod.Status.Phase)) {
 		w.last = pod.Status.DeepCopy()
 	}
+	w.mem.expired = tokenExpired(w.last)
 	return w
 }
 
@@ -344,6 +345,7 @@ func (w *worker) facts(s situation, final bool) facts {
 	f := facts{
 		pod: w.pod, last: w.last, now: s.now, start: w.start, view: s.view, verdicts: make(map[string]verdict), messages: w.messages,
 		waiting: maps.Clone(w.mem.waiting), backOffs: w.backOffs, runtime: *w.a.runtime.Load(), hostIPs: w.a.node.addresses(), final: final, rejected: w.rejected,
+		expired: w.mem.expired,
 	}
 	for _, c := range s.view.containers {
 		if c.State == ContainerRunning {

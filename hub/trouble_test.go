@@ -278,7 +278,7 @@ type slowStream struct{ hub.Stream }
 
 func (s slowStream) SetDeadline(t time.Time) error {
 	if t.IsZero() {
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 	}
 	return s.Stream.SetDeadline(t)
 }

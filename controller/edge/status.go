@@ -7,11 +7,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// tokenExpired is a condition of edgekit's own: edged.ConditionTokenExpired.
+const tokenExpired corev1.PodConditionType = "edgekit.io/TokenExpired"
+
 // nodeOwns reports that the node, and nobody else, sets a pod condition.
 func nodeOwns(t corev1.PodConditionType) bool {
 	switch t {
 	case corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady, corev1.PodReadyToStartContainers,
-		corev1.PodResizePending, corev1.PodResizeInProgress:
+		corev1.PodResizePending, corev1.PodResizeInProgress, tokenExpired:
 		return true
 	}
 	return false
@@ -51,7 +54,7 @@ func podStatusPatch(pod *corev1.Pod) ([]byte, error) {
 		reported[c.Type] = true
 		conditions = append(conditions, c)
 	}
-	for _, t := range []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress, corev1.PodReadyToStartContainers} {
+	for _, t := range []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress, corev1.PodReadyToStartContainers, tokenExpired} {
 		if !reported[t] {
 			conditions = append(conditions, map[string]any{"$patch": "delete", "type": t})
 		}
