@@ -6,6 +6,7 @@
 //	agent_rss_idle    resident memory (VmRSS) 60 s after Ready, without pods
 //	agent_binary      size of the stripped program
 //	pod_ready_p50     from a pod's create to its Ready, as the API server tells it
+//	cp_rate           of kubectl cp into a container and back, with --copies
 //
 // With PEER=kubelet the stock kubelet is measured in the same way on the same
 // container runtime: peer_ and ratio_ (agent to peer) lines follow.

@@ -20,7 +20,8 @@ type options struct {
 	Peer   string        `help:"Measure this agent as well: kubelet." env:"PEER" enum:",kubelet" default:""`
 	Starts int           `help:"Starts of the agent." default:"5"`
 	Idle   time.Duration `help:"Time from Ready to the reading of memory." default:"60s"`
-	Pods   int           `help:"Pods to create." default:"20"`
+	Pods   int           `help:"Pods to create; 0 measures neither them nor memory." default:"20"`
+	Copies int           `help:"Rounds of kubectl cp, there and back." default:"0"`
 	Gap    time.Duration `help:"Time between two pods." default:"300ms"`
 	Keep   bool          `help:"Leave the cluster up at the end."`
 }
@@ -72,7 +73,7 @@ func run(ctx context.Context, opts options) (err error) {
 	if err != nil {
 		return err
 	}
-	b := bench{opts: opts, client: client}
+	b := bench{opts: opts, client: client, kubectl: s.Kube()}
 	ours, err := b.measure(ctx, edgecore(s))
 	if err != nil {
 		return err

@@ -12,12 +12,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/examples/demo/kubectl"
 )
 
 // bench measures agents on one cluster.
 type bench struct {
-	opts   options
-	client kubernetes.Interface
+	opts    options
+	client  kubernetes.Interface
+	kubectl kubectl.Client
 }
 
 // results are an agent's figures.
@@ -30,6 +32,7 @@ type results struct {
 	ready50    time.Duration // create to Ready
 	ready99    time.Duration
 	gone50     time.Duration // delete to gone
+	copyRate   float64       // of kubectl cp, MB/s
 }
 
 // measure takes all figures of one agent. Each start is that of a node which
@@ -63,11 +66,18 @@ func (b bench) measure(ctx context.Context, a agent) (results, error) {
 		return r, err
 	}
 	r.binaryMiB = float64(info.Size()) / (1 << 20)
-	if r.rssMiB, err = b.idle(ctx, a, last); err != nil {
-		return r, err
+	if b.opts.Pods > 0 {
+		if r.rssMiB, err = b.idle(ctx, a, last); err != nil {
+			return r, err
+		}
+		if err := b.pods(ctx, node, last, &r); err != nil {
+			return r, err
+		}
 	}
-	if err := b.pods(ctx, node, last, &r); err != nil {
-		return r, err
+	if b.opts.Copies > 0 {
+		if err := b.copies(ctx, node, &r); err != nil {
+			return r, err
+		}
 	}
 	return r, b.remove(ctx, a, node)
 }

@@ -9,14 +9,18 @@ import (
 // the ratios.
 func report(w io.Writer, ours, peer results) {
 	for _, f := range ours.figures() {
-		fmt.Fprintf(w, "RESULT %s %.3f %s\n", f.name, f.value, f.unit)
+		if f.value > 0 { // what was not asked for was not measured
+			fmt.Fprintf(w, "RESULT %s %.3f %s\n", f.name, f.value, f.unit)
+		}
 	}
 	if !peer.measured {
 		return
 	}
 	theirs := peer.figures()
 	for _, f := range theirs {
-		fmt.Fprintf(w, "RESULT peer_%s %.3f %s\n", f.name, f.value, f.unit)
+		if f.value > 0 {
+			fmt.Fprintf(w, "RESULT peer_%s %.3f %s\n", f.name, f.value, f.unit)
+		}
 	}
 	for i, f := range ours.figures() {
 		if theirs[i].value > 0 {
@@ -40,5 +44,6 @@ func (r results) figures() []figure {
 		{"pod_ready_p50", r.ready50.Seconds(), "s"},
 		{"pod_ready_p99", r.ready99.Seconds(), "s"},
 		{"pod_gone_p50", r.gone50.Seconds(), "s"},
+		{"cp_rate", r.copyRate, "MB/s"},
 	}
 }

@@ -20,8 +20,12 @@ func (s *Site) StartKubelet(node string) (process.Record, error) {
 	if err := s.makePeerFolders(); err != nil {
 		return process.Record{}, err
 	}
+	port, err := freePort()
+	if err != nil {
+		return process.Record{}, err
+	}
 	config := filepath.Join(dir, "kubelet.yaml")
-	if err := os.WriteFile(config, []byte(s.kubeletConfig(dir)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.kubeletConfig(dir, port)), 0o600); err != nil {
 		return process.Record{}, fmt.Errorf("site: %w", err)
 	}
 	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.KubeletProgram(), Args: []string{
@@ -74,11 +78,10 @@ func (s *Site) StopKubelet(ctx context.Context) error {
 	return nil
 }
 
-func (s *Site) kubeletConfig(dir string) string {
+func (s *Site) kubeletConfig(dir, port string) string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: 127.0.0.1
-port: 0
+port: %s
 readOnlyPort: 0
 healthzPort: 0
 containerRuntimeEndpoint: %s
@@ -90,7 +93,7 @@ enforceNodeAllocatable: [none]
 podLogsDir: %s
 evictionHard: {}
 makeIPTablesUtilChains: false
-authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
+authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: %s}}
 authorization: {mode: AlwaysAllow}
-`, s.RuntimeEndpoint(), s.CgroupRoot(), filepath.Join(dir, "logs"))
+`, port, s.RuntimeEndpoint(), s.CgroupRoot(), filepath.Join(dir, "logs"), filepath.Join(s.Dir(), "pki", "ca.crt"))
 }
