@@ -104,6 +104,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 		return err
 	}
 	all["link news"] = publishLink(b, mgr, component(log, "bus"))
+	all["link news to twin"] = tellTwin(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/manager"
+	twincloud "github.com/edgekit/edgekit/twin/cloud"
 )
 
 // Topics of the link's news, with the node's name after them. One of the two
@@ -40,6 +41,16 @@ func publishLink(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(contex
 					log.Warn("the link's state was not published", "topic", m.Topic, "error", err)
 				}
 			}
+		}
+		return nil
+	}
+}
+
+// tellTwin tells the part that reports devices whether anybody is there to hear.
+func tellTwin(reports *twincloud.Joiner, mgr *manager.Manager) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for info := range mgr.Connections(ctx) {
+			reports.Connected(info.Connected)
 		}
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 type dirty struct {
 	mu   *sync.Mutex
 	ids  map[string]struct{}
-	wake chan struct{} // holds one value while ids is not empty
+	wake chan struct{} // holds a value while ids is not empty, or the link came or went
 }
 
 func newDirty() dirty {
@@ -21,6 +21,11 @@ func (d dirty) add(id string) {
 	d.mu.Lock()
 	d.ids[id] = struct{}{}
 	d.mu.Unlock()
+	d.poke()
+}
+
+// poke has the set looked at.
+func (d dirty) poke() {
 	select {
 	case d.wake <- struct{}{}:
 	default:

@@ -19,7 +19,9 @@
 //
 // A property with reportToCloud is reported when its value has changed, at
 // most once per reportCycle; a device at most once per Config.Interval, the
-// first change at once. The report goes to the outbox, so it survives a
+// first change at once. While the link is down, which Joiner.Connected tells, it
+// is once per Config.Offline: each report is a write to the node's disk, and
+// only the newest will be sent. The report goes to the outbox, so it survives a
 // restart and waits for the link; the newest value wins. The state is reported
 // unless the Device's stateReport says otherwise.
 //

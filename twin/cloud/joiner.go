@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type Config struct {
 	Store    meta.Store       // Devices and DeviceModels are in its Down area
 	Reporter Reporter         // takes DeviceStatus reports
 	Interval time.Duration    // between two reports of one device; 0 means 1 s
+	Offline  time.Duration    // the same while the link is down, so that a disk lasts longer; 0 means 10 s
 	Now      func() time.Time // for times in conditions; nil means time.Now
 	Logger   *slog.Logger     // nil discards
 }
@@ -51,6 +53,7 @@ type Joiner struct {
 	started atomic.Bool
 	synced  chan struct{} // closed when the engine has all Devices for the first time
 	dirty   dirty
+	alone   atomic.Bool // the link is down
 }
 
 // New checks cfg and allocates a Joiner.
@@ -58,12 +61,13 @@ func New(cfg Config) (*Joiner, error) {
 	if cfg.Engine == nil || cfg.Store == nil || cfg.Reporter == nil {
 		return nil, errors.New("twin/cloud: Config.Engine, Config.Store and Config.Reporter are required")
 	}
-	if cfg.Interval < 0 {
-		return nil, fmt.Errorf("twin/cloud: Config.Interval is %v: it must not be negative", cfg.Interval)
+	for name, d := range map[string]time.Duration{"Interval": cfg.Interval, "Offline": cfg.Offline} {
+		if d < 0 {
+			return nil, fmt.Errorf("twin/cloud: Config.%s is %v: it must not be negative", name, d)
+		}
 	}
-	if cfg.Interval == 0 {
-		cfg.Interval = time.Second
-	}
+	cfg.Interval = cmp.Or(cfg.Interval, time.Second)
+	cfg.Offline = cmp.Or(cfg.Offline, 10*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -71,6 +75,23 @@ func New(cfg Config) (*Joiner, error) {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return &Joiner{cfg: cfg, synced: make(chan struct{}), dirty: newDirty()}, nil
+}
+
+// Connected takes the client info of the node's link: that it came or went.
+// Until the first call it is taken to stand. While it is down reports are for
+// nobody but this node, so that they are made less often; what changed is
+// reported at once when it is back. It may be called at any time.
+func (j *Joiner) Connected(up bool) {
+	j.alone.Store(!up)
+	j.dirty.poke()
+}
+
+// interval is the least time between two reports of one device now.
+func (j *Joiner) interval() time.Duration {
+	if j.alone.Load() {
+		return max(j.cfg.Offline, j.cfg.Interval)
+	}
+	return j.cfg.Interval
 }
 
 // Run works until ctx ends, or the store or the engine has ended for good. It

@@ -84,12 +84,17 @@ func boiler(generation int, desired string) string {
 
 // run runs engine and joiner on the store.
 func run(t *testing.T, o *outbox) (engine *twin.Engine, stop func()) {
+	engine, _, stop = runBoth(t, o)
+	return engine, stop
+}
+
+func runBoth(t *testing.T, o *outbox) (engine *twin.Engine, joiner *cloud.Joiner, stop func()) {
 	t.Helper()
 	engine, err := twin.New(twin.Config{Store: o})
 	if err != nil {
 		t.Fatal(err)
 	}
-	joiner, err := cloud.New(cloud.Config{Engine: engine, Store: o, Reporter: o})
+	joiner, err = cloud.New(cloud.Config{Engine: engine, Store: o, Reporter: o})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +102,7 @@ func run(t *testing.T, o *outbox) (engine *twin.Engine, stop func()) {
 	ended := make(chan error, 2)
 	go func() { ended <- joiner.Run(ctx) }()
 	go func() { ended <- engine.Run(ctx) }()
-	return engine, func() {
+	return engine, joiner, func() {
 		cancel()
 		for range 2 {
 			if err := <-ended; err != nil {
@@ -189,6 +194,45 @@ func TestRoundTrip(t *testing.T) {
 			t.Error("the report is left in the outbox")
 		}
 		stop()
+	})
+}
+
+// TestReportsWhileTheLinkIsDown has a device change ten times a second: with no
+// link there is a report every ten seconds, and at once when it is back.
+func TestReportsWhileTheLinkIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{Store: memstore.New()}
+		defer o.Close()
+		engine, joiner, stop := runBoth(t, o)
+		defer func() { stop() }()
+		o.down(t, "devicemodels", "plant/boiler-model", model)
+		o.down(t, "devices", "plant/boiler", boiler(1, "45"))
+		synctest.Wait()
+		n := 0
+		minute := func() int {
+			before := o.reports()
+			for range 600 {
+				n++
+				set(t, engine, "target", fmt.Sprint(n))
+				time.Sleep(100 * time.Millisecond)
+			}
+			return o.reports() - before
+		}
+		if got := minute(); got < 58 || got > 62 {
+			t.Errorf("%d reports a minute with the link", got)
+		}
+		joiner.Connected(false)
+		if got := minute(); got < 5 || got > 8 {
+			t.Errorf("%d reports a minute without the link", got)
+		}
+		joiner.Connected(true)
+		synctest.Wait()
+		if got := reported(t, o, "target"); got != fmt.Sprint(n) {
+			t.Errorf("reported is %s when the link is back, want %d", got, n)
+		}
+		if got := minute(); got < 58 || got > 62 {
+			t.Errorf("%d reports a minute with the link again", got)
+		}
 	})
 }
 

@@ -28,6 +28,9 @@ type plan struct {
 	due    map[string]time.Time            // devices to look at
 	last   map[string]time.Time            // when a device was last reported
 	values map[string]map[string]time.Time // when a property's value was last reported
+	// interval is the least time between two reports of a device by which what
+	// is due was made so.
+	interval time.Duration
 }
 
 // up reports devices when they are due.
@@ -48,8 +51,15 @@ func (j *Joiner) up(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-j.dirty.wake:
+			interval := j.interval()
+			if back := interval < p.interval; back {
+				for id := range p.due { // which may wait for the longer one
+					p.schedule(id, p.last[id].Add(interval))
+				}
+			}
+			p.interval = interval
 			for _, id := range j.dirty.take() {
-				p.schedule(id, p.last[id].Add(j.cfg.Interval))
+				p.schedule(id, p.last[id].Add(interval))
 			}
 		case <-timer.C:
 		}
