@@ -19,11 +19,12 @@ import (
 	"github.com/edgekit/edgekit/hub/httplink"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/join/jointest"
+	"github.com/edgekit/edgekit/hub/quicconn"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-// What a session may hold whose client never reads: the most that wsconn lets a
-// stream's window grow to, and what is on the way through copies. Beside it
+// What a session may hold whose client never reads: the most that wsconn and
+// quicconn let a stream's window grow to, and what is on the way through copies. Beside it
 // there is what the kernel holds for the two TCP connections outside the link,
 // to the client and from the runtime: up to 4 MiB to send and 6 to receive each
 // as Linux is set up.
@@ -32,7 +33,7 @@ const (
 	mostKernel = 20 << 20
 )
 
-// whole is a cloud with a node over WebSocket and TLS, and the node's API.
+// whole is a cloud with a node over a real link, and the node's API.
 type whole struct {
 	*cloud
 	node *benchNode
@@ -69,20 +70,11 @@ func (s tally) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func newWhole(t *testing.T) *whole {
+// transport makes the two ends of a link, closed when the test ends.
+type transport func(t *testing.T, certs *jointest.Cloud) (hub.Listener, hub.Dialer)
+
+func webSocket(t *testing.T, certs *jointest.Cloud) (hub.Listener, hub.Dialer) {
 	t.Helper()
-	w := &whole{node: newBenchNode(t)}
-	api, err := server.New(server.Config{Node: "edge-1", Pods: w.node, Runtime: w.node})
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, err := httplink.NewServer(httplink.ServerConfig{Handler: api})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux := &hub.Mux{}
-	mux.HandleStream(StreamResource, w.serve(streams))
-	certs := jointest.NewCloud(t)
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +88,44 @@ func newWhole(t *testing.T) *whole {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = front.ServeTLS(socket, "", "") }()
+	t.Cleanup(func() { links.Close(); front.Close(); <-ended })
+	return links, dialer
+}
+
+func quic(t *testing.T, certs *jointest.Cloud) (hub.Listener, hub.Dialer) {
+	t.Helper()
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: certs.ServerTLS()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: socket.LocalAddr().String(), TLS: certs.ClientTLS("edge-1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { links.Close(); socket.Close() })
+	return links, dialer
+}
+
+func newWhole(t *testing.T, transport transport) *whole {
+	t.Helper()
+	w := &whole{node: newBenchNode(t)}
+	api, err := server.New(server.Config{Node: "edge-1", Pods: w.node, Runtime: w.node})
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams, err := httplink.NewServer(httplink.ServerConfig{Handler: api})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := &hub.Mux{}
+	mux.HandleStream(StreamResource, w.serve(streams))
+	links, dialer := transport(t, jointest.NewCloud(t))
 	directory := &watched{}
 	link, err := hub.NewServer(hub.ServerConfig{Listener: links, Directory: directory})
 	if err != nil {
@@ -120,11 +150,10 @@ func newWhole(t *testing.T) *whole {
 	edge, cut := context.WithCancel(ctx)
 	w.cut = cut
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = front.ServeTLS(socket, "", "") })
 	wg.Go(func() { _ = link.Run(ctx) })
 	wg.Go(func() { _ = client.Run(edge) })
 	wg.Go(func() { _ = api.Run(ctx) })
-	t.Cleanup(func() { cancel(); links.Close(); front.Close(); wg.Wait() })
+	t.Cleanup(func() { cancel(); wg.Wait() })
 	w.run(t)
 	<-client.Ready()
 	return w
@@ -175,18 +204,26 @@ func settled(v *atomic.Int64) int64 {
 // served meanwhile, and the end of the link ends both sides of the session, the
 // client's too, which is blocked in a write that the client does not take.
 func TestAReaderThatNeverReads(t *testing.T) {
-	for name, request := range map[string]string{
-		"logs": "GET /containerLogs/default/web/app?follow=true HTTP/1.1\r\nHost: x\r\n\r\n",
-		"exec": "POST /exec/default/web/app?command=pour&output=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: bytes\r\n\r\n",
+	const (
+		logs = "GET /containerLogs/default/web/app?follow=true HTTP/1.1\r\nHost: x\r\n\r\n"
+		exec = "POST /exec/default/web/app?command=pour&output=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: bytes\r\n\r\n"
+	)
+	for _, c := range []struct {
+		name, request string
+		transport     transport
+	}{
+		{"logs over WebSocket", logs, webSocket}, {"exec over WebSocket", exec, webSocket},
+		{"logs over QUIC", logs, quic}, {"exec over QUIC", exec, quic},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWhole(t)
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWhole(t, c.transport)
 			taken := &w.node.poured
-			if name == "logs" {
+			if c.request == logs {
 				w.node.say(t, strings.Repeat(strings.Repeat("x", 8<<10)+"\n2026-01-02T03:04:05Z stdout F ", 4<<10)+"last") // 32 MiB
 				taken = &w.sent                                                                                            // a log file has no other end
 			}
-			w.open(t, request)
+			w.open(t, c.request)
 			all := settled(taken)
 			held := w.sent.Load() - w.got.Load()
 			t.Logf("%d KiB taken from the container, %d KiB held by the link", all>>10, held>>10)
