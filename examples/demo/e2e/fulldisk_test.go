@@ -33,6 +33,10 @@ func fullDisk(t *testing.T, s *site.Site) {
 		if _, err := s.StartEdge(tour.Node); err != nil {
 			t.Fatal(err)
 		}
+		k.until(ctx, func() error { // badger must not be amid opening when the disk fills up
+			_, err := s.Twins(ctx, tour.Namespace, tour.Device)
+			return err
+		})
 	}
 	start()
 	await(ctx, t, s, whole)
@@ -66,7 +70,7 @@ func fullDisk(t *testing.T, s *site.Site) {
 	})
 	k.ready(ctx, tour.App, 3)
 	k.until(ctx, func() error {
-		if k.run(ctx, "", "-A", "get", "events", "--field-selector", "reason=StoreUnwritable", "-o", "name") == "" {
+		if k.run(ctx, "", "get", "events", "-A", "--field-selector", "reason=StoreUnwritable", "-o", "name") == "" {
 			return errors.New("no event StoreUnwritable")
 		}
 		return nil

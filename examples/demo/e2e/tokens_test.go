@@ -30,7 +30,7 @@ func tokenEnds(t *testing.T, s *site.Site) {
 	k.ready(ctx, "bearer", 1)
 	pod := k.pods(ctx, "bearer")[0]
 	token := func() string {
-		text, err := s.Fetch(ctx, site.FromNode, pod.Status.PodIP, "/file?p=/token/token")
+		text, err := s.Fetch(ctx, site.FromNode, pod.Status.PodIP, "/file?p=/secret/token")
 		if err != nil {
 			t.Fatal(err)
 		}
