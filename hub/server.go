@@ -63,6 +63,7 @@ type Server struct {
 	started atomic.Bool
 	stats   *counters
 	work    turns
+	door    chan struct{} // holds the first in line to be let in
 
 	mu       sync.Mutex
 	gate     admission
@@ -126,7 +127,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(),
+		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
 		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes/2), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
 	}, nil
 }

@@ -83,22 +83,44 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 // enter waits at the door, or fails with when to come back.
 func (v *Server) enter(ctx context.Context) error {
 	v.mu.Lock()
-	wait, away := v.gate.take(time.Now())
+	away := v.gate.come(time.Now())
 	v.mu.Unlock()
-	switch {
-	case away > 0:
+	if away > 0 {
 		return &turnedAway{HandshakeRate, &Error{
 			Code: CodeUnavailable, RetryAfter: away,
 			Text: fmt.Sprintf("this server takes %d connections a second", v.cfg.HandshakeRate),
 		}}
-	case wait == 0:
-		return nil
 	}
+	err := v.pass(ctx)
+	if err != nil {
+		v.mu.Lock()
+		v.gate.leave()
+		v.mu.Unlock()
+	}
+	return err
+}
+
+// pass goes through the door as soon as it may. The first in line waits for that
+// moment, the others for the first.
+func (v *Server) pass(ctx context.Context) error {
 	select {
-	case <-time.After(wait):
-		return nil
+	case v.door <- struct{}{}:
+		defer func() { <-v.door }()
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	for {
+		v.mu.Lock()
+		early := v.gate.pass(time.Now())
+		v.mu.Unlock()
+		if early == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(early):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

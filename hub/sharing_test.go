@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -11,48 +12,76 @@ import (
 	"time"
 )
 
-// TestAdmission has a herd of 1,000 come at once and return when told: in no
-// second are more than 100 let in, and the last is in after about ten.
+// TestAdmission has a herd of 1,000 come at once and return when told, while the
+// first in line often wakes late: in no second are more than 100 let in, and the
+// last is in after about ten.
 func TestAdmission(t *testing.T) {
+	for _, late := range []time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond, 1500 * time.Millisecond} {
+		t.Run(late.String(), func(t *testing.T) { admitHerd(t, late) })
+	}
+	start := time.Unix(1000, 0)
+	var open admission
+	for range 10_000 {
+		if open.come(start)+open.pass(start) != 0 {
+			t.Fatal("without a limit one was sent away")
+		}
+	}
+	one := newAdmission(1, 1)
+	for i, want := range []bool{true, true, false} {
+		if away := one.come(start); (away == 0) != want {
+			t.Errorf("one a second: number %d is sent away for %v", i, away)
+		}
+	}
+	for i, want := range []time.Duration{0, time.Second} {
+		if early := one.pass(start); early != want {
+			t.Errorf("one a second: number %d is early by %v", i, early)
+		}
+	}
+	one.leave()
+	if one.waiting != 0 {
+		t.Errorf("%d wait where nobody does", one.waiting)
+	}
+}
+
+// admitHerd has whoever waits wake too late, by up to late.
+func admitHerd(t *testing.T, late time.Duration) {
 	const nodes, rate = 1000, 100
+	random := rand.New(rand.NewPCG(1, uint64(late)))
 	gate := newAdmission(rate, 20)
 	start := time.Unix(1000, 0)
-	due := make([]time.Time, nodes)
+	due := make([]time.Time, nodes) // when the others come
 	for i := range due {
 		due[i] = start
 	}
+	var wakes time.Time // the first in line
 	var in []time.Time
-	for len(due) > 0 {
+	for len(in) < nodes {
 		slices.SortFunc(due, time.Time.Compare)
-		now := due[0]
-		wait, away := gate.take(now)
-		if away > 0 {
-			due[0] = now.Add(away)
+		if len(due) > 0 && (gate.waiting == 0 || due[0].Before(wakes)) {
+			now := due[0]
+			if away := gate.come(now); away > 0 {
+				due[0] = now.Add(away)
+				continue
+			}
+			if due = due[1:]; gate.waiting == 1 {
+				wakes = now
+			}
 			continue
 		}
-		in = append(in, now.Add(wait))
-		due = due[1:]
+		early := gate.pass(wakes)
+		if early == 0 {
+			in = append(in, wakes)
+			continue
+		}
+		wakes = wakes.Add(early + time.Duration(random.Int64N(int64(late)+1)))
 	}
-	slices.SortFunc(in, time.Time.Compare)
 	for i, at := range in {
 		if i >= rate && at.Sub(in[i-rate]) < time.Second {
 			t.Fatalf("%d came in within %v", rate+1, at.Sub(in[i-rate]))
 		}
 	}
-	if took := in[len(in)-1].Sub(start); took > 15*time.Second {
+	if took := in[nodes-1].Sub(start); took > 15*time.Second && late < time.Second {
 		t.Errorf("the last came in after %v", took)
-	}
-	var open admission
-	for range 10_000 {
-		if wait, away := open.take(start); wait+away != 0 {
-			t.Fatal("without a limit one was sent away")
-		}
-	}
-	one := newAdmission(1, 1)
-	for i, want := range []time.Duration{0, time.Second, -1} {
-		if wait, away := one.take(start); wait != want && (want >= 0 || away == 0) {
-			t.Errorf("one a second: number %d waits %v, or %v", i, wait, away)
-		}
 	}
 }
 

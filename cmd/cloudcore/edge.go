@@ -32,7 +32,7 @@ func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Li
 	trust.handle(mux)
 	e := edgeServer{listener: listener, links: links, server: newEdgeHTTP(mux, trust.tls(), log)}
 	if r.QUIC {
-		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, trust.store, log)
+		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, r.Keepalive, trust.store, log)
 	}
 	return e, err
 }

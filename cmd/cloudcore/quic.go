@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/edgekit/edgekit/controller/identity"
 	"github.com/edgekit/edgekit/hub"
@@ -15,7 +16,7 @@ import (
 // addQUIC serves QUIC beside over, on the UDP port with the number of over's
 // TCP port. A UDP port that cannot be had costs only QUIC: nodes come over
 // WebSocket then.
-func addQUIC(ctx context.Context, over hub.Listener, cfg *tls.Config, store *identity.Store, log *slog.Logger) (hub.Listener, error) {
+func addQUIC(ctx context.Context, over hub.Listener, cfg *tls.Config, keepalive time.Duration, store *identity.Store, log *slog.Logger) (hub.Listener, error) {
 	keys, err := store.LinkKeys(ctx)
 	if err != nil {
 		return nil, err
@@ -27,6 +28,7 @@ func addQUIC(ctx context.Context, over hub.Listener, cfg *tls.Config, store *ide
 	}
 	q, err := quicconn.Listen(quicconn.ListenerConfig{
 		Socket: socket, TLS: cfg, ResetKey: (*quicconn.Key)(&keys.Reset), TokenKey: (*quicconn.Key)(&keys.Token),
+		Keepalive: keepalive,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cloudcore: %w", err)

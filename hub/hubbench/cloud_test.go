@@ -35,7 +35,8 @@ type CloudConfig struct {
 	ResetKey       quicconn.Key // the same after a restart, as in a cluster's secret
 	Nodes, Objects int
 	Keepalive      time.Duration
-	Versions       []int // of each node's first object, nil for the first ones
+	Ask            time.Duration // how often edges over QUIC ask for the server; 0 for quicconn's default
+	Versions       []int         // of each node's first object, nil for the first ones
 }
 
 // CloudState is how the server process stands.
@@ -120,7 +121,7 @@ var listenerOf = map[string]listenFunc{
 		if err != nil {
 			return nil, err
 		}
-		return quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: tlsConfig, ResetKey: &cfg.ResetKey, TokenKey: &cfg.ResetKey})
+		return quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: tlsConfig, ResetKey: &cfg.ResetKey, TokenKey: &cfg.ResetKey, Keepalive: cfg.Ask})
 	},
 	"ws": func(cfg CloudConfig, tlsConfig *tls.Config) (hub.Listener, error) {
 		var sockets []net.Listener

@@ -30,10 +30,10 @@ const (
 
 	// maxStreams is how many streams a peer may have open at once.
 	maxStreams = 4096
-	// idleTimeout ends a connection on which nothing arrives. The session's
-	// keepalive notices sooner; this one is for connections without a session.
-	idleTimeout = 5 * time.Minute
-	// keepalive is an edge's default: below the 30 s after which common NATs
+	// idleTimeout is the longest that either end lets a connection be silent,
+	// and twice the longest keepalive that a Listener may ask for.
+	idleTimeout = 20 * time.Minute
+	// keepalive is a Listener's default: below the 30 s after which common NATs
 	// forget a UDP flow, and a node at rest stays at 1.5 MB a day
 	// (hub/BENCHMARKS.md).
 	keepalive = 15 * time.Second
@@ -41,10 +41,11 @@ const (
 	handshakeTimeout = 10 * time.Second
 )
 
-func settings() *quic.Config {
+// settings are those of one end, which lets a connection be silent for so long.
+func settings(idle time.Duration) *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:           handshakeTimeout,
-		MaxIdleTimeout:                 idleTimeout,
+		MaxIdleTimeout:                 idle,
 		InitialStreamReceiveWindow:     firstStreamWindow,
 		MaxStreamReceiveWindow:         maxStreamWindow,
 		InitialConnectionReceiveWindow: firstConnWindow,

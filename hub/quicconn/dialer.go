@@ -24,9 +24,9 @@ type DialerConfig struct {
 	// each connection.
 	Socket *Socket
 	// Keepalive is after how long a silence the edge asks whether the server
-	// still knows the connection, by a packet that only QUIC sees. It keeps the
-	// way through NATs open, and has an edge at rest notice that its server was
-	// started again. 0 means 15 s; negative never asks.
+	// still knows the connection, where the server wants to be asked less often:
+	// for a NAT that forgets sooner. 0 means as often as the server says, see
+	// ListenerConfig.Keepalive.
 	Keepalive time.Duration
 }
 
@@ -44,12 +44,15 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("quicconn: DialerConfig.Addr: %w", err)
 	}
-	if cfg.TLS == nil {
+	switch {
+	case cfg.TLS == nil:
 		return nil, errors.New("quicconn: DialerConfig.TLS is required")
+	case cfg.Keepalive < 0:
+		return nil, errors.New("quicconn: DialerConfig.Keepalive must not be negative: leave it 0 for what the server says")
 	}
 	d := &Dialer{addr: cfg.Addr, tls: cfg.TLS.Clone(), socket: cfg.Socket, keepalive: cfg.Keepalive}
 	if d.keepalive == 0 {
-		d.keepalive = keepalive
+		d.keepalive = idleTimeout // quic-go asks after half the server's idle time-out, if that is sooner
 	}
 	d.tls.NextProtos = []string{protocol}
 	if d.tls.ServerName == "" {
@@ -78,8 +81,8 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 		socket = NewSocket(udp)
 		free = func() { _ = socket.Close() }
 	}
-	conf := settings()
-	conf.KeepAlivePeriod = max(d.keepalive, 0)
+	conf := settings(idleTimeout)
+	conf.KeepAlivePeriod = d.keepalive
 	conn, err := socket.transport.Dial(ctx, addr, d.tls, conf)
 	if err != nil {
 		if failed := socket.Err(); failed != nil {

@@ -18,8 +18,9 @@
 //
 // # What ends, and how one learns of it
 //
-// An edge at rest asks its server every 15 s, by a packet of QUIC's own, whether
-// it still knows the connection (DialerConfig.Keepalive). A server that was
+// An edge at rest asks its server by a packet of QUIC's own whether it still knows
+// the connection, every 15 s or as the server says (ListenerConfig.Keepalive); an
+// edge or a server that is silent for twice as long is gone. A server that was
 // started again with the same ListenerConfig.ResetKey answers such a packet of any
 // size with a stateless reset, and the connection ends there and then.
 //

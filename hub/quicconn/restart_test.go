@@ -14,10 +14,15 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
+// told is how often listeners say that edges are to ask.
+const told = 4 * time.Second
+
 // serveWith runs a listener with the keys on the socket.
 func serveWith(t *testing.T, c *cloud, socket net.PacketConn, key *quicconn.Key) *quicconn.Listener {
 	t.Helper()
-	l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key})
+	l, err := quicconn.Listen(quicconn.ListenerConfig{
+		Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key, Keepalive: told,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,15 +37,18 @@ type plain struct{ net.PacketConn }
 // key: an edge learns at once that its connection is gone, and one at rest does
 // when it next asks. What that sends is so small that quic-go answers nothing.
 func TestForgotten(t *testing.T) {
+	const often = 100 * time.Millisecond
 	for name, tt := range map[string]struct {
-		narrow int // largest packet that still gets through
-		wrap   func(*net.UDPConn) net.PacketConn
-		host   net.IP
+		narrow    int // largest packet that still gets through
+		keepalive time.Duration
+		wrap      func(*net.UDPConn) net.PacketConn
+		host      net.IP
 	}{
-		"at work":                   {0, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
-		"at rest":                   {42, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
-		"at rest, any":              {42, func(c *net.UDPConn) net.PacketConn { return c }, nil}, // all addresses of the machine
-		"at rest, not a UDP socket": {42, func(c *net.UDPConn) net.PacketConn { return plain{c} }, net.IPv4(127, 0, 0, 1)},
+		"at work":                   {0, often, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
+		"at rest":                   {42, often, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
+		"at rest, as it was told":   {42, 0, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
+		"at rest, any":              {42, often, func(c *net.UDPConn) net.PacketConn { return c }, nil}, // all addresses of the machine
+		"at rest, not a UDP socket": {42, often, func(c *net.UDPConn) net.PacketConn { return plain{c} }, net.IPv4(127, 0, 0, 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,7 +64,7 @@ func TestForgotten(t *testing.T) {
 			port := socket.LocalAddr().(*net.UDPAddr).Port
 			first := serveWith(t, c, tt.wrap(socket), key)
 			p := hubtest.NewPacketProxy(t, (&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String(), 1)
-			edge := dialEach(t, c, p.Addr(), 100*time.Millisecond)
+			edge := dialEach(t, c, p.Addr(), tt.keepalive)
 			if _, err := first.Accept(t.Context()); err != nil {
 				t.Fatal(err)
 			}
