@@ -57,8 +57,6 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	}
 	cfg.negotiate(h.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
-	// A session rests most of its life, and its goroutine with it: it has a new
-	// one, whose stack the handshake has not grown.
 	v.running.Go(func() { v.hold(t, s, node.Connected) })
 	return true
 }
@@ -124,16 +122,21 @@ func (v *Server) pass(ctx context.Context) error {
 	}
 }
 
-// hold runs the session of a tenant. Its stack stays as it is for as long as
-// the node is connected: what comes before and after is in functions of its
-// own, to keep it small.
+// hold begins the session of a tenant, which ends the hold.
 func (v *Server) hold(t *tenant, s *session, connected func(Info)) {
-	defer v.release(s.node, t)
-	defer s.conn.Close()
-	defer s.cancel()
-	if v.begin(t, s, connected) {
-		end(s, s.run(), connected)
+	release := func() {
+		s.cancel()
+		s.conn.Close()
+		v.release(s.node, t)
 	}
+	if !v.begin(t, s, connected) {
+		release()
+		return
+	}
+	s.start(v.running.Go, func(reason error) {
+		end(s, reason, connected)
+		release()
+	})
 }
 
 // begin makes the session known. It reports false if it is over already.

@@ -52,7 +52,11 @@ type session struct {
 	ctx    context.Context // of the work done for this session
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	done   chan struct{} // closed when run has returned
+	// spawnReader starts the goroutine that reads; over is told the end, by the last
+	// of them. Both are set by start.
+	spawnReader func(func())
+	over        func(reason error)
+	unsubscribe []func()
 
 	mu     sync.Mutex
 	reason error // why it ends; nil while it stands
@@ -76,7 +80,7 @@ type session struct {
 type depth struct{ state, event int }
 
 func newSession(ctx context.Context, cfg sessionConfig) *session {
-	s := &session{sessionConfig: cfg, done: make(chan struct{})}
+	s := &session{sessionConfig: cfg}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	// What was heard last may be older than now: a pause before the first ping
 	// is not silence after one.
@@ -108,15 +112,23 @@ func (s *session) maxFrame() int { return min(s.limits.MaxFrame, s.peer.MaxFrame
 
 // run serves the session until it ends and returns why. All it started is over
 // by then, and the connection is closed.
-func (s *session) run() error {
-	defer close(s.done)
+func (s *session) run() (reason error) {
+	var readers sync.WaitGroup
+	s.start(readers.Go, func(err error) { reason = err })
+	readers.Wait()
+	return reason
+}
+
+// start begins to serve the session. spawn starts goroutines, each by the one
+// before it, the last of which calls over with the reason of the session's end,
+// when all else that it started has ended and the connection is closed.
+func (s *session) start(spawn func(func()), over func(error)) {
+	s.spawnReader, s.over = spawn, over
 	if s.source != nil {
-		unsubscribe := s.source.Subscribe(func(k Key) { s.tellSender(evChanged{k}) })
-		defer unsubscribe()
+		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.tellSender(evChanged{k}) }))
 	}
 	if s.outbox != nil {
-		unsubscribe := s.outbox.Subscribe(func(source string) { s.tellEventSender(evNews{source}) })
-		defer unsubscribe()
+		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.tellEventSender(evNews{source}) }))
 		s.spawn(s.listSources)
 	}
 	s.mu.Lock()
@@ -131,13 +143,39 @@ func (s *session) run() error {
 	if s.inbox != nil {
 		s.spawn(s.sendMarks)
 	}
-	s.fail(s.read())
+	spawn(s.rest)
+}
+
+// rest waits for what the peer sends. A session spends most of its life here, on
+// a stack that is new and small, since handling frames makes a stack grow for
+// good: a goroutine of its own does that.
+func (s *session) rest() {
+	err := s.reader.wait()
+	s.spawnReader(func() { s.wake(err) })
+}
+
+// wake handles the frames that have come, unless waiting for them has failed.
+func (s *session) wake(err error) {
+	if err != nil {
+		err = lost(err)
+	}
+	for err == nil {
+		if err = s.readOne(); err == nil && !s.reader.ahead() {
+			s.spawnReader(s.rest)
+			return
+		}
+	}
+	s.fail(err)
 	s.wg.Wait()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.stats.queued[ofState].Add(-int64(s.depth.state))
 	s.stats.queued[ofEvent].Add(-int64(s.depth.event))
-	return s.reason
+	reason := s.reason
+	s.mu.Unlock()
+	for _, stop := range s.unsubscribe {
+		stop()
+	}
+	s.over(reason)
 }
 
 // fail ends the session for the reason given, unless it is ending already. It
@@ -248,22 +286,18 @@ func (s *session) tick() {
 	s.timer.Reset(next)
 }
 
-// read takes frames from the control stream until it ends.
-func (s *session) read() error {
-	for {
-		f, err := s.reader.next()
-		if err != nil {
-			if errors.Is(err, ErrProtocol) {
-				s.part(goodbye{Kind: goodbyeEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
-				return err
-			}
-			return lost(err)
-		}
-		s.count(f)
-		if err := s.handle(f); err != nil {
+// readOne takes one frame from the control stream and handles it.
+func (s *session) readOne() error {
+	f, err := s.reader.next()
+	if err != nil {
+		if errors.Is(err, ErrProtocol) {
+			s.part(goodbye{Kind: goodbyeEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 			return err
 		}
+		return lost(err)
 	}
+	s.count(f)
+	return s.handle(f)
 }
 
 // count counts what arrived. A batch's bytes are counted for the class of state,

@@ -53,11 +53,8 @@ type half struct {
 func newHalf(st Stream, r *frameReader) *half {
 	h := &half{st: st}
 	if r != nil {
-		if b, ok := r.r.(*bufio.Reader); ok {
-			h.r = b
-		}
-	}
-	if h.r == nil {
+		h.r = r.r
+	} else {
 		h.r = bufio.NewReaderSize(st, readBuffer)
 	}
 	return h

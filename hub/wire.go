@@ -58,16 +58,10 @@ func writeFrame(w io.Writer, f frame, limit int) error {
 	})
 }
 
-// byteScanner is what frames are read from.
-type byteScanner interface {
-	io.Reader
-	io.ByteReader
-}
-
 // frameReader reads frames and joins fragments. Its memory is bounded by what
 // really arrived, whatever lengths the peer announces.
 type frameReader struct {
-	r     byteScanner
+	r     *bufio.Reader
 	piece int    // most bytes in one frame
 	whole int    // most bytes in one that came as fragments
 	size  int    // of the frame that next returned last, with its fragments
@@ -78,6 +72,15 @@ type frameReader struct {
 func newFrameReader(r io.Reader, piece, whole int) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, readBuffer), piece: piece, whole: whole}
 }
+
+// wait waits for the beginning of a frame.
+func (r *frameReader) wait() error {
+	_, err := r.r.Peek(1)
+	return err
+}
+
+// ahead reports whether the beginning of a frame is here.
+func (r *frameReader) ahead() bool { return r.r.Buffered() > 0 }
 
 // next returns the next frame of a known kind. A clean end between two frames
 // is io.EOF.

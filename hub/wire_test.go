@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -240,7 +239,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		in.Reset(wire)
-		r.r.(*bufio.Reader).Reset(in)
+		r.r.Reset(in)
 		if _, err := r.next(); err != nil {
 			b.Fatal(err)
 		}

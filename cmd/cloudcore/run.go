@@ -150,6 +150,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.controller.Run(ctx) })
 	group.Go(func() error { return s.trust.watcher.Run(ctx) })
 	group.Go(func() error { return s.hub.Run(ctx) })
+	group.Go(func() error { return giveBack(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
 	if s.kubelet != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,10 +201,10 @@ func (c *cloud) Versions(_ struct{}, out *[]int) error {
 	return nil
 }
 
-// Collect runs a garbage collection, as the runtime does by itself every two
-// minutes at least.
+// Collect collects garbage and gives memory back, as cloudcore does when a herd
+// has settled.
 func (c *cloud) Collect(_ struct{}, _ *struct{}) error {
-	runtime.GC()
+	debug.FreeOSMemory()
 	return nil
 }
 

@@ -75,6 +75,7 @@ type Listener struct {
 	running   sync.WaitGroup
 	grown     atomic.Int64 // bytes of windows beyond their beginning
 	unproven  atomic.Int64
+	chosen    atomic.Pointer[choice] // the last one, which is the next one's too for days
 }
 
 // Listen takes over the socket and accepts connections from now on.
@@ -135,11 +136,19 @@ func (l *Listener) serverTLS() *tls.Config {
 			if chosen == nil || err != nil {
 				return nil, err
 			}
-			return insist(chosen), nil
+			last := l.chosen.Load()
+			if last == nil || last.of != chosen {
+				last = &choice{chosen, insist(chosen)}
+				l.chosen.Store(last)
+			}
+			return last.config, nil
 		}
 	}
 	return c
 }
+
+// choice is what GetConfigForClient gave, and what insist made of it.
+type choice struct{ of, config *tls.Config }
 
 // insist gives a copy of c that speaks this protocol and wants a certificate.
 func insist(c *tls.Config) *tls.Config {
@@ -175,6 +184,7 @@ func (l *Listener) settings() *quic.Config {
 type share struct {
 	grown    atomic.Int64 // bytes of Listener.grown
 	unproven atomic.Bool  // counts in Listener.unproven
+	waits    atomic.Pointer[Conn]
 }
 
 // shareKey is where a connection's context has its share.
@@ -196,6 +206,9 @@ func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.C
 	context.AfterFunc(ctx, func() {
 		l.grown.Add(-s.grown.Load())
 		l.proven(s)
+		if c := s.waits.Load(); c != nil {
+			l.waiting.Drop(c)
+		}
 	})
 	return context.WithValue(ctx, shareKey{}, s), nil
 }
@@ -219,9 +232,11 @@ func (l *Listener) take() {
 }
 
 func (l *Listener) admit(conn *quic.Conn) {
-	if s, ok := conn.Context().Value(shareKey{}).(*share); ok {
-		l.proven(s)
+	s, ok := conn.Context().Value(shareKey{}).(*share)
+	if !ok {
+		return // no connection of this listener
 	}
+	l.proven(s)
 	chains := conn.ConnectionState().TLS.VerifiedChains
 	if len(chains) == 0 {
 		_ = conn.CloseWithError(codeRefused, "the link needs a client certificate: join this node first")
@@ -240,8 +255,9 @@ func (l *Listener) admit(conn *quic.Conn) {
 		_ = conn.CloseWithError(codeBusy, "too many nodes are connecting")
 		return
 	}
-	if l.waiting.Put(c) { // after Close, all end with the socket
-		context.AfterFunc(conn.Context(), func() { l.waiting.Drop(c) })
+	s.waits.Store(c)
+	if l.waiting.Put(c) && conn.Context().Err() != nil { // after Close, all end with the socket
+		l.waiting.Drop(c)
 	}
 }
 
