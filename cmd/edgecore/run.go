@@ -31,7 +31,7 @@ type runCmd struct {
 	StaticPodDir     string            `help:"Folder of manifests (YAML, JSON; one pod each) of pods that this node runs with no cloud involved. Nothing means none." placeholder:"DIR"`
 	CgroupRoot       string            `help:"Cgroup below which the pods' cgroups are made. Nothing means the runtime's usual place." placeholder:"CGROUP"`
 	LocalAPIListen   netip.AddrPort    `help:"Where the node's own Kubernetes API serves its pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Nothing serves root alone, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`
-	LocalAPIServices bool              `help:"Have the cloud send all Services and EndpointSlices, for a kube-proxy on this node that works without the cloud, and for the variables that tell pods of Services. Small links may not want them." `
+	LocalAPIServices bool              `help:"Have the cloud send all Services, EndpointSlices and Namespaces, for a kube-proxy and a DNS server on this node that work without the cloud, and for the variables that tell pods of Services. Small links may not want them." `
 	MQTTMode         bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
 	MQTTListen       string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
 	MQTTBroker       string            `help:"The external MQTT broker." default:"tcp://127.0.0.1:1883" placeholder:"URL"`

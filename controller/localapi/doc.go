@@ -7,7 +7,8 @@
 //     binding with one of them or one of their groups among its subjects, and
 //     the role that it refers to; and the pods' Namespaces.
 //   - wire.Services: all Services, EndpointSlices and ServiceCIDRs, for
-//     kube-proxy.
+//     kube-proxy; and all Namespaces, without which a DNS server of the cluster
+//     knows no Service.
 //
 // Each kind is watched once for all nodes, from the first node on that asks.
 //

@@ -18,6 +18,10 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
 
+// namespaces stands, as a capability of the kind, for either of Access and
+// Services: the one gets the Namespaces of the node's pods, the other gets all.
+const namespaces = "namespaces"
+
 // kind is one resource that is watched for the nodes.
 type kind struct {
 	resource   string
@@ -100,8 +104,11 @@ func (c *Controller) newKinds() (map[string]*kind, error) {
 			func(k hub.Key, _ live.Change[*discoveryv1.EndpointSlice]) { c.serviceChanged(k) }),
 		addKind(c, kinds, "servicecidrs", wire.Services, &networkingv1.ServiceCIDR{}, anyNamespace(c.cfg.Cloud.NetworkingV1().ServiceCIDRs()),
 			func(k hub.Key, _ live.Change[*networkingv1.ServiceCIDR]) { c.serviceChanged(k) }),
-		addKind(c, kinds, "namespaces", wire.Access, &corev1.Namespace{}, anyNamespace(core.Namespaces()),
-			func(k hub.Key, _ live.Change[*corev1.Namespace]) { c.accessChanged(k, func(*bindings) {}) }),
+		addKind(c, kinds, "namespaces", namespaces, &corev1.Namespace{}, anyNamespace(core.Namespaces()),
+			func(k hub.Key, _ live.Change[*corev1.Namespace]) {
+				c.accessChanged(k, func(*bindings) {})
+				c.serviceChanged(k)
+			}),
 		addKind(c, kinds, "roles", wire.Access, &rbacv1.Role{}, rbac.Roles,
 			func(k hub.Key, _ live.Change[*rbacv1.Role]) { c.accessChanged(k, func(*bindings) {}) }),
 		addKind(c, kinds, "clusterroles", wire.Access, &rbacv1.ClusterRole{}, anyNamespace(rbac.ClusterRoles()),

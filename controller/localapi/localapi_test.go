@@ -102,9 +102,20 @@ func TestSource(t *testing.T) {
 		stop := all.Subscribe(func(k hub.Key) { told <- k })
 		defer stop()
 		synctest.Wait()
-		want := []string{"clusterrolebindings//basic@8", "clusterroles//basic@7", "endpointslices/shop/web-x@10", "namespaces//shop@1", "rolebindings/shop/clerks@5", "roles/shop/reader@3", "services/shop/web@9"}
+		want := []string{"clusterrolebindings//basic@8", "clusterroles//basic@7", "endpointslices/shop/web-x@10", "namespaces//other@2", "namespaces//shop@1", "rolebindings/shop/clerks@5", "roles/shop/reader@3", "services/shop/web@9"}
 		if got := versions(t, all); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
+		}
+		access := c.Source("gate-7", []string{wire.Access})
+		if got := versions(t, access); slices.Contains(got, "namespaces//other@2") || !slices.Contains(got, "namespaces//shop@1") {
+			t.Errorf("with no interest in Services got %v", got)
+		}
+		if o, err := access.Load(t.Context(), hub.Key{Resource: "namespaces", Name: "other"}, ""); err != nil || !o.Deleted {
+			t.Errorf("with no interest in Services it keeps a Namespace: %+v, %v", o, err)
+		}
+		want = []string{"endpointslices/shop/web-x@10", "namespaces//other@2", "namespaces//shop@1", "services/shop/web@9"}
+		if got := versions(t, c.Source("gate-7", []string{wire.Services})); !slices.Equal(got, want) {
+			t.Errorf("with Services alone got %v, want %v", got, want)
 		}
 		for len(told) > 0 {
 			<-told
@@ -122,7 +133,7 @@ func TestSource(t *testing.T) {
 			{Resource: "rolebindings", Namespace: "shop", Name: "clerks"}: false,
 			{Resource: "roles", Namespace: "shop", Name: "none"}:          true,
 			{Resource: "namespaces", Name: "shop"}:                        false,
-			{Resource: "namespaces", Name: "other"}:                       true,
+			{Resource: "namespaces", Name: "other"}:                       false,
 			{Resource: "services", Namespace: "shop", Name: "web"}:        false,
 			{Resource: "services", Namespace: "shop", Name: "none"}:       true,
 		} {

@@ -27,7 +27,18 @@ type source struct {
 	capabilities []string
 }
 
-func (s *source) wants(capability string) bool { return slices.Contains(s.capabilities, capability) }
+func (s *source) wants(capability string) bool {
+	if capability == namespaces {
+		return s.wants(wire.Access) || s.wants(wire.Services)
+	}
+	return slices.Contains(s.capabilities, capability)
+}
+
+// whole reports whether this session gets all objects of a kind that it wants,
+// not only those that its node's pods need.
+func (s *source) whole(k *kind) bool {
+	return k.capability == wire.Services || k.capability == namespaces && s.wants(wire.Services)
+}
 
 // wantsKey reports whether this session gets objects of the key's resource.
 func (s *source) wantsKey(key hub.Key) bool {
@@ -49,6 +60,9 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	})
 	access, services := s.wants(wire.Access), s.wants(wire.Services)
 	c.mu.Lock()
+	if s.wants(namespaces) {
+		c.wantLocked(namespaces)
+	}
 	if access {
 		if c.nodes[s.node] == nil {
 			c.nodes[s.node] = &node{}
@@ -102,7 +116,7 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 		for _, k := range kinds {
 			for _, name := range k.store.Names() {
 				key := hub.Key{Resource: k.resource, Namespace: name.Namespace, Name: name.Name}
-				if _, needed := needs[key]; !needed && k.capability == wire.Access {
+				if _, needed := needs[key]; !needed && !s.whole(k) {
 					continue
 				}
 				if version, ok := k.store.version(name); ok && !yield(key, version) {
@@ -156,7 +170,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 		return hub.Object{}, hub.ErrLagging
 	}
 	name := live.Name{Namespace: key.Namespace, Name: key.Name}
-	if k.capability == wire.Access {
+	if !s.whole(k) {
 		if _, needed := s.needs()[key]; !needed {
 			return s.unneeded(ctx, k, key, name)
 		}

@@ -10,6 +10,6 @@
 // See package devcluster for what it is made of. If KUBECONFIG is set, that
 // cluster is used and only the node's container runtime is started.
 //
-// The folders etcd, kube and containerd are modules without code: they pin
-// what is built.
+// The folders etcd, kube, containerd, coredns and metrics-server are modules that
+// pin what is built; the last two are for some of the examples only.
 package main

@@ -137,7 +137,7 @@ func (c *Cluster) Kubeconfig() string {
 }
 
 // Kubectl is the built kubectl. It exists after Up.
-func (c *Cluster) Kubectl() string { return c.bin("kubectl") }
+func (c *Cluster) Kubectl() string { return c.Built("kubectl") }
 
 // RuntimeEndpoint is containerd's CRI socket as a URL.
 func (c *Cluster) RuntimeEndpoint() string { return "unix://" + c.containerdSocket() }

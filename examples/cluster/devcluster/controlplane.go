@@ -39,7 +39,7 @@ func (c *Cluster) etcd(probe probeFunc) component {
 	client, peer := "https://127.0.0.1:"+strconv.Itoa(c.state.Ports.EtcdClient), "https://127.0.0.1:"+strconv.Itoa(c.state.Ports.EtcdPeer)
 	crt, key, ca := c.pki("etcd.crt"), c.pki("etcd.key"), c.pki("etcd-ca.crt")
 	return component{
-		Spec: process.Spec{Name: "etcd", Path: c.bin("etcd"), Env: []string{"GOMEMLIMIT=200MiB"}, Args: []string{
+		Spec: process.Spec{Name: "etcd", Path: c.Built("etcd"), Env: []string{"GOMEMLIMIT=200MiB"}, Args: []string{
 			"--name=edgekit", "--data-dir=" + c.path("etcd"), "--unsafe-no-fsync", // a development cluster may lose its last second
 			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=edgekit=" + peer,
@@ -53,7 +53,7 @@ func (c *Cluster) etcd(probe probeFunc) component {
 
 func (c *Cluster) apiServer(probe probeFunc) component {
 	return component{
-		Spec: process.Spec{Name: "kube-apiserver", Path: c.bin("kube-apiserver"), Env: []string{"GOGC=50", "GOMEMLIMIT=600MiB"}, Args: []string{
+		Spec: process.Spec{Name: "kube-apiserver", Path: c.Built("kube-apiserver"), Env: []string{"GOGC=50", "GOMEMLIMIT=600MiB"}, Args: []string{
 			"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + strconv.Itoa(c.state.Ports.APIServer),
 			"--endpoint-reconciler-type=none", // loopback is no endpoint for the service "kubernetes"
 			"--etcd-servers=https://127.0.0.1:" + strconv.Itoa(c.state.Ports.EtcdClient),
@@ -76,17 +76,17 @@ func (c *Cluster) apiServer(probe probeFunc) component {
 func (c *Cluster) controllerManager(probe probeFunc) component {
 	config, port := c.pki("controller-manager.kubeconfig"), strconv.Itoa(c.state.Ports.ControllerManager)
 	return component{
-		Spec: process.Spec{Name: "kube-controller-manager", Path: c.bin("kube-controller-manager"), Env: []string{"GOGC=50"}, Args: []string{
+		Spec: process.Spec{Name: "kube-controller-manager", Path: c.Built("kube-controller-manager"), Env: []string{"GOGC=50"}, Args: []string{
 			"--kubeconfig=" + config, "--authentication-kubeconfig=" + config, "--authorization-kubeconfig=" + config,
 			"--bind-address=127.0.0.1", "--secure-port=" + port,
 			"--tls-cert-file=" + c.pki("controller-manager.crt"), "--tls-private-key-file=" + c.pki("controller-manager.key"),
 			"--use-service-account-credentials", "--service-account-private-key-file=" + c.pki("sa.key"), "--root-ca-file=" + c.pki("ca.crt"),
 			"--allocate-node-cidrs=false", // the node's CNI has a fixed network
 			"--leader-elect=false", "--profiling=false",
-			// Off: edgekit signs its own certificates, there is no cloud and no
-			// storage provisioner, and the horizontal autoscaler has no metrics.
+			// Off: edgekit signs its own certificates, and there is no storage
+			// provisioner.
 			"--controllers=*,-certificatesigningrequest-signing-controller,-certificatesigningrequest-approving-controller," +
-				"-horizontal-pod-autoscaler-controller,-persistentvolume-attach-detach-controller,-persistentvolume-expander-controller",
+				"-persistentvolume-attach-detach-controller,-persistentvolume-expander-controller",
 		}},
 		ready: func(ctx context.Context) error { return probe(ctx, "https://127.0.0.1:"+port+"/healthz") },
 	}
@@ -95,7 +95,7 @@ func (c *Cluster) controllerManager(probe probeFunc) component {
 func (c *Cluster) scheduler(probe probeFunc) component {
 	config, port := c.pki("scheduler.kubeconfig"), strconv.Itoa(c.state.Ports.Scheduler)
 	return component{
-		Spec: process.Spec{Name: "kube-scheduler", Path: c.bin("kube-scheduler"), Env: []string{"GOGC=50"}, Args: []string{
+		Spec: process.Spec{Name: "kube-scheduler", Path: c.Built("kube-scheduler"), Env: []string{"GOGC=50"}, Args: []string{
 			"--kubeconfig=" + config, "--authentication-kubeconfig=" + config, "--authorization-kubeconfig=" + config,
 			"--bind-address=127.0.0.1", "--secure-port=" + port,
 			"--tls-cert-file=" + c.pki("scheduler.crt"), "--tls-private-key-file=" + c.pki("scheduler.key"),

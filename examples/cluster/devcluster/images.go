@@ -156,7 +156,7 @@ func (c *Cluster) ctr(ctx context.Context, args ...string) error {
 }
 
 func (c *Cluster) ctrCommand(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, c.bin("ctr"), append([]string{"--address", c.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
+	return exec.CommandContext(ctx, c.Built("ctr"), append([]string{"--address", c.containerdSocket(), "--namespace", "k8s.io"}, args...)...)
 }
 
 // RunningContainers lists the ids of the containers whose program runs, as

@@ -13,20 +13,23 @@ import (
 // cniFolders are where distributions put the CNI plugins; Debian's is first.
 var cniFolders = []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
 
-// needs are the parts of the system that are used as they are, with the Debian
-// package that has each.
-var needs = []struct {
-	pkg     string
-	present func() bool
-}{
-	{"runc", command("runc")},
-	{"containernetworking-plugins", func() bool { return cniFolder() != "" }},
-	{"iproute2", command("ip")},
-	{"iptables", command("iptables")}, // the portmap plugin's, for pods with a hostPort
-	{"util-linux", command("nsenter")},
+// Package is a part of the system that is used as it is.
+type Package struct {
+	Name    string      // of Debian's package
+	Present func() bool // whether what it brings is there
 }
 
-func command(name string) func() bool {
+// needs are what a cluster uses.
+var needs = []Package{
+	{"runc", Command("runc")},
+	{"containernetworking-plugins", func() bool { return cniFolder() != "" }},
+	{"iproute2", Command("ip")},
+	{"iptables", Command("iptables")}, // the portmap plugin's, for pods with a hostPort
+	{"util-linux", Command("nsenter")},
+}
+
+// Command is the Present of a package that brings a command.
+func Command(name string) func() bool {
 	return func() bool { _, err := exec.LookPath(name); return err == nil }
 }
 
@@ -39,12 +42,12 @@ func cniFolder() string {
 	return ""
 }
 
-// installPackages installs what is missing with apt-get.
-func (c *Cluster) installPackages(ctx context.Context) error {
+// Install installs what is missing of the packages with apt-get.
+func (c *Cluster) Install(ctx context.Context, packages ...Package) error {
 	var missing []string
-	for _, n := range needs {
-		if !n.present() {
-			missing = append(missing, n.pkg)
+	for _, p := range packages {
+		if !p.Present() {
+			missing = append(missing, p.Name)
 		}
 	}
 	if len(missing) == 0 {
@@ -65,9 +68,9 @@ func (c *Cluster) installPackages(ctx context.Context) error {
 			return fmt.Errorf("devcluster: apt-get %s: %w\n%s", args[0], err, lastPart(string(out)))
 		}
 	}
-	for _, n := range needs {
-		if !n.present() {
-			return fmt.Errorf("devcluster: package %s is installed, but what it should bring is not there", n.pkg)
+	for _, p := range packages {
+		if !p.Present() {
+			return fmt.Errorf("devcluster: package %s is installed, but what it should bring is not there", p.Name)
 		}
 	}
 	c.printf("  installed in %v", time.Since(began).Round(time.Second))

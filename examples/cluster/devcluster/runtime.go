@@ -18,8 +18,8 @@ const PauseImage = "edgekit.local/pause:1"
 // network namespace, so that bridge and port maps are made there.
 func (c *Cluster) containerd() component {
 	return component{
-		Spec: process.Spec{Name: "containerd", Path: c.bin("containerd"), Args: []string{"--config", c.path("containerd.toml")},
-			Env:   []string{"PATH=" + filepath.Dir(c.bin("containerd-shim-runc-v2")) + ":" + os.Getenv("PATH")},
+		Spec: process.Spec{Name: "containerd", Path: c.Built("containerd"), Args: []string{"--config", c.path("containerd.toml")},
+			Env:   []string{"PATH=" + filepath.Dir(c.Built("containerd-shim-runc-v2")) + ":" + os.Getenv("PATH")},
 			NetNS: c.runPath("netns")},
 		ready: func(ctx context.Context) error {
 			return c.ctr(ctx, "version")

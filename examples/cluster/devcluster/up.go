@@ -64,7 +64,7 @@ func (c *Cluster) Up(ctx context.Context) (changed bool, err error) {
 
 // prepare makes everything that must be there before the first process.
 func (c *Cluster) prepare(ctx context.Context) error {
-	if err := c.installPackages(ctx); err != nil {
+	if err := c.Install(ctx, needs...); err != nil {
 		return err
 	}
 	if err := c.build(ctx); err != nil {

@@ -20,6 +20,7 @@ type Target struct {
 	Package string // the main package's import path, or a path like ./cmd/x
 	Output  string // the file to write
 	LDFlags string // besides -s -w
+	Test    bool   // build the package's tests, as go test -c does, instead of its main function
 	// Always runs the build although Output exists, for sources that change;
 	// Go's own cache then makes it short. A file that would be the same is
 	// left alone.
@@ -43,7 +44,11 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 	}
 	tmp := fmt.Sprintf("%s.%d.tmp", t.Output, os.Getpid())
 	defer func() { _ = os.Remove(tmp) }() // gone already when the build succeeded
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)
+	verb := []string{"build"}
+	if t.Test {
+		verb = []string{"test", "-c", "-vet=off"}
+	}
+	cmd := exec.CommandContext(ctx, "go", append(verb, "-v", "-trimpath", "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)...)
 	cmd.Dir = t.Module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	if err := run(cmd, out, filepath.Base(t.Output), t.Always); err != nil {

@@ -25,45 +25,80 @@ type Image struct {
 	Env          []string // "KEY=value", added to a PATH
 	User         string   // uid or uid:gid; empty is root
 	Architecture string   // Go's name; empty is this program's own
-	Files        []File
+	// Base is a local tar file with the image's lower layer. Images of one
+	// archive share it. Empty is none.
+	Base  string
+	Files []File // the upper layer
 }
 
-// File is one file of the image's layer.
+// File is one file of the image's upper layer.
 type File struct {
 	Path   string // absolute, in the image
 	Source string // the local file to copy
+	Link   string // where a symbolic link leads, instead of Source
 	Mode   int64  // 0 means 0755
 }
 
 const created = "2026-01-01T00:00:00Z" // fixed, so that images are reproducible
 
-// Write writes the archive to w.
-func Write(w io.Writer, img Image) error {
-	if len(img.Refs) == 0 {
-		return errors.New("image: Image.Refs needs at least one name")
+// Write writes an archive with the images to w.
+func Write(w io.Writer, images ...Image) error {
+	t := tar.NewWriter(w)
+	written := make(map[string]bool) // parts of the archive: what images share is there once
+	part := func(name string, body []byte) error {
+		if written[name] {
+			return nil
+		}
+		written[name] = true
+		return add(t, &tar.Header{Name: name, Mode: 0o644, Size: int64(len(body))}, body)
 	}
-	layer, err := img.layer()
-	if err != nil {
-		return err
+	type entry struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
 	}
-	diff := digest(layer)
-	config, err := img.config(diff)
-	if err != nil {
-		return err
+	var manifest []entry
+	for _, img := range images {
+		if len(img.Refs) == 0 {
+			return errors.New("image: Image.Refs needs at least one name")
+		}
+		layer, err := img.layer()
+		if err != nil {
+			return err
+		}
+		layers := [][]byte{layer}
+		if img.Base != "" {
+			base, err := os.ReadFile(img.Base)
+			if err != nil {
+				return fmt.Errorf("image: %w", err)
+			}
+			layers = [][]byte{base, layer}
+		}
+		e := entry{RepoTags: img.Refs}
+		var diffs []string
+		for _, l := range layers {
+			diff := digest(l)
+			diffs, e.Layers = append(diffs, "sha256:"+diff), append(e.Layers, diff+".tar")
+			if err := part(diff+".tar", l); err != nil {
+				return err
+			}
+		}
+		config, err := img.config(diffs)
+		if err != nil {
+			return err
+		}
+		e.Config = digest(config) + ".json"
+		if err := part(e.Config, config); err != nil {
+			return err
+		}
+		manifest = append(manifest, e)
 	}
-	layerName, configName := diff+".tar", digest(config)+".json"
-	manifest, err := json.Marshal([]map[string]any{{"Config": configName, "RepoTags": img.Refs, "Layers": []string{layerName}}})
+	list, err := json.Marshal(manifest)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	t := tar.NewWriter(w)
-	for _, part := range []struct {
-		name string
-		body []byte
-	}{{configName, config}, {layerName, layer}, {"manifest.json", manifest}} {
-		if err := add(t, &tar.Header{Name: part.name, Mode: 0o644, Size: int64(len(part.body))}, part.body); err != nil {
-			return err
-		}
+	if err := part("manifest.json", list); err != nil {
+		return err
 	}
 	if err := t.Close(); err != nil {
 		return fmt.Errorf("image: %w", err)
@@ -71,7 +106,7 @@ func Write(w io.Writer, img Image) error {
 	return nil
 }
 
-// layer makes the one layer: the folders that container runtimes mount over,
+// layer makes the upper layer: the folders that container runtimes mount over,
 // and the files.
 func (img Image) layer() ([]byte, error) {
 	var buf bytes.Buffer
@@ -107,6 +142,13 @@ func (img Image) layer() ([]byte, error) {
 		if err := folder(path.Dir(f.Path)); err != nil {
 			return nil, err
 		}
+		name := strings.TrimPrefix(path.Clean(f.Path), "/")
+		if f.Link != "" {
+			if err := add(t, &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: f.Link, Mode: 0o777}, nil); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		body, err := os.ReadFile(f.Source)
 		if err != nil {
 			return nil, fmt.Errorf("image: %w", err)
@@ -115,7 +157,7 @@ func (img Image) layer() ([]byte, error) {
 		if mode == 0 {
 			mode = 0o755
 		}
-		if err := add(t, &tar.Header{Name: strings.TrimPrefix(path.Clean(f.Path), "/"), Mode: mode, Size: int64(len(body))}, body); err != nil {
+		if err := add(t, &tar.Header{Name: name, Mode: mode, Size: int64(len(body))}, body); err != nil {
 			return nil, err
 		}
 	}
@@ -126,7 +168,7 @@ func (img Image) layer() ([]byte, error) {
 }
 
 // config makes the image's configuration, by the OCI image specification.
-func (img Image) config(diff string) ([]byte, error) {
+func (img Image) config(diffs []string) ([]byte, error) {
 	arch := img.Architecture
 	if arch == "" {
 		arch = runtime.GOARCH
@@ -145,8 +187,8 @@ func (img Image) config(diff string) ([]byte, error) {
 			Env:        slices.Concat([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, img.Env),
 			Entrypoint: img.Entrypoint, Cmd: img.Cmd, User: img.User,
 		},
-		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + diff}},
-		"history": []map[string]string{{"created": created, "created_by": "edgekit"}},
+		"rootfs":  map[string]any{"type": "layers", "diff_ids": diffs},
+		"history": slices.Repeat([]map[string]string{{"created": created, "created_by": "edgekit"}}, len(diffs)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("image: %w", err)

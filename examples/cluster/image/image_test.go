@@ -50,10 +50,49 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+func TestImagesShareTheirBase(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "base.tar")
+	if err := os.WriteFile(base, []byte("a tar file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err := Write(&out,
+		Image{Refs: []string{"a:1", "a:2"}, Base: base, Files: []File{{Path: "/bin/sh", Link: "busybox"}}},
+		Image{Refs: []string{"b:1"}, Base: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := read(t, out.Bytes())
+	var manifest []struct{ RepoTags, Layers []string }
+	if err := json.Unmarshal(parts["manifest.json"], &manifest); err != nil {
+		t.Fatal(err)
+	}
+	want := digest([]byte("a tar file")) + ".tar"
+	if len(manifest) != 2 || len(manifest[0].RepoTags) != 2 || manifest[0].Layers[0] != want || manifest[1].Layers[0] != want {
+		t.Errorf("manifest %v", manifest)
+	}
+	if n := bytes.Count(out.Bytes(), []byte("a tar file")); n != 1 {
+		t.Errorf("the base is there %d times", n)
+	}
+	for r := tar.NewReader(bytes.NewReader(parts[manifest[0].Layers[1]])); ; {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatalf("no link in the upper layer: %v", err)
+		}
+		if h.Name == "bin/sh" {
+			if h.Typeflag != tar.TypeSymlink || h.Linkname != "busybox" {
+				t.Errorf("link %+v", h)
+			}
+			return
+		}
+	}
+}
+
 func TestBadInput(t *testing.T) {
 	for name, img := range map[string]Image{
 		"no name":       {},
 		"relative path": {Refs: []string{"x"}, Files: []File{{Path: "bin/x", Source: "/dev/null"}}},
+		"no base":       {Refs: []string{"x"}, Base: "/does/not/exist"},
 		"no source":     {Refs: []string{"x"}, Files: []File{{Path: "/x", Source: "/does/not/exist"}}},
 	} {
 		if err := Write(io.Discard, img); err == nil || !strings.HasPrefix(err.Error(), "image: ") {

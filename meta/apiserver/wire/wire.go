@@ -16,7 +16,8 @@ const (
 	// of the node's pods; and those pods' Namespaces.
 	Access = "local-api"
 	// Services has the cloud send all Services, EndpointSlices and
-	// ServiceCIDRs, which kube-proxy needs.
+	// ServiceCIDRs, which kube-proxy needs, and all Namespaces, which a DNS server
+	// of the cluster needs besides.
 	Services = "services"
 )
 

@@ -9,6 +9,7 @@
 //	sum       the SHA-256 of a file
 //	make      writes so many random bytes into a file
 //	flood     writes for ever
+//	burn      keeps a processor busy
 //	idle      waits for ever
 package main
 
@@ -64,6 +65,10 @@ func run(name string, args []string) error {
 		return random(args)
 	case "flood":
 		return flood(os.Stdout)
+	case "burn":
+		for sum := sha256.Sum256(nil); ; {
+			sum = sha256.Sum256(sum[:])
+		}
 	case "idle":
 		return idle()
 	}
