@@ -38,9 +38,9 @@ func edgecore(s *site.Site) agent {
 func kubelet(s *site.Site) agent {
 	return agent{
 		name:    "kubelet",
-		prepare: func(ctx context.Context, _ string) error { return s.BuildExtra(ctx, "kubelet") },
+		prepare: func(ctx context.Context, _ string) error { return s.BuildKubelet(ctx) },
 		start:   func(_ context.Context, node string) (process.Record, error) { return s.StartKubelet(node) },
 		stop:    s.StopKubelet,
-		program: func() string { return s.Built("kubelet") },
+		program: s.KubeletProgram,
 	}
 }

@@ -70,7 +70,7 @@ func makeDebian(ctx context.Context, file string) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
-	fmt.Println("  making a Debian root for the images (about a minute)")
+	fmt.Println("  making a Debian root for the images (a minute or more)")
 	tmp := strings.TrimSuffix(file, ".tar") + ".tmp.tar"
 	defer os.Remove(tmp)
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase",

@@ -18,7 +18,7 @@ import (
 
 type options struct {
 	Focus   string        `help:"The specs to run, a regular expression (default: those that need streams)." placeholder:"REGEX"`
-	Procs   int           `help:"Specs at a time." default:"8"`
+	Procs   int           `help:"Specs at a time, 2 or more." default:"8"`
 	Timeout time.Duration `help:"Limit for the specs." default:"60m"`
 	Keep    bool          `help:"Leave the cluster up at the end."`
 }
@@ -30,6 +30,7 @@ func main() {
 	defer stop()
 	var opts options
 	kong.Parse(&opts, kong.Name("conformance"), kong.Description("Runs Kubernetes' own tests against an edge node."))
+	opts.Procs = max(opts.Procs, 2) // ginkgo's log of a single process is another
 	if opts.Focus == "" {
 		opts.Focus = streamFocus
 	}

@@ -1,18 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/edgekit/edgekit/examples/cluster/process"
@@ -52,17 +50,6 @@ func (s spec) name() string {
 
 // run runs the specs and gives those that ran.
 func (t suite) run(ctx context.Context) ([]spec, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	server := &http.Server{Handler: &progress{out: os.Stdout, began: time.Now()}, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	defer func() {
-		server.Close()
-		<-served
-	}()
 	report := filepath.Join(t.results, "report.json")
 	if err := os.Remove(report); err != nil && !os.IsNotExist(err) {
 		return nil, err
@@ -73,20 +60,31 @@ func (t suite) run(ctx context.Context) ([]spec, error) {
 	}
 	if _, err := s.Start(process.Spec{Name: "ginkgo", Path: s.Built("ginkgo"), Args: []string{
 		"--procs=" + strconv.Itoa(t.opts.Procs), "--focus=" + t.opts.Focus, "--skip=" + skip, "--timeout=" + t.opts.Timeout.String(),
-		"--no-color", "--json-report=report.json", "--output-dir=" + t.results, s.Built("e2e.test"), "--",
-		"--kubeconfig=" + s.Kubeconfig(), "--kubectl-path=" + s.Kubectl(), "--provider=skeleton", "--num-nodes=1",
-		"--disable-log-dump", "--progress-report-url=http://" + l.Addr().String(),
+		"-v", "--silence-skips", "--no-color", "--json-report=report.json", "--output-dir=" + t.results, s.Built("e2e.test"), "--",
+		"--kubeconfig=" + s.Kubeconfig(), "--kubectl-path=" + s.Kubectl(), "--provider=skeleton", "--num-nodes=1", "--disable-log-dump",
 	}}); err != nil {
 		return nil, err
 	}
-	if err := t.wait(ctx); err != nil {
+	if err := t.follow(ctx); err != nil {
 		return nil, err
 	}
 	return readReport(report)
 }
 
-// wait waits for ginkgo's end and keeps its log, which goes with the cluster.
-func (t suite) wait(ctx context.Context) error {
+// follow waits for ginkgo's end. Meanwhile it copies the log, which goes with
+// the cluster, to the results, and tells of each spec that ends.
+func (t suite) follow(ctx context.Context) error {
+	log, err := os.Open(t.site.Processes().LogFile("ginkgo"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	kept, err := os.Create(filepath.Join(t.results, "log.txt"))
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	out := io.MultiWriter(kept, &progress{out: os.Stdout, began: time.Now()})
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -94,8 +92,12 @@ func (t suite) wait(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !r.Alive() {
-			break
+		alive := r.Alive() // looked at first, so that what comes last is copied
+		if _, err := io.Copy(out, log); err != nil {
+			return err
+		}
+		if !alive {
+			return nil
 		}
 		select {
 		case <-tick.C:
@@ -103,11 +105,6 @@ func (t suite) wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	log, err := os.ReadFile(t.site.Processes().LogFile("ginkgo"))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(t.results, "log.txt"), log, 0o600)
 }
 
 // readReport gives the specs that ran.
@@ -132,28 +129,44 @@ func readReport(file string) ([]spec, error) {
 	return ran, nil
 }
 
-// progress prints a line for each spec that the suite's processes tell of.
+// progress prints a line for each spec whose end is in the log written to it:
+//
+//   - [FAILED] [12.3 seconds]
+//     [sig-cli] Kubectl client Kubectl logs [It] should ...
 type progress struct {
 	out   io.Writer
 	began time.Time
-
-	mu   sync.Mutex
-	done int
+	done  int
+	rest  []byte // a line that is not whole yet
+	ended string // the line before, if it was the first of the two
 }
 
-func (p *progress) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
-	var update struct{ Msg string }
-	if json.NewDecoder(r.Body).Decode(&update) != nil {
-		return // what counts is in the report
+func (p *progress) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		line, rest, ok := bytes.Cut(p.rest, []byte("\n"))
+		if !ok {
+			return len(b), nil
+		}
+		p.rest = rest
+		p.line(string(line))
 	}
-	state, name, _ := strings.Cut(update.Msg, " ")
-	if state != "PASSED" && state != "FAILED" {
+}
+
+func (p *progress) line(text string) {
+	ended := p.ended
+	if p.ended = ""; strings.HasPrefix(text, "• [") {
+		p.ended = text
+	}
+	if ended == "" {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	state := "passed"
+	if label, _, ok := strings.Cut(strings.TrimPrefix(ended, "• ["), "] ["); ok {
+		state = label // FAILED, TIMEDOUT and the like
+	}
 	p.done++
-	fmt.Fprintf(p.out, "  %4d  %6s  %s  %s\n", p.done, time.Since(p.began).Round(time.Second), strings.ToLower(state), name)
+	fmt.Fprintf(p.out, "  %4d  %6s  %s  %s\n", p.done, time.Since(p.began).Round(time.Second), state, text)
 }
 
 // report prints the result lines and reports whether each spec passed that can.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,11 +54,13 @@ func TestReport(t *testing.T) {
 func TestProgress(t *testing.T) {
 	var out strings.Builder
 	p := &progress{out: &out, began: time.Now()}
-	for _, msg := range []string{`{"msg":"Test Suite starting"}`, `{"msg":"PASSED [sig-cli] logs"}`, `garbage`, `{"msg":"FAILED [sig-cli] exec"}`} {
-		p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader(msg)))
+	for _, part := range []string{"SSSS\n• [1.5 seco", "nds]\n[sig-cli] a [It] b\nmore\n•", " [FAILED] [2.0 seconds]\n[sig-cli] c\n• nothing\n"} {
+		if _, err := p.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || !strings.HasSuffix(lines[0], "passed  [sig-cli] logs") || !strings.HasSuffix(lines[1], "failed  [sig-cli] exec") {
+	if len(lines) != 2 || !strings.HasSuffix(lines[0], "passed  [sig-cli] a [It] b") || !strings.HasSuffix(lines[1], "FAILED  [sig-cli] c") {
 		t.Errorf("progress %q", lines)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // StartKubelet starts the stock kubelet in edgecore's place. It talks to the
-// API server itself, so it runs on the host. Its program is built first.
+// API server itself, so it runs on the host. BuildKubelet comes first.
 func (s *Site) StartKubelet(node string) (process.Record, error) {
 	dir := s.DataDir(node)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -28,7 +28,7 @@ func (s *Site) StartKubelet(node string) (process.Record, error) {
 	if err := os.WriteFile(config, []byte(s.kubeletConfig(dir, port)), 0o600); err != nil {
 		return process.Record{}, fmt.Errorf("site: %w", err)
 	}
-	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.Built("kubelet"), Args: []string{
+	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.KubeletProgram(), Args: []string{
 		"--config=" + config, "--kubeconfig=" + s.Kubeconfig(), "--hostname-override=" + node,
 		"--root-dir=" + filepath.Join(dir, "root"), "--cert-dir=" + filepath.Join(dir, "pki"),
 	}})
