@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,7 +136,7 @@ func TestKill(t *testing.T) {
 	cfg := badgerstore.Config{Dir: t.TempDir()}
 	var of tally
 	for range kills {
-		of.run(t, cfg, false, func(cmd *exec.Cmd) { _ = cmd.Process.Kill() })
+		of.run(t, cfg, new(atomic.Bool), func(cmd *exec.Cmd) { _ = cmd.Process.Kill() })
 		of.check(t, cfg)
 		if t.Failed() {
 			break
@@ -159,10 +160,10 @@ type tally struct {
 
 // run has a process write for a random while after its first acknowledgement,
 // and then ends it. mayFail says that it may report errors, or crash.
-func (of *tally) run(t *testing.T, cfg badgerstore.Config, mayFail bool, end func(*exec.Cmd)) {
+func (of *tally) run(t *testing.T, cfg badgerstore.Config, mayFail *atomic.Bool, end func(*exec.Cmd)) {
 	cmd := command(t, "write", cfg.Dir)
 	cmd.Env = append(cmd.Env, childKey+"="+cfg.KeyFile)
-	if mayFail {
+	if mayFail.Load() {
 		cmd.Stderr = nil
 	}
 	out, err := cmd.StdoutPipe()
@@ -178,7 +179,7 @@ func (of *tally) run(t *testing.T, cfg badgerstore.Config, mayFail bool, end fun
 		var w int
 		var n uint64
 		if _, err := fmt.Sscanf(lines.Text(), "ok %d %d", &w, &n); err != nil {
-			if !mayFail {
+			if !mayFail.Load() {
 				t.Errorf("child says %q", lines.Text())
 				break
 			}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -32,7 +33,7 @@ func TestReadOnlyMount(t *testing.T) {
 	filled(t, closed)
 	killed := badgerstore.Config{Dir: filepath.Join(dir, "killed"), KeyFile: filepath.Join(dir, "key"), Scratch: scratch}
 	var acked tally
-	acked.run(t, killed, false, func(cmd *exec.Cmd) { _ = cmd.Process.Kill() })
+	acked.run(t, killed, new(atomic.Bool), func(cmd *exec.Cmd) { _ = cmd.Process.Kill() })
 
 	mount := func(flags uintptr) {
 		t.Helper()

@@ -68,6 +68,9 @@ func makeKey(name string) ([]byte, error) {
 
 // fits reports whether a key opens the registry of data keys.
 func fits(data string, key []byte) (bool, error) {
+	if info, err := os.Stat(filepath.Join(data, badger.KeyRegistryFileName)); err == nil && info.Size() < registryHead {
+		return false, errors.New("badgerstore: the registry of data keys is cut off")
+	}
 	_, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: data, ReadOnly: true, EncryptionKey: key})
 	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
 		return false, nil
@@ -163,10 +166,11 @@ func adopt(cfg Config, data string, key []byte) error {
 }
 
 // mayOpen says whether a store may be opened with this key by this release,
-// without badger. Only what is sure is an error here: a FORMAT file that is
-// damaged says nothing, and then it is the registry that tells a wrong key. If
-// FORMAT says that the key is right and the registry that it is wrong, then the
-// registry is damaged.
+// without badger. Only what is sure is an error here. If FORMAT says that the key
+// is right and the registry that it is wrong, then the registry is damaged; where
+// there is no FORMAT it is the registry that tells a wrong key. A FORMAT that is
+// damaged proves damage: setting the store aside keeps all of it, whatever the
+// key.
 func mayOpen(cfg Config, data string, key []byte) error {
 	f, ok := readFormat(data)
 	switch {
@@ -177,6 +181,9 @@ func mayOpen(cfg Config, data string, key []byte) error {
 	case ok && f.key == fingerprint(key):
 		return nil
 	case !ok:
+		if _, err := os.Stat(filepath.Join(data, formatName)); err == nil {
+			return nil
+		}
 		right, err := fits(data, key)
 		if right || err != nil { // an error is for badger to tell
 			return nil
@@ -216,12 +223,15 @@ func mendRegistry(data string) error {
 	return nil
 }
 
-// registryEnd gives the length without a last record that is not whole: 28
-// bytes, then for each record its length and checksum, 4 bytes each, and the
+// registryHead is the length of what the registry begins with: a random start
+// for the cipher, and a known text by which a wrong key is told.
+const registryHead = 28
+
+// registryEnd gives the length without a last record that is not whole: the
+// head, then for each record its length and checksum, 4 bytes each, and the
 // record.
 func registryEnd(b []byte) int {
-	const head = 28
-	at := head
+	at := registryHead
 	for at < len(b) {
 		if len(b)-at < 8 {
 			return at

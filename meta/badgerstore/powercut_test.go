@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,11 +53,14 @@ func TestPowerCut(t *testing.T) {
 		s := at[n%2]
 		fault := [...]syscall.Errno{0, 0, syscall.EIO, syscall.ENOSPC}[n%4]
 		wait := time.Duration(rng.Int64N(int64(50 * time.Millisecond)))
-		s.tally.run(t, s.cfg, fault != 0, func(cmd *exec.Cmd) {
+		var mayFail atomic.Bool
+		mayFail.Store(fault != 0)
+		s.tally.run(t, s.cfg, &mayFail, func(cmd *exec.Cmd) {
 			if fault != 0 {
 				disk.Fail(fault)
 				<-time.After(wait)
 			}
+			mayFail.Store(true) // the process may see that its disk has gone
 			disk.Cut(rng)
 			_ = cmd.Process.Kill()
 		})
