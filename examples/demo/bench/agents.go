@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/edgekit/edgekit/examples/cluster/process"
 	"github.com/edgekit/edgekit/examples/demo/site"
@@ -10,6 +11,7 @@ import (
 // agent is a program that makes this machine a node.
 type agent struct {
 	name    string
+	node    func(start int) string                       // the node's name
 	prepare func(ctx context.Context, node string) error // not measured
 	start   func(ctx context.Context, node string) (process.Record, error)
 	stop    func(ctx context.Context) error
@@ -18,7 +20,7 @@ type agent struct {
 
 func edgecore(s *site.Site) agent {
 	return agent{
-		name: "edgecore",
+		name: "edgecore", node: func(start int) string { return fmt.Sprintf("edgecore-%d", start) },
 		prepare: func(ctx context.Context, node string) error {
 			if s.Joined(node) {
 				return nil
@@ -35,11 +37,12 @@ func edgecore(s *site.Site) agent {
 	}
 }
 
-func kubelet(s *site.Site) agent {
+// kubelet is the stock kubelet.
+func kubelet(s *site.Site, api *site.APIProxy) agent {
 	return agent{
-		name:    "kubelet",
+		name: "kubelet", node: func(int) string { return s.KubeletNode() },
 		prepare: func(ctx context.Context, _ string) error { return s.BuildKubelet(ctx) },
-		start:   func(_ context.Context, node string) (process.Record, error) { return s.StartKubelet(node) },
+		start:   func(context.Context, string) (process.Record, error) { return s.StartKubelet(api) },
 		stop:    s.StopKubelet,
 		program: s.KubeletProgram,
 	}

@@ -27,7 +27,7 @@ func (b bench) copies(ctx context.Context, node string, r *results) error {
 	if err := b.serviceAccount(ctx); err != nil {
 		return err
 	}
-	pod := benchPod(node+"-tools", node)
+	pod := benchPod("tools", node)
 	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: devcluster.ToolsImage, ImagePullPolicy: corev1.PullIfNotPresent, Stdin: true}}
 	pods := b.client.CoreV1().Pods(benchNamespace)
 	if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {

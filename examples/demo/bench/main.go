@@ -80,7 +80,12 @@ func run(ctx context.Context, opts options) (err error) {
 	}
 	var peer results
 	if opts.Peer != "" {
-		if peer, err = b.measure(ctx, kubelet(s)); err != nil {
+		api, err := s.ProxyAPI()
+		if err != nil {
+			return err
+		}
+		defer api.Close()
+		if peer, err = b.measure(ctx, kubelet(s, api)); err != nil {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ func (b bench) measure(ctx context.Context, a agent) (results, error) {
 				return r, err
 			}
 		}
-		node = fmt.Sprintf("%s-%d", a.name, i+1)
+		node = a.node(i + 1)
 		if err := a.prepare(ctx, node); err != nil {
 			return r, err
 		}

@@ -10,26 +10,27 @@ import (
 	"github.com/edgekit/edgekit/examples/cluster/process"
 )
 
-// StartKubelet starts the stock kubelet in edgecore's place. It talks to the
-// API server itself, so it runs on the host. BuildKubelet comes first.
-func (s *Site) StartKubelet(node string) (process.Record, error) {
-	dir := s.DataDir(node)
+// StartKubelet starts the stock kubelet in edgecore's place, as the node
+// KubeletNode. It talks to the API server itself, through api. BuildKubelet comes
+// first.
+func (s *Site) StartKubelet(api *APIProxy) (process.Record, error) {
+	dir := s.DataDir("kubelet")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return process.Record{}, fmt.Errorf("site: %w", err)
 	}
 	if err := s.makePeerFolders(); err != nil {
 		return process.Record{}, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return process.Record{}, err
-	}
 	config := filepath.Join(dir, "kubelet.yaml")
-	if err := os.WriteFile(config, []byte(s.kubeletConfig(dir, port)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.kubeletConfig(dir)), 0o600); err != nil {
 		return process.Record{}, fmt.Errorf("site: %w", err)
 	}
-	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.KubeletProgram(), Args: []string{
-		"--config=" + config, "--kubeconfig=" + s.Kubeconfig(), "--hostname-override=" + node,
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := api.kubeconfig(s.Kubeconfig(), kubeconfig); err != nil {
+		return process.Record{}, err
+	}
+	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.KubeletProgram(), NetNS: s.Network().File, Args: []string{
+		"--config=" + config, "--kubeconfig=" + kubeconfig, "--hostname-override=" + s.KubeletNode(), "--node-ip=" + s.KubeletNode(),
 		"--root-dir=" + filepath.Join(dir, "root"), "--cert-dir=" + filepath.Join(dir, "pki"),
 	}})
 	if err != nil {
@@ -37,6 +38,10 @@ func (s *Site) StartKubelet(node string) (process.Record, error) {
 	}
 	return r, nil
 }
+
+// KubeletNode is the name of the kubelet's node: its address, since the API
+// server dials a kubelet by its node's name.
+func (s *Site) KubeletNode() string { return s.Network().Node().String() }
 
 // peerState is where the kubelet puts sockets whatever it is told.
 const peerState = "/var/lib/kubelet"
@@ -78,10 +83,11 @@ func (s *Site) StopKubelet(ctx context.Context) error {
 	return nil
 }
 
-func (s *Site) kubeletConfig(dir, port string) string {
+func (s *Site) kubeletConfig(dir string) string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-port: %s
+address: %s
+port: 10250
 readOnlyPort: 0
 healthzPort: 0
 containerRuntimeEndpoint: %s
@@ -95,5 +101,5 @@ evictionHard: {}
 makeIPTablesUtilChains: false
 authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: %s}}
 authorization: {mode: AlwaysAllow}
-`, port, s.RuntimeEndpoint(), s.CgroupRoot(), filepath.Join(dir, "logs"), filepath.Join(s.Dir(), "pki", "ca.crt"))
+`, s.KubeletNode(), s.RuntimeEndpoint(), s.CgroupRoot(), filepath.Join(dir, "logs"), filepath.Join(s.Dir(), "pki", "ca.crt"))
 }
