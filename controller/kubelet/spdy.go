@@ -2,9 +2,10 @@ package kubelet
 
 import (
 	"encoding/binary"
-	"io"
 	"net/http"
 	"strings"
+
+	"github.com/edgekit/edgekit/hub/httplink"
 )
 
 // spdyFrameHeader is the length of what every SPDY frame begins with: four
@@ -25,21 +26,15 @@ func sayGoodbye(resp *http.Response) error {
 	if resp.StatusCode != http.StatusSwitchingProtocols || !strings.EqualFold(resp.Header.Get("Upgrade"), "SPDY/3.1") {
 		return nil
 	}
-	if conn, ok := resp.Body.(upgraded); ok {
-		resp.Body = &parting{upgraded: conn}
+	if conn, ok := resp.Body.(httplink.Upgraded); ok {
+		resp.Body = &parting{Upgraded: conn}
 	}
 	return nil
 }
 
-// upgraded is the body of a response with status 101.
-type upgraded interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
-
 // parting is a SPDY connection from whose reads a GOAWAY frame comes last.
 type parting struct {
-	upgraded
+	httplink.Upgraded
 	frames spdyFrames
 	end    error  // how the connection ended
 	bye    []byte // of the frame, what is still to come
@@ -47,7 +42,7 @@ type parting struct {
 
 func (p *parting) Read(b []byte) (int, error) {
 	if p.end == nil {
-		n, err := p.upgraded.Read(b)
+		n, err := p.Upgraded.Read(b)
 		p.frames.pass(b[:n])
 		if err == nil || !p.frames.whole() {
 			// Within a frame, one more would be taken for the rest of it.

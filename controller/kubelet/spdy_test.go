@@ -19,9 +19,10 @@ type dead struct {
 	closed bool
 }
 
-func (d *dead) Write(p []byte) (int, error) { return len(p), nil }
-func (d *dead) CloseWrite() error           { return nil }
-func (d *dead) Close() error                { d.closed = true; return nil }
+func (d *dead) Write(p []byte) (int, error)         { return len(p), nil }
+func (d *dead) ReadFrom(r io.Reader) (int64, error) { return io.Copy(io.Discard, r) }
+func (d *dead) CloseWrite() error                   { return nil }
+func (d *dead) Close() error                        { d.closed = true; return nil }
 
 // lost reads what a node has sent until its link was lost, by SPDY's own
 // frames.
@@ -113,7 +114,7 @@ func FuzzFrames(f *testing.F) {
 		if once.whole() != twice.whole() || once.rest != twice.rest || once.have != twice.have {
 			t.Errorf("%+v, in pieces %+v", once, twice)
 		}
-		p := &parting{upgraded: &dead{Reader: bytes.NewReader(sent)}}
+		p := &parting{Upgraded: &dead{Reader: bytes.NewReader(sent)}}
 		got, err := io.ReadAll(p)
 		if err != nil || !bytes.HasPrefix(got, sent) {
 			t.Errorf("%q became %q, %v", sent, got, err)

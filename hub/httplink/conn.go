@@ -1,7 +1,6 @@
 package httplink
 
 import (
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -28,35 +27,9 @@ func newConn(s hub.Stream, local, remote string) *conn {
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-// The buffer with which ReadFrom copies.
-const (
-	firstCopy = 4 << 10
-	mostCopy  = 60 << 10 // with the headers before it one message of a link over WebSocket
-)
-
-// ReadFrom writes what r gives. io.Copy calls it for what an upgraded request
-// sends: a session at rest has a small buffer, one that carries many bytes a
-// large one.
-func (c *conn) ReadFrom(r io.Reader) (int64, error) {
-	buf, total := make([]byte, firstCopy), int64(0)
-	for {
-		n, err := r.Read(buf)
-		if n > 0 {
-			written, err := c.Write(buf[:n])
-			if total += int64(written); err != nil {
-				return total, err
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return total, nil
-		case err != nil:
-			return total, err
-		case n == len(buf) && n < mostCopy:
-			buf = make([]byte, min(4*n, mostCopy))
-		}
-	}
-}
+// ReadFrom writes what r gives until it ends. io.Copy calls it for what an
+// upgraded request sends.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) { return carry(c.Stream, r) }
 
 // Close ends both directions.
 func (c *conn) Close() error {
@@ -84,3 +57,23 @@ type addr string
 
 func (addr) Network() string  { return "hub" }
 func (a addr) String() string { return string(a) }
+
+// Upgraded is the body of a response with status 101.
+type Upgraded interface {
+	io.ReadWriteCloser
+	// ReadFrom sends what r gives until it ends.
+	io.ReaderFrom
+	// CloseWrite says that nothing more is sent.
+	CloseWrite() error
+}
+
+// upgraded is net/http's body, which hides ReadFrom.
+type upgraded struct{ closeWriter }
+
+type closeWriter interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// ReadFrom sends what r gives.
+func (u upgraded) ReadFrom(r io.Reader) (int64, error) { return carry(u.closeWriter, r) }

@@ -14,8 +14,7 @@ type Open func(ctx context.Context, host string) (hub.Stream, error)
 
 // Transport sends each request on a stream of its own. It is an
 // http.RoundTripper for URLs of the scheme http; the link, not the request, is
-// what is encrypted. The body of a response with status 101 is an
-// io.ReadWriteCloser with CloseWrite, as net/http has it.
+// what is encrypted. The body of a response with status 101 is an Upgraded.
 //
 // The error of a request whose stream could not be opened wraps what Open
 // returned, so that hub.ErrOffline can be told.
@@ -49,5 +48,12 @@ func NewTransport(open Open) *Transport {
 
 // RoundTrip sends req and waits for the header of the response.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return t.http.RoundTrip(req)
+	resp, err := t.http.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if body, ok := resp.Body.(closeWriter); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body = upgraded{body}
+	}
+	return resp, nil
 }

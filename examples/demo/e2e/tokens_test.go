@@ -55,7 +55,7 @@ func tokenEnds(t *testing.T, s *site.Site) {
 	}
 	const said = "edgekit.io/TokenExpired"
 	k.until(ctx, func() error {
-		out, err := s.RunOnNode(ctx, "edgectl", "get", "pod", pod.Name, "-n", tour.Namespace, "-o", "json", "--data-dir", s.DataDir(tour.Node))
+		out, err := s.RunOnNode(ctx, "edgectl", "describe", "pod", pod.Name, "-n", tour.Namespace, "--data-dir", s.DataDir(tour.Node))
 		if err == nil && !strings.Contains(out, said) {
 			err = fmt.Errorf("the node does not say %s: %s", said, out)
 		}
