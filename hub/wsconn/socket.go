@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// corkSize is what a socket collects before it writes: one TLS record.
-const corkSize = 16 << 10
+// corkSize is what a socket collects before it writes: a message, with what TLS
+// adds to it at the edge.
+const corkSize = 65 << 10
 
 // corks are the buffers of sockets that are writing.
 var corks = sync.Pool{New: func() any { b := make([]byte, 0, corkSize); return &b }}
