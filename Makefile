@@ -83,7 +83,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
 
 ## Measure (each ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-rest bench-meta
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
@@ -94,6 +94,8 @@ bench-link: ## The link: objects, round trips, streams, with delay and loss
 	BENCH=1 go test -count=1 -v -run TestLink ./hub/hubbench
 bench-streams: ## kubectl logs, exec and cp through the cloud, against a kubelet API that is reached directly
 	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubelet
+bench-cp: ## kubectl cp into a container and back, against the stock kubelet in the same cluster (root)
+	@cd examples/demo && PEER=kubelet go run ./bench --starts=1 --pods=0 --copies=5
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetFigures ./hub/hubbench
 bench-rest: ## What a node at rest costs on the wire, all layers counted (root)
