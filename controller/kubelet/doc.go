@@ -33,6 +33,15 @@
 // nodes/stats, nodes/pods, nodes/healthz and nodes/configz. What runs commands
 // needs the verb create, also where a WebSocket comes as a GET.
 //
+// # Checked against Kubernetes
+//
+// make conformance runs Kubernetes' own specs for kubectl and streams against a
+// node that is reached in this way, make e2e-metrics the stock metrics-server
+// (with --kubelet-use-node-status-port, as in its own manifest) and autoscaler;
+// examples/demo/conformance/README.md has the results.
+//
+// # Sessions
+//
 // Sessions are bounded, counted and written to the log with who, what pod, how
 // long and how many bytes. They end when either side goes away. A node without
 // a link gets an answer at once.

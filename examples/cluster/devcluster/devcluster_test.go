@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/edgekit/edgekit/examples/cluster/gobuild"
 )
 
 func TestConfig(t *testing.T) {
@@ -44,6 +46,27 @@ func TestMethodsNeedUp(t *testing.T) {
 	}
 	if err := c.Images(t.Context()); !errors.Is(err, ErrNotUp) {
 		t.Errorf("Images: %v", err)
+	}
+}
+
+func TestProgramsArePinned(t *testing.T) {
+	c := newCluster(t)
+	source, err := c.source()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, p := range slices.Concat(programs, extras) {
+		if _, err := gobuild.Version(filepath.Join(source, p.folder), p.module); err != nil {
+			t.Error(err)
+		}
+		if names[p.file()] {
+			t.Errorf("two programs are called %s", p.file())
+		}
+		names[p.file()] = true
+	}
+	if err := c.BuildExtra(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), `"none"`) {
+		t.Errorf("a program that is not known: %v", err)
 	}
 }
 
