@@ -55,8 +55,7 @@ func (c *Cluster) images(ctx context.Context) error {
 		return err
 	}
 	for _, o := range own {
-		name := filepath.Base(o.pkg)
-		program := filepath.Join(c.cfg.Cache, "bin", "images", name)
+		program := c.ImageProgram(filepath.Base(o.pkg))
 		if err := gobuild.Build(ctx, c.cfg.Out, gobuild.Target{Module: source, Package: o.pkg, Output: program, Always: true}); err != nil {
 			return fmt.Errorf("devcluster: %w", err)
 		}
@@ -65,6 +64,12 @@ func (c *Cluster) images(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ImageProgram is the file of the program in the image edgekit.local/NAME:1, once
+// that was made.
+func (c *Cluster) ImageProgram(name string) string {
+	return filepath.Join(c.cfg.Cache, "bin", "images", name)
 }
 
 // ImportProgram makes an image of one static program and imports it, unless

@@ -39,7 +39,7 @@ func importImages(ctx context.Context, s *site.Site) error {
 		return err
 	}
 	archive := filepath.Join(s.Dir(), "e2e-images.tar")
-	defer os.Remove(archive)
+	defer func() { _ = os.Remove(archive) }() // it goes with the cluster's folder anyway
 	f, err := os.OpenFile(archive, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func makeDebian(ctx context.Context, file string) error {
 	}
 	fmt.Println("  making a Debian root for the images (a minute or more)")
 	tmp := strings.TrimSuffix(file, ".tar") + ".tmp.tar"
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }() // gone already when all went well
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase",
 		"--include=bash,curl,netcat-openbsd,iproute2,bind9-dnsutils,iperf,socat,procps,util-linux,net-tools,nginx-light",
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
@@ -106,7 +106,7 @@ func testImages(ctx context.Context, s *site.Site, debian string) ([]image.Image
 		return nil, err
 	}
 	return []image.Image{
-		{Refs: []string{"registry.k8s.io/pause:3.10.2"}, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Files: []image.File{{Path: "/agnhost", Source: s.Built("agnhost")}}},
+		{Refs: []string{"registry.k8s.io/pause:3.10.2"}, Entrypoint: []string{"/pause"}, Files: []image.File{{Path: "/pause", Source: s.ImageProgram("pause")}}},
 		{Refs: []string{registry + "busybox:1.37.0-2", "docker.io/library/busybox:latest"}, Cmd: []string{"sh"}, Files: box},
 		{Refs: []string{registry + "nonroot:1.5"}, Cmd: []string{"sh"}, User: "1234", Files: box},
 		{Refs: []string{registry + "nonewprivs:1.4"}, Cmd: []string{"nnp"},

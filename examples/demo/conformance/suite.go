@@ -165,6 +165,7 @@ func (p *progress) line(text string) {
 	if label, _, ok := strings.Cut(strings.TrimPrefix(ended, "• ["), "] ["); ok {
 		state = label // FAILED, TIMEDOUT and the like
 	}
+	text, _, _ = strings.Cut(text, " [sig-") // a list of its labels, again
 	p.done++
 	fmt.Fprintf(p.out, "  %4d  %6s  %s  %s\n", p.done, time.Since(p.began).Round(time.Second), state, text)
 }

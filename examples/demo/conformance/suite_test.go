@@ -54,7 +54,7 @@ func TestReport(t *testing.T) {
 func TestProgress(t *testing.T) {
 	var out strings.Builder
 	p := &progress{out: &out, began: time.Now()}
-	for _, part := range []string{"SSSS\n• [1.5 seco", "nds]\n[sig-cli] a [It] b\nmore\n•", " [FAILED] [2.0 seconds]\n[sig-cli] c\n• nothing\n"} {
+	for _, part := range []string{"SSSS\n• [1.5 seco", "nds]\n[sig-cli] a [It] b [sig-cli, Slow]\nmore\n•", " [FAILED] [2.0 seconds]\n[sig-cli] c\n• nothing\n"} {
 		if _, err := p.Write([]byte(part)); err != nil {
 			t.Fatal(err)
 		}
