@@ -40,7 +40,7 @@ func TestCarryIsExact(t *testing.T) {
 type slow struct{ sizes []int }
 
 func (s *slow) Write(p []byte) (int, error) {
-	time.Sleep(time.Second)
+	<-time.After(time.Second)
 	s.sizes = append(s.sizes, len(p))
 	return len(p), nil
 }
