@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -13,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
@@ -24,16 +27,46 @@ const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 type getCmd struct {
 	localFlags
 	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
+	Name     string `arg:"" optional:"" help:"Only the one of this name."`
 	All      bool   `help:"Of all namespaces." short:"A"`
+	Form     string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
 }
 
-// Run prints a line for each object.
+// Run prints a line for each object, or the objects.
 func (g *getCmd) Run(ctx context.Context, out program.Output) error {
+	switch {
+	case g.All && g.Name != "":
+		return &program.UsageError{Setting: "all", Reason: "one object has one namespace: name that with --namespace"}
+	case g.Form != "":
+		return g.whole(ctx, out)
+	}
 	var t metav1.Table
 	if err := g.read(ctx, "api.sock", g.path(), asTable, &t); err != nil {
 		return err
 	}
 	return printTable(out, &t)
+}
+
+// whole prints what the API gives.
+func (g *getCmd) whole(ctx context.Context, out io.Writer) error {
+	var raw json.RawMessage
+	if err := g.read(ctx, "api.sock", g.path(), "application/json", &raw); err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := json.Indent(&text, raw, "", "  "); err != nil {
+		return err
+	}
+	text.WriteByte('\n')
+	if g.Form == "yaml" {
+		converted, err := yaml.JSONToYAML(raw)
+		if err != nil {
+			return err
+		}
+		text = *bytes.NewBuffer(converted)
+	}
+	_, err := text.WriteTo(out)
+	return err
 }
 
 func (g *getCmd) path() string {
@@ -48,10 +81,14 @@ func (g *getCmd) path() string {
 	if strings.HasPrefix(resource, "device") {
 		base = "/apis/devices.kubeedge.io/v1beta1"
 	}
-	if g.All || resource == "nodes" {
-		return base + "/" + url.PathEscape(resource)
+	if !g.All && resource != "nodes" {
+		base += "/namespaces/" + url.PathEscape(g.Space)
 	}
-	return base + "/namespaces/" + url.PathEscape(g.Space) + "/" + url.PathEscape(resource)
+	base += "/" + url.PathEscape(resource)
+	if g.Name != "" {
+		base += "/" + url.PathEscape(g.Name)
+	}
+	return base
 }
 
 // printTable prints the columns that are for everybody.

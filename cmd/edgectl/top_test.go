@@ -31,9 +31,11 @@ func TestPrintTop(t *testing.T) {
 
 func TestPath(t *testing.T) {
 	for want, g := range map[string]getCmd{
-		"/api/v1/namespaces/ns/pods": {Resource: "po"},
-		"/api/v1/pods":               {Resource: "pods", All: true},
-		"/api/v1/nodes":              {Resource: "node"},
+		"/api/v1/namespaces/ns/pods":           {Resource: "po"},
+		"/api/v1/pods":                         {Resource: "pods", All: true},
+		"/api/v1/nodes":                        {Resource: "node"},
+		"/api/v1/nodes/gate-7":                 {Resource: "node", Name: "gate-7"},
+		"/api/v1/namespaces/ns/pods/web%2Flog": {Resource: "pods", Name: "web/log"},
 		"/apis/devices.kubeedge.io/v1beta1/namespaces/ns/devices": {Resource: "devices"},
 		"/api/v1/namespaces/ns/..%2F..%2Fsecrets":                 {Resource: "../../secrets"},
 	} {

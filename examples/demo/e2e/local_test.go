@@ -19,6 +19,7 @@ func local(ctx context.Context, t *testing.T, s *site.Site, pod string) {
 	}{
 		{[]string{"get", "pods", "-n", tour.Namespace}, pod},
 		{[]string{"get", "nodes"}, tour.Node},
+		{[]string{"get", "pod", pod, "-n", tour.Namespace, "-o", "yaml"}, "podIP: "},
 		{[]string{"logs", pod, "-n", tour.Namespace, "--tail", "5"}, "\n"},
 		{[]string{"describe", "pod", pod, "-n", tour.Namespace}, "running since"},
 		{[]string{"top"}, pod},
