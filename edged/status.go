@@ -29,8 +29,8 @@ type facts struct {
 	backOffs map[string]backOff // by container name
 	runtime  string             // the runtime's name, for container ids
 	hostIPs  []string
-	final    bool               // nothing of the pod runs or will
-	expired  bool               // a service account token is past its end
+	final    bool // nothing of the pod runs or will
+	expired  bool // a service account token is past its end
 	rejected *rejection
 }
 

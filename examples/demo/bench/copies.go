@@ -37,7 +37,7 @@ func (b bench) copies(ctx context.Context, node string, r *results) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // of a temporary folder
 	file := filepath.Join(dir, "there")
 	if err := os.WriteFile(file, make([]byte, copied), 0o600); err != nil {
 		return err
