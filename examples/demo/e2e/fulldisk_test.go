@@ -76,8 +76,8 @@ func fullDisk(t *testing.T, s *site.Site) {
 		return nil
 	})
 	restarted(t, before, processes(ctx, t, s))
-	k.run(ctx, "", "-n", tour.Namespace, "scale", "deployment", tour.App, "--replicas=2")
-	k.ready(ctx, tour.App, 2)
+	k.run(ctx, "", "-n", tour.Namespace, "scale", "deployment", tour.App, "--replicas=1")
+	k.ready(ctx, tour.App, 1)
 	if err := s.StopEdge(ctx); err != nil {
 		t.Fatal(err)
 	}
