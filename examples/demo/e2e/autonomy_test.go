@@ -41,6 +41,7 @@ func TestAutonomy(t *testing.T) {
 	}
 	t.Run("policies", func(t *testing.T) { policies(t, s) })
 	t.Run("certificate ends", func(t *testing.T) { certificateEnds(t, s) })
+	t.Run("full disk", func(t *testing.T) { fullDisk(t, s) })
 	t.Run("token ends", func(t *testing.T) { tokenEnds(t, s) })
 	t.Run("autonomy", func(t *testing.T) { autonomy(t, s, kills) })
 	t.Run("power cut", func(t *testing.T) { powerCut(t, s) })

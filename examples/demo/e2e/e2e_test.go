@@ -34,7 +34,6 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
 	t.Run("revoked", func(t *testing.T) { revoked(t, s) })
 	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
-	t.Run("full disk", func(t *testing.T) { fullDisk(t, s) })
 	t.Run("crashes", func(t *testing.T) { crashes(t, s) })
 	t.Run("autonomy", func(t *testing.T) { autonomy(t, s, fewKills) })
 	t.Run("power cut", func(t *testing.T) { powerCut(t, s) })
