@@ -65,7 +65,7 @@ fleet: ## 2,000 nodes on one server: memory of each, delivery, a restart of the 
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
 e2e: ## End to end: real cluster, container runtime and network (root)
 	cd examples/demo && go test -count=1 -timeout=30m -v ./e2e
-e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts; policies and a certificate that ends (root)
+e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts; policies, a certificate and a token that end, a full disk; 22 minutes (root)
 	cd examples/demo && AUTONOMY_KILLS=$(or $(KILLS),200) go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
 e2e-metrics: ## Stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment by its figures (root; RESULT lines)
 	cd examples/demo && METRICS_SERVER=1 go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
