@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -53,20 +52,17 @@ func (g *getCmd) whole(ctx context.Context, out io.Writer) error {
 	if err := g.read(ctx, "api.sock", g.path(), "application/json", &raw); err != nil {
 		return err
 	}
-	var text bytes.Buffer
-	if err := json.Indent(&text, raw, "", "  "); err != nil {
+	if g.Form == "yaml" {
+		text, err := yaml.JSONToYAML(raw)
+		if err == nil {
+			_, err = out.Write(text)
+		}
 		return err
 	}
-	text.WriteByte('\n')
-	if g.Form == "yaml" {
-		converted, err := yaml.JSONToYAML(raw)
-		if err != nil {
-			return err
-		}
-		text = *bytes.NewBuffer(converted)
-	}
-	_, err := text.WriteTo(out)
-	return err
+	to := json.NewEncoder(out)
+	to.SetEscapeHTML(false)
+	to.SetIndent("", "  ")
+	return to.Encode(raw)
 }
 
 func (g *getCmd) path() string {

@@ -57,23 +57,3 @@ type addr string
 
 func (addr) Network() string  { return "hub" }
 func (a addr) String() string { return string(a) }
-
-// Upgraded is the body of a response with status 101.
-type Upgraded interface {
-	io.ReadWriteCloser
-	// ReadFrom sends what r gives until it ends.
-	io.ReaderFrom
-	// CloseWrite says that nothing more is sent.
-	CloseWrite() error
-}
-
-// upgraded is net/http's body, which hides ReadFrom.
-type upgraded struct{ closeWriter }
-
-type closeWriter interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
-
-// ReadFrom sends what r gives.
-func (u upgraded) ReadFrom(r io.Reader) (int64, error) { return carry(u.closeWriter, r) }

@@ -2,6 +2,7 @@ package httplink
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 
@@ -57,3 +58,23 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return resp, nil
 }
+
+// Upgraded is the body of a response with status 101.
+type Upgraded interface {
+	io.ReadWriteCloser
+	// ReadFrom sends what r gives until it ends.
+	io.ReaderFrom
+	// CloseWrite says that nothing more is sent.
+	CloseWrite() error
+}
+
+// upgraded is net/http's body, which hides ReadFrom.
+type upgraded struct{ closeWriter }
+
+type closeWriter interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// ReadFrom sends what r gives.
+func (u upgraded) ReadFrom(r io.Reader) (int64, error) { return carry(u.closeWriter, r) }

@@ -52,8 +52,8 @@ func (j *Joiner) up(ctx context.Context) error {
 			return nil
 		case <-j.dirty.wake:
 			interval := j.interval()
-			if back := interval < p.interval; back {
-				for id := range p.due { // which may wait for the longer one
+			if interval < p.interval { // the link is back, and what is due waits for the longer one
+				for id := range p.due {
 					p.schedule(id, p.last[id].Add(interval))
 				}
 			}

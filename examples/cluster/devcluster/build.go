@@ -75,8 +75,8 @@ func (c *Cluster) build(ctx context.Context) error {
 }
 
 // BuildExtra builds programs of the cluster's versions that the cluster itself
-// does not use: kube-proxy, coredns, metrics-server, and for
-// Kubernetes' own tests e2e.test, ginkgo, agnhost and nnp. Up comes first.
+// does not use: kubelet, kube-proxy, coredns, metrics-server, and for Kubernetes'
+// own tests e2e.test, ginkgo, agnhost and nnp. Up comes first.
 func (c *Cluster) BuildExtra(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		i := slices.IndexFunc(extras, func(p program) bool { return p.file() == name })
@@ -89,12 +89,6 @@ func (c *Cluster) BuildExtra(ctx context.Context, names ...string) error {
 	}
 	return nil
 }
-
-// BuildKubelet builds the stock kubelet.
-func (c *Cluster) BuildKubelet(ctx context.Context) error { return c.BuildExtra(ctx, "kubelet") }
-
-// KubeletProgram is the file that BuildKubelet makes.
-func (c *Cluster) KubeletProgram() string { return c.Built("kubelet") }
 
 // Built is the file of a program that Up or BuildExtra has built.
 func (c *Cluster) Built(name string) string { return c.state.Bin[name] }

@@ -74,7 +74,7 @@ func (c *Cluster) save() error {
 
 // choose fills in a fresh state.
 func (c *Cluster) choose() error {
-	free, err := freePorts(5)
+	free, err := FreePorts(5)
 	if err != nil {
 		return err
 	}
@@ -87,8 +87,8 @@ func (c *Cluster) choose() error {
 	return nil
 }
 
-// freePorts finds n ports on loopback that nobody listens on now.
-func freePorts(n int) ([]int, error) {
+// FreePorts finds n ports on loopback that nobody listens on now.
+func FreePorts(n int) ([]int, error) {
 	var free []int
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

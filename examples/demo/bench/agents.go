@@ -41,9 +41,9 @@ func edgecore(s *site.Site) agent {
 func kubelet(s *site.Site, api *site.APIProxy) agent {
 	return agent{
 		name: "kubelet", node: func(int) string { return s.KubeletNode() },
-		prepare: func(ctx context.Context, _ string) error { return s.BuildKubelet(ctx) },
+		prepare: func(ctx context.Context, _ string) error { return s.BuildExtra(ctx, "kubelet") },
 		start:   func(context.Context, string) (process.Record, error) { return s.StartKubelet(api) },
 		stop:    s.StopKubelet,
-		program: s.KubeletProgram,
+		program: func() string { return s.Built("kubelet") },
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -39,11 +38,7 @@ func main() {
 }
 
 func run(ctx context.Context, opts options) (err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	s, err := site.New(site.Config{Dir: filepath.Join(cache, "edgekit", "bench"), Out: os.Stdout})
+	s, err := site.InCache("bench", os.Stdout)
 	if err != nil {
 		return err
 	}

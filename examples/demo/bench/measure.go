@@ -24,7 +24,6 @@ type bench struct {
 
 // results are an agent's figures.
 type results struct {
-	measured   bool
 	start      time.Duration // the median
 	rssMiB     float64       // idle, without pods
 	rssPodsMiB float64       // with the pods running
@@ -38,7 +37,7 @@ type results struct {
 // measure takes all figures of one agent. Each start is that of a node which
 // the API server does not know yet; the last one stays for the rest.
 func (b bench) measure(ctx context.Context, a agent) (results, error) {
-	r := results{measured: true}
+	var r results
 	var starts []time.Duration
 	var last process.Record
 	var node string

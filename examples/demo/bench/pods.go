@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -76,19 +77,14 @@ func (b bench) pods(ctx context.Context, node string, rec process.Record, r *res
 // serviceAccount waits until the namespace has its default service account,
 // without which no pod is admitted.
 func (b bench) serviceAccount(ctx context.Context) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, err := b.client.CoreV1().ServiceAccounts(benchNamespace).Get(ctx, "default", metav1.GetOptions{})
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return err
-		}
+	var last error
+	if err := until(ctx, func(ctx context.Context) (bool, error) {
+		_, last = b.client.CoreV1().ServiceAccounts(benchNamespace).Get(ctx, "default", metav1.GetOptions{})
+		return last == nil, nil
+	}); err != nil {
+		return errors.Join(err, last)
 	}
+	return nil
 }
 
 func (b bench) deleteAll(ctx context.Context, w watch.Interface, created map[string]time.Time) (gone, deleted map[string]time.Time, err error) {

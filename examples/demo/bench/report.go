@@ -8,23 +8,21 @@ import (
 // report prints the result lines: ours, and where there is a peer its own and
 // the ratios.
 func report(w io.Writer, ours, peer results) {
-	for _, f := range ours.figures() {
-		if f.value > 0 { // what was not asked for was not measured
-			fmt.Fprintf(w, "RESULT %s %.3f %s\n", f.name, f.value, f.unit)
-		}
-	}
-	if !peer.measured {
-		return
-	}
-	theirs := peer.figures()
-	for _, f := range theirs {
-		if f.value > 0 {
-			fmt.Fprintf(w, "RESULT peer_%s %.3f %s\n", f.name, f.value, f.unit)
-		}
-	}
-	for i, f := range ours.figures() {
+	figures, theirs := ours.figures(), peer.figures()
+	list(w, "", figures)
+	list(w, "peer_", theirs)
+	for i, f := range figures {
 		if theirs[i].value > 0 {
 			fmt.Fprintf(w, "RESULT ratio_%s %.3f x\n", f.name, f.value/theirs[i].value)
+		}
+	}
+}
+
+// list prints what was measured.
+func list(w io.Writer, prefix string, figures []figure) {
+	for _, f := range figures {
+		if f.value > 0 {
+			fmt.Fprintf(w, "RESULT %s%s %.3f %s\n", prefix, f.name, f.value, f.unit)
 		}
 	}
 }

@@ -42,12 +42,7 @@ func main() {
 }
 
 func run(ctx context.Context, opts options) (err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(cache, "edgekit", "conformance")
-	s, err := site.New(site.Config{Dir: dir, Out: os.Stdout})
+	s, err := site.InCache("conformance", os.Stdout)
 	if err != nil {
 		return err
 	}
@@ -61,7 +56,7 @@ func run(ctx context.Context, opts options) (err error) {
 			err = errors.Join(err, s.Remove(context.WithoutCancel(ctx)))
 		}()
 	}
-	results := dir + "-results"
+	results := s.Dir() + "-results"
 	if err := os.MkdirAll(results, 0o700); err != nil {
 		return err
 	}

@@ -52,16 +52,11 @@ func newSite(t *testing.T) *site.Site {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: containers and network namespaces")
 	}
-	cache, err := os.UserCacheDir()
+	s, err := site.InCache("e2e", testWriter{t})
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(cache, "edgekit", "e2e")
-	alone(t, dir+".running")
-	s, err := site.New(site.Config{Dir: dir, Out: testWriter{t}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	alone(t, s.Dir()+".running")
 	down := func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/edgekit/edgekit/examples/cluster/devcluster"
 	"github.com/edgekit/edgekit/examples/cluster/process"
 	"github.com/edgekit/edgekit/examples/demo/site"
 	"github.com/edgekit/edgekit/examples/demo/tour"
@@ -71,12 +71,11 @@ func startMetricsServer(ctx context.Context, t *testing.T, s *site.Site) {
 	if err := s.BuildExtra(ctx, "metrics-server"); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := devcluster.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
+	port := strconv.Itoa(free[0])
 	config := s.Kubeconfig()
 	if _, err := s.Start(process.Spec{Name: "metrics-server", Path: s.Built("metrics-server"), Args: []string{
 		"--kubeconfig=" + config, "--authentication-kubeconfig=" + config, "--authorization-kubeconfig=" + config,

@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/edgekit/edgekit/examples/cluster/devcluster"
 	"github.com/edgekit/edgekit/examples/cluster/process"
 )
 
@@ -22,13 +24,13 @@ func (s *Site) StartCloud(ctx context.Context, more ...string) error {
 		return err
 	}
 	if !running {
-		port, err := freePort()
+		free, err := devcluster.FreePorts(1)
 		if err != nil {
-			return err
+			return fmt.Errorf("site: %w", err)
 		}
 		if _, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: append([]string{
 			"--kubeconfig", s.Kubeconfig(), "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
-			"--metrics-listen", "127.0.0.1:" + port,
+			"--metrics-listen", "127.0.0.1:" + strconv.Itoa(free[0]),
 		}, more...)}); err != nil {
 			return fmt.Errorf("site: %w", err)
 		}

@@ -11,8 +11,8 @@ import (
 )
 
 // StartKubelet starts the stock kubelet in edgecore's place, as the node
-// KubeletNode. It talks to the API server itself, through api. BuildKubelet comes
-// first.
+// KubeletNode. It talks to the API server itself, through api. It must
+// have been built: BuildExtra.
 func (s *Site) StartKubelet(api *APIProxy) (process.Record, error) {
 	dir := s.DataDir("kubelet")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -29,7 +29,7 @@ func (s *Site) StartKubelet(api *APIProxy) (process.Record, error) {
 	if err := api.kubeconfig(s.Kubeconfig(), kubeconfig); err != nil {
 		return process.Record{}, err
 	}
-	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.KubeletProgram(), NetNS: s.Network().File, Args: []string{
+	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.Built("kubelet"), NetNS: s.Network().File, Args: []string{
 		"--config=" + config, "--kubeconfig=" + kubeconfig, "--hostname-override=" + s.KubeletNode(), "--node-ip=" + s.KubeletNode(),
 		"--root-dir=" + filepath.Join(dir, "root"), "--cert-dir=" + filepath.Join(dir, "pki"),
 	}})

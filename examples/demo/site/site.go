@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/edgekit/edgekit/examples/cluster/devcluster"
@@ -48,6 +47,16 @@ func New(cfg Config) (*Site, error) {
 		return nil, fmt.Errorf("site: %w", err)
 	}
 	return &Site{Cluster: c, repo: cfg.Repo, out: cfg.Out}, nil
+}
+
+// InCache makes the Site that lives in a folder of that name in edgekit's part of
+// the user's cache, for programs that have a scene of their own.
+func InCache(name string, out io.Writer) (*Site, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("site: %w", err)
+	}
+	return New(Config{Dir: filepath.Join(cache, "edgekit", name), Out: out})
 }
 
 // findRepo looks for the repository's root upwards from the working directory.
@@ -113,16 +122,6 @@ func (s *Site) CloudAddress() string {
 
 // DataDir is the data folder of the edge node.
 func (s *Site) DataDir(node string) string { return filepath.Join(s.Dir(), "nodes", node) }
-
-// freePort finds a port on loopback that nobody listens on now.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("site: find a free port: %w", err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
-}
 
 // Remove takes everything down. In a cluster that is not ours it first deletes
 // the objects given as kubectl names them ("node", "edge-1"), while the node's
