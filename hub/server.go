@@ -31,7 +31,7 @@ type ServerConfig struct {
 	// means 15 s.
 	Handshake time.Duration
 	// MaxHandshakes is how many connections may be in their handshake; more
-	// wait in the Listener. 0 means 1024.
+	// wait in the Listener. 0 means 512.
 	MaxHandshakes int
 	// HandshakeRate is how many handshakes are taken in any second; those that
 	// are too many are told when to come back, in a line. 0 means 500, negative
@@ -115,7 +115,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&cfg.MaxHandshakes, 1024}, {&cfg.HandshakeRate, 500}, {&cfg.MaxWork, 512}} {
+	}{{&cfg.MaxHandshakes, 512}, {&cfg.HandshakeRate, 500}, {&cfg.MaxWork, 512}} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}
@@ -128,7 +128,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes/2), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
+		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
 	}, nil
 }
 

@@ -30,7 +30,7 @@ func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Li
 	mux := http.NewServeMux()
 	mux.Handle(wsconn.Path, links)
 	trust.handle(mux)
-	e := edgeServer{listener: listener, links: links, server: newEdgeHTTP(mux, trust.tls(), log)}
+	e := edgeServer{listener: links.Throttle(listener), links: links, server: newEdgeHTTP(mux, trust.tls(), log)}
 	if r.QUIC {
 		e.links, err = addQUIC(ctx, links, e.server.TLSConfig, r.Keepalive, trust.store, log)
 	}

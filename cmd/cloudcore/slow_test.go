@@ -59,8 +59,12 @@ type peer struct {
 	hello []byte // its first message
 }
 
-// secure has TLS spoken on the connection.
-func (p peer) secure() peer { return peer{tls.Client(p.Conn, p.cfg), p.cfg, nil} }
+// secure has TLS spoken on the connection, once the server has taken it.
+func (p peer) secure() peer {
+	c := tls.Client(p.Conn, p.cfg)
+	_ = c.Handshake() // what follows fails too
+	return peer{c, p.cfg, nil}
+}
 
 // listen waits for the server to hang up.
 func (p peer) listen() { _, _ = io.Copy(io.Discard, p) }
@@ -131,7 +135,7 @@ func TestSlowPeers(t *testing.T) {
 				server := newEdgeHTTP(mux, cloud.ServerTLS(), slog.New(slog.DiscardHandler))
 				ctx, stop := context.WithCancel(t.Context())
 				served := make(chan error, 1)
-				go func() { served <- serve(ctx, server, tls.NewListener(l, server.TLSConfig)) }()
+				go func() { served <- serve(ctx, server, tls.NewListener(links.Throttle(l), server.TLSConfig)) }()
 				before, begun := inUse(), time.Now()
 				var running sync.WaitGroup
 				for range peers {

@@ -143,7 +143,7 @@ var listenerOf = map[string]listenFunc{
 			ReadHeaderTimeout: 15 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
 		}
 		for _, s := range sockets {
-			go func() { _ = srv.Serve(tls.NewListener(s, tlsConfig)) }()
+			go func() { _ = srv.Serve(tls.NewListener(l.Throttle(s), tlsConfig)) }()
 		}
 		return l, nil
 	},

@@ -30,6 +30,13 @@
 // errors that pass are waited out for a second. A Socket that many Dialers share
 // tells by its Done.
 //
+// # A herd
+//
+// When thousands of edges return at once, ListenerConfig.Handshakes of them are
+// under way at a time, since all at once would share the CPU until none gets
+// through before it has given up. The others wait with their first packet, and
+// nothing was done for them yet.
+//
 // # Memory
 //
 // Windows begin small and grow with use. All connections of a Listener share

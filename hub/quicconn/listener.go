@@ -57,9 +57,14 @@ type ListenerConfig struct {
 	// Backlog is how many connections may wait for Accept; one more is turned
 	// away. 0 means 1024.
 	Backlog int
+	// Handshakes is how many connections may be under way from their first
+	// packet to Accept. The first packets of more wait, up to some 500 of them;
+	// beyond that they are lost, which has the edge send them again (RFC 9002
+	// section 6.2). One that takes longer than 3 s counts no more. 0 means 256.
+	Handshakes int
 	// Unproven is how many handshakes with unproven addresses may be under
 	// way before each further one must prove its address first, which costs a
-	// round trip (RFC 9000 section 8.1.2). 0 means 256.
+	// round trip (RFC 9000 section 8.1.2). 0 means half of Handshakes.
 	Unproven int
 }
 
@@ -70,6 +75,8 @@ type Listener struct {
 	transport *quic.Transport
 	listener  *quic.Listener
 	waiting   *backlog.Queue[*Conn]
+	entry     *backlog.Entry
+	closing   chan struct{}
 	reads     *reads
 	once      sync.Once
 	running   sync.WaitGroup
@@ -87,8 +94,8 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		return nil, errors.New("quicconn: ListenerConfig.TLS is required")
 	case cfg.Keepalive < 0 || 2*cfg.Keepalive > idleTimeout:
 		return nil, fmt.Errorf("quicconn: ListenerConfig.Keepalive must be 0 for the default, or up to %v", idleTimeout/2)
-	case cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Unproven < 0:
-		return nil, errors.New("quicconn: ListenerConfig.Backlog, Memory and Unproven must not be negative: leave them 0 for the default")
+	case cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Handshakes < 0 || cfg.Unproven < 0:
+		return nil, errors.New("quicconn: ListenerConfig.Backlog, Memory, Handshakes and Unproven must not be negative: leave them 0 for the default")
 	}
 	if cfg.NodeName == nil {
 		cfg.NodeName = join.NodeName
@@ -102,10 +109,16 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Memory == 0 {
 		cfg.Memory = 256 << 20
 	}
-	if cfg.Unproven == 0 {
-		cfg.Unproven = 256
+	if cfg.Handshakes == 0 {
+		cfg.Handshakes = 256
 	}
-	l := &Listener{cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog), reads: newReads(cfg.Socket.LocalAddr())}
+	if cfg.Unproven == 0 {
+		cfg.Unproven = max(1, cfg.Handshakes/2)
+	}
+	l := &Listener{
+		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes),
+		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
+	}
 	mark := newMark()
 	var answers *forgotten
 	if cfg.ResetKey != nil {
@@ -186,6 +199,14 @@ type share struct {
 	grown    atomic.Int64 // bytes of Listener.grown
 	unproven atomic.Bool  // counts in Listener.unproven
 	waits    atomic.Pointer[Conn]
+	pass     atomic.Pointer[backlog.Pass] // until it is accepted
+}
+
+// inside gives up the place that the connection had on its way in.
+func (s *share) inside() {
+	if p := s.pass.Swap(nil); p != nil {
+		p.Leave()
+	}
 }
 
 // shareKey is where a connection's context has its share.
@@ -198,15 +219,22 @@ func (l *Listener) proven(s *share) {
 	}
 }
 
-// handshake is called for each connection that a client begins. ctx ends with
-// the connection.
+// handshake is called for each connection that a client begins, one after the
+// other. ctx ends with the connection. While it waits, quic-go keeps the first
+// packets of further connections, and all others take their way.
 func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+	pass := l.entry.Enter(l.closing)
+	if pass == nil {
+		return nil, net.ErrClosed
+	}
 	s := &share{}
+	s.pass.Store(pass)
 	s.unproven.Store(true)
 	l.unproven.Add(1)
 	context.AfterFunc(ctx, func() {
 		l.grown.Add(-s.grown.Load())
 		l.proven(s)
+		s.inside()
 		if c := s.waits.Load(); c != nil {
 			l.waiting.Drop(c)
 		}
@@ -269,6 +297,9 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	c, err := l.waiting.Accept(ctx)
 	switch {
 	case err == nil:
+		if s, ok := c.conn.Context().Value(shareKey{}).(*share); ok {
+			s.inside()
+		}
 		return c, nil
 	case ctx.Err() != nil:
 		return nil, err
@@ -284,6 +315,7 @@ func (l *Listener) Addr() net.Addr { return l.cfg.Socket.LocalAddr() }
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		l.waiting.Close(nil)
+		close(l.closing)
 		_ = l.listener.Close()
 		_ = l.transport.Close()
 		_ = l.cfg.Socket.Close()

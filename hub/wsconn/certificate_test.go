@@ -49,7 +49,7 @@ func serve(t testing.TB, link *wsconn.Listener, socket net.Listener, cfg *tls.Co
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = srv.Serve(tls.NewListener(socket, cfg))
+		_ = srv.Serve(tls.NewListener(link.Throttle(socket), cfg))
 	}()
 	t.Cleanup(func() {
 		link.Close()

@@ -12,7 +12,11 @@
 //	mux := http.NewServeMux()
 //	mux.Handle(wsconn.Path, l)
 //	mux.Handle("/v1/join", joinHandler)
-//	srv := &http.Server{Handler: mux, TLSConfig: tlsConfig}
+//	srv := &http.Server{Handler: mux}
+//	err = srv.Serve(tls.NewListener(l.Throttle(socket), tlsConfig))
+//
+// [Listener.Throttle] is what keeps a herd of edges, back after their server was
+// away, from taking the CPU from each other until none gets through.
 //
 // The TLS configuration must ask for client certificates
 // (tls.VerifyClientCertIfGiven where other handlers need none) and hold the

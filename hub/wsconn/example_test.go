@@ -43,7 +43,7 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.Handle(wsconn.Path, link)
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 15 * time.Second}
-	wg.Go(func() { _ = web.Serve(tls.NewListener(socket, keyring.ServerTLS())) })
+	wg.Go(func() { _ = web.Serve(tls.NewListener(link.Throttle(socket), keyring.ServerTLS())) })
 	directory := &hubtest.Directory{}
 	directory.Down("edge-1").Put(hub.Key{Resource: "recipes", Name: "bread"}, 1, "flour, water, salt")
 	server, err := hub.NewServer(hub.ServerConfig{Listener: link, Directory: directory})

@@ -40,6 +40,10 @@ type ListenerConfig struct {
 	// Backlog is how many connections may wait for Accept; one more is turned
 	// away with status 503. 0 means 1024.
 	Backlog int
+	// Handshakes is how many connections of all sockets that Throttle was given
+	// may be under way from the TCP connection to Accept; more wait in the
+	// kernel. One that takes longer than 3 s counts no more. 0 means 256.
+	Handshakes int
 }
 
 // Listener takes WebSocket connections from an HTTP server. It starts no
@@ -48,15 +52,19 @@ type Listener struct {
 	cfg     ListenerConfig
 	gate    *gate
 	waiting *backlog.Queue[*Conn]
+	entry   *backlog.Entry
 }
 
 // NewListener makes a Listener, to be mounted in an http.ServeMux.
 func NewListener(cfg ListenerConfig) (*Listener, error) {
-	if cfg.Backlog < 0 || cfg.Memory < 0 {
-		return nil, errors.New("wsconn: ListenerConfig.Backlog and Memory must not be negative: leave them 0 for the default")
+	if cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Handshakes < 0 {
+		return nil, errors.New("wsconn: ListenerConfig.Backlog, Memory and Handshakes must not be negative: leave them 0 for the default")
 	}
 	if cfg.Backlog == 0 {
 		cfg.Backlog = 1024
+	}
+	if cfg.Handshakes == 0 {
+		cfg.Handshakes = 256
 	}
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
@@ -67,7 +75,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Addr == nil {
 		cfg.Addr = &net.TCPAddr{}
 	}
-	return &Listener{cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog)}, nil
+	return &Listener{cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes)}, nil
 }
 
 // ServeHTTP upgrades one request. Without a verified client certificate that
@@ -153,6 +161,7 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	c, err := l.waiting.Accept(ctx)
 	switch {
 	case err == nil:
+		inside(c.socket.Conn)
 		return c, nil
 	case ctx.Err() != nil:
 		return nil, err

@@ -1,0 +1,50 @@
+package backlog
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Patience is how long a connection counts in an Entry at most. Peers that begin
+// and never go on would otherwise keep all others out; so they only slow them.
+const Patience = 3 * time.Second
+
+// Entry bounds how many connections are under way from their first packet to the
+// Accept that takes them. A herd that is let in as a whole shares the CPU until
+// none gets through before its peer has given up, and what was done for it was in
+// vain; before an Entry it waits where that costs nothing. All methods may be
+// called by several goroutines at once.
+type Entry struct{ places chan struct{} }
+
+// NewEntry makes an Entry with so many places.
+func NewEntry(places int) *Entry { return &Entry{make(chan struct{}, places)} }
+
+// Enter waits for a place, or until done is closed, and then gives nil.
+func (e *Entry) Enter(done <-chan struct{}) *Pass {
+	select {
+	case e.places <- struct{}{}:
+	case <-done:
+		return nil
+	}
+	p := &Pass{entry: e}
+	p.timer.Store(time.AfterFunc(Patience, p.Leave))
+	return p
+}
+
+// Pass is a place that is taken.
+type Pass struct {
+	entry *Entry
+	left  atomic.Bool
+	timer atomic.Pointer[time.Timer]
+}
+
+// Leave gives the place to the next one. Twice is no error.
+func (p *Pass) Leave() {
+	if p.left.Swap(true) {
+		return
+	}
+	<-p.entry.places
+	if t := p.timer.Swap(nil); t != nil {
+		t.Stop()
+	}
+}
