@@ -125,6 +125,11 @@ func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { st.Close() })
 	defer stop()
+	if s.announced {
+		s.mu.Lock()
+		s.announceLocked()
+		s.mu.Unlock()
+	}
 	if err := writeFrame(st, o, s.maxFrame()); err != nil {
 		st.Close()
 		return nil, s.interrupted(ctx, err)
@@ -166,10 +171,39 @@ func timeLeft(ctx context.Context) time.Duration {
 	return 0
 }
 
-// accept serves what the peer opens until the connection ends.
+// expect has accept look for streams that the peer has announced.
+func (s *session) expect(streams uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opening += min(streams, maxExpected)
+	if s.opening > 0 && !s.accepting {
+		s.accepting = true
+		s.spawnLocked(s.accept)
+	}
+}
+
+// maxExpected bounds what one frame announces, so that the count does not
+// overflow.
+const maxExpected = 1 << 32
+
+// expectsMore takes off one stream that was announced, and reports whether
+// accept goes on.
+func (s *session) expectsMore() bool {
+	if !s.announced {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opening--
+	s.accepting = s.opening > 0
+	return s.accepting
+}
+
+// accept serves what the peer opens: until the connection ends, or all that was
+// announced has come.
 func (s *session) accept() {
 	most := int32(min(int64(s.limits.MaxCalls)+int64(s.limits.MaxStreams)+maxOpening, 1<<30))
-	for {
+	for more := true; more; more = s.expectsMore() {
 		st, err := s.conn.AcceptStream(s.ctx)
 		if err != nil {
 			s.fail(lost(err))

@@ -11,13 +11,16 @@ import (
 // earlier release works on with what it knows. Those of hub itself begin with
 // hubPrefix.
 const (
-	hubPrefix = "hub."
-	capEvents = "hub.events" // the event class
-	capBatch  = "hub.batch"  // compressed batches
+	hubPrefix  = "hub."
+	capEvents  = "hub.events"  // the event class
+	capBatch   = "hub.batch"   // compressed batches
+	capOpening = "hub.opening" // streams are announced
 )
 
 // offers gives the names for the handshake: hub's own and the program's.
-func offers(program []string) []string { return append([]string{capEvents, capBatch}, program...) }
+func offers(program []string) []string {
+	return append([]string{capEvents, capBatch, capOpening}, program...)
+}
 
 // maxCapabilities bounds what a program may add, so that a hello stays within
 // its frame.
@@ -40,6 +43,7 @@ func checkCapabilities(program []string) error {
 // negotiate leaves out what the peer cannot do.
 func (cfg *sessionConfig) negotiate(peer []string) {
 	cfg.batches = slices.Contains(peer, capBatch)
+	cfg.announced = slices.Contains(peer, capOpening)
 	if slices.Contains(peer, capEvents) {
 		return
 	}

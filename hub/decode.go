@@ -70,6 +70,9 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 		return parseRefusal(b)
 	case numBatch:
 		return parseBatch(b)
+	case numOpening:
+		count, err := parseUint(b)
+		return opening{count}, err
 	}
 	return nil, nil
 }

@@ -247,6 +247,9 @@ func (f refusal) size() int {
 	return sizeText(1, f.Source) + sizeUint(2, f.ID) + sizePart(3, (*wireErr)(f.Err))
 }
 
+func (f opening) fields(b []byte) []byte { return appendUint(b, 1, f.Count) }
+func (f opening) size() int              { return sizeUint(1, f.Count) }
+
 func (f batch) fields(b []byte) []byte { return appendText(appendUint(b, 1, f.Raw), 2, f.Data) }
 func (f batch) size() int              { return sizeUint(1, f.Raw) + sizeText(2, f.Data) }
 

@@ -111,6 +111,8 @@ type (
 		Raw  uint64 // bytes when unpacked
 		Data []byte // DEFLATE; of the reader's buffer when it was parsed
 	}
+	// opening says that so many streams are being opened.
+	opening struct{ Count uint64 }
 )
 
 type entry struct {
@@ -182,6 +184,7 @@ const (
 	numEvent
 	numRefusal
 	numBatch
+	numOpening
 )
 
 func (hello) number() protowire.Number    { return numHello }
@@ -203,3 +206,4 @@ func (marks) number() protowire.Number    { return numMarks }
 func (event) number() protowire.Number    { return numEvent }
 func (refusal) number() protowire.Number  { return numRefusal }
 func (batch) number() protowire.Number    { return numBatch }
+func (opening) number() protowire.Number  { return numOpening }

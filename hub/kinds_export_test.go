@@ -16,7 +16,7 @@ func KnownKind(number int) bool {
 // HelloOf is a hello as it stands on the wire.
 func HelloOf(node, instance string, dial uint64) []byte {
 	return appendDelimited(nil, hello{
-		Min: protocolMin, Max: protocolMax, Node: node, Instance: instance, Dial: dial, Capabilities: offers(nil),
+		Min: protocolMin, Max: protocolMax, Node: node, Instance: instance, Dial: dial, Capabilities: []string{capEvents, capBatch}, // its streams are not announced
 		Limits: Limits{}.withDefaults(),
 	})
 }
@@ -47,6 +47,7 @@ func FramesNaming(node string) map[int][]byte {
 		marks{Entries: []mark{{node, 1 << 40}}, Last: true},
 		event{Event{Source: node, ID: 1, Key: key, Body: []byte(node)}},
 		refusal{Source: node, ID: 1, Err: &Error{Code: CodeForbidden, Text: node}},
+		opening{1},
 		batch{Raw: uint64(len(appendDelimited(nil, inner))), Data: packed.Bytes()},
 	} {
 		all[int(f.number())] = appendDelimited(nil, f)

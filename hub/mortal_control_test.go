@@ -38,7 +38,7 @@ const (
 func frameName(n protowire.Number) string {
 	names := [...]string{
 		1: "hello", 2: "welcome", frameGoodbye: "goodbye", 4: "ping", framePong: "pong", 6: "digest", 7: "want", 8: "versions", framePut: "put",
-		frameAck: "ack", 11: "nack", 12: "fragment", 13: "cancel", 14: "open", 15: "response", frameMarks: "marks", frameEvent: "event", 18: "refusal", 19: "batch",
+		frameAck: "ack", 11: "nack", 12: "fragment", 13: "cancel", 14: "open", 15: "response", frameMarks: "marks", frameEvent: "event", 18: "refusal", 19: "batch", 20: "opening",
 	}
 	return names[n]
 }

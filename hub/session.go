@@ -31,11 +31,12 @@ type sessionConfig struct {
 	mux       *Mux
 	log       *slog.Logger
 	batches   bool // the peer reads them
+	announced bool // both sides announce the streams that they open
 	stats     *counters
 	turns     *turns // nil for no limit
 }
 
-// session is one established link. At rest it costs two goroutines, one timer
+// session is one established link. At rest it costs one goroutine, one timer
 // and its mirror; others run only while there is something to do. The pure
 // machines belong to whoever holds mu.
 type session struct {
@@ -74,6 +75,8 @@ type session struct {
 	packing       packing // the writer's
 	depth         depth   // what this session has in counters.queued
 	serve         serving
+	opening       uint64 // streams that the peer has announced and accept has not seen
+	accepting     bool   // accept runs
 }
 
 // depth is how much is queued.
@@ -136,7 +139,9 @@ func (s *session) start(spawn func(func()), over func(error)) {
 		s.timer = time.AfterFunc(s.keepalive, s.tick)
 	}
 	s.mu.Unlock()
-	s.spawn(s.accept)
+	if !s.announced {
+		s.spawn(s.accept)
+	}
 	if s.sink != nil {
 		s.spawn(s.sendDigest)
 	}
@@ -334,6 +339,8 @@ func (s *session) handle(f frame) error {
 		return &farewell{f}
 	case cancel:
 		s.serve.cancel(f.ID)
+	case opening:
+		s.expect(f.Count)
 	case digest:
 		s.tellSender(evDigest{f.digestSum})
 	case want:

@@ -10,6 +10,7 @@ import (
 // first; the windows of state and events bound the rest.
 type outgoing struct {
 	urgent  []frame
+	opening uint64 // streams that are to be announced
 	bulk    []frame
 	rest    []byte // of a large frame, as yet unsent
 	writing bool   // a goroutine is at it
@@ -29,6 +30,12 @@ func (s *session) urgentLocked(f frame) {
 		return
 	}
 	s.out.urgent = append(s.out.urgent, f)
+	s.writeLocked()
+}
+
+// announceLocked tells the peer of a stream that is being opened.
+func (s *session) announceLocked() {
+	s.out.opening++
 	s.writeLocked()
 }
 
@@ -74,6 +81,10 @@ func (s *session) fill(b []byte) ([]byte, []frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.out
+	if o.opening > 0 && o.parting == nil {
+		b = s.append(b, opening{o.opening})
+	}
+	o.opening = 0
 	for _, f := range o.urgent {
 		b = s.append(b, f)
 	}

@@ -36,6 +36,7 @@ func sampleFrames() []frame {
 		event{Event{"a", 5, Key{"events", "ns", "n"}, []byte("it rained")}},
 		refusal{"a", 5, &Error{Code: CodeInvalid, Text: "never"}},
 		batch{17, []byte("squeezed")},
+		opening{3},
 	}
 }
 
