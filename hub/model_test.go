@@ -97,7 +97,7 @@ func modelRound(t *testing.T, seed uint64, d *deaths) (sum tally) {
 		synctest.Test(t, func(t *testing.T) { sum = model(t, seed, roundSteps, d) })
 	})
 	if sum != (tally{}) {
-		t.Errorf("%+v: go test -run 'TestModel$' -seed %d ./hub repeats it", sum, seed)
+		t.Errorf("%+v: go test ./hub -run 'TestModel$' -seed %d repeats it", sum, seed)
 	}
 	return sum
 }

@@ -26,7 +26,11 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, 
 	case <-before.done:
 		return t, nil
 	case <-ctx.Done():
-		v.release(h.Node, t)
+		// Who comes next waits for t, and so for the one before it as well.
+		v.running.Go(func() {
+			<-before.done
+			v.release(h.Node, t)
+		})
 		return nil, fmt.Errorf("hub: the node's earlier session did not end: %w", ctx.Err())
 	}
 }
