@@ -21,7 +21,7 @@ const (
 	maxHello = 16 << 10
 	// readBuffer is the size of the buffer that each session keeps: enough for
 	// the small frames of a link at rest. What is larger is read past it.
-	readBuffer = 256
+	readBuffer = 128
 )
 
 // buffers are the write buffers of sessions and calls, in use only while
@@ -73,8 +73,9 @@ func newFrameReader(r io.Reader, piece, whole int) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, readBuffer), piece: piece, whole: whole}
 }
 
-// wait waits for the beginning of a frame.
+// wait waits for the beginning of a frame, and keeps no room for one meanwhile.
 func (r *frameReader) wait() error {
+	r.buf = nil
 	_, err := r.r.Peek(1)
 	return err
 }

@@ -10,11 +10,11 @@ import (
 )
 
 // collectOften has the garbage collector run when the heap has grown by a
-// quarter: what a server of many nodes holds lives long, and is not worth
+// fifth: what a server of many nodes holds lives long, and is not worth
 // doubling. The operator's GOGC goes before.
 func collectOften() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25)
+		debug.SetGCPercent(20)
 	}
 }
 

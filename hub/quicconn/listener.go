@@ -2,9 +2,6 @@ package quicconn
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -15,164 +12,64 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/internal/backlog"
-	"github.com/edgekit/edgekit/hub/join"
 )
 
 // busyRetry is what an edge waits at least when the backlog is full.
 const busyRetry = 5 * time.Second
 
-// Key is a secret of a Listener: 32 random bytes.
-type Key [32]byte
-
-// ListenerConfig sets up a Listener. Socket and TLS are required.
-type ListenerConfig struct {
-	// Socket is the UDP socket, which the Listener owns from then on.
-	Socket net.PacketConn
-	// TLS is the server's certificate and the roots that clients are checked
-	// against, both of which its GetConfigForClient may choose anew for each
-	// connection. A client certificate is required whatever it says.
-	TLS *tls.Config
-	// NodeName reads a node's name from its verified certificate, or says why
-	// the certificate is not a node's. Nil means join.NodeName.
-	NodeName func(*x509.Certificate) (string, error)
-	// ResetKey, when the same after a restart, lets edges learn at once that
-	// the server has forgotten their connection (stateless reset, RFC 9000
-	// section 10.3). Replicas share it, so that an edge whose packets come to
-	// another one connects again. Nil sends no resets.
-	ResetKey *Key
-	// TokenKey lets replicas accept each other's proofs of address. Nil means
-	// random.
-	TokenKey *Key
-	// Keepalive is after how long a silence edges ask whether this server still
-	// knows them, by a packet that only QUIC sees; one that is silent for twice
-	// as long is gone. Edges are told by QUIC's idle time-out (RFC 9000 section
-	// 10.1), which is that. It keeps the way through NATs open, and is how long
-	// an edge at rest may take to notice that its server was started again. For
-	// 10,000 edges it costs the server 0.15 cores at the default, so that a cloud
-	// of many more may want a minute. 0 means 15 s; the most is 10 minutes.
-	Keepalive time.Duration
-	// Memory is how many bytes all connections together may grow their windows
-	// beyond the 16 MiB that each may use from the start. 0 means 256 MiB.
-	Memory int64
-	// Backlog is how many connections may wait for Accept; one more is turned
-	// away. 0 means 1024.
-	Backlog int
-	// Handshakes is how many connections may be under way from their first
-	// packet to Accept. The first packets of more wait, up to some 500 of them;
-	// beyond that they are lost, which has the edge send them again (RFC 9002
-	// section 6.2). One that takes longer than 3 s counts no more. 0 means 256.
-	Handshakes int
-	// Unproven is how many handshakes with unproven addresses may be under
-	// way before each further one must prove its address first, which costs a
-	// round trip (RFC 9000 section 8.1.2). 0 means half of Handshakes.
-	Unproven int
-}
-
 // Listener takes QUIC connections. It owns one goroutine, besides those of
 // quic-go; Close waits for it.
 type Listener struct {
-	cfg       ListenerConfig
-	transport *quic.Transport
-	listener  *quic.Listener
-	waiting   *backlog.Queue[*Conn]
-	entry     *backlog.Entry
-	closing   chan struct{}
-	reads     *reads
-	once      sync.Once
-	running   sync.WaitGroup
-	grown     atomic.Int64 // bytes of windows beyond their beginning
-	unproven  atomic.Int64
-	chosen    atomic.Pointer[choice] // the last one, which is the next one's too for days
+	cfg         ListenerConfig
+	transport   *quic.Transport
+	listener    *quic.Listener
+	waiting     *backlog.Queue[*Conn]
+	entry       *backlog.Entry
+	closing     chan struct{}
+	reads       *reads
+	once        sync.Once
+	running     sync.WaitGroup
+	grown       atomic.Int64 // bytes of windows beyond their beginning
+	unproven    atomic.Int64
+	stopWriting func()
+	chosen      atomic.Pointer[choice] // the last one, which is the next one's too for days
 }
 
 // Listen takes over the socket and accepts connections from now on.
 func Listen(cfg ListenerConfig) (*Listener, error) {
-	switch {
-	case cfg.Socket == nil:
-		return nil, errors.New("quicconn: ListenerConfig.Socket is required")
-	case cfg.TLS == nil:
-		return nil, errors.New("quicconn: ListenerConfig.TLS is required")
-	case cfg.Keepalive < 0 || 2*cfg.Keepalive > idleTimeout:
-		return nil, fmt.Errorf("quicconn: ListenerConfig.Keepalive must be 0 for the default, or up to %v", idleTimeout/2)
-	case cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Handshakes < 0 || cfg.Unproven < 0:
-		return nil, errors.New("quicconn: ListenerConfig.Backlog, Memory, Handshakes and Unproven must not be negative: leave them 0 for the default")
-	}
-	if cfg.NodeName == nil {
-		cfg.NodeName = join.NodeName
-	}
-	if cfg.Keepalive == 0 {
-		cfg.Keepalive = keepalive
-	}
-	if cfg.Backlog == 0 {
-		cfg.Backlog = 1024
-	}
-	if cfg.Memory == 0 {
-		cfg.Memory = 256 << 20
-	}
-	if cfg.Handshakes == 0 {
-		cfg.Handshakes = 256
-	}
-	if cfg.Unproven == 0 {
-		cfg.Unproven = max(1, cfg.Handshakes/2)
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
 	}
 	l := &Listener{
 		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes),
-		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
+		closing: make(chan struct{}), stopWriting: func() {}, reads: newReads(cfg.Socket.LocalAddr()),
 	}
 	mark := newMark()
 	var answers *forgotten
 	if cfg.ResetKey != nil {
 		answers = &forgotten{mark: mark, key: *cfg.ResetKey}
 	}
+	socket := outlive(cfg.Socket, l.reads, answers)
+	if udp, ok := socket.(*udpSocket); ok {
+		udp.writers = newWriters(udp.UDPConn)
+		l.stopWriting = udp.writers.stop
+	}
 	l.transport = &quic.Transport{
-		Conn:                  outlive(cfg.Socket, l.reads, answers),
+		Conn:                  socket,
 		ConnectionIDGenerator: mark,
 		StatelessResetKey:     (*quic.StatelessResetKey)(cfg.ResetKey),
 		TokenGeneratorKey:     (*quic.TokenGeneratorKey)(cfg.TokenKey),
 		VerifySourceAddress:   func(net.Addr) bool { return l.unproven.Load() >= int64(cfg.Unproven) },
 		ConnContext:           l.handshake,
 	}
-	var err error
 	if l.listener, err = l.transport.Listen(l.serverTLS(), l.settings()); err != nil {
 		_ = cfg.Socket.Close()
+		l.stopWriting()
 		return nil, fmt.Errorf("quicconn: %w", err)
 	}
 	l.running.Go(l.take)
 	return l, nil
-}
-
-func (l *Listener) serverTLS() *tls.Config {
-	c := insist(l.cfg.TLS)
-	if choose := c.GetConfigForClient; choose != nil {
-		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			chosen, err := choose(hello)
-			if chosen == nil || err != nil {
-				return nil, err
-			}
-			last := l.chosen.Load()
-			if last == nil || last.of != chosen {
-				last = &choice{chosen, insist(chosen)}
-				l.chosen.Store(last)
-			}
-			return last.config, nil
-		}
-	}
-	return c
-}
-
-// choice is what GetConfigForClient gave, and what insist made of it.
-type choice struct{ of, config *tls.Config }
-
-// insist gives a copy of c that speaks this protocol and wants a certificate.
-func insist(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.NextProtos = []string{protocol}
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	// A ticket would be sent to every node and kept for each, and a resumed
-	// session skips the check of the certificate. What it would spare when a
-	// fleet returns is a fifth of the CPU (hub/BENCHMARKS.md).
-	c.SessionTicketsDisabled = true
-	return c
 }
 
 func (l *Listener) settings() *quic.Config {
@@ -319,6 +216,7 @@ func (l *Listener) Close() error {
 		_ = l.listener.Close()
 		_ = l.transport.Close()
 		_ = l.cfg.Socket.Close()
+		l.stopWriting()
 		l.running.Wait()
 	})
 	return nil

@@ -1,0 +1,61 @@
+package quicconn
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"slices"
+)
+
+// serverTLS is what quic-go is given: ListenerConfig.TLS, as insist wants it.
+func (l *Listener) serverTLS() *tls.Config {
+	c := insist(l.cfg.TLS)
+	if choose := c.GetConfigForClient; choose != nil {
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if chosen == nil || err != nil {
+				return nil, err
+			}
+			last := l.chosen.Load()
+			if last == nil || last.of != chosen {
+				last = &choice{chosen, insist(chosen)}
+				l.chosen.Store(last)
+			}
+			return last.config, nil
+		}
+	}
+	return c
+}
+
+// choice is what GetConfigForClient gave, and what insist made of it.
+type choice struct{ of, config *tls.Config }
+
+// insist gives a copy of c that speaks this protocol and wants a certificate.
+func insist(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = []string{protocol}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	// A ticket would be sent to every node and kept for each, and a resumed
+	// session skips the check of the certificate. What it would spare when a
+	// fleet returns is a fifth of the CPU (hub/BENCHMARKS.md).
+	c.SessionTicketsDisabled = true
+	c.Certificates = slices.Clone(c.Certificates)
+	for i := range c.Certificates {
+		c.Certificates[i].Certificate = withoutRoots(c.Certificates[i].Certificate)
+	}
+	return c
+}
+
+// withoutRoots leaves out of a chain the roots that it ends in, which an edge
+// must have itself to trust them (RFC 8446 section 4.4.2): what is sent is kept
+// for as long as the connection lives.
+func withoutRoots(chain [][]byte) [][]byte {
+	for len(chain) > 1 {
+		last, err := x509.ParseCertificate(chain[len(chain)-1])
+		if err != nil || !bytes.Equal(last.RawIssuer, last.RawSubject) {
+			break
+		}
+		chain = chain[:len(chain)-1]
+	}
+	return chain
+}
