@@ -126,7 +126,7 @@
 //
 // Client, Server and Mux may be used by many goroutines at once, and call
 // handlers, Sources and Sinks from goroutines of their own; Run returns when
-// all of them have ended. A session at rest costs two goroutines besides those
+// all of them have ended. A session at rest costs one goroutine besides those
 // of its transport. The decisions (windows, retries, digests, fencing,
 // keepalive) are pure functions of state and event, tested against the
 // conversations in testdata; hub.proto documents the wire. A model drives two
