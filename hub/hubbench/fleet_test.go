@@ -33,7 +33,7 @@ type fleetPlan struct {
 func collectAt() string { return setting("GOGC", "20") }
 
 // crewMiB is how much memory all nodes together should stay within.
-const crewMiB = 15_000
+const crewMiB = 13_000
 
 // fleet is a server with its nodes, each in processes of their own.
 type fleet struct {

@@ -62,7 +62,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 }
 
 // Dial opens one connection. Where UDP is blocked it fails when ctx ends or
-// after the handshake's time-out of 20 s. A server whose certificate is not to
+// after 7 s. A server whose certificate is not to
 // be trusted gives an error that wraps a *tls.CertificateVerificationError. The
 // refusal of the node's own certificate shows only when the connection is first
 // used, as hub.CertificateError or with CodeForbidden: that is how TLS 1.3
@@ -82,7 +82,7 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 		free = func() { _ = socket.Close() }
 	}
 	conf := settings(idleTimeout)
-	conf.KeepAlivePeriod = d.keepalive
+	conf.KeepAlivePeriod, conf.HandshakeIdleTimeout = d.keepalive, answerTimeout
 	conn, err := socket.transport.Dial(ctx, addr, d.tls, conf)
 	if err != nil {
 		if failed := socket.Err(); failed != nil {

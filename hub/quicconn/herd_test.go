@@ -103,7 +103,7 @@ func TestNoRoots(t *testing.T) {
 }
 
 // TestCloseWhileWriting closes a Listener whose connections are all writing:
-// their writes end, and nobody waits for a writer that has gone.
+// their writes end.
 func TestCloseWhileWriting(t *testing.T) {
 	const edges = 8
 	c := newCloud(t)

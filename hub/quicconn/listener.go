@@ -20,19 +20,18 @@ const busyRetry = 5 * time.Second
 // Listener takes QUIC connections. It owns one goroutine, besides those of
 // quic-go; Close waits for it.
 type Listener struct {
-	cfg         ListenerConfig
-	transport   *quic.Transport
-	listener    *quic.Listener
-	waiting     *backlog.Queue[*Conn]
-	entry       *backlog.Entry
-	closing     chan struct{}
-	reads       *reads
-	once        sync.Once
-	running     sync.WaitGroup
-	grown       atomic.Int64 // bytes of windows beyond their beginning
-	unproven    atomic.Int64
-	stopWriting func()
-	chosen      atomic.Pointer[choice] // the last one, which is the next one's too for days
+	cfg       ListenerConfig
+	transport *quic.Transport
+	listener  *quic.Listener
+	waiting   *backlog.Queue[*Conn]
+	entry     *backlog.Entry
+	closing   chan struct{}
+	reads     *reads
+	once      sync.Once
+	running   sync.WaitGroup
+	grown     atomic.Int64 // bytes of windows beyond their beginning
+	unproven  atomic.Int64
+	chosen    atomic.Pointer[choice] // the last one, which is the next one's too for days
 }
 
 // Listen takes over the socket and accepts connections from now on.
@@ -43,20 +42,15 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	}
 	l := &Listener{
 		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes),
-		closing: make(chan struct{}), stopWriting: func() {}, reads: newReads(cfg.Socket.LocalAddr()),
+		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
 	}
 	mark := newMark()
 	var answers *forgotten
 	if cfg.ResetKey != nil {
 		answers = &forgotten{mark: mark, key: *cfg.ResetKey}
 	}
-	socket := outlive(cfg.Socket, l.reads, answers)
-	if udp, ok := socket.(*udpSocket); ok {
-		udp.writers = newWriters(udp.UDPConn)
-		l.stopWriting = udp.writers.stop
-	}
 	l.transport = &quic.Transport{
-		Conn:                  socket,
+		Conn:                  outlive(cfg.Socket, l.reads, answers),
 		ConnectionIDGenerator: mark,
 		StatelessResetKey:     (*quic.StatelessResetKey)(cfg.ResetKey),
 		TokenGeneratorKey:     (*quic.TokenGeneratorKey)(cfg.TokenKey),
@@ -65,7 +59,6 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	}
 	if l.listener, err = l.transport.Listen(l.serverTLS(), l.settings()); err != nil {
 		_ = cfg.Socket.Close()
-		l.stopWriting()
 		return nil, fmt.Errorf("quicconn: %w", err)
 	}
 	l.running.Go(l.take)
@@ -216,7 +209,6 @@ func (l *Listener) Close() error {
 		_ = l.listener.Close()
 		_ = l.transport.Close()
 		_ = l.cfg.Socket.Close()
-		l.stopWriting()
 		l.running.Wait()
 	})
 	return nil

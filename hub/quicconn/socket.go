@@ -116,7 +116,7 @@ func (r *reads) failure() error {
 // and answers packets of connections that a server before this one had.
 func outlive(conn net.PacketConn, r *reads, f *forgotten) net.PacketConn {
 	if udp, ok := conn.(*net.UDPConn); ok {
-		return &udpSocket{udp, ipv4.NewPacketConn(udp), r, f, nil}
+		return &udpSocket{udp, ipv4.NewPacketConn(udp), r, f}
 	}
 	return &packetSocket{conn, r, f}
 }
@@ -128,15 +128,6 @@ type udpSocket struct {
 	batch     *ipv4.PacketConn // of IPv6 too: messages are the same
 	reads     *reads
 	forgotten *forgotten
-	writers   *writers // nil for one that has few connections
-}
-
-// WriteMsgUDP writes one packet, or several of one size.
-func (s *udpSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
-	if s.writers == nil {
-		return s.UDPConn.WriteMsgUDP(b, oob, addr)
-	}
-	return s.writers.write(b, oob, addr)
 }
 
 // ReadBatch reads packets until at least one has come.
