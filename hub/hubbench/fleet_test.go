@@ -295,7 +295,7 @@ func TestFleet(t *testing.T) {
 }
 
 // budget is what a node may cost the server at rest, in KiB.
-const budget = 90
+const budget = 75
 
 // manyNodes is how many nodes may ask for their server as often as quicconn lets
 // them, which is how they notice its return within a restart's 30 s.
