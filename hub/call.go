@@ -125,11 +125,7 @@ func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { st.Close() })
 	defer stop()
-	if s.announced {
-		s.mu.Lock()
-		s.announceLocked()
-		s.mu.Unlock()
-	}
+	s.announce()
 	if err := writeFrame(st, o, s.maxFrame()); err != nil {
 		st.Close()
 		return nil, s.interrupted(ctx, err)
@@ -173,6 +169,9 @@ func timeLeft(ctx context.Context) time.Duration {
 
 // expect has accept look for streams that the peer has announced.
 func (s *session) expect(streams uint64) {
+	if !s.announced {
+		return // accept runs anyway
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opening += min(streams, maxExpected)

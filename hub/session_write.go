@@ -33,8 +33,13 @@ func (s *session) urgentLocked(f frame) {
 	s.writeLocked()
 }
 
-// announceLocked tells the peer of a stream that is being opened.
-func (s *session) announceLocked() {
+// announce tells the peer of a stream that is being opened, if it wants to know.
+func (s *session) announce() {
+	if !s.announced {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.out.opening++
 	s.writeLocked()
 }

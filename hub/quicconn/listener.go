@@ -25,7 +25,7 @@ type Listener struct {
 	listener  *quic.Listener
 	waiting   *backlog.Queue[*Conn]
 	entry     *backlog.Entry
-	closing   chan struct{}
+	closing   chan struct{} // ends the wait for a place
 	reads     *reads
 	once      sync.Once
 	running   sync.WaitGroup
@@ -70,7 +70,7 @@ func (l *Listener) settings() *quic.Config {
 	// quic-go asks before a window grows and tells nothing when a connection
 	// ends, so each connection's share is given back by its context.
 	c.AllowConnectionWindowIncrease = func(conn *quic.Conn, delta uint64) bool {
-		share, ok := conn.Context().Value(shareKey{}).(*share)
+		share, ok := shareOf(conn)
 		if !ok {
 			return false
 		}
@@ -89,18 +89,17 @@ type share struct {
 	grown    atomic.Int64 // bytes of Listener.grown
 	unproven atomic.Bool  // counts in Listener.unproven
 	waits    atomic.Pointer[Conn]
-	pass     atomic.Pointer[backlog.Pass] // until it is accepted
-}
-
-// inside gives up the place that the connection had on its way in.
-func (s *share) inside() {
-	if p := s.pass.Swap(nil); p != nil {
-		p.Leave()
-	}
+	pass     *backlog.Pass // its place on the way in
 }
 
 // shareKey is where a connection's context has its share.
 type shareKey struct{}
+
+// shareOf is the share of a connection; false if it is of another listener.
+func shareOf(conn *quic.Conn) (*share, bool) {
+	s, ok := conn.Context().Value(shareKey{}).(*share)
+	return s, ok
+}
 
 // proven ends the time in which the connection counts as unproven.
 func (l *Listener) proven(s *share) {
@@ -117,14 +116,13 @@ func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.C
 	if pass == nil {
 		return nil, net.ErrClosed
 	}
-	s := &share{}
-	s.pass.Store(pass)
+	s := &share{pass: pass}
 	s.unproven.Store(true)
 	l.unproven.Add(1)
 	context.AfterFunc(ctx, func() {
 		l.grown.Add(-s.grown.Load())
 		l.proven(s)
-		s.inside()
+		s.pass.Leave()
 		if c := s.waits.Load(); c != nil {
 			l.waiting.Drop(c)
 		}
@@ -151,7 +149,7 @@ func (l *Listener) take() {
 }
 
 func (l *Listener) admit(conn *quic.Conn) {
-	s, ok := conn.Context().Value(shareKey{}).(*share)
+	s, ok := shareOf(conn)
 	if !ok {
 		return // no connection of this listener
 	}
@@ -187,8 +185,8 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	c, err := l.waiting.Accept(ctx)
 	switch {
 	case err == nil:
-		if s, ok := c.conn.Context().Value(shareKey{}).(*share); ok {
-			s.inside()
+		if s, ok := shareOf(c.conn); ok {
+			s.pass.Leave()
 		}
 		return c, nil
 	case ctx.Err() != nil:

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"github.com/edgekit/edgekit/hub/internal/backlog"
 )
@@ -38,9 +37,7 @@ func (t *throttled) Accept() (net.Conn, error) {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
-	e := &entering{Conn: conn}
-	e.pass.Store(pass)
-	return e, nil
+	return &entering{conn, pass}, nil
 }
 
 func (t *throttled) Close() error {
@@ -51,18 +48,12 @@ func (t *throttled) Close() error {
 // entering is a connection that counts until it is inside, or closed.
 type entering struct {
 	net.Conn
-	pass atomic.Pointer[backlog.Pass]
+	pass *backlog.Pass
 }
 
 func (e *entering) Close() error {
-	e.inside()
+	e.pass.Leave()
 	return e.Conn.Close()
-}
-
-func (e *entering) inside() {
-	if p := e.pass.Swap(nil); p != nil {
-		p.Leave()
-	}
 }
 
 // inside ends the time in which a link's connection counts, if it does.
@@ -71,6 +62,6 @@ func inside(conn net.Conn) {
 		conn = t.NetConn()
 	}
 	if e, ok := conn.(*entering); ok {
-		e.inside()
+		e.pass.Leave()
 	}
 }
