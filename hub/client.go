@@ -41,6 +41,9 @@ type ClientConfig struct {
 	// Keepalive is how often an idle link is probed; the server may ask for
 	// longer. 0 means 30 s.
 	Keepalive time.Duration
+	// Pulse keeps the time of Keepalive: many Clients in a program share one. Nil
+	// means its own.
+	Pulse *Pulse
 	// Handshake bounds one attempt to connect, from the dial to the server's
 	// welcome. 0 means 15 s.
 	Handshake time.Duration
@@ -92,6 +95,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	cfg.Keepalive = orDefault(cfg.Keepalive, defaultKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.Backoff = cfg.Backoff.withDefaults()
+	if cfg.Pulse == nil {
+		cfg.Pulse = new(Pulse)
+	}
 	cfg.Limits = cfg.Limits.withDefaults()
 	log := cfg.Logger
 	if log == nil {
@@ -205,7 +211,7 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
 		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up,
-		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats,
+		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats, pulse: c.cfg.Pulse,
 	}
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)

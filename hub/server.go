@@ -34,7 +34,7 @@ type ServerConfig struct {
 	// wait in the Listener. 0 means 512.
 	MaxHandshakes int
 	// HandshakeRate is how many handshakes are taken in any second; those that
-	// are too many are told when to come back, in a line. 0 means 500, negative
+	// are too many are told when to come back, in a line. 0 means 1,000, negative
 	// no limit.
 	HandshakeRate int
 	// MaxNodes is how many nodes may be connected; one more is refused with
@@ -63,6 +63,7 @@ type Server struct {
 	started atomic.Bool
 	stats   *counters
 	work    turns
+	pulse   Pulse
 	door    chan struct{} // holds the first in line to be let in
 
 	mu       sync.Mutex
@@ -115,7 +116,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&cfg.MaxHandshakes, 512}, {&cfg.HandshakeRate, 500}, {&cfg.MaxWork, 512}} {
+	}{{&cfg.MaxHandshakes, 512}, {&cfg.HandshakeRate, 1000}, {&cfg.MaxWork, 512}} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}

@@ -34,10 +34,11 @@ type sessionConfig struct {
 	announced bool // both sides announce the streams that they open
 	stats     *counters
 	turns     *turns // nil for no limit
+	pulse     *Pulse
 }
 
-// session is one established link. At rest it costs one goroutine, one timer
-// and its mirror; others run only while there is something to do. The pure
+// session is one established link. At rest it costs one goroutine and its
+// mirror; others run only while there is something to do. The pure
 // machines belong to whoever holds mu.
 type session struct {
 	sessionConfig
@@ -64,7 +65,7 @@ type session struct {
 	alive  keepalive
 	// lastRoundTrip is what the last ping took; the next one tells the cloud.
 	lastRoundTrip time.Duration
-	timer         *time.Timer    // of alive
+	beat          beat           // of alive, in pulse
 	send          *sender        // nil without a source
 	recv          *receiver      // nil without a sink
 	esend         *eventSender   // nil without an outbox
@@ -85,6 +86,7 @@ type depth struct{ state, event int }
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg}
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.beat.tick = s.tick
 	// What was heard last may be older than now: a pause before the first ping
 	// is not silence after one.
 	s.alive = keepalive{interval: cfg.keepalive, pings: cfg.edge, pinged: time.Unix(0, cfg.heard.Load())}
@@ -136,7 +138,7 @@ func (s *session) start(spawn func(func()), over func(error)) {
 	}
 	s.mu.Lock()
 	if s.reason == nil && s.out.parting == nil {
-		s.timer = time.AfterFunc(s.keepalive, s.tick)
+		s.pulse.set(&s.beat, s.keepalive)
 	}
 	s.mu.Unlock()
 	if !s.announced {
@@ -211,9 +213,7 @@ func (s *session) failLocked(err error) {
 	default:
 		s.reason = err
 	}
-	if s.timer != nil {
-		s.timer.Stop()
-	}
+	s.pulse.stop(&s.beat)
 	s.work.stopTimers()
 	s.events.stopTimers()
 	s.cancel()
@@ -231,12 +231,8 @@ func (s *session) part(g goodbye) {
 		return
 	}
 	s.urgentLocked(g)
-	reason := error(&parted{g})
-	s.out.parting = reason
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	s.timer = time.AfterFunc(farewellWait, func() { s.fail(reason) })
+	s.out.parting = &parted{g}
+	s.pulse.set(&s.beat, farewellWait)
 }
 
 // expel is part for a peer that must do nothing more: only the reason goes out,
@@ -273,11 +269,15 @@ func (s *session) spawnLocked(f func()) {
 	}
 }
 
-// tick is the keepalive's timer.
+// tick is the keepalive's beat, and the end of the wait for a farewell.
 func (s *session) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.out.parting != nil {
+	if s.reason != nil || s.pulse.pending(&s.beat) {
+		return
+	}
+	if s.out.parting != nil {
+		s.failLocked(s.out.parting)
 		return
 	}
 	sendPing, dead, next := s.alive.step(time.Now(), s.lastHeard())
@@ -288,7 +288,7 @@ func (s *session) tick() {
 	if sendPing {
 		s.urgentLocked(ping{uint64(s.alive.pinged.UnixNano()), s.lastRoundTrip})
 	}
-	s.timer.Reset(next)
+	s.pulse.set(&s.beat, next)
 }
 
 // readOne takes one frame from the control stream and handles it.

@@ -34,7 +34,7 @@ type runCmd struct {
 	Install       bool     `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
 	MaxNodes      int      `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
 
-	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"500" name:"max-handshake-rate"`
+	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"1000" name:"max-handshake-rate"`
 	Keepalive     time.Duration `help:"Nodes at rest show no more often than this that they live. Over QUIC that is how late they notice that this server was started again, and how long a NAT must remember them. For tens of thousands of nodes 1m spares half a core." default:"15s"`
 	Drain         time.Duration `help:"When it stops: over how long the nodes are told to move to another server, so that they do not all come at once. Few nodes take less." default:"10s"`
 
