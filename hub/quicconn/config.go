@@ -39,10 +39,11 @@ const (
 	keepalive = 15 * time.Second
 	// handshakeTimeout bounds the wait for a peer's next handshake packet.
 	handshakeTimeout = 10 * time.Second
-	// answerTimeout is that of an edge. One that waits in line at its server sends
-	// its first packet again after 0.2, 0.6, 1.4, 3.0 and 6.2 s (RFC 9002 section
-	// 6.2), and then not for as long again: it does better to begin anew.
-	answerTimeout = 7 * time.Second
+	// answerTimeout is that of an edge, which may stand in line at its server for
+	// lobbyTime. It sends its first packet again after 0.2, 0.6, 1.4, 3.0, 6.2 and
+	// 12.6 s (RFC 9002 section 6.2), and then not for as long again: it does better to
+	// begin anew.
+	answerTimeout = 14 * time.Second
 )
 
 // settings are those of one end, which lets a connection be silent for so long.

@@ -94,8 +94,12 @@ func (c *Conn) error(ctx context.Context, doing string, err error) error {
 }
 
 // refusal makes an error of a server's refusal, which may arrive only after
-// the client's handshake is complete.
+// the client's handshake is complete, and a SocketError of a write that notices
+// before any read that the socket is closed.
 func refusal(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && errors.Is(op.Err, net.ErrClosed) {
+		return &SocketError{Addr: op.Source, Err: net.ErrClosed}
+	}
 	if t, ok := errors.AsType[*quic.TransportError](err); ok && t.Remote && t.ErrorCode.IsCryptoError() {
 		if e := hub.CertificateError(uint8(t.ErrorCode)); e != nil { // 0x100 and the alert, RFC 9001 section 4.8
 			return e

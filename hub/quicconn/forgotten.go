@@ -51,6 +51,11 @@ func (m marked) GenerateConnectionID() (quic.ConnectionID, error) {
 // ConnectionIDLen implements quic.ConnectionIDGenerator.
 func (m marked) ConnectionIDLen() int { return markLength + idLength }
 
+// made tells whether the id may be one of this server.
+func (m marked) made(id quic.ConnectionID) bool {
+	return id.Len() == m.ConnectionIDLen() && marked(id.Bytes()[:markLength]) == m
+}
+
 // forgotten answers for servers that had the same key before, or have it
 // beside this one. Nil answers nothing.
 type forgotten struct {

@@ -2,11 +2,13 @@ package quicconn_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/internal/backlog"
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
@@ -132,4 +134,44 @@ func TestCloseWhileWriting(t *testing.T) {
 		t.Error(err)
 	}
 	writing.Wait()
+}
+
+// TestAcceptLate has many edges be through their handshake before anybody looks at
+// the first of them: none is turned away, which quic-go does with all that come
+// when 32 wait for it.
+func TestAcceptLate(t *testing.T) {
+	const edges = 64
+	c, all := newCloud(t), make(chan struct{})
+	link, err := quicconn.Listen(quicconn.ListenerConfig{
+		Socket: loopback(t, 0), TLS: c.ServerTLS(), NodeName: func(*x509.Certificate) (string, error) {
+			<-all
+			return "edge-1", nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer link.Close()
+	var running sync.WaitGroup
+	conns := make([]hub.Conn, edges)
+	for i := range conns {
+		running.Go(func() {
+			var err error
+			if conns[i], err = c.dialer(link.Addr().String(), "edge-1").Dial(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	close(all)
+	for _, edge := range conns {
+		far, err := link.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer far.Close()
+		if edge != nil {
+			defer edge.Close()
+		}
+	}
 }

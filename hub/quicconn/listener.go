@@ -17,14 +17,15 @@ import (
 // busyRetry is what an edge waits at least when the backlog is full.
 const busyRetry = 5 * time.Second
 
-// Listener takes QUIC connections. It owns one goroutine, besides those of
-// quic-go; Close waits for it.
+// Listener takes QUIC connections. It owns one goroutine, and one for each that is
+// under way, besides those of quic-go; Close waits for them.
 type Listener struct {
 	cfg       ListenerConfig
 	transport *quic.Transport
 	listener  *quic.Listener
 	waiting   *backlog.Queue[*Conn]
-	entry     *backlog.Entry
+	lobby     *lobby
+	listens   chan struct{} // closed when listener is set
 	closing   chan struct{} // ends the wait for a place
 	reads     *reads
 	once      sync.Once
@@ -41,26 +42,28 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		return nil, err
 	}
 	l := &Listener{
-		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes),
-		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
+		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog),
+		listens: make(chan struct{}), closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
 	}
-	mark := newMark()
-	var answers *forgotten
+	mark, in := newMark(), &inbound{conn: cfg.Socket, reads: l.reads}
 	if cfg.ResetKey != nil {
-		answers = &forgotten{mark: mark, key: *cfg.ResetKey}
+		in.forgotten = &forgotten{mark: mark, key: *cfg.ResetKey}
 	}
+	l.lobby = newLobby(mark, cfg.Handshakes, in.wake)
+	in.lobby = l.lobby
 	l.transport = &quic.Transport{
-		Conn:                  outlive(cfg.Socket, l.reads, answers),
+		Conn:                  in.socket(),
 		ConnectionIDGenerator: mark,
 		StatelessResetKey:     (*quic.StatelessResetKey)(cfg.ResetKey),
 		TokenGeneratorKey:     (*quic.TokenGeneratorKey)(cfg.TokenKey),
-		VerifySourceAddress:   func(net.Addr) bool { return l.unproven.Load() >= int64(cfg.Unproven) },
+		VerifySourceAddress:   l.verify,
 		ConnContext:           l.handshake,
 	}
 	if l.listener, err = l.transport.Listen(l.serverTLS(), l.settings()); err != nil {
 		_ = cfg.Socket.Close()
 		return nil, fmt.Errorf("quicconn: %w", err)
 	}
+	close(l.listens)
 	l.running.Go(l.take)
 	return l, nil
 }
@@ -108,17 +111,39 @@ func (l *Listener) proven(s *share) {
 	}
 }
 
+// verify tells whether a client must prove its address before its connection
+// begins. It is called for each one that has not, before handshake.
+func (l *Listener) verify(net.Addr) bool {
+	if l.unproven.Load() < int64(l.cfg.Unproven) {
+		return false
+	}
+	if pass := l.lobby.begun(); pass != nil {
+		pass.Leave()
+	}
+	return true
+}
+
 // handshake is called for each connection that a client begins, one after the
-// other. ctx ends with the connection. While it waits, quic-go keeps the first
-// packets of further connections, and all others take their way.
-func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
-	pass := l.entry.Enter(l.closing)
+// other. ctx ends with the connection. One that comes with its proof does not
+// stand in line and may wait here, while quic-go keeps the first packets of
+// further ones, and all other packets take their way.
+func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+	pass := l.lobby.begun()
+	if pass == nil {
+		pass = l.lobby.entry.Enter(l.closing)
+	}
 	if pass == nil {
 		return nil, net.ErrClosed
 	}
+	l.running.Go(func() {
+		<-l.listens // connections begin before that
+		_ = l.takeOne(ctx)
+	})
 	s := &share{pass: pass}
-	s.unproven.Store(true)
-	l.unproven.Add(1)
+	if !client.AddrVerified {
+		s.unproven.Store(true)
+		l.unproven.Add(1)
+	}
 	context.AfterFunc(ctx, func() {
 		l.grown.Add(-s.grown.Load())
 		l.proven(s)
@@ -130,22 +155,32 @@ func (l *Listener) handshake(ctx context.Context, _ *quic.ClientInfo) (context.C
 	return context.WithValue(ctx, shareKey{}, s), nil
 }
 
-// take empties quic-go's queue, which is short and refuses what does not fit
-// without a word. It ends when the Listener is closed or its socket fails, for
-// then quic-go gives up all that use it.
+// take empties quic-go's queue. It ends when the Listener is closed or its socket
+// fails, for then quic-go gives up all that use it.
 func (l *Listener) take() {
 	for {
 		// Close ends the wait: there is no caller whose context could.
-		conn, err := l.listener.Accept(context.Background())
-		if err != nil {
+		if err := l.takeOne(context.Background()); err != nil {
 			if failed := l.reads.failure(); failed != nil {
 				err = failed
 			}
 			l.waiting.Close(err) // quic-go has ended those that wait
 			return
 		}
-		l.admit(conn)
 	}
+}
+
+// takeOne waits for a connection whose handshake is complete. quic-go's queue of
+// them has 32 places, and refuses who finds none, in a herd within the time that
+// a goroutine takes to be scheduled: so there is one waiting for each connection
+// under way, besides take.
+func (l *Listener) takeOne(ctx context.Context) error {
+	conn, err := l.listener.Accept(ctx)
+	if err != nil {
+		return err
+	}
+	l.admit(conn)
+	return nil
 }
 
 func (l *Listener) admit(conn *quic.Conn) {

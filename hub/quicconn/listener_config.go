@@ -48,13 +48,16 @@ type ListenerConfig struct {
 	// away. 0 means 1024.
 	Backlog int
 	// Handshakes is how many connections may be under way from their first
-	// packet to Accept. The first packets of more wait, up to some 500 of them;
-	// beyond that they are lost, which has the edge send them again (RFC 9002
-	// section 6.2). One that takes longer than 3 s counts no more. 0 means 256.
+	// packet to Accept. More wait in the order of their coming, up to 4,096 and for
+	// up to 5 s; beyond that their first packets are lost, which has the edges send
+	// them again (RFC 9002 section 6.2). One that is under way for longer than 3 s
+	// counts no more. Many at a time make all of them slower; edges that are far
+	// away need more, three round trips each. 0 means 128.
 	Handshakes int
 	// Unproven is how many handshakes with unproven addresses may be under
 	// way before each further one must prove its address first, which costs a
-	// round trip (RFC 9000 section 8.1.2). 0 means half of Handshakes.
+	// round trip (RFC 9000 section 8.1.2). 0 means twice as many as Handshakes, which
+	// only peers reach that do not go on.
 	Unproven int
 }
 
@@ -83,10 +86,10 @@ func (cfg ListenerConfig) complete() (ListenerConfig, error) {
 		cfg.Memory = 256 << 20
 	}
 	if cfg.Handshakes == 0 {
-		cfg.Handshakes = 256
+		cfg.Handshakes = 128
 	}
 	if cfg.Unproven == 0 {
-		cfg.Unproven = max(1, cfg.Handshakes/2)
+		cfg.Unproven = 2 * cfg.Handshakes
 	}
 	return cfg, nil
 }

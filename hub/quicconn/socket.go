@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -37,7 +38,7 @@ type Socket struct {
 // NewSocket takes over a UDP socket; closing the Socket closes it.
 func NewSocket(conn net.PacketConn) *Socket {
 	r := newReads(conn.LocalAddr())
-	return &Socket{&quic.Transport{Conn: outlive(conn, r, nil), ConnectionIDLength: idLength}, conn, r}
+	return &Socket{&quic.Transport{Conn: (&inbound{conn: conn, reads: r}).socket(), ConnectionIDLength: idLength}, conn, r}
 }
 
 // Done is closed when the socket works no more: by Close, or because it has
@@ -111,75 +112,140 @@ func (r *reads) failure() error {
 	}
 }
 
-// outlive gives conn as quic-go is to see it. quic-go gives up a socket, and
-// all connections on it, at the first read that fails; this one is read again,
-// and answers packets of connections that a server before this one had.
-func outlive(conn net.PacketConn, r *reads, f *forgotten) net.PacketConn {
-	if udp, ok := conn.(*net.UDPConn); ok {
-		return &udpSocket{udp, ipv4.NewPacketConn(udp), r, f}
+// inbound is what becomes of what a socket reads, before quic-go sees it.
+// quic-go gives up a socket, and all connections on it, at the first read that
+// fails; this one is read again. It answers packets of connections that a server
+// before this one had, and has those wait in line that begin where there is no
+// place.
+type inbound struct {
+	conn      net.PacketConn
+	reads     *reads
+	forgotten *forgotten // nil answers nothing
+	lobby     *lobby     // nil has nobody wait
+	ended     atomic.Bool
+}
+
+// socket gives the socket as quic-go is to see it.
+func (in *inbound) socket() net.PacketConn {
+	if udp, ok := in.conn.(*net.UDPConn); ok {
+		return &udpSocket{udp, ipv4.NewPacketConn(udp), in}
 	}
-	return &packetSocket{conn, r, f}
+	return &packetSocket{in.conn, in}
+}
+
+// past is a deadline that ends a read at once.
+var past = time.Unix(1, 0)
+
+// wake ends a read under way, for there may be something else to be read.
+func (in *inbound) wake() { _ = in.conn.SetReadDeadline(past) }
+
+// end is a deadline that quic-go sets, to read no more or, at zero, to read on.
+func (in *inbound) end(t time.Time) error {
+	in.ended.Store(!t.IsZero())
+	return in.conn.SetReadDeadline(t)
+}
+
+// failed gives what a read is to fail with, or nil if it is to be tried again.
+func (in *inbound) failed(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && !in.ended.Load() { // by wake
+		_ = in.conn.SetReadDeadline(time.Time{})
+		if !in.ended.Load() { // else the line above may have taken its deadline away
+			return nil
+		}
+	}
+	return in.reads.judge(err)
 }
 
 // udpSocket is a *net.UDPConn, which quic-go reads by ReadBatch where it can
 // and by ReadFrom elsewhere.
 type udpSocket struct {
 	*net.UDPConn
-	batch     *ipv4.PacketConn // of IPv6 too: messages are the same
-	reads     *reads
-	forgotten *forgotten
+	batch *ipv4.PacketConn // of IPv6 too: messages are the same
+	in    *inbound
 }
 
 // ReadBatch reads packets until at least one has come.
 func (s *udpSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	for {
+		if n := s.in.fill(ms); n > 0 {
+			return n, nil
+		}
 		n, err := s.batch.ReadBatch(ms, flags)
 		if err != nil {
-			if err = s.reads.judge(err); err != nil {
+			if err = s.in.failed(err); err != nil {
 				return 0, err
 			}
 			continue
 		}
-		_ = s.reads.judge(nil)
+		_ = s.in.reads.judge(nil)
+		held := 0
 		for i := range ms[:n] {
-			if reset := s.forgotten.reset(ms[i].Buffers[0][:ms[i].N]); reset != nil {
-				s.sendFrom(reset, &ms[i])
+			m := &ms[i]
+			p := packet{m.Buffers[0][:m.N], m.OOB[:m.NN], m.Addr}
+			if reset := s.in.forgotten.reset(p.data); reset != nil {
+				s.sendFrom(reset, m)
+			}
+			if s.in.lobby.hold(p) {
+				m.N = 0 // which quic-go passes over, as it must an empty packet
+				held++
 			}
 		}
-		return n, nil
+		if held < n {
+			return n, nil
+		}
 	}
 }
 
-// ReadFrom reads one packet.
-func (s *udpSocket) ReadFrom(p []byte) (int, net.Addr, error) {
-	return readFrom(s.UDPConn, s.reads, s.forgotten, p)
+// fill gives packets whose turn it is.
+func (in *inbound) fill(ms []ipv4.Message) (n int) {
+	for n < len(ms) {
+		p, ok := in.lobby.next()
+		if !ok {
+			break
+		}
+		m := &ms[n]
+		m.N, m.NN, m.Addr = copy(m.Buffers[0], p.data), copy(m.OOB, p.oob), p.from
+		n++
+	}
+	return n
 }
+
+// ReadFrom reads one packet.
+func (s *udpSocket) ReadFrom(p []byte) (int, net.Addr, error) { return s.in.readFrom(p) }
+
+// SetReadDeadline is called by quic-go, to end a read for good.
+func (s *udpSocket) SetReadDeadline(t time.Time) error { return s.in.end(t) }
 
 // packetSocket is any other net.PacketConn.
 type packetSocket struct {
 	net.PacketConn
-	reads     *reads
-	forgotten *forgotten
+	in *inbound
 }
 
 // ReadFrom reads one packet.
-func (s *packetSocket) ReadFrom(p []byte) (int, net.Addr, error) {
-	return readFrom(s.PacketConn, s.reads, s.forgotten, p)
-}
+func (s *packetSocket) ReadFrom(p []byte) (int, net.Addr, error) { return s.in.readFrom(p) }
 
-func readFrom(conn net.PacketConn, r *reads, f *forgotten, p []byte) (int, net.Addr, error) {
+// SetReadDeadline is called by quic-go, to end a read for good.
+func (s *packetSocket) SetReadDeadline(t time.Time) error { return s.in.end(t) }
+
+func (in *inbound) readFrom(b []byte) (int, net.Addr, error) {
 	for {
-		n, addr, err := conn.ReadFrom(p)
+		if p, ok := in.lobby.next(); ok {
+			return copy(b, p.data), p.from, nil
+		}
+		n, addr, err := in.conn.ReadFrom(b)
 		if err != nil {
-			if err = r.judge(err); err != nil {
+			if err = in.failed(err); err != nil {
 				return 0, nil, err
 			}
 			continue
 		}
-		_ = r.judge(nil)
-		if reset := f.reset(p[:n]); reset != nil {
-			_, _ = conn.WriteTo(reset, addr) // the peer asks again
+		_ = in.reads.judge(nil)
+		if reset := in.forgotten.reset(b[:n]); reset != nil {
+			_, _ = in.conn.WriteTo(reset, addr) // the peer asks again
 		}
-		return n, addr, nil
+		if !in.lobby.hold(packet{data: b[:n], from: addr}) {
+			return n, addr, nil
+		}
 	}
 }

@@ -75,7 +75,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Addr == nil {
 		cfg.Addr = &net.TCPAddr{}
 	}
-	return &Listener{cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes)}, nil
+	return &Listener{cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes, nil)}, nil
 }
 
 // ServeHTTP upgrades one request. Without a verified client certificate that

@@ -12,7 +12,7 @@ import (
 // whatever way.
 func TestEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, begun := backlog.NewEntry(2), time.Now()
+		e, begun := backlog.NewEntry(2, nil), time.Now()
 		first, second := e.Enter(t.Context().Done()), e.Enter(t.Context().Done())
 		go func() {
 			time.Sleep(time.Second)

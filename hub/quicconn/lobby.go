@@ -1,0 +1,204 @@
+package quicconn
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/edgekit/edgekit/hub/internal/backlog"
+)
+
+const (
+	// maxWaiting is how many connections stand in line at most. More are lost,
+	// which has their edges send again (RFC 9002 section 6.2).
+	maxWaiting = 4096
+	// maxFlight is how many packets of one are kept: what a client begins with is
+	// two, with the key of ML-KEM in them.
+	maxFlight = 3
+	// lobbyTime is how long one stands in line: no longer than its edge waits, which
+	// began earlier if its first packets were lost (answerTimeout).
+	lobbyTime = 10 * time.Second
+	// maxEntered is how many of those let in last are remembered.
+	maxEntered = 4096
+	// minInitial is the size of the smallest packet that may begin a connection
+	// (RFC 9000 section 14.1).
+	minInitial = 1200
+)
+
+// lobby is where the first packets of connections wait, in the order of their
+// coming, while as many are under way as there are places for. quic-go's own
+// queue of them is short, and who does not fit in is lost by chance, some again
+// and again. Nil lets all pass. One goroutine at a time may call hold and next;
+// the other methods may be called by any.
+type lobby struct {
+	mark  marked
+	entry *backlog.Entry
+	many  atomic.Bool // some wait
+
+	mu      sync.Mutex
+	callers map[quic.ConnectionID]*caller // those in waiting and in entered
+	waiting []*caller
+	entered []*caller       // let in, the last ones
+	passes  []*backlog.Pass // of those let in that quic-go has not begun
+	ready   []packet        // of the one that was let in last
+}
+
+// caller is a connection that a client begins, by the id that it chose for the
+// server.
+type caller struct {
+	id      quic.ConnectionID
+	since   time.Time
+	entered bool
+	packets []packet
+}
+
+// packet is what a socket has read.
+type packet struct {
+	data, oob []byte
+	from      net.Addr
+}
+
+func newLobby(mark marked, places int, wake func()) *lobby {
+	l := &lobby{mark: mark, callers: make(map[quic.ConnectionID]*caller)}
+	l.entry = backlog.NewEntry(places, func() {
+		if l.many.Load() {
+			wake()
+		}
+	})
+	return l
+}
+
+// hold tells whether a packet must wait, and keeps a copy of one that does. All
+// others are for quic-go at once.
+func (l *lobby) hold(p packet) bool {
+	if l == nil {
+		return false
+	}
+	id, ok := beginning(p.data)
+	if !ok || l.mark.made(id) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.callers[id]
+	switch {
+	case c == nil:
+		c = &caller{id: id, since: time.Now()}
+		l.expireLocked(c.since)
+		if len(l.waiting) == 0 && l.letInLocked(c) {
+			return false
+		}
+		if len(l.waiting) == maxWaiting {
+			return true
+		}
+		l.waiting = append(l.waiting, c)
+		l.callers[id] = c
+		l.many.Store(true)
+	case c.entered:
+		return false
+	}
+	if len(c.packets) < maxFlight {
+		c.packets = append(c.packets, packet{bytes.Clone(p.data), bytes.Clone(p.oob), p.from})
+	}
+	return true
+}
+
+// next gives a packet whose turn it is, if there is one.
+func (l *lobby) next() (p packet, ok bool) {
+	if l == nil || !l.many.Load() {
+		return packet{}, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expireLocked(time.Now())
+	if len(l.ready) == 0 && len(l.waiting) > 0 && l.letInLocked(l.waiting[0]) {
+		l.ready, l.waiting[0].packets = l.waiting[0].packets, nil
+		l.waiting = slices.Delete(l.waiting, 0, 1)
+	}
+	if len(l.ready) > 0 {
+		p, ok = l.ready[0], true
+		l.ready = l.ready[1:]
+	}
+	l.many.Store(len(l.waiting)+len(l.ready) > 0)
+	return p, ok
+}
+
+// expireLocked sends those away that have waited for too long, and forgets those
+// whose handshake is over in any case.
+func (l *lobby) expireLocked(now time.Time) {
+	l.waiting = l.dropLocked(l.waiting, now.Add(-lobbyTime), maxWaiting)
+	l.entered = l.dropLocked(l.entered, now.Add(-handshakeTimeout), maxEntered)
+}
+
+// dropLocked forgets those at the front that came before then, or are too many.
+func (l *lobby) dropLocked(callers []*caller, then time.Time, most int) []*caller {
+	n := 0
+	for n < len(callers) && (callers[n].since.Before(then) || len(callers)-n > most) {
+		delete(l.callers, callers[n].id)
+		n++
+	}
+	return slices.Delete(callers, 0, n)
+}
+
+// letInLocked gives a caller a place, if one is free.
+func (l *lobby) letInLocked(c *caller) bool {
+	pass := l.entry.TryEnter()
+	if pass == nil {
+		return false
+	}
+	l.passes = append(slices.DeleteFunc(l.passes, (*backlog.Pass).Gone), pass)
+	c.entered, c.since = true, time.Now()
+	l.callers[c.id] = c
+	l.entered = append(l.entered, c)
+	return true
+}
+
+// begun gives the place of a connection that quic-go begins, or has turned away
+// until it has proved its address: that of the one let in first, which is the same
+// unless packets were lost or were no beginning, and counts as much in any case.
+// Nil says that there is none, as for one that comes again with its proof.
+func (l *lobby) begun() *backlog.Pass {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.passes = slices.DeleteFunc(l.passes, (*backlog.Pass).Gone)
+	if len(l.passes) == 0 {
+		return nil
+	}
+	pass := l.passes[0]
+	l.passes = slices.Delete(l.passes, 0, 1)
+	return pass
+}
+
+// beginning gives the server's id in a packet that begins a connection (an
+// Initial: RFC 9000 section 17.2.2, RFC 9369 section 3.2); false for all others,
+// and for those that quic-go does not take.
+func beginning(b []byte) (id quic.ConnectionID, ok bool) {
+	const idAt = 6 // behind the first byte, the version and the id's length
+	if len(b) < minInitial || b[0]&headerForm == 0 || len(b) < idAt+int(b[idAt-1]) || b[idAt-1] > maxID {
+		return id, false
+	}
+	kind := b[0] & headerKind
+	switch quic.Version(binary.BigEndian.Uint32(b[1:])) {
+	case quic.Version1:
+		ok = kind == 0
+	case quic.Version2:
+		ok = kind == 0x10
+	}
+	if !ok {
+		return id, false
+	}
+	return quic.ConnectionIDFromBytes(b[idAt : idAt+int(b[idAt-1])]), true
+}
+
+// headerKind is where a long header has the kind of its packet, and maxID the
+// longest id (RFC 9000 section 17.2).
+const (
+	headerKind = 0x30
+	maxID      = 20
+)

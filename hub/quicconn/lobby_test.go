@@ -1,0 +1,135 @@
+package quicconn
+
+import (
+	"encoding/binary"
+	"net"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// initial is a packet by which a connection begins, with this id.
+func initial(version quic.Version, id string, note byte) packet {
+	b := make([]byte, minInitial)
+	b[0] = headerForm | headerFixed
+	if version == quic.Version2 {
+		b[0] |= 0x10
+	}
+	binary.BigEndian.PutUint32(b[1:], uint32(version))
+	b[5] = byte(len(id))
+	copy(b[6:], id)
+	b[len(b)-1] = note
+	return packet{data: b, oob: []byte{note}, from: &net.UDPAddr{Port: int(note)}}
+}
+
+// notes are those of the packets whose turn it is.
+func notes(l *lobby) (all []byte) {
+	for {
+		p, ok := l.next()
+		if !ok {
+			return all
+		}
+		all = append(all, p.oob[0])
+	}
+}
+
+// TestLobby has connections begin where two have a place: the others wait in the
+// order of their coming, with their first packets and no others, until a place is
+// free or they have waited for too long.
+func TestLobby(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mark, woken := newMark(), atomic.Int32{}
+		l := newLobby(mark, 2, func() { woken.Add(1) })
+		holds := func(p packet, want bool) {
+			t.Helper()
+			if l.hold(p) != want {
+				t.Errorf("a packet with note %d waits: %v", p.oob[0], !want)
+			}
+		}
+		holds(initial(quic.Version1, "first..8", 1), false)
+		holds(initial(quic.Version2, "second.8", 2), false)
+		holds(initial(quic.Version1, "first..8", 3), false) // of one let in
+		for i := range byte(maxFlight + 2) {
+			holds(initial(quic.Version1, "third..8", 10+i), true)
+		}
+		holds(initial(quic.Version2, "fourth.8", 20), true)
+		own, _ := mark.GenerateConnectionID()
+		holds(initial(quic.Version1, string(own.Bytes()), 4), false) // of a connection that stands
+		holds(initial(1234, "unknown8", 5), false)
+		short := initial(quic.Version1, "short..8", 6)
+		short.data = short.data[:minInitial-1]
+		holds(short, false)
+
+		if got := notes(l); got != nil {
+			t.Errorf("%v go in where there is no place", got)
+		}
+		first, second := l.begun(), l.begun()
+		if l.begun() != nil {
+			t.Error("three have a place")
+		}
+		first.Leave()
+		if woken.Load() != 1 {
+			t.Errorf("a reader was woken %d times", woken.Load())
+		}
+		holds(initial(quic.Version1, "fifth..8", 30), true) // no place is free for those who come later
+		if got := notes(l); !slices.Equal(got, []byte{10, 11, 12}) {
+			t.Errorf("%v go in next", got)
+		}
+		second.Leave()
+		if got := notes(l); !slices.Equal(got, []byte{20}) {
+			t.Errorf("%v go in then", got)
+		}
+		time.Sleep(lobbyTime + time.Millisecond) // and the places are free again
+		if got := notes(l); got != nil {
+			t.Errorf("%v go in after too long", got)
+		}
+		holds(initial(quic.Version1, "fifth..8", 31), false) // from its edge, which asks again
+		if l.begun() == nil || l.begun() != nil {
+			t.Error("a place that was given back is taken")
+		}
+		if len(l.callers) != 1 || len(l.entered) != 1 {
+			t.Errorf("%d connections are known, %d of them let in", len(l.callers), len(l.entered))
+		}
+	})
+}
+
+// TestLobbyFull has more connections begin than may wait: the line keeps those who
+// were there first, and no memory of the others.
+func TestLobbyFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLobby(newMark(), 1, func() {})
+		id := make([]byte, 8)
+		for i := range 2 * maxWaiting {
+			binary.BigEndian.PutUint64(id, uint64(i))
+			if p := initial(quic.Version1, string(id), byte(i)); l.hold(p) != (i > 0) {
+				t.Fatalf("connection %d waits: %v", i, i == 0)
+			}
+		}
+		if len(l.waiting) != maxWaiting || len(l.callers) != maxWaiting+1 {
+			t.Errorf("%d wait and %d are known", len(l.waiting), len(l.callers))
+		}
+		l.begun().Leave()
+		if got := notes(l); !slices.Equal(got, []byte{1}) {
+			t.Errorf("%v go in", got)
+		}
+	})
+}
+
+// FuzzBeginning reads any packet.
+func FuzzBeginning(f *testing.F) {
+	f.Add(initial(quic.Version1, "12345678", 0).data)
+	f.Add(initial(quic.Version2, "12345678901234567890", 0).data)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		id, ok := beginning(b)
+		if !ok {
+			return
+		}
+		if wire := b[6 : 6+int(b[5])]; string(wire) != string(id.Bytes()) {
+			t.Errorf("%x has the id %v", b, id)
+		}
+	})
+}
