@@ -9,12 +9,12 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// collectOften has the garbage collector run when the heap has grown by a
-// fifth: what a server of many nodes holds lives long, and is not worth
-// doubling. The operator's GOGC goes before.
+// collectOften has the garbage collector run when the heap has grown by 15 %:
+// what a server of many nodes holds lives long, and is not worth doubling. The
+// operator's GOGC goes before.
 func collectOften() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(20)
+		debug.SetGCPercent(15)
 	}
 }
 

@@ -30,7 +30,7 @@ type fleetPlan struct {
 
 // collectAt is GOGC for the server of a fleet, as cloudcore has it: what a server
 // of many nodes holds lives long, and is not worth doubling.
-func collectAt() string { return setting("GOGC", "20") }
+func collectAt() string { return setting("GOGC", "15") }
 
 // crewMiB is how much memory all nodes together should stay within.
 const crewMiB = 13_000

@@ -17,7 +17,7 @@ import (
 // busyRetry is what an edge waits at least when the backlog is full.
 const busyRetry = 5 * time.Second
 
-// Listener takes QUIC connections. It owns one goroutine, and one for each that is
+// Listener takes QUIC connections. It owns as many goroutines as connections may be
 // under way, besides those of quic-go; Close waits for them.
 type Listener struct {
 	cfg       ListenerConfig
@@ -25,13 +25,11 @@ type Listener struct {
 	listener  *quic.Listener
 	waiting   *backlog.Queue[*Conn]
 	lobby     *lobby
-	listens   chan struct{} // closed when listener is set
 	closing   chan struct{} // ends the wait for a place
 	reads     *reads
 	once      sync.Once
 	running   sync.WaitGroup
-	grown     atomic.Int64 // bytes of windows beyond their beginning
-	unproven  atomic.Int64
+	grown     atomic.Int64           // bytes of windows beyond their beginning
 	chosen    atomic.Pointer[choice] // the last one, which is the next one's too for days
 }
 
@@ -43,7 +41,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	}
 	l := &Listener{
 		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog),
-		listens: make(chan struct{}), closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
+		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
 	}
 	mark, in := newMark(), &inbound{conn: cfg.Socket, reads: l.reads}
 	if cfg.ResetKey != nil {
@@ -63,8 +61,9 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		_ = cfg.Socket.Close()
 		return nil, fmt.Errorf("quicconn: %w", err)
 	}
-	close(l.listens)
-	l.running.Go(l.take)
+	for range cfg.Handshakes {
+		l.running.Go(l.take)
+	}
 	return l, nil
 }
 
@@ -73,7 +72,7 @@ func (l *Listener) settings() *quic.Config {
 	// quic-go asks before a window grows and tells nothing when a connection
 	// ends, so each connection's share is given back by its context.
 	c.AllowConnectionWindowIncrease = func(conn *quic.Conn, delta uint64) bool {
-		share, ok := shareOf(conn)
+		s, ok := shareOf(conn)
 		if !ok {
 			return false
 		}
@@ -81,106 +80,56 @@ func (l *Listener) settings() *quic.Config {
 			l.grown.Add(-int64(delta))
 			return false
 		}
-		share.grown.Add(int64(delta))
+		if s.grown.Add(int64(delta)) == int64(delta) {
+			context.AfterFunc(conn.Context(), func() { l.shrink(s) })
+		}
+		if conn.Context().Err() != nil { // and it may have been too late for that
+			l.shrink(s)
+		}
 		return true
 	}
 	return c
 }
 
-// share is what a connection takes of its Listener's limits.
-type share struct {
-	grown    atomic.Int64 // bytes of Listener.grown
-	unproven atomic.Bool  // counts in Listener.unproven
-	waits    atomic.Pointer[Conn]
-	pass     *backlog.Pass // its place on the way in
-}
-
-// shareKey is where a connection's context has its share.
-type shareKey struct{}
-
-// shareOf is the share of a connection; false if it is of another listener.
-func shareOf(conn *quic.Conn) (*share, bool) {
-	s, ok := conn.Context().Value(shareKey{}).(*share)
-	return s, ok
-}
-
-// proven ends the time in which the connection counts as unproven.
-func (l *Listener) proven(s *share) {
-	if s.unproven.Swap(false) {
-		l.unproven.Add(-1)
-	}
-}
+// shrink gives back what the windows of a connection have grown.
+func (l *Listener) shrink(s *share) { l.grown.Add(-s.grown.Swap(0)) }
 
 // verify tells whether a client must prove its address before its connection
 // begins. It is called for each one that has not, before handshake.
-func (l *Listener) verify(net.Addr) bool {
-	if l.unproven.Load() < int64(l.cfg.Unproven) {
-		return false
-	}
-	if pass := l.lobby.begun(); pass != nil {
-		pass.Leave()
-	}
-	return true
-}
+func (l *Listener) verify(net.Addr) bool { return l.lobby.refuse(l.cfg.Unproven) }
 
 // handshake is called for each connection that a client begins, one after the
 // other. ctx ends with the connection. One that comes with its proof does not
 // stand in line and may wait here, while quic-go keeps the first packets of
 // further ones, and all other packets take their way.
 func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-	pass := l.lobby.begun()
-	if pass == nil {
-		pass = l.lobby.entry.Enter(l.closing)
-	}
-	if pass == nil {
+	s := l.lobby.begin(ctx, client.AddrVerified, l.closing)
+	if s == nil {
 		return nil, net.ErrClosed
 	}
-	l.running.Go(func() {
-		<-l.listens // connections begin before that
-		_ = l.takeOne(ctx)
-	})
-	s := &share{pass: pass}
-	if !client.AddrVerified {
-		s.unproven.Store(true)
-		l.unproven.Add(1)
-	}
-	context.AfterFunc(ctx, func() {
-		l.grown.Add(-s.grown.Load())
-		l.proven(s)
-		s.pass.Leave()
-		if c := s.waits.Load(); c != nil {
-			l.waiting.Drop(c)
-		}
-	})
-	return context.WithValue(ctx, shareKey{}, s), nil
+	// A child of ctx would have it keep a list of its children for as long as the
+	// connection lives; quic-go ends both.
+	return context.WithValue(context.Background(), shareKey{}, s), nil
 }
 
-// take empties quic-go's queue. It ends when the Listener is closed or its socket
-// fails, for then quic-go gives up all that use it.
+// take empties quic-go's queue of connections whose handshake is complete. It has
+// 32 places, and who finds none is refused, in a herd within the time that a
+// goroutine takes to be scheduled: so there is a take for each that may be under
+// way. It ends when the Listener is closed or its socket fails, for then quic-go
+// gives up all that use it.
 func (l *Listener) take() {
 	for {
 		// Close ends the wait: there is no caller whose context could.
-		if err := l.takeOne(context.Background()); err != nil {
+		conn, err := l.listener.Accept(context.Background())
+		if err != nil {
 			if failed := l.reads.failure(); failed != nil {
 				err = failed
 			}
 			l.waiting.Close(err) // quic-go has ended those that wait
 			return
 		}
+		l.admit(conn)
 	}
-}
-
-// takeOne waits for a connection whose handshake is complete. quic-go's queue of
-// them has 32 places, and refuses who finds none, in a herd within the time that
-// a goroutine takes to be scheduled: so there is one waiting for each connection
-// under way, besides take.
-func (l *Listener) takeOne(ctx context.Context) error {
-	conn, err := l.listener.Accept(ctx)
-	if err != nil {
-		return err
-	}
-	l.admit(conn)
-	return nil
 }
 
 func (l *Listener) admit(conn *quic.Conn) {
@@ -188,7 +137,7 @@ func (l *Listener) admit(conn *quic.Conn) {
 	if !ok {
 		return // no connection of this listener
 	}
-	l.proven(s)
+	l.lobby.proven(s)
 	chains := conn.ConnectionState().TLS.VerifiedChains
 	if len(chains) == 0 {
 		_ = conn.CloseWithError(codeRefused, "the link needs a client certificate: join this node first")
@@ -207,7 +156,10 @@ func (l *Listener) admit(conn *quic.Conn) {
 		_ = conn.CloseWithError(codeBusy, "too many nodes are connecting")
 		return
 	}
-	s.waits.Store(c)
+	s.forget = context.AfterFunc(conn.Context(), func() {
+		s.pass.Leave()
+		l.waiting.Drop(c)
+	})
 	if l.waiting.Put(c) && conn.Context().Err() != nil { // after Close, all end with the socket
 		l.waiting.Drop(c)
 	}
@@ -221,6 +173,8 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	switch {
 	case err == nil:
 		if s, ok := shareOf(c.conn); ok {
+			s.forget()
+			s.forget = nil
 			s.pass.Leave()
 		}
 		return c, nil

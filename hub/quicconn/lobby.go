@@ -2,6 +2,7 @@ package quicconn
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"net"
 	"slices"
@@ -37,9 +38,11 @@ const (
 // and again. Nil lets all pass. One goroutine at a time may call hold and next;
 // the other methods may be called by any.
 type lobby struct {
-	mark  marked
-	entry *backlog.Entry
-	many  atomic.Bool // some wait
+	mark     marked
+	entry    *backlog.Entry
+	most     int         // connections in underway before it is swept
+	many     atomic.Bool // some wait
+	unproven atomic.Int64
 
 	mu      sync.Mutex
 	callers map[quic.ConnectionID]*caller // those in waiting and in entered
@@ -47,6 +50,29 @@ type lobby struct {
 	entered []*caller       // let in, the last ones
 	passes  []*backlog.Pass // of those let in that quic-go has not begun
 	ready   []packet        // of the one that was let in last
+	// underway are those that quic-go has begun, for which ending before Accept
+	// takes them has consequences. They are looked through when there is no place: to
+	// be told of its end by its context would cost each of them half a KiB for as
+	// long as it lives.
+	underway []*share
+}
+
+// share is what a connection takes of its Listener's limits.
+type share struct {
+	ctx      context.Context // ends with the connection
+	pass     *backlog.Pass   // its place on the way in
+	unproven atomic.Bool     // counts in lobby.unproven
+	forget   func() bool     // has it wait for Accept though it has ended; nil when it does not wait
+	grown    atomic.Int64    // bytes of Listener.grown
+}
+
+// shareKey is where a connection's context has its share.
+type shareKey struct{}
+
+// shareOf is the share of a connection; false if it is of another listener.
+func shareOf(conn *quic.Conn) (*share, bool) {
+	s, ok := conn.Context().Value(shareKey{}).(*share)
+	return s, ok
 }
 
 // caller is a connection that a client begins, by the id that it chose for the
@@ -65,7 +91,7 @@ type packet struct {
 }
 
 func newLobby(mark marked, places int, wake func()) *lobby {
-	l := &lobby{mark: mark, callers: make(map[quic.ConnectionID]*caller)}
+	l := &lobby{mark: mark, most: 2 * places, callers: make(map[quic.ConnectionID]*caller)}
 	l.entry = backlog.NewEntry(places, func() {
 		if l.many.Load() {
 			wake()
@@ -150,7 +176,10 @@ func (l *lobby) dropLocked(callers []*caller, then time.Time, most int) []*calle
 func (l *lobby) letInLocked(c *caller) bool {
 	pass := l.entry.TryEnter()
 	if pass == nil {
-		return false
+		l.sweepLocked()
+		if pass = l.entry.TryEnter(); pass == nil {
+			return false
+		}
 	}
 	l.passes = append(slices.DeleteFunc(l.passes, (*backlog.Pass).Gone), pass)
 	c.entered, c.since = true, time.Now()
@@ -159,11 +188,74 @@ func (l *lobby) letInLocked(c *caller) bool {
 	return true
 }
 
-// begun gives the place of a connection that quic-go begins, or has turned away
-// until it has proved its address: that of the one let in first, which is the same
-// unless packets were lost or were no beginning, and counts as much in any case.
-// Nil says that there is none, as for one that comes again with its proof.
-func (l *lobby) begun() *backlog.Pass {
+// sweepLocked forgets those that are under way no more, and frees their places.
+func (l *lobby) sweepLocked() {
+	l.underway = slices.DeleteFunc(l.underway, func(s *share) bool {
+		if s.ctx.Err() != nil {
+			l.proven(s)
+			s.pass.Leave()
+		}
+		return s.pass.Gone() && !s.unproven.Load()
+	})
+}
+
+// begin is called when quic-go begins a connection, verified if its address is
+// proved. One that was let in has a place; others wait for one, until done is
+// closed, which gives nil.
+func (l *lobby) begin(ctx context.Context, verified bool, done <-chan struct{}) *share {
+	s := &share{ctx: ctx, pass: l.placed()}
+	if s.pass == nil {
+		l.mu.Lock()
+		l.sweepLocked()
+		l.mu.Unlock()
+		s.pass = l.entry.Enter(done)
+	}
+	if s.pass == nil {
+		return nil
+	}
+	if !verified {
+		s.unproven.Store(true)
+		l.unproven.Add(1)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.underway) >= l.most {
+		l.sweepLocked()
+	}
+	l.underway = append(l.underway, s)
+	return s
+}
+
+// refuse tells whether unproven connections are so many that the one that was let
+// in must prove its address first, and takes its place away.
+func (l *lobby) refuse(most int) bool {
+	if l.unproven.Load() < int64(most) {
+		return false
+	}
+	l.mu.Lock()
+	l.sweepLocked()
+	l.mu.Unlock()
+	if l.unproven.Load() < int64(most) {
+		return false
+	}
+	if pass := l.placed(); pass != nil {
+		pass.Leave()
+	}
+	return true
+}
+
+// proven ends the time in which the connection counts as unproven.
+func (l *lobby) proven(s *share) {
+	if s.unproven.Swap(false) {
+		l.unproven.Add(-1)
+	}
+}
+
+// placed gives the place of the one let in first that quic-go has not begun. It is
+// that of the connection asked for unless packets were lost or were no beginning,
+// and counts as much in any case. Nil says that there is none, as for one that
+// comes again with its proof.
+func (l *lobby) placed() *backlog.Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.passes = slices.DeleteFunc(l.passes, (*backlog.Pass).Gone)

@@ -67,8 +67,8 @@ func TestLobby(t *testing.T) {
 		if got := notes(l); got != nil {
 			t.Errorf("%v go in where there is no place", got)
 		}
-		first, second := l.begun(), l.begun()
-		if l.begun() != nil {
+		first, second := l.placed(), l.placed()
+		if l.placed() != nil {
 			t.Error("three have a place")
 		}
 		first.Leave()
@@ -88,7 +88,7 @@ func TestLobby(t *testing.T) {
 			t.Errorf("%v go in after too long", got)
 		}
 		holds(initial(quic.Version1, "fifth..8", 31), false) // from its edge, which asks again
-		if l.begun() == nil || l.begun() != nil {
+		if l.placed() == nil || l.placed() != nil {
 			t.Error("a place that was given back is taken")
 		}
 		if len(l.callers) != 1 || len(l.entered) != 1 {
@@ -112,7 +112,7 @@ func TestLobbyFull(t *testing.T) {
 		if len(l.waiting) != maxWaiting || len(l.callers) != maxWaiting+1 {
 			t.Errorf("%d wait and %d are known", len(l.waiting), len(l.callers))
 		}
-		l.begun().Leave()
+		l.placed().Leave()
 		if got := notes(l); !slices.Equal(got, []byte{1}) {
 			t.Errorf("%v go in", got)
 		}
