@@ -79,3 +79,16 @@ type Listener interface {
 	// nil.
 	Close() error
 }
+
+// Entrance is a Listener that lets in a limited number of connections at a time.
+// Server.Stats has what it says.
+type Entrance interface {
+	// Entering counts those that are on their way in, by transport.
+	Entering() map[string]Entering
+}
+
+// Entering is how many connections are on their way in.
+type Entering struct {
+	UnderWay int // between their first packet and Accept
+	Waiting  int // for those, as far as the Listener can tell
+}

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 )
 
@@ -61,6 +62,17 @@ func (l *listeners) Accept(ctx context.Context) (Conn, error) {
 		}
 	}
 	return first.conn, first.err
+}
+
+// Entering has what those of the Listeners say that are an Entrance.
+func (l *listeners) Entering() map[string]Entering {
+	all := make(map[string]Entering)
+	for _, one := range l.all {
+		if e, ok := one.(Entrance); ok {
+			maps.Copy(all, e.Entering())
+		}
+	}
+	return all
 }
 
 // Addr is that of the first Listener.

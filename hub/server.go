@@ -230,7 +230,13 @@ func (v *Server) Disconnect(node string, reason *Error) error {
 }
 
 // Stats is what was counted so far.
-func (v *Server) Stats() Stats { return v.stats.read() }
+func (v *Server) Stats() Stats {
+	s := v.stats.read()
+	if e, ok := v.cfg.Listener.(Entrance); ok {
+		s.Entering = e.Entering()
+	}
+	return s
+}
 
 // drainPace is the longest wait between two farewells.
 const drainPace = 20 * time.Millisecond

@@ -297,6 +297,10 @@ func TestFleet(t *testing.T) {
 // budget is what a node may cost the server at rest, in KiB.
 const budget = 75
 
+// settle is for how long nodes are left alone once the server was weighed, whose
+// collections of all garbage, one after the other, are no part of a delivery.
+const settle = 15 * time.Second
+
 // manyNodes is how many nodes may ask for their server as often as quicconn lets
 // them, which is how they notice its return within a restart's 30 s.
 const manyNodes = 20_000
@@ -347,6 +351,7 @@ func TestFleetFigures(t *testing.T) {
 	if os.Getenv("ONLY") == "rest" {
 		return
 	}
+	<-time.After(settle)
 	arrived := f.deliver(plan.deliver)
 	if len(arrived) == 0 {
 		t.Fatal("nothing was delivered")

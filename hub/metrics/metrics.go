@@ -19,10 +19,11 @@ type Config struct {
 type Collector struct {
 	cfg Config
 
-	sessions, ended, handshakes, resyncs *prometheus.Desc
-	messages, bytes                      *prometheus.Desc
-	queued, acked, retried, dropped      *prometheus.Desc
-	roundTrip                            *prometheus.Desc
+	sessions, entering, ended       *prometheus.Desc
+	handshakes, resyncs             *prometheus.Desc
+	messages, bytes                 *prometheus.Desc
+	queued, acked, retried, dropped *prometheus.Desc
+	roundTrip                       *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -38,6 +39,7 @@ func New(cfg Config) (*Collector, error) {
 	return &Collector{
 		cfg:        cfg,
 		sessions:   desc("sessions", "Sessions that stand now.", "transport"),
+		entering:   desc("entering", "Connections that are no sessions yet: in their handshake, or waiting in line for it.", "transport", "stage"),
 		ended:      desc("sessions_ended_total", "Sessions that ended.", "reason"),
 		handshakes: desc("handshakes_total", "Handshakes.", "result"),
 		resyncs:    desc("resyncs_total", "Comparisons of what both sides hold, at the begin of a session.", "outcome"),
@@ -54,7 +56,7 @@ func New(cfg Config) (*Collector, error) {
 // Describe lists the metrics.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.sessions, c.ended, c.handshakes, c.resyncs, c.messages, c.bytes,
+		c.sessions, c.entering, c.ended, c.handshakes, c.resyncs, c.messages, c.bytes,
 		c.queued, c.acked, c.retried, c.dropped, c.roundTrip,
 	} {
 		out <- d
@@ -72,6 +74,10 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for transport, n := range s.Sessions {
 		gauge(c.sessions, float64(n), transport)
+	}
+	for transport, e := range s.Entering {
+		gauge(c.entering, float64(e.UnderWay), transport, "handshake")
+		gauge(c.entering, float64(e.Waiting), transport, "line")
 	}
 	for reason, n := range s.Ended {
 		count(c.ended, n, string(reason))

@@ -34,8 +34,8 @@
 //
 // When thousands of edges return at once, ListenerConfig.Handshakes of them are
 // under way at a time, since all at once would share the CPU until none gets
-// through before it has given up. The others wait with their first packet, and
-// nothing was done for them yet.
+// through before it has given up. The others stand in line with their first
+// packets, in the order of their coming, and nothing was done for them yet.
 //
 // # Memory
 //

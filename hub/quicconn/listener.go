@@ -184,6 +184,11 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	return nil, fmt.Errorf("quicconn: accept: %w", err)
 }
 
+// Entering implements hub.Entrance.
+func (l *Listener) Entering() map[string]hub.Entering {
+	return map[string]hub.Entering{transport: {UnderWay: l.lobby.entry.Taken(), Waiting: l.lobby.length()}}
+}
+
 // Addr is the socket's address.
 func (l *Listener) Addr() net.Addr { return l.cfg.Socket.LocalAddr() }
 

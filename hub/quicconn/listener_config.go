@@ -49,9 +49,11 @@ type ListenerConfig struct {
 	Backlog int
 	// Handshakes is how many connections may be under way from their first
 	// packet to Accept. More wait in the order of their coming, up to 4,096 and for
-	// up to 5 s; beyond that their first packets are lost, which has the edges send
+	// up to 10 s; beyond that their first packets are lost, which has the edges send
 	// them again (RFC 9002 section 6.2). One that is under way for longer than 3 s
-	// counts no more. Many at a time make all of them slower; edges that are far
+	// counts no more. While goroutines wait for the CPU for 10 ms and more, it is a
+	// sixteenth of that, so that those who come do not take it from those who are
+	// connected. Many at a time make all of them slower; edges that are far
 	// away need more, three round trips each. 0 means 128.
 	Handshakes int
 	// Unproven is how many handshakes with unproven addresses may be under

@@ -27,6 +27,8 @@ const (
 	lobbyTime = 10 * time.Second
 	// maxEntered is how many of those let in last are remembered.
 	maxEntered = 4096
+	// fewestOf is by how many the places are divided where the CPU is short.
+	fewestOf = 16
 	// minInitial is the size of the smallest packet that may begin a connection
 	// (RFC 9000 section 14.1).
 	minInitial = 1200
@@ -40,11 +42,13 @@ const (
 type lobby struct {
 	mark     marked
 	entry    *backlog.Entry
+	fewest   int         // connections that are let in even where the CPU is short
 	most     int         // connections in underway before it is swept
 	many     atomic.Bool // some wait
 	unproven atomic.Int64
 
 	mu      sync.Mutex
+	short   func(now time.Time) bool      // the CPU is
 	callers map[quic.ConnectionID]*caller // those in waiting and in entered
 	waiting []*caller
 	entered []*caller       // let in, the last ones
@@ -91,7 +95,10 @@ type packet struct {
 }
 
 func newLobby(mark marked, places int, wake func()) *lobby {
-	l := &lobby{mark: mark, most: 2 * places, callers: make(map[quic.ConnectionID]*caller)}
+	l := &lobby{
+		mark: mark, fewest: max(1, places/fewestOf), most: 2 * places,
+		short: new(backlog.Load).Short, callers: make(map[quic.ConnectionID]*caller),
+	}
 	l.entry = backlog.NewEntry(places, func() {
 		if l.many.Load() {
 			wake()
@@ -155,6 +162,13 @@ func (l *lobby) next() (p packet, ok bool) {
 	return p, ok
 }
 
+// length is how many stand in line.
+func (l *lobby) length() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting)
+}
+
 // expireLocked sends those away that have waited for too long, and forgets those
 // whose handshake is over in any case.
 func (l *lobby) expireLocked(now time.Time) {
@@ -172,8 +186,15 @@ func (l *lobby) dropLocked(callers []*caller, then time.Time, most int) []*calle
 	return slices.Delete(callers, 0, n)
 }
 
-// letInLocked gives a caller a place, if one is free.
+// letInLocked gives a caller a place, if one is free and the CPU is not short.
 func (l *lobby) letInLocked(c *caller) bool {
+	now := time.Now()
+	if l.entry.Taken() >= l.fewest && l.short(now) {
+		l.sweepLocked()
+		if l.entry.Taken() >= l.fewest {
+			return false
+		}
+	}
 	pass := l.entry.TryEnter()
 	if pass == nil {
 		l.sweepLocked()
@@ -182,7 +203,7 @@ func (l *lobby) letInLocked(c *caller) bool {
 		}
 	}
 	l.passes = append(slices.DeleteFunc(l.passes, (*backlog.Pass).Gone), pass)
-	c.entered, c.since = true, time.Now()
+	c.entered, c.since = true, now
 	l.callers[c.id] = c
 	l.entered = append(l.entered, c)
 	return true

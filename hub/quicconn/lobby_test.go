@@ -44,6 +44,7 @@ func TestLobby(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mark, woken := newMark(), atomic.Int32{}
 		l := newLobby(mark, 2, func() { woken.Add(1) })
+		l.short = func(time.Time) bool { return false }
 		holds := func(p packet, want bool) {
 			t.Helper()
 			if l.hold(p) != want {
@@ -102,6 +103,7 @@ func TestLobby(t *testing.T) {
 func TestLobbyFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLobby(newMark(), 1, func() {})
+		l.short = func(time.Time) bool { return false }
 		id := make([]byte, 8)
 		for i := range 2 * maxWaiting {
 			binary.BigEndian.PutUint64(id, uint64(i))
@@ -115,6 +117,29 @@ func TestLobbyFull(t *testing.T) {
 		l.placed().Leave()
 		if got := notes(l); !slices.Equal(got, []byte{1}) {
 			t.Errorf("%v go in", got)
+		}
+	})
+}
+
+// TestLobbyShort has the CPU short: fewer are under way, but some always are.
+func TestLobbyShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const places = 4 * fewestOf
+		short := true
+		l := newLobby(newMark(), places, func() {})
+		l.short = func(time.Time) bool { return short }
+		for i := range byte(places + 1) {
+			if p := initial(quic.Version1, "caller"+string([]byte{'a' + i/16, 'a' + i%16}), i); l.hold(p) != (i >= 4) {
+				t.Errorf("connection %d waits: %v", i, i < 4)
+			}
+		}
+		l.placed().Leave()
+		if got := notes(l); !slices.Equal(got, []byte{4}) {
+			t.Errorf("%v go in when one has left", got)
+		}
+		short = false
+		if got := notes(l); len(got) != places-4 || l.entry.Taken() != places {
+			t.Errorf("%v go in when the CPU is not short, and %d are under way", got, l.entry.Taken())
 		}
 	})
 }

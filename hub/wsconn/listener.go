@@ -156,6 +156,12 @@ func (l *Listener) identify(r *http.Request) (hub.Peer, int, error) {
 	return hub.Peer{Name: name, Certificate: cert, Addr: addr, Transport: transport}, 0, nil
 }
 
+// Entering implements hub.Entrance, for the sockets that Throttle was given. How
+// many wait, only the kernel knows.
+func (l *Listener) Entering() map[string]hub.Entering {
+	return map[string]hub.Entering{transport: {UnderWay: l.entry.Taken()}}
+}
+
 // Accept waits for the next connection.
 func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	c, err := l.waiting.Accept(ctx)

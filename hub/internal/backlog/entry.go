@@ -51,6 +51,9 @@ func (e *Entry) pass() *Pass {
 	return p
 }
 
+// Taken is how many places are taken.
+func (e *Entry) Taken() int { return len(e.places) }
+
 // Pass is a place that is taken.
 type Pass struct {
 	entry *Entry
