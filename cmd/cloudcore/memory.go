@@ -9,12 +9,12 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// collectOften has the garbage collector run when the heap has grown by 15 %:
+// collectOften has the garbage collector run when the heap has grown by 18 %:
 // what a server of many nodes holds lives long, and is not worth doubling. The
 // operator's GOGC goes before.
 func collectOften() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(15)
+		debug.SetGCPercent(18)
 	}
 }
 

@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		os.Exit(processtest.Serve(&cloud{}))
 	case "crew":
 		os.Exit(processtest.Serve(&crew{}))
+	case "bare-cloud":
+		os.Exit(processtest.Serve(&bareCloud{}))
+	case "bare-crew":
+		os.Exit(processtest.Serve(bareCrew{}))
 	}
 	goleak.VerifyTestMain(m)
 }

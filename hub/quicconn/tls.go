@@ -4,28 +4,58 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"slices"
 )
 
 // serverTLS is what quic-go is given: ListenerConfig.TLS, as insist wants it.
+//
+// quic-go copies it for each connection, and crypto/tls keeps what
+// GetConfigForClient chooses besides. So the choice of now, which is that of all
+// connections until a certificate is renewed, is what quic-go is given, and as
+// long as it stays nothing else is chosen.
 func (l *Listener) serverTLS() *tls.Config {
-	c := insist(l.cfg.TLS)
-	if choose := c.GetConfigForClient; choose != nil {
-		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			chosen, err := choose(hello)
-			if chosen == nil || err != nil {
-				return nil, err
-			}
-			last := l.chosen.Load()
-			if last == nil || last.of != chosen {
-				last = &choice{chosen, insist(chosen)}
-				l.chosen.Store(last)
-			}
-			return last.config, nil
-		}
+	choose := l.cfg.TLS.GetConfigForClient
+	if choose == nil {
+		return insist(l.cfg.TLS)
 	}
-	return c
+	first, err := choose(&tls.ClientHelloInfo{
+		SupportedVersions: []uint16{tls.VersionTLS13}, SupportedProtos: []string{protocol}, Conn: nobody{addr: l.cfg.Socket.LocalAddr()},
+	})
+	if first == nil || err != nil { // it may choose when a client comes
+		first = l.cfg.TLS
+	}
+	given := insist(first)
+	given.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		chosen, err := choose(hello)
+		if err != nil {
+			return nil, err
+		}
+		if chosen == nil {
+			chosen = l.cfg.TLS
+		}
+		if chosen == first {
+			return nil, nil
+		}
+		last := l.chosen.Load()
+		if last == nil || last.of != chosen {
+			last = &choice{chosen, insist(chosen)}
+			l.chosen.Store(last)
+		}
+		return last.config, nil
+	}
+	return given
 }
+
+// nobody is the connection of the hello by which a Listener asks for the first
+// choice. It has only a local address.
+type nobody struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (n nobody) LocalAddr() net.Addr  { return n.addr }
+func (n nobody) RemoteAddr() net.Addr { return &net.UDPAddr{} }
 
 // choice is what GetConfigForClient gave, and what insist made of it.
 type choice struct{ of, config *tls.Config }

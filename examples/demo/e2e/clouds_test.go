@@ -16,7 +16,7 @@ import (
 )
 
 // twoClouds has a second cloudcore beside the first, and the node move to it
-// and, when it is killed, back. Nobody marks the node lost that another one
+// and, when it is killed, which the node soon notices, back. Nobody marks the node lost that another one
 // holds, and logs reach it by whoever has it.
 func twoClouds(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -30,7 +30,7 @@ func twoClouds(t *testing.T, s *site.Site) {
 	address := net.JoinHostPort(s.Network().Host().String(), "10010")
 	args := replace(slices.Clone(first.Command[1:]), "--listen", address)
 	args = replace(args, "--metrics-listen", "127.0.0.1:0")
-	if _, err := s.Start(process.Spec{Name: "cloudcore-2", Path: s.Program("cloudcore"), Args: append(args, "--kubelet-ports=19000-19100")}); err != nil {
+	if _, err := s.Start(process.Spec{Name: "cloudcore-2", Path: s.Program("cloudcore"), Args: append(args, "--kubelet-ports=19000-19100", "--keepalive=2s")}); err != nil {
 		t.Fatal(err)
 	}
 	works := func(n int) {
@@ -53,12 +53,18 @@ func twoClouds(t *testing.T, s *site.Site) {
 		}
 		return err
 	})
-	restartEdge(ctx, t, s, "--cloud", address)
+	const monitor = "127.0.0.1:10002"
+	restartEdge(ctx, t, s, "--cloud", address, "--transport=quic", "--metrics-listen", monitor)
 	works(2)
 	steady(ctx, t, s)
 	if err := s.Processes().Kill(ctx, "cloudcore-2"); err != nil {
 		t.Fatal(err)
 	}
+	// The node asks as often as the server told it to; it would take half a minute
+	// at the default.
+	soon, stop := context.WithTimeout(ctx, 20*time.Second)
+	defer stop()
+	awaitMetric(soon, t, s, monitor, `edgekit_hub_sessions_ended_total{reason="lost"} 1`)
 	restartEdge(ctx, t, s)
 	works(1)
 	steady(ctx, t, s)
