@@ -75,9 +75,10 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	for i := range plan.crews {
 		// Nodes would be on other machines, and their memory is not measured: they
 		// collect seldom, up to a limit that all of them have room for, and the
-		// server's work comes before theirs. Otherwise they ask again and again a
-		// server that they do not let answer.
-		p := processtest.Start(t, processtest.Config{Role: "crew", By: []string{"nice", "-n", "3"}, Env: []string{"GOGC=400", fmt.Sprintf("GOMEMLIMIT=%dMiB", crewMiB/plan.crews)}})
+		// server, whose two cores these are, has nine shares of the CPU to one of
+		// theirs. Otherwise they ask again and again a server that they do not let
+		// answer.
+		p := processtest.Start(t, processtest.Config{Role: "crew", By: []string{"nice", "-n", "10"}, Env: []string{"GOGC=400", fmt.Sprintf("GOMEMLIMIT=%dMiB", crewMiB/plan.crews)}})
 		host := loopback(0)
 		if plan.transport == "ws" {
 			host = loopback(i) // each address has as many ports as there are
