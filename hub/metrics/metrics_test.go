@@ -20,6 +20,7 @@ import (
 func sample() hub.Stats {
 	return hub.Stats{
 		Sessions:   map[string]int{"quic": 3},
+		Entering:   map[string]hub.Entering{"quic": {UnderWay: 2, Waiting: 9}},
 		Handshakes: map[hub.HandshakeResult]uint64{hub.HandshakeOK: 5, hub.HandshakeGarbage: 1},
 		Ended:      map[hub.EndReason]uint64{hub.EndSilent: 2},
 		Sent:       map[hub.Class]hub.Traffic{hub.ClassState: {Messages: 7, Bytes: 700}},
@@ -43,6 +44,8 @@ func TestCollector(t *testing.T) {
 	text := scrape(t, registry)
 	for _, want := range []string{
 		`edgekit_hub_sessions{transport="quic"} 3`,
+		`edgekit_hub_entering{stage="line",transport="quic"} 9`,
+		`edgekit_hub_entering{stage="handshake",transport="quic"} 2`,
 		`edgekit_hub_handshakes_total{result="garbage"} 1`,
 		`edgekit_hub_sessions_ended_total{reason="silent"} 2`,
 		`edgekit_hub_bytes_total{class="state",direction="sent"} 700`,
