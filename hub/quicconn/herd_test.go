@@ -1,6 +1,7 @@
 package quicconn_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -145,7 +146,7 @@ func TestCloseWhileWriting(t *testing.T) {
 // the first of them: none is turned away, which quic-go does with all that come
 // when 32 wait for it.
 func TestAcceptLate(t *testing.T) {
-	const edges = 64
+	const edges = 120
 	c, all := newCloud(t), make(chan struct{})
 	link, err := quicconn.Listen(quicconn.ListenerConfig{
 		Socket: loopback(t, 0), TLS: c.ServerTLS(), NodeName: func(*x509.Certificate) (string, error) {
@@ -169,10 +170,12 @@ func TestAcceptLate(t *testing.T) {
 	}
 	running.Wait()
 	close(all)
-	for _, edge := range conns {
-		far, err := link.Accept(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for i, edge := range conns {
+		far, err := link.Accept(ctx)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%d of %d edges got through: %v", i, edges, err)
 		}
 		defer far.Close()
 		if edge != nil {
