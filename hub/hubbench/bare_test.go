@@ -36,11 +36,7 @@ type bareCloud struct{ connected atomic.Int64 }
 
 // Start serves until the process ends; it returns the port.
 func (b *bareCloud) Start(cfg CloudConfig, port *int) error {
-	ca, err := join.LoadCA(cfg.CertPEM, cfg.KeyPEM)
-	if err != nil {
-		return err
-	}
-	ring, err := join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: cfg.Hosts})
+	ring, err := cfg.keyring()
 	if err != nil {
 		return err
 	}
@@ -159,16 +155,9 @@ func speak(conn *quic.Conn) error {
 // bare prints what a connection costs a server that is quic-go alone, as many as
 // the fleet has nodes.
 func bare(t *testing.T, plan fleetPlan) {
-	ca, err := join.NewCA("bare", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ca.KeyPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert, key := authority(t)
 	server := processtest.Start(t, processtest.Config{Role: "bare-cloud", Env: []string{"GOGC=" + collectAt()}})
-	cfg := CloudConfig{Hosts: []string{loopback(0)}, CertPEM: ca.CertificatePEM(), KeyPEM: key}
+	cfg := CloudConfig{Hosts: []string{loopback(0)}, CertPEM: cert, KeyPEM: key}
 	server.Call("Start", cfg, &cfg.Port)
 	server.Call("Collect", struct{}{}, &struct{}{})
 	empty := server.Resident()

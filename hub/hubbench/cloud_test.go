@@ -40,6 +40,15 @@ type CloudConfig struct {
 	Versions       []int         // of each node's first object, nil for the first ones
 }
 
+// keyring gives the server its certificates.
+func (cfg CloudConfig) keyring() (*join.Keyring, error) {
+	ca, err := join.LoadCA(cfg.CertPEM, cfg.KeyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: cfg.Hosts})
+}
+
 // CloudState is how the server process stands.
 type CloudState struct {
 	Connected int // sessions now
@@ -69,11 +78,7 @@ type cloud struct {
 // Start listens and serves until the process ends; it returns the port.
 func (c *cloud) Start(cfg CloudConfig, port *int) error {
 	c.ctx = context.Background() // the process is the scope
-	ca, err := join.LoadCA(cfg.CertPEM, cfg.KeyPEM)
-	if err != nil {
-		return err
-	}
-	ring, err := join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: cfg.Hosts})
+	ring, err := cfg.keyring()
 	if err != nil {
 		return err
 	}

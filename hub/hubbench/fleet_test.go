@@ -51,16 +51,9 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	if runtime.GOOS != "linux" {
 		t.Skip("what a process uses is read from /proc")
 	}
-	ca, err := join.NewCA("fleet", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ca.KeyPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert, key := authority(t)
 	f := &fleet{t: t, plan: plan, cfg: CloudConfig{
-		Transport: plan.transport, CertPEM: ca.CertificatePEM(), KeyPEM: key,
+		Transport: plan.transport, CertPEM: cert, KeyPEM: key,
 		Nodes: plan.nodes, Objects: plan.objects, Keepalive: plan.keepalive, Ask: plan.ask,
 	}}
 	for i := range plan.crews {
@@ -91,6 +84,19 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 		f.crews = append(f.crews, p)
 	}
 	return f
+}
+
+// authority makes a CA: its certificate and its key, as PEM.
+func authority(t testing.TB) (cert, key []byte) {
+	t.Helper()
+	ca, err := join.NewCA("bench", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err = ca.KeyPEM(); err != nil {
+		t.Fatal(err)
+	}
+	return ca.CertificatePEM(), key
 }
 
 // loopback is the i-th address of this machine to itself.

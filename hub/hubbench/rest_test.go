@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
-	"github.com/edgekit/edgekit/hub/join"
 )
 
 // TestRestFigures prints what a node at rest costs on the wire: a server here
@@ -52,16 +51,9 @@ func TestRestFigures(t *testing.T) {
 // connectOver runs a server and one node at the ends of the cable.
 func connectOver(t *testing.T, c *cable, transport string, keepalive time.Duration) *fleet {
 	t.Helper()
-	ca, err := join.NewCA("rest", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ca.KeyPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert, key := authority(t)
 	f := &fleet{t: t, plan: fleetPlan{transport: transport, nodes: 1}, cfg: CloudConfig{
-		Transport: transport, Hosts: []string{c.near}, CertPEM: ca.CertificatePEM(), KeyPEM: key, Nodes: 1, Objects: 4,
+		Transport: transport, Hosts: []string{c.near}, CertPEM: cert, KeyPEM: key, Nodes: 1, Objects: 4,
 	}}
 	f.serve()
 	p := processtest.Start(t, processtest.Config{Role: "crew", By: []string{"ip", "netns", "exec", c.namespace}})

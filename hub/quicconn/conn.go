@@ -180,7 +180,7 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.s.CancelRead(codeCancelled)
-	_ = s.s.SetDeadline(time.Unix(1, 0)) // ends a Read or Write under way
+	_ = s.s.SetDeadline(past()) // ends a Read or Write under way
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	_ = s.endLocked() // fails only when the connection is gone

@@ -109,7 +109,7 @@ func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (cont
 	}
 	// A child of ctx would have it keep a list of its children for as long as the
 	// connection lives; quic-go ends both.
-	return context.WithValue(context.Background(), shareKey{}, s), nil
+	return context.WithValue(context.WithoutCancel(ctx), shareKey{}, s), nil
 }
 
 // take empties quic-go's queue of connections whose handshake is complete. It has

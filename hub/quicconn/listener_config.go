@@ -20,7 +20,8 @@ type ListenerConfig struct {
 	Socket net.PacketConn
 	// TLS is the server's certificate and the roots that clients are checked
 	// against, both of which its GetConfigForClient may choose anew for each
-	// connection; Listen asks it once, for a client without name and address. A client certificate is required whatever it says.
+	// connection; Listen asks it once, for a client without name and address. A
+	// client certificate is required whatever it says.
 	TLS *tls.Config
 	// NodeName reads a node's name from its verified certificate, or says why
 	// the certificate is not a node's. Nil means join.NodeName.

@@ -42,8 +42,7 @@ const (
 type lobby struct {
 	mark     marked
 	entry    *backlog.Entry
-	fewest   int         // connections that are let in even where the CPU is short
-	most     int         // connections in underway before it is swept
+	places   int         // connections under way at a time
 	many     atomic.Bool // some wait
 	unproven atomic.Int64
 
@@ -96,7 +95,7 @@ type packet struct {
 
 func newLobby(mark marked, places int, wake func()) *lobby {
 	l := &lobby{
-		mark: mark, fewest: max(1, places/fewestOf), most: 2 * places,
+		mark: mark, places: places,
 		short: new(backlog.Load).Short, callers: make(map[quic.ConnectionID]*caller),
 	}
 	l.entry = backlog.NewEntry(places, func() {
@@ -188,25 +187,31 @@ func (l *lobby) dropLocked(callers []*caller, then time.Time, most int) []*calle
 
 // letInLocked gives a caller a place, if one is free and the CPU is not short.
 func (l *lobby) letInLocked(c *caller) bool {
-	now := time.Now()
-	if l.entry.Taken() >= l.fewest && l.short(now) {
+	now, places := time.Now(), l.places
+	if few := max(1, l.places/fewestOf); l.entry.Taken() >= few && l.short(now) {
+		places = few
+	}
+	if l.entry.Taken() >= places {
 		l.sweepLocked()
-		if l.entry.Taken() >= l.fewest {
-			return false
-		}
+	}
+	if l.entry.Taken() >= places {
+		return false
 	}
 	pass := l.entry.TryEnter()
 	if pass == nil {
-		l.sweepLocked()
-		if pass = l.entry.TryEnter(); pass == nil {
-			return false
-		}
+		return false
 	}
 	l.passes = append(slices.DeleteFunc(l.passes, (*backlog.Pass).Gone), pass)
 	c.entered, c.since = true, now
 	l.callers[c.id] = c
 	l.entered = append(l.entered, c)
 	return true
+}
+
+func (l *lobby) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweepLocked()
 }
 
 // sweepLocked forgets those that are under way no more, and frees their places.
@@ -226,9 +231,7 @@ func (l *lobby) sweepLocked() {
 func (l *lobby) begin(ctx context.Context, verified bool, done <-chan struct{}) *share {
 	s := &share{ctx: ctx, pass: l.placed()}
 	if s.pass == nil {
-		l.mu.Lock()
-		l.sweepLocked()
-		l.mu.Unlock()
+		l.sweep()
 		s.pass = l.entry.Enter(done)
 	}
 	if s.pass == nil {
@@ -240,7 +243,7 @@ func (l *lobby) begin(ctx context.Context, verified bool, done <-chan struct{}) 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.underway) >= l.most {
+	if len(l.underway) >= 2*l.places {
 		l.sweepLocked()
 	}
 	l.underway = append(l.underway, s)
@@ -253,9 +256,7 @@ func (l *lobby) refuse(most int) bool {
 	if l.unproven.Load() < int64(most) {
 		return false
 	}
-	l.mu.Lock()
-	l.sweepLocked()
-	l.mu.Unlock()
+	l.sweep()
 	if l.unproven.Load() < int64(most) {
 		return false
 	}

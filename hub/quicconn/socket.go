@@ -134,10 +134,10 @@ func (in *inbound) socket() net.PacketConn {
 }
 
 // past is a deadline that ends a read at once.
-var past = time.Unix(1, 0)
+func past() time.Time { return time.Unix(1, 0) }
 
 // wake ends a read under way, for there may be something else to be read.
-func (in *inbound) wake() { _ = in.conn.SetReadDeadline(past) }
+func (in *inbound) wake() { _ = in.conn.SetReadDeadline(past()) }
 
 // end is a deadline that quic-go sets, to read no more or, at zero, to read on.
 func (in *inbound) end(t time.Time) error {

@@ -16,8 +16,8 @@ import (
 )
 
 // twoClouds has a second cloudcore beside the first, and the node move to it
-// and, when it is killed, which the node soon notices, back. Nobody marks the node lost that another one
-// holds, and logs reach it by whoever has it.
+// and, when it is killed, which the node soon notices, back. Nobody marks the
+// node lost that another one holds, and logs reach it by whoever has it.
 func twoClouds(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
