@@ -231,7 +231,7 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 		}
 		return observeWait, false
 	}
-	w.followProbes(ctx)
+	w.followProbes(ctx, end)
 	s := w.situation(end, grace)
 	d := plan(s)
 	w.backOffs, w.finished = d.backOffs, d.finished
