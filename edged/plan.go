@@ -59,7 +59,7 @@ func (a action) String() string {
 	return s
 }
 
-// ending is why a pod must not run any more.
+// ending is why a pod must not run any more. The later ones are stronger.
 type ending int
 
 const (
@@ -79,7 +79,8 @@ type situation struct {
 	setUp        bool          // volumes are set up
 	stale        bool          // content of volumes may have changed
 	toreDown     bool          // volumes are gone
-	finalDone    bool          // the last status is durable, or there is none to tell
+	finalDone    bool          // the last status is durable
+	settled      time.Time     // until then, what a cut step asked of the runtime may still appear
 	goneDone     bool          // the end was reported
 	retry        map[string]time.Time
 	health       map[string]health // by container id
@@ -94,8 +95,11 @@ type health struct {
 	grace   time.Duration // the probe's own grace period, 0 for the pod's
 }
 
-// retrySandbox is the key in situation.retry for what comes before containers.
-const retrySandbox = ""
+// Keys in situation.retry besides the names of containers.
+const (
+	retrySandbox = ""     // what comes before containers
+	retryEnd     = "/end" // what takes the pod down; no container has such a name
+)
 
 // backOff says why and until when a container is not started.
 type backOff struct {
@@ -119,6 +123,13 @@ func (d *decision) wakeAt(t time.Time) {
 	if d.wake.IsZero() || t.Before(d.wake) {
 		d.wake = t
 	}
+}
+
+// starts reports whether the actions may make processes of the pod run.
+func starts(actions []action) bool {
+	return slices.ContainsFunc(actions, func(a action) bool {
+		return a.kind == actCreateSandbox || a.kind == actStart || a.kind == actStartCreated
+	})
 }
 
 // plan decides what to do for a pod. It is pure: equal situations give equal
@@ -367,6 +378,9 @@ func planFinish(s situation) decision {
 // durable; the API object stays until nothing of the pod is left.
 func planEnd(s situation) decision {
 	var d decision
+	if until, ok := s.retry[retryEnd]; ok && s.now.Before(until) {
+		return decision{wake: until, finished: s.ending == endFinished}
+	}
 	grace := s.grace
 	if s.ending == endFinished {
 		grace = gracePeriod(s.pod)
@@ -374,6 +388,9 @@ func planEnd(s situation) decision {
 	switch {
 	case s.view.alive():
 		d.add(action{kind: actKillPod, grace: grace})
+	case s.now.Before(s.settled):
+		d.wakeAt(s.settled)
+		d.finished = s.ending == endFinished
 	case !s.finalDone && s.ending == endDeleted:
 		d.add(action{kind: actReportFinal})
 	case s.ending == endFinished:
@@ -391,7 +408,8 @@ func planEnd(s situation) decision {
 			}
 		}
 	case !s.toreDown:
-		d.add(action{kind: actTearDown}, action{kind: actRemoveLogs})
+		// The folder of the volumes goes last: by it the pod is found again after a crash.
+		d.add(action{kind: actRemoveLogs}, action{kind: actTearDown})
 	case s.ending == endDeleted && !s.goneDone:
 		d.add(action{kind: actReportGone})
 	default:

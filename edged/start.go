@@ -23,6 +23,9 @@ const (
 	reasonCreate       = "CreateContainerError"
 	reasonRun          = "RunContainerError"
 	reasonPostStart    = "PostStartHookError"
+	reasonCreating     = "ContainerCreating"
+	reasonInitializing = "PodInitializing"
+	reasonCrashLoop    = "CrashLoopBackOff"
 	reasonSandboxLost  = "SandboxLost" // ours, never shown: the sandbox is replaced and the container tried again
 
 	pullShown = 2 * time.Second // how long a failed pull shows as such before it shows as back-off
@@ -57,13 +60,18 @@ func (r *run) start(ctx context.Context, a action) error {
 	if err.reason == reasonSandboxLost {
 		return err
 	}
-	r.w.remember(func(m *memory) {
-		m.waiting[c.Name] = waiting{err.reason, err.message}
-		if _, ok := m.retry[c.Name]; !ok || !m.retry[c.Name].After(time.Now()) {
-			m.retry[c.Name] = time.Now().Add(createRetry)
+	r.w.postpone(c.Name, err)
+	return err
+}
+
+// postpone notes why a container did not start, and when to try again.
+func (w *worker) postpone(name string, err *startError) {
+	w.remember(func(m *memory) {
+		m.waiting[name] = waiting{err.reason, err.message}
+		if !m.retry[name].After(time.Now()) {
+			m.retry[name] = time.Now().Add(createRetry)
 		}
 	})
-	return err
 }
 
 func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *startError {
@@ -77,7 +85,7 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 	if fail != nil {
 		return fail
 	}
-	cfg, err := agent.containerConfig(ctx, r.pod, c, a.attempt, img, carriedBackOff(r.s.view, r.s.view.latest(c.Name)))
+	cfg, err := agent.containerConfig(ctx, r.pod, c, a.attempt, img, carriedBackOff(r.s.view, stopped(r.s.view.latest(c.Name), time.Now())))
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{reasonConfig, err.Error()}
@@ -157,7 +165,9 @@ func (r *run) startCreated(ctx context.Context, a action) error {
 		if err.reason == reasonSandboxLost {
 			return err
 		}
-		r.w.remember(func(m *memory) { m.waiting[c.Name] = waiting{err.reason, err.message} })
+		if ctx.Err() == nil {
+			r.w.postpone(c.Name, err)
+		}
 		return err
 	}
 	r.w.worked(c.Name)
