@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
@@ -34,6 +36,8 @@ type Agent struct {
 	// probeFigures counts what containers' probes are answered.
 	probeFigures probeFigures
 	pulls        chan struct{} // holds a value for each image being pulled
+	imagePulls   *image.Pulls  // with which credentials images were pulled
+	registries   *registries
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
@@ -62,7 +66,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: newRecorder(cfg),
-		pulls: make(chan struct{}, cfg.MaxPulls), ready: make(chan struct{}), free: make(chan struct{}, 1),
+		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	if cfg.StaticPodDir != "" {

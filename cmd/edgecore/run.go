@@ -29,6 +29,7 @@ type runCmd struct {
 	ClusterDomain    string            `help:"DNS domain of the cluster." default:"cluster.local"`
 	PodLogDir        string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
 	StaticPodDir     string            `help:"Folder of manifests (YAML, JSON; one pod each) of pods that this node runs with no cloud involved. Nothing means none." placeholder:"DIR"`
+	OfflineImages    bool              `help:"Start containers whose pull policy is Always with the image that the node has while its registry is out of reach. A pod gets it only with credentials that this image was pulled with before. --no-offline-images turns it off." default:"true" negatable:""`
 	CgroupRoot       string            `help:"Cgroup below which the pods' cgroups are made. Nothing means the runtime's usual place." placeholder:"CGROUP"`
 	LocalAPIListen   netip.AddrPort    `help:"Where the node's own Kubernetes API serves its pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Nothing serves root alone, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`
 	LocalAPIServices bool              `help:"Have the cloud send all Services, EndpointSlices and Namespaces, for a kube-proxy and a DNS server on this node that work without the cloud, and for the variables that tell pods of Services. Small links may not want them." `
