@@ -27,7 +27,9 @@ type Use struct {
 // SubPath opens a path inside a volume for a container and returns a host path
 // that leads to just that, whatever the pod does to the volume meanwhile: the
 // file or folder is resolved without leaving the volume, held open, and bound
-// to a path of its own. What is not there is made as a folder. It needs root.
+// to a path of its own. What is not there is made as a folder. What the host
+// has mounted inside the folder is not shown, as with a kubelet, and is safe
+// from what happens at that path. It needs root.
 func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
 	base, err := m.Path(pod, use.Volume)
 	if err != nil {
@@ -109,16 +111,12 @@ func makeFolders(root *os.Root, path string) error {
 
 // bind mounts an open file or folder on target, in place of what was there.
 func bind(f *os.File, dir bool, target string) error {
-	mounts, err := mountsBelow(filepath.Dir(target))
+	mounts, err := mountsAt(filepath.Dir(target), filepath.Base(target))
 	if err != nil {
 		return err
 	}
-	for _, p := range mounts {
-		if filepath.Base(p) == filepath.Base(target) {
-			if err := unmount(p); err != nil {
-				return err
-			}
-		}
+	if err := unmountAll(mounts); err != nil {
+		return err
 	}
 	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
