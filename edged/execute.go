@@ -164,7 +164,11 @@ func (r *run) useSandbox(sb Sandbox) {
 // what is outside the runtime.
 func (r *run) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
-	prepared, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	prepare := a.volumes.SetUp
+	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
+		prepare = a.volumes.Refresh
+	}
+	prepared, err := prepare(ctx, r.pod, a.node.allocatable())
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
