@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -178,7 +179,11 @@ func (r *run) useSandbox(sb Sandbox) {
 // what is outside the runtime.
 func (r *run) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
-	prepared, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	prepare := a.volumes.SetUp
+	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
+		prepare = a.volumes.Refresh
+	}
+	prepared, err := prepare(ctx, r.pod, a.node.allocatable())
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
@@ -342,8 +347,11 @@ func (r *run) tearDown() error {
 	}
 	if a.cfg.PodCgroups == On {
 		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
-			// A group that is still busy is tried again by the runtime's own clean-up.
-			if err := a.groups.Load().TearDown(class, string(r.pod.UID)); err != nil {
+			err := a.groups.Load().TearDown(class, string(r.pod.UID))
+			if errors.Is(err, cgroup.ErrBusy) {
+				return err // what was left in it was killed: it is empty at one of the next tries
+			}
+			if err != nil {
 				a.log.Debug("cannot remove a pod's cgroup", "pod", podTitle(r.pod), "err", err)
 			}
 		}
