@@ -61,6 +61,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: newRecorder(cfg),
 		pulls: make(chan struct{}, cfg.MaxPulls), ready: make(chan struct{}), free: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
+	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
