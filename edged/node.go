@@ -127,6 +127,28 @@ func (n *nodeReporter) recallAddresses() {
 	}
 }
 
+// familyFirst puts the addresses first that are of the family of the node's own
+// primary address, as it is for a kubelet; what takes a pod's first address
+// counts on that.
+func familyFirst(ips, hosts []string) []string {
+	if len(hosts) == 0 || len(ips) < 2 {
+		return ips
+	}
+	host, err := netip.ParseAddr(hosts[0])
+	if err != nil {
+		return ips
+	}
+	other := func(text string) int {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() == host.Is4() {
+			return 0
+		}
+		return 1
+	}
+	out := slices.Clone(ips)
+	slices.SortStableFunc(out, func(a, b string) int { return other(a) - other(b) })
+	return out
+}
+
 func (n *nodeReporter) addresses() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
