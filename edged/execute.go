@@ -151,7 +151,7 @@ func (r *run) useSandbox(sb Sandbox) {
 	r.id = sb.ID
 	pod := r.s.pod.DeepCopy()
 	hosts := r.w.a.node.addresses()
-	ips := sb.IPs
+	ips := familyFirst(sb.IPs, hosts)
 	if pod.Spec.HostNetwork {
 		ips = hosts
 	}

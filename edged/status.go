@@ -116,7 +116,7 @@ func podIPs(f facts) []corev1.PodIP {
 	case f.pod.Spec.HostNetwork && sb != nil:
 		ips = f.hostIPs
 	case sb != nil:
-		ips = sb.IPs
+		ips = familyFirst(sb.IPs, f.hostIPs)
 	}
 	if len(ips) == 0 && f.last != nil {
 		return f.last.PodIPs

@@ -51,6 +51,8 @@ type Client struct {
 	reached chan struct{} // holds a value: the cloud is in reach again
 
 	pods map[string]*corev1.Pod // by store key; belongs to Run
+
+	registration registration
 }
 
 // New checks the configuration; it does no I/O.
@@ -185,6 +187,9 @@ func (c *Client) follow(ctx context.Context) error {
 	if err := c.sweepTokens(ctx); err != nil {
 		return err
 	}
+	if err := c.recallNode(ctx); err != nil {
+		return err
+	}
 	changes, err := c.cfg.Store.Watch(ctx, meta.Down, at)
 	if errors.Is(err, meta.ErrCompacted) {
 		return nil // overtaken already: list again
@@ -212,6 +217,8 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		case !ok:
 		case key.Resource == "configmaps" || key.Resource == "secrets":
 			refs = true
+		case key.Resource == "nodes":
+			c.nodeChanged(key, e)
 		case key.Resource != "pods":
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {
