@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -46,6 +45,8 @@ type nodeReporter struct {
 	listed time.Time            // when images were listed
 	since  map[string]time.Time // since when a pressure was last seen
 	kick   chan struct{}
+
+	features RuntimeFeatures // what the runtime said last
 }
 
 func newNodeReporter(cfg Config) *nodeReporter {
@@ -238,21 +239,17 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 		n.listImages(ctx)
 	}
 	unwritable := n.cfg.Unwritable()
+	if err == nil {
+		n.learn(health.Features)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.addressesLocked()
 	node := &corev1.Node{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations),
-			Labels: map[string]string{
-				corev1.LabelHostname: n.cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
-				"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
-			},
-		},
-		Spec: corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: ownLabels(n.cfg)},
+		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
 	}
-	maps.Copy(node.Labels, n.cfg.Labels)
 	st := &node.Status
 	st.Capacity = n.host.capacity.DeepCopy()
 	st.NodeInfo = n.host.info

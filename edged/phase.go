@@ -72,7 +72,7 @@ func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
 func owned() []corev1.PodConditionType {
 	return []corev1.PodConditionType{
 		corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
-		ConditionTokenExpired,
+		ConditionTokenExpired, corev1.PodResizePending, corev1.PodResizeInProgress,
 	}
 }
 
@@ -103,6 +103,9 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",
 			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
 		})
+	}
+	if message := resizePending(f); message != "" && !over(st.Phase) {
+		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
 	}
 	for i := range list {
 		c := &list[i]
