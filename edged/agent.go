@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,9 +174,14 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			version, err = a.cfg.Runtime.Version(ctx)
 		}
+		var health RuntimeHealth
+		if err == nil {
+			health, err = a.cfg.Runtime.Health(ctx) // admission asks for its features
+		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
+			a.node.learn(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {
@@ -218,7 +224,9 @@ func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	if !runs {
-		w.rejected = a.admitLocked(pod)
+		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
+			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.reason, strings.TrimPrefix(w.rejected.message, rejectedPrefix))
+		}
 	}
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {

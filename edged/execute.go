@@ -38,6 +38,7 @@ type run struct {
 // execute does the actions in order. One that fails ends the step if those
 // after it build on it; the next plan starts from what is then there.
 func (w *worker) execute(ctx context.Context, s situation, actions []action) {
+	s.pod = allocatedPod(s.pod, s.view)
 	r := &run{w: w, s: s, pod: s.pod}
 	if sb := s.view.sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
@@ -202,6 +203,10 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if first {
 		if a.cfg.PodCgroups == On {
 			if err := a.groups.Load().SetUp(qosClass(r.pod), string(r.pod.UID), podLimits(r.pod)); err != nil {
+				if len(podLevel(r.pod).Limits) > 0 {
+					a.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
+					return err
+				}
 				// Containers have limits of their own: the pod runs without a common one.
 				a.log.Warn("cannot limit a pod as a whole", "pod", podTitle(r.pod), "err", err)
 			}
@@ -255,7 +260,8 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 		}
 	}
 	if ctx.Err() == nil {
-		agent.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+		reason, message := sandboxFailure(err)
+		agent.events.pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}
 	return err
 }

@@ -181,6 +181,12 @@ func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
 			h.NetworkReady, h.NetworkMessage = cond.Status, message
 		}
 	}
+	h.Features.SupplementalGroupsPolicy = r.GetFeatures().GetSupplementalGroupsPolicy()
+	for _, handler := range r.GetRuntimeHandlers() {
+		if handler.GetName() == "" { // the default one
+			h.Features.RecursiveReadOnlyMounts = handler.GetFeatures().GetRecursiveReadOnlyMounts()
+		}
+	}
 	return h, nil
 }
 

@@ -26,6 +26,11 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ed
 		ID: r.idLocked("container"), SandboxID: sandboxID, PodUID: s.PodUID, Name: cfg.Name, Attempt: cfg.Attempt, State: edged.ContainerCreated,
 		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
+	for _, m := range cfg.Mounts {
+		if m.RecursiveReadOnly {
+			c.RecursiveReadOnly = append(c.RecursiveReadOnly, m.ContainerPath)
+		}
+	}
 	r.containers[c.ID] = c
 	r.tellLocked(s.PodUID)
 	return c.ID, nil
