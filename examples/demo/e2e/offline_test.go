@@ -34,7 +34,7 @@ func offline(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	defer registry.Close()
-	k.run(ctx, replace(offlineYAML, "NODE", tour.Node, "IMAGE", site.RegistryAddress+"/shop/web:latest"), "apply", "-f", "-")
+	k.run(ctx, filled(offlineYAML, "NODE", tour.Node, "IMAGE", site.RegistryAddress+"/shop/web:latest"), "apply", "-f", "-")
 	defer remove(t, s, "pods", "suite=offline")
 	k.ready(ctx, "optional", 1)
 	k.ready(ctx, "always", 1)

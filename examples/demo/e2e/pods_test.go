@@ -40,7 +40,7 @@ func pods(t *testing.T, s *site.Site) {
 	k := newKube(t, s)
 	stamps := t.TempDir()
 	began := time.Now()
-	k.run(t.Context(), replace(podsYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
+	k.run(t.Context(), filled(podsYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
 	t.Run("phases", func(t *testing.T) { phases(t, s, stamps) })
 	t.Run("refused", func(t *testing.T) { refused(t, s) })
 	remove(t, s, "jobs,pods", "suite in (phases, refused)")
@@ -52,8 +52,8 @@ func pods(t *testing.T, s *site.Site) {
 	t.Logf("RESULT e2e_pods %.0f seconds", time.Since(began).Seconds())
 }
 
-// replace replaces words of a manifest, given in pairs.
-func replace(manifest string, pairs ...string) string {
+// filled replaces words of a manifest, given in pairs.
+func filled(manifest string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(manifest)
 }
 

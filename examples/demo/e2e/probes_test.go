@@ -28,7 +28,7 @@ func probes(t *testing.T, s *site.Site) {
 	defer cancel()
 	k := newKube(t, s)
 	apps := []string{"probe-exec", "probe-http", "probe-grpc"}
-	k.run(ctx, replace(probesYAML, "NODE", tour.Node), "apply", "-f", "-")
+	k.run(ctx, filled(probesYAML, "NODE", tour.Node), "apply", "-f", "-")
 	defer remove(t, s, "pods", "suite=probes")
 	for _, app := range apps {
 		k.ready(ctx, app, 1)
