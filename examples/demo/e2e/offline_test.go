@@ -112,7 +112,7 @@ func crashed(ctx context.Context, t *testing.T, s *site.Site, pod corev1.Pod) {
 				return nil
 			}
 		}
-		return errors.New("pod " + pod.Name + " was not started again: " + told(ctx, s, pod))
+		return errors.New("pod " + pod.Name + " was not started again: " + nodeSays(ctx, s, pod))
 	})
 	t.Logf("pod %s runs again after %v", pod.Name, time.Since(began).Round(100*time.Millisecond))
 }
@@ -134,15 +134,15 @@ func rebooted(ctx context.Context, t *testing.T, s *site.Site, pods ...corev1.Po
 	for _, pod := range pods {
 		k.until(ctx, func() error {
 			if len(tasksOf(ctx, t, s, pod)) == 0 {
-				return errors.New("pod " + pod.Name + " did not come back: " + told(ctx, s, pod))
+				return errors.New("pod " + pod.Name + " did not come back: " + nodeSays(ctx, s, pod))
 			}
 			return nil
 		})
 	}
 }
 
-// told is what the node itself says about a pod.
-func told(ctx context.Context, s *site.Site, pod corev1.Pod) string {
+// nodeSays is what the node itself says about a pod.
+func nodeSays(ctx context.Context, s *site.Site, pod corev1.Pod) string {
 	out, err := s.RunOnNode(ctx, "edgectl", "describe", "pod", pod.Name, "-n", pod.Namespace, "--data-dir", s.DataDir(tour.Node))
 	if err != nil {
 		return err.Error()

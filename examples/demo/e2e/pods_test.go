@@ -42,7 +42,7 @@ func pods(t *testing.T, s *site.Site) {
 	began := time.Now()
 	k.run(t.Context(), filled(podsYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
 	t.Run("phases", func(t *testing.T) { phases(t, s, stamps) })
-	t.Run("refused", func(t *testing.T) { refused(t, s) })
+	t.Run("refused", func(t *testing.T) { unsupported(t, s) })
 	remove(t, s, "jobs,pods", "suite in (phases, refused)")
 	for _, object := range []string{"job/deadline", "runtimeclass/e2e-unknown", "resourceclaim/claim", "resourceslice/e2e-slice", "deviceclass/e2e.example.com"} {
 		k.run(t.Context(), "", "-n", tour.Namespace, "delete", object, "--ignore-not-found", "--timeout=60s")
@@ -104,9 +104,9 @@ func warns(word string) func(corev1.Event) bool {
 	}
 }
 
-// refused looks at pods that ask for what the node does not do: none of them may
+// unsupported looks at pods that ask for what the node does not do: none of them may
 // run as if it had been done, and each says why.
-func refused(t *testing.T, s *site.Site) {
+func unsupported(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	k := newKube(t, s)
@@ -120,7 +120,7 @@ func refused(t *testing.T, s *site.Site) {
 		newKube(t, s).event(ctx, "runtimeclass", warns("no-such-handler"))
 		idle(t, "runtimeclass")
 	})
-	t.Run("resize", func(t *testing.T) { resize(ctx, t, s) })
+	t.Run("resize", func(t *testing.T) { resizeInPlace(ctx, t, s) })
 	t.Run("limits of the pod", func(t *testing.T) { podLimits(ctx, t, s) })
 	t.Run("resource claim", func(t *testing.T) {
 		newKube(t, s).event(ctx, "claims", warns("claim"))
@@ -148,9 +148,9 @@ func everRan(p corev1.Pod) bool {
 	})
 }
 
-// resize asks for more memory in place. The pod's status must not say that it is
+// resizeInPlace asks for more memory in place. The pod's status must not say that it is
 // there while the cgroup says otherwise.
-func resize(ctx context.Context, t *testing.T, s *site.Site) {
+func resizeInPlace(ctx context.Context, t *testing.T, s *site.Site) {
 	k := newKube(t, s)
 	k.until(ctx, func() error {
 		if p := k.suite(ctx, "refused")["resize"]; p.Status.Phase != corev1.PodRunning {
