@@ -127,17 +127,7 @@ func (n *nodeReporter) allocatable() corev1.ResourceList {
 }
 
 func (n *nodeReporter) allocatableLocked() corev1.ResourceList {
-	out := n.host.capacity.DeepCopy()
-	for name, q := range n.cfg.Reserved {
-		if have, ok := out[name]; ok {
-			have.Sub(q)
-			if have.Sign() < 0 {
-				have.Set(0)
-			}
-			out[name] = have
-		}
-	}
-	return out
+	return allocatable(n.host.capacity, n.cfg.Reserved)
 }
 
 // imagesChanged asks for another look at the images soon.
