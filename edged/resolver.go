@@ -78,6 +78,9 @@ func (r *resolver) first(reason string) bool {
 // which answers inside a pod.
 func (r *resolver) read(set string, hostNetwork bool) (DNSConfig, []complaint, error) {
 	if set != "" {
+		if _, err := os.Stat(set); err != nil {
+			return DNSConfig{}, nil, fmt.Errorf("the resolver file that edgecore --resolv-conf (SDK: Config.ResolvConf) names cannot be read: %w", err)
+		}
 		d, err := r.file(set)
 		return d, nil, err
 	}

@@ -76,6 +76,14 @@ func TestHostResolver(t *testing.T) {
 	}
 }
 
+// TestSetResolverThatIsNotThere: a wrong setting is not taken for an empty file.
+func TestSetResolverThatIsNotThere(t *testing.T) {
+	r := resolver{root: t.TempDir()}
+	if _, _, err := r.read(filepath.Join(r.root, "none"), false); err == nil || !strings.Contains(err.Error(), "--resolv-conf") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestPodWithoutHostServers: what the host's file lacks matters to pods that use it.
 func TestPodWithoutHostServers(t *testing.T) {
 	for _, tt := range []struct {
