@@ -42,6 +42,7 @@ type Agent struct {
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
+	resolver     resolver
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again
