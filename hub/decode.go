@@ -113,6 +113,8 @@ func parseHello(b []byte) (frame, error) {
 			f.Limits, err = parseLimits(v.b)
 		case 9:
 			f.Dial = v.u
+		case 10:
+			f.Yield = v.u != 0
 		}
 		return err
 	})

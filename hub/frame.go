@@ -34,6 +34,7 @@ type (
 		Keepalive    time.Duration // wish
 		Limits       Limits        // only what the peer must know: MaxFrame, Window, WindowBytes
 		Dial         uint64        // counts this instance's connections, so that a late one is known
+		Yield        bool          // this instance was fenced: it wants the node only if nobody else has it
 	}
 	// welcome accepts it.
 	welcome struct {

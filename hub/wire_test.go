@@ -21,7 +21,7 @@ func sampleFrames() []frame {
 		Error: &Error{Code: CodeConflict, Text: "no", RetryAfter: time.Second},
 	}
 	return []frame{
-		hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5},
+		hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5, true},
 		welcome{1, 1 << 50, time.Minute, limits, []string{"z"}},
 		goodbye{goodbyeFenced, &Error{Code: CodeForbidden, Text: "gone"}, 8},
 		ping{1, 3 * time.Millisecond}, pong{2}, want{}, ack{3}, cancel{4},
