@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -45,7 +44,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	link.cfg = hub.ClientConfig{
-		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
+		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
 		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
 		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Capabilities: r.capabilities(),

@@ -13,7 +13,6 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri"
-	"github.com/edgekit/edgekit/hub"
 )
 
 // runCmd runs the agent. Its fields are the agent's settings.
@@ -58,7 +57,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	if err != nil {
 		return err
 	}
-	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
+	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "instance", n.instance, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
 	group, ctx := errgroup.WithContext(ctx)
 	for name, run := range all {
 		group.Go(func() error {
@@ -71,9 +70,6 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	err = group.Wait()
 	log.Info("edgecore ends; its containers keep running", "node", n.name)
-	if fenced, ok := errors.AsType[*hub.FencedError](err); ok {
-		return &program.FinalError{Err: fenced} // restarted, it would fence the other in turn
-	}
 	return err
 }
 
