@@ -58,9 +58,13 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	taints, err := parseTaints(r.RegisterTaints)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
-		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
+		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, StaticPodDir: r.StaticPodDir,
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
 		Unwritable: func() error { return n.store.Stats().Failure },

@@ -23,6 +23,8 @@ type runCmd struct {
 	RuntimeEndpoint  string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
 	NodeIP           []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
 	NodeLabels       map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
+	NodeAnnotations  map[string]string `help:"Annotations of the node, set when it registers; none of the domain edgekit.io." placeholder:"KEY=VALUE;..."`
+	RegisterTaints   []string          `help:"Taints that the node registers with: KEY=VALUE:EFFECT or KEY:EFFECT. Later changes are made with kubectl taint." name:"register-with-taints" placeholder:"TAINT"`
 	MaxPods          int               `help:"How many pods the node takes." default:"110"`
 	ClusterDNS       []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
 	ClusterDomain    string            `help:"DNS domain of the cluster." default:"cluster.local"`
