@@ -238,7 +238,7 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	defer stop()
 	was := c.Fenced()
 	c.publish(s, Info{
-		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Transport: conn.Peer().Transport,
+		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Previous: w.Previous, Transport: conn.Peer().Transport,
 	})
 	c.stats.begun(conn.Peer().Transport)
 	if was != nil {

@@ -112,11 +112,11 @@ func (f welcome) fields(b []byte) []byte {
 	for _, c := range f.Capabilities {
 		b = appendText(b, 5, c)
 	}
-	return b
+	return appendUint(b, 6, f.Previous)
 }
 
 func (f welcome) size() int {
-	n := sizeUint(1, f.Version) + sizeUint(2, f.Epoch) + sizeUint(3, millis(f.Keepalive)) + sizePart(4, wireLimits(f.Limits))
+	n := sizeUint(1, f.Version) + sizeUint(2, f.Epoch) + sizeUint(3, millis(f.Keepalive)) + sizePart(4, wireLimits(f.Limits)) + sizeUint(6, f.Previous)
 	for _, c := range f.Capabilities {
 		n += sizeText(5, c)
 	}

@@ -43,6 +43,7 @@ type (
 		Keepalive    time.Duration // holds for both sides
 		Limits       Limits
 		Capabilities []string
+		Previous     uint64 // epoch of the node's session before this one; 0 if not known
 	}
 	// goodbye refuses a hello or ends a session.
 	goodbye struct {

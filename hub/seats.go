@@ -15,7 +15,7 @@ const fullRetry = 30 * time.Second
 func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, peer Peer, node Node) (*tenant, error) {
 	t := &tenant{cancel: cancel, done: make(chan struct{})}
 	c := claim{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
-	shared, err := v.claim(ctx, h, c, node)
+	shared, err := v.claim(ctx, t, h, c, node)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, 
 }
 
 // claim takes the seat that all servers share, if the node has one.
-func (v *Server) claim(ctx context.Context, h hello, c claim, node Node) (*Seat, error) {
+func (v *Server) claim(ctx context.Context, t *tenant, h hello, c claim, node Node) (*Seat, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
@@ -61,7 +61,7 @@ func (v *Server) claim(ctx context.Context, h hello, c claim, node Node) (*Seat,
 	err := node.Claim(ctx, func(held Seat) (Seat, error) {
 		f := v.fencing()
 		next, verdict := v.known(held).take(c, f)
-		mine = next
+		mine, t.previous = next, held.Epoch
 		return next, refused(verdict, c, held, f)
 	})
 	return &mine, err
@@ -120,6 +120,7 @@ func (v *Server) take(t *tenant, node string, c claim, shared *Seat) (*tenant, e
 	} else {
 		held = v.known(held)
 		next, verdict = held.take(c, f)
+		t.previous = held.Epoch
 	}
 	if err := refused(verdict, c, held, f); err != nil {
 		return nil, err

@@ -88,12 +88,13 @@ type nodeSeat struct {
 // tenant is one connection that holds a node: in its handshake at first, then
 // with a session.
 type tenant struct {
-	epoch   uint64
-	cancel  context.CancelFunc // of the handshake
-	done    chan struct{}      // closed when all of it has ended
-	session *session           // nil until it stands
-	stands  chan struct{}      // closed when it does; made by the first that waits for it
-	info    Info
+	epoch    uint64
+	previous uint64             // epoch of the node's session before; 0 if not known
+	cancel   context.CancelFunc // of the handshake
+	done     chan struct{}      // closed when all of it has ended
+	session  *session           // nil until it stands
+	stands   chan struct{}      // closed when it does; made by the first that waits for it
+	info     Info
 }
 
 // NewServer checks cfg and makes a Server of it. Nothing happens until Run.

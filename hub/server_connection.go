@@ -41,6 +41,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
 	err = writeFrame(l.control, welcome{
 		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: offers(v.cfg.Capabilities),
+		Previous: t.previous,
 	}, maxHello)
 	if err == nil {
 		err = l.established(v.cfg.Limits)

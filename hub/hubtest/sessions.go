@@ -49,8 +49,8 @@ func reconnect(r *rig) {
 		r.tr.Cut("a")
 		r.until("a new session", func() bool { return e.sessions() == n+1 })
 		r.connected(e)
-		if e.Info().Epoch <= epoch {
-			r.Errorf("epoch %d after %d", e.Info().Epoch, epoch)
+		if i := e.Info(); i.Epoch <= epoch || i.Previous < epoch || i.Previous >= i.Epoch {
+			r.Errorf("epoch %d after %d, the cloud says after %d", i.Epoch, epoch, i.Previous)
 		}
 	}
 }
