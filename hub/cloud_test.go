@@ -179,6 +179,9 @@ func TestServersShareSeats(t *testing.T) {
 			t.Fatalf("after the move: %v %v, epoch %d after %d", servers[0].Nodes(), servers[1].Nodes(), first.Info().Epoch, epoch)
 		}
 		nets[0].Stall("a", false)
+		if got := first.Info().Previous; got != epoch {
+			t.Errorf("the session before is said to be %d, it was %d", got, epoch)
+		}
 
 		// Another program comes to the first server.
 		second := newClient(t, nets[0], "a", func(cfg *hub.ClientConfig) { cfg.Instance = "second" })
