@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -50,6 +49,8 @@ type nodeReporter struct {
 	ips    []string
 	images []corev1.ContainerImage
 	listed time.Time // when images were listed
+
+	features RuntimeFeatures // what the runtime said last
 }
 
 func newNodeReporter(cfg Config) *nodeReporter {
@@ -279,6 +280,9 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 	if seen.runtime == nil {
 		n.listImages(health)
 	}
+	if seen.runtime == nil {
+		n.learn(seen.health.Features)
+	}
 	seen.unwritable = n.cfg.Unwritable()
 	seen.memory, seen.noMemory = memInfo()
 	seen.disk, seen.noDisk = n.disk.space(ctx)
@@ -289,17 +293,10 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 // compose makes the Node of what was seen.
 func (n *nodeReporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations),
-			Labels: map[string]string{
-				corev1.LabelHostname: n.cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
-				"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
-			},
-		},
-		Spec: corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: ownLabels(n.cfg)},
+		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
 	}
-	maps.Copy(node.Labels, n.cfg.Labels)
 	st := &node.Status
 	for _, ip := range n.addresses() {
 		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})

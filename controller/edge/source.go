@@ -16,6 +16,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
 )
 
 const (
@@ -200,6 +201,9 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	}
 	obj, err := getRef(asnode.With(ctx, s.node), s.c, key)
 	switch {
+	case apierrors.IsNotFound(err) && known:
+		// A node that merely need not have it is not told this.
+		return hub.Object{Key: key, Deleted: true, Body: meta.NotFoundBody()}, nil
 	case apierrors.IsNotFound(err):
 		return hub.Object{Key: key, Deleted: true}, nil
 	case apierrors.IsForbidden(err):

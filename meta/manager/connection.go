@@ -23,16 +23,19 @@ func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 		info.Node = m.cfg.Node
 	}
 	if err := m.othersReported(ctx, info); err != nil {
-		return err
+		m.log.Warn("reports that another program may have overwritten are not sent again", "err", err)
 	}
+	m.linkAt.Store(0) // until it is known
 	m.link.Publish(info)
 	text, err := json.Marshal(info)
+	var at uint64
 	if err == nil {
-		_, err = m.store.Apply(ctx, meta.Op{Key: connectionKey, Value: text})
+		at, err = m.store.Apply(ctx, meta.Op{Key: connectionKey, Value: text})
 	}
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
+	m.linkAt.Store(at)
 	return nil
 }
 
