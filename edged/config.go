@@ -36,7 +36,7 @@ type Config struct {
 
 	NodeIPs       []netip.Addr      // addresses of the node, primary first; none means that of the default route
 	Labels        map[string]string // labels of the Node besides those that every node has
-	Annotations   map[string]string // annotations of the Node
+	Annotations   map[string]string // annotations of the Node; those of the domain edgekit.io are not the node's to set
 	Taints        []corev1.Taint    // taints that the Node is registered with
 	MaxPods       int               // 0 means 110
 	Reserved      corev1.ResourceList
@@ -108,7 +108,7 @@ func (c Config) check() error {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
 	}
-	return nil
+	return c.checkRegistration()
 }
 
 func (c Config) withDefaults() Config {

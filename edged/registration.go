@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Registrar is what an Objects may have besides, to tell an Agent that its Node
@@ -102,4 +103,42 @@ const (
 func kubernetesOwn(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")
+}
+
+// ownDomain is that of the annotations by which operators and cloudcore decide
+// about a node.
+const ownDomain = "edgekit.io/"
+
+// checkRegistration checks what the Node is registered with, besides its labels.
+func (c Config) checkRegistration() error {
+	for key := range c.Annotations {
+		if errs := validation.IsQualifiedName(strings.ToLower(key)); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Annotations: %s: %s", key, errs[0])
+		}
+		if strings.HasPrefix(key, ownDomain) {
+			return fmt.Errorf("edged: Config.Annotations: %s is not the node's to set: use kubectl annotate node", key)
+		}
+	}
+	type place struct {
+		key    string
+		effect corev1.TaintEffect
+	}
+	seen := make(map[place]bool)
+	for _, t := range c.Taints {
+		name := t.ToString()
+		if errs := append(validation.IsQualifiedName(t.Key), validation.IsValidLabelValue(t.Value)...); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Taints: %s: %s", name, errs[0])
+		}
+		switch t.Effect {
+		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		default:
+			return fmt.Errorf("edged: Config.Taints: %s: the effect must be NoSchedule, PreferNoSchedule or NoExecute", name)
+		}
+		at := place{t.Key, t.Effect}
+		if seen[at] {
+			return fmt.Errorf("edged: Config.Taints: %s: there are two of this key and effect: leave one out", name)
+		}
+		seen[at] = true
+	}
+	return nil
 }

@@ -111,6 +111,7 @@ type Session struct {
 	Since     time.Time
 	Reason    string    // why it went
 	Started   time.Time // when the newest session began
+	Seat      hub.Seat  // that was claimed here last; zero if none was
 }
 
 // New checks the configuration.
