@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,7 +129,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return nil, err
 	}
 	given = append(given, a.cfg.API.environment(pod)...) // the node's own is nearer
-	allocatable := a.node.allocatable()
+	allocatable := podAllocatable(pod, a.node.allocatable())
 	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, given...)
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	if err != nil {
 		return nil, err
 	}
-	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message})
+	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message, Relabel: true})
 	cfg.Labels = podLabels(pod)
 	cfg.Labels[LabelContainerName] = c.Name
 	cfg.Annotations = containerNotes(pod, c, attempt, wait)
@@ -222,7 +223,7 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name)}
+		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
 		}
@@ -244,7 +245,7 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file})
+		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
 	}
 	return out, nil
 }
@@ -296,4 +297,11 @@ func contentVolume(pod *corev1.Pod, name string) bool {
 		}
 	}
 	return false
+}
+
+// ownVolume reports whether the volume's files are the pod's alone, so that the
+// runtime may give them the pod's SELinux label. Files of the host keep theirs.
+func ownVolume(pod *corev1.Pod, name string) bool {
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	return i >= 0 && (pod.Spec.Volumes[i].EmptyDir != nil || contentVolume(pod, name))
 }

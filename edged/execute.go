@@ -165,7 +165,7 @@ func (r *run) useSandbox(sb Sandbox) {
 // what is outside the runtime.
 func (r *run) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
-	prepared, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	prepared, err := a.volumes.SetUp(ctx, r.pod, podAllocatable(r.pod, a.node.allocatable()))
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {

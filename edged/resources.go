@@ -164,6 +164,18 @@ func podLevel(pod *corev1.Pod) corev1.ResourceRequirements {
 	return *pod.Spec.Resources
 }
 
+// podAllocatable is the most that a container without a limit may use: what the
+// node can allocate, or the limit of the pod as a whole.
+func podAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceList {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if q := podLevel(pod).Limits[name]; !q.IsZero() {
+			node = maps.Clone(node)
+			node[name] = q
+		}
+	}
+	return node
+}
+
 // podLimits bounds the pod's cgroup: shares always, quota and memory only if the
 // pod or every container has such a limit.
 func podLimits(pod *corev1.Pod) cgroup.Limits {
