@@ -344,6 +344,36 @@ func (b *bench) startFor(objects edged.Objects) {
 	}
 }
 
+// TestRefusedSandboxThatIsThere has a sandbox that a former release made for a
+// pod that gets none any more: what runs runs on, and what ends is not made anew
+// in it, and not tried without a pause.
+func TestRefusedSandboxThatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		p := newPod("web", busybox("serve"))
+		b.put(p)
+		settle(time.Second)
+		p.Spec.RuntimeClassName = new("kata")
+		p.Generation++
+		b.put(p)
+		settle(time.Minute)
+		if b.container(p.UID).State.Running == nil {
+			t.Error("what ran was stopped")
+		}
+		b.rt.Exit("main", 1)
+		settle(5 * time.Minute)
+		st := b.container(p.UID)
+		if st.State.Waiting == nil || st.State.Waiting.Reason != "FailedCreatePodSandBox" || !strings.Contains(st.State.Waiting.Message, "kata") {
+			t.Errorf("%+v", st.State)
+		}
+		if n := len(b.rt.Calls()); n > 10 {
+			t.Errorf("%d calls: %q", n, b.rt.Calls())
+		}
+	})
+}
+
 // seen lists the events so far.
 func (b *bench) seen() []string {
 	b.mu.Lock()

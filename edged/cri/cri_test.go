@@ -29,6 +29,7 @@ type server struct {
 	sandbox *runtimeapi.PodSandboxConfig
 	config  *runtimeapi.ContainerConfig
 	stop    int64
+	status  *runtimeapi.StatusResponse
 }
 
 func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
