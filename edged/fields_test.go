@@ -262,10 +262,12 @@ func TestRefusals(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				want, _, _ := strings.Cut(strings.TrimPrefix(rows[name], "refused "), " ")
 				b := newBench(t)
-				b.startFor(withNode{b.cloud, &corev1.Node{
+				cfg := b.config()
+				cfg.Objects = withNode{b.cloud, &corev1.Node{
 					ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"by": "a person"}},
 					Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "k", Effect: corev1.TaintEffectNoExecute}}},
-				}})
+				}}
+				b.startWith(cfg)
 				defer func() { b.stop() }()
 				defer func() { // what is mounted by then goes with the pod
 					b.remove("pod-uid")
@@ -324,11 +326,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// startFor starts an Agent with other Objects than the bench itself.
-func (b *bench) startFor(objects edged.Objects) {
+// startWith starts an Agent with another configuration than the bench's own.
+func (b *bench) startWith(cfg edged.Config) {
 	b.t.Helper()
-	cfg := b.config()
-	cfg.Objects = objects
 	agent, err := edged.New(cfg)
 	if err != nil {
 		b.t.Fatal(err)

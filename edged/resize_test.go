@@ -1,6 +1,7 @@
 package edged_test
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged"
 )
 
 func asking(cpu, memory string) corev1.ResourceRequirements {
@@ -163,6 +166,36 @@ func TestInvalidHook(t *testing.T) {
 		settle(time.Second)
 		if b.happened("FailedPostStartHook") == 0 {
 			t.Errorf("events %q", b.seen())
+		}
+	})
+}
+
+// ownCgroups is a runtime under which the agent makes the pods' cgroups.
+type ownCgroups struct{ edged.Runtime }
+
+func (ownCgroups) CgroupDriver(context.Context) (string, error) { return "cgroupfs", nil }
+
+// TestPodWithoutItsLimit does not run a pod that limits itself as a whole where
+// its cgroup cannot be limited. Another pod runs: its containers have limits of
+// their own.
+func TestPodWithoutItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		cfg := b.config()
+		cfg.Runtime, cfg.CgroupRoot = ownCgroups{b.rt}, "no\x00cgroup"
+		b.startWith(cfg)
+		defer func() { b.stop() }()
+		limited, other := newPod("limited", busybox("serve")), newPod("other", busybox("serve"))
+		whole := asking("100m", "64Mi")
+		limited.Spec.Resources = &whole
+		b.put(limited)
+		b.put(other)
+		settle(time.Minute)
+		if b.container(other.UID).State.Running == nil {
+			t.Errorf("a pod without such a limit: %+v", b.container(other.UID).State)
+		}
+		if b.container(limited.UID).State.Running != nil || b.phase(limited.UID) != corev1.PodPending || b.happened("FailedCreatePodContainer") == 0 {
+			t.Errorf("a pod whose limit cannot be set: %+v, events %q", b.container(limited.UID).State, b.seen())
 		}
 	})
 }
