@@ -248,8 +248,8 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 	}
 	if cur.State == ContainerRunning {
 		made := allocated(c, cur)
-		real := actual(made, cur.Resources)
-		st.AllocatedResources, st.Resources = made.Requests, &real
+		has := actual(made, cur.Resources)
+		st.AllocatedResources, st.Resources = made.Requests, &has
 	}
 }
 
