@@ -55,7 +55,7 @@ func TestAdmitNode(t *testing.T) {
 		node *corev1.Node
 		want string
 	}{
-		"no wish":                                    {func(*corev1.Pod) {}, untainted, ""},
+		"no selector":                                {func(*corev1.Pod) {}, untainted, ""},
 		"a label that the cloud sent":                {selector("gpu", "yes"), untainted, ""},
 		"a label that nobody set":                    {selector("gpu", "no"), untainted, "NodeAffinity"},
 		"an own label that a person changed":         {selector("site", "a"), untainted, "NodeAffinity"},
@@ -202,7 +202,7 @@ func TestActual(t *testing.T) {
 		"rounded":        {&Resources{CPUShares: 80, CPUQuota: 500, CPUPeriod: 50000, Memory: 99999744}, "100m", "5m", "100000001"},
 		"something else": {&Resources{CPUShares: 512, CPUQuota: 40000, CPUPeriod: 100000, Memory: 64 << 20}, "500m", "400m", "64Mi"},
 	} {
-		got := actual(made, c.r)
+		got := actualResources(made, c.r)
 		cpu, lim, memory := got.Requests[corev1.ResourceCPU], got.Limits[corev1.ResourceCPU], got.Limits[corev1.ResourceMemory]
 		if cpu.String() != c.cpu || lim.String() != c.lim || memory.String() != c.memory {
 			t.Errorf("%s: cpu %s of %s, memory %s", name, cpu.String(), lim.String(), memory.String())

@@ -61,7 +61,7 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
 	}
 	if pod.Spec.Resources != nil {
-		note(notes, annotationResources, pod.Spec.Resources)
+		addJSON(notes, annotationResources, pod.Spec.Resources)
 	}
 	for k, v := range pod.Annotations {
 		if _, own := notes[k]; !own {
@@ -177,18 +177,18 @@ func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait t
 	if wait > 0 {
 		notes[annotationBackOff] = wait.String()
 	}
-	note(notes, annotationResources, c.Resources)
+	addJSON(notes, annotationResources, c.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		note(notes, annotationPreStop, c.Lifecycle.PreStop)
+		addJSON(notes, annotationPreStop, c.Lifecycle.PreStop)
 	}
 	if len(c.Ports) > 0 {
-		note(notes, annotationPorts, c.Ports)
+		addJSON(notes, annotationPorts, c.Ports)
 	}
 	return notes
 }
 
-// note keeps a value as JSON.
-func note(notes map[string]string, key string, value any) {
+// addJSON keeps a value as JSON.
+func addJSON(notes map[string]string, key string, value any) {
 	if body, err := json.Marshal(value); err == nil {
 		notes[key] = string(body)
 	}

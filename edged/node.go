@@ -240,7 +240,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 	}
 	unwritable := n.cfg.Unwritable()
 	if err == nil {
-		n.learn(health.Features)
+		n.setFeatures(health.Features)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -247,8 +247,8 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
 	}
 	if cur.State == ContainerRunning {
-		made := allocated(c, cur)
-		has := actual(made, cur.Resources)
+		made := allocatedResources(c, cur)
+		has := actualResources(made, cur.Resources)
 		st.AllocatedResources, st.Resources = made.Requests, &has
 	}
 }
