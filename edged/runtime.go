@@ -59,8 +59,9 @@ type Containers interface {
 	// not there matches interface{ NotFound() bool }.
 	ContainerStatus(ctx context.Context, id string) (Container, error)
 	// ExecSync runs a command in a running container and waits for it. A
-	// command that fails is no error: ExecResult has its exit code. A timeout
-	// of zero means none.
+	// command that fails is no error: ExecResult has its exit code. The error
+	// for a command that does not end in time matches context.DeadlineExceeded;
+	// any other error says nothing of the container. A timeout of zero means none.
 	ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (ExecResult, error)
 }
 

@@ -1,17 +1,12 @@
 package cri_test
 
 import (
-	"context"
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edgekit/edgekit/edged"
 )
-
-func (s *server) Status(context.Context, *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
-	return s.status, nil
-}
 
 // TestFeatures reads what the runtime and its default handler can do. An old
 // runtime says nothing of it, and can do nothing.

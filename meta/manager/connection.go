@@ -22,14 +22,17 @@ func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 	if info.Node == "" {
 		info.Node = m.cfg.Node
 	}
+	m.linkAt.Store(0) // until it is known
 	m.link.Publish(info)
 	text, err := json.Marshal(info)
+	var at uint64
 	if err == nil {
-		_, err = m.store.Apply(ctx, meta.Op{Key: connectionKey, Value: text})
+		at, err = m.store.Apply(ctx, meta.Op{Key: connectionKey, Value: text})
 	}
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
+	m.linkAt.Store(at)
 	return nil
 }
 

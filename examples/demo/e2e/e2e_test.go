@@ -38,6 +38,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("autonomy", func(t *testing.T) { autonomy(t, s, fewKills) })
 	t.Run("power cut", func(t *testing.T) { powerCut(t, s) })
 	t.Run("given up", func(t *testing.T) { givenUp(t, s) })
+	t.Run("pods", func(t *testing.T) { pods(t, s) })
 	t.Run("delete", func(t *testing.T) { deleteAll(t, s) })
 	t.Run("down leaves nothing", func(t *testing.T) { leavesNothing(t, s) })
 }
