@@ -182,7 +182,7 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
-			a.node.learn(health.Features)
+			a.node.setFeatures(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {

@@ -181,7 +181,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
 		prepare = a.volumes.Refresh
 	}
-	prepared, err := prepare(ctx, r.pod, a.node.allocatable())
+	prepared, err := prepare(ctx, r.pod, podAllocatable(r.pod, a.node.allocatable()))
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {

@@ -105,6 +105,19 @@ func sandboxFailure(err error) (reason, message string) {
 	return r.reason, "MountVolume.SetUp failed: " + r.message
 }
 
+// noSandbox says why no container can be made in the pod's sandbox: there is
+// none, or one that another program or a former release made for a pod that gets
+// none here.
+func (r *run) noSandbox() *startError {
+	switch refused := refusedPod(r.pod); {
+	case refused != nil:
+		return &startError{refused.reason, refused.message}
+	case r.id == "" || r.sandbox == nil:
+		return &startError{reasonCreate, "the pod has no sandbox"}
+	}
+	return nil
+}
+
 // refusedContainer is an error that names the first field of a container that
 // this node does not act upon; nil if there is none.
 func refusedContainer(c *corev1.Container) error {

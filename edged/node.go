@@ -271,7 +271,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 		n.listImages(health)
 	}
 	if seen.runtime == nil {
-		n.learn(seen.health.Features)
+		n.setFeatures(seen.health.Features)
 	}
 	seen.unwritable = n.cfg.Unwritable()
 	seen.memory, seen.noMemory = memInfo()
