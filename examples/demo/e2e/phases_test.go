@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,8 +21,7 @@ import (
 // phase may say that a pod is over while one of its processes still runs: they
 // write the time into files of the machine.
 func phases(t *testing.T, s *site.Site, stamps string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	ctx := within(t, 2*time.Minute)
 	k := newKube(t, s)
 	over := make(map[string]int64) // when a pod was first seen over, by pod
 	k.until(ctx, func() error {
