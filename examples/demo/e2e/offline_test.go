@@ -106,9 +106,9 @@ func arrives(t *testing.T, s *site.Site) {
 // crashed kills the pod's container, and waits until it runs again.
 func crashed(t *testing.T, s *site.Site, pod corev1.Pod) {
 	t.Helper()
-	old := tasksOf(t.Context(), t, s, pod)
-	if len(old) != 1 {
-		t.Fatalf("%d containers of pod %s run: %s", len(old), pod.Name, nodeSays(t.Context(), s, pod))
+	old, err := podTasks(t.Context(), s, pod)
+	if err != nil || len(old) != 1 {
+		t.Fatalf("%d containers of pod %s run, %v: %s", len(old), pod.Name, err, nodeSays(t.Context(), s, pod))
 	}
 	for _, pid := range old {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -123,7 +123,11 @@ func runsAgain(t *testing.T, s *site.Site, pod corev1.Pod, old map[string]int) {
 	t.Helper()
 	ctx, began := within(t, time.Minute), time.Now()
 	newKube(t, s).until(ctx, func() error {
-		for id := range tasksOf(ctx, t, s, pod) {
+		tasks, err := podTasks(ctx, s, pod)
+		if err != nil {
+			return err
+		}
+		for id := range tasks {
 			if old[id] == 0 {
 				return nil
 			}
@@ -142,25 +146,24 @@ func nodeSays(ctx context.Context, s *site.Site, pod corev1.Pod) string {
 	return out
 }
 
-// tasksOf gives the process of each of the pod's containers that runs, without
+// podTasks gives the process of each of the pod's containers that runs, without
 // its sandbox, whose program is pause.
-func tasksOf(ctx context.Context, t *testing.T, s *site.Site, pod corev1.Pod) map[string]int {
-	t.Helper()
+func podTasks(ctx context.Context, s *site.Site, pod corev1.Pod) (map[string]int, error) {
 	tasks, err := s.RunningTasks(ctx)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	own := make(map[string]int)
 	for id, pid := range tasks {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
 		cgroup, err := os.ReadFile(filepath.Join(proc, "cgroup"))
 		if err != nil || !strings.Contains(string(cgroup), string(pod.UID)) {
-			continue
+			continue // it ended just now, or is another pod's
 		}
 		name, err := os.ReadFile(filepath.Join(proc, "comm"))
 		if err == nil && strings.TrimSpace(string(name)) != "pause" {
 			own[id] = pid
 		}
 	}
-	return own
+	return own, nil
 }
