@@ -15,7 +15,7 @@ import (
 )
 
 // adopt waits for the first list of pods and gives every pod a worker. What
-// runs for a pod that is not in it is noted for buryOrphans, except what came
+// runs for a pod that is not in it is noted for removeOrphans, except what came
 // from a file: the folder is the whole truth about that.
 func (a *Agent) adopt(ctx context.Context, in *sources) bool {
 	if !in.first(ctx) {
@@ -26,29 +26,12 @@ func (a *Agent) adopt(ctx context.Context, in *sources) bool {
 		return false
 	}
 	list := in.all()
-	known := make(map[types.UID]bool)
-	for _, p := range list {
-		known[p.UID] = true
-	}
-	ghosts := make(map[types.UID]*corev1.Pod)
-	fromFile := make(map[types.UID]bool)
 	running := make(map[types.UID]bool)
+	fromFile := make(map[types.UID]bool)
 	for _, s := range sandboxes {
 		uid := types.UID(s.PodUID)
 		running[uid] = running[uid] || s.Ready
-		if node := s.Annotations[annotationNode]; !known[uid] && (node == "" || node == a.cfg.NodeName) {
-			ghosts[uid] = ghost(s)
-			fromFile[uid] = s.Annotations[annotationSource] == static.SourceFile
-		}
-	}
-	uids, err := a.volumes.Pods()
-	if err != nil {
-		a.log.Warn("cannot look for folders of pods that are gone", "err", err)
-	}
-	for _, uid := range uids {
-		if u := types.UID(uid); !known[u] && ghosts[u] == nil {
-			ghosts[u] = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: u}}
-		}
+		fromFile[uid] = s.Annotations[annotationSource] == static.SourceFile
 	}
 	// Pods that run already keep what they have: they are admitted first.
 	slices.SortStableFunc(list, func(x, y *corev1.Pod) int {
@@ -60,12 +43,14 @@ func (a *Agent) adopt(ctx context.Context, in *sources) bool {
 		}
 		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
 	})
+	folders := a.podFolders()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ghosts = ghosts
-	for uid := range ghosts {
+	a.noteListLocked(list)
+	a.noteOrphansLocked(sandboxes, folders)
+	for uid := range a.orphans {
 		if fromFile[uid] {
-			a.buryLocked(ctx, uid)
+			a.removeOrphanLocked(ctx, uid)
 		}
 	}
 	for _, p := range list {
@@ -74,6 +59,42 @@ func (a *Agent) adopt(ctx context.Context, in *sources) bool {
 		}
 	}
 	return true
+}
+
+// noteListLocked remembers which pods are the node's. It needs a.mu.
+func (a *Agent) noteListLocked(list []*corev1.Pod) {
+	a.listed = make(map[types.UID]bool, len(list))
+	for _, p := range list {
+		a.listed[p.UID] = true
+	}
+}
+
+// podFolders lists the pods that have a folder on the disk.
+func (a *Agent) podFolders() []string {
+	uids, err := a.volumes.Pods()
+	if err != nil {
+		a.log.Warn("cannot look for folders of pods that are gone", "err", err)
+	}
+	return uids
+}
+
+// noteOrphansLocked notes what is there for pods that are not the node's and that
+// no worker looks after. It needs a.mu.
+func (a *Agent) noteOrphansLocked(sandboxes []Sandbox, folders []string) {
+	a.orphans = make(map[types.UID]*corev1.Pod)
+	note := func(pod *corev1.Pod) {
+		if uid := pod.UID; !a.listed[uid] && a.workers[uid] == nil && a.orphans[uid] == nil {
+			a.orphans[uid] = pod
+		}
+	}
+	for _, s := range sandboxes {
+		if node := s.Annotations[annotationNode]; node == "" || node == a.cfg.NodeName {
+			note(orphan(s))
+		}
+	}
+	for _, uid := range folders {
+		note(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}})
+	}
 }
 
 // listSandboxes asks the runtime for as long as it takes. It is false when ctx
@@ -95,8 +116,8 @@ func (a *Agent) listSandboxes(ctx context.Context) ([]Sandbox, bool) {
 	}
 }
 
-// ghost makes a pod of what a sandbox says of it, enough to take it down.
-func ghost(s Sandbox) *corev1.Pod {
+// orphan makes a pod of what a sandbox says of it, enough to take it down.
+func orphan(s Sandbox) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
 	if n, err := strconv.ParseInt(s.Annotations[annotationPodGrace], 10, 64); err == nil && n >= 0 {
 		p.Spec.TerminationGracePeriodSeconds = &n
@@ -104,34 +125,66 @@ func ghost(s Sandbox) *corev1.Pod {
 	return p
 }
 
-// How often it is asked which pods are the node's, doubling.
+// How often orphans are looked for, and how often it is asked, doubling, which
+// pods are the node's while that is not known.
 const (
+	orphanLook     = time.Minute
+	orphanSoon     = 10 * time.Second // after the runtime told of a pod that nobody knows
 	orphanRetryMin = 2 * time.Second
 	orphanRetryMax = time.Minute
 )
 
-// buryOrphans ends what runs for pods that are not the node's. That a pod is
-// not in the list proves it only where the list is always whole. Where it may
-// lack pods, because the store was lost and is being filled anew, the cloud
-// itself is asked; until it has answered, what runs goes on.
-func (a *Agent) buryOrphans(ctx context.Context) {
-	for wait := orphanRetryMin; ; wait = min(2*wait, orphanRetryMax) {
-		if a.bury(ctx) {
-			return
+// removeOrphans ends what is there for pods that are not the node's: what was
+// found at the start, and what appears later, as a sandbox does whose making was
+// given up and that the runtime finished all the same.
+func (a *Agent) removeOrphans(ctx context.Context) {
+	retry := orphanRetryMin
+	for {
+		wait := orphanLook
+		if a.removeKnownOrphans(ctx) {
+			retry = orphanRetryMin
+		} else {
+			wait, retry = retry, min(2*retry, orphanRetryMax)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
+		case <-a.unknown:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(orphanSoon):
+			}
 		}
+		a.findOrphans(ctx)
 	}
 }
 
-// bury reports whether no orphan is left, or may be.
-func (a *Agent) bury(ctx context.Context) bool {
+// findOrphans looks for orphans anew.
+func (a *Agent) findOrphans(ctx context.Context) {
+	sandboxes, err := a.cfg.Runtime.ListSandboxes(ctx, "")
+	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Debug("cannot look for sandboxes of pods that are gone", "err", err)
+		}
+		return
+	}
+	folders := a.podFolders()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.noteOrphansLocked(sandboxes, folders)
+}
+
+// removeKnownOrphans ends the orphans that were found and reports whether none
+// is left. That a pod is not in the list proves that it is an orphan only where
+// the list is always whole. Where the list may lack pods, because the store was
+// lost and is being filled anew, the cloud itself is asked; until it has
+// answered, what runs goes on.
+func (a *Agent) removeKnownOrphans(ctx context.Context) bool {
 	bound := make(map[types.UID]bool)
 	a.mu.Lock()
-	left := len(a.ghosts)
+	left := len(a.orphans)
 	a.mu.Unlock()
 	if census, ok := a.cfg.Objects.(Census); ok && left > 0 {
 		uids, err := census.Bound(ctx)
@@ -145,18 +198,18 @@ func (a *Agent) bury(ctx context.Context) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, uid := range slices.Collect(maps.Keys(a.ghosts)) {
+	for _, uid := range slices.Collect(maps.Keys(a.orphans)) {
 		if !bound[uid] && ctx.Err() == nil {
-			a.buryLocked(ctx, uid)
+			a.removeOrphanLocked(ctx, uid)
 		}
 	}
-	return len(a.ghosts) == 0 // the others arrive, or are unbound, soon
+	return len(a.orphans) == 0 // the others arrive, or are unbound, soon
 }
 
-// buryLocked ends one orphan. It needs a.mu.
-func (a *Agent) buryLocked(ctx context.Context, uid types.UID) {
-	if a.workers[uid] == nil {
-		a.startLocked(ctx, a.ghosts[uid], true).vanish()
+// removeOrphanLocked ends one orphan. It needs a.mu.
+func (a *Agent) removeOrphanLocked(ctx context.Context, uid types.UID) {
+	if a.workers[uid] == nil && !a.listed[uid] {
+		a.startLocked(ctx, a.orphans[uid], true).vanish()
 	}
-	delete(a.ghosts, uid)
+	delete(a.orphans, uid)
 }

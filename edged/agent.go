@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
@@ -34,16 +37,21 @@ type Agent struct {
 	// probeFigures counts what containers' probes are answered.
 	probeFigures probeFigures
 	pulls        chan struct{} // holds a value for each image being pulled
+	imagePulls   *image.Pulls  // with which credentials images were pulled
+	registries   *registries
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again
+	// unknown holds a value: the runtime told of a pod that no worker looks after.
+	unknown chan struct{}
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	ghosts  map[types.UID]*corev1.Pod // what was found at the start for pods not in the list
+	listed  map[types.UID]bool        // the pods of the last list
+	orphans map[types.UID]*corev1.Pod // what was found for pods not in the list
 	wg      sync.WaitGroup            // the workers
 }
 
@@ -59,8 +67,10 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: newRecorder(cfg),
-		pulls: make(chan struct{}, cfg.MaxPulls), ready: make(chan struct{}), free: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
+		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
+		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
+	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -111,7 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
-	wg.Go(func() { a.buryOrphans(ctx) })
+	wg.Go(func() { a.removeOrphans(ctx) })
 	return a.follow(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
@@ -164,9 +174,14 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			version, err = a.cfg.Runtime.Version(ctx)
 		}
+		var health RuntimeHealth
+		if err == nil {
+			health, err = a.cfg.Runtime.Health(ctx) // admission asks for its features
+		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
+			a.node.learn(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {
@@ -189,18 +204,17 @@ func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 	if ctx.Err() != nil {
 		return // workers may have ended already: theirs are not new pods
 	}
-	known := make(map[types.UID]bool, len(list))
+	a.noteListLocked(list)
 	for _, p := range list {
-		known[p.UID] = true
 		if w := a.workers[p.UID]; w != nil {
 			w.update(p)
 		} else if !a.namedLocked(p) {
-			a.startLocked(ctx, p, a.ghosts[p.UID] != nil)
+			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
 		}
-		delete(a.ghosts, p.UID)
+		delete(a.orphans, p.UID)
 	}
 	for uid, w := range a.workers {
-		if !known[uid] {
+		if !a.listed[uid] {
 			w.vanish()
 		}
 	}
@@ -210,7 +224,9 @@ func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	if !runs {
-		w.rejected = a.admitLocked(pod)
+		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
+			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.reason, strings.TrimPrefix(w.rejected.message, rejectedPrefix))
+		}
 	}
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {
@@ -246,6 +262,11 @@ func (a *Agent) changed(uid string) {
 	a.mu.Unlock()
 	if w != nil {
 		w.runtimeChanged()
+		return
+	}
+	select {
+	case a.unknown <- struct{}{}:
+	default:
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -28,6 +30,8 @@ type bench struct {
 	rt   *runtimetest.Runtime
 	root string
 	stop func()
+	away atomic.Bool         // no registry answers
+	edit func(*edged.Config) // nil changes nothing
 }
 
 func newBench(t *testing.T) *bench {
@@ -40,12 +44,26 @@ func (b *bench) config() edged.Config {
 	return edged.Config{
 		NodeName: "edge", Runtime: b.rt, Objects: b.cloud, Reports: b.cloud, Root: filepath.Join(b.root, "root"), LogRoot: filepath.Join(b.root, "logs"),
 		NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, Unwritable: b.unwritable,
+		DialRegistry: b.dialRegistry,
 	}
+}
+
+// dialRegistry is a network in which every registry answers, unless all are away.
+func (b *bench) dialRegistry(context.Context, string, string) (net.Conn, error) {
+	if b.away.Load() {
+		return nil, errors.New("no route to host")
+	}
+	here, there := net.Pipe()
+	return here, there.Close()
 }
 
 func (b *bench) start() {
 	b.t.Helper()
-	agent, err := edged.New(b.config())
+	cfg := b.config()
+	if b.edit != nil {
+		b.edit(&cfg)
+	}
+	agent, err := edged.New(cfg)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -89,9 +107,12 @@ func (b *bench) happened(reason string) int {
 
 // settle lets the bubble run for a while.
 func settle(d time.Duration) {
-	<-time.After(d)
+	pass(d)
 	synctest.Wait()
 }
+
+// pass lets time pass in the bubble, as a slow runtime does.
+func pass(d time.Duration) { <-time.After(d) }
 
 func TestPodLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -38,8 +38,8 @@ func sourceOf(pod *corev1.Pod) string {
 
 // sandboxConfig says how the pod's sandbox is made.
 func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, error) {
-	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
-		return nil, errUserNamespaces
+	if r := refusedPod(pod); r != nil {
+		return nil, r
 	}
 	kernel, err := sysctls(pod, a.cfg.AllowedSysctls)
 	if err != nil {
@@ -58,6 +58,9 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 	notes := map[string]string{
 		annotationSeen: time.Now().Format(time.RFC3339Nano), annotationSource: sourceOf(pod), annotationNode: a.cfg.NodeName,
 		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+	}
+	if pod.Spec.Resources != nil {
+		note(notes, annotationResources, pod.Spec.Resources)
 	}
 	for k, v := range pod.Annotations {
 		if _, own := notes[k]; !own {
@@ -113,6 +116,9 @@ func specGrace(pod *corev1.Pod) time.Duration {
 // containerConfig says how a container is made. pod has its status filled in;
 // wait is how long the container's successor waits after its exit.
 func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image Image, wait time.Duration) (*ContainerConfig, error) {
+	if err := refusedContainer(c); err != nil {
+		return nil, err
+	}
 	security, err := containerSecurity(pod, c, image, a.seccompDir())
 	if err != nil {
 		return nil, err
@@ -170,17 +176,21 @@ func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait t
 	if wait > 0 {
 		notes[annotationBackOff] = wait.String()
 	}
+	note(notes, annotationResources, c.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		if body, err := json.Marshal(c.Lifecycle.PreStop); err == nil {
-			notes[annotationPreStop] = string(body)
-		}
+		note(notes, annotationPreStop, c.Lifecycle.PreStop)
 	}
 	if len(c.Ports) > 0 {
-		if body, err := json.Marshal(c.Ports); err == nil {
-			notes[annotationPorts] = string(body)
-		}
+		note(notes, annotationPorts, c.Ports)
 	}
 	return notes
+}
+
+// note keeps a value as JSON.
+func note(notes map[string]string, key string, value any) {
+	if body, err := json.Marshal(value); err == nil {
+		notes[key] = string(body)
+	}
 }
 
 func terminationPath(c *corev1.Container) string {
@@ -219,8 +229,8 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if vm.MountPropagation != nil && *vm.MountPropagation != corev1.MountPropagationNone {
 			m.Propagation = string(*vm.MountPropagation)
 		}
-		if vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
-			m.RecursiveReadOnly = true
+		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, a.node.runtimeFeatures()); err != nil {
+			return nil, err
 		}
 		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
 		out = append(out, m)
@@ -237,6 +247,18 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file})
 	}
 	return out, nil
+}
+
+// recursiveReadOnly decides whether what lies below a read-only mount is
+// read-only as well.
+func recursiveReadOnly(vm corev1.VolumeMount, can RuntimeFeatures) (bool, error) {
+	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	if *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled && !can.RecursiveReadOnlyMounts {
+		return false, fmt.Errorf("volume %q requested recursive read-only mode, but it is not supported by the runtime: use IfPossible, or a newer kernel (5.12) and runtime", vm.Name)
+	}
+	return can.RecursiveReadOnlyMounts, nil
 }
 
 // mountSource is the host path of a container's i-th mount.

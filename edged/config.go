@@ -1,10 +1,12 @@
 package edged
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -46,6 +48,14 @@ type Config struct {
 	PodCgroups    Toggle       // whether cgroups of pods are made and limited; only with the cgroupfs driver
 	Version       string       // kubelet version to report; "" means DefaultVersion
 	MaxPulls      int          // images pulled at the same time; 0 means 3
+	// OfflineImages says whether a container whose pull policy is Always starts
+	// with the image that the node has while the image's registry is out of
+	// reach. Only a pod that names credentials with which this very image was
+	// pulled before gets it, or any pod if it was pulled with none.
+	OfflineImages Toggle
+	// DialRegistry connects to a registry, only to see whether it is in reach; nil
+	// means a net.Dialer.
+	DialRegistry func(ctx context.Context, network, address string) (net.Conn, error)
 	// AllowedSysctls lists namespaced sysctls beyond the safe ones that pods may
 	// set, each a name or a prefix ending in "*".
 	AllowedSysctls []string
@@ -123,6 +133,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Relist <= 0 {
 		c.Relist = time.Second
+	}
+	if c.DialRegistry == nil {
+		c.DialRegistry = new(net.Dialer).DialContext
 	}
 	if c.Unwritable == nil {
 		c.Unwritable = func() error { return nil }

@@ -1,16 +1,18 @@
 package edged
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -33,30 +35,41 @@ type run struct {
 // execute does the actions in order. One that fails ends the step if those
 // after it build on it; the next plan starts from what is then there.
 func (w *worker) execute(ctx context.Context, s situation, actions []action) {
+	s.pod = allocatedPod(s.pod, s.view)
 	r := &run{w: w, s: s, pod: s.pod}
 	if sb := s.view.sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
+	}
+	retry := retrySandbox
+	if s.ending != endNone {
+		retry = retryEnd
 	}
 	for _, a := range actions {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := r.do(ctx, a); err != nil {
-			if ctx.Err() == nil {
-				w.a.log.Debug("an action failed", "pod", podTitle(s.pod), "action", a.String(), "err", err)
+		err := r.do(ctx, a)
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		w.a.log.Debug("an action failed", "pod", podTitle(s.pod), "action", a.String(), "err", err)
+		var own *startError
+		switch isStart := errors.As(err, &own); {
+		case isStart && own.reason == reasonSandboxLost:
+			w.lostSandbox(r.id)
+			return
+		case !isStart:
+			if retry == retryEnd && r.pod.Name != "" {
+				w.a.events.pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.kind, err))
 			}
-			var own *startError
-			if isStart := errors.As(err, &own); isStart && own.reason == reasonSandboxLost {
-				w.lostSandbox(r.id)
-				return
-			} else if !isStart {
-				if ctx.Err() == nil {
-					w.failed(retrySandbox, setUpRetryFirst, setUpRetryMax)
-				}
-				return
-			}
+			w.failed(retry, setUpRetryFirst, setUpRetryMax)
+			return
 		}
 	}
+	w.worked(retry)
 }
 
 func (r *run) do(ctx context.Context, a action) error {
@@ -136,7 +149,7 @@ func (r *run) useSandbox(sb Sandbox) {
 	r.id = sb.ID
 	pod := r.s.pod.DeepCopy()
 	hosts := r.w.a.node.addresses()
-	ips := sb.IPs
+	ips := familyFirst(sb.IPs, hosts)
 	if pod.Spec.HostNetwork {
 		ips = hosts
 	}
@@ -164,7 +177,11 @@ func (r *run) useSandbox(sb Sandbox) {
 // what is outside the runtime.
 func (r *run) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
-	prepared, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	prepare := a.volumes.SetUp
+	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
+		prepare = a.volumes.Refresh
+	}
+	prepared, err := prepare(ctx, r.pod, a.node.allocatable())
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
@@ -183,6 +200,10 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if first {
 		if a.cfg.PodCgroups == On {
 			if err := a.groups.Load().SetUp(qosClass(r.pod), string(r.pod.UID), podLimits(r.pod)); err != nil {
+				if len(podLevel(r.pod).Limits) > 0 {
+					a.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
+					return err
+				}
 				// Containers have limits of their own: the pod runs without a common one.
 				a.log.Warn("cannot limit a pod as a whole", "pod", podTitle(r.pod), "err", err)
 			}
@@ -236,43 +257,34 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 		}
 	}
 	if ctx.Err() == nil {
-		agent.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+		reason, message := sandboxFailure(err)
+		agent.events.pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}
 	return err
 }
 
 // killPod stops the pod's containers side by side, then its sidecars, the last
-// first, then its sandboxes.
+// first, then its sandboxes. The preStop hooks of all of them begin at once;
+// only the stop of a sidecar waits for its turn:
+// https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 func (r *run) killPod(ctx context.Context, a action) error {
 	if a.reason == "SandboxChanged" {
 		r.w.a.events.pod(r.pod, corev1.EventTypeNormal, a.reason, "Pod sandbox changed, it will be killed and re-created.")
 	}
-	deadline := time.Now().Add(a.grace)
-	var sidecars []Container
+	turns := r.stopOrder()
+	errs, stopped := make([]error, len(turns)), make([]chan struct{}, len(turns))
+	for i := range stopped {
+		stopped[i] = make(chan struct{})
+	}
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	for _, c := range r.s.view.running() {
-		if spec, init := findContainer(r.pod, c.Name); init && restartable(spec) {
-			sidecars = append(sidecars, c)
-			continue
-		}
+	for i, c := range turns {
+		earlier := slices.IndexFunc(turns, func(o stopping) bool { return o.turn == c.turn })
 		wg.Go(func() {
-			if err := r.kill(ctx, c, a.grace, ""); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
+			defer close(stopped[i])
+			errs[i] = r.kill(ctx, c.Container, a.grace, "", stopped[:earlier]...)
 		})
 	}
 	wg.Wait()
-	for i := len(r.pod.Spec.InitContainers) - 1; i >= 0; i-- {
-		for _, c := range sidecars {
-			if c.Name == r.pod.Spec.InitContainers[i].Name {
-				errs = append(errs, r.kill(ctx, c, max(time.Until(deadline), 0), ""))
-			}
-		}
-	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -284,9 +296,32 @@ func (r *run) killPod(ctx context.Context, a action) error {
 	return nil
 }
 
+// stopping is a container and when its turn to be stopped is: 0 is first.
+type stopping struct {
+	Container
+	turn int
+}
+
+// stopOrder lists the containers that run by when each is stopped: all but
+// sidecars at once, then one sidecar after the other, the last of the spec first.
+func (r *run) stopOrder() []stopping {
+	var out []stopping
+	for _, c := range r.s.view.running() {
+		s := stopping{Container: c}
+		for i := range r.pod.Spec.InitContainers {
+			if spec := &r.pod.Spec.InitContainers[i]; spec.Name == c.Name && restartable(spec) {
+				s.turn = len(r.pod.Spec.InitContainers) - i
+			}
+		}
+		out = append(out, s)
+	}
+	slices.SortStableFunc(out, func(a, b stopping) int { return cmp.Compare(a.turn, b.turn) })
+	return out
+}
+
 // kill stops one container: its hook first, then the stop signal, all within
-// grace.
-func (r *run) kill(ctx context.Context, c Container, grace time.Duration, reason string) error {
+// grace. The signal waits until all of the channels are closed.
+func (r *run) kill(ctx context.Context, c Container, grace time.Duration, reason string, turn ...chan struct{}) error {
 	if reason == "" {
 		reason = "Stopping container " + c.Name
 	}
@@ -296,6 +331,13 @@ func (r *run) kill(ctx context.Context, c Container, grace time.Duration, reason
 	began := time.Now()
 	if grace > 0 {
 		r.preStop(ctx, c, grace)
+	}
+	for _, stopped := range turn {
+		select {
+		case <-stopped:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	left := max(grace-time.Since(began), minimumStop)
 	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
@@ -308,33 +350,15 @@ func (r *run) tearDown() error {
 	}
 	if a.cfg.PodCgroups == On {
 		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
-			// A group that is still busy is tried again by the runtime's own clean-up.
-			if err := a.groups.Load().TearDown(class, string(r.pod.UID)); err != nil {
+			err := a.groups.Load().TearDown(class, string(r.pod.UID))
+			if errors.Is(err, cgroup.ErrBusy) {
+				return err // what was left in it was killed: it is empty at one of the next tries
+			}
+			if err != nil {
 				a.log.Debug("cannot remove a pod's cgroup", "pod", podTitle(r.pod), "err", err)
 			}
 		}
 	}
 	r.w.remember(func(m *memory) { m.toreDown, m.setUp = true, false })
 	return nil
-}
-
-// removeLog removes the log of a container that goes.
-func (r *run) removeLog(id string) {
-	for _, c := range r.s.view.containers {
-		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
-			// Logs are no promise: what cannot be removed goes with the pod.
-			_ = os.Remove(filepath.Join(r.w.a.logDir(r.pod), c.Name, fmt.Sprintf("%d.log", c.Attempt)))
-		}
-	}
-}
-
-// removeLogs removes the folder of a pod's logs. The names in its path come
-// from labels in the runtime when the API object is gone: they must be names.
-func (a *Agent) removeLogs(pod *corev1.Pod) error {
-	for _, part := range []string{pod.Namespace, pod.Name, string(pod.UID)} {
-		if part == "" || part != filepath.Base(part) || !filepath.IsLocal(part) {
-			return nil
-		}
-	}
-	return os.RemoveAll(a.logDir(pod))
 }

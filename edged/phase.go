@@ -12,9 +12,7 @@ import (
 // phase sums up the statuses of a pod's containers. final says that none of
 // them will start again.
 func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
-	initialized := slices.ContainsFunc(st.ContainerStatuses, func(c corev1.ContainerStatus) bool {
-		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
-	})
+	initialized := begun(st)
 	pending := false
 	for i := range pod.Spec.InitContainers {
 		c, s := &pod.Spec.InitContainers[i], findStatus(st, pod.Spec.InitContainers[i].Name)
@@ -67,15 +65,6 @@ func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
 	return corev1.PodPending
 }
 
-// owned are the conditions that the node decides; all others are somebody
-// else's and stay as they are.
-func owned() []corev1.PodConditionType {
-	return []corev1.PodConditionType{
-		corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
-		ConditionTokenExpired,
-	}
-}
-
 // ConditionTokenExpired is a condition of pods: True while a service account
 // token of the pod is past its end and cannot be renewed because the cloud is
 // out of reach. The pod runs on with it. Otherwise the pod has no such condition.
@@ -87,8 +76,9 @@ func tokenExpired(last *corev1.PodStatus) bool {
 	})
 }
 
-// conditions computes the pod's conditions. A condition keeps the time of its
-// last transition while its status stays.
+// conditions computes the pod's conditions that the node decides, and no others:
+// those are somebody else's, who may have changed them since the node heard of
+// them. A condition keeps the time of its last transition while its status stays.
 func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 	containers := containersReady(f, st)
 	list := []corev1.PodCondition{
@@ -104,6 +94,9 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
 		})
 	}
+	if message := resizePending(f); message != "" && !over(st.Phase) {
+		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
+	}
 	for i := range list {
 		c := &list[i]
 		c.ObservedGeneration = f.pod.Generation
@@ -115,11 +108,6 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 				}
 				break
 			}
-		}
-	}
-	for _, c := range f.pod.Status.Conditions {
-		if !slices.Contains(owned(), c.Type) {
-			list = append(list, c)
 		}
 	}
 	return list
@@ -150,13 +138,10 @@ func initialized(f facts, st *corev1.PodStatus) corev1.PodCondition {
 		cond.Reason = "PodCompleted"
 		return cond
 	}
-	begun := slices.ContainsFunc(st.ContainerStatuses, func(c corev1.ContainerStatus) bool {
-		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
-	})
 	var missing []string
 	for i := range st.InitContainerStatuses {
 		s := &st.InitContainerStatuses[i]
-		if begun {
+		if begun(st) {
 			break
 		}
 		if restartable(&f.pod.Spec.InitContainers[i]) && (s.Started == nil || !*s.Started) || !restartable(&f.pod.Spec.InitContainers[i]) && !s.Ready {

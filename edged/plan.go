@@ -59,7 +59,7 @@ func (a action) String() string {
 	return s
 }
 
-// ending is why a pod must not run any more.
+// ending is why a pod must not run any more. The later ones are stronger.
 type ending int
 
 const (
@@ -79,7 +79,8 @@ type situation struct {
 	setUp        bool          // volumes are set up
 	stale        bool          // content of volumes may have changed
 	toreDown     bool          // volumes are gone
-	finalDone    bool          // the last status is durable, or there is none to tell
+	finalDone    bool          // the last status is durable
+	settled      time.Time     // until then, what a cut step asked of the runtime may still appear
 	goneDone     bool          // the end was reported
 	retry        map[string]time.Time
 	health       map[string]health // by container id
@@ -94,8 +95,11 @@ type health struct {
 	grace   time.Duration // the probe's own grace period, 0 for the pod's
 }
 
-// retrySandbox is the key in situation.retry for what comes before containers.
-const retrySandbox = ""
+// Keys in situation.retry besides the names of containers.
+const (
+	retrySandbox = ""     // what comes before containers
+	retryEnd     = "/end" // what takes the pod down; no container has such a name
+)
 
 // backOff says why and until when a container is not started.
 type backOff struct {
@@ -119,6 +123,13 @@ func (d *decision) wakeAt(t time.Time) {
 	if d.wake.IsZero() || t.Before(d.wake) {
 		d.wake = t
 	}
+}
+
+// starts reports whether the actions may make processes of the pod run.
+func starts(actions []action) bool {
+	return slices.ContainsFunc(actions, func(a action) bool {
+		return a.kind == actCreateSandbox || a.kind == actStart || a.kind == actStartCreated
+	})
 }
 
 // plan decides what to do for a pod. It is pure: equal situations give equal
@@ -353,79 +364,4 @@ func nextAttempt(s situation, c *corev1.Container, last *Container) uint32 {
 		return 0
 	}
 	return uint32(restartCount(last, status)) + 1
-}
-
-// planFinish stops what is left of a pod whose containers are through.
-func planFinish(s situation) decision {
-	s.ending = endFinished
-	d := planEnd(s)
-	d.finished, d.done = true, false
-	return d
-}
-
-// planEnd takes a pod down. Containers stay until their last status is
-// durable; the API object stays until nothing of the pod is left.
-func planEnd(s situation) decision {
-	var d decision
-	grace := s.grace
-	if s.ending == endFinished {
-		grace = gracePeriod(s.pod)
-	}
-	switch {
-	case s.view.alive():
-		d.add(action{kind: actKillPod, grace: grace})
-	case !s.finalDone && s.ending == endDeleted:
-		d.add(action{kind: actReportFinal})
-	case s.ending == endFinished:
-		if !s.toreDown {
-			d.add(action{kind: actTearDown})
-		}
-		d.finished = true
-	case len(s.view.sandboxes) > 0 || len(s.view.containers) > 0:
-		for _, sb := range s.view.sandboxes {
-			d.add(action{kind: actRemoveSandbox, id: sb.ID})
-		}
-		for _, c := range s.view.containers {
-			if s.view.sandboxByID(c.SandboxID) == nil {
-				d.add(action{kind: actRemove, id: c.ID, name: c.Name})
-			}
-		}
-	case !s.toreDown:
-		d.add(action{kind: actTearDown}, action{kind: actRemoveLogs})
-	case s.ending == endDeleted && !s.goneDone:
-		d.add(action{kind: actReportGone})
-	default:
-		d.done = true
-	}
-	return d
-}
-
-// planPrune drops containers and sandboxes that nobody asks about any more.
-func planPrune(s situation, d *decision) {
-	kept := make(map[string]int)
-	held := make(map[string]bool) // sandboxes with containers that stay
-	for _, c := range s.view.containers {
-		kept[c.Name]++
-		if kept[c.Name] > maxKeptPerName && c.State == ContainerExited {
-			d.add(action{kind: actRemove, id: c.ID, name: c.Name})
-			continue
-		}
-		held[c.SandboxID] = true
-	}
-	for i, sb := range s.view.sandboxes {
-		if i > 0 && !sb.Ready && !held[sb.ID] {
-			d.add(action{kind: actRemoveSandbox, id: sb.ID})
-		}
-	}
-}
-
-// gracePeriod is how long the pod's containers may take to stop.
-func gracePeriod(pod *corev1.Pod) time.Duration {
-	if pod.DeletionGracePeriodSeconds != nil {
-		return time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second
-	}
-	if pod.Spec.TerminationGracePeriodSeconds != nil {
-		return time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
-	}
-	return defaultGracePeriod
 }

@@ -136,7 +136,7 @@ func TestPlan(t *testing.T) {
 		{"deleted", spec(always, "a"), has("s0", "a running s0"), ends(endDeleted), "kill pod grace=7s"},
 		{"deleted, stopped", spec(always, "a"), has("s0!", "a exit0 s0"), ends(endDeleted), "report final"},
 		{"deleted, told", spec(always, "a"), has("s0!", "a exit0 s0"), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove sandbox id=s0"},
-		{"deleted, removed", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "tear down; remove logs"},
+		{"deleted, removed", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove logs; tear down"},
 		{"deleted, torn down", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown = true, true }, "report gone"},
 		{"deleted, all told", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown, s.goneDone = true, true, true }, "done"},
 		{"gone", spec(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(endGone), "remove sandbox id=s0; remove b id=b2"},

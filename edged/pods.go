@@ -2,6 +2,7 @@ package edged
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,7 +55,13 @@ func (w *worker) snapshot() *corev1.Pod {
 	}
 	pod = pod.DeepCopy()
 	if told != nil {
+		others := pod.Status.Conditions
 		told.DeepCopyInto(&pod.Status)
+		for _, c := range others { // which the node does not report
+			if !slices.ContainsFunc(told.Conditions, func(o corev1.PodCondition) bool { return o.Type == c.Type }) {
+				pod.Status.Conditions = append(pod.Status.Conditions, c)
+			}
+		}
 	}
 	return pod
 }

@@ -17,37 +17,46 @@ import (
 // probe. What is over is forgotten with its container.
 type probeFigures struct {
 	mu     sync.Mutex
-	counts map[probed]*[2]uint64 // failed, successful
+	counts map[probed]*[3]uint64 // by the index of its result in probeResults
 }
+
+// probeResults are the results that the kubelet counts, by its names: unknown is
+// a question that could not be put.
+func probeResults() [3]string { return [...]string{"failed", "successful", "unknown"} }
 
 // probed is what one count is about.
 type probed struct{ namespace, pod, uid, container, kind string }
 
-// count returns what counts one probe's answers, and what forgets them.
-func (f *probeFigures) count(pod *corev1.Pod, container, kind string) (answered func(ok bool), forget func()) {
+// count returns what counts one probe's answers and errors, and what forgets them.
+func (f *probeFigures) count(pod *corev1.Pod, container, kind string) (answered func(ok bool), errored, forget func()) {
 	key := probed{pod.Namespace, pod.Name, string(pod.UID), container, kind}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.counts == nil {
-		f.counts = make(map[probed]*[2]uint64)
+		f.counts = make(map[probed]*[3]uint64)
 	}
-	n := new([2]uint64)
+	n := new([3]uint64)
 	f.counts[key] = n
-	return func(ok bool) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if ok {
-				n[1]++
-			} else {
-				n[0]++
-			}
-		}, func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if f.counts[key] == n {
-				delete(f.counts, key)
-			}
+	add := func(i int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		n[i]++
+	}
+	answered = func(ok bool) {
+		if ok {
+			add(1)
+		} else {
+			add(0)
 		}
+	}
+	forget = func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.counts[key] == n {
+			delete(f.counts, key)
+		}
+	}
+	return answered, func() { add(2) }, forget
 }
 
 // ProbeFigures writes how often the probes of running containers were
@@ -63,7 +72,7 @@ func (a *Agent) ProbeFigures(_ context.Context, w io.Writer) error {
 			strings.Compare(a.container, b.container), strings.Compare(a.kind, b.kind))
 	})
 	for _, k := range keys {
-		for i, result := range []string{"failed", "successful"} {
+		for i, result := range probeResults() {
 			fmt.Fprintf(&out, "prober_probe_total{container=%q,namespace=%q,pod=%q,pod_uid=%q,probe_type=%q,result=%q} %d\n",
 				k.container, k.namespace, k.pod, k.uid, k.kind, result, f.counts[k][i])
 		}

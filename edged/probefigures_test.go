@@ -11,16 +11,17 @@ import (
 func TestProbeFigures(t *testing.T) {
 	var a Agent
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}}
-	answered, forget := a.probeFigures.count(pod, "app", "Liveness")
+	answered, errored, forget := a.probeFigures.count(pod, "app", "Liveness")
 	answered(true)
 	answered(true)
 	answered(false)
+	errored()
 	var out strings.Builder
 	if err := a.ProbeFigures(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
 	const labels = `prober_probe_total{container="app",namespace="ns",pod="web",pod_uid="u",probe_type="Liveness",result=`
-	for _, want := range []string{labels + `"failed"} 1` + "\n", labels + `"successful"} 2` + "\n"} {
+	for _, want := range []string{labels + `"failed"} 1` + "\n", labels + `"successful"} 2` + "\n", labels + `"unknown"} 1` + "\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in\n%s", want, out.String())
 		}

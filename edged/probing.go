@@ -17,8 +17,9 @@ const maxProbeText = 900
 
 // probing is the probes of one running container.
 type probing struct {
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	cancel   context.CancelFunc
+	restarts context.CancelFunc // ends the probes that may have the container restarted
+	wg       sync.WaitGroup
 
 	mu      sync.Mutex
 	started bool
@@ -28,8 +29,9 @@ type probing struct {
 }
 
 // followProbes starts the probes of containers that run and ends those of
-// containers that no longer do.
-func (w *worker) followProbes(ctx context.Context) {
+// containers that no longer do. While the pod ends, only readiness is asked for,
+// as Kubernetes has it: a container that is being stopped may well be unhealthy.
+func (w *worker) followProbes(ctx context.Context, end ending) {
 	running := make(map[string]bool)
 	w.mu.Lock()
 	pod := w.pod
@@ -39,11 +41,17 @@ func (w *worker) followProbes(ctx context.Context) {
 			continue
 		}
 		running[c.ID] = true
-		if w.probes[c.ID] != nil {
+		if p := w.probes[c.ID]; p != nil {
+			if end != endNone {
+				p.restarts()
+			}
 			continue
 		}
 		if spec, _ := findContainer(pod, c.Name); spec != nil && (spec.StartupProbe != nil || spec.LivenessProbe != nil || spec.ReadinessProbe != nil) {
 			w.probes[c.ID] = w.startProbes(ctx, pod, spec, c)
+			if end != endNone {
+				w.probes[c.ID].restarts()
+			}
 		}
 	}
 	for id, p := range w.probes {
@@ -67,31 +75,37 @@ func (w *worker) stopProbes() {
 // succeeds, then the others.
 func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run Container) *probing {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &probing{cancel: cancel, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
+	restarting, restarts := context.WithCancel(ctx)
+	p := &probing{cancel: cancel, restarts: restarts, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
 	if last := findStatus(w.last, c.Name); last != nil && last.State.Running != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
 		// An adopted container is what it was last known to be, until a probe differs.
 		p.ready = p.ready || last.Ready
 		p.started = p.started || last.Started != nil && *last.Started
 	}
-	target := probe.Target{IP: podAddress(w, pod), Ports: c.Ports, Exec: w.execProbe(run.ID)}
-	one := func(kind string, pr *corev1.Probe, ok bool, report func(ok bool, detail string), until bool) {
-		answered, forget := w.a.probeFigures.count(pod, c.Name, kind)
+	address := w.addressOf(pod)
+	target := func() probe.Target {
+		return probe.Target{IP: address(), Ports: c.Ports, Exec: w.execProbe(run.ID)}
+	}
+	one := func(ctx context.Context, kind string, cfg probe.Config, report func(ok bool, detail string)) {
+		answered, errored, forget := w.a.probeFigures.count(pod, c.Name, kind)
 		defer forget()
-		if err := probe.Run(ctx, probe.Config{
-			Probe: pr, Target: target, Started: run.Started, OK: ok, UntilOK: until, Answered: answered,
-			Report: func(ok bool, detail string) {
-				p.mu.Lock()
-				report(ok, detail)
-				p.mu.Unlock()
-				w.poke()
-			},
-			Failed: func(detail string) {
-				w.a.events.container(pod, c.Name, corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, detail[:min(len(detail), maxProbeText)]))
-			},
-			Warned: func(detail string) {
-				w.a.events.container(pod, c.Name, corev1.EventTypeWarning, "ProbeWarning", fmt.Sprintf("%s probe warning: %s", kind, detail[:min(len(detail), maxProbeText)]))
-			},
-		}); err != nil {
+		cfg.Target, cfg.Started, cfg.Answered = target, run.Started, answered
+		cfg.Report = func(ok bool, detail string) {
+			p.mu.Lock()
+			report(ok, detail)
+			p.mu.Unlock()
+			w.poke()
+		}
+		warn := func(reason, what, detail string) {
+			w.a.events.container(pod, c.Name, corev1.EventTypeWarning, reason, fmt.Sprintf("%s probe %s: %s", kind, what, detail[:min(len(detail), maxProbeText)]))
+		}
+		cfg.Failed = func(detail string) { warn("Unhealthy", "failed", detail) }
+		cfg.Warned = func(detail string) { warn("ProbeWarning", "warning", detail) }
+		cfg.Errored = func(err error) {
+			errored()
+			warn("Unhealthy", "could not be made, which says nothing of the container", err.Error())
+		}
+		if err := probe.Run(ctx, cfg); err != nil {
 			w.a.log.Error("a probe cannot run", "pod", podTitle(pod), "container", c.Name, "err", err)
 		}
 	}
@@ -109,31 +123,43 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	p.wg.Go(func() {
 		if pr := c.StartupProbe; pr != nil && !p.started {
 			bad := fail(pr, "startup")
-			one("Startup", pr, false, func(ok bool, d string) { p.started = p.started || ok; bad(ok, d) }, true)
-			if ctx.Err() != nil {
+			one(restarting, "Startup", probe.Config{Probe: pr, UntilOK: true, UntilFailed: true}, func(ok bool, d string) { p.started = p.started || ok; bad(ok, d) })
+			p.mu.Lock()
+			started := p.started
+			p.mu.Unlock()
+			if !started {
 				return
 			}
 		}
 		if pr := c.LivenessProbe; pr != nil {
-			p.wg.Go(func() { one("Liveness", pr, true, fail(pr, "liveness"), false) })
+			p.wg.Go(func() {
+				one(restarting, "Liveness", probe.Config{Probe: pr, OK: true, UntilFailed: true}, fail(pr, "liveness"))
+			})
 		}
 		if pr := c.ReadinessProbe; pr != nil {
-			p.wg.Go(func() { one("Readiness", pr, p.ready, func(ok bool, _ string) { p.ready = ok }, false) })
+			p.wg.Go(func() {
+				one(ctx, "Readiness", probe.Config{Probe: pr, OK: p.ready}, func(ok bool, _ string) { p.ready = ok })
+			})
 		}
 	})
 	return p
 }
 
-func podAddress(w *worker, pod *corev1.Pod) string {
-	if pod.Spec.HostNetwork {
-		if ips := w.a.node.addresses(); len(ips) > 0 {
-			return ips[0]
-		}
-	}
+// addressOf gives the pod's address. That of a pod in the host's network is the
+// node's, which may change while the pod runs.
+func (w *worker) addressOf(pod *corev1.Pod) func() string {
+	own := ""
 	if sb := w.view.sandbox(); sb != nil && len(sb.IPs) > 0 {
-		return sb.IPs[0]
+		own = sb.IPs[0]
 	}
-	return ""
+	return func() string {
+		if pod.Spec.HostNetwork {
+			if ips := w.a.node.addresses(); len(ips) > 0 {
+				return ips[0]
+			}
+		}
+		return own
+	}
 }
 
 func (w *worker) execProbe(id string) func(context.Context, []string, time.Duration) (string, int, error) {

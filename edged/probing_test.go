@@ -1,6 +1,8 @@
 package edged_test
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
 func TestProbes(t *testing.T) {
@@ -81,6 +84,105 @@ func TestStartupProbeAlone(t *testing.T) {
 		settle(10 * time.Second)
 		if !b.isReady(p.UID) {
 			t.Errorf("%+v", b.container(p.UID))
+		}
+	})
+}
+
+// TestRuntimeAway has containers with exec probes live through a runtime that does
+// not answer for longer than their thresholds, as one that is upgraded does not.
+func TestRuntimeAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := newPod("web", busybox("serve"))
+		c := &p.Spec.Containers[0]
+		c.LivenessProbe, c.ReadinessProbe = execProbe("live"), execProbe("ready")
+		b.put(p)
+		b.start()
+		defer func() { b.stop() }()
+		settle(5 * time.Second)
+		b.mu.Lock()
+		n := len(b.history[p.UID])
+		b.mu.Unlock()
+		b.rt.FailReadsWith(func(string) error { return errors.New("connection refused") })
+		settle(time.Minute)
+		b.rt.FailReadsWith(nil)
+		settle(time.Minute)
+		if st := b.container(p.UID); st.RestartCount != 0 || !st.Ready {
+			t.Errorf("%+v", st)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, st := range b.history[p.UID][n:] {
+			t.Errorf("reported meanwhile: %s", asJSON(t, st))
+		}
+		if !slices.ContainsFunc(b.events, func(e string) bool { return strings.Contains(e, "says nothing of the container") }) {
+			t.Errorf("no event says why nothing is known: %q", b.events)
+		}
+	})
+}
+
+// TestProbesOfEndingPod has neither liveness nor startup asked for while a pod
+// ends, and readiness asked on.
+func TestProbesOfEndingPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var asked [2]atomic.Int64
+		b.rt.ExecWith(func(_ edged.Container, cmd []string) (edged.ExecResult, error) {
+			if cmd[0] == "live" {
+				asked[0].Add(1)
+			} else {
+				asked[1].Add(1)
+			}
+			return edged.ExecResult{}, nil
+		})
+		p := newPod("web", busybox("serve"))
+		c := &p.Spec.Containers[0]
+		c.LivenessProbe, c.ReadinessProbe = execProbe("live"), execProbe("ready")
+		b.rt.Behave("main", runtimetest.Program{StopAfter: time.Minute})
+		b.put(p)
+		b.start()
+		defer func() { b.stop() }()
+		settle(5 * time.Second)
+		b.del(p, 30)
+		settle(time.Second)
+		before := [2]int64{asked[0].Load(), asked[1].Load()}
+		settle(20 * time.Second)
+		if live, ready := asked[0].Load()-before[0], asked[1].Load()-before[1]; before[0] == 0 || live > 0 || ready < 15 {
+			t.Errorf("liveness was asked %d times, then %d more; readiness %d more", before[0], live, ready)
+		}
+		settle(time.Minute)
+	})
+}
+
+// TestBackOffAfterProbe has a container that ran for long be forgiven its earlier
+// crashes, also when it was a probe that ended it.
+func TestBackOffAfterProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var sick atomic.Bool
+		b.rt.ExecWith(func(edged.Container, []string) (edged.ExecResult, error) {
+			if sick.Load() {
+				return edged.ExecResult{ExitCode: 1}, nil
+			}
+			return edged.ExecResult{}, nil
+		})
+		p := newPod("web", busybox("serve"))
+		p.Spec.Containers[0].LivenessProbe = execProbe("live")
+		b.rt.Behave("main", runtimetest.Program{RunFor: time.Second, ExitCode: 1})
+		b.put(p)
+		b.start()
+		defer func() { b.stop() }()
+		settle(10 * time.Minute) // crashes, ever more slowly
+		b.rt.Behave("main", runtimetest.Program{})
+		settle(72 * time.Hour)
+		sick.Store(true) // one failure
+		settle(1500 * time.Millisecond)
+		sick.Store(false)
+		settle(5 * time.Second)
+		b.rt.Exit("main", 1) // and one crash
+		settle(15 * time.Second)
+		if st := b.container(p.UID); st.State.Running == nil {
+			t.Errorf("after 15 s: %s", asJSON(t, st))
 		}
 	})
 }

@@ -136,14 +136,14 @@ func TestAdmit(t *testing.T) {
 		"PodOSNotSupported": with(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 	} {
 		got := ""
-		if r := admit(p, []*corev1.Pod{one}, node, nil); r != nil {
+		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: ownLabels(Config{})}).decide(); r != nil {
 			got = r.reason
 		}
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if r := admit(spec("Always", "a"), []*corev1.Pod{one, one}, node, nil); r == nil || r.reason != "OutOfpods" {
+	if r := (admission{pod: spec("Always", "a"), others: []*corev1.Pod{one, one}, allocatable: node}).decide(); r == nil || r.reason != "OutOfpods" {
 		t.Errorf("%+v", r)
 	}
 }

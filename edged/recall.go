@@ -10,6 +10,7 @@ import (
 // recall reads what a former Agent last said of the pod: what the cloud knows
 // of it, and sent with the pod, may be older.
 func (w *worker) recall(ctx context.Context) {
+	defer w.recallWaiting()
 	reports, ok := w.a.cfg.Reports.(Recaller)
 	w.mu.Lock()
 	pod, gone := w.pod, w.gone
@@ -47,4 +48,19 @@ func recalled(said, cloud *corev1.PodStatus) *corev1.PodStatus {
 		})
 	})
 	return said
+}
+
+// recallWaiting takes over why containers did not start: they are said to wait
+// for that until the next try says something else.
+func (w *worker) recallWaiting() {
+	if w.last == nil {
+		return
+	}
+	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses, w.last.EphemeralContainerStatuses} {
+		for _, c := range list {
+			if why := c.State.Waiting; why != nil && !slices.Contains([]string{"", reasonCreating, reasonInitializing, reasonCrashLoop}, why.Reason) {
+				w.remember(func(m *memory) { m.waiting[c.Name] = waiting{why.Reason, why.Message} })
+			}
+		}
+	}
 }

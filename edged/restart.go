@@ -84,6 +84,16 @@ func nextBackOff(c *Container) time.Duration {
 	return min(2*d, backOffMax)
 }
 
+// stopped is a container as it is once what runs of it was killed, at now.
+func stopped(c *Container, now time.Time) *Container {
+	if c == nil || c.State != ContainerRunning {
+		return c
+	}
+	ended := *c
+	ended.State, ended.Finished = ContainerExited, now
+	return &ended
+}
+
 // carriedBackOff is the delay that the successor of prev in v gets. A container
 // that was lost with its sandbox hands on what it had: it did not crash.
 func carriedBackOff(v view, prev *Container) time.Duration {

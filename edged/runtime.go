@@ -59,8 +59,9 @@ type Containers interface {
 	// not there matches interface{ NotFound() bool }.
 	ContainerStatus(ctx context.Context, id string) (Container, error)
 	// ExecSync runs a command in a running container and waits for it. A
-	// command that fails is no error: ExecResult has its exit code. A timeout
-	// of zero means none.
+	// command that fails is no error: ExecResult has its exit code. The error
+	// for a command that does not end in time matches context.DeadlineExceeded;
+	// any other error says nothing of the container. A timeout of zero means none.
 	ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (ExecResult, error)
 }
 
@@ -270,6 +271,7 @@ type Container struct {
 	Labels, Annotations map[string]string
 	Resources           *Resources // nil if the runtime does not say
 	User                *User      // nil if the runtime does not say
+	RecursiveReadOnly   []string   // paths that are mounted read-only with all that lies below
 }
 
 // User is what a container's first process runs as.
@@ -305,6 +307,13 @@ type RuntimeVersion struct{ Name, Version string }
 type RuntimeHealth struct {
 	RuntimeReady, NetworkReady     bool
 	RuntimeMessage, NetworkMessage string // why not
+	Features                       RuntimeFeatures
+}
+
+// RuntimeFeatures says what a runtime can do that not every runtime can.
+type RuntimeFeatures struct {
+	SupplementalGroupsPolicy bool // it can ignore the groups that an image defines
+	RecursiveReadOnlyMounts  bool // its default handler can mount read-only with all that lies below
 }
 
 // RuntimeEvent says that something of a pod changed. PodUID is empty when the
@@ -329,7 +338,8 @@ const (
 	annotationPodGrace           = "io.kubernetes.pod.terminationGracePeriod"
 	annotationSeen               = "kubernetes.io/config.seen"
 	annotationSource             = "kubernetes.io/config.source"
-	annotationNode               = "edgekit.io/node"    // whose sandbox this is, where agents share a runtime
-	annotationBackOff            = "edgekit.io/backoff" // how long to wait after this container's exit, as a duration
+	annotationNode               = "edgekit.io/node"      // whose sandbox this is, where agents share a runtime
+	annotationBackOff            = "edgekit.io/backoff"   // how long to wait after this container's exit, as a duration
+	annotationResources          = "edgekit.io/resources" // what the pod or container was made with, as JSON
 	annotationTerminationMessage = "edgekit.io/termination-message-file"
 )

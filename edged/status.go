@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 )
 
 // waiting is why a container does not run.
@@ -30,6 +31,7 @@ type facts struct {
 	runtime  string             // the runtime's name, for container ids
 	hostIPs  []string
 	final    bool // nothing of the pod runs or will
+	alive    bool // processes of the pod run, or may
 	expired  bool // a service account token is past its end
 	rejected *rejection
 }
@@ -68,14 +70,43 @@ func podStatus(f facts) corev1.PodStatus {
 	}
 	slices.SortFunc(st.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	st.Phase = phase(pod, &st, f.final)
-	if f.last != nil && over(f.last.Phase) {
+	switch {
+	case f.last != nil && over(f.last.Phase):
 		st.Phase, st.Reason, st.Message = f.last.Phase, f.last.Reason, f.last.Message // what is over stays over
-	}
-	if f.rejected != nil {
+	case over(pod.Status.Phase):
+		st.Phase, st.Reason, st.Message = pod.Status.Phase, pod.Status.Reason, pod.Status.Message // as others say
+	case f.rejected != nil:
 		st.Phase, st.Reason, st.Message = corev1.PodFailed, f.rejected.reason, f.rejected.message
 	}
+	st.AllocatedResources, st.Resources = podAllocated(f)
 	st.Conditions = conditions(f, &st)
+	if over(st.Phase) && f.alive {
+		st.Phase, st.Reason, st.Message = phaseWhileAlive(f, &st)
+	}
 	return st
+}
+
+// phaseWhileAlive is the phase of a pod that is over but for processes that are
+// still being stopped: that of before. A terminal phase makes others start the
+// pod's successor, and give away its ports, volumes and devices.
+func phaseWhileAlive(f facts, st *corev1.PodStatus) (p corev1.PodPhase, reason, message string) {
+	for _, before := range []*corev1.PodStatus{f.last, &f.pod.Status} {
+		if before == nil || before.Phase == "" {
+			continue
+		}
+		return before.Phase, before.Reason, before.Message
+	}
+	if begun(st) {
+		return corev1.PodRunning, "", ""
+	}
+	return corev1.PodPending, "", ""
+}
+
+// begun reports whether a regular container of the pod has ever run.
+func begun(st *corev1.PodStatus) bool {
+	return slices.ContainsFunc(st.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
+	})
 }
 
 // over reports whether a phase is one that a pod never leaves.
@@ -87,7 +118,7 @@ func podIPs(f facts) []corev1.PodIP {
 	case f.pod.Spec.HostNetwork && sb != nil:
 		ips = f.hostIPs
 	case sb != nil:
-		ips = sb.IPs
+		ips = familyFirst(sb.IPs, f.hostIPs)
 	}
 	if len(ips) == 0 && f.last != nil {
 		return f.last.PodIPs
@@ -116,12 +147,15 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 	last := findStatus(f.last, c.Name)
 	cur := f.view.latest(c.Name)
 	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, RestartCount: restartCount(cur, last)}
-	wait := &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
+	wait := &corev1.ContainerStateWaiting{Reason: reasonCreating}
 	if len(f.pod.Spec.InitContainers) > 0 {
-		wait.Reason = "PodInitializing"
+		wait.Reason = reasonInitializing
 	}
 	if w, ok := f.waiting[c.Name]; ok {
 		wait.Reason, wait.Message = w.reason, w.message
+	}
+	if r := refusedPod(f.pod); r != nil && cur == nil {
+		wait.Reason, wait.Message = r.reason, r.message
 	}
 	if cur == nil {
 		st.State.Waiting = wait
@@ -150,7 +184,7 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 	case ContainerExited, ContainerUnknown:
 		end := terminated(f, cur)
 		if b, ok := f.backOffs[c.Name]; ok && !f.final {
-			wait.Reason = "CrashLoopBackOff"
+			wait.Reason = reasonCrashLoop
 			wait.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.delay, c.Name, podTitle(f.pod))
 			waits = true
 		}
@@ -205,6 +239,8 @@ func terminated(f facts, c *Container) *corev1.ContainerStateTerminated {
 	}
 	if m := f.messages[c.ID]; m != "" {
 		t.Message = m
+	} else if t.Message == "" {
+		t.Message = lastMessage(f.last, c.Name, t.ContainerID)
 	}
 	if c.State == ContainerUnknown {
 		t.Reason, t.ExitCode = "ContainerStatusUnknown", 137
@@ -218,17 +254,33 @@ func terminated(f facts, c *Container) *corev1.ContainerStateTerminated {
 	return t
 }
 
+// lastMessage is the message with which a container was last reported to have
+// ended: its file is gone once the pod's volumes are.
+func lastMessage(last *corev1.PodStatus, name, id string) string {
+	if st := findStatus(last, name); st != nil {
+		for _, t := range []*corev1.ContainerStateTerminated{st.State.Terminated, st.LastTerminationState.Terminated} {
+			if t != nil && t.ContainerID == id {
+				return t.Message
+			}
+		}
+	}
+	return ""
+}
+
 // setDetails fills in what the spec and the runtime say of a container besides
 // its state.
 func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container) {
 	if cur == nil || cur.State != ContainerRunning && cur.State != ContainerExited {
 		return
 	}
+	if c.Lifecycle != nil {
+		st.StopSignal = c.Lifecycle.StopSignal
+	}
 	for _, m := range c.VolumeMounts {
 		v := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := corev1.RecursiveReadOnlyDisabled
-			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+			if slices.Contains(cur.RecursiveReadOnly, m.MountPath) {
 				mode = corev1.RecursiveReadOnlyEnabled
 			}
 			v.RecursiveReadOnly = &mode
@@ -239,8 +291,9 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
 	}
 	if cur.State == ContainerRunning {
-		st.AllocatedResources = c.Resources.Requests.DeepCopy()
-		st.Resources = &corev1.ResourceRequirements{Limits: c.Resources.Limits.DeepCopy(), Requests: c.Resources.Requests.DeepCopy()}
+		made := allocated(c, cur)
+		real := actual(made, cur.Resources)
+		st.AllocatedResources, st.Resources = made.Requests, &real
 	}
 }
 
@@ -251,15 +304,23 @@ func podTitle(pod *corev1.Pod) string {
 
 // qosClass is the quality of service that a pod's requests and limits ask for.
 // Kubernetes defines it: "Guaranteed" if every container limits cpu and memory
-// and requests just that, "BestEffort" if none asks for anything.
+// and requests just that, "BestEffort" if none asks for anything. What the pod
+// as a whole asks for counts instead of what its containers do.
 func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	if pod.Status.QOSClass != "" {
 		return pod.Status.QOSClass
 	}
+	list := []corev1.ResourceRequirements{podLevel(pod)}
+	if !resourcehelper.IsPodLevelResourcesSet(pod) {
+		list = nil
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			list = append(list, c.Resources)
+		}
+	}
 	some, bound := false, true
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+	for _, r := range list {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			limit, request := c.Resources.Limits[name], c.Resources.Requests[name]
+			limit, request := r.Limits[name], r.Requests[name]
 			some = some || !limit.IsZero() || !request.IsZero()
 			bound = bound && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
 		}

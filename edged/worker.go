@@ -7,10 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/edgekit/edgekit/edged/static"
 )
 
 // Times of a worker that are not Kubernetes' own.
@@ -19,6 +16,7 @@ const (
 	stepQuiet   = 300 * time.Millisecond // a step shorter than this is reported as a whole
 	stepLook    = time.Second            // how often a pod is looked at during a long step
 	observeWait = time.Second            // after the runtime did not answer
+	startSettle = time.Second            // how long a start that was cut may still take effect in the runtime
 )
 
 // worker owns one pod. Its goroutine, run, is the only one that plans and
@@ -34,6 +32,7 @@ type worker struct {
 	dirty    bool        // the runtime's view may have changed
 	rejected *rejection
 	mem      memory
+	alive    bool              // processes of the pod run, or may
 	shown    types.UID         // of a static pod: the uid under which the API server shows it
 	told     *corev1.PodStatus // last reported in this life; never changed, only replaced
 
@@ -46,9 +45,13 @@ type worker struct {
 	reportee types.UID         // of the pod that it was reported of
 	// unreportable says that the last report failed, and that this was logged.
 	unreportable bool
-	start        time.Time
+	start        time.Time // when the pod started, as its status says
+	began        time.Time // when this worker was made, by a clock that is never set
 	finished     bool
 	current      *step
+	settled      time.Time // until then, what a cut step asked of the runtime may still appear
+	ended        ending    // as of the last turn
+	endedIn      time.Duration
 	probes       map[string]*probing
 	backOffs     map[string]backOff
 	deadAfter    time.Time // when the pod's active deadline passes
@@ -59,7 +62,6 @@ type worker struct {
 type memory struct {
 	setUp, stale, toreDown bool
 	finalDone, goneDone    bool
-	saw                    bool      // the runtime has had something of the pod
 	refresh                time.Time // when tokens are due
 	expired                bool      // one of them is past its end
 	lost                   string    // id of the last sandbox that died under a step
@@ -74,6 +76,7 @@ type step struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	ending ending
+	starts bool      // it may make processes of the pod run
 	until  time.Time // when its grace period ends
 	began  time.Time
 }
@@ -81,7 +84,7 @@ type step struct {
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]Container),
-		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(),
+		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), began: time.Now(),
 		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]waiting), pulls: make(map[string]pullState)},
 	}
 	if pod.Status.StartTime != nil {
@@ -165,7 +168,12 @@ func (w *worker) contentChanged() {
 func (w *worker) claims() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.rejected != nil || over(w.pod.Status.Phase) || w.pod.Name == "" || w.mem.toreDown {
+	switch {
+	case w.pod.Name == "", w.mem.toreDown:
+		return nil
+	case w.alive:
+		return w.pod // also one that is being stopped, or that somebody else calls Failed
+	case w.rejected != nil, over(w.pod.Status.Phase):
 		return nil
 	}
 	return w.pod
@@ -204,6 +212,13 @@ func (w *worker) endStep() {
 	if w.current == nil {
 		return
 	}
+	select {
+	case <-w.current.done:
+	default:
+		if w.current.starts {
+			w.settled = time.Now().Add(startSettle)
+		}
+	}
 	w.current.cancel()
 	<-w.current.done
 	w.current = nil
@@ -217,13 +232,23 @@ func (w *worker) endStep() {
 func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	const forever = time.Hour
 	end, grace := w.ending()
+	if end != w.ended || grace < w.endedIn {
+		w.worked(retryEnd) // what failed before is tried again at once
+	}
+	w.ended, w.endedIn = end, grace
 	if s := w.current; s != nil {
 		// The end of a pod, and a shorter one than before, does not wait.
-		if end != s.ending && !(end == endFinished && s.ending == endNone) || end != endNone && time.Now().Add(grace).Before(s.until) {
+		if end > s.ending || end != endNone && time.Now().Add(grace).Before(s.until) {
 			w.endStep()
 		} else if quiet := stepQuiet - time.Since(s.began); quiet > 0 {
 			return quiet, false
 		}
+	}
+	if !w.settled.IsZero() && !time.Now().Before(w.settled) {
+		w.settled = time.Time{}
+		w.mu.Lock()
+		w.dirty = true
+		w.mu.Unlock()
 	}
 	if err := w.observe(ctx); err != nil {
 		if ctx.Err() == nil {
@@ -231,15 +256,21 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 		}
 		return observeWait, false
 	}
-	w.followProbes(ctx)
+	w.followProbes(ctx, end)
 	s := w.situation(end, grace)
 	d := plan(s)
+	w.announceBackOffs(d.backOffs)
 	w.backOffs, w.finished = d.backOffs, d.finished
-	if w.current == nil && len(d.actions) > 0 && d.actions[0].kind != actReportFinal {
+	begins := w.current == nil && len(d.actions) > 0 && d.actions[0].kind != actReportFinal
+	tearsDown := begins && d.actions[0].kind == actTearDown
+	if begins && !tearsDown {
 		w.begin(ctx, s, d) // the report below is made meanwhile
 	}
 	if !w.report(ctx, s) {
 		return reportRetry, false
+	}
+	if tearsDown {
+		w.begin(ctx, s, d) // what the status says is durable: its sources may go
 	}
 	next = forever
 	if !w.deadAfter.IsZero() {
@@ -260,6 +291,9 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	if !d.wake.IsZero() {
 		next = min(next, time.Until(d.wake))
 	}
+	if !w.settled.IsZero() {
+		next = min(next, time.Until(w.settled))
+	}
 	if s.ending == endNone && !s.refreshAt.IsZero() {
 		next = min(next, time.Until(s.refreshAt))
 	}
@@ -269,7 +303,12 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 // begin starts a step.
 func (w *worker) begin(ctx context.Context, s situation, d decision) {
 	ctx, cancel := context.WithCancel(ctx)
-	w.current = &step{cancel: cancel, done: make(chan struct{}), ending: s.ending, began: s.now, until: s.now.Add(s.grace)}
+	if d.finished && s.ending == endNone {
+		s.ending = endFinished
+	}
+	w.current = &step{
+		cancel: cancel, done: make(chan struct{}), ending: s.ending, starts: starts(d.actions), began: s.now, until: s.now.Add(s.grace),
+	}
 	done := w.current.done
 	go func() {
 		defer close(done)
@@ -288,24 +327,36 @@ func (w *worker) ending() (ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	grace := gracePeriod(w.pod)
-	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil {
-		w.deadAfter = w.start.Add(time.Duration(*s) * time.Second)
-		if !time.Now().Before(w.deadAfter) && !w.finished {
-			w.rejected = &rejection{deadlineReason, "Pod was active on the node longer than the specified deadline"}
+	isOver := over(w.pod.Status.Phase) || w.last != nil && over(w.last.Phase)
+	w.deadAfter = time.Time{}
+	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
+		w.deadAfter = activeSince(w.pod, w.start, w.began).Add(time.Duration(*s) * time.Second)
+		if !time.Now().Before(w.deadAfter) {
+			w.rejected, w.deadAfter = &rejection{deadlineReason, "Pod was active on the node longer than the specified deadline"}, time.Time{}
 		}
-	}
-	if w.rejected != nil {
-		w.deadAfter = time.Time{}
 	}
 	switch {
 	case w.gone:
 		return endGone, grace
 	case w.pod.DeletionTimestamp != nil:
 		return endDeleted, grace
-	case w.rejected != nil, over(w.pod.Status.Phase), w.last != nil && over(w.last.Phase):
+	case w.rejected != nil, isOver:
 		return endFinished, specGrace(w.pod)
 	}
 	return endNone, grace
+}
+
+// activeSince is when a pod's active deadline begins to count. A machine without
+// a clock battery stamps starts in 1970: a pod does not start before it was made.
+// Nor did it start after now, which is what a clock that was set back says.
+func activeSince(pod *corev1.Pod, start, now time.Time) time.Time {
+	if made := pod.CreationTimestamp.Time; start.Before(made) {
+		start = made
+	}
+	if start.After(now) {
+		return now
+	}
+	return start
 }
 
 // situation gathers what plan decides upon.
@@ -313,13 +364,11 @@ func (w *worker) situation(end ending, grace time.Duration) situation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if len(w.view.sandboxes)+len(w.view.containers) > 0 {
-		w.mem.saw = true
-	}
+	w.alive = w.view.alive() || w.current != nil && w.current.starts || now.Before(w.settled)
 	s := situation{
 		pod: w.pod, now: now, view: w.view, ending: end, grace: grace,
 		setUp: w.mem.setUp, stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), refreshAt: w.mem.refresh,
-		toreDown: w.mem.toreDown, finalDone: w.mem.finalDone || !w.mem.saw && w.rejected == nil, goneDone: w.mem.goneDone,
+		toreDown: w.mem.toreDown, finalDone: w.mem.finalDone, goneDone: w.mem.goneDone, settled: w.settled,
 		retry: maps.Clone(w.mem.retry), health: make(map[string]health), lastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
 	for _, c := range w.view.containers {
@@ -336,71 +385,4 @@ func (w *worker) situation(end ending, grace time.Duration) situation {
 		s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
 	}
 	return s
-}
-
-// facts gathers what the pod's status is computed from.
-func (w *worker) facts(s situation, final bool) facts {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f := facts{
-		pod: w.pod, last: w.last, now: s.now, start: w.start, view: s.view, verdicts: make(map[string]verdict), messages: w.messages,
-		waiting: maps.Clone(w.mem.waiting), backOffs: w.backOffs, runtime: *w.a.runtime.Load(), hostIPs: w.a.node.addresses(), final: final, rejected: w.rejected,
-		expired: w.mem.expired,
-	}
-	for _, c := range s.view.containers {
-		if c.State == ContainerRunning {
-			f.verdicts[c.ID] = w.verdictOf(c)
-		}
-	}
-	return f
-}
-
-// report makes the pod's status durable if it changed. A pod whose API object
-// is gone has nobody to report to.
-func (w *worker) report(ctx context.Context, s situation) bool {
-	if s.ending == endGone || s.finalDone && s.ending == endDeleted {
-		return true
-	}
-	if s.ending == endDeleted && !s.view.alive() {
-		return true // the final report follows, or none
-	}
-	final := (w.finished || s.ending == endFinished) && len(s.view.running()) == 0
-	return w.reportStatus(ctx, podStatus(w.facts(s, final)))
-}
-
-func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
-	pod, uid := w.reportsAs()
-	if w.reported && w.reportee == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
-		return true
-	}
-	if uid == "" {
-		w.last = &st // to be reported once the API server shows the pod
-		return true
-	}
-	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
-	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
-	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
-		if ctx.Err() == nil && !w.unreportable {
-			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podTitle(pod), "err", err)
-			w.unreportable = true
-		}
-		return false
-	}
-	w.unreportable = false
-	w.last, w.reported, w.reportee = &st, true, uid
-	w.mu.Lock()
-	w.told = st.DeepCopy()
-	w.mu.Unlock()
-	return true
-}
-
-// reportsAs gives the pod, and the uid that the API server knows it by: a static
-// pod has none before it is shown there.
-func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if static.Is(w.pod) {
-		return w.pod, w.shown
-	}
-	return w.pod, w.pod.UID
 }

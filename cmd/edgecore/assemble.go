@@ -62,10 +62,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
-		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, StaticPodDir: r.StaticPodDir,
-		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
-		Unwritable: func() error { return n.store.Stats().Failure },
-		Logger:     component(log, "edged"),
+		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
+		OfflineImages: toggle(r.OfflineImages),
+		API:           edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
+		Unwritable:    func() error { return n.store.Stats().Failure },
+		Logger:        component(log, "edged"),
 	})
 	if err != nil {
 		return nil, err
@@ -83,6 +84,13 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
 	return all, r.addDevices(all, n, mgr, log)
+}
+
+func toggle(on bool) edged.Toggle {
+	if on {
+		return edged.On
+	}
+	return edged.Off
 }
 
 // addDevices makes the parts that concern devices.

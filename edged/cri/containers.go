@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edgekit/edgekit/edged"
@@ -105,6 +106,11 @@ func (c *Client) ContainerStatus(ctx context.Context, id string) (edged.Containe
 			MemorySwap: l.MemorySwapLimitInBytes, OOMScoreAdj: l.OomScoreAdj,
 		}
 	}
+	for _, m := range s.GetMounts() {
+		if m.GetRecursiveReadOnly() {
+			out.RecursiveReadOnly = append(out.RecursiveReadOnly, m.GetContainerPath())
+		}
+	}
 	if u := s.GetUser().GetLinux(); u != nil {
 		out.User = &edged.User{UID: u.Uid, GID: u.Gid, SupplementalGroups: u.SupplementalGroups}
 	}
@@ -113,15 +119,20 @@ func (c *Client) ContainerStatus(ctx context.Context, id string) (edged.Containe
 
 // ExecSync runs a command in a container.
 func (c *Client) ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (edged.ExecResult, error) {
+	call := ctx
 	if timeout > 0 {
 		// The runtime ends the command; the deadline here is for a runtime that hangs.
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout+c.cfg.Timeout)
+		call, cancel = context.WithTimeout(ctx, timeout+c.cfg.Timeout)
 		defer cancel()
 	}
 	seconds := int64((timeout + time.Second - 1) / time.Second)
-	r, err := c.run.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: cmd, Timeout: seconds})
+	r, err := c.run.ExecSync(call, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: cmd, Timeout: seconds})
 	if err != nil {
+		if call.Err() != nil && ctx.Err() == nil {
+			// It is the runtime that is late, not the command.
+			return edged.ExecResult{}, &callError{verb: "exec", code: codes.Unavailable, text: "the container runtime did not answer"}
+		}
 		return edged.ExecResult{}, failed("exec", err)
 	}
 	return edged.ExecResult{Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode}, nil

@@ -30,7 +30,9 @@ type Target struct {
 	IP    string                 // of its pod
 	Ports []corev1.ContainerPort // by which named ports are found
 	// Exec runs a command in the container and returns its output and exit
-	// code. An error means that it could not be run, or not in time.
+	// code. An error that matches context.DeadlineExceeded means that the
+	// command did not end in time, which is a failing answer. Any other error
+	// means that the command could not be run: it says nothing of the container.
 	Exec func(ctx context.Context, cmd []string, timeout time.Duration) (output string, code int, err error)
 }
 
@@ -60,11 +62,13 @@ func check(ctx context.Context, h corev1.ProbeHandler, timeout time.Duration, t 
 			return false, "", errors.New("probe: Target.Exec is required for exec probes")
 		}
 		out, code, err := t.Exec(ctx, h.Exec.Command, timeout)
-		if err != nil {
-			if ctx.Err() != nil {
-				return false, "", ctx.Err()
-			}
+		switch {
+		case ctx.Err() != nil:
+			return false, "", ctx.Err()
+		case errors.Is(err, context.DeadlineExceeded):
 			return false, err.Error(), nil
+		case err != nil:
+			return false, "", fmt.Errorf("probe: exec: %w", err)
 		}
 		return code == 0, out, nil
 	case h.TCPSocket != nil:

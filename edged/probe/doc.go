@@ -4,7 +4,7 @@
 //
 //	err := probe.Run(ctx, probe.Config{
 //		Probe:   container.LivenessProbe,
-//		Target:  probe.Target{IP: "10.1.0.7", Ports: container.Ports, Exec: exec},
+//		Target:  func() probe.Target { return probe.Target{IP: address(), Ports: container.Ports, Exec: exec} },
 //		Started: startedAt,
 //		Report:  func(ok bool, detail string) { ... },
 //	})

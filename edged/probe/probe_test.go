@@ -106,11 +106,66 @@ func TestRunThresholds(t *testing.T) {
 			Probe: &corev1.Probe{
 				ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}, InitialDelaySeconds: 5, PeriodSeconds: 2, FailureThreshold: 3, SuccessThreshold: 2,
 			},
-			Started: start, Target: target,
+			Started: start, Target: func() probe.Target { return target },
 			Report: func(ok bool, _ string) { log = append(log, fmt.Sprint(time.Since(start), ok)) },
 		})
 		if want := fmt.Sprint([]string{"9s true", "19s false"}); err != nil || fmt.Sprint(log) != want {
 			t.Errorf("%v, %v; want %s", log, err, want)
+		}
+	})
+}
+
+// TestRuntimeErrors has a question that could not be put count neither for nor
+// against the container, and a command that did not end in time count against it.
+func TestRuntimeErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		err        error
+		failed     bool
+		wantErrors bool
+	}{
+		{"the runtime is away", errors.New("connection refused"), false, true},
+		{"the command did not end in time", fmt.Errorf("cri: %w", context.DeadlineExceeded), true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				failed, errored := false, 0
+				err := probe.Run(ctx, probe.Config{
+					Probe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}, PeriodSeconds: 1, FailureThreshold: 3},
+					Target: func() probe.Target {
+						return probe.Target{Exec: func(context.Context, []string, time.Duration) (string, int, error) { return "", 0, tt.err }}
+					},
+					Started: time.Now(), OK: true, UntilFailed: true,
+					Report:  func(ok bool, _ string) { failed = !ok },
+					Errored: func(error) { errored++ },
+				})
+				if err != nil || failed != tt.failed || errored > 0 != tt.wantErrors {
+					t.Errorf("failed %t, %d errors, %v", failed, errored, err)
+				}
+			})
+		})
+	}
+}
+
+// TestStartInTheFuture has a container that was started while the clock was a
+// year ahead be asked after its initial delay, not a year later.
+func TestStartInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		start, asked := time.Now(), time.Duration(0)
+		err := probe.Run(ctx, probe.Config{
+			Probe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}, InitialDelaySeconds: 5},
+			Target: func() probe.Target {
+				return probe.Target{Exec: func(context.Context, []string, time.Duration) (string, int, error) { return "", 0, nil }}
+			},
+			Started: start.AddDate(1, 0, 0), UntilOK: true,
+			Report: func(bool, string) { asked = time.Since(start) },
+		})
+		if err != nil || asked != 5*time.Second {
+			t.Errorf("asked after %s, %v", asked, err)
 		}
 	})
 }

@@ -14,11 +14,14 @@ const (
 	defaultTimeout = time.Second
 )
 
-// Config sets up Run. Probe and Report are required.
+// Config sets up Run. Probe, Target and Report are required.
 type Config struct {
-	Probe  *corev1.Probe
-	Target Target
+	Probe *corev1.Probe
+	// Target says where to ask. It is called before each question, since the
+	// address of a container in the host's network may change.
+	Target func() Target
 	// Started is when the container started: the initial delay counts from it.
+	// A start in the future, which a clock that was set back gives, counts as now.
 	Started time.Time
 	// OK is the outcome that holds until the probe has decided.
 	OK bool
@@ -29,23 +32,31 @@ type Config struct {
 	Failed func(detail string)
 	// Warned is called for each good answer with a warning. It may be nil.
 	Warned func(detail string)
+	// Errored is called when the question could not be put: the runtime did not
+	// answer, say. Such a try counts neither for nor against the container. It
+	// may be nil.
+	Errored func(err error)
 	// Answered is called for each answer, good or not. It may be nil.
 	Answered func(ok bool)
 	// UntilOK ends Run with the first good outcome, as a startup probe ends.
 	UntilOK bool
+	// UntilFailed ends Run with the first bad outcome, as a liveness probe ends:
+	// its container is restarted, and the new one is asked anew.
+	UntilFailed bool
 }
 
 // Run asks until ctx ends, and then returns nil.
 func Run(ctx context.Context, cfg Config) error {
-	if cfg.Probe == nil || cfg.Report == nil {
-		return errors.New("probe: Config.Probe and Config.Report are required")
+	if cfg.Probe == nil || cfg.Report == nil || cfg.Target == nil {
+		return errors.New("probe: Config.Probe, Config.Target and Config.Report are required")
 	}
 	period, timeout := seconds(cfg.Probe.PeriodSeconds, defaultPeriod), seconds(cfg.Probe.TimeoutSeconds, defaultTimeout)
 	need := map[bool]int32{true: max(cfg.Probe.SuccessThreshold, 1), false: max(cfg.Probe.FailureThreshold, 1)}
 	if cfg.Probe.FailureThreshold == 0 {
 		need[false] = 3
 	}
-	wait := max(time.Until(cfg.Started.Add(seconds(cfg.Probe.InitialDelaySeconds, 0))), 0)
+	delay := seconds(cfg.Probe.InitialDelaySeconds, 0)
+	wait := min(max(time.Until(cfg.Started.Add(delay)), 0), delay)
 	decided, current, last, run := false, cfg.OK, false, int32(0)
 	for {
 		select {
@@ -54,13 +65,16 @@ func Run(ctx context.Context, cfg Config) error {
 		case <-time.After(wait):
 		}
 		began := time.Now()
-		answer, err := Check(ctx, cfg.Probe.ProbeHandler, timeout, cfg.Target)
+		answer, err := Check(ctx, cfg.Probe.ProbeHandler, timeout, cfg.Target())
 		wait = max(period-time.Since(began), 0)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			answer = Answer{Detail: err.Error()}
+			if cfg.Errored != nil {
+				cfg.Errored(err)
+			}
+			continue
 		}
 		ok, detail := answer.OK, answer.Detail
 		if cfg.Answered != nil {
@@ -83,7 +97,7 @@ func Run(ctx context.Context, cfg Config) error {
 			decided, current = true, ok
 			cfg.Report(ok, detail)
 		}
-		if ok && cfg.UntilOK {
+		if ok && cfg.UntilOK || !ok && cfg.UntilFailed {
 			return nil
 		}
 	}

@@ -26,6 +26,11 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ed
 		ID: r.idLocked("container"), SandboxID: sandboxID, PodUID: s.PodUID, Name: cfg.Name, Attempt: cfg.Attempt, State: edged.ContainerCreated,
 		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
+	for _, m := range cfg.Mounts {
+		if m.RecursiveReadOnly {
+			c.RecursiveReadOnly = append(c.RecursiveReadOnly, m.ContainerPath)
+		}
+	}
 	r.containers[c.ID] = c
 	r.tellLocked(s.PodUID)
 	return c.ID, nil
@@ -136,6 +141,9 @@ func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
 
 // ListContainers lists containers.
 func (r *Runtime) ListContainers(_ context.Context, podUID string) ([]edged.Container, error) {
+	if err := r.look("ListContainers"); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []edged.Container
@@ -149,6 +157,9 @@ func (r *Runtime) ListContainers(_ context.Context, podUID string) ([]edged.Cont
 
 // ContainerStatus reads a container.
 func (r *Runtime) ContainerStatus(_ context.Context, id string) (edged.Container, error) {
+	if err := r.look("ContainerStatus"); err != nil {
+		return edged.Container{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.containers[id]
@@ -160,6 +171,9 @@ func (r *Runtime) ContainerStatus(_ context.Context, id string) (edged.Container
 
 // ExecSync answers a command as ExecWith said.
 func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string, _ time.Duration) (edged.ExecResult, error) {
+	if err := r.look("ExecSync"); err != nil {
+		return edged.ExecResult{}, err
+	}
 	c, err := r.ContainerStatus(ctx, id)
 	if err != nil {
 		return edged.ExecResult{}, err

@@ -44,6 +44,7 @@ type Runtime struct {
 	calls      []string
 	listeners  map[chan string]bool
 	fail       func(call string) error
+	failRead   func(verb string) error
 	exec       func(c edged.Container, cmd []string) (edged.ExecResult, error)
 }
 
@@ -86,6 +87,26 @@ func (r *Runtime) FailWith(fn func(call string) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fail = fn
+}
+
+// FailReadsWith makes fn decide about every call that only looks, by its verb,
+// and about ExecSync: an error is what the call returns. Nil never fails. fn is
+// called without locks held.
+func (r *Runtime) FailReadsWith(fn func(verb string) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failRead = fn
+}
+
+// look lets the test fail a call that only looks.
+func (r *Runtime) look(verb string) error {
+	r.mu.Lock()
+	fn := r.failRead
+	r.mu.Unlock()
+	if fn == nil {
+		return nil
+	}
+	return fn(verb)
 }
 
 // ExecWith makes fn answer commands; without it they succeed without output.
@@ -250,6 +271,9 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 
 // SandboxStatus reads a sandbox.
 func (r *Runtime) SandboxStatus(_ context.Context, id string) (edged.Sandbox, error) {
+	if err := r.look("SandboxStatus"); err != nil {
+		return edged.Sandbox{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.sandboxes[id]
@@ -261,6 +285,9 @@ func (r *Runtime) SandboxStatus(_ context.Context, id string) (edged.Sandbox, er
 
 // ListSandboxes lists sandboxes.
 func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandbox, error) {
+	if err := r.look("ListSandboxes"); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []edged.Sandbox
@@ -275,11 +302,17 @@ func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandb
 
 // Version is "fake" and "1".
 func (r *Runtime) Version(context.Context) (edged.RuntimeVersion, error) {
+	if err := r.look("Version"); err != nil {
+		return edged.RuntimeVersion{}, err
+	}
 	return edged.RuntimeVersion{Name: "fake", Version: "1"}, nil
 }
 
 // Health is what SetHealth said.
 func (r *Runtime) Health(context.Context) (edged.RuntimeHealth, error) {
+	if err := r.look("Health"); err != nil {
+		return edged.RuntimeHealth{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.health, nil
@@ -311,6 +344,9 @@ func (r *Runtime) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error
 
 // ListImages lists the images.
 func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
+	if err := r.look("ListImages"); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Collect(maps.Values(r.images)), nil
@@ -318,6 +354,9 @@ func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
 
 // ImageStatus finds an image by reference or id.
 func (r *Runtime) ImageStatus(_ context.Context, ref string) (edged.Image, bool, error) {
+	if err := r.look("ImageStatus"); err != nil {
+		return edged.Image{}, false, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i, ok := r.images[strings.TrimPrefix(ref, "sha256:")]

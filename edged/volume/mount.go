@@ -53,6 +53,20 @@ func pageSize(medium string, pod *corev1.Pod) (string, error) {
 // mountsBelow lists the mount points inside dir, deepest first, without links
 // in their paths.
 func mountsBelow(dir string) ([]string, error) {
+	return listMounts(dir, func(point, dir string) bool { return strings.HasPrefix(point, dir+"/") })
+}
+
+// mountsAt lists the mount points at name in dir and inside it, deepest first.
+func mountsAt(dir, name string) ([]string, error) {
+	return listMounts(dir, func(point, dir string) bool {
+		full := filepath.Join(dir, name)
+		return point == full || strings.HasPrefix(point, full+"/")
+	})
+}
+
+// listMounts lists the mount points that match says belong to dir, deepest
+// first. dir is given to match without links, as the mount points are.
+func listMounts(dir string, match func(point, dir string) bool) ([]string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -67,14 +81,35 @@ func mountsBelow(dir string) ([]string, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	var below []string
+	var found []string
 	for _, m := range all {
-		if strings.HasPrefix(m, dir+"/") {
-			below = append(below, m)
+		if match(m, dir) {
+			found = append(found, m)
 		}
 	}
-	slices.Reverse(below) // later mounts lie on or in earlier ones
-	return below, nil
+	slices.Reverse(found) // later mounts lie on or in earlier ones
+	return found, nil
+}
+
+// unmountAll unmounts the mount points of a list, deepest first. It touches
+// what the agent and its pods mounted, never the originals: an unmount spreads
+// from a shared mount to all of its peers, so that each mount is made private
+// before anything inside it is unmounted.
+func unmountAll(points []string) error {
+	for _, p := range points {
+		for _, outer := range points {
+			if p != outer && !strings.HasPrefix(p, outer+"/") {
+				continue
+			}
+			if err := isolate(outer); err != nil {
+				return fmt.Errorf("make %s private: %w", outer, err)
+			}
+		}
+		if err := unmount(p); err != nil {
+			return fmt.Errorf("unmount %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // parseMountInfo reads the mount points, the fifth field of each line of
@@ -110,7 +145,7 @@ func unescape(s string) string {
 func octal(c byte) bool { return '0' <= c && c <= '7' }
 
 // TearDown unmounts and removes all that was made for a pod. What other mounts
-// lead to is never removed: if something cannot be unmounted, nothing is
+// lead to is never removed, and the host's own mounts stay where they are: if something cannot be unmounted, nothing is
 // removed and the error says what. A pod that has nothing is no error.
 func (m *Manager) TearDown(uid string) error {
 	if err := validUID(uid); err != nil {
@@ -121,13 +156,14 @@ func (m *Manager) TearDown(uid string) error {
 	if err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
-	for _, p := range mounts {
-		if err := unmount(p); err != nil {
-			return fmt.Errorf("volume: unmount %s: %w", p, err)
-		}
+	if err := unmountAll(mounts); err != nil {
+		return fmt.Errorf("volume: %w", err)
 	}
-	if mounts, err = mountsBelow(dir); err != nil || len(mounts) > 0 {
-		return fmt.Errorf("volume: still mounted: %v %w", mounts, err)
+	if mounts, err = mountsBelow(dir); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("volume: still mounted: %v", mounts)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("volume: %w", err)

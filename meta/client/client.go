@@ -53,6 +53,8 @@ type Client struct {
 
 	pods map[string]*heldPod // by store key; belongs to Run
 
+	registration registration
+
 	mu        sync.Mutex
 	referrers map[meta.Key]referrer // by what the pods refer to
 }
@@ -184,6 +186,9 @@ func (c *Client) follow(ctx context.Context) error {
 	if err := c.sweepTokens(ctx); err != nil {
 		return err
 	}
+	if err := c.recallNode(ctx); err != nil {
+		return err
+	}
 	changes, err := c.cfg.Store.Watch(ctx, meta.Down, at)
 	if errors.Is(err, meta.ErrCompacted) {
 		return nil // overtaken already: list again
@@ -211,6 +216,8 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		case !ok:
 		case key.Resource == "configmaps" || key.Resource == "secrets":
 			refs = true
+		case key.Resource == "nodes":
+			c.nodeChanged(key, e)
 		case key.Resource != "pods":
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {

@@ -1,0 +1,86 @@
+package image
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestPulls(t *testing.T) {
+	dir := t.TempDir()
+	p := NewPulls(dir)
+	ref, err := Parse("quay.io/acme/sensor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := Credential{Server: "quay.io", Username: "u", Password: "hunter2"}
+	alias := Credential{Server: "https://quay.io/v2/", Username: "u", Password: "hunter2"}
+	other := Credential{Server: "quay.io", Username: "u", Password: "guess"}
+	if p.Could(ref, "id1", []Credential{key}) {
+		t.Error("what was never pulled is known")
+	}
+	if err := p.Note(ref, "id1", &key); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time after a restart
+		if !p.Could(ref, "id1", []Credential{other, alias}) || p.Could(ref, "id1", []Credential{other}) || p.Could(ref, "id1", nil) {
+			t.Error("not just who has the key could pull")
+		}
+		if p.Could(ref, "id2", []Credential{key}) {
+			t.Error("another image of that name is taken for the one that was pulled")
+		}
+		p = NewPulls(dir)
+	}
+	text, err := os.ReadFile(p.file(ref))
+	if err != nil || strings.Contains(string(text), "hunter2") {
+		t.Errorf("%s %v", text, err)
+	}
+	if err := p.Note(ref, "id1", nil); err != nil || !p.Could(ref, "id1", nil) || !p.Could(ref, "id1", []Credential{key}) {
+		t.Error("an image that anyone can pull is refused", err)
+	}
+	if err := p.Note(ref, "id2", &key); err != nil || p.Could(ref, "id2", nil) || p.Could(ref, "id1", nil) {
+		t.Error("a new image has the keys of the old one", err)
+	}
+	// A damaged record is none, and the next pull mends it.
+	if err := os.WriteFile(p.file(ref), []byte(`{"ref":"x`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p.Could(ref, "id2", []Credential{key}) {
+		t.Error("a damaged record is believed")
+	}
+	if err := p.Note(ref, "id2", &key); err != nil || !p.Could(ref, "id2", []Credential{key}) {
+		t.Error("a damaged record stays", err)
+	}
+	for range maxKeys + 9 {
+		k := Credential{Username: "u", Password: strings.Repeat("x", len(readRecord(t, p, ref).Keys))}
+		if err := p.Note(ref, "id2", &k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(readRecord(t, p, ref).Keys); n > maxKeys {
+		t.Errorf("%d keys are kept", n)
+	}
+}
+
+func readRecord(t *testing.T, p *Pulls, ref Ref) record {
+	t.Helper()
+	r, err := p.read(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"ref":"docker.io/library/a:latest","image":"sha256:1","salt":"s","anonymous":true,"keys":["a"]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := parseRecord(text)
+		if err != nil {
+			return
+		}
+		if back, err := json.Marshal(r); err != nil || len(back) > 8*len(text)+256 {
+			t.Errorf("%d bytes of %d, %v", len(back), len(text), err)
+		}
+	})
+}

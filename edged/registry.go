@@ -1,0 +1,76 @@
+package edged
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Times of looking whether a registry is in reach.
+const (
+	registryDial = 3 * time.Second // how long it may take to connect
+	registryAway = time.Minute     // how long one that did not answer is not asked again
+)
+
+// registries knows which image registries did not answer lately. After a power
+// cut without a network a hundred pods start at once: only the first waits for
+// each registry. It may be used by several goroutines.
+type registries struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	mu   sync.Mutex
+	away map[string]time.Time // until when, by host
+}
+
+func newRegistries(dial func(ctx context.Context, network, address string) (net.Conn, error)) *registries {
+	return &registries{dial: dial, away: make(map[string]time.Time)}
+}
+
+// isAway reports whether the registry did not answer a moment ago.
+func (r *registries) isAway(host string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	until, ok := r.away[host]
+	if ok && !time.Now().Before(until) {
+		delete(r.away, host)
+		return false
+	}
+	return ok
+}
+
+// check connects to a registry and gives the error if nobody answers. A registry
+// that answers decides itself who may pull what: it is not away.
+func (r *registries) check(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, registryDial)
+	defer cancel()
+	var err error
+	for _, address := range registryAddresses(host) {
+		var conn net.Conn
+		if conn, err = r.dial(ctx, "tcp", address); err == nil {
+			if err := conn.Close(); err != nil {
+				return fmt.Errorf("%s: %w", host, err)
+			}
+			return nil
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away[host] = time.Now().Add(registryAway)
+	return err
+}
+
+// registryAddresses lists where a registry may answer: with no port in its name,
+// on those of HTTPS and HTTP.
+func registryAddresses(host string) []string {
+	if host == "docker.io" {
+		host = "registry-1.docker.io" // the name in references is not that of the machine
+	}
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return []string{host}
+	}
+	host = strings.Trim(host, "[]")
+	return []string{net.JoinHostPort(host, "443"), net.JoinHostPort(host, "80")}
+}
