@@ -18,8 +18,8 @@ import (
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
 
-//go:embed pods.yaml
-var podsYAML string
+//go:embed unsupported.yaml
+var unsupportedYAML string
 
 // TestPods is what pods do, without the rest: "make e2e-pods".
 func TestPods(t *testing.T) {
@@ -34,15 +34,16 @@ func TestPods(t *testing.T) {
 	t.Run("pods", func(t *testing.T) { pods(t, s) })
 }
 
-// pods makes all pods of a kind of test at once, so that they wait side by side,
-// and looks at each of them.
+// pods makes many pods at once, so that they wait side by side, and looks at each
+// of them.
 func pods(t *testing.T, s *site.Site) {
 	k := newKube(t, s)
-	stamps := t.TempDir()
-	began := time.Now()
-	k.run(t.Context(), filled(podsYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
+	began, stamps := time.Now(), t.TempDir()
+	k.run(t.Context(), filled(phasesYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
+	t.Run("begin", func(t *testing.T) { phasesBegin(t, s, stamps) })
+	k.run(t.Context(), filled(unsupportedYAML, "NODE", tour.Node), "apply", "-f", "-")
 	t.Run("phases", func(t *testing.T) { phases(t, s, stamps) })
-	t.Run("refused", func(t *testing.T) { unsupported(t, s) })
+	t.Run("unsupported", func(t *testing.T) { unsupported(t, s) })
 	remove(t, s, "jobs,pods", "suite in (phases, refused)")
 	for _, object := range []string{"job/deadline", "runtimeclass/e2e-unknown", "resourceclaim/claim", "resourceslice/e2e-slice", "deviceclass/e2e.example.com"} {
 		k.run(t.Context(), "", "-n", tour.Namespace, "delete", object, "--ignore-not-found", "--timeout=60s")
@@ -112,7 +113,7 @@ func unsupported(t *testing.T, s *site.Site) {
 		t.Run(name, func(t *testing.T) { check(within(t, most), t, newKube(t, s)) })
 	}
 	look("runtime class without a handler", func(ctx context.Context, t *testing.T, k kube) {
-		k.event(ctx, "runtimeclass", warns("no-such-handler"))
+		k.event(ctx, "runtimeclass", warns("e2e-unknown"))
 		k.neverRan(ctx, "runtimeclass")
 	})
 	look("resize", func(ctx context.Context, t *testing.T, _ kube) { resizeInPlace(ctx, t, s) })
