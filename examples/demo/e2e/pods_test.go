@@ -167,11 +167,11 @@ func resizeInPlace(ctx context.Context, t *testing.T, s *site.Site) {
 	k.until(ctx, func() error {
 		p := k.suite(ctx, "refused")["resize"]
 		status := p.Status.ContainerStatuses[0]
-		real := memoryLimit(ctx, t, s, status, false)
-		if said := status.Resources.Limits.Memory().Value(); said != real {
-			return fmt.Errorf("status says %d bytes, the cgroup %d", said, real)
+		limit := memoryLimit(ctx, t, s, status, false)
+		if said := status.Resources.Limits.Memory().Value(); said != limit {
+			return fmt.Errorf("status says %d bytes, the cgroup %d", said, limit)
 		}
-		if real == 128<<20 {
+		if limit == 128<<20 {
 			return nil // it was done
 		}
 		for _, c := range p.Status.Conditions {
