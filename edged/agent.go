@@ -42,6 +42,7 @@ type Agent struct {
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
+	resolver     resolver
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again
@@ -181,7 +182,7 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
-			a.node.learn(health.Features)
+			a.node.setFeatures(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {

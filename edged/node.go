@@ -164,17 +164,7 @@ func (n *nodeReporter) capacity() corev1.ResourceList {
 
 // allocatable is the capacity without what is reserved for the machine itself.
 func (n *nodeReporter) allocatable() corev1.ResourceList {
-	out := n.capacity().DeepCopy()
-	for name, q := range n.cfg.Reserved {
-		if have, ok := out[name]; ok {
-			have.Sub(q)
-			if have.Sign() < 0 {
-				have.Set(0)
-			}
-			out[name] = have
-		}
-	}
-	return out
+	return allocatable(n.capacity(), n.cfg.Reserved)
 }
 
 // imagesChanged asks for another look at the images soon.
@@ -281,7 +271,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 		n.listImages(health)
 	}
 	if seen.runtime == nil {
-		n.learn(seen.health.Features)
+		n.setFeatures(seen.health.Features)
 	}
 	seen.unwritable = n.cfg.Unwritable()
 	seen.memory, seen.noMemory = memInfo()
