@@ -362,7 +362,7 @@ func (s *session) handle(f frame) error {
 	case event:
 		s.tellEventReceiver(evEvent{f.Event, frameSize(f)})
 	case batch:
-		return f.unpack(func(inner frame) error {
+		return f.unpack(&s.reader.decoder, func(inner frame) error {
 			s.stats.received.add(classOf(inner), 1, 0)
 			return s.handle(inner)
 		})

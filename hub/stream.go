@@ -151,8 +151,8 @@ func (h *half) status(n uint64) error {
 	if n == 0 {
 		return io.EOF
 	}
-	e, err := parseError(b)
-	if err != nil {
+	var e *Error
+	if err := parseError(&e, b); err != nil {
 		return err
 	}
 	return e

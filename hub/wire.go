@@ -67,6 +67,7 @@ type frameReader struct {
 	size  int    // of the frame that next returned last, with its fragments
 	buf   []byte // the frame being read
 	join  []byte // the fragments so far
+	decoder
 }
 
 func newFrameReader(r io.Reader, piece, whole int) *frameReader {
@@ -96,17 +97,17 @@ func (r *frameReader) next() (frame, error) {
 			if f == nil {
 				continue
 			}
-			r.size = len(r.buf)
 			return f, nil
 		}
 		if len(r.join)+len(part.Data) > r.whole {
 			return nil, violation("frame of more than %d bytes", r.whole)
 		}
+		r.join = grow(r.join, len(part.Data), r.whole)
 		r.join = append(r.join, part.Data...)
 		if !part.Last {
 			continue
 		}
-		f, err = parseFrame(r.join)
+		f, err = r.frame(r.join)
 		r.size, r.join = len(r.join), nil
 		if err != nil {
 			return nil, err
@@ -134,18 +135,32 @@ func (r *frameReader) one() (frame, error) {
 	if r.buf, err = readN(r.r, r.buf[:0], int(n)); err != nil {
 		return nil, err
 	}
-	f, err := parseFrame(r.buf)
-	if cap(r.buf) > maxPiece {
+	r.size = len(r.buf)
+	f, err := r.frame(r.buf)
+	if cap(r.buf) > maxPiece || r.owned {
 		r.buf = nil
 	}
 	return f, err
 }
 
+// grow makes room for n more bytes in b: twice of what there is at least, since
+// append takes five times as much in all for what is large, and no more than
+// whole.
+func grow(b []byte, n, whole int) []byte {
+	if cap(b)-len(b) >= n {
+		return b
+	}
+	grown := make([]byte, len(b), max(len(b)+n, min(2*cap(b), whole)))
+	copy(grown, b)
+	return grown
+}
+
 // readN appends n bytes to b. It grows b as they arrive, not by what n says.
 func readN(r io.Reader, b []byte, n int) ([]byte, error) {
+	whole := len(b) + n
 	for n > 0 {
 		step := min(n, pieceSize)
-		b = slices.Grow(b, step)
+		b = grow(b, step, whole)
 		got, err := io.ReadFull(r, b[len(b):len(b)+step])
 		b = b[:len(b)+got]
 		if err != nil {
