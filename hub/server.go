@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // ServerConfig sets up a Server. Only Listener and Directory are required.
@@ -44,6 +46,11 @@ type ServerConfig struct {
 	// under way at the same time for all nodes together; more wait, and nodes
 	// take turns. 0 means 512.
 	MaxWork int
+	// MaxOpeningBytes is how many bytes the opening frames of calls and streams of
+	// all nodes may hold here together, as Limits.MaxOpeningBytes says for one
+	// node. It counts what has arrived. One that finds no room is refused at once
+	// with CodeExhausted and may come again. 0 means 512 MiB, negative no limit.
+	MaxOpeningBytes int64
 	// Drain is over how long Run spreads the farewells when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.
 	Drain time.Duration
@@ -64,7 +71,8 @@ type Server struct {
 	stats   *counters
 	work    turns
 	pulse   Pulse
-	door    chan struct{} // holds the first in line to be let in
+	budget  *semaphore.Weighted // of what all nodes open
+	door    chan struct{}       // holds the first in line to be let in
 
 	mu       sync.Mutex
 	gate     admission
@@ -121,6 +129,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			*f.v = f.d
 		}
 	}
+	if cfg.MaxOpeningBytes == 0 {
+		cfg.MaxOpeningBytes = 512 << 20
+	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.Limits = cfg.Limits.withDefaults()
@@ -129,7 +140,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
+		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, budget: newBudget(cfg.MaxOpeningBytes), seats: make(map[string]*nodeSeat),
 	}, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // farewellWait is how long the side that ends a session in good order waits
@@ -35,6 +37,7 @@ type sessionConfig struct {
 	stats     *counters
 	turns     *turns // nil for no limit
 	pulse     *Pulse
+	budget    *semaphore.Weighted // of all sessions, for what is opened; nil for no limit
 }
 
 // session is one established link. At rest it costs one goroutine and its
@@ -50,6 +53,7 @@ type session struct {
 	deaf     atomic.Bool // expelled: what the peer sends is not acted on
 	calls    atomic.Int32
 	streams  atomic.Int32
+	opened   *semaphore.Weighted // of what calls and streams may hold here; see bodies
 
 	ctx    context.Context // of the work done for this session
 	cancel context.CancelFunc

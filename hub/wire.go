@@ -121,18 +121,27 @@ func (r *frameReader) next() (frame, error) {
 	}
 }
 
-func (r *frameReader) one() (frame, error) {
+// length reads the length of the next frame.
+func (r *frameReader) length() (int, error) {
 	n, err := binary.ReadUvarint(r.r)
 	if err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, err
+			return 0, err
 		}
-		return nil, fmt.Errorf("frame length: %w", err)
+		return 0, fmt.Errorf("frame length: %w", err)
 	}
 	if n > uint64(r.piece) {
-		return nil, violation("frame of %d bytes where %d are allowed", n, r.piece)
+		return 0, violation("frame of %d bytes where %d are allowed", n, r.piece)
 	}
-	if r.buf, err = readN(r.r, r.buf[:0], int(n)); err != nil {
+	return int(n), nil
+}
+
+func (r *frameReader) one() (frame, error) {
+	n, err := r.length()
+	if err != nil {
+		return nil, err
+	}
+	if r.buf, err = readN(r.r, r.buf[:0], n); err != nil {
 		return nil, err
 	}
 	r.size = len(r.buf)
