@@ -100,6 +100,9 @@ func (s *session) pack(b []byte, frames []frame) []byte {
 // unpack calls yield with each frame of a batch. It takes no more memory than
 // maxBatchRaw, and what the frames themselves need.
 func (f batch) unpack(d *decoder, yield func(frame) error) error {
+	if f.Raw == 0 {
+		return violation("an empty batch")
+	}
 	if f.Raw > maxBatchRaw {
 		return violation("batch of %d bytes where %d are allowed", f.Raw, maxBatchRaw)
 	}

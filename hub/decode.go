@@ -15,6 +15,9 @@ type decoder struct {
 	versions int  // of keys, what is left
 	marks    int  // of keys, what is left for the first marks
 	marked   bool // those have come; a later frame of marks is bounded by itself
+	// stands says that this reads the control stream and the handshake is over: its
+	// frames come no more, and those of calls have streams of their own.
+	stands bool
 	// owned says that the bytes given to frame are not used again, so that bodies
 	// may stay in them.
 	owned bool
@@ -51,6 +54,9 @@ func (d *decoder) body(b []byte) []byte {
 
 // kind is a codec's switch: one case for each frame.
 func (d *decoder) kind(num protowire.Number, b []byte) (frame, error) {
+	if d.stands && (num == numHello || num == numWelcome || num == numOpen || num == numResponse) {
+		return nil, violation("frame %d after the handshake", num)
+	}
 	switch num {
 	case numHello:
 		return parseHello(b)

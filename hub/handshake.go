@@ -51,6 +51,7 @@ func (l *line) lastHeard() time.Time {
 func (l *line) established(own Limits) error {
 	l.reader.piece, l.reader.whole = maxPiece, own.MaxFrame
 	l.reader.decoder = newDecoder(own.MaxKeys)
+	l.reader.stands = true
 	return l.control.SetDeadline(time.Time{})
 }
 
