@@ -50,13 +50,13 @@ func JSONTokens() []string {
 
 // Search measures each case, prints a line "DECODE name multiple" for it, and
 // fails for one that allocates more than Most. ATTACK_STEPS is how long it
-// searches, 150 if it is not set.
+// searches, 60 if it is not set.
 func Search(t *testing.T, cases ...Case) {
 	t.Helper()
 	if race {
 		t.Skip("the race detector drops what is pooled at random, which then is allocated again: make norace runs this")
 	}
-	steps := 150
+	steps := 60
 	if n, err := strconv.Atoi(os.Getenv("ATTACK_STEPS")); err == nil && n > 0 {
 		steps = n
 	}
