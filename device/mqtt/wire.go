@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // The payloads as a mapper sees them: only the fields that it needs.
@@ -106,19 +107,19 @@ type entry struct {
 // decodeDetail reads the list of devices and when it was made.
 func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err error) {
 	var m detail
-	if err := json.Unmarshal(payload, &m); err != nil {
+	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
 		return nil, 0, fmt.Errorf("list of devices: %w", err)
 	}
 	entries = make(map[string]*entry, len(m.Devices))
 	for _, d := range m.Devices {
 		e := &entry{wishes: make(map[string]wish, len(d.Twin))}
 		if len(d.Spec) > 0 {
-			if err := json.Unmarshal(d.Spec, &e.spec); err != nil {
+			if err := jsonlimit.Unmarshal(d.Spec, &e.spec); err != nil {
 				return nil, 0, fmt.Errorf("spec of %s: %w", d.ID, err)
 			}
 		}
 		if len(d.Model) > 0 {
-			if err := json.Unmarshal(d.Model, &e.model); err != nil {
+			if err := jsonlimit.Unmarshal(d.Model, &e.model); err != nil {
 				return nil, 0, fmt.Errorf("model of %s: %w", d.ID, err)
 			}
 		}
@@ -142,7 +143,7 @@ func (t *expectation) wish(sent int64) wish {
 // decodeDocument reads the wishes that have changed.
 func decodeDocument(payload []byte) (map[string]wish, error) {
 	var m document
-	if err := json.Unmarshal(payload, &m); err != nil {
+	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
 		return nil, fmt.Errorf("document: %w", err)
 	}
 	wishes := make(map[string]wish, len(m.Twin))

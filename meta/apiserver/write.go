@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -15,24 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/meta/manager"
 )
-
-// body reads a request's body within the limit.
-func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.MaxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit))
-	}
-	if err != nil {
-		return nil, badRequest("body: %v", err)
-	}
-	return b, nil
-}
 
 func mediaOf(contentType string) string {
 	media, _, err := mime.ParseMediaType(contentType)
@@ -133,8 +120,8 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 		return s.protobufToCloud(body, translate)
 	case string(types.JSONPatchType):
 		var ops []map[string]any
-		if json.Unmarshal(body, &ops) != nil {
-			return body, nil // the API server says what is wrong with it
+		if err := jsonlimit.Unmarshal(body, &ops); err != nil {
+			return body, overLimit(err) // of the rest, the API server says what is wrong with it
 		}
 		for _, op := range ops {
 			if text, ok := op["value"].(string); ok && op["path"] == "/metadata/resourceVersion" {
@@ -152,15 +139,15 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 	}
 	switch mediaOf(contentType) {
 	case string(types.ApplyYAMLPatchType), runtime.ContentTypeYAML:
-		converted, err := yaml.YAMLToJSON(body) // JSON is YAML as well
+		converted, err := fromYAML(body)
 		if err != nil {
-			return body, nil
+			return body, overLimit(err)
 		}
 		body = converted
 	}
-	fields, ok := parseObject(body)
-	if !ok {
-		return body, nil
+	fields, err := parseObject(body)
+	if err != nil {
+		return body, overLimit(err)
 	}
 	for _, within := range []string{"metadata", "preconditions"} {
 		m, _ := fields[within].(map[string]any)
@@ -177,12 +164,16 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 	return json.Marshal(fields)
 }
 
-// parseObject reads a JSON object and keeps its numbers as they are written.
-func parseObject(body []byte) (map[string]any, bool) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var fields map[string]any
-	return fields, d.Decode(&fields) == nil && fields != nil
+// overLimit gives what is wrong with a body that this server does not read, and
+// nil for what the API server is to say.
+func overLimit(err error) error {
+	if e, ok := errors.AsType[*jsonlimit.LimitError](err); ok {
+		return badRequest("body: %v", e)
+	}
+	if apierrors.IsBadRequest(err) {
+		return err
+	}
+	return nil
 }
 
 // protobufToCloud does the same for a body in protobuf.
@@ -245,8 +236,8 @@ func markAnswer(media string, body []byte) []byte {
 	if media != runtime.ContentTypeJSON {
 		return body
 	}
-	fields, ok := parseObject(body)
-	if !ok {
+	fields, err := parseObject(body)
+	if err != nil {
 		return body
 	}
 	mark := func(obj any) {

@@ -3,7 +3,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Manager is what the client needs of MetaManager; meta/manager has it.
@@ -124,7 +124,7 @@ func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Serv
 		s := &corev1.Service{}
 		o, err := meta.DecodeObject(meta.Down, r)
 		if err == nil {
-			err = json.Unmarshal(o.Body, s)
+			err = jsonlimit.Unmarshal(o.Body, s)
 		}
 		if err != nil {
 			c.log.Error("stored Service cannot be read; pods do without it", "key", r.Key, "err", err)
@@ -154,7 +154,7 @@ func read[T any](ctx context.Context, c *Client, key meta.Key) (*T, error) {
 		return nil, wrap(key, err)
 	}
 	v := new(T)
-	if err := json.Unmarshal(o.Body, v); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, v); err != nil {
 		return nil, fmt.Errorf("client: %s: %w", key, err)
 	}
 	return v, nil
@@ -240,7 +240,7 @@ func (c *Client) put(r meta.Record) bool {
 	o, err := meta.DecodeObject(meta.Down, r)
 	pod := new(corev1.Pod)
 	if err == nil {
-		err = json.Unmarshal(o.Body, pod)
+		err = jsonlimit.Unmarshal(o.Body, pod)
 	}
 	if err == nil && (pod.Namespace != o.Key.Namespace || pod.Name != o.Key.Name) {
 		err = fmt.Errorf("body is of pod %s/%s", pod.Namespace, pod.Name)

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // inMemory is what a Manager may have besides, to tell the cloud what the store
@@ -117,7 +118,7 @@ func lastReport[T any](ctx context.Context, c *Client, key meta.Key) (*T, error)
 		return nil, &NotFoundError{key}
 	}
 	v := new(T)
-	if err := json.Unmarshal(o.Body, v); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, v); err != nil {
 		return nil, wrap(key, err)
 	}
 	return v, nil
