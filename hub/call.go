@@ -257,21 +257,25 @@ func (s *session) serveOpened(st Stream) {
 	}
 	switch o.Class {
 	case classCall:
-		s.serveCall(ctx, o, slot.refused, st)
+		s.serveCall(ctx, o, slot, st)
 	case classStream:
 		s.serveStream(ctx, o, slot.refused, s.newHalf(st, r))
 	}
 }
 
-func (s *session) serveCall(ctx context.Context, o open, refused *Error, st Stream) {
-	answer := Message{Error: refused}
-	if refused == nil {
+func (s *session) serveCall(ctx context.Context, o open, place *slot, st Stream) {
+	answer := Message{Error: place.refused}
+	if place.refused == nil {
 		answer = s.answer(ctx, o)
 	}
 	answer = Message{ID: o.Message.ID, Operation: Response, Key: o.Message.Key,
 		Version: answer.Version, Body: answer.Body, Error: answer.Error}
 	limit := s.maxFrame()
-	if n := frameSize(response{answer}); n > limit {
+	if n := frameSize(response{answer}); n > freeOpening && n <= limit && !place.answer(n) {
+		answer.Body = nil
+		answer.Error = &Error{Code: CodeExhausted, RetryAfter: retryExhausted, Text: fmt.Sprintf(
+			"answers that this node has not read hold more than %d bytes: read them, or ask for less at a time", s.limits.MaxCallBytes)}
+	} else if n > limit {
 		answer.Body = nil
 		answer.Error = &Error{Code: CodeExhausted, Text: fmt.Sprintf("the answer has %d bytes where %d are allowed", n, limit)}
 	}

@@ -18,7 +18,8 @@ import (
 // the rest of its frame read, from two budgets: the session's, of which it
 // reserves all that it announces and waits for that, and the server's, of which
 // it takes as much as really arrives and waits for none. What they lend comes
-// back when the call or stream has been served. Whoever gets nothing is answered
+// back when the call or stream has been served, for a call when its answer has been
+// read: a large one counts as well. Whoever gets nothing is answered
 // with CodeExhausted, before the rest of its frame is read, and may try again.
 
 const (
@@ -82,12 +83,26 @@ func (p *slot) release() {
 func (p *slot) reserve(n int) {
 	ctx, cancel := context.WithTimeout(p.s.ctx, openWait)
 	defer cancel()
-	if n > p.s.limits.MaxOpeningBytes || p.s.bodies().Acquire(ctx, int64(n)) != nil {
+	if n > p.s.limits.MaxCallBytes || p.s.bodies().Acquire(ctx, int64(n)) != nil {
 		p.refused = &Error{Code: CodeExhausted, Text: fmt.Sprintf(
-			"calls and streams of this node hold more than %d bytes: try again when some are done", p.s.limits.MaxOpeningBytes)}
+			"calls and streams of this node hold more than %d bytes: try again when some are done", p.s.limits.MaxCallBytes)}
 		return
 	}
 	p.session = int64(n)
+}
+
+// answer takes n bytes of the session's budget, for what is about to be written.
+// The opening frame is no longer needed by then.
+func (p *slot) answer(n int) bool {
+	if p.session > 0 {
+		p.s.bodies().Release(p.session)
+		p.session = 0
+	}
+	if !p.s.bodies().TryAcquire(int64(n)) {
+		return false
+	}
+	p.session = int64(n)
+	return true
 }
 
 // arrive takes n bytes of the server's budget, or sets refused.
@@ -108,7 +123,7 @@ func (s *session) bodies() *semaphore.Weighted {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opened == nil {
-		s.opened = semaphore.NewWeighted(int64(s.limits.MaxOpeningBytes))
+		s.opened = semaphore.NewWeighted(int64(s.limits.MaxCallBytes))
 	}
 	return s.opened
 }

@@ -100,8 +100,8 @@ func TestLargeCallsShareABudget(t *testing.T) {
 					return hub.Message{Body: []byte("yes")}, nil
 				}))
 				server := newServer(t, hub.ServerConfig{
-					Listener: n, Directory: &hubtest.Directory{}, Mux: mux, MaxOpeningBytes: tt.server,
-					Limits: hub.Limits{MaxFrame: 1<<20 + 1<<10, MaxOpeningBytes: tt.session},
+					Listener: n, Directory: &hubtest.Directory{}, Mux: mux, MaxCallBytes: tt.server,
+					Limits: hub.Limits{MaxFrame: 1<<20 + 1<<10, MaxCallBytes: tt.session},
 				})
 				defer program(t, server.Run)()
 				client := newClient(t, n, "a", nil)

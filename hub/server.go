@@ -46,11 +46,11 @@ type ServerConfig struct {
 	// under way at the same time for all nodes together; more wait, and nodes
 	// take turns. 0 means 512.
 	MaxWork int
-	// MaxOpeningBytes is how many bytes the opening frames of calls and streams of
-	// all nodes may hold here together, as Limits.MaxOpeningBytes says for one
+	// MaxCallBytes is how many bytes the opening frames of calls and streams of
+	// all nodes may hold here together, as Limits.MaxCallBytes says for one
 	// node. It counts what has arrived. One that finds no room is refused at once
 	// with CodeExhausted and may come again. 0 means 512 MiB, negative no limit.
-	MaxOpeningBytes int64
+	MaxCallBytes int64
 	// Drain is over how long Run spreads the farewells when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.
 	Drain time.Duration
@@ -129,8 +129,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			*f.v = f.d
 		}
 	}
-	if cfg.MaxOpeningBytes == 0 {
-		cfg.MaxOpeningBytes = 512 << 20
+	if cfg.MaxCallBytes == 0 {
+		cfg.MaxCallBytes = 512 << 20
 	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
@@ -140,7 +140,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, budget: newBudget(cfg.MaxOpeningBytes), seats: make(map[string]*nodeSeat),
+		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, budget: newBudget(cfg.MaxCallBytes), seats: make(map[string]*nodeSeat),
 	}, nil
 }
 
