@@ -48,6 +48,20 @@ func JSONTokens() []string {
 	return []string{"{}", "[]", "{", "}", "[", "]", ",", ":", `"`, `""`, `"a"`, `"a":`, "0", "1", "null", "true", "[[]]", "[{}]", `{"a":{}}`, `\u00e9`, "[0,0]"}
 }
 
+// Keys is a JSON object of many keys, all different and short, with one value, for
+// a Case's Whole.
+func Keys(before, value, after string) []byte {
+	b := []byte(before)
+	for i := range 9000 {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendQuote(b, strconv.FormatInt(int64(i), 36))
+		b = append(append(b, ':'), value...)
+	}
+	return append(b, after...)
+}
+
 // Search measures each case, prints a line "DECODE name multiple" for it, and
 // fails for one that allocates more than Most. ATTACK_STEPS is how long it
 // searches, 60 if it is not set.

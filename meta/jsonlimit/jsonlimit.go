@@ -37,29 +37,54 @@ func (e *LimitError) Error() string {
 		at, e.Length, e.Limit)
 }
 
-// Unmarshal is json.Unmarshal for a document from outside. It returns a
-// *LimitError, and leaves into as it is, when decoding would take too much.
-func Unmarshal(data []byte, into any) error {
-	if err := Check(data, into); err != nil {
+// Budget is what decoding one message may allocate when documents are in each
+// other: one that has many small documents within may not have Free for each.
+type Budget struct{ length, limit, left int }
+
+// NewBudget is that of a message of so many bytes.
+func NewBudget(length int) *Budget {
+	limit := max(Multiple*length, Free)
+	return &Budget{length, limit, limit}
+}
+
+// Unmarshal decodes a part of the message, or the whole, and takes what that
+// costs from the budget.
+func (b *Budget) Unmarshal(data []byte, into any) error {
+	if err := b.check(data, into); err != nil {
 		return err
 	}
 	return json.Unmarshal(data, into)
 }
 
+// Take takes n bytes from the budget, for what the caller itself makes of the
+// message at path.
+func (b *Budget) Take(path string, n int) error {
+	if b.left -= n; b.left < 0 {
+		return &LimitError{Path: path, Length: b.length, Limit: b.limit}
+	}
+	return nil
+}
+
+// Unmarshal is json.Unmarshal for a document from outside. It returns a
+// *LimitError, and leaves into as it is, when decoding would take too much.
+func Unmarshal(data []byte, into any) error { return NewBudget(len(data)).Unmarshal(data, into) }
+
 // Check returns a *LimitError if decoding data into a value of into's type would
 // allocate too much. It says nothing of data that is not JSON: decoding does.
-func Check(data []byte, into any) error {
+func Check(data []byte, into any) error { return NewBudget(len(data)).check(data, into) }
+
+func (b *Budget) check(data []byte, into any) error {
 	t := reflect.TypeOf(into)
 	if t == nil || t.Kind() != reflect.Pointer {
 		return nil // json.Unmarshal refuses it
 	}
-	limit := max(Multiple*len(data), Free)
-	w := walker{b: data, left: limit}
+	w := walker{b: data, left: b.left}
 	w.value(shapeOf(t.Elem()), 0)
+	b.left = w.left
 	if w.over == none || w.over == broken {
 		return nil
 	}
-	e := &LimitError{Path: w.where(), Length: len(data), Limit: limit}
+	e := &LimitError{Path: w.where(), Length: b.length, Limit: b.limit}
 	if w.over == tooDeep {
 		e.Deep, e.Limit = true, maxDepth
 	}
