@@ -81,8 +81,8 @@ stock: ## Stock kubectl and kube-proxy against the node's own API, with a cloud 
 		else echo "no nft: kube-proxy is not tried in nftables mode"; fi
 fuzz: ## Every fuzz target for FUZZTIME (10s); goes on after one that fails and ends with the list (RESULT lines)
 	@.ci/fuzz $(or $(FUZZTIME),10s)
-fuzz-quick: ## Every fuzz target for FUZZTIME (1s), without guidance: part of make test
-	@.ci/fuzz $(or $(FUZZTIME),1s) quick
+fuzz-quick: ## Every fuzz target for FUZZTIME (200x, that many inputs), without guidance: part of make test
+	@.ci/fuzz $(or $(FUZZTIME),200x) quick
 attacks: ## What a hostile node or neighbour can do at most: each package's TestAttack, with a longer search (RESULT lines)
 	@log=$$(mktemp) && trap "rm -f $$log" EXIT && set -o pipefail && \
 	{ ATTACK_STEPS=$(or $(STEPS),600) go test -count=1 -timeout 60m -v -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u) \

@@ -11,8 +11,11 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/meta/apiserver/internal/protolimit"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
@@ -89,6 +92,24 @@ func fromYAML(body []byte) ([]byte, error) {
 		return nil, badRequest("body: YAML of %d bytes, the limit is %d: send it as JSON", len(body), maxYAML)
 	}
 	return yaml.YAMLToJSON(body)
+}
+
+// checkProtobuf looks at a body in Kubernetes' protobuf before it is decoded: four
+// bytes, and a runtime.Unknown that names the kind and has the object.
+func (s *Server) checkProtobuf(body []byte) error {
+	const magic = "k8s\x00"
+	var envelope runtime.Unknown
+	if !bytes.HasPrefix(body, []byte(magic)) || envelope.Unmarshal(body[len(magic):]) != nil {
+		return nil // the decoder says so
+	}
+	obj, err := s.catalog.scheme.New(schema.FromAPIVersionAndKind(envelope.APIVersion, envelope.Kind))
+	if err != nil {
+		return nil
+	}
+	if err := protolimit.Check(envelope.Raw, obj); err != nil {
+		return badRequest("body: %v", err)
+	}
+	return nil
 }
 
 // parseObject reads a JSON object and keeps its numbers as they are written.

@@ -168,6 +168,11 @@ func (s *Server) decodeBody(contentType string, body []byte, obj runtime.Object)
 	default:
 		return unsupportedMedia(contentType)
 	}
+	if decoder == s.codec.proto {
+		if err := s.checkProtobuf(body); err != nil {
+			return err
+		}
+	}
 	if decoder == s.codec.json {
 		if err := jsonlimit.Check(body, obj); err != nil {
 			return badRequest("body: %v", err)

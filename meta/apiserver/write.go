@@ -178,6 +178,9 @@ func overLimit(err error) error {
 
 // protobufToCloud does the same for a body in protobuf.
 func (s *Server) protobufToCloud(body []byte, translate func(string) (string, error)) ([]byte, error) {
+	if err := s.checkProtobuf(body); err != nil {
+		return nil, err
+	}
 	obj, _, err := s.codec.proto.Decode(body, nil, nil)
 	if err != nil {
 		return body, nil // a kind that is not known here, or none: the API server decides
