@@ -156,8 +156,12 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 			}
 		case f.elem.fields != nil && used[num] > 0:
 			return fmt.Errorf("field %s stands twice: send it once", f.name) // it would be merged, and its lists grow on
-		default:
-			cost += f.elem.size + f.elem.size/8 + 64
+		case f.pointer:
+			cost += f.elem.size + f.elem.size/8
+		case f.elem.fields != nil && len(f.elem.fields) == 0: // a type of its own decoder
+			cost += 96
+		case value == nil:
+			cost = 0
 		}
 		if num < maxNumber {
 			used[num]++
