@@ -112,6 +112,18 @@ func (s *Server) checkProtobuf(body []byte) error {
 	return nil
 }
 
+// parseFields reads a JSON object and leaves what its fields are as it is written.
+func parseFields(body []byte) (map[string]json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := jsonlimit.Unmarshal(body, &fields); err != nil {
+		return nil, err
+	}
+	if fields == nil {
+		return nil, errors.New("it is null")
+	}
+	return fields, nil
+}
+
 // parseObject reads a JSON object and keeps its numbers as they are written.
 func parseObject(body []byte) (map[string]any, error) {
 	var fields map[string]any

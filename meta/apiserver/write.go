@@ -119,20 +119,7 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 	case runtime.ContentTypeProtobuf:
 		return s.protobufToCloud(body, translate)
 	case string(types.JSONPatchType):
-		var ops []map[string]any
-		if err := jsonlimit.Unmarshal(body, &ops); err != nil {
-			return body, overLimit(err) // of the rest, the API server says what is wrong with it
-		}
-		for _, op := range ops {
-			if text, ok := op["value"].(string); ok && op["path"] == "/metadata/resourceVersion" {
-				version, err := translate(text)
-				if err != nil {
-					return nil, err
-				}
-				op["value"] = version
-			}
-		}
-		return json.Marshal(ops)
+		return patchToCloud(body, translate)
 	}
 	if !bytes.Contains(body, []byte("resourceVersion")) {
 		return body, nil
@@ -145,13 +132,16 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 		}
 		body = converted
 	}
-	fields, err := parseObject(body)
+	fields, err := parseFields(body)
 	if err != nil {
 		return body, overLimit(err)
 	}
 	for _, within := range []string{"metadata", "preconditions"} {
-		m, _ := fields[within].(map[string]any)
-		text, _ := m["resourceVersion"].(string)
+		m, err := parseFields(fields[within])
+		if err != nil {
+			continue
+		}
+		text := textOf(m["resourceVersion"])
 		if text == "" {
 			continue
 		}
@@ -159,9 +149,44 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 		if err != nil {
 			return nil, err
 		}
-		m["resourceVersion"] = version
+		if m["resourceVersion"], err = json.Marshal(version); err != nil {
+			return nil, err
+		}
+		if fields[within], err = json.Marshal(m); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(fields)
+}
+
+// patchToCloud does the same for a JSON patch.
+func patchToCloud(body []byte, translate func(string) (string, error)) ([]byte, error) {
+	var ops []map[string]json.RawMessage
+	if err := jsonlimit.Unmarshal(body, &ops); err != nil {
+		return body, overLimit(err) // of the rest, the API server says what is wrong with it
+	}
+	changed := false
+	for _, op := range ops {
+		if string(op["path"]) != `"/metadata/resourceVersion"` {
+			continue
+		}
+		text := textOf(op["value"])
+		if text == "" {
+			continue
+		}
+		changed = true
+		version, err := translate(text)
+		if err != nil {
+			return nil, err
+		}
+		if op["value"], err = json.Marshal(version); err != nil {
+			return nil, err
+		}
+	}
+	if !changed {
+		return body, nil
+	}
+	return json.Marshal(ops)
 }
 
 // overLimit gives what is wrong with a body that this server does not read, and
@@ -239,25 +264,42 @@ func markAnswer(media string, body []byte) []byte {
 	if media != runtime.ContentTypeJSON {
 		return body
 	}
-	fields, err := parseObject(body)
+	fields, err := parseFields(body)
 	if err != nil {
 		return body
 	}
-	mark := func(obj any) {
-		m, _ := obj.(map[string]any)
-		m, _ = m["metadata"].(map[string]any)
-		if version, ok := m["resourceVersion"].(string); ok {
-			m["resourceVersion"] = markCloud(version)
+	mark := func(obj map[string]json.RawMessage) {
+		m, err := parseFields(obj["metadata"])
+		if text := textOf(m["resourceVersion"]); err == nil && m["resourceVersion"] != nil {
+			m["resourceVersion"], _ = json.Marshal(markCloud(text)) // a string and a map of JSON: no error
+			obj["metadata"], _ = json.Marshal(m)
 		}
 	}
 	mark(fields)
-	items, _ := fields["items"].([]any)
-	for _, it := range items {
-		mark(it)
+	var items []json.RawMessage
+	if jsonlimit.Unmarshal(fields["items"], &items) == nil && len(items) > 0 {
+		for i, it := range items {
+			obj, err := parseFields(it)
+			if err != nil {
+				continue
+			}
+			mark(obj)
+			items[i], _ = json.Marshal(obj)
+		}
+		fields["items"], _ = json.Marshal(items)
 	}
 	marked, err := json.Marshal(fields)
 	if err != nil {
 		return body
 	}
 	return marked
+}
+
+// textOf gives a value that is a string, and "" for every other.
+func textOf(value json.RawMessage) string {
+	var text string
+	if len(value) < 2 || value[0] != '"' || len(value) > 4<<10 || json.Unmarshal(value, &text) != nil {
+		return ""
+	}
+	return text
 }
