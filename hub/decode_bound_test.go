@@ -2,6 +2,8 @@ package hub
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -118,5 +120,47 @@ func fragmented(num protowire.Number) func([]byte) []byte {
 			whole = whole[n:]
 		}
 		return b
+	}
+}
+
+// TestPartsShareABudget has several sessions send most of a large object: what
+// they hold comes from one budget, and goes back with the object or the session.
+func TestPartsShareABudget(t *testing.T) {
+	const size = 1 << 20
+	budget := newBudget(3 << 20)
+	body := put{1, Message{Operation: Insert, Key: Key{Name: "a"}, Body: make([]byte, size)}}
+	var parts []byte
+	whole := appendFrame(nil, body)
+	for rest := whole; len(rest) > 0; {
+		n := min(len(rest), pieceSize)
+		parts = appendDelimited(parts, fragment{rest[:n], n == len(rest)})
+		rest = rest[n:]
+	}
+	open := func(b []byte) (*frameReader, error) {
+		r := newFrameReader(bytes.NewReader(b), maxPiece, 4<<20)
+		r.budget = budget
+		_, err := r.next()
+		return r, err
+	}
+	var readers []*frameReader
+	for range 2 {
+		r, err := open(parts[:len(parts)-10])
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatal(err)
+		}
+		readers = append(readers, r)
+	}
+	if r, err := open(parts); !errors.Is(err, errCrowded) {
+		t.Errorf("a third: %v", err)
+	} else {
+		r.forget()
+	}
+	readers[0].forget()
+	if r, err := open(parts); err != nil || r.lent != 0 {
+		t.Errorf("after one has gone: %d bytes, %v", r.lent, err)
+	}
+	readers[1].forget()
+	if !budget.TryAcquire(3 << 20) {
+		t.Error("something was not given back")
 	}
 }

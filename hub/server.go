@@ -49,7 +49,9 @@ type ServerConfig struct {
 	// MaxCallBytes is how many bytes the opening frames of calls and streams of
 	// all nodes may hold here together, as Limits.MaxCallBytes says for one
 	// node. It counts what has arrived. One that finds no room is refused at once
-	// with CodeExhausted and may come again. 0 means 512 MiB, negative no limit.
+	// with CodeExhausted and may come again. Objects and events over 64 KiB count as
+	// well, for as long as they have come in part; one that finds no room ends its
+	// session, and the edge begins another. 0 means 512 MiB, negative no limit.
 	MaxCallBytes int64
 	// Drain is over how long Run spreads the farewells when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.

@@ -89,6 +89,7 @@ type depth struct{ state, event int }
 
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg}
+	s.reader.budget = cfg.budget
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.beat.tick = s.tick
 	// What was heard last may be older than now: a pause before the first ping
@@ -177,6 +178,7 @@ func (s *session) wake(err error) {
 		}
 	}
 	s.fail(err)
+	s.reader.forget()
 	s.wg.Wait()
 	s.mu.Lock()
 	s.stats.queued[ofState].Add(-int64(s.depth.state))

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -67,6 +69,10 @@ type frameReader struct {
 	size  int    // of the frame that next returned last, with its fragments
 	buf   []byte // the frame being read
 	join  []byte // the fragments so far
+	// budget lends the memory of join, beyond what is small, and lent is what it
+	// has lent; nil has no limit.
+	budget *semaphore.Weighted
+	lent   int
 	decoder
 }
 
@@ -102,13 +108,16 @@ func (r *frameReader) next() (frame, error) {
 		if len(r.join)+len(part.Data) > r.whole {
 			return nil, violation("frame of more than %d bytes", r.whole)
 		}
-		r.join = grow(r.join, len(part.Data), r.whole)
+		if err := r.extend(len(part.Data)); err != nil {
+			return nil, err
+		}
 		r.join = append(r.join, part.Data...)
 		if !part.Last {
 			continue
 		}
 		f, err = r.frame(r.join)
-		r.size, r.join = len(r.join), nil
+		r.size = len(r.join)
+		r.forget()
 		if err != nil {
 			return nil, err
 		}
@@ -135,6 +144,30 @@ func (r *frameReader) length() (int, error) {
 	}
 	return int(n), nil
 }
+
+// extend makes room for n more bytes of fragments.
+func (r *frameReader) extend(n int) error {
+	grown := grow(r.join, n, r.whole)
+	if more := cap(grown) - maxPiece - r.lent; more > 0 && r.budget != nil {
+		if !r.budget.TryAcquire(int64(more)) {
+			return errCrowded
+		}
+		r.lent += more
+	}
+	r.join = grown
+	return nil
+}
+
+// forget lets go of the fragments.
+func (r *frameReader) forget() {
+	if r.join = nil; r.lent > 0 {
+		r.budget.Release(int64(r.lent))
+		r.lent = 0
+	}
+}
+
+// errCrowded ends a session, which may begin again at once.
+var errCrowded = errors.New("hub: messages of all nodes that have come in part hold more bytes than this server allows")
 
 func (r *frameReader) one() (frame, error) {
 	n, err := r.length()
