@@ -100,7 +100,7 @@ func (c Case) search(steps int) (worst float64, input []byte) {
 	}
 	best, bestUnit := 0.0, ""
 	for _, u := range c.Units {
-		for _, size := range []int{Least, 16 << 10, 256 << 10} {
+		for _, size := range []int{Least, 16 << 10} {
 			if m := try(c.input(u, size)); m > best {
 				best, bestUnit = m, u
 			}
@@ -118,6 +118,11 @@ func (c Case) search(steps int) (worst float64, input []byte) {
 		u := c.change(random, from)
 		if m := try(c.input(u, 16<<10)); m > best {
 			best, bestUnit = m, u
+		}
+	}
+	for _, size := range []int{256 << 10, 1 << 20} {
+		if bestUnit != "" {
+			try(c.input(bestUnit, size))
 		}
 	}
 	return worst, input

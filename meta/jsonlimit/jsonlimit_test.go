@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub/decodetest"
 )
 
@@ -86,6 +88,8 @@ func TestAttackDecoders(t *testing.T) {
 		{&corev1.Pod{}, `{"spec":{"containers":[`}, {&corev1.Pod{}, `{"status":{"containerStatuses":[`}, {&corev1.Pod{}, `{"metadata":{"finalizers":[`},
 		{&corev1.Pod{}, `{"spec":{"volumes":[`}, {&corev1.Pod{}, `{"spec":{"containers":[{"env":[`}, {&corev1.Node{}, `{"status":{"conditions":[`},
 		{&corev1.Node{}, `{"status":{"images":[`}, {&corev1.PodList{}, `{"items":[`}, {&corev1.Event{}, `{"metadata":{"ownerReferences":[`},
+		{&v1beta1.Device{}, `{"spec":{"properties":[`}, {&v1beta1.DeviceModel{}, `{"spec":{"properties":[`},
+		{&v1beta1.DeviceStatusStatus{}, `{"twins":[`}, {&authenticationv1.TokenRequest{}, `{"spec":{"audiences":[`},
 		{&rbacv1.ClusterRole{}, `{"rules":[`}, {&corev1.Secret{}, `{"data":{"a":"","b":[`},
 	} {
 		closing := strings.NewReplacer("[", "]", "{", "}")
