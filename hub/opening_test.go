@@ -35,7 +35,7 @@ func openBytes(class uint64, id uint64, resource string, body []byte) []byte {
 func TestAttackOpenCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 64
-		n := memconn.New(memconn.Config{})
+		n := memconn.New(memconn.Config{Window: 64 << 10})
 		server := newServer(t, hub.ServerConfig{Listener: n, Directory: &hubtest.Directory{}})
 		defer program(t, server.Run)()
 		conn, control := dialRaw(t, n, "a")

@@ -21,7 +21,7 @@ func TestAttackReports(t *testing.T) {
 		"conditions":        {"nodes", `{"metadata":{"name":"other"},"status":{"conditions":[`, `]}}`},
 		"images":            {"nodes", `{"metadata":{"name":"other"},"status":{"images":[`, `]}}`},
 		"events":            {"events", `{"metadata":{"namespace":"b","name":"p","ownerReferences":[`, `]}}`},
-		"delete options":    {"pods", `{"dryRun":[`, `]}`},
+		"delete_options":    {"pods", `{"dryRun":[`, `]}`},
 	} {
 		key := hub.Key{Resource: c.resource, Namespace: "a", Name: "p"}
 		if c.resource == "nodes" {
@@ -31,7 +31,7 @@ func TestAttackReports(t *testing.T) {
 			Name: "report_" + name, Before: c.before, Between: ",", After: c.after,
 			Units: []string{`{}`, `""`, `"ab"`, `{"name":"a"}`, `{"type":"a"}`, `[]`, `0`, `{"resources":{"limits":{"a":"1"}}}`}, Tokens: decodetest.JSONTokens(),
 			Decode: func(b []byte) {
-				err := w[c.resource](t.Context(), "n", hub.Object{Key: key, Body: b, Deleted: name == "delete options"})
+				err := w[c.resource](t.Context(), "n", hub.Object{Key: key, Body: b, Deleted: name == "delete_options"})
 				if e, ok := errors.AsType[*hub.Error](err); ok && !e.Final() {
 					t.Errorf("it would come again: %v", err)
 				}
