@@ -78,7 +78,7 @@ func Search(t *testing.T, cases ...Case) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			worst, input := c.search(steps)
-			fmt.Printf("DECODE %s %.1f\n", strings.ReplaceAll(c.Name, " ", "_"), worst)
+			fmt.Fprintf(os.Stdout, "DECODE %s %.1f\n", strings.ReplaceAll(c.Name, " ", "_"), worst)
 			if worst > Most {
 				t.Errorf("%.1f bytes are allocated for each of %d, at most %d may be: %.120q ... %.60q",
 					worst, len(input), Most, input, input[max(0, len(input)-60):])
