@@ -36,8 +36,8 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz model crash stock vm-stock
-test: packages arch lint generated cross race norace fleet e2e ## Everything that decides; what .ci/run runs
+.PHONY: test unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash stock vm-stock
+test: packages arch lint generated cross race norace fuzz-quick fleet e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
 	@for m in $(MODULES); do (cd $$m && go test $$(go list ./... | grep -v /e2e)) || exit 1; done
@@ -46,6 +46,7 @@ race: ## Unit tests with the race detector, shuffled
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
 norace: ## What the race detector is too slow or too large for: power cuts, kills, budgets of memory (root for the disk)
 	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn
+	go test -count=1 -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u)
 lint: ## Linters at their pinned versions
 	@lint=$$($(TOOL) -n golangci-lint) && for m in . $(MODULES); do echo "lint $$m" && (cd $$m && $$lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
 arch: ## The architecture: import direction, fences, gates of the house style
@@ -82,9 +83,15 @@ stock: ## Stock kubectl and kube-proxy against the node's own API, with a cloud 
 	KUBE_PROXY=$(CURDIR)/$(BIN)/kube-proxy unshare -n $(BIN)/apiserver.test -test.v -test.run TestKubeProxy
 	@if command -v nft; then KUBE_PROXY_MODE=nftables KUBE_PROXY=$(CURDIR)/$(BIN)/kube-proxy unshare -n $(BIN)/apiserver.test -test.v -test.run TestKubeProxy; \
 		else echo "no nft: kube-proxy is not tried in nftables mode"; fi
-fuzz: ## Every fuzz target for FUZZTIME (10s)
-	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-		go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),10s) $$p || exit 1; done; done
+fuzz: ## Every fuzz target for FUZZTIME (10s); goes on after one that fails and ends with the list (RESULT lines)
+	@.ci/fuzz $(or $(FUZZTIME),10s)
+fuzz-quick: ## Every fuzz target for FUZZTIME (200x, that many inputs), without guidance: part of make test
+	@.ci/fuzz $(or $(FUZZTIME),200x) quick
+attacks: ## What a hostile node or neighbour can do at most: each package's TestAttack, with a longer search (RESULT lines)
+	@log=$$(mktemp) && trap "rm -f $$log" EXIT && set -o pipefail && \
+	{ ATTACK_STEPS=$(or $(STEPS),600) go test -count=1 -timeout 60m -v -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u) \
+		| tee $$log | grep -E '^(DECODE|RESULT|FAIL|ok|---)|^ +--- FAIL|_test.go:'; bad=$$?; \
+	awk '$$1 == "DECODE" && $$3 > worst { worst = $$3; name = $$2 } END { printf "worst decoder: %s\nRESULT attack_decode_multiple %s x\n", name, worst }' $$log; exit $$bad; }
 
 ## Measure (each ends with lines: RESULT name value unit)
 .PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta

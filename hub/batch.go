@@ -99,7 +99,10 @@ func (s *session) pack(b []byte, frames []frame) []byte {
 
 // unpack calls yield with each frame of a batch. It takes no more memory than
 // maxBatchRaw, and what the frames themselves need.
-func (f batch) unpack(yield func(frame) error) error {
+func (f batch) unpack(d *decoder, yield func(frame) error) error {
+	if f.Raw == 0 {
+		return violation("an empty batch")
+	}
 	if f.Raw > maxBatchRaw {
 		return violation("batch of %d bytes where %d are allowed", f.Raw, maxBatchRaw)
 	}
@@ -121,7 +124,7 @@ func (f batch) unpack(yield func(frame) error) error {
 		if used <= 0 || n > uint64(len(raw)-used) {
 			return violation("broken frame in a batch")
 		}
-		inner, err := parseFrame(raw[used : used+int(n)])
+		inner, err := d.frame(raw[used : used+int(n)])
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func TestBatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			if packed, ok := f.(batch); ok {
-				if err := packed.unpack(func(f frame) error { got = append(got, f); return nil }); err != nil {
+				if err := packed.unpack(&decoder{keys: 1 << 20, versions: 1 << 20}, func(f frame) error { got = append(got, f); return nil }); err != nil {
 					t.Fatal(err)
 				}
 				continue
@@ -105,7 +105,7 @@ func TestBadBatches(t *testing.T) {
 		"a length without a frame": squeeze(t, []byte{0xff, 0xff, 0xff}, 3),
 	} {
 		allocs := testing.AllocsPerRun(1, func() {
-			if err := b.unpack(func(frame) error { return nil }); !errors.Is(err, ErrProtocol) {
+			if err := b.unpack(&decoder{keys: 1 << 20, versions: 1 << 20}, func(frame) error { return nil }); !errors.Is(err, ErrProtocol) {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
@@ -124,7 +124,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add(uint64(3), []byte{1, 2, 3})
 	f.Fuzz(func(t *testing.T, raw uint64, data []byte) {
 		total := 0
-		err := batch{raw, data}.unpack(func(f frame) error { total += frameSize(f); return nil })
+		err := batch{raw, data}.unpack(&decoder{keys: 1 << 20, versions: 1 << 20}, func(f frame) error { total += frameSize(f); return nil })
 		if err != nil && !errors.Is(err, ErrProtocol) {
 			t.Fatal(err)
 		}

@@ -96,6 +96,7 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 	})
 	defer stop()
 	reader := newFrameReader(st, s.maxFrame(), 0)
+	reader.owned = true
 	f, err := reader.next()
 	if err != nil {
 		return Message{}, s.interrupted(ctx, err)
@@ -229,13 +230,14 @@ func (s *session) serveOpened(st Stream) {
 		return
 	}
 	r := newFrameReader(st, s.limits.MaxFrame, 0)
-	f, err := r.next()
+	r.owned = true
+	o, slot, err := s.readOpen(st, r)
 	if err != nil {
 		s.log.Debug("stream was not opened", "error", err)
 		return
 	}
-	o, ok := f.(open)
-	if !ok || st.SetDeadline(time.Time{}) != nil {
+	defer slot.release()
+	if st.SetDeadline(time.Time{}) != nil {
 		return
 	}
 	s.stats.received.add(classOf(o), 1, r.size)
@@ -255,18 +257,25 @@ func (s *session) serveOpened(st Stream) {
 	}
 	switch o.Class {
 	case classCall:
-		s.serveCall(ctx, o, st)
+		s.serveCall(ctx, o, slot, st)
 	case classStream:
-		s.serveStream(ctx, o, s.newHalf(st, r))
+		s.serveStream(ctx, o, slot.refused, s.newHalf(st, r))
 	}
 }
 
-func (s *session) serveCall(ctx context.Context, o open, st Stream) {
-	answer := s.answer(ctx, o)
+func (s *session) serveCall(ctx context.Context, o open, place *slot, st Stream) {
+	answer := Message{Error: place.refused}
+	if place.refused == nil {
+		answer = s.answer(ctx, o)
+	}
 	answer = Message{ID: o.Message.ID, Operation: Response, Key: o.Message.Key,
 		Version: answer.Version, Body: answer.Body, Error: answer.Error}
 	limit := s.maxFrame()
-	if n := frameSize(response{answer}); n > limit {
+	if n := frameSize(response{answer}); n > freeOpening && n <= limit && !place.answer(n) {
+		answer.Body = nil
+		answer.Error = &Error{Code: CodeExhausted, RetryAfter: retryExhausted, Text: fmt.Sprintf(
+			"answers that this node has not read hold more than %d bytes: read them, or ask for less at a time", s.limits.MaxCallBytes)}
+	} else if n > limit {
 		answer.Body = nil
 		answer.Error = &Error{Code: CodeExhausted, Text: fmt.Sprintf("the answer has %d bytes where %d are allowed", n, limit)}
 	}
@@ -277,12 +286,8 @@ func (s *session) serveCall(ctx context.Context, o open, st Stream) {
 	}
 }
 
-// answer has the mux answer a call within the limits.
+// answer has the mux answer a call.
 func (s *session) answer(ctx context.Context, o open) Message {
-	defer s.calls.Add(-1)
-	if int(s.calls.Add(1)) > s.limits.MaxCalls {
-		return Message{Error: &Error{Code: CodeExhausted, Text: fmt.Sprintf("more than %d calls at the same time", s.limits.MaxCalls)}}
-	}
 	m, err := s.mux.ServeCall(ctx, Request{Node: s.node, Message: o.Message})
 	if err != nil {
 		m = Message{Error: wireError(err)}

@@ -7,15 +7,34 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// parseFrame reads one message Frame. Nothing in the result points into b. A
-// frame of a kind that this program does not know is nil without an error, so
-// that a newer peer may send it.
-func parseFrame(b []byte) (frame, error) {
+// decoder reads frames. It has what one peer may still list, and its zero value
+// takes no list at all. What it allocates is at most 20 times what it reads;
+// TestDecodersAreBounded searches for what costs it most.
+type decoder struct {
+	keys     int  // how many the peer may list in all
+	versions int  // of keys, what is left
+	marks    int  // of keys, what is left for the first marks
+	marked   bool // those have come; a later frame of marks is bounded by itself
+	// stands says that this reads the control stream and the handshake is over: its
+	// frames come no more, and those of calls have streams of their own.
+	stands bool
+	// owned says that the bytes given to frame are not used again, so that bodies
+	// may stay in them.
+	owned bool
+}
+
+// newDecoder gives one for a peer that may list so many keys, and as many sources.
+func newDecoder(keys int) decoder { return decoder{keys: keys, versions: keys, marks: keys} }
+
+// frame reads one message Frame. Nothing in the result points into b, but for
+// what owned allows. A frame of a kind that this program does not know is nil
+// without an error, so that a newer peer may send it.
+func (d *decoder) frame(b []byte) (frame, error) {
 	var f frame
 	err := eachField(b, func(v field) error {
 		var err error
 		if v.typ == protowire.BytesType && f == nil {
-			f, err = parseKind(v.num, v.b)
+			f, err = d.kind(v.num, v.b)
 		}
 		return err
 	})
@@ -25,8 +44,19 @@ func parseFrame(b []byte) (frame, error) {
 	return f, nil
 }
 
-// parseKind is a codec's switch: one case for each frame.
-func parseKind(num protowire.Number, b []byte) (frame, error) {
+// body gives the body of a message: a copy, unless the buffer is its own.
+func (d *decoder) body(b []byte) []byte {
+	if d.owned {
+		return b[:len(b):len(b)]
+	}
+	return bytes.Clone(b)
+}
+
+// kind is a codec's switch: one case for each frame.
+func (d *decoder) kind(num protowire.Number, b []byte) (frame, error) {
+	if d.stands && (num == numHello || num == numWelcome || num == numOpen || num == numResponse) {
+		return nil, violation("frame %d after the handshake", num)
+	}
 	switch num {
 	case numHello:
 		return parseHello(b)
@@ -44,9 +74,9 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 	case numWant:
 		return want{}, eachField(b, func(field) error { return nil })
 	case numVersions:
-		return parseVersions(b)
+		return d.parseVersions(b)
 	case numPut:
-		return parsePut(b)
+		return d.parsePut(b)
 	case numAck:
 		seq, err := parseUint(b)
 		return ack{seq}, err
@@ -58,14 +88,15 @@ func parseKind(num protowire.Number, b []byte) (frame, error) {
 		id, err := parseUint(b)
 		return cancel{id}, err
 	case numOpen:
-		return parseOpen(b)
+		return d.parseOpen(b)
 	case numResponse:
-		m, err := parseMessage(b)
-		return response{m}, err
+		var f response
+		err := d.parseMessage(&f.Message, b)
+		return f, err
 	case numMarks:
-		return parseMarks(b)
+		return d.parseMarks(b)
 	case numEvent:
-		return parseEvent(b)
+		return d.parseEvent(b)
 	case numRefusal:
 		return parseRefusal(b)
 	case numBatch:
@@ -106,7 +137,7 @@ func parseHello(b []byte) (frame, error) {
 		case 5:
 			f.Version = string(v.b)
 		case 6:
-			f.Capabilities = append(f.Capabilities, string(v.b))
+			f.Capabilities, err = appendCapability(f.Capabilities, v.b)
 		case 7:
 			f.Keepalive = v.duration()
 		case 8:
@@ -134,7 +165,7 @@ func parseWelcome(b []byte) (frame, error) {
 		case 4:
 			f.Limits, err = parseLimits(v.b)
 		case 5:
-			f.Capabilities = append(f.Capabilities, string(v.b))
+			f.Capabilities, err = appendCapability(f.Capabilities, v.b)
 		case 6:
 			f.Previous = v.u
 		}
@@ -150,7 +181,7 @@ func parseGoodbye(b []byte) (frame, error) {
 		case 1:
 			f.Kind = goodbyeKind(v.u)
 		case 2:
-			f.Err, err = parseError(v.b)
+			err = parseError(&f.Err, v.b)
 		case 3:
 			f.Epoch = v.u
 		}
@@ -176,41 +207,20 @@ func parseDigest(b []byte) (frame, error) {
 	return f, err
 }
 
-func parseVersions(b []byte) (frame, error) {
-	var f versions
-	err := eachField(b, func(v field) error {
-		switch v.num {
-		case 1:
-			var e entry
-			err := eachField(v.b, func(v field) error {
-				if !parseKey(&e.Key, v) && v.num == 4 {
-					e.Version = string(v.b)
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			f.Entries = append(f.Entries, e)
-		case 2:
-			f.Last = v.u != 0
-		}
-		return nil
-	})
-	return f, err
-}
-
-func parsePut(b []byte) (frame, error) {
+func (d *decoder) parsePut(b []byte) (frame, error) {
 	var f put
 	err := eachField(b, func(v field) (err error) {
 		switch v.num {
 		case 1:
 			f.Seq = v.u
 		case 2:
-			f.Message, err = parseMessage(v.b)
+			err = d.parseMessage(&f.Message, v.b)
 		}
 		return err
 	})
+	if err == nil && f.Seq == 0 {
+		return nil, violation("state without a number")
+	}
 	if err == nil && f.Message.Operation != Insert && f.Message.Operation != Update && f.Message.Operation != Delete {
 		return nil, violation("state with operation %q", f.Message.Operation)
 	}
@@ -218,16 +228,22 @@ func parsePut(b []byte) (frame, error) {
 }
 
 func parseNack(b []byte) (frame, error) {
-	f := nack{Err: &Error{}}
+	var f nack
 	err := eachField(b, func(v field) (err error) {
 		switch v.num {
 		case 1:
 			f.Seq = v.u
 		case 2:
-			f.Err, err = parseError(v.b)
+			err = parseError(&f.Err, v.b)
 		}
 		return err
 	})
+	if err == nil && f.Seq == 0 {
+		return nil, violation("nack without a number")
+	}
+	if f.Err == nil {
+		f.Err = &Error{}
+	}
 	return f, err
 }
 
@@ -246,7 +262,7 @@ func parseFragment(b []byte) (frame, error) {
 	return f, err
 }
 
-func parseOpen(b []byte) (frame, error) {
+func (d *decoder) parseOpen(b []byte) (frame, error) {
 	var f open
 	err := eachField(b, func(v field) (err error) {
 		switch v.num {
@@ -255,7 +271,7 @@ func parseOpen(b []byte) (frame, error) {
 		case 2:
 			f.Timeout = v.duration()
 		case 3:
-			f.Message, err = parseMessage(v.b)
+			err = d.parseMessage(&f.Message, v.b)
 		}
 		return err
 	})
@@ -265,34 +281,7 @@ func parseOpen(b []byte) (frame, error) {
 	return f, err
 }
 
-func parseMarks(b []byte) (frame, error) {
-	var f marks
-	err := eachField(b, func(v field) error {
-		switch v.num {
-		case 1:
-			var m mark
-			err := eachField(v.b, func(v field) error {
-				switch v.num {
-				case 1:
-					m.Source = string(v.b)
-				case 2:
-					m.ID = v.u
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			f.Entries = append(f.Entries, m)
-		case 2:
-			f.Last = v.u != 0
-		}
-		return nil
-	})
-	return f, err
-}
-
-func parseEvent(b []byte) (frame, error) {
+func (d *decoder) parseEvent(b []byte) (frame, error) {
 	var f event
 	err := eachField(b, func(v field) error {
 		if parseKey(&f.Key, v) {
@@ -304,18 +293,18 @@ func parseEvent(b []byte) (frame, error) {
 		case 5:
 			f.ID = v.u
 		case 8:
-			f.Body = bytes.Clone(v.b)
+			f.Body = d.body(v.b)
 		}
 		return nil
 	})
-	if err == nil && f.ID == 0 {
-		return nil, violation("event without an id")
+	if err == nil && (f.ID == 0 || f.Source == "") {
+		return nil, violation("event without an id or a source")
 	}
 	return f, err
 }
 
 func parseRefusal(b []byte) (frame, error) {
-	f := refusal{Err: &Error{}}
+	var f refusal
 	err := eachField(b, func(v field) (err error) {
 		switch v.num {
 		case 1:
@@ -323,10 +312,16 @@ func parseRefusal(b []byte) (frame, error) {
 		case 2:
 			f.ID = v.u
 		case 3:
-			f.Err, err = parseError(v.b)
+			err = parseError(&f.Err, v.b)
 		}
 		return err
 	})
+	if err == nil && (f.ID == 0 || f.Source == "") {
+		return nil, violation("refusal without an id or a source")
+	}
+	if f.Err == nil {
+		f.Err = &Error{}
+	}
 	return f, err
 }
 

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"math"
 	"time"
 
@@ -81,8 +80,7 @@ func parseKey(k *Key, v field) bool {
 	return true
 }
 
-func parseMessage(b []byte) (Message, error) {
-	var m Message
+func (d *decoder) parseMessage(m *Message, b []byte) error {
 	err := eachField(b, func(v field) (err error) {
 		if parseKey(&m.Key, v) {
 			return nil
@@ -95,32 +93,35 @@ func parseMessage(b []byte) (Message, error) {
 		case 6:
 			m.ID = v.u
 		case 7:
-			m.Error, err = parseError(v.b)
+			err = parseError(&m.Error, v.b)
 		case 8:
-			m.Body = bytes.Clone(v.b)
+			m.Body = d.body(v.b)
 		}
 		return err
 	})
 	if err == nil && !m.Operation.Valid() {
-		return Message{}, violation("message with operation %d", m.Operation)
+		return violation("message with operation %d", m.Operation)
 	}
-	return m, err
+	return err
 }
 
-func parseError(b []byte) (*Error, error) {
-	e := &Error{}
-	err := eachField(b, func(v field) error {
+// parseError reads an error into *e, which it makes if there is none: one that
+// stands there twice is one.
+func parseError(e **Error, b []byte) error {
+	if *e == nil {
+		*e = &Error{}
+	}
+	return eachField(b, func(v field) error {
 		switch v.num {
 		case 1:
-			e.Code = Code(min(v.u, math.MaxUint16))
+			(*e).Code = Code(min(v.u, math.MaxUint16))
 		case 2:
-			e.Text = string(v.b)
+			(*e).Text = string(v.b)
 		case 3:
-			e.RetryAfter = v.duration()
+			(*e).RetryAfter = v.duration()
 		}
 		return nil
 	})
-	return e, err
 }
 
 func parseLimits(b []byte) (Limits, error) {

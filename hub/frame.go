@@ -136,6 +136,14 @@ const (
 	classStream
 )
 
+// String gives the class as it stands in errors.
+func (c class) String() string {
+	if c == classStream {
+		return "stream"
+	}
+	return "call"
+}
+
 type goodbyeKind uint64
 
 const (

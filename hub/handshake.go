@@ -50,6 +50,8 @@ func (l *line) lastHeard() time.Time {
 // established lifts the limits of the handshake.
 func (l *line) established(own Limits) error {
 	l.reader.piece, l.reader.whole = maxPiece, own.MaxFrame
+	l.reader.decoder = newDecoder(own.MaxKeys)
+	l.reader.stands = true
 	return l.control.SetDeadline(time.Time{})
 }
 

@@ -9,7 +9,7 @@ import (
 
 // KnownKind reports whether there is a frame with that number.
 func KnownKind(number int) bool {
-	f, err := parseKind(protowire.Number(number), nil)
+	f, err := (&decoder{}).kind(protowire.Number(number), nil)
 	return f != nil || err != nil
 }
 

@@ -27,6 +27,13 @@ type Limits struct {
 	// MaxStreams is how many streams of the peer are open at the same time;
 	// one more is refused with CodeExhausted. 0 means 4096.
 	MaxStreams int
+	// MaxCallBytes is how many bytes the peer's calls and streams may hold here
+	// together: each opening frame from its arrival until it has been served, and
+	// each answer until the peer has read it. Those of up to 4 KiB do not count. An
+	// opening frame that finds no room waits for up to 10 s, an answer does not;
+	// then CodeExhausted says to come again. 0 means 32 MiB, or MaxFrame if that is
+	// more.
+	MaxCallBytes int
 }
 
 // minFrame is the least MaxFrame that both sides can work with.
@@ -44,6 +51,9 @@ func (l Limits) withDefaults() Limits {
 			*f.v = f.d
 		}
 	}
+	if l.MaxCallBytes == 0 {
+		l.MaxCallBytes = max(32<<20, l.MaxFrame)
+	}
 	return l
 }
 
@@ -54,6 +64,7 @@ func (l Limits) check() error {
 	}{
 		{"Limits.MaxFrame", l.MaxFrame}, {"Limits.Window", l.Window}, {"Limits.WindowBytes", l.WindowBytes},
 		{"Limits.MaxKeys", l.MaxKeys}, {"Limits.MaxCalls", l.MaxCalls}, {"Limits.MaxStreams", l.MaxStreams},
+		{"Limits.MaxCallBytes", l.MaxCallBytes},
 	} {
 		if f.v < 0 {
 			return fmt.Errorf("%s is negative: leave it 0 for the default", f.name)
@@ -61,6 +72,9 @@ func (l Limits) check() error {
 	}
 	if l.MaxFrame != 0 && l.MaxFrame < minFrame {
 		return errors.New("Limits.MaxFrame is below 1 KiB: leave it 0 for 4 MiB")
+	}
+	if least := (Limits{MaxFrame: l.MaxFrame}).withDefaults().MaxFrame; l.MaxCallBytes != 0 && l.MaxCallBytes < least {
+		return fmt.Errorf("Limits.MaxCallBytes is below MaxFrame, %d bytes, so that no call of that size could come: leave it 0 for the default", least)
 	}
 	return nil
 }

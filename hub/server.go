@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // ServerConfig sets up a Server. Only Listener and Directory are required.
@@ -47,6 +49,13 @@ type ServerConfig struct {
 	// ReleaseAfter is how long a node must have had no session until a program
 	// that was fenced is let in again. 0 means 5 min.
 	ReleaseAfter time.Duration
+	// MaxCallBytes is how many bytes the opening frames of calls and streams of
+	// all nodes may hold here together, as Limits.MaxCallBytes says for one
+	// node. It counts what has arrived. One that finds no room is refused at once
+	// with CodeExhausted and may come again. Objects and events over 64 KiB count as
+	// well, for as long as they have come in part; one that finds no room ends its
+	// session, and the edge begins another. 0 means 512 MiB, negative no limit.
+	MaxCallBytes int64
 	// Drain is over how long Run spreads the farewells when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.
 	Drain time.Duration
@@ -67,8 +76,9 @@ type Server struct {
 	stats   *counters
 	work    turns
 	pulse   Pulse
-	door    chan struct{} // holds the first in line to be let in
-	begun   uint64        // when it was made, in microseconds since 1970
+	budget  *semaphore.Weighted // of what all nodes open
+	door    chan struct{}       // holds the first in line to be let in
+	begun   uint64              // when it was made, in microseconds since 1970
 
 	mu       sync.Mutex
 	gate     admission
@@ -126,6 +136,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			*f.v = f.d
 		}
 	}
+	if cfg.MaxCallBytes == 0 {
+		cfg.MaxCallBytes = 512 << 20
+	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.ReleaseAfter = orDefault(cfg.ReleaseAfter, defaultReleaseAfter)
@@ -135,8 +148,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
-		begun: uint64(time.Now().UnixMicro()),
+		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, budget: newBudget(cfg.MaxCallBytes),
+		seats: make(map[string]*nodeSeat), begun: uint64(time.Now().UnixMicro()),
 	}, nil
 }
 

@@ -55,7 +55,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	cfg := sessionConfig{
 		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
 		sink: node.Up, source: node.Down, outbox: node.Outbox, inbox: node.Inbox, mux: v.cfg.Mux, log: log,
-		stats: v.stats, turns: &v.work, pulse: &v.pulse,
+		stats: v.stats, turns: &v.work, pulse: &v.pulse, budget: v.budget,
 	}
 	cfg.negotiate(h.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // farewellWait is how long the side that ends a session in good order waits
@@ -35,6 +37,7 @@ type sessionConfig struct {
 	stats     *counters
 	turns     *turns // nil for no limit
 	pulse     *Pulse
+	budget    *semaphore.Weighted // of all sessions, for what is opened; nil for no limit
 }
 
 // session is one established link. At rest it costs one goroutine and its
@@ -50,6 +53,7 @@ type session struct {
 	deaf     atomic.Bool // expelled: what the peer sends is not acted on
 	calls    atomic.Int32
 	streams  atomic.Int32
+	opened   *semaphore.Weighted // of what calls and streams may hold here; see bodies
 
 	ctx    context.Context // of the work done for this session
 	cancel context.CancelFunc
@@ -85,6 +89,7 @@ type depth struct{ state, event int }
 
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg}
+	s.reader.budget = cfg.budget
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.beat.tick = s.tick
 	// What was heard last may be older than now: a pause before the first ping
@@ -173,6 +178,7 @@ func (s *session) wake(err error) {
 		}
 	}
 	s.fail(err)
+	s.reader.forget()
 	s.wg.Wait()
 	s.mu.Lock()
 	s.stats.queued[ofState].Add(-int64(s.depth.state))
@@ -362,7 +368,7 @@ func (s *session) handle(f frame) error {
 	case event:
 		s.tellEventReceiver(evEvent{f.Event, frameSize(f)})
 	case batch:
-		return f.unpack(func(inner frame) error {
+		return f.unpack(&s.reader.decoder, func(inner frame) error {
 			s.stats.received.add(classOf(inner), 1, 0)
 			return s.handle(inner)
 		})

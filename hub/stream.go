@@ -151,8 +151,8 @@ func (h *half) status(n uint64) error {
 	if n == 0 {
 		return io.EOF
 	}
-	e, err := parseError(b)
-	if err != nil {
+	var e *Error
+	if err := parseError(&e, b); err != nil {
 		return err
 	}
 	return e
@@ -289,20 +289,17 @@ func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
 }
 
 // serveStream has the mux serve a stream and reports how it ended.
-func (s *session) serveStream(ctx context.Context, o open, h *half) {
+func (s *session) serveStream(ctx context.Context, o open, refused *Error, h *half) {
 	// The opener's cancel ends a handler that is blocked in a read or write.
 	stop := context.AfterFunc(ctx, func() { h.st.Close() })
 	defer stop()
-	err := s.stream(ctx, o, h)
+	var err error
+	if refused != nil {
+		err = refused
+	} else {
+		err = s.mux.ServeStream(ctx, Request{Node: s.node, Message: o.Message}, h)
+	}
 	if ctx.Err() == nil {
 		h.finish(s, err)
 	}
-}
-
-func (s *session) stream(ctx context.Context, o open, h *half) error {
-	defer s.streams.Add(-1)
-	if int(s.streams.Add(1)) > s.limits.MaxStreams {
-		return &Error{Code: CodeExhausted, Text: fmt.Sprintf("more than %d streams at the same time", s.limits.MaxStreams)}
-	}
-	return s.mux.ServeStream(ctx, Request{Node: s.node, Message: o.Message}, h)
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -67,6 +69,11 @@ type frameReader struct {
 	size  int    // of the frame that next returned last, with its fragments
 	buf   []byte // the frame being read
 	join  []byte // the fragments so far
+	// budget lends the memory of join, beyond what is small, and lent is what it
+	// has lent; nil has no limit.
+	budget *semaphore.Weighted
+	lent   int
+	decoder
 }
 
 func newFrameReader(r io.Reader, piece, whole int) *frameReader {
@@ -96,18 +103,21 @@ func (r *frameReader) next() (frame, error) {
 			if f == nil {
 				continue
 			}
-			r.size = len(r.buf)
 			return f, nil
 		}
 		if len(r.join)+len(part.Data) > r.whole {
 			return nil, violation("frame of more than %d bytes", r.whole)
 		}
+		if err := r.extend(len(part.Data)); err != nil {
+			return nil, err
+		}
 		r.join = append(r.join, part.Data...)
 		if !part.Last {
 			continue
 		}
-		f, err = parseFrame(r.join)
-		r.size, r.join = len(r.join), nil
+		f, err = r.frame(r.join)
+		r.size = len(r.join)
+		r.forget()
 		if err != nil {
 			return nil, err
 		}
@@ -120,32 +130,79 @@ func (r *frameReader) next() (frame, error) {
 	}
 }
 
-func (r *frameReader) one() (frame, error) {
+// length reads the length of the next frame.
+func (r *frameReader) length() (int, error) {
 	n, err := binary.ReadUvarint(r.r)
 	if err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, err
+			return 0, err
 		}
-		return nil, fmt.Errorf("frame length: %w", err)
+		return 0, fmt.Errorf("frame length: %w", err)
 	}
 	if n > uint64(r.piece) {
-		return nil, violation("frame of %d bytes where %d are allowed", n, r.piece)
+		return 0, violation("frame of %d bytes where %d are allowed", n, r.piece)
 	}
-	if r.buf, err = readN(r.r, r.buf[:0], int(n)); err != nil {
+	return int(n), nil
+}
+
+// extend makes room for n more bytes of fragments.
+func (r *frameReader) extend(n int) error {
+	grown := grow(r.join, n, r.whole)
+	if more := cap(grown) - maxPiece - r.lent; more > 0 && r.budget != nil {
+		if !r.budget.TryAcquire(int64(more)) {
+			return errCrowded
+		}
+		r.lent += more
+	}
+	r.join = grown
+	return nil
+}
+
+// forget lets go of the fragments.
+func (r *frameReader) forget() {
+	if r.join = nil; r.lent > 0 {
+		r.budget.Release(int64(r.lent))
+		r.lent = 0
+	}
+}
+
+// errCrowded ends a session, which may begin again at once.
+var errCrowded = errors.New("hub: messages of all nodes that have come in part hold more bytes than this server allows")
+
+func (r *frameReader) one() (frame, error) {
+	n, err := r.length()
+	if err != nil {
 		return nil, err
 	}
-	f, err := parseFrame(r.buf)
-	if cap(r.buf) > maxPiece {
+	if r.buf, err = readN(r.r, r.buf[:0], n); err != nil {
+		return nil, err
+	}
+	r.size = len(r.buf)
+	f, err := r.frame(r.buf)
+	if cap(r.buf) > maxPiece || r.owned {
 		r.buf = nil
 	}
 	return f, err
 }
 
+// grow makes room for n more bytes in b: twice of what there is at least, since
+// append takes five times as much in all for what is large, and no more than
+// whole.
+func grow(b []byte, n, whole int) []byte {
+	if cap(b)-len(b) >= n {
+		return b
+	}
+	grown := make([]byte, len(b), max(len(b)+n, min(2*cap(b), whole)))
+	copy(grown, b)
+	return grown
+}
+
 // readN appends n bytes to b. It grows b as they arrive, not by what n says.
 func readN(r io.Reader, b []byte, n int) ([]byte, error) {
+	whole := len(b) + n
 	for n > 0 {
 		step := min(n, pieceSize)
-		b = slices.Grow(b, step)
+		b = grow(b, step, whole)
 		got, err := io.ReadFull(r, b[len(b):len(b)+step])
 		b = b[:len(b)+got]
 		if err != nil {

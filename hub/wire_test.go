@@ -40,6 +40,12 @@ func sampleFrames() []frame {
 	}
 }
 
+// parseAny reads a frame of a peer that may list what it likes.
+func parseAny(b []byte) (frame, error) {
+	d := newDecoder(1 << 20)
+	return d.frame(b)
+}
+
 func TestFrames(t *testing.T) {
 	for _, f := range sampleFrames() {
 		b := appendFrame(nil, f)
@@ -49,13 +55,13 @@ func TestFrames(t *testing.T) {
 		// A field of the future, before and after, is skipped.
 		future := []byte{0xf8, 0x07, 0x01}
 		for _, in := range [][]byte{b, append(bytes.Clone(future), b...), append(bytes.Clone(b), future...)} {
-			got, err := parseFrame(in)
+			got, err := parseAny(in)
 			if err != nil || !reflect.DeepEqual(got, f) {
 				t.Errorf("%T came back as %+v, %v", f, got, err)
 			}
 		}
 	}
-	if f, err := parseFrame([]byte{0xfa, 0x07, 0x00}); f != nil || err != nil {
+	if f, err := parseAny([]byte{0xfa, 0x07, 0x00}); f != nil || err != nil {
 		t.Errorf("a frame of the future is %v, %v", f, err)
 	}
 }
@@ -165,7 +171,7 @@ func FuzzFrame(f *testing.F) {
 		f.Add(appendFrame(nil, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := parseFrame(b)
+		got, err := parseAny(b)
 		if err != nil || got == nil {
 			return
 		}
@@ -174,7 +180,7 @@ func FuzzFrame(f *testing.F) {
 		if len(out) != frameSize(got) {
 			t.Fatalf("%T has %d bytes, announced are %d", got, len(out), frameSize(got))
 		}
-		again, err := parseFrame(out)
+		again, err := parseAny(out)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // burst is how many writes of one DeviceStatus may follow each other at once.
@@ -36,7 +37,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 		return nil // a DeviceStatus goes with its Device
 	}
 	var said v1beta1.DeviceStatusStatus
-	if err := json.Unmarshal(obj.Body, &said); err != nil {
+	if err := jsonlimit.Unmarshal(obj.Body, &said); err != nil {
 		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
 	}
 	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })

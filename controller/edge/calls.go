@@ -17,6 +17,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // maxCall is the size in bytes of the largest query body.
@@ -40,7 +41,7 @@ func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, e
 		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxCall))
 	}
 	var want authenticationv1.TokenRequest
-	if err := json.Unmarshal(req.Message.Body, &want); err != nil {
+	if err := jsonlimit.Unmarshal(req.Message.Body, &want); err != nil {
 		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body is not the JSON of a TokenRequest: %w", err))
 	}
 	if ref := want.Spec.BoundObjectRef; ref == nil || ref.Kind != "Pod" || ref.Name == "" || ref.UID == "" {

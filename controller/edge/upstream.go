@@ -15,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Writers gives the writers of a node's reports, by resource: "nodes",
@@ -33,7 +34,7 @@ func decode(obj hub.Object, into metav1.Object) error {
 	if obj.Deleted {
 		return mirror.Forbidden(obj.Key, "a node may not delete this")
 	}
-	if err := json.Unmarshal(obj.Body, into); err != nil {
+	if err := jsonlimit.Unmarshal(obj.Body, into); err != nil {
 		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a %T: %w", into, err))
 	}
 	if into.GetName() != obj.Key.Name || into.GetNamespace() != obj.Key.Namespace {
@@ -124,7 +125,7 @@ func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Objec
 // the delete to one pod by uid, and lets no grace period begin anew.
 func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object) error {
 	var options metav1.DeleteOptions
-	if err := json.Unmarshal(obj.Body, &options); err != nil {
+	if err := jsonlimit.Unmarshal(obj.Body, &options); err != nil {
 		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of delete options: %w", err))
 	}
 	if options.Preconditions == nil || options.Preconditions.UID == nil || *options.Preconditions.UID == "" {

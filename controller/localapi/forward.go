@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +30,7 @@ import (
 const (
 	maxRequest = 3<<20 + 128<<10 // what a node's API takes, with its head
 	maxAnswer  = 3 << 20         // so that it fits a frame of the link
+	maxAnswers = 32 * maxAnswer  // of all nodes, while they are read
 )
 
 // doer is an http.Client.
@@ -40,10 +43,14 @@ type forwarder struct {
 	base   *url.URL
 	bare   doer // has no credentials
 	asNode doer // acts as the node of the request's context
+	// memory is what the answers of the API server may take together while they
+	// are read; a request waits for its part as long as its caller does.
+	memory *semaphore.Weighted
+	log    *slog.Logger
 }
 
 func newForwarder(cfg Config) (forwarder, error) {
-	var f forwarder
+	f := forwarder{memory: semaphore.NewWeighted(maxAnswers), log: cfg.Logger}
 	var err error
 	if f.base, _, err = rest.DefaultServerUrlFor(cfg.REST); err != nil {
 		return f, fmt.Errorf("localapi: %w", err)
@@ -119,17 +126,40 @@ func (f forwarder) do(ctx context.Context, client doer, want wire.Request) (wire
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached: " + err.Error()}
+		f.log.Warn("a request of a node does not reach the API server", "error", err)
+		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached: cloudcore's log says why"}
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := f.readAnswer(ctx, resp)
 	if err != nil {
-		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server's answer broke off: " + err.Error()}
-	}
-	if len(body) > maxAnswer {
-		return wire.Response{}, &hub.Error{Code: hub.CodeInvalid, Text: fmt.Sprintf("the answer has more than %d bytes: ask for less, for example with a limit", maxAnswer)}
+		return wire.Response{}, err
 	}
 	return wire.Response{Code: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), Warnings: resp.Header.Values("Warning"), Body: body}, nil
+}
+
+// readAnswer reads an answer of the API server, unless it says that it is too
+// large or proves to be. The buffer grows twofold, as bytes come.
+func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte, error) {
+	tooLarge := &hub.Error{Code: hub.CodeInvalid, Text: fmt.Sprintf("the answer has more than %d bytes: ask for less, for example with a limit", maxAnswer)}
+	if resp.ContentLength > maxAnswer {
+		return nil, tooLarge
+	}
+	room := resp.ContentLength
+	if room < 0 {
+		room = maxAnswer
+	}
+	if f.memory.Acquire(ctx, room) != nil {
+		return nil, &hub.Error{Code: hub.CodeUnavailable, Text: "the answers to other nodes take all the room that there is: try again later"}
+	}
+	defer f.memory.Release(room)
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1)); err != nil {
+		return nil, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server's answer broke off"}
+	}
+	if body.Len() > maxAnswer {
+		return nil, tooLarge
+	}
+	return body.Bytes(), nil
 }
 
 // check refuses what no node may ask for, whoever it is for.
@@ -138,7 +168,7 @@ func check(want wire.Request) error {
 		return fmt.Errorf("method %.20q", want.Method)
 	}
 	parts := strings.Split(strings.TrimPrefix(want.Path, "/"), "/")
-	if want.Path != path.Clean(want.Path) || !strings.HasPrefix(want.Path, "/api/v1/") && (parts[0] != "apis" || len(parts) < 4) {
+	if !strings.HasPrefix(want.Path, "/") || want.Path != path.Clean(want.Path) || !strings.HasPrefix(want.Path, "/api/v1/") && (parts[0] != "apis" || len(parts) < 4) {
 		return fmt.Errorf("path %.200q names no resource", want.Path)
 	}
 	group, rest := "", parts[2:]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -233,6 +235,8 @@ func TestCall(t *testing.T) {
 
 func FuzzCheck(f *testing.F) {
 	f.Add("GET", "/api/v1/pods", "", "")
+	f.Add("GET", "api/v1/pods", "", "") // was taken once
+	f.Add("GET", "apis/apps/v1/pods", "", "")
 	f.Add("POST", "/apis/apps/v1/namespaces/a/deployments/b/scale", "dryRun=All", "a.b.c")
 	f.Fuzz(func(t *testing.T, method, path, query, token string) {
 		if err := check(wire.Request{Method: method, Path: path, Query: query, Token: token}); err != nil {
@@ -243,3 +247,49 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// TestAnswersAreBounded has the API server give answers that are too large: one
+// that says so is not read at all.
+func TestAnswersAreBounded(t *testing.T) {
+	f := forwarder{memory: semaphore.NewWeighted(maxAnswers), log: slog.New(slog.DiscardHandler)}
+	for _, tt := range []struct {
+		name string
+		size int64
+		said int64
+		read int64 // at most
+		code hub.Code
+	}{
+		{"fits", maxAnswer, maxAnswer, maxAnswer, 0},
+		{"fits, not said", maxAnswer, -1, maxAnswer, 0},
+		{"too large and says so", maxAnswer + 1, maxAnswer + 1, 0, hub.CodeInvalid},
+		{"too large, not said", 10 * maxAnswer, -1, maxAnswer + 1, hub.CodeInvalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rest := &io.LimitedReader{R: zeros{}, N: tt.size}
+			body, err := f.readAnswer(t.Context(), &http.Response{ContentLength: tt.said, Body: io.NopCloser(rest)})
+			e, _ := errors.AsType[*hub.Error](err)
+			if (err == nil) != (tt.code == 0) || e != nil && e.Code != tt.code {
+				t.Errorf("%d bytes, %v", len(body), err)
+			}
+			if read := tt.size - rest.N; read > tt.read {
+				t.Errorf("%d bytes were read, at most %d may be", read, tt.read)
+			}
+			if !f.memory.TryAcquire(maxAnswers) {
+				t.Fatal("room was not given back")
+			}
+			f.memory.Release(maxAnswers)
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if !f.memory.TryAcquire(maxAnswers) {
+		t.Fatal("no room")
+	}
+	if _, err := f.readAnswer(ctx, &http.Response{ContentLength: -1, Body: http.NoBody}); !errors.Is(err, &hub.Error{Code: hub.CodeUnavailable}) {
+		t.Errorf("without room: %v", err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
 
@@ -50,12 +51,12 @@ func twinType(p *device.ModelProperty) string {
 func Instance(d twin.Device) (device.Instance, error) {
 	dev := device.Instance{ID: d.ID, Desired: make(map[string]string)}
 	if len(d.Member.Spec) > 0 {
-		if err := json.Unmarshal(d.Member.Spec, &dev.Spec); err != nil {
+		if err := jsonlimit.Unmarshal(d.Member.Spec, &dev.Spec); err != nil {
 			return dev, fmt.Errorf("device/inprocess: spec of %s: %w", d.ID, err)
 		}
 	}
 	if len(d.Member.Model) > 0 {
-		if err := json.Unmarshal(d.Member.Model, &dev.Model); err != nil {
+		if err := jsonlimit.Unmarshal(d.Member.Model, &dev.Model); err != nil {
 			return dev, fmt.Errorf("device/inprocess: model of %s: %w", d.ID, err)
 		}
 	}

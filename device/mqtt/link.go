@@ -18,6 +18,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Config sets up a Link. Bus and Node are required.
@@ -247,7 +248,7 @@ func (l *Link) handleAnswer(_ context.Context, m bus.Message) {
 		return // another client's; saves the decoding
 	}
 	var a answer
-	if err := json.Unmarshal(m.Payload, &a); err != nil {
+	if err := jsonlimit.Unmarshal(m.Payload, &a); err != nil {
 		l.cfg.Logger.Warn("answer is ignored", "topic", m.Topic, "error", err)
 		return
 	}

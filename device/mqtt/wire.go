@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // The payloads as a mapper sees them: only the fields that it needs.
@@ -103,22 +104,33 @@ type entry struct {
 	wishes map[string]wish
 }
 
+// What the two decoders make of a device and of a property besides what they
+// read, in bytes: an entry with its places in maps.
+const (
+	entryCost = 640
+	wishCost  = 96
+)
+
 // decodeDetail reads the list of devices and when it was made.
 func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err error) {
 	var m detail
-	if err := json.Unmarshal(payload, &m); err != nil {
+	budget := jsonlimit.NewBudget(len(payload))
+	if err := budget.Unmarshal(payload, &m); err != nil {
 		return nil, 0, fmt.Errorf("list of devices: %w", err)
 	}
 	entries = make(map[string]*entry, len(m.Devices))
 	for _, d := range m.Devices {
+		if err := budget.Take("devices", entryCost+len(d.Twin)*wishCost); err != nil {
+			return nil, 0, fmt.Errorf("list of devices: %w", err)
+		}
 		e := &entry{wishes: make(map[string]wish, len(d.Twin))}
 		if len(d.Spec) > 0 {
-			if err := json.Unmarshal(d.Spec, &e.spec); err != nil {
+			if err := budget.Unmarshal(d.Spec, &e.spec); err != nil {
 				return nil, 0, fmt.Errorf("spec of %s: %w", d.ID, err)
 			}
 		}
 		if len(d.Model) > 0 {
-			if err := json.Unmarshal(d.Model, &e.model); err != nil {
+			if err := budget.Unmarshal(d.Model, &e.model); err != nil {
 				return nil, 0, fmt.Errorf("model of %s: %w", d.ID, err)
 			}
 		}
@@ -142,7 +154,12 @@ func (t *expectation) wish(sent int64) wish {
 // decodeDocument reads the wishes that have changed.
 func decodeDocument(payload []byte) (map[string]wish, error) {
 	var m document
-	if err := json.Unmarshal(payload, &m); err != nil {
+	budget := jsonlimit.NewBudget(len(payload))
+	err := budget.Unmarshal(payload, &m)
+	if err == nil {
+		err = budget.Take("twin", len(m.Twin)*wishCost)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("document: %w", err)
 	}
 	wishes := make(map[string]wish, len(m.Twin))

@@ -328,7 +328,9 @@ func FuzzQuery(f *testing.F) {
 	f.Add("tailLines=3&sinceSeconds=9223372036854775807&stream=All&follow=1")
 	f.Add("limitBytes=00&sinceTime=%zz;&port=1,2,x")
 	dir := f.TempDir()
-	n := &node{dir: dir, pod: &corev1.Pod{}}
+	nobody := httptest.NewServer(nil)
+	nobody.Close() // a runtime that does not answer
+	n := &node{dir: dir, pod: &corev1.Pod{}, streaming: nobody}
 	s, err := server.New(server.Config{Node: "n", Pods: n, Runtime: n})
 	if err != nil {
 		f.Fatal(err)

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/internal/jwt"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Identity is who makes a request.
@@ -156,7 +156,7 @@ func (s *Server) issuer(ctx context.Context) (string, []jwt.Key, error) {
 	if err == nil {
 		var o meta.Object
 		if o, err = meta.DecodeObject(meta.Down, record); err == nil {
-			err = json.Unmarshal(o.Body, &issuer)
+			err = jsonlimit.Unmarshal(o.Body, &issuer)
 		}
 	}
 	if err == nil {

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/internal/rbac"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // policy is the RBAC rules of the store, read when they are needed and kept
@@ -64,7 +64,7 @@ func readAll[T any](ctx context.Context, store meta.Store, resource string) ([]T
 		o, err := meta.DecodeObject(meta.Down, r)
 		var v T
 		if err == nil {
-			err = json.Unmarshal(o.Body, &v)
+			err = jsonlimit.Unmarshal(o.Body, &v)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("stored %s cannot be read: %w", r.Key, err)

@@ -67,6 +67,7 @@ type Config struct {
 	Version string
 
 	MaxBody    int64 // largest body of a request, in bytes; 0 means 3 MiB
+	MaxBodies  int   // how many of the largest bodies are held at a time; 0 means 8
 	MaxWatches int   // watches of one client at a time; 0 means 100
 
 	Logger *slog.Logger     // nil discards
@@ -76,6 +77,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.MaxBody == 0 {
 		c.MaxBody = 3 << 20
+	}
+	if c.MaxBodies == 0 {
+		c.MaxBodies = 8
 	}
 	if c.MaxWatches == 0 {
 		c.MaxWatches = 100
@@ -101,8 +105,8 @@ func (c Config) check() error {
 		return errors.New("apiserver: Config.Store is required")
 	case c.Node == "":
 		return errors.New("apiserver: Config.Node is required: the node's name")
-	case c.MaxBody < 0 || c.MaxWatches < 0:
-		return errors.New("apiserver: Config.MaxBody or MaxWatches is negative: leave it 0 for the default")
+	case c.MaxBody < 0 || c.MaxBodies < 0 || c.MaxWatches < 0:
+		return errors.New("apiserver: Config.MaxBody, MaxBodies or MaxWatches is negative: leave it 0 for the default")
 	case c.Dir != "" && !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("apiserver: Config.Dir %q is not an absolute path", c.Dir)
 	case c.Listen.IsValid() && c.Listen.Addr().IsUnspecified():

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Events are the one thing that the node takes while it is cut off: nothing
@@ -127,10 +128,13 @@ func (s *Server) patchedEvent(w http.ResponseWriter, r *http.Request, q request)
 	if err != nil {
 		return nil, err
 	}
-	fields, _ := parseObject(before)
-	changes, ok := parseObject(patch)
-	if !ok {
-		return nil, badRequest("patch is no JSON object")
+	fields, err := parseObject(before)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := parseObject(patch)
+	if err != nil {
+		return nil, badRequest("patch is no JSON object that can be taken: %v", err)
 	}
 	after, err := json.Marshal(mergePatch(fields, changes))
 	if err != nil {
@@ -139,10 +143,10 @@ func (s *Server) patchedEvent(w http.ResponseWriter, r *http.Request, q request)
 	changed := &corev1.Event{}
 	if q.group == eventsv1.GroupName {
 		var e eventsv1.Event
-		err = json.Unmarshal(after, &e)
+		err = jsonlimit.Unmarshal(after, &e)
 		changed = fromEventsV1(&e)
 	} else {
-		err = json.Unmarshal(after, changed)
+		err = jsonlimit.Unmarshal(after, changed)
 	}
 	if err != nil {
 		return nil, badRequest("patch: %v", err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/internal/table"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // get answers the read of one object.
@@ -85,7 +86,7 @@ func parseContinue(text string) (continueToken, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err == nil {
-		err = json.Unmarshal(b, &t)
+		err = jsonlimit.Unmarshal(b, &t)
 	}
 	if err != nil || t.Version != 1 {
 		return continueToken{}, badRequest("continue is not one that this server gave: list from the start")

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // object is an API object of any kind.
@@ -145,7 +145,7 @@ func (s *Server) decode(r *served, record meta.Record) (item, bool) {
 	}
 	obj, ok := s.catalog.new(r).(object)
 	if err == nil && ok {
-		err = json.Unmarshal(withKind(stored.Body, r, ok && r.typed), obj)
+		err = jsonlimit.Unmarshal(withKind(stored.Body, r, ok && r.typed), obj)
 	}
 	if err == nil && (obj.GetName() != stored.Key.Name || obj.GetNamespace() != stored.Key.Namespace) {
 		err = fmt.Errorf("body is of %s/%s", obj.GetNamespace(), obj.GetName())
@@ -167,7 +167,7 @@ func withKind(body []byte, r *served, typed bool) []byte {
 		return body
 	}
 	var has metav1.TypeMeta
-	if err := json.Unmarshal(body, &has); err != nil || has.Kind != "" {
+	if err := jsonlimit.Unmarshal(body, &has); err != nil || has.Kind != "" {
 		return body
 	}
 	apiVersion, kind := r.kind().ToAPIVersionAndKind()
@@ -193,7 +193,7 @@ func (s *Server) merge(it *item, record meta.Record) {
 	switch obj := it.object.(type) {
 	case *corev1.Pod:
 		var report corev1.Pod
-		if json.Unmarshal(stored.Body, &report) != nil || report.UID != obj.UID {
+		if jsonlimit.Unmarshal(stored.Body, &report) != nil || report.UID != obj.UID {
 			return // of a pod that had this name before
 		}
 		qos := obj.Status.QOSClass
@@ -205,7 +205,7 @@ func (s *Server) merge(it *item, record meta.Record) {
 		}
 	case *corev1.Node:
 		var report corev1.Node
-		if json.Unmarshal(stored.Body, &report) != nil {
+		if jsonlimit.Unmarshal(stored.Body, &report) != nil {
 			return
 		}
 		obj.Status = report.Status

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/edgekit/edgekit/meta/apiserver/internal/rbac"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Reviews are questions that clients ask about themselves; the node answers
@@ -156,7 +157,9 @@ func (s *Server) decodeBody(contentType string, body []byte, obj runtime.Object)
 	case runtime.ContentTypeProtobuf:
 		decoder = s.codec.proto
 	case runtime.ContentTypeYAML:
-		decoder = s.codec.yaml
+		if body, err = fromYAML(body); err != nil {
+			return badRequest("body: %v", err)
+		}
 	case runtime.ContentTypeJSON, "":
 		if len(body) > 0 && json.Valid(body) {
 			break
@@ -164,6 +167,16 @@ func (s *Server) decodeBody(contentType string, body []byte, obj runtime.Object)
 		return badRequest("body is no JSON")
 	default:
 		return unsupportedMedia(contentType)
+	}
+	if decoder == s.codec.proto {
+		if err := s.checkProtobuf(body); err != nil {
+			return err
+		}
+	}
+	if decoder == s.codec.json {
+		if err := jsonlimit.Check(body, obj); err != nil {
+			return badRequest("body: %v", err)
+		}
 	}
 	got, _, err := decoder.Decode(body, &gvks[0], obj)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"golang.org/x/sync/semaphore"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -15,6 +16,7 @@ type Server struct {
 	codec   *codec
 	policy  policy
 	watches counter
+	bodies  *semaphore.Weighted // of requests, in bytes
 	ca      *authority
 }
 
@@ -25,7 +27,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s := &Server{cfg: cfg, catalog: newCatalog(cfg.Custom), watches: counter{most: cfg.MaxWatches}}
+	s := &Server{cfg: cfg, catalog: newCatalog(cfg.Custom), watches: counter{most: cfg.MaxWatches},
+		bodies: semaphore.NewWeighted(int64(cfg.MaxBodies) * cfg.MaxBody)}
 	s.codec = newCodec(s.catalog.scheme)
 	s.policy.store = cfg.Store
 	var err error
@@ -76,6 +79,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, who Identity) {
 // serveResource answers a request for objects: reviews and reads here, and
 // all else by the cloud.
 func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request, who Identity) error {
+	if !streaming(q) {
+		release, err := s.room(w, r)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if review := reviewOf(q); review != nil {
 		return review(s, w, r, who)
 	}

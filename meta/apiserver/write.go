@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -15,24 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/meta/manager"
 )
-
-// body reads a request's body within the limit.
-func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.MaxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit))
-	}
-	if err != nil {
-		return nil, badRequest("body: %v", err)
-	}
-	return b, nil
-}
 
 func mediaOf(contentType string) string {
 	media, _, err := mime.ParseMediaType(contentType)
@@ -132,39 +119,29 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 	case runtime.ContentTypeProtobuf:
 		return s.protobufToCloud(body, translate)
 	case string(types.JSONPatchType):
-		var ops []map[string]any
-		if json.Unmarshal(body, &ops) != nil {
-			return body, nil // the API server says what is wrong with it
-		}
-		for _, op := range ops {
-			if text, ok := op["value"].(string); ok && op["path"] == "/metadata/resourceVersion" {
-				version, err := translate(text)
-				if err != nil {
-					return nil, err
-				}
-				op["value"] = version
-			}
-		}
-		return json.Marshal(ops)
+		return patchToCloud(body, translate)
 	}
 	if !bytes.Contains(body, []byte("resourceVersion")) {
 		return body, nil
 	}
 	switch mediaOf(contentType) {
 	case string(types.ApplyYAMLPatchType), runtime.ContentTypeYAML:
-		converted, err := yaml.YAMLToJSON(body) // JSON is YAML as well
+		converted, err := fromYAML(body)
 		if err != nil {
-			return body, nil
+			return body, overLimit(err)
 		}
 		body = converted
 	}
-	fields, ok := parseObject(body)
-	if !ok {
-		return body, nil
+	fields, err := parseFields(body)
+	if err != nil {
+		return body, overLimit(err)
 	}
 	for _, within := range []string{"metadata", "preconditions"} {
-		m, _ := fields[within].(map[string]any)
-		text, _ := m["resourceVersion"].(string)
+		m, err := parseFields(fields[within])
+		if err != nil {
+			continue
+		}
+		text := textOf(m["resourceVersion"])
 		if text == "" {
 			continue
 		}
@@ -172,21 +149,63 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 		if err != nil {
 			return nil, err
 		}
-		m["resourceVersion"] = version
+		if m["resourceVersion"], err = json.Marshal(version); err != nil {
+			return nil, err
+		}
+		if fields[within], err = json.Marshal(m); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(fields)
 }
 
-// parseObject reads a JSON object and keeps its numbers as they are written.
-func parseObject(body []byte) (map[string]any, bool) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var fields map[string]any
-	return fields, d.Decode(&fields) == nil && fields != nil
+// patchToCloud does the same for a JSON patch.
+func patchToCloud(body []byte, translate func(string) (string, error)) ([]byte, error) {
+	var ops []map[string]json.RawMessage
+	if err := jsonlimit.Unmarshal(body, &ops); err != nil {
+		return body, overLimit(err) // of the rest, the API server says what is wrong with it
+	}
+	changed := false
+	for _, op := range ops {
+		if string(op["path"]) != `"/metadata/resourceVersion"` {
+			continue
+		}
+		text := textOf(op["value"])
+		if text == "" {
+			continue
+		}
+		changed = true
+		version, err := translate(text)
+		if err != nil {
+			return nil, err
+		}
+		if op["value"], err = json.Marshal(version); err != nil {
+			return nil, err
+		}
+	}
+	if !changed {
+		return body, nil
+	}
+	return json.Marshal(ops)
+}
+
+// overLimit gives what is wrong with a body that this server does not read, and
+// nil for what the API server is to say.
+func overLimit(err error) error {
+	if e, ok := errors.AsType[*jsonlimit.LimitError](err); ok {
+		return badRequest("body: %v", e)
+	}
+	if apierrors.IsBadRequest(err) {
+		return err
+	}
+	return nil
 }
 
 // protobufToCloud does the same for a body in protobuf.
 func (s *Server) protobufToCloud(body []byte, translate func(string) (string, error)) ([]byte, error) {
+	if err := s.checkProtobuf(body); err != nil {
+		return nil, err
+	}
 	obj, _, err := s.codec.proto.Decode(body, nil, nil)
 	if err != nil {
 		return body, nil // a kind that is not known here, or none: the API server decides
@@ -245,25 +264,42 @@ func markAnswer(media string, body []byte) []byte {
 	if media != runtime.ContentTypeJSON {
 		return body
 	}
-	fields, ok := parseObject(body)
-	if !ok {
+	fields, err := parseFields(body)
+	if err != nil {
 		return body
 	}
-	mark := func(obj any) {
-		m, _ := obj.(map[string]any)
-		m, _ = m["metadata"].(map[string]any)
-		if version, ok := m["resourceVersion"].(string); ok {
-			m["resourceVersion"] = markCloud(version)
+	mark := func(obj map[string]json.RawMessage) {
+		m, err := parseFields(obj["metadata"])
+		if text := textOf(m["resourceVersion"]); err == nil && m["resourceVersion"] != nil {
+			m["resourceVersion"], _ = json.Marshal(markCloud(text)) // a string and a map of JSON: no error
+			obj["metadata"], _ = json.Marshal(m)
 		}
 	}
 	mark(fields)
-	items, _ := fields["items"].([]any)
-	for _, it := range items {
-		mark(it)
+	var items []json.RawMessage
+	if jsonlimit.Unmarshal(fields["items"], &items) == nil && len(items) > 0 {
+		for i, it := range items {
+			obj, err := parseFields(it)
+			if err != nil {
+				continue
+			}
+			mark(obj)
+			items[i], _ = json.Marshal(obj)
+		}
+		fields["items"], _ = json.Marshal(items)
 	}
 	marked, err := json.Marshal(fields)
 	if err != nil {
 		return body
 	}
 	return marked
+}
+
+// textOf gives a value that is a string, and "" for every other.
+func textOf(value json.RawMessage) string {
+	var text string
+	if len(value) < 2 || value[0] != '"' || len(value) > 4<<10 || json.Unmarshal(value, &text) != nil {
+		return ""
+	}
+	return text
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Bound gives the uids of all pods that are bound to this node. A store that
@@ -43,7 +43,7 @@ func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
 		return nil, wrap(key, err)
 	}
 	var uids []types.UID
-	if err := json.Unmarshal(o.Body, &uids); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, &uids); err != nil {
 		return nil, fmt.Errorf("client: %s: %w", key, err)
 	}
 	return uids, nil
@@ -58,7 +58,7 @@ func (c *Client) held(ctx context.Context) (map[types.UID]bool, error) {
 	uids := make(map[types.UID]bool)
 	for _, r := range records {
 		var pod corev1.Pod
-		if o, err := meta.DecodeObject(meta.Down, r); err == nil && json.Unmarshal(o.Body, &pod) == nil {
+		if o, err := meta.DecodeObject(meta.Down, r); err == nil && jsonlimit.Unmarshal(o.Body, &pod) == nil {
 			uids[pod.UID] = true
 		}
 	}

@@ -3,7 +3,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Manager is what the client needs of MetaManager; meta/manager has it.
@@ -137,7 +137,7 @@ func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Serv
 		s := &corev1.Service{}
 		o, err := meta.DecodeObject(meta.Down, r)
 		if err == nil {
-			err = json.Unmarshal(o.Body, s)
+			err = jsonlimit.Unmarshal(o.Body, s)
 		}
 		if err != nil {
 			c.log.Error("stored Service cannot be read; pods do without it", "key", r.Key, "err", err)
@@ -246,7 +246,7 @@ func (c *Client) put(r meta.Record) bool {
 	o, err := meta.DecodeObject(meta.Down, r)
 	pod := new(corev1.Pod)
 	if err == nil {
-		err = json.Unmarshal(o.Body, pod)
+		err = jsonlimit.Unmarshal(o.Body, pod)
 	}
 	if err == nil && (pod.Namespace != o.Key.Namespace || pod.Name != o.Key.Name) {
 		err = fmt.Errorf("body is of pod %s/%s", pod.Namespace, pod.Name)

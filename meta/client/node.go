@@ -2,11 +2,11 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // OwnNode is this node's Node as the cloud last sent it: with the labels,
@@ -24,7 +24,7 @@ func (c *Client) OwnNode(ctx context.Context) (*corev1.Node, error) {
 		return nil, wrap(key, err)
 	}
 	node := &corev1.Node{}
-	if err := json.Unmarshal(o.Body, node); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, node); err != nil {
 		return nil, wrap(key, err)
 	}
 	return node, nil

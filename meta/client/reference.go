@@ -2,12 +2,12 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/meta/references"
 )
 
@@ -78,7 +78,7 @@ func readReference[T any](ctx context.Context, c *Client, key meta.Key) (*T, err
 		return nil, wrap(key, err)
 	}
 	v := new(T)
-	if err := json.Unmarshal(o.Body, v); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, v); err != nil {
 		return nil, fmt.Errorf("client: %s: %w", key, err)
 	}
 	return v, nil

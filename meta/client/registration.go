@@ -2,13 +2,13 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/meta/internal/latest"
 )
 
@@ -52,7 +52,7 @@ func (c *Client) nodeChanged(key meta.Key, e meta.Event) {
 	was := new(corev1.Node)
 	o, err := meta.DecodeObject(meta.Down, e.Record)
 	if err == nil {
-		err = json.Unmarshal(o.Body, was)
+		err = jsonlimit.Unmarshal(o.Body, was)
 	}
 	if err != nil {
 		c.log.Warn("stored Node cannot be read", "key", e.Key, "err", err)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // inMemory is what a Manager may have besides, to tell the cloud what the store
@@ -96,7 +97,7 @@ func (c *Client) mirrorUID(ctx context.Context, pod *corev1.Pod) (types.UID, err
 		return "", wrap(key, err)
 	}
 	var shown metav1.PartialObjectMetadata
-	if err := json.Unmarshal(o.Body, &shown); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, &shown); err != nil {
 		return "", wrap(key, err)
 	}
 	if shown.Annotations[corev1.MirrorPodAnnotationKey] != string(pod.UID) {
@@ -153,7 +154,7 @@ func lastReport[T any](ctx context.Context, c *Client, key meta.Key) (*T, error)
 		return nil, &NotFoundError{key}
 	}
 	v := new(T)
-	if err := json.Unmarshal(o.Body, v); err != nil {
+	if err := jsonlimit.Unmarshal(o.Body, v); err != nil {
 		return nil, wrap(key, err)
 	}
 	return v, nil

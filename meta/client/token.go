@@ -15,6 +15,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // tokenArea holds tokens under the uid of the object that they are bound to,
@@ -87,7 +88,7 @@ func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount strin
 	if err != nil {
 		return nil, wrap(account, err)
 	}
-	if err := json.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
+	if err := jsonlimit.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
 		return nil, fmt.Errorf("client: %s: the cloud's answer holds no token: %w", account, errors.Join(err))
 	}
 	value, err := json.Marshal(fresh)

@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Caller asks the cloud; a hub client is one. It returns an error that wraps a
@@ -205,7 +205,7 @@ func (m *Manager) Handle(ctx context.Context, msg hub.Message) (hub.Message, err
 		return hub.Message{}, m.Response(ctx, o)
 	case hub.NodeConnection:
 		var info hub.Info
-		if err := json.Unmarshal(msg.Body, &info); err != nil {
+		if err := jsonlimit.Unmarshal(msg.Body, &info); err != nil {
 			return hub.Message{}, &hub.Error{Code: hub.CodeInvalid, Text: "body is not a hub.Info in JSON: " + err.Error()}
 		}
 		return hub.Message{}, m.NodeConnection(ctx, info)

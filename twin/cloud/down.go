@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
 
@@ -137,9 +137,9 @@ func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 	if !gone {
 		var err error
 		if o, err = meta.DecodeObject(meta.Down, r); err == nil && o.Key.Resource == devices {
-			err = json.Unmarshal(o.Body, &dev)
+			err = jsonlimit.Unmarshal(o.Body, &dev)
 		} else if err == nil {
-			err = json.Unmarshal(o.Body, &model)
+			err = jsonlimit.Unmarshal(o.Body, &model)
 		}
 		if err != nil {
 			j.cfg.Logger.Error("object from the cloud cannot be read", "key", r.Key, "error", err)

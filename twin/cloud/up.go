@@ -16,6 +16,7 @@ import (
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
 
@@ -135,7 +136,7 @@ func (j *Joiner) report(ctx context.Context, p *plan, id string, now time.Time) 
 	default:
 		if o, err := meta.DecodeObject(meta.Up, r); err == nil && !o.Deleted {
 			body = o.Body
-			if json.Unmarshal(body, &held) != nil {
+			if jsonlimit.Unmarshal(body, &held) != nil {
 				held = v1beta1.DeviceStatusStatus{} // what it was is not worth more than being replaced
 			}
 		}
@@ -176,7 +177,7 @@ func (j *Joiner) forget(ctx context.Context, id string) error {
 // but in its timestamp is taken from held, so that it makes no new report.
 func (j *Joiner) status(ctx context.Context, p *plan, d twin.Device, held v1beta1.DeviceStatusStatus, now time.Time) (v1beta1.DeviceStatusStatus, error) {
 	var spec device.Spec
-	if err := json.Unmarshal(d.Member.Spec, &spec); err != nil {
+	if err := jsonlimit.Unmarshal(d.Member.Spec, &spec); err != nil {
 		return held, fmt.Errorf("spec of %s: %w", d.ID, err)
 	}
 	next := v1beta1.DeviceStatusStatus{ObservedGeneration: int64(d.Member.Version)}
@@ -249,7 +250,7 @@ func (j *Joiner) conditions(ctx context.Context, d twin.Device, held v1beta1.Dev
 		return held.Conditions // the Device is about to go
 	}
 	var dev v1beta1.Device
-	if o, err := meta.DecodeObject(meta.Down, r); err != nil || json.Unmarshal(o.Body, &dev) != nil {
+	if o, err := meta.DecodeObject(meta.Down, r); err != nil || jsonlimit.Unmarshal(o.Body, &dev) != nil {
 		return held.Conditions
 	}
 	if bad := invalid(dev.Spec, d.Twins); len(bad) > 0 {

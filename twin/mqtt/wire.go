@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
 
@@ -115,7 +116,7 @@ func eventID(payload []byte) string {
 	var m struct {
 		EventID string `json:"event_id"`
 	}
-	if json.Unmarshal(payload, &m) != nil {
+	if jsonlimit.Unmarshal(payload, &m) != nil {
 		return ""
 	}
 	return m.EventID
@@ -124,7 +125,7 @@ func eventID(payload []byte) string {
 // decodeUpdate reads a TwinUpdate.
 func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
 	var m updateMessage
-	if err := json.Unmarshal(payload, &m); err != nil {
+	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
 		return nil, eventID(payload), fmt.Errorf("payload is not a twin update: %w", err)
 	}
 	if m.Twin == nil {
@@ -172,7 +173,7 @@ func (v *wireVersion) version() *twin.Version {
 // decodeState reads a StateUpdate.
 func decodeState(payload []byte) (state, id string, err error) {
 	var m stateMessage
-	if err := json.Unmarshal(payload, &m); err != nil {
+	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
 		return "", eventID(payload), fmt.Errorf("payload is not a state update: %w", err)
 	}
 	return m.State, m.EventID, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Capabilities that a node names when it connects.
@@ -107,7 +108,7 @@ func decode(text []byte, head any) ([]byte, error) {
 	if !ok || len(line) > maxHead {
 		return nil, errors.New("wire: the first line is missing or too long")
 	}
-	if err := json.Unmarshal(line, head); err != nil {
+	if err := jsonlimit.Unmarshal(line, head); err != nil {
 		return nil, fmt.Errorf("wire: first line: %w", err)
 	}
 	return body, nil

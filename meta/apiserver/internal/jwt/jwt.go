@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // maxToken is more than any service account token has.
@@ -39,7 +41,7 @@ func ParseKeys(text []byte) ([]Key, error) {
 			Kty, Kid, Use, N, E, Crv, X, Y string
 		}
 	}
-	if err := json.Unmarshal(text, &set); err != nil {
+	if err := jsonlimit.Unmarshal(text, &set); err != nil {
 		return nil, fmt.Errorf("jwt: key set: %w", err)
 	}
 	var keys []Key
@@ -196,7 +198,7 @@ func part(text string, into any) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(b, into)
+	return jsonlimit.Unmarshal(b, into)
 }
 
 func verify(alg string, public crypto.PublicKey, signed string, signature []byte) bool {

@@ -1,0 +1,22 @@
+package mqtt
+
+import (
+	"testing"
+
+	"github.com/edgekit/edgekit/hub/decodetest"
+)
+
+func TestAttackDecoders(t *testing.T) {
+	units := []string{
+		`{}`, `null`, `{"id":"a"}`, `{"twin":{"a":{}}}`, `{"spec":{}}`, `{"spec":{"properties":[{},{},{},{},{},{},{},{}]}}`,
+		`{"model":{}}`, `{"model":{"properties":[{},{},{},{},{},{},{},{}]}}`, `[]`, `0`,
+	}
+	detail := func(b []byte) { _, _, _ = decodeDetail(b) }
+	decodetest.Search(t,
+		decodetest.Case{Name: "mapper_detail", Before: `{"devices":[`, Between: ",", After: "]}", Units: units, Tokens: decodetest.JSONTokens(),
+			Whole: [][]byte{decodetest.Keys(`{"devices":[{"twin":{`, "null", "}}]}"), decodetest.Keys(`{"devices":[{"twin":{`, "{}", "}}]}")}, Decode: detail},
+		decodetest.Case{Name: "mapper_document", Before: `{"twin":{`, Between: ",", After: "}}", Units: []string{`"a":{}`, `"a":null`, `"a":{"current":{}}`}, Tokens: decodetest.JSONTokens(),
+			Whole:  [][]byte{decodetest.Keys(`{"twin":{`, "null", "}}"), decodetest.Keys(`{"twin":{`, "{}", "}}"), decodetest.Keys(`{"twin":{`, `{"current":{"expected":{}}}`, "}}")},
+			Decode: func(b []byte) { _, _ = decodeDocument(b) }},
+	)
+}

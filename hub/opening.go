@@ -1,0 +1,266 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// What a peer opens takes memory in three steps. The first bytes of the opening
+// frame are free. They say which class it is, and with that the call or stream
+// is counted against MaxCalls or MaxStreams. Only one that is within them has
+// the rest of its frame read, from two budgets: the session's, of which it
+// reserves all that it announces and waits for that, and the server's, of which
+// it takes as much as really arrives and waits for none. What they lend comes
+// back when the call or stream has been served, for a call when its answer has been
+// read: a large one counts as well. Whoever gets nothing is answered
+// with CodeExhausted, before the rest of its frame is read, and may try again.
+
+const (
+	// freeOpening is how much of an opening frame is read before a slot is held,
+	// in bytes. Nearly all calls and streams are smaller.
+	freeOpening = 4 << 10
+	// growOpening is the least by which the buffer of a larger one grows.
+	growOpening = 64 << 10
+	// retryExhausted is when a call that found the server's budget empty may come
+	// again.
+	retryExhausted = time.Second
+)
+
+// slot is the place of one call or stream among those that the peer may have.
+type slot struct {
+	s       *session
+	class   class
+	refused *Error // it has no place, and this says why
+	session int64  // taken of the session's budget
+	server  int64  // taken of the server's
+}
+
+// claim counts a call or stream.
+func (s *session) claim(c class) *slot {
+	p := &slot{s: s, class: c}
+	switch n, most := s.slots(c); {
+	case n == nil:
+	case int(n.Add(1)) > most:
+		n.Add(-1)
+		p.class = 0
+		p.refused = &Error{Code: CodeExhausted, Text: fmt.Sprintf("more than %d %ss at the same time", most, c)}
+	}
+	return p
+}
+
+// slots gives the counter of a class and its limit; nil for one that is not known.
+func (s *session) slots(c class) (*atomic.Int32, int) {
+	switch c {
+	case classCall:
+		return &s.calls, s.limits.MaxCalls
+	case classStream:
+		return &s.streams, s.limits.MaxStreams
+	}
+	return nil, 0
+}
+
+// release gives back all that the slot has.
+func (p *slot) release() {
+	if n, _ := p.s.slots(p.class); n != nil {
+		n.Add(-1)
+	}
+	if p.session > 0 {
+		p.s.bodies().Release(p.session)
+	}
+	if p.server > 0 {
+		p.s.budget.Release(p.server)
+	}
+}
+
+// reserve takes n bytes of the session's budget, or sets refused.
+func (p *slot) reserve(n int) {
+	ctx, cancel := context.WithTimeout(p.s.ctx, openWait)
+	defer cancel()
+	if n > p.s.limits.MaxCallBytes || p.s.bodies().Acquire(ctx, int64(n)) != nil {
+		p.refused = &Error{Code: CodeExhausted, Text: fmt.Sprintf(
+			"calls and streams of this node hold more than %d bytes: try again when some are done", p.s.limits.MaxCallBytes)}
+		return
+	}
+	p.session = int64(n)
+}
+
+// answer takes n bytes of the session's budget, for what is about to be written.
+// The opening frame is no longer needed by then.
+func (p *slot) answer(n int) bool {
+	if p.session > 0 {
+		p.s.bodies().Release(p.session)
+		p.session = 0
+	}
+	if !p.s.bodies().TryAcquire(int64(n)) {
+		return false
+	}
+	p.session = int64(n)
+	return true
+}
+
+// arrive takes n bytes of the server's budget, or sets refused.
+func (p *slot) arrive(n int) {
+	if p.s.budget == nil {
+		return
+	}
+	if !p.s.budget.TryAcquire(int64(n)) {
+		p.refused = &Error{Code: CodeExhausted, RetryAfter: retryExhausted,
+			Text: "calls and streams of all nodes hold more bytes than this server allows: try again later"}
+		return
+	}
+	p.server += int64(n)
+}
+
+// bodies is the session's budget, which is made when it is first needed.
+func (s *session) bodies() *semaphore.Weighted {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened == nil {
+		s.opened = semaphore.NewWeighted(int64(s.limits.MaxCallBytes))
+	}
+	return s.opened
+}
+
+// readOpen reads the frame that opens a stream, and claims its slot. When that is
+// refused, the frame has not been read to its end, and the message has only what
+// an answer needs.
+func (s *session) readOpen(st Stream, r *frameReader) (open, *slot, error) {
+	for {
+		n, err := r.length()
+		if err != nil {
+			return open{}, nil, err
+		}
+		r.size = n
+		b, err := readN(r.r, nil, min(n, freeOpening))
+		if err != nil {
+			return open{}, nil, err
+		}
+		if n > freeOpening {
+			return s.readLarge(st, r, b, n)
+		}
+		f, err := r.frame(b)
+		if err != nil {
+			return open{}, nil, err
+		}
+		if o, ok := f.(open); ok {
+			return o, s.claim(o.Class), nil
+		}
+		if f != nil {
+			return open{}, nil, violation("stream opened with %T", f)
+		}
+	}
+}
+
+// readLarge goes on with a frame of n bytes of which b is the beginning.
+func (s *session) readLarge(st Stream, r *frameReader, b []byte, n int) (o open, p *slot, err error) {
+	head, ok := openHead(b)
+	if !ok {
+		return open{}, nil, violation("a frame of %d bytes that does not begin with its class", n)
+	}
+	p = s.claim(head.Class)
+	defer func() {
+		if err != nil {
+			p.release()
+			p = nil
+		}
+	}()
+	if p.refused == nil {
+		p.reserve(n)
+	}
+	if p.refused == nil {
+		err = st.SetDeadline(time.Now().Add(openWait)) // it may have waited
+	}
+	for len(b) < n && p.refused == nil && err == nil {
+		if len(b) == cap(b) {
+			size := min(n, max(2*cap(b), growOpening))
+			if p.arrive(size - cap(b)); p.refused != nil {
+				break
+			}
+			b = grow(b, size-len(b), n)
+		}
+		var got int
+		got, err = io.ReadFull(r.r, b[len(b):min(cap(b), n)])
+		b = b[:len(b)+got]
+	}
+	if err != nil || p.refused != nil {
+		return head, p, err
+	}
+	f, err := r.frame(b)
+	if err != nil {
+		return open{}, p, err
+	}
+	if o, ok = f.(open); !ok || o.Class != head.Class {
+		return open{}, p, violation("stream opened with %T", f)
+	}
+	return o, p, nil
+}
+
+// openHead reads what stands before the body in an open frame, of which b may
+// have only the beginning. It reports false when that is not one.
+func openHead(b []byte) (open, bool) {
+	o := open{Message: Message{Operation: Query}}
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 || num != numOpen || typ != protowire.BytesType {
+		return o, false
+	}
+	b = b[n:]
+	if _, n = protowire.ConsumeVarint(b); n < 0 {
+		return o, false
+	}
+	within := beginning(b[n:], func(v field) {
+		if v.num == 1 {
+			o.Class = class(v.u)
+		}
+	}, 3)
+	beginning(within, func(v field) {
+		if !parseKey(&o.Message.Key, v) && v.num == 6 {
+			o.Message.ID = v.u
+		}
+	}, 8)
+	return o, o.Class == classCall || o.Class == classStream
+}
+
+// beginning walks the fields of a message that may be cut off, up to the field
+// last, and gives what is there of that.
+func beginning(b []byte, yield func(field), last protowire.Number) []byte {
+	for {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil
+		}
+		b = b[n:]
+		v := field{num: num, typ: typ}
+		switch typ {
+		case protowire.VarintType:
+			v.u, n = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			if num == last {
+				_, n = protowire.ConsumeVarint(b)
+				return b[max(n, 0):]
+			}
+			v.b, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return nil
+		}
+		b = b[n:]
+		yield(v)
+	}
+}
+
+// newBudget is the memory that the opened calls and streams of all sessions share.
+func newBudget(n int64) *semaphore.Weighted {
+	if n < 0 {
+		n = math.MaxInt64
+	}
+	return semaphore.NewWeighted(n)
+}
