@@ -76,7 +76,7 @@ func (j *Joiner) up(ctx context.Context) error {
 				if errors.Is(err, net.ErrClosed) {
 					return err
 				}
-				j.cfg.Logger.Warn("device cannot be reported, trying again", "device", id, "error", err)
+				j.warn("device cannot be reported, trying again", "device", id, "error", err)
 				p.schedule(id, now.Add(retry))
 			}
 		}
