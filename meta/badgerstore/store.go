@@ -173,6 +173,22 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 	return list, txn.ReadTs(), nil
 }
 
+// Keys gives all keys with the prefix; see meta.Store.
+func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, error) {
+	s.calls.RLock()
+	defer s.calls.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	txn, release := s.view()
+	defer release()
+	list, err := scanKeys(ctx, txn, prefix)
+	if err != nil {
+		return nil, 0, err
+	}
+	return list, txn.ReadTs(), nil
+}
+
 // Watch follows the keys with the prefix; see meta.Store. The last 4,096
 // changes or 1 MiB of them are remembered, whichever is less, and none from
 // before the store was opened.

@@ -104,7 +104,7 @@ func (j *Joiner) recompute(ctx context.Context) error {
 	for _, d := range j.cfg.Engine.Devices() {
 		j.dirty.add(d.ID)
 	}
-	records, _, err := j.cfg.Store.List(ctx, meta.Up+statuses+"/")
+	records, _, err := j.cfg.Store.Keys(ctx, meta.Up+statuses+"/")
 	if err != nil {
 		return err
 	}
