@@ -74,6 +74,24 @@ type Store interface {
 	Close() error
 }
 
+// PrefixWatcher is a Store that can watch several prefixes as one. Both of this
+// module's stores do, and metatest holds every Store that does to the contract.
+type PrefixWatcher interface {
+	// WatchPrefixes is Watch for the keys with any of the prefixes: one watch, so
+	// that the changes of all of them come in revision order.
+	WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []Event, error)
+}
+
+// WatchPrefixes watches the keys with any of the prefixes. Of a Store that is no
+// PrefixWatcher it watches all keys, so that more comes than was asked for: who
+// calls it looks at each key.
+func WatchPrefixes(ctx context.Context, s Store, prefixes []string, after uint64) (<-chan []Event, error) {
+	if p, ok := s.(PrefixWatcher); ok {
+		return p.WatchPrefixes(ctx, prefixes, after)
+	}
+	return s.Watch(ctx, "", after)
+}
+
 // Snapshot is all that a store held at one revision. Its methods may be called
 // by several goroutines at once. An open Snapshot keeps what has been replaced
 // since from being freed, so that it must be closed soon. When its store is

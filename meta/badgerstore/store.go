@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +70,10 @@ type request struct {
 	answered chan struct{}
 }
 
-var _ meta.Store = (*Store)(nil)
+var (
+	_ meta.Store         = (*Store)(nil)
+	_ meta.PrefixWatcher = (*Store)(nil)
+)
 
 // closePatience is how long Close waits for badger. On a broken disk badger
 // tries for ever to put what is in its logs into tables.
@@ -193,12 +197,18 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, 
 // changes or 1 MiB of them are remembered, whichever is less, and none from
 // before the store was opened.
 func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
+	return s.WatchPrefixes(ctx, []string{prefix}, after)
+}
+
+// WatchPrefixes follows the keys with any of the prefixes; see
+// meta.PrefixWatcher.
+func (s *Store) WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []meta.Event, error) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
-	return s.feed.Watch(ctx, prefix, after)
+	return s.feed.Watch(ctx, after, slices.Clone(prefixes)...)
 }
 
 // usable is called with calls held.

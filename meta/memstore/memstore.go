@@ -29,7 +29,10 @@ type record struct {
 	revision uint64
 }
 
-var _ meta.Store = (*Store)(nil)
+var (
+	_ meta.Store         = (*Store)(nil)
+	_ meta.PrefixWatcher = (*Store)(nil)
+)
 
 // New makes an empty Store at revision 0.
 func New() *Store {
@@ -137,7 +140,13 @@ func (s *Store) withLocked(prefix string) []string {
 // Watch follows the keys with the prefix; see meta.Store. The last 4,096
 // changes or 1 MiB of them are remembered, whichever is less.
 func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
-	return s.feed.Watch(ctx, prefix, after)
+	return s.feed.Watch(ctx, after, prefix)
+}
+
+// WatchPrefixes follows the keys with any of the prefixes; see
+// meta.PrefixWatcher.
+func (s *Store) WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []meta.Event, error) {
+	return s.feed.Watch(ctx, after, slices.Clone(prefixes)...)
 }
 
 // Stats gives the store's figures.

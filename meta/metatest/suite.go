@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) meta.Store) {
 		{"cancelled context", testCancelled},
 		{"list is one revision", testListConsistent},
 		{"watch", testWatch},
+		{"watch of several prefixes", testWatchPrefixes},
 		{"watch from a revision", testWatchFrom},
 		{"watch sees what list did not", testListThenWatch},
 		{"watch under load", testWatchUnderLoad},
