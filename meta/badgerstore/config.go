@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -27,6 +28,10 @@ type Config struct {
 	// the disk takes nothing at Open; empty means /dev/shm, or else the
 	// system's folder for temporary files.
 	Scratch string
+	// OnDamage says what Open does with a store whose files are damaged. The
+	// default sets it aside and starts with an empty one, which is right where a
+	// cloud fills it again.
+	OnDamage OnDamage
 	// Damaged is told, during Open, that the store's files were damaged and
 	// set aside, so that the program can report it. It may be nil; the fact is
 	// logged in any case.
@@ -35,9 +40,25 @@ type Config struct {
 	Now     func() time.Time // for the names of damaged folders and the first revision; nil means time.Now
 }
 
+// OnDamage is what Open does with a damaged store.
+type OnDamage uint8
+
+const (
+	// SetAside renames the damaged store and starts with an empty one; if only
+	// the newest writes are gone, it goes on with what is left.
+	SetAside OnDamage = iota
+	// Fail has Open return the *meta.CorruptError and leave the store as it is,
+	// also if only the newest writes are gone: for a node that nobody fills
+	// again, whose operator restores a backup.
+	Fail
+)
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("badgerstore: Config.Dir is required")
+	}
+	if c.OnDamage > Fail {
+		return c, fmt.Errorf("badgerstore: Config.OnDamage is %d: it must be SetAside or Fail", c.OnDamage)
 	}
 	if c.Reserve == 0 {
 		c.Reserve = 32 << 20

@@ -45,7 +45,8 @@
 // newest, and none when the disk is full. If all that is there is right and
 // only the newest writes are missing, as when a log file has vanished, the store
 // goes on with what is left, tells Config.Damaged so, without a folder, and is
-// no longer meta.Synced.
+// no longer meta.Synced. With Config.OnDamage set to Fail all of that is an error
+// of Open, and the store stays as it is.
 //
 // A folder in use, one that this user may not write, a wrong key, and a store of a
 // newer release are errors that name the remedy, and leave all files alone.
