@@ -41,13 +41,22 @@ func openAbove(cfg Config, reached uint64) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := openClaimed(cfg, lock, reached)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// openClaimed opens a store whose lock is held: by the Store from now on, or by the
+// caller if lock is nil.
+func openClaimed(cfg Config, lock *os.File, reached uint64) (*Store, error) {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, lock: lock,
 		queue: make(chan *request), stop: make(chan struct{}), done: make(chan struct{}), failing: make(chan struct{}),
 		views: make(map[uint64]int), reached: reached,
 	}
 	if err := s.open(); err != nil {
-		lock.Close()
 		return nil, err
 	}
 	s.takeBallast()

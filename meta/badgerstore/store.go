@@ -24,7 +24,7 @@ import (
 type Store struct {
 	cfg  Config
 	log  *slog.Logger
-	lock *os.File
+	lock *os.File // nil if somebody else holds it
 	feed *feed.Feed
 
 	// swap is held for reading while badger is read, for writing while db is
@@ -114,7 +114,10 @@ func (s *Store) closeFiles() error {
 		if s.scratch != "" {
 			err = errors.Join(err, os.RemoveAll(s.scratch))
 		}
-		return errors.Join(err, s.mark.Close(), s.lock.Close())
+		if s.lock != nil {
+			err = errors.Join(err, s.lock.Close())
+		}
+		return errors.Join(err, s.mark.Close())
 	case <-time.After(closePatience):
 		return fmt.Errorf("the disk has not taken all within %v", closePatience)
 	}
