@@ -1,68 +1,183 @@
 package edged
 
 import (
+	"context"
 	"fmt"
-	"runtime"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/edgekit/edgekit/edged/static"
 )
+
+// rejectedPrefix begins the message of a pod's status when it was rejected.
+const rejectedPrefix = "Pod was rejected: "
+
+// The reasons of rejections that are not named after a resource. They are the
+// kubelet's.
+const (
+	rejectedSysctl    = "SysctlForbidden"
+	rejectedOS        = "PodOSNotSupported"
+	rejectedOSLabel   = "PodOSSelectorNodeLabelDoesNotMatch"
+	rejectedAppArmor  = "AppArmor"
+	rejectedGroups    = "SupplementalGroupsPolicyNotSupported"
+	rejectedPodLevel  = "PodLevelResourcesNotSupported"
+	rejectedFeature   = "PodFeatureUnsupported"
+	rejectedAffinity  = "NodeAffinity"
+	rejectedTaint     = "TaintToleration"
+	rejectedHostPorts = "NodePorts"
+	rejectedPods      = "OutOfpods"
+	rejectedResource  = "OutOf" // and the resource's name
+)
+
+// admission is all that decides whether the node takes a pod.
+type admission struct {
+	pod         *corev1.Pod
+	others      []*corev1.Pod // those that hold resources of the node
+	allocatable corev1.ResourceList
+	sysctls     []string // allowed beyond the safe ones
+	labels      map[string]string
+	node        *corev1.Node // as the cloud last sent it; nil if it never did
+	features    RuntimeFeatures
+	appArmor    bool // the machine's kernel enforces AppArmor profiles
+	podLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
+}
 
 // admitLocked decides whether the node takes a pod beside those that it has.
 // The scheduler has decided before, but not for pods that name their node, and
 // not always with the newest facts. It needs a.mu.
-func (a *Agent) admitLocked(pod *corev1.Pod) *rejection {
+func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *rejection {
 	if pod.DeletionTimestamp != nil || over(pod.Status.Phase) || pod.Name == "" {
 		return nil
 	}
-	var others []*corev1.Pod
+	f := admission{
+		pod: pod, allocatable: a.node.allocatable(), sysctls: a.cfg.AllowedSysctls, labels: ownLabels(a.cfg), features: a.node.runtimeFeatures(),
+		podLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
+	}
 	for _, w := range a.workers {
 		if p := w.claims(); p != nil && p.UID != pod.UID {
-			others = append(others, p)
+			f.others = append(f.others, p)
 		}
 	}
-	return admit(pod, others, a.node.allocatable(), a.cfg.AllowedSysctls)
+	if wantsAppArmor(pod) {
+		f.appArmor = appArmorEnabled()
+	}
+	if reader, ok := a.cfg.Objects.(NodeReader); ok && !placedByScheduler(pod) {
+		node, err := reader.OwnNode(ctx)
+		if err != nil && !isMissing(err) && ctx.Err() == nil {
+			a.log.Warn("cannot read this node's Node; pods are judged by the labels of this agent alone", "err", err)
+		}
+		f.node = node
+	}
+	r := f.decide()
+	if r != nil {
+		r.message = rejectedPrefix + r.message
+	}
+	return r
 }
 
-// admit is admitLocked's decision, pure.
-func admit(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList, allowedSysctls []string) *rejection {
-	if _, err := sysctls(pod, allowedSysctls); err != nil {
-		return &rejection{"SysctlForbidden", err.Error()}
+// decide says why the node does not take the pod, nil if it takes it. It is
+// pure. What concerns the pod alone comes first: no other node state changes it.
+func (f admission) decide() *rejection {
+	for _, check := range []func() *rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
+		if r := check(); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// checkPod judges what the pod asks of the machine and its runtime.
+func (f admission) checkPod() *rejection {
+	pod := f.pod
+	if _, err := sysctls(pod, f.sysctls); err != nil {
+		return &rejection{rejectedSysctl, err.Error()}
 	}
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
-		return &rejection{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
+		return &rejection{rejectedOS, "Failed to admit pod as the OS field doesn't match node OS"}
 	}
-	for label, have := range map[string]string{corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH} {
-		if want, ok := pod.Spec.NodeSelector[label]; ok && want != have {
-			return &rejection{"NodeAffinity", fmt.Sprintf("Pod was rejected: the node has %s=%s, the pod wants %s", label, have, want)}
+	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
+		return &rejection{rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"}
+	}
+	if wantsAppArmor(pod) && !f.appArmor {
+		return &rejection{rejectedAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict && !f.features.SupplementalGroupsPolicy {
+		return &rejection{rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old"}
+	}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, rule := range c.RestartPolicyRules {
+			if rule.Action != corev1.ContainerRestartRuleActionRestart {
+				return &rejection{rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q has a restart rule with the action %s", c.Name, rule.Action)}
+			}
+		}
+		for _, m := range c.VolumeMounts {
+			if len(m.BindMountOptions) > 0 {
+				return &rejection{rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q mounts %q with bindMountOptions", c.Name, m.Name)}
+			}
 		}
 	}
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		want, capacity := podRequest(pod, name), allocatable[name]
+	return f.checkPodLevel()
+}
+
+// checkPodLevel judges limits of the pod as a whole: they bind only where the
+// pod has a cgroup of its own that this agent limits.
+func (f admission) checkPodLevel() *rejection {
+	if !resourcehelper.IsPodLevelResourcesSet(f.pod) {
+		return nil
+	}
+	for name, q := range f.pod.Spec.Resources.Limits {
+		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !q.IsZero() {
+			return &rejection{rejectedPodLevel, fmt.Sprintf("pod-level limits of %s (spec.resources) are not supported on this node: set them on the containers", name)}
+		}
+	}
+	if !f.podLimits && len(f.pod.Spec.Resources.Limits) > 0 {
+		return &rejection{rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where the systemd cgroup driver is in use or pods' cgroups are off: set limits on the containers"}
+	}
+	return nil
+}
+
+// checkResources compares what the pod and those before it ask for with what
+// the node has. What the node does not have at all has a capacity of zero: a
+// pod that asks for a device never runs without one.
+func (f admission) checkResources() *rejection {
+	want := countedRequests(f.pod)
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		request, capacity := want[name], f.allocatable[name]
 		var used resource.Quantity
-		for _, o := range others {
-			used.Add(podRequest(o, name))
+		for _, o := range f.others {
+			used.Add(heldRequest(o, name))
 		}
 		sum := used.DeepCopy()
-		sum.Add(want)
-		if !want.IsZero() && sum.Cmp(capacity) > 0 {
-			show := func(q resource.Quantity) int64 {
-				if name == corev1.ResourceCPU {
-					return q.MilliValue()
-				}
-				return q.Value()
-			}
-			return &rejection{"OutOf" + string(name), fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(want), show(used), show(capacity))}
+		sum.Add(request)
+		if request.IsZero() || sum.Cmp(capacity) <= 0 {
+			continue
 		}
+		show := func(q resource.Quantity) int64 {
+			if name == corev1.ResourceCPU {
+				return q.MilliValue()
+			}
+			return q.Value()
+		}
+		return &rejection{rejectedResource + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity))}
 	}
-	if pods := allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(others)) >= pods.Value() {
-		return &rejection{"OutOfpods", fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), pods.Value())}
+	if pods := f.allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.others)) >= pods.Value() {
+		return &rejection{rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.others), pods.Value())}
 	}
-	for _, mine := range hostPorts(pod) {
-		for _, o := range others {
+	return nil
+}
+
+func (f admission) checkHostPorts() *rejection {
+	for _, mine := range hostPorts(f.pod) {
+		for _, o := range f.others {
 			for _, theirs := range hostPorts(o) {
 				if mine.port == theirs.port && mine.protocol == theirs.protocol && (mine.ip == theirs.ip || mine.ip == "" || theirs.ip == "") {
-					return &rejection{"NodePorts", fmt.Sprintf("Pod was rejected: host port %d/%s is taken by pod %s/%s", mine.port, mine.protocol, o.Namespace, o.Name)}
+					return &rejection{rejectedHostPorts, fmt.Sprintf("host port %d/%s is taken by pod %s/%s", mine.port, mine.protocol, o.Namespace, o.Name)}
 				}
 			}
 		}
@@ -75,9 +190,17 @@ type hostPort struct {
 	protocol, ip string
 }
 
+// hostPorts lists the ports of the host that the pod's containers and sidecars
+// use.
 func hostPorts(pod *corev1.Pod) []hostPort {
+	containers := slices.Clone(pod.Spec.Containers)
+	for i := range pod.Spec.InitContainers {
+		if restartable(&pod.Spec.InitContainers[i]) {
+			containers = append(containers, pod.Spec.InitContainers[i])
+		}
+	}
 	var out []hostPort
-	for _, c := range pod.Spec.Containers {
+	for _, c := range containers {
 		for _, p := range c.Ports {
 			port := p.HostPort
 			if port == 0 && pod.Spec.HostNetwork {
@@ -97,4 +220,32 @@ func hostPorts(pod *corev1.Pod) []hostPort {
 		}
 	}
 	return out
+}
+
+// placedByScheduler reports whether a scheduler chose the node for the pod: it has then
+// judged the Node as the API server has it, which this node may see later.
+func placedByScheduler(pod *corev1.Pod) bool {
+	return !static.Is(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
+	})
+}
+
+// wantsAppArmor reports whether a container of the pod is to run under an
+// AppArmor profile.
+func wantsAppArmor(pod *corev1.Pod) bool {
+	is := func(p *corev1.AppArmorProfile) bool {
+		return p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && is(sc.AppArmorProfile) {
+		return true
+	}
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
+		return c.SecurityContext != nil && is(c.SecurityContext.AppArmorProfile)
+	})
+}
+
+// appArmorEnabled asks the kernel whether it enforces AppArmor profiles.
+func appArmorEnabled() bool {
+	text, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	return err == nil && strings.HasPrefix(string(text), "Y")
 }

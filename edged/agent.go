@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type Agent struct {
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
+	resolver     resolver
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again
@@ -69,6 +71,7 @@ func New(cfg Config) (*Agent, error) {
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
+	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -172,9 +175,14 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			version, err = a.cfg.Runtime.Version(ctx)
 		}
+		var health RuntimeHealth
+		if err == nil {
+			health, err = a.cfg.Runtime.Health(ctx) // admission asks for its features
+		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
+			a.node.setFeatures(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {
@@ -217,7 +225,9 @@ func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	if !runs {
-		w.rejected = a.admitLocked(pod)
+		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
+			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.reason, strings.TrimPrefix(w.rejected.message, rejectedPrefix))
+		}
 	}
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {

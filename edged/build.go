@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,8 +39,8 @@ func sourceOf(pod *corev1.Pod) string {
 
 // sandboxConfig says how the pod's sandbox is made.
 func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, error) {
-	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
-		return nil, errUserNamespaces
+	if r := refusedPod(pod); r != nil {
+		return nil, r
 	}
 	kernel, err := sysctls(pod, a.cfg.AllowedSysctls)
 	if err != nil {
@@ -58,6 +59,9 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 	notes := map[string]string{
 		annotationSeen: time.Now().Format(time.RFC3339Nano), annotationSource: sourceOf(pod), annotationNode: a.cfg.NodeName,
 		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+	}
+	if pod.Spec.Resources != nil {
+		addJSON(notes, annotationResources, pod.Spec.Resources)
 	}
 	for k, v := range pod.Annotations {
 		if _, own := notes[k]; !own {
@@ -113,6 +117,9 @@ func specGrace(pod *corev1.Pod) time.Duration {
 // containerConfig says how a container is made. pod has its status filled in;
 // wait is how long the container's successor waits after its exit.
 func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image Image, wait time.Duration) (*ContainerConfig, error) {
+	if err := refusedContainer(c); err != nil {
+		return nil, err
+	}
 	security, err := containerSecurity(pod, c, image, a.seccompDir())
 	if err != nil {
 		return nil, err
@@ -122,7 +129,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return nil, err
 	}
 	given = append(given, a.cfg.API.environment(pod)...) // the node's own is nearer
-	allocatable := a.node.allocatable()
+	allocatable := podAllocatable(pod, a.node.allocatable())
 	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, given...)
 	if err != nil {
 		return nil, err
@@ -149,7 +156,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	if err != nil {
 		return nil, err
 	}
-	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message})
+	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message, Relabel: true})
 	cfg.Labels = podLabels(pod)
 	cfg.Labels[LabelContainerName] = c.Name
 	cfg.Annotations = containerNotes(pod, c, attempt, wait)
@@ -170,17 +177,21 @@ func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait t
 	if wait > 0 {
 		notes[annotationBackOff] = wait.String()
 	}
+	addJSON(notes, annotationResources, c.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		if body, err := json.Marshal(c.Lifecycle.PreStop); err == nil {
-			notes[annotationPreStop] = string(body)
-		}
+		addJSON(notes, annotationPreStop, c.Lifecycle.PreStop)
 	}
 	if len(c.Ports) > 0 {
-		if body, err := json.Marshal(c.Ports); err == nil {
-			notes[annotationPorts] = string(body)
-		}
+		addJSON(notes, annotationPorts, c.Ports)
 	}
 	return notes
+}
+
+// addJSON keeps a value as JSON.
+func addJSON(notes map[string]string, key string, value any) {
+	if body, err := json.Marshal(value); err == nil {
+		notes[key] = string(body)
+	}
 }
 
 func terminationPath(c *corev1.Container) string {
@@ -212,15 +223,15 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name)}
+		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
 		}
 		if vm.MountPropagation != nil && *vm.MountPropagation != corev1.MountPropagationNone {
 			m.Propagation = string(*vm.MountPropagation)
 		}
-		if vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
-			m.RecursiveReadOnly = true
+		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, a.node.runtimeFeatures()); err != nil {
+			return nil, err
 		}
 		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
 		out = append(out, m)
@@ -234,9 +245,21 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file})
+		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
 	}
 	return out, nil
+}
+
+// recursiveReadOnly decides whether what lies below a read-only mount is
+// read-only as well.
+func recursiveReadOnly(vm corev1.VolumeMount, can RuntimeFeatures) (bool, error) {
+	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	if *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled && !can.RecursiveReadOnlyMounts {
+		return false, fmt.Errorf("volume %q requested recursive read-only mode, but it is not supported by the runtime: use IfPossible, or a newer kernel (5.12) and runtime", vm.Name)
+	}
+	return can.RecursiveReadOnlyMounts, nil
 }
 
 // mountSource is the host path of a container's i-th mount.
@@ -274,4 +297,11 @@ func contentVolume(pod *corev1.Pod, name string) bool {
 		}
 	}
 	return false
+}
+
+// ownVolume reports whether the volume's files are the pod's alone, so that the
+// runtime may give them the pod's SELinux label. Files of the host keep theirs.
+func ownVolume(pod *corev1.Pod, name string) bool {
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	return i >= 0 && (pod.Spec.Volumes[i].EmptyDir != nil || contentVolume(pod, name))
 }

@@ -36,6 +36,14 @@
 //   - A pod that has once Succeeded or Failed never runs again.
 //   - Status and node are reported when they change, not on a clock.
 //
+// # What is not supported
+//
+// A field of a pod that an Agent does not act upon is refused with a reason in
+// the pod's status and an event; it is never ignored. testdata/fields.txt lists
+// every field of Kubernetes 1.37 with what becomes of it. A pod becomes Failed
+// only where a kubelet rejects it too, and stays Pending otherwise, so that
+// controllers do not replace it for ever.
+//
 // # Parts
 //
 // edged/cri is the adapter to a real runtime and edged/runtimetest a fake one.

@@ -5,16 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -37,6 +35,7 @@ type run struct {
 // execute does the actions in order. One that fails ends the step if those
 // after it build on it; the next plan starts from what is then there.
 func (w *worker) execute(ctx context.Context, s situation, actions []action) {
+	s.pod = allocatedPod(s.pod, s.view)
 	r := &run{w: w, s: s, pod: s.pod}
 	if sb := s.view.sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
@@ -150,7 +149,7 @@ func (r *run) useSandbox(sb Sandbox) {
 	r.id = sb.ID
 	pod := r.s.pod.DeepCopy()
 	hosts := r.w.a.node.addresses()
-	ips := sb.IPs
+	ips := familyFirst(sb.IPs, hosts)
 	if pod.Spec.HostNetwork {
 		ips = hosts
 	}
@@ -178,7 +177,11 @@ func (r *run) useSandbox(sb Sandbox) {
 // what is outside the runtime.
 func (r *run) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
-	prepared, err := a.volumes.SetUp(ctx, r.pod, a.node.allocatable())
+	prepare := a.volumes.SetUp
+	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
+		prepare = a.volumes.Refresh
+	}
+	prepared, err := prepare(ctx, r.pod, podAllocatable(r.pod, a.node.allocatable()))
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
@@ -197,6 +200,10 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if first {
 		if a.cfg.PodCgroups == On {
 			if err := a.groups.Load().SetUp(qosClass(r.pod), string(r.pod.UID), podLimits(r.pod)); err != nil {
+				if len(podLevel(r.pod).Limits) > 0 {
+					a.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
+					return err
+				}
 				// Containers have limits of their own: the pod runs without a common one.
 				a.log.Warn("cannot limit a pod as a whole", "pod", podTitle(r.pod), "err", err)
 			}
@@ -250,7 +257,8 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 		}
 	}
 	if ctx.Err() == nil {
-		agent.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+		reason, message := sandboxFailure(err)
+		agent.events.pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}
 	return err
 }
@@ -342,52 +350,15 @@ func (r *run) tearDown() error {
 	}
 	if a.cfg.PodCgroups == On {
 		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
-			// A group that is still busy is tried again by the runtime's own clean-up.
-			if err := a.groups.Load().TearDown(class, string(r.pod.UID)); err != nil {
+			err := a.groups.Load().TearDown(class, string(r.pod.UID))
+			if errors.Is(err, cgroup.ErrBusy) {
+				return err // what was left in it was killed: it is empty at one of the next tries
+			}
+			if err != nil {
 				a.log.Debug("cannot remove a pod's cgroup", "pod", podTitle(r.pod), "err", err)
 			}
 		}
 	}
 	r.w.remember(func(m *memory) { m.toreDown, m.setUp = true, false })
-	return nil
-}
-
-// removeLog removes the log of a container that goes.
-func (r *run) removeLog(id string) {
-	for _, c := range r.s.view.containers {
-		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
-			// Logs are no promise: what cannot be removed goes with the pod.
-			_ = os.Remove(filepath.Join(r.w.a.logDir(r.pod), c.Name, fmt.Sprintf("%d.log", c.Attempt)))
-		}
-	}
-}
-
-// removeLogs removes the folder of a pod's logs. The names in its path come
-// from labels in the runtime when the API object is gone: they must be names. A
-// pod of which only the uid is left is found by that.
-func (a *Agent) removeLogs(pod *corev1.Pod) error {
-	uid := string(pod.UID)
-	for _, part := range []string{pod.Namespace, pod.Name, uid} {
-		if part != "" && (part != filepath.Base(part) || !filepath.IsLocal(part)) {
-			return nil
-		}
-	}
-	if uid == "" {
-		return nil
-	}
-	if pod.Namespace != "" && pod.Name != "" {
-		return os.RemoveAll(a.logDir(pod))
-	}
-	folders, err := os.ReadDir(a.cfg.LogRoot)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, f := range folders {
-		if strings.HasSuffix(f.Name(), "_"+uid) && f.IsDir() {
-			if err := os.RemoveAll(filepath.Join(a.cfg.LogRoot, f.Name())); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }

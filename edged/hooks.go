@@ -3,6 +3,7 @@ package edged
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -29,6 +30,8 @@ func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort,
 			out := append(res.Stdout, res.Stderr...)
 			return fmt.Errorf("command %q exited with %d: %s, message: %q", h.Exec.Command, res.ExitCode, res.Stderr, out[:min(len(out), maxMessage)])
 		}
+	case h.HTTPGet != nil && foreignProtocol(h.HTTPGet):
+		return fmt.Errorf("httpGet.protocol %s of a hook is not supported on this node", *h.HTTPGet.Protocol)
 	case h.HTTPGet != nil:
 		target := probe.Target{IP: r.pod.Status.PodIP, Ports: ports}
 		req, err := target.Request(ctx, h.HTTPGet)
@@ -53,6 +56,8 @@ func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort,
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	default:
+		return errors.New("invalid handler: a hook is one of exec, httpGet and sleep")
 	}
 	return nil
 }

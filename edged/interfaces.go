@@ -90,3 +90,17 @@ type Mirrorer interface {
 	// It returns when that is durable on the node.
 	MirrorPod(ctx context.Context, pod *corev1.Pod) error
 }
+
+// NodeReader is what an Objects may have besides, to show the Node as the cloud
+// last sent it, with the labels and taints that others gave it. Pods that no
+// scheduler placed are then judged by them. Its implementation in edgekit is
+// meta/client.
+//
+// The error for a Node that was never sent matches
+// interface{ NotFound() bool }; any error leaves the Agent with the labels that
+// it reports itself.
+type NodeReader interface {
+	// OwnNode is the Node of this agent. Its status may be empty. It does not
+	// wait for the cloud.
+	OwnNode(ctx context.Context) (*corev1.Node, error)
+}

@@ -3,14 +3,11 @@ package edged
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
+	"net/netip"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,12 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// How a node's own condition is judged. The thresholds are the kubelet's.
+// What the Node tells of images, and how long the runtime has to answer.
 const (
-	memoryFloor     = 100 << 20 // bytes available
-	diskFloor       = 10        // percent of the file system free
-	inodeFloor      = 5         // percent of its inodes free
-	pressureHold    = 5 * time.Minute
 	imagesRefresh   = 5 * time.Minute
 	maxImages       = 50
 	maxImageNames   = 5
@@ -31,25 +24,40 @@ const (
 	nodeReportRetry = time.Second
 )
 
-// nodeReporter keeps the Node object true.
+// nodeReporter keeps the Node object true. No mutex of it is held while it asks
+// the machine or the runtime: workers read what it knows while they hold their
+// own.
 type nodeReporter struct {
-	cfg Config
-	log *slog.Logger
+	cfg      Config
+	log      *slog.Logger
+	disk     *diskCheck
+	outbound func() (netip.Addr, error)
+	// addressesChanged is called, with no mutex held, after the node's addresses
+	// have changed; the Agent sets it.
+	addressesChanged func()
+	kick             chan struct{} // holds a value: look at the node again soon
+
+	// What follows belongs to run.
+	last    *corev1.Node         // as last reported, maybe by a former Agent
+	told    bool                 // last was reported by this one
+	unkept  bool                 // last could not be stored; it is reported anew when it can
+	deleted *corev1.Node         // what the API server had of the Node before it was deleted, until that is said
+	since   map[string]time.Time // since when a pressure was last seen
 
 	mu     sync.Mutex
 	host   machine
 	ips    []string
-	last   *corev1.Node // as last reported, maybe by a former Agent
-	told   bool         // last was reported by this one
-	unkept bool         // last could not be stored; it is reported anew when it can
 	images []corev1.ContainerImage
-	listed time.Time            // when images were listed
-	since  map[string]time.Time // since when a pressure was last seen
-	kick   chan struct{}
+	listed time.Time // when images were listed
+
+	features RuntimeFeatures // what the runtime said last
 }
 
 func newNodeReporter(cfg Config) *nodeReporter {
-	return &nodeReporter{cfg: cfg, log: cfg.Logger, since: make(map[string]time.Time), kick: make(chan struct{}, 1)}
+	return &nodeReporter{
+		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
+		addressesChanged: func() {}, since: make(map[string]time.Time), kick: make(chan struct{}, 1),
+	}
 }
 
 // load reads what the host says of itself.
@@ -59,41 +67,54 @@ func (n *nodeReporter) load() error {
 		return err
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.host = host
-	n.addressesLocked()
+	n.mu.Unlock()
+	n.findAddresses()
 	return nil
 }
 
-// addressesLocked finds the node's addresses, again each time unless they are
+// findAddresses finds the node's addresses, again each time unless they are
 // configured: machines at the edge change networks. One that has no network now
 // keeps the addresses that it had, since its pods do.
-func (n *nodeReporter) addressesLocked() {
-	var ips []string
-	for _, ip := range n.cfg.NodeIPs {
-		ips = append(ips, ip.String())
-	}
-	if len(ips) > 0 {
-		n.ips = ips
+func (n *nodeReporter) findAddresses() {
+	if len(n.cfg.NodeIPs) > 0 {
+		var ips []string
+		for _, ip := range n.cfg.NodeIPs {
+			ips = append(ips, ip.String())
+		}
+		n.setAddresses(ips)
 		return
 	}
-	ip, err := outboundIP()
+	ip, err := n.outbound()
 	switch {
 	case err == nil:
-		n.ips = []string{ip.String()}
-	case len(n.ips) == 0:
+		n.setAddresses([]string{ip.String()})
+	case len(n.addresses()) == 0:
 		n.log.Info("this machine has no network yet", "err", err)
-		n.ips = []string{loopbackIP}
+		n.setAddresses([]string{loopbackIP})
+	}
+}
+
+// setAddresses takes the node's addresses, primary first, and says so if they
+// are others than before.
+func (n *nodeReporter) setAddresses(ips []string) {
+	n.mu.Lock()
+	first, changed := n.ips == nil, !slices.Equal(n.ips, ips)
+	n.ips = ips
+	n.mu.Unlock()
+	if changed && !first {
+		n.log.Info("the node's addresses changed", "addresses", ips)
+		n.addressesChanged()
 	}
 }
 
 // loopbackIP is the address of a node that never had another.
 const loopbackIP = "127.0.0.1"
 
-// recallAddressesLocked takes the addresses of the last report where the
-// machine has none now.
-func (n *nodeReporter) recallAddressesLocked() {
-	if !slices.Equal(n.ips, []string{loopbackIP}) {
+// recallAddresses takes the addresses of the last report where the machine has
+// none now.
+func (n *nodeReporter) recallAddresses() {
+	if !slices.Equal(n.addresses(), []string{loopbackIP}) {
 		return
 	}
 	var ips []string
@@ -103,8 +124,30 @@ func (n *nodeReporter) recallAddressesLocked() {
 		}
 	}
 	if len(ips) > 0 {
-		n.ips = ips
+		n.setAddresses(ips)
 	}
+}
+
+// familyFirst puts the addresses first that are of the family of the node's own
+// primary address, as it is for a kubelet; what takes a pod's first address
+// counts on that.
+func familyFirst(ips, hosts []string) []string {
+	if len(hosts) == 0 || len(ips) < 2 {
+		return ips
+	}
+	host, err := netip.ParseAddr(hosts[0])
+	if err != nil {
+		return ips
+	}
+	other := func(text string) int {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() == host.Is4() {
+			return 0
+		}
+		return 1
+	}
+	out := slices.Clone(ips)
+	slices.SortStableFunc(out, func(a, b string) int { return other(a) - other(b) })
+	return out
 }
 
 func (n *nodeReporter) addresses() []string {
@@ -121,23 +164,7 @@ func (n *nodeReporter) capacity() corev1.ResourceList {
 
 // allocatable is the capacity without what is reserved for the machine itself.
 func (n *nodeReporter) allocatable() corev1.ResourceList {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.allocatableLocked()
-}
-
-func (n *nodeReporter) allocatableLocked() corev1.ResourceList {
-	out := n.host.capacity.DeepCopy()
-	for name, q := range n.cfg.Reserved {
-		if have, ok := out[name]; ok {
-			have.Sub(q)
-			if have.Sign() < 0 {
-				have.Set(0)
-			}
-			out[name] = have
-		}
-	}
-	return out
+	return allocatable(n.capacity(), n.cfg.Reserved)
 }
 
 // imagesChanged asks for another look at the images soon.
@@ -154,25 +181,15 @@ func (n *nodeReporter) imagesChanged() {
 // run reports the node now and whenever it changed, until ctx ends. first is
 // closed after the first report.
 func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
+	defer n.disk.join()
 	tick := time.NewTicker(n.cfg.NodeCheck)
 	defer tick.Stop()
-	var retry <-chan time.Time
+	deleted := n.nodeDeleted(ctx)
 	n.recall(ctx)
 	for {
-		node := n.look(ctx)
-		retry = nil
-		if !n.reported(node) {
-			err := n.cfg.Reports.Node(ctx, node)
-			if err != nil && ctx.Err() == nil {
-				n.log.Warn("cannot report the node for good; trying again", "err", err)
-			}
-			if err == nil || n.cfg.Unwritable() != nil {
-				n.mu.Lock()
-				n.last, n.told, n.unkept = node, true, err != nil
-				n.mu.Unlock()
-			} else {
-				retry = time.After(nodeReportRetry)
-			}
+		var retry <-chan time.Time
+		if node := n.look(ctx); !n.reported(node) && !n.report(ctx, node) {
+			retry = time.After(nodeReportRetry)
 		}
 		if first != nil && retry == nil {
 			close(first)
@@ -184,8 +201,28 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 		case <-tick.C:
 		case <-n.kick:
 		case <-retry:
+		case was, ok := <-deleted:
+			if !ok {
+				deleted = nil
+				continue
+			}
+			n.told, n.deleted = false, was
 		}
 	}
+}
+
+// report reports the node, and whether that is done.
+func (n *nodeReporter) report(ctx context.Context, node *corev1.Node) bool {
+	err := n.cfg.Reports.Node(ctx, node)
+	if err != nil && ctx.Err() == nil {
+		n.log.Warn("cannot report the node for good; trying again", "err", err)
+	}
+	if err != nil && n.cfg.Unwritable() == nil {
+		return false
+	}
+	n.last, n.told, n.unkept = node, true, err != nil
+	n.sayRegisteredAgain(ctx)
+	return true
 }
 
 // recall reads what a former Agent last said of this node.
@@ -201,18 +238,14 @@ func (n *nodeReporter) recall(ctx context.Context) {
 		}
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.last = last
-	n.recallAddressesLocked()
+	n.recallAddresses()
 }
 
 // reported reports whether the cloud knows as much already. When a condition
 // was last looked at is not news.
 func (n *nodeReporter) reported(node *corev1.Node) bool {
 	writable := n.cfg.Unwritable() == nil
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if !n.told || n.unkept && writable {
 		return false
 	}
@@ -227,123 +260,49 @@ func (n *nodeReporter) reported(node *corev1.Node) bool {
 
 // look composes the Node from what is true now.
 func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	health, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	version, err := n.cfg.Runtime.Version(ctx)
-	health := RuntimeHealth{}
-	if err == nil {
-		health, err = n.cfg.Runtime.Health(ctx)
+	var seen checks
+	seen.version, seen.runtime = n.cfg.Runtime.Version(health)
+	if seen.runtime == nil {
+		seen.health, seen.runtime = n.cfg.Runtime.Health(health)
 	}
-	if err == nil {
-		n.listImages(ctx)
+	if seen.runtime == nil {
+		n.listImages(health)
 	}
-	unwritable := n.cfg.Unwritable()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.addressesLocked()
+	if seen.runtime == nil {
+		n.setFeatures(seen.health.Features)
+	}
+	seen.unwritable = n.cfg.Unwritable()
+	seen.memory, seen.noMemory = memInfo()
+	seen.disk, seen.noDisk = n.disk.space(ctx)
+	n.findAddresses()
+	return n.compose(seen)
+}
+
+// compose makes the Node of what was seen.
+func (n *nodeReporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations),
-			Labels: map[string]string{
-				corev1.LabelHostname: n.cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
-				"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
-			},
-		},
-		Spec: corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: ownLabels(n.cfg)},
+		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
 	}
-	maps.Copy(node.Labels, n.cfg.Labels)
 	st := &node.Status
-	st.Capacity = n.host.capacity.DeepCopy()
-	st.NodeInfo = n.host.info
-	if version.Name != "" {
-		st.NodeInfo.ContainerRuntimeVersion = version.Name + "://" + version.Version
-	} else if n.last != nil {
-		st.NodeInfo.ContainerRuntimeVersion = n.last.Status.NodeInfo.ContainerRuntimeVersion
-	}
-	for _, ip := range n.ips {
+	for _, ip := range n.addresses() {
 		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
 	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName})
-	st.Images = n.images
-	st.Conditions = n.conditionsLocked(health, err, unwritable)
-	st.Allocatable = n.allocatableLocked()
+	st.Conditions = n.conditions(seen)
+	st.Allocatable = n.allocatable()
+	n.mu.Lock()
+	st.Capacity, st.NodeInfo, st.Images = n.host.capacity.DeepCopy(), n.host.info, n.images
+	n.mu.Unlock()
+	if v := seen.version; v.Name != "" {
+		st.NodeInfo.ContainerRuntimeVersion = v.Name + "://" + v.Version
+	} else if n.last != nil {
+		st.NodeInfo.ContainerRuntimeVersion = n.last.Status.NodeInfo.ContainerRuntimeVersion
+	}
 	return node
-}
-
-// conditionsLocked judges the node. err is the runtime's.
-func (n *nodeReporter) conditionsLocked(health RuntimeHealth, err, unwritable error) []corev1.NodeCondition {
-	now := time.Now()
-	low := map[string]bool{}
-	if mem, err := memInfo(); err == nil {
-		low["memory"] = mem["MemAvailable"] < memoryFloor
-	}
-	if total, free, inodes, inodesFree, err := diskSpace(n.cfg.Root); err == nil {
-		low["disk"] = total > 0 && free*100/total < diskFloor || inodes > 0 && inodesFree*100/inodes < inodeFloor
-	}
-	for what, is := range low {
-		if is {
-			n.since[what] = now
-		}
-	}
-	pressed := func(what string) bool { t, ok := n.since[what]; return ok && now.Sub(t) < pressureHold }
-	pick := func(kind corev1.NodeConditionType, bad bool, yes, no [2]string) corev1.NodeCondition {
-		text := no
-		if bad {
-			text = yes
-		}
-		return corev1.NodeCondition{Type: kind, Status: truth(bad), Reason: text[0], Message: text[1]}
-	}
-	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady"}
-	switch {
-	case err != nil:
-		ready.Message = fmt.Sprintf("container runtime is down: %v", err)
-	case !health.RuntimeReady:
-		ready.Message = "container runtime not ready: " + health.RuntimeMessage
-	case !health.NetworkReady:
-		ready.Message = "container runtime network not ready: " + health.NetworkMessage
-	default:
-		ready.Status, ready.Reason, ready.Message = corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"
-	}
-	disk := pick(corev1.NodeDiskPressure, pressed("disk"), [2]string{"KubeletHasDiskPressure", "kubelet has disk pressure"}, [2]string{"KubeletHasNoDiskPressure", "kubelet has no disk pressure"})
-	if unwritable != nil {
-		disk = pick(corev1.NodeDiskPressure, true, [2]string{reasonUnwritable, unwritableMessage(unwritable)}, [2]string{})
-	}
-	list := []corev1.NodeCondition{
-		pick(corev1.NodeMemoryPressure, pressed("memory"), [2]string{"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"}, [2]string{"KubeletHasSufficientMemory", "kubelet has sufficient memory available"}),
-		disk,
-		pick(corev1.NodePIDPressure, false, [2]string{}, [2]string{"KubeletHasSufficientPID", "kubelet has sufficient PID available"}),
-		ready,
-	}
-	for i := range list {
-		c := &list[i]
-		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
-		if n.last == nil {
-			continue
-		}
-		j := slices.IndexFunc(n.last.Status.Conditions, func(o corev1.NodeCondition) bool { return o.Type == c.Type })
-		if j >= 0 && n.last.Status.Conditions[j].Status == c.Status {
-			c.LastTransitionTime = n.last.Status.Conditions[j].LastTransitionTime
-		}
-	}
-	return list
-}
-
-// reasonUnwritable is the reason of a DiskPressure that passes when the node can
-// store again; the other kind is held for a while.
-const reasonUnwritable = "StoreUnwritable"
-
-// unwritableMessage does not repeat how much is left on the disk: that changes
-// all the time, and each change would be reported.
-func unwritableMessage(err error) string {
-	why := err.Error()
-	switch {
-	case errors.Is(err, syscall.ENOSPC):
-		why = "its disk is full: make room on it"
-	case errors.Is(err, syscall.EROFS):
-		why = "its disk is read-only: mount it writable"
-	}
-	return "the node cannot store anything, pods run on as they are and nothing new is taken from the cloud: " + why
 }
 
 // listImages keeps the largest images in the Node, for the scheduler.

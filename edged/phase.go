@@ -94,6 +94,9 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
 		})
 	}
+	if message := resizePending(f); message != "" && !over(st.Phase) {
+		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
+	}
 	for i := range list {
 		c := &list[i]
 		c.ObservedGeneration = f.pod.Generation

@@ -70,7 +70,7 @@ func TestDNS(t *testing.T) {
 	} {
 		pod := spec("Always")
 		tt.edit(&pod.Spec)
-		d, complaints := dnsConfig(pod, host, tt.addrs, "cluster.local")
+		d, complaints, _ := dnsConfig(pod, host, tt.addrs, "cluster.local")
 		got := strings.Join([]string{strings.Join(d.Servers, " "), strings.Join(d.Searches, " "), strings.Join(d.Options, " ")}, "|")
 		for _, c := range complaints {
 			got += "!" + c.reason
@@ -136,14 +136,14 @@ func TestAdmit(t *testing.T) {
 		"PodOSNotSupported": with(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 	} {
 		got := ""
-		if r := admit(p, []*corev1.Pod{one}, node, nil); r != nil {
+		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: ownLabels(Config{})}).decide(); r != nil {
 			got = r.reason
 		}
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if r := admit(spec("Always", "a"), []*corev1.Pod{one, one}, node, nil); r == nil || r.reason != "OutOfpods" {
+	if r := (admission{pod: spec("Always", "a"), others: []*corev1.Pod{one, one}, allocatable: node}).decide(); r == nil || r.reason != "OutOfpods" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -1,11 +1,13 @@
 package edged
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 )
@@ -33,11 +35,11 @@ func quota(cpu resource.Quantity) int64 {
 // containerResources turns requests and limits into what the kernel knows.
 // A request that is not set is as large as its limit.
 func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 bool) Resources {
-	cpu, limited := c.Resources.Requests[corev1.ResourceCPU]
-	if !limited {
-		cpu = c.Resources.Limits[corev1.ResourceCPU]
+	limit, memLimit := limitOf(pod, c, corev1.ResourceCPU), limitOf(pod, c, corev1.ResourceMemory)
+	cpu, asked := c.Resources.Requests[corev1.ResourceCPU]
+	if !asked {
+		cpu = limit
 	}
-	limit, memLimit := c.Resources.Limits[corev1.ResourceCPU], c.Resources.Limits[corev1.ResourceMemory]
 	r := Resources{
 		CPUShares: shares(cpu), CPUQuota: quota(limit), CPUPeriod: cpuPeriod,
 		Memory: memLimit.Value(), OOMScoreAdj: oomScore(pod, c, memory),
@@ -55,6 +57,15 @@ func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 b
 		}
 	}
 	return r
+}
+
+// limitOf is a container's limit: its own, or else that of its pod as a whole,
+// so that programs that ask how much they may use learn it.
+func limitOf(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+	if q := c.Resources.Limits[name]; !q.IsZero() {
+		return q
+	}
+	return podLevel(pod).Limits[name]
 }
 
 // pageName writes a page size as the kernel's cgroup files do: 2Mi is "2MB".
@@ -82,52 +93,104 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	if capacity <= 0 {
 		return bestEffort - 1
 	}
-	score := 1000 - 1000*request.Value()/capacity
+	score := 1000 - 1000*(request.Value()+sharedRequest(pod))/capacity
 	return min(max(score, 1000+guaranteed), bestEffort-1)
 }
 
-// podRequest is what the pod as a whole asks for: the sum over its containers
-// and sidecars, or its largest init container if that is more, with overhead.
-func podRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
-	return podSum(pod, func(r corev1.ResourceRequirements) resource.Quantity { return r.Requests[name] }, name)
-}
-
-func podSum(pod *corev1.Pod, of func(corev1.ResourceRequirements) resource.Quantity, name corev1.ResourceName) resource.Quantity {
-	var sum, sidecars, peak resource.Quantity
+// sharedRequest is a container's part of the memory that the pod as a whole
+// requests and no container does.
+func sharedRequest(pod *corev1.Pod) int64 {
+	whole, ok := podLevel(pod).Requests[corev1.ResourceMemory]
+	if !ok || len(pod.Spec.Containers) == 0 {
+		return 0
+	}
+	own := resourcehelper.AggregateContainerRequests(pod, resourcehelper.PodResourcesOptions{})[corev1.ResourceMemory]
+	n := int64(len(pod.Spec.Containers))
 	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		q := of(c.Resources).DeepCopy()
-		if restartable(c) {
-			sidecars.Add(q)
-			continue
-		}
-		q.Add(sidecars)
-		if q.Cmp(peak) > 0 {
-			peak = q
+		if restartable(&pod.Spec.InitContainers[i]) {
+			n++
 		}
 	}
-	for i := range pod.Spec.Containers {
-		sum.Add(of(pod.Spec.Containers[i].Resources))
-	}
-	sum.Add(sidecars)
-	if peak.Cmp(sum) > 0 {
-		sum = peak
-	}
-	sum.Add(pod.Spec.Overhead[name])
-	return sum
+	return max(whole.Value()-own.Value(), 0) / n
 }
 
-// podLimits bounds the pod's cgroup: shares always, quota and memory only if
-// every container has such a limit.
+// podRequest is what the pod as a whole asks for: the sum over its containers
+// and sidecars, or its largest init container if that is more, or what the pod
+// asks for itself, with overhead.
+func podRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[name]
+}
+
+// heldRequest is what a pod that is here holds of a resource: not what it would get by
+// a resize that this node refused.
+func heldRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	return countedBy(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true})[name]
+}
+
+// countedRequests is all that a pod asks for of what nodes count.
+func countedRequests(pod *corev1.Pod) corev1.ResourceList {
+	return countedBy(pod, resourcehelper.PodResourcesOptions{})
+}
+
+func countedBy(pod *corev1.Pod, how resourcehelper.PodResourcesOptions) corev1.ResourceList {
+	all := resourcehelper.PodRequests(pod, how)
+	maps.DeleteFunc(all, func(name corev1.ResourceName, _ resource.Quantity) bool {
+		switch name {
+		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+			return false
+		}
+		return !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !isExtended(name) || fromClaim(pod, name)
+	})
+	return all
+}
+
+// isExtended reports whether a resource is one that a device plugin or an
+// operator advertises, such as "nvidia.com/gpu".
+func isExtended(name corev1.ResourceName) bool {
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
+}
+
+// fromClaim reports whether a resource claim provides the resource to the pod.
+func fromClaim(pod *corev1.Pod, name corev1.ResourceName) bool {
+	st := pod.Status.ExtendedResourceClaimStatus
+	return st != nil && slices.ContainsFunc(st.RequestMappings, func(m corev1.ContainerExtendedResourceRequest) bool { return m.ResourceName == string(name) })
+}
+
+// podLevel is what the pod limits and requests as a whole; empty without.
+func podLevel(pod *corev1.Pod) corev1.ResourceRequirements {
+	if !resourcehelper.IsPodLevelResourcesSet(pod) {
+		return corev1.ResourceRequirements{}
+	}
+	return *pod.Spec.Resources
+}
+
+// podAllocatable is the most that a container without a limit may use: what the
+// node can allocate, or the limit of the pod as a whole.
+func podAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceList {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if q := podLevel(pod).Limits[name]; !q.IsZero() {
+			node = maps.Clone(node)
+			node[name] = q
+		}
+	}
+	return node
+}
+
+// podLimits bounds the pod's cgroup: shares always, quota and memory only if the
+// pod or every container has such a limit.
 func podLimits(pod *corev1.Pod) cgroup.Limits {
 	l := cgroup.Limits{CPUShares: shares(podRequest(pod, corev1.ResourceCPU)), CPUPeriod: cpuPeriod}
+	sum := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
 	limit := func(name corev1.ResourceName) resource.Quantity {
+		if q := podLevel(pod).Limits[name]; !q.IsZero() {
+			return sum[name]
+		}
 		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
 			if q := c.Resources.Limits[name]; q.IsZero() {
 				return resource.Quantity{}
 			}
 		}
-		return podSum(pod, func(r corev1.ResourceRequirements) resource.Quantity { return r.Limits[name] }, name)
+		return sum[name]
 	}
 	l.CPUQuota = quota(limit(corev1.ResourceCPU))
 	if l.CPUQuota == 0 {

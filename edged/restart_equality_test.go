@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -254,4 +255,43 @@ func asJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestRestartEqualityOfStatic is the same law for a pod of a manifest, which the
+// API server knows by a uid of its own.
+func TestRestartEqualityOfStatic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		dir := filepath.Join(b.root, "static")
+		manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: default}\nspec:\n  containers:\n  - {name: main, image: busybox, readinessProbe: {exec: {command: [ready]}, periodSeconds: 1}}\n"
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "web.yaml"), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.edit = func(cfg *edged.Config) { cfg.StaticPodDir = dir }
+		b.start()
+		settle(20 * time.Second)
+		b.stop()
+		const uid = "mirror-1"
+		b.mu.Lock()
+		before, n := b.status[uid], len(b.history[uid])
+		b.mu.Unlock()
+		if before.Phase != corev1.PodRunning || !b.isReady(uid) {
+			t.Fatalf("%s", asJSON(t, b.status))
+		}
+		settle(time.Hour)
+		b.start()
+		settle(20 * time.Second)
+		for _, st := range b.history[uid][n:] {
+			if !equality.Semantic.DeepEqual(before, st) {
+				t.Errorf("before: %s\nafter:  %s", asJSON(t, before), asJSON(t, st))
+			}
+		}
+		if len(b.history[uid]) == n {
+			t.Error("the new agent reported nothing")
+		}
+		b.stop()
+	})
 }

@@ -271,6 +271,7 @@ type Container struct {
 	Labels, Annotations map[string]string
 	Resources           *Resources // nil if the runtime does not say
 	User                *User      // nil if the runtime does not say
+	RecursiveReadOnly   []string   // paths that are mounted read-only with all that lies below
 }
 
 // User is what a container's first process runs as.
@@ -306,6 +307,13 @@ type RuntimeVersion struct{ Name, Version string }
 type RuntimeHealth struct {
 	RuntimeReady, NetworkReady     bool
 	RuntimeMessage, NetworkMessage string // why not
+	Features                       RuntimeFeatures
+}
+
+// RuntimeFeatures says what a runtime can do that not every runtime can.
+type RuntimeFeatures struct {
+	SupplementalGroupsPolicy bool // it can ignore the groups that an image defines
+	RecursiveReadOnlyMounts  bool // its default handler can mount read-only with all that lies below
 }
 
 // RuntimeEvent says that something of a pod changed. PodUID is empty when the
@@ -330,7 +338,8 @@ const (
 	annotationPodGrace           = "io.kubernetes.pod.terminationGracePeriod"
 	annotationSeen               = "kubernetes.io/config.seen"
 	annotationSource             = "kubernetes.io/config.source"
-	annotationNode               = "edgekit.io/node"    // whose sandbox this is, where agents share a runtime
-	annotationBackOff            = "edgekit.io/backoff" // how long to wait after this container's exit, as a duration
+	annotationNode               = "edgekit.io/node"      // whose sandbox this is, where agents share a runtime
+	annotationBackOff            = "edgekit.io/backoff"   // how long to wait after this container's exit, as a duration
+	annotationResources          = "edgekit.io/resources" // what the pod or container was made with, as JSON
 	annotationTerminationMessage = "edgekit.io/termination-message-file"
 )

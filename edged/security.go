@@ -1,7 +1,6 @@
 package edged
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -199,6 +198,3 @@ func sysctls(pod *corev1.Pod, allowed []string) (map[string]string, error) {
 	}
 	return out, nil
 }
-
-// errUserNamespaces refuses what would otherwise run with more rights than asked for.
-var errUserNamespaces = errors.New("user namespaces (hostUsers: false) are not supported on this node")

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 )
 
 // waiting is why a container does not run.
@@ -77,6 +78,7 @@ func podStatus(f facts) corev1.PodStatus {
 	case f.rejected != nil:
 		st.Phase, st.Reason, st.Message = corev1.PodFailed, f.rejected.reason, f.rejected.message
 	}
+	st.AllocatedResources, st.Resources = podAllocated(f)
 	st.Conditions = conditions(f, &st)
 	if over(st.Phase) && f.alive {
 		st.Phase, st.Reason, st.Message = phaseWhileAlive(f, &st)
@@ -116,7 +118,7 @@ func podIPs(f facts) []corev1.PodIP {
 	case f.pod.Spec.HostNetwork && sb != nil:
 		ips = f.hostIPs
 	case sb != nil:
-		ips = sb.IPs
+		ips = familyFirst(sb.IPs, f.hostIPs)
 	}
 	if len(ips) == 0 && f.last != nil {
 		return f.last.PodIPs
@@ -151,6 +153,9 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 	}
 	if w, ok := f.waiting[c.Name]; ok {
 		wait.Reason, wait.Message = w.reason, w.message
+	}
+	if r := refusedPod(f.pod); r != nil && cur == nil {
+		wait.Reason, wait.Message = r.reason, r.message
 	}
 	if cur == nil {
 		st.State.Waiting = wait
@@ -268,11 +273,14 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 	if cur == nil || cur.State != ContainerRunning && cur.State != ContainerExited {
 		return
 	}
+	if c.Lifecycle != nil {
+		st.StopSignal = c.Lifecycle.StopSignal
+	}
 	for _, m := range c.VolumeMounts {
 		v := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := corev1.RecursiveReadOnlyDisabled
-			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+			if slices.Contains(cur.RecursiveReadOnly, m.MountPath) {
 				mode = corev1.RecursiveReadOnlyEnabled
 			}
 			v.RecursiveReadOnly = &mode
@@ -283,8 +291,9 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
 	}
 	if cur.State == ContainerRunning {
-		st.AllocatedResources = c.Resources.Requests.DeepCopy()
-		st.Resources = &corev1.ResourceRequirements{Limits: c.Resources.Limits.DeepCopy(), Requests: c.Resources.Requests.DeepCopy()}
+		made := allocatedResources(c, cur)
+		has := actualResources(made, cur.Resources)
+		st.AllocatedResources, st.Resources = made.Requests, &has
 	}
 }
 
@@ -295,15 +304,23 @@ func podTitle(pod *corev1.Pod) string {
 
 // qosClass is the quality of service that a pod's requests and limits ask for.
 // Kubernetes defines it: "Guaranteed" if every container limits cpu and memory
-// and requests just that, "BestEffort" if none asks for anything.
+// and requests just that, "BestEffort" if none asks for anything. What the pod
+// as a whole asks for counts instead of what its containers do.
 func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	if pod.Status.QOSClass != "" {
 		return pod.Status.QOSClass
 	}
+	list := []corev1.ResourceRequirements{podLevel(pod)}
+	if !resourcehelper.IsPodLevelResourcesSet(pod) {
+		list = nil
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			list = append(list, c.Resources)
+		}
+	}
 	some, bound := false, true
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+	for _, r := range list {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			limit, request := c.Resources.Limits[name], c.Resources.Requests[name]
+			limit, request := r.Limits[name], r.Requests[name]
 			some = some || !limit.IsZero() || !request.IsZero()
 			bound = bound && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
 		}

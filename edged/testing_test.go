@@ -181,7 +181,13 @@ func (c *cloud) LastNode(context.Context) (*corev1.Node, error) {
 func (c *cloud) LastPodStatus(_ context.Context, p *corev1.Pod) (*corev1.PodStatus, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st, ok := c.status[p.UID]; ok {
+	uid := p.UID
+	for _, m := range c.pods { // a static pod is known by its mirror's uid
+		if m.Annotations[corev1.MirrorPodAnnotationKey] == string(p.UID) {
+			uid = m.UID
+		}
+	}
+	if st, ok := c.status[uid]; ok {
 		return st.DeepCopy(), nil
 	}
 	return nil, fmt.Errorf("cloud: %w", missing("status of "+p.Name))

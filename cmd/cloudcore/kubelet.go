@@ -29,6 +29,7 @@ type kubeletFlags struct {
 	Cert     string     `help:"Certificate of the endpoints, for API servers that know the authority of kubelets. Nothing makes one that nobody signed." placeholder:"FILE"`
 	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
 	Sessions int        `help:"How many logs, execs and the like may be open at once." default:"10000"`
+	Hostname bool       `help:"Show the nodes' host names as addresses. Only for API servers that prefer InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it): others would dial the name, and kubectl logs would fail."`
 	Off      bool       `help:"Serve no kubelet endpoints."`
 }
 
@@ -52,7 +53,7 @@ func (f *kubeletFlags) server(cfg *rest.Config, cloud kubernetes.Interface, adve
 		return nil, err
 	}
 	out := kubelet.Config{
-		Open: open, Cloud: cloud, AsNode: asNode, Address: address, FirstPort: first, Ports: last - first + 1,
+		Open: open, Cloud: cloud, AsNode: asNode, Address: address, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
 		MaxSessions: f.Sessions, Metrics: metrics, Logger: log.With("component", "kubelet"),
 	}
 	if f.ClientCA != "" {

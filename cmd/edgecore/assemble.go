@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -45,7 +44,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	link.cfg = hub.ClientConfig{
-		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
+		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
 		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
 		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Capabilities: r.capabilities(),
@@ -59,10 +58,14 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	taints, err := parseTaints(r.RegisterTaints)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
-		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
-		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, StaticPodDir: r.StaticPodDir,
+		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
+		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages),
 		API:           edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
 		Unwritable:    func() error { return n.store.Stats().Failure },

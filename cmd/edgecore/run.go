@@ -13,7 +13,6 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri"
-	"github.com/edgekit/edgekit/hub"
 )
 
 // runCmd runs the agent. Its fields are the agent's settings.
@@ -22,11 +21,15 @@ type runCmd struct {
 	Cloud            string            `help:"Address of the cloud's cloudcore, host:port. Nothing means the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport        string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which takes QUIC where UDP gets through." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint  string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
+	CgroupDriver     string            `help:"How the container runtime makes cgroups: systemd, cgroupfs, or auto, which finds out." default:"auto" enum:"auto,systemd,cgroupfs" placeholder:"NAME"`
 	NodeIP           []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
 	NodeLabels       map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
+	NodeAnnotations  map[string]string `help:"Annotations of the node, set when it registers; none of the domain edgekit.io." placeholder:"KEY=VALUE;..."`
+	RegisterTaints   []string          `help:"Taints that the node registers with: KEY=VALUE:EFFECT or KEY:EFFECT. Later changes are made with kubectl taint." name:"register-with-taints" placeholder:"TAINT"`
 	MaxPods          int               `help:"How many pods the node takes." default:"110"`
 	ClusterDNS       []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
 	ClusterDomain    string            `help:"DNS domain of the cluster." default:"cluster.local"`
+	ResolvConf       string            `help:"Resolver file that pods get their DNS servers from. Nothing means /etc/resolv.conf or, where that has only loopback servers, the file of systemd-resolved." placeholder:"FILE"`
 	PodLogDir        string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
 	StaticPodDir     string            `help:"Folder of manifests (YAML, JSON; one pod each) of pods that this node runs with no cloud involved. Nothing means none." placeholder:"DIR"`
 	OfflineImages    bool              `help:"Start containers whose pull policy is Always with the image that the node has while its registry is out of reach. A pod gets it only with credentials that this image was pulled with before. --no-offline-images turns it off." default:"true" negatable:""`
@@ -59,7 +62,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	if err != nil {
 		return err
 	}
-	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
+	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "instance", n.instance, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
 	group, ctx := errgroup.WithContext(ctx)
 	for name, run := range all {
 		group.Go(func() error {
@@ -72,9 +75,6 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	err = group.Wait()
 	log.Info("edgecore ends; its containers keep running", "node", n.name)
-	if fenced, ok := errors.AsType[*hub.FencedError](err); ok {
-		return &program.FinalError{Err: fenced} // restarted, it would fence the other in turn
-	}
 	return err
 }
 
@@ -82,7 +82,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 // that is wrong, so that this shows at once. A runtime that is only not up yet,
 // as after a power cut, is no reason to keep twins and apps waiting.
 func (r *runCmd) runtime(ctx context.Context, log *slog.Logger) (*cri.Client, error) {
-	runtime, err := cri.New(cri.Config{Socket: r.RuntimeEndpoint})
+	runtime, err := cri.New(cri.Config{Socket: r.RuntimeEndpoint, CgroupDriver: r.CgroupDriver, Logger: component(log, "cri")})
 	if err != nil {
 		return nil, &program.UsageError{Setting: "runtime-endpoint", Reason: err.Error()}
 	}

@@ -156,7 +156,7 @@ func samePod(before, after *corev1.Pod) bool {
 // terminal reports that the pod has ended, which others than the node may
 // declare as well, for example an eviction.
 func terminal(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	return isTerminal(pod.Status.Phase)
 }
 
 // foreign gives the conditions that the node does not set, without the times
@@ -164,7 +164,7 @@ func terminal(pod *corev1.Pod) bool {
 func foreign(all []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, cond := range all {
-		if !nodeOwns(cond.Type) && cond.Type != corev1.PodScheduled {
+		if !nodeOwns(cond.Type) {
 			cond.LastProbeTime = metav1.Time{}
 			out = append(out, cond)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +44,9 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 	}
 	if dropped := dropForbidden(node.Labels); len(dropped) > 0 {
 		c.cfg.Logger.Warn("labels that a node may not set on itself are left out", "node", name, "labels", dropped)
+	}
+	if dropped := dropReserved(node.Annotations); len(dropped) > 0 {
+		c.cfg.Logger.Warn("annotations that only operators and cloudcore may set are left out", "node", name, "annotations", dropped)
 	}
 	if c.cfg.Amend != nil {
 		c.cfg.Amend(&node)
@@ -105,6 +109,37 @@ func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error
 		return item.Object, nil
 	}
 	return c.cfg.AsNode.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+}
+
+// dropReserved removes the annotations of edgekit's own domain, by which a node
+// would decide on its autonomy, and gives their names.
+func dropReserved(annotations map[string]string) []string {
+	var dropped []string
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if strings.HasPrefix(key, presence.Domain) {
+			delete(annotations, key)
+			dropped = append(dropped, key)
+		}
+	}
+	return dropped
+}
+
+// keepRole gives a node that has a session here its role back when its Node has
+// lost it: without it the Node is none of cloudcore's, and its Lease runs out. A
+// Node that was deleted is registered again by the node itself.
+func (c *Controller) keepRole(ctx context.Context, name string) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := c.markEdge(ctx, name)
+		if err == nil || apierrors.IsNotFound(err) || ctx.Err() != nil {
+			return
+		}
+		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", presence.RoleLabel, "error", err, "retry", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // markEdge gives the node its role.

@@ -16,7 +16,18 @@ import (
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
+	metareferences "github.com/edgekit/edgekit/meta/references"
 )
+
+// references gives the keys of the config maps and secrets that the node of
+// the pod needs for it.
+func references(pod *corev1.Pod) map[hub.Key]struct{} {
+	keys := make(map[hub.Key]struct{})
+	for key := range metareferences.Of(pod) {
+		keys[hub.Key(key)] = struct{}{}
+	}
+	return keys
+}
 
 // watched is a node with at least one subscriber: a session.
 type watched struct {

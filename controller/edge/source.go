@@ -16,6 +16,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
 )
 
 const (
@@ -49,6 +50,9 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, unsubscribe := c.notifier.Subscribe(s.node, changed)
+	if _, known := c.cfg.Nodes.Load(live.Name{Name: s.node}); first && !known && c.spawn != nil {
+		c.spawn(func(ctx context.Context) { c.keepRole(ctx, s.node) })
+	}
 	if first {
 		c.nodes[s.node] = &watched{needs: make(map[live.Name]map[hub.Key]struct{})}
 		for name := range c.byNode[s.node] {
@@ -197,6 +201,9 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	}
 	obj, err := getRef(asnode.With(ctx, s.node), s.c, key)
 	switch {
+	case apierrors.IsNotFound(err) && known:
+		// A node that merely need not have it is not told this.
+		return hub.Object{Key: key, Deleted: true, Body: meta.NotFoundBody()}, nil
 	case apierrors.IsNotFound(err):
 		return hub.Object{Key: key, Deleted: true}, nil
 	case apierrors.IsForbidden(err):
@@ -304,6 +311,13 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 }
 
 func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
+	if name := change.Name.Name; change.New == nil {
+		c.mu.Lock()
+		if c.nodes[name] != nil && c.spawn != nil {
+			c.spawn(func(ctx context.Context) { c.keepRole(ctx, name) })
+		}
+		c.mu.Unlock()
+	}
 	if !change.Same {
 		c.notifier.Notify(change.Name.Name, hub.Key{Resource: "nodes", Name: change.Name.Name})
 	}

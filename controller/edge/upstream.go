@@ -42,7 +42,8 @@ func decode(obj hub.Object, into metav1.Object) error {
 	return nil
 }
 
-// writePodStatus writes a pod's status as the node.
+// writePodStatus writes a pod's status as the node. A report may be hours old:
+// it does not take back the end of a pod that others have declared meanwhile.
 func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Object) error {
 	var pod corev1.Pod
 	if err := decode(obj, &pod); err != nil {
@@ -51,15 +52,16 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	if pod.UID == "" {
 		return mirror.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, not to a name"))
 	}
-	if item, ok := c.pods.Load(live.Name{Namespace: pod.Namespace, Name: pod.Name}); ok {
-		if item.Object.UID != pod.UID {
-			return nil // the pod that it is about is gone
-		}
-		if item.Object.Spec.NodeName != node {
-			return mirror.Forbidden(obj.Key, "the pod is bound to another node")
-		}
+	have, err := c.livePod(ctx, &pod)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && have.UID != pod.UID:
+		return nil // the pod that it is about is gone
+	case err != nil:
+		return mirror.FromAPI(err)
+	case have.Spec.NodeName != node:
+		return mirror.Forbidden(obj.Key, "the pod is bound to another node")
 	}
-	patch, err := podStatusPatch(&pod)
+	patch, err := podStatusPatch(&pod, have.Status.Phase)
 	if err != nil {
 		return mirror.Invalid(obj.Key, err)
 	}
@@ -69,6 +71,16 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 		return nil
 	}
 	return mirror.FromAPI(err)
+}
+
+// livePod reads the pod that a report is about: from the watch, unless that has
+// none of this uid and so may be behind.
+func (c *Controller) livePod(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
+	item, ok := c.pods.Load(live.Name{Namespace: pod.Namespace, Name: pod.Name})
+	if ok && item.Object.UID == pod.UID {
+		return item.Object, nil
+	}
+	return c.cfg.Cloud.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 }
 
 // writePod takes what a node may say of a whole pod: that it has left, or that a

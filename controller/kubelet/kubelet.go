@@ -40,6 +40,12 @@ type Config struct {
 	FirstPort int        // of the nodes' ports; 0 means 20000
 	Ports     int        // how many there are; 0 means 12000
 
+	// Hostname leaves a node the address of type Hostname that it reports. It is
+	// for API servers that prefer InternalIP (--kubelet-preferred-address-types;
+	// kubeadm and k3s set it so): others would dial the name instead of this
+	// cloudcore.
+	Hostname bool
+
 	// Certificate is what the endpoint shows; nil makes one that nobody signed,
 	// for Address. API servers accept that unless they are told the authority
 	// of kubelets (--kubelet-certificate-authority).

@@ -324,10 +324,23 @@ func TestEndpoint(t *testing.T) {
 		"was at another":         nodeWith("edge-1", 20005, "10.0.0.9", "192.168.1.5"),
 		"same address as before": nodeWith("edge-1", 20005, "10.0.0.1", "192.168.1.5"),
 	} {
-		endpoint(&n.Status, "10.0.0.1", 30100)
+		internal := []corev1.NodeAddressType{corev1.NodeInternalIP}
+		endpoint(&n.Status, "10.0.0.1", 30100, internal)
 		if want := nodeWith("edge-1", 30100, "10.0.0.1", "192.168.1.5"); !slices.Equal(n.Status.Addresses, want.Status.Addresses) ||
 			n.Status.DaemonEndpoints != want.Status.DaemonEndpoints {
 			t.Errorf("%s: %v", name, n.Status)
+		}
+	}
+	named := reported.DeepCopy()
+	named.Status.Addresses = append(named.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: "edge-1"})
+	s := &Server{cfg: Config{Address: netip.MustParseAddr("10.0.0.1"), Hostname: true}}
+	for range 2 { // the second time changes nothing
+		s.endpoint(&named.Status, 30100)
+		want := []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "192.168.1.5"}, {Type: corev1.NodeHostName, Address: "edge-1"},
+		}
+		if !slices.Equal(named.Status.Addresses, want) {
+			t.Errorf("with host names: %v", named.Status.Addresses)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,20 +44,30 @@ func (s *Server) Amend(node *corev1.Node) {
 	if port == 0 {
 		return
 	}
-	endpoint(&node.Status, s.cfg.Address.String(), int32(port))
+	s.endpoint(&node.Status, port)
+}
+
+// endpoint makes this cloudcore and the port the kubelet endpoint of a node.
+func (s *Server) endpoint(st *corev1.NodeStatus, port int) {
+	kept := []corev1.NodeAddressType{corev1.NodeInternalIP}
+	if s.cfg.Hostname {
+		kept = append(kept, corev1.NodeHostName)
+	}
+	endpoint(st, s.cfg.Address.String(), int32(port), kept)
 }
 
 // endpoint makes address and port the kubelet endpoint of a node. What was the
-// endpoint before is replaced. A Hostname or DNS name would be preferred by
-// some API servers and leads nowhere: they are left out.
-func endpoint(st *corev1.NodeStatus, address string, port int32) {
+// endpoint before is replaced. Of the other addresses those of the kept types
+// stay: an API server with default settings dials a node's Hostname before its
+// InternalIP, and that leads nowhere.
+func endpoint(st *corev1.NodeStatus, address string, port int32, kept []corev1.NodeAddressType) {
 	out := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
 	old := st.Addresses
 	if st.DaemonEndpoints.KubeletEndpoint.Port != 0 && len(old) > 0 {
 		old = old[1:] // a node does not report a port: a cloudcore wrote both
 	}
 	for _, a := range old {
-		if a.Type == corev1.NodeInternalIP && a.Address != address {
+		if slices.Contains(kept, a.Type) && a.Address != address {
 			out = append(out, a)
 		}
 	}
@@ -283,7 +294,7 @@ func (s *Server) writeEndpoint(ctx context.Context, name string) error {
 		return nil
 	}
 	want := item.Object.Status.DeepCopy()
-	endpoint(want, s.cfg.Address.String(), int32(st.port))
+	s.endpoint(want, st.port)
 	have := &item.Object.Status
 	if have.DaemonEndpoints == want.DaemonEndpoints && equality.Semantic.DeepEqual(have.Addresses, want.Addresses) {
 		return nil

@@ -29,6 +29,14 @@
 // nevertheless learns that they are not its own, ends them by their uids, and is
 // an ordinary node again.
 //
+// # A Node that is deleted
+//
+// A node registers again when its Node is deleted, within seconds if it is
+// connected, of what it reports of itself. What others had set on the Node is
+// lost, AutonomyAnnotation too: an object that an operator deletes is gone, and
+// nobody but the operator may decide on the policy of the new one. [Remove]
+// takes a node out for good ("edgectl node remove").
+//
 // # Several cloudcores, and none
 //
 // Any number of cloudcores may run. An annotation on the Lease names the one
@@ -37,7 +45,8 @@
 // nobody has renewed the Lease for StaleAfter. Each write names the version of
 // the Lease that it replaces, so of two that try, one loses and looks again.
 // The Lease also holds the node's hub.Seat ([Keeper.Claim]), so that a newer
-// session fences an older one wherever that stands.
+// session fences an older one wherever that stands. A program that was fenced
+// gets the node back only once EdgeConnected has been False for some minutes.
 //
 // While no cloudcore runs, nobody renews. Up to 50 s that does no harm, and the
 // first thing a cloudcore does is to look after all leases. After a longer time

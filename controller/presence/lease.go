@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -121,6 +122,11 @@ func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session 
 	lease.Annotations[HolderAnnotation] = k.cfg.ID
 	if session.Known {
 		lease.Annotations[SinceAnnotation] = session.Started.UTC().Format(time.RFC3339Nano)
+	}
+	if seat := session.Seat; lease.Annotations[SeatAnnotation] == "" && session.Connected && seat.Epoch == session.Epoch {
+		if text, err := json.Marshal(seat); err == nil { // somebody deleted it
+			lease.Annotations[SeatAnnotation] = string(text)
+		}
 	}
 	if said := remembered(node); said != "" {
 		lease.Annotations[SaidAnnotation] = said

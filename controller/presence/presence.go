@@ -20,6 +20,9 @@ import (
 
 // What cloudcore writes on Nodes and Leases.
 const (
+	// Domain begins the names of all annotations that cloudcore and operators,
+	// and not the node itself, set on a Node.
+	Domain = "edgekit.io/"
 	// RoleLabel marks an edge node; kubectl shows it as the role "edge".
 	RoleLabel = "node-role.kubernetes.io/edge"
 	// ConditionConnected is the Node condition that tells whether the node's
@@ -108,6 +111,7 @@ type Session struct {
 	Since     time.Time
 	Reason    string    // why it went
 	Started   time.Time // when the newest session began
+	Seat      hub.Seat  // that was claimed here last; zero if none was
 }
 
 // New checks the configuration.

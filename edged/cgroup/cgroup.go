@@ -6,10 +6,10 @@
 //	parent := groups.Parent(corev1.PodQOSBurstable, uid) // "/kubepods/burstable/pod<uid>"
 //	err := groups.SetUp(corev1.PodQOSBurstable, uid, cgroup.Limits{CPUShares: 512})
 //	...
-//	err = groups.TearDown(corev1.PodQOSBurstable, uid)
+//	err = groups.TearDown(corev1.PodQOSBurstable, uid) // again while it is ErrBusy
 //
-// With the systemd driver, systemd makes and removes the slices; SetUp and
-// TearDown then do nothing. The names are those of the kubelet, so that tools
+// With the systemd driver, systemd makes the slices: SetUp does nothing, and
+// TearDown has systemd remove them. The names are those of the kubelet, so that tools
 // that know a node's cgroups find them.
 package cgroup
 
@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -36,8 +35,9 @@ type Config struct {
 
 // Groups names and keeps pods' cgroups. It may be used by several goroutines.
 type Groups struct {
-	cfg Config
-	v2  bool
+	cfg  Config
+	v2   bool
+	stop func(unit string) error // has systemd stop a unit; tests replace it
 }
 
 // Limits bound a pod as a whole; zero fields are not set.
@@ -55,7 +55,7 @@ func New(cfg Config) *Groups {
 	if cfg.Mount == "" {
 		cfg.Mount = "/sys/fs/cgroup"
 	}
-	return &Groups{cfg: cfg, v2: unified(cfg.Mount)}
+	return &Groups{cfg: cfg, v2: unified(cfg.Mount), stop: systemctlStop}
 }
 
 // V2 reports whether the machine has unified (version 2) cgroups.
@@ -132,55 +132,6 @@ func write(dir, name string, value int64, text string) error {
 	}
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
-	}
-	return nil
-}
-
-// TearDown removes the pod's group, empty as it must be by now, with the empty
-// groups in it. One that is not there is no error.
-func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
-	if g.cfg.Driver == "systemd" {
-		return nil
-	}
-	tops := []string{g.cfg.Mount}
-	if !g.v2 {
-		entries, err := os.ReadDir(g.cfg.Mount)
-		if err != nil {
-			return fmt.Errorf("cgroup: %w", err)
-		}
-		tops = nil
-		for _, e := range entries {
-			tops = append(tops, filepath.Join(g.cfg.Mount, e.Name()))
-		}
-	}
-	var errs []error
-	for _, top := range tops {
-		if err := remove(filepath.Join(top, g.Parent(class, uid))); err != nil {
-			errs = append(errs, fmt.Errorf("cgroup: %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// remove deletes a group and those in it, innermost first. Only folders can be
-// deleted there; the kernel's files go with them.
-func remove(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := remove(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
 	}
 	return nil
 }

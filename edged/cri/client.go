@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -35,6 +36,10 @@ type Config struct {
 	// SlowTimeout bounds calls that may do much: making a sandbox, creating
 	// and starting a container. 0 means 4 minutes. Pulls are not bounded.
 	SlowTimeout time.Duration
+	// CgroupDriver is how the runtime makes cgroups: DriverSystemd or
+	// DriverCgroupfs. "" and "auto" mean that this is found out.
+	CgroupDriver string
+	Logger       *slog.Logger // nil discards
 }
 
 // Client is an edged.Runtime on a CRI socket.
@@ -80,6 +85,16 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.SlowTimeout == 0 {
 		cfg.SlowTimeout = 4 * time.Minute
+	}
+	switch cfg.CgroupDriver {
+	case "auto":
+		cfg.CgroupDriver = ""
+	case "", DriverSystemd, DriverCgroupfs:
+	default:
+		return nil, fmt.Errorf("cri: Config.CgroupDriver is %q: want systemd, cgroupfs or auto", cfg.CgroupDriver)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	path := strings.TrimPrefix(cfg.Socket, "unix://")
 	if !strings.HasPrefix(path, "/") {
@@ -166,25 +181,13 @@ func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
 			h.NetworkReady, h.NetworkMessage = cond.Status, message
 		}
 	}
+	h.Features.SupplementalGroupsPolicy = r.GetFeatures().GetSupplementalGroupsPolicy()
+	for _, handler := range r.GetRuntimeHandlers() {
+		if handler.GetName() == "" { // the default one
+			h.Features.RecursiveReadOnlyMounts = handler.GetFeatures().GetRecursiveReadOnlyMounts()
+		}
+	}
 	return h, nil
-}
-
-// CgroupDriver asks the runtime how it makes cgroups; runtimes older than that
-// question use cgroupfs.
-func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
-	ctx, cancel := c.quick(ctx)
-	defer cancel()
-	r, err := c.run.RuntimeConfig(ctx, &runtimeapi.RuntimeConfigRequest{})
-	if status.Code(err) == codes.Unimplemented {
-		return "cgroupfs", nil
-	}
-	if err != nil {
-		return "", failed("runtime config", err)
-	}
-	if r.GetLinux() != nil && r.Linux.CgroupDriver == runtimeapi.CgroupDriver_SYSTEMD {
-		return "systemd", nil
-	}
-	return "cgroupfs", nil
 }
 
 // Events streams the changes of containers.

@@ -106,6 +106,11 @@ func (c *Client) ContainerStatus(ctx context.Context, id string) (edged.Containe
 			MemorySwap: l.MemorySwapLimitInBytes, OOMScoreAdj: l.OomScoreAdj,
 		}
 	}
+	for _, m := range s.GetMounts() {
+		if m.GetRecursiveReadOnly() {
+			out.RecursiveReadOnly = append(out.RecursiveReadOnly, m.GetContainerPath())
+		}
+	}
 	if u := s.GetUser().GetLinux(); u != nil {
 		out.User = &edged.User{UID: u.Uid, GID: u.Gid, SupplementalGroups: u.SupplementalGroups}
 	}

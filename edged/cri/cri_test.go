@@ -1,12 +1,15 @@
 package cri_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +32,10 @@ type server struct {
 	sandbox *runtimeapi.PodSandboxConfig
 	config  *runtimeapi.ContainerConfig
 	stop    int64
+	status  *runtimeapi.StatusResponse // nil has Status make one
+	old     bool                       // whether it is older than RuntimeConfig
+	info    map[string]string          // of its verbose status
+	refuse  error                      // of RunPodSandbox
 }
 
 func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
@@ -36,7 +43,24 @@ func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimea
 }
 
 func (s *server) RuntimeConfig(context.Context, *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {
+	if s.old {
+		return nil, status.Error(codes.Unimplemented, "unknown method RuntimeConfig")
+	}
 	return &runtimeapi.RuntimeConfigResponse{Linux: &runtimeapi.LinuxRuntimeConfiguration{CgroupDriver: runtimeapi.CgroupDriver_SYSTEMD}}, nil
+}
+
+func (s *server) Status(_ context.Context, r *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
+	if s.status != nil {
+		return s.status, nil
+	}
+	if !r.Verbose {
+		return &runtimeapi.StatusResponse{}, nil
+	}
+	return &runtimeapi.StatusResponse{Info: s.info}, nil
+}
+
+func (s *server) RunPodSandbox(context.Context, *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
+	return &runtimeapi.RunPodSandboxResponse{PodSandboxId: "s"}, s.refuse
 }
 
 func (s *server) CreateContainer(_ context.Context, r *runtimeapi.CreateContainerRequest) (*runtimeapi.CreateContainerResponse, error) {
@@ -64,7 +88,9 @@ func (s *server) ListPodSandbox(context.Context, *runtimeapi.ListPodSandboxReque
 	}}, nil
 }
 
-func serve(t *testing.T) (*server, *cri.Client) {
+func serve(t *testing.T) (*server, *cri.Client) { return serveWith(t, cri.Config{}) }
+
+func serveWith(t *testing.T, cfg cri.Config) (*server, *cri.Client) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -76,7 +102,8 @@ func serve(t *testing.T) (*server, *cri.Client) {
 	runtimeapi.RegisterImageServiceServer(g, s)
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(l) }()
-	c, err := cri.New(cri.Config{Socket: "unix://" + path})
+	cfg.Socket = "unix://" + path
+	c, err := cri.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +160,63 @@ func TestClient(t *testing.T) {
 	}
 	if err := c.Events(ctx, nil); !errors.Is(err, edged.ErrNoEvents) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestCgroupDriver asks runtimes of all ages.
+func TestCgroupDriver(t *testing.T) {
+	assumed := cri.DriverCgroupfs
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		assumed = cri.DriverSystemd
+	}
+	runc := func(options string) map[string]string {
+		return map[string]string{"config": `{"containerd":{"defaultRuntimeName":"runc","runtimes":{"runc":{"runtimeType":"io.containerd.runc.v2","options":` + options + `}}}}`}
+	}
+	for _, tt := range []struct {
+		name, set string
+		old       bool
+		info      map[string]string
+		want      string
+		warns     bool
+	}{
+		{name: "it says", want: cri.DriverSystemd},
+		{name: "its configuration says systemd", old: true, info: runc(`{"SystemdCgroup":true}`), want: cri.DriverSystemd},
+		{name: "its configuration says cgroupfs", old: true, info: runc(`{}`), want: cri.DriverCgroupfs},
+		{name: "nothing says", old: true, want: assumed, warns: true},
+		{name: "auto", set: "auto", old: true, info: runc(`{"SystemdCgroup":true}`), want: cri.DriverSystemd},
+		{name: "it is set", set: cri.DriverCgroupfs, want: cri.DriverCgroupfs},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			s, c := serveWith(t, cri.Config{CgroupDriver: tt.set, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			s.old, s.info = tt.old, tt.info
+			got, err := c.CgroupDriver(t.Context())
+			if err != nil || got != tt.want {
+				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			}
+			if warns := strings.Contains(log.String(), "--cgroup-driver"); warns != tt.warns {
+				t.Errorf("log: %q", log.String())
+			}
+		})
+	}
+	if _, err := cri.New(cri.Config{CgroupDriver: "none"}); err == nil || !strings.Contains(err.Error(), "want systemd, cgroupfs or auto") {
+		t.Errorf("driver none: %v", err)
+	}
+}
+
+// TestSandboxNamesTheRemedy: what runc says of a cgroup of the wrong kind is of
+// no help to most.
+func TestSandboxNamesTheRemedy(t *testing.T) {
+	s, c := serve(t)
+	for text, want := range map[string]bool{
+		`runc create failed: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/kubepods/podx/y" instead: unknown`: true,
+		"no space left on device": false,
+	} {
+		s.refuse = status.Error(codes.Unknown, text)
+		_, err := c.RunSandbox(t.Context(), &edged.SandboxConfig{Name: "p"})
+		if err == nil || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "--cgroup-driver systemd") != want {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ func (c *Client) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (stri
 	defer cancel()
 	r, err := c.run.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandboxConfig(cfg), RuntimeHandler: cfg.Handler})
 	if err != nil {
-		return "", failed("run sandbox", err)
+		return "", withRemedy(failed("run sandbox", err))
 	}
 	return r.PodSandboxId, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,12 +33,16 @@ type Folder struct {
 	cfg   Config
 	files map[string]*file // by name
 	told  string           // why the folder could not be read, as last logged
+
+	readFile func(path string) ([]byte, error) // reads at most maxManifest+1 bytes; tests replace it
 }
 
 // file is what is known of one manifest.
 type file struct {
-	mark string      // of the content that was looked at last: size and time
-	pod  *corev1.Pod // the last good one; nil if there was none
+	mark    string      // of the content that was read last: size and time; "" to read it again
+	next    *corev1.Pod // what the content says; nil once it is accepted or refused for good
+	pod     *corev1.Pod // the last good one; nil if there was none
+	refused string      // why the content was refused, as last logged
 }
 
 // New checks the configuration; it reads nothing.
@@ -56,7 +61,7 @@ func New(cfg Config) (*Folder, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Folder{cfg: cfg, files: make(map[string]*file)}, nil
+	return &Folder{cfg: cfg, files: make(map[string]*file), readFile: readManifest}, nil
 }
 
 // Run calls changed with all pods, ordered by namespace and name: at once, and
@@ -102,7 +107,7 @@ func (f *Folder) look() bool {
 			continue
 		}
 		there[e.Name()] = true
-		different = f.read(e.Name(), info, err) || different
+		f.read(e.Name(), info, err)
 	}
 	for name, known := range f.files {
 		if !there[name] {
@@ -110,7 +115,7 @@ func (f *Folder) look() bool {
 			different = different || known.pod != nil
 		}
 	}
-	return different
+	return f.accept() || different
 }
 
 func isManifest(name string) bool {
@@ -120,39 +125,77 @@ func isManifest(name string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
-// read looks at one file, if it is not as it was, and reports whether its pod
-// changed. What it has to complain of is logged once for each content.
-func (f *Folder) read(name string, info fs.FileInfo, err error) bool {
+// read reads one file, if it is not as it was. What could not be read is read
+// again at the next look: a disk recovers.
+func (f *Folder) read(name string, info fs.FileInfo, err error) {
 	known := f.files[name]
 	if known == nil {
 		known = &file{}
 		f.files[name] = known
 	}
-	mark := fmt.Sprint(err)
+	var mark string
 	if err == nil {
 		mark = fmt.Sprint(info.Size(), info.ModTime().UnixNano(), info.Mode())
+		if mark == known.mark {
+			return
+		}
 	}
-	if mark == known.mark {
-		return false
-	}
-	known.mark = mark
-	path := filepath.Join(f.cfg.Dir, name)
-	var pod *corev1.Pod
-	if err == nil {
-		pod, err = load(path, info, f.cfg.Node)
-	}
-	if err == nil {
-		err = f.taken(name, pod)
+	var text []byte
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errors.New("it is not a regular file")
+	default:
+		text, err = f.readFile(filepath.Join(f.cfg.Dir, name))
 	}
 	if err != nil {
-		f.cfg.Logger.Error("static pod is skipped", "file", path, "err", err, "keeps", known.pod != nil)
-		return false
+		known.mark = ""
+		f.refuse(name, err)
+		return
 	}
-	if known.pod != nil && known.pod.UID == pod.UID {
-		return false // other spaces, same pod
+	known.mark, known.next, known.refused = mark, nil, ""
+	pod, err := decode(text, f.cfg.Node)
+	if err != nil {
+		f.refuse(name, err)
+		return
 	}
-	known.pod = pod
-	return true
+	known.next = pod
+}
+
+// accept takes over what the files say and reports whether the pods changed. A
+// pod whose name another file has waits until it is free.
+func (f *Folder) accept() bool {
+	names := slices.Sorted(maps.Keys(f.files))
+	different := false
+	for again := true; again; { // one that is accepted may free a name
+		again = false
+		for _, name := range names {
+			known := f.files[name]
+			if known.next == nil || f.taken(name, known.next) != nil {
+				continue
+			}
+			if known.pod == nil || known.pod.UID != known.next.UID { // else other spaces, same pod
+				known.pod = known.next
+				different, again = true, true
+			}
+			known.next, known.refused = nil, ""
+		}
+	}
+	for _, name := range names {
+		if next := f.files[name].next; next != nil {
+			f.refuse(name, f.taken(name, next))
+		}
+	}
+	return different
+}
+
+// refuse logs why a file is not taken over, once for each content and cause.
+func (f *Folder) refuse(name string, err error) {
+	known := f.files[name]
+	if known.refused != err.Error() {
+		f.cfg.Logger.Error("static pod is skipped", "file", filepath.Join(f.cfg.Dir, name), "err", err, "keeps", known.pod != nil)
+	}
+	known.refused = err.Error()
 }
 
 // taken reports that another file has a pod of this name.
@@ -165,23 +208,20 @@ func (f *Folder) taken(name string, pod *corev1.Pod) error {
 	return nil
 }
 
-func load(path string, info fs.FileInfo, node string) (*corev1.Pod, error) {
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
+func decode(text []byte, node string) (*corev1.Pod, error) {
+	if len(text) > maxManifest {
+		return nil, fmt.Errorf("it has more than %d bytes", maxManifest)
 	}
+	return Decode(text, node)
+}
+
+func readManifest(path string) ([]byte, error) {
 	r, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	text, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxManifest {
-		return nil, fmt.Errorf("it has more than %d bytes", maxManifest)
-	}
-	return Decode(text, node)
+	return io.ReadAll(io.LimitReader(r, maxManifest+1))
 }
 
 // pods gives the pods of all files.

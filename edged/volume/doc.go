@@ -10,9 +10,14 @@
 //	err = volumes.TearDown(string(pod.UID))
 //
 // SetUp may be called again at any time: it brings what is there in line with
-// what is wanted. Content changes as a whole: a reader sees all files of the
+// what is wanted. Refresh does the same for a pod that runs: it does not check
+// again what the host has. Content changes as a whole: a reader sees all files of the
 // old state or all of the new one, through the link "..data". Secrets, tokens
-// and the downward API are kept in memory (tmpfs) where the program may mount.
+// and the downward API are kept in memory (tmpfs) where the program may mount. The mode and owner of an
+// emptyDir are the pod's once it is made.
+//
+// TearDown unmounts what SetUp, SubPath and the pod's containers mounted below
+// the pod's folder, and never a mount of the host: an unmount does not spread.
 //
 // A Manager may be used by several goroutines, but only by one at a time for
 // each pod.

@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // Source is where content comes from. The error for an object that is not
@@ -93,24 +91,44 @@ type Prepared struct {
 	Expired time.Time // when the first of those in use expired; zero if none has
 }
 
-// SetUp prepares every volume of the pod, or brings its content up to date. It
-// goes through all of them and returns the errors, each an *Error, joined.
+// SetUp prepares every volume of a pod that is about to start. It goes through
+// all of them and returns the errors, each an *Error, joined.
 func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, allocatable corev1.ResourceList) (Prepared, error) {
+	return (&setup{m: m, pod: pod, allocatable: allocatable, checkHost: true}).run(ctx)
+}
+
+// Refresh brings the volumes of a pod that runs up to date. It is SetUp but for
+// hostPath volumes: their type was checked before the pod started, and a socket
+// that is away for a while is no fault of the pod's volumes.
+func (m *Manager) Refresh(ctx context.Context, pod *corev1.Pod, allocatable corev1.ResourceList) (Prepared, error) {
+	return (&setup{m: m, pod: pod, allocatable: allocatable}).run(ctx)
+}
+
+// setup is one pass over a pod's volumes.
+type setup struct {
+	m           *Manager
+	pod         *corev1.Pod
+	allocatable corev1.ResourceList
+	checkHost   bool // whether hostPath volumes are checked, and made where their type asks for it
+	prepared    Prepared
+}
+
+func (s *setup) run(ctx context.Context) (Prepared, error) {
+	m, pod := s.m, s.pod
 	if err := validUID(string(pod.UID)); err != nil {
 		return Prepared{}, err
 	}
 	if err := os.MkdirAll(filepath.Join(m.PodDir(string(pod.UID)), "volumes"), 0o750); err != nil {
 		return Prepared{}, fmt.Errorf("volume: %w", err)
 	}
-	job := &setup{m: m, pod: pod, allocatable: allocatable}
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if err := job.volume(ctx, v); err != nil {
+		if err := s.volume(ctx, v); err != nil {
 			errs = append(errs, &Error{Volume: v.Name, Err: err})
 		}
 	}
-	return job.prepared, errors.Join(errs...)
+	return s.prepared, errors.Join(errs...)
 }
 
 // validUID keeps a pod's uid from leading out of Root: the API server makes
@@ -159,20 +177,15 @@ func kind(v *corev1.Volume) string {
 	return "other"
 }
 
-// setup is one pass over a pod's volumes.
-type setup struct {
-	m           *Manager
-	pod         *corev1.Pod
-	allocatable corev1.ResourceList
-	prepared    Prepared
-}
-
 func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
 	dir := s.m.dir(s.pod, v)
 	switch {
 	case v.EmptyDir != nil:
 		return s.emptyDir(v.EmptyDir, dir)
 	case v.HostPath != nil:
+		if !s.checkHost {
+			return nil
+		}
 		return hostPath(v.HostPath)
 	}
 	files, err := s.payload(ctx, v)
@@ -209,58 +222,6 @@ func (s *setup) group() *int64 {
 		return sc.FSGroup
 	}
 	return nil
-}
-
-func (s *setup) emptyDir(e *corev1.EmptyDirVolumeSource, dir string) error {
-	if _, err := os.Stat(dir); err == nil && e.Medium == corev1.StorageMediumDefault {
-		return nil // its content is the pod's
-	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return err
-	}
-	mode := fs.FileMode(0o777)
-	switch {
-	case e.Medium == corev1.StorageMediumMemory:
-		if err := mountMemory(dir, "tmpfs", "size="+strconv.FormatInt(s.memorySize(e), 10)); err != nil {
-			return fmt.Errorf("tmpfs: %w", err)
-		}
-		mode |= fs.ModeSticky // which a tmpfs has, and a kubelet leaves
-	case e.Medium != corev1.StorageMediumDefault:
-		size, err := pageSize(string(e.Medium), s.pod)
-		if err != nil {
-			return err
-		}
-		if err := mountMemory(dir, "hugetlbfs", "pagesize="+size); err != nil {
-			return fmt.Errorf("hugetlbfs: %w", err)
-		}
-	}
-	if g := s.group(); g != nil {
-		if err := os.Chown(dir, -1, int(*g)); err != nil {
-			return err
-		}
-		mode |= fs.ModeSetgid
-	}
-	return os.Chmod(dir, mode) // also against the umask
-}
-
-// memorySize bounds a tmpfs: by its own limit, by what the pod's containers may
-// use together, by what the node has.
-func (s *setup) memorySize(e *corev1.EmptyDirVolumeSource) int64 {
-	size := s.allocatable[corev1.ResourceMemory]
-	limit := resource.Quantity{}
-	bounded := len(s.pod.Spec.Containers) > 0
-	for _, c := range s.pod.Spec.Containers {
-		q, ok := c.Resources.Limits[corev1.ResourceMemory]
-		bounded = bounded && ok && !q.IsZero()
-		limit.Add(q)
-	}
-	if bounded && (size.IsZero() || limit.Cmp(size) < 0) {
-		size = limit
-	}
-	if l := e.SizeLimit; l != nil && !l.IsZero() && (size.IsZero() || l.Cmp(size) < 0) {
-		size = *l
-	}
-	return size.Value()
 }
 
 // hostPath checks that what a hostPath volume names is what it says, and makes

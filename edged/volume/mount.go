@@ -50,31 +50,54 @@ func pageSize(medium string, pod *corev1.Pod) (string, error) {
 	return q.String(), nil
 }
 
-// mountsBelow lists the mount points inside dir, deepest first, without links
-// in their paths.
-func mountsBelow(dir string) ([]string, error) {
+// mountsAt lists the mount points at path and inside it, deepest first. full is
+// the path without links in the folders above it, as they have it.
+func mountsAt(path string) (full string, points []string, err error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	defer f.Close()
 	all, err := parseMountInfo(f)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	if dir, err = filepath.EvalSymlinks(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil, nil
 	}
-	var below []string
+	if err != nil {
+		return "", nil, err
+	}
+	full = filepath.Join(dir, filepath.Base(path))
 	for _, m := range all {
-		if strings.HasPrefix(m, dir+"/") {
-			below = append(below, m)
+		if m == full || strings.HasPrefix(m, full+"/") {
+			points = append(points, m)
 		}
 	}
-	slices.Reverse(below) // later mounts lie on or in earlier ones
-	return below, nil
+	slices.Reverse(points) // later mounts lie on or in earlier ones
+	return full, points, nil
+}
+
+// unmountAll unmounts the mount points of a list, deepest first. It touches
+// what the agent and its pods mounted, never the originals: an unmount spreads
+// from a shared mount to all of its peers, so that each mount is made private
+// before anything inside it is unmounted.
+func unmountAll(points []string) error {
+	for _, p := range points {
+		for _, outer := range points {
+			if p != outer && !strings.HasPrefix(p, outer+"/") {
+				continue
+			}
+			if err := isolate(outer); err != nil {
+				return fmt.Errorf("make %s private: %w", outer, err)
+			}
+		}
+		if err := unmount(p); err != nil {
+			return fmt.Errorf("unmount %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // parseMountInfo reads the mount points, the fifth field of each line of
@@ -110,24 +133,29 @@ func unescape(s string) string {
 func octal(c byte) bool { return '0' <= c && c <= '7' }
 
 // TearDown unmounts and removes all that was made for a pod. What other mounts
-// lead to is never removed: if something cannot be unmounted, nothing is
-// removed and the error says what. A pod that has nothing is no error.
+// lead to is never removed, and the host's own mounts stay where they are: if
+// something cannot be unmounted, or is mounted on the pod's folder itself,
+// nothing is removed and the error says what. A pod that has nothing is no error.
 func (m *Manager) TearDown(uid string) error {
 	if err := validUID(uid); err != nil {
 		return err
 	}
 	dir := m.PodDir(uid)
-	mounts, err := mountsBelow(dir)
+	full, mounts, err := mountsAt(dir)
 	if err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
-	for _, p := range mounts {
-		if err := unmount(p); err != nil {
-			return fmt.Errorf("volume: unmount %s: %w", p, err)
-		}
+	if slices.Contains(mounts, full) {
+		return fmt.Errorf("volume: %s is a mount that the agent did not make: unmount it", full)
 	}
-	if mounts, err = mountsBelow(dir); err != nil || len(mounts) > 0 {
-		return fmt.Errorf("volume: still mounted: %v %w", mounts, err)
+	if err := unmountAll(mounts); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	if _, mounts, err = mountsAt(dir); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("volume: still mounted: %v", mounts)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("volume: %w", err)

@@ -27,7 +27,9 @@ type Use struct {
 // SubPath opens a path inside a volume for a container and returns a host path
 // that leads to just that, whatever the pod does to the volume meanwhile: the
 // file or folder is resolved without leaving the volume, held open, and bound
-// to a path of its own. What is not there is made as a folder. It needs root.
+// to a path of its own. What is not there is made as a folder. What the host
+// has mounted inside the folder is not shown, as with a kubelet, and is safe
+// from what happens at that path. It needs root.
 func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
 	base, err := m.Path(pod, use.Volume)
 	if err != nil {
@@ -42,7 +44,7 @@ func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
 	}
 	defer root.Close()
 	if _, err := root.Stat(use.SubPath); errors.Is(err, fs.ErrNotExist) {
-		if err := makeFolders(root, use.SubPath); err != nil {
+		if err := makeFolders(root, use.SubPath, string(pod.UID)); err != nil {
 			return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
 		}
 	}
@@ -88,20 +90,37 @@ func openBeneath(root *os.Root, path string) (*os.File, fs.FileInfo, error) {
 }
 
 // makeFolders makes a folder and those above it, with the mode and owners that
-// the volume has.
-func makeFolders(root *os.Root, path string) error {
+// the volume has. Each gets its name last, so that one that is there is
+// complete.
+func makeFolders(root *os.Root, path, uid string) error {
 	info, err := root.Stat(".")
 	if err != nil {
 		return err
 	}
+	mode := info.Mode() & (fs.ModePerm | fs.ModeSetgid | fs.ModeSticky)
 	for p := range parents(path + "/") {
-		if err := root.Mkdir(p, 0o700); errors.Is(err, fs.ErrExist) {
+		if _, err := root.Lstat(p); err == nil {
 			continue
-		} else if err != nil {
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := root.Chmod(p, info.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky)); err != nil {
+		fresh := filepath.Join(filepath.Dir(p), ".subpath-"+uid)
+		if err := root.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		if err := root.Mkdir(fresh, 0o700); err != nil {
+			return err
+		}
+		if err := root.Chmod(fresh, mode); err != nil {
+			return err
+		}
+		if err := root.Rename(fresh, p); err != nil {
+			if _, there := root.Lstat(p); there != nil {
+				return err
+			} // a container of the pod made it meanwhile
+			if err := root.Remove(fresh); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -109,16 +128,12 @@ func makeFolders(root *os.Root, path string) error {
 
 // bind mounts an open file or folder on target, in place of what was there.
 func bind(f *os.File, dir bool, target string) error {
-	mounts, err := mountsBelow(filepath.Dir(target))
+	_, mounts, err := mountsAt(target)
 	if err != nil {
 		return err
 	}
-	for _, p := range mounts {
-		if filepath.Base(p) == filepath.Base(target) {
-			if err := unmount(p); err != nil {
-				return err
-			}
-		}
+	if err := unmountAll(mounts); err != nil {
+		return err
 	}
 	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -16,6 +16,8 @@ func mountFS(string, string, string) error { return errors.ErrUnsupported }
 
 func mountFile(*os.File, string) error { return errors.ErrUnsupported }
 
+func isolate(string) error { return errors.ErrUnsupported }
+
 func isMountPoint(string) (bool, error) { return false, nil }
 
 func unmount(string) error { return errors.ErrUnsupported }

@@ -19,6 +19,7 @@
 //	edgekit_hub_owner_behind_total                           objects whose owner's versions went back
 //	edgekit_hub_events_presumed_total                        not sent since the peer has them
 //	edgekit_hub_round_trip_seconds               histogram, from the edges' pings
+//	edgekit_hub_fenced                           on an edge: 1 while another program has the node
 //
 // The values of the labels are the constants of package hub. When certificates
 // end is shown by package join/joinmetrics.

@@ -23,7 +23,8 @@ type Collector struct {
 	handshakes, resyncs             *prometheus.Desc
 	messages, bytes                 *prometheus.Desc
 	queued, acked, retried, dropped *prometheus.Desc
-	roundTrip, behind, presumed     *prometheus.Desc
+	roundTrip, fenced               *prometheus.Desc
+	behind, presumed                *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -51,6 +52,7 @@ func New(cfg Config) (*Collector, error) {
 		dropped:    desc("dropped_total", "Objects and events that were dropped.", "class", "reason"),
 		behind:     desc("owner_behind_total", "Objects of which the owner stayed behind what its peer holds: versions must grow."),
 		presumed:   desc("events_presumed_total", "Events that were not sent since the peer said that it has them."),
+		fenced:     desc("fenced", "Whether another program with this node's identity has the node, so that this one goes on without the link."),
 		roundTrip:  desc("round_trip_seconds", "Round-trip times of the edges' pings."),
 	}, nil
 }
@@ -59,7 +61,7 @@ func New(cfg Config) (*Collector, error) {
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.sessions, c.entering, c.ended, c.handshakes, c.resyncs, c.messages, c.bytes,
-		c.queued, c.acked, c.retried, c.dropped, c.behind, c.presumed, c.roundTrip,
+		c.queued, c.acked, c.retried, c.dropped, c.behind, c.presumed, c.roundTrip, c.fenced,
 	} {
 		out <- d
 	}
@@ -105,6 +107,11 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for drop, n := range s.Dropped {
 		count(c.dropped, n, string(drop.Class), string(drop.Reason))
 	}
+	held := 0.0
+	if s.Fenced {
+		held = 1
+	}
+	gauge(c.fenced, held)
 	out <- c.histogram(s.RoundTrip)
 }
 

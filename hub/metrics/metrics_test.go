@@ -27,8 +27,9 @@ func sample() hub.Stats {
 		Queued:     map[hub.Class]int{hub.ClassEvent: 4},
 		Acked:      map[hub.Class]uint64{hub.ClassState: 6},
 		Dropped:    map[hub.Drop]uint64{{Class: hub.ClassEvent, Reason: hub.DropRefused}: 1},
+		RoundTrip:  hub.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{1, 2, 3}, Sum: time.Minute},
+		Fenced:     true,
 		Behind:     2, EventsPresumed: 8,
-		RoundTrip: hub.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{1, 2, 3}, Sum: time.Minute},
 	}
 }
 
@@ -58,6 +59,7 @@ func TestCollector(t *testing.T) {
 		`edgekit_hub_owner_behind_total 2`,
 		`edgekit_hub_events_presumed_total 8`,
 		`edgekit_hub_resyncs_total{outcome="equal"} 0`,
+		`edgekit_hub_fenced 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("missing: %s", want)

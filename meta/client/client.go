@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,7 +51,19 @@ type Client struct {
 
 	reached chan struct{} // holds a value: the cloud is in reach again
 
-	pods map[string]*corev1.Pod // by store key; belongs to Run
+	pods map[string]*heldPod // by store key; belongs to Run
+
+	registration registration
+
+	mu        sync.Mutex
+	referrers map[meta.Key]referrer // by what the pods refer to
+}
+
+// heldPod is a pod as the store has it.
+type heldPod struct {
+	*corev1.Pod
+	revision uint64
+	stored   time.Time
 }
 
 // New checks the configuration; it does no I/O.
@@ -101,15 +114,15 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
 // ConfigMap reads a config map from what the cloud put on this node, else asks
-// the cloud.
+// the cloud. What a pod refers to and the node does not have does not exist, as
+// far as the node can know; see the package's comment.
 func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
-	return read[corev1.ConfigMap](ctx, c, meta.Key{Resource: "configmaps", Namespace: namespace, Name: name})
+	return readReference[corev1.ConfigMap](ctx, c, meta.Key{Resource: "configmaps", Namespace: namespace, Name: name})
 }
 
-// Secret reads a secret from what the cloud put on this node, else asks the
-// cloud.
+// Secret reads a secret as ConfigMap does a config map.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
-	return read[corev1.Secret](ctx, c, meta.Key{Resource: "secrets", Namespace: namespace, Name: name})
+	return readReference[corev1.Secret](ctx, c, meta.Key{Resource: "secrets", Namespace: namespace, Name: name})
 }
 
 // Services lists the Services of a namespace that the cloud put on this node:
@@ -148,18 +161,6 @@ func (e *NotFoundError) Unwrap() error { return meta.ErrNotFound }
 // own, without importing this package.
 func (e *NotFoundError) NotFound() bool { return true }
 
-func read[T any](ctx context.Context, c *Client, key meta.Key) (*T, error) {
-	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key})
-	if err != nil {
-		return nil, wrap(key, err)
-	}
-	v := new(T)
-	if err := json.Unmarshal(o.Body, v); err != nil {
-		return nil, fmt.Errorf("client: %s: %w", key, err)
-	}
-	return v, nil
-}
-
 func wrap(key meta.Key, err error) error {
 	if errors.Is(err, meta.ErrNotFound) {
 		return &NotFoundError{key}
@@ -176,13 +177,16 @@ func (c *Client) follow(ctx context.Context) error {
 		return err
 	}
 	old := c.pods
-	c.pods = make(map[string]*corev1.Pod)
+	c.pods = make(map[string]*heldPod)
 	for _, r := range records {
 		if !c.put(r) && old[r.Key] != nil {
 			c.pods[r.Key] = old[r.Key]
 		}
 	}
 	if err := c.sweepTokens(ctx); err != nil {
+		return err
+	}
+	if err := c.recallNode(ctx); err != nil {
 		return err
 	}
 	changes, err := c.cfg.Store.Watch(ctx, meta.Down, at)
@@ -212,6 +216,8 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		case !ok:
 		case key.Resource == "configmaps" || key.Resource == "secrets":
 			refs = true
+		case key.Resource == "nodes":
+			c.nodeChanged(key, e)
 		case key.Resource != "pods":
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {
@@ -254,15 +260,16 @@ func (c *Client) put(r meta.Record) bool {
 		delete(c.pods, r.Key)
 		return had
 	}
-	c.pods[r.Key] = pod
+	c.pods[r.Key] = &heldPod{pod, r.Revision, o.Stored}
 	return true
 }
 
 // publish hands out the list, ordered by namespace and name.
 func (c *Client) publish() {
+	c.noteReferrers() // whoever has the list may ask for what it refers to
 	list := make([]*corev1.Pod, 0, len(c.pods))
 	for _, pod := range c.pods {
-		list = append(list, pod)
+		list = append(list, pod.Pod)
 	}
 	slices.SortFunc(list, func(a, b *corev1.Pod) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))

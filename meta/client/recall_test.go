@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/client"
@@ -85,4 +86,51 @@ func TestLastPodStatus(t *testing.T) {
 			t.Errorf("what is no report was read as %+v, %v", got, err)
 		}
 	})
+}
+
+// TestLastPodStatusOfStaticPod recalls what was reported under the uid of the
+// mirror, which only the API server gives.
+func TestLastPodStatusOfStaticPod(t *testing.T) {
+	mirror := func(uid, of string) *corev1.Pod {
+		m := pod("x", "1")
+		m.UID = types.UID(uid)
+		m.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: of, "kubernetes.io/config.hash": of}
+		return m
+	}
+	for _, tc := range []struct {
+		name  string
+		shown *corev1.Pod // by the cloud; nil: nothing
+		found bool
+	}{
+		{"the mirror of this manifest", mirror("uid-mirror", "uid-x"), true},
+		{"the mirror of another manifest", mirror("uid-mirror", "uid-before"), false},
+		{"another mirror than the one reported for", mirror("uid-later", "uid-x"), false},
+		{"a pod that is no mirror", func() *corev1.Pod { p := pod("x", "1"); p.UID = "uid-mirror"; return p }(), false},
+		{"no mirror", nil, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t)
+				defer s.stop()
+				s.realManager(t)
+				reported := pod("x", "1")
+				reported.UID, reported.Status.Phase = "uid-mirror", corev1.PodRunning
+				must(t, s.PodStatus(t.Context(), reported))
+				if tc.shown != nil {
+					s.put(t, "pods", "a", "x", tc.shown)
+				}
+				s.realManager(t) // a restart
+				own := pod("x", "1")
+				own.Annotations = map[string]string{"kubernetes.io/config.source": "file", "kubernetes.io/config.hash": "uid-x"}
+				got, err := s.LastPodStatus(t.Context(), own)
+				var missing interface{ NotFound() bool }
+				switch {
+				case tc.found && (err != nil || got.Phase != corev1.PodRunning):
+					t.Errorf("after a restart: %+v, %v", got, err)
+				case !tc.found && !errors.As(err, &missing):
+					t.Errorf("recalled %+v, %v", got, err)
+				}
+			})
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
 )
@@ -55,18 +56,53 @@ func (c *Client) PodStatus(ctx context.Context, pod *corev1.Pod) error {
 }
 
 // LastPodStatus is the last status of the pod with this namespace, name and uid
-// that PodStatus made durable here, also before a restart. Without one the
-// error is a NotFoundError.
+// that PodStatus made durable here, also before a restart. A static pod is
+// reported under the uid of its mirror: its last status is the one of the mirror
+// that the node has of this very manifest. Without one the error is a
+// NotFoundError.
 func (c *Client) LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error) {
 	key := podKey("pods/status", pod)
 	last, err := lastReport[corev1.Pod](ctx, c, key)
 	if err != nil {
 		return nil, err
 	}
-	if last.UID != pod.UID {
+	if last.UID == pod.UID {
+		return &last.Status, nil
+	}
+	shown, err := c.mirrorUID(ctx, pod)
+	if err != nil {
+		return nil, err
+	}
+	if shown == "" || shown != last.UID {
 		return nil, &NotFoundError{key} // that was another pod of this name
 	}
 	return &last.Status, nil
+}
+
+// mirrorUID gives the uid of the static pod's mirror, as the cloud put it here.
+// The mirror's annotation has the uid that the manifest's hash gave; "" says that
+// there is none, or one of another manifest.
+func (c *Client) mirrorUID(ctx context.Context, pod *corev1.Pod) (types.UID, error) {
+	key := podKey("pods", pod)
+	r, err := c.cfg.Store.Get(ctx, meta.Down+key.Path())
+	if errors.Is(err, meta.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", wrap(key, err)
+	}
+	o, err := meta.DecodeObject(meta.Down, r)
+	if err != nil {
+		return "", wrap(key, err)
+	}
+	var shown metav1.PartialObjectMetadata
+	if err := json.Unmarshal(o.Body, &shown); err != nil {
+		return "", wrap(key, err)
+	}
+	if shown.Annotations[corev1.MirrorPodAnnotationKey] != string(pod.UID) {
+		return "", nil
+	}
+	return shown.UID, nil
 }
 
 // MirrorPod reports the mirror of a static pod: the cloud creates it. It returns

@@ -66,19 +66,21 @@ func (s *sink) Apply(ctx context.Context, objects []hub.Object) error {
 		if newest[o.Key] != i {
 			continue
 		}
-		op, changes, err := s.op(ctx, o)
+		changes, err := s.changes(ctx, o)
 		if err != nil {
 			return err
 		}
-		if n := len(op.Key) + len(op.Value); changes && size+n > meta.MaxBatch {
+		n := 0
+		for _, op := range changes {
+			n += len(op.Key) + len(op.Value)
+		}
+		if size+n > meta.MaxBatch {
 			if err := s.apply(ctx, ops); err != nil {
 				return err
 			}
 			ops, size = nil, 0
 		}
-		if changes {
-			ops, size = append(ops, op), size+len(op.Key)+len(op.Value)
-		}
+		ops, size = append(ops, changes...), size+n
 	}
 	return s.apply(ctx, ops)
 }
@@ -98,6 +100,32 @@ func (s *sink) apply(ctx context.Context, ops []meta.Op) error {
 		return fmt.Errorf("manager: %w", err)
 	}
 	return nil
+}
+
+// changes gives what one object changes: itself, and the answer that was kept
+// while the Down area did not have it. That one goes; where the cloud says that
+// the object does not exist, this is the answer from now on.
+func (s *sink) changes(ctx context.Context, o hub.Object) ([]meta.Op, error) {
+	var ops []meta.Op
+	op, changes, err := s.op(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if changes {
+		ops = append(ops, op)
+	}
+	key := meta.Key(o.Key)
+	if o.Deleted && meta.SaysNotFound(o.Body) {
+		answer := meta.EncodeObject(meta.Object{Key: key, Deleted: true, Stored: s.m.cfg.Now()})
+		return append(ops, meta.Op{Key: cacheArea + key.Path(), Value: answer}), nil
+	}
+	switch _, err := s.m.store.Get(ctx, cacheArea+key.Path()); {
+	case err == nil:
+		ops = append(ops, meta.Op{Key: cacheArea + key.Path(), Delete: true})
+	case !errors.Is(err, meta.ErrNotFound):
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	return ops, nil
 }
 
 // op gives the change for one object, and whether it changes anything.

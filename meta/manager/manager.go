@@ -89,6 +89,9 @@ type Manager struct {
 	state  stateCount
 	// linkMu orders NodeConnection calls with what is stored of them.
 	linkMu sync.Mutex
+	// linkAt is the store's revision at which the last change of the link was
+	// stored; 0 while it is not.
+	linkAt atomic.Uint64
 
 	stats counters
 }

@@ -19,8 +19,10 @@ const maxAnswers = 1000
 // Query asks for the object that q names. A query without a body reads: what
 // the cloud put on this node is answered from the store; else an answer that
 // was kept is used while it is fresh or the node is offline; else the cloud is
-// asked, and its answer kept. A query with a body asks for an action, so that
-// it always goes to the cloud and its answer is not kept.
+// asked, and its answer kept. That an object does not exist is an answer too, but
+// one that is used only while the cloud cannot be asked: see Absent. A query with
+// a body asks for an action, so that it always goes to the cloud and its answer
+// is not kept.
 //
 // The answer knows how stale it is: Stored is when this node got it, Confirmed
 // is until when it was known to be what the cloud has. Errors: one that wraps
@@ -48,39 +50,46 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 	}
 	kept.Confirmed = kept.Stored
 	age := m.cfg.Now().Sub(kept.Stored)
-	fresh := age >= 0 && age < m.cfg.Fresh
+	fresh := age >= 0 && age < m.cfg.Fresh && !kept.Deleted
 	if known && (fresh || m.offline()) {
-		return m.local(kept, fresh), nil
+		return m.local(kept, fresh)
 	}
 	if m.offline() {
 		return meta.Object{}, fmt.Errorf("%w: %s", ErrOffline, q.Key)
 	}
 	answer, err := m.ask(ctx, q)
+	absent := errors.Is(err, meta.ErrNotFound)
 	switch {
-	case err == nil && len(q.Body) == 0:
+	case (err == nil || absent) && len(q.Body) == 0:
+		if absent {
+			answer = meta.Object{Key: q.Key, Deleted: true}
+		}
 		// What the disk does not take is an answer all the same.
-		if err := m.Response(ctx, answer); err != nil && ctx.Err() == nil {
+		if err := m.keep(ctx, answer); err != nil && ctx.Err() == nil {
 			m.log.Warn("an answer of the cloud was not kept", "key", q.Key.String(), "err", err)
+		}
+		if absent {
+			return meta.Object{}, err
 		}
 		return answer, nil
 	case err == nil:
 		return answer, nil
-	case errors.Is(err, meta.ErrNotFound) && known:
-		_, forget := m.store.Apply(ctx, meta.Op{Key: cacheArea + q.Key.Path(), Delete: true})
-		return meta.Object{}, errors.Join(err, forget)
-	case known && !refused(err):
-		return m.local(kept, false), nil
+	case known && !absent && !refused(err):
+		return m.local(kept, false)
 	}
 	return meta.Object{}, err
 }
 
-// local counts an answer of the store.
-func (m *Manager) local(o meta.Object, fresh bool) meta.Object {
+// local gives a kept answer, and counts it.
+func (m *Manager) local(o meta.Object, fresh bool) (meta.Object, error) {
 	m.stats.local.Add(1)
 	if !fresh {
 		m.stats.stale.Add(1)
 	}
-	return o
+	if o.Deleted {
+		return meta.Object{}, fmt.Errorf("manager: %w: %s", meta.ErrNotFound, o.Key)
+	}
+	return o, nil
 }
 
 // confirmed is until when an object of the Down area was known to be what the
@@ -107,6 +116,12 @@ func (m *Manager) Response(ctx context.Context, answer meta.Object) error {
 	if !answer.Key.Valid() {
 		return fmt.Errorf("manager: %w", invalid(answer.Key, "key cannot be stored"))
 	}
+	answer.Deleted = false
+	return m.keep(ctx, answer)
+}
+
+// keep stores an answer; a deleted object says that there is none.
+func (m *Manager) keep(ctx context.Context, answer meta.Object) error {
 	answer.Stored = m.cfg.Now()
 	key := cacheArea + answer.Key.Path()
 	list, _, err := m.store.Keys(ctx, cacheArea)

@@ -66,9 +66,13 @@ func TestQuery(t *testing.T) {
 			t.Errorf("an object that is gone: %v", err)
 		}
 		connect(t, m, false)
-		if _, err := query(t, m, ""); !errors.Is(err, manager.ErrOffline) {
-			t.Errorf("what is gone is not kept: %v", err)
+		time.Sleep(1000 * time.Hour)
+		if _, err := query(t, m, ""); !errors.Is(err, meta.ErrNotFound) || errors.Is(err, manager.ErrOffline) {
+			t.Errorf("what was gone when the cloud was last asked: %v", err)
 		}
+		connect(t, m, true)
+		c.set(cfgMap, "4", nil)
+		wantAnswer(t, m, "4") // that there was none is never fresh
 	})
 }
 

@@ -51,8 +51,12 @@ func (s *server) ContainerStatus(ctx context.Context, r *runtimeapi.ContainerSta
 	if err != nil {
 		return nil, failed(err)
 	}
+	var mounts []*runtimeapi.Mount
+	for _, path := range c.RecursiveReadOnly {
+		mounts = append(mounts, &runtimeapi.Mount{ContainerPath: path, Readonly: true, RecursiveReadOnly: true})
+	}
 	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
-		Id: c.ID, Metadata: &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: c.Attempt}, State: containerState(c.State), CreatedAt: nanos(c.Created),
+		Id: c.ID, Mounts: mounts, Metadata: &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: c.Attempt}, State: containerState(c.State), CreatedAt: nanos(c.Created),
 		StartedAt: nanos(c.Started), FinishedAt: nanos(c.Finished), ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
 		Image: &runtimeapi.ImageSpec{Image: c.Image}, ImageRef: c.ImageID, Labels: c.Labels, Annotations: c.Annotations,
 	}}, nil

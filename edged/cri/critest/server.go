@@ -69,7 +69,10 @@ func (s *server) Status(ctx context.Context, _ *runtimeapi.StatusRequest) (*runt
 	return &runtimeapi.StatusResponse{Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 		{Type: runtimeapi.RuntimeReady, Status: h.RuntimeReady, Message: h.RuntimeMessage},
 		{Type: runtimeapi.NetworkReady, Status: h.NetworkReady, Message: h.NetworkMessage},
-	}}}, failed(err)
+	}}, Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: h.Features.SupplementalGroupsPolicy}, RuntimeHandlers: []*runtimeapi.RuntimeHandler{
+		{Name: "other", Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: !h.Features.RecursiveReadOnlyMounts}},
+		{Name: "", Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: h.Features.RecursiveReadOnlyMounts}},
+	}}, failed(err)
 }
 
 func (s *server) RuntimeConfig(ctx context.Context, _ *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {

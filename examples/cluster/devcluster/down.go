@@ -110,14 +110,21 @@ func (c *Cluster) forgetNetworks(context.Context) error {
 	return errors.Join(errs...)
 }
 
-// unmount removes every mount in the cluster's folders, innermost first.
+// unmount removes every mount in the cluster's folders, innermost first. Each is
+// made private first: what is unmounted inside a shared one would be unmounted
+// in the user's own folders too, where pods have those by hostPath.
 func (c *Cluster) unmount(context.Context) error {
 	mounts, err := mountsBelow(c.cfg.Dir, c.runPath())
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, m := range slices.Backward(mounts) {
+	for i, m := range slices.Backward(mounts) {
+		for _, outer := range mounts[:i+1] {
+			if m == outer || strings.HasPrefix(m, outer+"/") {
+				_ = unix.Mount("", outer, "", unix.MS_PRIVATE, "") // one that is gone needs it no more
+			}
+		}
 		if err := unix.Unmount(m, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			errs = append(errs, fmt.Errorf("devcluster: unmount %s: %w", m, err))
 		}

@@ -97,14 +97,25 @@ func (n Network) Down(ctx context.Context) error {
 // DialContext connects from inside the node's network. Addresses must be
 // numeric: names would be looked up by other threads, outside of it.
 func (n Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return inNetwork(n, func() (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, address) })
+}
+
+// Listen listens inside the node's network, at a numeric address.
+func (n Network) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return inNetwork(n, func() (net.Listener, error) { return new(net.ListenConfig).Listen(ctx, network, address) })
+}
+
+// inNetwork opens a socket inside the node's network; it stays there.
+func inNetwork[T any](n Network, open func() (T, error)) (T, error) {
+	var none T
 	ns, err := os.Open(n.File)
 	if err != nil {
-		return nil, fmt.Errorf("nodenet: %w", err)
+		return none, fmt.Errorf("nodenet: %w", err)
 	}
 	defer ns.Close()
 	type result struct {
-		conn net.Conn
-		err  error
+		socket T
+		err    error
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -115,11 +126,11 @@ func (n Network) DialContext(ctx context.Context, network, address string) (net.
 			done <- result{err: fmt.Errorf("nodenet: enter %s: %w", n.File, err)}
 			return
 		}
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		done <- result{conn, err}
+		socket, err := open()
+		done <- result{socket, err}
 	}()
 	r := <-done
-	return r.conn, r.err
+	return r.socket, r.err
 }
 
 // exists reports whether File holds a namespace: it is then a mount point of

@@ -11,6 +11,8 @@
 //	flood     writes for ever
 //	burn      keeps a processor busy
 //	idle      waits for ever
+//	stamp     appends the time to a file every 100 ms, and minds no SIGTERM
+//	health    answers gRPC health checks on port 7001: SERVING
 package main
 
 import (
@@ -71,6 +73,10 @@ func run(name string, args []string) error {
 		}
 	case "idle":
 		return idle()
+	case "stamp":
+		return stamp(args)
+	case "health":
+		return health()
 	}
 	return talk()
 }

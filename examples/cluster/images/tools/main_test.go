@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,5 +39,22 @@ func TestConsole(t *testing.T) {
 	err := console(strings.NewReader("hello\nexit 3\n"), &out)
 	if !errors.Is(err, exitCode(3)) || !strings.HasSuffix(out.String(), "heard hello\n") {
 		t.Errorf("%q %v", out.String(), err)
+	}
+}
+
+// TestCheck compares a health check's answer with the bytes of the protocol.
+func TestCheck(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"/grpc.health.v1.Health/Check": {"\x00\x00\x00\x00\x02\x08\x01", "0"},
+		"/grpc.health.v1.Health/Watch": {"", "12"},
+	} {
+		w := httptest.NewRecorder()
+		check(w, httptest.NewRequest(http.MethodPost, path, nil))
+		got := w.Result()
+		body, err := io.ReadAll(got.Body)
+		status := cmp.Or(got.Trailer.Get("Grpc-Status"), got.Header.Get("Grpc-Status"))
+		if err != nil || string(body) != want[0] || status != want[1] || got.Header.Get("Content-Type") != "application/grpc" {
+			t.Errorf("%s: %q, status %q, %v", path, body, status, err)
+		}
 	}
 }

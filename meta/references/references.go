@@ -1,15 +1,15 @@
-package edge
+package references
 
 import (
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
 )
 
-// references gives the keys of the config maps and secrets that the node of
-// the pod needs for it.
-func references(pod *corev1.Pod) map[hub.Key]struct{} {
-	r := refs{namespace: pod.Namespace, keys: make(map[hub.Key]struct{})}
+// Of gives the keys of the config maps and secrets that a node needs for the
+// pod, optional ones included.
+func Of(pod *corev1.Pod) map[meta.Key]struct{} {
+	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
 	for _, s := range pod.Spec.ImagePullSecrets {
 		r.secret(s.Name)
 	}
@@ -30,7 +30,7 @@ func references(pod *corev1.Pod) map[hub.Key]struct{} {
 
 type refs struct {
 	namespace string
-	keys      map[hub.Key]struct{}
+	keys      map[meta.Key]struct{}
 }
 
 func (r *refs) secret(name string)    { r.add("secrets", name) }
@@ -38,7 +38,7 @@ func (r *refs) configMap(name string) { r.add("configmaps", name) }
 
 func (r *refs) add(resource, name string) {
 	if name != "" {
-		r.keys[hub.Key{Resource: resource, Namespace: r.namespace, Name: name}] = struct{}{}
+		r.keys[meta.Key{Resource: resource, Namespace: r.namespace, Name: name}] = struct{}{}
 	}
 }
 

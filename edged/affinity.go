@@ -1,0 +1,97 @@
+package edged
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	schedulinghelper "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// ownLabels are the labels that this agent gives its Node.
+func ownLabels(cfg Config) map[string]string {
+	labels := map[string]string{
+		corev1.LabelHostname: cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
+		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
+	}
+	maps.Copy(labels, cfg.Labels)
+	return labels
+}
+
+// setFeatures notes what the runtime can do.
+func (n *nodeReporter) setFeatures(f RuntimeFeatures) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.features = f
+}
+
+// runtimeFeatures is what the runtime said last that it can do.
+func (n *nodeReporter) runtimeFeatures() RuntimeFeatures {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.features
+}
+
+// checkNode judges whether the pod wants this kind of node.
+//
+// The scheduler judges by the Node as the API server has it, with labels and
+// taints that people gave it. This node sees those a moment later, or not at
+// all while the link is down. So the choice of a scheduler stands but for the
+// machine's own kind, and only pods that name their node are judged by the Node
+// that the cloud last sent. Where it never sent one, only those keys are judged
+// that this agent sets itself.
+func (f admission) checkNode() *rejection {
+	for _, label := range []string{corev1.LabelOSStable, corev1.LabelArchStable} {
+		if want, ok := f.pod.Spec.NodeSelector[label]; ok && want != f.labels[label] {
+			return &rejection{rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", label, f.labels[label], want)}
+		}
+	}
+	if placedByScheduler(f.pod) {
+		return nil
+	}
+	if f.node == nil {
+		for _, key := range slices.Sorted(maps.Keys(f.pod.Spec.NodeSelector)) {
+			if have, own := f.labels[key]; own && have != f.pod.Spec.NodeSelector[key] {
+				return &rejection{rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", key, have, f.pod.Spec.NodeSelector[key])}
+			}
+		}
+		return nil
+	}
+	node := &corev1.Node{ObjectMeta: *f.node.ObjectMeta.DeepCopy(), Spec: f.node.Spec}
+	node.Labels = maps.Clone(f.labels)
+	maps.Copy(node.Labels, f.node.Labels) // what people changed in the cloud comes first
+	if match, err := nodeaffinity.GetRequiredNodeAffinity(f.pod).Match(node); err != nil || !match {
+		message := "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+		if missing := missingLabels(f.pod, node.Labels); missing != "" {
+			message += ": the node lacks " + missing
+		}
+		return &rejection{rejectedAffinity, message}
+	}
+	if static.Is(f.pod) {
+		return nil // it runs whatever the taints, as the kubelet's does
+	}
+	noExecute := func(t *corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute }
+	if taint, found := schedulinghelper.FindMatchingUntoleratedTaint(logr.Discard(), node.Spec.Taints, f.pod.Spec.Tolerations, noExecute, true); found {
+		return &rejection{rejectedTaint, fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint(s): %s", taint.ToString())}
+	}
+	return nil
+}
+
+// missingLabels lists the entries of the pod's node selector that a node with
+// these labels does not have.
+func missingLabels(pod *corev1.Pod, labels map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(pod.Spec.NodeSelector)) {
+		if want := pod.Spec.NodeSelector[key]; labels[key] != want {
+			out = append(out, key+"="+want)
+		}
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,180 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// ErrBusy says that processes are left in a pod's group. They were killed; call
+// TearDown again when they had time to exit.
+var ErrBusy = errors.New("processes are left in the group")
+
+// TearDown removes the pod's group with the groups in it. The pod's containers
+// must be stopped by now: a process that is left is killed, and the error then
+// matches ErrBusy. A group that is not there is no error.
+func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
+	if uid == "" || !filepath.IsLocal(uid) || filepath.Base(uid) != uid {
+		return fmt.Errorf("cgroup: pod uid %q is no file name", uid)
+	}
+	tops, err := g.hierarchies()
+	if err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	if g.cfg.Driver == "systemd" {
+		err = g.stopSlice(tops, path.Base(g.Parent(class, uid)))
+	} else {
+		err = removeAll(tops, g.Parent(class, uid))
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	return nil
+}
+
+// hierarchies lists the folders that groups are below.
+func (g *Groups) hierarchies() ([]string, error) {
+	if g.v2 {
+		return []string{g.cfg.Mount}, nil
+	}
+	entries, err := os.ReadDir(g.cfg.Mount)
+	if err != nil {
+		return nil, err
+	}
+	var tops []string
+	for _, e := range entries {
+		tops = append(tops, filepath.Join(g.cfg.Mount, e.Name()))
+	}
+	return tops, nil
+}
+
+func removeAll(tops []string, group string) error {
+	var errs []error
+	for _, top := range tops {
+		dir := filepath.Join(top, group)
+		err := remove(dir)
+		if errors.Is(err, ErrBusy) {
+			err = errors.Join(err, kill(dir))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// stopSlice has systemd remove a slice that it made for a pod. systemd keeps
+// one that nothing is in for ever: it was started with the pod's first scope,
+// and nobody else stops it.
+func (g *Groups) stopSlice(tops []string, slice string) error {
+	for _, top := range tops {
+		dir := filepath.Join(top, slicePath(slice))
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		if busy(dir) {
+			return errors.Join(fmt.Errorf("stop %s: %w", slice, ErrBusy), kill(dir))
+		}
+		return g.stop(slice)
+	}
+	return nil
+}
+
+// slicePath is the folder of a slice: each dash in its name is a level, see
+// systemd.slice(5).
+func slicePath(slice string) string {
+	var parts []string
+	name := strings.TrimSuffix(slice, ".slice")
+	for i, c := range name {
+		if c == '-' {
+			parts = append(parts, name[:i]+".slice")
+		}
+	}
+	return filepath.Join(append(parts, slice)...)
+}
+
+// systemctlStop asks systemd to stop a unit and does not wait for it.
+func systemctlStop(unit string) error {
+	if out, err := exec.Command("systemctl", "stop", "--no-block", "--", unit).CombinedOutput(); err != nil {
+		return fmt.Errorf("systemctl stop %s: %w: %s", unit, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// busy reports whether a process is in a group or in one below it.
+func busy(dir string) bool { return len(processes(dir)) > 0 }
+
+// processes lists the processes in a group and in those below it.
+func processes(dir string) []int {
+	var out []int
+	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			return nil // a group that went meanwhile has no processes
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				out = append(out, pid)
+			}
+		}
+		return nil
+	})
+	return out
+}
+
+// remove deletes a group and those in it, innermost first. Only folders can be
+// deleted there; the kernel's files go with them.
+func remove(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENODEV) {
+		return nil // ENODEV: it went meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	err = syscall.Rmdir(dir)
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.ENOTEMPTY):
+		return fmt.Errorf("rmdir %s: %w: %w", dir, ErrBusy, err)
+	}
+	return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
+}
+
+// kill kills all processes in a group and in those below it, at once where the
+// kernel does it (version 2, since Linux 5.14), else one by one.
+func kill(dir string) error {
+	if f, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0); err == nil {
+		_, err = f.WriteString("1")
+		return errors.Join(err, f.Close())
+	}
+	var errs []error
+	for _, pid := range processes(dir) {
+		// 0 is a process that this one cannot see, and would be its own group.
+		if pid <= 1 || pid == os.Getpid() {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}

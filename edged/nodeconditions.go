@@ -1,0 +1,133 @@
+package edged
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// How a node's own condition is judged. The thresholds are the kubelet's.
+const (
+	memoryFloor  = 100 << 20 // bytes available
+	diskFloor    = 10        // percent of the file system free
+	inodeFloor   = 5         // percent of its inodes free
+	pressureHold = 5 * time.Minute
+)
+
+// checks is what one look at the machine and its runtime has shown.
+type checks struct {
+	version    RuntimeVersion
+	health     RuntimeHealth
+	runtime    error // why the runtime did not answer
+	unwritable error // why reports cannot be stored
+	memory     map[string]int64
+	noMemory   error
+	disk       diskSpaceInfo
+	noDisk     error
+}
+
+// pressed tells whether something is short now, or was a while ago. what is
+// "memory" or "disk".
+func (n *nodeReporter) pressed(what string, low bool, now time.Time) bool {
+	if low {
+		n.since[what] = now
+	}
+	t, ok := n.since[what]
+	return ok && now.Sub(t) < pressureHold
+}
+
+// conditions judges the node.
+func (n *nodeReporter) conditions(seen checks) []corev1.NodeCondition {
+	now := time.Now()
+	list := []corev1.NodeCondition{n.memoryPressure(seen, now), n.diskPressure(seen, now), pidPressure(), readiness(seen)}
+	for i := range list {
+		c := &list[i]
+		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
+		if n.last == nil {
+			continue
+		}
+		j := slices.IndexFunc(n.last.Status.Conditions, func(o corev1.NodeCondition) bool { return o.Type == c.Type })
+		if j >= 0 && n.last.Status.Conditions[j].Status == c.Status {
+			c.LastTransitionTime = n.last.Status.Conditions[j].LastTransitionTime
+		}
+	}
+	return list
+}
+
+func (n *nodeReporter) memoryPressure(seen checks, now time.Time) corev1.NodeCondition {
+	c := corev1.NodeCondition{
+		Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse,
+		Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available",
+	}
+	if n.pressed("memory", seen.noMemory == nil && seen.memory["MemAvailable"] < memoryFloor, now) {
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"
+	}
+	return c
+}
+
+// diskPressure judges the file system of the node's data. One that does not
+// answer is not known to be full, nor to have room.
+func (n *nodeReporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition {
+	c := corev1.NodeCondition{
+		Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse,
+		Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure",
+	}
+	pressed := n.pressed("disk", seen.noDisk == nil && seen.disk.low(), now)
+	silent, isSilent := errors.AsType[*diskSilentError](seen.noDisk)
+	switch {
+	case seen.unwritable != nil:
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, reasonUnwritable, unwritableMessage(seen.unwritable)
+	case isSilent:
+		c.Status, c.Reason, c.Message = corev1.ConditionUnknown, reasonDiskSilent, silent.Error()
+	case pressed:
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "KubeletHasDiskPressure", "kubelet has disk pressure"
+	}
+	return c
+}
+
+func pidPressure() corev1.NodeCondition {
+	return corev1.NodeCondition{
+		Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse,
+		Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available",
+	}
+}
+
+func readiness(seen checks) corev1.NodeCondition {
+	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady"}
+	switch {
+	case seen.runtime != nil:
+		c.Message = fmt.Sprintf("container runtime is down: %v", seen.runtime)
+	case !seen.health.RuntimeReady:
+		c.Message = "container runtime not ready: " + seen.health.RuntimeMessage
+	case !seen.health.NetworkReady:
+		c.Message = "container runtime network not ready: " + seen.health.NetworkMessage
+	default:
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"
+	}
+	return c
+}
+
+// reasonDiskSilent is the reason of a DiskPressure that is not known.
+const reasonDiskSilent = "DiskDoesNotAnswer"
+
+// reasonUnwritable is the reason of a DiskPressure that passes when the node can
+// store again; the other kind is held for a while.
+const reasonUnwritable = "StoreUnwritable"
+
+// unwritableMessage does not repeat how much is left on the disk: that changes
+// all the time, and each change would be reported.
+func unwritableMessage(err error) string {
+	why := err.Error()
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		why = "its disk is full: make room on it"
+	case errors.Is(err, syscall.EROFS):
+		why = "its disk is read-only: mount it writable"
+	}
+	return "the node cannot store anything, pods run on as they are and nothing new is taken from the cloud: " + why
+}

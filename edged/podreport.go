@@ -1,0 +1,93 @@
+package edged
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// announceBackOffs writes an event for each container whose restart begins to
+// wait: it is what tells people, and their alerts, that a container crashes.
+func (w *worker) announceBackOffs(now map[string]backOff) {
+	pod := w.spec()
+	for name, b := range now {
+		if w.backOffs[name] != b {
+			w.a.events.container(pod, name, corev1.EventTypeWarning, "BackOff",
+				fmt.Sprintf("Back-off restarting failed container %s in pod %s", name, podTitle(pod)))
+		}
+	}
+}
+
+// facts gathers what the pod's status is computed from.
+func (w *worker) facts(s situation, final bool) facts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := facts{
+		pod: w.pod, last: w.last, now: s.now, start: w.start, view: s.view, verdicts: make(map[string]verdict), messages: w.messages,
+		waiting: maps.Clone(w.mem.waiting), backOffs: w.backOffs, runtime: *w.a.runtime.Load(), hostIPs: w.a.node.addresses(), final: final, rejected: w.rejected,
+		expired: w.mem.expired, alive: w.alive || w.current != nil && w.current.starts,
+	}
+	for _, c := range s.view.containers {
+		if c.State == ContainerRunning {
+			f.verdicts[c.ID] = w.verdictOf(c)
+		}
+	}
+	return f
+}
+
+// report makes the pod's status durable if it changed. A pod whose API object
+// is gone has nobody to report to.
+func (w *worker) report(ctx context.Context, s situation) bool {
+	if s.ending == endGone || s.finalDone && s.ending == endDeleted {
+		return true
+	}
+	if s.ending == endDeleted && !s.view.alive() {
+		return true // the final report follows, or none
+	}
+	final := (w.finished || s.ending == endFinished) && len(s.view.running()) == 0
+	return w.reportStatus(ctx, podStatus(w.facts(s, final)))
+}
+
+func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
+	pod, uid := w.reportsAs()
+	if w.reported && w.reportee == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
+		return true
+	}
+	if uid == "" {
+		w.last = &st // to be reported once the API server shows the pod
+		return true
+	}
+	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
+	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
+	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
+		if ctx.Err() == nil && !w.unreportable {
+			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podTitle(pod), "err", err)
+			w.unreportable = true
+		}
+		return false
+	}
+	w.unreportable = false
+	w.a.recordResize(pod, w.last, &st)
+	w.last, w.reported, w.reportee = &st, true, uid
+	w.mu.Lock()
+	w.told = st.DeepCopy()
+	w.mu.Unlock()
+	return true
+}
+
+// reportsAs gives the pod, and the uid that the API server knows it by: a static
+// pod has none before it is shown there.
+func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if static.Is(w.pod) {
+		return w.pod, w.shown
+	}
+	return w.pod, w.pod.UID
+}

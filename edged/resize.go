@@ -1,0 +1,172 @@
+package edged
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// This node does not resize pods in place. A container keeps what it was made
+// with, noted on the container itself, for as long as its pod lives, also when
+// it restarts: status tells that, never what the spec has asked for since, and
+// a condition says that the two differ.
+
+// allocatedResources is what a container was made with. One that another program or a
+// former release made carries no note: the runtime's figures then come first.
+func allocatedResources(c *corev1.Container, cur *Container) corev1.ResourceRequirements {
+	if r, ok := notedResources(cur.Annotations); ok {
+		return r
+	}
+	return actualResources(c.Resources, cur.Resources)
+}
+
+func notedResources(annotations map[string]string) (r corev1.ResourceRequirements, ok bool) {
+	text, ok := annotations[annotationResources]
+	return r, ok && json.Unmarshal([]byte(text), &r) == nil
+}
+
+// actualResources is what a container has by the runtime's word, as far as it gives it.
+// Figures are compared in the kernel's units: what is rounded there is no
+// difference.
+func actualResources(made corev1.ResourceRequirements, r *Resources) corev1.ResourceRequirements {
+	out := *made.DeepCopy()
+	if r == nil {
+		return out
+	}
+	if limit, ok := out.Limits[corev1.ResourceCPU]; ok && r.CPUQuota > 0 && quota(limit)*period(r) != r.CPUQuota*cpuPeriod {
+		out.Limits[corev1.ResourceCPU] = *resource.NewMilliQuantity(r.CPUQuota*1000/period(r), resource.DecimalSI)
+	}
+	if limit, ok := out.Limits[corev1.ResourceMemory]; ok && r.Memory > 0 && pages(limit.Value()) != pages(r.Memory) {
+		out.Limits[corev1.ResourceMemory] = *resource.NewQuantity(r.Memory, resource.BinarySI)
+	}
+	if request, ok := out.Requests[corev1.ResourceCPU]; ok && r.CPUShares > 0 && !sameShares(shares(request), r.CPUShares) {
+		out.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity((r.CPUShares*1000+sharesPerCPU-1)/sharesPerCPU, resource.DecimalSI)
+	}
+	return out
+}
+
+// pages is how the kernel counts a memory limit.
+func pages(bytes int64) int64 { return bytes / int64(os.Getpagesize()) }
+
+// sameShares reports whether a runtime has the shares that are wanted. One on
+// cgroup v2 may give back what it kept as a weight.
+func sameShares(want, have int64) bool {
+	weight := 1 + (max(want, minShares)-minShares)*9999/(maxShares-minShares)
+	return have == want || have == minShares+(weight-1)*(maxShares-minShares)/9999
+}
+
+func period(r *Resources) int64 {
+	if r.CPUPeriod > 0 {
+		return r.CPUPeriod
+	}
+	return cpuPeriod
+}
+
+// allocatedPod is the pod with what it and its containers were made with in its
+// spec, so that a container that is made anew gets the same. It is the pod
+// itself where nothing differs.
+func allocatedPod(pod *corev1.Pod, v view) *corev1.Pod {
+	out := pod
+	change := func(edit func(*corev1.PodSpec)) {
+		if out == pod {
+			out = pod.DeepCopy()
+		}
+		edit(&out.Spec)
+	}
+	for i := range pod.Spec.InitContainers {
+		if r, ok := madeWith(v, &pod.Spec.InitContainers[i]); ok {
+			change(func(s *corev1.PodSpec) { s.InitContainers[i].Resources = r })
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if r, ok := madeWith(v, &pod.Spec.Containers[i]); ok {
+			change(func(s *corev1.PodSpec) { s.Containers[i].Resources = r })
+		}
+	}
+	if sb := v.sandbox(); sb != nil && pod.Spec.Resources != nil {
+		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *pod.Spec.Resources) {
+			change(func(s *corev1.PodSpec) { s.Resources = &r })
+		}
+	}
+	return out
+}
+
+// madeWith is what the newest container of c's name was made with, if c asks
+// for something else now.
+func madeWith(v view, c *corev1.Container) (corev1.ResourceRequirements, bool) {
+	cur := v.latest(c.Name)
+	if cur == nil {
+		return corev1.ResourceRequirements{}, false
+	}
+	r, ok := notedResources(cur.Annotations)
+	return r, ok && !sameResources(r, c.Resources)
+}
+
+// sameResources reports whether nothing differs of what a resize can change.
+func sameResources(a, b corev1.ResourceRequirements) bool {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		for _, lists := range [][2]corev1.ResourceList{{a.Limits, b.Limits}, {a.Requests, b.Requests}} {
+			if x, y := lists[0][name], lists[1][name]; x.Cmp(y) != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// resizePending is the message of the pod's condition PodResizePending: what
+// keeps the figures that it was made with. It is empty where nothing differs.
+func resizePending(f facts) string {
+	var differs []string
+	if sb := f.view.sandbox(); sb != nil && f.pod.Spec.Resources != nil {
+		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *f.pod.Spec.Resources) {
+			differs = append(differs, "the pod as a whole")
+		}
+	}
+	for _, list := range [][]corev1.Container{f.pod.Spec.InitContainers, f.pod.Spec.Containers} {
+		for i := range list {
+			cur := f.view.latest(list[i].Name)
+			if cur != nil && !sameResources(allocatedResources(&list[i], cur), list[i].Resources) {
+				differs = append(differs, "container "+list[i].Name)
+			}
+		}
+	}
+	if len(differs) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("in-place resize is not supported on this node: %s keeps the resources that it was made with; delete the pod to have it made with the new ones", strings.Join(differs, ", "))
+}
+
+// recordResize tells once of a resize that is not done.
+func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
+	find := func(st *corev1.PodStatus) *corev1.PodCondition {
+		if st == nil {
+			return nil
+		}
+		i := slices.IndexFunc(st.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
+		if i < 0 {
+			return nil
+		}
+		return &st.Conditions[i]
+	}
+	was, is := find(last), find(now)
+	if is != nil && (was == nil || was.Message != is.Message || was.ObservedGeneration != is.ObservedGeneration) {
+		a.events.pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
+	}
+}
+
+// podAllocated is what the pod as a whole was made with; nothing for a pod that
+// asks for nothing as a whole.
+func podAllocated(f facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
+	pod := allocatedPod(f.pod, f.view)
+	if len(podLevel(pod).Requests)+len(podLevel(pod).Limits) == 0 || !sandboxReady(f) {
+		return nil, nil
+	}
+	whole := podLevel(pod)
+	return countedRequests(pod), whole.DeepCopy()
+}

@@ -1,0 +1,53 @@
+package edged
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/volume"
+)
+
+// nothing is an Objects of which no method is called.
+type nothing struct{ Objects }
+
+// TestTearDownWaitsForBusyCgroups: a pod whose cgroup cannot be removed yet is
+// not torn down; the next try removes it. A plain folder stands in for a
+// version 1 hierarchy, and a file in it for a process.
+func TestTearDownWaitsForBusyCgroups(t *testing.T) {
+	root, mount := t.TempDir(), t.TempDir()
+	volumes, err := volume.New(volume.Config{Root: root, Source: nothing{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{NodeName: "n", Root: root}.withDefaults()
+	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes}
+	a.groups.Store(cgroup.New(cgroup.Config{Mount: mount}))
+	pod := spec("Always", "c")
+	pod.UID = "u"
+	group := filepath.Join(mount, "cpu", a.groups.Load().Parent(corev1.PodQOSBestEffort, "u"))
+	if err := os.MkdirAll(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(group, "busy"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(a, pod)
+	r := &run{w: w, pod: pod}
+	if err := r.tearDown(); !errors.Is(err, cgroup.ErrBusy) || w.mem.toreDown {
+		t.Errorf("with a busy cgroup: %v, torn down %t", err, w.mem.toreDown)
+	}
+	if err := os.Remove(filepath.Join(group, "busy")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.tearDown(); err != nil || !w.mem.toreDown {
+		t.Errorf("with an empty cgroup: %v, torn down %t", err, w.mem.toreDown)
+	}
+	if _, err := os.Stat(group); err == nil {
+		t.Error("the cgroup is left")
+	}
+}

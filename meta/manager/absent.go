@@ -1,0 +1,44 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Absent reports whether the object is known not to exist, without asking
+// anybody. It is for objects that the cloud puts on this node as long as
+// something here refers to them, and since is the store's revision at which the
+// newest of those who refer to it came. An answer of the cloud that is no older,
+// and was given over the link that stands now, holds for as long as the link
+// does: if the object is made, the link brings it. While the node is offline any
+// answer holds.
+func (m *Manager) Absent(ctx context.Context, key meta.Key, since uint64) (bool, error) {
+	if !key.Valid() {
+		return false, fmt.Errorf("manager: %w", invalid(key, "key cannot be stored"))
+	}
+	if _, here, err := m.stored(ctx, meta.Down, key); here || err != nil {
+		return false, err
+	}
+	r, err := m.store.Get(ctx, cacheArea+key.Path())
+	if errors.Is(err, meta.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("manager: %w", err)
+	}
+	kept, err := meta.DecodeObject(cacheArea, r)
+	if err != nil || !kept.Deleted {
+		return false, nil // Query logs what cannot be read
+	}
+	if !m.offline() {
+		stands := m.linkAt.Load()
+		if stands == 0 || r.Revision < stands || r.Revision < since {
+			return false, nil
+		}
+	}
+	m.stats.local.Add(1)
+	return true, nil
+}

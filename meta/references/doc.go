@@ -1,0 +1,14 @@
+// Package references lists the config maps and secrets that a pod refers to.
+//
+//	for key := range references.Of(pod) {
+//		// ... configmaps/NAMESPACE/NAME or secrets/NAMESPACE/NAME ...
+//	}
+//
+// The cloud watches these for a node, and the node trusts that it holds those of
+// them that exist. So both sides must use this list.
+//
+// # Concurrency and stability
+//
+// Of only reads the pod. A key that a later release adds is one that an older
+// cloudcore does not send: the node then asks for it.
+package references

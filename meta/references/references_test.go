@@ -1,0 +1,84 @@
+package references_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/meta/references"
+)
+
+func TestOf(t *testing.T) {
+	name := func(n string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: n} }
+	secret := name("s")
+	env := func(config, secret string) ([]corev1.EnvVar, []corev1.EnvFromSource) {
+		return []corev1.EnvVar{
+				{Name: "plain", Value: "v"},
+				{Name: "field", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+				{Name: "c", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: name(config + "-key")}}},
+				{Name: "s", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: name(secret + "-key")}}},
+			}, []corev1.EnvFromSource{
+				{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: name(config)}},
+				{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: name(secret)}},
+			}
+	}
+	volume := func(source corev1.VolumeSource) corev1.PodSpec {
+		return corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: source}}}
+	}
+	var init, main, debug corev1.PodSpec
+	e, from := env("c", "s")
+	init.InitContainers = []corev1.Container{{Env: e, EnvFrom: from}}
+	main.Containers = init.InitContainers
+	debug.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Env: e, EnvFrom: from}}}
+	fromEnv := []string{"configmaps/a/c", "configmaps/a/c-key", "secrets/a/s", "secrets/a/s-key"}
+	for title, tc := range map[string]struct {
+		spec corev1.PodSpec
+		want []string
+	}{
+		"nothing":              {corev1.PodSpec{Containers: []corev1.Container{{Name: "c"}}}, nil},
+		"no name":              {corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{{}}}, nil},
+		"image pull secrets":   {corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{secret, name("t")}}, []string{"secrets/a/s", "secrets/a/t"}},
+		"init containers":      {init, fromEnv},
+		"containers":           {main, fromEnv},
+		"ephemeral containers": {debug, fromEnv},
+		"config map volume":    {volume(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: name("c")}}), []string{"configmaps/a/c"}},
+		"secret volume":        {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}), []string{"secrets/a/s"}},
+		"projected volume": {volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}, {ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name("c")}},
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
+		}}}), []string{"configmaps/a/c", "secrets/a/s"}},
+		"CSI volume":       {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{NodePublishSecretRef: &secret}}), []string{"secrets/a/s"}},
+		"CSI, no secret":   {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}), nil},
+		"flex volume":      {volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"iSCSI volume":     {volume(corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"CephFS volume":    {volume(corev1.VolumeSource{CephFS: &corev1.CephFSVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"RBD volume":       {volume(corev1.VolumeSource{RBD: &corev1.RBDVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"host path volume": {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}), nil},
+	} {
+		t.Run(title, func(t *testing.T) {
+			var got []string
+			for key := range references.Of(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a"}, Spec: tc.spec}) {
+				got = append(got, key.String())
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("refers to %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func ExampleOf() {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec:       corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}}},
+	}
+	for key := range maps.Keys(references.Of(pod)) {
+		fmt.Println(key)
+	}
+	// Output: secrets/shop/registry
+}
