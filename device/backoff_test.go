@@ -15,10 +15,11 @@ import (
 	"github.com/edgekit/edgekit/device/devicetest"
 )
 
-// slow is a driver that ignores its context: Read takes five seconds. It counts
-// how many of its kind are open at once.
+// slow is a driver that ignores its context: Read takes as long as work does. It
+// counts how many of its kind are open at once.
 type slow struct {
 	*devicetest.Device
+	work       func()
 	open, most *atomic.Int32
 }
 
@@ -28,7 +29,7 @@ func (s *slow) Open(context.Context, device.Instance) error {
 }
 
 func (s *slow) Read(ctx context.Context, property string) (string, error) {
-	time.Sleep(5 * time.Second)
+	s.work()
 	return s.Device.Read(ctx, property)
 }
 
@@ -50,7 +51,7 @@ func TestOneDriver(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var open, most atomic.Int32
 				link := devicetest.NewLink(instance("a/b", nil))
-				drive(t, link, func() device.Driver { return &slow{simulated(), &open, &most} })
+				drive(t, link, func() device.Driver { return &slow{simulated(), func() { time.Sleep(5 * time.Second) }, &open, &most} })
 				for _, list := range lists {
 					time.Sleep(100 * time.Millisecond)
 					link.Set(list...)
@@ -122,7 +123,7 @@ func (f *failing) Report(context.Context, string, map[string]string) error {
 // while the device pushes values: what fails is tried at 0, 1, 3, 7 and 15 s, and
 // each try logs one line.
 func TestBackoff(t *testing.T) {
-	run := func(t *testing.T, link device.Link, dev device.Driver) *lines {
+	run := func(t *testing.T, link device.Link, dev device.Driver, pass func()) *lines {
 		log := new(lines)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -132,7 +133,7 @@ func TestBackoff(t *testing.T) {
 				Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			})
 		}()
-		time.Sleep(20 * time.Second)
+		pass()
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -143,7 +144,7 @@ func TestBackoff(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			dev := &counting{Device: simulated()}
 			dev.Fail("Write", errors.New("refused"))
-			log := run(t, devicetest.NewLink(instance("a/b", wish("999"))), dev)
+			log := run(t, devicetest.NewLink(instance("a/b", wish("999"))), dev, func() { time.Sleep(20 * time.Second) })
 			if w, r := dev.writes.Load(), dev.reads.Load(); w != 5 || r > 6 || log.count() > 5 {
 				t.Errorf("%d writes, %d reads and %d warnings in 20 s, want 5, at most 6 and at most 5", w, r, log.count())
 			}
@@ -152,7 +153,7 @@ func TestBackoff(t *testing.T) {
 	t.Run("report", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			link := &failing{Link: devicetest.NewLink(instance("a/b", nil))}
-			log := run(t, link, &counting{Device: simulated()})
+			log := run(t, link, &counting{Device: simulated()}, func() { time.Sleep(20 * time.Second) })
 			if n := link.calls.Load(); n != 5 || log.count() > 5 {
 				t.Errorf("%d reports and %d warnings in 20 s, want 5 and at most 5", n, log.count())
 			}
@@ -164,7 +165,7 @@ func TestBackoff(t *testing.T) {
 			dev.Set("temperature", "20")
 			list := instance("a/b", nil)
 			list.Spec.Properties[1].CollectCycle = 500
-			if log := run(t, devicetest.NewLink(list), dev); log.count() != 1 {
+			if log := run(t, devicetest.NewLink(list), dev, func() { time.Sleep(20 * time.Second) }); log.count() != 1 {
 				t.Errorf("%d warnings about one property that cannot be read, want 1", log.count())
 			}
 		})
@@ -173,7 +174,7 @@ func TestBackoff(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			dev := simulated()
 			dev.Set("temperature", "warm")
-			if log := run(t, &picky{Link: devicetest.NewLink(instance("a/b", nil))}, dev); log.count() != 1 {
+			if log := run(t, &picky{Link: devicetest.NewLink(instance("a/b", nil))}, dev, func() { time.Sleep(20 * time.Second) }); log.count() != 1 {
 				t.Errorf("%d warnings about one value that is refused, want 1", log.count())
 			}
 		})

@@ -18,10 +18,10 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// slowStore is a store whose writes take a second, as on a disk that is slow to
-// sync. It counts them.
+// slowStore is a store whose writes take as long as sync does. It counts them.
 type slowStore struct {
 	meta.Store
+	sync   func()
 	writes atomic.Int32
 	full   atomic.Bool
 }
@@ -29,7 +29,7 @@ type slowStore struct {
 func (s *slowStore) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 	if len(ops) > 0 {
 		s.writes.Add(1)
-		time.Sleep(time.Second)
+		s.sync()
 		if s.full.Load() {
 			return 0, fmt.Errorf("store: %w", syscall.ENOSPC)
 		}
@@ -45,7 +45,7 @@ func eventNamed(name string) meta.Key {
 // first is written alone, the others together, and who reads waits for neither.
 func TestAppendsShareWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &slowStore{Store: memstore.New()}
+		store := &slowStore{Store: memstore.New(), sync: func() { time.Sleep(time.Second) }}
 		defer store.Close()
 		m := newManager(t, manager.Config{Store: store})
 		appendEvents(t, m, 100, 101)
@@ -81,7 +81,7 @@ func TestAppendsShareWrites(t *testing.T) {
 // while it waits for its turn: nothing of either is kept, and ids go on.
 func TestAppendsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &slowStore{Store: memstore.New()}
+		store := &slowStore{Store: memstore.New(), sync: func() { time.Sleep(time.Second) }}
 		defer store.Close()
 		m := newManager(t, manager.Config{Store: store})
 		store.full.Store(true)
