@@ -73,8 +73,9 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: events,
-		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg, events), events: events,
+		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
+		registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }

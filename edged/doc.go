@@ -33,7 +33,12 @@
 //     sandbox or volume of it is left, and after its last status was durable.
 //   - Sandboxes of pods that nobody knows are removed, but only after Objects
 //     has answered once.
-//   - A pod that has once Succeeded or Failed never runs again.
+//   - A pod is reported Succeeded or Failed only when nothing of it runs, or may
+//     still start. It then never runs again, and its status stays as it is.
+//   - An Agent that is restarted reports the status that was reported before.
+//   - An error of the runtime is never the answer of a probe.
+//   - What fails is tried again with a pause, for ever.
+//   - Conditions that others set on a pod are read and never reported.
 //   - Status and node are reported when they change, not on a clock.
 //
 // # What is not supported

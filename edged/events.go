@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -69,7 +70,7 @@ func (r *recorder) record(pod *corev1.Pod, field, kind, reason, message string) 
 // add queues an event of an object.
 func (r *recorder) add(object corev1.ObjectReference, namespace, kind, reason, message string) {
 	if len(message) > maxEventText {
-		message = message[:maxEventText-3] + "..."
+		message = cut(message, maxEventText-3) + "..."
 	}
 	now := metav1.Now()
 	e := corev1.Event{
@@ -125,4 +126,12 @@ func (r *recorder) run(ctx context.Context) {
 			r.log.Warn("cannot report an event", "reason", e.Reason, "err", err)
 		}
 	}
+}
+
+// cut gives at most the first n bytes of a text, and no part of a character.
+func cut(text string, n int) string {
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
 }

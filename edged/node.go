@@ -30,6 +30,7 @@ const (
 type nodeReporter struct {
 	cfg      Config
 	log      *slog.Logger
+	events   *recorder
 	disk     *diskCheck
 	outbound func() (netip.Addr, error)
 	// addressesChanged is called, with no mutex held, after the node's addresses
@@ -53,9 +54,9 @@ type nodeReporter struct {
 	features RuntimeFeatures // what the runtime said last
 }
 
-func newNodeReporter(cfg Config) *nodeReporter {
+func newNodeReporter(cfg Config, events *recorder) *nodeReporter {
 	return &nodeReporter{
-		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
+		cfg: cfg, log: cfg.Logger, events: events, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
 		addressesChanged: func() {}, since: make(map[string]time.Time), kick: make(chan struct{}, 1),
 	}
 }
@@ -221,7 +222,7 @@ func (n *nodeReporter) report(ctx context.Context, node *corev1.Node) bool {
 		return false
 	}
 	n.last, n.told, n.unkept = node, true, err != nil
-	n.sayRegisteredAgain(ctx)
+	n.sayRegisteredAgain()
 	return true
 }
 

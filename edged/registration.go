@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -37,7 +35,7 @@ func (n *nodeReporter) nodeDeleted(ctx context.Context) <-chan *corev1.Node {
 }
 
 // sayRegisteredAgain tells people that the Node is back, and what of it is not.
-func (n *nodeReporter) sayRegisteredAgain(ctx context.Context) {
+func (n *nodeReporter) sayRegisteredAgain() {
 	was := n.deleted
 	if was == nil {
 		return
@@ -47,23 +45,8 @@ func (n *nodeReporter) sayRegisteredAgain(ctx context.Context) {
 	if lost := n.lost(was); lost != "" {
 		message += ". What others had set on the Node is lost: " + lost
 	}
-	if len(message) > maxEventText {
-		message = message[:maxEventText-3] + "..."
-	}
 	n.log.Warn("the Node was deleted in the cloud; it is registered again", "lost", n.lost(was), "remedy", "to take the machine out for good: edgectl node remove "+n.cfg.NodeName)
-	now := metav1.Now()
-	err := n.cfg.Reports.Event(ctx, &corev1.Event{
-		// Kubernetes keeps the events of nodes in the namespace default.
-		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", n.cfg.NodeName, now.UnixNano())},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.cfg.NodeName, UID: types.UID(n.cfg.NodeName)},
-		Type:           corev1.EventTypeWarning, Reason: ReasonRegisteredAgain, Message: message,
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-		Source:              corev1.EventSource{Component: "kubelet", Host: n.cfg.NodeName},
-		ReportingController: "kubelet", ReportingInstance: n.cfg.NodeName,
-	})
-	if err != nil && ctx.Err() == nil {
-		n.log.Warn("cannot report an event", "reason", ReasonRegisteredAgain, "err", err)
-	}
+	n.events.ofNode(corev1.EventTypeWarning, ReasonRegisteredAgain, message)
 }
 
 // lost names what others than the node and Kubernetes had set on a Node.

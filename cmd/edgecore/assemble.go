@@ -22,11 +22,13 @@ import (
 
 // What the agent can have besides: the times of its conditions over a restart, by
 // what the store remembers of its reports; the cloud's word on what runs here
-// after a store was lost; static pods shown in the API server.
+// after a store was lost; static pods shown in the API server; that its Node was
+// deleted there.
 var _ interface {
 	edged.Recaller
 	edged.Census
 	edged.Mirrorer
+	edged.Registrar
 } = (*metaclient.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.

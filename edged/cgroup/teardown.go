@@ -172,7 +172,11 @@ func kill(dir string) error {
 		if pid <= 1 || pid == os.Getpid() {
 			continue
 		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		p, err := os.FindProcess(pid)
+		if err == nil {
+			err = p.Kill()
+		}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
 			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
 		}
 	}
