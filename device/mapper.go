@@ -57,13 +57,13 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	defer group.Wait()
+	m := &mapper{cfg: cfg, workers: make(map[string]*worker), closing: make(map[string]<-chan struct{})}
+	defer m.group.Wait()
 	defer cancel()
 
 	lists := make(chan []Instance, 1) // the newest
 	ended := make(chan error, 1)
-	group.Go(func() {
+	m.group.Go(func() {
 		ended <- cfg.Link.Watch(ctx, func(list []Instance) {
 			select {
 			case <-lists:
@@ -72,11 +72,10 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 			lists <- list // only this goroutine sends, so there is room
 		})
 	})
-	workers := make(map[string]*worker)
 	for {
 		select {
 		case list := <-lists:
-			assign(ctx, &group, cfg, workers, list)
+			m.assign(ctx, list)
 		case err := <-ended:
 			if ctx.Err() != nil {
 				return nil
@@ -89,22 +88,40 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 	}
 }
 
+// mapper keeps a worker for each device. The goroutine of Run owns it.
+type mapper struct {
+	cfg     MapperConfig
+	group   sync.WaitGroup
+	workers map[string]*worker // by device ID
+	// closing holds, by device ID, the end of the worker that was cancelled last.
+	// The next worker of that device waits for it: a device is open once at a
+	// time.
+	closing map[string]<-chan struct{}
+}
+
 // assign brings the workers in line with the list of devices.
-func assign(ctx context.Context, group *sync.WaitGroup, cfg MapperConfig, workers map[string]*worker, list []Instance) {
+func (m *mapper) assign(ctx context.Context, list []Instance) {
+	maps.DeleteFunc(m.closing, func(_ string, done <-chan struct{}) bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
 	wanted := make(map[string]Instance, len(list))
 	for _, dev := range list {
-		if dev.Spec.Protocol.Name == cfg.Protocol {
+		if dev.Spec.Protocol.Name == m.cfg.Protocol {
 			wanted[dev.ID] = dev
 		}
 	}
-	for id, w := range workers {
+	for id := range m.workers {
 		if _, ok := wanted[id]; !ok {
-			w.cancel()
-			delete(workers, id)
+			m.cancel(id)
 		}
 	}
 	for id, dev := range wanted {
-		old := workers[id]
+		old := m.workers[id]
 		if old != nil && reflect.DeepEqual(old.dev.Spec, dev.Spec) && reflect.DeepEqual(old.dev.Model, dev.Model) {
 			if !maps.Equal(old.given, dev.Desired) {
 				old.given = dev.Desired
@@ -112,14 +129,21 @@ func assign(ctx context.Context, group *sync.WaitGroup, cfg MapperConfig, worker
 			}
 			continue
 		}
-		w := newWorker(cfg, dev)
-		if old != nil {
-			old.cancel()
-			w.after = old.done // a device is open once at a time
-		}
-		workers[id] = w
+		m.cancel(id)
+		w := newWorker(m.cfg, dev)
+		w.after = m.closing[id]
+		m.workers[id] = w
 		var own context.Context
 		own, w.cancel = context.WithCancel(ctx)
-		group.Go(func() { w.run(own) })
+		m.group.Go(func() { w.run(own) })
+	}
+}
+
+// cancel ends the worker of a device, if it has one, and notes its end.
+func (m *mapper) cancel(id string) {
+	if w := m.workers[id]; w != nil {
+		w.cancel()
+		m.closing[id] = w.done
+		delete(m.workers, id)
 	}
 }

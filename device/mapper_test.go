@@ -141,7 +141,7 @@ func TestReportsAreKept(t *testing.T) {
 		dev.Set("temperature", "30")
 		time.Sleep(2 * time.Second)
 		link.Fail(nil)
-		time.Sleep(2 * time.Second)
+		time.Sleep(10 * time.Second)
 		if got := fmt.Sprintf("%v %v", link.Values("a/b"), link.StateOf("a/b")); got != "map[target:0 temperature:30] online" {
 			t.Errorf("got %s", got)
 		}

@@ -34,14 +34,56 @@ type worker struct {
 	state   string               // state not reported yet; empty if none
 	last    string               // state as last reported
 	dead    int                  // rounds in a row in which nothing could be read
-	failed  int                  // tries in a row of writing or reporting
+	writes  map[string]attempts  // wishes that could not be written, by property
+	reports attempts             // at reporting values and the state
+	faulty  map[fault]bool       // what was logged and is not over yet
+}
+
+// attempts are the failures in a row of one thing, and when it may be tried
+// again.
+type attempts struct {
+	wish   string // the value that could not be written
+	failed int
+	next   time.Time
+}
+
+// again is a with one failure more.
+func (a attempts) again(first time.Duration) attempts {
+	a.next = time.Now().Add(backoff(first, a.failed))
+	a.failed++
+	return a
+}
+
+// fault is something about one property that lasts, and is logged when it
+// begins and when it is over.
+type fault struct{ kind, property string }
+
+const (
+	unreadable = "property cannot be read"
+	refused    = "value is refused"
+)
+
+// begin logs a fault unless it lasts already.
+func (w *worker) begin(kind, property string, err error) {
+	if !w.faulty[fault{kind, property}] {
+		w.faulty[fault{kind, property}] = true
+		w.log.Warn(kind+"; logged once until that is over", "property", property, "error", err)
+	}
+}
+
+// end logs that a fault is over.
+func (w *worker) end(kind, property string) {
+	if w.faulty[fault{kind, property}] {
+		delete(w.faulty, fault{kind, property})
+		w.log.Info("fault is over", "fault", kind, "property", property)
+	}
 }
 
 func newWorker(cfg MapperConfig, dev Instance) *worker {
 	return &worker{
 		cfg: cfg, dev: dev, log: cfg.Logger.With("device", dev.ID),
 		done: make(chan struct{}), wishes: make(chan map[string]string, 1),
-		given: dev.Desired, desired: dev.Desired, pending: make(map[string]string),
+		given: dev.Desired, desired: dev.Desired, pending: make(map[string]string), faulty: make(map[fault]bool),
 	}
 }
 
@@ -72,7 +114,7 @@ func (w *worker) run(ctx context.Context) {
 		if time.Since(began) > 64*w.cfg.Backoff {
 			attempt = 0
 		}
-		timer := time.NewTimer(w.backoff(attempt))
+		timer := time.NewTimer(backoff(w.cfg.Backoff, attempt))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -81,7 +123,8 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-func (w *worker) backoff(attempt int) time.Duration { return w.cfg.Backoff << min(attempt, 6) }
+// backoff is the pause after a failure, the attempt counting from 0.
+func backoff(first time.Duration, attempt int) time.Duration { return first << min(attempt, 6) }
 
 // session opens the device and serves it until ctx ends or the device is dead.
 func (w *worker) session(ctx context.Context) (err error) {
@@ -94,7 +137,7 @@ func (w *worker) session(ctx context.Context) (err error) {
 		stop()
 		err = errors.Join(err, w.driver.Close())
 	}()
-	w.applied, w.due, w.dead, w.failed = make(map[string]string), make(map[string]time.Time), 0, 0
+	w.applied, w.due, w.dead, w.writes = make(map[string]string), make(map[string]time.Time), 0, make(map[string]attempts)
 	for {
 		w.collect(ctx)
 		switch {
@@ -103,13 +146,8 @@ func (w *worker) session(ctx context.Context) (err error) {
 		case w.dead == 0:
 			w.report(Online) // it answers; being open is not enough
 		}
-		ok := w.apply(ctx)
-		ok = w.flush(ctx) && ok
-		if ok {
-			w.failed = 0
-		} else {
-			w.failed++
-		}
+		w.apply(ctx)
+		w.flush(ctx)
 		timer := time.NewTimer(w.next(time.Now()))
 		select {
 		case <-ctx.Done():
@@ -119,7 +157,6 @@ func (w *worker) session(ctx context.Context) (err error) {
 			timer.Stop()
 			return fmt.Errorf("subscribe: %w", err)
 		case w.desired = <-w.wishes:
-			w.failed = 0
 		case v := <-pushed:
 			w.pending[v.property] = v.value
 		case <-timer.C:
@@ -197,10 +234,11 @@ func (w *worker) read(ctx context.Context, property string) bool {
 	})
 	if err != nil {
 		if ctx.Err() == nil {
-			w.log.Warn("property cannot be read", "property", property, "error", err)
+			w.begin(unreadable, property, err)
 		}
 		return false
 	}
+	w.end(unreadable, property)
 	if wish, ok := w.desired[property]; ok && w.dev.same(property, value, wish) {
 		value = wish // "20" for "20.0", so that the twin's two sides agree
 	}
@@ -208,34 +246,42 @@ func (w *worker) read(ctx context.Context, property string) bool {
 	return true
 }
 
-// apply writes the wishes that the device does not fulfil yet.
-func (w *worker) apply(ctx context.Context) (ok bool) {
-	ok = true
-	maps.DeleteFunc(w.applied, func(name, _ string) bool {
-		_, wished := w.desired[name]
-		return !wished
-	})
+// apply writes the wishes that the device does not fulfil yet. A wish that
+// failed waits for its time; a new one does not.
+func (w *worker) apply(ctx context.Context) {
+	unwished := func(name string) bool { _, wished := w.desired[name]; return !wished }
+	maps.DeleteFunc(w.applied, func(name, _ string) bool { return unwished(name) })
+	maps.DeleteFunc(w.writes, func(name string, _ attempts) bool { return unwished(name) })
 	for _, name := range slices.Sorted(maps.Keys(w.desired)) {
 		wish := w.desired[name]
-		if done, tried := w.applied[name]; (tried && done == wish) || !w.dev.Writable(name) || ctx.Err() != nil {
+		done, tried := w.applied[name]
+		if (tried && done == wish) || !w.dev.Writable(name) || ctx.Err() != nil {
 			continue
 		}
-		if _, tried := w.applied[name]; !tried && w.read(ctx, name) && w.pending[name] == wish {
+		failed := w.writes[name]
+		if failed.wish != wish {
+			failed = attempts{wish: wish}
+		}
+		if time.Now().Before(failed.next) {
+			continue
+		}
+		if !tried && w.read(ctx, name) && w.pending[name] == wish {
 			w.applied[name] = wish // it is so already
+			delete(w.writes, name)
 			continue
 		}
 		if err := w.call(ctx, func(ctx context.Context) error { return w.driver.Write(ctx, name, wish) }); err != nil {
-			ok = false
+			w.writes[name] = failed.again(w.cfg.Backoff)
 			if ctx.Err() == nil {
-				w.log.Warn("property cannot be written, trying again", "property", name, "error", err)
+				w.log.Warn("property cannot be written, trying again", "property", name, "failed", w.writes[name].failed, "error", err)
 			}
 			continue
 		}
 		w.log.Info("property is written", "property", name, "value", wish)
 		w.applied[name] = wish
+		delete(w.writes, name)
 		w.read(ctx, name)
 	}
-	return ok
 }
 
 // report notes a state to be reported if it is not the one last reported.
@@ -246,17 +292,35 @@ func (w *worker) report(state string) {
 	}
 }
 
-// flush reports what is pending and says whether nothing is left.
-func (w *worker) flush(ctx context.Context) bool {
+// flush reports what is pending, unless reporting has just failed.
+func (w *worker) flush(ctx context.Context) {
+	if w.reported() || time.Now().Before(w.reports.next) {
+		return
+	}
+	if err := w.sendAll(ctx); err != nil {
+		w.reports = w.reports.again(w.cfg.Backoff)
+		if ctx.Err() == nil {
+			w.log.Warn("values are not reported, trying again", "failed", w.reports.failed, "error", err)
+		}
+		return
+	}
+	w.reports = attempts{}
+}
+
+// reported reports whether nothing is pending.
+func (w *worker) reported() bool { return w.state == "" && len(w.pending) == 0 }
+
+// sendAll reports the state and the values.
+func (w *worker) sendAll(ctx context.Context) error {
 	if w.state != "" {
 		err := w.call(ctx, func(ctx context.Context) error { return w.cfg.Link.State(ctx, w.dev.ID, w.state) })
 		if err != nil && !errors.Is(err, ErrRefused) {
-			return w.unreported(ctx, err)
+			return err
 		}
 		w.last, w.state = w.state, ""
 	}
 	if len(w.pending) == 0 {
-		return true
+		return nil
 	}
 	err := w.send(ctx, w.pending)
 	if errors.Is(err, ErrRefused) {
@@ -265,35 +329,36 @@ func (w *worker) flush(ctx context.Context) bool {
 		for name, value := range w.pending {
 			one := w.send(ctx, map[string]string{name: value})
 			if errors.Is(one, ErrRefused) {
-				w.log.Warn("value is refused", "property", name, "error", one)
+				w.begin(refused, name, one)
 			} else if one != nil {
 				err = one
+			} else {
+				w.end(refused, name)
 			}
 		}
+	} else if err == nil {
+		for name := range w.pending {
+			w.end(refused, name)
+		}
 	}
-	if err != nil {
-		return w.unreported(ctx, err)
+	if err == nil {
+		clear(w.pending)
 	}
-	clear(w.pending)
-	return true
+	return err
 }
 
 func (w *worker) send(ctx context.Context, values map[string]string) error {
 	return w.call(ctx, func(ctx context.Context) error { return w.cfg.Link.Report(ctx, w.dev.ID, maps.Clone(values)) })
 }
 
-func (w *worker) unreported(ctx context.Context, err error) bool {
-	if ctx.Err() == nil {
-		w.log.Warn("values are not reported, trying again", "error", err)
-	}
-	return false
-}
-
 // next is how long the worker may rest.
 func (w *worker) next(now time.Time) time.Duration {
 	rest := 64 * w.cfg.Backoff
-	if w.failed > 0 {
-		rest = w.backoff(w.failed - 1)
+	if !w.reported() {
+		rest = min(rest, w.reports.next.Sub(now))
+	}
+	for _, failed := range w.writes {
+		rest = min(rest, failed.next.Sub(now))
 	}
 	for _, due := range w.due {
 		rest = min(rest, due.Sub(now))

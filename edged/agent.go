@@ -62,11 +62,16 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	volumes, err := volume.New(volume.Config{Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger})
+	events := newRecorder(cfg)
+	volumes, err := volume.New(volume.Config{
+		Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger,
+		OnDisk: func(err error) {
+			events.ofNode(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
-	events := newRecorder(cfg)
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg, events), events: events,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),

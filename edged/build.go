@@ -74,9 +74,8 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 		CgroupParent: a.groups.Load().Parent(qosClass(pod), string(pod.UID)),
 		Security:     sandboxSecurity(pod, a.seccompDir()),
 	}
-	if l := podLimits(pod); true {
-		cfg.Resources = &Resources{CPUShares: l.CPUShares, CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, Memory: l.Memory}
-	}
+	limits := podLimits(pod)
+	cfg.Resources = &Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
 		name, domain := hostname(pod, a.cfg.ClusterDomain)
 		if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {

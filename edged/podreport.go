@@ -61,6 +61,7 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	}
 	if uid == "" {
 		w.last = &st // to be reported once the API server shows the pod
+		w.keepStatus(&st)
 		return true
 	}
 	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
@@ -75,10 +76,15 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	w.unreportable = false
 	w.a.recordResize(pod, w.last, &st)
 	w.last, w.reported, w.reportee = &st, true, uid
-	w.mu.Lock()
-	w.told = st.DeepCopy()
-	w.mu.Unlock()
+	w.keepStatus(&st)
 	return true
+}
+
+// keepStatus is the status that Agent.Pods gives from now on.
+func (w *worker) keepStatus(st *corev1.PodStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = st.DeepCopy()
 }
 
 // reportsAs gives the pod, and the uid that the API server knows it by: a static

@@ -157,6 +157,39 @@ func TestStaticPods(t *testing.T) {
 	})
 }
 
+// TestStaticPodHasAStatus runs a pod of a file with no cloud and nothing that
+// shows it in an API server: Agent.Pods has its status all the same.
+func TestStaticPodHasAStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.noMirrors = true
+		cfg := b.config()
+		cfg.StaticPodDir = t.TempDir()
+		if err := os.WriteFile(filepath.Join(cfg.StaticPodDir, "web.yaml"), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		agent, err := edged.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- agent.Run(ctx) }()
+		settle(10 * time.Second)
+		pods := agent.Pods()
+		if len(pods) != 1 || pods[0].Status.Phase != corev1.PodRunning || len(pods[0].Status.ContainerStatuses) != 1 || pods[0].Status.PodIP == "" {
+			t.Errorf("pods are %+v", pods)
+		}
+		if len(b.status) != 0 {
+			t.Errorf("a status was reported: %v", b.status)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func mirrorOf(c *cloud) *corev1.Pod {
 	c.mu.Lock()
 	defer c.mu.Unlock()

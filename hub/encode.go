@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -290,12 +291,16 @@ func (m *wireMessage) size() int {
 type wireErr Error
 
 func (e *wireErr) fields(b []byte) []byte {
-	return appendUint(appendText(appendUint(b, 1, uint64(e.Code)), 2, e.Text), 3, millis(e.RetryAfter))
+	return appendUint(appendText(appendUint(b, 1, uint64(e.Code)), 2, validText(e.Text)), 3, millis(e.RetryAfter))
 }
 
 func (e *wireErr) size() int {
-	return sizeUint(1, uint64(e.Code)) + sizeText(2, e.Text) + sizeUint(3, millis(e.RetryAfter))
+	return sizeUint(1, uint64(e.Code)) + sizeText(2, validText(e.Text)) + sizeUint(3, millis(e.RetryAfter))
 }
+
+// validText makes an error's text one that a proto3 string may hold, no longer
+// than it was: decoders of other languages refuse a frame that is not UTF-8.
+func validText(s string) string { return strings.ToValidUTF8(s, "?") }
 
 type wireLimits Limits
 

@@ -11,7 +11,8 @@ type Event struct {
 	// Source names the sequence that the event was appended to: a component
 	// such as "edged", not an object, so that there are few of them. An Outbox
 	// that has lost count of a sequence goes on under a new name, for example
-	// one with a random end, since ids that were used are taken for applied.
+	// one with a random end, since ids that were used are taken for applied; the
+	// session logs that, and Stats.EventsPresumed counts them.
 	Source string
 	ID     uint64 // from 1, larger than that of each earlier event of the source; there may be gaps
 	Key    Key    // what it is about, in the owner's terms

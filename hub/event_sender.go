@@ -125,7 +125,7 @@ func (s *eventSender) begin(fx []any, src *eventSource) []any {
 		s.marks = nil
 	}
 	if src.cursor > 0 {
-		fx = append(fx, fxForget{src.name, src.cursor})
+		fx = append(fx, fxForget{src.name, src.cursor, true})
 	}
 	return fx
 }
@@ -266,7 +266,7 @@ func (s *eventSender) land(fx []any, src *eventSource, id uint64) []any {
 		src.flight = nil
 	}
 	if done > 0 {
-		fx = append(fx, fxForget{src.name, done})
+		fx = append(fx, fxForget{src.name, done, false})
 	}
 	return fx
 }

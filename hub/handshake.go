@@ -151,7 +151,7 @@ func agree(h hello, peer Peer) (uint64, error) {
 	return version, nil
 }
 
-func clip(s string) string { return s[:min(len(s), maxName)] }
+func clip(s string) string { return cut(s, maxName) }
 
 // sayGoodbye ends a connection that has no session: it writes why and waits a
 // moment for the peer to read it.

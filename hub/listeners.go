@@ -3,16 +3,26 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
+	"slices"
 )
 
 // Listeners makes one Listener of several, so that one Server takes nodes over
 // QUIC and over WebSocket. The first one's address is its Addr; Close closes
 // all. It fails when one of them does. It starts no goroutine that outlives an
-// Accept, and at least one Listener must be given.
-func Listeners(all ...Listener) Listener {
-	return &listeners{all: all, turn: make(chan struct{}, 1)}
+// Accept. No Listener at all, or one that is nil, is an error.
+func Listeners(all ...Listener) (Listener, error) {
+	if len(all) == 0 {
+		return nil, errors.New("hub: Listeners needs at least one Listener: pass those that nodes may come over")
+	}
+	for i, l := range all {
+		if l == nil {
+			return nil, fmt.Errorf("hub: Listener %d of %d is nil: leave out those that are off", i+1, len(all))
+		}
+	}
+	return &listeners{all: slices.Clone(all), turn: make(chan struct{}, 1)}, nil
 }
 
 type listeners struct {

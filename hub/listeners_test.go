@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,10 +13,22 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
+func TestListenersAreChecked(t *testing.T) {
+	one := memconn.New(memconn.Config{})
+	for want, all := range map[string][]hub.Listener{"at least one": nil, "Listener 2 of 2 is nil": {one, nil}} {
+		if l, err := hub.Listeners(all...); err == nil || l != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+}
+
 func TestListeners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, two := memconn.New(memconn.Config{}), memconn.New(memconn.Config{})
-		l := hub.Listeners(one, two)
+		l, err := hub.Listeners(one, two)
+		if err != nil {
+			t.Fatal(err)
+		}
 		// Many dial at the same time over both; each is accepted once.
 		var wg sync.WaitGroup
 		for i := range 40 {

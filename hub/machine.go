@@ -61,6 +61,13 @@ type (
 		Key Key
 		Err error
 	}
+	// fxBehind: the owner has stayed behind what the peer holds for some seconds;
+	// once for each time that it happens to a key. Version is empty if the Source
+	// gave none.
+	fxBehind struct {
+		Key           Key
+		Version, Held string
+	}
 	// fxRetry: report evRetry after the delay.
 	fxRetry struct{ After time.Duration }
 	// fxFail: the peer broke the protocol or a limit; end the session.
@@ -130,10 +137,12 @@ type (
 	}
 	// fxEvent: send the event.
 	fxEvent struct{ Event Event }
-	// fxForget: tell the Outbox, in order with other fxForget.
+	// fxForget: tell the Outbox, in order with other fxForget. Presumed says that
+	// the peer had the events before the session began.
 	fxForget struct {
-		Source string
-		ID     uint64
+		Source   string
+		ID       uint64
+		Presumed bool
 	}
 	// fxLost: this event will not be sent, or not be applied; ID 0 stands for
 	// what could not be read.

@@ -8,7 +8,7 @@ import (
 
 // The owner's half of the state class as a pure machine: it reads no clock and
 // touches no Source, Sink or socket. step takes what happened and returns what
-// must be done now, in order (events.go); the session does it and reports back with
+// must be done now, in order (machine.go); the session does it and reports back with
 // further events. The machine belongs to one goroutine at a time.
 //
 // The life of a key: queued, loading, ready (loaded, but the window is full),
@@ -22,6 +22,9 @@ const (
 	maxLoads = 8
 	retryMin = 250 * time.Millisecond
 	retryMax = 30 * time.Second
+	// behindTries is how often a key is loaded before it is reported that the
+	// owner is behind: for 8 seconds, by the pauses above.
+	behindTries = 6
 )
 
 type senderPhase uint8
@@ -238,11 +241,11 @@ func (s *sender) postpone(k Key) {
 func (s *sender) loaded(fx []any, ev evLoaded) []any {
 	s.loading--
 	if ev.Err != nil {
-		if !errors.Is(ev.Err, ErrLagging) {
-			fx = append(fx, fxDropped{ev.Key, ev.Err})
+		if errors.Is(ev.Err, ErrLagging) {
+			return s.behind(fx, ev.Key, "")
 		}
 		s.postpone(ev.Key)
-		return fx
+		return append(fx, fxDropped{ev.Key, ev.Err})
 	}
 	if w := s.work[ev.Key]; w.dirty {
 		s.enqueue(ev.Key, w.tries)
@@ -253,8 +256,7 @@ func (s *sender) loaded(fx []any, ev evLoaded) []any {
 	if held, known := s.held[ev.Key]; known && (o.Version != "" || !o.Deleted) {
 		switch c := s.cfg.Compare(o.Version, held); {
 		case c < 0:
-			s.postpone(ev.Key)
-			return fx
+			return s.behind(fx, ev.Key, o.Version)
 		case c == 0 && !o.Deleted:
 			if s.cfg.Acker {
 				fx = append(fx, fxDelivered{[]Object{{Key: o.Key, Version: o.Version}}})
@@ -270,6 +272,16 @@ func (s *sender) loaded(fx []any, ev evLoaded) []any {
 	}
 	s.work[ev.Key].state = isReady
 	s.ready = append(s.ready, o)
+	return fx
+}
+
+// behind postpones a key of which the owner knows less than the peer, and reports
+// it when that lasts.
+func (s *sender) behind(fx []any, k Key, version string) []any {
+	s.postpone(k)
+	if s.work[k].tries == behindTries {
+		fx = append(fx, fxBehind{Key: k, Version: version, Held: s.held[k]})
+	}
 	return fx
 }
 

@@ -3,14 +3,15 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
 // eventWorkers is what a session does for the machines of the event class, by
 // goroutines that exist only while there is something to do.
 type eventWorkers struct {
-	forget     []mark // for the Outbox
-	forgetting bool   // a goroutine is at it
+	forget     []fxForget // for the Outbox
+	forgetting bool       // a goroutine is at it
 	read       *time.Timer
 	take       *time.Timer
 }
@@ -68,7 +69,7 @@ func (s *session) performEvents(effects []any) {
 		case fxEvent:
 			s.bulkLocked(event{fx.Event})
 		case fxForget:
-			s.forgetLocked(mark(fx))
+			s.forgetLocked(fx)
 		case fxReadLater:
 			s.events.read = time.AfterFunc(fx.After, func() { s.tellEventSender(evReadAgain{}) })
 		case fxTake:
@@ -157,10 +158,10 @@ func (s *session) take(fx fxTake) {
 
 // forgetLocked has the Outbox told, in order; what comes meanwhile for one
 // source is told as one.
-func (s *session) forgetLocked(m mark) {
+func (s *session) forgetLocked(m fxForget) {
 	w := &s.events
 	for i := range w.forget {
-		if w.forget[i].Source == m.Source {
+		if w.forget[i].Source == m.Source && !w.forget[i].Presumed {
 			w.forget[i].ID = m.ID
 			return
 		}
@@ -183,6 +184,43 @@ func (s *session) forget() {
 		m := s.events.forget[0]
 		s.events.forget = s.events.forget[1:]
 		s.mu.Unlock()
+		if m.Presumed {
+			s.presume(m.Source, m.ID)
+		}
 		s.note(ofEvent, func() error { return s.outbox.Acked(s.ctx, m.Source, m.ID) })
 	}
+}
+
+// maxPresumed is how many events presume reads at most.
+const maxPresumed = 1000
+
+// presume counts and logs the events that the Outbox is about to forget although
+// this session has not sent them: the peer says that it has the source up to id.
+// So it is when a link ended before the last acknowledgement came. But if the
+// Outbox was made anew under its old source's name, they are events that the peer
+// has never seen. Where event id itself is not there, that is certain: an Outbox
+// forgets the oldest first.
+func (s *session) presume(source string, id uint64) {
+	count, certain := 0, true
+	for after := uint64(0); count < maxPresumed; count++ {
+		e, err := s.outbox.Next(s.ctx, source, after)
+		if err != nil || e.ID > id || e.ID <= after {
+			break
+		}
+		after = e.ID
+	}
+	if count == 0 {
+		return
+	}
+	if last, err := s.outbox.Next(s.ctx, source, id-1); err == nil && last.ID == id || err != nil && !errors.Is(err, io.EOF) {
+		certain = false
+	}
+	s.stats.presumed.Add(uint64(count))
+	if certain {
+		s.log.Error("events are lost: their ids were used before, and the peer has them; an outbox that is made anew must give its source a new name",
+			"source", clip(source), "events", count, "peer", id)
+		return
+	}
+	s.log.Info("events were not sent since the peer has them; if the outbox was made anew, its source needs a new name",
+		"source", clip(source), "events", count, "peer", id)
 }

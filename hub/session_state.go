@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (s *session) perform(effects []any) {
 			s.urgentLocked(want{})
 		case fxLoad:
 			s.work.loads = append(s.work.loads, fx)
-			if s.work.loading < min(maxLoads, len(s.work.loads)) {
+			if s.work.loading < maxLoads {
 				s.work.loading++
 				s.spawnLocked(s.load)
 			}
@@ -138,6 +139,12 @@ func (s *session) perform(effects []any) {
 			s.stats.failed(ofState, fx.Err)
 			if untold, tell := s.work.troubles.tell(time.Now(), fx.Err); tell {
 				s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err, "untold", untold)
+			}
+		case fxBehind:
+			s.stats.behind.Add(1)
+			if untold, tell := s.work.troubles.tell(time.Now(), ErrLagging); tell {
+				s.log.Warn("the owner stays behind what its peer holds, so that nothing is sent: versions must grow, also when the owner was restarted or restored",
+					"key", fx.Key.String(), "peer", clip(fx.Held), "owner", cmp.Or(clip(fx.Version), "cannot tell"), "untold", untold)
 			}
 		case fxFail:
 			s.failLocked(fx.Err)

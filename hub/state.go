@@ -40,7 +40,10 @@ type Source interface {
 	Load(ctx context.Context, key Key, held string) (Object, error)
 	// Compare orders two versions: negative when a is older than b, zero when
 	// they are the same, positive when a is newer. An empty version is older
-	// than every other.
+	// than every other. The versions of a key grow, also when the owner is
+	// restarted or restored from a backup: what is older than what the peer
+	// holds is never sent. Where it stays older for some seconds the session
+	// logs it, and Stats.Behind counts it.
 	Compare(a, b string) int
 	// Subscribe has changed called with the key of each object that was
 	// added, altered or deleted after Subscribe returned, until stop is

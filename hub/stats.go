@@ -99,6 +99,13 @@ type Stats struct {
 	Retried map[Class]uint64
 	Dropped map[Drop]uint64
 
+	// Behind is how often the owner stayed behind what its peer holds of an
+	// object for some seconds: nothing older is sent, so that this goes on until
+	// the owner's versions have grown. EventsPresumed is how many events were not
+	// sent since the peer said that it has them; see Event.Source.
+	Behind         uint64
+	EventsPresumed uint64
+
 	ResyncsEqual  uint64 // comparisons in which the digests were the same
 	ResyncsListed uint64 // and in which the versions had to be listed
 
@@ -180,6 +187,8 @@ type counters struct {
 	queued         [numClasses]atomic.Int64
 	acked, retried [numClasses]atomic.Uint64
 	equal, listed  atomic.Uint64
+	behind         atomic.Uint64
+	presumed       atomic.Uint64
 	roundTrips     [numBounds + 1]atomic.Uint64
 	roundTripSum   atomic.Int64
 
@@ -203,6 +212,7 @@ func (c *counters) read() Stats {
 		Sent: c.sent.read(), Received: c.received.read(),
 		Queued: make(map[Class]int), Acked: make(map[Class]uint64), Retried: make(map[Class]uint64),
 		ResyncsEqual: c.equal.Load(), ResyncsListed: c.listed.Load(),
+		Behind: c.behind.Load(), EventsPresumed: c.presumed.Load(),
 		RoundTrip: Histogram{Bounds: bounds[:], Sum: time.Duration(c.roundTripSum.Load())},
 	}
 	for i, class := range classes() {

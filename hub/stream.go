@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // After its open frame, a stream of the stream class carries chunks: one byte
@@ -263,12 +264,26 @@ func (h *half) finish(s *session, err error) {
 func presentable(e *Error) *Error {
 	out := *e
 	if len(out.Text) > maxStatus/2 {
-		out.Text = out.Text[:maxStatus/2]
+		out.Text = cut(out.Text, maxStatus/2)
 	}
 	if out.Code == CodeUnknown && out.Text == "" {
 		out.Text = "failed"
 	}
 	return &out
+}
+
+// cut gives the first n bytes of s at most, without the part of a rune at their
+// end.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for end := n; end > max(0, n-utf8.UTFMax); end-- {
+		if utf8.RuneStart(s[end]) {
+			return s[:end]
+		}
+	}
+	return s[:n] // it is not UTF-8 anyway
 }
 
 // openHalf opens a stream of the stream class at the peer.

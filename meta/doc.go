@@ -18,7 +18,8 @@
 //
 // # Areas
 //
-// Keys are paths, and the first element is an area: [Down] for what the cloud
+// By convention keys are paths, and the first element is an area; a Store does not
+// check that. The areas are [Down] for what the cloud
 // says, [Up] for what this node reports, [Acked] for how much of that has
 // arrived, [Events] for what happened here lately, and [Local] for the rest. In
 // Down, Up and Events a key is the area followed

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// The store's areas. Every key begins with one of them.
+// The store's areas. Every key of edgekit's own modules begins with one of them;
+// a Store takes any key.
 const (
 	// Down holds what the cloud says that this node must hold: one Object
 	// under Down + Key.Path() for each.

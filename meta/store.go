@@ -12,6 +12,12 @@ type Record struct {
 	Revision uint64 // the store's revision at which Value was written
 }
 
+// Entry is a key that is there, without its value.
+type Entry struct {
+	Key      string
+	Revision uint64 // the store's revision at which its value was written
+}
+
 // Op is one change in a batch. The ops of a batch are done in order, and a
 // watcher sees each of them; conditions are held against the state before the
 // batch.
@@ -49,6 +55,9 @@ type Store interface {
 	// List reads all keys with the prefix in key order, as of one revision,
 	// which it returns.
 	List(ctx context.Context, prefix string) ([]Record, uint64, error)
+	// Keys gives what List does without the values, for those who need to know
+	// only what is there: it takes memory for the keys alone.
+	Keys(ctx context.Context, prefix string) ([]Entry, uint64, error)
 	// Watch sends every change of keys with the prefix after the revision, in
 	// revision order, without gaps or duplicates, as slices of one or more
 	// events; several changes to one key are all seen. A watcher that does
@@ -63,6 +72,24 @@ type Store interface {
 	// Close waits for calls under way and releases the files. Twice is nil;
 	// later calls return an error that wraps net.ErrClosed.
 	Close() error
+}
+
+// PrefixWatcher is a Store that can watch several prefixes as one. Both of this
+// module's stores do, and metatest holds every Store that does to the contract.
+type PrefixWatcher interface {
+	// WatchPrefixes is Watch for the keys with any of the prefixes: one watch, so
+	// that the changes of all of them come in revision order.
+	WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []Event, error)
+}
+
+// WatchPrefixes watches the keys with any of the prefixes. Of a Store that is no
+// PrefixWatcher it watches all keys, so that more comes than was asked for: who
+// calls it looks at each key.
+func WatchPrefixes(ctx context.Context, s Store, prefixes []string, after uint64) (<-chan []Event, error) {
+	if p, ok := s.(PrefixWatcher); ok {
+		return p.WatchPrefixes(ctx, prefixes, after)
+	}
+	return s.Watch(ctx, "", after)
 }
 
 // Snapshot is all that a store held at one revision. Its methods may be called

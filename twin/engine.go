@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/twin/internal/loglimit"
 )
 
 // Bounds of an Engine's work.
@@ -53,6 +54,8 @@ type Engine struct {
 	devices map[string]Device
 	next    int
 	subs    []subscriber // in order of subscription; replaced, never changed
+
+	faults loglimit.Limiter // of the store
 }
 
 // Call is a request with where it comes from.
@@ -138,7 +141,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		case c := <-e.queue:
 			batch = e.gather(append(batch[:0], c))
-			if err := e.commit(ctx, batch); err != nil && ctx.Err() == nil {
+			if err := e.commit(ctx, batch); ctx.Err() != nil {
+				return nil
+			} else if err != nil {
 				return err
 			}
 		}
@@ -159,7 +164,8 @@ func (e *Engine) gather(batch []call) []call {
 }
 
 // commit steps through the batch, writes it as one, and tells of it. It fails
-// only when the store has been closed.
+// only when the store has been closed, or when ctx has ended before the batch was
+// written.
 func (e *Engine) commit(ctx context.Context, batch []call) error {
 	now := e.now()
 	fresh := make(map[string]Device, 8) // what the batch has changed so far
@@ -196,8 +202,13 @@ func (e *Engine) commit(ctx context.Context, batch []call) error {
 			}
 		}
 		return nil
+	case ctx.Err() != nil:
+		// Run ends, so that nobody hears of the batch: who waits gets ErrClosed.
+		return ctx.Err()
 	default:
-		e.log.Error("twin store failed", "error", err, "requests", len(batch))
+		if skipped, ok := e.faults.Allow(); ok {
+			e.log.Error("twin store failed", "error", err, "requests", len(batch), "skipped", skipped)
+		}
 		for i := range commits {
 			commits[i].Effects = refuse(CodeInternal, "the store failed: %v", err)
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -172,4 +174,47 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// waiting is a store whose Apply waits until its context ends.
+type waiting struct {
+	meta.Store
+	begun chan struct{}
+}
+
+func (w *waiting) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	if len(ops) == 0 {
+		return w.Store.Apply(ctx)
+	}
+	close(w.begun)
+	<-ctx.Done()
+	return 0, context.Cause(ctx)
+}
+
+// TestEndDuringWrite ends the engine while the store is writing: that is no
+// failure of the store, and who waits hears that the engine has ended.
+func TestEndDuringWrite(t *testing.T) {
+	store := &waiting{memstore.New(), make(chan struct{})}
+	var log strings.Builder
+	engine, err := twin.New(twin.Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan twin.Commit, 1)
+	defer engine.Subscribe(func(c twin.Commit) { told <- c })()
+	ended, asked := make(chan error, 1), make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	go func() { asked <- engine.Put(t.Context(), "plant/boiler", twin.Put{}) }()
+	<-store.begun
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := <-asked; !errors.Is(err, twin.ErrClosed) {
+		t.Errorf("Put: %v, want ErrClosed", err)
+	}
+	if log.Len() > 0 || len(told) > 0 {
+		t.Errorf("%d commits are told, and the log has:\n%s", len(told), &log)
+	}
 }

@@ -33,5 +33,5 @@ func addQUIC(ctx context.Context, over hub.Listener, cfg *tls.Config, keepalive 
 	if err != nil {
 		return nil, fmt.Errorf("cloudcore: %w", err)
 	}
-	return hub.Listeners(over, q), nil
+	return hub.Listeners(over, q)
 }

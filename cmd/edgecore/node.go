@@ -87,7 +87,11 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 			log.Error("the store was damaged and is filled anew from the cloud", "error", e)
 		},
 	})
-	return n, err
+	if err != nil {
+		return nil, keyError(err)
+	}
+	warnIfPlain(dataDir, log)
+	return n, nil
 }
 
 // storeCheck is how often the store is asked whether it can be written.

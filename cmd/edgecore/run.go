@@ -53,7 +53,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer runtime.Close()
-	n, err := openNode(cli.DataDir, r.Cloud, r.Transport, r.StoreKey, log)
+	n, err := openNode(cli.DataDir, r.Cloud, r.Transport, r.currentKeyFile(cli), log)
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,12 @@ import (
 
 // storeFlags say where the store is and how it is encrypted.
 type storeFlags struct {
-	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. For a new store it is made if it is not there. Nothing means no encryption." placeholder:"FILE"`
+	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. For a new store it is made if it is not there. Nothing means the systemd credential edgekit-store-key if there is one, else DATA-DIR/meta.key. Who has both the disk and the key reads all: a credential sealed by a TPM keeps them apart." placeholder:"FILE"`
 }
 
-func (f storeFlags) config(cli *cli) badgerstore.Config {
-	return badgerstore.Config{Dir: filepath.Join(cli.DataDir, storeDir), KeyFile: f.StoreKey, Logger: component(cli.Log.Logger(os.Stderr), "store")}
+// config is for a command, which leaves a damaged store to edgecore.
+func (f storeFlags) config(cli *cli, keyFile string) badgerstore.Config {
+	return badgerstore.Config{Dir: filepath.Join(cli.DataDir, storeDir), KeyFile: keyFile, OnDamage: badgerstore.Fail, Logger: component(cli.Log.Logger(os.Stderr), "store")}
 }
 
 // storeCmd works on the store of an agent that does not run.
@@ -26,6 +27,7 @@ type storeCmd struct {
 	Backup    backupCmd    `cmd:"" help:"Write all that the node remembers to a file, which is not encrypted."`
 	Restore   restoreCmd   `cmd:"" help:"Make the store anew from a backup. The one that is there is kept beside it."`
 	RotateKey rotateKeyCmd `cmd:"" name:"rotate-key" help:"Give the store a new key, which replaces the one in the key file."`
+	Encrypt   encryptCmd   `cmd:"" help:"Encrypt a store from before stores were. The disk needs room for a second one meanwhile."`
 }
 
 type backupCmd struct {
@@ -35,19 +37,15 @@ type backupCmd struct {
 
 // Run writes the backup to a file that is only there when it is whole.
 func (c *backupCmd) Run(ctx context.Context, cli *cli) (err error) {
-	cfg := c.config(cli)
-	cfg.Damaged = func(e *meta.CorruptError) { err = e }
+	cfg := c.config(cli, c.currentKeyFile(cli))
 	if _, err := os.Stat(cfg.Dir); err != nil {
 		return &program.UsageError{Setting: "data-dir", Reason: fmt.Sprintf("there is no store: %v", err)}
 	}
 	s, openErr := badgerstore.Open(cfg)
 	if openErr != nil {
-		return openErr
+		return keyError(openErr)
 	}
 	defer s.Close()
-	if err != nil {
-		return err
-	}
 	v, err := s.Snapshot(ctx)
 	if err != nil {
 		return err
@@ -80,7 +78,7 @@ func (c *restoreCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer f.Close()
-	before, err := badgerstore.Restore(ctx, c.config(cli), f)
+	before, err := badgerstore.Restore(ctx, c.config(cli, c.keyFile(cli)), f)
 	if err != nil {
 		return err
 	}
@@ -95,12 +93,28 @@ type rotateKeyCmd struct{ storeFlags }
 
 // Run rotates the key.
 func (c *rotateKeyCmd) Run(cli *cli) error {
-	if c.StoreKey == "" {
-		return &program.UsageError{Setting: "store-key", Reason: "name the store's key file"}
+	keyFile := c.currentKeyFile(cli)
+	switch {
+	case keyFile == "":
+		return &program.UsageError{Setting: "store-key", Reason: "the store is not encrypted: run 'edgecore store encrypt'"}
+	case c.StoreKey == "" && keyFile == credential():
+		return &program.UsageError{Setting: "store-key", Reason: "the key is a systemd credential, which only systemd can replace: back the store up, give the credential a new key, and restore"}
 	}
-	if err := badgerstore.RotateKey(c.config(cli)); err != nil {
+	if err := badgerstore.RotateKey(c.config(cli, keyFile)); err != nil {
+		return keyError(err)
+	}
+	fmt.Printf("%s holds the new key\n", keyFile)
+	return nil
+}
+
+type encryptCmd struct{ storeFlags }
+
+// Run encrypts the store.
+func (c *encryptCmd) Run(ctx context.Context, cli *cli) error {
+	keyFile := c.keyFile(cli)
+	if err := badgerstore.Encrypt(ctx, c.config(cli, keyFile)); err != nil {
 		return err
 	}
-	fmt.Printf("%s holds the new key\n", c.StoreKey)
+	fmt.Printf("the store is encrypted with the key in %s; keep a copy of it elsewhere: without it the store cannot be read. What was in clear may still be found on the disk until its blocks are used again\n", keyFile)
 	return nil
 }

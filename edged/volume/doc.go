@@ -13,8 +13,9 @@
 // what is wanted. Refresh does the same for a pod that runs: it does not check
 // again what the host has. Content changes as a whole: a reader sees all files of the
 // old state or all of the new one, through the link "..data". Secrets, tokens
-// and the downward API are kept in memory (tmpfs) where the program may mount. The mode and owner of an
-// emptyDir are the pod's once it is made.
+// and the downward API are kept in memory (tmpfs, not swapped from Linux 6.4 on);
+// where the program may not mount, in folders, which is logged and told to
+// Config.OnDisk. The mode and owner of an emptyDir are the pod's once it is made.
 //
 // TearDown unmounts what SetUp, SubPath and the pod's containers mounted below
 // the pod's folder, and never a mount of the host: an unmount does not spread.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -30,11 +31,16 @@ type Config struct {
 	Root   string       // absolute path; the pods' folders are made in Root/pods
 	Source Source       // content of volumes
 	Logger *slog.Logger // nil discards
+	// OnDisk is told once that this program may not mount, and that what is secret
+	// lies in ordinary folders therefore; that is logged in any case. nil ignores it.
+	OnDisk func(error)
 }
 
 // Manager prepares and removes the volumes of pods.
 type Manager struct {
-	cfg Config
+	cfg    Config
+	mount  func(dir, fstype, options string) error
+	onDisk sync.Once
 }
 
 // Error says which volume of a pod could not be prepared, and why.
@@ -61,7 +67,10 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{cfg: cfg}, nil
+	if cfg.OnDisk == nil {
+		cfg.OnDisk = func(error) {}
+	}
+	return &Manager{cfg: cfg, mount: mountFS}, nil
 }
 
 // PodDir is the folder of a pod: all that is kept for it is there.
@@ -196,9 +205,8 @@ func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
 		return err
 	}
 	if v.ConfigMap == nil {
-		// What is secret or personal to the pod is not written to disk. A
-		// program that may not mount (in tests) uses the folder as it is.
-		if err := mountMemory(dir, "tmpfs", ""); err != nil && !errors.Is(err, fs.ErrPermission) {
+		// What is secret or personal to the pod is not written to disk.
+		if err := s.m.secretMemory(dir); err != nil {
 			return fmt.Errorf("tmpfs: %w", err)
 		}
 	}

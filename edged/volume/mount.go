@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -22,6 +23,28 @@ func mountMemory(dir, fstype, options string) error {
 		return err
 	}
 	return mountFS(dir, fstype, options)
+}
+
+// secretMemory mounts memory that is never swapped on dir, once; of a kernel
+// before 6.4, which does not know noswap, memory that may be. A program that may
+// not mount uses the folder as it is, and says so.
+func (m *Manager) secretMemory(dir string) error {
+	mounted, err := isMountPoint(dir)
+	if err != nil || mounted {
+		return err
+	}
+	err = m.mount(dir, "tmpfs", "noswap")
+	if errors.Is(err, syscall.EINVAL) {
+		err = m.mount(dir, "tmpfs", "")
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		m.onDisk.Do(func() {
+			m.cfg.Logger.Error("secrets are written to disk: this program may not mount a tmpfs; run it as root, or give it CAP_SYS_ADMIN", "dir", dir, "err", err)
+			m.cfg.OnDisk(err)
+		})
+		return nil
+	}
+	return err
 }
 
 // pageSize is the size of huge pages that an emptyDir medium asks for: its own

@@ -16,6 +16,8 @@
 //	edgekit_hub_acked_total                      class
 //	edgekit_hub_retried_total                    class
 //	edgekit_hub_dropped_total                    class, reason
+//	edgekit_hub_owner_behind_total                           objects whose owner's versions went back
+//	edgekit_hub_events_presumed_total                        not sent since the peer has them
 //	edgekit_hub_round_trip_seconds               histogram, from the edges' pings
 //	edgekit_hub_fenced                           on an edge: 1 while another program has the node
 //

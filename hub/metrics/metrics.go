@@ -24,6 +24,7 @@ type Collector struct {
 	messages, bytes                 *prometheus.Desc
 	queued, acked, retried, dropped *prometheus.Desc
 	roundTrip, fenced               *prometheus.Desc
+	behind, presumed                *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -49,6 +50,8 @@ func New(cfg Config) (*Collector, error) {
 		acked:      desc("acked_total", "Objects and events that the peer has made durable.", "class"),
 		retried:    desc("retried_total", "Objects and events that could not be read, sent or applied at once.", "class"),
 		dropped:    desc("dropped_total", "Objects and events that were dropped.", "class", "reason"),
+		behind:     desc("owner_behind_total", "Objects of which the owner stayed behind what its peer holds: versions must grow."),
+		presumed:   desc("events_presumed_total", "Events that were not sent since the peer said that it has them."),
 		fenced:     desc("fenced", "Whether another program with this node's identity has the node, so that this one goes on without the link."),
 		roundTrip:  desc("round_trip_seconds", "Round-trip times of the edges' pings."),
 	}, nil
@@ -58,7 +61,7 @@ func New(cfg Config) (*Collector, error) {
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.sessions, c.entering, c.ended, c.handshakes, c.resyncs, c.messages, c.bytes,
-		c.queued, c.acked, c.retried, c.dropped, c.roundTrip, c.fenced,
+		c.queued, c.acked, c.retried, c.dropped, c.behind, c.presumed, c.roundTrip, c.fenced,
 	} {
 		out <- d
 	}
@@ -88,6 +91,8 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	}
 	count(c.resyncs, s.ResyncsEqual, "equal")
 	count(c.resyncs, s.ResyncsListed, "listed")
+	count(c.behind, s.Behind)
+	count(c.presumed, s.EventsPresumed)
 	for direction, flow := range map[string]map[hub.Class]hub.Traffic{"sent": s.Sent, "received": s.Received} {
 		for class, t := range flow {
 			count(c.messages, t.Messages, string(class), direction)

@@ -29,6 +29,7 @@ func sample() hub.Stats {
 		Dropped:    map[hub.Drop]uint64{{Class: hub.ClassEvent, Reason: hub.DropRefused}: 1},
 		RoundTrip:  hub.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{1, 2, 3}, Sum: time.Minute},
 		Fenced:     true,
+		Behind:     2, EventsPresumed: 8,
 	}
 }
 
@@ -55,6 +56,8 @@ func TestCollector(t *testing.T) {
 		`edgekit_hub_dropped_total{class="event",reason="refused"} 1`,
 		`edgekit_hub_round_trip_seconds_bucket{le="1"} 3`,
 		`edgekit_hub_round_trip_seconds_count 6`,
+		`edgekit_hub_owner_behind_total 2`,
+		`edgekit_hub_events_presumed_total 8`,
 		`edgekit_hub_resyncs_total{outcome="equal"} 0`,
 		`edgekit_hub_fenced 1`,
 	} {

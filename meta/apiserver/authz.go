@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -74,6 +76,11 @@ func readAll[T any](ctx context.Context, store meta.Store, resource string) ([]T
 	return all, nil
 }
 
+// rulesIn names the resources that make the rules.
+func rulesIn() [4]string {
+	return [...]string{"roles", "clusterroles", "rolebindings", "clusterrolebindings"}
+}
+
 // follow forgets the rules whenever they change, until ctx ends or the store
 // fails.
 func (p *policy) follow(ctx context.Context) error {
@@ -83,7 +90,11 @@ func (p *policy) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		changes, err := p.store.Watch(ctx, meta.Down, revision)
+		var prefixes []string
+		for _, resource := range rulesIn() {
+			prefixes = append(prefixes, meta.Down+resource+"/")
+		}
+		changes, err := meta.WatchPrefixes(ctx, p.store, prefixes, revision)
 		if errors.Is(err, meta.ErrCompacted) {
 			continue
 		}
@@ -93,9 +104,7 @@ func (p *policy) follow(ctx context.Context) error {
 		p.set(true)
 		for events := range changes {
 			for _, e := range events {
-				key, _ := meta.ParsePath(e.Key[len(meta.Down):])
-				switch key.Resource {
-				case "roles", "clusterroles", "rolebindings", "clusterrolebindings":
+				if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(e.Key, prefix) }) {
 					p.set(true)
 				}
 			}

@@ -127,10 +127,10 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request, res *s
 // begin reads what the watch starts from. It gives the items that the client
 // gets first, and the changes that follow.
 func (wt *watcher) begin(ctx context.Context) ([]item, <-chan []meta.Event, error) {
-	prefix := wt.res.prefix(wt.ns)
+	prefixes := []string{wt.res.prefix(wt.ns)}
 	if wt.res.status != "" {
 		// Two areas make one object, and one watch of both keeps their order.
-		prefix = ""
+		prefixes = append(prefixes, wt.res.statusPrefix())
 	}
 	wantFirst := wt.opts.current && !wt.opts.noInitial || wt.opts.initial
 	for try := 0; ; try++ {
@@ -147,7 +147,7 @@ func (wt *watcher) begin(ctx context.Context) ([]item, <-chan []meta.Event, erro
 				after = wt.opts.version
 			}
 		}
-		changes, err := wt.s.cfg.Store.Watch(ctx, prefix, after)
+		changes, err := meta.WatchPrefixes(ctx, wt.s.cfg.Store, prefixes, after)
 		if errors.Is(err, meta.ErrCompacted) && after == revision && try < 3 {
 			continue // overtaken between the two calls
 		}

@@ -1,10 +1,12 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/memstore"
 )
 
 // next reads one event of a watch.
@@ -266,5 +269,55 @@ func TestWatchTable(t *testing.T) {
 	if len(lines) != 2 || !strings.Contains(lines[0], `"columnDefinitions":[{"name":"Name"`) || !strings.Contains(lines[1], `"columnDefinitions":null`) ||
 		!strings.Contains(lines[1], `"cells":["b",`) || media != "application/json" {
 		t.Errorf("%s %s", media, body)
+	}
+}
+
+// watchedStore notes the prefixes that are watched.
+type watchedStore struct {
+	*memstore.Store
+	mu       sync.Mutex
+	prefixes []string
+}
+
+func (w *watchedStore) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
+	return w.WatchPrefixes(ctx, []string{prefix}, after)
+}
+
+func (w *watchedStore) WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []meta.Event, error) {
+	w.mu.Lock()
+	w.prefixes = append(w.prefixes, prefixes...)
+	w.mu.Unlock()
+	return w.Store.WatchPrefixes(ctx, prefixes, after)
+}
+
+// TestWatchCopiesItsOwn has a client watch pods on a node whose twins change
+// thousands of times a second: those changes are not copied for it.
+func TestWatchCopiesItsOwn(t *testing.T) {
+	for _, tt := range []struct {
+		namespace string
+		want      []string
+	}{
+		{"", []string{"down/pods/", "up/pods:status/"}},
+		{"shop", []string{"down/pods/shop/", "up/pods:status/"}},
+	} {
+		store := &watchedStore{Store: memstore.New()}
+		defer store.Close()
+		sc := newScene(t, func(cfg *Config) { cfg.Store = store })
+		sc.store = store.Store
+		w, err := sc.client("").CoreV1().Pods(tt.namespace).Watch(t.Context(), metav1.ListOptions{})
+		must(t, err)
+		for i := range 100 {
+			sc.apply(meta.Op{Key: "local/twin/x", Value: []byte{byte(i)}})
+		}
+		a := sc.put("pods", "1", pod("a", nil))
+		want(t, w, fmt.Sprint("ADDED a ", a))
+		b := sc.putIn(meta.Up, "pods/status", "", &corev1.Pod{ObjectMeta: pod("a", nil).ObjectMeta, Status: corev1.PodStatus{Phase: corev1.PodRunning}})
+		want(t, w, fmt.Sprint("MODIFIED a ", b))
+		w.Stop()
+		store.mu.Lock()
+		if !slices.Equal(store.prefixes, tt.want) {
+			t.Errorf("watched are %q, want %q", store.prefixes, tt.want)
+		}
+		store.mu.Unlock()
 	}
 }

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -27,6 +28,10 @@ type Config struct {
 	// the disk takes nothing at Open; empty means /dev/shm, or else the
 	// system's folder for temporary files.
 	Scratch string
+	// OnDamage says what Open does with a store whose files are damaged. The
+	// default sets it aside and starts with an empty one, which is right where a
+	// cloud fills it again.
+	OnDamage OnDamage
 	// Damaged is told, during Open, that the store's files were damaged and
 	// set aside, so that the program can report it. It may be nil; the fact is
 	// logged in any case.
@@ -35,9 +40,25 @@ type Config struct {
 	Now     func() time.Time // for the names of damaged folders and the first revision; nil means time.Now
 }
 
+// OnDamage is what Open does with a damaged store.
+type OnDamage uint8
+
+const (
+	// SetAside renames the damaged store and starts with an empty one; if only
+	// the newest writes are gone, it goes on with what is left.
+	SetAside OnDamage = iota
+	// Fail has Open return the *meta.CorruptError and leave the store as it is,
+	// also if only the newest writes are gone: for a node that nobody fills
+	// again, whose operator restores a backup.
+	Fail
+)
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("badgerstore: Config.Dir is required")
+	}
+	if c.OnDamage > Fail {
+		return c, fmt.Errorf("badgerstore: Config.OnDamage is %d: it must be SetAside or Fail", c.OnDamage)
 	}
 	if c.Reserve == 0 {
 		c.Reserve = 32 << 20
@@ -91,8 +112,10 @@ func profile(dir string, key []byte, log *slog.Logger) badger.Options {
 		WithIndexCacheSize(0).
 		WithChecksumVerificationMode(options.OnBlockRead)
 	if len(key) > 0 {
-		// badger wants a block cache with encryption.
-		o = o.WithEncryptionKey(key).WithBlockCacheSize(1 << 20).WithIndexCacheSize(1 << 20)
+		// With encryption badger wants both caches: of blocks and of the tables'
+		// indexes, 30 KiB each, in clear. They are small, since most reads are of
+		// what was written last, which is in a memtable.
+		o = o.WithEncryptionKey(key).WithBlockCacheSize(256 << 10).WithIndexCacheSize(512 << 10)
 	}
 	return o
 }

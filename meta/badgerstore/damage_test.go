@@ -228,3 +228,50 @@ func keyFile(t *testing.T, text string, mode fs.FileMode) string {
 	}
 	return name
 }
+
+// TestDamageCanBeAnError opens damaged stores with OnDamage: Fail: each time the
+// error names the remedy, and the files stay as they are; SetAside works after it.
+func TestDamageCanBeAnError(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, data string){
+		"bit in a table": func(t *testing.T, data string) {
+			damageFile(t, data+"/*.sst", func(b []byte) []byte { b[len(b)/3] ^= 0xff; return b })
+		},
+		"manifest scrambled": func(t *testing.T, data string) {
+			damageFile(t, data+"/MANIFEST", func([]byte) []byte { return []byte("no manifest at all") })
+		},
+		"newest writes are gone": func(t *testing.T, data string) {
+			damageFile(t, data+"/REVISION", func([]byte) []byte { return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			filled(t, badgerstore.Config{Dir: dir})
+			damage(t, filepath.Join(dir, "data"))
+			cfg := badgerstore.Config{Dir: dir, OnDamage: badgerstore.Fail, Damaged: func(e *meta.CorruptError) { t.Errorf("told of %v", e) }}
+			for range 2 {
+				s, err := badgerstore.Open(cfg)
+				corrupt, ok := errors.AsType[*meta.CorruptError](err)
+				if err == nil {
+					s.Close()
+					t.Fatal("a damaged store was opened")
+				}
+				if !ok || corrupt.Path != dir || corrupt.Aside != "" || !strings.Contains(err.Error(), "restore a backup") {
+					t.Fatalf("the error is %v", err)
+				}
+			}
+			if aside, _ := filepath.Glob(filepath.Join(dir, "damaged-*")); len(aside) > 0 {
+				t.Errorf("%q were set aside", aside)
+			}
+			told := false
+			cfg.OnDamage, cfg.Damaged = badgerstore.SetAside, func(*meta.CorruptError) { told = true }
+			s, err := badgerstore.Open(cfg)
+			if err != nil || !told {
+				t.Fatalf("with SetAside: %v, told %v", err, told)
+			}
+			s.Close()
+		})
+	}
+	if _, err := badgerstore.Open(badgerstore.Config{Dir: t.TempDir(), OnDamage: 7}); err == nil || !strings.Contains(err.Error(), "OnDamage") {
+		t.Errorf("an unknown OnDamage: %v", err)
+	}
+}

@@ -45,7 +45,8 @@
 // newest, and none when the disk is full. If all that is there is right and
 // only the newest writes are missing, as when a log file has vanished, the store
 // goes on with what is left, tells Config.Damaged so, without a folder, and is
-// no longer meta.Synced.
+// no longer meta.Synced. With Config.OnDamage set to Fail all of that is an error
+// of Open, and the store stays as it is.
 //
 // A folder in use, one that this user may not write, a wrong key, and a store of a
 // newer release are errors that name the remedy, and leave all files alone.
@@ -54,8 +55,10 @@
 //
 // With Config.KeyFile all keys and values are encrypted on disk by AES-256 in
 // counter mode, under data keys that badger makes every ten days and keeps
-// encrypted with the key in the file. RotateKey replaces that key. The names
-// and sizes of files, and the revision, are not secret.
+// encrypted with the key in the file. RotateKey replaces that key, Encrypt gives one
+// to a store that has none, and Plain tells whether it has. The names and sizes of
+// files, and the revision, are not secret. A key that is lost is an error of Open; the
+// store stays as it is.
 //
 // # Schema
 //
@@ -79,7 +82,8 @@
 // With 3 MiB memtables, no block cache and two compactors, a store of 1,000
 // objects of 1 KiB adds about 8 MiB to what a process holds; the test
 // TestMemoryBudget keeps it below 12. Half of that is files mapped into
-// memory, which the system takes back when it needs them. While thousands of
+// memory, which the system takes back when it needs them. With a key it is 2 MiB
+// more, for which the test's bound is 14. While thousands of
 // writes a second are flushed and compacted, garbage comes on top: a program
 // on a small device bounds it with debug.SetMemoryLimit or GOMEMLIMIT. With a
 // limit of 40 MiB a process that did nothing but 8 writers at full speed stayed

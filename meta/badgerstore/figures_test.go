@@ -20,19 +20,36 @@ func TestFigures(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("a measurement of minutes: set BENCH=1")
 	}
-	for _, m := range []struct {
-		name    string
-		measure func(t *testing.T)
-	}{
-		{"Sync", diskSyncRate},
-		{"Writes", durableWrites},
-		{"List", list1000},
-		{"Open", open10000},
-		{"Memory", storeMemory},
-		{"HotKey", hotKey},
-	} {
-		t.Run(m.name, m.measure)
+	t.Run("Sync", diskSyncRate)
+	for _, form := range []string{"", "encrypted_"} { // edgecore's is encrypted, unless it is old
+		for name, measure := range map[string]func(t *testing.T, as figure){
+			"Writes": durableWrites, "List": list1000, "Open": open10000, "Memory": storeMemory,
+		} {
+			t.Run(form+name, func(t *testing.T) {
+				as := figure{prefix: form}
+				if form != "" {
+					as.key = filepath.Join(t.TempDir(), "key")
+				}
+				measure(t, as)
+			})
+		}
 	}
+	t.Run("HotKey", hotKey)
+}
+
+// figure is how a figure is measured and named.
+type figure struct{ prefix, key string }
+
+func (f figure) result(name string, value float64, unit string) { result(f.prefix+name, value, unit) }
+
+func (f figure) open(t *testing.T) *badgerstore.Store {
+	s := openAs(t, badgerstore.Config{Dir: t.TempDir(), KeyFile: f.key})
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // benchWriters is how many write at the same time: at best, a sync makes a batch
@@ -69,10 +86,10 @@ func syncRate(t *testing.T) float64 {
 
 // durableWrites has 8 writers rewrite 10,000 objects of 1 KiB. The
 // disk is measured right before and after, since its rate changes by the minute.
-func durableWrites(t *testing.T) {
+func durableWrites(t *testing.T, as figure) {
 	const span = 5 * time.Second
 	disk := syncRate(t)
-	s := open(t, t.TempDir())
+	s := as.open(t)
 	value := []byte(strings.Repeat("0123456789abcdef", 64))
 	took := make([][]time.Duration, benchWriters)
 	var bytes atomic.Int64
@@ -98,13 +115,13 @@ func durableWrites(t *testing.T) {
 	stats := s.Stats()
 	rate := float64(len(all)) / span.Seconds()
 	disk = (disk + syncRate(t)) / 2
-	result("durable_writes", rate, "1/s")
-	result("durable_writes_share", 100*rate/(benchWriters*disk), "%") // of group_commit_bound
-	result("durable_p50", all[len(all)/2].Seconds()*1e3, "ms")
-	result("durable_p99", all[len(all)*99/100].Seconds()*1e3, "ms")
-	result("batches_per_sync", float64(stats.Batches)/float64(stats.Commits), "batches")
+	as.result("durable_writes", rate, "1/s")
+	as.result("durable_writes_share", 100*rate/(benchWriters*disk), "%") // of group_commit_bound
+	as.result("durable_p50", all[len(all)/2].Seconds()*1e3, "ms")
+	as.result("durable_p99", all[len(all)*99/100].Seconds()*1e3, "ms")
+	as.result("batches_per_sync", float64(stats.Batches)/float64(stats.Commits), "batches")
 	if before > 0 {
-		result("write_amplification", float64(written()-before)/float64(bytes.Load()), "times")
+		as.result("write_amplification", float64(written()-before)/float64(bytes.Load()), "times")
 	}
 }
 
@@ -117,22 +134,22 @@ func written() (n int64) {
 	return n
 }
 
-func list1000(t *testing.T) {
-	s := open(t, t.TempDir())
+func list1000(t *testing.T, as figure) {
+	s := as.open(t)
 	fill(t, s, 1000)
-	result("list_1000", median(t, 101, func() {
+	as.result("list_1000", median(t, 101, func() {
 		if list, _, err := s.List(t.Context(), meta.Down); err != nil || len(list) != 1000 {
 			t.Fatal(len(list), err)
 		}
 	}).Seconds()*1e3, "ms")
 }
 
-func open10000(t *testing.T) {
-	cfg := badgerstore.Config{Dir: t.TempDir()}
+func open10000(t *testing.T, as figure) {
+	cfg := badgerstore.Config{Dir: t.TempDir(), KeyFile: as.key}
 	s := openAs(t, cfg)
 	fill(t, s, 10_000)
 	s.Close()
-	result("open_10000", median(t, 11, func() { s = openAs(t, cfg) }, func() { s.Close() }).Seconds()*1e3, "ms")
+	as.result("open_10000", median(t, 11, func() { s = openAs(t, cfg) }, func() { s.Close() }).Seconds()*1e3, "ms")
 }
 
 // median times f several times; what follows each is not timed.
@@ -151,9 +168,10 @@ func median(t *testing.T, times int, f func(), after ...func()) time.Duration {
 	return took[times/2]
 }
 
-func storeMemory(t *testing.T) {
+func storeMemory(t *testing.T, as figure) {
+	t.Setenv(childKey, as.key)
 	without, with := runResident(t, "nothing"), runResident(t, "memory")
-	result("store_rss", float64(with-without)/1024, "MiB")
+	as.result("store_rss", float64(with-without)/1024, "MiB")
 }
 
 // hotKey rewrites one key of 1 KiB a million times, each in a commit of its

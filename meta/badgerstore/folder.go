@@ -18,10 +18,24 @@ var ErrInUse = errors.New("folder is in use")
 const (
 	dataName = "data"
 	lockName = "lock"
+	// restoringName is the folder in which a store is made that is to replace
+	// another.
+	restoringName = "restoring"
 )
 
 // claim makes the folder ready and takes its lock; closing the file lets go.
 func claim(dir string) (*os.File, error) {
+	f, err := claimFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := settle(dir); err != nil {
+		return nil, errors.Join(folderError(dir, err), f.Close())
+	}
+	return f, nil
+}
+
+func claimFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, folderError(dir, err)
 	}

@@ -24,7 +24,8 @@ import (
 //   - a *meta.NewerError when a newer release wrote the store,
 //   - syscall.ENOSPC or syscall.EROFS when the disk is full or read-only and
 //     holds no store yet, or one of which no copy could be made,
-//   - a *meta.CorruptError when damaged files could not be set aside;
+//   - a *meta.CorruptError when damaged files could not be set aside, or with
+//     OnDamage: Fail;
 //
 // all of these leave the store as it is. A store on a disk that takes nothing is
 // opened from a copy in memory, for reading, until the disk is writable again.
@@ -40,13 +41,22 @@ func openAbove(cfg Config, reached uint64) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := openClaimed(cfg, lock, reached)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// openClaimed opens a store whose lock is held: by the Store from now on, or by the
+// caller if lock is nil.
+func openClaimed(cfg Config, lock *os.File, reached uint64) (*Store, error) {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, lock: lock,
 		queue: make(chan *request), stop: make(chan struct{}), done: make(chan struct{}), failing: make(chan struct{}),
 		views: make(map[uint64]int), reached: reached,
 	}
 	if err := s.open(); err != nil {
-		lock.Close()
 		return nil, err
 	}
 	s.takeBallast()
@@ -102,6 +112,9 @@ func (s *Store) openFolder(data string) (opened, error) {
 	}
 	o, err := s.openData(data, key)
 	if err != nil && damage(err) {
+		if s.cfg.OnDamage == Fail {
+			return opened{}, fmt.Errorf("badgerstore: %w; restore a backup (Restore), or open it with OnDamage: SetAside to start with an empty one: nothing was changed", &meta.CorruptError{Path: s.cfg.Dir, Reason: err})
+		}
 		if err = s.setAside(err); err == nil {
 			o, err = s.openData(data, key)
 		}
@@ -128,7 +141,7 @@ type opened struct {
 func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("badger panicked: %v", p)
+			err = fmt.Errorf("its files are damaged in a way that badger does not survive: %v", p)
 		}
 	}()
 	if err := os.MkdirAll(data, 0o700); err != nil {
@@ -225,6 +238,9 @@ func (s *Store) recover(db *badger.DB, reached uint64, missing bool) (recovered,
 	}
 	r := recovered{at: now}
 	if reached > now.revision || missing {
+		if s.cfg.OnDamage == Fail {
+			return recovered{}, fmt.Errorf("it is at revision %d and had revision %d (0: not known): its newest writes are gone", now.revision, reached)
+		}
 		r.lost = &meta.CorruptError{Path: s.cfg.Dir, Reason: fmt.Errorf("it is at revision %d and had revision %d (0: not known): its newest writes are gone", now.revision, reached)}
 		unsynced, err := forgetSynced(db, &r.at)
 		if err != nil {

@@ -27,7 +27,7 @@ func Restore(ctx context.Context, cfg Config, backup io.Reader) (before string, 
 	}
 	defer lock.Close()
 	fresh := cfg
-	fresh.Dir = filepath.Join(cfg.Dir, "restoring")
+	fresh.Dir = filepath.Join(cfg.Dir, restoringName)
 	if err := os.RemoveAll(fresh.Dir); err != nil { // of one that was cut off
 		return "", fmt.Errorf("badgerstore: restore: %w", err)
 	}
@@ -49,14 +49,9 @@ func Restore(ctx context.Context, cfg Config, backup io.Reader) (before string, 
 		return "", fmt.Errorf("badgerstore: restore: %w", err)
 	}
 	before = filepath.Join(cfg.Dir, "replaced-"+cfg.Now().UTC().Format(asideLayout))
-	if err = os.Rename(data, before); errors.Is(err, fs.ErrNotExist) {
-		before, err = "", nil
-	}
-	if err == nil {
-		err = os.Rename(filepath.Join(fresh.Dir, dataName), data)
-	}
-	if err == nil {
-		err = syncDir(cfg.Dir)
+	err = replace(cfg.Dir, fresh.Dir, before)
+	if _, gone := os.Stat(before); errors.Is(gone, fs.ErrNotExist) {
+		before = ""
 	}
 	if err != nil {
 		return before, fmt.Errorf("badgerstore: restore: %w", err)

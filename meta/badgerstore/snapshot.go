@@ -193,6 +193,30 @@ func scan(ctx context.Context, txn *badger.Txn, prefix, from string, most int) (
 	return list, "", nil
 }
 
+// scanKeys reads the keys with the prefix. badger copies each record into a buffer
+// that the next one reuses.
+func scanKeys(ctx context.Context, txn *badger.Txn, prefix string) (list []meta.Entry, err error) {
+	defer onFault(&err)()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: recordKey(prefix)})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		e := meta.Entry{Key: string(it.Item().Key()[1:])}
+		err := it.Item().Value(func(stored []byte) error {
+			h, _, err := parseHead(stored)
+			e.Revision = h.revision
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("badgerstore: reading %q: %w", e.Key, err)
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
 // onFault turns a fault of this goroutine into an error that wraps
 // syscall.EIO: files are read through memory maps, and where the disk fails to
 // give a page, the system sends a signal that would end the process. Use:

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ import (
 type Store struct {
 	cfg  Config
 	log  *slog.Logger
-	lock *os.File
+	lock *os.File // nil if somebody else holds it
 	feed *feed.Feed
 
 	// swap is held for reading while badger is read, for writing while db is
@@ -69,7 +70,10 @@ type request struct {
 	answered chan struct{}
 }
 
-var _ meta.Store = (*Store)(nil)
+var (
+	_ meta.Store         = (*Store)(nil)
+	_ meta.PrefixWatcher = (*Store)(nil)
+)
 
 // closePatience is how long Close waits for badger. On a broken disk badger
 // tries for ever to put what is in its logs into tables.
@@ -110,7 +114,10 @@ func (s *Store) closeFiles() error {
 		if s.scratch != "" {
 			err = errors.Join(err, os.RemoveAll(s.scratch))
 		}
-		return errors.Join(err, s.mark.Close(), s.lock.Close())
+		if s.lock != nil {
+			err = errors.Join(err, s.lock.Close())
+		}
+		return errors.Join(err, s.mark.Close())
 	case <-time.After(closePatience):
 		return fmt.Errorf("the disk has not taken all within %v", closePatience)
 	}
@@ -173,16 +180,38 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 	return list, txn.ReadTs(), nil
 }
 
+// Keys gives all keys with the prefix; see meta.Store.
+func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, error) {
+	s.calls.RLock()
+	defer s.calls.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	txn, release := s.view()
+	defer release()
+	list, err := scanKeys(ctx, txn, prefix)
+	if err != nil {
+		return nil, 0, err
+	}
+	return list, txn.ReadTs(), nil
+}
+
 // Watch follows the keys with the prefix; see meta.Store. The last 4,096
 // changes or 1 MiB of them are remembered, whichever is less, and none from
 // before the store was opened.
 func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
+	return s.WatchPrefixes(ctx, []string{prefix}, after)
+}
+
+// WatchPrefixes follows the keys with any of the prefixes; see
+// meta.PrefixWatcher.
+func (s *Store) WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []meta.Event, error) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
-	return s.feed.Watch(ctx, prefix, after)
+	return s.feed.Watch(ctx, after, slices.Clone(prefixes)...)
 }
 
 // usable is called with calls held.

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"crypto/aes"
+	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/fb"
@@ -109,18 +111,22 @@ func verifyTable(b []byte, id uint64, t badger.TableManifest, registry *badger.K
 // open without its caches. A block is, once decrypted, what its checksum is of,
 // the checksum as protobuf, and the length of that.
 func verifySealed(b, index, key []byte) error {
-	plain, err := unseal(index, key)
+	sealed, err := aes.NewCipher(key)
 	if err != nil {
 		return err
 	}
+	plain, err := unseal(nil, index, sealed)
+	if err != nil {
+		return err
+	}
+	var block []byte // one for all
 	blocks := fb.GetRootAsTableIndex(plain, 0)
 	for i := range blocks.OffsetsLength() {
 		var at fb.BlockOffset
 		if !blocks.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(b)) {
 			return errTable
 		}
-		block, err := unseal(b[at.Offset():at.Offset()+at.Len()], key)
-		if err != nil {
+		if block, err = unseal(block, b[at.Offset():at.Offset()+at.Len()], sealed); err != nil {
 			return err
 		}
 		sum, content, err := cutLast(block)
@@ -134,13 +140,16 @@ func verifySealed(b, index, key []byte) error {
 	return nil
 }
 
-// unseal decrypts what has its initial vector at its end.
-func unseal(b, key []byte) ([]byte, error) {
+// unseal decrypts what has its initial vector at its end, into buf if that is
+// large enough.
+func unseal(buf, b []byte, block cipher.Block) ([]byte, error) {
 	if len(b) < aes.BlockSize {
 		return nil, errTable
 	}
 	at := len(b) - aes.BlockSize
-	return y.XORBlockAllocate(b[:at], key, b[at:])
+	buf = slices.Grow(buf[:0], at)[:at]
+	cipher.NewCTR(block, b[at:]).XORKeyStream(buf, b[:at])
+	return buf, nil
 }
 
 var errTable = errors.New("table is cut off or overwritten")

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/meta/internal/latest"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // registration is what the client knows of this node's Node in the API server.

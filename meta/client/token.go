@@ -188,7 +188,7 @@ func (c *Client) sweepTokens(ctx context.Context) error {
 }
 
 func (c *Client) removeTokens(ctx context.Context, prefix string, gone func(key string) bool) error {
-	records, _, err := c.cfg.Store.List(ctx, prefix)
+	records, _, err := c.cfg.Store.Keys(ctx, prefix)
 	if err != nil {
 		return err
 	}

@@ -17,19 +17,33 @@ type sink struct{ m *Manager }
 
 // Versions yields what the Down area holds.
 func (s *sink) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
-	list, _, err := s.m.store.List(ctx, meta.Down)
+	view, err := s.m.store.Snapshot(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
+	defer view.Close()
+	// The version is in the value. A snapshot gives a few values at a time, so
+	// that only keys and versions are held.
+	type held struct {
+		key     hub.Key
+		version string
+	}
+	var list []held
+	for r, err := range view.Records(ctx, meta.Down) {
+		if err != nil {
+			return nil, fmt.Errorf("manager: %w", err)
+		}
+		o, err := meta.DecodeObject(meta.Down, r)
+		if err != nil {
+			// Not listed, it is sent again and replaced.
+			s.m.log.Warn("stored object cannot be read", "key", r.Key, "err", err)
+			continue
+		}
+		list = append(list, held{hub.Key(o.Key), o.Version})
+	}
 	return func(yield func(hub.Key, string) bool) {
-		for _, r := range list {
-			o, err := meta.DecodeObject(meta.Down, r)
-			if err != nil {
-				// Not listed, it is sent again and replaced.
-				s.m.log.Warn("stored object cannot be read", "key", r.Key, "err", err)
-				continue
-			}
-			if !yield(hub.Key(o.Key), o.Version) {
+		for _, h := range list {
+			if !yield(h.key, h.version) {
 				return
 			}
 		}
@@ -150,15 +164,22 @@ func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error
 	if len(gone) == 0 {
 		return nil, nil
 	}
-	marks, _, err := b.m.store.List(ctx, meta.Acked)
+	marks, _, err := b.m.store.Keys(ctx, meta.Acked)
 	if err != nil {
 		return nil, err
 	}
 	var removals []meta.Op
-	for _, mark := range marks {
-		path := strings.TrimPrefix(mark.Key, meta.Acked)
+	for _, entry := range marks {
+		path := strings.TrimPrefix(entry.Key, meta.Acked)
 		if base, _ := basePath(path); !gone[base] {
 			continue
+		}
+		mark, err := b.m.store.Get(ctx, entry.Key)
+		if errors.Is(err, meta.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		// A newer report than the one acknowledged is removed when it is
 		// acknowledged itself.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,13 +44,31 @@ type sequence struct {
 type Events struct {
 	m *Manager
 
-	mu     sync.Mutex
-	loaded bool
-	seq    sequence
-	ids    []uint64 // what is stored, oldest first
-	recent []string // keys in meta.Events, oldest first
-	subs   map[int]func(source string)
-	next   int
+	// writing is held by the one Append that writes for all that wait.
+	writing chan struct{}
+
+	// mu guards the rest, and is not held while the store writes.
+	mu      sync.Mutex
+	pending []*appending // not taken by a writer yet, in order
+	loaded  bool
+	seq     sequence
+	ids     []uint64 // what is stored, oldest first
+	recent  []string // keys in meta.Events, oldest first; only who holds writing changes it
+	subs    map[int]func(source string)
+	next    int
+}
+
+// appending is one event on its way into the store.
+type appending struct {
+	key   meta.Key
+	seen  meta.Op // its record in meta.Events
+	value []byte  // its record in eventArea
+	done  chan struct{}
+	err   error // set before done is closed
+}
+
+func (a *appending) size() int {
+	return len(a.value) + len(a.seen.Key) + len(a.seen.Value) + 2*len(sequenceKey) + 256
 }
 
 var _ hub.Outbox = (*Events)(nil)
@@ -61,57 +80,155 @@ func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	if !key.Valid() {
 		return fmt.Errorf("manager: %w", invalid(key, "key cannot be stored"))
 	}
-	source, subs, err := m.events.append(ctx, key, body)
-	if err != nil {
+	a := &appending{
+		key: key, value: append(append([]byte(key.Path()), 0), body...), done: make(chan struct{}),
+		seen: meta.Op{Key: meta.Events + key.Path(), Value: meta.EncodeObject(meta.Object{Key: key, Body: body, Stored: m.cfg.Now()})},
+	}
+	if err := meta.CheckOps([]meta.Op{{Key: eventKey(0), Value: a.value}, a.seen}); err != nil {
 		if errors.Is(err, meta.ErrTooLarge) {
 			return fmt.Errorf("manager: %w: %w", err, invalid(key, "too large"))
 		}
 		return fmt.Errorf("manager: %w", err)
 	}
+	if err := m.events.append(ctx, a); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	source, subs := m.events.subscribers()
 	for _, appended := range subs {
 		appended(source)
 	}
 	return nil
 }
 
-// append stores one event, with the drop of those that are too many, as one
-// batch.
-func (e *Events) append(ctx context.Context, key meta.Key, body []byte) (source string, subs []func(string), err error) {
+// append has one event stored. Those that come while others are being written
+// wait, and are then written together by one of them: events keep their order,
+// and share a sync of the disk.
+func (e *Events) append(ctx context.Context, a *appending) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	e.mu.Lock()
+	e.pending = append(e.pending, a)
+	e.mu.Unlock()
+	for {
+		select {
+		case <-a.done:
+			return a.err
+		case e.writing <- struct{}{}:
+			// The batch is done to the end, since it is not this caller's alone.
+			e.write(context.WithoutCancel(ctx))
+			<-e.writing
+		case <-ctx.Done():
+			if e.withdraw(a) {
+				return context.Cause(ctx)
+			}
+			<-a.done
+			return a.err
+		}
+	}
+}
+
+// withdraw takes back an event that no writer has taken.
+func (e *Events) withdraw(a *appending) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	i := slices.Index(e.pending, a)
+	if i >= 0 {
+		e.pending = slices.Delete(e.pending, i, i+1)
+	}
+	return i >= 0
+}
+
+// write stores what waits, as much as fits into one batch. Only who holds writing
+// calls it.
+func (e *Events) write(ctx context.Context) {
+	batch, ops, after, err := e.prepare(ctx)
+	if err == nil && len(batch) > 0 {
+		_, err = e.m.store.Apply(ctx, ops...)
+	}
+	if err == nil && len(batch) > 0 {
+		e.written(after)
+	}
+	for _, a := range batch {
+		a.err = err
+		close(a.done)
+	}
+}
+
+// outbox is what a batch makes of the outbox.
+type outbox struct {
+	seq     sequence
+	added   []uint64
+	dropped []uint64 // the oldest, which are too many
+	recent  []string
+}
+
+// prepare takes what waits and makes its batch, with the drop of those events that
+// are too many.
+func (e *Events) prepare(ctx context.Context) (batch []*appending, ops []meta.Op, after outbox, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	size := 0
+	for len(e.pending) > 0 && len(batch) < e.m.cfg.MaxEvents && (len(batch) == 0 || size+e.pending[0].size() <= meta.MaxBatch/2) {
+		size += e.pending[0].size()
+		batch, e.pending = append(batch, e.pending[0]), e.pending[1:]
+	}
+	if len(batch) == 0 {
+		e.pending = nil
+		return nil, nil, after, nil
+	}
 	if err := e.loadLocked(ctx); err != nil {
-		return "", nil, err
+		return batch, nil, after, err
 	}
-	seq := sequence{e.seq.Source, e.seq.Last + 1}
-	text, err := json.Marshal(seq)
-	if err != nil {
-		return "", nil, err
-	}
-	value := append(append([]byte(key.Path()), 0), body...)
-	ops := []meta.Op{{Key: eventKey(seq.Last), Value: value}, {Key: sequenceKey, Value: text}}
-	excess := max(len(e.ids)+1-e.m.cfg.MaxEvents, 0)
-	for _, id := range e.ids[:excess] {
+	after.seq, after.recent = e.seq, slices.Clone(e.recent)
+	after.dropped = slices.Clone(e.ids[:max(len(e.ids)+len(batch)-e.m.cfg.MaxEvents, 0)])
+	for _, id := range after.dropped {
 		ops = append(ops, meta.Op{Key: eventKey(id), Delete: true})
 	}
-	seen := meta.Events + key.Path()
-	recent := slices.DeleteFunc(slices.Clone(e.recent), func(k string) bool { return k == seen })
-	old := max(len(recent)+1-e.m.cfg.MaxEvents, 0)
-	for _, k := range recent[:old] {
+	for _, a := range batch {
+		after.seq.Last++
+		after.added = append(after.added, after.seq.Last)
+		ops = append(ops, meta.Op{Key: eventKey(after.seq.Last), Value: a.value})
+		after.recent = append(slices.DeleteFunc(after.recent, func(k string) bool { return k == a.seen.Key }), a.seen.Key)
+		ops = append(ops, a.seen)
+	}
+	old := max(len(after.recent)-e.m.cfg.MaxEvents, 0)
+	for _, k := range after.recent[:old] {
 		ops = append(ops, meta.Op{Key: k, Delete: true})
 	}
-	ops = append(ops, meta.Op{Key: seen, Value: meta.EncodeObject(meta.Object{Key: key, Body: body, Stored: e.m.cfg.Now()})})
-	if _, err := e.m.store.Apply(ctx, ops...); err != nil {
-		return "", nil, err
+	after.recent = after.recent[old:]
+	text, err := json.Marshal(after.seq)
+	return batch, append(ops, meta.Op{Key: sequenceKey, Value: text}), after, err
+}
+
+// written takes over what is durable now. Some may have been acknowledged
+// meanwhile, which are the oldest too.
+func (e *Events) written(after outbox) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(after.dropped); n > 0 {
+		e.dropLocked(after.dropped[n-1])
+		if total := e.m.stats.eventsDropped.Add(uint64(n)); total%100 < uint64(n) || total == uint64(n) {
+			e.m.log.Warn("outbox is full: oldest event dropped; told once in a hundred", "limit", e.m.cfg.MaxEvents, "dropped", total)
+		}
 	}
-	e.seq = seq
-	e.ids, e.recent = append(e.ids[excess:], seq.Last), append(recent[old:], seen)
-	if n := uint64(excess); n > 0 && e.m.stats.eventsDropped.Add(n)%100 == n {
-		e.m.log.Warn("outbox is full: oldest event dropped; told once in a hundred", "limit", e.m.cfg.MaxEvents, "dropped", e.m.stats.eventsDropped.Load())
+	e.seq, e.ids, e.recent = after.seq, append(e.ids, after.added...), after.recent
+}
+
+// dropLocked forgets the ids up to one; it needs mu.
+func (e *Events) dropLocked(id uint64) {
+	n, found := slices.BinarySearch(e.ids, id)
+	if found {
+		n++
 	}
-	for _, appended := range e.subs {
-		subs = append(subs, appended)
-	}
-	return seq.Source, subs, nil
+	e.ids = e.ids[n:]
+}
+
+// subscribers gives who is to hear of an event, and the source's name.
+func (e *Events) subscribers() (source string, subs []func(string)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.seq.Source, slices.Collect(maps.Values(e.subs))
 }
 
 // loadLocked reads what an earlier run left; it needs mu.
@@ -129,7 +246,7 @@ func (e *Events) loadLocked(ctx context.Context) error {
 		e.m.log.Warn("stored sequence of events cannot be read; another begins", "key", sequenceKey)
 		e.seq = sequence{Source: "node-" + rand.Text()}
 	}
-	list, _, err := e.m.store.List(ctx, eventArea)
+	list, _, err := e.m.store.Keys(ctx, eventArea)
 	if err != nil {
 		return err
 	}
@@ -140,10 +257,10 @@ func (e *Events) loadLocked(ctx context.Context) error {
 			e.seq.Last = max(e.seq.Last, id)
 		}
 	}
-	if list, _, err = e.m.store.List(ctx, meta.Events); err != nil {
+	if list, _, err = e.m.store.Keys(ctx, meta.Events); err != nil {
 		return err
 	}
-	slices.SortFunc(list, func(x, y meta.Record) int { return cmp.Compare(x.Revision, y.Revision) })
+	slices.SortFunc(list, func(x, y meta.Entry) int { return cmp.Compare(x.Revision, y.Revision) })
 	e.recent = nil
 	for _, r := range list {
 		e.recent = append(e.recent, r.Key)
@@ -171,55 +288,72 @@ func (e *Events) Sources(ctx context.Context) (iter.Seq[string], error) {
 
 // Next reads the oldest event with an id above after, or gives io.EOF.
 func (e *Events) Next(ctx context.Context, source string, after uint64) (hub.Event, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err := e.loadLocked(ctx); err != nil {
-		return hub.Event{}, fmt.Errorf("manager: %w", err)
-	}
-	if source != e.seq.Source {
-		return hub.Event{}, io.EOF
-	}
-	i, _ := slices.BinarySearch(e.ids, after+1)
-	for ; i < len(e.ids); i++ {
-		r, err := e.m.store.Get(ctx, eventKey(e.ids[i]))
+	for {
+		id, err := e.nextID(ctx, source, after)
+		if err != nil {
+			return hub.Event{}, err
+		}
+		after = id
+		r, err := e.m.store.Get(ctx, eventKey(id))
+		if errors.Is(err, meta.ErrNotFound) {
+			continue // dropped or acknowledged meanwhile
+		}
 		if err != nil {
 			return hub.Event{}, fmt.Errorf("manager: %w", err)
 		}
 		path, body, _ := bytes.Cut(r.Value, []byte{0})
 		if key, ok := meta.ParsePath(string(path)); ok {
-			return hub.Event{Source: source, ID: e.ids[i], Key: hub.Key(key), Body: body}, nil
+			return hub.Event{Source: source, ID: id, Key: hub.Key(key), Body: body}, nil
 		}
 		e.m.log.Warn("stored event cannot be read", "key", r.Key)
 	}
-	return hub.Event{}, io.EOF
+}
+
+// nextID gives the oldest id above after, or io.EOF.
+func (e *Events) nextID(ctx context.Context, source string, after uint64) (uint64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.loadLocked(ctx); err != nil {
+		return 0, fmt.Errorf("manager: %w", err)
+	}
+	i, _ := slices.BinarySearch(e.ids, after+1)
+	if source != e.seq.Source || i == len(e.ids) {
+		return 0, io.EOF
+	}
+	return e.ids[i], nil
 }
 
 // Acked forgets the events of the source up to id.
 func (e *Events) Acked(ctx context.Context, source string, id uint64) error {
+	ops, err := e.forgetOps(ctx, source, id)
+	if err == nil && len(ops) > 0 {
+		_, err = e.m.store.Apply(ctx, ops...)
+	}
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	if len(ops) > 0 {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.dropLocked(id)
+	}
+	return nil
+}
+
+// forgetOps lists the removal of the source's events up to id.
+func (e *Events) forgetOps(ctx context.Context, source string, id uint64) (ops []meta.Op, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.loadLocked(ctx); err != nil {
-		return fmt.Errorf("manager: %w", err)
+	if err := e.loadLocked(ctx); err != nil || source != e.seq.Source {
+		return nil, err
 	}
-	if source != e.seq.Source {
-		return nil
+	for _, have := range e.ids {
+		if have > id {
+			break
+		}
+		ops = append(ops, meta.Op{Key: eventKey(have), Delete: true})
 	}
-	n, found := slices.BinarySearch(e.ids, id)
-	if found {
-		n++
-	}
-	ops := make([]meta.Op, 0, n)
-	for _, id := range e.ids[:n] {
-		ops = append(ops, meta.Op{Key: eventKey(id), Delete: true})
-	}
-	if len(ops) == 0 {
-		return nil
-	}
-	if _, err := e.m.store.Apply(ctx, ops...); err != nil {
-		return fmt.Errorf("manager: %w", err)
-	}
-	e.ids = e.ids[n:]
-	return nil
+	return ops, nil
 }
 
 // Subscribe has appended called for each new event, until stop is called.

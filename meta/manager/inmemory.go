@@ -55,7 +55,15 @@ func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
-	b := &m.up
+	if err := m.up.keepInMemory(o, now); err != nil {
+		return err
+	}
+	m.up.notify(o.Key)
+	return nil
+}
+
+// keepInMemory notes what the cloud is to be told at the store's revision now.
+func (b *Outbox) keepInMemory(o meta.Object, now uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last, known := b.unstored[o.Key]
@@ -64,7 +72,6 @@ func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 	}
 	o.Deleted = false
 	b.unstored[o.Key] = unstored{object: o, at: place{max(now, last.at.revision), last.at.after + 1}}
-	b.tellLocked(o.Key)
 	return nil
 }
 
@@ -82,10 +89,11 @@ func (b *Outbox) isUnstored(key meta.Key) bool {
 // stored. The link may have loaded the old one meanwhile, so that it is told.
 func (b *Outbox) stored(key meta.Key) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, is := b.unstored[key]; is {
-		delete(b.unstored, key)
-		b.tellLocked(key)
+	_, is := b.unstored[key]
+	delete(b.unstored, key)
+	b.mu.Unlock()
+	if is {
+		b.notify(key)
 	}
 }
 

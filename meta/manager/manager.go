@@ -141,7 +141,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, store: cfg.Store, log: cfg.Logger}
 	m.up = Outbox{m: m, told: make(map[meta.Key]uint64), unstored: make(inMemory), subs: make(map[int]func(hub.Key))}
 	m.down = sink{m: m}
-	m.events = Events{m: m, subs: make(map[int]func(string))}
+	m.events = Events{m: m, writing: make(chan struct{}, 1), subs: make(map[int]func(string))}
 	m.link.Publish(hub.Info{Node: cfg.Node, Reason: "not connected since the start"})
 	return m, nil
 }

@@ -124,13 +124,13 @@ func (m *Manager) Response(ctx context.Context, answer meta.Object) error {
 func (m *Manager) keep(ctx context.Context, answer meta.Object) error {
 	answer.Stored = m.cfg.Now()
 	key := cacheArea + answer.Key.Path()
-	list, _, err := m.store.List(ctx, cacheArea)
+	list, _, err := m.store.Keys(ctx, cacheArea)
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
 	ops := []meta.Op{{Key: key, Value: meta.EncodeObject(answer)}}
 	if len(list) >= maxAnswers {
-		oldest := slices.MinFunc(list, func(a, b meta.Record) int { return cmp.Compare(a.Revision, b.Revision) })
+		oldest := slices.MinFunc(list, func(a, b meta.Entry) int { return cmp.Compare(a.Revision, b.Revision) })
 		ops = append([]meta.Op{{Key: oldest.Key, Delete: true}}, ops...)
 	}
 	if _, err := m.store.Apply(ctx, ops...); err != nil {

@@ -36,7 +36,7 @@ func (m *Manager) Delete(ctx context.Context, o meta.Object) error {
 // MetaSync has one report sent again, or all of them if key is the zero Key,
 // as if the cloud had never acknowledged them.
 func (m *Manager) MetaSync(ctx context.Context, key meta.Key) error {
-	marks, _, err := m.store.List(ctx, meta.Acked)
+	marks, _, err := m.store.Keys(ctx, meta.Acked)
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
@@ -51,11 +51,9 @@ func (m *Manager) MetaSync(ctx context.Context, key meta.Key) error {
 	if _, err := m.store.Apply(ctx, ops...); err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
-	m.up.mu.Lock()
-	defer m.up.mu.Unlock()
+	m.up.forget(again)
 	for _, k := range again {
-		delete(m.up.told, k)
-		m.up.tellLocked(k)
+		m.up.notify(k)
 	}
 	return nil
 }
@@ -103,7 +101,7 @@ func (s *stateCount) admit(ctx context.Context, m *Manager) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.loaded || s.most >= m.cfg.MaxState {
-		list, _, err := m.store.List(ctx, meta.Up)
+		list, _, err := m.store.Keys(ctx, meta.Up)
 		if err != nil {
 			return fmt.Errorf("manager: %w", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +41,7 @@ var (
 // Versions yields what is not acknowledged. The cloud's side of a node's
 // reports remembers nothing, so that this is exactly what it must get.
 func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
-	list, _, err := b.m.store.List(ctx, meta.Up)
+	list, _, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
 	}
@@ -98,9 +100,9 @@ func (b *Outbox) Compare(x, y string) int {
 	return cmp.Or(cmp.Compare(p.revision, q.revision), cmp.Compare(p.after, q.after))
 }
 
-// Subscribe has changed called for each new report. It is called with a lock
-// of the Outbox held, so that a report which Load has given out is not told
-// afterwards; changed must not call the Outbox, as hub.Source asks.
+// Subscribe has changed called for each new report, until stop is called; a call
+// that is under way then may end later. A report that Load has given out is not
+// notified of, but for one whose Load meets the call: that is sent twice at most.
 func (b *Outbox) Subscribe(changed func(hub.Key)) (stop func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -165,7 +167,7 @@ func (b *Outbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]meta.Op
 // follow tells subscribers of all that is in the outbox, and then of every
 // change until the watch ends.
 func (b *Outbox) follow(ctx context.Context) error {
-	list, at, err := b.m.store.List(ctx, meta.Up)
+	list, at, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {
 		return err
 	}
@@ -173,7 +175,7 @@ func (b *Outbox) follow(ctx context.Context) error {
 	for _, r := range list {
 		if key, ok := meta.ParsePath(strings.TrimPrefix(r.Key, meta.Up)); ok {
 			there[key] = true
-			b.tell(key, r.Revision)
+			b.notifyOf(key, r.Revision)
 		}
 	}
 	b.forgetTold(there, at)
@@ -191,25 +193,39 @@ func (b *Outbox) follow(ctx context.Context) error {
 			} else if e.Deleted {
 				b.gone(key, e.Revision)
 			} else {
-				b.tell(key, e.Revision)
+				b.notifyOf(key, e.Revision)
 			}
 		}
 	}
 	return nil
 }
 
-// tell calls the subscribers unless the link has this revision already.
-func (b *Outbox) tell(key meta.Key, revision uint64) {
+// notifyOf calls the subscribers unless the link has this revision already.
+func (b *Outbox) notifyOf(key meta.Key, revision uint64) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.told[key] < revision {
-		b.tellLocked(key)
+	loaded := b.told[key] >= revision
+	b.mu.Unlock()
+	if !loaded {
+		b.notify(key)
 	}
 }
 
-func (b *Outbox) tellLocked(key meta.Key) {
-	for _, changed := range b.subs {
+// notify calls the subscribers, without a lock.
+func (b *Outbox) notify(key meta.Key) {
+	b.mu.Lock()
+	subs := slices.Collect(maps.Values(b.subs))
+	b.mu.Unlock()
+	for _, changed := range subs {
 		changed(hub.Key(key))
+	}
+}
+
+// forget has the reports sent again although the link has loaded them.
+func (b *Outbox) forget(keys []meta.Key) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, key := range keys {
+		delete(b.told, key)
 	}
 }
 

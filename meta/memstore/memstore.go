@@ -29,7 +29,10 @@ type record struct {
 	revision uint64
 }
 
-var _ meta.Store = (*Store)(nil)
+var (
+	_ meta.Store         = (*Store)(nil)
+	_ meta.PrefixWatcher = (*Store)(nil)
+)
 
 // New makes an empty Store at revision 0.
 func New() *Store {
@@ -101,21 +104,49 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 		return nil, 0, err
 	}
 	var list []meta.Record
-	first, _ := slices.BinarySearch(s.keys, prefix)
-	for _, key := range s.keys[first:] {
-		if !strings.HasPrefix(key, prefix) {
-			break
-		}
+	for _, key := range s.withLocked(prefix) {
 		r := s.records[key]
 		list = append(list, meta.Record{Key: key, Value: slices.Clone(r.value), Revision: r.revision})
 	}
 	return list, s.revision, nil
 }
 
+// Keys gives all keys with the prefix; see meta.Store.
+func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usableLocked(ctx); err != nil {
+		return nil, 0, err
+	}
+	keys := s.withLocked(prefix)
+	list := make([]meta.Entry, 0, len(keys))
+	for _, key := range keys {
+		list = append(list, meta.Entry{Key: key, Revision: s.records[key].revision})
+	}
+	return list, s.revision, nil
+}
+
+// withLocked gives the keys with the prefix; it needs mu, and so does who reads
+// the slice.
+func (s *Store) withLocked(prefix string) []string {
+	first, _ := slices.BinarySearch(s.keys, prefix)
+	n := slices.IndexFunc(s.keys[first:], func(key string) bool { return !strings.HasPrefix(key, prefix) })
+	if n < 0 {
+		return s.keys[first:]
+	}
+	return s.keys[first : first+n]
+}
+
 // Watch follows the keys with the prefix; see meta.Store. The last 4,096
 // changes or 1 MiB of them are remembered, whichever is less.
 func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
-	return s.feed.Watch(ctx, prefix, after)
+	return s.feed.Watch(ctx, after, prefix)
+}
+
+// WatchPrefixes follows the keys with any of the prefixes; see
+// meta.PrefixWatcher.
+func (s *Store) WatchPrefixes(ctx context.Context, prefixes []string, after uint64) (<-chan []meta.Event, error) {
+	return s.feed.Watch(ctx, after, slices.Clone(prefixes)...)
 }
 
 // Stats gives the store's figures.

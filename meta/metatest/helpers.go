@@ -117,6 +117,14 @@ func wantKeys(t *testing.T, s meta.Store, prefix string, want ...string) {
 			t.Errorf("List(%s) at %d has %s at %d", prefix, at, r.Key, r.Revision)
 		}
 	}
+	entries, atKeys, err := s.Keys(t.Context(), prefix)
+	if err != nil || atKeys < at {
+		t.Fatalf("Keys(%s) at %d after List at %d, %v", prefix, atKeys, at, err)
+	}
+	same := func(e meta.Entry, r meta.Record) bool { return e.Key == r.Key && e.Revision == r.Revision }
+	if atKeys == at && !slices.EqualFunc(entries, list, same) {
+		t.Errorf("Keys(%s) has %v, List has %q", prefix, entries, got)
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("List(%s) = %q, want %q", prefix, got, want)
 	}

@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) meta.Store) {
 		{"cancelled context", testCancelled},
 		{"list is one revision", testListConsistent},
 		{"watch", testWatch},
+		{"watch of several prefixes", testWatchPrefixes},
 		{"watch from a revision", testWatchFrom},
 		{"watch sees what list did not", testListThenWatch},
 		{"watch under load", testWatchUnderLoad},
@@ -70,6 +71,9 @@ func testEmpty(t *testing.T, s meta.Store) {
 	list, revision, err := s.List(t.Context(), "")
 	if err != nil || len(list) != 0 {
 		t.Errorf("List: %v, %v", list, err)
+	}
+	if keys, at, err := s.Keys(t.Context(), ""); err != nil || len(keys) != 0 || at != revision {
+		t.Errorf("Keys: %v at %d, %v", keys, at, err)
 	}
 	if now := mustApply(t, s); now != revision {
 		t.Errorf("Apply of nothing is at revision %d, List at %d", now, revision)
@@ -271,6 +275,9 @@ func testLargeBatch(t *testing.T, s meta.Store) {
 	if list, _, err := s.List(t.Context(), ""); err != nil || len(list) != 1000 {
 		t.Errorf("List after the removal: %d records, %v", len(list), err)
 	}
+	if keys, _, err := s.Keys(t.Context(), ""); err != nil || len(keys) != 1000 {
+		t.Errorf("Keys after the removal: %d keys, %v", len(keys), err)
+	}
 }
 
 func testCancelled(t *testing.T, s meta.Store) {
@@ -279,8 +286,9 @@ func testCancelled(t *testing.T, s meta.Store) {
 	_, errApply := s.Apply(ctx, put("local/a", "1"))
 	_, errGet := s.Get(ctx, "local/a")
 	_, _, errList := s.List(ctx, "")
+	_, _, errKeys := s.Keys(ctx, "")
 	_, errWatch := s.Watch(ctx, "", 0)
-	for name, err := range map[string]error{"Apply": errApply, "Get": errGet, "List": errList, "Watch": errWatch} {
+	for name, err := range map[string]error{"Apply": errApply, "Get": errGet, "List": errList, "Keys": errKeys, "Watch": errWatch} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a cancelled context: %v", name, err)
 		}
@@ -316,6 +324,10 @@ func testListConsistent(t *testing.T, s meta.Store) {
 		if string(list[0].Value) != string(list[1].Value) || list[0].Revision != list[1].Revision || list[0].Revision > at {
 			t.Fatalf("List tore a batch: %v at %d", list, at)
 		}
+		keys, at, err := s.Keys(t.Context(), "local/")
+		if err != nil || len(keys) != 2 || keys[0].Revision != keys[1].Revision || keys[0].Revision > at {
+			t.Fatalf("Keys tore a batch: %v at %d, %v", keys, at, err)
+		}
 	}
 	wg.Wait()
 }
@@ -334,8 +346,9 @@ func testClose(t *testing.T, s meta.Store) {
 	_, errApply := s.Apply(t.Context(), put("local/b", "1"))
 	_, errGet := s.Get(t.Context(), "local/a")
 	_, _, errList := s.List(t.Context(), "")
+	_, _, errKeys := s.Keys(t.Context(), "")
 	_, errWatch := s.Watch(t.Context(), "", 0)
-	for name, err := range map[string]error{"Apply": errApply, "Get": errGet, "List": errList, "Watch": errWatch} {
+	for name, err := range map[string]error{"Apply": errApply, "Get": errGet, "List": errList, "Keys": errKeys, "Watch": errWatch} {
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%s after Close: %v, want net.ErrClosed", name, err)
 		}

@@ -23,6 +23,25 @@ func testWatch(t *testing.T, s meta.Store) {
 		meta.Event{Record: record("down/pods/x/a", "2", b)}, meta.Event{Record: record("down/pods/x/a", "2", c), Deleted: true})
 }
 
+func testWatchPrefixes(t *testing.T, s meta.Store) {
+	w, ok := s.(meta.PrefixWatcher)
+	if !ok {
+		t.Skip("this store watches one prefix at a time")
+	}
+	prefixes := []string{"down/pods/", "up/pods:status/"}
+	changes, err := w.WatchPrefixes(t.Context(), prefixes, mustApply(t, s))
+	if err != nil {
+		t.Fatalf("WatchPrefixes: %v", err)
+	}
+	prefixes[0] = "local/" // the caller's again
+	a := mustApply(t, s, put("down/pods/x/a", "1"), put("local/x", "1"), put("up/pods:status/x/a", "2"), put("down/podsother/x", "1"))
+	mustApply(t, s, put("local/x", "2"))
+	b := mustApply(t, s, put("up/pods:status/x/a", "3"))
+	c := mustApply(t, s, del("down/pods/x/a"), del("local/x"))
+	wantEvents(t, collect(t, changes, 4), meta.Event{Record: record("down/pods/x/a", "1", a)}, meta.Event{Record: record("up/pods:status/x/a", "2", a)},
+		meta.Event{Record: record("up/pods:status/x/a", "3", b)}, meta.Event{Record: record("down/pods/x/a", "1", c), Deleted: true})
+}
+
 func testWatchFrom(t *testing.T, s meta.Store) {
 	var at []uint64
 	for i := range 5 {

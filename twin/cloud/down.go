@@ -20,6 +20,9 @@ type view struct {
 	devices map[string]*v1beta1.Device   // by namespace/name
 	models  map[string]*device.ModelSpec // by namespace/name
 	owed    map[string]struct{}          // devices to be brought to the engine (again)
+	// unreadable holds the Devices that are on the node and that this release
+	// cannot read. What the engine has of them stays.
+	unreadable map[string]struct{}
 }
 
 // down brings the cloud's objects to the engine, again and again from the
@@ -33,7 +36,7 @@ func (j *Joiner) down(ctx context.Context) error {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, twin.ErrClosed) {
 			return err
 		}
-		j.cfg.Logger.Warn("reading devices from the start", "error", err)
+		j.warn("reading devices from the start", "error", err)
 		if !sleep(ctx, retry) {
 			return nil
 		}
@@ -57,7 +60,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (j *Joiner) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), owed: make(map[string]struct{})}
+	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), owed: make(map[string]struct{}), unreadable: make(map[string]struct{})}
 	modelEvents, err := j.open(ctx, v, models)
 	if err != nil {
 		return err
@@ -127,31 +130,37 @@ func (j *Joiner) open(ctx context.Context, v *view, resource string) (<-chan []m
 }
 
 // take puts one record into the view and notes which devices it concerns. An
-// object that cannot be read is logged and treated as absent.
+// object that cannot be read is logged, and what was known of it stays: a newer
+// cloud may use a form that this release does not know.
 func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) error {
-	o := meta.Object{}
-	o.Key, _ = meta.ParsePath(r.Key[len(meta.Down):])
-	id := o.Key.Namespace + "/" + o.Key.Name
+	key, _ := meta.ParsePath(r.Key[len(meta.Down):])
+	id := key.Namespace + "/" + key.Name
 	var dev v1beta1.Device
 	var model v1beta1.DeviceModel
 	if !gone {
-		var err error
-		if o, err = meta.DecodeObject(meta.Down, r); err == nil && o.Key.Resource == devices {
+		o, err := meta.DecodeObject(meta.Down, r)
+		if err == nil && key.Resource == devices {
 			err = jsonlimit.Unmarshal(o.Body, &dev)
 		} else if err == nil {
 			err = jsonlimit.Unmarshal(o.Body, &model)
 		}
 		if err != nil {
-			j.cfg.Logger.Error("object from the cloud cannot be read", "key", r.Key, "error", err)
-			gone = true
+			j.cfg.Logger.Error("object from the cloud cannot be read; what was known of it stays", "key", r.Key, "error", err)
+			if key.Resource == devices {
+				v.unreadable[id] = struct{}{}
+			}
+			return nil
 		}
 	}
+	if key.Resource == devices {
+		delete(v.unreadable, id)
+	}
 	switch {
-	case o.Key.Resource == devices && gone:
+	case key.Resource == devices && gone:
 		delete(v.devices, id)
 		delete(v.owed, id)
 		return j.remove(ctx, id)
-	case o.Key.Resource == devices:
+	case key.Resource == devices:
 		v.devices[id] = &dev
 		v.owed[id] = struct{}{}
 	case gone:
@@ -159,7 +168,7 @@ func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 	default:
 		v.models[id] = &model.Spec
 		for id, d := range v.devices {
-			if d.Namespace == o.Key.Namespace && d.Spec.ModelRef.Name == o.Key.Name {
+			if d.Namespace == key.Namespace && d.Spec.ModelRef.Name == key.Name {
 				v.owed[id] = struct{}{}
 			}
 		}
@@ -171,7 +180,9 @@ func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 // not on the node any more.
 func (j *Joiner) removeOthers(ctx context.Context, v *view) error {
 	for _, d := range j.cfg.Engine.Devices() {
-		if _, ok := v.devices[d.ID]; !ok && d.Member.Owner == owner {
+		_, known := v.devices[d.ID]
+		_, unreadable := v.unreadable[d.ID]
+		if !known && !unreadable && d.Member.Owner == owner {
 			if err := j.cfg.Engine.Remove(ctx, d.ID); err != nil {
 				return err
 			}

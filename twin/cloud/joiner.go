@@ -14,6 +14,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/internal/loglimit"
 )
 
 // owner marks the engine's devices that come from the cloud.
@@ -54,6 +55,15 @@ type Joiner struct {
 	synced  chan struct{} // closed when the engine has all Devices for the first time
 	dirty   dirty
 	alone   atomic.Bool // the link is down
+	faults  loglimit.Limiter
+}
+
+// warn logs a fault that is tried again for as long as it lasts: a few lines of
+// it, and how many were left out.
+func (j *Joiner) warn(msg string, args ...any) {
+	if skipped, ok := j.faults.Allow(); ok {
+		j.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
+	}
 }
 
 // New checks cfg and allocates a Joiner.

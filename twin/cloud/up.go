@@ -77,7 +77,7 @@ func (j *Joiner) up(ctx context.Context) error {
 				if errors.Is(err, net.ErrClosed) {
 					return err
 				}
-				j.cfg.Logger.Warn("device cannot be reported, trying again", "device", id, "error", err)
+				j.warn("device cannot be reported, trying again", "device", id, "error", err)
 				p.schedule(id, now.Add(retry))
 			}
 		}
@@ -105,7 +105,7 @@ func (j *Joiner) recompute(ctx context.Context) error {
 	for _, d := range j.cfg.Engine.Devices() {
 		j.dirty.add(d.ID)
 	}
-	records, _, err := j.cfg.Store.List(ctx, meta.Up+statuses+"/")
+	records, _, err := j.cfg.Store.Keys(ctx, meta.Up+statuses+"/")
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/internal/loglimit"
 )
 
 // origin marks the engine calls that are answered here.
@@ -41,6 +42,15 @@ type Joiner struct {
 	out     chan any // twin.Commit, reply or listRequest, in the order of publishing
 	started atomic.Bool
 	dropped atomic.Int64
+	faults  loglimit.Limiter
+}
+
+// warn logs what may be wrong for long, or be made wrong by any client: a few
+// lines of it, and how many were left out.
+func (j *Joiner) warn(msg string, args ...any) {
+	if skipped, ok := j.faults.Allow(); ok {
+		j.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
+	}
 }
 
 // reply is an answer that needs no commit.
@@ -149,7 +159,7 @@ func (j *Joiner) handleDevice(ctx context.Context, m bus.Message) {
 	device, action, ok := parseDevice(m.Topic)
 	if !ok {
 		j.dropped.Add(1)
-		j.cfg.Logger.Warn("MQTT request names no device", "topic", m.Topic)
+		j.warn("MQTT request names no device", "topic", m.Topic)
 		return
 	}
 	request, id, err := decodeRequest(action, m.Payload)
@@ -342,7 +352,12 @@ func (j *Joiner) send(ctx context.Context, topic, id string, now time.Time, m st
 		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
 		Properties: []bus.Property{{Key: "event_id", Value: id}},
 	})
-	if err != nil && ctx.Err() == nil {
-		j.cfg.Logger.Warn("MQTT message is not published", "topic", topic, "error", err)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, bus.ErrNotRunning):
+		// When it starts all devices are announced.
+		j.cfg.Logger.Debug("MQTT message is not published: the bus does not run", "topic", topic)
+	default:
+		j.warn("MQTT message is not published", "topic", topic, "error", err)
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -202,4 +205,60 @@ func TestStateAndMembership(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.want(t, "$hw/events/node/node/membership/detail/result", `"opcua"`)
+}
+
+// logged is what a joiner has logged.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(p))
+	return len(p), nil
+}
+
+// TestStartOrder has the engine run, and its devices change, before the bus does:
+// that is no fault. A client that asks nonsense all the time fills no log.
+func TestStartOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, transport := new(logged), bustest.New()
+		engine, err1 := twin.New(twin.Config{Store: memstore.New()})
+		b, err2 := bus.New(bus.Config{Internal: transport})
+		joiner, err3 := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "node", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		if err := errors.Join(err1, err2, err3); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 3)
+		for _, run := range []func(context.Context) error{joiner.Run, engine.Run} {
+			go func() { ended <- run(ctx) }()
+		}
+		if err := engine.Put(ctx, "plant/boiler", twin.Put{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(log.lines) > 0 {
+			t.Errorf("before the bus runs: %q", log.lines)
+		}
+		go func() { ended <- b.Run(ctx) }()
+		synctest.Wait()
+		for range 1000 {
+			if err := b.Publish(ctx, bus.Message{Topic: "$hw/events/device/a//twin/update"}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := len(log.lines); n != 10 || joiner.Dropped() != 1000 {
+			t.Errorf("%d lines for %d requests that name no device, want 10 for 1000", n, joiner.Dropped())
+		}
+		cancel()
+		for range 3 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -70,10 +71,10 @@ func (f *Feed) Publish(revision uint64, events []meta.Event) {
 	f.changed = make(chan struct{})
 }
 
-// Watch serves the changes of keys with the prefix after a revision, by the
+// Watch serves the changes of keys with one of the prefixes after a revision, by the
 // rules of meta.Store. It fails with meta.ErrCompacted when some of them are
 // forgotten, or when the revision is not known here yet.
-func (f *Feed) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
+func (f *Feed) Watch(ctx context.Context, after uint64, prefixes ...string) (<-chan []meta.Event, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -91,7 +92,7 @@ func (f *Feed) Watch(ctx context.Context, prefix string, after uint64) (<-chan [
 	f.watchers.Go(func() {
 		defer close(out)
 		defer f.left()
-		f.serve(ctx, prefix, after, out)
+		f.serve(ctx, prefixes, after, out)
 	})
 	return out, nil
 }
@@ -122,9 +123,9 @@ func (f *Feed) Close() {
 
 // serve is one watcher. It holds no events of its own: it follows the ring by
 // revision, and a reader so slow that the ring has moved past it is ended.
-func (f *Feed) serve(ctx context.Context, prefix string, after uint64, out chan<- []meta.Event) {
+func (f *Feed) serve(ctx context.Context, prefixes []string, after uint64, out chan<- []meta.Event) {
 	for {
-		events, next, changed, ok := f.since(prefix, after)
+		events, next, changed, ok := f.since(prefixes, after)
 		if !ok {
 			return
 		}
@@ -151,7 +152,7 @@ func (f *Feed) serve(ctx context.Context, prefix string, after uint64, out chan<
 
 // since copies the events after a revision and gives the revision up to which
 // that is complete. It reports false when some are forgotten.
-func (f *Feed) since(prefix string, after uint64) (events []meta.Event, next uint64, changed <-chan struct{}, ok bool) {
+func (f *Feed) since(prefixes []string, after uint64) (events []meta.Event, next uint64, changed <-chan struct{}, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if after < f.floor {
@@ -164,7 +165,7 @@ func (f *Feed) since(prefix string, after uint64) (events []meta.Event, next uin
 	}
 	for _, b := range f.batches[first:] {
 		for _, e := range b.events {
-			if strings.HasPrefix(e.Key, prefix) {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(e.Key, p) }) {
 				e.Value = append([]byte(nil), e.Value...) // the watcher owns what it gets
 				events = append(events, e)
 			}

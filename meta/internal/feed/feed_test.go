@@ -28,7 +28,7 @@ func TestRingForgetsTheOldest(t *testing.T) {
 	}
 	for after, want := range map[uint64]error{9: meta.ErrCompacted, 10: meta.ErrCompacted, 11: meta.ErrCompacted, 12: nil, 15: nil, 16: meta.ErrCompacted} {
 		ctx, cancel := context.WithCancel(t.Context())
-		if _, err := f.Watch(ctx, "", after); !errors.Is(err, want) {
+		if _, err := f.Watch(ctx, after, ""); !errors.Is(err, want) {
 			t.Errorf("Watch after %d: %v, want %v", after, err, want)
 		}
 		cancel()
@@ -41,11 +41,11 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := feed.New(feed.Limits{Events: 4}, 0, 0)
 		defer f.Close()
-		slow, err := f.Watch(t.Context(), "", 0)
+		slow, err := f.Watch(t.Context(), 0, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		fast, err := f.Watch(t.Context(), "", 0)
+		fast, err := f.Watch(t.Context(), 0, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestLargeBatchIsKept(t *testing.T) {
 		many = append(many, event(1, fmt.Sprint("a/", i))...)
 	}
 	f.Publish(1, many)
-	changes, err := f.Watch(t.Context(), "a/", 0)
+	changes, err := f.Watch(t.Context(), 0, "a/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestClosed(t *testing.T) {
 	f := feed.New(feed.Limits{}, 0, 0)
 	f.Close()
 	f.Close()
-	if _, err := f.Watch(t.Context(), "", 0); !errors.Is(err, net.ErrClosed) {
+	if _, err := f.Watch(t.Context(), 0, ""); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Watch: %v", err)
 	}
 }
