@@ -147,6 +147,15 @@ func keysOf(claim *corev1.Secret) []string {
 	return keys
 }
 
+// Freed reports whether the name was freed and its Node is left.
+func (s *Store) Freed(ctx context.Context, node string) (bool, error) {
+	if err := join.CheckNodeName(node); err != nil {
+		return false, err
+	}
+	claim, err := s.claim(ctx, node)
+	return claim != nil && len(keysOf(claim)) == 0, err
+}
+
 // Keys gives the keys that have the name: the newest first, and the one before
 // until the newest was used.
 func (s *Store) Keys(ctx context.Context, node string) ([]string, error) {

@@ -264,6 +264,15 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 	if err := h.revoked(ctx, keyHash); err != nil {
 		return err
 	}
+	if f, ok := h.cfg.Names.(FreedNames); ok && rec.pattern() {
+		freed, err := f.Freed(ctx, req.Node)
+		if err != nil {
+			return err
+		}
+		if freed {
+			return fmt.Errorf("%w: it is for %q, and the name %s was another machine's: create a token for that name alone", ErrTokenNode, rec.Nodes, req.Node)
+		}
+	}
 	fresh, err := h.cfg.Names.Claim(ctx, req.Node, keyHash)
 	if err != nil {
 		return err

@@ -326,3 +326,22 @@ func TestGuardWithoutStore(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// freedNames is a store in which every name was freed, with its Node left.
+type freedNames struct{ join.Names }
+
+func (freedNames) Freed(context.Context, string) (bool, error) { return true, nil }
+
+// TestPatternTakesNoFreedName: whoever has a token for a pattern does not get a name
+// whose Node and pods are there from a machine before.
+func TestPatternTakesNoFreedName(t *testing.T) {
+	c := newCloud(t)
+	c.url = serve(t, c.Handler(func(cfg *join.HandlerConfig) { cfg.Names = freedNames{cfg.Names} }), c.ServerTLS())
+	_, err := join.Join(t.Context(), request(c, c.Token("edge-*"), "edge-1"))
+	if !errors.Is(err, join.ErrTokenNode) || !strings.Contains(err.Error(), "create a token for that name alone") {
+		t.Error(err)
+	}
+	if _, err := join.Join(t.Context(), request(c, c.Token("edge-1"), "edge-1")); err != nil {
+		t.Error(err)
+	}
+}

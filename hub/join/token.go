@@ -104,6 +104,13 @@ type Names interface {
 	Holder(ctx context.Context, node string) (keyHash string, err error)
 }
 
+// FreedNames is what a Names may do besides: tell a name that was freed, whose Node
+// may exist with what runs on it, from one that nobody had. Only a token for that
+// very name takes a freed one; a token for a pattern does not.
+type FreedNames interface {
+	Freed(ctx context.Context, node string) (bool, error)
+}
+
 // KeyReplacer is what a Names may do besides: have a node's key replaced by a
 // renewal. From Replace to Confirm both keys have the name, for the answer to a
 // renewal may be lost: the node then has its old key only.
@@ -135,6 +142,9 @@ type RevokedKeys interface {
 	// other.
 	Revoked(ctx context.Context, keyHash string) error
 }
+
+// pattern reports whether the record is for more than one name.
+func (r Record) pattern() bool { return strings.ContainsAny(r.Nodes, `*?[\`) }
 
 // check says whether the record lets this secret, node and key in at that
 // time. Wrong secrets take the same time wherever they differ.
