@@ -62,6 +62,9 @@ type Config struct {
 	// AllowedSysctls lists namespaced sysctls beyond the safe ones that pods may
 	// set, each a name or a prefix ending in "*".
 	AllowedSysctls []string
+	// SeccompDefault gives containers that name no seccomp profile the runtime's own
+	// instead of none, as the kubelet's setting of that name.
+	SeccompDefault bool
 	// NodeCheck is how often the node's own condition (runtime, memory, disk,
 	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
 	NodeCheck time.Duration
