@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
 
 	"nhooyr.io/websocket"
@@ -49,6 +51,11 @@ type ListenerConfig struct {
 	// may be open that are no links, a quarter of them without having sent a byte.
 	// 0 means 4096; it must be at least 4 times Handshakes.
 	Pending int
+	// Proxies are the networks of load balancers that begin each connection with a
+	// PROXY protocol header (version 1 or 2), which says who the client is. From
+	// there a connection without one is closed; from anywhere else a header is
+	// none. It is for the sockets that Throttle was given. nil trusts nobody.
+	Proxies []netip.Prefix
 }
 
 // Listener takes WebSocket connections from an HTTP server. It starts no
@@ -78,6 +85,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Pending < 4*cfg.Handshakes {
 		return nil, fmt.Errorf("wsconn: ListenerConfig.Pending is %d, less than 4 times Handshakes: want %d or more, or 0 for the default", cfg.Pending, 4*cfg.Handshakes)
 	}
+	cfg.Proxies = slices.Clone(cfg.Proxies)
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
 	}

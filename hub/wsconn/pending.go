@@ -76,6 +76,13 @@ func (p *pending) overLocked(n int, may func(*entering) bool) []*entering {
 	return over
 }
 
+// rename notes that the connection is of another network.
+func (p *pending) rename(e *entering, network netip.Prefix) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.network = network
+}
+
 // spoke notes that the connection is silent no more.
 func (p *pending) spoke(e *entering) {
 	p.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ const firstByte = 10 * time.Second
 // The first Accept starts goroutines; Close ends them and waits for them.
 func (l *Listener) Throttle(inner net.Listener) net.Listener {
 	return &throttled{
-		Listener: inner, entry: l.entry, pending: l.pending, most: l.cfg.Handshakes,
+		Listener: inner, entry: l.entry, pending: l.pending, most: l.cfg.Handshakes, proxies: l.cfg.Proxies,
 		ready: make(chan *entering), errs: make(chan error), room: make(chan struct{}, 1), closing: make(chan struct{}),
 		admitting: make(map[*entering]struct{}),
 	}
@@ -40,6 +41,7 @@ type throttled struct {
 	net.Listener
 	entry   *backlog.Entry
 	pending *pending
+	proxies []netip.Prefix
 	most    int // connections that may wait for a place before no more are accepted
 
 	ready   chan *entering
@@ -134,7 +136,7 @@ func (t *throttled) admit(e *entering) {
 			_ = e.Close()
 		}
 	}()
-	if !e.listen(t.closing) {
+	if !e.listen(t.closing, t.proxies) {
 		return
 	}
 	t.pending.spoke(e)
@@ -168,11 +170,12 @@ func (t *throttled) Close() error {
 // entering is a connection that counts until it is inside, or closed.
 type entering struct {
 	net.Conn
-	network netip.Prefix
+	network netip.Prefix // written with pending.mu, by admit alone
 	pending *pending
 
 	first  [1]byte
-	unread bool // first has a byte that Read has not given
+	unread bool     // first has a byte that Read has not given
+	remote net.Addr // who a trusted balancer says that it is; nil means Conn's
 
 	// Guarded by pending.mu.
 	spoke bool
@@ -180,8 +183,8 @@ type entering struct {
 	gone  bool          // it is not in pending
 }
 
-// listen waits for the first byte.
-func (e *entering) listen(closing <-chan struct{}) bool {
+// listen waits for the first byte, behind what a balancer says of it.
+func (e *entering) listen(closing <-chan struct{}, proxies []netip.Prefix) bool {
 	select {
 	case <-closing:
 		return false
@@ -190,9 +193,33 @@ func (e *entering) listen(closing <-chan struct{}) bool {
 	if e.Conn.SetReadDeadline(time.Now().Add(firstByte)) != nil {
 		return false
 	}
+	if from(e.Conn.RemoteAddr(), proxies) {
+		addr, err := readProxy(e.Conn)
+		if err != nil {
+			return false
+		}
+		if addr.IsValid() {
+			e.remote = net.TCPAddrFromAddrPort(addr)
+			e.pending.rename(e, backlog.Network(e.remote))
+		}
+	}
 	n, err := e.Conn.Read(e.first[:])
 	e.unread = n == 1
 	return e.unread && err == nil && e.Conn.SetReadDeadline(time.Time{}) == nil
+}
+
+// from reports whether the address is in one of the networks.
+func from(addr net.Addr, networks []netip.Prefix) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(tcp.AddrPort().Addr().Unmap()) })
+}
+
+// RemoteAddr is the client's, also behind a balancer.
+func (e *entering) RemoteAddr() net.Addr {
+	if e.remote != nil {
+		return e.remote
+	}
+	return e.Conn.RemoteAddr()
 }
 
 // Read gives the first byte, and then the others.

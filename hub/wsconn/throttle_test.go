@@ -2,7 +2,9 @@ package wsconn_test
 
 import (
 	"errors"
+	"io"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -235,6 +237,53 @@ func TestThrottleBounds(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 			})
+		})
+	}
+}
+
+// TestThrottleBehindABalancer: who a connection is from is what a trusted balancer
+// says, and nobody else.
+func TestThrottleBehindABalancer(t *testing.T) {
+	const header = "PROXY TCP4 198.51.100.7 192.0.2.1 4660 443\r\n"
+	for _, tt := range []struct{ from, says, want string }{
+		{"192.0.2.1", header + "\x16", "198.51.100.7:4660"},
+		{"192.0.2.1", "PROXY UNKNOWN\r\n\x16", "192.0.2.1:1"},
+		{"192.0.2.1", "\x16\x03\x01 and so on", ""}, // it is closed
+		{"203.0.113.1", header, "203.0.113.1:1"},    // and TLS will find no TLS
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			link, err := wsconn.NewListener(wsconn.ListenerConfig{Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket := newPipes()
+			l := link.Throttle(socket)
+			got := make(chan string, 1)
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					got <- ""
+					return
+				}
+				defer c.Close()
+				got <- c.RemoteAddr().String()
+				_, _ = io.Copy(io.Discard, c)
+			}()
+			c := socket.dial(tt.from)
+			go func() { _, _ = c.Write([]byte(tt.says)) }()
+			synctest.Wait()
+			if tt.want == "" {
+				if _, err := c.Read(make([]byte, 1)); err == nil {
+					t.Error("it stays open")
+				}
+				l.Close()
+			}
+			if g := <-got; g != tt.want {
+				t.Errorf("%q of %s comes from %q, want %q", tt.says, tt.from, g, tt.want)
+			}
+			c.Close()
+			l.Close()
+			time.Sleep(time.Minute)
 		})
 	}
 }
