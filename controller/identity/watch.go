@@ -63,7 +63,7 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	secrets, err := live.New(live.Config[*corev1.Secret]{
 		ListWatch: cache.ToListWatcherWithWatchListSemantics(
 			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, s.cfg.Client),
-		Type: &corev1.Secret{}, Strip: strip, Logger: cfg.Logger,
+		Type: &corev1.Secret{}, Strip: stripClaims(), Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -73,16 +73,18 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	return w, nil
 }
 
-// strip leaves of a claim, of which there are many, only what is told.
-func strip(s *corev1.Secret) {
-	if s.Labels[KindLabel] != KindNode {
-		return
+// stripClaims leaves of a claim, of which there are many, only what is told.
+func stripClaims() func(*corev1.Secret) {
+	labels := map[string]string{KindLabel: KindNode} // of all of them; objects of a store do not change
+	return func(s *corev1.Secret) {
+		if s.Labels[KindLabel] != KindNode {
+			return
+		}
+		s.Type, s.Annotations, s.OwnerReferences, s.Labels = "", nil, nil, labels
+		maps.DeleteFunc(s.Data, func(field string, _ []byte) bool {
+			return field != fieldNode && field != fieldKey && field != fieldKeyBefore
+		})
 	}
-	s.Type, s.Annotations, s.OwnerReferences = "", nil, nil
-	s.Labels = map[string]string{KindLabel: KindNode}
-	maps.DeleteFunc(s.Data, func(field string, _ []byte) bool {
-		return field != fieldNode && field != fieldKey && field != fieldKeyBefore
-	})
 }
 
 // Run watches until ctx ends; it then returns nil. It may be called once.
