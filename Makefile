@@ -36,8 +36,10 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash stock vm-stock
+.PHONY: test test-repeat unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash stock vm-stock
 test: packages arch lint generated cross race norace fuzz-quick fleet e2e ## Everything that decides; what .ci/run runs
+test-repeat: ## The same N=n times (10) beside two busy loops, TARGET=test; goes on after failures and lists them (RESULT lines)
+	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
 unit: ## Unit tests, quick
 	go test ./...
 	@for m in $(MODULES); do (cd $$m && go test $$(go list ./... | grep -v /e2e)) || exit 1; done

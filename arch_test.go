@@ -59,6 +59,17 @@ var fences = map[string][]string{
 	"k8s.io/kubernetes":                   {},
 	"github.com/stretchr/testify":         {},
 	"github.com/coder/websocket":          {},
+	// No product code starts a program, loads code or unpacks an archive: what comes
+	// over the network can then not be made to do it. Two helpers of tests do, to
+	// kill programs and to cut the power of a disk.
+	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest"},
+	"plugin":  {},
+	"archive": {},
+}
+
+// starters are the functions besides os/exec by which a program is started.
+var starters = [][2]string{
+	{"os", "StartProcess"}, {"syscall", "Exec"}, {"syscall", "ForkExec"}, {"syscall", "StartProcess"}, {"unix", "Exec"}, {"unix", "ForkExec"},
 }
 
 // light names packages and what must not be found among all that they import,
@@ -186,6 +197,23 @@ func TestFences(t *testing.T) {
 				inside := func(a string) bool { return p.name() == a || strings.HasPrefix(p.name(), a+"/") }
 				if !slices.ContainsFunc(allowed, inside) {
 					t.Errorf("%s imports %s, which only %v may", p.name(), imp, allowed)
+				}
+			}
+		}
+	}
+}
+
+// TestNoProgramIsStarted is the fence of os/exec for those who go round it.
+func TestNoProgramIsStarted(t *testing.T) {
+	for _, p := range packages(t) {
+		if slices.Contains(fences["os/exec"], p.name()) || domain(p.name()) == "examples" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			f := parse(t, filepath.Join(p.Dir, name))
+			for _, s := range starters {
+				for _, call := range f.callsTo(s[0], s[1]) {
+					t.Errorf("%s: %s.%s starts a program", f.fset.Position(call.Pos()), s[0], s[1])
 				}
 			}
 		}

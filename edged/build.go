@@ -123,6 +123,9 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	if err != nil {
 		return nil, err
 	}
+	if a.cfg.SeccompDefault && !namesSeccomp(pod, c) {
+		security.Seccomp = &Profile{RuntimeDefault: true}
+	}
 	given, err := serviceVariables(ctx, a.cfg.Objects, pod)
 	if err != nil {
 		return nil, err

@@ -53,12 +53,18 @@ type Config struct {
 	// reach. Only a pod that names credentials with which this very image was
 	// pulled before gets it, or any pod if it was pulled with none.
 	OfflineImages Toggle
+	// ImageVerification says when a pod that does not pull, by its pull policy, may
+	// have an image that is on the node; "" means NeverVerifyPreloadedImages.
+	ImageVerification ImageVerification
 	// DialRegistry connects to a registry, only to see whether it is in reach; nil
 	// means a net.Dialer.
 	DialRegistry func(ctx context.Context, network, address string) (net.Conn, error)
 	// AllowedSysctls lists namespaced sysctls beyond the safe ones that pods may
 	// set, each a name or a prefix ending in "*".
 	AllowedSysctls []string
+	// SeccompDefault gives containers that name no seccomp profile the runtime's own
+	// instead of none, as the kubelet's setting of that name.
+	SeccompDefault bool
 	// NodeCheck is how often the node's own condition (runtime, memory, disk,
 	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
 	NodeCheck time.Duration
@@ -81,6 +87,24 @@ const (
 	Off
 )
 
+// ImageVerification is the kubelet's imagePullCredentialsVerificationPolicy
+// (KEP-2535): which images of the node a pod may have with the pull policies
+// IfNotPresent and Never. A pod that may not have an image pulls it again with its
+// own credentials.
+type ImageVerification string
+
+// The values of an ImageVerification.
+const (
+	// NeverVerify gives all images to all pods.
+	NeverVerify ImageVerification = "NeverVerify"
+	// NeverVerifyPreloadedImages gives to all pods the images that were not pulled
+	// by the agent, and those that it pulled without credentials. Any other goes
+	// to a pod with credentials that it was pulled with.
+	NeverVerifyPreloadedImages ImageVerification = "NeverVerifyPreloadedImages"
+	// AlwaysVerify is the same without the exception of images that were not pulled.
+	AlwaysVerify ImageVerification = "AlwaysVerify"
+)
+
 func (c Config) check() error {
 	switch {
 	case c.NodeName == "":
@@ -95,6 +119,11 @@ func (c Config) check() error {
 		return errors.New("edged: Config.Reports is required")
 	case c.MaxPods < 0:
 		return fmt.Errorf("edged: Config.MaxPods is %d: it must not be negative", c.MaxPods)
+	}
+	switch c.ImageVerification {
+	case "", NeverVerify, NeverVerifyPreloadedImages, AlwaysVerify:
+	default:
+		return fmt.Errorf("edged: Config.ImageVerification is %q: use NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify", c.ImageVerification)
 	}
 	for field, path := range map[string]string{
 		"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf, "StaticPodDir": c.StaticPodDir,
@@ -121,6 +150,9 @@ func (c Config) withDefaults() Config {
 	def(&c.LogRoot, "/var/log/pods")
 	def(&c.ClusterDomain, "cluster.local")
 	def(&c.Version, DefaultVersion)
+	if c.ImageVerification == "" {
+		c.ImageVerification = NeverVerifyPreloadedImages
+	}
 	if c.MaxPods == 0 {
 		c.MaxPods = 110
 	}

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/internal/regular"
 )
 
 // Bounds of termination messages, as Kubernetes has them.
@@ -124,11 +124,7 @@ func (w *worker) lastWords(c *Container) string {
 // head reads the beginning of a file that a container wrote: it may be
 // anything by now, so that only a plain file counts.
 func head(file string, limit int64) (string, error) {
-	info, err := os.Lstat(file)
-	if err != nil || !info.Mode().IsRegular() {
-		return "", err
-	}
-	f, err := os.Open(file)
+	f, err := regular.Open(file)
 	if err != nil {
 		return "", err
 	}

@@ -34,12 +34,16 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (Image, *sta
 			policy = corev1.PullAlways
 		}
 	}
-	if have && policy != corev1.PullAlways {
+	if have && policy != corev1.PullAlways && r.mayHave(ctx, ref, img) {
 		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.Image))
 		return img, nil
 	}
 	if policy == corev1.PullNever {
 		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+		if have {
+			message = fmt.Sprintf("Container image %q is on the node, but was pulled with credentials that this pod does not have, and its pull policy is Never: "+
+				"name a pull secret of the registry in imagePullSecrets, or use the policy IfNotPresent", c.Image)
+		}
 		event(corev1.EventTypeWarning, reasonNeverPull, message)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonNeverPull)
 		return Image{}, &startError{reasonNeverPull, message}
@@ -132,6 +136,21 @@ func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential)
 	for i := range keys {
 		tries = append(tries, &keys[i])
 	}
+	if err := agent.imagePulls.Begin(ref); err != nil {
+		return Image{}, fmt.Errorf("cannot note that the image is pulled: %w", err) // it would be for everybody
+	}
+	img, err := r.fetchWith(ctx, ref, tries)
+	if err != nil && ctx.Err() == nil { // otherwise it is not known whether the runtime goes on
+		if err := agent.imagePulls.Fail(ref); err != nil {
+			agent.log.Warn("cannot note that a pull failed", "image", ref.String(), "err", err)
+		}
+	}
+	return img, err
+}
+
+// fetchWith pulls an image with the first of the credentials with which it can.
+func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Credential) (Image, error) {
+	agent := r.w.a
 	var err error
 	for _, key := range tries {
 		var auth *ImageAuth
@@ -148,12 +167,27 @@ func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential)
 		}
 		if err == nil {
 			if err := agent.imagePulls.Note(ref, img.ID, key); err != nil {
-				agent.log.Warn("cannot note that an image was pulled: the node cannot use it while its registry is out of reach", "image", ref.String(), "err", err)
+				agent.log.Warn("cannot note that an image was pulled: the next pod pulls it again", "image", ref.String(), "err", err)
 			}
 		}
 		return img, err
 	}
 	return Image{}, err
+}
+
+// mayHave reports whether the pod may have an image that is on the node without a
+// pull, by Config.ImageVerification.
+func (r *run) mayHave(ctx context.Context, ref image.Ref, present Image) bool {
+	agent := r.w.a
+	switch agent.cfg.ImageVerification {
+	case NeverVerify:
+		return true
+	case NeverVerifyPreloadedImages:
+		if !agent.imagePulls.Pulled(ref, present.ID) {
+			return true
+		}
+	}
+	return agent.imagePulls.Could(ref, present.ID, nil) || agent.imagePulls.Could(ref, present.ID, r.credentials(ctx, ref))
 }
 
 // mayUse reports whether the pod may have an image that is on the node without

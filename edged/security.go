@@ -147,6 +147,13 @@ func selinux(o *corev1.SELinuxOptions) *SELinux {
 	return &SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 }
 
+// namesSeccomp reports whether the pod or the container says which seccomp profile
+// it wants.
+func namesSeccomp(pod *corev1.Pod, c *corev1.Container) bool {
+	return pod.Spec.SecurityContext != nil && pod.Spec.SecurityContext.SeccompProfile != nil ||
+		c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil
+}
+
 func seccomp(p *corev1.SeccompProfile, dir string) *Profile {
 	switch {
 	case p == nil, p.Type == corev1.SeccompProfileTypeUnconfined:

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/edgekit/edgekit/bus"
@@ -165,7 +164,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.addr.Store(inner.Addr())
 	conns := newListener(inner, b.cfg.TLS, b.cfg.WriteBuffer, b.hook.notReading)
 	defer conns.shutdown() // also waits for the connections' writers
-	if err := b.server.AddListener(listeners.NewNet("mqtt", conns)); err != nil {
+	if err := b.server.AddListener(newServer(conns, b.log)); err != nil {
 		return fmt.Errorf("bus/broker: %w", err)
 	}
 	if err := b.server.Serve(); err != nil {

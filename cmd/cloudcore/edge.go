@@ -23,7 +23,7 @@ type edgeServer struct {
 }
 
 func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Listener, log *slog.Logger) (edgeServer, error) {
-	links, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: listener.Addr()})
+	links, err := wsconn.NewListener(wsconn.ListenerConfig{Addr: listener.Addr(), Proxies: r.ProxyProtocolFrom})
 	if err != nil {
 		return edgeServer{}, err
 	}

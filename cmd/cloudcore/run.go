@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -25,14 +26,15 @@ import (
 
 // runCmd runs the server. Its fields are the server's settings.
 type runCmd struct {
-	Kubeconfig    string   `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
-	Listen        string   `help:"Where edge nodes connect: join and WebSocket on the TCP port, QUIC on the UDP port." default:":10000" placeholder:"ADDR"`
-	QUIC          bool     `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
-	Advertise     []string `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
-	MetricsListen string   `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
-	Namespace     string   `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
-	Install       bool     `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
-	MaxNodes      int      `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+	Kubeconfig        string         `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Listen            string         `help:"Where edge nodes connect: join and WebSocket on the TCP port, QUIC on the UDP port." default:":10000" placeholder:"ADDR"`
+	QUIC              bool           `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
+	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
+	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): edge nodes are then told apart by their own addresses. Connections from there without one are closed." placeholder:"CIDR"`
+	MetricsListen     string         `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	Namespace         string         `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
+	Install           bool           `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
+	MaxNodes          int            `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
 
 	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"1000" name:"max-handshake-rate"`
 	Keepalive     time.Duration `help:"Nodes at rest show no more often than this that they live. Over QUIC that is how late they notice that this server was started again, and how long a NAT must remember them. For tens of thousands of nodes 1m spares half a core." default:"15s"`

@@ -22,7 +22,7 @@ import (
 type trustFlags struct {
 	CACert          string        `help:"Certificate of the authority to use instead of one that cloudcore makes. It is stored, with its key, in the secret edgekit-ca when there is none yet; from then on it must be the same, or be left out." placeholder:"FILE" name:"ca-cert"`
 	CAKey           string        `help:"Key of --ca-cert." placeholder:"FILE" name:"ca-key"`
-	CertificateLife time.Duration `help:"How long a node's certificate is valid. It is renewed at two thirds of that." default:"8760h"`
+	CertificateLife time.Duration `help:"How long a node's certificate is valid. It is renewed at two thirds of that." default:"2160h"`
 	RenewGrace      time.Duration `help:"How long after its end a node's certificate is still renewed, by its key alone; then the node must join again. 0 means not at all." default:"2160h"`
 }
 
@@ -67,11 +67,11 @@ func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, direc
 	if err != nil {
 		return nil, &program.UsageError{Setting: "certificate-life", Reason: err.Error()}
 	}
-	if t.watcher, err = t.store.Watch(identity.WatchConfig{Authorities: t.follow(log), Revoked: t.revoked, Logger: log}); err != nil {
+	if t.watcher, err = t.store.Watch(identity.WatchConfig{Authorities: t.follow(log), Revoked: t.revoked, Names: t.named, Logger: log}); err != nil {
 		return nil, err
 	}
 	t.guard, err = join.NewGuard(join.GuardConfig{
-		Directory: directory, Disconnect: disconnect, Ready: t.watcher.Synced(), Logger: log,
+		Directory: directory, Disconnect: disconnect, Names: t.store, Ready: t.watcher.Synced(), Logger: log,
 	})
 	if err != nil {
 		return nil, err
@@ -125,6 +125,8 @@ func (t *trust) revoked(keyHash string, revoked bool) {
 	}
 	t.guard.Restore(keyHash)
 }
+
+func (t *trust) named(node string, keys []string) { t.guard.Hold(node, keys) }
 
 // handle mounts what machines ask without a link.
 func (t *trust) handle(mux *http.ServeMux) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/x509"
 	"log/slog"
 	"net/http"
@@ -29,7 +30,8 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Han
 			info := mgr.Connection()
 			return info.Connected, info.Since
 		},
-		Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
+		ExpiredTokens: cmp.Or(r.LocalAPIExpiredTokens, -1), // 0 is the library's default; the flag has its own
+		Dir:           dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
 		NodeCAs: func() *x509.CertPool {
 			pool := x509.NewCertPool()
 			for _, root := range n.identity.Credentials().Roots {

@@ -68,10 +68,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
-		OfflineImages: toggle(r.OfflineImages),
-		API:           edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
-		Unwritable:    func() error { return n.store.Stats().Failure },
-		Logger:        component(log, "edged"),
+		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
+		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
+		Unwritable: func() error { return n.store.Stats().Failure },
+		Logger:     component(log, "edged"),
 	})
 	if err != nil {
 		return nil, err

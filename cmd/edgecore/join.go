@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -16,10 +18,11 @@ import (
 
 // joinCmd trades a token for this machine's identity.
 type joinCmd struct {
-	Cloud   string `help:"Address of the cloud's cloudcore." placeholder:"HOST:PORT" required:""`
-	Token   string `help:"Join token from 'edgectl token create'." placeholder:"TOKEN" required:""`
-	Node    string `help:"Name of the node. Nothing means this machine's host name." placeholder:"NAME"`
-	Replace bool   `help:"Replace the identity that this machine already has."`
+	Cloud     string `help:"Address of the cloud's cloudcore." placeholder:"HOST:PORT" required:""`
+	Token     string `help:"Join token from 'edgectl token create'. Other users of this machine see it in the list of processes, and it stays in the shell's history: --token-file shows it to nobody." placeholder:"TOKEN" xor:"token" required:""`
+	TokenFile string `help:"File with the join token; - is standard input." placeholder:"FILE" xor:"token" required:""`
+	Node      string `help:"Name of the node. Nothing means this machine's host name." placeholder:"NAME"`
+	Replace   bool   `help:"Replace the identity that this machine already has."`
 }
 
 // Run joins. An identity that was there before is replaced only once the cloud
@@ -64,8 +67,9 @@ const busyTries = 5
 // join trades the token. Its key is on disk before the cloud is asked: when the
 // answer is lost, the same command repeats the join with the same token.
 func (j *joinCmd) join(ctx context.Context, dir string) (join.Credentials, error) {
-	if _, err := join.ParseToken(j.Token); err != nil {
-		return join.Credentials{}, &program.UsageError{Setting: "token", Reason: err.Error()}
+	token, err := j.token()
+	if err != nil {
+		return join.Credentials{}, err
 	}
 	key, err := join.PendingKey(dir)
 	if err != nil {
@@ -76,7 +80,7 @@ func (j *joinCmd) join(ctx context.Context, dir string) (join.Credentials, error
 		return join.Credentials{}, err
 	}
 	for attempt := 1; ; attempt++ {
-		credentials, err := join.JoinWithKey(ctx, join.Request{URL: "https://" + j.Cloud, Token: j.Token, Node: j.Node, Clock: clock}, key)
+		credentials, err := join.JoinWithKey(ctx, join.Request{URL: "https://" + j.Cloud, Token: token, Node: j.Node, Clock: clock}, key)
 		switch {
 		case errors.Is(err, join.ErrRevoked):
 			// The next attempt makes another key.
@@ -90,6 +94,37 @@ func (j *joinCmd) join(ctx context.Context, dir string) (join.Credentials, error
 			return join.Credentials{}, ctx.Err()
 		}
 	}
+}
+
+// maxToken is more than any token has, in bytes.
+const maxToken = 4 << 10
+
+// token gives the token from where it is, checked.
+func (j *joinCmd) token() (string, error) {
+	if j.TokenFile == "" {
+		if _, err := join.ParseToken(j.Token); err != nil {
+			return "", &program.UsageError{Setting: "token", Reason: err.Error()}
+		}
+		return j.Token, nil
+	}
+	from := io.Reader(os.Stdin)
+	if j.TokenFile != "-" {
+		f, err := os.Open(j.TokenFile)
+		if err != nil {
+			return "", &program.UsageError{Setting: "token-file", Reason: err.Error()}
+		}
+		defer f.Close()
+		from = f
+	}
+	b, err := io.ReadAll(io.LimitReader(from, maxToken))
+	token := strings.TrimSpace(string(b))
+	if err == nil {
+		_, err = join.ParseToken(token)
+	}
+	if err != nil {
+		return "", &program.UsageError{Setting: "token-file", Reason: err.Error()}
+	}
+	return token, nil
 }
 
 // writable finds out, before the token is used up, whether the identity can

@@ -96,3 +96,31 @@ func TestJoinIsRepeated(t *testing.T) {
 		t.Error(usage)
 	}
 }
+
+// TestJoinTokenFile: the token is read from a file, which no list of processes shows.
+func TestJoinTokenFile(t *testing.T) {
+	c := jointest.NewCloud(t)
+	config := &cli{DataDir: filepath.Join(t.TempDir(), "data")}
+	file := filepath.Join(t.TempDir(), "token")
+	cmd := joinCmd{Cloud: serveJoins(t, c, 0), TokenFile: file, Node: "edge-1"}
+	run := func() error { return cmd.Run(t.Context(), config, program.Output{Writer: io.Discard}) }
+	for _, bad := range []func() error{
+		func() error { return nil }, // there is no file
+		func() error { return os.WriteFile(file, []byte("nonsense"), 0o600) },
+		func() error { return os.WriteFile(file, bytes.Repeat([]byte("x"), maxToken+1), 0o600) },
+	} {
+		if err := bad(); err != nil {
+			t.Fatal(err)
+		}
+		usage, ok := errors.AsType[*program.UsageError](run())
+		if !ok || usage.Setting != "token-file" {
+			t.Error(usage)
+		}
+	}
+	if err := os.WriteFile(file, []byte(c.Token("edge-1").String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(); err != nil {
+		t.Error(err)
+	}
+}

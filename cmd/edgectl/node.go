@@ -12,10 +12,10 @@ import (
 
 type nodeCmd struct {
 	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
-	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The certificate that was made for it stays good until it ends, but is not renewed: this is for a machine that is gone or was set up anew."`
+	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is turned away from then on, and its session ends: this is for a machine that is gone or is set up anew."`
 	Abandon nodeAbandon `cmd:"" help:"Give up a node that will not come back: its pods are ended without waiting for it, and replaced elsewhere."`
 	Remove  nodeRemove  `cmd:"" help:"Take a node out for good: its session ends and its certificate is made worthless, its pods are ended and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
-	Revoke  nodeRevoke  `cmd:"" help:"Make a node's certificate worthless: its session ends at once, and it may neither connect, renew nor join with its key. Its name is freed. This is for a machine that is stolen or not trusted."`
+	Revoke  nodeRevoke  `cmd:"" help:"Make a node's certificate worthless: its session ends at once, and it may neither connect, renew nor join, under any name, with its key. Its name is freed. This is for a machine that is stolen or not trusted."`
 }
 
 type nodeList struct{}
@@ -65,8 +65,8 @@ func (n *nodeRelease) Run(ctx context.Context, cli *cli, out program.Output) err
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "the name %s is free; the certificate that was made for it stays good until it ends (%s): to make it worthless now use 'edgectl node revoke %s --key %s'\n",
-		n.Name, when(had.Until), n.Name, had.KeyHash)
+	_, err = fmt.Fprintf(out, "the name %s is free; the key that had it (%s, its certificate ends %s) is turned away from now on\n",
+		n.Name, had.KeyHash, when(had.Until))
 	return err
 }
 

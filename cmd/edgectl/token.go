@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,7 +23,7 @@ type tokenCmd struct {
 }
 
 type tokenCreate struct {
-	Node string        `help:"Node name that the token is for, or a pattern of names (edge-*)." required:"" placeholder:"NAME"`
+	Node string        `help:"Node name that the token is for, or a pattern of names (edge-*). A pattern takes only names that no node has had; a name that was released needs a token of its own." required:"" placeholder:"NAME"`
 	TTL  time.Duration `help:"How long it is valid." default:"1h" name:"ttl"`
 }
 
@@ -40,6 +41,9 @@ func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) err
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "valid once, for node %q, for %s\n", t.Node, t.TTL)
+	if strings.Trim(t.Node, "*") == "" {
+		fmt.Fprintln(os.Stderr, "warning: whoever has this token may choose any name that no node has had; a name or a narrower pattern, such as edge-*, is safer")
+	}
 	_, err = fmt.Fprintln(out, token.String())
 	return err
 }

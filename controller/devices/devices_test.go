@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -336,6 +337,35 @@ func TestReportsRefused(t *testing.T) {
 			t.Errorf("report about a device that is gone: %v", err)
 		}
 	})
+}
+
+// TestReportOfAMovedDevice has a Device move to another node while the watch is late:
+// the old node writes nothing more.
+func TestReportOfAMovedDevice(t *testing.T) {
+	for name, now := range map[string]*v1beta1.Device{"moved": boiler("other", "m"), "gone": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, boiler("n", "m"), model("m"))
+				settle()
+				write := w.Writers()["devicestatuses"]
+				if err := write(t.Context(), "n", report(t, "1")); err != nil {
+					t.Fatal(err)
+				}
+				w.dyn.PrependReactor("get", "devices", func(clienttesting.Action) (bool, runtime.Object, error) {
+					if now == nil {
+						return true, nil, apierrors.NewNotFound(v1beta1.GroupVersion().WithResource("devices").GroupResource(), "boiler")
+					}
+					return true, toObject(now), nil
+				})
+				if err := write(t.Context(), "n", report(t, "2")); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+					t.Errorf("a report of the old node: %v", err)
+				}
+				if got := w.status(t).Status.Twins[0].Reported.Value; got != "1" {
+					t.Errorf("the old node wrote %s", got)
+				}
+			})
+		})
+	}
 }
 
 // FuzzReport hands the writer what a broken or hostile edge may send.

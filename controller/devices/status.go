@@ -49,7 +49,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	case err != nil:
 		return mirror.FromAPI(err)
 	case device.Spec.NodeName != node:
-		return mirror.Forbidden(obj.Key, "the device is at another node")
+		return mirror.Forbidden(obj.Key, elsewhere)
 	}
 	r := c.reportOf(name)
 	if err := r.limit.Wait(ctx); err != nil {
@@ -58,7 +58,10 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for range 3 { // a lost race is tried with what the winner wrote
-		if err = c.patch(ctx, r, device, said); !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+		if err = c.patch(ctx, r, device, said); errors.Is(err, errElsewhere) {
+			return mirror.Forbidden(obj.Key, elsewhere)
+		}
+		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
 			break
 		}
 		r.last = nil
@@ -70,12 +73,32 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	return e
 }
 
+// elsewhere is why a node's report about a device is refused.
+const elsewhere = "the device is at another node, or gone"
+
+var errElsewhere = errors.New("devices: " + elsewhere)
+
+// stillAt asks the API server whether the device is still at the node of this copy
+// of it, right before something is written: the copy is that of a watch, which may be
+// late, and the report may have waited for its turn. It costs a read for each write,
+// of which there is at most one in Config.Every for a device.
+func (c *Controller) stillAt(ctx context.Context, device *v1beta1.Device) error {
+	now, err := c.readDevice(ctx, device.Namespace, device.Name)
+	if apierrors.IsNotFound(err) || err == nil && now.Spec.NodeName != device.Spec.NodeName {
+		return errElsewhere
+	}
+	return err
+}
+
 // patch makes one attempt to write the status. r.mu is held.
 func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Device, said v1beta1.DeviceStatusStatus) error {
 	client := c.statusClient(device.Namespace)
 	if r.last == nil {
 		u, err := client.Get(ctx, device.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
+			if err := c.stillAt(ctx, device); err != nil {
+				return err
+			}
 			fresh := newStatus(device)
 			fresh.Status = said
 			r.last, err = create(ctx, client, fresh)
@@ -114,6 +137,9 @@ func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Devic
 	}
 	patch["metadata"] = map[string]any{"resourceVersion": r.last.ResourceVersion}
 	if diff, err = json.Marshal(patch); err != nil {
+		return err
+	}
+	if err := c.stillAt(ctx, device); err != nil {
 		return err
 	}
 	u, err := client.Patch(ctx, device.Name, types.MergePatchType, diff, metav1.PatchOptions{})

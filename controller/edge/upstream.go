@@ -150,6 +150,9 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 	return mirror.FromAPI(err)
 }
 
+// maxReportingInstance is what the API server takes at most, in bytes.
+const maxReportingInstance = 128
+
 // writeEvent creates an event, or renews the one that it repeats.
 func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object) error {
 	var event corev1.Event
@@ -157,7 +160,10 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 		return err
 	}
 	event.ResourceVersion, event.UID, event.ManagedFields = "", "", nil
+	// An event may be about any object, as every kubelet's; who reported it is always
+	// the node.
 	event.Source.Host = node
+	event.ReportingInstance = node[:min(len(node), maxReportingInstance)]
 	events := c.cfg.AsNode.CoreV1().Events(event.Namespace)
 	ctx = asnode.With(ctx, node)
 	_, err := events.Create(ctx, &event, metav1.CreateOptions{})

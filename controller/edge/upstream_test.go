@@ -122,7 +122,7 @@ func TestEvent(t *testing.T) {
 			}
 		}
 		got, err := client.CoreV1().Events("a").Get(t.Context(), "e", metav1.GetOptions{})
-		if err != nil || got.Count != 3 || got.Source.Host != "n" {
+		if err != nil || got.Count != 3 || got.Source.Host != "n" || got.ReportingInstance != "n" {
 			t.Errorf("event %+v, %v", got, err)
 		}
 	})

@@ -43,6 +43,8 @@ type Store struct {
 var (
 	_ join.Tokens      = (*Store)(nil)
 	_ join.Names       = (*Store)(nil)
+	_ join.KeyReplacer = (*Store)(nil)
+	_ join.FreedNames  = (*Store)(nil)
 	_ join.Ledger      = (*Store)(nil)
 	_ join.RevokedKeys = (*Store)(nil)
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,8 @@ import (
 const (
 	fieldNode = "node"
 	fieldKey  = "keyHash"
+	// fieldKeyBefore is the key before a renewal, until the new one was used.
+	fieldKeyBefore = "keyHashBefore"
 	// fieldIssuer and fieldUntil are the pin of the authority that signed the
 	// node's last certificate, and when that certificate ends.
 	fieldIssuer = "issuer"
@@ -47,7 +50,7 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 			_, err = s.secrets.Create(ctx, s.secret(secretName(KindNode, node), KindNode, map[string]string{
 				fieldNode: node, fieldKey: keyHash,
 			}), metav1.CreateOptions{})
-		case string(claim.Data[fieldKey]) == keyHash:
+		case slices.Contains(keysOf(claim), keyHash):
 			return false, nil
 		case len(claim.Data[fieldKey]) > 0:
 			return false, &join.NameInUseError{Node: node, Remedy: "choose another name, or free this one with 'edgectl node release " + node + "'"}
@@ -87,7 +90,7 @@ func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 		if err != nil {
 			return err
 		}
-		if claim == nil || string(claim.Data[fieldKey]) != keyHash {
+		if claim == nil || !slices.Contains(keysOf(claim), keyHash) {
 			return nil
 		}
 		if string(claim.Data[fieldWasFree]) == "true" {
@@ -107,8 +110,8 @@ func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 
 // ReleaseNode frees a name, whoever has it, so that another machine can join
 // with it, or the same one with a new key, and gives the claim that was there.
-// The Node object stays, and so does what the machine's certificate is good for
-// until it ends, except that it is not renewed: to end that use RevokeNode. For
+// The Node object stays. The machine's certificate is good for nothing from then
+// on, for every cloudcore turns away a key that does not have its node's name. For
 // a name that nobody has it returns ErrNotClaimed.
 func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 	if err := join.CheckNodeName(node); err != nil {
@@ -133,6 +136,97 @@ func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 	return Claimed{}, fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
 }
 
+// keysOf gives the keys that have the claim's name, the newest first.
+func keysOf(claim *corev1.Secret) []string {
+	var keys []string
+	for _, field := range []string{fieldKey, fieldKeyBefore} {
+		if key := string(claim.Data[field]); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Freed reports whether the name was freed and its Node is left.
+func (s *Store) Freed(ctx context.Context, node string) (bool, error) {
+	if err := join.CheckNodeName(node); err != nil {
+		return false, err
+	}
+	claim, err := s.claim(ctx, node)
+	return claim != nil && len(keysOf(claim)) == 0, err
+}
+
+// Keys gives the keys that have the name: the newest first, and the one before
+// until the newest was used.
+func (s *Store) Keys(ctx context.Context, node string) ([]string, error) {
+	if err := join.CheckNodeName(node); err != nil {
+		return nil, err
+	}
+	claim, err := s.claim(ctx, node)
+	if err != nil || claim == nil {
+		return nil, err
+	}
+	return keysOf(claim), nil
+}
+
+// Replace gives the name the key fresh in place of old, which is good besides
+// until Confirm.
+func (s *Store) Replace(ctx context.Context, node, old, fresh string) error {
+	if err := checkHash(fresh); err != nil {
+		return err
+	}
+	return s.rekey(ctx, node, func(claim *corev1.Secret) (bool, error) {
+		switch keys := keysOf(claim); {
+		case !slices.Contains(keys, old):
+			return false, fmt.Errorf("%w: the name belongs to another key", join.ErrIdentity)
+		case keys[0] == fresh:
+			return false, nil
+		}
+		claim.Data[fieldKey], claim.Data[fieldKeyBefore] = []byte(fresh), []byte(old)
+		return true, nil
+	})
+}
+
+// Confirm ends what the key before a renewal is good for, if the new one is
+// keyHash.
+func (s *Store) Confirm(ctx context.Context, node, keyHash string) error {
+	return s.rekey(ctx, node, func(claim *corev1.Secret) (bool, error) {
+		if keys := keysOf(claim); len(keys) < 2 || keys[0] != keyHash {
+			return false, nil
+		}
+		delete(claim.Data, fieldKeyBefore)
+		return true, nil
+	})
+}
+
+// rekey changes a claim until nobody else has changed it meanwhile. edit reports
+// whether there is something to write. A name without a claim is an ErrIdentity.
+func (s *Store) rekey(ctx context.Context, node string, edit func(*corev1.Secret) (bool, error)) error {
+	if err := join.CheckNodeName(node); err != nil {
+		return err
+	}
+	for range tries {
+		claim, err := s.claim(ctx, node)
+		if err != nil {
+			return err
+		}
+		if claim == nil {
+			return fmt.Errorf("%w: its name was freed", join.ErrIdentity)
+		}
+		changed, err := edit(claim)
+		if err != nil || !changed {
+			return err
+		}
+		if _, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{}); err == nil {
+			return nil
+		}
+		if !raced(err) {
+			return fmt.Errorf("identity: renew the key of node name %s: %w", node, err)
+		}
+	}
+	return fmt.Errorf("identity: renew the key of node name %s: %w", node, join.ErrServer)
+}
+
 // free empties a claim. Where no Node has the name it is removed, so that the
 // name is anybody's again.
 func (s *Store) free(ctx context.Context, claim *corev1.Secret) error {
@@ -143,7 +237,7 @@ func (s *Store) free(ctx context.Context, claim *corev1.Secret) error {
 	if err != nil {
 		return err
 	}
-	for _, field := range []string{fieldKey, fieldWasFree, fieldIssuer, fieldUntil} {
+	for _, field := range []string{fieldKey, fieldKeyBefore, fieldWasFree, fieldIssuer, fieldUntil} {
 		delete(claim.Data, field)
 	}
 	_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})

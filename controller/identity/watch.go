@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// WatchConfig says whom a Watcher tells. Both functions are called from one
+// WatchConfig says whom a Watcher tells. The functions are called from one
 // goroutine, must return soon, and may be nil.
 type WatchConfig struct {
 	// Authorities is called with the authorities at first and after each
@@ -24,11 +26,16 @@ type WatchConfig struct {
 	// Revoked is called when the key with that hash was revoked, and with
 	// false when that was taken back.
 	Revoked func(keyHash string, revoked bool)
-	Logger  *slog.Logger // nil discards
+	// Names is called with the keys that have a node's name, as join.KeyReplacer
+	// gives them, at first and after each change; with none when it was freed. nil
+	// follows no names.
+	Names  func(node string, keys []string)
+	Logger *slog.Logger // nil discards
 }
 
-// Watcher tells a cloudcore what other programs change: the authorities and the
-// revoked keys, both few. It costs one watch.
+// Watcher tells a cloudcore what other programs change: the authorities, the
+// revoked keys and who has which name. It costs one watch, and 1 KiB of memory for
+// each node.
 type Watcher struct {
 	store   *Store
 	cfg     WatchConfig
@@ -40,7 +47,11 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	selector := KindLabel + " in (" + KindCA + "," + KindRevoked + ")"
+	kinds := []string{KindCA, KindRevoked}
+	if cfg.Names != nil {
+		kinds = append(kinds, KindNode)
+	}
+	selector := KindLabel + " in (" + strings.Join(kinds, ",") + ")"
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		o.LabelSelector = selector
 		return s.secrets.List(ctx, o)
@@ -52,7 +63,7 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	secrets, err := live.New(live.Config[*corev1.Secret]{
 		ListWatch: cache.ToListWatcherWithWatchListSemantics(
 			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, s.cfg.Client),
-		Type: &corev1.Secret{}, Logger: cfg.Logger,
+		Type: &corev1.Secret{}, Strip: stripClaims(), Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -60,6 +71,20 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	w := &Watcher{store: s, cfg: cfg, secrets: secrets}
 	secrets.OnChange(w.changed)
 	return w, nil
+}
+
+// stripClaims leaves of a claim, of which there are many, only what is told.
+func stripClaims() func(*corev1.Secret) {
+	labels := map[string]string{KindLabel: KindNode} // of all of them; objects of a store do not change
+	return func(s *corev1.Secret) {
+		if s.Labels[KindLabel] != KindNode {
+			return
+		}
+		s.Type, s.Annotations, s.OwnerReferences, s.Labels = "", nil, nil, labels
+		maps.DeleteFunc(s.Data, func(field string, _ []byte) bool {
+			return field != fieldNode && field != fieldKey && field != fieldKeyBefore
+		})
+	}
 }
 
 // Run watches until ctx ends; it then returns nil. It may be called once.
@@ -79,6 +104,16 @@ func (w *Watcher) changed(c live.Change[*corev1.Secret]) {
 		if key := string(s.Data[fieldKey]); w.cfg.Revoked != nil && s.Name == secretName(KindRevoked, key) {
 			w.cfg.Revoked(key, there)
 		}
+	case s.Labels[KindLabel] == KindNode:
+		node := string(s.Data[fieldNode])
+		if w.cfg.Names == nil || s.Name != secretName(KindNode, node) {
+			return
+		}
+		var keys []string
+		if there {
+			keys = keysOf(s)
+		}
+		w.cfg.Names(node, keys)
 	case s.Name == CAName && there && w.cfg.Authorities != nil:
 		a, err := w.store.parse(s)
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/edgekit/edgekit/edged/internal/regular"
 )
 
 // maxEntry bounds one entry of a log file. Runtimes cut lines at 16 KiB; what
@@ -46,7 +48,7 @@ type Flusher interface{ Flush() }
 // entry is left out. It returns nil at the end or when the limit is reached,
 // ctx's error, or w's.
 func Copy(ctx context.Context, path string, o Options, w io.Writer) error {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return fmt.Errorf("crilog: %w", err)
 	}
@@ -94,7 +96,7 @@ func Copy(ctx context.Context, path string, o Options, w io.Writer) error {
 
 // successor opens the file that has taken f's place, if there is one.
 func successor(path string, f *os.File) (*os.File, error) {
-	now, err := os.Stat(path)
+	now, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // between the two steps of a rotation, or removed
 	}
@@ -105,7 +107,7 @@ func successor(path string, f *os.File) (*os.File, error) {
 	if err != nil || os.SameFile(now, old) {
 		return nil, err
 	}
-	return os.Open(path)
+	return regular.Open(path)
 }
 
 // copier writes entries as text.

@@ -12,8 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
+
+	"github.com/edgekit/edgekit/edged/internal/regular"
 )
 
 // Line is one entry of a log file.
@@ -50,7 +51,7 @@ func Parse(entry []byte) (Line, error) {
 // Tail reads the last lines of a log file, both streams in order, at most so
 // many lines and bytes. What is no log entry is left out.
 func Tail(path string, lines, size int) (string, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("crilog: %w", err)
 	}

@@ -21,19 +21,26 @@ const (
 	maxKeys   = 256      // credentials of one image; the oldest is forgotten
 )
 
-// Pulls remembers, over restarts, which credentials an image was pulled with: a
-// pod that has one of them could pull it, so that it may have what is on the
-// node. The credentials themselves are not kept, only salted hashes.
+// Pulls remembers, over restarts, which images were pulled to the node, and with
+// which credentials: a pod that has one of them could pull the image, so that it may
+// have what is on the node. The credentials themselves are not kept, only salted
+// hashes.
+//
+// Begin comes before a pull, and Note or Fail after it. Begin is durable before the
+// runtime is asked: after a power cut in the middle of a pull the image is not taken
+// for one that somebody else brought to the node.
 //
 // A Pulls may be used by several goroutines.
 type Pulls struct {
 	dir string
-	mu  sync.Mutex // one writer at a time
+
+	mu      sync.Mutex     // one writer at a time
+	pulling map[string]int // pulls between Begin and Note or Fail, by reference
 }
 
 // NewPulls makes a Pulls whose records are files in dir, an absolute path. It
 // does no I/O.
-func NewPulls(dir string) *Pulls { return &Pulls{dir: dir} }
+func NewPulls(dir string) *Pulls { return &Pulls{dir: dir, pulling: make(map[string]int)} }
 
 // record is the file of one reference. It is about one image: another one under
 // the same name begins a new record.
@@ -43,6 +50,49 @@ type record struct {
 	Salt      string   `json:"salt"`
 	Anonymous bool     `json:"anonymous"` // pulled with no credentials: anyone may have it
 	Keys      []string `json:"keys,omitempty"`
+	Pulling   bool     `json:"pulling,omitempty"` // a pull has begun, and its end is not known
+}
+
+// pulledImage is the file of an image that was pulled, by whatever reference.
+type pulledImage struct {
+	Image string `json:"image"`
+}
+
+// Begin records that ref is about to be pulled. It returns when that is durable.
+func (p *Pulls) Begin(ref Ref) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, err := p.read(ref)
+	if err != nil {
+		r = record{}
+	}
+	if !r.Pulling {
+		r.Ref, r.Pulling = ref.String(), true
+		if err := p.write(p.file(ref), r); err != nil {
+			return err
+		}
+	}
+	p.pulling[ref.String()]++
+	return nil
+}
+
+// Fail records that a pull that has begun brought nothing.
+func (p *Pulls) Fail(ref Ref) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endLocked(ref)
+	r, err := p.read(ref)
+	if err != nil || !r.Pulling || p.pulling[ref.String()] > 0 {
+		return err
+	}
+	r.Pulling = false
+	return p.write(p.file(ref), r)
+}
+
+func (p *Pulls) endLocked(ref Ref) {
+	if p.pulling[ref.String()]--; p.pulling[ref.String()] <= 0 {
+		delete(p.pulling, ref.String())
+	}
 }
 
 // Note records that ref was pulled as the image with this id, with key, or with
@@ -50,24 +100,48 @@ type record struct {
 func (p *Pulls) Note(ref Ref, id string, key *Credential) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.endLocked(ref)
+	// The image first: what is not known to have been pulled is for everybody.
+	if !p.hasImage(id) {
+		if err := p.write(p.imageFile(id), pulledImage{id}); err != nil {
+			return err
+		}
+	}
 	r, err := p.read(ref)
 	if err != nil || r.Image != id || r.Salt == "" {
-		r = record{Ref: ref.String(), Image: id, Salt: rand.Text()}
+		r = record{Ref: ref.String(), Image: id, Salt: rand.Text(), Pulling: r.Pulling}
 	}
+	changed := r.Pulling
+	r.Pulling = false
 	switch {
-	case key == nil && r.Anonymous:
-		return nil
 	case key == nil:
+		changed = changed || !r.Anonymous
 		r.Anonymous = true
 	default:
-		hash := r.hash(*key)
-		if slices.Contains(r.Keys, hash) {
-			return nil
+		if hash := r.hash(*key); !slices.Contains(r.Keys, hash) {
+			changed = true
+			r.Keys = append(r.Keys, hash)
+			r.Keys = r.Keys[max(len(r.Keys)-maxKeys, 0):]
 		}
-		r.Keys = append(r.Keys, hash)
-		r.Keys = r.Keys[max(len(r.Keys)-maxKeys, 0):]
 	}
-	return p.write(ref, r)
+	if !changed {
+		return nil
+	}
+	return p.write(p.file(ref), r)
+}
+
+// Pulled reports whether the image with this id, which ref names, came to the node
+// by a pull, by whatever reference. One that did not was brought by whoever made the
+// node. What cannot be read counts as pulled.
+func (p *Pulls) Pulled(ref Ref, id string) bool {
+	r, err := p.read(ref)
+	return err != nil || r.Image == id || r.Pulling || p.hasImage(id)
+}
+
+// hasImage reports whether there is a file of the image; one that is damaged is one.
+func (p *Pulls) hasImage(id string) bool {
+	_, err := os.Lstat(p.imageFile(id))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Could reports whether ref was once pulled as the image with this id with one
@@ -93,6 +167,11 @@ func (r record) hash(k Credential) string {
 func (p *Pulls) file(ref Ref) string {
 	sum := sha256.Sum256([]byte(ref.String()))
 	return filepath.Join(p.dir, hex.EncodeToString(sum[:])+".json")
+}
+
+func (p *Pulls) imageFile(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return filepath.Join(p.dir, "image-"+hex.EncodeToString(sum[:])+".json")
 }
 
 // read reads a record; one that is not there is empty.
@@ -125,16 +204,16 @@ func parseRecord(text []byte) (record, error) {
 	return r, err
 }
 
-// write replaces a record, so that a crash leaves the old or the new one.
-func (p *Pulls) write(ref Ref, r record) error {
-	text, err := json.Marshal(r)
+// write replaces a file, so that a crash leaves the old or the new one.
+func (p *Pulls) write(name string, content any) error {
+	text, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	temp := p.file(ref) + ".new"
+	temp := name + ".new"
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
@@ -143,7 +222,14 @@ func (p *Pulls) write(ref Ref, r record) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	if err := os.Rename(temp, p.file(ref)); err != nil {
+	if err := os.Rename(temp, name); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	d, err := os.Open(p.dir)
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	return nil

@@ -63,6 +63,63 @@ func TestPulls(t *testing.T) {
 	}
 }
 
+// TestPulled tells images that were pulled from those that somebody brought.
+func TestPulled(t *testing.T) {
+	dir := t.TempDir()
+	ref, err := Parse("quay.io/acme/sensor:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alias, err := Parse("quay.io/acme/sensor:latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := Credential{Username: "u", Password: "p"}
+	p := NewPulls(dir)
+	want := func(r Ref, id string, want bool) {
+		t.Helper()
+		for range 2 { // the second time after a restart
+			if got := p.Pulled(r, id); got != want {
+				t.Errorf("%s as %s was pulled: %t", r, id, got)
+			}
+			p = NewPulls(dir)
+		}
+	}
+	want(ref, "id1", false)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(p.Begin(ref))
+	want(ref, "id1", true) // the power was cut: the runtime may have pulled it
+	check(p.Begin(ref))
+	check(p.Fail(ref))
+	want(ref, "id1", false)
+	check(p.Begin(ref))
+	check(p.Begin(ref))
+	check(p.Fail(ref)) // the other one goes on
+	if !p.Pulled(ref, "id1") {
+		t.Error("a pull that goes on was forgotten for one that failed")
+	}
+	check(p.Note(ref, "id1", &key))
+	want(ref, "id1", true)
+	want(alias, "id1", true) // another name of the same image
+	want(alias, "id2", false)
+	if p.Could(alias, "id1", nil) {
+		t.Error("another name of the image makes it free for all")
+	}
+	check(p.Begin(ref))
+	check(p.Note(ref, "id2", &key)) // the tag has moved on
+	want(ref, "id1", true)          // and the old image is still there
+	if p.Could(ref, "id1", []Credential{key}) || !p.Could(ref, "id2", []Credential{key}) {
+		t.Error("the record is of another image")
+	}
+	check(os.WriteFile(p.file(alias), []byte("{"), 0o600))
+	want(alias, "id3", true) // who knows
+}
+
 func readRecord(t *testing.T, p *Pulls, ref Ref) record {
 	t.Helper()
 	r, err := p.read(ref)

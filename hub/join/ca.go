@@ -23,7 +23,7 @@ const (
 	// certificates are valid.
 	DefaultCALife     = 10 * 365 * 24 * time.Hour
 	DefaultServerLife = 365 * 24 * time.Hour
-	DefaultNodeLife   = 365 * 24 * time.Hour
+	DefaultNodeLife   = 90 * 24 * time.Hour
 	// skew is how far a certificate is dated back, for clocks that are late.
 	skew = 5 * time.Minute
 

@@ -14,11 +14,12 @@ import (
 	"path/filepath"
 )
 
-// File is the name of the one file that Credentials.Save writes, and PendingFile
-// that of a key whose join is under way.
+// File is the name of the one file that Credentials.Save writes, PendingFile that
+// of a key whose join is under way, and RenewalFile that of a key whose renewal is.
 const (
 	File        = "identity.pem"
 	PendingFile = "pending.pem"
+	RenewalFile = "renewal.pem"
 )
 
 // Credentials are a node's key, its certificate, and the authorities that it
@@ -67,8 +68,8 @@ func LoadCredentials(dir string) (Credentials, error) {
 
 // Save writes the credentials into dir, which is made if it is not there, as
 // one 0600 file, whole or not at all and durable when it returns. If it fails,
-// on a full disk for example, what was there before is untouched. A PendingKey
-// is removed: its join is done.
+// on a full disk for example, what was there before is untouched. The keys of a
+// join and of a renewal that were under way are removed: they are done.
 func (c Credentials) Save(dir string) error {
 	b, err := c.encode()
 	if err != nil {
@@ -80,7 +81,9 @@ func (c Credentials) Save(dir string) error {
 	if err := writeFile(filepath.Join(dir, File), b); err != nil {
 		return fmt.Errorf("join: save credentials: %w", err)
 	}
-	_ = os.Remove(filepath.Join(dir, PendingFile)) // left there it does no harm
+	for _, name := range []string{PendingFile, RenewalFile} {
+		_ = os.Remove(filepath.Join(dir, name)) // left there it does no harm
+	}
 	return nil
 }
 
@@ -90,10 +93,15 @@ func (c Credentials) Save(dir string) error {
 // same machine with the same token, even after a crash. A file that is damaged
 // is replaced.
 func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
-	name := filepath.Join(dir, PendingFile)
+	return keptKey(filepath.Join(dir, PendingFile), nil)
+}
+
+// keptKey gives the key that the file holds, unless it is that of used, or else a
+// new one that is durable in the file when it returns.
+func keptKey(name string, used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	if b, err := os.ReadFile(name); err == nil {
 		if block, _ := pem.Decode(b); block != nil {
-			if key, err := parseKey(block.Bytes); err == nil {
+			if key, err := parseKey(block.Bytes); err == nil && (used == nil || !key.Equal(used)) {
 				return key, nil
 			}
 		}
@@ -108,7 +116,7 @@ func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("join: encode the key: %w", err)
 	}
-	if err = os.MkdirAll(dir, 0o700); err == nil {
+	if err = os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
 		err = writeFile(name, encodePEM(pemKey, der))
 	}
 	if err != nil {

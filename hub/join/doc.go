@@ -48,9 +48,9 @@
 //
 // # What is renewed, and when
 //
-//   - The node's certificate (a year): at two thirds of its life, and within half
-//     a day when its authority signs no more. It is hot: the session that stands
-//     goes on, the next connection shows the new one.
+//   - The node's certificate (90 days): at two thirds of its life, and within half
+//     a day when its authority signs no more, with a new key. It is hot: the session
+//     that stands goes on, the next connection shows the new one.
 //   - The server's certificate (a year): at two thirds of its life, and when the
 //     authority changes, by the Keyring, with a new key that is never on disk.
 //   - The authority (ten years): by an operator, in the stages of [Authorities].
@@ -61,7 +61,10 @@
 // certificate's end as [HandlerConfig.Grace] says; then it has to join again. A
 // renewal shows the old certificate in the request and signs the request with
 // its key; it needs no client certificate in TLS, which would turn an expired one
-// away. It is for the same key and the same name, and for nothing else.
+// away. It is for the same name, and for a new key, which signs the request too; a
+// node or a cloud of an older version renews the same key. The old key stays good
+// until the new one was used, so that an answer may be lost; then a copy of it, on a
+// stolen disk or in a backup, is good for nothing.
 //
 // A node that slept through a whole rotation comes back too: a new authority is
 // published with a bridge, its certificate signed by the authority before, and
@@ -76,9 +79,8 @@
 // were ever made for it are worthless, and the same machine, or another one, may
 // have the name with a new key. A [Guard] in front of a hub.Directory turns such
 // keys away on every transport and ends their sessions at once; the Handler
-// refuses their renewals and joins. To free a name without revoking its key is
-// something else: the certificate then stays good until it ends, and is not
-// renewed.
+// refuses their renewals and joins. To free a name is less: the key that had it
+// can use that name no more, but may join with another.
 //
 // # Time
 //

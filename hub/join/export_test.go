@@ -1,4 +1,39 @@
 package join
 
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+)
+
 // News tells that the server was seen to have a new authority.
 func (i *Identity) News() <-chan struct{} { return i.news }
+
+// RenewAsBefore renews as nodes did that never changed their key.
+func RenewAsBefore(ctx context.Context, url string, cred Credentials) error {
+	return RenewFor(ctx, url, cred, cred.Key, nil)
+}
+
+// RenewFor renews for a key, with the proof of another one.
+func RenewFor(ctx context.Context, url string, cred Credentials, key, proof *ecdsa.PrivateKey) error {
+	id, err := NewIdentity(IdentityConfig{Credentials: cred, URL: url})
+	if err != nil {
+		return err
+	}
+	csr, err := newCSR(key)
+	if err != nil {
+		return err
+	}
+	req := renewRequest{Certificate: string(encodePEM(pemCertificate, cred.Leaf.Raw)), CSR: csr}
+	if proof != nil {
+		_, fresh, err := parseCSR(csr)
+		if err != nil {
+			return err
+		}
+		if req.Proof, err = ecdsa.SignASN1(rand.Reader, proof, proofText(cred.Leaf, fresh)); err != nil {
+			return err
+		}
+	}
+	_, err = id.ask(ctx, id.config, RenewPath, req)
+	return err
+}

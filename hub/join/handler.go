@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -45,7 +44,10 @@ type (
 	}
 	renewRequest struct {
 		Certificate string `json:"certificate"` // PEM, the one to be renewed
-		CSR         string `json:"csr"`         // PEM, signed with its key
+		CSR         string `json:"csr"`         // PEM, signed with its key or with a new one
+		// Proof is, with a new key, the signature of the old one over proofText. Nodes
+		// before version 0.2 always keep their key.
+		Proof []byte `json:"proof,omitempty"`
 	}
 	grant struct {
 		Certificate string    `json:"certificate,omitempty"` // PEM
@@ -83,14 +85,18 @@ type HandlerConfig struct {
 // So a certificate that TLS would turn away, for it has expired or its authority
 // is retired, can still be renewed.
 //
-// Of one network (an IPv4 address, an IPv6 /64) 20 requests may fail at once and
-// one more each second; then joins from there get ErrBusy, but renewals that
-// prove themselves are answered always.
+// Of one network (an IPv4 address, an IPv6 /64), and with one token, 20 requests
+// may fail at once and one more each second; then joins get ErrBusy, except 10 a
+// second of all such networks together, whose address may be that of a load
+// balancer. Renewals that prove themselves are answered always.
 type Handler struct {
 	cfg   HandlerConfig
 	limit *limiter
-	slots chan struct{}
-	count counts
+	// reserve counts the joins that are looked at though their network has failed
+	// too often.
+	reserve *limiter
+	slots   chan struct{}
+	count   counts
 }
 
 // NewHandler checks cfg and makes a Handler.
@@ -118,7 +124,7 @@ func NewHandler(cfg HandlerConfig) (*Handler, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{cfg: cfg, limit: newLimiter(), slots: make(chan struct{}, requestsAtOnce)}, nil
+	return &Handler{cfg: cfg, limit: newLimiter(limitEvery), reserve: newLimiter(reserveEvery), slots: make(chan struct{}, requestsAtOnce)}, nil
 }
 
 // outcome is what a request came to.
@@ -140,9 +146,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = h.renew
 	case TrustPath:
 		method = http.MethodGet
-		serve = func(context.Context, *http.Request) (outcome, error) {
-			return outcome{bundle: h.cfg.Keyring.Bundle()}, nil
-		}
+		serve = h.trust
 	default:
 		http.NotFound(w, r)
 		return
@@ -199,23 +203,35 @@ func (h *Handler) enter(ctx context.Context) (leave func(), err error) {
 
 func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
 	now := h.cfg.Keyring.cfg.Now()
-	if wait := h.limit.over(r.RemoteAddr, now); wait > 0 {
+	from := network(r.RemoteAddr)
+	if wait := h.limit.over(from, now); wait > 0 {
+		// A load balancer may hide that others come from there too: one who guesses
+		// must not keep them out.
+		if h.reserve.over("", now) > 0 {
+			return outcome{retry: wait}, ErrBusy
+		}
+		h.reserve.failed("", now)
+	}
+	var req joinRequest
+	if err := read(r, &req); err != nil {
+		h.limit.failed(from, now)
+		return outcome{}, err
+	}
+	token := "token " + req.ID
+	if wait := h.limit.over(token, now); wait > 0 {
 		return outcome{retry: wait}, ErrBusy
 	}
-	out, err := h.joinOnce(ctx, r, now)
+	out, err := h.joinOnce(ctx, req, now)
 	for _, guess := range []error{ErrRequest, ErrNodeName, ErrTokenInvalid, ErrTokenExpired, ErrTokenUsed, ErrTokenNode} {
 		if errors.Is(err, guess) {
-			h.limit.failed(r.RemoteAddr, now)
+			h.limit.failed(from, now)
+			h.limit.failed(token, now)
 		}
 	}
 	return out, err
 }
 
-func (h *Handler) joinOnce(ctx context.Context, r *http.Request, now time.Time) (outcome, error) {
-	var req joinRequest
-	if err := read(r, &req); err != nil {
-		return outcome{}, err
-	}
+func (h *Handler) joinOnce(ctx context.Context, req joinRequest, now time.Time) (outcome, error) {
 	if err := CheckNodeName(req.Node); err != nil {
 		return outcome{}, err
 	}
@@ -248,6 +264,15 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 	if err := h.revoked(ctx, keyHash); err != nil {
 		return err
 	}
+	if f, ok := h.cfg.Names.(FreedNames); ok && rec.pattern() {
+		freed, err := f.Freed(ctx, req.Node)
+		if err != nil {
+			return err
+		}
+		if freed {
+			return fmt.Errorf("%w: it is for %q, and the name %s was another machine's: create a token for that name alone", ErrTokenNode, rec.Nodes, req.Node)
+		}
+	}
 	fresh, err := h.cfg.Names.Claim(ctx, req.Node, keyHash)
 	if err != nil {
 		return err
@@ -261,61 +286,28 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 	return err
 }
 
-// renew signs the key of a certificate once more, for one that proves to have
-// it. Whoever replays such a request gets a certificate without its key.
-func (h *Handler) renew(ctx context.Context, r *http.Request) (outcome, error) {
-	pub, old, node, err := h.proveOld(r)
-	out := outcome{node: node}
+// trust answers what nodes are to trust. A node that shows its certificate says by
+// that that it has it: the key before is good no more.
+func (h *Handler) trust(ctx context.Context, r *http.Request) (outcome, error) {
+	out := outcome{bundle: h.cfg.Keyring.Bundle()}
+	replacer, ok := h.cfg.Names.(KeyReplacer)
+	if !ok || r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return out, nil
+	}
+	leaf := r.TLS.VerifiedChains[0][0]
+	node, err := NodeName(leaf)
 	if err != nil {
-		h.limit.failed(r.RemoteAddr, h.cfg.Keyring.cfg.Now())
-		return out, err
+		return out, nil // the answer is for everybody
 	}
 	leave, err := h.enter(ctx)
 	if err != nil {
 		return out, err
 	}
 	defer leave()
-	keyHash := KeyHash(old)
-	if err := h.revoked(ctx, keyHash); err != nil {
-		return out, err
+	if err := replacer.Confirm(ctx, node, KeyHash(leaf)); err != nil {
+		h.cfg.Logger.Warn("a renewed key was not confirmed: the key before stays good until the node connects", "node", node, "error", err)
 	}
-	holder, err := h.cfg.Names.Holder(ctx, node)
-	switch {
-	case err != nil:
-		return out, err
-	case holder == "":
-		return out, fmt.Errorf("%w: its name was freed", ErrIdentity)
-	case subtle.ConstantTimeCompare([]byte(holder), []byte(keyHash)) != 1:
-		return out, fmt.Errorf("%w: its name belongs to another machine now", ErrIdentity)
-	}
-	return h.issue(ctx, pub, out)
-}
-
-// proveOld checks all of a renewal that needs no store.
-func (h *Handler) proveOld(r *http.Request) (pub crypto.PublicKey, old *x509.Certificate, node string, err error) {
-	var req renewRequest
-	if err := read(r, &req); err != nil {
-		return nil, nil, "", err
-	}
-	block, _ := pem.Decode([]byte(req.Certificate))
-	if block == nil {
-		return nil, nil, "", fmt.Errorf("%w: certificate is not PEM", ErrRequest)
-	}
-	if old, err = x509.ParseCertificate(block.Bytes); err != nil {
-		return nil, nil, "", fmt.Errorf("%w: certificate: %w", ErrRequest, err)
-	}
-	pub, keyHash, err := parseCSR(req.CSR)
-	if err != nil {
-		return nil, nil, "", err
-	}
-	if keyHash != KeyHash(old) {
-		return nil, nil, "", fmt.Errorf("%w: the request is signed with another key", ErrIdentity)
-	}
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && KeyHash(r.TLS.PeerCertificates[0]) != keyHash {
-		return nil, nil, "", fmt.Errorf("%w: the connection shows another certificate", ErrIdentity)
-	}
-	node, err = h.cfg.Keyring.verifyOld(old, h.cfg.Grace)
-	return pub, old, node, err
+	return out, nil
 }
 
 func (h *Handler) revoked(ctx context.Context, keyHash string) error {

@@ -245,7 +245,7 @@ func TestGuessing(t *testing.T) {
 		return c.ask(t, "POST", join.JoinPath, fields{"id": tok.ID, "secret": tok.Secret, "node": "n", "csr": csr(t, newKey(t), "n")}, nil)
 	}
 	last := asked{}
-	for range 100 { // the burst and what is forgiven meanwhile
+	for range 1000 { // the bursts and what is forgiven meanwhile
 		if last = guess(); last.status != http.StatusForbidden {
 			break
 		}
@@ -255,6 +255,28 @@ func TestGuessing(t *testing.T) {
 	}
 	if err := identity(t, c, node).Renew(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGuessingBehindABalancer: all come from one address, and one of them guesses
+// until it is put off. Others join; a token that is guessed for is put off itself.
+func TestGuessingBehindABalancer(t *testing.T) {
+	c := newCloud(t)
+	guess := func(tok join.Token) int {
+		return c.ask(t, "POST", join.JoinPath, fields{"id": tok.ID, "secret": "x", "node": "n", "csr": csr(t, newKey(t), "n")}, nil).status
+	}
+	for range 25 { // more than the address may
+		guess(join.NewToken(c.CA.Pin()))
+	}
+	c.joined(t, "edge-1")
+	one, status := c.Token("edge-2"), 0
+	for range 1000 {
+		if status = guess(one); status != http.StatusForbidden {
+			break
+		}
+	}
+	if status != http.StatusTooManyRequests {
+		t.Errorf("a token is guessed for and answered with %d", status)
 	}
 }
 
@@ -270,7 +292,7 @@ func TestCounts(t *testing.T) {
 	if err := id.Renew(t.Context()); err == nil {
 		t.Fatal("renewed")
 	}
-	want := []join.Count{{Path: join.TrustPath, Result: "ok", N: 1}, {Path: join.JoinPath, Result: "ok", N: 1}, {Path: join.RenewPath, Result: "identity", N: 1}}
+	want := []join.Count{{Path: join.TrustPath, Result: "ok", N: 1}, {Path: join.JoinPath, Result: "ok", N: 1}, {Path: join.RenewPath, Result: "identity", N: 2}} // for a new key and for the old one
 	if got := h.Counts(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("have %v, want %v", got, want)
 	}

@@ -3,13 +3,17 @@ package join
 import (
 	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +34,9 @@ type Identity struct {
 	cfg  IdentityConfig
 	host string        // of URL
 	news chan struct{} // has one when the server was seen to have a new authority
+
+	renewing sync.Mutex        // one Renew at a time
+	next     *ecdsa.PrivateKey // of a renewal under way; used without a Dir, guarded by renewing
 
 	mu    sync.Mutex
 	now   Credentials
@@ -140,9 +147,9 @@ func (i *Identity) config(host string) *tls.Config {
 // logged each time.
 func (i *Identity) Run(ctx context.Context) error {
 	var renew, trust schedule
-	trust.at = time.Now().Add(rand.N(trustEvery / 12))
-	moved := rand.N(spread) // of this node in its fleet
-	var since time.Time     // its authority does not sign any more
+	trust.at = time.Now().Add(mathrand.N(trustEvery / 12))
+	moved := mathrand.N(spread) // of this node in its fleet
+	var since time.Time         // its authority does not sign any more
 	for ctx.Err() == nil {
 		c := i.Credentials()
 		switch {
@@ -170,7 +177,7 @@ func (i *Identity) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-i.news:
-			trust.at = time.Now().Add(rand.N(renewRetryMin))
+			trust.at = time.Now().Add(mathrand.N(renewRetryMin))
 		case <-time.After(min(time.Until(due), time.Until(trust.at), renewCheck)):
 		}
 	}
@@ -182,7 +189,7 @@ func (i *Identity) renewOnce(ctx context.Context, s *schedule) {
 	// A certificate may be due again at once, if its authority is about to end.
 	wait := s.next(err, renewRetryMin)
 	if err != nil && wait > renewExpired && i.cfg.Clock.Now().After(i.Credentials().Leaf.NotAfter) {
-		wait = renewExpired/2 + rand.N(renewExpired/2)
+		wait = renewExpired/2 + mathrand.N(renewExpired/2)
 		s.at = time.Now().Add(wait)
 	}
 	if err != nil && ctx.Err() == nil {
@@ -193,7 +200,7 @@ func (i *Identity) renewOnce(ctx context.Context, s *schedule) {
 
 func (i *Identity) refreshOnce(ctx context.Context, s *schedule) {
 	err := i.Refresh(ctx)
-	if wait := s.next(err, trustEvery/2+rand.N(trustEvery)); err != nil && ctx.Err() == nil {
+	if wait := s.next(err, trustEvery/2+mathrand.N(trustEvery)); err != nil && ctx.Err() == nil {
 		i.cfg.Logger.Warn("the cloud was not asked which authorities to trust", "retry", wait.Round(time.Second), "error", err)
 	}
 }
@@ -211,17 +218,21 @@ func (s *schedule) next(err error, pause time.Duration) time.Duration {
 		s.attempt = 0
 	} else {
 		pause = min(renewRetryMin<<min(s.attempt, 16), renewRetryMax)
-		pause = pause/2 + rand.N(pause/2) // a fleet must not ask as one
+		pause = pause/2 + mathrand.N(pause/2) // a fleet must not ask as one
 		s.attempt++
 	}
 	s.at = time.Now().Add(pause)
 	return pause
 }
 
-// Renew asks for a new certificate now, for the same key, and saves it. It shows
-// the old one in the request, not to TLS, which would turn one away that has
-// expired.
+// Renew asks for a new certificate now, for a new key, and saves both. It shows the
+// old certificate in the request, not to TLS, which would turn one away that has
+// expired. The new key is on disk before the cloud hears of it, and the cloud takes
+// the old one until it has seen the new one used: whatever is interrupted, the node
+// has a key that is good. A cloud that knows no new keys renews the old one.
 func (i *Identity) Renew(ctx context.Context) (err error) {
+	i.renewing.Lock()
+	defer i.renewing.Unlock()
 	defer func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
@@ -232,33 +243,93 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 		}
 	}()
 	old := i.Credentials()
-	csr, err := newCSR(old.Key)
+	key, err := i.nextKey(old.Key)
+	if err != nil {
+		// A full disk: the certificate must not run out for that.
+		i.cfg.Logger.Warn("no new key was made: the certificate is renewed for the old one", "error", err)
+		key = old.Key
+	}
+	c, err := i.renewFor(ctx, old, key)
+	if errors.Is(err, ErrIdentity) && key != old.Key {
+		c, err = i.renewFor(ctx, old, old.Key) // the cloud's version may be older
+	}
 	if err != nil {
 		return err
-	}
-	g, err := i.ask(ctx, RenewPath, renewRequest{Certificate: string(encodePEM(pemCertificate, old.Leaf.Raw)), CSR: csr})
-	if err != nil {
-		return err
-	}
-	c, err := credentials(old.Key, g)
-	if err != nil {
-		return err
-	}
-	if c.Node != old.Node {
-		return fmt.Errorf("%w: it answered with a certificate for %q", ErrServer, c.Node)
 	}
 	if err := i.put(c); err != nil {
 		return err
 	}
 	i.cfg.Clock.Learn(c.Leaf.NotBefore)
-	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter)
+	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter, "newKey", !c.Key.Equal(old.Key))
+	if !c.Key.Equal(old.Key) {
+		i.confirm(ctx)
+	}
 	return nil
+}
+
+// nextKey gives the key of the next certificate: that of an attempt whose answer
+// was lost, or else a new one.
+func (i *Identity) nextKey(used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+	if i.cfg.Dir != "" {
+		return keptKey(filepath.Join(i.cfg.Dir, RenewalFile), used)
+	}
+	if i.next == nil || i.next.Equal(used) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("join: make a key: %w", err)
+		}
+		i.next = key
+	}
+	return i.next, nil
+}
+
+// renewFor trades the old certificate for one for the key.
+func (i *Identity) renewFor(ctx context.Context, old Credentials, key *ecdsa.PrivateKey) (Credentials, error) {
+	csr, err := newCSR(key)
+	if err != nil {
+		return Credentials{}, err
+	}
+	req := renewRequest{Certificate: string(encodePEM(pemCertificate, old.Leaf.Raw)), CSR: csr}
+	if !key.Equal(old.Key) {
+		der, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			return Credentials{}, fmt.Errorf("join: encode the key: %w", err)
+		}
+		if req.Proof, err = ecdsa.SignASN1(rand.Reader, old.Key, proofText(old.Leaf, hash(der))); err != nil {
+			return Credentials{}, fmt.Errorf("join: sign the request: %w", err)
+		}
+	}
+	g, err := i.ask(ctx, i.config, RenewPath, req)
+	if err != nil {
+		return Credentials{}, err
+	}
+	c, err := credentials(key, g)
+	if err != nil {
+		return Credentials{}, err
+	}
+	if c.Node != old.Node {
+		return Credentials{}, fmt.Errorf("%w: it answered with a certificate for %q", ErrServer, c.Node)
+	}
+	return c, nil
+}
+
+// confirm shows the cloud the new certificate, so that the key before is good no
+// more. Without it that happens when the node next connects.
+func (i *Identity) confirm(ctx context.Context) {
+	shown := func(host string) *tls.Config {
+		c := i.config(host)
+		c.GetClientCertificate = i.TLS().GetClientCertificate
+		return c
+	}
+	if _, err := i.ask(ctx, shown, TrustPath, nil); err != nil {
+		i.cfg.Logger.Info("the cloud was not shown the new key: the old one stays good until the node connects", "error", err)
+	}
 }
 
 // Refresh asks now which authorities to trust, and saves the answer if it is
 // another one than before.
 func (i *Identity) Refresh(ctx context.Context) error {
-	g, err := i.ask(ctx, TrustPath, nil)
+	g, err := i.ask(ctx, i.config, TrustPath, nil)
 	if err != nil {
 		return err
 	}
@@ -274,10 +345,10 @@ func (i *Identity) Refresh(ctx context.Context) error {
 	return nil
 }
 
-func (i *Identity) ask(ctx context.Context, path string, body any) (grant, error) {
+func (i *Identity) ask(ctx context.Context, config func(host string) *tls.Config, path string, body any) (grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	g, err := ask(ctx, i.config, i.cfg.URL, path, body)
+	g, err := ask(ctx, config, i.cfg.URL, path, body)
 	if off := time.Until(g.Time).Round(time.Second); err == nil && off.Abs() > skew {
 		i.cfg.Logger.Warn("this machine's clock differs from the cloud's", "behind", off)
 	}

@@ -13,15 +13,18 @@ const (
 	// random bits: the limit is to spare the API server, not the token.
 	limitBurst = 20
 	limitEvery = time.Second
+	// reserveEvery is the same for Handler.reserve.
+	reserveEvery = 100 * time.Millisecond
 	// limitSlots bounds the memory: addresses share slots by their hash.
 	limitSlots = 4096
 )
 
-// limiter counts failures by address. Its memory does not grow, whatever the
-// number of addresses; an address may suffer for another one, but an attacker
-// cannot choose which, since the hash has a random seed.
+// limiter counts failures by address, or by what else is its key. Its memory does
+// not grow, whatever the number of keys; one may suffer for another one, but an
+// attacker cannot choose which, since the hash has a random seed.
 type limiter struct {
-	seed maphash.Seed
+	seed  maphash.Seed
+	every time.Duration
 
 	mu    sync.Mutex
 	slots [limitSlots]limitSlot
@@ -32,31 +35,33 @@ type limitSlot struct {
 	at       time.Time // to which failures are counted
 }
 
-func newLimiter() *limiter { return &limiter{seed: maphash.MakeSeed()} }
+func newLimiter(every time.Duration) *limiter {
+	return &limiter{seed: maphash.MakeSeed(), every: every}
+}
 
-// over says how long the address has to wait; 0 means that it may go on.
-func (l *limiter) over(addr string, now time.Time) time.Duration {
+// over says how long the key has to wait; 0 means that it may go on.
+func (l *limiter) over(key string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.slotLocked(addr, now)
+	s := l.slotLocked(key, now)
 	if s.failures <= limitBurst-1 {
 		return 0
 	}
-	return time.Duration((s.failures - (limitBurst - 1)) * float64(limitEvery))
+	return time.Duration((s.failures - (limitBurst - 1)) * float64(l.every))
 }
 
 // failed counts a failure.
-func (l *limiter) failed(addr string, now time.Time) {
+func (l *limiter) failed(key string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.slotLocked(addr, now)
+	s := l.slotLocked(key, now)
 	s.failures = min(s.failures+1, limitBurst)
 }
 
-func (l *limiter) slotLocked(addr string, now time.Time) *limitSlot {
-	s := &l.slots[maphash.String(l.seed, network(addr))%limitSlots]
+func (l *limiter) slotLocked(key string, now time.Time) *limitSlot {
+	s := &l.slots[maphash.String(l.seed, key)%limitSlots]
 	if past := now.Sub(s.at); past > 0 {
-		s.failures = max(0, s.failures-float64(past)/float64(limitEvery))
+		s.failures = max(0, s.failures-float64(past)/float64(l.every))
 	}
 	s.at = now
 	return s

@@ -3,7 +3,9 @@ package join
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +18,10 @@ type GuardConfig struct {
 	Directory hub.Directory // decides about nodes that are not revoked
 	// Disconnect ends a node's session: hub.Server.Disconnect.
 	Disconnect func(node string, reason *hub.Error) error
+	// Names, if not nil, says which key has a node's name; any other key is turned
+	// away. It is asked about nodes only whose key Hold has not told. If it is a
+	// KeyReplacer, a renewed key is confirmed when it is first used.
+	Names Names
 	// Ready, if not nil, is closed when all revoked keys were told; nodes that
 	// come before are put off.
 	Ready  <-chan struct{}
@@ -23,17 +29,22 @@ type GuardConfig struct {
 }
 
 // Guard is a hub.Directory that turns revoked keys away on every transport, and
-// ends the sessions of those that are connected. It keeps the revoked keys and
-// those of connected nodes in memory, so that a connection asks nobody. All
-// methods may be called by several goroutines at once.
+// keys that do not have their node's name, and ends the sessions of those that are
+// connected. It keeps the revoked keys, those that have names and those of
+// connected nodes in memory, so that a connection asks nobody. All methods may be
+// called by several goroutines at once.
 type Guard struct {
 	cfg            GuardConfig
 	refused, ended atomic.Uint64
 
 	mu       sync.Mutex
 	revoked  map[string]struct{}
+	holders  map[string][]string       // by node, as KeyReplacer.Keys gives them; only with Config.Names
 	standing map[string]map[string]int // sessions by key hash and node
 }
+
+// errNotHolder is what a key without its node's name is told.
+var errNotHolder = fmt.Errorf("%w: its name was freed, or belongs to another key now", ErrIdentity)
 
 // NewGuard checks cfg and makes a Guard.
 func NewGuard(cfg GuardConfig) (*Guard, error) {
@@ -46,11 +57,13 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Guard{cfg: cfg, revoked: make(map[string]struct{}), standing: make(map[string]map[string]int)}, nil
+	return &Guard{
+		cfg: cfg, revoked: make(map[string]struct{}), holders: make(map[string][]string), standing: make(map[string]map[string]int),
+	}, nil
 }
 
-// Attach turns a revoked key away with hub.CodeForbidden, and asks the
-// Directory about all others.
+// Attach turns a revoked key, and one that does not have the node's name, away
+// with hub.CodeForbidden, and asks the Directory about all others.
 func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 	if g.cfg.Ready != nil {
 		select {
@@ -69,13 +82,17 @@ func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 		g.refused.Add(1)
 		return hub.Node{}, &hub.Error{Code: hub.CodeForbidden, Text: ErrRevoked.Error()}
 	}
+	heard, err := g.holds(ctx, hello.Node, key)
+	if err != nil {
+		return hub.Node{}, err
+	}
 	node, err := g.cfg.Directory.Attach(ctx, hello)
 	if err != nil {
 		return node, err
 	}
 	connected := node.Connected
 	node.Connected = func(info hub.Info) {
-		g.note(key, hello.Node, info.Connected)
+		g.note(key, hello.Node, info.Connected, heard)
 		if connected != nil {
 			connected(info)
 		}
@@ -83,9 +100,68 @@ func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 	return node, nil
 }
 
-// note keeps count of who is connected. A key that was revoked since Attach is
-// found here: Revoke has either seen the session or was before it.
-func (g *Guard) note(key, node string, connected bool) {
+// holds refuses a key that does not have the node's name. What Hold told may be
+// older than the key: then the store decides. It reports whether Hold had told.
+func (g *Guard) holds(ctx context.Context, node, key string) (heard bool, _ error) {
+	if g.cfg.Names == nil {
+		return false, nil
+	}
+	g.mu.Lock()
+	keys := g.holders[node]
+	g.mu.Unlock()
+	if heard = slices.Contains(keys, key); !heard {
+		var err error
+		if keys, err = namesKeys(ctx, g.cfg.Names, node); err != nil {
+			g.cfg.Logger.Warn("a node is put off: it is not known who has its name", "node", node, "error", err)
+			return false, &hub.Error{Code: hub.CodeUnavailable, RetryAfter: 5 * time.Second, Text: "the server cannot read who has the node's name"}
+		}
+	}
+	if !slices.Contains(keys, key) {
+		g.refused.Add(1)
+		return false, &hub.Error{Code: hub.CodeForbidden, Text: errNotHolder.Error()}
+	}
+	if r, ok := g.cfg.Names.(KeyReplacer); ok && len(keys) > 1 && keys[0] == key {
+		if err := r.Confirm(ctx, node, key); err != nil {
+			g.cfg.Logger.Warn("a renewed key was not confirmed: the key before stays good until the node connects again", "node", node, "error", err)
+		}
+	}
+	return heard, nil
+}
+
+// Hold says which keys have the node's name, as KeyReplacer.Keys gives them; none
+// for a name that was freed. When another machine has it than before, or none, the
+// sessions of other keys end at once. Without Config.Names it does nothing.
+func (g *Guard) Hold(node string, keys []string) {
+	if g.cfg.Names == nil {
+		return
+	}
+	g.mu.Lock()
+	had := g.holders[node]
+	if len(keys) == 0 {
+		delete(g.holders, node)
+	} else {
+		g.holders[node] = slices.Clone(keys)
+	}
+	// A machine that has renewed its key keeps the session that stands.
+	renewed := slices.ContainsFunc(keys, func(k string) bool { return slices.Contains(had, k) })
+	var gone []string
+	if len(had) > 0 && !renewed {
+		for key, nodes := range g.standing {
+			if nodes[node] > 0 && !slices.Contains(keys, key) {
+				gone = append(gone, key)
+			}
+		}
+	}
+	g.mu.Unlock()
+	for _, key := range gone {
+		g.end(node, key, errNotHolder)
+	}
+}
+
+// note keeps count of who is connected. A key that was revoked since Attach, or has
+// lost the name that Hold had told, is found here: Revoke and Hold have either seen
+// the session or were before it.
+func (g *Guard) note(key, node string, connected, heard bool) {
 	g.mu.Lock()
 	nodes := g.standing[key]
 	switch {
@@ -102,9 +178,13 @@ func (g *Guard) note(key, node string, connected bool) {
 		}
 	}
 	_, revoked := g.revoked[key]
+	lost := heard && !slices.Contains(g.holders[node], key)
 	g.mu.Unlock()
-	if connected && revoked {
-		g.end(node, key)
+	switch {
+	case connected && revoked:
+		g.end(node, key, ErrRevoked)
+	case connected && lost:
+		g.end(node, key, errNotHolder)
 	}
 }
 
@@ -126,21 +206,21 @@ func (g *Guard) Revoke(keyHash string) {
 	}
 	g.mu.Unlock()
 	for _, node := range nodes {
-		g.end(node, keyHash)
+		g.end(node, keyHash, ErrRevoked)
 	}
 }
 
 // end tells the node to go. It may come back and is told by Attach that this is
 // for good: the node's newest session might be another key's by now, and that
 // one must not be lost to it.
-func (g *Guard) end(node, key string) {
-	err := g.cfg.Disconnect(node, &hub.Error{Code: hub.CodeUnavailable, Text: ErrRevoked.Error()})
+func (g *Guard) end(node, key string, why error) {
+	err := g.cfg.Disconnect(node, &hub.Error{Code: hub.CodeUnavailable, Text: why.Error()})
 	if err != nil && !errors.Is(err, hub.ErrOffline) {
-		g.cfg.Logger.Error("session of a revoked key was not ended", "node", node, "key", key, "error", err)
+		g.cfg.Logger.Error("session of a key that is good no more was not ended", "node", node, "key", key, "reason", why, "error", err)
 		return
 	}
 	g.ended.Add(1)
-	g.cfg.Logger.Warn("node was revoked: its session ends", "node", node, "key", key)
+	g.cfg.Logger.Warn("node's key is good no more: its session ends", "node", node, "key", key, "reason", why)
 }
 
 // Restore takes a Revoke back.

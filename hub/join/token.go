@@ -104,6 +104,30 @@ type Names interface {
 	Holder(ctx context.Context, node string) (keyHash string, err error)
 }
 
+// FreedNames is what a Names may do besides: tell a name that was freed, whose Node
+// may exist with what runs on it, from one that nobody had. Only a token for that
+// very name takes a freed one; a token for a pattern does not.
+type FreedNames interface {
+	Freed(ctx context.Context, node string) (bool, error)
+}
+
+// KeyReplacer is what a Names may do besides: have a node's key replaced by a
+// renewal. From Replace to Confirm both keys have the name, for the answer to a
+// renewal may be lost: the node then has its old key only.
+type KeyReplacer interface {
+	// Keys gives the hashes of the keys that have the name: the newest first, and
+	// the one before as long as the newest was not confirmed. It gives none for a
+	// name that nobody has.
+	Keys(ctx context.Context, node string) ([]string, error)
+	// Replace makes the key with the hash fresh the newest and old the one before,
+	// in one step. Again with the same keys it succeeds. If old does not have the
+	// name it returns an error that is ErrIdentity.
+	Replace(ctx context.Context, node, old, fresh string) error
+	// Confirm is called when the key was used: if it is the newest, the one before
+	// has the name no more.
+	Confirm(ctx context.Context, node, keyHash string) error
+}
+
 // Ledger is what a store may do besides: remember what was issued, so that an
 // operator sees who still has a certificate of an old authority.
 type Ledger interface {
@@ -118,6 +142,9 @@ type RevokedKeys interface {
 	// other.
 	Revoked(ctx context.Context, keyHash string) error
 }
+
+// pattern reports whether the record is for more than one name.
+func (r Record) pattern() bool { return strings.ContainsAny(r.Nodes, `*?[\`) }
 
 // check says whether the record lets this secret, node and key in at that
 // time. Wrong secrets take the same time wherever they differ.

@@ -96,14 +96,16 @@ func (l *Listener) shrink(s *share) { l.grown.Add(-s.grown.Swap(0)) }
 
 // verify tells whether a client must prove its address before its connection
 // begins. It is called for each one that has not, before handshake.
-func (l *Listener) verify(net.Addr) bool { return l.lobby.refuse(l.cfg.Unproven) }
+func (l *Listener) verify(from net.Addr) bool {
+	return l.lobby.refuse(backlog.Network(from), l.cfg.Unproven)
+}
 
 // handshake is called for each connection that a client begins, one after the
 // other. ctx ends with the connection. One that comes with its proof does not
 // stand in line and may wait here, while quic-go keeps the first packets of
 // further ones, and all other packets take their way.
 func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-	s := l.lobby.begin(ctx, client.AddrVerified, l.closing)
+	s := l.lobby.begin(ctx, backlog.Network(client.RemoteAddr), client.AddrVerified, l.closing)
 	if s == nil {
 		return nil, net.ErrClosed
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,9 +52,10 @@ type lobby struct {
 	short   func(now time.Time) bool      // the CPU is
 	callers map[quic.ConnectionID]*caller // those in waiting and in entered
 	waiting []*caller
-	entered []*caller       // let in, the last ones
-	passes  []*backlog.Pass // of those let in that quic-go has not begun
-	ready   []packet        // of the one that was let in last
+	line    map[netip.Prefix]int // of waiting, by network
+	entered []*caller            // let in, the last ones
+	passes  []*backlog.Pass      // of those let in that quic-go has not begun
+	ready   []packet             // of the one that was let in last
 	// underway are those that quic-go has begun, for which ending before Accept
 	// takes them has consequences. They are looked through when there is no place: to
 	// be told of its end by its context would cost each of them half a KiB for as
@@ -82,6 +85,7 @@ func shareOf(conn *quic.Conn) (*share, bool) {
 // server.
 type caller struct {
 	id      quic.ConnectionID
+	network netip.Prefix // that it seems to come from; none that is proved as yet
 	since   time.Time
 	entered bool
 	packets []packet
@@ -96,7 +100,7 @@ type packet struct {
 func newLobby(mark marked, places int, wake func()) *lobby {
 	l := &lobby{
 		mark: mark, places: places,
-		short: new(backlog.Load).Short, callers: make(map[quic.ConnectionID]*caller),
+		short: new(backlog.Load).Short, callers: make(map[quic.ConnectionID]*caller), line: make(map[netip.Prefix]int),
 	}
 	l.entry = backlog.NewEntry(places, func() {
 		if l.many.Load() {
@@ -121,15 +125,16 @@ func (l *lobby) hold(p packet) bool {
 	c := l.callers[id]
 	switch {
 	case c == nil:
-		c = &caller{id: id, since: time.Now()}
+		c = &caller{id: id, network: backlog.Network(p.from), since: time.Now()}
 		l.expireLocked(c.since)
 		if len(l.waiting) == 0 && l.letInLocked(c) {
 			return false
 		}
-		if len(l.waiting) == maxWaiting {
+		if len(l.waiting) == maxWaiting || l.line[c.network] >= backlog.Share(maxWaiting) {
 			return true
 		}
 		l.waiting = append(l.waiting, c)
+		l.line[c.network]++
 		l.callers[id] = c
 		l.many.Store(true)
 	case c.entered:
@@ -149,9 +154,11 @@ func (l *lobby) next() (p packet, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expireLocked(time.Now())
-	if len(l.ready) == 0 && len(l.waiting) > 0 && l.letInLocked(l.waiting[0]) {
-		l.ready, l.waiting[0].packets = l.waiting[0].packets, nil
-		l.waiting = slices.Delete(l.waiting, 0, 1)
+	if i := l.turnLocked(); len(l.ready) == 0 && i >= 0 && l.letInLocked(l.waiting[i]) {
+		c := l.waiting[i]
+		l.ready, c.packets = c.packets, nil
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+		l.leftLineLocked(c)
 	}
 	if len(l.ready) > 0 {
 		p, ok = l.ready[0], true
@@ -159,6 +166,23 @@ func (l *lobby) next() (p packet, ok bool) {
 	}
 	l.many.Store(len(l.waiting)+len(l.ready) > 0)
 	return p, ok
+}
+
+// turnLocked tells whose turn it is, if a place is free: the one that came first of
+// the network that has the fewest places. It gives -1 if no network may have more.
+func (l *lobby) turnLocked() int {
+	if len(l.waiting) == 0 || len(l.line) == 1 {
+		return min(1, len(l.waiting)) - 1
+	}
+	next := l.entry.Fewest(maps.Keys(l.line))
+	return slices.IndexFunc(l.waiting, func(c *caller) bool { return c.network == next })
+}
+
+// leftLineLocked is called for each one that waits no more.
+func (l *lobby) leftLineLocked(c *caller) {
+	if l.line[c.network]--; l.line[c.network] <= 0 {
+		delete(l.line, c.network)
+	}
 }
 
 // length is how many stand in line.
@@ -171,15 +195,17 @@ func (l *lobby) length() int {
 // expireLocked sends those away that have waited for too long, and forgets those
 // whose handshake is over in any case.
 func (l *lobby) expireLocked(now time.Time) {
-	l.waiting = l.dropLocked(l.waiting, now.Add(-lobbyTime), maxWaiting)
-	l.entered = l.dropLocked(l.entered, now.Add(-handshakeTimeout), maxEntered)
+	l.waiting = l.dropLocked(l.waiting, now.Add(-lobbyTime), maxWaiting, l.leftLineLocked)
+	l.entered = l.dropLocked(l.entered, now.Add(-handshakeTimeout), maxEntered, func(*caller) {})
 }
 
-// dropLocked forgets those at the front that came before then, or are too many.
-func (l *lobby) dropLocked(callers []*caller, then time.Time, most int) []*caller {
+// dropLocked forgets those at the front that came before then, or are too many, and
+// calls gone for each.
+func (l *lobby) dropLocked(callers []*caller, then time.Time, most int, gone func(*caller)) []*caller {
 	n := 0
 	for n < len(callers) && (callers[n].since.Before(then) || len(callers)-n > most) {
 		delete(l.callers, callers[n].id)
+		gone(callers[n])
 		n++
 	}
 	return slices.Delete(callers, 0, n)
@@ -197,7 +223,7 @@ func (l *lobby) letInLocked(c *caller) bool {
 	if l.entry.Taken() >= places {
 		return false
 	}
-	pass := l.entry.TryEnter()
+	pass := l.entry.TryEnter(c.network)
 	if pass == nil {
 		return false
 	}
@@ -225,14 +251,14 @@ func (l *lobby) sweepLocked() {
 	})
 }
 
-// begin is called when quic-go begins a connection, verified if its address is
-// proved. One that was let in has a place; others wait for one, until done is
+// begin is called when quic-go begins a connection of the network, verified if its
+// address is proved. One that was let in has a place; others wait for one, until done is
 // closed, which gives nil.
-func (l *lobby) begin(ctx context.Context, verified bool, done <-chan struct{}) *share {
-	s := &share{ctx: ctx, pass: l.placed()}
+func (l *lobby) begin(ctx context.Context, network netip.Prefix, verified bool, done <-chan struct{}) *share {
+	s := &share{ctx: ctx, pass: l.placed(network)}
 	if s.pass == nil {
 		l.sweep()
-		s.pass = l.entry.Enter(done)
+		s.pass = l.entry.Enter(network, done)
 	}
 	if s.pass == nil {
 		return nil
@@ -252,7 +278,7 @@ func (l *lobby) begin(ctx context.Context, verified bool, done <-chan struct{}) 
 
 // refuse tells whether unproven connections are so many that the one that was let
 // in must prove its address first, and takes its place away.
-func (l *lobby) refuse(most int) bool {
+func (l *lobby) refuse(network netip.Prefix, most int) bool {
 	if l.unproven.Load() < int64(most) {
 		return false
 	}
@@ -260,7 +286,7 @@ func (l *lobby) refuse(most int) bool {
 	if l.unproven.Load() < int64(most) {
 		return false
 	}
-	if pass := l.placed(); pass != nil {
+	if pass := l.placed(network); pass != nil {
 		pass.Leave()
 	}
 	return true
@@ -273,19 +299,20 @@ func (l *lobby) proven(s *share) {
 	}
 }
 
-// placed gives the place of the one let in first that quic-go has not begun. It is
-// that of the connection asked for unless packets were lost or were no beginning,
-// and counts as much in any case. Nil says that there is none, as for one that
+// placed gives the place of the one let in first of the network that quic-go has not
+// begun. It is that of the connection asked for unless packets were lost or were no
+// beginning, and counts as much in any case. Nil says that there is none, as for one that
 // comes again with its proof.
-func (l *lobby) placed() *backlog.Pass {
+func (l *lobby) placed(network netip.Prefix) *backlog.Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.passes = slices.DeleteFunc(l.passes, (*backlog.Pass).Gone)
-	if len(l.passes) == 0 {
+	i := slices.IndexFunc(l.passes, func(p *backlog.Pass) bool { return p.Network() == network })
+	if i < 0 {
 		return nil
 	}
-	pass := l.passes[0]
-	l.passes = slices.Delete(l.passes, 0, 1)
+	pass := l.passes[i]
+	l.passes = slices.Delete(l.passes, i, i+1)
 	return pass
 }
 

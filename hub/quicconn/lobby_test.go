@@ -3,6 +3,7 @@ package quicconn
 import (
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/edgekit/edgekit/hub/internal/backlog"
 )
 
 // initial is a packet by which a connection begins, with this id.
@@ -23,8 +26,10 @@ func initial(version quic.Version, id string, note byte) packet {
 	b[5] = byte(len(id))
 	copy(b[6:], id)
 	b[len(b)-1] = note
-	return packet{data: b, oob: []byte{note}, from: &net.UDPAddr{Port: int(note)}}
+	return packet{data: b, oob: []byte{note}, from: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(note)}}
 }
+
+var loopback = netip.MustParsePrefix("127.0.0.0/24")
 
 // notes are those of the packets whose turn it is.
 func notes(l *lobby) (all []byte) {
@@ -37,13 +42,13 @@ func notes(l *lobby) (all []byte) {
 	}
 }
 
-// TestLobby has connections begin where two have a place: the others wait in the
+// TestLobby has connections begin where two of one network have a place: the others wait in the
 // order of their coming, with their first packets and no others, until a place is
 // free or they have waited for too long.
 func TestLobby(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mark, woken := newMark(), atomic.Int32{}
-		l := newLobby(mark, 2, func() { woken.Add(1) })
+		l := newLobby(mark, 3, func() { woken.Add(1) })
 		l.short = func(time.Time) bool { return false }
 		holds := func(p packet, want bool) {
 			t.Helper()
@@ -68,8 +73,8 @@ func TestLobby(t *testing.T) {
 		if got := notes(l); got != nil {
 			t.Errorf("%v go in where there is no place", got)
 		}
-		first, second := l.placed(), l.placed()
-		if l.placed() != nil {
+		first, second := l.placed(loopback), l.placed(loopback)
+		if l.placed(loopback) != nil {
 			t.Error("three have a place")
 		}
 		first.Leave()
@@ -89,7 +94,7 @@ func TestLobby(t *testing.T) {
 			t.Errorf("%v go in after too long", got)
 		}
 		holds(initial(quic.Version1, "fifth..8", 31), false) // from its edge, which asks again
-		if l.placed() == nil || l.placed() != nil {
+		if l.placed(loopback) == nil || l.placed(loopback) != nil {
 			t.Error("a place that was given back is taken")
 		}
 		if len(l.callers) != 1 || len(l.entered) != 1 {
@@ -111,10 +116,10 @@ func TestLobbyFull(t *testing.T) {
 				t.Fatalf("connection %d waits: %v", i, i == 0)
 			}
 		}
-		if len(l.waiting) != maxWaiting || len(l.callers) != maxWaiting+1 {
+		if n := backlog.Share(maxWaiting); len(l.waiting) != n || len(l.callers) != n+1 {
 			t.Errorf("%d wait and %d are known", len(l.waiting), len(l.callers))
 		}
-		l.placed().Leave()
+		l.placed(loopback).Leave()
 		if got := notes(l); !slices.Equal(got, []byte{1}) {
 			t.Errorf("%v go in", got)
 		}
@@ -133,13 +138,52 @@ func TestLobbyShort(t *testing.T) {
 				t.Errorf("connection %d waits: %v", i, i < 4)
 			}
 		}
-		l.placed().Leave()
+		l.placed(loopback).Leave()
 		if got := notes(l); !slices.Equal(got, []byte{4}) {
 			t.Errorf("%v go in when one has left", got)
 		}
 		short = false
-		if got := notes(l); len(got) != places-4 || l.entry.Taken() != places {
+		if got := notes(l); len(got) != backlog.Share(places)-4 || l.entry.Taken() != backlog.Share(places) {
 			t.Errorf("%v go in when the CPU is not short, and %d are under way", got, l.entry.Taken())
+		}
+	})
+}
+
+// TestLobbyShare has one network begin more connections than may wait: another one
+// finds a place, and then its turn comes first.
+func TestLobbyShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const places = 4
+		l := newLobby(newMark(), places, func() {})
+		l.short = func(time.Time) bool { return false }
+		id := make([]byte, 8)
+		for i := range 2 * maxWaiting {
+			binary.BigEndian.PutUint64(id, uint64(i))
+			l.hold(initial(quic.Version1, string(id), 1))
+		}
+		other := func(id string, note byte) {
+			p := initial(quic.Version1, id, note)
+			p.from = &net.UDPAddr{IP: net.IPv4(192, 0, 2, note)}
+			if !l.hold(p) {
+				t.Errorf("connection %d overtakes those that wait", note)
+			}
+		}
+		other("other..1", 101)
+		if got := notes(l); !slices.Equal(got, []byte{101}) {
+			t.Fatalf("%v go in where one network has its share", got)
+		}
+		other("other..2", 102)
+		l.placed(loopback).Leave()
+		if got := notes(l); !slices.Equal(got, []byte{102}) {
+			t.Errorf("%v go in, though the other network has less", got)
+		}
+		l.placed(backlog.Network(&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1)})).Leave()
+		if got := notes(l); !slices.Equal(got, []byte{1}) {
+			t.Errorf("%v go in where nobody else waits", got)
+		}
+		time.Sleep(lobbyTime + time.Millisecond)
+		if l.next(); len(l.waiting) != 0 || len(l.line) != 0 {
+			t.Errorf("%d wait, %d networks are counted, after all have given up", len(l.waiting), len(l.line))
 		}
 	})
 }

@@ -16,7 +16,8 @@
 //	err = srv.Serve(tls.NewListener(l.Throttle(socket), tlsConfig))
 //
 // [Listener.Throttle] is what keeps a herd of edges, back after their server was
-// away, from taking the CPU from each other until none gets through.
+// away, from taking the CPU from each other until none gets through, and what
+// bounds connections that say nothing.
 //
 // The TLS configuration must ask for client certificates
 // (tls.VerifyClientCertIfGiven where other handlers need none) and hold the

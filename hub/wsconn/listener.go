@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
 
 	"nhooyr.io/websocket"
@@ -41,24 +43,35 @@ type ListenerConfig struct {
 	// away with status 503. 0 means 1024.
 	Backlog int
 	// Handshakes is how many connections of all sockets that Throttle was given
-	// may be under way from the TCP connection to Accept; more wait in the
-	// kernel. One that takes longer than 3 s counts no more. 0 means 256.
+	// may be under way from their first byte to Accept; as many wait for their
+	// turn, and more in the kernel. One that takes longer than 3 s counts no more. 0
+	// means 256.
 	Handshakes int
+	// Pending is how many TCP connections of all sockets that Throttle was given
+	// may be open that are no links, a quarter of them without having sent a byte.
+	// 0 means 4096; it must be at least 4 times Handshakes.
+	Pending int
+	// Proxies are the networks of load balancers that begin each connection with a
+	// PROXY protocol header (version 1 or 2), which says who the client is. From
+	// there a connection without one is closed; from anywhere else a header is
+	// none. It is for the sockets that Throttle was given. nil trusts nobody.
+	Proxies []netip.Prefix
 }
 
 // Listener takes WebSocket connections from an HTTP server. It starts no
-// goroutine of its own.
+// goroutine of its own but those of Throttle.
 type Listener struct {
 	cfg     ListenerConfig
 	gate    *gate
 	waiting *backlog.Queue[*Conn]
 	entry   *backlog.Entry
+	pending *pending
 }
 
 // NewListener makes a Listener, to be mounted in an http.ServeMux.
 func NewListener(cfg ListenerConfig) (*Listener, error) {
-	if cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Handshakes < 0 {
-		return nil, errors.New("wsconn: ListenerConfig.Backlog, Memory and Handshakes must not be negative: leave them 0 for the default")
+	if cfg.Backlog < 0 || cfg.Memory < 0 || cfg.Handshakes < 0 || cfg.Pending < 0 {
+		return nil, errors.New("wsconn: ListenerConfig.Backlog, Memory, Handshakes and Pending must not be negative: leave them 0 for the default")
 	}
 	if cfg.Backlog == 0 {
 		cfg.Backlog = 1024
@@ -66,6 +79,13 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Handshakes == 0 {
 		cfg.Handshakes = 256
 	}
+	if cfg.Pending == 0 {
+		cfg.Pending = max(4096, 4*cfg.Handshakes)
+	}
+	if cfg.Pending < 4*cfg.Handshakes {
+		return nil, fmt.Errorf("wsconn: ListenerConfig.Pending is %d, less than 4 times Handshakes: want %d or more, or 0 for the default", cfg.Pending, 4*cfg.Handshakes)
+	}
+	cfg.Proxies = slices.Clone(cfg.Proxies)
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
 	}
@@ -75,7 +95,10 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	if cfg.Addr == nil {
 		cfg.Addr = &net.TCPAddr{}
 	}
-	return &Listener{cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog), entry: backlog.NewEntry(cfg.Handshakes, nil)}, nil
+	return &Listener{
+		cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog),
+		entry: backlog.NewEntry(cfg.Handshakes, nil), pending: newPending(cfg.Pending),
+	}, nil
 }
 
 // ServeHTTP upgrades one request. Without a verified client certificate that
@@ -157,9 +180,9 @@ func (l *Listener) identify(r *http.Request) (hub.Peer, int, error) {
 }
 
 // Entering implements hub.Entrance, for the sockets that Throttle was given. How
-// many wait, only the kernel knows.
+// many wait besides, only the kernel knows.
 func (l *Listener) Entering() map[string]hub.Entering {
-	return map[string]hub.Entering{transport: {UnderWay: l.entry.Taken()}}
+	return map[string]hub.Entering{transport: {UnderWay: l.entry.Taken(), Waiting: l.entry.Waiting()}}
 }
 
 // Accept waits for the next connection.

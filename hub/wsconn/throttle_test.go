@@ -2,9 +2,14 @@ package wsconn_test
 
 import (
 	"errors"
+	"io"
 	"net"
+	"net/netip"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
@@ -23,7 +28,8 @@ func accept(t *testing.T, c *cloud) hub.Conn {
 }
 
 // TestThrottle has peers come where one may be under way: those that are
-// accepted, that hang up or that say nothing for long make room for the next.
+// accepted, that hang up or that say no more for long make room for the next, and
+// those that say nothing take none.
 func TestThrottle(t *testing.T) {
 	c := newCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Handshakes = 1 })
 	var dialling sync.WaitGroup
@@ -44,20 +50,29 @@ func TestThrottle(t *testing.T) {
 	for range 3 {
 		accept(t, c)
 	}
-	silent := func() net.Conn {
+	silent := func(says string) net.Conn {
 		conn, err := net.Dial("tcp", c.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
+		if _, err := conn.Write([]byte(says)); err != nil {
+			t.Fatal(err)
+		}
 		return conn
 	}
-	silent().Close()
-	silent()
+	underWay := func() int { return c.link.Entering()["websocket"].UnderWay }
+	silent("").Close()
+	silent("")
 	begun := time.Now()
 	dial()
 	accept(t, c)
-	if took := time.Since(begun); took < backlog.Patience/2 {
+	for silent("\x16"); underWay() == 0; {
+		runtime.Gosched()
+	}
+	dial()
+	accept(t, c)
+	if took := time.Since(begun); took < backlog.Hurry/2 {
 		t.Errorf("the place was not taken: the next one came after %v", took)
 	}
 }
@@ -79,6 +94,9 @@ func TestThrottleCloses(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		if _, err := conn.Write([]byte{0x16}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	first, err := l.Accept()
 	if err != nil {
@@ -97,5 +115,175 @@ func TestThrottleCloses(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept gives %v", err)
+	}
+}
+
+// pipes is a socket whose connections come from the addresses that a test names.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+type fromAddr struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (c fromAddr) RemoteAddr() net.Addr { return c.addr }
+
+func (p *pipes) dial(ip string) net.Conn {
+	here, there := net.Pipe()
+	p.conns <- fromAddr{there, &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}}
+	return here
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestThrottleBounds has one network open connections without end, silent ones or
+// such that say one byte: they are bounded, and one of another network is served
+// meanwhile, as soon as it speaks.
+func TestThrottleBounds(t *testing.T) {
+	const handshakes, most = 8, 64
+	for name, says := range map[string]string{"silent": "", "one byte": "\x16"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				link, err := wsconn.NewListener(wsconn.ListenerConfig{Handshakes: handshakes, Pending: most})
+				if err != nil {
+					t.Fatal(err)
+				}
+				socket := newPipes()
+				l := link.Throttle(socket)
+				given := make(chan net.Conn, 1000)
+				go func() {
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							close(given)
+							return
+						}
+						given <- c // and nobody reads on, as a TLS server that waits for more
+					}
+				}()
+				open, ended := 0, make(chan struct{}, 1000)
+				for range 3 * most {
+					c := socket.dial("192.0.2.1")
+					open++
+					go func() {
+						defer c.Close()
+						if says != "" {
+							_, _ = c.Write([]byte(says))
+						}
+						_, _ = c.Read(make([]byte, 1))
+						ended <- struct{}{}
+					}()
+					synctest.Wait()
+					time.Sleep(time.Millisecond)
+				}
+				if open -= len(ended); open > most {
+					t.Errorf("%d connections are open", open)
+				}
+				if says == "" && len(given) > 0 {
+					t.Errorf("%d silent connections were given out", len(given))
+				}
+				begun := time.Now()
+				other := socket.dial("198.51.100.1")
+				if _, err := other.Write([]byte{0x16}); err != nil {
+					t.Fatal(err)
+				}
+				var last net.Conn
+				for last == nil {
+					c := <-given
+					if !strings.HasPrefix(c.RemoteAddr().String(), "198.") {
+						defer c.Close()
+						continue
+					}
+					last = c
+				}
+				if took := time.Since(begun); took > backlog.Hurry || says == "" && took > 0 {
+					t.Errorf("one of another network waits for %v", took)
+				}
+				b := make([]byte, 9)
+				go func() { _, _ = other.Write([]byte("\x03\x01")) }()
+				if n, err := last.Read(b); n != 1 || b[0] != 0x16 || err != nil {
+					t.Errorf("read %x, %v", b[:n], err)
+				}
+				if n, err := last.Read(b); n != 2 || b[0] != 0x03 || err != nil {
+					t.Errorf("then read %x, %v", b[:n], err)
+				}
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+				last.Close()
+				if n := link.Entering()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
+					t.Errorf("%+v are under way at the end", n)
+				}
+				other.Close()
+				for c := range given {
+					c.Close()
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// TestThrottleBehindABalancer: who a connection is from is what a trusted balancer
+// says, and nobody else.
+func TestThrottleBehindABalancer(t *testing.T) {
+	const header = "PROXY TCP4 198.51.100.7 192.0.2.1 4660 443\r\n"
+	for _, tt := range []struct{ from, says, want string }{
+		{"192.0.2.1", header + "\x16", "198.51.100.7:4660"},
+		{"192.0.2.1", "PROXY UNKNOWN\r\n\x16", "192.0.2.1:1"},
+		{"192.0.2.1", "\x16\x03\x01 and so on", ""}, // it is closed
+		{"203.0.113.1", header, "203.0.113.1:1"},    // and TLS will find no TLS
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			link, err := wsconn.NewListener(wsconn.ListenerConfig{Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket := newPipes()
+			l := link.Throttle(socket)
+			got := make(chan string, 1)
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					got <- ""
+					return
+				}
+				defer c.Close()
+				got <- c.RemoteAddr().String()
+				_, _ = io.Copy(io.Discard, c)
+			}()
+			c := socket.dial(tt.from)
+			go func() { _, _ = c.Write([]byte(tt.says)) }()
+			synctest.Wait()
+			if tt.want == "" {
+				if _, err := c.Read(make([]byte, 1)); err == nil {
+					t.Error("it stays open")
+				}
+				l.Close()
+			}
+			if g := <-got; g != tt.want {
+				t.Errorf("%q of %s comes from %q, want %q", tt.says, tt.from, g, tt.want)
+			}
+			c.Close()
+			l.Close()
+			time.Sleep(time.Minute)
+		})
 	}
 }

@@ -149,6 +149,15 @@ func TestTokens(t *testing.T) {
 			t.Errorf("expired, connected %v since %s: %d %s", tt.connected, tt.since, code, body)
 		}
 	}
+	// But not for ever: who can cut the link would have it for as long.
+	g.connected = false
+	for ago, want := range map[time.Duration]int{DefaultExpiredTokens - time.Hour: 200, DefaultExpiredTokens + time.Hour: 401} {
+		old := g.token(t, func(_, c map[string]any) { c["exp"] = time.Now().Add(-ago).Unix() })
+		if code, body := g.as(old, "/version"); code != want {
+			t.Errorf("expired %s ago: %d %s", ago, code, body)
+		}
+	}
+	g.connected, g.since = true, time.Now().Add(-time.Hour)
 	g.drop("pods", "shop", "a")
 	if code, _ := g.as(good, "/version"); code != http.StatusUnauthorized {
 		t.Errorf("after its pod went: %d", code)

@@ -43,6 +43,9 @@ func admin(node string) Identity {
 // meanwhile are still taken: so long may it take until pods have fresh ones.
 const TokenGrace = 5 * time.Minute
 
+// DefaultExpiredTokens is what Config.ExpiredTokens of 0 means.
+const DefaultExpiredTokens = 30 * 24 * time.Hour
+
 // authenticate finds out who makes a request. The error goes to the client.
 func (s *Server) authenticate(r *http.Request) (Identity, error) {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
@@ -91,7 +94,7 @@ func (s *Server) lenient() bool {
 // byToken takes the token of a service account that a pod on this node uses:
 // signed by the cluster's issuer, meant for the API server, and bound to a pod
 // that is here. One that has expired is taken while nobody could have renewed
-// it: it is then as good as its pod.
+// it, for Config.ExpiredTokens at most.
 func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
 	issuer, keys, err := s.issuer(ctx)
 	if err != nil {
@@ -115,6 +118,8 @@ func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
 		return Identity{}, errors.New("the token never expires: only tokens of pods on this node are taken")
 	case s.cfg.Now().After(claims.Expiry.Time) && !s.lenient():
 		return Identity{}, errors.New("the token has expired")
+	case s.cfg.Now().After(claims.Expiry.Add(s.cfg.ExpiredTokens)):
+		return Identity{}, fmt.Errorf("the token has expired longer ago than %s, the most that is taken while the cloud is away", s.cfg.ExpiredTokens)
 	}
 	it, err := s.load(ctx, s.pods(), meta.Key{Resource: "pods", Namespace: k.Namespace, Name: k.Pod.Name})
 	if err != nil && !errors.Is(err, errNotThere) {

@@ -55,6 +55,10 @@ type Config struct {
 	// NodeCAs verifies the node's own certificate, CN=system:node:NAME, whose
 	// owner is the node's administrator. nil takes none.
 	NodeCAs func() *x509.CertPool
+	// ExpiredTokens is how long after its end a token is taken at most while the
+	// cloud is away and nobody could renew it: who can cut the link could use a
+	// stolen one for as long. 0 means 30 days; negative means not at all.
+	ExpiredTokens time.Duration
 	// Names are further names and addresses for the server's certificate.
 	Names []string
 
@@ -81,6 +85,10 @@ func (c Config) withDefaults() Config {
 	if c.MaxBodies == 0 {
 		c.MaxBodies = 8
 	}
+	if c.ExpiredTokens == 0 {
+		c.ExpiredTokens = DefaultExpiredTokens
+	}
+	c.ExpiredTokens = max(c.ExpiredTokens, 0)
 	if c.MaxWatches == 0 {
 		c.MaxWatches = 100
 	}

@@ -1,79 +1,239 @@
 package backlog
 
 import (
+	"iter"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Patience is how long a connection counts in an Entry at most. Peers that begin
-// and never go on would otherwise keep all others out; so they only slow them.
-const Patience = 3 * time.Second
+const (
+	// Patience is how long a connection counts in an Entry at most. Peers that begin
+	// and never go on would otherwise keep all others out; so they only slow them.
+	Patience = 3 * time.Second
+	// Hurry replaces Patience while others wait in Enter for a place.
+	Hurry = time.Second
+	// The places of one network are at most shareOf parts of shareIn, so that some
+	// are left for all others, whatever one network does.
+	shareOf, shareIn = 3, 4
+)
+
+// Network is what counts as one source of connections: the /24 of an IPv4 address,
+// the /64 of an IPv6 address, of which one host may choose the rest. Addresses of
+// other kinds are all of one network.
+func Network(addr net.Addr) netip.Prefix {
+	var ip netip.Addr
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		ip, _ = netip.AddrFromSlice(a.IP)
+	case *net.UDPAddr:
+		ip, _ = netip.AddrFromSlice(a.IP)
+	}
+	bits := 64
+	if ip = ip.Unmap(); ip.Is4() {
+		bits = 24
+	}
+	p, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// Share is how many of so many places one network may take: three quarters, and
+// at least one.
+func Share(places int) int { return max(1, places*shareOf/shareIn) }
 
 // Entry bounds how many connections are under way from their first packet to the
 // Accept that takes them. A herd that is let in as a whole shares the CPU until
 // none gets through before its peer has given up, and what was done for it was in
-// vain; before an Entry it waits where that costs nothing. All methods may be
-// called by several goroutines at once.
+// vain; before an Entry it waits where that costs nothing. One network takes at
+// most its Share of the places. All methods may be called by several goroutines at
+// once.
 type Entry struct {
-	places chan struct{}
-	left   func()
+	places, share int
+	left          func()
+
+	mu      sync.Mutex
+	taken   []*Pass // oldest first
+	of      map[netip.Prefix]int
+	waiting []*waiter // oldest first
+	hurry   *time.Timer
+}
+
+// waiter is a call of Enter that has no place yet.
+type waiter struct {
+	network netip.Prefix
+	granted chan *Pass // has room for one
 }
 
 // NewEntry makes an Entry with so many places. left, unless nil, is called each
 // time that a place has become free.
 func NewEntry(places int, left func()) *Entry {
-	return &Entry{make(chan struct{}, places), left}
+	if left == nil {
+		left = func() {}
+	}
+	return &Entry{places: places, share: Share(places), left: left, of: make(map[netip.Prefix]int)}
 }
 
-// Enter waits for a place, or until done is closed, and then gives nil.
-func (e *Entry) Enter(done <-chan struct{}) *Pass {
+// Enter waits for a place for a connection of the network, or until done is closed,
+// and then gives nil. The next place is for the network that has the fewest, of
+// these for the one that waited longest.
+func (e *Entry) Enter(network netip.Prefix, done <-chan struct{}) *Pass {
+	e.mu.Lock()
+	if p := e.passLocked(network); p != nil {
+		e.mu.Unlock()
+		return p
+	}
+	w := &waiter{network, make(chan *Pass, 1)}
+	e.waiting = append(e.waiting, w)
+	e.hurryLocked()
+	e.mu.Unlock()
 	select {
-	case e.places <- struct{}{}:
-		return e.pass()
+	case p := <-w.granted:
+		return p
 	case <-done:
-		return nil
 	}
-}
-
-// TryEnter takes a place if one is free, and otherwise gives nil.
-func (e *Entry) TryEnter() *Pass {
+	e.mu.Lock()
+	if i := slices.Index(e.waiting, w); i >= 0 {
+		e.waiting = slices.Delete(e.waiting, i, i+1)
+	}
+	e.mu.Unlock()
 	select {
-	case e.places <- struct{}{}:
-		return e.pass()
+	case p := <-w.granted: // a moment ago
+		p.Leave()
 	default:
-		return nil
 	}
+	return nil
 }
 
-func (e *Entry) pass() *Pass {
-	p := &Pass{entry: e}
-	p.timer.Store(time.AfterFunc(Patience, p.Leave))
-	return p
+// TryEnter takes a place if one is free for the network, and otherwise gives nil.
+func (e *Entry) TryEnter(network netip.Prefix) *Pass {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.passLocked(network)
+}
+
+// Fewest gives the network, of those, that has the fewest places.
+func (e *Entry) Fewest(networks iter.Seq[netip.Prefix]) (fewest netip.Prefix) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := true
+	for n := range networks {
+		if first || e.of[n] < e.of[fewest] {
+			fewest, first = n, false
+		}
+	}
+	return fewest
 }
 
 // Taken is how many places are taken.
-func (e *Entry) Taken() int { return len(e.places) }
+func (e *Entry) Taken() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.taken)
+}
+
+// Waiting is how many calls of Enter wait.
+func (e *Entry) Waiting() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.waiting)
+}
+
+func (e *Entry) freeLocked(network netip.Prefix) bool {
+	return len(e.taken) < e.places && e.of[network] < e.share
+}
+
+func (e *Entry) passLocked(network netip.Prefix) *Pass {
+	if !e.freeLocked(network) {
+		return nil
+	}
+	p := &Pass{entry: e, network: network, since: time.Now()}
+	e.taken = append(e.taken, p)
+	e.of[network]++
+	p.timer = time.AfterFunc(Patience, p.Leave)
+	return p
+}
+
+// leaveLocked frees a place and gives it on.
+func (e *Entry) leaveLocked(p *Pass) {
+	p.gone.Store(true)
+	p.timer.Stop()
+	if i := slices.Index(e.taken, p); i >= 0 {
+		e.taken = slices.Delete(e.taken, i, i+1)
+	}
+	if e.of[p.network]--; e.of[p.network] == 0 {
+		delete(e.of, p.network)
+	}
+	e.grantLocked()
+	e.hurryLocked()
+}
+
+// grantLocked gives the free places to those that wait.
+func (e *Entry) grantLocked() {
+	for {
+		next := -1
+		for i, w := range e.waiting {
+			if e.freeLocked(w.network) && (next < 0 || e.of[w.network] < e.of[e.waiting[next].network]) {
+				next = i
+			}
+		}
+		if next < 0 {
+			return
+		}
+		w := e.waiting[next]
+		e.waiting = slices.Delete(e.waiting, next, next+1)
+		w.granted <- e.passLocked(w.network)
+	}
+}
+
+// hurryLocked plans when the oldest pass ends because others wait.
+func (e *Entry) hurryLocked() {
+	if e.hurry != nil {
+		e.hurry.Stop()
+		e.hurry = nil
+	}
+	if len(e.waiting) == 0 || len(e.taken) == 0 {
+		return
+	}
+	oldest := e.taken[0]
+	e.hurry = time.AfterFunc(time.Until(oldest.since.Add(Hurry)), func() {
+		e.mu.Lock()
+		late := len(e.waiting) > 0
+		e.mu.Unlock()
+		if late {
+			oldest.Leave()
+		}
+	})
+}
 
 // Pass is a place that is taken.
 type Pass struct {
-	entry *Entry
-	gone  atomic.Bool
-	timer atomic.Pointer[time.Timer]
+	entry   *Entry
+	network netip.Prefix
+	since   time.Time
+	timer   *time.Timer
+	gone    atomic.Bool
 }
 
 // Leave gives the place to the next one. Twice is no error.
 func (p *Pass) Leave() {
-	if p.gone.Swap(true) {
+	p.entry.mu.Lock()
+	if p.gone.Load() {
+		p.entry.mu.Unlock()
 		return
 	}
-	<-p.entry.places
-	if t := p.timer.Swap(nil); t != nil {
-		t.Stop()
-	}
-	if p.entry.left != nil {
-		p.entry.left()
-	}
+	p.entry.leaveLocked(p)
+	p.entry.mu.Unlock()
+	p.entry.left()
 }
+
+// Network is that of the connection.
+func (p *Pass) Network() netip.Prefix { return p.network }
 
 // Gone tells whether the place has been given back.
 func (p *Pass) Gone() bool { return p.gone.Load() }

@@ -6,6 +6,7 @@ package jointest
 import (
 	"context"
 	"crypto/x509"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 type Store struct {
 	mu      sync.Mutex
 	tokens  map[string]join.Record
-	names   map[string]string
+	names   map[string][]string // as KeyReplacer.Keys gives them
 	revoked map[string]bool
 	issued  map[string]string
 }
@@ -26,6 +27,7 @@ type Store struct {
 var (
 	_ join.Tokens      = (*Store)(nil)
 	_ join.Names       = (*Store)(nil)
+	_ join.KeyReplacer = (*Store)(nil)
 	_ join.Ledger      = (*Store)(nil)
 	_ join.RevokedKeys = (*Store)(nil)
 )
@@ -71,14 +73,14 @@ func (s *Store) Use(_ context.Context, id, node, keyHash string) error {
 func (s *Store) Claim(_ context.Context, node, keyHash string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch have := s.names[node]; have {
-	case keyHash:
+	switch have := s.names[node]; {
+	case slices.Contains(have, keyHash):
 		return false, nil
-	case "":
+	case len(have) == 0:
 		if s.names == nil {
-			s.names = make(map[string]string)
+			s.names = make(map[string][]string)
 		}
-		s.names[node] = keyHash
+		s.names[node] = []string{keyHash}
 		return true, nil
 	}
 	return false, &join.NameInUseError{Node: node}
@@ -88,7 +90,7 @@ func (s *Store) Claim(_ context.Context, node, keyHash string) (bool, error) {
 func (s *Store) Release(_ context.Context, node, keyHash string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.names[node] == keyHash {
+	if slices.Contains(s.names[node], keyHash) {
 		delete(s.names, node)
 	}
 	return nil
@@ -105,7 +107,40 @@ func (s *Store) Forget(node string) {
 func (s *Store) Holder(_ context.Context, node string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.names[node], nil
+	if len(s.names[node]) == 0 {
+		return "", nil
+	}
+	return s.names[node][0], nil
+}
+
+// Keys gives the keys that have a name.
+func (s *Store) Keys(_ context.Context, node string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.names[node]), nil
+}
+
+// Replace gives a name a new key.
+func (s *Store) Replace(_ context.Context, node, old, fresh string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.names[node], old) {
+		return join.ErrIdentity
+	}
+	if s.names[node][0] != fresh {
+		s.names[node] = []string{fresh, old}
+	}
+	return nil
+}
+
+// Confirm ends the use of the key before.
+func (s *Store) Confirm(_ context.Context, node, keyHash string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if keys := s.names[node]; len(keys) > 0 && keys[0] == keyHash {
+		s.names[node] = keys[:1]
+	}
+	return nil
 }
 
 // Issued notes the pin of the authority that signed a node's certificate.
@@ -144,7 +179,7 @@ func (s *Store) Revoke(node, keyHash string) {
 		s.revoked = make(map[string]bool)
 	}
 	s.revoked[keyHash] = true
-	if s.names[node] == keyHash {
+	if slices.Contains(s.names[node], keyHash) {
 		delete(s.names, node)
 	}
 }
