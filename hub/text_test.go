@@ -30,15 +30,15 @@ func TestErrorTexts(t *testing.T) {
 				if len(b) != frameSize(f) {
 					t.Errorf("%T has %d bytes, announced are %d", f, len(b), frameSize(f))
 				}
-				got, err := parseFrame(b)
+				got, err := parseAny(b)
 				if err != nil || !utf8.ValidString(textOf(got)) {
 					t.Errorf("%T: %v, %.60q", f, err, textOf(got))
 				}
 			}
 			b := (*wireErr)(presentable(e)).fields(nil)
-			got, err := parseError(b)
-			if err != nil || len(b) > maxStatus || !utf8.Valid([]byte(got.Text)) || got.Text == "" {
-				t.Errorf("status of %d bytes, %v", len(b), err)
+			var got *Error
+			if err := parseError(&got, b); err != nil || len(b) > maxStatus || !utf8.Valid([]byte(got.Text)) || got.Text == "" {
+				t.Errorf("status of %d bytes: %v", len(b), got)
 			}
 			if utf8.ValidString(text) && !strings.HasPrefix(text, got.Text) {
 				t.Errorf("%.20q... ends in %q, which is not of the text", got.Text, got.Text[len(got.Text)-4:])
