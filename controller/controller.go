@@ -38,6 +38,9 @@ type Config struct {
 	Cloud   kubernetes.Interface
 	Dynamic dynamic.Interface
 	AsNode  kubernetes.Interface
+	// Impersonation is how AsNode made from REST acts as nodes; "" means
+	// asnode.Legacy. asnode.Detect finds the better one.
+	Impersonation asnode.Mode
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.
 	ID string
@@ -127,19 +130,22 @@ func (cfg *Config) connect() error {
 	}
 	own := rest.CopyConfig(cfg.REST)
 	own.QPS, own.Burst = -1, 0
-	var err error
+	hc, err := asnode.HTTPClient(own)
+	if err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
 	if cfg.Cloud == nil {
-		if cfg.Cloud, err = kubernetes.NewForConfig(own); err != nil {
+		if cfg.Cloud, err = kubernetes.NewForConfigAndClient(own, hc); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
 	if cfg.Dynamic == nil {
-		if cfg.Dynamic, err = dynamic.NewForConfig(own); err != nil {
+		if cfg.Dynamic, err = dynamic.NewForConfigAndClient(own, hc); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
 	if cfg.AsNode == nil {
-		if cfg.AsNode, err = asnode.Client(own); err != nil {
+		if cfg.AsNode, err = asnode.Client(own, cmp.Or(cfg.Impersonation, asnode.Legacy)); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
