@@ -50,6 +50,9 @@ type Config struct {
 	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
 	// Its owner runs it.
 	Kubelet *kubelet.Server
+	// NodeServices says which nodes may have all Services; "" means those that an
+	// operator marked.
+	NodeServices localapi.Services
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
 	// Superseded is told of a node whose newest session stands at another
@@ -112,7 +115,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c.localapi, err = localapi.New(localapi.Config{
 		Cloud: cfg.Cloud, AsNode: cfg.AsNode, REST: cfg.REST, Accounts: c.edge,
-		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Logger: cfg.Logger,
+		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)

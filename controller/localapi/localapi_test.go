@@ -82,7 +82,7 @@ func TestSource(t *testing.T) {
 			&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
 			&discoveryv1.EndpointSlice{ObjectMeta: objectMeta("shop", "web-x", "10")},
 		)
-		c, err := New(Config{Cloud: kube, AsNode: kube, Accounts: who, Namespace: "edgekit-system"})
+		c, err := New(Config{Cloud: kube, AsNode: kube, Accounts: who, Namespace: "edgekit-system", Services: ServicesEvery})
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
