@@ -87,6 +87,7 @@ type Keeper struct {
 
 	mu    sync.Mutex
 	nodes map[string]*node
+	queue queue
 }
 
 // node is what the Keeper knows of one node. The worker that has it busy owns
@@ -95,6 +96,7 @@ type node struct {
 	name    string
 	session Session
 	due     time.Time
+	place   int // in the Keeper's queue; -1 while it is busy
 	busy    bool
 	again   bool // became due while busy
 	first   bool // not looked at since Run began
@@ -188,6 +190,7 @@ func (k *Keeper) nodeChanged(c live.Change[*corev1.Node]) {
 	if c.New == nil {
 		if n := k.nodes[c.Name.Name]; n != nil && !n.session.Connected {
 			delete(k.nodes, c.Name.Name)
+			k.queue.drop(n)
 		}
 		return
 	}
@@ -202,8 +205,9 @@ func (k *Keeper) nodeChanged(c live.Change[*corev1.Node]) {
 func (k *Keeper) nodeLocked(name string, now time.Time) *node {
 	n := k.nodes[name]
 	if n == nil {
-		n = &node{name: name, due: now.Add(spread(name))}
+		n = &node{name: name, place: -1}
 		k.nodes[name] = n
+		k.queue.set(n, now.Add(spread(name)))
 	}
 	return n
 }
@@ -217,8 +221,10 @@ func spread(name string) time.Duration {
 }
 
 func (k *Keeper) dueLocked(n *node, at time.Time) {
-	n.due = at
-	n.again = n.busy
+	n.due, n.again = at, n.busy
+	if !n.busy {
+		k.queue.set(n, at)
+	}
 	select {
 	case k.wake <- struct{}{}:
 	default:
@@ -229,13 +235,9 @@ func (k *Keeper) dueLocked(n *node, at time.Time) {
 func (k *Keeper) takeDue(now time.Time) []*node {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var due []*node
-	for _, n := range k.nodes {
-		if !n.busy && !n.due.After(now) {
-			n.busy = true
-			n.again = false
-			due = append(due, n)
-		}
+	due := k.queue.take(now)
+	for _, n := range due {
+		n.busy, n.again = true, false
 	}
 	return due
 }
@@ -247,7 +249,8 @@ func (k *Keeper) allDue(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range k.nodes {
-		n.due, n.first = now, true
+		n.first = true
+		k.queue.set(n, now)
 	}
 }
 
@@ -273,6 +276,9 @@ func (k *Keeper) attend(ctx context.Context, n *node) {
 	n.busy = false
 	if !n.again {
 		n.due = time.Now().Add(next)
+	}
+	if k.nodes[n.name] == n { // not if its Node was deleted meanwhile
+		k.queue.set(n, n.due)
 	}
 	k.mu.Unlock()
 	if log {
