@@ -108,7 +108,8 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.presence, err = presence.New(presence.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
+		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -31,12 +32,14 @@ const (
 	// DisconnectedTaint keeps new pods from a node whose link is down. Its
 	// effect is NoSchedule: what runs there stays.
 	DisconnectedTaint = "edgekit.io/disconnected"
-	// AutonomyAnnotation on a Node says how long the node keeps its pods
-	// without a link: a duration ("72h"), AutonomyForever, which is the
-	// default, or AutonomyOff.
-	AutonomyAnnotation = "edgekit.io/autonomy"
-	// HolderAnnotation on a Lease names the cloudcore that looks after the
-	// node; SinceAnnotation is when the session that it holds or held began.
+	// AutonomyLabel on a Node says how long the node keeps its pods without a
+	// link: a duration ("72h"), AutonomyForever, which is the default, or
+	// AutonomyOff. NodeRestriction keeps nodes from labels of this domain; their
+	// annotations they may write.
+	AutonomyLabel = "edgekit.node-restriction.kubernetes.io/autonomy"
+	// HolderAnnotation on a node's record, and for people on its Lease, names the
+	// cloudcore that looks after the node; SinceAnnotation on the record is when
+	// the session that it holds or held began.
 	HolderAnnotation = "edgekit.io/cloudcore"
 	SinceAnnotation  = "edgekit.io/session-since"
 	// SaidAnnotation on a Lease is what the node last said of itself, its
@@ -75,6 +78,7 @@ type Config struct {
 	// Superseded is told of a node whose newest session stands at another
 	// cloudcore: hub.Server.Supersede. nil leaves the older one alone.
 	Superseded func(node string, by hub.Seat)
+	Namespace  string       // of the records of who holds a node; "" means install.Namespace
 	Logger     *slog.Logger // nil discards
 	Writes     int          // Kubernetes calls at the same time; 0 means 32
 }
@@ -91,7 +95,7 @@ type Keeper struct {
 }
 
 // node is what the Keeper knows of one node. The worker that has it busy owns
-// lease; everything else is under the Keeper's mu.
+// lease and record; everything else is under the Keeper's mu.
 type node struct {
 	name    string
 	session Session
@@ -102,7 +106,8 @@ type node struct {
 	first   bool // not looked at since Run began
 	failed  bool // the last attempt; logged once
 
-	lease *coordinationv1.Lease // as last seen; nil if unknown
+	lease  *coordinationv1.Lease // as last seen; nil if unknown
+	record *coordinationv1.Lease // read with lease; nil if there is none
 }
 
 // Session is what is known here about a node's link.
@@ -122,6 +127,9 @@ func New(cfg Config) (*Keeper, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = install.Namespace
 	}
 	if cfg.Writes == 0 {
 		cfg.Writes = 32
