@@ -39,7 +39,8 @@ type Config struct {
 	Dynamic dynamic.Interface
 	AsNode  kubernetes.Interface
 	// Impersonation is how AsNode made from REST acts as nodes; "" means
-	// asnode.Legacy. asnode.Detect finds the better one.
+	// asnode.Constrained, which goes with the role of package install and takes
+	// Kubernetes 1.36. asnode.Detect finds what there is.
 	Impersonation asnode.Mode
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.
@@ -149,7 +150,7 @@ func (cfg *Config) connect() error {
 		}
 	}
 	if cfg.AsNode == nil {
-		if cfg.AsNode, err = asnode.Client(own, cmp.Or(cfg.Impersonation, asnode.Legacy)); err != nil {
+		if cfg.AsNode, err = asnode.Client(own, cmp.Or(cfg.Impersonation, asnode.Constrained)); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
