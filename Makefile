@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz model crash stock
+.PHONY: test unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz model crash stock vm-stock
 test: packages arch lint generated cross race norace fleet e2e ## Everything that decides; what .ci/run runs
 unit: ## Unit tests, quick
 	go test ./...
@@ -73,6 +73,8 @@ e2e-metrics: ## Stock metrics-server: kubectl top shows the edge node, the autos
 	cd examples/demo && METRICS_SERVER=1 go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 conformance: ## Kubernetes' own tests against an edge node: those of streams, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd examples/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
+vm-stock: ## The agent on an emulated Debian 12 with its own containerd 1.6, for both cgroup drivers (root, Debian; RESULT lines)
+	@.ci/stock-machine $(BIN)/stock-machine
 stock: ## Stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
 	cd examples/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver

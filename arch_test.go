@@ -54,6 +54,7 @@ var fences = map[string][]string{
 	"k8s.io/apiextensions-apiserver":      {"controller"},
 	"github.com/alecthomas/kong":          {"cmd", "examples"},
 	"github.com/prometheus/client_golang": {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
+	"k8s.io/component-helpers":            {"edged"},
 	"k8s.io/kubernetes":                   {},
 	"github.com/stretchr/testify":         {},
 	"github.com/coder/websocket":          {},

@@ -219,6 +219,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		Claim: func(ctx context.Context, decide func(hub.Seat) (hub.Seat, error)) error {
 			return c.presence.Claim(ctx, node, decide)
 		},
+		Duplicate: c.edge.Duplicate,
 		Connected: c.connected,
 	}, nil
 }

@@ -67,7 +67,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *rejection {
 	if wantsAppArmor(pod) {
 		f.appArmor = appArmorEnabled()
 	}
-	if reader, ok := a.cfg.Objects.(NodeReader); ok && !placed(pod) {
+	if reader, ok := a.cfg.Objects.(NodeReader); ok && !placedByScheduler(pod) {
 		node, err := reader.OwnNode(ctx)
 		if err != nil && !isMissing(err) && ctx.Err() == nil {
 			a.log.Warn("cannot read this node's Node; pods are judged by the labels of this agent alone", "err", err)
@@ -146,12 +146,12 @@ func (f admission) checkPodLevel() *rejection {
 // the node has. What the node does not have at all has a capacity of zero: a
 // pod that asks for a device never runs without one.
 func (f admission) checkResources() *rejection {
-	want := wanted(f.pod)
+	want := countedRequests(f.pod)
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		request, capacity := want[name], f.allocatable[name]
 		var used resource.Quantity
 		for _, o := range f.others {
-			used.Add(held(o, name))
+			used.Add(heldRequest(o, name))
 		}
 		sum := used.DeepCopy()
 		sum.Add(request)
@@ -222,9 +222,9 @@ func hostPorts(pod *corev1.Pod) []hostPort {
 	return out
 }
 
-// placed reports whether a scheduler chose the node for the pod: it has then
+// placedByScheduler reports whether a scheduler chose the node for the pod: it has then
 // judged the Node as the API server has it, which this node may see later.
-func placed(pod *corev1.Pod) bool {
+func placedByScheduler(pod *corev1.Pod) bool {
 	return !static.Is(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
 	})

@@ -25,8 +25,8 @@ func ownLabels(cfg Config) map[string]string {
 	return labels
 }
 
-// learn notes what the runtime can do.
-func (n *nodeReporter) learn(f RuntimeFeatures) {
+// setFeatures notes what the runtime can do.
+func (n *nodeReporter) setFeatures(f RuntimeFeatures) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.features = f
@@ -53,7 +53,7 @@ func (f admission) checkNode() *rejection {
 			return &rejection{rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", label, f.labels[label], want)}
 		}
 	}
-	if placed(f.pod) {
+	if placedByScheduler(f.pod) {
 		return nil
 	}
 	if f.node == nil {

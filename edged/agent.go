@@ -42,6 +42,7 @@ type Agent struct {
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
+	resolver     resolver
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again
@@ -65,9 +66,11 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	events := newRecorder(cfg)
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg), events: newRecorder(cfg),
-		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg, events), events: events,
+		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
+		registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
@@ -181,7 +184,7 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
-			a.node.learn(health.Features)
+			a.node.setFeatures(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
 	}
 	if pod.Spec.Resources != nil {
-		note(notes, annotationResources, pod.Spec.Resources)
+		addJSON(notes, annotationResources, pod.Spec.Resources)
 	}
 	for k, v := range pod.Annotations {
 		if _, own := notes[k]; !own {
@@ -128,7 +129,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return nil, err
 	}
 	given = append(given, a.cfg.API.environment(pod)...) // the node's own is nearer
-	allocatable := a.node.allocatable()
+	allocatable := podAllocatable(pod, a.node.allocatable())
 	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, given...)
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	if err != nil {
 		return nil, err
 	}
-	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message})
+	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message, Relabel: true})
 	cfg.Labels = podLabels(pod)
 	cfg.Labels[LabelContainerName] = c.Name
 	cfg.Annotations = containerNotes(pod, c, attempt, wait)
@@ -176,18 +177,18 @@ func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait t
 	if wait > 0 {
 		notes[annotationBackOff] = wait.String()
 	}
-	note(notes, annotationResources, c.Resources)
+	addJSON(notes, annotationResources, c.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		note(notes, annotationPreStop, c.Lifecycle.PreStop)
+		addJSON(notes, annotationPreStop, c.Lifecycle.PreStop)
 	}
 	if len(c.Ports) > 0 {
-		note(notes, annotationPorts, c.Ports)
+		addJSON(notes, annotationPorts, c.Ports)
 	}
 	return notes
 }
 
-// note keeps a value as JSON.
-func note(notes map[string]string, key string, value any) {
+// addJSON keeps a value as JSON.
+func addJSON(notes map[string]string, key string, value any) {
 	if body, err := json.Marshal(value); err == nil {
 		notes[key] = string(body)
 	}
@@ -222,7 +223,7 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name)}
+		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
 		}
@@ -244,7 +245,7 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file})
+		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
 	}
 	return out, nil
 }
@@ -296,4 +297,11 @@ func contentVolume(pod *corev1.Pod, name string) bool {
 		}
 	}
 	return false
+}
+
+// ownVolume reports whether the volume's files are the pod's alone, so that the
+// runtime may give them the pod's SELinux label. Files of the host keep theirs.
+func ownVolume(pod *corev1.Pod, name string) bool {
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	return i >= 0 && (pod.Spec.Volumes[i].EmptyDir != nil || contentVolume(pod, name))
 }

@@ -36,14 +36,14 @@ type Config struct {
 
 	NodeIPs       []netip.Addr      // addresses of the node, primary first; none means that of the default route
 	Labels        map[string]string // labels of the Node besides those that every node has
-	Annotations   map[string]string // annotations of the Node
+	Annotations   map[string]string // annotations of the Node; those of the domain edgekit.io are not the node's to set
 	Taints        []corev1.Taint    // taints that the Node is registered with
 	MaxPods       int               // 0 means 110
 	Reserved      corev1.ResourceList
 	ClusterDNS    []netip.Addr // name servers of pods with the ClusterFirst policy; none means the host's
 	ClusterDomain string       // DNS domain of the cluster; "" means cluster.local
 	API           LocalAPI     // a Kubernetes API on the node for its pods; the zero value is none
-	ResolvConf    string       // the host's resolver file; "" means /etc/resolv.conf
+	ResolvConf    string       // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
 	CgroupRoot    string       // cgroup under which the pods' cgroups are made; "" means the root
 	PodCgroups    Toggle       // whether cgroups of pods are made and limited; only with the cgroupfs driver
 	Version       string       // kubelet version to report; "" means DefaultVersion
@@ -108,7 +108,7 @@ func (c Config) check() error {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
 	}
-	return nil
+	return c.checkRegistration()
 }
 
 func (c Config) withDefaults() Config {
@@ -120,7 +120,6 @@ func (c Config) withDefaults() Config {
 	def(&c.Root, "/var/lib/edgekit/edged")
 	def(&c.LogRoot, "/var/log/pods")
 	def(&c.ClusterDomain, "cluster.local")
-	def(&c.ResolvConf, "/etc/resolv.conf")
 	def(&c.Version, DefaultVersion)
 	if c.MaxPods == 0 {
 		c.MaxPods = 110

@@ -14,41 +14,48 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The limits of resolvers and of Linux.
-const (
-	maxServers  = 3
-	maxSearches = 32
-	maxHostname = 63
-)
-
-// complaint is what a pod's resolver configuration lacks, as an event tells it.
-type complaint struct{ reason, message string }
+// maxHostname is the limit of Linux, in characters.
+const maxHostname = 63
 
 // podDNS is dnsConfig with what this node knows.
 func (a *Agent) podDNS(pod *corev1.Pod) (*DNSConfig, []complaint, error) {
-	resolver, err := os.ReadFile(a.cfg.ResolvConf)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	host, complaints, err := a.resolver.read(a.cfg.ResolvConf, pod.Spec.HostNetwork)
+	if err != nil {
 		return nil, nil, err
 	}
-	d, complaints := dnsConfig(pod, parseResolvConf(resolver), a.cfg.ClusterDNS, a.cfg.ClusterDomain)
-	return d, complaints, nil
+	d, more, fromHost := dnsConfig(pod, host, a.cfg.ClusterDNS, a.cfg.ClusterDomain)
+	if !fromHost {
+		complaints = nil
+	}
+	return d, append(complaints, more...), nil
 }
 
-// complainDNS tells what the resolver configuration of a pod lacks.
+// complainDNS reports what the resolver configuration of a pod lacks. What is a
+// matter of the node is said once in an agent's life, of the node.
 func (a *Agent) complainDNS(pod *corev1.Pod) {
 	_, complaints, err := a.podDNS(pod)
 	if err != nil {
 		a.log.Debug("cannot read the host's resolver configuration", "pod", podTitle(pod), "err", err)
 	}
 	for _, c := range complaints {
-		a.events.pod(pod, corev1.EventTypeWarning, c.reason, c.message)
+		switch {
+		case !c.ofNode:
+			a.events.pod(pod, c.kind, c.reason, c.message)
+		case a.resolver.first(c.reason):
+			log := a.log.Info
+			if c.kind == corev1.EventTypeWarning {
+				log = a.log.Warn
+			}
+			log("the node's DNS settings limit its pods", "reason", c.reason, "message", c.message)
+			a.events.ofNode(c.kind, c.reason, c.message)
+		}
 	}
 }
 
 // dnsConfig is the resolver configuration of a pod, by its DNS policy. host is
 // what the host's own file says; servers are the cluster's. It also returns
-// what of it is worth an event.
-func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain string) (*DNSConfig, []complaint) {
+// what of it is worth an event, and whether the host's servers are used.
+func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain string) (*DNSConfig, []complaint, bool) {
 	policy := pod.Spec.DNSPolicy
 	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {
 		policy = corev1.DNSDefault
@@ -58,6 +65,7 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 	}
 	var complaints []complaint
 	var d DNSConfig
+	fromHost := false
 	switch {
 	case policy == corev1.DNSNone:
 	case policy == corev1.DNSClusterFirst && len(servers) > 0:
@@ -68,8 +76,9 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 		d.Options = []string{"ndots:5"}
 	default:
 		if policy == corev1.DNSClusterFirst {
-			complaints = append(complaints, complaint{"MissingClusterDNS", "the node has no ClusterDNS configured and cannot give this pod the \"ClusterFirst\" policy; it uses the host's name servers"})
+			complaints = append(complaints, missingClusterDNS)
 		}
+		fromHost = true
 		d = DNSConfig{slices.Clone(host.Servers), slices.Clone(host.Searches), slices.Clone(host.Options)}
 	}
 	if own := pod.Spec.DNSConfig; own != nil {
@@ -88,54 +97,8 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 		}
 	}
 	d.Servers, d.Searches = unique(d.Servers), unique(d.Searches)
-	if len(d.Servers) > maxServers {
-		complaints = append(complaints, complaint{"DNSConfigForming", "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: " + strings.Join(d.Servers[:maxServers], " ")})
-		d.Servers = d.Servers[:maxServers]
-	}
-	if len(d.Searches) > maxSearches {
-		d.Searches = d.Searches[:maxSearches]
-	}
-	return &d, complaints
-}
-
-func unique(list []string) []string {
-	var out []string
-	for _, s := range list {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// parseResolvConf reads a resolver file, see resolv.conf(5). What it does not
-// know it leaves out.
-func parseResolvConf(text []byte) DNSConfig {
-	var d DNSConfig
-	for line := range bytes.Lines(text) {
-		if i := bytes.IndexAny(line, "#;"); i >= 0 {
-			line = line[:i]
-		}
-		fields := strings.Fields(string(line))
-		if len(fields) < 2 {
-			continue
-		}
-		switch fields[0] {
-		case "nameserver":
-			d.Servers = append(d.Servers, fields[1])
-		case "search":
-			d.Searches = nil
-			for _, s := range fields[1:] {
-				if s != "." {
-					s = strings.TrimSuffix(s, ".")
-				}
-				d.Searches = append(d.Searches, s)
-			}
-		case "options":
-			d.Options = append(d.Options, fields[1:]...)
-		}
-	}
-	return d
+	complaints = append(complaints, fitResolver(&d)...)
+	return &d, complaints, fromHost
 }
 
 // hostname is the name that a pod's processes see, and the pod's DNS domain if

@@ -33,8 +33,21 @@
 //     sandbox or volume of it is left, and after its last status was durable.
 //   - Sandboxes of pods that nobody knows are removed, but only after Objects
 //     has answered once.
-//   - A pod that has once Succeeded or Failed never runs again.
+//   - A pod is reported Succeeded or Failed only when nothing of it runs, or may
+//     still start. It then never runs again, and its status stays as it is.
+//   - An Agent that is restarted reports the status that was reported before.
+//   - An error of the runtime is never the answer of a probe.
+//   - What fails is tried again with a pause, for ever.
+//   - Conditions that others set on a pod are read and never reported.
 //   - Status and node are reported when they change, not on a clock.
+//
+// # What is not supported
+//
+// A field of a pod that an Agent does not act upon is refused with a reason in
+// the pod's status and an event; it is never ignored. testdata/fields.txt lists
+// every field of Kubernetes 1.37 with what becomes of it. A pod becomes Failed
+// only where a kubelet rejects it too, and stays Pending otherwise, so that
+// controllers do not replace it for ever.
 //
 // # Parts
 //

@@ -1,6 +1,7 @@
 package edged_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,8 +10,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged"
@@ -185,6 +188,59 @@ func TestBackOffEvent(t *testing.T) {
 		settle(40 * time.Second)
 		if n := b.happened("BackOff"); n < 2 || n > 4 {
 			t.Errorf("%d events: %q", n, b.events)
+		}
+	})
+}
+
+// TestLimitNotEnforced has a pod whose limits of the disk the node does not
+// enforce run, and say so once.
+func TestLimitNotEnforced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := newPod("web", busybox("serve"))
+		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("20Mi")}
+		size := resource.MustParse("30Mi")
+		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &size}}}}
+		b.put(p)
+		b.start()
+		settle(time.Minute)
+		b.stop()
+		b.start()
+		settle(time.Minute)
+		b.stop()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		said := slices.DeleteFunc(slices.Clone(b.events), func(e string) bool { return !strings.HasPrefix(e, "LimitNotEnforced: ") })
+		if len(said) != 1 || !strings.Contains(said[0], "20Mi") || !strings.Contains(said[0], "30Mi") || !b.isReady(p.UID) {
+			t.Errorf("ready %t: %q", b.isReady(p.UID), b.events)
+		}
+	})
+}
+
+// TestLongEvent has an event's text be cut between characters: the API server
+// takes no other.
+func TestLongEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.rt.FailWith(func(call string) error {
+			if strings.HasPrefix(call, "RunSandbox") {
+				return errors.New(strings.Repeat("ä", 600) + "x" + strings.Repeat("ä", 600))
+			}
+			return nil
+		})
+		b.put(newPod("web", busybox("serve")))
+		b.start()
+		defer func() { b.stop() }()
+		settle(time.Second)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, e := range b.events {
+			if !utf8.ValidString(e) {
+				t.Errorf("%q", e)
+			}
+		}
+		if len(b.events) == 0 {
+			t.Error("no event")
 		}
 	})
 }

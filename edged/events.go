@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Bounds of the recorder. Events are for people: when there are too many, the
@@ -53,27 +55,38 @@ func (r *recorder) container(pod *corev1.Pod, name, kind, reason, message string
 	r.record(pod, field, kind, reason, message)
 }
 
+// ofNode records an event of the node itself. Kubernetes keeps those in the
+// namespace default, under the node's name for a uid.
+func (r *recorder) ofNode(kind, reason, message string) {
+	r.add(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: types.UID(r.node)}, metav1.NamespaceDefault, kind, reason, message)
+}
+
 func (r *recorder) record(pod *corev1.Pod, field, kind, reason, message string) {
+	r.add(corev1.ObjectReference{
+		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, FieldPath: field,
+	}, pod.Namespace, kind, reason, message)
+}
+
+// add queues an event of an object.
+func (r *recorder) add(object corev1.ObjectReference, namespace, kind, reason, message string) {
 	if len(message) > maxEventText {
-		message = message[:maxEventText-3] + "..."
+		message = cut(message, maxEventText-3) + "..."
 	}
 	now := metav1.Now()
 	e := corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: pod.Namespace,
-			Name:      fmt.Sprintf("%s.%x", pod.Name, now.UnixNano()+r.serial.Add(1)),
+			Namespace: namespace,
+			Name:      fmt.Sprintf("%s.%x", object.Name, now.UnixNano()+r.serial.Add(1)),
 		},
-		InvolvedObject: corev1.ObjectReference{
-			Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, FieldPath: field,
-		},
-		Reason: reason, Message: message, Type: kind, Count: 1, FirstTimestamp: now, LastTimestamp: now,
+		InvolvedObject: object,
+		Reason:         reason, Message: message, Type: kind, Count: 1, FirstTimestamp: now, LastTimestamp: now,
 		// Tools and tests of Kubernetes ask for the events of "kubelet".
 		Source: corev1.EventSource{Component: "kubelet", Host: r.node}, ReportingController: "kubelet", ReportingInstance: r.node,
 	}
 	select {
 	case r.queue <- e:
 	default:
-		r.log.Debug("dropped an event: too many are waiting", "pod", podTitle(pod), "reason", reason)
+		r.log.Debug("dropped an event: too many are waiting", "object", object.Kind+" "+object.Name, "reason", reason)
 	}
 }
 
@@ -113,4 +126,12 @@ func (r *recorder) run(ctx context.Context) {
 			r.log.Warn("cannot report an event", "reason", e.Reason, "err", err)
 		}
 	}
+}
+
+// cut gives at most the first n bytes of a text, and no part of a character.
+func cut(text string, n int) string {
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
 }

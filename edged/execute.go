@@ -181,7 +181,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
 		prepare = a.volumes.Refresh
 	}
-	prepared, err := prepare(ctx, r.pod, a.node.allocatable())
+	prepared, err := prepare(ctx, r.pod, podAllocatable(r.pod, a.node.allocatable()))
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
@@ -249,6 +249,9 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
 				if a.attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
+					if limits := unenforced(r.pod); limits != "" {
+						agent.events.pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
+					}
 				}
 				r.useSandbox(sb)
 				r.w.worked(retrySandbox)

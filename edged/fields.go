@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -23,7 +24,9 @@ import (
 //   - At a container the container waits with CreateContainerConfigError and is
 //     tried again (refusedContainer): what concerns one container only.
 //
-// In-place resize is refused with a condition, see resizePending.
+// In-place resize is refused with a condition, see resizePending. Limits of what a
+// pod takes of the disk are the one thing that is accepted and not enforced; an
+// event of the pod says so (unenforced).
 
 // The reasons of events and of waiting containers.
 const (
@@ -92,6 +95,26 @@ func refusedVolume(v *corev1.VolumeSource) string {
 	return ""
 }
 
+// unenforced names the limits of a pod that the node accepts and does not enforce
+// yet, "" if there are none. They only bound what a pod may take of the disk, so
+// that the pod runs, and an event says so.
+func unenforced(pod *corev1.Pod) string {
+	var limits []string
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if q, ok := list[i].Resources.Limits[corev1.ResourceEphemeralStorage]; ok {
+				limits = append(limits, fmt.Sprintf("the limit of ephemeral-storage of container %q (%s)", list[i].Name, &q))
+			}
+		}
+	}
+	for _, v := range pod.Spec.Volumes {
+		if e := v.EmptyDir; e != nil && e.Medium == corev1.StorageMediumDefault && e.SizeLimit != nil && !e.SizeLimit.IsZero() {
+			limits = append(limits, fmt.Sprintf("emptyDir.sizeLimit of volume %q (%s)", v.Name, e.SizeLimit))
+		}
+	}
+	return strings.Join(limits, ", ")
+}
+
 // sandboxFailure gives the reason and message of the event for a pod that got
 // no sandbox.
 func sandboxFailure(err error) (reason, message string) {
@@ -103,6 +126,19 @@ func sandboxFailure(err error) (reason, message string) {
 		return r.reason, "Failed to prepare dynamic resources: " + r.message
 	}
 	return r.reason, "MountVolume.SetUp failed: " + r.message
+}
+
+// noSandbox says why no container can be made in the pod's sandbox: there is
+// none, or one that another program or a former release made for a pod that gets
+// none here.
+func (r *run) noSandbox() *startError {
+	switch refused := refusedPod(r.pod); {
+	case refused != nil:
+		return &startError{refused.reason, refused.message}
+	case r.id == "" || r.sandbox == nil:
+		return &startError{reasonCreate, "the pod has no sandbox"}
+	}
+	return nil
 }
 
 // refusedContainer is an error that names the first field of a container that

@@ -58,6 +58,33 @@ func readMachine(cfg Config) (machine, error) {
 	return m, nil
 }
 
+// allocatable is what pods may use of a machine: the capacity without what is
+// reserved and, of the memory, without the huge pages, which the kernel has set
+// aside and gives to nobody else. Less than nothing is nothing.
+func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
+	out := capacity.DeepCopy()
+	subtract := func(name corev1.ResourceName, q resource.Quantity) {
+		have, ok := out[name]
+		if !ok {
+			return
+		}
+		have.Sub(q)
+		if have.Sign() < 0 {
+			have.Set(0)
+		}
+		out[name] = have
+	}
+	for name, q := range reserved {
+		subtract(name, q)
+	}
+	for name, q := range capacity {
+		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
+			subtract(corev1.ResourceMemory, q)
+		}
+	}
+	return out
+}
+
 // firstLine reads the first file that is there.
 func firstLine(files ...string) string {
 	for _, f := range files {

@@ -30,13 +30,17 @@ type realNode struct {
 	stop    func()
 }
 
-func startReal(t *testing.T) *realNode {
+func startReal(t *testing.T) *realNode { return startRealWith(t, cri.Config{}) }
+
+// startRealWith is startReal with settings of the runtime's client.
+func startRealWith(t *testing.T, cfg cri.Config) *realNode {
 	t.Helper()
 	socket := os.Getenv("EDGEKIT_CRI_SOCKET")
 	if socket == "" {
 		t.Skip("EDGEKIT_CRI_SOCKET names no container runtime")
 	}
-	client, err := cri.New(cri.Config{Socket: socket})
+	cfg.Socket = socket
+	client, err := cri.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,8 @@ type Recaller interface {
 	// LastNode is the last report of the node.
 	LastNode(ctx context.Context) (*corev1.Node, error)
 	// LastPodStatus is the last report of the pod with this namespace, name
-	// and uid.
+	// and uid. A static pod, which is reported under the uid of its mirror, is
+	// recalled by the mirror of this very manifest.
 	LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error)
 }
 

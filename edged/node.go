@@ -30,6 +30,7 @@ const (
 type nodeReporter struct {
 	cfg      Config
 	log      *slog.Logger
+	events   *recorder
 	disk     *diskCheck
 	outbound func() (netip.Addr, error)
 	// addressesChanged is called, with no mutex held, after the node's addresses
@@ -53,9 +54,9 @@ type nodeReporter struct {
 	features RuntimeFeatures // what the runtime said last
 }
 
-func newNodeReporter(cfg Config) *nodeReporter {
+func newNodeReporter(cfg Config, events *recorder) *nodeReporter {
 	return &nodeReporter{
-		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
+		cfg: cfg, log: cfg.Logger, events: events, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
 		addressesChanged: func() {}, since: make(map[string]time.Time), kick: make(chan struct{}, 1),
 	}
 }
@@ -164,17 +165,7 @@ func (n *nodeReporter) capacity() corev1.ResourceList {
 
 // allocatable is the capacity without what is reserved for the machine itself.
 func (n *nodeReporter) allocatable() corev1.ResourceList {
-	out := n.capacity().DeepCopy()
-	for name, q := range n.cfg.Reserved {
-		if have, ok := out[name]; ok {
-			have.Sub(q)
-			if have.Sign() < 0 {
-				have.Set(0)
-			}
-			out[name] = have
-		}
-	}
-	return out
+	return allocatable(n.capacity(), n.cfg.Reserved)
 }
 
 // imagesChanged asks for another look at the images soon.
@@ -231,7 +222,7 @@ func (n *nodeReporter) report(ctx context.Context, node *corev1.Node) bool {
 		return false
 	}
 	n.last, n.told, n.unkept = node, true, err != nil
-	n.sayRegisteredAgain(ctx)
+	n.sayRegisteredAgain()
 	return true
 }
 
@@ -281,7 +272,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 		n.listImages(health)
 	}
 	if seen.runtime == nil {
-		n.learn(seen.health.Features)
+		n.setFeatures(seen.health.Features)
 	}
 	seen.unwritable = n.cfg.Unwritable()
 	seen.memory, seen.noMemory = memInfo()

@@ -68,7 +68,9 @@ func runReporter(t *testing.T, cfg Config, change func(*nodeReporter)) (*nodeRep
 	t.Helper()
 	cloud := &nodeCloud{deleted: make(chan *corev1.Node, 1)}
 	cfg.NodeName, cfg.Runtime, cfg.Objects, cfg.Reports, cfg.Root = "edge", healthy{}, cloud, cloud, t.TempDir()
-	n := newNodeReporter(cfg.withDefaults())
+	cfg = cfg.withDefaults()
+	events := newRecorder(cfg)
+	n := newNodeReporter(cfg, events)
 	n.outbound = func() (netip.Addr, error) { return netip.MustParseAddr("192.0.2.1"), nil }
 	if change != nil {
 		change(n)
@@ -77,14 +79,12 @@ func runReporter(t *testing.T, cfg Config, change func(*nodeReporter)) (*nodeRep
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.run(ctx, make(chan struct{}))
-	}()
+	var wg sync.WaitGroup
+	wg.Go(func() { n.run(ctx, make(chan struct{})) })
+	wg.Go(func() { events.run(ctx) })
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		wg.Wait()
 	})
 	return n, cloud
 }

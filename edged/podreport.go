@@ -73,7 +73,7 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 		return false
 	}
 	w.unreportable = false
-	w.a.complainResize(pod, w.last, &st)
+	w.a.recordResize(pod, w.last, &st)
 	w.last, w.reported, w.reportee = &st, true, uid
 	w.mu.Lock()
 	w.told = st.DeepCopy()

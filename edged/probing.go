@@ -97,7 +97,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			w.poke()
 		}
 		warn := func(reason, what, detail string) {
-			w.a.events.container(pod, c.Name, corev1.EventTypeWarning, reason, fmt.Sprintf("%s probe %s: %s", kind, what, detail[:min(len(detail), maxProbeText)]))
+			w.a.events.container(pod, c.Name, corev1.EventTypeWarning, reason, fmt.Sprintf("%s probe %s: %s", kind, what, cut(detail, maxProbeText)))
 		}
 		cfg.Failed = func(detail string) { warn("Unhealthy", "failed", detail) }
 		cfg.Warned = func(detail string) { warn("ProbeWarning", "warning", detail) }

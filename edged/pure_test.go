@@ -70,7 +70,7 @@ func TestDNS(t *testing.T) {
 	} {
 		pod := spec("Always")
 		tt.edit(&pod.Spec)
-		d, complaints := dnsConfig(pod, host, tt.addrs, "cluster.local")
+		d, complaints, _ := dnsConfig(pod, host, tt.addrs, "cluster.local")
 		got := strings.Join([]string{strings.Join(d.Servers, " "), strings.Join(d.Searches, " "), strings.Join(d.Options, " ")}, "|")
 		for _, c := range complaints {
 			got += "!" + c.reason

@@ -106,8 +106,9 @@ func TestNodeKeepsTransitionTimes(t *testing.T) {
 	})
 }
 
-// TestMissingClusterDNS tells once that a pod does not get the cluster's name
-// servers, however often the agent is restarted or the sandbox replaced.
+// TestMissingClusterDNS says once of the node that its pods do not get the
+// cluster's name servers, however many pods it has and however often their
+// sandboxes are replaced.
 func TestMissingClusterDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -116,6 +117,9 @@ func TestMissingClusterDNS(t *testing.T) {
 		p := newPod("web", busybox("serve"))
 		p.Spec.DNSPolicy = corev1.DNSClusterFirst
 		b.put(p)
+		other := newPod("other", busybox("serve"))
+		other.Spec.DNSPolicy = corev1.DNSClusterFirst
+		b.put(other)
 		settle(time.Minute)
 		for range 2 {
 			b.stop()

@@ -8,8 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Registrar is what an Objects may have besides, to tell an Agent that its Node
@@ -36,7 +35,7 @@ func (n *nodeReporter) nodeDeleted(ctx context.Context) <-chan *corev1.Node {
 }
 
 // sayRegisteredAgain tells people that the Node is back, and what of it is not.
-func (n *nodeReporter) sayRegisteredAgain(ctx context.Context) {
+func (n *nodeReporter) sayRegisteredAgain() {
 	was := n.deleted
 	if was == nil {
 		return
@@ -46,23 +45,8 @@ func (n *nodeReporter) sayRegisteredAgain(ctx context.Context) {
 	if lost := n.lost(was); lost != "" {
 		message += ". What others had set on the Node is lost: " + lost
 	}
-	if len(message) > maxEventText {
-		message = message[:maxEventText-3] + "..."
-	}
 	n.log.Warn("the Node was deleted in the cloud; it is registered again", "lost", n.lost(was), "remedy", "to take the machine out for good: edgectl node remove "+n.cfg.NodeName)
-	now := metav1.Now()
-	err := n.cfg.Reports.Event(ctx, &corev1.Event{
-		// Kubernetes keeps the events of nodes in the namespace default.
-		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", n.cfg.NodeName, now.UnixNano())},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.cfg.NodeName, UID: types.UID(n.cfg.NodeName)},
-		Type:           corev1.EventTypeWarning, Reason: ReasonRegisteredAgain, Message: message,
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-		Source:              corev1.EventSource{Component: "kubelet", Host: n.cfg.NodeName},
-		ReportingController: "kubelet", ReportingInstance: n.cfg.NodeName,
-	})
-	if err != nil && ctx.Err() == nil {
-		n.log.Warn("cannot report an event", "reason", ReasonRegisteredAgain, "err", err)
-	}
+	n.events.ofNode(corev1.EventTypeWarning, ReasonRegisteredAgain, message)
 }
 
 // lost names what others than the node and Kubernetes had set on a Node.
@@ -102,4 +86,42 @@ const (
 func kubernetesOwn(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")
+}
+
+// ownDomain is that of the annotations by which operators and cloudcore decide
+// about a node.
+const ownDomain = "edgekit.io/"
+
+// checkRegistration checks what the Node is registered with, besides its labels.
+func (c Config) checkRegistration() error {
+	for key := range c.Annotations {
+		if errs := validation.IsQualifiedName(strings.ToLower(key)); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Annotations: %s: %s", key, errs[0])
+		}
+		if strings.HasPrefix(key, ownDomain) {
+			return fmt.Errorf("edged: Config.Annotations: %s is not the node's to set: use kubectl in the cloud", key)
+		}
+	}
+	type place struct {
+		key    string
+		effect corev1.TaintEffect
+	}
+	seen := make(map[place]bool)
+	for _, t := range c.Taints {
+		name := t.ToString()
+		if errs := append(validation.IsQualifiedName(t.Key), validation.IsValidLabelValue(t.Value)...); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Taints: %s: %s", name, errs[0])
+		}
+		switch t.Effect {
+		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		default:
+			return fmt.Errorf("edged: Config.Taints: %s: the effect must be NoSchedule, PreferNoSchedule or NoExecute", name)
+		}
+		at := place{t.Key, t.Effect}
+		if seen[at] {
+			return fmt.Errorf("edged: Config.Taints: %s: there are two of this key and effect: leave one out", name)
+		}
+		seen[at] = true
+	}
+	return nil
 }

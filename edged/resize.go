@@ -16,24 +16,24 @@ import (
 // it restarts: status tells that, never what the spec has asked for since, and
 // a condition says that the two differ.
 
-// allocated is what a container was made with. One that another program or a
+// allocatedResources is what a container was made with. One that another program or a
 // former release made carries no note: the runtime's figures then come first.
-func allocated(c *corev1.Container, cur *Container) corev1.ResourceRequirements {
-	if r, ok := noted(cur.Annotations); ok {
+func allocatedResources(c *corev1.Container, cur *Container) corev1.ResourceRequirements {
+	if r, ok := notedResources(cur.Annotations); ok {
 		return r
 	}
-	return actual(c.Resources, cur.Resources)
+	return actualResources(c.Resources, cur.Resources)
 }
 
-func noted(annotations map[string]string) (r corev1.ResourceRequirements, ok bool) {
+func notedResources(annotations map[string]string) (r corev1.ResourceRequirements, ok bool) {
 	text, ok := annotations[annotationResources]
 	return r, ok && json.Unmarshal([]byte(text), &r) == nil
 }
 
-// actual is what a container has by the runtime's word, as far as it gives it.
+// actualResources is what a container has by the runtime's word, as far as it gives it.
 // Figures are compared in the kernel's units: what is rounded there is no
 // difference.
-func actual(made corev1.ResourceRequirements, r *Resources) corev1.ResourceRequirements {
+func actualResources(made corev1.ResourceRequirements, r *Resources) corev1.ResourceRequirements {
 	out := *made.DeepCopy()
 	if r == nil {
 		return out
@@ -89,7 +89,7 @@ func allocatedPod(pod *corev1.Pod, v view) *corev1.Pod {
 		}
 	}
 	if sb := v.sandbox(); sb != nil && pod.Spec.Resources != nil {
-		if r, ok := noted(sb.Annotations); ok && !sameResources(r, *pod.Spec.Resources) {
+		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *pod.Spec.Resources) {
 			change(func(s *corev1.PodSpec) { s.Resources = &r })
 		}
 	}
@@ -103,7 +103,7 @@ func madeWith(v view, c *corev1.Container) (corev1.ResourceRequirements, bool) {
 	if cur == nil {
 		return corev1.ResourceRequirements{}, false
 	}
-	r, ok := noted(cur.Annotations)
+	r, ok := notedResources(cur.Annotations)
 	return r, ok && !sameResources(r, c.Resources)
 }
 
@@ -124,14 +124,14 @@ func sameResources(a, b corev1.ResourceRequirements) bool {
 func resizePending(f facts) string {
 	var differs []string
 	if sb := f.view.sandbox(); sb != nil && f.pod.Spec.Resources != nil {
-		if r, ok := noted(sb.Annotations); ok && !sameResources(r, *f.pod.Spec.Resources) {
+		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *f.pod.Spec.Resources) {
 			differs = append(differs, "the pod as a whole")
 		}
 	}
 	for _, list := range [][]corev1.Container{f.pod.Spec.InitContainers, f.pod.Spec.Containers} {
 		for i := range list {
 			cur := f.view.latest(list[i].Name)
-			if cur != nil && !sameResources(allocated(&list[i], cur), list[i].Resources) {
+			if cur != nil && !sameResources(allocatedResources(&list[i], cur), list[i].Resources) {
 				differs = append(differs, "container "+list[i].Name)
 			}
 		}
@@ -142,8 +142,8 @@ func resizePending(f facts) string {
 	return fmt.Sprintf("in-place resize is not supported on this node: %s keeps the resources that it was made with; delete the pod to have it made with the new ones", strings.Join(differs, ", "))
 }
 
-// complainResize tells once of a resize that is not done.
-func (a *Agent) complainResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
+// recordResize tells once of a resize that is not done.
+func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
 	find := func(st *corev1.PodStatus) *corev1.PodCondition {
 		if st == nil {
 			return nil
@@ -168,5 +168,5 @@ func podAllocated(f facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
 		return nil, nil
 	}
 	whole := podLevel(pod)
-	return wanted(pod), whole.DeepCopy()
+	return countedRequests(pod), whole.DeepCopy()
 }

@@ -121,37 +121,37 @@ func podRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[name]
 }
 
-// held is what a pod that is here holds of a resource: not what it would get by
+// heldRequest is what a pod that is here holds of a resource: not what it would get by
 // a resize that this node refused.
-func held(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
-	return wantedBy(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true})[name]
+func heldRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	return countedBy(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true})[name]
 }
 
-// wanted is all that a pod asks for of what nodes count.
-func wanted(pod *corev1.Pod) corev1.ResourceList {
-	return wantedBy(pod, resourcehelper.PodResourcesOptions{})
+// countedRequests is all that a pod asks for of what nodes count.
+func countedRequests(pod *corev1.Pod) corev1.ResourceList {
+	return countedBy(pod, resourcehelper.PodResourcesOptions{})
 }
 
-func wantedBy(pod *corev1.Pod, how resourcehelper.PodResourcesOptions) corev1.ResourceList {
+func countedBy(pod *corev1.Pod, how resourcehelper.PodResourcesOptions) corev1.ResourceList {
 	all := resourcehelper.PodRequests(pod, how)
 	maps.DeleteFunc(all, func(name corev1.ResourceName, _ resource.Quantity) bool {
 		switch name {
 		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
 			return false
 		}
-		return !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !extended(name) || claimed(pod, name)
+		return !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !isExtended(name) || fromClaim(pod, name)
 	})
 	return all
 }
 
-// extended reports whether a resource is one that a device plugin or an
+// isExtended reports whether a resource is one that a device plugin or an
 // operator advertises, such as "nvidia.com/gpu".
-func extended(name corev1.ResourceName) bool {
+func isExtended(name corev1.ResourceName) bool {
 	return strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 }
 
-// claimed reports whether a resource claim provides the resource to the pod.
-func claimed(pod *corev1.Pod, name corev1.ResourceName) bool {
+// fromClaim reports whether a resource claim provides the resource to the pod.
+func fromClaim(pod *corev1.Pod, name corev1.ResourceName) bool {
 	st := pod.Status.ExtendedResourceClaimStatus
 	return st != nil && slices.ContainsFunc(st.RequestMappings, func(m corev1.ContainerExtendedResourceRequest) bool { return m.ResourceName == string(name) })
 }
@@ -162,6 +162,18 @@ func podLevel(pod *corev1.Pod) corev1.ResourceRequirements {
 		return corev1.ResourceRequirements{}
 	}
 	return *pod.Spec.Resources
+}
+
+// podAllocatable is the most that a container without a limit may use: what the
+// node can allocate, or the limit of the pod as a whole.
+func podAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceList {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if q := podLevel(pod).Limits[name]; !q.IsZero() {
+			node = maps.Clone(node)
+			node[name] = q
+		}
+	}
+	return node
 }
 
 // podLimits bounds the pod's cgroup: shares always, quota and memory only if the

@@ -44,10 +44,13 @@ type pullState struct {
 // start creates and starts a container.
 func (r *run) start(ctx context.Context, a action) error {
 	c, _ := findContainer(r.pod, a.name)
-	if c == nil || r.id == "" || r.sandbox == nil {
-		return &startError{reasonCreate, "the pod has no sandbox or no such container"}
+	if c == nil {
+		return &startError{reasonCreate, "the pod has no such container"}
 	}
-	err := r.tryStart(ctx, c, a)
+	err := r.noSandbox()
+	if err == nil {
+		err = r.tryStart(ctx, c, a)
+	}
 	if err == nil {
 		r.w.worked(c.Name)
 		return nil

@@ -291,9 +291,9 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
 	}
 	if cur.State == ContainerRunning {
-		made := allocated(c, cur)
-		real := actual(made, cur.Resources)
-		st.AllocatedResources, st.Resources = made.Requests, &real
+		made := allocatedResources(c, cur)
+		has := actualResources(made, cur.Resources)
+		st.AllocatedResources, st.Resources = made.Requests, &has
 	}
 }
 

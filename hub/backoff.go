@@ -30,6 +30,23 @@ func (b Backoff) ceiling(attempt int) time.Duration {
 	return d
 }
 
+// probeEvery is how often a fenced program asks whether the node is free again,
+// unless the server says when.
+const probeEvery = 5 * time.Minute
+
+// probeAfter is when a fenced program asks next, besides the back-off. One that
+// has just been told asks soon: so the server learns that both are alive. told
+// is what the server said, or zero; chance is evenly spread over [0, 1).
+func probeAfter(told time.Duration, news bool, chance float64) time.Duration {
+	switch {
+	case told == 0 && news:
+		return 0
+	case told == 0:
+		told = probeEvery
+	}
+	return told + time.Duration(chance*float64(told/2))
+}
+
 // wait is the wait itself; chance is evenly spread over [0, 1).
 func (b Backoff) wait(attempt int, notBefore time.Duration, chance float64) time.Duration {
 	return notBefore + time.Duration(chance*float64(b.ceiling(attempt)))

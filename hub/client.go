@@ -66,6 +66,7 @@ type Client struct {
 	mu      sync.Mutex
 	session *session // nil while offline
 	info    Info
+	fenced  *FencedError // nil unless another program has the node
 }
 
 // NewClient checks cfg and makes a Client of it. Nothing happens until Run.
@@ -117,9 +118,10 @@ func orDefault(d, def time.Duration) time.Duration {
 }
 
 // Run keeps the session until ctx ends, and then returns nil. It returns early
-// only for what trying again does not heal: a *FencedError when another
-// program took this node over, a *RefusedError when the server does not accept
-// this edge. It can be called once.
+// only for what trying again does not heal: a *RefusedError when the server does
+// not accept this edge. When another program has taken this node over, Run goes
+// on without a session and asks every few minutes whether the node is free
+// again; see Fenced. It can be called once.
 func (c *Client) Run(ctx context.Context) error {
 	if c.started.Swap(true) {
 		return ErrRunning
@@ -130,6 +132,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		news := c.noteFenced(err)
 		if final := c.final(stood, err); final != nil {
 			c.log.Error("link is closed for good", "error", final)
 			return final
@@ -139,7 +142,9 @@ func (c *Client) Run(ctx context.Context) error {
 			attempt = 0
 		}
 		told := retryAfter(err)
-		if told > 0 { // the server spreads the returns: nothing is won by more on top
+		if c.Fenced() != nil {
+			told = probeAfter(told, news, mathrand.Float64())
+		} else if told > 0 { // the server spreads the returns: nothing is won by more on top
 			attempt = 0
 		}
 		wait := c.cfg.Backoff.wait(attempt, told, mathrand.Float64())
@@ -155,6 +160,15 @@ func (c *Client) Run(ctx context.Context) error {
 // Ready is closed when the first session stands.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
+// Fenced tells that another program with this node's identity has the node, so
+// that this one has no session; nil if that is not so. It is over when a session
+// stands.
+func (c *Client) Fenced() *FencedError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fenced
+}
+
 // Info is the client info of the session that stands, or of the end of the
 // last one.
 func (c *Client) Info() Info {
@@ -164,7 +178,11 @@ func (c *Client) Info() Info {
 }
 
 // Stats is what was counted so far.
-func (c *Client) Stats() Stats { return c.stats.read() }
+func (c *Client) Stats() Stats {
+	s := c.stats.read()
+	s.Fenced = c.Fenced() != nil
+	return s
+}
 
 // Call asks the cloud and waits for the answer. Of m only Key, Version and
 // Body are used. Errors: ErrOffline when there is no session, ErrInterrupted
@@ -218,10 +236,14 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	defer s.cancel()
 	stop := context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeStopped}) })
 	defer stop()
+	was := c.Fenced()
 	c.publish(s, Info{
-		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Transport: conn.Peer().Transport,
+		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Previous: w.Previous, Transport: conn.Peer().Transport,
 	})
 	c.stats.begun(conn.Peer().Transport)
+	if was != nil {
+		c.log.Info("the other program with this node's identity is gone: this one has the link again", "instance", c.cfg.Instance)
+	}
 	c.log.Info("link is up", "transport", conn.Peer().Transport, "server", addr(conn.Peer().Addr), "epoch", w.Epoch)
 	err = s.run()
 	c.stats.over(conn.Peer().Transport, endReason(err))
@@ -242,6 +264,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
 	l, w, err := greet(ctx, conn, hello{
 		Min: protocolMin, Max: protocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
 		Capabilities: offers(c.cfg.Capabilities), Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
+		Yield: c.Fenced() != nil,
 	})
 	if err == nil {
 		err = l.established(c.cfg.Limits)
@@ -260,6 +283,9 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
 func (c *Client) publish(s *session, info Info) {
 	c.mu.Lock()
 	c.session, c.info = s, info
+	if s != nil {
+		c.fenced = nil
+	}
 	c.mu.Unlock()
 	if s != nil {
 		select {
@@ -277,11 +303,10 @@ func (c *Client) publish(s *session, info Info) {
 // attempt at one, or nil to go on.
 func (c *Client) final(stood bool, err error) error {
 	f, told := errors.AsType[*farewell](err)
-	if told && f.goodbye.Kind == goodbyeFenced {
-		return &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goodbye.Epoch}
-	}
 	var e *Error
-	if told {
+	if told && f.goodbye.Kind == goodbyeFenced {
+		return nil
+	} else if told {
 		e = f.goodbye.Err
 	} else if !stood {
 		e, _ = errors.AsType[*Error](err) // the transport itself was refused
@@ -292,4 +317,26 @@ func (c *Client) final(stood bool, err error) error {
 		return nil
 	}
 	return &RefusedError{Node: c.cfg.Node, Err: e}
+}
+
+// noteFenced notes that another program has the node, if err says so, and
+// reports whether that is news.
+func (c *Client) noteFenced(err error) bool {
+	f, told := errors.AsType[*farewell](err)
+	if !told || f.goodbye.Kind != goodbyeFenced {
+		return false
+	}
+	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goodbye.Epoch}
+	if f.goodbye.Err != nil {
+		fenced.Holder = f.goodbye.Err.Text
+	}
+	c.mu.Lock()
+	news := c.fenced == nil
+	c.fenced = fenced
+	c.mu.Unlock()
+	if news {
+		c.log.Error("another program has taken this node over: this one goes on without the link, and takes it again when the other has been gone for some minutes",
+			"instance", fenced.Instance, "server", fenced.Holder, "remedy", "was a disk cloned or a backup restored? give one of the two machines an identity of its own")
+	}
+	return news
 }

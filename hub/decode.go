@@ -113,6 +113,8 @@ func parseHello(b []byte) (frame, error) {
 			f.Limits, err = parseLimits(v.b)
 		case 9:
 			f.Dial = v.u
+		case 10:
+			f.Yield = v.u != 0
 		}
 		return err
 	})
@@ -133,6 +135,8 @@ func parseWelcome(b []byte) (frame, error) {
 			f.Limits, err = parseLimits(v.b)
 		case 5:
 			f.Capabilities = append(f.Capabilities, string(v.b))
+		case 6:
+			f.Previous = v.u
 		}
 		return err
 	})

@@ -36,6 +36,10 @@ type Node struct {
 	// decide is returned as it is. Whoever stores also watches, and tells the
 	// other servers by Server.Supersede. With one server it may be nil.
 	Claim func(ctx context.Context, decide func(held Seat) (Seat, error)) error
+	// Duplicate is called when a program with the node's identity was refused,
+	// since another has the node; it comes again every few minutes for as long as
+	// both run. It may take its time, within ctx. nil does nothing.
+	Duplicate func(ctx context.Context, d Duplicate)
 	// Connected is called with the session's client info when it stands and,
 	// once more, when it has ended. It may be nil.
 	Connected func(Info)

@@ -68,9 +68,12 @@
 // A node has at most one session. Each has an epoch that grows; a newer
 // session fences the older, whose late end changes nothing. A new session of
 // the same program replaces the old one silently. One of another program with
-// the same identity takes the node over, and the program that lost is told,
-// even if it asks only later: its [Client.Run] returns a [FencedError] and does
-// not try again. So two programs with one identity never fight.
+// the same identity takes the node over, and the program that lost is told, even
+// if it asks only later: it goes on without a session ([Client.Fenced]) and asks
+// every few minutes whether the node is free. It never ends the other's session,
+// and is let in once nobody has had the node for [ServerConfig.ReleaseAfter]. So
+// two programs with one identity never fight. [Node.Duplicate] tells the cloud of
+// both.
 //
 // The edge pings an idle link, the cloud answers, and each side gives the link
 // up when nothing at all arrived for too long: twice the interval, or the
@@ -115,7 +118,7 @@
 //	a certificate refused            HandshakeRefused        CertificateError: join again; expired: tries again
 //	a server that is not trusted     HandshakeCertificate    tries again; the log says what to check
 //	a clock that is years off        the two above           tries again; "set the clock", "check both clocks"
-//	two programs, one node           EndFenced               *FencedError for the older one
+//	two programs, one node           EndFenced               goes on without the link; "has taken this node over"
 //	frames too large or broken       EndViolation            *RefusedError: this program does not speak the protocol
 //	frames out of turn, a flood      EndViolation            ErrProtocol; the edge connects again
 //	an object over Limits.MaxFrame   DropTooLarge            ErrTooLarge; the others travel on

@@ -93,7 +93,7 @@ func (f hello) fields(b []byte) []byte {
 	}
 	b = appendUint(b, 7, millis(f.Keepalive))
 	b = appendPart(b, 8, wireLimits(f.Limits))
-	return appendUint(b, 9, f.Dial)
+	return appendUint(appendUint(b, 9, f.Dial), 10, bit(f.Yield))
 }
 
 func (f hello) size() int {
@@ -101,7 +101,7 @@ func (f hello) size() int {
 	for _, c := range f.Capabilities {
 		n += sizeText(6, c)
 	}
-	return n + sizeUint(7, millis(f.Keepalive)) + sizePart(8, wireLimits(f.Limits)) + sizeUint(9, f.Dial)
+	return n + sizeUint(7, millis(f.Keepalive)) + sizePart(8, wireLimits(f.Limits)) + sizeUint(9, f.Dial) + sizeUint(10, bit(f.Yield))
 }
 
 func (f welcome) fields(b []byte) []byte {
@@ -112,11 +112,11 @@ func (f welcome) fields(b []byte) []byte {
 	for _, c := range f.Capabilities {
 		b = appendText(b, 5, c)
 	}
-	return b
+	return appendUint(b, 6, f.Previous)
 }
 
 func (f welcome) size() int {
-	n := sizeUint(1, f.Version) + sizeUint(2, f.Epoch) + sizeUint(3, millis(f.Keepalive)) + sizePart(4, wireLimits(f.Limits))
+	n := sizeUint(1, f.Version) + sizeUint(2, f.Epoch) + sizeUint(3, millis(f.Keepalive)) + sizePart(4, wireLimits(f.Limits)) + sizeUint(6, f.Previous)
 	for _, c := range f.Capabilities {
 		n += sizeText(5, c)
 	}

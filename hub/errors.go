@@ -25,17 +25,24 @@ var (
 	ErrRunning = errors.New("hub: Run was called before")
 )
 
-// FencedError says that another program with this node's identity took the
-// node over. It is final: were both to connect again they would fight for
-// ever. Remedy: stop one of the two, then start the other again.
+// FencedError says that another program with this node's identity has the node.
+// Were both to go on connecting they would fight for ever, so this one waits
+// until the other has been gone for some minutes; see Client.Fenced. Remedy: give
+// one of the two machines an identity of its own.
 type FencedError struct {
 	Node     string
 	Instance string // this program's instance, the one that lost
 	Epoch    uint64 // the epoch of the session that won; 0 if the server did not say
+	Holder   string // what the server said of the program that won, for humans; often empty
 }
 
+// Error names the node and what to do.
 func (e *FencedError) Error() string {
-	return fmt.Sprintf("hub: node %q was taken over by another program with the same identity; stop one of the two", e.Node)
+	text := fmt.Sprintf("hub: node %q was taken over by another program with the same identity; give one of the two machines an identity of its own", e.Node)
+	if e.Holder != "" {
+		text += " (" + e.Holder + ")"
+	}
+	return text
 }
 
 // RefusedError says that the server refuses this edge for a reason that trying

@@ -1,31 +1,50 @@
 package hub
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // The fencing rule as a pure function. A node has at most one session. A new
 // session of the same instance replaces the old one, whose connection is then
 // most likely dead and only not yet noticed. A session of another instance
 // fences the old one: that program is told, and whether or not it hears it, it
-// is never let in again. So two live programs with one identity meet once, and
-// one of them stops.
+// is not let in while another has the node. It asks rarely whether that is so
+// still, and is let in when nobody has had a session for a while. So two live
+// programs with one identity meet once, and one of them waits.
 
-// maxFenced is how many fenced instances are remembered for each node.
-const maxFenced = 8
+const (
+	// maxFenced is how many fenced instances are remembered for each node.
+	maxFenced = 8
+	// defaultReleaseAfter is how long a node must have had no session until an
+	// instance that was fenced is let in.
+	defaultReleaseAfter = 5 * time.Minute
+)
 
 // Seat is who holds a node. A server remembers the seats of its own nodes;
 // several servers of one cloud share them through Node.Claim, which stores a
 // Seat without looking into it, for example as JSON.
 type Seat struct {
-	Epoch    uint64   `json:"epoch"`            // of the newest session
-	Instance string   `json:"instance"`         // the program that has it; empty if none
-	Dial     uint64   `json:"dial"`             // the program's count of its connections
-	Fenced   []string `json:"fenced,omitempty"` // instances that lost, oldest first
+	Epoch    uint64   `json:"epoch"`             // of the newest session
+	Instance string   `json:"instance"`          // the program that has it, or had it last; empty if none
+	Address  string   `json:"address,omitempty"` // from which that program connected, for humans
+	Dial     uint64   `json:"dial"`              // the program's count of its connections
+	Fenced   []string `json:"fenced,omitempty"`  // instances that lost, oldest first
+	// Left is since when the node has had no session at any server, in
+	// microseconds since 1970; 0 while it has one or that is not known. What is
+	// not above Epoch is of an earlier session and counts for nothing. A seat that
+	// servers share is stored without it: Node.Claim sets it, if it knows, before
+	// it has a claim decided.
+	Left uint64 `json:"-"`
 }
 
-// claim is what an edge brings to the door.
+// claim is what an edge asks for in its hello.
 type claim struct {
 	Instance string
 	Dial     uint64
+	Yield    bool   // it was fenced: it wants the node only if nobody else has it
+	Address  string // from which it comes
 }
 
 type verdict uint8
@@ -34,38 +53,69 @@ const (
 	seatFree    verdict = iota // nobody held it
 	seatReplace                // the same instance held it
 	seatFence                  // another instance held it and is fenced
-	seatFenced                 // refused: this instance was fenced
+	seatFenced                 // refused: this instance was fenced, and another has the node
 	seatStale                  // refused: a newer connection of this instance stands
 )
 
-// take decides about a claim made at the time now, in microseconds. The epoch
-// grows with the clock, so that it also grows over restarts of the server.
-func (s Seat) take(c claim, now uint64) (Seat, verdict) {
-	if slices.Contains(s.Fenced, c.Instance) {
-		return s, seatFenced
+// fencing is what decides about a claim besides the seat and the claim.
+type fencing struct {
+	now     uint64        // in microseconds since 1970
+	release time.Duration // how long nobody must have had the node until a fenced instance is let in
+}
+
+// take decides about a claim. The epoch grows with the clock, so that it also
+// grows over restarts of the server.
+func (s Seat) take(c claim, f fencing) (Seat, verdict) {
+	if s.fences(c) {
+		if s.heldFor(c, f) > 0 {
+			return s, seatFenced
+		}
+		s.Fenced = slices.DeleteFunc(slices.Clone(s.Fenced), func(i string) bool { return i == c.Instance })
 	}
 	v := seatFree
 	switch {
 	case s.Instance == "":
 	case s.Instance != c.Instance:
-		v = seatFence
+		if !s.left() {
+			v = seatFence
+		}
 		s.Fenced = append(slices.Clone(s.Fenced), s.Instance)
 		s.Fenced = s.Fenced[max(0, len(s.Fenced)-maxFenced):]
+	case s.left():
 	case c.Dial <= s.Dial:
 		return s, seatStale
 	default:
 		v = seatReplace
 	}
-	s.Instance, s.Dial = c.Instance, c.Dial
-	s.Epoch = max(s.Epoch+1, now)
+	s.Instance, s.Address, s.Dial, s.Left = c.Instance, c.Address, c.Dial, 0
+	s.Epoch = max(s.Epoch+1, f.now)
 	return s, v
 }
 
-// leave frees the seat if it is still held under epoch; a late end of an older
+// fences reports that the claim is of an instance that was fenced, by its own
+// word or by what is remembered.
+func (s Seat) fences(c claim) bool { return c.Yield || slices.Contains(s.Fenced, c.Instance) }
+
+// left reports that the newest session has ended.
+func (s Seat) left() bool { return s.Left > s.Epoch }
+
+// heldFor is how much longer the node is kept for another instance than that of
+// the claim, at least; 0 when it is free.
+func (s Seat) heldFor(c claim, f fencing) time.Duration {
+	switch {
+	case s.Instance == c.Instance, s.Epoch == 0 && s.Left == 0:
+		return 0
+	case !s.left() || f.now <= s.Left:
+		return f.release
+	}
+	return max(0, f.release-time.Duration(f.now-s.Left)*time.Microsecond)
+}
+
+// leave notes that the session of an epoch has ended; a late end of an older
 // session changes nothing.
-func (s Seat) leave(epoch uint64) Seat {
+func (s Seat) leave(epoch, now uint64) Seat {
 	if s.Epoch == epoch {
-		s.Instance, s.Dial = "", 0
+		s.Left = max(now, epoch+1)
 	}
 	return s
 }
@@ -76,7 +126,7 @@ func (s Seat) yield(shared Seat) (Seat, verdict) {
 	switch {
 	case shared.Epoch <= s.Epoch:
 		return s, seatStale
-	case s.Instance == "":
+	case s.Instance == "", s.left():
 		return shared, seatFree
 	case s.Instance != shared.Instance:
 		return shared, seatFence
@@ -84,7 +134,38 @@ func (s Seat) yield(shared Seat) (Seat, verdict) {
 	return shared, seatReplace
 }
 
-// fencedRefusal refuses an instance that was fenced.
-type fencedRefusal struct{ epoch uint64 }
+// holder names the program that has the seat, for humans.
+func (s Seat) holder() string {
+	if s.Address == "" {
+		return fmt.Sprintf("instance %q", s.Instance)
+	}
+	return fmt.Sprintf("instance %q at %s", s.Instance, s.Address)
+}
 
-func (e *fencedRefusal) Error() string { return "hub: instance was fenced" }
+// fencedRefusal refuses an instance that was fenced.
+type fencedRefusal struct {
+	claim claim
+	held  Seat
+	after time.Duration // when to ask again
+}
+
+func (e *fencedRefusal) Error() string {
+	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, e.held.holder())
+}
+
+// fencedBy is what a fenced program is told, and when it may ask again.
+func fencedBy(held Seat, after time.Duration) goodbye {
+	return goodbye{Kind: goodbyeFenced, Epoch: held.Epoch, Err: &Error{
+		Code: CodeUnavailable, Text: held.holder() + " has this node", RetryAfter: after,
+	}}
+}
+
+// Duplicate is a program that came with the identity of a node that another
+// program has: both run. The likely causes are a cloned disk and a restored
+// backup.
+type Duplicate struct {
+	Node     string
+	Instance string // the program that was refused
+	Address  string // from which it came; behind a proxy that is the proxy's
+	Holder   Seat   // who has the node
+}

@@ -34,6 +34,7 @@ type (
 		Keepalive    time.Duration // wish
 		Limits       Limits        // only what the peer must know: MaxFrame, Window, WindowBytes
 		Dial         uint64        // counts this instance's connections, so that a late one is known
+		Yield        bool          // this instance was fenced: it wants the node only if nobody else has it
 	}
 	// welcome accepts it.
 	welcome struct {
@@ -42,6 +43,7 @@ type (
 		Keepalive    time.Duration // holds for both sides
 		Limits       Limits
 		Capabilities []string
+		Previous     uint64 // epoch of the node's session before this one; 0 if not known
 	}
 	// goodbye refuses a hello or ends a session.
 	goodbye struct {

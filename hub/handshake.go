@@ -168,7 +168,7 @@ func (l *line) sayGoodbye(g goodbye) {
 // goodbyeFor says on the wire why a session is not to be.
 func goodbyeFor(err error) goodbye {
 	if f, ok := errors.AsType[*fencedRefusal](err); ok {
-		return goodbye{Kind: goodbyeFenced, Epoch: f.epoch}
+		return fencedBy(f.held, f.after)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return goodbye{Kind: goodbyeRefused, Err: e}

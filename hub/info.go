@@ -11,5 +11,9 @@ type Info struct {
 	Since     time.Time // when Connected last changed
 	Reason    string    // why the link went; empty while connected
 	Epoch     uint64    // the session's epoch; a larger one fences all smaller ones of the node
-	Transport string    // "quic", "websocket" or "mem"; empty while disconnected
+	// Previous is, on an edge, the epoch of the node's session before this one; 0
+	// if it is not known. Where it is not that of the program's own last session,
+	// another program has had the node meanwhile, and may have reported otherwise.
+	Previous  uint64
+	Transport string // "quic", "websocket" or "mem"; empty while disconnected
 }

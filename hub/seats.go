@@ -12,13 +12,14 @@ const fullRetry = 30 * time.Second
 // admit gives the node to a new tenant by the fencing rule, ends the one
 // before, and waits until all of that is over, so that a node's Source, Sink
 // and Connected never serve two sessions at once.
-func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, node Node) (*tenant, error) {
+func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, peer Peer, node Node) (*tenant, error) {
 	t := &tenant{cancel: cancel, done: make(chan struct{})}
-	shared, err := v.claim(ctx, h, node)
+	c := claim{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
+	shared, err := v.claim(ctx, t, h, c, node)
 	if err != nil {
 		return nil, err
 	}
-	before, err := v.take(t, h, shared)
+	before, err := v.take(t, h.Node, c, shared)
 	if err != nil || before == nil {
 		return t, err
 	}
@@ -36,32 +37,56 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, 
 }
 
 // claim takes the seat that all servers share, if the node has one.
-func (v *Server) claim(ctx context.Context, h hello, node Node) (*Seat, error) {
+func (v *Server) claim(ctx context.Context, t *tenant, h hello, c claim, node Node) (*Seat, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
-	// A server that is full leaves the node where it is.
+	// A server that is full leaves the node where it is, and one that has a
+	// session of the node need not ask the others whether it is held.
 	v.mu.Lock()
 	st := v.seats[h.Node]
 	full := (st == nil || st.tenant == nil) && v.fullLocked()
+	var own Seat
+	if st != nil && st.tenant != nil {
+		own = st.Seat
+	}
 	v.mu.Unlock()
 	if full {
 		return nil, v.full()
 	}
+	if f := v.fencing(); own.fences(c) && own.heldFor(c, f) > 0 {
+		return nil, refused(seatFenced, c, own, f)
+	}
 	var mine Seat
 	err := node.Claim(ctx, func(held Seat) (Seat, error) {
-		next, verdict := held.take(claim{h.Instance, h.Dial}, uint64(time.Now().UnixMicro()))
-		mine = next
-		return next, refused(verdict, held.Epoch)
+		f := v.fencing()
+		next, verdict := v.known(held).take(c, f)
+		mine, t.previous = next, held.Epoch
+		return next, refused(verdict, c, held, f)
 	})
 	return &mine, err
 }
 
+// fencing is what decides about claims now.
+func (v *Server) fencing() fencing {
+	return fencing{now: uint64(time.Now().UnixMicro()), release: v.cfg.ReleaseAfter}
+}
+
+// known is a seat as it is to be judged: of a node of which nothing is known yet
+// nobody has had a session since this server began, but who has it may still
+// come back.
+func (v *Server) known(s Seat) Seat {
+	if s.Epoch == 0 && s.Left == 0 {
+		s.Left = v.begun
+	}
+	return s
+}
+
 // refused is the error for a seat that cannot be had, or nil.
-func refused(v verdict, epoch uint64) error {
+func refused(v verdict, c claim, held Seat, f fencing) error {
 	switch v {
 	case seatFenced:
-		return &fencedRefusal{epoch}
+		return &fencedRefusal{claim: c, held: held, after: held.heldFor(c, f)}
 	case seatStale:
 		return &turnedAway{HandshakeStale, &Error{Code: CodeConflict, Text: "a newer connection of this program stands"}}
 	}
@@ -79,21 +104,25 @@ func (v *Server) full() error {
 
 // take seats t and returns the tenant that was thrown out, if there was one.
 // shared is the seat that was claimed from all servers, if they share any.
-func (v *Server) take(t *tenant, h hello, shared *Seat) (*tenant, error) {
+func (v *Server) take(t *tenant, node string, c claim, shared *Seat) (*tenant, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st := v.seats[h.Node]
+	st := v.seats[node]
 	if st == nil {
 		st = &nodeSeat{}
 	}
+	f := v.fencing()
+	held := st.Seat
 	var next Seat
 	var verdict verdict
 	if shared != nil {
 		next, verdict = st.yield(*shared)
 	} else {
-		next, verdict = st.take(claim{h.Instance, h.Dial}, uint64(time.Now().UnixMicro()))
+		held = v.known(held)
+		next, verdict = held.take(c, f)
+		t.previous = held.Epoch
 	}
-	if err := refused(verdict, st.Epoch); err != nil {
+	if err := refused(verdict, c, held, f); err != nil {
 		return nil, err
 	}
 	if verdict == seatFree {
@@ -105,21 +134,21 @@ func (v *Server) take(t *tenant, h hello, shared *Seat) (*tenant, error) {
 	before := st.tenant
 	t.epoch = next.Epoch
 	st.Seat, st.tenant = next, t
-	v.seats[h.Node] = st
+	v.seats[node] = st
 	if before != nil {
-		before.evict(verdict == seatFence, next.Epoch)
+		before.evict(verdict == seatFence, next)
 	}
 	return before, nil
 }
 
 // evict ends a tenant: told, if it is another program, and at once otherwise.
 // The server's mu is held.
-func (t *tenant) evict(fenced bool, by uint64) {
+func (t *tenant) evict(fenced bool, by Seat) {
 	switch {
 	case t.session == nil:
 		t.cancel()
 	case fenced:
-		t.session.part(goodbye{Kind: goodbyeFenced, Epoch: by})
+		t.session.part(fencedBy(by, 0))
 	default:
 		t.session.fail(&parted{goodbye{Kind: goodbyeReplaced}})
 	}
@@ -185,7 +214,7 @@ func (v *Server) Supersede(node string, by Seat) {
 	if st == nil || st.tenant == nil || by.Epoch <= st.tenant.epoch {
 		return
 	}
-	st.tenant.evict(st.Instance != by.Instance, by.Epoch)
+	st.tenant.evict(st.Instance != by.Instance, by)
 }
 
 // release ends t's hold on the node, if it still has it. Nodes that were never
@@ -199,7 +228,7 @@ func (v *Server) release(node string, t *tenant) {
 		return
 	}
 	st.tenant = nil
-	st.Seat = st.leave(t.epoch)
+	st.Seat = st.leave(t.epoch, uint64(time.Now().UnixMicro()))
 	v.count--
 	if len(st.Fenced) == 0 {
 		delete(v.seats, node)

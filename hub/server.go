@@ -44,6 +44,9 @@ type ServerConfig struct {
 	// under way at the same time for all nodes together; more wait, and nodes
 	// take turns. 0 means 512.
 	MaxWork int
+	// ReleaseAfter is how long a node must have had no session until a program
+	// that was fenced is let in again. 0 means 5 min.
+	ReleaseAfter time.Duration
 	// Drain is over how long Run spreads the farewells when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.
 	Drain time.Duration
@@ -65,6 +68,7 @@ type Server struct {
 	work    turns
 	pulse   Pulse
 	door    chan struct{} // holds the first in line to be let in
+	begun   uint64        // when it was made, in microseconds since 1970
 
 	mu       sync.Mutex
 	gate     admission
@@ -84,12 +88,13 @@ type nodeSeat struct {
 // tenant is one connection that holds a node: in its handshake at first, then
 // with a session.
 type tenant struct {
-	epoch   uint64
-	cancel  context.CancelFunc // of the handshake
-	done    chan struct{}      // closed when all of it has ended
-	session *session           // nil until it stands
-	stands  chan struct{}      // closed when it does; made by the first that waits for it
-	info    Info
+	epoch    uint64
+	previous uint64             // epoch of the node's session before; 0 if not known
+	cancel   context.CancelFunc // of the handshake
+	done     chan struct{}      // closed when all of it has ended
+	session  *session           // nil until it stands
+	stands   chan struct{}      // closed when it does; made by the first that waits for it
+	info     Info
 }
 
 // NewServer checks cfg and makes a Server of it. Nothing happens until Run.
@@ -99,7 +104,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, errors.New("hub: ServerConfig.Listener is required")
 	case cfg.Directory == nil:
 		return nil, errors.New("hub: ServerConfig.Directory is required")
-	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Drain < 0, cfg.ReturnAfter < 0:
+	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Drain < 0, cfg.ReturnAfter < 0, cfg.ReleaseAfter < 0:
 		return nil, errors.New("hub: a duration in ServerConfig is negative: leave it 0 for the default")
 	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0, cfg.MaxWork < 0:
 		return nil, errors.New("hub: a limit in ServerConfig is negative: leave it 0 for the default")
@@ -123,6 +128,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
+	cfg.ReleaseAfter = orDefault(cfg.ReleaseAfter, defaultReleaseAfter)
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -130,6 +136,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
 		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, seats: make(map[string]*nodeSeat),
+		begun: uint64(time.Now().UnixMicro()),
 	}, nil
 }
 

@@ -35,11 +35,13 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		log.Warn("node is refused", "result", result, "error", err)
 		stop()
 		l.sayGoodbye(goodbyeFor(err))
+		v.reportDuplicate(ctx, node, h.Node, err)
 		return false
 	}
 	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
 	err = writeFrame(l.control, welcome{
 		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: offers(v.cfg.Capabilities),
+		Previous: t.previous,
 	}, maxHello)
 	if err == nil {
 		err = l.established(v.cfg.Limits)
@@ -73,9 +75,22 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 		Peer: peer, Node: h.Node, Instance: h.Instance, Version: h.Version, Capabilities: h.Capabilities,
 	})
 	if err == nil {
-		t, err = v.admit(ctx, cancel, h, node)
+		t, err = v.admit(ctx, cancel, h, peer, node)
 	}
 	return version, node, t, err
+}
+
+// reportDuplicate tells the owner of a node that a program was refused because
+// another has the node. One that is refused lives: a restart asks for the node
+// under an instance of its own.
+func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, err error) {
+	f, ok := errors.AsType[*fencedRefusal](err)
+	if !ok || node.Duplicate == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.cfg.Handshake)
+	defer cancel()
+	node.Duplicate(ctx, Duplicate{Node: name, Instance: f.claim.Instance, Address: f.claim.Address, Holder: f.held})
 }
 
 // enter waits at the door, or fails with when to come back.

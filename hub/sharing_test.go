@@ -144,8 +144,8 @@ func TestYield(t *testing.T) {
 		{own, Seat{Epoch: 11, Instance: "a", Dial: 4}, seatReplace},
 		{own, Seat{Epoch: 11, Instance: "b"}, seatFence},
 		{own, Seat{Epoch: 10, Instance: "b"}, seatStale},
-		{own.leave(10), Seat{Epoch: 11, Instance: "b"}, seatFree},
-		{own.leave(10), Seat{Epoch: 9, Instance: "b"}, seatStale},
+		{own.leave(10, 10), Seat{Epoch: 11, Instance: "b"}, seatFree},
+		{own.leave(10, 10), Seat{Epoch: 9, Instance: "b"}, seatStale},
 	} {
 		next, v := tt.own.yield(tt.shared)
 		want := tt.shared

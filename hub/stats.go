@@ -102,6 +102,9 @@ type Stats struct {
 	ResyncsEqual  uint64 // comparisons in which the digests were the same
 	ResyncsListed uint64 // and in which the versions had to be listed
 
+	// Fenced is set on a Client while another program has the node.
+	Fenced bool
+
 	RoundTrip Histogram // as measured by the edge's pings
 }
 

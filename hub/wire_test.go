@@ -21,8 +21,8 @@ func sampleFrames() []frame {
 		Error: &Error{Code: CodeConflict, Text: "no", RetryAfter: time.Second},
 	}
 	return []frame{
-		hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5},
-		welcome{1, 1 << 50, time.Minute, limits, []string{"z"}},
+		hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5, true},
+		welcome{1, 1 << 50, time.Minute, limits, []string{"z"}, 1 << 49},
 		goodbye{goodbyeFenced, &Error{Code: CodeForbidden, Text: "gone"}, 8},
 		ping{1, 3 * time.Millisecond}, pong{2}, want{}, ack{3}, cancel{4},
 		digest{digestSum{[16]byte{1, 15: 2}, 4}},

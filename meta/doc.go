@@ -50,7 +50,8 @@
 //
 // A store that is new, restored, or that has lost something may lack objects
 // that the cloud will still send. [Synced] tells whether it has ever been whole:
-// until then nothing is ended because it is absent.
+// until then nothing is ended because it is absent. Of a single object the cloud
+// says that it does not exist by the body of its deletion, [NotFoundBody].
 //
 // # Order, delivery, durability
 //

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -23,11 +22,13 @@ import (
 
 // What the agent can have besides: the times of its conditions over a restart, by
 // what the store remembers of its reports; the cloud's word on what runs here
-// after a store was lost; static pods shown in the API server.
+// after a store was lost; static pods shown in the API server; that its Node was
+// deleted there.
 var _ interface {
 	edged.Recaller
 	edged.Census
 	edged.Mirrorer
+	edged.Registrar
 } = (*metaclient.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
@@ -45,7 +46,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	link.cfg = hub.ClientConfig{
-		Dialer: n.dialer, Node: n.name, Instance: rand.Text(), Version: program.Version(),
+		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
 		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
 		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
 		Capabilities: r.capabilities(),
@@ -59,9 +60,13 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	taints, err := parseTaints(r.RegisterTaints)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
-		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, MaxPods: r.MaxPods,
+		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages),
 		API:           edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},

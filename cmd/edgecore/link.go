@@ -36,8 +36,8 @@ func (l *link) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
 	return l.client.Load().Call(ctx, m)
 }
 
-// run keeps the link until ctx ends or another program has taken the node
-// over.
+// run keeps the link until ctx ends. While another program has taken the node
+// over, the client waits; it has said so.
 func (l *link) run(ctx context.Context) error {
 	for {
 		err := l.client.Load().Run(ctx)

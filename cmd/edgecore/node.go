@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ const (
 // node is this machine's identity and memory.
 type node struct {
 	name     string
+	instance string // this run of edgecore, by which the cloud tells it from a copy
 	cloud    string // host:port
 	data     string // the data folder
 	pods     string
@@ -65,7 +67,7 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: credentials.Node, cloud: cloud, data: dataDir, pods: filepath.Join(dataDir, podsDir), log: log}
+	n := &node{name: credentials.Node, instance: rand.Text(), cloud: cloud, data: dataDir, pods: filepath.Join(dataDir, podsDir), log: log}
 	n.identity, err = join.NewIdentity(join.IdentityConfig{
 		Credentials: credentials, URL: "https://" + cloud, Dir: dir, Clock: clock, Logger: component(log, "identity"),
 	})

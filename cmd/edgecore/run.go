@@ -13,7 +13,6 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri"
-	"github.com/edgekit/edgekit/hub"
 )
 
 // runCmd runs the agent. Its fields are the agent's settings.
@@ -25,6 +24,8 @@ type runCmd struct {
 	CgroupDriver     string            `help:"How the container runtime makes cgroups: systemd, cgroupfs, or auto, which finds out." default:"auto" enum:"auto,systemd,cgroupfs" placeholder:"NAME"`
 	NodeIP           []netip.Addr      `help:"Addresses that the node reports. Nothing means the one of the default route." placeholder:"ADDR"`
 	NodeLabels       map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
+	NodeAnnotations  map[string]string `help:"Annotations of the node, set when it registers; none of the domain edgekit.io." placeholder:"KEY=VALUE;..."`
+	RegisterTaints   []string          `help:"Taints that the node registers with: KEY=VALUE:EFFECT or KEY:EFFECT. Later changes are made with kubectl taint." name:"register-with-taints" placeholder:"TAINT"`
 	MaxPods          int               `help:"How many pods the node takes." default:"110"`
 	ClusterDNS       []netip.Addr      `help:"DNS servers of pods with the policy ClusterFirst. Nothing means the node's own." placeholder:"ADDR"`
 	ClusterDomain    string            `help:"DNS domain of the cluster." default:"cluster.local"`
@@ -61,7 +62,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	if err != nil {
 		return err
 	}
-	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
+	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "instance", n.instance, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
 	group, ctx := errgroup.WithContext(ctx)
 	for name, run := range all {
 		group.Go(func() error {
@@ -74,9 +75,6 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	err = group.Wait()
 	log.Info("edgecore ends; its containers keep running", "node", n.name)
-	if fenced, ok := errors.AsType[*hub.FencedError](err); ok {
-		return &program.FinalError{Err: fenced} // restarted, it would fence the other in turn
-	}
 	return err
 }
 

@@ -14,6 +14,7 @@ type nodeCmd struct {
 	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
 	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The certificate that was made for it stays good until it ends, but is not renewed: this is for a machine that is gone or was set up anew."`
 	Abandon nodeAbandon `cmd:"" help:"Give up a node that will not come back: its pods are ended without waiting for it, and replaced elsewhere."`
+	Remove  nodeRemove  `cmd:"" help:"Take a node out for good: its session ends and its certificate is made worthless, its pods are ended and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
 	Revoke  nodeRevoke  `cmd:"" help:"Make a node's certificate worthless: its session ends at once, and it may neither connect, renew nor join with its key. Its name is freed. This is for a machine that is stolen or not trusted."`
 }
 

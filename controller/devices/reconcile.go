@@ -68,12 +68,13 @@ func (c *Controller) reconcile(ctx context.Context, name live.Name) error {
 	}
 	have, ok := c.statuses.Load(name)
 	if !ok {
-		fresh := newStatus(device)
-		apimeta.SetStatusCondition(&fresh.Status.Conditions, want)
-		if _, err := create(ctx, c.statusClient(name.Namespace), fresh); err != nil {
+		if err := c.makeStatus(ctx, device, want); err != nil {
 			return fmt.Errorf("devices: create status: %w", err)
 		}
 		return c.tell(ctx, device, want)
+	}
+	if err := c.restoreStatus(ctx, device, have.Object); err != nil {
+		return fmt.Errorf("devices: restore status: %w", err)
 	}
 	// A generation alone is not worth a write.
 	old := apimeta.FindStatusCondition(have.Object.Status.Conditions, want.Type)

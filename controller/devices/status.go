@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -40,9 +39,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	if err := json.Unmarshal(obj.Body, &said); err != nil {
 		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
 	}
-	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool {
-		return cond.Type == v1beta1.ConditionModelFound // the cloud's own
-	})
+	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
 	name := live.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}
 	device, err := c.device(ctx, name)
 	switch {
@@ -90,8 +87,10 @@ func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Devic
 			return err
 		}
 	}
-	if own := apimeta.FindStatusCondition(r.last.Status.Conditions, v1beta1.ConditionModelFound); own != nil {
-		said.Conditions = append(said.Conditions, *own)
+	for _, cond := range r.last.Status.Conditions {
+		if !nodeOwns(cond.Type) { // the list is replaced as a whole
+			said.Conditions = append(said.Conditions, cond)
+		}
 	}
 	before, err := json.Marshal(map[string]any{"status": r.last.Status})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -44,11 +45,16 @@ func secret(name, value string) *corev1.Secret {
 // start runs a controller until the test's end.
 func start(t testing.TB, client *fake.Clientset) *edge.Controller {
 	t.Helper()
+	return startWith(t, client, nil)
+}
+
+func startWith(t testing.TB, client *fake.Clientset, logger *slog.Logger) *edge.Controller {
+	t.Helper()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := edge.New(edge.Config{Cloud: client, AsNode: client, Nodes: nodes})
+	c, err := edge.New(edge.Config{Cloud: client, AsNode: client, Nodes: nodes, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

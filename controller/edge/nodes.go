@@ -130,7 +130,11 @@ func dropReserved(annotations map[string]string) []string {
 func (c *Controller) keepRole(ctx context.Context, name string) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		err := c.markEdge(ctx, name)
-		if err == nil || apierrors.IsNotFound(err) || ctx.Err() != nil {
+		if apierrors.IsNotFound(err) {
+			c.awaitNode(ctx, name)
+			return
+		}
+		if err == nil || ctx.Err() != nil {
 			return
 		}
 		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", presence.RoleLabel, "error", err, "retry", wait)
@@ -139,6 +143,24 @@ func (c *Controller) keepRole(ctx context.Context, name string) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// registerSoon is when a connected node without a Node is worth a line.
+const registerSoon = 15 * time.Second
+
+// awaitNode says so if a connected node does not register.
+func (c *Controller) awaitNode(ctx context.Context, name string) {
+	select {
+	case <-time.After(registerSoon):
+	case <-ctx.Done():
+		return
+	}
+	c.mu.Lock()
+	connected := c.nodes[name] != nil
+	c.mu.Unlock()
+	if _, known := c.cfg.Nodes.Load(live.Name{Name: name}); connected && !known {
+		c.cfg.Logger.Warn("a connected node does not register: no pods are sent to it; an edgecore of an earlier release registers again, after its Node was deleted, only when it is started again", "node", name)
 	}
 }
 

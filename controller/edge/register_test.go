@@ -1,6 +1,9 @@
 package edge_test
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +71,33 @@ func TestNodeDeleted(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestNeverRegisters has a connected node without a Node: that is said, once, of
+// one that does not register and of no other.
+func TestNeverRegisters(t *testing.T) {
+	for name, registers := range map[string]bool{"an old one": false, "a new one": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := controllertest.NewClientset()
+				var text bytes.Buffer
+				c := startWith(t, client, slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelWarn})))
+				defer c.Source("n").Subscribe(func(hub.Key) {})()
+				time.Sleep(time.Second)
+				if registers {
+					report := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+					if err := c.Writers()["nodes"](t.Context(), "n", hub.Object{Key: hub.Key{Resource: "nodes", Name: "n"}, Body: body(t, report)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if said := strings.Count(text.String(), "does not register"); (said == 0) != registers || said > 1 {
+					t.Errorf("said %d times: %s", said, text.String())
+				}
+			})
+		})
+	}
 }
 
 // TestRoleRemoved has somebody take the role label from a connected node, and

@@ -121,6 +121,13 @@ func (n *Notifier) Subscribe(node string, changed func(hub.Key)) (first bool, st
 	}
 }
 
+// Subscribed reports that the node has a subscriber: a session here.
+func (n *Notifier) Subscribed(node string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.subs[node]) > 0
+}
+
 // Notify calls the subscribers of node with each key, with no lock held.
 func (n *Notifier) Notify(node string, keys ...hub.Key) {
 	n.mu.RLock()

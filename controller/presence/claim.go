@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -37,7 +38,12 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		if fresh {
 			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: k.cfg.Namespace}}
 		}
-		next, err := decide(k.seatOf(lease))
+		held := k.seatOf(lease)
+		var connected bool
+		if held.Left, connected = k.leftAt(node); connected {
+			held.Epoch = max(held.Epoch, 1) // also when somebody has deleted the record: it is not free
+		}
+		next, err := decide(held)
 		if err != nil {
 			return err
 		}
@@ -54,6 +60,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
 		}
 		if err == nil {
+			k.claimed(node, next)
 			return nil
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
@@ -61,6 +68,34 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		}
 	}
 	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}
+}
+
+// claimed remembers a seat, so that it comes back when somebody removes it.
+func (k *Keeper) claimed(name string, seat hub.Seat) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.nodeLocked(name, time.Now()).session.Seat = seat
+}
+
+// leftAt tells what the Node says of its link: whether it stands, or else since
+// when it does not, in microseconds since 1970; 0 where the Node is not known.
+// The cloudcore that has or had the session writes that, on the taint, which the
+// node cannot write. The times on a Node are
+// whole seconds: the end of the second counts, so that it is not before a session
+// that began in the same one.
+func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
+	item, ok := k.cfg.Nodes.Load(live.Name{Name: name})
+	if !ok {
+		return 0, false
+	}
+	left, away := taintedAt(item.Object)
+	if !away {
+		if nodeCondition(item.Object, ConditionConnected) != nil {
+			return 0, true
+		}
+		left = item.Object.CreationTimestamp.Time // no session was seen yet
+	}
+	return uint64(max(0, left.Truncate(time.Second).Add(time.Second).UnixMicro())), false
 }
 
 // seatOf reads who holds the node. What cannot be read is nobody: the node must

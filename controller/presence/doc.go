@@ -29,16 +29,26 @@
 // nevertheless learns that they are not its own, ends them by their uids, and is
 // an ordinary node again.
 //
+// # A Node that is deleted
+//
+// A node registers again when its Node is deleted, within seconds if it is
+// connected, of what it reports of itself. What others had set on the Node is
+// lost, AutonomyLabel too: an object that an operator deletes is gone, and
+// nobody but the operator may decide on the policy of the new one. [Remove]
+// takes a node out for good ("edgectl node remove").
+//
 // # Several cloudcores, and none
 //
 // Any number of cloudcores may run. A record, which is a Lease in cloudcore's own
 // namespace, names the one that looks after the node, and only that one writes the
 // condition and the taint. The node's own Lease is the node's to write, and so no
-// place for what others go by. A cloudcore takes a node over when the node connects to it, or when
-// nobody has renewed the Lease for StaleAfter. Each write names the version of
-// the Lease and of the record that it replaces, so of two that try, one loses and looks again.
-// The record also holds the node's hub.Seat ([Keeper.Claim]), so that a newer
-// session fences an older one wherever that stands.
+// place for what others go by. A cloudcore takes a node over when the node connects
+// to it, or when nobody has renewed the Lease for StaleAfter. Each write names the
+// version of
+// the Lease and of the record that it replaces, so of two that try, one loses and
+// looks again. The record also holds the node's hub.Seat ([Keeper.Claim]), so that a
+// newer session fences an older one wherever that stands. A program that was fenced
+// gets the node back only once the node has been disconnected for some minutes.
 //
 // While no cloudcore runs, nobody renews. Up to 50 s that does no harm, and the
 // first thing a cloudcore does is to look after all leases. After a longer time

@@ -84,10 +84,15 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 				n.lease = nil
 				return leave, nil
 			}
+			n.recordAt = time.Time{}
+		}
+		if now.Sub(n.recordAt) >= recordEvery {
+			var err error
 			if n.record, err = k.readRecord(ctx, n.name, readVersion(fresh)); err != nil {
 				n.lease = nil
 				return leave, fmt.Errorf("presence: read who holds the node: %w", err)
 			}
+			n.recordAt = now
 		}
 		if k.superseded(n.name, n.record, session) {
 			n.lease = nil
@@ -99,7 +104,7 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 		}
 		var written *coordinationv1.Lease
 		var err error
-		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) {
+		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[SeatAnnotation] == "" && session.holdsSeat() {
 			err = k.writeRecord(ctx, n, obj, session)
 		}
 		switch {

@@ -107,7 +107,9 @@ type node struct {
 	failed  bool // the last attempt; logged once
 
 	lease  *coordinationv1.Lease // as last seen; nil if unknown
-	record *coordinationv1.Lease // read with lease; nil if there is none
+	record *coordinationv1.Lease // as last read, at recordAt; nil if there is none
+
+	recordAt time.Time
 }
 
 // Session is what is known here about a node's link.
@@ -118,6 +120,7 @@ type Session struct {
 	Since     time.Time
 	Reason    string    // why it went
 	Started   time.Time // when the newest session began
+	Seat      hub.Seat  // that was claimed here last; zero if none was
 }
 
 // New checks the configuration.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -17,6 +18,10 @@ import (
 // record. The Lease that Kubernetes knows, in kube-node-lease, is the node's to
 // write. It carries HolderAnnotation for people, and nothing is decided by it but
 // when it was last renewed.
+
+// recordEvery is how often the holder looks whether its record is still there and
+// its own. Another holder is noticed sooner: it writes the Lease.
+const recordEvery = time.Minute
 
 // recordPrefix begins the names of records.
 const recordPrefix = "edgekit-node-"
@@ -69,6 +74,11 @@ func (k *Keeper) writeRecord(ctx context.Context, n *node, obj *corev1.Node, ses
 	if session.Known {
 		record.Annotations[SinceAnnotation] = session.Started.UTC().Format(time.RFC3339Nano)
 	}
+	if record.Annotations[SeatAnnotation] == "" && session.holdsSeat() {
+		if text, err := json.Marshal(session.Seat); err == nil { // somebody deleted it
+			record.Annotations[SeatAnnotation] = string(text)
+		}
+	}
 	record.OwnerReferences = ownerOf(obj)
 	var err error
 	if fresh {
@@ -81,6 +91,9 @@ func (k *Keeper) writeRecord(ctx context.Context, n *node, obj *corev1.Node, ses
 	}
 	return err
 }
+
+// holdsSeat reports that the session stands for which the Seat was claimed here.
+func (s Session) holdsSeat() bool { return s.Connected && s.Seat.Epoch != 0 && s.Seat.Epoch == s.Epoch }
 
 // hold names this cloudcore on a record.
 func (k *Keeper) hold(record *coordinationv1.Lease) {

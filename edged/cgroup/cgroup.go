@@ -8,8 +8,8 @@
 //	...
 //	err = groups.TearDown(corev1.PodQOSBurstable, uid) // again while it is ErrBusy
 //
-// With the systemd driver, systemd makes and removes the slices; SetUp and
-// TearDown then do nothing. The names are those of the kubelet, so that tools
+// With the systemd driver, systemd makes the slices: SetUp does nothing, and
+// TearDown has systemd remove them. The names are those of the kubelet, so that tools
 // that know a node's cgroups find them.
 package cgroup
 
@@ -35,8 +35,9 @@ type Config struct {
 
 // Groups names and keeps pods' cgroups. It may be used by several goroutines.
 type Groups struct {
-	cfg Config
-	v2  bool
+	cfg  Config
+	v2   bool
+	stop func(unit string) error // has systemd stop a unit; tests replace it
 }
 
 // Limits bound a pod as a whole; zero fields are not set.
@@ -54,7 +55,7 @@ func New(cfg Config) *Groups {
 	if cfg.Mount == "" {
 		cfg.Mount = "/sys/fs/cgroup"
 	}
-	return &Groups{cfg: cfg, v2: unified(cfg.Mount)}
+	return &Groups{cfg: cfg, v2: unified(cfg.Mount), stop: systemctlStop}
 }
 
 // V2 reports whether the machine has unified (version 2) cgroups.

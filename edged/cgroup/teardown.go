@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,35 +23,113 @@ var ErrBusy = errors.New("processes are left in the group")
 // must be stopped by now: a process that is left is killed, and the error then
 // matches ErrBusy. A group that is not there is no error.
 func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
-	if g.cfg.Driver == "systemd" {
-		return nil
-	}
 	if uid == "" || !filepath.IsLocal(uid) || filepath.Base(uid) != uid {
 		return fmt.Errorf("cgroup: pod uid %q is no file name", uid)
 	}
-	tops := []string{g.cfg.Mount}
-	if !g.v2 {
-		entries, err := os.ReadDir(g.cfg.Mount)
-		if err != nil {
-			return fmt.Errorf("cgroup: %w", err)
-		}
-		tops = nil
-		for _, e := range entries {
-			tops = append(tops, filepath.Join(g.cfg.Mount, e.Name()))
-		}
+	tops, err := g.hierarchies()
+	if err != nil {
+		return fmt.Errorf("cgroup: %w", err)
 	}
+	if g.cfg.Driver == "systemd" {
+		err = g.stopSlice(tops, path.Base(g.Parent(class, uid)))
+	} else {
+		err = removeAll(tops, g.Parent(class, uid))
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	return nil
+}
+
+// hierarchies lists the folders that groups are below.
+func (g *Groups) hierarchies() ([]string, error) {
+	if g.v2 {
+		return []string{g.cfg.Mount}, nil
+	}
+	entries, err := os.ReadDir(g.cfg.Mount)
+	if err != nil {
+		return nil, err
+	}
+	var tops []string
+	for _, e := range entries {
+		tops = append(tops, filepath.Join(g.cfg.Mount, e.Name()))
+	}
+	return tops, nil
+}
+
+func removeAll(tops []string, group string) error {
 	var errs []error
 	for _, top := range tops {
-		dir := filepath.Join(top, g.Parent(class, uid))
+		dir := filepath.Join(top, group)
 		err := remove(dir)
 		if errors.Is(err, ErrBusy) {
 			err = errors.Join(err, kill(dir))
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cgroup: %w", err))
-		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// stopSlice has systemd remove a slice that it made for a pod. systemd keeps
+// one that nothing is in for ever: it was started with the pod's first scope,
+// and nobody else stops it.
+func (g *Groups) stopSlice(tops []string, slice string) error {
+	for _, top := range tops {
+		dir := filepath.Join(top, slicePath(slice))
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		if busy(dir) {
+			return errors.Join(fmt.Errorf("stop %s: %w", slice, ErrBusy), kill(dir))
+		}
+		return g.stop(slice)
+	}
+	return nil
+}
+
+// slicePath is the folder of a slice: each dash in its name is a level, see
+// systemd.slice(5).
+func slicePath(slice string) string {
+	var parts []string
+	name := strings.TrimSuffix(slice, ".slice")
+	for i, c := range name {
+		if c == '-' {
+			parts = append(parts, name[:i]+".slice")
+		}
+	}
+	return filepath.Join(append(parts, slice)...)
+}
+
+// systemctlStop asks systemd to stop a unit and does not wait for it.
+func systemctlStop(unit string) error {
+	if out, err := exec.Command("systemctl", "stop", "--no-block", "--", unit).CombinedOutput(); err != nil {
+		return fmt.Errorf("systemctl stop %s: %w: %s", unit, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// busy reports whether a process is in a group or in one below it.
+func busy(dir string) bool { return len(processes(dir)) > 0 }
+
+// processes lists the processes in a group and in those below it.
+func processes(dir string) []int {
+	var out []int
+	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			return nil // a group that went meanwhile has no processes
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				out = append(out, pid)
+			}
+		}
+		return nil
+	})
+	return out
 }
 
 // remove deletes a group and those in it, innermost first. Only folders can be
@@ -87,25 +167,18 @@ func kill(dir string) error {
 		return errors.Join(err, f.Close())
 	}
 	var errs []error
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() != "cgroup.procs" {
-			return nil // a group that went meanwhile has no processes
+	for _, pid := range processes(dir) {
+		// 0 is a process that this one cannot see, and would be its own group.
+		if pid <= 1 || pid == os.Getpid() {
+			continue
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil
+		p, err := os.FindProcess(pid)
+		if err == nil {
+			err = p.Kill()
 		}
-		for field := range strings.FieldsSeq(string(text)) {
-			// 0 is a process that this one cannot see, and would be its own group.
-			pid, err := strconv.Atoi(field)
-			if err != nil || pid <= 1 || pid == os.Getpid() {
-				continue
-			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
-			}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
 		}
-		return nil
-	})
-	return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(errs...)
 }

@@ -32,9 +32,10 @@ type server struct {
 	sandbox *runtimeapi.PodSandboxConfig
 	config  *runtimeapi.ContainerConfig
 	stop    int64
-	old     bool              // whether it is older than RuntimeConfig
-	info    map[string]string // of its verbose status
-	refuse  error             // of RunPodSandbox
+	status  *runtimeapi.StatusResponse // nil has Status make one
+	old     bool                       // whether it is older than RuntimeConfig
+	info    map[string]string          // of its verbose status
+	refuse  error                      // of RunPodSandbox
 }
 
 func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
@@ -49,6 +50,9 @@ func (s *server) RuntimeConfig(context.Context, *runtimeapi.RuntimeConfigRequest
 }
 
 func (s *server) Status(_ context.Context, r *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
+	if s.status != nil {
+		return s.status, nil
+	}
 	if !r.Verbose {
 		return &runtimeapi.StatusResponse{}, nil
 	}

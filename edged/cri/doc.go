@@ -14,4 +14,8 @@
 // A Client connects when it is first used and again whenever the runtime comes
 // back; calls made while it is away fail at once. It may be used by several
 // goroutines. Removing or stopping what is not there succeeds.
+//
+// How the runtime makes cgroups (systemd or cgroupfs) is asked of it; of
+// containerd before 2.0, which has no answer, it is read from the configuration
+// that its status shows. Config.CgroupDriver sets it.
 package cri

@@ -24,7 +24,7 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ed
 	c := &container{cfg: *cfg, program: r.programs[cfg.Name], exited: make(chan struct{})}
 	c.Container = edged.Container{
 		ID: r.idLocked("container"), SandboxID: sandboxID, PodUID: s.PodUID, Name: cfg.Name, Attempt: cfg.Attempt, State: edged.ContainerCreated,
-		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
+		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Resources: &c.cfg.Resources, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
 	for _, m := range cfg.Mounts {
 		if m.RecursiveReadOnly {

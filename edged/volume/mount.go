@@ -50,45 +50,33 @@ func pageSize(medium string, pod *corev1.Pod) (string, error) {
 	return q.String(), nil
 }
 
-// mountsBelow lists the mount points inside dir, deepest first, without links
-// in their paths.
-func mountsBelow(dir string) ([]string, error) {
-	return listMounts(dir, func(point, dir string) bool { return strings.HasPrefix(point, dir+"/") })
-}
-
-// mountsAt lists the mount points at name in dir and inside it, deepest first.
-func mountsAt(dir, name string) ([]string, error) {
-	return listMounts(dir, func(point, dir string) bool {
-		full := filepath.Join(dir, name)
-		return point == full || strings.HasPrefix(point, full+"/")
-	})
-}
-
-// listMounts lists the mount points that match says belong to dir, deepest
-// first. dir is given to match without links, as the mount points are.
-func listMounts(dir string, match func(point, dir string) bool) ([]string, error) {
+// mountsAt lists the mount points at path and inside it, deepest first. full is
+// the path without links in the folders above it, as they have it.
+func mountsAt(path string) (full string, points []string, err error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	defer f.Close()
 	all, err := parseMountInfo(f)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	if dir, err = filepath.EvalSymlinks(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil, nil
 	}
-	var found []string
+	if err != nil {
+		return "", nil, err
+	}
+	full = filepath.Join(dir, filepath.Base(path))
 	for _, m := range all {
-		if match(m, dir) {
-			found = append(found, m)
+		if m == full || strings.HasPrefix(m, full+"/") {
+			points = append(points, m)
 		}
 	}
-	slices.Reverse(found) // later mounts lie on or in earlier ones
-	return found, nil
+	slices.Reverse(points) // later mounts lie on or in earlier ones
+	return full, points, nil
 }
 
 // unmountAll unmounts the mount points of a list, deepest first. It touches
@@ -145,21 +133,25 @@ func unescape(s string) string {
 func octal(c byte) bool { return '0' <= c && c <= '7' }
 
 // TearDown unmounts and removes all that was made for a pod. What other mounts
-// lead to is never removed, and the host's own mounts stay where they are: if something cannot be unmounted, nothing is
-// removed and the error says what. A pod that has nothing is no error.
+// lead to is never removed, and the host's own mounts stay where they are: if
+// something cannot be unmounted, or is mounted on the pod's folder itself,
+// nothing is removed and the error says what. A pod that has nothing is no error.
 func (m *Manager) TearDown(uid string) error {
 	if err := validUID(uid); err != nil {
 		return err
 	}
 	dir := m.PodDir(uid)
-	mounts, err := mountsBelow(dir)
+	full, mounts, err := mountsAt(dir)
 	if err != nil {
 		return fmt.Errorf("volume: %w", err)
+	}
+	if slices.Contains(mounts, full) {
+		return fmt.Errorf("volume: %s is a mount that the agent did not make: unmount it", full)
 	}
 	if err := unmountAll(mounts); err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
-	if mounts, err = mountsBelow(dir); err != nil {
+	if _, mounts, err = mountsAt(dir); err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
 	if len(mounts) > 0 {

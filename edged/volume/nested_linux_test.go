@@ -176,3 +176,23 @@ func TestRebindTouchesItsOwnMountOnly(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTearDownLeavesForeignMounts: what somebody mounted on a pod's folder is
+// not the agent's to remove.
+func TestTearDownLeavesForeignMounts(t *testing.T) {
+	if !inOwnNamespace(t) {
+		return
+	}
+	root := mountShared(t)
+	m, err := volume.New(volume.Config{Root: filepath.Join(root, "edged"), Source: &source{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugIn(t, m.PodDir("u"))
+	if err := m.TearDown("u"); err == nil {
+		t.Error("TearDown succeeds")
+	}
+	if _, err := os.Stat(filepath.Join(m.PodDir("u"), "precious")); err != nil {
+		t.Error(err)
+	}
+}

@@ -128,7 +128,7 @@ func makeFolders(root *os.Root, path, uid string) error {
 
 // bind mounts an open file or folder on target, in place of what was there.
 func bind(f *os.File, dir bool, target string) error {
-	mounts, err := mountsAt(filepath.Dir(target), filepath.Base(target))
+	_, mounts, err := mountsAt(target)
 	if err != nil {
 		return err
 	}

@@ -285,6 +285,7 @@ type Directory struct {
 	ups    map[string]*Sink
 	boxes  map[string]boxes
 	infos  []hub.Info
+	twice  []hub.Duplicate
 }
 
 // Refuse has f asked for each session from now on; an error refuses it. Nil
@@ -307,11 +308,24 @@ func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 	}
 	node := hub.Node{
 		Down: d.Down(h.Node), Up: d.Up(h.Node), Inbox: d.Inbox(h.Node), Outbox: d.Outbox(h.Node), Connected: d.note,
+		Duplicate: func(_ context.Context, twice hub.Duplicate) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.twice = append(d.twice, twice)
+		},
 	}
 	if d.Seats != nil {
 		node.Claim = d.Seats.claim(h.Node)
 	}
 	return node, nil
+}
+
+// Duplicates are the programs that were refused since another had the node, in
+// the order in which they came.
+func (d *Directory) Duplicates() []hub.Duplicate {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.twice)
 }
 
 // Down is what the node must hold.
@@ -373,6 +387,9 @@ func (d *Directory) Infos() []hub.Info {
 }
 
 func (d *Directory) note(i hub.Info) {
+	if d.Seats != nil && !i.Connected {
+		d.Seats.leave(i.Node, i.Epoch, i.Since)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.infos = append(d.infos, i)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/edgekit/edgekit/hub"
 )
@@ -29,6 +30,16 @@ func (s *Seats) Held(node string) hub.Seat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seats[node]
+}
+
+// leave notes that a node's session has ended, unless a newer one has begun.
+func (s *Seats) leave(node string, epoch uint64, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seat, ok := s.seats[node]; ok && seat.Epoch == epoch {
+		seat.Left = max(uint64(at.UnixMicro()), epoch+1)
+		s.seats[node] = seat
+	}
 }
 
 // claim is the hub.Node.Claim of a node.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -48,25 +49,41 @@ func reconnect(r *rig) {
 		r.tr.Cut("a")
 		r.until("a new session", func() bool { return e.sessions() == n+1 })
 		r.connected(e)
-		if e.Info().Epoch <= epoch {
-			r.Errorf("epoch %d after %d", e.Info().Epoch, epoch)
+		// A server alone forgets a node that leaves and was never fought over.
+		if i := e.Info(); i.Epoch <= epoch || i.Previous != 0 && i.Previous < epoch || i.Previous >= i.Epoch {
+			r.Errorf("epoch %d after %d, the cloud says after %d", i.Epoch, epoch, i.Previous)
 		}
 	}
 }
 
 // fencing has two programs with one identity: the newer takes over, the older
-// is told and stops, and that is the end of it.
+// is told and waits. It is back when the newer has been gone for long enough.
 func fencing(r *rig) {
-	first := r.up("a", nil)
-	second := r.up("a", nil)
-	err := r.final(first)
-	fenced, ok := errors.AsType[*hub.FencedError](err)
-	if !ok || fenced.Node != "a" || fenced.Epoch != second.Info().Epoch {
-		r.Fatalf("the older program ended with %v", err)
+	r.stop()
+	r.startServer(hub.ServerConfig{ReleaseAfter: 4 * interval})
+	first := r.up("a", func(c *hub.ClientConfig) { c.Instance = "first" })
+	second := r.up("a", func(c *hub.ClientConfig) { c.Instance = "second" })
+	r.until("the older program is told", func() bool { return first.Fenced() != nil })
+	if f := first.Fenced(); f.Node != "a" || f.Instance != "first" || f.Epoch != second.Info().Epoch || !strings.Contains(f.Holder, `"second"`) || !first.Stats().Fenced {
+		r.Fatalf("the older program is told %+v", f)
 	}
-	r.pass(3 * interval)
-	if second.sessions() != 1 || !second.Info().Connected {
-		r.Errorf("the newer program had %d sessions", second.sessions())
+	r.until("the cloud knows of both", func() bool { return len(r.dir.Duplicates()) > 0 })
+	if d := r.dir.Duplicates()[0]; d.Node != "a" || d.Instance != "first" || d.Holder.Instance != "second" {
+		r.Errorf("the cloud is told %+v", d)
+	}
+	r.pass(12 * interval)
+	if second.sessions() != 1 || !second.Info().Connected || first.sessions() != 1 {
+		r.Errorf("the newer program had %d sessions, the older %d", second.sessions(), first.sessions())
+	}
+	gone := time.Now()
+	second.stop()
+	r.until("the older program is back", func() bool { return first.sessions() == 2 })
+	if took := time.Since(gone); took < 4*interval {
+		r.Errorf("it was back after %v, while the newer could have come again", took)
+	}
+	r.connected(first)
+	if first.Fenced() != nil || first.Stats().Fenced {
+		r.Error("it says that it is fenced, with a session")
 	}
 }
 
@@ -78,23 +95,9 @@ func fencedWhileOffline(r *rig) {
 	second := r.edge("a", nil)
 	r.tr.Stall("a", false)
 	// Whichever comes first, exactly one stays, and does not lose it again.
-	var loser *edge
-	select {
-	case err := <-first.done:
-		if _, ok := errors.AsType[*hub.FencedError](err); !ok {
-			r.Fatalf("ended with %v", err)
-		}
-		loser = first
-	case err := <-second.done:
-		if _, ok := errors.AsType[*hub.FencedError](err); !ok {
-			r.Fatalf("ended with %v", err)
-		}
-		loser = second
-	case <-time.After(patience):
-		r.Fatal("two programs with one identity went on")
-	}
+	r.until("one of them is told", func() bool { return (first.Fenced() == nil) != (second.Fenced() == nil) })
 	winner := second
-	if loser == second {
+	if first.Fenced() == nil {
 		winner = first
 	}
 	r.connected(winner)

@@ -17,6 +17,7 @@
 //	edgekit_hub_retried_total                    class
 //	edgekit_hub_dropped_total                    class, reason
 //	edgekit_hub_round_trip_seconds               histogram, from the edges' pings
+//	edgekit_hub_fenced                           on an edge: 1 while another program has the node
 //
 // The values of the labels are the constants of package hub. When certificates
 // end is shown by package join/joinmetrics.

@@ -23,7 +23,7 @@ type Collector struct {
 	handshakes, resyncs             *prometheus.Desc
 	messages, bytes                 *prometheus.Desc
 	queued, acked, retried, dropped *prometheus.Desc
-	roundTrip                       *prometheus.Desc
+	roundTrip, fenced               *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
@@ -49,6 +49,7 @@ func New(cfg Config) (*Collector, error) {
 		acked:      desc("acked_total", "Objects and events that the peer has made durable.", "class"),
 		retried:    desc("retried_total", "Objects and events that could not be read, sent or applied at once.", "class"),
 		dropped:    desc("dropped_total", "Objects and events that were dropped.", "class", "reason"),
+		fenced:     desc("fenced", "Whether another program with this node's identity has the node, so that this one goes on without the link."),
 		roundTrip:  desc("round_trip_seconds", "Round-trip times of the edges' pings."),
 	}, nil
 }
@@ -57,7 +58,7 @@ func New(cfg Config) (*Collector, error) {
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.sessions, c.entering, c.ended, c.handshakes, c.resyncs, c.messages, c.bytes,
-		c.queued, c.acked, c.retried, c.dropped, c.roundTrip,
+		c.queued, c.acked, c.retried, c.dropped, c.roundTrip, c.fenced,
 	} {
 		out <- d
 	}
@@ -101,6 +102,11 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for drop, n := range s.Dropped {
 		count(c.dropped, n, string(drop.Class), string(drop.Reason))
 	}
+	held := 0.0
+	if s.Fenced {
+		held = 1
+	}
+	gauge(c.fenced, held)
 	out <- c.histogram(s.RoundTrip)
 }
 

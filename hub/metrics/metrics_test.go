@@ -28,6 +28,7 @@ func sample() hub.Stats {
 		Acked:      map[hub.Class]uint64{hub.ClassState: 6},
 		Dropped:    map[hub.Drop]uint64{{Class: hub.ClassEvent, Reason: hub.DropRefused}: 1},
 		RoundTrip:  hub.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{1, 2, 3}, Sum: time.Minute},
+		Fenced:     true,
 	}
 }
 
@@ -55,6 +56,7 @@ func TestCollector(t *testing.T) {
 		`edgekit_hub_round_trip_seconds_bucket{le="1"} 3`,
 		`edgekit_hub_round_trip_seconds_count 6`,
 		`edgekit_hub_resyncs_total{outcome="equal"} 0`,
+		`edgekit_hub_fenced 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("missing: %s", want)

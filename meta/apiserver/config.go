@@ -25,6 +25,14 @@ type Cloud interface {
 	Append(ctx context.Context, key meta.Key, body []byte) error
 }
 
+// Absences is what a Cloud may have besides, for objects of which the cloud said
+// that they do not exist: a client that asks for one offline is told so, instead
+// of being sent away. meta/manager has it.
+type Absences interface {
+	// Absent reports whether the object is known not to exist; since is 0.
+	Absent(ctx context.Context, key meta.Key, since uint64) (bool, error)
+}
+
 // Config sets up a Server. Store and Node are required.
 type Config struct {
 	Store meta.Store

@@ -88,6 +88,20 @@ func (s *Server) load(ctx context.Context, r *served, key meta.Key) (item, error
 	return it, nil
 }
 
+// absent reports whether the cloud said that the object does not exist, which
+// holds while it cannot be asked again.
+func (s *Server) absent(ctx context.Context, q request, r *served) (bool, error) {
+	answers, can := s.cfg.Cloud.(Absences)
+	if connected, _ := s.cfg.Connected(); connected || !can {
+		return false, nil
+	}
+	key := meta.Key{Resource: r.Name, Namespace: q.namespace, Name: q.name}
+	if !key.Valid() {
+		return false, nil
+	}
+	return answers.Absent(ctx, key, 0)
+}
+
 // list reads all objects of a resource in a namespace, "" for all, in the
 // order of their keys, and the revision from which a watch continues the list.
 // Objects may be newer than that revision: the watch then repeats them.

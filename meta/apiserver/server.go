@@ -102,6 +102,13 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request
 	}
 	err := s.get(w, r, q, res)
 	if errors.Is(err, errNotThere) {
+		absent, err := s.absent(r.Context(), q, res)
+		switch {
+		case err != nil:
+			return err
+		case absent:
+			return apierrors.NewNotFound(q.groupResource(), q.name)
+		}
 		// It may exist without being on this node: only the cloud knows.
 		return s.forward(w, r, q, res, who)
 	}

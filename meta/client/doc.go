@@ -23,6 +23,13 @@
 // cloud told; not knowing, because the cloud is out of reach and the node has
 // never had it, is another error.
 //
+// The cloud puts the config maps and secrets that the node's pods refer to into
+// the store, and says which of them do not exist. It is not asked again
+// about these while the link stands: an object that is made later comes by itself.
+// Offline the last word of the cloud holds. Where there is none, a store that has
+// once been in step (meta.Synced) takes what it lacks for absent from a minute
+// after the pod came; any other store does not know.
+//
 // # Tokens
 //
 // A service account token is kept in the store and used until 80 % of its life
@@ -34,7 +41,8 @@
 // # After a restart
 //
 // LastNode and LastPodStatus give back what was last reported, from the outbox,
-// which keeps the newest report of each whether the cloud has it or not.
+// which keeps the newest report of each whether the cloud has it or not. A static
+// pod is recalled by the mirror that it was reported for.
 //
 // # Concurrency
 //

@@ -22,6 +22,9 @@ func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 	if info.Node == "" {
 		info.Node = m.cfg.Node
 	}
+	if err := m.othersReported(ctx, info); err != nil {
+		m.log.Warn("reports that another program may have overwritten are not sent again", "err", err)
+	}
 	m.linkAt.Store(0) // until it is known
 	m.link.Publish(info)
 	text, err := json.Marshal(info)
@@ -34,6 +37,29 @@ func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 	}
 	m.linkAt.Store(at)
 	return nil
+}
+
+// othersReported has all reports sent again when another program has had this
+// node's session since this one's last: a copy of the node, or a newer state of it
+// before a backup was restored. What that has reported in the node's name is
+// what the cloud has now.
+func (m *Manager) othersReported(ctx context.Context, info hub.Info) error {
+	if !info.Connected || info.Previous == 0 {
+		return nil
+	}
+	r, err := m.store.Get(ctx, connectionKey)
+	if errors.Is(err, meta.ErrNotFound) {
+		return nil // nothing was ever acknowledged
+	}
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	var last hub.Info
+	if json.Unmarshal(r.Value, &last) == nil && last.Epoch == info.Previous {
+		return nil
+	}
+	m.log.Info("another program has had this node's session meanwhile; all reports are sent again", "epoch", info.Previous, "own", last.Epoch)
+	return m.MetaSync(ctx, meta.Key{})
 }
 
 // Connection gives what is known of the link now.

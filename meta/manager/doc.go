@@ -13,7 +13,8 @@
 //   - Insert, Update and Delete are local writes: what the node reports. They go
 //     to the outbox and return when they are durable there.
 //   - Query is answered by the store while the node is offline or what the
-//     store has is fresh, else by the cloud; the answer is then kept.
+//     store has is fresh, else by the cloud; the answer is then kept, also that
+//     an object does not exist.
 //   - Response is an answer of the cloud that is kept for later queries.
 //   - NodeConnection says that the link came or went.
 //   - MetaSync has everything reported once more.

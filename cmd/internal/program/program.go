@@ -20,7 +20,6 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // it could not do what was asked
 	exitUsage  = 2 // the command line or the configuration file is wrong
-	exitFinal  = 3 // starting again would do harm or fail in the same way
 )
 
 // Program is one of edgekit's programs.
@@ -80,12 +79,9 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		return p.fail(exitUsage, fmt.Errorf("%w (see %s --help)", err, p.Name))
 	}
 	var usage *UsageError
-	var final *FinalError
 	switch err := kctx.Run(); {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &final):
-		return p.fail(exitFinal, err)
 	case errors.As(err, &usage):
 		return p.fail(exitUsage, err)
 	default:
@@ -125,15 +121,6 @@ type UsageError struct {
 }
 
 func (e *UsageError) Error() string { return "--" + e.Setting + ": " + e.Reason }
-
-// FinalError marks a failure after which the program must not be started again
-// by itself, so that a service manager can be told so by its exit code.
-type FinalError struct{ Err error }
-
-func (e *FinalError) Error() string { return e.Err.Error() }
-
-// Unwrap gives the failure.
-func (e *FinalError) Unwrap() error { return e.Err }
 
 // Version is the version that the program was built as: that of the module,
 // or "devel" with the commit.

@@ -31,8 +31,6 @@ func (r *testRun) Run(_ context.Context, cli *testCLI, out Output) error {
 	switch r.Fail {
 	case "usage":
 		return &UsageError{Setting: "fail", Reason: "was asked for; leave it out"}
-	case "final":
-		return &FinalError{errors.New("another one runs")}
 	case "plain":
 		return errors.New("two\nlines: of\ttext")
 	}
@@ -102,7 +100,6 @@ func TestFailuresAreOneLine(t *testing.T) {
 		{"bad value", []string{"--config", write(t, "wait: soon\n")}, exitUsage, "--wait"},
 		{"absent file", []string{"--config", "/nowhere.yaml"}, exitUsage, "/nowhere.yaml"},
 		{"usage from the command", []string{"--fail=usage"}, exitUsage, "--fail: was asked for; leave it out"},
-		{"final", []string{"--fail=final"}, exitFinal, "prog: another one runs"},
 		{"failure", []string{"--fail=plain"}, exitFailed, "prog: two lines: of text"},
 	}
 	for _, tt := range tests {

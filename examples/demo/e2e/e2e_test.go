@@ -32,6 +32,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("udp blocked", func(t *testing.T) { udpBlocked(t, s) })
 	t.Run("two cloudcores", func(t *testing.T) { twoClouds(t, s) })
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
+	t.Run("node deleted", func(t *testing.T) { nodeDeleted(t, s) })
 	t.Run("revoked", func(t *testing.T) { revoked(t, s) })
 	t.Run("long cut", func(t *testing.T) { longCut(t, s) })
 	t.Run("crashes", func(t *testing.T) { crashes(t, s) })
@@ -39,6 +40,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("power cut", func(t *testing.T) { powerCut(t, s) })
 	t.Run("given up", func(t *testing.T) { givenUp(t, s) })
 	t.Run("pods", func(t *testing.T) { pods(t, s) })
+	t.Run("taken out", func(t *testing.T) { removed(t, s) })
 	t.Run("delete", func(t *testing.T) { deleteAll(t, s) })
 	t.Run("down leaves nothing", func(t *testing.T) { leavesNothing(t, s) })
 }

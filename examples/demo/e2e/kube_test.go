@@ -48,17 +48,29 @@ func (k kube) until(ctx context.Context, ok func() error) {
 	k.t.Helper()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := ok()
 		if err == nil {
 			return
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // a look that the end of the wait cut short says nothing
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			k.t.Fatalf("waited in vain: %v", err)
+			k.t.Fatalf("waited in vain: %v", last)
 		}
 	}
+}
+
+// within gives a test so much time.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // ready waits until just n pods of an app are there, all of them Ready.

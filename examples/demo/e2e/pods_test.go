@@ -18,8 +18,8 @@ import (
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
 
-//go:embed pods.yaml
-var podsYAML string
+//go:embed unsupported.yaml
+var unsupportedYAML string
 
 // TestPods is what pods do, without the rest: "make e2e-pods".
 func TestPods(t *testing.T) {
@@ -34,15 +34,16 @@ func TestPods(t *testing.T) {
 	t.Run("pods", func(t *testing.T) { pods(t, s) })
 }
 
-// pods makes all pods of a kind of test at once, so that they wait side by side,
-// and looks at each of them.
+// pods makes many pods at once, so that they wait side by side, and looks at each
+// of them.
 func pods(t *testing.T, s *site.Site) {
 	k := newKube(t, s)
-	stamps := t.TempDir()
-	began := time.Now()
-	k.run(t.Context(), filled(podsYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
+	began, stamps := time.Now(), t.TempDir()
+	k.run(t.Context(), filled(phasesYAML, "NODE", tour.Node, "STAMPS", stamps), "apply", "-f", "-")
+	t.Run("begin", func(t *testing.T) { phasesBegin(t, s, stamps) })
+	k.run(t.Context(), filled(unsupportedYAML, "NODE", tour.Node), "apply", "-f", "-")
 	t.Run("phases", func(t *testing.T) { phases(t, s, stamps) })
-	t.Run("refused", func(t *testing.T) { unsupported(t, s) })
+	t.Run("unsupported", func(t *testing.T) { unsupported(t, s) })
 	remove(t, s, "jobs,pods", "suite in (phases, refused)")
 	for _, object := range []string{"job/deadline", "runtimeclass/e2e-unknown", "resourceclaim/claim", "resourceslice/e2e-slice", "deviceclass/e2e.example.com"} {
 		k.run(t.Context(), "", "-n", tour.Namespace, "delete", object, "--ignore-not-found", "--timeout=60s")
@@ -104,41 +105,44 @@ func warns(word string) func(corev1.Event) bool {
 	}
 }
 
-// unsupported looks at pods that ask for what the node does not do: none of them may
-// run as if it had been done, and each says why.
+// unsupported looks at pods that ask for what the node does not do: none of them
+// may run as if it had been done, and each says why.
 func unsupported(t *testing.T, s *site.Site) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	k := newKube(t, s)
-	idle := func(t *testing.T, pod string) {
-		t.Helper()
-		if p := k.suite(ctx, "refused")[pod]; everRan(p) {
-			t.Errorf("pod %s ran: %+v", pod, p.Status.ContainerStatuses)
-		}
+	const most = 45 * time.Second
+	look := func(name string, check func(ctx context.Context, t *testing.T, k kube)) {
+		t.Run(name, func(t *testing.T) { check(within(t, most), t, newKube(t, s)) })
 	}
-	t.Run("runtime class without a handler", func(t *testing.T) {
-		newKube(t, s).event(ctx, "runtimeclass", warns("no-such-handler"))
-		idle(t, "runtimeclass")
+	look("runtime class without a handler", func(ctx context.Context, t *testing.T, k kube) {
+		k.event(ctx, "runtimeclass", warns("e2e-unknown"))
+		k.neverRan(ctx, "runtimeclass")
 	})
-	t.Run("resize", func(t *testing.T) { resizeInPlace(ctx, t, s) })
-	t.Run("limits of the pod", func(t *testing.T) { podLimits(ctx, t, s) })
-	t.Run("resource claim", func(t *testing.T) {
-		newKube(t, s).event(ctx, "claims", warns("claim"))
-		idle(t, "claims")
+	look("resize", func(ctx context.Context, t *testing.T, _ kube) { resizeInPlace(ctx, t, s) })
+	look("limits of the pod", func(ctx context.Context, t *testing.T, _ kube) { podLimits(ctx, t, s) })
+	look("resource claim", func(ctx context.Context, t *testing.T, k kube) {
+		k.event(ctx, "claims", warns("claim"))
+		k.neverRan(ctx, "claims")
 	})
-	t.Run("node affinity", func(t *testing.T) {
-		newKube(t, s).until(ctx, func() error {
+	look("node affinity", func(ctx context.Context, t *testing.T, k kube) {
+		k.until(ctx, func() error {
 			p := k.suite(ctx, "refused")["affinity"]
 			if p.Status.Phase != corev1.PodFailed || p.Status.Reason != "NodeAffinity" {
 				return fmt.Errorf("pod is %s %s", p.Status.Phase, p.Status.Reason)
 			}
 			return nil
 		})
-		idle(t, "affinity")
+		k.neverRan(ctx, "affinity")
 	})
-	t.Run("crash loop", func(t *testing.T) {
-		newKube(t, s).event(ctx, "crash", func(e corev1.Event) bool { return e.Reason == "BackOff" && warns("restarting failed container")(e) })
+	look("crash loop", func(ctx context.Context, t *testing.T, k kube) {
+		k.event(ctx, "crash", func(e corev1.Event) bool { return e.Reason == "BackOff" && warns("restarting failed container")(e) })
 	})
+}
+
+// neverRan holds that no container of the pod runs or ran.
+func (k kube) neverRan(ctx context.Context, pod string) {
+	k.t.Helper()
+	if p := k.suite(ctx, "refused")[pod]; everRan(p) {
+		k.t.Errorf("pod %s ran: %+v", pod, p.Status.ContainerStatuses)
+	}
 }
 
 // everRan reports that a container of the pod runs or ran.
@@ -163,11 +167,11 @@ func resizeInPlace(ctx context.Context, t *testing.T, s *site.Site) {
 	k.until(ctx, func() error {
 		p := k.suite(ctx, "refused")["resize"]
 		status := p.Status.ContainerStatuses[0]
-		real := memoryLimit(ctx, t, s, status, false)
-		if said := status.Resources.Limits.Memory().Value(); said != real {
-			return fmt.Errorf("status says %d bytes, the cgroup %d", said, real)
+		limit := memoryLimit(ctx, t, s, status, false)
+		if said := status.Resources.Limits.Memory().Value(); said != limit {
+			return fmt.Errorf("status says %d bytes, the cgroup %d", said, limit)
 		}
-		if real == 128<<20 {
+		if limit == 128<<20 {
 			return nil // it was done
 		}
 		for _, c := range p.Status.Conditions {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
 	"testing"
@@ -24,8 +23,7 @@ const runtimeAway = 8 * time.Second
 // That a probe could not be made is not an answer of it: no container restarts,
 // and none was unready.
 func probes(t *testing.T, s *site.Site) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	ctx := within(t, 2*time.Minute)
 	k := newKube(t, s)
 	apps := []string{"probe-exec", "probe-http", "probe-grpc"}
 	k.run(ctx, filled(probesYAML, "NODE", tour.Node), "apply", "-f", "-")

@@ -1,0 +1,74 @@
+package devices
+
+import (
+	"context"
+	"slices"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/device/v1beta1"
+)
+
+// A node reports a device when something changes. A DeviceStatus that somebody
+// deletes is therefore made again of what the node reported last, by the
+// cloudcore that has the node's session. One that was started since knows nothing
+// of that: then each property comes back with its next change.
+
+// reported is the last report of the device, if its node has a session here, else
+// nil.
+func (c *Controller) reported(device *v1beta1.Device) *report {
+	if !c.notifier.Subscribed(device.Spec.NodeName) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reports[live.Name{Namespace: device.Namespace, Name: device.Name}]
+}
+
+// makeStatus makes the DeviceStatus of a device that has none.
+func (c *Controller) makeStatus(ctx context.Context, device *v1beta1.Device, found metav1.Condition) error {
+	fresh := newStatus(device)
+	r := c.reported(device)
+	if r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.last != nil {
+			fresh.Status = r.last.DeepCopy().Status
+		}
+	}
+	apimeta.SetStatusCondition(&fresh.Status.Conditions, found)
+	made, err := create(ctx, c.statusClient(device.Namespace), fresh)
+	if err == nil && r != nil {
+		r.last = made
+	}
+	return err
+}
+
+// restoreStatus brings the last report into a DeviceStatus that another
+// cloudcore, which does not know it, has made again.
+func (c *Controller) restoreStatus(ctx context.Context, device *v1beta1.Device, have *v1beta1.DeviceStatus) error {
+	r := c.reported(device)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil || r.last.UID == have.UID {
+		return nil
+	}
+	said := r.last.DeepCopy().Status
+	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
+	was := r.last
+	r.last = nil // to be read
+	err := c.patch(ctx, r, device, said)
+	if err != nil {
+		r.last = was
+	}
+	return err
+}
+
+// nodeOwns reports that the node, and nobody else, sets a condition of a
+// DeviceStatus: the one of twin/cloud.
+func nodeOwns(conditionType string) bool { return conditionType == "DesiredValid" }

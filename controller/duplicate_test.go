@@ -1,0 +1,128 @@
+package controller_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
+	"github.com/edgekit/edgekit/hub/memconn"
+)
+
+// copyOf runs a program with the node's identity.
+func copyOf(t *testing.T, net *memconn.Network, instance string) (*hub.Client, *group) {
+	t.Helper()
+	up := &hubtest.AckedSource{}
+	up.Put(hub.Key{Resource: "nodes", Name: "edge-7"}, 1, `{"metadata":{"name":"edge-7"},"status":{"phase":"Running"}}`)
+	client, err := hub.NewClient(hub.ClientConfig{Dialer: net.Dialer("edge-7"), Node: "edge-7", Instance: instance, Down: &hubtest.Sink{}, Up: up})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGroup(t)
+	g.run(client.Run)
+	return client, g
+}
+
+// TestDuplicateIdentity has a disk cloned, with two cloudcores that share who
+// holds the node: the program that lost waits, an event names both, and it is
+// back when the other has been gone for a while, at whatever cloudcore.
+func TestDuplicateIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kube := controllertest.NewClientset()
+		nets := [...]*memconn.Network{memconn.New(memconn.Config{}), memconn.New(memconn.Config{})}
+		one := cloudcore(t, kube, nets[0])
+		time.Sleep(time.Second)
+		two := cloudcore(t, kube, nets[1])
+		honest, honestRun := copyOf(t, nets[0], "honest")
+		time.Sleep(time.Minute)
+		clone, cloneRun := copyOf(t, nets[1], "clone")
+		connected := func(when string, want *hub.Client, other *hub.Client) {
+			t.Helper()
+			synctest.Wait()
+			if !want.Info().Connected || want.Fenced() != nil || other.Info().Connected || other.Fenced() == nil {
+				t.Fatalf("%s: %+v, %v; the other: %+v, %v", when, want.Info(), want.Fenced(), other.Info(), other.Fenced())
+			}
+			node, err := kube.CoreV1().Nodes().Get(t.Context(), "edge-7", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range node.Status.Conditions {
+				if c.Type == presence.ConditionConnected && c.Status != corev1.ConditionTrue {
+					t.Errorf("%s: the node is not connected: %s", when, c.Message)
+				}
+			}
+		}
+		for range 30 { // the one that lost asks again and again
+			time.Sleep(time.Minute)
+			connected("the clone has taken over", clone, honest)
+		}
+		events, err := kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(events.Items) != 1 {
+			t.Fatalf("%d events in half an hour", len(events.Items))
+		}
+		e := events.Items[0]
+		if e.Reason != edge.ReasonDuplicateIdentity || e.InvolvedObject.Name != "edge-7" || e.Namespace != metav1.NamespaceDefault ||
+			!strings.Contains(e.Message, "instance clone") || !strings.Contains(e.Message, "instance honest") || !strings.Contains(e.Message, "edgecore join --replace") || len(e.Message) > 1024 {
+			t.Errorf("event %s on %s: %s", e.Reason, e.InvolvedObject.Name, e.Message)
+		}
+		// The record, which holds the seat, is deleted while both run, and the Lease.
+		for namespace, name := range map[string]string{install.Namespace: "edgekit-node-edge-7", corev1.NamespaceNodeLease: "edge-7"} {
+			if err := kube.CoordinationV1().Leases(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(15 * time.Minute)
+			connected("deleted in "+namespace, clone, honest)
+		}
+		cloneRun.stop(t)
+		time.Sleep(3 * time.Minute)
+		if honest.Info().Connected {
+			t.Error("the clone may only have been restarted, and its place is taken")
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if !honest.Info().Connected || honest.Fenced() != nil {
+			t.Errorf("the clone is gone: %+v, %v", honest.Info(), honest.Fenced())
+		}
+		honestRun.stop(t)
+		two.stop(t)
+		one.stop(t)
+	})
+}
+
+// TestRestartIsNoDuplicate has the program restarted again and again, also while
+// its earlier session is not yet noticed to be dead: it is let in at once, and
+// nobody speaks of two programs.
+func TestRestartIsNoDuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kube := controllertest.NewClientset()
+		net := memconn.New(memconn.Config{})
+		cloud := cloudcore(t, kube, net)
+		for _, instance := range strings.Fields("a b c d e f g h i j k l") {
+			client, run := copyOf(t, net, instance)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if !client.Info().Connected {
+				t.Errorf("%s is not connected", instance)
+			}
+			net.Stall("edge-7", true) // power is cut: nobody says goodbye
+			run.stop(t)
+			net.Stall("edge-7", false)
+		}
+		if events, err := kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{}); err != nil || len(events.Items) > 0 {
+			t.Errorf("events %v, %v", events.Items, err)
+		}
+		cloud.stop(t)
+	})
+}

@@ -1,0 +1,56 @@
+package cgroup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestSlicePath(t *testing.T) {
+	for slice, want := range map[string]string{
+		"kubepods-besteffort-poda_b.slice": "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_b.slice",
+		"kubepods-poda_b.slice":            "kubepods.slice/kubepods-poda_b.slice",
+		"kubepods.slice":                   "kubepods.slice",
+	} {
+		if got := slicePath(slice); got != want {
+			t.Errorf("%s: %s, want %s", slice, got, want)
+		}
+	}
+}
+
+// TestTearDownStopsTheSlice: systemd keeps a pod's slice until it is told to
+// stop it. Plain folders stand in for a version 1 hierarchy.
+func TestTearDownStopsTheSlice(t *testing.T) {
+	mount := t.TempDir()
+	var stopped []string
+	g := New(Config{Driver: "systemd", Mount: mount})
+	g.stop = func(unit string) error { stopped = append(stopped, unit); return nil }
+	if err := g.TearDown(corev1.PodQOSBurstable, "a-b"); err != nil || len(stopped) > 0 {
+		t.Errorf("a pod without a slice: %v, stopped %q", err, stopped)
+	}
+	for _, hierarchy := range []string{"cpu", "systemd"} {
+		if err := os.MkdirAll(filepath.Join(mount, hierarchy, slicePath("kubepods-burstable-poda_b.slice"), "x.scope"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
+		if err := g.TearDown(class, "a-b"); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := []string{"kubepods-burstable-poda_b.slice"}; !slices.Equal(stopped, want) {
+		t.Errorf("stopped %q, want %q", stopped, want)
+	}
+	procs := filepath.Join(mount, "cpu", slicePath("kubepods-burstable-poda_b.slice"), "x.scope", "cgroup.procs")
+	if err := os.WriteFile(procs, []byte("0\n"), 0o600); err != nil { // a process that cannot be seen
+		t.Fatal(err)
+	}
+	stopped = nil
+	if err := g.TearDown(corev1.PodQOSBurstable, "a-b"); !errors.Is(err, ErrBusy) || len(stopped) > 0 {
+		t.Errorf("a slice with a process: %v, stopped %q", err, stopped)
+	}
+}

@@ -1,0 +1,204 @@
+package edged
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The limits of a pod's resolver configuration, as the API server checks them
+// in a dnsConfig and glibc and musl have them.
+const (
+	maxServers    = 3
+	maxSearches   = 32
+	maxSearchList = 2048 // characters of all search domains with the blanks between them
+	maxSearch     = 253  // characters of one search domain
+)
+
+// maxResolvConf is the size in bytes of the largest resolver file that is read.
+const maxResolvConf = 1 << 20
+
+// The resolver files of a host. A stub resolver on the host's loopback
+// (systemd-resolved, 127.0.0.53) cannot be reached from inside a pod; it keeps a
+// file with the servers that it asks itself, see systemd-resolved.service(8).
+const (
+	resolvConf        = "/etc/resolv.conf"
+	resolvConfSystemd = "/run/systemd/resolve/resolv.conf"
+)
+
+// complaint is what a resolver configuration lacks, as an event says it.
+type complaint struct {
+	kind    string // of the event
+	reason  string
+	message string
+	ofNode  bool // the same for all pods of the node
+}
+
+// missingClusterDNS is no fault of an edge node, which may have no DNS server of
+// the cluster: a kubelet warns of it on each pod.
+var missingClusterDNS = complaint{
+	corev1.EventTypeNormal, "MissingClusterDNS",
+	"the node has no cluster DNS: pods with the policy ClusterFirst use the host's name servers and cannot look up Services; set edgecore --cluster-dns (SDK: Config.ClusterDNS) if the cluster's DNS is reachable from here", true,
+}
+
+// resolver reads the host's resolver files.
+type resolver struct {
+	root string // of the host's files; tests set it
+
+	mu   sync.Mutex
+	said map[string]bool // reasons of complaints that were made
+}
+
+// first reports whether a complaint of the node is made for the first time.
+func (r *resolver) first(reason string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said[reason] {
+		return false
+	}
+	if r.said == nil {
+		r.said = make(map[string]bool)
+	}
+	r.said[reason] = true
+	return true
+}
+
+// read gives the resolver configuration of the host for a pod. A file that is
+// set is taken as it is. Without one, a pod in the host's network gets the
+// host's own file; others get the first of the host's files that has a server
+// which answers inside a pod.
+func (r *resolver) read(set string, hostNetwork bool) (DNSConfig, []complaint, error) {
+	if set != "" {
+		if _, err := os.Stat(set); err != nil {
+			return DNSConfig{}, nil, fmt.Errorf("the resolver file that edgecore --resolv-conf (SDK: Config.ResolvConf) names cannot be read: %w", err)
+		}
+		d, err := r.file(set)
+		return d, nil, err
+	}
+	own, err := r.file(r.root + resolvConf)
+	if err != nil || hostNetwork || reachable(own) {
+		return own, nil, err
+	}
+	behind, err := r.file(r.root + resolvConfSystemd)
+	if err == nil && reachable(behind) {
+		return behind, nil, nil
+	}
+	return own, []complaint{{
+		corev1.EventTypeWarning, "NoUsableNameServer",
+		fmt.Sprintf("no name server in %s (%s) can be reached from inside a pod: give a file that has one with edgecore --resolv-conf (SDK: Config.ResolvConf), or the cluster's servers with --cluster-dns",
+			resolvConf, strings.Join(own.Servers, " ")), true,
+	}}, nil
+}
+
+// file reads a resolver file. One that is not there is empty.
+func (r *resolver) file(path string) (DNSConfig, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return DNSConfig{}, nil
+	}
+	if err != nil {
+		return DNSConfig{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	if err != nil {
+		return DNSConfig{}, err
+	}
+	return parseResolvConf(text), nil
+}
+
+// reachable reports whether a server of the configuration answers inside a pod,
+// which has a loopback and links of its own.
+func reachable(d DNSConfig) bool {
+	return slices.ContainsFunc(d.Servers, func(s string) bool {
+		ip, err := netip.ParseAddr(s)
+		if err != nil {
+			return false
+		}
+		ip = ip.Unmap()
+		// Clouds have name servers at 169.254.0.0/16, to which the host routes.
+		return !ip.IsLoopback() && !ip.IsUnspecified() && !(ip.Is6() && ip.IsLinkLocalUnicast())
+	})
+}
+
+// fitResolver cuts a resolver configuration to what resolvers take.
+func fitResolver(d *DNSConfig) []complaint {
+	var complaints []complaint
+	if len(d.Servers) > maxServers {
+		d.Servers = d.Servers[:maxServers]
+		complaints = append(complaints, complaint{
+			corev1.EventTypeWarning, "DNSConfigForming",
+			fmt.Sprintf("the pod has more name servers than a resolver takes (%d); it uses these: %s", maxServers, strings.Join(d.Servers, " ")), false,
+		})
+	}
+	var fit []string
+	length := -1 // the first has no blank before it
+	for _, s := range d.Searches {
+		if len(s) > maxSearch {
+			continue // aborts the lookups of some resolvers
+		}
+		if len(fit) == maxSearches || length+1+len(s) > maxSearchList {
+			break
+		}
+		fit = append(fit, s)
+		length += 1 + len(s)
+	}
+	if len(fit) < len(d.Searches) {
+		complaints = append(complaints, complaint{
+			corev1.EventTypeWarning, "DNSConfigForming",
+			fmt.Sprintf("the pod has more DNS search domains than a resolver takes (%d, of %d characters each and %d together); it uses these: %s", maxSearches, maxSearch, maxSearchList, strings.Join(fit, " ")), false,
+		})
+		d.Searches = fit
+	}
+	return complaints
+}
+
+func unique(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// parseResolvConf reads a resolver file, see resolv.conf(5). What it does not
+// know it leaves out.
+func parseResolvConf(text []byte) DNSConfig {
+	var d DNSConfig
+	for line := range bytes.Lines(text) {
+		if i := bytes.IndexAny(line, "#;"); i >= 0 {
+			line = line[:i]
+		}
+		fields := strings.Fields(string(line))
+		if len(fields) < 2 {
+			continue
+		}
+		switch fields[0] {
+		case "nameserver":
+			d.Servers = append(d.Servers, fields[1])
+		case "search":
+			d.Searches = nil
+			for _, s := range fields[1:] {
+				// The root domain is no search domain: systemd-resolved writes it
+				// for "none", and musl cannot look up anything with it.
+				if s = strings.TrimSuffix(s, "."); s != "" {
+					d.Searches = append(d.Searches, s)
+				}
+			}
+		case "options":
+			d.Options = append(d.Options, fields[1:]...)
+		}
+	}
+	return d
+}
