@@ -38,6 +38,10 @@ type Config struct {
 	Cloud   kubernetes.Interface
 	Dynamic dynamic.Interface
 	AsNode  kubernetes.Interface
+	// Impersonation is how AsNode made from REST acts as nodes; "" means
+	// asnode.Constrained, which goes with the role of package install and takes
+	// Kubernetes 1.36. asnode.Detect finds what there is.
+	Impersonation asnode.Mode
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.
 	ID string
@@ -47,6 +51,9 @@ type Config struct {
 	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
 	// Its owner runs it.
 	Kubelet *kubelet.Server
+	// NodeServices says which nodes may have all Services; "" means those that an
+	// operator marked.
+	NodeServices localapi.Services
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
 	// Superseded is told of a node whose newest session stands at another
@@ -102,14 +109,15 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.presence, err = presence.New(presence.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
+		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.localapi, err = localapi.New(localapi.Config{
 		Cloud: cfg.Cloud, AsNode: cfg.AsNode, REST: cfg.REST, Accounts: c.edge,
-		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Logger: cfg.Logger,
+		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -127,19 +135,22 @@ func (cfg *Config) connect() error {
 	}
 	own := rest.CopyConfig(cfg.REST)
 	own.QPS, own.Burst = -1, 0
-	var err error
+	hc, err := asnode.HTTPClient(own)
+	if err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
 	if cfg.Cloud == nil {
-		if cfg.Cloud, err = kubernetes.NewForConfig(own); err != nil {
+		if cfg.Cloud, err = kubernetes.NewForConfigAndClient(own, hc); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
 	if cfg.Dynamic == nil {
-		if cfg.Dynamic, err = dynamic.NewForConfig(own); err != nil {
+		if cfg.Dynamic, err = dynamic.NewForConfigAndClient(own, hc); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
 	if cfg.AsNode == nil {
-		if cfg.AsNode, err = asnode.Client(own); err != nil {
+		if cfg.AsNode, err = asnode.Client(own, cmp.Or(cfg.Impersonation, asnode.Constrained)); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}

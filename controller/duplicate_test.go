@@ -11,6 +11,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
@@ -76,12 +77,14 @@ func TestDuplicateIdentity(t *testing.T) {
 			!strings.Contains(e.Message, "instance clone") || !strings.Contains(e.Message, "instance honest") || !strings.Contains(e.Message, "edgecore join --replace") || len(e.Message) > 1024 {
 			t.Errorf("event %s on %s: %s", e.Reason, e.InvolvedObject.Name, e.Message)
 		}
-		// The Lease, which holds the seat, is deleted while both run.
-		if err := kube.CoordinationV1().Leases(corev1.NamespaceNodeLease).Delete(t.Context(), "edge-7", metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
+		// The record, which holds the seat, is deleted while both run, and the Lease.
+		for namespace, name := range map[string]string{install.Namespace: "edgekit-node-edge-7", corev1.NamespaceNodeLease: "edge-7"} {
+			if err := kube.CoordinationV1().Leases(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(15 * time.Minute)
+			connected("deleted in "+namespace, clone, honest)
 		}
-		time.Sleep(15 * time.Minute)
-		connected("the lease was deleted", clone, honest)
 		cloneRun.stop(t)
 		time.Sleep(3 * time.Minute)
 		if honest.Info().Connected {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/presence"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -171,31 +172,37 @@ func TestRegistersAgain(t *testing.T) {
 	})
 }
 
-// TestLeaseDeleted has somebody delete the Lease of a connected node: it comes
-// back, with who holds the node, so that a fenced program stays out.
+// TestLeaseDeleted has somebody delete the Lease of a connected node, and its
+// record: both come back, with who holds the node, so that a fenced program stays
+// out.
 func TestLeaseDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()
 		net := memconn.New(memconn.Config{})
 		cloud := cloudcore(t, kube, net)
 		edge := edgeNode(t, net)
-		leases := kube.CoordinationV1().Leases(corev1.NamespaceNodeLease)
-		get := func() *coordinationv1.Lease {
+		get := func(namespace, name string) *coordinationv1.Lease {
 			t.Helper()
-			time.Sleep(2 * presence.RenewEvery)
+			time.Sleep(time.Minute + 2*presence.RenewEvery)
 			synctest.Wait()
-			lease, err := leases.Get(t.Context(), "edge-7", metav1.GetOptions{})
+			lease, err := kube.CoordinationV1().Leases(namespace).Get(t.Context(), name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return lease
 		}
-		before := get().Annotations[presence.SeatAnnotation]
-		if err := leases.Delete(t.Context(), "edge-7", metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		if after := get().Annotations[presence.SeatAnnotation]; before == "" || after != before {
-			t.Errorf("the seat is %q, it was %q", after, before)
+		for _, at := range []struct{ namespace, name, annotation string }{
+			{corev1.NamespaceNodeLease, "edge-7", presence.HolderAnnotation},
+			{install.Namespace, "edgekit-node-edge-7", presence.HolderAnnotation},
+			{install.Namespace, "edgekit-node-edge-7", presence.SeatAnnotation},
+		} {
+			before := get(at.namespace, at.name).Annotations[at.annotation]
+			if err := kube.CoordinationV1().Leases(at.namespace).Delete(t.Context(), at.name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if after := get(at.namespace, at.name).Annotations[at.annotation]; before == "" || after != before {
+				t.Errorf("%s/%s: %s is %q, it was %q", at.namespace, at.name, at.annotation, after, before)
+			}
 		}
 		edge.stop(t)
 		cloud.stop(t)

@@ -46,7 +46,7 @@ func TestRegistrationRefused(t *testing.T) {
 		"an effect":       {func(c *edged.Config) { c.Taints = taint("a", "", "Never") }, "NoSchedule, PreferNoSchedule or NoExecute"},
 		"one twice":       {func(c *edged.Config) { c.Taints = append(good, good...) }, "leave one out"},
 		"an annotation":   {func(c *edged.Config) { c.Annotations = map[string]string{"a b": ""} }, "Config.Annotations: a b"},
-		"the autonomy":    {func(c *edged.Config) { c.Annotations = map[string]string{"edgekit.io/autonomy": "off"} }, "kubectl annotate node"},
+		"the autonomy":    {func(c *edged.Config) { c.Annotations = map[string]string{"edgekit.io/autonomy": "off"} }, "kubectl in the cloud"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newBench(t).config()

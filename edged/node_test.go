@@ -212,7 +212,7 @@ func TestRegistersAgain(t *testing.T) {
 		_, cloud := runReporter(t, cfg, nil)
 		_, before := cloud.lastNode()
 		was := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-			Name: "edge", Labels: map[string]string{"site": "berlin", "rack": "4", roleLabel: ""},
+			Name: "edge", Labels: map[string]string{"site": "berlin", "rack": "4", roleLabel: "", kubeletLabel: "10.0.0.1_20000"},
 			Annotations: map[string]string{"owner": "lab", "edgekit.io/autonomy": "72h", "node.alpha.kubernetes.io/ttl": "0"},
 		}, Spec: corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{
 			{Key: "edge", Effect: corev1.TaintEffectNoSchedule}, {Key: disconnectedTaint}, {Key: "node.kubernetes.io/unschedulable"}, {Key: "gpu"},

@@ -54,7 +54,7 @@ func (n *nodeReporter) lost(was *corev1.Node) string {
 	var out []string
 	own := n.last
 	for _, key := range slices.Sorted(maps.Keys(was.Labels)) {
-		if _, has := own.Labels[key]; !has && key != roleLabel {
+		if _, has := own.Labels[key]; !has && key != roleLabel && key != kubeletLabel {
 			out = append(out, "label "+key)
 		}
 	}
@@ -78,6 +78,7 @@ func (n *nodeReporter) lost(was *corev1.Node) string {
 // What cloudcore sets on each edge node, and sets again.
 const (
 	roleLabel         = "node-role.kubernetes.io/edge"
+	kubeletLabel      = "edgekit.node-restriction.kubernetes.io/kubelet"
 	disconnectedTaint = "edgekit.io/disconnected"
 )
 
@@ -99,7 +100,7 @@ func (c Config) checkRegistration() error {
 			return fmt.Errorf("edged: Config.Annotations: %s: %s", key, errs[0])
 		}
 		if strings.HasPrefix(key, ownDomain) {
-			return fmt.Errorf("edged: Config.Annotations: %s is not the node's to set: use kubectl annotate node", key)
+			return fmt.Errorf("edged: Config.Annotations: %s is not the node's to set: use kubectl in the cloud", key)
 		}
 	}
 	type place struct {

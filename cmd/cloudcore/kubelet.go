@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -11,30 +12,45 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/kubelet"
 )
 
 // kubeletFlags are the settings of the nodes' kubelet endpoints.
 type kubeletFlags struct {
 	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore; edge Nodes name it as theirs. Nothing means the one from which the API server is reached." placeholder:"IP"`
-	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node." default:"20000-31999" placeholder:"FIRST-LAST"`
+	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Nothing means --kubelet-address; 0.0.0.0 or :: means all, for example behind an address that is translated." placeholder:"IP"`
+	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Keep clear of the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
 	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Nothing reads the cluster's from the config map extension-apiserver-authentication." placeholder:"FILE" name:"client-ca"`
-	Cert     string     `help:"Certificate of the endpoints, for API servers that know the authority of kubelets. Nothing makes one that nobody signed." placeholder:"FILE"`
+	Cert     string     `help:"Certificate of the endpoints, for API servers that know another authority of kubelets. Nothing makes one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
 	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
 	Sessions int        `help:"How many logs, execs and the like may be open at once." default:"10000"`
 	Hostname bool       `help:"Show the nodes' host names as addresses. Only for API servers that prefer InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it): others would dial the name, and kubectl logs would fail."`
 	Off      bool       `help:"Serve no kubelet endpoints."`
 }
 
+// kubeletParts are what the kubelet endpoints are made of, besides their flags.
+type kubeletParts struct {
+	cfg       *rest.Config
+	cloud     kubernetes.Interface
+	asNode    kubernetes.Interface
+	advertise []string
+	open      kubelet.Open
+	// issue makes a function that gives a certificate of edgekit's authority. It
+	// is called when the first client comes.
+	issue   func(host string) (func() (*tls.Certificate, error), error)
+	metrics prometheus.Registerer
+	log     *slog.Logger
+}
+
 // server makes the kubelet endpoints; nil if they are turned off.
-func (f *kubeletFlags) server(cfg *rest.Config, cloud kubernetes.Interface, advertise []string, open kubelet.Open, metrics prometheus.Registerer, log *slog.Logger) (*kubelet.Server, error) {
+func (f *kubeletFlags) server(p kubeletParts) (*kubelet.Server, error) {
 	if f.Off {
 		return nil, nil
 	}
@@ -44,17 +60,18 @@ func (f *kubeletFlags) server(cfg *rest.Config, cloud kubernetes.Interface, adve
 	}
 	address := f.Address
 	if !address.IsValid() {
-		if address, err = reachable(cfg.Host, advertise); err != nil {
+		if address, err = reachable(p.cfg.Host, p.advertise); err != nil {
 			return nil, &program.UsageError{Setting: "kubelet-address", Reason: err.Error()}
 		}
 	}
-	asNode, err := asnode.Client(cfg)
-	if err != nil {
-		return nil, err
+	bind := cmp.Or(f.Bind, address.String())
+	if err := bindable(bind); err != nil {
+		return nil, &program.UsageError{Setting: "kubelet-bind", Reason: err.Error()}
 	}
 	out := kubelet.Config{
-		Open: open, Cloud: cloud, AsNode: asNode, Address: address, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
-		MaxSessions: f.Sessions, Metrics: metrics, Logger: log.With("component", "kubelet"),
+		Open: p.open, Cloud: p.cloud, AsNode: p.asNode, Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
+		MaxSessions: f.Sessions, Metrics: p.metrics, Logger: p.log.With("component", "kubelet"),
+		Certificate: issued(p.issue, address.String()),
 	}
 	if f.ClientCA != "" {
 		if _, err := os.Stat(f.ClientCA); err != nil {
@@ -73,6 +90,30 @@ func (f *kubeletFlags) server(cfg *rest.Config, cloud kubernetes.Interface, adve
 		out.Certificate = load
 	}
 	return kubelet.New(out)
+}
+
+// issued gives the certificate of edgekit's authority for the endpoints' address.
+func issued(issue func(string) (func() (*tls.Certificate, error), error), host string) func() (*tls.Certificate, error) {
+	made := sync.OnceValues(func() (func() (*tls.Certificate, error), error) { return issue(host) })
+	return func() (*tls.Certificate, error) {
+		current, err := made()
+		if err != nil {
+			return nil, err
+		}
+		return current()
+	}
+}
+
+// bindable says why nobody can listen on an address of this machine, if so.
+func bindable(address string) error {
+	if _, err := netip.ParseAddr(address); err != nil {
+		return fmt.Errorf("%q is no IP address", address)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		return fmt.Errorf("%w: give an address of this machine, or 0.0.0.0 if the API server's way leads through a translation of addresses", err)
+	}
+	return l.Close()
 }
 
 func portRange(text string) (first, last int, err error) {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -50,5 +53,24 @@ func (m monitor) run(ctx context.Context) error {
 	if err != nil {
 		return &program.UsageError{Setting: "metrics-listen", Reason: err.Error() + ": choose a free address"}
 	}
-	return serve(ctx, &http.Server{Handler: m.handler}, l)
+	return serve(ctx, &http.Server{
+		Handler: m.handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}, l)
+}
+
+// checkMonitor refuses an address that others reach, unless the operator says so:
+// nobody is asked who they are, and the figures name nodes.
+func checkMonitor(addr string, open bool) error {
+	if addr == "" || open {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &program.UsageError{Setting: "metrics-listen", Reason: err.Error() + ": want HOST:PORT"}
+	}
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return &program.UsageError{Setting: "metrics-listen", Reason: fmt.Sprintf("%q is not a loopback address, and nobody is asked who they are: put a proxy that asks in front, or add --metrics-open", addr)}
 }

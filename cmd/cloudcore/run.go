@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,8 +19,10 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubelet"
+	"github.com/edgekit/edgekit/controller/localapi"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/metrics"
 )
@@ -32,9 +35,13 @@ type runCmd struct {
 	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
 	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): edge nodes are then told apart by their own addresses. Connections from there without one are closed." placeholder:"CIDR"`
 	MetricsListen     string         `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	MetricsOpen       bool           `help:"Serve --metrics-listen on an address that others reach: nobody is asked who they are. Without it only loopback is taken."`
 	Namespace         string         `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
 	Install           bool           `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
 	MaxNodes          int            `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+
+	Impersonation string `help:"How cloudcore acts as nodes: constrained (Kubernetes 1.36 and later, with the role that 'edgectl manifest' prints), legacy (with that of 'edgectl manifest --impersonation=legacy'), or auto, which asks the API server." enum:"auto,constrained,legacy" default:"auto"`
+	NodeServices  string `help:"Which nodes may have all Namespaces, Services and EndpointSlices, if they ask (edgecore --local-api-services): marked, those with the label edgekit.node-restriction.kubernetes.io/services=all, or all." enum:"marked,all" default:"marked"`
 
 	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"1000" name:"max-handshake-rate"`
 	Keepalive     time.Duration `help:"Nodes at rest show no more often than this that they live. Over QUIC that is how late they notice that this server was started again, and how long a NAT must remember them. For tens of thousands of nodes 1m spares half a core." default:"15s"`
@@ -54,6 +61,9 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	if r.Keepalive < time.Second || r.Keepalive > 10*time.Minute {
 		return &program.UsageError{Setting: "keepalive", Reason: "must be 1s to 10m"}
+	}
+	if err := checkMonitor(r.MetricsListen, r.MetricsOpen); err != nil {
+		return err
 	}
 	if err := kube.Reach(ctx, cfg); err != nil {
 		return err
@@ -91,24 +101,34 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, fmt.Errorf("cloudcore: %w", err)
 	}
+	asNode, err := r.asNode(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	registry := newRegistry()
+	var trust *trust      // the endpoints need a certificate only once clients come
 	var nodes *hub.Server // the kubelet endpoints open streams only once nodes are connected to it
 	open := func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
 		return nodes.OpenStream(ctx, node, m)
 	}
-	kubelets, err := r.Kubelet.server(cfg, client, r.Advertise, open, registry, log)
+	issue := func(host string) (func() (*tls.Certificate, error), error) {
+		return trust.keyring.ServerCertificate(host)
+	}
+	kubelets, err := r.Kubelet.server(kubeletParts{
+		cfg: cfg, cloud: client, asNode: asNode, advertise: r.Advertise, open: open, issue: issue, metrics: registry, log: log,
+	})
 	if err != nil {
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
-		REST: cfg, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, AsNode: asNode, NodeServices: localapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 		Superseded: func(node string, by hub.Seat) { nodes.Supersede(node, by) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	disconnect := func(node string, reason *hub.Error) error { return nodes.Disconnect(node, reason) }
-	trust, err := newTrust(ctx, r, client, ctl, disconnect, registry, log)
+	trust, err = newTrust(ctx, r, client, ctl, disconnect, registry, log)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +155,21 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, kubelet: kubelets,
 		monitor: newMonitor(r.MetricsListen, registry, ctl),
 	}, nil
+}
+
+// asNode makes the client that acts as nodes.
+func (r *runCmd) asNode(ctx context.Context, cfg *rest.Config, log *slog.Logger) (kubernetes.Interface, error) {
+	mode := asnode.Mode(r.Impersonation)
+	if r.Impersonation == "auto" {
+		var err error
+		if mode, err = asnode.Detect(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if mode == asnode.Legacy {
+		log.Warn("cloudcore acts as nodes in the way of Kubernetes before 1.36: its rights amount to an administrator's; with Kubernetes 1.36 apply what 'edgectl manifest' prints")
+	}
+	return asnode.Client(cfg, mode)
 }
 
 // instance names this run of cloudcore among all replicas.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -15,8 +16,29 @@ import (
 )
 
 type caCmd struct {
+	Show   caShow   `cmd:"" help:"Print the certificates of the authorities that are trusted, as PEM: what API servers take as --kubelet-certificate-authority to verify the nodes' kubelet endpoints at cloudcore. Print them again after each step of 'rotate'."`
 	List   caList   `cmd:"" help:"List the certificate authorities, the one that signs first."`
 	Rotate caRotate `cmd:"" help:"Change over to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three."`
+}
+
+type caShow struct{}
+
+// Run prints the bundle.
+func (caShow) Run(ctx context.Context, cli *cli, out program.Output) error {
+	store, err := cli.identity(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := store.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range a.Bundle() {
+		if err := pem.Encode(out, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type caList struct{}

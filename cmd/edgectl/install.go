@@ -26,11 +26,18 @@ func (initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	return err
 }
 
-type manifestCmd struct{}
+type manifestCmd struct {
+	Impersonation string `help:"How cloudcore will act as nodes: constrained takes Kubernetes 1.36 or later; legacy adds, for older ones, rights that amount to an administrator's." enum:"constrained,legacy" default:"constrained"`
+}
 
 // Run prints the manifest.
-func (manifestCmd) Run(cli *cli, out program.Output) error {
+func (m *manifestCmd) Run(cli *cli, out program.Output) error {
 	text, err := install.Manifest(cli.Namespace)
+	if err == nil && m.Impersonation == "legacy" {
+		var more []byte
+		more, err = install.LegacyManifest(cli.Namespace)
+		text = append(text, more...)
+	}
 	if err != nil {
 		return err
 	}

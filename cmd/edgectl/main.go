@@ -26,6 +26,7 @@ type cli struct {
 
 	Init   initCmd           `cmd:"" help:"Create the namespace, the device resources (CRDs) and cloudcore's role in the cluster."`
 	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`
+	Access kubeconfigCmd     `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
 }
 

@@ -31,11 +31,19 @@ func echo(t testing.TB) *httptest.Server {
 func TestClient(t *testing.T) {
 	s := echo(t)
 	cfg := &rest.Config{Host: s.URL, BearerToken: "secret"}
-	client, err := asnode.Client(cfg)
+	client, err := asnode.Client(cfg, asnode.Legacy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := asnode.Client(cfg, asnode.Constrained)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, node := range []string{"edge-1", "edge-2"} {
+		if pod, err := alone.CoreV1().Pods("a").Get(asnode.With(t.Context(), node), "p", metav1.GetOptions{}); err != nil ||
+			pod.Annotations["user"] != "system:node:"+node || pod.Annotations["groups"] != "" {
+			t.Errorf("constrained: asked as %v, %v", pod.Annotations, err)
+		}
 		pod, err := client.CoreV1().Pods("a").Get(asnode.With(t.Context(), node), "p", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -55,18 +63,70 @@ func TestClient(t *testing.T) {
 	if cfg.WrapTransport != nil {
 		t.Error("the caller's configuration was changed")
 	}
-	if _, err := asnode.Client(nil); err == nil {
+	if _, err := asnode.Client(nil, asnode.Legacy); err == nil {
 		t.Error("no configuration was taken")
 	}
-	if _, err := asnode.Client(&rest.Config{Impersonate: rest.ImpersonationConfig{UserName: "x"}}); err == nil {
+	if _, err := asnode.Client(&rest.Config{Impersonate: rest.ImpersonationConfig{UserName: "x"}}, asnode.Legacy); err == nil {
 		t.Error("a configuration that impersonates was taken")
+	}
+}
+
+// TestDetect has API servers that add the group of nodes, that do not, and that
+// refuse or do not know the question.
+func TestDetect(t *testing.T) {
+	const review = `{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1","status":{"userInfo":{"groups":[%s]}}}`
+	for name, tt := range map[string]struct {
+		code int
+		body string
+		want asnode.Mode
+		fail bool
+	}{
+		"it adds the group":      {201, fmt.Sprintf(review, `"system:nodes","system:authenticated"`), asnode.Constrained, false},
+		"it adds no group":       {201, fmt.Sprintf(review, `"system:authenticated"`), asnode.Legacy, false},
+		"no right":               {403, `{"kind":"Status","apiVersion":"v1","reason":"Forbidden","code":403}`, asnode.Legacy, false},
+		"it is too old":          {404, `{"kind":"Status","apiVersion":"v1","reason":"NotFound","code":404}`, asnode.Legacy, false},
+		"it is out of order":     {500, `{"kind":"Status","apiVersion":"v1","reason":"InternalError","code":500}`, "", true},
+		"it sends one elsewhere": {302, ``, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Impersonate-User") == "" || r.Header.Get("Impersonate-Group") != "" {
+					t.Errorf("asked with %v", r.Header)
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Location", "/stolen")
+				w.WriteHeader(tt.code)
+				fmt.Fprint(w, tt.body)
+			}))
+			defer s.Close()
+			got, err := asnode.Detect(t.Context(), &rest.Config{Host: s.URL})
+			if got != tt.want || (err != nil) != tt.fail {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestNoRedirect has an API server send the client elsewhere: the credentials
+// stay.
+func TestNoRedirect(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("another host was asked") }))
+	defer other.Close()
+	s := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
+	defer s.Close()
+	client, err := asnode.Client(&rest.Config{Host: s.URL, BearerToken: "secret"}, asnode.Constrained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Pods("a").Get(asnode.With(t.Context(), "edge-1"), "p", metav1.GetOptions{}); err == nil {
+		t.Error("a redirect is a pod")
 	}
 }
 
 func ExampleClient() {
 	s := echo(nil)
 	defer s.Close()
-	client, err := asnode.Client(&rest.Config{Host: s.URL})
+	client, err := asnode.Client(&rest.Config{Host: s.URL}, asnode.Constrained)
 	if err != nil {
 		fmt.Println(err)
 		return

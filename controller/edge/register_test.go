@@ -51,7 +51,7 @@ func TestNodeDeleted(t *testing.T) {
 		report := &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: "n", Labels: map[string]string{"site": "berlin", "kubernetes.io/hostname": "n", "node-restriction.kubernetes.io/x": "y"},
-				Annotations: map[string]string{"owner": "lab", presence.AutonomyAnnotation: "off"},
+				Annotations: map[string]string{"owner": "lab", presence.Domain + "autonomy": "off"},
 			},
 			Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "edge", Effect: corev1.TaintEffectNoSchedule}}},
 		}
@@ -65,7 +65,7 @@ func TestNodeDeleted(t *testing.T) {
 			}
 			_, role := got.Labels[presence.RoleLabel]
 			_, restricted := got.Labels["node-restriction.kubernetes.io/x"]
-			_, autonomy := got.Annotations[presence.AutonomyAnnotation]
+			_, autonomy := got.Annotations[presence.Domain+"autonomy"]
 			if !role || restricted || autonomy || got.Labels["site"] != "berlin" || got.Annotations["owner"] != "lab" || len(got.Spec.Taints) != 1 {
 				t.Errorf("registered as %+v with taints %v", got.ObjectMeta, got.Spec.Taints)
 			}

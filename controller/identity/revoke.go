@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -107,8 +106,7 @@ func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, 
 		return Claimed{}, err
 	}
 	gone := Claimed{Node: node, KeyHash: keyHash}
-	holds := claim != nil && len(claim.Data[fieldKey]) > 0 && (keyHash == "" || keyHash == string(claim.Data[fieldKey]))
-	if holds {
+	if claim != nil && len(claim.Data[fieldKey]) > 0 && (keyHash == "" || keyHash == string(claim.Data[fieldKey])) {
 		gone = claimed(claim)
 	}
 	if gone.KeyHash == "" {
@@ -126,12 +124,31 @@ func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, 
 	if _, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return Claimed{}, fmt.Errorf("identity: revoke node %s: %w", node, err)
 	}
-	if holds {
-		if _, err := s.ReleaseNode(ctx, node); err != nil && !errors.Is(err, ErrNotClaimed) {
-			return Claimed{}, err
-		}
+	if err := s.freeRevoked(ctx, node, gone.KeyHash); err != nil {
+		return Claimed{}, err
 	}
 	return gone, nil
+}
+
+// freeRevoked frees the name if the revoked key has it. A machine that has joined
+// with the name since keeps it.
+func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
+	for range tries {
+		claim, err := s.claim(ctx, node)
+		if err != nil {
+			return err
+		}
+		if claim == nil || string(claim.Data[fieldKey]) != keyHash {
+			return nil
+		}
+		if err = s.free(ctx, claim); err == nil {
+			return nil
+		}
+		if !raced(err) {
+			return fmt.Errorf("identity: revoke node %s: free its name: %w", node, err)
+		}
+	}
+	return fmt.Errorf("identity: revoke node %s: free its name: %w", node, join.ErrServer)
 }
 
 // ListNodes gives the names that are claimed or were freed, and the keys that

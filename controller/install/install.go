@@ -26,8 +26,14 @@ import (
 // Namespace is where cloudcore keeps what is its own, unless told otherwise.
 const Namespace = "edgekit-system"
 
+// ServiceAccount is cloudcore's, in its namespace.
+const ServiceAccount = "cloudcore"
+
 //go:embed rbac.yaml
 var rbac []byte
+
+//go:embed rbac-legacy.yaml
+var rbacLegacy []byte
 
 // Manifest gives everything as one YAML stream, in an order in which it can be
 // applied. An empty namespace means Namespace.
@@ -36,23 +42,53 @@ func Manifest(namespace string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return stream(docs), nil
+}
+
+// LegacyManifest gives the rights that cloudcore needs besides where the API
+// server has no constrained impersonation (Kubernetes before 1.36). Read its
+// warning: they amount to those of an administrator. Ensure never creates them.
+func LegacyManifest(namespace string) ([]byte, error) {
+	namespace, err := checkNamespace(namespace)
+	if err != nil {
+		return nil, err
+	}
+	return stream(split(rbacLegacy, namespace)), nil
+}
+
+// stream joins documents to one YAML stream.
+func stream(docs [][]byte) []byte {
 	var out bytes.Buffer
 	for _, doc := range docs {
 		out.WriteString("---\n")
 		out.Write(bytes.TrimPrefix(bytes.TrimSpace(doc), []byte("---\n")))
 		out.WriteByte('\n')
 	}
-	return out.Bytes(), nil
+	return out.Bytes()
+}
+
+// split gives the documents of a file of rights, for a namespace.
+func split(file []byte, namespace string) [][]byte {
+	rights := bytes.ReplaceAll(file, []byte("namespace: "+Namespace+"\n"), []byte("namespace: "+namespace+"\n"))
+	return bytes.Split(rights, []byte("\n---\n"))
+}
+
+func checkNamespace(namespace string) (string, error) {
+	if namespace == "" {
+		return Namespace, nil
+	}
+	if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+		return "", fmt.Errorf("install: namespace %q: %s", namespace, problems[0])
+	}
+	return namespace, nil
 }
 
 // documents gives each object's YAML: the namespace, the definitions, the
 // rights.
 func documents(namespace string) ([][]byte, error) {
-	if namespace == "" {
-		namespace = Namespace
-	}
-	if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
-		return nil, fmt.Errorf("install: namespace %q: %s", namespace, problems[0])
+	namespace, err := checkNamespace(namespace)
+	if err != nil {
+		return nil, err
 	}
 	crds, err := v1beta1.CRDs()
 	if err != nil {
@@ -60,8 +96,7 @@ func documents(namespace string) ([][]byte, error) {
 	}
 	docs := [][]byte{[]byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n")}
 	docs = append(docs, crds...)
-	rights := bytes.ReplaceAll(rbac, []byte("namespace: "+Namespace+"\n"), []byte("namespace: "+namespace+"\n"))
-	return append(docs, bytes.Split(rights, []byte("\n---\n"))...), nil
+	return append(docs, split(rbac, namespace)...), nil
 }
 
 // Config sets up Ensure. REST or Client is required.

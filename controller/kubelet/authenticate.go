@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,10 +17,9 @@ import (
 )
 
 const (
-	caRefresh  = time.Minute     // how often the clients' authorities are read again
-	caRetry    = 2 * time.Second // after they could not be read
-	tokenFresh = 2 * time.Minute // how long the API server's word on a token is kept
-	cacheMost  = 4096            // answers kept; one more empties the cache
+	caRefresh = time.Minute     // how often the clients' authorities are read again
+	caRetry   = 2 * time.Second // after they could not be read
+	cacheMost = 4096            // answers kept; one more empties the cache
 )
 
 // user is who a client was proved to be.
@@ -34,17 +32,17 @@ type user struct {
 
 // authenticator finds out who a client is.
 type authenticator struct {
-	cloud    kubernetes.Interface
 	clientCA func(context.Context) ([]byte, error)
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	roots  *x509.CertPool // nil until read
-	tokens cache[[sha256.Size]byte, user]
+	tokens *tokens
+
+	mu    sync.Mutex
+	roots *x509.CertPool // nil until read
 }
 
 func newAuthenticator(cfg Config) *authenticator {
-	return &authenticator{cloud: cfg.Cloud, clientCA: cfg.ClientCA, log: cfg.Logger}
+	return &authenticator{clientCA: cfg.ClientCA, log: cfg.Logger, tokens: newTokens(cfg.Cloud, cfg.Logger)}
 }
 
 // clusterClientCA reads the authorities of the API server's own clients.
@@ -108,7 +106,7 @@ func (a *authenticator) authenticate(r *http.Request) (user, error) {
 		return a.certificate(r.TLS.PeerCertificates, time.Now())
 	}
 	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") && token != "" {
-		return a.token(r.Context(), strings.TrimSpace(token))
+		return a.tokens.user(r.Context(), strings.TrimSpace(token), r.RemoteAddr)
 	}
 	return user{}, errAnonymous
 }
@@ -134,30 +132,6 @@ func (a *authenticator) certificate(chain []*x509.Certificate, now time.Time) (u
 		return user{}, errors.New("unauthorized: the client certificate names nobody")
 	}
 	return user{name: leaf.Subject.CommonName, groups: append([]string{"system:authenticated"}, leaf.Subject.Organization...)}, nil
-}
-
-func (a *authenticator) token(ctx context.Context, token string) (user, error) {
-	key := sha256.Sum256([]byte(token))
-	a.mu.Lock()
-	u, known := a.tokens.get(key, time.Now())
-	a.mu.Unlock()
-	if known {
-		return u, nil
-	}
-	review, err := a.cloud.AuthenticationV1().TokenReviews().Create(ctx,
-		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
-	if err != nil {
-		return user{}, fmt.Errorf("unauthorized: the API server does not review the token: %w", err)
-	}
-	if !review.Status.Authenticated {
-		return user{}, errors.New("unauthorized: the API server does not know the token")
-	}
-	i := review.Status.User
-	u = user{name: i.Username, uid: i.UID, groups: i.Groups, extra: i.Extra}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.tokens.put(key, u, time.Now().Add(tokenFresh))
-	return u, nil
 }
 
 // cache keeps answers until they are stale. The zero value is empty; its owner

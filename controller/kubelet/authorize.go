@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -60,12 +61,15 @@ func needs(method, path string) right {
 // authorizer asks the API server what users may.
 type authorizer struct {
 	cloud kubernetes.Interface
+	log   *slog.Logger
 
 	mu    sync.Mutex
 	words cache[string, bool]
 }
 
-func newAuthorizer(cloud kubernetes.Interface) *authorizer { return &authorizer{cloud: cloud} }
+func newAuthorizer(cloud kubernetes.Interface, log *slog.Logger) *authorizer {
+	return &authorizer{cloud: cloud, log: log}
+}
 
 // deniedError is the answer to a user who may not.
 type deniedError struct {
@@ -115,7 +119,9 @@ func (a *authorizer) ask(ctx context.Context, u user, node, verb, sub string) (b
 	}
 	review, err := a.cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
-		return false, fmt.Errorf("the API server does not say what user %s may: %w", u.name, err)
+		// The client learns nothing of where the API server is.
+		a.log.Warn("the API server does not say what a user may", "user", u.name, "err", err)
+		return false, fmt.Errorf("the API server does not say what user %s may", u.name)
 	}
 	fresh := deniedFresh
 	if review.Status.Allowed {

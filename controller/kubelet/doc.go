@@ -12,8 +12,16 @@
 // a port of its own on cloudcore's address, and its Node names that address as
 // its first InternalIP and no Hostname, which works with every API server
 // whatever flags it has. The node's own addresses stay in the list, after
-// cloudcore's. Ports are kept over restarts, since the Node is where they are
-// written.
+// cloudcore's.
+//
+// # What decides
+//
+// A node may write its own status, and so say that it has another's port. So what
+// decides is a record, the label RecordLabel of the Node, which cloudcore writes by
+// its own rights and NodeRestriction keeps nodes from. Ports are kept over restarts
+// by it. A port is served only while the record of its node names it; one that two
+// records name is served for neither, until one of the nodes connects and gets
+// another, or somebody rewrites a label.
 //
 // The price is a listening socket for each node. A cloudcore for more nodes
 // than it may have open files or ports leaves the rest without an endpoint and
@@ -28,7 +36,9 @@
 // # Who may
 //
 // The client shows a certificate signed by the cluster's authority for clients,
-// read from the cluster itself, or a bearer token. Its rights are asked of the
+// read from the cluster itself, or a bearer token that is a JSON Web Token, as those
+// of service accounts are. What strangers may cost is bounded: connections, and the
+// TokenReviews that bad tokens make. The client's rights are asked of the
 // API server, as a kubelet does: nodes/proxy, or the narrower nodes/metrics,
 // nodes/stats, nodes/pods, nodes/healthz and nodes/configz. What runs commands
 // needs the verb create, also where a WebSocket comes as a GET.

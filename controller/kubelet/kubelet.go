@@ -36,9 +36,9 @@ type Config struct {
 	AsNode kubernetes.Interface // package asnode's client: to write endpoints
 
 	Address   netip.Addr // by which the API server and metrics-server reach this cloudcore
-	Bind      string     // address to listen on; "" means all
+	Bind      string     // address to listen on; "" means Address, "0.0.0.0" or "::" all
 	FirstPort int        // of the nodes' ports; 0 means 20000
-	Ports     int        // how many there are; 0 means 12000
+	Ports     int        // how many there are; 0 means 10000
 
 	// Hostname leaves a node the address of type Hostname that it reports. It is
 	// for API servers that prefer InternalIP (--kubelet-preferred-address-types;
@@ -46,9 +46,11 @@ type Config struct {
 	// cloudcore.
 	Hostname bool
 
-	// Certificate is what the endpoint shows; nil makes one that nobody signed,
-	// for Address. API servers accept that unless they are told the authority
-	// of kubelets (--kubelet-certificate-authority).
+	// Certificate is what the endpoint shows, asked for each connection; nil
+	// makes one that nobody signed, for Address. An API server accepts that, and
+	// anything else, unless it is told the authority of kubelets
+	// (--kubelet-certificate-authority): cloudcore gives one of edgekit's own
+	// authority (join.Keyring.ServerCertificate).
 	Certificate func() (*tls.Certificate, error)
 	// ClientCA gives the PEM of the authorities of clients; nil reads the
 	// cluster's, from the config map extension-apiserver-authentication in
@@ -57,6 +59,13 @@ type Config struct {
 
 	MaxSessions     int // logs, execs and the like at once; 0 means 10000
 	MaxNodeSessions int // of one node; 0 means 2000
+	// MaxConnections is how many connections may be open; one more is closed at
+	// once. 0 means MaxSessions and 1000.
+	MaxConnections int
+	// MaxStrangers is how many of them may be of clients that have not yet shown
+	// who they are, and MaxStrangersPerAddress how many of one network (IPv4 /24,
+	// IPv6 /64). One more closes the oldest of them. 0 means 1024 and 128.
+	MaxStrangers, MaxStrangersPerAddress int
 
 	Metrics prometheus.Registerer // nil keeps the figures to itself
 	Logger  *slog.Logger          // nil discards
@@ -68,7 +77,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("kubelet: Config.Open, Cloud and AsNode are required")
 	case !c.Address.IsValid() || c.Address.IsUnspecified():
 		return c, errors.New("kubelet: Config.Address is required: the IP by which the API server reaches this cloudcore")
-	case c.MaxSessions < 0, c.MaxNodeSessions < 0:
+	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxStrangers < 0, c.MaxStrangersPerAddress < 0:
 		return c, errors.New("kubelet: a limit in Config is negative: leave it 0 for the default")
 	}
 	def := func(v *int, d int) {
@@ -77,9 +86,15 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	def(&c.FirstPort, 20000)
-	def(&c.Ports, 12000)
+	def(&c.Ports, 10000)
 	def(&c.MaxSessions, 10000)
 	def(&c.MaxNodeSessions, 2000)
+	def(&c.MaxConnections, c.MaxSessions+1000)
+	def(&c.MaxStrangers, 1024)
+	def(&c.MaxStrangersPerAddress, 128)
+	if c.Bind == "" {
+		c.Bind = c.Address.String()
+	}
 	if c.FirstPort < 1 || c.Ports < 1 || c.FirstPort+c.Ports-1 > 65535 {
 		return c, fmt.Errorf("kubelet: ports %d to %d: want a range within 1 to 65535", c.FirstPort, c.FirstPort+c.Ports-1)
 	}
@@ -98,6 +113,13 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// The ports of Services of type NodePort, unless an API server is told others
+// (--service-node-port-range).
+const (
+	firstNodePort = 30000
+	lastNodePort  = 32767
+)
+
 // lossGrace is how long the client of a session may take to read what came
 // before its node's link was lost.
 const lossGrace = 5 * time.Second
@@ -112,15 +134,17 @@ type Server struct {
 	proxy    *httputil.ReverseProxy
 	auth     *authenticator
 	rights   *authorizer
+	gate     *gate
 	sessions *sessions
 	requests sync.WaitGroup // those being answered
 	kick     chan struct{}  // holds a value: a Node is to be written
 	grace    time.Duration  // for clients whose node's link was lost
 
-	mu     sync.Mutex
-	byNode map[string]*seat
-	byPort map[int]*seat
-	due    map[string]bool // Nodes to be written
+	mu      sync.Mutex
+	byNode  map[string]*seat
+	byPort  map[int]*seat
+	records records
+	due     map[string]bool // Nodes to be written
 	// spawn serves a listener; nil while Run does not run.
 	spawn func(net.Listener)
 }
@@ -131,10 +155,15 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.FirstPort <= lastNodePort && cfg.FirstPort+cfg.Ports > firstNodePort {
+		cfg.Logger.Warn("the kubelet ports meet Kubernetes' NodePorts: where kube-proxy runs on this machine, whoever may create a Service gets what the API server sends to such a port; choose others",
+			"first", cfg.FirstPort, "ports", cfg.Ports, "nodeports", fmt.Sprintf("%d-%d", firstNodePort, lastNodePort))
+	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1), grace: lossGrace,
 		byNode: make(map[string]*seat), byPort: make(map[int]*seat), due: make(map[string]bool),
-		auth: newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud),
+		records: records{port: make(map[string]int), nodes: make(map[int][]string)},
+		auth:    newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud, cfg.Logger), gate: newGate(cfg),
 	}
 	if s.sessions, err = newSessions(cfg); err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
@@ -144,7 +173,8 @@ func New(cfg Config) (*Server, error) {
 		Handler:           s,
 		ReadHeaderTimeout: 15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    256 << 10,
+		MaxHeaderBytes:    64 << 10,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,

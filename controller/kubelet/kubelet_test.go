@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -102,7 +104,8 @@ func newCloud(t *testing.T, edit func(*Config)) *cloud {
 	})
 	c.api.PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		r := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenReview).DeepCopy()
-		if name, ok := strings.CutPrefix(r.Spec.Token, "token-of-"); ok {
+		if name, ok := strings.CutPrefix(r.Spec.Token, "e30.token-of-"); ok {
+			name = strings.TrimSuffix(name, ".c2ln")
 			r.Status.Authenticated, r.Status.User.Username = true, name
 		}
 		return true, r, nil
@@ -244,8 +247,12 @@ func TestWhoMay(t *testing.T) {
 		{"another authority", "edge-1", "GET", logs, stranger, nil, 401, "unauthorized"},
 		{"no rights", "edge-1", "GET", logs, metrics, nil, 403, "Forbidden (user=metrics, verb=get"},
 		{"figures only", "edge-1", "GET", "/metrics/resource", metrics, nil, 200, "GET /metrics"},
-		{"a token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer token-of-metrics"}, 200, `token=""`},
-		{"a false token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer x"}, 401, "unauthorized"},
+		{"a token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer e30.token-of-metrics.c2ln"}, 200, `token=""`},
+		{"a false token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer e30.x.c2ln"}, 401, "does not know the token"},
+		{"no token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer x"}, 401, "no JSON Web Token"},
+		{"a path for more than it says", "edge-1", "GET", "/stats/../exec/default/web/app", admin, nil, 400, "not clean"},
+		{"the same, encoded", "edge-1", "GET", "/stats/%2e%2e/exec/default/web/app", admin, nil, 400, "not clean"},
+		{"a folder", "edge-1", "GET", "/logs/", admin, nil, 200, "GET /logs/"},
 		{"reading is not running", "edge-1", "GET", exec, reader, []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 403, `"reason":"Forbidden"`},
 		{"reading is reading", "edge-1", "GET", "/pods", reader, nil, 200, "GET /pods"},
 		{"logs of a node that is away", "edge-2", "GET", logs, admin, nil, 500, `node "edge-2" is not connected`},
@@ -306,6 +313,13 @@ func TestSessionsEndWithTheServer(t *testing.T) {
 	}
 }
 
+// recordedAt is a Node whose record and status name the port at an address.
+func recordedAt(name, address string, port int) *corev1.Node {
+	n := nodeWith(name, int32(port), address, "192.168.1.5")
+	n.Labels = map[string]string{RecordLabel: recordValue(netip.MustParseAddr(address), port)}
+	return n
+}
+
 func nodeWith(name string, port int32, addresses ...string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, a := range addresses {
@@ -352,7 +366,7 @@ func TestPortsStay(t *testing.T) {
 		name := live.Name{Name: "edge-1"}
 		c.nodeChanged(live.Change[*corev1.Node]{Name: name, Old: old, New: now})
 	}
-	claimed := nodeWith("edge-1", 30150, "127.0.0.1", "192.168.1.5")
+	claimed := recordedAt("edge-1", "127.0.0.1", 30150)
 	change(nil, claimed)
 	if got := c.assign("edge-1", 0); got != 30150 {
 		t.Errorf("port %d after a restart", got)
@@ -360,19 +374,56 @@ func TestPortsStay(t *testing.T) {
 	if got := c.assign("edge-9", 30150); got == 30150 || got == 0 {
 		t.Errorf("another node got port %d", got)
 	}
-	change(claimed, nodeWith("edge-1", 30150, "10.9.9.9", "192.168.1.5"))
+	change(claimed, recordedAt("edge-1", "10.9.9.9", 30150))
 	if c.byNode["edge-1"] != nil {
 		t.Error("a node that has changed over keeps its port here")
 	}
 	c.Connected(hub.Info{Node: "edge-1", Connected: true, Epoch: 2})
 	c.Connected(hub.Info{Node: "edge-1", Epoch: 1}) // of an older session
-	change(nil, nodeWith("edge-1", 20001, "10.9.9.9", "192.168.1.5"))
+	change(nil, recordedAt("edge-1", "10.9.9.9", 20001))
 	if st := c.byNode["edge-1"]; st == nil || !st.connected || !c.due["edge-1"] {
 		t.Errorf("a connected node: %+v", st)
 	}
 	change(nodeWith("edge-1", 1), nil)
-	if c.byNode["edge-1"] != nil {
+	if c.byNode["edge-1"] != nil || len(c.records.port) != 0 {
 		t.Error("a node that is gone keeps its port")
+	}
+}
+
+// TestUsedPorts has a run of ports that others listen on before the first free one.
+func TestUsedPorts(t *testing.T) {
+	const first, ports, free = 28000, 200, 28150
+	for p := first; p < first+ports; p++ {
+		if p == free {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err != nil {
+			t.Skipf("port %d is used by another program", p)
+		}
+		defer l.Close()
+	}
+	c := newCloud(t, func(cfg *Config) { cfg.FirstPort, cfg.Ports = first, ports })
+	c.run(t)
+	if got := c.assign("edge-1", free+1); got != free {
+		t.Errorf("port %d, want %d, the only free one", got, free)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	for _, address := range []string{"10.0.0.5", "fd00::5", "::1"} {
+		value := recordValue(netip.MustParseAddr(address), 20007)
+		if problems := validation.IsValidLabelValue(value); len(problems) > 0 {
+			t.Errorf("%s: %q is no label value: %v", address, value, problems)
+		}
+		if got, port, ok := parseRecord(value); !ok || got.String() != address || port != 20007 {
+			t.Errorf("%s: %q is read as %s %d %v", address, value, got, port, ok)
+		}
+	}
+	for _, bad := range []string{"", "x", "10.0.0.5", "10.0.0.5_", "_20007", "10.0.0.5_020007", "10.0.0.5_-1", "10-0-0-5_1"} {
+		if got, port, ok := parseRecord(bad); ok {
+			t.Errorf("%q is read as %s %d", bad, got, port)
+		}
 	}
 }
 

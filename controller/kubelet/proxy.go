@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -60,14 +61,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
 	defer s.requests.Done()
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	node, ok := s.nodeAt(local)
-	if !ok {
-		answer(w, r, http.StatusNotFound, "no node has this port")
+	if !cleanPath(r.URL.Path) {
+		s.refuse(w, r, http.StatusBadRequest, "bad path", "", errPath)
 		return
 	}
 	u, err := s.auth.authenticate(r)
 	if err != nil {
-		s.refuse(w, r, http.StatusUnauthorized, "unauthenticated", node, err)
+		code, reason := http.StatusUnauthorized, "unauthenticated"
+		if errors.Is(err, errBusy) {
+			code, reason = http.StatusTooManyRequests, "exhausted"
+		}
+		s.refuse(w, r, code, reason, "", err)
+		return
+	}
+	known(r.Context())
+	node, err := s.nodeAt(local)
+	if err != nil {
+		code := http.StatusServiceUnavailable
+		if errors.Is(err, errNoNode) {
+			code = http.StatusNotFound
+		}
+		s.refuse(w, r, code, "no node", "", err)
 		return
 	}
 	if err := s.rights.authorize(r.Context(), u, node, needs(r.Method, r.URL.Path)); err != nil {
@@ -90,8 +104,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.proxy.ServeHTTP(status, r.WithContext(withSession(r.Context(), v)))
 }
 
+// errPath is the answer to a path by which the rights that are asked for would
+// not be those of what is done.
+var errPath = errors.New("the path is not clean: it has empty, . or .. parts")
+
+// cleanPath reports that a path means what it begins with.
+func cleanPath(p string) bool {
+	return strings.HasPrefix(p, "/") && (p == path.Clean(p) || p == path.Clean(p)+"/")
+}
+
+// refuse answers with an error. The connection of a client that did not say who
+// it is ends with it.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, reason, node string, err error) {
 	s.sessions.refused.WithLabelValues(reason).Inc()
+	if code == http.StatusUnauthorized || code == http.StatusBadRequest {
+		w.Header().Set("Connection", "close")
+	}
 	s.log.Warn("a request to a node is refused", "node", node, "from", r.RemoteAddr, "path", r.URL.Path, "status", code, "err", err)
 	answer(w, r, code, err.Error())
 }

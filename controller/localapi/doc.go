@@ -8,7 +8,8 @@
 //     the role that it refers to; and the pods' Namespaces.
 //   - wire.Services: all Services, EndpointSlices and ServiceCIDRs, for
 //     kube-proxy; and all Namespaces, without which a DNS server of the cluster
-//     knows no Service.
+//     knows no Service. Only nodes that an operator marked get them
+//     ([ServicesLabel]), or all nodes (Config.Services).
 //
 // Each kind is watched once for all nodes, from the first node on that asks.
 //
@@ -20,8 +21,8 @@
 // verifies it and decides. Before that the token must be bound to a pod that
 // runs on the very node that sends it, by the API server's own word, so that a
 // token that was taken elsewhere is of no use here. A request without a token is
-// made as the node, which the node authorizer and NodeRestriction bound, and
-// may not touch what other calls are for: service account tokens and
-// certificates. Streams (exec, proxy, watch and the like) are refused in either
+// made as the node, which the node authorizer and NodeRestriction bound, and only
+// if it is on a short list: reads, the deletion and eviction of pods, events, and
+// labels of the own Node. Streams (exec, proxy, watch and the like) are refused in either
 // case.
 package localapi

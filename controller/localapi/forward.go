@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/semaphore"
@@ -59,7 +58,7 @@ func newForwarder(cfg Config) (forwarder, error) {
 	// believe it before the token.
 	bare := rest.AnonymousClientConfig(cfg.REST)
 	bare.QPS = -1
-	if f.bare, err = rest.HTTPClientFor(bare); err != nil {
+	if f.bare, err = asnode.HTTPClient(bare); err != nil {
 		return f, fmt.Errorf("localapi: %w", err)
 	}
 	client, ok := cfg.AsNode.CoreV1().RESTClient().(*rest.RESTClient)
@@ -83,7 +82,7 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 	if err != nil {
 		return hub.Message{}, mirror.Invalid(key, err)
 	}
-	if err := check(want); err != nil {
+	if err := check(req.Node, want); err != nil {
 		return hub.Message{}, mirror.Forbidden(key, err.Error())
 	}
 	client := c.forward.asNode
@@ -97,6 +96,7 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 	}
 	answer, err := c.forward.do(ctx, client, want)
 	if err != nil {
+		c.cfg.Logger.Debug("a node's request for the API server failed", "node", req.Node, "path", want.Path, "error", err)
 		return hub.Message{}, err
 	}
 	body, err := answer.Encode()
@@ -134,6 +134,11 @@ func (f forwarder) do(ctx context.Context, client doer, want wire.Request) (wire
 	if err != nil {
 		return wire.Response{}, err
 	}
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		// It is not followed, neither with a credential nor to a place of which
+		// nobody knows what it is, and the node learns of no place either.
+		return wire.Response{}, &hub.Error{Code: hub.CodeForbidden, Text: "the API server points elsewhere, which is not followed"}
+	}
 	return wire.Response{Code: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), Warnings: resp.Header.Values("Warning"), Body: body}, nil
 }
 
@@ -162,43 +167,10 @@ func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte,
 	return body.Bytes(), nil
 }
 
-// check refuses what no node may ask for, whoever it is for.
-func check(want wire.Request) error {
-	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, want.Method) {
-		return fmt.Errorf("method %.20q", want.Method)
-	}
-	parts := strings.Split(strings.TrimPrefix(want.Path, "/"), "/")
-	if !strings.HasPrefix(want.Path, "/") || want.Path != path.Clean(want.Path) || !strings.HasPrefix(want.Path, "/api/v1/") && (parts[0] != "apis" || len(parts) < 4) {
-		return fmt.Errorf("path %.200q names no resource", want.Path)
-	}
-	group, rest := "", parts[2:]
-	if parts[0] == "apis" {
-		group, rest = parts[1], parts[3:]
-	}
-	values, err := url.ParseQuery(want.Query)
-	if err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	if rest[0] == "watch" || values.Has("watch") || values.Has("follow") {
-		return errors.New("a watch is no request with one answer")
-	}
-	if len(rest) > 2 && rest[0] == "namespaces" {
-		rest = rest[2:]
-	}
-	sub := ""
-	if len(rest) > 2 {
-		sub = rest[2]
-	}
-	if slices.Contains([]string{"proxy", "exec", "attach", "portforward", "log"}, sub) {
-		return fmt.Errorf("%s/%s is a stream", rest[0], sub)
-	}
-	if want.Token == "" && (group == "certificates.k8s.io" || sub == "token" || sub == "approval") {
-		return fmt.Errorf("%s is not asked for in this way", strings.Trim(rest[0]+"/"+sub, "/"))
-	}
-	if want.Token != "" && (strings.ContainsAny(want.Token, " \r\n\t") || strings.Count(want.Token, ".") != 2) {
-		return errors.New("token has not the form of one")
-	}
-	return nil
+// unreachable is the error of a request that got no answer: its text, which the
+// node sees, does not tell where the API server is.
+func unreachable(err error) error {
+	return fmt.Errorf("localapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer broke off"}, err)
 }
 
 // checkToken refuses a token that is not bound to a pod which runs on the
@@ -230,7 +202,7 @@ func (c *Controller) checkToken(ctx context.Context, node, token string) error {
 	case apierrors.IsNotFound(err):
 		return refuse("is bound to a pod that is gone")
 	case err != nil:
-		return &hub.Error{Code: hub.CodeUnavailable, Text: "the token's pod cannot be looked up: " + err.Error()}
+		return unreachable(err)
 	case string(pod.UID) != k.Pod.UID || pod.Spec.NodeName != node:
 		return refuse("is bound to a pod of another node")
 	}

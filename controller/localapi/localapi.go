@@ -3,6 +3,7 @@ package localapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -38,6 +40,12 @@ type Config struct {
 	Accounts  Accounts
 	Namespace string       // of edgekit's own objects
 	Logger    *slog.Logger // nil discards
+
+	// Services says which nodes may have all Services; "" means ServicesMarked.
+	Services Services
+	// Nodes are the edge nodes, not yet running when New is called; nil marks no
+	// node.
+	Nodes *live.Store[*corev1.Node]
 }
 
 // Controller serves the nodes that have a Kubernetes API. Its methods may be
@@ -68,6 +76,13 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Accounts == nil {
 		return nil, errors.New("localapi: Config.Cloud, AsNode and Accounts are required")
 	}
+	switch cfg.Services {
+	case "":
+		cfg.Services = ServicesMarked
+	case ServicesMarked, ServicesEvery:
+	default:
+		return nil, fmt.Errorf("localapi: Config.Services is %q: want %q or %q", cfg.Services, ServicesMarked, ServicesEvery)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -86,6 +101,9 @@ func New(cfg Config) (*Controller, error) {
 		}
 	}
 	cfg.Accounts.OnPods(c.podsChanged)
+	if cfg.Nodes != nil {
+		cfg.Nodes.OnChange(c.nodeChanged)
+	}
 	return c, nil
 }
 
@@ -229,7 +247,9 @@ func (c *Controller) serviceChanged(key hub.Key) {
 	names := slices.Collect(maps.Keys(c.services))
 	c.mu.Unlock()
 	for _, name := range names {
-		c.notifier.Notify(name, key)
+		if c.mayHaveServices(name) {
+			c.notifier.Notify(name, key)
+		}
 	}
 }
 

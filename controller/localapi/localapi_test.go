@@ -84,7 +84,7 @@ func TestSource(t *testing.T) {
 			&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
 			&discoveryv1.EndpointSlice{ObjectMeta: objectMeta("shop", "web-x", "10")},
 		)
-		c, err := New(Config{Cloud: kube, AsNode: kube, Accounts: who, Namespace: "edgekit-system"})
+		c, err := New(Config{Cloud: kube, AsNode: kube, Accounts: who, Namespace: "edgekit-system", Services: ServicesEvery})
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -158,6 +158,19 @@ func token(namespace, pod, uid string) string {
 	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
 }
 
+// podOn is a pod that runs on a node.
+func podOn(node string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u-1"}, Spec: corev1.PodSpec{NodeName: node}}
+}
+
+// told is what a node is told of an error.
+func told(err error) string {
+	if e, ok := errors.AsType[*hub.Error](err); ok {
+		return e.Text
+	}
+	return ""
+}
+
 // TestCall makes requests of an API server that says who asked.
 func TestCall(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -172,10 +185,10 @@ func TestCall(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	cfg := &rest.Config{Host: server.URL, BearerToken: "cloudcores-own"}
-	asNode, err := asnode.Client(cfg)
+	asNode, err := asnode.Client(cfg, asnode.Legacy)
 	must(t, err)
 	kube := controllertest.NewClientset(
-		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u-1"}, Spec: corev1.PodSpec{NodeName: "gate-7"}},
+		podOn("gate-7"),
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "far", UID: "u-2"}, Spec: corev1.PodSpec{NodeName: "gate-8"}},
 	)
 	c, err := New(Config{Cloud: kube, AsNode: asNode, REST: cfg, Accounts: &accounts{}, Namespace: "edgekit-system"})
@@ -215,6 +228,7 @@ func TestCall(t *testing.T) {
 		"a watch":                  {Method: "GET", Path: "/api/v1/pods", Query: "watch=1", Token: own},
 		"an old watch":             {Method: "GET", Path: "/api/v1/watch/pods", Token: own},
 		"no resource":              {Method: "GET", Path: "/metrics"},
+		"no leading slash":         {Method: "GET", Path: "api/v1/pods"},
 		"no resource, with dots":   {Method: "GET", Path: "/api/v1/../../metrics"},
 		"a method":                 {Method: "CONNECT", Path: "/api/v1/pods"},
 		"a certificate":            {Method: "POST", Path: "/apis/certificates.k8s.io/v1/certificatesigningrequests"},
@@ -239,7 +253,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add("GET", "apis/apps/v1/pods", "", "")
 	f.Add("POST", "/apis/apps/v1/namespaces/a/deployments/b/scale", "dryRun=All", "a.b.c")
 	f.Fuzz(func(t *testing.T, method, path, query, token string) {
-		if err := check(wire.Request{Method: method, Path: path, Query: query, Token: token}); err != nil {
+		if err := check("n", wire.Request{Method: method, Path: path, Query: query, Token: token}); err != nil {
 			return
 		}
 		if !strings.HasPrefix(path, "/api") || strings.Contains(path, "..") && strings.Contains(path, "/../") || strings.HasSuffix(path, "/proxy") {

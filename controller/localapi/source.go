@@ -28,11 +28,17 @@ type source struct {
 }
 
 func (s *source) wants(capability string) bool {
-	if capability == namespaces {
+	switch capability {
+	case namespaces:
 		return s.wants(wire.Access) || s.wants(wire.Services)
+	case wire.Services:
+		return s.named(capability) && s.c.mayHaveServices(s.node)
 	}
-	return slices.Contains(s.capabilities, capability)
+	return s.named(capability)
 }
+
+// named reports that the node named a capability, whether it may have it or not.
+func (s *source) named(capability string) bool { return slices.Contains(s.capabilities, capability) }
 
 // whole reports whether this session gets all objects of a kind that it wants,
 // not only those that its node's pods need.
@@ -49,18 +55,32 @@ func (s *source) wantsKey(key hub.Key) bool {
 	return k != nil && s.wants(k.capability)
 }
 
+// asksFor reports whether the node named a capability by which it might hold the
+// key: what it may no longer have is to be taken from it.
+func (s *source) asksFor(key hub.Key) bool {
+	if s.wantsKey(key) {
+		return true
+	}
+	k := s.c.kinds[key.Resource]
+	return k != nil && k.capability != wire.Access && s.named(wire.Services)
+}
+
 func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c := s.c
 	_, unsubscribe := c.notifier.Subscribe(s.node, func(key hub.Key) {
-		if s.wantsKey(key) {
+		if s.asksFor(key) {
 			changed(key)
 		}
 	})
-	access, services := s.wants(wire.Access), s.wants(wire.Services)
+	access, services := s.wants(wire.Access), s.named(wire.Services)
+	allowed := services && c.mayHaveServices(s.node)
+	if services && !allowed {
+		c.cfg.Logger.Warn("a node asks for all Services, which no operator lets it have; its DNS and kube-proxy will know none", "node", s.node, "label", ServicesLabel)
+	}
 	c.mu.Lock()
-	if s.wants(namespaces) {
+	if access || allowed {
 		c.wantLocked(namespaces)
 	}
 	if access {
@@ -72,6 +92,8 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	}
 	if services {
 		c.services[s.node]++
+	}
+	if allowed {
 		c.wantLocked(wire.Services)
 	}
 	c.mu.Unlock()

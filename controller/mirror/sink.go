@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/url"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -199,6 +201,9 @@ func Final(err error) bool {
 // operator mends while the node waits.
 func FromAPI(err error) error {
 	var status apierrors.APIStatus
+	if at := (*url.Error)(nil); errors.As(err, &at) {
+		return &unreachableError{err}
+	}
 	if err == nil || !errors.As(err, &status) {
 		return err
 	}
@@ -218,7 +223,23 @@ func FromAPI(err error) error {
 	return err
 }
 
+// unreachableError has the whole cause for the log and says no more to a node than
+// what it needs: not where the API server is.
+type unreachableError struct{ cause error }
+
+func (e *unreachableError) Error() string { return e.cause.Error() }
+
+// Unwrap gives the cause, and what a node is told.
+func (e *unreachableError) Unwrap() []error {
+	return []error{&hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached"}, e.cause}
+}
+
 func impersonation(status apierrors.APIStatus) bool {
-	d := status.Status().Details
-	return d != nil && d.Group == "" && (d.Kind == "users" || d.Kind == "groups")
+	s := status.Status()
+	if d := s.Details; d != nil && (d.Group == "" && (d.Kind == "users" || d.Kind == "groups") || d.Group == "authentication.k8s.io" && d.Kind == "nodes") {
+		return true
+	}
+	// Where the role lacks the verb for what is done as the node, the details are
+	// those of the object: only the text has the verb (KEP-5284).
+	return strings.Contains(s.Message, "impersonate-on:")
 }

@@ -7,16 +7,15 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 )
 
-// SeatAnnotation on a Lease is the node's hub.Seat as JSON: which session of
+// SeatAnnotation on a node's record is the node's hub.Seat as JSON: which session of
 // which program holds the node, at whatever cloudcore. So a session that is
 // newer fences an older one at another cloudcore, and epochs grow over all of
 // them.
@@ -25,25 +24,24 @@ const SeatAnnotation = "edgekit.io/seat"
 // maxClaims is how often a claim is repeated that lost against another write.
 const maxClaims = 8
 
-// Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's Lease.
+// Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's record.
 // The cloudcore that held the node before learns of it when it next renews the
 // Lease, and ends its session by Config.Superseded.
 func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
-	ctx = asnode.With(ctx, node)
-	leases := k.cfg.AsNode.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	leases, name := k.records(), recordName(node)
 	for range maxClaims {
-		lease, err := leases.Get(ctx, node, metav1.GetOptions{})
+		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
 		fresh := apierrors.IsNotFound(err)
 		if err != nil && !fresh {
-			return fmt.Errorf("presence: claim: %w", err)
+			return fmt.Errorf("presence: claim: %w", mirror.FromAPI(err))
 		}
 		if fresh {
-			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node, Namespace: corev1.NamespaceNodeLease}}
+			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: k.cfg.Namespace}}
 		}
 		held := k.seatOf(lease)
 		var connected bool
 		if held.Left, connected = k.leftAt(node); connected {
-			held.Epoch = max(held.Epoch, 1) // also when somebody has deleted the Lease: it is not free
+			held.Epoch = max(held.Epoch, 1) // also when somebody has deleted the record: it is not free
 		}
 		next, err := decide(held)
 		if err != nil {
@@ -53,10 +51,9 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		if err != nil {
 			return fmt.Errorf("presence: claim: %w", err)
 		}
-		if lease.Annotations == nil {
-			lease.Annotations = make(map[string]string)
-		}
+		k.hold(lease)
 		lease.Annotations[SeatAnnotation] = string(text)
+		lease.Annotations[SinceAnnotation] = time.Now().UTC().Format(time.RFC3339Nano)
 		if fresh {
 			_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
 		} else {
@@ -67,7 +64,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 			return nil
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("presence: claim: %w", err)
+			return fmt.Errorf("presence: claim: %w", mirror.FromAPI(err))
 		}
 	}
 	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}
@@ -82,7 +79,8 @@ func (k *Keeper) claimed(name string, seat hub.Seat) {
 
 // leftAt tells what the Node says of its link: whether it stands, or else since
 // when it does not, in microseconds since 1970; 0 where the Node is not known.
-// The cloudcore that has or had the session writes that. The times on a Node are
+// The cloudcore that has or had the session writes that, on the taint, which the
+// node cannot write. The times on a Node are
 // whole seconds: the end of the second counts, so that it is not before a session
 // that began in the same one.
 func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
@@ -90,12 +88,12 @@ func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
 	if !ok {
 		return 0, false
 	}
-	left := item.Object.CreationTimestamp.Time
-	if c := nodeCondition(item.Object, ConditionConnected); c != nil {
-		if c.Status == corev1.ConditionTrue {
+	left, away := taintedAt(item.Object)
+	if !away {
+		if nodeCondition(item.Object, ConditionConnected) != nil {
 			return 0, true
 		}
-		left = c.LastTransitionTime.Time
+		left = item.Object.CreationTimestamp.Time // no session was seen yet
 	}
 	return uint64(max(0, left.Truncate(time.Second).Add(time.Second).UnixMicro())), false
 }
@@ -113,18 +111,18 @@ func (k *Keeper) seatOf(lease *coordinationv1.Lease) hub.Seat {
 	return seat
 }
 
-// superseded reports whether a newer session of the node stands elsewhere, and
-// then ends the one here.
-func (k *Keeper) superseded(lease *coordinationv1.Lease, session Session) bool {
-	if lease == nil || !session.Connected {
+// superseded reports whether a newer session of the node stands elsewhere, by the
+// node's record, and then ends the one here.
+func (k *Keeper) superseded(name string, record *coordinationv1.Lease, session Session) bool {
+	if record == nil || !session.Connected {
 		return false
 	}
-	seat := k.seatOf(lease)
+	seat := k.seatOf(record)
 	if seat.Epoch <= session.Epoch {
 		return false
 	}
 	if k.cfg.Superseded != nil {
-		k.cfg.Superseded(lease.Name, seat)
+		k.cfg.Superseded(name, seat)
 	}
 	return true
 }

@@ -11,10 +11,10 @@
 // node last reported it. Nothing is evicted, so that nothing is Terminating when
 // the node returns but what a user deleted.
 //
-// How long that goes on is the node's policy, its annotation
-// AutonomyAnnotation:
+// How long that goes on is the node's policy, the label AutonomyLabel of its Node,
+// which an operator sets and NodeRestriction keeps the node from:
 //
-//	kubectl annotate node edge-7 edgekit.io/autonomy=72h   # or forever (the default), or off
+//	kubectl label node edge-7 edgekit.node-restriction.kubernetes.io/autonomy=72h   # or forever (the default), or off
 //
 // When the time is over the Lease is renewed no longer. Kubernetes then does
 // what it does with any node that is lost: after 50 s the node is NotReady, and
@@ -33,20 +33,22 @@
 //
 // A node registers again when its Node is deleted, within seconds if it is
 // connected, of what it reports of itself. What others had set on the Node is
-// lost, AutonomyAnnotation too: an object that an operator deletes is gone, and
+// lost, AutonomyLabel too: an object that an operator deletes is gone, and
 // nobody but the operator may decide on the policy of the new one. [Remove]
 // takes a node out for good ("edgectl node remove").
 //
 // # Several cloudcores, and none
 //
-// Any number of cloudcores may run. An annotation on the Lease names the one
-// that looks after the node, and only that one writes the condition and the
-// taint. A cloudcore takes a node over when the node connects to it, or when
-// nobody has renewed the Lease for StaleAfter. Each write names the version of
-// the Lease that it replaces, so of two that try, one loses and looks again.
-// The Lease also holds the node's hub.Seat ([Keeper.Claim]), so that a newer
-// session fences an older one wherever that stands. A program that was fenced
-// gets the node back only once EdgeConnected has been False for some minutes.
+// Any number of cloudcores may run. A record, which is a Lease in cloudcore's own
+// namespace, names the one that looks after the node, and only that one writes the
+// condition and the taint. The node's own Lease is the node's to write, and so no
+// place for what others go by. A cloudcore takes a node over when the node connects
+// to it, or when nobody has renewed the Lease for StaleAfter. Each write names the
+// version of
+// the Lease and of the record that it replaces, so of two that try, one loses and
+// looks again. The record also holds the node's hub.Seat ([Keeper.Claim]), so that a
+// newer session fences an older one wherever that stands. A program that was fenced
+// gets the node back only once the node has been disconnected for some minutes.
 //
 // While no cloudcore runs, nobody renews. Up to 50 s that does no harm, and the
 // first thing a cloudcore does is to look after all leases. After a longer time

@@ -2,8 +2,8 @@ package presence
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -23,19 +23,20 @@ const (
 	let                  // let it run out, and say so: the node was this cloudcore's and is kept no longer
 )
 
-// judge decides whether the cloudcore id renews the Lease; lease is nil where
-// there is none.
-func judge(lease *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
+// judge decides whether the cloudcore id renews the Lease, by the node's record;
+// either is nil where there is none.
+func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
+	holder := holderOf(record)
 	if !session.Connected && !keep {
-		if lease != nil && lease.Annotations[HolderAnnotation] == id {
+		if lease != nil && holder == id {
 			return let
 		}
 		return leave
 	}
-	if lease == nil || lease.Annotations[HolderAnnotation] == id {
+	if lease == nil || holder == id {
 		return take
 	}
-	stale := lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= StaleAfter
+	stale := isStale(lease, now)
 	if !session.Connected {
 		if stale {
 			return take
@@ -44,11 +45,18 @@ func judge(lease *coordinationv1.Lease, id string, session Session, keep bool, n
 	}
 	// Two sessions of one node at two cloudcores: the older one is dead and
 	// not yet noticed.
-	theirs, err := time.Parse(time.RFC3339Nano, lease.Annotations[SinceAnnotation])
-	if stale || err != nil || !session.Started.Before(theirs) {
+	if stale || record == nil {
+		return take
+	}
+	theirs, err := time.Parse(time.RFC3339Nano, record.Annotations[SinceAnnotation])
+	if err != nil || !session.Started.Before(theirs) {
 		return take
 	}
 	return leave
+}
+
+func isStale(lease *coordinationv1.Lease, now time.Time) bool {
+	return lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= StaleAfter
 }
 
 // renew renews the Lease if that is for this cloudcore to do, and tells what
@@ -56,7 +64,7 @@ func judge(lease *coordinationv1.Lease, id string, session Session, keep bool, n
 func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
 	keep := keeps(obj, session, now)
-	ctx = asnode.With(ctx, n.name)
+	nodeCtx := asnode.With(ctx, n.name)
 	leases := k.cfg.AsNode.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
 	var lost error
@@ -64,7 +72,7 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 		if n.lease == nil {
 			// A disconnected node that somebody else looks after costs a read
 			// that the API server answers from its cache.
-			got, err := leases.Get(ctx, n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
+			got, err := leases.Get(nodeCtx, n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
 			switch {
 			case apierrors.IsNotFound(err):
 			case err != nil:
@@ -72,21 +80,39 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 			default:
 				n.lease = got
 			}
+			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, now) {
+				n.lease = nil
+				return leave, nil
+			}
+			n.recordAt = time.Time{}
 		}
-		if k.superseded(n.lease, session) {
+		if now.Sub(n.recordAt) >= recordEvery {
+			var err error
+			if n.record, err = k.readRecord(ctx, n.name, readVersion(fresh)); err != nil {
+				n.lease = nil
+				return leave, fmt.Errorf("presence: read who holds the node: %w", err)
+			}
+			n.recordAt = now
+		}
+		if k.superseded(n.name, n.record, session) {
 			n.lease = nil
 			return leave, nil
 		}
-		if v := judge(n.lease, k.cfg.ID, session, keep, now); v != take {
+		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, now); v != take {
 			n.lease = nil
 			return v, nil
 		}
 		var written *coordinationv1.Lease
 		var err error
-		if n.lease == nil {
-			written, err = leases.Create(ctx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
-		} else {
-			written, err = leases.Update(ctx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
+		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[SeatAnnotation] == "" && session.holdsSeat() {
+			err = k.writeRecord(ctx, n, obj, session)
+		}
+		switch {
+		case err != nil:
+		case n.lease == nil:
+			written, err = leases.Create(nodeCtx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
+		default:
+			written, err = leases.Update(nodeCtx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
 		}
 		if err == nil {
 			n.lease = written
@@ -113,21 +139,11 @@ func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session 
 	if old != nil {
 		lease = old.DeepCopy()
 	}
-	lease.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID,
-	}}
+	lease.OwnerReferences = ownerOf(node)
 	if lease.Annotations == nil {
 		lease.Annotations = make(map[string]string)
 	}
 	lease.Annotations[HolderAnnotation] = k.cfg.ID
-	if session.Known {
-		lease.Annotations[SinceAnnotation] = session.Started.UTC().Format(time.RFC3339Nano)
-	}
-	if seat := session.Seat; lease.Annotations[SeatAnnotation] == "" && session.Connected && seat.Epoch == session.Epoch {
-		if text, err := json.Marshal(seat); err == nil { // somebody deleted it
-			lease.Annotations[SeatAnnotation] = string(text)
-		}
-	}
 	if said := remembered(node); said != "" {
 		lease.Annotations[SaidAnnotation] = said
 	}
@@ -143,14 +159,20 @@ func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session 
 }
 
 // lastSeen reads from the Node since when it has no link, or, with one, that
-// it was there until some cloudcore died; false if it never had one.
+// it was there until some cloudcore died; false if it never had one. Since when is
+// on the taint, which a node cannot write; its condition it can.
 func lastSeen(node *corev1.Node) (since time.Time, seen bool) {
-	c := nodeCondition(node, ConditionConnected)
-	if c == nil {
+	if at, ok := taintedAt(node); ok {
+		return at, true
+	}
+	return time.Now(), nodeCondition(node, ConditionConnected) != nil
+}
+
+// taintedAt gives since when the Node has the taint of a node without a link.
+func taintedAt(node *corev1.Node) (time.Time, bool) {
+	i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == DisconnectedTaint })
+	if i < 0 || node.Spec.Taints[i].TimeAdded == nil {
 		return time.Time{}, false
 	}
-	if c.Status == corev1.ConditionFalse {
-		return c.LastTransitionTime.Time, true
-	}
-	return time.Now(), true
+	return node.Spec.Taints[i].TimeAdded.Time, true
 }

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Values of AutonomyAnnotation that are no duration.
+// Values of AutonomyLabel that are no duration.
 const (
 	AutonomyForever = "forever" // the default
 	AutonomyOff     = "off"
@@ -18,13 +18,13 @@ const (
 type policy struct {
 	forever bool
 	limit   time.Duration // unless forever
-	unread  string        // the annotation, if it cannot be understood
+	unread  string        // the label, if it cannot be understood
 }
 
 // policyOf reads a node's policy. What cannot be understood must not cost a
 // node its pods, and is told on the Node.
 func policyOf(node *corev1.Node) policy {
-	switch text := node.Annotations[AutonomyAnnotation]; text {
+	switch text := node.Labels[AutonomyLabel]; text {
 	case "", AutonomyForever:
 		return policy{forever: true}
 	case AutonomyOff:
@@ -43,13 +43,13 @@ func (p policy) describe(since, now time.Time) string {
 	switch end := since.Add(p.limit); {
 	case p.unread != "":
 		return fmt.Sprintf("its pods keep running there for ever, since %s=%q is neither a duration nor %q nor %q",
-			AutonomyAnnotation, p.unread, AutonomyForever, AutonomyOff)
+			AutonomyLabel, p.unread, AutonomyForever, AutonomyOff)
 	case p.forever:
 		return "its pods keep running there"
 	case now.Before(end):
 		return "its pods keep running there and stay its own until " + end.UTC().Format(time.RFC3339)
 	}
-	return fmt.Sprintf("it was kept for %s (%s) and is kept no longer", p.limit, AutonomyAnnotation)
+	return fmt.Sprintf("it was kept for %s (%s) and is kept no longer", p.limit, AutonomyLabel)
 }
 
 // keeps tells whether a node without a link is kept.

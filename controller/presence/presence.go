@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -31,12 +32,14 @@ const (
 	// DisconnectedTaint keeps new pods from a node whose link is down. Its
 	// effect is NoSchedule: what runs there stays.
 	DisconnectedTaint = "edgekit.io/disconnected"
-	// AutonomyAnnotation on a Node says how long the node keeps its pods
-	// without a link: a duration ("72h"), AutonomyForever, which is the
-	// default, or AutonomyOff.
-	AutonomyAnnotation = "edgekit.io/autonomy"
-	// HolderAnnotation on a Lease names the cloudcore that looks after the
-	// node; SinceAnnotation is when the session that it holds or held began.
+	// AutonomyLabel on a Node says how long the node keeps its pods without a
+	// link: a duration ("72h"), AutonomyForever, which is the default, or
+	// AutonomyOff. NodeRestriction keeps nodes from labels of this domain; their
+	// annotations they may write.
+	AutonomyLabel = "edgekit.node-restriction.kubernetes.io/autonomy"
+	// HolderAnnotation on a node's record, and for people on its Lease, names the
+	// cloudcore that looks after the node; SinceAnnotation on the record is when
+	// the session that it holds or held began.
 	HolderAnnotation = "edgekit.io/cloudcore"
 	SinceAnnotation  = "edgekit.io/session-since"
 	// SaidAnnotation on a Lease is what the node last said of itself, its
@@ -75,6 +78,7 @@ type Config struct {
 	// Superseded is told of a node whose newest session stands at another
 	// cloudcore: hub.Server.Supersede. nil leaves the older one alone.
 	Superseded func(node string, by hub.Seat)
+	Namespace  string       // of the records of who holds a node; "" means install.Namespace
 	Logger     *slog.Logger // nil discards
 	Writes     int          // Kubernetes calls at the same time; 0 means 32
 }
@@ -87,20 +91,25 @@ type Keeper struct {
 
 	mu    sync.Mutex
 	nodes map[string]*node
+	queue queue
 }
 
 // node is what the Keeper knows of one node. The worker that has it busy owns
-// lease; everything else is under the Keeper's mu.
+// lease and record; everything else is under the Keeper's mu.
 type node struct {
 	name    string
 	session Session
 	due     time.Time
+	place   int // in the Keeper's queue; -1 while it is busy
 	busy    bool
 	again   bool // became due while busy
 	first   bool // not looked at since Run began
 	failed  bool // the last attempt; logged once
 
-	lease *coordinationv1.Lease // as last seen; nil if unknown
+	lease  *coordinationv1.Lease // as last seen; nil if unknown
+	record *coordinationv1.Lease // as last read, at recordAt; nil if there is none
+
+	recordAt time.Time
 }
 
 // Session is what is known here about a node's link.
@@ -121,6 +130,9 @@ func New(cfg Config) (*Keeper, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = install.Namespace
 	}
 	if cfg.Writes == 0 {
 		cfg.Writes = 32
@@ -189,6 +201,7 @@ func (k *Keeper) nodeChanged(c live.Change[*corev1.Node]) {
 	if c.New == nil {
 		if n := k.nodes[c.Name.Name]; n != nil && !n.session.Connected {
 			delete(k.nodes, c.Name.Name)
+			k.queue.drop(n)
 		}
 		return
 	}
@@ -203,8 +216,9 @@ func (k *Keeper) nodeChanged(c live.Change[*corev1.Node]) {
 func (k *Keeper) nodeLocked(name string, now time.Time) *node {
 	n := k.nodes[name]
 	if n == nil {
-		n = &node{name: name, due: now.Add(spread(name))}
+		n = &node{name: name, place: -1}
 		k.nodes[name] = n
+		k.queue.set(n, now.Add(spread(name)))
 	}
 	return n
 }
@@ -218,8 +232,10 @@ func spread(name string) time.Duration {
 }
 
 func (k *Keeper) dueLocked(n *node, at time.Time) {
-	n.due = at
-	n.again = n.busy
+	n.due, n.again = at, n.busy
+	if !n.busy {
+		k.queue.set(n, at)
+	}
 	select {
 	case k.wake <- struct{}{}:
 	default:
@@ -230,13 +246,9 @@ func (k *Keeper) dueLocked(n *node, at time.Time) {
 func (k *Keeper) takeDue(now time.Time) []*node {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var due []*node
-	for _, n := range k.nodes {
-		if !n.busy && !n.due.After(now) {
-			n.busy = true
-			n.again = false
-			due = append(due, n)
-		}
+	due := k.queue.take(now)
+	for _, n := range due {
+		n.busy, n.again = true, false
 	}
 	return due
 }
@@ -248,7 +260,8 @@ func (k *Keeper) allDue(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range k.nodes {
-		n.due, n.first = now, true
+		n.first = true
+		k.queue.set(n, now)
 	}
 }
 
@@ -274,6 +287,9 @@ func (k *Keeper) attend(ctx context.Context, n *node) {
 	n.busy = false
 	if !n.again {
 		n.due = time.Now().Add(next)
+	}
+	if k.nodes[n.name] == n { // not if its Node was deleted meanwhile
+		k.queue.set(n, n.due)
 	}
 	k.mu.Unlock()
 	if log {

@@ -163,7 +163,8 @@ func TestAutonomyEnds(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				node := edgeNode("n")
-				node.Annotations = map[string]string{presence.AutonomyAnnotation: policy}
+				node.Labels[presence.AutonomyLabel] = policy
+				node.Annotations = map[string]string{"edgekit.io/autonomy": "1s", presence.AutonomyLabel: "1s"} // a node may write these
 				client := controllertest.NewClientset(node)
 				k := start(t, client, "cc-1")
 				k.Connected(connected("n", 1))

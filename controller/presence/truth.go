@@ -45,6 +45,11 @@ func want(node *corev1.Node, session Session, now time.Time) corev1.NodeConditio
 		return c
 	case !session.Known && old != nil && old.Status == corev1.ConditionFalse:
 		c.LastTransitionTime, c.Reason, cause = old.LastTransitionTime, old.Reason, causeOf(old.Message)
+		if at, ok := taintedAt(node); ok { // which the node could not write
+			c.LastTransitionTime = metav1.NewTime(at)
+		} else {
+			c.LastTransitionTime = metav1.NewTime(now)
+		}
 	case !session.Known:
 		c.Reason, c.LastTransitionTime = ReasonCloudcoreLost, metav1.NewTime(now)
 	}
@@ -99,15 +104,16 @@ func (k *Keeper) tell(ctx context.Context, node *corev1.Node, want []corev1.Node
 		k.cfg.Logger.Info("node's link changed", "node", node.Name, "connected", want[0].Status, "reason", want[0].Reason,
 			"message", want[0].Message, "restored", len(want)-1)
 	}
-	return k.taint(ctx, node, want[0].Status == corev1.ConditionTrue)
+	return k.taint(ctx, node, want[0])
 }
 
-// taint sets the taint of a node without a link. From one that has a link it
+// taint sets the taint of a node without a link, with since when it has none:
+// nodes cannot write taints, so a cloudcore that comes later goes by it. From one that has a link it
 // removes that and what Abandon left: the node is back. The list of taints is
 // replaced as a whole, which is why the patch names the version that it was
 // made from.
-func (k *Keeper) taint(ctx context.Context, node *corev1.Node, connected bool) error {
-	nodes := k.cfg.Cloud.CoreV1().Nodes()
+func (k *Keeper) taint(ctx context.Context, node *corev1.Node, told corev1.NodeCondition) error {
+	nodes, connected := k.cfg.Cloud.CoreV1().Nodes(), told.Status == corev1.ConditionTrue
 	for {
 		disconnected := func(t corev1.Taint) bool { return t.Key == DisconnectedTaint }
 		ours := func(t corev1.Taint) bool { return disconnected(t) || isAbandoned(t) }
@@ -118,8 +124,7 @@ func (k *Keeper) taint(ctx context.Context, node *corev1.Node, connected bool) e
 		if connected {
 			taints = slices.DeleteFunc(taints, ours)
 		} else {
-			now := metav1.Now()
-			taints = append(taints, corev1.Taint{Key: DisconnectedTaint, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &now})
+			taints = append(taints, corev1.Taint{Key: DisconnectedTaint, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &told.LastTransitionTime})
 		}
 		patch, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{"resourceVersion": node.ResourceVersion},

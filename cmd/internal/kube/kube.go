@@ -4,6 +4,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"k8s.io/client-go/discovery"
@@ -28,9 +29,27 @@ func Config(file string) (*rest.Config, error) {
 		return nil, fmt.Errorf("%w: give a kubeconfig that names the cluster", err)
 	}
 	cfg.UserAgent = "edgekit"
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return noRedirects{next} })
 	cfg.QPS = -1 // the API server has its own fairness; a client-side limit only adds delay
 	return cfg, nil
 }
+
+// noRedirects keeps clients from following a redirect, with which they would show
+// their credentials to whomever the answer names.
+type noRedirects struct{ next http.RoundTripper }
+
+// RoundTrip hides where an answer points.
+func (t noRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		resp.Header.Del("Location")
+	}
+	return resp, err
+}
+
+// WrappedRoundTripper gives the transport below, as client-go expects of a
+// wrapper.
+func (t noRedirects) WrappedRoundTripper() http.RoundTripper { return t.next }
 
 // Reach says in one line why the API server cannot be used, if so.
 func Reach(ctx context.Context, cfg *rest.Config) error {

@@ -100,7 +100,7 @@ func nodeDeleted(t *testing.T, s *site.Site) {
 	if err := s.Kube().Get(ctx, &node, "node", tour.Node); err != nil {
 		t.Fatal(err)
 	}
-	k.run(ctx, "", "annotate", "node", tour.Node, autonomyAnnotation+"=72h")
+	k.run(ctx, "", "label", "node", tour.Node, autonomyLabel+"=72h")
 	before := processes(ctx, t, s)
 	k.run(ctx, "", "delete", "node", tour.Node, "--wait=false")
 	gone := time.Now()
@@ -119,7 +119,7 @@ func nodeDeleted(t *testing.T, s *site.Site) {
 	if took > 15*time.Second {
 		t.Errorf("it was away for %v", took)
 	}
-	k.until(ctx, func() error { return event(ctx, k, "RegisteredAgain", "annotation "+autonomyAnnotation) })
+	k.until(ctx, func() error { return event(ctx, k, "RegisteredAgain", "label "+autonomyLabel) })
 	// Kubernetes ends pods of nodes that are away for 40 s and more.
 	later := time.NewTimer(70 * time.Second)
 	defer later.Stop()

@@ -12,7 +12,7 @@ import (
 	"github.com/edgekit/edgekit/examples/demo/tour"
 )
 
-const autonomyAnnotation = "edgekit.io/autonomy"
+const autonomyLabel = "edgekit.node-restriction.kubernetes.io/autonomy"
 
 // policies cuts a node off whose pods are to be kept for no time, and for half a
 // minute: then Kubernetes finds it lost, as any node. When it is back it is whole.
@@ -29,7 +29,7 @@ func policies(t *testing.T, s *site.Site) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k.run(ctx, "", "annotate", "node", tour.Node, autonomyAnnotation+"="+test.policy)
+			k.run(ctx, "", "label", "node", tour.Node, autonomyLabel+"="+test.policy, "--overwrite")
 			if err := s.Network().Cut(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -43,7 +43,7 @@ func policies(t *testing.T, s *site.Site) {
 			if running, err := s.RunningContainers(ctx); err != nil || len(running) == 0 {
 				t.Errorf("%d containers run on the node, %v", len(running), err)
 			}
-			k.run(ctx, "", "annotate", "node", tour.Node, autonomyAnnotation+"-")
+			k.run(ctx, "", "label", "node", tour.Node, autonomyLabel+"-")
 			if err := s.Network().Mend(ctx); err != nil {
 				t.Fatal(err)
 			}

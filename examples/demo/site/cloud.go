@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,8 +29,12 @@ func (s *Site) StartCloud(ctx context.Context, more ...string) error {
 		if err != nil {
 			return fmt.Errorf("site: %w", err)
 		}
+		kubeconfig, err := s.account(ctx)
+		if err != nil {
+			return err
+		}
 		if _, err = s.Start(process.Spec{Name: "cloudcore", Path: s.Program("cloudcore"), Args: append([]string{
-			"--kubeconfig", s.Kubeconfig(), "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
+			"--kubeconfig", kubeconfig, "--listen", s.CloudAddress(), "--advertise", s.CloudAddress(),
 			"--metrics-listen", "127.0.0.1:" + strconv.Itoa(free[0]),
 		}, more...)}); err != nil {
 			return fmt.Errorf("site: %w", err)
@@ -42,6 +47,31 @@ func (s *Site) StartCloud(ctx context.Context, more ...string) error {
 	return s.WaitReady(ctx, "cloudcore", time.Minute, func(ctx context.Context) error {
 		return healthy(ctx, "http://"+monitor+"/readyz")
 	})
+}
+
+// account gives the kubeconfig of cloudcore's ServiceAccount: it never runs as an
+// administrator. What that takes is applied the first time, by the commands of the
+// README.
+func (s *Site) account(ctx context.Context) (string, error) {
+	file := filepath.Join(s.Dir(), "cloudcore.kubeconfig")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	manifest, err := s.Run(ctx, "edgectl", "manifest")
+	if err != nil {
+		return "", err
+	}
+	if err := s.Kube().Apply(ctx, manifest); err != nil {
+		return "", fmt.Errorf("site: %w", err)
+	}
+	text, err := s.Run(ctx, "edgectl", "--kubeconfig", s.Kubeconfig(), "kubeconfig")
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("site: %w", err)
+	}
+	return file, nil
 }
 
 // CloudMonitor is the address of the metrics of the cloudcore that runs, also of

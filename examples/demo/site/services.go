@@ -15,6 +15,9 @@ import (
 // apiPort is where the node's own API is served for its pods.
 const apiPort = 6443
 
+// servicesMark lets a node have all Services.
+const servicesMark = "edgekit.node-restriction.kubernetes.io/services=all"
+
 // ServiceArgs are further arguments for StartEdge by which Services and DNS work
 // on the node: its own API serves pods and gets all Services, and pods ask the
 // DNS server that StartServices starts.
@@ -29,6 +32,10 @@ func (s *Site) ServiceArgs() []string {
 // kubernetes, since the node does not reach the API server.
 func (s *Site) StartServices(ctx context.Context, node string) error {
 	if err := s.BuildExtra(ctx, "kube-proxy", "coredns"); err != nil {
+		return fmt.Errorf("site: %w", err)
+	}
+	// Only a node that an operator marked gets all Services.
+	if _, err := s.Kube().Run(ctx, "", "label", "node", node, servicesMark, "--overwrite"); err != nil {
 		return fmt.Errorf("site: %w", err)
 	}
 	if err := s.Kube().Apply(ctx, fmt.Sprintf(`apiVersion: discovery.k8s.io/v1
