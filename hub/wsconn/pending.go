@@ -130,10 +130,3 @@ func (p *pending) removeLocked(e *entering) *backlog.Pass {
 	}
 	return e.pass
 }
-
-// length is how many are pending.
-func (p *pending) length() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.all)
-}
