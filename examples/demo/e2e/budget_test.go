@@ -11,7 +11,7 @@ import (
 // "make bench-agent"; these are the lines that no change may cross.
 const (
 	maxResidentMiB = 45 // with one pod, one device and one MQTT client
-	maxBinaryMiB   = 32 // stripped
+	maxBinaryMiB   = 34 // stripped; the design allows 36
 )
 
 // budgets holds the edgecore that has just told its story to its budgets.
