@@ -90,14 +90,14 @@ func (s *Server) nodeChanged(c live.Change[*corev1.Node]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.New == nil {
-		s.records.set(name, 0)
 		if st := s.byNode[name]; st != nil {
 			s.releaseLocked(st)
 		}
+		s.recordLocked(name, 0)
 		return
 	}
 	here, port := s.recorded(c.New)
-	s.records.set(name, port)
+	s.recordLocked(name, port)
 	if here {
 		if len(s.records.nodes[port]) > 1 {
 			s.log.Error("several Nodes claim one kubelet port: none of them is served there until one is rewritten",
@@ -212,11 +212,24 @@ func (s *Server) writeRecord(ctx context.Context, node *corev1.Node, port int) e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := s.records.port[node.Name]
-	s.records.set(node.Name, port) // the watch may tell it only later
+	s.recordLocked(node.Name, port) // the watch may tell it only later
+	s.settleLocked(port)
+	return nil
+}
+
+// recordLocked notes the port that a node's record names now, 0 for none. The
+// port that it named before is then opened for the node that is left there, if
+// there is one: whoever hears of the record first, the watch or its writer.
+func (s *Server) recordLocked(node string, port int) {
+	left := s.records.port[node]
+	s.records.set(node, port)
+	if left == port {
+		return
+	}
+	if st := s.byNode[node]; st != nil && st.port == left && !st.connected {
+		s.closePortLocked(st)
+	}
 	for _, other := range slices.Clone(s.records.nodes[left]) {
 		s.reserveLocked(other)
 	}
-	s.settleLocked(port)
-	return nil
 }
