@@ -48,7 +48,7 @@ race: ## Unit tests with the race detector, shuffled
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
 norace: ## What the race detector is too slow or too large for: power cuts, kills, budgets of memory (root for the disk)
 	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn
-	go test -count=1 -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u)
+	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u)
 lint: ## Linters at their pinned versions
 	@lint=$$($(TOOL) -n golangci-lint) && for m in . $(MODULES); do echo "lint $$m" && (cd $$m && $$lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
 arch: ## The architecture: import direction, fences, gates of the house style

@@ -63,14 +63,20 @@ func Keys(before, value, after string) []byte {
 	return append(b, after...)
 }
 
+// SkipUnderRace skips a test that counts what is allocated.
+func SkipUnderRace(t *testing.T) {
+	t.Helper()
+	if race {
+		t.Skip("the race detector drops what is pooled at random, which then is allocated again: make norace runs this")
+	}
+}
+
 // Search measures each case, prints a line "DECODE name multiple" for it, and
 // fails for one that allocates more than Most. ATTACK_STEPS is how long it
 // searches, 60 if it is not set.
 func Search(t *testing.T, cases ...Case) {
 	t.Helper()
-	if race {
-		t.Skip("the race detector drops what is pooled at random, which then is allocated again: make norace runs this")
-	}
+	SkipUnderRace(t)
 	steps := 60
 	if n, err := strconv.Atoi(os.Getenv("ATTACK_STEPS")); err == nil && n > 0 {
 		steps = n

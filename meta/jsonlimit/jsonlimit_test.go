@@ -154,6 +154,7 @@ func fullPod(containers int) *corev1.Pod {
 // TestRealObjects has what clusters hold, in its tersest form: all of it is
 // decoded, and what it took is what was reckoned or less.
 func TestRealObjects(t *testing.T) {
+	decodetest.SkipUnderRace(t)
 	list := &corev1.PodList{}
 	for range 100 {
 		list.Items = append(list.Items, *fullPod(2))
