@@ -55,7 +55,8 @@ type record struct {
 
 // pulledImage is the file of an image that was pulled, by whatever reference.
 type pulledImage struct {
-	Image string `json:"image"`
+	Image     string `json:"image"`
+	Anonymous bool   `json:"anonymous,omitempty"` // a registry gave it without credentials: it is for everybody
 }
 
 // Begin records that ref is about to be pulled. It returns when that is durable.
@@ -102,8 +103,8 @@ func (p *Pulls) Note(ref Ref, id string, key *Credential) error {
 	defer p.mu.Unlock()
 	p.endLocked(ref)
 	// The image first: what is not known to have been pulled is for everybody.
-	if !p.hasImage(id) {
-		if err := p.write(p.imageFile(id), pulledImage{id}); err != nil {
+	if !p.hasImage(id) || key == nil && !p.isPublic(id) {
+		if err := p.write(p.imageFile(id), pulledImage{Image: id, Anonymous: key == nil}); err != nil {
 			return err
 		}
 	}
@@ -144,9 +145,20 @@ func (p *Pulls) hasImage(id string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// isPublic reports whether a registry once gave the image without credentials,
+// under whatever name.
+func (p *Pulls) isPublic(id string) bool {
+	var image pulledImage
+	text, err := readFile(p.imageFile(id))
+	return err == nil && json.Unmarshal(text, &image) == nil && image.Image == id && image.Anonymous
+}
+
 // Could reports whether ref was once pulled as the image with this id with one
-// of the keys, or by anyone. What cannot be read was not.
+// of the keys, or the image by anyone. What cannot be read was not.
 func (p *Pulls) Could(ref Ref, id string, keys []Credential) bool {
+	if p.isPublic(id) {
+		return true
+	}
 	r, err := p.read(ref)
 	if err != nil || r.Image != id || r.Salt == "" {
 		return false
@@ -176,23 +188,28 @@ func (p *Pulls) imageFile(id string) string {
 
 // read reads a record; one that is not there is empty.
 func (p *Pulls) read(ref Ref) (record, error) {
-	f, err := os.Open(p.file(ref))
+	text, err := readFile(p.file(ref))
 	if errors.Is(err, fs.ErrNotExist) {
 		return record{}, nil
 	}
 	if err != nil {
 		return record{}, fmt.Errorf("image: %w", err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
-	if err != nil {
-		return record{}, fmt.Errorf("image: %w", err)
-	}
 	r, err := parseRecord(text)
 	if err != nil || r.Ref != ref.String() {
-		return record{}, fmt.Errorf("image: %s is no record of pulls of %s: %w", f.Name(), ref, err)
+		return record{}, fmt.Errorf("image: %s is no record of pulls of %s: %w", p.file(ref), ref, err)
 	}
 	return r, nil
+}
+
+// readFile reads the beginning of a file, one byte more than a record may have.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxRecord+1))
 }
 
 func parseRecord(text []byte) (record, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +37,16 @@ func twice(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	args := replace(s.EdgeArgs(copied), "--mqtt-listen", "tcp://127.0.0.1:11884")
-	args = replace(args, "--runtime-endpoint", "unix://"+filepath.Join(s.Dir(), "no-runtime.sock"))
+	// A runtime that is not up yet: the copy waits for it with its pods, and has the link.
+	runtime, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "runtime.sock")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.SetUnlinkOnClose(false)
+	if err := runtime.Close(); err != nil {
+		t.Fatal(err)
+	}
+	args = replace(args, "--runtime-endpoint", "unix://"+runtime.Addr().String())
 	args = replace(args, "--static-pod-dir", "")
 	second, err := s.Start(process.Spec{Name: "edgecore-copy", Path: s.Program("edgecore"), NetNS: s.Network().File, Args: args})
 	if err != nil {
