@@ -118,7 +118,7 @@ func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err er
 	if err := budget.Unmarshal(payload, &m); err != nil {
 		return nil, 0, fmt.Errorf("list of devices: %w", err)
 	}
-	entries = make(map[string]*entry, len(m.Devices))
+	entries = make(map[string]*entry) // grows with what the budget allows
 	for _, d := range m.Devices {
 		if err := budget.Take("devices", entryCost+len(d.Twin)*wishCost); err != nil {
 			return nil, 0, fmt.Errorf("list of devices: %w", err)
