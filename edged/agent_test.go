@@ -63,19 +63,7 @@ func (b *bench) start() {
 	if b.edit != nil {
 		b.edit(&cfg)
 	}
-	agent, err := edged.New(cfg)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- agent.Run(ctx) }()
-	b.stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			b.t.Error(err)
-		}
-	}
+	b.stop = run(b.t, cfg)
 }
 
 func (b *bench) container(uid types.UID) corev1.ContainerStatus {

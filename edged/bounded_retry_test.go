@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -95,13 +94,7 @@ func boundedRetry(t *testing.T, verb, when string) {
 	}
 	cfg := b.config()
 	cfg.Reports = reports
-	agent, err := edged.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- agent.Run(ctx) }()
+	stop := run(t, cfg)
 	settle(time.Second)
 
 	p := newPod("web", busybox("serve"))
@@ -159,8 +152,5 @@ func boundedRetry(t *testing.T, verb, when string) {
 			t.Errorf("left: %+v %v", left, err)
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	stop()
 }

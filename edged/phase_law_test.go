@@ -132,13 +132,7 @@ func TestNoPhaseAheadOfProcesses(t *testing.T) {
 				tt.mend(b, p)
 				cfg := b.config()
 				cfg.Reports = &phaseWatch{b, make(map[string]bool)}
-				agent, err := edged.New(cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error, 1)
-				go func() { done <- agent.Run(ctx) }()
+				stop := run(t, cfg)
 				b.put(p)
 				settle(10 * time.Second)
 				if tt.later != nil {
@@ -148,10 +142,7 @@ func TestNoPhaseAheadOfProcesses(t *testing.T) {
 				if got := b.phase(p.UID); got != tt.want {
 					t.Errorf("the pod is %s, want %s: %s", got, tt.want, asJSON(t, b.status[p.UID]))
 				}
-				cancel()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
+				stop()
 			})
 		})
 	}

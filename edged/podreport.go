@@ -31,7 +31,7 @@ func (w *worker) facts(s situation, final bool) facts {
 	f := facts{
 		pod: w.pod, last: w.last, now: s.now, start: w.start, view: s.view, verdicts: make(map[string]verdict), messages: w.messages,
 		waiting: maps.Clone(w.mem.waiting), backOffs: w.backOffs, runtime: *w.a.runtime.Load(), hostIPs: w.a.node.addresses(), final: final, rejected: w.rejected,
-		expired: w.mem.expired, alive: w.alive || w.current != nil && w.current.starts,
+		expired: w.mem.expired, alive: w.alive || w.starting(),
 	}
 	for _, c := range s.view.containers {
 		if c.State == ContainerRunning {

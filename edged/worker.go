@@ -359,12 +359,15 @@ func activeSince(pod *corev1.Pod, start, now time.Time) time.Time {
 	return start
 }
 
+// starting reports whether the step under way may make processes of the pod run.
+func (w *worker) starting() bool { return w.current != nil && w.current.starts }
+
 // situation gathers what plan decides upon.
 func (w *worker) situation(end ending, grace time.Duration) situation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	w.alive = w.view.alive() || w.current != nil && w.current.starts || now.Before(w.settled)
+	w.alive = w.view.alive() || w.starting() || now.Before(w.settled)
 	s := situation{
 		pod: w.pod, now: now, view: w.view, ending: end, grace: grace,
 		setUp: w.mem.setUp, stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), refreshAt: w.mem.refresh,
