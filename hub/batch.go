@@ -11,7 +11,9 @@ import (
 
 // Batches carry bulk traffic: several frames of state or events, compressed as
 // one. Each stands alone, so that a session at rest keeps no compressor, and a
-// reader needs no more than maxBatchRaw for one, whatever the peer sends. Only
+// reader needs no more than maxBatchRaw for one, whatever the peer sends. What a
+// batch may have in it is bounded by its packed bytes too: by what they can unpack
+// to, and by how many frames and entries (see items). Only
 // what waits to be written is packed: a single small update, or a link that is
 // faster than what it carries, does not pay for it.
 
@@ -23,6 +25,13 @@ const (
 	// maxUnpacked bounds for how many batches packing is left off after some
 	// that did not become smaller.
 	maxUnpacked = 64
+	// maxRatio is how many bytes DEFLATE can make of one; see RFC 1951: a match of
+	// 258 bytes takes two bits at least.
+	maxRatio = 1032
+	// freeItems is how many frames and entries a batch may have whatever its size.
+	freeItems = 16
+	// firstRaw is where the buffer for what is unpacked begins.
+	firstRaw = 4 << 10
 )
 
 // packers and unpackers are in use only while a batch is made or read.
@@ -46,7 +55,7 @@ type packer struct {
 
 type unpacker struct {
 	in      bytes.Reader
-	raw     [maxBatchRaw]byte
+	raw     []byte        // grows as bytes are unpacked, up to maxBatchRaw
 	inflate io.ReadCloser // a flate.Resetter too
 }
 
@@ -97,6 +106,37 @@ func (s *session) pack(b []byte, frames []frame) []byte {
 	return b
 }
 
+// items is how many frames a batch may have, and as many entries of versions. Each
+// that a peer really sends differs from the one before: an event without a body takes
+// two packed bytes, anything else four or more. What compresses better than half a
+// byte is one frame sent again and again, which costs the receiver much and the
+// sender nothing.
+func (f batch) items() int { return freeItems + 2*len(f.Data) }
+
+// inflated unpacks a batch into the buffer of u.
+func (u *unpacker) inflated(f batch) ([]byte, error) {
+	u.in.Reset(f.Data)
+	if err := u.inflate.(flate.Resetter).Reset(&u.in, nil); err != nil {
+		return nil, violation("broken batch")
+	}
+	size := int(f.Raw)
+	raw := u.raw[:0]
+	for len(raw) < size {
+		if len(raw) == cap(raw) {
+			raw = append(make([]byte, 0, min(size, max(firstRaw, 2*cap(raw)))), raw...)
+			u.raw = raw
+		}
+		n, err := u.inflate.Read(raw[len(raw):min(cap(raw), size)])
+		if raw = raw[:len(raw)+n]; err != nil && len(raw) < size {
+			return nil, violation("broken batch")
+		}
+	}
+	if n, err := u.inflate.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return nil, violation("batch has more than the %d bytes that it says", f.Raw)
+	}
+	return raw, nil
+}
+
 // unpack calls yield with each frame of a batch. It takes no more memory than
 // maxBatchRaw, and what the frames themselves need.
 func (f batch) unpack(d *decoder, yield func(frame) error) error {
@@ -106,20 +146,23 @@ func (f batch) unpack(d *decoder, yield func(frame) error) error {
 	if f.Raw > maxBatchRaw {
 		return violation("batch of %d bytes where %d are allowed", f.Raw, maxBatchRaw)
 	}
+	if f.Raw > maxRatio*uint64(len(f.Data)) {
+		return violation("batch of %d bytes out of %d: no compression does that", f.Raw, len(f.Data))
+	}
 	u := unpackers.Get().(*unpacker)
 	defer unpackers.Put(u)
-	u.in.Reset(f.Data)
-	if err := u.inflate.(flate.Resetter).Reset(&u.in, nil); err != nil {
-		return violation("broken batch")
+	raw, err := u.inflated(f)
+	if err != nil {
+		return err
 	}
-	raw := u.raw[:f.Raw]
-	if _, err := io.ReadFull(u.inflate, raw); err != nil {
-		return violation("broken batch")
-	}
-	if n, err := u.inflate.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-		return violation("batch has more than the %d bytes that it says", f.Raw)
-	}
+	left := f.items()
+	whole := d.versions
+	d.versions = min(whole, left) // for this batch
+	defer func() { d.versions += whole - min(whole, f.items()) }()
 	for len(raw) > 0 {
+		if left--; left < 0 {
+			return violation("batch of %d bytes has more than %d frames: send them unpacked", len(f.Data), f.items())
+		}
 		n, used := binary.Uvarint(raw)
 		if used <= 0 || n > uint64(len(raw)-used) {
 			return violation("broken frame in a batch")
