@@ -59,11 +59,7 @@ func initials(t *testing.T, c *cloud, n int) [][]byte {
 func TestInitialFlood(t *testing.T) {
 	const unproven, flood = 8, 60
 	c := newCloud(t)
-	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: loopback(t, 0), TLS: c.ServerTLS(), Unproven: unproven})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer link.Close()
+	link := c.serve(quicconn.ListenerConfig{Unproven: unproven})
 	packets := initials(t, c, flood)
 	from := loopback(t, 0)
 	defer from.Close()

@@ -66,6 +66,7 @@ func (c *cloud) serve(cfg quicconn.ListenerConfig) *quicconn.Listener {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	l.Calm()
 	c.t.Cleanup(func() { l.Close() })
 	return l
 }
