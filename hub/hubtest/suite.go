@@ -296,7 +296,15 @@ func (r *rig) connected(e *edge) {
 // until waits for what must come to be.
 func (r *rig) until(what string, cond func() bool) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	Until(r.T, what, cond)
+}
+
+// Until waits for what must come to be and of which nothing tells, by looking again
+// and again. It ends the test if that takes a minute: a bound for what never comes,
+// far above what it takes on a machine that is busy with others.
+func Until(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -304,7 +312,7 @@ func (r *rig) until(what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			r.Fatalf("waited in vain: %s", what)
+			t.Fatalf("waited in vain: %s", what)
 		}
 	}
 }
