@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
 	"io"
 	"io/fs"
 	"os"
@@ -282,16 +281,13 @@ func TestGates(t *testing.T) {
 	}
 }
 
-// TestLeakChecks wants a leak check in every package that starts goroutines.
+// TestLeakChecks wants a leak check in every package that starts goroutines, by go
+// or by the Go of a group.
 func TestLeakChecks(t *testing.T) {
 	for _, p := range packages(t) {
 		starts := false
 		for _, name := range p.GoFiles {
-			ast.Inspect(parse(t, filepath.Join(p.Dir, name)).file, func(n ast.Node) bool {
-				_, is := n.(*ast.GoStmt)
-				starts = starts || is
-				return true
-			})
+			starts = starts || parse(t, filepath.Join(p.Dir, name)).starts()
 		}
 		checked := false
 		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {

@@ -13,7 +13,34 @@ import (
 // realTime are the tests' functions that may wait for the machine's own clock, each
 // with its reason: package.function, or package alone for all of them. One that is
 // not needed fails the test.
-var realTime = map[string]string{}
+var realTime = map[string]string{
+	"hub/hubtest.Until": "the one that looks again and again, for a minute",
+
+	"hub/hubbench":                          "measures a network, in real time",
+	"hub/wsconn.BenchmarkRest":              "measures a link at rest",
+	"cmd/edgecore.TestColdStart":            "measures a program, how long its containers take to start",
+	"controller/kubelet.Talk":               "a container of a benchmark that says something ten times a second",
+	"meta/badgerstore.run":                  "kills a program after a time that is a die's",
+	"meta/badgerstore.TestPowerCut":         "cuts a disk's power after a time that is a die's",
+	"controller/kubelet.settled":            "waits until a kernel takes no more bytes, of which nothing tells",
+	"cmd/edgecore.TestReadOnlyDisk":         "another program notes an event in a store that only it can read",
+	"controller.newWorld":                   "looks into a real API server",
+	"controller/install.startAPIServer":     "starts a real API server",
+	"edged.burst":                           "a real container runtime, which only root has",
+	"edged.stopWhenEmpty":                   "a real container runtime",
+	"edged.TestRealPod":                     "a real container runtime",
+	"edged.TestRealCgroupDriver":            "a real container runtime",
+	"edged/cgroup.TestTearDownOfABusyGroup": "a real kernel takes its time to end a process",
+	"edged/crilog.told":                     "a real kernel tells of changes",
+
+	"cmd/cloudcore.dribble": "in bubbles: TestSlowPeers has a table of functions",
+	"device.Subscribe":      "in bubbles: a method of an interface",
+	"edged.pass":            "in bubbles: a field of a table",
+	"hub.Read":              "in bubbles: a method of an interface",
+	"hub.Dial":              "in bubbles: a method of an interface",
+	"hub.SetDeadline":       "in bubbles: a method of an interface",
+	"hub/httplink.Write":    "in bubbles: a method of an interface",
+}
 
 // TestTestsControlTime forbids waits in real time in tests and suites: time.Sleep, a
 // bare <-time.After, a timer or ticker outside a synctest bubble. A function is in a

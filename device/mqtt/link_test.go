@@ -186,7 +186,7 @@ func (e edge) wait(t *testing.T, property, value string) {
 		default:
 		}
 	})()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for e.Actual(t, "a/b", property) != value {
 		select {
 		case <-committed:
