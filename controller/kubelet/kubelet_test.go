@@ -34,8 +34,8 @@ import (
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/httplink"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
