@@ -3,8 +3,6 @@ package client_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"testing"
 	"time"
 
@@ -56,7 +54,7 @@ func TestTransport(t *testing.T) {
 // TestBrokerReturns takes the broker away, publishes, and brings another one
 // back at the same address.
 func TestBrokerReturns(t *testing.T) {
-	addr, stop := startBroker(t, "tcp://"+ownAddress(t))
+	addr, stop := startBroker(t, bustest.Address(t))
 	c, err := client.New(client.Config{URL: addr, Queue: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -102,21 +100,6 @@ func TestBrokerReturns(t *testing.T) {
 			t.Fatalf("message %s did not come after the broker's return", want)
 		}
 	}
-}
-
-// ownAddress finds an address that no program of the machine gets unless it asks
-// for that one: it is still free when the broker that had it comes again.
-func ownAddress(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		host := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000)) // below those that Linux gives by itself
-		if l, err := net.Listen("tcp", host); err == nil {
-			l.Close()
-			return host
-		}
-	}
-	t.Fatal("no TCP port is free")
-	return ""
 }
 
 func TestConfigErrors(t *testing.T) {

@@ -3,7 +3,6 @@ package quicconn_test
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -12,6 +11,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
@@ -57,7 +57,7 @@ func TestForgotten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			port := ownPort(t, tt.host)
+			port := hubtest.FreePort(t, "udp", "")
 			forgotten{
 				// A machine that is busy with others for a while is not taken for a dead server.
 				cloud: newCloud(t), told: time.Minute, keepalive: 100 * time.Millisecond, narrow: tt.narrow,
@@ -71,22 +71,6 @@ func TestForgotten(t *testing.T) {
 			}.run(t, port)
 		})
 	}
-}
-
-// ownPort finds a UDP port that no program of the machine gets unless it asks for
-// that one: it is still free when the server that had it comes again.
-func ownPort(t *testing.T, host net.IP) int {
-	t.Helper()
-	for range 1000 {
-		port := 20_000 + rand.IntN(10_000) // below those that Linux gives by itself
-		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: host, Port: port})
-		if err == nil {
-			socket.Close()
-			return port
-		}
-	}
-	t.Fatal("no UDP port is free")
-	return 0
 }
 
 // forgotten is a server that loses everything.
