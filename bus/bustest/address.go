@@ -12,7 +12,7 @@ import (
 func Address(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
-		host := "127.0.0.1:" + strconv.Itoa(20_000+rand.IntN(10_000)) // below those that Linux gives by itself
+		host := "127.0.0.1:" + strconv.Itoa(12_000+rand.IntN(8000)) // below those that Linux gives by itself
 		if l, err := net.Listen("tcp", host); err == nil {
 			l.Close()
 			return "tcp://" + host

@@ -14,7 +14,7 @@ import (
 func FreePort(t testing.TB, network, host string) int {
 	t.Helper()
 	for range 1000 {
-		port := 20_000 + rand.IntN(10_000) // below those that Linux gives by itself
+		port := 12_000 + rand.IntN(8000) // below those that Linux gives by itself
 		if s, err := listen(network, net.JoinHostPort(host, strconv.Itoa(port))); err == nil {
 			s.Close()
 			return port
