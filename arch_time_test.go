@@ -3,6 +3,7 @@ package edgekit_test
 import (
 	"go/ast"
 	"go/token"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -280,4 +281,69 @@ func nameOf(id *ast.Ident) string {
 		return ""
 	}
 	return id.Name
+}
+
+// TestWaitsAreFound has the law of waits see each form, and spare what is in bubbles.
+func TestWaitsAreFound(t *testing.T) {
+	const source = `package p
+func TestBare(t *testing.T)   { <-time.After(time.Hour) } // wait
+func TestSleep(t *testing.T)  { time.Sleep(1) } // wait
+func TestTicker(t *testing.T) { tick := time.NewTicker(1); <-tick.C } // wait
+func TestBounds(t *testing.T) {
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+	}
+	select {
+	case <-done:
+	case <-time.After(9 * time.Second): // wait
+	}
+	late := time.After(30 * time.Second)
+	soon := time.After(time.Second) // wait
+}
+func TestBubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { time.Sleep(1); inBubbles() })
+	made(t, func() { <-time.After(1) })
+	unmade(t, func() { <-time.After(1) }) // wait
+}
+func inBubbles() { <-time.After(1); deeper() }
+func deeper()    { time.Sleep(1) }
+func both()      { time.Sleep(1) } // wait
+func TestBoth(t *testing.T) { both(); synctest.Test(t, func(t *testing.T) { both() }) }
+func made(t *testing.T, f func())   { synctest.Test(t, func(t *testing.T) { f() }) }
+func unmade(t *testing.T, f func()) { f(); synctest.Test(t, func(t *testing.T) { f() }) }
+`
+	name := filepath.Join(t.TempDir(), "p_test.go")
+	if err := os.WriteFile(name, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := parse(t, name)
+	c := newClocks([]parsed{f})
+	var got, want []int
+	for i, line := range strings.Split(source, "\n") {
+		if strings.HasSuffix(line, "// wait") {
+			want = append(want, i+1)
+		}
+	}
+	for _, wait := range f.waits() {
+		if !c.inBubble(f, wait.Pos()) && !c.safe[f.function(wait.Pos())] {
+			got = append(got, f.line(wait.Pos()))
+		}
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("waits in lines %v, want %v", got, want)
+	}
+}
+
+// TestStartsAreFound has the law of leak checks see both ways to start a goroutine.
+func TestStartsAreFound(t *testing.T) {
+	for body, want := range map[string]bool{"go f()": true, "g.Go(f)": true, "wg.Go(func() {})": true, "f()": false, "Go(f)": false} {
+		name := filepath.Join(t.TempDir(), "p.go")
+		if err := os.WriteFile(name, []byte("package p\nfunc F() { "+body+" }\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if parse(t, name).starts() != want {
+			t.Errorf("%s starts a goroutine: %v", body, !want)
+		}
+	}
 }
