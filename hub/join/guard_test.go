@@ -145,9 +145,8 @@ func TestRevoke(t *testing.T) {
 		t.Error("another node suffered:", err)
 	default:
 	}
-	for len(l.server.Nodes()) != 2 { // a node knows of its session a moment before the server lists it
-		<-time.After(time.Millisecond)
-	}
+	// A node knows of its session a moment before the server lists it.
+	hubtest.Until(t, "the server lists both nodes", func() bool { return len(l.server.Nodes()) == 2 })
 	// Taken back, the key connects again.
 	l.guard.Restore(key)
 	up, _ = l.connect(t, id)

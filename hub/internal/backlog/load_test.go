@@ -1,12 +1,14 @@
 package backlog_test
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/internal/backlog"
 )
 
@@ -16,12 +18,7 @@ func TestLoad(t *testing.T) {
 	var load backlog.Load
 	awaitLoad := func(want bool) {
 		t.Helper()
-		for load.Short(time.Now()) != want {
-			if t.Context().Err() != nil {
-				return
-			}
-			<-time.After(20 * time.Millisecond)
-		}
+		hubtest.Until(t, fmt.Sprint("the CPU is short: ", want), func() bool { return load.Short(time.Now()) == want })
 	}
 	var working sync.WaitGroup
 	var stop atomic.Bool
