@@ -207,7 +207,7 @@ func TestFences(t *testing.T) {
 // TestNoProgramIsStarted is the fence of os/exec for those who go round it.
 func TestNoProgramIsStarted(t *testing.T) {
 	for _, p := range packages(t) {
-		if slices.Contains(fences["os/exec"], p.name()) || domain(p.name()) == "examples" {
+		if slices.Contains(fences["os/exec"], p.name()) {
 			continue
 		}
 		for _, name := range p.GoFiles {

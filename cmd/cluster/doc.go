@@ -11,5 +11,5 @@
 // cluster is used and only the node's container runtime is started.
 //
 // The folders etcd, kube, containerd, coredns and metrics-server are modules that
-// pin what is built; the last two are for some of the examples only.
+// pin what is built; the last two are for some tests of cmd/demo only.
 package main

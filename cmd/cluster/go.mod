@@ -1,4 +1,4 @@
-module github.com/edgekit/edgekit/examples/cluster
+module github.com/edgekit/edgekit/cmd/cluster
 
 go 1.26.0
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/edgekit/edgekit/examples/cluster/devcluster"
+	"github.com/edgekit/edgekit/cmd/cluster/devcluster"
 )
 
 type commands struct {

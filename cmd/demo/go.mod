@@ -1,11 +1,11 @@
-module github.com/edgekit/edgekit/examples/demo
+module github.com/edgekit/edgekit/cmd/demo
 
 go 1.26.0
 
 require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/eclipse/paho.golang v0.23.0
-	github.com/edgekit/edgekit/examples/cluster v0.0.0
+	github.com/edgekit/edgekit/cmd/cluster v0.0.0
 	golang.org/x/sys v0.47.0
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
@@ -58,4 +58,4 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/edgekit/edgekit/examples/cluster => ../cluster
+replace github.com/edgekit/edgekit/cmd/cluster => ../cluster

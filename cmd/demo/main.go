@@ -10,8 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 type commands struct {

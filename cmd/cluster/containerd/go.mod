@@ -1,4 +1,4 @@
-module github.com/edgekit/edgekit/examples/cluster/containerd
+module github.com/edgekit/edgekit/cmd/cluster/containerd
 
 go 1.26.6
 

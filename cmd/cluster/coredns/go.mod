@@ -1,4 +1,4 @@
-module github.com/edgekit/edgekit/examples/cluster/coredns
+module github.com/edgekit/edgekit/cmd/cluster/coredns
 
 go 1.26.0
 

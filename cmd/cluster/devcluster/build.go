@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/examples/cluster/gobuild"
+	"github.com/edgekit/edgekit/cmd/cluster/gobuild"
 )
 
 const (

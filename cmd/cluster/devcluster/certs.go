@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/edgekit/edgekit/examples/cluster/pki"
+	"github.com/edgekit/edgekit/cmd/cluster/pki"
 )
 
 // makeCertificates makes all keys, certificates and kubeconfigs, unless they

@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/edgekit/edgekit/examples/cluster/gobuild"
-	"github.com/edgekit/edgekit/examples/cluster/nodenet"
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/gobuild"
+	"github.com/edgekit/edgekit/cmd/cluster/nodenet"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // Config sets up a Cluster. Every field may be left empty.
@@ -24,7 +24,7 @@ type Config struct {
 	// Cache holds the built programs. Empty means edgekit in the user's cache
 	// folder ($XDG_CACHE_HOME or ~/.cache).
 	Cache string
-	// Source is the folder of the module examples/cluster. Empty means to
+	// Source is the folder of the module cmd/cluster. Empty means to
 	// look for it upwards from the working directory.
 	Source string
 	// Kubeconfig names a cluster to use instead of a control plane of our own.
@@ -103,7 +103,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	return cfg, nil
 }
 
-// source finds the module examples/cluster.
+// source finds the module cmd/cluster.
 func (c *Cluster) source() (string, error) {
 	if c.cfg.Source != "" {
 		return c.cfg.Source, nil
@@ -113,14 +113,14 @@ func (c *Cluster) source() (string, error) {
 		return "", fmt.Errorf("devcluster: %w", err)
 	}
 	for ; ; dir = filepath.Dir(dir) {
-		for _, below := range []string{"", "cluster", "examples/cluster"} {
+		for _, below := range []string{"", "cluster", "cmd/cluster"} {
 			candidate := filepath.Join(dir, below)
 			if _, err := gobuild.Version(filepath.Join(candidate, "kube"), kubernetesModule); err == nil {
 				return candidate, nil
 			}
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("devcluster: examples/cluster was not found above the working directory: run from the edgekit repository")
+			return "", errors.New("devcluster: cmd/cluster was not found above the working directory: run from the edgekit repository")
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/edgekit/edgekit/examples/cluster/gobuild"
+	"github.com/edgekit/edgekit/cmd/cluster/gobuild"
 )
 
 func TestConfig(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/edgekit/edgekit/examples/cluster/gobuild"
-	"github.com/edgekit/edgekit/examples/cluster/image"
+	"github.com/edgekit/edgekit/cmd/cluster/gobuild"
+	"github.com/edgekit/edgekit/cmd/cluster/image"
 )
 
 // WebImage is a small web server: see images/web.

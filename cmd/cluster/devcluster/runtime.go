@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // PauseImage is the image of pods' sandboxes.

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/edgekit/edgekit/examples/cluster/nodenet"
+	"github.com/edgekit/edgekit/cmd/cluster/nodenet"
 )
 
 // state is what a cluster remembers in state.json: chosen once, kept until

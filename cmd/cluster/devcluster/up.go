@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // ErrNotUp is returned by methods that need a cluster that is up.

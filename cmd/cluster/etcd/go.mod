@@ -1,4 +1,4 @@
-module github.com/edgekit/edgekit/examples/cluster/etcd
+module github.com/edgekit/edgekit/cmd/cluster/etcd
 
 go 1.26.0
 

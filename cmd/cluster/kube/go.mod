@@ -1,4 +1,4 @@
-module github.com/edgekit/edgekit/examples/cluster/kube
+module github.com/edgekit/edgekit/cmd/cluster/kube
 
 go 1.26.0
 

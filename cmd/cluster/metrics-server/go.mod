@@ -1,4 +1,4 @@
-module github.com/edgekit/edgekit/examples/cluster/metrics-server
+module github.com/edgekit/edgekit/cmd/cluster/metrics-server
 
 go 1.26.4
 

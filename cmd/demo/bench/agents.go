@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 // agent is a program that makes this machine a node.

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/examples/cluster/devcluster"
-	"github.com/edgekit/edgekit/examples/cluster/image"
-	"github.com/edgekit/edgekit/examples/cluster/pki"
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/cluster/devcluster"
+	"github.com/edgekit/edgekit/cmd/cluster/image"
+	"github.com/edgekit/edgekit/cmd/cluster/pki"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 type options struct {

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 const (

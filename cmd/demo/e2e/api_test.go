@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 // nodeAPIAddress is where the node's own Kubernetes API listens, in its network.

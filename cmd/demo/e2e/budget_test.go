@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 // The budgets of edgecore. What it really needs is measured by

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 // fullDisk fills the disk that the node keeps its store on. The cloud is told,

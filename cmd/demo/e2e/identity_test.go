@@ -14,9 +14,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 // twice starts a second edgecore with a copy of the first one's identity, as on a

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 // session is a kubectl that runs, with its input and its output line by line.

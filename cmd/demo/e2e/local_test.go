@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 // local looks into a pod as an operator who stands before the machine.

@@ -14,10 +14,10 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/edgekit/edgekit/examples/cluster/devcluster"
-	"github.com/edgekit/edgekit/examples/cluster/process"
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/cluster/devcluster"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 //go:embed metrics.yaml

@@ -15,7 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 //go:embed phases.yaml

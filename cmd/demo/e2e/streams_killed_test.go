@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
-	"github.com/edgekit/edgekit/examples/demo/tour"
+	"github.com/edgekit/edgekit/cmd/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
 // killed ends edgecore in the middle of a session of each kind: all end, the

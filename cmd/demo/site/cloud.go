@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/devcluster"
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/devcluster"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // StartCloud starts cloudcore, with further arguments if there are any, unless

@@ -9,7 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // Broker is edgecore's MQTT broker, seen from inside the node's network.

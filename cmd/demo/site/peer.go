@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // StartKubelet starts the stock kubelet in edgecore's place, as the node

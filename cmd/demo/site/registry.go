@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/image"
+	"github.com/edgekit/edgekit/cmd/cluster/image"
 )
 
 // RegistryAddress is where a Registry is, seen from inside the node's network.

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/process"
+	"github.com/edgekit/edgekit/cmd/cluster/process"
 )
 
 // apiPort is where the node's own API is served for its pods.

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/cluster/devcluster"
-	"github.com/edgekit/edgekit/examples/cluster/gobuild"
-	"github.com/edgekit/edgekit/examples/demo/kubectl"
+	"github.com/edgekit/edgekit/cmd/cluster/devcluster"
+	"github.com/edgekit/edgekit/cmd/cluster/gobuild"
+	"github.com/edgekit/edgekit/cmd/demo/kubectl"
 )
 
 // Config sets up a Site. Every field may be left empty.
@@ -42,7 +42,7 @@ func New(cfg Config) (*Site, error) {
 		}
 	}
 	c, err := devcluster.New(devcluster.Config{Dir: cfg.Dir, Kubeconfig: cfg.Kubeconfig, Out: cfg.Out,
-		Source: filepath.Join(cfg.Repo, "examples", "cluster")})
+		Source: filepath.Join(cfg.Repo, "cmd", "cluster")})
 	if err != nil {
 		return nil, fmt.Errorf("site: %w", err)
 	}

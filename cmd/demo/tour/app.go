@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 //go:embed app.yaml

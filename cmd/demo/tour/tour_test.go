@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edgekit/edgekit/examples/demo/site"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 func TestStepsAreWhole(t *testing.T) {
