@@ -36,7 +36,8 @@ var levels = map[string]int{
 var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
 	"twin/mqtt":        {"bus"},
-	"twin/cloud":       {"device", "meta"},
+	"twin/devicespec":  {"device"},
+	"twin/devicesync":  {"device", "meta"},
 	"device/mqtt":      {"bus"},
 	"device/inprocess": {"twin"},
 }

@@ -27,7 +27,7 @@
 // importers of it: hub/wsconn, meta/badgerstore, bus/broker, bus/client,
 // edged/cri. Where two parts meet there is a small joiner named for its job:
 // meta/manager (hub and store), meta/client (store and Kubernetes types),
-// twin/mqtt (twin on bus topics), twin/cloud (twin and Device objects),
+// twin/mqtt (twin on bus topics), twin/devicesync (twin and Device objects),
 // device/mqtt and device/inprocess (a driver outside or inside the node's
 // program), hub/httplink (HTTP on streams of the link, which is how kubectl logs
 // and exec reach edged/server). The programs under cmd wire them together and hold nothing else.

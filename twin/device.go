@@ -35,7 +35,7 @@ func (d Device) Name() string {
 type Member struct {
 	Description string `json:"description,omitempty"`
 	// Owner tells the devices of one writer from those of others, so that
-	// each removes only its own: twin/cloud uses "cloud".
+	// each removes only its own: twin/devicesync uses "cloud".
 	Owner string `json:"owner,omitempty"`
 	// Incarnation changes when a device is another one under the same ID; its
 	// twins then start anew.

@@ -6,7 +6,7 @@
 // the next state and a list of effects. An Engine runs Step for all devices of
 // a node on a meta.Store. Package twin knows nothing of MQTT or Kubernetes:
 // twin/mqtt speaks the topics and payloads that mappers and apps use, and
-// twin/cloud joins the engine to Device objects.
+// twin/devicesync joins the engine to Device objects.
 //
 //	engine, err := twin.New(twin.Config{Store: memstore.New()})
 //	...

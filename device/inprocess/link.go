@@ -9,6 +9,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 // Config sets up a Link. Engine is required.
@@ -95,7 +96,7 @@ func (l *Link) list() []device.Instance {
 	devices := l.engine.Devices()
 	list := make([]device.Instance, 0, len(devices))
 	for _, d := range devices {
-		dev, err := Instance(d)
+		dev, err := devicespec.Instance(d)
 		if err != nil {
 			l.log.Warn("device is left out", "error", err)
 			continue

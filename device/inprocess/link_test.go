@@ -12,6 +12,7 @@ import (
 	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,7 +39,7 @@ func start(t *testing.T) edge {
 }
 
 func (e edge) Put(t *testing.T, id, protocol string) {
-	put, err := inprocess.Declare(device.Spec{
+	put, err := devicespec.Declare(device.Spec{
 		Protocol:   device.Protocol{Name: protocol},
 		Properties: []device.Property{{Name: "temperature"}, {Name: "target"}},
 	}, device.ModelSpec{Properties: []device.ModelProperty{

@@ -13,11 +13,11 @@ import (
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
-	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/device/mqtt"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
@@ -95,7 +95,7 @@ func mapper(t *testing.T, addr string) *mqtt.Link {
 }
 
 func (e edge) Put(t *testing.T, id, protocol string) {
-	put, err := inprocess.Declare(device.Spec{
+	put, err := devicespec.Declare(device.Spec{
 		Protocol:   device.Protocol{Name: protocol},
 		Properties: []device.Property{{Name: "temperature", CollectCycle: 50}, {Name: "target"}},
 	}, device.ModelSpec{Properties: []device.ModelProperty{

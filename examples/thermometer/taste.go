@@ -17,6 +17,7 @@ import (
 	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
@@ -91,7 +92,7 @@ func story(ctx context.Context, tell func(step, format string, args ...any), eng
 	defer stop()
 
 	tell("3", "A device is declared: %s, protocol %q, the room shall have 21 degrees.", room, protocol)
-	put, err := inprocess.Declare(roomSpec())
+	put, err := devicespec.Declare(roomSpec())
 	if err != nil {
 		return err
 	}

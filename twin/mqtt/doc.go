@@ -2,16 +2,16 @@
 // MQTT topics under $hw/events/device and $hw/events/node, and publishes what
 // changes.
 //
-//	j, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
+//	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
 //	...
-//	err = j.Run(ctx)
+//	err = bridge.Run(ctx)
 //
 // # Topics
 //
 // It subscribes to, with <id> standing for the device's namespace/name,
 //
 //	$hw/events/device/<id>/twin/update         answered on .../twin/update/result
-//	$hw/events/device/<id>/twin/cloud_updated  answered on .../twin/update/result
+//	$hw/events/device/<id>/twin/devicesync_updated  answered on .../twin/update/result
 //	$hw/events/device/<id>/twin/get            answered on .../twin/get/result
 //	$hw/events/device/<id>/state/update        answered on .../state/update/result
 //	$hw/events/device/<id>/state/get           answered on .../state/get/result
@@ -33,7 +33,7 @@
 //
 // membership/detail/result lists all devices of the node with their twins and,
 // beyond what KubeEdge sends, "spec" and "model": all that a driver needs. It
-// is published on request, when the joiner or its broker connection starts,
+// is published on request, when the bridge or its broker connection starts,
 // and whenever a device comes, goes, or changes in more than values.
 //
 // # Order and delivery

@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/twin/mqtt"
 )
 
-// A gateway with twins on MQTT: run engine, b and joiner side by side.
+// A gateway with twins on MQTT: run engine, b and bridge side by side.
 func Example() {
 	engine, err := twin.New(twin.Config{Store: memstore.New()})
 	if err != nil {
@@ -27,11 +27,11 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	joiner, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
+	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(joiner.Dropped())
+	fmt.Println(bridge.Dropped())
 	// Output: 0
 }

@@ -1,4 +1,4 @@
-package cloud
+package devicesync
 
 import (
 	"sync"
@@ -45,11 +45,11 @@ func (d dirty) take() []string {
 }
 
 // observe notes the devices that a commit concerns.
-func (j *Joiner) observe(c twin.Commit) {
+func (s *Syncer) observe(c twin.Commit) {
 	for _, effect := range c.Effects {
 		switch effect.(type) {
 		case twin.Report, twin.Membership:
-			j.dirty.add(c.Device)
+			s.dirty.add(c.Device)
 			return
 		}
 	}

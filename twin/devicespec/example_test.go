@@ -1,14 +1,14 @@
-package inprocess_test
+package devicespec_test
 
 import (
 	"fmt"
 
 	"github.com/edgekit/edgekit/device"
-	"github.com/edgekit/edgekit/device/inprocess"
+	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 func ExampleDeclare() {
-	put, err := inprocess.Declare(
+	put, err := devicespec.Declare(
 		device.Spec{Properties: []device.Property{{Name: "target", Desired: &device.Value{Value: "45"}}}},
 		device.ModelSpec{Protocol: "modbus", Properties: []device.ModelProperty{{Name: "target", Type: device.TypeInt}}},
 	)

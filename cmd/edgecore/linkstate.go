@@ -9,7 +9,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/manager"
-	twincloud "github.com/edgekit/edgekit/twin/cloud"
+	"github.com/edgekit/edgekit/twin/devicesync"
 )
 
 // Topics of the link's news, with the node's name after them. One of the two
@@ -20,15 +20,15 @@ const (
 	disconnectedTopic = "$hw/events/disconnected/"
 )
 
-// linkNews is the payload.
-type linkNews struct {
+// linkState is the payload.
+type linkState struct {
 	Since     time.Time `json:"since"`
 	Reason    string    `json:"reason,omitempty"`    // why the link went
 	Transport string    `json:"transport,omitempty"` // while it stands
 }
 
-// publishLink tells devices and apps on the bus whether the node has its cloud.
-func publishLink(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(context.Context) error {
+// publishLinkState publishes each change of the link to devices and apps.
+func publishLinkState(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		select {
 		case <-b.Ready():
@@ -36,7 +36,7 @@ func publishLink(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(contex
 			return nil
 		}
 		for info := range mgr.Connections(ctx) {
-			for _, m := range newsOf(info) {
+			for _, m := range linkMessages(info) {
 				if err := b.Publish(ctx, m); err != nil && ctx.Err() == nil {
 					log.Warn("the link's state was not published", "topic", m.Topic, "error", err)
 				}
@@ -46,8 +46,9 @@ func publishLink(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(contex
 	}
 }
 
-// tellTwin tells the part that reports devices whether anybody is there to hear.
-func tellTwin(reports *twincloud.Joiner, mgr *manager.Manager) func(context.Context) error {
+// passLinkState passes the state of the link to the syncer, which reports devices
+// less often while the link is down.
+func passLinkState(reports *devicesync.Syncer, mgr *manager.Manager) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for info := range mgr.Connections(ctx) {
 			reports.Connected(info.Connected)
@@ -56,14 +57,14 @@ func tellTwin(reports *twincloud.Joiner, mgr *manager.Manager) func(context.Cont
 	}
 }
 
-// newsOf is what is published of an info: the news, and the end of what was
-// retained before.
-func newsOf(info hub.Info) []bus.Message {
+// linkMessages gives the messages for a state of the link: the state itself, and
+// an empty one that clears the retained message of the state before.
+func linkMessages(info hub.Info) []bus.Message {
 	now, before := connectedTopic+info.Node, disconnectedTopic+info.Node
 	if !info.Connected {
 		now, before = before, now
 	}
-	text, err := json.Marshal(linkNews{info.Since, info.Reason, info.Transport})
+	text, err := json.Marshal(linkState{info.Since, info.Reason, info.Transport})
 	if err != nil {
 		text = []byte("{}")
 	}

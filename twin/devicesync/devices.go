@@ -1,4 +1,4 @@
-package cloud
+package devicesync
 
 import (
 	"context"
@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/device"
-	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 // view is the cloud's objects as the node has them. One goroutine owns it.
@@ -27,16 +27,16 @@ type view struct {
 
 // down brings the cloud's objects to the engine, again and again from the
 // start when a watch has ended.
-func (j *Joiner) down(ctx context.Context) error {
+func (s *Syncer) down(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := j.follow(ctx)
+		err := s.follow(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, twin.ErrClosed) {
 			return err
 		}
-		j.warn("reading devices from the start", "error", err)
+		s.warn("reading devices from the start", "error", err)
 		if !sleep(ctx, retry) {
 			return nil
 		}
@@ -57,30 +57,30 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // follow lists everything, brings the engine in line, and then follows the
 // changes.
-func (j *Joiner) follow(ctx context.Context) error {
+func (s *Syncer) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), owed: make(map[string]struct{}), unreadable: make(map[string]struct{})}
-	modelEvents, err := j.open(ctx, v, models)
+	modelEvents, err := s.open(ctx, v, models)
 	if err != nil {
 		return err
 	}
-	deviceEvents, err := j.open(ctx, v, devices)
+	deviceEvents, err := s.open(ctx, v, devices)
 	if err != nil {
 		return err
 	}
 	for id := range v.devices {
 		v.owed[id] = struct{}{}
 	}
-	if err := j.removeOthers(ctx, v); err != nil {
+	if err := s.removeOthers(ctx, v); err != nil {
 		return err
 	}
 	var again <-chan time.Time
 	for {
-		if err := j.pay(ctx, v); err != nil {
+		if err := s.pay(ctx, v); err != nil {
 			return err
 		}
-		j.markSynced()
+		s.markSynced()
 		again = nil
 		if len(v.owed) > 0 {
 			again = time.After(retry)
@@ -99,40 +99,40 @@ func (j *Joiner) follow(ctx context.Context) error {
 			return errors.New("a watch has ended")
 		}
 		for _, e := range events {
-			if err := j.take(ctx, v, e.Record, e.Deleted); err != nil {
+			if err := s.take(ctx, v, e.Record, e.Deleted); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (j *Joiner) markSynced() {
+func (s *Syncer) markSynced() {
 	select {
-	case <-j.synced:
+	case <-s.synced:
 	default:
-		close(j.synced)
+		close(s.synced)
 	}
 }
 
 // open reads all objects of a resource into the view and watches them.
-func (j *Joiner) open(ctx context.Context, v *view, resource string) (<-chan []meta.Event, error) {
+func (s *Syncer) open(ctx context.Context, v *view, resource string) (<-chan []meta.Event, error) {
 	prefix := meta.Down + resource + "/"
-	records, revision, err := j.cfg.Store.List(ctx, prefix)
+	records, revision, err := s.cfg.Store.List(ctx, prefix)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range records {
-		if err := j.take(ctx, v, r, false); err != nil {
+		if err := s.take(ctx, v, r, false); err != nil {
 			return nil, err
 		}
 	}
-	return j.cfg.Store.Watch(ctx, prefix, revision)
+	return s.cfg.Store.Watch(ctx, prefix, revision)
 }
 
 // take puts one record into the view and notes which devices it concerns. An
 // object that cannot be read is logged, and what was known of it stays: a newer
 // cloud may use a form that this release does not know.
-func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) error {
+func (s *Syncer) take(ctx context.Context, v *view, r meta.Record, gone bool) error {
 	key, _ := meta.ParsePath(r.Key[len(meta.Down):])
 	id := key.Namespace + "/" + key.Name
 	var dev v1beta1.Device
@@ -145,7 +145,7 @@ func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 			err = jsonlimit.Unmarshal(o.Body, &model)
 		}
 		if err != nil {
-			j.cfg.Logger.Error("object from the cloud cannot be read; what was known of it stays", "key", r.Key, "error", err)
+			s.cfg.Logger.Error("object from the cloud cannot be read; what was known of it stays", "key", r.Key, "error", err)
 			if key.Resource == devices {
 				v.unreadable[id] = struct{}{}
 			}
@@ -159,7 +159,7 @@ func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 	case key.Resource == devices && gone:
 		delete(v.devices, id)
 		delete(v.owed, id)
-		return j.remove(ctx, id)
+		return s.remove(ctx, id)
 	case key.Resource == devices:
 		v.devices[id] = &dev
 		v.owed[id] = struct{}{}
@@ -178,12 +178,12 @@ func (j *Joiner) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 
 // removeOthers removes the engine's devices that came from the cloud and are
 // not on the node any more.
-func (j *Joiner) removeOthers(ctx context.Context, v *view) error {
-	for _, d := range j.cfg.Engine.Devices() {
+func (s *Syncer) removeOthers(ctx context.Context, v *view) error {
+	for _, d := range s.cfg.Engine.Devices() {
 		_, known := v.devices[d.ID]
 		_, unreadable := v.unreadable[d.ID]
 		if !known && !unreadable && d.Member.Owner == owner {
-			if err := j.cfg.Engine.Remove(ctx, d.ID); err != nil {
+			if err := s.cfg.Engine.Remove(ctx, d.ID); err != nil {
 				return err
 			}
 		}
@@ -192,49 +192,49 @@ func (j *Joiner) removeOthers(ctx context.Context, v *view) error {
 }
 
 // remove removes a device that came from the cloud.
-func (j *Joiner) remove(ctx context.Context, id string) error {
-	if d, ok := j.cfg.Engine.Device(id); !ok || d.Member.Owner != owner {
+func (s *Syncer) remove(ctx context.Context, id string) error {
+	if d, ok := s.cfg.Engine.Device(id); !ok || d.Member.Owner != owner {
 		return nil
 	}
-	return j.cfg.Engine.Remove(ctx, id)
+	return s.cfg.Engine.Remove(ctx, id)
 }
 
 // pay brings the devices that are owed to the engine. What the store refuses
 // for now stays owed.
-func (j *Joiner) pay(ctx context.Context, v *view) error {
+func (s *Syncer) pay(ctx context.Context, v *view) error {
 	for id := range v.owed {
-		put, ok := j.declare(v, id)
+		put, ok := s.declare(v, id)
 		if !ok {
 			delete(v.owed, id)
 			continue
 		}
-		err := j.cfg.Engine.Put(ctx, id, put)
+		err := s.cfg.Engine.Put(ctx, id, put)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, twin.ErrClosed):
 			return err
 		case errors.Is(err, &twin.Error{Code: twin.CodeInternal}):
 			continue
 		case err != nil:
-			j.cfg.Logger.Error("device is refused", "device", id, "error", err)
+			s.cfg.Logger.Error("device is refused", "device", id, "error", err)
 		}
 		delete(v.owed, id)
-		j.dirty.add(id)
+		s.dirty.add(id)
 	}
 	return nil
 }
 
 // declare gives the engine's request for a device; false if it has to wait
 // for its model or cannot be used.
-func (j *Joiner) declare(v *view, id string) (twin.Put, bool) {
+func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 	dev := v.devices[id]
 	model, ok := v.models[dev.Namespace+"/"+dev.Spec.ModelRef.Name]
 	if !ok {
-		j.cfg.Logger.Info("device waits for its model", "device", id, "model", dev.Spec.ModelRef.Name)
+		s.cfg.Logger.Info("device waits for its model", "device", id, "model", dev.Spec.ModelRef.Name)
 		return twin.Put{}, false
 	}
-	put, err := inprocess.Declare(dev.Spec, *model)
+	put, err := devicespec.Declare(dev.Spec, *model)
 	if err != nil {
-		j.cfg.Logger.Error("device cannot be used", "device", id, "error", err)
+		s.cfg.Logger.Error("device cannot be used", "device", id, "error", err)
 		return twin.Put{}, false
 	}
 	put.Member.Owner = owner

@@ -1,4 +1,4 @@
-package cloud_test
+package devicesync_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
-	"github.com/edgekit/edgekit/twin/cloud"
+	"github.com/edgekit/edgekit/twin/devicesync"
 )
 
 // TestUnreadableObjects has the cloud replace objects by what this release cannot
@@ -130,13 +130,13 @@ func TestFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		joiner, err := cloud.New(cloud.Config{Engine: engine, Store: disk, Reporter: disk, Logger: logger})
+		syncer, err := devicesync.New(devicesync.Config{Engine: engine, Store: disk, Reporter: disk, Logger: logger})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 2)
-		go func() { ended <- joiner.Run(ctx) }()
+		go func() { ended <- syncer.Run(ctx) }()
 		go func() { ended <- engine.Run(ctx) }()
 		disk.down(t, "devicemodels", "plant/boiler-model", model)
 		one := func(i, generation int, desired string) {

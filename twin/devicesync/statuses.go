@@ -1,4 +1,4 @@
-package cloud
+package devicesync
 
 import (
 	"bytes"
@@ -35,14 +35,14 @@ type plan struct {
 }
 
 // up reports devices when they are due.
-func (j *Joiner) up(ctx context.Context) error {
+func (s *Syncer) up(ctx context.Context) error {
 	select {
-	case <-j.synced:
+	case <-s.synced:
 	case <-ctx.Done():
 		return nil
 	}
 	p := &plan{due: make(map[string]time.Time), last: make(map[string]time.Time), values: make(map[string]map[string]time.Time)}
-	if err := j.recompute(ctx); err != nil && ctx.Err() == nil {
+	if err := s.recompute(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	timer := time.NewTimer(0)
@@ -51,15 +51,15 @@ func (j *Joiner) up(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-j.dirty.wake:
-			interval := j.interval()
+		case <-s.dirty.wake:
+			interval := s.interval()
 			if interval < p.interval { // the link is back, and what is due waits for the longer one
 				for id := range p.due {
 					p.schedule(id, p.last[id].Add(interval))
 				}
 			}
 			p.interval = interval
-			for _, id := range j.dirty.take() {
+			for _, id := range s.dirty.take() {
 				p.schedule(id, p.last[id].Add(interval))
 			}
 		case <-timer.C:
@@ -70,14 +70,14 @@ func (j *Joiner) up(ctx context.Context) error {
 				continue
 			}
 			delete(p.due, id)
-			if err := j.report(ctx, p, id, now); err != nil {
+			if err := s.report(ctx, p, id, now); err != nil {
 				if ctx.Err() != nil {
 					return nil
 				}
 				if errors.Is(err, net.ErrClosed) {
 					return err
 				}
-				j.warn("device cannot be reported, trying again", "device", id, "error", err)
+				s.warn("device cannot be reported, trying again", "device", id, "error", err)
 				p.schedule(id, now.Add(retry))
 			}
 		}
@@ -101,34 +101,34 @@ func (p *plan) next(now time.Time) time.Duration {
 }
 
 // recompute looks at all devices and at all reports of devices that are gone.
-func (j *Joiner) recompute(ctx context.Context) error {
-	for _, d := range j.cfg.Engine.Devices() {
-		j.dirty.add(d.ID)
+func (s *Syncer) recompute(ctx context.Context) error {
+	for _, d := range s.cfg.Engine.Devices() {
+		s.dirty.add(d.ID)
 	}
-	records, _, err := j.cfg.Store.Keys(ctx, meta.Up+statuses+"/")
+	records, _, err := s.cfg.Store.Keys(ctx, meta.Up+statuses+"/")
 	if err != nil {
 		return err
 	}
 	for _, r := range records {
 		if key, ok := meta.ParsePath(strings.TrimPrefix(r.Key, meta.Up)); ok {
-			j.dirty.add(key.Namespace + "/" + key.Name)
+			s.dirty.add(key.Namespace + "/" + key.Name)
 		}
 	}
 	return nil
 }
 
 // report brings the outbox in line with one device.
-func (j *Joiner) report(ctx context.Context, p *plan, id string, now time.Time) error {
-	d, ok := j.cfg.Engine.Device(id)
+func (s *Syncer) report(ctx context.Context, p *plan, id string, now time.Time) error {
+	d, ok := s.cfg.Engine.Device(id)
 	if !ok || d.Member.Owner != owner {
 		delete(p.last, id)
 		delete(p.values, id)
-		return j.forget(ctx, id)
+		return s.forget(ctx, id)
 	}
 	key := meta.Key{Resource: statuses, Namespace: d.Namespace(), Name: d.Name()}
 	var held v1beta1.DeviceStatusStatus
 	var body []byte
-	r, err := j.cfg.Store.Get(ctx, meta.Up+key.Path())
+	r, err := s.cfg.Store.Get(ctx, meta.Up+key.Path())
 	switch {
 	case errors.Is(err, meta.ErrNotFound):
 	case err != nil:
@@ -141,7 +141,7 @@ func (j *Joiner) report(ctx context.Context, p *plan, id string, now time.Time) 
 			}
 		}
 	}
-	next, err := j.status(ctx, p, d, held, now)
+	next, err := s.status(ctx, p, d, held, now)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (j *Joiner) report(ctx context.Context, p *plan, id string, now time.Time) 
 	if bytes.Equal(out, body) {
 		return nil
 	}
-	if err := j.cfg.Reporter.Update(ctx, meta.Object{Key: key, Body: out}); err != nil {
+	if err := s.cfg.Reporter.Update(ctx, meta.Object{Key: key, Body: out}); err != nil {
 		return err
 	}
 	p.last[id] = now
@@ -160,22 +160,22 @@ func (j *Joiner) report(ctx context.Context, p *plan, id string, now time.Time) 
 }
 
 // forget takes the report of a device that is gone out of the outbox.
-func (j *Joiner) forget(ctx context.Context, id string) error {
+func (s *Syncer) forget(ctx context.Context, id string) error {
 	namespace, name, _ := strings.Cut(id, "/")
 	path := meta.Key{Resource: statuses, Namespace: namespace, Name: name}.Path()
-	if _, err := j.cfg.Store.Get(ctx, meta.Up+path); err != nil {
+	if _, err := s.cfg.Store.Get(ctx, meta.Up+path); err != nil {
 		if errors.Is(err, meta.ErrNotFound) {
 			return nil
 		}
 		return err
 	}
-	_, err := j.cfg.Store.Apply(ctx, meta.Op{Key: meta.Up + path, Delete: true}, meta.Op{Key: meta.Acked + path, Delete: true})
+	_, err := s.cfg.Store.Apply(ctx, meta.Op{Key: meta.Up + path, Delete: true}, meta.Op{Key: meta.Acked + path, Delete: true})
 	return err
 }
 
 // status computes what is to be reported of a device. What has not changed
 // but in its timestamp is taken from held, so that it makes no new report.
-func (j *Joiner) status(ctx context.Context, p *plan, d twin.Device, held v1beta1.DeviceStatusStatus, now time.Time) (v1beta1.DeviceStatusStatus, error) {
+func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta1.DeviceStatusStatus, now time.Time) (v1beta1.DeviceStatusStatus, error) {
 	var spec device.Spec
 	if err := jsonlimit.Unmarshal(d.Member.Spec, &spec); err != nil {
 		return held, fmt.Errorf("spec of %s: %w", d.ID, err)
@@ -211,7 +211,7 @@ func (j *Joiner) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 			next.Twins = append(next.Twins, entry)
 		}
 	}
-	next.Conditions = j.conditions(ctx, d, held)
+	next.Conditions = s.conditions(ctx, d, held)
 	return next, nil
 }
 
@@ -243,9 +243,9 @@ func newer(before *device.Value, v *twin.Value, typ string) *device.Value {
 
 // conditions gives the node's conditions: none while all is well and always
 // was.
-func (j *Joiner) conditions(ctx context.Context, d twin.Device, held v1beta1.DeviceStatusStatus) []metav1.Condition {
+func (s *Syncer) conditions(ctx context.Context, d twin.Device, held v1beta1.DeviceStatusStatus) []metav1.Condition {
 	c := metav1.Condition{Type: ConditionDesiredValid, Status: metav1.ConditionTrue, Reason: "Valid", ObservedGeneration: int64(d.Member.Version)}
-	r, err := j.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: devices, Namespace: d.Namespace(), Name: d.Name()}.Path())
+	r, err := s.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: devices, Namespace: d.Namespace(), Name: d.Name()}.Path())
 	if err != nil {
 		return held.Conditions // the Device is about to go
 	}
@@ -263,12 +263,12 @@ func (j *Joiner) conditions(ctx context.Context, d twin.Device, held v1beta1.Dev
 		if h.Status == c.Status && h.Message == c.Message {
 			return []metav1.Condition{h}
 		}
-		c.LastTransitionTime = metav1.NewTime(j.cfg.Now().UTC().Truncate(time.Second))
+		c.LastTransitionTime = metav1.NewTime(s.cfg.Now().UTC().Truncate(time.Second))
 		return []metav1.Condition{c}
 	}
 	if c.Status == metav1.ConditionTrue {
 		return nil
 	}
-	c.LastTransitionTime = metav1.NewTime(j.cfg.Now().UTC().Truncate(time.Second))
+	c.LastTransitionTime = metav1.NewTime(s.cfg.Now().UTC().Truncate(time.Second))
 	return []metav1.Condition{c}
 }

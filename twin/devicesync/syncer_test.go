@@ -1,4 +1,4 @@
-package cloud_test
+package devicesync_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
-	"github.com/edgekit/edgekit/twin/cloud"
+	"github.com/edgekit/edgekit/twin/devicesync"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,27 +82,27 @@ func boiler(generation int, desired string) string {
 		{"name":"secret"}]}}`, generation, desired)
 }
 
-// run runs engine and joiner on the store.
+// run runs engine and syncer on the store.
 func run(t *testing.T, o *outbox) (engine *twin.Engine, stop func()) {
 	engine, _, stop = runBoth(t, o)
 	return engine, stop
 }
 
-func runBoth(t *testing.T, o *outbox) (engine *twin.Engine, joiner *cloud.Joiner, stop func()) {
+func runBoth(t *testing.T, o *outbox) (engine *twin.Engine, syncer *devicesync.Syncer, stop func()) {
 	t.Helper()
 	engine, err := twin.New(twin.Config{Store: o})
 	if err != nil {
 		t.Fatal(err)
 	}
-	joiner, err = cloud.New(cloud.Config{Engine: engine, Store: o, Reporter: o})
+	syncer, err = devicesync.New(devicesync.Config{Engine: engine, Store: o, Reporter: o})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
-	go func() { ended <- joiner.Run(ctx) }()
+	go func() { ended <- syncer.Run(ctx) }()
 	go func() { ended <- engine.Run(ctx) }()
-	return engine, joiner, func() {
+	return engine, syncer, func() {
 		cancel()
 		for range 2 {
 			if err := <-ended; err != nil {
@@ -203,7 +203,7 @@ func TestReportsWhileTheLinkIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &outbox{Store: memstore.New()}
 		defer o.Close()
-		engine, joiner, stop := runBoth(t, o)
+		engine, syncer, stop := runBoth(t, o)
 		defer func() { stop() }()
 		o.down(t, "devicemodels", "plant/boiler-model", model)
 		o.down(t, "devices", "plant/boiler", boiler(1, "45"))
@@ -221,11 +221,11 @@ func TestReportsWhileTheLinkIsDown(t *testing.T) {
 		if got := minute(); got < 58 || got > 62 {
 			t.Errorf("%d reports a minute with the link", got)
 		}
-		joiner.Connected(false)
+		syncer.Connected(false)
 		if got := minute(); got < 5 || got > 8 {
 			t.Errorf("%d reports a minute without the link", got)
 		}
-		joiner.Connected(true)
+		syncer.Connected(true)
 		synctest.Wait()
 		if got := reported(t, o, "target"); got != fmt.Sprint(n) {
 			t.Errorf("reported is %s when the link is back, want %d", got, n)
@@ -271,7 +271,7 @@ func TestChanges(t *testing.T) {
 			t.Errorf("expected is %+v", d.Twins["target"].Expected)
 		}
 		s, _ := o.status(t, "plant/boiler")
-		if len(s.Conditions) != 1 || s.Conditions[0].Status != "False" || s.Conditions[0].Type != cloud.ConditionDesiredValid {
+		if len(s.Conditions) != 1 || s.Conditions[0].Status != "False" || s.Conditions[0].Type != devicesync.ConditionDesiredValid {
 			t.Errorf("conditions are %+v", s.Conditions)
 		}
 		o.down(t, "devices", "plant/boiler", boiler(3, "50"))

@@ -1,4 +1,4 @@
-package cloud_test
+package devicesync_test
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
-	"github.com/edgekit/edgekit/twin/cloud"
+	"github.com/edgekit/edgekit/twin/devicesync"
 )
 
 // printer is a Reporter that only tells; edgecore passes meta/manager's.
@@ -25,14 +25,14 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	joiner, err := cloud.New(cloud.Config{Engine: engine, Store: store, Reporter: printer{}})
+	syncer, err := devicesync.New(devicesync.Config{Engine: engine, Store: store, Reporter: printer{}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	// Run both, in any order, until the program ends.
-	_, _ = engine.Run, joiner.Run
-	_, err = cloud.New(cloud.Config{})
+	_, _ = engine.Run, syncer.Run
+	_, err = devicesync.New(devicesync.Config{})
 	fmt.Println(err)
-	// Output: twin/cloud: Config.Engine, Config.Store and Config.Reporter are required
+	// Output: twin/devicesync: Config.Engine, Config.Store and Config.Reporter are required
 }

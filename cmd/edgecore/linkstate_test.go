@@ -7,11 +7,11 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// TestNewsOfTheLink has one of the two topics retained, and the other cleared.
-func TestNewsOfTheLink(t *testing.T) {
+// TestLinkMessages has one of the two topics retained, and the other cleared.
+func TestLinkMessages(t *testing.T) {
 	since := time.Unix(1000, 0).UTC()
-	up := newsOf(hub.Info{Node: "n", Connected: true, Since: since, Transport: "quic"})
-	down := newsOf(hub.Info{Node: "n", Since: since, Reason: "link lost"})
+	up := linkMessages(hub.Info{Node: "n", Connected: true, Since: since, Transport: "quic"})
+	down := linkMessages(hub.Info{Node: "n", Since: since, Reason: "link lost"})
 	if got := up[1]; got.Topic != "$hw/events/connected/n" || !got.Retain || string(got.Payload) != `{"since":"1970-01-01T00:16:40Z","transport":"quic"}` {
 		t.Errorf("connected: %+v %s", got, got.Payload)
 	}

@@ -26,7 +26,7 @@ const origin = "mqtt"
 // published.
 const queueLength = 1024
 
-// Config sets up a Joiner. Engine, Bus and Node are required.
+// Config sets up a Bridge. Engine, Bus and Node are required.
 type Config struct {
 	Engine *twin.Engine
 	Bus    *bus.Bus
@@ -35,9 +35,9 @@ type Config struct {
 	Logger *slog.Logger     // nil discards
 }
 
-// Joiner is the twin engine's face on MQTT. It has no methods that need care
+// Bridge is the twin engine's face on MQTT. It has no methods that need care
 // about goroutines.
-type Joiner struct {
+type Bridge struct {
 	cfg     Config
 	out     chan any // twin.Commit, reply or listRequest, in the order of publishing
 	started atomic.Bool
@@ -47,9 +47,9 @@ type Joiner struct {
 
 // warn logs what may be wrong for long, or be made wrong by any client: a few
 // lines of it, and how many were left out.
-func (j *Joiner) warn(msg string, args ...any) {
-	if skipped, ok := j.faults.Allow(); ok {
-		j.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
+func (b *Bridge) warn(msg string, args ...any) {
+	if skipped, ok := b.faults.Allow(); ok {
+		b.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
 	}
 }
 
@@ -66,8 +66,8 @@ type listRequest struct {
 	id     string // the requester's event_id; empty makes a new one
 }
 
-// New checks cfg and allocates a Joiner.
-func New(cfg Config) (*Joiner, error) {
+// New checks cfg and allocates a Bridge.
+func New(cfg Config) (*Bridge, error) {
 	if cfg.Engine == nil || cfg.Bus == nil {
 		return nil, errors.New("twin/mqtt: Config.Engine and Config.Bus are required")
 	}
@@ -80,28 +80,28 @@ func New(cfg Config) (*Joiner, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	return &Joiner{cfg: cfg, out: make(chan any, queueLength)}, nil
+	return &Bridge{cfg: cfg, out: make(chan any, queueLength)}, nil
 }
 
 // Dropped is the number of requests since the start whose topic named no
 // device, so that they could not be answered.
-func (j *Joiner) Dropped() int64 { return j.dropped.Load() }
+func (b *Bridge) Dropped() int64 { return b.dropped.Load() }
 
 // Run answers and publishes until ctx ends. The engine and the bus may start
 // before or after it. It may be called once.
-func (j *Joiner) Run(ctx context.Context) error {
-	if j.started.Swap(true) {
+func (b *Bridge) Run(ctx context.Context) error {
+	if b.started.Swap(true) {
 		return errors.New("twin/mqtt: Run was called before")
 	}
-	defer j.cfg.Engine.Subscribe(func(c twin.Commit) { j.enqueue(ctx, c) })()
+	defer b.cfg.Engine.Subscribe(func(c twin.Commit) { b.enqueue(ctx, c) })()
 	filters := map[string]func(context.Context, bus.Message){
-		twinFilter:                              j.handleDevice,
-		stateFilter:                             j.handleDevice,
-		nodeTopic(j.cfg.Node, "membership/get"): j.handleMembership,
-		nodeTopic(j.cfg.Node, "membership/detail"): j.handleMembership,
+		twinFilter:                              b.handleDevice,
+		stateFilter:                             b.handleDevice,
+		nodeTopic(b.cfg.Node, "membership/get"): b.handleMembership,
+		nodeTopic(b.cfg.Node, "membership/detail"): b.handleMembership,
 	}
 	for filter, handler := range filters {
-		stop, err := j.cfg.Bus.Subscribe(filter, handler)
+		stop, err := b.cfg.Bus.Subscribe(filter, handler)
 		if errors.Is(err, bus.ErrNotRunning) && ctx.Err() != nil {
 			return nil
 		}
@@ -111,22 +111,22 @@ func (j *Joiner) Run(ctx context.Context) error {
 		defer stop()
 	}
 	up := make(chan struct{}, 1)
-	defer j.cfg.Bus.NotifyConnect(func() {
+	defer b.cfg.Bus.NotifyConnect(func() {
 		select {
 		case up <- struct{}{}:
 		default:
 		}
 	})()
 	var announcer sync.WaitGroup
-	announcer.Go(func() { j.announce(ctx, up) })
+	announcer.Go(func() { b.announce(ctx, up) })
 	defer announcer.Wait()
-	return j.publish(ctx)
+	return b.publish(ctx)
 }
 
 // announce publishes all devices when everything is up, and again whenever a
 // broker has come back.
-func (j *Joiner) announce(ctx context.Context, up <-chan struct{}) {
-	for _, ready := range []<-chan struct{}{j.cfg.Engine.Ready(), j.cfg.Bus.Ready()} {
+func (b *Bridge) announce(ctx context.Context, up <-chan struct{}) {
+	for _, ready := range []<-chan struct{}{b.cfg.Engine.Ready(), b.cfg.Bus.Ready()} {
 		select {
 		case <-ready:
 		case <-ctx.Done():
@@ -138,7 +138,7 @@ func (j *Joiner) announce(ctx context.Context, up <-chan struct{}) {
 	default:
 	}
 	for {
-		j.enqueue(ctx, listRequest{detail: true})
+		b.enqueue(ctx, listRequest{detail: true})
 		select {
 		case <-up:
 		case <-ctx.Done():
@@ -147,19 +147,19 @@ func (j *Joiner) announce(ctx context.Context, up <-chan struct{}) {
 	}
 }
 
-func (j *Joiner) enqueue(ctx context.Context, item any) {
+func (b *Bridge) enqueue(ctx context.Context, item any) {
 	select {
-	case j.out <- item:
+	case b.out <- item:
 	case <-ctx.Done():
 	}
 }
 
 // handleDevice takes one request to a device.
-func (j *Joiner) handleDevice(ctx context.Context, m bus.Message) {
+func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	device, action, ok := parseDevice(m.Topic)
 	if !ok {
-		j.dropped.Add(1)
-		j.warn("MQTT request names no device", "topic", m.Topic)
+		b.dropped.Add(1)
+		b.warn("MQTT request names no device", "topic", m.Topic)
 		return
 	}
 	request, id, err := decodeRequest(action, m.Payload)
@@ -167,7 +167,7 @@ func (j *Joiner) handleDevice(ctx context.Context, m bus.Message) {
 		id = m.Property("event_id")
 	}
 	if err != nil {
-		j.enqueue(ctx, reply{
+		b.enqueue(ctx, reply{
 			topic: deviceTopic(device, resultOf(action)), id: id,
 			body: &errorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
 		})
@@ -176,9 +176,9 @@ func (j *Joiner) handleDevice(ctx context.Context, m bus.Message) {
 	if request == nil {
 		return // not ours: other verbs on the same level
 	}
-	err = j.cfg.Engine.Submit(ctx, twin.Call{Device: device, Request: request, Origin: origin, EventID: id})
+	err = b.cfg.Engine.Submit(ctx, twin.Call{Device: device, Request: request, Origin: origin, EventID: id})
 	if err != nil && ctx.Err() == nil {
-		j.cfg.Logger.Warn("MQTT request is lost: the twin engine has ended", "topic", m.Topic, "error", err)
+		b.cfg.Logger.Warn("MQTT request is lost: the twin engine has ended", "topic", m.Topic, "error", err)
 	}
 }
 
@@ -189,7 +189,7 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 	case "twin/update":
 		patches, id, err := decodeUpdate(payload)
 		return twin.Update{Twins: patches}, id, err
-	case "twin/cloud_updated":
+	case "twin/devicesync_updated":
 		patches, id, err := decodeUpdate(payload)
 		return twin.Sync{Twins: patches}, id, err
 	case "twin/get":
@@ -205,41 +205,41 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 
 // resultOf names the topic of an action's answer below its device.
 func resultOf(action string) string {
-	if action == "twin/cloud_updated" {
+	if action == "twin/devicesync_updated" {
 		action = "twin/update"
 	}
 	return action + "/result"
 }
 
-func (j *Joiner) handleMembership(ctx context.Context, m bus.Message) {
+func (b *Bridge) handleMembership(ctx context.Context, m bus.Message) {
 	id := eventID(m.Payload)
 	if id == "" {
 		id = m.Property("event_id")
 	}
-	j.enqueue(ctx, listRequest{detail: strings.HasSuffix(m.Topic, "/detail"), id: id})
+	b.enqueue(ctx, listRequest{detail: strings.HasSuffix(m.Topic, "/detail"), id: id})
 }
 
 // publish sends what the queue holds, in order, until ctx ends. Lists that
 // nobody asked for wait until the queue is empty, so that many new devices
 // make one list.
-func (j *Joiner) publish(ctx context.Context) error {
+func (b *Bridge) publish(ctx context.Context) error {
 	owed := false
 	for {
-		if owed && len(j.out) == 0 {
+		if owed && len(b.out) == 0 {
 			owed = false
-			j.list(ctx, listRequest{detail: true})
+			b.list(ctx, listRequest{detail: true})
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case item := <-j.out:
+		case item := <-b.out:
 			switch item := item.(type) {
 			case twin.Commit:
-				owed = j.commit(ctx, item) || owed
+				owed = b.commit(ctx, item) || owed
 			case reply:
-				j.send(ctx, item.topic, item.id, j.cfg.Now(), item.body)
+				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
 			case listRequest:
-				j.list(ctx, item)
+				b.list(ctx, item)
 			}
 		}
 	}
@@ -247,38 +247,38 @@ func (j *Joiner) publish(ctx context.Context) error {
 
 // commit publishes the effects of a commit and reports whether the list of
 // devices has changed.
-func (j *Joiner) commit(ctx context.Context, c twin.Commit) (list bool) {
+func (b *Bridge) commit(ctx context.Context, c twin.Commit) (list bool) {
 	for _, effect := range c.Effects {
 		switch e := effect.(type) {
 		case twin.Refused:
-			j.answer(ctx, c, &errorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
+			b.answer(ctx, c, &errorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
 		case twin.Result:
-			j.answer(ctx, c, &updateMessage{Twin: encodeTwins(e.Twins)})
+			b.answer(ctx, c, &updateMessage{Twin: encodeTwins(e.Twins)})
 		case twin.StateResult:
 			state := wireState{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
-			j.answer(ctx, c, &stateResult{Device: state})
+			b.answer(ctx, c, &stateResult{Device: state})
 		case twin.Document:
 			m := &documentMessage{Twin: make(map[string]wireTransition, len(e.Twins))}
 			for name, t := range e.Twins {
 				m.Twin[name] = wireTransition{Last: encodeTwin(t.Last), Current: encodeTwin(t.Current)}
 			}
-			j.send(ctx, deviceTopic(c.Device, "twin/update/document"), c.EventID, c.Time, m)
+			b.send(ctx, deviceTopic(c.Device, "twin/update/document"), c.EventID, c.Time, m)
 		case twin.Delta:
 			m := &deltaMessage{Twin: make(map[string]*wireTwin, len(e.Twins)), Delta: e.Values}
 			for name, t := range e.Twins {
 				m.Twin[name] = encodeTwin(&t)
 			}
-			j.send(ctx, deviceTopic(c.Device, "twin/update/delta"), "", c.Time, m)
+			b.send(ctx, deviceTopic(c.Device, "twin/update/delta"), "", c.Time, m)
 		case twin.Membership:
 			list = true
-			j.membership(ctx, c, e)
+			b.membership(ctx, c, e)
 		}
 	}
 	return list
 }
 
 // answer sends m to where the answer to c belongs, if c came from here.
-func (j *Joiner) answer(ctx context.Context, c twin.Commit, m stamped) {
+func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 	if c.Origin != origin {
 		return
 	}
@@ -295,10 +295,10 @@ func (j *Joiner) answer(ctx context.Context, c twin.Commit, m stamped) {
 	default:
 		return
 	}
-	j.send(ctx, deviceTopic(c.Device, resultOf(action)), c.EventID, c.Time, m)
+	b.send(ctx, deviceTopic(c.Device, resultOf(action)), c.EventID, c.Time, m)
 }
 
-func (j *Joiner) membership(ctx context.Context, c twin.Commit, e twin.Membership) {
+func (b *Bridge) membership(ctx context.Context, c twin.Commit, e twin.Membership) {
 	m := &membershipMessage{}
 	switch e.Kind {
 	case twin.Added:
@@ -308,12 +308,12 @@ func (j *Joiner) membership(ctx context.Context, c twin.Commit, e twin.Membershi
 	default:
 		return // the list tells
 	}
-	j.send(ctx, nodeTopic(j.cfg.Node, "membership/updated"), "", c.Time, m)
+	b.send(ctx, nodeTopic(b.cfg.Node, "membership/updated"), "", c.Time, m)
 }
 
 // list publishes all devices.
-func (j *Joiner) list(ctx context.Context, r listRequest) {
-	devices := j.cfg.Engine.Devices()
+func (b *Bridge) list(ctx context.Context, r listRequest) {
+	devices := b.cfg.Engine.Devices()
 	m := &listMessage{Devices: make([]wireDevice, 0, len(devices))}
 	for _, d := range devices {
 		w := encodeDevice(d)
@@ -323,11 +323,11 @@ func (j *Joiner) list(ctx context.Context, r listRequest) {
 		}
 		m.Devices = append(m.Devices, w)
 	}
-	topic := nodeTopic(j.cfg.Node, "membership/get/result")
+	topic := nodeTopic(b.cfg.Node, "membership/get/result")
 	if r.detail {
-		topic = nodeTopic(j.cfg.Node, "membership/detail/result")
+		topic = nodeTopic(b.cfg.Node, "membership/detail/result")
 	}
-	j.send(ctx, topic, r.id, j.cfg.Now(), m)
+	b.send(ctx, topic, r.id, b.cfg.Now(), m)
 }
 
 // stamped is a message whose header can be filled in.
@@ -338,17 +338,17 @@ type stamped interface {
 func (h *header) stamp(id string, now time.Time) { h.EventID, h.Timestamp = id, now.UnixMilli() }
 
 // send publishes m, with a new event_id if id is empty.
-func (j *Joiner) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
+func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
 	if id == "" {
 		id = uuid.NewString()
 	}
 	m.stamp(id, now)
 	payload, err := json.Marshal(m)
 	if err != nil {
-		j.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "error", err)
+		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "error", err)
 		return
 	}
-	err = j.cfg.Bus.Publish(ctx, bus.Message{
+	err = b.cfg.Bus.Publish(ctx, bus.Message{
 		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
 		Properties: []bus.Property{{Key: "event_id", Value: id}},
 	})
@@ -356,8 +356,8 @@ func (j *Joiner) send(ctx context.Context, topic, id string, now time.Time, m st
 	case err == nil || ctx.Err() != nil:
 	case errors.Is(err, bus.ErrNotRunning):
 		// When it starts all devices are announced.
-		j.cfg.Logger.Debug("MQTT message is not published: the bus does not run", "topic", topic)
+		b.cfg.Logger.Debug("MQTT message is not published: the bus does not run", "topic", topic)
 	default:
-		j.warn("MQTT message is not published", "topic", topic, "error", err)
+		b.warn("MQTT message is not published", "topic", topic, "error", err)
 	}
 }

@@ -1,4 +1,4 @@
-package cloud
+package devicesync
 
 import (
 	"cmp"
@@ -37,7 +37,7 @@ type Reporter interface {
 	Update(ctx context.Context, o meta.Object) error
 }
 
-// Config sets up a Joiner. Engine, Store and Reporter are required.
+// Config sets up a Syncer. Engine, Store and Reporter are required.
 type Config struct {
 	Engine   *twin.Engine
 	Store    meta.Store       // Devices and DeviceModels are in its Down area
@@ -48,8 +48,8 @@ type Config struct {
 	Logger   *slog.Logger     // nil discards
 }
 
-// Joiner feeds the twin engine from the cloud's objects and reports back.
-type Joiner struct {
+// Syncer feeds the twin engine from the cloud's objects and reports back.
+type Syncer struct {
 	cfg     Config
 	started atomic.Bool
 	synced  chan struct{} // closed when the engine has all Devices for the first time
@@ -60,20 +60,20 @@ type Joiner struct {
 
 // warn logs a fault that is tried again for as long as it lasts: a few lines of
 // it, and how many were left out.
-func (j *Joiner) warn(msg string, args ...any) {
-	if skipped, ok := j.faults.Allow(); ok {
-		j.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
+func (s *Syncer) warn(msg string, args ...any) {
+	if skipped, ok := s.faults.Allow(); ok {
+		s.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
 	}
 }
 
-// New checks cfg and allocates a Joiner.
-func New(cfg Config) (*Joiner, error) {
+// New checks cfg and allocates a Syncer.
+func New(cfg Config) (*Syncer, error) {
 	if cfg.Engine == nil || cfg.Store == nil || cfg.Reporter == nil {
-		return nil, errors.New("twin/cloud: Config.Engine, Config.Store and Config.Reporter are required")
+		return nil, errors.New("twin/devicesync: Config.Engine, Config.Store and Config.Reporter are required")
 	}
 	for name, d := range map[string]time.Duration{"Interval": cfg.Interval, "Offline": cfg.Offline} {
 		if d < 0 {
-			return nil, fmt.Errorf("twin/cloud: Config.%s is %v: it must not be negative", name, d)
+			return nil, fmt.Errorf("twin/devicesync: Config.%s is %v: it must not be negative", name, d)
 		}
 	}
 	cfg.Interval = cmp.Or(cfg.Interval, time.Second)
@@ -84,43 +84,43 @@ func New(cfg Config) (*Joiner, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	return &Joiner{cfg: cfg, synced: make(chan struct{}), dirty: newDirty()}, nil
+	return &Syncer{cfg: cfg, synced: make(chan struct{}), dirty: newDirty()}, nil
 }
 
 // Connected takes the client info of the node's link: that it came or went.
 // Until the first call it is taken to stand. While it is down reports are for
 // nobody but this node, so that they are made less often; what changed is
 // reported at once when it is back. It may be called at any time.
-func (j *Joiner) Connected(up bool) {
-	j.alone.Store(!up)
-	j.dirty.poke()
+func (s *Syncer) Connected(up bool) {
+	s.alone.Store(!up)
+	s.dirty.poke()
 }
 
 // interval is the least time between two reports of one device now.
-func (j *Joiner) interval() time.Duration {
-	if j.alone.Load() {
-		return max(j.cfg.Offline, j.cfg.Interval)
+func (s *Syncer) interval() time.Duration {
+	if s.alone.Load() {
+		return max(s.cfg.Offline, s.cfg.Interval)
 	}
-	return j.cfg.Interval
+	return s.cfg.Interval
 }
 
 // Run works until ctx ends, or the store or the engine has ended for good. It
 // may be called once.
-func (j *Joiner) Run(ctx context.Context) error {
-	if j.started.Swap(true) {
-		return errors.New("twin/cloud: Run was called before")
+func (s *Syncer) Run(ctx context.Context) error {
+	if s.started.Swap(true) {
+		return errors.New("twin/devicesync: Run was called before")
 	}
-	defer j.cfg.Engine.Subscribe(j.observe)()
+	defer s.cfg.Engine.Subscribe(s.observe)()
 	select {
-	case <-j.cfg.Engine.Ready():
+	case <-s.cfg.Engine.Ready():
 	case <-ctx.Done():
 		return nil
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return j.down(gctx) })
-	group.Go(func() error { return j.up(gctx) })
+	group.Go(func() error { return s.down(gctx) })
+	group.Go(func() error { return s.up(gctx) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("twin/cloud: %w", err)
+		return fmt.Errorf("twin/devicesync: %w", err)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ type node struct {
 	engine    *twin.Engine
 	transport *bustest.Transport
 	bus       *bus.Bus
-	joiner    *mqtt.Joiner
+	bridge    *mqtt.Bridge
 	got       chan bus.Message
 }
 
@@ -40,13 +40,13 @@ func start(t *testing.T) *node {
 	now := func() time.Time { return clock }
 	n.engine, err1 = twin.New(twin.Config{Store: memstore.New(), Now: now})
 	n.bus, err2 = bus.New(bus.Config{Internal: n.transport})
-	n.joiner, err3 = mqtt.New(mqtt.Config{Engine: n.engine, Bus: n.bus, Node: "node", Now: now})
+	n.bridge, err3 = mqtt.New(mqtt.Config{Engine: n.engine, Bus: n.bus, Node: "node", Now: now})
 	_, err4 := n.bus.Subscribe("$hw/#", func(_ context.Context, m bus.Message) { n.got <- m })
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	runs := []func(context.Context) error{n.joiner.Run, n.bus.Run, n.engine.Run}
+	runs := []func(context.Context) error{n.bridge.Run, n.bus.Run, n.engine.Run}
 	ended := make(chan error, len(runs))
 	for _, run := range runs {
 		go func() { ended <- run(ctx) }()
@@ -154,7 +154,7 @@ func TestErrors(t *testing.T) {
 		{device + "twin/update", device + "twin/update/result", `{"event_id":"d","twin":{"x":{"actual":{"value":7}}}}`, "d", "400"},
 		{device + "twin/update", device + "twin/update/result", `{"event_id":"e","twin":{"x y":{"actual":{"value":"7"}}}}`, "e", "400"},
 		{device + "twin/update", device + "twin/update/result", `{"event_id":"f","twin":{"x":{"actual":{"value":"7.5"},"metadata":{"type":"int"}}}}`, "f", "400"},
-		{device + "twin/cloud_updated", device + "twin/update/result", `{"event_id":"g","twin":{"x":{"expected":{"value":"7"}}}}`, "g", "400"},
+		{device + "twin/devicesync_updated", device + "twin/update/result", `{"event_id":"g","twin":{"x":{"expected":{"value":"7"}}}}`, "g", "400"},
 		{device + "state/update", device + "state/update/result", `{"event_id":"h","state":"sleepy"}`, "h", "400"},
 		{"$hw/events/device/e/hw/twin/update", "$hw/events/device/e/hw/twin/update/result", `{"event_id":"i","twin":{"x":{"actual":{"value":"7"}}}}`, "i", "404"},
 		{"$hw/events/device/e/hw/twin/get", "$hw/events/device/e/hw/twin/get/result", `{"event_id":"j"}`, "j", "404"},
@@ -170,8 +170,8 @@ func TestErrors(t *testing.T) {
 	n.say(t, "$hw/events/device///twin/update", `{}`)
 	n.say(t, device+"twin/get", `{"event_id":"fence"}`)
 	n.want(t, device+"twin/get/result", `"event_id":"fence"`)
-	if n.joiner.Dropped() != 1 {
-		t.Errorf("dropped %d requests, want 1", n.joiner.Dropped())
+	if n.bridge.Dropped() != 1 {
+		t.Errorf("dropped %d requests, want 1", n.bridge.Dropped())
 	}
 }
 
@@ -207,7 +207,7 @@ func TestStateAndMembership(t *testing.T) {
 	n.want(t, "$hw/events/node/node/membership/detail/result", `"opcua"`)
 }
 
-// logged is what a joiner has logged.
+// logged is what a bridge has logged.
 type logged struct {
 	mu    sync.Mutex
 	lines []string
@@ -227,13 +227,13 @@ func TestStartOrder(t *testing.T) {
 		log, transport := new(logged), bustest.New()
 		engine, err1 := twin.New(twin.Config{Store: memstore.New()})
 		b, err2 := bus.New(bus.Config{Internal: transport})
-		joiner, err3 := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "node", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		bridge, err3 := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "node", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 		if err := errors.Join(err1, err2, err3); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 3)
-		for _, run := range []func(context.Context) error{joiner.Run, engine.Run} {
+		for _, run := range []func(context.Context) error{bridge.Run, engine.Run} {
 			go func() { ended <- run(ctx) }()
 		}
 		if err := engine.Put(ctx, "plant/boiler", twin.Put{}); err != nil {
@@ -251,8 +251,8 @@ func TestStartOrder(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if n := len(log.lines); n != 10 || joiner.Dropped() != 1000 {
-			t.Errorf("%d lines for %d requests that name no device, want 10 for 1000", n, joiner.Dropped())
+		if n := len(log.lines); n != 10 || bridge.Dropped() != 1000 {
+			t.Errorf("%d lines for %d requests that name no device, want 10 for 1000", n, bridge.Dropped())
 		}
 		cancel()
 		for range 3 {

@@ -1,4 +1,4 @@
-package inprocess
+package devicespec
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ import (
 func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
 	full, err := spec.WithDefaults(model)
 	if err != nil {
-		return twin.Put{}, fmt.Errorf("device/inprocess: %w", err)
+		return twin.Put{}, fmt.Errorf("twin/devicespec: %w", err)
 	}
 	put := twin.Put{Properties: make([]twin.Declaration, 0, len(full.Properties))}
 	for i := range full.Properties {
@@ -30,10 +30,10 @@ func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
 		put.Properties = append(put.Properties, d)
 	}
 	if put.Member.Spec, err = json.Marshal(full); err != nil {
-		return twin.Put{}, fmt.Errorf("device/inprocess: spec: %w", err)
+		return twin.Put{}, fmt.Errorf("twin/devicespec: spec: %w", err)
 	}
 	if put.Member.Model, err = json.Marshal(model); err != nil {
-		return twin.Put{}, fmt.Errorf("device/inprocess: model: %w", err)
+		return twin.Put{}, fmt.Errorf("twin/devicespec: model: %w", err)
 	}
 	return put, nil
 }
@@ -52,12 +52,12 @@ func Instance(d twin.Device) (device.Instance, error) {
 	dev := device.Instance{ID: d.ID, Desired: make(map[string]string)}
 	if len(d.Member.Spec) > 0 {
 		if err := jsonlimit.Unmarshal(d.Member.Spec, &dev.Spec); err != nil {
-			return dev, fmt.Errorf("device/inprocess: spec of %s: %w", d.ID, err)
+			return dev, fmt.Errorf("twin/devicespec: spec of %s: %w", d.ID, err)
 		}
 	}
 	if len(d.Member.Model) > 0 {
 		if err := jsonlimit.Unmarshal(d.Member.Model, &dev.Model); err != nil {
-			return dev, fmt.Errorf("device/inprocess: model of %s: %w", d.ID, err)
+			return dev, fmt.Errorf("twin/devicespec: model of %s: %w", d.ID, err)
 		}
 	}
 	for name, t := range d.Twins {
