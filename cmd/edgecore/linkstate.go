@@ -4,28 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"time"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/twin/devicesync"
 )
-
-// Topics of the link's news, with the node's name after them. One of the two
-// holds a retained message at any time, so that whoever subscribes later knows
-// as well.
-const (
-	connectedTopic    = "$hw/events/connected/"
-	disconnectedTopic = "$hw/events/disconnected/"
-)
-
-// linkState is the payload.
-type linkState struct {
-	Since     time.Time `json:"since"`
-	Reason    string    `json:"reason,omitempty"`    // why the link went
-	Transport string    `json:"transport,omitempty"` // while it stands
-}
 
 // publishLinkState publishes each change of the link to devices and apps.
 func publishLinkState(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(context.Context) error {
@@ -58,13 +43,15 @@ func passLinkState(reports *devicesync.Syncer, mgr *manager.Manager) func(contex
 }
 
 // linkMessages gives the messages for a state of the link: the state itself, and
-// an empty one that clears the retained message of the state before.
+// an empty one that clears the retained message of the state before. So one of
+// the two topics holds a retained message at any time, and a later subscriber
+// reads it.
 func linkMessages(info hub.Info) []bus.Message {
-	now, before := connectedTopic+info.Node, disconnectedTopic+info.Node
+	now, before := topics.Connected(info.Node), topics.Disconnected(info.Node)
 	if !info.Connected {
 		now, before = before, now
 	}
-	text, err := json.Marshal(linkState{info.Since, info.Reason, info.Transport})
+	text, err := json.Marshal(topics.LinkMessage{Since: info.Since, Reason: info.Reason, Transport: info.Transport})
 	if err != nil {
 		text = []byte("{}")
 	}

@@ -1,89 +1,17 @@
 package mqtt
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
-// The payloads as a mapper sees them: only the fields that it needs.
-
-type value struct {
-	Value    string    `json:"value"`
-	Metadata *metadata `json:"metadata,omitempty"`
-}
-
-type metadata struct {
-	Timestamp int64 `json:"timestamp,omitempty"`
-}
-
-func (v *value) time() int64 {
-	if v == nil || v.Metadata == nil {
-		return 0
-	}
-	return v.Metadata.Timestamp
-}
-
-type expectation struct {
-	Expected *value `json:"expected,omitempty"`
-}
-
-// detail is the payload of membership/detail/result.
-type detail struct {
-	Timestamp int64 `json:"timestamp"`
-	Devices   []struct {
-		ID    string                  `json:"id"`
-		Twin  map[string]*expectation `json:"twin"`
-		Spec  json.RawMessage         `json:"spec"`
-		Model json.RawMessage         `json:"model"`
-	} `json:"devices"`
-}
-
-// document is the payload of twin/update/document.
-type document struct {
-	Timestamp int64 `json:"timestamp"`
-	Twin      map[string]struct {
-		Current *expectation `json:"current"`
-	} `json:"twin"`
-}
-
-// answer is the payload of a result; Code is 0 for success.
-type answer struct {
-	EventID string `json:"event_id"`
-	Code    int    `json:"code"`
-	Reason  string `json:"reason"`
-}
-
-type actual struct {
-	Actual value `json:"actual"`
-}
-
-// report is the payload of twin/update.
-type report struct {
-	EventID   string            `json:"event_id"`
-	Timestamp int64             `json:"timestamp"`
-	Twin      map[string]actual `json:"twin"`
-}
-
-// stateReport is the payload of state/update.
-type stateReport struct {
-	EventID   string `json:"event_id"`
-	Timestamp int64  `json:"timestamp"`
-	State     string `json:"state"`
-}
-
-// request is the payload of a request without content.
-type request struct {
-	EventID   string `json:"event_id"`
-	Timestamp int64  `json:"timestamp"`
-}
-
-// wish is what is expected of a property, with the time that orders it. An
-// empty text is no wish, but a time to compare with all the same.
-type wish struct {
+// desired is the desired value of a property and the time that orders it. An
+// empty text means that nothing is desired; its time still counts.
+type desired struct {
 	text string
 	time int64
 }
@@ -93,37 +21,36 @@ type wish struct {
 // to arrive is the newer one.
 const skew = int64(time.Minute / time.Millisecond)
 
-// staleAt reports whether w was made before the time of something that is
-// held already.
-func (w wish) staleAt(held int64) bool { return w.time < held && held-w.time < skew }
+// staleAt reports whether d is older than a value of the given time.
+func (d desired) staleAt(held int64) bool { return d.time < held && held-d.time < skew }
 
 // entry is one device of the node.
 type entry struct {
-	spec   device.Spec
-	model  device.ModelSpec
-	wishes map[string]wish
+	spec    device.Spec
+	model   device.ModelSpec
+	desired map[string]desired
 }
 
 // What the two decoders make of a device and of a property besides what they
 // read, in bytes: an entry with its places in maps.
 const (
-	entryCost = 640
-	wishCost  = 96
+	entryCost   = 640
+	desiredCost = 96
 )
 
 // decodeDetail reads the list of devices and when it was made.
 func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err error) {
-	var m detail
+	var m topics.DeviceListMessage
 	budget := jsonlimit.NewBudget(len(payload))
 	if err := budget.Unmarshal(payload, &m); err != nil {
 		return nil, 0, fmt.Errorf("list of devices: %w", err)
 	}
 	entries = make(map[string]*entry) // grows with what the budget allows
 	for _, d := range m.Devices {
-		if err := budget.Take("devices", entryCost+len(d.Twin)*wishCost); err != nil {
+		if err := budget.Take("devices", entryCost+len(d.Twin)*desiredCost); err != nil {
 			return nil, 0, fmt.Errorf("list of devices: %w", err)
 		}
-		e := &entry{wishes: make(map[string]wish, len(d.Twin))}
+		e := &entry{desired: make(map[string]desired, len(d.Twin))}
 		if len(d.Spec) > 0 {
 			if err := budget.Unmarshal(d.Spec, &e.spec); err != nil {
 				return nil, 0, fmt.Errorf("spec of %s: %w", d.ID, err)
@@ -135,36 +62,36 @@ func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err er
 			}
 		}
 		for name, t := range d.Twin {
-			e.wishes[name] = t.wish(m.Timestamp)
+			e.desired[name] = desiredOf(t, m.Timestamp)
 		}
 		entries[d.ID] = e
 	}
 	return entries, m.Timestamp, nil
 }
 
-// wish gives the wish in a message of the given time. Without one the
-// message's own time stands for it.
-func (t *expectation) wish(sent int64) wish {
+// desiredOf gives the desired value of a twin in a message of the given time. A
+// twin that has none takes the time of the message.
+func desiredOf(t *topics.Twin, sent int64) desired {
 	if t == nil || t.Expected == nil {
-		return wish{time: sent}
+		return desired{time: sent}
 	}
-	return wish{text: t.Expected.Value, time: t.Expected.time()}
+	return desired{text: t.Expected.Text(), time: t.Expected.Time()}
 }
 
-// decodeDocument reads the wishes that have changed.
-func decodeDocument(payload []byte) (map[string]wish, error) {
-	var m document
+// decodeDocument reads the desired values that have changed.
+func decodeDocument(payload []byte) (map[string]desired, error) {
+	var m topics.TwinDocumentMessage
 	budget := jsonlimit.NewBudget(len(payload))
 	err := budget.Unmarshal(payload, &m)
 	if err == nil {
-		err = budget.Take("twin", len(m.Twin)*wishCost)
+		err = budget.Take("twin", len(m.Twin)*desiredCost)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("document: %w", err)
 	}
-	wishes := make(map[string]wish, len(m.Twin))
+	changed := make(map[string]desired, len(m.Twin))
 	for name, t := range m.Twin {
-		wishes[name] = t.Current.wish(m.Timestamp)
+		changed[name] = desiredOf(t.Current, m.Timestamp)
 	}
-	return wishes, nil
+	return changed, nil
 }

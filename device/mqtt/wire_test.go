@@ -31,7 +31,7 @@ func TestFollow(t *testing.T) {
 	check := func(what, want string) {
 		t.Helper()
 		if got := instances(state)[0].Desired["t"]; got != want {
-			t.Errorf("%s: wish is %q, want %q", what, got, want)
+			t.Errorf("%s: desired value is %q, want %q", what, got, want)
 		}
 	}
 	check("list", "1")
@@ -42,7 +42,7 @@ func TestFollow(t *testing.T) {
 	state = play(t, state, detail, list)
 	check("a list that the document has overtaken", "2")
 	state = play(t, state, doc, `{"timestamp":300,"twin":{"t":{"current":null}}}`)
-	check("the wish is gone", "")
+	check("no desired value", "")
 	state = play(t, state, doc, `{"timestamp":9000000,"twin":{"t":{"current":{"expected":{"value":"3","metadata":{"timestamp":9000000}}}}}}`)
 	state = play(t, state, detail, list)
 	check("the edge's clock was set back", "1")

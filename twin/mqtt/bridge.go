@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/internal/loglimit"
 )
@@ -95,10 +96,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	defer b.cfg.Engine.Subscribe(func(c twin.Commit) { b.enqueue(ctx, c) })()
 	filters := map[string]func(context.Context, bus.Message){
-		twinFilter:                              b.handleDevice,
-		stateFilter:                             b.handleDevice,
-		nodeTopic(b.cfg.Node, "membership/get"): b.handleMembership,
-		nodeTopic(b.cfg.Node, "membership/detail"): b.handleMembership,
+		topics.Device(topics.AnyDevice, "twin/+"):        b.handleDevice,
+		topics.Device(topics.AnyDevice, "state/+"):       b.handleDevice,
+		topics.Node(b.cfg.Node, topics.MembershipGet):    b.handleMembership,
+		topics.Node(b.cfg.Node, topics.MembershipDetail): b.handleMembership,
 	}
 	for filter, handler := range filters {
 		stop, err := b.cfg.Bus.Subscribe(filter, handler)
@@ -156,7 +157,7 @@ func (b *Bridge) enqueue(ctx context.Context, item any) {
 
 // handleDevice takes one request to a device.
 func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
-	device, action, ok := parseDevice(m.Topic)
+	device, action, ok := parseRequest(m.Topic)
 	if !ok {
 		b.dropped.Add(1)
 		b.warn("MQTT request names no device", "topic", m.Topic)
@@ -168,8 +169,8 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	}
 	if err != nil {
 		b.enqueue(ctx, reply{
-			topic: deviceTopic(device, resultOf(action)), id: id,
-			body: &errorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
+			topic: topics.Device(device, topics.Result(action)), id: id,
+			body: &topics.ErrorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
 		})
 		return
 	}
@@ -182,33 +183,34 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	}
 }
 
+// parseRequest reads $hw/events/device/<namespace>/<name>/<kind>/<verb>.
+func parseRequest(topic string) (id, action string, ok bool) {
+	id, action, ok = topics.ParseDevice(topic)
+	if !ok || strings.Count(action, "/") != 1 {
+		return "", "", false
+	}
+	return id, action, true
+}
+
 // decodeRequest gives nil for an action that is not a request, and the
 // event_id as far as it can be read.
 func decodeRequest(action string, payload []byte) (r twin.Request, id string, err error) {
 	switch action {
-	case "twin/update":
+	case topics.TwinUpdate:
 		patches, id, err := decodeUpdate(payload)
 		return twin.Update{Twins: patches}, id, err
 	case "twin/devicesync_updated":
 		patches, id, err := decodeUpdate(payload)
 		return twin.Sync{Twins: patches}, id, err
-	case "twin/get":
+	case topics.TwinGet:
 		return twin.Read{}, eventID(payload), nil
-	case "state/update":
+	case topics.StateUpdate:
 		state, id, err := decodeState(payload)
 		return twin.SetState{State: state}, id, err
-	case "state/get":
+	case topics.StateGet:
 		return twin.ReadState{}, eventID(payload), nil
 	}
 	return nil, "", nil
-}
-
-// resultOf names the topic of an action's answer below its device.
-func resultOf(action string) string {
-	if action == "twin/devicesync_updated" {
-		action = "twin/update"
-	}
-	return action + "/result"
 }
 
 func (b *Bridge) handleMembership(ctx context.Context, m bus.Message) {
@@ -251,24 +253,24 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) (list bool) {
 	for _, effect := range c.Effects {
 		switch e := effect.(type) {
 		case twin.Refused:
-			b.answer(ctx, c, &errorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
+			b.answer(ctx, c, &topics.ErrorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
 		case twin.Result:
-			b.answer(ctx, c, &updateMessage{Twin: encodeTwins(e.Twins)})
+			b.answer(ctx, c, &topics.TwinUpdateMessage{Twin: encodeTwins(e.Twins)})
 		case twin.StateResult:
-			state := wireState{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
-			b.answer(ctx, c, &stateResult{Device: state})
+			state := topics.State{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
+			b.answer(ctx, c, &topics.StateResultMessage{Device: state})
 		case twin.Document:
-			m := &documentMessage{Twin: make(map[string]wireTransition, len(e.Twins))}
+			m := &topics.TwinDocumentMessage{Twin: make(map[string]topics.Transition, len(e.Twins))}
 			for name, t := range e.Twins {
-				m.Twin[name] = wireTransition{Last: encodeTwin(t.Last), Current: encodeTwin(t.Current)}
+				m.Twin[name] = topics.Transition{Last: encodeTwin(t.Last), Current: encodeTwin(t.Current)}
 			}
-			b.send(ctx, deviceTopic(c.Device, "twin/update/document"), c.EventID, c.Time, m)
+			b.send(ctx, topics.Device(c.Device, topics.TwinDocument), c.EventID, c.Time, m)
 		case twin.Delta:
-			m := &deltaMessage{Twin: make(map[string]*wireTwin, len(e.Twins)), Delta: e.Values}
+			m := &topics.TwinDeltaMessage{Twin: make(map[string]*topics.Twin, len(e.Twins)), Delta: e.Values}
 			for name, t := range e.Twins {
 				m.Twin[name] = encodeTwin(&t)
 			}
-			b.send(ctx, deviceTopic(c.Device, "twin/update/delta"), "", c.Time, m)
+			b.send(ctx, topics.Device(c.Device, topics.TwinDelta), "", c.Time, m)
 		case twin.Membership:
 			list = true
 			b.membership(ctx, c, e)
@@ -285,64 +287,62 @@ func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 	var action string
 	switch c.Request.(type) {
 	case twin.Update, twin.Sync:
-		action = "twin/update"
+		action = topics.TwinUpdate
 	case twin.Read:
-		action = "twin/get"
+		action = topics.TwinGet
 	case twin.SetState:
-		action = "state/update"
+		action = topics.StateUpdate
 	case twin.ReadState:
-		action = "state/get"
+		action = topics.StateGet
 	default:
 		return
 	}
-	b.send(ctx, deviceTopic(c.Device, resultOf(action)), c.EventID, c.Time, m)
+	b.send(ctx, topics.Device(c.Device, topics.Result(action)), c.EventID, c.Time, m)
 }
 
 func (b *Bridge) membership(ctx context.Context, c twin.Commit, e twin.Membership) {
-	m := &membershipMessage{}
+	m := &topics.MembershipMessage{}
 	switch e.Kind {
 	case twin.Added:
-		m.Added = []wireDevice{encodeDevice(e.Device).withTwins(e.Device)}
+		m.Added = []topics.DeviceEntry{encodeDeviceWithTwins(e.Device)}
 	case twin.Removed:
-		m.Removed = []wireDevice{encodeDevice(e.Device)}
+		m.Removed = []topics.DeviceEntry{encodeDevice(e.Device)}
 	default:
 		return // the list tells
 	}
-	b.send(ctx, nodeTopic(b.cfg.Node, "membership/updated"), "", c.Time, m)
+	b.send(ctx, topics.Node(b.cfg.Node, topics.MembershipUpdated), "", c.Time, m)
 }
 
 // list publishes all devices.
 func (b *Bridge) list(ctx context.Context, r listRequest) {
 	devices := b.cfg.Engine.Devices()
-	m := &listMessage{Devices: make([]wireDevice, 0, len(devices))}
+	m := &topics.DeviceListMessage{Devices: make([]topics.DeviceEntry, 0, len(devices))}
 	for _, d := range devices {
 		w := encodeDevice(d)
 		if r.detail {
-			w = w.withTwins(d)
+			w = encodeDeviceWithTwins(d)
 			w.Spec, w.Model = d.Member.Spec, d.Member.Model
 		}
 		m.Devices = append(m.Devices, w)
 	}
-	topic := nodeTopic(b.cfg.Node, "membership/get/result")
+	topic := topics.Node(b.cfg.Node, topics.Result(topics.MembershipGet))
 	if r.detail {
-		topic = nodeTopic(b.cfg.Node, "membership/detail/result")
+		topic = topics.Node(b.cfg.Node, topics.Result(topics.MembershipDetail))
 	}
 	b.send(ctx, topic, r.id, b.cfg.Now(), m)
 }
 
 // stamped is a message whose header can be filled in.
 type stamped interface {
-	stamp(id string, now time.Time)
+	Stamp(id string, now time.Time)
 }
-
-func (h *header) stamp(id string, now time.Time) { h.EventID, h.Timestamp = id, now.UnixMilli() }
 
 // send publishes m, with a new event_id if id is empty.
 func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
 	if id == "" {
 		id = uuid.NewString()
 	}
-	m.stamp(id, now)
+	m.Stamp(id, now)
 	payload, err := json.Marshal(m)
 	if err != nil {
 		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "error", err)

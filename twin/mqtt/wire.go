@@ -1,115 +1,14 @@
 package mqtt
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
-
-// header is in every message.
-type header struct {
-	EventID   string `json:"event_id"`
-	Timestamp int64  `json:"timestamp"` // milliseconds since 1970
-}
-
-type wireValue struct {
-	Value    *string    `json:"value,omitempty"`
-	Metadata *valueMeta `json:"metadata,omitempty"`
-}
-
-type valueMeta struct {
-	Timestamp int64 `json:"timestamp,omitempty"`
-}
-
-type typeMeta struct {
-	Type string `json:"type,omitempty"`
-}
-
-type wireVersion struct {
-	Cloud uint64 `json:"cloud"`
-	Edge  uint64 `json:"edge"`
-}
-
-type wireTwin struct {
-	Expected        *wireValue   `json:"expected,omitempty"`
-	Actual          *wireValue   `json:"actual,omitempty"`
-	Optional        *bool        `json:"optional,omitempty"`
-	Metadata        *typeMeta    `json:"metadata,omitempty"`
-	ExpectedVersion *wireVersion `json:"expected_version,omitempty"`
-	ActualVersion   *wireVersion `json:"actual_version,omitempty"`
-}
-
-type updateMessage struct {
-	header
-	Twin map[string]*wireTwin `json:"twin"`
-}
-
-type deltaMessage struct {
-	header
-	Twin  map[string]*wireTwin `json:"twin"`
-	Delta map[string]string    `json:"delta"`
-}
-
-type documentMessage struct {
-	header
-	Twin map[string]wireTransition `json:"twin"`
-}
-
-type wireTransition struct {
-	Last    *wireTwin `json:"last"`
-	Current *wireTwin `json:"current"`
-}
-
-type errorMessage struct {
-	header
-	Code   int    `json:"code"`
-	Reason string `json:"reason"`
-}
-
-type stateMessage struct {
-	header
-	State string `json:"state"`
-}
-
-type stateResult struct {
-	header
-	Device wireState `json:"device"`
-}
-
-type wireState struct {
-	Name       string `json:"name"`
-	State      string `json:"state"`
-	LastOnline string `json:"lastOnlineTime,omitempty"`
-}
-
-type listMessage struct {
-	header
-	Devices []wireDevice `json:"devices"`
-}
-
-type membershipMessage struct {
-	header
-	Added   []wireDevice `json:"added_devices"`
-	Removed []wireDevice `json:"removed_devices"`
-}
-
-// wireDevice is a device in membership messages. edgekit has no attributes;
-// the field is there since readers expect it.
-type wireDevice struct {
-	ID          string               `json:"id"`
-	Name        string               `json:"name"`
-	Description string               `json:"description,omitempty"`
-	State       string               `json:"state,omitempty"`
-	LastOnline  string               `json:"last_online,omitempty"`
-	Attributes  struct{}             `json:"attributes"`
-	Twin        map[string]*wireTwin `json:"twin,omitempty"`
-	Spec        json.RawMessage      `json:"spec,omitempty"`
-	Model       json.RawMessage      `json:"model,omitempty"`
-}
 
 // eventID reads the event_id of a payload whose rest may be wrong.
 func eventID(payload []byte) string {
@@ -124,7 +23,7 @@ func eventID(payload []byte) string {
 
 // decodeUpdate reads a TwinUpdate.
 func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
-	var m updateMessage
+	var m topics.TwinUpdateMessage
 	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
 		return nil, eventID(payload), fmt.Errorf("payload is not a twin update: %w", err)
 	}
@@ -133,7 +32,7 @@ func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, er
 	}
 	patches = make(map[string]*twin.Patch, len(m.Twin))
 	for name, t := range m.Twin {
-		patch, err := t.patch()
+		patch, err := decodePatch(t)
 		if err != nil {
 			return nil, m.EventID, fmt.Errorf("twin %.140s: %w", name, err)
 		}
@@ -142,11 +41,12 @@ func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, er
 	return patches, m.EventID, nil
 }
 
-func (t *wireTwin) patch() (*twin.Patch, error) {
+// decodePatch gives the change that a twin of a request asks for.
+func decodePatch(t *topics.Twin) (*twin.Patch, error) {
 	if t == nil {
 		return nil, nil
 	}
-	p := &twin.Patch{Optional: t.Optional, ExpectedVersion: t.ExpectedVersion.version(), ActualVersion: t.ActualVersion.version()}
+	p := &twin.Patch{Optional: t.Optional, ExpectedVersion: decodeVersion(t.ExpectedVersion), ActualVersion: decodeVersion(t.ActualVersion)}
 	if t.Metadata != nil {
 		p.Type = t.Metadata.Type
 	}
@@ -163,7 +63,7 @@ func (t *wireTwin) patch() (*twin.Patch, error) {
 	return p, nil
 }
 
-func (v *wireVersion) version() *twin.Version {
+func decodeVersion(v *topics.Version) *twin.Version {
 	if v == nil {
 		return nil
 	}
@@ -172,7 +72,7 @@ func (v *wireVersion) version() *twin.Version {
 
 // decodeState reads a StateUpdate.
 func decodeState(payload []byte) (state, id string, err error) {
-	var m stateMessage
+	var m topics.StateUpdateMessage
 	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
 		return "", eventID(payload), fmt.Errorf("payload is not a state update: %w", err)
 	}
@@ -180,25 +80,25 @@ func decodeState(payload []byte) (state, id string, err error) {
 }
 
 // encodeTwin gives a twin as clients see it: without versions.
-func encodeTwin(t *twin.Twin) *wireTwin {
+func encodeTwin(t *twin.Twin) *topics.Twin {
 	if t == nil || t.Deleted {
 		return nil
 	}
-	return &wireTwin{
+	return &topics.Twin{
 		Expected: encodeValue(t.Expected), Actual: encodeValue(t.Actual),
-		Optional: &t.Optional, Metadata: &typeMeta{Type: t.Type},
+		Optional: &t.Optional, Metadata: &topics.TypeMetadata{Type: t.Type},
 	}
 }
 
-func encodeValue(v *twin.Value) *wireValue {
+func encodeValue(v *twin.Value) *topics.Value {
 	if v == nil {
 		return nil
 	}
-	return &wireValue{Value: &v.Value, Metadata: &valueMeta{Timestamp: v.Time}}
+	return &topics.Value{Value: &v.Value, Metadata: &topics.ValueMetadata{Timestamp: v.Time}}
 }
 
-func encodeTwins(twins map[string]*twin.Twin) map[string]*wireTwin {
-	out := make(map[string]*wireTwin, len(twins))
+func encodeTwins(twins map[string]*twin.Twin) map[string]*topics.Twin {
+	out := make(map[string]*topics.Twin, len(twins))
 	for name, t := range twins {
 		out[name] = encodeTwin(t)
 	}
@@ -206,16 +106,17 @@ func encodeTwins(twins map[string]*twin.Twin) map[string]*wireTwin {
 }
 
 // encodeDevice gives a device for membership messages, without its twins.
-func encodeDevice(d twin.Device) wireDevice {
-	return wireDevice{
+func encodeDevice(d twin.Device) topics.DeviceEntry {
+	return topics.DeviceEntry{
 		ID: d.ID, Name: d.Name(), Description: d.Member.Description,
 		State: d.State, LastOnline: encodeTime(d.LastOnline),
 	}
 }
 
-// withTwins adds the twins; deleted ones are null.
-func (w wireDevice) withTwins(d twin.Device) wireDevice {
-	w.Twin = make(map[string]*wireTwin, len(d.Twins))
+// encodeDeviceWithTwins gives a device with its twins; deleted ones are null.
+func encodeDeviceWithTwins(d twin.Device) topics.DeviceEntry {
+	w := encodeDevice(d)
+	w.Twin = make(map[string]*topics.Twin, len(d.Twins))
 	for name, t := range d.Twins {
 		w.Twin[name] = encodeTwin(&t)
 	}

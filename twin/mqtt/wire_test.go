@@ -3,6 +3,8 @@ package mqtt
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/edgekit/edgekit/bus/topics"
 )
 
 func FuzzDecodeRequest(f *testing.F) {
@@ -25,13 +27,13 @@ func FuzzDecodeRequest(f *testing.F) {
 	})
 }
 
-func FuzzParseDevice(f *testing.F) {
+func FuzzParseRequest(f *testing.F) {
 	f.Add("$hw/events/device/dev/node/twin/update")
 	f.Add("$hw/events/device///twin/update")
 	f.Add("$hw/events/device/a/b/c/twin/update")
 	f.Fuzz(func(t *testing.T, topic string) {
-		id, action, ok := parseDevice(topic)
-		if ok && deviceTopic(id, action) != topic {
+		id, action, ok := parseRequest(topic)
+		if ok && topics.Device(id, action) != topic {
 			t.Errorf("%q was read as %q %q", topic, id, action)
 		}
 	})
