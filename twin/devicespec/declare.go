@@ -10,10 +10,10 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// Declare gives the twin.Put for a device: the model's defaults are laid under
-// the spec, each property of the spec becomes a twin of the type that the
-// model gives it, and the wishes are taken out of the spec. The caller may
-// still set the Member's Owner, Incarnation and Version.
+// Declare gives the twin.Put for a device. The spec takes defaults from the
+// model. Each property of the spec becomes a twin with the property's type in the
+// model. The desired values move from the spec to the twins. The caller may set
+// the Member's Owner, Incarnation and Version.
 func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
 	full, err := spec.WithDefaults(model)
 	if err != nil {
@@ -38,7 +38,7 @@ func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
 	return put, nil
 }
 
-// twinType gives the name that twins have for a property's type.
+// twinType gives the twin's name of a property's type.
 func twinType(p *device.ModelProperty) string {
 	if p == nil || p.Type == "" {
 		return "string"
@@ -46,8 +46,8 @@ func twinType(p *device.ModelProperty) string {
 	return strings.ToLower(string(p.Type))
 }
 
-// Instance reads back what Declare has put into the engine, with the wishes
-// as of now. A device that was put there without a spec has an empty one.
+// Instance gives the device that Declare described, with the desired values that
+// it has now. A device that was put without a spec has an empty one.
 func Instance(d twin.Device) (device.Instance, error) {
 	dev := device.Instance{ID: d.ID, Desired: make(map[string]string)}
 	if len(d.Member.Spec) > 0 {

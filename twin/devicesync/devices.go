@@ -15,19 +15,19 @@ import (
 	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
-// view is the cloud's objects as the node has them. One goroutine owns it.
+// view holds the cloud's objects on the node. One goroutine owns it.
 type view struct {
 	devices map[string]*v1beta1.Device   // by namespace/name
 	models  map[string]*device.ModelSpec // by namespace/name
-	owed    map[string]struct{}          // devices to be brought to the engine (again)
-	// unreadable holds the Devices that are on the node and that this release
-	// cannot read. What the engine has of them stays.
+	pending map[string]struct{}          // devices to put to the engine (again)
+	// unreadable holds the Devices on the node that this release cannot decode. The
+	// engine keeps what it has of them.
 	unreadable map[string]struct{}
 }
 
-// down brings the cloud's objects to the engine, again and again from the
-// start when a watch has ended.
-func (s *Syncer) down(ctx context.Context) error {
+// syncDevices keeps the engine in line with the cloud's objects. When a watch ends
+// it lists everything again.
+func (s *Syncer) syncDevices(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {
@@ -36,7 +36,7 @@ func (s *Syncer) down(ctx context.Context) error {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, twin.ErrClosed) {
 			return err
 		}
-		s.warn("reading devices from the start", "error", err)
+		s.warn("listing devices again", "error", err)
 		if !sleep(ctx, retry) {
 			return nil
 		}
@@ -60,29 +60,29 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (s *Syncer) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), owed: make(map[string]struct{}), unreadable: make(map[string]struct{})}
-	modelEvents, err := s.open(ctx, v, models)
+	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), pending: make(map[string]struct{}), unreadable: make(map[string]struct{})}
+	modelEvents, err := s.listAndWatch(ctx, v, models)
 	if err != nil {
 		return err
 	}
-	deviceEvents, err := s.open(ctx, v, devices)
+	deviceEvents, err := s.listAndWatch(ctx, v, devices)
 	if err != nil {
 		return err
 	}
 	for id := range v.devices {
-		v.owed[id] = struct{}{}
+		v.pending[id] = struct{}{}
 	}
 	if err := s.removeOthers(ctx, v); err != nil {
 		return err
 	}
 	var again <-chan time.Time
 	for {
-		if err := s.pay(ctx, v); err != nil {
+		if err := s.flush(ctx, v); err != nil {
 			return err
 		}
 		s.markSynced()
 		again = nil
-		if len(v.owed) > 0 {
+		if len(v.pending) > 0 {
 			again = time.After(retry)
 		}
 		var events []meta.Event
@@ -99,7 +99,7 @@ func (s *Syncer) follow(ctx context.Context) error {
 			return errors.New("a watch has ended")
 		}
 		for _, e := range events {
-			if err := s.take(ctx, v, e.Record, e.Deleted); err != nil {
+			if err := s.applyRecord(ctx, v, e.Record, e.Deleted); err != nil {
 				return err
 			}
 		}
@@ -114,25 +114,25 @@ func (s *Syncer) markSynced() {
 	}
 }
 
-// open reads all objects of a resource into the view and watches them.
-func (s *Syncer) open(ctx context.Context, v *view, resource string) (<-chan []meta.Event, error) {
+// listAndWatch reads all objects of a resource into the view and watches them.
+func (s *Syncer) listAndWatch(ctx context.Context, v *view, resource string) (<-chan []meta.Event, error) {
 	prefix := meta.Down + resource + "/"
 	records, revision, err := s.cfg.Store.List(ctx, prefix)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range records {
-		if err := s.take(ctx, v, r, false); err != nil {
+		if err := s.applyRecord(ctx, v, r, false); err != nil {
 			return nil, err
 		}
 	}
 	return s.cfg.Store.Watch(ctx, prefix, revision)
 }
 
-// take puts one record into the view and notes which devices it concerns. An
-// object that cannot be read is logged, and what was known of it stays: a newer
-// cloud may use a form that this release does not know.
-func (s *Syncer) take(ctx context.Context, v *view, r meta.Record, gone bool) error {
+// applyRecord puts one record into the view and marks the devices that depend on
+// it as pending. An object that cannot be decoded is logged, and the view keeps
+// its previous form: a newer cloud may send fields that this release cannot read.
+func (s *Syncer) applyRecord(ctx context.Context, v *view, r meta.Record, gone bool) error {
 	key, _ := meta.ParsePath(r.Key[len(meta.Down):])
 	id := key.Namespace + "/" + key.Name
 	var dev v1beta1.Device
@@ -145,7 +145,7 @@ func (s *Syncer) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 			err = jsonlimit.Unmarshal(o.Body, &model)
 		}
 		if err != nil {
-			s.cfg.Logger.Error("object from the cloud cannot be read; what was known of it stays", "key", r.Key, "error", err)
+			s.cfg.Logger.Error("object from the cloud cannot be decoded; its previous form stays in use", "key", r.Key, "error", err)
 			if key.Resource == devices {
 				v.unreadable[id] = struct{}{}
 			}
@@ -158,18 +158,18 @@ func (s *Syncer) take(ctx context.Context, v *view, r meta.Record, gone bool) er
 	switch {
 	case key.Resource == devices && gone:
 		delete(v.devices, id)
-		delete(v.owed, id)
+		delete(v.pending, id)
 		return s.remove(ctx, id)
 	case key.Resource == devices:
 		v.devices[id] = &dev
-		v.owed[id] = struct{}{}
+		v.pending[id] = struct{}{}
 	case gone:
-		delete(v.models, id) // its devices stay as they are
+		delete(v.models, id) // its devices keep the model that they have
 	default:
 		v.models[id] = &model.Spec
 		for id, d := range v.devices {
 			if d.Namespace == key.Namespace && d.Spec.ModelRef.Name == key.Name {
-				v.owed[id] = struct{}{}
+				v.pending[id] = struct{}{}
 			}
 		}
 	}
@@ -199,13 +199,13 @@ func (s *Syncer) remove(ctx context.Context, id string) error {
 	return s.cfg.Engine.Remove(ctx, id)
 }
 
-// pay brings the devices that are owed to the engine. What the store refuses
-// for now stays owed.
-func (s *Syncer) pay(ctx context.Context, v *view) error {
-	for id := range v.owed {
+// flush puts the pending devices to the engine. A device that the store rejects
+// stays pending.
+func (s *Syncer) flush(ctx context.Context, v *view) error {
+	for id := range v.pending {
 		put, ok := s.declare(v, id)
 		if !ok {
-			delete(v.owed, id)
+			delete(v.pending, id)
 			continue
 		}
 		err := s.cfg.Engine.Put(ctx, id, put)
@@ -217,7 +217,7 @@ func (s *Syncer) pay(ctx context.Context, v *view) error {
 		case err != nil:
 			s.cfg.Logger.Error("device is refused", "device", id, "error", err)
 		}
-		delete(v.owed, id)
+		delete(v.pending, id)
 		s.dirty.add(id)
 	}
 	return nil
@@ -243,7 +243,8 @@ func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 	return put, true
 }
 
-// invalid lists the wishes of a Device that its property types do not allow.
+// invalid lists the desired values of a Device that are not of their property's
+// type.
 func invalid(spec device.Spec, twins map[string]twin.Twin) []string {
 	var bad []string
 	for _, p := range spec.Properties {

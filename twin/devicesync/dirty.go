@@ -6,11 +6,11 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// dirty is the set of devices whose report may have to change.
+// dirty is the set of devices whose report may have changed.
 type dirty struct {
 	mu   *sync.Mutex
 	ids  map[string]struct{}
-	wake chan struct{} // holds a value while ids is not empty, or the link came or went
+	wake chan struct{} // holds a value while ids is not empty, or after the link changed
 }
 
 func newDirty() dirty {
@@ -21,19 +21,19 @@ func (d dirty) add(id string) {
 	d.mu.Lock()
 	d.ids[id] = struct{}{}
 	d.mu.Unlock()
-	d.poke()
+	d.wakeUp()
 }
 
-// poke has the set looked at.
-func (d dirty) poke() {
+// wakeUp wakes the reader of the set.
+func (d dirty) wakeUp() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take empties the set.
-func (d dirty) take() []string {
+// takeAll empties the set and returns what it held.
+func (d dirty) takeAll() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ids := make([]string, 0, len(d.ids))
@@ -44,8 +44,8 @@ func (d dirty) take() []string {
 	return ids
 }
 
-// observe notes the devices that a commit concerns.
-func (s *Syncer) observe(c twin.Commit) {
+// markDirty adds the device of a commit that changes its report.
+func (s *Syncer) markDirty(c twin.Commit) {
 	for _, effect := range c.Effects {
 		switch effect.(type) {
 		case twin.Report, twin.Membership:

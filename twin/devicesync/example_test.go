@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/twin/devicesync"
 )
 
-// printer is a Reporter that only tells; edgecore passes meta/manager's.
+// printer is a Reporter that only prints; edgecore passes meta/manager's.
 type printer struct{}
 
 func (printer) Update(_ context.Context, o meta.Object) error {

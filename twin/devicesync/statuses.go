@@ -24,25 +24,25 @@ import (
 // desired value of its Device is not of the property's type; False then.
 const ConditionDesiredValid = "DesiredValid"
 
-// plan is when the report of a device is due. One goroutine owns it.
+// plan says when the report of each device is due. One goroutine owns it.
 type plan struct {
-	due    map[string]time.Time            // devices to look at
+	due    map[string]time.Time            // when a device is to be checked
 	last   map[string]time.Time            // when a device was last reported
 	values map[string]map[string]time.Time // when a property's value was last reported
-	// interval is the least time between two reports of a device by which what
-	// is due was made so.
+	// interval is the least time between two reports of a device that the due times
+	// were computed with.
 	interval time.Duration
 }
 
-// up reports devices when they are due.
-func (s *Syncer) up(ctx context.Context) error {
+// reportStatuses reports devices when they are due.
+func (s *Syncer) reportStatuses(ctx context.Context) error {
 	select {
 	case <-s.synced:
 	case <-ctx.Done():
 		return nil
 	}
 	p := &plan{due: make(map[string]time.Time), last: make(map[string]time.Time), values: make(map[string]map[string]time.Time)}
-	if err := s.recompute(ctx); err != nil && ctx.Err() == nil {
+	if err := s.markAllDirty(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	timer := time.NewTimer(0)
@@ -52,14 +52,14 @@ func (s *Syncer) up(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.dirty.wake:
-			interval := s.interval()
-			if interval < p.interval { // the link is back, and what is due waits for the longer one
+			interval := s.reportInterval()
+			if interval < p.interval { // the link is back: the due times were computed with the longer interval
 				for id := range p.due {
 					p.schedule(id, p.last[id].Add(interval))
 				}
 			}
 			p.interval = interval
-			for _, id := range s.dirty.take() {
+			for _, id := range s.dirty.takeAll() {
 				p.schedule(id, p.last[id].Add(interval))
 			}
 		case <-timer.C:
@@ -100,8 +100,8 @@ func (p *plan) next(now time.Time) time.Duration {
 	return max(rest, 0)
 }
 
-// recompute looks at all devices and at all reports of devices that are gone.
-func (s *Syncer) recompute(ctx context.Context) error {
+// markAllDirty marks all devices, and the devices of all reports in the outbox.
+func (s *Syncer) markAllDirty(ctx context.Context) error {
 	for _, d := range s.cfg.Engine.Devices() {
 		s.dirty.add(d.ID)
 	}
@@ -137,7 +137,7 @@ func (s *Syncer) report(ctx context.Context, p *plan, id string, now time.Time) 
 		if o, err := meta.DecodeObject(meta.Up, r); err == nil && !o.Deleted {
 			body = o.Body
 			if jsonlimit.Unmarshal(body, &held) != nil {
-				held = v1beta1.DeviceStatusStatus{} // what it was is not worth more than being replaced
+				held = v1beta1.DeviceStatusStatus{} // it is replaced
 			}
 		}
 	}
@@ -159,7 +159,7 @@ func (s *Syncer) report(ctx context.Context, p *plan, id string, now time.Time) 
 	return nil
 }
 
-// forget takes the report of a device that is gone out of the outbox.
+// forget removes the report of a deleted device from the outbox.
 func (s *Syncer) forget(ctx context.Context, id string) error {
 	namespace, name, _ := strings.Cut(id, "/")
 	path := meta.Key{Resource: statuses, Namespace: namespace, Name: name}.Path()
@@ -173,8 +173,8 @@ func (s *Syncer) forget(ctx context.Context, id string) error {
 	return err
 }
 
-// status computes what is to be reported of a device. What has not changed
-// but in its timestamp is taken from held, so that it makes no new report.
+// status computes the report of a device. A value that changed in its timestamp
+// only is copied from held, so that it makes no new report.
 func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta1.DeviceStatusStatus, now time.Time) (v1beta1.DeviceStatusStatus, error) {
 	var spec device.Spec
 	if err := jsonlimit.Unmarshal(d.Member.Spec, &spec); err != nil {
@@ -205,7 +205,7 @@ func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 		entry.ObservedDesired = newer(before.ObservedDesired, t.Expected, t.Type)
 		entry.Reported = newer(before.Reported, t.Actual, t.Type)
 		if entry.Reported != before.Reported && entry.Reported != nil {
-			entry.Reported = p.paced(d.ID, property, before.Reported, entry.Reported, now)
+			entry.Reported = p.limitByCycle(d.ID, property, before.Reported, entry.Reported, now)
 		}
 		if entry.Reported != nil || entry.ObservedDesired != nil {
 			next.Twins = append(next.Twins, entry)
@@ -215,9 +215,9 @@ func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 	return next, nil
 }
 
-// paced gives the value to report of one property: the new one, or within its
-// reportCycle still the one before.
-func (p *plan) paced(id string, property device.Property, before, value *device.Value, now time.Time) *device.Value {
+// limitByCycle gives the value of a property to report: the new one, or the one
+// before while its reportCycle lasts.
+func (p *plan) limitByCycle(id string, property device.Property, before, value *device.Value, now time.Time) *device.Value {
 	if p.values[id] == nil {
 		p.values[id] = make(map[string]time.Time)
 	}
@@ -230,7 +230,7 @@ func (p *plan) paced(id string, property device.Property, before, value *device.
 	return value
 }
 
-// newer gives before if v has the same text, else v.
+// newer gives before if v has the same text, else a new value.
 func newer(before *device.Value, v *twin.Value, typ string) *device.Value {
 	switch {
 	case v == nil:
@@ -241,13 +241,13 @@ func newer(before *device.Value, v *twin.Value, typ string) *device.Value {
 	return &device.Value{Value: v.Value, Metadata: map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}}
 }
 
-// conditions gives the node's conditions: none while all is well and always
-// was.
+// conditions gives the node's conditions. A Device whose desired values were
+// always valid has none.
 func (s *Syncer) conditions(ctx context.Context, d twin.Device, held v1beta1.DeviceStatusStatus) []metav1.Condition {
 	c := metav1.Condition{Type: ConditionDesiredValid, Status: metav1.ConditionTrue, Reason: "Valid", ObservedGeneration: int64(d.Member.Version)}
 	r, err := s.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: devices, Namespace: d.Namespace(), Name: d.Name()}.Path())
 	if err != nil {
-		return held.Conditions // the Device is about to go
+		return held.Conditions // the Device is being removed
 	}
 	var dev v1beta1.Device
 	if o, err := meta.DecodeObject(meta.Down, r); err != nil || jsonlimit.Unmarshal(o.Body, &dev) != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -48,18 +47,19 @@ type Config struct {
 	Logger   *slog.Logger     // nil discards
 }
 
-// Syncer feeds the twin engine from the cloud's objects and reports back.
+// Syncer declares the cloud's Devices to the twin engine and reports their
+// DeviceStatus.
 type Syncer struct {
 	cfg     Config
 	started atomic.Bool
 	synced  chan struct{} // closed when the engine has all Devices for the first time
 	dirty   dirty
-	alone   atomic.Bool // the link is down
+	offline atomic.Bool // the link is down
 	faults  loglimit.Limiter
 }
 
-// warn logs a fault that is tried again for as long as it lasts: a few lines of
-// it, and how many were left out.
+// warn logs a fault that is retried for as long as it lasts: a few lines, and how
+// many were left out.
 func (s *Syncer) warn(msg string, args ...any) {
 	if skipped, ok := s.faults.Allow(); ok {
 		s.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
@@ -82,43 +82,43 @@ func New(cfg Config) (*Syncer, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Syncer{cfg: cfg, synced: make(chan struct{}), dirty: newDirty()}, nil
 }
 
-// Connected takes the client info of the node's link: that it came or went.
-// Until the first call it is taken to stand. While it is down reports are for
-// nobody but this node, so that they are made less often; what changed is
-// reported at once when it is back. It may be called at any time.
+// Connected says whether the node's link is connected. Before the first call it
+// counts as connected. While the link is down, reports are written less often.
+// When it is connected again, pending changes are reported at once. Connected may
+// be called at any time.
 func (s *Syncer) Connected(up bool) {
-	s.alone.Store(!up)
-	s.dirty.poke()
+	s.offline.Store(!up)
+	s.dirty.wakeUp()
 }
 
-// interval is the least time between two reports of one device now.
-func (s *Syncer) interval() time.Duration {
-	if s.alone.Load() {
+// reportInterval is the least time between two reports of one device now.
+func (s *Syncer) reportInterval() time.Duration {
+	if s.offline.Load() {
 		return max(s.cfg.Offline, s.cfg.Interval)
 	}
 	return s.cfg.Interval
 }
 
-// Run works until ctx ends, or the store or the engine has ended for good. It
-// may be called once.
+// Run syncs until ctx ends, or until the store or the engine is closed. A second
+// call returns twin.ErrStarted.
 func (s *Syncer) Run(ctx context.Context) error {
 	if s.started.Swap(true) {
-		return errors.New("twin/devicesync: Run was called before")
+		return fmt.Errorf("twin/devicesync: %w", twin.ErrStarted)
 	}
-	defer s.cfg.Engine.Subscribe(s.observe)()
+	defer s.cfg.Engine.Subscribe(s.markDirty)()
 	select {
 	case <-s.cfg.Engine.Ready():
 	case <-ctx.Done():
 		return nil
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.down(gctx) })
-	group.Go(func() error { return s.up(gctx) })
+	group.Go(func() error { return s.syncDevices(gctx) })
+	group.Go(func() error { return s.reportStatuses(gctx) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("twin/devicesync: %w", err)
 	}

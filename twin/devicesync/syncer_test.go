@@ -262,7 +262,7 @@ func TestChanges(t *testing.T) {
 		}
 		synctest.Wait()
 
-		// A wish of the wrong type is not adopted, and the condition says so.
+		// A desired value of the wrong type is not adopted, and the condition says so.
 		o.down(t, "devices", "plant/boiler", boiler(2, "hot"))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()

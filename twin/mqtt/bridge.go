@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -36,18 +35,18 @@ type Config struct {
 	Logger *slog.Logger     // nil discards
 }
 
-// Bridge is the twin engine's face on MQTT. It has no methods that need care
-// about goroutines.
+// Bridge answers and publishes for a twin engine on MQTT. All methods may be
+// called by several goroutines at once.
 type Bridge struct {
 	cfg     Config
-	out     chan any // twin.Commit, reply or listRequest, in the order of publishing
+	out     chan any // twin.Commit, reply or listRequest, in the order of publication
 	started atomic.Bool
 	dropped atomic.Int64
 	faults  loglimit.Limiter
 }
 
-// warn logs what may be wrong for long, or be made wrong by any client: a few
-// lines of it, and how many were left out.
+// warn logs a fault that may last, or that any client may cause: a few lines, and
+// how many were left out.
 func (b *Bridge) warn(msg string, args ...any) {
 	if skipped, ok := b.faults.Allow(); ok {
 		b.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
@@ -79,7 +78,7 @@ func New(cfg Config) (*Bridge, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Bridge{cfg: cfg, out: make(chan any, queueLength)}, nil
 }
@@ -89,10 +88,10 @@ func New(cfg Config) (*Bridge, error) {
 func (b *Bridge) Dropped() int64 { return b.dropped.Load() }
 
 // Run answers and publishes until ctx ends. The engine and the bus may start
-// before or after it. It may be called once.
+// before or after it. A second call returns twin.ErrStarted.
 func (b *Bridge) Run(ctx context.Context) error {
 	if b.started.Swap(true) {
-		return errors.New("twin/mqtt: Run was called before")
+		return fmt.Errorf("twin/mqtt: %w", twin.ErrStarted)
 	}
 	defer b.cfg.Engine.Subscribe(func(c twin.Commit) { b.enqueue(ctx, c) })()
 	filters := map[string]func(context.Context, bus.Message){
@@ -124,8 +123,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return b.publish(ctx)
 }
 
-// announce publishes all devices when everything is up, and again whenever a
-// broker has come back.
+// announce publishes all devices when engine and bus are ready, and again after
+// each reconnect to a broker.
 func (b *Bridge) announce(ctx context.Context, up <-chan struct{}) {
 	for _, ready := range []<-chan struct{}{b.cfg.Engine.Ready(), b.cfg.Bus.Ready()} {
 		select {
@@ -155,7 +154,7 @@ func (b *Bridge) enqueue(ctx context.Context, item any) {
 	}
 }
 
-// handleDevice takes one request to a device.
+// handleDevice passes one request for a device to the engine.
 func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	device, action, ok := parseRequest(m.Topic)
 	if !ok {
@@ -175,11 +174,11 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 		return
 	}
 	if request == nil {
-		return // not ours: other verbs on the same level
+		return // another verb on the same level
 	}
 	err = b.cfg.Engine.Submit(ctx, twin.Call{Device: device, Request: request, Origin: origin, EventID: id})
 	if err != nil && ctx.Err() == nil {
-		b.cfg.Logger.Warn("MQTT request is lost: the twin engine has ended", "topic", m.Topic, "error", err)
+		b.cfg.Logger.Warn("MQTT request is lost: the twin engine does not run any more", "topic", m.Topic, "error", err)
 	}
 }
 
@@ -221,14 +220,14 @@ func (b *Bridge) handleMembership(ctx context.Context, m bus.Message) {
 	b.enqueue(ctx, listRequest{detail: strings.HasSuffix(m.Topic, "/detail"), id: id})
 }
 
-// publish sends what the queue holds, in order, until ctx ends. Lists that
-// nobody asked for wait until the queue is empty, so that many new devices
-// make one list.
+// publish sends what the queue holds, in order, until ctx ends. A list that no
+// client requested waits until the queue is empty, so that many new devices make
+// one list.
 func (b *Bridge) publish(ctx context.Context) error {
-	owed := false
+	listPending := false
 	for {
-		if owed && len(b.out) == 0 {
-			owed = false
+		if listPending && len(b.out) == 0 {
+			listPending = false
 			b.list(ctx, listRequest{detail: true})
 		}
 		select {
@@ -237,7 +236,7 @@ func (b *Bridge) publish(ctx context.Context) error {
 		case item := <-b.out:
 			switch item := item.(type) {
 			case twin.Commit:
-				owed = b.commit(ctx, item) || owed
+				listPending = b.commit(ctx, item) || listPending
 			case reply:
 				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
 			case listRequest:
@@ -279,7 +278,7 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) (list bool) {
 	return list
 }
 
-// answer sends m to where the answer to c belongs, if c came from here.
+// answer publishes the answer to c if the request came over MQTT.
 func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 	if c.Origin != origin {
 		return
@@ -308,7 +307,7 @@ func (b *Bridge) membership(ctx context.Context, c twin.Commit, e twin.Membershi
 	case twin.Removed:
 		m.Removed = []topics.DeviceEntry{encodeDevice(e.Device)}
 	default:
-		return // the list tells
+		return // the list has it
 	}
 	b.send(ctx, topics.Node(b.cfg.Node, topics.MembershipUpdated), "", c.Time, m)
 }
@@ -332,7 +331,7 @@ func (b *Bridge) list(ctx context.Context, r listRequest) {
 	b.send(ctx, topic, r.id, b.cfg.Now(), m)
 }
 
-// stamped is a message whose header can be filled in.
+// stamped is a message with a header.
 type stamped interface {
 	Stamp(id string, now time.Time)
 }
@@ -355,7 +354,7 @@ func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m st
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case errors.Is(err, bus.ErrNotRunning):
-		// When it starts all devices are announced.
+		// When it starts, all devices are announced.
 		b.cfg.Logger.Debug("MQTT message is not published: the bus does not run", "topic", topic)
 	default:
 		b.warn("MQTT message is not published", "topic", topic, "error", err)

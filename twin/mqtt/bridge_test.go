@@ -114,7 +114,7 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("QoS %d, properties %v", m.QoS, m.Properties)
 	}
 	if strings.Contains(string(m.Payload), "version") {
-		t.Errorf("versions are told to clients: %s", m.Payload)
+		t.Errorf("versions are published to clients: %s", m.Payload)
 	}
 	n.want(t, boiler+"twin/update/document", `"event_id":"e-2"`, `"target":{"last":null,"current":{"expected":{"value":"25"`)
 	n.want(t, boiler+"twin/update/delta", `"delta":{"target":"25"}`, `"twin":{"target":{`)

@@ -1,6 +1,6 @@
-// Package mqtt joins package twin to a bus: it answers mappers and apps on the
+// Package mqtt bridges package twin and a bus: it answers mappers and apps on the
 // MQTT topics under $hw/events/device and $hw/events/node, and publishes what
-// changes.
+// changes. The package bus/topics has the topics and their payloads.
 //
 //	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
 //	...
@@ -18,12 +18,12 @@
 //	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
 //	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
 //
-// and publishes, by whomever the change was made,
+// and publishes each change, whoever made it,
 //
 //	$hw/events/device/<id>/twin/update/document   each change of a value
-//	$hw/events/device/<id>/twin/update/delta      while a wish is open
+//	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet
 //	$hw/events/node/<node>/membership/updated     a device comes or goes
-//	$hw/events/node/<node>/membership/detail/result  also unasked, see below
+//	$hw/events/node/<node>/membership/detail/result  also without a request, see below
 //
 // A request that is refused is answered with {"event_id", "timestamp", "code",
 // "reason"} on the topic where its result would be. Only a topic that names no
