@@ -43,7 +43,7 @@ func (s *slow) Close() error {
 func TestOneDriver(t *testing.T) {
 	for name, lists := range map[string][][]device.Instance{
 		"gone and back":       {{}, {instance("a/b", nil)}},
-		"twice":               {{}, {instance("a/b", nil)}, {}, {instance("a/b", wish("3"))}},
+		"twice":               {{}, {instance("a/b", nil)}, {}, {instance("a/b", desiredTarget("3"))}},
 		"changed and gone":    {{changed()}, {}, {instance("a/b", nil)}},
 		"of another protocol": {{foreign()}, {instance("a/b", nil)}},
 	} {
@@ -119,7 +119,7 @@ func (f *failing) Report(context.Context, string, map[string]string) error {
 	return errors.New("broker is away")
 }
 
-// TestBackoff has a device that refuses a wish, or a link that takes no report,
+// TestBackoff has a device that refuses a value, or a link that takes no report,
 // while the device pushes values: what fails is tried at 0, 1, 3, 7 and 15 s, and
 // each try logs one line.
 func TestBackoff(t *testing.T) {
@@ -144,7 +144,7 @@ func TestBackoff(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			dev := &counting{Device: simulated()}
 			dev.Fail("Write", errors.New("refused"))
-			log := run(t, devicetest.NewLink(instance("a/b", wish("999"))), dev, func() { time.Sleep(20 * time.Second) })
+			log := run(t, devicetest.NewLink(instance("a/b", desiredTarget("999"))), dev, func() { time.Sleep(20 * time.Second) })
 			if w, r := dev.writes.Load(), dev.reads.Load(); w != 5 || r > 6 || log.count() > 5 {
 				t.Errorf("%d writes, %d reads and %d warnings in 20 s, want 5, at most 6 and at most 5", w, r, log.count())
 			}

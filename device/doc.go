@@ -28,14 +28,14 @@
 // Each device has a goroutine of its own, so one that hangs delays no other.
 // It opens the device, and opens it again with back-off when that fails or
 // when nothing can be read any more; reads each property of the device's spec
-// every CollectCycle and reports the values; writes each wish for a property
-// that the model lets be written, reads it back and reports it. A wish that
-// the device already fulfils is not written. One that fails is tried again
-// with back-off until it succeeds or changes. A value that cannot be reported
+// every CollectCycle and reports the values; writes each desired value of a
+// property that the model declares ReadWrite, reads it back and reports it. A
+// value that the device already has is not written. A write that fails is tried
+// again with back-off until it succeeds or the value changes. A value that cannot be reported
 // is kept, newest only, and reported later.
 //
-// A mapper reports actual values and the device's state, never wishes: what is
-// expected stays in the hands of those who wish.
+// A mapper reports actual values and the device's state. It never changes a
+// desired value.
 //
 // # Concurrency
 //

@@ -18,14 +18,14 @@ type Driver interface {
 	// property's type has: "21", "21.5", "true", base64 for bytes.
 	Read(ctx context.Context, property string) (string, error)
 	// Write sets a property. Only properties that the model declares
-	// ReadWrite, or does not know, are written.
+	// ReadWrite, or does not have, are written.
 	Write(ctx context.Context, property, value string) error
 	// Close frees what Open took. It is called once for each Open that
 	// succeeded.
 	Close() error
 }
 
-// Subscriber is a Driver whose device tells of changes by itself.
+// Subscriber is a Driver whose device sends changes by itself.
 type Subscriber interface {
 	Driver
 	// Subscribe calls changed for each new value until ctx ends, and then
@@ -38,9 +38,9 @@ type Subscriber interface {
 // Instance is a device as its driver sees it.
 type Instance struct {
 	ID      string            // namespace/name
-	Spec    Spec              // with the model's defaults, without wishes
+	Spec    Spec              // with the model's defaults, without desired values
 	Model   ModelSpec         // empty if it is not known
-	Desired map[string]string // the wishes as of now, by property
+	Desired map[string]string // the desired values, by property
 }
 
 // Property gives the property of the spec with that name, or nil.
@@ -53,8 +53,8 @@ func (i *Instance) Property(name string) *Property {
 	return nil
 }
 
-// Writable reports whether wishes for a property are written: it is in the
-// spec, and the model declares it ReadWrite or does not know it.
+// Writable reports whether desired values of a property are written: the property
+// is in the spec, and the model declares it ReadWrite or does not have it.
 func (i *Instance) Writable(name string) bool {
 	if i.Property(name) == nil {
 		return false
@@ -92,8 +92,8 @@ const (
 // Package devicetest has a fake and the suite that every Link passes. All
 // methods may be called by several goroutines at once; Watch is called once.
 type Link interface {
-	// Watch calls changed with the full list of the node's devices, wishes
-	// included, as soon as it is known and after each change, until ctx ends,
+	// Watch calls changed with the full list of the node's devices and their desired
+	// values as soon as it is known and after each change, until ctx ends,
 	// and then returns nil. It calls changed from one goroutine and does not
 	// alter a list that it has given. Intermediate lists may be left out. A
 	// lost connection is not an error but a reason to wait.

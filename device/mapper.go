@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -44,7 +43,7 @@ func (c MapperConfig) withDefaults() (MapperConfig, error) {
 		}
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
 }
@@ -81,7 +80,7 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 				return nil
 			}
 			if err == nil {
-				err = errors.New("it ended before its time")
+				err = errors.New("Link.Watch returned before its context ended")
 			}
 			return fmt.Errorf("device: watch devices: %w", err)
 		}
@@ -93,7 +92,7 @@ type mapper struct {
 	cfg     MapperConfig
 	group   sync.WaitGroup
 	workers map[string]*worker // by device ID
-	// closing holds, by device ID, the end of the worker that was cancelled last.
+	// closing holds, by device ID, the done channel of the worker cancelled last.
 	// The next worker of that device waits for it: a device is open once at a
 	// time.
 	closing map[string]<-chan struct{}
@@ -125,7 +124,7 @@ func (m *mapper) assign(ctx context.Context, list []Instance) {
 		if old != nil && reflect.DeepEqual(old.dev.Spec, dev.Spec) && reflect.DeepEqual(old.dev.Model, dev.Model) {
 			if !maps.Equal(old.given, dev.Desired) {
 				old.given = dev.Desired
-				old.wish(dev.Desired)
+				old.setDesired(dev.Desired)
 			}
 			continue
 		}
@@ -139,7 +138,7 @@ func (m *mapper) assign(ctx context.Context, list []Instance) {
 	}
 }
 
-// cancel ends the worker of a device, if it has one, and notes its end.
+// cancel cancels the worker of a device, if it has one, and keeps its done channel.
 func (m *mapper) cancel(id string) {
 	if w := m.workers[id]; w != nil {
 		w.cancel()

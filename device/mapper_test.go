@@ -29,7 +29,7 @@ func instance(id string, desired map[string]string) device.Instance {
 	}
 }
 
-func wish(target string) map[string]string {
+func desiredTarget(target string) map[string]string {
 	return map[string]string{"target": target, "temperature": "99"} // the second cannot be written
 }
 
@@ -56,7 +56,7 @@ func simulated() *devicetest.Device {
 
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link, dev := devicetest.NewLink(instance("a/b", wish("21"))), simulated()
+		link, dev := devicetest.NewLink(instance("a/b", desiredTarget("21"))), simulated()
 		drive(t, link, func() device.Driver { return dev })
 		synctest.Wait()
 		if got := fmt.Sprintf("%v %v %v", dev.Writes(), link.Values("a/b"), link.StateOf("a/b")); got != "[target=21] map[target:21 temperature:20] online" {
@@ -69,14 +69,14 @@ func TestRun(t *testing.T) {
 		}
 		other := instance("a/other", nil)
 		other.Spec.Protocol.Name = "another"
-		link.Set(instance("a/b", wish("22")), other)
+		link.Set(instance("a/b", desiredTarget("22")), other)
 		synctest.Wait()
 		if got := fmt.Sprint(dev.Writes(), dev.Opens()); got != "[target=21 target=22] 1" {
-			t.Errorf("after a wish: %s", got)
+			t.Errorf("after a new desired value: %s", got)
 		}
 
-		// A changed spec opens the device again, which fulfils its wish already.
-		changed := instance("a/b", wish("22"))
+		// A changed spec opens the device again, which has its desired value already.
+		changed := instance("a/b", desiredTarget("22"))
 		changed.Spec.Protocol.Config = device.Config(`{"port":1}`)
 		link.Set(changed)
 		synctest.Wait()
@@ -88,19 +88,19 @@ func TestRun(t *testing.T) {
 
 func TestNumbersAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link, dev := devicetest.NewLink(instance("a/b", wish("21"))), simulated()
+		link, dev := devicetest.NewLink(instance("a/b", desiredTarget("21"))), simulated()
 		dev.Set("target", "21.0")
 		drive(t, link, func() device.Driver { return dev })
 		synctest.Wait()
 		if got := fmt.Sprintf("%v %v", dev.Writes(), link.Values("a/b")["target"]); got != "[] 21" {
-			t.Errorf("got %s, want no write and the wish's own text", got)
+			t.Errorf("got %s, want no write and the desired value's own text", got)
 		}
 	})
 }
 
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link, dev := devicetest.NewLink(instance("a/b", wish("21"))), simulated()
+		link, dev := devicetest.NewLink(instance("a/b", desiredTarget("21"))), simulated()
 		dev.Fail("Open", errors.New("no answer"))
 		drive(t, link, func() device.Driver { return dev })
 		synctest.Wait()
@@ -176,7 +176,7 @@ func (c *chosen) Open(ctx context.Context, dev device.Instance) error {
 	return c.Device.Open(ctx, dev)
 }
 
-// pushing is a driver whose device tells of changes.
+// pushing is a driver whose device sends changes.
 type pushing struct {
 	*devicetest.Device
 	values chan string

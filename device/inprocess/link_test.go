@@ -57,7 +57,7 @@ func (e edge) Remove(t *testing.T, id string) {
 	}
 }
 
-func (e edge) Wish(t *testing.T, id, property, value string) {
+func (e edge) SetDesired(t *testing.T, id, property, value string) {
 	if err := e.engine.SetDesired(t.Context(), id, map[string]string{property: value}); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -56,7 +55,7 @@ func New(cfg Config) (*Link, error) {
 		cfg.Resync = 30 * time.Second
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Link{cfg: cfg, waiting: make(map[string]chan topics.ErrorMessage)}, nil
 }
@@ -195,7 +194,7 @@ func instances(entries map[string]*entry) []device.Instance {
 func (l *Link) requestList(ctx context.Context) {
 	m := newHeader()
 	if err := l.publish(ctx, topics.Node(l.cfg.Node, topics.MembershipDetail), m.EventID, m); err != nil && ctx.Err() == nil {
-		l.cfg.Logger.Warn("cannot ask for the list of devices", "error", err)
+		l.cfg.Logger.Warn("the list of devices cannot be requested", "error", err)
 	}
 }
 

@@ -113,7 +113,7 @@ func (e edge) Remove(t *testing.T, id string) {
 	}
 }
 
-func (e edge) Wish(t *testing.T, id, property, value string) {
+func (e edge) SetDesired(t *testing.T, id, property, value string) {
 	if err := e.engine.SetDesired(t.Context(), id, map[string]string{property: value}); err != nil {
 		t.Fatal(err)
 	}
@@ -140,12 +140,12 @@ func TestLink(t *testing.T) {
 }
 
 // TestEdgecoreRestarts runs a whole mapper while its edgecore goes away and
-// comes back, with a wish changed in between.
+// comes back, with a desired value changed in between.
 func TestEdgecoreRestarts(t *testing.T) {
 	store := memstore.New()
 	e := startEdge(t, store, "tcp://127.0.0.1:0")
 	e.Put(t, "a/b", "suite")
-	e.Wish(t, "a/b", "target", "20")
+	e.SetDesired(t, "a/b", "target", "20")
 	dev := new(devicetest.Device)
 	dev.Set("temperature", "18.5")
 	dev.Set("target", "0")
@@ -165,7 +165,7 @@ func TestEdgecoreRestarts(t *testing.T) {
 	dev.Set("temperature", "19.5")
 
 	e = startEdge(t, store, e.addr)
-	e.Wish(t, "a/b", "target", "22")
+	e.SetDesired(t, "a/b", "target", "22")
 	e.wait(t, "target", "22")
 	e.wait(t, "temperature", "19.5")
 	if got := dev.Values()["target"]; got != "22" {
