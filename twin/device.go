@@ -12,11 +12,11 @@ import (
 // Device is the state of one device. A Device is a value: Step never
 // changes the one that it is given, nor its maps.
 type Device struct {
-	ID         string          // namespace/name; empty if there is no such device
-	Member     Member          // what its owner says
-	State      string          // as last reported, for example "online"; empty before the first report
-	LastOnline time.Time       // when it was last reported online or ok; zero if it is neither
-	Twins      map[string]Twin // by property name, deleted ones included
+	ID         string          `json:"id"`                  // namespace/name; empty if there is no such device
+	Member     Member          `json:"member"`              // what its owner says
+	State      string          `json:"state,omitempty"`     // as last reported, for example "online"; empty before the first report
+	LastOnline time.Time       `json:"lastOnline,omitzero"` // when it was last reported online or ok; zero if it is neither
+	Twins      map[string]Twin `json:"twins,omitempty"`     // by property name, deleted ones included
 }
 
 // Namespace is the first part of the ID.

@@ -5,6 +5,7 @@
 //	demo up      run the story and leave everything up, with instructions
 //	demo down    remove all of it
 //
-// Package tour is the story, package site the scene. The end to end tests in
-// package e2e run the same story, the benchmarks in bench the same scene.
+// Package tour has the steps, and package site starts and stops the programs. The
+// end-to-end tests in e2e run the same tour. The benchmarks in bench and the
+// conformance tests in conformance use the same site.
 package main
