@@ -33,7 +33,7 @@ func main() {
 	defer stop()
 	web, err := net.Listen("tcp", "127.0.0.1:8080")
 	if err == nil {
-		err = run(ctx, "gateway-data", broker.DefaultAddress, web)
+		err = run(ctx, ".gateway", broker.DefaultAddress, web)
 	}
 	if err != nil {
 		log.Fatal(err)
