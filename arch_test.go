@@ -83,12 +83,15 @@ var light = map[string][]string{
 	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/jsonlimit": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"meta/memstore":  {"k8s.io/", "github.com/", "google.golang.org/grpc"},
-	"meta/manager":   {"k8s.io/client-go", "github.com/dgraph-io"},
-	"meta/client":    {"k8s.io/client-go", "github.com/dgraph-io"},
-	"meta/apiserver": {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
-	"edged":          {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
-	"cmd/edgecore":   {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
+	// Drivers and gateways use the types of the resources without Kubernetes.
+	"device/v1beta1/schema": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"meta/memstore":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	"meta/manager":          {"k8s.io/client-go", "github.com/dgraph-io"},
+	"meta/client":           {"k8s.io/client-go", "github.com/dgraph-io"},
+	"meta/apiserver":        {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
+	"edged":                 {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
+	"cmd/edgecore":          {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
 
 type goPackage struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // slow is a driver that ignores its context: Read takes as long as work does. It
@@ -67,7 +68,7 @@ func TestOneDriver(t *testing.T) {
 
 func changed() device.Instance {
 	dev := instance("a/b", nil)
-	dev.Spec.Protocol.Config = device.Config(`{"port":1}`)
+	dev.Spec.Protocol.Config = schema.Options(`{"port":1}`)
 	return dev
 }
 
@@ -128,7 +129,7 @@ func TestBackoff(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- device.Run(ctx, device.MapperConfig{
+			ended <- device.Run(ctx, device.Config{
 				Protocol: "test", New: func() device.Driver { return dev }, Link: link,
 				Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			})

@@ -1,5 +1,5 @@
-// Package device is how devices are described and driven: the plain types of
-// the Device and DeviceModel resources, and the SDK for drivers.
+// Package device is the SDK for drivers, which KubeEdge calls mappers. The package
+// device/v1beta1/schema has the types of a device's spec and model.
 //
 // A driver is a type with four methods, made once for each device:
 //
@@ -12,7 +12,7 @@
 //
 // Run drives all devices of one protocol with it:
 //
-//	err := device.Run(ctx, device.MapperConfig{
+//	err := device.Run(ctx, device.Config{
 //		Protocol: "modbus",
 //		New:      func() device.Driver { return &modbus{} },
 //		Link:     link,
@@ -42,6 +42,5 @@
 // The methods of one Driver value are called by one goroutine at a time, but
 // for Subscribe, which runs beside them.
 //
-// The types of specs are values without methods that need care; their JSON is
-// that of the API objects in device/v1beta1.
+// An Instance is a value: nobody changes its spec and model.
 package device

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"math"
 	"strconv"
+
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // Driver talks to one device. Run makes one for each device and calls its
 // methods from one goroutine at a time. Every context given to it has a
-// deadline (MapperConfig.Timeout); a method that ignores it holds up its own
+// deadline (Config.Timeout); a method that ignores it holds up its own
 // device and the end of Run, nothing else.
 type Driver interface {
 	// Open connects to the device. It is called again after Close.
@@ -37,14 +39,14 @@ type Subscriber interface {
 
 // Instance is a device as its driver sees it.
 type Instance struct {
-	ID      string            // namespace/name
-	Spec    Spec              // with the model's defaults, without desired values
-	Model   ModelSpec         // empty if it is not known
-	Desired map[string]string // the desired values, by property
+	ID      string                 // namespace/name
+	Spec    schema.DeviceSpec      // with the model's defaults, without desired values
+	Model   schema.DeviceModelSpec // empty if it is not known
+	Desired map[string]string      // the desired values, by property
 }
 
 // Property gives the property of the spec with that name, or nil.
-func (i *Instance) Property(name string) *Property {
+func (i *Instance) Property(name string) *schema.Property {
 	for n := range i.Spec.Properties {
 		if i.Spec.Properties[n].Name == name {
 			return &i.Spec.Properties[n]
@@ -60,7 +62,7 @@ func (i *Instance) Writable(name string) bool {
 		return false
 	}
 	p := i.Model.Property(name)
-	return p == nil || p.AccessMode == ReadWrite
+	return p == nil || p.AccessMode == schema.ReadWrite
 }
 
 // same reports whether two texts are the same value of the property's type:
@@ -70,7 +72,7 @@ func (i *Instance) same(name, a, b string) bool {
 		return true
 	}
 	p := i.Model.Property(name)
-	if p == nil || (p.Type != TypeFloat && p.Type != TypeDouble && p.Type != TypeInt) {
+	if p == nil || (p.Type != schema.TypeFloat && p.Type != schema.TypeDouble && p.Type != schema.TypeInt) {
 		return false
 	}
 	x, errX := strconv.ParseFloat(a, 64)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // lamp is a whole driver: one property, which can be set.
@@ -20,12 +21,12 @@ func (l *lamp) Close() error                                       { return nil 
 func ExampleRun() {
 	link := devicetest.NewLink(device.Instance{
 		ID:      "home/lamp",
-		Spec:    device.Spec{Protocol: device.Protocol{Name: "lamp"}, Properties: []device.Property{{Name: "on"}}},
+		Spec:    schema.DeviceSpec{Protocol: schema.Protocol{Name: "lamp"}, Properties: []schema.Property{{Name: "on"}}},
 		Desired: map[string]string{"on": "true"},
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	err := device.Run(ctx, device.MapperConfig{
+	err := device.Run(ctx, device.Config{
 		Protocol: "lamp",
 		New:      func() device.Driver { return new(lamp) },
 		Link:     link,

@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// MapperConfig sets up Run. Protocol, New and Link are required. (The name
-// Config belongs to the free objects in a device's spec.)
-type MapperConfig struct {
+// Config sets up Run. Protocol, New and Link are required.
+type Config struct {
 	Protocol     string        // drive the devices whose spec.protocol.protocolName this is
 	New          func() Driver // makes the driver of one device
 	Link         Link          // where devices come from and values go
@@ -23,16 +22,16 @@ type MapperConfig struct {
 	Logger       *slog.Logger  // nil discards
 }
 
-func (c MapperConfig) withDefaults() (MapperConfig, error) {
+func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Protocol == "":
-		return c, errors.New("device: MapperConfig.Protocol is required: the protocolName of the devices to drive")
+		return c, errors.New("device: Config.Protocol is required: the protocolName of the devices to drive")
 	case c.New == nil:
-		return c, errors.New("device: MapperConfig.New is required: it makes the driver of one device")
+		return c, errors.New("device: Config.New is required: it makes the driver of one device")
 	case c.Link == nil:
-		return c, errors.New("device: MapperConfig.Link is required: see device/mqtt and device/inprocess")
+		return c, errors.New("device: Config.Link is required: see device/mqtt and device/inprocess")
 	case c.CollectCycle < 0 || c.Timeout < 0 || c.Backoff < 0:
-		return c, errors.New("device: durations in MapperConfig must not be negative")
+		return c, errors.New("device: durations in Config must not be negative")
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -50,7 +49,7 @@ func (c MapperConfig) withDefaults() (MapperConfig, error) {
 
 // Run drives all devices of one protocol until ctx ends, and then closes
 // them. It returns nil, or the error of its settings or of Link.Watch.
-func Run(ctx context.Context, cfg MapperConfig) error {
+func Run(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return err
@@ -89,7 +88,7 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 
 // mapper keeps a worker for each device. The goroutine of Run owns it.
 type mapper struct {
-	cfg     MapperConfig
+	cfg     Config
 	group   sync.WaitGroup
 	workers map[string]*worker // by device ID
 	// closing holds, by device ID, the done channel of the worker cancelled last.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // instance is a device of protocol "test" with a temperature read each second
@@ -17,13 +18,13 @@ import (
 func instance(id string, desired map[string]string) device.Instance {
 	return device.Instance{
 		ID: id,
-		Spec: device.Spec{
-			Protocol:   device.Protocol{Name: "test"},
-			Properties: []device.Property{{Name: "temperature", CollectCycle: 1000}, {Name: "target", CollectCycle: 60_000}},
+		Spec: schema.DeviceSpec{
+			Protocol:   schema.Protocol{Name: "test"},
+			Properties: []schema.Property{{Name: "temperature", CollectCycle: 1000}, {Name: "target", CollectCycle: 60_000}},
 		},
-		Model: device.ModelSpec{Properties: []device.ModelProperty{
-			{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly},
-			{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite},
+		Model: schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+			{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly},
+			{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite},
 		}},
 		Desired: desired,
 	}
@@ -38,7 +39,7 @@ func drive(t *testing.T, link *devicetest.Link, next func() device.Driver) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- device.Run(ctx, device.MapperConfig{Protocol: "test", New: next, Link: link}) }()
+	go func() { ended <- device.Run(ctx, device.Config{Protocol: "test", New: next, Link: link}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -77,7 +78,7 @@ func TestRun(t *testing.T) {
 
 		// A changed spec opens the device again, which has its desired value already.
 		changed := instance("a/b", desiredTarget("22"))
-		changed.Spec.Protocol.Config = device.Config(`{"port":1}`)
+		changed.Spec.Protocol.Config = schema.Options(`{"port":1}`)
 		link.Set(changed)
 		synctest.Wait()
 		if got := fmt.Sprint(dev.Writes()); got != "[target=21 target=22]" {
@@ -215,7 +216,7 @@ func TestRefusedValue(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- device.Run(ctx, device.MapperConfig{Protocol: "test", New: func() device.Driver { return dev }, Link: link})
+			ended <- device.Run(ctx, device.Config{Protocol: "test", New: func() device.Driver { return dev }, Link: link})
 		}()
 		synctest.Wait()
 		if got := fmt.Sprint(link.Values("a/b")); got != "map[target:0]" {
@@ -243,7 +244,7 @@ func (p *picky) Report(ctx context.Context, id string, values map[string]string)
 func TestConfigErrors(t *testing.T) {
 	link := devicetest.NewLink()
 	made := func() device.Driver { return nil }
-	for _, cfg := range []device.MapperConfig{
+	for _, cfg := range []device.Config{
 		{New: made, Link: link}, {Protocol: "x", Link: link}, {Protocol: "x", New: made},
 		{Protocol: "x", New: made, Link: link, Timeout: -1},
 	} {

@@ -16,7 +16,7 @@ const deadRounds = 3
 
 // worker drives one device in one goroutine.
 type worker struct {
-	cfg     MapperConfig
+	cfg     Config
 	dev     Instance
 	log     *slog.Logger
 	cancel  context.CancelFunc
@@ -79,7 +79,7 @@ func (w *worker) endFault(kind, property string) {
 	}
 }
 
-func newWorker(cfg MapperConfig, dev Instance) *worker {
+func newWorker(cfg Config, dev Instance) *worker {
 	return &worker{
 		cfg: cfg, dev: dev, log: cfg.Logger.With("device", dev.ID),
 		done: make(chan struct{}), updates: make(chan map[string]string, 1),

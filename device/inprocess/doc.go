@@ -3,7 +3,7 @@
 //
 //	link, err := inprocess.New(inprocess.Config{Engine: engine})
 //	...
-//	err = device.Run(ctx, device.MapperConfig{Protocol: "modbus", New: newDriver, Link: link})
+//	err = device.Run(ctx, device.Config{Protocol: "modbus", New: newDriver, Link: link})
 //
 // [github.com/edgekit/edgekit/twin/devicespec] makes the request that declares a
 // device to the engine.

@@ -10,6 +10,7 @@ import (
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/device/inprocess"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
@@ -39,12 +40,12 @@ func start(t *testing.T) edge {
 }
 
 func (e edge) Put(t *testing.T, id, protocol string) {
-	put, err := devicespec.Declare(device.Spec{
-		Protocol:   device.Protocol{Name: protocol},
-		Properties: []device.Property{{Name: "temperature"}, {Name: "target"}},
-	}, device.ModelSpec{Properties: []device.ModelProperty{
-		{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly},
-		{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite},
+	put, err := devicespec.Declare(schema.DeviceSpec{
+		Protocol:   schema.Protocol{Name: protocol},
+		Properties: []schema.Property{{Name: "temperature"}, {Name: "target"}},
+	}, schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+		{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly},
+		{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite},
 	}})
 	if err := errors.Join(err, e.engine.Put(t.Context(), id, put)); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/device/mqtt"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
@@ -95,12 +96,12 @@ func mapper(t *testing.T, addr string) *mqtt.Link {
 }
 
 func (e edge) Put(t *testing.T, id, protocol string) {
-	put, err := devicespec.Declare(device.Spec{
-		Protocol:   device.Protocol{Name: protocol},
-		Properties: []device.Property{{Name: "temperature", CollectCycle: 50}, {Name: "target"}},
-	}, device.ModelSpec{Properties: []device.ModelProperty{
-		{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly},
-		{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite},
+	put, err := devicespec.Declare(schema.DeviceSpec{
+		Protocol:   schema.Protocol{Name: protocol},
+		Properties: []schema.Property{{Name: "temperature", CollectCycle: 50}, {Name: "target"}},
+	}, schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+		{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly},
+		{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite},
 	}})
 	if err := errors.Join(err, e.engine.Put(t.Context(), id, put)); err != nil {
 		t.Fatal(err)
@@ -151,7 +152,7 @@ func TestEdgecoreRestarts(t *testing.T) {
 	dev.Set("target", "0")
 	link := mapper(t, e.addr)
 	start(t, func(ctx context.Context) error {
-		return device.Run(ctx, device.MapperConfig{
+		return device.Run(ctx, device.Config{
 			Protocol: "suite", New: func() device.Driver { return dev }, Link: link,
 			Timeout: time.Second, Backoff: 50 * time.Millisecond,
 		})

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/bus/topics"
-	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
@@ -26,8 +26,8 @@ func (d desired) staleAt(held int64) bool { return d.time < held && held-d.time 
 
 // entry is one device of the node.
 type entry struct {
-	spec    device.Spec
-	model   device.ModelSpec
+	spec    schema.DeviceSpec
+	model   schema.DeviceModelSpec
 	desired map[string]desired
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/inprocess"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
@@ -64,7 +65,7 @@ func run(ctx context.Context, dir, address string, web net.Listener) error {
 	group.Go(func() error { return messages.Run(ctx) })
 	group.Go(func() error { return bridge.Run(ctx) })
 	group.Go(func() error {
-		return device.Run(ctx, device.MapperConfig{Protocol: "boiler", New: newBoiler, Link: link})
+		return device.Run(ctx, device.Config{Protocol: "boiler", New: newBoiler, Link: link})
 	})
 	group.Go(func() error { return engine.Put(ctx, "plant/boiler", put) })
 	group.Go(func() error { <-ctx.Done(); return server.Close() })
@@ -77,10 +78,10 @@ func run(ctx context.Context, dir, address string, web net.Listener) error {
 
 // The device, as Device and DeviceModel describe it in a cluster.
 var (
-	spec = device.Spec{Protocol: device.Protocol{Name: "boiler"}, Properties: []device.Property{
-		{Name: "target", Desired: &device.Value{Value: "45"}}, {Name: "pressure", CollectCycle: 1000}}}
-	model = device.ModelSpec{Properties: []device.ModelProperty{
-		{Name: "target", Type: device.TypeInt, AccessMode: device.ReadWrite}, {Name: "pressure", Type: device.TypeFloat}}}
+	spec = schema.DeviceSpec{Protocol: schema.Protocol{Name: "boiler"}, Properties: []schema.Property{
+		{Name: "target", Desired: &schema.Value{Value: "45"}}, {Name: "pressure", CollectCycle: 1000}}}
+	model = schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+		{Name: "target", Type: schema.TypeInt, AccessMode: schema.ReadWrite}, {Name: "pressure", Type: schema.TypeFloat}}}
 )
 
 // boiler is the driver. This one keeps the values in memory instead of a device.

@@ -15,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/inprocess"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
@@ -61,7 +62,7 @@ func taste(parent context.Context, out io.Writer) error {
 	group.Go(func() error { return inside.Run(ctx) })
 	group.Go(func() error { return topics.Run(ctx) })
 	group.Go(func() error {
-		return device.Run(ctx, device.MapperConfig{
+		return device.Run(ctx, device.Config{
 			Protocol: protocol,
 			New:      func() device.Driver { return new(thermometer) },
 			Link:     link,
@@ -123,21 +124,21 @@ func story(ctx context.Context, tell func(step, format string, args ...any), eng
 }
 
 // roomSpec is what a Device and a DeviceModel say in a cluster.
-func roomSpec() (device.Spec, device.ModelSpec) {
-	config, err := device.NewConfig(connection{Start: 20.4, Speed: 2})
+func roomSpec() (schema.DeviceSpec, schema.DeviceModelSpec) {
+	config, err := schema.NewOptions(connection{Start: 20.4, Speed: 2})
 	if err != nil {
 		panic(err) // of two numbers
 	}
-	spec := device.Spec{
-		Protocol: device.Protocol{Name: protocol, Config: config},
-		Properties: []device.Property{
+	spec := schema.DeviceSpec{
+		Protocol: schema.Protocol{Name: protocol, Config: config},
+		Properties: []schema.Property{
 			{Name: "temperature", CollectCycle: 250},
-			{Name: "target", CollectCycle: 5000, Desired: &device.Value{Value: "21"}},
+			{Name: "target", CollectCycle: 5000, Desired: &schema.Value{Value: "21"}},
 		},
 	}
-	model := device.ModelSpec{Properties: []device.ModelProperty{
-		{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly, Unit: "C"},
-		{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite, Minimum: "5", Maximum: "30", Unit: "C"},
+	model := schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+		{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly, Unit: "C"},
+		{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite, Minimum: "5", Maximum: "30", Unit: "C"},
 	}}
 	return spec, model
 }

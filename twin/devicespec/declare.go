@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
@@ -14,7 +15,7 @@ import (
 // model. Each property of the spec becomes a twin with the property's type in the
 // model. The desired values move from the spec to the twins. The caller may set
 // the Member's Owner, Incarnation and Version.
-func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
+func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, error) {
 	full, err := spec.WithDefaults(model)
 	if err != nil {
 		return twin.Put{}, fmt.Errorf("twin/devicespec: %w", err)
@@ -39,7 +40,7 @@ func Declare(spec device.Spec, model device.ModelSpec) (twin.Put, error) {
 }
 
 // twinType gives the twin's name of a property's type.
-func twinType(p *device.ModelProperty) string {
+func twinType(p *schema.ModelProperty) string {
 	if p == nil || p.Type == "" {
 		return "string"
 	}

@@ -3,14 +3,14 @@ package devicespec_test
 import (
 	"fmt"
 
-	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 func ExampleDeclare() {
 	put, err := devicespec.Declare(
-		device.Spec{Properties: []device.Property{{Name: "target", Desired: &device.Value{Value: "45"}}}},
-		device.ModelSpec{Protocol: "modbus", Properties: []device.ModelProperty{{Name: "target", Type: device.TypeInt}}},
+		schema.DeviceSpec{Properties: []schema.Property{{Name: "target", Desired: &schema.Value{Value: "45"}}}},
+		schema.DeviceModelSpec{Protocol: "modbus", Properties: []schema.ModelProperty{{Name: "target", Type: schema.TypeInt}}},
 	)
 	if err != nil {
 		fmt.Println(err)

@@ -7,8 +7,8 @@ import (
 	"net"
 	"time"
 
-	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
@@ -17,9 +17,9 @@ import (
 
 // view holds the cloud's objects on the node. One goroutine owns it.
 type view struct {
-	devices map[string]*v1beta1.Device   // by namespace/name
-	models  map[string]*device.ModelSpec // by namespace/name
-	pending map[string]struct{}          // devices to put to the engine (again)
+	devices map[string]*v1beta1.Device         // by namespace/name
+	models  map[string]*schema.DeviceModelSpec // by namespace/name
+	pending map[string]struct{}                // devices to put to the engine (again)
 	// unreadable holds the Devices on the node that this release cannot decode. The
 	// engine keeps what it has of them.
 	unreadable map[string]struct{}
@@ -60,7 +60,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (s *Syncer) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*device.ModelSpec), pending: make(map[string]struct{}), unreadable: make(map[string]struct{})}
+	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*schema.DeviceModelSpec), pending: make(map[string]struct{}), unreadable: make(map[string]struct{})}
 	modelEvents, err := s.listAndWatch(ctx, v, models)
 	if err != nil {
 		return err
@@ -245,7 +245,7 @@ func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 
 // invalid lists the desired values of a Device that are not of their property's
 // type.
-func invalid(spec device.Spec, twins map[string]twin.Twin) []string {
+func invalid(spec schema.DeviceSpec, twins map[string]twin.Twin) []string {
 	var bad []string
 	for _, p := range spec.Properties {
 		t, ok := twins[p.Name]

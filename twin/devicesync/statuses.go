@@ -13,8 +13,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
@@ -176,7 +176,7 @@ func (s *Syncer) forget(ctx context.Context, id string) error {
 // status computes the report of a device. A value that changed in its timestamp
 // only is copied from held, so that it makes no new report.
 func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta1.DeviceStatusStatus, now time.Time) (v1beta1.DeviceStatusStatus, error) {
-	var spec device.Spec
+	var spec schema.DeviceSpec
 	if err := jsonlimit.Unmarshal(d.Member.Spec, &spec); err != nil {
 		return held, fmt.Errorf("spec of %s: %w", d.ID, err)
 	}
@@ -195,8 +195,8 @@ func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 		if !property.ReportToCloud || !ok || t.Deleted {
 			continue
 		}
-		entry := device.Twin{PropertyName: property.Name}
-		var before device.Twin
+		entry := schema.Twin{PropertyName: property.Name}
+		var before schema.Twin
 		for _, h := range held.Twins {
 			if h.PropertyName == property.Name {
 				before = h
@@ -217,7 +217,7 @@ func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 
 // limitByCycle gives the value of a property to report: the new one, or the one
 // before while its reportCycle lasts.
-func (p *plan) limitByCycle(id string, property device.Property, before, value *device.Value, now time.Time) *device.Value {
+func (p *plan) limitByCycle(id string, property schema.Property, before, value *schema.Value, now time.Time) *schema.Value {
 	if p.values[id] == nil {
 		p.values[id] = make(map[string]time.Time)
 	}
@@ -231,14 +231,14 @@ func (p *plan) limitByCycle(id string, property device.Property, before, value *
 }
 
 // newer gives before if v has the same text, else a new value.
-func newer(before *device.Value, v *twin.Value, typ string) *device.Value {
+func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 	switch {
 	case v == nil:
 		return nil
 	case before != nil && before.Value == v.Value:
 		return before
 	}
-	return &device.Value{Value: v.Value, Metadata: map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}}
+	return &schema.Value{Value: v.Value, Metadata: map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}}
 }
 
 // conditions gives the node's conditions. A Device whose desired values were

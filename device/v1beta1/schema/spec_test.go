@@ -1,12 +1,12 @@
-package device
+package schema
 
 import (
 	"encoding/json"
 	"testing"
 )
 
-func TestConfigDecode(t *testing.T) {
-	var spec Spec
+func TestOptionsDecode(t *testing.T) {
+	var spec DeviceSpec
 	raw := `{"deviceModelRef":{"name":"boiler-model"},"protocol":{"protocolName":"modbus","configData":{"ip":"10.1.1.5","port":502}}}`
 	if err := json.Unmarshal([]byte(raw), &spec); err != nil {
 		t.Fatal(err)
@@ -31,31 +31,31 @@ func TestConfigDecode(t *testing.T) {
 	}
 }
 
-func TestConfigRefusesWhatIsNoObject(t *testing.T) {
+func TestOptionsRefuseWhatIsNoObject(t *testing.T) {
 	for _, raw := range []string{`[]`, `"a"`, `7`, `true`, `{"a":`} {
-		var c Config
+		var c Options
 		if err := c.UnmarshalJSON([]byte(raw)); err == nil {
 			t.Errorf("%s was taken", raw)
 		}
 	}
-	if _, err := NewConfig([]int{1}); err == nil {
+	if _, err := NewOptions([]int{1}); err == nil {
 		t.Error("a slice was taken")
 	}
 }
 
 func TestSpecWithDefaults(t *testing.T) {
-	model := ModelSpec{
+	model := DeviceModelSpec{
 		Protocol:       "modbus",
-		ProtocolConfig: Config(`{"port":502,"ip":"0.0.0.0"}`),
+		ProtocolConfig: Options(`{"port":502,"ip":"0.0.0.0"}`),
 		Properties: []ModelProperty{
-			{Name: "a", Type: TypeInt, Visitors: &Visitor{ProtocolName: "modbus", Config: Config(`{"offset":1,"limit":1}`)}},
-			{Name: "b", Type: TypeInt, Visitors: &Visitor{Config: Config(`{"offset":2}`)}},
+			{Name: "a", Type: TypeInt, Visitors: &Visitor{ProtocolName: "modbus", Config: Options(`{"offset":1,"limit":1}`)}},
+			{Name: "b", Type: TypeInt, Visitors: &Visitor{Config: Options(`{"offset":2}`)}},
 		},
 	}
-	spec := Spec{
-		Protocol: Protocol{Config: Config(`{"ip":"10.1.1.5"}`)},
+	spec := DeviceSpec{
+		Protocol: Protocol{Config: Options(`{"ip":"10.1.1.5"}`)},
 		Properties: []Property{
-			{Name: "a", Visitors: &Visitor{Config: Config(`{"offset":9}`)}}, {Name: "b"}, {Name: "c"},
+			{Name: "a", Visitors: &Visitor{Config: Options(`{"offset":9}`)}}, {Name: "b"}, {Name: "c"},
 		},
 	}
 	got, err := spec.WithDefaults(model)
@@ -77,11 +77,11 @@ func TestSpecWithDefaults(t *testing.T) {
 	}
 }
 
-func FuzzConfig(f *testing.F) {
+func FuzzOptions(f *testing.F) {
 	f.Add([]byte(`{"a":{"b":[1,2]}}`), []byte(`{"a":1}`))
 	f.Add([]byte(`null`), []byte(` {} `))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		var x, y Config
+		var x, y Options
 		if x.UnmarshalJSON(a) != nil || y.UnmarshalJSON(b) != nil {
 			return
 		}
@@ -89,7 +89,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := json.Marshal(Spec{Protocol: Protocol{Config: merged}}); err != nil {
+		if _, err := json.Marshal(DeviceSpec{Protocol: Protocol{Config: merged}}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -1,4 +1,4 @@
-package device
+package schema
 
 // PushMethod sends the readings of a property somewhere else as well. A
 // mapper that does not support a method says so and goes on without it.
@@ -17,7 +17,7 @@ type PushMethod struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
-	AnomalyDetection Config `json:"anomalyDetection,omitempty"`
+	AnomalyDetection Options `json:"anomalyDetection,omitempty"`
 }
 
 // PushHTTP says where readings are posted.
@@ -75,16 +75,16 @@ type PushDB struct {
 // +kubebuilder:object:generate=true
 type PushInfluxDB2 struct {
 	// Client says where the database is.
-	Client *InfluxDB2Client `json:"influxdb2ClientConfig,omitempty"`
+	Client *InfluxDB2ClientConfig `json:"influxdb2ClientConfig,omitempty"`
 	// Data says how a reading is written.
-	Data *InfluxDB2Data `json:"influxdb2DataConfig,omitempty"`
+	Data *InfluxDB2DataConfig `json:"influxdb2DataConfig,omitempty"`
 }
 
-// InfluxDB2Client says where an InfluxDB is. The token comes from the mapper's
+// InfluxDB2ClientConfig says where an InfluxDB is. The token comes from the mapper's
 // own environment, never from the Device.
 //
 // +kubebuilder:object:generate=true
-type InfluxDB2Client struct {
+type InfluxDB2ClientConfig struct {
 	// URL of the database.
 	URL string `json:"url,omitempty"`
 	// Org is the organisation.
@@ -93,10 +93,10 @@ type InfluxDB2Client struct {
 	Bucket string `json:"bucket,omitempty"`
 }
 
-// InfluxDB2Data says how a reading is written.
+// InfluxDB2DataConfig says how a reading is written.
 //
 // +kubebuilder:object:generate=true
-type InfluxDB2Data struct {
+type InfluxDB2DataConfig struct {
 	// Measurement to write to.
 	Measurement string `json:"measurement,omitempty"`
 	// Tag is the set of tags of each point.
@@ -110,13 +110,13 @@ type InfluxDB2Data struct {
 // +kubebuilder:object:generate=true
 type PushRedis struct {
 	// Client says where the database is.
-	Client *RedisClient `json:"redisClientConfig,omitempty"`
+	Client *RedisClientConfig `json:"redisClientConfig,omitempty"`
 }
 
-// RedisClient says where a Redis is.
+// RedisClientConfig says where a Redis is.
 //
 // +kubebuilder:object:generate=true
-type RedisClient struct {
+type RedisClientConfig struct {
 	// Addr is host and port.
 	Addr string `json:"addr,omitempty"`
 	// DB is the number of the database.
@@ -132,13 +132,13 @@ type RedisClient struct {
 // +kubebuilder:object:generate=true
 type PushTDEngine struct {
 	// Client says where the database is.
-	Client *TDEngineClient `json:"TDEngineClientConfig,omitempty"`
+	Client *TDEngineClientConfig `json:"TDEngineClientConfig,omitempty"`
 }
 
-// TDEngineClient says where a TDengine is.
+// TDEngineClientConfig says where a TDengine is.
 //
 // +kubebuilder:object:generate=true
-type TDEngineClient struct {
+type TDEngineClientConfig struct {
 	// Addr is host and port.
 	Addr string `json:"addr,omitempty"`
 	// DBName is the database.
@@ -150,13 +150,13 @@ type TDEngineClient struct {
 // +kubebuilder:object:generate=true
 type PushMySQL struct {
 	// Client says where the database is.
-	Client *MySQLClient `json:"mysqlClientConfig,omitempty"`
+	Client *MySQLClientConfig `json:"mysqlClientConfig,omitempty"`
 }
 
-// MySQLClient says where a MySQL is.
+// MySQLClientConfig says where a MySQL is.
 //
 // +kubebuilder:object:generate=true
-type MySQLClient struct {
+type MySQLClientConfig struct {
 	// Addr is host and port.
 	Addr string `json:"addr,omitempty"`
 	// Database to write to.

@@ -1,4 +1,4 @@
-package device
+package schema
 
 import (
 	"bytes"
@@ -36,84 +36,84 @@ const (
 // +kubebuilder:validation:Enum=ReadWrite;ReadOnly
 type AccessMode string
 
-// Config is a free JSON object: what only the driver of a protocol
-// understands. Its zero value is no object at all and is left out of the JSON
-// of what holds it. A Config is not changed once it is made; to compare two,
+// Options are a free JSON object: what only the driver of a protocol
+// understands. The zero value is no object at all and is left out of the JSON
+// of what holds it. Options are not changed once they are made; to compare two,
 // decode them.
-type Config []byte
+type Options []byte
 
-// NewConfig makes a Config of a struct or map by its JSON form. It fails if v
+// NewOptions makes Options of a struct or map by its JSON form. It fails if v
 // does not give a JSON object.
-func NewConfig(v any) (Config, error) {
+func NewOptions(v any) (Options, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
-		return nil, fmt.Errorf("device: config: %w", err)
+		return nil, fmt.Errorf("device: options: %w", err)
 	}
-	var c Config
-	return c, c.UnmarshalJSON(raw)
+	var o Options
+	return o, o.UnmarshalJSON(raw)
 }
 
 // Decode reads the object into a struct or map of the caller's, by the rules
 // of encoding/json. Fields that the object lacks keep the value that they
-// have, so defaults are set before the call; an empty Config changes nothing.
-func (c Config) Decode(into any) error {
-	if len(c) == 0 {
+// have, so defaults are set before the call; empty Options change nothing.
+func (o Options) Decode(into any) error {
+	if len(o) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(c, into); err != nil {
-		return fmt.Errorf("device: config: %w", err)
+	if err := json.Unmarshal(o, into); err != nil {
+		return fmt.Errorf("device: options: %w", err)
 	}
 	return nil
 }
 
-// Merge gives c laid over defaults: a key at the top level that c lacks comes
+// Merge gives o laid over defaults: a key at the top level that o lacks comes
 // from defaults. Keys below the top level are not merged, since a nested
 // object means something only as a whole to the driver.
-func (c Config) Merge(defaults Config) (Config, error) {
+func (o Options) Merge(defaults Options) (Options, error) {
 	if len(defaults) == 0 {
-		return c, nil
+		return o, nil
 	}
-	if len(c) == 0 {
+	if len(o) == 0 {
 		return defaults, nil
 	}
 	base, over := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	if err := errors.Join(defaults.Decode(&base), c.Decode(&over)); err != nil {
+	if err := errors.Join(defaults.Decode(&base), o.Decode(&over)); err != nil {
 		return nil, err
 	}
 	maps.Copy(base, over)
-	return NewConfig(base)
+	return NewOptions(base)
 }
 
 // MarshalJSON gives the object, or null for the zero value.
-func (c Config) MarshalJSON() ([]byte, error) {
-	if len(c) == 0 {
+func (o Options) MarshalJSON() ([]byte, error) {
+	if len(o) == 0 {
 		return []byte("null"), nil
 	}
-	return c, nil
+	return o, nil
 }
 
 // UnmarshalJSON takes a JSON object or null; anything else is an error.
-func (c *Config) UnmarshalJSON(raw []byte) error {
+func (o *Options) UnmarshalJSON(raw []byte) error {
 	raw = bytes.TrimSpace(raw)
 	if string(raw) == "null" {
-		*c = nil
+		*o = nil
 		return nil
 	}
 	if len(raw) == 0 || raw[0] != '{' || !json.Valid(raw) {
-		return errors.New("device: config: want a JSON object")
+		return errors.New("device: options: want a JSON object")
 	}
-	*c = bytes.Clone(raw)
+	*o = bytes.Clone(raw)
 	return nil
 }
 
 // String gives the object's JSON, for logs.
-func (c Config) String() string { return string(c) }
+func (o Options) String() string { return string(o) }
 
-// Spec is what the owner of a device wants of it: the spec of the Device
+// DeviceSpec is what the owner of a device wants of it: the spec of the Device
 // resource.
 //
 // +kubebuilder:object:generate=true
-type Spec struct {
+type DeviceSpec struct {
 	// ModelRef names the DeviceModel, in the device's own namespace.
 	ModelRef ModelRef `json:"deviceModelRef"`
 	// NodeName is the edge node that the device hangs on. A change moves the
@@ -136,14 +136,14 @@ type Spec struct {
 
 // WithDefaults gives the spec as a driver must see it: protocol, connection
 // data and visitors that the device leaves out come from its model.
-func (s Spec) WithDefaults(model ModelSpec) (Spec, error) {
+func (s DeviceSpec) WithDefaults(model DeviceModelSpec) (DeviceSpec, error) {
 	out := *s.DeepCopy()
 	if out.Protocol.Name == "" {
 		out.Protocol.Name = model.Protocol
 	}
 	var err error
 	if out.Protocol.Config, err = s.Protocol.Config.Merge(model.ProtocolConfig); err != nil {
-		return Spec{}, fmt.Errorf("device: protocol.configData: %w", err)
+		return DeviceSpec{}, fmt.Errorf("device: protocol.configData: %w", err)
 	}
 	for i, p := range out.Properties {
 		want := model.Property(p.Name)
@@ -155,7 +155,7 @@ func (s Spec) WithDefaults(model ModelSpec) (Spec, error) {
 			continue
 		}
 		if p.Visitors.Config, err = p.Visitors.Config.Merge(want.Visitors.Config); err != nil {
-			return Spec{}, fmt.Errorf("device: property %s: visitors.configData: %w", p.Name, err)
+			return DeviceSpec{}, fmt.Errorf("device: property %s: visitors.configData: %w", p.Name, err)
 		}
 		if p.Visitors.ProtocolName == "" {
 			p.Visitors.ProtocolName = want.Visitors.ProtocolName
@@ -184,7 +184,7 @@ type Protocol struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
-	Config Config `json:"configData,omitempty"`
+	Config Options `json:"configData,omitempty"`
 }
 
 // Property is one value of a device.
@@ -232,7 +232,7 @@ type Visitor struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
-	Config Config `json:"configData,omitempty"`
+	Config Options `json:"configData,omitempty"`
 }
 
 // Method is a named group of properties that a mapper offers to others.
@@ -258,10 +258,10 @@ type StateReport struct {
 	ReportCycle int64 `json:"reportCycle,omitempty"`
 }
 
-// ModelSpec describes a kind of device: the spec of the DeviceModel resource.
+// DeviceModelSpec describes a kind of device: the spec of the DeviceModel resource.
 //
 // +kubebuilder:object:generate=true
-type ModelSpec struct {
+type DeviceModelSpec struct {
 	// Properties that devices of this model have.
 	// +listType=map
 	// +listMapKey=name
@@ -274,11 +274,11 @@ type ModelSpec struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
-	ProtocolConfig Config `json:"protocolConfigData,omitempty"`
+	ProtocolConfig Options `json:"protocolConfigData,omitempty"`
 }
 
 // Property gives the property with that name, or nil.
-func (m *ModelSpec) Property(name string) *ModelProperty {
+func (m *DeviceModelSpec) Property(name string) *ModelProperty {
 	for i := range m.Properties {
 		if m.Properties[i].Name == name {
 			return &m.Properties[i]
@@ -335,7 +335,7 @@ type Status struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
-	Extensions Config `json:"extensions,omitempty"`
+	Extensions Options `json:"extensions,omitempty"`
 }
 
 // Twin is one property as the cloud sees it.
