@@ -28,6 +28,7 @@
 // edged/cri. Where two parts meet there is a small joiner named for its job:
 // meta/manager (hub and store), meta/client (store and Kubernetes types),
 // twin/mqtt (twin on bus topics), twin/devicesync (twin and Device objects),
+// twin/devicespec (a device's spec and its twins),
 // device/mqtt and device/inprocess (a driver outside or inside the node's
 // program), hub/httplink (HTTP on streams of the link, which is how kubectl logs
 // and exec reach edged/server). The programs under cmd wire them together and hold nothing else.
@@ -50,7 +51,8 @@
 // # Where to start
 //
 // With no cluster and no root, "go run ./examples/thermometer" shows a driver,
-// a twin and MQTT in a few seconds. "make demo" shows the whole, with a real
+// a twin and MQTT in a few seconds, and examples/gateway is a gateway without
+// Kubernetes in one file. "make demo" shows the whole, with a real
 // cluster and a real container runtime. To embed: read the package docs of
 // hub, meta and twin, in that order.
 //

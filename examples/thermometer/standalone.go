@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
@@ -22,19 +23,16 @@ import (
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
-const (
-	room  = "home/livingroom" // the device's namespace/name
-	topic = "$hw/events/device/" + room + "/twin/"
-)
+const room = "home/livingroom" // the device's namespace/name
 
-// taste runs a whole small gateway and an app that talks to it, and tells
-// what happens.
-func taste(parent context.Context, out io.Writer) error {
+// runStandalone runs a small gateway and an app that talks to it, and prints what
+// happens.
+func runStandalone(parent context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(parent, 30*time.Second)
 	defer cancel()
-	tell := teller(out)
+	printf := newPrinter(out)
 
-	tell("1", "A gateway in one process: twins in a store, an MQTT broker, a driver.")
+	printf("1", "A gateway in one process: twins in a store, an MQTT broker, a driver.")
 	store := memstore.New() // badgerstore keeps it on disk
 	defer store.Close()
 	engine, err := twin.New(twin.Config{Store: store})
@@ -69,13 +67,13 @@ func taste(parent context.Context, out io.Writer) error {
 		})
 	})
 	group.Go(func() error {
-		defer cancel() // the story's end ends the rest
+		defer cancel() // the app's end ends the rest
 		select {
 		case <-inside.Ready():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		return story(ctx, tell, engine, "tcp://"+embedded.Addr().String())
+		return runApp(ctx, printf, engine, "tcp://"+embedded.Addr().String())
 	})
 	if err := group.Wait(); err != nil && parent.Err() == nil {
 		return err
@@ -83,16 +81,17 @@ func taste(parent context.Context, out io.Writer) error {
 	return nil
 }
 
-// story adds a device and changes a wish, as the gateway and as an app.
-func story(ctx context.Context, tell func(step, format string, args ...any), engine *twin.Engine, address string) error {
-	tell("2", "An app connects to the broker at %s and listens to %s#", address, topic)
-	app, seen, stop, err := connect(ctx, address)
+// runApp adds a device as the gateway, and changes its desired value as an app.
+func runApp(ctx context.Context, printf printer, engine *twin.Engine, address string) error {
+	twinTopics := topics.Device(room, "twin/#")
+	printf("2", "An app connects to the broker at %s and subscribes to %s", address, twinTopics)
+	app, seen, stop, err := connect(ctx, address, twinTopics)
 	if err != nil {
 		return err
 	}
 	defer stop()
 
-	tell("3", "A device is declared: %s, protocol %q, the room shall have 21 degrees.", room, protocol)
+	printf("3", "A device is declared: %s, protocol %q, the room shall have 21 degrees.", room, protocol)
 	put, err := devicespec.Declare(roomSpec())
 	if err != nil {
 		return err
@@ -100,26 +99,31 @@ func story(ctx context.Context, tell func(step, format string, args ...any), eng
 	if err := engine.Put(ctx, room, put); err != nil {
 		return err
 	}
-	if err := watch(ctx, tell, seen, "21"); err != nil {
+	if err := watch(ctx, printf, seen, "21"); err != nil {
 		return err
 	}
 
-	tell("4", "The app wishes for 23 degrees: it publishes to %supdate", topic)
-	wish := `{"event_id":"app-1","twin":{"target":{"expected":{"value":"23"}}}}`
-	if err := app.Publish(ctx, bus.Message{Topic: topic + "update", Payload: []byte(wish), QoS: bus.AtLeastOnce}); err != nil {
+	printf("4", "The app sets 23 degrees: it publishes to %s", topics.Device(room, topics.TwinUpdate))
+	update := topics.TwinUpdateMessage{Twin: map[string]*topics.Twin{"target": {Expected: topics.Text("23")}}}
+	update.Stamp("app-1", time.Now())
+	payload, err := json.Marshal(update)
+	if err != nil {
 		return err
 	}
-	if err := watch(ctx, tell, seen, "23"); err != nil {
+	if err := app.Publish(ctx, bus.Message{Topic: topics.Device(room, topics.TwinUpdate), Payload: payload, QoS: bus.AtLeastOnce}); err != nil {
+		return err
+	}
+	if err := watch(ctx, printf, seen, "23"); err != nil {
 		return err
 	}
 
 	d, _ := engine.Device(room)
-	tell("5", "Done. The twin as the gateway keeps it (state %s):", d.State)
+	printf("5", "Done. The twin as the gateway keeps it (state %s):", d.State)
 	for _, name := range []string{"target", "temperature"} {
 		t := d.Twins[name]
-		tell("", "   %-12s expected %-5s actual %s", name, text(t.Expected), text(t.Actual))
+		printf("", "   %-12s expected %-5s actual %s", name, text(t.Expected), text(t.Actual))
 	}
-	tell("", "Next: driver.go shows the whole driver; -broker and -node run it beside edgecore.")
+	printf("", "Next: driver.go shows the whole driver; -broker and -node run it beside edgecore.")
 	return nil
 }
 
@@ -143,8 +147,8 @@ func roomSpec() (schema.DeviceSpec, schema.DeviceModelSpec) {
 	return spec, model
 }
 
-// connect is an app: an MQTT client that hands on what it sees of the room.
-func connect(ctx context.Context, address string) (app *bus.Bus, seen <-chan bus.Message, stop func(), err error) {
+// connect is an app: an MQTT client that passes on the messages of the room.
+func connect(ctx context.Context, address, filter string) (app *bus.Bus, seen <-chan bus.Message, stop func(), err error) {
 	outside, err := client.New(client.Config{URL: address})
 	if err != nil {
 		return nil, nil, nil, err
@@ -154,7 +158,7 @@ func connect(ctx context.Context, address string) (app *bus.Bus, seen <-chan bus
 		return nil, nil, nil, err
 	}
 	messages := make(chan bus.Message, 64)
-	_, err = app.Subscribe(topic+"#", func(ctx context.Context, m bus.Message) {
+	_, err = app.Subscribe(filter, func(ctx context.Context, m bus.Message) {
 		select {
 		case messages <- m:
 		case <-ctx.Done():
@@ -167,7 +171,7 @@ func connect(ctx context.Context, address string) (app *bus.Bus, seen <-chan bus
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = app.Run(ctx) // an app at a broker that goes away waits for it
+		_ = app.Run(ctx) // an app reconnects when its broker is lost
 	}()
 	stop = func() { cancel(); <-ended }
 	select {
@@ -179,15 +183,15 @@ func connect(ctx context.Context, address string) (app *bus.Bus, seen <-chan bus
 	}
 }
 
-// watch tells of what the app sees until the room has the temperature that is
-// wished for.
-func watch(ctx context.Context, tell func(step, format string, args ...any), seen <-chan bus.Message, goal string) error {
+// watch prints the messages that the app receives until the room has the desired
+// temperature.
+func watch(ctx context.Context, printf printer, seen <-chan bus.Message, goal string) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the room did not get %s degrees: %w", goal, ctx.Err())
 		case m := <-seen:
-			reached, err := explain(tell, m, goal)
+			reached, err := explain(printf, m, goal)
 			if err != nil {
 				return err
 			}
@@ -198,53 +202,44 @@ func watch(ctx context.Context, tell func(step, format string, args ...any), see
 	}
 }
 
-// explain tells what one message means and reports whether the temperature is
-// the wished one.
-func explain(tell func(step, format string, args ...any), m bus.Message, goal string) (reached bool, err error) {
-	type side struct {
-		Value string `json:"value"`
-	}
-	type state struct {
-		Expected *side `json:"expected"`
-		Actual   *side `json:"actual"`
-	}
-	var p struct {
-		Delta map[string]string `json:"delta"`
-		Twin  map[string]struct {
-			Last    *state `json:"last"`
-			Current *state `json:"current"`
-		} `json:"twin"`
-	}
-	if err := json.Unmarshal(m.Payload, &p); err != nil {
-		return false, err
-	}
-	kind := strings.TrimPrefix(m.Topic, topic)
-	switch kind {
-	case "update/result":
-		tell("", "   %-16s the wish is in the store", kind)
-	case "update/delta":
-		for name, value := range p.Delta {
-			tell("", "   %-16s %s is not yet %s: the driver has work", kind, name, value)
+// explain prints what one message means and reports whether the temperature is
+// the desired one.
+func explain(printf printer, m bus.Message, goal string) (reached bool, err error) {
+	_, action, _ := topics.ParseDevice(m.Topic)
+	switch action {
+	case topics.Result(topics.TwinUpdate):
+		printf("", "   %-21s the desired value is in the store", action)
+	case topics.TwinDelta:
+		var delta topics.TwinDeltaMessage
+		if err := json.Unmarshal(m.Payload, &delta); err != nil {
+			return false, err
 		}
-	case "update/document":
-		for name, t := range p.Twin {
+		for name, value := range delta.Delta {
+			printf("", "   %-21s %s is not yet %s: the driver has work", action, name, value)
+		}
+	case topics.TwinDocument:
+		var document topics.TwinDocumentMessage
+		if err := json.Unmarshal(m.Payload, &document); err != nil {
+			return false, err
+		}
+		for name, t := range document.Twin {
+			last, current := cmp.Or(t.Last, &topics.Twin{}), cmp.Or(t.Current, &topics.Twin{})
 			switch {
-			case t.Current == nil:
-			case t.Last == nil || t.Last.Expected == nil && t.Current.Expected != nil || t.Last.Expected != nil && *t.Last.Expected != *t.Current.Expected:
-				if t.Current.Expected != nil {
-					tell("", "   %-16s %s is expected to be %s", kind, name, t.Current.Expected.Value)
-				}
-			case t.Current.Actual != nil:
-				tell("", "   %-16s %s is now %s", kind, name, t.Current.Actual.Value)
-				reached = reached || name == "temperature" && t.Current.Actual.Value == goal+".0"
+			case last.Expected.Text() != current.Expected.Text():
+				printf("", "   %-21s %s is expected to be %s", action, name, current.Expected.Text())
+			case current.Actual != nil:
+				printf("", "   %-21s %s is now %s", action, name, current.Actual.Text())
+				reached = reached || name == "temperature" && current.Actual.Text() == goal+".0"
 			}
 		}
 	}
 	return reached, nil
 }
 
-// teller prints lines, numbered steps with a blank line before.
-func teller(out io.Writer) func(step, format string, args ...any) {
+// printer prints a line; one with a step has a number and a blank line before it.
+type printer func(step, format string, args ...any)
+
+func newPrinter(out io.Writer) printer {
 	return func(step, format string, args ...any) {
 		line := fmt.Sprintf(format, args...)
 		if step != "" {

@@ -9,14 +9,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestTaste(t *testing.T) {
+func TestStandalone(t *testing.T) {
 	var out strings.Builder
-	if err := taste(t.Context(), &out); err != nil {
+	if err := runStandalone(t.Context(), &out); err != nil {
 		t.Fatalf("%v, after\n%s", err, out.String())
 	}
 	for _, want := range []string{"target is not yet 23", "temperature is now 23.0", "5. Done."} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("the story does not say %q:\n%s", want, out.String())
+			t.Errorf("the output does not say %q:\n%s", want, out.String())
 		}
 	}
 }
