@@ -14,9 +14,9 @@
 //   - [github.com/edgekit/edgekit/bus] is MQTT on the node: an embedded
 //     broker, a client of an outside one, or both.
 //   - [github.com/edgekit/edgekit/twin] is the truth about devices: what is
-//     wanted, what is reported, and the difference.
-//   - [github.com/edgekit/edgekit/device] is for those who write drivers: the
-//     device types and a loop that runs a Driver of a few methods.
+//     desired, what is reported, and the difference.
+//   - [github.com/edgekit/edgekit/device] is for those who write drivers: a
+//     loop that runs a Driver of a few methods, and the types of the resources.
 //   - [github.com/edgekit/edgekit/edged] runs the node's pods through the
 //     container runtime interface (CRI).
 //   - [github.com/edgekit/edgekit/controller] is the cloud's side: what each
