@@ -92,7 +92,7 @@ func TestLifecycleOfDevices(t *testing.T) {
 			if n := runtime.NumGoroutine(); n > before {
 				t.Errorf("New has started %d goroutines", n-before)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			results := make(chan error, 2)
 			for range 2 { // whichever is second is refused
