@@ -21,8 +21,8 @@ import (
 
 	"github.com/edgekit/edgekit/controller/identity"
 	"github.com/edgekit/edgekit/controller/presence"
-	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 )
@@ -181,9 +181,9 @@ func (w *world) devices(t *testing.T) {
 
 	for _, value := range []string{"20", "21", "22"} {
 		w.report(t, hub.Key{Resource: "devicestatuses", Namespace: w.ns, Name: "boiler"}, v1beta1.DeviceStatusStatus{
-			ObservedGeneration: 1, Status: device.Status{
-				State: "online", Twins: []device.Twin{{PropertyName: "temperature", Reported: &device.Value{Value: value}}},
-				Extensions: device.Config(`{"firmware":{"v":[1]}}`),
+			ObservedGeneration: 1, Status: schema.Status{
+				State: "online", Twins: []schema.Twin{{PropertyName: "temperature", Reported: &schema.Value{Value: value}}},
+				Extensions: schema.Options(`{"firmware":{"v":[1]}}`),
 			},
 		})
 		w.eventually(t, func() string {

@@ -26,16 +26,16 @@ import (
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/mirror"
-	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
 )
 
 func boiler(node, model string) *v1beta1.Device {
 	d := &v1beta1.Device{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "boiler", UID: "u-1", Generation: 1},
-		Spec: device.Spec{NodeName: node, ModelRef: device.ModelRef{Name: model},
-			Protocol: device.Protocol{Name: "modbus", Config: device.Config(`{"nested":{"a":[1,2.5]}}`)}},
+		Spec: schema.DeviceSpec{NodeName: node, ModelRef: schema.ModelRef{Name: model},
+			Protocol: schema.Protocol{Name: "modbus", Config: schema.Options(`{"nested":{"a":[1,2.5]}}`)}},
 	}
 	d.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("Device"))
 	return d
@@ -278,8 +278,8 @@ func TestModelMissing(t *testing.T) {
 
 func report(t testing.TB, value string) hub.Object {
 	t.Helper()
-	body, err := json.Marshal(v1beta1.DeviceStatusStatus{Status: device.Status{
-		State: "online", Twins: []device.Twin{{PropertyName: "temperature", Reported: &device.Value{Value: value}}},
+	body, err := json.Marshal(v1beta1.DeviceStatusStatus{Status: schema.Status{
+		State: "online", Twins: []schema.Twin{{PropertyName: "temperature", Reported: &schema.Value{Value: value}}},
 	}})
 	if err != nil {
 		t.Fatal(err)

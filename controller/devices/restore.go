@@ -70,5 +70,5 @@ func (c *Controller) restoreStatus(ctx context.Context, device *v1beta1.Device, 
 }
 
 // nodeOwns reports that the node, and nobody else, sets a condition of a
-// DeviceStatus: the one of twin/cloud.
+// DeviceStatus: the one of twin/devicesync.
 func nodeOwns(conditionType string) bool { return conditionType == "DesiredValid" }

@@ -48,7 +48,7 @@
 // make conformance runs Kubernetes' own specs for kubectl and streams against a
 // node that is reached in this way, make e2e-metrics the stock metrics-server
 // (with --kubelet-use-node-status-port, as in its own manifest) and autoscaler;
-// examples/demo/conformance/README.md has the results.
+// cmd/demo/conformance/README.md has the results.
 //
 // # Sessions
 //
