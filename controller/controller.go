@@ -18,7 +18,7 @@ import (
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/kubelet"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/localapi"
 	"github.com/edgekit/edgekit/controller/mirror"
@@ -50,7 +50,7 @@ type Config struct {
 	DeviceStatusEvery time.Duration
 	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
 	// Its owner runs it.
-	Kubelet *kubelet.Server
+	Kubelet *kubeletproxy.Server
 	// NodeServices says which nodes may have all Services; "" means those that an
 	// operator marked.
 	NodeServices localapi.Services

@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/kubelet"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 )
 
 // kubeletFlags are the settings of the nodes' kubelet endpoints.
@@ -41,7 +41,7 @@ type kubeletParts struct {
 	cloud     kubernetes.Interface
 	asNode    kubernetes.Interface
 	advertise []string
-	open      kubelet.Open
+	open      kubeletproxy.Open
 	// issue makes a function that gives a certificate of edgekit's authority. It
 	// is called when the first client comes.
 	issue   func(host string) (func() (*tls.Certificate, error), error)
@@ -50,7 +50,7 @@ type kubeletParts struct {
 }
 
 // server makes the kubelet endpoints; nil if they are turned off.
-func (f *kubeletFlags) server(p kubeletParts) (*kubelet.Server, error) {
+func (f *kubeletFlags) server(p kubeletParts) (*kubeletproxy.Server, error) {
 	if f.Off {
 		return nil, nil
 	}
@@ -68,7 +68,7 @@ func (f *kubeletFlags) server(p kubeletParts) (*kubelet.Server, error) {
 	if err := bindable(bind); err != nil {
 		return nil, &program.UsageError{Setting: "kubelet-bind", Reason: err.Error()}
 	}
-	out := kubelet.Config{
+	out := kubeletproxy.Config{
 		Open: p.open, Cloud: p.cloud, AsNode: p.asNode, Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
 		MaxSessions: f.Sessions, Metrics: p.metrics, Logger: p.log.With("component", "kubelet"),
 		Certificate: issued(p.issue, address.String()),
@@ -89,7 +89,7 @@ func (f *kubeletFlags) server(p kubeletParts) (*kubelet.Server, error) {
 		}
 		out.Certificate = load
 	}
-	return kubelet.New(out)
+	return kubeletproxy.New(out)
 }
 
 // issued gives the certificate of edgekit's authority for the endpoints' address.

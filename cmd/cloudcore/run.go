@@ -21,7 +21,7 @@ import (
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/kubelet"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/localapi"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/metrics"
@@ -93,7 +93,7 @@ type server struct {
 	edge       edgeServer
 	trust      *trust
 	monitor    monitor
-	kubelet    *kubelet.Server // nil if turned off
+	kubelet    *kubeletproxy.Server // nil if turned off
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {

@@ -24,7 +24,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/kubelet"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 )
 
 // account installs the shipped role and gives the configuration of its
@@ -199,10 +199,10 @@ func escalations() []escalation {
 			return as(ctx, c, "system:node:edge-1", http.MethodPost, "/apis/authorization.k8s.io/v1/subjectaccessreviews", `{}`)
 		}},
 		{"as a node, write its record", func(ctx context.Context, c *kubernetes.Clientset) error {
-			return as(ctx, c, "system:node:edge-1", http.MethodPatch, "/api/v1/nodes/edge-1", `{"metadata":{"labels":{"`+kubelet.RecordLabel+`":"10.0.0.1_20000"}}}`)
+			return as(ctx, c, "system:node:edge-1", http.MethodPatch, "/api/v1/nodes/edge-1", `{"metadata":{"labels":{"`+kubeletproxy.RecordLabel+`":"10.0.0.1_20000"}}}`)
 		}},
 		{"as a node, write its record by its status", func(ctx context.Context, c *kubernetes.Clientset) error {
-			return as(ctx, c, "system:node:edge-1", http.MethodPatch, "/api/v1/nodes/edge-1/status", `{"metadata":{"labels":{"`+kubelet.RecordLabel+`":"10.0.0.1_20000"}}}`)
+			return as(ctx, c, "system:node:edge-1", http.MethodPatch, "/api/v1/nodes/edge-1/status", `{"metadata":{"labels":{"`+kubeletproxy.RecordLabel+`":"10.0.0.1_20000"}}}`)
 		}},
 	}
 }
@@ -261,7 +261,7 @@ func works(t *testing.T, cfg *rest.Config, mode asnode.Mode) {
 	must("label", err)
 	_, err = nodes.Patch(ctx, name, types.StrategicMergePatchType, []byte(`{"status":{"phase":"Running"}}`), metav1.PatchOptions{}, "status")
 	must("status", err)
-	_, err = own.CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":"","`+kubelet.RecordLabel+`":"10.0.0.1_20000"}},"spec":{"taints":[{"key":"edgekit.io/disconnected","effect":"NoSchedule"}]}}`), metav1.PatchOptions{})
+	_, err = own.CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":"","`+kubeletproxy.RecordLabel+`":"10.0.0.1_20000"}},"spec":{"taints":[{"key":"edgekit.io/disconnected","effect":"NoSchedule"}]}}`), metav1.PatchOptions{})
 	must("record, role and taint", err)
 	_, err = client.CoreV1().Events("default").Create(ctx, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: name}, InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: name, Namespace: "default"}}, metav1.CreateOptions{})
 	must("event", err)

@@ -1,4 +1,4 @@
-// Package kubelet is the kubelet endpoint of edge nodes, served in the cloud:
+// Package kubeletproxy is the kubelet endpoint of edge nodes, served in the cloud:
 // the API server connects here for kubectl logs, exec, attach and port-forward,
 // metrics-server for its figures, and each request is carried to the node on a
 // stream of the link that the node dialled.
@@ -55,4 +55,4 @@
 // Sessions are bounded, counted and written to the log with who, what pod, how
 // long and how many bytes. They end when either side goes away. A node without
 // a link gets an answer at once.
-package kubelet
+package kubeletproxy

@@ -1,4 +1,4 @@
-package kubelet
+package kubeletproxy
 
 import (
 	"context"
@@ -74,11 +74,11 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Open == nil || c.Cloud == nil || c.AsNode == nil:
-		return c, errors.New("kubelet: Config.Open, Cloud and AsNode are required")
+		return c, errors.New("kubeletproxy: Config.Open, Cloud and AsNode are required")
 	case !c.Address.IsValid() || c.Address.IsUnspecified():
-		return c, errors.New("kubelet: Config.Address is required: the IP by which the API server reaches this cloudcore")
+		return c, errors.New("kubeletproxy: Config.Address is required: the IP by which the API server reaches this cloudcore")
 	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxStrangers < 0, c.MaxStrangersPerAddress < 0:
-		return c, errors.New("kubelet: a limit in Config is negative: leave it 0 for the default")
+		return c, errors.New("kubeletproxy: a limit in Config is negative: leave it 0 for the default")
 	}
 	def := func(v *int, d int) {
 		if *v == 0 {
@@ -96,7 +96,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Bind = c.Address.String()
 	}
 	if c.FirstPort < 1 || c.Ports < 1 || c.FirstPort+c.Ports-1 > 65535 {
-		return c, fmt.Errorf("kubelet: ports %d to %d: want a range within 1 to 65535", c.FirstPort, c.FirstPort+c.Ports-1)
+		return c, fmt.Errorf("kubeletproxy: ports %d to %d: want a range within 1 to 65535", c.FirstPort, c.FirstPort+c.Ports-1)
 	}
 	if c.Certificate == nil {
 		c.Certificate = (&selfSigned{host: c.Address.String()}).current
@@ -166,7 +166,7 @@ func New(cfg Config) (*Server, error) {
 		auth:    newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud, cfg.Logger), gate: newGate(cfg),
 	}
 	if s.sessions, err = newSessions(cfg); err != nil {
-		return nil, fmt.Errorf("kubelet: %w", err)
+		return nil, fmt.Errorf("kubeletproxy: %w", err)
 	}
 	s.proxy = s.newProxy(httplink.NewTransport(s.open))
 	s.http = &http.Server{
@@ -224,7 +224,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Wait()
 	s.requests.Wait()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("kubelet: %w", err)
+		return fmt.Errorf("kubeletproxy: %w", err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package kubelet
+package kubeletproxy
 
 import (
 	"crypto/ecdsa"
@@ -35,11 +35,11 @@ func (c *selfSigned) current() (*tls.Certificate, error) {
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("kubelet: certificate: %w", err)
+		return nil, fmt.Errorf("kubeletproxy: certificate: %w", err)
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		return nil, fmt.Errorf("kubelet: certificate: %w", err)
+		return nil, fmt.Errorf("kubeletproxy: certificate: %w", err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "edgekit cloudcore kubelet endpoint"},
@@ -49,7 +49,7 @@ func (c *selfSigned) current() (*tls.Certificate, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return nil, fmt.Errorf("kubelet: certificate: %w", err)
+		return nil, fmt.Errorf("kubeletproxy: certificate: %w", err)
 	}
 	c.cert, c.fresh = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, now.Add(certificateLife*2/3)
 	return c.cert, nil
