@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/localapi"
 	"github.com/edgekit/edgekit/controller/mirror"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -66,13 +66,13 @@ type Config struct {
 // Controller is the cloud side of all edge nodes. It is a hub.Directory. Its
 // methods may be called by several goroutines at once.
 type Controller struct {
-	cfg      Config
-	nodes    *live.Store[*corev1.Node]
-	edge     *edge.Controller
-	devices  *devices.Controller
-	presence *presence.Keeper
-	localapi *localapi.Controller
-	ready    chan struct{}
+	cfg       Config
+	nodes     *live.Store[*corev1.Node]
+	edge      *edge.Controller
+	devices   *devices.Controller
+	lifecycle *nodelifecycle.Keeper
+	localapi  *localapi.Controller
+	ready     chan struct{}
 }
 
 var _ hub.Directory = (*Controller)(nil)
@@ -108,7 +108,7 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	c.presence, err = presence.New(presence.Config{
+	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
 		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
 		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
@@ -161,7 +161,7 @@ func (cfg *Config) connect() error {
 // started and returns nil. It may be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.presence.Run, c.localapi.Run, c.waitSynced} {
+	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.lifecycle.Run, c.localapi.Run, c.waitSynced} {
 		g.Go(func() error { return run(gctx) })
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
@@ -217,7 +217,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		Up:    sink,
 		Inbox: sink,
 		Claim: func(ctx context.Context, decide func(hub.Seat) (hub.Seat, error)) error {
-			return c.presence.Claim(ctx, node, decide)
+			return c.lifecycle.Claim(ctx, node, decide)
 		},
 		Duplicate: c.edge.Duplicate,
 		Connected: c.connected,
@@ -226,7 +226,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 
 // connected passes a node's coming and going on to the parts that care.
 func (c *Controller) connected(info hub.Info) {
-	c.presence.Connected(info)
+	c.lifecycle.Connected(info)
 	if c.cfg.Kubelet != nil {
 		c.cfg.Kubelet.Connected(info)
 	}

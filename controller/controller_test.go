@@ -17,7 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
@@ -92,7 +92,7 @@ func TestLink(t *testing.T) {
 			t.Errorf("EdgeConnected is %q with a link", got)
 		}
 		unplug()
-		time.Sleep(presence.Grace + 2*time.Second)
+		time.Sleep(nodelifecycle.Grace + 2*time.Second)
 		synctest.Wait()
 		if got := link(t, kube); got != corev1.ConditionFalse {
 			t.Errorf("EdgeConnected is %q without a link", got)
@@ -113,7 +113,7 @@ func link(t *testing.T, kube *fake.Clientset) corev1.ConditionStatus {
 		t.Fatal(err)
 	}
 	for _, c := range node.Status.Conditions {
-		if c.Type == presence.ConditionConnected {
+		if c.Type == nodelifecycle.ConditionConnected {
 			return c.Status
 		}
 	}

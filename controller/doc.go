@@ -20,7 +20,7 @@
 //   - controller/edge: pods, what they refer to, and nodes, both ways
 //   - controller/devices: devices, models and their status, both ways
 //   - controller/localapi: what the Kubernetes API on a node needs
-//   - controller/presence: leases, the condition EdgeConnected and the taint
+//   - controller/nodelifecycle: leases, the condition EdgeConnected and the taint
 //   - controller/identity: join tokens, name claims and the CA, in the API server
 //   - controller/install: what must be in a cluster before a cloudcore runs
 //   - controller/mirror, controller/live, controller/asnode: what those share
@@ -38,7 +38,7 @@
 // # Any number of cloudcores
 //
 // All state is in the API server. What two cloudcores would both write is
-// written by the one that holds the node's Lease (see controller/presence), or
+// written by the one that holds the node's Lease (see controller/nodelifecycle), or
 // is the same from both.
 //
 // # Stability

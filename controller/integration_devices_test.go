@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/controller/identity"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -307,10 +307,10 @@ func (w *world) disconnect(t *testing.T) {
 			}
 			tainted := false
 			for _, taint := range node.Spec.Taints {
-				tainted = tainted || taint.Key == presence.DisconnectedTaint
+				tainted = tainted || taint.Key == nodelifecycle.DisconnectedTaint
 			}
 			for _, c := range node.Status.Conditions {
-				if c.Type == presence.ConditionConnected {
+				if c.Type == nodelifecycle.ConditionConnected {
 					return missing(c.Status == want && tainted == (want == corev1.ConditionFalse), "condition or taint is not right")
 				}
 			}

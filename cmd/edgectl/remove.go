@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/identity"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 type nodeRemove struct {
@@ -33,7 +33,7 @@ func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) erro
 		return err
 	}
 	var key identity.Claimed
-	done, err := presence.Remove(ctx, presence.RemoveConfig{
+	done, err := nodelifecycle.Remove(ctx, nodelifecycle.RemoveConfig{
 		Client: client, Node: n.Name, Force: n.Force,
 		ShutOut: func(ctx context.Context) error {
 			var err error
@@ -57,7 +57,7 @@ func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) erro
 }
 
 // report says what was done and what is left to do.
-func (n *nodeRemove) report(done presence.Removed, key identity.Claimed) string {
+func (n *nodeRemove) report(done nodelifecycle.Removed, key identity.Claimed) string {
 	text := fmt.Sprintf("node %s is taken out: %d pods ended, its Node deleted, ", n.Name, len(done.Pods))
 	if key.KeyHash == "" {
 		text += "no machine had the name; should one with a certificate from before still run, 'edgectl node list' shows keys for 'edgectl node revoke --key'\n"

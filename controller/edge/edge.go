@@ -19,7 +19,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -56,11 +56,11 @@ type Controller struct {
 // NewNodeStore gives the store of the edge nodes: those with the role label.
 func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*live.Store[*corev1.Node], error) {
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		o.LabelSelector = presence.RoleLabel
+		o.LabelSelector = nodelifecycle.RoleLabel
 		return client.CoreV1().Nodes().List(ctx, o)
 	}
 	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-		o.LabelSelector = presence.RoleLabel
+		o.LabelSelector = nodelifecycle.RoleLabel
 		return client.CoreV1().Nodes().Watch(ctx, o)
 	}
 	return live.New(live.Config[*corev1.Node]{
@@ -68,7 +68,7 @@ func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*live.Store
 			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, client),
 		Type: &corev1.Node{},
 		Keep: func(n *corev1.Node) bool {
-			_, ok := n.Labels[presence.RoleLabel]
+			_, ok := n.Labels[nodelifecycle.RoleLabel]
 			return ok
 		},
 		Strip:  func(n *corev1.Node) { n.Status.Images = nil },

@@ -24,7 +24,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -118,7 +118,7 @@ var (
 
 func TestSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{presence.RoleLabel: ""}}}
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{nodelifecycle.RoleLabel: ""}}}
 		client := controllertest.NewClientset(node, pod("web", "n"), pod("other", "m"), secret("pull", "1"), secret("private", "2"))
 		c := start(t, client)
 		src := c.Source("n")
@@ -254,7 +254,7 @@ func TestNodeRegisters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, role := got.Labels[presence.RoleLabel]
+			_, role := got.Labels[nodelifecycle.RoleLabel]
 			_, bad := got.Labels["k8s.io/forbidden"]
 			if !role || bad || got.Labels["kubernetes.io/hostname"] != "n" || got.Status.NodeInfo.KubeletVersion != version {
 				t.Errorf("node %+v", got)

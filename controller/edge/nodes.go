@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -38,7 +38,7 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 		return err
 	}
 	for _, cond := range node.Status.Conditions {
-		if cond.Type == presence.ConditionConnected {
+		if cond.Type == nodelifecycle.ConditionConnected {
 			return mirror.Forbidden(obj.Key, "condition EdgeConnected is cloudcore's to set")
 		}
 	}
@@ -116,7 +116,7 @@ func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error
 func dropReserved(annotations map[string]string) []string {
 	var dropped []string
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		if strings.HasPrefix(key, presence.Domain) {
+		if strings.HasPrefix(key, nodelifecycle.Domain) {
 			delete(annotations, key)
 			dropped = append(dropped, key)
 		}
@@ -137,7 +137,7 @@ func (c *Controller) keepRole(ctx context.Context, name string) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", presence.RoleLabel, "error", err, "retry", wait)
+		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", nodelifecycle.RoleLabel, "error", err, "retry", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -169,7 +169,7 @@ func (c *Controller) markEdge(ctx context.Context, name string) error {
 	if _, ok := c.cfg.Nodes.Load(live.Name{Name: name}); ok {
 		return nil // only nodes with the label are there
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{presence.RoleLabel: ""}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{nodelifecycle.RoleLabel: ""}}})
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func dropForbidden(labels map[string]string) []string {
 			continue
 		}
 		delete(labels, label)
-		if label != presence.RoleLabel {
+		if label != nodelifecycle.RoleLabel {
 			dropped = append(dropped, label)
 		}
 	}

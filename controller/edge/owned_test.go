@@ -15,7 +15,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -182,7 +182,7 @@ func TestNodeConditions(t *testing.T) {
 		cond := func(kind corev1.NodeConditionType, status corev1.ConditionStatus) corev1.NodeCondition {
 			return corev1.NodeCondition{Type: kind, Status: status, LastTransitionTime: metav1.NewTime(time.Now())}
 		}
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{presence.RoleLabel: ""}}}
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{nodelifecycle.RoleLabel: ""}}}
 		node.Status.Conditions = []corev1.NodeCondition{cond(corev1.NodeNetworkUnavailable, corev1.ConditionFalse), cond("KernelDeadlock", corev1.ConditionTrue)}
 		client := controllertest.NewClientset(node)
 		c := start(t, client)
@@ -209,7 +209,7 @@ func TestNodeConditions(t *testing.T) {
 		if want := []string{"KernelDeadlock True", "NetworkUnavailable False", "Ready True"}; !slices.Equal(texts, want) {
 			t.Errorf("conditions %q, want %q", texts, want)
 		}
-		report.Status.Conditions = []corev1.NodeCondition{cond(presence.ConditionConnected, corev1.ConditionTrue)}
+		report.Status.Conditions = []corev1.NodeCondition{cond(nodelifecycle.ConditionConnected, corev1.ConditionTrue)}
 		if err := write(report); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
 			t.Errorf("a node that says it is connected: %v", err)
 		}

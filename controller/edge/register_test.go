@@ -14,16 +14,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
 func labelled(name string) *corev1.Node {
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{presence.RoleLabel: ""}}}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{nodelifecycle.RoleLabel: ""}}}
 }
 
 func hasRole(n *corev1.Node) bool {
-	_, has := n.Labels[presence.RoleLabel]
+	_, has := n.Labels[nodelifecycle.RoleLabel]
 	return has
 }
 
@@ -51,7 +51,7 @@ func TestNodeDeleted(t *testing.T) {
 		report := &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: "n", Labels: map[string]string{"site": "berlin", "kubernetes.io/hostname": "n", "node-restriction.kubernetes.io/x": "y"},
-				Annotations: map[string]string{"owner": "lab", presence.Domain + "autonomy": "off"},
+				Annotations: map[string]string{"owner": "lab", nodelifecycle.Domain + "autonomy": "off"},
 			},
 			Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "edge", Effect: corev1.TaintEffectNoSchedule}}},
 		}
@@ -63,9 +63,9 @@ func TestNodeDeleted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, role := got.Labels[presence.RoleLabel]
+			_, role := got.Labels[nodelifecycle.RoleLabel]
 			_, restricted := got.Labels["node-restriction.kubernetes.io/x"]
-			_, autonomy := got.Annotations[presence.Domain+"autonomy"]
+			_, autonomy := got.Annotations[nodelifecycle.Domain+"autonomy"]
 			if !role || restricted || autonomy || got.Labels["site"] != "berlin" || got.Annotations["owner"] != "lab" || len(got.Spec.Taints) != 1 {
 				t.Errorf("registered as %+v with taints %v", got.ObjectMeta, got.Spec.Taints)
 			}
@@ -108,7 +108,7 @@ func TestRoleRemoved(t *testing.T) {
 		c := start(t, client)
 		stop := c.Source("n").Subscribe(func(hub.Key) {})
 		for name, want := range map[string]bool{"n": true, "away": false} {
-			patch := []byte(`{"metadata":{"labels":{"` + presence.RoleLabel + `":null}}}`)
+			patch := []byte(`{"metadata":{"labels":{"` + nodelifecycle.RoleLabel + `":null}}}`)
 			if _, err := client.CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 				t.Fatal(err)
 			}

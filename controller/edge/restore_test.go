@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 // TestRestore puts back the readiness that Kubernetes took from a node's pods,
@@ -23,7 +23,7 @@ func TestRestore(t *testing.T) {
 		}
 		gated := ready("gated", "n", corev1.ConditionFalse, corev1.ConditionTrue)
 		gated.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{presence.RoleLabel: ""}}}
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{nodelifecycle.RoleLabel: ""}}}
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
 		client := controllertest.NewClientset(node, gated, ready("taken", "n", corev1.ConditionFalse, corev1.ConditionTrue),
 			ready("unready", "n", corev1.ConditionFalse, corev1.ConditionFalse), ready("foreign", "m", corev1.ConditionFalse, corev1.ConditionTrue))

@@ -16,7 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/mirror"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -194,7 +194,7 @@ func FuzzWriters(f *testing.F) {
 // TestMirror shows a static pod in the API server, and nothing else.
 func TestMirror(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "node-uid", Labels: map[string]string{presence.RoleLabel: ""}}}
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "node-uid", Labels: map[string]string{nodelifecycle.RoleLabel: ""}}}
 		client := controllertest.NewClientset(node)
 		c := start(t, client)
 		write := c.Writers()["pods"]

@@ -1,4 +1,4 @@
-package presence
+package nodelifecycle
 
 import (
 	"context"
@@ -27,11 +27,11 @@ func isAbandoned(t corev1.Taint) bool {
 // Errors of Abandon that callers branch on.
 var (
 	// ErrConnected: the node has a link, so that it is not gone.
-	ErrConnected = errors.New("presence: node is connected: 'kubectl drain' moves its pods in good order; stop its edgecore first to give it up without")
+	ErrConnected = errors.New("nodelifecycle: node is connected: 'kubectl drain' moves its pods in good order; stop its edgecore first to give it up without")
 	// ErrNotEdge: the node has not the role edge.
-	ErrNotEdge = errors.New("presence: not an edge node")
+	ErrNotEdge = errors.New("nodelifecycle: not an edge node")
 	// ErrNoNode: there is no such node.
-	ErrNoNode = errors.New("presence: no such node")
+	ErrNoNode = errors.New("nodelifecycle: no such node")
 )
 
 // Abandoned is what Abandon did.
@@ -54,7 +54,7 @@ func Abandon(ctx context.Context, client kubernetes.Interface, name string) (Aba
 		return done, fmt.Errorf("%w: %s", ErrNoNode, name)
 	}
 	if err != nil {
-		return done, fmt.Errorf("presence: %w", err)
+		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	if _, ok := node.Labels[RoleLabel]; !ok {
 		return done, fmt.Errorf("%w: %s lacks the label %s", ErrNotEdge, name, RoleLabel)
@@ -63,14 +63,14 @@ func Abandon(ctx context.Context, client kubernetes.Interface, name string) (Aba
 		return done, fmt.Errorf("%w: %s", ErrConnected, name)
 	}
 	if err := outOfService(ctx, client, node); err != nil {
-		return done, fmt.Errorf("presence: %w", err)
+		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	// A pod may have been bound to the node just before the taint: look twice.
 	for range 2 {
 		ended, err := endPods(ctx, client, name)
 		done.Pods = append(done.Pods, ended...)
 		if err != nil {
-			return done, fmt.Errorf("presence: %w", err)
+			return done, fmt.Errorf("nodelifecycle: %w", err)
 		}
 	}
 	slices.Sort(done.Pods)

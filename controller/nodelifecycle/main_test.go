@@ -1,4 +1,4 @@
-package presence_test
+package nodelifecycle_test
 
 import (
 	"testing"

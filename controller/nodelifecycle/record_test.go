@@ -1,4 +1,4 @@
-package presence_test
+package nodelifecycle_test
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -44,15 +44,15 @@ func TestAttackLease(t *testing.T) {
 		for range 10 {
 			synctest.Wait()
 			l := lease(t, client, "n")
-			l.Annotations[presence.SeatAnnotation] = string(forged)
-			l.Annotations[presence.HolderAnnotation] = "hostile"
-			l.Annotations[presence.SinceAnnotation] = time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)
+			l.Annotations[nodelifecycle.SeatAnnotation] = string(forged)
+			l.Annotations[nodelifecycle.HolderAnnotation] = "hostile"
+			l.Annotations[nodelifecycle.SinceAnnotation] = time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)
 			if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Update(t.Context(), l, metav1.UpdateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(presence.RenewEvery + time.Second)
+			time.Sleep(nodelifecycle.RenewEvery + time.Second)
 		}
-		if got := lease(t, client, "n"); superseded != 0 || got.Annotations[presence.HolderAnnotation] != "cc-a" || time.Since(got.Spec.RenewTime.Time) > 2*presence.RenewEvery {
+		if got := lease(t, client, "n"); superseded != 0 || got.Annotations[nodelifecycle.HolderAnnotation] != "cc-a" || time.Since(got.Spec.RenewTime.Time) > 2*nodelifecycle.RenewEvery {
 			t.Errorf("superseded %d times, lease %+v", superseded, got)
 		}
 		if held := claim(); held.Epoch != 1 {
@@ -71,7 +71,7 @@ func TestAttackLease(t *testing.T) {
 func TestAttackCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := edgeNode("n")
-		node.Labels[presence.AutonomyLabel] = "10m"
+		node.Labels[nodelifecycle.AutonomyLabel] = "10m"
 		client := controllertest.NewClientset(node)
 		k := start(t, client, "cc-1")
 		k.Connected(connected("n", 1))
@@ -88,7 +88,7 @@ func TestAttackCondition(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range got.Status.Conditions {
-				if c := &got.Status.Conditions[i]; c.Type == presence.ConditionConnected {
+				if c := &got.Status.Conditions[i]; c.Type == nodelifecycle.ConditionConnected {
 					c.LastTransitionTime = metav1.Now()
 				}
 			}

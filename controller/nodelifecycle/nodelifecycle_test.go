@@ -1,4 +1,4 @@
-package presence_test
+package nodelifecycle_test
 
 import (
 	"context"
@@ -18,29 +18,29 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
 
 func edgeNode(name string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-		Name: name, UID: "u-1", ResourceVersion: "1", Labels: map[string]string{presence.RoleLabel: ""},
+		Name: name, UID: "u-1", ResourceVersion: "1", Labels: map[string]string{nodelifecycle.RoleLabel: ""},
 	}}
 }
 
 // start runs a keeper until the test's end.
-func start(t *testing.T, client kubernetes.Interface, id string) *presence.Keeper {
+func start(t *testing.T, client kubernetes.Interface, id string) *nodelifecycle.Keeper {
 	t.Helper()
 	return startWith(t, client, id, nil)
 }
 
-func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Seat)) *presence.Keeper {
+func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Seat)) *nodelifecycle.Keeper {
 	t.Helper()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := presence.New(presence.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: id, Superseded: superseded})
+	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: id, Superseded: superseded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func state(t *testing.T, client kubernetes.Interface, name string) string {
 	}
 	text := "none"
 	for _, c := range node.Status.Conditions {
-		if c.Type == presence.ConditionConnected {
+		if c.Type == nodelifecycle.ConditionConnected {
 			text = string(c.Status) + " " + c.Reason
 		}
 	}
@@ -111,36 +111,36 @@ func TestLife(t *testing.T) {
 		}
 		l := lease(t, client, "n")
 		if l == nil || *l.Spec.HolderIdentity != "n" || *l.Spec.LeaseDurationSeconds != 40 ||
-			l.Annotations[presence.HolderAnnotation] != "cc-1" || l.OwnerReferences[0].UID != "u-1" {
+			l.Annotations[nodelifecycle.HolderAnnotation] != "cc-1" || l.OwnerReferences[0].UID != "u-1" {
 			t.Fatalf("lease %+v", l)
 		}
 		for range 10 {
-			time.Sleep(presence.RenewEvery)
+			time.Sleep(nodelifecycle.RenewEvery)
 			synctest.Wait()
-			if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > presence.RenewEvery+time.Second {
+			if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > nodelifecycle.RenewEvery+time.Second {
 				t.Errorf("lease is %s old", age)
 			}
 		}
 		// A session that is replaced says nothing.
 		k.Connected(connected("n", 2))
 		k.Connected(disconnected("n", 1))
-		time.Sleep(presence.Grace + time.Second)
+		time.Sleep(nodelifecycle.Grace + time.Second)
 		if got := state(t, client, "n"); got != "True Connected" {
 			t.Errorf("after the end of an old session: %s", got)
 		}
 		// A short cut changes no Node, a long one does.
 		k.Connected(disconnected("n", 2))
-		time.Sleep(presence.Grace / 2)
+		time.Sleep(nodelifecycle.Grace / 2)
 		if got := state(t, client, "n"); got != "True Connected" {
 			t.Errorf("within the grace: %s", got)
 		}
-		time.Sleep(presence.Grace)
+		time.Sleep(nodelifecycle.Grace)
 		if got := state(t, client, "n"); got != "False Disconnected edgekit.io/disconnected:NoSchedule" {
 			t.Errorf("after the grace: %s", got)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > presence.RenewEvery+time.Second {
+		if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > nodelifecycle.RenewEvery+time.Second {
 			t.Errorf("ten minutes later the lease is %s old", age)
 		}
 		k.Connected(connected("n", 3))
@@ -155,16 +155,16 @@ func TestAutonomyEnds(t *testing.T) {
 		kept  time.Duration
 		state string
 	}{
-		presence.AutonomyOff:     {0, "False AutonomyEnded"},
-		"10m":                    {10 * time.Minute, "False AutonomyEnded"},
-		presence.AutonomyForever: {20 * time.Minute, "False Disconnected"},
-		"nonsense":               {20 * time.Minute, "False Disconnected"},
+		nodelifecycle.AutonomyOff:     {0, "False AutonomyEnded"},
+		"10m":                         {10 * time.Minute, "False AutonomyEnded"},
+		nodelifecycle.AutonomyForever: {20 * time.Minute, "False Disconnected"},
+		"nonsense":                    {20 * time.Minute, "False Disconnected"},
 	} {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				node := edgeNode("n")
-				node.Labels[presence.AutonomyLabel] = policy
-				node.Annotations = map[string]string{"edgekit.io/autonomy": "1s", presence.AutonomyLabel: "1s"} // a node may write these
+				node.Labels[nodelifecycle.AutonomyLabel] = policy
+				node.Annotations = map[string]string{"edgekit.io/autonomy": "1s", nodelifecycle.AutonomyLabel: "1s"} // a node may write these
 				client := controllertest.NewClientset(node)
 				k := start(t, client, "cc-1")
 				k.Connected(connected("n", 1))
@@ -174,13 +174,13 @@ func TestAutonomyEnds(t *testing.T) {
 				time.Sleep(20 * time.Minute)
 				synctest.Wait()
 				kept := lease(t, client, "n").Spec.RenewTime.Sub(gone)
-				if kept > want.kept+time.Second || kept < want.kept-presence.RenewEvery-time.Second {
+				if kept > want.kept+time.Second || kept < want.kept-nodelifecycle.RenewEvery-time.Second {
 					t.Errorf("lease was kept for %s, want %s", kept, want.kept)
 				}
 				if got := state(t, client, "n"); got != want.state+" edgekit.io/disconnected:NoSchedule" {
 					t.Errorf("the node says %s, want %s", got, want.state)
 				}
-				if c := condition(t, client, "n", presence.ConditionConnected); !strings.Contains(c.Message, "link cut") ||
+				if c := condition(t, client, "n", nodelifecycle.ConditionConnected); !strings.Contains(c.Message, "link cut") ||
 					strings.Contains(c.Message, "nonsense") != (policy == "nonsense") {
 					t.Errorf("message %q", c.Message)
 				}
@@ -219,7 +219,7 @@ func TestAllCloudcoresAway(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					node.Status.Conditions = slices.DeleteFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type != presence.ConditionConnected })
+					node.Status.Conditions = slices.DeleteFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type != nodelifecycle.ConditionConnected })
 					node.Status.Conditions = append(node.Status.Conditions,
 						corev1.NodeCondition{Type: corev1.NodeReady, Status: ready, Reason: reason},
 						corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: pressure, Reason: reason})
@@ -240,7 +240,7 @@ func TestAllCloudcoresAway(t *testing.T) {
 				// The first is no more; time passes by its lease.
 				old := lease(t, client, "n")
 				past := metav1.NewMicroTime(time.Now().Add(-2 * time.Minute))
-				old.Spec.RenewTime, old.Annotations[presence.HolderAnnotation] = &past, "cc-0"
+				old.Spec.RenewTime, old.Annotations[nodelifecycle.HolderAnnotation] = &past, "cc-0"
 				if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Update(t.Context(), old, metav1.UpdateOptions{}); err != nil {
 					t.Fatal(err)
 				}
@@ -255,7 +255,7 @@ func TestAllCloudcoresAway(t *testing.T) {
 					t.Errorf("the lease was not renewed first: it is %s old", age)
 				}
 				for kind, want := range map[corev1.NodeConditionType]corev1.ConditionStatus{corev1.NodeReady: corev1.ConditionTrue, corev1.NodeDiskPressure: corev1.ConditionFalse} {
-					if c := condition(t, client, "n", kind); c.Status != want || c.Reason != presence.ReasonRestored {
+					if c := condition(t, client, "n", kind); c.Status != want || c.Reason != nodelifecycle.ReasonRestored {
 						t.Errorf("%s is %s %s, want %s", kind, c.Status, c.Reason, want)
 					}
 				}
@@ -275,15 +275,15 @@ func TestAbandon(t *testing.T) {
 		k := start(t, client, "cc-1")
 		k.Connected(connected("n", 1))
 		synctest.Wait()
-		for name, want := range map[string]error{"n": presence.ErrConnected, "plain": presence.ErrNotEdge, "none": presence.ErrNoNode} {
-			if _, err := presence.Abandon(t.Context(), client, name); !errors.Is(err, want) {
+		for name, want := range map[string]error{"n": nodelifecycle.ErrConnected, "plain": nodelifecycle.ErrNotEdge, "none": nodelifecycle.ErrNoNode} {
+			if _, err := nodelifecycle.Abandon(t.Context(), client, name); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", name, err, want)
 			}
 		}
 		k.Connected(disconnected("n", 1))
 		time.Sleep(time.Minute)
 		for range 2 { // it may be repeated
-			if _, err := presence.Abandon(t.Context(), client, "n"); err != nil {
+			if _, err := nodelifecycle.Abandon(t.Context(), client, "n"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -318,23 +318,23 @@ func TestAbandon(t *testing.T) {
 func TestTakeOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := edgeNode("n")
-		node.Status.Conditions = []corev1.NodeCondition{{Type: presence.ConditionConnected, Status: corev1.ConditionTrue, Reason: presence.ReasonConnected}}
+		node.Status.Conditions = []corev1.NodeCondition{{Type: nodelifecycle.ConditionConnected, Status: corev1.ConditionTrue, Reason: nodelifecycle.ReasonConnected}}
 		renewed, who := metav1.NewMicroTime(time.Now()), "n"
 		client := controllertest.NewClientset(node, &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: "n", Annotations: map[string]string{presence.HolderAnnotation: "cc-0"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: "n", Annotations: map[string]string{nodelifecycle.HolderAnnotation: "cc-0"}},
 			Spec:       coordinationv1.LeaseSpec{RenewTime: &renewed, HolderIdentity: &who},
 		})
 		begin := time.Now()
 		start(t, client, "cc-1")
-		time.Sleep(presence.StaleAfter - time.Second)
+		time.Sleep(nodelifecycle.StaleAfter - time.Second)
 		synctest.Wait()
-		if l := lease(t, client, "n"); l.Annotations[presence.HolderAnnotation] != "cc-0" {
+		if l := lease(t, client, "n"); l.Annotations[nodelifecycle.HolderAnnotation] != "cc-0" {
 			t.Error("a lease that was renewed a moment ago was taken")
 		}
-		time.Sleep(presence.RenewEvery + 2*time.Second)
+		time.Sleep(nodelifecycle.RenewEvery + 2*time.Second)
 		synctest.Wait()
 		l := lease(t, client, "n")
-		if l.Annotations[presence.HolderAnnotation] != "cc-1" || l.Spec.RenewTime.Sub(begin) > presence.StaleAfter+presence.RenewEvery+time.Second {
+		if l.Annotations[nodelifecycle.HolderAnnotation] != "cc-1" || l.Spec.RenewTime.Sub(begin) > nodelifecycle.StaleAfter+nodelifecycle.RenewEvery+time.Second {
 			t.Errorf("lease %+v", l)
 		}
 		if got := state(t, client, "n"); got != "False CloudcoreLost edgekit.io/disconnected:NoSchedule" {
@@ -360,7 +360,7 @@ func TestTwoCloudcores(t *testing.T) {
 				t.Fatalf("the node that went over: %s", got)
 			}
 		}
-		if holder := lease(t, client, "n").Annotations[presence.HolderAnnotation]; holder != "cc-b" {
+		if holder := lease(t, client, "n").Annotations[nodelifecycle.HolderAnnotation]; holder != "cc-b" {
 			t.Errorf("lease is held by %s", holder)
 		}
 	})
@@ -374,7 +374,7 @@ func TestClaim(t *testing.T) {
 		superseded := make(map[string]hub.Seat)
 		a := startWith(t, client, "cc-a", func(node string, by hub.Seat) { superseded["a "+node] = by })
 		b := startWith(t, client, "cc-b", func(node string, by hub.Seat) { superseded["b "+node] = by })
-		claim := func(k *presence.Keeper, instance string) uint64 {
+		claim := func(k *nodelifecycle.Keeper, instance string) uint64 {
 			var seat hub.Seat
 			err := k.Claim(t.Context(), "n", func(held hub.Seat) (hub.Seat, error) {
 				seat = hub.Seat{Epoch: held.Epoch + 1, Instance: instance}
@@ -393,12 +393,12 @@ func TestClaim(t *testing.T) {
 		if second <= first {
 			t.Errorf("epoch %d after %d", second, first)
 		}
-		time.Sleep(presence.RenewEvery + 2*time.Second)
+		time.Sleep(nodelifecycle.RenewEvery + 2*time.Second)
 		synctest.Wait()
 		if by, ok := superseded["a n"]; !ok || by.Epoch != second || len(superseded) != 1 {
 			t.Errorf("superseded: %v", superseded)
 		}
-		if l := lease(t, client, "n"); l.Annotations[presence.HolderAnnotation] != "cc-b" || l.OwnerReferences[0].UID != "u-1" {
+		if l := lease(t, client, "n"); l.Annotations[nodelifecycle.HolderAnnotation] != "cc-b" || l.OwnerReferences[0].UID != "u-1" {
 			t.Errorf("lease %+v", l.ObjectMeta)
 		}
 		refused := errors.New("no")
@@ -419,7 +419,7 @@ func ExampleKeeper() {
 		fmt.Println(err)
 		return
 	}
-	k, err := presence.New(presence.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: "cloudcore-0"})
+	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: "cloudcore-0"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,4 +1,4 @@
-// Package presence tells Kubernetes which edge nodes are there.
+// Package nodelifecycle tells Kubernetes which edge nodes are there.
 //
 // # A node with a link, and one without
 //
@@ -57,4 +57,4 @@
 // comes puts back the conditions that each kept node last reported, which the
 // Lease remembers, and the readiness of its pods, which ends the count. Only
 // where none came for those five minutes as well are pods evicted; run two.
-package presence
+package nodelifecycle

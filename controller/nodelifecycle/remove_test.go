@@ -1,4 +1,4 @@
-package presence_test
+package nodelifecycle_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 func placed(name, node string, edit func(*corev1.Pod)) *corev1.Pod {
@@ -57,16 +57,16 @@ func TestRemove(t *testing.T) {
 				k.Connected(connected("n", 1))
 				time.Sleep(time.Minute)
 				shut := 0
-				removed, err := presence.Remove(t.Context(), presence.RemoveConfig{Client: client, Node: "n", Force: tt.force, ShutOut: func(context.Context) error {
+				removed, err := nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{Client: client, Node: "n", Force: tt.force, ShutOut: func(context.Context) error {
 					shut++
 					k.Connected(disconnected("n", 1))
 					go func() { // a report that was under way
-						time.Sleep(presence.Grace + 2*time.Second)
+						time.Sleep(nodelifecycle.Grace + 2*time.Second)
 						_, _ = client.CoreV1().Nodes().Create(t.Context(), edgeNode("n"), metav1.CreateOptions{})
 					}()
 					return nil
 				}})
-				if pods, is := errors.AsType[*presence.PodsError](err); is != (tt.kept != nil) || is && !slices.Equal(pods.Pods, tt.kept) {
+				if pods, is := errors.AsType[*nodelifecycle.PodsError](err); is != (tt.kept != nil) || is && !slices.Equal(pods.Pods, tt.kept) {
 					t.Fatalf("%v, want one about %v", err, tt.kept)
 				}
 				_, getErr := client.CoreV1().Nodes().Get(t.Context(), "n", metav1.GetOptions{})
@@ -97,13 +97,13 @@ func TestRemove(t *testing.T) {
 func TestRemoveBadly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost := edgeNode("lost") // no cloudcore runs to say that it is gone
-		lost.Status.Conditions = []corev1.NodeCondition{{Type: presence.ConditionConnected, Status: corev1.ConditionTrue}}
+		lost.Status.Conditions = []corev1.NodeCondition{{Type: nodelifecycle.ConditionConnected, Status: corev1.ConditionTrue}}
 		client := controllertest.NewClientset(lost, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "plain"}})
 		refused := errors.New("no rights")
-		remove := func(node string, shutOut error) (presence.Removed, error) {
-			return presence.Remove(t.Context(), presence.RemoveConfig{Client: client, Node: node, ShutOut: func(context.Context) error { return shutOut }})
+		remove := func(node string, shutOut error) (nodelifecycle.Removed, error) {
+			return nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{Client: client, Node: node, ShutOut: func(context.Context) error { return shutOut }})
 		}
-		if _, err := remove("plain", nil); !errors.Is(err, presence.ErrNotEdge) {
+		if _, err := remove("plain", nil); !errors.Is(err, nodelifecycle.ErrNotEdge) {
 			t.Errorf("not an edge node: %v", err)
 		}
 		if _, err := remove("lost", refused); !errors.Is(err, refused) {
@@ -117,7 +117,7 @@ func TestRemoveBadly(t *testing.T) {
 				t.Errorf("%+v, %v", done, err)
 			}
 		}
-		if _, err := presence.Remove(t.Context(), presence.RemoveConfig{}); err == nil {
+		if _, err := nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{}); err == nil {
 			t.Error("an empty configuration was taken")
 		}
 	})

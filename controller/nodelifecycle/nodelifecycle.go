@@ -1,4 +1,4 @@
-package presence
+package nodelifecycle
 
 import (
 	"context"
@@ -126,7 +126,7 @@ type Session struct {
 // New checks the configuration.
 func New(cfg Config) (*Keeper, error) {
 	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Nodes == nil || cfg.ID == "" {
-		return nil, errors.New("presence: Config.Cloud, AsNode, Nodes and ID are required")
+		return nil, errors.New("nodelifecycle: Config.Cloud, AsNode, Nodes and ID are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -317,7 +317,7 @@ func (k *Keeper) keep(ctx context.Context, n *node, session Session) error {
 		conditions = append(conditions, restored(item.Object, n.lease.Annotations[SaidAnnotation], now)...)
 	}
 	if err := k.tell(ctx, item.Object, conditions); err != nil {
-		return fmt.Errorf("presence: %w", err)
+		return fmt.Errorf("nodelifecycle: %w", err)
 	}
 	if verdict == take && k.cfg.Kept != nil {
 		return k.cfg.Kept(ctx, n.name)

@@ -1,4 +1,4 @@
-package presence
+package nodelifecycle
 
 import (
 	"context"
@@ -51,7 +51,7 @@ type PodsError struct {
 // Error names some of the pods and what to do.
 func (e *PodsError) Error() string {
 	some := e.Pods[:min(3, len(e.Pods))]
-	return fmt.Sprintf("presence: node %s has %d pods (%s, ...): move them with 'kubectl drain %s --ignore-daemonsets', or end them with --force",
+	return fmt.Sprintf("nodelifecycle: node %s has %d pods (%s, ...): move them with 'kubectl drain %s --ignore-daemonsets', or end them with --force",
 		e.Node, len(e.Pods), strings.Join(some, ", "), e.Node)
 }
 
@@ -62,11 +62,11 @@ func (e *PodsError) Error() string {
 func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
 	var done Removed
 	if cfg.Client == nil || cfg.Node == "" || cfg.ShutOut == nil {
-		return done, errors.New("presence: RemoveConfig.Client, Node and ShutOut are required")
+		return done, errors.New("nodelifecycle: RemoveConfig.Client, Node and ShutOut are required")
 	}
 	node, err := cfg.Client.CoreV1().Nodes().Get(ctx, cfg.Node, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return done, fmt.Errorf("presence: %w", err)
+		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	if err == nil {
 		if _, ok := node.Labels[RoleLabel]; !ok {
@@ -80,14 +80,14 @@ func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
 		return done, err
 	}
 	if done.Connected, err = cfg.waitDisconnected(ctx); err != nil {
-		return done, fmt.Errorf("presence: %w", err)
+		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	if done.Pods, err = endPods(ctx, cfg.Client, cfg.Node); err != nil {
-		return done, fmt.Errorf("presence: %w", err)
+		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	slices.Sort(done.Pods)
 	if err := cfg.deleteNode(ctx); err != nil {
-		return done, fmt.Errorf("presence: %w", err)
+		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	return done, nil
 }
@@ -102,7 +102,7 @@ func (cfg *RemoveConfig) checkPods(ctx context.Context) error {
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", cfg.Node).String(),
 	})
 	if err != nil {
-		return fmt.Errorf("presence: %w", err)
+		return fmt.Errorf("nodelifecycle: %w", err)
 	}
 	var kept []string
 	for i := range pods.Items {

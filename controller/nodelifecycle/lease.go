@@ -1,4 +1,4 @@
-package presence
+package nodelifecycle
 
 import (
 	"context"
@@ -76,7 +76,7 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 			switch {
 			case apierrors.IsNotFound(err):
 			case err != nil:
-				return leave, fmt.Errorf("presence: read lease: %w", err)
+				return leave, fmt.Errorf("nodelifecycle: read lease: %w", err)
 			default:
 				n.lease = got
 			}
@@ -90,7 +90,7 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 			var err error
 			if n.record, err = k.readRecord(ctx, n.name, readVersion(fresh)); err != nil {
 				n.lease = nil
-				return leave, fmt.Errorf("presence: read who holds the node: %w", err)
+				return leave, fmt.Errorf("nodelifecycle: read who holds the node: %w", err)
 			}
 			n.recordAt = now
 		}
@@ -120,10 +120,10 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 		}
 		n.lease, fresh, lost = nil, true, err
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return leave, fmt.Errorf("presence: renew lease: %w", err)
+			return leave, fmt.Errorf("nodelifecycle: renew lease: %w", err)
 		}
 	}
-	return leave, fmt.Errorf("presence: renew lease: %w", lost)
+	return leave, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
 }
 
 func readVersion(fresh bool) string {

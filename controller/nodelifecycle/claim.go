@@ -1,4 +1,4 @@
-package presence
+package nodelifecycle
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
 		fresh := apierrors.IsNotFound(err)
 		if err != nil && !fresh {
-			return fmt.Errorf("presence: claim: %w", mirror.FromAPI(err))
+			return fmt.Errorf("nodelifecycle: claim: %w", mirror.FromAPI(err))
 		}
 		if fresh {
 			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: k.cfg.Namespace}}
@@ -49,7 +49,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		}
 		text, err := json.Marshal(next)
 		if err != nil {
-			return fmt.Errorf("presence: claim: %w", err)
+			return fmt.Errorf("nodelifecycle: claim: %w", err)
 		}
 		k.hold(lease)
 		lease.Annotations[SeatAnnotation] = string(text)
@@ -64,7 +64,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 			return nil
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("presence: claim: %w", mirror.FromAPI(err))
+			return fmt.Errorf("nodelifecycle: claim: %w", mirror.FromAPI(err))
 		}
 	}
 	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}
