@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
@@ -242,7 +242,7 @@ func (w *world) schema(t *testing.T) {
 
 // identity joins with cloudcore's own rights, as cloudcore does.
 func (w *world) identity(t *testing.T) {
-	s, err := identity.New(identity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
+	s, err := nodeidentity.New(nodeidentity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
 	if err != nil {
 		t.Fatal(err)
 	}

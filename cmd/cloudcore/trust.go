@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/join/joinmetrics"
@@ -29,10 +29,10 @@ type trustFlags struct {
 // trust is all that makes a machine a node here: the certificate authorities,
 // joins and renewals, and what was revoked.
 type trust struct {
-	store   *identity.Store
+	store   *nodeidentity.Store
 	keyring *join.Keyring
 	joins   *join.Handler
-	watcher *identity.Watcher
+	watcher *nodeidentity.Watcher
 	guard   *join.Guard // in front of the directory of nodes
 }
 
@@ -42,7 +42,7 @@ func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, direc
 	log = log.With("component", "join")
 	t := &trust{}
 	var err error
-	if t.store, err = identity.New(identity.Config{Client: client, Namespace: r.Namespace}); err != nil {
+	if t.store, err = nodeidentity.New(nodeidentity.Config{Client: client, Namespace: r.Namespace}); err != nil {
 		return nil, err
 	}
 	authorities, err := r.Trust.authorities(ctx, t.store)
@@ -67,7 +67,7 @@ func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, direc
 	if err != nil {
 		return nil, &program.UsageError{Setting: "certificate-life", Reason: err.Error()}
 	}
-	if t.watcher, err = t.store.Watch(identity.WatchConfig{Authorities: t.follow(log), Revoked: t.revoked, Names: t.named, Logger: log}); err != nil {
+	if t.watcher, err = t.store.Watch(nodeidentity.WatchConfig{Authorities: t.follow(log), Revoked: t.revoked, Names: t.named, Logger: log}); err != nil {
 		return nil, err
 	}
 	t.guard, err = join.NewGuard(join.GuardConfig{
@@ -85,7 +85,7 @@ func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, direc
 
 // authorities gives the cluster's authorities; --ca-cert and --ca-key become
 // the first of them.
-func (r *trustFlags) authorities(ctx context.Context, store *identity.Store) (join.Authorities, error) {
+func (r *trustFlags) authorities(ctx context.Context, store *nodeidentity.Store) (join.Authorities, error) {
 	switch {
 	case r.CACert == "" && r.CAKey == "":
 		return store.Authorities(ctx)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -106,7 +106,7 @@ func (c *caPublish) Run(ctx context.Context, cli *cli, out program.Output) error
 
 func (c *caPublish) authority() (*join.CA, error) {
 	if c.Cert == "" && c.Key == "" {
-		return identity.NewCA(time.Now())
+		return nodeidentity.NewCA(time.Now())
 	}
 	cert, err := os.ReadFile(c.Cert)
 	if err != nil {
@@ -157,7 +157,7 @@ func (c *caRetire) Run(ctx context.Context, cli *cli, out program.Output) error 
 }
 
 // stillNeeded names some of the nodes that have not renewed.
-func stillNeeded(behind []identity.Claimed) string {
+func stillNeeded(behind []nodeidentity.Claimed) string {
 	var names []string
 	for _, c := range behind[:min(len(behind), 5)] {
 		names = append(names, c.Node)

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 type nodeCmd struct {
@@ -38,7 +38,7 @@ func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	return w.Flush()
 }
 
-func state(c identity.Claimed) string {
+func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
 		return "revoked " + when(c.Revoked)

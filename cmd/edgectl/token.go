@@ -13,7 +13,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 type tokenCmd struct {
@@ -109,10 +109,10 @@ func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(cfg)
 }
 
-func (c *cli) identity(ctx context.Context) (*identity.Store, error) {
+func (c *cli) identity(ctx context.Context) (*nodeidentity.Store, error) {
 	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return identity.New(identity.Config{Client: client, Namespace: c.Namespace})
+	return nodeidentity.New(nodeidentity.Config{Client: client, Namespace: c.Namespace})
 }

@@ -1,4 +1,4 @@
-package identity_test
+package nodeidentity_test
 
 import (
 	"strings"
@@ -8,13 +8,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 func TestLinkKeys(t *testing.T) {
 	client := controllertest.NewClientset()
 	var mu sync.Mutex
-	seen := map[identity.LinkKeys]bool{}
+	seen := map[nodeidentity.LinkKeys]bool{}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -28,7 +28,7 @@ func TestLinkKeys(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(seen) != 1 || seen[identity.LinkKeys{}] {
+	if len(seen) != 1 || seen[nodeidentity.LinkKeys{}] {
 		t.Errorf("%d different keys, or none at all", len(seen))
 	}
 	secrets := client.CoreV1().Secrets("edgekit-system")

@@ -1,4 +1,4 @@
-package identity_test
+package nodeidentity_test
 
 import (
 	"strings"
@@ -10,7 +10,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 // TestRevokeBesideJoin has another machine join with the name while its last
@@ -29,7 +29,7 @@ func TestRevokeBesideJoin(t *testing.T) {
 	claim := secrets.Items[0]
 	claim.Data["keyHash"] = []byte(next)
 	client.PrependReactor("create", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if a.(clienttesting.CreateAction).GetObject().(*corev1.Secret).Labels[identity.KindLabel] == identity.KindRevoked {
+		if a.(clienttesting.CreateAction).GetObject().(*corev1.Secret).Labels[nodeidentity.KindLabel] == nodeidentity.KindRevoked {
 			// Released, and claimed anew.
 			if err := client.Tracker().Update(corev1.SchemeGroupVersion.WithResource("secrets"), &claim, claim.Namespace); err != nil {
 				t.Error(err)

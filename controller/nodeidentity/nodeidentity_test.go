@@ -1,4 +1,4 @@
-package identity_test
+package nodeidentity_test
 
 import (
 	"context"
@@ -15,13 +15,13 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-func newStore(t *testing.T, client *fake.Clientset) *identity.Store {
+func newStore(t *testing.T, client *fake.Clientset) *nodeidentity.Store {
 	t.Helper()
-	s, err := identity.New(identity.Config{Client: client})
+	s, err := nodeidentity.New(nodeidentity.Config{Client: client})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestCA(t *testing.T) {
 	pins := make([]string, 8)
 	for i := range pins {
 		g.Go(func() error {
-			s, err := identity.New(identity.Config{Client: client})
+			s, err := nodeidentity.New(nodeidentity.Config{Client: client})
 			if err != nil {
 				return err
 			}
@@ -184,7 +184,7 @@ func TestNames(t *testing.T) {
 	if had, err := s.ReleaseNode(ctx, "n"); err != nil || had.KeyHash != "k2" {
 		t.Error(had, err)
 	}
-	if _, err := s.ReleaseNode(ctx, "n"); !errors.Is(err, identity.ErrNotClaimed) {
+	if _, err := s.ReleaseNode(ctx, "n"); !errors.Is(err, nodeidentity.ErrNotClaimed) {
 		t.Errorf("freed twice: %v", err)
 	}
 	claim("n", "k3", true, nil)
@@ -192,7 +192,7 @@ func TestNames(t *testing.T) {
 		t.Error(err)
 	}
 	claim("n", "k4", true, nil)
-	if _, err := s.ReleaseNode(ctx, "control-plane"); !errors.Is(err, identity.ErrNotClaimed) {
+	if _, err := s.ReleaseNode(ctx, "control-plane"); !errors.Is(err, nodeidentity.ErrNotClaimed) {
 		t.Errorf("freed a name that is not edgekit's: %v", err)
 	}
 	long := strings.Repeat("a", 63) + "." + strings.Repeat("b", 63) + "." + strings.Repeat("c", 63) + "." + strings.Repeat("d", 61)
@@ -201,7 +201,7 @@ func TestNames(t *testing.T) {
 }
 
 func Example() {
-	s, err := identity.New(identity.Config{Client: controllertest.NewClientset()})
+	s, err := nodeidentity.New(nodeidentity.Config{Client: controllertest.NewClientset()})
 	if err != nil {
 		fmt.Println(err)
 		return

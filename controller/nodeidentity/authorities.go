@@ -1,4 +1,4 @@
-package identity
+package nodeidentity
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func (s *Store) Import(ctx context.Context, given *join.CA) (join.Authorities, e
 		}
 	}
 	return join.Authorities{}, fmt.Errorf(
-		"identity: the cluster has another authority already (pin %s in secret %s/%s): change over with 'edgectl ca rotate publish --cert FILE --key FILE', or leave yours out",
+		"nodeidentity: the cluster has another authority already (pin %s in secret %s/%s): change over with 'edgectl ca rotate publish --cert FILE --key FILE', or leave yours out",
 		a.Issuer.Pin(), s.cfg.Namespace, CAName)
 }
 
@@ -61,27 +61,27 @@ func (s *Store) authorities(ctx context.Context, first func(now time.Time) (*joi
 			return s.adopt(ctx, secret)
 		}
 		if !apierrors.IsNotFound(err) {
-			return join.Authorities{}, fmt.Errorf("identity: read secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+			return join.Authorities{}, fmt.Errorf("nodeidentity: read secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 		ca, err := first(time.Now())
 		if err != nil {
-			return join.Authorities{}, fmt.Errorf("identity: %w", err)
+			return join.Authorities{}, fmt.Errorf("nodeidentity: %w", err)
 		}
 		a := join.Authorities{Issuer: ca}
 		fresh := s.secret(CAName, KindCA, nil)
 		fresh.Type = corev1.SecretTypeTLS
 		if fresh.Data, err = a.Files(); err != nil {
-			return join.Authorities{}, fmt.Errorf("identity: %w", err)
+			return join.Authorities{}, fmt.Errorf("nodeidentity: %w", err)
 		}
 		made, err := s.secrets.Create(ctx, fresh, metav1.CreateOptions{})
 		if err == nil {
 			return a, s.checkClock(ctx, made)
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			return join.Authorities{}, fmt.Errorf("identity: create secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+			return join.Authorities{}, fmt.Errorf("nodeidentity: create secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 	}
-	return join.Authorities{}, fmt.Errorf("identity: secret %s/%s comes and goes", s.cfg.Namespace, CAName)
+	return join.Authorities{}, fmt.Errorf("nodeidentity: secret %s/%s comes and goes", s.cfg.Namespace, CAName)
 }
 
 // checkClock takes an authority back that was made by a clock which is off: its
@@ -94,7 +94,7 @@ func (s *Store) checkClock(ctx context.Context, made *corev1.Secret) error {
 	if off.Abs() < clockOff {
 		return nil
 	}
-	err := fmt.Errorf("identity: this machine's clock differs by %s from the API server's: set it before a certificate authority is made", off)
+	err := fmt.Errorf("nodeidentity: this machine's clock differs by %s from the API server's: set it before a certificate authority is made", off)
 	if undo := s.remove(ctx, made); undo != nil {
 		return fmt.Errorf("%w; remove secret %s/%s: %w", err, s.cfg.Namespace, CAName, undo)
 	}
@@ -114,7 +114,7 @@ func (s *Store) adopt(ctx context.Context, secret *corev1.Secret) (join.Authorit
 		}
 		secret.Labels[KindLabel] = KindCA
 		if _, err := s.secrets.Update(ctx, secret, metav1.UpdateOptions{}); err != nil && !raced(err) {
-			return a, fmt.Errorf("identity: label secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+			return a, fmt.Errorf("nodeidentity: label secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 	}
 	return a, nil
@@ -126,7 +126,7 @@ func (s *Store) parse(secret *corev1.Secret) (join.Authorities, error) {
 		err = a.Issuer.Check(time.Now())
 	}
 	if err != nil {
-		return a, fmt.Errorf("identity: secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+		return a, fmt.Errorf("nodeidentity: secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 	}
 	return a, nil
 }
@@ -137,11 +137,11 @@ func (s *Store) Rotate(ctx context.Context, change func(join.Authorities) (join.
 	for range tries {
 		secret, err := s.secrets.Get(ctx, CAName, metav1.GetOptions{})
 		if err != nil {
-			return join.Authorities{}, fmt.Errorf("identity: read secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+			return join.Authorities{}, fmt.Errorf("nodeidentity: read secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 		a, err := join.ParseAuthorities(secret.Data)
 		if err != nil {
-			return a, fmt.Errorf("identity: secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+			return a, fmt.Errorf("nodeidentity: secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 		next, err := change(a)
 		if err != nil {
@@ -149,7 +149,7 @@ func (s *Store) Rotate(ctx context.Context, change func(join.Authorities) (join.
 		}
 		files, err := next.Files()
 		if err != nil {
-			return a, fmt.Errorf("identity: %w", err)
+			return a, fmt.Errorf("nodeidentity: %w", err)
 		}
 		secret.Data = files
 		_, err = s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
@@ -157,8 +157,8 @@ func (s *Store) Rotate(ctx context.Context, change func(join.Authorities) (join.
 			return next, nil
 		}
 		if !raced(err) {
-			return a, fmt.Errorf("identity: update secret %s/%s: %w", s.cfg.Namespace, CAName, err)
+			return a, fmt.Errorf("nodeidentity: update secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 	}
-	return join.Authorities{}, fmt.Errorf("identity: update secret %s/%s: %w", s.cfg.Namespace, CAName, join.ErrServer)
+	return join.Authorities{}, fmt.Errorf("nodeidentity: update secret %s/%s: %w", s.cfg.Namespace, CAName, join.ErrServer)
 }

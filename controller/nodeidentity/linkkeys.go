@@ -1,4 +1,4 @@
-package identity
+package nodeidentity
 
 import (
 	"context"
@@ -37,12 +37,12 @@ func (s *Store) LinkKeys(ctx context.Context) (LinkKeys, error) {
 		secret, err := s.secrets.Get(ctx, linkName, metav1.GetOptions{})
 		if err == nil {
 			if copy(k.Reset[:], secret.Data[linkResetKey]) != len(k.Reset) || copy(k.Token[:], secret.Data[linkTokenKey]) != len(k.Token) {
-				return LinkKeys{}, fmt.Errorf("identity: secret %s/%s is damaged: delete it and a new one is made", s.cfg.Namespace, linkName)
+				return LinkKeys{}, fmt.Errorf("nodeidentity: secret %s/%s is damaged: delete it and a new one is made", s.cfg.Namespace, linkName)
 			}
 			return k, nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return LinkKeys{}, fmt.Errorf("identity: read secret %s/%s: %w", s.cfg.Namespace, linkName, err)
+			return LinkKeys{}, fmt.Errorf("nodeidentity: read secret %s/%s: %w", s.cfg.Namespace, linkName, err)
 		}
 		_, _ = rand.Read(k.Reset[:]) // never fails
 		_, _ = rand.Read(k.Token[:])
@@ -52,8 +52,8 @@ func (s *Store) LinkKeys(ctx context.Context) (LinkKeys, error) {
 			return k, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			return LinkKeys{}, fmt.Errorf("identity: create secret %s/%s: %w", s.cfg.Namespace, linkName, err)
+			return LinkKeys{}, fmt.Errorf("nodeidentity: create secret %s/%s: %w", s.cfg.Namespace, linkName, err)
 		}
 	}
-	return LinkKeys{}, fmt.Errorf("identity: secret %s/%s comes and goes", s.cfg.Namespace, linkName)
+	return LinkKeys{}, fmt.Errorf("nodeidentity: secret %s/%s comes and goes", s.cfg.Namespace, linkName)
 }

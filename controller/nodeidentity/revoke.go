@@ -1,4 +1,4 @@
-package identity
+package nodeidentity
 
 import (
 	"cmp"
@@ -64,10 +64,10 @@ func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate,
 			return nil
 		}
 		if !raced(err) {
-			return fmt.Errorf("identity: note the certificate of node %s: %w", node, err)
+			return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, err)
 		}
 	}
-	return fmt.Errorf("identity: note the certificate of node %s: %w", node, join.ErrServer)
+	return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, join.ErrServer)
 }
 
 // Revoked returns join.ErrRevoked for a key that was revoked.
@@ -82,12 +82,12 @@ func (s *Store) Revoked(ctx context.Context, keyHash string) error {
 	case apierrors.IsNotFound(err):
 		return nil
 	}
-	return fmt.Errorf("identity: look for a revoked key: %w", err)
+	return fmt.Errorf("nodeidentity: look for a revoked key: %w", err)
 }
 
 func checkHash(keyHash string) error {
 	if b, err := hex.DecodeString(keyHash); err != nil || len(b) != 32 || !lowerAlphanumeric(keyHash) {
-		return fmt.Errorf("identity: %q is not the hash of a key: want 64 hex digits in lower case", keyHash)
+		return fmt.Errorf("nodeidentity: %q is not the hash of a key: want 64 hex digits in lower case", keyHash)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, 
 		fieldIssuer: gone.Issuer, fieldUntil: gone.Until.UTC().Format(time.RFC3339),
 	})
 	if _, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return Claimed{}, fmt.Errorf("identity: revoke node %s: %w", node, err)
+		return Claimed{}, fmt.Errorf("nodeidentity: revoke node %s: %w", node, err)
 	}
 	if err := s.freeRevoked(ctx, node, gone.KeyHash); err != nil {
 		return Claimed{}, err
@@ -145,10 +145,10 @@ func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
 			return nil
 		}
 		if !raced(err) {
-			return fmt.Errorf("identity: revoke node %s: free its name: %w", node, err)
+			return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, err)
 		}
 	}
-	return fmt.Errorf("identity: revoke node %s: free its name: %w", node, join.ErrServer)
+	return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, join.ErrServer)
 }
 
 // ListNodes gives the names that are claimed or were freed, and the keys that
@@ -156,7 +156,7 @@ func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
 func (s *Store) ListNodes(ctx context.Context) ([]Claimed, error) {
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + " in (" + KindNode + "," + KindRevoked + ")"})
 	if err != nil {
-		return nil, fmt.Errorf("identity: list nodes: %w", err)
+		return nil, fmt.Errorf("nodeidentity: list nodes: %w", err)
 	}
 	out := make([]Claimed, 0, len(list.Items))
 	for i := range list.Items {

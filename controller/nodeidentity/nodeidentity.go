@@ -1,4 +1,4 @@
-package identity
+package nodeidentity
 
 import (
 	"crypto/sha256"
@@ -52,7 +52,7 @@ var (
 // New checks the configuration.
 func New(cfg Config) (*Store, error) {
 	if cfg.Client == nil {
-		return nil, errors.New("identity: Config.Client is required")
+		return nil, errors.New("nodeidentity: Config.Client is required")
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = install.Namespace

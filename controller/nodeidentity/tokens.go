@@ -1,4 +1,4 @@
-package identity
+package nodeidentity
 
 import (
 	"context"
@@ -33,7 +33,7 @@ const keepExpired = 24 * time.Hour
 // good for one join within ttl. Its secret is in the returned value alone.
 func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration) (join.Token, error) {
 	if ttl <= 0 {
-		return join.Token{}, fmt.Errorf("identity: a token's time to live is %s: want one above zero", ttl)
+		return join.Token{}, fmt.Errorf("nodeidentity: a token's time to live is %s: want one above zero", ttl)
 	}
 	if err := checkPattern(nodes); err != nil {
 		return join.Token{}, err
@@ -51,7 +51,7 @@ func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration
 		fieldHash: r.SecretHash, fieldNodes: r.Nodes, fieldExpires: r.Expires.UTC().Format(time.RFC3339),
 	})
 	if _, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil {
-		return join.Token{}, fmt.Errorf("identity: create token: %w", err)
+		return join.Token{}, fmt.Errorf("nodeidentity: create token: %w", err)
 	}
 	return token, nil
 }
@@ -59,11 +59,11 @@ func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration
 // checkPattern refuses what no node name can match.
 func checkPattern(nodes string) error {
 	if _, err := path.Match(nodes, "x"); err != nil || nodes == "" || strings.Contains(nodes, "/") {
-		return fmt.Errorf("identity: %q is neither a node's name nor a pattern of names such as edge-*", nodes)
+		return fmt.Errorf("nodeidentity: %q is neither a node's name nor a pattern of names such as edge-*", nodes)
 	}
 	if !strings.ContainsAny(nodes, `*?[\`) {
 		if err := join.CheckNodeName(nodes); err != nil {
-			return fmt.Errorf("identity: %q: %w", nodes, err)
+			return fmt.Errorf("nodeidentity: %q: %w", nodes, err)
 		}
 	}
 	return nil
@@ -81,7 +81,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		}
 		err := s.secrets.Delete(ctx, secretName(KindToken, r.ID), metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("identity: remove expired token %s: %w", r.ID, err)
+			return fmt.Errorf("nodeidentity: remove expired token %s: %w", r.ID, err)
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (s *Store) sweep(ctx context.Context) error {
 func (s *Store) ListTokens(ctx context.Context) ([]join.Record, error) {
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + "=" + KindToken})
 	if err != nil {
-		return nil, fmt.Errorf("identity: list tokens: %w", err)
+		return nil, fmt.Errorf("nodeidentity: list tokens: %w", err)
 	}
 	out := make([]join.Record, 0, len(list.Items))
 	for i := range list.Items {
@@ -123,14 +123,14 @@ func (s *Store) DeleteToken(ctx context.Context, idOrToken string) error {
 		id = t.ID
 	}
 	if !lowerAlphanumeric(id) {
-		return fmt.Errorf("identity: delete token: %w", join.ErrTokenInvalid)
+		return fmt.Errorf("nodeidentity: delete token: %w", join.ErrTokenInvalid)
 	}
 	err := s.secrets.Delete(ctx, secretName(KindToken, id), metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("identity: delete token %s: there is none with this ID: %w", id, join.ErrTokenInvalid)
+		return fmt.Errorf("nodeidentity: delete token %s: there is none with this ID: %w", id, join.ErrTokenInvalid)
 	}
 	if err != nil {
-		return fmt.Errorf("identity: delete token %s: %w", id, err)
+		return fmt.Errorf("nodeidentity: delete token %s: %w", id, err)
 	}
 	return nil
 }
@@ -150,11 +150,11 @@ func (s *Store) token(ctx context.Context, id string) (join.Record, *corev1.Secr
 		return join.Record{}, nil, join.ErrTokenInvalid
 	}
 	if err != nil {
-		return join.Record{}, nil, fmt.Errorf("identity: read token: %w", err)
+		return join.Record{}, nil, fmt.Errorf("nodeidentity: read token: %w", err)
 	}
 	r, err := record(id, secret)
 	if err != nil {
-		return join.Record{}, nil, fmt.Errorf("identity: token %s: %w: %w", id, join.ErrTokenInvalid, err)
+		return join.Record{}, nil, fmt.Errorf("nodeidentity: token %s: %w: %w", id, join.ErrTokenInvalid, err)
 	}
 	return r, secret, nil
 }
@@ -198,8 +198,8 @@ func (s *Store) Use(ctx context.Context, id, node, keyHash string) error {
 			return join.ErrTokenInvalid // deleted a moment ago
 		}
 		if !apierrors.IsConflict(err) {
-			return fmt.Errorf("identity: use token %s: %w", id, err)
+			return fmt.Errorf("nodeidentity: use token %s: %w", id, err)
 		}
 	}
-	return fmt.Errorf("identity: use token %s: %w", id, join.ErrServer)
+	return fmt.Errorf("nodeidentity: use token %s: %w", id, join.ErrServer)
 }

@@ -1,4 +1,4 @@
-package identity_test
+package nodeidentity_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -61,7 +61,7 @@ func TestAuthorityInASecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "edgekit-system", Name: identity.CAName},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edgekit-system", Name: nodeidentity.CAName},
 		Data:       map[string][]byte{"tls.crt": given.CertificatePEM(), "tls.key": key},
 	}
 	client := controllertest.NewClientset(secret)
@@ -69,13 +69,13 @@ func TestAuthorityInASecret(t *testing.T) {
 	if err != nil || a.Issuer.Pin() != given.Pin() {
 		t.Fatal(err)
 	}
-	got, err := client.CoreV1().Secrets("edgekit-system").Get(t.Context(), identity.CAName, metav1.GetOptions{})
-	if err != nil || got.Labels[identity.KindLabel] != identity.KindCA {
+	got, err := client.CoreV1().Secrets("edgekit-system").Get(t.Context(), nodeidentity.CAName, metav1.GetOptions{})
+	if err != nil || got.Labels[nodeidentity.KindLabel] != nodeidentity.KindCA {
 		t.Error("those who watch do not see it:", err)
 	}
 	broken := secret.DeepCopy()
 	broken.Data["tls.key"] = []byte("x")
-	if _, err := newStore(t, controllertest.NewClientset(broken)).Authorities(t.Context()); !errors.Is(err, join.ErrCA) || !strings.Contains(err.Error(), identity.CAName) {
+	if _, err := newStore(t, controllertest.NewClientset(broken)).Authorities(t.Context()); !errors.Is(err, join.ErrCA) || !strings.Contains(err.Error(), nodeidentity.CAName) {
 		t.Error(err)
 	}
 }
@@ -90,7 +90,7 @@ func TestWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	issuers, keys := make(chan string, 16), make(chan string, 16)
-	w, err := s.Watch(identity.WatchConfig{
+	w, err := s.Watch(nodeidentity.WatchConfig{
 		Authorities: func(a join.Authorities) { issuers <- a.Issuer.Pin() },
 		Revoked:     func(key string, revoked bool) { keys <- map[bool]string{true: "+", false: "-"}[revoked] + key },
 	})
@@ -138,7 +138,7 @@ func TestWatcher(t *testing.T) {
 
 func TestRevokeNode(t *testing.T) {
 	s, ctx := newStore(t, controllertest.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})), t.Context()
-	if _, err := s.RevokeNode(ctx, "n", ""); !errors.Is(err, identity.ErrNotClaimed) {
+	if _, err := s.RevokeNode(ctx, "n", ""); !errors.Is(err, nodeidentity.ErrNotClaimed) {
 		t.Error("revoked nothing:", err)
 	}
 	if _, err := s.RevokeNode(ctx, "other", "not a hash"); err == nil {

@@ -1,4 +1,4 @@
-// Package identity keeps in the API server what package hub/join must remember:
+// Package nodeidentity keeps in the API server what package hub/join must remember:
 // the certificate authority, join tokens, and which key a node name belongs to.
 //
 // Everything is a Secret in cloudcore's namespace, and every change names the
@@ -9,4 +9,4 @@
 // A name is not free just because nobody has claimed it. A Node that exists
 // and was never claimed, such as a control plane's, belongs to somebody else:
 // no token gives its name away.
-package identity
+package nodeidentity

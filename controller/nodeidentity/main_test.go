@@ -1,4 +1,4 @@
-package identity_test
+package nodeidentity_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package identity
+package nodeidentity
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const (
 )
 
 // ErrNotClaimed is the error of ReleaseNode for a name that nobody has.
-var ErrNotClaimed = errors.New("identity: no machine has joined with this name")
+var ErrNotClaimed = errors.New("nodeidentity: no machine has joined with this name")
 
 // Claim gives the name to the key. A Node of that name which never joined
 // through edgekit keeps its name: the error is then a *join.NameInUseError.
@@ -62,10 +62,10 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 			return true, nil
 		}
 		if !raced(err) {
-			return false, fmt.Errorf("identity: claim node name %s: %w", node, err)
+			return false, fmt.Errorf("nodeidentity: claim node name %s: %w", node, err)
 		}
 	}
-	return false, fmt.Errorf("identity: claim node name %s: %w: %w", node, join.ErrServer, err)
+	return false, fmt.Errorf("nodeidentity: claim node name %s: %w: %w", node, join.ErrServer, err)
 }
 
 // unclaimed refuses a name whose Node is not edgekit's.
@@ -75,7 +75,7 @@ func (s *Store) unclaimed(ctx context.Context, node string) error {
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
-		return fmt.Errorf("identity: look for node %s: %w", node, err)
+		return fmt.Errorf("nodeidentity: look for node %s: %w", node, err)
 	}
 	return &join.NameInUseError{
 		Node:   node,
@@ -102,10 +102,10 @@ func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 			return nil
 		}
 		if !raced(err) {
-			return fmt.Errorf("identity: release node name %s: %w", node, err)
+			return fmt.Errorf("nodeidentity: release node name %s: %w", node, err)
 		}
 	}
-	return fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
+	return fmt.Errorf("nodeidentity: release node name %s: %w", node, join.ErrServer)
 }
 
 // ReleaseNode frees a name, whoever has it, so that another machine can join
@@ -130,10 +130,10 @@ func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 			return had, nil
 		}
 		if !raced(err) {
-			return Claimed{}, fmt.Errorf("identity: release node name %s: %w", node, err)
+			return Claimed{}, fmt.Errorf("nodeidentity: release node name %s: %w", node, err)
 		}
 	}
-	return Claimed{}, fmt.Errorf("identity: release node name %s: %w", node, join.ErrServer)
+	return Claimed{}, fmt.Errorf("nodeidentity: release node name %s: %w", node, join.ErrServer)
 }
 
 // keysOf gives the keys that have the claim's name, the newest first.
@@ -221,10 +221,10 @@ func (s *Store) rekey(ctx context.Context, node string, edit func(*corev1.Secret
 			return nil
 		}
 		if !raced(err) {
-			return fmt.Errorf("identity: renew the key of node name %s: %w", node, err)
+			return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, err)
 		}
 	}
-	return fmt.Errorf("identity: renew the key of node name %s: %w", node, join.ErrServer)
+	return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, join.ErrServer)
 }
 
 // free empties a claim. Where no Node has the name it is removed, so that the
@@ -257,10 +257,10 @@ func (s *Store) claim(ctx context.Context, node string) (*corev1.Secret, error) 
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("identity: read claim of node name %s: %w", node, err)
+		return nil, fmt.Errorf("nodeidentity: read claim of node name %s: %w", node, err)
 	}
 	if string(claim.Data[fieldNode]) != node || claim.Labels[KindLabel] != KindNode {
-		return nil, fmt.Errorf("identity: secret %s/%s is not the claim of node name %s: remove it", s.cfg.Namespace, claim.Name, node)
+		return nil, fmt.Errorf("nodeidentity: secret %s/%s is not the claim of node name %s: remove it", s.cfg.Namespace, claim.Name, node)
 	}
 	return claim, nil
 }

@@ -1,4 +1,4 @@
-package identity_test
+package nodeidentity_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -42,7 +42,7 @@ func TestReplace(t *testing.T) {
 	}
 	replace(k("1"), k("2"), join.ErrIdentity) // nobody has the name
 	if _, err := client.CoreV1().Secrets("edgekit-system").Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "edgekit-node-n", Labels: map[string]string{identity.KindLabel: identity.KindNode}},
+		ObjectMeta: metav1.ObjectMeta{Name: "edgekit-node-n", Labels: map[string]string{nodeidentity.KindLabel: nodeidentity.KindNode}},
 		Data:       map[string][]byte{"node": []byte("n"), "keyHash": []byte(k("1"))},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestWatcherNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard := make(chan string, 16)
-	w, err := s.Watch(identity.WatchConfig{Names: func(node string, keys []string) { heard <- node + "=" + strings.Join(keys, ",") }})
+	w, err := s.Watch(nodeidentity.WatchConfig{Names: func(node string, keys []string) { heard <- node + "=" + strings.Join(keys, ",") }})
 	if err != nil {
 		t.Fatal(err)
 	}
