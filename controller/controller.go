@@ -20,8 +20,8 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/live"
-	"github.com/edgekit/edgekit/controller/localapi"
 	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -53,7 +53,7 @@ type Config struct {
 	Kubelet *kubeletproxy.Server
 	// NodeServices says which nodes may have all Services; "" means those that an
 	// operator marked.
-	NodeServices localapi.Services
+	NodeServices nodeapi.Services
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
 	// Superseded is told of a node whose newest session stands at another
@@ -71,7 +71,7 @@ type Controller struct {
 	edge      *edge.Controller
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Keeper
-	localapi  *localapi.Controller
+	nodeapi   *nodeapi.Controller
 	ready     chan struct{}
 }
 
@@ -115,7 +115,7 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	c.localapi, err = localapi.New(localapi.Config{
+	c.nodeapi, err = nodeapi.New(nodeapi.Config{
 		Cloud: cfg.Cloud, AsNode: cfg.AsNode, REST: cfg.REST, Accounts: c.edge,
 		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,
 	})
@@ -161,7 +161,7 @@ func (cfg *Config) connect() error {
 // started and returns nil. It may be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.lifecycle.Run, c.localapi.Run, c.waitSynced} {
+	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.lifecycle.Run, c.nodeapi.Run, c.waitSynced} {
 		g.Go(func() error { return run(gctx) })
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
@@ -212,7 +212,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		Down: mirror.Union(
 			mirror.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
 			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
-			mirror.Part{Resources: c.localapi.Resources(), Source: c.localapi.Source(node, hello.Capabilities)},
+			mirror.Part{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
 		),
 		Up:    sink,
 		Inbox: sink,
@@ -237,5 +237,5 @@ func (c *Controller) connected(info hub.Info) {
 func (c *Controller) Handle(mux *hub.Mux) {
 	c.edge.Handle(mux)
 	c.devices.Handle(mux)
-	c.localapi.Handle(mux)
+	c.nodeapi.Handle(mux)
 }

@@ -19,9 +19,9 @@
 //
 //   - controller/edge: pods, what they refer to, and nodes, both ways
 //   - controller/devices: devices, models and their status, both ways
-//   - controller/localapi: what the Kubernetes API on a node needs
+//   - controller/nodeapi: what the Kubernetes API on a node needs
 //   - controller/nodelifecycle: leases, the condition EdgeConnected and the taint
-//   - controller/identity: join tokens, name claims and the CA, in the API server
+//   - controller/nodeidentity: join tokens, name claims and the CA, in the API server
 //   - controller/install: what must be in a cluster before a cloudcore runs
 //   - controller/mirror, controller/live, controller/asnode: what those share
 //

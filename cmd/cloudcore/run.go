@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
-	"github.com/edgekit/edgekit/controller/localapi"
+	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/metrics"
 )
@@ -121,7 +121,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
-		REST: cfg, AsNode: asNode, NodeServices: localapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, AsNode: asNode, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 		Superseded: func(node string, by hub.Seat) { nodes.Supersede(node, by) },
 	})
 	if err != nil {

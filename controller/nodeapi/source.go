@@ -1,4 +1,4 @@
-package localapi
+package nodeapi
 
 import (
 	"context"
@@ -169,7 +169,7 @@ func (s *source) needs() map[hub.Key]struct{} {
 func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	obj, err := s.load(ctx, key, held)
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("localapi: load %s: %w", key, mirror.FromAPI(err))
+		return hub.Object{}, fmt.Errorf("nodeapi: load %s: %w", key, mirror.FromAPI(err))
 	}
 	return obj, nil
 }

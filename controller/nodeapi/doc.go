@@ -1,4 +1,4 @@
-// Package localapi is what the Kubernetes API on a node (meta/apiserver) needs
+// Package nodeapi is what the Kubernetes API on a node (meta/apiserver) needs
 // of the cloud. A node asks for it by the capabilities that it names when it
 // connects, so that a small link carries nothing that nobody uses:
 //
@@ -25,4 +25,4 @@
 // if it is on a short list: reads, the deletion and eviction of pods, events, and
 // labels of the own Node. Streams (exec, proxy, watch and the like) are refused in either
 // case.
-package localapi
+package nodeapi

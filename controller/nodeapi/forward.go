@@ -1,4 +1,4 @@
-package localapi
+package nodeapi
 
 import (
 	"bytes"
@@ -52,18 +52,18 @@ func newForwarder(cfg Config) (forwarder, error) {
 	f := forwarder{memory: semaphore.NewWeighted(maxAnswers), log: cfg.Logger}
 	var err error
 	if f.base, _, err = rest.DefaultServerUrlFor(cfg.REST); err != nil {
-		return f, fmt.Errorf("localapi: %w", err)
+		return f, fmt.Errorf("nodeapi: %w", err)
 	}
 	// cloudcore's own certificate must not be shown: the API server would
 	// believe it before the token.
 	bare := rest.AnonymousClientConfig(cfg.REST)
 	bare.QPS = -1
 	if f.bare, err = asnode.HTTPClient(bare); err != nil {
-		return f, fmt.Errorf("localapi: %w", err)
+		return f, fmt.Errorf("nodeapi: %w", err)
 	}
 	client, ok := cfg.AsNode.CoreV1().RESTClient().(*rest.RESTClient)
 	if !ok || client == nil || client.Client == nil {
-		return f, errors.New("localapi: Config.AsNode is not a client for an API server")
+		return f, errors.New("nodeapi: Config.AsNode is not a client for an API server")
 	}
 	f.asNode = client.Client
 	return f, nil
@@ -170,7 +170,7 @@ func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte,
 // unreachable is the error of a request that got no answer: its text, which the
 // node sees, does not tell where the API server is.
 func unreachable(err error) error {
-	return fmt.Errorf("localapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer broke off"}, err)
+	return fmt.Errorf("nodeapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer broke off"}, err)
 }
 
 // checkToken refuses a token that is not bound to a pod which runs on the

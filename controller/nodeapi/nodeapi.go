@@ -1,4 +1,4 @@
-package localapi
+package nodeapi
 
 import (
 	"context"
@@ -74,14 +74,14 @@ type node struct {
 // New checks the configuration.
 func New(cfg Config) (*Controller, error) {
 	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Accounts == nil {
-		return nil, errors.New("localapi: Config.Cloud, AsNode and Accounts are required")
+		return nil, errors.New("nodeapi: Config.Cloud, AsNode and Accounts are required")
 	}
 	switch cfg.Services {
 	case "":
 		cfg.Services = ServicesMarked
 	case ServicesMarked, ServicesEvery:
 	default:
-		return nil, fmt.Errorf("localapi: Config.Services is %q: want %q or %q", cfg.Services, ServicesMarked, ServicesEvery)
+		return nil, fmt.Errorf("nodeapi: Config.Services is %q: want %q or %q", cfg.Services, ServicesMarked, ServicesEvery)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -1,4 +1,4 @@
-package localapi
+package nodeapi
 
 import (
 	corev1 "k8s.io/api/core/v1"
