@@ -18,8 +18,8 @@ import (
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
-	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
@@ -67,7 +67,7 @@ type Config struct {
 // methods may be called by several goroutines at once.
 type Controller struct {
 	cfg       Config
-	nodes     *live.Store[*corev1.Node]
+	nodes     *cache.Store[*corev1.Node]
 	edge      *edge.Controller
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Keeper

@@ -16,10 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -37,16 +37,16 @@ type Config struct {
 // goroutines at once.
 type Controller struct {
 	cfg      Config
-	devices  *live.Store[*v1beta1.Device]
-	models   *live.Store[*v1beta1.DeviceModel]
-	statuses *live.Store[*v1beta1.DeviceStatus] // metadata and conditions only
-	queue    workqueue.TypedRateLimitingInterface[live.Name]
+	devices  *cache.Store[*v1beta1.Device]
+	models   *cache.Store[*v1beta1.DeviceModel]
+	statuses *cache.Store[*v1beta1.DeviceStatus] // metadata and conditions only
+	queue    workqueue.TypedRateLimitingInterface[cache.Name]
 	notifier mirror.Notifier
 
 	mu      sync.Mutex
-	byNode  map[string]map[live.Name]struct{}    // devices
-	byModel map[live.Name]map[live.Name]struct{} // devices
-	reports map[live.Name]*report
+	byNode  map[string]map[cache.Name]struct{}     // devices
+	byModel map[cache.Name]map[cache.Name]struct{} // devices
+	reports map[cache.Name]*report
 }
 
 // report is what is known of the writes to one DeviceStatus.
@@ -74,9 +74,9 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c := &Controller{
 		cfg:     cfg,
-		byNode:  make(map[string]map[live.Name]struct{}),
-		byModel: make(map[live.Name]map[live.Name]struct{}),
-		reports: make(map[live.Name]*report),
+		byNode:  make(map[string]map[cache.Name]struct{}),
+		byModel: make(map[cache.Name]map[cache.Name]struct{}),
+		reports: make(map[cache.Name]*report),
 	}
 	var err [3]error
 	c.devices, err[0] = newStore(cfg, "devices", func() *v1beta1.Device { return new(v1beta1.Device) }, nil)
@@ -94,13 +94,13 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
-func newStore[T live.Object](cfg Config, resource string, empty func() T, strip func(T)) (*live.Store[T], error) {
+func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T)) (*cache.Store[T], error) {
 	client := cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resource))
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
 	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
-	return live.New(live.Config[T]{
-		ListWatch: cache.ToListWatcherWithWatchListSemantics(
-			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
+	return cache.New(cache.Config[T]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
 		Type:   &unstructured.Unstructured{},
 		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
 		Strip:  strip,
@@ -122,7 +122,7 @@ func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
 func (c *Controller) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	queue := workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[live.Name](100*time.Millisecond, time.Minute))
+		workqueue.NewTypedItemExponentialFailureRateLimiter[cache.Name](100*time.Millisecond, time.Minute))
 	c.mu.Lock()
 	c.queue = queue
 	c.mu.Unlock()
@@ -149,7 +149,7 @@ func (c *Controller) Synced() []<-chan struct{} {
 	return []<-chan struct{}{c.devices.Synced(), c.models.Synced()}
 }
 
-func (c *Controller) deviceChanged(change live.Change[*v1beta1.Device]) {
+func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 	if change.Same {
 		return
 	}
@@ -172,7 +172,7 @@ func (c *Controller) deviceChanged(change live.Change[*v1beta1.Device]) {
 	keys := []hub.Key{deviceKey(change.Name)}
 	if node != nowNode || model != nowModel {
 		// Of a model that the node needs no more, loading it says so.
-		for _, m := range []live.Name{model, nowModel} {
+		for _, m := range []cache.Name{model, nowModel} {
 			if m.Name != "" {
 				keys = append(keys, modelKey(m))
 			}
@@ -189,10 +189,10 @@ func (c *Controller) deviceChanged(change live.Change[*v1beta1.Device]) {
 	}
 }
 
-func (c *Controller) modelChanged(change live.Change[*v1beta1.DeviceModel]) {
+func (c *Controller) modelChanged(change cache.Change[*v1beta1.DeviceModel]) {
 	c.mu.Lock()
 	nodes := make(map[string]struct{})
-	var owners []live.Name
+	var owners []cache.Name
 	for name := range c.byModel[change.Name] {
 		owners = append(owners, name)
 		if item, ok := c.devices.Load(name); ok {
@@ -209,13 +209,13 @@ func (c *Controller) modelChanged(change live.Change[*v1beta1.DeviceModel]) {
 }
 
 // statusChanged has a DeviceStatus that somebody removed made again.
-func (c *Controller) statusChanged(change live.Change[*v1beta1.DeviceStatus]) {
+func (c *Controller) statusChanged(change cache.Change[*v1beta1.DeviceStatus]) {
 	if change.New == nil {
 		c.enqueue(change.Name)
 	}
 }
 
-func (c *Controller) enqueue(names ...live.Name) {
+func (c *Controller) enqueue(names ...cache.Name) {
 	c.mu.Lock()
 	queue := c.queue
 	c.mu.Unlock()
@@ -225,35 +225,35 @@ func (c *Controller) enqueue(names ...live.Name) {
 }
 
 // place gives the node of a device and the name of its model.
-func place(d *v1beta1.Device) (node string, model live.Name) {
+func place(d *v1beta1.Device) (node string, model cache.Name) {
 	if d == nil {
-		return "", live.Name{}
+		return "", cache.Name{}
 	}
-	return d.Spec.NodeName, live.Name{Namespace: d.Namespace, Name: d.Spec.ModelRef.Name}
+	return d.Spec.NodeName, cache.Name{Namespace: d.Namespace, Name: d.Spec.ModelRef.Name}
 }
 
-func index[K comparable](m map[K]map[live.Name]struct{}, at K, name live.Name) {
+func index[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
 	var none K
 	if at == none {
 		return
 	}
 	if m[at] == nil {
-		m[at] = make(map[live.Name]struct{})
+		m[at] = make(map[cache.Name]struct{})
 	}
 	m[at][name] = struct{}{}
 }
 
-func unindex[K comparable](m map[K]map[live.Name]struct{}, at K, name live.Name) {
+func unindex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
 	delete(m[at], name)
 	if len(m[at]) == 0 {
 		delete(m, at)
 	}
 }
 
-func deviceKey(name live.Name) hub.Key {
+func deviceKey(name cache.Name) hub.Key {
 	return hub.Key{Resource: "devices", Namespace: name.Namespace, Name: name.Name}
 }
 
-func modelKey(name live.Name) hub.Key {
+func modelKey(name cache.Name) hub.Key {
 	return hub.Key{Resource: "devicemodels", Namespace: name.Namespace, Name: name.Name}
 }

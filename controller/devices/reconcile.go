@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
@@ -25,7 +25,7 @@ const (
 
 // reconcileAll sees to the DeviceStatus of each device in the queue, until the
 // queue is shut down.
-func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRateLimitingInterface[live.Name]) {
+func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRateLimitingInterface[cache.Name]) {
 	for _, synced := range []<-chan struct{}{c.devices.Synced(), c.models.Synced(), c.statuses.Synced()} {
 		select {
 		case <-ctx.Done():
@@ -52,7 +52,7 @@ func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRate
 
 // reconcile sees to it that the device has a DeviceStatus whose condition
 // ModelFound is true to the facts. It writes nothing where that is so.
-func (c *Controller) reconcile(ctx context.Context, name live.Name) error {
+func (c *Controller) reconcile(ctx context.Context, name cache.Name) error {
 	item, ok := c.devices.Load(name)
 	if !ok || item.Object.DeletionTimestamp != nil {
 		return nil
@@ -62,7 +62,7 @@ func (c *Controller) reconcile(ctx context.Context, name live.Name) error {
 		Type: v1beta1.ConditionModelFound, Status: metav1.ConditionTrue, Reason: ReasonModelFound,
 		Message: fmt.Sprintf("DeviceModel %s exists", device.Spec.ModelRef.Name), ObservedGeneration: device.Generation,
 	}
-	if _, found := c.models.Load(live.Name{Namespace: name.Namespace, Name: device.Spec.ModelRef.Name}); !found {
+	if _, found := c.models.Load(cache.Name{Namespace: name.Namespace, Name: device.Spec.ModelRef.Name}); !found {
 		want.Status, want.Reason = metav1.ConditionFalse, ReasonModelMissing
 		want.Message = fmt.Sprintf("DeviceModel %s does not exist in namespace %s", device.Spec.ModelRef.Name, name.Namespace)
 	}

@@ -7,7 +7,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
@@ -24,7 +24,7 @@ func (c *Controller) reported(device *v1beta1.Device) *report {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.reports[live.Name{Namespace: device.Namespace, Name: device.Name}]
+	return c.reports[cache.Name{Namespace: device.Namespace, Name: device.Name}]
 }
 
 // makeStatus makes the DeviceStatus of a device that has none.

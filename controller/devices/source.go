@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -43,7 +43,7 @@ type source struct {
 	node string
 }
 
-func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	_, unsubscribe := s.c.notifier.Subscribe(s.node, changed)
@@ -53,13 +53,13 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	c := s.c
 	c.mu.Lock()
-	names := make([]live.Name, 0, len(c.byNode[s.node]))
+	names := make([]cache.Name, 0, len(c.byNode[s.node]))
 	for name := range c.byNode[s.node] {
 		names = append(names, name)
 	}
 	c.mu.Unlock()
 	return func(yield func(hub.Key, string) bool) {
-		seen := make(map[live.Name]bool)
+		seen := make(map[cache.Name]bool)
 		for _, name := range names {
 			item, ok := c.devices.Load(name)
 			if !ok || item.Object.Spec.NodeName != s.node {
@@ -98,7 +98,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 }
 
 func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	item, ok := s.c.devices.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	item, ok := s.c.devices.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
 		return mirror.Encode(key, item.Version, item.Object)
 	}
@@ -113,7 +113,7 @@ func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.
 }
 
 func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	name := live.Name{Namespace: key.Namespace, Name: key.Name}
+	name := cache.Name{Namespace: key.Namespace, Name: key.Name}
 	needed := s.needs(name)
 	if needed {
 		if item, ok := s.c.models.LoadFor(name, held); ok {
@@ -144,7 +144,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 }
 
 // needs reports that a device of the node refers to the model.
-func (s *source) needs(model live.Name) bool {
+func (s *source) needs(model cache.Name) bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	for name := range s.c.byModel[model] {
@@ -157,7 +157,7 @@ func (s *source) needs(model live.Name) bool {
 
 // referred asks the API server the same: the node may know of a device that
 // the watch has not yet seen.
-func (s *source) referred(ctx context.Context, model live.Name) (bool, error) {
+func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
 	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
 		Namespace(model.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", s.node).String(),

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -41,7 +41,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
 	}
 	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
-	name := live.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}
+	name := cache.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}
 	device, err := c.device(ctx, name)
 	switch {
 	case apierrors.IsNotFound(err):
@@ -150,14 +150,14 @@ func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Devic
 	return err
 }
 
-func (c *Controller) device(ctx context.Context, name live.Name) (*v1beta1.Device, error) {
+func (c *Controller) device(ctx context.Context, name cache.Name) (*v1beta1.Device, error) {
 	if item, ok := c.devices.Load(name); ok {
 		return item.Object, nil
 	}
 	return c.readDevice(ctx, name.Namespace, name.Name)
 }
 
-func (c *Controller) reportOf(name live.Name) *report {
+func (c *Controller) reportOf(name cache.Name) *report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.reports[name]

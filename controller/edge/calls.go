@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -68,7 +68,7 @@ func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, 
 		if !apierrors.IsForbidden(err) || wait > time.Second {
 			return got, err
 		}
-		pod, ok := c.pods.Load(live.Name{Namespace: key.Namespace, Name: want.Spec.BoundObjectRef.Name})
+		pod, ok := c.pods.Load(cache.Name{Namespace: key.Namespace, Name: want.Spec.BoundObjectRef.Name})
 		if !ok || pod.Object.UID != want.Spec.BoundObjectRef.UID || pod.Object.Spec.NodeName != node ||
 			pod.Object.Spec.ServiceAccountName != key.Name {
 			return nil, err

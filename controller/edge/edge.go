@@ -15,9 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
@@ -25,9 +25,9 @@ import (
 
 // Config sets up a Controller. Cloud, AsNode and Nodes are required.
 type Config struct {
-	Cloud  kubernetes.Interface      // cloudcore's own identity
-	AsNode kubernetes.Interface      // package asnode's client
-	Nodes  *live.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
+	Cloud  kubernetes.Interface       // cloudcore's own identity
+	AsNode kubernetes.Interface       // package asnode's client
+	Nodes  *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
 	// Amend completes what a node reports of itself before it is written; nil
 	// leaves it as it is.
 	Amend  func(*corev1.Node)
@@ -38,23 +38,23 @@ type Config struct {
 // goroutines at once.
 type Controller struct {
 	cfg      Config
-	pods     *live.Store[*corev1.Pod]
+	pods     *cache.Store[*corev1.Pod]
 	notifier mirror.Notifier
 	lists    singleflight.Group // live lists of a node's pods
 
 	mu     sync.Mutex
-	byNode map[string]map[live.Name]struct{} // pods
-	nodes  map[string]*watched               // the nodes with a subscriber
-	refs   map[hub.Key]*ref                  // what those refer to
+	byNode map[string]map[cache.Name]struct{} // pods
+	nodes  map[string]*watched                // the nodes with a subscriber
+	refs   map[hub.Key]*ref                   // what those refer to
 	// wronged are the pods to Restore, by node; at most times there are none.
-	wronged map[string]map[live.Name]struct{}
+	wronged map[string]map[cache.Name]struct{}
 	onPods  []func(node string)
 	// spawn starts a goroutine that Run joins; nil while Run does not run.
 	spawn func(func(context.Context))
 }
 
 // NewNodeStore gives the store of the edge nodes: those with the role label.
-func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*live.Store[*corev1.Node], error) {
+func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*cache.Store[*corev1.Node], error) {
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		o.LabelSelector = nodelifecycle.RoleLabel
 		return client.CoreV1().Nodes().List(ctx, o)
@@ -63,9 +63,9 @@ func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*live.Store
 		o.LabelSelector = nodelifecycle.RoleLabel
 		return client.CoreV1().Nodes().Watch(ctx, o)
 	}
-	return live.New(live.Config[*corev1.Node]{
-		ListWatch: cache.ToListWatcherWithWatchListSemantics(
-			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, client),
+	return cache.New(cache.Config[*corev1.Node]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, client),
 		Type: &corev1.Node{},
 		Keep: func(n *corev1.Node) bool {
 			_, ok := n.Labels[nodelifecycle.RoleLabel]
@@ -87,10 +87,10 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c := &Controller{
 		cfg:     cfg,
-		byNode:  make(map[string]map[live.Name]struct{}),
+		byNode:  make(map[string]map[cache.Name]struct{}),
 		nodes:   make(map[string]*watched),
 		refs:    make(map[hub.Key]*ref),
-		wronged: make(map[string]map[live.Name]struct{}),
+		wronged: make(map[string]map[cache.Name]struct{}),
 	}
 	const bound = "spec.nodeName!=" // pods that have a node
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -102,9 +102,9 @@ func New(cfg Config) (*Controller, error) {
 		return cfg.Cloud.CoreV1().Pods(metav1.NamespaceAll).Watch(ctx, o)
 	}
 	var err error
-	c.pods, err = live.New(live.Config[*corev1.Pod]{
-		ListWatch: cache.ToListWatcherWithWatchListSemantics(
-			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Cloud),
+	c.pods, err = cache.New(cache.Config[*corev1.Pod]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Cloud),
 		Type:   &corev1.Pod{},
 		Same:   samePod,
 		Logger: cfg.Logger,
@@ -193,17 +193,17 @@ func timeOf(t *metav1.Time) time.Time {
 }
 
 // Accounts gives the service accounts that the node's pods run as.
-func (c *Controller) Accounts(node string) map[live.Name]struct{} {
+func (c *Controller) Accounts(node string) map[cache.Name]struct{} {
 	c.mu.Lock()
-	names := make([]live.Name, 0, len(c.byNode[node]))
+	names := make([]cache.Name, 0, len(c.byNode[node]))
 	for name := range c.byNode[node] {
 		names = append(names, name)
 	}
 	c.mu.Unlock()
-	accounts := make(map[live.Name]struct{})
+	accounts := make(map[cache.Name]struct{})
 	for _, name := range names {
 		if item, ok := c.pods.Load(name); ok && item.Object.Spec.NodeName == node {
-			accounts[live.Name{Namespace: name.Namespace, Name: item.Object.Spec.ServiceAccountName}] = struct{}{}
+			accounts[cache.Name{Namespace: name.Namespace, Name: item.Object.Spec.ServiceAccountName}] = struct{}{}
 		}
 	}
 	return accounts

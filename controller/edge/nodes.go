@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
@@ -105,7 +105,7 @@ func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error
 // node reads the Node, from the watch if it is there. One that is not may be
 // new, or lack the role label.
 func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error) {
-	if item, ok := c.cfg.Nodes.Load(live.Name{Name: name}); ok {
+	if item, ok := c.cfg.Nodes.Load(cache.Name{Name: name}); ok {
 		return item.Object, nil
 	}
 	return c.cfg.AsNode.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -159,14 +159,14 @@ func (c *Controller) awaitNode(ctx context.Context, name string) {
 	c.mu.Lock()
 	connected := c.nodes[name] != nil
 	c.mu.Unlock()
-	if _, known := c.cfg.Nodes.Load(live.Name{Name: name}); connected && !known {
+	if _, known := c.cfg.Nodes.Load(cache.Name{Name: name}); connected && !known {
 		c.cfg.Logger.Warn("a connected node does not register: no pods are sent to it; an edgecore of an earlier release registers again, after its Node was deleted, only when it is started again", "node", name)
 	}
 }
 
 // markEdge gives the node its role.
 func (c *Controller) markEdge(ctx context.Context, name string) error {
-	if _, ok := c.cfg.Nodes.Load(live.Name{Name: name}); ok {
+	if _, ok := c.cfg.Nodes.Load(cache.Name{Name: name}); ok {
 		return nil // only nodes with the label are there
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{nodelifecycle.RoleLabel: ""}}})

@@ -11,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	metareferences "github.com/edgekit/edgekit/meta/references"
 )
@@ -31,7 +31,7 @@ func references(pod *corev1.Pod) map[hub.Key]struct{} {
 
 // watched is a node with at least one subscriber: a session.
 type watched struct {
-	needs map[live.Name]map[hub.Key]struct{} // by pod, what it refers to
+	needs map[cache.Name]map[hub.Key]struct{} // by pod, what it refers to
 	// seen is what a list of the node's pods in the API server referred to,
 	// and when it was made; see referred.
 	seen   map[hub.Key]struct{}
@@ -48,7 +48,7 @@ type ref struct {
 	cancel context.CancelFunc
 }
 
-// objectStore is a live.Store of one object, without its type.
+// objectStore is a cache.Store of one object, without its type.
 type objectStore interface {
 	Run(ctx context.Context) error
 	Synced() <-chan struct{}
@@ -58,9 +58,9 @@ type objectStore interface {
 	version() (string, bool)
 }
 
-type single[T live.Object] struct {
-	*live.Store[T]
-	name live.Name
+type single[T cache.Object] struct {
+	*cache.Store[T]
+	name cache.Name
 }
 
 func (s single[T]) load(held string) (metav1.Object, string, bool) {
@@ -93,7 +93,7 @@ func (c *Controller) runRef(ctx context.Context, r *ref) {
 // watch is made as some node that refers to it at that moment: a running watch
 // goes on when that node is gone.
 func (c *Controller) watchOne(r *ref) objectStore {
-	name := live.Name{Namespace: r.key.Namespace, Name: r.key.Name}
+	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
 	as := func(ctx context.Context) (context.Context, error) {
 		c.mu.Lock()
@@ -128,8 +128,8 @@ func listWatch(
 	as func(context.Context) (context.Context, error), only string, client kubernetes.Interface,
 	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
 	follow func(context.Context, metav1.ListOptions) (watch.Interface, error),
-) cache.ListerWatcher {
-	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+) toolscache.ListerWatcher {
+	return toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			ctx, err := as(ctx)
 			if err != nil {
@@ -149,21 +149,21 @@ func listWatch(
 	}, client)
 }
 
-func newSingle[T live.Object](name live.Name, empty T, cfg Config, changed func(), lw cache.ListerWatcher) objectStore {
-	store, err := live.New(live.Config[T]{
+func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed func(), lw toolscache.ListerWatcher) objectStore {
+	store, err := cache.New(cache.Config[T]{
 		ListWatch: lw, Type: empty, Logger: cfg.Logger,
 		Keep: func(obj T) bool { return obj.GetName() == name.Name && obj.GetNamespace() == name.Namespace },
 	})
 	if err != nil {
 		panic(err) // both required fields are set above
 	}
-	store.OnChange(func(live.Change[T]) { changed() })
+	store.OnChange(func(cache.Change[T]) { changed() })
 	return single[T]{store, name}
 }
 
 // needLocked notes that a pod on a watched node refers to the keys, and gives
 // the node's keys that are new to it or that nothing refers to any more.
-func (c *Controller) needLocked(node string, pod live.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
+func (c *Controller) needLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
 	w := c.nodes[node]
 	old := w.needs[pod]
 	for key := range keys {

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -40,7 +40,7 @@ func wronged(pod *corev1.Pod) bool {
 }
 
 // noteWrongedLocked keeps the list of wronged pods; it needs c.mu.
-func (c *Controller) noteWrongedLocked(change live.Change[*corev1.Pod]) {
+func (c *Controller) noteWrongedLocked(change cache.Change[*corev1.Pod]) {
 	if change.Old != nil {
 		node := change.Old.Spec.NodeName
 		if delete(c.wronged[node], change.Name); len(c.wronged[node]) == 0 {
@@ -52,7 +52,7 @@ func (c *Controller) noteWrongedLocked(change live.Change[*corev1.Pod]) {
 	}
 	node := change.New.Spec.NodeName
 	if c.wronged[node] == nil {
-		c.wronged[node] = make(map[live.Name]struct{})
+		c.wronged[node] = make(map[cache.Name]struct{})
 	}
 	c.wronged[node][change.Name] = struct{}{}
 }
@@ -62,7 +62,7 @@ func (c *Controller) noteWrongedLocked(change live.Change[*corev1.Pod]) {
 // Kubernetes still doubts it.
 func (c *Controller) Restore(ctx context.Context, node string) error {
 	c.mu.Lock()
-	var names []live.Name
+	var names []cache.Name
 	for name := range c.wronged[node] {
 		names = append(names, name)
 	}
@@ -70,7 +70,7 @@ func (c *Controller) Restore(ctx context.Context, node string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	item, ok := c.cfg.Nodes.Load(live.Name{Name: node})
+	item, ok := c.cfg.Nodes.Load(cache.Name{Name: node})
 	if !ok || !slices.ContainsFunc(item.Object.Status.Conditions, func(cond corev1.NodeCondition) bool {
 		return cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue
 	}) {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
@@ -43,18 +43,18 @@ type source struct {
 	node string
 }
 
-func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, unsubscribe := c.notifier.Subscribe(s.node, changed)
-	if _, known := c.cfg.Nodes.Load(live.Name{Name: s.node}); first && !known && c.spawn != nil {
+	if _, known := c.cfg.Nodes.Load(cache.Name{Name: s.node}); first && !known && c.spawn != nil {
 		c.spawn(func(ctx context.Context) { c.keepRole(ctx, s.node) })
 	}
 	if first {
-		c.nodes[s.node] = &watched{needs: make(map[live.Name]map[hub.Key]struct{})}
+		c.nodes[s.node] = &watched{needs: make(map[cache.Name]map[hub.Key]struct{})}
 		for name := range c.byNode[s.node] {
 			if item, ok := c.pods.Load(name); ok {
 				c.needLocked(s.node, name, references(item.Object))
@@ -78,7 +78,7 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	c := s.c
 	c.mu.Lock()
-	pods := make([]live.Name, 0, len(c.byNode[s.node]))
+	pods := make([]cache.Name, 0, len(c.byNode[s.node]))
 	for name := range c.byNode[s.node] {
 		pods = append(pods, name)
 	}
@@ -98,7 +98,7 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 		}
 	}
 	return func(yield func(hub.Key, string) bool) {
-		if item, ok := c.cfg.Nodes.Load(live.Name{Name: s.node}); ok && !yield(hub.Key{Resource: "nodes", Name: s.node}, item.Version) {
+		if item, ok := c.cfg.Nodes.Load(cache.Name{Name: s.node}); ok && !yield(hub.Key{Resource: "nodes", Name: s.node}, item.Version) {
 			return
 		}
 		for _, name := range pods {
@@ -135,7 +135,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 }
 
 func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	item, ok := s.c.pods.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	item, ok := s.c.pods.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
 		return mirror.Encode(key, item.Version, item.Object)
 	}
@@ -155,7 +155,7 @@ func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Ob
 	if key.Name != s.node || key.Namespace != "" {
 		return hub.Object{Key: key, Deleted: true}, nil // no node holds another
 	}
-	if item, ok := s.c.cfg.Nodes.LoadFor(live.Name{Name: s.node}, held); ok {
+	if item, ok := s.c.cfg.Nodes.LoadFor(cache.Name{Name: s.node}, held); ok {
 		return encodeNode(key, item.Version, item.Object)
 	}
 	node, err := s.c.cfg.Cloud.CoreV1().Nodes().Get(ctx, s.node, metav1.GetOptions{})
@@ -263,7 +263,7 @@ func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bo
 }
 
 // podChanged follows the watch of pods.
-func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
+func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 	var before, now string
 	if change.Old != nil {
 		before = change.Old.Spec.NodeName
@@ -289,7 +289,7 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 	}
 	if now != "" {
 		if c.byNode[now] == nil {
-			c.byNode[now] = make(map[live.Name]struct{})
+			c.byNode[now] = make(map[cache.Name]struct{})
 		}
 		c.byNode[now][change.Name] = struct{}{}
 		if c.nodes[now] != nil {
@@ -310,7 +310,7 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 	}
 }
 
-func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
+func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if name := change.Name.Name; change.New == nil {
 		c.mu.Lock()
 		if c.nodes[name] != nil && c.spawn != nil {
@@ -323,6 +323,6 @@ func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
 	}
 }
 
-func podKey(name live.Name) hub.Key {
+func podKey(name cache.Name) hub.Key {
 	return hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}
 }

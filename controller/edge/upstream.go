@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -77,7 +77,7 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 // livePod reads the pod that a report is about: from the watch, unless that has
 // none of this uid and so may be behind.
 func (c *Controller) livePod(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
-	item, ok := c.pods.Load(live.Name{Namespace: pod.Namespace, Name: pod.Name})
+	item, ok := c.pods.Load(cache.Name{Namespace: pod.Namespace, Name: pod.Name})
 	if ok && item.Object.UID == pod.UID {
 		return item.Object, nil
 	}
@@ -131,7 +131,7 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 	if options.Preconditions == nil || options.Preconditions.UID == nil || *options.Preconditions.UID == "" {
 		return mirror.Invalid(obj.Key, errors.New("preconditions.uid is empty: an end belongs to one pod, not to a name"))
 	}
-	if item, ok := c.pods.Load(live.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}); ok {
+	if item, ok := c.pods.Load(cache.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}); ok {
 		if item.Object.UID != *options.Preconditions.UID {
 			return nil
 		}

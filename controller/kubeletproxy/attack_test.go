@@ -17,9 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	tcache "k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -31,8 +31,8 @@ func (c *cloud) withNodes(t *testing.T, nodes ...*corev1.Node) {
 			t.Fatal(err)
 		}
 	}
-	store, err := live.New(live.Config[*corev1.Node]{
-		ListWatch: tcache.ToListWatcherWithWatchListSemantics(&tcache.ListWatch{
+	store, err := cache.New(cache.Config[*corev1.Node]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 				return c.api.CoreV1().Nodes().List(ctx, o)
 			},

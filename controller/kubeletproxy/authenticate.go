@@ -134,9 +134,9 @@ func (a *authenticator) certificate(chain []*x509.Certificate, now time.Time) (u
 	return user{name: leaf.Subject.CommonName, groups: append([]string{"system:authenticated"}, leaf.Subject.Organization...)}, nil
 }
 
-// cache keeps answers until they are stale. The zero value is empty; its owner
+// answerCache keeps answers until they are stale. The zero value is empty; its owner
 // locks it.
-type cache[K comparable, V any] struct {
+type answerCache[K comparable, V any] struct {
 	items map[K]cached[V]
 }
 
@@ -145,7 +145,7 @@ type cached[V any] struct {
 	until time.Time
 }
 
-func (c *cache[K, V]) get(k K, now time.Time) (V, bool) {
+func (c *answerCache[K, V]) get(k K, now time.Time) (V, bool) {
 	item, ok := c.items[k]
 	if !ok || !now.Before(item.until) {
 		var none V
@@ -154,7 +154,7 @@ func (c *cache[K, V]) get(k K, now time.Time) (V, bool) {
 	return item.value, true
 }
 
-func (c *cache[K, V]) put(k K, v V, until time.Time) {
+func (c *answerCache[K, V]) put(k K, v V, until time.Time) {
 	if c.items == nil || len(c.items) >= cacheMost {
 		c.items = make(map[K]cached[V])
 	}

@@ -64,7 +64,7 @@ type authorizer struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	words cache[string, bool]
+	words answerCache[string, bool]
 }
 
 func newAuthorizer(cloud kubernetes.Interface, log *slog.Logger) *authorizer {

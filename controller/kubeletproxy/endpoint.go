@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 )
 
 const (
@@ -103,7 +103,7 @@ func (s *Server) writeEndpoint(ctx context.Context, name string) error {
 	if s.nodes == nil {
 		return nil
 	}
-	item, ok := s.nodes.Load(live.Name{Name: name})
+	item, ok := s.nodes.Load(cache.Name{Name: name})
 	s.mu.Lock()
 	port := 0
 	if st := s.byNode[name]; st != nil && st.connected {

@@ -17,7 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
 )
@@ -129,7 +129,7 @@ const lossGrace = 5 * time.Second
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
-	nodes    *live.Store[*corev1.Node]
+	nodes    *cache.Store[*corev1.Node]
 	http     *http.Server
 	proxy    *httputil.ReverseProxy
 	auth     *authenticator
@@ -188,7 +188,7 @@ func New(cfg Config) (*Server, error) {
 
 // Watch has the Server read Nodes from a store. It must be called before the
 // store and the Server run, once.
-func (s *Server) Watch(nodes *live.Store[*corev1.Node]) {
+func (s *Server) Watch(nodes *cache.Store[*corev1.Node]) {
 	s.nodes = nodes
 	nodes.OnChange(s.nodeChanged)
 }

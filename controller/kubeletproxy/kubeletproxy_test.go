@@ -32,7 +32,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
 	"github.com/edgekit/edgekit/hub/memconn"
@@ -363,8 +363,8 @@ func TestEndpoint(t *testing.T) {
 func TestPortsStay(t *testing.T) {
 	c := newCloud(t, nil)
 	change := func(old, now *corev1.Node) {
-		name := live.Name{Name: "edge-1"}
-		c.nodeChanged(live.Change[*corev1.Node]{Name: name, Old: old, New: now})
+		name := cache.Name{Name: "edge-1"}
+		c.nodeChanged(cache.Change[*corev1.Node]{Name: name, Old: old, New: now})
 	}
 	claimed := recordedAt("edge-1", "127.0.0.1", 30150)
 	change(nil, claimed)

@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 )
 
 // RecordLabel on a Node names the cloudcore and the port that serve the node's
@@ -85,7 +85,7 @@ func (r *records) namedByOther(port int, node string) bool {
 
 // nodeChanged keeps a node's port as its record has it, over restarts, and frees
 // it when the node is gone or has changed over to another cloudcore.
-func (s *Server) nodeChanged(c live.Change[*corev1.Node]) {
+func (s *Server) nodeChanged(c cache.Change[*corev1.Node]) {
 	name := c.Name.Name
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -48,8 +48,8 @@ type tokens struct {
 	slots chan struct{} // one for each TokenReview under way
 
 	mu      sync.Mutex
-	good    cache[[sha256.Size]byte, user]
-	bad     cache[[sha256.Size]byte, struct{}]
+	good    answerCache[[sha256.Size]byte, user]
+	bad     answerCache[[sha256.Size]byte, struct{}]
 	senders map[netip.Prefix]*rate.Limiter
 }
 

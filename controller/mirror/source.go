@@ -6,7 +6,7 @@ import (
 	"iter"
 	"sync"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -67,7 +67,7 @@ func (u *union) Load(ctx context.Context, key hub.Key, held string) (hub.Object,
 	return owner.Load(ctx, key, held)
 }
 
-func (u *union) Compare(a, b string) int { return live.Compare(a, b) }
+func (u *union) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (u *union) Subscribe(changed func(hub.Key)) (stop func()) {
 	stops := make([]func(), 0, len(u.parts))

@@ -5,7 +5,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -35,7 +35,7 @@ func subjectOf(s rbacv1.Subject, namespace string) string {
 }
 
 // subjectsOf names all that a service account is.
-func subjectsOf(account live.Name) []string {
+func subjectsOf(account cache.Name) []string {
 	return []string{
 		rbacv1.UserKind + "/system:serviceaccount:" + account.Namespace + ":" + account.Name,
 		rbacv1.GroupKind + "/system:serviceaccounts:" + account.Namespace,
@@ -73,7 +73,7 @@ func (b *bindings) remove(key hub.Key) {
 }
 
 // needs gives the keys of all RBAC objects that concern the accounts.
-func (b *bindings) needs(accounts map[live.Name]struct{}) map[hub.Key]struct{} {
+func (b *bindings) needs(accounts map[cache.Name]struct{}) map[hub.Key]struct{} {
 	out := make(map[hub.Key]struct{})
 	for account := range accounts {
 		for _, subject := range subjectsOf(account) {

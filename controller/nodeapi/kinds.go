@@ -11,9 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -29,34 +29,34 @@ type kind struct {
 	store      store
 }
 
-// store is a live.Store without its type.
+// store is a cache.Store without its type.
 type store interface {
 	Run(ctx context.Context) error
 	Synced() <-chan struct{}
-	Names() []live.Name
+	Names() []cache.Name
 	// load gives the object for a peer that has version held, or false.
-	load(name live.Name, held string) (metav1.Object, string, bool)
-	version(name live.Name) (string, bool)
+	load(name cache.Name, held string) (metav1.Object, string, bool)
+	version(name cache.Name) (string, bool)
 	// read asks the API server itself.
-	read(ctx context.Context, name live.Name) (metav1.Object, error)
+	read(ctx context.Context, name cache.Name) (metav1.Object, error)
 }
 
-type typed[T live.Object] struct {
-	*live.Store[T]
+type typed[T cache.Object] struct {
+	*cache.Store[T]
 	get func(ctx context.Context, namespace, name string) (T, error)
 }
 
-func (s typed[T]) load(name live.Name, held string) (metav1.Object, string, bool) {
+func (s typed[T]) load(name cache.Name, held string) (metav1.Object, string, bool) {
 	item, ok := s.LoadFor(name, held)
 	return item.Object, item.Version, ok
 }
 
-func (s typed[T]) version(name live.Name) (string, bool) {
+func (s typed[T]) version(name cache.Name) (string, bool) {
 	item, ok := s.Load(name)
 	return item.Version, ok
 }
 
-func (s typed[T]) read(ctx context.Context, name live.Name) (metav1.Object, error) {
+func (s typed[T]) read(ctx context.Context, name cache.Name) (metav1.Object, error) {
 	return s.get(ctx, name.Namespace, name.Name)
 }
 
@@ -69,12 +69,12 @@ type client[T any, L runtime.Object] interface {
 
 // addKind makes a kind of all objects of a resource. in gives the client for
 // a namespace.
-func addKind[T live.Object, L runtime.Object, C client[T, L]](
-	c *Controller, kinds map[string]*kind, resource, capability string, empty T, in func(namespace string) C, changed func(hub.Key, live.Change[T]),
+func addKind[T cache.Object, L runtime.Object, C client[T, L]](
+	c *Controller, kinds map[string]*kind, resource, capability string, empty T, in func(namespace string) C, changed func(hub.Key, cache.Change[T]),
 ) error {
 	all := in(metav1.NamespaceAll)
-	s, err := live.New(live.Config[T]{
-		ListWatch: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+	s, err := cache.New(cache.Config[T]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return all.List(ctx, o) },
 			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 				return all.Watch(ctx, o)
@@ -85,7 +85,7 @@ func addKind[T live.Object, L runtime.Object, C client[T, L]](
 	if err != nil {
 		return err
 	}
-	s.OnChange(func(change live.Change[T]) {
+	s.OnChange(func(change cache.Change[T]) {
 		changed(hub.Key{Resource: resource, Namespace: change.Name.Namespace, Name: change.Name.Name}, change)
 	})
 	kinds[resource] = &kind{resource: resource, capability: capability, store: typed[T]{s, func(ctx context.Context, namespace, name string) (T, error) {
@@ -99,21 +99,21 @@ func (c *Controller) newKinds() (map[string]*kind, error) {
 	kinds := make(map[string]*kind)
 	core, rbac := c.cfg.Cloud.CoreV1(), c.cfg.Cloud.RbacV1()
 	err := errors.Join(
-		addKind(c, kinds, "services", wire.Services, &corev1.Service{}, core.Services, func(k hub.Key, _ live.Change[*corev1.Service]) { c.serviceChanged(k) }),
+		addKind(c, kinds, "services", wire.Services, &corev1.Service{}, core.Services, func(k hub.Key, _ cache.Change[*corev1.Service]) { c.serviceChanged(k) }),
 		addKind(c, kinds, "endpointslices", wire.Services, &discoveryv1.EndpointSlice{}, c.cfg.Cloud.DiscoveryV1().EndpointSlices,
-			func(k hub.Key, _ live.Change[*discoveryv1.EndpointSlice]) { c.serviceChanged(k) }),
+			func(k hub.Key, _ cache.Change[*discoveryv1.EndpointSlice]) { c.serviceChanged(k) }),
 		addKind(c, kinds, "servicecidrs", wire.Services, &networkingv1.ServiceCIDR{}, anyNamespace(c.cfg.Cloud.NetworkingV1().ServiceCIDRs()),
-			func(k hub.Key, _ live.Change[*networkingv1.ServiceCIDR]) { c.serviceChanged(k) }),
+			func(k hub.Key, _ cache.Change[*networkingv1.ServiceCIDR]) { c.serviceChanged(k) }),
 		addKind(c, kinds, "namespaces", namespaces, &corev1.Namespace{}, anyNamespace(core.Namespaces()),
-			func(k hub.Key, _ live.Change[*corev1.Namespace]) {
+			func(k hub.Key, _ cache.Change[*corev1.Namespace]) {
 				c.accessChanged(k, func(*bindings) {})
 				c.serviceChanged(k)
 			}),
 		addKind(c, kinds, "roles", wire.Access, &rbacv1.Role{}, rbac.Roles,
-			func(k hub.Key, _ live.Change[*rbacv1.Role]) { c.accessChanged(k, func(*bindings) {}) }),
+			func(k hub.Key, _ cache.Change[*rbacv1.Role]) { c.accessChanged(k, func(*bindings) {}) }),
 		addKind(c, kinds, "clusterroles", wire.Access, &rbacv1.ClusterRole{}, anyNamespace(rbac.ClusterRoles()),
-			func(k hub.Key, _ live.Change[*rbacv1.ClusterRole]) { c.accessChanged(k, func(*bindings) {}) }),
-		addKind(c, kinds, "rolebindings", wire.Access, &rbacv1.RoleBinding{}, rbac.RoleBindings, func(k hub.Key, change live.Change[*rbacv1.RoleBinding]) {
+			func(k hub.Key, _ cache.Change[*rbacv1.ClusterRole]) { c.accessChanged(k, func(*bindings) {}) }),
+		addKind(c, kinds, "rolebindings", wire.Access, &rbacv1.RoleBinding{}, rbac.RoleBindings, func(k hub.Key, change cache.Change[*rbacv1.RoleBinding]) {
 			c.accessChanged(k, func(b *bindings) {
 				b.remove(k)
 				if o := change.New; o != nil {
@@ -122,7 +122,7 @@ func (c *Controller) newKinds() (map[string]*kind, error) {
 			})
 		}),
 		addKind(c, kinds, "clusterrolebindings", wire.Access, &rbacv1.ClusterRoleBinding{}, anyNamespace(rbac.ClusterRoleBindings()),
-			func(k hub.Key, change live.Change[*rbacv1.ClusterRoleBinding]) {
+			func(k hub.Key, change cache.Change[*rbacv1.ClusterRoleBinding]) {
 				c.accessChanged(k, func(b *bindings) {
 					b.remove(k)
 					if o := change.New; o != nil {

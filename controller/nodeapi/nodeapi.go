@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
@@ -26,7 +26,7 @@ import (
 // controller/edge has it.
 type Accounts interface {
 	// Accounts gives the service accounts of the node's pods.
-	Accounts(node string) map[live.Name]struct{}
+	Accounts(node string) map[cache.Name]struct{}
 	// OnPods has changed called with a node's name after its pods changed. It
 	// must be called before the Accounts run.
 	OnPods(changed func(node string))
@@ -45,7 +45,7 @@ type Config struct {
 	Services Services
 	// Nodes are the edge nodes, not yet running when New is called; nil marks no
 	// node.
-	Nodes *live.Store[*corev1.Node]
+	Nodes *cache.Store[*corev1.Node]
 }
 
 // Controller serves the nodes that have a Kubernetes API. Its methods may be
@@ -196,7 +196,7 @@ func (c *Controller) podsChanged(name string) {
 
 // needsLocked gives what concerns service accounts: RBAC objects as far as they
 // are known, and the accounts' Namespaces.
-func (c *Controller) needsLocked(accounts map[live.Name]struct{}) map[hub.Key]struct{} {
+func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]struct{} {
 	out := c.bindings.needs(accounts)
 	for account := range accounts {
 		out[hub.Key{Resource: "namespaces", Name: account.Namespace}] = struct{}{}

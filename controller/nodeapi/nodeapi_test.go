@@ -24,7 +24,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -35,12 +35,12 @@ func TestMain(m *testing.M) {
 
 // accounts is a fixed answer of which pods a node has.
 type accounts struct {
-	by      map[string]map[live.Name]struct{}
+	by      map[string]map[cache.Name]struct{}
 	changed func(string)
 }
 
-func (a *accounts) Accounts(node string) map[live.Name]struct{} { return a.by[node] }
-func (a *accounts) OnPods(changed func(string))                 { a.changed = changed }
+func (a *accounts) Accounts(node string) map[cache.Name]struct{} { return a.by[node] }
+func (a *accounts) OnPods(changed func(string))                  { a.changed = changed }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -67,8 +67,8 @@ func objectMeta(namespace, name, version string) metav1.ObjectMeta {
 
 func TestSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		clerk := live.Name{Namespace: "shop", Name: "clerk"}
-		who := &accounts{by: map[string]map[live.Name]struct{}{"gate-7": {clerk: {}}}}
+		clerk := cache.Name{Namespace: "shop", Name: "clerk"}
+		who := &accounts{by: map[string]map[cache.Name]struct{}{"gate-7": {clerk: {}}}}
 		kube := controllertest.NewClientset(
 			&rbacv1.Role{ObjectMeta: objectMeta("shop", "reader", "3")},
 			&rbacv1.Role{ObjectMeta: objectMeta("shop", "other", "4")},
@@ -123,13 +123,13 @@ func TestSource(t *testing.T) {
 			<-told
 		}
 		// Another pod comes, with another account.
-		who.by["gate-7"] = map[live.Name]struct{}{clerk: {}, {Namespace: "shop", Name: "boss"}: {}}
+		who.by["gate-7"] = map[cache.Name]struct{}{clerk: {}, {Namespace: "shop", Name: "boss"}: {}}
 		who.changed("gate-7")
 		got := []string{(<-told).String(), (<-told).String()}
 		if slices.Sort(got); !slices.Equal(got, []string{"rolebindings/shop/others", "roles/shop/other"}) {
 			t.Errorf("told of %v", got)
 		}
-		who.by["gate-7"] = map[live.Name]struct{}{clerk: {}}
+		who.by["gate-7"] = map[cache.Name]struct{}{clerk: {}}
 		for key, deleted := range map[hub.Key]bool{
 			{Resource: "rolebindings", Namespace: "shop", Name: "others"}: true,
 			{Resource: "rolebindings", Namespace: "shop", Name: "clerks"}: false,

@@ -3,7 +3,7 @@ package nodeapi
 import (
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -37,7 +37,7 @@ func (c *Controller) mayHaveServices(node string) bool {
 	if c.cfg.Nodes == nil {
 		return false
 	}
-	item, ok := c.cfg.Nodes.Load(live.Name{Name: node})
+	item, ok := c.cfg.Nodes.Load(cache.Name{Name: node})
 	return ok && marked(item.Object)
 }
 
@@ -45,7 +45,7 @@ func marked(node *corev1.Node) bool { return node != nil && node.Labels[Services
 
 // nodeChanged has a connected node get, or lose, all Services when its mark comes
 // or goes.
-func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
+func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if c.cfg.Services == ServicesEvery || marked(change.Old) == marked(change.New) {
 		return
 	}

@@ -10,10 +10,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -30,7 +30,7 @@ func TestServicesOfMarkedNodes(t *testing.T) {
 			&corev1.Namespace{ObjectMeta: objectMeta("", "other", "2")},
 			&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
 		)
-		nodes, err := live.New(live.Config[*corev1.Node]{Type: &corev1.Node{}, ListWatch: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		nodes, err := cache.New(cache.Config[*corev1.Node]{Type: &corev1.Node{}, ListWatch: toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 				return kube.CoreV1().Nodes().List(ctx, o)
 			},

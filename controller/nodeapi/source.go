@@ -9,7 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
@@ -65,7 +65,7 @@ func (s *source) asksFor(key hub.Key) bool {
 	return k != nil && k.capability != wire.Access && s.named(wire.Services)
 }
 
-func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c := s.c
@@ -191,7 +191,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	default:
 		return hub.Object{}, hub.ErrLagging
 	}
-	name := live.Name{Namespace: key.Namespace, Name: key.Name}
+	name := cache.Name{Namespace: key.Namespace, Name: key.Name}
 	if !s.whole(k) {
 		if _, needed := s.needs()[key]; !needed {
 			return s.unneeded(ctx, k, key, name)
@@ -213,7 +213,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 // unneeded takes an RBAC object or a Namespace from the node that nothing there
 // needs any more. A binding is first read from the API server: the view here may
 // be behind what the node has.
-func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name live.Name) (hub.Object, error) {
+func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name cache.Name) (hub.Object, error) {
 	gone := hub.Object{Key: key, Deleted: true}
 	if key.Resource != "rolebindings" && key.Resource != "clusterrolebindings" {
 		return gone, nil

@@ -11,9 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -39,7 +39,7 @@ type WatchConfig struct {
 type Watcher struct {
 	store   *Store
 	cfg     WatchConfig
-	secrets *live.Store[*corev1.Secret]
+	secrets *cache.Store[*corev1.Secret]
 }
 
 // Watch makes a Watcher; nothing happens until its Run.
@@ -60,9 +60,9 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 		o.LabelSelector = selector
 		return s.secrets.Watch(ctx, o)
 	}
-	secrets, err := live.New(live.Config[*corev1.Secret]{
-		ListWatch: cache.ToListWatcherWithWatchListSemantics(
-			&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, s.cfg.Client),
+	secrets, err := cache.New(cache.Config[*corev1.Secret]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, s.cfg.Client),
 		Type: &corev1.Secret{}, Strip: stripClaims(), Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ func (w *Watcher) Run(ctx context.Context) error { return w.secrets.Run(ctx) }
 // Synced is closed when all that was there at first has been told.
 func (w *Watcher) Synced() <-chan struct{} { return w.secrets.Synced() }
 
-func (w *Watcher) changed(c live.Change[*corev1.Secret]) {
+func (w *Watcher) changed(c cache.Change[*corev1.Secret]) {
 	s, there := c.New, c.New != nil
 	if !there {
 		s = c.Old

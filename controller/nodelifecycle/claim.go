@@ -10,7 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -84,7 +84,7 @@ func (k *Keeper) claimed(name string, seat hub.Seat) {
 // whole seconds: the end of the second counts, so that it is not before a session
 // that began in the same one.
 func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
-	item, ok := k.cfg.Nodes.Load(live.Name{Name: name})
+	item, ok := k.cfg.Nodes.Load(cache.Name{Name: name})
 	if !ok {
 		return 0, false
 	}

@@ -7,17 +7,17 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 )
 
 func keeperOf(tb testing.TB, nodes int) *Keeper {
 	tb.Helper()
 	client := controllertest.NewClientset()
-	store, err := live.New(live.Config[*corev1.Node]{ListWatch: &cache.ListWatch{}, Type: &corev1.Node{}})
+	store, err := cache.New(cache.Config[*corev1.Node]{ListWatch: &toolscache.ListWatch{}, Type: &corev1.Node{}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func keeperOf(tb testing.TB, nodes int) *Keeper {
 	for i := range nodes {
 		node := &corev1.Node{}
 		node.Name = fmt.Sprint("edge-", i)
-		k.nodeChanged(live.Change[*corev1.Node]{Name: live.Name{Name: node.Name}, New: node})
+		k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: node.Name}, New: node})
 	}
 	return k
 }
@@ -51,12 +51,12 @@ func TestQueue(t *testing.T) {
 			k.mu.Unlock()
 		case 1:
 			if n != nil && !n.session.Connected {
-				k.nodeChanged(live.Change[*corev1.Node]{Name: live.Name{Name: name}})
+				k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: name}})
 			}
 		case 2:
 			node := &corev1.Node{}
 			node.Name = name
-			k.nodeChanged(live.Change[*corev1.Node]{Name: live.Name{Name: name}, New: node})
+			k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: name}, New: node})
 		case 3: // as attend ends
 			for n := range busy {
 				delete(busy, n)

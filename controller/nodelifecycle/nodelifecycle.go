@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -68,10 +68,10 @@ const (
 
 // Config sets up a Keeper. Cloud, AsNode, Nodes and ID are required.
 type Config struct {
-	Cloud  kubernetes.Interface      // cloudcore's own identity: conditions and taints
-	AsNode kubernetes.Interface      // package asnode's client: leases
-	Nodes  *live.Store[*corev1.Node] // the edge nodes; not yet running when New is called
-	ID     string                    // this cloudcore, unique for each start of the program
+	Cloud  kubernetes.Interface       // cloudcore's own identity: conditions and taints
+	AsNode kubernetes.Interface       // package asnode's client: leases
+	Nodes  *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
+	ID     string                     // this cloudcore, unique for each start of the program
 	// Kept is called about each node that this cloudcore keeps, after its
 	// Lease was renewed, at most Writes at the same time; nil does nothing.
 	Kept func(ctx context.Context, node string) error
@@ -194,7 +194,7 @@ func (k *Keeper) Connected(info hub.Info) {
 }
 
 // nodeChanged follows the Nodes in the API server.
-func (k *Keeper) nodeChanged(c live.Change[*corev1.Node]) {
+func (k *Keeper) nodeChanged(c cache.Change[*corev1.Node]) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -300,7 +300,7 @@ func (k *Keeper) attend(ctx context.Context, n *node) {
 // keep renews the node's Lease if that is for this cloudcore to do, and then
 // sees to it that the Node tells the truth.
 func (k *Keeper) keep(ctx context.Context, n *node, session Session) error {
-	item, ok := k.cfg.Nodes.Load(live.Name{Name: n.name})
+	item, ok := k.cfg.Nodes.Load(cache.Name{Name: n.name})
 	if !ok {
 		return nil // not registered yet: nodeChanged comes back to it
 	}

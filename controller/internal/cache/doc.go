@@ -1,4 +1,4 @@
-// Package live keeps a live copy of API objects in memory: a reflector of
+// Package cache keeps a live copy of API objects in memory: a reflector of
 // client-go that fills a plain map.
 //
 // It differs from client-go's informers in what it leaves out and in what it
@@ -10,4 +10,4 @@
 //
 // managedFields are dropped before an object is stored. Objects in the map are
 // shared: nobody may write to them.
-package live
+package cache

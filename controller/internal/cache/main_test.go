@@ -1,4 +1,4 @@
-package live_test
+package cache_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package live_test
+package cache_test
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/controller/live"
+	"github.com/edgekit/edgekit/controller/internal/cache"
 )
 
 func TestCompare(t *testing.T) {
@@ -25,7 +25,7 @@ func TestCompare(t *testing.T) {
 		{"", "", 0}, {"", "1", -1}, {"1", "", 1}, {"9", "10", -1}, {"10", "9", 1}, {"7", "7", 0},
 		{"18446744073709551616", "18446744073709551615", 1}, {"x", "1", -1}, {"1", "0", 1}, {"x", "y", 0},
 	} {
-		if got := live.Compare(c.a, c.b); got != c.want {
+		if got := cache.Compare(c.a, c.b); got != c.want {
 			t.Errorf("Compare(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
@@ -39,9 +39,9 @@ func configMap(name, version, data string) *corev1.ConfigMap {
 	}
 }
 
-func newStore(client kubernetes.Interface) (*live.Store[*corev1.ConfigMap], error) {
-	return live.New(live.Config[*corev1.ConfigMap]{
-		ListWatch: cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+func newStore(client kubernetes.Interface) (*cache.Store[*corev1.ConfigMap], error) {
+	return cache.New(cache.Config[*corev1.ConfigMap]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 				return client.CoreV1().ConfigMaps("a").List(ctx, o)
 			},
@@ -62,7 +62,7 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		var told []string
-		store.OnChange(func(c live.Change[*corev1.ConfigMap]) {
+		store.OnChange(func(c cache.Change[*corev1.ConfigMap]) {
 			told = append(told, fmt.Sprintf("%s %t %t %t", c.Name.Name, c.Old != nil, c.New != nil, c.Same))
 		})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -70,7 +70,7 @@ func TestStore(t *testing.T) {
 		go func() { done <- store.Run(ctx) }()
 		<-store.Synced()
 		synctest.Wait()
-		name := live.Name{Namespace: "a", Name: "one"}
+		name := cache.Name{Namespace: "a", Name: "one"}
 		item, ok := store.Load(name)
 		if !ok || item.Version != "5" || item.Object.ManagedFields != nil {
 			t.Errorf("loaded %+v, %t", item, ok)
@@ -118,7 +118,7 @@ func ExampleStore() {
 	done := make(chan error)
 	go func() { done <- store.Run(ctx) }()
 	<-store.Synced()
-	item, ok := store.Load(live.Name{Namespace: "a", Name: "settings"})
+	item, ok := store.Load(cache.Name{Namespace: "a", Name: "settings"})
 	fmt.Println(item.Object.Data["k"], item.Version, ok)
 	cancel()
 	<-done

@@ -1,4 +1,4 @@
-package live
+package cache
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/tools/cache"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
 
@@ -27,7 +27,7 @@ type Object interface {
 // Config sets up a Store. ListWatch and Type are required.
 type Config[T Object] struct {
 	// ListWatch reads the objects.
-	ListWatch cache.ListerWatcher
+	ListWatch toolscache.ListerWatcher
 	// Type is an empty object of the type that ListWatch gives.
 	Type runtime.Object
 	// Decode makes a T of what ListWatch gives; nil where that is a T
@@ -80,7 +80,7 @@ type Change[T Object] struct {
 // New checks the configuration and gives an empty Store.
 func New[T Object](cfg Config[T]) (*Store[T], error) {
 	if cfg.ListWatch == nil || cfg.Type == nil {
-		return nil, errors.New("live: Config.ListWatch and Config.Type are required")
+		return nil, errors.New("cache: Config.ListWatch and Config.Type are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -101,7 +101,7 @@ func (s *Store[T]) OnChange(f func(Change[T])) {
 // called once.
 func (s *Store[T]) Run(ctx context.Context) error {
 	logger := logr.FromSlogHandler(s.cfg.Logger.Handler())
-	r := cache.NewReflectorWithOptions(s.cfg.ListWatch, s.cfg.Type, (*sink[T])(s), cache.ReflectorOptions{
+	r := toolscache.NewReflectorWithOptions(s.cfg.ListWatch, s.cfg.Type, (*sink[T])(s), toolscache.ReflectorOptions{
 		Logger: &logger,
 		Name:   "edgekit",
 		// A first failure is often only the node authorizer that has not yet
@@ -185,11 +185,11 @@ func (s *Store[T]) decode(obj any) (T, error) {
 	if !ok {
 		raw, isObject := obj.(runtime.Object)
 		if !isObject || s.cfg.Decode == nil {
-			return zero, fmt.Errorf("live: unexpected type %T", obj)
+			return zero, fmt.Errorf("cache: unexpected type %T", obj)
 		}
 		var err error
 		if item, err = s.cfg.Decode(raw); err != nil {
-			return zero, fmt.Errorf("live: %w", err)
+			return zero, fmt.Errorf("cache: %w", err)
 		}
 	}
 	item.SetManagedFields(nil)
@@ -270,7 +270,7 @@ func (s *Store[T]) tell(change Change[T]) {
 // sink is the Store as the reflector sees it.
 type sink[T Object] Store[T]
 
-var _ cache.TransformingStore = (*sink[*metav1.PartialObjectMetadata])(nil)
+var _ toolscache.TransformingStore = (*sink[*metav1.PartialObjectMetadata])(nil)
 
 func (s *sink[T]) Add(obj any) error    { return (*Store[T])(s).put(obj) }
 func (s *sink[T]) Update(obj any) error { return (*Store[T])(s).put(obj) }
@@ -291,7 +291,7 @@ func (s *sink[T]) Resync() error { return nil }
 
 // Transformer strips objects while the first list streams in, so that its
 // peak of memory is that of stripped objects.
-func (s *sink[T]) Transformer() cache.TransformFunc {
+func (s *sink[T]) Transformer() toolscache.TransformFunc {
 	return func(obj any) (any, error) {
 		item, err := (*Store[T])(s).decode(obj)
 		if err != nil {
