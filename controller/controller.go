@@ -19,8 +19,8 @@ import (
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
-	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
@@ -202,17 +202,17 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	for resource, w := range c.devices.Writers() {
 		writers[resource] = w
 	}
-	sink, err := mirror.NewSink(mirror.SinkConfig{
+	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{"nodes"}, Last: []string{"devicestatuses"}, Logger: c.cfg.Logger,
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)
 	}
 	return hub.Node{
-		Down: mirror.Union(
-			mirror.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
-			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
-			mirror.Part{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
+		Down: nodesync.Union(
+			nodesync.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
+			nodesync.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
+			nodesync.Part{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
 		),
 		Up:    sink,
 		Inbox: sink,

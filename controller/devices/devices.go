@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -41,7 +41,7 @@ type Controller struct {
 	models   *cache.Store[*v1beta1.DeviceModel]
 	statuses *cache.Store[*v1beta1.DeviceStatus] // metadata and conditions only
 	queue    workqueue.TypedRateLimitingInterface[cache.Name]
-	notifier mirror.Notifier
+	notifier nodesync.Notifier
 
 	mu      sync.Mutex
 	byNode  map[string]map[cache.Name]struct{}     // devices

@@ -25,7 +25,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/devices"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -376,7 +376,7 @@ func FuzzReport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		w := start(t, boiler("n", "m"))
 		err := w.Writers()["devicestatuses"](t.Context(), "n", hub.Object{Key: statusKey, Body: raw})
-		if !json.Valid(raw) && !mirror.Final(err) {
+		if !json.Valid(raw) && !nodesync.Final(err) {
 			t.Errorf("garbage gave %v", err)
 		}
 	})

@@ -23,5 +23,5 @@
 // once after a rest. A report that comes sooner is not acknowledged until its
 // turn: the edge meanwhile replaces what has not left it yet by newer values,
 // so the newest value always wins and none is acknowledged unwritten. Other
-// reports of the same batch do not wait for it (see mirror.SinkConfig.Last).
+// reports of the same batch do not wait for it (see sync.SinkConfig.Last).
 package devices

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -92,7 +92,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
 	}
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("devices: load %s: %w", key, mirror.FromAPI(err))
+		return hub.Object{}, fmt.Errorf("devices: load %s: %w", key, nodesync.FromAPI(err))
 	}
 	return obj, nil
 }
@@ -100,7 +100,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	item, ok := s.c.devices.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
-		return mirror.Encode(key, item.Version, item.Object)
+		return nodesync.Encode(key, item.Version, item.Object)
 	}
 	device, err := s.c.readDevice(ctx, key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) || err == nil && device.Spec.NodeName != s.node {
@@ -109,7 +109,7 @@ func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, device.ResourceVersion, device)
+	return nodesync.Encode(key, device.ResourceVersion, device)
 }
 
 func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -117,7 +117,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	needed := s.needs(name)
 	if needed {
 		if item, ok := s.c.models.LoadFor(name, held); ok {
-			return mirror.Encode(key, item.Version, item.Object)
+			return nodesync.Encode(key, item.Version, item.Object)
 		}
 	} else {
 		var err error
@@ -140,7 +140,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, model.ResourceVersion, model)
+	return nodesync.Encode(key, model.ResourceVersion, model)
 }
 
 // needs reports that a device of the node refers to the model.

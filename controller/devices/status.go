@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -27,8 +27,8 @@ import (
 const burst = 2
 
 // Writers gives the writer of a node's reports about devices.
-func (c *Controller) Writers() map[string]mirror.Writer {
-	return map[string]mirror.Writer{"devicestatuses": c.writeReport}
+func (c *Controller) Writers() map[string]nodesync.Writer {
+	return map[string]nodesync.Writer{"devicestatuses": c.writeReport}
 }
 
 // writeReport writes what a node says of one of its devices.
@@ -38,7 +38,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	}
 	var said v1beta1.DeviceStatusStatus
 	if err := jsonlimit.Unmarshal(obj.Body, &said); err != nil {
-		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
+		return nodesync.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
 	}
 	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
 	name := cache.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}
@@ -47,9 +47,9 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
-		return mirror.FromAPI(err)
+		return nodesync.FromAPI(err)
 	case device.Spec.NodeName != node:
-		return mirror.Forbidden(obj.Key, elsewhere)
+		return nodesync.Forbidden(obj.Key, elsewhere)
 	}
 	r := c.reportOf(name)
 	if err := r.limit.Wait(ctx); err != nil {
@@ -59,14 +59,14 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	defer r.mu.Unlock()
 	for range 3 { // a lost race is tried with what the winner wrote
 		if err = c.patch(ctx, r, device, said); errors.Is(err, errElsewhere) {
-			return mirror.Forbidden(obj.Key, elsewhere)
+			return nodesync.Forbidden(obj.Key, elsewhere)
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
 			break
 		}
 		r.last = nil
 	}
-	e := mirror.FromAPI(err)
+	e := nodesync.FromAPI(err)
 	if errors.Is(e, &hub.Error{Code: hub.CodeForbidden}) {
 		return err // cloudcore's own lack of permission: not the node's fault, and not final
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -38,19 +38,19 @@ func (c *Controller) Handle(mux *hub.Mux) {
 func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, error) {
 	key := req.Message.Key
 	if len(req.Message.Body) > maxCall {
-		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxCall))
+		return hub.Message{}, nodesync.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxCall))
 	}
 	var want authenticationv1.TokenRequest
 	if err := jsonlimit.Unmarshal(req.Message.Body, &want); err != nil {
-		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body is not the JSON of a TokenRequest: %w", err))
+		return hub.Message{}, nodesync.Invalid(key, fmt.Errorf("body is not the JSON of a TokenRequest: %w", err))
 	}
 	if ref := want.Spec.BoundObjectRef; ref == nil || ref.Kind != "Pod" || ref.Name == "" || ref.UID == "" {
-		return hub.Message{}, mirror.Invalid(key, errors.New("spec.boundObjectRef must name a Pod with its uid"))
+		return hub.Message{}, nodesync.Invalid(key, errors.New("spec.boundObjectRef must name a Pod with its uid"))
 	}
 	clean := &authenticationv1.TokenRequest{Spec: want.Spec}
 	got, err := c.createToken(ctx, req.Node, key, clean)
 	if err != nil {
-		return hub.Message{}, fmt.Errorf("edge: token: %w", mirror.FromAPI(err))
+		return hub.Message{}, fmt.Errorf("edge: token: %w", nodesync.FromAPI(err))
 	}
 	body, err := json.Marshal(got)
 	if err != nil {
@@ -86,13 +86,13 @@ func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, 
 // other pod.
 func (c *Controller) bound(ctx context.Context, req hub.Request) (hub.Message, error) {
 	if req.Message.Key.Name != req.Node {
-		return hub.Message{}, mirror.Forbidden(req.Message.Key, "a node may only ask for its own pods")
+		return hub.Message{}, nodesync.Forbidden(req.Message.Key, "a node may only ask for its own pods")
 	}
 	pods, err := c.cfg.Cloud.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", req.Node).String(),
 	})
 	if err != nil {
-		return hub.Message{}, fmt.Errorf("edge: pods of node: %w", mirror.FromAPI(err))
+		return hub.Message{}, fmt.Errorf("edge: pods of node: %w", nodesync.FromAPI(err))
 	}
 	uids := []types.UID{}
 	for i := range pods.Items {
@@ -122,16 +122,16 @@ func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, e
 		got, err = c.cfg.AsNode.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	case "nodes":
 		if key.Name != req.Node {
-			return hub.Message{}, mirror.Forbidden(key, "a node may only read itself")
+			return hub.Message{}, nodesync.Forbidden(key, "a node may only read itself")
 		}
 		got, err = c.cfg.AsNode.CoreV1().Nodes().Get(ctx, key.Name, metav1.GetOptions{})
 	default:
 		got, err = getRef(ctx, c, key)
 	}
 	if err != nil {
-		return hub.Message{}, fmt.Errorf("edge: query: %w", mirror.FromAPI(err))
+		return hub.Message{}, fmt.Errorf("edge: query: %w", nodesync.FromAPI(err))
 	}
-	if obj, err = mirror.Encode(key, got.GetResourceVersion(), got); err != nil {
+	if obj, err = nodesync.Encode(key, got.GetResourceVersion(), got); err != nil {
 		return hub.Message{}, fmt.Errorf("edge: query: %w", err)
 	}
 	return hub.Message{Version: obj.Version, Body: obj.Body}, nil

@@ -18,7 +18,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -39,7 +39,7 @@ type Config struct {
 type Controller struct {
 	cfg      Config
 	pods     *cache.Store[*corev1.Pod]
-	notifier mirror.Notifier
+	notifier nodesync.Notifier
 	lists    singleflight.Group // live lists of a node's pods
 
 	mu     sync.Mutex

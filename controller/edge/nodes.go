@@ -16,7 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -32,14 +32,14 @@ func (e *tryAgainError) Error() string { return e.err.Error() }
 func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object) error {
 	var node corev1.Node
 	if obj.Key.Name != name || obj.Key.Namespace != "" {
-		return mirror.Forbidden(obj.Key, "a node may only report itself")
+		return nodesync.Forbidden(obj.Key, "a node may only report itself")
 	}
 	if err := decode(obj, &node); err != nil {
 		return err
 	}
 	for _, cond := range node.Status.Conditions {
 		if cond.Type == nodelifecycle.ConditionConnected {
-			return mirror.Forbidden(obj.Key, "condition EdgeConnected is cloudcore's to set")
+			return nodesync.Forbidden(obj.Key, "condition EdgeConnected is cloudcore's to set")
 		}
 	}
 	if dropped := dropForbidden(node.Labels); len(dropped) > 0 {
@@ -59,7 +59,7 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 		// Only now may it be Ready: who selects nodes by role shall not miss it.
 		err = c.putNodeStatus(ctx, &node)
 	}
-	err = mirror.FromAPI(err)
+	err = nodesync.FromAPI(err)
 	if e := (*hub.Error)(nil); errors.As(err, &e) && e.Code == hub.CodeForbidden {
 		return &tryAgainError{err}
 	}
@@ -84,7 +84,7 @@ func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 			ObjectMeta: metav1.ObjectMeta{Labels: node.Labels, Annotations: node.Annotations}, // nil is left out
 		})
 		if err != nil {
-			return mirror.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
+			return nodesync.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
 		}
 		if _, err := nodes.Patch(ctx, node.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			return err
@@ -96,7 +96,7 @@ func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error {
 	patch, err := nodeStatusPatch(node)
 	if err != nil {
-		return mirror.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
+		return nodesync.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
 	}
 	_, err = c.cfg.AsNode.CoreV1().Nodes().Patch(asnode.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err

@@ -14,7 +14,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
 )
@@ -137,7 +137,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	item, ok := s.c.pods.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
-		return mirror.Encode(key, item.Version, item.Object)
+		return nodesync.Encode(key, item.Version, item.Object)
 	}
 	// cloudcore asks in its own name: the node authorizer knows no pods that
 	// do not exist and would refuse instead of saying so.
@@ -148,7 +148,7 @@ func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Obj
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, pod.ResourceVersion, pod)
+	return nodesync.Encode(key, pod.ResourceVersion, pod)
 }
 
 func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -169,7 +169,7 @@ func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Ob
 }
 
 func encodeNode(key hub.Key, version string, node *corev1.Node) (hub.Object, error) {
-	return mirror.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
+	return nodesync.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
 }
 
 func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -188,7 +188,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 		}
 		cancel()
 		if obj, version, ok := r.store.load(held); ok {
-			return mirror.Encode(key, version, obj)
+			return nodesync.Encode(key, version, obj)
 		}
 	} else {
 		needed, err := s.c.referred(ctx, s.node, key)
@@ -212,7 +212,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	case err != nil:
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, obj.GetResourceVersion(), obj)
+	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
 func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {

@@ -13,15 +13,15 @@ import (
 
 	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Writers gives the writers of a node's reports, by resource: "nodes",
 // "pods/status", "pods" (mirrors of static pods, and deletes) and "events".
-func (c *Controller) Writers() map[string]mirror.Writer {
-	return map[string]mirror.Writer{
+func (c *Controller) Writers() map[string]nodesync.Writer {
+	return map[string]nodesync.Writer{
 		"nodes":       c.writeNode,
 		"pods/status": c.writePodStatus,
 		"pods":        c.writePod,
@@ -32,13 +32,13 @@ func (c *Controller) Writers() map[string]mirror.Writer {
 // decode reads a report and checks that it is about what its key names.
 func decode(obj hub.Object, into metav1.Object) error {
 	if obj.Deleted {
-		return mirror.Forbidden(obj.Key, "a node may not delete this")
+		return nodesync.Forbidden(obj.Key, "a node may not delete this")
 	}
 	if err := jsonlimit.Unmarshal(obj.Body, into); err != nil {
-		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a %T: %w", into, err))
+		return nodesync.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a %T: %w", into, err))
 	}
 	if into.GetName() != obj.Key.Name || into.GetNamespace() != obj.Key.Namespace {
-		return mirror.Invalid(obj.Key, fmt.Errorf("body is about %s/%s: metadata and key must agree", into.GetNamespace(), into.GetName()))
+		return nodesync.Invalid(obj.Key, fmt.Errorf("body is about %s/%s: metadata and key must agree", into.GetNamespace(), into.GetName()))
 	}
 	return nil
 }
@@ -51,27 +51,27 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 		return err
 	}
 	if pod.UID == "" {
-		return mirror.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, not to a name"))
+		return nodesync.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, not to a name"))
 	}
 	have, err := c.livePod(ctx, &pod)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && have.UID != pod.UID:
 		return nil // the pod that it is about is gone
 	case err != nil:
-		return mirror.FromAPI(err)
+		return nodesync.FromAPI(err)
 	case have.Spec.NodeName != node:
-		return mirror.Forbidden(obj.Key, "the pod is bound to another node")
+		return nodesync.Forbidden(obj.Key, "the pod is bound to another node")
 	}
 	patch, err := podStatusPatch(&pod, have.Status.Phase)
 	if err != nil {
-		return mirror.Invalid(obj.Key, err)
+		return nodesync.Invalid(obj.Key, err)
 	}
 	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(asnode.With(ctx, node), pod.Name,
 		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // conflict: the uid is another
 		return nil
 	}
-	return mirror.FromAPI(err)
+	return nodesync.FromAPI(err)
 }
 
 // livePod reads the pod that a report is about: from the watch, unless that has
@@ -101,10 +101,10 @@ func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Objec
 		return err
 	}
 	if pod.Annotations[corev1.MirrorPodAnnotationKey] == "" {
-		return mirror.Forbidden(obj.Key, "a node may report a pod's status and its end, and mirrors of static pods, not other pods")
+		return nodesync.Forbidden(obj.Key, "a node may report a pod's status and its end, and mirrors of static pods, not other pods")
 	}
 	if pod.Spec.NodeName != node {
-		return mirror.Forbidden(obj.Key, "the pod is bound to another node")
+		return nodesync.Forbidden(obj.Key, "the pod is bound to another node")
 	}
 	ctx = asnode.With(ctx, node)
 	owner, err := c.node(ctx, node)
@@ -118,7 +118,7 @@ func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Objec
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
-	return mirror.FromAPI(err)
+	return nodesync.FromAPI(err)
 }
 
 // deletePod removes a pod that has left the node for good. The body must bind
@@ -126,17 +126,17 @@ func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Objec
 func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object) error {
 	var options metav1.DeleteOptions
 	if err := jsonlimit.Unmarshal(obj.Body, &options); err != nil {
-		return mirror.Invalid(obj.Key, fmt.Errorf("body is not the JSON of delete options: %w", err))
+		return nodesync.Invalid(obj.Key, fmt.Errorf("body is not the JSON of delete options: %w", err))
 	}
 	if options.Preconditions == nil || options.Preconditions.UID == nil || *options.Preconditions.UID == "" {
-		return mirror.Invalid(obj.Key, errors.New("preconditions.uid is empty: an end belongs to one pod, not to a name"))
+		return nodesync.Invalid(obj.Key, errors.New("preconditions.uid is empty: an end belongs to one pod, not to a name"))
 	}
 	if item, ok := c.pods.Load(cache.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}); ok {
 		if item.Object.UID != *options.Preconditions.UID {
 			return nil
 		}
 		if item.Object.Spec.NodeName != node {
-			return mirror.Forbidden(obj.Key, "the pod is bound to another node")
+			return nodesync.Forbidden(obj.Key, "the pod is bound to another node")
 		}
 	}
 	now := int64(0)
@@ -147,7 +147,7 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
-	return mirror.FromAPI(err)
+	return nodesync.FromAPI(err)
 }
 
 // maxReportingInstance is what the API server takes at most, in bytes.
@@ -172,7 +172,7 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 			"count": event.Count, "lastTimestamp": event.LastTimestamp, "message": event.Message, "series": event.Series,
 		})
 		if jsonErr != nil {
-			return mirror.Invalid(obj.Key, jsonErr)
+			return nodesync.Invalid(obj.Key, jsonErr)
 		}
 		_, err = events.Patch(ctx, event.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 	}
@@ -184,7 +184,7 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 	if apierrors.IsForbidden(err) && terminating(err) {
 		return nil
 	}
-	return mirror.FromAPI(err)
+	return nodesync.FromAPI(err)
 }
 
 // terminating reports that a write was refused since its namespace is being

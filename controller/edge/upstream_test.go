@@ -15,7 +15,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -185,7 +185,7 @@ func FuzzWriters(f *testing.F) {
 			return
 		}
 		err := write(t.Context(), "n", hub.Object{Key: hub.Key{Resource: resource, Namespace: namespace, Name: name}, Body: raw, Deleted: deleted})
-		if !json.Valid(raw) && !mirror.Final(err) {
+		if !json.Valid(raw) && !nodesync.Final(err) {
 			t.Errorf("garbage gave %v", err)
 		}
 	})

@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -76,14 +76,14 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 		return hub.Message{}, &hub.Error{Code: hub.CodeUnavailable, Text: "this cloudcore has no API server to ask"}
 	}
 	if len(req.Message.Body) > maxRequest {
-		return hub.Message{}, mirror.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxRequest))
+		return hub.Message{}, nodesync.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxRequest))
 	}
 	want, err := wire.DecodeRequest(req.Message.Body)
 	if err != nil {
-		return hub.Message{}, mirror.Invalid(key, err)
+		return hub.Message{}, nodesync.Invalid(key, err)
 	}
 	if err := check(req.Node, want); err != nil {
-		return hub.Message{}, mirror.Forbidden(key, err.Error())
+		return hub.Message{}, nodesync.Forbidden(key, err.Error())
 	}
 	client := c.forward.asNode
 	if want.Token == "" {

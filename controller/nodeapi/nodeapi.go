@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -55,7 +55,7 @@ type Controller struct {
 	kinds    map[string]*kind // by resource
 	issuer   issuer
 	forward  forwarder
-	notifier mirror.Notifier
+	notifier nodesync.Notifier
 
 	mu       sync.Mutex
 	nodes    map[string]*node

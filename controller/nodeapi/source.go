@@ -10,7 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -169,7 +169,7 @@ func (s *source) needs() map[hub.Key]struct{} {
 func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	obj, err := s.load(ctx, key, held)
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("nodeapi: load %s: %w", key, mirror.FromAPI(err))
+		return hub.Object{}, fmt.Errorf("nodeapi: load %s: %w", key, nodesync.FromAPI(err))
 	}
 	return obj, nil
 }
@@ -198,7 +198,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 		}
 	}
 	if obj, version, ok := k.store.load(name, held); ok {
-		return mirror.Encode(key, version, obj)
+		return nodesync.Encode(key, version, obj)
 	}
 	obj, err := k.store.read(ctx, name)
 	if apierrors.IsNotFound(err) {
@@ -207,7 +207,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, obj.GetResourceVersion(), obj)
+	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
 // unneeded takes an RBAC object or a Namespace from the node that nothing there

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -33,7 +33,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
 		fresh := apierrors.IsNotFound(err)
 		if err != nil && !fresh {
-			return fmt.Errorf("nodelifecycle: claim: %w", mirror.FromAPI(err))
+			return fmt.Errorf("nodelifecycle: claim: %w", nodesync.FromAPI(err))
 		}
 		if fresh {
 			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: k.cfg.Namespace}}
@@ -64,7 +64,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 			return nil
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("nodelifecycle: claim: %w", mirror.FromAPI(err))
+			return fmt.Errorf("nodelifecycle: claim: %w", nodesync.FromAPI(err))
 		}
 	}
 	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}

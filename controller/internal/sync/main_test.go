@@ -1,4 +1,4 @@
-package mirror_test
+package sync_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package mirror
+package sync
 
 import (
 	"context"
@@ -54,7 +54,7 @@ type Sink struct{ cfg SinkConfig }
 // NewSink checks the configuration.
 func NewSink(cfg SinkConfig) (*Sink, error) {
 	if cfg.Node == "" || len(cfg.Writers) == 0 {
-		return nil, errors.New("mirror: SinkConfig.Node and SinkConfig.Writers are required")
+		return nil, errors.New("sync: SinkConfig.Node and SinkConfig.Writers are required")
 	}
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 8
@@ -174,7 +174,7 @@ func (s *Sink) write(ctx context.Context, obj hub.Object) error {
 		return Invalid(obj.Key, fmt.Errorf("body has %d bytes, the limit is %d", len(obj.Body), MaxBody))
 	}
 	if err := w(ctx, s.cfg.Node, obj); err != nil {
-		return fmt.Errorf("mirror: %s: %w", obj.Key, err)
+		return fmt.Errorf("sync: %s: %w", obj.Key, err)
 	}
 	return nil
 }

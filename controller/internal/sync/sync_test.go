@@ -1,4 +1,4 @@
-package mirror_test
+package sync_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/edgekit/edgekit/controller/mirror"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
@@ -22,9 +22,9 @@ func TestUnion(t *testing.T) {
 	pod, device := hub.Key{Resource: "pods", Name: "p"}, hub.Key{Resource: "devices", Name: "d"}
 	pods.Put(pod, 3, "pod")
 	devices.Put(device, 4, "device")
-	u := mirror.Union(
-		mirror.Part{Resources: []string{"pods"}, Source: &pods},
-		mirror.Part{Resources: []string{"devices"}, Source: &devices})
+	u := nodesync.Union(
+		nodesync.Part{Resources: []string{"pods"}, Source: &pods},
+		nodesync.Part{Resources: []string{"devices"}, Source: &devices})
 	versions, err := u.Versions(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestUnion(t *testing.T) {
 }
 
 func TestNotifier(t *testing.T) {
-	var n mirror.Notifier
+	var n nodesync.Notifier
 	var told []string
 	first, stopA := n.Subscribe("a", func(k hub.Key) { told = append(told, "A"+k.Name) })
 	second, stopB := n.Subscribe("a", func(k hub.Key) { told = append(told, "B"+k.Name) })
@@ -74,7 +74,7 @@ func TestNotifier(t *testing.T) {
 }
 
 // sinkOf gives a sink whose writes are noted, and fail by fail.
-func sinkOf(t *testing.T, fail map[string]error) (*mirror.Sink, *[]string) {
+func sinkOf(t *testing.T, fail map[string]error) (*nodesync.Sink, *[]string) {
 	var mu sync.Mutex
 	var log []string
 	w := func(_ context.Context, node string, obj hub.Object) error {
@@ -83,9 +83,9 @@ func sinkOf(t *testing.T, fail map[string]error) (*mirror.Sink, *[]string) {
 		log = append(log, obj.Key.Resource+" "+obj.Key.Name+" "+obj.Version)
 		return fail[obj.Key.Name]
 	}
-	s, err := mirror.NewSink(mirror.SinkConfig{
+	s, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: "n", First: []string{"nodes"}, Last: []string{"slow"},
-		Writers: map[string]mirror.Writer{"nodes": w, "pods": w, "pods/status": w, "slow": w},
+		Writers: map[string]nodesync.Writer{"nodes": w, "pods": w, "pods/status": w, "slow": w},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -115,15 +115,15 @@ func TestSinkErrors(t *testing.T) {
 	invalid, later := &hub.Error{Code: hub.CodeInvalid, Text: "no"}, errors.New("later")
 	s, log := sinkOf(t, map[string]error{"bad": invalid, "wait": later})
 	err := s.Apply(t.Context(), []hub.Object{obj("pods", "bad", "1"), obj("pods", "good", "1"), obj("rockets", "r", "1")})
-	if !mirror.Final(err) || !slices.Contains(*log, "pods good 1") {
+	if !nodesync.Final(err) || !slices.Contains(*log, "pods good 1") {
 		t.Errorf("error %v after %q", err, *log)
 	}
 	err = s.Apply(t.Context(), []hub.Object{obj("pods", "bad", "1"), obj("pods", "wait", "1"), obj("pods", "good", "2")})
-	if mirror.Final(err) || !errors.Is(err, later) || !slices.Contains(*log, "pods good 2") {
+	if nodesync.Final(err) || !errors.Is(err, later) || !slices.Contains(*log, "pods good 2") {
 		t.Errorf("error %v after %q", err, *log)
 	}
 	big := obj("pods", "good", "3")
-	big.Body = make([]byte, mirror.MaxBody+1)
+	big.Body = make([]byte, nodesync.MaxBody+1)
 	if err := s.Apply(t.Context(), []hub.Object{big}); !errors.Is(err, &hub.Error{Code: hub.CodeInvalid}) {
 		t.Errorf("body over the limit: %v", err)
 	}
@@ -146,20 +146,20 @@ func TestFromAPI(t *testing.T) {
 		"wrapped":              {fmt.Errorf("x: %w", apierrors.NewRequestEntityTooLargeError("x")), hub.CodeInvalid, true},
 		"unknown status":       {&apierrors.StatusError{ErrStatus: metav1.Status{Code: 418}}, 0, false},
 	} {
-		got := mirror.FromAPI(c.err)
-		if mirror.Final(got) != c.final || c.code != 0 && !errors.Is(got, &hub.Error{Code: c.code}) {
+		got := nodesync.FromAPI(c.err)
+		if nodesync.Final(got) != c.final || c.code != 0 && !errors.Is(got, &hub.Error{Code: c.code}) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if mirror.FromAPI(nil) != nil {
+	if nodesync.FromAPI(nil) != nil {
 		t.Error("nil is not nil")
 	}
 }
 
 func ExampleNewSink() {
-	sink, err := mirror.NewSink(mirror.SinkConfig{
+	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: "edge-7",
-		Writers: map[string]mirror.Writer{
+		Writers: map[string]nodesync.Writer{
 			"readings": func(_ context.Context, node string, obj hub.Object) error {
 				fmt.Printf("%s reports %s: %s\n", node, obj.Key.Name, obj.Body)
 				return nil
@@ -184,7 +184,7 @@ func ExampleNewSink() {
 func TestSinkTakesEvents(t *testing.T) {
 	var got []string
 	fail := ""
-	sink, err := mirror.NewSink(mirror.SinkConfig{Node: "n", Writers: map[string]mirror.Writer{
+	sink, err := nodesync.NewSink(nodesync.SinkConfig{Node: "n", Writers: map[string]nodesync.Writer{
 		"events": func(_ context.Context, node string, obj hub.Object) error {
 			if obj.Key.Name == fail {
 				return errors.New("not now")
@@ -201,13 +201,13 @@ func TestSinkTakesEvents(t *testing.T) {
 	}
 	batch := []hub.Event{event("b"), event("a"), event("c")}
 	fail = "c"
-	if err := sink.Append(t.Context(), "s", batch); err == nil || mirror.Final(err) {
+	if err := sink.Append(t.Context(), "s", batch); err == nil || nodesync.Final(err) {
 		t.Errorf("a failure that passes: %v", err)
 	}
 	if want := []string{"n/b=x", "n/a=x"}; !slices.Equal(got, want) {
 		t.Errorf("written %q, want %q", got, want)
 	}
-	if err := sink.Append(t.Context(), "s", []hub.Event{{Key: hub.Key{Resource: "other"}}}); !mirror.Final(err) {
+	if err := sink.Append(t.Context(), "s", []hub.Event{{Key: hub.Key{Resource: "other"}}}); !nodesync.Final(err) {
 		t.Errorf("a resource of which no node may tell: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package mirror
+package sync
 
 import (
 	"context"
@@ -24,7 +24,7 @@ func Union(parts ...Part) hub.Source {
 	for _, p := range parts {
 		for _, resource := range p.Resources {
 			if u.owner[resource] != nil {
-				panic("mirror: two sources for " + resource)
+				panic("sync: two sources for " + resource)
 			}
 			u.owner[resource] = p.Source
 		}
