@@ -14,11 +14,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
@@ -39,9 +39,9 @@ type Config struct {
 	Dynamic dynamic.Interface
 	AsNode  kubernetes.Interface
 	// Impersonation is how AsNode made from REST acts as nodes; "" means
-	// asnode.Constrained, which goes with the role of package install and takes
-	// Kubernetes 1.36. asnode.Detect finds what there is.
-	Impersonation asnode.Mode
+	// impersonate.Constrained, which goes with the role of package install and takes
+	// Kubernetes 1.36. impersonate.Detect finds what there is.
+	Impersonation Impersonation
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.
 	ID string
@@ -135,7 +135,7 @@ func (cfg *Config) connect() error {
 	}
 	own := rest.CopyConfig(cfg.REST)
 	own.QPS, own.Burst = -1, 0
-	hc, err := asnode.HTTPClient(own)
+	hc, err := impersonate.HTTPClient(own)
 	if err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
@@ -150,7 +150,7 @@ func (cfg *Config) connect() error {
 		}
 	}
 	if cfg.AsNode == nil {
-		if cfg.AsNode, err = asnode.Client(own, cmp.Or(cfg.Impersonation, asnode.Constrained)); err != nil {
+		if cfg.AsNode, err = impersonate.Client(own, cmp.Or(cfg.Impersonation, ImpersonationConstrained)); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}

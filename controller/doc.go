@@ -23,7 +23,7 @@
 //   - controller/nodelifecycle: leases, the condition EdgeConnected and the taint
 //   - controller/nodeidentity: join tokens, name claims and the CA, in the API server
 //   - controller/install: what must be in a cluster before a cloudcore runs
-//   - controller/mirror, controller/live, controller/asnode: what those share
+//   - controller/kubeletproxy: kubectl logs, exec and metrics, carried to the node
 //
 // # Identity
 //

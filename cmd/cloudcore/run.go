@@ -19,7 +19,6 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
@@ -159,17 +158,17 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 
 // asNode makes the client that acts as nodes.
 func (r *runCmd) asNode(ctx context.Context, cfg *rest.Config, log *slog.Logger) (kubernetes.Interface, error) {
-	mode := asnode.Mode(r.Impersonation)
+	mode := controller.Impersonation(r.Impersonation)
 	if r.Impersonation == "auto" {
 		var err error
-		if mode, err = asnode.Detect(ctx, cfg); err != nil {
+		if mode, err = controller.DetectImpersonation(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
-	if mode == asnode.Legacy {
+	if mode == controller.ImpersonationLegacy {
 		log.Warn("cloudcore acts as nodes in the way of Kubernetes before 1.36: its rights amount to an administrator's; with Kubernetes 1.36 apply what 'edgectl manifest' prints")
 	}
-	return asnode.Client(cfg, mode)
+	return controller.NewNodeClient(cfg, mode)
 }
 
 // instance names this run of cloudcore among all replicas.

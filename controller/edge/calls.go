@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -64,7 +64,7 @@ func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, e
 func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, want *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
 	accounts := c.cfg.AsNode.CoreV1().ServiceAccounts(key.Namespace)
 	for wait := 25 * time.Millisecond; ; wait *= 2 {
-		got, err := accounts.CreateToken(asnode.With(ctx, node), key.Name, want, metav1.CreateOptions{})
+		got, err := accounts.CreateToken(impersonate.With(ctx, node), key.Name, want, metav1.CreateOptions{})
 		if !apierrors.IsForbidden(err) || wait > time.Second {
 			return got, err
 		}
@@ -113,7 +113,7 @@ func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, e
 	if req.Message.Operation != hub.Query {
 		return hub.Message{}, &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("%s of %s is not a query", req.Message.Operation, key)}
 	}
-	ctx = asnode.With(ctx, req.Node)
+	ctx = impersonate.With(ctx, req.Node)
 	var obj hub.Object
 	var got metav1.Object
 	var err error

@@ -26,7 +26,7 @@ import (
 // Config sets up a Controller. Cloud, AsNode and Nodes are required.
 type Config struct {
 	Cloud  kubernetes.Interface       // cloudcore's own identity
-	AsNode kubernetes.Interface       // package asnode's client
+	AsNode kubernetes.Interface       // controller.NewNodeClient
 	Nodes  *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
 	// Amend completes what a node reports of itself before it is written; nil
 	// leaves it as it is.

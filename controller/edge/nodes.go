@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
@@ -67,7 +67,7 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 }
 
 func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
-	ctx = asnode.With(ctx, node.Name)
+	ctx = impersonate.With(ctx, node.Name)
 	nodes := c.cfg.AsNode.CoreV1().Nodes()
 	have, err := c.node(ctx, node.Name)
 	if apierrors.IsNotFound(err) {
@@ -98,7 +98,7 @@ func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error
 	if err != nil {
 		return nodesync.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
 	}
-	_, err = c.cfg.AsNode.CoreV1().Nodes().Patch(asnode.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = c.cfg.AsNode.CoreV1().Nodes().Patch(impersonate.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }
 

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	metareferences "github.com/edgekit/edgekit/meta/references"
 )
@@ -99,7 +99,7 @@ func (c *Controller) watchOne(r *ref) objectStore {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for node := range r.users {
-			return asnode.With(ctx, node), nil
+			return impersonate.With(ctx, node), nil
 		}
 		return nil, fmt.Errorf("edge: no node refers to %s", r.key)
 	}

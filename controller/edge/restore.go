@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -98,7 +98,7 @@ func (c *Controller) restorePod(ctx context.Context, node string, pod *corev1.Po
 	if err != nil {
 		return err
 	}
-	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(asnode.With(ctx, node), pod.Name,
+	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
 		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil

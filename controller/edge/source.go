@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
@@ -199,7 +199,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 			return hub.Object{Key: key, Deleted: true}, nil
 		}
 	}
-	obj, err := getRef(asnode.With(ctx, s.node), s.c, key)
+	obj, err := getRef(impersonate.With(ctx, s.node), s.c, key)
 	switch {
 	case apierrors.IsNotFound(err) && known:
 		// A node that merely need not have it is not told this.

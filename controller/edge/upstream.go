@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -66,7 +66,7 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	if err != nil {
 		return nodesync.Invalid(obj.Key, err)
 	}
-	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(asnode.With(ctx, node), pod.Name,
+	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
 		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // conflict: the uid is another
 		return nil
@@ -106,7 +106,7 @@ func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Objec
 	if pod.Spec.NodeName != node {
 		return nodesync.Forbidden(obj.Key, "the pod is bound to another node")
 	}
-	ctx = asnode.With(ctx, node)
+	ctx = impersonate.With(ctx, node)
 	owner, err := c.node(ctx, node)
 	if err != nil {
 		return err // not registered yet: that report is under way too
@@ -140,7 +140,7 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 		}
 	}
 	now := int64(0)
-	err := c.cfg.AsNode.CoreV1().Pods(obj.Key.Namespace).Delete(asnode.With(ctx, node), obj.Key.Name, metav1.DeleteOptions{
+	err := c.cfg.AsNode.CoreV1().Pods(obj.Key.Namespace).Delete(impersonate.With(ctx, node), obj.Key.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &now,
 		Preconditions:      &metav1.Preconditions{UID: options.Preconditions.UID},
 	})
@@ -165,7 +165,7 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 	event.Source.Host = node
 	event.ReportingInstance = node[:min(len(node), maxReportingInstance)]
 	events := c.cfg.AsNode.CoreV1().Events(event.Namespace)
-	ctx = asnode.With(ctx, node)
+	ctx = impersonate.With(ctx, node)
 	_, err := events.Create(ctx, &event, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		patch, jsonErr := json.Marshal(map[string]any{

@@ -22,8 +22,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 )
 
@@ -239,15 +239,15 @@ func can(t *testing.T, cfg *rest.Config) []string {
 }
 
 // works does as nodes what cloudcore does.
-func works(t *testing.T, cfg *rest.Config, mode asnode.Mode) {
+func works(t *testing.T, cfg *rest.Config, mode impersonate.Mode) {
 	t.Helper()
-	client, err := asnode.Client(cfg, mode)
+	client, err := impersonate.Client(cfg, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
 	own := clientFor(t, cfg)
 	name := "edge-" + string(mode)
-	ctx := asnode.With(t.Context(), name)
+	ctx := impersonate.With(t.Context(), name)
 	nodes := client.CoreV1().Nodes()
 	must := func(what string, err error) {
 		t.Helper()
@@ -308,20 +308,20 @@ func nodeOwner(t *testing.T, c *kubernetes.Clientset, name string) metav1.OwnerR
 func TestAttackRoleReach(t *testing.T) {
 	a := startAPIServer(t)
 	cfg := account(t, a)
-	mode, err := asnode.Detect(t.Context(), cfg)
-	if err != nil || mode != asnode.Constrained {
+	mode, err := impersonate.Detect(t.Context(), cfg)
+	if err != nil || mode != impersonate.Constrained {
 		t.Fatalf("the shipped role is found to be %q, %v", mode, err)
 	}
-	works(t, cfg, asnode.Constrained)
+	works(t, cfg, impersonate.Constrained)
 	beyond := reached(t, cfg)
 	if len(beyond) > 0 {
 		t.Errorf("the shipped role reaches\n%s", strings.Join(beyond, "\n"))
 	}
-	if mode, err := asnode.Detect(t.Context(), a.admin); err != nil || mode != asnode.Constrained {
+	if mode, err := impersonate.Detect(t.Context(), a.admin); err != nil || mode != impersonate.Constrained {
 		t.Errorf("an administrator is found to be %q, %v", mode, err)
 	}
 	legacy(t, a)
-	works(t, cfg, asnode.Legacy)
+	works(t, cfg, impersonate.Legacy)
 	if more := reached(t, cfg); !slices.Contains(more, "list secrets as system:kube-controller-manager []") {
 		t.Errorf("the warning of rbac-legacy.yaml is not true: it reaches %v", more)
 	}

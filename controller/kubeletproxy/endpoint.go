@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 )
 
 const (
@@ -132,7 +132,7 @@ func (s *Server) writeEndpoint(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("node status: %w", err)
 	}
-	_, err = s.cfg.AsNode.CoreV1().Nodes().Patch(asnode.With(ctx, name), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = s.cfg.AsNode.CoreV1().Nodes().Patch(impersonate.With(ctx, name), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -33,7 +33,7 @@ type Open func(ctx context.Context, node string, m hub.Message) (hub.Stream, err
 type Config struct {
 	Open   Open
 	Cloud  kubernetes.Interface // cloudcore's own identity: to ask for users' rights
-	AsNode kubernetes.Interface // package asnode's client: to write endpoints
+	AsNode kubernetes.Interface // controller.NewNodeClient: to write endpoints
 
 	Address   netip.Addr // by which the API server and metrics-server reach this cloudcore
 	Bind      string     // address to listen on; "" means Address, "0.0.0.0" or "::" all

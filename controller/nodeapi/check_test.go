@@ -8,8 +8,8 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -83,7 +83,7 @@ func TestAttackRedirect(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler(other.URL+"/stolen", http.StatusTemporaryRedirect))
 	kube := controllertest.NewClientset(podOn("gate-7"))
 	cfg := &rest.Config{Host: server.URL, BearerToken: "cloudcores-own"}
-	asNode, err := asnode.Client(cfg, asnode.Constrained)
+	asNode, err := impersonate.Client(cfg, impersonate.Constrained)
 	must(t, err)
 	c, err := New(Config{Cloud: kube, AsNode: asNode, REST: cfg, Accounts: &accounts{}, Namespace: "edgekit-system"})
 	must(t, err)

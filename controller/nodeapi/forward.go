@@ -20,7 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
@@ -58,7 +58,7 @@ func newForwarder(cfg Config) (forwarder, error) {
 	// believe it before the token.
 	bare := rest.AnonymousClientConfig(cfg.REST)
 	bare.QPS = -1
-	if f.bare, err = asnode.HTTPClient(bare); err != nil {
+	if f.bare, err = impersonate.HTTPClient(bare); err != nil {
 		return f, fmt.Errorf("nodeapi: %w", err)
 	}
 	client, ok := cfg.AsNode.CoreV1().RESTClient().(*rest.RESTClient)
@@ -87,7 +87,7 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 	}
 	client := c.forward.asNode
 	if want.Token == "" {
-		ctx = asnode.With(ctx, req.Node)
+		ctx = impersonate.With(ctx, req.Node)
 	} else {
 		if err := c.checkToken(ctx, req.Node, want.Token); err != nil {
 			return hub.Message{}, err

@@ -35,7 +35,7 @@ type Accounts interface {
 // Config sets up a Controller. Cloud, AsNode and Accounts are required.
 type Config struct {
 	Cloud     kubernetes.Interface // cloudcore's own identity
-	AsNode    kubernetes.Interface // package asnode's client
+	AsNode    kubernetes.Interface // controller.NewNodeClient
 	REST      *rest.Config         // where the API server is; nil refuses all requests, and has no issuer
 	Accounts  Accounts
 	Namespace string       // of edgekit's own objects

@@ -22,9 +22,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
@@ -185,7 +185,7 @@ func TestCall(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	cfg := &rest.Config{Host: server.URL, BearerToken: "cloudcores-own"}
-	asNode, err := asnode.Client(cfg, asnode.Legacy)
+	asNode, err := impersonate.Client(cfg, impersonate.Legacy)
 	must(t, err)
 	kube := controllertest.NewClientset(
 		podOn("gate-7"),

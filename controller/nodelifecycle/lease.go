@@ -11,7 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 )
 
 // verdict is what a cloudcore is to do about a Lease.
@@ -64,7 +64,7 @@ func isStale(lease *coordinationv1.Lease, now time.Time) bool {
 func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
 	keep := keeps(obj, session, now)
-	nodeCtx := asnode.With(ctx, n.name)
+	nodeCtx := impersonate.With(ctx, n.name)
 	leases := k.cfg.AsNode.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
 	var lost error

@@ -69,7 +69,7 @@ const (
 // Config sets up a Keeper. Cloud, AsNode, Nodes and ID are required.
 type Config struct {
 	Cloud  kubernetes.Interface       // cloudcore's own identity: conditions and taints
-	AsNode kubernetes.Interface       // package asnode's client: leases
+	AsNode kubernetes.Interface       // controller.NewNodeClient: leases
 	Nodes  *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
 	ID     string                     // this cloudcore, unique for each start of the program
 	// Kept is called about each node that this cloudcore keeps, after its

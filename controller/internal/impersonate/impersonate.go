@@ -1,4 +1,4 @@
-package asnode
+package impersonate
 
 import (
 	"context"
@@ -24,7 +24,7 @@ const (
 )
 
 // ErrNoNode is the error of a call whose context names no node.
-var ErrNoNode = errors.New("asnode: the call's context names no node")
+var ErrNoNode = errors.New("impersonate: the call's context names no node")
 
 type nodeKey struct{}
 
@@ -56,13 +56,13 @@ const probeNode = "edgekit-probe"
 // follows no redirects.
 func Client(cfg *rest.Config, mode Mode) (*kubernetes.Clientset, error) {
 	if cfg == nil {
-		return nil, errors.New("asnode: no client configuration")
+		return nil, errors.New("impersonate: no client configuration")
 	}
 	if mode != Constrained && mode != Legacy {
-		return nil, fmt.Errorf("asnode: mode %q: want %q or %q", mode, Constrained, Legacy)
+		return nil, fmt.Errorf("impersonate: mode %q: want %q or %q", mode, Constrained, Legacy)
 	}
 	if cfg.Impersonate.UserName != "" {
-		return nil, errors.New("asnode: the client configuration already impersonates " + cfg.Impersonate.UserName)
+		return nil, errors.New("impersonate: the client configuration already impersonates " + cfg.Impersonate.UserName)
 	}
 	own := rest.CopyConfig(cfg)
 	own.Wrap(func(next http.RoundTripper) http.RoundTripper { return &roundTripper{next: next, mode: mode} })
@@ -72,7 +72,7 @@ func Client(cfg *rest.Config, mode Mode) (*kubernetes.Clientset, error) {
 	}
 	client, err := kubernetes.NewForConfigAndClient(own, hc)
 	if err != nil {
-		return nil, fmt.Errorf("asnode: %w", err)
+		return nil, fmt.Errorf("impersonate: %w", err)
 	}
 	return client, nil
 }
@@ -82,7 +82,7 @@ func Client(cfg *rest.Config, mode Mode) (*kubernetes.Clientset, error) {
 func HTTPClient(cfg *rest.Config) (*http.Client, error) {
 	shared, err := rest.HTTPClientFor(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("asnode: %w", err)
+		return nil, fmt.Errorf("impersonate: %w", err)
 	}
 	own := *shared // it may be http.DefaultClient
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -104,7 +104,7 @@ func Detect(ctx context.Context, cfg *rest.Config) (Mode, error) {
 	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
 		return Legacy, nil
 	case err != nil:
-		return "", fmt.Errorf("asnode: ask who a node is: %w", err)
+		return "", fmt.Errorf("impersonate: ask who a node is: %w", err)
 	case slices.Contains(review.Status.UserInfo.Groups, NodesGroup):
 		return Constrained, nil
 	}

@@ -1,4 +1,4 @@
-package asnode_test
+package impersonate_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/asnode"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
 )
 
 // echo answers every request with a pod whose labels tell who asked.
@@ -31,20 +31,20 @@ func echo(t testing.TB) *httptest.Server {
 func TestClient(t *testing.T) {
 	s := echo(t)
 	cfg := &rest.Config{Host: s.URL, BearerToken: "secret"}
-	client, err := asnode.Client(cfg, asnode.Legacy)
+	client, err := impersonate.Client(cfg, impersonate.Legacy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	alone, err := asnode.Client(cfg, asnode.Constrained)
+	alone, err := impersonate.Client(cfg, impersonate.Constrained)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, node := range []string{"edge-1", "edge-2"} {
-		if pod, err := alone.CoreV1().Pods("a").Get(asnode.With(t.Context(), node), "p", metav1.GetOptions{}); err != nil ||
+		if pod, err := alone.CoreV1().Pods("a").Get(impersonate.With(t.Context(), node), "p", metav1.GetOptions{}); err != nil ||
 			pod.Annotations["user"] != "system:node:"+node || pod.Annotations["groups"] != "" {
 			t.Errorf("constrained: asked as %v, %v", pod.Annotations, err)
 		}
-		pod, err := client.CoreV1().Pods("a").Get(asnode.With(t.Context(), node), "p", metav1.GetOptions{})
+		pod, err := client.CoreV1().Pods("a").Get(impersonate.With(t.Context(), node), "p", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,19 +54,19 @@ func TestClient(t *testing.T) {
 		}
 	}
 	for name, ctx := range map[string]context.Context{
-		"no node": t.Context(), "empty": asnode.With(t.Context(), ""), "no name of a node": asnode.With(t.Context(), "a\nImpersonate-Group: system:masters"),
+		"no node": t.Context(), "empty": impersonate.With(t.Context(), ""), "no name of a node": impersonate.With(t.Context(), "a\nImpersonate-Group: system:masters"),
 	} {
-		if _, err := client.CoreV1().Pods("a").Get(ctx, "p", metav1.GetOptions{}); !errors.Is(err, asnode.ErrNoNode) {
+		if _, err := client.CoreV1().Pods("a").Get(ctx, "p", metav1.GetOptions{}); !errors.Is(err, impersonate.ErrNoNode) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if cfg.WrapTransport != nil {
 		t.Error("the caller's configuration was changed")
 	}
-	if _, err := asnode.Client(nil, asnode.Legacy); err == nil {
+	if _, err := impersonate.Client(nil, impersonate.Legacy); err == nil {
 		t.Error("no configuration was taken")
 	}
-	if _, err := asnode.Client(&rest.Config{Impersonate: rest.ImpersonationConfig{UserName: "x"}}, asnode.Legacy); err == nil {
+	if _, err := impersonate.Client(&rest.Config{Impersonate: rest.ImpersonationConfig{UserName: "x"}}, impersonate.Legacy); err == nil {
 		t.Error("a configuration that impersonates was taken")
 	}
 }
@@ -78,13 +78,13 @@ func TestDetect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		code int
 		body string
-		want asnode.Mode
+		want impersonate.Mode
 		fail bool
 	}{
-		"it adds the group":      {201, fmt.Sprintf(review, `"system:nodes","system:authenticated"`), asnode.Constrained, false},
-		"it adds no group":       {201, fmt.Sprintf(review, `"system:authenticated"`), asnode.Legacy, false},
-		"no right":               {403, `{"kind":"Status","apiVersion":"v1","reason":"Forbidden","code":403}`, asnode.Legacy, false},
-		"it is too old":          {404, `{"kind":"Status","apiVersion":"v1","reason":"NotFound","code":404}`, asnode.Legacy, false},
+		"it adds the group":      {201, fmt.Sprintf(review, `"system:nodes","system:authenticated"`), impersonate.Constrained, false},
+		"it adds no group":       {201, fmt.Sprintf(review, `"system:authenticated"`), impersonate.Legacy, false},
+		"no right":               {403, `{"kind":"Status","apiVersion":"v1","reason":"Forbidden","code":403}`, impersonate.Legacy, false},
+		"it is too old":          {404, `{"kind":"Status","apiVersion":"v1","reason":"NotFound","code":404}`, impersonate.Legacy, false},
 		"it is out of order":     {500, `{"kind":"Status","apiVersion":"v1","reason":"InternalError","code":500}`, "", true},
 		"it sends one elsewhere": {302, ``, "", true},
 	} {
@@ -99,7 +99,7 @@ func TestDetect(t *testing.T) {
 				fmt.Fprint(w, tt.body)
 			}))
 			defer s.Close()
-			got, err := asnode.Detect(t.Context(), &rest.Config{Host: s.URL})
+			got, err := impersonate.Detect(t.Context(), &rest.Config{Host: s.URL})
 			if got != tt.want || (err != nil) != tt.fail {
 				t.Errorf("%q, %v", got, err)
 			}
@@ -114,11 +114,11 @@ func TestNoRedirect(t *testing.T) {
 	defer other.Close()
 	s := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer s.Close()
-	client, err := asnode.Client(&rest.Config{Host: s.URL, BearerToken: "secret"}, asnode.Constrained)
+	client, err := impersonate.Client(&rest.Config{Host: s.URL, BearerToken: "secret"}, impersonate.Constrained)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.CoreV1().Pods("a").Get(asnode.With(t.Context(), "edge-1"), "p", metav1.GetOptions{}); err == nil {
+	if _, err := client.CoreV1().Pods("a").Get(impersonate.With(t.Context(), "edge-1"), "p", metav1.GetOptions{}); err == nil {
 		t.Error("a redirect is a pod")
 	}
 }
@@ -126,12 +126,12 @@ func TestNoRedirect(t *testing.T) {
 func ExampleClient() {
 	s := echo(nil)
 	defer s.Close()
-	client, err := asnode.Client(&rest.Config{Host: s.URL}, asnode.Constrained)
+	client, err := impersonate.Client(&rest.Config{Host: s.URL}, impersonate.Constrained)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	ctx := asnode.With(context.Background(), "edge-7")
+	ctx := impersonate.With(context.Background(), "edge-7")
 	pod, err := client.CoreV1().Pods("a").Get(ctx, "p", metav1.GetOptions{})
 	if err != nil {
 		fmt.Println(err)
