@@ -33,12 +33,12 @@ type Config struct {
 	// changed. Its rate limits are not used: the API server's own priority and
 	// fairness decides.
 	REST *rest.Config
-	// Cloud, Dynamic and AsNode take the place of clients made from REST, for
+	// Cloud, Dynamic and NodeClient take the place of clients made from REST, for
 	// example in tests.
-	Cloud   kubernetes.Interface
-	Dynamic dynamic.Interface
-	AsNode  kubernetes.Interface
-	// Impersonation is how AsNode made from REST acts as nodes; "" means
+	Cloud      kubernetes.Interface
+	Dynamic    dynamic.Interface
+	NodeClient kubernetes.Interface
+	// Impersonation is how NodeClient made from REST acts as nodes; "" means
 	// impersonate.Constrained, which goes with the role of package install and takes
 	// Kubernetes 1.36. impersonate.Detect finds what there is.
 	Impersonation Impersonation
@@ -93,7 +93,7 @@ func New(cfg Config) (*Controller, error) {
 	if c.nodes, err = edge.NewNodeStore(cfg.Cloud, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	edges := edge.Config{Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, Logger: cfg.Logger}
+	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, Logger: cfg.Logger}
 	if cfg.Kubelet != nil {
 		cfg.Kubelet.Watch(c.nodes)
 		edges.Amend = cfg.Kubelet.Amend
@@ -109,14 +109,14 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
+		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
 		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.nodeapi, err = nodeapi.New(nodeapi.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, REST: cfg.REST, Accounts: c.edge,
+		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, REST: cfg.REST, Accounts: c.edge,
 		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -127,7 +127,7 @@ func New(cfg Config) (*Controller, error) {
 
 // connect makes the clients that are not given.
 func (cfg *Config) connect() error {
-	if cfg.Cloud != nil && cfg.Dynamic != nil && cfg.AsNode != nil {
+	if cfg.Cloud != nil && cfg.Dynamic != nil && cfg.NodeClient != nil {
 		return nil
 	}
 	if cfg.REST == nil {
@@ -149,8 +149,8 @@ func (cfg *Config) connect() error {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
-	if cfg.AsNode == nil {
-		if cfg.AsNode, err = impersonate.Client(own, cmp.Or(cfg.Impersonation, ImpersonationConstrained)); err != nil {
+	if cfg.NodeClient == nil {
+		if cfg.NodeClient, err = impersonate.Client(own, cmp.Or(cfg.Impersonation, ImpersonationConstrained)); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}

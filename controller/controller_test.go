@@ -31,7 +31,7 @@ func newController(objects ...runtime.Object) (*controller.Controller, *fake.Cli
 	}
 	kube := controllertest.NewClientset(objects...)
 	c, err := controller.New(controller.Config{
-		Cloud: kube, AsNode: kube, Dynamic: dynamicfake.NewSimpleDynamicClient(scheme), ID: "cloudcore-0",
+		Cloud: kube, NodeClient: kube, Dynamic: dynamicfake.NewSimpleDynamicClient(scheme), ID: "cloudcore-0",
 	})
 	return c, kube, err
 }

@@ -67,7 +67,7 @@ func cloudcore(t *testing.T, kube *fake.Clientset, net *memconn.Network) *group 
 	t.Helper()
 	var server *hub.Server
 	c, err := controller.New(controller.Config{
-		Cloud: kube, AsNode: kube, Dynamic: noDevices(), ID: "cloudcore-" + time.Now().Format("150405"),
+		Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "cloudcore-" + time.Now().Format("150405"),
 		Superseded: func(node string, by hub.Seat) { server.Supersede(node, by) },
 	})
 	if err != nil {

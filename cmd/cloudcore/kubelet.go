@@ -37,11 +37,11 @@ type kubeletFlags struct {
 
 // kubeletParts are what the kubelet endpoints are made of, besides their flags.
 type kubeletParts struct {
-	cfg       *rest.Config
-	cloud     kubernetes.Interface
-	asNode    kubernetes.Interface
-	advertise []string
-	open      kubeletproxy.Open
+	cfg        *rest.Config
+	cloud      kubernetes.Interface
+	nodeClient kubernetes.Interface
+	advertise  []string
+	open       kubeletproxy.Open
 	// issue makes a function that gives a certificate of edgekit's authority. It
 	// is called when the first client comes.
 	issue   func(host string) (func() (*tls.Certificate, error), error)
@@ -69,7 +69,7 @@ func (f *kubeletFlags) server(p kubeletParts) (*kubeletproxy.Server, error) {
 		return nil, &program.UsageError{Setting: "kubelet-bind", Reason: err.Error()}
 	}
 	out := kubeletproxy.Config{
-		Open: p.open, Cloud: p.cloud, AsNode: p.asNode, Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
+		Open: p.open, Cloud: p.cloud, NodeClient: p.nodeClient, Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
 		MaxSessions: f.Sessions, Metrics: p.metrics, Logger: p.log.With("component", "kubelet"),
 		Certificate: issued(p.issue, address.String()),
 	}

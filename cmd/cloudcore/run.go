@@ -100,7 +100,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, fmt.Errorf("cloudcore: %w", err)
 	}
-	asNode, err := r.asNode(ctx, cfg, log)
+	nodeClient, err := r.nodeClient(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -114,13 +114,13 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return trust.keyring.ServerCertificate(host)
 	}
 	kubelets, err := r.Kubelet.server(kubeletParts{
-		cfg: cfg, cloud: client, asNode: asNode, advertise: r.Advertise, open: open, issue: issue, metrics: registry, log: log,
+		cfg: cfg, cloud: client, nodeClient: nodeClient, advertise: r.Advertise, open: open, issue: issue, metrics: registry, log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
-		REST: cfg, AsNode: asNode, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 		Superseded: func(node string, by hub.Seat) { nodes.Supersede(node, by) },
 	})
 	if err != nil {
@@ -156,8 +156,8 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}, nil
 }
 
-// asNode makes the client that acts as nodes.
-func (r *runCmd) asNode(ctx context.Context, cfg *rest.Config, log *slog.Logger) (kubernetes.Interface, error) {
+// nodeClient makes the client that acts as nodes.
+func (r *runCmd) nodeClient(ctx context.Context, cfg *rest.Config, log *slog.Logger) (kubernetes.Interface, error) {
 	mode := controller.Impersonation(r.Impersonation)
 	if r.Impersonation == "auto" {
 		var err error

@@ -62,7 +62,7 @@ func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, e
 // createToken makes one token. The node authorizer learns of a new pod a moment
 // after cloudcore does: while that may be why it refuses, it is asked again.
 func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, want *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	accounts := c.cfg.AsNode.CoreV1().ServiceAccounts(key.Namespace)
+	accounts := c.cfg.NodeClient.CoreV1().ServiceAccounts(key.Namespace)
 	for wait := 25 * time.Millisecond; ; wait *= 2 {
 		got, err := accounts.CreateToken(impersonate.With(ctx, node), key.Name, want, metav1.CreateOptions{})
 		if !apierrors.IsForbidden(err) || wait > time.Second {
@@ -119,12 +119,12 @@ func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, e
 	var err error
 	switch key.Resource {
 	case "pods":
-		got, err = c.cfg.AsNode.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+		got, err = c.cfg.NodeClient.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	case "nodes":
 		if key.Name != req.Node {
 			return hub.Message{}, nodesync.Forbidden(key, "a node may only read itself")
 		}
-		got, err = c.cfg.AsNode.CoreV1().Nodes().Get(ctx, key.Name, metav1.GetOptions{})
+		got, err = c.cfg.NodeClient.CoreV1().Nodes().Get(ctx, key.Name, metav1.GetOptions{})
 	default:
 		got, err = getRef(ctx, c, key)
 	}

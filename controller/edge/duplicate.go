@@ -44,7 +44,7 @@ func (c *Controller) Duplicate(ctx context.Context, d hub.Duplicate) {
 		Source:         corev1.EventSource{Component: "cloudcore"},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}
-	_, err := c.cfg.AsNode.CoreV1().Events(event.Namespace).Create(impersonate.With(ctx, d.Node), event, metav1.CreateOptions{})
+	_, err := c.cfg.NodeClient.CoreV1().Events(event.Namespace).Create(impersonate.With(ctx, d.Node), event, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		c.cfg.Logger.Warn("an event was not written", "node", d.Node, "reason", event.Reason, "error", err)
 	}

@@ -23,11 +23,11 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Config sets up a Controller. Cloud, AsNode and Nodes are required.
+// Config sets up a Controller. Cloud, NodeClient and Nodes are required.
 type Config struct {
-	Cloud  kubernetes.Interface       // cloudcore's own identity
-	AsNode kubernetes.Interface       // controller.NewNodeClient
-	Nodes  *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
+	Cloud      kubernetes.Interface       // cloudcore's own identity
+	NodeClient kubernetes.Interface       // controller.NewNodeClient
+	Nodes      *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
 	// Amend completes what a node reports of itself before it is written; nil
 	// leaves it as it is.
 	Amend  func(*corev1.Node)
@@ -79,8 +79,8 @@ func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*cache.Stor
 
 // New checks the configuration.
 func New(cfg Config) (*Controller, error) {
-	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Nodes == nil {
-		return nil, errors.New("edge: Config.Cloud, AsNode and Nodes are required")
+	if cfg.Cloud == nil || cfg.NodeClient == nil || cfg.Nodes == nil {
+		return nil, errors.New("edge: Config.Cloud, NodeClient and Nodes are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -54,7 +54,7 @@ func startWith(t testing.TB, client *fake.Clientset, logger *slog.Logger) *edge.
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := edge.New(edge.Config{Cloud: client, AsNode: client, Nodes: nodes, Logger: logger})
+	c, err := edge.New(edge.Config{Cloud: client, NodeClient: client, Nodes: nodes, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func ExampleController_Source() {
 		fmt.Println(err)
 		return
 	}
-	c, err := edge.New(edge.Config{Cloud: client, AsNode: client, Nodes: nodes})
+	c, err := edge.New(edge.Config{Cloud: client, NodeClient: client, Nodes: nodes})
 	if err != nil {
 		fmt.Println(err)
 		return

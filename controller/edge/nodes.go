@@ -68,7 +68,7 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 
 func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 	ctx = impersonate.With(ctx, node.Name)
-	nodes := c.cfg.AsNode.CoreV1().Nodes()
+	nodes := c.cfg.NodeClient.CoreV1().Nodes()
 	have, err := c.node(ctx, node.Name)
 	if apierrors.IsNotFound(err) {
 		have, err = nodes.Create(ctx, &corev1.Node{
@@ -98,7 +98,7 @@ func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error
 	if err != nil {
 		return nodesync.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
 	}
-	_, err = c.cfg.AsNode.CoreV1().Nodes().Patch(impersonate.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = c.cfg.NodeClient.CoreV1().Nodes().Patch(impersonate.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }
 
@@ -108,7 +108,7 @@ func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error
 	if item, ok := c.cfg.Nodes.Load(cache.Name{Name: name}); ok {
 		return item.Object, nil
 	}
-	return c.cfg.AsNode.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	return c.cfg.NodeClient.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 }
 
 // dropReserved removes the annotations of edgekit's own domain, by which a node

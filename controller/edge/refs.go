@@ -115,12 +115,12 @@ func (c *Controller) watchOne(r *ref) objectStore {
 		}
 	}
 	if r.key.Resource == "secrets" {
-		client := c.cfg.AsNode.CoreV1().Secrets(name.Namespace)
-		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.AsNode,
+		client := c.cfg.NodeClient.CoreV1().Secrets(name.Namespace)
+		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	}
-	client := c.cfg.AsNode.CoreV1().ConfigMaps(name.Namespace)
-	return newSingle(name, &corev1.ConfigMap{}, c.cfg, changed, listWatch(as, only, c.cfg.AsNode,
+	client := c.cfg.NodeClient.CoreV1().ConfigMaps(name.Namespace)
+	return newSingle(name, &corev1.ConfigMap{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 }
 

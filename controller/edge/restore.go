@@ -98,7 +98,7 @@ func (c *Controller) restorePod(ctx context.Context, node string, pod *corev1.Po
 	if err != nil {
 		return err
 	}
-	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
+	_, err = c.cfg.NodeClient.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
 		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil

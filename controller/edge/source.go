@@ -217,9 +217,9 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 
 func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
 	if key.Resource == "secrets" {
-		return c.cfg.AsNode.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+		return c.cfg.NodeClient.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	}
-	return c.cfg.AsNode.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	return c.cfg.NodeClient.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 }
 
 // referred reports whether a pod of the node refers to the key, by the API

@@ -66,7 +66,7 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	if err != nil {
 		return nodesync.Invalid(obj.Key, err)
 	}
-	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
+	_, err = c.cfg.NodeClient.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
 		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // conflict: the uid is another
 		return nil
@@ -114,7 +114,7 @@ func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Objec
 	yes := true
 	pod.UID, pod.ResourceVersion, pod.ManagedFields = "", "", nil
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node, UID: owner.UID, Controller: &yes}}
-	_, err = c.cfg.AsNode.CoreV1().Pods(pod.Namespace).Create(ctx, &pod, metav1.CreateOptions{})
+	_, err = c.cfg.NodeClient.CoreV1().Pods(pod.Namespace).Create(ctx, &pod, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
@@ -140,7 +140,7 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 		}
 	}
 	now := int64(0)
-	err := c.cfg.AsNode.CoreV1().Pods(obj.Key.Namespace).Delete(impersonate.With(ctx, node), obj.Key.Name, metav1.DeleteOptions{
+	err := c.cfg.NodeClient.CoreV1().Pods(obj.Key.Namespace).Delete(impersonate.With(ctx, node), obj.Key.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &now,
 		Preconditions:      &metav1.Preconditions{UID: options.Preconditions.UID},
 	})
@@ -164,7 +164,7 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 	// the node.
 	event.Source.Host = node
 	event.ReportingInstance = node[:min(len(node), maxReportingInstance)]
-	events := c.cfg.AsNode.CoreV1().Events(event.Namespace)
+	events := c.cfg.NodeClient.CoreV1().Events(event.Namespace)
 	ctx = impersonate.With(ctx, node)
 	_, err := events.Create(ctx, &event, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {

@@ -132,7 +132,7 @@ func (s *Server) writeEndpoint(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("node status: %w", err)
 	}
-	_, err = s.cfg.AsNode.CoreV1().Nodes().Patch(impersonate.With(ctx, name), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = s.cfg.NodeClient.CoreV1().Nodes().Patch(impersonate.With(ctx, name), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

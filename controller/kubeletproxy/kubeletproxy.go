@@ -29,11 +29,11 @@ const StreamResource = "nodes/proxy"
 // Open opens a stream to a node; hub.Server.OpenStream is one.
 type Open func(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
 
-// Config sets up a Server. Open, Cloud, AsNode and Address are required.
+// Config sets up a Server. Open, Cloud, NodeClient and Address are required.
 type Config struct {
-	Open   Open
-	Cloud  kubernetes.Interface // cloudcore's own identity: to ask for users' rights
-	AsNode kubernetes.Interface // controller.NewNodeClient: to write endpoints
+	Open       Open
+	Cloud      kubernetes.Interface // cloudcore's own identity: to ask for users' rights
+	NodeClient kubernetes.Interface // controller.NewNodeClient: to write endpoints
 
 	Address   netip.Addr // by which the API server and metrics-server reach this cloudcore
 	Bind      string     // address to listen on; "" means Address, "0.0.0.0" or "::" all
@@ -73,8 +73,8 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	switch {
-	case c.Open == nil || c.Cloud == nil || c.AsNode == nil:
-		return c, errors.New("kubeletproxy: Config.Open, Cloud and AsNode are required")
+	case c.Open == nil || c.Cloud == nil || c.NodeClient == nil:
+		return c, errors.New("kubeletproxy: Config.Open, Cloud and NodeClient are required")
 	case !c.Address.IsValid() || c.Address.IsUnspecified():
 		return c, errors.New("kubeletproxy: Config.Address is required: the IP by which the API server reaches this cloudcore")
 	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxStrangers < 0, c.MaxStrangersPerAddress < 0:

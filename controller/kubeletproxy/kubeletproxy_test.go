@@ -111,7 +111,7 @@ func newCloud(t *testing.T, edit func(*Config)) *cloud {
 		return true, r, nil
 	})
 	cfg := Config{
-		Open: edge(t), Cloud: c.api, AsNode: c.api, Address: netip.MustParseAddr("127.0.0.1"), Bind: "127.0.0.1", FirstPort: 30100, Ports: 200,
+		Open: edge(t), Cloud: c.api, NodeClient: c.api, Address: netip.MustParseAddr("127.0.0.1"), Bind: "127.0.0.1", FirstPort: 30100, Ports: 200,
 		ClientCA: func(context.Context) ([]byte, error) { return c.ca.pem(), nil },
 	}
 	if edit != nil {
@@ -444,7 +444,7 @@ func TestNoPortLeft(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := Config{Open: edge(t), Cloud: controllertest.NewClientset(), AsNode: controllertest.NewClientset(), Address: netip.MustParseAddr("10.0.0.1")}
+	ok := Config{Open: edge(t), Cloud: controllertest.NewClientset(), NodeClient: controllertest.NewClientset(), Address: netip.MustParseAddr("10.0.0.1")}
 	for name, edit := range map[string]func(*Config){
 		"open": func(c *Config) { c.Open = nil }, "cloud": func(c *Config) { c.Cloud = nil }, "address": func(c *Config) { c.Address = netip.Addr{} },
 		"ports": func(c *Config) { c.FirstPort, c.Ports = 65000, 1000 }, "limit": func(c *Config) { c.MaxSessions = -1 },

@@ -83,9 +83,9 @@ func TestAttackRedirect(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler(other.URL+"/stolen", http.StatusTemporaryRedirect))
 	kube := controllertest.NewClientset(podOn("gate-7"))
 	cfg := &rest.Config{Host: server.URL, BearerToken: "cloudcores-own"}
-	asNode, err := impersonate.Client(cfg, impersonate.Constrained)
+	nodeClient, err := impersonate.Client(cfg, impersonate.Constrained)
 	must(t, err)
-	c, err := New(Config{Cloud: kube, AsNode: asNode, REST: cfg, Accounts: &accounts{}, Namespace: "edgekit-system"})
+	c, err := New(Config{Cloud: kube, NodeClient: nodeClient, REST: cfg, Accounts: &accounts{}, Namespace: "edgekit-system"})
 	must(t, err)
 	ask := func(token string) error {
 		text, err := wire.Request{Method: "GET", Path: "/api/v1/pods", Token: token}.Encode()
@@ -104,7 +104,7 @@ func TestAttackRedirect(t *testing.T) {
 			t.Errorf("out of reach: %v", err)
 		}
 	}
-	for _, d := range []doer{c.forward.bare, c.forward.asNode} {
+	for _, d := range []doer{c.forward.bare, c.forward.nodeClient} {
 		if hc, ok := d.(*http.Client); ok {
 			hc.CloseIdleConnections()
 		}

@@ -39,9 +39,9 @@ type doer interface {
 
 // forwarder makes requests of the API server.
 type forwarder struct {
-	base   *url.URL
-	bare   doer // has no credentials
-	asNode doer // acts as the node of the request's context
+	base       *url.URL
+	bare       doer // has no credentials
+	nodeClient doer // acts as the node of the request's context
 	// memory is what the answers of the API server may take together while they
 	// are read; a request waits for its part as long as its caller does.
 	memory *semaphore.Weighted
@@ -61,11 +61,11 @@ func newForwarder(cfg Config) (forwarder, error) {
 	if f.bare, err = impersonate.HTTPClient(bare); err != nil {
 		return f, fmt.Errorf("nodeapi: %w", err)
 	}
-	client, ok := cfg.AsNode.CoreV1().RESTClient().(*rest.RESTClient)
+	client, ok := cfg.NodeClient.CoreV1().RESTClient().(*rest.RESTClient)
 	if !ok || client == nil || client.Client == nil {
-		return f, errors.New("nodeapi: Config.AsNode is not a client for an API server")
+		return f, errors.New("nodeapi: Config.NodeClient is not a client for an API server")
 	}
-	f.asNode = client.Client
+	f.nodeClient = client.Client
 	return f, nil
 }
 
@@ -85,7 +85,7 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 	if err := check(req.Node, want); err != nil {
 		return hub.Message{}, nodesync.Forbidden(key, err.Error())
 	}
-	client := c.forward.asNode
+	client := c.forward.nodeClient
 	if want.Token == "" {
 		ctx = impersonate.With(ctx, req.Node)
 	} else {

@@ -32,14 +32,14 @@ type Accounts interface {
 	OnPods(changed func(node string))
 }
 
-// Config sets up a Controller. Cloud, AsNode and Accounts are required.
+// Config sets up a Controller. Cloud, NodeClient and Accounts are required.
 type Config struct {
-	Cloud     kubernetes.Interface // cloudcore's own identity
-	AsNode    kubernetes.Interface // controller.NewNodeClient
-	REST      *rest.Config         // where the API server is; nil refuses all requests, and has no issuer
-	Accounts  Accounts
-	Namespace string       // of edgekit's own objects
-	Logger    *slog.Logger // nil discards
+	Cloud      kubernetes.Interface // cloudcore's own identity
+	NodeClient kubernetes.Interface // controller.NewNodeClient
+	REST       *rest.Config         // where the API server is; nil refuses all requests, and has no issuer
+	Accounts   Accounts
+	Namespace  string       // of edgekit's own objects
+	Logger     *slog.Logger // nil discards
 
 	// Services says which nodes may have all Services; "" means ServicesMarked.
 	Services Services
@@ -73,8 +73,8 @@ type node struct {
 
 // New checks the configuration.
 func New(cfg Config) (*Controller, error) {
-	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Accounts == nil {
-		return nil, errors.New("nodeapi: Config.Cloud, AsNode and Accounts are required")
+	if cfg.Cloud == nil || cfg.NodeClient == nil || cfg.Accounts == nil {
+		return nil, errors.New("nodeapi: Config.Cloud, NodeClient and Accounts are required")
 	}
 	switch cfg.Services {
 	case "":

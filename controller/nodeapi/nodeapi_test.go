@@ -84,7 +84,7 @@ func TestSource(t *testing.T) {
 			&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
 			&discoveryv1.EndpointSlice{ObjectMeta: objectMeta("shop", "web-x", "10")},
 		)
-		c, err := New(Config{Cloud: kube, AsNode: kube, Accounts: who, Namespace: "edgekit-system", Services: ServicesEvery})
+		c, err := New(Config{Cloud: kube, NodeClient: kube, Accounts: who, Namespace: "edgekit-system", Services: ServicesEvery})
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -185,13 +185,13 @@ func TestCall(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	cfg := &rest.Config{Host: server.URL, BearerToken: "cloudcores-own"}
-	asNode, err := impersonate.Client(cfg, impersonate.Legacy)
+	nodeClient, err := impersonate.Client(cfg, impersonate.Legacy)
 	must(t, err)
 	kube := controllertest.NewClientset(
 		podOn("gate-7"),
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "far", UID: "u-2"}, Spec: corev1.PodSpec{NodeName: "gate-8"}},
 	)
-	c, err := New(Config{Cloud: kube, AsNode: asNode, REST: cfg, Accounts: &accounts{}, Namespace: "edgekit-system"})
+	c, err := New(Config{Cloud: kube, NodeClient: nodeClient, REST: cfg, Accounts: &accounts{}, Namespace: "edgekit-system"})
 	must(t, err)
 	ask := func(r wire.Request) (wire.Response, error) {
 		t.Helper()
@@ -242,7 +242,7 @@ func TestCall(t *testing.T) {
 	if hc, ok := c.forward.bare.(*http.Client); ok {
 		hc.CloseIdleConnections()
 	}
-	if hc, ok := c.forward.asNode.(*http.Client); ok {
+	if hc, ok := c.forward.nodeClient.(*http.Client); ok {
 		hc.CloseIdleConnections()
 	}
 }

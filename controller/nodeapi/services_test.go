@@ -39,7 +39,7 @@ func TestServicesOfMarkedNodes(t *testing.T) {
 			},
 		}, kube)})
 		must(t, err)
-		c, err := New(Config{Cloud: kube, AsNode: kube, Accounts: &accounts{}, Namespace: "edgekit-system", Nodes: nodes})
+		c, err := New(Config{Cloud: kube, NodeClient: kube, Accounts: &accounts{}, Namespace: "edgekit-system", Nodes: nodes})
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 2)
@@ -86,7 +86,7 @@ func TestServicesOfMarkedNodes(t *testing.T) {
 		must(t, err)
 		has("the mark is gone", false)
 	})
-	if _, err := New(Config{Cloud: controllertest.NewClientset(), AsNode: controllertest.NewClientset(), Accounts: &accounts{}, Services: "some"}); err == nil {
+	if _, err := New(Config{Cloud: controllertest.NewClientset(), NodeClient: controllertest.NewClientset(), Accounts: &accounts{}, Services: "some"}); err == nil {
 		t.Error("any word was taken")
 	}
 }

@@ -21,7 +21,7 @@ func keeperOf(tb testing.TB, nodes int) *Keeper {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	k, err := New(Config{Cloud: client, AsNode: client, Nodes: store, ID: "cc"})
+	k, err := New(Config{Cloud: client, NodeClient: client, Nodes: store, ID: "cc"})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 	now := time.Now()
 	keep := keeps(obj, session, now)
 	nodeCtx := impersonate.With(ctx, n.name)
-	leases := k.cfg.AsNode.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	leases := k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
 	var lost error
 	for range 3 { // a lost race is tried with what the winner wrote

@@ -66,12 +66,12 @@ const (
 	retryAfter = 2 * time.Second
 )
 
-// Config sets up a Keeper. Cloud, AsNode, Nodes and ID are required.
+// Config sets up a Keeper. Cloud, NodeClient, Nodes and ID are required.
 type Config struct {
-	Cloud  kubernetes.Interface       // cloudcore's own identity: conditions and taints
-	AsNode kubernetes.Interface       // controller.NewNodeClient: leases
-	Nodes  *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
-	ID     string                     // this cloudcore, unique for each start of the program
+	Cloud      kubernetes.Interface       // cloudcore's own identity: conditions and taints
+	NodeClient kubernetes.Interface       // controller.NewNodeClient: leases
+	Nodes      *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
+	ID         string                     // this cloudcore, unique for each start of the program
 	// Kept is called about each node that this cloudcore keeps, after its
 	// Lease was renewed, at most Writes at the same time; nil does nothing.
 	Kept func(ctx context.Context, node string) error
@@ -125,8 +125,8 @@ type Session struct {
 
 // New checks the configuration.
 func New(cfg Config) (*Keeper, error) {
-	if cfg.Cloud == nil || cfg.AsNode == nil || cfg.Nodes == nil || cfg.ID == "" {
-		return nil, errors.New("nodelifecycle: Config.Cloud, AsNode, Nodes and ID are required")
+	if cfg.Cloud == nil || cfg.NodeClient == nil || cfg.Nodes == nil || cfg.ID == "" {
+		return nil, errors.New("nodelifecycle: Config.Cloud, NodeClient, Nodes and ID are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

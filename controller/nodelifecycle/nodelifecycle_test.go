@@ -40,7 +40,7 @@ func startWith(t *testing.T, client kubernetes.Interface, id string, superseded 
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: id, Superseded: superseded})
+	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, NodeClient: client, Nodes: nodes, ID: id, Superseded: superseded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +419,7 @@ func ExampleKeeper() {
 		fmt.Println(err)
 		return
 	}
-	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, AsNode: client, Nodes: nodes, ID: "cloudcore-0"})
+	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, NodeClient: client, Nodes: nodes, ID: "cloudcore-0"})
 	if err != nil {
 		fmt.Println(err)
 		return
