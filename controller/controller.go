@@ -70,7 +70,7 @@ type Controller struct {
 	nodes     *cache.Store[*corev1.Node]
 	edge      *edge.Controller
 	devices   *devices.Controller
-	lifecycle *nodelifecycle.Keeper
+	lifecycle *nodelifecycle.Controller
 	nodeapi   *nodeapi.Controller
 	ready     chan struct{}
 }
@@ -96,7 +96,7 @@ func New(cfg Config) (*Controller, error) {
 	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, Logger: cfg.Logger}
 	if cfg.Kubelet != nil {
 		cfg.Kubelet.Watch(c.nodes)
-		edges.Amend = cfg.Kubelet.Amend
+		edges.AmendNode = cfg.Kubelet.AmendNode
 	}
 	c.edge, err = edge.New(edges)
 	if err != nil {
@@ -109,7 +109,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
-		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
+		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness, Superseded: cfg.Superseded,
 		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {

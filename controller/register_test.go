@@ -194,7 +194,7 @@ func TestLeaseDeleted(t *testing.T) {
 		for _, at := range []struct{ namespace, name, annotation string }{
 			{corev1.NamespaceNodeLease, "edge-7", nodelifecycle.HolderAnnotation},
 			{install.Namespace, "edgekit-node-edge-7", nodelifecycle.HolderAnnotation},
-			{install.Namespace, "edgekit-node-edge-7", nodelifecycle.SeatAnnotation},
+			{install.Namespace, "edgekit-node-edge-7", nodelifecycle.ClaimAnnotation},
 		} {
 			before := get(at.namespace, at.name).Annotations[at.annotation]
 			if err := kube.CoordinationV1().Leases(at.namespace).Delete(t.Context(), at.name, metav1.DeleteOptions{}); err != nil {

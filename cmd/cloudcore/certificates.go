@@ -113,7 +113,7 @@ func (r *trustFlags) authorities(ctx context.Context, store *nodeidentity.Store)
 func (t *trust) follow(log *slog.Logger) func(join.Authorities) {
 	return func(a join.Authorities) {
 		if err := t.keyring.Update(a); err != nil {
-			log.Error("certificate authorities are not changed", "error", err)
+			log.Error("certificate authorities are not changed", "err", err)
 		}
 	}
 }

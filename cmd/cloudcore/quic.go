@@ -23,7 +23,7 @@ func addQUIC(ctx context.Context, over hub.Listener, cfg *tls.Config, keepalive 
 	}
 	socket, err := net.ListenPacket("udp", over.Addr().String())
 	if err != nil {
-		log.Warn("QUIC is off, nodes connect over WebSocket only: free the UDP port, or turn QUIC off with --no-quic", "error", err)
+		log.Warn("QUIC is off, nodes connect over WebSocket only: free the UDP port, or turn QUIC off with --no-quic", "err", err)
 		return over, nil
 	}
 	q, err := quicconn.Listen(quicconn.ListenerConfig{

@@ -9,43 +9,46 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// collectOften has the garbage collector run when the heap has grown by 18 %:
-// what a server of many nodes holds lives long, and is not worth doubling. The
-// operator's GOGC goes before.
-func collectOften() {
+// setGCPercent has the garbage collector run when the heap has grown by 18 %.
+// What a server of many nodes holds lives long: room for twice as much is
+// wasted. GOGC, where the operator sets it, has precedence.
+func setGCPercent() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(18)
 	}
 }
 
 const (
-	// settleEvery is how often it is looked whether a herd has come and settled.
-	settleEvery = time.Minute
-	// herd is how many nodes that come within settleEvery are one.
-	herd = 100
+	// settleInterval is the time between two looks at the number of handshakes.
+	settleInterval = time.Minute
+	// burstNodes is how many nodes must connect within settleInterval to count
+	// as a burst.
+	burstNodes = 100
 )
 
-// settling tells when memory is to be given back: nodes that come take more than
-// they keep, some 6 KiB each, which the runtime holds ready for more of them.
-type settling struct {
-	seen uint64 // handshakes at the last look
-	came bool   // a herd, since memory was given back last
+// burst decides when memory is returned to the kernel. A node that connects
+// takes some 6 KiB more than it keeps, and the runtime holds that ready for the
+// next one.
+type burst struct {
+	seen    uint64 // handshakes at the last look
+	pending bool   // a burst since memory was last returned
 }
 
-// step says, with the handshakes so far, whether a herd has come and settled.
-func (s *settling) step(handshakes uint64) bool {
-	many := handshakes-s.seen >= herd
-	settled := s.came && !many
-	s.seen, s.came = handshakes, many || s.came && !settled
-	return settled
+// step takes the number of handshakes so far and reports whether a burst has
+// ended since the last call.
+func (b *burst) step(handshakes uint64) bool {
+	many := handshakes-b.seen >= burstNodes
+	ended := b.pending && !many
+	b.seen, b.pending = handshakes, many || b.pending && !ended
+	return ended
 }
 
-// giveBack gives the kernel the memory that a herd has left, once it has settled,
-// until ctx ends.
-func giveBack(ctx context.Context, nodes *hub.Server) error {
-	tick := time.NewTicker(settleEvery)
+// returnMemory returns to the kernel what a burst of connecting nodes has left
+// unused, until ctx ends.
+func returnMemory(ctx context.Context, nodes *hub.Server) error {
+	tick := time.NewTicker(settleInterval)
 	defer tick.Stop()
-	var s settling
+	var b burst
 	for {
 		select {
 		case <-tick.C:
@@ -56,7 +59,7 @@ func giveBack(ctx context.Context, nodes *hub.Server) error {
 		for _, n := range nodes.Stats().Handshakes {
 			handshakes += n
 		}
-		if s.step(handshakes) {
+		if b.step(handshakes) {
 			debug.FreeOSMemory()
 		}
 	}

@@ -52,7 +52,7 @@ type runCmd struct {
 
 // Run serves until ctx ends or a part fails.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
-	collectOften()
+	setGCPercent()
 	log := cli.Log.Logger(os.Stderr)
 	cfg, err := kube.Config(r.Kubeconfig)
 	if err != nil {
@@ -186,7 +186,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.controller.Run(ctx) })
 	group.Go(func() error { return s.trust.watcher.Run(ctx) })
 	group.Go(func() error { return s.hub.Run(ctx) })
-	group.Go(func() error { return giveBack(ctx, s.hub) })
+	group.Go(func() error { return returnMemory(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
 	if s.kubelet != nil {

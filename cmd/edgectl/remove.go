@@ -35,7 +35,7 @@ func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) erro
 	var key nodeidentity.Claimed
 	done, err := nodelifecycle.Remove(ctx, nodelifecycle.RemoveConfig{
 		Client: client, Node: n.Name, Force: n.Force,
-		ShutOut: func(ctx context.Context) error {
+		RevokeIdentity: func(ctx context.Context) error {
 			var err error
 			key, err = store.RevokeNode(ctx, n.Name, "")
 			if errors.Is(err, nodeidentity.ErrNotClaimed) {

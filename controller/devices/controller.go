@@ -57,9 +57,9 @@ type report struct {
 	last *v1beta1.DeviceStatus // as last written or read here; nil if unknown
 }
 
-// settle is how long a change of devices may wait for changes that come with
+// settleDelay is how long a change of devices may wait for changes that come with
 // it, such as the model in the same file.
-const settle = 500 * time.Millisecond
+const settleDelay = 500 * time.Millisecond
 
 // New checks the configuration.
 func New(cfg Config) (*Controller, error) {
@@ -153,18 +153,18 @@ func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 	if change.Same {
 		return
 	}
-	node, model := place(change.Old)
-	nowNode, nowModel := place(change.New)
+	node, model := nodeAndModel(change.Old)
+	nowNode, nowModel := nodeAndModel(change.New)
 	c.mu.Lock()
 	if node != nowNode {
-		unindex(c.byNode, node, change.Name)
+		removeIndex(c.byNode, node, change.Name)
 	}
 	if model != nowModel {
-		unindex(c.byModel, model, change.Name)
+		removeIndex(c.byModel, model, change.Name)
 	}
 	if change.New != nil {
-		index(c.byNode, nowNode, change.Name)
-		index(c.byModel, nowModel, change.Name)
+		addIndex(c.byNode, nowNode, change.Name)
+		addIndex(c.byModel, nowModel, change.Name)
 	} else {
 		delete(c.reports, change.Name)
 	}
@@ -220,19 +220,19 @@ func (c *Controller) enqueue(names ...cache.Name) {
 	queue := c.queue
 	c.mu.Unlock()
 	for _, name := range names {
-		queue.AddAfter(name, settle)
+		queue.AddAfter(name, settleDelay)
 	}
 }
 
-// place gives the node of a device and the name of its model.
-func place(d *v1beta1.Device) (node string, model cache.Name) {
+// nodeAndModel gives the node of a device and the name of its model.
+func nodeAndModel(d *v1beta1.Device) (node string, model cache.Name) {
 	if d == nil {
 		return "", cache.Name{}
 	}
 	return d.Spec.NodeName, cache.Name{Namespace: d.Namespace, Name: d.Spec.ModelRef.Name}
 }
 
-func index[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
+func addIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
 	var none K
 	if at == none {
 		return
@@ -243,7 +243,7 @@ func index[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name)
 	m[at][name] = struct{}{}
 }
 
-func unindex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
+func removeIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
 	delete(m[at], name)
 	if len(m[at]) == 0 {
 		delete(m, at)

@@ -174,20 +174,20 @@ func TestDown(t *testing.T) {
 		w := start(t, boiler("n", "m"), model("unused"))
 		src, other := w.Source("n"), w.Source("other")
 		var mu sync.Mutex
-		var told []string
+		var notified []string
 		note := func(node string) func(hub.Key) {
 			return func(k hub.Key) {
 				mu.Lock()
 				defer mu.Unlock()
-				told = append(told, node+" "+k.Resource)
+				notified = append(notified, node+" "+k.Resource)
 			}
 		}
 		take := func() []string {
 			settle()
 			mu.Lock()
 			defer mu.Unlock()
-			out := slices.Compact(slices.Sorted(slices.Values(told)))
-			told = nil
+			out := slices.Compact(slices.Sorted(slices.Values(notified)))
+			notified = nil
 			return out
 		}
 		defer src.Subscribe(note("n"))()

@@ -40,7 +40,7 @@ func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRate
 		}
 		if err := c.reconcile(ctx, name); err != nil {
 			if ctx.Err() == nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-				c.cfg.Logger.Error("device's condition not written", "namespace", name.Namespace, "device", name.Name, "error", err)
+				c.cfg.Logger.Error("device's condition not written", "namespace", name.Namespace, "device", name.Name, "err", err)
 			}
 			queue.AddRateLimited(name)
 		} else {
@@ -71,7 +71,7 @@ func (c *Controller) reconcile(ctx context.Context, name cache.Name) error {
 		if err := c.makeStatus(ctx, device, want); err != nil {
 			return fmt.Errorf("devices: create status: %w", err)
 		}
-		return c.tell(ctx, device, want)
+		return c.recordModelMissing(ctx, device, want)
 	}
 	if err := c.restoreStatus(ctx, device, have.Object); err != nil {
 		return fmt.Errorf("devices: restore status: %w", err)
@@ -94,12 +94,12 @@ func (c *Controller) reconcile(ctx context.Context, name cache.Name) error {
 	if err != nil {
 		return fmt.Errorf("devices: condition: %w", err)
 	}
-	return c.tell(ctx, device, want)
+	return c.recordModelMissing(ctx, device, want)
 }
 
-// tell makes the event about a missing model. Its name depends on what it
+// recordModelMissing makes the event about a missing model. Its name depends on what it
 // says, so that several cloudcores make one.
-func (c *Controller) tell(ctx context.Context, device *v1beta1.Device, cond metav1.Condition) error {
+func (c *Controller) recordModelMissing(ctx context.Context, device *v1beta1.Device, cond metav1.Condition) error {
 	if cond.Status != metav1.ConditionFalse {
 		return nil
 	}

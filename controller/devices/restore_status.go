@@ -16,9 +16,9 @@ import (
 // cloudcore that has the node's session. One that was started since knows nothing
 // of that: then each property comes back with its next change.
 
-// reported is the last report of the device, if its node has a session here, else
+// lastReport is the last report of the device, if its node has a session here, else
 // nil.
-func (c *Controller) reported(device *v1beta1.Device) *report {
+func (c *Controller) lastReport(device *v1beta1.Device) *report {
 	if !c.notifier.Subscribed(device.Spec.NodeName) {
 		return nil
 	}
@@ -30,7 +30,7 @@ func (c *Controller) reported(device *v1beta1.Device) *report {
 // makeStatus makes the DeviceStatus of a device that has none.
 func (c *Controller) makeStatus(ctx context.Context, device *v1beta1.Device, found metav1.Condition) error {
 	fresh := newStatus(device)
-	r := c.reported(device)
+	r := c.lastReport(device)
 	if r != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -39,7 +39,7 @@ func (c *Controller) makeStatus(ctx context.Context, device *v1beta1.Device, fou
 		}
 	}
 	apimeta.SetStatusCondition(&fresh.Status.Conditions, found)
-	made, err := create(ctx, c.statusClient(device.Namespace), fresh)
+	made, err := createStatus(ctx, c.statusClient(device.Namespace), fresh)
 	if err == nil && r != nil {
 		r.last = made
 	}
@@ -49,7 +49,7 @@ func (c *Controller) makeStatus(ctx context.Context, device *v1beta1.Device, fou
 // restoreStatus brings the last report into a DeviceStatus that another
 // cloudcore, which does not know it, has made again.
 func (c *Controller) restoreStatus(ctx context.Context, device *v1beta1.Device, have *v1beta1.DeviceStatus) error {
-	r := c.reported(device)
+	r := c.lastReport(device)
 	if r == nil {
 		return nil
 	}
@@ -58,13 +58,13 @@ func (c *Controller) restoreStatus(ctx context.Context, device *v1beta1.Device, 
 	if r.last == nil || r.last.UID == have.UID {
 		return nil
 	}
-	said := r.last.DeepCopy().Status
-	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
-	was := r.last
+	status := r.last.DeepCopy().Status
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
+	before := r.last
 	r.last = nil // to be read
-	err := c.patch(ctx, r, device, said)
+	err := c.patchStatus(ctx, r, device, status)
 	if err != nil {
-		r.last = was
+		r.last = before
 	}
 	return err
 }

@@ -75,13 +75,13 @@ func TestForeignConditions(t *testing.T) {
 		say := func(conditions ...metav1.Condition) []string {
 			t.Helper()
 			obj := report(t, "7")
-			var said v1beta1.DeviceStatusStatus
-			if err := json.Unmarshal(obj.Body, &said); err != nil {
+			var status v1beta1.DeviceStatusStatus
+			if err := json.Unmarshal(obj.Body, &status); err != nil {
 				t.Fatal(err)
 			}
-			said.Conditions = conditions
+			status.Conditions = conditions
 			var err error
-			if obj.Body, err = json.Marshal(said); err != nil {
+			if obj.Body, err = json.Marshal(status); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.Writers()["devicestatuses"](t.Context(), "n", obj); err != nil {

@@ -68,7 +68,7 @@ func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 			if !yield(deviceKey(name), item.Version) {
 				return
 			}
-			_, model := place(item.Object)
+			_, model := nodeAndModel(item.Object)
 			if seen[model] {
 				continue
 			}

@@ -36,11 +36,11 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	if obj.Deleted {
 		return nil // a DeviceStatus goes with its Device
 	}
-	var said v1beta1.DeviceStatusStatus
-	if err := jsonlimit.Unmarshal(obj.Body, &said); err != nil {
+	var status v1beta1.DeviceStatusStatus
+	if err := jsonlimit.Unmarshal(obj.Body, &status); err != nil {
 		return nodesync.Invalid(obj.Key, fmt.Errorf("body is not the JSON of a device's status: %w", err))
 	}
-	said.Conditions = slices.DeleteFunc(said.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(cond metav1.Condition) bool { return !nodeOwns(cond.Type) })
 	name := cache.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}
 	device, err := c.device(ctx, name)
 	switch {
@@ -49,7 +49,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	case err != nil:
 		return nodesync.FromAPI(err)
 	case device.Spec.NodeName != node:
-		return nodesync.Forbidden(obj.Key, elsewhere)
+		return nodesync.Forbidden(obj.Key, notAtNode)
 	}
 	r := c.reportOf(name)
 	if err := r.limit.Wait(ctx); err != nil {
@@ -58,8 +58,8 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for range 3 { // a lost race is tried with what the winner wrote
-		if err = c.patch(ctx, r, device, said); errors.Is(err, errElsewhere) {
-			return nodesync.Forbidden(obj.Key, elsewhere)
+		if err = c.patchStatus(ctx, r, device, status); errors.Is(err, errNotAtNode) {
+			return nodesync.Forbidden(obj.Key, notAtNode)
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
 			break
@@ -73,35 +73,35 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	return e
 }
 
-// elsewhere is why a node's report about a device is refused.
-const elsewhere = "the device is at another node, or gone"
+// notAtNode is why a node's report about a device is refused.
+const notAtNode = "the device is at another node, or gone"
 
-var errElsewhere = errors.New("devices: " + elsewhere)
+var errNotAtNode = errors.New("devices: " + notAtNode)
 
-// stillAt asks the API server whether the device is still at the node of this copy
+// checkStillAt asks the API server whether the device is still at the node of this copy
 // of it, right before something is written: the copy is that of a watch, which may be
 // late, and the report may have waited for its turn. It costs a read for each write,
 // of which there is at most one in Config.Every for a device.
-func (c *Controller) stillAt(ctx context.Context, device *v1beta1.Device) error {
+func (c *Controller) checkStillAt(ctx context.Context, device *v1beta1.Device) error {
 	now, err := c.readDevice(ctx, device.Namespace, device.Name)
 	if apierrors.IsNotFound(err) || err == nil && now.Spec.NodeName != device.Spec.NodeName {
-		return errElsewhere
+		return errNotAtNode
 	}
 	return err
 }
 
-// patch makes one attempt to write the status. r.mu is held.
-func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Device, said v1beta1.DeviceStatusStatus) error {
+// patchStatus makes one attempt to write the status. r.mu is held.
+func (c *Controller) patchStatus(ctx context.Context, r *report, device *v1beta1.Device, status v1beta1.DeviceStatusStatus) error {
 	client := c.statusClient(device.Namespace)
 	if r.last == nil {
 		u, err := client.Get(ctx, device.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			if err := c.stillAt(ctx, device); err != nil {
+			if err := c.checkStillAt(ctx, device); err != nil {
 				return err
 			}
 			fresh := newStatus(device)
-			fresh.Status = said
-			r.last, err = create(ctx, client, fresh)
+			fresh.Status = status
+			r.last, err = createStatus(ctx, client, fresh)
 			return err
 		}
 		if err != nil {
@@ -113,14 +113,14 @@ func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Devic
 	}
 	for _, cond := range r.last.Status.Conditions {
 		if !nodeOwns(cond.Type) { // the list is replaced as a whole
-			said.Conditions = append(said.Conditions, cond)
+			status.Conditions = append(status.Conditions, cond)
 		}
 	}
 	before, err := json.Marshal(map[string]any{"status": r.last.Status})
 	if err != nil {
 		return err
 	}
-	after, err := json.Marshal(map[string]any{"status": said})
+	after, err := json.Marshal(map[string]any{"status": status})
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (c *Controller) patch(ctx context.Context, r *report, device *v1beta1.Devic
 	if diff, err = json.Marshal(patch); err != nil {
 		return err
 	}
-	if err := c.stillAt(ctx, device); err != nil {
+	if err := c.checkStillAt(ctx, device); err != nil {
 		return err
 	}
 	u, err := client.Patch(ctx, device.Name, types.MergePatchType, diff, metav1.PatchOptions{})
@@ -182,7 +182,7 @@ func newStatus(device *v1beta1.Device) *v1beta1.DeviceStatus {
 	return s
 }
 
-func create(ctx context.Context, client dynamic.ResourceInterface, s *v1beta1.DeviceStatus) (*v1beta1.DeviceStatus, error) {
+func createStatus(ctx context.Context, client dynamic.ResourceInterface, s *v1beta1.DeviceStatus) (*v1beta1.DeviceStatus, error) {
 	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
 	if err != nil {
 		return nil, err

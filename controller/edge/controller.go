@@ -28,10 +28,10 @@ type Config struct {
 	Cloud      kubernetes.Interface       // cloudcore's own identity
 	NodeClient kubernetes.Interface       // controller.NewNodeClient
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
-	// Amend completes what a node reports of itself before it is written; nil
+	// AmendNode completes what a node reports of itself before it is written; nil
 	// leaves it as it is.
-	Amend  func(*corev1.Node)
-	Logger *slog.Logger // nil discards
+	AmendNode func(*corev1.Node)
+	Logger    *slog.Logger // nil discards
 }
 
 // Controller is the EdgeController. Its methods may be called by several
@@ -44,13 +44,13 @@ type Controller struct {
 
 	mu     sync.Mutex
 	byNode map[string]map[cache.Name]struct{} // pods
-	nodes  map[string]*watched                // the nodes with a subscriber
-	refs   map[hub.Key]*ref                   // what those refer to
-	// wronged are the pods to Restore, by node; at most times there are none.
-	wronged map[string]map[cache.Name]struct{}
+	nodes  map[string]*watchedNode            // the nodes with a subscriber
+	refs   map[hub.Key]*reference             // what those refer to
+	// unready are the pods for RestoreReadiness, by node; at most times there are none.
+	unready map[string]map[cache.Name]struct{}
 	onPods  []func(node string)
-	// spawn starts a goroutine that Run joins; nil while Run does not run.
-	spawn func(func(context.Context))
+	// startJoined starts a goroutine that Run joins; nil while Run does not run.
+	startJoined func(func(context.Context))
 }
 
 // NewNodeStore gives the store of the edge nodes: those with the role label.
@@ -88,9 +88,9 @@ func New(cfg Config) (*Controller, error) {
 	c := &Controller{
 		cfg:     cfg,
 		byNode:  make(map[string]map[cache.Name]struct{}),
-		nodes:   make(map[string]*watched),
-		refs:    make(map[hub.Key]*ref),
-		wronged: make(map[string]map[cache.Name]struct{}),
+		nodes:   make(map[string]*watchedNode),
+		refs:    make(map[hub.Key]*reference),
+		unready: make(map[string]map[cache.Name]struct{}),
 	}
 	const bound = "spec.nodeName!=" // pods that have a node
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -122,11 +122,11 @@ func New(cfg Config) (*Controller, error) {
 func (c *Controller) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	c.mu.Lock()
-	c.spawn = func(f func(context.Context)) {
+	c.startJoined = func(f func(context.Context)) {
 		g.Go(func() error { f(ctx); return nil })
 	}
 	for _, r := range c.refs {
-		c.startLocked(r)
+		c.startReferenceLocked(r)
 	}
 	c.mu.Unlock()
 	g.Go(func() error { return c.pods.Run(ctx) })
@@ -135,7 +135,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		<-ctx.Done()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.spawn = nil
+		c.startJoined = nil
 		return nil
 	})
 	return g.Wait()
@@ -149,7 +149,7 @@ func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
 func samePod(before, after *corev1.Pod) bool {
 	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
 		before.Status.QOSClass == after.Status.QOSClass &&
-		equality.Semantic.DeepEqual(foreign(before.Status.Conditions), foreign(after.Status.Conditions)) &&
+		equality.Semantic.DeepEqual(othersConditions(before.Status.Conditions), othersConditions(after.Status.Conditions)) &&
 		(terminal(before) == terminal(after))
 }
 
@@ -159,9 +159,9 @@ func terminal(pod *corev1.Pod) bool {
 	return isTerminal(pod.Status.Phase)
 }
 
-// foreign gives the conditions that the node does not set, without the times
+// othersConditions gives the conditions that the node does not set, without the times
 // at which they were probed.
-func foreign(all []corev1.PodCondition) []corev1.PodCondition {
+func othersConditions(all []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, cond := range all {
 		if !nodeOwns(cond.Type) {

@@ -29,7 +29,7 @@ func (c *Controller) Duplicate(ctx context.Context, d hub.Duplicate) {
 	message := fmt.Sprintf("two programs have the identity of this node: instance %s%s has the link, instance %s%s was refused and looks after its pods without it. "+
 		"Was a disk cloned or a backup restored? Give one of the two machines an identity of its own, there: edgecore join --replace --node NAME --token TOKEN "+
 		"(edgectl token create). The refused one returns by itself when the other has been gone for some minutes",
-		d.Holder.Instance, from(d.Holder.Address), d.Instance, from(d.Address))
+		d.Holder.Instance, atAddress(d.Holder.Address), d.Instance, atAddress(d.Address))
 	c.cfg.Logger.Warn("two programs have one node's identity", "node", d.Node, "holder", d.Holder.Instance, "holder address", d.Holder.Address,
 		"refused", d.Instance, "refused address", d.Address)
 	now := metav1.Now()
@@ -46,11 +46,11 @@ func (c *Controller) Duplicate(ctx context.Context, d hub.Duplicate) {
 	}
 	_, err := c.cfg.NodeClient.CoreV1().Events(event.Namespace).Create(impersonate.With(ctx, d.Node), event, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		c.cfg.Logger.Warn("an event was not written", "node", d.Node, "reason", event.Reason, "error", err)
+		c.cfg.Logger.Warn("an event was not written", "node", d.Node, "reason", event.Reason, "err", err)
 	}
 }
 
-func from(address string) string {
+func atAddress(address string) string {
 	if address == "" {
 		return ""
 	}

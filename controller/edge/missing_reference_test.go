@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// TestLoadOfWhatDoesNotExist has the node told what its pod refers to in vain,
+// TestLoadOfWhatDoesNotExist tells the node what its pod refers to in vain,
 // and not mistake for it what it merely need not have.
 func TestLoadOfWhatDoesNotExist(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,11 +21,11 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// tryAgainError is the answer to a refusal that may pass: a node that could not
+// retryError is the answer to a refusal that may pass: a node that could not
 // register has nothing else to report later.
-type tryAgainError struct{ err error }
+type retryError struct{ err error }
 
-func (e *tryAgainError) Error() string { return e.err.Error() }
+func (e *retryError) Error() string { return e.err.Error() }
 
 // writeNode registers the node if it is new, and writes its labels,
 // annotations and status, as the node. cloudcore adds the role label.
@@ -42,18 +42,18 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 			return nodesync.Forbidden(obj.Key, "condition EdgeConnected is cloudcore's to set")
 		}
 	}
-	if dropped := dropForbidden(node.Labels); len(dropped) > 0 {
+	if dropped := dropForbiddenLabels(node.Labels); len(dropped) > 0 {
 		c.cfg.Logger.Warn("labels that a node may not set on itself are left out", "node", name, "labels", dropped)
 	}
-	if dropped := dropReserved(node.Annotations); len(dropped) > 0 {
+	if dropped := dropReservedAnnotations(node.Annotations); len(dropped) > 0 {
 		c.cfg.Logger.Warn("annotations that only operators and cloudcore may set are left out", "node", name, "annotations", dropped)
 	}
-	if c.cfg.Amend != nil {
-		c.cfg.Amend(&node)
+	if c.cfg.AmendNode != nil {
+		c.cfg.AmendNode(&node)
 	}
 	err := c.putNode(ctx, &node)
 	if err == nil {
-		err = c.markEdge(ctx, name)
+		err = c.setRole(ctx, name)
 	}
 	if err == nil {
 		// Only now may it be Ready: who selects nodes by role shall not miss it.
@@ -61,7 +61,7 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 	}
 	err = nodesync.FromAPI(err)
 	if e := (*hub.Error)(nil); errors.As(err, &e) && e.Code == hub.CodeForbidden {
-		return &tryAgainError{err}
+		return &retryError{err}
 	}
 	return err
 }
@@ -111,9 +111,9 @@ func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error
 	return c.cfg.NodeClient.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 }
 
-// dropReserved removes the annotations of edgekit's own domain, by which a node
+// dropReservedAnnotations removes the annotations of edgekit's own domain, by which a node
 // would decide on its autonomy, and gives their names.
-func dropReserved(annotations map[string]string) []string {
+func dropReservedAnnotations(annotations map[string]string) []string {
 	var dropped []string
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if strings.HasPrefix(key, nodelifecycle.Domain) {
@@ -124,12 +124,12 @@ func dropReserved(annotations map[string]string) []string {
 	return dropped
 }
 
-// keepRole gives a node that has a session here its role back when its Node has
+// restoreRole gives a node that has a session here its role back when its Node has
 // lost it: without it the Node is none of cloudcore's, and its Lease runs out. A
 // Node that was deleted is registered again by the node itself.
-func (c *Controller) keepRole(ctx context.Context, name string) {
+func (c *Controller) restoreRole(ctx context.Context, name string) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		err := c.markEdge(ctx, name)
+		err := c.setRole(ctx, name)
 		if apierrors.IsNotFound(err) {
 			c.awaitNode(ctx, name)
 			return
@@ -137,7 +137,7 @@ func (c *Controller) keepRole(ctx context.Context, name string) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", nodelifecycle.RoleLabel, "error", err, "retry", wait)
+		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", nodelifecycle.RoleLabel, "err", err, "retry", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -146,13 +146,13 @@ func (c *Controller) keepRole(ctx context.Context, name string) {
 	}
 }
 
-// registerSoon is when a connected node without a Node is worth a line.
-const registerSoon = 15 * time.Second
+// registerWait is when a connected node without a Node is worth a line.
+const registerWait = 15 * time.Second
 
 // awaitNode says so if a connected node does not register.
 func (c *Controller) awaitNode(ctx context.Context, name string) {
 	select {
-	case <-time.After(registerSoon):
+	case <-time.After(registerWait):
 	case <-ctx.Done():
 		return
 	}
@@ -164,8 +164,8 @@ func (c *Controller) awaitNode(ctx context.Context, name string) {
 	}
 }
 
-// markEdge gives the node its role.
-func (c *Controller) markEdge(ctx context.Context, name string) error {
+// setRole gives the node its role.
+func (c *Controller) setRole(ctx context.Context, name string) error {
 	if _, ok := c.cfg.Nodes.Load(cache.Name{Name: name}); ok {
 		return nil // only nodes with the label are there
 	}
@@ -186,10 +186,10 @@ func contains(have, want map[string]string) bool {
 	return true
 }
 
-// dropForbidden removes the labels that NodeRestriction lets no node set on
+// dropForbiddenLabels removes the labels that NodeRestriction lets no node set on
 // itself, since one of them would have the whole report refused, and gives
 // their names. The role label is among them; cloudcore sets it anyway.
-func dropForbidden(labels map[string]string) []string {
+func dropForbiddenLabels(labels map[string]string) []string {
 	var dropped []string
 	for _, label := range slices.Sorted(maps.Keys(labels)) {
 		if allowedLabel(label) {

@@ -53,7 +53,7 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	if pod.UID == "" {
 		return nodesync.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, not to a name"))
 	}
-	have, err := c.livePod(ctx, &pod)
+	have, err := c.currentPod(ctx, &pod)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && have.UID != pod.UID:
 		return nil // the pod that it is about is gone
@@ -74,9 +74,9 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	return nodesync.FromAPI(err)
 }
 
-// livePod reads the pod that a report is about: from the watch, unless that has
+// currentPod reads the pod that a report is about: from the watch, unless that has
 // none of this uid and so may be behind.
-func (c *Controller) livePod(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
+func (c *Controller) currentPod(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
 	item, ok := c.pods.Load(cache.Name{Namespace: pod.Namespace, Name: pod.Name})
 	if ok && item.Object.UID == pod.UID {
 		return item.Object, nil
@@ -90,12 +90,12 @@ func (c *Controller) writePod(ctx context.Context, node string, obj hub.Object) 
 	if obj.Deleted {
 		return c.deletePod(ctx, node, obj)
 	}
-	return c.writeMirror(ctx, node, obj)
+	return c.writeMirrorPod(ctx, node, obj)
 }
 
-// writeMirror creates the mirror of a static pod, as the node. One of another
+// writeMirrorPod creates the mirror of a static pod, as the node. One of another
 // manifest, or that is ending, is replaced by the node itself, which sees it.
-func (c *Controller) writeMirror(ctx context.Context, node string, obj hub.Object) error {
+func (c *Controller) writeMirrorPod(ctx context.Context, node string, obj hub.Object) error {
 	var pod corev1.Pod
 	if err := decode(obj, &pod); err != nil {
 		return err

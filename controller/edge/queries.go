@@ -26,16 +26,16 @@ const maxCall = 64 << 10
 // Handle has mux answer the nodes' queries: "serviceaccounts/token",
 // "nodes/pods", "configmaps", "secrets", "pods" and "nodes".
 func (c *Controller) Handle(mux *hub.Mux) {
-	mux.Handle("serviceaccounts/token", hub.HandlerFunc(c.token))
-	mux.Handle("nodes/pods", hub.HandlerFunc(c.bound))
+	mux.Handle("serviceaccounts/token", hub.HandlerFunc(c.answerToken))
+	mux.Handle("nodes/pods", hub.HandlerFunc(c.answerBoundPods))
 	for _, resource := range Resources() {
-		mux.Handle(resource, hub.HandlerFunc(c.query))
+		mux.Handle(resource, hub.HandlerFunc(c.answerQuery))
 	}
 }
 
-// token requests a service account token as the node, so that NodeRestriction
+// answerToken requests a service account token as the node, so that NodeRestriction
 // gives tokens only for pods that are bound to it.
-func (c *Controller) token(ctx context.Context, req hub.Request) (hub.Message, error) {
+func (c *Controller) answerToken(ctx context.Context, req hub.Request) (hub.Message, error) {
 	key := req.Message.Key
 	if len(req.Message.Body) > maxCall {
 		return hub.Message{}, nodesync.Invalid(key, fmt.Errorf("body has %d bytes, the limit is %d", len(req.Message.Body), maxCall))
@@ -81,10 +81,10 @@ func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, 
 	}
 }
 
-// bound lists the uids of the pods that are bound to the node, as JSON, from the
+// answerBoundPods lists the uids of the pods that are bound to the node, as JSON, from the
 // API server itself: a node that has lost its store ends what runs there for any
 // other pod.
-func (c *Controller) bound(ctx context.Context, req hub.Request) (hub.Message, error) {
+func (c *Controller) answerBoundPods(ctx context.Context, req hub.Request) (hub.Message, error) {
 	if req.Message.Key.Name != req.Node {
 		return hub.Message{}, nodesync.Forbidden(req.Message.Key, "a node may only ask for its own pods")
 	}
@@ -107,8 +107,8 @@ func (c *Controller) bound(ctx context.Context, req hub.Request) (hub.Message, e
 	return hub.Message{Body: body}, nil
 }
 
-// query reads one object as the node.
-func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, error) {
+// answerQuery reads one object as the node.
+func (c *Controller) answerQuery(ctx context.Context, req hub.Request) (hub.Message, error) {
 	key := req.Message.Key
 	if req.Message.Operation != hub.Query {
 		return hub.Message{}, &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("%s of %s is not a query", req.Message.Operation, key)}
@@ -126,7 +126,7 @@ func (c *Controller) query(ctx context.Context, req hub.Request) (hub.Message, e
 		}
 		got, err = c.cfg.NodeClient.CoreV1().Nodes().Get(ctx, key.Name, metav1.GetOptions{})
 	default:
-		got, err = getRef(ctx, c, key)
+		got, err = getReference(ctx, c, key)
 	}
 	if err != nil {
 		return hub.Message{}, fmt.Errorf("edge: query: %w", nodesync.FromAPI(err))

@@ -29,18 +29,18 @@ func references(pod *corev1.Pod) map[hub.Key]struct{} {
 	return keys
 }
 
-// watched is a node with at least one subscriber: a session.
-type watched struct {
-	needs map[cache.Name]map[hub.Key]struct{} // by pod, what it refers to
+// watchedNode is a node with at least one subscriber: a session.
+type watchedNode struct {
+	refs map[cache.Name]map[hub.Key]struct{} // by pod, what it refers to
 	// seen is what a list of the node's pods in the API server referred to,
 	// and when it was made; see referred.
 	seen   map[hub.Key]struct{}
 	seenAt time.Time
 }
 
-// ref is one config map or secret and the live copy of it. users counts, for
+// reference is one config map or secret and the live copy of it. users counts, for
 // each node, the pods that refer to it.
-type ref struct {
+type reference struct {
 	key   hub.Key
 	users map[string]int
 	store objectStore
@@ -58,23 +58,23 @@ type objectStore interface {
 	version() (string, bool)
 }
 
-type single[T cache.Object] struct {
+type singleStore[T cache.Object] struct {
 	*cache.Store[T]
 	name cache.Name
 }
 
-func (s single[T]) load(held string) (metav1.Object, string, bool) {
+func (s singleStore[T]) load(held string) (metav1.Object, string, bool) {
 	item, ok := s.LoadFor(s.name, held)
 	return item.Object, item.Version, ok
 }
 
-func (s single[T]) version() (string, bool) {
+func (s singleStore[T]) version() (string, bool) {
 	item, ok := s.Load(s.name)
 	return item.Version, ok
 }
 
-// runRef watches the object until its last user is gone or ctx ends.
-func (c *Controller) runRef(ctx context.Context, r *ref) {
+// runReference watches the object until its last user is gone or ctx ends.
+func (c *Controller) runReference(ctx context.Context, r *reference) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.mu.Lock()
@@ -85,14 +85,14 @@ func (c *Controller) runRef(ctx context.Context, r *ref) {
 		return
 	}
 	if err := r.store.Run(ctx); err != nil {
-		c.cfg.Logger.Error("watch ended", "key", r.key.String(), "error", err)
+		c.cfg.Logger.Error("watch ended", "key", r.key.String(), "err", err)
 	}
 }
 
-// watchOne makes the live copy of one config map or secret. Each list and
+// watchReference makes the live copy of one config map or secret. Each list and
 // watch is made as some node that refers to it at that moment: a running watch
 // goes on when that node is gone.
-func (c *Controller) watchOne(r *ref) objectStore {
+func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
 	as := func(ctx context.Context) (context.Context, error) {
@@ -158,24 +158,24 @@ func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed fun
 		panic(err) // both required fields are set above
 	}
 	store.OnChange(func(cache.Change[T]) { changed() })
-	return single[T]{store, name}
+	return singleStore[T]{store, name}
 }
 
-// needLocked notes that a pod on a watched node refers to the keys, and gives
+// setReferencesLocked notes that a pod on a watched node refers to the keys, and gives
 // the node's keys that are new to it or that nothing refers to any more.
-func (c *Controller) needLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
+func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
 	w := c.nodes[node]
-	old := w.needs[pod]
+	old := w.refs[pod]
 	for key := range keys {
 		if _, had := old[key]; had {
 			continue
 		}
 		r := c.refs[key]
 		if r == nil {
-			r = &ref{key: key, users: make(map[string]int)}
-			r.store = c.watchOne(r)
+			r = &reference{key: key, users: make(map[string]int)}
+			r.store = c.watchReference(r)
 			c.refs[key] = r
-			defer c.startLocked(r) // after users has the node
+			defer c.startReferenceLocked(r) // after users has the node
 		}
 		r.users[node]++
 		if r.users[node] == 1 {
@@ -200,15 +200,15 @@ func (c *Controller) needLocked(node string, pod cache.Name, keys map[hub.Key]st
 		}
 	}
 	if len(keys) == 0 {
-		delete(w.needs, pod)
+		delete(w.refs, pod)
 	} else {
-		w.needs[pod] = keys
+		w.refs[pod] = keys
 	}
 	return changed
 }
 
-func (c *Controller) startLocked(r *ref) {
-	if c.spawn != nil {
-		c.spawn(func(ctx context.Context) { c.runRef(ctx, r) })
+func (c *Controller) startReferenceLocked(r *reference) {
+	if c.startJoined != nil {
+		c.startJoined(func(ctx context.Context) { c.runReference(ctx, r) })
 	}
 }

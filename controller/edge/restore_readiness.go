@@ -16,11 +16,11 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// wronged reports that somebody else than its node has called the pod unready:
+// wronglyUnready reports that somebody else than its node has called the pod unready:
 // all its containers are ready and all its gates are passed, which no node
 // calls unready. Kubernetes' node controller does so to all pods of a node that
 // it doubts, and never takes it back.
-func wronged(pod *corev1.Pod) bool {
+func wronglyUnready(pod *corev1.Pod) bool {
 	status := func(kind corev1.PodConditionType) corev1.ConditionStatus {
 		i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
 		if i < 0 {
@@ -39,31 +39,31 @@ func wronged(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && !terminal(pod)
 }
 
-// noteWrongedLocked keeps the list of wronged pods; it needs c.mu.
-func (c *Controller) noteWrongedLocked(change cache.Change[*corev1.Pod]) {
+// trackReadinessLocked keeps the list of those pods; it needs c.mu.
+func (c *Controller) trackReadinessLocked(change cache.Change[*corev1.Pod]) {
 	if change.Old != nil {
 		node := change.Old.Spec.NodeName
-		if delete(c.wronged[node], change.Name); len(c.wronged[node]) == 0 {
-			delete(c.wronged, node)
+		if delete(c.unready[node], change.Name); len(c.unready[node]) == 0 {
+			delete(c.unready, node)
 		}
 	}
-	if change.New == nil || change.New.Spec.NodeName == "" || !wronged(change.New) {
+	if change.New == nil || change.New.Spec.NodeName == "" || !wronglyUnready(change.New) {
 		return
 	}
 	node := change.New.Spec.NodeName
-	if c.wronged[node] == nil {
-		c.wronged[node] = make(map[cache.Name]struct{})
+	if c.unready[node] == nil {
+		c.unready[node] = make(map[cache.Name]struct{})
 	}
-	c.wronged[node][change.Name] = struct{}{}
+	c.unready[node][change.Name] = struct{}{}
 }
 
-// Restore puts back the readiness of the node's pods that Kubernetes took while
+// RestoreReadiness puts back the readiness of the node's pods that Kubernetes took while
 // it doubted the node. It is for a node that is kept, and does nothing while
 // Kubernetes still doubts it.
-func (c *Controller) Restore(ctx context.Context, node string) error {
+func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
 	c.mu.Lock()
 	var names []cache.Name
-	for name := range c.wronged[node] {
+	for name := range c.unready[node] {
 		names = append(names, name)
 	}
 	c.mu.Unlock()
@@ -78,7 +78,7 @@ func (c *Controller) Restore(ctx context.Context, node string) error {
 	}
 	for _, name := range names {
 		pod, ok := c.pods.Load(name)
-		if !ok || pod.Object.Spec.NodeName != node || !wronged(pod.Object) {
+		if !ok || pod.Object.Spec.NodeName != node || !wronglyUnready(pod.Object) {
 			continue
 		}
 		if err := c.restorePod(ctx, node, pod.Object); err != nil {

@@ -35,7 +35,7 @@ func TestRestore(t *testing.T) {
 			}
 			return p.Status.Conditions[0].Status
 		}
-		if err := c.Restore(t.Context(), "n"); err != nil || is("taken") != corev1.ConditionFalse {
+		if err := c.RestoreReadiness(t.Context(), "n"); err != nil || is("taken") != corev1.ConditionFalse {
 			t.Errorf("while the node is doubted: %s, %v", is("taken"), err)
 		}
 		node.Status.Conditions[0].Status = corev1.ConditionTrue
@@ -43,7 +43,7 @@ func TestRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if err := c.Restore(t.Context(), "n"); err != nil {
+		if err := c.RestoreReadiness(t.Context(), "n"); err != nil {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]corev1.ConditionStatus{

@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// firstSight is how long a list of versions waits for the watches of what
+	// firstListWait is how long a list of versions waits for the watches of what
 	// the node's pods refer to; without that, each of those would be read one
 	// by one on every connection.
-	firstSight = 5 * time.Second
-	// firstAnswer is how long the load of a single one waits.
-	firstAnswer = 300 * time.Millisecond
-	// listGoodFor is how long a list of a node's pods in the API server
+	firstListWait = 5 * time.Second
+	// firstLoadWait is how long the load of a single one waits.
+	firstLoadWait = 300 * time.Millisecond
+	// podListLife is how long a list of a node's pods in the API server
 	// answers questions about what they refer to.
-	listGoodFor = 2 * time.Second
+	podListLife = 2 * time.Second
 )
 
 // Resources gives the resources for which Source answers.
@@ -50,14 +50,14 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, unsubscribe := c.notifier.Subscribe(s.node, changed)
-	if _, known := c.cfg.Nodes.Load(cache.Name{Name: s.node}); first && !known && c.spawn != nil {
-		c.spawn(func(ctx context.Context) { c.keepRole(ctx, s.node) })
+	if _, known := c.cfg.Nodes.Load(cache.Name{Name: s.node}); first && !known && c.startJoined != nil {
+		c.startJoined(func(ctx context.Context) { c.restoreRole(ctx, s.node) })
 	}
 	if first {
-		c.nodes[s.node] = &watched{needs: make(map[cache.Name]map[hub.Key]struct{})}
+		c.nodes[s.node] = &watchedNode{refs: make(map[cache.Name]map[hub.Key]struct{})}
 		for name := range c.byNode[s.node] {
 			if item, ok := c.pods.Load(name); ok {
-				c.needLocked(s.node, name, references(item.Object))
+				c.setReferencesLocked(s.node, name, references(item.Object))
 			}
 		}
 	}
@@ -68,8 +68,8 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 			return
 		}
 		w := c.nodes[s.node]
-		for name := range maps.Clone(w.needs) {
-			c.needLocked(s.node, name, nil)
+		for name := range maps.Clone(w.refs) {
+			c.setReferencesLocked(s.node, name, nil)
 		}
 		delete(c.nodes, s.node)
 	}
@@ -82,14 +82,14 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 	for name := range c.byNode[s.node] {
 		pods = append(pods, name)
 	}
-	var refs []*ref
+	var refs []*reference
 	for _, r := range c.refs {
 		if r.users[s.node] > 0 {
 			refs = append(refs, r)
 		}
 	}
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, firstSight)
+	ctx, cancel := context.WithTimeout(ctx, firstListWait)
 	defer cancel()
 	for _, r := range refs {
 		select {
@@ -124,7 +124,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 	case "nodes":
 		obj, err = s.loadNode(ctx, key, held)
 	case "secrets", "configmaps":
-		obj, err = s.loadRef(ctx, key, held)
+		obj, err = s.loadReference(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
 	}
@@ -172,7 +172,7 @@ func encodeNode(key hub.Key, version string, node *corev1.Node) (hub.Object, err
 	return nodesync.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
 }
 
-func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	s.c.mu.Lock()
 	r := s.c.refs[key]
 	known := r != nil && r.users[s.node] > 0
@@ -181,7 +181,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 		// The watch of what a new pod refers to begins now. The node authorizer
 		// may refuse it for a moment; the watch asks again sooner than the
 		// session would.
-		wait, cancel := context.WithTimeout(ctx, firstAnswer)
+		wait, cancel := context.WithTimeout(ctx, firstLoadWait)
 		select {
 		case <-r.store.Synced():
 		case <-wait.Done():
@@ -199,7 +199,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 			return hub.Object{Key: key, Deleted: true}, nil
 		}
 	}
-	obj, err := getRef(impersonate.With(ctx, s.node), s.c, key)
+	obj, err := getReference(impersonate.With(ctx, s.node), s.c, key)
 	switch {
 	case apierrors.IsNotFound(err) && known:
 		// A node that merely need not have it is not told this.
@@ -215,7 +215,7 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
+func getReference(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
 	if key.Resource == "secrets" {
 		return c.cfg.NodeClient.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	}
@@ -228,7 +228,7 @@ func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, err
 // looked before.
 func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bool, error) {
 	c.mu.Lock()
-	if w := c.nodes[node]; w != nil && w.seen != nil && time.Since(w.seenAt) < listGoodFor {
+	if w := c.nodes[node]; w != nil && w.seen != nil && time.Since(w.seenAt) < podListLife {
 		_, ok := w.seen[key]
 		c.mu.Unlock()
 		return ok, nil
@@ -272,7 +272,7 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 		now = change.New.Spec.NodeName
 	}
 	c.mu.Lock()
-	c.noteWrongedLocked(change)
+	c.trackReadinessLocked(change)
 	if change.Same {
 		c.mu.Unlock()
 		return
@@ -284,7 +284,7 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 			delete(c.byNode, before)
 		}
 		if c.nodes[before] != nil {
-			beforeKeys = append(c.needLocked(before, change.Name, nil), podKey(change.Name))
+			beforeKeys = append(c.setReferencesLocked(before, change.Name, nil), podKey(change.Name))
 		}
 	}
 	if now != "" {
@@ -293,14 +293,14 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 		}
 		c.byNode[now][change.Name] = struct{}{}
 		if c.nodes[now] != nil {
-			nowKeys = append(c.needLocked(now, change.Name, references(change.New)), podKey(change.Name))
+			nowKeys = append(c.setReferencesLocked(now, change.Name, references(change.New)), podKey(change.Name))
 		}
 	}
-	told := c.onPods
+	listeners := c.onPods
 	c.mu.Unlock()
 	c.notifier.Notify(before, beforeKeys...)
 	c.notifier.Notify(now, nowKeys...)
-	for _, changed := range told {
+	for _, changed := range listeners {
 		if before != "" && before != now {
 			changed(before)
 		}
@@ -313,8 +313,8 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if name := change.Name.Name; change.New == nil {
 		c.mu.Lock()
-		if c.nodes[name] != nil && c.spawn != nil {
-			c.spawn(func(ctx context.Context) { c.keepRole(ctx, name) })
+		if c.nodes[name] != nil && c.startJoined != nil {
+			c.startJoined(func(ctx context.Context) { c.restoreRole(ctx, name) })
 		}
 		c.mu.Unlock()
 	}

@@ -186,9 +186,9 @@ func (c *cloud) reviews() int {
 // TestAttackConnections opens connections and keeps them: those that say nothing,
 // of which the oldest give way, and those that were refused, which are closed.
 func TestAttackConnections(t *testing.T) {
-	c := newCloud(t, func(cfg *Config) { cfg.MaxStrangersPerAddress = 20 })
+	c := newCloud(t, func(cfg *Config) { cfg.MaxUnauthenticatedPerNetwork = 20 })
 	c.run(t)
-	port := c.assign("edge-1", 0)
+	port := c.assignPort("edge-1", 0)
 	const n = 60
 	var silent []net.Conn
 	for range n {

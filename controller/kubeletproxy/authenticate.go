@@ -19,7 +19,7 @@ import (
 const (
 	caRefresh = time.Minute     // how often the clients' authorities are read again
 	caRetry   = 2 * time.Second // after they could not be read
-	cacheMost = 4096            // answers kept; one more empties the cache
+	maxCached = 4096            // answers kept; one more empties the cache
 )
 
 // user is who a client was proved to be.
@@ -62,17 +62,17 @@ func clusterClientCA(client kubernetes.Interface) func(context.Context) ([]byte,
 
 // run keeps the authorities of clients fresh until ctx ends.
 func (a *authenticator) run(ctx context.Context) {
-	told := false
+	warned := false
 	for {
 		wait := caRefresh
 		if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
 			wait = caRetry
-			if !told {
+			if !warned {
 				a.log.Warn("the authorities of the API server's clients cannot be read; certificates are checked against those that were known", "err", err)
 			}
-			told = true
+			warned = true
 		} else {
-			told = false
+			warned = false
 		}
 		select {
 		case <-ctx.Done():
@@ -155,7 +155,7 @@ func (c *answerCache[K, V]) get(k K, now time.Time) (V, bool) {
 }
 
 func (c *answerCache[K, V]) put(k K, v V, until time.Time) {
-	if c.items == nil || len(c.items) >= cacheMost {
+	if c.items == nil || len(c.items) >= maxCached {
 		c.items = make(map[K]cached[V])
 	}
 	c.items[k] = cached[V]{v, until}

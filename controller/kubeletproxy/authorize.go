@@ -28,9 +28,9 @@ type right struct {
 	subresources []string // any of them will do
 }
 
-// needs tells what a request needs, as the kubelet's API documents it:
+// requiredRight tells what a request needs, as the kubelet's API documents it:
 // https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/
-func needs(method, path string) right {
+func requiredRight(method, path string) right {
 	verb := map[string]string{
 		http.MethodPost: "create", http.MethodGet: "get", http.MethodHead: "get", http.MethodPut: "update",
 		http.MethodPatch: "patch", http.MethodDelete: "delete",
@@ -63,8 +63,8 @@ type authorizer struct {
 	cloud kubernetes.Interface
 	log   *slog.Logger
 
-	mu    sync.Mutex
-	words answerCache[string, bool]
+	mu        sync.Mutex
+	decisions answerCache[string, bool]
 }
 
 func newAuthorizer(cloud kubernetes.Interface, log *slog.Logger) *authorizer {
@@ -85,7 +85,7 @@ func (e *deniedError) Error() string {
 // authorize returns nil if the user may do what the request needs.
 func (a *authorizer) authorize(ctx context.Context, u user, node string, need right) error {
 	for _, sub := range need.subresources {
-		ok, err := a.ask(ctx, u, node, need.verb, sub)
+		ok, err := a.review(ctx, u, node, need.verb, sub)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (a *authorizer) authorize(ctx context.Context, u user, node string, need ri
 	return &deniedError{u, node, need}
 }
 
-func (a *authorizer) ask(ctx context.Context, u user, node, verb, sub string) (bool, error) {
+func (a *authorizer) review(ctx context.Context, u user, node, verb, sub string) (bool, error) {
 	spec := authorizationv1.SubjectAccessReviewSpec{
 		User: u.name, UID: u.uid, Groups: u.groups,
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Version: "v1", Resource: "nodes", Subresource: sub, Name: node},
@@ -112,7 +112,7 @@ func (a *authorizer) ask(ctx context.Context, u user, node, verb, sub string) (b
 		return false, fmt.Errorf("rights: %w", err)
 	}
 	a.mu.Lock()
-	ok, known := a.words.get(string(text), time.Now())
+	ok, known := a.decisions.get(string(text), time.Now())
 	a.mu.Unlock()
 	if known {
 		return ok, nil
@@ -129,6 +129,6 @@ func (a *authorizer) ask(ctx context.Context, u user, node, verb, sub string) (b
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.words.put(string(text), review.Status.Allowed, time.Now().Add(fresh))
+	a.decisions.put(string(text), review.Status.Allowed, time.Now().Add(fresh))
 	return review.Status.Allowed, nil
 }

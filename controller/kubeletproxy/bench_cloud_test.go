@@ -88,7 +88,7 @@ func (b *benchCloud) Start(_ struct{}, at *BenchCloud) error {
 
 // Port gives the URL of the node's endpoint.
 func (b *benchCloud) Port(_ struct{}, url *string) error {
-	*url = fmt.Sprintf("https://127.0.0.1:%d", b.api.assign("edge-1", 0))
+	*url = fmt.Sprintf("https://127.0.0.1:%d", b.api.assignPort("edge-1", 0))
 	return nil
 }
 

@@ -9,29 +9,29 @@ import (
 	"sync"
 )
 
-// gate bounds the connections of all ports. One is a stranger's until its client
+// connLimiter bounds the connections of all ports. One is a stranger's until its client
 // has shown who it is. Where there are too many strangers the oldest gives way,
 // so that a flood does not keep the API server out.
-type gate struct {
-	most, strangersMost, networkMost int
+type connLimiter struct {
+	max, maxUnauthenticated, maxPerNetwork int
 
-	mu        sync.Mutex
-	open      int
-	strangers list.List // of *gateConn, the oldest first
-	networks  map[netip.Prefix]int
+	mu              sync.Mutex
+	open            int
+	unauthenticated list.List // of *limitedConn, the oldest first
+	networks        map[netip.Prefix]int
 }
 
-func newGate(cfg Config) *gate {
-	return &gate{
-		most: cfg.MaxConnections, strangersMost: cfg.MaxStrangers, networkMost: cfg.MaxStrangersPerAddress,
+func newConnLimiter(cfg Config) *connLimiter {
+	return &connLimiter{
+		max: cfg.MaxConnections, maxUnauthenticated: cfg.MaxUnauthenticated, maxPerNetwork: cfg.MaxUnauthenticatedPerNetwork,
 		networks: make(map[netip.Prefix]int),
 	}
 }
 
-// gateConn is a connection that is counted until it is closed.
-type gateConn struct {
+// limitedConn is a connection that is counted until it is closed.
+type limitedConn struct {
 	net.Conn
-	gate    *gate
+	limiter *connLimiter
 	network netip.Prefix
 	place   *list.Element // among the strangers; nil for one that is known
 	closed  bool
@@ -53,80 +53,80 @@ func networkOf(a net.Addr) netip.Prefix {
 	return p
 }
 
-// enter counts a connection; nil means that there is no room for it.
-func (g *gate) enter(c net.Conn) *gateConn {
-	gc := &gateConn{Conn: c, gate: g, network: networkOf(c.RemoteAddr())}
+// admit counts a connection; nil means that there is no room for it.
+func (g *connLimiter) admit(c net.Conn) *limitedConn {
+	gc := &limitedConn{Conn: c, limiter: g, network: networkOf(c.RemoteAddr())}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.networks[gc.network] >= g.networkMost {
-		g.evictLocked(func(o *gateConn) bool { return o.network == gc.network })
-	} else if g.strangers.Len() >= g.strangersMost {
-		g.evictLocked(func(*gateConn) bool { return true })
+	if g.networks[gc.network] >= g.maxPerNetwork {
+		g.closeOldestLocked(func(o *limitedConn) bool { return o.network == gc.network })
+	} else if g.unauthenticated.Len() >= g.maxUnauthenticated {
+		g.closeOldestLocked(func(*limitedConn) bool { return true })
 	}
-	if g.open >= g.most {
+	if g.open >= g.max {
 		return nil
 	}
 	g.open++
 	g.networks[gc.network]++
-	gc.place = g.strangers.PushBack(gc)
+	gc.place = g.unauthenticated.PushBack(gc)
 	return gc
 }
 
-// evictLocked closes the oldest stranger that matches.
-func (g *gate) evictLocked(match func(*gateConn) bool) {
-	for e := g.strangers.Front(); e != nil; e = e.Next() {
-		if o := e.Value.(*gateConn); match(o) {
-			g.leaveLocked(o)
+// closeOldestLocked closes the oldest stranger that matches.
+func (g *connLimiter) closeOldestLocked(match func(*limitedConn) bool) {
+	for e := g.unauthenticated.Front(); e != nil; e = e.Next() {
+		if o := e.Value.(*limitedConn); match(o) {
+			g.removeLocked(o)
 			o.Conn.Close() // its owner closes it again, which does no harm
 			return
 		}
 	}
 }
 
-// knownLocked takes a connection from among the strangers.
-func (g *gate) knownLocked(c *gateConn) {
+// setKnownLocked takes a connection from among the strangers.
+func (g *connLimiter) setKnownLocked(c *limitedConn) {
 	if c.place == nil {
 		return
 	}
-	g.strangers.Remove(c.place)
+	g.unauthenticated.Remove(c.place)
 	c.place = nil
 	if g.networks[c.network]--; g.networks[c.network] == 0 {
 		delete(g.networks, c.network)
 	}
 }
 
-func (g *gate) leaveLocked(c *gateConn) {
+func (g *connLimiter) removeLocked(c *limitedConn) {
 	if !c.closed {
 		c.closed = true
 		g.open--
-		g.knownLocked(c)
+		g.setKnownLocked(c)
 	}
 }
 
 // Close closes the connection and gives its place back.
-func (c *gateConn) Close() error {
-	c.gate.mu.Lock()
-	c.gate.leaveLocked(c)
-	c.gate.mu.Unlock()
+func (c *limitedConn) Close() error {
+	c.limiter.mu.Lock()
+	c.limiter.removeLocked(c)
+	c.limiter.mu.Unlock()
 	return c.Conn.Close()
 }
 
 // listener counts the connections of a port.
-func (g *gate) listener(l net.Listener) net.Listener { return &gateListener{l, g} }
+func (g *connLimiter) listener(l net.Listener) net.Listener { return &limitedListener{l, g} }
 
-type gateListener struct {
+type limitedListener struct {
 	net.Listener
-	gate *gate
+	limiter *connLimiter
 }
 
 // Accept waits for a connection for which there is room.
-func (l *gateListener) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		if gc := l.gate.enter(c); gc != nil {
+		if gc := l.limiter.admit(c); gc != nil {
 			return gc, nil
 		}
 		c.Close()
@@ -143,11 +143,11 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// known marks the connection of a request as one of a known client.
-func known(ctx context.Context) {
-	if c, ok := ctx.Value(connKey{}).(*gateConn); ok {
-		c.gate.mu.Lock()
-		defer c.gate.mu.Unlock()
-		c.gate.knownLocked(c)
+// markKnown marks the connection of a request as one of a known client.
+func markKnown(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(*limitedConn); ok {
+		c.limiter.mu.Lock()
+		defer c.limiter.mu.Unlock()
+		c.limiter.setKnownLocked(c)
 	}
 }

@@ -3,7 +3,7 @@
 // metrics-server for its figures, and each request is carried to the node on a
 // stream of the link that the node dialled.
 //
-// # How a node is told by its address
+// # How the address identifies the node
 //
 // Every API server dials what the Node object says: an address of the first
 // type in its list of preferred types that the Node has, and the port in

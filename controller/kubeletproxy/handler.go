@@ -27,7 +27,7 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 		FlushInterval: -1, // logs are read as they are written
 		BufferPool:    smallBuffers{},
 
-		ModifyResponse: sayGoodbye,
+		ModifyResponse: endWithGoAway,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			v, _ := p.In.Context().Value(sessionKey{}).(*session)
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", v.node, v.node
@@ -74,7 +74,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, code, reason, "", err)
 		return
 	}
-	known(r.Context())
+	markKnown(r.Context())
 	node, err := s.nodeAt(local)
 	if err != nil {
 		code := http.StatusServiceUnavailable
@@ -84,7 +84,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, code, "no node", "", err)
 		return
 	}
-	if err := s.rights.authorize(r.Context(), u, node, needs(r.Method, r.URL.Path)); err != nil {
+	if err := s.rights.authorize(r.Context(), u, node, requiredRight(r.Method, r.URL.Path)); err != nil {
 		code, reason := http.StatusInternalServerError, "rights unknown"
 		if _, denied := errors.AsType[*deniedError](err); denied {
 			code, reason = http.StatusForbidden, "forbidden"

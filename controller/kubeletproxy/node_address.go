@@ -20,23 +20,23 @@ import (
 
 const (
 	writeRetry = 2 * time.Second // after a Node could not be written
-	writeMost  = 16              // Nodes written at the same time
+	maxWrites  = 16              // Nodes written at the same time
 )
 
-// endpoint makes this cloudcore and the port the kubelet endpoint of a node.
-func (s *Server) endpoint(st *corev1.NodeStatus, port int) {
+// setAddress makes this cloudcore and the port the kubelet endpoint of a node.
+func (s *Server) setAddress(st *corev1.NodeStatus, port int) {
 	kept := []corev1.NodeAddressType{corev1.NodeInternalIP}
 	if s.cfg.Hostname {
 		kept = append(kept, corev1.NodeHostName)
 	}
-	endpoint(st, s.cfg.Address.String(), int32(port), kept)
+	setAddress(st, s.cfg.Address.String(), int32(port), kept)
 }
 
-// endpoint makes address and port the kubelet endpoint of a node. What was the
+// setAddress makes address and port the kubelet endpoint of a node. What was the
 // endpoint before is replaced. Of the other addresses those of the kept types
 // stay: an API server with default settings dials a node's Hostname before its
 // InternalIP, and that leads nowhere.
-func endpoint(st *corev1.NodeStatus, address string, port int32, kept []corev1.NodeAddressType) {
+func setAddress(st *corev1.NodeStatus, address string, port int32, kept []corev1.NodeAddressType) {
 	out := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
 	old := st.Addresses
 	if st.DaemonEndpoints.KubeletEndpoint.Port != 0 && len(old) > 0 {
@@ -51,10 +51,10 @@ func endpoint(st *corev1.NodeStatus, address string, port int32, kept []corev1.N
 	st.DaemonEndpoints.KubeletEndpoint.Port = port
 }
 
-func (s *Server) dueLocked(node string) {
+func (s *Server) queueNodeLocked(node string) {
 	s.due[node] = true
 	select {
-	case s.kick <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
@@ -68,7 +68,7 @@ func (s *Server) writeEndpoints(ctx context.Context) {
 		s.due = make(map[string]bool)
 		s.mu.Unlock()
 		var g errgroup.Group
-		g.SetLimit(writeMost)
+		g.SetLimit(maxWrites)
 		for node := range due {
 			g.Go(func() error {
 				if err := s.writeEndpoint(ctx, node); err != nil && ctx.Err() == nil {
@@ -91,7 +91,7 @@ func (s *Server) writeEndpoints(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.kick:
+		case <-s.wake:
 		case <-retry:
 		}
 	}
@@ -119,7 +119,7 @@ func (s *Server) writeEndpoint(ctx context.Context, name string) error {
 		return err
 	}
 	want := item.Object.Status.DeepCopy()
-	s.endpoint(want, port)
+	s.setAddress(want, port)
 	have := &item.Object.Status
 	if have.DaemonEndpoints == want.DaemonEndpoints && equality.Semantic.DeepEqual(have.Addresses, want.Addresses) {
 		return nil

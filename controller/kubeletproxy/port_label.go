@@ -44,8 +44,8 @@ func parseRecord(value string) (netip.Addr, int, bool) {
 	return address, port, true
 }
 
-// recorded reads a Node's record: whether it names this cloudcore, and the port.
-func (s *Server) recorded(node *corev1.Node) (here bool, port int) {
+// recordedPort reads a Node's record: whether it names this cloudcore, and the port.
+func (s *Server) recordedPort(node *corev1.Node) (here bool, port int) {
 	address, port, ok := parseRecord(node.Labels[RecordLabel])
 	if !ok || address != s.cfg.Address || port < s.cfg.FirstPort || port >= s.cfg.FirstPort+s.cfg.Ports {
 		return false, 0
@@ -91,49 +91,49 @@ func (s *Server) nodeChanged(c cache.Change[*corev1.Node]) {
 	defer s.mu.Unlock()
 	if c.New == nil {
 		if st := s.byNode[name]; st != nil {
-			s.releaseLocked(st)
+			s.removeNodeLocked(st)
 		}
 		s.recordLocked(name, 0)
 		return
 	}
-	here, port := s.recorded(c.New)
+	here, port := s.recordedPort(c.New)
 	s.recordLocked(name, port)
 	if here {
 		if len(s.records.nodes[port]) > 1 {
 			s.log.Error("several Nodes claim one kubelet port: none of them is served there until one is rewritten",
 				"port", port, "nodes", slices.Clone(s.records.nodes[port]), "label", RecordLabel)
 		}
-		s.settleLocked(port)
-		s.reserveLocked(name)
+		s.resolveConflictLocked(port)
+		s.openRecordedPortLocked(name)
 	}
 	st := s.byNode[name]
 	switch {
 	case st == nil:
-	case st.connected && (port != st.port || !s.shown(c.New, st.port)):
-		s.dueLocked(name)
+	case st.connected && (port != st.port || !s.showsPort(c.New, st.port)):
+		s.queueNodeLocked(name)
 	case !st.connected && !here && c.New.Labels[RecordLabel] != "":
-		s.releaseLocked(st)
+		s.removeNodeLocked(st)
 	}
 }
 
-// shown reports whether the Node's status names this cloudcore and the port,
+// showsPort reports whether the Node's status names this cloudcore and the port,
 // which is where the API server looks.
-func (s *Server) shown(node *corev1.Node, port int) bool {
+func (s *Server) showsPort(node *corev1.Node, port int) bool {
 	i := slices.IndexFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP })
 	return i >= 0 && node.Status.Addresses[i].Address == s.cfg.Address.String() && int(node.Status.DaemonEndpoints.KubeletEndpoint.Port) == port
 }
 
-// reserveLocked opens the port that a node's record names, for a node that has
+// openRecordedPortLocked opens the port that a node's record names, for a node that has
 // no link here: who asks for it learns that it is away. Where the port is another
 // node's the node stays without.
-func (s *Server) reserveLocked(node string) {
+func (s *Server) openRecordedPortLocked(node string) {
 	port := s.records.port[node]
 	st := s.byNode[node]
 	if port == 0 || s.byPort[port] != nil || st != nil && (st.connected || st.port == port) {
 		return
 	}
 	if st == nil {
-		st = &seat{node: node}
+		st = &endpoint{node: node}
 		s.byNode[node] = st
 	}
 	s.closePortLocked(st)
@@ -147,9 +147,9 @@ func (s *Server) reserveLocked(node string) {
 	s.sessions.endpoints.Set(float64(len(s.byPort)))
 }
 
-// settleLocked gives each connected node of a port that several records name
+// resolveConflictLocked gives each connected node of a port that several records name
 // another port. Nodes without a link keep what their records say.
-func (s *Server) settleLocked(port int) {
+func (s *Server) resolveConflictLocked(port int) {
 	all := s.records.nodes[port]
 	if len(all) < 2 {
 		return
@@ -160,8 +160,8 @@ func (s *Server) settleLocked(port int) {
 			continue
 		}
 		s.closePortLocked(st)
-		s.assignLocked(node, 0)
-		s.dueLocked(node)
+		s.assignPortLocked(node, 0)
+		s.queueNodeLocked(node)
 	}
 }
 
@@ -213,7 +213,7 @@ func (s *Server) writeRecord(ctx context.Context, node *corev1.Node, port int) e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.recordLocked(node.Name, port) // the watch may tell it only later
-	s.settleLocked(port)
+	s.resolveConflictLocked(port)
 	return nil
 }
 
@@ -230,6 +230,6 @@ func (s *Server) recordLocked(node string, port int) {
 		s.closePortLocked(st)
 	}
 	for _, other := range slices.Clone(s.records.nodes[left]) {
-		s.reserveLocked(other)
+		s.openRecordedPortLocked(other)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// seat is a node's place on this cloudcore.
-type seat struct {
+// endpoint is a node's place on this cloudcore.
+type endpoint struct {
 	node      string
 	port      int          // 0 while it has none
 	listener  net.Listener // nil while Run does not run
@@ -22,23 +22,23 @@ type seat struct {
 	failed    bool         // no port could be opened; logged once
 }
 
-// Amend puts the node's endpoint into what it reports of itself. The node gets
+// AmendNode puts the node's endpoint into what it reports of itself. The node gets
 // a port if it has none; where there is none left it stays as it is.
-func (s *Server) Amend(node *corev1.Node) {
-	port := s.assign(node.Name, 0)
+func (s *Server) AmendNode(node *corev1.Node) {
+	port := s.assignPort(node.Name, 0)
 	if port == 0 {
 		return
 	}
-	s.endpoint(&node.Status, port)
+	s.setAddress(&node.Status, port)
 }
 
 // Connected takes the client info of a node's sessions on the link. A node has
 // one at a time: what was open when one ends is lost with it.
 func (s *Server) Connected(info hub.Info) {
 	if info.Connected {
-		s.assign(info.Node, 0)
+		s.assignPort(info.Node, 0)
 	} else {
-		s.sessions.lost(info.Node, s.grace)
+		s.sessions.boundReads(info.Node, s.grace)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,24 +48,24 @@ func (s *Server) Connected(info hub.Info) {
 	}
 	st.connected, st.epoch = info.Connected, info.Epoch
 	if info.Connected {
-		s.settleLocked(st.port)
-		s.dueLocked(info.Node)
+		s.resolveConflictLocked(st.port)
+		s.queueNodeLocked(info.Node)
 	}
 }
 
-// assign gives the node a port and returns it; 0 if there is none. A node that
+// assignPort gives the node a port and returns it; 0 if there is none. A node that
 // has one keeps it. Without a wish (0) a port that the record of another node
 // names is left alone, whether that node is connected or not.
-func (s *Server) assign(node string, want int) int {
+func (s *Server) assignPort(node string, want int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.assignLocked(node, want)
+	return s.assignPortLocked(node, want)
 }
 
-func (s *Server) assignLocked(node string, want int) int {
+func (s *Server) assignPortLocked(node string, want int) int {
 	st := s.byNode[node]
 	if st == nil {
-		st = &seat{node: node}
+		st = &endpoint{node: node}
 		s.byNode[node] = st
 	}
 	if st.port != 0 {
@@ -109,36 +109,36 @@ func preferred(node string, ports int) int {
 	return int(h.Sum32() % uint32(ports))
 }
 
-// listenLocked opens the seat's port, if Run runs.
-func (s *Server) listenLocked(st *seat) error {
-	if s.spawn == nil || st.listener != nil || st.port == 0 {
+// listenLocked opens the endpoint's port, if Run runs.
+func (s *Server) listenLocked(st *endpoint) error {
+	if s.serve == nil || st.listener != nil || st.port == 0 {
 		return nil
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(s.cfg.Bind, strconv.Itoa(st.port)))
 	if err != nil {
 		return err
 	}
-	st.listener = s.gate.listener(l)
-	s.spawn(st.listener)
+	st.listener = s.limiter.listener(l)
+	s.serve(st.listener)
 	return nil
 }
 
-func (s *Server) release(node string) {
+func (s *Server) removeNode(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st := s.byNode[node]; st != nil {
-		s.releaseLocked(st)
+		s.removeNodeLocked(st)
 	}
 }
 
-func (s *Server) releaseLocked(st *seat) {
+func (s *Server) removeNodeLocked(st *endpoint) {
 	delete(s.byNode, st.node)
 	delete(s.due, st.node)
 	s.closePortLocked(st)
 }
 
-// closePortLocked takes the seat's port from it.
-func (s *Server) closePortLocked(st *seat) {
+// closePortLocked takes the endpoint's port from it.
+func (s *Server) closePortLocked(st *endpoint) {
 	if s.byPort[st.port] == st {
 		delete(s.byPort, st.port)
 	}

@@ -48,7 +48,7 @@ type Config struct {
 
 	// Certificate is what the endpoint shows, asked for each connection; nil
 	// makes one that nobody signed, for Address. An API server accepts that, and
-	// anything else, unless it is told the authority of kubelets
+	// anything else, unless it is given the authority of kubelets
 	// (--kubelet-certificate-authority): cloudcore gives one of edgekit's own
 	// authority (join.Keyring.ServerCertificate).
 	Certificate func() (*tls.Certificate, error)
@@ -62,10 +62,10 @@ type Config struct {
 	// MaxConnections is how many connections may be open; one more is closed at
 	// once. 0 means MaxSessions and 1000.
 	MaxConnections int
-	// MaxStrangers is how many of them may be of clients that have not yet shown
-	// who they are, and MaxStrangersPerAddress how many of one network (IPv4 /24,
+	// MaxUnauthenticated is how many of them may be of clients that have not yet shown
+	// who they are, and MaxUnauthenticatedPerNetwork how many of one network (IPv4 /24,
 	// IPv6 /64). One more closes the oldest of them. 0 means 1024 and 128.
-	MaxStrangers, MaxStrangersPerAddress int
+	MaxUnauthenticated, MaxUnauthenticatedPerNetwork int
 
 	Metrics prometheus.Registerer // nil keeps the figures to itself
 	Logger  *slog.Logger          // nil discards
@@ -77,7 +77,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("kubeletproxy: Config.Open, Cloud and NodeClient are required")
 	case !c.Address.IsValid() || c.Address.IsUnspecified():
 		return c, errors.New("kubeletproxy: Config.Address is required: the IP by which the API server reaches this cloudcore")
-	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxStrangers < 0, c.MaxStrangersPerAddress < 0:
+	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxUnauthenticated < 0, c.MaxUnauthenticatedPerNetwork < 0:
 		return c, errors.New("kubeletproxy: a limit in Config is negative: leave it 0 for the default")
 	}
 	def := func(v *int, d int) {
@@ -90,8 +90,8 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxSessions, 10000)
 	def(&c.MaxNodeSessions, 2000)
 	def(&c.MaxConnections, c.MaxSessions+1000)
-	def(&c.MaxStrangers, 1024)
-	def(&c.MaxStrangersPerAddress, 128)
+	def(&c.MaxUnauthenticated, 1024)
+	def(&c.MaxUnauthenticatedPerNetwork, 128)
 	if c.Bind == "" {
 		c.Bind = c.Address.String()
 	}
@@ -113,7 +113,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// The ports of Services of type NodePort, unless an API server is told others
+// The ports of Services of type NodePort, unless an API server is given others
 // (--service-node-port-range).
 const (
 	firstNodePort = 30000
@@ -134,19 +134,19 @@ type Server struct {
 	proxy    *httputil.ReverseProxy
 	auth     *authenticator
 	rights   *authorizer
-	gate     *gate
+	limiter  *connLimiter
 	sessions *sessions
 	requests sync.WaitGroup // those being answered
-	kick     chan struct{}  // holds a value: a Node is to be written
+	wake     chan struct{}  // holds a value: a Node is to be written
 	grace    time.Duration  // for clients whose node's link was lost
 
 	mu      sync.Mutex
-	byNode  map[string]*seat
-	byPort  map[int]*seat
+	byNode  map[string]*endpoint
+	byPort  map[int]*endpoint
 	records records
 	due     map[string]bool // Nodes to be written
-	// spawn serves a listener; nil while Run does not run.
-	spawn func(net.Listener)
+	// serve answers on a listener; nil while Run does not run.
+	serve func(net.Listener)
 }
 
 // New checks cfg and makes a Server. Nothing happens until Run.
@@ -160,10 +160,10 @@ func New(cfg Config) (*Server, error) {
 			"first", cfg.FirstPort, "ports", cfg.Ports, "nodeports", fmt.Sprintf("%d-%d", firstNodePort, lastNodePort))
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1), grace: lossGrace,
-		byNode: make(map[string]*seat), byPort: make(map[int]*seat), due: make(map[string]bool),
+		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), grace: lossGrace,
+		byNode: make(map[string]*endpoint), byPort: make(map[int]*endpoint), due: make(map[string]bool),
 		records: records{port: make(map[string]int), nodes: make(map[int][]string)},
-		auth:    newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud, cfg.Logger), gate: newGate(cfg),
+		auth:    newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud, cfg.Logger), limiter: newConnLimiter(cfg),
 	}
 	if s.sessions, err = newSessions(cfg); err != nil {
 		return nil, fmt.Errorf("kubeletproxy: %w", err)
@@ -200,7 +200,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	var wg sync.WaitGroup
 	s.mu.Lock()
-	s.spawn = func(l net.Listener) {
+	s.serve = func(l net.Listener) {
 		wg.Go(func() {
 			if err := s.http.ServeTLS(l, "", ""); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				s.log.Warn("a node's endpoint is closed", "address", l.Addr().String(), "err", err)
@@ -217,7 +217,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.writeEndpoints(ctx) })
 	<-ctx.Done()
 	s.mu.Lock()
-	s.spawn = nil // no goroutine may be added once they are being joined
+	s.serve = nil // no goroutine may be added once they are being joined
 	s.mu.Unlock()
 	cancel()
 	err := s.http.Close()

@@ -144,7 +144,7 @@ func (c *cloud) run(t *testing.T) {
 func (s *Server) runs() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.spawn != nil
+	return s.serve != nil
 }
 
 // edge gives the Open of a cloud to which edge-1 alone is connected. It
@@ -208,7 +208,7 @@ func (c *cloud) ask(t *testing.T, node, method, path string, cert *tls.Certifica
 	if cert != nil {
 		tr.TLSClientConfig.Certificates = []tls.Certificate{*cert}
 	}
-	port := c.assign(node, 0)
+	port := c.assignPort(node, 0)
 	req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("https://127.0.0.1:%d%s", port, path), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ func TestSessionsEndWithTheServer(t *testing.T) {
 	}
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*c.ca.client(t, "admin")}}}
 	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/wait", c.assign("edge-1", 0)), nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/wait", c.assignPort("edge-1", 0)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func TestEndpoint(t *testing.T) {
 		"same address as before": nodeWith("edge-1", 20005, "10.0.0.1", "192.168.1.5"),
 	} {
 		internal := []corev1.NodeAddressType{corev1.NodeInternalIP}
-		endpoint(&n.Status, "10.0.0.1", 30100, internal)
+		setAddress(&n.Status, "10.0.0.1", 30100, internal)
 		if want := nodeWith("edge-1", 30100, "10.0.0.1", "192.168.1.5"); !slices.Equal(n.Status.Addresses, want.Status.Addresses) ||
 			n.Status.DaemonEndpoints != want.Status.DaemonEndpoints {
 			t.Errorf("%s: %v", name, n.Status)
@@ -349,7 +349,7 @@ func TestEndpoint(t *testing.T) {
 	named.Status.Addresses = append(named.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: "edge-1"})
 	s := &Server{cfg: Config{Address: netip.MustParseAddr("10.0.0.1"), Hostname: true}}
 	for range 2 { // the second time changes nothing
-		s.endpoint(&named.Status, 30100)
+		s.setAddress(&named.Status, 30100)
 		want := []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "192.168.1.5"}, {Type: corev1.NodeHostName, Address: "edge-1"},
 		}
@@ -368,10 +368,10 @@ func TestPortsStay(t *testing.T) {
 	}
 	claimed := recordedAt("edge-1", "127.0.0.1", 30150)
 	change(nil, claimed)
-	if got := c.assign("edge-1", 0); got != 30150 {
+	if got := c.assignPort("edge-1", 0); got != 30150 {
 		t.Errorf("port %d after a restart", got)
 	}
-	if got := c.assign("edge-9", 30150); got == 30150 || got == 0 {
+	if got := c.assignPort("edge-9", 30150); got == 30150 || got == 0 {
 		t.Errorf("another node got port %d", got)
 	}
 	change(claimed, recordedAt("edge-1", "10.9.9.9", 30150))
@@ -405,7 +405,7 @@ func TestUsedPorts(t *testing.T) {
 	}
 	c := newCloud(t, func(cfg *Config) { cfg.FirstPort, cfg.Ports = first, ports })
 	c.run(t)
-	if got := c.assign("edge-1", free+1); got != free {
+	if got := c.assignPort("edge-1", free+1); got != free {
 		t.Errorf("port %d, want %d, the only free one", got, free)
 	}
 }
@@ -429,16 +429,16 @@ func TestRecord(t *testing.T) {
 
 func TestNoPortLeft(t *testing.T) {
 	c := newCloud(t, func(cfg *Config) { cfg.Ports = 1 })
-	if c.assign("edge-1", 0) != 30100 || c.assign("edge-2", 0) != 0 {
+	if c.assignPort("edge-1", 0) != 30100 || c.assignPort("edge-2", 0) != 0 {
 		t.Error("one port for two nodes")
 	}
 	n := nodeWith("edge-2", 0, "192.168.1.5")
-	c.Amend(n)
+	c.AmendNode(n)
 	if n.Status.DaemonEndpoints.KubeletEndpoint.Port != 0 || n.Status.Addresses[0].Address != "192.168.1.5" {
 		t.Errorf("%v", n.Status)
 	}
-	c.release("edge-1")
-	if c.assign("edge-2", 0) != 30100 {
+	c.removeNode("edge-1")
+	if c.assignPort("edge-2", 0) != 30100 {
 		t.Error("a free port is not used")
 	}
 }
@@ -462,8 +462,8 @@ func TestConfig(t *testing.T) {
 
 // Example_path shows what a request needs.
 func Example_needs() {
-	fmt.Println(needs(http.MethodGet, "/metrics/resource"))
-	fmt.Println(needs(http.MethodGet, "/exec/default/web/app"))
+	fmt.Println(requiredRight(http.MethodGet, "/metrics/resource"))
+	fmt.Println(requiredRight(http.MethodGet, "/exec/default/web/app"))
 	// Output:
 	// {get [metrics]}
 	// {create [proxy]}

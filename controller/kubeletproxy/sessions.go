@@ -49,8 +49,8 @@ func newSession(node, user, path string) *session {
 
 // sessions bounds, counts and audits sessions.
 type sessions struct {
-	most, mostNode int
-	log            *slog.Logger
+	max, maxNode int
+	log          *slog.Logger
 
 	open      *prometheus.GaugeVec
 	begun     *prometheus.CounterVec
@@ -65,7 +65,7 @@ type sessions struct {
 
 func newSessions(cfg Config) (*sessions, error) {
 	s := &sessions{
-		most: cfg.MaxSessions, mostNode: cfg.MaxNodeSessions, log: cfg.Logger, nodes: make(map[string]map[*session]struct{}),
+		max: cfg.MaxSessions, maxNode: cfg.MaxNodeSessions, log: cfg.Logger, nodes: make(map[string]map[*session]struct{}),
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "edgekit_kubelet_sessions", Help: "Requests to nodes' kubelet endpoints that are being answered.",
 		}, []string{"kind"}),
@@ -95,10 +95,10 @@ func (s *sessions) begin(v *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.now >= s.most:
-		return fmt.Errorf("cloudcore has %d sessions open: close one", s.most)
-	case len(s.nodes[v.node]) >= s.mostNode:
-		return fmt.Errorf("node %s has %d sessions open: close one", v.node, s.mostNode)
+	case s.now >= s.max:
+		return fmt.Errorf("cloudcore has %d sessions open: close one", s.max)
+	case len(s.nodes[v.node]) >= s.maxNode:
+		return fmt.Errorf("node %s has %d sessions open: close one", v.node, s.maxNode)
 	}
 	s.now++
 	if s.nodes[v.node] == nil {
@@ -130,10 +130,10 @@ func (s *sessions) end(ctx context.Context, v *session, status int) {
 		"container", v.container, "status", status, "took", time.Since(v.began).Round(time.Millisecond), "up", v.up.Load(), "down", v.down.Load())
 }
 
-// lost bounds how long the clients of a node may take to read what came before
+// boundReads bounds how long the clients of a node may take to read what came before
 // the node's link was lost. One that does not read would not learn of it, and
 // its session would last for as long as its connection.
-func (s *sessions) lost(node string, grace time.Duration) {
+func (s *sessions) boundReads(node string, grace time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for v := range s.nodes[node] {

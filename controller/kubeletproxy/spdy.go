@@ -16,45 +16,45 @@ const spdyFrameHeader = 8
 // spdyGoAway is a GOAWAY frame that names no stream and no error (section 2.6.6).
 var spdyGoAway = [...]byte{0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// sayGoodbye has a SPDY connection from a node end in good order, whatever its
+// endWithGoAway has a SPDY connection from a node end in good order, whatever its
 // end was: a link that was lost most of all. The API server needs that. It
 // tunnels kubectl port-forward through a WebSocket, and closes that only when
 // its own read from it returns (as of Kubernetes 1.37): with a client that is
 // silent, because its last ping was lost with the link, this is never. Told to
 // go away, the client closes itself.
-func sayGoodbye(resp *http.Response) error {
+func endWithGoAway(resp *http.Response) error {
 	if resp.StatusCode != http.StatusSwitchingProtocols || !strings.EqualFold(resp.Header.Get("Upgrade"), "SPDY/3.1") {
 		return nil
 	}
 	if conn, ok := resp.Body.(httplink.Upgraded); ok {
-		resp.Body = &parting{Upgraded: conn}
+		resp.Body = &goAwayConn{Upgraded: conn}
 	}
 	return nil
 }
 
-// parting is a SPDY connection from whose reads a GOAWAY frame comes last.
-type parting struct {
+// goAwayConn is a SPDY connection from whose reads a GOAWAY frame comes last.
+type goAwayConn struct {
 	httplink.Upgraded
 	frames spdyFrames
 	end    error  // how the connection ended
-	bye    []byte // of the frame, what is still to come
+	goAway []byte // of the frame, what is still to come
 }
 
-func (p *parting) Read(b []byte) (int, error) {
+func (p *goAwayConn) Read(b []byte) (int, error) {
 	if p.end == nil {
 		n, err := p.Upgraded.Read(b)
-		p.frames.pass(b[:n])
-		if err == nil || !p.frames.whole() {
+		p.frames.track(b[:n])
+		if err == nil || !p.frames.complete() {
 			// Within a frame, one more would be taken for the rest of it.
 			return n, err
 		}
-		p.end, p.bye = err, spdyGoAway[:]
+		p.end, p.goAway = err, spdyGoAway[:]
 		if n > 0 {
 			return n, nil
 		}
 	}
-	n := copy(b, p.bye)
-	if p.bye = p.bye[n:]; len(p.bye) > 0 {
+	n := copy(b, p.goAway)
+	if p.goAway = p.goAway[n:]; len(p.goAway) > 0 {
 		return n, nil
 	}
 	return n, p.end
@@ -67,10 +67,10 @@ type spdyFrames struct {
 	rest   uint32 // bytes of the payload that are still to come
 }
 
-// whole tells whether the last frame has passed to its end.
-func (f *spdyFrames) whole() bool { return f.have == 0 && f.rest == 0 }
+// complete reports whether the last frame has passed to its end.
+func (f *spdyFrames) complete() bool { return f.have == 0 && f.rest == 0 }
 
-func (f *spdyFrames) pass(b []byte) {
+func (f *spdyFrames) track(b []byte) {
 	for len(b) > 0 {
 		if f.rest > 0 {
 			n := min(len(b), int(f.rest))

@@ -30,7 +30,7 @@ func lost(t *testing.T, sent []byte, err error) (frames []spdy.Frame, end error)
 	t.Helper()
 	conn := &dead{Reader: io.MultiReader(iotest.OneByteReader(bytes.NewReader(sent)), iotest.ErrReader(err))}
 	resp := &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header{"Upgrade": {"SPDY/3.1"}}, Body: conn}
-	if err := sayGoodbye(resp); err != nil {
+	if err := endWithGoAway(resp); err != nil {
 		t.Fatal(err)
 	}
 	var all bytes.Buffer
@@ -92,10 +92,10 @@ func TestGoodbye(t *testing.T) {
 		}
 	}
 	other := &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header{"Upgrade": {"websocket"}}, Body: &dead{}}
-	if err := sayGoodbye(other); err != nil {
+	if err := endWithGoAway(other); err != nil {
 		t.Error(err)
 	}
-	if _, ok := other.Body.(*parting); ok {
+	if _, ok := other.Body.(*goAwayConn); ok {
 		t.Error("a WebSocket is taken for SPDY")
 	}
 }
@@ -108,18 +108,18 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte, cut int) {
 		cut = max(0, min(cut, len(sent)))
 		var once, twice spdyFrames
-		once.pass(sent)
-		twice.pass(sent[:cut])
-		twice.pass(sent[cut:])
-		if once.whole() != twice.whole() || once.rest != twice.rest || once.have != twice.have {
+		once.track(sent)
+		twice.track(sent[:cut])
+		twice.track(sent[cut:])
+		if once.complete() != twice.complete() || once.rest != twice.rest || once.have != twice.have {
 			t.Errorf("%+v, in pieces %+v", once, twice)
 		}
-		p := &parting{Upgraded: &dead{Reader: bytes.NewReader(sent)}}
+		p := &goAwayConn{Upgraded: &dead{Reader: bytes.NewReader(sent)}}
 		got, err := io.ReadAll(p)
 		if err != nil || !bytes.HasPrefix(got, sent) {
 			t.Errorf("%q became %q, %v", sent, got, err)
 		}
-		if extra := got[len(sent):]; once.whole() != bytes.Equal(extra, spdyGoAway[:]) || !once.whole() && len(extra) > 0 {
+		if extra := got[len(sent):]; once.complete() != bytes.Equal(extra, spdyGoAway[:]) || !once.complete() && len(extra) > 0 {
 			t.Errorf("after %q came %q", sent, extra)
 		}
 	})

@@ -175,7 +175,7 @@ func (d *watched) Attach(ctx context.Context, h hub.Hello) (hub.Node, error) {
 func (w *whole) open(t *testing.T, request string) net.Conn {
 	t.Helper()
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*w.ca.client(t, "admin")}}}
-	conn, err := d.DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", w.assign("edge-1", 0)))
+	conn, err := d.DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", w.assignPort("edge-1", 0)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,12 +21,12 @@ import (
 const (
 	tokenFresh   = 2 * time.Minute  // how long the API server's word on a good token is kept
 	tokenRefused = 10 * time.Second // and on a bad one
-	tokenMost    = 16 << 10         // bytes of a token
-	reviewsMost  = 16               // TokenReviews under way
+	maxToken     = 16 << 10         // bytes of a token
+	maxReviews   = 16               // TokenReviews under way
 	reviewTime   = 10 * time.Second // of one TokenReview
 	reviewRate   = 5                // TokenReviews a second for one network's clients
 	reviewBurst  = 20
-	reviewersMax = 1024 // networks that are remembered; one more forgets all
+	maxReviewers = 1024 // networks that are remembered; one more forgets all
 )
 
 // Why a token is refused. They are answers to strangers: they tell nothing of the
@@ -54,7 +54,7 @@ type tokens struct {
 }
 
 func newTokens(cloud kubernetes.Interface, log *slog.Logger) *tokens {
-	return &tokens{cloud: cloud, log: log, slots: make(chan struct{}, reviewsMost)}
+	return &tokens{cloud: cloud, log: log, slots: make(chan struct{}, maxReviews)}
 }
 
 // user says whose the token is that came from an address.
@@ -88,7 +88,7 @@ func (t *tokens) user(ctx context.Context, token, from string) (user, error) {
 // tokenForm reports that a token looks like those of service accounts: three
 // parts of base64url. The API server knows no others that are worth a review.
 func tokenForm(token string) bool {
-	if len(token) > tokenMost || strings.Count(token, ".") != 2 {
+	if len(token) > maxToken || strings.Count(token, ".") != 2 {
 		return false
 	}
 	for part := range strings.SplitSeq(token, ".") {
@@ -141,7 +141,7 @@ func (t *tokens) sender(from string) *rate.Limiter {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.senders == nil || len(t.senders) >= reviewersMax && t.senders[network] == nil {
+	if t.senders == nil || len(t.senders) >= maxReviewers && t.senders[network] == nil {
 		t.senders = make(map[netip.Prefix]*rate.Limiter)
 	}
 	if t.senders[network] == nil {

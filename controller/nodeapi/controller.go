@@ -57,12 +57,12 @@ type Controller struct {
 	forward  forwarder
 	notifier nodesync.Notifier
 
-	mu       sync.Mutex
-	nodes    map[string]*node
-	bindings bindings
-	services map[string]int  // nodes that want them, with their subscribers
-	started  map[string]bool // by capability
-	spawn    func(func(context.Context))
+	mu          sync.Mutex
+	nodes       map[string]*node
+	bindings    bindings
+	services    map[string]int  // nodes that want them, with their subscribers
+	started     map[string]bool // by capability
+	startJoined func(func(context.Context))
 }
 
 // node is one that wants Access, while it has a subscriber.
@@ -112,9 +112,9 @@ func New(cfg Config) (*Controller, error) {
 func (c *Controller) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	c.mu.Lock()
-	c.spawn = func(f func(context.Context)) { g.Go(func() error { f(ctx); return nil }) }
+	c.startJoined = func(f func(context.Context)) { g.Go(func() error { f(ctx); return nil }) }
 	for capability := range c.started {
-		c.launchLocked(capability)
+		c.startWatchesLocked(capability)
 	}
 	c.mu.Unlock()
 	g.Go(func() error {
@@ -122,39 +122,39 @@ func (c *Controller) Run(ctx context.Context) error {
 		<-ctx.Done()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.spawn = nil
+		c.startJoined = nil
 		return nil
 	})
 	err := g.Wait()
-	if t, ok := c.forward.bare.(*http.Client); ok {
+	if t, ok := c.forward.anonymous.(*http.Client); ok {
 		t.CloseIdleConnections()
 	}
 	return err
 }
 
-// wantLocked begins to watch what a capability stands for.
-func (c *Controller) wantLocked(capability string) {
+// watchLocked begins to watch what a capability stands for.
+func (c *Controller) watchLocked(capability string) {
 	if !c.started[capability] {
 		c.started[capability] = true
-		c.launchLocked(capability)
+		c.startWatchesLocked(capability)
 	}
 }
 
-func (c *Controller) launchLocked(capability string) {
-	if c.spawn == nil {
+func (c *Controller) startWatchesLocked(capability string) {
+	if c.startJoined == nil {
 		return
 	}
 	for _, k := range c.kinds {
 		if k.capability == capability {
-			c.spawn(func(ctx context.Context) {
+			c.startJoined(func(ctx context.Context) {
 				if err := k.store.Run(ctx); err != nil {
-					c.cfg.Logger.Error("watch ended", "resource", k.resource, "error", err)
+					c.cfg.Logger.Error("watch ended", "resource", k.resource, "err", err)
 				}
 			})
 		}
 	}
 	if capability == wire.Access {
-		c.spawn(c.issuer.run)
+		c.startJoined(c.issuer.run)
 	}
 }
 
@@ -253,6 +253,6 @@ func (c *Controller) serviceChanged(key hub.Key) {
 	}
 }
 
-// firstSight is how long a list of versions waits for the first list of what
+// firstListWait is how long a list of versions waits for the first list of what
 // a node wants.
-const firstSight = 5 * time.Second
+const firstListWait = 5 * time.Second

@@ -93,7 +93,7 @@ func TestSource(t *testing.T) {
 			cancel()
 			must(t, <-done)
 		}()
-		told := make(chan hub.Key, 100)
+		notified := make(chan hub.Key, 100)
 		nothing := c.Source("gate-7", nil)
 		stopNothing := nothing.Subscribe(func(k hub.Key) { t.Errorf("a node that wants nothing is told of %s", k) })
 		defer stopNothing()
@@ -101,7 +101,7 @@ func TestSource(t *testing.T) {
 			t.Errorf("a node that wants nothing gets %v", got)
 		}
 		all := c.Source("gate-7", []string{wire.Access, wire.Services})
-		stop := all.Subscribe(func(k hub.Key) { told <- k })
+		stop := all.Subscribe(func(k hub.Key) { notified <- k })
 		defer stop()
 		synctest.Wait()
 		want := []string{"clusterrolebindings//basic@8", "clusterroles//basic@7", "endpointslices/shop/web-x@10", "namespaces//other@2", "namespaces//shop@1", "rolebindings/shop/clerks@5", "roles/shop/reader@3", "services/shop/web@9"}
@@ -119,13 +119,13 @@ func TestSource(t *testing.T) {
 		if got := versions(t, c.Source("gate-7", []string{wire.Services})); !slices.Equal(got, want) {
 			t.Errorf("with Services alone got %v, want %v", got, want)
 		}
-		for len(told) > 0 {
-			<-told
+		for len(notified) > 0 {
+			<-notified
 		}
 		// Another pod comes, with another account.
 		who.by["gate-7"] = map[cache.Name]struct{}{clerk: {}, {Namespace: "shop", Name: "boss"}: {}}
 		who.changed("gate-7")
-		got := []string{(<-told).String(), (<-told).String()}
+		got := []string{(<-notified).String(), (<-notified).String()}
 		if slices.Sort(got); !slices.Equal(got, []string{"rolebindings/shop/others", "roles/shop/other"}) {
 			t.Errorf("told of %v", got)
 		}
@@ -163,8 +163,8 @@ func podOn(node string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u-1"}, Spec: corev1.PodSpec{NodeName: node}}
 }
 
-// told is what a node is told of an error.
-func told(err error) string {
+// remoteText is what a node is told of an error.
+func remoteText(err error) string {
 	if e, ok := errors.AsType[*hub.Error](err); ok {
 		return e.Text
 	}
@@ -239,7 +239,7 @@ func TestCall(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	if hc, ok := c.forward.bare.(*http.Client); ok {
+	if hc, ok := c.forward.anonymous.(*http.Client); ok {
 		hc.CloseIdleConnections()
 	}
 	if hc, ok := c.forward.nodeClient.(*http.Client); ok {
@@ -253,7 +253,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add("GET", "apis/apps/v1/pods", "", "")
 	f.Add("POST", "/apis/apps/v1/namespaces/a/deployments/b/scale", "dryRun=All", "a.b.c")
 	f.Fuzz(func(t *testing.T, method, path, query, token string) {
-		if err := check("n", wire.Request{Method: method, Path: path, Query: query, Token: token}); err != nil {
+		if err := checkRequest("n", wire.Request{Method: method, Path: path, Query: query, Token: token}); err != nil {
 			return
 		}
 		if !strings.HasPrefix(path, "/api") || strings.Contains(path, "..") && strings.Contains(path, "/../") || strings.HasSuffix(path, "/proxy") {

@@ -32,16 +32,16 @@ const (
 	maxAnswers = 32 * maxAnswer  // of all nodes, while they are read
 )
 
-// doer is an http.Client.
-type doer interface {
+// httpDoer is an http.Client.
+type httpDoer interface {
 	Do(req *http.Request) (*http.Response, error)
 }
 
 // forwarder makes requests of the API server.
 type forwarder struct {
 	base       *url.URL
-	bare       doer // has no credentials
-	nodeClient doer // acts as the node of the request's context
+	anonymous  httpDoer // has no credentials
+	nodeClient httpDoer // acts as the node of the request's context
 	// memory is what the answers of the API server may take together while they
 	// are read; a request waits for its part as long as its caller does.
 	memory *semaphore.Weighted
@@ -56,9 +56,9 @@ func newForwarder(cfg Config) (forwarder, error) {
 	}
 	// cloudcore's own certificate must not be shown: the API server would
 	// believe it before the token.
-	bare := rest.AnonymousClientConfig(cfg.REST)
-	bare.QPS = -1
-	if f.bare, err = impersonate.HTTPClient(bare); err != nil {
+	anonymous := rest.AnonymousClientConfig(cfg.REST)
+	anonymous.QPS = -1
+	if f.anonymous, err = impersonate.HTTPClient(anonymous); err != nil {
 		return f, fmt.Errorf("nodeapi: %w", err)
 	}
 	client, ok := cfg.NodeClient.CoreV1().RESTClient().(*rest.RESTClient)
@@ -82,7 +82,7 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 	if err != nil {
 		return hub.Message{}, nodesync.Invalid(key, err)
 	}
-	if err := check(req.Node, want); err != nil {
+	if err := checkRequest(req.Node, want); err != nil {
 		return hub.Message{}, nodesync.Forbidden(key, err.Error())
 	}
 	client := c.forward.nodeClient
@@ -92,11 +92,11 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 		if err := c.checkToken(ctx, req.Node, want.Token); err != nil {
 			return hub.Message{}, err
 		}
-		client = c.forward.bare
+		client = c.forward.anonymous
 	}
 	answer, err := c.forward.do(ctx, client, want)
 	if err != nil {
-		c.cfg.Logger.Debug("a node's request for the API server failed", "node", req.Node, "path", want.Path, "error", err)
+		c.cfg.Logger.Debug("a node's request for the API server failed", "node", req.Node, "path", want.Path, "err", err)
 		return hub.Message{}, err
 	}
 	body, err := answer.Encode()
@@ -108,7 +108,7 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 
 // do makes the request. Nothing of it but what wire.Request holds reaches the
 // API server: no header of the node's choosing.
-func (f forwarder) do(ctx context.Context, client doer, want wire.Request) (wire.Response, error) {
+func (f forwarder) do(ctx context.Context, client httpDoer, want wire.Request) (wire.Response, error) {
 	to := *f.base
 	to.Path = path.Join("/", to.Path, want.Path)
 	to.RawQuery = want.Query
@@ -126,7 +126,7 @@ func (f forwarder) do(ctx context.Context, client doer, want wire.Request) (wire
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		f.log.Warn("a request of a node does not reach the API server", "error", err)
+		f.log.Warn("a request of a node does not reach the API server", "err", err)
 		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached: cloudcore's log says why"}
 	}
 	defer resp.Body.Close()

@@ -22,15 +22,15 @@ type target struct {
 
 func (t target) String() string { return strings.TrimSuffix(t.resource+"/"+t.sub, "/") }
 
-// check refuses what a node may not ask for. For requests with a token that is
+// checkRequest refuses what a node may not ask for. For requests with a token that is
 // what is no request with one answer: the API server decides on the rest. A
 // request without one is made as the node, which may do more than it should
-// without cloudcore: there the allow list of allowed decides.
-func check(node string, want wire.Request) error {
+// without cloudcore: there the allow list of checkNodeRequest decides.
+func checkRequest(node string, want wire.Request) error {
 	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, want.Method) {
 		return fmt.Errorf("method %.20q", want.Method)
 	}
-	t, err := parse(want)
+	t, err := parseTarget(want)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func check(node string, want wire.Request) error {
 		return fmt.Errorf("%s is a stream", t)
 	}
 	if want.Token == "" {
-		return allowed(node, want, t)
+		return checkNodeRequest(node, want, t)
 	}
 	if strings.ContainsAny(want.Token, " \r\n\t") || strings.Count(want.Token, ".") != 2 {
 		return errors.New("token has not the form of one")
@@ -46,8 +46,8 @@ func check(node string, want wire.Request) error {
 	return nil
 }
 
-// parse reads what a request is about.
-func parse(want wire.Request) (target, error) {
+// parseTarget reads what a request is about.
+func parseTarget(want wire.Request) (target, error) {
 	var t target
 	parts := strings.Split(strings.TrimPrefix(want.Path, "/"), "/")
 	if want.Path != path.Clean(want.Path) || !strings.HasPrefix(want.Path, "/") ||
@@ -78,12 +78,12 @@ func parse(want wire.Request) (target, error) {
 	return t, nil
 }
 
-// allowed decides on a request that is made as the node. What an administrator
+// checkNodeRequest decides on a request that is made as the node. What an administrator
 // of the node needs is here: reads, the end of the node's own pods, events, and
 // the node's labels, of which NodeRestriction leaves it only harmless ones. What
 // the node reports of itself has ways of its own (the mirror), on which cloudcore
 // looks: status of Node and pods, Lease, annotations, tokens, certificates.
-func allowed(node string, want wire.Request, t target) error {
+func checkNodeRequest(node string, want wire.Request, t target) error {
 	core := t.group == ""
 	switch {
 	case t.group == "certificates.k8s.io", t.sub == "token", t.sub == "approval":
@@ -94,7 +94,7 @@ func allowed(node string, want wire.Request, t target) error {
 		(core || t.group == "events.k8s.io") && t.resource == "events" && t.namespace != "" && t.sub == "" && want.Method != http.MethodDelete:
 		return nil
 	case core && t.resource == "nodes" && t.name == node && t.sub == "" && want.Method == http.MethodPatch:
-		if labelsAlone(want) {
+		if onlyLabels(want) {
 			return nil
 		}
 		return fmt.Errorf("of its own Node the node %s cannot patch anything but labels in this way", node)
@@ -105,8 +105,8 @@ func allowed(node string, want wire.Request, t target) error {
 	return fmt.Errorf("the administrator of node %s cannot %s resource %q in API group %q in this way: use a service account's token, or kubectl in the cloud", node, verb, t, t.group)
 }
 
-// labelsAlone reports that a patch changes labels and nothing else.
-func labelsAlone(want wire.Request) bool {
+// onlyLabels reports that a patch changes labels and nothing else.
+func onlyLabels(want wire.Request) bool {
 	kind := types.PatchType(want.ContentType)
 	if kind != types.MergePatchType && kind != types.StrategicMergePatchType {
 		return false

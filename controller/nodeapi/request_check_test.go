@@ -58,17 +58,17 @@ func TestAllowed(t *testing.T) {
 		"a token":                    {wire.Request{Method: "POST", Path: "/api/v1/namespaces/a/serviceaccounts/b/token"}, false},
 		"another group's events":     {wire.Request{Method: "POST", Path: "/apis/x.io/v1/namespaces/a/events"}, false},
 	} {
-		if err := check("edge-0", tt.ask); (err == nil) != tt.ok {
+		if err := checkRequest("edge-0", tt.ask); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !tt.ok {
 			tt.ask.Token = "a.b.c"
-			if err := check("edge-0", tt.ask); err != nil {
+			if err := checkRequest("edge-0", tt.ask); err != nil {
 				t.Errorf("%s with a token, on which the API server decides: %v", name, err)
 			}
 		}
 	}
-	if err := check("edge-0", wire.Request{Method: "POST", Path: "/api/v1/namespaces"}); !strings.Contains(err.Error(), "cannot create resource") {
+	if err := checkRequest("edge-0", wire.Request{Method: "POST", Path: "/api/v1/namespaces"}); !strings.Contains(err.Error(), "cannot create resource") {
 		t.Error(err)
 	}
 }
@@ -94,17 +94,17 @@ func TestAttackRedirect(t *testing.T) {
 		return err
 	}
 	for _, token := range []string{"", token("shop", "web", "u-1")} {
-		if err := ask(token); told(err) == "" || strings.Contains(told(err), "127.0.0.1") {
+		if err := ask(token); remoteText(err) == "" || strings.Contains(remoteText(err), "127.0.0.1") {
 			t.Errorf("a redirect: %v", err)
 		}
 	}
 	server.Close()
 	for _, token := range []string{"", token("shop", "web", "u-1")} {
-		if err := ask(token); told(err) == "" || strings.Contains(told(err), "127.0.0.1") {
+		if err := ask(token); remoteText(err) == "" || strings.Contains(remoteText(err), "127.0.0.1") {
 			t.Errorf("out of reach: %v", err)
 		}
 	}
-	for _, d := range []doer{c.forward.bare, c.forward.nodeClient} {
+	for _, d := range []httpDoer{c.forward.anonymous, c.forward.nodeClient} {
 		if hc, ok := d.(*http.Client); ok {
 			hc.CloseIdleConnections()
 		}

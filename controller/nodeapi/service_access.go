@@ -53,8 +53,8 @@ func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	c.mu.Lock()
 	asks := c.services[name] > 0
 	if asks && marked(change.New) {
-		c.wantLocked(namespaces)
-		c.wantLocked(wire.Services)
+		c.watchLocked(namespaces)
+		c.watchLocked(wire.Services)
 	}
 	c.mu.Unlock()
 	if !asks {

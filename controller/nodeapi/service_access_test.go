@@ -49,13 +49,13 @@ func TestServicesOfMarkedNodes(t *testing.T) {
 		synctest.Wait()
 
 		s := c.Source("gate-7", []string{wire.Services})
-		told := make(chan hub.Key, 100)
-		defer s.Subscribe(func(k hub.Key) { told <- k })()
+		notified := make(chan hub.Key, 100)
+		defer s.Subscribe(func(k hub.Key) { notified <- k })()
 		keys := func() []string {
 			synctest.Wait()
 			var all []string
-			for len(told) > 0 {
-				all = append(all, (<-told).String())
+			for len(notified) > 0 {
+				all = append(all, (<-notified).String())
 			}
 			slices.Sort(all)
 			return slices.Compact(all)

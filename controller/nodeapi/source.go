@@ -32,17 +32,17 @@ func (s *source) wants(capability string) bool {
 	case namespaces:
 		return s.wants(wire.Access) || s.wants(wire.Services)
 	case wire.Services:
-		return s.named(capability) && s.c.mayHaveServices(s.node)
+		return s.declared(capability) && s.c.mayHaveServices(s.node)
 	}
-	return s.named(capability)
+	return s.declared(capability)
 }
 
-// named reports that the node named a capability, whether it may have it or not.
-func (s *source) named(capability string) bool { return slices.Contains(s.capabilities, capability) }
+// declared reports that the node named a capability, whether it may have it or not.
+func (s *source) declared(capability string) bool { return slices.Contains(s.capabilities, capability) }
 
-// whole reports whether this session gets all objects of a kind that it wants,
+// wantsAll reports whether this session gets all objects of a kind that it wants,
 // not only those that its node's pods need.
-func (s *source) whole(k *kind) bool {
+func (s *source) wantsAll(k *kind) bool {
 	return k.capability == wire.Services || k.capability == namespaces && s.wants(wire.Services)
 }
 
@@ -55,14 +55,14 @@ func (s *source) wantsKey(key hub.Key) bool {
 	return k != nil && s.wants(k.capability)
 }
 
-// asksFor reports whether the node named a capability by which it might hold the
+// mayHold reports whether the node named a capability by which it might hold the
 // key: what it may no longer have is to be taken from it.
-func (s *source) asksFor(key hub.Key) bool {
+func (s *source) mayHold(key hub.Key) bool {
 	if s.wantsKey(key) {
 		return true
 	}
 	k := s.c.kinds[key.Resource]
-	return k != nil && k.capability != wire.Access && s.named(wire.Services)
+	return k != nil && k.capability != wire.Access && s.declared(wire.Services)
 }
 
 func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
@@ -70,31 +70,31 @@ func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c := s.c
 	_, unsubscribe := c.notifier.Subscribe(s.node, func(key hub.Key) {
-		if s.asksFor(key) {
+		if s.mayHold(key) {
 			changed(key)
 		}
 	})
-	access, services := s.wants(wire.Access), s.named(wire.Services)
+	access, services := s.wants(wire.Access), s.declared(wire.Services)
 	allowed := services && c.mayHaveServices(s.node)
 	if services && !allowed {
 		c.cfg.Logger.Warn("a node asks for all Services, which no operator lets it have; its DNS and kube-proxy will know none", "node", s.node, "label", ServicesLabel)
 	}
 	c.mu.Lock()
 	if access || allowed {
-		c.wantLocked(namespaces)
+		c.watchLocked(namespaces)
 	}
 	if access {
 		if c.nodes[s.node] == nil {
 			c.nodes[s.node] = &node{}
 		}
 		c.nodes[s.node].subscribers++
-		c.wantLocked(wire.Access)
+		c.watchLocked(wire.Access)
 	}
 	if services {
 		c.services[s.node]++
 	}
 	if allowed {
-		c.wantLocked(wire.Services)
+		c.watchLocked(wire.Services)
 	}
 	c.mu.Unlock()
 	if access {
@@ -119,7 +119,7 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 
 // Versions lists what is known. What is not known yet is notified when it is.
 func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
-	ctx, cancel := context.WithTimeout(ctx, firstSight)
+	ctx, cancel := context.WithTimeout(ctx, firstListWait)
 	defer cancel()
 	var kinds []*kind
 	for _, k := range s.c.kinds {
@@ -138,7 +138,7 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 		for _, k := range kinds {
 			for _, name := range k.store.Names() {
 				key := hub.Key{Resource: k.resource, Namespace: name.Namespace, Name: name.Name}
-				if _, needed := needs[key]; !needed && !s.whole(k) {
+				if _, needed := needs[key]; !needed && !s.wantsAll(k) {
 					continue
 				}
 				if version, ok := k.store.version(name); ok && !yield(key, version) {
@@ -192,9 +192,9 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 		return hub.Object{}, hub.ErrLagging
 	}
 	name := cache.Name{Namespace: key.Namespace, Name: key.Name}
-	if !s.whole(k) {
+	if !s.wantsAll(k) {
 		if _, needed := s.needs()[key]; !needed {
-			return s.unneeded(ctx, k, key, name)
+			return s.loadUnneeded(ctx, k, key, name)
 		}
 	}
 	if obj, version, ok := k.store.load(name, held); ok {
@@ -210,10 +210,10 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-// unneeded takes an RBAC object or a Namespace from the node that nothing there
+// loadUnneeded takes an RBAC object or a Namespace from the node that nothing there
 // needs any more. A binding is first read from the API server: the view here may
 // be behind what the node has.
-func (s *source) unneeded(ctx context.Context, k *kind, key hub.Key, name cache.Name) (hub.Object, error) {
+func (s *source) loadUnneeded(ctx context.Context, k *kind, key hub.Key, name cache.Name) (hub.Object, error) {
 	gone := hub.Object{Key: key, Deleted: true}
 	if key.Resource != "rolebindings" && key.Resource != "clusterrolebindings" {
 		return gone, nil

@@ -67,7 +67,7 @@ func (i *issuer) run(ctx context.Context) {
 		if err != nil {
 			again = issuerRetry
 			if !failed && ctx.Err() == nil {
-				i.cfg.Logger.Error("the keys of service account tokens are not known to nodes", "error", err)
+				i.cfg.Logger.Error("the keys of service account tokens are not known to nodes", "err", err)
 			}
 		}
 		failed = err != nil
@@ -80,11 +80,11 @@ func (i *issuer) run(ctx context.Context) {
 }
 
 func (i *issuer) refresh(ctx context.Context) error {
-	now, err := i.ask(ctx)
+	now, err := i.readIssuer(ctx)
 	if err != nil {
 		return err
 	}
-	secret, err := i.agree(ctx, now)
+	secret, err := i.storeIssuer(ctx, now)
 	if err != nil {
 		return fmt.Errorf("secret %s/%s: %w", i.cfg.Namespace, issuerSecret, err)
 	}
@@ -102,8 +102,8 @@ func (i *issuer) refresh(ctx context.Context) error {
 	return nil
 }
 
-// ask reads the issuer's name and keys from the API server.
-func (i *issuer) ask(ctx context.Context) ([]byte, error) {
+// readIssuer reads the issuer's name and keys from the API server.
+func (i *issuer) readIssuer(ctx context.Context) ([]byte, error) {
 	if i.cfg.REST == nil {
 		return nil, errors.New("no API server is configured")
 	}
@@ -128,8 +128,8 @@ func (i *issuer) ask(ctx context.Context) ([]byte, error) {
 	return json.Marshal(wire.Issuer{Issuer: discovered.Issuer, JWKS: keys})
 }
 
-// agree makes the secret say what the API server says.
-func (i *issuer) agree(ctx context.Context, now []byte) (*corev1.Secret, error) {
+// storeIssuer makes the secret say what the API server says.
+func (i *issuer) storeIssuer(ctx context.Context, now []byte) (*corev1.Secret, error) {
 	secrets := i.cfg.Cloud.CoreV1().Secrets(i.cfg.Namespace)
 	secret, err := secrets.Get(ctx, issuerSecret, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -41,22 +41,22 @@ type store interface {
 	read(ctx context.Context, name cache.Name) (metav1.Object, error)
 }
 
-type typed[T cache.Object] struct {
+type typedStore[T cache.Object] struct {
 	*cache.Store[T]
 	get func(ctx context.Context, namespace, name string) (T, error)
 }
 
-func (s typed[T]) load(name cache.Name, held string) (metav1.Object, string, bool) {
+func (s typedStore[T]) load(name cache.Name, held string) (metav1.Object, string, bool) {
 	item, ok := s.LoadFor(name, held)
 	return item.Object, item.Version, ok
 }
 
-func (s typed[T]) version(name cache.Name) (string, bool) {
+func (s typedStore[T]) version(name cache.Name) (string, bool) {
 	item, ok := s.Load(name)
 	return item.Version, ok
 }
 
-func (s typed[T]) read(ctx context.Context, name cache.Name) (metav1.Object, error) {
+func (s typedStore[T]) read(ctx context.Context, name cache.Name) (metav1.Object, error) {
 	return s.get(ctx, name.Namespace, name.Name)
 }
 
@@ -88,7 +88,7 @@ func addKind[T cache.Object, L runtime.Object, C client[T, L]](
 	s.OnChange(func(change cache.Change[T]) {
 		changed(hub.Key{Resource: resource, Namespace: change.Name.Namespace, Name: change.Name.Name}, change)
 	})
-	kinds[resource] = &kind{resource: resource, capability: capability, store: typed[T]{s, func(ctx context.Context, namespace, name string) (T, error) {
+	kinds[resource] = &kind{resource: resource, capability: capability, store: typedStore[T]{s, func(ctx context.Context, namespace, name string) (T, error) {
 		return in(namespace).Get(ctx, name, metav1.GetOptions{})
 	}}}
 	return nil

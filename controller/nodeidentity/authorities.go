@@ -17,9 +17,9 @@ const (
 	// operator who has an authority may create it, with tls.crt and tls.key,
 	// before the first cloudcore runs.
 	CAName = "edgekit-ca"
-	// clockOff is by how much this machine's clock may differ from the API
+	// maxClockSkew is by how much this machine's clock may differ from the API
 	// server's when an authority is made.
-	clockOff = time.Hour
+	maxClockSkew = time.Hour
 )
 
 // Authorities loads the certificate authorities, or makes one if there is none.
@@ -55,10 +55,10 @@ func (s *Store) Import(ctx context.Context, given *join.CA) (join.Authorities, e
 }
 
 func (s *Store) authorities(ctx context.Context, first func(now time.Time) (*join.CA, error)) (join.Authorities, error) {
-	for range tries {
+	for range maxTries {
 		secret, err := s.secrets.Get(ctx, CAName, metav1.GetOptions{})
 		if err == nil {
-			return s.adopt(ctx, secret)
+			return s.readLabeled(ctx, secret)
 		}
 		if !apierrors.IsNotFound(err) {
 			return join.Authorities{}, fmt.Errorf("nodeidentity: read secret %s/%s: %w", s.cfg.Namespace, CAName, err)
@@ -91,20 +91,20 @@ func (s *Store) checkClock(ctx context.Context, made *corev1.Secret) error {
 		return nil
 	}
 	off := time.Since(made.CreationTimestamp.Time).Round(time.Second)
-	if off.Abs() < clockOff {
+	if off.Abs() < maxClockSkew {
 		return nil
 	}
 	err := fmt.Errorf("nodeidentity: this machine's clock differs by %s from the API server's: set it before a certificate authority is made", off)
-	if undo := s.remove(ctx, made); undo != nil {
+	if undo := s.deleteSecret(ctx, made); undo != nil {
 		return fmt.Errorf("%w; remove secret %s/%s: %w", err, s.cfg.Namespace, CAName, undo)
 	}
 	return err
 }
 
-// adopt reads the Secret, and labels one that an operator made, so that those
+// readLabeled reads the Secret, and labels one that an operator made, so that those
 // who watch see it.
-func (s *Store) adopt(ctx context.Context, secret *corev1.Secret) (join.Authorities, error) {
-	a, err := s.parse(secret)
+func (s *Store) readLabeled(ctx context.Context, secret *corev1.Secret) (join.Authorities, error) {
+	a, err := s.parseAuthorities(secret)
 	if err != nil {
 		return a, err
 	}
@@ -113,14 +113,14 @@ func (s *Store) adopt(ctx context.Context, secret *corev1.Secret) (join.Authorit
 			secret.Labels = make(map[string]string)
 		}
 		secret.Labels[KindLabel] = KindCA
-		if _, err := s.secrets.Update(ctx, secret, metav1.UpdateOptions{}); err != nil && !raced(err) {
+		if _, err := s.secrets.Update(ctx, secret, metav1.UpdateOptions{}); err != nil && !lostRace(err) {
 			return a, fmt.Errorf("nodeidentity: label secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 	}
 	return a, nil
 }
 
-func (s *Store) parse(secret *corev1.Secret) (join.Authorities, error) {
+func (s *Store) parseAuthorities(secret *corev1.Secret) (join.Authorities, error) {
 	a, err := join.ParseAuthorities(secret.Data)
 	if err == nil {
 		err = a.Issuer.Check(time.Now())
@@ -134,7 +134,7 @@ func (s *Store) parse(secret *corev1.Secret) (join.Authorities, error) {
 // Rotate takes the authorities one stage further: change is one of the methods
 // of join.Authorities. Every cloudcore follows when it sees the Secret change.
 func (s *Store) Rotate(ctx context.Context, change func(join.Authorities) (join.Authorities, error)) (join.Authorities, error) {
-	for range tries {
+	for range maxTries {
 		secret, err := s.secrets.Get(ctx, CAName, metav1.GetOptions{})
 		if err != nil {
 			return join.Authorities{}, fmt.Errorf("nodeidentity: read secret %s/%s: %w", s.cfg.Namespace, CAName, err)
@@ -156,7 +156,7 @@ func (s *Store) Rotate(ctx context.Context, change func(join.Authorities) (join.
 		if err == nil {
 			return next, nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return a, fmt.Errorf("nodeidentity: update secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 	}

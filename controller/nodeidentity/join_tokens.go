@@ -42,7 +42,7 @@ func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration
 	if err != nil {
 		return join.Token{}, err
 	}
-	if err := s.sweep(ctx); err != nil {
+	if err := s.deleteExpiredTokens(ctx); err != nil {
 		return join.Token{}, err
 	}
 	token := join.NewToken(a.Issuer.Pin())
@@ -69,8 +69,8 @@ func checkPattern(nodes string) error {
 	return nil
 }
 
-// sweep removes tokens that expired long ago.
-func (s *Store) sweep(ctx context.Context) error {
+// deleteExpiredTokens removes tokens that expired long ago.
+func (s *Store) deleteExpiredTokens(ctx context.Context) error {
 	all, err := s.ListTokens(ctx)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func record(id string, secret *corev1.Secret) (join.Record, error) {
 
 // Use marks the token as used by the key for the node.
 func (s *Store) Use(ctx context.Context, id, node, keyHash string) error {
-	for range tries {
+	for range maxTries {
 		r, secret, err := s.token(ctx, id)
 		switch {
 		case err != nil:

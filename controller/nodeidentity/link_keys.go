@@ -32,7 +32,7 @@ type LinkKeys struct {
 // LinkKeys loads the keys, or makes them if there are none. Of several programs
 // that do so at once, all get the same.
 func (s *Store) LinkKeys(ctx context.Context) (LinkKeys, error) {
-	for range tries {
+	for range maxTries {
 		var k LinkKeys
 		secret, err := s.secrets.Get(ctx, linkName, metav1.GetOptions{})
 		if err == nil {

@@ -37,14 +37,14 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 	if err := join.CheckNodeName(node); err != nil {
 		return false, err
 	}
-	for range tries {
+	for range maxTries {
 		var claim *corev1.Secret
 		claim, err = s.claim(ctx, node)
 		switch {
 		case err != nil:
 			return false, err
 		case claim == nil:
-			if err := s.unclaimed(ctx, node); err != nil {
+			if err := s.checkUnclaimed(ctx, node); err != nil {
 				return false, err
 			}
 			_, err = s.secrets.Create(ctx, s.secret(secretName(KindNode, node), KindNode, map[string]string{
@@ -61,15 +61,15 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 		if err == nil {
 			return true, nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return false, fmt.Errorf("nodeidentity: claim node name %s: %w", node, err)
 		}
 	}
 	return false, fmt.Errorf("nodeidentity: claim node name %s: %w: %w", node, join.ErrServer, err)
 }
 
-// unclaimed refuses a name whose Node is not edgekit's.
-func (s *Store) unclaimed(ctx context.Context, node string) error {
+// checkUnclaimed refuses a name whose Node is not edgekit's.
+func (s *Store) checkUnclaimed(ctx context.Context, node string) error {
 	_, err := s.cfg.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -85,7 +85,7 @@ func (s *Store) unclaimed(ctx context.Context, node string) error {
 
 // Release takes back a claim that the key has just made.
 func (s *Store) Release(ctx context.Context, node, keyHash string) error {
-	for range tries {
+	for range maxTries {
 		claim, err := s.claim(ctx, node)
 		if err != nil {
 			return err
@@ -94,14 +94,14 @@ func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 			return nil
 		}
 		if string(claim.Data[fieldWasFree]) == "true" {
-			err = s.free(ctx, claim)
+			err = s.freeClaim(ctx, claim)
 		} else {
-			err = s.remove(ctx, claim)
+			err = s.deleteSecret(ctx, claim)
 		}
 		if err == nil {
 			return nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return fmt.Errorf("nodeidentity: release node name %s: %w", node, err)
 		}
 	}
@@ -117,7 +117,7 @@ func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return Claimed{}, err
 	}
-	for range tries {
+	for range maxTries {
 		claim, err := s.claim(ctx, node)
 		if err != nil {
 			return Claimed{}, err
@@ -126,10 +126,10 @@ func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 			return Claimed{}, fmt.Errorf("%w: %s", ErrNotClaimed, node)
 		}
 		had := claimed(claim)
-		if err = s.free(ctx, claim); err == nil {
+		if err = s.freeClaim(ctx, claim); err == nil {
 			return had, nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return Claimed{}, fmt.Errorf("nodeidentity: release node name %s: %w", node, err)
 		}
 	}
@@ -175,7 +175,7 @@ func (s *Store) Replace(ctx context.Context, node, old, fresh string) error {
 	if err := checkHash(fresh); err != nil {
 		return err
 	}
-	return s.rekey(ctx, node, func(claim *corev1.Secret) (bool, error) {
+	return s.updateClaim(ctx, node, func(claim *corev1.Secret) (bool, error) {
 		switch keys := keysOf(claim); {
 		case !slices.Contains(keys, old):
 			return false, fmt.Errorf("%w: the name belongs to another key", join.ErrIdentity)
@@ -190,7 +190,7 @@ func (s *Store) Replace(ctx context.Context, node, old, fresh string) error {
 // Confirm ends what the key before a renewal is good for, if the new one is
 // keyHash.
 func (s *Store) Confirm(ctx context.Context, node, keyHash string) error {
-	return s.rekey(ctx, node, func(claim *corev1.Secret) (bool, error) {
+	return s.updateClaim(ctx, node, func(claim *corev1.Secret) (bool, error) {
 		if keys := keysOf(claim); len(keys) < 2 || keys[0] != keyHash {
 			return false, nil
 		}
@@ -199,13 +199,13 @@ func (s *Store) Confirm(ctx context.Context, node, keyHash string) error {
 	})
 }
 
-// rekey changes a claim until nobody else has changed it meanwhile. edit reports
+// updateClaim changes a claim until nobody else has changed it meanwhile. edit reports
 // whether there is something to write. A name without a claim is an ErrIdentity.
-func (s *Store) rekey(ctx context.Context, node string, edit func(*corev1.Secret) (bool, error)) error {
+func (s *Store) updateClaim(ctx context.Context, node string, edit func(*corev1.Secret) (bool, error)) error {
 	if err := join.CheckNodeName(node); err != nil {
 		return err
 	}
-	for range tries {
+	for range maxTries {
 		claim, err := s.claim(ctx, node)
 		if err != nil {
 			return err
@@ -220,19 +220,19 @@ func (s *Store) rekey(ctx context.Context, node string, edit func(*corev1.Secret
 		if _, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{}); err == nil {
 			return nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, err)
 		}
 	}
 	return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, join.ErrServer)
 }
 
-// free empties a claim. Where no Node has the name it is removed, so that the
+// freeClaim empties a claim. Where no Node has the name it is removed, so that the
 // name is anybody's again.
-func (s *Store) free(ctx context.Context, claim *corev1.Secret) error {
+func (s *Store) freeClaim(ctx context.Context, claim *corev1.Secret) error {
 	_, err := s.cfg.Client.CoreV1().Nodes().Get(ctx, string(claim.Data[fieldNode]), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return s.remove(ctx, claim)
+		return s.deleteSecret(ctx, claim)
 	}
 	if err != nil {
 		return err
@@ -244,7 +244,7 @@ func (s *Store) free(ctx context.Context, claim *corev1.Secret) error {
 	return err
 }
 
-func (s *Store) remove(ctx context.Context, claim *corev1.Secret) error {
+func (s *Store) deleteSecret(ctx context.Context, claim *corev1.Secret) error {
 	return s.secrets.Delete(ctx, claim.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &claim.UID, ResourceVersion: &claim.ResourceVersion},
 	})
@@ -265,7 +265,7 @@ func (s *Store) claim(ctx context.Context, node string) (*corev1.Secret, error) 
 	return claim, nil
 }
 
-// raced reports that somebody else changed what was to be changed.
-func raced(err error) bool {
+// lostRace reports that somebody else changed what was to be changed.
+func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }

@@ -50,7 +50,7 @@ func (s *Store) Holder(ctx context.Context, node string) (string, error) {
 
 // Issued notes on the node's claim who signed its certificate.
 func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate, issuer string) error {
-	for range tries {
+	for range maxTries {
 		claim, err := s.claim(ctx, node)
 		if err != nil {
 			return err
@@ -63,7 +63,7 @@ func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate,
 		if err == nil {
 			return nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, err)
 		}
 	}
@@ -133,7 +133,7 @@ func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, 
 // freeRevoked frees the name if the revoked key has it. A machine that has joined
 // with the name since keeps it.
 func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
-	for range tries {
+	for range maxTries {
 		claim, err := s.claim(ctx, node)
 		if err != nil {
 			return err
@@ -141,10 +141,10 @@ func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
 		if claim == nil || string(claim.Data[fieldKey]) != keyHash {
 			return nil
 		}
-		if err = s.free(ctx, claim); err == nil {
+		if err = s.freeClaim(ctx, claim); err == nil {
 			return nil
 		}
-		if !raced(err) {
+		if !lostRace(err) {
 			return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, err)
 		}
 	}

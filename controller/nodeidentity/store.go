@@ -24,8 +24,8 @@ const (
 	KindCA      = "ca"      // the certificate authorities
 )
 
-// tries is how often a lost race is run again.
-const tries = 5
+// maxTries is how often a lost race is run again.
+const maxTries = 5
 
 // Config sets up a Store. Client is required.
 type Config struct {

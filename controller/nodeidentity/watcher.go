@@ -115,14 +115,14 @@ func (w *Watcher) changed(c cache.Change[*corev1.Secret]) {
 		}
 		w.cfg.Names(node, keys)
 	case s.Name == CAName && there && w.cfg.Authorities != nil:
-		a, err := w.store.parse(s)
+		a, err := w.store.parseAuthorities(s)
 		if err != nil {
-			w.cfg.Logger.Error("certificate authorities are not changed", "error", err)
+			w.cfg.Logger.Error("certificate authorities are not changed", "err", err)
 			return
 		}
 		w.cfg.Authorities(a)
 	case s.Name == CAName && !there:
 		w.cfg.Logger.Error("certificate authorities were removed: they stay in use until cloudcore restarts, and then all nodes must join again",
-			"error", errors.New("secret "+w.store.cfg.Namespace+"/"+CAName+" is gone"))
+			"err", errors.New("secret "+w.store.cfg.Namespace+"/"+CAName+" is gone"))
 	}
 }

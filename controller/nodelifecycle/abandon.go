@@ -62,7 +62,7 @@ func Abandon(ctx context.Context, client kubernetes.Interface, name string) (Aba
 	if c := nodeCondition(node, ConditionConnected); c != nil && c.Status == corev1.ConditionTrue {
 		return done, fmt.Errorf("%w: %s", ErrConnected, name)
 	}
-	if err := outOfService(ctx, client, node); err != nil {
+	if err := taintOutOfService(ctx, client, node); err != nil {
 		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	// A pod may have been bound to the node just before the taint: look twice.
@@ -78,9 +78,9 @@ func Abandon(ctx context.Context, client kubernetes.Interface, name string) (Aba
 	return done, nil
 }
 
-// outOfService adds the taint, unless the node has one of that key.
-func outOfService(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
-	for !givenUp(node) {
+// taintOutOfService adds the taint, unless the node has one of that key.
+func taintOutOfService(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
+	for !isOutOfService(node) {
 		now := metav1.Now()
 		taint := corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: abandonedBy, Effect: corev1.TaintEffectNoExecute, TimeAdded: &now}
 		patch, err := json.Marshal(map[string]any{

@@ -22,7 +22,7 @@ type policy struct {
 }
 
 // policyOf reads a node's policy. What cannot be understood must not cost a
-// node its pods, and is told on the Node.
+// node its pods, and is stated on the Node.
 func policyOf(node *corev1.Node) policy {
 	switch text := node.Labels[AutonomyLabel]; text {
 	case "", AutonomyForever:
@@ -52,22 +52,22 @@ func (p policy) describe(since, now time.Time) string {
 	return fmt.Sprintf("it was kept for %s (%s) and is kept no longer", p.limit, AutonomyLabel)
 }
 
-// keeps tells whether a node without a link is kept.
-func keeps(node *corev1.Node, session Session, now time.Time) bool {
+// isKept reports whether a node without a link is kept.
+func isKept(node *corev1.Node, session Session, now time.Time) bool {
 	since, before := session.Since, true
 	if !session.Known {
 		// A node that never had a link to any cloudcore is not ours to keep.
 		since, before = lastSeen(node)
 	}
-	if !before || givenUp(node) {
+	if !before || isOutOfService(node) {
 		return false
 	}
 	p := policyOf(node)
 	return p.forever || now.Sub(since) < p.limit
 }
 
-// givenUp reports that an operator said that the node is out of service: with
+// isOutOfService reports that an operator said that the node is out of service: with
 // Abandon, or with the taint alone, as Kubernetes documents it.
-func givenUp(node *corev1.Node) bool {
+func isOutOfService(node *corev1.Node) bool {
 	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
 }

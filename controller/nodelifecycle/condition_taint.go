@@ -28,10 +28,10 @@ const (
 	ReasonGivenUp = "GivenUp"
 )
 
-// want gives the condition that is true of the node. A node of which no
+// wantCondition gives the condition that is true of the node. A node of which no
 // session was seen here keeps the time and cause that it has, if those say
 // that it is not connected.
-func want(node *corev1.Node, session Session, now time.Time) corev1.NodeCondition {
+func wantCondition(node *corev1.Node, session Session, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: ConditionConnected, Status: corev1.ConditionFalse,
 		LastTransitionTime: metav1.NewTime(session.Since), LastHeartbeatTime: metav1.NewTime(now),
@@ -55,16 +55,16 @@ func want(node *corev1.Node, session Session, now time.Time) corev1.NodeConditio
 	}
 	p := policyOf(node)
 	switch since := c.LastTransitionTime.Time; {
-	case givenUp(node):
+	case isOutOfService(node):
 		c.Reason, c.Message = ReasonGivenUp, "it is out of service, and its pods are no longer its own"
 	case !p.forever && now.Sub(since) >= p.limit:
 		c.Reason, c.Message = ReasonAutonomyEnded, p.describe(since, now)
 	default:
 		c.Message = p.describe(since, now)
 	}
-	c.Message = down + c.Message
+	c.Message = linkDown + c.Message
 	if cause != "" {
-		c.Message += because + cause
+		c.Message += causePrefix + cause
 	}
 	return c
 }
@@ -72,18 +72,18 @@ func want(node *corev1.Node, session Session, now time.Time) corev1.NodeConditio
 // The message of the condition on a node without a link: down, what that
 // means, because, and the cause, where it is known.
 const (
-	down    = "the node's link to the cloud is down; "
-	because = "; cause: "
+	linkDown    = "the node's link to the cloud is down; "
+	causePrefix = "; cause: "
 )
 
 func causeOf(message string) string {
-	_, cause, _ := strings.Cut(message, because)
+	_, cause, _ := strings.Cut(message, causePrefix)
 	return cause
 }
 
-// tell writes the conditions and the taints where they differ from what the
+// writeConditions writes the conditions and the taints where they differ from what the
 // Node has. The first condition is ConditionConnected.
-func (k *Keeper) tell(ctx context.Context, node *corev1.Node, want []corev1.NodeCondition) error {
+func (k *Controller) writeConditions(ctx context.Context, node *corev1.Node, want []corev1.NodeCondition) error {
 	differs := slices.ContainsFunc(want, func(w corev1.NodeCondition) bool {
 		have := nodeCondition(node, w.Type)
 		return have == nil || have.Status != w.Status || have.Reason != w.Reason || have.Message != w.Message ||
@@ -104,16 +104,16 @@ func (k *Keeper) tell(ctx context.Context, node *corev1.Node, want []corev1.Node
 		k.cfg.Logger.Info("node's link changed", "node", node.Name, "connected", want[0].Status, "reason", want[0].Reason,
 			"message", want[0].Message, "restored", len(want)-1)
 	}
-	return k.taint(ctx, node, want[0])
+	return k.writeTaint(ctx, node, want[0])
 }
 
-// taint sets the taint of a node without a link, with since when it has none:
+// writeTaint sets the taint of a node without a link, with since when it has none:
 // nodes cannot write taints, so a cloudcore that comes later goes by it. From one that has a link it
 // removes that and what Abandon left: the node is back. The list of taints is
 // replaced as a whole, which is why the patch names the version that it was
 // made from.
-func (k *Keeper) taint(ctx context.Context, node *corev1.Node, told corev1.NodeCondition) error {
-	nodes, connected := k.cfg.Cloud.CoreV1().Nodes(), told.Status == corev1.ConditionTrue
+func (k *Controller) writeTaint(ctx context.Context, node *corev1.Node, link corev1.NodeCondition) error {
+	nodes, connected := k.cfg.Cloud.CoreV1().Nodes(), link.Status == corev1.ConditionTrue
 	for {
 		disconnected := func(t corev1.Taint) bool { return t.Key == DisconnectedTaint }
 		ours := func(t corev1.Taint) bool { return disconnected(t) || isAbandoned(t) }
@@ -124,7 +124,7 @@ func (k *Keeper) taint(ctx context.Context, node *corev1.Node, told corev1.NodeC
 		if connected {
 			taints = slices.DeleteFunc(taints, ours)
 		} else {
-			taints = append(taints, corev1.Taint{Key: DisconnectedTaint, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &told.LastTransitionTime})
+			taints = append(taints, corev1.Taint{Key: DisconnectedTaint, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &link.LastTransitionTime})
 		}
 		patch, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{"resourceVersion": node.ResourceVersion},

@@ -42,10 +42,10 @@ const (
 	// the session that it holds or held began.
 	HolderAnnotation = "edgekit.io/cloudcore"
 	SinceAnnotation  = "edgekit.io/session-since"
-	// SaidAnnotation on a Lease is what the node last said of itself, its
+	// ReportedConditionsAnnotation on a Lease is what the node last said of itself, its
 	// conditions in short, in case Kubernetes overwrites them while no
 	// cloudcore runs.
-	SaidAnnotation = "edgekit.io/node-said"
+	ReportedConditionsAnnotation = "edgekit.io/node-said"
 )
 
 // Times that are the same for all cloudcores of a cluster.
@@ -66,16 +66,16 @@ const (
 	retryAfter = 2 * time.Second
 )
 
-// Config sets up a Keeper. Cloud, NodeClient, Nodes and ID are required.
+// Config sets up a Controller. Cloud, NodeClient, Nodes and ID are required.
 type Config struct {
 	Cloud      kubernetes.Interface       // cloudcore's own identity: conditions and taints
 	NodeClient kubernetes.Interface       // controller.NewNodeClient: leases
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
 	ID         string                     // this cloudcore, unique for each start of the program
-	// Kept is called about each node that this cloudcore keeps, after its
+	// Renewed is called about each node that this cloudcore keeps, after its
 	// Lease was renewed, at most Writes at the same time; nil does nothing.
-	Kept func(ctx context.Context, node string) error
-	// Superseded is told of a node whose newest session stands at another
+	Renewed func(ctx context.Context, node string) error
+	// Superseded is called with a node whose newest session stands at another
 	// cloudcore: hub.Server.Supersede. nil leaves the older one alone.
 	Superseded func(node string, by hub.Seat)
 	Namespace  string       // of the records of who holds a node; "" means install.Namespace
@@ -83,9 +83,9 @@ type Config struct {
 	Writes     int          // Kubernetes calls at the same time; 0 means 32
 }
 
-// Keeper looks after the leases, conditions and taints of edge nodes. Its
+// Controller looks after the leases, conditions and taints of edge nodes. Its
 // methods may be called by several goroutines at once.
-type Keeper struct {
+type Controller struct {
 	cfg  Config
 	wake chan struct{} // holds one value: a node is due at once
 
@@ -94,22 +94,22 @@ type Keeper struct {
 	queue queue
 }
 
-// node is what the Keeper knows of one node. The worker that has it busy owns
-// lease and record; everything else is under the Keeper's mu.
+// node is what the Controller knows of one node. The worker that has it busy owns
+// lease and record; everything else is under the Controller's mu.
 type node struct {
 	name    string
 	session Session
 	due     time.Time
-	place   int // in the Keeper's queue; -1 while it is busy
+	index   int // in the Controller's queue; -1 while it is busy
 	busy    bool
 	again   bool // became due while busy
 	first   bool // not looked at since Run began
 	failed  bool // the last attempt; logged once
 
 	lease  *coordinationv1.Lease // as last seen; nil if unknown
-	record *coordinationv1.Lease // as last read, at recordAt; nil if there is none
+	record *coordinationv1.Lease // as last read, at recordReadAt; nil if there is none
 
-	recordAt time.Time
+	recordReadAt time.Time
 }
 
 // Session is what is known here about a node's link.
@@ -120,11 +120,11 @@ type Session struct {
 	Since     time.Time
 	Reason    string    // why it went
 	Started   time.Time // when the newest session began
-	Seat      hub.Seat  // that was claimed here last; zero if none was
+	Claimed   hub.Seat  // that was claimed here last; zero if none was
 }
 
 // New checks the configuration.
-func New(cfg Config) (*Keeper, error) {
+func New(cfg Config) (*Controller, error) {
 	if cfg.Cloud == nil || cfg.NodeClient == nil || cfg.Nodes == nil || cfg.ID == "" {
 		return nil, errors.New("nodelifecycle: Config.Cloud, NodeClient, Nodes and ID are required")
 	}
@@ -137,28 +137,28 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.Writes == 0 {
 		cfg.Writes = 32
 	}
-	k := &Keeper{cfg: cfg, wake: make(chan struct{}, 1), nodes: make(map[string]*node)}
+	k := &Controller{cfg: cfg, wake: make(chan struct{}, 1), nodes: make(map[string]*node)}
 	cfg.Nodes.OnChange(k.nodeChanged)
 	return k, nil
 }
 
 // Run renews leases until ctx ends; it then waits for writes under way and
 // returns nil. It may be called once.
-func (k *Keeper) Run(ctx context.Context) error {
+func (k *Controller) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-k.cfg.Nodes.Synced():
 	}
-	k.allDue(time.Now())
+	k.scheduleAll(time.Now())
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var g errgroup.Group
 	g.SetLimit(k.cfg.Writes)
 	for {
-		for _, n := range k.takeDue(time.Now()) {
+		for _, n := range k.nextDue(time.Now()) {
 			g.Go(func() error { // blocks while the limit is reached
-				k.attend(ctx, n)
+				k.processNode(ctx, n)
 				return nil
 			})
 		}
@@ -173,7 +173,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // Connected takes the client info of a node's sessions, in any order: what an
 // older session says after a newer one has begun is ignored.
-func (k *Keeper) Connected(info hub.Info) {
+func (k *Controller) Connected(info hub.Info) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -187,36 +187,36 @@ func (k *Keeper) Connected(info hub.Info) {
 	}
 	s.Known, s.Epoch, s.Connected, s.Since, s.Reason = true, info.Epoch, info.Connected, info.Since, info.Reason
 	if info.Connected {
-		k.dueLocked(n, now)
+		k.scheduleLocked(n, now)
 		return
 	}
-	k.dueLocked(n, now.Add(Grace))
+	k.scheduleLocked(n, now.Add(Grace))
 }
 
 // nodeChanged follows the Nodes in the API server.
-func (k *Keeper) nodeChanged(c cache.Change[*corev1.Node]) {
+func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c.New == nil {
 		if n := k.nodes[c.Name.Name]; n != nil && !n.session.Connected {
 			delete(k.nodes, c.Name.Name)
-			k.queue.drop(n)
+			k.queue.remove(n)
 		}
 		return
 	}
 	n := k.nodeLocked(c.Name.Name, now)
 	if c.Old == nil && n.session.Connected {
-		k.dueLocked(n, now)
+		k.scheduleLocked(n, now)
 	}
 }
 
 // nodeLocked gives the record of a node. A new one is first due within
 // RenewEvery, at a time that depends on its name, which spreads the load.
-func (k *Keeper) nodeLocked(name string, now time.Time) *node {
+func (k *Controller) nodeLocked(name string, now time.Time) *node {
 	n := k.nodes[name]
 	if n == nil {
-		n = &node{name: name, place: -1}
+		n = &node{name: name, index: -1}
 		k.nodes[name] = n
 		k.queue.set(n, now.Add(spread(name)))
 	}
@@ -231,7 +231,7 @@ func spread(name string) time.Duration {
 	return time.Duration(h.Sum32()) % RenewEvery
 }
 
-func (k *Keeper) dueLocked(n *node, at time.Time) {
+func (k *Controller) scheduleLocked(n *node, at time.Time) {
 	n.due, n.again = at, n.busy
 	if !n.busy {
 		k.queue.set(n, at)
@@ -242,21 +242,21 @@ func (k *Keeper) dueLocked(n *node, at time.Time) {
 	}
 }
 
-// takeDue gives the nodes that are due and marks them busy.
-func (k *Keeper) takeDue(now time.Time) []*node {
+// nextDue gives the nodes that are due and marks them busy.
+func (k *Controller) nextDue(now time.Time) []*node {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	due := k.queue.take(now)
+	due := k.queue.popDue(now)
 	for _, n := range due {
 		n.busy, n.again = true, false
 	}
 	return due
 }
 
-// allDue has every known node looked at now. It is the first thing that a
+// scheduleAll has every known node looked at now. It is the first thing that a
 // cloudcore does: leases may have been without renewal for as long as none ran,
 // and Kubernetes doubts a node after 50 s.
-func (k *Keeper) allDue(now time.Time) {
+func (k *Controller) scheduleAll(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range k.nodes {
@@ -265,15 +265,15 @@ func (k *Keeper) allDue(now time.Time) {
 	}
 }
 
-// attend does what is due for one node and sets when it is due next.
-func (k *Keeper) attend(ctx context.Context, n *node) {
+// processNode does what is due for one node and sets when it is due next.
+func (k *Controller) processNode(ctx context.Context, n *node) {
 	k.mu.Lock()
 	session, first := n.session, n.first
 	n.first = false
 	k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, RenewEvery)
 	defer cancel()
-	err := k.keep(ctx, n, session)
+	err := k.renewNode(ctx, n, session)
 	next := RenewEvery
 	switch {
 	case err != nil:
@@ -293,34 +293,34 @@ func (k *Keeper) attend(ctx context.Context, n *node) {
 	}
 	k.mu.Unlock()
 	if log {
-		k.cfg.Logger.Error("node's lease or condition not written", "node", n.name, "error", err)
+		k.cfg.Logger.Error("node's lease or condition not written", "node", n.name, "err", err)
 	}
 }
 
-// keep renews the node's Lease if that is for this cloudcore to do, and then
+// renewNode renews the node's Lease if that is for this cloudcore to do, and then
 // sees to it that the Node tells the truth.
-func (k *Keeper) keep(ctx context.Context, n *node, session Session) error {
+func (k *Controller) renewNode(ctx context.Context, n *node, session Session) error {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: n.name})
 	if !ok {
 		return nil // not registered yet: nodeChanged comes back to it
 	}
 	verdict, err := k.renew(ctx, n, item.Object, session)
-	if err != nil || verdict == leave {
+	if err != nil || verdict == leaseOther {
 		return err
 	}
 	now := time.Now()
 	if session.Known && !session.Connected && now.Sub(session.Since) < Grace {
 		return nil
 	}
-	conditions := []corev1.NodeCondition{want(item.Object, session, now)}
-	if verdict == take {
-		conditions = append(conditions, restored(item.Object, n.lease.Annotations[SaidAnnotation], now)...)
+	conditions := []corev1.NodeCondition{wantCondition(item.Object, session, now)}
+	if verdict == leaseRenew {
+		conditions = append(conditions, restoredConditions(item.Object, n.lease.Annotations[ReportedConditionsAnnotation], now)...)
 	}
-	if err := k.tell(ctx, item.Object, conditions); err != nil {
+	if err := k.writeConditions(ctx, item.Object, conditions); err != nil {
 		return fmt.Errorf("nodelifecycle: %w", err)
 	}
-	if verdict == take && k.cfg.Kept != nil {
-		return k.cfg.Kept(ctx, n.name)
+	if verdict == leaseRenew && k.cfg.Renewed != nil {
+		return k.cfg.Renewed(ctx, n.name)
 	}
 	return nil
 }

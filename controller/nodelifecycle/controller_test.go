@@ -29,12 +29,12 @@ func edgeNode(name string) *corev1.Node {
 }
 
 // start runs a keeper until the test's end.
-func start(t *testing.T, client kubernetes.Interface, id string) *nodelifecycle.Keeper {
+func start(t *testing.T, client kubernetes.Interface, id string) *nodelifecycle.Controller {
 	t.Helper()
 	return startWith(t, client, id, nil)
 }
 
-func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Seat)) *nodelifecycle.Keeper {
+func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Seat)) *nodelifecycle.Controller {
 	t.Helper()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
@@ -374,16 +374,16 @@ func TestClaim(t *testing.T) {
 		superseded := make(map[string]hub.Seat)
 		a := startWith(t, client, "cc-a", func(node string, by hub.Seat) { superseded["a "+node] = by })
 		b := startWith(t, client, "cc-b", func(node string, by hub.Seat) { superseded["b "+node] = by })
-		claim := func(k *nodelifecycle.Keeper, instance string) uint64 {
-			var seat hub.Seat
+		claim := func(k *nodelifecycle.Controller, instance string) uint64 {
+			var claim hub.Seat
 			err := k.Claim(t.Context(), "n", func(held hub.Seat) (hub.Seat, error) {
-				seat = hub.Seat{Epoch: held.Epoch + 1, Instance: instance}
-				return seat, nil
+				claim = hub.Seat{Epoch: held.Epoch + 1, Instance: instance}
+				return claim, nil
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return seat.Epoch
+			return claim.Epoch
 		}
 		first := claim(a, "p")
 		a.Connected(connected("n", first))
@@ -412,7 +412,7 @@ func TestClaim(t *testing.T) {
 	})
 }
 
-func ExampleKeeper() {
+func ExampleController() {
 	client := controllertest.NewClientset()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {

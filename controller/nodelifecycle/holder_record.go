@@ -37,12 +37,12 @@ func recordName(node string) string {
 }
 
 // records gives the client for records.
-func (k *Keeper) records() coordinationclient.LeaseInterface {
+func (k *Controller) records() coordinationclient.LeaseInterface {
 	return k.cfg.Cloud.CoordinationV1().Leases(k.cfg.Namespace)
 }
 
 // readRecord reads a node's record; nil if there is none.
-func (k *Keeper) readRecord(ctx context.Context, node, version string) (*coordinationv1.Lease, error) {
+func (k *Controller) readRecord(ctx context.Context, node, version string) (*coordinationv1.Lease, error) {
 	got, err := k.records().Get(ctx, recordName(node), metav1.GetOptions{ResourceVersion: version})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -64,19 +64,19 @@ func owned(record *coordinationv1.Lease, node *corev1.Node) bool {
 }
 
 // writeRecord makes this cloudcore the holder in the node's record.
-func (k *Keeper) writeRecord(ctx context.Context, n *node, obj *corev1.Node, session Session) error {
+func (k *Controller) writeRecord(ctx context.Context, n *node, obj *corev1.Node, session Session) error {
 	record := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: recordName(n.name), Namespace: k.cfg.Namespace}}
 	fresh := n.record == nil
 	if !fresh {
 		record = n.record.DeepCopy()
 	}
-	k.hold(record)
+	k.setHolder(record)
 	if session.Known {
 		record.Annotations[SinceAnnotation] = session.Started.UTC().Format(time.RFC3339Nano)
 	}
-	if record.Annotations[SeatAnnotation] == "" && session.holdsSeat() {
-		if text, err := json.Marshal(session.Seat); err == nil { // somebody deleted it
-			record.Annotations[SeatAnnotation] = string(text)
+	if record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
+		if text, err := json.Marshal(session.Claimed); err == nil { // somebody deleted it
+			record.Annotations[ClaimAnnotation] = string(text)
 		}
 	}
 	record.OwnerReferences = ownerOf(obj)
@@ -92,11 +92,13 @@ func (k *Keeper) writeRecord(ctx context.Context, n *node, obj *corev1.Node, ses
 	return err
 }
 
-// holdsSeat reports that the session stands for which the Seat was claimed here.
-func (s Session) holdsSeat() bool { return s.Connected && s.Seat.Epoch != 0 && s.Seat.Epoch == s.Epoch }
+// holdsClaim reports that the session stands for which the Seat was claimed here.
+func (s Session) holdsClaim() bool {
+	return s.Connected && s.Claimed.Epoch != 0 && s.Claimed.Epoch == s.Epoch
+}
 
-// hold names this cloudcore on a record.
-func (k *Keeper) hold(record *coordinationv1.Lease) {
+// setHolder names this cloudcore on a record.
+func (k *Controller) setHolder(record *coordinationv1.Lease) {
 	if record.Annotations == nil {
 		record.Annotations = make(map[string]string)
 	}

@@ -44,7 +44,7 @@ func TestAttackLease(t *testing.T) {
 		for range 10 {
 			synctest.Wait()
 			l := lease(t, client, "n")
-			l.Annotations[nodelifecycle.SeatAnnotation] = string(forged)
+			l.Annotations[nodelifecycle.ClaimAnnotation] = string(forged)
 			l.Annotations[nodelifecycle.HolderAnnotation] = "hostile"
 			l.Annotations[nodelifecycle.SinceAnnotation] = time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)
 			if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Update(t.Context(), l, metav1.UpdateOptions{}); err != nil {

@@ -18,9 +18,9 @@ import (
 type verdict uint8
 
 const (
-	leave verdict = iota // another cloudcore looks after the node, or nobody may
-	take                 // renew it
-	let                  // let it run out, and say so: the node was this cloudcore's and is kept no longer
+	leaseOther  verdict = iota // another cloudcore looks after the node, or nobody may
+	leaseRenew                 // renew it
+	leaseExpire                // let it run out, and say so: the node was this cloudcore's and is kept no longer
 )
 
 // judge decides whether the cloudcore id renews the Lease, by the node's record;
@@ -29,30 +29,30 @@ func judge(lease, record *coordinationv1.Lease, id string, session Session, keep
 	holder := holderOf(record)
 	if !session.Connected && !keep {
 		if lease != nil && holder == id {
-			return let
+			return leaseExpire
 		}
-		return leave
+		return leaseOther
 	}
 	if lease == nil || holder == id {
-		return take
+		return leaseRenew
 	}
 	stale := isStale(lease, now)
 	if !session.Connected {
 		if stale {
-			return take
+			return leaseRenew
 		}
-		return leave
+		return leaseOther
 	}
 	// Two sessions of one node at two cloudcores: the older one is dead and
 	// not yet noticed.
 	if stale || record == nil {
-		return take
+		return leaseRenew
 	}
 	theirs, err := time.Parse(time.RFC3339Nano, record.Annotations[SinceAnnotation])
 	if err != nil || !session.Started.Before(theirs) {
-		return take
+		return leaseRenew
 	}
-	return leave
+	return leaseOther
 }
 
 func isStale(lease *coordinationv1.Lease, now time.Time) bool {
@@ -61,9 +61,9 @@ func isStale(lease *coordinationv1.Lease, now time.Time) bool {
 
 // renew renews the Lease if that is for this cloudcore to do, and tells what
 // it is to do about the node.
-func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
+func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
-	keep := keeps(obj, session, now)
+	keep := isKept(obj, session, now)
 	nodeCtx := impersonate.With(ctx, n.name)
 	leases := k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
@@ -76,35 +76,35 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 			switch {
 			case apierrors.IsNotFound(err):
 			case err != nil:
-				return leave, fmt.Errorf("nodelifecycle: read lease: %w", err)
+				return leaseOther, fmt.Errorf("nodelifecycle: read lease: %w", err)
 			default:
 				n.lease = got
 			}
 			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, now) {
 				n.lease = nil
-				return leave, nil
+				return leaseOther, nil
 			}
-			n.recordAt = time.Time{}
+			n.recordReadAt = time.Time{}
 		}
-		if now.Sub(n.recordAt) >= recordEvery {
+		if now.Sub(n.recordReadAt) >= recordEvery {
 			var err error
 			if n.record, err = k.readRecord(ctx, n.name, readVersion(fresh)); err != nil {
 				n.lease = nil
-				return leave, fmt.Errorf("nodelifecycle: read who holds the node: %w", err)
+				return leaseOther, fmt.Errorf("nodelifecycle: read who holds the node: %w", err)
 			}
-			n.recordAt = now
+			n.recordReadAt = now
 		}
 		if k.superseded(n.name, n.record, session) {
 			n.lease = nil
-			return leave, nil
+			return leaseOther, nil
 		}
-		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, now); v != take {
+		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, now); v != leaseRenew {
 			n.lease = nil
 			return v, nil
 		}
 		var written *coordinationv1.Lease
 		var err error
-		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[SeatAnnotation] == "" && session.holdsSeat() {
+		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
 			err = k.writeRecord(ctx, n, obj, session)
 		}
 		switch {
@@ -116,14 +116,14 @@ func (k *Keeper) renew(ctx context.Context, n *node, obj *corev1.Node, session S
 		}
 		if err == nil {
 			n.lease = written
-			return take, nil
+			return leaseRenew, nil
 		}
 		n.lease, fresh, lost = nil, true, err
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return leave, fmt.Errorf("nodelifecycle: renew lease: %w", err)
+			return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", err)
 		}
 	}
-	return leave, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
+	return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
 }
 
 func readVersion(fresh bool) string {
@@ -134,7 +134,7 @@ func readVersion(fresh bool) string {
 }
 
 // leaseFor gives the Lease to be written in place of old.
-func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session Session, now time.Time) *coordinationv1.Lease {
+func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session Session, now time.Time) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node.Name, Namespace: corev1.NamespaceNodeLease}}
 	if old != nil {
 		lease = old.DeepCopy()
@@ -144,8 +144,8 @@ func (k *Keeper) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session 
 		lease.Annotations = make(map[string]string)
 	}
 	lease.Annotations[HolderAnnotation] = k.cfg.ID
-	if said := remembered(node); said != "" {
-		lease.Annotations[SaidAnnotation] = said
+	if reported := reportedConditions(node); reported != "" {
+		lease.Annotations[ReportedConditionsAnnotation] = reported
 	}
 	seconds := int32(LeaseDuration / time.Second)
 	renewed := metav1.NewMicroTime(now)

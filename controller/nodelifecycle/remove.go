@@ -24,13 +24,13 @@ const (
 	removePoll  = 500 * time.Millisecond
 )
 
-// RemoveConfig says which node Remove takes out. Client, Node and ShutOut are
+// RemoveConfig says which node Remove takes out. Client, Node and RevokeIdentity are
 // required.
 type RemoveConfig struct {
 	Client kubernetes.Interface
 	Node   string
-	// ShutOut makes the node's identity worthless, upon which its session ends.
-	ShutOut func(ctx context.Context) error
+	// RevokeIdentity makes the node's identity worthless, upon which its session ends.
+	RevokeIdentity func(ctx context.Context) error
 	// Force takes the node out even if pods are bound to it that 'kubectl drain'
 	// would move.
 	Force bool
@@ -61,8 +61,8 @@ func (e *PodsError) Error() string {
 // repeated, also when the Node is gone already.
 func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
 	var done Removed
-	if cfg.Client == nil || cfg.Node == "" || cfg.ShutOut == nil {
-		return done, errors.New("nodelifecycle: RemoveConfig.Client, Node and ShutOut are required")
+	if cfg.Client == nil || cfg.Node == "" || cfg.RevokeIdentity == nil {
+		return done, errors.New("nodelifecycle: RemoveConfig.Client, Node and RevokeIdentity are required")
 	}
 	node, err := cfg.Client.CoreV1().Nodes().Get(ctx, cfg.Node, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -76,7 +76,7 @@ func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
 			return done, err
 		}
 	}
-	if err := cfg.ShutOut(ctx); err != nil {
+	if err := cfg.RevokeIdentity(ctx); err != nil {
 		return done, err
 	}
 	if done.Connected, err = cfg.waitDisconnected(ctx); err != nil {

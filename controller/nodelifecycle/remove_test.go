@@ -57,7 +57,7 @@ func TestRemove(t *testing.T) {
 				k.Connected(connected("n", 1))
 				time.Sleep(time.Minute)
 				shut := 0
-				removed, err := nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{Client: client, Node: "n", Force: tt.force, ShutOut: func(context.Context) error {
+				removed, err := nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{Client: client, Node: "n", Force: tt.force, RevokeIdentity: func(context.Context) error {
 					shut++
 					k.Connected(disconnected("n", 1))
 					go func() { // a report that was under way
@@ -101,7 +101,7 @@ func TestRemoveBadly(t *testing.T) {
 		client := controllertest.NewClientset(lost, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "plain"}})
 		refused := errors.New("no rights")
 		remove := func(node string, shutOut error) (nodelifecycle.Removed, error) {
-			return nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{Client: client, Node: node, ShutOut: func(context.Context) error { return shutOut }})
+			return nodelifecycle.Remove(t.Context(), nodelifecycle.RemoveConfig{Client: client, Node: node, RevokeIdentity: func(context.Context) error { return shutOut }})
 		}
 		if _, err := remove("plain", nil); !errors.Is(err, nodelifecycle.ErrNotEdge) {
 			t.Errorf("not an edge node: %v", err)

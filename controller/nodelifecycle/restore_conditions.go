@@ -15,14 +15,14 @@ import (
 // none could not object: so the cloudcore that takes the Lease up again puts
 // back what the node last said.
 
-// reasonDoubt is the reason of the node controller's own conditions.
-const reasonDoubt = "NodeStatusUnknown"
+// reasonUnknown is the reason of the node controller's own conditions.
+const reasonUnknown = "NodeStatusUnknown"
 
 // ReasonRestored is the reason of a condition that cloudcore put back.
 const ReasonRestored = "RestoredByCloudcore"
 
-// said are the conditions that the node controller overwrites.
-var said = []corev1.NodeConditionType{
+// nodeConditions are the conditions that the node controller overwrites.
+var nodeConditions = []corev1.NodeConditionType{
 	corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure,
 }
 
@@ -34,20 +34,20 @@ func nodeCondition(node *corev1.Node, kind corev1.NodeConditionType) *corev1.Nod
 	return &node.Status.Conditions[i]
 }
 
-// doubted reports that Kubernetes has overwritten what the node said.
-func doubted(node *corev1.Node) bool {
+// isUnknown reports that Kubernetes has overwritten what the node said.
+func isUnknown(node *corev1.Node) bool {
 	ready := nodeCondition(node, corev1.NodeReady)
-	return ready != nil && ready.Status == corev1.ConditionUnknown && ready.Reason == reasonDoubt
+	return ready != nil && ready.Status == corev1.ConditionUnknown && ready.Reason == reasonUnknown
 }
 
-// remembered gives what the node says of itself, "Ready=True,DiskPressure=False",
+// reportedConditions gives what the node says of itself, "Ready=True,DiskPressure=False",
 // or nothing while Kubernetes doubts it.
-func remembered(node *corev1.Node) string {
-	if doubted(node) {
+func reportedConditions(node *corev1.Node) string {
+	if isUnknown(node) {
 		return ""
 	}
 	var parts []string
-	for _, kind := range said {
+	for _, kind := range nodeConditions {
 		if c := nodeCondition(node, kind); c != nil && c.Status != corev1.ConditionUnknown {
 			parts = append(parts, string(kind)+"="+string(c.Status))
 		}
@@ -55,15 +55,15 @@ func remembered(node *corev1.Node) string {
 	return strings.Join(parts, ",")
 }
 
-// restored gives the conditions to put back on a node that Kubernetes doubts.
-func restored(node *corev1.Node, memory string, now time.Time) []corev1.NodeCondition {
-	if !doubted(node) {
+// restoredConditions gives the conditions to put back on a node that Kubernetes doubts.
+func restoredConditions(node *corev1.Node, memory string, now time.Time) []corev1.NodeCondition {
+	if !isUnknown(node) {
 		return nil
 	}
 	var back []corev1.NodeCondition
 	for part := range strings.SplitSeq(memory, ",") {
 		kind, status, ok := strings.Cut(part, "=")
-		if !ok || !slices.Contains(said, corev1.NodeConditionType(kind)) {
+		if !ok || !slices.Contains(nodeConditions, corev1.NodeConditionType(kind)) {
 			continue
 		}
 		back = append(back, corev1.NodeCondition{

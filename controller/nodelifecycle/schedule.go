@@ -15,12 +15,12 @@ func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
+	q[i].index, q[j].index = i, j
 }
 
 func (q *queue) Push(x any) {
 	n := x.(*node)
-	n.place = len(*q)
+	n.index = len(*q)
 	*q = append(*q, n)
 }
 
@@ -29,29 +29,29 @@ func (q *queue) Pop() any {
 	n := (*q)[last]
 	(*q)[last] = nil
 	*q = (*q)[:last]
-	n.place = -1
+	n.index = -1
 	return n
 }
 
 // set has a node due at a time, whether it waits already or not.
 func (q *queue) set(n *node, at time.Time) {
 	n.due = at
-	if n.place >= 0 {
-		heap.Fix(q, n.place)
+	if n.index >= 0 {
+		heap.Fix(q, n.index)
 		return
 	}
 	heap.Push(q, n)
 }
 
-// drop takes a node out, if it waits.
-func (q *queue) drop(n *node) {
-	if n.place >= 0 {
-		heap.Remove(q, n.place)
+// remove takes a node out, if it waits.
+func (q *queue) remove(n *node) {
+	if n.index >= 0 {
+		heap.Remove(q, n.index)
 	}
 }
 
-// take removes the nodes that are due and gives them.
-func (q *queue) take(now time.Time) []*node {
+// popDue removes the nodes that are due and gives them.
+func (q *queue) popDue(now time.Time) []*node {
 	var due []*node
 	for len(*q) > 0 && !(*q)[0].due.After(now) {
 		due = append(due, heap.Pop(q).(*node))

@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-func keeperOf(tb testing.TB, nodes int) *Keeper {
+func keeperOf(tb testing.TB, nodes int) *Controller {
 	tb.Helper()
 	client := controllertest.NewClientset()
 	store, err := cache.New(cache.Config[*corev1.Node]{ListWatch: &toolscache.ListWatch{}, Type: &corev1.Node{}})
@@ -47,7 +47,7 @@ func TestQueue(t *testing.T) {
 		switch random.IntN(5) {
 		case 0:
 			k.mu.Lock()
-			k.dueLocked(k.nodeLocked(name, now), now.Add(time.Duration(random.IntN(20_000))*time.Millisecond))
+			k.scheduleLocked(k.nodeLocked(name, now), now.Add(time.Duration(random.IntN(20_000))*time.Millisecond))
 			k.mu.Unlock()
 		case 1:
 			if n != nil && !n.session.Connected {
@@ -57,7 +57,7 @@ func TestQueue(t *testing.T) {
 			node := &corev1.Node{}
 			node.Name = name
 			k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: name}, New: node})
-		case 3: // as attend ends
+		case 3: // as processNode ends
 			for n := range busy {
 				delete(busy, n)
 				n.busy = false
@@ -74,7 +74,7 @@ func TestQueue(t *testing.T) {
 					want[n] = true
 				}
 			}
-			got := k.takeDue(now)
+			got := k.nextDue(now)
 			for _, n := range got {
 				if !want[n] || busy[n] {
 					t.Fatalf("step %d: %s is not due", step, n.name)
@@ -99,6 +99,6 @@ func BenchmarkConnect(b *testing.B) {
 		i++
 		name := fmt.Sprint("edge-", i*7919%nodes)
 		k.Connected(hub.Info{Node: name, Epoch: uint64(i), Connected: true, Since: began})
-		k.takeDue(began.Add(-time.Hour)) // nothing but the look
+		k.nextDue(began.Add(-time.Hour)) // nothing but the look
 	}
 }

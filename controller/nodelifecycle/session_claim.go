@@ -15,11 +15,11 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// SeatAnnotation on a node's record is the node's hub.Seat as JSON: which session of
+// ClaimAnnotation on a node's record is the node's hub.Seat as JSON: which session of
 // which program holds the node, at whatever cloudcore. So a session that is
 // newer fences an older one at another cloudcore, and epochs grow over all of
 // them.
-const SeatAnnotation = "edgekit.io/seat"
+const ClaimAnnotation = "edgekit.io/seat"
 
 // maxClaims is how often a claim is repeated that lost against another write.
 const maxClaims = 8
@@ -27,7 +27,7 @@ const maxClaims = 8
 // Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's record.
 // The cloudcore that held the node before learns of it when it next renews the
 // Lease, and ends its session by Config.Superseded.
-func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
+func (k *Controller) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
 	leases, name := k.records(), recordName(node)
 	for range maxClaims {
 		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
@@ -38,7 +38,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		if fresh {
 			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: k.cfg.Namespace}}
 		}
-		held := k.seatOf(lease)
+		held := k.claimOf(lease)
 		var connected bool
 		if held.Left, connected = k.leftAt(node); connected {
 			held.Epoch = max(held.Epoch, 1) // also when somebody has deleted the record: it is not free
@@ -51,8 +51,8 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		if err != nil {
 			return fmt.Errorf("nodelifecycle: claim: %w", err)
 		}
-		k.hold(lease)
-		lease.Annotations[SeatAnnotation] = string(text)
+		k.setHolder(lease)
+		lease.Annotations[ClaimAnnotation] = string(text)
 		lease.Annotations[SinceAnnotation] = time.Now().UTC().Format(time.RFC3339Nano)
 		if fresh {
 			_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
@@ -60,7 +60,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
 		}
 		if err == nil {
-			k.claimed(node, next)
+			k.rememberClaim(node, next)
 			return nil
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
@@ -70,11 +70,11 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}
 }
 
-// claimed remembers a seat, so that it comes back when somebody removes it.
-func (k *Keeper) claimed(name string, seat hub.Seat) {
+// rememberClaim remembers a seat, so that it comes back when somebody removes it.
+func (k *Controller) rememberClaim(name string, claim hub.Seat) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.nodeLocked(name, time.Now()).session.Seat = seat
+	k.nodeLocked(name, time.Now()).session.Claimed = claim
 }
 
 // leftAt tells what the Node says of its link: whether it stands, or else since
@@ -83,7 +83,7 @@ func (k *Keeper) claimed(name string, seat hub.Seat) {
 // node cannot write. The times on a Node are
 // whole seconds: the end of the second counts, so that it is not before a session
 // that began in the same one.
-func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
+func (k *Controller) leftAt(name string) (at uint64, connected bool) {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: name})
 	if !ok {
 		return 0, false
@@ -98,31 +98,31 @@ func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
 	return uint64(max(0, left.Truncate(time.Second).Add(time.Second).UnixMicro())), false
 }
 
-// seatOf reads who holds the node. What cannot be read is nobody: the node must
+// claimOf reads who holds the node. What cannot be read is nobody: the node must
 // not be locked out by it.
-func (k *Keeper) seatOf(lease *coordinationv1.Lease) hub.Seat {
-	var seat hub.Seat
-	if text := lease.Annotations[SeatAnnotation]; text != "" {
-		if err := json.Unmarshal([]byte(text), &seat); err != nil {
-			k.cfg.Logger.Warn("seat of a node cannot be read", "node", lease.Name, "error", err)
+func (k *Controller) claimOf(lease *coordinationv1.Lease) hub.Seat {
+	var claim hub.Seat
+	if text := lease.Annotations[ClaimAnnotation]; text != "" {
+		if err := json.Unmarshal([]byte(text), &claim); err != nil {
+			k.cfg.Logger.Warn("seat of a node cannot be read", "node", lease.Name, "err", err)
 			return hub.Seat{}
 		}
 	}
-	return seat
+	return claim
 }
 
 // superseded reports whether a newer session of the node stands elsewhere, by the
 // node's record, and then ends the one here.
-func (k *Keeper) superseded(name string, record *coordinationv1.Lease, session Session) bool {
+func (k *Controller) superseded(name string, record *coordinationv1.Lease, session Session) bool {
 	if record == nil || !session.Connected {
 		return false
 	}
-	seat := k.seatOf(record)
-	if seat.Epoch <= session.Epoch {
+	claim := k.claimOf(record)
+	if claim.Epoch <= session.Epoch {
 		return false
 	}
 	if k.cfg.Superseded != nil {
-		k.cfg.Superseded(name, seat)
+		k.cfg.Superseded(name, claim)
 	}
 	return true
 }

@@ -61,9 +61,9 @@ func TestStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var told []string
+		var notified []string
 		store.OnChange(func(c cache.Change[*corev1.ConfigMap]) {
-			told = append(told, fmt.Sprintf("%s %t %t %t", c.Name.Name, c.Old != nil, c.New != nil, c.Same))
+			notified = append(notified, fmt.Sprintf("%s %t %t %t", c.Name.Name, c.Old != nil, c.New != nil, c.Same))
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -98,7 +98,7 @@ func TestStore(t *testing.T) {
 		}
 		synctest.Wait()
 		want := "[one false true false one true true true one true true false one true false false]"
-		if got := fmt.Sprint(told); got != want || store.Len() != 0 {
+		if got := fmt.Sprint(notified); got != want || store.Len() != 0 {
 			t.Errorf("told %s, %d left", got, store.Len())
 		}
 		cancel()

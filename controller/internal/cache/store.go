@@ -204,7 +204,7 @@ func (s *Store[T]) put(obj any) error {
 	if err != nil {
 		// The reflector would end its watch for this: one bad object must
 		// not stop all others.
-		s.cfg.Logger.Error("object left out", "error", err)
+		s.cfg.Logger.Error("object left out", "err", err)
 		return nil
 	}
 	name := Name{Namespace: item.GetNamespace(), Name: item.GetName()}
@@ -215,7 +215,7 @@ func (s *Store[T]) put(obj any) error {
 	s.mu.Lock()
 	change := s.putLocked(name, item)
 	s.mu.Unlock()
-	s.tell(change)
+	s.notifyChange(change)
 	return nil
 }
 
@@ -238,7 +238,7 @@ func (s *Store[T]) remove(name Name) {
 	delete(s.items, name)
 	s.mu.Unlock()
 	if had {
-		s.tell(Change[T]{Name: name, Old: old.Object})
+		s.notifyChange(Change[T]{Name: name, Old: old.Object})
 	}
 }
 
@@ -258,7 +258,7 @@ func (s *Store[T]) replace(list []any) {
 	s.once.Do(func() { close(s.synced) })
 }
 
-func (s *Store[T]) tell(change Change[T]) {
+func (s *Store[T]) notifyChange(change Change[T]) {
 	s.mu.RLock()
 	onChange := s.onChange
 	s.mu.RUnlock()

@@ -139,7 +139,7 @@ func (s *Sink) applyGroup(ctx context.Context, group []hub.Object) error {
 			return err
 		}
 		if err != nil {
-			s.cfg.Logger.Warn("report refused", "key", obj.Key.String(), "error", err)
+			s.cfg.Logger.Warn("report refused", "key", obj.Key.String(), "err", err)
 		}
 		if refused == nil {
 			refused = err

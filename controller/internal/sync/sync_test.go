@@ -37,17 +37,17 @@ func TestUnion(t *testing.T) {
 		t.Errorf("versions %v", got)
 	}
 	var mu sync.Mutex
-	var told []hub.Key
+	var notified []hub.Key
 	stop := u.Subscribe(func(k hub.Key) {
 		mu.Lock()
 		defer mu.Unlock()
-		told = append(told, k)
+		notified = append(notified, k)
 	})
 	devices.Put(device, 5, "device")
 	stop()
 	devices.Put(device, 6, "device")
-	if !slices.Equal(told, []hub.Key{device}) {
-		t.Errorf("told %v", told)
+	if !slices.Equal(notified, []hub.Key{device}) {
+		t.Errorf("notified %v", notified)
 	}
 	if obj, err := u.Load(t.Context(), device, "4"); err != nil || obj.Version != "6" {
 		t.Errorf("loaded %+v, %v", obj, err)
@@ -59,14 +59,14 @@ func TestUnion(t *testing.T) {
 
 func TestNotifier(t *testing.T) {
 	var n nodesync.Notifier
-	var told []string
-	first, stopA := n.Subscribe("a", func(k hub.Key) { told = append(told, "A"+k.Name) })
-	second, stopB := n.Subscribe("a", func(k hub.Key) { told = append(told, "B"+k.Name) })
+	var notified []string
+	first, stopA := n.Subscribe("a", func(k hub.Key) { notified = append(notified, "A"+k.Name) })
+	second, stopB := n.Subscribe("a", func(k hub.Key) { notified = append(notified, "B"+k.Name) })
 	n.Notify("a", hub.Key{Name: "1"})
 	n.Notify("b", hub.Key{Name: "2"})
-	slices.Sort(told)
-	if !first || second || !slices.Equal(told, []string{"A1", "B1"}) {
-		t.Errorf("first %t, second %t, told %v", first, second, told)
+	slices.Sort(notified)
+	if !first || second || !slices.Equal(notified, []string{"A1", "B1"}) {
+		t.Errorf("first %t, second %t, notified %v", first, second, notified)
 	}
 	if again := stopA(); again || stopA() || !stopB() {
 		t.Error("only the last stop is the last")
