@@ -26,6 +26,7 @@ const module = "github.com/edgekit/edgekit"
 var levels = map[string]int{
 	"hub": 0, "meta": 0, "bus": 0,
 	"meta/jsonlimit": 0, // the standard library only
+	"meta/resources": 0, // words that both ends of a link share
 	"twin":           1, "edged": 1, "device": 1,
 	"controller": 3,
 	"cmd":        4, "examples": 4,
@@ -81,6 +82,7 @@ var light = map[string][]string{
 	"bus":            {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/jsonlimit": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"meta/resources": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/memstore":  {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/manager":   {"k8s.io/client-go", "github.com/dgraph-io"},
@@ -182,7 +184,7 @@ func mayJoin(p goPackage, q string) bool {
 	switch {
 	case levels[domain(name)] >= 3, p.testOnly():
 		return true
-	case (q == "meta" || q == "meta/jsonlimit") && levels[domain(name)] == 1:
+	case (q == "meta" || q == "meta/jsonlimit" || q == "meta/resources") && levels[domain(name)] == 1:
 		return true
 	}
 	return slices.Contains(joiners[name], domain(q))

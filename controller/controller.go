@@ -24,6 +24,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Config sets up a Controller. ID is required, and so is REST or all three
@@ -203,7 +204,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		writers[resource] = w
 	}
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
-		Node: node, Writers: writers, First: []string{"nodes"}, Last: []string{"devicestatuses"}, Logger: c.cfg.Logger,
+		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses}, Logger: c.cfg.Logger,
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)

@@ -23,6 +23,7 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Config sets up a Controller. Cloud and Dynamic are required.
@@ -79,9 +80,9 @@ func New(cfg Config) (*Controller, error) {
 		reports: make(map[cache.Name]*report),
 	}
 	var err [3]error
-	c.devices, err[0] = newStore(cfg, "devices", func() *v1beta1.Device { return new(v1beta1.Device) }, nil)
-	c.models, err[1] = newStore(cfg, "devicemodels", func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil)
-	c.statuses, err[2] = newStore(cfg, "devicestatuses", func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
+	c.devices, err[0] = newStore(cfg, resources.Devices, func() *v1beta1.Device { return new(v1beta1.Device) }, nil)
+	c.models, err[1] = newStore(cfg, resources.DeviceModels, func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil)
+	c.statuses, err[2] = newStore(cfg, resources.DeviceStatuses, func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
 		func(s *v1beta1.DeviceStatus) {
 			s.Status = v1beta1.DeviceStatusStatus{Conditions: s.Status.Conditions}
 		})
@@ -251,9 +252,9 @@ func removeIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache
 }
 
 func deviceKey(name cache.Name) hub.Key {
-	return hub.Key{Resource: "devices", Namespace: name.Namespace, Name: name.Name}
+	return hub.Key{Resource: resources.Devices, Namespace: name.Namespace, Name: name.Name}
 }
 
 func modelKey(name cache.Name) hub.Key {
-	return hub.Key{Resource: "devicemodels", Namespace: name.Namespace, Name: name.Name}
+	return hub.Key{Resource: resources.DeviceModels, Namespace: name.Namespace, Name: name.Name}
 }

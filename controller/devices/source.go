@@ -13,10 +13,11 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Resources gives the resources for which Source answers.
-func Resources() []string { return []string{"devices", "devicemodels"} }
+func Resources() []string { return []string{resources.Devices, resources.DeviceModels} }
 
 // Source gives the devices and models of one node.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
@@ -84,9 +85,9 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 	var obj hub.Object
 	var err error
 	switch key.Resource {
-	case "devices":
+	case resources.Devices:
 		obj, err = s.loadDevice(ctx, key, held)
-	case "devicemodels":
+	case resources.DeviceModels:
 		obj, err = s.loadModel(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
@@ -128,7 +129,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	if !needed {
 		return hub.Object{Key: key, Deleted: true}, nil
 	}
-	u, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devicemodels")).
+	u, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.DeviceModels)).
 		Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return hub.Object{Key: key, Deleted: true}, nil
@@ -158,7 +159,7 @@ func (s *source) needs(model cache.Name) bool {
 // referred asks the API server the same: the node may know of a device that
 // the watch has not yet seen.
 func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
-	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
+	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.Devices)).
 		Namespace(model.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", s.node).String(),
 	})
@@ -178,7 +179,7 @@ func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
 }
 
 func (c *Controller) readDevice(ctx context.Context, namespace, name string) (*v1beta1.Device, error) {
-	u, err := c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
+	u, err := c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.Devices)).
 		Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // burst is how many writes of one DeviceStatus may follow each other at once.
@@ -28,7 +29,7 @@ const burst = 2
 
 // Writers gives the writer of a node's reports about devices.
 func (c *Controller) Writers() map[string]nodesync.Writer {
-	return map[string]nodesync.Writer{"devicestatuses": c.writeReport}
+	return map[string]nodesync.Writer{resources.DeviceStatuses: c.writeReport}
 }
 
 // writeReport writes what a node says of one of its devices.
@@ -169,7 +170,7 @@ func (c *Controller) reportOf(name cache.Name) *report {
 }
 
 func (c *Controller) statusClient(namespace string) dynamic.ResourceInterface {
-	return c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devicestatuses")).Namespace(namespace)
+	return c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.DeviceStatuses)).Namespace(namespace)
 }
 
 // newStatus gives the empty DeviceStatus of a device, which goes with it.

@@ -19,6 +19,7 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // retryError is the answer to a refusal that may pass: a node that could not
@@ -84,7 +85,7 @@ func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 			ObjectMeta: metav1.ObjectMeta{Labels: node.Labels, Annotations: node.Annotations}, // nil is left out
 		})
 		if err != nil {
-			return nodesync.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
+			return nodesync.Invalid(hub.Key{Resource: resources.Nodes, Name: node.Name}, err)
 		}
 		if _, err := nodes.Patch(ctx, node.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			return err
@@ -96,7 +97,7 @@ func (c *Controller) putNode(ctx context.Context, node *corev1.Node) error {
 func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error {
 	patch, err := nodeStatusPatch(node)
 	if err != nil {
-		return nodesync.Invalid(hub.Key{Resource: "nodes", Name: node.Name}, err)
+		return nodesync.Invalid(hub.Key{Resource: resources.Nodes, Name: node.Name}, err)
 	}
 	_, err = c.cfg.NodeClient.CoreV1().Nodes().Patch(impersonate.With(ctx, node.Name), node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err

@@ -16,16 +16,17 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Writers gives the writers of a node's reports, by resource: "nodes",
 // "pods/status", "pods" (mirrors of static pods, and deletes) and "events".
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{
-		"nodes":       c.writeNode,
-		"pods/status": c.writePodStatus,
-		"pods":        c.writePod,
-		"events":      c.writeEvent,
+		resources.Nodes:     c.writeNode,
+		resources.PodStatus: c.writePodStatus,
+		resources.Pods:      c.writePod,
+		resources.Events:    c.writeEvent,
 	}
 }
 

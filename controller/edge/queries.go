@@ -18,6 +18,7 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // maxCall is the size in bytes of the largest query body.
@@ -26,8 +27,8 @@ const maxCall = 64 << 10
 // Handle has mux answer the nodes' queries: "serviceaccounts/token",
 // "nodes/pods", "configmaps", "secrets", "pods" and "nodes".
 func (c *Controller) Handle(mux *hub.Mux) {
-	mux.Handle("serviceaccounts/token", hub.HandlerFunc(c.answerToken))
-	mux.Handle("nodes/pods", hub.HandlerFunc(c.answerBoundPods))
+	mux.Handle(resources.ServiceAccountToken, hub.HandlerFunc(c.answerToken))
+	mux.Handle(resources.NodePods, hub.HandlerFunc(c.answerBoundPods))
 	for _, resource := range Resources() {
 		mux.Handle(resource, hub.HandlerFunc(c.answerQuery))
 	}
@@ -118,9 +119,9 @@ func (c *Controller) answerQuery(ctx context.Context, req hub.Request) (hub.Mess
 	var got metav1.Object
 	var err error
 	switch key.Resource {
-	case "pods":
+	case resources.Pods:
 		got, err = c.cfg.NodeClient.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	case "nodes":
+	case resources.Nodes:
 		if key.Name != req.Node {
 			return hub.Message{}, nodesync.Forbidden(key, "a node may only read itself")
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	metareferences "github.com/edgekit/edgekit/meta/references"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // references gives the keys of the config maps and secrets that the node of
@@ -114,7 +115,7 @@ func (c *Controller) watchReference(r *reference) objectStore {
 			c.notifier.Notify(node, r.key)
 		}
 	}
-	if r.key.Resource == "secrets" {
+	if r.key.Resource == resources.Secrets {
 		client := c.cfg.NodeClient.CoreV1().Secrets(name.Namespace)
 		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))

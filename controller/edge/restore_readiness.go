@@ -14,6 +14,7 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // wronglyUnready reports that somebody else than its node has called the pod unready:
@@ -82,7 +83,7 @@ func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
 			continue
 		}
 		if err := c.restorePod(ctx, node, pod.Object); err != nil {
-			return fmt.Errorf("edge: restore %s: %w", hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}, err)
+			return fmt.Errorf("edge: restore %s: %w", hub.Key{Resource: resources.Pods, Namespace: name.Namespace, Name: name.Name}, err)
 		}
 	}
 	return nil

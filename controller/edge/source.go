@@ -17,6 +17,7 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 const (
@@ -32,7 +33,9 @@ const (
 )
 
 // Resources gives the resources for which Source answers.
-func Resources() []string { return []string{"pods", "configmaps", "secrets", "nodes"} }
+func Resources() []string {
+	return []string{resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes}
+}
 
 // Source gives the mirror of one node. What the node's pods refer to is
 // watched while the source has a subscriber.
@@ -98,7 +101,7 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 		}
 	}
 	return func(yield func(hub.Key, string) bool) {
-		if item, ok := c.cfg.Nodes.Load(cache.Name{Name: s.node}); ok && !yield(hub.Key{Resource: "nodes", Name: s.node}, item.Version) {
+		if item, ok := c.cfg.Nodes.Load(cache.Name{Name: s.node}); ok && !yield(hub.Key{Resource: resources.Nodes, Name: s.node}, item.Version) {
 			return
 		}
 		for _, name := range pods {
@@ -119,11 +122,11 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 	var obj hub.Object
 	var err error
 	switch key.Resource {
-	case "pods":
+	case resources.Pods:
 		obj, err = s.loadPod(ctx, key, held)
-	case "nodes":
+	case resources.Nodes:
 		obj, err = s.loadNode(ctx, key, held)
-	case "secrets", "configmaps":
+	case resources.Secrets, resources.ConfigMaps:
 		obj, err = s.loadReference(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
@@ -216,7 +219,7 @@ func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (h
 }
 
 func getReference(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
-	if key.Resource == "secrets" {
+	if key.Resource == resources.Secrets {
 		return c.cfg.NodeClient.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	}
 	return c.cfg.NodeClient.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
@@ -319,10 +322,10 @@ func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 		c.mu.Unlock()
 	}
 	if !change.Same {
-		c.notifier.Notify(change.Name.Name, hub.Key{Resource: "nodes", Name: change.Name.Name})
+		c.notifier.Notify(change.Name.Name, hub.Key{Resource: resources.Nodes, Name: change.Name.Name})
 	}
 }
 
 func podKey(name cache.Name) hub.Key {
-	return hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}
+	return hub.Key{Resource: resources.Pods, Namespace: name.Namespace, Name: name.Name}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/wsconn"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // benchEdge is the node's process: the kubelet API on the link and, to compare,
@@ -63,7 +64,7 @@ func (b *benchEdge) Start(cloud BenchCloud, direct *string) error {
 		return err
 	}
 	mux := &hub.Mux{}
-	mux.HandleStream(StreamResource, streams)
+	mux.HandleStream(resources.NodeProxy, streams)
 	client, err := hub.NewClient(hub.ClientConfig{Dialer: dialer, Node: "edge-1", Down: &b.sink, Mux: mux})
 	if err != nil {
 		return err

@@ -20,11 +20,8 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
+	"github.com/edgekit/edgekit/meta/resources"
 )
-
-// StreamResource is the resource of the streams that carry requests to nodes;
-// the node serves HTTP on them, see package httplink.
-const StreamResource = "nodes/proxy"
 
 // Open opens a stream to a node; hub.Server.OpenStream is one.
 type Open func(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
@@ -231,7 +228,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // open opens the stream of a request.
 func (s *Server) open(ctx context.Context, node string) (hub.Stream, error) {
-	st, err := s.cfg.Open(ctx, node, hub.Message{Key: hub.Key{Resource: StreamResource, Name: node}})
+	st, err := s.cfg.Open(ctx, node, hub.Message{Key: hub.Key{Resource: resources.NodeProxy, Name: node}})
 	if err != nil {
 		return nil, err
 	}

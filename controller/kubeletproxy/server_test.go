@@ -36,6 +36,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
 	"github.com/edgekit/edgekit/hub/memconn"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -194,7 +195,7 @@ func edge(t *testing.T) Open {
 		if node != "edge-1" {
 			return nil, hub.ErrOffline
 		}
-		if m.Key != (hub.Key{Resource: StreamResource, Name: node}) {
+		if m.Key != (hub.Key{Resource: resources.NodeProxy, Name: node}) {
 			return nil, fmt.Errorf("stream for %s", m.Key)
 		}
 		return at.OpenStream(ctx)

@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join/jointest"
 	"github.com/edgekit/edgekit/hub/quicconn"
 	"github.com/edgekit/edgekit/hub/wsconn"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // What a session may hold whose client never reads: the most that wsconn and
@@ -124,7 +125,7 @@ func newWhole(t *testing.T, transport transport) *whole {
 		t.Fatal(err)
 	}
 	mux := &hub.Mux{}
-	mux.HandleStream(StreamResource, w.serve(streams))
+	mux.HandleStream(resources.NodeProxy, w.serve(streams))
 	links, dialer := transport(t, jointest.NewCloud(t))
 	directory := &watched{}
 	link, err := hub.NewServer(hub.ServerConfig{Listener: links, Directory: directory})

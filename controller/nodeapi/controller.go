@@ -20,6 +20,7 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Accounts says which service accounts the pods of a node run as;
@@ -199,7 +200,7 @@ func (c *Controller) podsChanged(name string) {
 func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]struct{} {
 	out := c.bindings.needs(accounts)
 	for account := range accounts {
-		out[hub.Key{Resource: "namespaces", Name: account.Namespace}] = struct{}{}
+		out[hub.Key{Resource: resources.Namespaces, Name: account.Namespace}] = struct{}{}
 	}
 	return out
 }

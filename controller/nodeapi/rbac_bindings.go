@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // bindings knows which bindings concern whom.
@@ -56,9 +57,9 @@ func (b *bindings) add(key hub.Key, subjects []rbacv1.Subject, ref rbacv1.RoleRe
 		b.bySubject[name][key] = struct{}{}
 		b.subjects[key] = append(b.subjects[key], name)
 	}
-	b.role[key] = hub.Key{Resource: "clusterroles", Name: ref.Name}
+	b.role[key] = hub.Key{Resource: resources.ClusterRoles, Name: ref.Name}
 	if ref.Kind == "Role" {
-		b.role[key] = hub.Key{Resource: "roles", Namespace: key.Namespace, Name: ref.Name}
+		b.role[key] = hub.Key{Resource: resources.Roles, Namespace: key.Namespace, Name: ref.Name}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Source gives what one node gets, by the capabilities that it named. What it
@@ -215,7 +216,7 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 // be behind what the node has.
 func (s *source) loadUnneeded(ctx context.Context, k *kind, key hub.Key, name cache.Name) (hub.Object, error) {
 	gone := hub.Object{Key: key, Deleted: true}
-	if key.Resource != "rolebindings" && key.Resource != "clusterrolebindings" {
+	if key.Resource != resources.RoleBindings && key.Resource != resources.ClusterRoleBindings {
 		return gone, nil
 	}
 	obj, err := k.store.read(ctx, name)

@@ -16,6 +16,7 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // namespaces stands, as a capability of the kind, for either of Access and
@@ -99,21 +100,21 @@ func (c *Controller) newKinds() (map[string]*kind, error) {
 	kinds := make(map[string]*kind)
 	core, rbac := c.cfg.Cloud.CoreV1(), c.cfg.Cloud.RbacV1()
 	err := errors.Join(
-		addKind(c, kinds, "services", wire.Services, &corev1.Service{}, core.Services, func(k hub.Key, _ cache.Change[*corev1.Service]) { c.serviceChanged(k) }),
-		addKind(c, kinds, "endpointslices", wire.Services, &discoveryv1.EndpointSlice{}, c.cfg.Cloud.DiscoveryV1().EndpointSlices,
+		addKind(c, kinds, resources.Services, wire.Services, &corev1.Service{}, core.Services, func(k hub.Key, _ cache.Change[*corev1.Service]) { c.serviceChanged(k) }),
+		addKind(c, kinds, resources.EndpointSlices, wire.Services, &discoveryv1.EndpointSlice{}, c.cfg.Cloud.DiscoveryV1().EndpointSlices,
 			func(k hub.Key, _ cache.Change[*discoveryv1.EndpointSlice]) { c.serviceChanged(k) }),
-		addKind(c, kinds, "servicecidrs", wire.Services, &networkingv1.ServiceCIDR{}, anyNamespace(c.cfg.Cloud.NetworkingV1().ServiceCIDRs()),
+		addKind(c, kinds, resources.ServiceCIDRs, wire.Services, &networkingv1.ServiceCIDR{}, anyNamespace(c.cfg.Cloud.NetworkingV1().ServiceCIDRs()),
 			func(k hub.Key, _ cache.Change[*networkingv1.ServiceCIDR]) { c.serviceChanged(k) }),
-		addKind(c, kinds, "namespaces", namespaces, &corev1.Namespace{}, anyNamespace(core.Namespaces()),
+		addKind(c, kinds, resources.Namespaces, namespaces, &corev1.Namespace{}, anyNamespace(core.Namespaces()),
 			func(k hub.Key, _ cache.Change[*corev1.Namespace]) {
 				c.accessChanged(k, func(*bindings) {})
 				c.serviceChanged(k)
 			}),
-		addKind(c, kinds, "roles", wire.Access, &rbacv1.Role{}, rbac.Roles,
+		addKind(c, kinds, resources.Roles, wire.Access, &rbacv1.Role{}, rbac.Roles,
 			func(k hub.Key, _ cache.Change[*rbacv1.Role]) { c.accessChanged(k, func(*bindings) {}) }),
-		addKind(c, kinds, "clusterroles", wire.Access, &rbacv1.ClusterRole{}, anyNamespace(rbac.ClusterRoles()),
+		addKind(c, kinds, resources.ClusterRoles, wire.Access, &rbacv1.ClusterRole{}, anyNamespace(rbac.ClusterRoles()),
 			func(k hub.Key, _ cache.Change[*rbacv1.ClusterRole]) { c.accessChanged(k, func(*bindings) {}) }),
-		addKind(c, kinds, "rolebindings", wire.Access, &rbacv1.RoleBinding{}, rbac.RoleBindings, func(k hub.Key, change cache.Change[*rbacv1.RoleBinding]) {
+		addKind(c, kinds, resources.RoleBindings, wire.Access, &rbacv1.RoleBinding{}, rbac.RoleBindings, func(k hub.Key, change cache.Change[*rbacv1.RoleBinding]) {
 			c.accessChanged(k, func(b *bindings) {
 				b.remove(k)
 				if o := change.New; o != nil {
@@ -121,7 +122,7 @@ func (c *Controller) newKinds() (map[string]*kind, error) {
 				}
 			})
 		}),
-		addKind(c, kinds, "clusterrolebindings", wire.Access, &rbacv1.ClusterRoleBinding{}, anyNamespace(rbac.ClusterRoleBindings()),
+		addKind(c, kinds, resources.ClusterRoleBindings, wire.Access, &rbacv1.ClusterRoleBinding{}, anyNamespace(rbac.ClusterRoleBindings()),
 			func(k hub.Key, change cache.Change[*rbacv1.ClusterRoleBinding]) {
 				c.accessChanged(k, func(b *bindings) {
 					b.remove(k)
