@@ -19,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
@@ -49,17 +50,14 @@ type Config struct {
 	// DeviceStatusEvery is the least time between two writes of one
 	// DeviceStatus; 0 means 1s.
 	DeviceStatusEvery time.Duration
-	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
-	// Its owner runs it.
-	Kubelet *kubeletproxy.Server
+	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
+	// nil leaves Nodes without. It is not changed; its Nodes must be nil.
+	Kubelet *kubeletproxy.Config
 	// NodeServices says which nodes may have all Services; "" means those that an
 	// operator marked.
 	NodeServices nodeapi.Services
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
-	// Superseded is told of a node whose newest session stands at another
-	// cloudcore; hub.Server.Supersede ends the older one here. nil leaves it.
-	Superseded func(node string, by hub.Seat)
 	// Logger gets what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -68,6 +66,8 @@ type Config struct {
 // methods may be called by several goroutines at once.
 type Controller struct {
 	cfg       Config
+	guard     runguard.Guard
+	kubelet   *kubeletproxy.Server // nil without Config.Kubelet
 	nodes     *cache.Store[*corev1.Node]
 	edge      *edge.Controller
 	devices   *devices.Controller
@@ -77,6 +77,10 @@ type Controller struct {
 }
 
 var _ hub.Directory = (*Controller)(nil)
+
+// ErrStarted is returned by a second Run of one value, of this package or of
+// one below it.
+var ErrStarted = runguard.ErrStarted
 
 // New checks the configuration and makes the parts.
 func New(cfg Config) (*Controller, error) {
@@ -95,9 +99,11 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, Logger: cfg.Logger}
-	if cfg.Kubelet != nil {
-		cfg.Kubelet.Watch(c.nodes)
-		edges.AmendNode = cfg.Kubelet.AmendNode
+	if c.kubelet, err = newKubeletProxy(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	if c.kubelet != nil {
+		edges.AmendNode = c.kubelet.AmendNode
 	}
 	c.edge, err = edge.New(edges)
 	if err != nil {
@@ -110,7 +116,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
-		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness, Superseded: cfg.Superseded,
+		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness,
 		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -124,6 +130,28 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	return c, nil
+}
+
+// newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
+func newKubeletProxy(cfg Config, nodes *cache.Store[*corev1.Node]) (*kubeletproxy.Server, error) {
+	if cfg.Kubelet == nil {
+		return nil, nil
+	}
+	if cfg.Kubelet.Nodes != nil {
+		return nil, errors.New("Config.Kubelet.Nodes must be nil: the Controller gives its own")
+	}
+	proxy := *cfg.Kubelet
+	proxy.Nodes = nodes
+	if proxy.Cloud == nil {
+		proxy.Cloud = cfg.Cloud
+	}
+	if proxy.NodeClient == nil {
+		proxy.NodeClient = cfg.NodeClient
+	}
+	if proxy.Logger == nil {
+		proxy.Logger = cfg.Logger
+	}
+	return kubeletproxy.New(proxy)
 }
 
 // connect makes the clients that are not given.
@@ -158,11 +186,36 @@ func (cfg *Config) connect() error {
 	return nil
 }
 
+// Links are the links of nodes, as far as a Controller uses them. *hub.Server
+// implements it.
+type Links interface {
+	// OpenStream opens a stream to a connected node, for its kubelet endpoint.
+	OpenStream(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
+	// Supersede ends the node's session here if the one of by is newer.
+	Supersede(node string, by hub.Seat)
+}
+
 // Run does the controller's work until ctx ends; it then joins all that it
-// started and returns nil. It may be called once.
-func (c *Controller) Run(ctx context.Context) error {
+// started and returns nil. links may be nil only without Config.Kubelet, and
+// where this cloudcore is the only one. A second Run returns ErrStarted.
+func (c *Controller) Run(ctx context.Context, links Links) error {
+	if c.kubelet != nil && links == nil {
+		return errors.New("controller: Run needs the links of nodes to serve kubelet endpoints: give a hub.Server")
+	}
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
+	parts := []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
+	var supersede func(string, hub.Seat)
+	if links != nil {
+		supersede = links.Supersede
+	}
+	parts = append(parts, func(ctx context.Context) error { return c.lifecycle.Run(ctx, supersede) })
+	if c.kubelet != nil {
+		parts = append(parts, func(ctx context.Context) error { return c.kubelet.Run(ctx, links.OpenStream) })
+	}
 	g, gctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.lifecycle.Run, c.nodeapi.Run, c.waitSynced} {
+	for _, run := range parts {
 		g.Go(func() error { return run(gctx) })
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
@@ -228,8 +281,8 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 // connected passes a node's coming and going on to the parts that care.
 func (c *Controller) connected(info hub.Info) {
 	c.lifecycle.Connected(info)
-	if c.cfg.Kubelet != nil {
-		c.cfg.Kubelet.Connected(info)
+	if c.kubelet != nil {
+		c.kubelet.Connected(info)
 	}
 }
 

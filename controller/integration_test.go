@@ -111,7 +111,7 @@ func newWorld(ctx context.Context, t *testing.T, admin *rest.Config) *world {
 	}
 	run, stop := context.WithCancel(ctx)
 	w.g, run = errgroup.WithContext(run)
-	w.g.Go(func() error { return c.Run(run) })
+	w.g.Go(func() error { return c.Run(run, server) })
 	select {
 	case <-c.Ready():
 	case <-time.After(20 * time.Second):

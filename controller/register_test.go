@@ -65,22 +65,20 @@ func noDevices() dynamic.Interface {
 // cloudcore runs a controller and a server for the edges of net.
 func cloudcore(t *testing.T, kube *fake.Clientset, net *memconn.Network) *group {
 	t.Helper()
-	var server *hub.Server
 	c, err := controller.New(controller.Config{
 		Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "cloudcore-" + time.Now().Format("150405"),
-		Superseded: func(node string, by hub.Seat) { server.Supersede(node, by) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var mux hub.Mux
 	c.Handle(&mux)
-	server, err = hub.NewServer(hub.ServerConfig{Listener: net, Directory: c, Mux: &mux})
+	server, err := hub.NewServer(hub.ServerConfig{Listener: net, Directory: c, Mux: &mux})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := newGroup(t)
-	g.run(c.Run)
+	g.run(func(ctx context.Context) error { return c.Run(ctx, server) })
 	<-c.Ready()
 	g.run(server.Run)
 	return g

@@ -33,14 +33,13 @@ type trust struct {
 	keyring *join.Keyring
 	joins   *join.Handler
 	watcher *nodeidentity.Watcher
-	guard   *join.Guard // in front of the directory of nodes
+	log     *slog.Logger
 }
 
-// newTrust reads the authorities, or makes or imports one. disconnect ends the
-// session of a node that is revoked.
-func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, directory hub.Directory, disconnect func(string, *hub.Error) error, registry *prometheus.Registry, log *slog.Logger) (*trust, error) {
+// newTrust reads the authorities, or makes or imports one.
+func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, log *slog.Logger) (*trust, error) {
 	log = log.With("component", "join")
-	t := &trust{}
+	t := &trust{log: log}
 	var err error
 	if t.store, err = nodeidentity.New(nodeidentity.Config{Client: client, Namespace: r.Namespace}); err != nil {
 		return nil, err
@@ -67,20 +66,24 @@ func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, direc
 	if err != nil {
 		return nil, &program.UsageError{Setting: "certificate-life", Reason: err.Error()}
 	}
-	if t.watcher, err = t.store.Watch(nodeidentity.WatchConfig{Authorities: t.follow(log), Revoked: t.revoked, Names: t.named, Logger: log}); err != nil {
-		return nil, err
-	}
-	t.guard, err = join.NewGuard(join.GuardConfig{
-		Directory: directory, Disconnect: disconnect, Names: t.store, Ready: t.watcher.Synced(), Logger: log,
+	t.watcher, err = t.store.Watch(nodeidentity.WatchConfig{Logger: log})
+	return t, err
+}
+
+// newGuard puts a guard in front of the directory of nodes. disconnect ends the
+// session of a node that is revoked.
+func (t *trust) newGuard(directory hub.Directory, disconnect func(string, *hub.Error) error, registry *prometheus.Registry) (*join.Guard, error) {
+	guard, err := join.NewGuard(join.GuardConfig{
+		Directory: directory, Disconnect: disconnect, Names: t.store, Ready: t.watcher.Synced(), Logger: t.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := joinmetrics.NewCloud(joinmetrics.Cloud{Handler: t.joins, Keyring: t.keyring, Guard: t.guard})
+	metrics, err := joinmetrics.NewCloud(joinmetrics.Cloud{Handler: t.joins, Keyring: t.keyring, Guard: guard})
 	if err != nil {
 		return nil, err
 	}
-	return t, registry.Register(metrics)
+	return guard, registry.Register(metrics)
 }
 
 // authorities gives the cluster's authorities; --ca-cert and --ca-key become
@@ -109,24 +112,24 @@ func (r *trustFlags) authorities(ctx context.Context, store *nodeidentity.Store)
 	return store.Import(ctx, given)
 }
 
-// follow takes over what another program has changed.
-func (t *trust) follow(log *slog.Logger) func(join.Authorities) {
-	return func(a join.Authorities) {
-		if err := t.keyring.Update(a); err != nil {
-			log.Error("certificate authorities are not changed", "err", err)
-		}
+// changes has the keyring and the guard follow what other programs change.
+func (t *trust) changes(guard *join.Guard) nodeidentity.Changes {
+	return nodeidentity.Changes{
+		Authorities: func(a join.Authorities) {
+			if err := t.keyring.Update(a); err != nil {
+				t.log.Error("certificate authorities are not changed", "err", err)
+			}
+		},
+		Revoked: func(keyHash string, revoked bool) {
+			if revoked {
+				guard.Revoke(keyHash)
+				return
+			}
+			guard.Restore(keyHash)
+		},
+		Names: guard.Hold,
 	}
 }
-
-func (t *trust) revoked(keyHash string, revoked bool) {
-	if revoked {
-		t.guard.Revoke(keyHash)
-		return
-	}
-	t.guard.Restore(keyHash)
-}
-
-func (t *trust) named(node string, keys []string) { t.guard.Hold(node, keys) }
 
 // handle mounts what machines ask without a link.
 func (t *trust) handle(mux *http.ServeMux) {

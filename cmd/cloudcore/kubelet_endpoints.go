@@ -15,8 +15,6 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
@@ -37,20 +35,17 @@ type kubeletFlags struct {
 
 // kubeletParts are what the kubelet endpoints are made of, besides their flags.
 type kubeletParts struct {
-	cfg        *rest.Config
-	cloud      kubernetes.Interface
-	nodeClient kubernetes.Interface
-	advertise  []string
-	open       kubeletproxy.Open
+	apiServer string // its URL
+	advertise []string
 	// issue makes a function that gives a certificate of edgekit's authority. It
 	// is called when the first client comes.
-	issue   func(host string) (func() (*tls.Certificate, error), error)
+	issue   func(hosts ...string) (func() (*tls.Certificate, error), error)
 	metrics prometheus.Registerer
 	log     *slog.Logger
 }
 
-// server makes the kubelet endpoints; nil if they are turned off.
-func (f *kubeletFlags) server(p kubeletParts) (*kubeletproxy.Server, error) {
+// config sets up the kubelet endpoints; nil if they are turned off.
+func (f *kubeletFlags) config(p kubeletParts) (*kubeletproxy.Config, error) {
 	if f.Off {
 		return nil, nil
 	}
@@ -60,7 +55,7 @@ func (f *kubeletFlags) server(p kubeletParts) (*kubeletproxy.Server, error) {
 	}
 	address := f.Address
 	if !address.IsValid() {
-		if address, err = reachable(p.cfg.Host, p.advertise); err != nil {
+		if address, err = reachable(p.apiServer, p.advertise); err != nil {
 			return nil, &program.UsageError{Setting: "kubelet-address", Reason: err.Error()}
 		}
 	}
@@ -68,8 +63,8 @@ func (f *kubeletFlags) server(p kubeletParts) (*kubeletproxy.Server, error) {
 	if err := bindable(bind); err != nil {
 		return nil, &program.UsageError{Setting: "kubelet-bind", Reason: err.Error()}
 	}
-	out := kubeletproxy.Config{
-		Open: p.open, Cloud: p.cloud, NodeClient: p.nodeClient, Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
+	out := &kubeletproxy.Config{
+		Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
 		MaxSessions: f.Sessions, Metrics: p.metrics, Logger: p.log.With("component", "kubelet"),
 		Certificate: issued(p.issue, address.String()),
 	}
@@ -89,11 +84,11 @@ func (f *kubeletFlags) server(p kubeletParts) (*kubeletproxy.Server, error) {
 		}
 		out.Certificate = load
 	}
-	return kubeletproxy.New(out)
+	return out, nil
 }
 
 // issued gives the certificate of edgekit's authority for the endpoints' address.
-func issued(issue func(string) (func() (*tls.Certificate, error), error), host string) func() (*tls.Certificate, error) {
+func issued(issue func(...string) (func() (*tls.Certificate, error), error), host string) func() (*tls.Certificate, error) {
 	made := sync.OnceValues(func() (func() (*tls.Certificate, error), error) { return issue(host) })
 	return func() (*tls.Certificate, error) {
 		current, err := made()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,9 +19,9 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/metrics"
 )
 
@@ -91,8 +90,8 @@ type server struct {
 	hub        *hub.Server
 	edge       edgeServer
 	trust      *trust
+	guard      *join.Guard
 	monitor    monitor
-	kubelet    *kubeletproxy.Server // nil if turned off
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
@@ -105,29 +104,27 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	registry := newRegistry()
-	var trust *trust      // the endpoints need a certificate only once clients come
-	var nodes *hub.Server // the kubelet endpoints open streams only once nodes are connected to it
-	open := func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
-		return nodes.OpenStream(ctx, node, m)
+	trust, err := newTrust(ctx, r, client, log)
+	if err != nil {
+		return nil, err
 	}
-	issue := func(host string) (func() (*tls.Certificate, error), error) {
-		return trust.keyring.ServerCertificate(host)
-	}
-	kubelets, err := r.Kubelet.server(kubeletParts{
-		cfg: cfg, cloud: client, nodeClient: nodeClient, advertise: r.Advertise, open: open, issue: issue, metrics: registry, log: log,
+	kubelets, err := r.Kubelet.config(kubeletParts{
+		apiServer: cfg.Host, advertise: r.Advertise, issue: trust.keyring.ServerCertificate, metrics: registry, log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
 		REST: cfg, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
-		Superseded: func(node string, by hub.Seat) { nodes.Supersede(node, by) },
 	})
 	if err != nil {
 		return nil, err
 	}
+	// A join.Guard takes Disconnect when it is made, and a hub.Server its
+	// Directory: one of the two must be named before it exists.
+	var nodes *hub.Server
 	disconnect := func(node string, reason *hub.Error) error { return nodes.Disconnect(node, reason) }
-	trust, err = newTrust(ctx, r, client, ctl, disconnect, registry, log)
+	guard, err := trust.newGuard(ctl, disconnect, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +135,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	mux := &hub.Mux{}
 	ctl.Handle(mux)
 	nodes, err = hub.NewServer(hub.ServerConfig{
-		Listener: edge.links, Directory: trust.guard, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		Listener: edge.links, Directory: guard, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
 		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
 		Logger: log.With("component", "hub"),
 	})
@@ -151,7 +148,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}
 	registry.MustRegister(links)
 	return &server{
-		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, kubelet: kubelets,
+		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
 		monitor: newMonitor(r.MetricsListen, registry, ctl),
 	}, nil
 }
@@ -183,15 +180,12 @@ func instance() string {
 func (s *server) run(ctx context.Context) error {
 	defer s.edge.links.Close() // after the sessions, whose connections end with it
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.controller.Run(ctx) })
-	group.Go(func() error { return s.trust.watcher.Run(ctx) })
+	group.Go(func() error { return s.controller.Run(ctx, s.hub) })
+	group.Go(func() error { return s.trust.watcher.Run(ctx, s.trust.changes(s.guard)) })
 	group.Go(func() error { return s.hub.Run(ctx) })
 	group.Go(func() error { return returnMemory(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
-	if s.kubelet != nil {
-		group.Go(func() error { return s.kubelet.Run(ctx) })
-	}
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():

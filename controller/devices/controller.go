@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
@@ -37,6 +38,7 @@ type Config struct {
 // Controller is the DeviceController. Its methods may be called by several
 // goroutines at once.
 type Controller struct {
+	guard    runguard.Guard
 	cfg      Config
 	devices  *cache.Store[*v1beta1.Device]
 	models   *cache.Store[*v1beta1.DeviceModel]
@@ -121,6 +123,9 @@ func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
 // Run watches the API server until ctx ends; it then joins all that it started
 // and returns nil. It may be called once.
 func (c *Controller) Run(ctx context.Context) error {
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	queue := workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[cache.Name](100*time.Millisecond, time.Minute))

@@ -18,6 +18,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
@@ -37,6 +38,7 @@ type Config struct {
 // Controller is the EdgeController. Its methods may be called by several
 // goroutines at once.
 type Controller struct {
+	guard    runguard.Guard
 	cfg      Config
 	pods     *cache.Store[*corev1.Pod]
 	notifier nodesync.Notifier
@@ -120,6 +122,9 @@ func New(cfg Config) (*Controller, error) {
 // Run watches the API server until ctx ends; it then joins all that it started
 // and returns nil. The store of nodes is run by its owner.
 func (c *Controller) Run(ctx context.Context) error {
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	c.mu.Lock()
 	c.startJoined = func(f func(context.Context)) {

@@ -44,7 +44,8 @@ func (c *cloud) withNodes(t *testing.T, nodes ...*corev1.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Watch(store)
+	c.cfg.Nodes = store
+	store.OnChange(c.nodeChanged)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -65,11 +65,11 @@ func (b *benchCloud) Start(_ struct{}, at *BenchCloud) error {
 	if err != nil {
 		return err
 	}
-	b.api = newCloud(b.t, func(cfg *Config) { cfg.Open = server.OpenStream })
+	b.api = newCloud(b.t, nil)
 	for _, run := range []func(){
 		func() { _ = front.ServeTLS(socket, "", "") }, // until the process ends, as below
 		func() { _ = server.Run(context.Background()) },
-		func() { _ = b.api.Run(context.Background()) },
+		func() { _ = b.api.Run(context.Background(), server.OpenStream) },
 	} {
 		go run()
 	}

@@ -100,10 +100,10 @@ func (s *Server) writeEndpoints(ctx context.Context) {
 // writeEndpoint writes one Node's endpoint if it is another. A Node that is not
 // known yet gets it with its first report.
 func (s *Server) writeEndpoint(ctx context.Context, name string) error {
-	if s.nodes == nil {
+	if s.cfg.Nodes == nil {
 		return nil
 	}
-	item, ok := s.nodes.Load(cache.Name{Name: name})
+	item, ok := s.cfg.Nodes.Load(cache.Name{Name: name})
 	s.mu.Lock()
 	port := 0
 	if st := s.byNode[name]; st != nil && st.connected {

@@ -187,7 +187,7 @@ func (s *Server) nodeAt(local net.Addr) (string, error) {
 		return "", errContested
 	case st == nil:
 		return "", errNoNode
-	case s.nodes != nil && s.records.port[st.node] != tcp.Port:
+	case s.cfg.Nodes != nil && s.records.port[st.node] != tcp.Port:
 		return "", errRecord
 	}
 	return st.node, nil

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
 	"github.com/edgekit/edgekit/meta/resources"
@@ -26,11 +27,14 @@ import (
 // Open opens a stream to a node; hub.Server.OpenStream is one.
 type Open func(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
 
-// Config sets up a Server. Open, Cloud, NodeClient and Address are required.
+// Config sets up a Server. Cloud, NodeClient and Address are required; a
+// controller.Controller sets Cloud, NodeClient, Nodes and Logger where they are nil.
 type Config struct {
-	Open       Open
 	Cloud      kubernetes.Interface // cloudcore's own identity: to ask for users' rights
 	NodeClient kubernetes.Interface // controller.NewNodeClient: to write endpoints
+	// Nodes are the edge nodes. New subscribes to the store, which must not run
+	// yet; nil knows no Nodes, and so no ports of before.
+	Nodes *cache.Store[*corev1.Node]
 
 	Address   netip.Addr // by which the API server and metrics-server reach this cloudcore
 	Bind      string     // address to listen on; "" means Address, "0.0.0.0" or "::" all
@@ -70,8 +74,8 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	switch {
-	case c.Open == nil || c.Cloud == nil || c.NodeClient == nil:
-		return c, errors.New("kubeletproxy: Config.Open, Cloud and NodeClient are required")
+	case c.Cloud == nil || c.NodeClient == nil:
+		return c, errors.New("kubeletproxy: Config.Cloud and NodeClient are required")
 	case !c.Address.IsValid() || c.Address.IsUnspecified():
 		return c, errors.New("kubeletproxy: Config.Address is required: the IP by which the API server reaches this cloudcore")
 	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxUnauthenticated < 0, c.MaxUnauthenticatedPerNetwork < 0:
@@ -126,7 +130,7 @@ const lossGrace = 5 * time.Second
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
-	nodes    *cache.Store[*corev1.Node]
+	guard    runguard.Guard
 	http     *http.Server
 	proxy    *httputil.ReverseProxy
 	auth     *authenticator
@@ -142,6 +146,8 @@ type Server struct {
 	byPort  map[int]*endpoint
 	records records
 	due     map[string]bool // Nodes to be written
+	// openStream is what Run was given; nil before.
+	openStream Open
 	// serve answers on a listener; nil while Run does not run.
 	serve func(net.Listener)
 }
@@ -180,23 +186,27 @@ func New(cfg Config) (*Server, error) {
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.Certificate() },
 		},
 	}
+	if cfg.Nodes != nil {
+		cfg.Nodes.OnChange(s.nodeChanged)
+	}
 	return s, nil
 }
 
-// Watch has the Server read Nodes from a store. It must be called before the
-// store and the Server run, once.
-func (s *Server) Watch(nodes *cache.Store[*corev1.Node]) {
-	s.nodes = nodes
-	nodes.OnChange(s.nodeChanged)
-}
-
-// Run serves until ctx ends; it then ends all sessions, joins all that it
-// started and returns nil. It may be called once.
-func (s *Server) Run(ctx context.Context) error {
+// Run serves until ctx ends, with streams to nodes that open gives; it then
+// ends all sessions, joins all that it started and returns nil. A second Run
+// returns controller.ErrStarted.
+func (s *Server) Run(ctx context.Context, open Open) error {
+	if open == nil {
+		return errors.New("kubeletproxy: Run needs a function that opens streams: give hub.Server.OpenStream")
+	}
+	if err := s.guard.Start(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	var wg sync.WaitGroup
 	s.mu.Lock()
+	s.openStream = open
 	s.serve = func(l net.Listener) {
 		wg.Go(func() {
 			if err := s.http.ServeTLS(l, "", ""); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
@@ -228,7 +238,13 @@ func (s *Server) Run(ctx context.Context) error {
 
 // open opens the stream of a request.
 func (s *Server) open(ctx context.Context, node string) (hub.Stream, error) {
-	st, err := s.cfg.Open(ctx, node, hub.Message{Key: hub.Key{Resource: resources.NodeProxy, Name: node}})
+	s.mu.Lock()
+	openStream := s.openStream
+	s.mu.Unlock()
+	if openStream == nil {
+		return nil, hub.ErrOffline
+	}
+	st, err := openStream(ctx, node, hub.Message{Key: hub.Key{Resource: resources.NodeProxy, Name: node}})
 	if err != nil {
 		return nil, err
 	}

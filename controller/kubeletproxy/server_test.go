@@ -112,7 +112,7 @@ func newCloud(t *testing.T, edit func(*Config)) *cloud {
 		return true, r, nil
 	})
 	cfg := Config{
-		Open: edge(t), Cloud: c.api, NodeClient: c.api, Address: netip.MustParseAddr("127.0.0.1"), Bind: "127.0.0.1", FirstPort: 30100, Ports: 200,
+		Cloud: c.api, NodeClient: c.api, Address: netip.MustParseAddr("127.0.0.1"), Bind: "127.0.0.1", FirstPort: 30100, Ports: 200,
 		ClientCA: func(context.Context) ([]byte, error) { return c.ca.pem(), nil },
 	}
 	if edit != nil {
@@ -122,6 +122,7 @@ func newCloud(t *testing.T, edit func(*Config)) *cloud {
 	if c.Server, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	c.openStream = edge(t)
 	if err := c.auth.refresh(t.Context()); err != nil { // Run does it too, later
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func (c *cloud) run(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := c.Run(ctx); err != nil {
+		if err := c.Run(ctx, c.openStream); err != nil {
 			t.Error(err)
 		}
 	})
@@ -290,7 +291,7 @@ func TestSessionsEndWithTheServer(t *testing.T) {
 	c := newCloud(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
+	go func() { done <- c.Run(ctx, c.openStream) }()
 	for !c.runs() {
 		<-time.After(time.Millisecond)
 	}
@@ -445,9 +446,9 @@ func TestNoPortLeft(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := Config{Open: edge(t), Cloud: controllertest.NewClientset(), NodeClient: controllertest.NewClientset(), Address: netip.MustParseAddr("10.0.0.1")}
+	ok := Config{Cloud: controllertest.NewClientset(), NodeClient: controllertest.NewClientset(), Address: netip.MustParseAddr("10.0.0.1")}
 	for name, edit := range map[string]func(*Config){
-		"open": func(c *Config) { c.Open = nil }, "cloud": func(c *Config) { c.Cloud = nil }, "address": func(c *Config) { c.Address = netip.Addr{} },
+		"cloud": func(c *Config) { c.Cloud = nil }, "address": func(c *Config) { c.Address = netip.Addr{} },
 		"ports": func(c *Config) { c.FirstPort, c.Ports = 65000, 1000 }, "limit": func(c *Config) { c.MaxSessions = -1 },
 	} {
 		cfg := ok
@@ -456,8 +457,12 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := New(ok); err != nil {
-		t.Error(err)
+	s, err := New(ok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), nil); err == nil {
+		t.Error("open: accepted")
 	}
 }
 

@@ -136,15 +136,14 @@ func newWhole(t *testing.T, transport transport) *whole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cloud = newCloud(t, func(cfg *Config) {
-		cfg.Open = func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
-			s, err := link.OpenStream(ctx, node, m)
-			if err != nil {
-				return nil, err
-			}
-			return tally{Stream: s, written: new(atomic.Int64), read: &w.got}, nil
+	w.cloud = newCloud(t, nil)
+	w.openStream = func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
+		s, err := link.OpenStream(ctx, node, m)
+		if err != nil {
+			return nil, err
 		}
-	})
+		return tally{Stream: s, written: new(atomic.Int64), read: &w.got}, nil
+	}
 	w.grace = 50 * time.Millisecond
 	directory.connected = w.Connected
 	ctx, cancel := context.WithCancel(t.Context())

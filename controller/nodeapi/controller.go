@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
@@ -52,6 +53,7 @@ type Config struct {
 // Controller serves the nodes that have a Kubernetes API. Its methods may be
 // called by several goroutines at once.
 type Controller struct {
+	guard    runguard.Guard
 	cfg      Config
 	kinds    map[string]*kind // by resource
 	issuer   issuer
@@ -111,6 +113,9 @@ func New(cfg Config) (*Controller, error) {
 // Run watches what connected nodes want until ctx ends; it then joins all that
 // it started and returns nil.
 func (c *Controller) Run(ctx context.Context) error {
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	c.mu.Lock()
 	c.startJoined = func(f func(context.Context)) { g.Go(func() error { f(ctx); return nil }) }

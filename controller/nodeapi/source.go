@@ -19,7 +19,7 @@ import (
 // Source gives what one node gets, by the capabilities that it named. What it
 // held before and names no longer is taken from it.
 func (c *Controller) Source(name string, capabilities []string) hub.Source {
-	return &source{c: c, node: name, capabilities: capabilities}
+	return &source{c: c, node: name, capabilities: slices.Clone(capabilities)}
 }
 
 type source struct {

@@ -90,15 +90,16 @@ func TestWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	issuers, keys := make(chan string, 16), make(chan string, 16)
-	w, err := s.Watch(nodeidentity.WatchConfig{
+	w, err := s.Watch(nodeidentity.WatchConfig{})
+	changes := nodeidentity.Changes{
 		Authorities: func(a join.Authorities) { issuers <- a.Issuer.Pin() },
 		Revoked:     func(key string, revoked bool) { keys <- map[bool]string{true: "+", false: "-"}[revoked] + key },
-	})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = w.Run(ctx) })
+	wg.Go(func() { _ = w.Run(ctx, changes) })
 	defer wg.Wait()
 	defer cancel()
 	<-w.Synced()

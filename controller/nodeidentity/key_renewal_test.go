@@ -110,12 +110,14 @@ func TestWatcherNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard := make(chan string, 16)
-	w, err := s.Watch(nodeidentity.WatchConfig{Names: func(node string, keys []string) { heard <- node + "=" + strings.Join(keys, ",") }})
+	w, err := s.Watch(nodeidentity.WatchConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = w.Run(ctx) })
+	wg.Go(func() {
+		_ = w.Run(ctx, nodeidentity.Changes{Names: func(node string, keys []string) { heard <- node + "=" + strings.Join(keys, ",") }})
+	})
 	defer wg.Wait()
 	defer cancel()
 	<-w.Synced()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -74,20 +75,19 @@ type Config struct {
 	ID         string                     // this cloudcore, unique for each start of the program
 	// Renewed is called about each node that this cloudcore keeps, after its
 	// Lease was renewed, at most Writes at the same time; nil does nothing.
-	Renewed func(ctx context.Context, node string) error
-	// Superseded is called with a node whose newest session stands at another
-	// cloudcore: hub.Server.Supersede. nil leaves the older one alone.
-	Superseded func(node string, by hub.Seat)
-	Namespace  string       // of the records of who holds a node; "" means install.Namespace
-	Logger     *slog.Logger // nil discards
-	Writes     int          // Kubernetes calls at the same time; 0 means 32
+	Renewed   func(ctx context.Context, node string) error
+	Namespace string       // of the records of who holds a node; "" means install.Namespace
+	Logger    *slog.Logger // nil discards
+	Writes    int          // Kubernetes calls at the same time; 0 means 32
 }
 
 // Controller looks after the leases, conditions and taints of edge nodes. Its
 // methods may be called by several goroutines at once.
 type Controller struct {
-	cfg  Config
-	wake chan struct{} // holds one value: a node is due at once
+	cfg       Config
+	guard     runguard.Guard
+	supersede func(node string, by hub.Seat) // set by Run; may be nil
+	wake      chan struct{}                  // holds one value: a node is due at once
 
 	mu    sync.Mutex
 	nodes map[string]*node
@@ -143,8 +143,14 @@ func New(cfg Config) (*Controller, error) {
 }
 
 // Run renews leases until ctx ends; it then waits for writes under way and
-// returns nil. It may be called once.
-func (k *Controller) Run(ctx context.Context) error {
+// returns nil. superseded is called with a node whose newest session stands at
+// another cloudcore: hub.Server.Supersede ends the older one here. nil leaves
+// the older one alone. A second Run returns controller.ErrStarted.
+func (k *Controller) Run(ctx context.Context, superseded func(node string, by hub.Seat)) error {
+	if err := k.guard.Start(); err != nil {
+		return err
+	}
+	k.supersede = superseded // before the workers that read it
 	select {
 	case <-ctx.Done():
 		return nil

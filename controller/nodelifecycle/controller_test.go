@@ -40,14 +40,14 @@ func startWith(t *testing.T, client kubernetes.Interface, id string, superseded 
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, NodeClient: client, Nodes: nodes, ID: id, Superseded: superseded})
+	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, NodeClient: client, Nodes: nodes, ID: id})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- nodes.Run(ctx) }()
-	go func() { done <- k.Run(ctx) }()
+	go func() { done <- k.Run(ctx, superseded) }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {

@@ -26,7 +26,7 @@ const maxClaims = 8
 
 // Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's record.
 // The cloudcore that held the node before learns of it when it next renews the
-// Lease, and ends its session by Config.Superseded.
+// Lease, and ends its session by the function given to Run.
 func (k *Controller) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
 	leases, name := k.records(), recordName(node)
 	for range maxClaims {
@@ -121,8 +121,8 @@ func (k *Controller) superseded(name string, record *coordinationv1.Lease, sessi
 	if claim.Epoch <= session.Epoch {
 		return false
 	}
-	if k.cfg.Superseded != nil {
-		k.cfg.Superseded(name, claim)
+	if k.supersede != nil {
+		k.supersede(name, claim)
 	}
 	return true
 }

@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/edgekit/edgekit/controller/internal/runguard"
 )
 
 // Object is what a Store can hold: any typed API object.
@@ -49,6 +51,7 @@ type Config[T Object] struct {
 // name. All methods may be called by several goroutines at once, before, while
 // and after Run runs.
 type Store[T Object] struct {
+	guard  runguard.Guard
 	cfg    Config[T]
 	synced chan struct{}
 
@@ -100,6 +103,9 @@ func (s *Store[T]) OnChange(f func(Change[T])) {
 // Run keeps the store filled until ctx ends, and then returns nil. It may be
 // called once.
 func (s *Store[T]) Run(ctx context.Context) error {
+	if err := s.guard.Start(); err != nil {
+		return err
+	}
 	logger := logr.FromSlogHandler(s.cfg.Logger.Handler())
 	r := toolscache.NewReflectorWithOptions(s.cfg.ListWatch, s.cfg.Type, (*sink[T])(s), toolscache.ReflectorOptions{
 		Logger: &logger,
