@@ -51,7 +51,7 @@ var fences = map[string][]string{
 	"github.com/eclipse/paho.golang":      {"bus/client"},
 	"k8s.io/cri-api":                      {"edged/cri"},
 	"google.golang.org/grpc":              {"edged/cri", "edged/probe"},
-	"k8s.io/client-go":                    {"controller", "cmd"},
+	"k8s.io/client-go":                    {"controller", "cmd", "examples/own-cloudcore"},
 	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":      {"controller"},
 	"github.com/alecthomas/kong":          {"cmd", "examples"},
