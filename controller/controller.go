@@ -238,7 +238,7 @@ func (c *Controller) waitSynced(ctx context.Context) error {
 }
 
 // Ready is closed when what the nodes must hold is known. Nodes that come
-// before are told to try again.
+// before then get an error that asks them to try again.
 func (c *Controller) Ready() <-chan struct{} { return c.ready }
 
 // Attach gives a node its mirror and the receiver of its reports.

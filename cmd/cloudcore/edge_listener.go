@@ -37,8 +37,8 @@ func newEdgeServer(ctx context.Context, r *runCmd, trust *trust, listener net.Li
 	return e, err
 }
 
-// newEdgeHTTP makes the server that anybody can reach: who is slow, idle or
-// talks much before it has a link gets little time and little room.
+// newEdgeHTTP makes the server that anybody can reach. Clients that are not
+// authenticated get short timeouts and small buffers.
 func newEdgeHTTP(handler http.Handler, cfg *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: handler, TLSConfig: cfg,

@@ -22,7 +22,7 @@ type monitor struct {
 	handler http.Handler
 }
 
-// newRegistry holds all of cloudcore's figures.
+// newRegistry makes the registry of all of cloudcore's metrics.
 func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -60,7 +60,7 @@ func (m monitor) run(ctx context.Context) error {
 }
 
 // checkMonitor refuses an address that others reach, unless the operator says so:
-// nobody is asked who they are, and the figures name nodes.
+// clients are not authenticated, and the metrics name nodes.
 func checkMonitor(addr string, open bool) error {
 	if addr == "" || open {
 		return nil
@@ -72,5 +72,5 @@ func checkMonitor(addr string, open bool) error {
 	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 		return nil
 	}
-	return &program.UsageError{Setting: "metrics-listen", Reason: fmt.Sprintf("%q is not a loopback address, and nobody is asked who they are: put a proxy that asks in front, or add --metrics-open", addr)}
+	return &program.UsageError{Setting: "metrics-listen", Reason: fmt.Sprintf("%q is not a loopback address, and clients are not authenticated: put a proxy that authenticates them in front, or add --metrics-open", addr)}
 }

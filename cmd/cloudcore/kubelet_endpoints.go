@@ -128,7 +128,7 @@ func portRange(text string) (first, last int, err error) {
 func reachable(apiServer string, advertise []string) (netip.Addr, error) {
 	u, err := url.Parse(apiServer)
 	if err != nil || u.Hostname() == "" {
-		return netip.Addr{}, fmt.Errorf("cannot tell by which address the API server %q reaches cloudcore: give one", apiServer)
+		return netip.Addr{}, fmt.Errorf("no address is known by which the API server %q reaches cloudcore: give one", apiServer)
 	}
 	port := u.Port()
 	if port == "" {
@@ -136,7 +136,7 @@ func reachable(apiServer string, advertise []string) (netip.Addr, error) {
 	}
 	conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port)) // sends nothing
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("cannot tell by which address the API server reaches cloudcore: %w: give one", err)
+		return netip.Addr{}, fmt.Errorf("no address is known by which the API server reaches cloudcore: %w: give one", err)
 	}
 	defer conn.Close()
 	if own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !own.IsLoopback() {

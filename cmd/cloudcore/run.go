@@ -27,23 +27,23 @@ import (
 
 // runCmd runs the server. Its fields are the server's settings.
 type runCmd struct {
-	Kubeconfig        string         `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Kubeconfig        string         `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Listen            string         `help:"Where edge nodes connect: join and WebSocket on the TCP port, QUIC on the UDP port." default:":10000" placeholder:"ADDR"`
 	QUIC              bool           `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
-	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
-	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): edge nodes are then told apart by their own addresses. Connections from there without one are closed." placeholder:"CIDR"`
-	MetricsListen     string         `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
-	MetricsOpen       bool           `help:"Serve --metrics-listen on an address that others reach: nobody is asked who they are. Without it only loopback is taken."`
+	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Default: all addresses of this machine." placeholder:"HOST:PORT"`
+	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): limits then apply to the addresses of the nodes. Connections from there without the header are closed." placeholder:"CIDR"`
+	MetricsListen     string         `help:"Address of /healthz, /readyz and /metrics (plain HTTP). Empty turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	MetricsOpen       bool           `help:"Allow --metrics-listen on an address that is not loopback. Clients are not authenticated."`
 	Namespace         string         `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
 	Install           bool           `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
-	MaxNodes          int            `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+	MaxNodes          int            `help:"How many nodes may be connected; further nodes are refused. 0 means no limit." default:"0"`
 
 	Impersonation string `help:"How cloudcore acts as nodes: constrained (Kubernetes 1.36 and later, with the role that 'edgectl manifest' prints), legacy (with that of 'edgectl manifest --impersonation=legacy'), or auto, which asks the API server." enum:"auto,constrained,legacy" default:"auto"`
 	NodeServices  string `help:"Which nodes may have all Namespaces, Services and EndpointSlices, if they ask (edgecore --local-api-services): marked, those with the label edgekit.node-restriction.kubernetes.io/services=all, or all." enum:"marked,all" default:"marked"`
 
-	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"1000" name:"max-handshake-rate"`
-	Keepalive     time.Duration `help:"Nodes at rest show no more often than this that they live. Over QUIC that is how late they notice that this server was started again, and how long a NAT must remember them. For tens of thousands of nodes 1m spares half a core." default:"15s"`
-	Drain         time.Duration `help:"When it stops: over how long the nodes are told to move to another server, so that they do not all come at once. Few nodes take less." default:"10s"`
+	HandshakeRate int           `help:"How many nodes may connect in one second. Further nodes are asked to come back later." default:"1000" name:"max-handshake-rate"`
+	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
+	Drain         time.Duration `help:"When it stops: time over which the nodes are asked to move to another server, so that they do not all arrive at once. Few nodes take less." default:"10s"`
 
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`

@@ -112,11 +112,11 @@ func (e *execCmd) Run(ctx context.Context, out program.Output) error {
 	return err
 }
 
-// sizes tells the size of our terminal and each change of it.
+// sizes gives the size of our terminal and each change of it.
 type sizes struct {
 	ctx     context.Context // Next has none, and must end with the command
 	changed chan os.Signal
-	told    bool
+	sent    bool
 }
 
 // terminal makes ours raw, until restore.
@@ -142,14 +142,14 @@ func (s *sizes) Next() *remotecommand.TerminalSize {
 	if s == nil {
 		return nil
 	}
-	if s.told {
+	if s.sent {
 		select {
 		case <-s.changed:
 		case <-s.ctx.Done():
 			return nil
 		}
 	}
-	s.told = true
+	s.sent = true
 	w, h, err := term.GetSize(int(os.Stdin.Fd()))
 	if err != nil {
 		return nil

@@ -19,7 +19,7 @@ type cli struct {
 	CA    caCmd    `cmd:"" name:"ca" help:"Certificate authorities: which there are, and changing over to a new one."`
 
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
-	Describe describeCmd `cmd:"" help:"On an edge node: tell all about one of its pods."`
+	Describe describeCmd `cmd:"" help:"On an edge node: print everything about one of its pods."`
 	Logs     logsCmd     `cmd:"" help:"On an edge node: print what a container says."`
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: what the node and its pods use."`

@@ -48,7 +48,7 @@ func state(c nodeidentity.Claimed) string {
 	return "joined"
 }
 
-// short is enough of a pin to tell authorities apart.
+// short is enough of a pin to distinguish authorities.
 func short(pin string) string { return pin[:min(len(pin), 12)] }
 
 type nodeRelease struct {

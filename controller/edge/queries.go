@@ -82,9 +82,9 @@ func (c *Controller) createToken(ctx context.Context, node string, key hub.Key, 
 	}
 }
 
-// answerBoundPods lists the uids of the pods that are bound to the node, as JSON, from the
-// API server itself: a node that has lost its store ends what runs there for any
-// other pod.
+// answerBoundPods lists the uids of the pods that are bound to the node, as JSON,
+// from the API server itself: a node that has lost its store ends the containers
+// of every other pod.
 func (c *Controller) answerBoundPods(ctx context.Context, req hub.Request) (hub.Message, error) {
 	if req.Message.Key.Name != req.Node {
 		return hub.Message{}, nodesync.Forbidden(req.Message.Key, "a node may only ask for its own pods")

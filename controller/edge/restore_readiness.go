@@ -17,11 +17,11 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// wronglyUnready reports that somebody else than its node has called the pod unready:
-// all its containers are ready and all its gates are passed, which no node
-// calls unready. Kubernetes' node controller does so to all pods of a node that
-// it doubts, and never takes it back.
-func wronglyUnready(pod *corev1.Pod) bool {
+// markedUnready reports that somebody other than its node has set the pod unready:
+// all its containers are ready and all its readiness gates are true, and a node
+// never reports such a pod unready. Kubernetes' node lifecycle controller does
+// this to all pods of a node whose Lease ran out, and never undoes it.
+func markedUnready(pod *corev1.Pod) bool {
 	status := func(kind corev1.PodConditionType) corev1.ConditionStatus {
 		i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
 		if i < 0 {
@@ -48,7 +48,7 @@ func (c *Controller) trackReadinessLocked(change cache.Change[*corev1.Pod]) {
 			delete(c.unready, node)
 		}
 	}
-	if change.New == nil || change.New.Spec.NodeName == "" || !wronglyUnready(change.New) {
+	if change.New == nil || change.New.Spec.NodeName == "" || !markedUnready(change.New) {
 		return
 	}
 	node := change.New.Spec.NodeName
@@ -58,9 +58,9 @@ func (c *Controller) trackReadinessLocked(change cache.Change[*corev1.Pod]) {
 	c.unready[node][change.Name] = struct{}{}
 }
 
-// RestoreReadiness puts back the readiness of the node's pods that Kubernetes took while
-// it doubted the node. It is for a node that is kept, and does nothing while
-// Kubernetes still doubts it.
+// RestoreReadiness sets the condition Ready of the node's pods to True again where
+// Kubernetes set it to False while the node's Lease had run out. It is for a node
+// whose Lease is renewed, and does nothing until the node is Ready again.
 func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
 	c.mu.Lock()
 	var names []cache.Name
@@ -75,11 +75,11 @@ func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
 	if !ok || !slices.ContainsFunc(item.Object.Status.Conditions, func(cond corev1.NodeCondition) bool {
 		return cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue
 	}) {
-		return nil // it would be taken again
+		return nil // Kubernetes would set it to False again
 	}
 	for _, name := range names {
 		pod, ok := c.pods.Load(name)
-		if !ok || pod.Object.Spec.NodeName != node || !wronglyUnready(pod.Object) {
+		if !ok || pod.Object.Spec.NodeName != node || !markedUnready(pod.Object) {
 			continue
 		}
 		if err := c.restorePod(ctx, node, pod.Object); err != nil {

@@ -205,7 +205,8 @@ func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (h
 	obj, err := getReference(impersonate.With(ctx, s.node), s.c, key)
 	switch {
 	case apierrors.IsNotFound(err) && known:
-		// A node that merely need not have it is not told this.
+		// NotFoundBody is for a node that needs the object; one that does not only
+		// drops it.
 		return hub.Object{Key: key, Deleted: true, Body: meta.NotFoundBody()}, nil
 	case apierrors.IsNotFound(err):
 		return hub.Object{Key: key, Deleted: true}, nil

@@ -23,7 +23,7 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
-// Namespace is where cloudcore keeps what is its own, unless told otherwise.
+// Namespace is the default namespace of edgekit's own objects.
 const Namespace = "edgekit-system"
 
 // ServiceAccount is cloudcore's, in its namespace.

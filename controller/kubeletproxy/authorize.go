@@ -28,7 +28,7 @@ type right struct {
 	subresources []string // any of them will do
 }
 
-// requiredRight tells what a request needs, as the kubelet's API documents it:
+// requiredRight gives the right that a request needs, as the kubelet's API documents it:
 // https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/
 func requiredRight(method, path string) right {
 	verb := map[string]string{
@@ -38,7 +38,8 @@ func requiredRight(method, path string) right {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch first {
 	case "exec", "attach", "portForward", "run":
-		// A WebSocket can only come as a GET; it changes the world all the same.
+		// A WebSocket handshake is always a GET (RFC 6455 section 4.1), but this runs
+		// commands.
 		return right{"create", []string{"proxy"}}
 	case "stats":
 		return right{verb, []string{"stats"}}

@@ -9,9 +9,10 @@ import (
 	"sync"
 )
 
-// connLimiter bounds the connections of all ports. One is a stranger's until its client
-// has shown who it is. Where there are too many strangers the oldest gives way,
-// so that a flood does not keep the API server out.
+// connLimiter bounds the connections of all ports. A connection counts as
+// unauthenticated until its client has been authenticated. Where there are too
+// many of these the oldest is closed, so that a flood does not keep the API
+// server out.
 type connLimiter struct {
 	max, maxUnauthenticated, maxPerNetwork int
 
@@ -33,7 +34,7 @@ type limitedConn struct {
 	net.Conn
 	limiter *connLimiter
 	network netip.Prefix
-	place   *list.Element // among the strangers; nil for one that is known
+	place   *list.Element // among the unauthenticated; nil for one that is known
 	closed  bool
 }
 
@@ -72,7 +73,7 @@ func (g *connLimiter) admit(c net.Conn) *limitedConn {
 	return gc
 }
 
-// closeOldestLocked closes the oldest stranger that matches.
+// closeOldestLocked closes the oldest unauthenticated connection that matches.
 func (g *connLimiter) closeOldestLocked(match func(*limitedConn) bool) {
 	for e := g.unauthenticated.Front(); e != nil; e = e.Next() {
 		if o := e.Value.(*limitedConn); match(o) {
@@ -83,7 +84,7 @@ func (g *connLimiter) closeOldestLocked(match func(*limitedConn) bool) {
 	}
 }
 
-// setKnownLocked takes a connection from among the strangers.
+// setKnownLocked removes a connection from the unauthenticated ones.
 func (g *connLimiter) setKnownLocked(c *limitedConn) {
 	if c.place == nil {
 		return

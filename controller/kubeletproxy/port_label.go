@@ -53,8 +53,8 @@ func (s *Server) recordedPort(node *corev1.Node) (here bool, port int) {
 	return true, port
 }
 
-// records are the ports of this cloudcore that Nodes' records name, as last
-// heard. Its owner locks it.
+// records are the ports of this cloudcore that the Nodes' labels name, by the
+// last change seen. Its owner locks it.
 type records struct {
 	port  map[string]int   // by node
 	nodes map[int][]string // by port; more than one is a conflict
@@ -212,14 +212,14 @@ func (s *Server) writeRecord(ctx context.Context, node *corev1.Node, port int) e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.recordLocked(node.Name, port) // the watch may tell it only later
+	s.recordLocked(node.Name, port) // the watch may bring it only later
 	s.resolveConflictLocked(port)
 	return nil
 }
 
-// recordLocked notes the port that a node's record names now, 0 for none. The
-// port that it named before is then opened for the node that is left there, if
-// there is one: whoever hears of the record first, the watch or its writer.
+// recordLocked stores the port that a node's record names now, 0 for none. If one
+// other node is left on the port that it named before, that port is opened for
+// it. The watch and the writer of a record both call this; the first does it.
 func (s *Server) recordLocked(node string, port int) {
 	left := s.records.port[node]
 	s.records.set(node, port)

@@ -12,18 +12,18 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// endpoint is a node's place on this cloudcore.
+// endpoint is a node's kubelet endpoint on this cloudcore.
 type endpoint struct {
 	node      string
 	port      int          // 0 while it has none
 	listener  net.Listener // nil while Run does not run
-	connected bool         // as last heard
-	epoch     uint64       // of the session last heard of
+	connected bool         // by the newest client info
+	epoch     uint64       // of the newest session
 	failed    bool         // no port could be opened; logged once
 }
 
-// AmendNode puts the node's endpoint into what it reports of itself. The node gets
-// a port if it has none; where there is none left it stays as it is.
+// AmendNode sets the node's endpoint in its report about itself. The node gets a
+// port if it has none. Where no port is left the report stays as it is.
 func (s *Server) AmendNode(node *corev1.Node) {
 	port := s.assignPort(node.Name, 0)
 	if port == 0 {
@@ -32,8 +32,8 @@ func (s *Server) AmendNode(node *corev1.Node) {
 	s.setAddress(&node.Status, port)
 }
 
-// Connected takes the client info of a node's sessions on the link. A node has
-// one at a time: what was open when one ends is lost with it.
+// Connected takes the client info of a node's sessions. A node has one session at
+// a time; streams that were open when it ends are lost with it.
 func (s *Server) Connected(info hub.Info) {
 	if info.Connected {
 		s.assignPort(info.Node, 0)
@@ -54,8 +54,8 @@ func (s *Server) Connected(info hub.Info) {
 }
 
 // assignPort gives the node a port and returns it; 0 if there is none. A node that
-// has one keeps it. Without a wish (0) a port that the record of another node
-// names is left alone, whether that node is connected or not.
+// has one keeps it. want is the port to try first, 0 for any; a port that the
+// record of another node names is taken only if it is wanted.
 func (s *Server) assignPort(node string, want int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,8 +101,8 @@ func (s *Server) assignPortLocked(node string, want int) int {
 	return 0
 }
 
-// preferred is where the search for a node's port begins, so that nodes mostly
-// have the same port whatever the order in which they come.
+// preferred is where the search for a node's port begins. It depends on the name,
+// so that nodes mostly get the same port whatever their order is.
 func preferred(node string, ports int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(node)) // never fails

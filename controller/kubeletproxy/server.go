@@ -68,7 +68,7 @@ type Config struct {
 	// IPv6 /64). One more closes the oldest of them. 0 means 1024 and 128.
 	MaxUnauthenticated, MaxUnauthenticatedPerNetwork int
 
-	Metrics prometheus.Registerer // nil keeps the figures to itself
+	Metrics prometheus.Registerer // nil registers the metrics nowhere
 	Logger  *slog.Logger          // nil discards
 }
 

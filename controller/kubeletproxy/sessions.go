@@ -90,7 +90,7 @@ func newSessions(cfg Config) (*sessions, error) {
 	return s, nil
 }
 
-// begin lets a session in, or says which limit is reached.
+// begin counts a session, or returns an error that names the limit reached.
 func (s *sessions) begin(v *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,8 +110,8 @@ func (s *sessions) begin(v *session) error {
 	return nil
 }
 
-// end writes the session to the log. Requests for figures come by the minute
-// and are nobody's doing: they go to the debug level.
+// end removes the session and logs it. Requests for metrics come every minute
+// and from no person: they are logged at the debug level.
 func (s *sessions) end(ctx context.Context, v *session, status int) {
 	s.mu.Lock()
 	s.now--
@@ -130,9 +130,9 @@ func (s *sessions) end(ctx context.Context, v *session, status int) {
 		"container", v.container, "status", status, "took", time.Since(v.began).Round(time.Millisecond), "up", v.up.Load(), "down", v.down.Load())
 }
 
-// boundReads bounds how long the clients of a node may take to read what came before
-// the node's link was lost. One that does not read would not learn of it, and
-// its session would last for as long as its connection.
+// boundReads bounds how long the clients of a node may take to read what came
+// before the node's link was lost. A client that does not read would not notice
+// the loss, and its session would last as long as its connection.
 func (s *sessions) boundReads(node string, grace time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,12 +16,12 @@ const spdyFrameHeader = 8
 // spdyGoAway is a GOAWAY frame that names no stream and no error (section 2.6.6).
 var spdyGoAway = [...]byte{0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// endWithGoAway has a SPDY connection from a node end in good order, whatever its
-// end was: a link that was lost most of all. The API server needs that. It
-// tunnels kubectl port-forward through a WebSocket, and closes that only when
-// its own read from it returns (as of Kubernetes 1.37): with a client that is
-// silent, because its last ping was lost with the link, this is never. Told to
-// go away, the client closes itself.
+// endWithGoAway appends a GOAWAY frame to a SPDY connection from a node, however
+// the connection ended; most often its link was lost. The API server tunnels
+// kubectl port-forward through a WebSocket, and closes that only when its own
+// read from it returns (as of Kubernetes 1.37). A client whose last ping was lost
+// with the link sends nothing, so that read would never return. A client that
+// receives GOAWAY closes the connection itself.
 func endWithGoAway(resp *http.Response) error {
 	if resp.StatusCode != http.StatusSwitchingProtocols || !strings.EqualFold(resp.Header.Get("Upgrade"), "SPDY/3.1") {
 		return nil
@@ -32,12 +32,12 @@ func endWithGoAway(resp *http.Response) error {
 	return nil
 }
 
-// goAwayConn is a SPDY connection from whose reads a GOAWAY frame comes last.
+// goAwayConn is a SPDY connection whose last bytes read are a GOAWAY frame.
 type goAwayConn struct {
 	httplink.Upgraded
 	frames spdyFrames
 	end    error  // how the connection ended
-	goAway []byte // of the frame, what is still to come
+	goAway []byte // the rest of the frame that is still to be read
 }
 
 func (p *goAwayConn) Read(b []byte) (int, error) {
@@ -45,7 +45,7 @@ func (p *goAwayConn) Read(b []byte) (int, error) {
 		n, err := p.Upgraded.Read(b)
 		p.frames.track(b[:n])
 		if err == nil || !p.frames.complete() {
-			// Within a frame, one more would be taken for the rest of it.
+			// In the middle of a frame, the peer would read GOAWAY as its rest.
 			return n, err
 		}
 		p.end, p.goAway = err, spdyGoAway[:]

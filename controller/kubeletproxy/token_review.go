@@ -29,8 +29,8 @@ const (
 	maxReviewers = 1024 // networks that are remembered; one more forgets all
 )
 
-// Why a token is refused. They are answers to strangers: they tell nothing of the
-// API server.
+// Why a token is refused. Anybody can get these answers, so they say nothing about
+// the API server.
 var (
 	errTokenForm    = errors.New("unauthorized: the bearer token is no JSON Web Token of at most 16 KiB")
 	errTokenUnknown = errors.New("unauthorized: the API server does not know the token")

@@ -172,7 +172,7 @@ func (c *Controller) Resources() []string {
 // Handle has mux answer the nodes' requests for the API server.
 func (c *Controller) Handle(mux *hub.Mux) { mux.Handle(wire.Call, hub.HandlerFunc(c.call)) }
 
-// issuerChanged tells all nodes that know the issuer.
+// issuerChanged notifies all nodes that hold the issuer.
 func (c *Controller) issuerChanged() {
 	c.mu.Lock()
 	all := slices.Collect(maps.Keys(c.nodes))

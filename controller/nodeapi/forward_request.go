@@ -168,7 +168,7 @@ func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte,
 }
 
 // unreachable is the error of a request that got no answer: its text, which the
-// node sees, does not tell where the API server is.
+// node sees, does not reveal the address of the API server.
 func unreachable(err error) error {
 	return fmt.Errorf("nodeapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer broke off"}, err)
 }

@@ -18,7 +18,7 @@ import (
 
 const (
 	// issuerSecret is where cloudcores agree on the issuer's version: the keys
-	// have none of their own, and each cloudcore must tell a node the same one. It is
+	// have none of their own, and all cloudcores must give a node the same one. It is
 	// a secret, though nothing in it is, since who may write it decides whom
 	// nodes believe.
 	issuerSecret = "serviceaccount-issuer"

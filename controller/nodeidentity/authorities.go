@@ -28,7 +28,8 @@ func (s *Store) Authorities(ctx context.Context) (join.Authorities, error) {
 	return s.authorities(ctx, NewCA)
 }
 
-// NewCA makes an authority whose name tells people which of two is the newer.
+// NewCA makes an authority whose name has the time, so that people see which of two
+// is the newer.
 func NewCA(now time.Time) (*join.CA, error) {
 	return join.NewCA("edgekit "+now.UTC().Format("2006-01-02T15:04:05Z"), now)
 }

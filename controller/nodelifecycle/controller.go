@@ -27,8 +27,8 @@ const (
 	Domain = "edgekit.io/"
 	// RoleLabel marks an edge node; kubectl shows it as the role "edge".
 	RoleLabel = "node-role.kubernetes.io/edge"
-	// ConditionConnected is the Node condition that tells whether the node's
-	// link stands, since when, and why not.
+	// ConditionConnected is the Node condition for the node's link: whether it
+	// is up, since when, and if not, why.
 	ConditionConnected corev1.NodeConditionType = "EdgeConnected"
 	// DisconnectedTaint keeps new pods from a node whose link is down. Its
 	// effect is NoSchedule: what runs there stays.
@@ -57,9 +57,10 @@ const (
 	LeaseDuration = 40 * time.Second
 	// StaleAfter is when a Lease that nobody renews may be taken over. With
 	// RenewEvery it gives at most 25 s without a renewal, well below the 50 s
-	// after which Kubernetes' node controller doubts a node.
+	// after which Kubernetes' node lifecycle controller sets its conditions to
+	// Unknown (--node-monitor-grace-period).
 	StaleAfter = 15 * time.Second
-	// Grace is how long a lost link is not yet called a lost link, so that a
+	// Grace is how long a lost link does not yet count as lost, so that a
 	// restart of cloudcore or a change of networks changes no Node.
 	Grace = 5 * time.Second
 
@@ -261,7 +262,7 @@ func (k *Controller) nextDue(now time.Time) []*node {
 
 // scheduleAll has every known node looked at now. It is the first thing that a
 // cloudcore does: leases may have been without renewal for as long as none ran,
-// and Kubernetes doubts a node after 50 s.
+// and after 50 s Kubernetes sets a node's conditions to Unknown.
 func (k *Controller) scheduleAll(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -304,7 +305,7 @@ func (k *Controller) processNode(ctx context.Context, n *node) {
 }
 
 // renewNode renews the node's Lease if that is for this cloudcore to do, and then
-// sees to it that the Node tells the truth.
+// makes the Node's condition and taint agree with the state of the link.
 func (k *Controller) renewNode(ctx context.Context, n *node, session Session) error {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: n.name})
 	if !ok {

@@ -14,17 +14,17 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 )
 
-// verdict is what a cloudcore is to do about a Lease.
+// verdict is what a cloudcore must do about a Lease.
 type verdict uint8
 
 const (
 	leaseOther  verdict = iota // another cloudcore looks after the node, or nobody may
 	leaseRenew                 // renew it
-	leaseExpire                // let it run out, and say so: the node was this cloudcore's and is kept no longer
+	leaseExpire                // let it run out and write the condition: this cloudcore held the node, whose autonomy has ended
 )
 
-// judge decides whether the cloudcore id renews the Lease, by the node's record;
-// either is nil where there is none.
+// judge decides by the node's record whether the cloudcore id renews the Lease.
+// lease and record are nil where there is none.
 func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
 	holder := holderOf(record)
 	if !session.Connected && !keep {
@@ -59,8 +59,8 @@ func isStale(lease *coordinationv1.Lease, now time.Time) bool {
 	return lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= StaleAfter
 }
 
-// renew renews the Lease if that is for this cloudcore to do, and tells what
-// it is to do about the node.
+// renew renews the Lease if this cloudcore is the one to do it, and returns what
+// else this cloudcore must do about the node.
 func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
 	keep := isKept(obj, session, now)

@@ -9,11 +9,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// When no cloudcore has renewed a Lease for about 50 s, Kubernetes' node
-// controller sets what the node said of itself to Unknown and, minutes later,
-// evicts its pods. A node that has a link would not notice, and one that has
-// none could not object: so the cloudcore that takes the Lease up again puts
-// back what the node last said.
+// When nobody has renewed a Lease for about 50 s, Kubernetes' node lifecycle
+// controller sets the node's own conditions to Unknown and, minutes later, evicts
+// its pods. A node reports its conditions only when they change, and one without
+// a link cannot report. So the cloudcore that renews the Lease again restores the
+// conditions that the node last reported.
 
 // reasonUnknown is the reason of the node controller's own conditions.
 const reasonUnknown = "NodeStatusUnknown"
@@ -34,14 +34,14 @@ func nodeCondition(node *corev1.Node, kind corev1.NodeConditionType) *corev1.Nod
 	return &node.Status.Conditions[i]
 }
 
-// isUnknown reports that Kubernetes has overwritten what the node said.
+// isUnknown reports that Kubernetes has set the node's own conditions to Unknown.
 func isUnknown(node *corev1.Node) bool {
 	ready := nodeCondition(node, corev1.NodeReady)
 	return ready != nil && ready.Status == corev1.ConditionUnknown && ready.Reason == reasonUnknown
 }
 
-// reportedConditions gives what the node says of itself, "Ready=True,DiskPressure=False",
-// or nothing while Kubernetes doubts it.
+// reportedConditions gives the node's own conditions as "Ready=True,DiskPressure=False",
+// or nothing while Kubernetes has them at Unknown.
 func reportedConditions(node *corev1.Node) string {
 	if isUnknown(node) {
 		return ""
@@ -55,7 +55,8 @@ func reportedConditions(node *corev1.Node) string {
 	return strings.Join(parts, ",")
 }
 
-// restoredConditions gives the conditions to put back on a node that Kubernetes doubts.
+// restoredConditions gives the conditions to restore on a node whose own conditions
+// Kubernetes has set to Unknown.
 func restoredConditions(node *corev1.Node, memory string, now time.Time) []corev1.NodeCondition {
 	if !isUnknown(node) {
 		return nil

@@ -70,15 +70,15 @@ func (k *Controller) Claim(ctx context.Context, node string, decide func(held hu
 	return &hub.Error{Code: hub.CodeUnavailable, Text: "the node's lease changes too often to be claimed; try again"}
 }
 
-// rememberClaim remembers a seat, so that it comes back when somebody removes it.
+// rememberClaim keeps the claim in memory, to restore it if somebody deletes it.
 func (k *Controller) rememberClaim(name string, claim hub.Seat) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.nodeLocked(name, time.Now()).session.Claimed = claim
 }
 
-// leftAt tells what the Node says of its link: whether it stands, or else since
-// when it does not, in microseconds since 1970; 0 where the Node is not known.
+// leftAt reads the state of the link from the Node: whether it is up, or else since
+// when it is down, in microseconds since 1970; 0 where the Node is not known.
 // The cloudcore that has or had the session writes that, on the taint, which the
 // node cannot write. The times on a Node are
 // whole seconds: the end of the second counts, so that it is not before a session
@@ -98,21 +98,21 @@ func (k *Controller) leftAt(name string) (at uint64, connected bool) {
 	return uint64(max(0, left.Truncate(time.Second).Add(time.Second).UnixMicro())), false
 }
 
-// claimOf reads who holds the node. What cannot be read is nobody: the node must
-// not be locked out by it.
+// claimOf reads who holds the node. An unreadable claim counts as none, so that it
+// does not keep the node out.
 func (k *Controller) claimOf(lease *coordinationv1.Lease) hub.Seat {
 	var claim hub.Seat
 	if text := lease.Annotations[ClaimAnnotation]; text != "" {
 		if err := json.Unmarshal([]byte(text), &claim); err != nil {
-			k.cfg.Logger.Warn("seat of a node cannot be read", "node", lease.Name, "err", err)
+			k.cfg.Logger.Warn("the claim of a node cannot be read", "node", lease.Name, "err", err)
 			return hub.Seat{}
 		}
 	}
 	return claim
 }
 
-// superseded reports whether a newer session of the node stands elsewhere, by the
-// node's record, and then ends the one here.
+// superseded reports whether the node's record names a newer session at another
+// cloudcore, and then ends the one here.
 func (k *Controller) superseded(name string, record *coordinationv1.Lease, session Session) bool {
 	if record == nil || !session.Connected {
 		return false

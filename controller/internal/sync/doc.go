@@ -1,7 +1,8 @@
-// Package sync has the pieces of which a node's two mirrors in the cloud are
-// made: several sources that look like one (Union), objects as they travel
-// (Encode), the notification of changes (Notifier), and a receiver that hands
-// each report to the writer for its resource (Sink).
+// Package sync has the pieces of a node's state in the cloud, down and up:
+// several sources that look like one (Union), the encoding of objects (Encode),
+// the notification of changes (Notifier), and a receiver that gives each report
+// to the writer for its resource (Sink).
 //
-// Nothing here starts a goroutine that outlives the call that started it.
+// It is imported as nodesync, beside the standard library's sync. Nothing here
+// starts a goroutine that outlives the call that started it.
 package sync

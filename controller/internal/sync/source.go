@@ -81,7 +81,7 @@ func (u *union) Subscribe(changed func(hub.Key)) (stop func()) {
 	}
 }
 
-// Notifier tells subscribers, by node, which keys changed. The zero value is
+// Notifier notifies subscribers, by node, of changed keys. The zero value is
 // ready; its methods may be called by several goroutines at once.
 type Notifier struct {
 	mu   sync.RWMutex
