@@ -40,9 +40,9 @@ type Config struct {
 	Cloud      kubernetes.Interface
 	Dynamic    dynamic.Interface
 	NodeClient kubernetes.Interface
-	// Impersonation is how NodeClient made from REST acts as nodes; "" means
-	// impersonate.Constrained, which goes with the role of package install and takes
-	// Kubernetes 1.36. impersonate.Detect finds what there is.
+	// Impersonation is how a NodeClient that is made from REST acts as nodes; ""
+	// means ImpersonationConstrained, which takes the role of package install and
+	// Kubernetes 1.36. DetectImpersonation finds what the cluster supports.
 	Impersonation Impersonation
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.
@@ -53,8 +53,8 @@ type Config struct {
 	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
 	// nil leaves Nodes without. It is not changed; its Nodes must be nil.
 	Kubelet *kubeletproxy.Config
-	// NodeServices says which nodes may have all Services; "" means those that an
-	// operator marked.
+	// NodeServices decides which nodes may have all Services; "" means those that
+	// an operator marked.
 	NodeServices nodeapi.Services
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
@@ -237,8 +237,8 @@ func (c *Controller) waitSynced(ctx context.Context) error {
 	return nil
 }
 
-// Ready is closed when what the nodes must hold is known. Nodes that come
-// before then get an error that asks them to try again.
+// Ready is closed when the caches are filled from the API server. A node that
+// connects before gets an error that asks it to try again.
 func (c *Controller) Ready() <-chan struct{} { return c.ready }
 
 // Attach gives a node its mirror and the receiver of its reports.
@@ -286,8 +286,9 @@ func (c *Controller) connected(info hub.Info) {
 	}
 }
 
-// Handle has mux answer the calls of nodes: service account tokens, and single
-// objects of every resource that goes down, and requests of a node's own API.
+// Handle registers with mux the answers to nodes' calls: service account tokens,
+// single objects of every resource that goes down, and requests of a node's own
+// API.
 func (c *Controller) Handle(mux *hub.Mux) {
 	c.edge.Handle(mux)
 	c.devices.Handle(mux)

@@ -26,8 +26,8 @@ type trustFlags struct {
 	RenewGrace      time.Duration `help:"How long after its end a node's certificate is still renewed, by its key alone; then the node must join again. 0 means not at all." default:"2160h"`
 }
 
-// trust is all that makes a machine a node here: the certificate authorities,
-// joins and renewals, and what was revoked.
+// trust decides which machines are nodes: the certificate authorities, joins and
+// renewals, and revoked keys.
 type trust struct {
 	store   *nodeidentity.Store
 	keyring *join.Keyring

@@ -59,8 +59,8 @@ func (m monitor) run(ctx context.Context) error {
 	}, l)
 }
 
-// checkMonitor refuses an address that others reach, unless the operator says so:
-// clients are not authenticated, and the metrics name nodes.
+// checkMonitor refuses an address that is not loopback, unless the operator allows
+// it: clients are not authenticated, and the metrics name nodes.
 func checkMonitor(addr string, open bool) error {
 	if addr == "" || open {
 		return nil

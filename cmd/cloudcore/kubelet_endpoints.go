@@ -33,12 +33,12 @@ type kubeletFlags struct {
 	Off      bool       `help:"Serve no kubelet endpoints."`
 }
 
-// kubeletParts are what the kubelet endpoints are made of, besides their flags.
+// kubeletParts are what the kubelet endpoints need besides their flags.
 type kubeletParts struct {
 	apiServer string // its URL
 	advertise []string
-	// issue makes a function that gives a certificate of edgekit's authority. It
-	// is called when the first client comes.
+	// issue returns a function that gives a certificate of edgekit's authority for
+	// hosts. It is called when the first client connects.
 	issue   func(hosts ...string) (func() (*tls.Certificate, error), error)
 	metrics prometheus.Registerer
 	log     *slog.Logger
@@ -99,7 +99,7 @@ func issued(issue func(...string) (func() (*tls.Certificate, error), error), hos
 	}
 }
 
-// bindable says why nobody can listen on an address of this machine, if so.
+// bindable returns an error if this machine cannot listen on the address.
 func bindable(address string) error {
 	if _, err := netip.ParseAddr(address); err != nil {
 		return fmt.Errorf("%q is no IP address", address)

@@ -135,7 +135,7 @@ type caRetire struct {
 	Force bool `help:"Even if nodes still have certificates of the old authority: they must renew before they can connect again."`
 }
 
-// Run retires the old authorities once nobody needs them.
+// Run retires the old authorities when no node needs them any more.
 func (c *caRetire) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {

@@ -18,9 +18,8 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
-// localFlags say which edge node on this machine is meant. The commands that
-// have them work without the cloud, for whoever may open the node's sockets:
-// root.
+// localFlags name the edge node on this machine. The commands that have them work
+// without the cloud, for anybody who may open the node's sockets, which is root.
 type localFlags struct {
 	DataDir string `help:"Data folder of the edgecore on this machine." default:"/var/lib/edgekit" placeholder:"DIR"`
 	Space   string `help:"Namespace of the pod." short:"n" name:"in" default:"default" placeholder:"NAMESPACE"`

@@ -1,6 +1,6 @@
-// Command edgectl is for the operator: join tokens, node names, what a cluster
-// needs before its first cloudcore, and a look into the edge node that one
-// stands before.
+// Command edgectl is for the operator. It manages join tokens, node names and
+// certificate authorities, prepares a cluster for its first cloudcore, and shows
+// what an edge node on this machine holds.
 package main
 
 import (

@@ -56,7 +56,7 @@ func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) erro
 	return err
 }
 
-// report says what was done and what is left to do.
+// report lists what was done and what is left to do.
 func (n *nodeRemove) report(done nodelifecycle.Removed, key nodeidentity.Claimed) string {
 	text := fmt.Sprintf("node %s is taken out: %d pods ended, its Node deleted, ", n.Name, len(done.Pods))
 	if key.KeyHash == "" {

@@ -97,7 +97,7 @@ func (t *tokenDelete) Run(ctx context.Context, cli *cli, out program.Output) err
 	return err
 }
 
-// client reaches the API server, or says in one line why not.
+// client makes a client of the API server and checks that the server answers.
 func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
 	cfg, err := kube.Config(c.Kubeconfig)
 	if err != nil {

@@ -52,7 +52,7 @@ type Controller struct {
 	reports map[cache.Name]*report
 }
 
-// report is what is known of the writes to one DeviceStatus.
+// report is the state of the writes to one DeviceStatus.
 type report struct {
 	limit *rate.Limiter
 
@@ -177,7 +177,7 @@ func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 	c.mu.Unlock()
 	keys := []hub.Key{deviceKey(change.Name)}
 	if node != nowNode || model != nowModel {
-		// Of a model that the node needs no more, loading it says so.
+		// Load of a model that the node no longer needs answers that it is deleted.
 		for _, m := range []cache.Name{model, nowModel} {
 			if m.Name != "" {
 				keys = append(keys, modelKey(m))

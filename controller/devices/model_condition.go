@@ -97,8 +97,8 @@ func (c *Controller) reconcile(ctx context.Context, name cache.Name) error {
 	return c.recordModelMissing(ctx, device, want)
 }
 
-// recordModelMissing makes the event about a missing model. Its name depends on what it
-// says, so that several cloudcores make one.
+// recordModelMissing creates the event about a missing model. Its name depends on
+// its content, so that several cloudcores create one event.
 func (c *Controller) recordModelMissing(ctx context.Context, device *v1beta1.Device, cond metav1.Condition) error {
 	if cond.Status != metav1.ConditionFalse {
 		return nil

@@ -11,10 +11,10 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
-// A node reports a device when something changes. A DeviceStatus that somebody
-// deletes is therefore made again of what the node reported last, by the
-// cloudcore that has the node's session. One that was started since knows nothing
-// of that: then each property comes back with its next change.
+// A node reports a device only when something changes. So when somebody deletes a
+// DeviceStatus, the cloudcore that has the node's session creates it again from the
+// node's last report. A cloudcore that started after that report does not have it:
+// then each property returns with its next change.
 
 // lastReport is the last report of the device, if its node has a session here, else
 // nil.
@@ -69,6 +69,6 @@ func (c *Controller) restoreStatus(ctx context.Context, device *v1beta1.Device, 
 	return err
 }
 
-// nodeOwns reports that the node, and nobody else, sets a condition of a
-// DeviceStatus: the one of twin/cloud.
+// nodeOwns reports whether only the node sets this condition of a DeviceStatus. It
+// sets one, in twin/cloud.
 func nodeOwns(conditionType string) bool { return conditionType == "DesiredValid" }

@@ -32,7 +32,7 @@ func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{resources.DeviceStatuses: c.writeReport}
 }
 
-// writeReport writes what a node says of one of its devices.
+// writeReport writes a node's report about one of its devices.
 func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Object) error {
 	if obj.Deleted {
 		return nil // a DeviceStatus goes with its Device
@@ -79,10 +79,10 @@ const notAtNode = "the device is at another node, or gone"
 
 var errNotAtNode = errors.New("devices: " + notAtNode)
 
-// checkStillAt asks the API server whether the device is still at the node of this copy
-// of it, right before something is written: the copy is that of a watch, which may be
-// late, and the report may have waited for its turn. It costs a read for each write,
-// of which there is at most one in Config.Every for a device.
+// checkStillAt asks the API server, right before a write, whether the device is
+// still at the node that this copy names. The copy is from a watch, which may lag,
+// and the report may have waited for the rate limit. It costs one read for each
+// write, and a device has at most one write in Config.Every.
 func (c *Controller) checkStillAt(ctx context.Context, device *v1beta1.Device) error {
 	now, err := c.readDevice(ctx, device.Namespace, device.Name)
 	if apierrors.IsNotFound(err) || err == nil && now.Spec.NodeName != device.Spec.NodeName {
@@ -173,7 +173,8 @@ func (c *Controller) statusClient(namespace string) dynamic.ResourceInterface {
 	return c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.DeviceStatuses)).Namespace(namespace)
 }
 
-// newStatus gives the empty DeviceStatus of a device, which goes with it.
+// newStatus gives the empty DeviceStatus of a device. The device owns it, so it is
+// deleted with the device.
 func newStatus(device *v1beta1.Device) *v1beta1.DeviceStatus {
 	s := &v1beta1.DeviceStatus{ObjectMeta: metav1.ObjectMeta{
 		Namespace: device.Namespace, Name: device.Name,

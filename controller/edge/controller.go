@@ -29,7 +29,7 @@ type Config struct {
 	Cloud      kubernetes.Interface       // cloudcore's own identity
 	NodeClient kubernetes.Interface       // controller.NewNodeClient
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
-	// AmendNode completes what a node reports of itself before it is written; nil
+	// AmendNode completes a node's report about itself before it is written; nil
 	// leaves it as it is.
 	AmendNode func(*corev1.Node)
 	Logger    *slog.Logger // nil discards
@@ -48,7 +48,7 @@ type Controller struct {
 	byNode map[string]map[cache.Name]struct{} // pods
 	nodes  map[string]*watchedNode            // the nodes with a subscriber
 	refs   map[hub.Key]*reference             // what those refer to
-	// unready are the pods for RestoreReadiness, by node; at most times there are none.
+	// unready are the pods for RestoreReadiness, by node; usually there are none.
 	unready map[string]map[cache.Name]struct{}
 	onPods  []func(node string)
 	// startJoined starts a goroutine that Run joins; nil while Run does not run.
@@ -149,8 +149,8 @@ func (c *Controller) Run(ctx context.Context) error {
 // Synced is closed when the pods are known.
 func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
 
-// samePod reports that a node which has before need not be sent after: apart from
-// what the node itself reports, they are equal.
+// samePod reports whether a node that has before needs no update to after: apart
+// from what the node itself reports, they are equal.
 func samePod(before, after *corev1.Pod) bool {
 	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
 		before.Status.QOSClass == after.Status.QOSClass &&

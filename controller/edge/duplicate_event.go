@@ -19,11 +19,11 @@ import (
 // two machines have.
 const ReasonDuplicateIdentity = "DuplicateNodeIdentity"
 
-// duplicateEvery is how often that is said again of the same two programs.
-// Kubernetes forgets events after an hour.
+// duplicateEvery is the least time between two events about the same two programs.
+// Kubernetes deletes events after an hour (--event-ttl).
 const duplicateEvery = time.Hour
 
-// Duplicate says in an event on the Node, and in the log, that two programs have
+// Duplicate reports, in an event on the Node and in the log, that two programs have
 // the node's identity. It is the Duplicate of a hub.Node.
 func (c *Controller) Duplicate(ctx context.Context, d hub.Duplicate) {
 	message := fmt.Sprintf("two programs have the identity of this node: instance %s%s has the link, instance %s%s was refused and looks after its pods without it. "+
@@ -36,8 +36,8 @@ func (c *Controller) Duplicate(ctx context.Context, d hub.Duplicate) {
 	hash := fnv.New64a()
 	fmt.Fprintf(hash, "%s %s %d", d.Holder.Instance, d.Instance, now.Unix()/int64(duplicateEvery/time.Second))
 	event := &corev1.Event{
-		// Kubernetes keeps the events of nodes in the namespace default. The name
-		// depends on what is said, so that several cloudcores make one.
+		// Events about nodes are in the namespace default, as kubelet's are. The
+		// name depends on the content, so that several cloudcores create one event.
 		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%.200s.%x", d.Node, hash.Sum64())},
 		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: d.Node, UID: types.UID(d.Node)},
 		Type:           corev1.EventTypeWarning, Reason: ReasonDuplicateIdentity, Message: message,

@@ -22,8 +22,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// retryError is the answer to a refusal that may pass: a node that could not
-// register has nothing else to report later.
+// retryError makes a refusal retryable. A node that could not register has nothing
+// else to report later, so its registration must not be dropped.
 type retryError struct{ err error }
 
 func (e *retryError) Error() string { return e.err.Error() }
@@ -103,8 +103,8 @@ func (c *Controller) putNodeStatus(ctx context.Context, node *corev1.Node) error
 	return err
 }
 
-// node reads the Node, from the watch if it is there. One that is not may be
-// new, or lack the role label.
+// node reads the Node, from the cache if it is there. A Node that is not in the
+// cache may be new, or lack the role label.
 func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error) {
 	if item, ok := c.cfg.Nodes.Load(cache.Name{Name: name}); ok {
 		return item.Object, nil
@@ -125,9 +125,9 @@ func dropReservedAnnotations(annotations map[string]string) []string {
 	return dropped
 }
 
-// restoreRole gives a node that has a session here its role back when its Node has
-// lost it: without it the Node is none of cloudcore's, and its Lease runs out. A
-// Node that was deleted is registered again by the node itself.
+// restoreRole sets the role label again on the Node of a node that has a session
+// here. Without the label cloudcore does not look after the Node, and its Lease
+// runs out. A Node that was deleted is registered again by the node itself.
 func (c *Controller) restoreRole(ctx context.Context, name string) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		err := c.setRole(ctx, name)
@@ -150,7 +150,7 @@ func (c *Controller) restoreRole(ctx context.Context, name string) {
 // registerWait is when a connected node without a Node is worth a line.
 const registerWait = 15 * time.Second
 
-// awaitNode says so if a connected node does not register.
+// awaitNode logs a warning if a connected node does not register.
 func (c *Controller) awaitNode(ctx context.Context, name string) {
 	select {
 	case <-time.After(registerWait):
@@ -188,8 +188,8 @@ func contains(have, want map[string]string) bool {
 }
 
 // dropForbiddenLabels removes the labels that NodeRestriction lets no node set on
-// itself, since one of them would have the whole report refused, and gives
-// their names. The role label is among them; cloudcore sets it anyway.
+// itself, and returns their names: the API server would refuse the whole report
+// because of one of them. The role label is among them; cloudcore sets it anyway.
 func dropForbiddenLabels(labels map[string]string) []string {
 	var dropped []string
 	for _, label := range slices.Sorted(maps.Keys(labels)) {

@@ -30,7 +30,7 @@ func (c *Controller) Writers() map[string]nodesync.Writer {
 	}
 }
 
-// decode reads a report and checks that it is about what its key names.
+// decode reads a report and checks that body and key name the same object.
 func decode(obj hub.Object, into metav1.Object) error {
 	if obj.Deleted {
 		return nodesync.Forbidden(obj.Key, "a node may not delete this")
@@ -75,8 +75,8 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	return nodesync.FromAPI(err)
 }
 
-// currentPod reads the pod that a report is about: from the watch, unless that has
-// none of this uid and so may be behind.
+// currentPod reads the pod that a report is about: from the cache, or from the API
+// server if the cache has no pod of this uid and so may lag.
 func (c *Controller) currentPod(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
 	item, ok := c.pods.Load(cache.Name{Namespace: pod.Namespace, Name: pod.Name})
 	if ok && item.Object.UID == pod.UID {
@@ -85,8 +85,8 @@ func (c *Controller) currentPod(ctx context.Context, pod *corev1.Pod) (*corev1.P
 	return c.cfg.Cloud.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 }
 
-// writePod takes what a node may say of a whole pod: that it has left, or that a
-// static pod runs there.
+// writePod writes a report about a whole pod: that it has ended on the node, or
+// that a static pod runs there.
 func (c *Controller) writePod(ctx context.Context, node string, obj hub.Object) error {
 	if obj.Deleted {
 		return c.deletePod(ctx, node, obj)
@@ -94,8 +94,9 @@ func (c *Controller) writePod(ctx context.Context, node string, obj hub.Object) 
 	return c.writeMirrorPod(ctx, node, obj)
 }
 
-// writeMirrorPod creates the mirror of a static pod, as the node. One of another
-// manifest, or that is ending, is replaced by the node itself, which sees it.
+// writeMirrorPod creates the mirror pod of a static pod, as the node. If a mirror
+// pod of another manifest exists, or one that is ending, the node sees it and
+// replaces it itself.
 func (c *Controller) writeMirrorPod(ctx context.Context, node string, obj hub.Object) error {
 	var pod corev1.Pod
 	if err := decode(obj, &pod); err != nil {
@@ -122,8 +123,9 @@ func (c *Controller) writeMirrorPod(ctx context.Context, node string, obj hub.Ob
 	return nodesync.FromAPI(err)
 }
 
-// deletePod removes a pod that has left the node for good. The body must bind
-// the delete to one pod by uid, and lets no grace period begin anew.
+// deletePod removes a pod that has ended on the node. The body must name the pod's
+// uid, so that no other pod of that name is deleted. The grace period is 0, since
+// the containers have ended: kubelet does the same.
 func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object) error {
 	var options metav1.DeleteOptions
 	if err := jsonlimit.Unmarshal(obj.Body, &options); err != nil {
@@ -151,10 +153,11 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 	return nodesync.FromAPI(err)
 }
 
-// maxReportingInstance is what the API server takes at most, in bytes.
+// maxReportingInstance is the most bytes that the API server accepts in an event's
+// reportingInstance (validation of core/v1 Events).
 const maxReportingInstance = 128
 
-// writeEvent creates an event, or renews the one that it repeats.
+// writeEvent creates an event, or updates the count of the one that it repeats.
 func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object) error {
 	var event corev1.Event
 	if err := decode(obj, &event); err != nil {

@@ -33,8 +33,8 @@ func references(pod *corev1.Pod) map[hub.Key]struct{} {
 // watchedNode is a node with at least one subscriber: a session.
 type watchedNode struct {
 	refs map[cache.Name]map[hub.Key]struct{} // by pod, what it refers to
-	// seen is what a list of the node's pods in the API server referred to,
-	// and when it was made; see referred.
+	// seen is what a list of the node's pods in the API server referred to, and
+	// seenAt when it was made; see referred.
 	seen   map[hub.Key]struct{}
 	seenAt time.Time
 }
@@ -90,9 +90,10 @@ func (c *Controller) runReference(ctx context.Context, r *reference) {
 	}
 }
 
-// watchReference makes the live copy of one config map or secret. Each list and
-// watch is made as some node that refers to it at that moment: a running watch
-// goes on when that node is gone.
+// watchReference makes the cache of one config map or secret. Each list and watch
+// is made as one of the nodes that refer to it at that moment, since the node
+// authorizer lets only those read it; a running watch continues when that node no
+// longer refers to it.
 func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()

@@ -27,8 +27,8 @@ const (
 	firstListWait = 5 * time.Second
 	// firstLoadWait is how long the load of a single one waits.
 	firstLoadWait = 300 * time.Millisecond
-	// podListLife is how long a list of a node's pods in the API server
-	// answers questions about what they refer to.
+	// podListLife is for how long a list of a node's pods in the API server is used
+	// to decide what they refer to.
 	podListLife = 2 * time.Second
 )
 
@@ -37,8 +37,8 @@ func Resources() []string {
 	return []string{resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes}
 }
 
-// Source gives the mirror of one node. What the node's pods refer to is
-// watched while the source has a subscriber.
+// Source gives the state that one node must hold. The objects that the node's pods
+// refer to are watched while the source has a subscriber.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
 
 type source struct {
@@ -181,9 +181,9 @@ func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (h
 	known := r != nil && r.users[s.node] > 0
 	s.c.mu.Unlock()
 	if known {
-		// The watch of what a new pod refers to begins now. The node authorizer
-		// may refuse it for a moment; the watch asks again sooner than the
-		// session would.
+		// The watch for a new pod's object starts now. The node authorizer may
+		// refuse it for a moment, because its graph lags behind the pod; the watch
+		// retries sooner than the session would.
 		wait, cancel := context.WithTimeout(ctx, firstLoadWait)
 		select {
 		case <-r.store.Synced():

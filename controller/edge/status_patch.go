@@ -11,8 +11,8 @@ import (
 // tokenExpired is a condition of edgekit's own: edged.ConditionTokenExpired.
 const tokenExpired corev1.PodConditionType = "edgekit.io/TokenExpired"
 
-// podConditions are the conditions that the node, and nobody else, sets on a
-// pod; they are those of edged and of kubelet.
+// podConditions are the conditions that only the node sets on a pod: those of
+// kubelet, and edged's own.
 func podConditions() []corev1.PodConditionType {
 	return []corev1.PodConditionType{
 		corev1.PodScheduled, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodReadyToStartContainers,
@@ -20,13 +20,13 @@ func podConditions() []corev1.PodConditionType {
 	}
 }
 
-// nodeOwns reports that the node, and nobody else, sets a pod condition.
+// nodeOwns reports whether only the node sets a pod condition.
 func nodeOwns(t corev1.PodConditionType) bool { return slices.Contains(podConditions(), t) }
 
-// nodeMaySet reports that a condition of a report is to be written. What the
-// node only repeats of others is not: they may have changed or removed it since.
-// Of the conditions that the node shares with others it may set
-// DisruptionTarget, on a pod that it has ended itself.
+// nodeMaySet reports whether a condition of a report is written. A condition of
+// others that the node merely repeats is not: they may have changed or removed it
+// since. DisruptionTarget is shared; the node may set it on a pod that it has ended
+// itself, as kubelet does (reason TerminationByKubelet).
 func nodeMaySet(c *corev1.PodCondition, phase corev1.PodPhase) bool {
 	if c.Type == corev1.DisruptionTarget {
 		return c.Reason == corev1.PodReasonTerminationByKubelet && isTerminal(phase)
@@ -49,8 +49,9 @@ func alwaysReported(t corev1.PodConditionType) bool {
 	return false
 }
 
-// nodeConditions are the conditions that the node sets on its Node.
-// NetworkUnavailable belongs to network plugins, all others to whoever set them.
+// nodeConditions are the conditions that the node sets on its Node, as kubelet
+// does. NetworkUnavailable belongs to network plugins, all others to whoever set
+// them.
 func nodeConditions() []corev1.NodeConditionType {
 	return []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
 }
@@ -137,8 +138,8 @@ func byField(v any) (map[string]any, error) {
 	return out, json.Unmarshal(raw, &out)
 }
 
-// replaceItems has a strategic merge patch replace the list instead of merging
-// its items into the one that is there.
+// replaceItems makes a strategic merge patch replace the list. Otherwise the API
+// server would merge its items into the existing ones.
 func replaceItems(status map[string]any, name string) {
 	items, _ := status[name].([]any)
 	status[name] = append([]any{map[string]any{"$patch": "replace"}}, items...)

@@ -100,7 +100,7 @@ func (a *authenticator) refresh(ctx context.Context) error {
 // errAnonymous is the answer to a client that shows nothing.
 var errAnonymous = errors.New("unauthorized: a client certificate of the cluster or a bearer token is required")
 
-// authenticate says who sent a request.
+// authenticate finds the user who sent a request.
 func (a *authenticator) authenticate(r *http.Request) (user, error) {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return a.certificate(r.TLS.PeerCertificates, time.Now())

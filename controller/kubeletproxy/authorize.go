@@ -21,8 +21,8 @@ const (
 	deniedFresh  = 30 * time.Second
 )
 
-// right is what a request needs: a verb on one of some subresources of its
-// node.
+// right is the right that a request needs: a verb on one of some subresources of
+// its node.
 type right struct {
 	verb         string
 	subresources []string // any of them will do

@@ -39,7 +39,7 @@ type limitedConn struct {
 }
 
 // networkOf is the network of an address, which stands for one client: an IPv6
-// client has a whole /64.
+// client usually has a whole /64 (RFC 4291 section 2.5.4).
 func networkOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -53,7 +53,7 @@ type smallBuffers struct{}
 // Get makes a buffer.
 func (smallBuffers) Get() []byte { return make([]byte, 4<<10) }
 
-// Put lets it go: sessions are long and few at once.
+// Put drops the buffer: sessions are long and few, so a pool would help little.
 func (smallBuffers) Put([]byte) {}
 
 // ServeHTTP answers one request to a node's endpoint.
@@ -104,17 +104,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.proxy.ServeHTTP(status, r.WithContext(withSession(r.Context(), v)))
 }
 
-// errPath is the answer to a path by which the rights that are asked for would
-// not be those of what is done.
+// errPath is the answer to a path that would be authorized as one thing and served
+// as another.
 var errPath = errors.New("the path is not clean: it has empty, . or .. parts")
 
-// cleanPath reports that a path means what it begins with.
+// cleanPath reports whether a path has no empty, . or .. parts.
 func cleanPath(p string) bool {
 	return strings.HasPrefix(p, "/") && (p == path.Clean(p) || p == path.Clean(p)+"/")
 }
 
-// refuse answers with an error. The connection of a client that did not say who
-// it is ends with it.
+// refuse answers with an error, and closes the connection of a client that is not
+// authenticated.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, reason, node string, err error) {
 	s.sessions.refused.WithLabelValues(reason).Inc()
 	if code == http.StatusUnauthorized || code == http.StatusBadRequest {
@@ -124,7 +124,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, reason
 	answer(w, r, code, err.Error())
 }
 
-// failure says how a request failed that did not reach the node's server.
+// failure maps an error before the node's server answered to a status, a reason for
+// the metrics and a text.
 func failure(node string, err error) (code int, reason, text string) {
 	e, remote := errors.AsType[*hub.Error](err)
 	switch {
@@ -142,9 +143,9 @@ func failure(node string, err error) (code int, reason, text string) {
 	return http.StatusBadGateway, "failed", fmt.Sprintf("node %q: %v", node, err)
 }
 
-// answer gives an error in the form in which kubectl shows its text. For logs
-// the API server passes on the text of statuses 400 and 500 only; for upgrades
-// it, and client-go, look for a Status object.
+// answer writes an error in the form from which kubectl shows the text. For logs
+// the API server passes on only the text of statuses 400 and 500; for upgrades the
+// API server and client-go look for a Status object.
 func answer(w http.ResponseWriter, r *http.Request, code int, text string) {
 	if strings.HasPrefix(r.URL.Path, "/containerLogs/") && code >= 500 {
 		code = http.StatusInternalServerError

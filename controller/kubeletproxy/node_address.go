@@ -32,10 +32,10 @@ func (s *Server) setAddress(st *corev1.NodeStatus, port int) {
 	setAddress(st, s.cfg.Address.String(), int32(port), kept)
 }
 
-// setAddress makes address and port the kubelet endpoint of a node. What was the
-// endpoint before is replaced. Of the other addresses those of the kept types
-// stay: an API server with default settings dials a node's Hostname before its
-// InternalIP, and that leads nowhere.
+// setAddress makes address and port the kubelet endpoint of a node and replaces the
+// endpoint before. Of the other addresses only those of the kept types stay: an API
+// server with default settings dials a node's Hostname before its InternalIP, which
+// would not reach cloudcore.
 func setAddress(st *corev1.NodeStatus, address string, port int32, kept []corev1.NodeAddressType) {
 	out := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
 	old := st.Addresses

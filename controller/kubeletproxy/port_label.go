@@ -147,8 +147,8 @@ func (s *Server) openRecordedPortLocked(node string) {
 	s.sessions.endpoints.Set(float64(len(s.byPort)))
 }
 
-// resolveConflictLocked gives each connected node of a port that several records name
-// another port. Nodes without a link keep what their records say.
+// resolveConflictLocked assigns another port to each connected node of a port that
+// several records name. Nodes without a link keep the port of their record.
 func (s *Server) resolveConflictLocked(port int) {
 	all := s.records.nodes[port]
 	if len(all) < 2 {

@@ -16,8 +16,8 @@ import (
 
 const certificateLife = 365 * 24 * time.Hour
 
-// selfSigned makes a server certificate that nobody signed, as a kubelet does
-// that was given none. It lives in memory and is made anew before it expires.
+// selfSigned makes a self-signed server certificate, as a kubelet without a
+// certificate does. It is kept in memory and made again before it expires.
 type selfSigned struct {
 	host string // an IP
 

@@ -47,11 +47,11 @@ type Config struct {
 	// cloudcore.
 	Hostname bool
 
-	// Certificate is what the endpoint shows, asked for each connection; nil
-	// makes one that nobody signed, for Address. An API server accepts that, and
-	// anything else, unless it is given the authority of kubelets
-	// (--kubelet-certificate-authority): cloudcore gives one of edgekit's own
-	// authority (join.Keyring.ServerCertificate).
+	// Certificate is the endpoints' server certificate, asked for at each
+	// connection; nil makes a self-signed one for Address. An API server accepts
+	// any certificate unless it is given the authority of kubelets
+	// (--kubelet-certificate-authority): cloudcore uses edgekit's own authority
+	// (join.Keyring.ServerCertificate).
 	Certificate func() (*tls.Certificate, error)
 	// ClientCA gives the PEM of the authorities of clients; nil reads the
 	// cluster's, from the config map extension-apiserver-authentication in
@@ -121,8 +121,8 @@ const (
 	lastNodePort  = 32767
 )
 
-// lossGrace is how long the client of a session may take to read what came
-// before its node's link was lost.
+// lossGrace is how long a client may take to read the rest of its session after its
+// node's link was lost.
 const lossGrace = 5 * time.Second
 
 // Server serves the nodes' kubelet endpoints. Its methods may be called by
@@ -181,7 +181,7 @@ func New(cfg Config) (*Server, error) {
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
-			// Verified with the request, where the answer can say what is wrong.
+			// ServeHTTP verifies it, since an HTTP answer can say what is wrong.
 			ClientAuth:     tls.RequestClientCert,
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.Certificate() },
 		},

@@ -29,10 +29,10 @@ type session struct {
 	linked atomic.Bool // a stream to the node was opened
 }
 
-// deadliner bounds the time until what is written must have been taken.
+// deadliner sets the deadline for writes.
 type deadliner interface{ SetWriteDeadline(t time.Time) error }
 
-// newSession reads from a request's path what it is about.
+// newSession reads from a request's path the kind of session and its pod.
 func newSession(node, user, path string) *session {
 	s := &session{node: node, user: user, kind: "other", began: time.Now()}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")

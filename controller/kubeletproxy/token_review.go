@@ -57,7 +57,7 @@ func newTokens(cloud kubernetes.Interface, log *slog.Logger) *tokens {
 	return &tokens{cloud: cloud, log: log, slots: make(chan struct{}, maxReviews)}
 }
 
-// user says whose the token is that came from an address.
+// user finds the user of a token that came from an address.
 func (t *tokens) user(ctx context.Context, token, from string) (user, error) {
 	if !tokenForm(token) {
 		return user{}, errTokenForm
@@ -85,8 +85,9 @@ func (t *tokens) user(ctx context.Context, token, from string) (user, error) {
 	}
 }
 
-// tokenForm reports that a token looks like those of service accounts: three
-// parts of base64url. The API server knows no others that are worth a review.
+// tokenForm reports whether a token looks like a service account's: a JSON Web
+// Token (RFC 7519), three parts of base64url. No other token is worth a
+// TokenReview.
 func tokenForm(token string) bool {
 	if len(token) > maxToken || strings.Count(token, ".") != 2 {
 		return false

@@ -24,8 +24,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Accounts says which service accounts the pods of a node run as;
-// controller/edge has it.
+// Accounts knows the service accounts of nodes' pods; edge.Controller implements
+// it.
 type Accounts interface {
 	// Accounts gives the service accounts of the node's pods.
 	Accounts(node string) map[cache.Name]struct{}
@@ -43,7 +43,7 @@ type Config struct {
 	Namespace  string       // of edgekit's own objects
 	Logger     *slog.Logger // nil discards
 
-	// Services says which nodes may have all Services; "" means ServicesMarked.
+	// Services decides which nodes may have all Services; "" means ServicesMarked.
 	Services Services
 	// Nodes are the edge nodes, not yet running when New is called; nil marks no
 	// node.
@@ -68,7 +68,7 @@ type Controller struct {
 	startJoined func(func(context.Context))
 }
 
-// node is one that wants Access, while it has a subscriber.
+// node is a node that asked for Access and has a subscriber.
 type node struct {
 	subscribers int
 	needs       map[hub.Key]struct{}
@@ -138,7 +138,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return err
 }
 
-// watchLocked begins to watch what a capability stands for.
+// watchLocked starts the watches of a capability, unless they run.
 func (c *Controller) watchLocked(capability string) {
 	if !c.started[capability] {
 		c.started[capability] = true
@@ -182,7 +182,7 @@ func (c *Controller) issuerChanged() {
 	}
 }
 
-// podsChanged works out anew what a node needs.
+// podsChanged computes again what a node needs.
 func (c *Controller) podsChanged(name string) {
 	c.mu.Lock()
 	n := c.nodes[name]
@@ -210,7 +210,7 @@ func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]s
 	return out
 }
 
-// replace sets what the node needs and gives what came or went.
+// replace sets what the node needs and returns the keys that were added or removed.
 func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
 	for key := range needs {
 		if _, had := n.needs[key]; !had {

@@ -42,8 +42,8 @@ type forwarder struct {
 	base       *url.URL
 	anonymous  httpDoer // has no credentials
 	nodeClient httpDoer // acts as the node of the request's context
-	// memory is what the answers of the API server may take together while they
-	// are read; a request waits for its part as long as its caller does.
+	// memory bounds the answers of the API server that are being read; a request
+	// waits for its part until its caller's deadline.
 	memory *semaphore.Weighted
 	log    *slog.Logger
 }
@@ -135,15 +135,15 @@ func (f forwarder) do(ctx context.Context, client httpDoer, want wire.Request) (
 		return wire.Response{}, err
 	}
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		// It is not followed, neither with a credential nor to a place of which
-		// nobody knows what it is, and the node learns of no place either.
+		// A redirect is not followed, with or without credentials, and the node
+		// does not learn its target.
 		return wire.Response{}, &hub.Error{Code: hub.CodeForbidden, Text: "the API server points elsewhere, which is not followed"}
 	}
 	return wire.Response{Code: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), Warnings: resp.Header.Values("Warning"), Body: body}, nil
 }
 
-// readAnswer reads an answer of the API server, unless it says that it is too
-// large or proves to be. The buffer grows twofold, as bytes come.
+// readAnswer reads an answer of the API server and refuses one that is too large,
+// by its Content-Length or by its bytes. The buffer doubles as bytes arrive.
 func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte, error) {
 	tooLarge := &hub.Error{Code: hub.CodeInvalid, Text: fmt.Sprintf("the answer has more than %d bytes: ask for less, for example with a limit", maxAnswer)}
 	if resp.ContentLength > maxAnswer {

@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// bindings knows which bindings concern whom.
+// bindings finds the bindings that concern a service account.
 type bindings struct {
 	bySubject map[string]map[hub.Key]struct{}
 	subjects  map[hub.Key][]string
@@ -21,7 +21,7 @@ func newBindings() bindings {
 	return bindings{bySubject: make(map[string]map[hub.Key]struct{}), subjects: make(map[hub.Key][]string), role: make(map[hub.Key]hub.Key)}
 }
 
-// subjectOf names a subject, "" for one that no service account is.
+// subjectOf names a subject; "" for one that cannot be a service account.
 func subjectOf(s rbacv1.Subject, namespace string) string {
 	switch s.Kind {
 	case rbacv1.UserKind, rbacv1.GroupKind:

@@ -15,17 +15,17 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
 
-// target is what a request is about.
+// target is the resource that a request names.
 type target struct {
 	group, namespace, resource, name, sub string
 }
 
 func (t target) String() string { return strings.TrimSuffix(t.resource+"/"+t.sub, "/") }
 
-// checkRequest refuses what a node may not ask for. For requests with a token that is
-// what is no request with one answer: the API server decides on the rest. A
-// request without one is made as the node, which may do more than it should
-// without cloudcore: there the allow list of checkNodeRequest decides.
+// checkRequest refuses what a node may not ask for. Of requests with a token only
+// those are refused that have no single answer; the API server decides on the rest.
+// A request without a token is made as the node, which has more rights than this
+// way should give: there the list in checkNodeRequest decides.
 func checkRequest(node string, want wire.Request) error {
 	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, want.Method) {
 		return fmt.Errorf("method %.20q", want.Method)
@@ -46,7 +46,7 @@ func checkRequest(node string, want wire.Request) error {
 	return nil
 }
 
-// parseTarget reads what a request is about.
+// parseTarget reads from a request's path what it is about.
 func parseTarget(want wire.Request) (target, error) {
 	var t target
 	parts := strings.Split(strings.TrimPrefix(want.Path, "/"), "/")

@@ -16,7 +16,7 @@ import (
 //	kubectl label node edge-7 edgekit.node-restriction.kubernetes.io/services=all
 const ServicesLabel = "edgekit.node-restriction.kubernetes.io/services"
 
-// ServicesAll is the value of ServicesLabel that lets a node have them.
+// ServicesAll is the value of ServicesLabel that allows it.
 const ServicesAll = "all"
 
 // Services says which nodes may have all Services.
@@ -29,7 +29,7 @@ const (
 	ServicesEvery Services = "all"
 )
 
-// mayHaveServices reports that an operator lets the node have all Services.
+// mayHaveServices reports whether an operator allows the node to have all Services.
 func (c *Controller) mayHaveServices(node string) bool {
 	if c.cfg.Services == ServicesEvery {
 		return true
@@ -43,8 +43,8 @@ func (c *Controller) mayHaveServices(node string) bool {
 
 func marked(node *corev1.Node) bool { return node != nil && node.Labels[ServicesLabel] == ServicesAll }
 
-// nodeChanged has a connected node get, or lose, all Services when its mark comes
-// or goes.
+// nodeChanged gives a connected node all Services, or removes them from it, when
+// its label is set or removed.
 func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if c.cfg.Services == ServicesEvery || marked(change.Old) == marked(change.New) {
 		return

@@ -16,8 +16,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Source gives what one node gets, by the capabilities that it named. What it
-// held before and names no longer is taken from it.
+// Source gives what one node gets, by the capabilities that it named. Objects of a
+// capability that it named before and names no longer are removed from it.
 func (c *Controller) Source(name string, capabilities []string) hub.Source {
 	return &source{c: c, node: name, capabilities: slices.Clone(capabilities)}
 }
@@ -38,7 +38,7 @@ func (s *source) wants(capability string) bool {
 	return s.declared(capability)
 }
 
-// declared reports that the node named a capability, whether it may have it or not.
+// declared reports whether the node named a capability, allowed or not.
 func (s *source) declared(capability string) bool { return slices.Contains(s.capabilities, capability) }
 
 // wantsAll reports whether this session gets all objects of a kind that it wants,
@@ -57,7 +57,7 @@ func (s *source) wantsKey(key hub.Key) bool {
 }
 
 // mayHold reports whether the node named a capability by which it might hold the
-// key: what it may no longer have is to be taken from it.
+// key. Objects that it may no longer have are removed from it.
 func (s *source) mayHold(key hub.Key) bool {
 	if s.wantsKey(key) {
 		return true
@@ -118,7 +118,8 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	}
 }
 
-// Versions lists what is known. What is not known yet is notified when it is.
+// Versions lists what is in the caches. The node is notified of the rest when it
+// arrives.
 func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	ctx, cancel := context.WithTimeout(ctx, firstListWait)
 	defer cancel()
@@ -211,9 +212,9 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-// loadUnneeded takes an RBAC object or a Namespace from the node that nothing there
-// needs any more. A binding is first read from the API server: the view here may
-// be behind what the node has.
+// loadUnneeded removes from the node an RBAC object or a Namespace that nothing
+// there needs any more. A binding is first read from the API server: the cache may
+// lag behind the node.
 func (s *source) loadUnneeded(ctx context.Context, k *kind, key hub.Key, name cache.Name) (hub.Object, error) {
 	gone := hub.Object{Key: key, Deleted: true}
 	if key.Resource != resources.RoleBindings && key.Resource != resources.ClusterRoleBindings {

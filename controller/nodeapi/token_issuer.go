@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// issuerSecret is where cloudcores agree on the issuer's version: the keys
-	// have none of their own, and all cloudcores must give a node the same one. It is
-	// a secret, though nothing in it is, since who may write it decides whom
-	// nodes believe.
+	// issuerSecret is where cloudcores agree on the issuer's version: the keys have
+	// none of their own, and all cloudcores must give a node the same one. It is a
+	// Secret although its content is public, because whoever may write it decides
+	// whose tokens nodes accept.
 	issuerSecret = "serviceaccount-issuer"
 	issuerField  = "issuer.json"
 
@@ -59,7 +59,7 @@ func (i *issuer) load() (body []byte, version string, ok bool) {
 	return i.body, i.version, i.version != ""
 }
 
-// run looks again and again whether the API server's keys have changed.
+// run checks every issuerEvery whether the API server's keys have changed.
 func (i *issuer) run(ctx context.Context) {
 	for failed := false; ; {
 		again := issuerEvery
@@ -128,7 +128,7 @@ func (i *issuer) readIssuer(ctx context.Context) ([]byte, error) {
 	return json.Marshal(wire.Issuer{Issuer: discovered.Issuer, JWKS: keys})
 }
 
-// storeIssuer makes the secret say what the API server says.
+// storeIssuer makes the Secret hold the API server's issuer.
 func (i *issuer) storeIssuer(ctx context.Context, now []byte) (*corev1.Secret, error) {
 	secrets := i.cfg.Cloud.CoreV1().Secrets(i.cfg.Namespace)
 	secret, err := secrets.Get(ctx, issuerSecret, metav1.GetOptions{})

@@ -19,8 +19,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// namespaces stands, as a capability of the kind, for either of Access and
-// Services: the one gets the Namespaces of the node's pods, the other gets all.
+// namespaces is the capability of the kind Namespace. Access and Services both
+// imply it: the first gets the Namespaces of the node's pods, the second gets all.
 const namespaces = "namespaces"
 
 // kind is one resource that is watched for the nodes.

@@ -34,9 +34,9 @@ func NewCA(now time.Time) (*join.CA, error) {
 	return join.NewCA("edgekit "+now.UTC().Format("2006-01-02T15:04:05Z"), now)
 }
 
-// Import is Authorities with an authority that the operator gives: it is stored
-// if there is none yet. If there is another one the error says so: the way from
-// one to another is a rotation.
+// Import is Authorities with an authority of the operator's, which is stored if
+// there is none yet. If there is another one, the error says that a rotation is the
+// way from one to the other.
 func (s *Store) Import(ctx context.Context, given *join.CA) (join.Authorities, error) {
 	if err := given.Check(time.Now()); err != nil {
 		return join.Authorities{}, err
@@ -85,8 +85,8 @@ func (s *Store) authorities(ctx context.Context, first func(now time.Time) (*joi
 	return join.Authorities{}, fmt.Errorf("nodeidentity: secret %s/%s comes and goes", s.cfg.Namespace, CAName)
 }
 
-// checkClock takes an authority back that was made by a clock which is off: its
-// times would stay wrong for ten years.
+// checkClock removes an authority that was made while this machine's clock was
+// wrong: its validity would be wrong for ten years.
 func (s *Store) checkClock(ctx context.Context, made *corev1.Secret) error {
 	if made.CreationTimestamp.IsZero() {
 		return nil
@@ -102,8 +102,8 @@ func (s *Store) checkClock(ctx context.Context, made *corev1.Secret) error {
 	return err
 }
 
-// readLabeled reads the Secret, and labels one that an operator made, so that those
-// who watch see it.
+// readLabeled reads the Secret, and labels one that an operator made, so that
+// watches select it.
 func (s *Store) readLabeled(ctx context.Context, secret *corev1.Secret) (join.Authorities, error) {
 	a, err := s.parseAuthorities(secret)
 	if err != nil {

@@ -87,8 +87,8 @@ func (s *Store) deleteExpiredTokens(ctx context.Context) error {
 	return nil
 }
 
-// ListTokens gives all tokens that are kept, the one that expires first at the
-// front. Those that have expired are kept for a day.
+// ListTokens lists all tokens, the one that expires first at the front. Expired
+// tokens are kept for a day.
 func (s *Store) ListTokens(ctx context.Context) ([]join.Record, error) {
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + "=" + KindToken})
 	if err != nil {
@@ -100,8 +100,7 @@ func (s *Store) ListTokens(ctx context.Context) ([]join.Record, error) {
 		if !ok {
 			continue
 		}
-		// A Secret that somebody damaged is listed with what it has, so that
-		// it can be deleted.
+		// A damaged Secret is listed with what it has, so that it can be deleted.
 		r, _ := record(id, &list.Items[i])
 		out = append(out, r)
 	}
@@ -114,9 +113,9 @@ func (s *Store) ListTokens(ctx context.Context) ([]join.Record, error) {
 	return out, nil
 }
 
-// DeleteToken makes a token worthless, given its ID or the whole token; a machine
-// that has joined with it stays a node. One that is not there is an error that
-// is join.ErrTokenInvalid.
+// DeleteToken deletes a token, given its ID or the whole token. A machine that has
+// joined with it stays a node. For a token that does not exist the error is
+// join.ErrTokenInvalid.
 func (s *Store) DeleteToken(ctx context.Context, idOrToken string) error {
 	id := idOrToken
 	if t, err := join.ParseToken(idOrToken); err == nil {
@@ -164,7 +163,7 @@ func record(id string, secret *corev1.Secret) (join.Record, error) {
 		ID: id, SecretHash: string(secret.Data[fieldHash]), Nodes: string(secret.Data[fieldNodes]),
 		UsedBy: string(secret.Data[fieldUsedBy]), UsedFor: string(secret.Data[fieldUsedFor]),
 	}
-	// It says when the token was used, for people: a damaged one is no harm.
+	// The time of use is for people: a damaged one does no harm.
 	r.UsedAt, _ = time.Parse(time.RFC3339, string(secret.Data[fieldUsedAt]))
 	var err error
 	if r.Expires, err = time.Parse(time.RFC3339, string(secret.Data[fieldExpires])); err != nil {

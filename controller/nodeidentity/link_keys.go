@@ -18,9 +18,8 @@ const (
 	linkTokenKey = "token"
 )
 
-// LinkKeys are secrets that all cloudcores of a cluster share, before and
-// after a restart, so that what one of them said over QUIC another can stand
-// by.
+// LinkKeys are secrets that all cloudcores of a cluster share, before and after a
+// restart, so that each can confirm over QUIC what another has sent.
 type LinkKeys struct {
 	// Reset is what stateless resets are made from (RFC 9000 section 10.3): by
 	// it a node learns at once that its connection is forgotten.
@@ -29,8 +28,8 @@ type LinkKeys struct {
 	Token [32]byte
 }
 
-// LinkKeys loads the keys, or makes them if there are none. Of several programs
-// that do so at once, all get the same.
+// LinkKeys loads the keys, or makes them if there are none. Several programs that
+// do so at once get the same keys.
 func (s *Store) LinkKeys(ctx context.Context) (LinkKeys, error) {
 	for range maxTries {
 		var k LinkKeys

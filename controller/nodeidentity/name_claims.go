@@ -28,7 +28,7 @@ const (
 	fieldWasFree = "wasFree"
 )
 
-// ErrNotClaimed is the error of ReleaseNode for a name that nobody has.
+// ErrNotClaimed is the error of ReleaseNode for a name without a claim.
 var ErrNotClaimed = errors.New("nodeidentity: no machine has joined with this name")
 
 // Claim gives the name to the key. A Node of that name which never joined
@@ -108,11 +108,11 @@ func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 	return fmt.Errorf("nodeidentity: release node name %s: %w", node, join.ErrServer)
 }
 
-// ReleaseNode frees a name, whoever has it, so that another machine can join
-// with it, or the same one with a new key, and gives the claim that was there.
-// The Node object stays. The machine's certificate is good for nothing from then
-// on, for every cloudcore turns away a key that does not have its node's name. For
-// a name that nobody has it returns ErrNotClaimed.
+// ReleaseNode frees a name, whoever has it, and returns the claim that was there.
+// Another machine can then join with the name, or the same one with a new key. The
+// Node object stays. From then on every cloudcore refuses the machine's
+// certificate, because its key does not have the node's name. For a name without a
+// claim it returns ErrNotClaimed.
 func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return Claimed{}, err
@@ -187,8 +187,7 @@ func (s *Store) Replace(ctx context.Context, node, old, fresh string) error {
 	})
 }
 
-// Confirm ends what the key before a renewal is good for, if the new one is
-// keyHash.
+// Confirm ends the validity of the key before a renewal, if the new one is keyHash.
 func (s *Store) Confirm(ctx context.Context, node, keyHash string) error {
 	return s.updateClaim(ctx, node, func(claim *corev1.Secret) (bool, error) {
 		if keys := keysOf(claim); len(keys) < 2 || keys[0] != keyHash {
@@ -199,8 +198,9 @@ func (s *Store) Confirm(ctx context.Context, node, keyHash string) error {
 	})
 }
 
-// updateClaim changes a claim until nobody else has changed it meanwhile. edit reports
-// whether there is something to write. A name without a claim is an ErrIdentity.
+// updateClaim repeats edit until no other program has changed the claim meanwhile.
+// edit reports whether there is something to write. For a name without a claim the
+// error is ErrIdentity.
 func (s *Store) updateClaim(ctx context.Context, node string, edit func(*corev1.Secret) (bool, error)) error {
 	if err := join.CheckNodeName(node); err != nil {
 		return err
@@ -227,8 +227,8 @@ func (s *Store) updateClaim(ctx context.Context, node string, edit func(*corev1.
 	return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, join.ErrServer)
 }
 
-// freeClaim empties a claim. Where no Node has the name it is removed, so that the
-// name is anybody's again.
+// freeClaim empties a claim. If no Node has the name the claim is removed, so that
+// anybody can have the name.
 func (s *Store) freeClaim(ctx context.Context, claim *corev1.Secret) error {
 	_, err := s.cfg.Client.CoreV1().Nodes().Get(ctx, string(claim.Data[fieldNode]), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -265,7 +265,8 @@ func (s *Store) claim(ctx context.Context, node string) (*corev1.Secret, error) 
 	return claim, nil
 }
 
-// lostRace reports that somebody else changed what was to be changed.
+// lostRace reports whether a write failed because another program changed the
+// object.
 func lostRace(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }

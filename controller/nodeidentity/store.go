@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// KindLabel on a Secret says what it is.
+// KindLabel on a Secret names its kind.
 const (
 	KindLabel   = "edgekit.io/kind"
 	KindToken   = "token"   // a join token

@@ -65,7 +65,7 @@ func Abandon(ctx context.Context, client kubernetes.Interface, name string) (Aba
 	if err := taintOutOfService(ctx, client, node); err != nil {
 		return done, fmt.Errorf("nodelifecycle: %w", err)
 	}
-	// A pod may have been bound to the node just before the taint: look twice.
+	// A pod may have been bound to the node just before the taint: list them twice.
 	for range 2 {
 		ended, err := endPods(ctx, client, name)
 		done.Pods = append(done.Pods, ended...)

@@ -21,8 +21,8 @@ type policy struct {
 	unread  string        // the label, if it cannot be understood
 }
 
-// policyOf reads a node's policy. What cannot be understood must not cost a
-// node its pods, and is stated on the Node.
+// policyOf reads a node's autonomy. A value that cannot be understood counts as
+// forever, so that a typing error costs a node no pods; the condition says so.
 func policyOf(node *corev1.Node) policy {
 	switch text := node.Labels[AutonomyLabel]; text {
 	case "", AutonomyForever:
@@ -38,7 +38,7 @@ func policyOf(node *corev1.Node) policy {
 	}
 }
 
-// describe says what the policy means for a node whose link went at since.
+// describe explains the policy for a node whose link was lost at since.
 func (p policy) describe(since, now time.Time) string {
 	switch end := since.Add(p.limit); {
 	case p.unread != "":
@@ -66,8 +66,9 @@ func isKept(node *corev1.Node, session Session, now time.Time) bool {
 	return p.forever || now.Sub(since) < p.limit
 }
 
-// isOutOfService reports that an operator said that the node is out of service: with
-// Abandon, or with the taint alone, as Kubernetes documents it.
+// isOutOfService reports whether an operator has put the node out of service, with
+// Abandon or with Kubernetes' taint alone
+// (https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown).
 func isOutOfService(node *corev1.Node) bool {
 	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
 }

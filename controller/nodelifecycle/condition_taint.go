@@ -28,9 +28,8 @@ const (
 	ReasonGivenUp = "GivenUp"
 )
 
-// wantCondition gives the condition that is true of the node. A node of which no
-// session was seen here keeps the time and cause that it has, if those say
-// that it is not connected.
+// wantCondition gives the condition that the node should have. A node without a
+// session here keeps the time and cause of its condition, if that is False.
 func wantCondition(node *corev1.Node, session Session, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: ConditionConnected, Status: corev1.ConditionFalse,
@@ -107,11 +106,10 @@ func (k *Controller) writeConditions(ctx context.Context, node *corev1.Node, wan
 	return k.writeTaint(ctx, node, want[0])
 }
 
-// writeTaint sets the taint of a node without a link, with since when it has none:
-// nodes cannot write taints, so a cloudcore that comes later goes by it. From one that has a link it
-// removes that and what Abandon left: the node is back. The list of taints is
-// replaced as a whole, which is why the patch names the version that it was
-// made from.
+// writeTaint sets the taint on a node without a link. Its time is when the link was
+// lost: nodes cannot write taints, so a cloudcore that starts later can trust it.
+// From a node with a link it removes that taint and the one of Abandon. A patch
+// replaces the whole list of taints, so it names the version that it was made from.
 func (k *Controller) writeTaint(ctx context.Context, node *corev1.Node, link corev1.NodeCondition) error {
 	nodes, connected := k.cfg.Cloud.CoreV1().Nodes(), link.Status == corev1.ConditionTrue
 	for {

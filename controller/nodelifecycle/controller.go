@@ -33,19 +33,18 @@ const (
 	// DisconnectedTaint keeps new pods from a node whose link is down. Its
 	// effect is NoSchedule: what runs there stays.
 	DisconnectedTaint = "edgekit.io/disconnected"
-	// AutonomyLabel on a Node says how long the node keeps its pods without a
-	// link: a duration ("72h"), AutonomyForever, which is the default, or
-	// AutonomyOff. NodeRestriction keeps nodes from labels of this domain; their
-	// annotations they may write.
+	// AutonomyLabel on a Node is how long the node keeps its pods without a link: a
+	// duration ("72h"), AutonomyForever, which is the default, or AutonomyOff.
+	// NodeRestriction keeps nodes from labels of this domain; annotations of any
+	// domain they may write.
 	AutonomyLabel = "edgekit.node-restriction.kubernetes.io/autonomy"
-	// HolderAnnotation on a node's record, and for people on its Lease, names the
-	// cloudcore that looks after the node; SinceAnnotation on the record is when
-	// the session that it holds or held began.
+	// HolderAnnotation names the cloudcore that looks after the node. It decides on
+	// the node's record; on its Lease it is for people. SinceAnnotation on the
+	// record is when the session of that cloudcore began.
 	HolderAnnotation = "edgekit.io/cloudcore"
 	SinceAnnotation  = "edgekit.io/session-since"
-	// ReportedConditionsAnnotation on a Lease is what the node last said of itself, its
-	// conditions in short, in case Kubernetes overwrites them while no
-	// cloudcore runs.
+	// ReportedConditionsAnnotation on a Lease has the node's own conditions in
+	// short, for the case that Kubernetes overwrites them while no cloudcore runs.
 	ReportedConditionsAnnotation = "edgekit.io/node-said"
 )
 
@@ -53,7 +52,7 @@ const (
 const (
 	// RenewEvery is the time between two renewals of a Lease.
 	RenewEvery = 10 * time.Second
-	// LeaseDuration is what a Lease says of itself.
+	// LeaseDuration is the leaseDurationSeconds of a Lease, kubelet's default.
 	LeaseDuration = 40 * time.Second
 	// StaleAfter is when a Lease that nobody renews may be taken over. With
 	// RenewEvery it gives at most 25 s without a renewal, well below the 50 s
@@ -113,7 +112,7 @@ type node struct {
 	recordReadAt time.Time
 }
 
-// Session is what is known here about a node's link.
+// Session is the state of a node's link as far as this cloudcore knows it.
 type Session struct {
 	Known     bool   // a session was here since this program started
 	Connected bool   // and it stands
@@ -178,8 +177,8 @@ func (k *Controller) Run(ctx context.Context, superseded func(node string, by hu
 	}
 }
 
-// Connected takes the client info of a node's sessions, in any order: what an
-// older session says after a newer one has begun is ignored.
+// Connected takes the client info of a node's sessions, in any order: that of a
+// session older than the newest is ignored.
 func (k *Controller) Connected(info hub.Info) {
 	now := time.Now()
 	k.mu.Lock()
@@ -260,9 +259,9 @@ func (k *Controller) nextDue(now time.Time) []*node {
 	return due
 }
 
-// scheduleAll has every known node looked at now. It is the first thing that a
-// cloudcore does: leases may have been without renewal for as long as none ran,
-// and after 50 s Kubernetes sets a node's conditions to Unknown.
+// scheduleAll makes every known node due. A cloudcore does this first: nobody
+// renewed the Leases while none ran, and after 50 s Kubernetes sets a node's
+// conditions to Unknown.
 func (k *Controller) scheduleAll(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

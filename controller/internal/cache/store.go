@@ -35,15 +35,15 @@ type Config[T Object] struct {
 	// Decode makes a T of what ListWatch gives; nil where that is a T
 	// already. An object that cannot be decoded is logged and left out.
 	Decode func(runtime.Object) (T, error)
-	// Keep says whether an object belongs into the store; nil keeps all.
+	// Keep decides whether an object belongs into the store; nil keeps all.
 	Keep func(T) bool
-	// Strip drops from a fresh object what nobody needs; managedFields are
-	// dropped in any case.
+	// Strip removes from a new object what nobody reads; managedFields are removed
+	// in any case.
 	Strip func(T)
-	// Same reports that a change does not matter to those who hold what was
-	// before. nil means that every change matters.
+	// Same reports that a change does not matter to those who hold before. nil
+	// means that every change matters.
 	Same func(before, after T) bool
-	// Logger gets what the reflector has to say; nil discards.
+	// Logger gets the reflector's messages; nil discards.
 	Logger *slog.Logger
 }
 
@@ -147,10 +147,10 @@ func (s *Store[T]) Names() []Name {
 	return names
 }
 
-// LoadFor gives the object with that name for a peer that has version held of
-// it. It reports false when the store may be behind the peer: it lacks the
-// object, or has an older one. A peer whose version is that of an overlooked
-// change gets the object under its own, newer version.
+// LoadFor gives the object with that name for a peer that has version held of it.
+// It reports false when the store may lag behind the peer: it lacks the object, or
+// has an older one. A peer whose version is newer than the last change that matters
+// gets the object with the object's own version.
 func (s *Store[T]) LoadFor(name Name, held string) (Item[T], bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func Compare(a, b string) int {
 	return 1
 }
 
-// decode brings what the reflector gives into the form in which it is stored.
+// decode converts an object of the reflector into the form in which it is stored.
 func (s *Store[T]) decode(obj any) (T, error) {
 	var zero T
 	item, ok := obj.(T)

@@ -38,9 +38,9 @@ func With(ctx context.Context, node string) context.Context {
 type Mode string
 
 const (
-	// Constrained names the user alone: the API server adds the group of nodes.
-	// It takes Kubernetes 1.36 or later and the rights of the role that package
-	// install ships, which reach nodes and nobody else.
+	// Constrained names the user alone: the API server adds the group of nodes
+	// (KEP-5284). It takes Kubernetes 1.36 or later and the role that package
+	// install ships, which allows to act as nodes and as nobody else.
 	Constrained Mode = "constrained"
 	// Legacy names user and groups. It works with every Kubernetes, and takes the
 	// right to impersonate every user, with which its holder can become an
@@ -48,7 +48,7 @@ const (
 	Legacy Mode = "legacy"
 )
 
-// probeNode is whom Detect impersonates: no right depends on the name.
+// probeNode is the node that Detect impersonates; no right depends on the name.
 const probeNode = "edgekit-probe"
 
 // Client makes the client that acts as nodes, from cloudcore's own
@@ -77,8 +77,8 @@ func Client(cfg *rest.Config, mode Mode) (*kubernetes.Clientset, error) {
 	return client, nil
 }
 
-// HTTPClient makes an HTTP client of a configuration that follows no redirects:
-// it would show the credentials to whomever the answer names.
+// HTTPClient makes an HTTP client that follows no redirects: it would send the
+// credentials to the address in the answer.
 func HTTPClient(cfg *rest.Config) (*http.Client, error) {
 	shared, err := rest.HTTPClientFor(cfg)
 	if err != nil {

@@ -195,10 +195,10 @@ func Final(err error) bool {
 	return ok && e.Final()
 }
 
-// FromAPI classifies an error of the API server: what it refuses because of
-// the object's content or because of who writes it is final. A refusal to
-// impersonate is not: that is cloudcore's own lack of permission, which an
-// operator mends while the node waits.
+// FromAPI classifies an error of the API server. A refusal because of the object's
+// content, or of the node that writes it, is final. A refusal to impersonate is
+// not: cloudcore lacks a permission, which an operator can add while the node
+// waits.
 func FromAPI(err error) error {
 	var status apierrors.APIStatus
 	if at := (*url.Error)(nil); errors.As(err, &at) {
@@ -223,8 +223,8 @@ func FromAPI(err error) error {
 	return err
 }
 
-// unreachableError has the whole cause for the log and says no more to a node than
-// what it needs: not where the API server is.
+// unreachableError has the whole cause for the log. A node gets an error without
+// the address of the API server.
 type unreachableError struct{ cause error }
 
 func (e *unreachableError) Error() string { return e.cause.Error() }
@@ -239,7 +239,7 @@ func impersonation(status apierrors.APIStatus) bool {
 	if d := s.Details; d != nil && (d.Group == "" && (d.Kind == "users" || d.Kind == "groups") || d.Group == "authentication.k8s.io" && d.Kind == "nodes") {
 		return true
 	}
-	// Where the role lacks the verb for what is done as the node, the details are
-	// those of the object: only the text has the verb (KEP-5284).
+	// If the role lacks the verb for the action as the node, the details are those
+	// of the object; only the text has the verb (KEP-5284).
 	return strings.Contains(s.Message, "impersonate-on:")
 }

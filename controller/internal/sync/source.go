@@ -60,8 +60,8 @@ func (u *union) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error
 func (u *union) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	owner := u.owner[key.Resource]
 	if owner == nil {
-		// What nobody here owns is not known to be gone: it may come from a
-		// newer cloudcore.
+		// A resource that no part here has may come from a newer cloudcore, so its
+		// objects do not count as deleted.
 		return hub.Object{}, &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
 	}
 	return owner.Load(ctx, key, held)
