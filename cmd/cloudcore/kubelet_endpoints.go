@@ -22,14 +22,14 @@ import (
 
 // kubeletFlags are the settings of the nodes' kubelet endpoints.
 type kubeletFlags struct {
-	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore; edge Nodes name it as theirs. Nothing means the one from which the API server is reached." placeholder:"IP"`
-	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Nothing means --kubelet-address; 0.0.0.0 or :: means all, for example behind an address that is translated." placeholder:"IP"`
+	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore; edge Nodes name it as theirs. Default: the local address of connections to the API server." placeholder:"IP"`
+	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Default: --kubelet-address. 0.0.0.0 or :: means all, for example behind address translation." placeholder:"IP"`
 	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Keep clear of the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
-	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Nothing reads the cluster's from the config map extension-apiserver-authentication." placeholder:"FILE" name:"client-ca"`
-	Cert     string     `help:"Certificate of the endpoints, for API servers that know another authority of kubelets. Nothing makes one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
+	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Default: the cluster's, from the config map extension-apiserver-authentication in kube-system." placeholder:"FILE" name:"client-ca"`
+	Cert     string     `help:"Certificate of the endpoints, for API servers that trust another authority of kubelets. Default: one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
 	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
 	Sessions int        `help:"How many logs, execs and the like may be open at once." default:"10000"`
-	Hostname bool       `help:"Show the nodes' host names as addresses. Only for API servers that prefer InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it): others would dial the name, and kubectl logs would fail."`
+	Hostname bool       `help:"Show the nodes' host names as addresses. Only for API servers that prefer InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it): other API servers would dial the name, and kubectl logs would fail."`
 	Off      bool       `help:"Serve no kubelet endpoints."`
 }
 

@@ -18,7 +18,7 @@ import (
 type caCmd struct {
 	Show   caShow   `cmd:"" help:"Print the certificates of the authorities that are trusted, as PEM: what API servers take as --kubelet-certificate-authority to verify the nodes' kubelet endpoints at cloudcore. Print them again after each step of 'rotate'."`
 	List   caList   `cmd:"" help:"List the certificate authorities, the one that signs first."`
-	Rotate caRotate `cmd:"" help:"Change over to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three."`
+	Rotate caRotate `cmd:"" help:"Rotate to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three steps."`
 }
 
 type caShow struct{}
@@ -62,10 +62,10 @@ func (caList) Run(ctx context.Context, cli *cli, out program.Output) error {
 }
 
 type caRotate struct {
-	Publish caPublish `cmd:"" help:"1. Make a new authority known. Connected nodes learn to trust it within 18 hours; it signs nothing yet."`
-	Switch  caSwitch  `cmd:"" help:"2. Have the new authority sign. Servers follow at once, nodes that are connected renew within two days. The old one's key is destroyed."`
+	Publish caPublish `cmd:"" help:"1. Publish a new authority. Connected nodes trust it within 18 hours; it signs nothing yet."`
+	Switch  caSwitch  `cmd:"" help:"2. Let the new authority sign. Servers follow at once, connected nodes renew within two days. The key of the old authority is destroyed."`
 	Retire  caRetire  `cmd:"" help:"3. End the trust in the old authority, except that its certificates are still renewed."`
-	Forget  caForget  `cmd:"" help:"4. Drop an authority wholly. A node that was offline since before 'switch' must join again. Also takes back 'publish'."`
+	Forget  caForget  `cmd:"" help:"4. Remove an authority. A node that was offline since before 'switch' must join again. Also undoes 'publish'."`
 }
 
 // rotate does one step and prints what comes of it.
@@ -82,7 +82,7 @@ func rotate(ctx context.Context, cli *cli, out program.Output, change func(join.
 }
 
 type caPublish struct {
-	Cert string `help:"Certificate of an authority of your own. Nothing means to make one." placeholder:"FILE"`
+	Cert string `help:"Certificate of an authority of your own. Default: a new one is made." placeholder:"FILE"`
 	Key  string `help:"Its key." placeholder:"FILE"`
 }
 

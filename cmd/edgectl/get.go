@@ -26,8 +26,8 @@ const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 type getCmd struct {
 	localFlags
 	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
-	Name     string `arg:"" optional:"" help:"Only the one of this name."`
-	All      bool   `help:"Of all namespaces." short:"A"`
+	Name     string `arg:"" optional:"" help:"Print only the object of this name."`
+	All      bool   `help:"List the objects of all namespaces." short:"A"`
 	Form     string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
 }
 

@@ -19,7 +19,7 @@ import (
 type tokenCmd struct {
 	Create tokenCreate `cmd:"" help:"Make a token and print it. It is shown only now."`
 	List   tokenList   `cmd:"" help:"List the tokens that are kept, never their secrets. Used and expired ones are kept for a day."`
-	Delete tokenDelete `cmd:"" help:"Make a token worthless. A machine that has joined with it stays a node: see 'node revoke'."`
+	Delete tokenDelete `cmd:"" help:"Delete a token. A machine that has joined with it stays a node: see 'node revoke'."`
 }
 
 type tokenCreate struct {
