@@ -164,12 +164,15 @@ func TestAttackTokenReviews(t *testing.T) {
 	if equal > 5 {
 		t.Errorf("%d requests with one bad token made %d TokenReviews", n, equal)
 	}
+	begun := time.Now()
 	for i := range n {
 		c.ask(t, "edge-1", "GET", "/metrics", nil, "Authorization", fmt.Sprintf("Bearer e30.junk-%d.c2ln", i))
 		c.ask(t, "edge-1", "GET", "/metrics", nil, "Authorization", fmt.Sprintf("Bearer junk-%d", i))
 	}
-	if all := c.reviews() - equal; all > n/2 {
-		t.Errorf("%d requests of one client with different bad tokens made %d TokenReviews", n, all)
+	// What the rate allows in the time that it took, which a loaded machine makes long.
+	took := time.Since(begun)
+	if all := c.reviews() - equal; all > reviewBurst+int(reviewRate*took.Seconds())+1 {
+		t.Errorf("%d requests of one client with different bad tokens made %d TokenReviews in %v", n, all, took)
 	}
 	fmt.Println("RESULT attack_tokenreviews", equal)
 }

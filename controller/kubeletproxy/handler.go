@@ -95,12 +95,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := &statusWriter{ResponseWriter: w}
 	v := newSession(node, u.name, r.URL.Path)
 	v.client = status
-	if err := s.sessions.begin(v); err != nil {
+	if err := s.sessions.addSession(v); err != nil {
 		w.Header().Set("Retry-After", "1")
 		s.refuse(w, r, http.StatusTooManyRequests, "exhausted", node, err)
 		return
 	}
-	defer func() { s.sessions.end(r.Context(), v, status.code) }()
+	defer func() { s.sessions.endSession(r.Context(), v, status.code) }()
 	s.proxy.ServeHTTP(status, r.WithContext(withSession(r.Context(), v)))
 }
 

@@ -274,14 +274,14 @@ func TestSessionsAreBounded(t *testing.T) {
 	if a.kind != "exec" || a.namespace != "ns" || a.pod != "pod" || a.container != "c" || b.container != "" {
 		t.Errorf("%+v %+v", a, b)
 	}
-	if err := c.sessions.begin(a); err != nil {
+	if err := c.sessions.addSession(a); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.sessions.begin(b); err == nil {
+	if err := c.sessions.addSession(b); err == nil {
 		t.Error("one too many")
 	}
-	c.sessions.end(t.Context(), a, 200)
-	if err := c.sessions.begin(b); err != nil {
+	c.sessions.endSession(t.Context(), a, 200)
+	if err := c.sessions.addSession(b); err != nil {
 		t.Error(err)
 	}
 }

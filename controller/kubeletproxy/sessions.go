@@ -90,8 +90,8 @@ func newSessions(cfg Config) (*sessions, error) {
 	return s, nil
 }
 
-// begin counts a session, or returns an error that names the limit reached.
-func (s *sessions) begin(v *session) error {
+// addSession counts a session, or returns an error that names the limit reached.
+func (s *sessions) addSession(v *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -110,9 +110,9 @@ func (s *sessions) begin(v *session) error {
 	return nil
 }
 
-// end removes the session and logs it. Requests for metrics come every minute
+// endSession removes the session and logs it. Requests for metrics come every minute
 // and from no person: they are logged at the debug level.
-func (s *sessions) end(ctx context.Context, v *session, status int) {
+func (s *sessions) endSession(ctx context.Context, v *session, status int) {
 	s.mu.Lock()
 	s.now--
 	if delete(s.nodes[v.node], v); len(s.nodes[v.node]) == 0 {

@@ -52,9 +52,9 @@ func lost(t *testing.T, sent []byte, err error) (frames []spdy.Frame, end error)
 	}
 }
 
-// TestGoodbye ends a SPDY connection with GOAWAY, unless it broke off within a
+// TestEndWithGoAway ends a SPDY connection with GOAWAY, unless it broke off within a
 // frame.
-func TestGoodbye(t *testing.T) {
+func TestEndWithGoAway(t *testing.T) {
 	var sent bytes.Buffer
 	framer, err := spdy.NewFramer(&sent, nil)
 	if err != nil {
