@@ -106,7 +106,7 @@ bench-coldstart: ## Power on with no network, expired certificates and 100 pods 
 bench-link: ## The link: objects, round trips, streams, with delay and loss
 	BENCH=1 go test -count=1 -v -run TestLink ./hub/hubbench
 bench-streams: ## kubectl logs, exec and cp through the cloud, against a kubelet API that is reached directly
-	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubelet
+	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubeletproxy
 bench-cp: ## kubectl cp into a container and back, against the stock kubelet in the same cluster (root)
 	@cd cmd/demo && PEER=kubelet go run ./bench --starts=1 --pods=0 --copies=5
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart (ONLY=rest: the first two, ONLY=delivery: three; PEER=quic-go adds a server that is quic-go alone)

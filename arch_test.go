@@ -25,6 +25,7 @@ const module = "github.com/edgekit/edgekit"
 var levels = map[string]int{
 	"hub": 0, "meta": 0, "bus": 0,
 	"meta/jsonlimit": 0, // the standard library only
+	"meta/resources": 0, // words that both ends of a link share
 	"twin":           1, "edged": 1, "device": 1,
 	"controller": 3,
 	"cmd":        4, "examples": 4,
@@ -50,7 +51,7 @@ var fences = map[string][]string{
 	"github.com/eclipse/paho.golang":      {"bus/client"},
 	"k8s.io/cri-api":                      {"edged/cri"},
 	"google.golang.org/grpc":              {"edged/cri", "edged/probe"},
-	"k8s.io/client-go":                    {"controller", "cmd"},
+	"k8s.io/client-go":                    {"controller", "cmd", "examples/own-cloudcore"},
 	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":      {"controller"},
 	"github.com/alecthomas/kong":          {"cmd", "examples"},
@@ -81,6 +82,7 @@ var light = map[string][]string{
 	"bus":            {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/jsonlimit": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"meta/resources": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
 	// Drivers and gateways use the types of the resources without Kubernetes.
@@ -185,7 +187,7 @@ func mayJoin(p goPackage, q string) bool {
 	switch {
 	case levels[domain(name)] >= 3, p.testOnly():
 		return true
-	case (q == "meta" || q == "meta/jsonlimit") && levels[domain(name)] == 1:
+	case (q == "meta" || q == "meta/jsonlimit" || q == "meta/resources") && levels[domain(name)] == 1:
 		return true
 	}
 	return slices.Contains(joiners[name], domain(q))

@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
-	"github.com/edgekit/edgekit/controller/identity"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
@@ -242,7 +242,7 @@ func (w *world) schema(t *testing.T) {
 
 // identity joins with cloudcore's own rights, as cloudcore does.
 func (w *world) identity(t *testing.T) {
-	s, err := identity.New(identity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
+	s, err := nodeidentity.New(nodeidentity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,10 +307,10 @@ func (w *world) disconnect(t *testing.T) {
 			}
 			tainted := false
 			for _, taint := range node.Spec.Taints {
-				tainted = tainted || taint.Key == presence.DisconnectedTaint
+				tainted = tainted || taint.Key == nodelifecycle.DisconnectedTaint
 			}
 			for _, c := range node.Status.Conditions {
-				if c.Type == presence.ConditionConnected {
+				if c.Type == nodelifecycle.ConditionConnected {
 					return missing(c.Status == want && tainted == (want == corev1.ConditionFalse), "condition or taint is not right")
 				}
 			}
