@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/edgekit/edgekit/edged/static"
@@ -43,7 +46,7 @@ type admission struct {
 	sysctls     []string // allowed beyond the safe ones
 	labels      map[string]string
 	node        *corev1.Node // as the cloud last sent it; nil if it never did
-	features    RuntimeFeatures
+	features    runtime.Features
 	appArmor    bool // the machine's kernel enforces AppArmor profiles
 	podLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
 }

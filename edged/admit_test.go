@@ -4,8 +4,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -192,15 +195,15 @@ func TestPodLevelResources(t *testing.T) {
 func TestActual(t *testing.T) {
 	made := corev1.ResourceRequirements{Requests: quantities("cpu", "100m", "memory", "10M"), Limits: quantities("cpu", "5m", "memory", "100000001")}
 	for name, c := range map[string]struct {
-		r        *Resources
+		r        *runtime.Resources
 		cpu, lim string
 		memory   string
 	}{
 		"nothing said":   {nil, "100m", "5m", "100000001"},
-		"nothing known":  {&Resources{}, "100m", "5m", "100000001"},
-		"as made":        {&Resources{CPUShares: 102, CPUQuota: 1000, CPUPeriod: 100000, Memory: 100000001}, "100m", "5m", "100000001"},
-		"rounded":        {&Resources{CPUShares: 80, CPUQuota: 500, CPUPeriod: 50000, Memory: 99999744}, "100m", "5m", "100000001"},
-		"something else": {&Resources{CPUShares: 512, CPUQuota: 40000, CPUPeriod: 100000, Memory: 64 << 20}, "500m", "400m", "64Mi"},
+		"nothing known":  {&runtime.Resources{}, "100m", "5m", "100000001"},
+		"as made":        {&runtime.Resources{CPUShares: 102, CPUQuota: 1000, CPUPeriod: 100000, Memory: 100000001}, "100m", "5m", "100000001"},
+		"rounded":        {&runtime.Resources{CPUShares: 80, CPUQuota: 500, CPUPeriod: 50000, Memory: 99999744}, "100m", "5m", "100000001"},
+		"something else": {&runtime.Resources{CPUShares: 512, CPUQuota: 40000, CPUPeriod: 100000, Memory: 64 << 20}, "500m", "400m", "64Mi"},
 	} {
 		got := actualResources(made, c.r)
 		cpu, lim, memory := got.Requests[corev1.ResourceCPU], got.Limits[corev1.ResourceCPU], got.Limits[corev1.ResourceMemory]

@@ -7,7 +7,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -31,7 +34,7 @@ func (a *Agent) adopt(ctx context.Context, in *sources) bool {
 	for _, s := range sandboxes {
 		uid := types.UID(s.PodUID)
 		running[uid] = running[uid] || s.Ready
-		fromFile[uid] = s.Annotations[annotationSource] == static.SourceFile
+		fromFile[uid] = s.Annotations[runtime.AnnotationSource] == static.SourceFile
 	}
 	// Pods that run already keep what they have: they are admitted first.
 	slices.SortStableFunc(list, func(x, y *corev1.Pod) int {
@@ -80,7 +83,7 @@ func (a *Agent) podFolders() []string {
 
 // noteOrphansLocked notes what is there for pods that are not the node's and that
 // no worker looks after. It needs a.mu.
-func (a *Agent) noteOrphansLocked(sandboxes []Sandbox, folders []string) {
+func (a *Agent) noteOrphansLocked(sandboxes []runtime.Sandbox, folders []string) {
 	a.orphans = make(map[types.UID]*corev1.Pod)
 	note := func(pod *corev1.Pod) {
 		if uid := pod.UID; !a.listed[uid] && a.workers[uid] == nil && a.orphans[uid] == nil {
@@ -88,7 +91,7 @@ func (a *Agent) noteOrphansLocked(sandboxes []Sandbox, folders []string) {
 		}
 	}
 	for _, s := range sandboxes {
-		if node := s.Annotations[annotationNode]; node == "" || node == a.cfg.NodeName {
+		if node := s.Annotations[runtime.AnnotationNode]; node == "" || node == a.cfg.NodeName {
 			note(orphan(s))
 		}
 	}
@@ -99,7 +102,7 @@ func (a *Agent) noteOrphansLocked(sandboxes []Sandbox, folders []string) {
 
 // listSandboxes asks the runtime for as long as it takes. It is false when ctx
 // ended first.
-func (a *Agent) listSandboxes(ctx context.Context) ([]Sandbox, bool) {
+func (a *Agent) listSandboxes(ctx context.Context) ([]runtime.Sandbox, bool) {
 	for {
 		sandboxes, err := a.cfg.Runtime.ListSandboxes(ctx, "")
 		if err == nil {
@@ -117,9 +120,9 @@ func (a *Agent) listSandboxes(ctx context.Context) ([]Sandbox, bool) {
 }
 
 // orphan makes a pod of what a sandbox says of it, enough to take it down.
-func orphan(s Sandbox) *corev1.Pod {
+func orphan(s runtime.Sandbox) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
-	if n, err := strconv.ParseInt(s.Annotations[annotationPodGrace], 10, 64); err == nil && n >= 0 {
+	if n, err := strconv.ParseInt(s.Annotations[runtime.AnnotationPodGrace], 10, 64); err == nil && n >= 0 {
 		p.Spec.TerminationGracePeriodSeconds = &n
 	}
 	return p

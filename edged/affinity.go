@@ -3,12 +3,17 @@ package edged
 import (
 	"fmt"
 	"maps"
-	"runtime"
+
+	"github.com/edgekit/edgekit/edged/runtime"
+
+	goruntime "runtime"
 	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
+
 	corev1 "k8s.io/api/core/v1"
+
 	schedulinghelper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
@@ -18,22 +23,22 @@ import (
 // ownLabels are the labels that this agent gives its Node.
 func ownLabels(cfg Config) map[string]string {
 	labels := map[string]string{
-		corev1.LabelHostname: cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
-		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
+		corev1.LabelHostname: cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: goruntime.GOARCH,
+		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": goruntime.GOARCH,
 	}
 	maps.Copy(labels, cfg.Labels)
 	return labels
 }
 
 // setFeatures notes what the runtime can do.
-func (n *nodeReporter) setFeatures(f RuntimeFeatures) {
+func (n *nodeReporter) setFeatures(f runtime.Features) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.features = f
 }
 
 // runtimeFeatures is what the runtime said last that it can do.
-func (n *nodeReporter) runtimeFeatures() RuntimeFeatures {
+func (n *nodeReporter) runtimeFeatures() runtime.Features {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.features

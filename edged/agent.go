@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -178,11 +180,11 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 	told := false
 	for {
 		driver, err := a.cfg.Runtime.CgroupDriver(ctx)
-		var version RuntimeVersion
+		var version runtime.Version
 		if err == nil {
 			version, err = a.cfg.Runtime.Version(ctx)
 		}
-		var health RuntimeHealth
+		var health runtime.Health
 		if err == nil {
 			health, err = a.cfg.Runtime.Health(ctx) // admission asks for its features
 		}
@@ -288,7 +290,7 @@ func (a *Agent) each(fn func(*worker)) {
 }
 
 // plegSource shows the runtime to pleg.
-type plegSource struct{ runtime Runtime }
+type plegSource struct{ runtime runtime.Runtime }
 
 func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) {
 	sandboxes, err := s.runtime.ListSandboxes(ctx, "")
@@ -310,8 +312,8 @@ func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) 
 }
 
 func (s plegSource) Events(ctx context.Context, fn func(uid string)) error {
-	err := s.runtime.Events(ctx, func(e RuntimeEvent) { fn(e.PodUID) })
-	if errors.Is(err, ErrNoEvents) {
+	err := s.runtime.Events(ctx, func(e runtime.Event) { fn(e.PodUID) })
+	if errors.Is(err, runtime.ErrNoEvents) {
 		return pleg.ErrNoEvents
 	}
 	return err

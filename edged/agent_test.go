@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
@@ -237,7 +239,7 @@ func TestOrphansAndForcedDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		mk := func(uid string, notes map[string]string) {
-			_, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{Name: uid, Namespace: "d", UID: uid, Annotations: notes})
+			_, err := b.rt.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: uid, Namespace: "d", UID: uid, Annotations: notes})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -391,7 +393,7 @@ func TestNode(t *testing.T) {
 		if b.nodes > 1 {
 			t.Errorf("%d reports of a node that did not change", b.nodes)
 		}
-		b.rt.SetHealth(edged.RuntimeHealth{RuntimeReady: true, NetworkMessage: "no CNI"})
+		b.rt.SetHealth(runtime.Health{RuntimeReady: true, NetworkMessage: "no CNI"})
 		settle(11 * time.Second)
 		ready := b.node.Status.Conditions[3]
 		if b.nodes != 2 || ready.Status != corev1.ConditionFalse || !strings.Contains(ready.Message, "no CNI") {

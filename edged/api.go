@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -28,16 +30,16 @@ const (
 )
 
 // environment gives the variables that lead the pod to the API.
-func (l LocalAPI) environment(pod *corev1.Pod) []EnvVar {
+func (l LocalAPI) environment(pod *corev1.Pod) []runtime.EnvVar {
 	addr := l.Address
 	if !addr.IsValid() || addr.Addr().IsLoopback() && !pod.Spec.HostNetwork {
 		return nil
 	}
 	port := strconv.Itoa(int(addr.Port()))
-	return []EnvVar{
-		{"KUBERNETES_SERVICE_HOST", addr.Addr().String()},
-		{"KUBERNETES_SERVICE_PORT", port},
-		{"KUBERNETES_SERVICE_PORT_HTTPS", port},
+	return []runtime.EnvVar{
+		{Name: "KUBERNETES_SERVICE_HOST", Value: addr.Addr().String()},
+		{Name: "KUBERNETES_SERVICE_PORT", Value: port},
+		{Name: "KUBERNETES_SERVICE_PORT_HTTPS", Value: port},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/static"
@@ -26,7 +28,7 @@ func (a *Agent) logDir(pod *corev1.Pod) string {
 
 // podLabels are the labels by which a pod's sandbox and containers are found.
 func podLabels(pod *corev1.Pod) map[string]string {
-	return map[string]string{LabelPodName: pod.Name, LabelPodNamespace: pod.Namespace, LabelPodUID: string(pod.UID)}
+	return map[string]string{runtime.LabelPodName: pod.Name, runtime.LabelPodNamespace: pod.Namespace, runtime.LabelPodUID: string(pod.UID)}
 }
 
 // sourceOf says whence a pod came, as the kubelet does.
@@ -38,7 +40,7 @@ func sourceOf(pod *corev1.Pod) string {
 }
 
 // sandboxConfig says how the pod's sandbox is made.
-func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, error) {
+func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*runtime.SandboxConfig, error) {
 	if r := refusedPod(pod); r != nil {
 		return nil, r
 	}
@@ -57,25 +59,25 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 		}
 	}
 	notes := map[string]string{
-		annotationSeen: time.Now().Format(time.RFC3339Nano), annotationSource: sourceOf(pod), annotationNode: a.cfg.NodeName,
-		annotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+		runtime.AnnotationSeen: time.Now().Format(time.RFC3339Nano), runtime.AnnotationSource: sourceOf(pod), runtime.AnnotationNode: a.cfg.NodeName,
+		runtime.AnnotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
 	}
 	if pod.Spec.Resources != nil {
-		addJSON(notes, annotationResources, pod.Spec.Resources)
+		addJSON(notes, runtime.AnnotationResources, pod.Spec.Resources)
 	}
 	for k, v := range pod.Annotations {
 		if _, own := notes[k]; !own {
 			notes[k] = v
 		}
 	}
-	cfg := &SandboxConfig{
+	cfg := &runtime.SandboxConfig{
 		Name: pod.Name, Namespace: pod.Namespace, UID: string(pod.UID), Attempt: attempt,
 		LogDirectory: a.logDir(pod), DNS: dns, Labels: labels, Annotations: notes, Sysctls: kernel,
 		CgroupParent: a.groups.Load().Parent(qosClass(pod), string(pod.UID)),
 		Security:     sandboxSecurity(pod, a.seccompDir()),
 	}
 	limits := podLimits(pod)
-	cfg.Resources = &Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
+	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
 		name, domain := hostname(pod, a.cfg.ClusterDomain)
 		if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
@@ -91,13 +93,13 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*SandboxConfig, 
 
 func (a *Agent) seccompDir() string { return filepath.Join(a.cfg.Root, "seccomp") }
 
-func portMappings(pod *corev1.Pod) []PortMapping {
-	var out []PortMapping
+func portMappings(pod *corev1.Pod) []runtime.PortMapping {
+	var out []runtime.PortMapping
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for _, c := range list {
 			for _, p := range c.Ports {
 				if p.HostPort > 0 {
-					out = append(out, PortMapping{Protocol: string(p.Protocol), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIP: p.HostIP})
+					out = append(out, runtime.PortMapping{Protocol: string(p.Protocol), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIP: p.HostIP})
 				}
 			}
 		}
@@ -115,7 +117,7 @@ func specGrace(pod *corev1.Pod) time.Duration {
 
 // containerConfig says how a container is made. pod has its status filled in;
 // wait is how long the container's successor waits after its exit.
-func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image Image, wait time.Duration) (*ContainerConfig, error) {
+func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image runtime.Image, wait time.Duration) (*runtime.ContainerConfig, error) {
 	if err := refusedContainer(c); err != nil {
 		return nil, err
 	}
@@ -124,7 +126,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return nil, err
 	}
 	if a.cfg.SeccompDefault && !namesSeccomp(pod, c) {
-		security.Seccomp = &Profile{RuntimeDefault: true}
+		security.Seccomp = &runtime.Profile{RuntimeDefault: true}
 	}
 	given, err := serviceVariables(ctx, a.cfg.Objects, pod)
 	if err != nil {
@@ -137,7 +139,7 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 		return nil, err
 	}
 	memory := a.node.capacity()[corev1.ResourceMemory]
-	cfg := &ContainerConfig{
+	cfg := &runtime.ContainerConfig{
 		Name: c.Name, Attempt: attempt, Image: image.ID, ImageName: c.Image, WorkingDir: c.WorkingDir, Env: env.list,
 		LogPath: filepath.Join(c.Name, fmt.Sprintf("%d.log", attempt)), Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 		Resources: containerResources(pod, c, memory.Value(), a.groups.Load().V2()), Security: security,
@@ -158,11 +160,11 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 	if err != nil {
 		return nil, err
 	}
-	cfg.Mounts = append(cfg.Mounts, Mount{ContainerPath: terminationPath(c), HostPath: message, Relabel: true})
+	cfg.Mounts = append(cfg.Mounts, runtime.Mount{ContainerPath: terminationPath(c), HostPath: message, Relabel: true})
 	cfg.Labels = podLabels(pod)
-	cfg.Labels[LabelContainerName] = c.Name
+	cfg.Labels[runtime.LabelContainerName] = c.Name
 	cfg.Annotations = containerNotes(pod, c, attempt, wait)
-	cfg.Annotations[annotationTerminationMessage] = message
+	cfg.Annotations[runtime.AnnotationTerminationMessage] = message
 	return cfg, nil
 }
 
@@ -170,21 +172,21 @@ func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.
 // long its successor waits after its exit.
 func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait time.Duration) map[string]string {
 	notes := map[string]string{
-		annotationHash:              containerHash(c),
-		annotationRestartCount:      strconv.FormatUint(uint64(attempt), 10),
-		annotationTerminationPath:   terminationPath(c),
-		annotationTerminationPolicy: string(c.TerminationMessagePolicy),
-		annotationPodGrace:          strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+		runtime.AnnotationHash:              containerHash(c),
+		runtime.AnnotationRestartCount:      strconv.FormatUint(uint64(attempt), 10),
+		runtime.AnnotationTerminationPath:   terminationPath(c),
+		runtime.AnnotationTerminationPolicy: string(c.TerminationMessagePolicy),
+		runtime.AnnotationPodGrace:          strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
 	}
 	if wait > 0 {
-		notes[annotationBackOff] = wait.String()
+		notes[runtime.AnnotationBackOff] = wait.String()
 	}
-	addJSON(notes, annotationResources, c.Resources)
+	addJSON(notes, runtime.AnnotationResources, c.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		addJSON(notes, annotationPreStop, c.Lifecycle.PreStop)
+		addJSON(notes, runtime.AnnotationPreStop, c.Lifecycle.PreStop)
 	}
 	if len(c.Ports) > 0 {
-		addJSON(notes, annotationPorts, c.Ports)
+		addJSON(notes, runtime.AnnotationPorts, c.Ports)
 	}
 	return notes
 }
@@ -217,15 +219,15 @@ func (a *Agent) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt ui
 }
 
 // mounts binds the pod's volumes and its hosts file into a container.
-func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) ([]Mount, error) {
-	var out []Mount
+func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) ([]runtime.Mount, error) {
+	var out []runtime.Mount
 	hosts := false
 	for i, vm := range c.VolumeMounts {
 		host, err := a.mountSource(pod, c, i, env)
 		if err != nil {
 			return nil, err
 		}
-		m := Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
+		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
 		}
@@ -247,14 +249,14 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
+		out = append(out, runtime.Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
 	}
 	return out, nil
 }
 
 // recursiveReadOnly decides whether what lies below a read-only mount is
 // read-only as well.
-func recursiveReadOnly(vm corev1.VolumeMount, can RuntimeFeatures) (bool, error) {
+func recursiveReadOnly(vm corev1.VolumeMount, can runtime.Features) (bool, error) {
 	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
 		return false, nil
 	}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -22,10 +24,10 @@ const DefaultVersion = "v1.37.2-edgekit"
 
 // Config sets up an Agent. NodeName, Runtime, Objects and Reports are required.
 type Config struct {
-	NodeName string  // the Node's name: a lower-case DNS name
-	Runtime  Runtime // runs sandboxes and containers; see edged/cri
-	Objects  Objects // what the node must run
-	Reports  Reports // what is true on the node
+	NodeName string          // the Node's name: a lower-case DNS name
+	Runtime  runtime.Runtime // runs sandboxes and containers; see edged/cri
+	Objects  Objects         // what the node must run
+	Reports  Reports         // what is true on the node
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods

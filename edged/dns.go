@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -18,7 +20,7 @@ import (
 const maxHostname = 63
 
 // podDNS is dnsConfig with what this node knows.
-func (a *Agent) podDNS(pod *corev1.Pod) (*DNSConfig, []complaint, error) {
+func (a *Agent) podDNS(pod *corev1.Pod) (*runtime.DNSConfig, []complaint, error) {
 	host, complaints, err := a.resolver.read(a.cfg.ResolvConf, pod.Spec.HostNetwork)
 	if err != nil {
 		return nil, nil, err
@@ -55,7 +57,7 @@ func (a *Agent) complainDNS(pod *corev1.Pod) {
 // dnsConfig is the resolver configuration of a pod, by its DNS policy. host is
 // what the host's own file says; servers are the cluster's. It also returns
 // what of it is worth an event, and whether the host's servers are used.
-func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain string) (*DNSConfig, []complaint, bool) {
+func dnsConfig(pod *corev1.Pod, host runtime.DNSConfig, servers []netip.Addr, domain string) (*runtime.DNSConfig, []complaint, bool) {
 	policy := pod.Spec.DNSPolicy
 	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {
 		policy = corev1.DNSDefault
@@ -64,7 +66,7 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 		policy = corev1.DNSClusterFirst
 	}
 	var complaints []complaint
-	var d DNSConfig
+	var d runtime.DNSConfig
 	fromHost := false
 	switch {
 	case policy == corev1.DNSNone:
@@ -79,7 +81,7 @@ func dnsConfig(pod *corev1.Pod, host DNSConfig, servers []netip.Addr, domain str
 			complaints = append(complaints, missingClusterDNS)
 		}
 		fromHost = true
-		d = DNSConfig{slices.Clone(host.Servers), slices.Clone(host.Searches), slices.Clone(host.Options)}
+		d = runtime.DNSConfig{Servers: slices.Clone(host.Servers), Searches: slices.Clone(host.Searches), Options: slices.Clone(host.Options)}
 	}
 	if own := pod.Spec.DNSConfig; own != nil {
 		d.Servers = append(d.Servers, own.Nameservers...)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/fieldref"
@@ -52,7 +54,7 @@ func expand(text string, lookup func(string) (string, bool)) string {
 // environment is a container's variables, in order, the later of two with one
 // name in force.
 type environment struct {
-	list  []EnvVar
+	list  []runtime.EnvVar
 	index map[string]int
 }
 
@@ -65,7 +67,7 @@ func (e *environment) set(name, value string) {
 		e.index = make(map[string]int)
 	}
 	e.index[name] = len(e.list)
-	e.list = append(e.list, EnvVar{name, value})
+	e.list = append(e.list, runtime.EnvVar{Name: name, Value: value})
 }
 
 func (e *environment) lookup(name string) (string, bool) {
@@ -78,7 +80,7 @@ func (e *environment) lookup(name string) (string, bool) {
 
 // environmentOf gathers a container's variables: first those given, which the
 // pod's own replace. pod has the status that field references read.
-func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList, given ...EnvVar) (*environment, error) {
+func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList, given ...runtime.EnvVar) (*environment, error) {
 	env := &environment{}
 	for _, v := range given {
 		env.set(v.Name, v.Value)

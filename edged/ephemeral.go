@@ -3,6 +3,8 @@ package edged
 import (
 	"fmt"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -24,7 +26,7 @@ func planEphemeral(s situation, d *decision) {
 			continue // it was, also where the runtime has forgotten it
 		}
 		last := s.view.latest(c.Name)
-		if last != nil && last.State != ContainerCreated {
+		if last != nil && last.State != runtime.ContainerCreated {
 			continue
 		}
 		startOrWait(s, d, c, last)
@@ -40,7 +42,7 @@ func (r *run) targetOf(name string) (string, error) {
 			continue
 		}
 		target := r.s.view.latest(e.TargetContainerName)
-		if target == nil || target.State != ContainerRunning {
+		if target == nil || target.State != runtime.ContainerRunning {
 			return "", fmt.Errorf("unable to find target container %q: it does not run", e.TargetContainerName)
 		}
 		return target.ID, nil

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
@@ -28,7 +30,7 @@ type run struct {
 	w       *worker
 	s       situation
 	pod     *corev1.Pod // with the addresses of the sandbox in its status
-	sandbox *SandboxConfig
+	sandbox *runtime.SandboxConfig
 	id      string // of the sandbox
 }
 
@@ -73,7 +75,7 @@ func (w *worker) execute(ctx context.Context, s situation, actions []action) {
 }
 
 func (r *run) do(ctx context.Context, a action) error {
-	runtime := r.w.a.cfg.Runtime
+	rt := r.w.a.cfg.Runtime
 	switch a.kind {
 	case actSetUp, actRefreshVolumes:
 		return r.setUp(ctx, a.kind == actSetUp)
@@ -94,9 +96,9 @@ func (r *run) do(ctx context.Context, a action) error {
 		return r.killPod(ctx, a)
 	case actRemove:
 		r.removeLog(a.id)
-		return runtime.RemoveContainer(ctx, a.id)
+		return rt.RemoveContainer(ctx, a.id)
 	case actRemoveSandbox:
-		return runtime.RemoveSandbox(ctx, a.id)
+		return rt.RemoveSandbox(ctx, a.id)
 	case actTearDown:
 		return r.tearDown()
 	case actRemoveLogs:
@@ -145,7 +147,7 @@ func (w *worker) worked(name string) {
 }
 
 // useSandbox makes a sandbox the one that containers are put in.
-func (r *run) useSandbox(sb Sandbox) {
+func (r *run) useSandbox(sb runtime.Sandbox) {
 	r.id = sb.ID
 	pod := r.s.pod.DeepCopy()
 	hosts := r.w.a.node.addresses()
@@ -245,7 +247,7 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 	if err == nil {
 		var id string
 		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
-			var sb Sandbox
+			var sb runtime.Sandbox
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
 				if a.attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
@@ -301,7 +303,7 @@ func (r *run) killPod(ctx context.Context, a action) error {
 
 // stopping is a container and when its turn to be stopped is: 0 is first.
 type stopping struct {
-	Container
+	runtime.Container
 	turn int
 }
 
@@ -324,7 +326,7 @@ func (r *run) stopOrder() []stopping {
 
 // kill stops one container: its hook first, then the stop signal, all within
 // grace. The signal waits until all of the channels are closed.
-func (r *run) kill(ctx context.Context, c Container, grace time.Duration, reason string, turn ...chan struct{}) error {
+func (r *run) kill(ctx context.Context, c runtime.Container, grace time.Duration, reason string, turn ...chan struct{}) error {
 	if reason == "" {
 		reason = "Stopping container " + c.Name
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/probe"
@@ -64,8 +66,8 @@ func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort,
 
 // preStop runs the hook that a running container was created with. A hook that
 // fails does not keep the container from being stopped.
-func (r *run) preStop(ctx context.Context, c Container, grace time.Duration) {
-	text := c.Annotations[annotationPreStop]
+func (r *run) preStop(ctx context.Context, c runtime.Container, grace time.Duration) {
+	text := c.Annotations[runtime.AnnotationPreStop]
 	if text == "" {
 		return
 	}
@@ -75,7 +77,7 @@ func (r *run) preStop(ctx context.Context, c Container, grace time.Duration) {
 		r.w.a.log.Warn("a container carries a damaged hook", "container", c.ID, "err", err)
 		return
 	}
-	if p := c.Annotations[annotationPorts]; p != "" {
+	if p := c.Annotations[runtime.AnnotationPorts]; p != "" {
 		if err := json.Unmarshal([]byte(p), &ports); err != nil {
 			r.w.a.log.Warn("a container carries damaged ports", "container", c.ID, "err", err)
 		}

@@ -2,15 +2,11 @@ package edged
 
 import (
 	"context"
-	"errors"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
-
-// ErrNoEvents is returned by Runtime.Events when the runtime has none.
-var ErrNoEvents = errors.New("edged: the runtime has no events")
 
 // Objects is where an Agent learns what the node must run. It answers from
 // what the node has stored, so that every method works while the cloud is out

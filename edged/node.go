@@ -10,8 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -51,7 +54,7 @@ type nodeReporter struct {
 	images []corev1.ContainerImage
 	listed time.Time // when images were listed
 
-	features RuntimeFeatures // what the runtime said last
+	features runtime.Features // what the runtime said last
 }
 
 func newNodeReporter(cfg Config, events *recorder) *nodeReporter {
@@ -319,7 +322,7 @@ func (n *nodeReporter) listImages(ctx context.Context) {
 		n.log.Debug("cannot list images", "err", err)
 		return
 	}
-	slices.SortFunc(all, func(a, b Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(all, func(a, b runtime.Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
 	var out []corev1.ContainerImage
 	for _, i := range all[:min(len(all), maxImages)] {
 		names := slices.Concat(i.Digests, i.Tags)

@@ -11,7 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -52,16 +55,16 @@ func (c *nodeCloud) lastNode() (*corev1.Node, int) {
 }
 
 // healthy is a Runtime that is up.
-type healthy struct{ Runtime }
+type healthy struct{ runtime.Runtime }
 
-func (healthy) Version(context.Context) (RuntimeVersion, error) {
-	return RuntimeVersion{Name: "fake", Version: "1"}, nil
+func (healthy) Version(context.Context) (runtime.Version, error) {
+	return runtime.Version{Name: "fake", Version: "1"}, nil
 }
 
-func (healthy) Health(context.Context) (RuntimeHealth, error) {
-	return RuntimeHealth{RuntimeReady: true, NetworkReady: true}, nil
+func (healthy) Health(context.Context) (runtime.Health, error) {
+	return runtime.Health{RuntimeReady: true, NetworkReady: true}, nil
 }
-func (healthy) ListImages(context.Context) ([]Image, error) { return nil, nil }
+func (healthy) ListImages(context.Context) ([]runtime.Image, error) { return nil, nil }
 
 // runReporter runs a nodeReporter until the test's end.
 func runReporter(t *testing.T, cfg Config, change func(*nodeReporter)) (*nodeReporter, *nodeCloud) {

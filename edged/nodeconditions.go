@@ -7,7 +7,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -21,8 +24,8 @@ const (
 
 // checks is what one look at the machine and its runtime has shown.
 type checks struct {
-	version    RuntimeVersion
-	health     RuntimeHealth
+	version    runtime.Version
+	health     runtime.Health
 	runtime    error // why the runtime did not answer
 	unwritable error // why reports cannot be stored
 	memory     map[string]int64

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/crilog"
@@ -55,8 +57,8 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	exited := make(map[string]Container)
-	var containers []Container
+	exited := make(map[string]runtime.Container)
+	var containers []runtime.Container
 	for _, c := range listed {
 		if old, ok := w.exited[c.ID]; ok {
 			exited[c.ID] = old
@@ -71,7 +73,7 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 			return view{}, err
 		}
 		full.SandboxID, full.PodUID = c.SandboxID, c.PodUID
-		if full.State == ContainerExited {
+		if full.State == runtime.ContainerExited {
 			exited[c.ID] = full
 			if m := w.lastWords(&full); m != "" {
 				w.messages[c.ID] = m
@@ -101,14 +103,14 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 
 // lastWords reads what a container that exited wanted to be known: its
 // termination message, or the end of its log where the spec asks for that.
-func (w *worker) lastWords(c *Container) string {
-	file := c.Annotations[annotationTerminationMessage]
+func (w *worker) lastWords(c *runtime.Container) string {
+	file := c.Annotations[runtime.AnnotationTerminationMessage]
 	if dir := w.a.volumes.PodDir(c.PodUID); file != "" && filepath.Dir(filepath.Dir(filepath.Dir(file))) == dir {
 		if text, err := head(file, maxMessage); err == nil && text != "" {
 			return text
 		}
 	}
-	policy := corev1.TerminationMessagePolicy(c.Annotations[annotationTerminationPolicy])
+	policy := corev1.TerminationMessagePolicy(c.Annotations[runtime.AnnotationTerminationPolicy])
 	if policy != corev1.TerminationMessageFallbackToLogsOnError || c.ExitCode == 0 && c.Reason != "OOMKilled" {
 		return ""
 	}

@@ -8,9 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -33,11 +34,11 @@ func (w *phaseWatch) PodStatus(ctx context.Context, p *corev1.Pod) error {
 			return err
 		}
 		for _, c := range containers {
-			if c.State == edged.ContainerRunning {
+			if c.State == runtime.ContainerRunning {
 				w.t.Errorf("%s is %s (%s) while its container %s runs", p.Name, p.Status.Phase, p.Status.Reason, c.Name)
 			}
 		}
-		if slices.ContainsFunc(boxes, func(s edged.Sandbox) bool { return s.Ready }) {
+		if slices.ContainsFunc(boxes, func(s runtime.Sandbox) bool { return s.Ready }) {
 			w.t.Errorf("%s is %s (%s) while it has a sandbox", p.Name, p.Status.Phase, p.Status.Reason)
 		}
 	} else if w.over[p.Name] {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -187,7 +189,7 @@ func planSandbox(s situation, attempt uint32) decision {
 	var wanted []*corev1.Container
 	for i := range s.pod.Spec.Containers {
 		c := &s.pod.Spec.Containers[i]
-		if last := s.view.latest(c.Name); last == nil || last.State != ContainerExited || restarts(s.pod, c, last.ExitCode, false) {
+		if last := s.view.latest(c.Name); last == nil || last.State != runtime.ContainerExited || restarts(s.pod, c, last.ExitCode, false) {
 			wanted = append(wanted, c)
 		}
 	}
@@ -219,7 +221,7 @@ func initFailed(s situation) bool {
 	for i := range s.pod.Spec.InitContainers {
 		c := &s.pod.Spec.InitContainers[i]
 		last := s.view.latest(c.Name)
-		if last != nil && last.State == ContainerExited && last.ExitCode != 0 && !restarts(s.pod, c, last.ExitCode, true) {
+		if last != nil && last.State == runtime.ContainerExited && last.ExitCode != 0 && !restarts(s.pod, c, last.ExitCode, true) {
 			return true
 		}
 	}
@@ -253,15 +255,15 @@ func planInit(s situation, d *decision) (initialized, failed bool) {
 		case last == nil:
 			startOrWait(s, d, c, s.view.latest(c.Name))
 			initialized = initialized && through
-		case last.State == ContainerRunning && side:
+		case last.State == runtime.ContainerRunning && side:
 			if !keepRunning(s, d, c, last, sandbox) || !s.health[last.ID].started {
 				initialized = initialized && through
 			}
-		case last.State == ContainerRunning:
+		case last.State == runtime.ContainerRunning:
 			initialized = through
-		case last.State == ContainerExited && last.ExitCode == 0 && !side:
+		case last.State == runtime.ContainerExited && last.ExitCode == 0 && !side:
 			continue
-		case last.State == ContainerExited && (through && !side):
+		case last.State == runtime.ContainerExited && (through && !side):
 			continue
 		default:
 			startOrWait(s, d, c, last)
@@ -283,10 +285,10 @@ func planContainers(s situation, d *decision) {
 		c := &s.pod.Spec.Containers[i]
 		last := s.view.latest(c.Name)
 		switch {
-		case last != nil && last.State == ContainerRunning:
+		case last != nil && last.State == runtime.ContainerRunning:
 			keepRunning(s, d, c, last, sandbox)
 			open = true
-		case last != nil && last.State == ContainerExited && !restarts(s.pod, c, last.ExitCode, false):
+		case last != nil && last.State == runtime.ContainerExited && !restarts(s.pod, c, last.ExitCode, false):
 			continue
 		default:
 			startOrWait(s, d, c, last)
@@ -298,12 +300,12 @@ func planContainers(s situation, d *decision) {
 
 // keepRunning replaces a running container whose spec changed or whose probe
 // failed, and reports whether it stays.
-func keepRunning(s situation, d *decision, c *corev1.Container, run *Container, sandbox string) bool {
+func keepRunning(s situation, d *decision, c *corev1.Container, run *runtime.Container, sandbox string) bool {
 	h := s.health[run.ID]
 	grace, again := gracePeriod(s.pod), true
 	var reason string
 	switch {
-	case run.Annotations[annotationHash] != "" && run.Annotations[annotationHash] != containerHash(c):
+	case run.Annotations[runtime.AnnotationHash] != "" && run.Annotations[runtime.AnnotationHash] != containerHash(c):
 		reason = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 	case h.failed != "":
 		// The exit code of a killed process: what a policy is asked about.
@@ -327,25 +329,25 @@ func keepRunning(s situation, d *decision, c *corev1.Container, run *Container, 
 }
 
 // startOrWait starts a container that does not run, now or after its back-off.
-func startOrWait(s situation, d *decision, c *corev1.Container, last *Container) {
+func startOrWait(s situation, d *decision, c *corev1.Container, last *runtime.Container) {
 	if until, ok := s.retry[c.Name]; ok && s.now.Before(until) {
 		d.wakeAt(until)
 		return
 	}
-	if last != nil && last.State == ContainerUnknown {
+	if last != nil && last.State == runtime.ContainerUnknown {
 		d.add(action{kind: actKill, id: last.ID, name: c.Name, grace: minimumStop, reason: fmt.Sprintf("Container %s is in unknown state, try killing it before restart", c.Name)})
 	}
 	lost := last != nil && s.view.lost(last)
-	if last != nil && last.State == ContainerCreated && !lost && last.SandboxID == s.view.sandbox().ID && last.Annotations[annotationHash] == containerHash(c) {
+	if last != nil && last.State == runtime.ContainerCreated && !lost && last.SandboxID == s.view.sandbox().ID && last.Annotations[runtime.AnnotationHash] == containerHash(c) {
 		d.add(action{kind: actStartCreated, id: last.ID, name: c.Name})
 		return
 	}
-	if lost && last.State == ContainerCreated {
+	if lost && last.State == runtime.ContainerCreated {
 		// It never ran: its successor takes its number, once the runtime has that back.
 		d.add(action{kind: actRemove, id: last.ID, name: c.Name}, action{kind: actStart, name: c.Name, attempt: uint32(restartCount(last, s.lastStatuses[c.Name]))})
 		return
 	}
-	if last != nil && last.State == ContainerExited && !lost {
+	if last != nil && last.State == runtime.ContainerExited && !lost {
 		if until := backOffUntil(last, s.now); s.now.Before(until) {
 			if d.backOffs == nil {
 				d.backOffs = make(map[string]backOff)
@@ -358,7 +360,7 @@ func startOrWait(s situation, d *decision, c *corev1.Container, last *Container)
 	d.add(action{kind: actStart, name: c.Name, attempt: nextAttempt(s, c, last)})
 }
 
-func nextAttempt(s situation, c *corev1.Container, last *Container) uint32 {
+func nextAttempt(s situation, c *corev1.Container, last *runtime.Container) uint32 {
 	status := s.lastStatuses[c.Name]
 	if last == nil && (status == nil || status.ContainerID == "" && status.LastTerminationState.Terminated == nil) {
 		return 0

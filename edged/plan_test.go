@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -38,13 +41,13 @@ func spec(policy corev1.RestartPolicy, names ...string) *corev1.Pod {
 // has makes what a runtime has of a pod. Sandboxes are "s0" or, stopped, "s0!";
 // containers are "name state[code] sandbox[/attempt]", made one second apart.
 func has(things ...string) view {
-	var sandboxes []Sandbox
-	var containers []Container
+	var sandboxes []runtime.Sandbox
+	var containers []runtime.Container
 	for i, t := range things {
 		if id, stopped := strings.CutSuffix(t, "!"); !strings.Contains(t, " ") {
 			var attempt uint32
 			fmt.Sscanf(id, "s%d", &attempt)
-			sb := Sandbox{ID: id, Attempt: attempt, Ready: !stopped, Created: at(i - 100)}
+			sb := runtime.Sandbox{ID: id, Attempt: attempt, Ready: !stopped, Created: at(i - 100)}
 			if sb.Ready {
 				sb.IPs = []string{"10.0.0.1"}
 			}
@@ -53,17 +56,17 @@ func has(things ...string) view {
 		}
 		var name, state, sandbox string
 		fmt.Sscan(t, &name, &state, &sandbox)
-		c := Container{ID: fmt.Sprintf("%s%d", name, i), Name: name, Created: at(i - 100), Started: at(i - 100), Annotations: map[string]string{}}
+		c := runtime.Container{ID: fmt.Sprintf("%s%d", name, i), Name: name, Created: at(i - 100), Started: at(i - 100), Annotations: map[string]string{}}
 		c.SandboxID, sandbox, _ = strings.Cut(sandbox, "/")
 		fmt.Sscan(sandbox, &c.Attempt)
 		switch {
 		case state == "created":
-			c.State = ContainerCreated
-			c.Annotations[annotationHash] = containerHash(&corev1.Container{Name: name, Image: "i"})
+			c.State = runtime.ContainerCreated
+			c.Annotations[runtime.AnnotationHash] = containerHash(&corev1.Container{Name: name, Image: "i"})
 		case state == "running":
-			c.State = ContainerRunning
+			c.State = runtime.ContainerRunning
 		default:
-			c.State, c.Finished = ContainerExited, at(i-99)
+			c.State, c.Finished = runtime.ContainerExited, at(i-99)
 			fmt.Sscanf(state, "exit%d", &c.ExitCode)
 		}
 		containers = append(containers, c)
@@ -181,22 +184,22 @@ func ends(e ending) func(*situation) {
 }
 
 func backedOff(v view, d string) view {
-	v.containers[0].Annotations[annotationBackOff] = d
+	v.containers[0].Annotations[runtime.AnnotationBackOff] = d
 	return v
 }
 
 func hashed(v view) view {
-	v.containers[0].Annotations[annotationHash] = "other"
+	v.containers[0].Annotations[runtime.AnnotationHash] = "other"
 	return v
 }
 
 func TestBackOffSeries(t *testing.T) {
 	var got []time.Duration
-	var c *Container
+	var c *runtime.Container
 	for range 8 {
 		d := nextBackOff(c)
 		got = append(got, d)
-		c = &Container{Created: at(0), Finished: at(1), Annotations: map[string]string{annotationBackOff: d.String()}}
+		c = &runtime.Container{Created: at(0), Finished: at(1), Annotations: map[string]string{runtime.AnnotationBackOff: d.String()}}
 	}
 	if want := "[0s 10s 20s 40s 1m20s 2m40s 5m0s 5m0s]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, want %s", got, want)

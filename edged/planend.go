@@ -3,6 +3,8 @@ package edged
 import (
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -64,7 +66,7 @@ func planPrune(s situation, d *decision) {
 	held := make(map[string]bool) // sandboxes with containers that stay
 	for _, c := range s.view.containers {
 		kept[c.Name]++
-		if kept[c.Name] > maxKeptPerName && c.State == ContainerExited {
+		if kept[c.Name] > maxKeptPerName && c.State == runtime.ContainerExited {
 			d.add(action{kind: actRemove, id: c.ID, name: c.Name})
 			continue
 		}

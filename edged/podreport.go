@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,7 +36,7 @@ func (w *worker) facts(s situation, final bool) facts {
 		expired: w.mem.expired, alive: w.alive || w.starting(),
 	}
 	for _, c := range s.view.containers {
-		if c.State == ContainerRunning {
+		if c.State == runtime.ContainerRunning {
 			f.verdicts[c.ID] = w.verdictOf(c)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/probe"
@@ -37,7 +39,7 @@ func (w *worker) followProbes(ctx context.Context, end ending) {
 	pod := w.pod
 	w.mu.Unlock()
 	for _, c := range w.view.containers {
-		if c.State != ContainerRunning {
+		if c.State != runtime.ContainerRunning {
 			continue
 		}
 		running[c.ID] = true
@@ -73,7 +75,7 @@ func (w *worker) stopProbes() {
 
 // startProbes runs the probes of a container: the startup probe alone until it
 // succeeds, then the others.
-func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run Container) *probing {
+func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run runtime.Container) *probing {
 	ctx, cancel := context.WithCancel(ctx)
 	restarting, restarts := context.WithCancel(ctx)
 	p := &probing{cancel: cancel, restarts: restarts, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
@@ -173,7 +175,7 @@ func (w *worker) execProbe(id string) func(context.Context, []string, time.Durat
 }
 
 // healthOf is what plan needs to know of a running container.
-func (w *worker) healthOf(c Container) health {
+func (w *worker) healthOf(c runtime.Container) health {
 	p := w.probes[c.ID]
 	if p == nil {
 		return health{started: true}
@@ -184,7 +186,7 @@ func (w *worker) healthOf(c Container) health {
 }
 
 // verdictOf is what the status needs to know of a running container.
-func (w *worker) verdictOf(c Container) verdict {
+func (w *worker) verdictOf(c runtime.Container) verdict {
 	p := w.probes[c.ID]
 	if p == nil {
 		return verdict{started: true, ready: true}

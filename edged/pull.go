@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
 )
 
 // ensureImage brings the container's image to the node, by its pull policy.
-func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (Image, *startError) {
+func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
 	agent := r.w.a
 	event := func(kind, reason, message string) { agent.events.container(r.pod, c.Name, kind, reason, message) }
 	ref, err := image.Parse(c.Image)
@@ -19,13 +21,13 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (Image, *sta
 		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonInvalidImage)
-		return Image{}, &startError{reasonInvalidImage, message}
+		return runtime.Image{}, &startError{reasonInvalidImage, message}
 	}
 	img, have, err := agent.cfg.Runtime.ImageStatus(ctx, ref.String())
 	if err != nil {
 		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
-		return Image{}, &startError{reasonInspect, message}
+		return runtime.Image{}, &startError{reasonInspect, message}
 	}
 	policy := c.ImagePullPolicy
 	if policy == "" {
@@ -46,14 +48,14 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (Image, *sta
 		}
 		event(corev1.EventTypeWarning, reasonNeverPull, message)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonNeverPull)
-		return Image{}, &startError{reasonNeverPull, message}
+		return runtime.Image{}, &startError{reasonNeverPull, message}
 	}
 	return r.pull(ctx, c, ref, img)
 }
 
 // pull pulls the image unless it is in back-off. present is what the node has of
 // it, if that has an id: it is used while the registry is out of reach.
-func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, present Image) (Image, *startError) {
+func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
 	agent := r.w.a
 	event := func(kind, reason, message string) { agent.events.container(r.pod, c.Name, kind, reason, message) }
 	var state pullState
@@ -63,14 +65,14 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		event(corev1.EventTypeNormal, "BackOff", text)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonPullBackOff)
 		r.w.remember(func(m *memory) { m.retry[c.Name] = state.until })
-		return Image{}, &startError{reasonPullBackOff, text + ": " + reasonImagePull + ": " + state.message}
+		return runtime.Image{}, &startError{reasonPullBackOff, text + ": " + reasonImagePull + ": " + state.message}
 	}
 	asked := time.Now()
 	select {
 	case agent.pulls <- struct{}{}:
 		defer func() { <-agent.pulls }()
 	case <-ctx.Done():
-		return Image{}, &startError{reasonImagePull, ctx.Err().Error()}
+		return runtime.Image{}, &startError{reasonImagePull, ctx.Err().Error()}
 	}
 	keys := r.credentials(ctx, ref)
 	if present.ID != "" && agent.registries.isAway(ref.Registry) && r.mayUse(ref, present, keys) {
@@ -87,7 +89,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		return img, nil
 	}
 	if ctx.Err() != nil {
-		return Image{}, &startError{reasonImagePull, ctx.Err().Error()}
+		return runtime.Image{}, &startError{reasonImagePull, ctx.Err().Error()}
 	}
 	if present.ID != "" && r.mayUse(ref, present, keys) {
 		if away := agent.registries.check(ctx, ref.Registry); away != nil {
@@ -102,7 +104,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		m.pulls[c.Name] = next
 		m.retry[c.Name] = time.Now().Add(pullShown)
 	})
-	return Image{}, &startError{reasonImagePull, err.Error()}
+	return runtime.Image{}, &startError{reasonImagePull, err.Error()}
 }
 
 // credentials reads the pod's credentials for an image.
@@ -127,7 +129,7 @@ func (r *run) credentials(ctx context.Context, ref image.Ref) []image.Credential
 
 // fetch pulls an image with each of the credentials in turn, or without any when
 // there are none, and notes with which it could.
-func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential) (Image, error) {
+func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential) (runtime.Image, error) {
 	agent := r.w.a
 	tries := []*image.Credential{nil}
 	if len(keys) > 0 {
@@ -137,7 +139,7 @@ func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential)
 		tries = append(tries, &keys[i])
 	}
 	if err := agent.imagePulls.Begin(ref); err != nil {
-		return Image{}, fmt.Errorf("cannot note that the image is pulled: %w", err) // it would be for everybody
+		return runtime.Image{}, fmt.Errorf("cannot note that the image is pulled: %w", err) // it would be for everybody
 	}
 	img, err := r.fetchWith(ctx, ref, tries)
 	if err != nil && ctx.Err() == nil { // otherwise it is not known whether the runtime goes on
@@ -149,13 +151,13 @@ func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential)
 }
 
 // fetchWith pulls an image with the first of the credentials with which it can.
-func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Credential) (Image, error) {
+func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Credential) (runtime.Image, error) {
 	agent := r.w.a
 	var err error
 	for _, key := range tries {
-		var auth *ImageAuth
+		var auth *runtime.ImageAuth
 		if key != nil {
-			auth = &ImageAuth{Username: key.Username, Password: key.Password, Server: key.Server, IdentityToken: key.IdentityToken, RegistryToken: key.RegistryToken}
+			auth = &runtime.ImageAuth{Username: key.Username, Password: key.Password, Server: key.Server, IdentityToken: key.IdentityToken, RegistryToken: key.RegistryToken}
 		}
 		var id string
 		if id, err = agent.cfg.Runtime.PullImage(ctx, ref.String(), auth, r.sandbox); err != nil {
@@ -172,12 +174,12 @@ func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Crede
 		}
 		return img, err
 	}
-	return Image{}, err
+	return runtime.Image{}, err
 }
 
 // mayHave reports whether the pod may have an image that is on the node without a
 // pull, by Config.ImageVerification.
-func (r *run) mayHave(ctx context.Context, ref image.Ref, present Image) bool {
+func (r *run) mayHave(ctx context.Context, ref image.Ref, present runtime.Image) bool {
 	agent := r.w.a
 	switch agent.cfg.ImageVerification {
 	case NeverVerify:
@@ -192,13 +194,13 @@ func (r *run) mayHave(ctx context.Context, ref image.Ref, present Image) bool {
 
 // mayUse reports whether the pod may have an image that is on the node without
 // asking its registry: if the registry once gave it for one of the credentials.
-func (r *run) mayUse(ref image.Ref, present Image, keys []image.Credential) bool {
+func (r *run) mayUse(ref image.Ref, present runtime.Image, keys []image.Credential) bool {
 	return r.w.a.cfg.OfflineImages == On && r.w.a.imagePulls.Could(ref, present.ID, keys)
 }
 
 // usePresent says why a container starts with what the node has of an image that
 // its pull policy has pulled anew each time.
-func (r *run) usePresent(c *corev1.Container, present Image, why string) Image {
+func (r *run) usePresent(c *corev1.Container, present runtime.Image, why string) runtime.Image {
 	r.w.remember(func(m *memory) { delete(m.pulls, c.Name) })
 	r.w.a.events.container(r.pod, c.Name, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(
 		"Container image %q is used as it is on the node, where it was pulled with this pod's credentials before: its registry is out of reach (%s)", c.Image, why))

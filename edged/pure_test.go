@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -152,12 +154,12 @@ func TestSecurity(t *testing.T) {
 	yes, no, root, user := true, false, int64(0), int64(7)
 	pod := spec("Always", "a")
 	c := &pod.Spec.Containers[0]
-	s, err := containerSecurity(pod, c, Image{Username: "www"}, "/sec")
+	s, err := containerSecurity(pod, c, runtime.Image{Username: "www"}, "/sec")
 	if err != nil || s.RunAsUsername != "www" || !s.Seccomp.Unconfined || len(s.MaskedPaths) == 0 || s.NoNewPrivileges {
 		t.Errorf("%+v %v", s, err)
 	}
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: &yes, FSGroup: &user, SeccompProfile: &corev1.SeccompProfile{Type: "RuntimeDefault"}}
-	for want, img := range map[string]Image{"image will run as root": {}, "image will run as root ": {UID: &root}, "non-numeric user (www)": {Username: "www"}, "": {UID: &user}} {
+	for want, img := range map[string]runtime.Image{"image will run as root": {}, "image will run as root ": {UID: &root}, "non-numeric user (www)": {Username: "www"}, "": {UID: &user}} {
 		_, err := containerSecurity(pod, c, img, "/sec")
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", img, err)
@@ -168,7 +170,7 @@ func TestSecurity(t *testing.T) {
 		RunAsUser: &user, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, ProcMount: &unmasked,
 		SeccompProfile: &corev1.SeccompProfile{Type: "Localhost", LocalhostProfile: &local}, Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}},
 	}
-	s, err = containerSecurity(pod, c, Image{}, "/sec")
+	s, err = containerSecurity(pod, c, runtime.Image{}, "/sec")
 	if err != nil || *s.RunAsUser != 7 || !s.NoNewPrivileges || !s.ReadOnlyRoot || s.MaskedPaths != nil || s.Seccomp.Localhost != "/sec/p.json" || !slices.Equal(s.SupplementalGroups, []int64{7}) || s.AddCapabilities[0] != "NET_ADMIN" {
 		t.Errorf("%+v %v", s, err)
 	}
@@ -201,21 +203,21 @@ func TestHostsFile(t *testing.T) {
 func TestClockSetBack(t *testing.T) {
 	then, now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC), time.Unix(100, 0)
 	pod := &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "c", Image: "x"}}}}
-	old := Sandbox{ID: "old", Created: then}
-	fresh := Sandbox{ID: "fresh", Attempt: 1, Created: now, Ready: true, IPs: []string{"10.0.0.1"}}
-	crashed := Container{
-		ID: "crashed", Name: "c", SandboxID: "fresh", Attempt: 3, State: ContainerExited, ExitCode: 1, Created: then, Started: then, Finished: then.Add(time.Second),
-		Annotations: map[string]string{annotationBackOff: "5m0s"},
+	old := runtime.Sandbox{ID: "old", Created: then}
+	fresh := runtime.Sandbox{ID: "fresh", Attempt: 1, Created: now, Ready: true, IPs: []string{"10.0.0.1"}}
+	crashed := runtime.Container{
+		ID: "crashed", Name: "c", SandboxID: "fresh", Attempt: 3, State: runtime.ContainerExited, ExitCode: 1, Created: then, Started: then, Finished: then.Add(time.Second),
+		Annotations: map[string]string{runtime.AnnotationBackOff: "5m0s"},
 	}
-	s := situation{pod: pod, now: now, setUp: true, view: newView([]Sandbox{old, fresh}, []Container{crashed})}
+	s := situation{pod: pod, now: now, setUp: true, view: newView([]runtime.Sandbox{old, fresh}, []runtime.Container{crashed})}
 	d := plan(s)
 	if len(d.actions) != 1 || d.actions[0].kind != actStart || d.actions[0].attempt != 4 {
 		t.Errorf("after a crash in the future: %v, wake %s", d.actions, d.wake)
 	}
 	runs := crashed
-	runs.ID, runs.Attempt, runs.State, runs.Created, runs.Finished = "runs", 4, ContainerRunning, now, time.Time{}
+	runs.ID, runs.Attempt, runs.State, runs.Created, runs.Finished = "runs", 4, runtime.ContainerRunning, now, time.Time{}
 	runs.Annotations = nil
-	s.view = newView([]Sandbox{old, fresh}, []Container{crashed, runs})
+	s.view = newView([]runtime.Sandbox{old, fresh}, []runtime.Container{crashed, runs})
 	for _, a := range plan(s).actions {
 		if a.kind != actRemoveSandbox || a.id != "old" {
 			t.Errorf("a pod that runs well gets %s", a)
@@ -224,7 +226,7 @@ func TestClockSetBack(t *testing.T) {
 	// The runtime restarted in 1970 and found the container of 2026 dead.
 	dead := crashed
 	dead.SandboxID, dead.Finished = "old", now
-	if v := newView([]Sandbox{old}, []Container{dead}); !v.lost(&dead) {
+	if v := newView([]runtime.Sandbox{old}, []runtime.Container{dead}); !v.lost(&dead) {
 		t.Error("a container that went with its sandbox counts as crashed")
 	}
 }

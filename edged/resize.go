@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -18,7 +20,7 @@ import (
 
 // allocatedResources is what a container was made with. One that another program or a
 // former release made carries no note: the runtime's figures then come first.
-func allocatedResources(c *corev1.Container, cur *Container) corev1.ResourceRequirements {
+func allocatedResources(c *corev1.Container, cur *runtime.Container) corev1.ResourceRequirements {
 	if r, ok := notedResources(cur.Annotations); ok {
 		return r
 	}
@@ -26,14 +28,14 @@ func allocatedResources(c *corev1.Container, cur *Container) corev1.ResourceRequ
 }
 
 func notedResources(annotations map[string]string) (r corev1.ResourceRequirements, ok bool) {
-	text, ok := annotations[annotationResources]
+	text, ok := annotations[runtime.AnnotationResources]
 	return r, ok && json.Unmarshal([]byte(text), &r) == nil
 }
 
 // actualResources is what a container has by the runtime's word, as far as it gives it.
 // Figures are compared in the kernel's units: what is rounded there is no
 // difference.
-func actualResources(made corev1.ResourceRequirements, r *Resources) corev1.ResourceRequirements {
+func actualResources(made corev1.ResourceRequirements, r *runtime.Resources) corev1.ResourceRequirements {
 	out := *made.DeepCopy()
 	if r == nil {
 		return out
@@ -60,7 +62,7 @@ func sameShares(want, have int64) bool {
 	return have == want || have == minShares+(weight-1)*(maxShares-minShares)/9999
 }
 
-func period(r *Resources) int64 {
+func period(r *runtime.Resources) int64 {
 	if r.CPUPeriod > 0 {
 		return r.CPUPeriod
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -76,10 +78,10 @@ func (r *resolver) first(reason string) bool {
 // set is taken as it is. Without one, a pod in the host's network gets the
 // host's own file; others get the first of the host's files that has a server
 // which answers inside a pod.
-func (r *resolver) read(set string, hostNetwork bool) (DNSConfig, []complaint, error) {
+func (r *resolver) read(set string, hostNetwork bool) (runtime.DNSConfig, []complaint, error) {
 	if set != "" {
 		if _, err := os.Stat(set); err != nil {
-			return DNSConfig{}, nil, fmt.Errorf("the resolver file that edgecore --resolv-conf (SDK: Config.ResolvConf) names cannot be read: %w", err)
+			return runtime.DNSConfig{}, nil, fmt.Errorf("the resolver file that edgecore --resolv-conf (SDK: Config.ResolvConf) names cannot be read: %w", err)
 		}
 		d, err := r.file(set)
 		return d, nil, err
@@ -100,25 +102,25 @@ func (r *resolver) read(set string, hostNetwork bool) (DNSConfig, []complaint, e
 }
 
 // file reads a resolver file. One that is not there is empty.
-func (r *resolver) file(path string) (DNSConfig, error) {
+func (r *resolver) file(path string) (runtime.DNSConfig, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return DNSConfig{}, nil
+		return runtime.DNSConfig{}, nil
 	}
 	if err != nil {
-		return DNSConfig{}, err
+		return runtime.DNSConfig{}, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
 	if err != nil {
-		return DNSConfig{}, err
+		return runtime.DNSConfig{}, err
 	}
 	return parseResolvConf(text), nil
 }
 
 // reachable reports whether a server of the configuration answers inside a pod,
 // which has a loopback and links of its own.
-func reachable(d DNSConfig) bool {
+func reachable(d runtime.DNSConfig) bool {
 	return slices.ContainsFunc(d.Servers, func(s string) bool {
 		ip, err := netip.ParseAddr(s)
 		if err != nil {
@@ -131,7 +133,7 @@ func reachable(d DNSConfig) bool {
 }
 
 // fitResolver cuts a resolver configuration to what resolvers take.
-func fitResolver(d *DNSConfig) []complaint {
+func fitResolver(d *runtime.DNSConfig) []complaint {
 	var complaints []complaint
 	if len(d.Servers) > maxServers {
 		d.Servers = d.Servers[:maxServers]
@@ -174,8 +176,8 @@ func unique(list []string) []string {
 
 // parseResolvConf reads a resolver file, see resolv.conf(5). What it does not
 // know it leaves out.
-func parseResolvConf(text []byte) DNSConfig {
-	var d DNSConfig
+func parseResolvConf(text []byte) runtime.DNSConfig {
+	var d runtime.DNSConfig
 	for line := range bytes.Lines(text) {
 		if i := bytes.IndexAny(line, "#;"); i >= 0 {
 			line = line[:i]

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -135,7 +137,7 @@ func TestResolverLimits(t *testing.T) {
 		{"all of it", list(9, 9), list(40, 200), [2]int{3, 10}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := DNSConfig{Servers: tt.servers, Searches: tt.searches}
+			d := runtime.DNSConfig{Servers: tt.servers, Searches: tt.searches}
 			complaints := fitResolver(&d)
 			if got := [2]int{len(d.Servers), len(d.Searches)}; got != tt.keeps || len(complaints) != tt.complaints {
 				t.Errorf("keeps %v, complains %d times; want %v, %d", got, len(complaints), tt.keeps, tt.complaints)

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
@@ -34,13 +37,13 @@ func quota(cpu resource.Quantity) int64 {
 
 // containerResources turns requests and limits into what the kernel knows.
 // A request that is not set is as large as its limit.
-func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 bool) Resources {
+func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 bool) runtime.Resources {
 	limit, memLimit := limitOf(pod, c, corev1.ResourceCPU), limitOf(pod, c, corev1.ResourceMemory)
 	cpu, asked := c.Resources.Requests[corev1.ResourceCPU]
 	if !asked {
 		cpu = limit
 	}
-	r := Resources{
+	r := runtime.Resources{
 		CPUShares: shares(cpu), CPUQuota: quota(limit), CPUPeriod: cpuPeriod,
 		Memory: memLimit.Value(), OOMScoreAdj: oomScore(pod, c, memory),
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -53,8 +55,8 @@ func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool 
 // backOffAfter reads how long to wait after the exit of a container before its
 // successor starts. The delay travels with the container, so that it survives
 // a restart of the agent.
-func backOffAfter(c *Container) time.Duration {
-	d, err := time.ParseDuration(c.Annotations[annotationBackOff])
+func backOffAfter(c *runtime.Container) time.Duration {
+	d, err := time.ParseDuration(c.Annotations[runtime.AnnotationBackOff])
 	if err != nil || d < 0 || c.Finished.Sub(c.Created) > backOffReset {
 		return 0
 	}
@@ -64,7 +66,7 @@ func backOffAfter(c *Container) time.Duration {
 // backOffUntil is when the successor of c may start. An exit in the future proves
 // that the clock was set back, and would keep the pod down for as long: it does
 // not count.
-func backOffUntil(c *Container, now time.Time) time.Time {
+func backOffUntil(c *runtime.Container, now time.Time) time.Time {
 	if c.Finished.After(now.Add(time.Second)) {
 		return now
 	}
@@ -73,7 +75,7 @@ func backOffUntil(c *Container, now time.Time) time.Time {
 
 // nextBackOff is the delay that the successor of c gets. c is nil for a first
 // container.
-func nextBackOff(c *Container) time.Duration {
+func nextBackOff(c *runtime.Container) time.Duration {
 	if c == nil {
 		return 0
 	}
@@ -85,18 +87,18 @@ func nextBackOff(c *Container) time.Duration {
 }
 
 // stopped is a container as it is once what runs of it was killed, at now.
-func stopped(c *Container, now time.Time) *Container {
-	if c == nil || c.State != ContainerRunning {
+func stopped(c *runtime.Container, now time.Time) *runtime.Container {
+	if c == nil || c.State != runtime.ContainerRunning {
 		return c
 	}
 	ended := *c
-	ended.State, ended.Finished = ContainerExited, now
+	ended.State, ended.Finished = runtime.ContainerExited, now
 	return &ended
 }
 
 // carriedBackOff is the delay that the successor of prev in v gets. A container
 // that was lost with its sandbox hands on what it had: it did not crash.
-func carriedBackOff(v view, prev *Container) time.Duration {
+func carriedBackOff(v view, prev *runtime.Container) time.Duration {
 	if prev != nil && v.lost(prev) {
 		return backOffAfter(prev)
 	}
@@ -106,11 +108,11 @@ func carriedBackOff(v view, prev *Container) time.Duration {
 // restartCount is the number of times that a container was started again. The
 // runtime's memory comes first; status is what was last reported, for a
 // container that the runtime has lost.
-func restartCount(c *Container, status *corev1.ContainerStatus) int32 {
+func restartCount(c *runtime.Container, status *corev1.ContainerStatus) int32 {
 	count := int32(0)
 	if c != nil {
 		count = int32(min(c.Attempt, 1<<30))
-		if n, err := strconv.ParseInt(c.Annotations[annotationRestartCount], 10, 32); err == nil && n >= 0 {
+		if n, err := strconv.ParseInt(c.Annotations[runtime.AnnotationRestartCount], 10, 32); err == nil && n >= 0 {
 			count = int32(n)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged"
@@ -18,11 +20,11 @@ func TestSeccompDefault(t *testing.T) {
 		name    string
 		on      bool
 		context *corev1.SecurityContext
-		want    edged.Profile
+		want    runtime.Profile
 	}{
-		{"off", false, nil, edged.Profile{Unconfined: true}},
-		{"on", true, nil, edged.Profile{RuntimeDefault: true}},
-		{"on, and another one named", true, unconfined, edged.Profile{Unconfined: true}},
+		{"off", false, nil, runtime.Profile{Unconfined: true}},
+		{"on", true, nil, runtime.Profile{RuntimeDefault: true}},
+		{"on, and another one named", true, unconfined, runtime.Profile{Unconfined: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -23,16 +25,16 @@ func defaultReadOnly() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
-func namespacesOf(pod *corev1.Pod) Namespaces {
-	return Namespaces{
+func namespacesOf(pod *corev1.Pod) runtime.Namespaces {
+	return runtime.Namespaces{
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		SharePID: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
 	}
 }
 
 // sandboxSecurity is the security context of a pod's sandbox.
-func sandboxSecurity(pod *corev1.Pod, seccompDir string) Security {
-	s := Security{Namespaces: namespacesOf(pod), Seccomp: &Profile{RuntimeDefault: true}}
+func sandboxSecurity(pod *corev1.Pod, seccompDir string) runtime.Security {
+	s := runtime.Security{Namespaces: namespacesOf(pod), Seccomp: &runtime.Profile{RuntimeDefault: true}}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		if c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged {
 			s.Privileged = true
@@ -61,8 +63,8 @@ func groups(ps *corev1.PodSecurityContext) (list []int64, strict bool) {
 
 // containerSecurity merges a container's security context over its pod's.
 // Image is what the container runs: its user counts where the spec has none.
-func containerSecurity(pod *corev1.Pod, c *corev1.Container, image Image, seccompDir string) (Security, error) {
-	s := Security{Namespaces: namespacesOf(pod), MaskedPaths: defaultMasked(), ReadOnlyPaths: defaultReadOnly()}
+func containerSecurity(pod *corev1.Pod, c *corev1.Container, image runtime.Image, seccompDir string) (runtime.Security, error) {
+	s := runtime.Security{Namespaces: namespacesOf(pod), MaskedPaths: defaultMasked(), ReadOnlyPaths: defaultReadOnly()}
 	nonRoot := false
 	profile, armor := (*corev1.SeccompProfile)(nil), (*corev1.AppArmorProfile)(nil)
 	if ps := pod.Spec.SecurityContext; ps != nil {
@@ -106,7 +108,7 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container, image Image, seccom
 }
 
 // applyOwn takes over what only a container's security context has.
-func applyOwn(s *Security, cs *corev1.SecurityContext) {
+func applyOwn(s *runtime.Security, cs *corev1.SecurityContext) {
 	is := func(b *bool) bool { return b != nil && *b }
 	s.Privileged = is(cs.Privileged)
 	s.ReadOnlyRoot = is(cs.ReadOnlyRootFilesystem)
@@ -125,7 +127,7 @@ func applyOwn(s *Security, cs *corev1.SecurityContext) {
 }
 
 // checkNonRoot makes sure that a container that must not run as root does not.
-func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image Image) error {
+func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image runtime.Image) error {
 	where := fmt.Sprintf("(pod: %q, container: %s)", podTitle(pod), c.Name)
 	switch {
 	case user != nil && *user == 0:
@@ -140,11 +142,11 @@ func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image Image
 	return nil
 }
 
-func selinux(o *corev1.SELinuxOptions) *SELinux {
+func selinux(o *corev1.SELinuxOptions) *runtime.SELinux {
 	if o == nil {
 		return nil
 	}
-	return &SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
+	return &runtime.SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 }
 
 // namesSeccomp reports whether the pod or the container says which seccomp profile
@@ -154,26 +156,26 @@ func namesSeccomp(pod *corev1.Pod, c *corev1.Container) bool {
 		c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil
 }
 
-func seccomp(p *corev1.SeccompProfile, dir string) *Profile {
+func seccomp(p *corev1.SeccompProfile, dir string) *runtime.Profile {
 	switch {
 	case p == nil, p.Type == corev1.SeccompProfileTypeUnconfined:
-		return &Profile{Unconfined: true}
+		return &runtime.Profile{Unconfined: true}
 	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile != nil:
-		return &Profile{Localhost: filepath.Join(dir, filepath.Clean("/"+*p.LocalhostProfile))}
+		return &runtime.Profile{Localhost: filepath.Join(dir, filepath.Clean("/"+*p.LocalhostProfile))}
 	}
-	return &Profile{RuntimeDefault: true}
+	return &runtime.Profile{RuntimeDefault: true}
 }
 
-func appArmor(p *corev1.AppArmorProfile) *Profile {
+func appArmor(p *corev1.AppArmorProfile) *runtime.Profile {
 	switch {
 	case p == nil:
 		return nil
 	case p.Type == corev1.AppArmorProfileTypeUnconfined:
-		return &Profile{Unconfined: true}
+		return &runtime.Profile{Unconfined: true}
 	case p.Type == corev1.AppArmorProfileTypeLocalhost && p.LocalhostProfile != nil:
-		return &Profile{Localhost: *p.LocalhostProfile}
+		return &runtime.Profile{Localhost: *p.LocalhostProfile}
 	}
-	return &Profile{RuntimeDefault: true}
+	return &runtime.Profile{RuntimeDefault: true}
 }
 
 // safeSysctls are those that act on the pod's namespaces alone and cannot

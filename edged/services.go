@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -19,12 +21,12 @@ const (
 // its namespace, unless it wants none (enableServiceLinks), and in any case the
 // API server:
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-func serviceVariables(ctx context.Context, o Objects, pod *corev1.Pod) ([]EnvVar, error) {
+func serviceVariables(ctx context.Context, o Objects, pod *corev1.Pod) ([]runtime.EnvVar, error) {
 	services, err := o.Services(ctx, apiNamespace)
 	if err != nil {
 		return nil, err
 	}
-	var out []EnvVar
+	var out []runtime.EnvVar
 	for _, s := range services {
 		if s.Name == apiService {
 			out = append(out, variablesOf(s)...)
@@ -46,28 +48,28 @@ func serviceVariables(ctx context.Context, o Objects, pod *corev1.Pod) ([]EnvVar
 
 // variablesOf gives a Service's variables; a headless one, or one that is a
 // name only, has none.
-func variablesOf(s *corev1.Service) []EnvVar {
+func variablesOf(s *corev1.Service) []runtime.EnvVar {
 	ip := s.Spec.ClusterIP
 	if ip == "" || ip == corev1.ClusterIPNone || len(s.Spec.Ports) == 0 {
 		return nil
 	}
 	name := variableName(s.Name)
 	first := s.Spec.Ports[0]
-	out := []EnvVar{
-		{name + "_SERVICE_HOST", ip},
-		{name + "_SERVICE_PORT", portText(first)},
-		{name + "_PORT", portURL(ip, first)},
+	out := []runtime.EnvVar{
+		{Name: name + "_SERVICE_HOST", Value: ip},
+		{Name: name + "_SERVICE_PORT", Value: portText(first)},
+		{Name: name + "_PORT", Value: portURL(ip, first)},
 	}
 	for _, p := range s.Spec.Ports {
 		if p.Name != "" {
-			out = append(out, EnvVar{name + "_SERVICE_PORT_" + variableName(p.Name), portText(p)})
+			out = append(out, runtime.EnvVar{Name: name + "_SERVICE_PORT_" + variableName(p.Name), Value: portText(p)})
 		}
 		one := name + "_PORT_" + portText(p) + "_" + protocolOf(p)
 		out = append(out,
-			EnvVar{one, portURL(ip, p)},
-			EnvVar{one + "_PROTO", strings.ToLower(protocolOf(p))},
-			EnvVar{one + "_PORT", portText(p)},
-			EnvVar{one + "_ADDR", ip},
+			runtime.EnvVar{Name: one, Value: portURL(ip, p)},
+			runtime.EnvVar{Name: one + "_PROTO", Value: strings.ToLower(protocolOf(p))},
+			runtime.EnvVar{Name: one + "_PORT", Value: portText(p)},
+			runtime.EnvVar{Name: one + "_ADDR", Value: ip},
 		)
 	}
 	return out

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -57,8 +60,8 @@ func TestServiceVariables(t *testing.T) {
 	}
 	// A container's own variable replaces one of these, and may speak of them.
 	env, err := environmentOf(t.Context(), objects, &corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{{Name: "URL", Value: "$(DB_PORT)/x"}, {Name: "DB_PORT", Value: "mine"}}},
-		nil, EnvVar{"DB_PORT", "tcp://10.0.0.2:1"})
-	if err != nil || !slices.Equal(env.list, []EnvVar{{"DB_PORT", "mine"}, {"URL", "tcp://10.0.0.2:1/x"}}) {
+		nil, runtime.EnvVar{Name: "DB_PORT", Value: "tcp://10.0.0.2:1"})
+	if err != nil || !slices.Equal(env.list, []runtime.EnvVar{{Name: "DB_PORT", Value: "mine"}, {Name: "URL", Value: "tcp://10.0.0.2:1/x"}}) {
 		t.Errorf("%v, %v", env, err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -129,7 +131,7 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 	}
 	if err := r.hook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
 		agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
-		run := Container{ID: id, Name: c.Name}
+		run := runtime.Container{ID: id, Name: c.Name}
 		if err := r.kill(ctx, run, gracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
 			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)
 		}

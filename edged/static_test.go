@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -24,7 +26,7 @@ func TestOrphansOfALostStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		box := func(uid string) {
-			if _, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{Name: uid, Namespace: "default", UID: uid}); err != nil {
+			if _, err := b.rt.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: uid, Namespace: "default", UID: uid}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -105,7 +107,7 @@ func TestStaticPods(t *testing.T) {
 			}
 			settle(5 * time.Second)
 		}
-		boxes := func() []edged.Sandbox {
+		boxes := func() []runtime.Sandbox {
 			all, err := b.rt.ListSandboxes(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)

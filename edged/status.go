@@ -6,8 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
@@ -175,13 +179,13 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 	}
 	_, waits := f.waiting[c.Name]
 	switch cur.State {
-	case ContainerRunning:
+	case runtime.ContainerRunning:
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(cur.Started)}
 		if v, ok := f.verdicts[cur.ID]; ok {
 			st.Ready = v.ready && (!init || restartable(c))
 			st.Started = &v.started
 		}
-	case ContainerExited, ContainerUnknown:
+	case runtime.ContainerExited, runtime.ContainerUnknown:
 		end := terminated(f, cur)
 		if b, ok := f.backOffs[c.Name]; ok && !f.final {
 			wait.Reason = reasonCrashLoop
@@ -229,7 +233,7 @@ func lost(f facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	st.LastTerminationState.Terminated = gone
 }
 
-func terminated(f facts, c *Container) *corev1.ContainerStateTerminated {
+func terminated(f facts, c *runtime.Container) *corev1.ContainerStateTerminated {
 	t := &corev1.ContainerStateTerminated{
 		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
 		FinishedAt: metav1.NewTime(c.Finished), ContainerID: f.runtime + "://" + c.ID,
@@ -242,7 +246,7 @@ func terminated(f facts, c *Container) *corev1.ContainerStateTerminated {
 	} else if t.Message == "" {
 		t.Message = lastMessage(f.last, c.Name, t.ContainerID)
 	}
-	if c.State == ContainerUnknown {
+	if c.State == runtime.ContainerUnknown {
 		t.Reason, t.ExitCode = "ContainerStatusUnknown", 137
 	}
 	if t.Reason == "" {
@@ -269,8 +273,8 @@ func lastMessage(last *corev1.PodStatus, name, id string) string {
 
 // setDetails fills in what the spec and the runtime say of a container besides
 // its state.
-func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container) {
-	if cur == nil || cur.State != ContainerRunning && cur.State != ContainerExited {
+func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Container) {
+	if cur == nil || cur.State != runtime.ContainerRunning && cur.State != runtime.ContainerExited {
 		return
 	}
 	if c.Lifecycle != nil {
@@ -290,7 +294,7 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *Container)
 	if cur.User != nil {
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
 	}
-	if cur.State == ContainerRunning {
+	if cur.State == runtime.ContainerRunning {
 		made := allocatedResources(c, cur)
 		has := actualResources(made, cur.Resources)
 		st.AllocatedResources, st.Resources = made.Requests, &has

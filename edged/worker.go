@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -38,7 +40,7 @@ type worker struct {
 
 	// What follows belongs to run.
 	view     view
-	exited   map[string]Container // status of containers that are through, by id
+	exited   map[string]runtime.Container // status of containers that are through, by id
 	messages map[string]string
 	last     *corev1.PodStatus // last known to the cloud, as far as is known here
 	reported bool              // a status was reported in this life
@@ -83,7 +85,7 @@ type step struct {
 
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
-		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]Container),
+		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
 		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), began: time.Now(),
 		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]waiting), pulls: make(map[string]pullState)},
 	}
@@ -375,7 +377,7 @@ func (w *worker) situation(end ending, grace time.Duration) situation {
 		retry: maps.Clone(w.mem.retry), health: make(map[string]health), lastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
 	for _, c := range w.view.containers {
-		if c.State == ContainerRunning {
+		if c.State == runtime.ContainerRunning {
 			s.health[c.ID] = w.healthOf(c)
 		}
 	}

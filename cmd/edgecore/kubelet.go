@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/edged/stats"
 	"github.com/edgekit/edgekit/hub"
@@ -15,9 +16,9 @@ import (
 
 // containerRuntime is what the agent needs of a container runtime.
 type containerRuntime interface {
-	edged.Runtime
-	edged.Streams
-	edged.Meter
+	runtime.Runtime
+	runtime.Streams
+	runtime.Meter
 }
 
 // kubeletStreams is the resource of the streams on which the cloud sends
@@ -26,9 +27,9 @@ const kubeletStreams = "nodes/proxy"
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
 // are the server's own and those of more.
-func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
+func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	figures, err := stats.New(stats.Config{Node: n.name, Meter: runtime, Pods: agent})
+	figures, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, 
 		}
 	}
 	s, err = server.New(server.Config{
-		Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log,
+		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
 		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
 		Metrics: http.HandlerFunc(metrics), Probes: agent.ProbeFigures,
 	})

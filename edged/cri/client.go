@@ -17,9 +17,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // DefaultSocket is where containerd listens unless told otherwise.
@@ -51,7 +52,7 @@ type Client struct {
 	images runtimeapi.ImageServiceClient
 }
 
-var _ edged.Runtime = (*Client)(nil)
+var _ runtime.Runtime = (*Client)(nil)
 
 // SocketError says that the runtime's socket cannot be used, and what to do.
 type SocketError struct {
@@ -153,25 +154,25 @@ func (c *Client) Check(ctx context.Context) error {
 }
 
 // Version asks for the runtime's name and version.
-func (c *Client) Version(ctx context.Context) (edged.RuntimeVersion, error) {
+func (c *Client) Version(ctx context.Context) (runtime.Version, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.Version(ctx, &runtimeapi.VersionRequest{Version: "v1"})
 	if err != nil {
-		return edged.RuntimeVersion{}, failed("version", err)
+		return runtime.Version{}, failed("version", err)
 	}
-	return edged.RuntimeVersion{Name: r.RuntimeName, Version: r.RuntimeVersion}, nil
+	return runtime.Version{Name: r.RuntimeName, Version: r.RuntimeVersion}, nil
 }
 
 // Health asks whether the runtime and its network are ready.
-func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
+func (c *Client) Health(ctx context.Context) (runtime.Health, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.Status(ctx, &runtimeapi.StatusRequest{})
 	if err != nil {
-		return edged.RuntimeHealth{}, failed("status", err)
+		return runtime.Health{}, failed("status", err)
 	}
-	h := edged.RuntimeHealth{RuntimeMessage: "the runtime says nothing of itself", NetworkMessage: "the runtime says nothing of its network"}
+	h := runtime.Health{RuntimeMessage: "the runtime says nothing of itself", NetworkMessage: "the runtime says nothing of its network"}
 	for _, cond := range r.GetStatus().GetConditions() {
 		message := fmt.Sprintf("%s=%t reason:%s message:%s", cond.Type, cond.Status, cond.Reason, cond.Message)
 		switch cond.Type {
@@ -191,7 +192,7 @@ func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
 }
 
 // Events streams the changes of containers.
-func (c *Client) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error {
+func (c *Client) Events(ctx context.Context, fn func(runtime.Event)) error {
 	stream, err := c.run.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
 	if err != nil {
 		return eventsFailed(ctx, err)
@@ -201,7 +202,7 @@ func (c *Client) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error 
 		if err != nil {
 			return eventsFailed(ctx, err)
 		}
-		fn(edged.RuntimeEvent{PodUID: e.GetPodSandboxStatus().GetMetadata().GetUid()})
+		fn(runtime.Event{PodUID: e.GetPodSandboxStatus().GetMetadata().GetUid()})
 	}
 }
 
@@ -210,7 +211,7 @@ func eventsFailed(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if status.Code(err) == codes.Unimplemented {
-		return edged.ErrNoEvents
+		return runtime.ErrNoEvents
 	}
 	return failed("events", err)
 }

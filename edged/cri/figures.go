@@ -6,16 +6,17 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-var _ edged.Meter = (*Client)(nil)
+var _ runtime.Meter = (*Client)(nil)
 
 // PodUsage asks the runtime what pods use. Of a runtime that knows its
 // containers only, a pod's usage is the sum of theirs.
-func (c *Client) PodUsage(ctx context.Context) ([]edged.PodUsage, error) {
+func (c *Client) PodUsage(ctx context.Context) ([]runtime.PodUsage, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{Filter: &runtimeapi.PodSandboxStatsFilter{}})
@@ -25,21 +26,21 @@ func (c *Client) PodUsage(ctx context.Context) ([]edged.PodUsage, error) {
 	if err != nil {
 		return nil, failed("list sandbox stats", err)
 	}
-	var out []edged.PodUsage
+	var out []runtime.PodUsage
 	for _, s := range r.Stats {
 		m := s.GetAttributes().GetMetadata()
-		if s.GetAttributes().GetLabels()[edged.LabelPodUID] == "" || s.GetLinux() == nil {
+		if s.GetAttributes().GetLabels()[runtime.LabelPodUID] == "" || s.GetLinux() == nil {
 			continue // not a pod's, or nothing is known
 		}
 		l := s.Linux
-		p := edged.PodUsage{
+		p := runtime.PodUsage{
 			Namespace: m.GetNamespace(), Name: m.GetName(), UID: m.GetUid(),
 			Usage: usage(l.GetCpu(), l.GetMemory(), nil), Processes: number(l.GetProcess().GetProcessCount()),
 		}
 		if n := l.GetNetwork(); n != nil {
 			for _, i := range append([]*runtimeapi.NetworkInterfaceUsage{n.DefaultInterface}, n.Interfaces...) {
 				if i.GetName() != "" {
-					p.Interfaces = append(p.Interfaces, edged.InterfaceUsage{
+					p.Interfaces = append(p.Interfaces, runtime.InterfaceUsage{
 						Name: i.Name, Received: number(i.RxBytes), Sent: number(i.TxBytes), ReceiveErrs: number(i.RxErrors), SendErrs: number(i.TxErrors),
 					})
 				}
@@ -53,16 +54,16 @@ func (c *Client) PodUsage(ctx context.Context) ([]edged.PodUsage, error) {
 	return out, nil
 }
 
-func (c *Client) containerUsage(ctx context.Context) ([]edged.PodUsage, error) {
+func (c *Client) containerUsage(ctx context.Context) ([]runtime.PodUsage, error) {
 	r, err := c.run.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{Filter: &runtimeapi.ContainerStatsFilter{}})
 	if err != nil {
 		return nil, failed("list container stats", err)
 	}
-	var out []edged.PodUsage
+	var out []runtime.PodUsage
 	at := make(map[string]int)
 	for _, s := range r.Stats {
 		labels := s.GetAttributes().GetLabels()
-		uid := labels[edged.LabelPodUID]
+		uid := labels[runtime.LabelPodUID]
 		if uid == "" {
 			continue
 		}
@@ -70,7 +71,7 @@ func (c *Client) containerUsage(ctx context.Context) ([]edged.PodUsage, error) {
 		if !ok {
 			i = len(out)
 			at[uid] = i
-			out = append(out, edged.PodUsage{Namespace: labels[edged.LabelPodNamespace], Name: labels[edged.LabelPodName], UID: uid})
+			out = append(out, runtime.PodUsage{Namespace: labels[runtime.LabelPodNamespace], Name: labels[runtime.LabelPodName], UID: uid})
 		}
 		k := containerUsage(s)
 		out[i].Containers = append(out[i].Containers, k)
@@ -80,7 +81,7 @@ func (c *Client) containerUsage(ctx context.Context) ([]edged.PodUsage, error) {
 }
 
 // sum adds one usage to another.
-func sum(to *edged.Usage, u edged.Usage) {
+func sum(to *runtime.Usage, u runtime.Usage) {
 	if u.Time.After(to.Time) {
 		to.Time = u.Time
 	}
@@ -99,15 +100,15 @@ func sum(to *edged.Usage, u edged.Usage) {
 	}
 }
 
-func containerUsage(s *runtimeapi.ContainerStats) edged.ContainerUsage {
-	return edged.ContainerUsage{
-		ID: s.GetAttributes().GetId(), Name: s.GetAttributes().GetLabels()[edged.LabelContainerName], Usage: usage(s.GetCpu(), s.GetMemory(), s.GetSwap()),
+func containerUsage(s *runtimeapi.ContainerStats) runtime.ContainerUsage {
+	return runtime.ContainerUsage{
+		ID: s.GetAttributes().GetId(), Name: s.GetAttributes().GetLabels()[runtime.LabelContainerName], Usage: usage(s.GetCpu(), s.GetMemory(), s.GetSwap()),
 		Written: number(s.GetWritableLayer().GetUsedBytes()), WrittenInodes: number(s.GetWritableLayer().GetInodesUsed()),
 	}
 }
 
-func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, swap *runtimeapi.SwapUsage) edged.Usage {
-	u := edged.Usage{
+func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, swap *runtimeapi.SwapUsage) runtime.Usage {
+	u := runtime.Usage{
 		CPU: number(cpu.GetUsageCoreNanoSeconds()), CPURate: number(cpu.GetUsageNanoCores()),
 		Memory: number(memory.GetUsageBytes()), WorkingSet: number(memory.GetWorkingSetBytes()), Available: number(memory.GetAvailableBytes()),
 		RSS: number(memory.GetRssBytes()), Faults: number(memory.GetPageFaults()), MajorFaults: number(memory.GetMajorPageFaults()),

@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"github.com/edgekit/edgekit/edged/runtime"
 
-	"github.com/edgekit/edgekit/edged"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // RunSandbox makes and starts a sandbox.
-func (c *Client) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (string, error) {
+func (c *Client) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (string, error) {
 	ctx, cancel := c.slow(ctx)
 	defer cancel()
 	r, err := c.run.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandboxConfig(cfg), RuntimeHandler: cfg.Handler})
@@ -41,15 +41,15 @@ func (c *Client) RemoveSandbox(ctx context.Context, id string) error {
 }
 
 // SandboxStatus reads a sandbox.
-func (c *Client) SandboxStatus(ctx context.Context, id string) (edged.Sandbox, error) {
+func (c *Client) SandboxStatus(ctx context.Context, id string) (runtime.Sandbox, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: id})
 	if err != nil {
-		return edged.Sandbox{}, failed("sandbox status", err)
+		return runtime.Sandbox{}, failed("sandbox status", err)
 	}
 	s := r.GetStatus()
-	out := edged.Sandbox{
+	out := runtime.Sandbox{
 		ID: s.GetId(), Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.GetMetadata().GetUid(),
 		Attempt: s.GetMetadata().GetAttempt(), Ready: s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.GetCreatedAt()),
 		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
@@ -65,24 +65,24 @@ func (c *Client) SandboxStatus(ctx context.Context, id string) (edged.Sandbox, e
 }
 
 // ListSandboxes lists the sandboxes of a pod, or of all.
-func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]edged.Sandbox, error) {
+func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	req := &runtimeapi.ListPodSandboxRequest{Filter: &runtimeapi.PodSandboxFilter{}}
 	if podUID != "" {
-		req.Filter.LabelSelector = map[string]string{edged.LabelPodUID: podUID}
+		req.Filter.LabelSelector = map[string]string{runtime.LabelPodUID: podUID}
 	}
 	r, err := c.run.ListPodSandbox(ctx, req)
 	if err != nil {
 		return nil, failed("list sandboxes", err)
 	}
-	var out []edged.Sandbox
+	var out []runtime.Sandbox
 	for _, s := range r.Items {
-		if s.GetLabels()[edged.LabelPodUID] == "" {
+		if s.GetLabels()[runtime.LabelPodUID] == "" {
 			continue // not a pod's: somebody else's use of CRI
 		}
-		out = append(out, edged.Sandbox{
-			ID: s.Id, Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.Labels[edged.LabelPodUID],
+		out = append(out, runtime.Sandbox{
+			ID: s.Id, Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.Labels[runtime.LabelPodUID],
 			Attempt: s.GetMetadata().GetAttempt(), Ready: s.State == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.CreatedAt),
 			Labels: s.Labels, Annotations: s.Annotations,
 		})
@@ -97,7 +97,7 @@ func moment(ns int64) time.Time {
 	return time.Unix(0, ns)
 }
 
-func sandboxConfig(s *edged.SandboxConfig) *runtimeapi.PodSandboxConfig {
+func sandboxConfig(s *runtime.SandboxConfig) *runtimeapi.PodSandboxConfig {
 	if s == nil {
 		return nil
 	}
@@ -139,7 +139,7 @@ func protocol(name string) runtimeapi.Protocol {
 	return runtimeapi.Protocol_TCP
 }
 
-func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
+func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
 	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
 	if n.HostNetwork {
 		o.Network = runtimeapi.NamespaceMode_NODE
@@ -158,21 +158,21 @@ func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
 	return o
 }
 
-func groupsPolicy(s edged.Security) runtimeapi.SupplementalGroupsPolicy {
+func groupsPolicy(s runtime.Security) runtimeapi.SupplementalGroupsPolicy {
 	if s.SupplementalGroupsStrict {
 		return runtimeapi.SupplementalGroupsPolicy_Strict
 	}
 	return runtimeapi.SupplementalGroupsPolicy_Merge
 }
 
-func selinux(s *edged.SELinux) *runtimeapi.SELinuxOption {
+func selinux(s *runtime.SELinux) *runtimeapi.SELinuxOption {
 	if s == nil {
 		return nil
 	}
 	return &runtimeapi.SELinuxOption{User: s.User, Role: s.Role, Type: s.Type, Level: s.Level}
 }
 
-func profile(p *edged.Profile) *runtimeapi.SecurityProfile {
+func profile(p *runtime.Profile) *runtimeapi.SecurityProfile {
 	switch {
 	case p == nil:
 		return nil

@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Program is how containers of a name behave. The zero value runs until it is
@@ -36,33 +36,33 @@ type Program struct {
 type Runtime struct {
 	mu         sync.Mutex
 	serial     int
-	sandboxes  map[string]*edged.Sandbox
+	sandboxes  map[string]*runtime.Sandbox
 	containers map[string]*container
-	images     map[string]edged.Image
+	images     map[string]runtime.Image
 	programs   map[string]Program
-	health     edged.RuntimeHealth
+	health     runtime.Health
 	calls      []string
 	listeners  map[chan string]bool
 	fail       func(call string) error
 	failRead   func(verb string) error
-	exec       func(c edged.Container, cmd []string) (edged.ExecResult, error)
+	exec       func(c runtime.Container, cmd []string) (runtime.ExecResult, error)
 }
 
 type container struct {
-	edged.Container
-	cfg     edged.ContainerConfig
+	runtime.Container
+	cfg     runtime.ContainerConfig
 	program Program
 	timer   *time.Timer
 	exited  chan struct{}
 }
 
-var _ edged.Runtime = (*Runtime)(nil)
+var _ runtime.Runtime = (*Runtime)(nil)
 
 // New makes an empty runtime that is healthy.
 func New() *Runtime {
 	return &Runtime{
-		sandboxes: make(map[string]*edged.Sandbox), containers: make(map[string]*container), images: make(map[string]edged.Image),
-		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: edged.RuntimeHealth{RuntimeReady: true, NetworkReady: true},
+		sandboxes: make(map[string]*runtime.Sandbox), containers: make(map[string]*container), images: make(map[string]runtime.Image),
+		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: runtime.Health{RuntimeReady: true, NetworkReady: true},
 	}
 }
 
@@ -70,7 +70,7 @@ func New() *Runtime {
 func (r *Runtime) AddImage(ref string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.images[ref] = edged.Image{ID: "sha256:" + ref, Tags: []string{ref}, Size: 1 << 20}
+	r.images[ref] = runtime.Image{ID: "sha256:" + ref, Tags: []string{ref}, Size: 1 << 20}
 }
 
 // Behave says how containers with a name behave that are started from now on.
@@ -110,14 +110,14 @@ func (r *Runtime) look(verb string) error {
 }
 
 // ExecWith makes fn answer commands; without it they succeed without output.
-func (r *Runtime) ExecWith(fn func(c edged.Container, cmd []string) (edged.ExecResult, error)) {
+func (r *Runtime) ExecWith(fn func(c runtime.Container, cmd []string) (runtime.ExecResult, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.exec = fn
 }
 
 // SetHealth sets what Health answers.
-func (r *Runtime) SetHealth(h edged.RuntimeHealth) {
+func (r *Runtime) SetHealth(h runtime.Health) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.health = h
@@ -131,10 +131,10 @@ func (r *Runtime) Calls() []string {
 }
 
 // Configs lists the configurations of the containers there are, oldest first.
-func (r *Runtime) Configs() []edged.ContainerConfig {
+func (r *Runtime) Configs() []runtime.ContainerConfig {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []edged.ContainerConfig
+	var out []runtime.ContainerConfig
 	for _, id := range slices.Sorted(maps.Keys(r.containers)) {
 		out = append(out, r.containers[id].cfg)
 	}
@@ -202,13 +202,13 @@ func (r *Runtime) tellLocked(uid string) {
 }
 
 // RunSandbox makes a sandbox.
-func (r *Runtime) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (string, error) {
+func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (string, error) {
 	if err := r.begin(ctx, "RunSandbox", cfg.Name); err != nil {
 		return "", err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &edged.Sandbox{
+	s := &runtime.Sandbox{
 		ID: r.idLocked("sandbox"), Name: cfg.Name, Namespace: cfg.Namespace, PodUID: cfg.UID, Attempt: cfg.Attempt, Ready: true, Created: time.Now(),
 		HostNetwork: cfg.Security.Namespaces.HostNetwork, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
@@ -233,7 +233,7 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	return nil
 }
 
-func (r *Runtime) stopSandboxLocked(s *edged.Sandbox) {
+func (r *Runtime) stopSandboxLocked(s *runtime.Sandbox) {
 	s.Ready, s.IPs = false, nil
 	for _, c := range r.containers {
 		if c.SandboxID == s.ID {
@@ -270,27 +270,27 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 }
 
 // SandboxStatus reads a sandbox.
-func (r *Runtime) SandboxStatus(_ context.Context, id string) (edged.Sandbox, error) {
+func (r *Runtime) SandboxStatus(_ context.Context, id string) (runtime.Sandbox, error) {
 	if err := r.look("SandboxStatus"); err != nil {
-		return edged.Sandbox{}, err
+		return runtime.Sandbox{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.sandboxes[id]
 	if s == nil {
-		return edged.Sandbox{}, gone(id)
+		return runtime.Sandbox{}, gone(id)
 	}
 	return *s, nil
 }
 
 // ListSandboxes lists sandboxes.
-func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandbox, error) {
+func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]runtime.Sandbox, error) {
 	if err := r.look("ListSandboxes"); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []edged.Sandbox
+	var out []runtime.Sandbox
 	for _, id := range slices.Sorted(maps.Keys(r.sandboxes)) {
 		if s := *r.sandboxes[id]; podUID == "" || s.PodUID == podUID {
 			s.IPs = nil
@@ -301,17 +301,17 @@ func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandb
 }
 
 // Version is "fake" and "1".
-func (r *Runtime) Version(context.Context) (edged.RuntimeVersion, error) {
+func (r *Runtime) Version(context.Context) (runtime.Version, error) {
 	if err := r.look("Version"); err != nil {
-		return edged.RuntimeVersion{}, err
+		return runtime.Version{}, err
 	}
-	return edged.RuntimeVersion{Name: "fake", Version: "1"}, nil
+	return runtime.Version{Name: "fake", Version: "1"}, nil
 }
 
 // Health is what SetHealth said.
-func (r *Runtime) Health(context.Context) (edged.RuntimeHealth, error) {
+func (r *Runtime) Health(context.Context) (runtime.Health, error) {
 	if err := r.look("Health"); err != nil {
-		return edged.RuntimeHealth{}, err
+		return runtime.Health{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -322,7 +322,7 @@ func (r *Runtime) Health(context.Context) (edged.RuntimeHealth, error) {
 func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "systemd", nil }
 
 // Events tells of changes until ctx ends.
-func (r *Runtime) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error {
+func (r *Runtime) Events(ctx context.Context, fn func(runtime.Event)) error {
 	ch := make(chan string, 1024)
 	r.mu.Lock()
 	r.listeners[ch] = true
@@ -337,13 +337,13 @@ func (r *Runtime) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error
 		case <-ctx.Done():
 			return ctx.Err()
 		case uid := <-ch:
-			fn(edged.RuntimeEvent{PodUID: uid})
+			fn(runtime.Event{PodUID: uid})
 		}
 	}
 }
 
 // ListImages lists the images.
-func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
+func (r *Runtime) ListImages(context.Context) ([]runtime.Image, error) {
 	if err := r.look("ListImages"); err != nil {
 		return nil, err
 	}
@@ -353,9 +353,9 @@ func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
 }
 
 // ImageStatus finds an image by reference or id.
-func (r *Runtime) ImageStatus(_ context.Context, ref string) (edged.Image, bool, error) {
+func (r *Runtime) ImageStatus(_ context.Context, ref string) (runtime.Image, bool, error) {
 	if err := r.look("ImageStatus"); err != nil {
-		return edged.Image{}, false, err
+		return runtime.Image{}, false, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -364,7 +364,7 @@ func (r *Runtime) ImageStatus(_ context.Context, ref string) (edged.Image, bool,
 }
 
 // PullImage puts an image on the node.
-func (r *Runtime) PullImage(ctx context.Context, ref string, _ *edged.ImageAuth, _ *edged.SandboxConfig) (string, error) {
+func (r *Runtime) PullImage(ctx context.Context, ref string, _ *runtime.ImageAuth, _ *runtime.SandboxConfig) (string, error) {
 	if err := r.begin(ctx, "PullImage", ref); err != nil {
 		return "", err
 	}

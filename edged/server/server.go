@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/crilog"
 )
 
@@ -30,11 +32,11 @@ type Pods interface {
 
 // Runtime is what a Server needs of the container runtime.
 type Runtime interface {
-	edged.Streams
+	runtime.Streams
 	// ListContainers lists the containers of one pod, or all.
-	ListContainers(ctx context.Context, podUID string) ([]edged.Container, error)
+	ListContainers(ctx context.Context, podUID string) ([]runtime.Container, error)
 	// ListSandboxes lists the sandboxes of one pod, or all.
-	ListSandboxes(ctx context.Context, podUID string) ([]edged.Sandbox, error)
+	ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error)
 }
 
 // Exporter writes figures in Prometheus' text format.
@@ -158,7 +160,7 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{}}
 	at := make(map[string]int)
 	for _, c := range all {
-		if c.State != edged.ContainerRunning {
+		if c.State != runtime.ContainerRunning {
 			continue
 		}
 		i, ok := at[c.PodUID]
@@ -166,7 +168,7 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 			i = len(list.Items)
 			at[c.PodUID] = i
 			pod := corev1.Pod{}
-			pod.Name, pod.Namespace, pod.UID = c.Labels[edged.LabelPodName], c.Labels[edged.LabelPodNamespace], uid(c.PodUID)
+			pod.Name, pod.Namespace, pod.UID = c.Labels[runtime.LabelPodName], c.Labels[runtime.LabelPodNamespace], uid(c.PodUID)
 			list.Items = append(list.Items, pod)
 		}
 		list.Items[i].Spec.Containers = append(list.Items[i].Spec.Containers, corev1.Container{Name: c.Name, Image: c.ImageID})

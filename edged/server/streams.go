@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/edgekit/edgekit/edged/runtime"
 
-	"github.com/edgekit/edgekit/edged"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Bounds of what a request may ask for.
@@ -125,16 +125,16 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
-	all = slices.DeleteFunc(all, func(sb edged.Sandbox) bool { return !sb.Ready })
+	all = slices.DeleteFunc(all, func(sb runtime.Sandbox) bool { return !sb.Ready })
 	if len(all) == 0 {
 		answer(w, fmt.Errorf("pod not found (%q)", fullName(pod)))
 		return
 	}
-	newest := slices.MaxFunc(all, func(a, b edged.Sandbox) int {
+	newest := slices.MaxFunc(all, func(a, b runtime.Sandbox) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Attempt, b.Attempt))
 	})
 	target, err := s.cfg.Runtime.PortForwardURL(r.Context(), newest.ID, ports)
-	s.connect(w, r, target, err, edged.Streaming{})
+	s.connect(w, r, target, err, runtime.Streaming{})
 }
 
 // pod finds the pod that a request names.
@@ -154,14 +154,14 @@ func fullName(pod *corev1.Pod) string { return pod.Name + "_" + pod.Namespace }
 
 // running finds a pod's running container by name, nil if there is none: it has
 // not begun yet, or has ended, be it because the pod is being deleted.
-func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*edged.Container, error) {
+func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*runtime.Container, error) {
 	all, err := s.cfg.Runtime.ListContainers(ctx, string(pod.UID))
 	if err != nil {
 		return nil, err
 	}
-	var found *edged.Container
+	var found *runtime.Container
 	for i, c := range all {
-		if c.Name == name && c.State == edged.ContainerRunning && (found == nil || c.Created.After(found.Created)) {
+		if c.Name == name && c.State == runtime.ContainerRunning && (found == nil || c.Created.After(found.Created)) {
 			found = &all[i]
 		}
 	}
@@ -169,10 +169,10 @@ func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*ed
 }
 
 // streaming reads which streams a request wants.
-func streaming(r *http.Request) (edged.Streaming, error) {
+func streaming(r *http.Request) (runtime.Streaming, error) {
 	q := r.URL.Query()
 	on := func(name string) bool { return q.Get(name) == "1" || q.Get(name) == "true" }
-	out := edged.Streaming{Stdin: on("input"), Stdout: on("output"), Stderr: on("error"), TTY: on("tty")}
+	out := runtime.Streaming{Stdin: on("input"), Stdout: on("output"), Stderr: on("error"), TTY: on("tty")}
 	out.Stderr = out.Stderr && !out.TTY
 	if !out.Stdin && !out.Stdout && !out.Stderr {
 		return out, &statusError{http.StatusBadRequest, "you must specify at least 1 of stdin, stdout, stderr"}
@@ -212,7 +212,7 @@ func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
 
 // connect joins the request's connection to the session that the runtime serves
 // at target, until either side is done.
-func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, err error, opts edged.Streaming) {
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, err error, opts runtime.Streaming) {
 	if err != nil {
 		answer(w, err)
 		return

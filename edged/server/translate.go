@@ -15,7 +15,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // What clients speak and runtimes do not, and what runtimes speak.
@@ -45,7 +45,7 @@ func speaks(r *http.Request, protocol string) bool {
 
 // translate serves a request in a protocol that the runtime does not speak;
 // false if it is not one.
-func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.URL, opts edged.Streaming) bool {
+func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.URL, opts runtime.Streaming) bool {
 	var err error
 	switch {
 	case speaks(r, channelsV5):
@@ -76,7 +76,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL)
 		return err
 	}
 	defer resp.Body.Close()
-	runtime, ok := resp.Body.(io.ReadWriteCloser)
+	rt, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what of it there is
 		answer(w, &statusError{http.StatusBadGateway, fmt.Sprintf("the container runtime does not stream: %s %s", resp.Status, text)})
@@ -89,7 +89,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL)
 		},
 		Handler: func(ws *websocket.Conn) {
 			ws.PayloadType = websocket.BinaryFrame
-			both(r.Context(), ws, runtime)
+			both(r.Context(), ws, rt)
 		},
 	}.ServeHTTP(w, r)
 	return nil
@@ -114,7 +114,7 @@ func both(ctx context.Context, a, b io.ReadWriteCloser) {
 
 // channels joins a WebSocket with numbered channels, whose stdin a client may
 // close by itself, to the runtime's SPDY with a stream for each.
-func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts edged.Streaming) error {
+func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts runtime.Streaming) error {
 	remote, err := dialSPDY(r.Context(), target)
 	if err != nil {
 		answer(w, &statusError{http.StatusBadGateway, fmt.Sprintf("the container runtime does not stream: %s", strings.TrimSpace(err.Error()))})
@@ -171,7 +171,7 @@ func dialSPDY(ctx context.Context, target *url.URL) (httpstream.Connection, erro
 
 // join copies between the client's channels and the runtime's streams until
 // the runtime has said how the command ended.
-func join(remote httpstream.Connection, local []io.ReadWriteCloser, opts edged.Streaming) error {
+func join(remote httpstream.Connection, local []io.ReadWriteCloser, opts runtime.Streaming) error {
 	open := func(kind string) (httpstream.Stream, error) {
 		return remote.CreateStream(http.Header{"Streamtype": {kind}})
 	}

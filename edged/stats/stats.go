@@ -9,11 +9,13 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+	"github.com/edgekit/edgekit/edged/runtime"
 
-	"github.com/edgekit/edgekit/edged"
+	corev1 "k8s.io/api/core/v1"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
 // Pods tells which pods there are and since when their containers run;
@@ -26,7 +28,7 @@ type Pods interface {
 // Config sets up Stats. Node, Meter and Pods are required.
 type Config struct {
 	Node  string // the Node's name
-	Meter edged.Meter
+	Meter runtime.Meter
 	Pods  Pods
 	Proc  string // where proc is mounted; "" means /proc
 }
@@ -99,7 +101,7 @@ func (s *Stats) node(m machine) statsapi.NodeStats {
 	return out
 }
 
-func podStats(p *corev1.Pod, u edged.PodUsage) statsapi.PodStats {
+func podStats(p *corev1.Pod, u runtime.PodUsage) statsapi.PodStats {
 	out := statsapi.PodStats{
 		PodRef:     statsapi.PodReference{Name: p.Name, Namespace: p.Namespace, UID: u.UID},
 		CPU:        cpu(u.Usage),
@@ -126,7 +128,7 @@ func podStats(p *corev1.Pod, u edged.PodUsage) statsapi.PodStats {
 	return out
 }
 
-func containerStats(p *corev1.Pod, u edged.ContainerUsage) statsapi.ContainerStats {
+func containerStats(p *corev1.Pod, u runtime.ContainerUsage) statsapi.ContainerStats {
 	out := statsapi.ContainerStats{Name: u.Name, CPU: cpu(u.Usage), Memory: memory(u.Usage), Swap: swap(u.Usage)}
 	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses, p.Status.EphemeralContainerStatuses} {
 		for _, st := range list {
@@ -141,14 +143,14 @@ func containerStats(p *corev1.Pod, u edged.ContainerUsage) statsapi.ContainerSta
 	return out
 }
 
-func cpu(u edged.Usage) *statsapi.CPUStats {
+func cpu(u runtime.Usage) *statsapi.CPUStats {
 	if u.CPU == nil {
 		return nil
 	}
 	return &statsapi.CPUStats{Time: metav1.NewTime(u.Time), UsageCoreNanoSeconds: u.CPU, UsageNanoCores: u.CPURate}
 }
 
-func memory(u edged.Usage) *statsapi.MemoryStats {
+func memory(u runtime.Usage) *statsapi.MemoryStats {
 	if u.WorkingSet == nil {
 		return nil
 	}
@@ -158,13 +160,13 @@ func memory(u edged.Usage) *statsapi.MemoryStats {
 	}
 }
 
-func swap(u edged.Usage) *statsapi.SwapStats {
+func swap(u runtime.Usage) *statsapi.SwapStats {
 	if u.Swap == nil {
 		return nil
 	}
 	return &statsapi.SwapStats{Time: metav1.NewTime(u.Time), SwapUsageBytes: u.Swap}
 }
 
-func traffic(i edged.InterfaceUsage) statsapi.InterfaceStats {
+func traffic(i runtime.InterfaceUsage) statsapi.InterfaceStats {
 	return statsapi.InterfaceStats{Name: i.Name, RxBytes: i.Received, RxErrors: i.ReceiveErrs, TxBytes: i.Sent, TxErrors: i.SendErrs}
 }

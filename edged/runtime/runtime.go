@@ -1,7 +1,8 @@
-package edged
+package runtime
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -83,16 +84,16 @@ type Images interface {
 type Machine interface {
 	// Version names the runtime and its version, for example "containerd" and
 	// "2.4.2".
-	Version(ctx context.Context) (RuntimeVersion, error)
+	Version(ctx context.Context) (Version, error)
 	// Health reports whether the runtime and its network are ready. An error
 	// means that the runtime did not answer.
-	Health(ctx context.Context) (RuntimeHealth, error)
+	Health(ctx context.Context) (Health, error)
 	// CgroupDriver is "systemd" or "cgroupfs".
 	CgroupDriver(ctx context.Context) (string, error)
 	// Events calls fn for each change of a container or sandbox until ctx or
 	// the stream ends. A runtime without events returns ErrNoEvents. fn must
 	// not block.
-	Events(ctx context.Context, fn func(RuntimeEvent)) error
+	Events(ctx context.Context, fn func(Event)) error
 }
 
 // Streams is what a Runtime may have besides, to let people into running
@@ -300,46 +301,25 @@ type Image struct {
 // ImageAuth are credentials for a registry.
 type ImageAuth struct{ Username, Password, Auth, Server, IdentityToken, RegistryToken string }
 
-// RuntimeVersion names a runtime.
-type RuntimeVersion struct{ Name, Version string }
+// Version names a runtime.
+type Version struct{ Name, Version string }
 
-// RuntimeHealth says whether a runtime can run pods.
-type RuntimeHealth struct {
+// Health says whether a runtime can run pods.
+type Health struct {
 	RuntimeReady, NetworkReady     bool
 	RuntimeMessage, NetworkMessage string // why not
-	Features                       RuntimeFeatures
+	Features                       Features
 }
 
-// RuntimeFeatures says what a runtime can do that not every runtime can.
-type RuntimeFeatures struct {
+// Features says what a runtime can do that not every runtime can.
+type Features struct {
 	SupplementalGroupsPolicy bool // it can ignore the groups that an image defines
 	RecursiveReadOnlyMounts  bool // its default handler can mount read-only with all that lies below
 }
 
-// RuntimeEvent says that something of a pod changed. PodUID is empty when the
+// Event says that something of a pod changed. PodUID is empty when the
 // runtime did not say whose it is.
-type RuntimeEvent struct{ PodUID string }
+type Event struct{ PodUID string }
 
-// The names under which pods and containers carry what the Agent must find
-// again after a restart. They are those of the kubelet, so that a node can
-// change from one to the other with its pods running.
-const (
-	LabelPodName       = "io.kubernetes.pod.name"
-	LabelPodNamespace  = "io.kubernetes.pod.namespace"
-	LabelPodUID        = "io.kubernetes.pod.uid"
-	LabelContainerName = "io.kubernetes.container.name"
-
-	annotationHash               = "io.kubernetes.container.hash"
-	annotationRestartCount       = "io.kubernetes.container.restartCount"
-	annotationTerminationPath    = "io.kubernetes.container.terminationMessagePath"
-	annotationTerminationPolicy  = "io.kubernetes.container.terminationMessagePolicy"
-	annotationPreStop            = "io.kubernetes.container.preStopHandler"
-	annotationPorts              = "io.kubernetes.container.ports"
-	annotationPodGrace           = "io.kubernetes.pod.terminationGracePeriod"
-	annotationSeen               = "kubernetes.io/config.seen"
-	annotationSource             = "kubernetes.io/config.source"
-	annotationNode               = "edgekit.io/node"      // whose sandbox this is, where agents share a runtime
-	annotationBackOff            = "edgekit.io/backoff"   // how long to wait after this container's exit, as a duration
-	annotationResources          = "edgekit.io/resources" // what the pod or container was made with, as JSON
-	annotationTerminationMessage = "edgekit.io/termination-message-file"
-)
+// ErrNoEvents is returned by Runtime.Events when the runtime has none.
+var ErrNoEvents = errors.New("edged/runtime: the runtime sends no events")
