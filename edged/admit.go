@@ -1,13 +1,12 @@
 package edged
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,39 +50,6 @@ type admission struct {
 	podLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
 }
 
-// admitLocked decides whether the node takes a pod beside those that it has.
-// The scheduler has decided before, but not for pods that name their node, and
-// not always with the newest facts. It needs a.mu.
-func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *rejection {
-	if pod.DeletionTimestamp != nil || over(pod.Status.Phase) || pod.Name == "" {
-		return nil
-	}
-	f := admission{
-		pod: pod, allocatable: a.node.allocatable(), sysctls: a.cfg.AllowedSysctls, labels: ownLabels(a.cfg), features: a.node.runtimeFeatures(),
-		podLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
-	}
-	for _, w := range a.workers {
-		if p := w.claims(); p != nil && p.UID != pod.UID {
-			f.others = append(f.others, p)
-		}
-	}
-	if wantsAppArmor(pod) {
-		f.appArmor = appArmorEnabled()
-	}
-	if reader, ok := a.cfg.Objects.(NodeReader); ok && !placedByScheduler(pod) {
-		node, err := reader.OwnNode(ctx)
-		if err != nil && !isMissing(err) && ctx.Err() == nil {
-			a.log.Warn("cannot read this node's Node; pods are judged by the labels of this agent alone", "err", err)
-		}
-		f.node = node
-	}
-	r := f.decide()
-	if r != nil {
-		r.message = rejectedPrefix + r.message
-	}
-	return r
-}
-
 // decide says why the node does not take the pod, nil if it takes it. It is
 // pure. What concerns the pod alone comes first: no other node state changes it.
 func (f admission) decide() *rejection {
@@ -98,7 +64,7 @@ func (f admission) decide() *rejection {
 // checkPod judges what the pod asks of the machine and its runtime.
 func (f admission) checkPod() *rejection {
 	pod := f.pod
-	if _, err := sysctls(pod, f.sysctls); err != nil {
+	if _, err := podspec.Sysctls(pod, f.sysctls); err != nil {
 		return &rejection{rejectedSysctl, err.Error()}
 	}
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
@@ -149,12 +115,12 @@ func (f admission) checkPodLevel() *rejection {
 // the node has. What the node does not have at all has a capacity of zero: a
 // pod that asks for a device never runs without one.
 func (f admission) checkResources() *rejection {
-	want := countedRequests(f.pod)
+	want := podspec.Requests(f.pod)
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		request, capacity := want[name], f.allocatable[name]
 		var used resource.Quantity
 		for _, o := range f.others {
-			used.Add(heldRequest(o, name))
+			used.Add(podspec.HeldRequest(o, name))
 		}
 		sum := used.DeepCopy()
 		sum.Add(request)
@@ -198,7 +164,7 @@ type hostPort struct {
 func hostPorts(pod *corev1.Pod) []hostPort {
 	containers := slices.Clone(pod.Spec.Containers)
 	for i := range pod.Spec.InitContainers {
-		if restartable(&pod.Spec.InitContainers[i]) {
+		if podspec.IsSidecar(&pod.Spec.InitContainers[i]) {
 			containers = append(containers, pod.Spec.InitContainers[i])
 		}
 	}
@@ -245,10 +211,4 @@ func wantsAppArmor(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
 		return c.SecurityContext != nil && is(c.SecurityContext.AppArmorProfile)
 	})
-}
-
-// appArmorEnabled asks the kernel whether it enforces AppArmor profiles.
-func appArmorEnabled() bool {
-	text, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	return err == nil && strings.HasPrefix(string(text), "Y")
 }

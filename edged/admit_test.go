@@ -4,21 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/internal/podtest"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-func quantities(pairs ...string) corev1.ResourceList {
-	out := make(corev1.ResourceList)
-	for i := 0; i < len(pairs); i += 2 {
-		out[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
-	}
-	return out
-}
 
 // TestAdmitNode judges pods by the node's labels and taints: those of a person
 // that the cloud has sent count, those that it has not sent refuse no pod that a
@@ -77,9 +69,9 @@ func TestAdmitNode(t *testing.T) {
 		"never sent, an own label":                   {selector("site", "b"), nil, "NodeAffinity"},
 		"never sent, affinity":                       {affinity(corev1.NodeSelectorRequirement{Key: "fpga", Operator: corev1.NodeSelectorOpExists}), nil, ""},
 	} {
-		p := spec("Always", "a")
+		p := podtest.New("Always", "a")
 		c.edit(p)
-		f := admission{pod: p, node: c.node, labels: ownLabels(Config{NodeName: "edge", Labels: map[string]string{"site": "a"}})}
+		f := admission{pod: p, node: c.node, labels: nodeLabels("edge", map[string]string{"site": "a"})}
 		got := ""
 		if r := f.decide(); r != nil {
 			got = r.reason
@@ -93,26 +85,26 @@ func TestAdmitNode(t *testing.T) {
 // TestAdmitCounted counts what nodes have in numbers besides cpu and memory, and
 // what a refused resize does not take.
 func TestAdmitCounted(t *testing.T) {
-	node := quantities("cpu", "2", "memory", "1Gi", "hugepages-2Mi", "4Mi", "vendor.example/slot", "2")
+	node := podtest.Resources("cpu", "2", "memory", "1Gi", "hugepages-2Mi", "4Mi", "vendor.example/slot", "2")
 	asks := func(pairs ...string) *corev1.Pod {
-		p := spec("Always", "a")
-		p.Spec.Containers[0].Resources.Requests = quantities(pairs...)
+		p := podtest.New("Always", "a")
+		p.Spec.Containers[0].Resources.Requests = podtest.Resources(pairs...)
 		return p
 	}
 	resized := asks("cpu", "100")
 	resized.Status = corev1.PodStatus{
 		Conditions: []corev1.PodCondition{{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible}},
 		ContainerStatuses: []corev1.ContainerStatus{{
-			Name: "a", AllocatedResources: quantities("cpu", "1"), Resources: &corev1.ResourceRequirements{Requests: quantities("cpu", "1")},
+			Name: "a", AllocatedResources: podtest.Resources("cpu", "1"), Resources: &corev1.ResourceRequirements{Requests: podtest.Resources("cpu", "1")},
 		}},
 	}
 	claims := asks("vendor.example/dra", "1")
 	claims.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{
 		RequestMappings: []corev1.ContainerExtendedResourceRequest{{ContainerName: "a", ResourceName: "vendor.example/dra"}},
 	}
-	sidecar := spec("Always", "side:s", "a")
+	sidecar := podtest.New("Always", "side:s", "a")
 	sidecar.Spec.InitContainers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}
-	init := spec("Always", "init:i", "a")
+	init := podtest.New("Always", "init:i", "a")
 	init.Spec.InitContainers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}
 	for name, c := range map[string]struct {
 		pod, other *corev1.Pod
@@ -120,10 +112,10 @@ func TestAdmitCounted(t *testing.T) {
 	}{
 		"one slot":                     {asks("vendor.example/slot", "1"), asks("vendor.example/slot", "1"), ""},
 		"too many slots":               {asks("vendor.example/slot", "2"), asks("vendor.example/slot", "1"), "OutOfvendor.example/slot"},
-		"what no plugin gives":         {asks("nvidia.com/gpu", "1"), spec("Always", "b"), "OutOfnvidia.com/gpu"},
-		"what a claim gives":           {claims, spec("Always", "b"), ""},
-		"huge pages":                   {asks("hugepages-2Mi", "6Mi"), spec("Always", "b"), "OutOfhugepages-2Mi"},
-		"huge pages of no such size":   {asks("hugepages-1Gi", "1Gi"), spec("Always", "b"), "OutOfhugepages-1Gi"},
+		"what no plugin gives":         {asks("nvidia.com/gpu", "1"), podtest.New("Always", "b"), "OutOfnvidia.com/gpu"},
+		"what a claim gives":           {claims, podtest.New("Always", "b"), ""},
+		"huge pages":                   {asks("hugepages-2Mi", "6Mi"), podtest.New("Always", "b"), "OutOfhugepages-2Mi"},
+		"huge pages of no such size":   {asks("hugepages-1Gi", "1Gi"), podtest.New("Always", "b"), "OutOfhugepages-1Gi"},
 		"beside a resize that was not": {asks("cpu", "1"), resized, ""},
 		"beside what that pod has":     {asks("cpu", "1100m"), resized, "OutOfcpu"},
 		"a port of a sidecar":          {sidecar, sidecar, "NodePorts"},
@@ -139,35 +131,14 @@ func TestAdmitCounted(t *testing.T) {
 	}
 }
 
-// TestPodLevelResources bounds a pod as a whole where it has a cgroup of its own.
-func TestPodLevelResources(t *testing.T) {
-	pod := spec("Always", "a", "b")
-	pod.Spec.Containers[1].Resources = corev1.ResourceRequirements{Requests: quantities("memory", "64Mi"), Limits: quantities("memory", "128Mi")}
-	pod.Spec.Resources = &corev1.ResourceRequirements{Requests: quantities("cpu", "100m", "memory", "192Mi"), Limits: quantities("cpu", "200m", "memory", "256Mi")}
-	if l := podLimits(pod); l.Memory != 256<<20 || l.CPUQuota != 20000 || l.CPUShares != 102 {
-		t.Errorf("limits of the pod: %+v", l)
-	}
-	if q := podRequest(pod, corev1.ResourceMemory); q.Value() != 192<<20 {
-		t.Errorf("the pod asks for %s", q.String())
-	}
-	a, b := containerResources(pod, &pod.Spec.Containers[0], 1<<30, false), containerResources(pod, &pod.Spec.Containers[1], 1<<30, false)
-	if a.Memory != 256<<20 || a.CPUQuota != 20000 || b.Memory != 128<<20 || b.CPUQuota != 20000 {
-		t.Errorf("limits of the containers: %+v, %+v", a, b)
-	}
-	if a.OOMScoreAdj != 938 || b.OOMScoreAdj != 875 { // 1000 - 1000*64/1024, and twice that
-		t.Errorf("scores %d, %d", a.OOMScoreAdj, b.OOMScoreAdj)
-	}
-	if q := podAllocatable(pod, quantities("cpu", "4", "memory", "1Gi", "pods", "5"))[corev1.ResourceMemory]; q.Value() != 256<<20 {
-		t.Errorf("a container may use %s", q.String())
-	}
-	if c := qosClass(pod); c != corev1.PodQOSBurstable {
-		t.Error(c)
-	}
-	pod.Spec.Resources.Requests = pod.Spec.Resources.Limits
-	if c := qosClass(pod); c != corev1.PodQOSGuaranteed {
-		t.Error(c)
-	}
-	big := quantities("cpu", "1", "memory", "1Gi")
+// TestAdmitPodLevelResources accepts limits of a pod as a whole where it has a
+// cgroup of its own.
+func TestAdmitPodLevelResources(t *testing.T) {
+	pod := podtest.New("Always", "a", "b")
+	pod.Spec.Containers[1].Resources = corev1.ResourceRequirements{Requests: podtest.Resources("memory", "64Mi"), Limits: podtest.Resources("memory", "128Mi")}
+	limits := podtest.Resources("cpu", "200m", "memory", "256Mi")
+	pod.Spec.Resources = &corev1.ResourceRequirements{Requests: limits, Limits: limits}
+	big := podtest.Resources("cpu", "1", "memory", "1Gi")
 	for name, c := range map[string]struct {
 		limited bool
 		edit    func(*corev1.ResourceRequirements)
@@ -177,7 +148,7 @@ func TestPodLevelResources(t *testing.T) {
 		"systemd's":       {false, func(*corev1.ResourceRequirements) {}, "PodLevelResourcesNotSupported"},
 		"requests only":   {false, func(r *corev1.ResourceRequirements) { r.Limits = nil }, ""},
 		"huge pages":      {true, func(r *corev1.ResourceRequirements) { r.Limits["hugepages-2Mi"] = resource.MustParse("4Mi") }, "PodLevelResourcesNotSupported"},
-		"too much memory": {true, func(r *corev1.ResourceRequirements) { r.Requests = quantities("memory", "2Gi") }, "OutOfmemory"},
+		"too much memory": {true, func(r *corev1.ResourceRequirements) { r.Requests = podtest.Resources("memory", "2Gi") }, "OutOfmemory"},
 	} {
 		p := pod.DeepCopy()
 		c.edit(p.Spec.Resources)
@@ -191,24 +162,44 @@ func TestPodLevelResources(t *testing.T) {
 	}
 }
 
-// TestActual compares a container's figures in the kernel's units.
-func TestActual(t *testing.T) {
-	made := corev1.ResourceRequirements{Requests: quantities("cpu", "100m", "memory", "10M"), Limits: quantities("cpu", "5m", "memory", "100000001")}
-	for name, c := range map[string]struct {
-		r        *runtime.Resources
-		cpu, lim string
-		memory   string
-	}{
-		"nothing said":   {nil, "100m", "5m", "100000001"},
-		"nothing known":  {&runtime.Resources{}, "100m", "5m", "100000001"},
-		"as made":        {&runtime.Resources{CPUShares: 102, CPUQuota: 1000, CPUPeriod: 100000, Memory: 100000001}, "100m", "5m", "100000001"},
-		"rounded":        {&runtime.Resources{CPUShares: 80, CPUQuota: 500, CPUPeriod: 50000, Memory: 99999744}, "100m", "5m", "100000001"},
-		"something else": {&runtime.Resources{CPUShares: 512, CPUQuota: 40000, CPUPeriod: 100000, Memory: 64 << 20}, "500m", "400m", "64Mi"},
+func TestAdmit(t *testing.T) {
+	node := corev1.ResourceList{"cpu": resource.MustParse("2"), "memory": resource.MustParse("1Gi"), "pods": resource.MustParse("2")}
+	with := func(edit func(*corev1.Pod)) *corev1.Pod {
+		p := podtest.New("Always", "a")
+		edit(p)
+		return p
+	}
+	one := with(func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = podtest.Resources("cpu", "1500m", "memory", "1Mi")
+		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}
+	})
+	for want, p := range map[string]*corev1.Pod{
+		"": podtest.New("Always", "a"),
+		"OutOfcpu": with(func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = podtest.Resources("cpu", "501m", "memory", "1Mi")
+		}),
+		"OutOfmemory": with(func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = podtest.Resources("cpu", "1m", "memory", "2Gi")
+		}),
+		"NodePorts": with(func(p *corev1.Pod) {
+			p.Spec.HostNetwork = true
+			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, Protocol: "TCP"}}
+		}),
+		"NodeAffinity": with(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelArchStable: "s390x"} }),
+		"SysctlForbidden": with(func(p *corev1.Pod) {
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
+		}),
+		"PodOSNotSupported": with(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 	} {
-		got := actualResources(made, c.r)
-		cpu, lim, memory := got.Requests[corev1.ResourceCPU], got.Limits[corev1.ResourceCPU], got.Limits[corev1.ResourceMemory]
-		if cpu.String() != c.cpu || lim.String() != c.lim || memory.String() != c.memory {
-			t.Errorf("%s: cpu %s of %s, memory %s", name, cpu.String(), lim.String(), memory.String())
+		got := ""
+		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: nodeLabels("", nil)}).decide(); r != nil {
+			got = r.reason
 		}
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if r := (admission{pod: podtest.New("Always", "a"), others: []*corev1.Pod{one, one}, allocatable: node}).decide(); r == nil || r.reason != "OutOfpods" {
+		t.Errorf("%+v", r)
 	}
 }

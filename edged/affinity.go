@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
-	goruntime "runtime"
 	"slices"
 	"strings"
 
@@ -19,30 +16,6 @@ import (
 
 	"github.com/edgekit/edgekit/edged/static"
 )
-
-// ownLabels are the labels that this agent gives its Node.
-func ownLabels(cfg Config) map[string]string {
-	labels := map[string]string{
-		corev1.LabelHostname: cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: goruntime.GOARCH,
-		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": goruntime.GOARCH,
-	}
-	maps.Copy(labels, cfg.Labels)
-	return labels
-}
-
-// setFeatures notes what the runtime can do.
-func (n *nodeReporter) setFeatures(f runtime.Features) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.features = f
-}
-
-// runtimeFeatures is what the runtime said last that it can do.
-func (n *nodeReporter) runtimeFeatures() runtime.Features {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.features
-}
 
 // checkNode judges whether the pod wants this kind of node.
 //

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,20 +32,19 @@ const runtimeRetry = time.Second
 
 // Agent runs the pods of one node. It is made by New and run once by Run.
 type Agent struct {
-	cfg     Config
-	log     *slog.Logger
-	volumes *volume.Manager
-	node    *nodeReporter
-	events  *recorder
-	// probeFigures counts what containers' probes are answered.
-	probeFigures probeFigures
+	cfg          Config
+	log          *slog.Logger
+	volumes      *volume.Manager
+	node         *nodeReporter
+	events       *recorder
+	probeCounter probeCounter
 	pulls        chan struct{} // holds a value for each image being pulled
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registries
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
-	resolver     resolver
+	specs        *podspec.Builder
 
 	folder *static.Folder // nil without static pods
 	free   chan struct{}  // holds a value: a pod's name may be free again
@@ -64,7 +64,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	events := newRecorder(cfg)
+	events := newRecorder(cfg.NodeName, cfg.Reports, cfg.Logger)
 	volumes, err := volume.New(volume.Config{
 		Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger,
 		OnDisk: func(err error) {
@@ -74,19 +74,43 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	specs := podspec.New(podspec.Config{
+		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain, ClusterDNS: cfg.ClusterDNS, Root: cfg.Root, LogRoot: cfg.LogRoot,
+		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault,
+		Objects: cfg.API.rooted(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
+	})
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg, events), events: events,
+		cfg: cfg, log: cfg.Logger, volumes: volumes, events: events, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
-	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
+	if a.node, err = newNodeReporter(a.nodeConfig()); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
 		}
 	}
 	return a, nil
+}
+
+// nodeConfig is the part of the Config that is about the Node.
+func (a *Agent) nodeConfig() nodeConfig {
+	cfg := nodeConfig{
+		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
+		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
+		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
+		AddressesChanged: func() { a.each(func(w *worker) { w.poke() }) }, Event: a.events.ofNode, Logger: a.cfg.Logger,
+	}
+	if reports, ok := a.cfg.Reports.(Recaller); ok {
+		cfg.LastNode = reports.LastNode
+	}
+	if objects, ok := a.cfg.Objects.(Registrar); ok {
+		cfg.NodeDeleted = objects.NodeDeleted
+	}
+	return cfg
 }
 
 // Ready is closed when the node was reported and the pods of the first list
@@ -286,6 +310,13 @@ func (a *Agent) each(fn func(*worker)) {
 	a.mu.Unlock()
 	for _, w := range all {
 		fn(w)
+	}
+}
+
+// nodeFacts is what of the node's state goes into a container's configuration.
+func (a *Agent) nodeFacts() podspec.Node {
+	return podspec.Node{
+		Capacity: a.node.capacity(), Allocatable: a.node.allocatable(), Features: a.node.runtimeFeatures(), CgroupV2: a.groups.Load().V2(),
 	}
 }
 

@@ -10,7 +10,11 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -27,15 +31,20 @@ const (
 
 // recorder turns what happens into Kubernetes events.
 type recorder struct {
-	reports Reports
+	reports eventReporter
 	node    string
 	log     *slog.Logger
 	queue   chan corev1.Event
 	serial  atomic.Int64
 }
 
-func newRecorder(cfg Config) *recorder {
-	return &recorder{reports: cfg.Reports, node: cfg.NodeName, log: cfg.Logger, queue: make(chan corev1.Event, eventQueue)}
+// eventReporter stores an event; see Reports.
+type eventReporter interface {
+	Event(ctx context.Context, event *corev1.Event) error
+}
+
+func newRecorder(node string, reports eventReporter, log *slog.Logger) *recorder {
+	return &recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
 }
 
 // pod records an event of a pod. kind is corev1.EventTypeNormal or Warning.
@@ -46,7 +55,7 @@ func (r *recorder) pod(pod *corev1.Pod, kind, reason, message string) {
 // container records an event of a container of a pod.
 func (r *recorder) container(pod *corev1.Pod, name, kind, reason, message string) {
 	field := "spec.containers{" + name + "}"
-	if _, init := findContainer(pod, name); init {
+	if _, init := podspec.FindContainer(pod, name); init {
 		field = "spec.initContainers{" + name + "}"
 	}
 	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name }) {

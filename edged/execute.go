@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,7 +60,7 @@ func (w *worker) execute(ctx context.Context, s situation, actions []action) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.a.log.Debug("an action failed", "pod", podTitle(s.pod), "action", a.String(), "err", err)
+		w.a.log.Debug("an action failed", "pod", podspec.Title(s.pod), "action", a.String(), "err", err)
 		var own *startError
 		switch isStart := errors.As(err, &own); {
 		case isStart && own.reason == reasonSandboxLost:
@@ -102,7 +105,7 @@ func (r *run) do(ctx context.Context, a action) error {
 	case actTearDown:
 		return r.tearDown()
 	case actRemoveLogs:
-		return r.w.a.removeLogs(r.pod)
+		return podlogs.Remove(r.w.a.cfg.LogRoot, r.pod)
 	case actReportGone:
 		if err := r.w.a.cfg.Reports.PodGone(ctx, r.pod); err != nil {
 			return err
@@ -169,7 +172,7 @@ func (r *run) useSandbox(sb runtime.Sandbox) {
 		pod.Status.HostIP = hosts[0]
 	}
 	r.pod = pod
-	cfg, err := r.w.a.sandboxConfig(pod, sb.Attempt)
+	cfg, err := r.w.a.specs.SandboxConfig(pod, sb.Attempt, r.w.a.groups.Load())
 	if err == nil {
 		r.sandbox = cfg
 	}
@@ -183,7 +186,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
 		prepare = a.volumes.Refresh
 	}
-	prepared, err := prepare(ctx, r.pod, podAllocatable(r.pod, a.node.allocatable()))
+	prepared, err := prepare(ctx, r.pod, podspec.ContainerAllocatable(r.pod, a.node.allocatable()))
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {
@@ -193,7 +196,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 			}
 		}
 		if !first {
-			a.log.Debug("cannot refresh volumes", "pod", podTitle(r.pod), "err", err)
+			a.log.Debug("cannot refresh volumes", "pod", podspec.Title(r.pod), "err", err)
 			r.w.remember(func(m *memory) { m.stale, m.refresh = false, time.Now().Add(setUpRetryMax) })
 			return nil // the old content stays
 		}
@@ -201,16 +204,16 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	}
 	if first {
 		if a.cfg.PodCgroups == On {
-			if err := a.groups.Load().SetUp(qosClass(r.pod), string(r.pod.UID), podLimits(r.pod)); err != nil {
-				if len(podLevel(r.pod).Limits) > 0 {
+			if err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), podspec.CgroupLimits(r.pod)); err != nil {
+				if len(podspec.PodResources(r.pod).Limits) > 0 {
 					a.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
 					return err
 				}
 				// Containers have limits of their own: the pod runs without a common one.
-				a.log.Warn("cannot limit a pod as a whole", "pod", podTitle(r.pod), "err", err)
+				a.log.Warn("cannot limit a pod as a whole", "pod", podspec.Title(r.pod), "err", err)
 			}
 		}
-		if err := os.MkdirAll(a.logDir(r.pod), 0o755); err != nil {
+		if err := os.MkdirAll(podlogs.Dir(a.cfg.LogRoot, r.pod), 0o755); err != nil {
 			return err
 		}
 	}
@@ -243,7 +246,7 @@ func each(err error) []error {
 
 func (r *run) createSandbox(ctx context.Context, a action) error {
 	agent := r.w.a
-	cfg, err := agent.sandboxConfig(r.pod, a.attempt)
+	cfg, err := agent.specs.SandboxConfig(r.pod, a.attempt, agent.groups.Load())
 	if err == nil {
 		var id string
 		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
@@ -251,7 +254,7 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
 				if a.attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
-					if limits := unenforced(r.pod); limits != "" {
+					if limits := podspec.UnenforcedLimits(r.pod); limits != "" {
 						agent.events.pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
 					}
 				}
@@ -262,7 +265,7 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 		}
 	}
 	if ctx.Err() == nil {
-		reason, message := sandboxFailure(err)
+		reason, message := podspec.SandboxFailure(err)
 		agent.events.pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}
 	return err
@@ -314,7 +317,7 @@ func (r *run) stopOrder() []stopping {
 	for _, c := range r.s.view.running() {
 		s := stopping{Container: c}
 		for i := range r.pod.Spec.InitContainers {
-			if spec := &r.pod.Spec.InitContainers[i]; spec.Name == c.Name && restartable(spec) {
+			if spec := &r.pod.Spec.InitContainers[i]; spec.Name == c.Name && podspec.IsSidecar(spec) {
 				s.turn = len(r.pod.Spec.InitContainers) - i
 			}
 		}
@@ -360,10 +363,20 @@ func (r *run) tearDown() error {
 				return err // what was left in it was killed: it is empty at one of the next tries
 			}
 			if err != nil {
-				a.log.Debug("cannot remove a pod's cgroup", "pod", podTitle(r.pod), "err", err)
+				a.log.Debug("cannot remove a pod's cgroup", "pod", podspec.Title(r.pod), "err", err)
 			}
 		}
 	}
 	r.w.remember(func(m *memory) { m.toreDown, m.setUp = true, false })
 	return nil
+}
+
+// removeLog removes the log of a container that goes.
+func (r *run) removeLog(id string) {
+	for _, c := range r.s.view.containers {
+		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
+			// Logs are no promise: what cannot be removed goes with the pod.
+			_ = os.Remove(podlogs.File(r.w.a.cfg.LogRoot, r.pod, c.Name, c.Attempt))
+		}
+	}
 }

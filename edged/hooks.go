@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,7 +33,7 @@ func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort,
 			out := append(res.Stdout, res.Stderr...)
 			return fmt.Errorf("command %q exited with %d: %s, message: %q", h.Exec.Command, res.ExitCode, res.Stderr, out[:min(len(out), maxMessage)])
 		}
-	case h.HTTPGet != nil && foreignProtocol(h.HTTPGet):
+	case h.HTTPGet != nil && podspec.IsUnsupportedProtocol(h.HTTPGet):
 		return fmt.Errorf("httpGet.protocol %s of a hook is not supported on this node", *h.HTTPGet.Protocol)
 	case h.HTTPGet != nil:
 		target := probe.Target{IP: r.pod.Status.PodIP, Ports: ports}

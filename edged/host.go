@@ -24,7 +24,7 @@ type machine struct {
 }
 
 // readMachine asks the kernel and /etc. What cannot be read is left empty.
-func readMachine(cfg Config) (machine, error) {
+func readMachine(cfg nodeConfig) (machine, error) {
 	var m machine
 	m.info = corev1.NodeSystemInfo{
 		MachineID: firstLine("/etc/machine-id", "/var/lib/dbus/machine-id"), BootID: firstLine("/proc/sys/kernel/random/boot_id"),

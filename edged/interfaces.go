@@ -101,3 +101,14 @@ type NodeReader interface {
 	// wait for the cloud.
 	OwnNode(ctx context.Context) (*corev1.Node, error)
 }
+
+// Registrar is what an Objects may have besides, to tell an Agent that its Node
+// was deleted in the API server. The Agent then registers again at once, with
+// the labels, annotations and taints of its Config, and says so in an event.
+// Without it the Node stays away until something in its report changes.
+type Registrar interface {
+	// NodeDeleted sends the Node as it was last known, each time that it was
+	// deleted in the API server. The channel holds one value, the newest; it is
+	// closed when ctx ends.
+	NodeDeleted(ctx context.Context) <-chan *corev1.Node
+}

@@ -5,7 +5,10 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"net/netip"
+
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+
+	goruntime "runtime"
 	"slices"
 	"sync"
 	"time"
@@ -31,15 +34,10 @@ const (
 // the machine or the runtime: workers read what it knows while they hold their
 // own.
 type nodeReporter struct {
-	cfg      Config
-	log      *slog.Logger
-	events   *recorder
-	disk     *diskCheck
-	outbound func() (netip.Addr, error)
-	// addressesChanged is called, with no mutex held, after the node's addresses
-	// have changed; the Agent sets it.
-	addressesChanged func()
-	kick             chan struct{} // holds a value: look at the node again soon
+	cfg  nodeConfig
+	log  *slog.Logger
+	disk *diskCheck
+	kick chan struct{} // holds a value: look at the node again soon
 
 	// What follows belongs to run.
 	last    *corev1.Node         // as last reported, maybe by a former Agent
@@ -57,11 +55,14 @@ type nodeReporter struct {
 	features runtime.Features // what the runtime said last
 }
 
-func newNodeReporter(cfg Config, events *recorder) *nodeReporter {
-	return &nodeReporter{
-		cfg: cfg, log: cfg.Logger, events: events, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
-		addressesChanged: func() {}, since: make(map[string]time.Time), kick: make(chan struct{}, 1),
+func newNodeReporter(cfg nodeConfig) (*nodeReporter, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
+	cfg = cfg.withDefaults()
+	return &nodeReporter{
+		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), since: make(map[string]time.Time), kick: make(chan struct{}, 1),
+	}, nil
 }
 
 // load reads what the host says of itself.
@@ -89,7 +90,7 @@ func (n *nodeReporter) findAddresses() {
 		n.setAddresses(ips)
 		return
 	}
-	ip, err := n.outbound()
+	ip, err := n.cfg.OutboundIP()
 	switch {
 	case err == nil:
 		n.setAddresses([]string{ip.String()})
@@ -108,7 +109,7 @@ func (n *nodeReporter) setAddresses(ips []string) {
 	n.mu.Unlock()
 	if changed && !first {
 		n.log.Info("the node's addresses changed", "addresses", ips)
-		n.addressesChanged()
+		n.cfg.AddressesChanged()
 	}
 }
 
@@ -130,28 +131,6 @@ func (n *nodeReporter) recallAddresses() {
 	if len(ips) > 0 {
 		n.setAddresses(ips)
 	}
-}
-
-// familyFirst puts the addresses first that are of the family of the node's own
-// primary address, as it is for a kubelet; what takes a pod's first address
-// counts on that.
-func familyFirst(ips, hosts []string) []string {
-	if len(hosts) == 0 || len(ips) < 2 {
-		return ips
-	}
-	host, err := netip.ParseAddr(hosts[0])
-	if err != nil {
-		return ips
-	}
-	other := func(text string) int {
-		if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() == host.Is4() {
-			return 0
-		}
-		return 1
-	}
-	out := slices.Clone(ips)
-	slices.SortStableFunc(out, func(a, b string) int { return other(a) - other(b) })
-	return out
 }
 
 func (n *nodeReporter) addresses() []string {
@@ -186,9 +165,12 @@ func (n *nodeReporter) imagesChanged() {
 // closed after the first report.
 func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 	defer n.disk.join()
-	tick := time.NewTicker(n.cfg.NodeCheck)
+	tick := time.NewTicker(n.cfg.Interval)
 	defer tick.Stop()
-	deleted := n.nodeDeleted(ctx)
+	var deleted <-chan *corev1.Node // never sends where nobody can say
+	if n.cfg.NodeDeleted != nil {
+		deleted = n.cfg.NodeDeleted(ctx)
+	}
 	n.recall(ctx)
 	for {
 		var retry <-chan time.Time
@@ -231,13 +213,12 @@ func (n *nodeReporter) report(ctx context.Context, node *corev1.Node) bool {
 
 // recall reads what a former Agent last said of this node.
 func (n *nodeReporter) recall(ctx context.Context) {
-	reports, ok := n.cfg.Reports.(Recaller)
-	if !ok {
+	if n.cfg.LastNode == nil {
 		return
 	}
-	last, err := reports.LastNode(ctx)
+	last, err := n.cfg.LastNode(ctx)
 	if err != nil {
-		if !isMissing(err) && ctx.Err() == nil {
+		if !notfound.Is(err) && ctx.Err() == nil {
 			n.log.Warn("cannot recall the last report of the node; its conditions begin anew", "err", err)
 		}
 		return
@@ -288,7 +269,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 func (n *nodeReporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: ownLabels(n.cfg)},
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: nodeLabels(n.cfg.NodeName, n.cfg.Labels)},
 		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
 	}
 	st := &node.Status
@@ -331,4 +312,30 @@ func (n *nodeReporter) listImages(ctx context.Context) {
 	n.mu.Lock()
 	n.images, n.listed = out, time.Now()
 	n.mu.Unlock()
+}
+
+// nodeLabels are the labels that an agent gives its Node: the well-known ones of a
+// kubelet, and own.
+// https://kubernetes.io/docs/reference/labels-annotations-taints/
+func nodeLabels(name string, own map[string]string) map[string]string {
+	labels := map[string]string{
+		corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: goruntime.GOARCH,
+		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": goruntime.GOARCH,
+	}
+	maps.Copy(labels, own)
+	return labels
+}
+
+// setFeatures notes what the runtime can do.
+func (n *nodeReporter) setFeatures(f runtime.Features) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.features = f
+}
+
+// runtimeFeatures is what the runtime said last that it can do.
+func (n *nodeReporter) runtimeFeatures() runtime.Features {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.features
 }

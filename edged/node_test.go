@@ -18,9 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// nodeCloud is Objects and Reports as far as a nodeReporter uses them.
+// nodeCloud is what a nodeReporter has above it.
 type nodeCloud struct {
-	Objects
 	deleted chan *corev1.Node
 
 	mu     sync.Mutex
@@ -37,15 +36,11 @@ func (c *nodeCloud) Node(_ context.Context, n *corev1.Node) error {
 	return nil
 }
 
-func (c *nodeCloud) Event(_ context.Context, e *corev1.Event) error {
+func (c *nodeCloud) event(kind, reason, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.events = append(c.events, *e)
-	return nil
+	c.events = append(c.events, corev1.Event{Type: kind, Reason: reason, Message: message})
 }
-
-func (*nodeCloud) PodStatus(context.Context, *corev1.Pod) error { return nil }
-func (*nodeCloud) PodGone(context.Context, *corev1.Pod) error   { return nil }
 
 func (c *nodeCloud) lastNode() (*corev1.Node, int) {
 	synctest.Wait()
@@ -67,14 +62,16 @@ func (healthy) Health(context.Context) (runtime.Health, error) {
 func (healthy) ListImages(context.Context) ([]runtime.Image, error) { return nil, nil }
 
 // runReporter runs a nodeReporter until the test's end.
-func runReporter(t *testing.T, cfg Config, change func(*nodeReporter)) (*nodeReporter, *nodeCloud) {
+func runReporter(t *testing.T, cfg nodeConfig, change func(*nodeReporter)) (*nodeReporter, *nodeCloud) {
 	t.Helper()
 	cloud := &nodeCloud{deleted: make(chan *corev1.Node, 1)}
-	cfg.NodeName, cfg.Runtime, cfg.Objects, cfg.Reports, cfg.Root = "edge", healthy{}, cloud, cloud, t.TempDir()
-	cfg = cfg.withDefaults()
-	events := newRecorder(cfg)
-	n := newNodeReporter(cfg, events)
-	n.outbound = func() (netip.Addr, error) { return netip.MustParseAddr("192.0.2.1"), nil }
+	cfg.NodeName, cfg.Runtime, cfg.Reports, cfg.Root, cfg.Version = "edge", healthy{}, cloud, t.TempDir(), "v1.37.2"
+	cfg.NodeDeleted, cfg.Event = cloud.NodeDeleted, cloud.event
+	cfg.OutboundIP = func() (netip.Addr, error) { return netip.MustParseAddr("192.0.2.1"), nil }
+	n, err := newNodeReporter(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if change != nil {
 		change(n)
 	}
@@ -84,7 +81,6 @@ func runReporter(t *testing.T, cfg Config, change func(*nodeReporter)) (*nodeRep
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { n.run(ctx, make(chan struct{})) })
-	wg.Go(func() { events.run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
@@ -103,7 +99,7 @@ func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang, calls := make(chan struct{}), 0
 		free := int64(50)
-		n, cloud := runReporter(t, Config{}, func(n *nodeReporter) {
+		n, cloud := runReporter(t, nodeConfig{}, func(n *nodeReporter) {
 			n.disk.stat = func(string) (diskSpaceInfo, error) {
 				calls++
 				if calls > 2 {
@@ -175,13 +171,13 @@ func TestAddressesChange(t *testing.T) {
 			ip, err = netip.MustParseAddr(a), e
 		}
 		told := make(chan []string, 8)
-		_, cloud := runReporter(t, Config{}, func(n *nodeReporter) {
-			n.outbound = func() (netip.Addr, error) {
+		_, cloud := runReporter(t, nodeConfig{}, func(n *nodeReporter) {
+			n.cfg.OutboundIP = func() (netip.Addr, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				return ip, err
 			}
-			n.addressesChanged = func() { told <- n.addresses() }
+			n.cfg.AddressesChanged = func() { told <- n.addresses() }
 		})
 		time.Sleep(time.Minute)
 		if len(told) != 0 {
@@ -208,7 +204,7 @@ func TestAddressesChange(t *testing.T) {
 // TestRegistersAgain has the Node deleted while nothing else changes.
 func TestRegistersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := Config{
+		cfg := nodeConfig{
 			Labels: map[string]string{"site": "berlin"}, Annotations: map[string]string{"owner": "lab"},
 			Taints: []corev1.Taint{{Key: "edge", Effect: corev1.TaintEffectNoSchedule}},
 		}
@@ -229,7 +225,7 @@ func TestRegistersAgain(t *testing.T) {
 			t.Fatalf("events %v", cloud.events)
 		}
 		e := cloud.events[0]
-		if e.Reason != ReasonRegisteredAgain || e.Type != corev1.EventTypeWarning || e.InvolvedObject.Name != "edge" || !strings.Contains(e.Message, "edgectl node remove edge") ||
+		if e.Reason != ReasonRegisteredAgain || e.Type != corev1.EventTypeWarning || !strings.Contains(e.Message, "edgectl node remove edge") ||
 			!strings.HasSuffix(e.Message, "is lost: label rack, annotation edgekit.io/autonomy, taint gpu, cordon") {
 			t.Errorf("event %s: %s", e.Reason, e.Message)
 		}
@@ -238,22 +234,4 @@ func TestRegistersAgain(t *testing.T) {
 			t.Errorf("%d reports, %d events: it goes on", later, len(cloud.events))
 		}
 	})
-}
-
-func TestFamilyFirst(t *testing.T) {
-	for name, tt := range map[string]struct{ ips, hosts, want []string }{
-		"IPv4 node":      {[]string{"2001:db8::5", "10.0.0.5"}, []string{"192.0.2.1"}, []string{"10.0.0.5", "2001:db8::5"}},
-		"IPv6 node":      {[]string{"10.0.0.5", "2001:db8::5"}, []string{"2001:db8::1", "192.0.2.1"}, []string{"2001:db8::5", "10.0.0.5"}},
-		"in order":       {[]string{"10.0.0.5", "2001:db8::5"}, []string{"192.0.2.1"}, []string{"10.0.0.5", "2001:db8::5"}},
-		"one address":    {[]string{"2001:db8::5"}, []string{"192.0.2.1"}, []string{"2001:db8::5"}},
-		"no host":        {[]string{"2001:db8::5", "10.0.0.5"}, nil, []string{"2001:db8::5", "10.0.0.5"}},
-		"no addresses":   {nil, []string{"192.0.2.1"}, nil},
-		"not an address": {[]string{"x", "10.0.0.5"}, []string{"192.0.2.1"}, []string{"10.0.0.5", "x"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := familyFirst(tt.ips, tt.hosts); !slices.Equal(got, tt.want) {
-				t.Errorf("%v, want %v", got, tt.want)
-			}
-		})
-	}
 }

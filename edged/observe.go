@@ -5,8 +5,9 @@ import (
 	"context"
 	"io"
 	"path/filepath"
-	"strconv"
 
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,7 +67,7 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 			continue
 		}
 		full, err := r.ContainerStatus(ctx, c.ID)
-		if isMissing(err) {
+		if notfound.Is(err) {
 			continue // removed since it was listed
 		}
 		if err != nil {
@@ -94,7 +95,7 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 		} else if full, err := r.SandboxStatus(ctx, sb.ID); err == nil {
 			*sb = full
 			sb.PodUID = uid
-		} else if !isMissing(err) {
+		} else if !notfound.Is(err) {
 			return view{}, err
 		}
 	}
@@ -115,7 +116,7 @@ func (w *worker) lastWords(c *runtime.Container) string {
 		return ""
 	}
 	pod := w.spec()
-	log := filepath.Join(w.a.logDir(pod), c.Name, strconv.FormatUint(uint64(c.Attempt), 10)+".log")
+	log := podlogs.File(w.a.cfg.LogRoot, pod, c.Name, c.Attempt)
 	text, err := crilog.Tail(log, maxLogMessages, maxLogMessage)
 	if err != nil {
 		return ""

@@ -1,12 +1,11 @@
 package edged
 
 import (
-	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // phase sums up the statuses of a pod's containers. final says that none of
@@ -18,7 +17,7 @@ func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
 		c, s := &pod.Spec.InitContainers[i], findStatus(st, pod.Spec.InitContainers[i].Name)
 		t := s.State.Terminated
 		switch {
-		case restartable(c):
+		case podspec.IsSidecar(c):
 			pending = pending || (s.Started == nil || !*s.Started) && !initialized
 		case t != nil && t.ExitCode != 0 && (final || !restarts(pod, c, t.ExitCode, true)):
 			return corev1.PodFailed
@@ -63,144 +62,4 @@ func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
 		return corev1.PodFailed
 	}
 	return corev1.PodPending
-}
-
-// ConditionTokenExpired is a condition of pods: True while a service account
-// token of the pod is past its end and cannot be renewed because the cloud is
-// out of reach. The pod runs on with it. Otherwise the pod has no such condition.
-const ConditionTokenExpired corev1.PodConditionType = "edgekit.io/TokenExpired"
-
-func tokenExpired(last *corev1.PodStatus) bool {
-	return last != nil && slices.ContainsFunc(last.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == ConditionTokenExpired && c.Status == corev1.ConditionTrue
-	})
-}
-
-// conditions computes the pod's conditions that the node decides, and no others:
-// those are somebody else's, who may have changed them since the node heard of
-// them. A condition keeps the time of its last transition while its status stays.
-func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
-	containers := containersReady(f, st)
-	list := []corev1.PodCondition{
-		{Type: corev1.PodReadyToStartContainers, Status: truth(sandboxReady(f))},
-		initialized(f, st),
-		ready(f, containers),
-		containers,
-		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
-	}
-	if f.expired && !over(st.Phase) {
-		list = append(list, corev1.PodCondition{
-			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",
-			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
-		})
-	}
-	if message := resizePending(f); message != "" && !over(st.Phase) {
-		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
-	}
-	for i := range list {
-		c := &list[i]
-		c.ObservedGeneration = f.pod.Generation
-		c.LastTransitionTime = metav1.NewTime(f.now)
-		for _, old := range [][]corev1.PodCondition{lastConditions(f), f.pod.Status.Conditions} {
-			if j := slices.IndexFunc(old, func(o corev1.PodCondition) bool { return o.Type == c.Type }); j >= 0 {
-				if old[j].Status == c.Status {
-					c.LastTransitionTime = old[j].LastTransitionTime
-				}
-				break
-			}
-		}
-	}
-	return list
-}
-
-func lastConditions(f facts) []corev1.PodCondition {
-	if f.last == nil {
-		return nil
-	}
-	return f.last.Conditions
-}
-
-func truth(b bool) corev1.ConditionStatus {
-	if b {
-		return corev1.ConditionTrue
-	}
-	return corev1.ConditionFalse
-}
-
-func sandboxReady(f facts) bool {
-	sb := f.view.sandbox()
-	return sb != nil && sb.Ready && (f.pod.Spec.HostNetwork || len(sb.IPs) > 0)
-}
-
-func initialized(f facts, st *corev1.PodStatus) corev1.PodCondition {
-	cond := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
-	if st.Phase == corev1.PodSucceeded {
-		cond.Reason = "PodCompleted"
-		return cond
-	}
-	var missing []string
-	for i := range st.InitContainerStatuses {
-		s := &st.InitContainerStatuses[i]
-		if begun(st) {
-			break
-		}
-		if restartable(&f.pod.Spec.InitContainers[i]) && (s.Started == nil || !*s.Started) || !restartable(&f.pod.Spec.InitContainers[i]) && !s.Ready {
-			missing = append(missing, s.Name)
-		}
-	}
-	if len(missing) > 0 {
-		cond.Status, cond.Reason = corev1.ConditionFalse, "ContainersNotInitialized"
-		cond.Message = fmt.Sprintf("containers with incomplete status: %s", missing)
-	}
-	return cond
-}
-
-func containersReady(f facts, st *corev1.PodStatus) corev1.PodCondition {
-	cond := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionFalse}
-	var unready []string
-	for i := range st.InitContainerStatuses {
-		if restartable(&f.pod.Spec.InitContainers[i]) && !st.InitContainerStatuses[i].Ready {
-			unready = append(unready, st.InitContainerStatuses[i].Name)
-		}
-	}
-	for i := range f.pod.Spec.Containers {
-		if s := findStatus(st, f.pod.Spec.Containers[i].Name); !s.Ready {
-			unready = append(unready, s.Name)
-		}
-	}
-	switch {
-	case st.Phase == corev1.PodSucceeded:
-		cond.Reason = "PodCompleted"
-	case st.Phase == corev1.PodFailed:
-		cond.Reason = "PodFailed"
-	case len(unready) > 0:
-		cond.Reason = "ContainersNotReady"
-		cond.Message = fmt.Sprintf("containers with unready status: %s", unready)
-	default:
-		cond.Status = corev1.ConditionTrue
-	}
-	return cond
-}
-
-// ready adds the pod's readiness gates to the readiness of its containers.
-func ready(f facts, containers corev1.PodCondition) corev1.PodCondition {
-	cond := containers
-	cond.Type = corev1.PodReady
-	if cond.Status != corev1.ConditionTrue {
-		return cond
-	}
-	var why []string
-	for _, gate := range f.pod.Spec.ReadinessGates {
-		i := slices.IndexFunc(f.pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
-		switch {
-		case i < 0:
-			why = append(why, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
-		case f.pod.Status.Conditions[i].Status != corev1.ConditionTrue:
-			why = append(why, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, f.pod.Status.Conditions[i].Status))
-		}
-	}
-	if len(why) > 0 {
-		cond.Status, cond.Reason, cond.Message = corev1.ConditionFalse, "ReadinessGatesNotReady", strings.Join(why, ", ")
-	}
-	return cond
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,23 +15,22 @@ import (
 type actionKind string
 
 const (
-	actSetUp           actionKind = "set up"           // volumes and cgroups of the pod
-	actCreateSandbox   actionKind = "create sandbox"   // attempt
-	actKillPod         actionKind = "kill pod"         // stop all containers within grace, then all sandboxes
-	actStart           actionKind = "start"            // create and start the container name, as attempt
-	actStartCreated    actionKind = "start created"    // start the container id, which exists
-	actKill            actionKind = "kill"             // stop the container id within grace
-	actRemove          actionKind = "remove"           // remove the stopped container id
-	actRemoveSandbox   actionKind = "remove sandbox"   // remove the stopped sandbox id with its containers
-	actReportFinal     actionKind = "report final"     // make the last status durable
-	actTearDown        actionKind = "tear down"        // volumes and cgroups
-	actRemoveLogs      actionKind = "remove logs"      // the pod's folder of logs
-	actReportGone      actionKind = "report gone"      // the API object may go
-	actRefreshVolumes  actionKind = "refresh volumes"  // bring changed content into running pods
-	maxKeptPerName                = 2                  // containers kept of each name: the newest and the one before
-	minimumStop                   = 2 * time.Second    // a container always has this long to stop
-	defaultGracePeriod            = 30 * time.Second   // what the API server fills in
-	deadlineReason                = "DeadlineExceeded" // status reason of a pod past its deadline
+	actSetUp          actionKind = "set up"           // volumes and cgroups of the pod
+	actCreateSandbox  actionKind = "create sandbox"   // attempt
+	actKillPod        actionKind = "kill pod"         // stop all containers within grace, then all sandboxes
+	actStart          actionKind = "start"            // create and start the container name, as attempt
+	actStartCreated   actionKind = "start created"    // start the container id, which exists
+	actKill           actionKind = "kill"             // stop the container id within grace
+	actRemove         actionKind = "remove"           // remove the stopped container id
+	actRemoveSandbox  actionKind = "remove sandbox"   // remove the stopped sandbox id with its containers
+	actReportFinal    actionKind = "report final"     // make the last status durable
+	actTearDown       actionKind = "tear down"        // volumes and cgroups
+	actRemoveLogs     actionKind = "remove logs"      // the pod's folder of logs
+	actReportGone     actionKind = "report gone"      // the API object may go
+	actRefreshVolumes actionKind = "refresh volumes"  // bring changed content into running pods
+	maxKeptPerName               = 2                  // containers kept of each name: the newest and the one before
+	minimumStop                  = 2 * time.Second    // a container always has this long to stop
+	deadlineReason               = "DeadlineExceeded" // status reason of a pod past its deadline
 )
 
 // action is one step towards what a pod's spec wants. Each may fail or be cut
@@ -201,7 +201,7 @@ func planSandbox(s situation, attempt uint32) decision {
 		return planFinish(s)
 	}
 	if s.view.alive() {
-		d.add(action{kind: actKillPod, grace: gracePeriod(s.pod), reason: "SandboxChanged"})
+		d.add(action{kind: actKillPod, grace: podspec.GracePeriod(s.pod), reason: "SandboxChanged"})
 		return d // what is killed must be seen to be gone first
 	}
 	d.add(action{kind: actSetUp}, action{kind: actCreateSandbox, attempt: attempt})
@@ -248,7 +248,7 @@ func planInit(s situation, d *decision) (initialized, failed bool) {
 	for i := range s.pod.Spec.InitContainers {
 		c := &s.pod.Spec.InitContainers[i]
 		last := s.view.latestIn(sandbox, c.Name)
-		side := restartable(c)
+		side := podspec.IsSidecar(c)
 		switch {
 		case last == nil && (through || i < reached) && !side:
 			continue
@@ -302,10 +302,10 @@ func planContainers(s situation, d *decision) {
 // failed, and reports whether it stays.
 func keepRunning(s situation, d *decision, c *corev1.Container, run *runtime.Container, sandbox string) bool {
 	h := s.health[run.ID]
-	grace, again := gracePeriod(s.pod), true
+	grace, again := podspec.GracePeriod(s.pod), true
 	var reason string
 	switch {
-	case run.Annotations[runtime.AnnotationHash] != "" && run.Annotations[runtime.AnnotationHash] != containerHash(c):
+	case run.Annotations[runtime.AnnotationHash] != "" && run.Annotations[runtime.AnnotationHash] != podspec.ContainerHash(c):
 		reason = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 	case h.failed != "":
 		// The exit code of a killed process: what a policy is asked about.
@@ -338,7 +338,7 @@ func startOrWait(s situation, d *decision, c *corev1.Container, last *runtime.Co
 		d.add(action{kind: actKill, id: last.ID, name: c.Name, grace: minimumStop, reason: fmt.Sprintf("Container %s is in unknown state, try killing it before restart", c.Name)})
 	}
 	lost := last != nil && s.view.lost(last)
-	if last != nil && last.State == runtime.ContainerCreated && !lost && last.SandboxID == s.view.sandbox().ID && last.Annotations[runtime.AnnotationHash] == containerHash(c) {
+	if last != nil && last.State == runtime.ContainerCreated && !lost && last.SandboxID == s.view.sandbox().ID && last.Annotations[runtime.AnnotationHash] == podspec.ContainerHash(c) {
 		d.add(action{kind: actStartCreated, id: last.ID, name: c.Name})
 		return
 	}

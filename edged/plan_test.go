@@ -6,37 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
-
-// spec makes a pod: names in order, "init:" before init containers and "side:"
-// before sidecars, "debug:" before ephemeral containers.
-func spec(policy corev1.RestartPolicy, names ...string) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pod", UID: "uid"}, Spec: corev1.PodSpec{RestartPolicy: policy}}
-	always := corev1.ContainerRestartPolicyAlways
-	for _, n := range names {
-		kind, name, ok := strings.Cut(n, ":")
-		switch {
-		case !ok:
-			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: n, Image: "i"})
-		case kind == "side":
-			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: name, Image: "i", RestartPolicy: &always})
-		case kind == "debug":
-			p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Image: "i"}})
-		default:
-			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: name, Image: "i"})
-		}
-	}
-	return p
-}
 
 // has makes what a runtime has of a pod. Sandboxes are "s0" or, stopped, "s0!";
 // containers are "name state[code] sandbox[/attempt]", made one second apart.
@@ -62,7 +41,7 @@ func has(things ...string) view {
 		switch {
 		case state == "created":
 			c.State = runtime.ContainerCreated
-			c.Annotations[runtime.AnnotationHash] = containerHash(&corev1.Container{Name: name, Image: "i"})
+			c.Annotations[runtime.AnnotationHash] = podspec.ContainerHash(&corev1.Container{Name: name, Image: "i"})
 		case state == "running":
 			c.State = runtime.ContainerRunning
 		default:
@@ -83,68 +62,68 @@ func TestPlan(t *testing.T) {
 		edit func(*situation)
 		want string // actions, "; " between; then flags
 	}{
-		{"new", spec(always, "a", "b"), has(), nil, "set up; create sandbox attempt=0; start a attempt=0; start b attempt=0"},
-		{"new with init", spec(always, "init:i", "a"), has(), nil, "set up; create sandbox attempt=0; start i attempt=0"},
-		{"sandbox only, after a crash", spec(always, "a"), has("s0"), nil, "set up; start a attempt=0"},
-		{"created only, after a crash", spec(always, "a"), has("s0", "a created s0"), nil, "set up; start created a id=a1"},
-		{"runs", spec(always, "a"), has("s0", "a running s0"), setUpDone, ""},
-		{"adopted", spec(always, "a"), has("s0", "a running s0"), nil, "set up"},
-		{"content changed", spec(always, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.stale = true }, "refresh volumes"},
-		{"init runs", spec(always, "init:i", "a"), has("s0", "i running s0"), setUpDone, ""},
-		{"init done", spec(always, "init:i", "a"), has("s0", "i exit0 s0"), setUpDone, "start a attempt=0"},
-		{"second init", spec(always, "init:i", "init:j", "a"), has("s0", "i exit0 s0"), setUpDone, "start j attempt=0"},
-		{"first init collected", spec(always, "init:i", "init:j", "a"), has("s0", "j exit0 s0"), setUpDone, "start a attempt=0"},
-		{"init failed", spec(always, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "start i attempt=1"},
-		{"init failed for good", spec(never, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "kill pod grace=30s finished"},
-		{"init of an older sandbox", spec(always, "init:i", "a"), has("s0!", "i exit0 s0", "a exit137 s0", "s1"), setUpDone, "start i attempt=1"},
-		{"sidecar starts, others wait", spec(always, "side:s", "a"), has("s0", "s running s0"), func(s *situation) { setUpDone(s); s.health["s1"] = health{} }, ""},
-		{"sidecar started", spec(always, "side:s", "a"), has("s0", "s running s0"), setUpDone, "start a attempt=0"},
-		{"sidecar fell", spec(always, "side:s", "a"), has("s0", "s exit1 s0", "a running s0"), setUpDone, "start s attempt=1"},
-		{"exit, always", spec(always, "a"), has("s0", "a exit0 s0"), setUpDone, "start a attempt=1"},
-		{"exit, one is through", spec(onFailure, "a", "b"), has("s0", "a exit0 s0", "b running s0"), setUpDone, ""},
-		{"debug begins", spec(never, "a", "debug:d"), has("s0", "a running s0"), setUpDone, "start d attempt=0"},
-		{"debug begins before the pod does", spec(always, "init:i", "a", "debug:d"), has("s0", "i running s0"), setUpDone, "start d attempt=0"},
-		{"debug created", spec(always, "a", "debug:d"), has("s0", "a running s0", "d created s0"), setUpDone, "start created d id=d2"},
-		{"debug runs", spec(always, "a", "debug:d"), has("s0", "a running s0", "d running s0"), setUpDone, ""},
-		{"debug is over", spec(always, "a", "debug:d"), has("s0", "a running s0", "d exit1 s0"), setUpDone, ""},
-		{"debug is over and forgotten", spec(always, "a", "debug:d"), has("s0", "a running s0"), func(s *situation) {
+		{"new", podtest.New(always, "a", "b"), has(), nil, "set up; create sandbox attempt=0; start a attempt=0; start b attempt=0"},
+		{"new with init", podtest.New(always, "init:i", "a"), has(), nil, "set up; create sandbox attempt=0; start i attempt=0"},
+		{"sandbox only, after a crash", podtest.New(always, "a"), has("s0"), nil, "set up; start a attempt=0"},
+		{"created only, after a crash", podtest.New(always, "a"), has("s0", "a created s0"), nil, "set up; start created a id=a1"},
+		{"runs", podtest.New(always, "a"), has("s0", "a running s0"), setUpDone, ""},
+		{"adopted", podtest.New(always, "a"), has("s0", "a running s0"), nil, "set up"},
+		{"content changed", podtest.New(always, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.stale = true }, "refresh volumes"},
+		{"init runs", podtest.New(always, "init:i", "a"), has("s0", "i running s0"), setUpDone, ""},
+		{"init done", podtest.New(always, "init:i", "a"), has("s0", "i exit0 s0"), setUpDone, "start a attempt=0"},
+		{"second init", podtest.New(always, "init:i", "init:j", "a"), has("s0", "i exit0 s0"), setUpDone, "start j attempt=0"},
+		{"first init collected", podtest.New(always, "init:i", "init:j", "a"), has("s0", "j exit0 s0"), setUpDone, "start a attempt=0"},
+		{"init failed", podtest.New(always, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "start i attempt=1"},
+		{"init failed for good", podtest.New(never, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"init of an older sandbox", podtest.New(always, "init:i", "a"), has("s0!", "i exit0 s0", "a exit137 s0", "s1"), setUpDone, "start i attempt=1"},
+		{"sidecar starts, others wait", podtest.New(always, "side:s", "a"), has("s0", "s running s0"), func(s *situation) { setUpDone(s); s.health["s1"] = health{} }, ""},
+		{"sidecar started", podtest.New(always, "side:s", "a"), has("s0", "s running s0"), setUpDone, "start a attempt=0"},
+		{"sidecar fell", podtest.New(always, "side:s", "a"), has("s0", "s exit1 s0", "a running s0"), setUpDone, "start s attempt=1"},
+		{"exit, always", podtest.New(always, "a"), has("s0", "a exit0 s0"), setUpDone, "start a attempt=1"},
+		{"exit, one is through", podtest.New(onFailure, "a", "b"), has("s0", "a exit0 s0", "b running s0"), setUpDone, ""},
+		{"debug begins", podtest.New(never, "a", "debug:d"), has("s0", "a running s0"), setUpDone, "start d attempt=0"},
+		{"debug begins before the pod does", podtest.New(always, "init:i", "a", "debug:d"), has("s0", "i running s0"), setUpDone, "start d attempt=0"},
+		{"debug created", podtest.New(always, "a", "debug:d"), has("s0", "a running s0", "d created s0"), setUpDone, "start created d id=d2"},
+		{"debug runs", podtest.New(always, "a", "debug:d"), has("s0", "a running s0", "d running s0"), setUpDone, ""},
+		{"debug is over", podtest.New(always, "a", "debug:d"), has("s0", "a running s0", "d exit1 s0"), setUpDone, ""},
+		{"debug is over and forgotten", podtest.New(always, "a", "debug:d"), has("s0", "a running s0"), func(s *situation) {
 			setUpDone(s)
 			s.lastStatuses = map[string]*corev1.ContainerStatus{"d": {State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
 		}, ""},
-		{"debug keeps no pod", spec(never, "a", "debug:d"), has("s0", "a exit0 s0", "d running s0"), setUpDone, "kill pod grace=30s finished"},
-		{"all are through", spec(onFailure, "a"), has("s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
-		{"through, sidecar still runs", spec(never, "side:s", "a"), has("s0", "s running s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
-		{"finished", spec(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "tear down finished"},
-		{"finished and tidy", spec(never, "a"), has("s0!", "a exit1 s0"), func(s *situation) { s.toreDown = true }, "finished"},
-		{"failed, never", spec(never, "a"), has("s0", "a exit1 s0"), setUpDone, "kill pod grace=30s finished"},
-		{"back-off", spec(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "200s"), setUpDone, "wait a"},
-		{"back-off over", spec(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "20s"), setUpDone, "start a attempt=4"},
-		{"sandbox died", spec(always, "a"), has("s0!", "a running s0"), setUpDone, "kill pod grace=30s"},
-		{"sandbox died, all stopped", spec(always, "a"), has("s4!", "a exit137 s4/2"), setUpDone, "set up; create sandbox attempt=5; start a attempt=3"},
-		{"sandbox died, never", spec(never, "a", "b"), has("s0!", "a exit137 s0"), setUpDone, "tear down finished"},
-		{"sandbox died before a start", spec(always, "a"), has("s0!", "a created s0/2"), setUpDone, "set up; create sandbox attempt=1; remove a id=a1; start a attempt=2"},
-		{"created in an older sandbox", spec(always, "a"), has("s0!", "a created s0", "s1"), setUpDone, "remove a id=a1; start a attempt=0"},
-		{"reboot during a back-off's window", spec(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *situation) { setUpDone(s); s.view.sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
-		{"sandbox died young", spec(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), setUpDone, "set up; create sandbox attempt=1"},
-		{"two sandboxes", spec(always, "a"), has("s0", "s1"), setUpDone, "kill pod grace=30s"},
-		{"image changed", spec(always, "a"), hashed(has("s0", "a running s0")), setUpDone, "kill a id=a1 grace=30s; start a attempt=1"},
-		{"liveness", spec(always, "a"), has("s0", "a running s0"), func(s *situation) {
+		{"debug keeps no pod", podtest.New(never, "a", "debug:d"), has("s0", "a exit0 s0", "d running s0"), setUpDone, "kill pod grace=30s finished"},
+		{"all are through", podtest.New(onFailure, "a"), has("s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"through, sidecar still runs", podtest.New(never, "side:s", "a"), has("s0", "s running s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"finished", podtest.New(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "tear down finished"},
+		{"finished and tidy", podtest.New(never, "a"), has("s0!", "a exit1 s0"), func(s *situation) { s.toreDown = true }, "finished"},
+		{"failed, never", podtest.New(never, "a"), has("s0", "a exit1 s0"), setUpDone, "kill pod grace=30s finished"},
+		{"back-off", podtest.New(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "200s"), setUpDone, "wait a"},
+		{"back-off over", podtest.New(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "20s"), setUpDone, "start a attempt=4"},
+		{"sandbox died", podtest.New(always, "a"), has("s0!", "a running s0"), setUpDone, "kill pod grace=30s"},
+		{"sandbox died, all stopped", podtest.New(always, "a"), has("s4!", "a exit137 s4/2"), setUpDone, "set up; create sandbox attempt=5; start a attempt=3"},
+		{"sandbox died, never", podtest.New(never, "a", "b"), has("s0!", "a exit137 s0"), setUpDone, "tear down finished"},
+		{"sandbox died before a start", podtest.New(always, "a"), has("s0!", "a created s0/2"), setUpDone, "set up; create sandbox attempt=1; remove a id=a1; start a attempt=2"},
+		{"created in an older sandbox", podtest.New(always, "a"), has("s0!", "a created s0", "s1"), setUpDone, "remove a id=a1; start a attempt=0"},
+		{"reboot during a back-off's window", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *situation) { setUpDone(s); s.view.sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
+		{"sandbox died young", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), setUpDone, "set up; create sandbox attempt=1"},
+		{"two sandboxes", podtest.New(always, "a"), has("s0", "s1"), setUpDone, "kill pod grace=30s"},
+		{"image changed", podtest.New(always, "a"), hashed(has("s0", "a running s0")), setUpDone, "kill a id=a1 grace=30s; start a attempt=1"},
+		{"liveness", podtest.New(always, "a"), has("s0", "a running s0"), func(s *situation) {
 			setUpDone(s)
 			s.health["a1"] = health{started: true, failed: "x", grace: time.Second}
 		}, "kill a id=a1 grace=1s; start a attempt=1"},
-		{"liveness, never", spec(never, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.health["a1"] = health{started: true, failed: "x"} }, "kill a id=a1 grace=30s"},
-		{"failed a moment ago", spec(always, "a"), has("s0"), func(s *situation) { setUpDone(s); s.retry = map[string]time.Time{"a": at(5)} }, "wait"},
-		{"volumes failed a moment ago", spec(always, "a"), has(), func(s *situation) { s.retry = map[string]time.Time{retrySandbox: at(5)} }, "wait"},
-		{"prune", spec(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), setUpDone, "remove a id=a3; remove a id=a1; remove sandbox id=s0"},
-		{"deleted", spec(always, "a"), has("s0", "a running s0"), ends(endDeleted), "kill pod grace=7s"},
-		{"deleted, stopped", spec(always, "a"), has("s0!", "a exit0 s0"), ends(endDeleted), "report final"},
-		{"deleted, told", spec(always, "a"), has("s0!", "a exit0 s0"), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove sandbox id=s0"},
-		{"deleted, removed", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove logs; tear down"},
-		{"deleted, torn down", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown = true, true }, "report gone"},
-		{"deleted, all told", spec(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown, s.goneDone = true, true, true }, "done"},
-		{"gone", spec(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(endGone), "remove sandbox id=s0; remove b id=b2"},
-		{"gone, tidy", spec(always), has(), func(s *situation) { ends(endGone)(s); s.toreDown = true }, "done"},
-		{"rejected", spec(always, "a"), has(), ends(endFinished), "tear down finished"},
+		{"liveness, never", podtest.New(never, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.health["a1"] = health{started: true, failed: "x"} }, "kill a id=a1 grace=30s"},
+		{"failed a moment ago", podtest.New(always, "a"), has("s0"), func(s *situation) { setUpDone(s); s.retry = map[string]time.Time{"a": at(5)} }, "wait"},
+		{"volumes failed a moment ago", podtest.New(always, "a"), has(), func(s *situation) { s.retry = map[string]time.Time{retrySandbox: at(5)} }, "wait"},
+		{"prune", podtest.New(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), setUpDone, "remove a id=a3; remove a id=a1; remove sandbox id=s0"},
+		{"deleted", podtest.New(always, "a"), has("s0", "a running s0"), ends(endDeleted), "kill pod grace=7s"},
+		{"deleted, stopped", podtest.New(always, "a"), has("s0!", "a exit0 s0"), ends(endDeleted), "report final"},
+		{"deleted, told", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove sandbox id=s0"},
+		{"deleted, removed", podtest.New(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove logs; tear down"},
+		{"deleted, torn down", podtest.New(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown = true, true }, "report gone"},
+		{"deleted, all told", podtest.New(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown, s.goneDone = true, true, true }, "done"},
+		{"gone", podtest.New(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(endGone), "remove sandbox id=s0; remove b id=b2"},
+		{"gone, tidy", podtest.New(always), has(), func(s *situation) { ends(endGone)(s); s.toreDown = true }, "done"},
+		{"rejected", podtest.New(always, "a"), has(), ends(endFinished), "tear down finished"},
 	} {
 		s := situation{pod: tt.pod, now: at(0), view: tt.view, health: map[string]health{}}
 		for _, c := range tt.view.containers {
@@ -260,7 +239,7 @@ func TestPhase(t *testing.T) {
 		{"Never", "exit1 exit0", false, "Failed"}, {"Never", "exit0 exit0", false, "Succeeded"}, {"Never", "exit0 run", false, "Running"},
 		{"Always", "wait", true, "Failed"},
 	} {
-		pod, st := spec(tt.policy), corev1.PodStatus{}
+		pod, st := podtest.New(tt.policy), corev1.PodStatus{}
 		for i, text := range strings.Fields(tt.states) {
 			s := state(text)
 			s.Name = fmt.Sprint("c", i)

@@ -1,11 +1,8 @@
 package edged
 
 import (
-	"time"
-
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // planFinish stops what is left of a pod whose containers are through.
@@ -25,7 +22,7 @@ func planEnd(s situation) decision {
 	}
 	grace := s.grace
 	if s.ending == endFinished {
-		grace = gracePeriod(s.pod)
+		grace = podspec.GracePeriod(s.pod)
 	}
 	switch {
 	case s.view.alive():
@@ -77,15 +74,4 @@ func planPrune(s situation, d *decision) {
 			d.add(action{kind: actRemoveSandbox, id: sb.ID})
 		}
 	}
-}
-
-// gracePeriod is how long the pod's containers may take to stop.
-func gracePeriod(pod *corev1.Pod) time.Duration {
-	if pod.DeletionGracePeriodSeconds != nil {
-		return time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second
-	}
-	if pod.Spec.TerminationGracePeriodSeconds != nil {
-		return time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
-	}
-	return defaultGracePeriod
 }

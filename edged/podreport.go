@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +23,7 @@ func (w *worker) announceBackOffs(now map[string]backOff) {
 	for name, b := range now {
 		if w.backOffs[name] != b {
 			w.a.events.container(pod, name, corev1.EventTypeWarning, "BackOff",
-				fmt.Sprintf("Back-off restarting failed container %s in pod %s", name, podTitle(pod)))
+				fmt.Sprintf("Back-off restarting failed container %s in pod %s", name, podspec.Title(pod)))
 		}
 	}
 }
@@ -70,7 +72,7 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
 	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
 		if ctx.Err() == nil && !w.unreportable {
-			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podTitle(pod), "err", err)
+			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podspec.Title(pod), "err", err)
 			w.unreportable = true
 		}
 		return false
@@ -98,4 +100,44 @@ func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
 		return w.pod, w.shown
 	}
 	return w.pod, w.pod.UID
+}
+
+// complainDNS reports what the resolver configuration of a pod lacks. What is a
+// matter of the node is said once in an agent's life, of the node.
+func (a *Agent) complainDNS(pod *corev1.Pod) {
+	_, complaints, err := a.specs.DNS(pod)
+	if err != nil {
+		a.log.Debug("cannot read the host's resolver configuration", "pod", podspec.Title(pod), "err", err)
+	}
+	for _, c := range complaints {
+		switch {
+		case !c.OfNode:
+			a.events.pod(pod, c.Type, c.Reason, c.Message)
+		case a.specs.FirstNotice(c.Reason):
+			log := a.log.Info
+			if c.Type == corev1.EventTypeWarning {
+				log = a.log.Warn
+			}
+			log("the node's DNS settings limit its pods", "reason", c.Reason, "message", c.Message)
+			a.events.ofNode(c.Type, c.Reason, c.Message)
+		}
+	}
+}
+
+// recordResize tells once of a resize that is not done.
+func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
+	find := func(st *corev1.PodStatus) *corev1.PodCondition {
+		if st == nil {
+			return nil
+		}
+		i := slices.IndexFunc(st.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
+		if i < 0 {
+			return nil
+		}
+		return &st.Conditions[i]
+	}
+	was, is := find(last), find(now)
+	if is != nil && (was == nil || was.Message != is.Message || was.ObservedGeneration != is.ObservedGeneration) {
+		a.events.pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
+	}
 }

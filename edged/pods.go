@@ -1,9 +1,11 @@
 package edged
 
 import (
-	"path/filepath"
+	"context"
+	"io"
 	"slices"
-	"strconv"
+
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -41,7 +43,7 @@ func (a *Agent) Pod(namespace, name string) *corev1.Pod {
 // LogFile is where the runtime writes what a container says, attempt being the
 // container's restart count. The file need not exist.
 func (a *Agent) LogFile(pod *corev1.Pod, container string, attempt uint32) string {
-	return filepath.Join(a.logDir(pod), container, strconv.FormatUint(uint64(attempt), 10)+".log")
+	return podlogs.File(a.cfg.LogRoot, pod, container, attempt)
 }
 
 // snapshot is a copy of the worker's pod with its newest status, nil if the API
@@ -64,4 +66,11 @@ func (w *worker) snapshot() *corev1.Pod {
 		}
 	}
 	return pod
+}
+
+// WriteProbeMetrics writes how often the probes of running containers succeeded,
+// failed and could not be made, in Prometheus' text format and under the
+// kubelet's name.
+func (a *Agent) WriteProbeMetrics(_ context.Context, w io.Writer) error {
+	return a.probeCounter.write(w)
 }

@@ -2,7 +2,6 @@ package edged
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -13,9 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// probeFigures counts the answers to probes, by pod, container and kind of
+// probeCounter counts the answers to probes, by pod, container and kind of
 // probe. What is over is forgotten with its container.
-type probeFigures struct {
+type probeCounter struct {
 	mu     sync.Mutex
 	counts map[probed]*[3]uint64 // by the index of its result in probeResults
 }
@@ -28,7 +27,7 @@ func probeResults() [3]string { return [...]string{"failed", "successful", "unkn
 type probed struct{ namespace, pod, uid, container, kind string }
 
 // count returns what counts one probe's answers and errors, and what forgets them.
-func (f *probeFigures) count(pod *corev1.Pod, container, kind string) (answered func(ok bool), errored, forget func()) {
+func (f *probeCounter) count(pod *corev1.Pod, container, kind string) (answered func(ok bool), errored, forget func()) {
 	key := probed{pod.Namespace, pod.Name, string(pod.UID), container, kind}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -59,10 +58,8 @@ func (f *probeFigures) count(pod *corev1.Pod, container, kind string) (answered 
 	return answered, func() { add(2) }, forget
 }
 
-// ProbeFigures writes how often the probes of running containers were
-// answered, and how, in Prometheus' text format and under the kubelet's name.
-func (a *Agent) ProbeFigures(_ context.Context, w io.Writer) error {
-	f := &a.probeFigures
+// write writes the counts in Prometheus' text format, under the kubelet's name.
+func (f *probeCounter) write(w io.Writer) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out strings.Builder

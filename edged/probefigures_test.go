@@ -8,16 +8,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestProbeFigures(t *testing.T) {
-	var a Agent
+func TestProbeCounter(t *testing.T) {
+	var f probeCounter
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}}
-	answered, errored, forget := a.probeFigures.count(pod, "app", "Liveness")
+	answered, errored, forget := f.count(pod, "app", "Liveness")
 	answered(true)
 	answered(true)
 	answered(false)
 	errored()
 	var out strings.Builder
-	if err := a.ProbeFigures(t.Context(), &out); err != nil {
+	if err := f.write(&out); err != nil {
 		t.Fatal(err)
 	}
 	const labels = `prober_probe_total{container="app",namespace="ns",pod="web",pod_uid="u",probe_type="Liveness",result=`
@@ -28,7 +28,7 @@ func TestProbeFigures(t *testing.T) {
 	}
 	forget()
 	out.Reset()
-	if err := a.ProbeFigures(t.Context(), &out); err != nil || strings.Contains(out.String(), "app") {
+	if err := f.write(&out); err != nil || strings.Contains(out.String(), "app") {
 		t.Errorf("%q %v", out.String(), err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,7 +50,7 @@ func (w *worker) followProbes(ctx context.Context, end ending) {
 			}
 			continue
 		}
-		if spec, _ := findContainer(pod, c.Name); spec != nil && (spec.StartupProbe != nil || spec.LivenessProbe != nil || spec.ReadinessProbe != nil) {
+		if spec, _ := podspec.FindContainer(pod, c.Name); spec != nil && (spec.StartupProbe != nil || spec.LivenessProbe != nil || spec.ReadinessProbe != nil) {
 			w.probes[c.ID] = w.startProbes(ctx, pod, spec, c)
 			if end != endNone {
 				w.probes[c.ID].restarts()
@@ -89,7 +90,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		return probe.Target{IP: address(), Ports: c.Ports, Exec: w.execProbe(run.ID)}
 	}
 	one := func(ctx context.Context, kind string, cfg probe.Config, report func(ok bool, detail string)) {
-		answered, errored, forget := w.a.probeFigures.count(pod, c.Name, kind)
+		answered, errored, forget := w.a.probeCounter.count(pod, c.Name, kind)
 		defer forget()
 		cfg.Target, cfg.Started, cfg.Answered = target, run.Started, answered
 		cfg.Report = func(ok bool, detail string) {
@@ -108,7 +109,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			warn("Unhealthy", "could not be made, which says nothing of the container", err.Error())
 		}
 		if err := probe.Run(ctx, cfg); err != nil {
-			w.a.log.Error("a probe cannot run", "pod", podTitle(pod), "container", c.Name, "err", err)
+			w.a.log.Error("a probe cannot run", "pod", podspec.Title(pod), "container", c.Name, "err", err)
 		}
 	}
 	fail := func(pr *corev1.Probe, kind string) func(bool, string) {

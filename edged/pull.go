@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
 )
+
+// pullShown is how long a failed pull shows as ErrImagePull before it shows as
+// ImagePullBackOff.
+const pullShown = 2 * time.Second
 
 // ensureImage brings the container's image to the node, by its pull policy.
 func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
@@ -122,7 +127,7 @@ func (r *run) credentials(ctx context.Context, ref image.Ref) []image.Credential
 	}
 	keys, err := image.Credentials(secrets, ref)
 	if err != nil {
-		agent.log.Warn("some pull secrets are unusable", "pod", podTitle(r.pod), "err", err)
+		agent.log.Warn("some pull secrets are unusable", "pod", podspec.Title(r.pod), "err", err)
 	}
 	return keys
 }

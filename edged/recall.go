@@ -4,6 +4,9 @@ import (
 	"context"
 	"slices"
 
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -20,8 +23,8 @@ func (w *worker) recall(ctx context.Context) {
 	}
 	said, err := reports.LastPodStatus(ctx, pod)
 	if err != nil {
-		if !isMissing(err) && ctx.Err() == nil {
-			w.a.log.Warn("cannot recall the last report of a pod", "pod", podTitle(pod), "err", err)
+		if !notfound.Is(err) && ctx.Err() == nil {
+			w.a.log.Warn("cannot recall the last report of a pod", "pod", podspec.Title(pod), "err", err)
 		}
 		return
 	}

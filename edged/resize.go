@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,14 +40,14 @@ func actualResources(made corev1.ResourceRequirements, r *runtime.Resources) cor
 	if r == nil {
 		return out
 	}
-	if limit, ok := out.Limits[corev1.ResourceCPU]; ok && r.CPUQuota > 0 && quota(limit)*period(r) != r.CPUQuota*cpuPeriod {
+	if limit, ok := out.Limits[corev1.ResourceCPU]; ok && r.CPUQuota > 0 && podspec.CPUQuota(limit)*period(r) != r.CPUQuota*podspec.CPUPeriod {
 		out.Limits[corev1.ResourceCPU] = *resource.NewMilliQuantity(r.CPUQuota*1000/period(r), resource.DecimalSI)
 	}
 	if limit, ok := out.Limits[corev1.ResourceMemory]; ok && r.Memory > 0 && pages(limit.Value()) != pages(r.Memory) {
 		out.Limits[corev1.ResourceMemory] = *resource.NewQuantity(r.Memory, resource.BinarySI)
 	}
-	if request, ok := out.Requests[corev1.ResourceCPU]; ok && r.CPUShares > 0 && !sameShares(shares(request), r.CPUShares) {
-		out.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity((r.CPUShares*1000+sharesPerCPU-1)/sharesPerCPU, resource.DecimalSI)
+	if request, ok := out.Requests[corev1.ResourceCPU]; ok && r.CPUShares > 0 && !sameShares(podspec.CPUShares(request), r.CPUShares) {
+		out.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity((r.CPUShares*1000+podspec.CPUSharesPerCPU-1)/podspec.CPUSharesPerCPU, resource.DecimalSI)
 	}
 	return out
 }
@@ -58,15 +58,15 @@ func pages(bytes int64) int64 { return bytes / int64(os.Getpagesize()) }
 // sameShares reports whether a runtime has the shares that are wanted. One on
 // cgroup v2 may give back what it kept as a weight.
 func sameShares(want, have int64) bool {
-	weight := 1 + (max(want, minShares)-minShares)*9999/(maxShares-minShares)
-	return have == want || have == minShares+(weight-1)*(maxShares-minShares)/9999
+	weight := 1 + (max(want, podspec.MinCPUShares)-podspec.MinCPUShares)*9999/(podspec.MaxCPUShares-podspec.MinCPUShares)
+	return have == want || have == podspec.MinCPUShares+(weight-1)*(podspec.MaxCPUShares-podspec.MinCPUShares)/9999
 }
 
 func period(r *runtime.Resources) int64 {
 	if r.CPUPeriod > 0 {
 		return r.CPUPeriod
 	}
-	return cpuPeriod
+	return podspec.CPUPeriod
 }
 
 // allocatedPod is the pod with what it and its containers were made with in its
@@ -144,31 +144,13 @@ func resizePending(f facts) string {
 	return fmt.Sprintf("in-place resize is not supported on this node: %s keeps the resources that it was made with; delete the pod to have it made with the new ones", strings.Join(differs, ", "))
 }
 
-// recordResize tells once of a resize that is not done.
-func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
-	find := func(st *corev1.PodStatus) *corev1.PodCondition {
-		if st == nil {
-			return nil
-		}
-		i := slices.IndexFunc(st.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
-		if i < 0 {
-			return nil
-		}
-		return &st.Conditions[i]
-	}
-	was, is := find(last), find(now)
-	if is != nil && (was == nil || was.Message != is.Message || was.ObservedGeneration != is.ObservedGeneration) {
-		a.events.pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
-	}
-}
-
 // podAllocated is what the pod as a whole was made with; nothing for a pod that
 // asks for nothing as a whole.
 func podAllocated(f facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
 	pod := allocatedPod(f.pod, f.view)
-	if len(podLevel(pod).Requests)+len(podLevel(pod).Limits) == 0 || !sandboxReady(f) {
+	if len(podspec.PodResources(pod).Requests)+len(podspec.PodResources(pod).Limits) == 0 || !sandboxReady(f) {
 		return nil, nil
 	}
-	whole := podLevel(pod)
-	return countedRequests(pod), whole.DeepCopy()
+	whole := podspec.PodResources(pod)
+	return podspec.Requests(pod), whole.DeepCopy()
 }

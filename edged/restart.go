@@ -1,13 +1,11 @@
 package edged
 
 import (
-	"encoding/json"
-	"fmt"
-	"hash/fnv"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,12 +17,6 @@ const (
 	backOffMax   = 5 * time.Minute
 	backOffReset = 2 * backOffMax // a container that ran this long starts afresh
 )
-
-// restartable reports whether an init container is a sidecar: it starts in its
-// turn and then runs beside the pod's containers.
-func restartable(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
 
 // restarts decides whether a container of a pod that exited with code runs
 // again. A container's own policy and rules come before the pod's.
@@ -49,7 +41,7 @@ func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool 
 	case corev1.RestartPolicyOnFailure:
 		return code != 0
 	}
-	return !init || code != 0 || restartable(c)
+	return !init || code != 0 || podspec.IsSidecar(c)
 }
 
 // backOffAfter reads how long to wait after the exit of a container before its
@@ -120,16 +112,4 @@ func restartCount(c *runtime.Container, status *corev1.ContainerStatus) int32 {
 		count = max(count, status.RestartCount)
 	}
 	return count
-}
-
-// containerHash changes when a running container must be replaced: with its
-// image. It has the kubelet's form, so that a kubelet's containers are adopted.
-func containerHash(c *corev1.Container) string {
-	body, err := json.Marshal(map[string]string{"name": c.Name, "image": c.Image})
-	if err != nil {
-		panic(fmt.Sprintf("edged: marshal of two strings: %v", err))
-	}
-	h := fnv.New32a()
-	h.Write(body)
-	return strconv.FormatUint(uint64(h.Sum32()), 16)
 }

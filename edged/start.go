@@ -7,28 +7,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
-)
-
-// The reasons of containers that do not start, as Kubernetes names them.
-const (
-	reasonImagePull    = "ErrImagePull"
-	reasonPullBackOff  = "ImagePullBackOff"
-	reasonNeverPull    = "ErrImageNeverPull"
-	reasonInvalidImage = "InvalidImageName"
-	reasonInspect      = "ImageInspectError"
-	reasonConfig       = "CreateContainerConfigError"
-	reasonCreate       = "CreateContainerError"
-	reasonRun          = "RunContainerError"
-	reasonPostStart    = "PostStartHookError"
-	reasonCreating     = "ContainerCreating"
-	reasonInitializing = "PodInitializing"
-	reasonCrashLoop    = "CrashLoopBackOff"
-	reasonSandboxLost  = "SandboxLost" // ours, never shown: the sandbox is replaced and the container tried again
-
-	pullShown = 2 * time.Second // how long a failed pull shows as such before it shows as back-off
 )
 
 // startError says that one container did not start. Others may.
@@ -45,7 +28,7 @@ type pullState struct {
 
 // start creates and starts a container.
 func (r *run) start(ctx context.Context, a action) error {
-	c, _ := findContainer(r.pod, a.name)
+	c, _ := podspec.FindContainer(r.pod, a.name)
 	if c == nil {
 		return &startError{reasonCreate, "the pod has no such container"}
 	}
@@ -88,7 +71,9 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 	if fail != nil {
 		return fail
 	}
-	cfg, err := agent.containerConfig(ctx, r.pod, c, a.attempt, img, carriedBackOff(r.s.view, stopped(r.s.view.latest(c.Name), time.Now())))
+	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
+		Spec: c, Attempt: a.attempt, Image: img, BackOff: carriedBackOff(r.s.view, stopped(r.s.view.latest(c.Name), time.Now())),
+	}, agent.nodeFacts())
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{reasonConfig, err.Error()}
@@ -132,7 +117,7 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 	if err := r.hook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
 		agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
 		run := runtime.Container{ID: id, Name: c.Name}
-		if err := r.kill(ctx, run, gracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
+		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
 			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)
 		}
 		return &startError{reasonPostStart, err.Error()}
@@ -146,21 +131,21 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 func (r *run) sandboxLost(ctx context.Context, id string) bool {
 	agent := r.w.a
 	sb, err := agent.cfg.Runtime.SandboxStatus(ctx, r.id)
-	if err == nil && sb.Ready || err != nil && !isMissing(err) {
+	if err == nil && sb.Ready || err != nil && !notfound.Is(err) {
 		return false
 	}
 	if id == "" {
 		return true
 	}
 	if err := agent.cfg.Runtime.RemoveContainer(ctx, id); err != nil && ctx.Err() == nil {
-		agent.log.Debug("cannot remove a container of a lost sandbox", "pod", podTitle(r.pod), "container", id, "err", err)
+		agent.log.Debug("cannot remove a container of a lost sandbox", "pod", podspec.Title(r.pod), "container", id, "err", err)
 	}
 	return true
 }
 
 // startCreated starts a container that a former step only created.
 func (r *run) startCreated(ctx context.Context, a action) error {
-	c, _ := findContainer(r.pod, a.name)
+	c, _ := podspec.FindContainer(r.pod, a.name)
 	if c == nil {
 		return nil
 	}
@@ -175,4 +160,34 @@ func (r *run) startCreated(ctx context.Context, a action) error {
 	}
 	r.w.worked(c.Name)
 	return nil
+}
+
+// noSandbox says why no container can be made in the pod's sandbox: there is
+// none, or one that another program or a former release made for a pod that gets
+// none here.
+func (r *run) noSandbox() *startError {
+	switch refused := podspec.UnsupportedPod(r.pod); {
+	case refused != nil:
+		return &startError{refused.Reason, refused.Message}
+	case r.id == "" || r.sandbox == nil:
+		return &startError{reasonCreate, "the pod has no sandbox"}
+	}
+	return nil
+}
+
+// targetOf is the id of the container whose processes an ephemeral container is
+// to see, "" if it names none.
+func (r *run) targetOf(name string) (string, error) {
+	for i := range r.pod.Spec.EphemeralContainers {
+		e := &r.pod.Spec.EphemeralContainers[i]
+		if e.Name != name || e.TargetContainerName == "" {
+			continue
+		}
+		target := r.s.view.latest(e.TargetContainerName)
+		if target == nil || target.State != runtime.ContainerRunning {
+			return "", fmt.Errorf("unable to find target container %q: it does not run", e.TargetContainerName)
+		}
+		return target.ID, nil
+	}
+	return "", nil
 }

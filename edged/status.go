@@ -3,16 +3,16 @@ package edged
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	resourcehelper "k8s.io/component-helpers/resource"
 )
 
 // waiting is why a container does not run.
@@ -48,7 +48,7 @@ func podStatus(f facts) corev1.PodStatus {
 	pod := f.pod
 	st := corev1.PodStatus{
 		ObservedGeneration:    pod.Generation,
-		QOSClass:              qosClass(pod),
+		QOSClass:              podspec.QOSClass(pod),
 		StartTime:             &metav1.Time{Time: f.start},
 		NominatedNodeName:     pod.Status.NominatedNodeName,
 		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
@@ -70,7 +70,7 @@ func podStatus(f facts) corev1.PodStatus {
 		st.ContainerStatuses = append(st.ContainerStatuses, containerStatus(f, &pod.Spec.Containers[i], false))
 	}
 	for i := range pod.Spec.EphemeralContainers {
-		st.EphemeralContainerStatuses = append(st.EphemeralContainerStatuses, ephemeralStatus(f, ephemeral(pod, i)))
+		st.EphemeralContainerStatuses = append(st.EphemeralContainerStatuses, ephemeralStatus(f, podspec.EphemeralContainer(pod, i)))
 	}
 	slices.SortFunc(st.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	st.Phase = phase(pod, &st, f.final)
@@ -158,8 +158,8 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 	if w, ok := f.waiting[c.Name]; ok {
 		wait.Reason, wait.Message = w.reason, w.message
 	}
-	if r := refusedPod(f.pod); r != nil && cur == nil {
-		wait.Reason, wait.Message = r.reason, r.message
+	if r := podspec.UnsupportedPod(f.pod); r != nil && cur == nil {
+		wait.Reason, wait.Message = r.Reason, r.Message
 	}
 	if cur == nil {
 		st.State.Waiting = wait
@@ -182,14 +182,14 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 	case runtime.ContainerRunning:
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(cur.Started)}
 		if v, ok := f.verdicts[cur.ID]; ok {
-			st.Ready = v.ready && (!init || restartable(c))
+			st.Ready = v.ready && (!init || podspec.IsSidecar(c))
 			st.Started = &v.started
 		}
 	case runtime.ContainerExited, runtime.ContainerUnknown:
 		end := terminated(f, cur)
 		if b, ok := f.backOffs[c.Name]; ok && !f.final {
 			wait.Reason = reasonCrashLoop
-			wait.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.delay, c.Name, podTitle(f.pod))
+			wait.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.delay, c.Name, podspec.Title(f.pod))
 			waits = true
 		}
 		if waits && !f.final {
@@ -197,7 +197,7 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 			break
 		}
 		st.State.Terminated = end
-		st.Ready = init && !restartable(c) && end.ExitCode == 0
+		st.Ready = init && !podspec.IsSidecar(c) && end.ExitCode == 0
 	default:
 		st.State.Waiting = wait
 	}
@@ -301,39 +301,32 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Co
 	}
 }
 
-// podTitle names a pod as event messages do.
-func podTitle(pod *corev1.Pod) string {
-	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
+// ephemeralStatus computes the status of an ephemeral container. It is never
+// ready, since nothing may depend on it.
+func ephemeralStatus(f facts, c *corev1.Container) corev1.ContainerStatus {
+	st := containerStatus(f, c, false)
+	st.Ready, st.Started = false, nil
+	return st
 }
 
-// qosClass is the quality of service that a pod's requests and limits ask for.
-// Kubernetes defines it: "Guaranteed" if every container limits cpu and memory
-// and requests just that, "BestEffort" if none asks for anything. What the pod
-// as a whole asks for counts instead of what its containers do.
-func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
-	if pod.Status.QOSClass != "" {
-		return pod.Status.QOSClass
+// familyFirst puts the addresses first that are of the family of the node's own
+// primary address, as it is for a kubelet; what takes a pod's first address
+// counts on that.
+func familyFirst(ips, hosts []string) []string {
+	if len(hosts) == 0 || len(ips) < 2 {
+		return ips
 	}
-	list := []corev1.ResourceRequirements{podLevel(pod)}
-	if !resourcehelper.IsPodLevelResourcesSet(pod) {
-		list = nil
-		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-			list = append(list, c.Resources)
+	host, err := netip.ParseAddr(hosts[0])
+	if err != nil {
+		return ips
+	}
+	other := func(text string) int {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() == host.Is4() {
+			return 0
 		}
+		return 1
 	}
-	some, bound := false, true
-	for _, r := range list {
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			limit, request := r.Limits[name], r.Requests[name]
-			some = some || !limit.IsZero() || !request.IsZero()
-			bound = bound && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
-		}
-	}
-	switch {
-	case !some:
-		return corev1.PodQOSBestEffort
-	case bound:
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
+	out := slices.Clone(ips)
+	slices.SortStableFunc(out, func(a, b string) int { return other(a) - other(b) })
+	return out
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/edgekit/edgekit/edged/internal/podtest"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
@@ -27,7 +29,7 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 	cfg := Config{NodeName: "n", Root: root}.withDefaults()
 	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes}
 	a.groups.Store(cgroup.New(cgroup.Config{Mount: mount}))
-	pod := spec("Always", "c")
+	pod := podtest.New("Always", "c")
 	pod.UID = "u"
 	group := filepath.Join(mount, "cpu", a.groups.Load().Parent(corev1.PodQOSBestEffort, "u"))
 	if err := os.MkdirAll(group, 0o755); err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -254,7 +255,7 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	}
 	if err := w.observe(ctx); err != nil {
 		if ctx.Err() == nil {
-			w.a.log.Debug("cannot observe a pod", "pod", podTitle(w.spec()), "err", err)
+			w.a.log.Debug("cannot observe a pod", "pod", podspec.Title(w.spec()), "err", err)
 		}
 		return observeWait, false
 	}
@@ -328,7 +329,7 @@ func (w *worker) spec() *corev1.Pod {
 func (w *worker) ending() (ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	grace := gracePeriod(w.pod)
+	grace := podspec.GracePeriod(w.pod)
 	isOver := over(w.pod.Status.Phase) || w.last != nil && over(w.last.Phase)
 	w.deadAfter = time.Time{}
 	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
@@ -343,7 +344,7 @@ func (w *worker) ending() (ending, time.Duration) {
 	case w.pod.DeletionTimestamp != nil:
 		return endDeleted, grace
 	case w.rejected != nil, isOver:
-		return endFinished, specGrace(w.pod)
+		return endFinished, podspec.SpecGracePeriod(w.pod)
 	}
 	return endNone, grace
 }

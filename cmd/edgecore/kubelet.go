@@ -43,7 +43,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more 
 	s, err = server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
 		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
-		Metrics: http.HandlerFunc(metrics), Probes: agent.ProbeFigures,
+		Metrics: http.HandlerFunc(metrics), Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {
 		return nil, err

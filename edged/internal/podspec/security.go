@@ -1,4 +1,4 @@
-package edged
+package podspec
 
 import (
 	"fmt"
@@ -128,7 +128,7 @@ func applyOwn(s *runtime.Security, cs *corev1.SecurityContext) {
 
 // checkNonRoot makes sure that a container that must not run as root does not.
 func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image runtime.Image) error {
-	where := fmt.Sprintf("(pod: %q, container: %s)", podTitle(pod), c.Name)
+	where := fmt.Sprintf("(pod: %q, container: %s)", Title(pod), c.Name)
 	switch {
 	case user != nil && *user == 0:
 		return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)
@@ -188,8 +188,8 @@ func safeSysctls() []string {
 	}
 }
 
-// sysctls reads the pod's sysctls; forbidden ones are an error.
-func sysctls(pod *corev1.Pod, allowed []string) (map[string]string, error) {
+// Sysctls reads the pod's sysctls; forbidden ones are an error.
+func Sysctls(pod *corev1.Pod, allowed []string) (map[string]string, error) {
 	if pod.Spec.SecurityContext == nil {
 		return nil, nil
 	}

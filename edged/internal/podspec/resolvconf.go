@@ -1,4 +1,4 @@
-package edged
+package podspec
 
 import (
 	"bytes"
@@ -37,17 +37,17 @@ const (
 	resolvConfSystemd = "/run/systemd/resolve/resolv.conf"
 )
 
-// complaint is what a resolver configuration lacks, as an event says it.
-type complaint struct {
-	kind    string // of the event
-	reason  string
-	message string
-	ofNode  bool // the same for all pods of the node
+// Notice is what a resolver configuration lacks, as an event says it.
+type Notice struct {
+	Type    string // of the event
+	Reason  string
+	Message string
+	OfNode  bool // the same for all pods of the node
 }
 
 // missingClusterDNS is no fault of an edge node, which may have no DNS server of
 // the cluster: a kubelet warns of it on each pod.
-var missingClusterDNS = complaint{
+var missingClusterDNS = Notice{
 	corev1.EventTypeNormal, "MissingClusterDNS",
 	"the node has no cluster DNS: pods with the policy ClusterFirst use the host's name servers and cannot look up Services; set edgecore --cluster-dns (SDK: Config.ClusterDNS) if the cluster's DNS is reachable from here", true,
 }
@@ -78,7 +78,7 @@ func (r *resolver) first(reason string) bool {
 // set is taken as it is. Without one, a pod in the host's network gets the
 // host's own file; others get the first of the host's files that has a server
 // which answers inside a pod.
-func (r *resolver) read(set string, hostNetwork bool) (runtime.DNSConfig, []complaint, error) {
+func (r *resolver) read(set string, hostNetwork bool) (runtime.DNSConfig, []Notice, error) {
 	if set != "" {
 		if _, err := os.Stat(set); err != nil {
 			return runtime.DNSConfig{}, nil, fmt.Errorf("the resolver file that edgecore --resolv-conf (SDK: Config.ResolvConf) names cannot be read: %w", err)
@@ -94,7 +94,7 @@ func (r *resolver) read(set string, hostNetwork bool) (runtime.DNSConfig, []comp
 	if err == nil && reachable(behind) {
 		return behind, nil, nil
 	}
-	return own, []complaint{{
+	return own, []Notice{{
 		corev1.EventTypeWarning, "NoUsableNameServer",
 		fmt.Sprintf("no name server in %s (%s) can be reached from inside a pod: give a file that has one with edgecore --resolv-conf (SDK: Config.ResolvConf), or the cluster's servers with --cluster-dns",
 			resolvConf, strings.Join(own.Servers, " ")), true,
@@ -133,11 +133,11 @@ func reachable(d runtime.DNSConfig) bool {
 }
 
 // fitResolver cuts a resolver configuration to what resolvers take.
-func fitResolver(d *runtime.DNSConfig) []complaint {
-	var complaints []complaint
+func fitResolver(d *runtime.DNSConfig) []Notice {
+	var complaints []Notice
 	if len(d.Servers) > maxServers {
 		d.Servers = d.Servers[:maxServers]
-		complaints = append(complaints, complaint{
+		complaints = append(complaints, Notice{
 			corev1.EventTypeWarning, "DNSConfigForming",
 			fmt.Sprintf("the pod has more name servers than a resolver takes (%d); it uses these: %s", maxServers, strings.Join(d.Servers, " ")), false,
 		})
@@ -155,7 +155,7 @@ func fitResolver(d *runtime.DNSConfig) []complaint {
 		length += 1 + len(s)
 	}
 	if len(fit) < len(d.Searches) {
-		complaints = append(complaints, complaint{
+		complaints = append(complaints, Notice{
 			corev1.EventTypeWarning, "DNSConfigForming",
 			fmt.Sprintf("the pod has more DNS search domains than a resolver takes (%d, of %d characters each and %d together); it uses these: %s", maxSearches, maxSearch, maxSearchList, strings.Join(fit, " ")), false,
 		})

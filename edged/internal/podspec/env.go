@@ -1,4 +1,4 @@
-package edged
+package podspec
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -118,6 +119,13 @@ func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *cor
 	return env, nil
 }
 
+// Objects reads what the variables of a container refer to.
+type Objects interface {
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
+}
+
 // references reads config maps and secrets for an environment.
 type references struct {
 	objects   Objects
@@ -126,7 +134,7 @@ type references struct {
 
 func (r *references) configMap(ctx context.Context, name string, optional *bool) (*corev1.ConfigMap, error) {
 	cm, err := r.objects.ConfigMap(ctx, r.namespace, name)
-	if isMissing(err) {
+	if notfound.Is(err) {
 		if optional != nil && *optional {
 			return nil, nil
 		}
@@ -137,7 +145,7 @@ func (r *references) configMap(ctx context.Context, name string, optional *bool)
 
 func (r *references) secret(ctx context.Context, name string, optional *bool) (*corev1.Secret, error) {
 	s, err := r.objects.Secret(ctx, r.namespace, name)
-	if isMissing(err) {
+	if notfound.Is(err) {
 		if optional != nil && *optional {
 			return nil, nil
 		}
@@ -176,7 +184,7 @@ func (r *references) one(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 	case from.ResourceFieldRef != nil:
 		target := c
 		if name := from.ResourceFieldRef.ContainerName; name != "" {
-			if target, _ = findContainer(pod, name); target == nil {
+			if target, _ = FindContainer(pod, name); target == nil {
 				return "", false, fmt.Errorf("pod has no container %q", name)
 			}
 		}
@@ -206,32 +214,4 @@ func (r *references) one(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 		return string(v), ok, nil
 	}
 	return "", false, errors.New("this source of an environment variable is not supported on an edge node; use fieldRef, resourceFieldRef, configMapKeyRef or secretKeyRef")
-}
-
-// isMissing reports whether an error of Objects or Runtime says that what was
-// asked for is not there.
-func isMissing(err error) bool {
-	var e interface{ NotFound() bool }
-	return errors.As(err, &e) && e.NotFound()
-}
-
-// findContainer finds a container of the pod and reports whether it is an init
-// container.
-func findContainer(pod *corev1.Pod, name string) (c *corev1.Container, init bool) {
-	for i := range pod.Spec.Containers {
-		if pod.Spec.Containers[i].Name == name {
-			return &pod.Spec.Containers[i], false
-		}
-	}
-	for i := range pod.Spec.InitContainers {
-		if pod.Spec.InitContainers[i].Name == name {
-			return &pod.Spec.InitContainers[i], true
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		if pod.Spec.EphemeralContainers[i].Name == name {
-			return ephemeral(pod, i), false
-		}
-	}
-	return nil, false
 }

@@ -1,4 +1,4 @@
-package edged
+package podspec
 
 import (
 	"maps"
@@ -17,22 +17,22 @@ import (
 
 // The kernel's units and bounds for cpu.
 const (
-	cpuPeriod    = 100_000 // microseconds
-	minQuota     = 1_000
-	minShares    = 2
-	maxShares    = 262_144
-	sharesPerCPU = 1_024
+	CPUPeriod       = 100_000 // microseconds
+	minQuota        = 1_000
+	MinCPUShares    = 2
+	MaxCPUShares    = 262_144
+	CPUSharesPerCPU = 1_024
 )
 
-func shares(cpu resource.Quantity) int64 {
-	return min(max(cpu.MilliValue()*sharesPerCPU/1000, minShares), maxShares)
+func CPUShares(cpu resource.Quantity) int64 {
+	return min(max(cpu.MilliValue()*CPUSharesPerCPU/1000, MinCPUShares), MaxCPUShares)
 }
 
-func quota(cpu resource.Quantity) int64 {
+func CPUQuota(cpu resource.Quantity) int64 {
 	if cpu.IsZero() {
 		return 0
 	}
-	return max(cpu.MilliValue()*cpuPeriod/1000, minQuota)
+	return max(cpu.MilliValue()*CPUPeriod/1000, minQuota)
 }
 
 // containerResources turns requests and limits into what the kernel knows.
@@ -44,7 +44,7 @@ func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 b
 		cpu = limit
 	}
 	r := runtime.Resources{
-		CPUShares: shares(cpu), CPUQuota: quota(limit), CPUPeriod: cpuPeriod,
+		CPUShares: CPUShares(cpu), CPUQuota: CPUQuota(limit), CPUPeriod: CPUPeriod,
 		Memory: memLimit.Value(), OOMScoreAdj: oomScore(pod, c, memory),
 	}
 	if v2 {
@@ -68,7 +68,7 @@ func limitOf(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) res
 	if q := c.Resources.Limits[name]; !q.IsZero() {
 		return q
 	}
-	return podLevel(pod).Limits[name]
+	return PodResources(pod).Limits[name]
 }
 
 // pageName writes a page size as the kernel's cgroup files do: 2Mi is "2MB".
@@ -80,7 +80,7 @@ func pageName(size string) string { return strings.TrimSuffix(size, "i") + "B" }
 func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	const guaranteed, bestEffort = -997, 1000
 	critical := pod.Spec.Priority != nil && *pod.Spec.Priority >= 2_000_000_000
-	switch qosClass(pod) {
+	switch QOSClass(pod) {
 	case corev1.PodQOSGuaranteed:
 		return guaranteed
 	case corev1.PodQOSBestEffort:
@@ -103,14 +103,14 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 // sharedRequest is a container's part of the memory that the pod as a whole
 // requests and no container does.
 func sharedRequest(pod *corev1.Pod) int64 {
-	whole, ok := podLevel(pod).Requests[corev1.ResourceMemory]
+	whole, ok := PodResources(pod).Requests[corev1.ResourceMemory]
 	if !ok || len(pod.Spec.Containers) == 0 {
 		return 0
 	}
 	own := resourcehelper.AggregateContainerRequests(pod, resourcehelper.PodResourcesOptions{})[corev1.ResourceMemory]
 	n := int64(len(pod.Spec.Containers))
 	for i := range pod.Spec.InitContainers {
-		if restartable(&pod.Spec.InitContainers[i]) {
+		if IsSidecar(&pod.Spec.InitContainers[i]) {
 			n++
 		}
 	}
@@ -124,14 +124,14 @@ func podRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[name]
 }
 
-// heldRequest is what a pod that is here holds of a resource: not what it would get by
+// HeldRequest is what a pod that is here holds of a resource: not what it would get by
 // a resize that this node refused.
-func heldRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+func HeldRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	return countedBy(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true})[name]
 }
 
-// countedRequests is all that a pod asks for of what nodes count.
-func countedRequests(pod *corev1.Pod) corev1.ResourceList {
+// Requests is all that a pod asks for of what nodes count.
+func Requests(pod *corev1.Pod) corev1.ResourceList {
 	return countedBy(pod, resourcehelper.PodResourcesOptions{})
 }
 
@@ -159,19 +159,11 @@ func fromClaim(pod *corev1.Pod, name corev1.ResourceName) bool {
 	return st != nil && slices.ContainsFunc(st.RequestMappings, func(m corev1.ContainerExtendedResourceRequest) bool { return m.ResourceName == string(name) })
 }
 
-// podLevel is what the pod limits and requests as a whole; empty without.
-func podLevel(pod *corev1.Pod) corev1.ResourceRequirements {
-	if !resourcehelper.IsPodLevelResourcesSet(pod) {
-		return corev1.ResourceRequirements{}
-	}
-	return *pod.Spec.Resources
-}
-
-// podAllocatable is the most that a container without a limit may use: what the
+// ContainerAllocatable is the most that a container without a limit may use: what the
 // node can allocate, or the limit of the pod as a whole.
-func podAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceList {
+func ContainerAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceList {
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		if q := podLevel(pod).Limits[name]; !q.IsZero() {
+		if q := PodResources(pod).Limits[name]; !q.IsZero() {
 			node = maps.Clone(node)
 			node[name] = q
 		}
@@ -179,13 +171,13 @@ func podAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceLi
 	return node
 }
 
-// podLimits bounds the pod's cgroup: shares always, quota and memory only if the
+// CgroupLimits bounds the pod's cgroup: shares always, quota and memory only if the
 // pod or every container has such a limit.
-func podLimits(pod *corev1.Pod) cgroup.Limits {
-	l := cgroup.Limits{CPUShares: shares(podRequest(pod, corev1.ResourceCPU)), CPUPeriod: cpuPeriod}
+func CgroupLimits(pod *corev1.Pod) cgroup.Limits {
+	l := cgroup.Limits{CPUShares: CPUShares(podRequest(pod, corev1.ResourceCPU)), CPUPeriod: CPUPeriod}
 	sum := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
 	limit := func(name corev1.ResourceName) resource.Quantity {
-		if q := podLevel(pod).Limits[name]; !q.IsZero() {
+		if q := PodResources(pod).Limits[name]; !q.IsZero() {
 			return sum[name]
 		}
 		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
@@ -195,7 +187,7 @@ func podLimits(pod *corev1.Pod) cgroup.Limits {
 		}
 		return sum[name]
 	}
-	l.CPUQuota = quota(limit(corev1.ResourceCPU))
+	l.CPUQuota = CPUQuota(limit(corev1.ResourceCPU))
 	if l.CPUQuota == 0 {
 		l.CPUPeriod = 0
 	}

@@ -1,4 +1,4 @@
-package edged
+package podspec
 
 import (
 	"errors"
@@ -35,39 +35,39 @@ const (
 	reasonMount   = "FailedMount"
 )
 
-// refusal says why a pod gets no sandbox.
-type refusal struct{ reason, message string }
+// UnsupportedError says why a pod gets no sandbox.
+type UnsupportedError struct{ Reason, Message string }
 
-func (r *refusal) Error() string { return r.message }
+func (r *UnsupportedError) Error() string { return r.Message }
 
-// elsewhere is the remedy for what only this kind of node lacks.
-const elsewhere = "remove the field or run the pod on another node"
+// remedy is the remedy for what only this kind of node lacks.
+const remedy = "remove the field or run the pod on another node"
 
-// refusedPod finds the first field that keeps the pod from getting a sandbox;
+// UnsupportedPod finds the first field that keeps the pod from getting a sandbox;
 // nil if there is none. It is pure.
-func refusedPod(pod *corev1.Pod) *refusal {
+func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
 	spec := &pod.Spec
 	switch {
 	case spec.RuntimeClassName != nil && *spec.RuntimeClassName != "":
-		return &refusal{reasonSandbox, fmt.Sprintf("runtime classes (spec.runtimeClassName: %s) are not supported on this node, and the pod must not run in the default runtime: %s", *spec.RuntimeClassName, elsewhere)}
+		return &UnsupportedError{reasonSandbox, fmt.Sprintf("runtime classes (spec.runtimeClassName: %s) are not supported on this node, and the pod must not run in the default runtime: %s", *spec.RuntimeClassName, remedy)}
 	case spec.HostUsers != nil && !*spec.HostUsers:
-		return &refusal{reasonSandbox, "user namespaces (hostUsers: false) are not supported on this node: " + elsewhere}
+		return &UnsupportedError{reasonSandbox, "user namespaces (hostUsers: false) are not supported on this node: " + remedy}
 	case len(spec.ResourceClaims) > 0:
-		return &refusal{reasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", spec.ResourceClaims[0].Name, elsewhere)}
+		return &UnsupportedError{reasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", spec.ResourceClaims[0].Name, remedy)}
 	case pod.Status.ExtendedResourceClaimStatus != nil:
-		return &refusal{reasonClaims, fmt.Sprintf("the resource claim %s for extended resources is not supported on this node: run the pod on another node", pod.Status.ExtendedResourceClaimStatus.ResourceClaimName)}
+		return &UnsupportedError{reasonClaims, fmt.Sprintf("the resource claim %s for extended resources is not supported on this node: run the pod on another node", pod.Status.ExtendedResourceClaimStatus.ResourceClaimName)}
 	}
 	for i := range spec.Volumes {
-		if field := refusedVolume(&spec.Volumes[i].VolumeSource); field != "" {
-			return &refusal{reasonMount, fmt.Sprintf("volume %q: %s is not supported on this node: %s", spec.Volumes[i].Name, field, elsewhere)}
+		if field := unsupportedVolume(&spec.Volumes[i].VolumeSource); field != "" {
+			return &UnsupportedError{reasonMount, fmt.Sprintf("volume %q: %s is not supported on this node: %s", spec.Volumes[i].Name, field, remedy)}
 		}
 	}
 	return nil
 }
 
-// refusedVolume names a field of a supported kind of volume that is not acted
+// unsupportedVolume names a field of a supported kind of volume that is not acted
 // upon. Kinds that are not supported at all are refused by edged/volume.
-func refusedVolume(v *corev1.VolumeSource) string {
+func unsupportedVolume(v *corev1.VolumeSource) string {
 	keys := func(items []corev1.KeyToPath) bool {
 		return slices.ContainsFunc(items, func(k corev1.KeyToPath) bool { return k.User != nil })
 	}
@@ -95,10 +95,10 @@ func refusedVolume(v *corev1.VolumeSource) string {
 	return ""
 }
 
-// unenforced names the limits of a pod that the node accepts and does not enforce
+// UnenforcedLimits names the limits of a pod that the node accepts and does not enforce
 // yet, "" if there are none. They only bound what a pod may take of the disk, so
 // that the pod runs, and an event says so.
-func unenforced(pod *corev1.Pod) string {
+func UnenforcedLimits(pod *corev1.Pod) string {
 	var limits []string
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
@@ -115,37 +115,24 @@ func unenforced(pod *corev1.Pod) string {
 	return strings.Join(limits, ", ")
 }
 
-// sandboxFailure gives the reason and message of the event for a pod that got
+// SandboxFailure gives the reason and message of the event for a pod that got
 // no sandbox.
-func sandboxFailure(err error) (reason, message string) {
-	var r *refusal
-	if !errors.As(err, &r) || r.reason == reasonSandbox {
+func SandboxFailure(err error) (reason, message string) {
+	var r *UnsupportedError
+	if !errors.As(err, &r) || r.Reason == reasonSandbox {
 		return reasonSandbox, "Failed to create pod sandbox: " + err.Error()
 	}
-	if r.reason == reasonClaims {
-		return r.reason, "Failed to prepare dynamic resources: " + r.message
+	if r.Reason == reasonClaims {
+		return r.Reason, "Failed to prepare dynamic resources: " + r.Message
 	}
-	return r.reason, "MountVolume.SetUp failed: " + r.message
+	return r.Reason, "MountVolume.SetUp failed: " + r.Message
 }
 
-// noSandbox says why no container can be made in the pod's sandbox: there is
-// none, or one that another program or a former release made for a pod that gets
-// none here.
-func (r *run) noSandbox() *startError {
-	switch refused := refusedPod(r.pod); {
-	case refused != nil:
-		return &startError{refused.reason, refused.message}
-	case r.id == "" || r.sandbox == nil:
-		return &startError{reasonCreate, "the pod has no sandbox"}
-	}
-	return nil
-}
-
-// refusedContainer is an error that names the first field of a container that
+// unsupportedContainer is an error that names the first field of a container that
 // this node does not act upon; nil if there is none.
-func refusedContainer(c *corev1.Container) error {
+func unsupportedContainer(c *corev1.Container) error {
 	refuse := func(field string) error {
-		return fmt.Errorf("container %q: %s is not supported on this node: %s", c.Name, field, elsewhere)
+		return fmt.Errorf("container %q: %s is not supported on this node: %s", c.Name, field, remedy)
 	}
 	for _, v := range c.Env {
 		if v.ValueFrom != nil && v.ValueFrom.FileKeyRef != nil {
@@ -165,13 +152,13 @@ func refusedContainer(c *corev1.Container) error {
 		case p == nil:
 		case p.GRPC != nil && p.GRPC.Mode != nil && *p.GRPC.Mode != corev1.GRPCProbeModePlaintext:
 			return refuse(fmt.Sprintf("%s.grpc.mode %s", name, *p.GRPC.Mode))
-		case p.HTTPGet != nil && foreignProtocol(p.HTTPGet):
+		case p.HTTPGet != nil && IsUnsupportedProtocol(p.HTTPGet):
 			return refuse(fmt.Sprintf("%s.httpGet.protocol %s", name, *p.HTTPGet.Protocol))
 		}
 	}
 	return nil
 }
 
-func foreignProtocol(g *corev1.HTTPGetAction) bool {
+func IsUnsupportedProtocol(g *corev1.HTTPGetAction) bool {
 	return g.Protocol != nil && *g.Protocol != corev1.HTTPProtocolHTTP1
 }

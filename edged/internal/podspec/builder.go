@@ -1,9 +1,10 @@
-package edged
+package podspec
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,10 +23,43 @@ import (
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// logDir is the folder of a pod's logs. The form of its name is known to log
-// collectors.
-func (a *Agent) logDir(pod *corev1.Pod) string {
-	return filepath.Join(a.cfg.LogRoot, strings.Join([]string{pod.Namespace, pod.Name, string(pod.UID)}, "_"))
+// Config is what a specBuilder knows of its node.
+type Config struct {
+	NodeName       string
+	ClusterDomain  string
+	ClusterDNS     []netip.Addr
+	Root           string // the agent's folder; seccomp profiles lie below it
+	LogRoot        string // folder of the pods' logs
+	ResolvConf     string // resolver file for pods; "" chooses one of the host's
+	AllowedSysctls []string
+	SeccompDefault bool // a container without a profile gets the runtime's own
+	Objects        Objects
+	LocalAPI       func(pod *corev1.Pod) []runtime.EnvVar
+	Volumes        *volume.Manager
+}
+
+// Builder makes the runtime's configurations of sandboxes and containers from
+// the specs of pods. It may be used by several goroutines.
+type Builder struct {
+	cfg      Config
+	resolver resolver
+}
+
+func New(cfg Config) *Builder { return &Builder{cfg: cfg} }
+
+// Node is what of the node's state goes into a container's configuration.
+type Node struct {
+	Capacity, Allocatable corev1.ResourceList
+	Features              runtime.Features
+	CgroupV2              bool
+}
+
+// ContainerRequest is one container to be made.
+type ContainerRequest struct {
+	Spec    *corev1.Container
+	Attempt uint32 // the restart count
+	Image   runtime.Image
+	BackOff time.Duration // how long its successor waits after its exit
 }
 
 // podLabels are the labels by which a pod's sandbox and containers are found.
@@ -39,16 +75,16 @@ func sourceOf(pod *corev1.Pod) string {
 	return "api"
 }
 
-// sandboxConfig says how the pod's sandbox is made.
-func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*runtime.SandboxConfig, error) {
-	if r := refusedPod(pod); r != nil {
+// SandboxConfig says how the pod's sandbox is made.
+func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.Groups) (*runtime.SandboxConfig, error) {
+	if r := UnsupportedPod(pod); r != nil {
 		return nil, r
 	}
-	kernel, err := sysctls(pod, a.cfg.AllowedSysctls)
+	kernel, err := Sysctls(pod, b.cfg.AllowedSysctls)
 	if err != nil {
 		return nil, err
 	}
-	dns, _, err := a.podDNS(pod)
+	dns, _, err := b.DNS(pod)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +95,8 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*runtime.Sandbox
 		}
 	}
 	notes := map[string]string{
-		runtime.AnnotationSeen: time.Now().Format(time.RFC3339Nano), runtime.AnnotationSource: sourceOf(pod), runtime.AnnotationNode: a.cfg.NodeName,
-		runtime.AnnotationPodGrace: strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+		runtime.AnnotationSeen: time.Now().Format(time.RFC3339Nano), runtime.AnnotationSource: sourceOf(pod), runtime.AnnotationNode: b.cfg.NodeName,
+		runtime.AnnotationPodGrace: strconv.FormatInt(int64(SpecGracePeriod(pod)/time.Second), 10),
 	}
 	if pod.Spec.Resources != nil {
 		addJSON(notes, runtime.AnnotationResources, pod.Spec.Resources)
@@ -72,14 +108,14 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*runtime.Sandbox
 	}
 	cfg := &runtime.SandboxConfig{
 		Name: pod.Name, Namespace: pod.Namespace, UID: string(pod.UID), Attempt: attempt,
-		LogDirectory: a.logDir(pod), DNS: dns, Labels: labels, Annotations: notes, Sysctls: kernel,
-		CgroupParent: a.groups.Load().Parent(qosClass(pod), string(pod.UID)),
-		Security:     sandboxSecurity(pod, a.seccompDir()),
+		LogDirectory: podlogs.Dir(b.cfg.LogRoot, pod), DNS: dns, Labels: labels, Annotations: notes, Sysctls: kernel,
+		CgroupParent: groups.Parent(QOSClass(pod), string(pod.UID)),
+		Security:     sandboxSecurity(pod, b.seccompDir()),
 	}
-	limits := podLimits(pod)
+	limits := CgroupLimits(pod)
 	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
-		name, domain := hostname(pod, a.cfg.ClusterDomain)
+		name, domain := hostname(pod, b.cfg.ClusterDomain)
 		if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
 			if name += "." + domain; len(name) > maxHostname+1 {
 				return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (64 characters is the max, %d characters requested)", name, len(name))
@@ -91,7 +127,7 @@ func (a *Agent) sandboxConfig(pod *corev1.Pod, attempt uint32) (*runtime.Sandbox
 	return cfg, nil
 }
 
-func (a *Agent) seccompDir() string { return filepath.Join(a.cfg.Root, "seccomp") }
+func (b *Builder) seccompDir() string { return filepath.Join(b.cfg.Root, "seccomp") }
 
 func portMappings(pod *corev1.Pod) []runtime.PortMapping {
 	var out []runtime.PortMapping
@@ -107,79 +143,69 @@ func portMappings(pod *corev1.Pod) []runtime.PortMapping {
 	return out
 }
 
-// specGrace is the grace period by the spec, whatever a deletion asked for.
-func specGrace(pod *corev1.Pod) time.Duration {
-	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		return time.Duration(*s) * time.Second
-	}
-	return defaultGracePeriod
-}
-
-// containerConfig says how a container is made. pod has its status filled in;
-// wait is how long the container's successor waits after its exit.
-func (a *Agent) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, image runtime.Image, wait time.Duration) (*runtime.ContainerConfig, error) {
-	if err := refusedContainer(c); err != nil {
+// ContainerConfig says how a container is made. pod has its status filled in.
+func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c ContainerRequest, node Node) (*runtime.ContainerConfig, error) {
+	if err := unsupportedContainer(c.Spec); err != nil {
 		return nil, err
 	}
-	security, err := containerSecurity(pod, c, image, a.seccompDir())
+	security, err := containerSecurity(pod, c.Spec, c.Image, b.seccompDir())
 	if err != nil {
 		return nil, err
 	}
-	if a.cfg.SeccompDefault && !namesSeccomp(pod, c) {
+	if b.cfg.SeccompDefault && !namesSeccomp(pod, c.Spec) {
 		security.Seccomp = &runtime.Profile{RuntimeDefault: true}
 	}
-	given, err := serviceVariables(ctx, a.cfg.Objects, pod)
+	given, err := serviceVariables(ctx, b.cfg.Objects, pod)
 	if err != nil {
 		return nil, err
 	}
-	given = append(given, a.cfg.API.environment(pod)...) // the node's own is nearer
-	allocatable := podAllocatable(pod, a.node.allocatable())
-	env, err := environmentOf(ctx, a.cfg.API.rooted(a.cfg.Objects), pod, c, allocatable, given...)
+	given = append(given, b.cfg.LocalAPI(pod)...) // the node's own is nearer
+	env, err := environmentOf(ctx, b.cfg.Objects, pod, c.Spec, ContainerAllocatable(pod, node.Allocatable), given...)
 	if err != nil {
 		return nil, err
 	}
-	memory := a.node.capacity()[corev1.ResourceMemory]
+	memory := node.Capacity[corev1.ResourceMemory]
 	cfg := &runtime.ContainerConfig{
-		Name: c.Name, Attempt: attempt, Image: image.ID, ImageName: c.Image, WorkingDir: c.WorkingDir, Env: env.list,
-		LogPath: filepath.Join(c.Name, fmt.Sprintf("%d.log", attempt)), Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
-		Resources: containerResources(pod, c, memory.Value(), a.groups.Load().V2()), Security: security,
+		Name: c.Spec.Name, Attempt: c.Attempt, Image: c.Image.ID, ImageName: c.Spec.Image, WorkingDir: c.Spec.WorkingDir, Env: env.list,
+		LogPath: filepath.Join(c.Spec.Name, fmt.Sprintf("%d.log", c.Attempt)), Stdin: c.Spec.Stdin, StdinOnce: c.Spec.StdinOnce, TTY: c.Spec.TTY,
+		Resources: containerResources(pod, c.Spec, memory.Value(), node.CgroupV2), Security: security,
 	}
-	for _, s := range c.Command {
+	for _, s := range c.Spec.Command {
 		cfg.Command = append(cfg.Command, expand(s, env.lookup))
 	}
-	for _, s := range c.Args {
+	for _, s := range c.Spec.Args {
 		cfg.Args = append(cfg.Args, expand(s, env.lookup))
 	}
-	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
-		cfg.StopSignal = string(*c.Lifecycle.StopSignal)
+	if c.Spec.Lifecycle != nil && c.Spec.Lifecycle.StopSignal != nil {
+		cfg.StopSignal = string(*c.Spec.Lifecycle.StopSignal)
 	}
-	if cfg.Mounts, err = a.mounts(pod, c, env); err != nil {
+	if cfg.Mounts, err = b.mounts(pod, c.Spec, env, node.Features); err != nil {
 		return nil, err
 	}
-	message, err := a.terminationFile(pod, c, attempt)
+	message, err := b.terminationFile(pod, c.Spec, c.Attempt)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Mounts = append(cfg.Mounts, runtime.Mount{ContainerPath: terminationPath(c), HostPath: message, Relabel: true})
+	cfg.Mounts = append(cfg.Mounts, runtime.Mount{ContainerPath: terminationPath(c.Spec), HostPath: message, Relabel: true})
 	cfg.Labels = podLabels(pod)
-	cfg.Labels[runtime.LabelContainerName] = c.Name
-	cfg.Annotations = containerNotes(pod, c, attempt, wait)
+	cfg.Labels[runtime.LabelContainerName] = c.Spec.Name
+	cfg.Annotations = containerNotes(pod, c)
 	cfg.Annotations[runtime.AnnotationTerminationMessage] = message
 	return cfg, nil
 }
 
-// containerNotes is what the agent must find again in a container. wait is how
-// long its successor waits after its exit.
-func containerNotes(pod *corev1.Pod, c *corev1.Container, attempt uint32, wait time.Duration) map[string]string {
+// containerNotes is what the agent must find again in a container.
+func containerNotes(pod *corev1.Pod, r ContainerRequest) map[string]string {
+	c := r.Spec
 	notes := map[string]string{
-		runtime.AnnotationHash:              containerHash(c),
-		runtime.AnnotationRestartCount:      strconv.FormatUint(uint64(attempt), 10),
+		runtime.AnnotationHash:              ContainerHash(c),
+		runtime.AnnotationRestartCount:      strconv.FormatUint(uint64(r.Attempt), 10),
 		runtime.AnnotationTerminationPath:   terminationPath(c),
 		runtime.AnnotationTerminationPolicy: string(c.TerminationMessagePolicy),
-		runtime.AnnotationPodGrace:          strconv.FormatInt(int64(specGrace(pod)/time.Second), 10),
+		runtime.AnnotationPodGrace:          strconv.FormatInt(int64(SpecGracePeriod(pod)/time.Second), 10),
 	}
-	if wait > 0 {
-		notes[runtime.AnnotationBackOff] = wait.String()
+	if r.BackOff > 0 {
+		notes[runtime.AnnotationBackOff] = r.BackOff.String()
 	}
 	addJSON(notes, runtime.AnnotationResources, c.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
@@ -206,8 +232,8 @@ func terminationPath(c *corev1.Container) string {
 }
 
 // terminationFile makes the file that a container may leave its last words in.
-func (a *Agent) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt uint32) (string, error) {
-	dir := filepath.Join(a.volumes.PodDir(string(pod.UID)), "containers", c.Name)
+func (b *Builder) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt uint32) (string, error) {
+	dir := filepath.Join(b.cfg.Volumes.PodDir(string(pod.UID)), "containers", c.Name)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", err
 	}
@@ -219,11 +245,11 @@ func (a *Agent) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt ui
 }
 
 // mounts binds the pod's volumes and its hosts file into a container.
-func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) ([]runtime.Mount, error) {
+func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment, can runtime.Features) ([]runtime.Mount, error) {
 	var out []runtime.Mount
 	hosts := false
 	for i, vm := range c.VolumeMounts {
-		host, err := a.mountSource(pod, c, i, env)
+		host, err := b.mountSource(pod, c, i, env)
 		if err != nil {
 			return nil, err
 		}
@@ -234,7 +260,7 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		if vm.MountPropagation != nil && *vm.MountPropagation != corev1.MountPropagationNone {
 			m.Propagation = string(*vm.MountPropagation)
 		}
-		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, a.node.runtimeFeatures()); err != nil {
+		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, can); err != nil {
 			return nil, err
 		}
 		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
@@ -245,7 +271,7 @@ func (a *Agent) mounts(pod *corev1.Pod, c *corev1.Container, env *environment) (
 		for _, ip := range pod.Status.PodIPs {
 			ips = append(ips, ip.IP)
 		}
-		file, err := a.writeHosts(pod, ips)
+		file, err := b.writeHosts(pod, ips)
 		if err != nil {
 			return nil, err
 		}
@@ -267,7 +293,7 @@ func recursiveReadOnly(vm corev1.VolumeMount, can runtime.Features) (bool, error
 }
 
 // mountSource is the host path of a container's i-th mount.
-func (a *Agent) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *environment) (string, error) {
+func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *environment) (string, error) {
 	vm := &c.VolumeMounts[i]
 	sub := vm.SubPath
 	if vm.SubPathExpr != "" {
@@ -287,9 +313,9 @@ func (a *Agent) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *en
 		}
 	}
 	if sub == "" {
-		return a.volumes.Path(pod, vm.Name)
+		return b.cfg.Volumes.Path(pod, vm.Name)
 	}
-	return a.volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
+	return b.cfg.Volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
 }
 
 // contentVolume reports whether the agent writes the volume's content, which

@@ -1,4 +1,4 @@
-package edged
+package podspec
 
 import (
 	"fmt"
@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgekit/edgekit/edged/internal/podtest"
+
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 const stub = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n"
@@ -70,7 +71,7 @@ func TestHostResolver(t *testing.T) {
 				t.Errorf("%+v", complaints)
 			}
 			for _, c := range complaints {
-				if !c.ofNode || !strings.Contains(c.message, "--resolv-conf") {
+				if !c.OfNode || !strings.Contains(c.Message, "--resolv-conf") {
 					t.Errorf("no remedy: %+v", c)
 				}
 			}
@@ -98,13 +99,13 @@ func TestPodWithoutHostServers(t *testing.T) {
 		{corev1.DNSClusterFirst, []netip.Addr{netip.MustParseAddr("10.96.0.10")}, ""},
 		{corev1.DNSNone, nil, ""},
 	} {
-		a := &Agent{cfg: Config{ClusterDNS: tt.cluster, ClusterDomain: "cluster.local"}, resolver: resolver{root: t.TempDir()}}
-		pod := spec("Always")
+		a := &Builder{cfg: Config{ClusterDNS: tt.cluster, ClusterDomain: "cluster.local"}, resolver: resolver{root: t.TempDir()}}
+		pod := podtest.New("Always")
 		pod.Spec.DNSPolicy = tt.policy
-		_, complaints, err := a.podDNS(pod)
+		_, complaints, err := a.DNS(pod)
 		var got []string
 		for _, c := range complaints {
-			got = append(got, c.reason)
+			got = append(got, c.Reason)
 		}
 		if strings.Join(got, " ") != tt.want || err != nil {
 			t.Errorf("%s %v: %q, %v; want %q", tt.policy, tt.cluster, got, err, tt.want)
@@ -143,7 +144,7 @@ func TestResolverLimits(t *testing.T) {
 				t.Errorf("keeps %v, complains %d times; want %v, %d", got, len(complaints), tt.keeps, tt.complaints)
 			}
 			for _, c := range complaints {
-				if c.reason != "DNSConfigForming" || c.kind != corev1.EventTypeWarning || c.ofNode {
+				if c.Reason != "DNSConfigForming" || c.Type != corev1.EventTypeWarning || c.OfNode {
 					t.Errorf("%+v", c)
 				}
 			}
@@ -151,31 +152,39 @@ func TestResolverLimits(t *testing.T) {
 	}
 }
 
-// TestAllocatable: huge pages are memory that nobody else gets.
-func TestAllocatable(t *testing.T) {
-	list := func(memory, huge2, huge1 string) corev1.ResourceList {
-		return corev1.ResourceList{"cpu": resource.MustParse("2"), "memory": resource.MustParse(memory), "hugepages-2Mi": resource.MustParse(huge2), "hugepages-1Gi": resource.MustParse(huge1)}
-	}
+func FuzzResolvConf(f *testing.F) {
+	f.Add([]byte("nameserver 1.1.1.1\nsearch a. b .\noptions ndots:2 # x\n"))
+	f.Fuzz(func(_ *testing.T, b []byte) { parseResolvConf(b) })
+}
+
+func TestDNS(t *testing.T) {
+	host := parseResolvConf([]byte("# a\nnameserver 9.9.9.9\nsearch home. corp\noptions ndots:2 rotate\n"))
+	cluster := []netip.Addr{netip.MustParseAddr("10.96.0.10")}
+	two := "2"
 	for _, tt := range []struct {
-		name               string
-		capacity, reserved corev1.ResourceList
-		memory, cpu        string
+		name  string
+		edit  func(*corev1.PodSpec)
+		addrs []netip.Addr
+		want  string
 	}{
-		{"nothing set aside", list("4Gi", "0", "0"), nil, "4Gi", "2"},
-		{"huge pages", list("4Gi", "512Mi", "1Gi"), nil, "2560Mi", "2"},
-		{"huge pages and what is reserved", list("4Gi", "512Mi", "1Gi"), corev1.ResourceList{"memory": resource.MustParse("512Mi"), "cpu": resource.MustParse("500m")}, "2Gi", "1500m"},
-		{"more than there is", list("1Gi", "512Mi", "1Gi"), nil, "0", "2"},
-		{"reserved that the machine does not have", list("1Gi", "0", "0"), corev1.ResourceList{"x/y": resource.MustParse("1")}, "1Gi", "2"},
+		{"cluster first", func(s *corev1.PodSpec) { s.DNSPolicy = "ClusterFirst" }, cluster, "10.96.0.10|ns.svc.cluster.local svc.cluster.local cluster.local home corp|ndots:5"},
+		{"no cluster", func(s *corev1.PodSpec) { s.DNSPolicy = "ClusterFirst" }, nil, "9.9.9.9|home corp|ndots:2 rotate!MissingClusterDNS"},
+		{"host network", func(s *corev1.PodSpec) { s.DNSPolicy, s.HostNetwork = "ClusterFirst", true }, cluster, "9.9.9.9|home corp|ndots:2 rotate"},
+		{"with host network", func(s *corev1.PodSpec) { s.DNSPolicy, s.HostNetwork = "ClusterFirstWithHostNet", true }, cluster, "10.96.0.10|ns.svc.cluster.local svc.cluster.local cluster.local home corp|ndots:5"},
+		{"none", func(s *corev1.PodSpec) {
+			s.DNSPolicy = "None"
+			s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"1.1.1.1", "1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4"}, Searches: []string{"x"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &two}, {Name: "debug"}}}
+		}, cluster, "1.1.1.1 2.2.2.2 3.3.3.3|x|ndots:2 debug!DNSConfigForming"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			before := tt.capacity.Memory().String()
-			got := allocatable(tt.capacity, tt.reserved)
-			if got.Memory().Cmp(resource.MustParse(tt.memory)) != 0 || got.Cpu().Cmp(resource.MustParse(tt.cpu)) != 0 {
-				t.Errorf("memory %s, cpu %s; want %s, %s", got.Memory(), got.Cpu(), tt.memory, tt.cpu)
-			}
-			if tt.capacity.Memory().String() != before {
-				t.Error("the capacity was changed")
-			}
-		})
+		pod := podtest.New("Always")
+		tt.edit(&pod.Spec)
+		d, complaints, _ := dnsConfig(pod, host, tt.addrs, "cluster.local")
+		got := strings.Join([]string{strings.Join(d.Servers, " "), strings.Join(d.Searches, " "), strings.Join(d.Options, " ")}, "|")
+		for _, c := range complaints {
+			got += "!" + c.Reason
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }
