@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -52,8 +53,8 @@ type admission struct {
 
 // decide says why the node does not take the pod, nil if it takes it. It is
 // pure. What concerns the pod alone comes first: no other node state changes it.
-func (f admission) decide() *rejection {
-	for _, check := range []func() *rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
+func (f admission) decide() *plan.Rejection {
+	for _, check := range []func() *plan.Rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
 		if r := check(); r != nil {
 			return r
 		}
@@ -61,33 +62,37 @@ func (f admission) decide() *rejection {
 	return nil
 }
 
+func reject(reason, message string) *plan.Rejection {
+	return &plan.Rejection{Reason: reason, Message: message}
+}
+
 // checkPod judges what the pod asks of the machine and its runtime.
-func (f admission) checkPod() *rejection {
+func (f admission) checkPod() *plan.Rejection {
 	pod := f.pod
 	if _, err := podspec.Sysctls(pod, f.sysctls); err != nil {
-		return &rejection{rejectedSysctl, err.Error()}
+		return reject(rejectedSysctl, err.Error())
 	}
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
-		return &rejection{rejectedOS, "Failed to admit pod as the OS field doesn't match node OS"}
+		return reject(rejectedOS, "Failed to admit pod as the OS field doesn't match node OS")
 	}
 	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
-		return &rejection{rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"}
+		return reject(rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
 	}
 	if wantsAppArmor(pod) && !f.appArmor {
-		return &rejection{rejectedAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
+		return reject(rejectedAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host")
 	}
 	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict && !f.features.SupplementalGroupsPolicy {
-		return &rejection{rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old"}
+		return reject(rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old")
 	}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		for _, rule := range c.RestartPolicyRules {
 			if rule.Action != corev1.ContainerRestartRuleActionRestart {
-				return &rejection{rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q has a restart rule with the action %s", c.Name, rule.Action)}
+				return reject(rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q has a restart rule with the action %s", c.Name, rule.Action))
 			}
 		}
 		for _, m := range c.VolumeMounts {
 			if len(m.BindMountOptions) > 0 {
-				return &rejection{rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q mounts %q with bindMountOptions", c.Name, m.Name)}
+				return reject(rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q mounts %q with bindMountOptions", c.Name, m.Name))
 			}
 		}
 	}
@@ -96,17 +101,17 @@ func (f admission) checkPod() *rejection {
 
 // checkPodLevel judges limits of the pod as a whole: they bind only where the
 // pod has a cgroup of its own that this agent limits.
-func (f admission) checkPodLevel() *rejection {
+func (f admission) checkPodLevel() *plan.Rejection {
 	if !resourcehelper.IsPodLevelResourcesSet(f.pod) {
 		return nil
 	}
 	for name, q := range f.pod.Spec.Resources.Limits {
 		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !q.IsZero() {
-			return &rejection{rejectedPodLevel, fmt.Sprintf("pod-level limits of %s (spec.resources) are not supported on this node: set them on the containers", name)}
+			return reject(rejectedPodLevel, fmt.Sprintf("pod-level limits of %s (spec.resources) are not supported on this node: set them on the containers", name))
 		}
 	}
 	if !f.podLimits && len(f.pod.Spec.Resources.Limits) > 0 {
-		return &rejection{rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where the systemd cgroup driver is in use or pods' cgroups are off: set limits on the containers"}
+		return reject(rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where the systemd cgroup driver is in use or pods' cgroups are off: set limits on the containers")
 	}
 	return nil
 }
@@ -114,7 +119,7 @@ func (f admission) checkPodLevel() *rejection {
 // checkResources compares what the pod and those before it ask for with what
 // the node has. What the node does not have at all has a capacity of zero: a
 // pod that asks for a device never runs without one.
-func (f admission) checkResources() *rejection {
+func (f admission) checkResources() *plan.Rejection {
 	want := podspec.Requests(f.pod)
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		request, capacity := want[name], f.allocatable[name]
@@ -133,20 +138,20 @@ func (f admission) checkResources() *rejection {
 			}
 			return q.Value()
 		}
-		return &rejection{rejectedResource + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity))}
+		return reject(rejectedResource + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
 	}
 	if pods := f.allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.others)) >= pods.Value() {
-		return &rejection{rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.others), pods.Value())}
+		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.others), pods.Value()))
 	}
 	return nil
 }
 
-func (f admission) checkHostPorts() *rejection {
+func (f admission) checkHostPorts() *plan.Rejection {
 	for _, mine := range hostPorts(f.pod) {
 		for _, o := range f.others {
 			for _, theirs := range hostPorts(o) {
 				if mine.port == theirs.port && mine.protocol == theirs.protocol && (mine.ip == theirs.ip || mine.ip == "" || theirs.ip == "") {
-					return &rejection{rejectedHostPorts, fmt.Sprintf("host port %d/%s is taken by pod %s/%s", mine.port, mine.protocol, o.Namespace, o.Name)}
+					return reject(rejectedHostPorts, fmt.Sprintf("host port %d/%s is taken by pod %s/%s", mine.port, mine.protocol, o.Namespace, o.Name))
 				}
 			}
 		}

@@ -74,7 +74,7 @@ func TestAdmitNode(t *testing.T) {
 		f := admission{pod: p, node: c.node, labels: nodeLabels("edge", map[string]string{"site": "a"})}
 		got := ""
 		if r := f.decide(); r != nil {
-			got = r.reason
+			got = r.Reason
 		}
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -123,7 +123,7 @@ func TestAdmitCounted(t *testing.T) {
 	} {
 		got := ""
 		if r := (admission{pod: c.pod, others: []*corev1.Pod{c.other}, allocatable: node}).decide(); r != nil {
-			got = r.reason
+			got = r.Reason
 		}
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -154,7 +154,7 @@ func TestAdmitPodLevelResources(t *testing.T) {
 		c.edit(p.Spec.Resources)
 		got, message := "", ""
 		if r := (admission{pod: p, allocatable: big, podLimits: c.limited}).decide(); r != nil {
-			got, message = r.reason, r.message
+			got, message = r.Reason, r.Message
 		}
 		if got != c.want || strings.HasPrefix(got, "PodLevel") && !strings.Contains(message, "containers") {
 			t.Errorf("%s: %q (%s), want %q", name, got, message, c.want)
@@ -193,13 +193,13 @@ func TestAdmit(t *testing.T) {
 	} {
 		got := ""
 		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: nodeLabels("", nil)}).decide(); r != nil {
-			got = r.reason
+			got = r.Reason
 		}
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if r := (admission{pod: podtest.New("Always", "a"), others: []*corev1.Pod{one, one}, allocatable: node}).decide(); r == nil || r.reason != "OutOfpods" {
+	if r := (admission{pod: podtest.New("Always", "a"), others: []*corev1.Pod{one, one}, allocatable: node}).decide(); r == nil || r.Reason != "OutOfpods" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -13,8 +14,8 @@ import (
 // admitLocked decides whether the node takes a pod beside those that it has.
 // The scheduler has decided before, but not for pods that name their node, and
 // not always with the newest facts. It needs a.mu.
-func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *rejection {
-	if pod.DeletionTimestamp != nil || over(pod.Status.Phase) || pod.Name == "" {
+func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejection {
+	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
 		return nil
 	}
 	f := admission{
@@ -38,7 +39,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *rejection {
 	}
 	r := f.decide()
 	if r != nil {
-		r.message = rejectedPrefix + r.message
+		r.Message = rejectedPrefix + r.Message
 	}
 	return r
 }

@@ -3,11 +3,12 @@ package edged
 import (
 	"fmt"
 	"maps"
-
 	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
+
+	"github.com/edgekit/edgekit/edged/internal/plan"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -25,10 +26,10 @@ import (
 // machine's own kind, and only pods that name their node are judged by the Node
 // that the cloud last sent. Where it never sent one, only those keys are judged
 // that this agent sets itself.
-func (f admission) checkNode() *rejection {
+func (f admission) checkNode() *plan.Rejection {
 	for _, label := range []string{corev1.LabelOSStable, corev1.LabelArchStable} {
 		if want, ok := f.pod.Spec.NodeSelector[label]; ok && want != f.labels[label] {
-			return &rejection{rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", label, f.labels[label], want)}
+			return reject(rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", label, f.labels[label], want))
 		}
 	}
 	if placedByScheduler(f.pod) {
@@ -37,7 +38,7 @@ func (f admission) checkNode() *rejection {
 	if f.node == nil {
 		for _, key := range slices.Sorted(maps.Keys(f.pod.Spec.NodeSelector)) {
 			if have, own := f.labels[key]; own && have != f.pod.Spec.NodeSelector[key] {
-				return &rejection{rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", key, have, f.pod.Spec.NodeSelector[key])}
+				return reject(rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", key, have, f.pod.Spec.NodeSelector[key]))
 			}
 		}
 		return nil
@@ -50,14 +51,14 @@ func (f admission) checkNode() *rejection {
 		if missing := missingLabels(f.pod, node.Labels); missing != "" {
 			message += ": the node lacks " + missing
 		}
-		return &rejection{rejectedAffinity, message}
+		return reject(rejectedAffinity, message)
 	}
 	if static.Is(f.pod) {
 		return nil // it runs whatever the taints, as the kubelet's does
 	}
 	noExecute := func(t *corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute }
 	if taint, found := schedulinghelper.FindMatchingUntoleratedTaint(logr.Discard(), node.Spec.Taints, f.pod.Spec.Tolerations, noExecute, true); found {
-		return &rejection{rejectedTaint, fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint(s): %s", taint.ToString())}
+		return reject(rejectedTaint, fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint(s): %s", taint.ToString()))
 	}
 	return nil
 }

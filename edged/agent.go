@@ -259,7 +259,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	w := newWorker(a, pod)
 	if !runs {
 		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
-			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.reason, strings.TrimPrefix(w.rejected.message, rejectedPrefix))
+			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, rejectedPrefix))
 		}
 	}
 	a.workers[pod.UID] = w

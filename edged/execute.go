@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -31,7 +32,7 @@ const (
 // run of actions under way: what later actions need of earlier ones.
 type run struct {
 	w       *worker
-	s       situation
+	s       plan.Situation
 	pod     *corev1.Pod // with the addresses of the sandbox in its status
 	sandbox *runtime.SandboxConfig
 	id      string // of the sandbox
@@ -39,15 +40,15 @@ type run struct {
 
 // execute does the actions in order. One that fails ends the step if those
 // after it build on it; the next plan starts from what is then there.
-func (w *worker) execute(ctx context.Context, s situation, actions []action) {
-	s.pod = allocatedPod(s.pod, s.view)
-	r := &run{w: w, s: s, pod: s.pod}
-	if sb := s.view.sandbox(); sb != nil && sb.Ready {
+func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.Action) {
+	s.Pod = plan.AllocatedPod(s.Pod, s.View)
+	r := &run{w: w, s: s, pod: s.Pod}
+	if sb := s.View.Sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
 	}
-	retry := retrySandbox
-	if s.ending != endNone {
-		retry = retryEnd
+	retry := plan.RetrySandbox
+	if s.Ending != plan.EndNone {
+		retry = plan.RetryEnd
 	}
 	for _, a := range actions {
 		if ctx.Err() != nil {
@@ -60,15 +61,15 @@ func (w *worker) execute(ctx context.Context, s situation, actions []action) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.a.log.Debug("an action failed", "pod", podspec.Title(s.pod), "action", a.String(), "err", err)
+		w.a.log.Debug("an action failed", "pod", podspec.Title(s.Pod), "action", a.String(), "err", err)
 		var own *startError
 		switch isStart := errors.As(err, &own); {
-		case isStart && own.reason == reasonSandboxLost:
+		case isStart && own.reason == plan.ReasonSandboxLost:
 			w.lostSandbox(r.id)
 			return
 		case !isStart:
-			if retry == retryEnd && r.pod.Name != "" {
-				w.a.events.pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.kind, err))
+			if retry == plan.RetryEnd && r.pod.Name != "" {
+				w.a.events.pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.Kind, err))
 			}
 			w.failed(retry, setUpRetryFirst, setUpRetryMax)
 			return
@@ -77,43 +78,43 @@ func (w *worker) execute(ctx context.Context, s situation, actions []action) {
 	w.worked(retry)
 }
 
-func (r *run) do(ctx context.Context, a action) error {
+func (r *run) do(ctx context.Context, a plan.Action) error {
 	rt := r.w.a.cfg.Runtime
-	switch a.kind {
-	case actSetUp, actRefreshVolumes:
-		return r.setUp(ctx, a.kind == actSetUp)
-	case actCreateSandbox:
+	switch a.Kind {
+	case plan.ActSetUp, plan.ActRefreshVolumes:
+		return r.setUp(ctx, a.Kind == plan.ActSetUp)
+	case plan.ActCreateSandbox:
 		return r.createSandbox(ctx, a)
-	case actStart:
+	case plan.ActStart:
 		return r.start(ctx, a)
-	case actStartCreated:
+	case plan.ActStartCreated:
 		return r.startCreated(ctx, a)
-	case actKill:
-		for _, c := range r.s.view.containers {
-			if c.ID == a.id {
-				return r.kill(ctx, c, a.grace, a.reason)
+	case plan.ActKill:
+		for _, c := range r.s.View.Containers {
+			if c.ID == a.ID {
+				return r.kill(ctx, c, a.Grace, a.Reason)
 			}
 		}
 		return nil
-	case actKillPod:
+	case plan.ActKillPod:
 		return r.killPod(ctx, a)
-	case actRemove:
-		r.removeLog(a.id)
-		return rt.RemoveContainer(ctx, a.id)
-	case actRemoveSandbox:
-		return rt.RemoveSandbox(ctx, a.id)
-	case actTearDown:
+	case plan.ActRemove:
+		r.removeLog(a.ID)
+		return rt.RemoveContainer(ctx, a.ID)
+	case plan.ActRemoveSandbox:
+		return rt.RemoveSandbox(ctx, a.ID)
+	case plan.ActTearDown:
 		return r.tearDown()
-	case actRemoveLogs:
+	case plan.ActRemoveLogs:
 		return podlogs.Remove(r.w.a.cfg.LogRoot, r.pod)
-	case actReportGone:
+	case plan.ActReportGone:
 		if err := r.w.a.cfg.Reports.PodGone(ctx, r.pod); err != nil {
 			return err
 		}
 		r.w.remember(func(m *memory) { m.goneDone = true })
 		return nil
 	}
-	return fmt.Errorf("edged: no such action: %s", a.kind)
+	return fmt.Errorf("edged: no such action: %s", a.Kind)
 }
 
 func (w *worker) remember(fn func(*memory)) {
@@ -128,7 +129,7 @@ func (w *worker) lostSandbox(id string) {
 	again := false
 	w.remember(func(m *memory) { again, m.lost = m.lost == id, id })
 	if again {
-		w.failed(retrySandbox, setUpRetryFirst, setUpRetryMax)
+		w.failed(plan.RetrySandbox, setUpRetryFirst, setUpRetryMax)
 	}
 }
 
@@ -152,9 +153,9 @@ func (w *worker) worked(name string) {
 // useSandbox makes a sandbox the one that containers are put in.
 func (r *run) useSandbox(sb runtime.Sandbox) {
 	r.id = sb.ID
-	pod := r.s.pod.DeepCopy()
+	pod := r.s.Pod.DeepCopy()
 	hosts := r.w.a.node.addresses()
-	ips := familyFirst(sb.IPs, hosts)
+	ips := plan.SortIPs(sb.IPs, hosts)
 	if pod.Spec.HostNetwork {
 		ips = hosts
 	}
@@ -244,22 +245,22 @@ func each(err error) []error {
 	return []error{err}
 }
 
-func (r *run) createSandbox(ctx context.Context, a action) error {
+func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
 	agent := r.w.a
-	cfg, err := agent.specs.SandboxConfig(r.pod, a.attempt, agent.groups.Load())
+	cfg, err := agent.specs.SandboxConfig(r.pod, a.Attempt, agent.groups.Load())
 	if err == nil {
 		var id string
 		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
 			var sb runtime.Sandbox
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
-				if a.attempt == 0 {
+				if a.Attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
 					if limits := podspec.UnenforcedLimits(r.pod); limits != "" {
 						agent.events.pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
 					}
 				}
 				r.useSandbox(sb)
-				r.w.worked(retrySandbox)
+				r.w.worked(plan.RetrySandbox)
 				return nil
 			}
 		}
@@ -275,9 +276,9 @@ func (r *run) createSandbox(ctx context.Context, a action) error {
 // first, then its sandboxes. The preStop hooks of all of them begin at once;
 // only the stop of a sidecar waits for its turn:
 // https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
-func (r *run) killPod(ctx context.Context, a action) error {
-	if a.reason == "SandboxChanged" {
-		r.w.a.events.pod(r.pod, corev1.EventTypeNormal, a.reason, "Pod sandbox changed, it will be killed and re-created.")
+func (r *run) killPod(ctx context.Context, a plan.Action) error {
+	if a.Reason == "SandboxChanged" {
+		r.w.a.events.pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
 	}
 	turns := r.stopOrder()
 	errs, stopped := make([]error, len(turns)), make([]chan struct{}, len(turns))
@@ -289,14 +290,14 @@ func (r *run) killPod(ctx context.Context, a action) error {
 		earlier := slices.IndexFunc(turns, func(o stopping) bool { return o.turn == c.turn })
 		wg.Go(func() {
 			defer close(stopped[i])
-			errs[i] = r.kill(ctx, c.Container, a.grace, "", stopped[:earlier]...)
+			errs[i] = r.kill(ctx, c.Container, a.Grace, "", stopped[:earlier]...)
 		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, sb := range r.s.view.sandboxes {
+	for _, sb := range r.s.View.Sandboxes {
 		if err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID); err != nil {
 			return err
 		}
@@ -314,7 +315,7 @@ type stopping struct {
 // sidecars at once, then one sidecar after the other, the last of the spec first.
 func (r *run) stopOrder() []stopping {
 	var out []stopping
-	for _, c := range r.s.view.running() {
+	for _, c := range r.s.View.Running() {
 		s := stopping{Container: c}
 		for i := range r.pod.Spec.InitContainers {
 			if spec := &r.pod.Spec.InitContainers[i]; spec.Name == c.Name && podspec.IsSidecar(spec) {
@@ -347,7 +348,7 @@ func (r *run) kill(ctx context.Context, c runtime.Container, grace time.Duration
 			return ctx.Err()
 		}
 	}
-	left := max(grace-time.Since(began), minimumStop)
+	left := max(grace-time.Since(began), plan.MinStopTimeout)
 	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
 }
 
@@ -373,7 +374,7 @@ func (r *run) tearDown() error {
 
 // removeLog removes the log of a container that goes.
 func (r *run) removeLog(id string) {
-	for _, c := range r.s.view.containers {
+	for _, c := range r.s.View.Containers {
 		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
 			// Logs are no promise: what cannot be removed goes with the pod.
 			_ = os.Remove(podlogs.File(r.w.a.cfg.LogRoot, r.pod, c.Name, c.Attempt))

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -40,23 +41,23 @@ func (w *worker) observe(ctx context.Context) error {
 		return err
 	}
 	w.view = v
-	if n := len(v.sandboxes); n > 0 && w.last == nil {
-		if first := v.sandboxes[n-1].Created; first.Before(w.start) && !first.IsZero() {
+	if n := len(v.Sandboxes); n > 0 && w.last == nil {
+		if first := v.Sandboxes[n-1].Created; first.Before(w.start) && !first.IsZero() {
 			w.start = first // the cloud never heard when the pod started; the runtime remembers
 		}
 	}
 	return nil
 }
 
-func (w *worker) look(ctx context.Context, uid string) (view, error) {
+func (w *worker) look(ctx context.Context, uid string) (plan.View, error) {
 	r := w.a.cfg.Runtime
 	sandboxes, err := r.ListSandboxes(ctx, uid)
 	if err != nil {
-		return view{}, err
+		return plan.View{}, err
 	}
 	listed, err := r.ListContainers(ctx, uid)
 	if err != nil {
-		return view{}, err
+		return plan.View{}, err
 	}
 	exited := make(map[string]runtime.Container)
 	var containers []runtime.Container
@@ -71,7 +72,7 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 			continue // removed since it was listed
 		}
 		if err != nil {
-			return view{}, err
+			return plan.View{}, err
 		}
 		full.SandboxID, full.PodUID = c.SandboxID, c.PodUID
 		if full.State == runtime.ContainerExited {
@@ -88,15 +89,15 @@ func (w *worker) look(ctx context.Context, uid string) (view, error) {
 			delete(w.messages, id)
 		}
 	}
-	v := newView(sandboxes, containers)
-	if sb := v.sandbox(); sb != nil && sb.Ready {
-		if old := w.view.sandboxByID(sb.ID); old != nil && len(old.IPs) > 0 {
+	v := plan.NewView(sandboxes, containers)
+	if sb := v.Sandbox(); sb != nil && sb.Ready {
+		if old := w.view.SandboxByID(sb.ID); old != nil && len(old.IPs) > 0 {
 			sb.IPs, sb.HostNetwork = old.IPs, old.HostNetwork
 		} else if full, err := r.SandboxStatus(ctx, sb.ID); err == nil {
 			*sb = full
 			sb.PodUID = uid
 		} else if !notfound.Is(err) {
-			return view{}, err
+			return plan.View{}, err
 		}
 	}
 	return v, nil

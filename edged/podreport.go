@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -18,7 +19,7 @@ import (
 
 // announceBackOffs writes an event for each container whose restart begins to
 // wait: it is what tells people, and their alerts, that a container crashes.
-func (w *worker) announceBackOffs(now map[string]backOff) {
+func (w *worker) announceBackOffs(now map[string]plan.BackOff) {
 	pod := w.spec()
 	for name, b := range now {
 		if w.backOffs[name] != b {
@@ -29,17 +30,17 @@ func (w *worker) announceBackOffs(now map[string]backOff) {
 }
 
 // facts gathers what the pod's status is computed from.
-func (w *worker) facts(s situation, final bool) facts {
+func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := facts{
-		pod: w.pod, last: w.last, now: s.now, start: w.start, view: s.view, verdicts: make(map[string]verdict), messages: w.messages,
-		waiting: maps.Clone(w.mem.waiting), backOffs: w.backOffs, runtime: *w.a.runtime.Load(), hostIPs: w.a.node.addresses(), final: final, rejected: w.rejected,
-		expired: w.mem.expired, alive: w.alive || w.starting(),
+	f := plan.Facts{
+		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
+		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.addresses(), Final: final, Rejected: w.rejected,
+		Expired: w.mem.expired, Alive: w.alive || w.starting(),
 	}
-	for _, c := range s.view.containers {
+	for _, c := range s.View.Containers {
 		if c.State == runtime.ContainerRunning {
-			f.verdicts[c.ID] = w.verdictOf(c)
+			f.Readiness[c.ID] = w.verdictOf(c)
 		}
 	}
 	return f
@@ -47,15 +48,15 @@ func (w *worker) facts(s situation, final bool) facts {
 
 // report makes the pod's status durable if it changed. A pod whose API object
 // is gone has nobody to report to.
-func (w *worker) report(ctx context.Context, s situation) bool {
-	if s.ending == endGone || s.finalDone && s.ending == endDeleted {
+func (w *worker) report(ctx context.Context, s plan.Situation) bool {
+	if s.Ending == plan.EndGone || s.FinalReported && s.Ending == plan.EndDeleted {
 		return true
 	}
-	if s.ending == endDeleted && !s.view.alive() {
+	if s.Ending == plan.EndDeleted && !s.View.Alive() {
 		return true // the final report follows, or none
 	}
-	final := (w.finished || s.ending == endFinished) && len(s.view.running()) == 0
-	return w.reportStatus(ctx, podStatus(w.facts(s, final)))
+	final := (w.finished || s.Ending == plan.EndFinished) && len(s.View.Running()) == 0
+	return w.reportStatus(ctx, plan.PodStatus(w.facts(s, final)))
 }
 
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
@@ -141,3 +142,8 @@ func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
 		a.events.pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
 	}
 }
+
+// ConditionTokenExpired is a condition of pods. It is True while a service account
+// token of the pod has expired and cannot be renewed, because the cloud is out of
+// reach. The pod runs on with that token. Otherwise the pod has no such condition.
+const ConditionTokenExpired = plan.ConditionTokenExpired

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -34,25 +35,25 @@ type probing struct {
 // followProbes starts the probes of containers that run and ends those of
 // containers that no longer do. While the pod ends, only readiness is asked for,
 // as Kubernetes has it: a container that is being stopped may well be unhealthy.
-func (w *worker) followProbes(ctx context.Context, end ending) {
+func (w *worker) followProbes(ctx context.Context, end plan.Ending) {
 	running := make(map[string]bool)
 	w.mu.Lock()
 	pod := w.pod
 	w.mu.Unlock()
-	for _, c := range w.view.containers {
+	for _, c := range w.view.Containers {
 		if c.State != runtime.ContainerRunning {
 			continue
 		}
 		running[c.ID] = true
 		if p := w.probes[c.ID]; p != nil {
-			if end != endNone {
+			if end != plan.EndNone {
 				p.restarts()
 			}
 			continue
 		}
 		if spec, _ := podspec.FindContainer(pod, c.Name); spec != nil && (spec.StartupProbe != nil || spec.LivenessProbe != nil || spec.ReadinessProbe != nil) {
 			w.probes[c.ID] = w.startProbes(ctx, pod, spec, c)
-			if end != endNone {
+			if end != plan.EndNone {
 				w.probes[c.ID].restarts()
 			}
 		}
@@ -80,7 +81,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	ctx, cancel := context.WithCancel(ctx)
 	restarting, restarts := context.WithCancel(ctx)
 	p := &probing{cancel: cancel, restarts: restarts, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
-	if last := findStatus(w.last, c.Name); last != nil && last.State.Running != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
+	if last := plan.FindStatus(w.last, c.Name); last != nil && last.State.Running != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
 		// An adopted container is what it was last known to be, until a probe differs.
 		p.ready = p.ready || last.Ready
 		p.started = p.started || last.Started != nil && *last.Started
@@ -152,7 +153,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 // node's, which may change while the pod runs.
 func (w *worker) addressOf(pod *corev1.Pod) func() string {
 	own := ""
-	if sb := w.view.sandbox(); sb != nil && len(sb.IPs) > 0 {
+	if sb := w.view.Sandbox(); sb != nil && len(sb.IPs) > 0 {
 		own = sb.IPs[0]
 	}
 	return func() string {
@@ -176,23 +177,23 @@ func (w *worker) execProbe(id string) func(context.Context, []string, time.Durat
 }
 
 // healthOf is what plan needs to know of a running container.
-func (w *worker) healthOf(c runtime.Container) health {
+func (w *worker) healthOf(c runtime.Container) plan.Health {
 	p := w.probes[c.ID]
 	if p == nil {
-		return health{started: true}
+		return plan.Health{Started: true}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return health{started: p.started, failed: p.failed, grace: p.grace}
+	return plan.Health{Started: p.started, Failed: p.failed, Grace: p.grace}
 }
 
 // verdictOf is what the status needs to know of a running container.
-func (w *worker) verdictOf(c runtime.Container) verdict {
+func (w *worker) verdictOf(c runtime.Container) plan.Readiness {
 	p := w.probes[c.ID]
 	if p == nil {
-		return verdict{started: true, ready: true}
+		return plan.Readiness{Started: true, Ready: true}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return verdict{started: p.started, ready: p.started && p.ready}
+	return plan.Readiness{Started: p.started, Ready: p.started && p.ready}
 }

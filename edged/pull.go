@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -25,14 +26,14 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Ima
 	if err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
-		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonInvalidImage)
-		return runtime.Image{}, &startError{reasonInvalidImage, message}
+		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonInvalidImageName)
+		return runtime.Image{}, &startError{plan.ReasonInvalidImageName, message}
 	}
 	img, have, err := agent.cfg.Runtime.ImageStatus(ctx, ref.String())
 	if err != nil {
 		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
-		return runtime.Image{}, &startError{reasonInspect, message}
+		return runtime.Image{}, &startError{plan.ReasonImageInspectError, message}
 	}
 	policy := c.ImagePullPolicy
 	if policy == "" {
@@ -51,9 +52,9 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Ima
 			message = fmt.Sprintf("Container image %q is on the node, but was pulled with credentials that this pod does not have, and its pull policy is Never: "+
 				"name a pull secret of the registry in imagePullSecrets, or use the policy IfNotPresent", c.Image)
 		}
-		event(corev1.EventTypeWarning, reasonNeverPull, message)
-		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonNeverPull)
-		return runtime.Image{}, &startError{reasonNeverPull, message}
+		event(corev1.EventTypeWarning, plan.ReasonErrImageNeverPull, message)
+		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImageNeverPull)
+		return runtime.Image{}, &startError{plan.ReasonErrImageNeverPull, message}
 	}
 	return r.pull(ctx, c, ref, img)
 }
@@ -68,16 +69,16 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 	if time.Now().Before(state.until) {
 		text := fmt.Sprintf("Back-off pulling image %q", c.Image)
 		event(corev1.EventTypeNormal, "BackOff", text)
-		event(corev1.EventTypeWarning, "Failed", "Error: "+reasonPullBackOff)
+		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonImagePullBackOff)
 		r.w.remember(func(m *memory) { m.retry[c.Name] = state.until })
-		return runtime.Image{}, &startError{reasonPullBackOff, text + ": " + reasonImagePull + ": " + state.message}
+		return runtime.Image{}, &startError{plan.ReasonImagePullBackOff, text + ": " + plan.ReasonErrImagePull + ": " + state.message}
 	}
 	asked := time.Now()
 	select {
 	case agent.pulls <- struct{}{}:
 		defer func() { <-agent.pulls }()
 	case <-ctx.Done():
-		return runtime.Image{}, &startError{reasonImagePull, ctx.Err().Error()}
+		return runtime.Image{}, &startError{plan.ReasonErrImagePull, ctx.Err().Error()}
 	}
 	keys := r.credentials(ctx, ref)
 	if present.ID != "" && agent.registries.isAway(ref.Registry) && r.mayUse(ref, present, keys) {
@@ -94,7 +95,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		return img, nil
 	}
 	if ctx.Err() != nil {
-		return runtime.Image{}, &startError{reasonImagePull, ctx.Err().Error()}
+		return runtime.Image{}, &startError{plan.ReasonErrImagePull, ctx.Err().Error()}
 	}
 	if present.ID != "" && r.mayUse(ref, present, keys) {
 		if away := agent.registries.check(ctx, ref.Registry); away != nil {
@@ -102,14 +103,14 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		}
 	}
 	event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
-	event(corev1.EventTypeWarning, "Failed", "Error: "+reasonImagePull)
-	next := pullState{delay: min(max(2*state.delay, backOffFirst), backOffMax), message: err.Error()}
+	event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImagePull)
+	next := pullState{delay: min(max(2*state.delay, plan.InitialBackOff), plan.MaxBackOff), message: err.Error()}
 	next.until = time.Now().Add(next.delay)
 	r.w.remember(func(m *memory) {
 		m.pulls[c.Name] = next
 		m.retry[c.Name] = time.Now().Add(pullShown)
 	})
-	return runtime.Image{}, &startError{reasonImagePull, err.Error()}
+	return runtime.Image{}, &startError{plan.ReasonErrImagePull, err.Error()}
 }
 
 // credentials reads the pod's credentials for an image.

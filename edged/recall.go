@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,7 @@ func (w *worker) recall(ctx context.Context) {
 		return
 	}
 	w.last = recalled(said, w.last)
-	w.remember(func(m *memory) { m.expired = tokenExpired(w.last) })
+	w.remember(func(m *memory) { m.expired = plan.TokenExpired(w.last) })
 	if t := w.last.StartTime; t != nil {
 		w.start = t.Time
 	}
@@ -42,7 +43,7 @@ func recalled(said, cloud *corev1.PodStatus) *corev1.PodStatus {
 	if cloud == nil {
 		return said
 	}
-	if over(cloud.Phase) && !over(said.Phase) {
+	if plan.IsTerminal(cloud.Phase) && !plan.IsTerminal(said.Phase) {
 		return cloud
 	}
 	said.Conditions = slices.DeleteFunc(said.Conditions, func(c corev1.PodCondition) bool {
@@ -61,8 +62,8 @@ func (w *worker) recallWaiting() {
 	}
 	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses, w.last.EphemeralContainerStatuses} {
 		for _, c := range list {
-			if why := c.State.Waiting; why != nil && !slices.Contains([]string{"", reasonCreating, reasonInitializing, reasonCrashLoop}, why.Reason) {
-				w.remember(func(m *memory) { m.waiting[c.Name] = waiting{why.Reason, why.Message} })
+			if why := c.State.Waiting; why != nil && !slices.Contains([]string{"", plan.ReasonContainerCreating, plan.ReasonPodInitializing, plan.ReasonCrashLoopBackOff}, why.Reason) {
+				w.remember(func(m *memory) { m.waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message} })
 			}
 		}
 	}

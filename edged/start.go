@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -27,10 +28,10 @@ type pullState struct {
 }
 
 // start creates and starts a container.
-func (r *run) start(ctx context.Context, a action) error {
-	c, _ := podspec.FindContainer(r.pod, a.name)
+func (r *run) start(ctx context.Context, a plan.Action) error {
+	c, _ := podspec.FindContainer(r.pod, a.Name)
 	if c == nil {
-		return &startError{reasonCreate, "the pod has no such container"}
+		return &startError{plan.ReasonCreateContainerError, "the pod has no such container"}
 	}
 	err := r.noSandbox()
 	if err == nil {
@@ -43,7 +44,7 @@ func (r *run) start(ctx context.Context, a action) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err.reason == reasonSandboxLost {
+	if err.reason == plan.ReasonSandboxLost {
 		return err
 	}
 	r.w.postpone(c.Name, err)
@@ -53,14 +54,14 @@ func (r *run) start(ctx context.Context, a action) error {
 // postpone notes why a container did not start, and when to try again.
 func (w *worker) postpone(name string, err *startError) {
 	w.remember(func(m *memory) {
-		m.waiting[name] = waiting{err.reason, err.message}
+		m.waiting[name] = plan.Waiting{Reason: err.reason, Message: err.message}
 		if !m.retry[name].After(time.Now()) {
 			m.retry[name] = time.Now().Add(createRetry)
 		}
 	})
 }
 
-func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *startError {
+func (r *run) tryStart(ctx context.Context, c *corev1.Container, a plan.Action) *startError {
 	agent := r.w.a
 	warn := func(message string) {
 		if ctx.Err() == nil {
@@ -72,27 +73,27 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a action) *star
 		return fail
 	}
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
-		Spec: c, Attempt: a.attempt, Image: img, BackOff: carriedBackOff(r.s.view, stopped(r.s.view.latest(c.Name), time.Now())),
+		Spec: c, Attempt: a.Attempt, Image: img, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
 	}, agent.nodeFacts())
 	if err != nil {
 		warn("Error: " + err.Error())
-		return &startError{reasonConfig, err.Error()}
+		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
 	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
 		warn("Error: " + err.Error())
-		return &startError{reasonCreate, err.Error()}
+		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	if err := os.MkdirAll(filepath.Join(r.sandbox.LogDirectory, c.Name), 0o755); err != nil {
 		warn("Error: " + err.Error())
-		return &startError{reasonCreate, err.Error()}
+		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	id, err := agent.cfg.Runtime.CreateContainer(ctx, r.id, cfg, r.sandbox)
 	if err != nil && r.sandboxLost(ctx, "") {
-		return &startError{reasonSandboxLost, err.Error()}
+		return &startError{plan.ReasonSandboxLost, err.Error()}
 	}
 	if err != nil {
 		warn("Error: " + err.Error())
-		return &startError{reasonCreate, err.Error()}
+		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	agent.events.container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
 	return r.launch(ctx, c, id)
@@ -103,12 +104,12 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 	agent := r.w.a
 	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
 		if r.sandboxLost(ctx, id) {
-			return &startError{reasonSandboxLost, err.Error()}
+			return &startError{plan.ReasonSandboxLost, err.Error()}
 		}
 		if ctx.Err() == nil {
 			agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		}
-		return &startError{reasonRun, err.Error()}
+		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
 	agent.events.container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
@@ -120,7 +121,7 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
 			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)
 		}
-		return &startError{reasonPostStart, err.Error()}
+		return &startError{plan.ReasonPostStartHookError, err.Error()}
 	}
 	return nil
 }
@@ -144,13 +145,13 @@ func (r *run) sandboxLost(ctx context.Context, id string) bool {
 }
 
 // startCreated starts a container that a former step only created.
-func (r *run) startCreated(ctx context.Context, a action) error {
-	c, _ := podspec.FindContainer(r.pod, a.name)
+func (r *run) startCreated(ctx context.Context, a plan.Action) error {
+	c, _ := podspec.FindContainer(r.pod, a.Name)
 	if c == nil {
 		return nil
 	}
-	if err := r.launch(ctx, c, a.id); err != nil {
-		if err.reason == reasonSandboxLost {
+	if err := r.launch(ctx, c, a.ID); err != nil {
+		if err.reason == plan.ReasonSandboxLost {
 			return err
 		}
 		if ctx.Err() == nil {
@@ -170,7 +171,7 @@ func (r *run) noSandbox() *startError {
 	case refused != nil:
 		return &startError{refused.Reason, refused.Message}
 	case r.id == "" || r.sandbox == nil:
-		return &startError{reasonCreate, "the pod has no sandbox"}
+		return &startError{plan.ReasonCreateContainerError, "the pod has no sandbox"}
 	}
 	return nil
 }
@@ -183,7 +184,7 @@ func (r *run) targetOf(name string) (string, error) {
 		if e.Name != name || e.TargetContainerName == "" {
 			continue
 		}
-		target := r.s.view.latest(e.TargetContainerName)
+		target := r.s.View.Latest(e.TargetContainerName)
 		if target == nil || target.State != runtime.ContainerRunning {
 			return "", fmt.Errorf("unable to find target container %q: it does not run", e.TargetContainerName)
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 
@@ -33,14 +34,14 @@ type worker struct {
 	pod      *corev1.Pod // as last given; never changed, only replaced
 	gone     bool        // the API object is no longer there
 	dirty    bool        // the runtime's view may have changed
-	rejected *rejection
+	rejected *plan.Rejection
 	mem      memory
 	alive    bool              // processes of the pod run, or may
 	shown    types.UID         // of a static pod: the uid under which the API server shows it
 	told     *corev1.PodStatus // last reported in this life; never changed, only replaced
 
 	// What follows belongs to run.
-	view     view
+	view     plan.View
 	exited   map[string]runtime.Container // status of containers that are through, by id
 	messages map[string]string
 	last     *corev1.PodStatus // last known to the cloud, as far as is known here
@@ -52,11 +53,11 @@ type worker struct {
 	began        time.Time // when this worker was made, by a clock that is never set
 	finished     bool
 	current      *step
-	settled      time.Time // until then, what a cut step asked of the runtime may still appear
-	ended        ending    // as of the last turn
+	settled      time.Time   // until then, what a cut step asked of the runtime may still appear
+	ended        plan.Ending // as of the last turn
 	endedIn      time.Duration
 	probes       map[string]*probing
-	backOffs     map[string]backOff
+	backOffs     map[string]plan.BackOff
 	deadAfter    time.Time // when the pod's active deadline passes
 }
 
@@ -70,7 +71,7 @@ type memory struct {
 	lost                   string    // id of the last sandbox that died under a step
 	retry                  map[string]time.Time
 	fails                  map[string]int
-	waiting                map[string]waiting
+	waiting                map[string]plan.Waiting
 	pulls                  map[string]pullState
 }
 
@@ -78,7 +79,7 @@ type memory struct {
 type step struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-	ending ending
+	ending plan.Ending
 	starts bool      // it may make processes of the pod run
 	until  time.Time // when its grace period ends
 	began  time.Time
@@ -88,15 +89,15 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
 		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), began: time.Now(),
-		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]waiting), pulls: make(map[string]pullState)},
+		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting), pulls: make(map[string]pullState)},
 	}
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	}
-	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || over(pod.Status.Phase)) {
+	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || plan.IsTerminal(pod.Status.Phase)) {
 		w.last = pod.Status.DeepCopy()
 	}
-	w.mem.expired = tokenExpired(w.last)
+	w.mem.expired = plan.TokenExpired(w.last)
 	return w
 }
 
@@ -176,7 +177,7 @@ func (w *worker) claims() *corev1.Pod {
 		return nil
 	case w.alive:
 		return w.pod // also one that is being stopped, or that somebody else calls Failed
-	case w.rejected != nil, over(w.pod.Status.Phase):
+	case w.rejected != nil, plan.IsTerminal(w.pod.Status.Phase):
 		return nil
 	}
 	return w.pod
@@ -236,12 +237,12 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	const forever = time.Hour
 	end, grace := w.ending()
 	if end != w.ended || grace < w.endedIn {
-		w.worked(retryEnd) // what failed before is tried again at once
+		w.worked(plan.RetryEnd) // what failed before is tried again at once
 	}
 	w.ended, w.endedIn = end, grace
 	if s := w.current; s != nil {
 		// The end of a pod, and a shorter one than before, does not wait.
-		if end > s.ending || end != endNone && time.Now().Add(grace).Before(s.until) {
+		if end > s.ending || end != plan.EndNone && time.Now().Add(grace).Before(s.until) {
 			w.endStep()
 		} else if quiet := stepQuiet - time.Since(s.began); quiet > 0 {
 			return quiet, false
@@ -261,11 +262,11 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	}
 	w.followProbes(ctx, end)
 	s := w.situation(end, grace)
-	d := plan(s)
-	w.announceBackOffs(d.backOffs)
-	w.backOffs, w.finished = d.backOffs, d.finished
-	begins := w.current == nil && len(d.actions) > 0 && d.actions[0].kind != actReportFinal
-	tearsDown := begins && d.actions[0].kind == actTearDown
+	d := plan.Decide(s)
+	w.announceBackOffs(d.BackOffs)
+	w.backOffs, w.finished = d.BackOffs, d.Finished
+	begins := w.current == nil && len(d.Actions) > 0 && d.Actions[0].Kind != plan.ActReportFinal
+	tearsDown := begins && d.Actions[0].Kind == plan.ActTearDown
 	if begins && !tearsDown {
 		w.begin(ctx, s, d) // the report below is made meanwhile
 	}
@@ -282,40 +283,40 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	switch {
 	case w.current != nil:
 		return min(next, stepLook), false
-	case d.done:
-		return forever, s.ending == endGone
-	case len(d.actions) > 0:
-		if !w.reportStatus(ctx, podStatus(w.facts(s, true))) {
+	case d.Done:
+		return forever, s.Ending == plan.EndGone
+	case len(d.Actions) > 0:
+		if !w.reportStatus(ctx, plan.PodStatus(w.facts(s, true))) {
 			return reportRetry, false
 		}
 		w.remember(func(m *memory) { m.finalDone = true })
 		return 0, false
 	}
-	if !d.wake.IsZero() {
-		next = min(next, time.Until(d.wake))
+	if !d.Wake.IsZero() {
+		next = min(next, time.Until(d.Wake))
 	}
 	if !w.settled.IsZero() {
 		next = min(next, time.Until(w.settled))
 	}
-	if s.ending == endNone && !s.refreshAt.IsZero() {
-		next = min(next, time.Until(s.refreshAt))
+	if s.Ending == plan.EndNone && !s.RefreshAt.IsZero() {
+		next = min(next, time.Until(s.RefreshAt))
 	}
 	return max(next, time.Millisecond), false
 }
 
 // begin starts a step.
-func (w *worker) begin(ctx context.Context, s situation, d decision) {
+func (w *worker) begin(ctx context.Context, s plan.Situation, d plan.Decision) {
 	ctx, cancel := context.WithCancel(ctx)
-	if d.finished && s.ending == endNone {
-		s.ending = endFinished
+	if d.Finished && s.Ending == plan.EndNone {
+		s.Ending = plan.EndFinished
 	}
 	w.current = &step{
-		cancel: cancel, done: make(chan struct{}), ending: s.ending, starts: starts(d.actions), began: s.now, until: s.now.Add(s.grace),
+		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), began: s.Now, until: s.Now.Add(s.Grace),
 	}
 	done := w.current.done
 	go func() {
 		defer close(done)
-		w.execute(ctx, s, d.actions)
+		w.execute(ctx, s, d.Actions)
 	}()
 }
 
@@ -326,27 +327,27 @@ func (w *worker) spec() *corev1.Pod {
 }
 
 // ending tells whether and how the pod must end, and how long that may take.
-func (w *worker) ending() (ending, time.Duration) {
+func (w *worker) ending() (plan.Ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	grace := podspec.GracePeriod(w.pod)
-	isOver := over(w.pod.Status.Phase) || w.last != nil && over(w.last.Phase)
+	isOver := plan.IsTerminal(w.pod.Status.Phase) || w.last != nil && plan.IsTerminal(w.last.Phase)
 	w.deadAfter = time.Time{}
 	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
 		w.deadAfter = activeSince(w.pod, w.start, w.began).Add(time.Duration(*s) * time.Second)
 		if !time.Now().Before(w.deadAfter) {
-			w.rejected, w.deadAfter = &rejection{deadlineReason, "Pod was active on the node longer than the specified deadline"}, time.Time{}
+			w.rejected, w.deadAfter = &plan.Rejection{Reason: plan.ReasonDeadlineExceeded, Message: "Pod was active on the node longer than the specified deadline"}, time.Time{}
 		}
 	}
 	switch {
 	case w.gone:
-		return endGone, grace
+		return plan.EndGone, grace
 	case w.pod.DeletionTimestamp != nil:
-		return endDeleted, grace
+		return plan.EndDeleted, grace
 	case w.rejected != nil, isOver:
-		return endFinished, podspec.SpecGracePeriod(w.pod)
+		return plan.EndFinished, podspec.SpecGracePeriod(w.pod)
 	}
-	return endNone, grace
+	return plan.EndNone, grace
 }
 
 // activeSince is when a pod's active deadline begins to count. A machine without
@@ -366,29 +367,29 @@ func activeSince(pod *corev1.Pod, start, now time.Time) time.Time {
 func (w *worker) starting() bool { return w.current != nil && w.current.starts }
 
 // situation gathers what plan decides upon.
-func (w *worker) situation(end ending, grace time.Duration) situation {
+func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	w.alive = w.view.alive() || w.starting() || now.Before(w.settled)
-	s := situation{
-		pod: w.pod, now: now, view: w.view, ending: end, grace: grace,
-		setUp: w.mem.setUp, stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), refreshAt: w.mem.refresh,
-		toreDown: w.mem.toreDown, finalDone: w.mem.finalDone, goneDone: w.mem.goneDone, settled: w.settled,
-		retry: maps.Clone(w.mem.retry), health: make(map[string]health), lastStatuses: make(map[string]*corev1.ContainerStatus),
+	w.alive = w.view.Alive() || w.starting() || now.Before(w.settled)
+	s := plan.Situation{
+		Pod: w.pod, Now: now, View: w.view, Ending: end, Grace: grace,
+		SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
+		TornDown: w.mem.toreDown, FinalReported: w.mem.finalDone, GoneReported: w.mem.goneDone, Settled: w.settled,
+		Retry: maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
-	for _, c := range w.view.containers {
+	for _, c := range w.view.Containers {
 		if c.State == runtime.ContainerRunning {
-			s.health[c.ID] = w.healthOf(c)
+			s.Health[c.ID] = w.healthOf(c)
 		}
 	}
 	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
 		for _, c := range list {
-			s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
+			s.LastStatuses[c.Name] = plan.FindStatus(w.last, c.Name)
 		}
 	}
 	for _, c := range w.pod.Spec.EphemeralContainers {
-		s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
+		s.LastStatuses[c.Name] = plan.FindStatus(w.last, c.Name)
 	}
 	return s
 }

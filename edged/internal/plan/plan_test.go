@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.
 
 // has makes what a runtime has of a pod. Sandboxes are "s0" or, stopped, "s0!";
 // containers are "name state[code] sandbox[/attempt]", made one second apart.
-func has(things ...string) view {
+func has(things ...string) View {
 	var sandboxes []runtime.Sandbox
 	var containers []runtime.Container
 	for i, t := range things {
@@ -50,7 +50,7 @@ func has(things ...string) view {
 		}
 		containers = append(containers, c)
 	}
-	return newView(sandboxes, containers)
+	return NewView(sandboxes, containers)
 }
 
 func TestPlan(t *testing.T) {
@@ -58,8 +58,8 @@ func TestPlan(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		pod  *corev1.Pod
-		view view
-		edit func(*situation)
+		view View
+		edit func(*Situation)
 		want string // actions, "; " between; then flags
 	}{
 		{"new", podtest.New(always, "a", "b"), has(), nil, "set up; create sandbox attempt=0; start a attempt=0; start b attempt=0"},
@@ -68,7 +68,7 @@ func TestPlan(t *testing.T) {
 		{"created only, after a crash", podtest.New(always, "a"), has("s0", "a created s0"), nil, "set up; start created a id=a1"},
 		{"runs", podtest.New(always, "a"), has("s0", "a running s0"), setUpDone, ""},
 		{"adopted", podtest.New(always, "a"), has("s0", "a running s0"), nil, "set up"},
-		{"content changed", podtest.New(always, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.stale = true }, "refresh volumes"},
+		{"content changed", podtest.New(always, "a"), has("s0", "a running s0"), func(s *Situation) { setUpDone(s); s.Stale = true }, "refresh volumes"},
 		{"init runs", podtest.New(always, "init:i", "a"), has("s0", "i running s0"), setUpDone, ""},
 		{"init done", podtest.New(always, "init:i", "a"), has("s0", "i exit0 s0"), setUpDone, "start a attempt=0"},
 		{"second init", podtest.New(always, "init:i", "init:j", "a"), has("s0", "i exit0 s0"), setUpDone, "start j attempt=0"},
@@ -76,7 +76,7 @@ func TestPlan(t *testing.T) {
 		{"init failed", podtest.New(always, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "start i attempt=1"},
 		{"init failed for good", podtest.New(never, "init:i", "a"), has("s0", "i exit1 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"init of an older sandbox", podtest.New(always, "init:i", "a"), has("s0!", "i exit0 s0", "a exit137 s0", "s1"), setUpDone, "start i attempt=1"},
-		{"sidecar starts, others wait", podtest.New(always, "side:s", "a"), has("s0", "s running s0"), func(s *situation) { setUpDone(s); s.health["s1"] = health{} }, ""},
+		{"sidecar starts, others wait", podtest.New(always, "side:s", "a"), has("s0", "s running s0"), func(s *Situation) { setUpDone(s); s.Health["s1"] = Health{} }, ""},
 		{"sidecar started", podtest.New(always, "side:s", "a"), has("s0", "s running s0"), setUpDone, "start a attempt=0"},
 		{"sidecar fell", podtest.New(always, "side:s", "a"), has("s0", "s exit1 s0", "a running s0"), setUpDone, "start s attempt=1"},
 		{"exit, always", podtest.New(always, "a"), has("s0", "a exit0 s0"), setUpDone, "start a attempt=1"},
@@ -86,15 +86,15 @@ func TestPlan(t *testing.T) {
 		{"debug created", podtest.New(always, "a", "debug:d"), has("s0", "a running s0", "d created s0"), setUpDone, "start created d id=d2"},
 		{"debug runs", podtest.New(always, "a", "debug:d"), has("s0", "a running s0", "d running s0"), setUpDone, ""},
 		{"debug is over", podtest.New(always, "a", "debug:d"), has("s0", "a running s0", "d exit1 s0"), setUpDone, ""},
-		{"debug is over and forgotten", podtest.New(always, "a", "debug:d"), has("s0", "a running s0"), func(s *situation) {
+		{"debug is over and forgotten", podtest.New(always, "a", "debug:d"), has("s0", "a running s0"), func(s *Situation) {
 			setUpDone(s)
-			s.lastStatuses = map[string]*corev1.ContainerStatus{"d": {State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
+			s.LastStatuses = map[string]*corev1.ContainerStatus{"d": {State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
 		}, ""},
 		{"debug keeps no pod", podtest.New(never, "a", "debug:d"), has("s0", "a exit0 s0", "d running s0"), setUpDone, "kill pod grace=30s finished"},
 		{"all are through", podtest.New(onFailure, "a"), has("s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"through, sidecar still runs", podtest.New(never, "side:s", "a"), has("s0", "s running s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"finished", podtest.New(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "tear down finished"},
-		{"finished and tidy", podtest.New(never, "a"), has("s0!", "a exit1 s0"), func(s *situation) { s.toreDown = true }, "finished"},
+		{"finished and tidy", podtest.New(never, "a"), has("s0!", "a exit1 s0"), func(s *Situation) { s.TornDown = true }, "finished"},
 		{"failed, never", podtest.New(never, "a"), has("s0", "a exit1 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"back-off", podtest.New(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "200s"), setUpDone, "wait a"},
 		{"back-off over", podtest.New(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "20s"), setUpDone, "start a attempt=4"},
@@ -103,51 +103,54 @@ func TestPlan(t *testing.T) {
 		{"sandbox died, never", podtest.New(never, "a", "b"), has("s0!", "a exit137 s0"), setUpDone, "tear down finished"},
 		{"sandbox died before a start", podtest.New(always, "a"), has("s0!", "a created s0/2"), setUpDone, "set up; create sandbox attempt=1; remove a id=a1; start a attempt=2"},
 		{"created in an older sandbox", podtest.New(always, "a"), has("s0!", "a created s0", "s1"), setUpDone, "remove a id=a1; start a attempt=0"},
-		{"reboot during a back-off's window", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *situation) { setUpDone(s); s.view.sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
+		{"reboot during a back-off's window", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *Situation) { setUpDone(s); s.View.Sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
 		{"sandbox died young", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), setUpDone, "set up; create sandbox attempt=1"},
 		{"two sandboxes", podtest.New(always, "a"), has("s0", "s1"), setUpDone, "kill pod grace=30s"},
 		{"image changed", podtest.New(always, "a"), hashed(has("s0", "a running s0")), setUpDone, "kill a id=a1 grace=30s; start a attempt=1"},
-		{"liveness", podtest.New(always, "a"), has("s0", "a running s0"), func(s *situation) {
+		{"liveness", podtest.New(always, "a"), has("s0", "a running s0"), func(s *Situation) {
 			setUpDone(s)
-			s.health["a1"] = health{started: true, failed: "x", grace: time.Second}
+			s.Health["a1"] = Health{Started: true, Failed: "x", Grace: time.Second}
 		}, "kill a id=a1 grace=1s; start a attempt=1"},
-		{"liveness, never", podtest.New(never, "a"), has("s0", "a running s0"), func(s *situation) { setUpDone(s); s.health["a1"] = health{started: true, failed: "x"} }, "kill a id=a1 grace=30s"},
-		{"failed a moment ago", podtest.New(always, "a"), has("s0"), func(s *situation) { setUpDone(s); s.retry = map[string]time.Time{"a": at(5)} }, "wait"},
-		{"volumes failed a moment ago", podtest.New(always, "a"), has(), func(s *situation) { s.retry = map[string]time.Time{retrySandbox: at(5)} }, "wait"},
+		{"liveness, never", podtest.New(never, "a"), has("s0", "a running s0"), func(s *Situation) { setUpDone(s); s.Health["a1"] = Health{Started: true, Failed: "x"} }, "kill a id=a1 grace=30s"},
+		{"failed a moment ago", podtest.New(always, "a"), has("s0"), func(s *Situation) { setUpDone(s); s.Retry = map[string]time.Time{"a": at(5)} }, "wait"},
+		{"volumes failed a moment ago", podtest.New(always, "a"), has(), func(s *Situation) { s.Retry = map[string]time.Time{RetrySandbox: at(5)} }, "wait"},
 		{"prune", podtest.New(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), setUpDone, "remove a id=a3; remove a id=a1; remove sandbox id=s0"},
-		{"deleted", podtest.New(always, "a"), has("s0", "a running s0"), ends(endDeleted), "kill pod grace=7s"},
-		{"deleted, stopped", podtest.New(always, "a"), has("s0!", "a exit0 s0"), ends(endDeleted), "report final"},
-		{"deleted, told", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove sandbox id=s0"},
-		{"deleted, removed", podtest.New(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone = true }, "remove logs; tear down"},
-		{"deleted, torn down", podtest.New(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown = true, true }, "report gone"},
-		{"deleted, all told", podtest.New(always, "a"), has(), func(s *situation) { ends(endDeleted)(s); s.finalDone, s.toreDown, s.goneDone = true, true, true }, "done"},
-		{"gone", podtest.New(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(endGone), "remove sandbox id=s0; remove b id=b2"},
-		{"gone, tidy", podtest.New(always), has(), func(s *situation) { ends(endGone)(s); s.toreDown = true }, "done"},
-		{"rejected", podtest.New(always, "a"), has(), ends(endFinished), "tear down finished"},
+		{"deleted", podtest.New(always, "a"), has("s0", "a running s0"), ends(EndDeleted), "kill pod grace=7s"},
+		{"deleted, stopped", podtest.New(always, "a"), has("s0!", "a exit0 s0"), ends(EndDeleted), "report final"},
+		{"deleted, told", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported = true }, "remove sandbox id=s0"},
+		{"deleted, removed", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported = true }, "remove logs; tear down"},
+		{"deleted, torn down", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported, s.TornDown = true, true }, "report gone"},
+		{"deleted, all told", podtest.New(always, "a"), has(), func(s *Situation) {
+			ends(EndDeleted)(s)
+			s.FinalReported, s.TornDown, s.GoneReported = true, true, true
+		}, "done"},
+		{"gone", podtest.New(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(EndGone), "remove sandbox id=s0; remove b id=b2"},
+		{"gone, tidy", podtest.New(always), has(), func(s *Situation) { ends(EndGone)(s); s.TornDown = true }, "done"},
+		{"rejected", podtest.New(always, "a"), has(), ends(EndFinished), "tear down finished"},
 	} {
-		s := situation{pod: tt.pod, now: at(0), view: tt.view, health: map[string]health{}}
-		for _, c := range tt.view.containers {
-			s.health[c.ID] = health{started: true}
+		s := Situation{Pod: tt.pod, Now: at(0), View: tt.view, Health: map[string]Health{}}
+		for _, c := range tt.view.Containers {
+			s.Health[c.ID] = Health{Started: true}
 		}
 		if tt.edit != nil {
 			tt.edit(&s)
 		}
-		d := plan(s)
+		d := Decide(s)
 		var got []string
-		for _, a := range d.actions {
+		for _, a := range d.Actions {
 			got = append(got, a.String())
 		}
 		text := strings.Join(got, "; ")
-		if len(d.actions) == 0 && !d.wake.IsZero() {
+		if len(d.Actions) == 0 && !d.Wake.IsZero() {
 			text = "wait"
-			for name := range d.backOffs {
+			for name := range d.BackOffs {
 				text += " " + name
 			}
 		}
-		if d.finished {
+		if d.Finished {
 			text += " finished"
 		}
-		if d.done {
+		if d.Done {
 			text += " done"
 		}
 		if text = strings.TrimSpace(text); text != tt.want {
@@ -156,19 +159,19 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func setUpDone(s *situation) { s.setUp = true }
+func setUpDone(s *Situation) { s.SetUp = true }
 
-func ends(e ending) func(*situation) {
-	return func(s *situation) { s.ending, s.grace = e, 7*time.Second }
+func ends(e Ending) func(*Situation) {
+	return func(s *Situation) { s.Ending, s.Grace = e, 7*time.Second }
 }
 
-func backedOff(v view, d string) view {
-	v.containers[0].Annotations[runtime.AnnotationBackOff] = d
+func backedOff(v View, d string) View {
+	v.Containers[0].Annotations[runtime.AnnotationBackOff] = d
 	return v
 }
 
-func hashed(v view) view {
-	v.containers[0].Annotations[runtime.AnnotationHash] = "other"
+func hashed(v View) View {
+	v.Containers[0].Annotations[runtime.AnnotationHash] = "other"
 	return v
 }
 
@@ -184,7 +187,7 @@ func TestBackOffSeries(t *testing.T) {
 		t.Errorf("%v, want %s", got, want)
 	}
 	c.Finished = at(601) // ran for more than ten minutes
-	if backOffAfter(c) != 0 || nextBackOff(c) != backOffFirst {
+	if backOffAfter(c) != 0 || nextBackOff(c) != InitialBackOff {
 		t.Error("a long run does not end the series")
 	}
 }
@@ -193,7 +196,7 @@ func TestBackOffSeries(t *testing.T) {
 // waits no longer than it had to itself.
 func TestBackOffOfLost(t *testing.T) {
 	for _, tt := range []struct {
-		view  view
+		view  View
 		since int // when the sandbox was made
 		want  time.Duration
 	}{
@@ -203,8 +206,8 @@ func TestBackOffOfLost(t *testing.T) {
 		{backedOff(has("s0!", "a exit255 s0"), "20s"), -100, 40 * time.Second}, // its sandbox was young
 		{backedOff(has("s0", "a exit255 s0"), "20s"), -400, 40 * time.Second},  // its sandbox runs
 	} {
-		tt.view.sandboxes[0].Created = at(tt.since)
-		if got := carriedBackOff(tt.view, &tt.view.containers[0]); got != tt.want {
+		tt.view.Sandboxes[0].Created = at(tt.since)
+		if got := SuccessorBackOff(tt.view, &tt.view.Containers[0]); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.view, got, tt.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"cmp"
@@ -15,49 +15,49 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// waiting is why a container does not run.
-type waiting struct{ reason, message string }
+// Waiting is why a container does not run.
+type Waiting struct{ Reason, Message string }
 
-// verdict is what probes say of a container now.
-type verdict struct{ started, ready bool }
+// Readiness is what probes say of a container now.
+type Readiness struct{ Started, Ready bool }
 
-// facts is all that a pod's status is computed from.
-type facts struct {
-	pod      *corev1.Pod // also has the status that the cloud knows
-	last     *corev1.PodStatus
-	now      time.Time
-	start    time.Time
-	view     view
-	verdicts map[string]verdict // by container id; what has none runs and has no probes
-	messages map[string]string  // termination messages by container id
-	waiting  map[string]waiting // by container name
-	backOffs map[string]backOff // by container name
-	runtime  string             // the runtime's name, for container ids
-	hostIPs  []string
-	final    bool // nothing of the pod runs or will
-	alive    bool // processes of the pod run, or may
-	expired  bool // a service account token is past its end
-	rejected *rejection
+// Facts is all that a pod's status is computed from.
+type Facts struct {
+	Pod       *corev1.Pod // also has the status that the cloud knows
+	Last      *corev1.PodStatus
+	Now       time.Time
+	Start     time.Time
+	View      View
+	Readiness map[string]Readiness // by container id; what has none runs and has no probes
+	Messages  map[string]string    // termination messages by container id
+	Waiting   map[string]Waiting   // by container name
+	BackOffs  map[string]BackOff   // by container name
+	Runtime   string               // the runtime's name, for container ids
+	HostIPs   []string
+	Final     bool // nothing of the pod runs or will
+	Alive     bool // processes of the pod run, or may
+	Expired   bool // a service account token is past its end
+	Rejected  *Rejection
 }
 
-// rejection is why a pod is made to fail.
-type rejection struct{ reason, message string }
+// Rejection is why a pod is made to fail.
+type Rejection struct{ Reason, Message string }
 
-// podStatus computes the status that a pod has. It is pure.
-func podStatus(f facts) corev1.PodStatus {
-	pod := f.pod
+// PodStatus computes the status that a pod has. It is pure.
+func PodStatus(f Facts) corev1.PodStatus {
+	pod := f.Pod
 	st := corev1.PodStatus{
 		ObservedGeneration:    pod.Generation,
 		QOSClass:              podspec.QOSClass(pod),
-		StartTime:             &metav1.Time{Time: f.start},
+		StartTime:             &metav1.Time{Time: f.Start},
 		NominatedNodeName:     pod.Status.NominatedNodeName,
 		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
 	}
-	for _, ip := range f.hostIPs {
+	for _, ip := range f.HostIPs {
 		st.HostIPs = append(st.HostIPs, corev1.HostIP{IP: ip})
 	}
-	if len(f.hostIPs) > 0 {
-		st.HostIP = f.hostIPs[0]
+	if len(f.HostIPs) > 0 {
+		st.HostIP = f.HostIPs[0]
 	}
 	st.PodIPs = podIPs(f)
 	if len(st.PodIPs) > 0 {
@@ -73,18 +73,18 @@ func podStatus(f facts) corev1.PodStatus {
 		st.EphemeralContainerStatuses = append(st.EphemeralContainerStatuses, ephemeralStatus(f, podspec.EphemeralContainer(pod, i)))
 	}
 	slices.SortFunc(st.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
-	st.Phase = phase(pod, &st, f.final)
+	st.Phase = phase(pod, &st, f.Final)
 	switch {
-	case f.last != nil && over(f.last.Phase):
-		st.Phase, st.Reason, st.Message = f.last.Phase, f.last.Reason, f.last.Message // what is over stays over
-	case over(pod.Status.Phase):
+	case f.Last != nil && IsTerminal(f.Last.Phase):
+		st.Phase, st.Reason, st.Message = f.Last.Phase, f.Last.Reason, f.Last.Message // what is over stays over
+	case IsTerminal(pod.Status.Phase):
 		st.Phase, st.Reason, st.Message = pod.Status.Phase, pod.Status.Reason, pod.Status.Message // as others say
-	case f.rejected != nil:
-		st.Phase, st.Reason, st.Message = corev1.PodFailed, f.rejected.reason, f.rejected.message
+	case f.Rejected != nil:
+		st.Phase, st.Reason, st.Message = corev1.PodFailed, f.Rejected.Reason, f.Rejected.Message
 	}
 	st.AllocatedResources, st.Resources = podAllocated(f)
 	st.Conditions = conditions(f, &st)
-	if over(st.Phase) && f.alive {
+	if IsTerminal(st.Phase) && f.Alive {
 		st.Phase, st.Reason, st.Message = phaseWhileAlive(f, &st)
 	}
 	return st
@@ -93,39 +93,39 @@ func podStatus(f facts) corev1.PodStatus {
 // phaseWhileAlive is the phase of a pod that is over but for processes that are
 // still being stopped: that of before. A terminal phase makes others start the
 // pod's successor, and give away its ports, volumes and devices.
-func phaseWhileAlive(f facts, st *corev1.PodStatus) (p corev1.PodPhase, reason, message string) {
-	for _, before := range []*corev1.PodStatus{f.last, &f.pod.Status} {
+func phaseWhileAlive(f Facts, st *corev1.PodStatus) (p corev1.PodPhase, reason, message string) {
+	for _, before := range []*corev1.PodStatus{f.Last, &f.Pod.Status} {
 		if before == nil || before.Phase == "" {
 			continue
 		}
 		return before.Phase, before.Reason, before.Message
 	}
-	if begun(st) {
+	if hasStarted(st) {
 		return corev1.PodRunning, "", ""
 	}
 	return corev1.PodPending, "", ""
 }
 
-// begun reports whether a regular container of the pod has ever run.
-func begun(st *corev1.PodStatus) bool {
+// hasStarted reports whether a regular container of the pod has ever run.
+func hasStarted(st *corev1.PodStatus) bool {
 	return slices.ContainsFunc(st.ContainerStatuses, func(c corev1.ContainerStatus) bool {
 		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
 	})
 }
 
-// over reports whether a phase is one that a pod never leaves.
-func over(p corev1.PodPhase) bool { return p == corev1.PodSucceeded || p == corev1.PodFailed }
+// IsTerminal reports whether a phase is one that a pod never leaves.
+func IsTerminal(p corev1.PodPhase) bool { return p == corev1.PodSucceeded || p == corev1.PodFailed }
 
-func podIPs(f facts) []corev1.PodIP {
+func podIPs(f Facts) []corev1.PodIP {
 	var ips []string
-	switch sb := f.view.sandbox(); {
-	case f.pod.Spec.HostNetwork && sb != nil:
-		ips = f.hostIPs
+	switch sb := f.View.Sandbox(); {
+	case f.Pod.Spec.HostNetwork && sb != nil:
+		ips = f.HostIPs
 	case sb != nil:
-		ips = familyFirst(sb.IPs, f.hostIPs)
+		ips = SortIPs(sb.IPs, f.HostIPs)
 	}
-	if len(ips) == 0 && f.last != nil {
-		return f.last.PodIPs
+	if len(ips) == 0 && f.Last != nil {
+		return f.Last.PodIPs
 	}
 	var out []corev1.PodIP
 	for _, ip := range ips {
@@ -134,7 +134,7 @@ func podIPs(f facts) []corev1.PodIP {
 	return out
 }
 
-func findStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
+func FindStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 	if st == nil {
 		return nil
 	}
@@ -147,18 +147,18 @@ func findStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 }
 
 // containerStatus computes the status of one container.
-func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerStatus {
-	last := findStatus(f.last, c.Name)
-	cur := f.view.latest(c.Name)
+func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerStatus {
+	last := FindStatus(f.Last, c.Name)
+	cur := f.View.Latest(c.Name)
 	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, RestartCount: restartCount(cur, last)}
-	wait := &corev1.ContainerStateWaiting{Reason: reasonCreating}
-	if len(f.pod.Spec.InitContainers) > 0 {
-		wait.Reason = reasonInitializing
+	wait := &corev1.ContainerStateWaiting{Reason: ReasonContainerCreating}
+	if len(f.Pod.Spec.InitContainers) > 0 {
+		wait.Reason = ReasonPodInitializing
 	}
-	if w, ok := f.waiting[c.Name]; ok {
-		wait.Reason, wait.Message = w.reason, w.message
+	if w, ok := f.Waiting[c.Name]; ok {
+		wait.Reason, wait.Message = w.Reason, w.Message
 	}
-	if r := podspec.UnsupportedPod(f.pod); r != nil && cur == nil {
+	if r := podspec.UnsupportedPod(f.Pod); r != nil && cur == nil {
 		wait.Reason, wait.Message = r.Reason, r.Message
 	}
 	if cur == nil {
@@ -167,32 +167,32 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 		setDetails(&st, c, nil)
 		return st
 	}
-	st.ContainerID = f.runtime + "://" + cur.ID
+	st.ContainerID = f.Runtime + "://" + cur.ID
 	st.ImageID = cur.ImageID
 	if cur.Image != "" {
 		st.Image = cur.Image
 	}
-	if prev := f.view.before(cur); prev != nil {
+	if prev := f.View.before(cur); prev != nil {
 		st.LastTerminationState.Terminated = terminated(f, prev)
 	} else if last != nil && last.LastTerminationState.Terminated != nil && last.RestartCount == st.RestartCount {
 		st.LastTerminationState = last.LastTerminationState
 	}
-	_, waits := f.waiting[c.Name]
+	_, waits := f.Waiting[c.Name]
 	switch cur.State {
 	case runtime.ContainerRunning:
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(cur.Started)}
-		if v, ok := f.verdicts[cur.ID]; ok {
-			st.Ready = v.ready && (!init || podspec.IsSidecar(c))
-			st.Started = &v.started
+		if v, ok := f.Readiness[cur.ID]; ok {
+			st.Ready = v.Ready && (!init || podspec.IsSidecar(c))
+			st.Started = &v.Started
 		}
 	case runtime.ContainerExited, runtime.ContainerUnknown:
 		end := terminated(f, cur)
-		if b, ok := f.backOffs[c.Name]; ok && !f.final {
-			wait.Reason = reasonCrashLoop
-			wait.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.delay, c.Name, podspec.Title(f.pod))
+		if b, ok := f.BackOffs[c.Name]; ok && !f.Final {
+			wait.Reason = ReasonCrashLoopBackOff
+			wait.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", b.delay, c.Name, podspec.Title(f.Pod))
 			waits = true
 		}
-		if waits && !f.final {
+		if waits && !f.Final {
 			st.State.Waiting, st.LastTerminationState.Terminated = wait, end
 			break
 		}
@@ -209,7 +209,7 @@ func containerStatus(f facts, c *corev1.Container, init bool) corev1.ContainerSt
 }
 
 // lost completes the status of a container that the runtime does not have.
-func lost(f facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
+func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	st.Started = new(bool)
 	if last == nil {
 		return
@@ -225,7 +225,7 @@ func lost(f facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 		st.LastTerminationState = last.LastTerminationState
 		return
 	}
-	if f.final {
+	if f.Final {
 		st.State = corev1.ContainerState{Terminated: gone}
 		st.LastTerminationState, st.ContainerID, st.ImageID = last.LastTerminationState, last.ContainerID, last.ImageID
 		return
@@ -233,18 +233,18 @@ func lost(f facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	st.LastTerminationState.Terminated = gone
 }
 
-func terminated(f facts, c *runtime.Container) *corev1.ContainerStateTerminated {
+func terminated(f Facts, c *runtime.Container) *corev1.ContainerStateTerminated {
 	t := &corev1.ContainerStateTerminated{
 		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
-		FinishedAt: metav1.NewTime(c.Finished), ContainerID: f.runtime + "://" + c.ID,
+		FinishedAt: metav1.NewTime(c.Finished), ContainerID: f.Runtime + "://" + c.ID,
 	}
 	if !c.Started.IsZero() {
 		t.StartedAt = metav1.NewTime(c.Started)
 	}
-	if m := f.messages[c.ID]; m != "" {
+	if m := f.Messages[c.ID]; m != "" {
 		t.Message = m
 	} else if t.Message == "" {
-		t.Message = lastMessage(f.last, c.Name, t.ContainerID)
+		t.Message = lastMessage(f.Last, c.Name, t.ContainerID)
 	}
 	if c.State == runtime.ContainerUnknown {
 		t.Reason, t.ExitCode = "ContainerStatusUnknown", 137
@@ -261,7 +261,7 @@ func terminated(f facts, c *runtime.Container) *corev1.ContainerStateTerminated 
 // lastMessage is the message with which a container was last reported to have
 // ended: its file is gone once the pod's volumes are.
 func lastMessage(last *corev1.PodStatus, name, id string) string {
-	if st := findStatus(last, name); st != nil {
+	if st := FindStatus(last, name); st != nil {
 		for _, t := range []*corev1.ContainerStateTerminated{st.State.Terminated, st.LastTerminationState.Terminated} {
 			if t != nil && t.ContainerID == id {
 				return t.Message
@@ -303,16 +303,16 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Co
 
 // ephemeralStatus computes the status of an ephemeral container. It is never
 // ready, since nothing may depend on it.
-func ephemeralStatus(f facts, c *corev1.Container) corev1.ContainerStatus {
+func ephemeralStatus(f Facts, c *corev1.Container) corev1.ContainerStatus {
 	st := containerStatus(f, c, false)
 	st.Ready, st.Started = false, nil
 	return st
 }
 
-// familyFirst puts the addresses first that are of the family of the node's own
+// SortIPs puts the addresses first that are of the family of the node's own
 // primary address, as it is for a kubelet; what takes a pod's first address
 // counts on that.
-func familyFirst(ips, hosts []string) []string {
+func SortIPs(ips, hosts []string) []string {
 	if len(hosts) == 0 || len(ips) < 2 {
 		return ips
 	}

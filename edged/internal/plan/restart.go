@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"slices"
@@ -13,9 +13,9 @@ import (
 
 // The back-off between restarts of a container that keeps exiting.
 const (
-	backOffFirst = 10 * time.Second
-	backOffMax   = 5 * time.Minute
-	backOffReset = 2 * backOffMax // a container that ran this long starts afresh
+	InitialBackOff = 10 * time.Second
+	MaxBackOff     = 5 * time.Minute
+	backOffReset   = 2 * MaxBackOff // a container that ran this long starts afresh
 )
 
 // restarts decides whether a container of a pod that exited with code runs
@@ -52,7 +52,7 @@ func backOffAfter(c *runtime.Container) time.Duration {
 	if err != nil || d < 0 || c.Finished.Sub(c.Created) > backOffReset {
 		return 0
 	}
-	return min(d, backOffMax)
+	return min(d, MaxBackOff)
 }
 
 // backOffUntil is when the successor of c may start. An exit in the future proves
@@ -73,13 +73,13 @@ func nextBackOff(c *runtime.Container) time.Duration {
 	}
 	d := backOffAfter(c)
 	if d == 0 {
-		return backOffFirst
+		return InitialBackOff
 	}
-	return min(2*d, backOffMax)
+	return min(2*d, MaxBackOff)
 }
 
-// stopped is a container as it is once what runs of it was killed, at now.
-func stopped(c *runtime.Container, now time.Time) *runtime.Container {
+// AsStopped is a container as it is once what runs of it was killed, at now.
+func AsStopped(c *runtime.Container, now time.Time) *runtime.Container {
 	if c == nil || c.State != runtime.ContainerRunning {
 		return c
 	}
@@ -88,9 +88,9 @@ func stopped(c *runtime.Container, now time.Time) *runtime.Container {
 	return &ended
 }
 
-// carriedBackOff is the delay that the successor of prev in v gets. A container
+// SuccessorBackOff is the delay that the successor of prev in v gets. A container
 // that was lost with its sandbox hands on what it had: it did not crash.
-func carriedBackOff(v view, prev *runtime.Container) time.Duration {
+func SuccessorBackOff(v View, prev *runtime.Container) time.Duration {
 	if prev != nil && v.lost(prev) {
 		return backOffAfter(prev)
 	}

@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"testing"

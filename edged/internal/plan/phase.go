@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"slices"
@@ -11,10 +11,10 @@ import (
 // phase sums up the statuses of a pod's containers. final says that none of
 // them will start again.
 func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
-	initialized := begun(st)
+	initialized := hasStarted(st)
 	pending := false
 	for i := range pod.Spec.InitContainers {
-		c, s := &pod.Spec.InitContainers[i], findStatus(st, pod.Spec.InitContainers[i].Name)
+		c, s := &pod.Spec.InitContainers[i], FindStatus(st, pod.Spec.InitContainers[i].Name)
 		t := s.State.Terminated
 		switch {
 		case podspec.IsSidecar(c):

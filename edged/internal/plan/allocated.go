@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"encoding/json"
@@ -69,10 +69,10 @@ func period(r *runtime.Resources) int64 {
 	return podspec.CPUPeriod
 }
 
-// allocatedPod is the pod with what it and its containers were made with in its
+// AllocatedPod is the pod with what it and its containers were made with in its
 // spec, so that a container that is made anew gets the same. It is the pod
 // itself where nothing differs.
-func allocatedPod(pod *corev1.Pod, v view) *corev1.Pod {
+func AllocatedPod(pod *corev1.Pod, v View) *corev1.Pod {
 	out := pod
 	change := func(edit func(*corev1.PodSpec)) {
 		if out == pod {
@@ -90,7 +90,7 @@ func allocatedPod(pod *corev1.Pod, v view) *corev1.Pod {
 			change(func(s *corev1.PodSpec) { s.Containers[i].Resources = r })
 		}
 	}
-	if sb := v.sandbox(); sb != nil && pod.Spec.Resources != nil {
+	if sb := v.Sandbox(); sb != nil && pod.Spec.Resources != nil {
 		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *pod.Spec.Resources) {
 			change(func(s *corev1.PodSpec) { s.Resources = &r })
 		}
@@ -100,8 +100,8 @@ func allocatedPod(pod *corev1.Pod, v view) *corev1.Pod {
 
 // madeWith is what the newest container of c's name was made with, if c asks
 // for something else now.
-func madeWith(v view, c *corev1.Container) (corev1.ResourceRequirements, bool) {
-	cur := v.latest(c.Name)
+func madeWith(v View, c *corev1.Container) (corev1.ResourceRequirements, bool) {
+	cur := v.Latest(c.Name)
 	if cur == nil {
 		return corev1.ResourceRequirements{}, false
 	}
@@ -123,16 +123,16 @@ func sameResources(a, b corev1.ResourceRequirements) bool {
 
 // resizePending is the message of the pod's condition PodResizePending: what
 // keeps the figures that it was made with. It is empty where nothing differs.
-func resizePending(f facts) string {
+func resizePending(f Facts) string {
 	var differs []string
-	if sb := f.view.sandbox(); sb != nil && f.pod.Spec.Resources != nil {
-		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *f.pod.Spec.Resources) {
+	if sb := f.View.Sandbox(); sb != nil && f.Pod.Spec.Resources != nil {
+		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *f.Pod.Spec.Resources) {
 			differs = append(differs, "the pod as a whole")
 		}
 	}
-	for _, list := range [][]corev1.Container{f.pod.Spec.InitContainers, f.pod.Spec.Containers} {
+	for _, list := range [][]corev1.Container{f.Pod.Spec.InitContainers, f.Pod.Spec.Containers} {
 		for i := range list {
-			cur := f.view.latest(list[i].Name)
+			cur := f.View.Latest(list[i].Name)
 			if cur != nil && !sameResources(allocatedResources(&list[i], cur), list[i].Resources) {
 				differs = append(differs, "container "+list[i].Name)
 			}
@@ -146,8 +146,8 @@ func resizePending(f facts) string {
 
 // podAllocated is what the pod as a whole was made with; nothing for a pod that
 // asks for nothing as a whole.
-func podAllocated(f facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
-	pod := allocatedPod(f.pod, f.view)
+func podAllocated(f Facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
+	pod := AllocatedPod(f.Pod, f.View)
 	if len(podspec.PodResources(pod).Requests)+len(podspec.PodResources(pod).Limits) == 0 || !sandboxReady(f) {
 		return nil, nil
 	}

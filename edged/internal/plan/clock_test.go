@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"testing"
@@ -21,24 +21,24 @@ func TestClockSetBack(t *testing.T) {
 		ID: "crashed", Name: "c", SandboxID: "fresh", Attempt: 3, State: runtime.ContainerExited, ExitCode: 1, Created: then, Started: then, Finished: then.Add(time.Second),
 		Annotations: map[string]string{runtime.AnnotationBackOff: "5m0s"},
 	}
-	s := situation{pod: pod, now: now, setUp: true, view: newView([]runtime.Sandbox{old, fresh}, []runtime.Container{crashed})}
-	d := plan(s)
-	if len(d.actions) != 1 || d.actions[0].kind != actStart || d.actions[0].attempt != 4 {
-		t.Errorf("after a crash in the future: %v, wake %s", d.actions, d.wake)
+	s := Situation{Pod: pod, Now: now, SetUp: true, View: NewView([]runtime.Sandbox{old, fresh}, []runtime.Container{crashed})}
+	d := Decide(s)
+	if len(d.Actions) != 1 || d.Actions[0].Kind != ActStart || d.Actions[0].Attempt != 4 {
+		t.Errorf("after a crash in the future: %v, wake %s", d.Actions, d.Wake)
 	}
 	runs := crashed
 	runs.ID, runs.Attempt, runs.State, runs.Created, runs.Finished = "runs", 4, runtime.ContainerRunning, now, time.Time{}
 	runs.Annotations = nil
-	s.view = newView([]runtime.Sandbox{old, fresh}, []runtime.Container{crashed, runs})
-	for _, a := range plan(s).actions {
-		if a.kind != actRemoveSandbox || a.id != "old" {
+	s.View = NewView([]runtime.Sandbox{old, fresh}, []runtime.Container{crashed, runs})
+	for _, a := range Decide(s).Actions {
+		if a.Kind != ActRemoveSandbox || a.ID != "old" {
 			t.Errorf("a pod that runs well gets %s", a)
 		}
 	}
 	// The runtime restarted in 1970 and found the container of 2026 dead.
 	dead := crashed
 	dead.SandboxID, dead.Finished = "old", now
-	if v := newView([]runtime.Sandbox{old}, []runtime.Container{dead}); !v.lost(&dead) {
+	if v := NewView([]runtime.Sandbox{old}, []runtime.Container{dead}); !v.lost(&dead) {
 		t.Error("a container that went with its sandbox counts as crashed")
 	}
 }

@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
@@ -10,13 +10,13 @@ import (
 // far the pod has come, and never again; the pod does not wait for it.
 
 // planEphemeral starts the ephemeral containers that never were.
-func planEphemeral(s situation, d *decision) {
-	for i := range s.pod.Spec.EphemeralContainers {
-		c := podspec.EphemeralContainer(s.pod, i)
-		if st := s.lastStatuses[c.Name]; st != nil && (st.State.Running != nil || st.State.Terminated != nil || st.LastTerminationState.Terminated != nil) {
+func planEphemeral(s Situation, d *Decision) {
+	for i := range s.Pod.Spec.EphemeralContainers {
+		c := podspec.EphemeralContainer(s.Pod, i)
+		if st := s.LastStatuses[c.Name]; st != nil && (st.State.Running != nil || st.State.Terminated != nil || st.LastTerminationState.Terminated != nil) {
 			continue // it was, also where the runtime has forgotten it
 		}
-		last := s.view.latest(c.Name)
+		last := s.View.Latest(c.Name)
 		if last != nil && last.State != runtime.ContainerCreated {
 			continue
 		}

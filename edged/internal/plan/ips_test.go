@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"slices"
@@ -16,7 +16,7 @@ func TestFamilyFirst(t *testing.T) {
 		"not an address": {[]string{"x", "10.0.0.5"}, []string{"192.0.2.1"}, []string{"10.0.0.5", "x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := familyFirst(tt.ips, tt.hosts); !slices.Equal(got, tt.want) {
+			if got := SortIPs(tt.ips, tt.hosts); !slices.Equal(got, tt.want) {
 				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package edged
+package plan
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 // out of reach. The pod runs on with it. Otherwise the pod has no such condition.
 const ConditionTokenExpired corev1.PodConditionType = "edgekit.io/TokenExpired"
 
-func tokenExpired(last *corev1.PodStatus) bool {
+func TokenExpired(last *corev1.PodStatus) bool {
 	return last != nil && slices.ContainsFunc(last.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == ConditionTokenExpired && c.Status == corev1.ConditionTrue
 	})
@@ -26,7 +26,7 @@ func tokenExpired(last *corev1.PodStatus) bool {
 // conditions computes the pod's conditions that the node decides, and no others:
 // those are somebody else's, who may have changed them since the node heard of
 // them. A condition keeps the time of its last transition while its status stays.
-func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
+func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 	containers := containersReady(f, st)
 	list := []corev1.PodCondition{
 		{Type: corev1.PodReadyToStartContainers, Status: truth(sandboxReady(f))},
@@ -35,20 +35,20 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 		containers,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
-	if f.expired && !over(st.Phase) {
+	if f.Expired && !IsTerminal(st.Phase) {
 		list = append(list, corev1.PodCondition{
 			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",
 			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
 		})
 	}
-	if message := resizePending(f); message != "" && !over(st.Phase) {
+	if message := resizePending(f); message != "" && !IsTerminal(st.Phase) {
 		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
 	}
 	for i := range list {
 		c := &list[i]
-		c.ObservedGeneration = f.pod.Generation
-		c.LastTransitionTime = metav1.NewTime(f.now)
-		for _, old := range [][]corev1.PodCondition{lastConditions(f), f.pod.Status.Conditions} {
+		c.ObservedGeneration = f.Pod.Generation
+		c.LastTransitionTime = metav1.NewTime(f.Now)
+		for _, old := range [][]corev1.PodCondition{lastConditions(f), f.Pod.Status.Conditions} {
 			if j := slices.IndexFunc(old, func(o corev1.PodCondition) bool { return o.Type == c.Type }); j >= 0 {
 				if old[j].Status == c.Status {
 					c.LastTransitionTime = old[j].LastTransitionTime
@@ -60,11 +60,11 @@ func conditions(f facts, st *corev1.PodStatus) []corev1.PodCondition {
 	return list
 }
 
-func lastConditions(f facts) []corev1.PodCondition {
-	if f.last == nil {
+func lastConditions(f Facts) []corev1.PodCondition {
+	if f.Last == nil {
 		return nil
 	}
-	return f.last.Conditions
+	return f.Last.Conditions
 }
 
 func truth(b bool) corev1.ConditionStatus {
@@ -74,12 +74,12 @@ func truth(b bool) corev1.ConditionStatus {
 	return corev1.ConditionFalse
 }
 
-func sandboxReady(f facts) bool {
-	sb := f.view.sandbox()
-	return sb != nil && sb.Ready && (f.pod.Spec.HostNetwork || len(sb.IPs) > 0)
+func sandboxReady(f Facts) bool {
+	sb := f.View.Sandbox()
+	return sb != nil && sb.Ready && (f.Pod.Spec.HostNetwork || len(sb.IPs) > 0)
 }
 
-func initialized(f facts, st *corev1.PodStatus) corev1.PodCondition {
+func initialized(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	cond := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
 	if st.Phase == corev1.PodSucceeded {
 		cond.Reason = "PodCompleted"
@@ -88,10 +88,10 @@ func initialized(f facts, st *corev1.PodStatus) corev1.PodCondition {
 	var missing []string
 	for i := range st.InitContainerStatuses {
 		s := &st.InitContainerStatuses[i]
-		if begun(st) {
+		if hasStarted(st) {
 			break
 		}
-		if podspec.IsSidecar(&f.pod.Spec.InitContainers[i]) && (s.Started == nil || !*s.Started) || !podspec.IsSidecar(&f.pod.Spec.InitContainers[i]) && !s.Ready {
+		if podspec.IsSidecar(&f.Pod.Spec.InitContainers[i]) && (s.Started == nil || !*s.Started) || !podspec.IsSidecar(&f.Pod.Spec.InitContainers[i]) && !s.Ready {
 			missing = append(missing, s.Name)
 		}
 	}
@@ -102,16 +102,16 @@ func initialized(f facts, st *corev1.PodStatus) corev1.PodCondition {
 	return cond
 }
 
-func containersReady(f facts, st *corev1.PodStatus) corev1.PodCondition {
+func containersReady(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	cond := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionFalse}
 	var unready []string
 	for i := range st.InitContainerStatuses {
-		if podspec.IsSidecar(&f.pod.Spec.InitContainers[i]) && !st.InitContainerStatuses[i].Ready {
+		if podspec.IsSidecar(&f.Pod.Spec.InitContainers[i]) && !st.InitContainerStatuses[i].Ready {
 			unready = append(unready, st.InitContainerStatuses[i].Name)
 		}
 	}
-	for i := range f.pod.Spec.Containers {
-		if s := findStatus(st, f.pod.Spec.Containers[i].Name); !s.Ready {
+	for i := range f.Pod.Spec.Containers {
+		if s := FindStatus(st, f.Pod.Spec.Containers[i].Name); !s.Ready {
 			unready = append(unready, s.Name)
 		}
 	}
@@ -130,20 +130,20 @@ func containersReady(f facts, st *corev1.PodStatus) corev1.PodCondition {
 }
 
 // ready adds the pod's readiness gates to the readiness of its containers.
-func ready(f facts, containers corev1.PodCondition) corev1.PodCondition {
+func ready(f Facts, containers corev1.PodCondition) corev1.PodCondition {
 	cond := containers
 	cond.Type = corev1.PodReady
 	if cond.Status != corev1.ConditionTrue {
 		return cond
 	}
 	var why []string
-	for _, gate := range f.pod.Spec.ReadinessGates {
-		i := slices.IndexFunc(f.pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
+	for _, gate := range f.Pod.Spec.ReadinessGates {
+		i := slices.IndexFunc(f.Pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
 		switch {
 		case i < 0:
 			why = append(why, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
-		case f.pod.Status.Conditions[i].Status != corev1.ConditionTrue:
-			why = append(why, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, f.pod.Status.Conditions[i].Status))
+		case f.Pod.Status.Conditions[i].Status != corev1.ConditionTrue:
+			why = append(why, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, f.Pod.Status.Conditions[i].Status))
 		}
 	}
 	if len(why) > 0 {
