@@ -138,7 +138,7 @@ func (f admission) checkResources() *plan.Rejection {
 			}
 			return q.Value()
 		}
-		return reject(rejectedResource + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
+		return reject(rejectedResource+string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
 	}
 	if pods := f.allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.others)) >= pods.Value() {
 		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.others), pods.Value()))

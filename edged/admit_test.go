@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -71,7 +72,7 @@ func TestAdmitNode(t *testing.T) {
 	} {
 		p := podtest.New("Always", "a")
 		c.edit(p)
-		f := admission{pod: p, node: c.node, labels: nodeLabels("edge", map[string]string{"site": "a"})}
+		f := admission{pod: p, node: c.node, labels: nodestatus.Labels("edge", map[string]string{"site": "a"})}
 		got := ""
 		if r := f.decide(); r != nil {
 			got = r.Reason
@@ -192,7 +193,7 @@ func TestAdmit(t *testing.T) {
 		"PodOSNotSupported": with(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 	} {
 		got := ""
-		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: nodeLabels("", nil)}).decide(); r != nil {
+		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: nodestatus.Labels("", nil)}).decide(); r != nil {
 			got = r.Reason
 		}
 		if got != want {

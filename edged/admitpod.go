@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -19,7 +20,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		return nil
 	}
 	f := admission{
-		pod: pod, allocatable: a.node.allocatable(), sysctls: a.cfg.AllowedSysctls, labels: nodeLabels(a.cfg.NodeName, a.cfg.Labels), features: a.node.runtimeFeatures(),
+		pod: pod, allocatable: a.node.Allocatable(), sysctls: a.cfg.AllowedSysctls, labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), features: a.node.Features(),
 		podLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
 	}
 	for _, w := range a.workers {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,7 +36,7 @@ type Agent struct {
 	cfg          Config
 	log          *slog.Logger
 	volumes      *volume.Manager
-	node         *nodeReporter
+	node         *nodestatus.Reporter
 	events       *recorder
 	probeCounter probeCounter
 	pulls        chan struct{} // holds a value for each image being pulled
@@ -85,7 +86,7 @@ func New(cfg Config) (*Agent, error) {
 		registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
-	if a.node, err = newNodeReporter(a.nodeConfig()); err != nil {
+	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	if cfg.StaticPodDir != "" {
@@ -97,8 +98,8 @@ func New(cfg Config) (*Agent, error) {
 }
 
 // nodeConfig is the part of the Config that is about the Node.
-func (a *Agent) nodeConfig() nodeConfig {
-	cfg := nodeConfig{
+func (a *Agent) nodeConfig() nodestatus.Config {
+	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
@@ -120,7 +121,7 @@ func (a *Agent) Ready() <-chan struct{} { return a.ready }
 // Run runs the node's pods until ctx ends, and then returns nil. Containers
 // keep running when it returns; another Run adopts them.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.node.load(); err != nil {
+	if err := a.node.Load(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -128,8 +129,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	reported := make(chan struct{})
-	wg.Go(func() { a.node.run(ctx, reported) })
+	reporting := make(chan error, 1)
+	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { a.events.run(ctx) })
 	if !a.meetRuntime(ctx) {
 		return nil
@@ -148,8 +149,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-reported:
+	case <-a.node.Ready():
 		close(a.ready)
+	case err := <-reporting:
+		return err
 	case <-ctx.Done():
 		return nil
 	}
@@ -215,7 +218,7 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
-			a.node.setFeatures(health.Features)
+			a.node.SetFeatures(health.Features)
 			return true
 		}
 		if !told && ctx.Err() == nil {
@@ -316,7 +319,7 @@ func (a *Agent) each(fn func(*worker)) {
 // nodeFacts is what of the node's state goes into a container's configuration.
 func (a *Agent) nodeFacts() podspec.Node {
 	return podspec.Node{
-		Capacity: a.node.capacity(), Allocatable: a.node.allocatable(), Features: a.node.runtimeFeatures(), CgroupV2: a.groups.Load().V2(),
+		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: a.groups.Load().V2(),
 	}
 }
 

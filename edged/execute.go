@@ -154,7 +154,7 @@ func (w *worker) worked(name string) {
 func (r *run) useSandbox(sb runtime.Sandbox) {
 	r.id = sb.ID
 	pod := r.s.Pod.DeepCopy()
-	hosts := r.w.a.node.addresses()
+	hosts := r.w.a.node.Addresses()
 	ips := plan.SortIPs(sb.IPs, hosts)
 	if pod.Spec.HostNetwork {
 		ips = hosts
@@ -187,7 +187,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
 		prepare = a.volumes.Refresh
 	}
-	prepared, err := prepare(ctx, r.pod, podspec.ContainerAllocatable(r.pod, a.node.allocatable()))
+	prepared, err := prepare(ctx, r.pod, podspec.ContainerAllocatable(r.pod, a.node.Allocatable()))
 	r.tellTokens(prepared.Expired)
 	if err != nil {
 		for _, e := range each(err) {

@@ -158,7 +158,7 @@ func (w *worker) addressOf(pod *corev1.Pod) func() string {
 	}
 	return func() string {
 		if pod.Spec.HostNetwork {
-			if ips := w.a.node.addresses(); len(ips) > 0 {
+			if ips := w.a.node.Addresses(); len(ips) > 0 {
 				return ips[0]
 			}
 		}

@@ -91,7 +91,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		r.w.remember(func(m *memory) { delete(m.pulls, c.Name) })
 		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.",
 			c.Image, time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond), img.Size))
-		agent.node.imagesChanged()
+		agent.node.RefreshImages()
 		return img, nil
 	}
 	if ctx.Err() != nil {

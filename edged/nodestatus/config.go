@@ -1,4 +1,4 @@
-package edged
+package nodestatus
 
 import (
 	"context"
@@ -14,12 +14,12 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// nodeConfig sets up a Reporter. NodeName, Root, Runtime and Reports are required.
-type nodeConfig struct {
-	NodeName string      // the Node's name
-	Root     string      // folder whose file system is judged for disk pressure
-	Runtime  nodeRuntime // tells its version, health and images
-	Reports  nodeReports // stores the Node
+// Config sets up a Reporter. NodeName, Root, Runtime and Reports are required.
+type Config struct {
+	NodeName string  // the Node's name
+	Root     string  // folder whose file system is judged for disk pressure
+	Runtime  Runtime // tells its version, health and images
+	Reports  Reports // stores the Node
 
 	NodeIPs     []netip.Addr        // addresses of the node, primary first; none means that of OutboundIP
 	Labels      map[string]string   // labels besides those that every node has
@@ -52,19 +52,19 @@ type nodeConfig struct {
 	Logger *slog.Logger // nil discards
 }
 
-// nodeRuntime is the part of a runtime.Runtime that a Reporter asks.
-type nodeRuntime interface {
+// Runtime is the part of a runtime.Runtime that a Reporter asks.
+type Runtime interface {
 	Version(ctx context.Context) (runtime.Version, error)
 	Health(ctx context.Context) (runtime.Health, error)
 	ListImages(ctx context.Context) ([]runtime.Image, error)
 }
 
-// nodeReports stores the Node. It returns when that is durable.
-type nodeReports interface {
+// Reports stores the Node. It returns when that is durable.
+type Reports interface {
 	Node(ctx context.Context, node *corev1.Node) error
 }
 
-func (c nodeConfig) check() error {
+func (c Config) check() error {
 	switch {
 	case c.NodeName == "":
 		return errors.New("edged/nodestatus: Config.NodeName is required")
@@ -78,7 +78,7 @@ func (c nodeConfig) check() error {
 	return nil
 }
 
-func (c nodeConfig) withDefaults() nodeConfig {
+func (c Config) withDefaults() Config {
 	if c.MaxPods == 0 {
 		c.MaxPods = 110
 	}

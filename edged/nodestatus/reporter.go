@@ -1,4 +1,4 @@
-package edged
+package nodestatus
 
 import (
 	"cmp"
@@ -30,14 +30,16 @@ const (
 	nodeReportRetry = time.Second
 )
 
-// nodeReporter keeps the Node object true. No mutex of it is held while it asks
+// Reporter keeps the Node object true. No mutex of it is held while it asks
 // the machine or the runtime: workers read what it knows while they hold their
 // own.
-type nodeReporter struct {
-	cfg  nodeConfig
-	log  *slog.Logger
-	disk *diskCheck
-	kick chan struct{} // holds a value: look at the node again soon
+type Reporter struct {
+	cfg        Config
+	log        *slog.Logger
+	disk       *diskCheck
+	kick       chan struct{} // holds a value: look at the node again soon
+	first      chan struct{} // closed after the first report
+	closeFirst func()
 
 	// What follows belongs to run.
 	last    *corev1.Node         // as last reported, maybe by a former Agent
@@ -55,18 +57,20 @@ type nodeReporter struct {
 	features runtime.Features // what the runtime said last
 }
 
-func newNodeReporter(cfg nodeConfig) (*nodeReporter, error) {
+func New(cfg Config) (*Reporter, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &nodeReporter{
+	first := make(chan struct{})
+	return &Reporter{
 		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), since: make(map[string]time.Time), kick: make(chan struct{}, 1),
+		first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
 	}, nil
 }
 
-// load reads what the host says of itself.
-func (n *nodeReporter) load() error {
+// Load reads what the host says of itself.
+func (n *Reporter) Load() error {
 	host, err := readMachine(n.cfg)
 	if err != nil {
 		return err
@@ -78,80 +82,19 @@ func (n *nodeReporter) load() error {
 	return nil
 }
 
-// findAddresses finds the node's addresses, again each time unless they are
-// configured: machines at the edge change networks. One that has no network now
-// keeps the addresses that it had, since its pods do.
-func (n *nodeReporter) findAddresses() {
-	if len(n.cfg.NodeIPs) > 0 {
-		var ips []string
-		for _, ip := range n.cfg.NodeIPs {
-			ips = append(ips, ip.String())
-		}
-		n.setAddresses(ips)
-		return
-	}
-	ip, err := n.cfg.OutboundIP()
-	switch {
-	case err == nil:
-		n.setAddresses([]string{ip.String()})
-	case len(n.addresses()) == 0:
-		n.log.Info("this machine has no network yet", "err", err)
-		n.setAddresses([]string{loopbackIP})
-	}
-}
-
-// setAddresses takes the node's addresses, primary first, and says so if they
-// are others than before.
-func (n *nodeReporter) setAddresses(ips []string) {
-	n.mu.Lock()
-	first, changed := n.ips == nil, !slices.Equal(n.ips, ips)
-	n.ips = ips
-	n.mu.Unlock()
-	if changed && !first {
-		n.log.Info("the node's addresses changed", "addresses", ips)
-		n.cfg.AddressesChanged()
-	}
-}
-
-// loopbackIP is the address of a node that never had another.
-const loopbackIP = "127.0.0.1"
-
-// recallAddresses takes the addresses of the last report where the machine has
-// none now.
-func (n *nodeReporter) recallAddresses() {
-	if !slices.Equal(n.addresses(), []string{loopbackIP}) {
-		return
-	}
-	var ips []string
-	for _, a := range n.last.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP {
-			ips = append(ips, a.Address)
-		}
-	}
-	if len(ips) > 0 {
-		n.setAddresses(ips)
-	}
-}
-
-func (n *nodeReporter) addresses() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.ips)
-}
-
-func (n *nodeReporter) capacity() corev1.ResourceList {
+func (n *Reporter) Capacity() corev1.ResourceList {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.host.capacity
 }
 
-// allocatable is the capacity without what is reserved for the machine itself.
-func (n *nodeReporter) allocatable() corev1.ResourceList {
-	return allocatable(n.capacity(), n.cfg.Reserved)
+// Allocatable is the capacity without what is reserved for the machine itself.
+func (n *Reporter) Allocatable() corev1.ResourceList {
+	return allocatable(n.Capacity(), n.cfg.Reserved)
 }
 
-// imagesChanged asks for another look at the images soon.
-func (n *nodeReporter) imagesChanged() {
+// RefreshImages asks for another look at the images soon.
+func (n *Reporter) RefreshImages() {
 	n.mu.Lock()
 	n.listed = time.Time{}
 	n.mu.Unlock()
@@ -161,9 +104,17 @@ func (n *nodeReporter) imagesChanged() {
 	}
 }
 
-// run reports the node now and whenever it changed, until ctx ends. first is
-// closed after the first report.
-func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
+// Ready is closed after the first report.
+func (n *Reporter) Ready() <-chan struct{} { return n.first }
+
+// Run reports the node now and whenever it changed, until ctx ends; then it
+// returns nil.
+func (n *Reporter) Run(ctx context.Context) error {
+	if n.Capacity() == nil {
+		if err := n.Load(); err != nil {
+			return err
+		}
+	}
 	defer n.disk.join()
 	tick := time.NewTicker(n.cfg.Interval)
 	defer tick.Stop()
@@ -177,13 +128,12 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 		if node := n.look(ctx); !n.reported(node) && !n.report(ctx, node) {
 			retry = time.After(nodeReportRetry)
 		}
-		if first != nil && retry == nil {
-			close(first)
-			first = nil
+		if retry == nil {
+			n.closeFirst()
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		case <-n.kick:
 		case <-retry:
@@ -198,7 +148,7 @@ func (n *nodeReporter) run(ctx context.Context, first chan struct{}) {
 }
 
 // report reports the node, and whether that is done.
-func (n *nodeReporter) report(ctx context.Context, node *corev1.Node) bool {
+func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	err := n.cfg.Reports.Node(ctx, node)
 	if err != nil && ctx.Err() == nil {
 		n.log.Warn("cannot report the node for good; trying again", "err", err)
@@ -212,7 +162,7 @@ func (n *nodeReporter) report(ctx context.Context, node *corev1.Node) bool {
 }
 
 // recall reads what a former Agent last said of this node.
-func (n *nodeReporter) recall(ctx context.Context) {
+func (n *Reporter) recall(ctx context.Context) {
 	if n.cfg.LastNode == nil {
 		return
 	}
@@ -229,7 +179,7 @@ func (n *nodeReporter) recall(ctx context.Context) {
 
 // reported reports whether the cloud knows as much already. When a condition
 // was last looked at is not news.
-func (n *nodeReporter) reported(node *corev1.Node) bool {
+func (n *Reporter) reported(node *corev1.Node) bool {
 	writable := n.cfg.Unwritable() == nil
 	if !n.told || n.unkept && writable {
 		return false
@@ -244,7 +194,7 @@ func (n *nodeReporter) reported(node *corev1.Node) bool {
 }
 
 // look composes the Node from what is true now.
-func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
+func (n *Reporter) look(ctx context.Context) *corev1.Node {
 	health, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	var seen checks
@@ -256,7 +206,7 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 		n.listImages(health)
 	}
 	if seen.runtime == nil {
-		n.setFeatures(seen.health.Features)
+		n.SetFeatures(seen.health.Features)
 	}
 	seen.unwritable = n.cfg.Unwritable()
 	seen.memory, seen.noMemory = memInfo()
@@ -266,19 +216,19 @@ func (n *nodeReporter) look(ctx context.Context) *corev1.Node {
 }
 
 // compose makes the Node of what was seen.
-func (n *nodeReporter) compose(seen checks) *corev1.Node {
+func (n *Reporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: nodeLabels(n.cfg.NodeName, n.cfg.Labels)},
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: Labels(n.cfg.NodeName, n.cfg.Labels)},
 		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
 	}
 	st := &node.Status
-	for _, ip := range n.addresses() {
+	for _, ip := range n.Addresses() {
 		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
 	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName})
 	st.Conditions = n.conditions(seen)
-	st.Allocatable = n.allocatable()
+	st.Allocatable = n.Allocatable()
 	n.mu.Lock()
 	st.Capacity, st.NodeInfo, st.Images = n.host.capacity.DeepCopy(), n.host.info, n.images
 	n.mu.Unlock()
@@ -291,7 +241,7 @@ func (n *nodeReporter) compose(seen checks) *corev1.Node {
 }
 
 // listImages keeps the largest images in the Node, for the scheduler.
-func (n *nodeReporter) listImages(ctx context.Context) {
+func (n *Reporter) listImages(ctx context.Context) {
 	n.mu.Lock()
 	fresh := !n.listed.IsZero() && time.Since(n.listed) < imagesRefresh
 	n.mu.Unlock()
@@ -314,10 +264,10 @@ func (n *nodeReporter) listImages(ctx context.Context) {
 	n.mu.Unlock()
 }
 
-// nodeLabels are the labels that an agent gives its Node: the well-known ones of a
+// Labels are the labels that an agent gives its Node: the well-known ones of a
 // kubelet, and own.
 // https://kubernetes.io/docs/reference/labels-annotations-taints/
-func nodeLabels(name string, own map[string]string) map[string]string {
+func Labels(name string, own map[string]string) map[string]string {
 	labels := map[string]string{
 		corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: goruntime.GOARCH,
 		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": goruntime.GOARCH,
@@ -326,15 +276,15 @@ func nodeLabels(name string, own map[string]string) map[string]string {
 	return labels
 }
 
-// setFeatures notes what the runtime can do.
-func (n *nodeReporter) setFeatures(f runtime.Features) {
+// SetFeatures notes what the runtime can do.
+func (n *Reporter) SetFeatures(f runtime.Features) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.features = f
 }
 
-// runtimeFeatures is what the runtime said last that it can do.
-func (n *nodeReporter) runtimeFeatures() runtime.Features {
+// Features is what the runtime said last that it can do.
+func (n *Reporter) Features() runtime.Features {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.features

@@ -1,4 +1,4 @@
-package edged
+package nodestatus
 
 import (
 	"context"
@@ -62,25 +62,29 @@ func (healthy) Health(context.Context) (runtime.Health, error) {
 func (healthy) ListImages(context.Context) ([]runtime.Image, error) { return nil, nil }
 
 // runReporter runs a nodeReporter until the test's end.
-func runReporter(t *testing.T, cfg nodeConfig, change func(*nodeReporter)) (*nodeReporter, *nodeCloud) {
+func runReporter(t *testing.T, cfg Config, change func(*Reporter)) (*Reporter, *nodeCloud) {
 	t.Helper()
 	cloud := &nodeCloud{deleted: make(chan *corev1.Node, 1)}
 	cfg.NodeName, cfg.Runtime, cfg.Reports, cfg.Root, cfg.Version = "edge", healthy{}, cloud, t.TempDir(), "v1.37.2"
 	cfg.NodeDeleted, cfg.Event = cloud.NodeDeleted, cloud.event
 	cfg.OutboundIP = func() (netip.Addr, error) { return netip.MustParseAddr("192.0.2.1"), nil }
-	n, err := newNodeReporter(cfg)
+	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if change != nil {
 		change(n)
 	}
-	if err := n.load(); err != nil {
+	if err := n.Load(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { n.run(ctx, make(chan struct{})) })
+	wg.Go(func() {
+		if err := n.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
@@ -99,7 +103,7 @@ func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang, calls := make(chan struct{}), 0
 		free := int64(50)
-		n, cloud := runReporter(t, nodeConfig{}, func(n *nodeReporter) {
+		n, cloud := runReporter(t, Config{}, func(n *Reporter) {
 			n.disk.stat = func(string) (diskSpaceInfo, error) {
 				calls++
 				if calls > 2 {
@@ -122,7 +126,7 @@ func TestDiskHangs(t *testing.T) {
 		}
 		_, told := cloud.lastNode()
 		answered := make(chan []string, 1)
-		go func() { answered <- n.addresses() }() // a worker
+		go func() { answered <- n.Addresses() }() // a worker
 		synctest.Wait()
 		select {
 		case <-answered:
@@ -171,13 +175,13 @@ func TestAddressesChange(t *testing.T) {
 			ip, err = netip.MustParseAddr(a), e
 		}
 		told := make(chan []string, 8)
-		_, cloud := runReporter(t, nodeConfig{}, func(n *nodeReporter) {
+		_, cloud := runReporter(t, Config{}, func(n *Reporter) {
 			n.cfg.OutboundIP = func() (netip.Addr, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				return ip, err
 			}
-			n.cfg.AddressesChanged = func() { told <- n.addresses() }
+			n.cfg.AddressesChanged = func() { told <- n.Addresses() }
 		})
 		time.Sleep(time.Minute)
 		if len(told) != 0 {
@@ -204,7 +208,7 @@ func TestAddressesChange(t *testing.T) {
 // TestRegistersAgain has the Node deleted while nothing else changes.
 func TestRegistersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := nodeConfig{
+		cfg := Config{
 			Labels: map[string]string{"site": "berlin"}, Annotations: map[string]string{"owner": "lab"},
 			Taints: []corev1.Taint{{Key: "edge", Effect: corev1.TaintEffectNoSchedule}},
 		}

@@ -1,4 +1,4 @@
-package edged
+package nodestatus
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package edged
+package nodestatus
 
 import (
 	"maps"
@@ -13,7 +13,7 @@ import (
 const ReasonRegisteredAgain = "RegisteredAgain"
 
 // sayRegisteredAgain tells people that the Node is back, and what of it is not.
-func (n *nodeReporter) sayRegisteredAgain() {
+func (n *Reporter) sayRegisteredAgain() {
 	was := n.deleted
 	if was == nil {
 		return
@@ -28,7 +28,7 @@ func (n *nodeReporter) sayRegisteredAgain() {
 }
 
 // lost names what others than the node and Kubernetes had set on a Node.
-func (n *nodeReporter) lost(was *corev1.Node) string {
+func (n *Reporter) lost(was *corev1.Node) string {
 	var out []string
 	own := n.last
 	for _, key := range slices.Sorted(maps.Keys(was.Labels)) {

@@ -1,4 +1,4 @@
-package edged
+package nodestatus
 
 import (
 	"errors"
@@ -36,7 +36,7 @@ type checks struct {
 
 // pressed tells whether something is short now, or was a while ago. what is
 // "memory" or "disk".
-func (n *nodeReporter) pressed(what string, low bool, now time.Time) bool {
+func (n *Reporter) pressed(what string, low bool, now time.Time) bool {
 	if low {
 		n.since[what] = now
 	}
@@ -45,7 +45,7 @@ func (n *nodeReporter) pressed(what string, low bool, now time.Time) bool {
 }
 
 // conditions judges the node.
-func (n *nodeReporter) conditions(seen checks) []corev1.NodeCondition {
+func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	now := time.Now()
 	list := []corev1.NodeCondition{n.memoryPressure(seen, now), n.diskPressure(seen, now), pidPressure(), readiness(seen)}
 	for i := range list {
@@ -62,7 +62,7 @@ func (n *nodeReporter) conditions(seen checks) []corev1.NodeCondition {
 	return list
 }
 
-func (n *nodeReporter) memoryPressure(seen checks, now time.Time) corev1.NodeCondition {
+func (n *Reporter) memoryPressure(seen checks, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse,
 		Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available",
@@ -75,7 +75,7 @@ func (n *nodeReporter) memoryPressure(seen checks, now time.Time) corev1.NodeCon
 
 // diskPressure judges the file system of the node's data. One that does not
 // answer is not known to be full, nor to have room.
-func (n *nodeReporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition {
+func (n *Reporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse,
 		Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure",

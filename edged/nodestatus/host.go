@@ -1,12 +1,9 @@
-package edged
+package nodestatus
 
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -24,7 +21,7 @@ type machine struct {
 }
 
 // readMachine asks the kernel and /etc. What cannot be read is left empty.
-func readMachine(cfg nodeConfig) (machine, error) {
+func readMachine(cfg Config) (machine, error) {
 	var m machine
 	m.info = corev1.NodeSystemInfo{
 		MachineID: firstLine("/etc/machine-id", "/var/lib/dbus/machine-id"), BootID: firstLine("/proc/sys/kernel/random/boot_id"),
@@ -159,39 +156,4 @@ func hugePages(dir string) corev1.ResourceList {
 		out[corev1.ResourceName(name)] = *resource.NewQuantity(size*1024*count, resource.BinarySI)
 	}
 	return out
-}
-
-// outboundIP is the address that this machine uses towards the world: that of
-// the default route or, without one, the first global address of an interface.
-// A machine with no network has none.
-func outboundIP() (netip.Addr, error) {
-	// Connecting a datagram socket chooses a route and sends nothing. The
-	// addresses are reserved for documentation.
-	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
-		conn, err := net.Dial("udp", far)
-		if err != nil {
-			continue
-		}
-		local, ok := conn.LocalAddr().(*net.UDPAddr)
-		conn.Close()
-		if ok && !local.IP.IsLoopback() && !local.IP.IsUnspecified() {
-			return local.AddrPort().Addr().Unmap(), nil
-		}
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("edged: %w", err)
-	}
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ip, _ := netip.AddrFromSlice(n.IP)
-		ip = ip.Unmap()
-		if ip.IsGlobalUnicast() {
-			return ip, nil
-		}
-	}
-	return netip.Addr{}, errors.New("edged: this machine has no address but loopback")
 }
