@@ -5,11 +5,12 @@ import (
 	"os"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/nodestatus"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // admitLocked decides whether the node takes a pod beside those that it has.
@@ -19,28 +20,28 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
 		return nil
 	}
-	f := admission{
-		pod: pod, allocatable: a.node.Allocatable(), sysctls: a.cfg.AllowedSysctls, labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), features: a.node.Features(),
-		podLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
+	f := admission.Request{
+		Pod: pod, Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
+		PodLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
 	}
 	for _, w := range a.workers {
 		if p := w.claims(); p != nil && p.UID != pod.UID {
-			f.others = append(f.others, p)
+			f.Others = append(f.Others, p)
 		}
 	}
-	if wantsAppArmor(pod) {
-		f.appArmor = appArmorEnabled()
+	if admission.WantsAppArmor(pod) {
+		f.AppArmor = appArmorEnabled()
 	}
-	if reader, ok := a.cfg.Objects.(NodeReader); ok && !placedByScheduler(pod) {
+	if reader, ok := a.cfg.Objects.(NodeReader); ok && !admission.PlacedByScheduler(pod) {
 		node, err := reader.OwnNode(ctx)
 		if err != nil && !notfound.Is(err) && ctx.Err() == nil {
 			a.log.Warn("cannot read this node's Node; pods are judged by the labels of this agent alone", "err", err)
 		}
-		f.node = node
+		f.Node = node
 	}
-	r := f.decide()
+	r := f.Decide()
 	if r != nil {
-		r.Message = rejectedPrefix + r.Message
+		r.Message = admission.MessagePrefix + r.Message
 	}
 	return r
 }

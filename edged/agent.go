@@ -14,16 +14,19 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/nodestatus"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/probemetrics"
+	"github.com/edgekit/edgekit/edged/internal/registry"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
@@ -37,11 +40,11 @@ type Agent struct {
 	log          *slog.Logger
 	volumes      *volume.Manager
 	node         *nodestatus.Reporter
-	events       *recorder
-	probeCounter probeCounter
+	events       *events.Recorder
+	probeCounter probemetrics.Counter
 	pulls        chan struct{} // holds a value for each image being pulled
 	imagePulls   *image.Pulls  // with which credentials images were pulled
-	registries   *registries
+	registries   *registry.Tracker
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
@@ -65,11 +68,11 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	events := newRecorder(cfg.NodeName, cfg.Reports, cfg.Logger)
+	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	volumes, err := volume.New(volume.Config{
 		Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger,
 		OnDisk: func(err error) {
-			events.ofNode(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
+			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
 		},
 	})
 	if err != nil {
@@ -81,9 +84,9 @@ func New(cfg Config) (*Agent, error) {
 		Objects: cfg.API.rooted(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, volumes: volumes, events: events, specs: specs,
+		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
-		registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
+		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
@@ -103,7 +106,7 @@ func (a *Agent) nodeConfig() nodestatus.Config {
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
-		AddressesChanged: func() { a.each(func(w *worker) { w.poke() }) }, Event: a.events.ofNode, Logger: a.cfg.Logger,
+		AddressesChanged: func() { a.each(func(w *worker) { w.poke() }) }, Event: a.events.Node, Logger: a.cfg.Logger,
 	}
 	if reports, ok := a.cfg.Reports.(Recaller); ok {
 		cfg.LastNode = reports.LastNode
@@ -131,7 +134,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
-	wg.Go(func() { a.events.run(ctx) })
+	wg.Go(func() { a.events.Run(ctx) })
 	if !a.meetRuntime(ctx) {
 		return nil
 	}
@@ -262,7 +265,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	w := newWorker(a, pod)
 	if !runs {
 		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
-			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, rejectedPrefix))
+			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
 	}
 	a.workers[pod.UID] = w

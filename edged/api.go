@@ -5,9 +5,9 @@ import (
 	"net/netip"
 	"strconv"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // LocalAPI is a Kubernetes API on the node itself. Pods are led to it by the

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // DefaultVersion is the kubelet version that a node reports when Config does

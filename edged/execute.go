@@ -11,14 +11,13 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -69,7 +68,7 @@ func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.A
 			return
 		case !isStart:
 			if retry == plan.RetryEnd && r.pod.Name != "" {
-				w.a.events.pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.Kind, err))
+				w.a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.Kind, err))
 			}
 			w.failed(retry, setUpRetryFirst, setUpRetryMax)
 			return
@@ -193,7 +192,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 		for _, e := range each(err) {
 			var ve *volume.Error
 			if errors.As(e, &ve) && ctx.Err() == nil {
-				a.events.pod(r.pod, corev1.EventTypeWarning, "FailedMount", ve.Error())
+				a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedMount", ve.Error())
 			}
 		}
 		if !first {
@@ -207,7 +206,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 		if a.cfg.PodCgroups == On {
 			if err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), podspec.CgroupLimits(r.pod)); err != nil {
 				if len(podspec.PodResources(r.pod).Limits) > 0 {
-					a.events.pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
+					a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
 					return err
 				}
 				// Containers have limits of their own: the pod runs without a common one.
@@ -229,10 +228,10 @@ func (r *run) tellTokens(expired time.Time) {
 	r.w.remember(func(m *memory) { before, m.expired = m.expired, !expired.IsZero() })
 	switch events := r.w.a.events; {
 	case !before && !expired.IsZero():
-		events.pod(r.pod, corev1.EventTypeWarning, "TokenExpired", fmt.Sprintf(
+		events.Pod(r.pod, corev1.EventTypeWarning, "TokenExpired", fmt.Sprintf(
 			"A service account token expired at %s and cannot be renewed while the cloud is out of reach. The pod keeps it until then.", expired.UTC().Format(time.RFC3339)))
 	case before && expired.IsZero():
-		events.pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens of the pod are fresh again.")
+		events.Pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens of the pod are fresh again.")
 	}
 }
 
@@ -256,7 +255,7 @@ func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
 				if a.Attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
 					if limits := podspec.UnenforcedLimits(r.pod); limits != "" {
-						agent.events.pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
+						agent.events.Pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
 					}
 				}
 				r.useSandbox(sb)
@@ -267,7 +266,7 @@ func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
 	}
 	if ctx.Err() == nil {
 		reason, message := podspec.SandboxFailure(err)
-		agent.events.pod(r.pod, corev1.EventTypeWarning, reason, message)
+		agent.events.Pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}
 	return err
 }
@@ -278,7 +277,7 @@ func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
 // https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 func (r *run) killPod(ctx context.Context, a plan.Action) error {
 	if a.Reason == "SandboxChanged" {
-		r.w.a.events.pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
+		r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
 	}
 	turns := r.stopOrder()
 	errs, stopped := make([]error, len(turns)), make([]chan struct{}, len(turns))
@@ -335,7 +334,7 @@ func (r *run) kill(ctx context.Context, c runtime.Container, grace time.Duration
 		reason = "Stopping container " + c.Name
 	}
 	if r.pod.Name != "" {
-		r.w.a.events.container(r.pod, c.Name, corev1.EventTypeNormal, "Killing", reason)
+		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Killing", reason)
 	}
 	began := time.Now()
 	if grace > 0 {

@@ -8,12 +8,11 @@ import (
 	"io"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/probe"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // hook runs a lifecycle handler of a container. A timeout of zero means none.
@@ -84,6 +83,6 @@ func (r *run) preStop(ctx context.Context, c runtime.Container, grace time.Durat
 		}
 	}
 	if err := r.hook(ctx, c.ID, ports, &h, grace); err != nil && ctx.Err() == nil && r.pod.Name != "" {
-		r.w.a.events.container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", fmt.Sprintf("PreStopHook failed: %v", err))
+		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", fmt.Sprintf("PreStopHook failed: %v", err))
 	}
 }

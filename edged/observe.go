@@ -6,15 +6,14 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/edgekit/edgekit/edged/internal/notfound"
-	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/internal/podlogs"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/internal/regular"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Bounds of termination messages, as Kubernetes has them.

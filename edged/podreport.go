@@ -6,14 +6,13 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/static"
 )
 
@@ -23,7 +22,7 @@ func (w *worker) announceBackOffs(now map[string]plan.BackOff) {
 	pod := w.spec()
 	for name, b := range now {
 		if w.backOffs[name] != b {
-			w.a.events.container(pod, name, corev1.EventTypeWarning, "BackOff",
+			w.a.events.Container(pod, name, corev1.EventTypeWarning, "BackOff",
 				fmt.Sprintf("Back-off restarting failed container %s in pod %s", name, podspec.Title(pod)))
 		}
 	}
@@ -113,14 +112,14 @@ func (a *Agent) complainDNS(pod *corev1.Pod) {
 	for _, c := range complaints {
 		switch {
 		case !c.OfNode:
-			a.events.pod(pod, c.Type, c.Reason, c.Message)
+			a.events.Pod(pod, c.Type, c.Reason, c.Message)
 		case a.specs.FirstNotice(c.Reason):
 			log := a.log.Info
 			if c.Type == corev1.EventTypeWarning {
 				log = a.log.Warn
 			}
 			log("the node's DNS settings limit its pods", "reason", c.Reason, "message", c.Message)
-			a.events.ofNode(c.Type, c.Reason, c.Message)
+			a.events.Node(c.Type, c.Reason, c.Message)
 		}
 	}
 }
@@ -139,7 +138,7 @@ func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
 	}
 	was, is := find(last), find(now)
 	if is != nil && (was == nil || was.Message != is.Message || was.ObservedGeneration != is.ObservedGeneration) {
-		a.events.pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
+		a.events.Pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"io"
 	"slices"
 
-	"github.com/edgekit/edgekit/edged/internal/podlogs"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
 )
 
 // Pods lists the pods that the node has now, each with the status that was
@@ -72,5 +72,5 @@ func (w *worker) snapshot() *corev1.Pod {
 // failed and could not be made, in Prometheus' text format and under the
 // kubelet's name.
 func (a *Agent) WriteProbeMetrics(_ context.Context, w io.Writer) error {
-	return a.probeCounter.write(w)
+	return a.probeCounter.Write(w)
 }

@@ -7,13 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/probe"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // maxProbeText bounds what events show of a probe's answer.
@@ -91,7 +91,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		return probe.Target{IP: address(), Ports: c.Ports, Exec: w.execProbe(run.ID)}
 	}
 	one := func(ctx context.Context, kind string, cfg probe.Config, report func(ok bool, detail string)) {
-		answered, errored, forget := w.a.probeCounter.count(pod, c.Name, kind)
+		answered, errored, forget := w.a.probeCounter.Track(pod, c.Name, kind)
 		defer forget()
 		cfg.Target, cfg.Started, cfg.Answered = target, run.Started, answered
 		cfg.Report = func(ok bool, detail string) {
@@ -101,7 +101,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			w.poke()
 		}
 		warn := func(reason, what, detail string) {
-			w.a.events.container(pod, c.Name, corev1.EventTypeWarning, reason, fmt.Sprintf("%s probe %s: %s", kind, what, cut(detail, maxProbeText)))
+			w.a.events.Container(pod, c.Name, corev1.EventTypeWarning, reason, fmt.Sprintf("%s probe %s: %s", kind, what, events.Truncate(detail, maxProbeText)))
 		}
 		cfg.Failed = func(detail string) { warn("Unhealthy", "failed", detail) }
 		cfg.Warned = func(detail string) { warn("ProbeWarning", "warning", detail) }

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // pullShown is how long a failed pull shows as ErrImagePull before it shows as
@@ -21,7 +20,7 @@ const pullShown = 2 * time.Second
 // ensureImage brings the container's image to the node, by its pull policy.
 func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
 	agent := r.w.a
-	event := func(kind, reason, message string) { agent.events.container(r.pod, c.Name, kind, reason, message) }
+	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
 	ref, err := image.Parse(c.Image)
 	if err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
@@ -63,7 +62,7 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Ima
 // it, if that has an id: it is used while the registry is out of reach.
 func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
 	agent := r.w.a
-	event := func(kind, reason, message string) { agent.events.container(r.pod, c.Name, kind, reason, message) }
+	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
 	var state pullState
 	r.w.remember(func(m *memory) { state = m.pulls[c.Name] })
 	if time.Now().Before(state.until) {
@@ -81,7 +80,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		return runtime.Image{}, &startError{plan.ReasonErrImagePull, ctx.Err().Error()}
 	}
 	keys := r.credentials(ctx, ref)
-	if present.ID != "" && agent.registries.isAway(ref.Registry) && r.mayUse(ref, present, keys) {
+	if present.ID != "" && agent.registries.IsUnreachable(ref.Registry) && r.mayUse(ref, present, keys) {
 		return r.usePresent(c, present, "it did not answer a moment ago"), nil
 	}
 	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
@@ -98,7 +97,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		return runtime.Image{}, &startError{plan.ReasonErrImagePull, ctx.Err().Error()}
 	}
 	if present.ID != "" && r.mayUse(ref, present, keys) {
-		if away := agent.registries.check(ctx, ref.Registry); away != nil {
+		if away := agent.registries.CheckReachable(ctx, ref.Registry); away != nil {
 			return r.usePresent(c, present, away.Error()), nil
 		}
 	}
@@ -120,7 +119,7 @@ func (r *run) credentials(ctx context.Context, ref image.Ref) []image.Credential
 	for _, name := range r.pod.Spec.ImagePullSecrets {
 		s, err := agent.cfg.Objects.Secret(ctx, r.pod.Namespace, name.Name)
 		if err != nil {
-			agent.events.pod(r.pod, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+			agent.events.Pod(r.pod, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
 				fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", name.Name))
 			continue
 		}
@@ -208,7 +207,7 @@ func (r *run) mayUse(ref image.Ref, present runtime.Image, keys []image.Credenti
 // its pull policy has pulled anew each time.
 func (r *run) usePresent(c *corev1.Container, present runtime.Image, why string) runtime.Image {
 	r.w.remember(func(m *memory) { delete(m.pulls, c.Name) })
-	r.w.a.events.container(r.pod, c.Name, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(
+	r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(
 		"Container image %q is used as it is on the node, where it was pulled with this pod's credentials before: its registry is out of reach (%s)", c.Image, why))
 	return present
 }

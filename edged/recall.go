@@ -4,11 +4,11 @@ import (
 	"context"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // recall reads what a former Agent last said of the pod: what the cloud knows

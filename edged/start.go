@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // startError says that one container did not start. Others may.
@@ -65,7 +65,7 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a plan.Action) 
 	agent := r.w.a
 	warn := func(message string) {
 		if ctx.Err() == nil {
-			agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
+			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
 		}
 	}
 	img, fail := r.ensureImage(ctx, c)
@@ -95,7 +95,7 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a plan.Action) 
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
-	agent.events.container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
+	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
 	return r.launch(ctx, c, id)
 }
 
@@ -107,16 +107,16 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 			return &startError{plan.ReasonSandboxLost, err.Error()}
 		}
 		if ctx.Err() == nil {
-			agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		}
 		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
-	agent.events.container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
+	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
 	}
 	if err := r.hook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
-		agent.events.container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
+		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
 		run := runtime.Container{ID: id, Name: c.Name}
 		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
 			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)

@@ -6,11 +6,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/edgekit/edgekit/edged/internal/podtest"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 

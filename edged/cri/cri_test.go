@@ -17,12 +17,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,9 +3,9 @@ package cri_test
 import (
 	"testing"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // TestFeatures reads what the runtime and its default handler can do. An old

@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // RunSandbox makes and starts a sandbox.

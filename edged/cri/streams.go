@@ -3,9 +3,9 @@ package cri
 import (
 	"context"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 var _ runtime.Streams = (*Client)(nil)

@@ -7,11 +7,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // How a node's own condition is judged. The thresholds are the kubelet's.

@@ -5,20 +5,17 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-
-	"github.com/edgekit/edgekit/edged/internal/notfound"
-
 	goruntime "runtime"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // What the Node tells of images, and how long the runtime has to answer.

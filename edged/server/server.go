@@ -10,13 +10,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Pods is what the node runs; *edged.Agent is one. What it returns belongs to

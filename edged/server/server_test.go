@@ -16,11 +16,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/server"
 )
 

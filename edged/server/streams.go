@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Bounds of what a request may ask for.

@@ -9,13 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Pods tells which pods there are and since when their containers run;

@@ -6,11 +6,11 @@ import (
 	"os"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // This node does not resize pods in place. A container keeps what it was made

@@ -5,11 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
 // ConditionTokenExpired is a condition of pods: True while a service account

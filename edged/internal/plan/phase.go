@@ -3,9 +3,9 @@ package plan
 import (
 	"slices"
 
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
 // phase sums up the statuses of a pod's containers. final says that none of

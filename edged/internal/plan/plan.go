@@ -5,10 +5,10 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // ActionKind is what an action does.

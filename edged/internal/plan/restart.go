@@ -5,10 +5,10 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // The back-off between restarts of a container that keeps exiting.

@@ -13,12 +13,11 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // DNS is dnsConfig with what this node knows.

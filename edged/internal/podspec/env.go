@@ -7,12 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/internal/notfound"
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/fieldref"
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // expand replaces $(NAME) by the value that lookup knows; what it does not

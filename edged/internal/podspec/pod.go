@@ -1,17 +1,15 @@
 package podspec
 
 import (
-	"slices"
-
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
-	resourcehelper "k8s.io/component-helpers/resource"
-
 	corev1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 )
 
 // defaultGracePeriod is what the API server fills in for

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // The limits of a pod's resolver configuration, as the API server checks them

@@ -8,11 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/edgekit/edgekit/edged/internal/podtest"
-
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 const stub = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n"

@@ -5,14 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // The kernel's units and bounds for cpu.

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // defaultMasked and defaultReadOnly are the paths under /proc and /sys that

@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // The Service of the API server, which every pod is told of.

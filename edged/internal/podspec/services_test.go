@@ -6,11 +6,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/edgekit/edgekit/edged/runtime"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // someServices is Objects that have Services only.

@@ -1,4 +1,4 @@
-package edged
+package probemetrics
 
 import (
 	"strings"
@@ -9,15 +9,15 @@ import (
 )
 
 func TestProbeCounter(t *testing.T) {
-	var f probeCounter
+	var f Counter
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "u"}}
-	answered, errored, forget := f.count(pod, "app", "Liveness")
+	answered, errored, forget := f.Track(pod, "app", "Liveness")
 	answered(true)
 	answered(true)
 	answered(false)
 	errored()
 	var out strings.Builder
-	if err := f.write(&out); err != nil {
+	if err := f.Write(&out); err != nil {
 		t.Fatal(err)
 	}
 	const labels = `prober_probe_total{container="app",namespace="ns",pod="web",pod_uid="u",probe_type="Liveness",result=`
@@ -28,7 +28,7 @@ func TestProbeCounter(t *testing.T) {
 	}
 	forget()
 	out.Reset()
-	if err := f.write(&out); err != nil || strings.Contains(out.String(), "app") {
+	if err := f.Write(&out); err != nil || strings.Contains(out.String(), "app") {
 		t.Errorf("%q %v", out.String(), err)
 	}
 }

@@ -1,4 +1,4 @@
-package edged
+package registry
 
 import (
 	"context"
@@ -15,35 +15,35 @@ const (
 	registryAway = time.Minute     // how long one that did not answer is not asked again
 )
 
-// registries knows which image registries did not answer lately. After a power
+// Tracker knows which image registries did not answer lately. After a power
 // cut without a network a hundred pods start at once: only the first waits for
 // each registry. It may be used by several goroutines.
-type registries struct {
+type Tracker struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	mu   sync.Mutex
-	away map[string]time.Time // until when, by host
+	mu          sync.Mutex
+	unreachable map[string]time.Time // until when, by host
 }
 
-func newRegistries(dial func(ctx context.Context, network, address string) (net.Conn, error)) *registries {
-	return &registries{dial: dial, away: make(map[string]time.Time)}
+func New(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Tracker {
+	return &Tracker{dial: dial, unreachable: make(map[string]time.Time)}
 }
 
-// isAway reports whether the registry did not answer a moment ago.
-func (r *registries) isAway(host string) bool {
+// IsUnreachable reports whether the registry did not answer a moment ago.
+func (r *Tracker) IsUnreachable(host string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	until, ok := r.away[host]
+	until, ok := r.unreachable[host]
 	if ok && !time.Now().Before(until) {
-		delete(r.away, host)
+		delete(r.unreachable, host)
 		return false
 	}
 	return ok
 }
 
-// check connects to a registry and gives the error if nobody answers. A registry
+// CheckReachable connects to a registry and gives the error if nobody answers. A registry
 // that answers decides itself who may pull what: it is not away.
-func (r *registries) check(ctx context.Context, host string) error {
+func (r *Tracker) CheckReachable(ctx context.Context, host string) error {
 	ctx, cancel := context.WithTimeout(ctx, registryDial)
 	defer cancel()
 	var err error
@@ -58,7 +58,7 @@ func (r *registries) check(ctx context.Context, host string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.away[host] = time.Now().Add(registryAway)
+	r.unreachable[host] = time.Now().Add(registryAway)
 	return err
 }
 

@@ -1,4 +1,4 @@
-package edged
+package events
 
 import (
 	"context"
@@ -10,13 +10,11 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/edgekit/edgekit/edged/internal/podspec"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
 // Bounds of the recorder. Events are for people: when there are too many, the
@@ -29,31 +27,31 @@ const (
 	maxEventText = 1024            // what the API server accepts of a message
 )
 
-// recorder turns what happens into Kubernetes events.
-type recorder struct {
-	reports eventReporter
+// Recorder turns what happens into Kubernetes events.
+type Recorder struct {
+	reports Reports
 	node    string
 	log     *slog.Logger
 	queue   chan corev1.Event
 	serial  atomic.Int64
 }
 
-// eventReporter stores an event; see Reports.
-type eventReporter interface {
+// Reports stores an event; see Reports.
+type Reports interface {
 	Event(ctx context.Context, event *corev1.Event) error
 }
 
-func newRecorder(node string, reports eventReporter, log *slog.Logger) *recorder {
-	return &recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
+func New(node string, reports Reports, log *slog.Logger) *Recorder {
+	return &Recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
 }
 
-// pod records an event of a pod. kind is corev1.EventTypeNormal or Warning.
-func (r *recorder) pod(pod *corev1.Pod, kind, reason, message string) {
+// Pod records an event of a pod. kind is corev1.EventTypeNormal or Warning.
+func (r *Recorder) Pod(pod *corev1.Pod, kind, reason, message string) {
 	r.record(pod, "", kind, reason, message)
 }
 
-// container records an event of a container of a pod.
-func (r *recorder) container(pod *corev1.Pod, name, kind, reason, message string) {
+// Container records an event of a container of a pod.
+func (r *Recorder) Container(pod *corev1.Pod, name, kind, reason, message string) {
 	field := "spec.containers{" + name + "}"
 	if _, init := podspec.FindContainer(pod, name); init {
 		field = "spec.initContainers{" + name + "}"
@@ -64,22 +62,22 @@ func (r *recorder) container(pod *corev1.Pod, name, kind, reason, message string
 	r.record(pod, field, kind, reason, message)
 }
 
-// ofNode records an event of the node itself. Kubernetes keeps those in the
+// Node records an event of the node itself. Kubernetes keeps those in the
 // namespace default, under the node's name for a uid.
-func (r *recorder) ofNode(kind, reason, message string) {
+func (r *Recorder) Node(kind, reason, message string) {
 	r.add(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: types.UID(r.node)}, metav1.NamespaceDefault, kind, reason, message)
 }
 
-func (r *recorder) record(pod *corev1.Pod, field, kind, reason, message string) {
+func (r *Recorder) record(pod *corev1.Pod, field, kind, reason, message string) {
 	r.add(corev1.ObjectReference{
 		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, FieldPath: field,
 	}, pod.Namespace, kind, reason, message)
 }
 
 // add queues an event of an object.
-func (r *recorder) add(object corev1.ObjectReference, namespace, kind, reason, message string) {
+func (r *Recorder) add(object corev1.ObjectReference, namespace, kind, reason, message string) {
 	if len(message) > maxEventText {
-		message = cut(message, maxEventText-3) + "..."
+		message = Truncate(message, maxEventText-3) + "..."
 	}
 	now := metav1.Now()
 	e := corev1.Event{
@@ -99,8 +97,8 @@ func (r *recorder) add(object corev1.ObjectReference, namespace, kind, reason, m
 	}
 }
 
-// run reports events until ctx ends.
-func (r *recorder) run(ctx context.Context) {
+// Run reports events until ctx ends.
+func (r *Recorder) Run(ctx context.Context) {
 	type key struct{ uid, field, reason, message string }
 	seen := make(map[key]corev1.Event)
 	limits := make(map[string]*rate.Limiter)
@@ -137,8 +135,8 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-// cut gives at most the first n bytes of a text, and no part of a character.
-func cut(text string, n int) string {
+// Truncate gives at most the first n bytes of a text, and no part of a character.
+func Truncate(text string, n int) string {
 	if len(text) > n {
 		text = text[:n]
 	}

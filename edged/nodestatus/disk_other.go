@@ -1,6 +1,6 @@
 //go:build !unix
 
-package edged
+package nodestatus
 
 import "errors"
 

@@ -1,4 +1,4 @@
-package edged
+package admission
 
 import (
 	"fmt"
@@ -6,20 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
-
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-
-	resourcehelper "k8s.io/component-helpers/resource"
-
 	"github.com/edgekit/edgekit/edged/static"
 )
 
-// rejectedPrefix begins the message of a pod's status when it was rejected.
-const rejectedPrefix = "Pod was rejected: "
+// MessagePrefix begins the message of a pod's status when it was rejected.
+const MessagePrefix = "Pod was rejected: "
 
 // The reasons of rejections that are not named after a resource. They are the
 // kubelet's.
@@ -38,22 +36,22 @@ const (
 	rejectedResource  = "OutOf" // and the resource's name
 )
 
-// admission is all that decides whether the node takes a pod.
-type admission struct {
-	pod         *corev1.Pod
-	others      []*corev1.Pod // those that hold resources of the node
-	allocatable corev1.ResourceList
-	sysctls     []string // allowed beyond the safe ones
-	labels      map[string]string
-	node        *corev1.Node // as the cloud last sent it; nil if it never did
-	features    runtime.Features
-	appArmor    bool // the machine's kernel enforces AppArmor profiles
-	podLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
+// Request is all that decides whether the node takes a pod.
+type Request struct {
+	Pod         *corev1.Pod
+	Others      []*corev1.Pod // those that hold resources of the node
+	Allocatable corev1.ResourceList
+	Sysctls     []string // allowed beyond the safe ones
+	Labels      map[string]string
+	Node        *corev1.Node // as the cloud last sent it; nil if it never did
+	Features    runtime.Features
+	AppArmor    bool // the machine's kernel enforces AppArmor profiles
+	PodLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
 }
 
-// decide says why the node does not take the pod, nil if it takes it. It is
+// Decide says why the node does not take the pod, nil if it takes it. It is
 // pure. What concerns the pod alone comes first: no other node state changes it.
-func (f admission) decide() *plan.Rejection {
+func (f Request) Decide() *plan.Rejection {
 	for _, check := range []func() *plan.Rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
 		if r := check(); r != nil {
 			return r
@@ -67,9 +65,9 @@ func reject(reason, message string) *plan.Rejection {
 }
 
 // checkPod judges what the pod asks of the machine and its runtime.
-func (f admission) checkPod() *plan.Rejection {
-	pod := f.pod
-	if _, err := podspec.Sysctls(pod, f.sysctls); err != nil {
+func (f Request) checkPod() *plan.Rejection {
+	pod := f.Pod
+	if _, err := podspec.Sysctls(pod, f.Sysctls); err != nil {
 		return reject(rejectedSysctl, err.Error())
 	}
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
@@ -78,10 +76,10 @@ func (f admission) checkPod() *plan.Rejection {
 	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
 		return reject(rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
 	}
-	if wantsAppArmor(pod) && !f.appArmor {
+	if WantsAppArmor(pod) && !f.AppArmor {
 		return reject(rejectedAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host")
 	}
-	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict && !f.features.SupplementalGroupsPolicy {
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict && !f.Features.SupplementalGroupsPolicy {
 		return reject(rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old")
 	}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
@@ -101,16 +99,16 @@ func (f admission) checkPod() *plan.Rejection {
 
 // checkPodLevel judges limits of the pod as a whole: they bind only where the
 // pod has a cgroup of its own that this agent limits.
-func (f admission) checkPodLevel() *plan.Rejection {
-	if !resourcehelper.IsPodLevelResourcesSet(f.pod) {
+func (f Request) checkPodLevel() *plan.Rejection {
+	if !resourcehelper.IsPodLevelResourcesSet(f.Pod) {
 		return nil
 	}
-	for name, q := range f.pod.Spec.Resources.Limits {
+	for name, q := range f.Pod.Spec.Resources.Limits {
 		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !q.IsZero() {
 			return reject(rejectedPodLevel, fmt.Sprintf("pod-level limits of %s (spec.resources) are not supported on this node: set them on the containers", name))
 		}
 	}
-	if !f.podLimits && len(f.pod.Spec.Resources.Limits) > 0 {
+	if !f.PodLimits && len(f.Pod.Spec.Resources.Limits) > 0 {
 		return reject(rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where the systemd cgroup driver is in use or pods' cgroups are off: set limits on the containers")
 	}
 	return nil
@@ -119,12 +117,12 @@ func (f admission) checkPodLevel() *plan.Rejection {
 // checkResources compares what the pod and those before it ask for with what
 // the node has. What the node does not have at all has a capacity of zero: a
 // pod that asks for a device never runs without one.
-func (f admission) checkResources() *plan.Rejection {
-	want := podspec.Requests(f.pod)
+func (f Request) checkResources() *plan.Rejection {
+	want := podspec.Requests(f.Pod)
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		request, capacity := want[name], f.allocatable[name]
+		request, capacity := want[name], f.Allocatable[name]
 		var used resource.Quantity
-		for _, o := range f.others {
+		for _, o := range f.Others {
 			used.Add(podspec.HeldRequest(o, name))
 		}
 		sum := used.DeepCopy()
@@ -140,15 +138,15 @@ func (f admission) checkResources() *plan.Rejection {
 		}
 		return reject(rejectedResource+string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
 	}
-	if pods := f.allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.others)) >= pods.Value() {
-		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.others), pods.Value()))
+	if pods := f.Allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.Others)) >= pods.Value() {
+		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.Others), pods.Value()))
 	}
 	return nil
 }
 
-func (f admission) checkHostPorts() *plan.Rejection {
-	for _, mine := range hostPorts(f.pod) {
-		for _, o := range f.others {
+func (f Request) checkHostPorts() *plan.Rejection {
+	for _, mine := range hostPorts(f.Pod) {
+		for _, o := range f.Others {
 			for _, theirs := range hostPorts(o) {
 				if mine.port == theirs.port && mine.protocol == theirs.protocol && (mine.ip == theirs.ip || mine.ip == "" || theirs.ip == "") {
 					return reject(rejectedHostPorts, fmt.Sprintf("host port %d/%s is taken by pod %s/%s", mine.port, mine.protocol, o.Namespace, o.Name))
@@ -196,17 +194,17 @@ func hostPorts(pod *corev1.Pod) []hostPort {
 	return out
 }
 
-// placedByScheduler reports whether a scheduler chose the node for the pod: it has then
+// PlacedByScheduler reports whether a scheduler chose the node for the pod: it has then
 // judged the Node as the API server has it, which this node may see later.
-func placedByScheduler(pod *corev1.Pod) bool {
+func PlacedByScheduler(pod *corev1.Pod) bool {
 	return !static.Is(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
 	})
 }
 
-// wantsAppArmor reports whether a container of the pod is to run under an
+// WantsAppArmor reports whether a container of the pod is to run under an
 // AppArmor profile.
-func wantsAppArmor(pod *corev1.Pod) bool {
+func WantsAppArmor(pod *corev1.Pod) bool {
 	is := func(p *corev1.AppArmorProfile) bool {
 		return p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined
 	}

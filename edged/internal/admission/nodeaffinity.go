@@ -1,4 +1,4 @@
-package edged
+package admission
 
 import (
 	"fmt"
@@ -7,14 +7,11 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
-
-	"github.com/edgekit/edgekit/edged/internal/plan"
-
 	corev1 "k8s.io/api/core/v1"
-
 	schedulinghelper "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/static"
 )
 
@@ -26,38 +23,38 @@ import (
 // machine's own kind, and only pods that name their node are judged by the Node
 // that the cloud last sent. Where it never sent one, only those keys are judged
 // that this agent sets itself.
-func (f admission) checkNode() *plan.Rejection {
+func (f Request) checkNode() *plan.Rejection {
 	for _, label := range []string{corev1.LabelOSStable, corev1.LabelArchStable} {
-		if want, ok := f.pod.Spec.NodeSelector[label]; ok && want != f.labels[label] {
-			return reject(rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", label, f.labels[label], want))
+		if want, ok := f.Pod.Spec.NodeSelector[label]; ok && want != f.Labels[label] {
+			return reject(rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", label, f.Labels[label], want))
 		}
 	}
-	if placedByScheduler(f.pod) {
+	if PlacedByScheduler(f.Pod) {
 		return nil
 	}
-	if f.node == nil {
-		for _, key := range slices.Sorted(maps.Keys(f.pod.Spec.NodeSelector)) {
-			if have, own := f.labels[key]; own && have != f.pod.Spec.NodeSelector[key] {
-				return reject(rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", key, have, f.pod.Spec.NodeSelector[key]))
+	if f.Node == nil {
+		for _, key := range slices.Sorted(maps.Keys(f.Pod.Spec.NodeSelector)) {
+			if have, own := f.Labels[key]; own && have != f.Pod.Spec.NodeSelector[key] {
+				return reject(rejectedAffinity, fmt.Sprintf("the node has %s=%s, the pod wants %s", key, have, f.Pod.Spec.NodeSelector[key]))
 			}
 		}
 		return nil
 	}
-	node := &corev1.Node{ObjectMeta: *f.node.ObjectMeta.DeepCopy(), Spec: f.node.Spec}
-	node.Labels = maps.Clone(f.labels)
-	maps.Copy(node.Labels, f.node.Labels) // what people changed in the cloud comes first
-	if match, err := nodeaffinity.GetRequiredNodeAffinity(f.pod).Match(node); err != nil || !match {
+	node := &corev1.Node{ObjectMeta: *f.Node.ObjectMeta.DeepCopy(), Spec: f.Node.Spec}
+	node.Labels = maps.Clone(f.Labels)
+	maps.Copy(node.Labels, f.Node.Labels) // what people changed in the cloud comes first
+	if match, err := nodeaffinity.GetRequiredNodeAffinity(f.Pod).Match(node); err != nil || !match {
 		message := "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-		if missing := missingLabels(f.pod, node.Labels); missing != "" {
+		if missing := missingLabels(f.Pod, node.Labels); missing != "" {
 			message += ": the node lacks " + missing
 		}
 		return reject(rejectedAffinity, message)
 	}
-	if static.Is(f.pod) {
+	if static.Is(f.Pod) {
 		return nil // it runs whatever the taints, as the kubelet's does
 	}
 	noExecute := func(t *corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute }
-	if taint, found := schedulinghelper.FindMatchingUntoleratedTaint(logr.Discard(), node.Spec.Taints, f.pod.Spec.Tolerations, noExecute, true); found {
+	if taint, found := schedulinghelper.FindMatchingUntoleratedTaint(logr.Discard(), node.Spec.Taints, f.Pod.Spec.Tolerations, noExecute, true); found {
 		return reject(rejectedTaint, fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint(s): %s", taint.ToString()))
 	}
 	return nil

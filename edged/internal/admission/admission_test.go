@@ -1,16 +1,15 @@
-package edged
+package admission
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/edgekit/edgekit/edged/internal/podtest"
-	"github.com/edgekit/edgekit/edged/nodestatus"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 )
 
 // TestAdmitNode judges pods by the node's labels and taints: those of a person
@@ -72,9 +71,9 @@ func TestAdmitNode(t *testing.T) {
 	} {
 		p := podtest.New("Always", "a")
 		c.edit(p)
-		f := admission{pod: p, node: c.node, labels: nodestatus.Labels("edge", map[string]string{"site": "a"})}
+		f := Request{Pod: p, Node: c.node, Labels: nodestatus.Labels("edge", map[string]string{"site": "a"})}
 		got := ""
-		if r := f.decide(); r != nil {
+		if r := f.Decide(); r != nil {
 			got = r.Reason
 		}
 		if got != c.want {
@@ -123,7 +122,7 @@ func TestAdmitCounted(t *testing.T) {
 		"a port of an init container":  {init, init, ""},
 	} {
 		got := ""
-		if r := (admission{pod: c.pod, others: []*corev1.Pod{c.other}, allocatable: node}).decide(); r != nil {
+		if r := (Request{Pod: c.pod, Others: []*corev1.Pod{c.other}, Allocatable: node}).Decide(); r != nil {
 			got = r.Reason
 		}
 		if got != c.want {
@@ -154,7 +153,7 @@ func TestAdmitPodLevelResources(t *testing.T) {
 		p := pod.DeepCopy()
 		c.edit(p.Spec.Resources)
 		got, message := "", ""
-		if r := (admission{pod: p, allocatable: big, podLimits: c.limited}).decide(); r != nil {
+		if r := (Request{Pod: p, Allocatable: big, PodLimits: c.limited}).Decide(); r != nil {
 			got, message = r.Reason, r.Message
 		}
 		if got != c.want || strings.HasPrefix(got, "PodLevel") && !strings.Contains(message, "containers") {
@@ -193,14 +192,14 @@ func TestAdmit(t *testing.T) {
 		"PodOSNotSupported": with(func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 	} {
 		got := ""
-		if r := (admission{pod: p, others: []*corev1.Pod{one}, allocatable: node, labels: nodestatus.Labels("", nil)}).decide(); r != nil {
+		if r := (Request{Pod: p, Others: []*corev1.Pod{one}, Allocatable: node, Labels: nodestatus.Labels("", nil)}).Decide(); r != nil {
 			got = r.Reason
 		}
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if r := (admission{pod: podtest.New("Always", "a"), others: []*corev1.Pod{one, one}, allocatable: node}).decide(); r == nil || r.Reason != "OutOfpods" {
+	if r := (Request{Pod: podtest.New("Always", "a"), Others: []*corev1.Pod{one, one}, Allocatable: node}).Decide(); r == nil || r.Reason != "OutOfpods" {
 		t.Errorf("%+v", r)
 	}
 }

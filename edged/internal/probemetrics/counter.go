@@ -1,4 +1,4 @@
-package edged
+package probemetrics
 
 import (
 	"cmp"
@@ -12,27 +12,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// probeCounter counts the answers to probes, by pod, container and kind of
+// Counter counts the answers to probes, by pod, container and kind of
 // probe. What is over is forgotten with its container.
-type probeCounter struct {
+type Counter struct {
 	mu     sync.Mutex
-	counts map[probed]*[3]uint64 // by the index of its result in probeResults
+	counts map[probeKey]*[3]uint64 // by the index of its result in probeResults
 }
 
 // probeResults are the results that the kubelet counts, by its names: unknown is
 // a question that could not be put.
 func probeResults() [3]string { return [...]string{"failed", "successful", "unknown"} }
 
-// probed is what one count is about.
-type probed struct{ namespace, pod, uid, container, kind string }
+// probeKey is what one count is about.
+type probeKey struct{ namespace, pod, uid, container, kind string }
 
-// count returns what counts one probe's answers and errors, and what forgets them.
-func (f *probeCounter) count(pod *corev1.Pod, container, kind string) (answered func(ok bool), errored, forget func()) {
-	key := probed{pod.Namespace, pod.Name, string(pod.UID), container, kind}
+// Track returns what counts one probe's answers and errors, and what forgets them.
+func (f *Counter) Track(pod *corev1.Pod, container, kind string) (answered func(ok bool), errored, forget func()) {
+	key := probeKey{pod.Namespace, pod.Name, string(pod.UID), container, kind}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.counts == nil {
-		f.counts = make(map[probed]*[3]uint64)
+		f.counts = make(map[probeKey]*[3]uint64)
 	}
 	n := new([3]uint64)
 	f.counts[key] = n
@@ -58,13 +58,13 @@ func (f *probeCounter) count(pod *corev1.Pod, container, kind string) (answered 
 	return answered, func() { add(2) }, forget
 }
 
-// write writes the counts in Prometheus' text format, under the kubelet's name.
-func (f *probeCounter) write(w io.Writer) error {
+// Write writes the counts in Prometheus' text format, under the kubelet's name.
+func (f *Counter) Write(w io.Writer) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out strings.Builder
 	out.WriteString("# HELP prober_probe_total Cumulative number of a liveness, readiness or startup probe for a container by result.\n# TYPE prober_probe_total counter\n")
-	keys := slices.SortedFunc(maps.Keys(f.counts), func(a, b probed) int {
+	keys := slices.SortedFunc(maps.Keys(f.counts), func(a, b probeKey) int {
 		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.pod, b.pod), strings.Compare(a.uid, b.uid),
 			strings.Compare(a.container, b.container), strings.Compare(a.kind, b.kind))
 	})
