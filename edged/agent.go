@@ -50,10 +50,10 @@ type Agent struct {
 	ready        chan struct{}
 	specs        *podspec.Builder
 
-	folder *static.Folder // nil without static pods
-	free   chan struct{}  // holds a value: a pod's name may be free again
+	folder    *static.Folder // nil without static pods
+	nameFreed chan struct{}  // holds a value: a pod's name may be free again
 	// unknown holds a value: the runtime told of a pod that no worker looks after.
-	unknown chan struct{}
+	unknownPod chan struct{}
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -70,7 +70,7 @@ func New(cfg Config) (*Agent, error) {
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger,
+		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger,
 		OnDisk: func(err error) {
 			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
 		},
@@ -81,13 +81,13 @@ func New(cfg Config) (*Agent, error) {
 	specs := podspec.New(podspec.Config{
 		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain, ClusterDNS: cfg.ClusterDNS, Root: cfg.Root, LogRoot: cfg.LogRoot,
 		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault,
-		Objects: cfg.API.rooted(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
+		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
-		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
-		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
+		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		unknownPod: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
@@ -106,12 +106,12 @@ func (a *Agent) nodeConfig() nodestatus.Config {
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
-		AddressesChanged: func() { a.each(func(w *worker) { w.poke() }) }, Event: a.events.Node, Logger: a.cfg.Logger,
+		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, Logger: a.cfg.Logger,
 	}
-	if reports, ok := a.cfg.Reports.(Recaller); ok {
+	if reports, ok := a.cfg.Reports.(LastReports); ok {
 		cfg.LastNode = reports.LastNode
 	}
-	if objects, ok := a.cfg.Objects.(Registrar); ok {
+	if objects, ok := a.cfg.Objects.(NodeDeletionWatcher); ok {
 		cfg.NodeDeleted = objects.NodeDeleted
 	}
 	return cfg
@@ -135,20 +135,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { a.events.Run(ctx) })
-	if !a.meetRuntime(ctx) {
+	if !a.waitForRuntime(ctx) {
 		return nil
 	}
-	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.changed, Relist: a.cfg.Relist, Logger: a.log})
+	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	in, err := a.sources(ctx, &wg)
+	in, err := a.followSources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
 	defer a.wg.Wait()
 	defer cancel()
-	if !a.adopt(ctx, in) {
+	if !a.adoptPods(ctx, in) {
 		return nil
 	}
 	select {
@@ -162,14 +162,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
-	return a.follow(ctx, in, a.cfg.Objects.Changed(ctx), watching)
+	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
-// follow hands changes to the workers.
-func (a *Agent) follow(ctx context.Context, in *sources, changed <-chan struct{}, watching <-chan error) error {
+// followChanges hands changes to the workers.
+func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-chan struct{}, watching <-chan error) error {
 	for {
 		var retry <-chan time.Time
-		if !a.mirror(ctx, in) {
+		if !a.syncMirrors(ctx, in) {
 			retry = time.After(reportRetry)
 		}
 		select {
@@ -187,27 +187,27 @@ func (a *Agent) follow(ctx context.Context, in *sources, changed <-chan struct{}
 				}
 				return nil
 			}
-			in.take(list)
-			a.assign(ctx, in.all())
+			in.setAPIPods(list)
+			a.assignPods(ctx, in.all())
 		case in.static = <-in.files:
-			a.assign(ctx, in.all())
-		case <-a.free:
-			a.assign(ctx, in.all())
+			a.assignPods(ctx, in.all())
+		case <-a.nameFreed:
+			a.assignPods(ctx, in.all())
 		case <-retry:
 		case _, ok := <-changed:
 			if !ok {
 				changed = nil
 				continue
 			}
-			a.each(func(w *worker) { w.contentChanged() })
+			a.eachWorker(func(w *worker) { w.contentChanged() })
 		}
 	}
 }
 
-// meetRuntime asks the runtime what must be known before the first pod, for as
+// waitForRuntime asks the runtime what must be known before the first pod, for as
 // long as it takes. It is false when ctx ended first.
-func (a *Agent) meetRuntime(ctx context.Context) bool {
-	told := false
+func (a *Agent) waitForRuntime(ctx context.Context) bool {
+	logged := false
 	for {
 		driver, err := a.cfg.Runtime.CgroupDriver(ctx)
 		var version runtime.Version
@@ -224,9 +224,9 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 			a.node.SetFeatures(health.Features)
 			return true
 		}
-		if !told && ctx.Err() == nil {
+		if !logged && ctx.Err() == nil {
 			a.log.Warn("waiting for the container runtime", "err", err)
-			told = true
+			logged = true
 		}
 		select {
 		case <-ctx.Done():
@@ -236,26 +236,26 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 	}
 }
 
-// assign gives each pod of a new list to its worker, and tells the workers of
+// assignPods gives each pod of a new list to its worker, and tells the workers of
 // pods that are no longer in it.
-func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
+func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if ctx.Err() != nil {
 		return // workers may have ended already: theirs are not new pods
 	}
-	a.noteListLocked(list)
+	a.setListedLocked(list)
 	for _, p := range list {
 		if w := a.workers[p.UID]; w != nil {
 			w.update(p)
-		} else if !a.namedLocked(p) {
+		} else if !a.isNameTakenLocked(p) {
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
 		}
 		delete(a.orphans, p.UID)
 	}
 	for uid, w := range a.workers {
 		if !a.listed[uid] {
-			w.vanish()
+			w.markDeleted()
 		}
 	}
 }
@@ -277,16 +277,16 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 			delete(a.workers, pod.UID)
 		}
 		select {
-		case a.free <- struct{}{}:
+		case a.nameFreed <- struct{}{}:
 		default:
 		}
 	})
 	return w
 }
 
-// namedLocked reports whether another pod of this name has not left yet: a new
+// isNameTakenLocked reports whether another pod of this name has not left yet: a new
 // one waits for it, as it would in the API server. It needs a.mu.
-func (a *Agent) namedLocked(pod *corev1.Pod) bool {
+func (a *Agent) isNameTakenLocked(pod *corev1.Pod) bool {
 	for uid, w := range a.workers {
 		if has := w.spec(); uid != pod.UID && has.Name == pod.Name && has.Namespace == pod.Namespace {
 			return true
@@ -295,8 +295,8 @@ func (a *Agent) namedLocked(pod *corev1.Pod) bool {
 	return false
 }
 
-// changed wakes the worker of a pod of which something changed.
-func (a *Agent) changed(uid string) {
+// wakePod wakes the worker of a pod of which something changed.
+func (a *Agent) wakePod(uid string) {
 	a.mu.Lock()
 	w := a.workers[types.UID(uid)]
 	a.mu.Unlock()
@@ -305,12 +305,12 @@ func (a *Agent) changed(uid string) {
 		return
 	}
 	select {
-	case a.unknown <- struct{}{}:
+	case a.unknownPod <- struct{}{}:
 	default:
 	}
 }
 
-func (a *Agent) each(fn func(*worker)) {
+func (a *Agent) eachWorker(fn func(*worker)) {
 	a.mu.Lock()
 	all := slices.Collect(maps.Values(a.workers))
 	a.mu.Unlock()

@@ -38,15 +38,15 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorker(a, pod)
-	r := &run{w: w, pod: pod}
-	if err := r.tearDown(); !errors.Is(err, cgroup.ErrBusy) || w.mem.toreDown {
-		t.Errorf("with a busy cgroup: %v, torn down %t", err, w.mem.toreDown)
+	r := &execution{w: w, pod: pod}
+	if err := r.tearDown(); !errors.Is(err, cgroup.ErrBusy) || w.mem.tornDown {
+		t.Errorf("with a busy cgroup: %v, torn down %t", err, w.mem.tornDown)
 	}
 	if err := os.Remove(filepath.Join(group, "busy")); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.tearDown(); err != nil || !w.mem.toreDown {
-		t.Errorf("with an empty cgroup: %v, torn down %t", err, w.mem.toreDown)
+	if err := r.tearDown(); err != nil || !w.mem.tornDown {
+		t.Errorf("with an empty cgroup: %v, torn down %t", err, w.mem.tornDown)
 	}
 	if _, err := os.Stat(group); err == nil {
 		t.Error("the cgroup is left")

@@ -16,11 +16,11 @@ import (
 
 // Times of a worker that are not Kubernetes' own.
 const (
-	reportRetry = time.Second
-	stepQuiet   = 300 * time.Millisecond // a step shorter than this is reported as a whole
-	stepLook    = time.Second            // how often a pod is looked at during a long step
-	observeWait = time.Second            // after the runtime did not answer
-	startSettle = time.Second            // how long a start that was cut may still take effect in the runtime
+	reportRetry      = time.Second
+	quietStep        = 300 * time.Millisecond // a step shorter than this is reported as a whole
+	longStepInterval = time.Second            // how often a pod is looked at during a long step
+	observeRetry     = time.Second            // after the runtime did not answer
+	settleTime       = time.Second            // how long a start that was cut may still take effect in the runtime
 )
 
 // worker owns one pod. Its goroutine, run, is the only one that plans and
@@ -30,65 +30,65 @@ type worker struct {
 	a    *Agent
 	wake chan struct{} // holds one value
 
-	mu       sync.Mutex
-	pod      *corev1.Pod // as last given; never changed, only replaced
-	gone     bool        // the API object is no longer there
-	dirty    bool        // the runtime's view may have changed
-	rejected *plan.Rejection
-	mem      memory
-	alive    bool              // processes of the pod run, or may
-	shown    types.UID         // of a static pod: the uid under which the API server shows it
-	told     *corev1.PodStatus // last reported in this life; never changed, only replaced
+	mu             sync.Mutex
+	pod            *corev1.Pod // as last given; never changed, only replaced
+	deleted        bool        // the API object is no longer there
+	dirty          bool        // the runtime's view may have changed
+	rejected       *plan.Rejection
+	mem            memory
+	alive          bool              // processes of the pod run, or may
+	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
+	reportedStatus *corev1.PodStatus // last reported in this life; never changed, only replaced
 
 	// What follows belongs to run.
-	view     plan.View
-	exited   map[string]runtime.Container // status of containers that are through, by id
-	messages map[string]string
-	last     *corev1.PodStatus // last known to the cloud, as far as is known here
-	reported bool              // a status was reported in this life
-	reportee types.UID         // of the pod that it was reported of
+	view        plan.View
+	exited      map[string]runtime.Container // status of containers that are through, by id
+	messages    map[string]string
+	last        *corev1.PodStatus // last known to the cloud, as far as is known here
+	reported    bool              // a status was reported in this life
+	reportedUID types.UID         // of the pod that it was reported of
 	// unreportable says that the last report failed, and that this was logged.
-	unreportable bool
-	start        time.Time // when the pod started, as its status says
-	began        time.Time // when this worker was made, by a clock that is never set
-	finished     bool
-	current      *step
-	settled      time.Time   // until then, what a cut step asked of the runtime may still appear
-	ended        plan.Ending // as of the last turn
-	endedIn      time.Duration
-	probes       map[string]*probing
-	backOffs     map[string]plan.BackOff
-	deadAfter    time.Time // when the pod's active deadline passes
+	reportFailing bool
+	start         time.Time // when the pod started, as its status says
+	created       time.Time // when this worker was made, by a clock that is never set
+	finished      bool
+	current       *step
+	settleUntil   time.Time   // until then, what a cut step asked of the runtime may still appear
+	lastEnding    plan.Ending // as of the last turn
+	endGrace      time.Duration
+	probes        map[string]*probing
+	backOffs      map[string]plan.BackOff
+	deadAfter     time.Time // when the pod's active deadline passes
 }
 
 // memory is what actions leave for the next plan. It guards nothing: losing it
 // costs a repetition.
 type memory struct {
-	setUp, stale, toreDown bool
-	finalDone, goneDone    bool
-	refresh                time.Time // when tokens are due
-	expired                bool      // one of them is past its end
-	lost                   string    // id of the last sandbox that died under a step
-	retry                  map[string]time.Time
-	fails                  map[string]int
-	waiting                map[string]plan.Waiting
-	pulls                  map[string]pullState
+	setUp, stale, tornDown      bool
+	finalReported, goneReported bool
+	refresh                     time.Time // when tokens are due
+	expired                     bool      // one of them is past its end
+	lost                        string    // id of the last sandbox that died under a step
+	retry                       map[string]time.Time
+	fails                       map[string]int
+	waiting                     map[string]plan.Waiting
+	pulls                       map[string]pullState
 }
 
 // step is a list of actions under way.
 type step struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	ending plan.Ending
-	starts bool      // it may make processes of the pod run
-	until  time.Time // when its grace period ends
-	began  time.Time
+	cancel  context.CancelFunc
+	done    chan struct{}
+	ending  plan.Ending
+	starts  bool      // it may make processes of the pod run
+	until   time.Time // when its grace period ends
+	started time.Time
 }
 
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
-		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), began: time.Now(),
+		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), created: time.Now(),
 		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting), pulls: make(map[string]pullState)},
 	}
 	if pod.Status.StartTime != nil {
@@ -101,7 +101,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	return w
 }
 
-func (w *worker) poke() {
+func (w *worker) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -120,30 +120,30 @@ func (w *worker) update(pod *corev1.Pod) {
 	}
 	w.mu.Unlock()
 	if !same {
-		w.poke()
+		w.wakeUp()
 	}
 }
 
-// shownAs tells the worker of a static pod under which uid the API server shows
+// setMirrorUID tells the worker of a static pod under which uid the API server shows
 // it.
-func (w *worker) shownAs(uid types.UID) {
+func (w *worker) setMirrorUID(uid types.UID) {
 	w.mu.Lock()
-	was := w.shown
-	w.shown = uid
+	was := w.mirrorUID
+	w.mirrorUID = uid
 	w.mu.Unlock()
 	if was != uid {
-		w.poke()
+		w.wakeUp()
 	}
 }
 
-// vanish tells the worker that its pod's API object is gone.
-func (w *worker) vanish() {
+// markDeleted tells the worker that its pod's API object is gone.
+func (w *worker) markDeleted() {
 	w.mu.Lock()
-	was := w.gone
-	w.gone = true
+	was := w.deleted
+	w.deleted = true
 	w.mu.Unlock()
 	if !was {
-		w.poke()
+		w.wakeUp()
 	}
 }
 
@@ -152,7 +152,7 @@ func (w *worker) runtimeChanged() {
 	w.mu.Lock()
 	w.dirty = true
 	w.mu.Unlock()
-	w.poke()
+	w.wakeUp()
 }
 
 // contentChanged tells the worker that config maps or secrets may have changed.
@@ -165,15 +165,15 @@ func (w *worker) contentChanged() {
 		}
 	}
 	w.mu.Unlock()
-	w.poke()
+	w.wakeUp()
 }
 
-// claims is the pod, if it holds resources of the node.
-func (w *worker) claims() *corev1.Pod {
+// podWithResources is the pod, if it holds resources of the node.
+func (w *worker) podWithResources() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.pod.Name == "", w.mem.toreDown:
+	case w.pod.Name == "", w.mem.tornDown:
 		return nil
 	case w.alive:
 		return w.pod // also one that is being stopped, or that somebody else calls Failed
@@ -186,7 +186,7 @@ func (w *worker) claims() *corev1.Pod {
 // run takes the pod from first sight to its end, or until ctx ends.
 func (w *worker) run(ctx context.Context) {
 	defer w.stopProbes()
-	w.recall(ctx)
+	w.loadLastReport(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -203,7 +203,7 @@ func (w *worker) run(ctx context.Context) {
 		case <-w.wake:
 		case <-timer.C:
 		}
-		next, done := w.turn(ctx)
+		next, done := w.syncPod(ctx)
 		if done {
 			return
 		}
@@ -220,7 +220,7 @@ func (w *worker) endStep() {
 	case <-w.current.done:
 	default:
 		if w.current.starts {
-			w.settled = time.Now().Add(startSettle)
+			w.settleUntil = time.Now().Add(settleTime)
 		}
 	}
 	w.current.cancel()
@@ -231,25 +231,25 @@ func (w *worker) endStep() {
 	w.mu.Unlock()
 }
 
-// turn observes, plans, reports and starts a step. It returns how long to wait
+// syncPod observes, plans, reports and starts a step. It returns how long to wait
 // for the next turn at most, and whether nothing is left to do.
-func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
+func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	const forever = time.Hour
 	end, grace := w.ending()
-	if end != w.ended || grace < w.endedIn {
-		w.worked(plan.RetryEnd) // what failed before is tried again at once
+	if end != w.lastEnding || grace < w.endGrace {
+		w.clearBackOff(plan.RetryEnd) // what failed before is tried again at once
 	}
-	w.ended, w.endedIn = end, grace
+	w.lastEnding, w.endGrace = end, grace
 	if s := w.current; s != nil {
 		// The end of a pod, and a shorter one than before, does not wait.
 		if end > s.ending || end != plan.EndNone && time.Now().Add(grace).Before(s.until) {
 			w.endStep()
-		} else if quiet := stepQuiet - time.Since(s.began); quiet > 0 {
+		} else if quiet := quietStep - time.Since(s.started); quiet > 0 {
 			return quiet, false
 		}
 	}
-	if !w.settled.IsZero() && !time.Now().Before(w.settled) {
-		w.settled = time.Time{}
+	if !w.settleUntil.IsZero() && !time.Now().Before(w.settleUntil) {
+		w.settleUntil = time.Time{}
 		w.mu.Lock()
 		w.dirty = true
 		w.mu.Unlock()
@@ -258,7 +258,7 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 		if ctx.Err() == nil {
 			w.a.log.Debug("cannot observe a pod", "pod", podspec.Title(w.spec()), "err", err)
 		}
-		return observeWait, false
+		return observeRetry, false
 	}
 	w.followProbes(ctx, end)
 	s := w.situation(end, grace)
@@ -268,13 +268,13 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	begins := w.current == nil && len(d.Actions) > 0 && d.Actions[0].Kind != plan.ActReportFinal
 	tearsDown := begins && d.Actions[0].Kind == plan.ActTearDown
 	if begins && !tearsDown {
-		w.begin(ctx, s, d) // the report below is made meanwhile
+		w.startStep(ctx, s, d) // the report below is made meanwhile
 	}
 	if !w.report(ctx, s) {
 		return reportRetry, false
 	}
 	if tearsDown {
-		w.begin(ctx, s, d) // what the status says is durable: its sources may go
+		w.startStep(ctx, s, d) // what the status says is durable: its sources may go
 	}
 	next = forever
 	if !w.deadAfter.IsZero() {
@@ -282,21 +282,21 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	}
 	switch {
 	case w.current != nil:
-		return min(next, stepLook), false
+		return min(next, longStepInterval), false
 	case d.Done:
 		return forever, s.Ending == plan.EndGone
 	case len(d.Actions) > 0:
 		if !w.reportStatus(ctx, plan.PodStatus(w.facts(s, true))) {
 			return reportRetry, false
 		}
-		w.remember(func(m *memory) { m.finalDone = true })
+		w.updateMemory(func(m *memory) { m.finalReported = true })
 		return 0, false
 	}
 	if !d.Wake.IsZero() {
 		next = min(next, time.Until(d.Wake))
 	}
-	if !w.settled.IsZero() {
-		next = min(next, time.Until(w.settled))
+	if !w.settleUntil.IsZero() {
+		next = min(next, time.Until(w.settleUntil))
 	}
 	if s.Ending == plan.EndNone && !s.RefreshAt.IsZero() {
 		next = min(next, time.Until(s.RefreshAt))
@@ -304,14 +304,14 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	return max(next, time.Millisecond), false
 }
 
-// begin starts a step.
-func (w *worker) begin(ctx context.Context, s plan.Situation, d plan.Decision) {
+// startStep starts a step.
+func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decision) {
 	ctx, cancel := context.WithCancel(ctx)
 	if d.Finished && s.Ending == plan.EndNone {
 		s.Ending = plan.EndFinished
 	}
 	w.current = &step{
-		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), began: s.Now, until: s.Now.Add(s.Grace),
+		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
 	}
 	done := w.current.done
 	go func() {
@@ -334,13 +334,13 @@ func (w *worker) ending() (plan.Ending, time.Duration) {
 	isOver := plan.IsTerminal(w.pod.Status.Phase) || w.last != nil && plan.IsTerminal(w.last.Phase)
 	w.deadAfter = time.Time{}
 	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
-		w.deadAfter = activeSince(w.pod, w.start, w.began).Add(time.Duration(*s) * time.Second)
+		w.deadAfter = deadlineStart(w.pod, w.start, w.created).Add(time.Duration(*s) * time.Second)
 		if !time.Now().Before(w.deadAfter) {
 			w.rejected, w.deadAfter = &plan.Rejection{Reason: plan.ReasonDeadlineExceeded, Message: "Pod was active on the node longer than the specified deadline"}, time.Time{}
 		}
 	}
 	switch {
-	case w.gone:
+	case w.deleted:
 		return plan.EndGone, grace
 	case w.pod.DeletionTimestamp != nil:
 		return plan.EndDeleted, grace
@@ -350,10 +350,10 @@ func (w *worker) ending() (plan.Ending, time.Duration) {
 	return plan.EndNone, grace
 }
 
-// activeSince is when a pod's active deadline begins to count. A machine without
+// deadlineStart is when a pod's active deadline begins to count. A machine without
 // a clock battery stamps starts in 1970: a pod does not start before it was made.
 // Nor did it start after now, which is what a clock that was set back says.
-func activeSince(pod *corev1.Pod, start, now time.Time) time.Time {
+func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 	if made := pod.CreationTimestamp.Time; start.Before(made) {
 		start = made
 	}
@@ -371,11 +371,11 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	w.alive = w.view.Alive() || w.starting() || now.Before(w.settled)
+	w.alive = w.view.Alive() || w.starting() || now.Before(w.settleUntil)
 	s := plan.Situation{
 		Pod: w.pod, Now: now, View: w.view, Ending: end, Grace: grace,
 		SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
-		TornDown: w.mem.toreDown, FinalReported: w.mem.finalDone, GoneReported: w.mem.goneDone, Settled: w.settled,
+		TornDown: w.mem.tornDown, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil,
 		Retry: maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
 	for _, c := range w.view.Containers {

@@ -48,9 +48,9 @@ func (n *Reporter) setAddresses(ips []string) {
 // loopbackIP is the address of a node that never had another.
 const loopbackIP = "127.0.0.1"
 
-// recallAddresses takes the addresses of the last report where the machine has
+// restoreAddresses takes the addresses of the last report where the machine has
 // none now.
-func (n *Reporter) recallAddresses() {
+func (n *Reporter) restoreAddresses() {
 	if !slices.Equal(n.Addresses(), []string{loopbackIP}) {
 		return
 	}

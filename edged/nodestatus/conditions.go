@@ -37,9 +37,9 @@ type checks struct {
 // "memory" or "disk".
 func (n *Reporter) pressed(what string, low bool, now time.Time) bool {
 	if low {
-		n.since[what] = now
+		n.pressureSince[what] = now
 	}
-	t, ok := n.since[what]
+	t, ok := n.pressureSince[what]
 	return ok && now.Sub(t) < pressureHold
 }
 

@@ -12,23 +12,23 @@ import (
 // while its machine was part of the cluster.
 const ReasonRegisteredAgain = "RegisteredAgain"
 
-// sayRegisteredAgain tells people that the Node is back, and what of it is not.
-func (n *Reporter) sayRegisteredAgain() {
+// reportRegisteredAgain tells people that the Node is back, and what of it is not.
+func (n *Reporter) reportRegisteredAgain() {
 	was := n.deleted
 	if was == nil {
 		return
 	}
 	n.deleted = nil
 	message := "the Node was deleted while this machine was part of the cluster; it has registered again. To take it out for good: edgectl node remove " + n.cfg.NodeName
-	if lost := n.lost(was); lost != "" {
+	if lost := n.lostSettings(was); lost != "" {
 		message += ". What others had set on the Node is lost: " + lost
 	}
-	n.log.Warn("the Node was deleted in the cloud; it is registered again", "lost", n.lost(was), "remedy", "to take the machine out for good: edgectl node remove "+n.cfg.NodeName)
+	n.log.Warn("the Node was deleted in the cloud; it is registered again", "lost", n.lostSettings(was), "remedy", "to take the machine out for good: edgectl node remove "+n.cfg.NodeName)
 	n.cfg.Event(corev1.EventTypeWarning, ReasonRegisteredAgain, message)
 }
 
-// lost names what others than the node and Kubernetes had set on a Node.
-func (n *Reporter) lost(was *corev1.Node) string {
+// lostSettings names what others than the node and Kubernetes had set on a Node.
+func (n *Reporter) lostSettings(was *corev1.Node) string {
 	var out []string
 	own := n.last
 	for _, key := range slices.Sorted(maps.Keys(was.Labels)) {

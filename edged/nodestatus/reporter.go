@@ -39,11 +39,11 @@ type Reporter struct {
 	closeFirst func()
 
 	// What follows belongs to run.
-	last    *corev1.Node         // as last reported, maybe by a former Agent
-	told    bool                 // last was reported by this one
-	unkept  bool                 // last could not be stored; it is reported anew when it can
-	deleted *corev1.Node         // what the API server had of the Node before it was deleted, until that is said
-	since   map[string]time.Time // since when a pressure was last seen
+	last          *corev1.Node         // as last reported, maybe by a former Agent
+	hasReported   bool                 // last was reported by this one
+	unstored      bool                 // last could not be stored; it is reported anew when it can
+	deleted       *corev1.Node         // what the API server had of the Node before it was deleted, until that is said
+	pressureSince map[string]time.Time // since when a pressure was last seen
 
 	mu     sync.Mutex
 	host   machine
@@ -61,7 +61,7 @@ func New(cfg Config) (*Reporter, error) {
 	cfg = cfg.withDefaults()
 	first := make(chan struct{})
 	return &Reporter{
-		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), since: make(map[string]time.Time), kick: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), pressureSince: make(map[string]time.Time), kick: make(chan struct{}, 1),
 		first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
 	}, nil
 }
@@ -119,10 +119,10 @@ func (n *Reporter) Run(ctx context.Context) error {
 	if n.cfg.NodeDeleted != nil {
 		deleted = n.cfg.NodeDeleted(ctx)
 	}
-	n.recall(ctx)
+	n.loadLastReport(ctx)
 	for {
 		var retry <-chan time.Time
-		if node := n.look(ctx); !n.reported(node) && !n.report(ctx, node) {
+		if node := n.observe(ctx); !n.isReported(node) && !n.report(ctx, node) {
 			retry = time.After(nodeReportRetry)
 		}
 		if retry == nil {
@@ -139,7 +139,7 @@ func (n *Reporter) Run(ctx context.Context) error {
 				deleted = nil
 				continue
 			}
-			n.told, n.deleted = false, was
+			n.hasReported, n.deleted = false, was
 		}
 	}
 }
@@ -153,13 +153,13 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	if err != nil && n.cfg.Unwritable() == nil {
 		return false
 	}
-	n.last, n.told, n.unkept = node, true, err != nil
-	n.sayRegisteredAgain()
+	n.last, n.hasReported, n.unstored = node, true, err != nil
+	n.reportRegisteredAgain()
 	return true
 }
 
-// recall reads what a former Agent last said of this node.
-func (n *Reporter) recall(ctx context.Context) {
+// loadLastReport reads what a former Agent last said of this node.
+func (n *Reporter) loadLastReport(ctx context.Context) {
 	if n.cfg.LastNode == nil {
 		return
 	}
@@ -171,14 +171,14 @@ func (n *Reporter) recall(ctx context.Context) {
 		return
 	}
 	n.last = last
-	n.recallAddresses()
+	n.restoreAddresses()
 }
 
-// reported reports whether the cloud knows as much already. When a condition
+// isReported reports whether the cloud knows as much already. When a condition
 // was last looked at is not news.
-func (n *Reporter) reported(node *corev1.Node) bool {
+func (n *Reporter) isReported(node *corev1.Node) bool {
 	writable := n.cfg.Unwritable() == nil
-	if !n.told || n.unkept && writable {
+	if !n.hasReported || n.unstored && writable {
 		return false
 	}
 	a, b := n.last.DeepCopy(), node.DeepCopy()
@@ -190,8 +190,8 @@ func (n *Reporter) reported(node *corev1.Node) bool {
 	return equality.Semantic.DeepEqual(a, b)
 }
 
-// look composes the Node from what is true now.
-func (n *Reporter) look(ctx context.Context) *corev1.Node {
+// observe composes the Node from what is true now.
+func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 	health, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	var seen checks

@@ -123,7 +123,7 @@ func TestDiskHangs(t *testing.T) {
 		if calls != 3 {
 			t.Errorf("%d calls are under way or were made", calls)
 		}
-		_, told := cloud.lastNode()
+		_, reported := cloud.lastNode()
 		answered := make(chan []string, 1)
 		go func() { answered <- n.Addresses() }() // a worker
 		synctest.Wait()
@@ -133,8 +133,8 @@ func TestDiskHangs(t *testing.T) {
 			t.Error("a worker waits for the disk")
 		}
 		time.Sleep(5 * time.Minute)
-		if _, now := cloud.lastNode(); now != told {
-			t.Errorf("%d reports of the same state", now-told)
+		if _, now := cloud.lastNode(); now != reported {
+			t.Errorf("%d reports of the same state", now-reported)
 		}
 		close(hang)
 		time.Sleep(30 * time.Second)
@@ -173,23 +173,23 @@ func TestAddressesChange(t *testing.T) {
 			defer mu.Unlock()
 			ip, err = netip.MustParseAddr(a), e
 		}
-		told := make(chan []string, 8)
+		reported := make(chan []string, 8)
 		_, cloud := runReporter(t, Config{}, func(n *Reporter) {
 			n.cfg.OutboundIP = func() (netip.Addr, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				return ip, err
 			}
-			n.cfg.AddressesChanged = func() { told <- n.Addresses() }
+			n.cfg.AddressesChanged = func() { reported <- n.Addresses() }
 		})
 		time.Sleep(time.Minute)
-		if len(told) != 0 {
-			t.Errorf("told %v, though nothing changed", <-told)
+		if len(reported) != 0 {
+			t.Errorf("reported %v, though nothing changed", <-reported)
 		}
 		set("198.51.100.4", nil)
 		time.Sleep(11 * time.Second)
-		if len(told) != 1 || (<-told)[0] != "198.51.100.4" {
-			t.Errorf("the change was told %d times", len(told))
+		if len(reported) != 1 || (<-reported)[0] != "198.51.100.4" {
+			t.Errorf("the change was reported %d times", len(reported))
 		}
 		node, _ := cloud.lastNode()
 		want := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "198.51.100.4"}, {Type: corev1.NodeHostName, Address: "edge"}}
@@ -198,7 +198,7 @@ func TestAddressesChange(t *testing.T) {
 		}
 		set("198.51.100.4", errors.New("no network"))
 		time.Sleep(time.Minute)
-		if len(told) != 0 {
+		if len(reported) != 0 {
 			t.Error("a node without a network keeps its addresses")
 		}
 	})

@@ -83,9 +83,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 	relist := make(chan struct{}, 1)
 	listen := func() {
 		ended <- w.cfg.Source.Events(ctx, func(uid string) {
-			poke(flowing)
+			wake(flowing)
 			if uid == "" {
-				poke(relist)
+				wake(relist)
 				return
 			}
 			w.cfg.Changed(uid)
@@ -131,7 +131,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-func poke(c chan struct{}) {
+func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

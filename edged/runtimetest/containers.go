@@ -32,7 +32,7 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ru
 		}
 	}
 	r.containers[c.ID] = c
-	r.tellLocked(s.PodUID)
+	r.sendEventLocked(s.PodUID)
 	return c.ID, nil
 }
 
@@ -63,7 +63,7 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 			r.exitLocked(c, c.program.ExitCode)
 		})
 	}
-	r.tellLocked(c.PodUID)
+	r.sendEventLocked(c.PodUID)
 	return nil
 }
 
@@ -83,7 +83,7 @@ func (r *Runtime) exitLocked(c *container, code int32) {
 		}
 	}
 	close(c.exited)
-	r.tellLocked(c.PodUID)
+	r.sendEventLocked(c.PodUID)
 }
 
 func (r *Runtime) containerName(id string) string {

@@ -192,7 +192,7 @@ func (r *Runtime) idLocked(kind string) string {
 	return fmt.Sprintf("%s-%04d", kind, r.serial)
 }
 
-func (r *Runtime) tellLocked(uid string) {
+func (r *Runtime) sendEventLocked(uid string) {
 	for ch := range r.listeners {
 		select {
 		case ch <- uid:
@@ -216,7 +216,7 @@ func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (s
 		s.IPs = []string{fmt.Sprintf("10.0.0.%d", r.serial%250+1)}
 	}
 	r.sandboxes[s.ID] = s
-	r.tellLocked(s.PodUID)
+	r.sendEventLocked(s.PodUID)
 	return s.ID, nil
 }
 
@@ -240,7 +240,7 @@ func (r *Runtime) stopSandboxLocked(s *runtime.Sandbox) {
 			r.exitLocked(c, 137)
 		}
 	}
-	r.tellLocked(s.PodUID)
+	r.sendEventLocked(s.PodUID)
 }
 
 func (r *Runtime) sandboxName(id string) string {

@@ -30,9 +30,9 @@ type Config struct {
 
 // Folder is a folder of manifests.
 type Folder struct {
-	cfg   Config
-	files map[string]*file // by name
-	told  string           // why the folder could not be read, as last logged
+	cfg       Config
+	files     map[string]*file // by name
+	lastError string           // why the folder could not be read, as last logged
 
 	readFile func(path string) ([]byte, error) // reads at most maxManifest+1 bytes; tests replace it
 }
@@ -68,7 +68,7 @@ func New(cfg Config) (*Folder, error) {
 // after each change of the folder, until ctx ends; it then returns nil. The
 // pods are shared and must not be changed. It may be called once.
 func (f *Folder) Run(ctx context.Context, changed func([]*corev1.Pod)) error {
-	f.look()
+	f.scan()
 	changed(f.pods())
 	tick := time.NewTicker(f.cfg.Every)
 	defer tick.Stop()
@@ -78,24 +78,24 @@ func (f *Folder) Run(ctx context.Context, changed func([]*corev1.Pod)) error {
 			return nil
 		case <-tick.C:
 		}
-		if f.look() {
+		if f.scan() {
 			changed(f.pods())
 		}
 	}
 }
 
-// look reads what changed in the folder and reports whether the pods did.
-func (f *Folder) look() bool {
+// scan reads what changed in the folder and reports whether the pods did.
+func (f *Folder) scan() bool {
 	entries, err := os.ReadDir(f.cfg.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// What was known stays: the disk may come back.
-		if f.told != err.Error() {
+		if f.lastError != err.Error() {
 			f.cfg.Logger.Warn("folder of static pods cannot be read; its pods stay as they were", "dir", f.cfg.Dir, "err", err)
 		}
-		f.told = err.Error()
+		f.lastError = err.Error()
 		return false
 	}
-	f.told = ""
+	f.lastError = ""
 	there := make(map[string]bool)
 	different := false
 	for _, e := range entries {

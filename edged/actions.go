@@ -28,8 +28,8 @@ const (
 	createRetry     = 5 * time.Second
 )
 
-// run of actions under way: what later actions need of earlier ones.
-type run struct {
+// execution of actions under way: what later actions need of earlier ones.
+type execution struct {
 	w       *worker
 	s       plan.Situation
 	pod     *corev1.Pod // with the addresses of the sandbox in its status
@@ -41,7 +41,7 @@ type run struct {
 // after it build on it; the next plan starts from what is then there.
 func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.Action) {
 	s.Pod = plan.AllocatedPod(s.Pod, s.View)
-	r := &run{w: w, s: s, pod: s.Pod}
+	r := &execution{w: w, s: s, pod: s.Pod}
 	if sb := s.View.Sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
 	}
@@ -53,7 +53,7 @@ func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.A
 		if ctx.Err() != nil {
 			return
 		}
-		err := r.do(ctx, a)
+		err := r.perform(ctx, a)
 		if err == nil {
 			continue
 		}
@@ -70,14 +70,14 @@ func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.A
 			if retry == plan.RetryEnd && r.pod.Name != "" {
 				w.a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.Kind, err))
 			}
-			w.failed(retry, setUpRetryFirst, setUpRetryMax)
+			w.backOff(retry, setUpRetryFirst, setUpRetryMax)
 			return
 		}
 	}
-	w.worked(retry)
+	w.clearBackOff(retry)
 }
 
-func (r *run) do(ctx context.Context, a plan.Action) error {
+func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	rt := r.w.a.cfg.Runtime
 	switch a.Kind {
 	case plan.ActSetUp, plan.ActRefreshVolumes:
@@ -85,7 +85,7 @@ func (r *run) do(ctx context.Context, a plan.Action) error {
 	case plan.ActCreateSandbox:
 		return r.createSandbox(ctx, a)
 	case plan.ActStart:
-		return r.start(ctx, a)
+		return r.startContainer(ctx, a)
 	case plan.ActStartCreated:
 		return r.startCreated(ctx, a)
 	case plan.ActKill:
@@ -110,13 +110,13 @@ func (r *run) do(ctx context.Context, a plan.Action) error {
 		if err := r.w.a.cfg.Reports.PodGone(ctx, r.pod); err != nil {
 			return err
 		}
-		r.w.remember(func(m *memory) { m.goneDone = true })
+		r.w.updateMemory(func(m *memory) { m.goneReported = true })
 		return nil
 	}
 	return fmt.Errorf("edged: no such action: %s", a.Kind)
 }
 
-func (w *worker) remember(fn func(*memory)) {
+func (w *worker) updateMemory(fn func(*memory)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fn(&w.mem)
@@ -126,23 +126,23 @@ func (w *worker) remember(fn func(*memory)) {
 // at once; only a runtime that keeps listing it as ready is given a pause.
 func (w *worker) lostSandbox(id string) {
 	again := false
-	w.remember(func(m *memory) { again, m.lost = m.lost == id, id })
+	w.updateMemory(func(m *memory) { again, m.lost = m.lost == id, id })
 	if again {
-		w.failed(plan.RetrySandbox, setUpRetryFirst, setUpRetryMax)
+		w.backOff(plan.RetrySandbox, setUpRetryFirst, setUpRetryMax)
 	}
 }
 
-// failed postpones the next try of what name stands for.
-func (w *worker) failed(name string, first, most time.Duration) {
-	w.remember(func(m *memory) {
+// backOff postpones the next try of what name stands for.
+func (w *worker) backOff(name string, first, most time.Duration) {
+	w.updateMemory(func(m *memory) {
 		m.fails[name]++
 		wait := min(first<<min(m.fails[name]-1, 16), most)
 		m.retry[name] = time.Now().Add(wait)
 	})
 }
 
-func (w *worker) worked(name string) {
-	w.remember(func(m *memory) {
+func (w *worker) clearBackOff(name string) {
+	w.updateMemory(func(m *memory) {
 		delete(m.fails, name)
 		delete(m.retry, name)
 		delete(m.waiting, name)
@@ -150,7 +150,7 @@ func (w *worker) worked(name string) {
 }
 
 // useSandbox makes a sandbox the one that containers are put in.
-func (r *run) useSandbox(sb runtime.Sandbox) {
+func (r *execution) useSandbox(sb runtime.Sandbox) {
 	r.id = sb.ID
 	pod := r.s.Pod.DeepCopy()
 	hosts := r.w.a.node.Addresses()
@@ -180,16 +180,16 @@ func (r *run) useSandbox(sb runtime.Sandbox) {
 
 // setUp prepares or refreshes the volumes and, the first time, the rest of
 // what is outside the runtime.
-func (r *run) setUp(ctx context.Context, first bool) error {
+func (r *execution) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
 	prepare := a.volumes.SetUp
 	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
 		prepare = a.volumes.Refresh
 	}
 	prepared, err := prepare(ctx, r.pod, podspec.ContainerAllocatable(r.pod, a.node.Allocatable()))
-	r.tellTokens(prepared.Expired)
+	r.reportTokenExpiry(prepared.Expired)
 	if err != nil {
-		for _, e := range each(err) {
+		for _, e := range splitErrors(err) {
 			var ve *volume.Error
 			if errors.As(e, &ve) && ctx.Err() == nil {
 				a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedMount", ve.Error())
@@ -197,7 +197,7 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 		}
 		if !first {
 			a.log.Debug("cannot refresh volumes", "pod", podspec.Title(r.pod), "err", err)
-			r.w.remember(func(m *memory) { m.stale, m.refresh = false, time.Now().Add(setUpRetryMax) })
+			r.w.updateMemory(func(m *memory) { m.stale, m.refresh = false, time.Now().Add(setUpRetryMax) })
 			return nil // the old content stays
 		}
 		return err
@@ -217,15 +217,15 @@ func (r *run) setUp(ctx context.Context, first bool) error {
 			return err
 		}
 	}
-	r.w.remember(func(m *memory) { m.setUp, m.stale, m.toreDown, m.refresh = true, false, false, prepared.Refresh })
+	r.w.updateMemory(func(m *memory) { m.setUp, m.stale, m.tornDown, m.refresh = true, false, false, prepared.Refresh })
 	return nil
 }
 
-// tellTokens tells when the pod's service account tokens begin to be expired,
+// reportTokenExpiry tells when the pod's service account tokens begin to be expired,
 // and when they are fresh again.
-func (r *run) tellTokens(expired time.Time) {
+func (r *execution) reportTokenExpiry(expired time.Time) {
 	var before bool
-	r.w.remember(func(m *memory) { before, m.expired = m.expired, !expired.IsZero() })
+	r.w.updateMemory(func(m *memory) { before, m.expired = m.expired, !expired.IsZero() })
 	switch events := r.w.a.events; {
 	case !before && !expired.IsZero():
 		events.Pod(r.pod, corev1.EventTypeWarning, "TokenExpired", fmt.Sprintf(
@@ -235,8 +235,8 @@ func (r *run) tellTokens(expired time.Time) {
 	}
 }
 
-// each takes joined errors apart.
-func each(err error) []error {
+// splitErrors takes joined errors apart.
+func splitErrors(err error) []error {
 	var joined interface{ Unwrap() []error }
 	if errors.As(err, &joined) {
 		return joined.Unwrap()
@@ -244,7 +244,7 @@ func each(err error) []error {
 	return []error{err}
 }
 
-func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
+func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	agent := r.w.a
 	cfg, err := agent.specs.SandboxConfig(r.pod, a.Attempt, agent.groups.Load())
 	if err == nil {
@@ -259,7 +259,7 @@ func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
 					}
 				}
 				r.useSandbox(sb)
-				r.w.worked(plan.RetrySandbox)
+				r.w.clearBackOff(plan.RetrySandbox)
 				return nil
 			}
 		}
@@ -275,18 +275,18 @@ func (r *run) createSandbox(ctx context.Context, a plan.Action) error {
 // first, then its sandboxes. The preStop hooks of all of them begin at once;
 // only the stop of a sidecar waits for its turn:
 // https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
-func (r *run) killPod(ctx context.Context, a plan.Action) error {
+func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 	if a.Reason == "SandboxChanged" {
 		r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
 	}
-	turns := r.stopOrder()
-	errs, stopped := make([]error, len(turns)), make([]chan struct{}, len(turns))
+	candidates := r.stopOrder()
+	errs, stopped := make([]error, len(candidates)), make([]chan struct{}, len(candidates))
 	for i := range stopped {
 		stopped[i] = make(chan struct{})
 	}
 	var wg sync.WaitGroup
-	for i, c := range turns {
-		earlier := slices.IndexFunc(turns, func(o stopping) bool { return o.turn == c.turn })
+	for i, c := range candidates {
+		earlier := slices.IndexFunc(candidates, func(o stopCandidate) bool { return o.order == c.order })
 		wg.Go(func() {
 			defer close(stopped[i])
 			errs[i] = r.kill(ctx, c.Container, a.Grace, "", stopped[:earlier]...)
@@ -304,32 +304,32 @@ func (r *run) killPod(ctx context.Context, a plan.Action) error {
 	return nil
 }
 
-// stopping is a container and when its turn to be stopped is: 0 is first.
-type stopping struct {
+// stopCandidate is a container and when its turn to be stopped is: 0 is first.
+type stopCandidate struct {
 	runtime.Container
-	turn int
+	order int
 }
 
 // stopOrder lists the containers that run by when each is stopped: all but
 // sidecars at once, then one sidecar after the other, the last of the spec first.
-func (r *run) stopOrder() []stopping {
-	var out []stopping
+func (r *execution) stopOrder() []stopCandidate {
+	var out []stopCandidate
 	for _, c := range r.s.View.Running() {
-		s := stopping{Container: c}
+		s := stopCandidate{Container: c}
 		for i := range r.pod.Spec.InitContainers {
 			if spec := &r.pod.Spec.InitContainers[i]; spec.Name == c.Name && podspec.IsSidecar(spec) {
-				s.turn = len(r.pod.Spec.InitContainers) - i
+				s.order = len(r.pod.Spec.InitContainers) - i
 			}
 		}
 		out = append(out, s)
 	}
-	slices.SortStableFunc(out, func(a, b stopping) int { return cmp.Compare(a.turn, b.turn) })
+	slices.SortStableFunc(out, func(a, b stopCandidate) int { return cmp.Compare(a.order, b.order) })
 	return out
 }
 
 // kill stops one container: its hook first, then the stop signal, all within
 // grace. The signal waits until all of the channels are closed.
-func (r *run) kill(ctx context.Context, c runtime.Container, grace time.Duration, reason string, turn ...chan struct{}) error {
+func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Duration, reason string, after ...chan struct{}) error {
 	if reason == "" {
 		reason = "Stopping container " + c.Name
 	}
@@ -338,9 +338,9 @@ func (r *run) kill(ctx context.Context, c runtime.Container, grace time.Duration
 	}
 	began := time.Now()
 	if grace > 0 {
-		r.preStop(ctx, c, grace)
+		r.runPreStop(ctx, c, grace)
 	}
-	for _, stopped := range turn {
+	for _, stopped := range after {
 		select {
 		case <-stopped:
 		case <-ctx.Done():
@@ -351,7 +351,7 @@ func (r *run) kill(ctx context.Context, c runtime.Container, grace time.Duration
 	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
 }
 
-func (r *run) tearDown() error {
+func (r *execution) tearDown() error {
 	a := r.w.a
 	if err := a.volumes.TearDown(string(r.pod.UID)); err != nil {
 		return err
@@ -367,12 +367,12 @@ func (r *run) tearDown() error {
 			}
 		}
 	}
-	r.w.remember(func(m *memory) { m.toreDown, m.setUp = true, false })
+	r.w.updateMemory(func(m *memory) { m.tornDown, m.setUp = true, false })
 	return nil
 }
 
 // removeLog removes the log of a container that goes.
-func (r *run) removeLog(id string) {
+func (r *execution) removeLog(id string) {
 	for _, c := range r.s.View.Containers {
 		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
 			// Logs are no promise: what cannot be removed goes with the pod.

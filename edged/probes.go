@@ -98,7 +98,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			p.mu.Lock()
 			report(ok, detail)
 			p.mu.Unlock()
-			w.poke()
+			w.wakeUp()
 		}
 		warn := func(reason, what, detail string) {
 			w.a.events.Container(pod, c.Name, corev1.EventTypeWarning, reason, fmt.Sprintf("%s probe %s: %s", kind, what, events.Truncate(detail, maxProbeText)))

@@ -25,7 +25,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		PodLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
 	}
 	for _, w := range a.workers {
-		if p := w.claims(); p != nil && p.UID != pod.UID {
+		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
 			f.Others = append(f.Others, p)
 		}
 	}

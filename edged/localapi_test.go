@@ -41,14 +41,14 @@ func TestLocalAPI(t *testing.T) {
 	}
 	cm := &corev1.ConfigMap{Data: map[string]string{"ca.crt": "cluster's"}}
 	l := LocalAPI{Address: netip.MustParseAddrPort("127.0.0.1:6443"), CA: []byte("node's\n")}
-	got, err := l.rooted(oneConfigMap{cm: cm}).ConfigMap(t.Context(), "a", "kube-root-ca.crt")
+	got, err := l.withLocalCA(oneConfigMap{cm: cm}).ConfigMap(t.Context(), "a", "kube-root-ca.crt")
 	if err != nil || got.Data["ca.crt"] != "cluster's\nnode's\n" || cm.Data["ca.crt"] != "cluster's" {
 		t.Errorf("%v, %v; the original is %v", got, err, cm)
 	}
-	if got, _ = l.rooted(oneConfigMap{cm: cm}).ConfigMap(t.Context(), "a", "other"); got.Data["ca.crt"] != "cluster's" {
+	if got, _ = l.withLocalCA(oneConfigMap{cm: cm}).ConfigMap(t.Context(), "a", "other"); got.Data["ca.crt"] != "cluster's" {
 		t.Errorf("another config map: %v", got)
 	}
-	if got, _ = (LocalAPI{}).rooted(oneConfigMap{cm: cm}).ConfigMap(t.Context(), "a", "kube-root-ca.crt"); got.Data["ca.crt"] != "cluster's" {
+	if got, _ = (LocalAPI{}).withLocalCA(oneConfigMap{cm: cm}).ConfigMap(t.Context(), "a", "kube-root-ca.crt"); got.Data["ca.crt"] != "cluster's" {
 		t.Errorf("without an API: %v", got)
 	}
 }

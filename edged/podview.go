@@ -32,7 +32,7 @@ func (w *worker) observe(ctx context.Context) error {
 	if !dirty {
 		return nil
 	}
-	v, err := w.look(ctx, uid)
+	v, err := w.readRuntime(ctx, uid)
 	if err != nil {
 		w.mu.Lock()
 		w.dirty = true
@@ -48,7 +48,7 @@ func (w *worker) observe(ctx context.Context) error {
 	return nil
 }
 
-func (w *worker) look(ctx context.Context, uid string) (plan.View, error) {
+func (w *worker) readRuntime(ctx context.Context, uid string) (plan.View, error) {
 	r := w.a.cfg.Runtime
 	sandboxes, err := r.ListSandboxes(ctx, uid)
 	if err != nil {
@@ -76,7 +76,7 @@ func (w *worker) look(ctx context.Context, uid string) (plan.View, error) {
 		full.SandboxID, full.PodUID = c.SandboxID, c.PodUID
 		if full.State == runtime.ContainerExited {
 			exited[c.ID] = full
-			if m := w.lastWords(&full); m != "" {
+			if m := w.terminationMessage(&full); m != "" {
 				w.messages[c.ID] = m
 			}
 		}
@@ -102,12 +102,12 @@ func (w *worker) look(ctx context.Context, uid string) (plan.View, error) {
 	return v, nil
 }
 
-// lastWords reads what a container that exited wanted to be known: its
+// terminationMessage reads what a container that exited wanted to be known: its
 // termination message, or the end of its log where the spec asks for that.
-func (w *worker) lastWords(c *runtime.Container) string {
+func (w *worker) terminationMessage(c *runtime.Container) string {
 	file := c.Annotations[runtime.AnnotationTerminationMessage]
 	if dir := w.a.volumes.PodDir(c.PodUID); file != "" && filepath.Dir(filepath.Dir(filepath.Dir(file))) == dir {
-		if text, err := head(file, maxMessage); err == nil && text != "" {
+		if text, err := readHead(file, maxMessage); err == nil && text != "" {
 			return text
 		}
 	}
@@ -124,9 +124,9 @@ func (w *worker) lastWords(c *runtime.Container) string {
 	return text
 }
 
-// head reads the beginning of a file that a container wrote: it may be
+// readHead reads the beginning of a file that a container wrote: it may be
 // anything by now, so that only a plain file counts.
-func head(file string, limit int64) (string, error) {
+func readHead(file string, limit int64) (string, error) {
 	f, err := regular.Open(file)
 	if err != nil {
 		return "", err

@@ -27,18 +27,18 @@ type pullState struct {
 	message string
 }
 
-// start creates and starts a container.
-func (r *run) start(ctx context.Context, a plan.Action) error {
+// startContainer creates and starts a container.
+func (r *execution) startContainer(ctx context.Context, a plan.Action) error {
 	c, _ := podspec.FindContainer(r.pod, a.Name)
 	if c == nil {
 		return &startError{plan.ReasonCreateContainerError, "the pod has no such container"}
 	}
-	err := r.noSandbox()
+	err := r.checkSandbox()
 	if err == nil {
-		err = r.tryStart(ctx, c, a)
+		err = r.createAndLaunch(ctx, c, a)
 	}
 	if err == nil {
-		r.w.worked(c.Name)
+		r.w.clearBackOff(c.Name)
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -53,7 +53,7 @@ func (r *run) start(ctx context.Context, a plan.Action) error {
 
 // postpone notes why a container did not start, and when to try again.
 func (w *worker) postpone(name string, err *startError) {
-	w.remember(func(m *memory) {
+	w.updateMemory(func(m *memory) {
 		m.waiting[name] = plan.Waiting{Reason: err.reason, Message: err.message}
 		if !m.retry[name].After(time.Now()) {
 			m.retry[name] = time.Now().Add(createRetry)
@@ -61,7 +61,7 @@ func (w *worker) postpone(name string, err *startError) {
 	})
 }
 
-func (r *run) tryStart(ctx context.Context, c *corev1.Container, a plan.Action) *startError {
+func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a plan.Action) *startError {
 	agent := r.w.a
 	warn := func(message string) {
 		if ctx.Err() == nil {
@@ -100,7 +100,7 @@ func (r *run) tryStart(ctx context.Context, c *corev1.Container, a plan.Action) 
 }
 
 // launch starts a created container and runs its hook.
-func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *startError {
+func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) *startError {
 	agent := r.w.a
 	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
 		if r.sandboxLost(ctx, id) {
@@ -115,7 +115,7 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
 	}
-	if err := r.hook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
+	if err := r.runHook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
 		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
 		run := runtime.Container{ID: id, Name: c.Name}
 		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
@@ -129,7 +129,7 @@ func (r *run) launch(ctx context.Context, c *corev1.Container, id string) *start
 // sandboxLost reports whether a container could not be made or started because
 // the sandbox no longer runs. The container id that did not start, if there is
 // one, is then removed: it never ran, so that it must not count as a restart.
-func (r *run) sandboxLost(ctx context.Context, id string) bool {
+func (r *execution) sandboxLost(ctx context.Context, id string) bool {
 	agent := r.w.a
 	sb, err := agent.cfg.Runtime.SandboxStatus(ctx, r.id)
 	if err == nil && sb.Ready || err != nil && !notfound.Is(err) {
@@ -145,7 +145,7 @@ func (r *run) sandboxLost(ctx context.Context, id string) bool {
 }
 
 // startCreated starts a container that a former step only created.
-func (r *run) startCreated(ctx context.Context, a plan.Action) error {
+func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
 	c, _ := podspec.FindContainer(r.pod, a.Name)
 	if c == nil {
 		return nil
@@ -159,14 +159,14 @@ func (r *run) startCreated(ctx context.Context, a plan.Action) error {
 		}
 		return err
 	}
-	r.w.worked(c.Name)
+	r.w.clearBackOff(c.Name)
 	return nil
 }
 
-// noSandbox says why no container can be made in the pod's sandbox: there is
+// checkSandbox says why no container can be made in the pod's sandbox: there is
 // none, or one that another program or a former release made for a pod that gets
 // none here.
-func (r *run) noSandbox() *startError {
+func (r *execution) checkSandbox() *startError {
 	switch refused := podspec.UnsupportedPod(r.pod); {
 	case refused != nil:
 		return &startError{refused.Reason, refused.Message}
@@ -178,7 +178,7 @@ func (r *run) noSandbox() *startError {
 
 // targetOf is the id of the container whose processes an ephemeral container is
 // to see, "" if it names none.
-func (r *run) targetOf(name string) (string, error) {
+func (r *execution) targetOf(name string) (string, error) {
 	for i := range r.pod.Spec.EphemeralContainers {
 		e := &r.pod.Spec.EphemeralContainers[i]
 		if e.Name != name || e.TargetContainerName == "" {

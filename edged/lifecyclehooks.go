@@ -15,8 +15,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// hook runs a lifecycle handler of a container. A timeout of zero means none.
-func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort, h *corev1.LifecycleHandler, timeout time.Duration) error {
+// runHook runs a lifecycle handler of a container. A timeout of zero means none.
+func (r *execution) runHook(ctx context.Context, id string, ports []corev1.ContainerPort, h *corev1.LifecycleHandler, timeout time.Duration) error {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -64,9 +64,9 @@ func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort,
 	return nil
 }
 
-// preStop runs the hook that a running container was created with. A hook that
+// runPreStop runs the hook that a running container was created with. A hook that
 // fails does not keep the container from being stopped.
-func (r *run) preStop(ctx context.Context, c runtime.Container, grace time.Duration) {
+func (r *execution) runPreStop(ctx context.Context, c runtime.Container, grace time.Duration) {
 	text := c.Annotations[runtime.AnnotationPreStop]
 	if text == "" {
 		return
@@ -82,7 +82,7 @@ func (r *run) preStop(ctx context.Context, c runtime.Container, grace time.Durat
 			r.w.a.log.Warn("a container carries damaged ports", "container", c.ID, "err", err)
 		}
 	}
-	if err := r.hook(ctx, c.ID, ports, &h, grace); err != nil && ctx.Err() == nil && r.pod.Name != "" {
+	if err := r.runHook(ctx, c.ID, ports, &h, grace); err != nil && ctx.Err() == nil && r.pod.Name != "" {
 		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", fmt.Sprintf("PreStopHook failed: %v", err))
 	}
 }

@@ -43,21 +43,21 @@ func (l LocalAPI) environment(pod *corev1.Pod) []runtime.EnvVar {
 	}
 }
 
-// rooted gives Objects whose kube-root-ca.crt also vouches for the API.
-func (l LocalAPI) rooted(o Objects) Objects {
+// withLocalCA gives Objects whose kube-root-ca.crt also vouches for the API.
+func (l LocalAPI) withLocalCA(o Objects) Objects {
 	if !l.Address.IsValid() || len(l.CA) == 0 {
 		return o
 	}
-	return rootedObjects{o, l.CA}
+	return localCAObjects{o, l.CA}
 }
 
-type rootedObjects struct {
+type localCAObjects struct {
 	Objects
 	ca []byte
 }
 
 // ConfigMap reads a config map; what it returns may be a changed copy.
-func (r rootedObjects) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
+func (r localCAObjects) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
 	cm, err := r.Objects.ConfigMap(ctx, namespace, name)
 	if err != nil || name != rootConfigMap {
 		return cm, err

@@ -15,11 +15,11 @@ import (
 	"github.com/edgekit/edgekit/edged/static"
 )
 
-// adopt waits for the first list of pods and gives every pod a worker. What
+// adoptPods waits for the first list of pods and gives every pod a worker. What
 // runs for a pod that is not in it is noted for removeOrphans, except what came
 // from a file: the folder is the whole truth about that.
-func (a *Agent) adopt(ctx context.Context, in *sources) bool {
-	if !in.first(ctx) {
+func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
+	if !in.waitForFirst(ctx) {
 		return false
 	}
 	sandboxes, ok := a.listSandboxes(ctx)
@@ -47,23 +47,23 @@ func (a *Agent) adopt(ctx context.Context, in *sources) bool {
 	folders := a.podFolders()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.noteListLocked(list)
-	a.noteOrphansLocked(sandboxes, folders)
+	a.setListedLocked(list)
+	a.setOrphansLocked(sandboxes, folders)
 	for uid := range a.orphans {
 		if fromFile[uid] {
 			a.removeOrphanLocked(ctx, uid)
 		}
 	}
 	for _, p := range list {
-		if !a.namedLocked(p) {
+		if !a.isNameTakenLocked(p) {
 			a.startLocked(ctx, p, running[p.UID])
 		}
 	}
 	return true
 }
 
-// noteListLocked remembers which pods are the node's. It needs a.mu.
-func (a *Agent) noteListLocked(list []*corev1.Pod) {
+// setListedLocked remembers which pods are the node's. It needs a.mu.
+func (a *Agent) setListedLocked(list []*corev1.Pod) {
 	a.listed = make(map[types.UID]bool, len(list))
 	for _, p := range list {
 		a.listed[p.UID] = true
@@ -79,9 +79,9 @@ func (a *Agent) podFolders() []string {
 	return uids
 }
 
-// noteOrphansLocked notes what is there for pods that are not the node's and that
+// setOrphansLocked notes what is there for pods that are not the node's and that
 // no worker looks after. It needs a.mu.
-func (a *Agent) noteOrphansLocked(sandboxes []runtime.Sandbox, folders []string) {
+func (a *Agent) setOrphansLocked(sandboxes []runtime.Sandbox, folders []string) {
 	a.orphans = make(map[types.UID]*corev1.Pod)
 	note := func(pod *corev1.Pod) {
 		if uid := pod.UID; !a.listed[uid] && a.workers[uid] == nil && a.orphans[uid] == nil {
@@ -90,7 +90,7 @@ func (a *Agent) noteOrphansLocked(sandboxes []runtime.Sandbox, folders []string)
 	}
 	for _, s := range sandboxes {
 		if node := s.Annotations[runtime.AnnotationNode]; node == "" || node == a.cfg.NodeName {
-			note(orphan(s))
+			note(orphanPod(s))
 		}
 	}
 	for _, uid := range folders {
@@ -117,8 +117,8 @@ func (a *Agent) listSandboxes(ctx context.Context) ([]runtime.Sandbox, bool) {
 	}
 }
 
-// orphan makes a pod of what a sandbox says of it, enough to take it down.
-func orphan(s runtime.Sandbox) *corev1.Pod {
+// orphanPod makes a pod of what a sandbox says of it, enough to take it down.
+func orphanPod(s runtime.Sandbox) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
 	if n, err := strconv.ParseInt(s.Annotations[runtime.AnnotationPodGrace], 10, 64); err == nil && n >= 0 {
 		p.Spec.TerminationGracePeriodSeconds = &n
@@ -129,8 +129,8 @@ func orphan(s runtime.Sandbox) *corev1.Pod {
 // How often orphans are looked for, and how often it is asked, doubling, which
 // pods are the node's while that is not known.
 const (
-	orphanLook     = time.Minute
-	orphanSoon     = 10 * time.Second // after the runtime told of a pod that nobody knows
+	orphanInterval = time.Minute
+	orphanDelay    = 10 * time.Second // after the runtime told of a pod that nobody knows
 	orphanRetryMin = 2 * time.Second
 	orphanRetryMax = time.Minute
 )
@@ -141,7 +141,7 @@ const (
 func (a *Agent) removeOrphans(ctx context.Context) {
 	retry := orphanRetryMin
 	for {
-		wait := orphanLook
+		wait := orphanInterval
 		if a.removeKnownOrphans(ctx) {
 			retry = orphanRetryMin
 		} else {
@@ -151,11 +151,11 @@ func (a *Agent) removeOrphans(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
-		case <-a.unknown:
+		case <-a.unknownPod:
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(orphanSoon):
+			case <-time.After(orphanDelay):
 			}
 		}
 		a.findOrphans(ctx)
@@ -174,7 +174,7 @@ func (a *Agent) findOrphans(ctx context.Context) {
 	folders := a.podFolders()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.noteOrphansLocked(sandboxes, folders)
+	a.setOrphansLocked(sandboxes, folders)
 }
 
 // removeKnownOrphans ends the orphans that were found and reports whether none
@@ -187,7 +187,7 @@ func (a *Agent) removeKnownOrphans(ctx context.Context) bool {
 	a.mu.Lock()
 	left := len(a.orphans)
 	a.mu.Unlock()
-	if census, ok := a.cfg.Objects.(Census); ok && left > 0 {
+	if census, ok := a.cfg.Objects.(BoundPodLister); ok && left > 0 {
 		uids, err := census.Bound(ctx)
 		if err != nil {
 			a.log.Debug("cannot ask which pods are this node's; what runs goes on", "unknown", left, "err", err)
@@ -210,7 +210,7 @@ func (a *Agent) removeKnownOrphans(ctx context.Context) bool {
 // removeOrphanLocked ends one orphan. It needs a.mu.
 func (a *Agent) removeOrphanLocked(ctx context.Context, uid types.UID) {
 	if a.workers[uid] == nil && !a.listed[uid] {
-		a.startLocked(ctx, a.orphans[uid], true).vanish()
+		a.startLocked(ctx, a.orphans[uid], true).markDeleted()
 	}
 	delete(a.orphans, uid)
 }

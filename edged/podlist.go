@@ -15,7 +15,7 @@ import (
 // up, since their API object is gone, are not among them.
 func (a *Agent) Pods() []*corev1.Pod {
 	var out []*corev1.Pod
-	a.each(func(w *worker) {
+	a.eachWorker(func(w *worker) {
 		if pod := w.snapshot(); pod != nil {
 			out = append(out, pod)
 		}
@@ -28,7 +28,7 @@ func (a *Agent) Pods() []*corev1.Pod {
 // stays.
 func (a *Agent) Pod(namespace, name string) *corev1.Pod {
 	var found *worker
-	a.each(func(w *worker) {
+	a.eachWorker(func(w *worker) {
 		pod := w.spec()
 		if pod.Namespace == namespace && pod.Name == name && (found == nil || found.spec().DeletionTimestamp != nil) {
 			found = w
@@ -50,17 +50,17 @@ func (a *Agent) LogFile(pod *corev1.Pod, container string, attempt uint32) strin
 // object is gone.
 func (w *worker) snapshot() *corev1.Pod {
 	w.mu.Lock()
-	pod, told, gone := w.pod, w.told, w.gone
+	pod, reported, gone := w.pod, w.reportedStatus, w.deleted
 	w.mu.Unlock()
 	if gone || pod.Name == "" {
 		return nil
 	}
 	pod = pod.DeepCopy()
-	if told != nil {
+	if reported != nil {
 		others := pod.Status.Conditions
-		told.DeepCopyInto(&pod.Status)
+		reported.DeepCopyInto(&pod.Status)
 		for _, c := range others { // which the node does not report
-			if !slices.ContainsFunc(told.Conditions, func(o corev1.PodCondition) bool { return o.Type == c.Type }) {
+			if !slices.ContainsFunc(reported.Conditions, func(o corev1.PodCondition) bool { return o.Type == c.Type }) {
 				pod.Status.Conditions = append(pod.Status.Conditions, c)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -60,7 +61,7 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	pod, uid := w.reportsAs()
-	if w.reported && w.reportee == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
+	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true
 	}
 	if uid == "" {
@@ -71,15 +72,15 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
 	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
 	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
-		if ctx.Err() == nil && !w.unreportable {
+		if ctx.Err() == nil && !w.reportFailing {
 			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podspec.Title(pod), "err", err)
-			w.unreportable = true
+			w.reportFailing = true
 		}
 		return false
 	}
-	w.unreportable = false
+	w.reportFailing = false
 	w.a.recordResize(pod, w.last, &st)
-	w.last, w.reported, w.reportee = &st, true, uid
+	w.last, w.reported, w.reportedUID = &st, true, uid
 	w.keepStatus(&st)
 	return true
 }
@@ -88,7 +89,7 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 func (w *worker) keepStatus(st *corev1.PodStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.told = st.DeepCopy()
+	w.reportedStatus = st.DeepCopy()
 }
 
 // reportsAs gives the pod, and the uid that the API server knows it by: a static
@@ -97,7 +98,7 @@ func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if static.Is(w.pod) {
-		return w.pod, w.shown
+		return w.pod, w.mirrorUID
 	}
 	return w.pod, w.pod.UID
 }
@@ -146,3 +147,61 @@ func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
 // token of the pod has expired and cannot be renewed, because the cloud is out of
 // reach. The pod runs on with that token. Otherwise the pod has no such condition.
 const ConditionTokenExpired = plan.ConditionTokenExpired
+
+// loadLastReport reads what a former Agent last said of the pod: what the cloud knows
+// of it, and sent with the pod, may be older.
+func (w *worker) loadLastReport(ctx context.Context) {
+	defer w.restoreWaiting()
+	reports, ok := w.a.cfg.Reports.(LastReports)
+	w.mu.Lock()
+	pod, gone := w.pod, w.deleted
+	w.mu.Unlock()
+	if !ok || gone || pod.Name == "" {
+		return
+	}
+	said, err := reports.LastPodStatus(ctx, pod)
+	if err != nil {
+		if !notfound.Is(err) && ctx.Err() == nil {
+			w.a.log.Warn("cannot recall the last report of a pod", "pod", podspec.Title(pod), "err", err)
+		}
+		return
+	}
+	w.last = newerStatus(said, w.last)
+	w.updateMemory(func(m *memory) { m.expired = plan.TokenExpired(w.last) })
+	if t := w.last.StartTime; t != nil {
+		w.start = t.Time
+	}
+}
+
+// newerStatus is the newer of what this node said of a pod and of what the cloud
+// has, which may be nil. A condition that somebody changed in the cloud since
+// is left out: it begins anew, and is then reported again.
+func newerStatus(said, cloud *corev1.PodStatus) *corev1.PodStatus {
+	if cloud == nil {
+		return said
+	}
+	if plan.IsTerminal(cloud.Phase) && !plan.IsTerminal(said.Phase) {
+		return cloud
+	}
+	said.Conditions = slices.DeleteFunc(said.Conditions, func(c corev1.PodCondition) bool {
+		return slices.ContainsFunc(cloud.Conditions, func(o corev1.PodCondition) bool {
+			return o.Type == c.Type && o.Status != c.Status && o.LastTransitionTime.After(c.LastTransitionTime.Time)
+		})
+	})
+	return said
+}
+
+// restoreWaiting takes over why containers did not start: they are said to wait
+// for that until the next try says something else.
+func (w *worker) restoreWaiting() {
+	if w.last == nil {
+		return
+	}
+	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses, w.last.EphemeralContainerStatuses} {
+		for _, c := range list {
+			if why := c.State.Waiting; why != nil && !slices.Contains([]string{"", plan.ReasonContainerCreating, plan.ReasonPodInitializing, plan.ReasonCrashLoopBackOff}, why.Reason) {
+				w.updateMemory(func(m *memory) { m.waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message} })
+			}
+		}
+	}
+}

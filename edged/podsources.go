@@ -10,9 +10,9 @@ import (
 	"github.com/edgekit/edgekit/edged/static"
 )
 
-// sources is where pods come from: the API server, through Objects, and the
+// podSources is where pods come from: the API server, through Objects, and the
 // folder of static pods. It belongs to the Agent's own goroutine.
-type sources struct {
+type podSources struct {
 	pods  <-chan []*corev1.Pod
 	files <-chan []*corev1.Pod // nil without a folder
 
@@ -21,13 +21,13 @@ type sources struct {
 	static  []*corev1.Pod
 }
 
-// sources begins to follow both. What it starts is added to wg.
-func (a *Agent) sources(ctx context.Context, wg *sync.WaitGroup) (*sources, error) {
+// followSources begins to follow both. What it starts is added to wg.
+func (a *Agent) followSources(ctx context.Context, wg *sync.WaitGroup) (*podSources, error) {
 	pods, err := a.cfg.Objects.Pods(ctx)
 	if err != nil {
 		return nil, err
 	}
-	in := &sources{pods: pods}
+	in := &podSources{pods: pods}
 	if a.folder != nil {
 		files := make(chan []*corev1.Pod, 1)
 		in.files = files
@@ -44,8 +44,8 @@ func (a *Agent) sources(ctx context.Context, wg *sync.WaitGroup) (*sources, erro
 	return in, nil
 }
 
-// first waits for the first lists. It is false when ctx ended before.
-func (in *sources) first(ctx context.Context) bool {
+// waitForFirst waits for the first lists. It is false when ctx ended before.
+func (in *podSources) waitForFirst(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
@@ -53,7 +53,7 @@ func (in *sources) first(ctx context.Context) bool {
 		if !ok {
 			return false
 		}
-		in.take(list)
+		in.setAPIPods(list)
 	}
 	if in.files == nil {
 		return true
@@ -66,8 +66,8 @@ func (in *sources) first(ctx context.Context) bool {
 	}
 }
 
-// take sorts a list from the API server.
-func (in *sources) take(list []*corev1.Pod) {
+// setAPIPods sorts a list from the API server.
+func (in *podSources) setAPIPods(list []*corev1.Pod) {
 	in.api, in.mirrors = nil, make(map[string]*corev1.Pod)
 	for _, p := range list {
 		if static.IsMirror(p) {
@@ -79,12 +79,12 @@ func (in *sources) take(list []*corev1.Pod) {
 }
 
 // all lists the pods to run, static ones first: they are the machine's own.
-func (in *sources) all() []*corev1.Pod { return slices.Concat(in.static, in.api) }
+func (in *podSources) all() []*corev1.Pod { return slices.Concat(in.static, in.api) }
 
-// mirror has the API server show the static pods, and only those that there
+// syncMirrors has the API server show the static pods, and only those that there
 // are. It reports whether that is said; what the API server makes of it shows
 // in a later list.
-func (a *Agent) mirror(ctx context.Context, in *sources) bool {
+func (a *Agent) syncMirrors(ctx context.Context, in *podSources) bool {
 	reports, ok := a.cfg.Reports.(Mirrorer)
 	if !ok {
 		return true
@@ -112,7 +112,7 @@ func (a *Agent) mirror(ctx context.Context, in *sources) bool {
 			w := a.workers[p.UID]
 			a.mu.Unlock()
 			if w != nil {
-				w.shownAs(m.UID)
+				w.setMirrorUID(m.UID)
 			}
 		}
 	}

@@ -18,7 +18,7 @@ import (
 const pullShown = 2 * time.Second
 
 // ensureImage brings the container's image to the node, by its pull policy.
-func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
+func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
 	agent := r.w.a
 	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
 	ref, err := image.Parse(c.Image)
@@ -41,7 +41,7 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Ima
 			policy = corev1.PullAlways
 		}
 	}
-	if have && policy != corev1.PullAlways && r.mayHave(ctx, ref, img) {
+	if have && policy != corev1.PullAlways && r.mayUseWithoutPull(ctx, ref, img) {
 		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.Image))
 		return img, nil
 	}
@@ -55,21 +55,21 @@ func (r *run) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Ima
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImageNeverPull)
 		return runtime.Image{}, &startError{plan.ReasonErrImageNeverPull, message}
 	}
-	return r.pull(ctx, c, ref, img)
+	return r.pullImage(ctx, c, ref, img)
 }
 
-// pull pulls the image unless it is in back-off. present is what the node has of
+// pullImage pulls the image unless it is in back-off. present is what the node has of
 // it, if that has an id: it is used while the registry is out of reach.
-func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
+func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
 	agent := r.w.a
 	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
 	var state pullState
-	r.w.remember(func(m *memory) { state = m.pulls[c.Name] })
+	r.w.updateMemory(func(m *memory) { state = m.pulls[c.Name] })
 	if time.Now().Before(state.until) {
 		text := fmt.Sprintf("Back-off pulling image %q", c.Image)
 		event(corev1.EventTypeNormal, "BackOff", text)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonImagePullBackOff)
-		r.w.remember(func(m *memory) { m.retry[c.Name] = state.until })
+		r.w.updateMemory(func(m *memory) { m.retry[c.Name] = state.until })
 		return runtime.Image{}, &startError{plan.ReasonImagePullBackOff, text + ": " + plan.ReasonErrImagePull + ": " + state.message}
 	}
 	asked := time.Now()
@@ -80,14 +80,14 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 		return runtime.Image{}, &startError{plan.ReasonErrImagePull, ctx.Err().Error()}
 	}
 	keys := r.credentials(ctx, ref)
-	if present.ID != "" && agent.registries.IsUnreachable(ref.Registry) && r.mayUse(ref, present, keys) {
-		return r.usePresent(c, present, "it did not answer a moment ago"), nil
+	if present.ID != "" && agent.registries.IsUnreachable(ref.Registry) && r.mayUseOffline(ref, present, keys) {
+		return r.useStaleImage(c, present, "it did not answer a moment ago"), nil
 	}
 	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
 	began := time.Now()
-	img, err := r.fetch(ctx, ref, keys)
+	img, err := r.pullWithCredentials(ctx, ref, keys)
 	if err == nil {
-		r.w.remember(func(m *memory) { delete(m.pulls, c.Name) })
+		r.w.updateMemory(func(m *memory) { delete(m.pulls, c.Name) })
 		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.",
 			c.Image, time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond), img.Size))
 		agent.node.RefreshImages()
@@ -96,16 +96,16 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 	if ctx.Err() != nil {
 		return runtime.Image{}, &startError{plan.ReasonErrImagePull, ctx.Err().Error()}
 	}
-	if present.ID != "" && r.mayUse(ref, present, keys) {
+	if present.ID != "" && r.mayUseOffline(ref, present, keys) {
 		if away := agent.registries.CheckReachable(ctx, ref.Registry); away != nil {
-			return r.usePresent(c, present, away.Error()), nil
+			return r.useStaleImage(c, present, away.Error()), nil
 		}
 	}
 	event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
 	event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImagePull)
 	next := pullState{delay: min(max(2*state.delay, plan.InitialBackOff), plan.MaxBackOff), message: err.Error()}
 	next.until = time.Now().Add(next.delay)
-	r.w.remember(func(m *memory) {
+	r.w.updateMemory(func(m *memory) {
 		m.pulls[c.Name] = next
 		m.retry[c.Name] = time.Now().Add(pullShown)
 	})
@@ -113,7 +113,7 @@ func (r *run) pull(ctx context.Context, c *corev1.Container, ref image.Ref, pres
 }
 
 // credentials reads the pod's credentials for an image.
-func (r *run) credentials(ctx context.Context, ref image.Ref) []image.Credential {
+func (r *execution) credentials(ctx context.Context, ref image.Ref) []image.Credential {
 	agent := r.w.a
 	var secrets []*corev1.Secret
 	for _, name := range r.pod.Spec.ImagePullSecrets {
@@ -132,9 +132,9 @@ func (r *run) credentials(ctx context.Context, ref image.Ref) []image.Credential
 	return keys
 }
 
-// fetch pulls an image with each of the credentials in turn, or without any when
+// pullWithCredentials pulls an image with each of the credentials in turn, or without any when
 // there are none, and notes with which it could.
-func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential) (runtime.Image, error) {
+func (r *execution) pullWithCredentials(ctx context.Context, ref image.Ref, keys []image.Credential) (runtime.Image, error) {
 	agent := r.w.a
 	tries := []*image.Credential{nil}
 	if len(keys) > 0 {
@@ -146,7 +146,7 @@ func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential)
 	if err := agent.imagePulls.Begin(ref); err != nil {
 		return runtime.Image{}, fmt.Errorf("cannot note that the image is pulled: %w", err) // it would be for everybody
 	}
-	img, err := r.fetchWith(ctx, ref, tries)
+	img, err := r.tryCredentials(ctx, ref, tries)
 	if err != nil && ctx.Err() == nil { // otherwise it is not known whether the runtime goes on
 		if err := agent.imagePulls.Fail(ref); err != nil {
 			agent.log.Warn("cannot note that a pull failed", "image", ref.String(), "err", err)
@@ -155,8 +155,8 @@ func (r *run) fetch(ctx context.Context, ref image.Ref, keys []image.Credential)
 	return img, err
 }
 
-// fetchWith pulls an image with the first of the credentials with which it can.
-func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Credential) (runtime.Image, error) {
+// tryCredentials pulls an image with the first of the credentials with which it can.
+func (r *execution) tryCredentials(ctx context.Context, ref image.Ref, tries []*image.Credential) (runtime.Image, error) {
 	agent := r.w.a
 	var err error
 	for _, key := range tries {
@@ -182,9 +182,9 @@ func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Crede
 	return runtime.Image{}, err
 }
 
-// mayHave reports whether the pod may have an image that is on the node without a
+// mayUseWithoutPull reports whether the pod may have an image that is on the node without a
 // pull, by Config.ImageVerification.
-func (r *run) mayHave(ctx context.Context, ref image.Ref, present runtime.Image) bool {
+func (r *execution) mayUseWithoutPull(ctx context.Context, ref image.Ref, present runtime.Image) bool {
 	agent := r.w.a
 	switch agent.cfg.ImageVerification {
 	case NeverVerify:
@@ -197,16 +197,16 @@ func (r *run) mayHave(ctx context.Context, ref image.Ref, present runtime.Image)
 	return agent.imagePulls.Could(ref, present.ID, nil) || agent.imagePulls.Could(ref, present.ID, r.credentials(ctx, ref))
 }
 
-// mayUse reports whether the pod may have an image that is on the node without
+// mayUseOffline reports whether the pod may have an image that is on the node without
 // asking its registry: if the registry once gave it for one of the credentials.
-func (r *run) mayUse(ref image.Ref, present runtime.Image, keys []image.Credential) bool {
+func (r *execution) mayUseOffline(ref image.Ref, present runtime.Image, keys []image.Credential) bool {
 	return r.w.a.cfg.OfflineImages == On && r.w.a.imagePulls.Could(ref, present.ID, keys)
 }
 
-// usePresent says why a container starts with what the node has of an image that
+// useStaleImage says why a container starts with what the node has of an image that
 // its pull policy has pulled anew each time.
-func (r *run) usePresent(c *corev1.Container, present runtime.Image, why string) runtime.Image {
-	r.w.remember(func(m *memory) { delete(m.pulls, c.Name) })
+func (r *execution) useStaleImage(c *corev1.Container, present runtime.Image, why string) runtime.Image {
+	r.w.updateMemory(func(m *memory) { delete(m.pulls, c.Name) })
 	r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(
 		"Container image %q is used as it is on the node, where it was pulled with this pod's credentials before: its registry is out of reach (%s)", c.Image, why))
 	return present
