@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
 	"github.com/edgekit/edgekit/edged/internal/registry"
@@ -48,6 +49,7 @@ type Agent struct {
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
+	guard        lifecycle.Guard
 	specs        *podspec.Builder
 
 	folder    *static.Folder // nil without static pods
@@ -121,9 +123,17 @@ func (a *Agent) nodeConfig() nodestatus.Config {
 // are in the care of workers.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
+// ErrStarted is returned by every Run of this package, and of the packages below it,
+// that is called a second time.
+var ErrStarted = lifecycle.ErrStarted
+
 // Run runs the node's pods until ctx ends, and then returns nil. Containers
-// keep running when it returns; another Run adopts them.
+// keep running when it returns; the Run of another Agent adopts them. A second call
+// returns ErrStarted.
 func (a *Agent) Run(ctx context.Context) error {
+	if err := a.guard.Start(); err != nil {
+		return err
+	}
 	if err := a.node.Load(); err != nil {
 		return err
 	}
@@ -134,7 +144,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
-	wg.Go(func() { a.events.Run(ctx) })
+	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
 	if !a.waitForRuntime(ctx) {
 		return nil
 	}

@@ -64,7 +64,7 @@ func (b *bench) start() {
 	if b.edit != nil {
 		b.edit(&cfg)
 	}
-	b.stop = execution(b.t, cfg)
+	b.stop = runAgent(b.t, cfg)
 }
 
 func (b *bench) container(uid types.UID) corev1.ContainerStatus {

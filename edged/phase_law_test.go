@@ -132,7 +132,7 @@ func TestNoPhaseAheadOfProcesses(t *testing.T) {
 				tt.mend(b, p)
 				cfg := b.config()
 				cfg.Reports = &phaseWatch{b, make(map[string]bool)}
-				stop := execution(t, cfg)
+				stop := runAgent(t, cfg)
 				b.put(p)
 				settle(10 * time.Second)
 				if tt.later != nil {

@@ -35,7 +35,7 @@ func TestOrphansOfALostStore(t *testing.T) {
 		c := &census{cloud: b.cloud, bound: []types.UID{late.UID}}
 		cfg := b.config()
 		cfg.Objects = c
-		execution(t, cfg)
+		runAgent(t, cfg)
 		settle(time.Hour)
 		if left, _ := b.rt.ListSandboxes(t.Context(), ""); len(left) != 2 {
 			t.Errorf("offline, what may be the node's was ended: %+v", left)
@@ -57,8 +57,8 @@ func TestOrphansOfALostStore(t *testing.T) {
 	})
 }
 
-// execution runs an agent until the test's end.
-func execution(t *testing.T, cfg edged.Config) (stop func()) {
+// runAgent runs an agent until the test's end.
+func runAgent(t *testing.T, cfg edged.Config) (stop func()) {
 	t.Helper()
 	agent, err := edged.New(cfg)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestStaticPods(t *testing.T) {
 			}
 			return all
 		}
-		stop := execution(t, cfg)
+		stop := runAgent(t, cfg)
 		write(manifest)
 		first := boxes()
 		if len(first) != 1 || !first[0].Ready || first[0].Name != "web-edge" || len(b.status) != 0 {
@@ -123,7 +123,7 @@ func TestStaticPods(t *testing.T) {
 		b.mu.Lock()
 		b.noMirrors = false
 		b.mu.Unlock()
-		stop = execution(t, cfg)
+		stop = runAgent(t, cfg)
 		settle(5 * time.Second)
 		shown := mirrorOf(b.cloud)
 		if shown == nil || !b.isReady(shown.UID) || shown.Annotations[corev1.MirrorPodAnnotationKey] != first[0].PodUID {
@@ -150,7 +150,7 @@ func TestStaticPods(t *testing.T) {
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
-		execution(t, cfg)
+		runAgent(t, cfg)
 		settle(time.Minute)
 		if now := boxes(); len(now) != 0 || mirrorOf(b.cloud) != nil {
 			t.Errorf("after its end: %+v, mirror %v", now, mirrorOf(b.cloud))

@@ -4,12 +4,16 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
 // Watcher tells when log files change, for any number of readers with one
 // descriptor. On a system without inotify, and while Run does not run, it tells
 // nothing: readers must look at their file now and then in any case.
 type Watcher struct {
+	guard lifecycle.Guard
+
 	mu      sync.Mutex
 	folders map[string]*folder // by path
 	notify  notifier           // nil while Run does not run
@@ -35,8 +39,11 @@ type notifier interface {
 func NewWatcher() *Watcher { return &Watcher{folders: make(map[string]*folder)} }
 
 // Run tells the readers until ctx ends, and then returns nil. A system that
-// cannot watch files is no error.
+// cannot watch files is no error. A second call returns edged.ErrStarted.
 func (w *Watcher) Run(ctx context.Context) error {
+	if err := w.guard.Start(); err != nil {
+		return err
+	}
 	n, err := newNotifier()
 	if err != nil {
 		<-ctx.Done()
@@ -48,13 +55,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.watchLocked(path, f)
 	}
 	w.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { n.close() })
+	closeOnce := sync.OnceFunc(n.close) // also waits for the call of the other
+	stop := context.AfterFunc(ctx, closeOnce)
 	defer stop()
 	err = n.wait(w.changed)
 	w.mu.Lock()
 	w.notify = nil
 	w.mu.Unlock()
-	n.close()
+	closeOnce()
 	if ctx.Err() != nil {
 		return nil
 	}

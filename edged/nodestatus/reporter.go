@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
@@ -34,6 +35,7 @@ type Reporter struct {
 	cfg        Config
 	log        *slog.Logger
 	disk       *diskCheck
+	guard      lifecycle.Guard
 	kick       chan struct{} // holds a value: look at the node again soon
 	first      chan struct{} // closed after the first report
 	closeFirst func()
@@ -105,8 +107,11 @@ func (n *Reporter) RefreshImages() {
 func (n *Reporter) Ready() <-chan struct{} { return n.first }
 
 // Run reports the node now and whenever it changed, until ctx ends; then it
-// returns nil.
+// returns nil. A second call returns edged.ErrStarted.
 func (n *Reporter) Run(ctx context.Context) error {
+	if err := n.guard.Start(); err != nil {
+		return err
+	}
 	if n.Capacity() == nil {
 		if err := n.Load(); err != nil {
 			return err

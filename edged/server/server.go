@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -69,6 +70,7 @@ type Server struct {
 	log      *slog.Logger
 	mux      *http.ServeMux
 	watcher  *crilog.Watcher
+	guard    lifecycle.Guard
 	sessions sessions
 	proxy    http.RoundTripper
 }
@@ -105,7 +107,11 @@ func New(cfg Config) (*Server, error) {
 
 // Run tells followers of logs at once of what is new, until ctx ends; it then
 // returns nil. While it does not run, they look every Config.Look.
+// A second call returns edged.ErrStarted.
 func (s *Server) Run(ctx context.Context) error {
+	if err := s.guard.Start(); err != nil {
+		return err
+	}
 	if err := s.watcher.Run(ctx); err != nil {
 		s.log.Warn("log files are no longer watched; followers look now and then", "err", err)
 		<-ctx.Done()

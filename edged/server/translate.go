@@ -143,10 +143,17 @@ func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts runt
 	defer end()
 	stop := context.AfterFunc(r.Context(), end)
 	defer stop()
-	go func() { // ends with remote, at the latest when this function returns
-		<-remote.CloseChan()
-		conn.Close()
-	}()
+	returned := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-remote.CloseChan():
+			conn.Close() // the runtime ended the session
+		case <-returned:
+		}
+	})
+	defer watch.Wait()
+	defer close(returned)
 	return join(remote, local, opts)
 }
 

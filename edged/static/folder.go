@@ -15,6 +15,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
 // maxManifest is the size in bytes of the largest manifest that is read.
@@ -31,6 +33,7 @@ type Config struct {
 // Folder is a folder of manifests.
 type Folder struct {
 	cfg       Config
+	guard     lifecycle.Guard
 	files     map[string]*file // by name
 	lastError string           // why the folder could not be read, as last logged
 
@@ -66,8 +69,12 @@ func New(cfg Config) (*Folder, error) {
 
 // Run calls changed with all pods, ordered by namespace and name: at once, and
 // after each change of the folder, until ctx ends; it then returns nil. The
-// pods are shared and must not be changed. It may be called once.
+// pods are shared and must not be changed. A second call
+// returns edged.ErrStarted.
 func (f *Folder) Run(ctx context.Context, changed func([]*corev1.Pod)) error {
+	if err := f.guard.Start(); err != nil {
+		return err
+	}
 	f.scan()
 	changed(f.pods())
 	tick := time.NewTicker(f.cfg.Every)

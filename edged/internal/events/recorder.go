@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
@@ -34,6 +35,7 @@ type Recorder struct {
 	log     *slog.Logger
 	queue   chan corev1.Event
 	serial  atomic.Int64
+	guard   lifecycle.Guard
 }
 
 // Reports stores an event; see Reports.
@@ -97,8 +99,12 @@ func (r *Recorder) add(object corev1.ObjectReference, namespace, kind, reason, m
 	}
 }
 
-// Run reports events until ctx ends.
-func (r *Recorder) Run(ctx context.Context) {
+// Run reports events until ctx ends, and then returns nil. A second call returns
+// edged.ErrStarted.
+func (r *Recorder) Run(ctx context.Context) error {
+	if err := r.guard.Start(); err != nil {
+		return err
+	}
 	type key struct{ uid, field, reason, message string }
 	seen := make(map[key]corev1.Event)
 	limits := make(map[string]*rate.Limiter)
@@ -106,7 +112,7 @@ func (r *Recorder) Run(ctx context.Context) {
 		var e corev1.Event
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case e = <-r.queue:
 		}
 		if len(seen) > eventMemory {
