@@ -95,6 +95,14 @@ func (a *API) PutConfigMap(cm *corev1.ConfigMap) {
 	a.sendChangeLocked()
 }
 
+// RemoveConfigMap deletes a config map.
+func (a *API) RemoveConfigMap(namespace, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.maps, types.NamespacedName{Namespace: namespace, Name: name})
+	a.sendChangeLocked()
+}
+
 // PutSecret creates or replaces a secret.
 func (a *API) PutSecret(s *corev1.Secret) {
 	a.mu.Lock()

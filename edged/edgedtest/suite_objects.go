@@ -1,8 +1,10 @@
 package edgedtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +17,9 @@ import (
 	"github.com/edgekit/edgekit/edged"
 )
 
+// NodeName is the name of the node in all suites.
+const NodeName = "gate-7"
+
 // patience is how long a suite waits for what an implementation must do soon.
 const patience = 10 * time.Second
 
@@ -24,6 +29,7 @@ type Cloud interface {
 	PutPod(pod *corev1.Pod)
 	RemovePod(uid types.UID)
 	PutConfigMap(cm *corev1.ConfigMap)
+	RemoveConfigMap(namespace, name string)
 	PutSecret(s *corev1.Secret)
 	PutService(s *corev1.Service)
 }
@@ -115,6 +121,16 @@ func testReferences(t *testing.T, objects edged.Objects, cloud Cloud) {
 	s, err := eventually(t, func() (*corev1.Secret, error) { return objects.Secret(ctx, "default", "keys") })
 	if err != nil || string(s.Data["key"]) != "s3cret" {
 		t.Errorf("Secret: %v, %v", s, err)
+	}
+	cloud.RemoveConfigMap("default", "settings")
+	_, err = eventually(t, func() (struct{}, error) {
+		if cm, err := objects.ConfigMap(ctx, "default", "settings"); !isNotFound(err) {
+			return struct{}{}, fmt.Errorf("%+v, %w", cm, cmp.Or(err, errors.New("no error")))
+		}
+		return struct{}{}, nil
+	})
+	if err != nil {
+		t.Errorf("ConfigMap after it was removed: %v; want an error with NotFound", err)
 	}
 }
 

@@ -29,7 +29,7 @@ func RunReports(t *testing.T, open func(t *testing.T) (edged.Reports, Reported))
 	t.Run("node", func(t *testing.T) {
 		reports, above := open(t)
 		for _, version := range []string{"v1", "v2"} {
-			node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "edge"}}
+			node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: NodeName}}
 			node.Status.NodeInfo.KubeletVersion = version
 			if err := reports.Node(t.Context(), node); err != nil {
 				t.Fatalf("Node: %v", err)
@@ -128,7 +128,7 @@ func RunLastReports(t *testing.T, open func(t *testing.T) interface {
 	if _, err := r.LastPodStatus(ctx, p); !isNotFound(err) {
 		t.Errorf("LastPodStatus before the first report: %v, want an error with NotFound", err)
 	}
-	node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}}
+	node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: NodeName}}
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	p.Status.Phase = corev1.PodRunning
 	if err := errors.Join(r.Node(ctx, node), r.PodStatus(ctx, p)); err != nil {
@@ -175,7 +175,7 @@ func RunNodeReader(t *testing.T, open func(t *testing.T) (edged.NodeReader, func
 	if _, err := r.OwnNode(t.Context()); !isNotFound(err) {
 		t.Errorf("OwnNode before the cloud sent one: %v, want an error with NotFound", err)
 	}
-	put(&corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "gate-7", Labels: map[string]string{"site": "berlin"}}})
+	put(&corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: NodeName, Labels: map[string]string{"site": "berlin"}}})
 	node, err := eventually(t, func() (*corev1.Node, error) { return r.OwnNode(t.Context()) })
 	if err != nil || node.Labels["site"] != "berlin" {
 		t.Errorf("OwnNode: %+v, %v", node, err)
