@@ -13,13 +13,14 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// This node does not resize pods in place. A container keeps what it was made
-// with, noted on the container itself, for as long as its pod lives, also when
-// it restarts: status tells that, never what the spec has asked for since, and
-// a condition says that the two differ.
+// This node does not resize pods in place (KEP-1287). A container keeps the resources
+// that it was made with, noted in an annotation of the container, for as long as its
+// pod lives, also over restarts. The status shows those, never what the spec asks for
+// since, and a condition says that the two differ.
 
-// allocatedResources is what a container was made with. One that another program or a
-// former release made carries no note: the runtime's figures then come first.
+// allocatedResources is what a container was made with. One that another program
+// or an older release made carries no note; what the runtime reports comes first
+// then.
 func allocatedResources(c *corev1.Container, cur *runtime.Container) corev1.ResourceRequirements {
 	if r, ok := notedResources(cur.Annotations); ok {
 		return r
@@ -27,14 +28,15 @@ func allocatedResources(c *corev1.Container, cur *runtime.Container) corev1.Reso
 	return actualResources(c.Resources, cur.Resources)
 }
 
+// notedResources reads the note of what a pod or container was made with.
 func notedResources(annotations map[string]string) (r corev1.ResourceRequirements, ok bool) {
 	text, ok := annotations[runtime.AnnotationResources]
 	return r, ok && json.Unmarshal([]byte(text), &r) == nil
 }
 
-// actualResources is what a container has by the runtime's word, as far as it gives it.
-// Figures are compared in the kernel's units: what is rounded there is no
-// difference.
+// actualResources is what a container has according to the runtime, as far as that
+// says. Amounts are compared in the kernel's units: what was rounded on the way
+// there is no difference.
 func actualResources(made corev1.ResourceRequirements, r *runtime.Resources) corev1.ResourceRequirements {
 	out := *made.DeepCopy()
 	if r == nil {
@@ -55,13 +57,15 @@ func actualResources(made corev1.ResourceRequirements, r *runtime.Resources) cor
 // pages is how the kernel counts a memory limit.
 func pages(bytes int64) int64 { return bytes / int64(os.Getpagesize()) }
 
-// sameShares reports whether a runtime has the shares that are wanted. One on
-// cgroup v2 may give back what it kept as a weight.
+// sameShares reports whether a runtime has the CPU shares that are wanted. On
+// cgroup v2 the kernel keeps a weight, from which a runtime computes shares back;
+// the conversion loses precision (KEP-2254).
 func sameShares(want, have int64) bool {
 	weight := 1 + (max(want, podspec.MinCPUShares)-podspec.MinCPUShares)*9999/(podspec.MaxCPUShares-podspec.MinCPUShares)
 	return have == want || have == podspec.MinCPUShares+(weight-1)*(podspec.MaxCPUShares-podspec.MinCPUShares)/9999
 }
 
+// period is the CPU period that a runtime uses.
 func period(r *runtime.Resources) int64 {
 	if r.CPUPeriod > 0 {
 		return r.CPUPeriod
@@ -69,9 +73,9 @@ func period(r *runtime.Resources) int64 {
 	return podspec.CPUPeriod
 }
 
-// AllocatedPod is the pod with what it and its containers were made with in its
-// spec, so that a container that is made anew gets the same. It is the pod
-// itself where nothing differs.
+// AllocatedPod is the pod with the resources in its spec that it and its
+// containers were made with, so that a container that is made anew gets the same.
+// It is the pod itself where nothing differs.
 func AllocatedPod(pod *corev1.Pod, v View) *corev1.Pod {
 	out := pod
 	change := func(edit func(*corev1.PodSpec)) {
@@ -98,8 +102,8 @@ func AllocatedPod(pod *corev1.Pod, v View) *corev1.Pod {
 	return out
 }
 
-// madeWith is what the newest container of c's name was made with, if c asks
-// for something else now.
+// madeWith is what the newest container of that name was made with, if its spec
+// asks for something else now.
 func madeWith(v View, c *corev1.Container) (corev1.ResourceRequirements, bool) {
 	cur := v.Latest(c.Name)
 	if cur == nil {
@@ -109,7 +113,8 @@ func madeWith(v View, c *corev1.Container) (corev1.ResourceRequirements, bool) {
 	return r, ok && !sameResources(r, c.Resources)
 }
 
-// sameResources reports whether nothing differs of what a resize can change.
+// sameResources reports whether nothing differs of what a resize may change: CPU
+// and memory.
 func sameResources(a, b corev1.ResourceRequirements) bool {
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 		for _, lists := range [][2]corev1.ResourceList{{a.Limits, b.Limits}, {a.Requests, b.Requests}} {
@@ -121,8 +126,8 @@ func sameResources(a, b corev1.ResourceRequirements) bool {
 	return true
 }
 
-// resizePending is the message of the pod's condition PodResizePending: what
-// keeps the figures that it was made with. It is empty where nothing differs.
+// resizePending is the message of the condition PodResizePending (KEP-1287): what
+// keeps the resources that it was made with. It is empty where nothing differs.
 func resizePending(f Facts) string {
 	var differs []string
 	if sb := f.View.Sandbox(); sb != nil && f.Pod.Spec.Resources != nil {
@@ -144,8 +149,8 @@ func resizePending(f Facts) string {
 	return fmt.Sprintf("in-place resize is not supported on this node: %s keeps the resources that it was made with; delete the pod to have it made with the new ones", strings.Join(differs, ", "))
 }
 
-// podAllocated is what the pod as a whole was made with; nothing for a pod that
-// asks for nothing as a whole.
+// podAllocated is what the pod as a whole was made with (KEP-2837, pod-level
+// resources); nothing for a pod that asks for nothing as a whole.
 func podAllocated(f Facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
 	pod := AllocatedPod(f.Pod, f.View)
 	if len(podspec.PodResources(pod).Requests)+len(podspec.PodResources(pod).Limits) == 0 || !sandboxReady(f) {

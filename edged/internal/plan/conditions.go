@@ -11,20 +11,24 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
-// ConditionTokenExpired is a condition of pods: True while a service account
-// token of the pod is past its end and cannot be renewed because the cloud is
-// out of reach. The pod runs on with it. Otherwise the pod has no such condition.
+// ConditionTokenExpired is a condition of pods: True while a service account token
+// of the pod has expired and cannot be renewed because the cloud is out of reach.
+// The pod runs on with it. Otherwise the pod has no such condition.
 const ConditionTokenExpired corev1.PodConditionType = "edgekit.io/TokenExpired"
 
+// TokenExpired reports whether the last status has the condition
+// ConditionTokenExpired.
 func TokenExpired(last *corev1.PodStatus) bool {
 	return last != nil && slices.ContainsFunc(last.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == ConditionTokenExpired && c.Status == corev1.ConditionTrue
 	})
 }
 
-// conditions computes the pod's conditions that the node decides, and no others:
-// those are somebody else's, who may have changed them since the node heard of
-// them. A condition keeps the time of its last transition while its status stays.
+// conditions computes the conditions of a pod that the node decides, and no
+// others. The others belong to somebody else, who may have changed them since the
+// node last heard of them. A condition keeps the time of its last transition while
+// its status stays:
+// https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions
 func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 	containers := containersReady(f, st)
 	list := []corev1.PodCondition{
@@ -59,6 +63,7 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 	return list
 }
 
+// lastConditions are the conditions of the last report.
 func lastConditions(f Facts) []corev1.PodCondition {
 	if f.Last == nil {
 		return nil
@@ -66,6 +71,7 @@ func lastConditions(f Facts) []corev1.PodCondition {
 	return f.Last.Conditions
 }
 
+// truth is a bool as the status of a condition.
 func truth(b bool) corev1.ConditionStatus {
 	if b {
 		return corev1.ConditionTrue
@@ -73,11 +79,15 @@ func truth(b bool) corev1.ConditionStatus {
 	return corev1.ConditionFalse
 }
 
+// sandboxReady reports whether the pod has a sandbox with a network: the condition
+// PodReadyToStartContainers (KEP-3085).
 func sandboxReady(f Facts) bool {
 	sb := f.View.Sandbox()
 	return sb != nil && sb.Ready && (f.Pod.Spec.HostNetwork || len(sb.IPs) > 0)
 }
 
+// initialized is the condition Initialized: all init containers have succeeded,
+// and all sidecars have started. It stays True once a regular container has run.
 func initialized(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	cond := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
 	if st.Phase == corev1.PodSucceeded {
@@ -101,6 +111,8 @@ func initialized(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	return cond
 }
 
+// containersReady is the condition ContainersReady: every regular container and
+// every sidecar is ready. A pod that has finished is not ready.
 func containersReady(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	cond := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionFalse}
 	var unready []string
@@ -128,7 +140,8 @@ func containersReady(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	return cond
 }
 
-// ready adds the pod's readiness gates to the readiness of its containers.
+// ready is the condition Ready: that of the containers, and all readiness gates
+// (KEP-580), whose conditions others set.
 func ready(f Facts, containers corev1.PodCondition) corev1.PodCondition {
 	cond := containers
 	cond.Type = corev1.PodReady

@@ -4,7 +4,8 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
-// planFinish stops what is left of a pod whose containers are through.
+// planFinish stops what is left of a pod whose containers have finished, such as
+// sidecars. The worker stays: the pod's API object is still there.
 func planFinish(s Situation) Decision {
 	s.Ending = EndFinished
 	d := planEnd(s)
@@ -12,8 +13,11 @@ func planFinish(s Situation) Decision {
 	return d
 }
 
-// planEnd takes a pod down. Containers stay until their last status is
-// durable; the API object stays until nothing of the pod is left.
+// planEnd takes a pod down, step by step: stop the processes, make the last status
+// durable, remove containers and sandboxes, then volumes, then say that the pod is
+// gone. Containers stay until their last status is durable, since it is read from
+// them. The API object stays until nothing of the pod is left, so that no
+// successor with its name starts beside it.
 func planEnd(s Situation) Decision {
 	var d Decision
 	if until, ok := s.Retry[RetryEnd]; ok && s.Now.Before(until) {
@@ -46,7 +50,8 @@ func planEnd(s Situation) Decision {
 			}
 		}
 	case !s.TornDown:
-		// The folder of the volumes goes last: by it the pod is found again after a crash.
+		// The folder of the volumes goes last. After a crash it is all that shows that
+		// this pod was here, and that the rest of the work is to be done.
 		d.add(Action{Kind: ActRemoveLogs}, Action{Kind: ActTearDown})
 	case s.Ending == EndDeleted && !s.GoneReported:
 		d.add(Action{Kind: ActReportGone})

@@ -8,8 +8,10 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
-// phase sums up the statuses of a pod's containers. final says that none of
-// them will start again.
+// phase sums up the statuses of a pod's containers, as
+// https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase
+// defines it. final says that no container will start again: the phase is then
+// Succeeded or Failed.
 func phase(pod *corev1.Pod, st *corev1.PodStatus, final bool) corev1.PodPhase {
 	initialized := hasStarted(st)
 	pending := false

@@ -14,27 +14,39 @@ import (
 // ActionKind is what an action does.
 type ActionKind string
 
+// The kinds of actions. In brackets: the fields of an Action that count.
 const (
-	ActSetUp               ActionKind = "set up"           // volumes and cgroups of the pod
-	ActCreateSandbox       ActionKind = "create sandbox"   // attempt
-	ActKillPod             ActionKind = "kill pod"         // stop all containers within grace, then all sandboxes
-	ActStart               ActionKind = "start"            // create and start the container name, as attempt
-	ActStartCreated        ActionKind = "start created"    // start the container id, which exists
-	ActKill                ActionKind = "kill"             // stop the container id within grace
-	ActRemove              ActionKind = "remove"           // remove the stopped container id
-	ActRemoveSandbox       ActionKind = "remove sandbox"   // remove the stopped sandbox id with its containers
-	ActReportFinal         ActionKind = "report final"     // make the last status durable
-	ActTearDown            ActionKind = "tear down"        // volumes and cgroups
-	ActRemoveLogs          ActionKind = "remove logs"      // the pod's folder of logs
-	ActReportGone          ActionKind = "report gone"      // the API object may go
-	ActRefreshVolumes      ActionKind = "refresh volumes"  // bring changed content into running pods
-	maxKeptPerName                    = 2                  // containers kept of each name: the newest and the one before
-	MinStopTimeout                    = 2 * time.Second    // a container always has this long to stop
-	ReasonDeadlineExceeded            = "DeadlineExceeded" // status reason of a pod past its deadline
+	ActSetUp          ActionKind = "set up"          // prepare the pod's volumes and cgroups
+	ActCreateSandbox  ActionKind = "create sandbox"  // create and start a sandbox (Attempt)
+	ActKillPod        ActionKind = "kill pod"        // stop all containers (Grace), then all sandboxes
+	ActStart          ActionKind = "start"           // create and start a container (Name, Attempt)
+	ActStartCreated   ActionKind = "start created"   // start a container that exists (ID, Name)
+	ActKill           ActionKind = "kill"            // stop one container (ID, Grace)
+	ActRemove         ActionKind = "remove"          // remove one stopped container (ID)
+	ActRemoveSandbox  ActionKind = "remove sandbox"  // remove a stopped sandbox with its containers (ID)
+	ActReportFinal    ActionKind = "report final"    // make the last status durable
+	ActTearDown       ActionKind = "tear down"       // remove the pod's volumes and cgroups
+	ActRemoveLogs     ActionKind = "remove logs"     // remove the pod's folder of logs
+	ActReportGone     ActionKind = "report gone"     // say that the API object may go
+	ActRefreshVolumes ActionKind = "refresh volumes" // write changed content into the volumes of a running pod
 )
 
-// Action is one step towards what a pod's spec wants. Each may fail or be cut
-// short at any point; the next plan starts from what is then there.
+// maxKeptPerName is how many exited containers of each name are kept: the newest, for
+// its logs, and the one before, for kubectl logs --previous. It is the kubelet's
+// MaxPerPodContainer of 1 besides the newest.
+const maxKeptPerName = 2
+
+// MinStopTimeout is how long a container always has to stop, whatever is left of the
+// grace period: the kubelet's minimumGracePeriodInSeconds.
+const MinStopTimeout = 2 * time.Second
+
+// ReasonDeadlineExceeded is the status reason of a pod that ran longer than its
+// activeDeadlineSeconds.
+const ReasonDeadlineExceeded = "DeadlineExceeded"
+
+// Action is one step towards the state that a pod's spec asks for. It may fail, or
+// be cut short by a crash, at any point: the next decision starts from what is
+// then there.
 type Action struct {
 	Kind    ActionKind
 	ID      string
@@ -61,7 +73,8 @@ func (a Action) String() string {
 	return s
 }
 
-// Ending is why a pod must not run any more. The later ones are stronger.
+// Ending says why a pod must not run any more. A later one is stronger than those
+// before it.
 type Ending int
 
 const (
@@ -71,7 +84,7 @@ const (
 	EndGone            // its API object is gone, or never was
 )
 
-// Situation is all that plan decides upon.
+// Situation is all that Decide looks at.
 type Situation struct {
 	Pod           *corev1.Pod
 	Now           time.Time
@@ -90,7 +103,7 @@ type Situation struct {
 	RefreshAt     time.Time // when tokens are due; only passed through
 }
 
-// Health is what probes found out about a container.
+// Health is what the probes of a running container found out.
 type Health struct {
 	Started bool
 	Failed  string        // why it must be restarted, "" if it need not
@@ -103,13 +116,14 @@ const (
 	RetryEnd     = "/end" // what takes the pod down; no container has such a name
 )
 
-// BackOff says why and until when a container is not started.
+// BackOff says how long, and until when, a crashed container waits before it
+// restarts.
 type BackOff struct {
 	delay time.Duration
 	until time.Time
 }
 
-// Decision is what plan wants done.
+// Decision is what Decide wants to be done.
 type Decision struct {
 	Actions  []Action
 	Wake     time.Time          // when to plan again without any other cause; zero for never
@@ -120,7 +134,7 @@ type Decision struct {
 
 func (d *Decision) add(a ...Action) { d.Actions = append(d.Actions, a...) }
 
-// wakeAt asks for another plan at t at the latest.
+// wakeAt asks for another decision at t at the latest.
 func (d *Decision) wakeAt(t time.Time) {
 	if d.Wake.IsZero() || t.Before(d.Wake) {
 		d.Wake = t
@@ -128,15 +142,21 @@ func (d *Decision) wakeAt(t time.Time) {
 }
 
 // StartsProcesses reports whether the actions may make processes of the pod run.
+// While such actions are under way the pod is alive, whatever the runtime lists.
 func StartsProcesses(actions []Action) bool {
 	return slices.ContainsFunc(actions, func(a Action) bool {
 		return a.Kind == ActCreateSandbox || a.Kind == ActStart || a.Kind == ActStartCreated
 	})
 }
 
-// Decide decides what to do for a pod. It is pure: equal situations give equal
-// decisions, and doing part of a decision leads to a situation whose decision
-// is the rest.
+// Decide says what to do next for a pod. It is pure: equal situations give equal
+// decisions, and doing a part of a decision leads to a situation whose decision is
+// the rest.
+//
+// The order is that of the kubelet's SyncPod: a sandbox first, then init
+// containers and sidecars one after the other, then the regular containers at
+// once, and ephemeral containers whatever else happens. Old containers are removed
+// only when nothing else is to do.
 func Decide(s Situation) Decision {
 	if s.Ending != EndNone {
 		return planEnd(s)
@@ -170,7 +190,8 @@ func Decide(s Situation) Decision {
 }
 
 // sandboxNeeded reports whether the pod needs a new sandbox, and which attempt
-// that is.
+// that is. It does when it has none that is ready, when that has no address of its
+// own though it should, and when an older one is still ready beside it.
 func sandboxNeeded(s Situation) (uint32, bool) {
 	newest := s.View.Sandbox()
 	if newest == nil {
@@ -183,7 +204,8 @@ func sandboxNeeded(s Situation) (uint32, bool) {
 	return newest.Attempt + 1, !usable
 }
 
-// planSandbox replaces the pod's sandbox, unless the pod is through.
+// planSandbox replaces the sandbox of a pod. A pod that has finished gets none:
+// nothing of it would run there.
 func planSandbox(s Situation, attempt uint32) Decision {
 	var d Decision
 	var wanted []*corev1.Container
@@ -197,12 +219,12 @@ func planSandbox(s Situation, attempt uint32) Decision {
 		return planFinish(s)
 	}
 	if attempt > 0 && len(s.View.Containers) > 0 && s.Pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
-		// What still ran of a pod that never restarts is lost with its sandbox.
+		// A pod that never restarts has lost what still ran with its sandbox.
 		return planFinish(s)
 	}
 	if s.View.Alive() {
 		d.add(Action{Kind: ActKillPod, Grace: podspec.GracePeriod(s.Pod), Reason: "SandboxChanged"})
-		return d // what is killed must be seen to be gone first
+		return d // the new sandbox follows when the old processes are seen to be gone
 	}
 	d.add(Action{Kind: ActSetUp}, Action{Kind: ActCreateSandbox, Attempt: attempt})
 	if len(s.Pod.Spec.InitContainers) > 0 {
@@ -216,7 +238,9 @@ func planSandbox(s Situation, attempt uint32) Decision {
 	return d
 }
 
-// initFailed reports whether an init container failed for good.
+// initFailed reports whether an init container failed and its restart policy does
+// not let it try again. The pod is then Failed:
+// https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#detailed-behavior
 func initFailed(s Situation) bool {
 	for i := range s.Pod.Spec.InitContainers {
 		c := &s.Pod.Spec.InitContainers[i]
@@ -228,16 +252,21 @@ func initFailed(s Situation) bool {
 	return false
 }
 
-// planInit takes the init containers in turn. It reports whether the regular
-// containers may run, and whether the pod failed.
+// planInit runs the init containers one after the other. Each must succeed before
+// the next starts; a sidecar must have started (KEP-753). It reports whether the
+// regular containers may run, and whether the pod failed.
+//
+// Once a regular container has run in this sandbox, initialization is over: init
+// containers are not run again, and sidecars that exit are restarted without
+// anybody waiting for them.
 func planInit(s Situation, d *Decision) (initialized, failed bool) {
 	if initFailed(s) {
 		return false, true
 	}
 	sandbox := s.View.Sandbox().ID
 	through := slices.ContainsFunc(s.Pod.Spec.Containers, func(c corev1.Container) bool { return s.View.latestIn(sandbox, c.Name) != nil })
-	// Everything before the last init container that has run has been done,
-	// also when its container was collected since.
+	// Init containers run in order. So all those before the last one that ran have
+	// succeeded, also those whose container was removed since.
 	reached := -1
 	for i := range s.Pod.Spec.InitContainers {
 		if s.View.latestIn(sandbox, s.Pod.Spec.InitContainers[i].Name) != nil {
@@ -276,8 +305,9 @@ func planInit(s Situation, d *Decision) (initialized, failed bool) {
 	return initialized, false
 }
 
-// planContainers brings every regular container to where its spec, its state
-// and its probes want it.
+// planContainers starts, restarts or replaces the regular containers, as their
+// spec, their state and their probes demand. The pod has finished when none of
+// them runs or will run.
 func planContainers(s Situation, d *Decision) {
 	sandbox := s.View.Sandbox().ID
 	open := false // something runs, or will
@@ -298,8 +328,9 @@ func planContainers(s Situation, d *Decision) {
 	d.Finished = !open
 }
 
-// keepRunning replaces a running container whose spec changed or whose probe
-// failed, and reports whether it stays.
+// keepRunning stops a running container whose image changed in the spec, or whose
+// liveness or startup probe failed, and starts its successor unless that has to
+// wait. It reports whether the container stays.
 func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Container, sandbox string) bool {
 	h := s.Health[run.ID]
 	grace, again := podspec.GracePeriod(s.Pod), true
@@ -308,7 +339,7 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 	case run.Annotations[runtime.AnnotationHash] != "" && run.Annotations[runtime.AnnotationHash] != podspec.ContainerHash(c):
 		reason = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 	case h.Failed != "":
-		// The exit code of a killed process: what a policy is asked about.
+		// A killed process exits with 128+9: restart rules are asked about that code.
 		again = restarts(s.Pod, c, 137, false)
 		reason = h.Failed
 		if again {
@@ -328,7 +359,10 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 	return false
 }
 
-// startOrWait starts a container that does not run, now or after its back-off.
+// startOrWait starts a container that does not run: now, or when its back-off has
+// passed. The back-off is that of
+// https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy.
+// A container that was lost with its sandbox did not crash and starts at once.
 func startOrWait(s Situation, d *Decision, c *corev1.Container, last *runtime.Container) {
 	if until, ok := s.Retry[c.Name]; ok && s.Now.Before(until) {
 		d.wakeAt(until)
@@ -343,7 +377,8 @@ func startOrWait(s Situation, d *Decision, c *corev1.Container, last *runtime.Co
 		return
 	}
 	if lost && last.State == runtime.ContainerCreated {
-		// It never ran: its successor takes its number, once the runtime has that back.
+		// It never ran, so that this is no restart: its successor gets the same attempt.
+		// The runtime refuses two containers with one name and attempt, so it goes first.
 		d.add(Action{Kind: ActRemove, ID: last.ID, Name: c.Name}, Action{Kind: ActStart, Name: c.Name, Attempt: uint32(restartCount(last, s.LastStatuses[c.Name]))})
 		return
 	}
@@ -360,6 +395,9 @@ func startOrWait(s Situation, d *Decision, c *corev1.Container, last *runtime.Co
 	d.add(Action{Kind: ActStart, Name: c.Name, Attempt: nextAttempt(s, c, last)})
 }
 
+// nextAttempt is the attempt of the successor of last: the restart count plus one,
+// also where the runtime has forgotten the container and only the reported status
+// remembers it.
 func nextAttempt(s Situation, c *corev1.Container, last *runtime.Container) uint32 {
 	status := s.LastStatuses[c.Name]
 	if last == nil && (status == nil || status.ContainerID == "" && status.LastTerminationState.Terminated == nil) {

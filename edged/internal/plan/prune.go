@@ -4,7 +4,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// planPrune drops containers and sandboxes that nobody asks about any more.
+// planPrune removes what nobody asks for any more: exited containers but the two
+// newest of each name, and stopped sandboxes that hold no container which stays.
 func planPrune(s Situation, d *Decision) {
 	kept := make(map[string]int)
 	held := make(map[string]bool) // sandboxes with containers that stay

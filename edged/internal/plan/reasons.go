@@ -1,6 +1,7 @@
 package plan
 
-// The reasons of containers that do not start, as Kubernetes names them.
+// The reasons of containers that do not start, as the kubelet and kubectl know
+// them.
 const (
 	ReasonErrImagePull               = "ErrImagePull"
 	ReasonImagePullBackOff           = "ImagePullBackOff"

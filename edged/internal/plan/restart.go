@@ -11,15 +11,17 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// The back-off between restarts of a container that keeps exiting.
+// The back-off between the restarts of a container that keeps exiting:
+// https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
 const (
 	InitialBackOff = 10 * time.Second
 	MaxBackOff     = 5 * time.Minute
 	backOffReset   = 2 * MaxBackOff // a container that ran this long starts afresh
 )
 
-// restarts decides whether a container of a pod that exited with code runs
-// again. A container's own policy and rules come before the pod's.
+// restarts decides whether a container that exited with code runs again. The rules
+// of the container come first (KEP-5307), then its own policy, then that of the
+// pod. Init containers that succeeded do not run again, except sidecars (KEP-753).
 func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool {
 	for _, rule := range c.RestartPolicyRules {
 		if rule.ExitCodes == nil {
@@ -44,9 +46,9 @@ func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool 
 	return !init || code != 0 || podspec.IsSidecar(c)
 }
 
-// backOffAfter reads how long to wait after the exit of a container before its
-// successor starts. The delay travels with the container, so that it survives
-// a restart of the agent.
+// backOffAfter reads how long the successor of a container waits after its exit.
+// The delay is an annotation of the container, so that it survives a restart of
+// the agent. A container that ran for 10 minutes starts afresh, as the API says.
 func backOffAfter(c *runtime.Container) time.Duration {
 	d, err := time.ParseDuration(c.Annotations[runtime.AnnotationBackOff])
 	if err != nil || d < 0 || c.Finished.Sub(c.Created) > backOffReset {
@@ -56,8 +58,8 @@ func backOffAfter(c *runtime.Container) time.Duration {
 }
 
 // backOffUntil is when the successor of c may start. An exit in the future proves
-// that the clock was set back, and would keep the pod down for as long: it does
-// not count.
+// that the clock was set back since. It would keep the pod down for as long, so it
+// does not count.
 func backOffUntil(c *runtime.Container, now time.Time) time.Time {
 	if c.Finished.After(now.Add(time.Second)) {
 		return now
@@ -65,8 +67,8 @@ func backOffUntil(c *runtime.Container, now time.Time) time.Time {
 	return c.Finished.Add(backOffAfter(c))
 }
 
-// nextBackOff is the delay that the successor of c gets. c is nil for a first
-// container.
+// nextBackOff is the delay that is noted on the successor of c: 10 seconds after
+// the first crash, then doubled up to 5 minutes. c is nil for a first container.
 func nextBackOff(c *runtime.Container) time.Duration {
 	if c == nil {
 		return 0
@@ -78,7 +80,8 @@ func nextBackOff(c *runtime.Container) time.Duration {
 	return min(2*d, MaxBackOff)
 }
 
-// AsStopped is a container as it is once what runs of it was killed, at now.
+// AsStopped is a running container as it will be once it is killed, at now. Any
+// other container is returned as it is.
 func AsStopped(c *runtime.Container, now time.Time) *runtime.Container {
 	if c == nil || c.State != runtime.ContainerRunning {
 		return c
@@ -88,8 +91,9 @@ func AsStopped(c *runtime.Container, now time.Time) *runtime.Container {
 	return &ended
 }
 
-// SuccessorBackOff is the delay that the successor of prev in v gets. A container
-// that was lost with its sandbox hands on what it had: it did not crash.
+// SuccessorBackOff is the delay that is noted on the successor of prev. A
+// container that was lost with its sandbox hands on its own delay: it did not
+// crash.
 func SuccessorBackOff(v View, prev *runtime.Container) time.Duration {
 	if prev != nil && v.lost(prev) {
 		return backOffAfter(prev)
@@ -97,9 +101,9 @@ func SuccessorBackOff(v View, prev *runtime.Container) time.Duration {
 	return nextBackOff(prev)
 }
 
-// restartCount is the number of times that a container was started again. The
-// runtime's memory comes first; status is what was last reported, for a
-// container that the runtime has lost.
+// restartCount is how often a container was started again. The count that the
+// runtime keeps comes first. status is what was reported last, for a container
+// that the runtime has lost; the count never goes down.
 func restartCount(c *runtime.Container, status *corev1.ContainerStatus) int32 {
 	count := int32(0)
 	if c != nil {

@@ -17,7 +17,7 @@ import (
 // Waiting is why a container does not run.
 type Waiting struct{ Reason, Message string }
 
-// Readiness is what probes say of a container now.
+// Readiness is what the probes of a running container say now.
 type Readiness struct{ Started, Ready bool }
 
 // Facts is all that a pod's status is computed from.
@@ -39,10 +39,13 @@ type Facts struct {
 	Rejected  *Rejection
 }
 
-// Rejection is why a pod is made to fail.
+// Rejection is why a pod is made to fail: by admission, or by its deadline.
 type Rejection struct{ Reason, Message string }
 
-// PodStatus computes the status that a pod has. It is pure.
+// PodStatus computes the status of a pod. It is pure.
+//
+// A terminal phase is never left again, whoever set it. And it is reported only
+// when no process of the pod is alive: see phaseWhileAlive.
 func PodStatus(f Facts) corev1.PodStatus {
 	pod := f.Pod
 	st := corev1.PodStatus{
@@ -89,9 +92,9 @@ func PodStatus(f Facts) corev1.PodStatus {
 	return st
 }
 
-// phaseWhileAlive is the phase of a pod that is over but for processes that are
+// phaseWhileAlive is the phase of a pod that has ended, while processes of it are
 // still being stopped: that of before. A terminal phase makes others start the
-// pod's successor, and give away its ports, volumes and devices.
+// pod's successor and give away its ports, volumes and devices.
 func phaseWhileAlive(f Facts, st *corev1.PodStatus) (p corev1.PodPhase, reason, message string) {
 	for _, before := range []*corev1.PodStatus{f.Last, &f.Pod.Status} {
 		if before == nil || before.Phase == "" {
@@ -115,6 +118,9 @@ func hasStarted(st *corev1.PodStatus) bool {
 // IsTerminal reports whether a phase is one that a pod never leaves.
 func IsTerminal(p corev1.PodPhase) bool { return p == corev1.PodSucceeded || p == corev1.PodFailed }
 
+// podIPs are the addresses of the pod: those of its sandbox or, in the host's
+// network, of the node. A pod whose sandbox is gone keeps those that were reported
+// last, as the API asks of a terminated pod.
 func podIPs(f Facts) []corev1.PodIP {
 	var ips []string
 	switch sb := f.View.Sandbox(); {
@@ -133,6 +139,7 @@ func podIPs(f Facts) []corev1.PodIP {
 	return out
 }
 
+// FindStatus finds the status of a container of any kind; nil if there is none.
 func FindStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 	if st == nil {
 		return nil
@@ -145,7 +152,8 @@ func FindStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// containerStatus computes the status of one container.
+// containerStatus computes the status of one container from the newest container
+// of that name in the runtime, or from the last report where the runtime has none.
 func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerStatus {
 	last := FindStatus(f.Last, c.Name)
 	cur := f.View.Latest(c.Name)
@@ -207,7 +215,9 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	return st
 }
 
-// lost completes the status of a container that the runtime does not have.
+// lost completes the status of a container that the runtime does not have. If it
+// ran when it was last reported, its exit was not seen: it is reported as killed,
+// with the kubelet's reason ContainerStatusUnknown.
 func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	st.Started = new(bool)
 	if last == nil {
@@ -232,6 +242,7 @@ func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	st.LastTerminationState.Terminated = gone
 }
 
+// terminated is the state of a container that has ended.
 func terminated(f Facts, c *runtime.Container) *corev1.ContainerStateTerminated {
 	t := &corev1.ContainerStateTerminated{
 		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
@@ -258,7 +269,7 @@ func terminated(f Facts, c *runtime.Container) *corev1.ContainerStateTerminated 
 }
 
 // lastMessage is the message with which a container was last reported to have
-// ended: its file is gone once the pod's volumes are.
+// ended. The file that it was read from is gone once the pod's volumes are.
 func lastMessage(last *corev1.PodStatus, name, id string) string {
 	if st := FindStatus(last, name); st != nil {
 		for _, t := range []*corev1.ContainerStateTerminated{st.State.Terminated, st.LastTerminationState.Terminated} {
@@ -270,8 +281,9 @@ func lastMessage(last *corev1.PodStatus, name, id string) string {
 	return ""
 }
 
-// setDetails fills in what the spec and the runtime say of a container besides
-// its state.
+// setDetails fills in what the spec and the runtime say of a container besides its
+// state: its stop signal, mounts (KEP-3857 for recursive read-only), user
+// (KEP-3619) and resources.
 func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Container) {
 	if cur == nil || cur.State != runtime.ContainerRunning && cur.State != runtime.ContainerExited {
 		return
@@ -301,16 +313,16 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Co
 }
 
 // ephemeralStatus computes the status of an ephemeral container. It is never
-// ready, since nothing may depend on it.
+// ready: nothing may depend on it.
 func ephemeralStatus(f Facts, c *corev1.Container) corev1.ContainerStatus {
 	st := containerStatus(f, c, false)
 	st.Ready, st.Started = false, nil
 	return st
 }
 
-// SortIPs puts the addresses first that are of the family of the node's own
-// primary address, as it is for a kubelet; what takes a pod's first address
-// counts on that.
+// SortIPs puts those addresses of a pod first that are of the family of the node's
+// own primary address, as a kubelet does. What uses only the first address of a
+// pod counts on that (KEP-563, dual stack).
 func SortIPs(ips, hosts []string) []string {
 	if len(hosts) == 0 || len(ips) < 2 {
 		return ips

@@ -8,7 +8,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// sandboxYoung is the age under which a sandbox that dies counts as a crash of
+// sandboxYoung is the age below which the death of a sandbox counts as a crash of
 // the containers in it.
 const sandboxYoung = 10 * time.Second
 
@@ -18,8 +18,9 @@ type View struct {
 	Containers []runtime.Container // of each name, newest first
 }
 
-// NewView sorts what a runtime listed. Attempts come before times: a machine
-// without a clock battery makes its next sandbox in 1970.
+// NewView sorts what a runtime listed, the newest first. The attempt counts before
+// the time: a machine without a clock battery wakes up in 1970, and its next
+// sandbox would look older than the last.
 func NewView(sandboxes []runtime.Sandbox, containers []runtime.Container) View {
 	slices.SortStableFunc(sandboxes, func(a, b runtime.Sandbox) int {
 		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.Created.Compare(a.Created))
@@ -30,7 +31,7 @@ func NewView(sandboxes []runtime.Sandbox, containers []runtime.Container) View {
 	return View{sandboxes, containers}
 }
 
-// Sandbox is the pod's newest sandbox, nil if it has none.
+// Sandbox is the pod's newest sandbox; nil if it has none.
 func (v View) Sandbox() *runtime.Sandbox {
 	if len(v.Sandboxes) == 0 {
 		return nil
@@ -38,7 +39,7 @@ func (v View) Sandbox() *runtime.Sandbox {
 	return &v.Sandboxes[0]
 }
 
-// SandboxByID finds a sandbox.
+// SandboxByID finds a sandbox; nil if the runtime does not have it.
 func (v View) SandboxByID(id string) *runtime.Sandbox {
 	if i := slices.IndexFunc(v.Sandboxes, func(s runtime.Sandbox) bool { return s.ID == id }); i >= 0 {
 		return &v.Sandboxes[i]
@@ -46,7 +47,8 @@ func (v View) SandboxByID(id string) *runtime.Sandbox {
 	return nil
 }
 
-// Latest is the newest container of that name, in whatever sandbox.
+// Latest is the newest container of that name, in any sandbox; nil if there is
+// none.
 func (v View) Latest(name string) *runtime.Container {
 	if i := slices.IndexFunc(v.Containers, func(c runtime.Container) bool { return c.Name == name }); i >= 0 {
 		return &v.Containers[i]
@@ -54,7 +56,8 @@ func (v View) Latest(name string) *runtime.Container {
 	return nil
 }
 
-// latestIn is the newest container of that name in one sandbox.
+// latestIn is the newest container of that name if it is in the given sandbox;
+// else nil.
 func (v View) latestIn(sandbox, name string) *runtime.Container {
 	if c := v.Latest(name); c != nil && c.SandboxID == sandbox {
 		return c
@@ -62,7 +65,8 @@ func (v View) latestIn(sandbox, name string) *runtime.Container {
 	return nil
 }
 
-// before is the newest exited container of c's name that is older than c.
+// before is the newest exited container of the same name that is older than c: the
+// one that kubectl logs --previous shows.
 func (v View) before(c *runtime.Container) *runtime.Container {
 	seen := false
 	for i := range v.Containers {
@@ -77,9 +81,10 @@ func (v View) before(c *runtime.Container) *runtime.Container {
 	return nil
 }
 
-// lost reports whether c ended, or will never start, because its sandbox died:
-// that is no crash of the container. What goes down with a sandbox that was
-// young still counts, so that a pod that brings its sandboxes down is slowed.
+// lost reports whether c ended, or will never start, because its sandbox died.
+// That is not a crash of the container, so that it restarts without a back-off. A
+// container that goes down with a young sandbox counts as crashed all the same: a
+// pod that brings its own sandboxes down must be slowed.
 func (v View) lost(c *runtime.Container) bool {
 	box := v.SandboxByID(c.SandboxID)
 	if box != nil && box.Ready {
@@ -95,7 +100,7 @@ func (v View) lost(c *runtime.Container) bool {
 	return age >= sandboxYoung || age < 0
 }
 
-// Running lists what runs or may run.
+// Running lists the containers that run or may run. One in an unknown state may.
 func (v View) Running() []runtime.Container {
 	var out []runtime.Container
 	for _, c := range v.Containers {
@@ -106,7 +111,8 @@ func (v View) Running() []runtime.Container {
 	return out
 }
 
-// Alive reports whether any process or network of the pod may be there.
+// Alive reports whether any process of the pod, or its network, may still be
+// there.
 func (v View) Alive() bool {
 	return len(v.Running()) > 0 || slices.ContainsFunc(v.Sandboxes, func(s runtime.Sandbox) bool { return s.Ready })
 }
