@@ -11,7 +11,7 @@ import (
 )
 
 // findAddresses finds the node's addresses, again each time unless they are
-// configured: machines at the edge change networks. One that has no network now
+// configured: machines at the edge move between networks. One without a network
 // keeps the addresses that it had, since its pods do.
 func (n *Reporter) findAddresses() {
 	if len(n.cfg.NodeIPs) > 0 {
@@ -32,8 +32,8 @@ func (n *Reporter) findAddresses() {
 	}
 }
 
-// setAddresses takes the node's addresses, primary first, and says so if they
-// are others than before.
+// setAddresses sets the node's addresses, the primary one first, and says so if
+// they changed.
 func (n *Reporter) setAddresses(ips []string) {
 	n.mu.Lock()
 	first, changed := n.ips == nil, !slices.Equal(n.ips, ips)
@@ -65,15 +65,17 @@ func (n *Reporter) restoreAddresses() {
 	}
 }
 
+// Addresses are the node's addresses, the primary one first. They belong to the
+// caller.
 func (n *Reporter) Addresses() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.ips)
 }
 
-// outboundIP is the address that this machine uses towards the world: that of
-// the default route or, without one, the first global address of an interface.
-// A machine with no network has none.
+// outboundIP is the address that this machine uses towards the internet: that of
+// the default route or, without one, the first global address of an interface. A
+// machine without a network has none.
 func outboundIP() (netip.Addr, error) {
 	// Connecting a datagram socket chooses a route and sends nothing. The
 	// addresses are reserved for documentation.

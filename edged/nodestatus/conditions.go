@@ -33,8 +33,9 @@ type checks struct {
 	noDisk     error
 }
 
-// pressed tells whether something is short now, or was a while ago. what is
-// "memory" or "disk".
+// pressed reports whether something is short now, or was in the last five minutes:
+// the kubelet's eviction-pressure-transition-period, which keeps a condition from
+// flapping. what is "memory" or "disk".
 func (n *Reporter) pressed(what string, low bool, now time.Time) bool {
 	if low {
 		n.pressureSince[what] = now
@@ -43,7 +44,8 @@ func (n *Reporter) pressed(what string, low bool, now time.Time) bool {
 	return ok && now.Sub(t) < pressureHold
 }
 
-// conditions judges the node.
+// conditions are the conditions of the node:
+// https://kubernetes.io/docs/reference/node/node-status/#condition
 func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	now := time.Now()
 	list := []corev1.NodeCondition{n.memoryPressure(seen, now), n.diskPressure(seen, now), pidPressure(), readiness(seen)}
@@ -61,6 +63,8 @@ func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	return list
 }
 
+// memoryPressure compares the available memory with the kubelet's default eviction
+// threshold, memory.available<100Mi.
 func (n *Reporter) memoryPressure(seen checks, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse,
@@ -72,8 +76,9 @@ func (n *Reporter) memoryPressure(seen checks, now time.Time) corev1.NodeConditi
 	return c
 }
 
-// diskPressure judges the file system of the node's data. One that does not
-// answer is not known to be full, nor to have room.
+// diskPressure checks the file system of the node's data against the kubelet's
+// thresholds, nodefs.available<10% and nodefs.inodesFree<5%. One that does not
+// answer is Unknown: it may be full or not.
 func (n *Reporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse,
@@ -92,6 +97,7 @@ func (n *Reporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition
 	return c
 }
 
+// pidPressure is never True: this agent does not count processes.
 func pidPressure() corev1.NodeCondition {
 	return corev1.NodeCondition{
 		Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse,
@@ -99,6 +105,8 @@ func pidPressure() corev1.NodeCondition {
 	}
 }
 
+// readiness is the condition Ready: the runtime answers, and says that it and its
+// network are ready.
 func readiness(seen checks) corev1.NodeCondition {
 	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady"}
 	switch {
@@ -121,8 +129,8 @@ const reasonDiskSilent = "DiskDoesNotAnswer"
 // store again; the other kind is held for a while.
 const reasonUnwritable = "StoreUnwritable"
 
-// unwritableMessage does not repeat how much is left on the disk: that changes
-// all the time, and each change would be reported.
+// unwritableMessage does not say how much room is left on the disk: that changes
+// all the time, and each change would be a report.
 func unwritableMessage(err error) string {
 	why := err.Error()
 	switch {

@@ -19,7 +19,7 @@ type diskSpaceInfo struct {
 	inodes, inodesFree uint64
 }
 
-// low reports that the file system is nearly full.
+// low reports whether the file system is nearly full.
 func (d diskSpaceInfo) low() bool {
 	return d.total > 0 && d.free*100/d.total < diskFloor || d.inodes > 0 && d.inodesFree*100/d.inodes < inodeFloor
 }
@@ -38,9 +38,9 @@ func (e *diskSilentError) Error() string {
 	return "the file system of " + e.dir + " does not answer: look at its disk, or at the server that it is mounted from"
 }
 
-// diskCheck asks for the room on a file system. The call hangs for as long as
-// the disk does, so it is made in a goroutine, of which there is one at most.
-// Its methods are called from one goroutine.
+// diskCheck asks how much room a file system has. The call hangs for as long as
+// the disk does, as with a dead NFS server, so it is made in a goroutine, of which
+// there is one at most. Its methods are called from one goroutine.
 type diskCheck struct {
 	dir   string
 	limit time.Duration // a call that takes longer is one that hangs
@@ -60,8 +60,8 @@ func newDiskCheck(dir string, limit time.Duration, stat func(dir string) (diskSp
 	return &diskCheck{dir: dir, limit: limit, stat: stat}
 }
 
-// space gives the room that there is. Where the answer takes its time it gives
-// the one before, and a diskSilentError once that takes too long.
+// space gives the room that there is. If the answer takes long it gives the one
+// before, and a diskSilentError once that has taken too long.
 func (d *diskCheck) space(ctx context.Context) (diskSpaceInfo, error) {
 	if d.pending == nil {
 		pending := make(chan diskAnswer, 1)
@@ -85,7 +85,7 @@ func (d *diskCheck) space(ctx context.Context) (diskSpaceInfo, error) {
 	return d.last.space, d.last.err
 }
 
-// join waits for the call under way, unless the disk hangs.
+// join waits for the call under way, but not for a disk that hangs.
 func (d *diskCheck) join() {
 	if d.pending == nil {
 		return

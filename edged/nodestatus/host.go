@@ -14,13 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// machine is what the host says of itself and what does not change while it runs.
+// machine is what the host says of itself, and what does not change while it runs.
 type machine struct {
 	info     corev1.NodeSystemInfo
 	capacity corev1.ResourceList
 }
 
-// readMachine asks the kernel and /etc. What cannot be read is left empty.
+// readMachine asks the kernel and /etc. What cannot be read is left empty, except
+// the memory, without which no pod can be admitted.
 func readMachine(cfg Config) (machine, error) {
 	var m machine
 	m.info = corev1.NodeSystemInfo{
@@ -55,9 +56,10 @@ func readMachine(cfg Config) (machine, error) {
 	return m, nil
 }
 
-// allocatable is what pods may use of a machine: the capacity without what is
-// reserved and, of the memory, without the huge pages, which the kernel has set
-// aside and gives to nobody else. Less than nothing is nothing.
+// allocatable is what pods may use of a machine:
+// https://kubernetes.io/docs/tasks/administer-cluster/reserve-compute-resources/.
+// Huge pages are taken off the memory, since the kernel has set them aside and
+// gives them to nobody else. Less than nothing is nothing.
 func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
 	out := capacity.DeepCopy()
 	subtract := func(name corev1.ResourceName, q resource.Quantity) {
@@ -82,7 +84,7 @@ func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
-// firstLine reads the first file that is there.
+// firstLine reads the first line of the first file that exists.
 func firstLine(files ...string) string {
 	for _, f := range files {
 		if b, err := os.ReadFile(f); err == nil {
@@ -106,7 +108,7 @@ func osName(text []byte) string {
 	return ""
 }
 
-// memInfo reads /proc/meminfo, in bytes.
+// memInfo reads /proc/meminfo, in bytes; see proc_meminfo(5).
 func memInfo() (map[string]int64, error) {
 	b, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -115,6 +117,8 @@ func memInfo() (map[string]int64, error) {
 	return parseMemInfo(b), nil
 }
 
+// parseMemInfo reads the lines "Name: 12 kB". Lines that it cannot read are left
+// out.
 func parseMemInfo(text []byte) map[string]int64 {
 	out := make(map[string]int64)
 	lines := bufio.NewScanner(bytes.NewReader(text))

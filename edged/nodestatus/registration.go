@@ -12,7 +12,8 @@ import (
 // while its machine was part of the cluster.
 const ReasonRegisteredAgain = "RegisteredAgain"
 
-// reportRegisteredAgain tells people that the Node is back, and what of it is not.
+// reportRegisteredAgain tells people, by an event and in the log, that the Node is
+// registered again, and what others had set on it that is lost.
 func (n *Reporter) reportRegisteredAgain() {
 	was := n.deleted
 	if was == nil {
@@ -27,7 +28,8 @@ func (n *Reporter) reportRegisteredAgain() {
 	n.cfg.Event(corev1.EventTypeWarning, ReasonRegisteredAgain, message)
 }
 
-// lostSettings names what others than the node and Kubernetes had set on a Node.
+// lostSettings names what others than the node and Kubernetes had set on the
+// deleted Node.
 func (n *Reporter) lostSettings(was *corev1.Node) string {
 	var out []string
 	own := n.last
@@ -60,7 +62,7 @@ const (
 	disconnectedTaint = "edgekit.io/disconnected"
 )
 
-// kubernetesOwn reports that Kubernetes itself sets annotations or taints with
+// kubernetesOwn reports whether Kubernetes itself sets annotations or taints with
 // the key.
 func kubernetesOwn(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")

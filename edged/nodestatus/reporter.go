@@ -28,9 +28,8 @@ const (
 	nodeReportRetry = time.Second
 )
 
-// Reporter keeps the Node object true. No mutex of it is held while it asks
-// the machine or the runtime: workers read what it knows while they hold their
-// own.
+// Reporter keeps the Node object true. It holds no mutex while it asks the machine
+// or the runtime: workers read what it knows while they hold their own.
 type Reporter struct {
 	cfg        Config
 	log        *slog.Logger
@@ -56,6 +55,7 @@ type Reporter struct {
 	features runtime.Features // what the runtime said last
 }
 
+// New checks cfg and makes a Reporter. It does no I/O.
 func New(cfg Config) (*Reporter, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -68,7 +68,8 @@ func New(cfg Config) (*Reporter, error) {
 	}, nil
 }
 
-// Load reads what the host says of itself.
+// Load reads the facts of the host that do not change, and the addresses. It must
+// be called before Capacity and Allocatable; Run calls it if nobody has.
 func (n *Reporter) Load() error {
 	host, err := readMachine(n.cfg)
 	if err != nil {
@@ -81,18 +82,20 @@ func (n *Reporter) Load() error {
 	return nil
 }
 
+// Capacity is what the machine has; nil before Load. It must not be changed.
 func (n *Reporter) Capacity() corev1.ResourceList {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.host.capacity
 }
 
-// Allocatable is the capacity without what is reserved for the machine itself.
+// Allocatable is the capacity without what is reserved for the machine itself. It
+// belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {
 	return allocatable(n.Capacity(), n.cfg.Reserved)
 }
 
-// RefreshImages asks for another look at the images soon.
+// RefreshImages has the images listed again soon: one was pulled or removed.
 func (n *Reporter) RefreshImages() {
 	n.mu.Lock()
 	n.listed = time.Time{}
@@ -149,7 +152,9 @@ func (n *Reporter) Run(ctx context.Context) error {
 	}
 }
 
-// report reports the node, and whether that is done.
+// report reports the node, and reports whether that is done. While nothing can be
+// stored the cloud may have the report all the same; it is made again when the
+// node can store.
 func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	err := n.cfg.Reports.Node(ctx, node)
 	if err != nil && ctx.Err() == nil {
@@ -163,7 +168,7 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	return true
 }
 
-// loadLastReport reads what a former Agent last said of this node.
+// loadLastReport reads what an Agent before this one last reported of the node.
 func (n *Reporter) loadLastReport(ctx context.Context) {
 	if n.cfg.LastNode == nil {
 		return
@@ -179,8 +184,9 @@ func (n *Reporter) loadLastReport(ctx context.Context) {
 	n.restoreAddresses()
 }
 
-// isReported reports whether the cloud knows as much already. When a condition
-// was last looked at is not news.
+// isReported reports whether the cloud knows all of this already. The time at
+// which a condition was last checked is not worth a report (KEP-589: the Lease
+// says that the node is alive).
 func (n *Reporter) isReported(node *corev1.Node) bool {
 	writable := n.cfg.Unwritable() == nil
 	if !n.hasReported || n.unstored && writable {
@@ -195,7 +201,7 @@ func (n *Reporter) isReported(node *corev1.Node) bool {
 	return equality.Semantic.DeepEqual(a, b)
 }
 
-// observe composes the Node from what is true now.
+// observe makes the Node of what is true now.
 func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 	health, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -217,7 +223,7 @@ func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 	return n.compose(seen)
 }
 
-// compose makes the Node of what was seen.
+// compose makes the Node of what was observed.
 func (n *Reporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
@@ -242,7 +248,8 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	return node
 }
 
-// listImages keeps the largest images in the Node, for the scheduler.
+// listImages puts the largest images into the Node. The scheduler prefers nodes
+// that have a pod's image (ImageLocality).
 func (n *Reporter) listImages(ctx context.Context) {
 	n.mu.Lock()
 	fresh := !n.listed.IsZero() && time.Since(n.listed) < imagesRefresh
@@ -285,7 +292,7 @@ func (n *Reporter) SetFeatures(f runtime.Features) {
 	n.features = f
 }
 
-// Features is what the runtime said last that it can do.
+// Features is what the runtime last said that it can do.
 func (n *Reporter) Features() runtime.Features {
 	n.mu.Lock()
 	defer n.mu.Unlock()

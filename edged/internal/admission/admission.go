@@ -49,8 +49,9 @@ type Request struct {
 	PodLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
 }
 
-// Decide says why the node does not take the pod, nil if it takes it. It is
-// pure. What concerns the pod alone comes first: no other node state changes it.
+// Decide says why the node does not take the pod; nil if it takes it. It is pure.
+// What concerns the pod alone is checked first: another state of the node does not
+// change that.
 func (f Request) Decide() *plan.Rejection {
 	for _, check := range []func() *plan.Rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
 		if r := check(); r != nil {
@@ -60,11 +61,12 @@ func (f Request) Decide() *plan.Rejection {
 	return nil
 }
 
+// reject is a Rejection with a reason of the kubelet's.
 func reject(reason, message string) *plan.Rejection {
 	return &plan.Rejection{Reason: reason, Message: message}
 }
 
-// checkPod judges what the pod asks of the machine and its runtime.
+// checkPod checks what the pod asks of the machine and its runtime.
 func (f Request) checkPod() *plan.Rejection {
 	pod := f.Pod
 	if _, err := podspec.Sysctls(pod, f.Sysctls); err != nil {
@@ -97,8 +99,8 @@ func (f Request) checkPod() *plan.Rejection {
 	return f.checkPodLevel()
 }
 
-// checkPodLevel judges limits of the pod as a whole: they bind only where the
-// pod has a cgroup of its own that this agent limits.
+// checkPodLevel checks limits of the pod as a whole (KEP-2837). They bind only
+// where the pod has a cgroup of its own that this agent limits.
 func (f Request) checkPodLevel() *plan.Rejection {
 	if !resourcehelper.IsPodLevelResourcesSet(f.Pod) {
 		return nil
@@ -114,9 +116,9 @@ func (f Request) checkPodLevel() *plan.Rejection {
 	return nil
 }
 
-// checkResources compares what the pod and those before it ask for with what
-// the node has. What the node does not have at all has a capacity of zero: a
-// pod that asks for a device never runs without one.
+// checkResources compares what the pod requests, with those before it, with what
+// the node has. The node has zero of what it does not advertise: a pod that
+// requests a device never runs without one.
 func (f Request) checkResources() *plan.Rejection {
 	want := podspec.Requests(f.Pod)
 	for _, name := range slices.Sorted(maps.Keys(want)) {
@@ -144,6 +146,8 @@ func (f Request) checkResources() *plan.Rejection {
 	return nil
 }
 
+// checkHostPorts checks that no other pod uses a port of the host that this one
+// wants. A port without an address is one on all addresses.
 func (f Request) checkHostPorts() *plan.Rejection {
 	for _, mine := range hostPorts(f.Pod) {
 		for _, o := range f.Others {
@@ -163,7 +167,7 @@ type hostPort struct {
 }
 
 // hostPorts lists the ports of the host that the pod's containers and sidecars
-// use.
+// use. In the host's network every container port is one.
 func hostPorts(pod *corev1.Pod) []hostPort {
 	containers := slices.Clone(pod.Spec.Containers)
 	for i := range pod.Spec.InitContainers {
@@ -194,16 +198,16 @@ func hostPorts(pod *corev1.Pod) []hostPort {
 	return out
 }
 
-// PlacedByScheduler reports whether a scheduler chose the node for the pod: it has then
-// judged the Node as the API server has it, which this node may see later.
+// PlacedByScheduler reports whether a scheduler chose the node for the pod. It has
+// then checked the Node as the API server has it, which this node may see later.
 func PlacedByScheduler(pod *corev1.Pod) bool {
 	return !static.Is(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
 	})
 }
 
-// WantsAppArmor reports whether a container of the pod is to run under an
-// AppArmor profile.
+// WantsAppArmor reports whether a container of the pod must run under an AppArmor
+// profile.
 func WantsAppArmor(pod *corev1.Pod) bool {
 	is := func(p *corev1.AppArmorProfile) bool {
 		return p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined

@@ -15,14 +15,14 @@ import (
 	"github.com/edgekit/edgekit/edged/static"
 )
 
-// checkNode judges whether the pod wants this kind of node.
+// checkNode checks whether the pod wants this kind of node.
 //
-// The scheduler judges by the Node as the API server has it, with labels and
-// taints that people gave it. This node sees those a moment later, or not at
-// all while the link is down. So the choice of a scheduler stands but for the
-// machine's own kind, and only pods that name their node are judged by the Node
-// that the cloud last sent. Where it never sent one, only those keys are judged
-// that this agent sets itself.
+// The scheduler decides by the Node as the API server has it, with labels and
+// taints that people set there. This node sees those a moment later, or not at all
+// while the link is down. So the choice of a scheduler stands, except for the
+// machine's own operating system and architecture. Only pods that name their node
+// are checked against the Node that the cloud last sent. Where it never sent one,
+// only the labels count that this agent sets itself.
 func (f Request) checkNode() *plan.Rejection {
 	for _, label := range []string{corev1.LabelOSStable, corev1.LabelArchStable} {
 		if want, ok := f.Pod.Spec.NodeSelector[label]; ok && want != f.Labels[label] {

@@ -28,7 +28,8 @@ const (
 	maxEventText = 1024            // what the API server accepts of a message
 )
 
-// Recorder turns what happens into Kubernetes events.
+// Recorder turns what happens into Kubernetes events. Its methods may be called by
+// several goroutines.
 type Recorder struct {
 	reports Reports
 	node    string
@@ -38,16 +39,18 @@ type Recorder struct {
 	guard   lifecycle.Guard
 }
 
-// Reports stores an event; see Reports.
+// Reports stores an event; see edged.Reports.
 type Reports interface {
 	Event(ctx context.Context, event *corev1.Event) error
 }
 
+// New makes a Recorder for the node of that name.
 func New(node string, reports Reports, log *slog.Logger) *Recorder {
 	return &Recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
 }
 
-// Pod records an event of a pod. kind is corev1.EventTypeNormal or Warning.
+// Pod records an event of a pod. kind is corev1.EventTypeNormal or
+// EventTypeWarning.
 func (r *Recorder) Pod(pod *corev1.Pod, kind, reason, message string) {
 	r.record(pod, "", kind, reason, message)
 }
@@ -65,7 +68,7 @@ func (r *Recorder) Container(pod *corev1.Pod, name, kind, reason, message string
 }
 
 // Node records an event of the node itself. Kubernetes keeps those in the
-// namespace default, under the node's name for a uid.
+// namespace default, with the node's name as the uid.
 func (r *Recorder) Node(kind, reason, message string) {
 	r.add(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: types.UID(r.node)}, metav1.NamespaceDefault, kind, reason, message)
 }

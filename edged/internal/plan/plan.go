@@ -77,6 +77,7 @@ func (a Action) String() string {
 // before it.
 type Ending int
 
+// The endings of a pod, from the weakest to the strongest.
 const (
 	EndNone     Ending = iota
 	EndFinished        // it reached Succeeded or Failed; its containers stay for their logs

@@ -22,7 +22,8 @@ import (
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// Config is what a specBuilder knows of its node.
+// Config is what a Builder knows of its node. NodeName, Objects, LocalAPI and
+// Volumes are required.
 type Config struct {
 	NodeName       string
 	ClusterDomain  string
@@ -37,16 +38,17 @@ type Config struct {
 	Volumes        *volume.Manager
 }
 
-// Builder makes the runtime's configurations of sandboxes and containers from
-// the specs of pods. It may be used by several goroutines.
+// Builder makes a runtime's configurations of sandboxes and containers from the
+// specs of pods. It may be used by several goroutines.
 type Builder struct {
 	cfg      Config
 	resolver resolver
 }
 
+// New makes a Builder. It does no I/O.
 func New(cfg Config) *Builder { return &Builder{cfg: cfg} }
 
-// Node is what of the node's state goes into a container's configuration.
+// Node is what of the node's state goes into the configuration of a container.
 type Node struct {
 	Capacity, Allocatable corev1.ResourceList
 	Features              runtime.Features
@@ -61,12 +63,13 @@ type ContainerRequest struct {
 	BackOff time.Duration // how long its successor waits after its exit
 }
 
-// podLabels are the labels by which a pod's sandbox and containers are found.
+// podLabels are the labels by which a pod's sandbox and containers are found
+// again.
 func podLabels(pod *corev1.Pod) map[string]string {
 	return map[string]string{runtime.LabelPodName: pod.Name, runtime.LabelPodNamespace: pod.Namespace, runtime.LabelPodUID: string(pod.UID)}
 }
 
-// sourceOf says whence a pod came, as the kubelet does.
+// sourceOf says where a pod came from, in the kubelet's words.
 func sourceOf(pod *corev1.Pod) string {
 	if static.Is(pod) {
 		return static.SourceFile
@@ -74,7 +77,8 @@ func sourceOf(pod *corev1.Pod) string {
 	return "api"
 }
 
-// SandboxConfig says how the pod's sandbox is made.
+// SandboxConfig says how the pod's sandbox is made: its network, its host name and
+// DNS, its cgroup, and what the agent must find again in it after a restart.
 func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.Groups) (*runtime.SandboxConfig, error) {
 	if r := UnsupportedPod(pod); r != nil {
 		return nil, r
@@ -126,8 +130,11 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 	return cfg, nil
 }
 
+// seccompDir is where localhost seccomp profiles lie: the kubelet's
+// <root>/seccomp.
 func (b *Builder) seccompDir() string { return filepath.Join(b.cfg.Root, "seccomp") }
 
+// portMappings are the ports of the host that the runtime forwards to the pod.
 func portMappings(pod *corev1.Pod) []runtime.PortMapping {
 	var out []runtime.PortMapping
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -142,7 +149,8 @@ func portMappings(pod *corev1.Pod) []runtime.PortMapping {
 	return out
 }
 
-// ContainerConfig says how a container is made. pod has its status filled in.
+// ContainerConfig says how a container is made. The status of pod must have its
+// addresses filled in, since environment variables and the hosts file show them.
 func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c ContainerRequest, node Node) (*runtime.ContainerConfig, error) {
 	if err := unsupportedContainer(c.Spec); err != nil {
 		return nil, err
@@ -193,7 +201,8 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	return cfg, nil
 }
 
-// containerNotes is what the agent must find again in a container.
+// containerNotes is what the agent must find again in a container after a restart,
+// as annotations.
 func containerNotes(pod *corev1.Pod, r ContainerRequest) map[string]string {
 	c := r.Spec
 	notes := map[string]string{
@@ -216,13 +225,16 @@ func containerNotes(pod *corev1.Pod, r ContainerRequest) map[string]string {
 	return notes
 }
 
-// addJSON keeps a value as JSON.
+// addJSON notes a value as JSON. What cannot be marshalled is left out: it costs
+// what the note is for, and no pod.
 func addJSON(notes map[string]string, key string, value any) {
 	if body, err := json.Marshal(value); err == nil {
 		notes[key] = string(body)
 	}
 }
 
+// terminationPath is where the container finds the file for its termination
+// message.
 func terminationPath(c *corev1.Container) string {
 	if c.TerminationMessagePath != "" {
 		return c.TerminationMessagePath
@@ -230,7 +242,9 @@ func terminationPath(c *corev1.Container) string {
 	return corev1.TerminationMessagePathDefault
 }
 
-// terminationFile makes the file that a container may leave its last words in.
+// terminationFile makes the file that a container may write its termination
+// message to:
+// https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
 func (b *Builder) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt uint32) (string, error) {
 	dir := filepath.Join(b.cfg.Volumes.PodDir(string(pod.UID)), "containers", c.Name)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -243,7 +257,8 @@ func (b *Builder) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt 
 	return file, os.Chmod(file, 0o666) // any user of the container may write it
 }
 
-// mounts binds the pod's volumes and its hosts file into a container.
+// mounts binds the pod's volumes into a container, and the pod's hosts file unless
+// a volume is mounted there.
 func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment, can runtime.Features) ([]runtime.Mount, error) {
 	var out []runtime.Mount
 	hosts := false
@@ -279,8 +294,8 @@ func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment,
 	return out, nil
 }
 
-// recursiveReadOnly decides whether what lies below a read-only mount is
-// read-only as well.
+// recursiveReadOnly decides whether what is mounted below a read-only mount is
+// read-only as well (KEP-3857).
 func recursiveReadOnly(vm corev1.VolumeMount, can runtime.Features) (bool, error) {
 	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
 		return false, nil
@@ -291,7 +306,9 @@ func recursiveReadOnly(vm corev1.VolumeMount, can runtime.Features) (bool, error
 	return can.RecursiveReadOnlyMounts, nil
 }
 
-// mountSource is the host path of a container's i-th mount.
+// mountSource is the path on the host of a container's i-th mount. A subPath is
+// opened by the volume manager, which lets no symbolic link lead out of the
+// volume.
 func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *environment) (string, error) {
 	vm := &c.VolumeMounts[i]
 	sub := vm.SubPath
@@ -317,8 +334,8 @@ func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *
 	return b.cfg.Volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
 }
 
-// contentVolume reports whether the agent writes the volume's content, which
-// containers then only read.
+// contentVolume reports whether the agent writes the content of a volume.
+// Containers can only read it.
 func contentVolume(pod *corev1.Pod, name string) bool {
 	for _, v := range pod.Spec.Volumes {
 		if v.Name == name {
@@ -328,7 +345,7 @@ func contentVolume(pod *corev1.Pod, name string) bool {
 	return false
 }
 
-// ownVolume reports whether the volume's files are the pod's alone, so that the
+// ownVolume reports whether the files of a volume are the pod's alone, so that the
 // runtime may give them the pod's SELinux label. Files of the host keep theirs.
 func ownVolume(pod *corev1.Pod, name string) bool {
 	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })

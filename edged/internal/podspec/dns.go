@@ -10,7 +10,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// DNS is dnsConfig with what this node knows.
+// DNS is the resolver configuration of a pod on this node, with what of it is
+// worth an event.
 func (b *Builder) DNS(pod *corev1.Pod) (*runtime.DNSConfig, []Notice, error) {
 	host, complaints, err := b.resolver.read(b.cfg.ResolvConf, pod.Spec.HostNetwork)
 	if err != nil {
@@ -27,9 +28,10 @@ func (b *Builder) DNS(pod *corev1.Pod) (*runtime.DNSConfig, []Notice, error) {
 // made for the first time.
 func (b *Builder) FirstNotice(reason string) bool { return b.resolver.first(reason) }
 
-// dnsConfig is the resolver configuration of a pod, by its DNS policy. host is
-// what the host's own file says; servers are the cluster's. It also returns
-// what of it is worth an event, and whether the host's servers are used.
+// dnsConfig is the resolver configuration of a pod by its DNS policy:
+// https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-dns-policy.
+// host is what the host's own file says; servers are the cluster's. It also
+// returns what is worth an event, and whether the host's servers are used.
 func dnsConfig(pod *corev1.Pod, host runtime.DNSConfig, servers []netip.Addr, domain string) (*runtime.DNSConfig, []Notice, bool) {
 	policy := pod.Spec.DNSPolicy
 	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {

@@ -14,8 +14,9 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// expand replaces $(NAME) by the value that lookup knows; what it does not
-// know stays as it is. $$ is a dollar sign that starts nothing.
+// expand replaces $(NAME) by the value that lookup knows. A name that it does not
+// know stays as it is, and $$ is a dollar sign that starts nothing:
+// https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 func expand(text string, lookup func(string) (string, bool)) string {
 	if !strings.Contains(text, "$") {
 		return text
@@ -51,8 +52,8 @@ func expand(text string, lookup func(string) (string, bool)) string {
 	return b.String()
 }
 
-// environment is a container's variables, in order, the later of two with one
-// name in force.
+// environment is a container's variables in order. Of two with one name the later
+// is in force, in the place of the first.
 type environment struct {
 	list  []runtime.EnvVar
 	index map[string]int
@@ -78,8 +79,9 @@ func (e *environment) lookup(name string) (string, bool) {
 	return e.list[i].Value, true
 }
 
-// environmentOf gathers a container's variables: first those given, which the
-// pod's own replace. pod has the status that field references read.
+// environmentOf gathers a container's variables: those given first, then envFrom,
+// then env, each of which replaces what came before it. pod has the status that
+// field references read.
 func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList, given ...runtime.EnvVar) (*environment, error) {
 	env := &environment{}
 	for _, v := range given {
@@ -118,7 +120,7 @@ func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *cor
 	return env, nil
 }
 
-// Objects reads what the variables of a container refer to.
+// Objects reads what the variables of a container refer to; see edged.Objects.
 type Objects interface {
 	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
@@ -153,6 +155,8 @@ func (r *references) secret(ctx context.Context, name string, optional *bool) (*
 	return s, err
 }
 
+// all reads all variables of an envFrom. What is optional and does not exist gives
+// none.
 func (r *references) all(ctx context.Context, from corev1.EnvFromSource) (map[string]string, error) {
 	out := make(map[string]string)
 	switch {
@@ -174,7 +178,8 @@ func (r *references) all(ctx context.Context, from corev1.EnvFromSource) (map[st
 	return out, nil
 }
 
-// one reads the value of one variable; false if it is optional and not there.
+// one reads the value of one variable. It is false if the source is optional and
+// does not exist.
 func (r *references) one(ctx context.Context, pod *corev1.Pod, c *corev1.Container, from *corev1.EnvVarSource, allocatable corev1.ResourceList) (string, bool, error) {
 	switch {
 	case from.FieldRef != nil:

@@ -15,8 +15,9 @@ import (
 // maxHostname is the limit of Linux, in characters.
 const maxHostname = 63
 
-// hostname is the name that a pod's processes see, and the pod's DNS domain if
-// it has one.
+// hostname is the name that a pod's processes see, and the pod's DNS domain if it
+// has one. A name that is too long is cut, as the kubelet does, and must not end
+// in a dash or a dot. hostnameOverride is KEP-4762.
 func hostname(pod *corev1.Pod, clusterDomain string) (name, domain string) {
 	if o := pod.Spec.HostnameOverride; o != nil {
 		return *o, ""
@@ -34,9 +35,9 @@ func hostname(pod *corev1.Pod, clusterDomain string) (name, domain string) {
 	return name, domain
 }
 
-// hostsFile writes a pod's /etc/hosts. Its first line is known to tests of
-// Kubernetes as the sign of a managed file. own is the host's file, for pods
-// with the host's network.
+// hostsFile is the content of a pod's /etc/hosts. Tests of Kubernetes know its
+// first line as the sign of a managed file. own is the host's file, for pods in
+// the host's network.
 func hostsFile(pod *corev1.Pod, ips []string, name, domain string, own []byte) []byte {
 	var b bytes.Buffer
 	if pod.Spec.HostNetwork {
@@ -62,7 +63,7 @@ func hostsFile(pod *corev1.Pod, ips []string, name, domain string, own []byte) [
 	return b.Bytes()
 }
 
-// writeHosts writes a pod's hosts file, to be bound into its containers, and
+// writeHosts writes a pod's hosts file, which is bound into its containers, and
 // returns its path.
 func (b *Builder) writeHosts(pod *corev1.Pod, ips []string) (string, error) {
 	var own []byte

@@ -16,7 +16,7 @@ import (
 // terminationGracePeriodSeconds.
 const defaultGracePeriod = 30 * time.Second
 
-// FindContainer finds a container of the pod and reports whether it is an init
+// FindContainer finds a container of any kind, and reports whether it is an init
 // container.
 func FindContainer(pod *corev1.Pod, name string) (c *corev1.Container, init bool) {
 	for i := range pod.Spec.Containers {
@@ -43,14 +43,14 @@ func EphemeralContainer(pod *corev1.Pod, i int) *corev1.Container {
 	return (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 }
 
-// IsSidecar reports whether an init container is a sidecar: it starts in its
-// turn and then runs beside the pod's containers.
+// IsSidecar reports whether an init container is a sidecar (KEP-753): it starts in
+// its turn and then runs beside the pod's containers.
 func IsSidecar(c *corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// ContainerHash changes when a running container must be replaced: with its
-// image. It has the kubelet's form, so that a kubelet's containers are adopted.
+// ContainerHash changes when a running container must be replaced: with its image.
+// It has the kubelet's form, so that containers of a kubelet are adopted.
 func ContainerHash(c *corev1.Container) string {
 	body, err := json.Marshal(map[string]string{"name": c.Name, "image": c.Image})
 	if err != nil {
@@ -61,7 +61,7 @@ func ContainerHash(c *corev1.Container) string {
 	return strconv.FormatUint(uint64(h.Sum32()), 16)
 }
 
-// SpecGracePeriod is the grace period by the spec, whatever a deletion asked for.
+// SpecGracePeriod is the grace period of the spec, whatever a deletion asked for.
 func SpecGracePeriod(pod *corev1.Pod) time.Duration {
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		return time.Duration(*s) * time.Second
@@ -69,7 +69,8 @@ func SpecGracePeriod(pod *corev1.Pod) time.Duration {
 	return defaultGracePeriod
 }
 
-// GracePeriod is how long the pod's containers may take to stop.
+// GracePeriod is how long the pod's containers may take to stop. A deletion may
+// have shortened the period of the spec.
 func GracePeriod(pod *corev1.Pod) time.Duration {
 	if pod.DeletionGracePeriodSeconds != nil {
 		return time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second
@@ -80,15 +81,16 @@ func GracePeriod(pod *corev1.Pod) time.Duration {
 	return defaultGracePeriod
 }
 
-// Title names a pod as event messages do.
+// Title names a pod as messages of events do.
 func Title(pod *corev1.Pod) string {
 	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
 }
 
-// QOSClass is the quality of service that a pod's requests and limits ask for.
-// Kubernetes defines it: "Guaranteed" if every container limits cpu and memory
-// and requests just that, "BestEffort" if none asks for anything. What the pod
-// as a whole asks for counts instead of what its containers do.
+// QOSClass is the quality of service that a pod's requests and limits ask for:
+// Guaranteed if every container limits CPU and memory and requests just that,
+// BestEffort if none asks for anything. What the pod asks for as a whole counts
+// instead of its containers (KEP-2837).
+// https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/
 func QOSClass(pod *corev1.Pod) corev1.PodQOSClass {
 	if pod.Status.QOSClass != "" {
 		return pod.Status.QOSClass

@@ -37,7 +37,7 @@ const (
 	resolvConfSystemd = "/run/systemd/resolve/resolv.conf"
 )
 
-// Notice is what a resolver configuration lacks, as an event says it.
+// Notice is what a resolver configuration lacks, as an event.
 type Notice struct {
 	Type    string // of the event
 	Reason  string
@@ -45,8 +45,8 @@ type Notice struct {
 	OfNode  bool // the same for all pods of the node
 }
 
-// missingClusterDNS is no fault of an edge node, which may have no DNS server of
-// the cluster: a kubelet warns of it on each pod.
+// missingClusterDNS is Normal here, where a kubelet warns on each pod: an edge
+// node may well have no DNS server of the cluster.
 var missingClusterDNS = Notice{
 	corev1.EventTypeNormal, "MissingClusterDNS",
 	"the node has no cluster DNS: pods with the policy ClusterFirst use the host's name servers and cannot look up Services; set edgecore --cluster-dns (SDK: Config.ClusterDNS) if the cluster's DNS is reachable from here", true,
@@ -60,7 +60,7 @@ type resolver struct {
 	said map[string]bool // reasons of complaints that were made
 }
 
-// first reports whether a complaint of the node is made for the first time.
+// first reports whether a notice about the node is made for the first time.
 func (r *resolver) first(reason string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,10 +74,10 @@ func (r *resolver) first(reason string) bool {
 	return true
 }
 
-// read gives the resolver configuration of the host for a pod. A file that is
-// set is taken as it is. Without one, a pod in the host's network gets the
-// host's own file; others get the first of the host's files that has a server
-// which answers inside a pod.
+// read gives the host's resolver configuration for a pod. A file that is
+// configured is taken as it is. Without one, a pod in the host's network gets the
+// host's own file. Others get the first of the host's files with a name server
+// that can be reached from inside a pod.
 func (r *resolver) read(set string, hostNetwork bool) (runtime.DNSConfig, []Notice, error) {
 	if set != "" {
 		if _, err := os.Stat(set); err != nil {
@@ -101,7 +101,7 @@ func (r *resolver) read(set string, hostNetwork bool) (runtime.DNSConfig, []Noti
 	}}, nil
 }
 
-// file reads a resolver file. One that is not there is empty.
+// file reads a resolver file. One that does not exist is empty.
 func (r *resolver) file(path string) (runtime.DNSConfig, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,8 +118,8 @@ func (r *resolver) file(path string) (runtime.DNSConfig, error) {
 	return parseResolvConf(text), nil
 }
 
-// reachable reports whether a server of the configuration answers inside a pod,
-// which has a loopback and links of its own.
+// reachable reports whether a name server can be reached from inside a pod, which
+// has a loopback interface and links of its own.
 func reachable(d runtime.DNSConfig) bool {
 	return slices.ContainsFunc(d.Servers, func(s string) bool {
 		ip, err := netip.ParseAddr(s)
@@ -132,7 +132,7 @@ func reachable(d runtime.DNSConfig) bool {
 	})
 }
 
-// fitResolver cuts a resolver configuration to what resolvers take.
+// fitResolver cuts a resolver configuration to what resolvers accept.
 func fitResolver(d *runtime.DNSConfig) []Notice {
 	var complaints []Notice
 	if len(d.Servers) > maxServers {
@@ -164,6 +164,7 @@ func fitResolver(d *runtime.DNSConfig) []Notice {
 	return complaints
 }
 
+// unique leaves out repetitions; the first of each stays.
 func unique(list []string) []string {
 	var out []string
 	for _, s := range list {
@@ -174,8 +175,8 @@ func unique(list []string) []string {
 	return out
 }
 
-// parseResolvConf reads a resolver file, see resolv.conf(5). What it does not
-// know it leaves out.
+// parseResolvConf reads a resolver file, see resolv.conf(5). Options that it does
+// not know are left out.
 func parseResolvConf(text []byte) runtime.DNSConfig {
 	var d runtime.DNSConfig
 	for line := range bytes.Lines(text) {

@@ -11,9 +11,9 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// defaultMasked and defaultReadOnly are the paths under /proc and /sys that
-// containers do not get to see, or to write, unless their procMount is
-// Unmasked. Kubernetes leaves the lists to the agent; these are in common use.
+// defaultMasked are the paths under /proc and /sys that containers do not see,
+// unless their procMount is Unmasked. Kubernetes leaves the list to the agent;
+// this one is in common use.
 func defaultMasked() []string {
 	return []string{
 		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
@@ -21,10 +21,13 @@ func defaultMasked() []string {
 	}
 }
 
+// defaultReadOnly are the paths under /proc that containers cannot write, unless
+// their procMount is Unmasked.
 func defaultReadOnly() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
+// namespacesOf says which namespaces of the host the pod shares.
 func namespacesOf(pod *corev1.Pod) runtime.Namespaces {
 	return runtime.Namespaces{
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
@@ -32,7 +35,9 @@ func namespacesOf(pod *corev1.Pod) runtime.Namespaces {
 	}
 }
 
-// sandboxSecurity is the security context of a pod's sandbox.
+// sandboxSecurity is the security context of a pod's sandbox. The sandbox is
+// privileged if one of its containers is, since a runtime refuses the container
+// otherwise.
 func sandboxSecurity(pod *corev1.Pod, seccompDir string) runtime.Security {
 	s := runtime.Security{Namespaces: namespacesOf(pod), Seccomp: &runtime.Profile{RuntimeDefault: true}}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
@@ -53,6 +58,8 @@ func sandboxSecurity(pod *corev1.Pod, seccompDir string) runtime.Security {
 	return s
 }
 
+// groups are the supplemental groups of a pod, with fsGroup, and whether those of
+// the image are left out (KEP-3619).
 func groups(ps *corev1.PodSecurityContext) (list []int64, strict bool) {
 	list = slices.Clone(ps.SupplementalGroups)
 	if ps.FSGroup != nil {
@@ -61,8 +68,9 @@ func groups(ps *corev1.PodSecurityContext) (list []int64, strict bool) {
 	return list, ps.SupplementalGroupsPolicy != nil && *ps.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict
 }
 
-// containerSecurity merges a container's security context over its pod's.
-// Image is what the container runs: its user counts where the spec has none.
+// containerSecurity merges a container's security context over its pod's. image is
+// what the container runs; its user counts where the spec names none.
+// https://kubernetes.io/docs/tasks/configure-pod-container/security-context/
 func containerSecurity(pod *corev1.Pod, c *corev1.Container, image runtime.Image, seccompDir string) (runtime.Security, error) {
 	s := runtime.Security{Namespaces: namespacesOf(pod), MaskedPaths: defaultMasked(), ReadOnlyPaths: defaultReadOnly()}
 	nonRoot := false
@@ -107,7 +115,7 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container, image runtime.Image
 	return s, nil
 }
 
-// applyOwn takes over what only a container's security context has.
+// applyOwn takes over what only a container has in its security context.
 func applyOwn(s *runtime.Security, cs *corev1.SecurityContext) {
 	is := func(b *bool) bool { return b != nil && *b }
 	s.Privileged = is(cs.Privileged)
@@ -126,7 +134,8 @@ func applyOwn(s *runtime.Security, cs *corev1.SecurityContext) {
 	}
 }
 
-// checkNonRoot makes sure that a container that must not run as root does not.
+// checkNonRoot gives an error for a container with runAsNonRoot that would run as
+// root, or whose user cannot be proved to be another.
 func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image runtime.Image) error {
 	where := fmt.Sprintf("(pod: %q, container: %s)", Title(pod), c.Name)
 	switch {
@@ -142,6 +151,7 @@ func checkNonRoot(pod *corev1.Pod, c *corev1.Container, user *int64, image runti
 	return nil
 }
 
+// selinux is an SELinux label; nil for none.
 func selinux(o *corev1.SELinuxOptions) *runtime.SELinux {
 	if o == nil {
 		return nil
@@ -149,13 +159,15 @@ func selinux(o *corev1.SELinuxOptions) *runtime.SELinux {
 	return &runtime.SELinux{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 }
 
-// namesSeccomp reports whether the pod or the container says which seccomp profile
-// it wants.
+// namesSeccomp reports whether the pod or the container names a seccomp profile.
 func namesSeccomp(pod *corev1.Pod, c *corev1.Container) bool {
 	return pod.Spec.SecurityContext != nil && pod.Spec.SecurityContext.SeccompProfile != nil ||
 		c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil
 }
 
+// seccomp is a seccomp profile. Without one a container is unconfined: the
+// kubelet's default while its setting seccompDefault is off. A localhost profile
+// cannot lead out of dir.
 func seccomp(p *corev1.SeccompProfile, dir string) *runtime.Profile {
 	switch {
 	case p == nil, p.Type == corev1.SeccompProfileTypeUnconfined:
@@ -166,6 +178,7 @@ func seccomp(p *corev1.SeccompProfile, dir string) *runtime.Profile {
 	return &runtime.Profile{RuntimeDefault: true}
 }
 
+// appArmor is an AppArmor profile (KEP-24); nil leaves the choice to the runtime.
 func appArmor(p *corev1.AppArmorProfile) *runtime.Profile {
 	switch {
 	case p == nil:
@@ -178,8 +191,9 @@ func appArmor(p *corev1.AppArmorProfile) *runtime.Profile {
 	return &runtime.Profile{RuntimeDefault: true}
 }
 
-// safeSysctls are those that act on the pod's namespaces alone and cannot
-// harm its neighbours; the list is Kubernetes' own.
+// safeSysctls act on the pod's namespaces alone and cannot harm other pods. The
+// list is Kubernetes':
+// https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/#safe-and-unsafe-sysctls
 func safeSysctls() []string {
 	return []string{
 		"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
@@ -188,7 +202,8 @@ func safeSysctls() []string {
 	}
 }
 
-// Sysctls reads the pod's sysctls; forbidden ones are an error.
+// Sysctls reads the sysctls of a pod. One that is neither safe nor in allowed is
+// an error.
 func Sysctls(pod *corev1.Pod, allowed []string) (map[string]string, error) {
 	if pod.Spec.SecurityContext == nil {
 		return nil, nil

@@ -17,9 +17,9 @@ const (
 	apiService   = "kubernetes"
 )
 
-// serviceVariables gives the variables by which a pod finds the Services of
-// its namespace, unless it wants none (enableServiceLinks), and in any case the
-// API server:
+// serviceVariables are the variables by which a pod finds the Services of its
+// namespace, unless it wants none (enableServiceLinks), and in any case the API
+// server:
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 func serviceVariables(ctx context.Context, o Objects, pod *corev1.Pod) ([]runtime.EnvVar, error) {
 	services, err := o.Services(ctx, apiNamespace)
@@ -46,8 +46,8 @@ func serviceVariables(ctx context.Context, o Objects, pod *corev1.Pod) ([]runtim
 	return out, nil
 }
 
-// variablesOf gives a Service's variables; a headless one, or one that is a
-// name only, has none.
+// variablesOf are the variables of one Service. A headless Service, and one that
+// is only a name, has none.
 func variablesOf(s *corev1.Service) []runtime.EnvVar {
 	ip := s.Spec.ClusterIP
 	if ip == "" || ip == corev1.ClusterIPNone || len(s.Spec.Ports) == 0 {
@@ -75,10 +75,13 @@ func variablesOf(s *corev1.Service) []runtime.EnvVar {
 	return out
 }
 
+// variableName is a Service's name as a part of a variable's name.
 func variableName(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
 
+// portText is a port in decimal.
 func portText(p corev1.ServicePort) string { return strconv.Itoa(int(p.Port)) }
 
+// protocolOf is the protocol of a port; TCP where none is set.
 func protocolOf(p corev1.ServicePort) string {
 	if p.Protocol == "" {
 		return string(corev1.ProtocolTCP)
@@ -86,6 +89,7 @@ func protocolOf(p corev1.ServicePort) string {
 	return string(p.Protocol)
 }
 
+// portURL is a port in the form of Docker's old links, tcp://10.0.0.1:80.
 func portURL(ip string, p corev1.ServicePort) string {
 	return strings.ToLower(protocolOf(p)) + "://" + net.JoinHostPort(ip, portText(p))
 }

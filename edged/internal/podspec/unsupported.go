@@ -35,7 +35,7 @@ const (
 	reasonMount   = "FailedMount"
 )
 
-// UnsupportedError says why a pod gets no sandbox.
+// UnsupportedError says why a pod gets no sandbox. Reason is that of the event.
 type UnsupportedError struct{ Reason, Message string }
 
 func (r *UnsupportedError) Error() string { return r.Message }
@@ -43,8 +43,8 @@ func (r *UnsupportedError) Error() string { return r.Message }
 // remedy is the remedy for what only this kind of node lacks.
 const remedy = "remove the field or run the pod on another node"
 
-// UnsupportedPod finds the first field that keeps the pod from getting a sandbox;
-// nil if there is none. It is pure.
+// UnsupportedPod finds the first field that keeps the pod from getting a sandbox
+// on this node; nil if there is none. It is pure.
 func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
 	spec := &pod.Spec
 	switch {
@@ -95,9 +95,9 @@ func unsupportedVolume(v *corev1.VolumeSource) string {
 	return ""
 }
 
-// UnenforcedLimits names the limits of a pod that the node accepts and does not enforce
-// yet, "" if there are none. They only bound what a pod may take of the disk, so
-// that the pod runs, and an event says so.
+// UnenforcedLimits names the limits of a pod that the node accepts and does not
+// enforce yet; "" if there are none. They only bound what a pod writes to the
+// disk, so that the pod runs, and an event says so.
 func UnenforcedLimits(pod *corev1.Pod) string {
 	var limits []string
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -115,8 +115,8 @@ func UnenforcedLimits(pod *corev1.Pod) string {
 	return strings.Join(limits, ", ")
 }
 
-// SandboxFailure gives the reason and message of the event for a pod that got
-// no sandbox.
+// SandboxFailure is the reason and the message of the event for a pod that got no
+// sandbox.
 func SandboxFailure(err error) (reason, message string) {
 	var r *UnsupportedError
 	if !errors.As(err, &r) || r.Reason == reasonSandbox {
@@ -159,6 +159,8 @@ func unsupportedContainer(c *corev1.Container) error {
 	return nil
 }
 
+// IsUnsupportedProtocol reports whether an httpGet asks for another protocol than
+// HTTP/1.1.
 func IsUnsupportedProtocol(g *corev1.HTTPGetAction) bool {
 	return g.Protocol != nil && *g.Protocol != corev1.HTTPProtocolHTTP1
 }

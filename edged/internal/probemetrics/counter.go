@@ -12,15 +12,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Counter counts the answers to probes, by pod, container and kind of
-// probe. What is over is forgotten with its container.
+// Counter counts the results of probes by pod, container and kind of probe. A
+// count ends with its container. The zero value is ready for use, by several
+// goroutines.
 type Counter struct {
 	mu     sync.Mutex
 	counts map[probeKey]*[3]uint64 // by the index of its result in probeResults
 }
 
-// probeResults are the results that the kubelet counts, by its names: unknown is
-// a question that could not be put.
+// probeResults are the results that the kubelet counts, by its names. "unknown" is
+// a probe that could not be made.
 func probeResults() [3]string { return [...]string{"failed", "successful", "unknown"} }
 
 // probeKey is what one count is about.

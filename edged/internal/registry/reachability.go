@@ -15,9 +15,9 @@ const (
 	registryAway = time.Minute     // how long one that did not answer is not asked again
 )
 
-// Tracker knows which image registries did not answer lately. After a power
-// cut without a network a hundred pods start at once: only the first waits for
-// each registry. It may be used by several goroutines.
+// Tracker knows which image registries did not answer lately. After a power cut
+// without a network a hundred pods start at once: only the first waits for each
+// registry. It may be used by several goroutines.
 type Tracker struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -25,11 +25,12 @@ type Tracker struct {
 	unreachable map[string]time.Time // until when, by host
 }
 
+// New makes a Tracker that connects with dial.
 func New(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Tracker {
 	return &Tracker{dial: dial, unreachable: make(map[string]time.Time)}
 }
 
-// IsUnreachable reports whether the registry did not answer a moment ago.
+// IsUnreachable reports whether the registry did not answer in the last minute.
 func (r *Tracker) IsUnreachable(host string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -41,8 +42,8 @@ func (r *Tracker) IsUnreachable(host string) bool {
 	return ok
 }
 
-// CheckReachable connects to a registry and gives the error if nobody answers. A registry
-// that answers decides itself who may pull what: it is not away.
+// CheckReachable connects to a registry and gives the error if nobody answers. A
+// registry that answers is reachable, whoever it lets pull.
 func (r *Tracker) CheckReachable(ctx context.Context, host string) error {
 	ctx, cancel := context.WithTimeout(ctx, registryDial)
 	defer cancel()
@@ -62,7 +63,7 @@ func (r *Tracker) CheckReachable(ctx context.Context, host string) error {
 	return err
 }
 
-// registryAddresses lists where a registry may answer: with no port in its name,
+// registryAddresses lists where a registry may answer: without a port in its name,
 // on those of HTTPS and HTTP.
 func registryAddresses(host string) []string {
 	if host == "docker.io" {
