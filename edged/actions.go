@@ -21,14 +21,16 @@ import (
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// The wait after something before a pod's containers failed: doubling.
+// The waits after a failure before a pod's containers, doubling, and of one
+// container.
 const (
 	setUpRetryFirst = 500 * time.Millisecond
 	setUpRetryMax   = 30 * time.Second
 	createRetry     = 5 * time.Second
 )
 
-// execution of actions under way: what later actions need of earlier ones.
+// execution is a list of actions under way: what later actions need of earlier
+// ones.
 type execution struct {
 	w       *worker
 	s       plan.Situation
@@ -37,8 +39,8 @@ type execution struct {
 	id      string // of the sandbox
 }
 
-// execute does the actions in order. One that fails ends the step if those
-// after it build on it; the next plan starts from what is then there.
+// execute performs the actions in order. A failure ends the step where later
+// actions build on what failed; the next decision starts from what is then there.
 func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.Action) {
 	s.Pod = plan.AllocatedPod(s.Pod, s.View)
 	r := &execution{w: w, s: s, pod: s.Pod}
@@ -77,6 +79,7 @@ func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.A
 	w.clearBackOff(retry)
 }
 
+// perform performs one action.
 func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	rt := r.w.a.cfg.Runtime
 	switch a.Kind {
@@ -116,14 +119,16 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	return fmt.Errorf("edged: no such action: %s", a.Kind)
 }
 
+// updateMemory changes the worker's memory under its mutex.
 func (w *worker) updateMemory(fn func(*memory)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fn(&w.mem)
 }
 
-// lostSandbox notes that a sandbox died under a step. The next plan replaces it
-// at once; only a runtime that keeps listing it as ready is given a pause.
+// lostSandbox notes that a sandbox died under a step. The next decision replaces
+// it at once. A runtime that goes on listing the same sandbox as ready is given a
+// pause.
 func (w *worker) lostSandbox(id string) {
 	again := false
 	w.updateMemory(func(m *memory) { again, m.lost = m.lost == id, id })
@@ -132,7 +137,8 @@ func (w *worker) lostSandbox(id string) {
 	}
 }
 
-// backOff postpones the next try of what name stands for.
+// backOff postpones the next try of what name stands for: a container, or a key of
+// plan.Situation.Retry.
 func (w *worker) backOff(name string, first, most time.Duration) {
 	w.updateMemory(func(m *memory) {
 		m.fails[name]++
@@ -141,6 +147,7 @@ func (w *worker) backOff(name string, first, most time.Duration) {
 	})
 }
 
+// clearBackOff forgets the failures of what name stands for.
 func (w *worker) clearBackOff(name string) {
 	w.updateMemory(func(m *memory) {
 		delete(m.fails, name)
@@ -149,7 +156,8 @@ func (w *worker) clearBackOff(name string) {
 	})
 }
 
-// useSandbox makes a sandbox the one that containers are put in.
+// useSandbox makes a sandbox the one that containers are put into, and fills in
+// the addresses of the pod, which variables and the hosts file show.
 func (r *execution) useSandbox(sb runtime.Sandbox) {
 	r.id = sb.ID
 	pod := r.s.Pod.DeepCopy()
@@ -178,12 +186,12 @@ func (r *execution) useSandbox(sb runtime.Sandbox) {
 	}
 }
 
-// setUp prepares or refreshes the volumes and, the first time, the rest of
-// what is outside the runtime.
+// setUp prepares or refreshes the volumes and, the first time, the pod's cgroup
+// and folder of logs.
 func (r *execution) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
 	prepare := a.volumes.SetUp
-	if !first || r.id != "" { // a sandbox is made after the volumes: its pod runs
+	if !first || r.id != "" { // a sandbox is made after the volumes: this pod runs already
 		prepare = a.volumes.Refresh
 	}
 	prepared, err := prepare(ctx, r.pod, podspec.ContainerAllocatable(r.pod, a.node.Allocatable()))
@@ -221,8 +229,8 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 	return nil
 }
 
-// reportTokenExpiry tells when the pod's service account tokens begin to be expired,
-// and when they are fresh again.
+// reportTokenExpiry records an event when the pod's service account tokens begin
+// to be expired, and when they are fresh again.
 func (r *execution) reportTokenExpiry(expired time.Time) {
 	var before bool
 	r.w.updateMemory(func(m *memory) { before, m.expired = m.expired, !expired.IsZero() })
@@ -244,6 +252,9 @@ func splitErrors(err error) []error {
 	return []error{err}
 }
 
+// createSandbox creates and starts a sandbox. The events about the pod as a whole
+// are recorded with the first one only: the runtime remembers that the pod had a
+// sandbox.
 func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	agent := r.w.a
 	cfg, err := agent.specs.SandboxConfig(r.pod, a.Attempt, agent.groups.Load())
@@ -271,9 +282,9 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	return err
 }
 
-// killPod stops the pod's containers side by side, then its sidecars, the last
-// first, then its sandboxes. The preStop hooks of all of them begin at once;
-// only the stop of a sidecar waits for its turn:
+// killPod stops the pod's containers side by side, then its sidecars one after the
+// other, the last first, then its sandboxes. The preStop hooks of all containers
+// begin at once; only the stop signal of a sidecar waits (KEP-753):
 // https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 	if a.Reason == "SandboxChanged" {
@@ -304,14 +315,16 @@ func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 	return nil
 }
 
-// stopCandidate is a container and when its turn to be stopped is: 0 is first.
+// stopCandidate is a container to be stopped. Those of the lowest order are
+// stopped first.
 type stopCandidate struct {
 	runtime.Container
 	order int
 }
 
-// stopOrder lists the containers that run by when each is stopped: all but
-// sidecars at once, then one sidecar after the other, the last of the spec first.
+// stopOrder lists the running containers in the order in which they are stopped:
+// all but sidecars at once, then one sidecar after the other, the last of the spec
+// first.
 func (r *execution) stopOrder() []stopCandidate {
 	var out []stopCandidate
 	for _, c := range r.s.View.Running() {
@@ -327,8 +340,10 @@ func (r *execution) stopOrder() []stopCandidate {
 	return out
 }
 
-// kill stops one container: its hook first, then the stop signal, all within
-// grace. The signal waits until all of the channels are closed.
+// kill stops one container within grace: its preStop hook first, then the stop
+// signal, which waits until all channels of after are closed. The hook's time is
+// part of the grace period:
+// https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Duration, reason string, after ...chan struct{}) error {
 	if reason == "" {
 		reason = "Stopping container " + c.Name
@@ -351,6 +366,8 @@ func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Du
 	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
 }
 
+// tearDown removes the pod's volumes and cgroups. The class of the pod may have
+// changed since its cgroup was made, so all are looked for.
 func (r *execution) tearDown() error {
 	a := r.w.a
 	if err := a.volumes.TearDown(string(r.pod.UID)); err != nil {
@@ -360,7 +377,7 @@ func (r *execution) tearDown() error {
 		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
 			err := a.groups.Load().TearDown(class, string(r.pod.UID))
 			if errors.Is(err, cgroup.ErrBusy) {
-				return err // what was left in it was killed: it is empty at one of the next tries
+				return err // its processes were killed: one of the next tries finds it empty
 			}
 			if err != nil {
 				a.log.Debug("cannot remove a pod's cgroup", "pod", podspec.Title(r.pod), "err", err)
@@ -371,7 +388,7 @@ func (r *execution) tearDown() error {
 	return nil
 }
 
-// removeLog removes the log of a container that goes.
+// removeLog removes the log of a container that is removed.
 func (r *execution) removeLog(id string) {
 	for _, c := range r.s.View.Containers {
 		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {

@@ -13,9 +13,9 @@ import (
 	"github.com/edgekit/edgekit/edged/nodestatus"
 )
 
-// admitLocked decides whether the node takes a pod beside those that it has.
-// The scheduler has decided before, but not for pods that name their node, and
-// not always with the newest facts. It needs a.mu.
+// admitLocked decides whether the node takes a pod besides those that it has. The
+// scheduler has decided before, but not for pods that name their node, and not
+// always with the newest facts. It needs a.mu.
 func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejection {
 	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
 		return nil

@@ -32,10 +32,12 @@ import (
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// runtimeRetry is how long to wait for a runtime that does not answer.
+// runtimeRetry is how long to wait before a runtime that did not answer is asked
+// again.
 const runtimeRetry = time.Second
 
-// Agent runs the pods of one node. It is made by New and run once by Run.
+// Agent runs the pods of one node. New makes it, Run runs it, once. All its
+// methods may be called by several goroutines.
 type Agent struct {
 	cfg          Config
 	log          *slog.Logger
@@ -54,7 +56,7 @@ type Agent struct {
 
 	folder    *static.Folder // nil without static pods
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
-	// unknown holds a value: the runtime told of a pod that no worker looks after.
+	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod chan struct{}
 
 	mu      sync.Mutex
@@ -64,7 +66,7 @@ type Agent struct {
 	wg      sync.WaitGroup            // the workers
 }
 
-// New makes an Agent. It does no I/O.
+// New checks cfg and makes an Agent. It does no I/O and starts no goroutine.
 func New(cfg Config) (*Agent, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -119,8 +121,8 @@ func (a *Agent) nodeConfig() nodestatus.Config {
 	return cfg
 }
 
-// Ready is closed when the node was reported and the pods of the first list
-// are in the care of workers.
+// Ready is closed when the node was reported and each pod of the first list has a
+// worker.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
 // ErrStarted is returned by every Run of this package, and of the packages below it,
@@ -175,7 +177,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
-// followChanges hands changes to the workers.
+// followChanges gives each change to the workers that it concerns, until ctx ends:
+// a new list of pods, a static pod, a name that is free again, or a config map or
+// secret that may have changed.
 func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-chan struct{}, watching <-chan error) error {
 	for {
 		var retry <-chan time.Time
@@ -214,8 +218,8 @@ func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-cha
 	}
 }
 
-// waitForRuntime asks the runtime what must be known before the first pod, for as
-// long as it takes. It is false when ctx ended first.
+// waitForRuntime asks the runtime for what must be known before the first pod,
+// until it answers. It is false when ctx ended first.
 func (a *Agent) waitForRuntime(ctx context.Context) bool {
 	logged := false
 	for {
@@ -226,7 +230,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 		}
 		var health runtime.Health
 		if err == nil {
-			health, err = a.cfg.Runtime.Health(ctx) // admission asks for its features
+			health, err = a.cfg.Runtime.Health(ctx) // admission needs its features
 		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
@@ -246,13 +250,13 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 	}
 }
 
-// assignPods gives each pod of a new list to its worker, and tells the workers of
-// pods that are no longer in it.
+// assignPods gives each pod of a new list to its worker, and makes workers for new
+// pods. The workers of pods that are no longer listed end them.
 func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if ctx.Err() != nil {
-		return // workers may have ended already: theirs are not new pods
+		return // workers may have ended already: their pods are not new ones
 	}
 	a.setListedLocked(list)
 	for _, p := range list {
@@ -270,7 +274,8 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 	}
 }
 
-// startLocked starts a worker for a pod that has none.
+// startLocked starts a worker for a pod that has none. A pod that runs already is
+// not admitted anew: it keeps what it has. It needs a.mu.
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	if !runs {
@@ -294,8 +299,9 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	return w
 }
 
-// isNameTakenLocked reports whether another pod of this name has not left yet: a new
-// one waits for it, as it would in the API server. It needs a.mu.
+// isNameTakenLocked reports whether another pod of this name has not left the node
+// yet. Its successor waits, since both would write the same status and the same
+// folder of logs. It needs a.mu.
 func (a *Agent) isNameTakenLocked(pod *corev1.Pod) bool {
 	for uid, w := range a.workers {
 		if has := w.spec(); uid != pod.UID && has.Name == pod.Name && has.Namespace == pod.Namespace {
@@ -305,7 +311,8 @@ func (a *Agent) isNameTakenLocked(pod *corev1.Pod) bool {
 	return false
 }
 
-// wakePod wakes the worker of a pod of which something changed.
+// wakePod wakes the worker of a pod of which something changed in the runtime. A
+// pod without a worker may be an orphan.
 func (a *Agent) wakePod(uid string) {
 	a.mu.Lock()
 	w := a.workers[types.UID(uid)]
@@ -320,6 +327,7 @@ func (a *Agent) wakePod(uid string) {
 	}
 }
 
+// eachWorker calls fn with each worker. It holds no mutex meanwhile.
 func (a *Agent) eachWorker(fn func(*worker)) {
 	a.mu.Lock()
 	all := slices.Collect(maps.Values(a.workers))
@@ -329,7 +337,8 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	}
 }
 
-// nodeFacts is what of the node's state goes into a container's configuration.
+// nodeFacts is what of the node's state goes into the configuration of a
+// container.
 func (a *Agent) nodeFacts() podspec.Node {
 	return podspec.Node{
 		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: a.groups.Load().V2(),
@@ -339,6 +348,7 @@ func (a *Agent) nodeFacts() podspec.Node {
 // plegSource shows the runtime to pleg.
 type plegSource struct{ runtime runtime.Runtime }
 
+// Snapshot lists all sandboxes and containers with their states.
 func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) {
 	sandboxes, err := s.runtime.ListSandboxes(ctx, "")
 	if err != nil {
@@ -358,6 +368,7 @@ func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) 
 	return out, nil
 }
 
+// Events passes the events of the runtime on.
 func (s plegSource) Events(ctx context.Context, fn func(uid string)) error {
 	err := s.runtime.Events(ctx, func(e runtime.Event) { fn(e.PodUID) })
 	if errors.Is(err, runtime.ErrNoEvents) {

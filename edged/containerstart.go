@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// startError says that one container did not start. Others may.
+// startError says that one container did not start. The others of the pod may.
 type startError struct{ reason, message string }
 
 func (e *startError) Error() string { return "edged: " + e.reason + ": " + e.message }
@@ -61,6 +61,8 @@ func (w *worker) postpone(name string, err *startError) {
 	})
 }
 
+// createAndLaunch gets the image, creates the container and starts it. Each
+// failure has the kubelet's reason, which kubectl shows.
 func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a plan.Action) *startError {
 	agent := r.w.a
 	warn := func(message string) {
@@ -99,7 +101,8 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	return r.launch(ctx, c, id)
 }
 
-// launch starts a created container and runs its hook.
+// launch starts a created container and runs its postStart hook. If the hook fails
+// the container is killed, as the API says.
 func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) *startError {
 	agent := r.w.a
 	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
@@ -126,9 +129,9 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) 
 	return nil
 }
 
-// sandboxLost reports whether a container could not be made or started because
-// the sandbox no longer runs. The container id that did not start, if there is
-// one, is then removed: it never ran, so that it must not count as a restart.
+// sandboxLost reports whether a container could not be created or started because
+// its sandbox no longer runs. The container id that did not start, if there is
+// one, is removed: it never ran, and must not count as a restart.
 func (r *execution) sandboxLost(ctx context.Context, id string) bool {
 	agent := r.w.a
 	sb, err := agent.cfg.Runtime.SandboxStatus(ctx, r.id)
@@ -144,7 +147,7 @@ func (r *execution) sandboxLost(ctx context.Context, id string) bool {
 	return true
 }
 
-// startCreated starts a container that a former step only created.
+// startCreated starts a container that an earlier step only created.
 func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
 	c, _ := podspec.FindContainer(r.pod, a.Name)
 	if c == nil {
@@ -163,9 +166,9 @@ func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
 	return nil
 }
 
-// checkSandbox says why no container can be made in the pod's sandbox: there is
-// none, or one that another program or a former release made for a pod that gets
-// none here.
+// checkSandbox says why no container can be created in the pod's sandbox: there is
+// none, or it is one that another program or an older release made for a pod that
+// this node does not support.
 func (r *execution) checkSandbox() *startError {
 	switch refused := podspec.UnsupportedPod(r.pod); {
 	case refused != nil:
@@ -176,8 +179,8 @@ func (r *execution) checkSandbox() *startError {
 	return nil
 }
 
-// targetOf is the id of the container whose processes an ephemeral container is
-// to see, "" if it names none.
+// targetOf is the id of the container whose processes an ephemeral container is to
+// see (targetContainerName, KEP-277); "" if it names none.
 func (r *execution) targetOf(name string) (string, error) {
 	for i := range r.pod.Spec.EphemeralContainers {
 		e := &r.pod.Spec.EphemeralContainers[i]

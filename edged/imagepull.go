@@ -17,7 +17,8 @@ import (
 // ImagePullBackOff.
 const pullShown = 2 * time.Second
 
-// ensureImage brings the container's image to the node, by its pull policy.
+// ensureImage brings the container's image to the node, by its pull policy:
+// https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy
 func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
 	agent := r.w.a
 	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
@@ -58,8 +59,9 @@ func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runti
 	return r.pullImage(ctx, c, ref, img)
 }
 
-// pullImage pulls the image unless it is in back-off. present is what the node has of
-// it, if that has an id: it is used while the registry is out of reach.
+// pullImage pulls the image unless it is in back-off. present is what the node has
+// of it, if that has an id: it is used while the registry is out of reach, where
+// Config.OfflineImages allows it.
 func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
 	agent := r.w.a
 	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
@@ -112,7 +114,8 @@ func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref imag
 	return runtime.Image{}, &startError{plan.ReasonErrImagePull, err.Error()}
 }
 
-// credentials reads the pod's credentials for an image.
+// credentials reads the pod's credentials for an image. A pull secret that cannot
+// be read is left out, as a kubelet does: the pull may work without it.
 func (r *execution) credentials(ctx context.Context, ref image.Ref) []image.Credential {
 	agent := r.w.a
 	var secrets []*corev1.Secret
@@ -132,8 +135,9 @@ func (r *execution) credentials(ctx context.Context, ref image.Ref) []image.Cred
 	return keys
 }
 
-// pullWithCredentials pulls an image with each of the credentials in turn, or without any when
-// there are none, and notes with which it could.
+// pullWithCredentials pulls an image with each of the credentials in turn, or
+// without any when there are none, and notes which worked. The note is made before
+// the pull begins: without it the image would be for every pod (KEP-2535).
 func (r *execution) pullWithCredentials(ctx context.Context, ref image.Ref, keys []image.Credential) (runtime.Image, error) {
 	agent := r.w.a
 	tries := []*image.Credential{nil}
@@ -155,7 +159,7 @@ func (r *execution) pullWithCredentials(ctx context.Context, ref image.Ref, keys
 	return img, err
 }
 
-// tryCredentials pulls an image with the first of the credentials with which it can.
+// tryCredentials pulls an image with the first of the credentials that works.
 func (r *execution) tryCredentials(ctx context.Context, ref image.Ref, tries []*image.Credential) (runtime.Image, error) {
 	agent := r.w.a
 	var err error
@@ -182,8 +186,8 @@ func (r *execution) tryCredentials(ctx context.Context, ref image.Ref, tries []*
 	return runtime.Image{}, err
 }
 
-// mayUseWithoutPull reports whether the pod may have an image that is on the node without a
-// pull, by Config.ImageVerification.
+// mayUseWithoutPull reports whether the pod may have an image that is on the node
+// without a pull, by Config.ImageVerification (KEP-2535).
 func (r *execution) mayUseWithoutPull(ctx context.Context, ref image.Ref, present runtime.Image) bool {
 	agent := r.w.a
 	switch agent.cfg.ImageVerification {
@@ -197,14 +201,15 @@ func (r *execution) mayUseWithoutPull(ctx context.Context, ref image.Ref, presen
 	return agent.imagePulls.Could(ref, present.ID, nil) || agent.imagePulls.Could(ref, present.ID, r.credentials(ctx, ref))
 }
 
-// mayUseOffline reports whether the pod may have an image that is on the node without
-// asking its registry: if the registry once gave it for one of the credentials.
+// mayUseOffline reports whether the pod may have an image that is on the node
+// without its registry being asked: if the registry once gave it for one of these
+// credentials.
 func (r *execution) mayUseOffline(ref image.Ref, present runtime.Image, keys []image.Credential) bool {
 	return r.w.a.cfg.OfflineImages == On && r.w.a.imagePulls.Could(ref, present.ID, keys)
 }
 
-// useStaleImage says why a container starts with what the node has of an image that
-// its pull policy has pulled anew each time.
+// useStaleImage records that a container starts with what the node has of an
+// image, though its pull policy asks for a pull each time.
 func (r *execution) useStaleImage(c *corev1.Container, present runtime.Image, why string) runtime.Image {
 	r.w.updateMemory(func(m *memory) { delete(m.pulls, c.Name) })
 	r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(

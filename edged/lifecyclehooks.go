@@ -15,7 +15,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// runHook runs a lifecycle handler of a container. A timeout of zero means none.
+// runHook runs a lifecycle handler of a container: exec, httpGet or sleep
+// (KEP-3960). A timeout of zero means none.
 func (r *execution) runHook(ctx context.Context, id string, ports []corev1.ContainerPort, h *corev1.LifecycleHandler, timeout time.Duration) error {
 	if timeout > 0 {
 		var cancel context.CancelFunc

@@ -10,10 +10,10 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// LocalAPI is a Kubernetes API on the node itself. Pods are led to it by the
-// variables KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT; those that
-// set these themselves keep their own. One on a loopback address is told to
-// pods in the host's network only, since no other could reach it.
+// LocalAPI is a Kubernetes API on the node itself. Pods find it by the variables
+// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT; a pod that sets these
+// itself keeps its own. An API on a loopback address is given to pods in the
+// host's network only: no other could reach it.
 type LocalAPI struct {
 	Address netip.AddrPort // the zero value is no API
 	// CA is the certificate, in PEM, that vouches for it. It is added to
@@ -29,7 +29,7 @@ const (
 	rootKey       = "ca.crt"
 )
 
-// environment gives the variables that lead the pod to the API.
+// environment is the variables by which the pod finds the API.
 func (l LocalAPI) environment(pod *corev1.Pod) []runtime.EnvVar {
 	addr := l.Address
 	if !addr.IsValid() || addr.Addr().IsLoopback() && !pod.Spec.HostNetwork {
@@ -43,7 +43,8 @@ func (l LocalAPI) environment(pod *corev1.Pod) []runtime.EnvVar {
 	}
 }
 
-// withLocalCA gives Objects whose kube-root-ca.crt also vouches for the API.
+// withLocalCA gives Objects whose kube-root-ca.crt also has the certificate of the
+// API.
 func (l LocalAPI) withLocalCA(o Objects) Objects {
 	if !l.Address.IsValid() || len(l.CA) == 0 {
 		return o
@@ -51,6 +52,7 @@ func (l LocalAPI) withLocalCA(o Objects) Objects {
 	return localCAObjects{o, l.CA}
 }
 
+// localCAObjects adds a certificate to each kube-root-ca.crt.
 type localCAObjects struct {
 	Objects
 	ca []byte

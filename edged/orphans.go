@@ -16,8 +16,8 @@ import (
 )
 
 // adoptPods waits for the first list of pods and gives every pod a worker. What
-// runs for a pod that is not in it is noted for removeOrphans, except what came
-// from a file: the folder is the whole truth about that.
+// runs for a pod that is not in the list is an orphan, see removeOrphans. What
+// came from a file ends at once: the folder is the whole truth about that.
 func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 	if !in.waitForFirst(ctx) {
 		return false
@@ -79,8 +79,9 @@ func (a *Agent) podFolders() []string {
 	return uids
 }
 
-// setOrphansLocked notes what is there for pods that are not the node's and that
-// no worker looks after. It needs a.mu.
+// setOrphansLocked notes what is on the node for pods that are not in the list and
+// have no worker. Sandboxes that carry another node's name belong to an agent that
+// shares the runtime. It needs a.mu.
 func (a *Agent) setOrphansLocked(sandboxes []runtime.Sandbox, folders []string) {
 	a.orphans = make(map[types.UID]*corev1.Pod)
 	note := func(pod *corev1.Pod) {
@@ -98,8 +99,8 @@ func (a *Agent) setOrphansLocked(sandboxes []runtime.Sandbox, folders []string) 
 	}
 }
 
-// listSandboxes asks the runtime for as long as it takes. It is false when ctx
-// ended first.
+// listSandboxes asks the runtime until it answers. It is false when ctx ended
+// first.
 func (a *Agent) listSandboxes(ctx context.Context) ([]runtime.Sandbox, bool) {
 	for {
 		sandboxes, err := a.cfg.Runtime.ListSandboxes(ctx, "")
@@ -117,7 +118,8 @@ func (a *Agent) listSandboxes(ctx context.Context) ([]runtime.Sandbox, bool) {
 	}
 }
 
-// orphanPod makes a pod of what a sandbox says of it, enough to take it down.
+// orphanPod makes a pod of the labels of a sandbox: enough to stop it within its
+// own grace period.
 func orphanPod(s runtime.Sandbox) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
 	if n, err := strconv.ParseInt(s.Annotations[runtime.AnnotationPodGrace], 10, 64); err == nil && n >= 0 {
@@ -135,9 +137,9 @@ const (
 	orphanRetryMax = time.Minute
 )
 
-// removeOrphans ends what is there for pods that are not the node's: what was
-// found at the start, and what appears later, as a sandbox does whose making was
-// given up and that the runtime finished all the same.
+// removeOrphans ends what is on the node for pods that are not its own, at the
+// start and later. One appears later when a runtime finishes a sandbox whose
+// creation was given up.
 func (a *Agent) removeOrphans(ctx context.Context) {
 	retry := orphanRetryMin
 	for {
@@ -162,7 +164,7 @@ func (a *Agent) removeOrphans(ctx context.Context) {
 	}
 }
 
-// findOrphans looks for orphans anew.
+// findOrphans looks for orphans again.
 func (a *Agent) findOrphans(ctx context.Context) {
 	sandboxes, err := a.cfg.Runtime.ListSandboxes(ctx, "")
 	if err != nil {
@@ -177,11 +179,10 @@ func (a *Agent) findOrphans(ctx context.Context) {
 	a.setOrphansLocked(sandboxes, folders)
 }
 
-// removeKnownOrphans ends the orphans that were found and reports whether none
-// is left. That a pod is not in the list proves that it is an orphan only where
-// the list is always whole. Where the list may lack pods, because the store was
-// lost and is being filled anew, the cloud itself is asked; until it has
-// answered, what runs goes on.
+// removeKnownOrphans ends the orphans that were found, and reports whether none is
+// left. Absence from the list proves that a pod is an orphan only where the list
+// is always whole. Where the store was lost and is being filled again, the cloud
+// itself is asked; until it answers, what runs goes on.
 func (a *Agent) removeKnownOrphans(ctx context.Context) bool {
 	bound := make(map[types.UID]bool)
 	a.mu.Lock()

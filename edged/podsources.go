@@ -11,7 +11,7 @@ import (
 )
 
 // podSources is where pods come from: the API server, through Objects, and the
-// folder of static pods. It belongs to the Agent's own goroutine.
+// folder of static pods. It belongs to the goroutine of Agent.Run.
 type podSources struct {
 	pods  <-chan []*corev1.Pod
 	files <-chan []*corev1.Pod // nil without a folder
@@ -21,7 +21,7 @@ type podSources struct {
 	static  []*corev1.Pod
 }
 
-// followSources begins to follow both. What it starts is added to wg.
+// followSources begins to follow both sources. What it starts is added to wg.
 func (a *Agent) followSources(ctx context.Context, wg *sync.WaitGroup) (*podSources, error) {
 	pods, err := a.cfg.Objects.Pods(ctx)
 	if err != nil {
@@ -44,7 +44,8 @@ func (a *Agent) followSources(ctx context.Context, wg *sync.WaitGroup) (*podSour
 	return in, nil
 }
 
-// waitForFirst waits for the first lists. It is false when ctx ended before.
+// waitForFirst waits for the first list of each source. It is false when ctx ended
+// before.
 func (in *podSources) waitForFirst(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -66,7 +67,8 @@ func (in *podSources) waitForFirst(ctx context.Context) bool {
 	}
 }
 
-// setAPIPods sorts a list from the API server.
+// setAPIPods takes a list of the API server and sets mirrors of static pods apart:
+// they are shown, not run.
 func (in *podSources) setAPIPods(list []*corev1.Pod) {
 	in.api, in.mirrors = nil, make(map[string]*corev1.Pod)
 	for _, p := range list {
@@ -78,12 +80,12 @@ func (in *podSources) setAPIPods(list []*corev1.Pod) {
 	}
 }
 
-// all lists the pods to run, static ones first: they are the machine's own.
+// all lists the pods to run, static ones first: they are admitted before others.
 func (in *podSources) all() []*corev1.Pod { return slices.Concat(in.static, in.api) }
 
-// syncMirrors has the API server show the static pods, and only those that there
-// are. It reports whether that is said; what the API server makes of it shows
-// in a later list.
+// syncMirrors has the API server show the static pods that there are, and no
+// others. It reports whether all reports could be made. What the API server makes
+// of them shows in a later list.
 func (a *Agent) syncMirrors(ctx context.Context, in *podSources) bool {
 	reports, ok := a.cfg.Reports.(Mirrorer)
 	if !ok {

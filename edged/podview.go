@@ -16,14 +16,16 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// Bounds of termination messages, as Kubernetes has them.
+// The bounds of termination messages, by the API:
+// https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
 const (
 	maxMessage     = 4096
 	maxLogMessage  = 2048
 	maxLogMessages = 80 // lines
 )
 
-// observe refreshes the worker's view of the runtime, if it may have changed.
+// observe refreshes the worker's view of the runtime, if something may have
+// changed there.
 func (w *worker) observe(ctx context.Context) error {
 	w.mu.Lock()
 	dirty, uid := w.dirty, string(w.pod.UID)
@@ -42,12 +44,14 @@ func (w *worker) observe(ctx context.Context) error {
 	w.view = v
 	if n := len(v.Sandboxes); n > 0 && w.last == nil {
 		if first := v.Sandboxes[n-1].Created; first.Before(w.start) && !first.IsZero() {
-			w.start = first // the cloud never heard when the pod started; the runtime remembers
+			w.start = first // no start was ever reported; the runtime remembers it
 		}
 	}
 	return nil
 }
 
+// readRuntime lists the pod's sandboxes and containers. The status of a container
+// that has exited does not change any more, and is asked for once.
 func (w *worker) readRuntime(ctx context.Context, uid string) (plan.View, error) {
 	r := w.a.cfg.Runtime
 	sandboxes, err := r.ListSandboxes(ctx, uid)
@@ -102,8 +106,10 @@ func (w *worker) readRuntime(ctx context.Context, uid string) (plan.View, error)
 	return v, nil
 }
 
-// terminationMessage reads what a container that exited wanted to be known: its
-// termination message, or the end of its log where the spec asks for that.
+// terminationMessage reads what a container that exited left: its termination
+// message, or the end of its log if the spec asks for that
+// (terminationMessagePolicy FallbackToLogsOnError). The path is a note on the
+// container and counts only inside the folder of its pod.
 func (w *worker) terminationMessage(c *runtime.Container) string {
 	file := c.Annotations[runtime.AnnotationTerminationMessage]
 	if dir := w.a.volumes.PodDir(c.PodUID); file != "" && filepath.Dir(filepath.Dir(filepath.Dir(file))) == dir {
@@ -124,8 +130,8 @@ func (w *worker) terminationMessage(c *runtime.Container) string {
 	return text
 }
 
-// readHead reads the beginning of a file that a container wrote: it may be
-// anything by now, so that only a plain file counts.
+// readHead reads the beginning of a file that a container wrote. It may be
+// anything by now, a pipe or a link: only a plain file counts.
 func readHead(file string, limit int64) (string, error) {
 	f, err := regular.Open(file)
 	if err != nil {

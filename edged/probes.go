@@ -33,8 +33,8 @@ type probing struct {
 }
 
 // followProbes starts the probes of containers that run and ends those of
-// containers that no longer do. While the pod ends, only readiness is asked for,
-// as Kubernetes has it: a container that is being stopped may well be unhealthy.
+// containers that no longer do. While the pod ends only readiness is probed, as in
+// a kubelet: a container that is being stopped may well be unhealthy.
 func (w *worker) followProbes(ctx context.Context, end plan.Ending) {
 	running := make(map[string]bool)
 	w.mu.Lock()
@@ -67,6 +67,7 @@ func (w *worker) followProbes(ctx context.Context, end plan.Ending) {
 	}
 }
 
+// stopProbes ends all probes and joins them.
 func (w *worker) stopProbes() {
 	for id, p := range w.probes {
 		p.cancel()
@@ -76,13 +77,15 @@ func (w *worker) stopProbes() {
 }
 
 // startProbes runs the probes of a container: the startup probe alone until it
-// succeeds, then the others.
+// succeeds, then the others (KEP-950).
+// https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run runtime.Container) *probing {
 	ctx, cancel := context.WithCancel(ctx)
 	restarting, restarts := context.WithCancel(ctx)
 	p := &probing{cancel: cancel, restarts: restarts, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
 	if last := plan.FindStatus(w.last, c.Name); last != nil && last.State.Running != nil && strings.HasSuffix(last.ContainerID, "://"+run.ID) {
-		// An adopted container is what it was last known to be, until a probe differs.
+		// An adopted container is as it was last reported, until a probe says otherwise:
+		// a restart of the agent must not take a Service's endpoints away.
 		p.ready = p.ready || last.Ready
 		p.started = p.started || last.Started != nil && *last.Started
 	}
@@ -149,8 +152,8 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 	return p
 }
 
-// addressOf gives the pod's address. That of a pod in the host's network is the
-// node's, which may change while the pod runs.
+// addressOf gives the address that the pod's probes connect to. That of a pod in
+// the host's network is the node's, which may change while the pod runs.
 func (w *worker) addressOf(pod *corev1.Pod) func() string {
 	own := ""
 	if sb := w.view.Sandbox(); sb != nil && len(sb.IPs) > 0 {
@@ -166,6 +169,7 @@ func (w *worker) addressOf(pod *corev1.Pod) func() string {
 	}
 }
 
+// execProbe runs the command of a probe in a container.
 func (w *worker) execProbe(id string) func(context.Context, []string, time.Duration) (string, int, error) {
 	return func(ctx context.Context, cmd []string, timeout time.Duration) (string, int, error) {
 		res, err := w.a.cfg.Runtime.ExecSync(ctx, id, cmd, timeout)
@@ -176,7 +180,7 @@ func (w *worker) execProbe(id string) func(context.Context, []string, time.Durat
 	}
 }
 
-// healthOf is what plan needs to know of a running container.
+// healthOf is what plan.Decide needs to know of a running container.
 func (w *worker) healthOf(c runtime.Container) plan.Health {
 	p := w.probes[c.ID]
 	if p == nil {
@@ -187,8 +191,8 @@ func (w *worker) healthOf(c runtime.Container) plan.Health {
 	return plan.Health{Started: p.started, Failed: p.failed, Grace: p.grace}
 }
 
-// verdictOf is what the status needs to know of a running container.
-func (w *worker) verdictOf(c runtime.Container) plan.Readiness {
+// readinessOf is what the status needs to know of a running container.
+func (w *worker) readinessOf(c runtime.Container) plan.Readiness {
 	p := w.probes[c.ID]
 	if p == nil {
 		return plan.Readiness{Started: true, Ready: true}

@@ -17,8 +17,8 @@ import (
 	"github.com/edgekit/edgekit/edged/static"
 )
 
-// announceBackOffs writes an event for each container whose restart begins to
-// wait: it is what tells people, and their alerts, that a container crashes.
+// announceBackOffs records an event for each container whose restart begins to
+// wait: it is how people, and their alerts, learn of a crash loop.
 func (w *worker) announceBackOffs(now map[string]plan.BackOff) {
 	pod := w.spec()
 	for name, b := range now {
@@ -40,14 +40,14 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	}
 	for _, c := range s.View.Containers {
 		if c.State == runtime.ContainerRunning {
-			f.Readiness[c.ID] = w.verdictOf(c)
+			f.Readiness[c.ID] = w.readinessOf(c)
 		}
 	}
 	return f
 }
 
-// report makes the pod's status durable if it changed. A pod whose API object
-// is gone has nobody to report to.
+// report makes the pod's status durable if it changed. A pod whose API object is
+// gone has nobody to report to.
 func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 	if s.Ending == plan.EndGone || s.FinalReported && s.Ending == plan.EndDeleted {
 		return true
@@ -59,6 +59,8 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 	return w.reportStatus(ctx, plan.PodStatus(w.facts(s, final)))
 }
 
+// reportStatus reports a status that differs from the last one. It is false if
+// that failed, and must be tried again.
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	pod, uid := w.reportsAs()
 	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
@@ -85,15 +87,15 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	return true
 }
 
-// keepStatus is the status that Agent.Pods gives from now on.
+// keepStatus sets the status that Agent.Pods gives from now on.
 func (w *worker) keepStatus(st *corev1.PodStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reportedStatus = st.DeepCopy()
 }
 
-// reportsAs gives the pod, and the uid that the API server knows it by: a static
-// pod has none before it is shown there.
+// reportsAs is the pod, and the uid by which the API server knows it. A static pod
+// has none before its mirror is shown there.
 func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,8 +150,8 @@ func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
 // reach. The pod runs on with that token. Otherwise the pod has no such condition.
 const ConditionTokenExpired = plan.ConditionTokenExpired
 
-// loadLastReport reads what a former Agent last said of the pod: what the cloud knows
-// of it, and sent with the pod, may be older.
+// loadLastReport reads what an Agent before this one last reported of the pod. The
+// status that came with the pod from the cloud may be older.
 func (w *worker) loadLastReport(ctx context.Context) {
 	defer w.restoreWaiting()
 	reports, ok := w.a.cfg.Reports.(LastReports)
@@ -173,9 +175,9 @@ func (w *worker) loadLastReport(ctx context.Context) {
 	}
 }
 
-// newerStatus is the newer of what this node said of a pod and of what the cloud
-// has, which may be nil. A condition that somebody changed in the cloud since
-// is left out: it begins anew, and is then reported again.
+// newerStatus is the newer of what this node reported of a pod and of what the
+// cloud has, which may be nil. A condition that somebody changed in the cloud
+// since is left out: it is then reported anew.
 func newerStatus(said, cloud *corev1.PodStatus) *corev1.PodStatus {
 	if cloud == nil {
 		return said
@@ -191,8 +193,8 @@ func newerStatus(said, cloud *corev1.PodStatus) *corev1.PodStatus {
 	return said
 }
 
-// restoreWaiting takes over why containers did not start: they are said to wait
-// for that until the next try says something else.
+// restoreWaiting restores why containers did not start, so that a restart of the
+// agent does not show them as ContainerCreating until the next try.
 func (w *worker) restoreWaiting() {
 	if w.last == nil {
 		return

@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// Times of a worker that are not Kubernetes' own.
+// Times of a worker. None of them is a rule of Kubernetes.
 const (
 	reportRetry      = time.Second
 	quietStep        = 300 * time.Millisecond // a step shorter than this is reported as a whole
@@ -23,9 +23,10 @@ const (
 	settleTime       = time.Second            // how long a start that was cut may still take effect in the runtime
 )
 
-// worker owns one pod. Its goroutine, run, is the only one that plans and
-// reports; actions run in one further goroutine, one step at a time, so that a
-// long one (an image, a grace period) does not make the worker deaf.
+// worker owns one pod. Its goroutine, run, is the only one that decides and
+// reports. Actions run in one further goroutine, one step at a time, so that a
+// long one (a pull, a grace period) does not keep the worker from noticing what
+// happens.
 type worker struct {
 	a    *Agent
 	wake chan struct{} // holds one value
@@ -42,27 +43,27 @@ type worker struct {
 
 	// What follows belongs to run.
 	view        plan.View
-	exited      map[string]runtime.Container // status of containers that are through, by id
+	exited      map[string]runtime.Container // status of exited containers, by id
 	messages    map[string]string
 	last        *corev1.PodStatus // last known to the cloud, as far as is known here
 	reported    bool              // a status was reported in this life
 	reportedUID types.UID         // of the pod that it was reported of
-	// unreportable says that the last report failed, and that this was logged.
+	// reportFailing says that the last report failed, and that this was logged.
 	reportFailing bool
 	start         time.Time // when the pod started, as its status says
 	created       time.Time // when this worker was made, by a clock that is never set
 	finished      bool
 	current       *step
 	settleUntil   time.Time   // until then, what a cut step asked of the runtime may still appear
-	lastEnding    plan.Ending // as of the last turn
+	lastEnding    plan.Ending // as of the last syncPod
 	endGrace      time.Duration
 	probes        map[string]*probing
 	backOffs      map[string]plan.BackOff
 	deadAfter     time.Time // when the pod's active deadline passes
 }
 
-// memory is what actions leave for the next plan. It guards nothing: losing it
-// costs a repetition.
+// memory is what actions leave for the next decision. Nothing depends on it for
+// safety: losing it in a crash costs a repetition.
 type memory struct {
 	setUp, stale, tornDown      bool
 	finalReported, goneReported bool
@@ -85,6 +86,8 @@ type step struct {
 	started time.Time
 }
 
+// newWorker makes the worker of a pod. A status that came with the pod is what the
+// cloud knows of it.
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
@@ -101,6 +104,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	return w
 }
 
+// wakeUp has the worker look at its pod again. It never blocks.
 func (w *worker) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
@@ -108,7 +112,8 @@ func (w *worker) wakeUp() {
 	}
 }
 
-// update gives the worker a newer version of its pod.
+// update gives the worker a newer version of its pod. With a new spec what failed
+// before is tried again at once.
 func (w *worker) update(pod *corev1.Pod) {
 	w.mu.Lock()
 	old := w.pod
@@ -124,8 +129,8 @@ func (w *worker) update(pod *corev1.Pod) {
 	}
 }
 
-// setMirrorUID tells the worker of a static pod under which uid the API server shows
-// it.
+// setMirrorUID gives the worker of a static pod the uid under which the API server
+// shows the pod.
 func (w *worker) setMirrorUID(uid types.UID) {
 	w.mu.Lock()
 	was := w.mirrorUID
@@ -136,7 +141,8 @@ func (w *worker) setMirrorUID(uid types.UID) {
 	}
 }
 
-// markDeleted tells the worker that its pod's API object is gone.
+// markDeleted says that the pod's API object is gone: the worker ends the pod and
+// then itself.
 func (w *worker) markDeleted() {
 	w.mu.Lock()
 	was := w.deleted
@@ -147,7 +153,7 @@ func (w *worker) markDeleted() {
 	}
 }
 
-// runtimeChanged tells the worker that the runtime's view changed.
+// runtimeChanged says that the runtime may have something new of the pod.
 func (w *worker) runtimeChanged() {
 	w.mu.Lock()
 	w.dirty = true
@@ -155,7 +161,8 @@ func (w *worker) runtimeChanged() {
 	w.wakeUp()
 }
 
-// contentChanged tells the worker that config maps or secrets may have changed.
+// contentChanged says that config maps or secrets may have changed. A container
+// that waits for one is tried again at once; a pull that failed is not.
 func (w *worker) contentChanged() {
 	w.mu.Lock()
 	w.mem.stale = true
@@ -168,7 +175,7 @@ func (w *worker) contentChanged() {
 	w.wakeUp()
 }
 
-// podWithResources is the pod, if it holds resources of the node.
+// podWithResources is the pod if it holds resources of the node; else nil.
 func (w *worker) podWithResources() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -176,7 +183,7 @@ func (w *worker) podWithResources() *corev1.Pod {
 	case w.pod.Name == "", w.mem.tornDown:
 		return nil
 	case w.alive:
-		return w.pod // also one that is being stopped, or that somebody else calls Failed
+		return w.pod // also one that is being stopped, or that others have set to Failed
 	case w.rejected != nil, plan.IsTerminal(w.pod.Status.Phase):
 		return nil
 	}
@@ -211,7 +218,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// endStep joins the step under way, if any.
+// endStep cancels and joins the step under way, if any.
 func (w *worker) endStep() {
 	if w.current == nil {
 		return
@@ -231,17 +238,23 @@ func (w *worker) endStep() {
 	w.mu.Unlock()
 }
 
-// syncPod observes, plans, reports and starts a step. It returns how long to wait
-// for the next turn at most, and whether nothing is left to do.
+// syncPod observes, decides, reports and starts a step: the kubelet's function of
+// that name. It returns after how long at most it must be called again, and
+// whether nothing is left to do.
+//
+// The report goes out while the step runs, except before volumes are torn down:
+// the termination messages in the status are read from them, so that it must be
+// durable first.
 func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	const forever = time.Hour
 	end, grace := w.ending()
 	if end != w.lastEnding || grace < w.endGrace {
-		w.clearBackOff(plan.RetryEnd) // what failed before is tried again at once
+		w.clearBackOff(plan.RetryEnd) // another ending: what failed is tried at once
 	}
 	w.lastEnding, w.endGrace = end, grace
 	if s := w.current; s != nil {
-		// The end of a pod, and a shorter one than before, does not wait.
+		// A pod that must end, or end sooner than before, does not wait for a step that
+		// was made for something else. A short step is reported as a whole.
 		if end > s.ending || end != plan.EndNone && time.Now().Add(grace).Before(s.until) {
 			w.endStep()
 		} else if quiet := quietStep - time.Since(s.started); quiet > 0 {
@@ -268,13 +281,13 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	begins := w.current == nil && len(d.Actions) > 0 && d.Actions[0].Kind != plan.ActReportFinal
 	tearsDown := begins && d.Actions[0].Kind == plan.ActTearDown
 	if begins && !tearsDown {
-		w.startStep(ctx, s, d) // the report below is made meanwhile
+		w.startStep(ctx, s, d) // the report below goes out meanwhile
 	}
 	if !w.report(ctx, s) {
 		return reportRetry, false
 	}
 	if tearsDown {
-		w.startStep(ctx, s, d) // what the status says is durable: its sources may go
+		w.startStep(ctx, s, d) // the status is durable: what it was read from may go
 	}
 	next = forever
 	if !w.deadAfter.IsZero() {
@@ -304,7 +317,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	return max(next, time.Millisecond), false
 }
 
-// startStep starts a step.
+// startStep starts the actions of a decision in a goroutine, which endStep joins.
 func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decision) {
 	ctx, cancel := context.WithCancel(ctx)
 	if d.Finished && s.Ending == plan.EndNone {
@@ -320,13 +333,16 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 	}()
 }
 
+// spec is the pod as last given. It must not be changed.
 func (w *worker) spec() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.pod
 }
 
-// ending tells whether and how the pod must end, and how long that may take.
+// ending says whether and how the pod must end, and how long that may take. A pod
+// past its activeDeadlineSeconds fails here:
+// https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#detailed-behavior
 func (w *worker) ending() (plan.Ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -351,8 +367,9 @@ func (w *worker) ending() (plan.Ending, time.Duration) {
 }
 
 // deadlineStart is when a pod's active deadline begins to count. A machine without
-// a clock battery stamps starts in 1970: a pod does not start before it was made.
-// Nor did it start after now, which is what a clock that was set back says.
+// a clock battery stamps its starts in 1970, but no pod starts before it was
+// created. Nor did it start after now, which is what a clock that was set back
+// says.
 func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 	if made := pod.CreationTimestamp.Time; start.Before(made) {
 		start = made
@@ -366,7 +383,7 @@ func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 // starting reports whether the step under way may make processes of the pod run.
 func (w *worker) starting() bool { return w.current != nil && w.current.starts }
 
-// situation gathers what plan decides upon.
+// situation gathers what plan.Decide looks at.
 func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
