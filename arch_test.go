@@ -50,6 +50,7 @@ var fences = map[string][]string{
 	"github.com/eclipse/paho.golang":      {"bus/client"},
 	"k8s.io/cri-api":                      {"edged/cri"},
 	"google.golang.org/grpc":              {"edged/cri"},
+	"github.com/distribution/reference":   {"edged/image"},
 	"k8s.io/client-go":                    {"controller", "cmd"},
 	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":      {"controller"},
