@@ -132,7 +132,7 @@ func orphanPod(s runtime.Sandbox) *corev1.Pod {
 // pods are the node's while that is not known.
 const (
 	orphanInterval = time.Minute
-	orphanDelay    = 10 * time.Second // after the runtime told of a pod that nobody knows
+	orphanDelay    = 10 * time.Second // after the runtime sent an event of an unknown pod
 	orphanRetryMin = 2 * time.Second
 	orphanRetryMax = time.Minute
 )

@@ -127,7 +127,7 @@ func (a *Agent) complainDNS(pod *corev1.Pod) {
 	}
 }
 
-// recordResize tells once of a resize that is not done.
+// recordResize records an event, once, for a resize that is not done.
 func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
 	find := func(st *corev1.PodStatus) *corev1.PodCondition {
 		if st == nil {

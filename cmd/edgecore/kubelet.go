@@ -29,7 +29,7 @@ const kubeletStreams = "nodes/proxy"
 // are the server's own and those of more.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	figures, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
+	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
 	if err != nil {
 		return nil, err
 	}
@@ -37,12 +37,12 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more 
 	metrics := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		if err := errors.Join(s.Export(r.Context(), w), more(r.Context(), w)); err != nil {
-			log.Debug("figures could not be given", "err", err)
+			log.Debug("metrics could not be written", "err", err)
 		}
 	}
 	s, err = server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
-		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
+		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource,
 		Metrics: http.HandlerFunc(metrics), Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {

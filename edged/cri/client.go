@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// DefaultSocket is where containerd listens unless told otherwise.
+// DefaultSocket is where containerd listens by default.
 const DefaultSocket = "/run/containerd/containerd.sock"
 
 // maxMessage bounds one answer of the runtime. CRI lets a runtime return up to
@@ -42,7 +42,8 @@ type Config struct {
 	Logger       *slog.Logger // nil discards
 }
 
-// Client is an edged.Runtime on a CRI socket.
+// Client is a runtime.Runtime, a runtime.Streams and a runtime.Meter on a CRI
+// socket.
 type Client struct {
 	cfg    Config
 	path   string
@@ -58,7 +59,7 @@ type SocketError struct {
 	Path   string
 	Reason error
 	// Temporary is set when somebody holds the socket who does not answer yet:
-	// a runtime that is starting, as far as can be told.
+	// a runtime that seems to be starting.
 	Temporary bool
 }
 
@@ -205,6 +206,7 @@ func (c *Client) Events(ctx context.Context, fn func(runtime.Event)) error {
 	}
 }
 
+// eventsFailed tells apart a runtime without events and a stream that ended.
 func eventsFailed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -215,16 +217,18 @@ func eventsFailed(ctx context.Context, err error) error {
 	return failed("events", err)
 }
 
+// quick bounds a call that does little work.
 func (c *Client) quick(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.cfg.Timeout)
 }
 
+// slow bounds a call that may do much work.
 func (c *Client) slow(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.cfg.SlowTimeout)
 }
 
-// callError is a failed call. Its text is the runtime's own, since it ends up
-// in events and statuses that people read.
+// callError is a failed call. Its text is the runtime's own: it is shown in events
+// and statuses.
 type callError struct {
 	verb string
 	code codes.Code
@@ -233,18 +237,20 @@ type callError struct {
 
 func (e *callError) Error() string { return e.text }
 
-// NotFound reports that what was asked for is not there.
+// NotFound reports that the object does not exist.
 func (e *callError) NotFound() bool { return e.code == codes.NotFound }
 
-// GRPCStatus lets status.Code see through.
+// GRPCStatus lets status.Code read the code.
 func (e *callError) GRPCStatus() *status.Status { return status.New(e.code, e.text) }
 
-// Is makes a call that its caller ended look like that.
+// Is matches the context's errors for a call that was cancelled or ran out of
+// time.
 func (e *callError) Is(target error) bool {
 	return target == context.Canceled && e.code == codes.Canceled ||
 		target == context.DeadlineExceeded && e.code == codes.DeadlineExceeded
 }
 
+// failed makes a callError; nil stays nil.
 func failed(verb string, err error) error {
 	st, ok := status.FromError(err)
 	if !ok {
@@ -253,4 +259,5 @@ func failed(verb string, err error) error {
 	return &callError{verb: verb, code: st.Code(), text: fmt.Sprintf("rpc error: code = %s desc = %s", st.Code(), st.Message())}
 }
 
+// missing reports whether the runtime does not have the object.
 func missing(err error) bool { return status.Code(err) == codes.NotFound }

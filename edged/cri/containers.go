@@ -34,7 +34,8 @@ func (c *Client) StartContainer(ctx context.Context, id string) error {
 	return nil
 }
 
-// StopContainer stops a container, with grace in whole seconds, rounded up.
+// StopContainer stops a container. CRI has the grace in whole seconds: it is
+// rounded up.
 func (c *Client) StopContainer(ctx context.Context, id string, grace time.Duration) error {
 	seconds := int64((max(grace, 0) + time.Second - 1) / time.Second)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+c.cfg.Timeout)
@@ -138,6 +139,7 @@ func (c *Client) ExecSync(ctx context.Context, id string, cmd []string, timeout 
 	return runtime.ExecResult{Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode}, nil
 }
 
+// state is a container's state; one that CRI adds later is unknown.
 func state(s runtimeapi.ContainerState) runtime.ContainerState {
 	switch s {
 	case runtimeapi.ContainerState_CONTAINER_CREATED:
@@ -150,6 +152,7 @@ func state(s runtimeapi.ContainerState) runtime.ContainerState {
 	return runtime.ContainerUnknown
 }
 
+// containerConfig is a container's configuration in CRI's form.
 func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 	cfg := &runtimeapi.ContainerConfig{
 		Metadata: &runtimeapi.ContainerMetadata{Name: k.Name, Attempt: k.Attempt},
@@ -174,6 +177,7 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 	return cfg
 }
 
+// propagation is a mount propagation; private where none is asked for.
 func propagation(p string) runtimeapi.MountPropagation {
 	switch p {
 	case "HostToContainer":
@@ -184,6 +188,7 @@ func propagation(p string) runtimeapi.MountPropagation {
 	return runtimeapi.MountPropagation_PROPAGATION_PRIVATE
 }
 
+// resources are Linux resource limits in CRI's form.
 func resources(r runtime.Resources) *runtimeapi.LinuxContainerResources {
 	out := &runtimeapi.LinuxContainerResources{
 		CpuPeriod: r.CPUPeriod, CpuQuota: r.CPUQuota, CpuShares: r.CPUShares, MemoryLimitInBytes: r.Memory,
@@ -195,6 +200,7 @@ func resources(r runtime.Resources) *runtimeapi.LinuxContainerResources {
 	return out
 }
 
+// security is a container's security context in CRI's form.
 func security(s runtime.Security) *runtimeapi.LinuxContainerSecurityContext {
 	return &runtimeapi.LinuxContainerSecurityContext{
 		Capabilities: &runtimeapi.Capability{AddCapabilities: s.AddCapabilities, DropCapabilities: s.DropCapabilities},

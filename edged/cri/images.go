@@ -66,6 +66,8 @@ func (c *Client) RemoveImage(ctx context.Context, id string) error {
 	return nil
 }
 
+// image is an image in the form of package runtime. The user is a number or a
+// name, never both.
 func image(i *runtimeapi.Image) runtime.Image {
 	out := runtime.Image{ID: i.Id, Tags: i.RepoTags, Digests: i.RepoDigests, Size: i.Size, Username: i.Username, Pinned: i.Pinned, SpecifiedImageRef: i.GetSpec().GetImage()}
 	if i.Uid != nil {

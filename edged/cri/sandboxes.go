@@ -90,6 +90,7 @@ func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sa
 	return out, nil
 }
 
+// moment is a time in nanoseconds; zero where the runtime sets none.
 func moment(ns int64) time.Time {
 	if ns <= 0 {
 		return time.Time{}
@@ -97,6 +98,7 @@ func moment(ns int64) time.Time {
 	return time.Unix(0, ns)
 }
 
+// sandboxConfig is a sandbox's configuration in CRI's form.
 func sandboxConfig(s *runtime.SandboxConfig) *runtimeapi.PodSandboxConfig {
 	if s == nil {
 		return nil
@@ -129,6 +131,7 @@ func sandboxConfig(s *runtime.SandboxConfig) *runtimeapi.PodSandboxConfig {
 	return cfg
 }
 
+// protocol is a port's protocol; TCP where none is set.
 func protocol(name string) runtimeapi.Protocol {
 	switch name {
 	case "UDP":
@@ -139,6 +142,8 @@ func protocol(name string) runtimeapi.Protocol {
 	return runtimeapi.Protocol_TCP
 }
 
+// namespaces says which namespaces of the host, of the pod or of another container
+// are used.
 func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
 	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
 	if n.HostNetwork {
@@ -158,6 +163,7 @@ func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
 	return o
 }
 
+// groupsPolicy says whether groups that the image defines count (KEP-3619).
 func groupsPolicy(s runtime.Security) runtimeapi.SupplementalGroupsPolicy {
 	if s.SupplementalGroupsStrict {
 		return runtimeapi.SupplementalGroupsPolicy_Strict
@@ -165,6 +171,7 @@ func groupsPolicy(s runtime.Security) runtimeapi.SupplementalGroupsPolicy {
 	return runtimeapi.SupplementalGroupsPolicy_Merge
 }
 
+// selinux is an SELinux label; nil for none.
 func selinux(s *runtime.SELinux) *runtimeapi.SELinuxOption {
 	if s == nil {
 		return nil
@@ -172,6 +179,7 @@ func selinux(s *runtime.SELinux) *runtimeapi.SELinuxOption {
 	return &runtimeapi.SELinuxOption{User: s.User, Role: s.Role, Type: s.Type, Level: s.Level}
 }
 
+// profile is a seccomp or AppArmor profile; nil leaves the choice to the runtime.
 func profile(p *runtime.Profile) *runtimeapi.SecurityProfile {
 	switch {
 	case p == nil:
@@ -184,6 +192,7 @@ func profile(p *runtime.Profile) *runtimeapi.SecurityProfile {
 	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 }
 
+// int64Value is a number that may be missing.
 func int64Value(v *int64) *runtimeapi.Int64Value {
 	if v == nil {
 		return nil

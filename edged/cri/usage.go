@@ -13,8 +13,8 @@ import (
 
 var _ runtime.Meter = (*Client)(nil)
 
-// PodUsage asks the runtime what pods use. Of a runtime that knows its
-// containers only, a pod's usage is the sum of theirs.
+// PodUsage asks the runtime what pods use (KEP-2371). Some runtimes know the usage
+// of containers only; a pod's is then the sum of theirs.
 func (c *Client) PodUsage(ctx context.Context) ([]runtime.PodUsage, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
@@ -53,6 +53,7 @@ func (c *Client) PodUsage(ctx context.Context) ([]runtime.PodUsage, error) {
 	return out, nil
 }
 
+// containerUsage sums up the usage of containers by pod.
 func (c *Client) containerUsage(ctx context.Context) ([]runtime.PodUsage, error) {
 	r, err := c.run.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{Filter: &runtimeapi.ContainerStatsFilter{}})
 	if err != nil {
@@ -99,6 +100,7 @@ func sum(to *runtime.Usage, u runtime.Usage) {
 	}
 }
 
+// containerUsage is the usage of one container.
 func containerUsage(s *runtimeapi.ContainerStats) runtime.ContainerUsage {
 	return runtime.ContainerUsage{
 		ID: s.GetAttributes().GetId(), Name: s.GetAttributes().GetLabels()[runtime.LabelContainerName], Usage: usage(s.GetCpu(), s.GetMemory(), s.GetSwap()),
@@ -106,6 +108,8 @@ func containerUsage(s *runtimeapi.ContainerStats) runtime.ContainerUsage {
 	}
 }
 
+// usage is a usage of CPU, memory and swap; what the runtime does not know stays
+// nil.
 func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, swap *runtimeapi.SwapUsage) runtime.Usage {
 	u := runtime.Usage{
 		CPU: number(cpu.GetUsageCoreNanoSeconds()), CPURate: number(cpu.GetUsageNanoCores()),
@@ -119,6 +123,7 @@ func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, swap *runti
 	return u
 }
 
+// number is a number that may be missing.
 func number(v *runtimeapi.UInt64Value) *uint64 {
 	if v == nil {
 		return nil

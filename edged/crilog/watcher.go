@@ -8,9 +8,9 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
-// Watcher tells when log files change, for any number of readers with one
-// descriptor. On a system without inotify, and while Run does not run, it tells
-// nothing: readers must look at their file now and then in any case.
+// Watcher notices when log files change, for any number of readers with one
+// descriptor. On a system without inotify, and while Run does not run, it notices
+// nothing: readers must look at their file from time to time in any case.
 type Watcher struct {
 	guard lifecycle.Guard
 
@@ -38,8 +38,8 @@ type notifier interface {
 // NewWatcher makes a Watcher. It starts nothing.
 func NewWatcher() *Watcher { return &Watcher{folders: make(map[string]*folder)} }
 
-// Run tells the readers until ctx ends, and then returns nil. A system that
-// cannot watch files is no error. A second call returns edged.ErrStarted.
+// Run wakes the readers until ctx ends, and then returns nil. A system that cannot
+// watch files is no error. A second call returns edged.ErrStarted.
 func (w *Watcher) Run(ctx context.Context) error {
 	if err := w.guard.Start(); err != nil {
 		return err
@@ -97,6 +97,7 @@ func (w *Watcher) Watch(file string) (changed <-chan struct{}, stop func()) {
 	})
 }
 
+// watchLocked watches a folder, if the system can.
 func (w *Watcher) watchLocked(path string, f *folder) {
 	if w.notify == nil {
 		return
@@ -106,6 +107,7 @@ func (w *Watcher) watchLocked(path string, f *folder) {
 	}
 }
 
+// changed wakes the readers of a folder.
 func (w *Watcher) changed(id int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -134,7 +134,7 @@ func testReferences(t *testing.T, objects edged.Objects, cloud Cloud) {
 	}
 }
 
-// testChanged: a change of a config map or secret is told; the channel is closed when
+// testChanged: a change of a config map or secret is noticed; the channel is closed when
 // the context ends.
 func testChanged(t *testing.T, objects edged.Objects, cloud Cloud) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	NodeName string  // the Node's name
 	Root     string  // folder whose file system is judged for disk pressure
-	Runtime  Runtime // tells its version, health and images
+	Runtime  Runtime // gives its version, health and images
 	Reports  Reports // stores the Node
 
 	NodeIPs     []netip.Addr        // addresses of the node, primary first; none means that of OutboundIP
@@ -44,7 +44,7 @@ type Config struct {
 	// interface{ NotFound() bool }. nil means that nobody remembers.
 	LastNode func(ctx context.Context) (*corev1.Node, error)
 	// NodeDeleted sends the Node as it was, each time that it was deleted in the API
-	// server. nil means that nobody can tell.
+	// server. nil means that nobody can say.
 	NodeDeleted func(ctx context.Context) <-chan *corev1.Node
 	// Event records an event of the Node; kind is corev1.EventTypeNormal or Warning.
 	// nil discards it.

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskSpace tells of the file system of dir, or of its nearest parent that is there.
+// diskSpace reads the room on the file system of dir, or of its nearest parent that is there.
 func diskSpace(dir string) (total, free int64, inodes, inodesFree uint64, err error) {
 	var st unix.Statfs_t
 	for {

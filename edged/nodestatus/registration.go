@@ -12,7 +12,7 @@ import (
 // while its machine was part of the cluster.
 const ReasonRegisteredAgain = "RegisteredAgain"
 
-// reportRegisteredAgain tells people, by an event and in the log, that the Node is
+// reportRegisteredAgain says, by an event and in the log, that the Node is
 // registered again, and what others had set on it that is lost.
 func (n *Reporter) reportRegisteredAgain() {
 	was := n.deleted

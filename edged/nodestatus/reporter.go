@@ -19,7 +19,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// What the Node tells of images, and how long the runtime has to answer.
+// What the Node shows of images, and how long the runtime has to answer.
 const (
 	imagesRefresh   = 5 * time.Minute
 	maxImages       = 50

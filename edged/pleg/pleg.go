@@ -145,7 +145,7 @@ func wake(c chan struct{}) {
 	}
 }
 
-// compare lists, and tells of every pod of which something is new, gone or in
+// compare lists, and reports every pod of which something is new, gone or in
 // another state. A runtime that does not answer has not changed.
 func (w *Watcher) compare(ctx context.Context) {
 	now, err := w.cfg.Source.Snapshot(ctx)

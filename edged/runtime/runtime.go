@@ -80,7 +80,7 @@ type Images interface {
 	RemoveImage(ctx context.Context, id string) error
 }
 
-// Machine is the part of a Runtime that tells of the runtime itself.
+// Machine is the part of a Runtime that describes the runtime itself.
 type Machine interface {
 	// Version names the runtime and its version, for example "containerd" and
 	// "2.4.2".

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Meter is what a Runtime may have besides, to tell what pods use. edged/stats
-// makes the node's figures of it.
+// Meter is what a Runtime may implement besides, to measure what pods use. edged/stats
+// makes the statistics of the node from it.
 type Meter interface {
 	// PodUsage reads what every running pod uses, with its containers.
 	PodUsage(ctx context.Context) ([]PodUsage, error)
 }
 
 // Usage is what a container or a pod uses. A runtime that does not know a
-// figure leaves it nil.
+// value leaves it nil.
 type Usage struct {
 	Time        time.Time // when it was read
 	CPU         *uint64   // nanoseconds of one core since the start

@@ -67,7 +67,7 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	return nil
 }
 
-// exitLocked ends a container that has not ended.
+// exitLocked ends a container that runs.
 func (r *Runtime) exitLocked(c *container, code int32) {
 	if c.State == runtime.ContainerExited {
 		return
@@ -86,6 +86,7 @@ func (r *Runtime) exitLocked(c *container, code int32) {
 	r.sendEventLocked(c.PodUID)
 }
 
+// containerName is the name of a container, "" if there is none.
 func (r *Runtime) containerName(id string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

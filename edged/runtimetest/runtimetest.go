@@ -32,7 +32,7 @@ type Program struct {
 	StartErr  error         // starting it fails so, and it is exited then
 }
 
-// Runtime is an edged.Runtime without processes.
+// Runtime is a runtime.Runtime without processes.
 type Runtime struct {
 	mu         sync.Mutex
 	serial     int
@@ -48,6 +48,7 @@ type Runtime struct {
 	exec       func(c runtime.Container, cmd []string) (runtime.ExecResult, error)
 }
 
+// container is a container and how it behaves.
 type container struct {
 	runtime.Container
 	cfg     runtime.ContainerConfig
@@ -89,16 +90,16 @@ func (r *Runtime) FailWith(fn func(call string) error) {
 	r.fail = fn
 }
 
-// FailReadsWith makes fn decide about every call that only looks, by its verb,
-// and about ExecSync: an error is what the call returns. Nil never fails. fn is
-// called without locks held.
+// FailReadsWith makes fn decide about every call that only reads, by its verb, and
+// about ExecSync: an error is what the call returns. Nil never fails. fn is called
+// without locks held.
 func (r *Runtime) FailReadsWith(fn func(verb string) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failRead = fn
 }
 
-// look lets the test fail a call that only looks.
+// look lets the test fail a call that only reads.
 func (r *Runtime) look(verb string) error {
 	r.mu.Lock()
 	fn := r.failRead
@@ -161,7 +162,7 @@ func (r *Runtime) KillSandboxes() {
 	}
 }
 
-// gone is the error for what is not there.
+// gone is the error for what does not exist.
 type gone string
 
 func (e gone) Error() string { return "runtimetest: no such thing: " + string(e) }
@@ -187,11 +188,13 @@ func (r *Runtime) begin(ctx context.Context, verb, name string) error {
 	return nil
 }
 
+// idLocked makes a new id.
 func (r *Runtime) idLocked(kind string) string {
 	r.serial++
 	return fmt.Sprintf("%s-%04d", kind, r.serial)
 }
 
+// sendEventLocked sends an event of a pod to all who listen.
 func (r *Runtime) sendEventLocked(uid string) {
 	for ch := range r.listeners {
 		select {
@@ -233,6 +236,7 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	return nil
 }
 
+// stopSandboxLocked stops a sandbox and its containers.
 func (r *Runtime) stopSandboxLocked(s *runtime.Sandbox) {
 	s.Ready, s.IPs = false, nil
 	for _, c := range r.containers {
@@ -243,6 +247,7 @@ func (r *Runtime) stopSandboxLocked(s *runtime.Sandbox) {
 	r.sendEventLocked(s.PodUID)
 }
 
+// sandboxName is the name of a sandbox, "" if there is none.
 func (r *Runtime) sandboxName(id string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -321,7 +326,7 @@ func (r *Runtime) Health(context.Context) (runtime.Health, error) {
 // CgroupDriver is systemd: no cgroups are made.
 func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "systemd", nil }
 
-// Events tells of changes until ctx ends.
+// Events sends changes to fn until ctx ends.
 func (r *Runtime) Events(ctx context.Context, fn func(runtime.Event)) error {
 	ch := make(chan string, 1024)
 	r.mu.Lock()

@@ -38,7 +38,7 @@ type Runtime interface {
 	ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error)
 }
 
-// Exporter writes figures in Prometheus' text format.
+// Exporter writes metrics in Prometheus' text format.
 type Exporter func(ctx context.Context, w io.Writer) error
 
 // Config sets up a Server. Node, Pods and Runtime are required.
@@ -52,7 +52,7 @@ type Config struct {
 	Summary  func(ctx context.Context) (any, error)
 	Resource Exporter     // answers /metrics/resource
 	Probes   Exporter     // answers /metrics/probes
-	Metrics  http.Handler // answers /metrics; nil gives the Server's own figures alone
+	Metrics  http.Handler // answers /metrics; nil gives the Server's own metrics alone
 	Settings any          // what /configz shows as JSON; nil shows an empty object
 
 	// MaxSessions is how many logs, execs, attaches and port forwards may be
@@ -105,9 +105,9 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run tells followers of logs at once of what is new, until ctx ends; it then
-// returns nil. While it does not run, they look every Config.Look.
-// A second call returns edged.ErrStarted.
+// Run wakes followers of logs as soon as there is something new, until ctx ends;
+// it then returns nil. While it does not run, followers look every Config.Look. A
+// second call returns edged.ErrStarted.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.guard.Start(); err != nil {
 		return err
@@ -122,6 +122,7 @@ func (s *Server) Run(ctx context.Context) error {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
+// routes are the paths of the kubelet's API that Kubernetes' own components use.
 func (s *Server) routes() {
 	s.mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.session("logs", s.logs))
 	for _, method := range []string{"GET", "POST"} {
@@ -145,7 +146,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /metrics/probes", s.export(s.cfg.Probes))
 }
 
-// pods lists what the node is told to run, with the statuses that it reports.
+// pods lists what the node must run, with the statuses that it reports.
 func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{}}
 	for _, p := range s.cfg.Pods.Pods() {
@@ -154,7 +155,7 @@ func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, list)
 }
 
-// runningPods lists what the runtime has running, whoever wanted it.
+// runningPods lists what runs in the runtime, whoever started it.
 func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	all, err := s.cfg.Runtime.ListContainers(r.Context(), "")
 	if err != nil {
@@ -180,8 +181,8 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, list)
 }
 
-// health answers that the program lives. Whether the node is well is told by
-// its conditions.
+// health answers that the program is alive. The state of the node is in its
+// conditions.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	switch r.PathValue("check") {
 	case "", "ping", "log", "syncloop":
@@ -191,6 +192,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// configz shows the settings of the program.
 func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
 	settings := s.cfg.Settings
 	if settings == nil {
@@ -199,9 +201,11 @@ func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]any{"edgecore": settings})
 }
 
+// summary is /stats/summary:
+// https://kubernetes.io/docs/reference/instrumentation/node-metrics/
 func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Summary == nil {
-		http.Error(w, "this node gives no figures", http.StatusNotImplemented)
+		http.Error(w, "this node has no metrics", http.StatusNotImplemented)
 		return
 	}
 	sum, err := s.cfg.Summary(r.Context())
@@ -215,6 +219,7 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 // textFormat is the content type of Prometheus' text format.
 const textFormat = "text/plain; version=0.0.4; charset=utf-8"
 
+// metrics is /metrics.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics.ServeHTTP(w, r)
@@ -223,23 +228,25 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	s.export(s.Export)(w, r)
 }
 
-// Export writes the Server's own figures: sessions now, in all and refused.
+// Export writes the Server's own metrics: sessions now, in total and refused.
 func (s *Server) Export(_ context.Context, w io.Writer) error { return s.sessions.export(w) }
 
+// export answers with the metrics of an Exporter.
 func (s *Server) export(e Exporter) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if e == nil {
-			http.Error(w, "this node gives no such figures", http.StatusNotImplemented)
+			http.Error(w, "this node has no such metrics", http.StatusNotImplemented)
 			return
 		}
 		w.Header().Set("Content-Type", textFormat)
 		if err := e(r.Context(), w); err != nil && r.Context().Err() == nil {
-			s.log.Warn("figures could not be given", "path", r.URL.Path, "err", err)
+			s.log.Warn("metrics could not be written", "path", r.URL.Path, "err", err)
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	}
 }
 
+// writeJSON answers with a value as JSON.
 func writeJSON(w http.ResponseWriter, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {

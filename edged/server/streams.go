@@ -17,13 +17,13 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// Bounds of what a request may ask for.
+// The bounds of a request.
 const (
 	maxCommand = 128 << 10 // bytes of all arguments; Linux takes no single one over this
 	maxPorts   = 128       // of one port forward over WebSocket
 )
 
-// statusError is an answer that is not 500.
+// statusError is an error with a status code of its own.
 type statusError struct {
 	status int
 	text   string
@@ -152,8 +152,8 @@ func (s *Server) pod(r *http.Request) (*corev1.Pod, error) {
 // fullName is what the kubelet calls a pod in its errors.
 func fullName(pod *corev1.Pod) string { return pod.Name + "_" + pod.Namespace }
 
-// running finds a pod's running container by name, nil if there is none: it has
-// not begun yet, or has ended, be it because the pod is being deleted.
+// running finds a pod's running container by name. It is nil if the container has
+// not started yet or has ended, also because the pod is being deleted.
 func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*runtime.Container, error) {
 	all, err := s.cfg.Runtime.ListContainers(ctx, string(pod.UID))
 	if err != nil {
@@ -201,7 +201,8 @@ func parsePorts(values []string) ([]int32, error) {
 	return out, nil
 }
 
-// upgradeWanted refuses a request that does not ask for another protocol.
+// upgradeWanted answers with an error to a request that asks for no other
+// protocol.
 func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
 	if hasToken(r.Header, "Connection", "upgrade") && r.Header.Get("Upgrade") != "" {
 		return true
@@ -210,8 +211,8 @@ func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// connect joins the request's connection to the session that the runtime serves
-// at target, until either side is done.
+// connect joins the connection of the request to the session that the runtime
+// serves at target, until either side ends.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, err error, opts runtime.Streaming) {
 	if err != nil {
 		answer(w, err)
@@ -239,8 +240,8 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, 
 	proxy.ServeHTTP(w, r)
 }
 
-// answer gives an error to the client: 500 unless it says otherwise, as the
-// kubelet does.
+// answer gives an error to the client: with status 500 unless the error has
+// another, as the kubelet does.
 func answer(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
 	if e, ok := errors.AsType[*statusError](err); ok {
@@ -255,11 +256,12 @@ func answer(w http.ResponseWriter, err error) {
 	fail(w, code, err)
 }
 
+// isWebSocket reports whether a request asks for a WebSocket.
 func isWebSocket(r *http.Request) bool {
 	return hasToken(r.Header, "Connection", "upgrade") && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// hasToken reports whether a header lists a token, in whatever case.
+// hasToken reports whether a header lists a token, in any case.
 func hasToken(h http.Header, name, token string) bool {
 	for _, v := range h[http.CanonicalHeaderKey(name)] {
 		for t := range strings.SplitSeq(v, ",") {

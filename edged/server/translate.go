@@ -43,8 +43,8 @@ func speaks(r *http.Request, protocol string) bool {
 	return isWebSocket(r) && hasToken(r.Header, "Sec-WebSocket-Protocol", protocol)
 }
 
-// translate serves a request in a protocol that the runtime does not speak;
-// false if it is not one.
+// translate serves a request in a protocol that runtimes do not speak. It is false
+// for any other request.
 func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.URL, opts runtime.Streaming) bool {
 	var err error
 	switch {
@@ -61,7 +61,7 @@ func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.U
 	return true
 }
 
-// tunnel joins a WebSocket that carries SPDY to the runtime's SPDY.
+// tunnel joins a WebSocket that carries SPDY to the runtime's SPDY (KEP-4006).
 func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL) error {
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, target.String(), nil)
 	if err != nil {
@@ -95,8 +95,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL)
 	return nil
 }
 
-// both copies between two connections until either side is done, and closes
-// them.
+// both copies between two connections until either side ends, and closes both.
 func both(ctx context.Context, a, b io.ReadWriteCloser) {
 	end := sync.OnceFunc(func() { a.Close(); b.Close() })
 	defer end()
@@ -112,8 +111,9 @@ func both(ctx context.Context, a, b io.ReadWriteCloser) {
 	wg.Wait()
 }
 
-// channels joins a WebSocket with numbered channels, whose stdin a client may
-// close by itself, to the runtime's SPDY with a stream for each.
+// channels joins a WebSocket with numbered channels to the runtime's SPDY, which
+// has a stream for each. With v5.channel.k8s.io a client can close stdin alone
+// (KEP-4006).
 func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts runtime.Streaming) error {
 	remote, err := dialSPDY(r.Context(), target)
 	if err != nil {
@@ -137,7 +137,7 @@ func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts runt
 	conn.SetIdleTimeout(sessionIdle)
 	_, local, err := conn.Open(w, r)
 	if err != nil {
-		return err // the client was told
+		return err // the client has its answer
 	}
 	end := sync.OnceFunc(func() { conn.Close(); remote.Close() })
 	defer end()
@@ -176,8 +176,8 @@ func dialSPDY(ctx context.Context, target *url.URL) (httpstream.Connection, erro
 	return rt.NewConnection(resp)
 }
 
-// join copies between the client's channels and the runtime's streams until
-// the runtime has said how the command ended.
+// join copies between the client's channels and the runtime's streams until the
+// runtime has said how the command ended.
 func join(remote httpstream.Connection, local []io.ReadWriteCloser, opts runtime.Streaming) error {
 	open := func(kind string) (httpstream.Stream, error) {
 		return remote.CreateStream(http.Header{"Streamtype": {kind}})

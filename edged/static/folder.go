@@ -125,6 +125,7 @@ func (f *Folder) scan() bool {
 	return f.accept() || different
 }
 
+// isManifest reports whether a file of that name is read.
 func isManifest(name string) bool {
 	if strings.HasPrefix(name, ".") {
 		return false
@@ -132,8 +133,8 @@ func isManifest(name string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
-// read reads one file, if it is not as it was. What could not be read is read
-// again at the next look: a disk recovers.
+// read reads one file if it changed. A file that cannot be read is read again next
+// time: a disk recovers.
 func (f *Folder) read(name string, info fs.FileInfo, err error) {
 	known := f.files[name]
 	if known == nil {
@@ -169,8 +170,8 @@ func (f *Folder) read(name string, info fs.FileInfo, err error) {
 	known.next = pod
 }
 
-// accept takes over what the files say and reports whether the pods changed. A
-// pod whose name another file has waits until it is free.
+// accept takes over what the files say, and reports whether the pods changed. A
+// pod whose name another file has waits until that is free.
 func (f *Folder) accept() bool {
 	names := slices.Sorted(maps.Keys(f.files))
 	different := false
@@ -205,7 +206,7 @@ func (f *Folder) refuse(name string, err error) {
 	known.refused = err.Error()
 }
 
-// taken reports that another file has a pod of this name.
+// taken is an error if another file has a pod of this name.
 func (f *Folder) taken(name string, pod *corev1.Pod) error {
 	for other, known := range f.files {
 		if other != name && known.pod != nil && known.pod.Namespace == pod.Namespace && known.pod.Name == pod.Name {
@@ -215,6 +216,7 @@ func (f *Folder) taken(name string, pod *corev1.Pod) error {
 	return nil
 }
 
+// decode makes a pod of a manifest and names the remedy in its error.
 func decode(text []byte, node string) (*corev1.Pod, error) {
 	if len(text) > maxManifest {
 		return nil, fmt.Errorf("it has more than %d bytes", maxManifest)
@@ -222,6 +224,7 @@ func decode(text []byte, node string) (*corev1.Pod, error) {
 	return Decode(text, node)
 }
 
+// readManifest reads a plain file, and at most maxManifest+1 bytes of it.
 func readManifest(path string) ([]byte, error) {
 	r, err := os.Open(path)
 	if err != nil {
@@ -231,7 +234,7 @@ func readManifest(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxManifest+1))
 }
 
-// pods gives the pods of all files.
+// pods lists the pods of all files.
 func (f *Folder) pods() []*corev1.Pod {
 	var all []*corev1.Pod
 	for _, known := range f.files {

@@ -53,7 +53,7 @@ type Action struct {
 	Name    string
 	Attempt uint32
 	Grace   time.Duration
-	Reason  string // for the event that tells of it
+	Reason  string // for the event about it
 }
 
 func (a Action) String() string {

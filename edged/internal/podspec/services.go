@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// The Service of the API server, which every pod is told of.
+// The Service of the API server, whose variables every pod gets.
 const (
 	apiNamespace = "default"
 	apiService   = "kubernetes"
