@@ -191,6 +191,7 @@ func (r *execution) useSandbox(sb runtime.Sandbox) {
 func (r *execution) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
 	prepare := a.volumes.SetUp
+	// Refresh keeps what it cannot read; SetUp fails, since the pod must not start without.
 	if !first || r.id != "" { // a sandbox is made after the volumes: this pod runs already
 		prepare = a.volumes.Refresh
 	}
@@ -213,6 +214,7 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 	if first {
 		if a.cfg.PodCgroups == On {
 			if err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), podspec.CgroupLimits(r.pod)); err != nil {
+				// Limits of the pod as a whole (KEP-2837) would bind nothing without the cgroup.
 				if len(podspec.PodResources(r.pod).Limits) > 0 {
 					a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
 					return err
@@ -362,6 +364,7 @@ func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Du
 			return ctx.Err()
 		}
 	}
+	// The hook has used a part of the grace period.
 	left := max(grace-time.Since(began), plan.MinStopTimeout)
 	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
 }

@@ -158,6 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
+	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
 	if !a.adoptPods(ctx, in) {
@@ -171,6 +172,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	// Events count from here on: what happened before is in the first view of each worker.
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
@@ -279,6 +281,8 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	if !runs {
+		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
+		// its API object is deleted.
 		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
 			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}

@@ -85,6 +85,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
+	// The runtime does not make the folder of the container's log.
 	if err := os.MkdirAll(filepath.Join(r.sandbox.LogDirectory, c.Name), 0o755); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
@@ -120,6 +121,8 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) 
 	}
 	if err := r.runHook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
 		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
+		// As the API says: a container whose postStart hook fails is killed, and restarts by
+		// its policy.
 		run := runtime.Container{ID: id, Name: c.Name}
 		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
 			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)

@@ -35,6 +35,7 @@ func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runti
 		event(corev1.EventTypeWarning, "InspectFailed", message)
 		return runtime.Image{}, &startError{plan.ReasonImageInspectError, message}
 	}
+	// The API server fills the policy in. A static pod has no API server.
 	policy := c.ImagePullPolicy
 	if policy == "" {
 		policy = corev1.PullIfNotPresent
@@ -74,6 +75,8 @@ func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref imag
 		r.w.updateMemory(func(m *memory) { m.retry[c.Name] = state.until })
 		return runtime.Image{}, &startError{plan.ReasonImagePullBackOff, text + ": " + plan.ReasonErrImagePull + ": " + state.message}
 	}
+	// Config.MaxPulls at a time: a slow link is shared by few. The event says how long the
+	// wait was.
 	asked := time.Now()
 	select {
 	case agent.pulls <- struct{}{}:
@@ -105,6 +108,7 @@ func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref imag
 	}
 	event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
 	event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImagePull)
+	// The back-off of images is that of restarts: 10 seconds to 5 minutes.
 	next := pullState{delay: min(max(2*state.delay, plan.InitialBackOff), plan.MaxBackOff), message: err.Error()}
 	next.until = time.Now().Add(next.delay)
 	r.w.updateMemory(func(m *memory) {

@@ -44,6 +44,7 @@ func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 		}
 		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
 	})
+	// A pod of which only the folder is left is an orphan too.
 	folders := a.podFolders()
 	a.mu.Lock()
 	defer a.mu.Unlock()

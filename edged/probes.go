@@ -116,6 +116,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			w.a.log.Error("a probe cannot run", "pod", podspec.Title(pod), "container", c.Name, "err", err)
 		}
 	}
+	// The grace period of a probe replaces that of the pod (KEP-2238).
 	fail := func(pr *corev1.Probe, kind string) func(bool, string) {
 		return func(ok bool, _ string) {
 			if ok {
@@ -127,6 +128,8 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			}
 		}
 	}
+	// One goroutine for the startup probe, which then starts the other two: they must not
+	// run before it has succeeded.
 	p.wg.Go(func() {
 		if pr := c.StartupProbe; pr != nil && !p.started {
 			bad := fail(pr, "startup")

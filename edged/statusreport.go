@@ -55,6 +55,7 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 	if s.Ending == plan.EndDeleted && !s.View.Alive() {
 		return true // the final report follows, or none
 	}
+	// Final: no process of the pod runs and none will.
 	final := (w.finished || s.Ending == plan.EndFinished) && len(s.View.Running()) == 0
 	return w.reportStatus(ctx, plan.PodStatus(w.facts(s, final)))
 }
@@ -66,6 +67,8 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true
 	}
+	// A static pod whose mirror is not there yet: the status is kept for Agent.Pods and
+	// reported once the mirror is.
 	if uid == "" {
 		w.last = &st // to be reported once the API server shows the pod
 		w.keepStatus(&st)

@@ -124,6 +124,7 @@ func (w *worker) update(pod *corev1.Pod) {
 		clear(w.mem.retry) // what failed may be mended
 	}
 	w.mu.Unlock()
+	// A list may repeat a pod that did not change.
 	if !same {
 		w.wakeUp()
 	}
@@ -261,6 +262,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 			return quiet, false
 		}
 	}
+	// A start that was cut may have taken effect in the runtime meanwhile.
 	if !w.settleUntil.IsZero() && !time.Now().Before(w.settleUntil) {
 		w.settleUntil = time.Time{}
 		w.mu.Lock()
@@ -278,6 +280,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	d := plan.Decide(s)
 	w.announceBackOffs(d.BackOffs)
 	w.backOffs, w.finished = d.BackOffs, d.Finished
+	// The final report is no step: it is made here, by the goroutine that reports.
 	begins := w.current == nil && len(d.Actions) > 0 && d.Actions[0].Kind != plan.ActReportFinal
 	tearsDown := begins && d.Actions[0].Kind == plan.ActTearDown
 	if begins && !tearsDown {
@@ -389,6 +392,7 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	defer w.mu.Unlock()
 	now := time.Now()
 	w.alive = w.view.Alive() || w.starting() || now.Before(w.settleUntil)
+	// Tokens that are due make the volumes stale, as a changed config map does.
 	s := plan.Situation{
 		Pod: w.pod, Now: now, View: w.view, Ending: end, Grace: grace,
 		SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,

@@ -107,6 +107,7 @@ func (c *Client) ContainerStatus(ctx context.Context, id string) (runtime.Contai
 			MemorySwap: l.MemorySwapLimitInBytes, OOMScoreAdj: l.OomScoreAdj,
 		}
 	}
+	// What the runtime really mounted goes into the pod's status (KEP-3857).
 	for _, m := range s.GetMounts() {
 		if m.GetRecursiveReadOnly() {
 			out.RecursiveReadOnly = append(out.RecursiveReadOnly, m.GetContainerPath())
@@ -127,6 +128,7 @@ func (c *Client) ExecSync(ctx context.Context, id string, cmd []string, timeout 
 		call, cancel = context.WithTimeout(ctx, timeout+c.cfg.Timeout)
 		defer cancel()
 	}
+	// CRI counts in whole seconds; zero would mean no timeout at all.
 	seconds := int64((timeout + time.Second - 1) / time.Second)
 	r, err := c.run.ExecSync(call, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: cmd, Timeout: seconds})
 	if err != nil {
@@ -159,7 +161,8 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 		Image:    &runtimeapi.ImageSpec{Image: k.Image, UserSpecifiedImage: k.ImageName},
 		Command:  k.Command, Args: k.Args, WorkingDir: k.WorkingDir, Labels: k.Labels, Annotations: k.Annotations,
 		LogPath: k.LogPath, Stdin: k.Stdin, StdinOnce: k.StdinOnce, Tty: k.TTY,
-		Linux:      &runtimeapi.LinuxContainerConfig{Resources: resources(k.Resources), SecurityContext: security(k.Security)},
+		Linux: &runtimeapi.LinuxContainerConfig{Resources: resources(k.Resources), SecurityContext: security(k.Security)},
+		// CRI names signals SIGNAL_SIGRTMINPLUS1 where the API says SIGRTMIN+1.
 		StopSignal: runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+strings.ReplaceAll(strings.ReplaceAll(k.StopSignal, "+", "PLUS"), "-", "MINUS")]),
 	}
 	for _, e := range k.Env {

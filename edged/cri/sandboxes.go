@@ -100,6 +100,7 @@ func moment(ns int64) time.Time {
 
 // sandboxConfig is a sandbox's configuration in CRI's form.
 func sandboxConfig(s *runtime.SandboxConfig) *runtimeapi.PodSandboxConfig {
+	// A pull may come without a sandbox.
 	if s == nil {
 		return nil
 	}
@@ -145,6 +146,8 @@ func protocol(name string) runtimeapi.Protocol {
 // namespaces says which namespaces of the host, of the pod or of another container
 // are used.
 func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
+	// CRI's zero value is POD; the kubelet's default for processes is one namespace for each
+	// container.
 	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
 	if n.HostNetwork {
 		o.Network = runtimeapi.NamespaceMode_NODE
@@ -153,6 +156,7 @@ func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
 		o.Ipc = runtimeapi.NamespaceMode_NODE
 	}
 	switch {
+	// An ephemeral container that looks at another one (KEP-277).
 	case n.TargetPID != "":
 		o.Pid, o.TargetId = runtimeapi.NamespaceMode_TARGET, n.TargetPID
 	case n.HostPID:

@@ -90,6 +90,7 @@ func outboundIP() (netip.Addr, error) {
 			return local.AddrPort().Addr().Unmap(), nil
 		}
 	}
+	// No default route: a machine at the edge may still have a network of its own.
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("edged: %w", err)

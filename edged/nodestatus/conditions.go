@@ -52,6 +52,7 @@ func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	for i := range list {
 		c := &list[i]
 		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
+		// Without a last report the transition is now.
 		if n.last == nil {
 			continue
 		}
@@ -87,6 +88,7 @@ func (n *Reporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition
 	pressed := n.pressed("disk", seen.noDisk == nil && seen.disk.low(), now)
 	silent, isSilent := errors.AsType[*diskSilentError](seen.noDisk)
 	switch {
+	// This passes as soon as the node can store again; a full disk is held for a while.
 	case seen.unwritable != nil:
 		c.Status, c.Reason, c.Message = corev1.ConditionTrue, reasonUnwritable, unwritableMessage(seen.unwritable)
 	case isSilent:
@@ -110,6 +112,7 @@ func pidPressure() corev1.NodeCondition {
 func readiness(seen checks) corev1.NodeCondition {
 	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady"}
 	switch {
+	// The kubelet's texts: people and alerts know them.
 	case seen.runtime != nil:
 		c.Message = fmt.Sprintf("container runtime is down: %v", seen.runtime)
 	case !seen.health.RuntimeReady:

@@ -142,6 +142,7 @@ func (n *Reporter) Run(ctx context.Context) error {
 		case <-tick.C:
 		case <-n.kick:
 		case <-retry:
+		// The Node is gone in the API server: an unchanged report must go up again.
 		case was, ok := <-deleted:
 			if !ok {
 				deleted = nil
@@ -160,6 +161,8 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	if err != nil && ctx.Err() == nil {
 		n.log.Warn("cannot report the node for good; trying again", "err", err)
 	}
+	// While nothing can be stored the error is no news: the report may have reached the
+	// cloud from memory, and is repeated when the node can store.
 	if err != nil && n.cfg.Unwritable() == nil {
 		return false
 	}
@@ -193,6 +196,7 @@ func (n *Reporter) isReported(node *corev1.Node) bool {
 		return false
 	}
 	a, b := n.last.DeepCopy(), node.DeepCopy()
+	// The time of a heartbeat differs each time: it is no reason to report.
 	for _, o := range []*corev1.Node{a, b} {
 		for i := range o.Status.Conditions {
 			o.Status.Conditions[i].LastHeartbeatTime = metav1.Time{}
@@ -262,6 +266,7 @@ func (n *Reporter) listImages(ctx context.Context) {
 		n.log.Debug("cannot list images", "err", err)
 		return
 	}
+	// As a kubelet: the largest 50 images, 5 names each (nodeStatusMaxImages).
 	slices.SortFunc(all, func(a, b runtime.Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
 	var out []corev1.ContainerImage
 	for _, i := range all[:min(len(all), maxImages)] {

@@ -38,6 +38,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
+	// The command comes as one query parameter for each argument.
 	cmd := r.URL.Query()["command"]
 	size := 0
 	for _, arg := range cmd {
@@ -64,6 +65,8 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
+	// A session is prepared only for a client that can use it: the runtime keeps it for a
+	// while.
 	if !upgradeWanted(w, r) {
 		return
 	}
@@ -111,6 +114,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var ports []int32
+	// Over SPDY each stream names its port; a plain WebSocket names all of them here.
 	if isWebSocket(r) && !speaks(r, tunnelProtocol) {
 		if ports, err = parsePorts(r.URL.Query()["port"]); err != nil {
 			answer(w, err)
@@ -125,6 +129,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
+	// Ports are those of the newest sandbox that runs: an older one may still be stopping.
 	all = slices.DeleteFunc(all, func(sb runtime.Sandbox) bool { return !sb.Ready })
 	if len(all) == 0 {
 		answer(w, fmt.Errorf("pod not found (%q)", fullName(pod)))

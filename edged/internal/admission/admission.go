@@ -75,6 +75,7 @@ func (f Request) checkPod() *plan.Rejection {
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
 		return reject(rejectedOS, "Failed to admit pod as the OS field doesn't match node OS")
 	}
+	// The label is older than spec.os (KEP-2802) and still checked by a kubelet.
 	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
 		return reject(rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
 	}
@@ -85,6 +86,7 @@ func (f Request) checkPod() *plan.Rejection {
 		return reject(rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old")
 	}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		// Restarting all containers of a pod (KEP-5532) is not supported here.
 		for _, rule := range c.RestartPolicyRules {
 			if rule.Action != corev1.ContainerRestartRuleActionRestart {
 				return reject(rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q has a restart rule with the action %s", c.Name, rule.Action))
@@ -129,6 +131,7 @@ func (f Request) checkResources() *plan.Rejection {
 		}
 		sum := used.DeepCopy()
 		sum.Add(request)
+		// A pod that asks for nothing of a resource is admitted also where others take too much.
 		if request.IsZero() || sum.Cmp(capacity) <= 0 {
 			continue
 		}
@@ -140,6 +143,7 @@ func (f Request) checkResources() *plan.Rejection {
 		}
 		return reject(rejectedResource+string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
 	}
+	// Config.MaxPods, 110 by default: the kubelet's maxPods.
 	if pods := f.Allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.Others)) >= pods.Value() {
 		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.Others), pods.Value()))
 	}

@@ -91,6 +91,8 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 	if err != nil {
 		return nil, err
 	}
+	// Runtimes and log collectors show the labels of the pod on its sandbox. The
+	// kubelet's own come first: by these the sandbox is found again.
 	labels := podLabels(pod)
 	for k, v := range pod.Labels {
 		if _, own := labels[k]; !own {
@@ -104,6 +106,7 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 	if pod.Spec.Resources != nil {
 		addJSON(notes, runtime.AnnotationResources, pod.Spec.Resources)
 	}
+	// The annotations of the pod go to the runtime too: CNI plugins read theirs there.
 	for k, v := range pod.Annotations {
 		if _, own := notes[k]; !own {
 			notes[k] = v
@@ -119,6 +122,8 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
 		name, domain := hostname(pod, b.cfg.ClusterDomain)
+		// KEP-1797. The kernel takes 64 characters; what is longer is an error, not cut, since
+		// a cut name would be another host's.
 		if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
 			if name += "." + domain; len(name) > maxHostname+1 {
 				return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (64 characters is the max, %d characters requested)", name, len(name))
@@ -162,6 +167,8 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	if b.cfg.SeccompDefault && !namesSeccomp(pod, c.Spec) {
 		security.Seccomp = &runtime.Profile{RuntimeDefault: true}
 	}
+	// From the weakest to the strongest: Services, the node's own API, then the pod's
+	// variables, which environmentOf adds.
 	given, err := serviceVariables(ctx, b.cfg.Objects, pod)
 	if err != nil {
 		return nil, err
@@ -171,18 +178,21 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	if err != nil {
 		return nil, err
 	}
+	// The kernel scales the OOM score by the machine's memory.
 	memory := node.Capacity[corev1.ResourceMemory]
 	cfg := &runtime.ContainerConfig{
 		Name: c.Spec.Name, Attempt: c.Attempt, Image: c.Image.ID, ImageName: c.Spec.Image, WorkingDir: c.Spec.WorkingDir, Env: env.list,
 		LogPath: filepath.Join(c.Spec.Name, fmt.Sprintf("%d.log", c.Attempt)), Stdin: c.Spec.Stdin, StdinOnce: c.Spec.StdinOnce, TTY: c.Spec.TTY,
 		Resources: containerResources(pod, c.Spec, memory.Value(), node.CgroupV2), Security: security,
 	}
+	// Only command and args are expanded; what is in the image stays as it is.
 	for _, s := range c.Spec.Command {
 		cfg.Command = append(cfg.Command, expand(s, env.lookup))
 	}
 	for _, s := range c.Spec.Args {
 		cfg.Args = append(cfg.Args, expand(s, env.lookup))
 	}
+	// KEP-4960: the pod may replace the stop signal of the image.
 	if c.Spec.Lifecycle != nil && c.Spec.Lifecycle.StopSignal != nil {
 		cfg.StopSignal = string(*c.Spec.Lifecycle.StopSignal)
 	}
@@ -194,6 +204,7 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 		return nil, err
 	}
 	cfg.Mounts = append(cfg.Mounts, runtime.Mount{ContainerPath: terminationPath(c.Spec), HostPath: message, Relabel: true})
+	// A container carries no labels of the pod: they may change while it runs.
 	cfg.Labels = podLabels(pod)
 	cfg.Labels[runtime.LabelContainerName] = c.Spec.Name
 	cfg.Annotations = containerNotes(pod, c)
@@ -212,10 +223,14 @@ func containerNotes(pod *corev1.Pod, r ContainerRequest) map[string]string {
 		runtime.AnnotationTerminationPolicy: string(c.TerminationMessagePolicy),
 		runtime.AnnotationPodGrace:          strconv.FormatInt(int64(SpecGracePeriod(pod)/time.Second), 10),
 	}
+	// The back-off is that of the next container: it is known when this one exits, and
+	// must be known after a crash of the agent.
 	if r.BackOff > 0 {
 		notes[runtime.AnnotationBackOff] = r.BackOff.String()
 	}
 	addJSON(notes, runtime.AnnotationResources, c.Resources)
+	// The hook that the container was made with runs at its end, whatever the spec says
+	// by then, and also when the API object is gone.
 	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
 		addJSON(notes, runtime.AnnotationPreStop, c.Lifecycle.PreStop)
 	}
@@ -268,6 +283,7 @@ func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment,
 			return nil, err
 		}
 		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
+		// A relative mountPath is one below the root, as in a kubelet.
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
 		}
@@ -277,6 +293,7 @@ func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment,
 		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, can); err != nil {
 			return nil, err
 		}
+		// A pod that mounts /etc/hosts itself gets no managed file.
 		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
 		out = append(out, m)
 	}
@@ -324,6 +341,7 @@ func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *
 		if unknown != "" {
 			return "", fmt.Errorf("failed to expand subPathExpr %q: missing value for %q", vm.SubPathExpr, unknown)
 		}
+		// The API server checks subPath, but it cannot check what an expression gives.
 		if path.IsAbs(sub) || strings.Contains(sub, "`") {
 			return "", fmt.Errorf("subPathExpr %q expands to %q, which is no relative path", vm.SubPathExpr, sub)
 		}

@@ -34,6 +34,8 @@ func (b *Builder) FirstNotice(reason string) bool { return b.resolver.first(reas
 // returns what is worth an event, and whether the host's servers are used.
 func dnsConfig(pod *corev1.Pod, host runtime.DNSConfig, servers []netip.Addr, domain string) (*runtime.DNSConfig, []Notice, bool) {
 	policy := pod.Spec.DNSPolicy
+	// In the host's network ClusterFirst falls back to Default; a pod that wants the
+	// cluster's DNS there says ClusterFirstWithHostNet.
 	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {
 		policy = corev1.DNSDefault
 	}
@@ -45,6 +47,8 @@ func dnsConfig(pod *corev1.Pod, host runtime.DNSConfig, servers []netip.Addr, do
 	fromHost := false
 	switch {
 	case policy == corev1.DNSNone:
+	// ndots:5 is what makes short names of Services work: a name with fewer dots is
+	// looked up in the search domains first.
 	case policy == corev1.DNSClusterFirst && len(servers) > 0:
 		for _, s := range servers {
 			d.Servers = append(d.Servers, s.String())
@@ -58,6 +62,8 @@ func dnsConfig(pod *corev1.Pod, host runtime.DNSConfig, servers []netip.Addr, do
 		fromHost = true
 		d = runtime.DNSConfig{Servers: slices.Clone(host.Servers), Searches: slices.Clone(host.Searches), Options: slices.Clone(host.Options)}
 	}
+	// dnsConfig is merged into what the policy gives; its options replace those of the
+	// same name.
 	if own := pod.Spec.DNSConfig; own != nil {
 		d.Servers = append(d.Servers, own.Nameservers...)
 		d.Searches = append(d.Searches, own.Searches...)

@@ -99,12 +99,14 @@ func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *cor
 		}
 		slices.Sort(keys)
 		for _, k := range keys {
+			// A key that is no name of a variable is left out, as the API says of envFrom.
 			if name := from.Prefix + k; name != "" && !strings.ContainsAny(name, "=\x00") {
 				env.set(name, all[k])
 			}
 		}
 	}
 	for _, v := range c.Env {
+		// A value may refer to variables before it, and to those of Services.
 		if v.ValueFrom == nil {
 			env.set(v.Name, expand(v.Value, env.lookup))
 			continue
@@ -187,6 +189,7 @@ func (r *references) one(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 		return v, err == nil, err
 	case from.ResourceFieldRef != nil:
 		target := c
+		// A container may show the resources of another one of its pod.
 		if name := from.ResourceFieldRef.ContainerName; name != "" {
 			if target, _ = FindContainer(pod, name); target == nil {
 				return "", false, fmt.Errorf("pod has no container %q", name)

@@ -190,6 +190,7 @@ func parseResolvConf(text []byte) runtime.DNSConfig {
 		switch fields[0] {
 		case "nameserver":
 			d.Servers = append(d.Servers, fields[1])
+		// resolv.conf(5): the last search line counts.
 		case "search":
 			d.Searches = nil
 			for _, s := range fields[1:] {

@@ -88,6 +88,7 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	case corev1.PodQOSGuaranteed:
 		return guaranteed
 	case corev1.PodQOSBestEffort:
+		// A critical pod (system-cluster-critical, system-node-critical) is killed last.
 		if critical {
 			return guaranteed
 		}
@@ -97,6 +98,8 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 		return guaranteed
 	}
 	request := c.Resources.Requests[corev1.ResourceMemory]
+	// The size of the machine is not known: the container goes before Guaranteed ones and
+	// after BestEffort ones.
 	if capacity <= 0 {
 		return bestEffort - 1
 	}
@@ -182,6 +185,8 @@ func ContainerAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.Reso
 // CgroupLimits bounds the pod's cgroup: CPU shares always; quota and memory only
 // if the pod has such a limit, or every container has one.
 func CgroupLimits(pod *corev1.Pod) cgroup.Limits {
+	// Shares divide what is left: every pod has some. A limit that one container lacks is
+	// no limit of the pod.
 	l := cgroup.Limits{CPUShares: CPUShares(podRequest(pod, corev1.ResourceCPU)), CPUPeriod: CPUPeriod}
 	sum := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
 	limit := func(name corev1.ResourceName) resource.Quantity {

@@ -52,6 +52,8 @@ func sandboxSecurity(pod *corev1.Pod, seccompDir string) runtime.Security {
 	s.RunAsUser, s.RunAsGroup = ps.RunAsUser, ps.RunAsGroup
 	s.SupplementalGroups, s.SupplementalGroupsStrict = groups(ps)
 	s.SELinux = selinux(ps.SELinuxOptions)
+	// The sandbox runs the pause program alone: the runtime's own profile is enough for it
+	// unless the pod names a file.
 	if ps.SeccompProfile != nil && ps.SeccompProfile.Type == corev1.SeccompProfileTypeLocalhost {
 		s.Seccomp = seccomp(ps.SeccompProfile, seccompDir)
 	}
@@ -109,6 +111,7 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container, image runtime.Image
 			return s, err
 		}
 	}
+	// The image's user counts last.
 	if s.RunAsUser == nil {
 		s.RunAsUser, s.RunAsUsername = image.UID, image.Username
 	}
@@ -129,6 +132,7 @@ func applyOwn(s *runtime.Security, cs *corev1.SecurityContext) {
 			s.DropCapabilities = append(s.DropCapabilities, string(c))
 		}
 	}
+	// KEP-4265.
 	if cs.ProcMount != nil && *cs.ProcMount == corev1.UnmaskedProcMount {
 		s.MaskedPaths, s.ReadOnlyPaths = nil, nil
 	}
