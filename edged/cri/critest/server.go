@@ -40,7 +40,7 @@ func Serve(t testing.TB, rt runtime.Runtime) string {
 	return "unix://" + path
 }
 
-// server is CRI in terms of an edged.Runtime.
+// server is CRI in terms of a runtime.Runtime.
 type server struct {
 	runtimeapi.UnimplementedRuntimeServiceServer
 	runtimeapi.UnimplementedImageServiceServer
