@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -140,4 +142,33 @@ func readHead(file string, limit int64) (string, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit))
 	return string(bytes.ToValidUTF8(b, []byte("\uFFFD"))), err
+}
+
+// situation gathers what plan.Decide looks at.
+func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	w.alive = w.view.Alive() || w.starting() || now.Before(w.settleUntil)
+	// Tokens that are due make the volumes stale, as a changed config map does.
+	s := plan.Situation{
+		Pod: w.pod, Now: now, View: w.view, Ending: end, Grace: grace,
+		SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
+		TornDown: w.mem.tornDown, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil,
+		Retry: maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
+	}
+	for _, c := range w.view.Containers {
+		if c.State == runtime.ContainerRunning {
+			s.Health[c.ID] = w.healthOf(c)
+		}
+	}
+	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
+		for _, c := range list {
+			s.LastStatuses[c.Name] = plan.FindStatus(w.last, c.Name)
+		}
+	}
+	for _, c := range w.pod.Spec.EphemeralContainers {
+		s.LastStatuses[c.Name] = plan.FindStatus(w.last, c.Name)
+	}
+	return s
 }
