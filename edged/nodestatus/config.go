@@ -39,6 +39,10 @@ type Config struct {
 	// AddressesChanged is called after the node's addresses changed, with no mutex
 	// held. nil means that nobody wants to know.
 	AddressesChanged func()
+	// ImagesListed is called with all images of the node each time that they are
+	// listed, with no mutex held. It must not change them. nil means that nobody wants
+	// to know.
+	ImagesListed func([]runtime.Image)
 	// LastNode reads what was last reported, so that conditions keep the time of
 	// their last transition. The error for a node that never was matches
 	// interface{ NotFound() bool }. nil means that nobody remembers.
@@ -93,6 +97,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.AddressesChanged == nil {
 		c.AddressesChanged = func() {}
+	}
+	if c.ImagesListed == nil {
+		c.ImagesListed = func([]runtime.Image) {}
 	}
 	if c.Event == nil {
 		c.Event = func(string, string, string) {}

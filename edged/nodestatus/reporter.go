@@ -266,6 +266,7 @@ func (n *Reporter) listImages(ctx context.Context) {
 		n.log.Debug("cannot list images", "err", err)
 		return
 	}
+	n.cfg.ImagesListed(all)
 	// As a kubelet: the largest 50 images, 5 names each (nodeStatusMaxImages).
 	slices.SortFunc(all, func(a, b runtime.Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
 	var out []corev1.ContainerImage
