@@ -50,7 +50,8 @@ var fences = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":     {"bus/broker"},
 	"github.com/eclipse/paho.golang":      {"bus/client"},
 	"k8s.io/cri-api":                      {"edged/cri"},
-	"google.golang.org/grpc":              {"edged/cri", "edged/probe"},
+	"google.golang.org/grpc":              {"edged/cri"},
+	"github.com/distribution/reference":   {"edged/image"},
 	"k8s.io/client-go":                    {"controller", "cmd", "examples/own-cloudcore"},
 	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":      {"controller"},
@@ -92,6 +93,7 @@ var light = map[string][]string{
 	"meta/client":           {"k8s.io/client-go", "github.com/dgraph-io"},
 	"meta/apiserver":        {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
 	"edged":                 {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
+	"edged/runtime":         {"k8s.io/", "github.com/", "google.golang.org/"},
 	"cmd/edgecore":          {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
 
@@ -204,6 +206,36 @@ func TestFences(t *testing.T) {
 				if !slices.ContainsFunc(allowed, inside) {
 					t.Errorf("%s imports %s, which only %v may", p.name(), imp, allowed)
 				}
+			}
+		}
+	}
+}
+
+// rooms name what the lower rooms of a domain may import of the same domain: its floors.
+// A room that is not named may import any.
+var rooms = map[string][]string{
+	"edged/runtime":               {},
+	"edged/internal/lifecycle":    {},
+	"edged/internal/notfound":     {},
+	"edged/internal/podlogs":      {},
+	"edged/internal/registry":     {},
+	"edged/internal/probemetrics": {},
+	"edged/internal/podspec": {
+		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
+	},
+	"edged/internal/plan":      {"edged/runtime", "edged/internal/podspec"},
+	"edged/internal/admission": {"edged/runtime", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
+	"edged/internal/events":    {"edged/internal/lifecycle", "edged/internal/podspec"},
+	"edged/nodestatus":         {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
+}
+
+// TestRooms keeps the floors within a domain.
+func TestRooms(t *testing.T) {
+	for _, p := range packages(t) {
+		allowed, named := rooms[p.name()]
+		for _, imp := range p.Imports {
+			if q, ok := own(imp); ok && named && domain(q) == domain(p.name()) && !slices.Contains(allowed, q) {
+				t.Errorf("%s imports %s: of its domain it may import %v only", p.name(), q, allowed)
 			}
 		}
 	}

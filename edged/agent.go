@@ -19,35 +19,45 @@ import (
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/probemetrics"
+	"github.com/edgekit/edgekit/edged/internal/registry"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// runtimeRetry is how long to wait for a runtime that does not answer.
+// runtimeRetry is how long to wait before a runtime that did not answer is asked
+// again.
 const runtimeRetry = time.Second
 
-// Agent runs the pods of one node. It is made by New and run once by Run.
+// Agent runs the pods of one node. New makes it, Run runs it, once. All its
+// methods may be called by several goroutines.
 type Agent struct {
-	cfg     Config
-	log     *slog.Logger
-	volumes *volume.Manager
-	node    *nodeReporter
-	events  *recorder
-	// probeFigures counts what containers' probes are answered.
-	probeFigures probeFigures
+	cfg          Config
+	log          *slog.Logger
+	volumes      *volume.Manager
+	node         *nodestatus.Reporter
+	events       *events.Recorder
+	probeCounter probemetrics.Counter
 	pulls        chan struct{} // holds a value for each image being pulled
 	imagePulls   *image.Pulls  // with which credentials images were pulled
-	registries   *registries
+	registries   *registry.Tracker
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
-	resolver     resolver
+	guard        lifecycle.Guard
+	specs        *podspec.Builder
 
-	folder *static.Folder // nil without static pods
-	free   chan struct{}  // holds a value: a pod's name may be free again
-	// unknown holds a value: the runtime told of a pod that no worker looks after.
-	unknown chan struct{}
+	folder    *static.Folder // nil without static pods
+	nameFreed chan struct{}  // holds a value: a pod's name may be free again
+	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
+	unknownPod chan struct{}
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -56,30 +66,36 @@ type Agent struct {
 	wg      sync.WaitGroup            // the workers
 }
 
-// New makes an Agent. It does no I/O.
+// New checks cfg and makes an Agent. It does no I/O and starts no goroutine.
 func New(cfg Config) (*Agent, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	events := newRecorder(cfg)
+	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.rooted(cfg.Objects), Logger: cfg.Logger,
+		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger,
 		OnDisk: func(err error) {
-			events.ofNode(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
+			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	specs := podspec.New(podspec.Config{
+		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain, ClusterDNS: cfg.ClusterDNS, Root: cfg.Root, LogRoot: cfg.LogRoot,
+		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault,
+		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
+	})
 	a := &Agent{
-		cfg: cfg, log: cfg.Logger, volumes: volumes, node: newNodeReporter(cfg, events), events: events,
+		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
-		registries: newRegistries(cfg.DialRegistry), ready: make(chan struct{}), free: make(chan struct{}, 1),
-		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
+		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		unknownPod: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
-	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
-	a.node.imagesListed = a.prunePulls
+	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -88,14 +104,39 @@ func New(cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Ready is closed when the node was reported and the pods of the first list
-// are in the care of workers.
+// nodeConfig is the part of the Config that is about the Node.
+func (a *Agent) nodeConfig() nodestatus.Config {
+	cfg := nodestatus.Config{
+		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
+		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
+		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
+		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
+	}
+	if reports, ok := a.cfg.Reports.(LastReports); ok {
+		cfg.LastNode = reports.LastNode
+	}
+	if objects, ok := a.cfg.Objects.(NodeDeletionWatcher); ok {
+		cfg.NodeDeleted = objects.NodeDeleted
+	}
+	return cfg
+}
+
+// Ready is closed when the node was reported and each pod of the first list has a
+// worker.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
+// ErrStarted is returned by every Run of this package, and of the packages below it,
+// that is called a second time.
+var ErrStarted = lifecycle.ErrStarted
+
 // Run runs the node's pods until ctx ends, and then returns nil. Containers
-// keep running when it returns; another Run adopts them.
+// keep running when it returns; the Run of another Agent adopts them. A second call
+// returns ErrStarted.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.node.load(); err != nil {
+	if err := a.guard.Start(); err != nil {
+		return err
+	}
+	if err := a.node.Load(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -103,42 +144,48 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	reported := make(chan struct{})
-	wg.Go(func() { a.node.run(ctx, reported) })
-	wg.Go(func() { a.events.run(ctx) })
-	if !a.meetRuntime(ctx) {
+	reporting := make(chan error, 1)
+	wg.Go(func() { reporting <- a.node.Run(ctx) })
+	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
+	if !a.waitForRuntime(ctx) {
 		return nil
 	}
-	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.changed, Relist: a.cfg.Relist, Logger: a.log})
+	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	in, err := a.sources(ctx, &wg)
+	in, err := a.followSources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
+	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
-	if !a.adopt(ctx, in) {
+	if !a.adoptPods(ctx, in) {
 		return nil
 	}
 	select {
-	case <-reported:
+	case <-a.node.Ready():
 		close(a.ready)
+	case err := <-reporting:
+		return err
 	case <-ctx.Done():
 		return nil
 	}
+	// Events count from here on: what happened before is in the first view of each worker.
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
-	return a.follow(ctx, in, a.cfg.Objects.Changed(ctx), watching)
+	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
-// follow hands changes to the workers.
-func (a *Agent) follow(ctx context.Context, in *sources, changed <-chan struct{}, watching <-chan error) error {
+// followChanges gives each change to the workers that it concerns, until ctx ends:
+// a new list of pods, a static pod, a name that is free again, or a config map or
+// secret that may have changed.
+func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-chan struct{}, watching <-chan error) error {
 	for {
 		var retry <-chan time.Time
-		if !a.mirror(ctx, in) {
+		if !a.syncMirrors(ctx, in) {
 			retry = time.After(reportRetry)
 		}
 		select {
@@ -156,46 +203,46 @@ func (a *Agent) follow(ctx context.Context, in *sources, changed <-chan struct{}
 				}
 				return nil
 			}
-			in.take(list)
-			a.assign(ctx, in.all())
+			in.setAPIPods(list)
+			a.assignPods(ctx, in.all())
 		case in.static = <-in.files:
-			a.assign(ctx, in.all())
-		case <-a.free:
-			a.assign(ctx, in.all())
+			a.assignPods(ctx, in.all())
+		case <-a.nameFreed:
+			a.assignPods(ctx, in.all())
 		case <-retry:
 		case _, ok := <-changed:
 			if !ok {
 				changed = nil
 				continue
 			}
-			a.each(func(w *worker) { w.contentChanged() })
+			a.eachWorker(func(w *worker) { w.contentChanged() })
 		}
 	}
 }
 
-// meetRuntime asks the runtime what must be known before the first pod, for as
-// long as it takes. It is false when ctx ended first.
-func (a *Agent) meetRuntime(ctx context.Context) bool {
-	told := false
+// waitForRuntime asks the runtime for what must be known before the first pod,
+// until it answers. It is false when ctx ended first.
+func (a *Agent) waitForRuntime(ctx context.Context) bool {
+	logged := false
 	for {
 		driver, err := a.cfg.Runtime.CgroupDriver(ctx)
-		var version RuntimeVersion
+		var version runtime.Version
 		if err == nil {
 			version, err = a.cfg.Runtime.Version(ctx)
 		}
-		var health RuntimeHealth
+		var health runtime.Health
 		if err == nil {
-			health, err = a.cfg.Runtime.Health(ctx) // admission asks for its features
+			health, err = a.cfg.Runtime.Health(ctx) // admission needs its features
 		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.runtime.Store(&version.Name)
-			a.node.setFeatures(health.Features)
+			a.node.SetFeatures(health.Features)
 			return true
 		}
-		if !told && ctx.Err() == nil {
+		if !logged && ctx.Err() == nil {
 			a.log.Warn("waiting for the container runtime", "err", err)
-			told = true
+			logged = true
 		}
 		select {
 		case <-ctx.Done():
@@ -205,36 +252,39 @@ func (a *Agent) meetRuntime(ctx context.Context) bool {
 	}
 }
 
-// assign gives each pod of a new list to its worker, and tells the workers of
-// pods that are no longer in it.
-func (a *Agent) assign(ctx context.Context, list []*corev1.Pod) {
+// assignPods gives each pod of a new list to its worker, and makes workers for new
+// pods. The workers of pods that are no longer listed end them.
+func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if ctx.Err() != nil {
-		return // workers may have ended already: theirs are not new pods
+		return // workers may have ended already: their pods are not new ones
 	}
-	a.noteListLocked(list)
+	a.setListedLocked(list)
 	for _, p := range list {
 		if w := a.workers[p.UID]; w != nil {
 			w.update(p)
-		} else if !a.namedLocked(p) {
+		} else if !a.isNameTakenLocked(p) {
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
 		}
 		delete(a.orphans, p.UID)
 	}
 	for uid, w := range a.workers {
 		if !a.listed[uid] {
-			w.vanish()
+			w.markDeleted()
 		}
 	}
 }
 
-// startLocked starts a worker for a pod that has none.
+// startLocked starts a worker for a pod that has none. A pod that runs already is
+// not admitted anew: it keeps what it has. It needs a.mu.
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	if !runs {
+		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
+		// its API object is deleted.
 		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
-			a.events.pod(pod, corev1.EventTypeWarning, w.rejected.reason, strings.TrimPrefix(w.rejected.message, rejectedPrefix))
+			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
 	}
 	a.workers[pod.UID] = w
@@ -246,16 +296,17 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 			delete(a.workers, pod.UID)
 		}
 		select {
-		case a.free <- struct{}{}:
+		case a.nameFreed <- struct{}{}:
 		default:
 		}
 	})
 	return w
 }
 
-// namedLocked reports whether another pod of this name has not left yet: a new
-// one waits for it, as it would in the API server. It needs a.mu.
-func (a *Agent) namedLocked(pod *corev1.Pod) bool {
+// isNameTakenLocked reports whether another pod of this name has not left the node
+// yet. Its successor waits, since both would write the same status and the same
+// folder of logs. It needs a.mu.
+func (a *Agent) isNameTakenLocked(pod *corev1.Pod) bool {
 	for uid, w := range a.workers {
 		if has := w.spec(); uid != pod.UID && has.Name == pod.Name && has.Namespace == pod.Namespace {
 			return true
@@ -264,8 +315,9 @@ func (a *Agent) namedLocked(pod *corev1.Pod) bool {
 	return false
 }
 
-// changed wakes the worker of a pod of which something changed.
-func (a *Agent) changed(uid string) {
+// wakePod wakes the worker of a pod of which something changed in the runtime. A
+// pod without a worker may be an orphan.
+func (a *Agent) wakePod(uid string) {
 	a.mu.Lock()
 	w := a.workers[types.UID(uid)]
 	a.mu.Unlock()
@@ -274,12 +326,13 @@ func (a *Agent) changed(uid string) {
 		return
 	}
 	select {
-	case a.unknown <- struct{}{}:
+	case a.unknownPod <- struct{}{}:
 	default:
 	}
 }
 
-func (a *Agent) each(fn func(*worker)) {
+// eachWorker calls fn with each worker. It holds no mutex meanwhile.
+func (a *Agent) eachWorker(fn func(*worker)) {
 	a.mu.Lock()
 	all := slices.Collect(maps.Values(a.workers))
 	a.mu.Unlock()
@@ -288,9 +341,18 @@ func (a *Agent) each(fn func(*worker)) {
 	}
 }
 
-// plegSource shows the runtime to pleg.
-type plegSource struct{ runtime Runtime }
+// nodeFacts is what of the node's state goes into the configuration of a
+// container.
+func (a *Agent) nodeFacts() podspec.Node {
+	return podspec.Node{
+		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: a.groups.Load().V2(),
+	}
+}
 
+// plegSource shows the runtime to pleg.
+type plegSource struct{ runtime runtime.Runtime }
+
+// Snapshot lists all sandboxes and containers with their states.
 func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) {
 	sandboxes, err := s.runtime.ListSandboxes(ctx, "")
 	if err != nil {
@@ -310,9 +372,10 @@ func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) 
 	return out, nil
 }
 
+// Events passes the events of the runtime on.
 func (s plegSource) Events(ctx context.Context, fn func(uid string)) error {
-	err := s.runtime.Events(ctx, func(e RuntimeEvent) { fn(e.PodUID) })
-	if errors.Is(err, ErrNoEvents) {
+	err := s.runtime.Events(ctx, func(e runtime.Event) { fn(e.PodUID) })
+	if errors.Is(err, runtime.ErrNoEvents) {
 		return pleg.ErrNoEvents
 	}
 	return err

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -63,7 +64,7 @@ func (b *bench) start() {
 	if b.edit != nil {
 		b.edit(&cfg)
 	}
-	b.stop = run(b.t, cfg)
+	b.stop = runAgent(b.t, cfg)
 }
 
 func (b *bench) container(uid types.UID) corev1.ContainerStatus {
@@ -237,7 +238,7 @@ func TestOrphansAndForcedDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		mk := func(uid string, notes map[string]string) {
-			_, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{Name: uid, Namespace: "d", UID: uid, Annotations: notes})
+			_, err := b.rt.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: uid, Namespace: "d", UID: uid, Annotations: notes})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -391,7 +392,7 @@ func TestNode(t *testing.T) {
 		if b.nodes > 1 {
 			t.Errorf("%d reports of a node that did not change", b.nodes)
 		}
-		b.rt.SetHealth(edged.RuntimeHealth{RuntimeReady: true, NetworkMessage: "no CNI"})
+		b.rt.SetHealth(runtime.Health{RuntimeReady: true, NetworkMessage: "no CNI"})
 		settle(11 * time.Second)
 		ready := b.node.Status.Conditions[3]
 		if b.nodes != 2 || ready.Status != corev1.ConditionFalse || !strings.Contains(ready.Message, "no CNI") {

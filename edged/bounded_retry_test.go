@@ -94,7 +94,7 @@ func boundedRetry(t *testing.T, verb, when string) {
 	}
 	cfg := b.config()
 	cfg.Reports = reports
-	stop := run(t, cfg)
+	stop := runAgent(t, cfg)
 	settle(time.Second)
 
 	p := newPod("web", busybox("serve"))

@@ -10,10 +10,13 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // DefaultVersion is the kubelet version that a node reports when Config does
@@ -22,10 +25,10 @@ const DefaultVersion = "v1.37.2-edgekit"
 
 // Config sets up an Agent. NodeName, Runtime, Objects and Reports are required.
 type Config struct {
-	NodeName string  // the Node's name: a lower-case DNS name
-	Runtime  Runtime // runs sandboxes and containers; see edged/cri
-	Objects  Objects // what the node must run
-	Reports  Reports // what is true on the node
+	NodeName string          // the Node's name: a lower-case DNS name
+	Runtime  runtime.Runtime // runs sandboxes and containers; see edged/cri
+	Objects  Objects         // what the node must run
+	Reports  Reports         // what is true on the node
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods
@@ -34,7 +37,10 @@ type Config struct {
 	// API server involved; "" means none. See edged/static.
 	StaticPodDir string
 
-	NodeIPs       []netip.Addr      // addresses of the node, primary first; none means that of the default route
+	NodeIPs []netip.Addr // addresses of the node, primary first; none means that of the default route
+	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
+	// kernel which address it uses towards the default route.
+	OutboundIP    func() (netip.Addr, error)
 	Labels        map[string]string // labels of the Node besides those that every node has
 	Annotations   map[string]string // annotations of the Node; those of the domain edgekit.io are not the node's to set
 	Taints        []corev1.Taint    // taints that the Node is registered with
@@ -182,4 +188,42 @@ func (c Config) withDefaults() Config {
 	c.Reserved = c.Reserved.DeepCopy()
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
 	return c
+}
+
+// ownDomain is that of the annotations by which operators and cloudcore decide
+// about a node.
+const ownDomain = "edgekit.io/"
+
+// checkRegistration checks what the Node is registered with, besides its labels.
+func (c Config) checkRegistration() error {
+	for key := range c.Annotations {
+		if errs := validation.IsQualifiedName(strings.ToLower(key)); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Annotations: %s: %s", key, errs[0])
+		}
+		if strings.HasPrefix(key, ownDomain) {
+			return fmt.Errorf("edged: Config.Annotations: %s is not the node's to set: use kubectl in the cloud", key)
+		}
+	}
+	type place struct {
+		key    string
+		effect corev1.TaintEffect
+	}
+	seen := make(map[place]bool)
+	for _, t := range c.Taints {
+		name := t.ToString()
+		if errs := append(validation.IsQualifiedName(t.Key), validation.IsValidLabelValue(t.Value)...); len(errs) > 0 {
+			return fmt.Errorf("edged: Config.Taints: %s: %s", name, errs[0])
+		}
+		switch t.Effect {
+		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		default:
+			return fmt.Errorf("edged: Config.Taints: %s: the effect must be NoSchedule, PreferNoSchedule or NoExecute", name)
+		}
+		at := place{t.Key, t.Effect}
+		if seen[at] {
+			return fmt.Errorf("edged: Config.Taints: %s: there are two of this key and effect: leave one out", name)
+		}
+		seen[at] = true
+	}
+	return nil
 }

@@ -1,13 +1,13 @@
 // Package edged runs the pods that are bound to a node, through a container
-// runtime, and reports what became of them: it is the kubelet's part of a node.
-// It knows nothing of the link to the cloud; it reads its orders from
-// [Objects] and writes its reports to [Reports], both of which are served from
-// what the node has stored, so that it works the same with and without a link.
+// runtime, and reports their status: it is the kubelet's part of a node (KubeEdge's
+// Edged). It knows nothing of the link to the cloud. It reads what to run from
+// [Objects] and writes what is true to [Reports]. Both are served from what the node
+// has stored, so that an Agent works the same with and without a link.
 //
 //	agent, err := edged.New(edged.Config{
 //		NodeName: "gate-7",
-//		Runtime:  runtime, // edged/cri
-//		Objects:  client,  // meta/client
+//		Runtime:  runtime, // edged/cri: containerd or CRI-O
+//		Objects:  client,  // meta/client, or your own
 //		Reports:  client,
 //	})
 //	if err != nil {
@@ -15,24 +15,26 @@
 //	}
 //	return agent.Run(ctx)
 //
+// The program examples/embed-agent is an agent without an API server, in 48 lines.
+//
 // # How a pod is run
 //
-// Each pod has a worker, one goroutine that owns it. A worker observes what
-// the runtime has of the pod, asks a pure function what to do ("plan"), does
-// it, and observes again, until nothing is left to do. It wakes up when the
-// spec, the runtime, a probe, a config map or secret, or the clock gives cause.
-// Nothing but the runtime's own records is remembered between two plans that
-// matters for safety: labels and annotations of sandboxes and containers carry
-// restart counts, back-offs and grace periods. So a crash between any two
-// actions leads to the same end, and running containers are adopted, never
+// Each pod has a worker, one goroutine that owns it. The worker observes what the
+// runtime has of the pod, asks a pure function what to do (internal/plan), does it,
+// and observes again, until nothing is left to do. It wakes up when the spec, the
+// runtime, a probe, a config map or secret, or the clock gives cause.
+//
+// All that matters for safety is in the runtime: labels and annotations of sandboxes
+// and containers carry restart counts, back-offs and grace periods. So a crash between
+// any two actions leads to the same end, and running containers are adopted, never
 // restarted, when the program comes back.
 //
 // # Guarantees
 //
 //   - A pod with a deletion timestamp is reported gone only when no process,
 //     sandbox or volume of it is left, and after its last status was durable.
-//   - Sandboxes of pods that nobody knows are removed, but only after Objects
-//     has answered once.
+//   - Sandboxes of unknown pods are removed, but only after Objects has answered
+//     once.
 //   - A pod is reported Succeeded or Failed only when nothing of it runs, or may
 //     still start. It then never runs again, and its status stays as it is.
 //   - An Agent that is restarted reports the status that was reported before.
@@ -49,13 +51,23 @@
 // only where a kubelet rejects it too, and stays Pending otherwise, so that
 // controllers do not replace it for ever.
 //
-// # Parts
+// # Rooms
 //
-// edged/cri is the adapter to a real runtime and edged/runtimetest a fake one.
-// edged/volume prepares the pods' volumes, edged/image reads image references
-// and registry credentials, edged/fieldref resolves the downward API,
-// edged/cgroup keeps the pods' cgroups, edged/probe runs probes and edged/pleg
-// notices changes in the runtime.
+//	runtime              the interface of a container runtime, and its values
+//	cri, runtimetest     a runtime over the Container Runtime Interface; a fake one
+//	internal/podspec     a pod's spec to a runtime's configuration
+//	internal/plan        what a worker does next, and a pod's status: pure
+//	internal/admission   whether the node takes a pod: pure
+//	nodestatus           the Node object and the facts of the host
+//	static, standalone   pods from a folder; a node without an API server
+//	volume, image        the pods' volumes; image references and credentials
+//	probe, pleg, cgroup  probes; changes in the runtime; the pods' cgroups
+//	server, stats        the kubelet's HTTP API; usage of node and pods
+//	edgedtest            a fake and suites for what an embedder implements
+//
+// What has a library in Kubernetes uses it: requests and limits of pods, node affinity
+// and taints come from k8s.io/component-helpers. The class of service stays own
+// (podspec.QOSClass), since no module that a small program can link has it.
 //
 // An Agent and all its methods may be used by several goroutines. The package
 // follows the module's version; what is exported here is stable from 1.0 on.

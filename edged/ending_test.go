@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -28,11 +28,11 @@ func TestPreStopOfSidecars(t *testing.T) {
 		b := newBench(t)
 		began := time.Now()
 		var hooks []string
-		b.rt.ExecWith(func(c edged.Container, _ []string) (edged.ExecResult, error) {
+		b.rt.ExecWith(func(c runtime.Container, _ []string) (runtime.ExecResult, error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			hooks = append(hooks, fmt.Sprint(c.Name, " ", time.Since(began)))
-			return edged.ExecResult{}, nil
+			return runtime.ExecResult{}, nil
 		})
 		always := corev1.ContainerRestartPolicyAlways
 		p := newPod("web", busybox("serve"))
@@ -78,10 +78,10 @@ func TestLateSandbox(t *testing.T) {
 		b.start()
 		defer func() { b.stop() }()
 		settle(time.Second)
-		if _, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{Name: "late", Namespace: "default", UID: "late-uid"}); err != nil {
+		if _, err := b.rt.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: "late", Namespace: "default", UID: "late-uid"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{
+		if _, err := b.rt.RunSandbox(t.Context(), &runtime.SandboxConfig{
 			Name: "other", Namespace: "default", UID: "other-uid", Annotations: map[string]string{"edgekit.io/node": "somebody-else"},
 		}); err != nil {
 			t.Fatal(err)

@@ -4,15 +4,19 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/edgedtest"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// An agent runs the pods of its Objects; here on a runtime without processes.
+// An agent runs the pods of its Objects; here those of an API server in memory, on a
+// runtime without processes.
 func Example() {
 	root, err := os.MkdirTemp("", "edged")
 	if err != nil {
@@ -20,10 +24,19 @@ func Example() {
 		return
 	}
 	defer os.RemoveAll(root)
-	node, runtime := newCloud(), runtimetest.New()
-	runtime.AddImage("docker.io/library/busybox:latest")
-	node.put(newPod("web", corev1.Container{Name: "main", Image: "busybox", ImagePullPolicy: corev1.PullIfNotPresent}))
-	agent, err := edged.New(edged.Config{NodeName: "gate-7", Runtime: runtime, Objects: node, Reports: node, Root: root, LogRoot: root + "/logs"})
+	api, rt := edgedtest.NewAPI(), runtimetest.New()
+	rt.AddImage("docker.io/library/busybox:latest")
+	api.PutPod(&corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web-uid"},
+		Spec: corev1.PodSpec{
+			DNSPolicy:  corev1.DNSDefault,
+			Containers: []corev1.Container{{Name: "main", Image: "busybox", ImagePullPolicy: corev1.PullIfNotPresent}},
+		},
+	})
+	agent, err := edged.New(edged.Config{
+		NodeName: "gate-7", Runtime: rt, Objects: api, Reports: api,
+		Root: filepath.Join(root, "edged"), LogRoot: filepath.Join(root, "logs"),
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -32,13 +45,10 @@ func Example() {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Run(ctx) }()
-	for ready := false; !ready && ctx.Err() == nil; {
-		<-node.poked
-		node.mu.Lock()
-		ready = node.isReady("web-uid")
-		node.mu.Unlock()
+	if err := api.Wait(ctx, func() bool { return api.IsReady("web-uid") }); err != nil {
+		fmt.Println(err)
 	}
 	cancel()
-	fmt.Println(runtime.Calls(), <-ended)
+	fmt.Println(rt.Calls(), <-ended)
 	// Output: [RunSandbox web CreateContainer main StartContainer main] <nil>
 }

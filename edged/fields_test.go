@@ -173,7 +173,7 @@ func TestEveryFieldHasAVerdict(t *testing.T) {
 			row = kind + "*"
 		}
 		if _, ok := rows[row]; !ok && !unusedName(field) {
-			t.Errorf("%s has no row in testdata/fields.txt: say what this node does with it, or refuse it (fields.go)", field)
+			t.Errorf("%s has no row in testdata/fields.txt: say what this node does with it, or refuse it (internal/podspec/unsupported.go)", field)
 		}
 		used[row] = true
 	}

@@ -10,7 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -33,11 +33,11 @@ func (w *phaseWatch) PodStatus(ctx context.Context, p *corev1.Pod) error {
 			return err
 		}
 		for _, c := range containers {
-			if c.State == edged.ContainerRunning {
+			if c.State == runtime.ContainerRunning {
 				w.t.Errorf("%s is %s (%s) while its container %s runs", p.Name, p.Status.Phase, p.Status.Reason, c.Name)
 			}
 		}
-		if slices.ContainsFunc(boxes, func(s edged.Sandbox) bool { return s.Ready }) {
+		if slices.ContainsFunc(boxes, func(s runtime.Sandbox) bool { return s.Ready }) {
 			w.t.Errorf("%s is %s (%s) while it has a sandbox", p.Name, p.Status.Phase, p.Status.Reason)
 		}
 	} else if w.over[p.Name] {
@@ -132,7 +132,7 @@ func TestNoPhaseAheadOfProcesses(t *testing.T) {
 				tt.mend(b, p)
 				cfg := b.config()
 				cfg.Reports = &phaseWatch{b, make(map[string]bool)}
-				stop := run(t, cfg)
+				stop := runAgent(t, cfg)
 				b.put(p)
 				settle(10 * time.Second)
 				if tt.later != nil {

@@ -11,7 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -19,11 +19,11 @@ func TestProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var sick atomic.Bool
-		b.rt.ExecWith(func(_ edged.Container, cmd []string) (edged.ExecResult, error) {
+		b.rt.ExecWith(func(_ runtime.Container, cmd []string) (runtime.ExecResult, error) {
 			if cmd[0] == "live" && sick.Load() {
-				return edged.ExecResult{ExitCode: 1, Stderr: []byte("sick")}, nil
+				return runtime.ExecResult{ExitCode: 1, Stderr: []byte("sick")}, nil
 			}
-			return edged.ExecResult{}, nil
+			return runtime.ExecResult{}, nil
 		})
 		exec := func(cmd string, delay int32) *corev1.Probe {
 			return &corev1.Probe{InitialDelaySeconds: delay, PeriodSeconds: 1, FailureThreshold: 2, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{cmd}}}}
@@ -127,13 +127,13 @@ func TestProbesOfEndingPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var asked [2]atomic.Int64
-		b.rt.ExecWith(func(_ edged.Container, cmd []string) (edged.ExecResult, error) {
+		b.rt.ExecWith(func(_ runtime.Container, cmd []string) (runtime.ExecResult, error) {
 			if cmd[0] == "live" {
 				asked[0].Add(1)
 			} else {
 				asked[1].Add(1)
 			}
-			return edged.ExecResult{}, nil
+			return runtime.ExecResult{}, nil
 		})
 		p := newPod("web", busybox("serve"))
 		c := &p.Spec.Containers[0]
@@ -160,11 +160,11 @@ func TestBackOffAfterProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var sick atomic.Bool
-		b.rt.ExecWith(func(edged.Container, []string) (edged.ExecResult, error) {
+		b.rt.ExecWith(func(runtime.Container, []string) (runtime.ExecResult, error) {
 			if sick.Load() {
-				return edged.ExecResult{ExitCode: 1}, nil
+				return runtime.ExecResult{ExitCode: 1}, nil
 			}
-			return edged.ExecResult{}, nil
+			return runtime.ExecResult{}, nil
 		})
 		p := newPod("web", busybox("serve"))
 		p.Spec.Containers[0].LivenessProbe = execProbe("live")

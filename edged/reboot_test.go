@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -95,7 +95,7 @@ func TestNodeKeepsTransitionTimes(t *testing.T) {
 			}
 		}
 		b.stop()
-		b.rt.SetHealth(edged.RuntimeHealth{RuntimeReady: true, NetworkMessage: "no CNI"})
+		b.rt.SetHealth(runtime.Health{RuntimeReady: true, NetworkMessage: "no CNI"})
 		b.start()
 		settle(time.Second)
 		for i, c := range b.node.Status.Conditions {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 func asking(cpu, memory string) corev1.ResourceRequirements {
@@ -171,7 +171,7 @@ func TestInvalidHook(t *testing.T) {
 }
 
 // ownCgroups is a runtime under which the agent makes the pods' cgroups.
-type ownCgroups struct{ edged.Runtime }
+type ownCgroups struct{ runtime.Runtime }
 
 func (ownCgroups) CgroupDriver(context.Context) (string, error) { return "cgroupfs", nil }
 

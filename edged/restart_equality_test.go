@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -36,12 +37,12 @@ func execProbe(name string) *corev1.Probe {
 }
 
 // fails answers the commands of that name with an exit code of 1.
-func fails(name string) func(edged.Container, []string) (edged.ExecResult, error) {
-	return func(_ edged.Container, cmd []string) (edged.ExecResult, error) {
+func fails(name string) func(runtime.Container, []string) (runtime.ExecResult, error) {
+	return func(_ runtime.Container, cmd []string) (runtime.ExecResult, error) {
 		if cmd[0] == name {
-			return edged.ExecResult{ExitCode: 1}, nil
+			return runtime.ExecResult{ExitCode: 1}, nil
 		}
-		return edged.ExecResult{}, nil
+		return runtime.ExecResult{}, nil
 	}
 }
 

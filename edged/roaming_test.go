@@ -18,17 +18,17 @@ func TestHostNetworkFollowsAddress(t *testing.T) {
 		b := newBench(t)
 		cfg := b.config()
 		cfg.NodeIPs = nil
-		agent, err := edged.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var address atomic.Pointer[netip.Addr]
 		move := func(text string) {
 			ip := netip.MustParseAddr(text)
 			address.Store(&ip)
 		}
 		move("192.0.2.7")
-		agent.SetOutbound(func() (netip.Addr, error) { return *address.Load(), nil })
+		cfg.OutboundIP = func() (netip.Addr, error) { return *address.Load(), nil }
+		agent, err := edged.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- agent.Run(ctx) }()

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // TestSeccompDefault: a container that names no profile has none, or the runtime's
@@ -18,11 +19,11 @@ func TestSeccompDefault(t *testing.T) {
 		name    string
 		on      bool
 		context *corev1.SecurityContext
-		want    edged.Profile
+		want    runtime.Profile
 	}{
-		{"off", false, nil, edged.Profile{Unconfined: true}},
-		{"on", true, nil, edged.Profile{RuntimeDefault: true}},
-		{"on, and another one named", true, unconfined, edged.Profile{Unconfined: true}},
+		{"off", false, nil, runtime.Profile{Unconfined: true}},
+		{"on", true, nil, runtime.Profile{RuntimeDefault: true}},
+		{"on, and another one named", true, unconfined, runtime.Profile{Unconfined: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

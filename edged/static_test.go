@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/edged/static"
 )
@@ -24,7 +25,7 @@ func TestOrphansOfALostStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		box := func(uid string) {
-			if _, err := b.rt.RunSandbox(t.Context(), &edged.SandboxConfig{Name: uid, Namespace: "default", UID: uid}); err != nil {
+			if _, err := b.rt.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: uid, Namespace: "default", UID: uid}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -34,7 +35,7 @@ func TestOrphansOfALostStore(t *testing.T) {
 		c := &census{cloud: b.cloud, bound: []types.UID{late.UID}}
 		cfg := b.config()
 		cfg.Objects = c
-		run(t, cfg)
+		runAgent(t, cfg)
 		settle(time.Hour)
 		if left, _ := b.rt.ListSandboxes(t.Context(), ""); len(left) != 2 {
 			t.Errorf("offline, what may be the node's was ended: %+v", left)
@@ -56,8 +57,8 @@ func TestOrphansOfALostStore(t *testing.T) {
 	})
 }
 
-// run runs an agent until the test's end.
-func run(t *testing.T, cfg edged.Config) (stop func()) {
+// runAgent runs an agent until the test's end.
+func runAgent(t *testing.T, cfg edged.Config) (stop func()) {
 	t.Helper()
 	agent, err := edged.New(cfg)
 	if err != nil {
@@ -105,14 +106,14 @@ func TestStaticPods(t *testing.T) {
 			}
 			settle(5 * time.Second)
 		}
-		boxes := func() []edged.Sandbox {
+		boxes := func() []runtime.Sandbox {
 			all, err := b.rt.ListSandboxes(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
 			return all
 		}
-		stop := run(t, cfg)
+		stop := runAgent(t, cfg)
 		write(manifest)
 		first := boxes()
 		if len(first) != 1 || !first[0].Ready || first[0].Name != "web-edge" || len(b.status) != 0 {
@@ -122,7 +123,7 @@ func TestStaticPods(t *testing.T) {
 		b.mu.Lock()
 		b.noMirrors = false
 		b.mu.Unlock()
-		stop = run(t, cfg)
+		stop = runAgent(t, cfg)
 		settle(5 * time.Second)
 		shown := mirrorOf(b.cloud)
 		if shown == nil || !b.isReady(shown.UID) || shown.Annotations[corev1.MirrorPodAnnotationKey] != first[0].PodUID {
@@ -149,7 +150,7 @@ func TestStaticPods(t *testing.T) {
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
-		run(t, cfg)
+		runAgent(t, cfg)
 		settle(time.Minute)
 		if now := boxes(); len(now) != 0 || mirrorOf(b.cloud) != nil {
 			t.Errorf("after its end: %+v, mirror %v", now, mirrorOf(b.cloud))

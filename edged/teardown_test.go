@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -27,7 +28,7 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 	cfg := Config{NodeName: "n", Root: root}.withDefaults()
 	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes}
 	a.groups.Store(cgroup.New(cgroup.Config{Mount: mount}))
-	pod := spec("Always", "c")
+	pod := podtest.New("Always", "c")
 	pod.UID = "u"
 	group := filepath.Join(mount, "cpu", a.groups.Load().Parent(corev1.PodQOSBestEffort, "u"))
 	if err := os.MkdirAll(group, 0o755); err != nil {
@@ -37,15 +38,15 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorker(a, pod)
-	r := &run{w: w, pod: pod}
-	if err := r.tearDown(); !errors.Is(err, cgroup.ErrBusy) || w.mem.toreDown {
-		t.Errorf("with a busy cgroup: %v, torn down %t", err, w.mem.toreDown)
+	r := &execution{w: w, pod: pod}
+	if err := r.tearDown(); !errors.Is(err, cgroup.ErrBusy) || w.mem.tornDown {
+		t.Errorf("with a busy cgroup: %v, torn down %t", err, w.mem.tornDown)
 	}
 	if err := os.Remove(filepath.Join(group, "busy")); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.tearDown(); err != nil || !w.mem.toreDown {
-		t.Errorf("with an empty cgroup: %v, torn down %t", err, w.mem.toreDown)
+	if err := r.tearDown(); err != nil || !w.mem.tornDown {
+		t.Errorf("with an empty cgroup: %v, torn down %t", err, w.mem.tornDown)
 	}
 	if _, err := os.Stat(group); err == nil {
 		t.Error("the cgroup is left")

@@ -8,103 +8,112 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// Times of a worker that are not Kubernetes' own.
+// Times of a worker. None of them is a rule of Kubernetes.
 const (
-	reportRetry = time.Second
-	stepQuiet   = 300 * time.Millisecond // a step shorter than this is reported as a whole
-	stepLook    = time.Second            // how often a pod is looked at during a long step
-	observeWait = time.Second            // after the runtime did not answer
-	startSettle = time.Second            // how long a start that was cut may still take effect in the runtime
+	reportRetry      = time.Second
+	quietStep        = 300 * time.Millisecond // a step shorter than this is reported as a whole
+	longStepInterval = time.Second            // how often a pod is looked at during a long step
+	observeRetry     = time.Second            // after the runtime did not answer
+	settleTime       = time.Second            // how long a start that was cut may still take effect in the runtime
 )
 
-// worker owns one pod. Its goroutine, run, is the only one that plans and
-// reports; actions run in one further goroutine, one step at a time, so that a
-// long one (an image, a grace period) does not make the worker deaf.
+// worker owns one pod. Its goroutine, run, is the only one that decides and
+// reports. Actions run in one further goroutine, one step at a time, so that a
+// long one (a pull, a grace period) does not keep the worker from noticing what
+// happens.
 type worker struct {
 	a    *Agent
 	wake chan struct{} // holds one value
 
-	mu       sync.Mutex
-	pod      *corev1.Pod // as last given; never changed, only replaced
-	gone     bool        // the API object is no longer there
-	dirty    bool        // the runtime's view may have changed
-	rejected *rejection
-	mem      memory
-	alive    bool              // processes of the pod run, or may
-	shown    types.UID         // of a static pod: the uid under which the API server shows it
-	told     *corev1.PodStatus // last reported in this life; never changed, only replaced
+	mu             sync.Mutex
+	pod            *corev1.Pod // as last given; never changed, only replaced
+	deleted        bool        // the API object is no longer there
+	dirty          bool        // the runtime's view may have changed
+	rejected       *plan.Rejection
+	mem            memory
+	alive          bool              // processes of the pod run, or may
+	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
+	reportedStatus *corev1.PodStatus // last reported in this life; never changed, only replaced
 
 	// What follows belongs to run.
-	view     view
-	exited   map[string]Container // status of containers that are through, by id
-	messages map[string]string
-	last     *corev1.PodStatus // last known to the cloud, as far as is known here
-	reported bool              // a status was reported in this life
-	reportee types.UID         // of the pod that it was reported of
-	// unreportable says that the last report failed, and that this was logged.
-	unreportable bool
-	start        time.Time // when the pod started, as its status says
-	began        time.Time // when this worker was made, by a clock that is never set
-	finished     bool
-	current      *step
-	settled      time.Time // until then, what a cut step asked of the runtime may still appear
-	ended        ending    // as of the last turn
-	endedIn      time.Duration
-	probes       map[string]*probing
-	backOffs     map[string]backOff
-	deadAfter    time.Time // when the pod's active deadline passes
+	view        plan.View
+	exited      map[string]runtime.Container // status of exited containers, by id
+	messages    map[string]string
+	last        *corev1.PodStatus // last known to the cloud, as far as is known here
+	reported    bool              // a status was reported in this life
+	reportedUID types.UID         // of the pod that it was reported of
+	// reportFailing says that the last report failed, and that this was logged.
+	reportFailing bool
+	start         time.Time // when the pod started, as its status says
+	created       time.Time // when this worker was made, by a clock that is never set
+	finished      bool
+	current       *step
+	settleUntil   time.Time   // until then, what a cut step asked of the runtime may still appear
+	lastEnding    plan.Ending // as of the last syncPod
+	endGrace      time.Duration
+	probes        map[string]*probing
+	backOffs      map[string]plan.BackOff
+	deadAfter     time.Time // when the pod's active deadline passes
 }
 
-// memory is what actions leave for the next plan. It guards nothing: losing it
-// costs a repetition.
+// memory is what actions leave for the next decision. Nothing depends on it for
+// safety: losing it in a crash costs a repetition.
 type memory struct {
-	setUp, stale, toreDown bool
-	finalDone, goneDone    bool
-	refresh                time.Time // when tokens are due
-	expired                bool      // one of them is past its end
-	lost                   string    // id of the last sandbox that died under a step
-	retry                  map[string]time.Time
-	fails                  map[string]int
-	waiting                map[string]waiting
-	pulls                  map[string]pullState
+	setUp, stale, tornDown      bool
+	finalReported, goneReported bool
+	refresh                     time.Time // when tokens are due
+	expired                     bool      // one of them is past its end
+	lost                        string    // id of the last sandbox that died under a step
+	retry                       map[string]time.Time
+	fails                       map[string]int
+	waiting                     map[string]plan.Waiting
+	pulls                       map[string]pullState
 }
 
 // step is a list of actions under way.
 type step struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	ending ending
-	starts bool      // it may make processes of the pod run
-	until  time.Time // when its grace period ends
-	began  time.Time
+	cancel  context.CancelFunc
+	done    chan struct{}
+	ending  plan.Ending
+	starts  bool      // it may make processes of the pod run
+	until   time.Time // when its grace period ends
+	started time.Time
 }
 
+// newWorker makes the worker of a pod. A status that came with the pod is what the
+// cloud knows of it.
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
-		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]Container),
-		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), began: time.Now(),
-		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]waiting), pulls: make(map[string]pullState)},
+		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
+		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), created: time.Now(),
+		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting), pulls: make(map[string]pullState)},
 	}
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	}
-	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || over(pod.Status.Phase)) {
+	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || plan.IsTerminal(pod.Status.Phase)) {
 		w.last = pod.Status.DeepCopy()
 	}
-	w.mem.expired = tokenExpired(w.last)
+	w.mem.expired = plan.TokenExpired(w.last)
 	return w
 }
 
-func (w *worker) poke() {
+// wakeUp has the worker look at its pod again. It never blocks.
+func (w *worker) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-// update gives the worker a newer version of its pod.
+// update gives the worker a newer version of its pod. With a new spec what failed
+// before is tried again at once.
 func (w *worker) update(pod *corev1.Pod) {
 	w.mu.Lock()
 	old := w.pod
@@ -115,43 +124,46 @@ func (w *worker) update(pod *corev1.Pod) {
 		clear(w.mem.retry) // what failed may be mended
 	}
 	w.mu.Unlock()
+	// A list may repeat a pod that did not change.
 	if !same {
-		w.poke()
+		w.wakeUp()
 	}
 }
 
-// shownAs tells the worker of a static pod under which uid the API server shows
-// it.
-func (w *worker) shownAs(uid types.UID) {
+// setMirrorUID gives the worker of a static pod the uid under which the API server
+// shows the pod.
+func (w *worker) setMirrorUID(uid types.UID) {
 	w.mu.Lock()
-	was := w.shown
-	w.shown = uid
+	was := w.mirrorUID
+	w.mirrorUID = uid
 	w.mu.Unlock()
 	if was != uid {
-		w.poke()
+		w.wakeUp()
 	}
 }
 
-// vanish tells the worker that its pod's API object is gone.
-func (w *worker) vanish() {
+// markDeleted says that the pod's API object is gone: the worker ends the pod and
+// then itself.
+func (w *worker) markDeleted() {
 	w.mu.Lock()
-	was := w.gone
-	w.gone = true
+	was := w.deleted
+	w.deleted = true
 	w.mu.Unlock()
 	if !was {
-		w.poke()
+		w.wakeUp()
 	}
 }
 
-// runtimeChanged tells the worker that the runtime's view changed.
+// runtimeChanged says that the runtime may have something new of the pod.
 func (w *worker) runtimeChanged() {
 	w.mu.Lock()
 	w.dirty = true
 	w.mu.Unlock()
-	w.poke()
+	w.wakeUp()
 }
 
-// contentChanged tells the worker that config maps or secrets may have changed.
+// contentChanged says that config maps or secrets may have changed. A container
+// that waits for one is tried again at once; a pull that failed is not.
 func (w *worker) contentChanged() {
 	w.mu.Lock()
 	w.mem.stale = true
@@ -161,19 +173,19 @@ func (w *worker) contentChanged() {
 		}
 	}
 	w.mu.Unlock()
-	w.poke()
+	w.wakeUp()
 }
 
-// claims is the pod, if it holds resources of the node.
-func (w *worker) claims() *corev1.Pod {
+// podWithResources is the pod if it holds resources of the node; else nil.
+func (w *worker) podWithResources() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.pod.Name == "", w.mem.toreDown:
+	case w.pod.Name == "", w.mem.tornDown:
 		return nil
 	case w.alive:
-		return w.pod // also one that is being stopped, or that somebody else calls Failed
-	case w.rejected != nil, over(w.pod.Status.Phase):
+		return w.pod // also one that is being stopped, or that others have set to Failed
+	case w.rejected != nil, plan.IsTerminal(w.pod.Status.Phase):
 		return nil
 	}
 	return w.pod
@@ -182,7 +194,7 @@ func (w *worker) claims() *corev1.Pod {
 // run takes the pod from first sight to its end, or until ctx ends.
 func (w *worker) run(ctx context.Context) {
 	defer w.stopProbes()
-	w.recall(ctx)
+	w.loadLastReport(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -199,7 +211,7 @@ func (w *worker) run(ctx context.Context) {
 		case <-w.wake:
 		case <-timer.C:
 		}
-		next, done := w.turn(ctx)
+		next, done := w.syncPod(ctx)
 		if done {
 			return
 		}
@@ -207,7 +219,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// endStep joins the step under way, if any.
+// endStep cancels and joins the step under way, if any.
 func (w *worker) endStep() {
 	if w.current == nil {
 		return
@@ -216,7 +228,7 @@ func (w *worker) endStep() {
 	case <-w.current.done:
 	default:
 		if w.current.starts {
-			w.settled = time.Now().Add(startSettle)
+			w.settleUntil = time.Now().Add(settleTime)
 		}
 	}
 	w.current.cancel()
@@ -227,50 +239,58 @@ func (w *worker) endStep() {
 	w.mu.Unlock()
 }
 
-// turn observes, plans, reports and starts a step. It returns how long to wait
-// for the next turn at most, and whether nothing is left to do.
-func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
+// syncPod observes, decides, reports and starts a step: the kubelet's function of
+// that name. It returns after how long at most it must be called again, and
+// whether nothing is left to do.
+//
+// The report goes out while the step runs, except before volumes are torn down:
+// the termination messages in the status are read from them, so that it must be
+// durable first.
+func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	const forever = time.Hour
 	end, grace := w.ending()
-	if end != w.ended || grace < w.endedIn {
-		w.worked(retryEnd) // what failed before is tried again at once
+	if end != w.lastEnding || grace < w.endGrace {
+		w.clearBackOff(plan.RetryEnd) // another ending: what failed is tried at once
 	}
-	w.ended, w.endedIn = end, grace
+	w.lastEnding, w.endGrace = end, grace
 	if s := w.current; s != nil {
-		// The end of a pod, and a shorter one than before, does not wait.
-		if end > s.ending || end != endNone && time.Now().Add(grace).Before(s.until) {
+		// A pod that must end, or end sooner than before, does not wait for a step that
+		// was made for something else. A short step is reported as a whole.
+		if end > s.ending || end != plan.EndNone && time.Now().Add(grace).Before(s.until) {
 			w.endStep()
-		} else if quiet := stepQuiet - time.Since(s.began); quiet > 0 {
+		} else if quiet := quietStep - time.Since(s.started); quiet > 0 {
 			return quiet, false
 		}
 	}
-	if !w.settled.IsZero() && !time.Now().Before(w.settled) {
-		w.settled = time.Time{}
+	// A start that was cut may have taken effect in the runtime meanwhile.
+	if !w.settleUntil.IsZero() && !time.Now().Before(w.settleUntil) {
+		w.settleUntil = time.Time{}
 		w.mu.Lock()
 		w.dirty = true
 		w.mu.Unlock()
 	}
 	if err := w.observe(ctx); err != nil {
 		if ctx.Err() == nil {
-			w.a.log.Debug("cannot observe a pod", "pod", podTitle(w.spec()), "err", err)
+			w.a.log.Debug("cannot observe a pod", "pod", podspec.Title(w.spec()), "err", err)
 		}
-		return observeWait, false
+		return observeRetry, false
 	}
 	w.followProbes(ctx, end)
 	s := w.situation(end, grace)
-	d := plan(s)
-	w.announceBackOffs(d.backOffs)
-	w.backOffs, w.finished = d.backOffs, d.finished
-	begins := w.current == nil && len(d.actions) > 0 && d.actions[0].kind != actReportFinal
-	tearsDown := begins && d.actions[0].kind == actTearDown
+	d := plan.Decide(s)
+	w.announceBackOffs(d.BackOffs)
+	w.backOffs, w.finished = d.BackOffs, d.Finished
+	// The final report is no step: it is made here, by the goroutine that reports.
+	begins := w.current == nil && len(d.Actions) > 0 && d.Actions[0].Kind != plan.ActReportFinal
+	tearsDown := begins && d.Actions[0].Kind == plan.ActTearDown
 	if begins && !tearsDown {
-		w.begin(ctx, s, d) // the report below is made meanwhile
+		w.startStep(ctx, s, d) // the report below goes out meanwhile
 	}
 	if !w.report(ctx, s) {
 		return reportRetry, false
 	}
 	if tearsDown {
-		w.begin(ctx, s, d) // what the status says is durable: its sources may go
+		w.startStep(ctx, s, d) // the status is durable: what it was read from may go
 	}
 	next = forever
 	if !w.deadAfter.IsZero() {
@@ -278,78 +298,82 @@ func (w *worker) turn(ctx context.Context) (next time.Duration, done bool) {
 	}
 	switch {
 	case w.current != nil:
-		return min(next, stepLook), false
-	case d.done:
-		return forever, s.ending == endGone
-	case len(d.actions) > 0:
-		if !w.reportStatus(ctx, podStatus(w.facts(s, true))) {
+		return min(next, longStepInterval), false
+	case d.Done:
+		return forever, s.Ending == plan.EndGone
+	case len(d.Actions) > 0:
+		if !w.reportStatus(ctx, plan.PodStatus(w.facts(s, true))) {
 			return reportRetry, false
 		}
-		w.remember(func(m *memory) { m.finalDone = true })
+		w.updateMemory(func(m *memory) { m.finalReported = true })
 		return 0, false
 	}
-	if !d.wake.IsZero() {
-		next = min(next, time.Until(d.wake))
+	if !d.Wake.IsZero() {
+		next = min(next, time.Until(d.Wake))
 	}
-	if !w.settled.IsZero() {
-		next = min(next, time.Until(w.settled))
+	if !w.settleUntil.IsZero() {
+		next = min(next, time.Until(w.settleUntil))
 	}
-	if s.ending == endNone && !s.refreshAt.IsZero() {
-		next = min(next, time.Until(s.refreshAt))
+	if s.Ending == plan.EndNone && !s.RefreshAt.IsZero() {
+		next = min(next, time.Until(s.RefreshAt))
 	}
 	return max(next, time.Millisecond), false
 }
 
-// begin starts a step.
-func (w *worker) begin(ctx context.Context, s situation, d decision) {
+// startStep starts the actions of a decision in a goroutine, which endStep joins.
+func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decision) {
 	ctx, cancel := context.WithCancel(ctx)
-	if d.finished && s.ending == endNone {
-		s.ending = endFinished
+	if d.Finished && s.Ending == plan.EndNone {
+		s.Ending = plan.EndFinished
 	}
 	w.current = &step{
-		cancel: cancel, done: make(chan struct{}), ending: s.ending, starts: starts(d.actions), began: s.now, until: s.now.Add(s.grace),
+		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
 	}
 	done := w.current.done
 	go func() {
 		defer close(done)
-		w.execute(ctx, s, d.actions)
+		w.execute(ctx, s, d.Actions)
 	}()
 }
 
+// spec is the pod as last given. It must not be changed.
 func (w *worker) spec() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.pod
 }
 
-// ending tells whether and how the pod must end, and how long that may take.
-func (w *worker) ending() (ending, time.Duration) {
+// ending says whether and how the pod must end, and how long that may take. A pod
+// past its activeDeadlineSeconds fails here:
+// https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#detailed-behavior
+func (w *worker) ending() (plan.Ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	grace := gracePeriod(w.pod)
-	isOver := over(w.pod.Status.Phase) || w.last != nil && over(w.last.Phase)
+	grace := podspec.GracePeriod(w.pod)
+	isOver := plan.IsTerminal(w.pod.Status.Phase) || w.last != nil && plan.IsTerminal(w.last.Phase)
 	w.deadAfter = time.Time{}
 	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
-		w.deadAfter = activeSince(w.pod, w.start, w.began).Add(time.Duration(*s) * time.Second)
+		w.deadAfter = deadlineStart(w.pod, w.start, w.created).Add(time.Duration(*s) * time.Second)
 		if !time.Now().Before(w.deadAfter) {
-			w.rejected, w.deadAfter = &rejection{deadlineReason, "Pod was active on the node longer than the specified deadline"}, time.Time{}
+			w.rejected, w.deadAfter = &plan.Rejection{Reason: plan.ReasonDeadlineExceeded, Message: "Pod was active on the node longer than the specified deadline"}, time.Time{}
 		}
 	}
 	switch {
-	case w.gone:
-		return endGone, grace
+	case w.deleted:
+		return plan.EndGone, grace
 	case w.pod.DeletionTimestamp != nil:
-		return endDeleted, grace
+		return plan.EndDeleted, grace
 	case w.rejected != nil, isOver:
-		return endFinished, specGrace(w.pod)
+		return plan.EndFinished, podspec.SpecGracePeriod(w.pod)
 	}
-	return endNone, grace
+	return plan.EndNone, grace
 }
 
-// activeSince is when a pod's active deadline begins to count. A machine without
-// a clock battery stamps starts in 1970: a pod does not start before it was made.
-// Nor did it start after now, which is what a clock that was set back says.
-func activeSince(pod *corev1.Pod, start, now time.Time) time.Time {
+// deadlineStart is when a pod's active deadline begins to count. A machine without
+// a clock battery stamps its starts in 1970, but no pod starts before it was
+// created. Nor did it start after now, which is what a clock that was set back
+// says.
+func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 	if made := pod.CreationTimestamp.Time; start.Before(made) {
 		start = made
 	}
@@ -361,31 +385,3 @@ func activeSince(pod *corev1.Pod, start, now time.Time) time.Time {
 
 // starting reports whether the step under way may make processes of the pod run.
 func (w *worker) starting() bool { return w.current != nil && w.current.starts }
-
-// situation gathers what plan decides upon.
-func (w *worker) situation(end ending, grace time.Duration) situation {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	w.alive = w.view.alive() || w.starting() || now.Before(w.settled)
-	s := situation{
-		pod: w.pod, now: now, view: w.view, ending: end, grace: grace,
-		setUp: w.mem.setUp, stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), refreshAt: w.mem.refresh,
-		toreDown: w.mem.toreDown, finalDone: w.mem.finalDone, goneDone: w.mem.goneDone, settled: w.settled,
-		retry: maps.Clone(w.mem.retry), health: make(map[string]health), lastStatuses: make(map[string]*corev1.ContainerStatus),
-	}
-	for _, c := range w.view.containers {
-		if c.State == ContainerRunning {
-			s.health[c.ID] = w.healthOf(c)
-		}
-	}
-	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
-		for _, c := range list {
-			s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
-		}
-	}
-	for _, c := range w.pod.Spec.EphemeralContainers {
-		s.lastStatuses[c.Name] = findStatus(w.last, c.Name)
-	}
-	return s
-}

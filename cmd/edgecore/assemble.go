@@ -25,10 +25,10 @@ import (
 // after a store was lost; static pods shown in the API server; that its Node was
 // deleted there.
 var _ interface {
-	edged.Recaller
-	edged.Census
+	edged.LastReports
+	edged.BoundPodLister
 	edged.Mirrorer
-	edged.Registrar
+	edged.NodeDeletionWatcher
 } = (*metaclient.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/edged/stats"
 	"github.com/edgekit/edgekit/hub"
@@ -16,16 +17,16 @@ import (
 
 // containerRuntime is what the agent needs of a container runtime.
 type containerRuntime interface {
-	edged.Runtime
-	edged.Streams
-	edged.Meter
+	runtime.Runtime
+	runtime.Streams
+	runtime.Meter
 }
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
 // are the server's own and those of more.
-func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
+func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	figures, err := stats.New(stats.Config{Node: n.name, Meter: runtime, Pods: agent})
+	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
 	if err != nil {
 		return nil, err
 	}
@@ -33,13 +34,13 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, 
 	metrics := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		if err := errors.Join(s.Export(r.Context(), w), more(r.Context(), w)); err != nil {
-			log.Debug("figures could not be given", "err", err)
+			log.Debug("metrics could not be written", "err", err)
 		}
 	}
 	s, err = server.New(server.Config{
-		Node: n.name, Pods: agent, Runtime: runtime, Settings: r, Logger: log,
-		Summary: func(ctx context.Context) (any, error) { return figures.Summary(ctx) }, Resource: figures.Resource,
-		Metrics: http.HandlerFunc(metrics), Probes: agent.ProbeFigures,
+		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
+		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource,
+		Metrics: http.HandlerFunc(metrics), Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {
 		return nil, err

@@ -7,8 +7,8 @@ import (
 
 // The agent asks the client for more than Objects and Reports have.
 var (
-	_ edged.Census     = (*metaclient.Client)(nil)
-	_ edged.Mirrorer   = (*metaclient.Client)(nil)
-	_ edged.NodeReader = (*metaclient.Client)(nil)
-	_ edged.Recaller   = (*metaclient.Client)(nil)
+	_ edged.BoundPodLister = (*metaclient.Client)(nil)
+	_ edged.Mirrorer       = (*metaclient.Client)(nil)
+	_ edged.NodeReader     = (*metaclient.Client)(nil)
+	_ edged.LastReports    = (*metaclient.Client)(nil)
 )

@@ -20,9 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/edged/runtime"
+
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
@@ -234,17 +235,19 @@ func (n *benchNode) Pod(string, string) *corev1.Pod {
 
 func (n *benchNode) LogFile(*corev1.Pod, string, uint32) string { return filepath.Join(n.dir, "0.log") }
 
-func (n *benchNode) ListContainers(context.Context, string) ([]edged.Container, error) {
-	return []edged.Container{{ID: "c", PodUID: "u", Name: "app", State: edged.ContainerRunning}}, nil
+func (n *benchNode) ListContainers(context.Context, string) ([]runtime.Container, error) {
+	return []runtime.Container{{ID: "c", PodUID: "u", Name: "app", State: runtime.ContainerRunning}}, nil
 }
 
-func (n *benchNode) ListSandboxes(context.Context, string) ([]edged.Sandbox, error) { return nil, nil }
+func (n *benchNode) ListSandboxes(context.Context, string) ([]runtime.Sandbox, error) {
+	return nil, nil
+}
 
-func (n *benchNode) ExecURL(_ context.Context, _ string, cmd []string, _ edged.Streaming) (string, error) {
+func (n *benchNode) ExecURL(_ context.Context, _ string, cmd []string, _ runtime.Streaming) (string, error) {
 	return n.runtime.URL + "/" + cmd[0], nil
 }
 
-func (n *benchNode) AttachURL(context.Context, string, edged.Streaming) (string, error) {
+func (n *benchNode) AttachURL(context.Context, string, runtime.Streaming) (string, error) {
 	return "", nil
 }
 

@@ -98,6 +98,8 @@ func (g *Groups) SetUp(class corev1.PodQOSClass, uid string, l Limits) error {
 	)
 }
 
+// setUpUnified makes a group of version 2, with the controllers that its limits
+// need in every group above it.
 func (g *Groups) setUpUnified(parent string, l Limits) error {
 	dir := g.cfg.Mount
 	for part := range strings.SplitSeq(strings.Trim(parent, "/"), "/") {

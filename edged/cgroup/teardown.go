@@ -20,8 +20,8 @@ import (
 var ErrBusy = errors.New("processes are left in the group")
 
 // TearDown removes the pod's group with the groups in it. The pod's containers
-// must be stopped by now: a process that is left is killed, and the error then
-// matches ErrBusy. A group that is not there is no error.
+// must be stopped: a process that is left is killed, and the error then matches
+// ErrBusy. A group that does not exist is no error.
 func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 	if uid == "" || !filepath.IsLocal(uid) || filepath.Base(uid) != uid {
 		return fmt.Errorf("cgroup: pod uid %q is no file name", uid)
@@ -57,6 +57,7 @@ func (g *Groups) hierarchies() ([]string, error) {
 	return tops, nil
 }
 
+// removeAll removes a group from all hierarchies.
 func removeAll(tops []string, group string) error {
 	var errs []error
 	for _, top := range tops {

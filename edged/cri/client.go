@@ -19,10 +19,10 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// DefaultSocket is where containerd listens unless told otherwise.
+// DefaultSocket is where containerd listens by default.
 const DefaultSocket = "/run/containerd/containerd.sock"
 
 // maxMessage bounds one answer of the runtime. CRI lets a runtime return up to
@@ -49,7 +49,8 @@ type Config struct {
 	Logger       *slog.Logger // nil discards
 }
 
-// Client is an edged.Runtime on a CRI socket.
+// Client is a runtime.Runtime, a runtime.Streams and a runtime.Meter on a CRI
+// socket.
 type Client struct {
 	cfg    Config
 	path   string
@@ -58,14 +59,14 @@ type Client struct {
 	images runtimeapi.ImageServiceClient
 }
 
-var _ edged.Runtime = (*Client)(nil)
+var _ runtime.Runtime = (*Client)(nil)
 
 // SocketError says that the runtime's socket cannot be used, and what to do.
 type SocketError struct {
 	Path   string
 	Reason error
 	// Temporary is set when somebody holds the socket who does not answer yet:
-	// a runtime that is starting, as far as can be told.
+	// a runtime that seems to be starting.
 	Temporary bool
 }
 
@@ -185,25 +186,25 @@ func (c *Client) watchCall(ctx context.Context, call func(context.Context) error
 }
 
 // Version asks for the runtime's name and version.
-func (c *Client) Version(ctx context.Context) (edged.RuntimeVersion, error) {
+func (c *Client) Version(ctx context.Context) (runtime.Version, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.Version(ctx, &runtimeapi.VersionRequest{Version: "v1"})
 	if err != nil {
-		return edged.RuntimeVersion{}, failed("version", err)
+		return runtime.Version{}, failed("version", err)
 	}
-	return edged.RuntimeVersion{Name: r.RuntimeName, Version: r.RuntimeVersion}, nil
+	return runtime.Version{Name: r.RuntimeName, Version: r.RuntimeVersion}, nil
 }
 
 // Health asks whether the runtime and its network are ready.
-func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
+func (c *Client) Health(ctx context.Context) (runtime.Health, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.Status(ctx, &runtimeapi.StatusRequest{})
 	if err != nil {
-		return edged.RuntimeHealth{}, failed("status", err)
+		return runtime.Health{}, failed("status", err)
 	}
-	h := edged.RuntimeHealth{RuntimeMessage: "the runtime says nothing of itself", NetworkMessage: "the runtime says nothing of its network"}
+	h := runtime.Health{RuntimeMessage: "the runtime says nothing of itself", NetworkMessage: "the runtime says nothing of its network"}
 	for _, cond := range r.GetStatus().GetConditions() {
 		message := fmt.Sprintf("%s=%t reason:%s message:%s", cond.Type, cond.Status, cond.Reason, cond.Message)
 		switch cond.Type {
@@ -223,7 +224,7 @@ func (c *Client) Health(ctx context.Context) (edged.RuntimeHealth, error) {
 }
 
 // Events streams the changes of containers.
-func (c *Client) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error {
+func (c *Client) Events(ctx context.Context, fn func(runtime.Event)) error {
 	stream, err := c.run.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
 	if err != nil {
 		return eventsFailed(ctx, err)
@@ -233,30 +234,33 @@ func (c *Client) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error 
 		if err != nil {
 			return eventsFailed(ctx, err)
 		}
-		fn(edged.RuntimeEvent{PodUID: e.GetPodSandboxStatus().GetMetadata().GetUid()})
+		fn(runtime.Event{PodUID: e.GetPodSandboxStatus().GetMetadata().GetUid()})
 	}
 }
 
+// eventsFailed tells apart a runtime without events and a stream that ended.
 func eventsFailed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if status.Code(err) == codes.Unimplemented {
-		return edged.ErrNoEvents
+		return runtime.ErrNoEvents
 	}
 	return failed("events", err)
 }
 
+// quick bounds a call that does little work.
 func (c *Client) quick(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.cfg.Timeout)
 }
 
+// slow bounds a call that may do much work.
 func (c *Client) slow(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.cfg.SlowTimeout)
 }
 
-// callError is a failed call. Its text is the runtime's own, since it ends up
-// in events and statuses that people read.
+// callError is a failed call. Its text is the runtime's own: it is shown in events
+// and statuses.
 type callError struct {
 	verb string
 	code codes.Code
@@ -265,18 +269,20 @@ type callError struct {
 
 func (e *callError) Error() string { return e.text }
 
-// NotFound reports that what was asked for is not there.
+// NotFound reports that the object does not exist.
 func (e *callError) NotFound() bool { return e.code == codes.NotFound }
 
-// GRPCStatus lets status.Code see through.
+// GRPCStatus lets status.Code read the code.
 func (e *callError) GRPCStatus() *status.Status { return status.New(e.code, e.text) }
 
-// Is makes a call that its caller ended look like that.
+// Is matches the context's errors for a call that was cancelled or ran out of
+// time.
 func (e *callError) Is(target error) bool {
 	return target == context.Canceled && e.code == codes.Canceled ||
 		target == context.DeadlineExceeded && e.code == codes.DeadlineExceeded
 }
 
+// failed makes a callError; nil stays nil.
 func failed(verb string, err error) error {
 	st, ok := status.FromError(err)
 	if !ok {
@@ -285,4 +291,5 @@ func failed(verb string, err error) error {
 	return &callError{verb: verb, code: st.Code(), text: fmt.Sprintf("rpc error: code = %s desc = %s", st.Code(), st.Message())}
 }
 
+// missing reports whether the runtime does not have the object.
 func missing(err error) bool { return status.Code(err) == codes.NotFound }

@@ -8,11 +8,11 @@ import (
 	"google.golang.org/grpc/codes"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // CreateContainer makes a container in a sandbox.
-func (c *Client) CreateContainer(ctx context.Context, sandboxID string, cfg *edged.ContainerConfig, sandbox *edged.SandboxConfig) (string, error) {
+func (c *Client) CreateContainer(ctx context.Context, sandboxID string, cfg *runtime.ContainerConfig, sandbox *runtime.SandboxConfig) (string, error) {
 	ctx, cancel := c.slow(ctx)
 	defer cancel()
 	r, err := c.run.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
@@ -34,7 +34,8 @@ func (c *Client) StartContainer(ctx context.Context, id string) error {
 	return nil
 }
 
-// StopContainer stops a container, with grace in whole seconds, rounded up.
+// StopContainer stops a container. CRI has the grace in whole seconds: it is
+// rounded up.
 func (c *Client) StopContainer(ctx context.Context, id string, grace time.Duration) error {
 	seconds := int64((max(grace, 0) + time.Second - 1) / time.Second)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+c.cfg.Timeout)
@@ -56,24 +57,24 @@ func (c *Client) RemoveContainer(ctx context.Context, id string) error {
 }
 
 // ListContainers lists the containers of a pod, or of all.
-func (c *Client) ListContainers(ctx context.Context, podUID string) ([]edged.Container, error) {
+func (c *Client) ListContainers(ctx context.Context, podUID string) ([]runtime.Container, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	req := &runtimeapi.ListContainersRequest{Filter: &runtimeapi.ContainerFilter{}}
 	if podUID != "" {
-		req.Filter.LabelSelector = map[string]string{edged.LabelPodUID: podUID}
+		req.Filter.LabelSelector = map[string]string{runtime.LabelPodUID: podUID}
 	}
 	r, err := c.run.ListContainers(ctx, req)
 	if err != nil {
 		return nil, failed("list containers", err)
 	}
-	var out []edged.Container
+	var out []runtime.Container
 	for _, k := range r.Containers {
-		if k.GetLabels()[edged.LabelPodUID] == "" {
+		if k.GetLabels()[runtime.LabelPodUID] == "" {
 			continue
 		}
-		out = append(out, edged.Container{
-			ID: k.Id, SandboxID: k.PodSandboxId, PodUID: k.Labels[edged.LabelPodUID], Name: k.Labels[edged.LabelContainerName],
+		out = append(out, runtime.Container{
+			ID: k.Id, SandboxID: k.PodSandboxId, PodUID: k.Labels[runtime.LabelPodUID], Name: k.Labels[runtime.LabelContainerName],
 			Attempt: k.GetMetadata().GetAttempt(), State: state(k.State), Created: moment(k.CreatedAt),
 			Image: k.GetImage().GetImage(), ImageID: k.ImageRef, Labels: k.Labels, Annotations: k.Annotations,
 		})
@@ -83,16 +84,16 @@ func (c *Client) ListContainers(ctx context.Context, podUID string) ([]edged.Con
 
 // ContainerStatus reads a container. CRI does not repeat the sandbox's id
 // there: SandboxID stays empty.
-func (c *Client) ContainerStatus(ctx context.Context, id string) (edged.Container, error) {
+func (c *Client) ContainerStatus(ctx context.Context, id string) (runtime.Container, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: id})
 	if err != nil {
-		return edged.Container{}, failed("container status", err)
+		return runtime.Container{}, failed("container status", err)
 	}
 	s := r.GetStatus()
-	out := edged.Container{
-		ID: s.GetId(), PodUID: s.GetLabels()[edged.LabelPodUID], Name: s.GetLabels()[edged.LabelContainerName],
+	out := runtime.Container{
+		ID: s.GetId(), PodUID: s.GetLabels()[runtime.LabelPodUID], Name: s.GetLabels()[runtime.LabelContainerName],
 		Attempt: s.GetMetadata().GetAttempt(), State: state(s.GetState()), Created: moment(s.GetCreatedAt()),
 		Started: moment(s.GetStartedAt()), Finished: moment(s.GetFinishedAt()), ExitCode: s.GetExitCode(), Reason: s.GetReason(), Message: s.GetMessage(),
 		Image: s.GetImage().GetImage(), ImageID: s.GetImageRef(), Labels: s.GetLabels(), Annotations: s.GetAnnotations(),
@@ -101,24 +102,25 @@ func (c *Client) ContainerStatus(ctx context.Context, id string) (edged.Containe
 		out.Image = name
 	}
 	if l := s.GetResources().GetLinux(); l != nil {
-		out.Resources = &edged.Resources{
+		out.Resources = &runtime.Resources{
 			CPUPeriod: l.CpuPeriod, CPUQuota: l.CpuQuota, CPUShares: l.CpuShares, Memory: l.MemoryLimitInBytes,
 			MemorySwap: l.MemorySwapLimitInBytes, OOMScoreAdj: l.OomScoreAdj,
 		}
 	}
+	// What the runtime really mounted goes into the pod's status (KEP-3857).
 	for _, m := range s.GetMounts() {
 		if m.GetRecursiveReadOnly() {
 			out.RecursiveReadOnly = append(out.RecursiveReadOnly, m.GetContainerPath())
 		}
 	}
 	if u := s.GetUser().GetLinux(); u != nil {
-		out.User = &edged.User{UID: u.Uid, GID: u.Gid, SupplementalGroups: u.SupplementalGroups}
+		out.User = &runtime.User{UID: u.Uid, GID: u.Gid, SupplementalGroups: u.SupplementalGroups}
 	}
 	return out, nil
 }
 
 // ExecSync runs a command in a container.
-func (c *Client) ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (edged.ExecResult, error) {
+func (c *Client) ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (runtime.ExecResult, error) {
 	call := ctx
 	if timeout > 0 {
 		// The runtime ends the command; the deadline here is for a runtime that hangs.
@@ -126,37 +128,41 @@ func (c *Client) ExecSync(ctx context.Context, id string, cmd []string, timeout 
 		call, cancel = context.WithTimeout(ctx, timeout+c.cfg.Timeout)
 		defer cancel()
 	}
+	// CRI counts in whole seconds; zero would mean no timeout at all.
 	seconds := int64((timeout + time.Second - 1) / time.Second)
 	r, err := c.run.ExecSync(call, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: cmd, Timeout: seconds})
 	if err != nil {
 		if call.Err() != nil && ctx.Err() == nil {
 			// It is the runtime that is late, not the command.
-			return edged.ExecResult{}, &callError{verb: "exec", code: codes.Unavailable, text: "the container runtime did not answer"}
+			return runtime.ExecResult{}, &callError{verb: "exec", code: codes.Unavailable, text: "the container runtime did not answer"}
 		}
-		return edged.ExecResult{}, failed("exec", err)
+		return runtime.ExecResult{}, failed("exec", err)
 	}
-	return edged.ExecResult{Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode}, nil
+	return runtime.ExecResult{Stdout: r.Stdout, Stderr: r.Stderr, ExitCode: r.ExitCode}, nil
 }
 
-func state(s runtimeapi.ContainerState) edged.ContainerState {
+// state is a container's state; one that CRI adds later is unknown.
+func state(s runtimeapi.ContainerState) runtime.ContainerState {
 	switch s {
 	case runtimeapi.ContainerState_CONTAINER_CREATED:
-		return edged.ContainerCreated
+		return runtime.ContainerCreated
 	case runtimeapi.ContainerState_CONTAINER_RUNNING:
-		return edged.ContainerRunning
+		return runtime.ContainerRunning
 	case runtimeapi.ContainerState_CONTAINER_EXITED:
-		return edged.ContainerExited
+		return runtime.ContainerExited
 	}
-	return edged.ContainerUnknown
+	return runtime.ContainerUnknown
 }
 
-func containerConfig(k *edged.ContainerConfig) *runtimeapi.ContainerConfig {
+// containerConfig is a container's configuration in CRI's form.
+func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 	cfg := &runtimeapi.ContainerConfig{
 		Metadata: &runtimeapi.ContainerMetadata{Name: k.Name, Attempt: k.Attempt},
 		Image:    &runtimeapi.ImageSpec{Image: k.Image, UserSpecifiedImage: k.ImageName},
 		Command:  k.Command, Args: k.Args, WorkingDir: k.WorkingDir, Labels: k.Labels, Annotations: k.Annotations,
 		LogPath: k.LogPath, Stdin: k.Stdin, StdinOnce: k.StdinOnce, Tty: k.TTY,
-		Linux:      &runtimeapi.LinuxContainerConfig{Resources: resources(k.Resources), SecurityContext: security(k.Security)},
+		Linux: &runtimeapi.LinuxContainerConfig{Resources: resources(k.Resources), SecurityContext: security(k.Security)},
+		// CRI names signals SIGNAL_SIGRTMINPLUS1 where the API says SIGRTMIN+1.
 		StopSignal: runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+strings.ReplaceAll(strings.ReplaceAll(k.StopSignal, "+", "PLUS"), "-", "MINUS")]),
 	}
 	for _, e := range k.Env {
@@ -174,6 +180,7 @@ func containerConfig(k *edged.ContainerConfig) *runtimeapi.ContainerConfig {
 	return cfg
 }
 
+// propagation is a mount propagation; private where none is asked for.
 func propagation(p string) runtimeapi.MountPropagation {
 	switch p {
 	case "HostToContainer":
@@ -184,7 +191,8 @@ func propagation(p string) runtimeapi.MountPropagation {
 	return runtimeapi.MountPropagation_PROPAGATION_PRIVATE
 }
 
-func resources(r edged.Resources) *runtimeapi.LinuxContainerResources {
+// resources are Linux resource limits in CRI's form.
+func resources(r runtime.Resources) *runtimeapi.LinuxContainerResources {
 	out := &runtimeapi.LinuxContainerResources{
 		CpuPeriod: r.CPUPeriod, CpuQuota: r.CPUQuota, CpuShares: r.CPUShares, MemoryLimitInBytes: r.Memory,
 		MemorySwapLimitInBytes: r.MemorySwap, OomScoreAdj: r.OOMScoreAdj, Unified: r.Unified,
@@ -195,7 +203,8 @@ func resources(r edged.Resources) *runtimeapi.LinuxContainerResources {
 	return out
 }
 
-func security(s edged.Security) *runtimeapi.LinuxContainerSecurityContext {
+// security is a container's security context in CRI's form.
+func security(s runtime.Security) *runtimeapi.LinuxContainerSecurityContext {
 	return &runtimeapi.LinuxContainerSecurityContext{
 		Capabilities: &runtimeapi.Capability{AddCapabilities: s.AddCapabilities, DropCapabilities: s.DropCapabilities},
 		Privileged:   s.Privileged, NamespaceOptions: namespaces(s.Namespaces), SelinuxOptions: selinux(s.SELinux),

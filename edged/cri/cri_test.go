@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,13 +78,13 @@ func (s *server) ContainerStatus(_ context.Context, r *runtimeapi.ContainerStatu
 		return nil, status.Error(codes.NotFound, "no such container")
 	}
 	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
-		Id: "c", State: runtimeapi.ContainerState_CONTAINER_EXITED, StartedAt: 1, FinishedAt: 2, ExitCode: 3, Labels: map[string]string{edged.LabelContainerName: "main"},
+		Id: "c", State: runtimeapi.ContainerState_CONTAINER_EXITED, StartedAt: 1, FinishedAt: 2, ExitCode: 3, Labels: map[string]string{runtime.LabelContainerName: "main"},
 	}}, nil
 }
 
 func (s *server) ListPodSandbox(context.Context, *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
 	return &runtimeapi.ListPodSandboxResponse{Items: []*runtimeapi.PodSandbox{
-		{Id: "ours", Metadata: &runtimeapi.PodSandboxMetadata{Name: "p"}, Labels: map[string]string{edged.LabelPodUID: "u"}}, {Id: "foreign"},
+		{Id: "ours", Metadata: &runtimeapi.PodSandboxMetadata{Name: "p"}, Labels: map[string]string{runtime.LabelPodUID: "u"}}, {Id: "foreign"},
 	}}, nil
 }
 
@@ -129,10 +129,10 @@ func TestClient(t *testing.T) {
 		t.Error(d, err)
 	}
 	uid := int64(5)
-	_, err := c.CreateContainer(ctx, "s", &edged.ContainerConfig{
-		Name: "main", StopSignal: "SIGRTMIN+3", Env: []edged.EnvVar{{Name: "A", Value: "b"}}, Mounts: []edged.Mount{{ContainerPath: "/x", HostPath: "/y", Propagation: "Bidirectional"}},
-		Security: edged.Security{RunAsUser: &uid, Seccomp: &edged.Profile{Localhost: "/p"}},
-	}, &edged.SandboxConfig{Name: "p", Ports: []edged.PortMapping{{Protocol: "UDP", HostPort: 53}}, Security: edged.Security{Namespaces: edged.Namespaces{HostNetwork: true, SharePID: true}}})
+	_, err := c.CreateContainer(ctx, "s", &runtime.ContainerConfig{
+		Name: "main", StopSignal: "SIGRTMIN+3", Env: []runtime.EnvVar{{Name: "A", Value: "b"}}, Mounts: []runtime.Mount{{ContainerPath: "/x", HostPath: "/y", Propagation: "Bidirectional"}},
+		Security: runtime.Security{RunAsUser: &uid, Seccomp: &runtime.Profile{Localhost: "/p"}},
+	}, &runtime.SandboxConfig{Name: "p", Ports: []runtime.PortMapping{{Protocol: "UDP", HostPort: 53}}, Security: runtime.Security{Namespaces: runtime.Namespaces{HostNetwork: true, SharePID: true}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestClient(t *testing.T) {
 	if err := c.StopContainer(ctx, "c", 1500*time.Millisecond); err != nil || s.stop != 2 {
 		t.Error(err, s.stop)
 	}
-	if k, err := c.ContainerStatus(ctx, "c"); err != nil || k.State != edged.ContainerExited || k.ExitCode != 3 || k.Name != "main" {
+	if k, err := c.ContainerStatus(ctx, "c"); err != nil || k.State != runtime.ContainerExited || k.ExitCode != 3 || k.Name != "main" {
 		t.Errorf("%+v %v", k, err)
 	}
 	var e interface{ NotFound() bool }
@@ -158,7 +158,7 @@ func TestClient(t *testing.T) {
 	if l, err := c.ListSandboxes(ctx, ""); err != nil || len(l) != 1 || l[0].ID != "ours" {
 		t.Errorf("%+v %v", l, err)
 	}
-	if err := c.Events(ctx, nil); !errors.Is(err, edged.ErrNoEvents) {
+	if err := c.Events(ctx, nil); !errors.Is(err, runtime.ErrNoEvents) {
 		t.Errorf("%v", err)
 	}
 }
@@ -213,7 +213,7 @@ func TestSandboxNamesTheRemedy(t *testing.T) {
 		"no space left on device": false,
 	} {
 		s.refuse = status.Error(codes.Unknown, text)
-		_, err := c.RunSandbox(t.Context(), &edged.SandboxConfig{Name: "p"})
+		_, err := c.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: "p"})
 		if err == nil || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "--cgroup-driver systemd") != want {
 			t.Errorf("%q: %v", text, err)
 		}

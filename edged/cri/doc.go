@@ -1,6 +1,6 @@
-// Package cri speaks the container runtime interface (CRI) to a real runtime,
-// containerd or CRI-O, over a unix socket, and gives it the shape of
-// [edged.Runtime]. It is the only importer of cri-api and grpc.
+// Package cri implements runtime.Runtime over the Container Runtime Interface (CRI), for
+// containerd and CRI-O: https://kubernetes.io/docs/concepts/architecture/cri/. It is the
+// only importer of cri-api and grpc.
 //
 //	runtime, err := cri.New(cri.Config{Socket: "/run/containerd/containerd.sock"})
 //	if err != nil {

@@ -32,11 +32,11 @@ const maxInfo = 1 << 20
 // systemd make its cgroups.
 const sliceComplaint = `expected cgroupsPath to be of format "slice:prefix:name"`
 
-// CgroupDriver finds out how the runtime makes cgroups. Config.CgroupDriver
-// comes first, then the runtime's own word (RuntimeConfig, which containerd
-// has since 2.0), then the configuration that containerd 1.x shows in its
-// status. What is not known even then is guessed: systemd where systemd runs
-// the machine, for a pod starts with that also if it is wrong.
+// CgroupDriver finds out how the runtime makes cgroups. Config.CgroupDriver comes
+// first; then what the runtime says (RuntimeConfig, KEP-4033, in containerd since
+// 2.0); then the configuration that containerd 1.x shows in its status. If nothing
+// says it, systemd is assumed where systemd runs the machine: pods start with that
+// also where it is wrong.
 func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
 	if c.cfg.CgroupDriver != "" {
 		return c.cfg.CgroupDriver, nil
@@ -68,6 +68,7 @@ func (c *Client) CgroupDriver(ctx context.Context) (string, error) {
 	return driver, nil
 }
 
+// found logs where the driver comes from, and returns it.
 func (c *Client) found(driver, from string) string {
 	c.cfg.Logger.Debug("the runtime's cgroup driver is known", "driver", driver, "from", from)
 	return driver
@@ -124,7 +125,7 @@ func driverOf(info map[string]string) string {
 	return DriverCgroupfs
 }
 
-// withRemedy adds to a runtime's complaint of a pod's cgroup what to do.
+// withRemedy adds what to do to the runtime's error about a pod's cgroup.
 func withRemedy(err error) error {
 	var call *callError
 	if errors.As(err, &call) && strings.Contains(call.text, sliceComplaint) {

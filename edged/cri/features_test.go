@@ -5,7 +5,7 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // TestFeatures reads what the runtime and its default handler can do. An old
@@ -17,20 +17,20 @@ func TestFeatures(t *testing.T) {
 	}
 	for name, want := range map[string]struct {
 		answer *runtimeapi.StatusResponse
-		edged.RuntimeFeatures
+		runtime.Features
 	}{
-		"old": {&runtimeapi.StatusResponse{}, edged.RuntimeFeatures{}},
+		"old": {&runtimeapi.StatusResponse{}, runtime.Features{}},
 		"new": {
 			&runtimeapi.StatusResponse{
 				Features:        &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
 				RuntimeHandlers: []*runtimeapi.RuntimeHandler{handler("kata", false), handler("", true)},
 			},
-			edged.RuntimeFeatures{SupplementalGroupsPolicy: true, RecursiveReadOnlyMounts: true},
+			runtime.Features{SupplementalGroupsPolicy: true, RecursiveReadOnlyMounts: true},
 		},
-		"another handler": {&runtimeapi.StatusResponse{RuntimeHandlers: []*runtimeapi.RuntimeHandler{handler("kata", true), handler("", false)}}, edged.RuntimeFeatures{}},
+		"another handler": {&runtimeapi.StatusResponse{RuntimeHandlers: []*runtimeapi.RuntimeHandler{handler("kata", true), handler("", false)}}, runtime.Features{}},
 	} {
 		s.status = want.answer
-		if h, err := c.Health(t.Context()); err != nil || h.Features != want.RuntimeFeatures {
+		if h, err := c.Health(t.Context()); err != nil || h.Features != want.Features {
 			t.Errorf("%s: %+v, %v", name, h.Features, err)
 		}
 	}

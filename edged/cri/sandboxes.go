@@ -6,11 +6,11 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // RunSandbox makes and starts a sandbox.
-func (c *Client) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (string, error) {
+func (c *Client) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (string, error) {
 	ctx, cancel := c.slow(ctx)
 	defer cancel()
 	r, err := c.run.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandboxConfig(cfg), RuntimeHandler: cfg.Handler})
@@ -41,15 +41,15 @@ func (c *Client) RemoveSandbox(ctx context.Context, id string) error {
 }
 
 // SandboxStatus reads a sandbox.
-func (c *Client) SandboxStatus(ctx context.Context, id string) (edged.Sandbox, error) {
+func (c *Client) SandboxStatus(ctx context.Context, id string) (runtime.Sandbox, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: id})
 	if err != nil {
-		return edged.Sandbox{}, failed("sandbox status", err)
+		return runtime.Sandbox{}, failed("sandbox status", err)
 	}
 	s := r.GetStatus()
-	out := edged.Sandbox{
+	out := runtime.Sandbox{
 		ID: s.GetId(), Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.GetMetadata().GetUid(),
 		Attempt: s.GetMetadata().GetAttempt(), Ready: s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.GetCreatedAt()),
 		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
@@ -65,24 +65,24 @@ func (c *Client) SandboxStatus(ctx context.Context, id string) (edged.Sandbox, e
 }
 
 // ListSandboxes lists the sandboxes of a pod, or of all.
-func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]edged.Sandbox, error) {
+func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	req := &runtimeapi.ListPodSandboxRequest{Filter: &runtimeapi.PodSandboxFilter{}}
 	if podUID != "" {
-		req.Filter.LabelSelector = map[string]string{edged.LabelPodUID: podUID}
+		req.Filter.LabelSelector = map[string]string{runtime.LabelPodUID: podUID}
 	}
 	r, err := c.run.ListPodSandbox(ctx, req)
 	if err != nil {
 		return nil, failed("list sandboxes", err)
 	}
-	var out []edged.Sandbox
+	var out []runtime.Sandbox
 	for _, s := range r.Items {
-		if s.GetLabels()[edged.LabelPodUID] == "" {
+		if s.GetLabels()[runtime.LabelPodUID] == "" {
 			continue // not a pod's: somebody else's use of CRI
 		}
-		out = append(out, edged.Sandbox{
-			ID: s.Id, Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.Labels[edged.LabelPodUID],
+		out = append(out, runtime.Sandbox{
+			ID: s.Id, Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.Labels[runtime.LabelPodUID],
 			Attempt: s.GetMetadata().GetAttempt(), Ready: s.State == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.CreatedAt),
 			Labels: s.Labels, Annotations: s.Annotations,
 		})
@@ -90,6 +90,7 @@ func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]edged.Sand
 	return out, nil
 }
 
+// moment is a time in nanoseconds; zero where the runtime sets none.
 func moment(ns int64) time.Time {
 	if ns <= 0 {
 		return time.Time{}
@@ -97,7 +98,9 @@ func moment(ns int64) time.Time {
 	return time.Unix(0, ns)
 }
 
-func sandboxConfig(s *edged.SandboxConfig) *runtimeapi.PodSandboxConfig {
+// sandboxConfig is a sandbox's configuration in CRI's form.
+func sandboxConfig(s *runtime.SandboxConfig) *runtimeapi.PodSandboxConfig {
+	// A pull may come without a sandbox.
 	if s == nil {
 		return nil
 	}
@@ -129,6 +132,7 @@ func sandboxConfig(s *edged.SandboxConfig) *runtimeapi.PodSandboxConfig {
 	return cfg
 }
 
+// protocol is a port's protocol; TCP where none is set.
 func protocol(name string) runtimeapi.Protocol {
 	switch name {
 	case "UDP":
@@ -139,7 +143,11 @@ func protocol(name string) runtimeapi.Protocol {
 	return runtimeapi.Protocol_TCP
 }
 
-func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
+// namespaces says which namespaces of the host, of the pod or of another container
+// are used.
+func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
+	// CRI's zero value is POD; the kubelet's default for processes is one namespace for each
+	// container.
 	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
 	if n.HostNetwork {
 		o.Network = runtimeapi.NamespaceMode_NODE
@@ -148,6 +156,7 @@ func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
 		o.Ipc = runtimeapi.NamespaceMode_NODE
 	}
 	switch {
+	// An ephemeral container that looks at another one (KEP-277).
 	case n.TargetPID != "":
 		o.Pid, o.TargetId = runtimeapi.NamespaceMode_TARGET, n.TargetPID
 	case n.HostPID:
@@ -158,21 +167,24 @@ func namespaces(n edged.Namespaces) *runtimeapi.NamespaceOption {
 	return o
 }
 
-func groupsPolicy(s edged.Security) runtimeapi.SupplementalGroupsPolicy {
+// groupsPolicy says whether groups that the image defines count (KEP-3619).
+func groupsPolicy(s runtime.Security) runtimeapi.SupplementalGroupsPolicy {
 	if s.SupplementalGroupsStrict {
 		return runtimeapi.SupplementalGroupsPolicy_Strict
 	}
 	return runtimeapi.SupplementalGroupsPolicy_Merge
 }
 
-func selinux(s *edged.SELinux) *runtimeapi.SELinuxOption {
+// selinux is an SELinux label; nil for none.
+func selinux(s *runtime.SELinux) *runtimeapi.SELinuxOption {
 	if s == nil {
 		return nil
 	}
 	return &runtimeapi.SELinuxOption{User: s.User, Role: s.Role, Type: s.Type, Level: s.Level}
 }
 
-func profile(p *edged.Profile) *runtimeapi.SecurityProfile {
+// profile is a seccomp or AppArmor profile; nil leaves the choice to the runtime.
+func profile(p *runtime.Profile) *runtimeapi.SecurityProfile {
 	switch {
 	case p == nil:
 		return nil
@@ -184,6 +196,7 @@ func profile(p *edged.Profile) *runtimeapi.SecurityProfile {
 	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 }
 
+// int64Value is a number that may be missing.
 func int64Value(v *int64) *runtimeapi.Int64Value {
 	if v == nil {
 		return nil

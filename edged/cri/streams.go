@@ -5,13 +5,13 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-var _ edged.Streams = (*Client)(nil)
+var _ runtime.Streams = (*Client)(nil)
 
 // ExecURL asks the runtime's streaming server for a command's session.
-func (c *Client) ExecURL(ctx context.Context, id string, cmd []string, s edged.Streaming) (string, error) {
+func (c *Client) ExecURL(ctx context.Context, id string, cmd []string, s runtime.Streaming) (string, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.Exec(ctx, &runtimeapi.ExecRequest{
@@ -25,7 +25,7 @@ func (c *Client) ExecURL(ctx context.Context, id string, cmd []string, s edged.S
 
 // AttachURL asks the runtime's streaming server for a session with a
 // container's first process.
-func (c *Client) AttachURL(ctx context.Context, id string, s edged.Streaming) (string, error) {
+func (c *Client) AttachURL(ctx context.Context, id string, s runtime.Streaming) (string, error) {
 	ctx, cancel := c.quick(ctx)
 	defer cancel()
 	r, err := c.run.Attach(ctx, &runtimeapi.AttachRequest{

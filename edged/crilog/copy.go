@@ -31,7 +31,7 @@ type Options struct {
 	Follow Follower
 }
 
-// Follower tells Copy about a file that may still grow.
+// Follower says when a file may have grown.
 type Follower interface {
 	// Wait returns when the file may have changed. more is false when nothing
 	// will be added any more; Copy then reads the rest and returns. The error
@@ -143,6 +143,7 @@ func (c *copier) drain(ctx context.Context, r *entries) error {
 	return nil
 }
 
+// write writes one entry as text, if it is asked for.
 func (c *copier) write(l Line) error {
 	c.line = c.line[:0]
 	if c.o.Timestamps && c.fresh {
@@ -176,6 +177,7 @@ type entries struct {
 	skip bool          // the rest of an entry that was too long
 }
 
+// newEntries reads entries from f.
 func newEntries(f io.Reader) *entries { return &entries{f: f} }
 
 // readers are the buffers of entries, in use only while something is read: a

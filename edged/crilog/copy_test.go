@@ -146,7 +146,7 @@ func TestWatcher(t *testing.T) {
 	late, stopLate := w.Watch(file)
 	for range 3 {
 		write(t, file, "x")
-		if !told(t, w, file, early) || !told(t, w, file, late) {
+		if !isNotified(t, w, file, early) || !isNotified(t, w, file, late) {
 			t.Skip("this system does not tell of changes")
 		}
 	}
@@ -160,7 +160,7 @@ func TestWatcher(t *testing.T) {
 
 // told waits for a change, writing on in case that the Watcher was not yet
 // running.
-func told(t *testing.T, _ *crilog.Watcher, file string, c <-chan struct{}) bool {
+func isNotified(t *testing.T, _ *crilog.Watcher, file string, c <-chan struct{}) bool {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -1,5 +1,5 @@
 // Package crilog reads the log files that container runtimes write: for each
-// line the time, the stream, a tag that tells partial lines ("P") from whole
+// line the time, the stream, a tag that marks partial lines ("P") and whole
 // ones ("F"), and the text.
 //
 //	2026-01-02T03:04:05.678901234Z stdout F hello

@@ -15,6 +15,7 @@ type inotify struct {
 	once sync.Once
 }
 
+// newNotifier opens an inotify descriptor, see inotify(7).
 func newNotifier() (notifier, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -23,6 +24,7 @@ func newNotifier() (notifier, error) {
 	return &inotify{f: os.NewFile(uintptr(fd), "inotify")}, nil
 }
 
+// add watches a folder.
 func (n *inotify) add(path string) (int, error) {
 	id, err := -1, error(nil)
 	err2 := n.control(func(fd int) {
@@ -34,11 +36,13 @@ func (n *inotify) add(path string) (int, error) {
 	return id, err
 }
 
+// remove watches a folder no longer.
 func (n *inotify) remove(id int) {
 	// The watch may have gone with its folder.
 	_ = n.control(func(fd int) { _, _ = unix.InotifyRmWatch(fd, uint32(id)) })
 }
 
+// control calls f with the descriptor, which stays open meanwhile.
 func (n *inotify) control(f func(fd int)) error {
 	raw, err := n.f.SyscallConn()
 	if err != nil {
@@ -47,6 +51,7 @@ func (n *inotify) control(f func(fd int)) error {
 	return raw.Control(func(fd uintptr) { f(int(fd)) })
 }
 
+// wait calls changed with the id of each folder that changes, until close.
 func (n *inotify) wait(changed func(id int)) error {
 	buf := make([]byte, 4<<10)
 	for {
@@ -63,6 +68,7 @@ func (n *inotify) wait(changed func(id int)) error {
 	}
 }
 
+// close ends wait.
 func (n *inotify) close() {
 	n.once.Do(func() { _ = n.f.Close() }) // nothing is written there
 }

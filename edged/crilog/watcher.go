@@ -4,12 +4,16 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
-// Watcher tells when log files change, for any number of readers with one
-// descriptor. On a system without inotify, and while Run does not run, it tells
-// nothing: readers must look at their file now and then in any case.
+// Watcher notices when log files change, for any number of readers with one
+// descriptor. On a system without inotify, and while Run does not run, it notices
+// nothing: readers must look at their file from time to time in any case.
 type Watcher struct {
+	guard lifecycle.Guard
+
 	mu      sync.Mutex
 	folders map[string]*folder // by path
 	notify  notifier           // nil while Run does not run
@@ -34,9 +38,12 @@ type notifier interface {
 // NewWatcher makes a Watcher. It starts nothing.
 func NewWatcher() *Watcher { return &Watcher{folders: make(map[string]*folder)} }
 
-// Run tells the readers until ctx ends, and then returns nil. A system that
-// cannot watch files is no error.
+// Run wakes the readers until ctx ends, and then returns nil. A system that cannot
+// watch files is no error. A second call returns edged.ErrStarted.
 func (w *Watcher) Run(ctx context.Context) error {
+	if err := w.guard.Start(); err != nil {
+		return err
+	}
 	n, err := newNotifier()
 	if err != nil {
 		<-ctx.Done()
@@ -48,13 +55,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.watchLocked(path, f)
 	}
 	w.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { n.close() })
+	closeOnce := sync.OnceFunc(n.close) // also waits for the call of the other
+	stop := context.AfterFunc(ctx, closeOnce)
 	defer stop()
 	err = n.wait(w.changed)
 	w.mu.Lock()
 	w.notify = nil
 	w.mu.Unlock()
-	n.close()
+	closeOnce()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -89,6 +97,7 @@ func (w *Watcher) Watch(file string) (changed <-chan struct{}, stop func()) {
 	})
 }
 
+// watchLocked watches a folder, if the system can.
 func (w *Watcher) watchLocked(path string, f *folder) {
 	if w.notify == nil {
 		return
@@ -98,6 +107,7 @@ func (w *Watcher) watchLocked(path string, f *folder) {
 	}
 }
 
+// changed wakes the readers of a folder.
 func (w *Watcher) changed(id int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -118,6 +118,7 @@ func Resource(c *corev1.Container, name string, divisor resource.Quantity, alloc
 	return strconv.FormatInt(ceilDiv(q.Value(), divisor.Value()), 10), nil
 }
 
+// ceilDiv divides and rounds up.
 func ceilDiv(a, b int64) int64 {
 	if b <= 0 {
 		return a

@@ -2,8 +2,8 @@ package image
 
 import (
 	"fmt"
-	"regexp"
-	"strings"
+
+	"github.com/distribution/reference"
 )
 
 // Ref is an image reference in its parts.
@@ -33,52 +33,19 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("image: couldn't parse image name %q: %s", e.Text, e.Reason)
 }
 
-// The grammar of references is that of the OCI distribution specification and
-// of the "domain/path:tag@digest" form in common use.
-var (
-	component = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
-	tagForm   = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
-	digest    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$`)
-	host      = regexp.MustCompile(`^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?$`)
-)
-
-// Parse reads a reference. Its error is an *Error.
+// Parse reads a reference as the kubelet does, by the grammar that container tools share
+// (github.com/distribution/reference). Its error is an *Error.
 func Parse(text string) (Ref, error) {
-	fail := func(reason string) (Ref, error) { return Ref{}, &Error{text, reason} }
-	name := text
-	var ref Ref
-	if i := strings.IndexByte(name, '@'); i >= 0 {
-		name, ref.Digest = name[:i], name[i+1:]
-		if !digest.MatchString(ref.Digest) {
-			return fail("invalid digest")
-		}
+	named, err := reference.ParseNormalizedNamed(text)
+	if err != nil {
+		return Ref{}, &Error{text, err.Error()}
 	}
-	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.Contains(name[i:], "/") {
-		name, ref.Tag = name[:i], name[i+1:]
-		if !tagForm.MatchString(ref.Tag) {
-			return fail("invalid tag")
-		}
+	ref := Ref{Registry: reference.Domain(named), Path: reference.Path(named)}
+	if tagged, ok := named.(reference.Tagged); ok {
+		ref.Tag = tagged.Tag()
 	}
-	ref.Registry, ref.Path = "docker.io", name
-	if first, rest, ok := strings.Cut(name, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost" || strings.ToLower(first) != first) {
-		if !host.MatchString(first) {
-			return fail("invalid registry host")
-		}
-		ref.Registry, ref.Path = first, rest
-	}
-	if ref.Registry == "index.docker.io" {
-		ref.Registry = "docker.io"
-	}
-	if ref.Registry == "docker.io" && !strings.Contains(ref.Path, "/") {
-		ref.Path = "library/" + ref.Path
-	}
-	if len(ref.Registry)+1+len(ref.Path) > 255 {
-		return fail("name is longer than 255 characters")
-	}
-	for part := range strings.SplitSeq(ref.Path, "/") {
-		if !component.MatchString(part) {
-			return fail("invalid reference format")
-		}
+	if digested, ok := named.(reference.Digested); ok {
+		ref.Digest = digested.Digest().String()
 	}
 	if ref.Tag == "" && ref.Digest == "" {
 		ref.Tag = "latest"

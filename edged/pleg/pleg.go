@@ -15,6 +15,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
 // Source is the view of a runtime that a Watcher needs.
@@ -51,8 +53,9 @@ type Config struct {
 
 // Watcher watches a runtime.
 type Watcher struct {
-	cfg  Config
-	seen map[string]Item
+	guard lifecycle.Guard
+	cfg   Config
+	seen  map[string]Item
 }
 
 // New makes a Watcher.
@@ -75,17 +78,21 @@ func New(cfg Config) (*Watcher, error) {
 	return &Watcher{cfg: cfg}, nil
 }
 
-// Run watches until ctx ends, and then returns nil.
+// Run watches until ctx ends, and then returns nil. A second call returns
+// edged.ErrStarted.
 func (w *Watcher) Run(ctx context.Context) error {
+	if err := w.guard.Start(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	flowing := make(chan struct{}, 1)
 	relist := make(chan struct{}, 1)
 	listen := func() {
 		ended <- w.cfg.Source.Events(ctx, func(uid string) {
-			poke(flowing)
+			wake(flowing)
 			if uid == "" {
-				poke(relist)
+				wake(relist)
 				return
 			}
 			w.cfg.Changed(uid)
@@ -131,14 +138,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-func poke(c chan struct{}) {
+func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-// compare lists, and tells of every pod of which something is new, gone or in
+// compare lists, and reports every pod of which something is new, gone or in
 // another state. A runtime that does not answer has not changed.
 func (w *Watcher) compare(ctx context.Context) {
 	now, err := w.cfg.Source.Snapshot(ctx)

@@ -26,7 +26,7 @@ type Config struct {
 	// OK is the outcome that holds until the probe has decided.
 	OK bool
 	// Report is called with every outcome that passes a threshold and differs
-	// from the one before, from Run's goroutine; detail tells people why.
+	// from the one before, from Run's goroutine; detail says why.
 	Report func(ok bool, detail string)
 	// Failed is called for each failing answer, decided or not. It may be nil.
 	Failed func(detail string)

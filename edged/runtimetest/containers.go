@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // CreateContainer makes a container.
-func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *edged.ContainerConfig, _ *edged.SandboxConfig) (string, error) {
+func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *runtime.ContainerConfig, _ *runtime.SandboxConfig) (string, error) {
 	if err := r.begin(ctx, "CreateContainer", cfg.Name); err != nil {
 		return "", err
 	}
@@ -22,8 +22,8 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ed
 		return "", fmt.Errorf("runtimetest: sandbox %s is not ready", sandboxID)
 	}
 	c := &container{cfg: *cfg, program: r.programs[cfg.Name], exited: make(chan struct{})}
-	c.Container = edged.Container{
-		ID: r.idLocked("container"), SandboxID: sandboxID, PodUID: s.PodUID, Name: cfg.Name, Attempt: cfg.Attempt, State: edged.ContainerCreated,
+	c.Container = runtime.Container{
+		ID: r.idLocked("container"), SandboxID: sandboxID, PodUID: s.PodUID, Name: cfg.Name, Attempt: cfg.Attempt, State: runtime.ContainerCreated,
 		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Resources: &c.cfg.Resources, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
 	for _, m := range cfg.Mounts {
@@ -32,7 +32,7 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ed
 		}
 	}
 	r.containers[c.ID] = c
-	r.tellLocked(s.PodUID)
+	r.sendEventLocked(s.PodUID)
 	return c.ID, nil
 }
 
@@ -47,10 +47,10 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if c == nil {
 		return gone(id)
 	}
-	if c.State != edged.ContainerCreated {
+	if c.State != runtime.ContainerCreated {
 		return fmt.Errorf("runtimetest: container %s is %s", id, c.State)
 	}
-	c.State, c.Started = edged.ContainerRunning, time.Now()
+	c.State, c.Started = runtime.ContainerRunning, time.Now()
 	if err := c.program.StartErr; err != nil {
 		c.Reason, c.Message = "StartError", err.Error()
 		r.exitLocked(c, 128)
@@ -63,19 +63,19 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 			r.exitLocked(c, c.program.ExitCode)
 		})
 	}
-	r.tellLocked(c.PodUID)
+	r.sendEventLocked(c.PodUID)
 	return nil
 }
 
-// exitLocked ends a container that has not ended.
+// exitLocked ends a container that runs.
 func (r *Runtime) exitLocked(c *container, code int32) {
-	if c.State == edged.ContainerExited {
+	if c.State == runtime.ContainerExited {
 		return
 	}
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.State, c.ExitCode, c.Finished = edged.ContainerExited, code, time.Now()
+	c.State, c.ExitCode, c.Finished = runtime.ContainerExited, code, time.Now()
 	if c.Reason == "" {
 		c.Reason = "Error"
 		if code == 0 {
@@ -83,9 +83,10 @@ func (r *Runtime) exitLocked(c *container, code int32) {
 		}
 	}
 	close(c.exited)
-	r.tellLocked(c.PodUID)
+	r.sendEventLocked(c.PodUID)
 }
 
+// containerName is the name of a container, "" if there is none.
 func (r *Runtime) containerName(id string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +103,7 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Durat
 	}
 	r.mu.Lock()
 	c := r.containers[id]
-	if c == nil || c.State != edged.ContainerRunning {
+	if c == nil || c.State != runtime.ContainerRunning {
 		r.mu.Unlock()
 		return nil
 	}
@@ -140,13 +141,13 @@ func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
 }
 
 // ListContainers lists containers.
-func (r *Runtime) ListContainers(_ context.Context, podUID string) ([]edged.Container, error) {
+func (r *Runtime) ListContainers(_ context.Context, podUID string) ([]runtime.Container, error) {
 	if err := r.look("ListContainers"); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []edged.Container
+	var out []runtime.Container
 	for _, id := range slices.Sorted(maps.Keys(r.containers)) {
 		if c := r.containers[id].Container; podUID == "" || c.PodUID == podUID {
 			out = append(out, c)
@@ -156,36 +157,36 @@ func (r *Runtime) ListContainers(_ context.Context, podUID string) ([]edged.Cont
 }
 
 // ContainerStatus reads a container.
-func (r *Runtime) ContainerStatus(_ context.Context, id string) (edged.Container, error) {
+func (r *Runtime) ContainerStatus(_ context.Context, id string) (runtime.Container, error) {
 	if err := r.look("ContainerStatus"); err != nil {
-		return edged.Container{}, err
+		return runtime.Container{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.containers[id]
 	if c == nil {
-		return edged.Container{}, gone(id)
+		return runtime.Container{}, gone(id)
 	}
 	return c.Container, nil
 }
 
 // ExecSync answers a command as ExecWith said.
-func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string, _ time.Duration) (edged.ExecResult, error) {
+func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string, _ time.Duration) (runtime.ExecResult, error) {
 	if err := r.look("ExecSync"); err != nil {
-		return edged.ExecResult{}, err
+		return runtime.ExecResult{}, err
 	}
 	c, err := r.ContainerStatus(ctx, id)
 	if err != nil {
-		return edged.ExecResult{}, err
+		return runtime.ExecResult{}, err
 	}
-	if c.State != edged.ContainerRunning {
-		return edged.ExecResult{}, fmt.Errorf("runtimetest: container %s is %s", id, c.State)
+	if c.State != runtime.ContainerRunning {
+		return runtime.ExecResult{}, fmt.Errorf("runtimetest: container %s is %s", id, c.State)
 	}
 	r.mu.Lock()
 	fn := r.exec
 	r.mu.Unlock()
 	if fn == nil {
-		return edged.ExecResult{}, nil
+		return runtime.ExecResult{}, nil
 	}
 	return fn(c, cmd)
 }

@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Program is how containers of a name behave. The zero value runs until it is
@@ -32,37 +32,38 @@ type Program struct {
 	StartErr  error         // starting it fails so, and it is exited then
 }
 
-// Runtime is an edged.Runtime without processes.
+// Runtime is a runtime.Runtime without processes.
 type Runtime struct {
 	mu         sync.Mutex
 	serial     int
-	sandboxes  map[string]*edged.Sandbox
+	sandboxes  map[string]*runtime.Sandbox
 	containers map[string]*container
-	images     map[string]edged.Image
+	images     map[string]runtime.Image
 	programs   map[string]Program
-	health     edged.RuntimeHealth
+	health     runtime.Health
 	calls      []string
 	listeners  map[chan string]bool
 	fail       func(call string) error
 	failRead   func(verb string) error
-	exec       func(c edged.Container, cmd []string) (edged.ExecResult, error)
+	exec       func(c runtime.Container, cmd []string) (runtime.ExecResult, error)
 }
 
+// container is a container and how it behaves.
 type container struct {
-	edged.Container
-	cfg     edged.ContainerConfig
+	runtime.Container
+	cfg     runtime.ContainerConfig
 	program Program
 	timer   *time.Timer
 	exited  chan struct{}
 }
 
-var _ edged.Runtime = (*Runtime)(nil)
+var _ runtime.Runtime = (*Runtime)(nil)
 
 // New makes an empty runtime that is healthy.
 func New() *Runtime {
 	return &Runtime{
-		sandboxes: make(map[string]*edged.Sandbox), containers: make(map[string]*container), images: make(map[string]edged.Image),
-		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: edged.RuntimeHealth{RuntimeReady: true, NetworkReady: true},
+		sandboxes: make(map[string]*runtime.Sandbox), containers: make(map[string]*container), images: make(map[string]runtime.Image),
+		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: runtime.Health{RuntimeReady: true, NetworkReady: true},
 	}
 }
 
@@ -70,7 +71,7 @@ func New() *Runtime {
 func (r *Runtime) AddImage(ref string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.images[ref] = edged.Image{ID: "sha256:" + ref, Tags: []string{ref}, Size: 1 << 20}
+	r.images[ref] = runtime.Image{ID: "sha256:" + ref, Tags: []string{ref}, Size: 1 << 20}
 }
 
 // Behave says how containers with a name behave that are started from now on.
@@ -89,16 +90,16 @@ func (r *Runtime) FailWith(fn func(call string) error) {
 	r.fail = fn
 }
 
-// FailReadsWith makes fn decide about every call that only looks, by its verb,
-// and about ExecSync: an error is what the call returns. Nil never fails. fn is
-// called without locks held.
+// FailReadsWith makes fn decide about every call that only reads, by its verb, and
+// about ExecSync: an error is what the call returns. Nil never fails. fn is called
+// without locks held.
 func (r *Runtime) FailReadsWith(fn func(verb string) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failRead = fn
 }
 
-// look lets the test fail a call that only looks.
+// look lets the test fail a call that only reads.
 func (r *Runtime) look(verb string) error {
 	r.mu.Lock()
 	fn := r.failRead
@@ -110,14 +111,14 @@ func (r *Runtime) look(verb string) error {
 }
 
 // ExecWith makes fn answer commands; without it they succeed without output.
-func (r *Runtime) ExecWith(fn func(c edged.Container, cmd []string) (edged.ExecResult, error)) {
+func (r *Runtime) ExecWith(fn func(c runtime.Container, cmd []string) (runtime.ExecResult, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.exec = fn
 }
 
 // SetHealth sets what Health answers.
-func (r *Runtime) SetHealth(h edged.RuntimeHealth) {
+func (r *Runtime) SetHealth(h runtime.Health) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.health = h
@@ -131,10 +132,10 @@ func (r *Runtime) Calls() []string {
 }
 
 // Configs lists the configurations of the containers there are, oldest first.
-func (r *Runtime) Configs() []edged.ContainerConfig {
+func (r *Runtime) Configs() []runtime.ContainerConfig {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []edged.ContainerConfig
+	var out []runtime.ContainerConfig
 	for _, id := range slices.Sorted(maps.Keys(r.containers)) {
 		out = append(out, r.containers[id].cfg)
 	}
@@ -161,7 +162,7 @@ func (r *Runtime) KillSandboxes() {
 	}
 }
 
-// gone is the error for what is not there.
+// gone is the error for what does not exist.
 type gone string
 
 func (e gone) Error() string { return "runtimetest: no such thing: " + string(e) }
@@ -187,12 +188,14 @@ func (r *Runtime) begin(ctx context.Context, verb, name string) error {
 	return nil
 }
 
+// idLocked makes a new id.
 func (r *Runtime) idLocked(kind string) string {
 	r.serial++
 	return fmt.Sprintf("%s-%04d", kind, r.serial)
 }
 
-func (r *Runtime) tellLocked(uid string) {
+// sendEventLocked sends an event of a pod to all who listen.
+func (r *Runtime) sendEventLocked(uid string) {
 	for ch := range r.listeners {
 		select {
 		case ch <- uid:
@@ -202,13 +205,13 @@ func (r *Runtime) tellLocked(uid string) {
 }
 
 // RunSandbox makes a sandbox.
-func (r *Runtime) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (string, error) {
+func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (string, error) {
 	if err := r.begin(ctx, "RunSandbox", cfg.Name); err != nil {
 		return "", err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &edged.Sandbox{
+	s := &runtime.Sandbox{
 		ID: r.idLocked("sandbox"), Name: cfg.Name, Namespace: cfg.Namespace, PodUID: cfg.UID, Attempt: cfg.Attempt, Ready: true, Created: time.Now(),
 		HostNetwork: cfg.Security.Namespaces.HostNetwork, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
@@ -216,7 +219,7 @@ func (r *Runtime) RunSandbox(ctx context.Context, cfg *edged.SandboxConfig) (str
 		s.IPs = []string{fmt.Sprintf("10.0.0.%d", r.serial%250+1)}
 	}
 	r.sandboxes[s.ID] = s
-	r.tellLocked(s.PodUID)
+	r.sendEventLocked(s.PodUID)
 	return s.ID, nil
 }
 
@@ -233,16 +236,18 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	return nil
 }
 
-func (r *Runtime) stopSandboxLocked(s *edged.Sandbox) {
+// stopSandboxLocked stops a sandbox and its containers.
+func (r *Runtime) stopSandboxLocked(s *runtime.Sandbox) {
 	s.Ready, s.IPs = false, nil
 	for _, c := range r.containers {
 		if c.SandboxID == s.ID {
 			r.exitLocked(c, 137)
 		}
 	}
-	r.tellLocked(s.PodUID)
+	r.sendEventLocked(s.PodUID)
 }
 
+// sandboxName is the name of a sandbox, "" if there is none.
 func (r *Runtime) sandboxName(id string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,27 +275,27 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 }
 
 // SandboxStatus reads a sandbox.
-func (r *Runtime) SandboxStatus(_ context.Context, id string) (edged.Sandbox, error) {
+func (r *Runtime) SandboxStatus(_ context.Context, id string) (runtime.Sandbox, error) {
 	if err := r.look("SandboxStatus"); err != nil {
-		return edged.Sandbox{}, err
+		return runtime.Sandbox{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.sandboxes[id]
 	if s == nil {
-		return edged.Sandbox{}, gone(id)
+		return runtime.Sandbox{}, gone(id)
 	}
 	return *s, nil
 }
 
 // ListSandboxes lists sandboxes.
-func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandbox, error) {
+func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]runtime.Sandbox, error) {
 	if err := r.look("ListSandboxes"); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []edged.Sandbox
+	var out []runtime.Sandbox
 	for _, id := range slices.Sorted(maps.Keys(r.sandboxes)) {
 		if s := *r.sandboxes[id]; podUID == "" || s.PodUID == podUID {
 			s.IPs = nil
@@ -301,17 +306,17 @@ func (r *Runtime) ListSandboxes(_ context.Context, podUID string) ([]edged.Sandb
 }
 
 // Version is "fake" and "1".
-func (r *Runtime) Version(context.Context) (edged.RuntimeVersion, error) {
+func (r *Runtime) Version(context.Context) (runtime.Version, error) {
 	if err := r.look("Version"); err != nil {
-		return edged.RuntimeVersion{}, err
+		return runtime.Version{}, err
 	}
-	return edged.RuntimeVersion{Name: "fake", Version: "1"}, nil
+	return runtime.Version{Name: "fake", Version: "1"}, nil
 }
 
 // Health is what SetHealth said.
-func (r *Runtime) Health(context.Context) (edged.RuntimeHealth, error) {
+func (r *Runtime) Health(context.Context) (runtime.Health, error) {
 	if err := r.look("Health"); err != nil {
-		return edged.RuntimeHealth{}, err
+		return runtime.Health{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -321,8 +326,8 @@ func (r *Runtime) Health(context.Context) (edged.RuntimeHealth, error) {
 // CgroupDriver is systemd: no cgroups are made.
 func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "systemd", nil }
 
-// Events tells of changes until ctx ends.
-func (r *Runtime) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error {
+// Events sends changes to fn until ctx ends.
+func (r *Runtime) Events(ctx context.Context, fn func(runtime.Event)) error {
 	ch := make(chan string, 1024)
 	r.mu.Lock()
 	r.listeners[ch] = true
@@ -337,13 +342,13 @@ func (r *Runtime) Events(ctx context.Context, fn func(edged.RuntimeEvent)) error
 		case <-ctx.Done():
 			return ctx.Err()
 		case uid := <-ch:
-			fn(edged.RuntimeEvent{PodUID: uid})
+			fn(runtime.Event{PodUID: uid})
 		}
 	}
 }
 
 // ListImages lists the images.
-func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
+func (r *Runtime) ListImages(context.Context) ([]runtime.Image, error) {
 	if err := r.look("ListImages"); err != nil {
 		return nil, err
 	}
@@ -353,9 +358,9 @@ func (r *Runtime) ListImages(context.Context) ([]edged.Image, error) {
 }
 
 // ImageStatus finds an image by reference or id.
-func (r *Runtime) ImageStatus(_ context.Context, ref string) (edged.Image, bool, error) {
+func (r *Runtime) ImageStatus(_ context.Context, ref string) (runtime.Image, bool, error) {
 	if err := r.look("ImageStatus"); err != nil {
-		return edged.Image{}, false, err
+		return runtime.Image{}, false, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -364,7 +369,7 @@ func (r *Runtime) ImageStatus(_ context.Context, ref string) (edged.Image, bool,
 }
 
 // PullImage puts an image on the node.
-func (r *Runtime) PullImage(ctx context.Context, ref string, _ *edged.ImageAuth, _ *edged.SandboxConfig) (string, error) {
+func (r *Runtime) PullImage(ctx context.Context, ref string, _ *runtime.ImageAuth, _ *runtime.SandboxConfig) (string, error) {
 	if err := r.begin(ctx, "PullImage", ref); err != nil {
 		return "", err
 	}

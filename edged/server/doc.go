@@ -1,6 +1,6 @@
 // Package server is the kubelet's HTTP API of a node, as the API server,
 // kubectl and metrics-server use it: containers' logs, exec, attach and port
-// forwarding, the node's pods, health, configuration and figures.
+// forwarding, the node's pods, health, configuration and metrics.
 //
 //	s, err := server.New(server.Config{Node: "gate-7", Pods: agent, Runtime: runtime})
 //	if err != nil {

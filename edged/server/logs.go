@@ -90,7 +90,8 @@ func parseLogQuery(q url.Values, now time.Time) (logQuery, error) {
 	return out, nil
 }
 
-// logs answers with what a container said.
+// logs answers with the log of a container, and follows it if the request wants
+// that.
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	q, err := parseLogQuery(r.URL.Query(), time.Now())
 	if e, ok := errors.AsType[*queryError](err); ok {
@@ -140,7 +141,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// headFirst remembers whether anything was answered.
+// headFirst remembers whether anything was answered: an error before the first
+// byte has a status code.
 type headFirst struct {
 	w     http.ResponseWriter
 	begun bool
@@ -166,8 +168,8 @@ type follower struct {
 	looked  bool
 }
 
-// Wait returns when the log may have grown. Once the container has ended there
-// is nothing to come.
+// Wait returns when the log may have grown. It is false once the container has
+// ended: nothing more comes.
 func (f *follower) Wait(ctx context.Context) (bool, error) {
 	if !f.looked {
 		f.looked = true
@@ -185,7 +187,7 @@ func (f *follower) Wait(ctx context.Context) (bool, error) {
 	}
 }
 
-// stillRuns reports whether the container id runs, as far as is known.
+// stillRuns reports whether the container with that id runs, as far as is known.
 func (s *Server) stillRuns(pod *corev1.Pod, container, id string) bool {
 	now := s.cfg.Pods.Pod(pod.Namespace, pod.Name)
 	if now == nil || now.UID != pod.UID {
@@ -214,7 +216,7 @@ func (s *Server) attempt(ctx context.Context, pod *corev1.Pod, container, id str
 	return uint32(n)
 }
 
-// loggedContainer picks the container whose log is meant, by its id as the pod
+// loggedContainer finds the container whose log is asked for, by its id as the pod
 // reports it. The errors are the kubelet's: kubectl shows them.
 func loggedContainer(pod *corev1.Pod, name string, previous bool) (string, error) {
 	st := status(pod, name)
@@ -258,7 +260,7 @@ func loggedContainer(pod *corev1.Pod, name string, previous bool) (string, error
 	return "", fmt.Errorf("container %q in pod %q is waiting to start: %s", name, pod.Name, why)
 }
 
-// status is a container's status, nil if it has none.
+// status is a container's status; nil if it has none.
 func status(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses, pod.Status.EphemeralContainerStatuses} {
 		if i := slices.IndexFunc(list, func(c corev1.ContainerStatus) bool { return c.Name == name }); i >= 0 {
@@ -268,7 +270,7 @@ func status(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// spec is a container of the pod by name, nil if it has none.
+// spec is a container of the pod by name; nil if there is none.
 func spec(pod *corev1.Pod, name string) *corev1.Container {
 	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
 		if i := slices.IndexFunc(list, func(c corev1.Container) bool { return c.Name == name }); i >= 0 {
@@ -283,7 +285,7 @@ func spec(pod *corev1.Pod, name string) *corev1.Container {
 	return nil
 }
 
-// bareID takes the runtime's name off an id as pods report it.
+// bareID removes the runtime's name from an id as pods report it.
 func bareID(id string) string {
 	if _, bare, ok := strings.Cut(id, "://"); ok {
 		return bare

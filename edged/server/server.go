@@ -13,8 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Pods is what the node runs; *edged.Agent is one. What it returns belongs to
@@ -30,14 +31,14 @@ type Pods interface {
 
 // Runtime is what a Server needs of the container runtime.
 type Runtime interface {
-	edged.Streams
+	runtime.Streams
 	// ListContainers lists the containers of one pod, or all.
-	ListContainers(ctx context.Context, podUID string) ([]edged.Container, error)
+	ListContainers(ctx context.Context, podUID string) ([]runtime.Container, error)
 	// ListSandboxes lists the sandboxes of one pod, or all.
-	ListSandboxes(ctx context.Context, podUID string) ([]edged.Sandbox, error)
+	ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error)
 }
 
-// Exporter writes figures in Prometheus' text format.
+// Exporter writes metrics in Prometheus' text format.
 type Exporter func(ctx context.Context, w io.Writer) error
 
 // Config sets up a Server. Node, Pods and Runtime are required.
@@ -51,7 +52,7 @@ type Config struct {
 	Summary  func(ctx context.Context) (any, error)
 	Resource Exporter     // answers /metrics/resource
 	Probes   Exporter     // answers /metrics/probes
-	Metrics  http.Handler // answers /metrics; nil gives the Server's own figures alone
+	Metrics  http.Handler // answers /metrics; nil gives the Server's own metrics alone
 	Settings any          // what /configz shows as JSON; nil shows an empty object
 
 	// MaxSessions is how many logs, execs, attaches and port forwards may be
@@ -69,6 +70,7 @@ type Server struct {
 	log      *slog.Logger
 	mux      *http.ServeMux
 	watcher  *crilog.Watcher
+	guard    lifecycle.Guard
 	sessions sessions
 	proxy    http.RoundTripper
 }
@@ -103,9 +105,13 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run tells followers of logs at once of what is new, until ctx ends; it then
-// returns nil. While it does not run, they look every Config.Look.
+// Run wakes followers of logs as soon as there is something new, until ctx ends;
+// it then returns nil. While it does not run, followers look every Config.Look. A
+// second call returns edged.ErrStarted.
 func (s *Server) Run(ctx context.Context) error {
+	if err := s.guard.Start(); err != nil {
+		return err
+	}
 	if err := s.watcher.Run(ctx); err != nil {
 		s.log.Warn("log files are no longer watched; followers look now and then", "err", err)
 		<-ctx.Done()
@@ -116,6 +122,7 @@ func (s *Server) Run(ctx context.Context) error {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
+// routes are the paths of the kubelet's API that Kubernetes' own components use.
 func (s *Server) routes() {
 	s.mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.session("logs", s.logs))
 	for _, method := range []string{"GET", "POST"} {
@@ -139,7 +146,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /metrics/probes", s.export(s.cfg.Probes))
 }
 
-// pods lists what the node is told to run, with the statuses that it reports.
+// pods lists what the node must run, with the statuses that it reports.
 func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{}}
 	for _, p := range s.cfg.Pods.Pods() {
@@ -148,7 +155,7 @@ func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, list)
 }
 
-// runningPods lists what the runtime has running, whoever wanted it.
+// runningPods lists what runs in the runtime, whoever started it.
 func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	all, err := s.cfg.Runtime.ListContainers(r.Context(), "")
 	if err != nil {
@@ -158,7 +165,7 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{}}
 	at := make(map[string]int)
 	for _, c := range all {
-		if c.State != edged.ContainerRunning {
+		if c.State != runtime.ContainerRunning {
 			continue
 		}
 		i, ok := at[c.PodUID]
@@ -166,7 +173,7 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 			i = len(list.Items)
 			at[c.PodUID] = i
 			pod := corev1.Pod{}
-			pod.Name, pod.Namespace, pod.UID = c.Labels[edged.LabelPodName], c.Labels[edged.LabelPodNamespace], uid(c.PodUID)
+			pod.Name, pod.Namespace, pod.UID = c.Labels[runtime.LabelPodName], c.Labels[runtime.LabelPodNamespace], uid(c.PodUID)
 			list.Items = append(list.Items, pod)
 		}
 		list.Items[i].Spec.Containers = append(list.Items[i].Spec.Containers, corev1.Container{Name: c.Name, Image: c.ImageID})
@@ -174,8 +181,8 @@ func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, list)
 }
 
-// health answers that the program lives. Whether the node is well is told by
-// its conditions.
+// health answers that the program is alive. The state of the node is in its
+// conditions.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	switch r.PathValue("check") {
 	case "", "ping", "log", "syncloop":
@@ -185,6 +192,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// configz shows the settings of the program.
 func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
 	settings := s.cfg.Settings
 	if settings == nil {
@@ -193,9 +201,11 @@ func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]any{"edgecore": settings})
 }
 
+// summary is /stats/summary:
+// https://kubernetes.io/docs/reference/instrumentation/node-metrics/
 func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Summary == nil {
-		http.Error(w, "this node gives no figures", http.StatusNotImplemented)
+		http.Error(w, "this node has no metrics", http.StatusNotImplemented)
 		return
 	}
 	sum, err := s.cfg.Summary(r.Context())
@@ -209,6 +219,7 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 // textFormat is the content type of Prometheus' text format.
 const textFormat = "text/plain; version=0.0.4; charset=utf-8"
 
+// metrics is /metrics.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics.ServeHTTP(w, r)
@@ -217,23 +228,25 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	s.export(s.Export)(w, r)
 }
 
-// Export writes the Server's own figures: sessions now, in all and refused.
+// Export writes the Server's own metrics: sessions now, in total and refused.
 func (s *Server) Export(_ context.Context, w io.Writer) error { return s.sessions.export(w) }
 
+// export answers with the metrics of an Exporter.
 func (s *Server) export(e Exporter) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if e == nil {
-			http.Error(w, "this node gives no such figures", http.StatusNotImplemented)
+			http.Error(w, "this node has no such metrics", http.StatusNotImplemented)
 			return
 		}
 		w.Header().Set("Content-Type", textFormat)
 		if err := e(r.Context(), w); err != nil && r.Context().Err() == nil {
-			s.log.Warn("figures could not be given", "path", r.URL.Path, "err", err)
+			s.log.Warn("metrics could not be written", "path", r.URL.Path, "err", err)
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	}
 }
 
+// writeJSON answers with a value as JSON.
 func writeJSON(w http.ResponseWriter, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {

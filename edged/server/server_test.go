@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/server"
 )
 
@@ -106,19 +106,19 @@ func (n *node) LogFile(_ *corev1.Pod, container string, attempt uint32) string {
 	return filepath.Join(n.dir, container, fmt.Sprintf("%d.log", attempt))
 }
 
-func (n *node) ListContainers(context.Context, string) ([]edged.Container, error) {
-	return []edged.Container{
-		{ID: "app-1", PodUID: "uid-1", Name: "app", Attempt: 1, State: edged.ContainerRunning},
-		{ID: "app-0", PodUID: "uid-1", Name: "app", State: edged.ContainerExited},
-		{ID: "done-0", PodUID: "uid-1", Name: "done", State: edged.ContainerExited},
+func (n *node) ListContainers(context.Context, string) ([]runtime.Container, error) {
+	return []runtime.Container{
+		{ID: "app-1", PodUID: "uid-1", Name: "app", Attempt: 1, State: runtime.ContainerRunning},
+		{ID: "app-0", PodUID: "uid-1", Name: "app", State: runtime.ContainerExited},
+		{ID: "done-0", PodUID: "uid-1", Name: "done", State: runtime.ContainerExited},
 	}, nil
 }
 
-func (n *node) ListSandboxes(context.Context, string) ([]edged.Sandbox, error) {
-	return []edged.Sandbox{{ID: "box-0", Created: time.Unix(1, 0)}, {ID: "box-1", Ready: true, Created: time.Unix(2, 0)}}, nil
+func (n *node) ListSandboxes(context.Context, string) ([]runtime.Sandbox, error) {
+	return []runtime.Sandbox{{ID: "box-0", Created: time.Unix(1, 0)}, {ID: "box-1", Ready: true, Created: time.Unix(2, 0)}}, nil
 }
 
-func (n *node) ExecURL(_ context.Context, id string, cmd []string, _ edged.Streaming) (string, error) {
+func (n *node) ExecURL(_ context.Context, id string, cmd []string, _ runtime.Streaming) (string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cmd = cmd
@@ -128,7 +128,7 @@ func (n *node) ExecURL(_ context.Context, id string, cmd []string, _ edged.Strea
 	return n.streaming.URL + "/exec/" + id, nil
 }
 
-func (n *node) AttachURL(_ context.Context, id string, s edged.Streaming) (string, error) {
+func (n *node) AttachURL(_ context.Context, id string, s runtime.Streaming) (string, error) {
 	return fmt.Sprintf("%s/attach/%s/tty=%t", n.streaming.URL, id, s.TTY), nil
 }
 

@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// kinds are the kinds of sessions, in the order of their figures.
+// kinds are the kinds of sessions, in the order of their metrics.
 func kinds() []string { return []string{"logs", "exec", "attach", "portforward"} }
 
-// sessions counts and bounds what is open.
+// sessions counts the open sessions and bounds them.
 type sessions struct {
 	most int
 
@@ -22,7 +22,7 @@ type sessions struct {
 	now     int
 }
 
-// begin counts a session; false if there are too many.
+// begin counts a new session. It is false if there are too many.
 func (s *sessions) begin(kind string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,6 +39,7 @@ func (s *sessions) begin(kind string) bool {
 	return true
 }
 
+// end counts a session that has ended.
 func (s *sessions) end(kind string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,6 +47,7 @@ func (s *sessions) end(kind string) {
 	s.open[kind]--
 }
 
+// export writes the counts in Prometheus' text format.
 func (s *sessions) export(w io.Writer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +65,7 @@ func (s *sessions) export(w io.Writer) error {
 	return err
 }
 
-// session has a handler run as a session of that kind.
+// session runs a handler as a session of that kind.
 func (s *Server) session(kind string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !s.sessions.begin(kind) {

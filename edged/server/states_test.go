@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/server"
 )
 
@@ -25,8 +25,8 @@ func (r reply) String() string { return fmt.Sprintf("%d %q", r.status, r.text) }
 // inState is a node whose pod and runtime are in a state of the table below.
 type inState struct {
 	*node
-	containers []edged.Container
-	sandboxes  []edged.Sandbox
+	containers []runtime.Container
+	sandboxes  []runtime.Sandbox
 	away       bool // the pod is not on the node
 }
 
@@ -37,11 +37,11 @@ func (s inState) Pod(namespace, name string) *corev1.Pod {
 	return s.node.Pod(namespace, name)
 }
 
-func (s inState) ListContainers(context.Context, string) ([]edged.Container, error) {
+func (s inState) ListContainers(context.Context, string) ([]runtime.Container, error) {
 	return s.containers, nil
 }
 
-func (s inState) ListSandboxes(context.Context, string) ([]edged.Sandbox, error) {
+func (s inState) ListSandboxes(context.Context, string) ([]runtime.Sandbox, error) {
 	return s.sandboxes, nil
 }
 
@@ -62,9 +62,9 @@ func TestEveryStateOfAPod(t *testing.T) {
 		}
 		runs    = corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 		never   = corev1.ContainerState{}
-		running = []edged.Container{{ID: "app-1", PodUID: "uid-1", Name: "app", Attempt: 1, State: edged.ContainerRunning}}
-		exited  = []edged.Container{{ID: "app-1", PodUID: "uid-1", Name: "app", Attempt: 1, State: edged.ContainerExited}}
-		box     = []edged.Sandbox{{ID: "box", Ready: true}}
+		running = []runtime.Container{{ID: "app-1", PodUID: "uid-1", Name: "app", Attempt: 1, State: runtime.ContainerRunning}}
+		exited  = []runtime.Container{{ID: "app-1", PodUID: "uid-1", Name: "app", Attempt: 1, State: runtime.ContainerExited}}
+		box     = []runtime.Sandbox{{ID: "box", Ready: true}}
 
 		noExec   = reply{500, `container not found ("app")`}
 		noAttach = reply{500, "container app not found in pod web_default"}
@@ -80,8 +80,8 @@ func TestEveryStateOfAPod(t *testing.T) {
 		deleted    bool // the pod has a deletion timestamp
 		unreported bool // the pod's status does not name the container
 		away       bool // the pod is not on the node
-		containers []edged.Container
-		sandboxes  []edged.Sandbox
+		containers []runtime.Container
+		sandboxes  []runtime.Sandbox
 
 		logs, previous, exec, attach, ports reply
 	}{

@@ -14,16 +14,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// Bounds of what a request may ask for.
+// The bounds of a request.
 const (
 	maxCommand = 128 << 10 // bytes of all arguments; Linux takes no single one over this
 	maxPorts   = 128       // of one port forward over WebSocket
 )
 
-// statusError is an answer that is not 500.
+// statusError is an error with a status code of its own.
 type statusError struct {
 	status int
 	text   string
@@ -38,6 +38,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
+	// The command comes as one query parameter for each argument.
 	cmd := r.URL.Query()["command"]
 	size := 0
 	for _, arg := range cmd {
@@ -64,6 +65,8 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
+	// A session is prepared only for a client that can use it: the runtime keeps it for a
+	// while.
 	if !upgradeWanted(w, r) {
 		return
 	}
@@ -111,6 +114,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var ports []int32
+	// Over SPDY each stream names its port; a plain WebSocket names all of them here.
 	if isWebSocket(r) && !speaks(r, tunnelProtocol) {
 		if ports, err = parsePorts(r.URL.Query()["port"]); err != nil {
 			answer(w, err)
@@ -125,16 +129,17 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
-	all = slices.DeleteFunc(all, func(sb edged.Sandbox) bool { return !sb.Ready })
+	// Ports are those of the newest sandbox that runs: an older one may still be stopping.
+	all = slices.DeleteFunc(all, func(sb runtime.Sandbox) bool { return !sb.Ready })
 	if len(all) == 0 {
 		answer(w, fmt.Errorf("pod not found (%q)", fullName(pod)))
 		return
 	}
-	newest := slices.MaxFunc(all, func(a, b edged.Sandbox) int {
+	newest := slices.MaxFunc(all, func(a, b runtime.Sandbox) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Attempt, b.Attempt))
 	})
 	target, err := s.cfg.Runtime.PortForwardURL(r.Context(), newest.ID, ports)
-	s.connect(w, r, target, err, edged.Streaming{})
+	s.connect(w, r, target, err, runtime.Streaming{})
 }
 
 // pod finds the pod that a request names.
@@ -152,16 +157,16 @@ func (s *Server) pod(r *http.Request) (*corev1.Pod, error) {
 // fullName is what the kubelet calls a pod in its errors.
 func fullName(pod *corev1.Pod) string { return pod.Name + "_" + pod.Namespace }
 
-// running finds a pod's running container by name, nil if there is none: it has
-// not begun yet, or has ended, be it because the pod is being deleted.
-func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*edged.Container, error) {
+// running finds a pod's running container by name. It is nil if the container has
+// not started yet or has ended, also because the pod is being deleted.
+func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*runtime.Container, error) {
 	all, err := s.cfg.Runtime.ListContainers(ctx, string(pod.UID))
 	if err != nil {
 		return nil, err
 	}
-	var found *edged.Container
+	var found *runtime.Container
 	for i, c := range all {
-		if c.Name == name && c.State == edged.ContainerRunning && (found == nil || c.Created.After(found.Created)) {
+		if c.Name == name && c.State == runtime.ContainerRunning && (found == nil || c.Created.After(found.Created)) {
 			found = &all[i]
 		}
 	}
@@ -169,10 +174,10 @@ func (s *Server) running(ctx context.Context, pod *corev1.Pod, name string) (*ed
 }
 
 // streaming reads which streams a request wants.
-func streaming(r *http.Request) (edged.Streaming, error) {
+func streaming(r *http.Request) (runtime.Streaming, error) {
 	q := r.URL.Query()
 	on := func(name string) bool { return q.Get(name) == "1" || q.Get(name) == "true" }
-	out := edged.Streaming{Stdin: on("input"), Stdout: on("output"), Stderr: on("error"), TTY: on("tty")}
+	out := runtime.Streaming{Stdin: on("input"), Stdout: on("output"), Stderr: on("error"), TTY: on("tty")}
 	out.Stderr = out.Stderr && !out.TTY
 	if !out.Stdin && !out.Stdout && !out.Stderr {
 		return out, &statusError{http.StatusBadRequest, "you must specify at least 1 of stdin, stdout, stderr"}
@@ -201,7 +206,8 @@ func parsePorts(values []string) ([]int32, error) {
 	return out, nil
 }
 
-// upgradeWanted refuses a request that does not ask for another protocol.
+// upgradeWanted answers with an error to a request that asks for no other
+// protocol.
 func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
 	if hasToken(r.Header, "Connection", "upgrade") && r.Header.Get("Upgrade") != "" {
 		return true
@@ -210,9 +216,9 @@ func upgradeWanted(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// connect joins the request's connection to the session that the runtime serves
-// at target, until either side is done.
-func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, err error, opts edged.Streaming) {
+// connect joins the connection of the request to the session that the runtime
+// serves at target, until either side ends.
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, err error, opts runtime.Streaming) {
 	if err != nil {
 		answer(w, err)
 		return
@@ -239,8 +245,8 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, target string, 
 	proxy.ServeHTTP(w, r)
 }
 
-// answer gives an error to the client: 500 unless it says otherwise, as the
-// kubelet does.
+// answer gives an error to the client: with status 500 unless the error has
+// another, as the kubelet does.
 func answer(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
 	if e, ok := errors.AsType[*statusError](err); ok {
@@ -255,11 +261,12 @@ func answer(w http.ResponseWriter, err error) {
 	fail(w, code, err)
 }
 
+// isWebSocket reports whether a request asks for a WebSocket.
 func isWebSocket(r *http.Request) bool {
 	return hasToken(r.Header, "Connection", "upgrade") && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// hasToken reports whether a header lists a token, in whatever case.
+// hasToken reports whether a header lists a token, in any case.
 func hasToken(h http.Header, name, token string) bool {
 	for _, v := range h[http.CanonicalHeaderKey(name)] {
 		for t := range strings.SplitSeq(v, ",") {

@@ -15,7 +15,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // What clients speak and runtimes do not, and what runtimes speak.
@@ -43,9 +43,9 @@ func speaks(r *http.Request, protocol string) bool {
 	return isWebSocket(r) && hasToken(r.Header, "Sec-WebSocket-Protocol", protocol)
 }
 
-// translate serves a request in a protocol that the runtime does not speak;
-// false if it is not one.
-func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.URL, opts edged.Streaming) bool {
+// translate serves a request in a protocol that runtimes do not speak. It is false
+// for any other request.
+func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.URL, opts runtime.Streaming) bool {
 	var err error
 	switch {
 	case speaks(r, channelsV5):
@@ -61,7 +61,7 @@ func (s *Server) translate(w http.ResponseWriter, r *http.Request, target *url.U
 	return true
 }
 
-// tunnel joins a WebSocket that carries SPDY to the runtime's SPDY.
+// tunnel joins a WebSocket that carries SPDY to the runtime's SPDY (KEP-4006).
 func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL) error {
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, target.String(), nil)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL)
 		return err
 	}
 	defer resp.Body.Close()
-	runtime, ok := resp.Body.(io.ReadWriteCloser)
+	rt, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what of it there is
 		answer(w, &statusError{http.StatusBadGateway, fmt.Sprintf("the container runtime does not stream: %s %s", resp.Status, text)})
@@ -89,14 +89,13 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, target *url.URL)
 		},
 		Handler: func(ws *websocket.Conn) {
 			ws.PayloadType = websocket.BinaryFrame
-			both(r.Context(), ws, runtime)
+			both(r.Context(), ws, rt)
 		},
 	}.ServeHTTP(w, r)
 	return nil
 }
 
-// both copies between two connections until either side is done, and closes
-// them.
+// both copies between two connections until either side ends, and closes both.
 func both(ctx context.Context, a, b io.ReadWriteCloser) {
 	end := sync.OnceFunc(func() { a.Close(); b.Close() })
 	defer end()
@@ -112,9 +111,10 @@ func both(ctx context.Context, a, b io.ReadWriteCloser) {
 	wg.Wait()
 }
 
-// channels joins a WebSocket with numbered channels, whose stdin a client may
-// close by itself, to the runtime's SPDY with a stream for each.
-func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts edged.Streaming) error {
+// channels joins a WebSocket with numbered channels to the runtime's SPDY, which
+// has a stream for each. With v5.channel.k8s.io a client can close stdin alone
+// (KEP-4006).
+func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts runtime.Streaming) error {
 	remote, err := dialSPDY(r.Context(), target)
 	if err != nil {
 		answer(w, &statusError{http.StatusBadGateway, fmt.Sprintf("the container runtime does not stream: %s", strings.TrimSpace(err.Error()))})
@@ -137,16 +137,23 @@ func channels(w http.ResponseWriter, r *http.Request, target *url.URL, opts edge
 	conn.SetIdleTimeout(sessionIdle)
 	_, local, err := conn.Open(w, r)
 	if err != nil {
-		return err // the client was told
+		return err // the client has its answer
 	}
 	end := sync.OnceFunc(func() { conn.Close(); remote.Close() })
 	defer end()
 	stop := context.AfterFunc(r.Context(), end)
 	defer stop()
-	go func() { // ends with remote, at the latest when this function returns
-		<-remote.CloseChan()
-		conn.Close()
-	}()
+	returned := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-remote.CloseChan():
+			conn.Close() // the runtime ended the session
+		case <-returned:
+		}
+	})
+	defer watch.Wait()
+	defer close(returned)
 	return join(remote, local, opts)
 }
 
@@ -169,9 +176,9 @@ func dialSPDY(ctx context.Context, target *url.URL) (httpstream.Connection, erro
 	return rt.NewConnection(resp)
 }
 
-// join copies between the client's channels and the runtime's streams until
-// the runtime has said how the command ended.
-func join(remote httpstream.Connection, local []io.ReadWriteCloser, opts edged.Streaming) error {
+// join copies between the client's channels and the runtime's streams until the
+// runtime has said how the command ended.
+func join(remote httpstream.Connection, local []io.ReadWriteCloser, opts runtime.Streaming) error {
 	open := func(kind string) (httpstream.Stream, error) {
 		return remote.CreateStream(http.Header{"Streamtype": {kind}})
 	}

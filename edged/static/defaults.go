@@ -6,9 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// setDefaults fills in what the API server would, as far as a node acts upon it.
+// setDefaults fills in what the API server would, as far as a node acts upon it:
 // https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
-// names them.
 func setDefaults(spec *corev1.PodSpec) {
 	def(&spec.RestartPolicy, corev1.RestartPolicyAlways)
 	def(&spec.DNSPolicy, corev1.DNSClusterFirst)
@@ -29,6 +28,7 @@ func setDefaults(spec *corev1.PodSpec) {
 	}
 }
 
+// def sets a field that has no value.
 func def[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -36,6 +36,8 @@ func def[T comparable](field *T, value T) {
 	}
 }
 
+// container fills in a container. In the host's network a port of the container is
+// one of the host.
 func container(c *corev1.Container, hostNetwork bool) {
 	policy := corev1.PullIfNotPresent
 	if base := c.Image[strings.LastIndex(c.Image, "/")+1:]; !strings.Contains(base, "@") && (!strings.Contains(base, ":") || strings.HasSuffix(base, ":latest")) {
@@ -74,6 +76,7 @@ func container(c *corev1.Container, hostNetwork bool) {
 	}
 }
 
+// handler fills in how a probe or hook is made.
 func handler(h *corev1.ProbeHandler) {
 	if h.HTTPGet != nil {
 		def(&h.HTTPGet.Path, "/")
@@ -84,6 +87,7 @@ func handler(h *corev1.ProbeHandler) {
 	}
 }
 
+// volume fills in the file modes of a volume.
 func volume(v *corev1.VolumeSource) {
 	if *v == (corev1.VolumeSource{}) {
 		v.EmptyDir = &corev1.EmptyDirVolumeSource{}

@@ -26,7 +26,7 @@ func TestDiskThatFails(t *testing.T) {
 	}
 	f.readFile = func(string) ([]byte, error) { return nil, &os.PathError{Op: "read", Path: path, Err: syscall.EIO} }
 	for range 3 {
-		if f.look() {
+		if f.scan() {
 			t.Error("a pod came from a file that cannot be read")
 		}
 	}
@@ -34,12 +34,12 @@ func TestDiskThatFails(t *testing.T) {
 		t.Errorf("%d complaints: %s", n, log.String())
 	}
 	f.readFile = readManifest
-	if got := accepted(f); len(got) > 0 || !f.look() {
+	if got := accepted(f); len(got) > 0 || !f.scan() {
 		t.Errorf("%q before, %q after the disk recovered", got, accepted(f))
 	}
 	if got := accepted(f); !slices.Equal(got, []string{"a.yaml web-n"}) {
 		t.Errorf("%q", got)
 	}
 	f.readFile = func(string) ([]byte, error) { t.Error("a file that did not change was read"); return nil, nil }
-	f.look()
+	f.scan()
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
 // maxManifest is the size in bytes of the largest manifest that is read.
@@ -30,9 +32,10 @@ type Config struct {
 
 // Folder is a folder of manifests.
 type Folder struct {
-	cfg   Config
-	files map[string]*file // by name
-	told  string           // why the folder could not be read, as last logged
+	cfg       Config
+	guard     lifecycle.Guard
+	files     map[string]*file // by name
+	lastError string           // why the folder could not be read, as last logged
 
 	readFile func(path string) ([]byte, error) // reads at most maxManifest+1 bytes; tests replace it
 }
@@ -66,9 +69,13 @@ func New(cfg Config) (*Folder, error) {
 
 // Run calls changed with all pods, ordered by namespace and name: at once, and
 // after each change of the folder, until ctx ends; it then returns nil. The
-// pods are shared and must not be changed. It may be called once.
+// pods are shared and must not be changed. A second call
+// returns edged.ErrStarted.
 func (f *Folder) Run(ctx context.Context, changed func([]*corev1.Pod)) error {
-	f.look()
+	if err := f.guard.Start(); err != nil {
+		return err
+	}
+	f.scan()
 	changed(f.pods())
 	tick := time.NewTicker(f.cfg.Every)
 	defer tick.Stop()
@@ -78,24 +85,24 @@ func (f *Folder) Run(ctx context.Context, changed func([]*corev1.Pod)) error {
 			return nil
 		case <-tick.C:
 		}
-		if f.look() {
+		if f.scan() {
 			changed(f.pods())
 		}
 	}
 }
 
-// look reads what changed in the folder and reports whether the pods did.
-func (f *Folder) look() bool {
+// scan reads what changed in the folder and reports whether the pods did.
+func (f *Folder) scan() bool {
 	entries, err := os.ReadDir(f.cfg.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// What was known stays: the disk may come back.
-		if f.told != err.Error() {
+		if f.lastError != err.Error() {
 			f.cfg.Logger.Warn("folder of static pods cannot be read; its pods stay as they were", "dir", f.cfg.Dir, "err", err)
 		}
-		f.told = err.Error()
+		f.lastError = err.Error()
 		return false
 	}
-	f.told = ""
+	f.lastError = ""
 	there := make(map[string]bool)
 	different := false
 	for _, e := range entries {
@@ -118,6 +125,7 @@ func (f *Folder) look() bool {
 	return f.accept() || different
 }
 
+// isManifest reports whether a file of that name is read.
 func isManifest(name string) bool {
 	if strings.HasPrefix(name, ".") {
 		return false
@@ -125,8 +133,8 @@ func isManifest(name string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
-// read reads one file, if it is not as it was. What could not be read is read
-// again at the next look: a disk recovers.
+// read reads one file if it changed. A file that cannot be read is read again next
+// time: a disk recovers.
 func (f *Folder) read(name string, info fs.FileInfo, err error) {
 	known := f.files[name]
 	if known == nil {
@@ -162,8 +170,8 @@ func (f *Folder) read(name string, info fs.FileInfo, err error) {
 	known.next = pod
 }
 
-// accept takes over what the files say and reports whether the pods changed. A
-// pod whose name another file has waits until it is free.
+// accept takes over what the files say, and reports whether the pods changed. A
+// pod whose name another file has waits until that is free.
 func (f *Folder) accept() bool {
 	names := slices.Sorted(maps.Keys(f.files))
 	different := false
@@ -198,7 +206,7 @@ func (f *Folder) refuse(name string, err error) {
 	known.refused = err.Error()
 }
 
-// taken reports that another file has a pod of this name.
+// taken is an error if another file has a pod of this name.
 func (f *Folder) taken(name string, pod *corev1.Pod) error {
 	for other, known := range f.files {
 		if other != name && known.pod != nil && known.pod.Namespace == pod.Namespace && known.pod.Name == pod.Name {
@@ -208,6 +216,7 @@ func (f *Folder) taken(name string, pod *corev1.Pod) error {
 	return nil
 }
 
+// decode makes a pod of a manifest and names the remedy in its error.
 func decode(text []byte, node string) (*corev1.Pod, error) {
 	if len(text) > maxManifest {
 		return nil, fmt.Errorf("it has more than %d bytes", maxManifest)
@@ -215,6 +224,7 @@ func decode(text []byte, node string) (*corev1.Pod, error) {
 	return Decode(text, node)
 }
 
+// readManifest reads a plain file, and at most maxManifest+1 bytes of it.
 func readManifest(path string) ([]byte, error) {
 	r, err := os.Open(path)
 	if err != nil {
@@ -224,7 +234,7 @@ func readManifest(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxManifest+1))
 }
 
-// pods gives the pods of all files.
+// pods lists the pods of all files.
 func (f *Folder) pods() []*corev1.Pod {
 	var all []*corev1.Pod
 	for _, known := range f.files {

@@ -45,9 +45,9 @@ func TestNameThatIsTaken(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				f.look()
+				f.scan()
 			}
-			if f.look() {
+			if f.scan() {
 				t.Error("one look was not enough")
 			}
 			if got := accepted(f); !slices.Equal(got, tt.want) {

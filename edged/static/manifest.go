@@ -26,9 +26,9 @@ const (
 	SourceFile = "file"
 )
 
-// Decode makes a pod of a manifest, YAML or JSON, as it is to run on node.
-// What it names must be there: no service account, config map or secret can be
-// asked for without an API server. Errors name the field.
+// Decode makes a pod of a manifest, YAML or JSON, as it is to run on node. A pod
+// that refers to a service account, a config map or a secret is refused: there is
+// no API server to ask. Errors name the field.
 func Decode(text []byte, node string) (*corev1.Pod, error) {
 	if n := documents(text); n > 1 {
 		return nil, fmt.Errorf("it holds %d documents: one pod in each file", n)
@@ -126,8 +126,8 @@ func check(spec *corev1.PodSpec) error {
 	return nil
 }
 
-// identify makes the uid: what is said of the pod, and nothing else, decides,
-// so that it is the same after a restart. It has a uid's form.
+// identify makes the uid of the pod: a hash of the manifest's content and nothing
+// else, so that it is the same after a restart.
 func identify(pod *corev1.Pod) (types.UID, error) {
 	text, err := json.Marshal(pod)
 	if err != nil {
@@ -138,8 +138,8 @@ func identify(pod *corev1.Pod) (types.UID, error) {
 	return types.UID(strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")), nil
 }
 
-// Mirror is how the API server shows a static pod: the same pod, marked, with
-// no rights. Its owner reference, the Node, is added where the Node is known.
+// Mirror is how the API server shows a static pod: the same pod, marked as a
+// mirror, without rights. Its owner, the Node, is set where the Node is known.
 func Mirror(pod *corev1.Pod) *corev1.Pod {
 	m := pod.DeepCopy()
 	m.UID, m.ResourceVersion, m.Status = "", "", corev1.PodStatus{}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// ticks is how many a second has in proc's figures; Linux shows every program
-// the same, whatever its own clock does.
+// ticks is how many clock ticks a second has in /proc. Linux shows every program
+// the same number, whatever its own clock does.
 const ticks = 100
 
 // machine is what the whole machine uses.
@@ -44,7 +44,7 @@ func readMachine(proc string, now time.Time) (machine, error) {
 	return m, m.readCPU(filepath.Join(proc, "stat"))
 }
 
-// readCPU sums up what the cores did but idle and wait:
+// readCPU sums up what the cores did except idling and waiting:
 // https://docs.kernel.org/filesystems/proc.html
 func (m *machine) readCPU(file string) error {
 	text, err := os.ReadFile(file)

@@ -12,10 +12,10 @@ import (
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
-// Resource writes the figures that metrics-server reads, in Prometheus' text
-// format with the time of each figure. Names and labels are the kubelet's:
-// https://kubernetes.io/docs/reference/instrumentation/metrics/. Figures that
-// cannot be read are told by resource_scrape_error, as metrics-server expects.
+// Resource writes what metrics-server reads, in Prometheus' text format, each
+// value with its time. Names and labels are the kubelet's:
+// https://kubernetes.io/docs/reference/instrumentation/metrics/. If something
+// cannot be read resource_scrape_error says so, as metrics-server expects.
 func (s *Stats) Resource(ctx context.Context, w io.Writer) error {
 	var out text
 	sum, err := s.Summary(ctx)
@@ -25,9 +25,9 @@ func (s *Stats) Resource(ctx context.Context, w io.Writer) error {
 	} else {
 		out.resource(sum)
 	}
-	out.family("resource_scrape_error", "gauge", "1 if the figures could not be read, 0 otherwise")
+	out.family("resource_scrape_error", "gauge", "1 if the metrics could not be read, 0 otherwise")
 	out.sample("resource_scrape_error", "", failed, time.Time{})
-	out.family("scrape_error", "gauge", "1 if the figures could not be read, 0 otherwise")
+	out.family("scrape_error", "gauge", "1 if the metrics could not be read, 0 otherwise")
 	out.sample("scrape_error", "", failed, time.Time{})
 	_, err = w.Write(out.b.Bytes())
 	return err
@@ -36,11 +36,12 @@ func (s *Stats) Resource(ctx context.Context, w io.Writer) error {
 // text writes Prometheus' text format.
 type text struct{ b bytes.Buffer }
 
+// family begins a metric family.
 func (t *text) family(name, kind, help string) {
 	fmt.Fprintf(&t.b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 }
 
-// sample writes one figure, with its time in milliseconds if it has one.
+// sample writes one value, with its time in milliseconds if it has one.
 func (t *text) sample(name, labels string, value float64, at time.Time) {
 	t.b.WriteString(name)
 	if labels != "" {
@@ -53,25 +54,28 @@ func (t *text) sample(name, labels string, value float64, at time.Time) {
 	t.b.WriteByte('\n')
 }
 
+// cpu writes the CPU time, in seconds.
 func (t *text) cpu(name, labels string, c *statsapi.CPUStats) {
 	if c != nil && c.UsageCoreNanoSeconds != nil {
 		t.sample(name, labels, float64(*c.UsageCoreNanoSeconds)/1e9, c.Time.Time)
 	}
 }
 
+// memory writes the working set, in bytes.
 func (t *text) memory(name, labels string, m *statsapi.MemoryStats) {
 	if m != nil && m.WorkingSetBytes != nil {
 		t.sample(name, labels, float64(*m.WorkingSetBytes), m.Time.Time)
 	}
 }
 
+// swap writes the used swap, in bytes.
 func (t *text) swap(name, labels string, s *statsapi.SwapStats) {
 	if s != nil && s.SwapUsageBytes != nil {
 		t.sample(name, labels, float64(*s.SwapUsageBytes), s.Time.Time)
 	}
 }
 
-// resource writes the figures family by family, as the format wants them.
+// resource writes the values family by family, as the format demands.
 func (t *text) resource(sum *statsapi.Summary) {
 	containers := func(each func(labels string, c *statsapi.ContainerStats)) {
 		for i := range sum.Pods {
@@ -119,12 +123,13 @@ func (t *text) resource(sum *statsapi.Summary) {
 	pods(func(labels string, p *statsapi.PodStats) { t.swap("pod_swap_usage_bytes", labels, p.Swap) })
 }
 
+// podLabels are the labels of a pod's metrics.
 func podLabels(p *statsapi.PodStats) string {
 	return `namespace="` + escape(p.PodRef.Namespace) + `",pod="` + escape(p.PodRef.Name) + `"`
 }
 
-// escape makes a label's value safe. Kubernetes' names need it not, but they
-// come from outside.
+// escape makes the value of a label safe. Names in Kubernetes need no escaping,
+// but these come from outside.
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s)
 }

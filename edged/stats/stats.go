@@ -13,10 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// Pods tells which pods there are and since when their containers run;
+// Pods says which pods there are, and since when their containers run;
 // *edged.Agent is one.
 type Pods interface {
 	// Pods lists the pods with their newest statuses.
@@ -26,20 +26,20 @@ type Pods interface {
 // Config sets up Stats. Node, Meter and Pods are required.
 type Config struct {
 	Node  string // the Node's name
-	Meter edged.Meter
+	Meter runtime.Meter
 	Pods  Pods
 	Proc  string // where proc is mounted; "" means /proc
 }
 
-// Stats gives a node's figures.
+// Stats reads what the node and its pods use.
 type Stats struct {
 	cfg Config
 
 	mu   sync.Mutex
-	last machine // to tell the machine's CPU rate from
+	last machine // to compute the machine's CPU rate from
 }
 
-// New checks cfg. It does no I/O.
+// New checks cfg and makes a Stats. It does no I/O.
 func New(cfg Config) (*Stats, error) {
 	if cfg.Node == "" || cfg.Meter == nil || cfg.Pods == nil {
 		return nil, errors.New("stats: Config.Node, Meter and Pods are required")
@@ -50,8 +50,8 @@ func New(cfg Config) (*Stats, error) {
 	return &Stats{cfg: cfg}, nil
 }
 
-// Summary reads all figures. Pods that the runtime has and the node is not told
-// to run are left out.
+// Summary reads the usage of the node and of all pods. Pods in the runtime that
+// the node does not have are left out.
 func (s *Stats) Summary(ctx context.Context) (*statsapi.Summary, error) {
 	m, err := readMachine(s.cfg.Proc, time.Now())
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *Stats) Summary(ctx context.Context) (*statsapi.Summary, error) {
 	return sum, nil
 }
 
-// node turns the machine's figures into the summary's form.
+// node is the usage of the machine in the form of the summary.
 func (s *Stats) node(m machine) statsapi.NodeStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,8 @@ func (s *Stats) node(m machine) statsapi.NodeStats {
 	return out
 }
 
-func podStats(p *corev1.Pod, u edged.PodUsage) statsapi.PodStats {
+// podStats is the usage of a pod in the form of the summary.
+func podStats(p *corev1.Pod, u runtime.PodUsage) statsapi.PodStats {
 	out := statsapi.PodStats{
 		PodRef:     statsapi.PodReference{Name: p.Name, Namespace: p.Namespace, UID: u.UID},
 		CPU:        cpu(u.Usage),
@@ -126,7 +127,8 @@ func podStats(p *corev1.Pod, u edged.PodUsage) statsapi.PodStats {
 	return out
 }
 
-func containerStats(p *corev1.Pod, u edged.ContainerUsage) statsapi.ContainerStats {
+// containerStats is the usage of a container in the form of the summary.
+func containerStats(p *corev1.Pod, u runtime.ContainerUsage) statsapi.ContainerStats {
 	out := statsapi.ContainerStats{Name: u.Name, CPU: cpu(u.Usage), Memory: memory(u.Usage), Swap: swap(u.Usage)}
 	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses, p.Status.EphemeralContainerStatuses} {
 		for _, st := range list {
@@ -141,14 +143,16 @@ func containerStats(p *corev1.Pod, u edged.ContainerUsage) statsapi.ContainerSta
 	return out
 }
 
-func cpu(u edged.Usage) *statsapi.CPUStats {
+// cpu is a usage of CPU; nil where it is not known.
+func cpu(u runtime.Usage) *statsapi.CPUStats {
 	if u.CPU == nil {
 		return nil
 	}
 	return &statsapi.CPUStats{Time: metav1.NewTime(u.Time), UsageCoreNanoSeconds: u.CPU, UsageNanoCores: u.CPURate}
 }
 
-func memory(u edged.Usage) *statsapi.MemoryStats {
+// memory is a usage of memory; nil where it is not known.
+func memory(u runtime.Usage) *statsapi.MemoryStats {
 	if u.WorkingSet == nil {
 		return nil
 	}
@@ -158,13 +162,15 @@ func memory(u edged.Usage) *statsapi.MemoryStats {
 	}
 }
 
-func swap(u edged.Usage) *statsapi.SwapStats {
+// swap is a usage of swap; nil where it is not known.
+func swap(u runtime.Usage) *statsapi.SwapStats {
 	if u.Swap == nil {
 		return nil
 	}
 	return &statsapi.SwapStats{Time: metav1.NewTime(u.Time), SwapUsageBytes: u.Swap}
 }
 
-func traffic(i edged.InterfaceUsage) statsapi.InterfaceStats {
+// traffic is the usage of a network interface.
+func traffic(i runtime.InterfaceUsage) statsapi.InterfaceStats {
 	return statsapi.InterfaceStats{Name: i.Name, RxBytes: i.Received, RxErrors: i.ReceiveErrs, TxBytes: i.Sent, TxErrors: i.SendErrs}
 }

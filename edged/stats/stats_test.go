@@ -14,16 +14,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/stats"
 )
 
 type meter struct {
-	pods []edged.PodUsage
+	pods []runtime.PodUsage
 	err  error
 }
 
-func (m meter) PodUsage(context.Context) ([]edged.PodUsage, error) { return m.pods, m.err }
+func (m meter) PodUsage(context.Context) ([]runtime.PodUsage, error) { return m.pods, m.err }
 
 type pods []*corev1.Pod
 
@@ -48,12 +48,12 @@ func proc(t testing.TB) string {
 
 func config(t testing.TB) stats.Config {
 	at := time.UnixMilli(1767225600123)
-	use := edged.Usage{Time: at, CPU: n(1500000000), WorkingSet: n(4096)}
+	use := runtime.Usage{Time: at, CPU: n(1500000000), WorkingSet: n(4096)}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u1"}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Unix(1767225000, 0))}}}}
-	return stats.Config{Node: "gate-7", Proc: proc(t), Pods: pods{pod}, Meter: meter{pods: []edged.PodUsage{
-		{Namespace: "default", Name: "web", UID: "u1", Usage: use, Processes: n(2), Interfaces: []edged.InterfaceUsage{{Name: "eth0", Received: n(9)}},
-			Containers: []edged.ContainerUsage{{ID: "c1", Name: "app", Usage: use, Written: n(77)}}},
+	return stats.Config{Node: "gate-7", Proc: proc(t), Pods: pods{pod}, Meter: meter{pods: []runtime.PodUsage{
+		{Namespace: "default", Name: "web", UID: "u1", Usage: use, Processes: n(2), Interfaces: []runtime.InterfaceUsage{{Name: "eth0", Received: n(9)}},
+			Containers: []runtime.ContainerUsage{{ID: "c1", Name: "app", Usage: use, Written: n(77)}}},
 		{Namespace: "default", Name: "stranger", UID: "u2", Usage: use},
 	}}}
 }

@@ -6,16 +6,16 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 func (s *server) CreateContainer(ctx context.Context, r *runtimeapi.CreateContainerRequest) (*runtimeapi.CreateContainerResponse, error) {
 	c := r.Config
-	cfg := &edged.ContainerConfig{
+	cfg := &runtime.ContainerConfig{
 		Name: c.GetMetadata().GetName(), Attempt: c.GetMetadata().GetAttempt(), Image: c.GetImage().GetImage(), ImageName: c.GetImage().GetUserSpecifiedImage(),
 		Command: c.GetCommand(), Args: c.GetArgs(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), LogPath: c.GetLogPath(),
 	}
-	id, err := s.runtime.CreateContainer(ctx, r.PodSandboxId, cfg, &edged.SandboxConfig{UID: r.GetSandboxConfig().GetMetadata().GetUid()})
+	id, err := s.runtime.CreateContainer(ctx, r.PodSandboxId, cfg, &runtime.SandboxConfig{UID: r.GetSandboxConfig().GetMetadata().GetUid()})
 	return &runtimeapi.CreateContainerResponse{ContainerId: id}, failed(err)
 }
 
@@ -32,7 +32,7 @@ func (s *server) RemoveContainer(ctx context.Context, r *runtimeapi.RemoveContai
 }
 
 func (s *server) ListContainers(ctx context.Context, r *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
-	all, err := s.runtime.ListContainers(ctx, r.GetFilter().GetLabelSelector()[edged.LabelPodUID])
+	all, err := s.runtime.ListContainers(ctx, r.GetFilter().GetLabelSelector()[runtime.LabelPodUID])
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -62,13 +62,13 @@ func (s *server) ContainerStatus(ctx context.Context, r *runtimeapi.ContainerSta
 	}}, nil
 }
 
-func containerState(s edged.ContainerState) runtimeapi.ContainerState {
+func containerState(s runtime.ContainerState) runtimeapi.ContainerState {
 	switch s {
-	case edged.ContainerCreated:
+	case runtime.ContainerCreated:
 		return runtimeapi.ContainerState_CONTAINER_CREATED
-	case edged.ContainerRunning:
+	case runtime.ContainerRunning:
 		return runtimeapi.ContainerState_CONTAINER_RUNNING
-	case edged.ContainerExited:
+	case runtime.ContainerExited:
 		return runtimeapi.ContainerState_CONTAINER_EXITED
 	}
 	return runtimeapi.ContainerState_CONTAINER_UNKNOWN
@@ -96,7 +96,7 @@ func (s *server) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatusReque
 	return &runtimeapi.ImageStatusResponse{Image: image(i)}, nil
 }
 
-func image(i edged.Image) *runtimeapi.Image {
+func image(i runtime.Image) *runtimeapi.Image {
 	return &runtimeapi.Image{Id: i.ID, RepoTags: i.Tags, RepoDigests: i.Digests, Size: i.Size}
 }
 

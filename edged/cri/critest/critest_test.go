@@ -6,9 +6,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/cri"
 	"github.com/edgekit/edgekit/edged/cri/critest"
+	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
@@ -30,20 +30,20 @@ func TestServe(t *testing.T) {
 	if img, ok, err := c.ImageStatus(ctx, "docker.io/library/x:1"); !ok || err != nil || img.ID == "" {
 		t.Errorf("image %+v %t %v", img, ok, err)
 	}
-	box := &edged.SandboxConfig{Name: "p", Namespace: "n", UID: "u", Labels: map[string]string{edged.LabelPodUID: "u"}}
+	box := &runtime.SandboxConfig{Name: "p", Namespace: "n", UID: "u", Labels: map[string]string{runtime.LabelPodUID: "u"}}
 	id, err := c.RunSandbox(ctx, box)
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels := map[string]string{edged.LabelPodUID: "u", edged.LabelContainerName: "main"}
-	ctr, err := c.CreateContainer(ctx, id, &edged.ContainerConfig{Name: "main", Labels: labels}, box)
+	labels := map[string]string{runtime.LabelPodUID: "u", runtime.LabelContainerName: "main"}
+	ctr, err := c.CreateContainer(ctx, id, &runtime.ContainerConfig{Name: "main", Labels: labels}, box)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.StartContainer(ctx, ctr); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.ContainerStatus(ctx, ctr); err != nil || got.State != edged.ContainerRunning || got.Started.IsZero() {
+	if got, err := c.ContainerStatus(ctx, ctr); err != nil || got.State != runtime.ContainerRunning || got.Started.IsZero() {
 		t.Errorf("%+v %v", got, err)
 	}
 	if got, err := c.SandboxStatus(ctx, id); err != nil || !got.Ready || len(got.IPs) != 1 || got.Name != "p" {

@@ -13,19 +13,19 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Serve serves a runtime on a socket of its own until the test's end, and gives
 // the socket's URL.
-func Serve(t testing.TB, runtime edged.Runtime) string {
+func Serve(t testing.TB, rt runtime.Runtime) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cri.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{runtime: runtime}
+	s := &server{runtime: rt}
 	g := grpc.NewServer()
 	runtimeapi.RegisterRuntimeServiceServer(g, s)
 	runtimeapi.RegisterImageServiceServer(g, s)
@@ -40,11 +40,11 @@ func Serve(t testing.TB, runtime edged.Runtime) string {
 	return "unix://" + path
 }
 
-// server is CRI in terms of an edged.Runtime.
+// server is CRI in terms of a runtime.Runtime.
 type server struct {
 	runtimeapi.UnimplementedRuntimeServiceServer
 	runtimeapi.UnimplementedImageServiceServer
-	runtime edged.Runtime
+	runtime runtime.Runtime
 }
 
 // failed gives an error the code that a runtime gives it.
@@ -87,14 +87,14 @@ func (s *server) RuntimeConfig(ctx context.Context, _ *runtimeapi.RuntimeConfigR
 func (s *server) GetContainerEvents(_ *runtimeapi.GetEventsRequest, to grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
 	ctx, cancel := context.WithCancel(to.Context())
 	defer cancel()
-	err := s.runtime.Events(ctx, func(e edged.RuntimeEvent) {
+	err := s.runtime.Events(ctx, func(e runtime.Event) {
 		if to.Send(&runtimeapi.ContainerEventResponse{PodSandboxStatus: &runtimeapi.PodSandboxStatus{
 			Metadata: &runtimeapi.PodSandboxMetadata{Uid: e.PodUID},
 		}}) != nil {
 			cancel() // the client is gone
 		}
 	})
-	if errors.Is(err, edged.ErrNoEvents) {
+	if errors.Is(err, runtime.ErrNoEvents) {
 		return status.Error(codes.Unimplemented, err.Error())
 	}
 	return failed(err)
@@ -102,7 +102,7 @@ func (s *server) GetContainerEvents(_ *runtimeapi.GetEventsRequest, to grpc.Serv
 
 func (s *server) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
 	c := r.Config
-	cfg := &edged.SandboxConfig{
+	cfg := &runtime.SandboxConfig{
 		Name: c.GetMetadata().GetName(), Namespace: c.GetMetadata().GetNamespace(), UID: c.GetMetadata().GetUid(), Attempt: c.GetMetadata().GetAttempt(),
 		LogDirectory: c.GetLogDirectory(), Hostname: c.GetHostname(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Handler: r.RuntimeHandler,
 	}
@@ -142,7 +142,7 @@ func (s *server) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodSandboxS
 }
 
 func (s *server) ListPodSandbox(ctx context.Context, r *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
-	all, err := s.runtime.ListSandboxes(ctx, r.GetFilter().GetLabelSelector()[edged.LabelPodUID])
+	all, err := s.runtime.ListSandboxes(ctx, r.GetFilter().GetLabelSelector()[runtime.LabelPodUID])
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -155,11 +155,11 @@ func (s *server) ListPodSandbox(ctx context.Context, r *runtimeapi.ListPodSandbo
 	return out, nil
 }
 
-func sandboxName(b edged.Sandbox) *runtimeapi.PodSandboxMetadata {
+func sandboxName(b runtime.Sandbox) *runtimeapi.PodSandboxMetadata {
 	return &runtimeapi.PodSandboxMetadata{Name: b.Name, Namespace: b.Namespace, Uid: b.PodUID, Attempt: b.Attempt}
 }
 
-func sandboxState(b edged.Sandbox) runtimeapi.PodSandboxState {
+func sandboxState(b runtime.Sandbox) runtimeapi.PodSandboxState {
 	if b.Ready {
 		return runtimeapi.PodSandboxState_SANDBOX_READY
 	}

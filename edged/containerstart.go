@@ -1,0 +1,200 @@
+package edged
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// startError says that one container did not start. The others of the pod may.
+type startError struct{ reason, message string }
+
+func (e *startError) Error() string { return "edged: " + e.reason + ": " + e.message }
+
+// pullState is the back-off of a container's image.
+type pullState struct {
+	until   time.Time
+	delay   time.Duration
+	message string
+}
+
+// startContainer creates and starts a container.
+func (r *execution) startContainer(ctx context.Context, a plan.Action) error {
+	c, _ := podspec.FindContainer(r.pod, a.Name)
+	if c == nil {
+		return &startError{plan.ReasonCreateContainerError, "the pod has no such container"}
+	}
+	err := r.checkSandbox()
+	if err == nil {
+		err = r.createAndLaunch(ctx, c, a)
+	}
+	if err == nil {
+		r.w.clearBackOff(c.Name)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err.reason == plan.ReasonSandboxLost {
+		return err
+	}
+	r.w.postpone(c.Name, err)
+	return err
+}
+
+// postpone notes why a container did not start, and when to try again.
+func (w *worker) postpone(name string, err *startError) {
+	w.updateMemory(func(m *memory) {
+		m.waiting[name] = plan.Waiting{Reason: err.reason, Message: err.message}
+		if !m.retry[name].After(time.Now()) {
+			m.retry[name] = time.Now().Add(createRetry)
+		}
+	})
+}
+
+// createAndLaunch gets the image, creates the container and starts it. Each
+// failure has the kubelet's reason, which kubectl shows.
+func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a plan.Action) *startError {
+	agent := r.w.a
+	warn := func(message string) {
+		if ctx.Err() == nil {
+			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
+		}
+	}
+	img, fail := r.ensureImage(ctx, c)
+	if fail != nil {
+		return fail
+	}
+	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
+		Spec: c, Attempt: a.Attempt, Image: img, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
+	}, agent.nodeFacts())
+	if err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
+	}
+	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerError, err.Error()}
+	}
+	// The runtime does not make the folder of the container's log.
+	if err := os.MkdirAll(filepath.Join(r.sandbox.LogDirectory, c.Name), 0o755); err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerError, err.Error()}
+	}
+	id, err := agent.cfg.Runtime.CreateContainer(ctx, r.id, cfg, r.sandbox)
+	if err != nil && r.sandboxLost(ctx, "") {
+		return &startError{plan.ReasonSandboxLost, err.Error()}
+	}
+	if err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerError, err.Error()}
+	}
+	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
+	return r.launch(ctx, c, id)
+}
+
+// launch starts a created container and runs its postStart hook. If the hook fails
+// the container is killed, as the API says.
+func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) *startError {
+	agent := r.w.a
+	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
+		if r.sandboxLost(ctx, id) {
+			return &startError{plan.ReasonSandboxLost, err.Error()}
+		}
+		if ctx.Err() == nil {
+			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		}
+		return &startError{plan.ReasonRunContainerError, err.Error()}
+	}
+	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
+	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
+		return nil
+	}
+	if err := r.runHook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
+		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
+		// As the API says: a container whose postStart hook fails is killed, and restarts by
+		// its policy.
+		run := runtime.Container{ID: id, Name: c.Name}
+		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
+			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)
+		}
+		return &startError{plan.ReasonPostStartHookError, err.Error()}
+	}
+	return nil
+}
+
+// sandboxLost reports whether a container could not be created or started because
+// its sandbox no longer runs. The container id that did not start, if there is
+// one, is removed: it never ran, and must not count as a restart.
+func (r *execution) sandboxLost(ctx context.Context, id string) bool {
+	agent := r.w.a
+	sb, err := agent.cfg.Runtime.SandboxStatus(ctx, r.id)
+	if err == nil && sb.Ready || err != nil && !notfound.Is(err) {
+		return false
+	}
+	if id == "" {
+		return true
+	}
+	if err := agent.cfg.Runtime.RemoveContainer(ctx, id); err != nil && ctx.Err() == nil {
+		agent.log.Debug("cannot remove a container of a lost sandbox", "pod", podspec.Title(r.pod), "container", id, "err", err)
+	}
+	return true
+}
+
+// startCreated starts a container that an earlier step only created.
+func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
+	c, _ := podspec.FindContainer(r.pod, a.Name)
+	if c == nil {
+		return nil
+	}
+	if err := r.launch(ctx, c, a.ID); err != nil {
+		if err.reason == plan.ReasonSandboxLost {
+			return err
+		}
+		if ctx.Err() == nil {
+			r.w.postpone(c.Name, err)
+		}
+		return err
+	}
+	r.w.clearBackOff(c.Name)
+	return nil
+}
+
+// checkSandbox says why no container can be created in the pod's sandbox: there is
+// none, or it is one that another program or an older release made for a pod that
+// this node does not support.
+func (r *execution) checkSandbox() *startError {
+	switch refused := podspec.UnsupportedPod(r.pod); {
+	case refused != nil:
+		return &startError{refused.Reason, refused.Message}
+	case r.id == "" || r.sandbox == nil:
+		return &startError{plan.ReasonCreateContainerError, "the pod has no sandbox"}
+	}
+	return nil
+}
+
+// targetOf is the id of the container whose processes an ephemeral container is to
+// see (targetContainerName, KEP-277); "" if it names none.
+func (r *execution) targetOf(name string) (string, error) {
+	for i := range r.pod.Spec.EphemeralContainers {
+		e := &r.pod.Spec.EphemeralContainers[i]
+		if e.Name != name || e.TargetContainerName == "" {
+			continue
+		}
+		target := r.s.View.Latest(e.TargetContainerName)
+		if target == nil || target.State != runtime.ContainerRunning {
+			return "", fmt.Errorf("unable to find target container %q: it does not run", e.TargetContainerName)
+		}
+		return target.ID, nil
+	}
+	return "", nil
+}

@@ -1,0 +1,225 @@
+package admission
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// MessagePrefix begins the message of a pod's status when it was rejected.
+const MessagePrefix = "Pod was rejected: "
+
+// The reasons of rejections that are not named after a resource. They are the
+// kubelet's.
+const (
+	rejectedSysctl    = "SysctlForbidden"
+	rejectedOS        = "PodOSNotSupported"
+	rejectedOSLabel   = "PodOSSelectorNodeLabelDoesNotMatch"
+	rejectedAppArmor  = "AppArmor"
+	rejectedGroups    = "SupplementalGroupsPolicyNotSupported"
+	rejectedPodLevel  = "PodLevelResourcesNotSupported"
+	rejectedFeature   = "PodFeatureUnsupported"
+	rejectedAffinity  = "NodeAffinity"
+	rejectedTaint     = "TaintToleration"
+	rejectedHostPorts = "NodePorts"
+	rejectedPods      = "OutOfpods"
+	rejectedResource  = "OutOf" // and the resource's name
+)
+
+// Request is all that decides whether the node takes a pod.
+type Request struct {
+	Pod         *corev1.Pod
+	Others      []*corev1.Pod // those that hold resources of the node
+	Allocatable corev1.ResourceList
+	Sysctls     []string // allowed beyond the safe ones
+	Labels      map[string]string
+	Node        *corev1.Node // as the cloud last sent it; nil if it never did
+	Features    runtime.Features
+	AppArmor    bool // the machine's kernel enforces AppArmor profiles
+	PodLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
+}
+
+// Decide says why the node does not take the pod; nil if it takes it. It is pure.
+// What concerns the pod alone is checked first: another state of the node does not
+// change that.
+func (f Request) Decide() *plan.Rejection {
+	for _, check := range []func() *plan.Rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
+		if r := check(); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// reject is a Rejection with a reason of the kubelet's.
+func reject(reason, message string) *plan.Rejection {
+	return &plan.Rejection{Reason: reason, Message: message}
+}
+
+// checkPod checks what the pod asks of the machine and its runtime.
+func (f Request) checkPod() *plan.Rejection {
+	pod := f.Pod
+	if _, err := podspec.Sysctls(pod, f.Sysctls); err != nil {
+		return reject(rejectedSysctl, err.Error())
+	}
+	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
+		return reject(rejectedOS, "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	// The label is older than spec.os (KEP-2802) and still checked by a kubelet.
+	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
+		return reject(rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
+	}
+	if WantsAppArmor(pod) && !f.AppArmor {
+		return reject(rejectedAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict && !f.Features.SupplementalGroupsPolicy {
+		return reject(rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old")
+	}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		// Restarting all containers of a pod (KEP-5532) is not supported here.
+		for _, rule := range c.RestartPolicyRules {
+			if rule.Action != corev1.ContainerRestartRuleActionRestart {
+				return reject(rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q has a restart rule with the action %s", c.Name, rule.Action))
+			}
+		}
+		for _, m := range c.VolumeMounts {
+			if len(m.BindMountOptions) > 0 {
+				return reject(rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q mounts %q with bindMountOptions", c.Name, m.Name))
+			}
+		}
+	}
+	return f.checkPodLevel()
+}
+
+// checkPodLevel checks limits of the pod as a whole (KEP-2837). They bind only
+// where the pod has a cgroup of its own that this agent limits.
+func (f Request) checkPodLevel() *plan.Rejection {
+	if !resourcehelper.IsPodLevelResourcesSet(f.Pod) {
+		return nil
+	}
+	for name, q := range f.Pod.Spec.Resources.Limits {
+		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !q.IsZero() {
+			return reject(rejectedPodLevel, fmt.Sprintf("pod-level limits of %s (spec.resources) are not supported on this node: set them on the containers", name))
+		}
+	}
+	if !f.PodLimits && len(f.Pod.Spec.Resources.Limits) > 0 {
+		return reject(rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where the systemd cgroup driver is in use or pods' cgroups are off: set limits on the containers")
+	}
+	return nil
+}
+
+// checkResources compares what the pod requests, with those before it, with what
+// the node has. The node has zero of what it does not advertise: a pod that
+// requests a device never runs without one.
+func (f Request) checkResources() *plan.Rejection {
+	want := podspec.Requests(f.Pod)
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		request, capacity := want[name], f.Allocatable[name]
+		var used resource.Quantity
+		for _, o := range f.Others {
+			used.Add(podspec.HeldRequest(o, name))
+		}
+		sum := used.DeepCopy()
+		sum.Add(request)
+		// A pod that asks for nothing of a resource is admitted also where others take too much.
+		if request.IsZero() || sum.Cmp(capacity) <= 0 {
+			continue
+		}
+		show := func(q resource.Quantity) int64 {
+			if name == corev1.ResourceCPU {
+				return q.MilliValue()
+			}
+			return q.Value()
+		}
+		return reject(rejectedResource+string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
+	}
+	// Config.MaxPods, 110 by default: the kubelet's maxPods.
+	if pods := f.Allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.Others)) >= pods.Value() {
+		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.Others), pods.Value()))
+	}
+	return nil
+}
+
+// checkHostPorts checks that no other pod uses a port of the host that this one
+// wants. A port without an address is one on all addresses.
+func (f Request) checkHostPorts() *plan.Rejection {
+	for _, mine := range hostPorts(f.Pod) {
+		for _, o := range f.Others {
+			for _, theirs := range hostPorts(o) {
+				if mine.port == theirs.port && mine.protocol == theirs.protocol && (mine.ip == theirs.ip || mine.ip == "" || theirs.ip == "") {
+					return reject(rejectedHostPorts, fmt.Sprintf("host port %d/%s is taken by pod %s/%s", mine.port, mine.protocol, o.Namespace, o.Name))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+type hostPort struct {
+	port         int32
+	protocol, ip string
+}
+
+// hostPorts lists the ports of the host that the pod's containers and sidecars
+// use. In the host's network every container port is one.
+func hostPorts(pod *corev1.Pod) []hostPort {
+	containers := slices.Clone(pod.Spec.Containers)
+	for i := range pod.Spec.InitContainers {
+		if podspec.IsSidecar(&pod.Spec.InitContainers[i]) {
+			containers = append(containers, pod.Spec.InitContainers[i])
+		}
+	}
+	var out []hostPort
+	for _, c := range containers {
+		for _, p := range c.Ports {
+			port := p.HostPort
+			if port == 0 && pod.Spec.HostNetwork {
+				port = p.ContainerPort
+			}
+			if port == 0 {
+				continue
+			}
+			h := hostPort{port, string(p.Protocol), p.HostIP}
+			if h.protocol == "" {
+				h.protocol = "TCP"
+			}
+			if h.ip == "0.0.0.0" || h.ip == "::" {
+				h.ip = ""
+			}
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// PlacedByScheduler reports whether a scheduler chose the node for the pod. It has
+// then checked the Node as the API server has it, which this node may see later.
+func PlacedByScheduler(pod *corev1.Pod) bool {
+	return !static.Is(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
+	})
+}
+
+// WantsAppArmor reports whether a container of the pod must run under an AppArmor
+// profile.
+func WantsAppArmor(pod *corev1.Pod) bool {
+	is := func(p *corev1.AppArmorProfile) bool {
+		return p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && is(sc.AppArmorProfile) {
+		return true
+	}
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
+		return c.SecurityContext != nil && is(c.SecurityContext.AppArmorProfile)
+	})
+}

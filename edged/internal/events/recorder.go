@@ -1,0 +1,153 @@
+package events
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+)
+
+// Bounds of the recorder. Events are for people: when there are too many, the
+// newest are dropped, and those that repeat are counted rather than listed.
+const (
+	eventQueue   = 256
+	eventMemory  = 1024
+	eventBurst   = 25              // repeats of one object's events that pass at once
+	eventRefill  = 5 * time.Minute // until one more repeat passes
+	maxEventText = 1024            // what the API server accepts of a message
+)
+
+// Recorder turns what happens into Kubernetes events. Its methods may be called by
+// several goroutines.
+type Recorder struct {
+	reports Reports
+	node    string
+	log     *slog.Logger
+	queue   chan corev1.Event
+	serial  atomic.Int64
+	guard   lifecycle.Guard
+}
+
+// Reports stores an event; see edged.Reports.
+type Reports interface {
+	Event(ctx context.Context, event *corev1.Event) error
+}
+
+// New makes a Recorder for the node of that name.
+func New(node string, reports Reports, log *slog.Logger) *Recorder {
+	return &Recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
+}
+
+// Pod records an event of a pod. kind is corev1.EventTypeNormal or
+// EventTypeWarning.
+func (r *Recorder) Pod(pod *corev1.Pod, kind, reason, message string) {
+	r.record(pod, "", kind, reason, message)
+}
+
+// Container records an event of a container of a pod.
+func (r *Recorder) Container(pod *corev1.Pod, name, kind, reason, message string) {
+	field := "spec.containers{" + name + "}"
+	if _, init := podspec.FindContainer(pod, name); init {
+		field = "spec.initContainers{" + name + "}"
+	}
+	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name }) {
+		field = "spec.ephemeralContainers{" + name + "}"
+	}
+	r.record(pod, field, kind, reason, message)
+}
+
+// Node records an event of the node itself. Kubernetes keeps those in the
+// namespace default, with the node's name as the uid.
+func (r *Recorder) Node(kind, reason, message string) {
+	r.add(corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: types.UID(r.node)}, metav1.NamespaceDefault, kind, reason, message)
+}
+
+func (r *Recorder) record(pod *corev1.Pod, field, kind, reason, message string) {
+	r.add(corev1.ObjectReference{
+		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion, FieldPath: field,
+	}, pod.Namespace, kind, reason, message)
+}
+
+// add queues an event of an object.
+func (r *Recorder) add(object corev1.ObjectReference, namespace, kind, reason, message string) {
+	if len(message) > maxEventText {
+		message = Truncate(message, maxEventText-3) + "..."
+	}
+	now := metav1.Now()
+	e := corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      fmt.Sprintf("%s.%x", object.Name, now.UnixNano()+r.serial.Add(1)),
+		},
+		InvolvedObject: object,
+		Reason:         reason, Message: message, Type: kind, Count: 1, FirstTimestamp: now, LastTimestamp: now,
+		// Tools and tests of Kubernetes ask for the events of "kubelet".
+		Source: corev1.EventSource{Component: "kubelet", Host: r.node}, ReportingController: "kubelet", ReportingInstance: r.node,
+	}
+	select {
+	case r.queue <- e:
+	default:
+		r.log.Debug("dropped an event: too many are waiting", "object", object.Kind+" "+object.Name, "reason", reason)
+	}
+}
+
+// Run reports events until ctx ends, and then returns nil. A second call returns
+// edged.ErrStarted.
+func (r *Recorder) Run(ctx context.Context) error {
+	if err := r.guard.Start(); err != nil {
+		return err
+	}
+	type key struct{ uid, field, reason, message string }
+	seen := make(map[key]corev1.Event)
+	limits := make(map[string]*rate.Limiter)
+	for {
+		var e corev1.Event
+		select {
+		case <-ctx.Done():
+			return nil
+		case e = <-r.queue:
+		}
+		if len(seen) > eventMemory {
+			clear(seen)
+			clear(limits)
+		}
+		k := key{string(e.InvolvedObject.UID), e.InvolvedObject.FieldPath, e.Reason, e.Message}
+		if old, ok := seen[k]; ok {
+			old.Count++
+			old.LastTimestamp = e.LastTimestamp
+			e = old
+			seen[k] = e
+			l := limits[k.uid]
+			if l == nil {
+				l = rate.NewLimiter(rate.Every(eventRefill), eventBurst)
+				limits[k.uid] = l
+			}
+			if !l.Allow() {
+				continue
+			}
+		}
+		seen[k] = e
+		if err := r.reports.Event(ctx, &e); err != nil && ctx.Err() == nil {
+			r.log.Warn("cannot report an event", "reason", e.Reason, "err", err)
+		}
+	}
+}
+
+// Truncate gives at most the first n bytes of a text, and no part of a character.
+func Truncate(text string, n int) string {
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
+}

@@ -1,0 +1,63 @@
+package events_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/events"
+)
+
+// kept keeps the events that it gets.
+type kept struct {
+	mu   sync.Mutex
+	list []corev1.Event
+}
+
+func (k *kept) Event(_ context.Context, e *corev1.Event) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.list = append(k.list, *e)
+	return nil
+}
+
+// TestInvolvedObject: each event names its object as Kubernetes' own tools expect.
+func TestInvolvedObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := &kept{}
+		r := events.New("edge", reports, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "web-uid"}}
+		pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
+		r.Node(corev1.EventTypeWarning, "RegisteredAgain", "the Node is back")
+		r.Pod(pod, corev1.EventTypeNormal, "Scheduled", "it runs here")
+		r.Container(pod, "init", corev1.EventTypeNormal, "Started", "it runs")
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		want := []corev1.ObjectReference{
+			{Kind: "Node", APIVersion: "v1", Name: "edge", UID: "edge"},
+			{Kind: "Pod", APIVersion: "v1", Namespace: "ns", Name: "web", UID: "web-uid"},
+			{Kind: "Pod", APIVersion: "v1", Namespace: "ns", Name: "web", UID: "web-uid", FieldPath: "spec.initContainers{init}"},
+		}
+		if len(reports.list) != len(want) {
+			t.Fatalf("%d events, want %d", len(reports.list), len(want))
+		}
+		for i, e := range reports.list {
+			if e.InvolvedObject != want[i] || e.Source.Component != "kubelet" {
+				t.Errorf("event %s is of %+v, want %+v", e.Reason, e.InvolvedObject, want[i])
+			}
+		}
+		if ns := reports.list[0].Namespace; ns != metav1.NamespaceDefault {
+			t.Errorf("an event of the node is in the namespace %q", ns)
+		}
+	})
+}

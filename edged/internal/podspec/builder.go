@@ -1,0 +1,371 @@
+package podspec
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
+	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/static"
+	"github.com/edgekit/edgekit/edged/volume"
+)
+
+// Config is what a Builder knows of its node. NodeName, Objects, LocalAPI and
+// Volumes are required.
+type Config struct {
+	NodeName       string
+	ClusterDomain  string
+	ClusterDNS     []netip.Addr
+	Root           string // the agent's folder; seccomp profiles lie below it
+	LogRoot        string // folder of the pods' logs
+	ResolvConf     string // resolver file for pods; "" chooses one of the host's
+	AllowedSysctls []string
+	SeccompDefault bool // a container without a profile gets the runtime's own
+	Objects        Objects
+	LocalAPI       func(pod *corev1.Pod) []runtime.EnvVar
+	Volumes        *volume.Manager
+}
+
+// Builder makes a runtime's configurations of sandboxes and containers from the
+// specs of pods. It may be used by several goroutines.
+type Builder struct {
+	cfg      Config
+	resolver resolver
+}
+
+// New makes a Builder. It does no I/O.
+func New(cfg Config) *Builder { return &Builder{cfg: cfg} }
+
+// Node is what of the node's state goes into the configuration of a container.
+type Node struct {
+	Capacity, Allocatable corev1.ResourceList
+	Features              runtime.Features
+	CgroupV2              bool
+}
+
+// ContainerRequest is one container to be made.
+type ContainerRequest struct {
+	Spec    *corev1.Container
+	Attempt uint32 // the restart count
+	Image   runtime.Image
+	BackOff time.Duration // how long its successor waits after its exit
+}
+
+// podLabels are the labels by which a pod's sandbox and containers are found
+// again.
+func podLabels(pod *corev1.Pod) map[string]string {
+	return map[string]string{runtime.LabelPodName: pod.Name, runtime.LabelPodNamespace: pod.Namespace, runtime.LabelPodUID: string(pod.UID)}
+}
+
+// sourceOf says where a pod came from, in the kubelet's words.
+func sourceOf(pod *corev1.Pod) string {
+	if static.Is(pod) {
+		return static.SourceFile
+	}
+	return "api"
+}
+
+// SandboxConfig says how the pod's sandbox is made: its network, its host name and
+// DNS, its cgroup, and what the agent must find again in it after a restart.
+func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.Groups) (*runtime.SandboxConfig, error) {
+	if r := UnsupportedPod(pod); r != nil {
+		return nil, r
+	}
+	kernel, err := Sysctls(pod, b.cfg.AllowedSysctls)
+	if err != nil {
+		return nil, err
+	}
+	dns, _, err := b.DNS(pod)
+	if err != nil {
+		return nil, err
+	}
+	// Runtimes and log collectors show the labels of the pod on its sandbox. The
+	// kubelet's own come first: by these the sandbox is found again.
+	labels := podLabels(pod)
+	for k, v := range pod.Labels {
+		if _, own := labels[k]; !own {
+			labels[k] = v
+		}
+	}
+	notes := map[string]string{
+		runtime.AnnotationSeen: time.Now().Format(time.RFC3339Nano), runtime.AnnotationSource: sourceOf(pod), runtime.AnnotationNode: b.cfg.NodeName,
+		runtime.AnnotationPodGrace: strconv.FormatInt(int64(SpecGracePeriod(pod)/time.Second), 10),
+	}
+	if pod.Spec.Resources != nil {
+		addJSON(notes, runtime.AnnotationResources, pod.Spec.Resources)
+	}
+	// The annotations of the pod go to the runtime too: CNI plugins read theirs there.
+	for k, v := range pod.Annotations {
+		if _, own := notes[k]; !own {
+			notes[k] = v
+		}
+	}
+	cfg := &runtime.SandboxConfig{
+		Name: pod.Name, Namespace: pod.Namespace, UID: string(pod.UID), Attempt: attempt,
+		LogDirectory: podlogs.Dir(b.cfg.LogRoot, pod), DNS: dns, Labels: labels, Annotations: notes, Sysctls: kernel,
+		CgroupParent: groups.Parent(QOSClass(pod), string(pod.UID)),
+		Security:     sandboxSecurity(pod, b.seccompDir()),
+	}
+	limits := CgroupLimits(pod)
+	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
+	if !pod.Spec.HostNetwork {
+		name, domain := hostname(pod, b.cfg.ClusterDomain)
+		// KEP-1797. The kernel takes 64 characters; what is longer is an error, not cut, since
+		// a cut name would be another host's.
+		if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
+			if name += "." + domain; len(name) > maxHostname+1 {
+				return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (64 characters is the max, %d characters requested)", name, len(name))
+			}
+		}
+		cfg.Hostname = name
+		cfg.Ports = portMappings(pod)
+	}
+	return cfg, nil
+}
+
+// seccompDir is where localhost seccomp profiles lie: the kubelet's
+// <root>/seccomp.
+func (b *Builder) seccompDir() string { return filepath.Join(b.cfg.Root, "seccomp") }
+
+// portMappings are the ports of the host that the runtime forwards to the pod.
+func portMappings(pod *corev1.Pod) []runtime.PortMapping {
+	var out []runtime.PortMapping
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for _, c := range list {
+			for _, p := range c.Ports {
+				if p.HostPort > 0 {
+					out = append(out, runtime.PortMapping{Protocol: string(p.Protocol), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIP: p.HostIP})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// ContainerConfig says how a container is made. The status of pod must have its
+// addresses filled in, since environment variables and the hosts file show them.
+func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c ContainerRequest, node Node) (*runtime.ContainerConfig, error) {
+	if err := unsupportedContainer(c.Spec); err != nil {
+		return nil, err
+	}
+	security, err := containerSecurity(pod, c.Spec, c.Image, b.seccompDir())
+	if err != nil {
+		return nil, err
+	}
+	if b.cfg.SeccompDefault && !namesSeccomp(pod, c.Spec) {
+		security.Seccomp = &runtime.Profile{RuntimeDefault: true}
+	}
+	// From the weakest to the strongest: Services, the node's own API, then the pod's
+	// variables, which environmentOf adds.
+	given, err := serviceVariables(ctx, b.cfg.Objects, pod)
+	if err != nil {
+		return nil, err
+	}
+	given = append(given, b.cfg.LocalAPI(pod)...) // the node's own is nearer
+	env, err := environmentOf(ctx, b.cfg.Objects, pod, c.Spec, ContainerAllocatable(pod, node.Allocatable), given...)
+	if err != nil {
+		return nil, err
+	}
+	// The kernel scales the OOM score by the machine's memory.
+	memory := node.Capacity[corev1.ResourceMemory]
+	cfg := &runtime.ContainerConfig{
+		Name: c.Spec.Name, Attempt: c.Attempt, Image: c.Image.ID, ImageName: c.Spec.Image, WorkingDir: c.Spec.WorkingDir, Env: env.list,
+		LogPath: filepath.Join(c.Spec.Name, fmt.Sprintf("%d.log", c.Attempt)), Stdin: c.Spec.Stdin, StdinOnce: c.Spec.StdinOnce, TTY: c.Spec.TTY,
+		Resources: containerResources(pod, c.Spec, memory.Value(), node.CgroupV2), Security: security,
+	}
+	// Only command and args are expanded; what is in the image stays as it is.
+	for _, s := range c.Spec.Command {
+		cfg.Command = append(cfg.Command, expand(s, env.lookup))
+	}
+	for _, s := range c.Spec.Args {
+		cfg.Args = append(cfg.Args, expand(s, env.lookup))
+	}
+	// KEP-4960: the pod may replace the stop signal of the image.
+	if c.Spec.Lifecycle != nil && c.Spec.Lifecycle.StopSignal != nil {
+		cfg.StopSignal = string(*c.Spec.Lifecycle.StopSignal)
+	}
+	if cfg.Mounts, err = b.mounts(pod, c.Spec, env, node.Features); err != nil {
+		return nil, err
+	}
+	message, err := b.terminationFile(pod, c.Spec, c.Attempt)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Mounts = append(cfg.Mounts, runtime.Mount{ContainerPath: terminationPath(c.Spec), HostPath: message, Relabel: true})
+	// A container carries no labels of the pod: they may change while it runs.
+	cfg.Labels = podLabels(pod)
+	cfg.Labels[runtime.LabelContainerName] = c.Spec.Name
+	cfg.Annotations = containerNotes(pod, c)
+	cfg.Annotations[runtime.AnnotationTerminationMessage] = message
+	return cfg, nil
+}
+
+// containerNotes is what the agent must find again in a container after a restart,
+// as annotations.
+func containerNotes(pod *corev1.Pod, r ContainerRequest) map[string]string {
+	c := r.Spec
+	notes := map[string]string{
+		runtime.AnnotationHash:              ContainerHash(c),
+		runtime.AnnotationRestartCount:      strconv.FormatUint(uint64(r.Attempt), 10),
+		runtime.AnnotationTerminationPath:   terminationPath(c),
+		runtime.AnnotationTerminationPolicy: string(c.TerminationMessagePolicy),
+		runtime.AnnotationPodGrace:          strconv.FormatInt(int64(SpecGracePeriod(pod)/time.Second), 10),
+	}
+	// The back-off is that of the next container: it is known when this one exits, and
+	// must be known after a crash of the agent.
+	if r.BackOff > 0 {
+		notes[runtime.AnnotationBackOff] = r.BackOff.String()
+	}
+	addJSON(notes, runtime.AnnotationResources, c.Resources)
+	// The hook that the container was made with runs at its end, whatever the spec says
+	// by then, and also when the API object is gone.
+	if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+		addJSON(notes, runtime.AnnotationPreStop, c.Lifecycle.PreStop)
+	}
+	if len(c.Ports) > 0 {
+		addJSON(notes, runtime.AnnotationPorts, c.Ports)
+	}
+	return notes
+}
+
+// addJSON notes a value as JSON. What cannot be marshalled is left out: it costs
+// what the note is for, and no pod.
+func addJSON(notes map[string]string, key string, value any) {
+	if body, err := json.Marshal(value); err == nil {
+		notes[key] = string(body)
+	}
+}
+
+// terminationPath is where the container finds the file for its termination
+// message.
+func terminationPath(c *corev1.Container) string {
+	if c.TerminationMessagePath != "" {
+		return c.TerminationMessagePath
+	}
+	return corev1.TerminationMessagePathDefault
+}
+
+// terminationFile makes the file that a container may write its termination
+// message to:
+// https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+func (b *Builder) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt uint32) (string, error) {
+	dir := filepath.Join(b.cfg.Volumes.PodDir(string(pod.UID)), "containers", c.Name)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, strconv.FormatUint(uint64(attempt), 10))
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		return "", err
+	}
+	return file, os.Chmod(file, 0o666) // any user of the container may write it
+}
+
+// mounts binds the pod's volumes into a container, and the pod's hosts file unless
+// a volume is mounted there.
+func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment, can runtime.Features) ([]runtime.Mount, error) {
+	var out []runtime.Mount
+	hosts := false
+	for i, vm := range c.VolumeMounts {
+		host, err := b.mountSource(pod, c, i, env)
+		if err != nil {
+			return nil, err
+		}
+		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
+		// A relative mountPath is one below the root, as in a kubelet.
+		if !path.IsAbs(m.ContainerPath) {
+			m.ContainerPath = path.Join("/", m.ContainerPath)
+		}
+		if vm.MountPropagation != nil && *vm.MountPropagation != corev1.MountPropagationNone {
+			m.Propagation = string(*vm.MountPropagation)
+		}
+		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, can); err != nil {
+			return nil, err
+		}
+		// A pod that mounts /etc/hosts itself gets no managed file.
+		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
+		out = append(out, m)
+	}
+	if !hosts {
+		var ips []string
+		for _, ip := range pod.Status.PodIPs {
+			ips = append(ips, ip.IP)
+		}
+		file, err := b.writeHosts(pod, ips)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, runtime.Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
+	}
+	return out, nil
+}
+
+// recursiveReadOnly decides whether what is mounted below a read-only mount is
+// read-only as well (KEP-3857).
+func recursiveReadOnly(vm corev1.VolumeMount, can runtime.Features) (bool, error) {
+	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	if *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled && !can.RecursiveReadOnlyMounts {
+		return false, fmt.Errorf("volume %q requested recursive read-only mode, but it is not supported by the runtime: use IfPossible, or a newer kernel (5.12) and runtime", vm.Name)
+	}
+	return can.RecursiveReadOnlyMounts, nil
+}
+
+// mountSource is the path on the host of a container's i-th mount. A subPath is
+// opened by the volume manager, which lets no symbolic link lead out of the
+// volume.
+func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *environment) (string, error) {
+	vm := &c.VolumeMounts[i]
+	sub := vm.SubPath
+	if vm.SubPathExpr != "" {
+		unknown := ""
+		sub = expand(vm.SubPathExpr, func(name string) (string, bool) {
+			v, ok := env.lookup(name)
+			if !ok {
+				unknown = name
+			}
+			return v, ok
+		})
+		if unknown != "" {
+			return "", fmt.Errorf("failed to expand subPathExpr %q: missing value for %q", vm.SubPathExpr, unknown)
+		}
+		// The API server checks subPath, but it cannot check what an expression gives.
+		if path.IsAbs(sub) || strings.Contains(sub, "`") {
+			return "", fmt.Errorf("subPathExpr %q expands to %q, which is no relative path", vm.SubPathExpr, sub)
+		}
+	}
+	if sub == "" {
+		return b.cfg.Volumes.Path(pod, vm.Name)
+	}
+	return b.cfg.Volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
+}
+
+// contentVolume reports whether the agent writes the content of a volume.
+// Containers can only read it.
+func contentVolume(pod *corev1.Pod, name string) bool {
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+		}
+	}
+	return false
+}
+
+// ownVolume reports whether the files of a volume are the pod's alone, so that the
+// runtime may give them the pod's SELinux label. Files of the host keep theirs.
+func ownVolume(pod *corev1.Pod, name string) bool {
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	return i >= 0 && (pod.Spec.Volumes[i].EmptyDir != nil || contentVolume(pod, name))
+}

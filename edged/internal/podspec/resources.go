@@ -1,0 +1,210 @@
+package podspec
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// The kernel's units and bounds for cpu.
+const (
+	CPUPeriod       = 100_000 // microseconds
+	minQuota        = 1_000
+	MinCPUShares    = 2
+	MaxCPUShares    = 262_144
+	CPUSharesPerCPU = 1_024
+)
+
+// CPUShares turns a CPU request into shares of the kernel, 1024 for one CPU.
+func CPUShares(cpu resource.Quantity) int64 {
+	return min(max(cpu.MilliValue()*CPUSharesPerCPU/1000, MinCPUShares), MaxCPUShares)
+}
+
+// CPUQuota turns a CPU limit into microseconds per CPUPeriod; 0 means no limit.
+// The kernel takes no quota below one millisecond.
+func CPUQuota(cpu resource.Quantity) int64 {
+	if cpu.IsZero() {
+		return 0
+	}
+	return max(cpu.MilliValue()*CPUPeriod/1000, minQuota)
+}
+
+// containerResources turns requests and limits into what the kernel knows. A
+// request that is not set is as large as its limit. With cgroup v2 a container
+// with a memory limit gets no swap (KEP-2400), and dies as a whole when it runs
+// out of memory, as a kubelet has it.
+func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 bool) runtime.Resources {
+	limit, memLimit := limitOf(pod, c, corev1.ResourceCPU), limitOf(pod, c, corev1.ResourceMemory)
+	cpu, asked := c.Resources.Requests[corev1.ResourceCPU]
+	if !asked {
+		cpu = limit
+	}
+	r := runtime.Resources{
+		CPUShares: CPUShares(cpu), CPUQuota: CPUQuota(limit), CPUPeriod: CPUPeriod,
+		Memory: memLimit.Value(), OOMScoreAdj: oomScore(pod, c, memory),
+	}
+	if v2 {
+		r.MemorySwap = r.Memory                                // no swap for what has a limit
+		r.Unified = map[string]string{"memory.oom.group": "1"} // a container dies as a whole
+	}
+	for name, q := range c.Resources.Limits {
+		if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
+			if r.HugePages == nil {
+				r.HugePages = make(map[string]uint64)
+			}
+			r.HugePages[pageName(size)] = uint64(max(q.Value(), 0))
+		}
+	}
+	return r
+}
+
+// limitOf is a container's limit: its own or else that of its pod as a whole, so
+// that programs which ask how much they may use learn it.
+func limitOf(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+	if q := c.Resources.Limits[name]; !q.IsZero() {
+		return q
+	}
+	return PodResources(pod).Limits[name]
+}
+
+// pageName writes a page size as the kernel's cgroup files do: 2Mi is "2MB".
+func pageName(size string) string { return strings.TrimSuffix(size, "i") + "B" }
+
+// oomScore says how soon the kernel kills the container when memory runs out:
+// Guaranteed pods last, BestEffort pods first, and between them by how little of
+// the node's memory they requested.
+// https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#node-out-of-memory-behavior
+func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
+	const guaranteed, bestEffort = -997, 1000
+	critical := pod.Spec.Priority != nil && *pod.Spec.Priority >= 2_000_000_000
+	switch QOSClass(pod) {
+	case corev1.PodQOSGuaranteed:
+		return guaranteed
+	case corev1.PodQOSBestEffort:
+		// A critical pod (system-cluster-critical, system-node-critical) is killed last.
+		if critical {
+			return guaranteed
+		}
+		return bestEffort
+	}
+	if critical {
+		return guaranteed
+	}
+	request := c.Resources.Requests[corev1.ResourceMemory]
+	// The size of the machine is not known: the container goes before Guaranteed ones and
+	// after BestEffort ones.
+	if capacity <= 0 {
+		return bestEffort - 1
+	}
+	score := 1000 - 1000*(request.Value()+sharedRequest(pod))/capacity
+	return min(max(score, 1000+guaranteed), bestEffort-1)
+}
+
+// sharedRequest is a container's part of the memory that the pod as a whole
+// requests beyond the requests of its containers (KEP-2837).
+func sharedRequest(pod *corev1.Pod) int64 {
+	whole, ok := PodResources(pod).Requests[corev1.ResourceMemory]
+	if !ok || len(pod.Spec.Containers) == 0 {
+		return 0
+	}
+	own := resourcehelper.AggregateContainerRequests(pod, resourcehelper.PodResourcesOptions{})[corev1.ResourceMemory]
+	n := int64(len(pod.Spec.Containers))
+	for i := range pod.Spec.InitContainers {
+		if IsSidecar(&pod.Spec.InitContainers[i]) {
+			n++
+		}
+	}
+	return max(whole.Value()-own.Value(), 0) / n
+}
+
+// podRequest is what the pod as a whole requests: the sum over its containers and
+// sidecars, or its largest init container if that is more, or what the pod itself
+// requests, with overhead.
+func podRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[name]
+}
+
+// HeldRequest is what a pod that is here already holds of a resource: not what it
+// would get by a resize that this node refused.
+func HeldRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	return countedBy(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true})[name]
+}
+
+// Requests is all that a pod requests of what nodes count.
+func Requests(pod *corev1.Pod) corev1.ResourceList {
+	return countedBy(pod, resourcehelper.PodResourcesOptions{})
+}
+
+// countedBy leaves out of a pod's requests what no node counts, and what a
+// resource claim provides.
+func countedBy(pod *corev1.Pod, how resourcehelper.PodResourcesOptions) corev1.ResourceList {
+	all := resourcehelper.PodRequests(pod, how)
+	maps.DeleteFunc(all, func(name corev1.ResourceName, _ resource.Quantity) bool {
+		switch name {
+		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+			return false
+		}
+		return !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !isExtended(name) || fromClaim(pod, name)
+	})
+	return all
+}
+
+// isExtended reports whether a resource is advertised by a device plugin or an
+// operator, such as "nvidia.com/gpu".
+func isExtended(name corev1.ResourceName) bool {
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
+}
+
+// fromClaim reports whether a resource claim provides the resource to the pod
+// (KEP-5004).
+func fromClaim(pod *corev1.Pod, name corev1.ResourceName) bool {
+	st := pod.Status.ExtendedResourceClaimStatus
+	return st != nil && slices.ContainsFunc(st.RequestMappings, func(m corev1.ContainerExtendedResourceRequest) bool { return m.ResourceName == string(name) })
+}
+
+// ContainerAllocatable is the most that a container without a limit may use: what
+// the node can allocate, or the limit of the pod as a whole. The downward API
+// shows it.
+func ContainerAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.ResourceList {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if q := PodResources(pod).Limits[name]; !q.IsZero() {
+			node = maps.Clone(node)
+			node[name] = q
+		}
+	}
+	return node
+}
+
+// CgroupLimits bounds the pod's cgroup: CPU shares always; quota and memory only
+// if the pod has such a limit, or every container has one.
+func CgroupLimits(pod *corev1.Pod) cgroup.Limits {
+	// Shares divide what is left: every pod has some. A limit that one container lacks is
+	// no limit of the pod.
+	l := cgroup.Limits{CPUShares: CPUShares(podRequest(pod, corev1.ResourceCPU)), CPUPeriod: CPUPeriod}
+	sum := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
+	limit := func(name corev1.ResourceName) resource.Quantity {
+		if q := PodResources(pod).Limits[name]; !q.IsZero() {
+			return sum[name]
+		}
+		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+			if q := c.Resources.Limits[name]; q.IsZero() {
+				return resource.Quantity{}
+			}
+		}
+		return sum[name]
+	}
+	l.CPUQuota = CPUQuota(limit(corev1.ResourceCPU))
+	if l.CPUQuota == 0 {
+		l.CPUPeriod = 0
+	}
+	memory := limit(corev1.ResourceMemory)
+	l.Memory = memory.Value()
+	return l
+}

@@ -1,0 +1,166 @@
+package podspec
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A field of a pod that this node does not act upon is refused; it is never
+// ignored. testdata/fields.txt lists every field, and the test beside it fails
+// when a new Kubernetes adds one. There are three places to refuse, and the
+// choice between them is the kubelet's:
+//
+//   - At admission the pod becomes Failed (admission.decide): for what the
+//     kubelet checks there, such as resources, host ports, node labels, sysctls,
+//     AppArmor, features that a node declares. A controller replaces such a
+//     pod at once, so that nothing else is refused here.
+//   - Before its sandbox the pod stays Pending and is tried again, with a growing
+//     pause up to setUpRetryMax (refusedPod): runtime classes, user namespaces,
+//     resource claims, fields of volumes. Each try repeats the Warning event.
+//   - At a container the container waits with CreateContainerConfigError and is
+//     tried again (refusedContainer): what concerns one container only.
+//
+// In-place resize is refused with a condition, see resizePending. Limits of what a
+// pod takes of the disk are the one thing that is accepted and not enforced; an
+// event of the pod says so (unenforced).
+
+// The reasons of events and of waiting containers.
+const (
+	reasonSandbox = "FailedCreatePodSandBox"
+	reasonClaims  = "FailedPrepareDynamicResources"
+	reasonMount   = "FailedMount"
+)
+
+// UnsupportedError says why a pod gets no sandbox. Reason is that of the event.
+type UnsupportedError struct{ Reason, Message string }
+
+func (r *UnsupportedError) Error() string { return r.Message }
+
+// remedy is the remedy for what only this kind of node lacks.
+const remedy = "remove the field or run the pod on another node"
+
+// UnsupportedPod finds the first field that keeps the pod from getting a sandbox
+// on this node; nil if there is none. It is pure.
+func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
+	spec := &pod.Spec
+	switch {
+	case spec.RuntimeClassName != nil && *spec.RuntimeClassName != "":
+		return &UnsupportedError{reasonSandbox, fmt.Sprintf("runtime classes (spec.runtimeClassName: %s) are not supported on this node, and the pod must not run in the default runtime: %s", *spec.RuntimeClassName, remedy)}
+	case spec.HostUsers != nil && !*spec.HostUsers:
+		return &UnsupportedError{reasonSandbox, "user namespaces (hostUsers: false) are not supported on this node: " + remedy}
+	case len(spec.ResourceClaims) > 0:
+		return &UnsupportedError{reasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", spec.ResourceClaims[0].Name, remedy)}
+	case pod.Status.ExtendedResourceClaimStatus != nil:
+		return &UnsupportedError{reasonClaims, fmt.Sprintf("the resource claim %s for extended resources is not supported on this node: run the pod on another node", pod.Status.ExtendedResourceClaimStatus.ResourceClaimName)}
+	}
+	for i := range spec.Volumes {
+		if field := unsupportedVolume(&spec.Volumes[i].VolumeSource); field != "" {
+			return &UnsupportedError{reasonMount, fmt.Sprintf("volume %q: %s is not supported on this node: %s", spec.Volumes[i].Name, field, remedy)}
+		}
+	}
+	return nil
+}
+
+// unsupportedVolume names a field of a supported kind of volume that is not acted
+// upon. Kinds that are not supported at all are refused by edged/volume.
+func unsupportedVolume(v *corev1.VolumeSource) string {
+	keys := func(items []corev1.KeyToPath) bool {
+		return slices.ContainsFunc(items, func(k corev1.KeyToPath) bool { return k.User != nil })
+	}
+	files := func(items []corev1.DownwardAPIVolumeFile) bool {
+		return slices.ContainsFunc(items, func(f corev1.DownwardAPIVolumeFile) bool { return f.User != nil })
+	}
+	switch {
+	case v.EmptyDir != nil && v.EmptyDir.Mode != nil:
+		return "emptyDir.mode"
+	case v.Secret != nil && (v.Secret.DefaultUser != nil || keys(v.Secret.Items)),
+		v.ConfigMap != nil && (v.ConfigMap.DefaultUser != nil || keys(v.ConfigMap.Items)),
+		v.DownwardAPI != nil && (v.DownwardAPI.DefaultUser != nil || files(v.DownwardAPI.Items)):
+		return "a user of its files"
+	case v.Projected == nil:
+		return ""
+	case v.Projected.DefaultUser != nil:
+		return "a user of its files"
+	}
+	for _, s := range v.Projected.Sources {
+		if s.Secret != nil && keys(s.Secret.Items) || s.ConfigMap != nil && keys(s.ConfigMap.Items) ||
+			s.DownwardAPI != nil && files(s.DownwardAPI.Items) || s.ServiceAccountToken != nil && s.ServiceAccountToken.User != nil {
+			return "a user of its files"
+		}
+	}
+	return ""
+}
+
+// UnenforcedLimits names the limits of a pod that the node accepts and does not
+// enforce yet; "" if there are none. They only bound what a pod writes to the
+// disk, so that the pod runs, and an event says so.
+func UnenforcedLimits(pod *corev1.Pod) string {
+	var limits []string
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if q, ok := list[i].Resources.Limits[corev1.ResourceEphemeralStorage]; ok {
+				limits = append(limits, fmt.Sprintf("the limit of ephemeral-storage of container %q (%s)", list[i].Name, &q))
+			}
+		}
+	}
+	for _, v := range pod.Spec.Volumes {
+		if e := v.EmptyDir; e != nil && e.Medium == corev1.StorageMediumDefault && e.SizeLimit != nil && !e.SizeLimit.IsZero() {
+			limits = append(limits, fmt.Sprintf("emptyDir.sizeLimit of volume %q (%s)", v.Name, e.SizeLimit))
+		}
+	}
+	return strings.Join(limits, ", ")
+}
+
+// SandboxFailure is the reason and the message of the event for a pod that got no
+// sandbox.
+func SandboxFailure(err error) (reason, message string) {
+	var r *UnsupportedError
+	if !errors.As(err, &r) || r.Reason == reasonSandbox {
+		return reasonSandbox, "Failed to create pod sandbox: " + err.Error()
+	}
+	if r.Reason == reasonClaims {
+		return r.Reason, "Failed to prepare dynamic resources: " + r.Message
+	}
+	return r.Reason, "MountVolume.SetUp failed: " + r.Message
+}
+
+// unsupportedContainer is an error that names the first field of a container that
+// this node does not act upon; nil if there is none.
+func unsupportedContainer(c *corev1.Container) error {
+	refuse := func(field string) error {
+		return fmt.Errorf("container %q: %s is not supported on this node: %s", c.Name, field, remedy)
+	}
+	for _, v := range c.Env {
+		if v.ValueFrom != nil && v.ValueFrom.FileKeyRef != nil {
+			return refuse(fmt.Sprintf("fileKeyRef of the environment variable %q", v.Name))
+		}
+	}
+	for _, m := range c.VolumeMounts {
+		if len(m.BindMountOptions) > 0 {
+			return refuse(fmt.Sprintf("bindMountOptions of the volume mount %q", m.Name))
+		}
+	}
+	if len(c.VolumeDevices) > 0 {
+		return refuse(fmt.Sprintf("the raw block volume %q (volumeDevices)", c.VolumeDevices[0].Name))
+	}
+	for name, p := range map[string]*corev1.Probe{"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe} {
+		switch {
+		case p == nil:
+		case p.GRPC != nil && p.GRPC.Mode != nil && *p.GRPC.Mode != corev1.GRPCProbeModePlaintext:
+			return refuse(fmt.Sprintf("%s.grpc.mode %s", name, *p.GRPC.Mode))
+		case p.HTTPGet != nil && IsUnsupportedProtocol(p.HTTPGet):
+			return refuse(fmt.Sprintf("%s.httpGet.protocol %s", name, *p.HTTPGet.Protocol))
+		}
+	}
+	return nil
+}
+
+// IsUnsupportedProtocol reports whether an httpGet asks for another protocol than
+// HTTP/1.1.
+func IsUnsupportedProtocol(g *corev1.HTTPGetAction) bool {
+	return g.Protocol != nil && *g.Protocol != corev1.HTTPProtocolHTTP1
+}

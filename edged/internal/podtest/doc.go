@@ -1,0 +1,2 @@
+// Package podtest makes pods for tests of pure code, in one line each.
+package podtest

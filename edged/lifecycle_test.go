@@ -1,0 +1,97 @@
+package edged_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/nodestatus"
+	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/runtimetest"
+	"github.com/edgekit/edgekit/edged/server"
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// noEvents is a pleg.Source of a runtime that sends no events.
+type noEvents struct{}
+
+func (noEvents) Snapshot(context.Context) (map[string]pleg.Item, error) { return nil, nil }
+func (noEvents) Events(context.Context, func(string)) error             { return pleg.ErrNoEvents }
+
+// noPods is a server.Pods that has none.
+type noPods struct{}
+
+func (noPods) Pods() []*corev1.Pod                        { return nil }
+func (noPods) Pod(string, string) *corev1.Pod             { return nil }
+func (noPods) LogFile(*corev1.Pod, string, uint32) string { return "" }
+
+// runners makes a value of each type that has a Run.
+func runners(t *testing.T) map[string]func() (func(context.Context) error, error) {
+	c := newCloud()
+	rt := runtimetest.New()
+	dir := t.TempDir()
+	return map[string]func() (func(context.Context) error, error){
+		"edged.Agent": func() (func(context.Context) error, error) {
+			a, err := edged.New(edged.Config{NodeName: "edge", Runtime: rt, Objects: c, Reports: c, Root: dir + "/root", LogRoot: dir + "/logs"})
+			return a.Run, err
+		},
+		"nodestatus.Reporter": func() (func(context.Context) error, error) {
+			r, err := nodestatus.New(nodestatus.Config{NodeName: "edge", Root: dir, Runtime: rt, Reports: c})
+			return r.Run, err
+		},
+		"pleg.Watcher": func() (func(context.Context) error, error) {
+			w, err := pleg.New(pleg.Config{Source: noEvents{}, Changed: func(string) {}})
+			return w.Run, err
+		},
+		"static.Folder": func() (func(context.Context) error, error) {
+			f, err := static.New(static.Config{Dir: dir, Node: "edge"})
+			return func(ctx context.Context) error { return f.Run(ctx, func([]*corev1.Pod) {}) }, err
+		},
+		"crilog.Watcher": func() (func(context.Context) error, error) { return crilog.NewWatcher().Run, nil },
+		"server.Server": func() (func(context.Context) error, error) {
+			s, err := server.New(server.Config{Node: "edge", Pods: noPods{}, Runtime: serverRuntime{Runtime: rt}})
+			return s.Run, err
+		},
+	}
+}
+
+// serverRuntime is a runtime as edged/server needs one; no stream is opened.
+type serverRuntime struct {
+	runtime.Runtime
+	runtime.Streams
+}
+
+// TestRunOnce holds every Run to one lifecycle: of two calls one returns
+// edged.ErrStarted, the other returns nil when its context ends. One that comes later returns ErrStarted
+// too.
+func TestRunOnce(t *testing.T) {
+	for name, build := range runners(t) {
+		t.Run(name, func(t *testing.T) {
+			run, err := build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 2)
+			for range 2 {
+				go func() { ended <- run(ctx) }()
+			}
+			if err := <-ended; !errors.Is(err, edged.ErrStarted) {
+				t.Errorf("the second Run returns %v, want ErrStarted", err)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("the first Run returns %v when its context ends, want nil", err)
+			}
+			if err := run(t.Context()); !errors.Is(err, edged.ErrStarted) {
+				t.Errorf("a Run after the end returns %v, want ErrStarted", err)
+			}
+		})
+	}
+}

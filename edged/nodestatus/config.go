@@ -1,0 +1,116 @@
+package nodestatus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// Config sets up a Reporter. NodeName, Root, Runtime and Reports are required.
+type Config struct {
+	NodeName string  // the Node's name
+	Root     string  // folder whose file system is judged for disk pressure
+	Runtime  Runtime // gives its version, health and images
+	Reports  Reports // stores the Node
+
+	NodeIPs     []netip.Addr        // addresses of the node, primary first; none means that of OutboundIP
+	Labels      map[string]string   // labels besides those that every node has
+	Annotations map[string]string   // annotations of the Node
+	Taints      []corev1.Taint      // taints that the Node is registered with
+	MaxPods     int                 // 0 means 110
+	Reserved    corev1.ResourceList // what pods may not use
+	Version     string              // the kubelet version to report
+	Interval    time.Duration       // how often the machine and its runtime are checked; 0 means 10 seconds
+
+	// Unwritable says why Reports cannot store anything now; nil if it can. A nil
+	// func means that it always can.
+	Unwritable func() error
+	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
+	// kernel which address it uses towards the default route.
+	OutboundIP func() (netip.Addr, error)
+	// AddressesChanged is called after the node's addresses changed, with no mutex
+	// held. nil means that nobody wants to know.
+	AddressesChanged func()
+	// ImagesListed is called with all images of the node each time that they are
+	// listed, with no mutex held. It must not change them. nil means that nobody wants
+	// to know.
+	ImagesListed func([]runtime.Image)
+	// LastNode reads what was last reported, so that conditions keep the time of
+	// their last transition. The error for a node that never was matches
+	// interface{ NotFound() bool }. nil means that nobody remembers.
+	LastNode func(ctx context.Context) (*corev1.Node, error)
+	// NodeDeleted sends the Node as it was, each time that it was deleted in the API
+	// server. nil means that nobody can say.
+	NodeDeleted func(ctx context.Context) <-chan *corev1.Node
+	// Event records an event of the Node; kind is corev1.EventTypeNormal or Warning.
+	// nil discards it.
+	Event  func(kind, reason, message string)
+	Logger *slog.Logger // nil discards
+}
+
+// Runtime is the part of a runtime.Runtime that a Reporter asks.
+type Runtime interface {
+	Version(ctx context.Context) (runtime.Version, error)
+	Health(ctx context.Context) (runtime.Health, error)
+	ListImages(ctx context.Context) ([]runtime.Image, error)
+}
+
+// Reports stores the Node. It returns when that is durable.
+type Reports interface {
+	Node(ctx context.Context, node *corev1.Node) error
+}
+
+func (c Config) check() error {
+	switch {
+	case c.NodeName == "":
+		return errors.New("edged/nodestatus: Config.NodeName is required")
+	case c.Root == "":
+		return errors.New("edged/nodestatus: Config.Root is required")
+	case c.Runtime == nil:
+		return errors.New("edged/nodestatus: Config.Runtime is required: see edged/cri")
+	case c.Reports == nil:
+		return errors.New("edged/nodestatus: Config.Reports is required")
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxPods == 0 {
+		c.MaxPods = 110
+	}
+	if c.Interval <= 0 {
+		c.Interval = 10 * time.Second
+	}
+	if c.Unwritable == nil {
+		c.Unwritable = func() error { return nil }
+	}
+	if c.OutboundIP == nil {
+		c.OutboundIP = outboundIP
+	}
+	if c.AddressesChanged == nil {
+		c.AddressesChanged = func() {}
+	}
+	if c.ImagesListed == nil {
+		c.ImagesListed = func([]runtime.Image) {}
+	}
+	if c.Event == nil {
+		c.Event = func(string, string, string) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.NodeIPs = slices.Clone(c.NodeIPs)
+	c.Labels = maps.Clone(c.Labels)
+	c.Annotations = maps.Clone(c.Annotations)
+	c.Taints = slices.Clone(c.Taints)
+	c.Reserved = c.Reserved.DeepCopy()
+	return c
+}

@@ -1,0 +1,101 @@
+package edged
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// killPod stops the pod's containers side by side, then its sidecars one after the
+// other, the last first, then its sandboxes. The preStop hooks of all containers
+// begin at once; only the stop signal of a sidecar waits (KEP-753):
+// https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+func (r *execution) killPod(ctx context.Context, a plan.Action) error {
+	if a.Reason == "SandboxChanged" {
+		r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
+	}
+	candidates := r.stopOrder()
+	errs, stopped := make([]error, len(candidates)), make([]chan struct{}, len(candidates))
+	for i := range stopped {
+		stopped[i] = make(chan struct{})
+	}
+	var wg sync.WaitGroup
+	for i, c := range candidates {
+		earlier := slices.IndexFunc(candidates, func(o stopCandidate) bool { return o.order == c.order })
+		wg.Go(func() {
+			defer close(stopped[i])
+			errs[i] = r.kill(ctx, c.Container, a.Grace, "", stopped[:earlier]...)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, sb := range r.s.View.Sandboxes {
+		if err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopCandidate is a container to be stopped. Those of the lowest order are
+// stopped first.
+type stopCandidate struct {
+	runtime.Container
+	order int
+}
+
+// stopOrder lists the running containers in the order in which they are stopped:
+// all but sidecars at once, then one sidecar after the other, the last of the spec
+// first.
+func (r *execution) stopOrder() []stopCandidate {
+	var out []stopCandidate
+	for _, c := range r.s.View.Running() {
+		s := stopCandidate{Container: c}
+		for i := range r.pod.Spec.InitContainers {
+			if spec := &r.pod.Spec.InitContainers[i]; spec.Name == c.Name && podspec.IsSidecar(spec) {
+				s.order = len(r.pod.Spec.InitContainers) - i
+			}
+		}
+		out = append(out, s)
+	}
+	slices.SortStableFunc(out, func(a, b stopCandidate) int { return cmp.Compare(a.order, b.order) })
+	return out
+}
+
+// kill stops one container within grace: its preStop hook first, then the stop
+// signal, which waits until all channels of after are closed. The hook's time is
+// part of the grace period:
+// https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
+func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Duration, reason string, after ...chan struct{}) error {
+	if reason == "" {
+		reason = "Stopping container " + c.Name
+	}
+	if r.pod.Name != "" {
+		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Killing", reason)
+	}
+	began := time.Now()
+	if grace > 0 {
+		r.runPreStop(ctx, c, grace)
+	}
+	for _, stopped := range after {
+		select {
+		case <-stopped:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	// The hook has used a part of the grace period.
+	left := max(grace-time.Since(began), plan.MinStopTimeout)
+	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
+}

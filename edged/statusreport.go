@@ -1,0 +1,212 @@
+package edged
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// announceBackOffs records an event for each container whose restart begins to
+// wait: it is how people, and their alerts, learn of a crash loop.
+func (w *worker) announceBackOffs(now map[string]plan.BackOff) {
+	pod := w.spec()
+	for name, b := range now {
+		if w.backOffs[name] != b {
+			w.a.events.Container(pod, name, corev1.EventTypeWarning, "BackOff",
+				fmt.Sprintf("Back-off restarting failed container %s in pod %s", name, podspec.Title(pod)))
+		}
+	}
+}
+
+// facts gathers what the pod's status is computed from.
+func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := plan.Facts{
+		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
+		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected,
+		Expired: w.mem.expired, Alive: w.alive || w.starting(),
+	}
+	for _, c := range s.View.Containers {
+		if c.State == runtime.ContainerRunning {
+			f.Readiness[c.ID] = w.readinessOf(c)
+		}
+	}
+	return f
+}
+
+// report makes the pod's status durable if it changed. A pod whose API object is
+// gone has nobody to report to.
+func (w *worker) report(ctx context.Context, s plan.Situation) bool {
+	if s.Ending == plan.EndGone || s.FinalReported && s.Ending == plan.EndDeleted {
+		return true
+	}
+	if s.Ending == plan.EndDeleted && !s.View.Alive() {
+		return true // the final report follows, or none
+	}
+	// Final: no process of the pod runs and none will.
+	final := (w.finished || s.Ending == plan.EndFinished) && len(s.View.Running()) == 0
+	return w.reportStatus(ctx, plan.PodStatus(w.facts(s, final)))
+}
+
+// reportStatus reports a status that differs from the last one. It is false if
+// that failed, and must be tried again.
+func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
+	pod, uid := w.reportsAs()
+	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
+		return true
+	}
+	// A static pod whose mirror is not there yet: the status is kept for Agent.Pods and
+	// reported once the mirror is.
+	if uid == "" {
+		w.last = &st // to be reported once the API server shows the pod
+		w.keepStatus(&st)
+		return true
+	}
+	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
+	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
+	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
+		if ctx.Err() == nil && !w.reportFailing {
+			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podspec.Title(pod), "err", err)
+			w.reportFailing = true
+		}
+		return false
+	}
+	w.reportFailing = false
+	w.a.recordResize(pod, w.last, &st)
+	w.last, w.reported, w.reportedUID = &st, true, uid
+	w.keepStatus(&st)
+	return true
+}
+
+// keepStatus sets the status that Agent.Pods gives from now on.
+func (w *worker) keepStatus(st *corev1.PodStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reportedStatus = st.DeepCopy()
+}
+
+// reportsAs is the pod, and the uid by which the API server knows it. A static pod
+// has none before its mirror is shown there.
+func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if static.Is(w.pod) {
+		return w.pod, w.mirrorUID
+	}
+	return w.pod, w.pod.UID
+}
+
+// complainDNS reports what the resolver configuration of a pod lacks. What is a
+// matter of the node is said once in an agent's life, of the node.
+func (a *Agent) complainDNS(pod *corev1.Pod) {
+	_, complaints, err := a.specs.DNS(pod)
+	if err != nil {
+		a.log.Debug("cannot read the host's resolver configuration", "pod", podspec.Title(pod), "err", err)
+	}
+	for _, c := range complaints {
+		switch {
+		case !c.OfNode:
+			a.events.Pod(pod, c.Type, c.Reason, c.Message)
+		case a.specs.FirstNotice(c.Reason):
+			log := a.log.Info
+			if c.Type == corev1.EventTypeWarning {
+				log = a.log.Warn
+			}
+			log("the node's DNS settings limit its pods", "reason", c.Reason, "message", c.Message)
+			a.events.Node(c.Type, c.Reason, c.Message)
+		}
+	}
+}
+
+// recordResize records an event, once, for a resize that is not done.
+func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
+	find := func(st *corev1.PodStatus) *corev1.PodCondition {
+		if st == nil {
+			return nil
+		}
+		i := slices.IndexFunc(st.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
+		if i < 0 {
+			return nil
+		}
+		return &st.Conditions[i]
+	}
+	was, is := find(last), find(now)
+	if is != nil && (was == nil || was.Message != is.Message || was.ObservedGeneration != is.ObservedGeneration) {
+		a.events.Pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
+	}
+}
+
+// ConditionTokenExpired is a condition of pods. It is True while a service account
+// token of the pod has expired and cannot be renewed, because the cloud is out of
+// reach. The pod runs on with that token. Otherwise the pod has no such condition.
+const ConditionTokenExpired = plan.ConditionTokenExpired
+
+// loadLastReport reads what an Agent before this one last reported of the pod. The
+// status that came with the pod from the cloud may be older.
+func (w *worker) loadLastReport(ctx context.Context) {
+	defer w.restoreWaiting()
+	reports, ok := w.a.cfg.Reports.(LastReports)
+	w.mu.Lock()
+	pod, gone := w.pod, w.deleted
+	w.mu.Unlock()
+	if !ok || gone || pod.Name == "" {
+		return
+	}
+	said, err := reports.LastPodStatus(ctx, pod)
+	if err != nil {
+		if !notfound.Is(err) && ctx.Err() == nil {
+			w.a.log.Warn("cannot recall the last report of a pod", "pod", podspec.Title(pod), "err", err)
+		}
+		return
+	}
+	w.last = newerStatus(said, w.last)
+	w.updateMemory(func(m *memory) { m.expired = plan.TokenExpired(w.last) })
+	if t := w.last.StartTime; t != nil {
+		w.start = t.Time
+	}
+}
+
+// newerStatus is the newer of what this node reported of a pod and of what the
+// cloud has, which may be nil. A condition that somebody changed in the cloud
+// since is left out: it is then reported anew.
+func newerStatus(said, cloud *corev1.PodStatus) *corev1.PodStatus {
+	if cloud == nil {
+		return said
+	}
+	if plan.IsTerminal(cloud.Phase) && !plan.IsTerminal(said.Phase) {
+		return cloud
+	}
+	said.Conditions = slices.DeleteFunc(said.Conditions, func(c corev1.PodCondition) bool {
+		return slices.ContainsFunc(cloud.Conditions, func(o corev1.PodCondition) bool {
+			return o.Type == c.Type && o.Status != c.Status && o.LastTransitionTime.After(c.LastTransitionTime.Time)
+		})
+	})
+	return said
+}
+
+// restoreWaiting restores why containers did not start, so that a restart of the
+// agent does not show them as ContainerCreating until the next try.
+func (w *worker) restoreWaiting() {
+	if w.last == nil {
+		return
+	}
+	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses, w.last.EphemeralContainerStatuses} {
+		for _, c := range list {
+			if why := c.State.Waiting; why != nil && !slices.Contains([]string{"", plan.ReasonContainerCreating, plan.ReasonPodInitializing, plan.ReasonCrashLoopBackOff}, why.Reason) {
+				w.updateMemory(func(m *memory) { m.waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message} })
+			}
+		}
+	}
+}
