@@ -32,7 +32,8 @@ var realTime = map[string]string{
 	"edged.TestRealPod":                     "a real container runtime",
 	"edged.TestRealCgroupDriver":            "a real container runtime",
 	"edged/cgroup.TestTearDownOfABusyGroup": "a real kernel takes its time to end a process",
-	"edged/crilog.told":                     "a real kernel tells of changes",
+	"edged/crilog.isNotified":               "a real kernel tells of changes",
+	"edged/edgedtest.eventually":            "it looks again, for at most a minute, as hubtest.Until does",
 
 	"cmd/cloudcore.dribble": "in bubbles: TestSlowPeers has a table of functions",
 	"device.Subscribe":      "in bubbles: a method of an interface",

@@ -21,7 +21,7 @@ import (
 const NodeName = "gate-7"
 
 // patience is how long a suite waits for what an implementation must do soon.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Cloud is what stands above an implementation of edged.Objects: what is put here must
 // come out there. An API is one.
@@ -193,8 +193,8 @@ func testToken(t *testing.T, objects edged.Objects) {
 // moment to the node.
 func eventually[T any](t *testing.T, read func() (T, error)) (T, error) {
 	t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for {
@@ -203,7 +203,7 @@ func eventually[T any](t *testing.T, read func() (T, error)) (T, error) {
 			return value, nil
 		}
 		select {
-		case <-timeout.C:
+		case <-ctx.Done():
 			return value, err
 		case <-again.C:
 		}
@@ -213,8 +213,8 @@ func eventually[T any](t *testing.T, read func() (T, error)) (T, error) {
 // waitForPods reads lists until one has the pods of these names.
 func waitForPods(t *testing.T, lists <-chan []*corev1.Pod, want ...string) {
 	t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var got []string
 	for {
 		select {
@@ -225,7 +225,7 @@ func waitForPods(t *testing.T, lists <-chan []*corev1.Pod, want ...string) {
 			if got = podNames(list); slices.Equal(got, want) {
 				return
 			}
-		case <-timeout.C:
+		case <-ctx.Done():
 			t.Fatalf("no list of %q in %s; the last was %q", want, patience, got)
 		}
 	}
@@ -234,15 +234,15 @@ func waitForPods(t *testing.T, lists <-chan []*corev1.Pod, want ...string) {
 // waitForClose reads a channel until it is closed.
 func waitForClose[T any](t *testing.T, ch <-chan T) {
 	t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for {
 		select {
 		case _, ok := <-ch:
 			if !ok {
 				return
 			}
-		case <-timeout.C:
+		case <-ctx.Done():
 			t.Fatalf("the channel is open %s after its context ended", patience)
 		}
 	}
