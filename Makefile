@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash stock vm-stock
+.PHONY: test test-repeat unit race norace lint arch generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash stock vm-stock vm-units
 test: packages arch lint generated cross race norace fuzz-quick fleet e2e ## Everything that decides; what .ci/run runs
 test-repeat: ## The same N=n times (10) beside two busy loops, TARGET=test; goes on after failures and lists them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -78,6 +78,8 @@ conformance: ## Kubernetes' own tests against an edge node: those of streams, or
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 vm-stock: ## The agent on an emulated Debian 12 with its own containerd 1.6, for both cgroup drivers (root, Debian; RESULT lines)
 	@.ci/stock-machine $(BIN)/stock-machine
+vm-units: ## The systemd units of cloudcore and edgecore on that Debian, with their sandbox, and after a reboot with no network (root, Debian; RESULT lines)
+	@.ci/stock-machine $(BIN)/stock-machine units
 stock: ## Stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
 	cd cmd/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver

@@ -29,6 +29,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("bad input", func(t *testing.T) { badInput(t, s) })
 	t.Run("streams", func(t *testing.T) { streams(t, s) })
 	t.Run("node API", func(t *testing.T) { nodeAPI(t, s) })
+	t.Run("admission", func(t *testing.T) { admission(t, s.Kube()) })
 	t.Run("udp blocked", func(t *testing.T) { udpBlocked(t, s) })
 	t.Run("two cloudcores", func(t *testing.T) { twoClouds(t, s) })
 	t.Run("one identity twice", func(t *testing.T) { twice(t, s) })
