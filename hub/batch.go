@@ -20,9 +20,6 @@ const (
 	maxBatchRaw = 64 << 10
 	// minBatchRaw is what has to wait for a batch to be made.
 	minBatchRaw = 4 << 10
-	// maxUnpacked bounds for how many batches packing is left off after some
-	// that did not become smaller.
-	maxUnpacked = 64
 )
 
 // packers and unpackers are in use only while a batch is made or read.
@@ -50,12 +47,6 @@ type unpacker struct {
 	inflate io.ReadCloser // a flate.Resetter too
 }
 
-// packing is a session's experience with batches.
-type packing struct {
-	skip int // batches to be left unpacked
-	last int // how many were left the last time
-}
-
 // packable reports whether a frame may travel in a batch.
 func packable(f frame) bool {
 	switch f.(type) {
@@ -65,8 +56,9 @@ func packable(f frame) bool {
 	return false
 }
 
-// pack appends frames to b, as one batch if that is worth it.
-func (s *session) pack(b []byte, frames []frame) []byte {
+// appendBatch appends frames to b as one batch. It reports false, and leaves b as
+// it was, when compression saves less than an eighth.
+func appendBatch(b []byte, frames []frame) ([]byte, bool) {
 	p := packers.Get().(*packer)
 	defer packers.Put(p)
 	p.raw = p.raw[:0]
@@ -77,24 +69,10 @@ func (s *session) pack(b []byte, frames []frame) []byte {
 	p.deflate.Reset(&p.out)
 	_, err := p.deflate.Write(p.raw)
 	err = errors.Join(err, p.deflate.Close())
-	k := &s.packing
 	if err != nil || p.out.Len() > len(p.raw)*7/8 {
-		// It does not compress: the next few are not tried.
-		k.last = min(max(1, 2*k.last), maxUnpacked)
-		k.skip = k.last
-		for _, f := range frames {
-			b = s.append(b, f)
-		}
-		return b
+		return b, false
 	}
-	k.last = 0
-	before := len(b)
-	b = appendDelimited(b, batch{Raw: uint64(len(p.raw)), Data: p.out.Bytes()})
-	s.stats.sent.add(ofState, 0, len(b)-before) // as at the receiver, see count
-	for _, f := range frames {
-		s.stats.sent.add(classOf(f), 1, 0)
-	}
-	return b
+	return appendDelimited(b, batch{Raw: uint64(len(p.raw)), Data: p.out.Bytes()}), true
 }
 
 // unpack calls yield with each frame of a batch. It takes no more memory than

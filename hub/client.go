@@ -81,7 +81,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Backoff.Min < 0, cfg.Backoff.Max < 0:
 		return nil, errors.New("hub: a duration in ClientConfig is negative: leave it 0 for the default")
 	}
-	if err := cfg.Limits.check(); err != nil {
+	if err := checkLimits(cfg.Limits); err != nil {
 		return nil, fmt.Errorf("hub: ClientConfig.%w", err)
 	}
 	if err := checkCapabilities(cfg.Capabilities); err != nil {
@@ -99,7 +99,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Pulse == nil {
 		cfg.Pulse = new(Pulse)
 	}
-	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Limits = withDefaults(cfg.Limits)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -108,6 +108,9 @@ func (d *decoder) kind(num protowire.Number, b []byte) (frame, error) {
 	return nil, nil
 }
 
+// maxRoundTrip bounds what a peer may say of its last ping.
+const maxRoundTrip = 10 * time.Minute
+
 func parsePing(b []byte) (frame, error) {
 	var f ping
 	err := eachField(b, func(v field) error {
@@ -115,7 +118,7 @@ func parsePing(b []byte) (frame, error) {
 		case 1:
 			f.ID = v.u
 		case 2:
-			f.RoundTrip = time.Duration(min(v.u, uint64(maxKeepalive.Microseconds()))) * time.Microsecond
+			f.RoundTrip = time.Duration(min(v.u, uint64(maxRoundTrip.Microseconds()))) * time.Microsecond
 		}
 		return nil
 	})

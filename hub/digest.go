@@ -6,13 +6,6 @@ import (
 	"math/bits"
 )
 
-// digestSum sums up a set of keys with their versions in 128 bits, whatever their
-// order, so that two sides that hold the same say so in one small frame.
-type digestSum struct {
-	Sum   [16]byte // the sum modulo 2^128 of the entries' hashes, big endian
-	Count uint64
-}
-
 // digester adds up a digestSum. The sum, not the exclusive or, keeps an entry
 // that is listed twice from vanishing.
 type digester struct {

@@ -44,3 +44,13 @@ type Node struct {
 	// once more, when it has ended. It may be nil.
 	Connected func(Info)
 }
+
+// Duplicate is a program that came with the identity of a node that another
+// program has: both run. The likely causes are a cloned disk and a restored
+// backup.
+type Duplicate struct {
+	Node     string
+	Instance string // the program that was refused
+	Address  string // from which it came; behind a proxy that is the proxy's
+	Holder   Seat   // who has the node
+}

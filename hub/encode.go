@@ -160,7 +160,7 @@ func (f digest) size() int { return sizeText(1, f.Sum[:]) + sizeUint(2, f.Count)
 
 func (f versions) fields(b []byte) []byte {
 	for i := range f.Entries {
-		b = appendPart(b, 1, &f.Entries[i])
+		b = appendPart(b, 1, (*wireEntry)(&f.Entries[i]))
 	}
 	return appendUint(b, 2, bit(f.Last))
 }
@@ -168,13 +168,18 @@ func (f versions) fields(b []byte) []byte {
 func (f versions) size() int {
 	n := sizeUint(2, bit(f.Last))
 	for i := range f.Entries {
-		n += sizePart(1, &f.Entries[i])
+		n += sizePart(1, (*wireEntry)(&f.Entries[i]))
 	}
 	return n
 }
 
-func (e *entry) fields(b []byte) []byte { return appendText(appendKey(b, &e.Key), 4, e.Version) }
-func (e *entry) size() int              { return sizeKey(&e.Key) + sizeText(4, e.Version) }
+// entrySize is how many bytes an entry adds to a frame.
+func entrySize(e entry) int { return sizePart(1, (*wireEntry)(&e)) }
+
+type wireEntry entry
+
+func (e *wireEntry) fields(b []byte) []byte { return appendText(appendKey(b, &e.Key), 4, e.Version) }
+func (e *wireEntry) size() int              { return sizeKey(&e.Key) + sizeText(4, e.Version) }
 
 // A key's three fields have the numbers 1 to 3 wherever they stand.
 func appendKey(b []byte, k *Key) []byte {
@@ -215,7 +220,7 @@ func (f response) size() int              { return (*wireMessage)(&f.Message).si
 
 func (f marks) fields(b []byte) []byte {
 	for i := range f.Entries {
-		b = appendPart(b, 1, &f.Entries[i])
+		b = appendPart(b, 1, (*wireMark)(&f.Entries[i]))
 	}
 	return appendUint(b, 2, bit(f.Last))
 }
@@ -223,13 +228,18 @@ func (f marks) fields(b []byte) []byte {
 func (f marks) size() int {
 	n := sizeUint(2, bit(f.Last))
 	for i := range f.Entries {
-		n += sizePart(1, &f.Entries[i])
+		n += sizePart(1, (*wireMark)(&f.Entries[i]))
 	}
 	return n
 }
 
-func (m *mark) fields(b []byte) []byte { return appendUint(appendText(b, 1, m.Source), 2, m.ID) }
-func (m *mark) size() int              { return sizeText(1, m.Source) + sizeUint(2, m.ID) }
+// markSize is how many bytes a mark adds to a frame.
+func markSize(m mark) int { return sizePart(1, (*wireMark)(&m)) }
+
+type wireMark mark
+
+func (m *wireMark) fields(b []byte) []byte { return appendUint(appendText(b, 1, m.Source), 2, m.ID) }
+func (m *wireMark) size() int              { return sizeText(1, m.Source) + sizeUint(2, m.ID) }
 
 func (f event) fields(b []byte) []byte {
 	b = appendUint(appendText(appendKey(b, &f.Key), 4, f.Source), 5, f.ID)
@@ -287,6 +297,17 @@ func (m *wireMessage) size() int {
 	}
 	return n
 }
+
+// appendError appends the fields of an Error, as they stand within a frame.
+func appendError(b []byte, e *Error) []byte { return (*wireErr)(e).fields(b) }
+
+// putSize is the size of the frame that carries an object.
+func putSize(seq uint64, o Object) int {
+	return frameSize(put{Seq: seq, Message: Message{Operation: Update, Key: o.Key, Version: o.Version, Body: o.Body}})
+}
+
+// eventSize is the size of the frame that carries an event.
+func eventSize(e Event) int { return frameSize(event{e}) }
 
 type wireErr Error
 

@@ -15,12 +15,6 @@ var (
 	// whose other side gave up, before it was done. The peer may have acted or
 	// not.
 	ErrInterrupted = errors.New("hub: interrupted")
-	// ErrTooLarge is returned for a message over the size that both sides
-	// agreed on. Nothing was sent.
-	ErrTooLarge = errors.New("hub: message is too large")
-	// ErrProtocol is wrapped by the errors of a peer that does not keep to the
-	// protocol. Its session ends.
-	ErrProtocol = errors.New("hub: protocol violation")
 	// ErrRunning is returned by a second Run of one Client or Server.
 	ErrRunning = errors.New("hub: Run was called before")
 )
@@ -70,22 +64,6 @@ func (e *farewell) Error() string {
 	return "hub: peer ended the session: " + e.goodbye.Kind.String()
 }
 
-// violation is an ErrProtocol with its detail.
-func violation(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
-}
-
-// wireError turns what a handler returned into what the peer is told.
-func wireError(err error) *Error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	return &Error{Code: CodeUnknown, Text: err.Error()}
-}
-
 // retryAfter is the wait that err asks for, or zero.
 func retryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -95,8 +73,4 @@ func retryAfter(err error) time.Duration {
 		return f.goodbye.Err.RetryAfter
 	}
 	return 0
-}
-
-func tooLarge(n, limit int) error {
-	return fmt.Errorf("%w: %d bytes where %d are allowed", ErrTooLarge, n, limit)
 }

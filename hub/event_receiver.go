@@ -34,6 +34,12 @@ type arriving struct {
 	single int // how many at the head must go one by one
 }
 
+// newEventReceiver makes one whose peer may have so many events, and so many bytes
+// of them, under way, of so many sources in all.
+func newEventReceiver(window, windowBytes, maxSources int) *eventReceiver {
+	return &eventReceiver{window: window, windowBytes: windowBytes, maxSources: maxSources}
+}
+
 // step folds one event into the machine and returns what to do.
 func (r *eventReceiver) step(ev any) []any {
 	var fx []any

@@ -22,6 +22,7 @@ type eventSenderConfig struct {
 	WindowBytes int
 	MaxFrame    int
 	MaxSources  int
+	Size        func(Event) int // of the frame that carries an event
 }
 
 type eventSender struct {
@@ -68,6 +69,15 @@ type flyingEvent struct {
 
 // errSources is why a source's events do not travel.
 var errSources = errors.New("hub: the outbox has more sources than Limits.MaxKeys")
+
+func newEventSender(cfg eventSenderConfig) *eventSender { return &eventSender{cfg: cfg} }
+
+// progress is how many events are under way now, and how many the peer has
+// acknowledged since it was last asked for.
+func (s *eventSender) progress() (pending, landed int) {
+	landed, s.landed = s.landed, 0
+	return s.flying, landed
+}
 
 // step folds one event into the machine and returns what to do.
 func (s *eventSender) step(ev any) []any {
@@ -191,7 +201,7 @@ func (s *eventSender) read(fx []any, ev evRead) []any {
 	if e.ID <= src.cursor {
 		return append(fx, fxFail{fmt.Errorf("hub: Outbox.Next gave event %d of %q after %d", e.ID, src.name, src.cursor)})
 	}
-	n := frameSize(event{e})
+	n := s.cfg.Size(e)
 	switch {
 	case n > s.cfg.MaxFrame:
 		fx = append(fx, fxLost{src.name, e.ID, tooLarge(n, s.cfg.MaxFrame)})

@@ -17,9 +17,6 @@ import (
 const (
 	// maxFenced is how many fenced instances are remembered for each node.
 	maxFenced = 8
-	// defaultReleaseAfter is how long a node must have had no session until an
-	// instance that was fenced is let in.
-	defaultReleaseAfter = 5 * time.Minute
 )
 
 // Seat is who holds a node. A server remembers the seats of its own nodes;
@@ -140,32 +137,4 @@ func (s Seat) holder() string {
 		return fmt.Sprintf("instance %q", s.Instance)
 	}
 	return fmt.Sprintf("instance %q at %s", s.Instance, s.Address)
-}
-
-// fencedRefusal refuses an instance that was fenced.
-type fencedRefusal struct {
-	claim claim
-	held  Seat
-	after time.Duration // when to ask again
-}
-
-func (e *fencedRefusal) Error() string {
-	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, e.held.holder())
-}
-
-// fencedBy is what a fenced program is told, and when it may ask again.
-func fencedBy(held Seat, after time.Duration) goodbye {
-	return goodbye{Kind: goodbyeFenced, Epoch: held.Epoch, Err: &Error{
-		Code: CodeUnavailable, Text: held.holder() + " has this node", RetryAfter: after,
-	}}
-}
-
-// Duplicate is a program that came with the identity of a node that another
-// program has: both run. The likely causes are a cloned disk and a restored
-// backup.
-type Duplicate struct {
-	Node     string
-	Instance string // the program that was refused
-	Address  string // from which it came; behind a proxy that is the proxy's
-	Holder   Seat   // who has the node
 }

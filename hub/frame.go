@@ -117,17 +117,6 @@ type (
 	opening struct{ Count uint64 }
 )
 
-type entry struct {
-	Key     Key
-	Version string
-}
-
-// mark is how far the events of one source are done with.
-type mark struct {
-	Source string
-	ID     uint64
-}
-
 // class is the class of delivery that a stream is opened for.
 type class uint64
 

@@ -49,9 +49,7 @@ func (l *line) lastHeard() time.Time {
 
 // established lifts the limits of the handshake.
 func (l *line) established(own Limits) error {
-	l.reader.piece, l.reader.whole = maxPiece, own.MaxFrame
-	l.reader.decoder = newDecoder(own.MaxKeys)
-	l.reader.stands = true
+	l.reader.establish(own.MaxFrame, own.MaxKeys)
 	return l.control.SetDeadline(time.Time{})
 }
 
@@ -93,7 +91,7 @@ func greet(ctx context.Context, conn Conn, h hello) (*line, welcome, error) {
 	case goodbye:
 		return nil, welcome{}, &farewell{f}
 	case welcome:
-		f.Limits = f.Limits.withDefaults()
+		f.Limits = withDefaults(f.Limits)
 		if f.Version < h.Min || f.Version > h.Max {
 			return nil, welcome{}, violation("server chose version %d, offered were %d to %d", f.Version, h.Min, h.Max)
 		}
@@ -126,7 +124,7 @@ func receive(ctx context.Context, conn Conn) (*line, hello, error) {
 	if !ok {
 		return l, hello{}, violation("%T before a hello", f)
 	}
-	h.Limits = h.Limits.withDefaults()
+	h.Limits = withDefaults(h.Limits)
 	return l, h, nil
 }
 
@@ -150,8 +148,6 @@ func agree(h hello, peer Peer) (uint64, error) {
 	}
 	return version, nil
 }
-
-func clip(s string) string { return cut(s, maxName) }
 
 // sayGoodbye ends a connection that has no session: it writes why and waits a
 // moment for the peer to read it.

@@ -9,15 +9,14 @@ import (
 
 // KnownKind reports whether there is a frame with that number.
 func KnownKind(number int) bool {
-	f, err := (&decoder{}).kind(protowire.Number(number), nil)
-	return f != nil || err != nil
+	return known(protowire.Number(number))
 }
 
 // HelloOf is a hello as it stands on the wire.
 func HelloOf(node, instance string, dial uint64) []byte {
 	return appendDelimited(nil, hello{
 		Min: protocolMin, Max: protocolMax, Node: node, Instance: instance, Dial: dial, Capabilities: []string{capEvents, capBatch}, // its streams are not announced
-		Limits: Limits{}.withDefaults(),
+		Limits: withDefaults(Limits{}),
 	})
 }
 
@@ -36,8 +35,8 @@ func FramesNaming(node string) map[int][]byte {
 	_ = w.Close()
 	all := make(map[int][]byte)
 	for _, f := range []frame{
-		hello{Min: protocolMin, Max: protocolMax, Node: node, Instance: node, Version: node, Limits: Limits{}.withDefaults(), Dial: 99},
-		welcome{Version: protocolMax, Epoch: 1 << 62, Keepalive: minKeepalive, Limits: Limits{}.withDefaults()},
+		hello{Min: protocolMin, Max: protocolMax, Node: node, Instance: node, Version: node, Limits: withDefaults(Limits{}), Dial: 99},
+		welcome{Version: protocolMax, Epoch: 1 << 62, Keepalive: minKeepalive, Limits: withDefaults(Limits{})},
 		goodbye{Kind: goodbyeFenced, Err: &Error{Code: CodeForbidden, Text: node}, Epoch: 1 << 62},
 		ping{ID: 1}, pong{1}, digest{}, want{},
 		versions{Entries: []entry{{key, "9"}}, Last: true},

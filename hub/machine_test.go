@@ -85,7 +85,7 @@ func (m *machines) play(t *testing.T, w []string) []any {
 	switch w[0] {
 	case "sender", "acker": // window count, window bytes
 		m.send = newSender(senderConfig{
-			Compare: compareDecimal, Acker: w[0] == "acker", Window: num(1), WindowBytes: num(2), MaxFrame: 1000, MaxKeys: 5,
+			Compare: compareDecimal, Acker: w[0] == "acker", Window: num(1), WindowBytes: num(2), MaxFrame: 1000, MaxKeys: 5, Size: putSize,
 		})
 		return nil
 	case "receiver":
@@ -144,7 +144,7 @@ func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, nu
 	id := func(i int) uint64 { return uint64(num(i)) }
 	switch w[0] {
 	case "outbox": // window count, window bytes
-		m.esend = &eventSender{cfg: eventSenderConfig{Window: num(1), WindowBytes: num(2), MaxFrame: 500, MaxSources: 3}}
+		m.esend = &eventSender{cfg: eventSenderConfig{Window: num(1), WindowBytes: num(2), MaxFrame: 500, MaxSources: 3, Size: eventSize}}
 		return nil
 	case "marks": // source=id, and "last"
 		ev := evMarks{Last: slices.Contains(w, "last")}

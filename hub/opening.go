@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // What a peer opens takes memory in three steps. The first bytes of the opening
@@ -138,7 +137,7 @@ func (s *session) readOpen(st Stream, r *frameReader) (open, *slot, error) {
 			return open{}, nil, err
 		}
 		r.size = n
-		b, err := readN(r.r, nil, min(n, freeOpening))
+		b, err := readN(r.rest(), nil, min(n, freeOpening))
 		if err != nil {
 			return open{}, nil, err
 		}
@@ -186,7 +185,7 @@ func (s *session) readLarge(st Stream, r *frameReader, b []byte, n int) (o open,
 			b = grow(b, size-len(b), n)
 		}
 		var got int
-		got, err = io.ReadFull(r.r, b[len(b):min(cap(b), n)])
+		got, err = io.ReadFull(r.rest(), b[len(b):min(cap(b), n)])
 		b = b[:len(b)+got]
 	}
 	if err != nil || p.refused != nil {
@@ -200,61 +199,6 @@ func (s *session) readLarge(st Stream, r *frameReader, b []byte, n int) (o open,
 		return open{}, p, violation("stream opened with %T", f)
 	}
 	return o, p, nil
-}
-
-// openHead reads what stands before the body in an open frame, of which b may
-// have only the beginning. It reports false when that is not one.
-func openHead(b []byte) (open, bool) {
-	o := open{Message: Message{Operation: Query}}
-	num, typ, n := protowire.ConsumeTag(b)
-	if n < 0 || num != numOpen || typ != protowire.BytesType {
-		return o, false
-	}
-	b = b[n:]
-	if _, n = protowire.ConsumeVarint(b); n < 0 {
-		return o, false
-	}
-	within := beginning(b[n:], func(v field) {
-		if v.num == 1 {
-			o.Class = class(v.u)
-		}
-	}, 3)
-	beginning(within, func(v field) {
-		if !parseKey(&o.Message.Key, v) && v.num == 6 {
-			o.Message.ID = v.u
-		}
-	}, 8)
-	return o, o.Class == classCall || o.Class == classStream
-}
-
-// beginning walks the fields of a message that may be cut off, up to the field
-// last, and gives what is there of that.
-func beginning(b []byte, yield func(field), last protowire.Number) []byte {
-	for {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return nil
-		}
-		b = b[n:]
-		v := field{num: num, typ: typ}
-		switch typ {
-		case protowire.VarintType:
-			v.u, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			if num == last {
-				_, n = protowire.ConsumeVarint(b)
-				return b[max(n, 0):]
-			}
-			v.b, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if n < 0 {
-			return nil
-		}
-		b = b[n:]
-		yield(v)
-	}
 }
 
 // newBudget is the memory that the opened calls and streams of all sessions share.

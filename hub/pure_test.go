@@ -1,7 +1,7 @@
 package hub
 
 import (
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -161,133 +161,27 @@ func TestNoPingPong(t *testing.T) {
 	}
 }
 
-func TestProbeAfter(t *testing.T) {
-	for name, tt := range map[string]struct {
-		told   time.Duration
-		news   bool
-		chance float64
-		want   time.Duration
-	}{
-		"just told":                  {0, true, 0.9, 0},
-		"by a server that is silent": {0, false, 0, probeEvery},
-		"with jitter":                {0, false, 0.5, probeEvery + probeEvery/4},
-		"when the server said":       {2 * time.Minute, true, 0, 2 * time.Minute},
-		"and jitter":                 {2 * time.Minute, false, 0.5, 2*time.Minute + 30*time.Second},
-	} {
-		if got := probeAfter(tt.told, tt.news, tt.chance); got != tt.want {
-			t.Errorf("%s: %v, want %v", name, got, tt.want)
-		}
-	}
-}
-
-func TestKeepalive(t *testing.T) {
-	start := time.Unix(1000, 0)
-	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+// TestYield has a server take over what all servers agreed on.
+func TestYield(t *testing.T) {
+	own := Seat{Epoch: 10, Instance: "a", Dial: 3}
 	for _, tt := range []struct {
-		name       string
-		pings      bool
-		pinged     int
-		now, heard int
-		ping, dead bool
-		next       time.Duration
+		own, shared Seat
+		want        verdict
 	}{
-		{"edge: nothing is due", true, 0, 10, 5, false, false, 20 * time.Second},
-		{"edge: ping", true, 0, 30, 5, true, false, 15 * time.Second},
-		{"edge: ping, however much arrives", true, 0, 30, 30, true, false, 15 * time.Second},
-		{"edge: waiting for an answer", true, 30, 40, 29, false, false, 5 * time.Second},
-		{"edge: answered", true, 30, 45, 31, false, false, 15 * time.Second},
-		{"edge: no answer", true, 30, 45, 29, false, true, 0},
-		{"cloud: heard of it", false, 0, 30, 29, false, false, 44 * time.Second},
-		{"cloud: a ping is late", false, 0, 60, 29, false, false, 14 * time.Second},
-		{"cloud: gone", false, 0, 74, 29, false, true, 0},
+		{Seat{}, Seat{Epoch: 5, Instance: "a"}, seatFree},
+		{own, Seat{Epoch: 11, Instance: "a", Dial: 4}, seatReplace},
+		{own, Seat{Epoch: 11, Instance: "b"}, seatFence},
+		{own, Seat{Epoch: 10, Instance: "b"}, seatStale},
+		{own.leave(10, 10), Seat{Epoch: 11, Instance: "b"}, seatFree},
+		{own.leave(10, 10), Seat{Epoch: 9, Instance: "b"}, seatStale},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			k := keepalive{interval: 30 * time.Second, pings: tt.pings, pinged: at(tt.pinged)}
-			ping, dead, next := k.step(at(tt.now), at(tt.heard))
-			if ping != tt.ping || dead != tt.dead || next != tt.next {
-				t.Errorf("ping %v, dead %v, next %v", ping, dead, next)
-			}
-		})
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	b := Backoff{}.withDefaults()
-	for _, tt := range []struct {
-		attempt   int
-		notBefore time.Duration
-		chance    float64
-		want      time.Duration
-	}{
-		{0, 0, 0, 0},
-		{0, 0, 0.5, 250 * time.Millisecond},
-		{3, 0, 0.5, 2 * time.Second},
-		{100, 0, 0.5, 15 * time.Second},
-		{1 << 30, 0, 1, 30 * time.Second},
-		{0, time.Minute, 0.5, time.Minute + 250*time.Millisecond},
-	} {
-		if got := b.wait(tt.attempt, tt.notBefore, tt.chance); got != tt.want {
-			t.Errorf("attempt %d: %v, want %v", tt.attempt, got, tt.want)
+		next, v := tt.own.yield(tt.shared)
+		want := tt.shared
+		if tt.want == seatStale {
+			want = tt.own
 		}
-	}
-}
-
-func TestAgree(t *testing.T) {
-	good := hello{Min: 1, Max: 1, Node: "a", Instance: "i", Limits: Limits{}.withDefaults()}
-	for _, tt := range []struct {
-		name string
-		edit func(*hello, *Peer)
-		code Code // CodeUnknown for none
-	}{
-		{"good", func(*hello, *Peer) {}, CodeUnknown},
-		{"a newer edge that knows this version", func(h *hello, _ *Peer) { h.Max = 9 }, CodeUnknown},
-		{"an edge that is too new", func(h *hello, _ *Peer) { h.Min, h.Max = 2, 9 }, CodeUnsupported},
-		{"an edge that is too old", func(h *hello, _ *Peer) { h.Min, h.Max = 0, 0 }, CodeUnsupported},
-		{"another name", func(h *hello, _ *Peer) { h.Node = "b" }, CodeForbidden},
-		{"no proven name", func(h *hello, p *Peer) { h.Node, p.Name = "", "" }, CodeForbidden},
-		{"no instance", func(h *hello, _ *Peer) { h.Instance = "" }, CodeInvalid},
-		{"a long instance", func(h *hello, _ *Peer) { h.Instance = strings.Repeat("x", 1000) }, CodeInvalid},
-		{"an impossible limit", func(h *hello, _ *Peer) { h.Limits.MaxFrame = 1 }, CodeInvalid},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			h, p := good, Peer{Name: "a"}
-			tt.edit(&h, &p)
-			version, err := agree(h, p)
-			if tt.code == CodeUnknown {
-				if err != nil || version != 1 {
-					t.Errorf("version %d, %v", version, err)
-				}
-			} else if !errors.Is(err, &Error{Code: tt.code}) {
-				t.Errorf("got %v", err)
-			}
-		})
-	}
-}
-
-func TestDigest(t *testing.T) {
-	entries := []entry{{Key{"a", "b", "c"}, "1"}, {Key{"a", "", "bc"}, "1"}, {Key{"ab", "", "c"}, "1"}, {Key{"ab", "c", ""}, "2"}}
-	var there, back digester
-	for i := range entries {
-		there.add(entries[i].Key, entries[i].Version)
-		e := entries[len(entries)-1-i]
-		back.add(e.Key, e.Version)
-	}
-	if there.digest() != back.digest() {
-		t.Error("the order makes a difference")
-	}
-	seen := map[digestSum]entry{}
-	for _, e := range entries {
-		var d digester
-		d.add(e.Key, e.Version)
-		if other, taken := seen[d.digest()]; taken {
-			t.Errorf("%v and %v have one digest", e, other)
+		if v != tt.want || fmt.Sprint(next) != fmt.Sprint(want) {
+			t.Errorf("%+v takes %+v: verdict %d, %+v", tt.own, tt.shared, v, next)
 		}
-		seen[d.digest()] = e
-	}
-	var twice digester
-	twice.add(entries[0].Key, "1")
-	twice.add(entries[0].Key, "1")
-	if twice.digest() == (digestSum{Count: 2}) {
-		t.Error("an entry listed twice vanishes")
 	}
 }

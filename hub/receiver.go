@@ -32,6 +32,12 @@ type received struct {
 	size   int
 }
 
+// newReceiver makes one whose peer may have so many objects, and so many bytes of
+// them, under way.
+func newReceiver(window, windowBytes int) *receiver {
+	return &receiver{window: window, windowBytes: windowBytes}
+}
+
 // step folds one event into the receiver and returns what to do.
 func (r *receiver) step(ev any) []any {
 	var fx []any

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// defaultReleaseAfter is how long a node must have had no session until an
+// instance that was fenced is let in.
+const defaultReleaseAfter = 5 * time.Minute
+
 // fullRetry is when a node that found the server full may ask again.
 const fullRetry = 30 * time.Second
 
@@ -233,4 +237,22 @@ func (v *Server) release(node string, t *tenant) {
 	if len(st.Fenced) == 0 {
 		delete(v.seats, node)
 	}
+}
+
+// fencedRefusal refuses an instance that was fenced.
+type fencedRefusal struct {
+	claim claim
+	held  Seat
+	after time.Duration // when to ask again
+}
+
+func (e *fencedRefusal) Error() string {
+	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, e.held.holder())
+}
+
+// fencedBy is what a fenced program is told, and when it may ask again.
+func fencedBy(held Seat, after time.Duration) goodbye {
+	return goodbye{Kind: goodbyeFenced, Epoch: held.Epoch, Err: &Error{
+		Code: CodeUnavailable, Text: held.holder() + " has this node", RetryAfter: after,
+	}}
 }

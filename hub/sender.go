@@ -47,6 +47,7 @@ type senderConfig struct {
 	WindowBytes int
 	MaxFrame    int
 	MaxKeys     int
+	Size        func(seq uint64, o Object) int // of the frame that carries an object
 }
 
 type sender struct {
@@ -99,6 +100,17 @@ type flying struct {
 
 func newSender(cfg senderConfig) *sender {
 	return &sender{cfg: cfg, held: map[Key]string{}, work: map[Key]*work{}}
+}
+
+// compared reports whether both sides have been compared, so that differences
+// travel.
+func (s *sender) compared() bool { return s.phase == live }
+
+// progress is how many keys are not at rest now, and how many objects the peer has
+// acknowledged since it was last asked for.
+func (s *sender) progress() (pending, landed int) {
+	landed, s.landed = s.landed, 0
+	return len(s.work), landed
 }
 
 // step folds one event into the sender and returns what to do.
@@ -285,9 +297,7 @@ func (s *sender) behind(fx []any, k Key, version string) []any {
 	return fx
 }
 
-func (s *sender) putSize(o Object) int {
-	return frameSize(put{Seq: s.seq + 1, Message: Message{Operation: Update, Key: o.Key, Version: o.Version, Body: o.Body}})
-}
+func (s *sender) putSize(o Object) int { return s.cfg.Size(s.seq+1, o) }
 
 // pump sends what the window has room for and loads what may come next.
 func (s *sender) pump(fx []any) []any {

@@ -119,7 +119,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0, cfg.MaxWork < 0:
 		return nil, errors.New("hub: a limit in ServerConfig is negative: leave it 0 for the default")
 	}
-	if err := cfg.Limits.check(); err != nil {
+	if err := checkLimits(cfg.Limits); err != nil {
 		return nil, fmt.Errorf("hub: ServerConfig.%w", err)
 	}
 	if err := checkCapabilities(cfg.Capabilities); err != nil {
@@ -142,7 +142,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.ReleaseAfter = orDefault(cfg.ReleaseAfter, defaultReleaseAfter)
-	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Limits = withDefaults(cfg.Limits)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

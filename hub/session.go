@@ -100,19 +100,19 @@ func newSession(ctx context.Context, cfg sessionConfig) *session {
 		s.send = newSender(senderConfig{
 			Compare: cfg.source.Compare, Acker: s.acker != nil,
 			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes,
-			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys,
+			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys, Size: putSize,
 		})
 	}
 	if cfg.sink != nil {
-		s.recv = &receiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes}
+		s.recv = newReceiver(cfg.limits.Window, cfg.limits.WindowBytes)
 	}
 	if cfg.outbox != nil {
-		s.esend = &eventSender{cfg: eventSenderConfig{
-			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys,
-		}}
+		s.esend = newEventSender(eventSenderConfig{
+			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys, Size: eventSize,
+		})
 	}
 	if cfg.inbox != nil {
-		s.erecv = &eventReceiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes, maxSources: cfg.limits.MaxKeys}
+		s.erecv = newEventReceiver(cfg.limits.Window, cfg.limits.WindowBytes, cfg.limits.MaxKeys)
 	}
 	return s
 }

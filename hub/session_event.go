@@ -39,10 +39,10 @@ func (s *session) tellEventSender(ev any) {
 		return
 	}
 	s.performEvents(s.esend.step(ev))
-	s.stats.acked[ofEvent].Add(uint64(s.esend.landed))
-	s.esend.landed = 0
-	s.stats.queued[ofEvent].Add(int64(s.esend.flying - s.depth.event))
-	s.depth.event = s.esend.flying
+	pending, landed := s.esend.progress()
+	s.stats.acked[ofEvent].Add(uint64(landed))
+	s.stats.queued[ofEvent].Add(int64(pending - s.depth.event))
+	s.depth.event = pending
 }
 
 // tellEventReceiver gives an event to the machine and does what it asks for.
@@ -107,7 +107,7 @@ func (s *session) sendMarks() {
 		m := mark{source, id}
 		last := &parts[len(parts)-1]
 		last.Entries = append(last.Entries, m)
-		if size += m.size() + 3; size > pieceSize/2 {
+		if size += markSize(m); size > pieceSize/2 {
 			parts, size = append(parts, marks{}), 0
 		}
 	}

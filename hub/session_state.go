@@ -77,13 +77,13 @@ func (s *session) tellSender(ev any) {
 		return
 	}
 	s.perform(s.send.step(ev))
-	if _, compared := ev.(evListed); compared && s.send.phase == live {
+	if _, compared := ev.(evListed); compared && s.send.compared() {
 		s.stats.equal.Add(1)
 	}
-	s.stats.acked[ofState].Add(uint64(s.send.landed))
-	s.send.landed = 0
-	s.stats.queued[ofState].Add(int64(len(s.send.work) - s.depth.state))
-	s.depth.state = len(s.send.work)
+	pending, landed := s.send.progress()
+	s.stats.acked[ofState].Add(uint64(landed))
+	s.stats.queued[ofState].Add(int64(pending - s.depth.state))
+	s.depth.state = pending
 }
 
 // tellReceiver gives an event to the receiver and does what it asks for.
@@ -179,7 +179,7 @@ func (s *session) sendVersions() {
 	err := eachVersion(s.ctx, s.sink.Versions, func(k Key, v string) error {
 		e := entry{k, v}
 		part.Entries = append(part.Entries, e)
-		if size += e.size() + 3; size > pieceSize/2 {
+		if size += entrySize(e); size > pieceSize/2 {
 			flush(false)
 		}
 		return nil

@@ -163,3 +163,35 @@ func (s *session) append(b []byte, f frame) []byte {
 	s.stats.sent.add(classOf(f), 1, len(b)-before)
 	return b
 }
+
+// maxUnpacked bounds for how many batches packing is left off after some that did
+// not become smaller.
+const maxUnpacked = 64
+
+// packing is a session's experience with batches.
+type packing struct {
+	skip int // batches to be left unpacked
+	last int // how many were left the last time
+}
+
+// pack appends frames to b, as one batch if that is worth it.
+func (s *session) pack(b []byte, frames []frame) []byte {
+	k := &s.packing
+	before := len(b)
+	b, packed := appendBatch(b, frames)
+	if !packed {
+		// It does not compress: the next few are not tried.
+		k.last = min(max(1, 2*k.last), maxUnpacked)
+		k.skip = k.last
+		for _, f := range frames {
+			b = s.append(b, f)
+		}
+		return b
+	}
+	k.last = 0
+	s.stats.sent.add(ofState, 0, len(b)-before) // as at the receiver, see count
+	for _, f := range frames {
+		s.stats.sent.add(classOf(f), 1, 0)
+	}
+	return b
+}

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -131,29 +130,4 @@ func TestTurns(t *testing.T) {
 			t.Errorf("left are %+v", shared)
 		}
 	})
-}
-
-// TestYield has a server take over what all servers agreed on.
-func TestYield(t *testing.T) {
-	own := Seat{Epoch: 10, Instance: "a", Dial: 3}
-	for _, tt := range []struct {
-		own, shared Seat
-		want        verdict
-	}{
-		{Seat{}, Seat{Epoch: 5, Instance: "a"}, seatFree},
-		{own, Seat{Epoch: 11, Instance: "a", Dial: 4}, seatReplace},
-		{own, Seat{Epoch: 11, Instance: "b"}, seatFence},
-		{own, Seat{Epoch: 10, Instance: "b"}, seatStale},
-		{own.leave(10, 10), Seat{Epoch: 11, Instance: "b"}, seatFree},
-		{own.leave(10, 10), Seat{Epoch: 9, Instance: "b"}, seatStale},
-	} {
-		next, v := tt.own.yield(tt.shared)
-		want := tt.shared
-		if tt.want == seatStale {
-			want = tt.own
-		}
-		if v != tt.want || fmt.Sprint(next) != fmt.Sprint(want) {
-			t.Errorf("%+v takes %+v: verdict %d, %+v", tt.own, tt.shared, v, next)
-		}
-	}
 }

@@ -2,23 +2,8 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"iter"
 )
-
-// Object is one piece of keyed state on its way to the side that does not own
-// it.
-type Object struct {
-	Key     Key
-	Version string // in the owner's terms; hub compares it only through Source.Compare
-	Body    []byte // opaque; for a deleted object what the receiver may need to delete it, often nil
-	Deleted bool   // the object is gone; Version is then that of its end, if known
-}
-
-// ErrLagging is what Source.Load returns when the owner cannot yet say what
-// the truth is: its view is older than what the other side has already seen.
-// The session keeps the key and asks again.
-var ErrLagging = errors.New("hub: owner is behind its peer")
 
 // Source is the owner's half of the state class: everything that the other
 // side must hold, by key, latest version wins. The cloud has one Source for

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 )
 
 // After its open frame, a stream of the stream class carries chunks: one byte
@@ -54,7 +53,7 @@ type half struct {
 func newHalf(st Stream, r *frameReader) *half {
 	h := &half{st: st}
 	if r != nil {
-		h.r = r.r
+		h.r = r.rest()
 	} else {
 		h.r = bufio.NewReaderSize(st, readBuffer)
 	}
@@ -250,7 +249,7 @@ func (h *half) finish(s *session, err error) {
 	}
 	var b []byte
 	if e := wireError(err); e != nil {
-		b = (*wireErr)(presentable(e)).fields(nil)
+		b = appendError(nil, presentable(e))
 	}
 	failed := h.chunk(chunkStatus, b)
 	h.wmu.Unlock()
@@ -270,20 +269,6 @@ func presentable(e *Error) *Error {
 		out.Text = "failed"
 	}
 	return &out
-}
-
-// cut gives the first n bytes of s at most, without the part of a rune at their
-// end.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for end := n; end > max(0, n-utf8.UTFMax); end-- {
-		if utf8.RuneStart(s[end]) {
-			return s[:end]
-		}
-	}
-	return s[:n] // it is not UTF-8 anyway
 }
 
 // openHalf opens a stream of the stream class at the peer.

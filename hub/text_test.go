@@ -35,7 +35,7 @@ func TestErrorTexts(t *testing.T) {
 					t.Errorf("%T: %v, %.60q", f, err, textOf(got))
 				}
 			}
-			b := (*wireErr)(presentable(e)).fields(nil)
+			b := appendError(nil, presentable(e))
 			var got *Error
 			if err := parseError(&got, b); err != nil || len(b) > maxStatus || !utf8.Valid([]byte(got.Text)) || got.Text == "" {
 				t.Errorf("status of %d bytes: %v", len(b), got)

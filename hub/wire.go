@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const (
@@ -39,6 +40,12 @@ func withBuffer(f func(buf *[]byte) error) error {
 		buffers.Put(b)
 	}
 	return err
+}
+
+// known reports whether there is a frame with that number.
+func known(n protowire.Number) bool {
+	f, err := (&decoder{}).kind(n, nil)
+	return f != nil || err != nil
 }
 
 // appendDelimited appends f with its length before it.
@@ -78,6 +85,14 @@ type frameReader struct {
 
 func newFrameReader(r io.Reader, piece, whole int) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, readBuffer), piece: piece, whole: whole}
+}
+
+// establish has the reader take the frames of a session instead of those of the
+// handshake: messages of up to whole bytes, and lists of up to keys entries.
+func (r *frameReader) establish(whole, keys int) {
+	r.piece, r.whole = maxPiece, whole
+	r.decoder = newDecoder(keys)
+	r.stands = true
 }
 
 // wait waits for the beginning of a frame, and keeps no room for one meanwhile.
@@ -129,6 +144,9 @@ func (r *frameReader) next() (frame, error) {
 		}
 	}
 }
+
+// rest gives the reader with what was read ahead, for what follows the frames.
+func (r *frameReader) rest() *bufio.Reader { return r.r }
 
 // length reads the length of the next frame.
 func (r *frameReader) length() (int, error) {
