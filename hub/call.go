@@ -8,6 +8,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // openWait is how long a stream may stay open without saying what for.
@@ -85,7 +88,7 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 	}
 	m.Operation = Query
 	m.ID = s.ids.Add(1)
-	st, err := s.openStream(ctx, open{Class: classCall, Timeout: timeLeft(ctx), Message: m})
+	st, err := s.openStream(ctx, wire.Open{Class: wire.ClassCall, Timeout: timeLeft(ctx), Message: m})
 	if err != nil {
 		return Message{}, err
 	}
@@ -95,16 +98,16 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 		st.Close()
 	})
 	defer stop()
-	reader := newFrameReader(st, s.maxFrame(), 0)
-	reader.owned = true
-	f, err := reader.next()
+	reader := wire.NewReader(st, s.maxFrame(), 0)
+	reader.Owned = true
+	f, err := reader.Next()
 	if err != nil {
 		return Message{}, s.interrupted(ctx, err)
 	}
-	s.stats.received.add(ofCall, 1, reader.size)
-	r, ok := f.(response)
+	s.stats.received.add(ofCall, 1, reader.Size)
+	r, ok := f.(wire.Response)
 	if !ok {
-		return Message{}, violation("%T in answer to a call", f)
+		return Message{}, message.Violation("%T in answer to a call", f)
 	}
 	if r.Message.Error != nil {
 		if ctx.Err() != nil { // the far side only says what this side did
@@ -116,9 +119,9 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 }
 
 // openStream opens a stream of its own for a call or stream.
-func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
-	if n := frameSize(o); n > s.maxFrame() {
-		return nil, tooLarge(n, s.maxFrame())
+func (s *session) openStream(ctx context.Context, o wire.Open) (Stream, error) {
+	if n := wire.Size(o); n > s.maxFrame() {
+		return nil, message.TooLarge(n, s.maxFrame())
 	}
 	st, err := s.conn.OpenStream(ctx)
 	if err != nil {
@@ -127,11 +130,11 @@ func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
 	stop := context.AfterFunc(ctx, func() { st.Close() })
 	defer stop()
 	s.announce()
-	if err := writeFrame(st, o, s.maxFrame()); err != nil {
+	if err := wire.WriteFrame(st, o, s.maxFrame()); err != nil {
 		st.Close()
 		return nil, s.interrupted(ctx, err)
 	}
-	s.stats.sent.add(classOf(o), 1, frameSize(o))
+	s.stats.sent.add(classOf(o), 1, wire.Size(o))
 	return st, nil
 }
 
@@ -139,7 +142,7 @@ func (s *session) openStream(ctx context.Context, o open) (Stream, error) {
 func (s *session) cancelPeer(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.urgentLocked(cancel{id})
+	s.urgentLocked(wire.Cancel{ID: id})
 }
 
 // offline is the error of a call that was not sent.
@@ -229,8 +232,8 @@ func (s *session) serveOpened(st Stream) {
 	if err := st.SetDeadline(time.Now().Add(openWait)); err != nil {
 		return
 	}
-	r := newFrameReader(st, s.limits.MaxFrame, 0)
-	r.owned = true
+	r := wire.NewReader(st, s.limits.MaxFrame, 0)
+	r.Owned = true
 	o, slot, err := s.readOpen(st, r)
 	if err != nil {
 		s.log.Debug("stream was not opened", "error", err)
@@ -240,7 +243,7 @@ func (s *session) serveOpened(st Stream) {
 	if st.SetDeadline(time.Time{}) != nil {
 		return
 	}
-	s.stats.received.add(classOf(o), 1, r.size)
+	s.stats.received.add(classOf(o), 1, r.Size)
 	ctx, stopWork := context.WithCancel(s.ctx)
 	defer stopWork()
 	if o.Timeout > 0 {
@@ -256,14 +259,14 @@ func (s *session) serveOpened(st Stream) {
 		return
 	}
 	switch o.Class {
-	case classCall:
+	case wire.ClassCall:
 		s.serveCall(ctx, o, slot, st)
-	case classStream:
+	case wire.ClassStream:
 		s.serveStream(ctx, o, slot.refused, s.newHalf(st, r))
 	}
 }
 
-func (s *session) serveCall(ctx context.Context, o open, place *slot, st Stream) {
+func (s *session) serveCall(ctx context.Context, o wire.Open, place *slot, st Stream) {
 	answer := Message{Error: place.refused}
 	if place.refused == nil {
 		answer = s.answer(ctx, o)
@@ -271,7 +274,7 @@ func (s *session) serveCall(ctx context.Context, o open, place *slot, st Stream)
 	answer = Message{ID: o.Message.ID, Operation: Response, Key: o.Message.Key,
 		Version: answer.Version, Body: answer.Body, Error: answer.Error}
 	limit := s.maxFrame()
-	if n := frameSize(response{answer}); n > freeOpening && n <= limit && !place.answer(n) {
+	if n := wire.Size(wire.Response{Message: answer}); n > freeOpening && n <= limit && !place.answer(n) {
 		answer.Body = nil
 		answer.Error = &Error{Code: CodeExhausted, RetryAfter: retryExhausted, Text: fmt.Sprintf(
 			"answers that this node has not read hold more than %d bytes: read them, or ask for less at a time", s.limits.MaxCallBytes)}
@@ -280,17 +283,17 @@ func (s *session) serveCall(ctx context.Context, o open, place *slot, st Stream)
 		answer.Error = &Error{Code: CodeExhausted, Text: fmt.Sprintf("the answer has %d bytes where %d are allowed", n, limit)}
 	}
 	// A caller that has gone needs no answer, so an error here is not ours.
-	if writeFrame(st, response{answer}, limit) == nil {
-		s.stats.sent.add(ofCall, 1, frameSize(response{answer}))
+	if wire.WriteFrame(st, wire.Response{Message: answer}, limit) == nil {
+		s.stats.sent.add(ofCall, 1, wire.Size(wire.Response{Message: answer}))
 		s.linger(st)
 	}
 }
 
 // answer has the mux answer a call.
-func (s *session) answer(ctx context.Context, o open) Message {
+func (s *session) answer(ctx context.Context, o wire.Open) Message {
 	m, err := s.mux.ServeCall(ctx, Request{Node: s.node, Message: o.Message})
 	if err != nil {
-		m = Message{Error: wireError(err)}
+		m = Message{Error: message.ErrorOf(err)}
 		if m.Error.Code == CodeUnknown && errors.Is(err, context.DeadlineExceeded) {
 			m.Error = &Error{Code: CodeDeadline, Text: "the deadline passed"}
 		}
@@ -304,7 +307,7 @@ func (s *session) linger(st Stream) {
 	if st.CloseWrite() != nil {
 		return
 	}
-	_ = withBuffer(func(b *[]byte) error {
+	_ = wire.WithBuffer(func(b *[]byte) error {
 		for {
 			if _, err := st.Read((*b)[:cap(*b)]); err != nil {
 				return err

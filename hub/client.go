@@ -10,6 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/load"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // ClientConfig sets up a Client. Only Dialer and Node are required.
@@ -43,7 +46,7 @@ type ClientConfig struct {
 	Keepalive time.Duration
 	// Pulse keeps the time of Keepalive: many Clients in a program share one. Nil
 	// means its own.
-	Pulse *Pulse
+	Pulse *load.TimerHeap
 	// Handshake bounds one attempt to connect, from the dial to the server's
 	// welcome. 0 means 15 s.
 	Handshake time.Duration
@@ -97,7 +100,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.Backoff = cfg.Backoff.withDefaults()
 	if cfg.Pulse == nil {
-		cfg.Pulse = new(Pulse)
+		cfg.Pulse = new(load.TimerHeap)
 	}
 	cfg.Limits = withDefaults(cfg.Limits)
 	log := cfg.Logger
@@ -234,7 +237,7 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
 	defer s.cancel()
-	stop := context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeStopped}) })
+	stop := context.AfterFunc(ctx, func() { s.part(wire.GoAway{Kind: wire.GoAwayStopped}) })
 	defer stop()
 	was := c.Fenced()
 	c.publish(s, Info{
@@ -252,17 +255,17 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 }
 
 // dial opens a connection and shakes hands.
-func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
+func (c *Client) dial(ctx context.Context) (Conn, *line, wire.Welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Handshake)
 	defer cancel()
 	conn, err := c.cfg.Dialer.Dial(ctx)
 	if err != nil {
-		return nil, nil, welcome{}, fmt.Errorf("hub: dial: %w", unverified(err, time.Now()))
+		return nil, nil, wire.Welcome{}, fmt.Errorf("hub: dial: %w", unverified(err, time.Now()))
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	c.dials++
-	l, w, err := greet(ctx, conn, hello{
-		Min: protocolMin, Max: protocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
+	l, w, err := greet(ctx, conn, wire.Hello{
+		Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
 		Capabilities: offers(c.cfg.Capabilities), Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
 		Yield: c.Fenced() != nil,
 	})
@@ -274,7 +277,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
 	}
 	if err != nil {
 		conn.Close()
-		return nil, nil, welcome{}, fmt.Errorf("hub: handshake: %w", err)
+		return nil, nil, wire.Welcome{}, fmt.Errorf("hub: handshake: %w", err)
 	}
 	return conn, l, w, nil
 }
@@ -304,7 +307,7 @@ func (c *Client) publish(s *session, info Info) {
 func (c *Client) final(stood bool, err error) error {
 	f, told := errors.AsType[*farewell](err)
 	var e *Error
-	if told && f.goodbye.Kind == goodbyeFenced {
+	if told && f.goodbye.Kind == wire.GoAwayFenced {
 		return nil
 	} else if told {
 		e = f.goodbye.Err
@@ -323,7 +326,7 @@ func (c *Client) final(stood bool, err error) error {
 // reports whether that is news.
 func (c *Client) noteFenced(err error) bool {
 	f, told := errors.AsType[*farewell](err)
-	if !told || f.goodbye.Kind != goodbyeFenced {
+	if !told || f.goodbye.Kind != wire.GoAwayFenced {
 		return false
 	}
 	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goodbye.Epoch}

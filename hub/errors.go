@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // Errors that callers branch on.
@@ -15,6 +18,16 @@ var (
 	// whose other side gave up, before it was done. The peer may have acted or
 	// not.
 	ErrInterrupted = errors.New("hub: interrupted")
+	// ErrTooLarge is returned for a message over the size that both sides
+	// agreed on. Nothing was sent.
+	ErrTooLarge = message.ErrTooLarge
+	// ErrProtocol is wrapped by the errors of a peer that does not keep to the
+	// protocol. Its session ends.
+	ErrProtocol = message.ErrProtocol
+	// ErrLagging is what Source.Load returns when the owner cannot yet say what
+	// the truth is: its view is older than what the other side has already seen.
+	// The session keeps the key and asks again.
+	ErrLagging = message.ErrLagging
 	// ErrRunning is returned by a second Run of one Client or Server.
 	ErrRunning = errors.New("hub: Run was called before")
 )
@@ -55,7 +68,7 @@ func (e *RefusedError) Error() string {
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // farewell is the end of a session that the peer announced.
-type farewell struct{ goodbye goodbye }
+type farewell struct{ goodbye wire.GoAway }
 
 func (e *farewell) Error() string {
 	if e.goodbye.Err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 func TestProbeAfter(t *testing.T) {
@@ -48,21 +50,21 @@ func TestBackoff(t *testing.T) {
 }
 
 func TestAgree(t *testing.T) {
-	good := hello{Min: 1, Max: 1, Node: "a", Instance: "i", Limits: withDefaults(Limits{})}
+	good := wire.Hello{Min: 1, Max: 1, Node: "a", Instance: "i", Limits: withDefaults(Limits{})}
 	for _, tt := range []struct {
 		name string
-		edit func(*hello, *Peer)
+		edit func(*wire.Hello, *Peer)
 		code Code // CodeUnknown for none
 	}{
-		{"good", func(*hello, *Peer) {}, CodeUnknown},
-		{"a newer edge that knows this version", func(h *hello, _ *Peer) { h.Max = 9 }, CodeUnknown},
-		{"an edge that is too new", func(h *hello, _ *Peer) { h.Min, h.Max = 2, 9 }, CodeUnsupported},
-		{"an edge that is too old", func(h *hello, _ *Peer) { h.Min, h.Max = 0, 0 }, CodeUnsupported},
-		{"another name", func(h *hello, _ *Peer) { h.Node = "b" }, CodeForbidden},
-		{"no proven name", func(h *hello, p *Peer) { h.Node, p.Name = "", "" }, CodeForbidden},
-		{"no instance", func(h *hello, _ *Peer) { h.Instance = "" }, CodeInvalid},
-		{"a long instance", func(h *hello, _ *Peer) { h.Instance = strings.Repeat("x", 1000) }, CodeInvalid},
-		{"an impossible limit", func(h *hello, _ *Peer) { h.Limits.MaxFrame = 1 }, CodeInvalid},
+		{"good", func(*wire.Hello, *Peer) {}, CodeUnknown},
+		{"a newer edge that knows this version", func(h *wire.Hello, _ *Peer) { h.Max = 9 }, CodeUnknown},
+		{"an edge that is too new", func(h *wire.Hello, _ *Peer) { h.Min, h.Max = 2, 9 }, CodeUnsupported},
+		{"an edge that is too old", func(h *wire.Hello, _ *Peer) { h.Min, h.Max = 0, 0 }, CodeUnsupported},
+		{"another name", func(h *wire.Hello, _ *Peer) { h.Node = "b" }, CodeForbidden},
+		{"no proven name", func(h *wire.Hello, p *Peer) { h.Node, p.Name = "", "" }, CodeForbidden},
+		{"no instance", func(h *wire.Hello, _ *Peer) { h.Instance = "" }, CodeInvalid},
+		{"a long instance", func(h *wire.Hello, _ *Peer) { h.Instance = strings.Repeat("x", 1000) }, CodeInvalid},
+		{"an impossible limit", func(h *wire.Hello, _ *Peer) { h.Limits.MaxFrame = 1 }, CodeInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, p := good, Peer{Name: "a"}

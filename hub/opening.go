@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // What a peer opens takes memory in three steps. The first bytes of the opening
@@ -35,14 +38,14 @@ const (
 // slot is the place of one call or stream among those that the peer may have.
 type slot struct {
 	s       *session
-	class   class
+	class   wire.Class
 	refused *Error // it has no place, and this says why
 	session int64  // taken of the session's budget
 	server  int64  // taken of the server's
 }
 
 // claim counts a call or stream.
-func (s *session) claim(c class) *slot {
+func (s *session) claim(c wire.Class) *slot {
 	p := &slot{s: s, class: c}
 	switch n, most := s.slots(c); {
 	case n == nil:
@@ -55,11 +58,11 @@ func (s *session) claim(c class) *slot {
 }
 
 // slots gives the counter of a class and its limit; nil for one that is not known.
-func (s *session) slots(c class) (*atomic.Int32, int) {
+func (s *session) slots(c wire.Class) (*atomic.Int32, int) {
 	switch c {
-	case classCall:
+	case wire.ClassCall:
 		return &s.calls, s.limits.MaxCalls
-	case classStream:
+	case wire.ClassStream:
 		return &s.streams, s.limits.MaxStreams
 	}
 	return nil, 0
@@ -130,38 +133,38 @@ func (s *session) bodies() *semaphore.Weighted {
 // readOpen reads the frame that opens a stream, and claims its slot. When that is
 // refused, the frame has not been read to its end, and the message has only what
 // an answer needs.
-func (s *session) readOpen(st Stream, r *frameReader) (open, *slot, error) {
+func (s *session) readOpen(st Stream, r *wire.Reader) (wire.Open, *slot, error) {
 	for {
-		n, err := r.length()
+		n, err := r.Length()
 		if err != nil {
-			return open{}, nil, err
+			return wire.Open{}, nil, err
 		}
-		r.size = n
-		b, err := readN(r.rest(), nil, min(n, freeOpening))
+		r.Size = n
+		b, err := wire.ReadN(r.Buffered(), nil, min(n, freeOpening))
 		if err != nil {
-			return open{}, nil, err
+			return wire.Open{}, nil, err
 		}
 		if n > freeOpening {
 			return s.readLarge(st, r, b, n)
 		}
-		f, err := r.frame(b)
+		f, err := r.Frame(b)
 		if err != nil {
-			return open{}, nil, err
+			return wire.Open{}, nil, err
 		}
-		if o, ok := f.(open); ok {
+		if o, ok := f.(wire.Open); ok {
 			return o, s.claim(o.Class), nil
 		}
 		if f != nil {
-			return open{}, nil, violation("stream opened with %T", f)
+			return wire.Open{}, nil, message.Violation("stream opened with %T", f)
 		}
 	}
 }
 
 // readLarge goes on with a frame of n bytes of which b is the beginning.
-func (s *session) readLarge(st Stream, r *frameReader, b []byte, n int) (o open, p *slot, err error) {
-	head, ok := openHead(b)
+func (s *session) readLarge(st Stream, r *wire.Reader, b []byte, n int) (o wire.Open, p *slot, err error) {
+	head, ok := wire.OpenHead(b)
 	if !ok {
-		return open{}, nil, violation("a frame of %d bytes that does not begin with its class", n)
+		return wire.Open{}, nil, message.Violation("a frame of %d bytes that does not begin with its class", n)
 	}
 	p = s.claim(head.Class)
 	defer func() {
@@ -182,21 +185,21 @@ func (s *session) readLarge(st Stream, r *frameReader, b []byte, n int) (o open,
 			if p.arrive(size - cap(b)); p.refused != nil {
 				break
 			}
-			b = grow(b, size-len(b), n)
+			b = wire.Grow(b, size-len(b), n)
 		}
 		var got int
-		got, err = io.ReadFull(r.rest(), b[len(b):min(cap(b), n)])
+		got, err = io.ReadFull(r.Buffered(), b[len(b):min(cap(b), n)])
 		b = b[:len(b)+got]
 	}
 	if err != nil || p.refused != nil {
 		return head, p, err
 	}
-	f, err := r.frame(b)
+	f, err := r.Frame(b)
 	if err != nil {
-		return open{}, p, err
+		return wire.Open{}, p, err
 	}
-	if o, ok = f.(open); !ok || o.Class != head.Class {
-		return open{}, p, violation("stream opened with %T", f)
+	if o, ok = f.(wire.Open); !ok || o.Class != head.Class {
+		return wire.Open{}, p, message.Violation("stream opened with %T", f)
 	}
 	return o, p, nil
 }

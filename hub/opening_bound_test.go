@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/edgekit/edgekit/hub/decodetest"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/edgekit/edgekit/hub/decodetest"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // TestAttackOpenings searches for the streams that cost most.
@@ -17,13 +19,13 @@ func TestAttackOpenings(t *testing.T) {
 				m := append(protowire.AppendVarint(protowire.AppendTag(nil, 5, protowire.VarintType), uint64(Query)), b...)
 				o := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
 				o = protowire.AppendBytes(protowire.AppendTag(o, 3, protowire.BytesType), m)
-				return protowire.AppendBytes(nil, protowire.AppendBytes(protowire.AppendTag(nil, numOpen, protowire.BytesType), o))
+				return protowire.AppendBytes(nil, protowire.AppendBytes(protowire.AppendTag(nil, wire.NumOpen, protowire.BytesType), o))
 			},
 			Decode: func(b []byte) {
 				s := &session{sessionConfig: sessionConfig{limits: limits, stats: newCounters()}, ctx: t.Context()}
 				st := pipeStream{bytes.NewReader(b), nil}
-				r := newFrameReader(st, limits.MaxFrame, 0)
-				r.owned = true
+				r := wire.NewReader(st, limits.MaxFrame, 0)
+				r.Owned = true
 				if _, slot, err := s.readOpen(st, r); err == nil {
 					slot.release()
 				}

@@ -9,11 +9,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // pods are n puts of objects of about 2 KiB, which compress or not.
-func pods(n int, compressible bool) []frame {
-	out := make([]frame, n)
+func pods(n int, compressible bool) []wire.Frame {
+	out := make([]wire.Frame, n)
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range out {
 		var body strings.Builder
@@ -24,7 +26,7 @@ func pods(n int, compressible bool) []frame {
 				body.WriteByte(byte(r.Uint32()))
 			}
 		}
-		out[i] = put{uint64(i + 1), Message{Operation: Update, Key: Key{"pods", "default", fmt.Sprint("web-", i)}, Version: "1", Body: []byte(body.String())}}
+		out[i] = wire.Put{Seq: uint64(i + 1), Message: Message{Operation: Update, Key: Key{Resource: "pods", Namespace: "default", Name: fmt.Sprint("web-", i)}, Version: "1", Body: []byte(body.String())}}
 	}
 	return out
 }
@@ -36,7 +38,7 @@ func TestBatch(t *testing.T) {
 		b := s.pack(nil, frames)
 		raw := 0
 		for _, f := range frames {
-			raw += frameSize(f) + 2
+			raw += wire.Size(f) + 2
 		}
 		if small := len(b) < raw/4; small != compressible {
 			t.Errorf("compressible %v: %d bytes became %d", compressible, raw, len(b))
@@ -44,18 +46,18 @@ func TestBatch(t *testing.T) {
 		if skips := s.packing.skip > 0; skips == compressible {
 			t.Errorf("compressible %v: the next are skipped: %v", compressible, skips)
 		}
-		var got []frame
-		r := newFrameReader(bytes.NewReader(b), maxPiece, 0)
+		var got []wire.Frame
+		r := wire.NewReader(bytes.NewReader(b), wire.MaxPiece, 0)
 		for {
-			f, err := r.next()
+			f, err := r.Next()
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if packed, ok := f.(batch); ok {
-				if err := packed.unpack(&decoder{keys: 1 << 20, versions: 1 << 20}, func(f frame) error { got = append(got, f); return nil }); err != nil {
+			if packed, ok := f.(wire.Batch); ok {
+				if err := r.Unpack(packed, func(f wire.Frame) error { got = append(got, f); return nil }); err != nil {
 					t.Fatal(err)
 				}
 				continue

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // defaultReleaseAfter is how long a node must have had no session until an
@@ -16,9 +19,9 @@ const fullRetry = 30 * time.Second
 // admit gives the node to a new tenant by the fencing rule, ends the one
 // before, and waits until all of that is over, so that a node's Source, Sink
 // and Connected never serve two sessions at once.
-func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, peer Peer, node Node) (*tenant, error) {
+func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*tenant, error) {
 	t := &tenant{cancel: cancel, done: make(chan struct{})}
-	c := claim{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
+	c := replica.Request{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
 	shared, err := v.claim(ctx, t, h, c, node)
 	if err != nil {
 		return nil, err
@@ -41,7 +44,7 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h hello, 
 }
 
 // claim takes the seat that all servers share, if the node has one.
-func (v *Server) claim(ctx context.Context, t *tenant, h hello, c claim, node Node) (*Seat, error) {
+func (v *Server) claim(ctx context.Context, t *tenant, h wire.Hello, c replica.Request, node Node) (*Seat, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
@@ -58,13 +61,13 @@ func (v *Server) claim(ctx context.Context, t *tenant, h hello, c claim, node No
 	if full {
 		return nil, v.full()
 	}
-	if f := v.fencing(); own.fences(c) && own.heldFor(c, f) > 0 {
-		return nil, refused(seatFenced, c, own, f)
+	if f := v.fencing(); replica.WasFenced(own, c) && replica.HeldFor(own, c, f) > 0 {
+		return nil, refused(replica.ClaimFenced, c, own, f)
 	}
 	var mine Seat
 	err := node.Claim(ctx, func(held Seat) (Seat, error) {
 		f := v.fencing()
-		next, verdict := v.known(held).take(c, f)
+		next, verdict := replica.Decide(v.known(held), c, f)
 		mine, t.previous = next, held.Epoch
 		return next, refused(verdict, c, held, f)
 	})
@@ -72,8 +75,8 @@ func (v *Server) claim(ctx context.Context, t *tenant, h hello, c claim, node No
 }
 
 // fencing is what decides about claims now.
-func (v *Server) fencing() fencing {
-	return fencing{now: uint64(time.Now().UnixMicro()), release: v.cfg.ReleaseAfter}
+func (v *Server) fencing() replica.Rules {
+	return replica.Rules{Now: uint64(time.Now().UnixMicro()), ReleaseAfter: v.cfg.ReleaseAfter}
 }
 
 // known is a seat as it is to be judged: of a node of which nothing is known yet
@@ -87,11 +90,11 @@ func (v *Server) known(s Seat) Seat {
 }
 
 // refused is the error for a seat that cannot be had, or nil.
-func refused(v verdict, c claim, held Seat, f fencing) error {
+func refused(v replica.Verdict, c replica.Request, held Seat, f replica.Rules) error {
 	switch v {
-	case seatFenced:
-		return &fencedRefusal{claim: c, held: held, after: held.heldFor(c, f)}
-	case seatStale:
+	case replica.ClaimFenced:
+		return &fencedRefusal{claim: c, held: held, after: replica.HeldFor(held, c, f)}
+	case replica.ClaimStale:
 		return &turnedAway{HandshakeStale, &Error{Code: CodeConflict, Text: "a newer connection of this program stands"}}
 	}
 	return nil
@@ -108,7 +111,7 @@ func (v *Server) full() error {
 
 // take seats t and returns the tenant that was thrown out, if there was one.
 // shared is the seat that was claimed from all servers, if they share any.
-func (v *Server) take(t *tenant, node string, c claim, shared *Seat) (*tenant, error) {
+func (v *Server) take(t *tenant, node string, c replica.Request, shared *Seat) (*tenant, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	st := v.seats[node]
@@ -118,18 +121,18 @@ func (v *Server) take(t *tenant, node string, c claim, shared *Seat) (*tenant, e
 	f := v.fencing()
 	held := st.Seat
 	var next Seat
-	var verdict verdict
+	var verdict replica.Verdict
 	if shared != nil {
-		next, verdict = st.yield(*shared)
+		next, verdict = replica.Adopt(st.Seat, *shared)
 	} else {
 		held = v.known(held)
-		next, verdict = held.take(c, f)
+		next, verdict = replica.Decide(held, c, f)
 		t.previous = held.Epoch
 	}
 	if err := refused(verdict, c, held, f); err != nil {
 		return nil, err
 	}
-	if verdict == seatFree {
+	if verdict == replica.ClaimFree {
 		if v.fullLocked() {
 			return nil, v.full()
 		}
@@ -140,7 +143,7 @@ func (v *Server) take(t *tenant, node string, c claim, shared *Seat) (*tenant, e
 	st.Seat, st.tenant = next, t
 	v.seats[node] = st
 	if before != nil {
-		before.evict(verdict == seatFence, next)
+		before.evict(verdict == replica.ClaimFences, next)
 	}
 	return before, nil
 }
@@ -154,7 +157,7 @@ func (t *tenant) evict(fenced bool, by Seat) {
 	case fenced:
 		t.session.part(fencedBy(by, 0))
 	default:
-		t.session.fail(&parted{goodbye{Kind: goodbyeReplaced}})
+		t.session.fail(&parted{wire.GoAway{Kind: wire.GoAwayReplaced}})
 	}
 }
 
@@ -232,7 +235,7 @@ func (v *Server) release(node string, t *tenant) {
 		return
 	}
 	st.tenant = nil
-	st.Seat = st.leave(t.epoch, uint64(time.Now().UnixMicro()))
+	st.Seat = replica.EndSession(st.Seat, t.epoch, uint64(time.Now().UnixMicro()))
 	v.count--
 	if len(st.Fenced) == 0 {
 		delete(v.seats, node)
@@ -241,18 +244,18 @@ func (v *Server) release(node string, t *tenant) {
 
 // fencedRefusal refuses an instance that was fenced.
 type fencedRefusal struct {
-	claim claim
+	claim replica.Request
 	held  Seat
 	after time.Duration // when to ask again
 }
 
 func (e *fencedRefusal) Error() string {
-	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, e.held.holder())
+	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, replica.HolderText(e.held))
 }
 
 // fencedBy is what a fenced program is told, and when it may ask again.
-func fencedBy(held Seat, after time.Duration) goodbye {
-	return goodbye{Kind: goodbyeFenced, Epoch: held.Epoch, Err: &Error{
-		Code: CodeUnavailable, Text: held.holder() + " has this node", RetryAfter: after,
+func fencedBy(held Seat, after time.Duration) wire.GoAway {
+	return wire.GoAway{Kind: wire.GoAwayFenced, Epoch: held.Epoch, Err: &Error{
+		Code: CodeUnavailable, Text: replica.HolderText(held) + " has this node", RetryAfter: after,
 	}}
 }

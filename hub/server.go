@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/edgekit/edgekit/hub/internal/load"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // ServerConfig sets up a Server. Only Listener and Directory are required.
@@ -74,14 +77,14 @@ type Server struct {
 	ready   chan struct{}
 	started atomic.Bool
 	stats   *counters
-	work    turns
-	pulse   Pulse
+	work    *load.FairSemaphore
+	pulse   load.TimerHeap
 	budget  *semaphore.Weighted // of what all nodes open
 	door    chan struct{}       // holds the first in line to be let in
 	begun   uint64              // when it was made, in microseconds since 1970
 
 	mu       sync.Mutex
-	gate     admission
+	gate     load.HandshakeLimiter
 	seats    map[string]*nodeSeat
 	count    int  // of seats that are held
 	draining bool // Run ends
@@ -148,7 +151,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, budget: newBudget(cfg.MaxCallBytes),
+		gate: load.NewHandshakeLimiter(cfg.HandshakeRate, cfg.MaxHandshakes), work: load.NewFairSemaphore(cfg.MaxWork), budget: newBudget(cfg.MaxCallBytes),
 		seats: make(map[string]*nodeSeat), begun: uint64(time.Now().UnixMicro()),
 	}, nil
 }
@@ -244,7 +247,7 @@ func (v *Server) Disconnect(node string, reason *Error) error {
 	case st.tenant.session == nil:
 		st.tenant.cancel()
 	default:
-		st.tenant.session.expel(goodbye{Kind: goodbyeEnded, Err: reason})
+		st.tenant.session.expel(wire.GoAway{Kind: wire.GoAwayEnded, Err: reason})
 	}
 	return nil
 }
@@ -284,11 +287,11 @@ func (v *Server) drain() {
 }
 
 // farewell is what an edge is told when this server stops.
-func (v *Server) farewell() goodbye {
+func (v *Server) farewell() wire.GoAway {
 	if v.cfg.ReturnAfter == 0 {
-		return goodbye{Kind: goodbyeDrain}
+		return wire.GoAway{Kind: wire.GoAwayDrain}
 	}
-	return goodbye{Kind: goodbyeDrain, Err: &Error{
+	return wire.GoAway{Kind: wire.GoAwayDrain, Err: &Error{
 		Code: CodeUnavailable, Text: "this server is stopping", RetryAfter: v.cfg.ReturnAfter,
 	}}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // The way of one connection through a Server: handshake, decision, session.
@@ -23,7 +25,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		v.stats.handshake(handshakeResult(err))
 		log.Warn("connection without a handshake", "node", conn.Peer().Name, "error", err)
 		if l != nil && errors.Is(err, ErrProtocol) {
-			l.sayGoodbye(goodbye{Kind: goodbyeRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+			l.sayGoodbye(wire.GoAway{Kind: wire.GoAwayRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 		}
 		return false
 	}
@@ -39,10 +41,10 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		return false
 	}
 	keepalive := max(min(h.Keepalive, maxKeepalive), v.cfg.Keepalive)
-	err = writeFrame(l.control, welcome{
+	err = wire.WriteFrame(l.control, wire.Welcome{
 		Version: version, Epoch: t.epoch, Keepalive: keepalive, Limits: v.cfg.Limits, Capabilities: offers(v.cfg.Capabilities),
 		Previous: t.previous,
-	}, maxHello)
+	}, wire.MaxHello)
 	if err == nil {
 		err = l.established(v.cfg.Limits)
 	}
@@ -55,7 +57,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	cfg := sessionConfig{
 		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
 		sink: node.Up, source: node.Down, outbox: node.Outbox, inbox: node.Inbox, mux: v.cfg.Mux, log: log,
-		stats: v.stats, turns: &v.work, pulse: &v.pulse, budget: v.budget,
+		stats: v.stats, turns: v.work, pulse: &v.pulse, budget: v.budget,
 	}
 	cfg.negotiate(h.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
@@ -64,7 +66,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 }
 
 // decide says whether the edge that said h may have a session.
-func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h hello) (version uint64, node Node, t *tenant, err error) {
+func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h wire.Hello) (version uint64, node Node, t *tenant, err error) {
 	if version, err = agree(h, peer); err != nil {
 		return 0, Node{}, nil, err
 	}
@@ -96,7 +98,7 @@ func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, er
 // enter waits at the door, or fails with when to come back.
 func (v *Server) enter(ctx context.Context) error {
 	v.mu.Lock()
-	away := v.gate.come(time.Now())
+	away := v.gate.Reserve(time.Now())
 	v.mu.Unlock()
 	if away > 0 {
 		return &turnedAway{HandshakeRate, &Error{
@@ -107,7 +109,7 @@ func (v *Server) enter(ctx context.Context) error {
 	err := v.pass(ctx)
 	if err != nil {
 		v.mu.Lock()
-		v.gate.leave()
+		v.gate.Cancel()
 		v.mu.Unlock()
 	}
 	return err
@@ -124,7 +126,7 @@ func (v *Server) pass(ctx context.Context) error {
 	}
 	for {
 		v.mu.Lock()
-		early := v.gate.pass(time.Now())
+		early := v.gate.Take(time.Now())
 		v.mu.Unlock()
 		if early == 0 {
 			return nil

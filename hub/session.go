@@ -11,6 +11,11 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/edgekit/edgekit/hub/internal/load"
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // farewellWait is how long the side that ends a session in good order waits
@@ -35,8 +40,8 @@ type sessionConfig struct {
 	batches   bool // the peer reads them
 	announced bool // both sides announce the streams that they open
 	stats     *counters
-	turns     *turns // nil for no limit
-	pulse     *Pulse
+	turns     *load.FairSemaphore // nil for no limit
+	pulse     *load.TimerHeap
 	budget    *semaphore.Weighted // of all sessions, for what is opened; nil for no limit
 }
 
@@ -46,7 +51,7 @@ type sessionConfig struct {
 type session struct {
 	sessionConfig
 	acker Acker // source, if it is one
-	turn  turn
+	turn  load.Waiter
 	ids   atomic.Uint64
 	// inflight counts what the peer may start here before it is classified.
 	inflight atomic.Int32
@@ -66,14 +71,14 @@ type session struct {
 
 	mu     sync.Mutex
 	reason error // why it ends; nil while it stands
-	alive  keepalive
+	alive  replica.Keepalive
 	// lastRoundTrip is what the last ping took; the next one tells the cloud.
 	lastRoundTrip time.Duration
-	beat          beat           // of alive, in pulse
-	send          *sender        // nil without a source
-	recv          *receiver      // nil without a sink
-	esend         *eventSender   // nil without an outbox
-	erecv         *eventReceiver // nil without an inbox
+	beat          load.Timer             // of alive, in pulse
+	send          *replica.StateSender   // nil without a source
+	recv          *replica.StateReceiver // nil without a sink
+	esend         *replica.EventSender   // nil without an outbox
+	erecv         *replica.EventReceiver // nil without an inbox
 	work          workers
 	events        eventWorkers
 	out           outgoing
@@ -89,30 +94,30 @@ type depth struct{ state, event int }
 
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg}
-	s.reader.budget = cfg.budget
+	s.reader.Budget = cfg.budget
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.beat.tick = s.tick
+	s.beat.Func = s.tick
 	// What was heard last may be older than now: a pause before the first ping
 	// is not silence after one.
-	s.alive = keepalive{interval: cfg.keepalive, pings: cfg.edge, pinged: time.Unix(0, cfg.heard.Load())}
+	s.alive = replica.Keepalive{Interval: cfg.keepalive, Pings: cfg.edge, Pinged: time.Unix(0, cfg.heard.Load())}
 	if cfg.source != nil {
 		s.acker, _ = cfg.source.(Acker)
-		s.send = newSender(senderConfig{
+		s.send = replica.NewStateSender(replica.StateSenderConfig{
 			Compare: cfg.source.Compare, Acker: s.acker != nil,
 			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes,
-			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys, Size: putSize,
+			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys, Size: wire.PutSize,
 		})
 	}
 	if cfg.sink != nil {
-		s.recv = newReceiver(cfg.limits.Window, cfg.limits.WindowBytes)
+		s.recv = replica.NewStateReceiver(cfg.limits.Window, cfg.limits.WindowBytes)
 	}
 	if cfg.outbox != nil {
-		s.esend = newEventSender(eventSenderConfig{
-			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys, Size: eventSize,
+		s.esend = replica.NewEventSender(replica.EventSenderConfig{
+			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys, Size: wire.EventSize,
 		})
 	}
 	if cfg.inbox != nil {
-		s.erecv = newEventReceiver(cfg.limits.Window, cfg.limits.WindowBytes, cfg.limits.MaxKeys)
+		s.erecv = replica.NewEventReceiver(cfg.limits.Window, cfg.limits.WindowBytes, cfg.limits.MaxKeys)
 	}
 	return s
 }
@@ -135,15 +140,15 @@ func (s *session) run() (reason error) {
 func (s *session) start(spawn func(func()), over func(error)) {
 	s.spawnReader, s.over = spawn, over
 	if s.source != nil {
-		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.tellSender(evChanged{k}) }))
+		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.tellSender(replica.KeyChanged{Key: k}) }))
 	}
 	if s.outbox != nil {
-		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.tellEventSender(evNews{source}) }))
+		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.tellEventSender(replica.Appended{Source: source}) }))
 		s.spawn(s.listSources)
 	}
 	s.mu.Lock()
 	if s.reason == nil && s.out.parting == nil {
-		s.pulse.set(&s.beat, s.keepalive)
+		s.pulse.Set(&s.beat, s.keepalive)
 	}
 	s.mu.Unlock()
 	if !s.announced {
@@ -162,7 +167,7 @@ func (s *session) start(spawn func(func()), over func(error)) {
 // a stack that is new and small, since handling frames makes a stack grow for
 // good: a goroutine of its own does that.
 func (s *session) rest() {
-	err := s.reader.wait()
+	err := s.reader.Wait()
 	s.spawnReader(func() { s.wake(err) })
 }
 
@@ -172,13 +177,13 @@ func (s *session) wake(err error) {
 		err = lost(err)
 	}
 	for err == nil {
-		if err = s.readOne(); err == nil && !s.reader.ahead() {
+		if err = s.readOne(); err == nil && !s.reader.Ahead() {
 			s.spawnReader(s.rest)
 			return
 		}
 	}
 	s.fail(err)
-	s.reader.forget()
+	s.reader.DropFragments()
 	s.wg.Wait()
 	s.mu.Lock()
 	s.stats.queued[ofState].Add(-int64(s.depth.state))
@@ -219,7 +224,7 @@ func (s *session) failLocked(err error) {
 	default:
 		s.reason = err
 	}
-	s.pulse.stop(&s.beat)
+	s.pulse.Stop(&s.beat)
 	s.work.stopTimers()
 	s.events.stopTimers()
 	s.cancel()
@@ -230,7 +235,7 @@ func (s *session) failLocked(err error) {
 
 // part tells the peer why the session ends, gives it a moment to read it, and
 // ends the session with that reason.
-func (s *session) part(g goodbye) {
+func (s *session) part(g wire.GoAway) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reason != nil || s.out.parting != nil {
@@ -238,12 +243,12 @@ func (s *session) part(g goodbye) {
 	}
 	s.urgentLocked(g)
 	s.out.parting = &parted{g}
-	s.pulse.set(&s.beat, farewellWait)
+	s.pulse.Set(&s.beat, farewellWait)
 }
 
 // expel is part for a peer that must do nothing more: only the reason goes out,
 // and what comes in is not acted on.
-func (s *session) expel(g goodbye) {
+func (s *session) expel(g wire.GoAway) {
 	s.deaf.Store(true)
 	s.mu.Lock()
 	s.out.urgent, s.out.bulk, s.out.rest = nil, nil, nil
@@ -253,7 +258,7 @@ func (s *session) expel(g goodbye) {
 }
 
 // parted is the end of a session that this side announced.
-type parted struct{ goodbye goodbye }
+type parted struct{ goodbye wire.GoAway }
 
 func (e *parted) Error() string {
 	if e.goodbye.Err != nil {
@@ -279,30 +284,30 @@ func (s *session) spawnLocked(f func()) {
 func (s *session) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.pulse.pending(&s.beat) {
+	if s.reason != nil || s.pulse.Pending(&s.beat) {
 		return
 	}
 	if s.out.parting != nil {
 		s.failLocked(s.out.parting)
 		return
 	}
-	sendPing, dead, next := s.alive.step(time.Now(), s.lastHeard())
+	sendPing, dead, next := s.alive.Step(time.Now(), s.lastHeard())
 	if dead {
 		s.failLocked(errSilent)
 		return
 	}
 	if sendPing {
-		s.urgentLocked(ping{uint64(s.alive.pinged.UnixNano()), s.lastRoundTrip})
+		s.urgentLocked(wire.Ping{ID: uint64(s.alive.Pinged.UnixNano()), RoundTrip: s.lastRoundTrip})
 	}
-	s.pulse.set(&s.beat, next)
+	s.pulse.Set(&s.beat, next)
 }
 
 // readOne takes one frame from the control stream and handles it.
 func (s *session) readOne() error {
-	f, err := s.reader.next()
+	f, err := s.reader.Next()
 	if err != nil {
 		if errors.Is(err, ErrProtocol) {
-			s.part(goodbye{Kind: goodbyeEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+			s.part(wire.GoAway{Kind: wire.GoAwayEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 			return err
 		}
 		return lost(err)
@@ -313,69 +318,69 @@ func (s *session) readOne() error {
 
 // count counts what arrived. A batch's bytes are counted for the class of state,
 // which most of them carry; its frames are counted when it is unpacked.
-func (s *session) count(f frame) {
-	if _, packed := f.(batch); packed {
-		s.stats.received.add(ofState, 0, s.reader.size)
+func (s *session) count(f wire.Frame) {
+	if _, packed := f.(wire.Batch); packed {
+		s.stats.received.add(ofState, 0, s.reader.Size)
 		return
 	}
-	s.stats.received.add(classOf(f), 1, s.reader.size)
+	s.stats.received.add(classOf(f), 1, s.reader.Size)
 }
 
 // handle acts on one frame. The switch is the protocol after the handshake.
-func (s *session) handle(f frame) error {
+func (s *session) handle(f wire.Frame) error {
 	if s.deaf.Load() {
 		return nil
 	}
 	switch f := f.(type) {
-	case ping:
+	case wire.Ping:
 		if f.RoundTrip > 0 {
 			s.stats.roundTrip(f.RoundTrip)
 		}
 		s.mu.Lock()
-		s.urgentLocked(pong{f.ID})
+		s.urgentLocked(wire.Pong{ID: f.ID})
 		s.mu.Unlock()
-	case pong:
+	case wire.Pong:
 		s.mu.Lock()
-		if f.ID == uint64(s.alive.pinged.UnixNano()) {
-			s.lastRoundTrip = time.Since(s.alive.pinged)
+		if f.ID == uint64(s.alive.Pinged.UnixNano()) {
+			s.lastRoundTrip = time.Since(s.alive.Pinged)
 			s.stats.roundTrip(s.lastRoundTrip)
 		}
 		s.mu.Unlock()
-	case goodbye:
+	case wire.GoAway:
 		return &farewell{f}
-	case cancel:
+	case wire.Cancel:
 		s.serve.cancel(f.ID)
-	case opening:
+	case wire.Opening:
 		s.expect(f.Count)
-	case digest:
-		s.tellSender(evDigest{f.digestSum})
-	case want:
+	case wire.Digest:
+		s.tellSender(replica.PeerDigest{Digest: f.Digest})
+	case wire.Want:
 		if s.recv == nil {
-			return violation("versions asked of a side that holds none")
+			return message.Violation("versions asked of a side that holds none")
 		}
 		s.spawn(s.sendVersions)
-	case versions:
-		s.tellSender(evVersions{f.Entries, f.Last})
-	case put:
+	case wire.Versions:
+		s.tellSender(replica.PeerVersions{Entries: f.Entries, Last: f.Last})
+	case wire.Put:
 		m := f.Message
-		s.tellReceiver(evPut{f.Seq, Object{m.Key, m.Version, m.Body, m.Operation == Delete}, frameSize(f)})
-	case ack:
-		s.tellSender(evAcked{f.Seq})
-	case nack:
-		s.tellSender(evNacked{f.Seq, f.Err})
-	case marks:
-		s.tellEventSender(evMarks{f.Entries, f.Last})
-	case event:
-		s.tellEventReceiver(evEvent{f.Event, frameSize(f)})
-	case batch:
-		return f.unpack(&s.reader.decoder, func(inner frame) error {
+		s.tellReceiver(replica.ObjectReceived{Seq: f.Seq, Object: Object{Key: m.Key, Version: m.Version, Body: m.Body, Deleted: m.Operation == Delete}, Size: wire.Size(f)})
+	case wire.Ack:
+		s.tellSender(replica.PeerAcked{Seq: f.Seq})
+	case wire.Nack:
+		s.tellSender(replica.PeerNacked{Seq: f.Seq, Err: f.Err})
+	case wire.Marks:
+		s.tellEventSender(replica.PeerMarks{Entries: f.Entries, Last: f.Last})
+	case wire.Event:
+		s.tellEventReceiver(replica.EventReceived{Event: f.Event, Size: wire.Size(f)})
+	case wire.Batch:
+		return s.reader.Unpack(f, func(inner wire.Frame) error {
 			s.stats.received.add(classOf(inner), 1, 0)
 			return s.handle(inner)
 		})
-	case refusal:
-		s.tellEventSender(evRefused{f.Source, f.ID, f.Err})
+	case wire.Refusal:
+		s.tellEventSender(replica.PeerRefused{Source: f.Source, ID: f.ID, Err: f.Err})
 	default:
-		return violation("%T after the handshake", f)
+		return message.Violation("%T after the handshake", f)
 	}
 	return nil
 }

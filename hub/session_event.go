@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // eventWorkers is what a session does for the machines of the event class, by
 // goroutines that exist only while there is something to do.
 type eventWorkers struct {
-	forget     []fxForget // for the Outbox
-	forgetting bool       // a goroutine is at it
+	forget     []replica.ForgetEvents // for the Outbox
+	forgetting bool                   // a goroutine is at it
 	read       *time.Timer
 	take       *time.Timer
 }
@@ -33,13 +37,13 @@ func (s *session) tellEventSender(ev any) {
 	}
 	if s.esend == nil {
 		// The peer tells its marks, but nothing here has events.
-		if _, told := ev.(evMarks); !told {
-			s.failLocked(violation("%T without an outbox", ev))
+		if _, told := ev.(replica.PeerMarks); !told {
+			s.failLocked(message.Violation("%T without an outbox", ev))
 		}
 		return
 	}
-	s.performEvents(s.esend.step(ev))
-	pending, landed := s.esend.progress()
+	s.performEvents(s.esend.Step(ev))
+	pending, landed := s.esend.Progress()
 	s.stats.acked[ofEvent].Add(uint64(landed))
 	s.stats.queued[ofEvent].Add(int64(pending - s.depth.event))
 	s.depth.event = pending
@@ -53,10 +57,10 @@ func (s *session) tellEventReceiver(ev any) {
 		return
 	}
 	if s.erecv == nil {
-		s.failLocked(violation("events sent to a side that takes none"))
+		s.failLocked(message.Violation("events sent to a side that takes none"))
 		return
 	}
-	s.performEvents(s.erecv.step(ev))
+	s.performEvents(s.erecv.Step(ev))
 }
 
 // performEvents does the effects of both machines; mu is held, so it only
@@ -64,27 +68,27 @@ func (s *session) tellEventReceiver(ev any) {
 func (s *session) performEvents(effects []any) {
 	for _, fx := range effects {
 		switch fx := fx.(type) {
-		case fxRead:
+		case replica.ReadNext:
 			s.spawnLocked(func() { s.readNext(fx) })
-		case fxEvent:
-			s.bulkLocked(event{fx.Event})
-		case fxForget:
+		case replica.SendEvent:
+			s.bulkLocked(wire.Event{Event: fx.Event})
+		case replica.ForgetEvents:
 			s.forgetLocked(fx)
-		case fxReadLater:
-			s.events.read = time.AfterFunc(fx.After, func() { s.tellEventSender(evReadAgain{}) })
-		case fxTake:
+		case replica.ReadAfter:
+			s.events.read = time.AfterFunc(fx.After, func() { s.tellEventSender(replica.ReadDue{}) })
+		case replica.AppendEvents:
 			s.spawnLocked(func() { s.take(fx) })
-		case fxTakeLater:
+		case replica.AppendAfter:
 			s.stats.retried[ofEvent].Add(1)
-			s.events.take = time.AfterFunc(fx.After, func() { s.tellEventReceiver(evTakeAgain{}) })
-		case fxMark:
-			s.urgentLocked(marks{Entries: []mark{mark(fx)}})
-		case fxRefuse:
-			s.urgentLocked(refusal(fx))
-		case fxLost:
+			s.events.take = time.AfterFunc(fx.After, func() { s.tellEventReceiver(replica.AppendDue{}) })
+		case replica.SendMark:
+			s.urgentLocked(wire.Marks{Entries: []message.Mark{message.Mark(fx)}})
+		case replica.SendRefusal:
+			s.urgentLocked(wire.Refusal(fx))
+		case replica.ReportLost:
 			s.stats.failed(ofEvent, fx.Err)
-			s.log.Warn("event was not delivered", "source", clip(fx.Source), "id", fx.ID, "error", fx.Err)
-		case fxFail:
+			s.log.Warn("event was not delivered", "source", message.Clip(fx.Source), "id", fx.ID, "error", fx.Err)
+		case replica.Fail:
 			s.failLocked(fx.Err)
 		}
 	}
@@ -101,18 +105,18 @@ func (s *session) sendMarks() {
 	for source, id := range all {
 		own[source] = max(own[source], id)
 	}
-	parts := []marks{{}}
+	parts := []wire.Marks{{}}
 	size := 0
 	for source, id := range own {
-		m := mark{source, id}
+		m := message.Mark{Source: source, ID: id}
 		last := &parts[len(parts)-1]
 		last.Entries = append(last.Entries, m)
-		if size += markSize(m); size > pieceSize/2 {
-			parts, size = append(parts, marks{}), 0
+		if size += wire.MarkSize(m); size > wire.PieceSize/2 {
+			parts, size = append(parts, wire.Marks{}), 0
 		}
 	}
 	parts[len(parts)-1].Last = true
-	s.tellEventReceiver(evOwnMarks{own})
+	s.tellEventReceiver(replica.OwnMarks{Marks: own})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, part := range parts {
@@ -128,37 +132,37 @@ func (s *session) listSources() {
 		return
 	}
 	for source := range all {
-		s.tellEventSender(evNews{source})
+		s.tellEventSender(replica.Appended{Source: source})
 	}
 }
 
 // readNext answers fxRead.
-func (s *session) readNext(fx fxRead) {
+func (s *session) readNext(fx replica.ReadNext) {
 	var e Event
-	err := s.turns.take(s.ctx, &s.turn)
+	err := s.turns.Acquire(s.ctx, &s.turn)
 	if err == nil {
 		e, err = s.outbox.Next(s.ctx, fx.Source, fx.After)
-		s.turns.give()
+		s.turns.Release()
 	}
-	s.tellEventSender(evRead{fx.Source, e, err})
+	s.tellEventSender(replica.EventRead{Source: fx.Source, Event: e, Err: err})
 }
 
 // take answers fxTake.
-func (s *session) take(fx fxTake) {
-	err := s.turns.take(s.ctx, &s.turn)
+func (s *session) take(fx replica.AppendEvents) {
+	err := s.turns.Acquire(s.ctx, &s.turn)
 	if err == nil {
 		err = s.inbox.Append(s.ctx, fx.Source, fx.Events)
-		s.turns.give()
+		s.turns.Release()
 	}
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}
-	s.tellEventReceiver(evTaken{fx.Source, err})
+	s.tellEventReceiver(replica.AppendDone{Source: fx.Source, Err: err})
 }
 
 // forgetLocked has the Outbox told, in order; what comes meanwhile for one
 // source is told as one.
-func (s *session) forgetLocked(m fxForget) {
+func (s *session) forgetLocked(m replica.ForgetEvents) {
 	w := &s.events
 	for i := range w.forget {
 		if w.forget[i].Source == m.Source && !w.forget[i].Presumed {
@@ -218,9 +222,9 @@ func (s *session) presume(source string, id uint64) {
 	s.stats.presumed.Add(uint64(count))
 	if certain {
 		s.log.Error("events are lost: their ids were used before, and the peer has them; an outbox that is made anew must give its source a new name",
-			"source", clip(source), "events", count, "peer", id)
+			"source", message.Clip(source), "events", count, "peer", id)
 		return
 	}
 	s.log.Info("events were not sent since the peer has them; if the outbox was made anew, its source needs a new name",
-		"source", clip(source), "events", count, "peer", id)
+		"source", message.Clip(source), "events", count, "peer", id)
 }

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // versionLister is the method that Source and Sink share.
@@ -15,7 +19,7 @@ type versionLister func(ctx context.Context) (iter.Seq2[Key, string], error)
 // workers is what a session does for its machines: each list is worked off by
 // goroutines that exist only while it is not empty.
 type workers struct {
-	loads     []fxLoad
+	loads     []replica.Load
 	loading   int // goroutines
 	delivered [][]Object
 	telling   bool // a goroutine tells the Acker
@@ -71,16 +75,16 @@ func (s *session) tellSender(ev any) {
 	}
 	if s.send == nil {
 		// The peer compares what it holds, but nothing here owns state.
-		if _, change := ev.(evDigest); !change {
-			s.failLocked(violation("%T without a source", ev))
+		if _, change := ev.(replica.PeerDigest); !change {
+			s.failLocked(message.Violation("%T without a source", ev))
 		}
 		return
 	}
-	s.perform(s.send.step(ev))
-	if _, compared := ev.(evListed); compared && s.send.compared() {
+	s.perform(s.send.Step(ev))
+	if _, compared := ev.(replica.SourceListed); compared && s.send.Compared() {
 		s.stats.equal.Add(1)
 	}
-	pending, landed := s.send.progress()
+	pending, landed := s.send.Progress()
 	s.stats.acked[ofState].Add(uint64(landed))
 	s.stats.queued[ofState].Add(int64(pending - s.depth.state))
 	s.depth.state = pending
@@ -94,59 +98,59 @@ func (s *session) tellReceiver(ev any) {
 		return
 	}
 	if s.recv == nil {
-		s.failLocked(violation("state sent to a side that takes none"))
+		s.failLocked(message.Violation("state sent to a side that takes none"))
 		return
 	}
-	s.perform(s.recv.step(ev))
+	s.perform(s.recv.Step(ev))
 }
 
 // perform does the effects of both machines; mu is held, so it only queues.
 func (s *session) perform(effects []any) {
 	for _, fx := range effects {
 		switch fx := fx.(type) {
-		case fxList:
+		case replica.ListSource:
 			s.spawnLocked(s.list)
-		case fxWant:
+		case replica.AskVersions:
 			s.stats.listed.Add(1)
-			s.urgentLocked(want{})
-		case fxLoad:
+			s.urgentLocked(wire.Want{})
+		case replica.Load:
 			s.work.loads = append(s.work.loads, fx)
-			if s.work.loading < maxLoads {
+			if s.work.loading < replica.MaxLoads {
 				s.work.loading++
 				s.spawnLocked(s.load)
 			}
-		case fxPut:
+		case replica.SendObject:
 			o := fx.Object
-			s.bulkLocked(put{fx.Seq, Message{Operation: fx.Operation, Key: o.Key, Version: o.Version, Body: o.Body}})
-		case fxDelivered:
+			s.bulkLocked(wire.Put{Seq: fx.Seq, Message: Message{Operation: fx.Operation, Key: o.Key, Version: o.Version, Body: o.Body}})
+		case replica.ReportDelivered:
 			s.work.delivered = append(s.work.delivered, fx.Objects)
 			if !s.work.telling {
 				s.work.telling = true
 				s.spawnLocked(s.tell)
 			}
-		case fxRetry:
-			s.work.retry = time.AfterFunc(fx.After, func() { s.tellSender(evRetry{}) })
-		case fxApply:
+		case replica.RetryAfter:
+			s.work.retry = time.AfterFunc(fx.After, func() { s.tellSender(replica.RetryDue{}) })
+		case replica.Apply:
 			s.spawnLocked(func() { s.apply(fx.Objects) })
-		case fxApplyLater:
+		case replica.ApplyAfter:
 			s.stats.retried[ofState].Add(1)
-			s.work.again = time.AfterFunc(fx.After, func() { s.tellReceiver(evApplyAgain{}) })
-		case fxAck:
-			s.urgentLocked(ack(fx))
-		case fxNack:
-			s.urgentLocked(nack(fx))
-		case fxDropped:
+			s.work.again = time.AfterFunc(fx.After, func() { s.tellReceiver(replica.ApplyDue{}) })
+		case replica.SendAck:
+			s.urgentLocked(wire.Ack(fx))
+		case replica.SendNack:
+			s.urgentLocked(wire.Nack(fx))
+		case replica.ReportDropped:
 			s.stats.failed(ofState, fx.Err)
 			if untold, tell := s.work.troubles.tell(time.Now(), fx.Err); tell {
 				s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err, "untold", untold)
 			}
-		case fxBehind:
+		case replica.ReportBehind:
 			s.stats.behind.Add(1)
 			if untold, tell := s.work.troubles.tell(time.Now(), ErrLagging); tell {
 				s.log.Warn("the owner stays behind what its peer holds, so that nothing is sent: versions must grow, also when the owner was restarted or restored",
-					"key", fx.Key.String(), "peer", clip(fx.Held), "owner", cmp.Or(clip(fx.Version), "cannot tell"), "untold", untold)
+					"key", fx.Key.String(), "peer", message.Clip(fx.Held), "owner", cmp.Or(message.Clip(fx.Version), "cannot tell"), "untold", untold)
 			}
-		case fxFail:
+		case replica.Fail:
 			s.failLocked(fx.Err)
 		}
 	}
@@ -154,32 +158,32 @@ func (s *session) perform(effects []any) {
 
 // sendDigest opens the receiving half: it says what the Sink holds.
 func (s *session) sendDigest() {
-	var d digester
-	err := eachVersion(s.ctx, s.sink.Versions, func(k Key, v string) error { d.add(k, v); return nil })
+	var d replica.Digester
+	err := eachVersion(s.ctx, s.sink.Versions, func(k Key, v string) error { d.Add(k, v); return nil })
 	if err != nil {
 		s.fail(fmt.Errorf("hub: list what the sink holds: %w", err))
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.urgentLocked(digest{d.digest()})
+	s.urgentLocked(wire.Digest{Digest: d.Sum()})
 }
 
 // sendVersions answers a want: all that the Sink holds, in small frames.
 func (s *session) sendVersions() {
-	var part versions
+	var part wire.Versions
 	size := 0
 	flush := func(last bool) {
 		part.Last = last
 		s.mu.Lock()
 		s.bulkLocked(part)
 		s.mu.Unlock()
-		part, size = versions{}, 0
+		part, size = wire.Versions{}, 0
 	}
 	err := eachVersion(s.ctx, s.sink.Versions, func(k Key, v string) error {
-		e := entry{k, v}
+		e := message.Entry{Key: k, Version: v}
 		part.Entries = append(part.Entries, e)
-		if size += entrySize(e); size > pieceSize/2 {
+		if size += wire.EntrySize(e); size > wire.PieceSize/2 {
 			flush(false)
 		}
 		return nil
@@ -193,11 +197,11 @@ func (s *session) sendVersions() {
 
 // list answers fxList.
 func (s *session) list() {
-	var d digester
+	var d replica.Digester
 	have := map[Key]string{}
 	err := eachVersion(s.ctx, s.source.Versions, func(k Key, v string) error {
 		if _, twice := have[k]; !twice {
-			d.add(k, v)
+			d.Add(k, v)
 			have[k] = v
 		}
 		return nil
@@ -206,7 +210,7 @@ func (s *session) list() {
 		s.fail(fmt.Errorf("hub: list the source: %w", err))
 		return
 	}
-	s.tellSender(evListed{d.digest(), have})
+	s.tellSender(replica.SourceListed{Digest: d.Sum(), Entries: have})
 }
 
 // load answers fxLoad until none is left.
@@ -223,15 +227,15 @@ func (s *session) load() {
 		s.work.loads = s.work.loads[1:]
 		s.mu.Unlock()
 		var o Object
-		err := s.turns.take(s.ctx, &s.turn)
+		err := s.turns.Acquire(s.ctx, &s.turn)
 		if err == nil {
 			o, err = s.source.Load(s.ctx, job.Key, job.Held)
-			s.turns.give()
+			s.turns.Release()
 		}
 		if err != nil && s.ctx.Err() != nil {
 			err = ErrLagging // the session ends anyway: no log line
 		}
-		s.tellSender(evLoaded{job.Key, o, err})
+		s.tellSender(replica.Loaded{Key: job.Key, Object: o, Err: err})
 	}
 }
 
@@ -270,7 +274,7 @@ func (s *session) note(class int, acked func() error) {
 			s.log.Warn("what the peer has is not noted yet; trying again until it is", "class", classes()[class], "error", err)
 		}
 		select {
-		case <-time.After(backoffFor(tries)):
+		case <-time.After(replica.RetryPause(tries)):
 		case <-s.ctx.Done():
 			return
 		}
@@ -279,15 +283,15 @@ func (s *session) note(class int, acked func() error) {
 
 // apply answers fxApply.
 func (s *session) apply(objects []Object) {
-	err := s.turns.take(s.ctx, &s.turn)
+	err := s.turns.Acquire(s.ctx, &s.turn)
 	if err == nil {
 		err = s.sink.Apply(s.ctx, objects)
-		s.turns.give()
+		s.turns.Release()
 	}
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}
-	s.tellReceiver(evApplied{err})
+	s.tellReceiver(replica.Applied{Err: err})
 }
 
 // eachVersion walks what a Source or Sink lists.

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // Class is a class of delivery, as Stats count by it.
@@ -145,16 +148,16 @@ func classes() [numClasses]Class {
 }
 
 // classOf is the class that a frame is counted for.
-func classOf(f frame) int {
+func classOf(f wire.Frame) int {
 	switch f := f.(type) {
-	case digest, want, versions, put, ack, nack:
+	case wire.Digest, wire.Want, wire.Versions, wire.Put, wire.Ack, wire.Nack:
 		return ofState
-	case marks, event, refusal:
+	case wire.Marks, wire.Event, wire.Refusal:
 		return ofEvent
-	case response:
+	case wire.Response:
 		return ofCall
-	case open:
-		if f.Class == classStream {
+	case wire.Open:
+		if f.Class == wire.ClassStream {
 			return ofStream
 		}
 		return ofCall
@@ -287,9 +290,9 @@ func dropReason(err error) (DropReason, bool) {
 	switch {
 	case errors.Is(err, ErrTooLarge):
 		return DropTooLarge, true
-	case errors.Is(err, errRepeated):
+	case errors.Is(err, replica.ErrRepeated):
 		return DropRepeated, true
-	case errors.Is(err, errSources):
+	case errors.Is(err, replica.ErrSources):
 		return DropUnreadable, true
 	case typed && e.Final():
 		return DropRefused, true
@@ -301,22 +304,22 @@ func dropReason(err error) (DropReason, bool) {
 func endReason(err error) EndReason {
 	p, parted := errors.AsType[*parted](err)
 	f, told := errors.AsType[*farewell](err)
-	var bye goodbye
+	var bye wire.GoAway
 	if parted {
 		bye = p.goodbye
 	} else if told {
 		bye = f.goodbye
 	}
 	switch bye.Kind {
-	case goodbyeDrain:
+	case wire.GoAwayDrain:
 		return EndDrained
-	case goodbyeFenced:
+	case wire.GoAwayFenced:
 		return EndFenced
-	case goodbyeReplaced:
+	case wire.GoAwayReplaced:
 		return EndReplaced
-	case goodbyeStopped:
+	case wire.GoAwayStopped:
 		return EndStopped
-	case goodbyeEnded, goodbyeRefused:
+	case wire.GoAwayEnded, wire.GoAwayRefused:
 		if bye.Err != nil && bye.Err.Code == CodeInvalid { // as read says it
 			return EndViolation
 		}
@@ -355,7 +358,7 @@ func handshakeResult(err error) HandshakeResult {
 	switch {
 	case unverified:
 		return HandshakeCertificate
-	case fenced, told && f.goodbye.Kind == goodbyeFenced:
+	case fenced, told && f.goodbye.Kind == wire.GoAwayFenced:
 		return HandshakeFenced
 	case errors.Is(err, ErrProtocol):
 		return HandshakeGarbage

@@ -11,6 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // After its open frame, a stream of the stream class carries chunks: one byte
@@ -50,18 +53,18 @@ type half struct {
 }
 
 // newHalf goes on where the frame reader stopped, if there was one.
-func newHalf(st Stream, r *frameReader) *half {
+func newHalf(st Stream, r *wire.Reader) *half {
 	h := &half{st: st}
 	if r != nil {
-		h.r = r.rest()
+		h.r = r.Buffered()
 	} else {
-		h.r = bufio.NewReaderSize(st, readBuffer)
+		h.r = bufio.NewReaderSize(st, wire.ReadBuffer)
 	}
 	return h
 }
 
 // newHalf counts the stream's bytes for the session.
-func (s *session) newHalf(st Stream, r *frameReader) *half {
+func (s *session) newHalf(st Stream, r *wire.Reader) *half {
 	h := newHalf(st, r)
 	h.stats = s.stats
 	return h
@@ -122,7 +125,7 @@ func (h *half) header() error {
 			break
 		}
 		if used < 0 || want > binary.MaxVarintLen64 {
-			h.rerr = violation("broken chunk")
+			h.rerr = message.Violation("broken chunk")
 			return h.rerr
 		}
 	}
@@ -134,16 +137,16 @@ func (h *half) header() error {
 	case chunkStatus:
 		h.rerr = h.status(n)
 	default:
-		h.rerr = violation("chunk of kind %d", kind)
+		h.rerr = message.Violation("chunk of kind %d", kind)
 	}
 	return nil
 }
 
 func (h *half) status(n uint64) error {
 	if n > maxStatus {
-		return violation("status of %d bytes", n)
+		return message.Violation("status of %d bytes", n)
 	}
-	b, err := readN(h.r, nil, int(n))
+	b, err := wire.ReadN(h.r, nil, int(n))
 	if err != nil {
 		return h.broken(err)
 	}
@@ -152,7 +155,7 @@ func (h *half) status(n uint64) error {
 		return io.EOF
 	}
 	var e *Error
-	if err := parseError(&e, b); err != nil {
+	if err := wire.ParseError(&e, b); err != nil {
 		return err
 	}
 	return e
@@ -198,7 +201,7 @@ func (h *half) chunk(kind byte, p []byte) error {
 		// for as long as the link is busy: a thousand may write a line at a time.
 		return h.sendLocked(make([]byte, 0, len(p)+maxChunkHeader), kind, p)
 	}
-	return withBuffer(func(b *[]byte) error {
+	return wire.WithBuffer(func(b *[]byte) error {
 		*b = slices.Grow(*b, len(p)+maxChunkHeader)
 		return h.sendLocked(*b, kind, p)
 	})
@@ -248,8 +251,8 @@ func (h *half) finish(s *session, err error) {
 		h.werr = nil // the handler's CloseWrite came before the status
 	}
 	var b []byte
-	if e := wireError(err); e != nil {
-		b = appendError(nil, presentable(e))
+	if e := message.ErrorOf(err); e != nil {
+		b = wire.AppendError(nil, presentable(e))
 	}
 	failed := h.chunk(chunkStatus, b)
 	h.wmu.Unlock()
@@ -263,7 +266,7 @@ func (h *half) finish(s *session, err error) {
 func presentable(e *Error) *Error {
 	out := *e
 	if len(out.Text) > maxStatus/2 {
-		out.Text = cut(out.Text, maxStatus/2)
+		out.Text = message.Truncate(out.Text, maxStatus/2)
 	}
 	if out.Code == CodeUnknown && out.Text == "" {
 		out.Text = "failed"
@@ -275,7 +278,7 @@ func presentable(e *Error) *Error {
 func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
 	m.Operation = Query
 	m.ID = s.ids.Add(1)
-	st, err := s.openStream(ctx, open{Class: classStream, Message: m})
+	st, err := s.openStream(ctx, wire.Open{Class: wire.ClassStream, Message: m})
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +292,7 @@ func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
 }
 
 // serveStream has the mux serve a stream and reports how it ended.
-func (s *session) serveStream(ctx context.Context, o open, refused *Error, h *half) {
+func (s *session) serveStream(ctx context.Context, o wire.Open, refused *Error, h *half) {
 	// The opener's cancel ends a handler that is blocked in a read or write.
 	stop := context.AfterFunc(ctx, func() { h.st.Close() })
 	defer stop()

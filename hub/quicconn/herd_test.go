@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
@@ -54,7 +54,7 @@ func TestHerd(t *testing.T) {
 		defer conn.Close()
 	}
 	running.Wait()
-	if took := time.Since(begun); took < backlog.Patience {
+	if took := time.Since(begun); took < load.SlotTime {
 		t.Errorf("all got through within %v, while the places were taken", took)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
 // busyRetry is what an edge waits at least when the backlog is full.
@@ -23,7 +23,7 @@ type Listener struct {
 	cfg       ListenerConfig
 	transport *quic.Transport
 	listener  *quic.Listener
-	waiting   *backlog.Queue[*Conn]
+	waiting   *load.Backlog[*Conn]
 	lobby     *lobby
 	closing   chan struct{} // ends the wait for a place
 	reads     *reads
@@ -40,7 +40,7 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		return nil, err
 	}
 	l := &Listener{
-		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog),
+		cfg: cfg, waiting: load.NewBacklog[*Conn](cfg.Backlog),
 		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
 	}
 	mark, in := newMark(), &inbound{conn: cfg.Socket, reads: l.reads}
@@ -97,7 +97,7 @@ func (l *Listener) shrink(s *share) { l.grown.Add(-s.grown.Swap(0)) }
 // verify tells whether a client must prove its address before its connection
 // begins. It is called for each one that has not, before handshake.
 func (l *Listener) verify(from net.Addr) bool {
-	return l.lobby.refuse(backlog.Network(from), l.cfg.Unproven)
+	return l.lobby.refuse(load.Network(from), l.cfg.Unproven)
 }
 
 // handshake is called for each connection that a client begins, one after the
@@ -105,7 +105,7 @@ func (l *Listener) verify(from net.Addr) bool {
 // stand in line and may wait here, while quic-go keeps the first packets of
 // further ones, and all other packets take their way.
 func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-	s := l.lobby.begin(ctx, backlog.Network(client.RemoteAddr), client.AddrVerified, l.closing)
+	s := l.lobby.begin(ctx, load.Network(client.RemoteAddr), client.AddrVerified, l.closing)
 	if s == nil {
 		return nil, net.ErrClosed
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
 const (
@@ -43,7 +43,7 @@ const (
 // the other methods may be called by any.
 type lobby struct {
 	mark     marked
-	entry    *backlog.Entry
+	entry    *load.Admission
 	places   int         // connections under way at a time
 	many     atomic.Bool // some wait
 	unproven atomic.Int64
@@ -54,7 +54,7 @@ type lobby struct {
 	waiting []*caller
 	line    map[netip.Prefix]int // of waiting, by network
 	entered []*caller            // let in, the last ones
-	passes  []*backlog.Pass      // of those let in that quic-go has not begun
+	passes  []*load.Slot      // of those let in that quic-go has not begun
 	ready   []packet             // of the one that was let in last
 	// underway are those that quic-go has begun, for which ending before Accept
 	// takes them has consequences. They are looked through when there is no place: to
@@ -66,7 +66,7 @@ type lobby struct {
 // share is what a connection takes of its Listener's limits.
 type share struct {
 	ctx      context.Context // ends with the connection
-	pass     *backlog.Pass   // its place on the way in
+	pass     *load.Slot   // its place on the way in
 	unproven atomic.Bool     // counts in lobby.unproven
 	forget   func() bool     // has it wait for Accept though it has ended; nil when it does not wait
 	grown    atomic.Int64    // bytes of Listener.grown
@@ -100,9 +100,9 @@ type packet struct {
 func newLobby(mark marked, places int, wake func()) *lobby {
 	l := &lobby{
 		mark: mark, places: places,
-		short: new(backlog.Load).Short, callers: make(map[quic.ConnectionID]*caller), line: make(map[netip.Prefix]int),
+		short: new(load.CPU).Short, callers: make(map[quic.ConnectionID]*caller), line: make(map[netip.Prefix]int),
 	}
-	l.entry = backlog.NewEntry(places, func() {
+	l.entry = load.NewAdmission(places, func() {
 		if l.many.Load() {
 			wake()
 		}
@@ -125,12 +125,12 @@ func (l *lobby) hold(p packet) bool {
 	c := l.callers[id]
 	switch {
 	case c == nil:
-		c = &caller{id: id, network: backlog.Network(p.from), since: time.Now()}
+		c = &caller{id: id, network: load.Network(p.from), since: time.Now()}
 		l.expireLocked(c.since)
 		if len(l.waiting) == 0 && l.letInLocked(c) {
 			return false
 		}
-		if len(l.waiting) == maxWaiting || l.line[c.network] >= backlog.Share(maxWaiting) {
+		if len(l.waiting) == maxWaiting || l.line[c.network] >= load.Share(maxWaiting) {
 			return true
 		}
 		l.waiting = append(l.waiting, c)
@@ -227,7 +227,7 @@ func (l *lobby) letInLocked(c *caller) bool {
 	if pass == nil {
 		return false
 	}
-	l.passes = append(slices.DeleteFunc(l.passes, (*backlog.Pass).Gone), pass)
+	l.passes = append(slices.DeleteFunc(l.passes, (*load.Slot).Gone), pass)
 	c.entered, c.since = true, now
 	l.callers[c.id] = c
 	l.entered = append(l.entered, c)
@@ -303,11 +303,11 @@ func (l *lobby) proven(s *share) {
 // begun. It is that of the connection asked for unless packets were lost or were no
 // beginning, and counts as much in any case. Nil says that there is none, as for one that
 // comes again with its proof.
-func (l *lobby) placed(network netip.Prefix) *backlog.Pass {
+func (l *lobby) placed(network netip.Prefix) *load.Slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.passes = slices.DeleteFunc(l.passes, (*backlog.Pass).Gone)
-	i := slices.IndexFunc(l.passes, func(p *backlog.Pass) bool { return p.Network() == network })
+	l.passes = slices.DeleteFunc(l.passes, (*load.Slot).Gone)
+	i := slices.IndexFunc(l.passes, func(p *load.Slot) bool { return p.Network() == network })
 	if i < 0 {
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
 // initial is a packet by which a connection begins, with this id.
@@ -116,7 +116,7 @@ func TestLobbyFull(t *testing.T) {
 				t.Fatalf("connection %d waits: %v", i, i == 0)
 			}
 		}
-		if n := backlog.Share(maxWaiting); len(l.waiting) != n || len(l.callers) != n+1 {
+		if n := load.Share(maxWaiting); len(l.waiting) != n || len(l.callers) != n+1 {
 			t.Errorf("%d wait and %d are known", len(l.waiting), len(l.callers))
 		}
 		l.placed(loopback).Leave()
@@ -143,7 +143,7 @@ func TestLobbyShort(t *testing.T) {
 			t.Errorf("%v go in when one has left", got)
 		}
 		short = false
-		if got := notes(l); len(got) != backlog.Share(places)-4 || l.entry.Taken() != backlog.Share(places) {
+		if got := notes(l); len(got) != load.Share(places)-4 || l.entry.Taken() != load.Share(places) {
 			t.Errorf("%v go in when the CPU is not short, and %d are under way", got, l.entry.Taken())
 		}
 	})
@@ -177,7 +177,7 @@ func TestLobbyShare(t *testing.T) {
 		if got := notes(l); !slices.Equal(got, []byte{102}) {
 			t.Errorf("%v go in, though the other network has less", got)
 		}
-		l.placed(backlog.Network(&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1)})).Leave()
+		l.placed(load.Network(&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1)})).Leave()
 		if got := notes(l); !slices.Equal(got, []byte{1}) {
 			t.Errorf("%v go in where nobody else waits", got)
 		}

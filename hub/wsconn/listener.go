@@ -17,7 +17,7 @@ import (
 	"nhooyr.io/websocket"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -63,8 +63,8 @@ type ListenerConfig struct {
 type Listener struct {
 	cfg     ListenerConfig
 	gate    *gate
-	waiting *backlog.Queue[*Conn]
-	entry   *backlog.Entry
+	waiting *load.Backlog[*Conn]
+	entry   *load.Admission
 	pending *pending
 }
 
@@ -96,8 +96,8 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		cfg.Addr = &net.TCPAddr{}
 	}
 	return &Listener{
-		cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog),
-		entry: backlog.NewEntry(cfg.Handshakes, nil), pending: newPending(cfg.Pending),
+		cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: load.NewBacklog[*Conn](cfg.Backlog),
+		entry: load.NewAdmission(cfg.Handshakes, nil), pending: newPending(cfg.Pending),
 	}, nil
 }
 

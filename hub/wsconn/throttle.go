@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
 // firstByte is how long a TCP connection may stay silent. A TLS client speaks at
@@ -39,7 +39,7 @@ func (l *Listener) Throttle(inner net.Listener) net.Listener {
 
 type throttled struct {
 	net.Listener
-	entry   *backlog.Entry
+	entry   *load.Admission
 	pending *pending
 	proxies []netip.Prefix
 	most    int // connections that may wait for a place before no more are accepted
@@ -83,7 +83,7 @@ func (t *throttled) accept() {
 				return
 			}
 		}
-		e := &entering{Conn: conn, network: backlog.Network(conn.RemoteAddr()), pending: t.pending}
+		e := &entering{Conn: conn, network: load.Network(conn.RemoteAddr()), pending: t.pending}
 		t.mu.Lock()
 		t.admitting[e] = struct{}{} // before closing is looked at: Close sees it, or it sees Close
 		t.mu.Unlock()
@@ -179,7 +179,7 @@ type entering struct {
 
 	// Guarded by pending.mu.
 	spoke bool
-	pass  *backlog.Pass // nil while it has no place
+	pass  *load.Slot // nil while it has no place
 	gone  bool          // it is not in pending
 }
 
@@ -200,7 +200,7 @@ func (e *entering) listen(closing <-chan struct{}, proxies []netip.Prefix) bool 
 		}
 		if addr.IsValid() {
 			e.remote = net.TCPAddrFromAddrPort(addr)
-			e.pending.rename(e, backlog.Network(e.remote))
+			e.pending.rename(e, load.Network(e.remote))
 		}
 	}
 	n, err := e.Conn.Read(e.first[:])

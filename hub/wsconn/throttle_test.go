@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
@@ -72,7 +72,7 @@ func TestThrottle(t *testing.T) {
 	}
 	dial()
 	accept(t, c)
-	if took := time.Since(begun); took < backlog.Hurry/2 {
+	if took := time.Since(begun); took < load.BusySlotTime/2 {
 		t.Errorf("the place was not taken: the next one came after %v", took)
 	}
 }
@@ -213,7 +213,7 @@ func TestThrottleBounds(t *testing.T) {
 					}
 					last = c
 				}
-				if took := time.Since(begun); took > backlog.Hurry || says == "" && took > 0 {
+				if took := time.Since(begun); took > load.BusySlotTime || says == "" && took > 0 {
 					t.Errorf("one of another network waits for %v", took)
 				}
 				b := make([]byte, 9)

@@ -1,0 +1,41 @@
+package load_test
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/load"
+)
+
+// TestLoad has more goroutines at work than there are processors, and then none:
+// the CPU is short, and is not.
+func TestLoad(t *testing.T) {
+	var cpu load.CPU
+	awaitLoad := func(want bool) {
+		t.Helper()
+		for cpu.Short(time.Now()) != want {
+			if t.Context().Err() != nil {
+				return
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+	}
+	var working sync.WaitGroup
+	var stop atomic.Bool
+	for range 50 * runtime.GOMAXPROCS(0) {
+		working.Go(func() {
+			for !stop.Load() {
+				for begun := time.Now(); time.Since(begun) < time.Millisecond; {
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	awaitLoad(true)
+	stop.Store(true)
+	working.Wait()
+	awaitLoad(false)
+}
