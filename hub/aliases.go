@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/internal/message"
 	"github.com/edgekit/edgekit/hub/internal/replica"
 )
@@ -129,6 +128,3 @@ type Limits = message.Limits
 // an earlier session and counts for nothing. A seat that servers share is stored
 // without it: Node.Claim sets it, if it knows, before it has a claim decided.
 type Seat = replica.Seat
-
-// Pulse keeps the time of many links' keepalives by one timer of Go's.
-type Pulse = load.TimerHeap

@@ -255,7 +255,7 @@ func (s *session) serveOpened(st Stream) {
 		return
 	}
 	defer s.serve.end(o.Message.ID)
-	if s.deaf.Load() { // expelled, maybe before the line above
+	if s.ignoring.Load() { // expelled, maybe before the line above
 		return
 	}
 	switch o.Class {

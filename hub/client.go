@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
@@ -44,9 +43,9 @@ type ClientConfig struct {
 	// Keepalive is how often an idle link is probed; the server may ask for
 	// longer. 0 means 30 s.
 	Keepalive time.Duration
-	// Pulse keeps the time of Keepalive: many Clients in a program share one. Nil
+	// Timers runs the timers of Keepalive: many Clients of a program share one. Nil
 	// means its own.
-	Pulse *load.TimerHeap
+	Timers *Timers
 	// Handshake bounds one attempt to connect, from the dial to the server's
 	// welcome. 0 means 15 s.
 	Handshake time.Duration
@@ -99,8 +98,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	cfg.Keepalive = orDefault(cfg.Keepalive, defaultKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.Backoff = cfg.Backoff.withDefaults()
-	if cfg.Pulse == nil {
-		cfg.Pulse = new(load.TimerHeap)
+	if cfg.Timers == nil {
+		cfg.Timers = new(Timers)
 	}
 	cfg.Limits = withDefaults(cfg.Limits)
 	log := cfg.Logger
@@ -232,24 +231,24 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
 		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up,
-		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats, pulse: c.cfg.Pulse,
+		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats, timers: &c.cfg.Timers.heap,
 	}
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
 	defer s.cancel()
-	stop := context.AfterFunc(ctx, func() { s.part(wire.GoAway{Kind: wire.GoAwayStopped}) })
+	stop := context.AfterFunc(ctx, func() { s.close(wire.GoAway{Kind: wire.GoAwayStopped}) })
 	defer stop()
 	was := c.Fenced()
 	c.publish(s, Info{
 		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Previous: w.Previous, Transport: conn.Peer().Transport,
 	})
-	c.stats.begun(conn.Peer().Transport)
+	c.stats.sessionBegan(conn.Peer().Transport)
 	if was != nil {
 		c.log.Info("the other program with this node's identity is gone: this one has the link again", "instance", c.cfg.Instance)
 	}
 	c.log.Info("link is up", "transport", conn.Peer().Transport, "server", addr(conn.Peer().Addr), "epoch", w.Epoch)
 	err = s.run()
-	c.stats.over(conn.Peer().Transport, endReason(err))
+	c.stats.sessionEnded(conn.Peer().Transport, endReason(err))
 	c.publish(nil, Info{Node: c.cfg.Node, Since: time.Now(), Reason: err.Error(), Epoch: w.Epoch})
 	return true, err
 }
@@ -305,12 +304,12 @@ func (c *Client) publish(s *session, info Info) {
 // final gives the error that Run returns for the end of a session, or of an
 // attempt at one, or nil to go on.
 func (c *Client) final(stood bool, err error) error {
-	f, told := errors.AsType[*farewell](err)
+	f, told := errors.AsType[*closedByPeer](err)
 	var e *Error
-	if told && f.goodbye.Kind == wire.GoAwayFenced {
+	if told && f.goAway.Kind == wire.GoAwayFenced {
 		return nil
 	} else if told {
-		e = f.goodbye.Err
+		e = f.goAway.Err
 	} else if !stood {
 		e, _ = errors.AsType[*Error](err) // the transport itself was refused
 	}
@@ -325,13 +324,13 @@ func (c *Client) final(stood bool, err error) error {
 // noteFenced notes that another program has the node, if err says so, and
 // reports whether that is news.
 func (c *Client) noteFenced(err error) bool {
-	f, told := errors.AsType[*farewell](err)
-	if !told || f.goodbye.Kind != wire.GoAwayFenced {
+	f, told := errors.AsType[*closedByPeer](err)
+	if !told || f.goAway.Kind != wire.GoAwayFenced {
 		return false
 	}
-	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goodbye.Epoch}
-	if f.goodbye.Err != nil {
-		fenced.Holder = f.goodbye.Err.Text
+	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goAway.Epoch}
+	if f.goAway.Err != nil {
+		fenced.Holder = f.goAway.Err.Text
 	}
 	c.mu.Lock()
 	news := c.fenced == nil

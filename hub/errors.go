@@ -67,14 +67,20 @@ func (e *RefusedError) Error() string {
 // Unwrap gives the server's own error.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// farewell is the end of a session that the peer announced.
-type farewell struct{ goodbye wire.GoAway }
+// closedByPeer is the end of a session that the peer announced.
+type closedByPeer struct{ goAway wire.GoAway }
 
-func (e *farewell) Error() string {
-	if e.goodbye.Err != nil {
-		return "hub: peer ended the session: " + e.goodbye.Kind.String() + ": " + e.goodbye.Err.Text
+func (e *closedByPeer) Error() string {
+	if e.goAway.Err != nil {
+		return "hub: peer ended the session: " + e.goAway.Kind.String() + ": " + e.goAway.Err.Text
 	}
-	return "hub: peer ended the session: " + e.goodbye.Kind.String()
+	return "hub: peer ended the session: " + e.goAway.Kind.String()
+}
+
+// isFinal reports whether trying again can never help.
+func isFinal(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Final()
 }
 
 // retryAfter is the wait that err asks for, or zero.
@@ -82,8 +88,8 @@ func retryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.RetryAfter
 	}
-	if f, ok := errors.AsType[*farewell](err); ok && f.goodbye.Err != nil {
-		return f.goodbye.Err.RetryAfter
+	if f, ok := errors.AsType[*closedByPeer](err); ok && f.goAway.Err != nil {
+		return f.goAway.Err.RetryAfter
 	}
 	return 0
 }

@@ -92,7 +92,7 @@ func greet(ctx context.Context, conn Conn, h wire.Hello) (*line, wire.Welcome, e
 	}
 	switch f := f.(type) {
 	case wire.GoAway:
-		return nil, wire.Welcome{}, &farewell{f}
+		return nil, wire.Welcome{}, &closedByPeer{f}
 	case wire.Welcome:
 		f.Limits = withDefaults(f.Limits)
 		if f.Version < h.Min || f.Version > h.Max {
@@ -137,26 +137,26 @@ func agree(h wire.Hello, peer Peer) (uint64, error) {
 	version := min(h.Max, wire.ProtocolMax)
 	switch {
 	case version < wire.ProtocolMin || version < h.Min:
-		return 0, &turnedAway{HandshakeVersion, &Error{Code: CodeUnsupported, Text: fmt.Sprintf(
+		return 0, &rejected{HandshakeVersion, &Error{Code: CodeUnsupported, Text: fmt.Sprintf(
 			"the edge speaks protocol versions %d to %d, this server %d to %d: update the older of the two", h.Min, h.Max, wire.ProtocolMin, wire.ProtocolMax)}}
 	case peer.Name == "":
-		return 0, &turnedAway{HandshakeIdentity, &Error{Code: CodeForbidden, Text: "the connection proves no node name: join this node first"}}
+		return 0, &rejected{HandshakeIdentity, &Error{Code: CodeForbidden, Text: "the connection proves no node name: join this node first"}}
 	case h.Node != peer.Name:
-		return 0, &turnedAway{HandshakeIdentity, &Error{Code: CodeForbidden, Text: fmt.Sprintf(
+		return 0, &rejected{HandshakeIdentity, &Error{Code: CodeForbidden, Text: fmt.Sprintf(
 			"the edge says that it is node %q, its certificate is for %q", message.Clip(h.Node), peer.Name)}}
 	case h.Instance == "" || len(h.Instance) > maxInstance:
-		return 0, &turnedAway{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
+		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
 	case h.Limits.MaxFrame < minFrame:
-		return 0, &turnedAway{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
+		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
 	}
 	return version, nil
 }
 
-// sayGoodbye ends a connection that has no session: it writes why and waits a
+// sendGoAway ends a connection that has no session: it writes why and waits a
 // moment for the peer to read it.
-func (l *line) sayGoodbye(g wire.GoAway) {
+func (l *line) sendGoAway(g wire.GoAway) {
 	defer l.conn.Close()
-	if l.control.SetDeadline(time.Now().Add(farewellWait)) != nil || wire.WriteFrame(l.control, g, wire.MaxPiece) != nil {
+	if l.control.SetDeadline(time.Now().Add(closeWait)) != nil || wire.WriteFrame(l.control, g, wire.MaxPiece) != nil {
 		return
 	}
 	for {
@@ -166,9 +166,9 @@ func (l *line) sayGoodbye(g wire.GoAway) {
 	}
 }
 
-// goodbyeFor says on the wire why a session is not to be.
-func goodbyeFor(err error) wire.GoAway {
-	if f, ok := errors.AsType[*fencedRefusal](err); ok {
+// goAwayFor says on the wire why a session is not to be.
+func goAwayFor(err error) wire.GoAway {
+	if f, ok := errors.AsType[*fencedError](err); ok {
 		return fencedBy(f.held, f.after)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {

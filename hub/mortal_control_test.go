@@ -16,7 +16,7 @@ import (
 // without harm.
 type controlStream struct {
 	*mortalStream
-	turn chan struct{} // guards the rest; not a mutex, which a bubble does not take for waiting
+	lock chan struct{} // guards the rest; not a mutex, which a bubble does not take for waiting
 	told bool          // the first marks are out: from now on they acknowledge
 	held [][]byte      // come late
 	gone bool          // a write failed
@@ -44,8 +44,8 @@ func frameName(n protowire.Number) string {
 }
 
 func (s *controlStream) Write(p []byte) (int, error) {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
+	s.lock <- struct{}{}
+	defer func() { <-s.lock }()
 	out := s.mix(p)
 	if len(s.held) > 0 {
 		time.AfterFunc(time.Duration(s.life.pick(int(heldFor))), s.release)
@@ -58,8 +58,8 @@ func (s *controlStream) Write(p []byte) (int, error) {
 
 // release writes what was held back.
 func (s *controlStream) release() {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
+	s.lock <- struct{}{}
+	defer func() { <-s.lock }()
 	if out := s.held; !s.gone {
 		s.held = nil
 		_ = s.writeLocked(out)

@@ -16,17 +16,17 @@ const defaultReleaseAfter = 5 * time.Minute
 // fullRetry is when a node that found the server full may ask again.
 const fullRetry = 30 * time.Second
 
-// admit gives the node to a new tenant by the fencing rule, ends the one
+// admit gives the node to a new holder by the fencing rule, ends the one
 // before, and waits until all of that is over, so that a node's Source, Sink
 // and Connected never serve two sessions at once.
-func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*tenant, error) {
-	t := &tenant{cancel: cancel, done: make(chan struct{})}
+func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*holder, error) {
+	t := &holder{cancel: cancel, done: make(chan struct{})}
 	c := replica.Request{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
-	shared, err := v.claim(ctx, t, h, c, node)
+	shared, err := v.claimShared(ctx, t, h, c, node)
 	if err != nil {
 		return nil, err
 	}
-	before, err := v.take(t, h.Node, c, shared)
+	before, err := v.takeNode(t, h.Node, c, shared)
 	if err != nil || before == nil {
 		return t, err
 	}
@@ -44,17 +44,17 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.He
 }
 
 // claim takes the seat that all servers share, if the node has one.
-func (v *Server) claim(ctx context.Context, t *tenant, h wire.Hello, c replica.Request, node Node) (*Seat, error) {
+func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c replica.Request, node Node) (*Seat, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
 	// A server that is full leaves the node where it is, and one that has a
 	// session of the node need not ask the others whether it is held.
 	v.mu.Lock()
-	st := v.seats[h.Node]
-	full := (st == nil || st.tenant == nil) && v.fullLocked()
+	st := v.registry[h.Node]
+	full := (st == nil || st.holder == nil) && v.fullLocked()
 	var own Seat
-	if st != nil && st.tenant != nil {
+	if st != nil && st.holder != nil {
 		own = st.Seat
 	}
 	v.mu.Unlock()
@@ -84,7 +84,7 @@ func (v *Server) fencing() replica.Rules {
 // come back.
 func (v *Server) known(s Seat) Seat {
 	if s.Epoch == 0 && s.Left == 0 {
-		s.Left = v.begun
+		s.Left = v.createdAt
 	}
 	return s
 }
@@ -93,9 +93,9 @@ func (v *Server) known(s Seat) Seat {
 func refused(v replica.Verdict, c replica.Request, held Seat, f replica.Rules) error {
 	switch v {
 	case replica.ClaimFenced:
-		return &fencedRefusal{claim: c, held: held, after: replica.HeldFor(held, c, f)}
+		return &fencedError{claim: c, held: held, after: replica.HeldFor(held, c, f)}
 	case replica.ClaimStale:
-		return &turnedAway{HandshakeStale, &Error{Code: CodeConflict, Text: "a newer connection of this program stands"}}
+		return &rejected{HandshakeStale, &Error{Code: CodeConflict, Text: "a newer connection of this program stands"}}
 	}
 	return nil
 }
@@ -103,20 +103,20 @@ func refused(v replica.Verdict, c replica.Request, held Seat, f replica.Rules) e
 func (v *Server) fullLocked() bool { return v.cfg.MaxNodes > 0 && v.count >= v.cfg.MaxNodes }
 
 func (v *Server) full() error {
-	return &turnedAway{HandshakeFull, &Error{
+	return &rejected{HandshakeFull, &Error{
 		Code: CodeExhausted, RetryAfter: fullRetry,
 		Text: fmt.Sprintf("this server holds its limit of %d nodes", v.cfg.MaxNodes),
 	}}
 }
 
-// take seats t and returns the tenant that was thrown out, if there was one.
+// take seats t and returns the holder that was thrown out, if there was one.
 // shared is the seat that was claimed from all servers, if they share any.
-func (v *Server) take(t *tenant, node string, c replica.Request, shared *Seat) (*tenant, error) {
+func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Seat) (*holder, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st := v.seats[node]
+	st := v.registry[node]
 	if st == nil {
-		st = &nodeSeat{}
+		st = &registration{}
 	}
 	f := v.fencing()
 	held := st.Seat
@@ -138,44 +138,44 @@ func (v *Server) take(t *tenant, node string, c replica.Request, shared *Seat) (
 		}
 		v.count++
 	}
-	before := st.tenant
+	before := st.holder
 	t.epoch = next.Epoch
-	st.Seat, st.tenant = next, t
-	v.seats[node] = st
+	st.Seat, st.holder = next, t
+	v.registry[node] = st
 	if before != nil {
 		before.evict(verdict == replica.ClaimFences, next)
 	}
 	return before, nil
 }
 
-// evict ends a tenant: told, if it is another program, and at once otherwise.
+// evict ends a holder: told, if it is another program, and at once otherwise.
 // The server's mu is held.
-func (t *tenant) evict(fenced bool, by Seat) {
+func (t *holder) evict(fenced bool, by Seat) {
 	switch {
 	case t.session == nil:
 		t.cancel()
 	case fenced:
-		t.session.part(fencedBy(by, 0))
+		t.session.close(fencedBy(by, 0))
 	default:
-		t.session.fail(&parted{wire.GoAway{Kind: wire.GoAwayReplaced}})
+		t.session.fail(&closedHere{wire.GoAway{Kind: wire.GoAwayReplaced}})
 	}
 }
 
 // stand makes the session of t the node's. It reports false if t was evicted
 // before that.
-func (v *Server) stand(t *tenant, s *session, info Info) bool {
+func (v *Server) register(t *holder, s *session, info Info) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st := v.seats[info.Node]
-	if st == nil || st.tenant != t {
+	st := v.registry[info.Node]
+	if st == nil || st.holder != t {
 		return false
 	}
 	t.session, t.info, t.cancel = s, info, nil
-	if t.stands != nil {
-		close(t.stands)
+	if t.established != nil {
+		close(t.established)
 	}
 	if v.draining { // it came too late to be told with the others
-		s.part(v.farewell())
+		s.close(v.goAway())
 	}
 	return true
 }
@@ -186,16 +186,16 @@ func (v *Server) stand(t *tenant, s *session, info Info) bool {
 func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	for {
 		v.mu.Lock()
-		st := v.seats[node]
-		if st == nil || st.tenant == nil {
+		st := v.registry[node]
+		if st == nil || st.holder == nil {
 			v.mu.Unlock()
 			return nil, ErrOffline
 		}
-		t := st.tenant
-		if t.session == nil && t.stands == nil {
-			t.stands = make(chan struct{})
+		t := st.holder
+		if t.session == nil && t.established == nil {
+			t.established = make(chan struct{})
 		}
-		s, stands := t.session, t.stands
+		s, stands := t.session, t.established
 		v.mu.Unlock()
 		if s != nil {
 			return s, nil
@@ -217,39 +217,39 @@ func (v *Server) session(ctx context.Context, node string) (*session, error) {
 func (v *Server) Supersede(node string, by Seat) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st := v.seats[node]
-	if st == nil || st.tenant == nil || by.Epoch <= st.tenant.epoch {
+	st := v.registry[node]
+	if st == nil || st.holder == nil || by.Epoch <= st.holder.epoch {
 		return
 	}
-	st.tenant.evict(st.Instance != by.Instance, by)
+	st.holder.evict(st.Instance != by.Instance, by)
 }
 
 // release ends t's hold on the node, if it still has it. Nodes that were never
 // fought over are forgotten.
-func (v *Server) release(node string, t *tenant) {
+func (v *Server) release(node string, t *holder) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	close(t.done)
-	st := v.seats[node]
-	if st == nil || st.tenant != t {
+	st := v.registry[node]
+	if st == nil || st.holder != t {
 		return
 	}
-	st.tenant = nil
+	st.holder = nil
 	st.Seat = replica.EndSession(st.Seat, t.epoch, uint64(time.Now().UnixMicro()))
 	v.count--
 	if len(st.Fenced) == 0 {
-		delete(v.seats, node)
+		delete(v.registry, node)
 	}
 }
 
-// fencedRefusal refuses an instance that was fenced.
-type fencedRefusal struct {
+// fencedError refuses an instance that was fenced.
+type fencedError struct {
 	claim replica.Request
 	held  Seat
 	after time.Duration // when to ask again
 }
 
-func (e *fencedRefusal) Error() string {
+func (e *fencedError) Error() string {
 	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, replica.HolderText(e.held))
 }
 

@@ -72,42 +72,42 @@ type ServerConfig struct {
 // Server is the cloud's end of the links of many nodes. All methods may be
 // called by several goroutines at once.
 type Server struct {
-	cfg     ServerConfig
-	log     *slog.Logger
-	ready   chan struct{}
-	started atomic.Bool
-	stats   *counters
-	work    *load.FairSemaphore
-	pulse   load.TimerHeap
-	budget  *semaphore.Weighted // of what all nodes open
-	door    chan struct{}       // holds the first in line to be let in
-	begun   uint64              // when it was made, in microseconds since 1970
+	cfg          ServerConfig
+	log          *slog.Logger
+	ready        chan struct{}
+	started      atomic.Bool
+	stats        *counters
+	work         *load.FairSemaphore
+	timers       load.TimerHeap
+	budget       *semaphore.Weighted // of what all nodes open
+	limiterQueue chan struct{}       // semaphore of 1: the handshake that now waits for the limiter
+	createdAt    uint64              // when it was made, in microseconds since 1970
 
 	mu       sync.Mutex
-	gate     load.HandshakeLimiter
-	seats    map[string]*nodeSeat
+	limiter  load.HandshakeLimiter
+	registry map[string]*registration
 	count    int  // of seats that are held
 	draining bool // Run ends
 
 	running sync.WaitGroup // connections and sessions; Run waits for it
 }
 
-// nodeSeat is what the server knows of one node.
-type nodeSeat struct {
+// registration is what the server knows of one node.
+type registration struct {
 	Seat
-	tenant *tenant // who holds it; nil if nobody does
+	holder *holder // who holds it; nil if nobody does
 }
 
-// tenant is one connection that holds a node: in its handshake at first, then
+// holder is one connection that holds a node: in its handshake at first, then
 // with a session.
-type tenant struct {
-	epoch    uint64
-	previous uint64             // epoch of the node's session before; 0 if not known
-	cancel   context.CancelFunc // of the handshake
-	done     chan struct{}      // closed when all of it has ended
-	session  *session           // nil until it stands
-	stands   chan struct{}      // closed when it does; made by the first that waits for it
-	info     Info
+type holder struct {
+	epoch       uint64
+	previous    uint64             // epoch of the node's session before; 0 if not known
+	cancel      context.CancelFunc // of the handshake
+	done        chan struct{}      // closed when all of it has ended
+	session     *session           // nil until it stands
+	established chan struct{}      // closed when it does; made by the first that waits for it
+	info        Info
 }
 
 // NewServer checks cfg and makes a Server of it. Nothing happens until Run.
@@ -150,9 +150,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: load.NewHandshakeLimiter(cfg.HandshakeRate, cfg.MaxHandshakes), work: load.NewFairSemaphore(cfg.MaxWork), budget: newBudget(cfg.MaxCallBytes),
-		seats: make(map[string]*nodeSeat), begun: uint64(time.Now().UnixMicro()),
+		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), limiterQueue: make(chan struct{}, 1),
+		limiter: load.NewHandshakeLimiter(cfg.HandshakeRate, cfg.MaxHandshakes), work: load.NewFairSemaphore(cfg.MaxWork), budget: newBudget(cfg.MaxCallBytes),
+		registry: make(map[string]*registration), createdAt: uint64(time.Now().UnixMicro()),
 	}, nil
 }
 
@@ -200,9 +200,9 @@ func (v *Server) Ready() <-chan struct{} { return v.ready }
 func (v *Server) Nodes() []Info {
 	v.mu.Lock()
 	out := make([]Info, 0, v.count)
-	for _, st := range v.seats {
-		if st.tenant != nil && st.tenant.session != nil {
-			out = append(out, st.tenant.info)
+	for _, st := range v.registry {
+		if st.holder != nil && st.holder.session != nil {
+			out = append(out, st.holder.info)
 		}
 	}
 	v.mu.Unlock()
@@ -240,14 +240,14 @@ func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream
 func (v *Server) Disconnect(node string, reason *Error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st := v.seats[node]
+	st := v.registry[node]
 	switch {
-	case st == nil || st.tenant == nil:
+	case st == nil || st.holder == nil:
 		return ErrOffline
-	case st.tenant.session == nil:
-		st.tenant.cancel()
+	case st.holder.session == nil:
+		st.holder.cancel()
 	default:
-		st.tenant.session.expel(wire.GoAway{Kind: wire.GoAwayEnded, Err: reason})
+		st.holder.session.disconnect(wire.GoAway{Kind: wire.GoAwayEnded, Err: reason})
 	}
 	return nil
 }
@@ -269,9 +269,9 @@ func (v *Server) drain() {
 	v.mu.Lock()
 	v.draining = true
 	var all []*session
-	for _, st := range v.seats {
-		if st.tenant != nil && st.tenant.session != nil {
-			all = append(all, st.tenant.session)
+	for _, st := range v.registry {
+		if st.holder != nil && st.holder.session != nil {
+			all = append(all, st.holder.session)
 		}
 	}
 	v.mu.Unlock()
@@ -282,12 +282,12 @@ func (v *Server) drain() {
 		if pace := min(v.cfg.Drain/time.Duration(len(all)), drainPace); i > 0 && pace > 0 {
 			time.Sleep(pace)
 		}
-		s.part(v.farewell())
+		s.close(v.goAway())
 	}
 }
 
-// farewell is what an edge is told when this server stops.
-func (v *Server) farewell() wire.GoAway {
+// goAway is what an edge is told when this server stops.
+func (v *Server) goAway() wire.GoAway {
 	if v.cfg.ReturnAfter == 0 {
 		return wire.GoAway{Kind: wire.GoAwayDrain}
 	}

@@ -25,7 +25,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		v.stats.handshake(handshakeResult(err))
 		log.Warn("connection without a handshake", "node", conn.Peer().Name, "error", err)
 		if l != nil && errors.Is(err, ErrProtocol) {
-			l.sayGoodbye(wire.GoAway{Kind: wire.GoAwayRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+			l.sendGoAway(wire.GoAway{Kind: wire.GoAwayRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 		}
 		return false
 	}
@@ -36,7 +36,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 		v.stats.handshake(result)
 		log.Warn("node is refused", "result", result, "error", err)
 		stop()
-		l.sayGoodbye(goodbyeFor(err))
+		l.sendGoAway(goAwayFor(err))
 		v.reportDuplicate(ctx, node, h.Node, err)
 		return false
 	}
@@ -57,20 +57,20 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	cfg := sessionConfig{
 		node: h.Node, epoch: t.epoch, line: l, keepalive: keepalive, limits: v.cfg.Limits, peer: h.Limits,
 		sink: node.Up, source: node.Down, outbox: node.Outbox, inbox: node.Inbox, mux: v.cfg.Mux, log: log,
-		stats: v.stats, turns: v.work, pulse: &v.pulse, budget: v.budget,
+		stats: v.stats, work: v.work, timers: &v.timers, budget: v.budget,
 	}
 	cfg.negotiate(h.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
-	v.running.Go(func() { v.hold(t, s, node.Connected) })
+	v.running.Go(func() { v.startSession(t, s, node.Connected) })
 	return true
 }
 
 // decide says whether the edge that said h may have a session.
-func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h wire.Hello) (version uint64, node Node, t *tenant, err error) {
+func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h wire.Hello) (version uint64, node Node, t *holder, err error) {
 	if version, err = agree(h, peer); err != nil {
 		return 0, Node{}, nil, err
 	}
-	if err = v.enter(ctx); err != nil {
+	if err = v.awaitAdmission(ctx); err != nil {
 		return 0, Node{}, nil, err
 	}
 	node, err = v.cfg.Directory.Attach(ctx, Hello{
@@ -86,7 +86,7 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 // another has the node. One that is refused lives: a restart asks for the node
 // under an instance of its own.
 func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, err error) {
-	f, ok := errors.AsType[*fencedRefusal](err)
+	f, ok := errors.AsType[*fencedError](err)
 	if !ok || node.Duplicate == nil {
 		return
 	}
@@ -96,20 +96,20 @@ func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, er
 }
 
 // enter waits at the door, or fails with when to come back.
-func (v *Server) enter(ctx context.Context) error {
+func (v *Server) awaitAdmission(ctx context.Context) error {
 	v.mu.Lock()
-	away := v.gate.Reserve(time.Now())
+	away := v.limiter.Reserve(time.Now())
 	v.mu.Unlock()
 	if away > 0 {
-		return &turnedAway{HandshakeRate, &Error{
+		return &rejected{HandshakeRate, &Error{
 			Code: CodeUnavailable, RetryAfter: away,
 			Text: fmt.Sprintf("this server takes %d connections a second", v.cfg.HandshakeRate),
 		}}
 	}
-	err := v.pass(ctx)
+	err := v.awaitLimiter(ctx)
 	if err != nil {
 		v.mu.Lock()
-		v.gate.Cancel()
+		v.limiter.Cancel()
 		v.mu.Unlock()
 	}
 	return err
@@ -117,16 +117,16 @@ func (v *Server) enter(ctx context.Context) error {
 
 // pass goes through the door as soon as it may. The first in line waits for that
 // moment, the others for the first.
-func (v *Server) pass(ctx context.Context) error {
+func (v *Server) awaitLimiter(ctx context.Context) error {
 	select {
-	case v.door <- struct{}{}:
-		defer func() { <-v.door }()
+	case v.limiterQueue <- struct{}{}:
+		defer func() { <-v.limiterQueue }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	for {
 		v.mu.Lock()
-		early := v.gate.Take(time.Now())
+		early := v.limiter.Take(time.Now())
 		v.mu.Unlock()
 		if early == 0 {
 			return nil
@@ -139,32 +139,32 @@ func (v *Server) pass(ctx context.Context) error {
 	}
 }
 
-// hold begins the session of a tenant, which ends the hold.
-func (v *Server) hold(t *tenant, s *session, connected func(Info)) {
+// hold begins the session of a holder, which ends the hold.
+func (v *Server) startSession(t *holder, s *session, connected func(Info)) {
 	release := func() {
 		s.cancel()
 		s.conn.Close()
 		v.release(s.node, t)
 	}
-	if !v.begin(t, s, connected) {
+	if !v.publish(t, s, connected) {
 		release()
 		return
 	}
 	s.start(v.running.Go, func(reason error) {
-		end(s, reason, connected)
+		publishEnd(s, reason, connected)
 		release()
 	})
 }
 
 // begin makes the session known. It reports false if it is over already.
-func (v *Server) begin(t *tenant, s *session, connected func(Info)) bool {
+func (v *Server) publish(t *holder, s *session, connected func(Info)) bool {
 	info := Info{
 		Node: s.node, Connected: true, Since: time.Now(), Epoch: s.epoch, Transport: s.conn.Peer().Transport,
 	}
-	if !v.stand(t, s, info) {
+	if !v.register(t, s, info) {
 		return false
 	}
-	v.stats.begun(info.Transport)
+	v.stats.sessionBegan(info.Transport)
 	s.log.Info("node is connected", "epoch", info.Epoch, "transport", info.Transport)
 	if connected != nil {
 		connected(info)
@@ -173,8 +173,8 @@ func (v *Server) begin(t *tenant, s *session, connected func(Info)) bool {
 }
 
 // end makes it known that the session is over.
-func end(s *session, err error, connected func(Info)) {
-	s.stats.over(s.conn.Peer().Transport, endReason(err))
+func publishEnd(s *session, err error, connected func(Info)) {
+	s.stats.sessionEnded(s.conn.Peer().Transport, endReason(err))
 	s.log.Info("node is disconnected", "epoch", s.epoch, "reason", err)
 	if connected != nil {
 		connected(Info{Node: s.node, Since: time.Now(), Reason: err.Error(), Epoch: s.epoch})

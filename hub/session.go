@@ -18,9 +18,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// farewellWait is how long the side that ends a session in good order waits
+// closeWait is how long the side that ends a session in good order waits
 // for the other to have read why.
-const farewellWait = time.Second
+const closeWait = time.Second
 
 // sessionConfig is what the two ends agreed on, and what this end does.
 type sessionConfig struct {
@@ -40,8 +40,8 @@ type sessionConfig struct {
 	batches   bool // the peer reads them
 	announced bool // both sides announce the streams that they open
 	stats     *counters
-	turns     *load.FairSemaphore // nil for no limit
-	pulse     *load.TimerHeap
+	work      *load.FairSemaphore // nil for no limit
+	timers    *load.TimerHeap
 	budget    *semaphore.Weighted // of all sessions, for what is opened; nil for no limit
 }
 
@@ -50,12 +50,12 @@ type sessionConfig struct {
 // machines belong to whoever holds mu.
 type session struct {
 	sessionConfig
-	acker Acker // source, if it is one
-	turn  load.Waiter
-	ids   atomic.Uint64
+	acker  Acker // source, if it is one
+	waiter load.Waiter
+	ids    atomic.Uint64
 	// inflight counts what the peer may start here before it is classified.
 	inflight atomic.Int32
-	deaf     atomic.Bool // expelled: what the peer sends is not acted on
+	ignoring atomic.Bool // disconnected: what the peer sends is not acted on
 	calls    atomic.Int32
 	streams  atomic.Int32
 	opened   *semaphore.Weighted // of what calls and streams may hold here; see bodies
@@ -74,50 +74,49 @@ type session struct {
 	alive  replica.Keepalive
 	// lastRoundTrip is what the last ping took; the next one tells the cloud.
 	lastRoundTrip time.Duration
-	beat          load.Timer             // of alive, in pulse
-	send          *replica.StateSender   // nil without a source
-	recv          *replica.StateReceiver // nil without a sink
-	esend         *replica.EventSender   // nil without an outbox
-	erecv         *replica.EventReceiver // nil without an inbox
-	work          workers
-	events        eventWorkers
+	timer         load.Timer // of alive, in timers
+	stateSend     driver[replica.StateSenderEvent]
+	stateRecv     driver[replica.StateReceiverEvent]
+	eventSend     driver[replica.EventSenderEvent]
+	eventRecv     driver[replica.EventReceiverEvent]
+	loads         jobs[replica.Load]
+	delivered     jobs[[]Object]
+	forget        jobs[replica.ForgetEvents]
+	warnings      logLimiter
 	out           outgoing
 	packing       packing // the writer's
-	depth         depth   // what this session has in counters.queued
 	serve         serving
 	opening       uint64 // streams that the peer has announced and accept has not seen
 	accepting     bool   // accept runs
 }
 
-// depth is how much is queued.
-type depth struct{ state, event int }
-
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg}
 	s.reader.Budget = cfg.budget
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.beat.Func = s.tick
+	s.timer.Func = s.tick
 	// What was heard last may be older than now: a pause before the first ping
 	// is not silence after one.
 	s.alive = replica.Keepalive{Interval: cfg.keepalive, Pings: cfg.edge, Pinged: time.Unix(0, cfg.heard.Load())}
+	s.stateSend.role, s.stateRecv.role, s.eventSend.role, s.eventRecv.role = stateSender, stateReceiver, eventSender, eventReceiver
 	if cfg.source != nil {
 		s.acker, _ = cfg.source.(Acker)
-		s.send = replica.NewStateSender(replica.StateSenderConfig{
+		s.stateSend.machine = replica.NewStateSender(replica.StateSenderConfig{
 			Compare: cfg.source.Compare, Acker: s.acker != nil,
 			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes,
 			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys, Size: wire.PutSize,
 		})
 	}
 	if cfg.sink != nil {
-		s.recv = replica.NewStateReceiver(cfg.limits.Window, cfg.limits.WindowBytes)
+		s.stateRecv.machine = replica.NewStateReceiver(cfg.limits.Window, cfg.limits.WindowBytes)
 	}
 	if cfg.outbox != nil {
-		s.esend = replica.NewEventSender(replica.EventSenderConfig{
+		s.eventSend.machine = replica.NewEventSender(replica.EventSenderConfig{
 			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys, Size: wire.EventSize,
 		})
 	}
 	if cfg.inbox != nil {
-		s.erecv = replica.NewEventReceiver(cfg.limits.Window, cfg.limits.WindowBytes, cfg.limits.MaxKeys)
+		s.eventRecv.machine = replica.NewEventReceiver(cfg.limits.Window, cfg.limits.WindowBytes, cfg.limits.MaxKeys)
 	}
 	return s
 }
@@ -140,15 +139,15 @@ func (s *session) run() (reason error) {
 func (s *session) start(spawn func(func()), over func(error)) {
 	s.spawnReader, s.over = spawn, over
 	if s.source != nil {
-		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.tellSender(replica.KeyChanged{Key: k}) }))
+		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.stateSend.feed(s, replica.KeyChanged{Key: k}) }))
 	}
 	if s.outbox != nil {
-		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.tellEventSender(replica.Appended{Source: source}) }))
+		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.eventSend.feed(s, replica.Appended{Source: source}) }))
 		s.spawn(s.listSources)
 	}
 	s.mu.Lock()
-	if s.reason == nil && s.out.parting == nil {
-		s.pulse.Set(&s.beat, s.keepalive)
+	if s.reason == nil && s.out.closing == nil {
+		s.timers.Set(&s.timer, s.keepalive)
 	}
 	s.mu.Unlock()
 	if !s.announced {
@@ -160,25 +159,25 @@ func (s *session) start(spawn func(func()), over func(error)) {
 	if s.inbox != nil {
 		s.spawn(s.sendMarks)
 	}
-	spawn(s.rest)
+	spawn(s.awaitFrame)
 }
 
 // rest waits for what the peer sends. A session spends most of its life here, on
 // a stack that is new and small, since handling frames makes a stack grow for
 // good: a goroutine of its own does that.
-func (s *session) rest() {
+func (s *session) awaitFrame() {
 	err := s.reader.Wait()
-	s.spawnReader(func() { s.wake(err) })
+	s.spawnReader(func() { s.handleFrames(err) })
 }
 
 // wake handles the frames that have come, unless waiting for them has failed.
-func (s *session) wake(err error) {
+func (s *session) handleFrames(err error) {
 	if err != nil {
 		err = lost(err)
 	}
 	for err == nil {
 		if err = s.readOne(); err == nil && !s.reader.Ahead() {
-			s.spawnReader(s.rest)
+			s.spawnReader(s.awaitFrame)
 			return
 		}
 	}
@@ -186,8 +185,8 @@ func (s *session) wake(err error) {
 	s.reader.DropFragments()
 	s.wg.Wait()
 	s.mu.Lock()
-	s.stats.queued[ofState].Add(-int64(s.depth.state))
-	s.stats.queued[ofEvent].Add(-int64(s.depth.event))
+	s.stateSend.forgetLocked(s)
+	s.eventSend.forgetLocked(s)
 	reason := s.reason
 	s.mu.Unlock()
 	for _, stop := range s.unsubscribe {
@@ -217,54 +216,56 @@ func (s *session) failLocked(err error) {
 		return
 	}
 	switch {
-	case s.out.parting != nil: // whatever the farewell has brought about
-		s.reason = s.out.parting
+	case s.out.closing != nil: // whatever the farewell has brought about
+		s.reason = s.out.closing
 	case err == nil:
 		s.reason = io.EOF
 	default:
 		s.reason = err
 	}
-	s.pulse.Stop(&s.beat)
-	s.work.stopTimers()
-	s.events.stopTimers()
+	s.timers.Stop(&s.timer)
+	s.stateSend.stopLocked()
+	s.stateRecv.stopLocked()
+	s.eventSend.stopLocked()
+	s.eventRecv.stopLocked()
 	s.cancel()
 	// Closing may wait for the transport's own goroutines, and those may be
 	// about to call here.
 	s.wg.Go(func() { s.conn.Close() })
 }
 
-// part tells the peer why the session ends, gives it a moment to read it, and
+// close tells the peer why the session ends, gives it a moment to read it, and
 // ends the session with that reason.
-func (s *session) part(g wire.GoAway) {
+func (s *session) close(g wire.GoAway) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.out.parting != nil {
+	if s.reason != nil || s.out.closing != nil {
 		return
 	}
 	s.urgentLocked(g)
-	s.out.parting = &parted{g}
-	s.pulse.Set(&s.beat, farewellWait)
+	s.out.closing = &closedHere{g}
+	s.timers.Set(&s.timer, closeWait)
 }
 
-// expel is part for a peer that must do nothing more: only the reason goes out,
+// disconnect is close for a peer that must do nothing more: only the reason goes out,
 // and what comes in is not acted on.
-func (s *session) expel(g wire.GoAway) {
-	s.deaf.Store(true)
+func (s *session) disconnect(g wire.GoAway) {
+	s.ignoring.Store(true)
 	s.mu.Lock()
 	s.out.urgent, s.out.bulk, s.out.rest = nil, nil, nil
 	s.mu.Unlock()
-	s.part(g)
+	s.close(g)
 	s.serve.cancelAll()
 }
 
-// parted is the end of a session that this side announced.
-type parted struct{ goodbye wire.GoAway }
+// closedHere is the end of a session that this side announced.
+type closedHere struct{ goAway wire.GoAway }
 
-func (e *parted) Error() string {
-	if e.goodbye.Err != nil {
-		return "hub: session ended: " + e.goodbye.Err.Text
+func (e *closedHere) Error() string {
+	if e.goAway.Err != nil {
+		return "hub: session ended: " + e.goAway.Err.Text
 	}
-	return "hub: session ended: " + e.goodbye.Kind.String()
+	return "hub: session ended: " + e.goAway.Kind.String()
 }
 
 // spawn runs f as part of the session, if it is not ending.
@@ -284,11 +285,11 @@ func (s *session) spawnLocked(f func()) {
 func (s *session) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.pulse.Pending(&s.beat) {
+	if s.reason != nil || s.timers.Pending(&s.timer) {
 		return
 	}
-	if s.out.parting != nil {
-		s.failLocked(s.out.parting)
+	if s.out.closing != nil {
+		s.failLocked(s.out.closing)
 		return
 	}
 	sendPing, dead, next := s.alive.Step(time.Now(), s.lastHeard())
@@ -299,7 +300,7 @@ func (s *session) tick() {
 	if sendPing {
 		s.urgentLocked(wire.Ping{ID: uint64(s.alive.Pinged.UnixNano()), RoundTrip: s.lastRoundTrip})
 	}
-	s.pulse.Set(&s.beat, next)
+	s.timers.Set(&s.timer, next)
 }
 
 // readOne takes one frame from the control stream and handles it.
@@ -307,7 +308,7 @@ func (s *session) readOne() error {
 	f, err := s.reader.Next()
 	if err != nil {
 		if errors.Is(err, ErrProtocol) {
-			s.part(wire.GoAway{Kind: wire.GoAwayEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
+			s.close(wire.GoAway{Kind: wire.GoAwayEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 			return err
 		}
 		return lost(err)
@@ -328,7 +329,7 @@ func (s *session) count(f wire.Frame) {
 
 // handle acts on one frame. The switch is the protocol after the handshake.
 func (s *session) handle(f wire.Frame) error {
-	if s.deaf.Load() {
+	if s.ignoring.Load() {
 		return nil
 	}
 	switch f := f.(type) {
@@ -347,38 +348,38 @@ func (s *session) handle(f wire.Frame) error {
 		}
 		s.mu.Unlock()
 	case wire.GoAway:
-		return &farewell{f}
+		return &closedByPeer{f}
 	case wire.Cancel:
 		s.serve.cancel(f.ID)
 	case wire.Opening:
 		s.expect(f.Count)
 	case wire.Digest:
-		s.tellSender(replica.PeerDigest{Digest: f.Digest})
+		s.stateSend.feed(s, replica.PeerDigest{Digest: f.Digest})
 	case wire.Want:
-		if s.recv == nil {
+		if s.stateRecv.machine == nil {
 			return message.Violation("versions asked of a side that holds none")
 		}
 		s.spawn(s.sendVersions)
 	case wire.Versions:
-		s.tellSender(replica.PeerVersions{Entries: f.Entries, Last: f.Last})
+		s.stateSend.feed(s, replica.PeerVersions{Entries: f.Entries, Last: f.Last})
 	case wire.Put:
 		m := f.Message
-		s.tellReceiver(replica.ObjectReceived{Seq: f.Seq, Object: Object{Key: m.Key, Version: m.Version, Body: m.Body, Deleted: m.Operation == Delete}, Size: wire.Size(f)})
+		s.stateRecv.feed(s, replica.ObjectReceived{Seq: f.Seq, Object: Object{Key: m.Key, Version: m.Version, Body: m.Body, Deleted: m.Operation == Delete}, Size: wire.Size(f)})
 	case wire.Ack:
-		s.tellSender(replica.PeerAcked{Seq: f.Seq})
+		s.stateSend.feed(s, replica.PeerAcked{Seq: f.Seq})
 	case wire.Nack:
-		s.tellSender(replica.PeerNacked{Seq: f.Seq, Err: f.Err})
+		s.stateSend.feed(s, replica.PeerNacked{Seq: f.Seq, Err: f.Err})
 	case wire.Marks:
-		s.tellEventSender(replica.PeerMarks{Entries: f.Entries, Last: f.Last})
+		s.eventSend.feed(s, replica.PeerMarks{Entries: f.Entries, Last: f.Last})
 	case wire.Event:
-		s.tellEventReceiver(replica.EventReceived{Event: f.Event, Size: wire.Size(f)})
+		s.eventRecv.feed(s, replica.EventReceived{Event: f.Event, Size: wire.Size(f)})
 	case wire.Batch:
 		return s.reader.Unpack(f, func(inner wire.Frame) error {
 			s.stats.received.add(classOf(inner), 1, 0)
 			return s.handle(inner)
 		})
 	case wire.Refusal:
-		s.tellEventSender(replica.PeerRefused{Source: f.Source, ID: f.ID, Err: f.Err})
+		s.eventSend.feed(s, replica.PeerRefused{Source: f.Source, ID: f.ID, Err: f.Err})
 	default:
 		return message.Violation("%T after the handshake", f)
 	}

@@ -17,7 +17,7 @@ type outgoing struct {
 	bulk    []wire.Frame
 	rest    []byte // of a large frame, as yet unsent
 	writing bool   // a goroutine is at it
-	parting error  // set when the last frame was queued
+	closing error  // set when the last frame was queued
 }
 
 // maxUrgent bounds the small frames that wait: a peer that asks for more
@@ -25,7 +25,7 @@ type outgoing struct {
 const maxUrgent = 4096
 
 func (s *session) urgentLocked(f wire.Frame) {
-	if s.out.parting != nil { // nothing goes after the farewell
+	if s.out.closing != nil { // nothing goes after the farewell
 		return
 	}
 	if len(s.out.urgent) >= maxUrgent {
@@ -48,7 +48,7 @@ func (s *session) announce() {
 }
 
 func (s *session) bulkLocked(f wire.Frame) {
-	if s.out.parting != nil {
+	if s.out.closing != nil {
 		return
 	}
 	s.out.bulk = append(s.out.bulk, f)
@@ -89,7 +89,7 @@ func (s *session) fill(b []byte) ([]byte, []wire.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.out
-	if o.opening > 0 && o.parting == nil {
+	if o.opening > 0 && o.closing == nil {
 		b = s.append(b, wire.Opening{Count: o.opening})
 	}
 	o.opening = 0

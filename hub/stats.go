@@ -246,14 +246,14 @@ func (c *counters) handshake(r HandshakeResult) {
 }
 
 // begun and over count a session.
-func (c *counters) begun(transport string) {
+func (c *counters) sessionBegan(transport string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.handshakes[HandshakeOK]++
 	c.sessions[transport]++
 }
 
-func (c *counters) over(transport string, reason EndReason) {
+func (c *counters) sessionEnded(transport string, reason EndReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended[reason]++
@@ -302,13 +302,13 @@ func dropReason(err error) (DropReason, bool) {
 
 // endReason classifies what a session's run returned.
 func endReason(err error) EndReason {
-	p, parted := errors.AsType[*parted](err)
-	f, told := errors.AsType[*farewell](err)
+	p, parted := errors.AsType[*closedHere](err)
+	f, told := errors.AsType[*closedByPeer](err)
 	var bye wire.GoAway
 	if parted {
-		bye = p.goodbye
+		bye = p.goAway
 	} else if told {
-		bye = f.goodbye
+		bye = f.goAway
 	}
 	switch bye.Kind {
 	case wire.GoAwayDrain:
@@ -336,29 +336,29 @@ func endReason(err error) EndReason {
 	return EndFailed
 }
 
-// turnedAway is a handshake that was refused, with the result that it counts
+// rejected is a handshake that was refused, with the result that it counts
 // as.
-type turnedAway struct {
+type rejected struct {
 	result HandshakeResult
 	err    *Error
 }
 
-func (e *turnedAway) Error() string { return e.err.Error() }
-func (e *turnedAway) Unwrap() error { return e.err }
+func (e *rejected) Error() string { return e.err.Error() }
+func (e *rejected) Unwrap() error { return e.err }
 
 // handshakeResult classifies the failure of a handshake.
 func handshakeResult(err error) HandshakeResult {
-	if t, ok := errors.AsType[*turnedAway](err); ok {
+	if t, ok := errors.AsType[*rejected](err); ok {
 		return t.result
 	}
-	f, told := errors.AsType[*farewell](err)
-	_, fenced := errors.AsType[*fencedRefusal](err)
+	f, told := errors.AsType[*closedByPeer](err)
+	_, fenced := errors.AsType[*fencedError](err)
 	_, typed := errors.AsType[*Error](err)
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case unverified:
 		return HandshakeCertificate
-	case fenced, told && f.goodbye.Kind == wire.GoAwayFenced:
+	case fenced, told && f.goAway.Kind == wire.GoAwayFenced:
 		return HandshakeFenced
 	case errors.Is(err, ErrProtocol):
 		return HandshakeGarbage

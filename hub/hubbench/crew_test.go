@@ -60,7 +60,7 @@ type crew struct {
 	cfg     CrewConfig
 	keys    []hub.Key
 	sockets []*quicconn.Socket
-	pulse   hub.Pulse
+	timers  hub.Timers
 	enough  atomic.Bool // no more nodes are to connect for the first time
 
 	connected, sessions, lists, applied atomic.Int64
@@ -133,7 +133,7 @@ func (c *crew) live(i int, t *tls.Config, connected func()) {
 	}
 	s := &stock{crew: c, version: strconv.Itoa(firstVersion)}
 	client, err := hub.NewClient(hub.ClientConfig{
-		Dialer: failing{d, c}, Node: nodeName(c.cfg.First + i), Down: s, Up: nothing{}, Keepalive: c.cfg.Keepalive, Pulse: &c.pulse,
+		Dialer: failing{d, c}, Node: nodeName(c.cfg.First + i), Down: s, Up: nothing{}, Keepalive: c.cfg.Keepalive, Timers: &c.timers,
 		Connected: []func(hub.Info){func(i hub.Info) {
 			if !i.Connected {
 				c.connected.Add(-1)

@@ -54,7 +54,7 @@ type lobby struct {
 	waiting []*caller
 	line    map[netip.Prefix]int // of waiting, by network
 	entered []*caller            // let in, the last ones
-	passes  []*load.Slot      // of those let in that quic-go has not begun
+	passes  []*load.Slot         // of those let in that quic-go has not begun
 	ready   []packet             // of the one that was let in last
 	// underway are those that quic-go has begun, for which ending before Accept
 	// takes them has consequences. They are looked through when there is no place: to
@@ -66,7 +66,7 @@ type lobby struct {
 // share is what a connection takes of its Listener's limits.
 type share struct {
 	ctx      context.Context // ends with the connection
-	pass     *load.Slot   // its place on the way in
+	pass     *load.Slot      // its place on the way in
 	unproven atomic.Bool     // counts in lobby.unproven
 	forget   func() bool     // has it wait for Accept though it has ended; nil when it does not wait
 	grown    atomic.Int64    // bytes of Listener.grown

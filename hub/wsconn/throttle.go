@@ -180,7 +180,7 @@ type entering struct {
 	// Guarded by pending.mu.
 	spoke bool
 	pass  *load.Slot // nil while it has no place
-	gone  bool          // it is not in pending
+	gone  bool       // it is not in pending
 }
 
 // listen waits for the first byte, behind what a balancer says of it.

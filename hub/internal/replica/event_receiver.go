@@ -45,8 +45,8 @@ func NewEventReceiver(window, windowBytes, maxSources int) *EventReceiver {
 }
 
 // Step folds one event into the machine and returns what to do.
-func (r *EventReceiver) Step(ev any) []any {
-	var fx []any
+func (r *EventReceiver) Step(ev EventReceiverEvent) []Effect {
+	var fx []Effect
 	switch ev := ev.(type) {
 	case OwnMarks:
 		r.marks = ev.Marks
@@ -54,7 +54,7 @@ func (r *EventReceiver) Step(ev any) []any {
 		fx = r.arrived(fx, ev)
 	case AppendDone:
 		fx = r.taken(fx, ev)
-	case AppendDue:
+	case RetryDue:
 		r.timer = false
 		r.queue = append(r.queue, r.later...)
 		r.later = nil
@@ -62,7 +62,7 @@ func (r *EventReceiver) Step(ev any) []any {
 	return r.pump(fx)
 }
 
-func (r *EventReceiver) arrived(fx []any, ev EventReceived) []any {
+func (r *EventReceiver) arrived(fx []Effect, ev EventReceived) []Effect {
 	e := ev.Event
 	src := r.sources[e.Source]
 	last, known := r.marks[e.Source]
@@ -102,7 +102,7 @@ func (r *EventReceiver) arrived(fx []any, ev EventReceived) []any {
 // ErrRepeated is why an event that was applied before is not applied again.
 var ErrRepeated = errors.New("hub: event came before, or its source has lost count of its ids")
 
-func (r *EventReceiver) pump(fx []any) []any {
+func (r *EventReceiver) pump(fx []Effect) []Effect {
 	for len(r.queue) > 0 && r.busy < maxAppends {
 		src := r.queue[0]
 		r.queue = r.queue[1:]
@@ -121,7 +121,7 @@ func (r *EventReceiver) pump(fx []any) []any {
 		for _, src := range r.later {
 			tries = min(tries, src.tries)
 		}
-		fx = append(fx, AppendAfter{RetryPause(tries)})
+		fx = append(fx, RetryAfter{RetryPause(tries)})
 	}
 	return fx
 }
@@ -129,7 +129,7 @@ func (r *EventReceiver) pump(fx []any) []any {
 // taken looks at the Inbox's answer. A batch that fails is tried event by
 // event, for good faults at once and for others after some tries, so that one
 // event is to blame and those before it get through.
-func (r *EventReceiver) taken(fx []any, ev AppendDone) []any {
+func (r *EventReceiver) taken(fx []Effect, ev AppendDone) []Effect {
 	src := r.sources[ev.Source]
 	n := src.taking
 	src.taking = 0
@@ -154,7 +154,7 @@ func (r *EventReceiver) taken(fx []any, ev AppendDone) []any {
 }
 
 // done removes the first n events of a source and acknowledges them.
-func (r *EventReceiver) done(fx []any, src *arriving, n int) []any {
+func (r *EventReceiver) done(fx []Effect, src *arriving, n int) []Effect {
 	for _, size := range src.sizes[:n] {
 		r.bytes -= size
 	}

@@ -38,7 +38,7 @@ type EventSender struct {
 	reading int
 	flying  int
 	bytes   int
-	timer   bool // an fxReadLater is under way
+	timer   bool // a RetryAfter is under way
 	landed  int  // events that were acknowledged, until the session counts them
 }
 
@@ -82,8 +82,8 @@ func (s *EventSender) Progress() (pending, landed int) {
 }
 
 // Step folds one event into the machine and returns what to do.
-func (s *EventSender) Step(ev any) []any {
-	var fx []any
+func (s *EventSender) Step(ev EventSenderEvent) []Effect {
+	var fx []Effect
 	switch ev := ev.(type) {
 	case PeerMarks:
 		fx = s.peerMarks(fx, ev)
@@ -97,7 +97,7 @@ func (s *EventSender) Step(ev any) []any {
 			return append(fx, Fail{message.Violation("refusal of event %d of %q, which is not under way", ev.ID, message.Clip(ev.Source))})
 		}
 		return append(fx, ReportLost{ev.Source, ev.ID, ev.Err})
-	case ReadDue:
+	case RetryDue:
 		s.timer = false
 		again := s.later
 		s.later = nil
@@ -109,7 +109,7 @@ func (s *EventSender) Step(ev any) []any {
 }
 
 // peerMarks takes a part of the peer's marks at first, acknowledgements later.
-func (s *EventSender) peerMarks(fx []any, ev PeerMarks) []any {
+func (s *EventSender) peerMarks(fx []Effect, ev PeerMarks) []Effect {
 	if s.marked {
 		return s.acked(fx, ev.Entries)
 	}
@@ -131,7 +131,7 @@ func (s *EventSender) peerMarks(fx []any, ev PeerMarks) []any {
 }
 
 // resume has a source go on where the peer is.
-func (s *EventSender) resume(fx []any, src *eventSource) []any {
+func (s *EventSender) resume(fx []Effect, src *eventSource) []Effect {
 	src.cursor = s.marks[src.name]
 	if delete(s.marks, src.name); len(s.marks) == 0 {
 		s.marks = nil
@@ -142,7 +142,7 @@ func (s *EventSender) resume(fx []any, src *eventSource) []any {
 	return fx
 }
 
-func (s *EventSender) appended(fx []any, name string) []any {
+func (s *EventSender) appended(fx []Effect, name string) []Effect {
 	src := s.sources[name]
 	if src == nil {
 		if len(s.sources) >= s.cfg.MaxSources {
@@ -179,7 +179,7 @@ func (s *EventSender) block(src *eventSource, need int) {
 }
 
 // read takes what the Outbox gave.
-func (s *EventSender) read(fx []any, ev EventRead) []any {
+func (s *EventSender) read(fx []Effect, ev EventRead) []Effect {
 	s.reading--
 	src := s.sources[ev.Source]
 	news := src.appended
@@ -240,7 +240,7 @@ func (s *EventSender) room(src *eventSource, n int) bool {
 	return src.bytes == 0 || len(src.flight) < 3*free && src.bytes+n <= 3*freeBytes
 }
 
-func (s *EventSender) acked(fx []any, marks []message.Mark) []any {
+func (s *EventSender) acked(fx []Effect, marks []message.Mark) []Effect {
 	for _, m := range marks {
 		src := s.sources[m.Source]
 		if src == nil || m.ID > src.cursor {
@@ -262,7 +262,7 @@ func (s *EventSender) acked(fx []any, marks []message.Mark) []any {
 
 // land ends the flight of a source's events up to id, and of those that were
 // not sent and have nothing before them.
-func (s *EventSender) land(fx []any, src *eventSource, id uint64) []any {
+func (s *EventSender) land(fx []Effect, src *eventSource, id uint64) []Effect {
 	done := uint64(0)
 	for len(src.flight) > 0 && (src.flight[0].id <= id || src.flight[0].skipped) {
 		f := src.flight[0]
@@ -284,7 +284,7 @@ func (s *EventSender) land(fx []any, src *eventSource, id uint64) []any {
 }
 
 // pump reads what the window may have room for.
-func (s *EventSender) pump(fx []any) []any {
+func (s *EventSender) pump(fx []Effect) []Effect {
 	for s.marked && len(s.queue) > 0 && s.reading < maxReads {
 		src := s.queue[0]
 		s.queue = s.queue[1:]
@@ -305,7 +305,7 @@ func (s *EventSender) pump(fx []any) []any {
 		for _, src := range s.later {
 			tries = min(tries, src.tries)
 		}
-		fx = append(fx, ReadAfter{RetryPause(tries)})
+		fx = append(fx, RetryAfter{RetryPause(tries)})
 	}
 	return fx
 }

@@ -77,7 +77,7 @@ type machines struct {
 }
 
 // play gives one event to a machine. The switch is the scripts' language.
-func (m *machines) play(t *testing.T, w []string) []any {
+func (m *machines) play(t *testing.T, w []string) []Effect {
 	arg := func(i int) string {
 		if i < len(w) {
 			return w[i]
@@ -137,13 +137,13 @@ func (m *machines) play(t *testing.T, w []string) []any {
 		}
 		return m.recv.Step(ev)
 	case "again":
-		return m.recv.Step(ApplyDue{})
+		return m.recv.Step(RetryDue{})
 	}
 	return m.playEvents(t, w, arg, num)
 }
 
 // playEvents is the language of the event class.
-func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, num func(int) int) []any {
+func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, num func(int) int) []Effect {
 	id := func(i int) uint64 { return uint64(num(i)) }
 	switch w[0] {
 	case "outbox": // window count, window bytes
@@ -172,7 +172,7 @@ func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, nu
 	case "refused": // source id
 		return m.esend.Step(PeerRefused{arg(1), id(2), reason(true)})
 	case "reread":
-		return m.esend.Step(ReadDue{})
+		return m.esend.Step(RetryDue{})
 	case "inbox": // window count, window bytes, source=mark
 		m.erecv = &EventReceiver{window: num(1), windowBytes: num(2), maxSources: 3}
 		own := map[string]uint64{}
@@ -192,7 +192,7 @@ func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, nu
 		}
 		return m.erecv.Step(ev)
 	case "retake":
-		return m.erecv.Step(AppendDue{})
+		return m.erecv.Step(RetryDue{})
 	}
 	t.Fatalf("unknown event %q", w)
 	return nil
@@ -233,12 +233,12 @@ func compareDecimal(a, b string) int {
 }
 
 // sorted orders loads, whose order among each other is left open.
-func sorted(effects []any) []any {
-	slices.SortStableFunc(effects, func(a, b any) int { return cmp.Compare(describe(a), describe(b)) })
+func sorted(effects []Effect) []Effect {
+	slices.SortStableFunc(effects, func(a, b Effect) int { return cmp.Compare(describe(a), describe(b)) })
 	return effects
 }
 
-func describe(fx any) string {
+func describe(fx Effect) string {
 	names := func(objects []message.Object) string {
 		var s []string
 		for _, o := range objects {
@@ -250,6 +250,8 @@ func describe(fx any) string {
 	switch fx := fx.(type) {
 	case ListSource:
 		return "list"
+	case ReportEqual:
+		return "equal"
 	case AskVersions:
 		return "want"
 	case Load:
@@ -266,8 +268,6 @@ func describe(fx any) string {
 		return "fail " + fx.Err.Error()
 	case Apply:
 		return "apply " + names(fx.Objects)
-	case ApplyAfter:
-		return "again after " + fx.After.String()
 	case SendAck:
 		return fmt.Sprintf("ack %d", fx.Seq)
 	case SendNack:
@@ -280,16 +280,12 @@ func describe(fx any) string {
 		return fmt.Sprintf("forget %s %d", fx.Source, fx.ID)
 	case ReportLost:
 		return fmt.Sprintf("log %s %d: %v", fx.Source, fx.ID, fx.Err)
-	case ReadAfter:
-		return "reread after " + fx.After.String()
 	case AppendEvents:
 		ids := fx.Source
 		for _, e := range fx.Events {
 			ids += fmt.Sprint(" ", e.ID)
 		}
 		return "take " + ids
-	case AppendAfter:
-		return "retake after " + fx.After.String()
 	case SendMark:
 		return fmt.Sprintf("mark %s %d", fx.Source, fx.ID)
 	case SendRefusal:

@@ -25,7 +25,7 @@ type StateReceiver struct {
 	bytes    int // of queue
 	seq      uint64
 	applying int  // how many at the head of queue are with the Sink
-	waiting  bool // for evApplyAgain
+	waiting  bool // for RetryDue
 	tries    int  // failures in a row of the head
 	single   int  // how many at the head must go one by one
 }
@@ -43,8 +43,8 @@ func NewStateReceiver(window, windowBytes int) *StateReceiver {
 }
 
 // Step folds one event into the receiver and returns what to do.
-func (r *StateReceiver) Step(ev any) []any {
-	var fx []any
+func (r *StateReceiver) Step(ev StateReceiverEvent) []Effect {
+	var fx []Effect
 	switch ev := ev.(type) {
 	case ObjectReceived:
 		if ev.Seq != r.seq+1 {
@@ -58,13 +58,13 @@ func (r *StateReceiver) Step(ev any) []any {
 		r.queue = append(r.queue, received{ev.Seq, ev.Object, ev.Size})
 	case Applied:
 		fx = r.applied(fx, ev.Err)
-	case ApplyDue:
+	case RetryDue:
 		r.waiting = false
 	}
 	return r.pump(fx)
 }
 
-func (r *StateReceiver) pump(fx []any) []any {
+func (r *StateReceiver) pump(fx []Effect) []Effect {
 	if r.applying > 0 || r.waiting || len(r.queue) == 0 {
 		return fx
 	}
@@ -83,7 +83,7 @@ func (r *StateReceiver) pump(fx []any) []any {
 // applied looks at the Sink's answer. A batch that fails is tried object by
 // object, for good faults at once and for others after some tries, so that one
 // object is to blame.
-func (r *StateReceiver) applied(fx []any, err error) []any {
+func (r *StateReceiver) applied(fx []Effect, err error) []Effect {
 	n := r.applying
 	r.applying = 0
 	if err == nil {
@@ -105,11 +105,11 @@ func (r *StateReceiver) applied(fx []any, err error) []any {
 		return r.pop(fx, 1)
 	}
 	r.waiting = true
-	return append(fx, ApplyAfter{min(retryMin<<(r.tries-1), retryMax)})
+	return append(fx, RetryAfter{RetryPause(r.tries)})
 }
 
 // pop removes the first n, which are done with, and acknowledges them.
-func (r *StateReceiver) pop(fx []any, n int) []any {
+func (r *StateReceiver) pop(fx []Effect, n int) []Effect {
 	for _, it := range r.queue[:n] {
 		r.bytes -= it.size
 	}

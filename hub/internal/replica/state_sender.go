@@ -69,7 +69,7 @@ type StateSender struct {
 	flight  []flying
 	bytes   int // of flight
 	seq     uint64
-	timer   bool // an fxRetry is under way
+	timer   bool // a RetryAfter is under way
 	landed  int  // objects that were acknowledged, until the session counts them
 }
 
@@ -104,10 +104,6 @@ func NewStateSender(cfg StateSenderConfig) *StateSender {
 	return &StateSender{cfg: cfg, held: map[message.Key]string{}, work: map[message.Key]*work{}}
 }
 
-// Compared reports whether both sides have been compared, so that differences
-// travel.
-func (s *StateSender) Compared() bool { return s.phase == comparedPhase }
-
 // Progress is how many keys are not at rest now, and how many objects the peer has
 // acknowledged since it was last asked for.
 func (s *StateSender) Progress() (pending, landed int) {
@@ -116,8 +112,8 @@ func (s *StateSender) Progress() (pending, landed int) {
 }
 
 // Step folds one event into the sender and returns what to do.
-func (s *StateSender) Step(ev any) []any {
-	var fx []any
+func (s *StateSender) Step(ev StateSenderEvent) []Effect {
+	var fx []Effect
 	switch ev := ev.(type) {
 	case PeerDigest:
 		if s.phase != awaitDigest {
@@ -149,12 +145,13 @@ func (s *StateSender) Step(ev any) []any {
 }
 
 // listed compares digests.
-func (s *StateSender) listed(fx []any, ev SourceListed) []any {
+func (s *StateSender) listed(fx []Effect, ev SourceListed) []Effect {
 	if ev.Digest != s.peer {
 		s.phase, s.have = awaitVersions, ev.Entries
 		return append(fx, AskVersions{})
 	}
 	s.phase = comparedPhase
+	fx = append(fx, ReportEqual{})
 	if !s.cfg.Acker {
 		s.held = ev.Entries
 		return fx
@@ -169,7 +166,7 @@ func (s *StateSender) listed(fx []any, ev SourceListed) []any {
 // peerHolds takes a part of the peer's list and, with the last, works out the
 // differences. Keys that the peer has and the Source did not list are loaded
 // like any other: only Load says what is deleted.
-func (s *StateSender) peerHolds(fx []any, ev PeerVersions) []any {
+func (s *StateSender) peerHolds(fx []Effect, ev PeerVersions) []Effect {
 	if s.phase != awaitVersions {
 		return append(fx, Fail{message.Violation("versions while %s", s.phase)})
 	}
@@ -203,7 +200,7 @@ func (s *StateSender) peerHolds(fx []any, ev PeerVersions) []any {
 	return delivered(fx, same)
 }
 
-func delivered(fx []any, objects []message.Object) []any {
+func delivered(fx []Effect, objects []message.Object) []Effect {
 	if len(objects) == 0 {
 		return fx
 	}
@@ -252,7 +249,7 @@ func (s *StateSender) postpone(k message.Key) {
 // loaded decides about one object. A version that is older than what the peer
 // has never travels, nor does a delete of such a version: the owner's view is
 // behind and is asked again.
-func (s *StateSender) loaded(fx []any, ev Loaded) []any {
+func (s *StateSender) loaded(fx []Effect, ev Loaded) []Effect {
 	s.loading--
 	if ev.Err != nil {
 		if errors.Is(ev.Err, message.ErrLagging) {
@@ -291,7 +288,7 @@ func (s *StateSender) loaded(fx []any, ev Loaded) []any {
 
 // behind postpones a key of which the owner knows less than the peer, and reports
 // it when that lasts.
-func (s *StateSender) behind(fx []any, k message.Key, version string) []any {
+func (s *StateSender) behind(fx []Effect, k message.Key, version string) []Effect {
 	s.postpone(k)
 	if s.work[k].tries == behindTries {
 		fx = append(fx, ReportBehind{Key: k, Version: version, Held: s.held[k]})
@@ -302,7 +299,7 @@ func (s *StateSender) behind(fx []any, k message.Key, version string) []any {
 func (s *StateSender) putSize(o message.Object) int { return s.cfg.Size(s.seq+1, o) }
 
 // pump sends what the window has room for and loads what may come next.
-func (s *StateSender) pump(fx []any) []any {
+func (s *StateSender) pump(fx []Effect) []Effect {
 	for len(s.ready) > 0 {
 		n := s.putSize(s.ready[0])
 		if len(s.flight) > 0 && (len(s.flight) >= s.cfg.Window || s.bytes+n > s.cfg.WindowBytes) {
@@ -341,10 +338,10 @@ func (s *StateSender) retryPause() time.Duration {
 	for _, k := range s.later {
 		tries = min(tries, s.work[k].tries)
 	}
-	return min(retryMin<<min(tries-1, 16), retryMax)
+	return RetryPause(tries)
 }
 
-func (s *StateSender) launch(o message.Object, size int) any {
+func (s *StateSender) launch(o message.Object, size int) Effect {
 	before, known := s.held[o.Key]
 	op := message.Update
 	switch {
@@ -364,7 +361,7 @@ func (s *StateSender) launch(o message.Object, size int) any {
 }
 
 // acked ends the flight of all objects up to seq.
-func (s *StateSender) acked(fx []any, seq uint64) []any {
+func (s *StateSender) acked(fx []Effect, seq uint64) []Effect {
 	if seq > s.seq {
 		return append(fx, Fail{message.Violation("ack of %d, but only %d were sent", seq, s.seq)})
 	}
@@ -404,7 +401,7 @@ func (s *StateSender) land(f flying) {
 
 // nacked notes that the peer gave one object back. The ack that follows
 // covers it.
-func (s *StateSender) nacked(fx []any, ev PeerNacked) []any {
+func (s *StateSender) nacked(fx []Effect, ev PeerNacked) []Effect {
 	for i := range s.flight {
 		if f := &s.flight[i]; f.seq == ev.Seq {
 			f.returned = !ev.Err.Final()
