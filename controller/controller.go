@@ -58,7 +58,7 @@ type Config struct {
 	Namespace string
 	// Superseded is told of a node whose newest session stands at another
 	// cloudcore; hub.Server.Supersede ends the older one here. nil leaves it.
-	Superseded func(node string, by hub.Seat)
+	Superseded func(node string, by hub.Claim)
 	// Logger gets what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -216,7 +216,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		),
 		Up:    sink,
 		Inbox: sink,
-		Claim: func(ctx context.Context, decide func(hub.Seat) (hub.Seat, error)) error {
+		Claim: func(ctx context.Context, decide func(hub.Claim) (hub.Claim, error)) error {
 			return c.presence.Claim(ctx, node, decide)
 		},
 		Duplicate: c.edge.Duplicate,

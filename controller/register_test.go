@@ -68,7 +68,7 @@ func cloudcore(t *testing.T, kube *fake.Clientset, net *memconn.Network) *group 
 	var server *hub.Server
 	c, err := controller.New(controller.Config{
 		Cloud: kube, AsNode: kube, Dynamic: noDevices(), ID: "cloudcore-" + time.Now().Format("150405"),
-		Superseded: func(node string, by hub.Seat) { server.Supersede(node, by) },
+		Superseded: func(node string, by hub.Claim) { server.Supersede(node, by) },
 	})
 	if err != nil {
 		t.Fatal(err)

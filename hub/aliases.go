@@ -112,19 +112,19 @@ const (
 // the caller gets CodeExhausted and may try again.
 type Limits = message.Limits
 
-// Seat is who holds a node. A server remembers the seats of its own nodes;
+// Claim is who holds a node. A server remembers the claims of its own nodes;
 // several servers of one cloud share them through Node.Claim, which stores a
-// Seat without looking into it, for example as JSON. Its fields are:
+// Claim without looking into it, for example as JSON. Its fields are:
 //
 //	Epoch    uint64   // of the newest session
 //	Instance string   // the program that has it, or had it last; empty if none
 //	Address  string   // from which that program connected, for humans
 //	Dial     uint64   // the program's count of its connections
 //	Fenced   []string // instances that lost, oldest first
-//	Left     uint64   // not in JSON
+//	EndedAt     uint64   // not in JSON
 //
-// Left is since when the node has had no session at any server, in microseconds
+// EndedAt is since when the node has had no session at any server, in microseconds
 // since 1970; 0 while it has one or that is not known. What is not above Epoch is of
-// an earlier session and counts for nothing. A seat that servers share is stored
+// an earlier session and counts for nothing. A claim that servers share is stored
 // without it: Node.Claim sets it, if it knows, before it has a claim decided.
-type Seat = replica.Seat
+type Claim = replica.Claim

@@ -126,7 +126,7 @@ func orDefault(d, def time.Duration) time.Duration {
 // again; see Fenced. It can be called once.
 func (c *Client) Run(ctx context.Context) error {
 	if c.started.Swap(true) {
-		return ErrRunning
+		return ErrStarted
 	}
 	for attempt := 0; ; attempt++ {
 		begun := time.Now()

@@ -152,13 +152,13 @@ func TestDisconnectIsAtOnce(t *testing.T) {
 // meet though each has found another server.
 func TestServersShareSeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seats := &hubtest.Seats{}
+		claims := &hubtest.Claims{}
 		var nets [2]*memconn.Network
 		var servers [2]*hub.Server
 		for i := range servers {
 			nets[i] = memconn.New(memconn.Config{})
-			servers[i] = newServer(t, hub.ServerConfig{Listener: nets[i], Directory: &hubtest.Directory{Seats: seats}})
-			seats.Watch(servers[i].Supersede)
+			servers[i] = newServer(t, hub.ServerConfig{Listener: nets[i], Directory: &hubtest.Directory{Claims: claims}})
+			claims.Watch(servers[i].Supersede)
 			defer program(t, servers[i].Run)()
 		}
 		connected := func(i int) bool { synctest.Wait(); return len(servers[i].Nodes()) == 1 }

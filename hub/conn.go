@@ -24,13 +24,13 @@ type Conn interface {
 	Close() error
 }
 
-// Lively is implemented by a Conn that knows when it last received anything
+// LastReader is implemented by a Conn that knows when it last received anything
 // from the peer, on any stream or of its own. The session then takes that for
 // the sign of life, so that a ping which waits behind a lot of data on a slow
 // link is not taken for a dead one.
-type Lively interface {
+type LastReader interface {
 	// Heard is when the last byte arrived; zero for never.
-	Heard() time.Time
+	LastRead() time.Time
 }
 
 // Stream is an ordered, flow-controlled stream of bytes in both directions.
@@ -80,15 +80,15 @@ type Listener interface {
 	Close() error
 }
 
-// Entrance is a Listener that lets in a limited number of connections at a time.
+// BacklogReporter is a Listener that lets in a limited number of connections at a time.
 // Server.Stats has what it says.
-type Entrance interface {
-	// Entering counts those that are on their way in, by transport.
-	Entering() map[string]Entering
+type BacklogReporter interface {
+	// Backlog counts those that are on their way in, by transport.
+	Backlog() map[string]Backlog
 }
 
-// Entering is how many connections are on their way in.
-type Entering struct {
+// Backlog is how many connections are on their way in.
+type Backlog struct {
 	UnderWay int // between their first packet and Accept
 	Waiting  int // for those, as far as the Listener can tell
 }

@@ -30,12 +30,12 @@ type Node struct {
 	Inbox  Inbox
 	Outbox Outbox
 	// Claim records that this server is about to hold the node, where all
-	// servers of the cloud see it: it reads the node's Seat, zero if there is
+	// servers of the cloud see it: it reads the node's Claim, zero if there is
 	// none, has decide say what to make of it, and stores that if nobody else
 	// has stored anything meanwhile; otherwise it begins again. An error of
 	// decide is returned as it is. Whoever stores also watches, and tells the
 	// other servers by Server.Supersede. With one server it may be nil.
-	Claim func(ctx context.Context, decide func(held Seat) (Seat, error)) error
+	Claim func(ctx context.Context, decide func(held Claim) (Claim, error)) error
 	// Duplicate is called when a program with the node's identity was refused,
 	// since another has the node; it comes again every few minutes for as long as
 	// both run. It may take its time, within ctx. nil does nothing.
@@ -52,5 +52,5 @@ type Duplicate struct {
 	Node     string
 	Instance string // the program that was refused
 	Address  string // from which it came; behind a proxy that is the proxy's
-	Holder   Seat   // who has the node
+	Holder   Claim  // who has the node
 }

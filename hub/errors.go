@@ -28,8 +28,8 @@ var (
 	// the truth is: its view is older than what the other side has already seen.
 	// The session keeps the key and asks again.
 	ErrLagging = message.ErrLagging
-	// ErrRunning is returned by a second Run of one Client or Server.
-	ErrRunning = errors.New("hub: Run was called before")
+	// ErrStarted is returned by a second Run of one Client or Server.
+	ErrStarted = errors.New("hub: Run was called before")
 )
 
 // FencedError says that another program with this node's identity has the node.

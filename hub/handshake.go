@@ -44,8 +44,8 @@ func newLine(conn Conn, control Stream) *line {
 // lastHeard is the peer's last sign of life.
 func (l *line) lastHeard() time.Time {
 	at := time.Unix(0, l.heard.Load())
-	if c, ok := l.conn.(Lively); ok && c.Heard().After(at) {
-		return c.Heard()
+	if c, ok := l.conn.(LastReader); ok && c.LastRead().After(at) {
+		return c.LastRead()
 	}
 	return at
 }

@@ -74,12 +74,12 @@ func (l *listeners) Accept(ctx context.Context) (Conn, error) {
 	return first.conn, first.err
 }
 
-// Entering has what those of the Listeners say that are an Entrance.
-func (l *listeners) Entering() map[string]Entering {
-	all := make(map[string]Entering)
+// Backlog has what those of the Listeners say that are an BacklogReporter.
+func (l *listeners) Backlog() map[string]Backlog {
+	all := make(map[string]Backlog)
 	for _, one := range l.all {
-		if e, ok := one.(Entrance); ok {
-			maps.Copy(all, e.Entering())
+		if e, ok := one.(BacklogReporter); ok {
+			maps.Copy(all, e.Backlog())
 		}
 	}
 	return all

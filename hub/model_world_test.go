@@ -113,7 +113,7 @@ func (w *world) end() {
 	w.edge.stop()
 	w.cloud.stop()
 	for _, l := range w.graves {
-		l.bury()
+		l.closeOpen()
 	}
 	w.asks.wg.Wait()
 }

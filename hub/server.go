@@ -86,7 +86,7 @@ type Server struct {
 	mu       sync.Mutex
 	limiter  load.HandshakeLimiter
 	registry map[string]*registration
-	count    int  // of seats that are held
+	count    int  // of claims that are held
 	draining bool // Run ends
 
 	running sync.WaitGroup // connections and sessions; Run waits for it
@@ -94,7 +94,7 @@ type Server struct {
 
 // registration is what the server knows of one node.
 type registration struct {
-	Seat
+	Claim
 	holder *holder // who holds it; nil if nobody does
 }
 
@@ -163,7 +163,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // once.
 func (v *Server) Run(ctx context.Context) error {
 	if v.started.Swap(true) {
-		return ErrRunning
+		return ErrStarted
 	}
 	defer v.running.Wait()
 	defer v.drain()
@@ -255,8 +255,8 @@ func (v *Server) Disconnect(node string, reason *Error) error {
 // Stats is what was counted so far.
 func (v *Server) Stats() Stats {
 	s := v.stats.read()
-	if e, ok := v.cfg.Listener.(Entrance); ok {
-		s.Entering = e.Entering()
+	if e, ok := v.cfg.Listener.(BacklogReporter); ok {
+		s.Backlog = e.Backlog()
 	}
 	return s
 }

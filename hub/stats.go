@@ -88,8 +88,8 @@ type Traffic struct {
 // own, since it was made. Package hub/metrics shows them to Prometheus. The
 // maps belong to the caller and hold what is not zero.
 type Stats struct {
-	Sessions   map[string]int      // that stand now, by transport
-	Entering   map[string]Entering // connections that are no sessions yet, by transport, if the Listener tells
+	Sessions   map[string]int     // that stand now, by transport
+	Backlog    map[string]Backlog // connections that are no sessions yet, by transport, if the Listener tells
 	Handshakes map[HandshakeResult]uint64
 	Ended      map[EndReason]uint64 // sessions
 

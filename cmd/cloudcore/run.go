@@ -122,7 +122,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}
 	ctl, err := controller.New(controller.Config{
 		REST: cfg, AsNode: asNode, NodeServices: localapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
-		Superseded: func(node string, by hub.Seat) { nodes.Supersede(node, by) },
+		Superseded: func(node string, by hub.Claim) { nodes.Supersede(node, by) },
 	})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// SeatAnnotation on a node's record is the node's hub.Seat as JSON: which session of
+// SeatAnnotation on a node's record is the node's hub.Claim as JSON: which session of
 // which program holds the node, at whatever cloudcore. So a session that is
 // newer fences an older one at another cloudcore, and epochs grow over all of
 // them.
@@ -27,7 +27,7 @@ const maxClaims = 8
 // Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's record.
 // The cloudcore that held the node before learns of it when it next renews the
 // Lease, and ends its session by Config.Superseded.
-func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
+func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Claim) (hub.Claim, error)) error {
 	leases, name := k.records(), recordName(node)
 	for range maxClaims {
 		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
@@ -40,7 +40,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 		}
 		held := k.seatOf(lease)
 		var connected bool
-		if held.Left, connected = k.leftAt(node); connected {
+		if held.EndedAt, connected = k.leftAt(node); connected {
 			held.Epoch = max(held.Epoch, 1) // also when somebody has deleted the record: it is not free
 		}
 		next, err := decide(held)
@@ -71,7 +71,7 @@ func (k *Keeper) Claim(ctx context.Context, node string, decide func(held hub.Se
 }
 
 // claimed remembers a seat, so that it comes back when somebody removes it.
-func (k *Keeper) claimed(name string, seat hub.Seat) {
+func (k *Keeper) claimed(name string, seat hub.Claim) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.nodeLocked(name, time.Now()).session.Seat = seat
@@ -100,12 +100,12 @@ func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
 
 // seatOf reads who holds the node. What cannot be read is nobody: the node must
 // not be locked out by it.
-func (k *Keeper) seatOf(lease *coordinationv1.Lease) hub.Seat {
-	var seat hub.Seat
+func (k *Keeper) seatOf(lease *coordinationv1.Lease) hub.Claim {
+	var seat hub.Claim
 	if text := lease.Annotations[SeatAnnotation]; text != "" {
 		if err := json.Unmarshal([]byte(text), &seat); err != nil {
 			k.cfg.Logger.Warn("seat of a node cannot be read", "node", lease.Name, "error", err)
-			return hub.Seat{}
+			return hub.Claim{}
 		}
 	}
 	return seat

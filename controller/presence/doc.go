@@ -46,7 +46,7 @@
 // to it, or when nobody has renewed the Lease for StaleAfter. Each write names the
 // version of
 // the Lease and of the record that it replaces, so of two that try, one loses and
-// looks again. The record also holds the node's hub.Seat ([Keeper.Claim]), so that a
+// looks again. The record also holds the node's hub.Claim ([Keeper.Claim]), so that a
 // newer session fences an older one wherever that stands. A program that was fenced
 // gets the node back only once the node has been disconnected for some minutes.
 //

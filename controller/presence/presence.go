@@ -77,7 +77,7 @@ type Config struct {
 	Kept func(ctx context.Context, node string) error
 	// Superseded is told of a node whose newest session stands at another
 	// cloudcore: hub.Server.Supersede. nil leaves the older one alone.
-	Superseded func(node string, by hub.Seat)
+	Superseded func(node string, by hub.Claim)
 	Namespace  string       // of the records of who holds a node; "" means install.Namespace
 	Logger     *slog.Logger // nil discards
 	Writes     int          // Kubernetes calls at the same time; 0 means 32
@@ -120,7 +120,7 @@ type Session struct {
 	Since     time.Time
 	Reason    string    // why it went
 	Started   time.Time // when the newest session began
-	Seat      hub.Seat  // that was claimed here last; zero if none was
+	Seat      hub.Claim // that was claimed here last; zero if none was
 }
 
 // New checks the configuration.

@@ -76,9 +76,9 @@ func TestCloseBeforeEntry(t *testing.T) {
 	if _, _, err := from.ReadFrom(make([]byte, 2048)); err != nil { // the first one is under way
 		t.Fatal(err)
 	}
-	for want := (hub.Entering{UnderWay: 1, Waiting: 2}); link.Entering()["quic"] != want; <-time.After(time.Millisecond) {
+	for want := (hub.Backlog{UnderWay: 1, Waiting: 2}); link.Backlog()["quic"] != want; <-time.After(time.Millisecond) {
 		if t.Context().Err() != nil {
-			t.Fatalf("%v are on their way in, want %v", link.Entering(), want)
+			t.Fatalf("%v are on their way in, want %v", link.Backlog(), want)
 		}
 	}
 	if err := link.Close(); err != nil {

@@ -186,9 +186,9 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	return nil, fmt.Errorf("quicconn: accept: %w", err)
 }
 
-// Entering implements hub.Entrance.
-func (l *Listener) Entering() map[string]hub.Entering {
-	return map[string]hub.Entering{transport: {UnderWay: l.lobby.entry.Taken(), Waiting: l.lobby.length()}}
+// Entering implements hub.BacklogReporter.
+func (l *Listener) Backlog() map[string]hub.Backlog {
+	return map[string]hub.Backlog{transport: {UnderWay: l.lobby.entry.Taken(), Waiting: l.lobby.length()}}
 }
 
 // Addr is the socket's address.

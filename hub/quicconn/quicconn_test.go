@@ -167,7 +167,7 @@ func TestNewAddress(t *testing.T) {
 func TestHeard(t *testing.T) {
 	c := newCloud(t)
 	edge, server := pair(t, c, c.link.Addr().String())
-	at := func() time.Time { return server.(hub.Lively).Heard() }
+	at := func() time.Time { return server.(hub.LastReader).LastRead() }
 	if !at().IsZero() {
 		t.Errorf("heard at %v, before anything came", at())
 	}

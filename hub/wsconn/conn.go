@@ -132,7 +132,7 @@ func notify(c chan struct{}) {
 func (c *Conn) Peer() hub.Peer { return c.peer }
 
 // Heard is when the last byte arrived, on whatever stream.
-func (c *Conn) Heard() time.Time { return time.Unix(0, c.socket.heard.Load()) }
+func (c *Conn) LastRead() time.Time { return time.Unix(0, c.socket.heard.Load()) }
 
 // Close ends the connection at once and waits for its goroutines. Twice is
 // nil.

@@ -179,10 +179,10 @@ func (l *Listener) identify(r *http.Request) (hub.Peer, int, error) {
 	return hub.Peer{Name: name, Certificate: cert, Addr: addr, Transport: transport}, 0, nil
 }
 
-// Entering implements hub.Entrance, for the sockets that Throttle was given. How
+// Entering implements hub.BacklogReporter, for the sockets that Throttle was given. How
 // many wait besides, only the kernel knows.
-func (l *Listener) Entering() map[string]hub.Entering {
-	return map[string]hub.Entering{transport: {UnderWay: l.entry.Taken(), Waiting: l.entry.Waiting()}}
+func (l *Listener) Backlog() map[string]hub.Backlog {
+	return map[string]hub.Backlog{transport: {UnderWay: l.entry.Taken(), Waiting: l.entry.Waiting()}}
 }
 
 // Accept waits for the next connection.

@@ -61,7 +61,7 @@ func TestThrottle(t *testing.T) {
 		}
 		return conn
 	}
-	underWay := func() int { return c.link.Entering()["websocket"].UnderWay }
+	underWay := func() int { return c.link.Backlog()["websocket"].UnderWay }
 	silent("").Close()
 	silent("")
 	begun := time.Now()
@@ -228,7 +228,7 @@ func TestThrottleBounds(t *testing.T) {
 					t.Error(err)
 				}
 				last.Close()
-				if n := link.Entering()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
+				if n := link.Backlog()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
 					t.Errorf("%+v are under way at the end", n)
 				}
 				other.Close()

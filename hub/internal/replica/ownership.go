@@ -19,21 +19,21 @@ const (
 	maxFenced = 8
 )
 
-// Seat is who holds a node. A server remembers the seats of its own nodes;
+// Claim is who holds a node. A server remembers the claims of its own nodes;
 // several servers of one cloud share them through Node.Claim, which stores a
-// Seat without looking into it, for example as JSON.
-type Seat struct {
+// Claim without looking into it, for example as JSON.
+type Claim struct {
 	Epoch    uint64   `json:"epoch"`             // of the newest session
 	Instance string   `json:"instance"`          // the program that has it, or had it last; empty if none
 	Address  string   `json:"address,omitempty"` // from which that program connected, for humans
 	Dial     uint64   `json:"dial"`              // the program's count of its connections
 	Fenced   []string `json:"fenced,omitempty"`  // instances that lost, oldest first
-	// Left is since when the node has had no session at any server, in
+	// EndedAt is since when the node has had no session at any server, in
 	// microseconds since 1970; 0 while it has one or that is not known. What is
-	// not above Epoch is of an earlier session and counts for nothing. A seat that
+	// not above Epoch is of an earlier session and counts for nothing. A claim that
 	// servers share is stored without it: Node.Claim sets it, if it knows, before
 	// it has a claim decided.
-	Left uint64 `json:"-"`
+	EndedAt uint64 `json:"-"`
 }
 
 // Request is what an edge asks for in its hello.
@@ -54,7 +54,7 @@ const (
 	ClaimStale                   // refused: a newer connection of this instance stands
 )
 
-// Rules is what decides about a claim besides the seat and the claim.
+// Rules is what decides about a claim besides the claim and the claim.
 type Rules struct {
 	Now          uint64        // in microseconds since 1970
 	ReleaseAfter time.Duration // how long nobody must have had the node until a fenced instance is let in
@@ -62,7 +62,7 @@ type Rules struct {
 
 // take decides about a claim. The epoch grows with the clock, so that it also
 // grows over restarts of the server.
-func Decide(s Seat, c Request, f Rules) (Seat, Verdict) {
+func Decide(s Claim, c Request, f Rules) (Claim, Verdict) {
 	if WasFenced(s, c) {
 		if HeldFor(s, c, f) > 0 {
 			return s, ClaimFenced
@@ -84,42 +84,42 @@ func Decide(s Seat, c Request, f Rules) (Seat, Verdict) {
 	default:
 		v = ClaimReplaces
 	}
-	s.Instance, s.Address, s.Dial, s.Left = c.Instance, c.Address, c.Dial, 0
+	s.Instance, s.Address, s.Dial, s.EndedAt = c.Instance, c.Address, c.Dial, 0
 	s.Epoch = max(s.Epoch+1, f.Now)
 	return s, v
 }
 
 // fences reports that the claim is of an instance that was fenced, by its own
 // word or by what is remembered.
-func WasFenced(s Seat, c Request) bool { return c.Yield || slices.Contains(s.Fenced, c.Instance) }
+func WasFenced(s Claim, c Request) bool { return c.Yield || slices.Contains(s.Fenced, c.Instance) }
 
 // left reports that the newest session has ended.
-func ended(s Seat) bool { return s.Left > s.Epoch }
+func ended(s Claim) bool { return s.EndedAt > s.Epoch }
 
 // HeldFor is how much longer the node is kept for another instance than that of
 // the claim, at least; 0 when it is free.
-func HeldFor(s Seat, c Request, f Rules) time.Duration {
+func HeldFor(s Claim, c Request, f Rules) time.Duration {
 	switch {
-	case s.Instance == c.Instance, s.Epoch == 0 && s.Left == 0:
+	case s.Instance == c.Instance, s.Epoch == 0 && s.EndedAt == 0:
 		return 0
-	case !ended(s) || f.Now <= s.Left:
+	case !ended(s) || f.Now <= s.EndedAt:
 		return f.ReleaseAfter
 	}
-	return max(0, f.ReleaseAfter-time.Duration(f.Now-s.Left)*time.Microsecond)
+	return max(0, f.ReleaseAfter-time.Duration(f.Now-s.EndedAt)*time.Microsecond)
 }
 
 // leave notes that the session of an epoch has ended; a late end of an older
 // session changes nothing.
-func EndSession(s Seat, epoch, now uint64) Seat {
+func EndSession(s Claim, epoch, now uint64) Claim {
 	if s.Epoch == epoch {
-		s.Left = max(now, epoch+1)
+		s.EndedAt = max(now, epoch+1)
 	}
 	return s
 }
 
-// yield decides about a seat that all servers share and that this server is to
+// yield decides about a claim that all servers share and that this server is to
 // take over as its own: it must be newer than what is known here.
-func Adopt(s Seat, shared Seat) (Seat, Verdict) {
+func Adopt(s Claim, shared Claim) (Claim, Verdict) {
 	switch {
 	case shared.Epoch <= s.Epoch:
 		return s, ClaimStale
@@ -131,8 +131,8 @@ func Adopt(s Seat, shared Seat) (Seat, Verdict) {
 	return shared, ClaimReplaces
 }
 
-// holder names the program that has the seat, for humans.
-func HolderText(s Seat) string {
+// holder names the program that has the claim, for humans.
+func HolderText(s Claim) string {
 	if s.Address == "" {
 		return fmt.Sprintf("instance %q", s.Instance)
 	}

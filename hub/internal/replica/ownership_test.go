@@ -43,7 +43,7 @@ func TestSeat(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var s Seat
+			var s Claim
 			for i, st := range tt.steps {
 				if st.leave > 0 {
 					s = EndSession(s, st.leave, st.now)
@@ -56,7 +56,7 @@ func TestSeat(t *testing.T) {
 			}
 		})
 	}
-	var s Seat
+	var s Claim
 	for i := range 3 * maxFenced {
 		s, _ = Decide(s, Request{Instance: strings.Repeat("x", i+1), Dial: 1}, Rules{Now: uint64(i), ReleaseAfter: time.Minute})
 	}
@@ -70,10 +70,10 @@ func TestReturnOfFenced(t *testing.T) {
 	const minute = uint64(60_000_000)
 	f := func(now uint64) Rules { return Rules{Now: now, ReleaseAfter: 5 * time.Minute} }
 	ask := Request{Instance: "a", Dial: 9, Yield: true}
-	had := Seat{Epoch: 10 * minute, Instance: "b", Dial: 1, Fenced: []string{"x", "a"}}
+	had := Claim{Epoch: 10 * minute, Instance: "b", Dial: 1, Fenced: []string{"x", "a"}}
 	left := EndSession(had, had.Epoch, 20*minute)
 	for name, tt := range map[string]struct {
-		seat    Seat
+		claim   Claim
 		Request Request
 		now     uint64
 		want    Verdict
@@ -85,29 +85,29 @@ func TestReturnOfFenced(t *testing.T) {
 		"the other is gone":                              {left, ask, 25 * minute, ClaimFree, 0},
 		"the other is gone, and it forgot":               {left, Request{Instance: "a", Dial: 9}, 25 * minute, ClaimFree, 0},
 		"it forgot while the other has a session":        {had, Request{Instance: "a", Dial: 9}, 90 * minute, ClaimFenced, 5 * time.Minute},
-		"the server forgot while the other has one":      {Seat{Epoch: 7, Instance: "b"}, ask, 90 * minute, ClaimFenced, 5 * time.Minute},
-		"nothing is known of the node":                   {Seat{}, ask, 90 * minute, ClaimFree, 0},
-		"a server that began a minute ago":               {Seat{Left: 89 * minute}, ask, 90 * minute, ClaimFenced, 4 * time.Minute},
-		"it had the answer lost when it was let in":      {Seat{Epoch: 10 * minute, Instance: "a", Dial: 8}, ask, 90 * minute, ClaimReplaces, 0},
-		"what is known of the end is of before":          {Seat{Epoch: 10 * minute, Left: 9 * minute, Instance: "b"}, ask, 90 * minute, ClaimFenced, 5 * time.Minute},
+		"the server forgot while the other has one":      {Claim{Epoch: 7, Instance: "b"}, ask, 90 * minute, ClaimFenced, 5 * time.Minute},
+		"nothing is known of the node":                   {Claim{}, ask, 90 * minute, ClaimFree, 0},
+		"a server that began a minute ago":               {Claim{EndedAt: 89 * minute}, ask, 90 * minute, ClaimFenced, 4 * time.Minute},
+		"it had the answer lost when it was let in":      {Claim{Epoch: 10 * minute, Instance: "a", Dial: 8}, ask, 90 * minute, ClaimReplaces, 0},
+		"what is known of the end is of before":          {Claim{Epoch: 10 * minute, EndedAt: 9 * minute, Instance: "b"}, ask, 90 * minute, ClaimFenced, 5 * time.Minute},
 		"a clock that was set back":                      {left, ask, 19 * minute, ClaimFenced, 5 * time.Minute},
 		"another instance does not wait for who is gone": {left, Request{Instance: "c", Dial: 1}, 20 * minute, ClaimFree, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			next, v := Decide(tt.seat, tt.Request, f(tt.now))
+			next, v := Decide(tt.claim, tt.Request, f(tt.now))
 			if v != tt.want {
 				t.Fatalf("verdict %d, want %d", v, tt.want)
 			}
 			if v == ClaimFenced {
-				if after := HeldFor(tt.seat, tt.Request, f(tt.now)); after != tt.after || !reflect.DeepEqual(next, tt.seat) {
-					t.Errorf("it may ask after %v, want %v; the seat is %+v", after, tt.after, next)
+				if after := HeldFor(tt.claim, tt.Request, f(tt.now)); after != tt.after || !reflect.DeepEqual(next, tt.claim) {
+					t.Errorf("it may ask after %v, want %v; the claim is %+v", after, tt.after, next)
 				}
 				return
 			}
-			if next.Instance != tt.Request.Instance || next.Left != 0 || WasFenced(next, Request{Instance: tt.Request.Instance}) || next.Epoch <= tt.seat.Epoch {
+			if next.Instance != tt.Request.Instance || next.EndedAt != 0 || WasFenced(next, Request{Instance: tt.Request.Instance}) || next.Epoch <= tt.claim.Epoch {
 				t.Errorf("it holds %+v", next)
 			}
-			if other := tt.seat.Instance; other != "" && other != tt.Request.Instance && !WasFenced(next, Request{Instance: other}) {
+			if other := tt.claim.Instance; other != "" && other != tt.Request.Instance && !WasFenced(next, Request{Instance: other}) {
 				t.Errorf("the instance before could take it back: %+v", next)
 			}
 		})
@@ -122,7 +122,7 @@ func TestNoPingPong(t *testing.T) {
 	const second, release = uint64(1_000_000), 5 * time.Minute
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		var s Seat
+		var s Claim
 		now := second
 		dials, told, up := map[string]uint64{}, map[string]bool{}, map[string]bool{}
 		holder, changes, awaySince := "", 0, now
@@ -163,17 +163,17 @@ func TestNoPingPong(t *testing.T) {
 
 // TestYield has a server take over what all servers agreed on.
 func TestYield(t *testing.T) {
-	own := Seat{Epoch: 10, Instance: "a", Dial: 3}
+	own := Claim{Epoch: 10, Instance: "a", Dial: 3}
 	for _, tt := range []struct {
-		own, shared Seat
+		own, shared Claim
 		want        Verdict
 	}{
-		{Seat{}, Seat{Epoch: 5, Instance: "a"}, ClaimFree},
-		{own, Seat{Epoch: 11, Instance: "a", Dial: 4}, ClaimReplaces},
-		{own, Seat{Epoch: 11, Instance: "b"}, ClaimFences},
-		{own, Seat{Epoch: 10, Instance: "b"}, ClaimStale},
-		{EndSession(own, 10, 10), Seat{Epoch: 11, Instance: "b"}, ClaimFree},
-		{EndSession(own, 10, 10), Seat{Epoch: 9, Instance: "b"}, ClaimStale},
+		{Claim{}, Claim{Epoch: 5, Instance: "a"}, ClaimFree},
+		{own, Claim{Epoch: 11, Instance: "a", Dial: 4}, ClaimReplaces},
+		{own, Claim{Epoch: 11, Instance: "b"}, ClaimFences},
+		{own, Claim{Epoch: 10, Instance: "b"}, ClaimStale},
+		{EndSession(own, 10, 10), Claim{Epoch: 11, Instance: "b"}, ClaimFree},
+		{EndSession(own, 10, 10), Claim{Epoch: 9, Instance: "b"}, ClaimStale},
 	} {
 		next, v := Adopt(tt.own, tt.shared)
 		want := tt.shared

@@ -43,8 +43,8 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.He
 	}
 }
 
-// claim takes the seat that all servers share, if the node has one.
-func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c replica.Request, node Node) (*Seat, error) {
+// claim takes the claim that all servers share, if the node has one.
+func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c replica.Request, node Node) (*Claim, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
@@ -53,9 +53,9 @@ func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c rep
 	v.mu.Lock()
 	st := v.registry[h.Node]
 	full := (st == nil || st.holder == nil) && v.fullLocked()
-	var own Seat
+	var own Claim
 	if st != nil && st.holder != nil {
-		own = st.Seat
+		own = st.Claim
 	}
 	v.mu.Unlock()
 	if full {
@@ -64,8 +64,8 @@ func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c rep
 	if f := v.fencing(); replica.WasFenced(own, c) && replica.HeldFor(own, c, f) > 0 {
 		return nil, refused(replica.ClaimFenced, c, own, f)
 	}
-	var mine Seat
-	err := node.Claim(ctx, func(held Seat) (Seat, error) {
+	var mine Claim
+	err := node.Claim(ctx, func(held Claim) (Claim, error) {
 		f := v.fencing()
 		next, verdict := replica.Decide(v.known(held), c, f)
 		mine, t.previous = next, held.Epoch
@@ -79,18 +79,18 @@ func (v *Server) fencing() replica.Rules {
 	return replica.Rules{Now: uint64(time.Now().UnixMicro()), ReleaseAfter: v.cfg.ReleaseAfter}
 }
 
-// known is a seat as it is to be judged: of a node of which nothing is known yet
+// known is a claim as it is to be judged: of a node of which nothing is known yet
 // nobody has had a session since this server began, but who has it may still
 // come back.
-func (v *Server) known(s Seat) Seat {
-	if s.Epoch == 0 && s.Left == 0 {
-		s.Left = v.createdAt
+func (v *Server) known(s Claim) Claim {
+	if s.Epoch == 0 && s.EndedAt == 0 {
+		s.EndedAt = v.createdAt
 	}
 	return s
 }
 
-// refused is the error for a seat that cannot be had, or nil.
-func refused(v replica.Verdict, c replica.Request, held Seat, f replica.Rules) error {
+// refused is the error for a claim that cannot be had, or nil.
+func refused(v replica.Verdict, c replica.Request, held Claim, f replica.Rules) error {
 	switch v {
 	case replica.ClaimFenced:
 		return &fencedError{claim: c, held: held, after: replica.HeldFor(held, c, f)}
@@ -109,9 +109,9 @@ func (v *Server) full() error {
 	}}
 }
 
-// take seats t and returns the holder that was thrown out, if there was one.
-// shared is the seat that was claimed from all servers, if they share any.
-func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Seat) (*holder, error) {
+// take claims t and returns the holder that was thrown out, if there was one.
+// shared is the claim that was claimed from all servers, if they share any.
+func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Claim) (*holder, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	st := v.registry[node]
@@ -119,11 +119,11 @@ func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Sea
 		st = &registration{}
 	}
 	f := v.fencing()
-	held := st.Seat
-	var next Seat
+	held := st.Claim
+	var next Claim
 	var verdict replica.Verdict
 	if shared != nil {
-		next, verdict = replica.Adopt(st.Seat, *shared)
+		next, verdict = replica.Adopt(st.Claim, *shared)
 	} else {
 		held = v.known(held)
 		next, verdict = replica.Decide(held, c, f)
@@ -140,7 +140,7 @@ func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Sea
 	}
 	before := st.holder
 	t.epoch = next.Epoch
-	st.Seat, st.holder = next, t
+	st.Claim, st.holder = next, t
 	v.registry[node] = st
 	if before != nil {
 		before.evict(verdict == replica.ClaimFences, next)
@@ -150,7 +150,7 @@ func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Sea
 
 // evict ends a holder: told, if it is another program, and at once otherwise.
 // The server's mu is held.
-func (t *holder) evict(fenced bool, by Seat) {
+func (t *holder) evict(fenced bool, by Claim) {
 	switch {
 	case t.session == nil:
 		t.cancel()
@@ -181,7 +181,7 @@ func (v *Server) register(t *holder, s *session, info Info) bool {
 }
 
 // session is the node's, or ErrOffline. The edge knows of its session a moment
-// before this side does: one that has a seat is waited for, until its handshake
+// before this side does: one that has a claim is waited for, until its handshake
 // ends either way.
 func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	for {
@@ -209,12 +209,12 @@ func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	}
 }
 
-// Supersede ends this server's session of a node if the seat that the servers
+// Supersede ends this server's session of a node if the claim that the servers
 // share says that a newer one stands elsewhere; whoever watches what Node.Claim
 // stores calls it. It returns at once. The edge's program is told if it was
 // another that took the node over. What a server does not know of changes
 // nothing.
-func (v *Server) Supersede(node string, by Seat) {
+func (v *Server) Supersede(node string, by Claim) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	st := v.registry[node]
@@ -235,7 +235,7 @@ func (v *Server) release(node string, t *holder) {
 		return
 	}
 	st.holder = nil
-	st.Seat = replica.EndSession(st.Seat, t.epoch, uint64(time.Now().UnixMicro()))
+	st.Claim = replica.EndSession(st.Claim, t.epoch, uint64(time.Now().UnixMicro()))
 	v.count--
 	if len(st.Fenced) == 0 {
 		delete(v.registry, node)
@@ -245,7 +245,7 @@ func (v *Server) release(node string, t *holder) {
 // fencedError refuses an instance that was fenced.
 type fencedError struct {
 	claim replica.Request
-	held  Seat
+	held  Claim
 	after time.Duration // when to ask again
 }
 
@@ -254,7 +254,7 @@ func (e *fencedError) Error() string {
 }
 
 // fencedBy is what a fenced program is told, and when it may ask again.
-func fencedBy(held Seat, after time.Duration) wire.GoAway {
+func fencedBy(held Claim, after time.Duration) wire.GoAway {
 	return wire.GoAway{Kind: wire.GoAwayFenced, Epoch: held.Epoch, Err: &Error{
 		Code: CodeUnavailable, Text: replica.HolderText(held) + " has this node", RetryAfter: after,
 	}}

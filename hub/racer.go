@@ -186,9 +186,9 @@ type winner struct {
 }
 
 // Heard is the connection's own, or zero if that does not know.
-func (w *winner) Heard() time.Time {
-	if c, ok := w.Conn.(Lively); ok {
-		return c.Heard()
+func (w *winner) LastRead() time.Time {
+	if c, ok := w.Conn.(LastReader); ok {
+		return c.LastRead()
 	}
 	return time.Time{}
 }
