@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,6 +103,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.Timers = new(Timers)
 	}
 	cfg.Limits = withDefaults(cfg.Limits)
+	cfg.Connected, cfg.Capabilities = slices.Clone(cfg.Connected), slices.Clone(cfg.Capabilities)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -134,7 +136,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		news := c.noteFenced(err)
+		first := c.noteFenced(err)
 		if final := c.final(stood, err); final != nil {
 			c.log.Error("link is closed for good", "error", final)
 			return final
@@ -143,13 +145,13 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(begun) > 2*c.cfg.Backoff.ceiling(attempt) {
 			attempt = 0
 		}
-		told := retryAfter(err)
+		asked := retryAfter(err)
 		if c.Fenced() != nil {
-			told = probeAfter(told, news, mathrand.Float64())
-		} else if told > 0 { // the server spreads the returns: nothing is won by more on top
+			asked = probeAfter(asked, first, mathrand.Float64())
+		} else if asked > 0 { // the server spreads the returns: a longer back-off gains nothing
 			attempt = 0
 		}
-		wait := c.cfg.Backoff.wait(attempt, told, mathrand.Float64())
+		wait := c.cfg.Backoff.wait(attempt, asked, mathrand.Float64())
 		c.log.Warn("link is down", "error", err, "retry", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -236,7 +238,7 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
 	defer s.cancel()
-	stop := context.AfterFunc(ctx, func() { s.close(wire.GoAway{Kind: wire.GoAwayStopped}) })
+	stop := onDone(ctx, func() { s.close(wire.GoAway{Kind: wire.GoAwayStopped}) })
 	defer stop()
 	was := c.Fenced()
 	c.publish(s, Info{
@@ -261,7 +263,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, wire.Welcome, error) {
 	if err != nil {
 		return nil, nil, wire.Welcome{}, fmt.Errorf("hub: dial: %w", unverified(err, time.Now()))
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := onDone(ctx, func() { conn.Close() })
 	c.dials++
 	l, w, err := greet(ctx, conn, wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
@@ -304,11 +306,11 @@ func (c *Client) publish(s *session, info Info) {
 // final gives the error that Run returns for the end of a session, or of an
 // attempt at one, or nil to go on.
 func (c *Client) final(stood bool, err error) error {
-	f, told := errors.AsType[*closedByPeer](err)
+	f, closed := errors.AsType[*closedByPeer](err)
 	var e *Error
-	if told && f.goAway.Kind == wire.GoAwayFenced {
+	if closed && f.goAway.Kind == wire.GoAwayFenced {
 		return nil
-	} else if told {
+	} else if closed {
 		e = f.goAway.Err
 	} else if !stood {
 		e, _ = errors.AsType[*Error](err) // the transport itself was refused
@@ -322,10 +324,10 @@ func (c *Client) final(stood bool, err error) error {
 }
 
 // noteFenced notes that another program has the node, if err says so, and
-// reports whether that is news.
+// reports whether it was not known before.
 func (c *Client) noteFenced(err error) bool {
-	f, told := errors.AsType[*closedByPeer](err)
-	if !told || f.goAway.Kind != wire.GoAwayFenced {
+	f, closed := errors.AsType[*closedByPeer](err)
+	if !closed || f.goAway.Kind != wire.GoAwayFenced {
 		return false
 	}
 	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goAway.Epoch}
@@ -333,12 +335,12 @@ func (c *Client) noteFenced(err error) bool {
 		fenced.Holder = f.goAway.Err.Text
 	}
 	c.mu.Lock()
-	news := c.fenced == nil
+	first := c.fenced == nil
 	c.fenced = fenced
 	c.mu.Unlock()
-	if news {
+	if first {
 		c.log.Error("another program has taken this node over: this one goes on without the link, and takes it again when the other has been gone for some minutes",
 			"instance", fenced.Instance, "server", fenced.Holder, "remedy", "was a disk cloned or a backup restored? give one of the two machines an identity of its own")
 	}
-	return news
+	return first
 }

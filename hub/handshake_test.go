@@ -11,18 +11,18 @@ import (
 
 func TestProbeAfter(t *testing.T) {
 	for name, tt := range map[string]struct {
-		told   time.Duration
-		news   bool
+		asked  time.Duration
+		first  bool
 		chance float64
 		want   time.Duration
 	}{
-		"just told":                  {0, true, 0.9, 0},
+		"just fenced":                {0, true, 0.9, 0},
 		"by a server that is silent": {0, false, 0, probeEvery},
 		"with jitter":                {0, false, 0.5, probeEvery + probeEvery/4},
 		"when the server said":       {2 * time.Minute, true, 0, 2 * time.Minute},
 		"and jitter":                 {2 * time.Minute, false, 0.5, 2*time.Minute + 30*time.Second},
 	} {
-		if got := probeAfter(tt.told, tt.news, tt.chance); got != tt.want {
+		if got := probeAfter(tt.asked, tt.first, tt.chance); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}

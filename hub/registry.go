@@ -16,9 +16,9 @@ const defaultReleaseAfter = 5 * time.Minute
 // fullRetry is when a node that found the server full may ask again.
 const fullRetry = 30 * time.Second
 
-// admit gives the node to a new holder by the fencing rule, ends the one
-// before, and waits until all of that is over, so that a node's Source, Sink
-// and Connected never serve two sessions at once.
+// admit gives the node to a new holder by the ownership rule, ends the holder before,
+// and waits until that is over: a node's Source, Sink and Connected never serve two
+// sessions at once.
 func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*holder, error) {
 	t := &holder{cancel: cancel, done: make(chan struct{})}
 	c := replica.Request{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
@@ -34,7 +34,7 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.He
 	case <-before.done:
 		return t, nil
 	case <-ctx.Done():
-		// Who comes next waits for t, and so for the one before it as well.
+		// The next holder waits for t, and so for the one before t as well.
 		v.running.Go(func() {
 			<-before.done
 			v.release(h.Node, t)
@@ -43,13 +43,13 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.He
 	}
 }
 
-// claim takes the claim that all servers share, if the node has one.
+// claimShared takes the claim that all servers share, if they share any.
 func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c replica.Request, node Node) (*Claim, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
-	// A server that is full leaves the node where it is, and one that has a
-	// session of the node need not ask the others whether it is held.
+	// A server that is full leaves the node where it is. One that has a session of the
+	// node knows without the others that the node is held.
 	v.mu.Lock()
 	st := v.registry[h.Node]
 	full := (st == nil || st.holder == nil) && v.fullLocked()
@@ -61,12 +61,12 @@ func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c rep
 	if full {
 		return nil, v.full()
 	}
-	if f := v.fencing(); replica.WasFenced(own, c) && replica.HeldFor(own, c, f) > 0 {
+	if f := v.rules(); replica.WasFenced(own, c) && replica.HeldFor(own, c, f) > 0 {
 		return nil, refused(replica.ClaimFenced, c, own, f)
 	}
 	var mine Claim
 	err := node.Claim(ctx, func(held Claim) (Claim, error) {
-		f := v.fencing()
+		f := v.rules()
 		next, verdict := replica.Decide(v.known(held), c, f)
 		mine, t.previous = next, held.Epoch
 		return next, refused(verdict, c, held, f)
@@ -74,14 +74,13 @@ func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c rep
 	return &mine, err
 }
 
-// fencing is what decides about claims now.
-func (v *Server) fencing() replica.Rules {
+// rules are those of a decision made now.
+func (v *Server) rules() replica.Rules {
 	return replica.Rules{Now: uint64(time.Now().UnixMicro()), ReleaseAfter: v.cfg.ReleaseAfter}
 }
 
-// known is a claim as it is to be judged: of a node of which nothing is known yet
-// nobody has had a session since this server began, but who has it may still
-// come back.
+// known completes a claim on a node of which nothing is known: nobody has had a session
+// since this server was made, but the program that has the node may still come back.
 func (v *Server) known(s Claim) Claim {
 	if s.Epoch == 0 && s.EndedAt == 0 {
 		s.EndedAt = v.createdAt
@@ -89,7 +88,7 @@ func (v *Server) known(s Claim) Claim {
 	return s
 }
 
-// refused is the error for a claim that cannot be had, or nil.
+// refused is the error of a request that is refused, or nil.
 func refused(v replica.Verdict, c replica.Request, held Claim, f replica.Rules) error {
 	switch v {
 	case replica.ClaimFenced:
@@ -109,8 +108,8 @@ func (v *Server) full() error {
 	}}
 }
 
-// take claims t and returns the holder that was thrown out, if there was one.
-// shared is the claim that was claimed from all servers, if they share any.
+// takeNode makes t the holder of the node and returns the holder that it replaces, if
+// there is one. shared is the claim that was taken for all servers, if they share any.
 func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Claim) (*holder, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -118,7 +117,7 @@ func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Cla
 	if st == nil {
 		st = &registration{}
 	}
-	f := v.fencing()
+	f := v.rules()
 	held := st.Claim
 	var next Claim
 	var verdict replica.Verdict
@@ -148,8 +147,8 @@ func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Cla
 	return before, nil
 }
 
-// evict ends a holder: told, if it is another program, and at once otherwise.
-// The server's mu is held.
+// evict ends a holder. Another program is told why; a dead connection of the same
+// program is closed at once. The server's mu is held.
 func (t *holder) evict(fenced bool, by Claim) {
 	switch {
 	case t.session == nil:
@@ -161,8 +160,7 @@ func (t *holder) evict(fenced bool, by Claim) {
 	}
 }
 
-// stand makes the session of t the node's. It reports false if t was evicted
-// before that.
+// register makes the session of t the node's. It reports false if t was evicted before.
 func (v *Server) register(t *holder, s *session, info Info) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -174,15 +172,14 @@ func (v *Server) register(t *holder, s *session, info Info) bool {
 	if t.established != nil {
 		close(t.established)
 	}
-	if v.draining { // it came too late to be told with the others
+	if v.draining { // too late for drain to see it
 		s.close(v.goAway())
 	}
 	return true
 }
 
-// session is the node's, or ErrOffline. The edge knows of its session a moment
-// before this side does: one that has a claim is waited for, until its handshake
-// ends either way.
+// session returns the node's session, or ErrOffline. The edge knows of its session a
+// moment before this side does, so a node whose handshake is under way is waited for.
 func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	for {
 		v.mu.Lock()
@@ -195,13 +192,13 @@ func (v *Server) session(ctx context.Context, node string) (*session, error) {
 		if t.session == nil && t.established == nil {
 			t.established = make(chan struct{})
 		}
-		s, stands := t.session, t.established
+		s, established := t.session, t.established
 		v.mu.Unlock()
 		if s != nil {
 			return s, nil
 		}
 		select {
-		case <-stands:
+		case <-established:
 		case <-t.done:
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -209,11 +206,10 @@ func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	}
 }
 
-// Supersede ends this server's session of a node if the claim that the servers
-// share says that a newer one stands elsewhere; whoever watches what Node.Claim
-// stores calls it. It returns at once. The edge's program is told if it was
-// another that took the node over. What a server does not know of changes
-// nothing.
+// Supersede ends this server's session of a node if by, the claim that the servers
+// share, is of a newer session elsewhere. Whoever watches what Node.Claim stores calls
+// it. It returns at once. The edge's program is told if another program took the node
+// over. A claim on a node that this server does not have changes nothing.
 func (v *Server) Supersede(node string, by Claim) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -224,8 +220,8 @@ func (v *Server) Supersede(node string, by Claim) {
 	st.holder.evict(st.Instance != by.Instance, by)
 }
 
-// release ends t's hold on the node, if it still has it. Nodes that were never
-// fought over are forgotten.
+// release ends t's hold on the node, if it still has it. The server forgets nodes of
+// which no instance was fenced.
 func (v *Server) release(node string, t *holder) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -253,7 +249,7 @@ func (e *fencedError) Error() string {
 	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, replica.HolderText(e.held))
 }
 
-// fencedBy is what a fenced program is told, and when it may ask again.
+// fencedBy tells a fenced program who has the node, and when to ask again.
 func fencedBy(held Claim, after time.Duration) wire.GoAway {
 	return wire.GoAway{Kind: wire.GoAwayFenced, Epoch: held.Epoch, Err: &Error{
 		Code: CodeUnavailable, Text: replica.HolderText(held) + " has this node", RetryAfter: after,

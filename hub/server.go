@@ -38,19 +38,18 @@ type ServerConfig struct {
 	// MaxHandshakes is how many connections may be in their handshake; more
 	// wait in the Listener. 0 means 512.
 	MaxHandshakes int
-	// HandshakeRate is how many handshakes are taken in any second; those that
-	// are too many are told when to come back, in a line. 0 means 1,000, negative
-	// no limit.
+	// HandshakeRate is how many handshakes start in any second. Edges beyond that are
+	// told when to come back, spread out. 0 means 1,000, negative no limit.
 	HandshakeRate int
 	// MaxNodes is how many nodes may be connected; one more is refused with
 	// CodeExhausted. 0 means no limit.
 	MaxNodes int
 	// MaxWork is how many calls to Sources, Sinks, Outboxes and Inboxes are
-	// under way at the same time for all nodes together; more wait, and nodes
-	// take turns. 0 means 512.
+	// under way at the same time for all nodes together; more wait, and the nodes get
+	// free places round robin. 0 means 512.
 	MaxWork int
 	// ReleaseAfter is how long a node must have had no session until a program
-	// that was fenced is let in again. 0 means 5 min.
+	// that was fenced gets it again. 0 means 5 min.
 	ReleaseAfter time.Duration
 	// MaxCallBytes is how many bytes the opening frames of calls and streams of
 	// all nodes may hold here together, as Limits.MaxCallBytes says for one
@@ -59,7 +58,7 @@ type ServerConfig struct {
 	// well, for as long as they have come in part; one that finds no room ends its
 	// session, and the edge begins another. 0 means 512 MiB, negative no limit.
 	MaxCallBytes int64
-	// Drain is over how long Run spreads the farewells when its ctx ends, so
+	// Drain is over how long Run spreads the ends of the sessions when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.
 	Drain time.Duration
 	// ReturnAfter is how long the edges are then asked to stay away, for
@@ -86,8 +85,8 @@ type Server struct {
 	mu       sync.Mutex
 	limiter  load.HandshakeLimiter
 	registry map[string]*registration
-	count    int  // of claims that are held
-	draining bool // Run ends
+	count    int  // of nodes that have a holder
+	draining bool // Run is about to return
 
 	running sync.WaitGroup // connections and sessions; Run waits for it
 }
@@ -95,7 +94,7 @@ type Server struct {
 // registration is what the server knows of one node.
 type registration struct {
 	Claim
-	holder *holder // who holds it; nil if nobody does
+	holder *holder // nil if nobody has the node
 }
 
 // holder is one connection that holds a node: in its handshake at first, then
@@ -146,6 +145,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.ReleaseAfter = orDefault(cfg.ReleaseAfter, defaultReleaseAfter)
 	cfg.Limits = withDefaults(cfg.Limits)
+	cfg.Capabilities = slices.Clone(cfg.Capabilities)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -261,10 +261,10 @@ func (v *Server) Stats() Stats {
 	return s
 }
 
-// drainPace is the longest wait between two farewells.
+// drainPace is the longest wait between the ends of two sessions.
 const drainPace = 20 * time.Millisecond
 
-// drain tells all edges to go, in no particular order.
+// drain ends all sessions, in no particular order.
 func (v *Server) drain() {
 	v.mu.Lock()
 	v.draining = true
@@ -276,7 +276,7 @@ func (v *Server) drain() {
 	}
 	v.mu.Unlock()
 	if len(all) > 0 {
-		v.log.Info("nodes are told to move", "nodes", len(all), "over", v.cfg.Drain)
+		v.log.Info("nodes are told to connect elsewhere", "nodes", len(all), "over", v.cfg.Drain)
 	}
 	for i, s := range all {
 		if pace := min(v.cfg.Drain/time.Duration(len(all)), drainPace); i > 0 && pace > 0 {
@@ -286,7 +286,7 @@ func (v *Server) drain() {
 	}
 }
 
-// goAway is what an edge is told when this server stops.
+// goAway tells an edge that this server stops.
 func (v *Server) goAway() wire.GoAway {
 	if v.cfg.ReturnAfter == 0 {
 		return wire.GoAway{Kind: wire.GoAwayDrain}

@@ -9,16 +9,16 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// The way of one connection through a Server: handshake, decision, session.
+// A connection on its way through a Server: handshake, decision, session.
 
-// serve takes one connection through its handshake, and begins the session.
-// It reports false if there is none to be.
+// serve takes one connection through its handshake and starts the session. It reports
+// false if the connection gets none.
 func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	log := v.log.With("addr", addr(conn.Peer().Addr))
 	hctx, cancel := context.WithTimeout(ctx, v.cfg.Handshake)
 	defer cancel()
-	// Closing is what ends a read of a peer that says nothing.
-	stop := context.AfterFunc(hctx, func() { conn.Close() })
+	// Only closing ends a read from a peer that sends nothing.
+	stop := onDone(hctx, func() { conn.Close() })
 	defer stop()
 	l, h, err := receive(hctx, conn)
 	if err != nil {
@@ -65,7 +65,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	return true
 }
 
-// decide says whether the edge that said h may have a session.
+// decide reports whether the edge that sent h may have a session.
 func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Peer, h wire.Hello) (version uint64, node Node, t *holder, err error) {
 	if version, err = agree(h, peer); err != nil {
 		return 0, Node{}, nil, err
@@ -82,9 +82,8 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 	return version, node, t, err
 }
 
-// reportDuplicate tells the owner of a node that a program was refused because
-// another has the node. One that is refused lives: a restart asks for the node
-// under an instance of its own.
+// reportDuplicate reports that a program was refused because another has the node. The
+// refused one is alive: a restarted program would ask under a new instance.
 func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, err error) {
 	f, ok := errors.AsType[*fencedError](err)
 	if !ok || node.Duplicate == nil {
@@ -95,7 +94,7 @@ func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, er
 	node.Duplicate(ctx, Duplicate{Node: name, Instance: f.claim.Instance, Address: f.claim.Address, Holder: f.held})
 }
 
-// enter waits at the door, or fails with when to come back.
+// awaitAdmission waits for the handshake limiter, or fails with the time to come back.
 func (v *Server) awaitAdmission(ctx context.Context) error {
 	v.mu.Lock()
 	away := v.limiter.Reserve(time.Now())
@@ -115,8 +114,8 @@ func (v *Server) awaitAdmission(ctx context.Context) error {
 	return err
 }
 
-// pass goes through the door as soon as it may. The first in line waits for that
-// moment, the others for the first.
+// awaitLimiter returns as soon as the limiter lets this handshake start. One goroutine
+// at a time waits for the limiter, the others for that one.
 func (v *Server) awaitLimiter(ctx context.Context) error {
 	select {
 	case v.limiterQueue <- struct{}{}:
@@ -139,7 +138,7 @@ func (v *Server) awaitLimiter(ctx context.Context) error {
 	}
 }
 
-// hold begins the session of a holder, which ends the hold.
+// startSession starts the session of a holder, whose end releases the node.
 func (v *Server) startSession(t *holder, s *session, connected func(Info)) {
 	release := func() {
 		s.cancel()
@@ -156,7 +155,7 @@ func (v *Server) startSession(t *holder, s *session, connected func(Info)) {
 	})
 }
 
-// begin makes the session known. It reports false if it is over already.
+// publish makes the session known. It reports false if it is over already.
 func (v *Server) publish(t *holder, s *session, connected func(Info)) bool {
 	info := Info{
 		Node: s.node, Connected: true, Since: time.Now(), Epoch: s.epoch, Transport: s.conn.Peer().Transport,
@@ -172,7 +171,7 @@ func (v *Server) publish(t *holder, s *session, connected func(Info)) bool {
 	return true
 }
 
-// end makes it known that the session is over.
+// publishEnd makes it known that the session is over.
 func publishEnd(s *session, err error, connected func(Info)) {
 	s.stats.sessionEnded(s.conn.Peer().Transport, endReason(err))
 	s.log.Info("node is disconnected", "epoch", s.epoch, "reason", err)

@@ -18,8 +18,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// closeWait is how long the side that ends a session in good order waits
-// for the other to have read why.
+// closeWait is how long the side that ends a session in good order waits for the other
+// to read why.
 const closeWait = time.Second
 
 // sessionConfig is what the two ends agreed on, and what this end does.
@@ -45,9 +45,9 @@ type sessionConfig struct {
 	budget    *semaphore.Weighted // of all sessions, for what is opened; nil for no limit
 }
 
-// session is one established link. At rest it costs one goroutine and its
-// mirror; others run only while there is something to do. The pure
-// machines belong to whoever holds mu.
+// session is one established link. At rest it costs one goroutine and the list of what
+// the peer holds; other goroutines run only while there is work. mu guards the
+// machines.
 type session struct {
 	sessionConfig
 	acker  Acker // source, if it is one
@@ -63,8 +63,8 @@ type session struct {
 	ctx    context.Context // of the work done for this session
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	// spawnReader starts the goroutine that reads; over is told the end, by the last
-	// of them. Both are set by start.
+	// spawnReader starts the goroutine that reads; the last of those calls over with the
+	// reason of the end. start sets both.
 	spawnReader func(func())
 	over        func(reason error)
 	unsubscribe []func()
@@ -95,8 +95,8 @@ func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s.reader.Budget = cfg.budget
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.timer.Func = s.tick
-	// What was heard last may be older than now: a pause before the first ping
-	// is not silence after one.
+	// The last byte may have come before now: a pause before the first ping is not
+	// silence after one.
 	s.alive = replica.Keepalive{Interval: cfg.keepalive, Pings: cfg.edge, Pinged: time.Unix(0, cfg.heard.Load())}
 	s.stateSend.role, s.stateRecv.role, s.eventSend.role, s.eventRecv.role = stateSender, stateReceiver, eventSender, eventReceiver
 	if cfg.source != nil {
@@ -124,8 +124,8 @@ func newSession(ctx context.Context, cfg sessionConfig) *session {
 // maxFrame is the largest message that both sides accept.
 func (s *session) maxFrame() int { return min(s.limits.MaxFrame, s.peer.MaxFrame) }
 
-// run serves the session until it ends and returns why. All it started is over
-// by then, and the connection is closed.
+// run serves the session until it ends and returns why. By then all that it started has
+// ended, and the connection is closed.
 func (s *session) run() (reason error) {
 	var readers sync.WaitGroup
 	s.start(readers.Go, func(err error) { reason = err })
@@ -133,9 +133,9 @@ func (s *session) run() (reason error) {
 	return reason
 }
 
-// start begins to serve the session. spawn starts goroutines, each by the one
-// before it, the last of which calls over with the reason of the session's end,
-// when all else that it started has ended and the connection is closed.
+// start begins to serve the session. It reads by a chain of goroutines, each of which
+// starts the next by spawn. The last one calls over with the reason of the session's
+// end, when all else that was started has ended and the connection is closed.
 func (s *session) start(spawn func(func()), over func(error)) {
 	s.spawnReader, s.over = spawn, over
 	if s.source != nil {
@@ -162,15 +162,15 @@ func (s *session) start(spawn func(func()), over func(error)) {
 	spawn(s.awaitFrame)
 }
 
-// rest waits for what the peer sends. A session spends most of its life here, on
-// a stack that is new and small, since handling frames makes a stack grow for
-// good: a goroutine of its own does that.
+// awaitFrame waits for the next frame. Handling a frame grows the goroutine's stack
+// permanently, and a session spends most of its life waiting, so waiting runs on a fresh
+// small goroutine and handling on another.
 func (s *session) awaitFrame() {
 	err := s.reader.Wait()
 	s.spawnReader(func() { s.handleFrames(err) })
 }
 
-// wake handles the frames that have come, unless waiting for them has failed.
+// handleFrames handles the frames that have arrived, unless waiting has failed.
 func (s *session) handleFrames(err error) {
 	if err != nil {
 		err = lost(err)
@@ -203,7 +203,7 @@ func (s *session) fail(err error) {
 	s.failLocked(err)
 }
 
-// errSilent and errLost are how a link goes.
+// errSilent and errLost are how a link ends without a word.
 var (
 	errSilent = errors.New("hub: peer does not answer")
 	errLost   = errors.New("hub: link lost")
@@ -216,7 +216,7 @@ func (s *session) failLocked(err error) {
 		return
 	}
 	switch {
-	case s.out.closing != nil: // whatever the farewell has brought about
+	case s.out.closing != nil: // the peer closed because it was told to
 		s.reason = s.out.closing
 	case err == nil:
 		s.reason = io.EOF
@@ -224,13 +224,12 @@ func (s *session) failLocked(err error) {
 		s.reason = err
 	}
 	s.timers.Stop(&s.timer)
-	s.stateSend.stopLocked()
-	s.stateRecv.stopLocked()
-	s.eventSend.stopLocked()
-	s.eventRecv.stopLocked()
+	s.stateSend.stopLocked(s)
+	s.stateRecv.stopLocked(s)
+	s.eventSend.stopLocked(s)
+	s.eventRecv.stopLocked(s)
 	s.cancel()
-	// Closing may wait for the transport's own goroutines, and those may be
-	// about to call here.
+	// Close may wait for the transport's goroutines, and those may be about to lock mu.
 	s.wg.Go(func() { s.conn.Close() })
 }
 
@@ -247,8 +246,8 @@ func (s *session) close(g wire.GoAway) {
 	s.timers.Set(&s.timer, closeWait)
 }
 
-// disconnect is close for a peer that must do nothing more: only the reason goes out,
-// and what comes in is not acted on.
+// disconnect is close for a peer that must not do anything more: only the reason is
+// sent, and frames that arrive are ignored.
 func (s *session) disconnect(g wire.GoAway) {
 	s.ignoring.Store(true)
 	s.mu.Lock()
@@ -281,7 +280,7 @@ func (s *session) spawnLocked(f func()) {
 	}
 }
 
-// tick is the keepalive's beat, and the end of the wait for a farewell.
+// tick is called for the keepalive, and at the end of closeWait.
 func (s *session) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -317,8 +316,8 @@ func (s *session) readOne() error {
 	return s.handle(f)
 }
 
-// count counts what arrived. A batch's bytes are counted for the class of state,
-// which most of them carry; its frames are counted when it is unpacked.
+// count counts a frame that arrived. A batch's bytes count for the class of state, which
+// most batches carry; its frames are counted when it is unpacked.
 func (s *session) count(f wire.Frame) {
 	if _, packed := f.(wire.Batch); packed {
 		s.stats.received.add(ofState, 0, s.reader.Size)
@@ -384,4 +383,25 @@ func (s *session) handle(f wire.Frame) error {
 		return message.Violation("%T after the handshake", f)
 	}
 	return nil
+}
+
+// onDone calls f when ctx ends, unless stop is called before. stop reports whether f was
+// not called and never will be; otherwise it waits until f has returned, so that
+// nothing of the caller runs on after it. It may be called more than once.
+func onDone(ctx context.Context, f func()) (stop func() bool) {
+	called := make(chan struct{})
+	unregister := context.AfterFunc(ctx, func() {
+		defer close(called)
+		f()
+	})
+	var once sync.Once
+	stopped := false
+	return func() bool {
+		once.Do(func() {
+			if stopped = unregister(); !stopped {
+				<-called
+			}
+		})
+		return stopped
+	}
 }

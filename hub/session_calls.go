@@ -93,7 +93,7 @@ func (s *session) call(ctx context.Context, m Message) (Message, error) {
 		return Message{}, err
 	}
 	defer st.Close()
-	stop := context.AfterFunc(ctx, func() {
+	stop := onDone(ctx, func() {
 		s.cancelPeer(m.ID)
 		st.Close()
 	})
@@ -127,7 +127,7 @@ func (s *session) openStream(ctx context.Context, o wire.Open) (Stream, error) {
 	if err != nil {
 		return nil, s.offline(ctx, err)
 	}
-	stop := context.AfterFunc(ctx, func() { st.Close() })
+	stop := onDone(ctx, func() { st.Close() })
 	defer stop()
 	s.announce()
 	if err := wire.WriteFrame(st, o, s.maxFrame()); err != nil {
@@ -227,7 +227,7 @@ func (s *session) accept() {
 
 // serveOpened reads what a stream is for and serves it.
 func (s *session) serveOpened(st Stream) {
-	stop := context.AfterFunc(s.ctx, func() { st.Close() })
+	stop := onDone(s.ctx, func() { st.Close() })
 	defer stop()
 	if err := st.SetDeadline(time.Now().Add(openWait)); err != nil {
 		return

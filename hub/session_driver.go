@@ -92,9 +92,14 @@ func (d *driver[E]) retryLocked(s *session, after time.Duration) {
 		s.stats.retried[d.role.class()].Add(1)
 	}
 	due, ok := any(replica.RetryDue{}).(E)
-	if ok { // it is an event of every machine
-		d.retry = time.AfterFunc(after, func() { d.feed(s, due) })
+	if !ok {
+		return // RetryDue is an event of every machine
 	}
+	s.wg.Add(1)
+	d.retry = time.AfterFunc(after, func() {
+		defer s.wg.Done()
+		d.feed(s, due)
+	})
 }
 
 // countLocked brings the counters up to date with a sender.
@@ -111,10 +116,11 @@ func (d *driver[E]) countLocked(s *session) {
 	d.pending = pending
 }
 
-// stopLocked ends the delay that is under way.
-func (d *driver[E]) stopLocked() {
-	if d.retry != nil {
-		d.retry.Stop()
+// stopLocked ends the delay that is under way. It is called once, at the end of the
+// session.
+func (d *driver[E]) stopLocked(s *session) {
+	if d.retry != nil && d.retry.Stop() {
+		s.wg.Done()
 	}
 }
 

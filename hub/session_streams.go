@@ -294,7 +294,7 @@ func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
 // serveStream has the mux serve a stream and reports how it ended.
 func (s *session) serveStream(ctx context.Context, o wire.Open, refused *Error, h *half) {
 	// The opener's cancel ends a handler that is blocked in a read or write.
-	stop := context.AfterFunc(ctx, func() { h.st.Close() })
+	stop := onDone(ctx, func() { h.st.Close() })
 	defer stop()
 	var err error
 	if refused != nil {

@@ -25,7 +25,7 @@ type outgoing struct {
 const maxUrgent = 4096
 
 func (s *session) urgentLocked(f wire.Frame) {
-	if s.out.closing != nil { // nothing goes after the farewell
+	if s.out.closing != nil { // a GoAway is the last frame
 		return
 	}
 	if len(s.out.urgent) >= maxUrgent {
@@ -83,8 +83,9 @@ func (s *session) write() {
 	}
 }
 
-// fill takes the next bytes to write: every small frame, then about one piece
-// of the large ones, or the frames of a batch. Nothing left ends the writer.
+// fill takes the next bytes to write: every small frame, then about one piece of the
+// large ones, or the frames of a batch. The writer goroutine exits when nothing is
+// queued.
 func (s *session) fill(b []byte) ([]byte, []wire.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -302,15 +302,15 @@ func dropReason(err error) (DropReason, bool) {
 
 // endReason classifies what a session's run returned.
 func endReason(err error) EndReason {
-	p, parted := errors.AsType[*closedHere](err)
-	f, told := errors.AsType[*closedByPeer](err)
-	var bye wire.GoAway
-	if parted {
-		bye = p.goAway
-	} else if told {
-		bye = f.goAway
+	p, here := errors.AsType[*closedHere](err)
+	f, closed := errors.AsType[*closedByPeer](err)
+	var reason wire.GoAway
+	if here {
+		reason = p.goAway
+	} else if closed {
+		reason = f.goAway
 	}
-	switch bye.Kind {
+	switch reason.Kind {
 	case wire.GoAwayDrain:
 		return EndDrained
 	case wire.GoAwayFenced:
@@ -320,7 +320,7 @@ func endReason(err error) EndReason {
 	case wire.GoAwayStopped:
 		return EndStopped
 	case wire.GoAwayEnded, wire.GoAwayRefused:
-		if bye.Err != nil && bye.Err.Code == CodeInvalid { // as read says it
+		if reason.Err != nil && reason.Err.Code == CodeInvalid { // as read says it
 			return EndViolation
 		}
 		return EndDisconnected
@@ -351,18 +351,18 @@ func handshakeResult(err error) HandshakeResult {
 	if t, ok := errors.AsType[*rejected](err); ok {
 		return t.result
 	}
-	f, told := errors.AsType[*closedByPeer](err)
+	f, closed := errors.AsType[*closedByPeer](err)
 	_, fenced := errors.AsType[*fencedError](err)
 	_, typed := errors.AsType[*Error](err)
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case unverified:
 		return HandshakeCertificate
-	case fenced, told && f.goAway.Kind == wire.GoAwayFenced:
+	case fenced, closed && f.goAway.Kind == wire.GoAwayFenced:
 		return HandshakeFenced
 	case errors.Is(err, ErrProtocol):
 		return HandshakeGarbage
-	case told, typed:
+	case closed, typed:
 		return HandshakeRefused
 	}
 	return HandshakeLost

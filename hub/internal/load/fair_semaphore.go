@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// FairSemaphore shares places for work among nodes. A place that becomes free goes to
-// the nodes that wait in turn, however much each of them has to do, so that a
-// busy one delays another by one piece of work and not by all of its own. A nil
-// turns has room for all.
+// FairSemaphore shares places for work among nodes. Free places go round robin to the
+// nodes that wait, however much work each of them has: a busy node delays another by
+// one piece of work and not by all of its own. A nil FairSemaphore has no limit.
 type FairSemaphore struct {
 	mu    sync.Mutex
 	free  int
 	queue []*Waiter // nodes that wait, next first
 }
 
+// NewFairSemaphore makes one with so many places.
 func NewFairSemaphore(places int) *FairSemaphore { return &FairSemaphore{free: places} }
 
-// turn is one node's part in it; the zero value is ready. The turns' mu guards
-// it.
+// Waiter is one node as it waits for places; the zero value is ready. The semaphore's
+// mu guards it.
 type Waiter struct{ waiting []chan struct{} }
 
 // Acquire waits for a place until ctx ends.

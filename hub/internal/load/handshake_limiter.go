@@ -2,26 +2,26 @@ package load
 
 import "time"
 
-// HandshakeLimiter paces handshakes, as a pure function of when they come and pass: at
-// most rate of them pass in any second. Some wait at the door; those that are too
-// many for that are told when to return, one after the other in the same pace, so
-// that a herd comes back in a line. The zero value admits all.
+// HandshakeLimiter paces handshakes. It is a pure function of the times at which they
+// arrive: at most rate of them start in any second. A few may wait; the others are told
+// when to return, one after the other at the same pace, so that clients that came
+// together come back spread out. The zero value has no limit.
 type HandshakeLimiter struct {
 	every      time.Duration // between two, in the long run
 	slack      time.Duration // how far ahead of that they may be
-	maxWait    time.Duration // how long one may wait at the door
-	waiting    int           // at the door
-	next       time.Time     // when the next one would be in time
-	lastReturn time.Time     // when the last one that was sent away returns
+	maxWait    time.Duration // how long one may wait
+	waiting    int           // reserved and not yet taken
+	next       time.Time     // when the next one is due
+	lastReturn time.Time     // when the last one that was sent away may return
 }
 
 const (
-	returnMin    = time.Second     // the shortest time that one is sent away for
-	maxWaitLimit = 2 * time.Second // the longest that one waits at the door
+	returnMin    = time.Second     // the shortest time for which one is sent away
+	maxWaitLimit = 2 * time.Second // the longest that one waits
 )
 
 // NewHandshakeLimiter splits rate, per second, into a steady pace and a burst on top.
-// waiting is how many may be at the door.
+// waiting is how many may wait.
 func NewHandshakeLimiter(rate, waiting int) HandshakeLimiter {
 	if rate < 0 {
 		return HandshakeLimiter{}
@@ -31,8 +31,8 @@ func NewHandshakeLimiter(rate, waiting int) HandshakeLimiter {
 	return HandshakeLimiter{every: every, slack: time.Duration(burst-1) * every, maxWait: min(time.Duration(waiting)*every, maxWaitLimit)}
 }
 
-// Reserve lets one wait at the door, which pass or leave must follow, or says how
-// long it has to stay away.
+// Reserve lets one handshake wait, and Take or Cancel must follow; or it returns how
+// long the client has to stay away.
 func (a *HandshakeLimiter) Reserve(now time.Time) (away time.Duration) {
 	if a.early(now)+time.Duration(a.waiting)*a.every <= a.maxWait {
 		a.waiting++
@@ -45,9 +45,9 @@ func (a *HandshakeLimiter) Reserve(now time.Time) (away time.Duration) {
 	return a.lastReturn.Sub(now)
 }
 
-// Take lets one in that is at the door, or says for how long it is too early. It
-// is the moment of passing that counts: those who wake late together, since the
-// CPU is short, do not pass together.
+// Take starts one handshake that has waited, or returns for how long it is too early.
+// The limit applies at this moment, not when the wait was planned: goroutines that wake
+// late together because the CPU is short do not start together.
 func (a *HandshakeLimiter) Take(now time.Time) (early time.Duration) {
 	if early = a.early(now); early > 0 {
 		return early
@@ -60,10 +60,10 @@ func (a *HandshakeLimiter) Take(now time.Time) (early time.Duration) {
 	return 0
 }
 
-// Cancel takes one from the door that gave up.
+// Cancel gives a reservation up.
 func (a *HandshakeLimiter) Cancel() { a.waiting-- }
 
-// early is how long it takes until one may pass.
+// early is how long it takes until one may start.
 func (a *HandshakeLimiter) early(now time.Time) time.Duration {
 	return max(0, a.next.Sub(now.Add(a.slack)))
 }

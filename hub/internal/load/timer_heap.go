@@ -6,14 +6,10 @@ import (
 	"time"
 )
 
-// TimerHeap keeps the time of many links' keepalives by one timer of Go's. The
-// runtime looks through all of its timers whenever one that was moved forward is
-// due, which with QUIC is some dozen times a second, so that a timer more for each
-// of 100,000 links would cost half a core.
-//
-// A Server has one. A Client has its own unless a program with many of them gives
-// them one. The zero value is ready; all methods may be called by several
-// goroutines at once.
+// TimerHeap runs many timers on one timer of Go's. The runtime looks through all of its
+// timers whenever one that was moved forward is due, which with QUIC is some dozen
+// times a second: one timer more for each of 100,000 links would cost half a core. The
+// zero value is ready; all methods may be called by several goroutines at once.
 type TimerHeap struct {
 	mu     sync.Mutex
 	since  time.Time // what due is counted from
@@ -21,14 +17,14 @@ type TimerHeap struct {
 	timer  *time.Timer
 }
 
-// Timer is what a link has in a Pulse.
+// Timer is one of the timers of a TimerHeap.
 type Timer struct {
-	Func  func()        // called when due, and perhaps once more after set or stop: see pending
-	due   time.Duration // since Pulse.since
-	index int           // in Pulse.beats, counted from 1; 0 means not at all
+	Func  func()        // called when due, and perhaps once more after Set or Stop: see Pending
+	due   time.Duration // since TimerHeap.since
+	index int           // in TimerHeap.timers, counted from 1; 0 means not at all
 }
 
-// Set has b's tick called once, after d, and no more when it was to be before.
+// Set has b's Func called once, after d. It replaces an earlier Set.
 func (p *TimerHeap) Set(b *Timer, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +43,7 @@ func (p *TimerHeap) Set(b *Timer, d time.Duration) {
 	}
 }
 
-// Stop undoes set.
+// Stop undoes Set.
 func (p *TimerHeap) Stop(b *Timer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,8 +52,8 @@ func (p *TimerHeap) Stop(b *Timer) {
 	}
 }
 
-// Pending tells whether b's tick is still to be called: one that is called
-// nevertheless was due before the last set.
+// Pending reports whether b's Func is still to be called. A Func that runs while it is
+// pending was due before the last Set, and should do nothing.
 func (p *TimerHeap) Pending(b *Timer) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

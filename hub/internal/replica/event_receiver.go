@@ -6,9 +6,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// The other half of the event class, pure as well: what arrives goes to the
-// Inbox in batches of one source and is acknowledged when it is durable. A
-// source whose events cannot be applied waits, the others go on.
+// The receiver's half of the event class: events go to the Inbox in batches of one
+// source and are acknowledged when they are durable. A source whose events cannot be
+// applied waits; the others go on.
 
 // maxAppends is how many sources are with the Inbox at the same time.
 const maxAppends = 4

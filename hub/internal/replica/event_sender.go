@@ -10,10 +10,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// The owner's half of the event class as a pure machine, like sender for
-// state. The peer first tells its marks, per source the id of the newest event
-// that it has; then each source is read from there, one event at a time and in
-// turn with the others, and sent as far as the window allows. Later marks are
+// The owner's half of the event class. The peer first sends its marks: for each source
+// the id of the newest event that it has. Then each source is read from there, one
+// event at a time, round robin, and sent as far as the window allows. Later marks are
 // acknowledgements.
 
 // maxReads is how many sources are read at the same time.

@@ -6,46 +6,45 @@ import (
 	"time"
 )
 
-// The fencing rule as a pure function. A node has at most one session. A new
-// session of the same instance replaces the old one, whose connection is then
-// most likely dead and only not yet noticed. A session of another instance
-// fences the old one: that program is told, and whether or not it hears it, it
-// is not let in while another has the node. It asks rarely whether that is so
-// still, and is let in when nobody has had a session for a while. So two live
-// programs with one identity meet once, and one of them waits.
+// The ownership rule as pure functions. A node has at most one session. A new session
+// of the same instance replaces the old one, whose connection is most likely dead and
+// not yet noticed. A session of another instance fences the old one: the server tells
+// that program, and refuses it, whether or not it got the message, while another
+// instance has the node. A fenced program asks every few minutes, and gets the node
+// when nobody has had a session for a while. So two live programs with one identity
+// collide once, and one of them waits.
 
-const (
-	// maxFenced is how many fenced instances are remembered for each node.
-	maxFenced = 8
-)
+// maxFenced is how many fenced instances are remembered for each node.
+const maxFenced = 8
 
-// Claim is who holds a node. A server remembers the claims of its own nodes;
-// several servers of one cloud share them through Node.Claim, which stores a
-// Claim without looking into it, for example as JSON.
+// Claim records who holds a node. A server remembers the claims of its own nodes;
+// the servers of one cloud share them through Node.Claim, which stores a Claim
+// without looking into it, for example as JSON.
 type Claim struct {
 	Epoch    uint64   `json:"epoch"`             // of the newest session
 	Instance string   `json:"instance"`          // the program that has it, or had it last; empty if none
 	Address  string   `json:"address,omitempty"` // from which that program connected, for humans
 	Dial     uint64   `json:"dial"`              // the program's count of its connections
 	Fenced   []string `json:"fenced,omitempty"`  // instances that lost, oldest first
-	// EndedAt is since when the node has had no session at any server, in
-	// microseconds since 1970; 0 while it has one or that is not known. What is
-	// not above Epoch is of an earlier session and counts for nothing. A claim that
-	// servers share is stored without it: Node.Claim sets it, if it knows, before
-	// it has a claim decided.
+	// EndedAt is since when the node has had no session at any server, in microseconds
+	// since 1970; 0 while it has one, or if that is not known. A value that is not above
+	// Epoch belongs to an earlier session and is ignored. It is not stored with a claim
+	// that servers share: Node.Claim sets it, if it knows, before it calls decide.
 	EndedAt uint64 `json:"-"`
 }
 
-// Request is what an edge asks for in its hello.
+// Request is the part of an edge's hello that asks for the node.
 type Request struct {
 	Instance string
 	Dial     uint64
-	Yield    bool   // it was fenced: it wants the node only if nobody else has it
-	Address  string // from which it comes
+	Yield    bool   // the program was fenced: it wants the node only if nobody else has it
+	Address  string // from which it connects
 }
 
+// Verdict is what becomes of a Request.
 type Verdict uint8
 
+// The verdicts.
 const (
 	ClaimFree     Verdict = iota // nobody held it
 	ClaimReplaces                // the same instance held it
@@ -54,14 +53,14 @@ const (
 	ClaimStale                   // refused: a newer connection of this instance stands
 )
 
-// Rules is what decides about a claim besides the claim and the claim.
+// Rules are what a decision depends on besides the claim and the request.
 type Rules struct {
 	Now          uint64        // in microseconds since 1970
-	ReleaseAfter time.Duration // how long nobody must have had the node until a fenced instance is let in
+	ReleaseAfter time.Duration // how long nobody must have had the node until a fenced instance gets it
 }
 
-// take decides about a claim. The epoch grows with the clock, so that it also
-// grows over restarts of the server.
+// Decide applies a request to the claim on the node. The epoch grows with the clock,
+// so that it also grows over restarts of the server.
 func Decide(s Claim, c Request, f Rules) (Claim, Verdict) {
 	if WasFenced(s, c) {
 		if HeldFor(s, c, f) > 0 {
@@ -89,15 +88,15 @@ func Decide(s Claim, c Request, f Rules) (Claim, Verdict) {
 	return s, v
 }
 
-// fences reports that the claim is of an instance that was fenced, by its own
-// word or by what is remembered.
+// WasFenced reports whether the request comes from an instance that was fenced: it says
+// so itself, or the claim remembers it.
 func WasFenced(s Claim, c Request) bool { return c.Yield || slices.Contains(s.Fenced, c.Instance) }
 
-// left reports that the newest session has ended.
+// ended reports whether the newest session has ended.
 func ended(s Claim) bool { return s.EndedAt > s.Epoch }
 
-// HeldFor is how much longer the node is kept for another instance than that of
-// the claim, at least; 0 when it is free.
+// HeldFor is for how much longer, at least, the node is kept for another instance than
+// the one that asks; 0 when it is free.
 func HeldFor(s Claim, c Request, f Rules) time.Duration {
 	switch {
 	case s.Instance == c.Instance, s.Epoch == 0 && s.EndedAt == 0:
@@ -108,7 +107,7 @@ func HeldFor(s Claim, c Request, f Rules) time.Duration {
 	return max(0, f.ReleaseAfter-time.Duration(f.Now-s.EndedAt)*time.Microsecond)
 }
 
-// leave notes that the session of an epoch has ended; a late end of an older
+// EndSession records that the session of an epoch has ended. The late end of an older
 // session changes nothing.
 func EndSession(s Claim, epoch, now uint64) Claim {
 	if s.Epoch == epoch {
@@ -117,9 +116,9 @@ func EndSession(s Claim, epoch, now uint64) Claim {
 	return s
 }
 
-// yield decides about a claim that all servers share and that this server is to
-// take over as its own: it must be newer than what is known here.
-func Adopt(s Claim, shared Claim) (Claim, Verdict) {
+// Adopt replaces this server's claim by the one that all servers share, which must be
+// newer.
+func Adopt(s, shared Claim) (Claim, Verdict) {
 	switch {
 	case shared.Epoch <= s.Epoch:
 		return s, ClaimStale
@@ -131,7 +130,7 @@ func Adopt(s Claim, shared Claim) (Claim, Verdict) {
 	return shared, ClaimReplaces
 }
 
-// holder names the program that has the claim, for humans.
+// HolderText names the program that has the node, for humans.
 func HolderText(s Claim) string {
 	if s.Address == "" {
 		return fmt.Sprintf("instance %q", s.Instance)

@@ -6,9 +6,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// The other half of the state class, pure like the sender: what arrives is
-// handed to the Sink in batches, acknowledged when it is durable, and given
-// back when it cannot be applied.
+// The receiver's half of the state class: objects go to the Sink in batches, are
+// acknowledged when they are durable, and are given back when they cannot be applied.
 
 const (
 	// maxBatch is how many objects go to the Sink as one.

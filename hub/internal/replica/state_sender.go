@@ -8,15 +8,12 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// The owner's half of the state class as a pure machine: it reads no clock and
-// touches no Source, Sink or socket. step takes what happened and returns what
-// must be done now, in order (machine.go); the session does it and reports back with
-// further events. The machine belongs to one goroutine at a time.
+// The owner's half of the state class.
 //
 // The life of a key: queued, loading, ready (loaded, but the window is full),
-// flying (sent), gone. A key that changes while it is loading or flying is
-// queued again when that ends, so at most one version of a key is under way
-// and all that happened meanwhile travels as one.
+// flying (sent), done. A key that changes while it is loading or flying is queued
+// again when that ends, so at most one version of a key is under way, and all changes
+// in between travel as one.
 
 const (
 	// MaxLoads is how many objects are loaded at once, so that one which must
