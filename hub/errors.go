@@ -28,7 +28,8 @@ var (
 	// the truth is: its view is older than what the other side has already seen.
 	// The session keeps the key and asks again.
 	ErrLagging = message.ErrLagging
-	// ErrStarted is returned by a second Run of one Client or Server.
+	// ErrStarted is returned by a second Run of one Client, Server or join.Identity,
+	// during the first and after it.
 	ErrStarted = errors.New("hub: Run was called before")
 )
 

@@ -16,7 +16,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub"
 )
 
 // IdentityConfig sets up an Identity. Credentials and URL are required.
@@ -31,9 +34,10 @@ type IdentityConfig struct {
 // Identity serves a node's credentials to its TLS connections and keeps them
 // fresh: its certificate, and the authorities that it trusts.
 type Identity struct {
-	cfg  IdentityConfig
-	host string        // of URL
-	news chan struct{} // has one when the server was seen to have a new authority
+	cfg          IdentityConfig
+	host         string        // of URL
+	newAuthority chan struct{} // has one when the server was seen to have a new authority
+	started      atomic.Bool
 
 	renewing sync.Mutex        // one Renew at a time
 	next     *ecdsa.PrivateKey // of a renewal under way; used without a Dir, guarded by renewing
@@ -80,7 +84,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Clock.Learn(cfg.Credentials.Leaf.NotBefore)
-	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials, news: make(chan struct{}, 1)}, nil
+	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials, newAuthority: make(chan struct{}, 1)}, nil
 }
 
 // Credentials are those that are valid now.
@@ -131,7 +135,7 @@ func (i *Identity) config(host string) *tls.Config {
 				// An authority that this node does not know signs now, and
 				// one that it knows vouches for it.
 				select {
-				case i.news <- struct{}{}:
+				case i.newAuthority <- struct{}{}:
 				default:
 				}
 			}
@@ -144,8 +148,11 @@ func (i *Identity) config(host string) *tls.Config {
 // its authority does not sign any more; and it asks twice a day, and when a
 // server shows a new authority, which ones to trust. It does so until ctx ends;
 // it then returns nil. What fails is tried again for as long as it takes and
-// logged each time.
+// logged each time. A second call returns hub.ErrStarted.
 func (i *Identity) Run(ctx context.Context) error {
+	if i.started.Swap(true) {
+		return hub.ErrStarted
+	}
 	var renew, trust schedule
 	trust.at = time.Now().Add(mathrand.N(trustEvery / 12))
 	moved := mathrand.N(spread) // of this node in its fleet
@@ -176,7 +183,7 @@ func (i *Identity) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-i.news:
+		case <-i.newAuthority:
 			trust.at = time.Now().Add(mathrand.N(renewRetryMin))
 		case <-time.After(min(time.Until(due), time.Until(trust.at), renewCheck)):
 		}
