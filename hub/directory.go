@@ -21,6 +21,12 @@ type Directory interface {
 	Attach(ctx context.Context, hello Hello) (Node, error)
 }
 
+// DirectoryFunc makes a function a Directory.
+type DirectoryFunc func(ctx context.Context, hello Hello) (Node, error)
+
+// Attach calls f.
+func (f DirectoryFunc) Attach(ctx context.Context, hello Hello) (Node, error) { return f(ctx, hello) }
+
 // Node is one connected node as its session sees it.
 type Node struct {
 	Down Source // what the node must hold; nil for nothing
