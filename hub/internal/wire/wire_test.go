@@ -42,8 +42,8 @@ func sampleFrames() []Frame {
 	}
 }
 
-// ParseAny reads a frame of a peer that may list what it likes.
-func ParseAny(b []byte) (Frame, error) {
+// parseAny reads a frame of a peer that may list what it likes.
+func parseAny(b []byte) (Frame, error) {
 	d := newDecoder(1 << 20)
 	return d.Frame(b)
 }
@@ -57,13 +57,13 @@ func TestFrames(t *testing.T) {
 		// A field of the future, before and after, is skipped.
 		future := []byte{0xf8, 0x07, 0x01}
 		for _, in := range [][]byte{b, append(bytes.Clone(future), b...), append(bytes.Clone(b), future...)} {
-			got, err := ParseAny(in)
+			got, err := parseAny(in)
 			if err != nil || !reflect.DeepEqual(got, f) {
 				t.Errorf("%T came back as %+v, %v", f, got, err)
 			}
 		}
 	}
-	if f, err := ParseAny([]byte{0xfa, 0x07, 0x00}); f != nil || err != nil {
+	if f, err := parseAny([]byte{0xfa, 0x07, 0x00}); f != nil || err != nil {
 		t.Errorf("a frame of the future is %v, %v", f, err)
 	}
 }
@@ -135,7 +135,7 @@ func FuzzFrame(f *testing.F) {
 		f.Add(AppendFrame(nil, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := ParseAny(b)
+		got, err := parseAny(b)
 		if err != nil || got == nil {
 			return
 		}
@@ -144,7 +144,7 @@ func FuzzFrame(f *testing.F) {
 		if len(out) != Size(got) {
 			t.Fatalf("%T has %d bytes, announced are %d", got, len(out), Size(got))
 		}
-		again, err := ParseAny(out)
+		again, err := parseAny(out)
 		if err != nil {
 			t.Fatal(err)
 		}
