@@ -29,6 +29,7 @@ type ClientConfig struct {
 	// Names that begin with "hub." are hub's own.
 	Capabilities []string
 
+	// The endpoints are those of Run; Serve is given others.
 	Down Sink   // takes what the cloud says that this node must hold; nil refuses all
 	Up   Source // what this node reports; nil for nothing
 	// Inbox takes the cloud's events, Outbox has this node's; nil for none.
@@ -55,6 +56,17 @@ type ClientConfig struct {
 	Logger    *slog.Logger // nil discards
 }
 
+// Endpoints are what the link of an edge serves: see ClientConfig's fields of the same
+// names. All may be nil.
+type Endpoints struct {
+	Down      Sink
+	Up        Source
+	Inbox     Inbox
+	Outbox    Outbox
+	Mux       *Mux
+	Connected []func(Info)
+}
+
 // Client is the edge's end of the link. It keeps one session with the cloud:
 // it connects, connects again when that ends, and carries state both ways,
 // calls and streams. All methods may be called by several goroutines at once.
@@ -64,7 +76,8 @@ type Client struct {
 	ready   chan struct{}
 	started atomic.Bool
 	stats   *counters
-	dials   uint64 // of this instance; used by Run alone
+	dials   uint64    // of this instance; used by Serve alone
+	ends    Endpoints // set by Serve, used by its goroutine
 
 	mu      sync.Mutex
 	session *session // nil while offline
@@ -92,9 +105,6 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	if cfg.Instance == "" {
 		cfg.Instance = rand.Text()
-	}
-	if cfg.Mux == nil {
-		cfg.Mux = &Mux{}
 	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, defaultKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
@@ -127,9 +137,22 @@ func orDefault(d, def time.Duration) time.Duration {
 // on without a session and asks every few minutes whether the node is free
 // again; see Fenced. It can be called once.
 func (c *Client) Run(ctx context.Context) error {
+	return c.Serve(ctx, Endpoints{
+		Down: c.cfg.Down, Up: c.cfg.Up, Inbox: c.cfg.Inbox, Outbox: c.cfg.Outbox, Mux: c.cfg.Mux, Connected: c.cfg.Connected,
+	})
+}
+
+// Serve is Run with endpoints that take the place of those in ClientConfig, for endpoints
+// that are made with the Client: it exists before them and is nobody's closure. Either of
+// the two can be called, once.
+func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 	if c.started.Swap(true) {
 		return ErrStarted
 	}
+	if c.ends = ends; ends.Mux == nil {
+		c.ends.Mux = &Mux{}
+	}
+	c.ends.Connected = slices.Clone(ends.Connected)
 	for attempt := 0; ; attempt++ {
 		begun := time.Now()
 		stood, err := c.connect(ctx)
@@ -232,8 +255,8 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	// The session outlives ctx for a moment, to say goodbye.
 	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
-		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up,
-		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats, timers: &c.cfg.Timers.heap,
+		limits: c.cfg.Limits, peer: w.Limits, sink: c.ends.Down, source: c.ends.Up,
+		outbox: c.ends.Outbox, inbox: c.ends.Inbox, mux: c.ends.Mux, log: c.log, stats: c.stats, timers: &c.cfg.Timers.heap,
 	}
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
@@ -298,7 +321,7 @@ func (c *Client) publish(s *session, info Info) {
 			close(c.ready)
 		}
 	}
-	for _, f := range c.cfg.Connected {
+	for _, f := range c.ends.Connected {
 		f(info)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,14 @@ func TestLifecycle(t *testing.T) {
 		},
 		"hub.Server": func(t *testing.T) func(context.Context) error {
 			return newServer(t, hub.ServerConfig{Listener: memconn.New(memconn.Config{}), Directory: &hubtest.Directory{}}).Run
+		},
+		"hub.Client, by Serve": func(t *testing.T) func(context.Context) error {
+			c := newClient(t, memconn.New(memconn.Config{}), "a", nil)
+			return func(ctx context.Context) error { return c.Serve(ctx, hub.Endpoints{}) }
+		},
+		"hub.Server, by Serve": func(t *testing.T) func(context.Context) error {
+			s := newServer(t, hub.ServerConfig{})
+			return func(ctx context.Context) error { return s.Serve(ctx, memconn.New(memconn.Config{}), &hubtest.Directory{}) }
 		},
 		"join.Identity": func(t *testing.T) func(context.Context) error { return newIdentity(t).Run },
 	}
@@ -128,5 +137,57 @@ func TestConfigIsCopied(t *testing.T) {
 	case <-connected:
 	case <-time.After(10 * time.Second):
 		t.Error("no session")
+	}
+}
+
+// TestServe makes a Client and a Server before what they serve, which uses them: the
+// cloud's directory calls the node, and the node's handler calls the cloud.
+func TestServe(t *testing.T) {
+	n := memconn.New(memconn.Config{})
+	server := newServer(t, hub.ServerConfig{})
+	client := newClient(t, n, "a", nil)
+	answers := make(chan string, 1)
+	edgeMux, down := &hub.Mux{}, &hubtest.Sink{}
+	edgeMux.Handle("name", hub.HandlerFunc(func(context.Context, hub.Request) (hub.Message, error) {
+		return hub.Message{Body: []byte(client.Info().Node)}, nil
+	}))
+	source := &hubtest.Source{}
+	source.Put(hub.Key{Resource: "settings", Name: "unit"}, 1, "m")
+	var calls sync.WaitGroup
+	directory := hub.DirectoryFunc(func(context.Context, hub.Hello) (hub.Node, error) {
+		return hub.Node{Down: source, Connected: func(i hub.Info) {
+			if i.Connected {
+				calls.Go(func() {
+					m, err := server.Call(t.Context(), i.Node, hub.Message{Key: hub.Key{Resource: "name"}})
+					answers <- string(m.Body)
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}}, nil
+	})
+	defer calls.Wait()
+	defer program(t, func(ctx context.Context) error { return server.Serve(ctx, n, directory) })()
+	defer program(t, func(ctx context.Context) error { return client.Serve(ctx, hub.Endpoints{Down: down, Mux: edgeMux}) })()
+	if got := <-answers; got != "a" {
+		t.Errorf("the node answered %q", got)
+	}
+	if err := down.Wait(t.Context(), func() bool { return down.Len() == 1 }); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeNeedsBoth has a Server without a Listener or a Directory: the error says what
+// to do.
+func TestServeNeedsBoth(t *testing.T) {
+	n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}
+	for _, cfg := range []hub.ServerConfig{{Listener: n}, {Directory: dir}} {
+		if _, err := hub.NewServer(cfg); err == nil || !strings.Contains(err.Error(), "give both to Serve") {
+			t.Errorf("half a server: %v", err)
+		}
+	}
+	if err := newServer(t, hub.ServerConfig{}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "set both in ServerConfig") {
+		t.Errorf("a server of nothing: %v", err)
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// ServerConfig sets up a Server. Only Listener and Directory are required.
+// ServerConfig sets up a Server. Only Listener and Directory are required, unless Serve is
+// given both.
 type ServerConfig struct {
 	Listener  Listener  // brings authenticated connections
 	Directory Directory // decides about nodes
@@ -76,6 +77,8 @@ type Server struct {
 	ready        chan struct{}
 	started      atomic.Bool
 	stats        *counters
+	directory    Directory                // set by Serve
+	listener     atomic.Pointer[Listener] // set by Serve
 	work         *load.FairSemaphore
 	timers       load.TimerHeap
 	budget       *semaphore.Weighted // of what all nodes open
@@ -112,10 +115,10 @@ type holder struct {
 // NewServer checks cfg and makes a Server of it. Nothing happens until Run.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	switch {
-	case cfg.Listener == nil:
-		return nil, errors.New("hub: ServerConfig.Listener is required")
-	case cfg.Directory == nil:
-		return nil, errors.New("hub: ServerConfig.Directory is required")
+	case cfg.Listener == nil && cfg.Directory != nil:
+		return nil, errors.New("hub: ServerConfig.Listener is required with a Directory: set it, or give both to Serve")
+	case cfg.Directory == nil && cfg.Listener != nil:
+		return nil, errors.New("hub: ServerConfig.Directory is required with a Listener: set it, or give both to Serve")
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Drain < 0, cfg.ReturnAfter < 0, cfg.ReleaseAfter < 0:
 		return nil, errors.New("hub: a duration in ServerConfig is negative: leave it 0 for the default")
 	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0, cfg.MaxWork < 0:
@@ -149,11 +152,15 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	v := &Server{
 		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), limiterQueue: make(chan struct{}, 1),
 		limiter: load.NewHandshakeLimiter(cfg.HandshakeRate, cfg.MaxHandshakes), work: load.NewFairSemaphore(cfg.MaxWork), budget: newBudget(cfg.MaxCallBytes),
 		registry: make(map[string]*registration), createdAt: uint64(time.Now().UnixMicro()),
-	}, nil
+	}
+	if cfg.Listener != nil {
+		v.listener.Store(&cfg.Listener) // Stats has its backlog before Run
+	}
+	return v, nil
 }
 
 // Run serves connections until ctx ends; it then tells every edge to connect
@@ -162,9 +169,21 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // before ctx ends, so that no edge comes back to this server. Run can be called
 // once.
 func (v *Server) Run(ctx context.Context) error {
+	return v.Serve(ctx, v.cfg.Listener, v.cfg.Directory)
+}
+
+// Serve is Run with a Listener and a Directory that take the place of those in
+// ServerConfig, for a Directory that is made with the Server: it exists before the
+// Directory and is nobody's closure. Either of the two can be called, once.
+func (v *Server) Serve(ctx context.Context, listener Listener, directory Directory) error {
+	if listener == nil || directory == nil {
+		return errors.New("hub: a Listener and a Directory are required: set both in ServerConfig, or give both to Serve")
+	}
 	if v.started.Swap(true) {
 		return ErrStarted
 	}
+	v.directory = directory
+	v.listener.Store(&listener)
 	defer v.running.Wait()
 	defer v.drain()
 	ctx, cancel := context.WithCancel(ctx) // ends the sessions when the Listener fails
@@ -177,7 +196,7 @@ func (v *Server) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		conn, err := v.cfg.Listener.Accept(ctx)
+		conn, err := listener.Accept(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -255,8 +274,10 @@ func (v *Server) Disconnect(node string, reason *Error) error {
 // Stats is what was counted so far.
 func (v *Server) Stats() Stats {
 	s := v.stats.read()
-	if e, ok := v.cfg.Listener.(BacklogReporter); ok {
-		s.Backlog = e.Backlog()
+	if l := v.listener.Load(); l != nil {
+		if r, ok := (*l).(BacklogReporter); ok {
+			s.Backlog = r.Backlog()
+		}
 	}
 	return s
 }

@@ -73,7 +73,7 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 	if err = v.awaitAdmission(ctx); err != nil {
 		return 0, Node{}, nil, err
 	}
-	node, err = v.cfg.Directory.Attach(ctx, Hello{
+	node, err = v.directory.Attach(ctx, Hello{
 		Peer: peer, Node: h.Node, Instance: h.Instance, Version: h.Version, Capabilities: h.Capabilities,
 	})
 	if err == nil {
