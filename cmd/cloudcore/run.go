@@ -106,29 +106,33 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	registry := newRegistry()
-	var trust *trust      // the endpoints need a certificate only once clients come
-	var nodes *hub.Server // the kubelet endpoints open streams only once nodes are connected to it
-	open := func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
-		return nodes.OpenStream(ctx, node, m)
+	mux := &hub.Mux{}
+	nodes, err := hub.NewServer(hub.ServerConfig{
+		Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
+		Logger: log.With("component", "hub"),
+	})
+	if err != nil {
+		return nil, err
 	}
+	var trust *trust // the endpoints need a certificate only once clients come
 	issue := func(host string) (func() (*tls.Certificate, error), error) {
 		return trust.keyring.ServerCertificate(host)
 	}
 	kubelets, err := r.Kubelet.server(kubeletParts{
-		cfg: cfg, cloud: client, asNode: asNode, advertise: r.Advertise, open: open, issue: issue, metrics: registry, log: log,
+		cfg: cfg, cloud: client, asNode: asNode, advertise: r.Advertise, open: nodes.OpenStream, issue: issue, metrics: registry, log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
 		REST: cfg, AsNode: asNode, NodeServices: localapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
-		Superseded: func(node string, by hub.Claim) { nodes.Supersede(node, by) },
+		Superseded: nodes.Supersede,
 	})
 	if err != nil {
 		return nil, err
 	}
-	disconnect := func(node string, reason *hub.Error) error { return nodes.Disconnect(node, reason) }
-	trust, err = newTrust(ctx, r, client, ctl, disconnect, registry, log)
+	trust, err = newTrust(ctx, r, client, ctl, nodes.Disconnect, registry, log)
 	if err != nil {
 		return nil, err
 	}
@@ -136,16 +140,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	mux := &hub.Mux{}
 	ctl.Handle(mux)
-	nodes, err = hub.NewServer(hub.ServerConfig{
-		Listener: edge.links, Directory: trust.guard, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
-		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
-		Logger: log.With("component", "hub"),
-	})
-	if err != nil {
-		return nil, err
-	}
 	links, err := metrics.New(metrics.Config{Stats: nodes.Stats})
 	if err != nil {
 		return nil, err
@@ -186,7 +181,7 @@ func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.controller.Run(ctx) })
 	group.Go(func() error { return s.trust.watcher.Run(ctx) })
-	group.Go(func() error { return s.hub.Run(ctx) })
+	group.Go(func() error { return s.hub.Serve(ctx, s.edge.links, s.trust.guard) })
 	group.Go(func() error { return giveBack(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
