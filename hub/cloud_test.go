@@ -69,8 +69,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestHerd has 1,000 nodes come at once to a server that takes 50 a second.
-func TestHerd(t *testing.T) {
+// TestManyReturnSpread has 1,000 nodes come at once to a server that takes 50 a second.
+func TestManyReturnSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const nodes, rate = 1000, 50
 		n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}
@@ -147,10 +147,10 @@ func TestDisconnectIsAtOnce(t *testing.T) {
 	})
 }
 
-// TestServersShareSeats has two servers of one cloud: a node's session on one
+// TestServersShareClaims has two servers of one cloud: a node's session on one
 // ends when a newer one stands on the other, and two programs with one identity
 // meet though each has found another server.
-func TestServersShareSeats(t *testing.T) {
+func TestServersShareClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims := &hubtest.Claims{}
 		var nets [2]*memconn.Network

@@ -40,7 +40,9 @@ func TestLifecycle(t *testing.T) {
 		},
 		"hub.Server, by Serve": func(t *testing.T) func(context.Context) error {
 			s := newServer(t, hub.ServerConfig{})
-			return func(ctx context.Context) error { return s.Serve(ctx, memconn.New(memconn.Config{}), &hubtest.Directory{}) }
+			return func(ctx context.Context) error {
+				return s.Serve(ctx, memconn.New(memconn.Config{}), &hubtest.Directory{})
+			}
 		},
 		"join.Identity": func(t *testing.T) func(context.Context) error { return newIdentity(t).Run },
 	}

@@ -31,8 +31,8 @@ func eachVersion(ctx context.Context, list versionLister, yield func(Key, string
 	return ctx.Err()
 }
 
-// inTurn calls f when the session has one of the places for work that all nodes share.
-func (s *session) inTurn(f func() error) error {
+// withPlace calls f when the session has one of the places for work that all nodes share.
+func (s *session) withPlace(f func() error) error {
 	if err := s.work.Acquire(s.ctx, &s.waiter); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (s *session) listSource() {
 // load answers Load.
 func (s *session) load(job replica.Load) {
 	var o Object
-	err := s.inTurn(func() (err error) {
+	err := s.withPlace(func() (err error) {
 		o, err = s.source.Load(s.ctx, job.Key, job.Held)
 		return err
 	})
@@ -138,7 +138,7 @@ func (s *session) untilNoted(class int, acked func() error) {
 
 // apply answers Apply.
 func (s *session) apply(objects []Object) {
-	err := s.inTurn(func() error { return s.sink.Apply(s.ctx, objects) })
+	err := s.withPlace(func() error { return s.sink.Apply(s.ctx, objects) })
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}
@@ -190,7 +190,7 @@ func (s *session) listSources() {
 // readNext answers ReadNext.
 func (s *session) readNext(fx replica.ReadNext) {
 	var e Event
-	err := s.inTurn(func() (err error) {
+	err := s.withPlace(func() (err error) {
 		e, err = s.outbox.Next(s.ctx, fx.Source, fx.After)
 		return err
 	})
@@ -199,7 +199,7 @@ func (s *session) readNext(fx replica.ReadNext) {
 
 // appendEvents answers AppendEvents.
 func (s *session) appendEvents(fx replica.AppendEvents) {
-	err := s.inTurn(func() error { return s.inbox.Append(s.ctx, fx.Source, fx.Events) })
+	err := s.withPlace(func() error { return s.inbox.Append(s.ctx, fx.Source, fx.Events) })
 	if s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 		return
 	}

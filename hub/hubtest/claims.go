@@ -57,8 +57,8 @@ func (s *Claims) claim(node string) func(context.Context, func(hub.Claim) (hub.C
 		s.claims[node] = next
 		watchers := slices.Clone(s.watchers)
 		s.mu.Unlock()
-		for _, told := range watchers {
-			told(node, next)
+		for _, changed := range watchers {
+			changed(node, next)
 		}
 		return nil
 	}

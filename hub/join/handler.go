@@ -162,11 +162,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 	out, err := serve(ctx, r)
-	h.tell(w, r, out, err)
+	h.respond(w, r, out, err)
 }
 
 // tell answers, logs and counts.
-func (h *Handler) tell(w http.ResponseWriter, r *http.Request, out outcome, err error) {
+func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, err error) {
 	log := h.cfg.Logger.With("node", out.node, "path", r.URL.Path, "addr", r.RemoteAddr)
 	code, status := codeOf(err)
 	h.count.add(r.URL.Path, code)

@@ -24,7 +24,7 @@ type Listener struct {
 	transport *quic.Transport
 	listener  *quic.Listener
 	waiting   *load.Backlog[*Conn]
-	lobby     *lobby
+	initials  *initialQueue
 	closing   chan struct{} // ends the wait for a place
 	reads     *reads
 	once      sync.Once
@@ -45,10 +45,10 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	}
 	mark, in := newMark(), &inbound{conn: cfg.Socket, reads: l.reads}
 	if cfg.ResetKey != nil {
-		in.forgotten = &forgotten{mark: mark, key: *cfg.ResetKey}
+		in.resetter = &resetter{mark: mark, key: *cfg.ResetKey}
 	}
-	l.lobby = newLobby(mark, cfg.Handshakes, in.wake)
-	in.lobby = l.lobby
+	l.initials = newInitialQueue(mark, cfg.Handshakes, in.wake)
+	in.initials = l.initials
 	l.transport = &quic.Transport{
 		Conn:                  in.socket(),
 		ConnectionIDGenerator: mark,
@@ -97,7 +97,7 @@ func (l *Listener) shrink(s *share) { l.grown.Add(-s.grown.Swap(0)) }
 // verify tells whether a client must prove its address before its connection
 // begins. It is called for each one that has not, before handshake.
 func (l *Listener) verify(from net.Addr) bool {
-	return l.lobby.refuse(load.Network(from), l.cfg.Unproven)
+	return l.initials.refuse(load.Network(from), l.cfg.Unproven)
 }
 
 // handshake is called for each connection that a client begins, one after the
@@ -105,7 +105,7 @@ func (l *Listener) verify(from net.Addr) bool {
 // stand in line and may wait here, while quic-go keeps the first packets of
 // further ones, and all other packets take their way.
 func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-	s := l.lobby.begin(ctx, load.Network(client.RemoteAddr), client.AddrVerified, l.closing)
+	s := l.initials.begin(ctx, load.Network(client.RemoteAddr), client.AddrVerified, l.closing)
 	if s == nil {
 		return nil, net.ErrClosed
 	}
@@ -139,7 +139,7 @@ func (l *Listener) admit(conn *quic.Conn) {
 	if !ok {
 		return // no connection of this listener
 	}
-	l.lobby.proven(s)
+	l.initials.proven(s)
 	chains := conn.ConnectionState().TLS.VerifiedChains
 	if len(chains) == 0 {
 		_ = conn.CloseWithError(codeRefused, "the link needs a client certificate: join this node first")
@@ -188,7 +188,7 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 
 // Entering implements hub.BacklogReporter.
 func (l *Listener) Backlog() map[string]hub.Backlog {
-	return map[string]hub.Backlog{transport: {UnderWay: l.lobby.entry.Taken(), Waiting: l.lobby.length()}}
+	return map[string]hub.Backlog{transport: {UnderWay: l.initials.entry.Taken(), Waiting: l.initials.length()}}
 }
 
 // Addr is the socket's address.

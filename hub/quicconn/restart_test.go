@@ -14,14 +14,14 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// told is how often listeners say that edges are to ask.
-const told = 4 * time.Second
+// askEvery is how often listeners say that edges are to ask.
+const askEvery = 4 * time.Second
 
 // serveWith runs a listener with the keys on the socket.
 func serveWith(t *testing.T, c *cloud, socket net.PacketConn, key *quicconn.Key) *quicconn.Listener {
 	t.Helper()
 	l, err := quicconn.Listen(quicconn.ListenerConfig{
-		Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key, Keepalive: told,
+		Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key, Keepalive: askEvery,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -33,10 +33,10 @@ func serveWith(t *testing.T, c *cloud, socket net.PacketConn, key *quicconn.Key)
 // plain hides that a net.PacketConn is more than that.
 type plain struct{ net.PacketConn }
 
-// TestForgotten has a server lose everything and return with the same reset
+// TestStatelessReset has a server lose everything and return with the same reset
 // key: an edge learns at once that its connection is gone, and one at rest does
 // when it next asks. What that sends is so small that quic-go answers nothing.
-func TestForgotten(t *testing.T) {
+func TestStatelessReset(t *testing.T) {
 	const often = 100 * time.Millisecond
 	for name, tt := range map[string]struct {
 		narrow    int // largest packet that still gets through

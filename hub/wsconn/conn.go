@@ -29,7 +29,7 @@ type Conn struct {
 	socket  *socket
 	peer    hub.Peer
 	odd     uint64 // 1 at the edge, whose streams have odd ids
-	gate    *gate
+	budget  *memoryBudget
 	slots   chan struct{}  // held by the streams opened here
 	arrived chan struct{}  // has a token when accepted may not be empty
 	ended   chan struct{}  // closed when err is set
@@ -49,10 +49,10 @@ type Conn struct {
 	grown    int       // bytes of windows beyond their beginning
 }
 
-func newConn(ws *websocket.Conn, s *socket, peer hub.Peer, edge bool, g *gate) *Conn {
+func newConn(ws *websocket.Conn, s *socket, peer hub.Peer, edge bool, g *memoryBudget) *Conn {
 	ws.SetReadLimit(maxMessage)
 	c := &Conn{
-		ws: ws, socket: s, peer: peer, gate: g, slots: make(chan struct{}, maxStreams),
+		ws: ws, socket: s, peer: peer, budget: g, slots: make(chan struct{}, maxStreams),
 		arrived: make(chan struct{}, 1), ended: make(chan struct{}), streams: make(map[uint64]*stream),
 	}
 	if edge {
@@ -161,7 +161,7 @@ func (c *Conn) fail(err error) {
 	for _, s := range c.streams {
 		s.changed.Broadcast()
 	}
-	c.gate.give(c.grown)
+	c.budget.release(c.grown)
 	c.notes, c.ready = nil, nil
 	if c.left != nil {
 		c.left()
@@ -192,7 +192,7 @@ func (c *Conn) dropLocked(s *stream) {
 	delete(c.streams, s.id)
 	if more := s.window - windowOf(s.id); more > 0 && c.err == nil {
 		c.grown -= more
-		c.gate.give(more)
+		c.budget.release(more)
 	}
 	if s.mine {
 		<-c.slots

@@ -62,7 +62,7 @@ type ListenerConfig struct {
 // goroutine of its own but those of Throttle.
 type Listener struct {
 	cfg     ListenerConfig
-	gate    *gate
+	budget  *memoryBudget
 	waiting *load.Backlog[*Conn]
 	entry   *load.Admission
 	pending *pending
@@ -96,7 +96,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		cfg.Addr = &net.TCPAddr{}
 	}
 	return &Listener{
-		cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: load.NewBacklog[*Conn](cfg.Backlog),
+		cfg: cfg, budget: &memoryBudget{limit: cfg.Memory}, waiting: load.NewBacklog[*Conn](cfg.Backlog),
 		entry: load.NewAdmission(cfg.Handshakes, nil), pending: newPending(cfg.Pending),
 	}, nil
 }
@@ -124,7 +124,7 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.waiting.Free()
 		return // Accept has answered the request
 	}
-	c := newConn(ws, h.socket, peer, false, l.gate)
+	c := newConn(ws, h.socket, peer, false, l.budget)
 	if !l.waiting.Put(c) {
 		c.Close()
 		return

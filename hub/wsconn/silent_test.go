@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestAttackSilentDoor opens 1,500 TCP connections that say nothing, all from one
+// TestAttackSilentConnections opens 1,500 TCP connections that say nothing, all from one
 // address. A request beside them is answered as if they were not there.
-func TestAttackSilentDoor(t *testing.T) {
+func TestAttackSilentConnections(t *testing.T) {
 	const silent, most = 1500, 500 * time.Millisecond
 	c := newCloud(t)
 	request := func() time.Duration {

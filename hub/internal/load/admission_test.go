@@ -16,9 +16,9 @@ var (
 	far  = netip.MustParsePrefix("2001:db8::/64")
 )
 
-// TestEntry has two in at once, of two networks, and the next one in as soon as one
+// TestAdmission has two in at once, of two networks, and the next one in as soon as one
 // has left, in whatever way.
-func TestEntry(t *testing.T) {
+func TestAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, begun := load.NewAdmission(2, nil), time.Now()
 		first, second := e.Enter(near, t.Context().Done()), e.Enter(far, t.Context().Done())
@@ -56,9 +56,9 @@ func TestEntry(t *testing.T) {
 	})
 }
 
-// TestEntryShare has one network want all places: it gets three quarters, another
+// TestAdmissionShare has one network want all places: it gets three quarters, another
 // one gets a place at once, and those that wait take turns by network.
-func TestEntryShare(t *testing.T) {
+func TestAdmissionShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 8
 		e := load.NewAdmission(places, nil)

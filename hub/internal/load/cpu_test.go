@@ -10,9 +10,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
-// TestLoad has more goroutines at work than there are processors, and then none:
+// TestCPU has more goroutines at work than there are processors, and then none:
 // the CPU is short, and is not.
-func TestLoad(t *testing.T) {
+func TestCPU(t *testing.T) {
 	var cpu load.CPU
 	awaitLoad := func(want bool) {
 		t.Helper()

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// TestAdmission has a herd of 1,000 come at once and return when told, while the
+// TestHandshakeLimiter has a herd of 1,000 come at once and return when told, while the
 // first in line often wakes late: in no second are more than 100 let in, and the
 // last is in after about ten.
-func TestAdmission(t *testing.T) {
+func TestHandshakeLimiter(t *testing.T) {
 	for _, late := range []time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond, 1500 * time.Millisecond} {
-		t.Run(late.String(), func(t *testing.T) { admitHerd(t, late) })
+		t.Run(late.String(), func(t *testing.T) { admitMany(t, late) })
 	}
 	start := time.Unix(1000, 0)
 	var open HandshakeLimiter
@@ -42,11 +42,11 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// admitHerd has whoever waits wake too late, by up to late.
-func admitHerd(t *testing.T, late time.Duration) {
+// admitMany has whoever waits wake too late, by up to late.
+func admitMany(t *testing.T, late time.Duration) {
 	const nodes, rate = 1000, 100
 	random := rand.New(rand.NewPCG(1, uint64(late)))
-	gate := NewHandshakeLimiter(rate, 20)
+	limiter := NewHandshakeLimiter(rate, 20)
 	start := time.Unix(1000, 0)
 	due := make([]time.Time, nodes) // when the others come
 	for i := range due {
@@ -56,18 +56,18 @@ func admitHerd(t *testing.T, late time.Duration) {
 	var in []time.Time
 	for len(in) < nodes {
 		slices.SortFunc(due, time.Time.Compare)
-		if len(due) > 0 && (gate.waiting == 0 || due[0].Before(wakes)) {
+		if len(due) > 0 && (limiter.waiting == 0 || due[0].Before(wakes)) {
 			now := due[0]
-			if away := gate.Reserve(now); away > 0 {
+			if away := limiter.Reserve(now); away > 0 {
 				due[0] = now.Add(away)
 				continue
 			}
-			if due = due[1:]; gate.waiting == 1 {
+			if due = due[1:]; limiter.waiting == 1 {
 				wakes = now
 			}
 			continue
 		}
-		early := gate.Take(wakes)
+		early := limiter.Take(wakes)
 		if early == 0 {
 			in = append(in, wakes)
 			continue
@@ -84,9 +84,9 @@ func admitHerd(t *testing.T, late time.Duration) {
 	}
 }
 
-// TestTurns has one node with a lot to do and two with little: they take
+// TestFairSemaphore has one node with a lot to do and two with little: they take
 // turns.
-func TestTurns(t *testing.T) {
+func TestFairSemaphore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := &FairSemaphore{free: 1}
 		var busy, calm, quiet Waiter

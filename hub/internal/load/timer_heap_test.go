@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestPulse has beats come at their times, whatever was set, moved and stopped
+// TestTimerHeap has beats come at their times, whatever was set, moved and stopped
 // before.
-func TestPulse(t *testing.T) {
+func TestTimerHeap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p TimerHeap
 		var mu sync.Mutex // of got

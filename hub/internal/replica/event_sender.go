@@ -28,7 +28,7 @@ type EventSenderConfig struct {
 
 type EventSender struct {
 	cfg     EventSenderConfig
-	marked  bool              // the peer has told all its marks
+	marked  bool              // the peer has sent all its marks
 	marks   map[string]uint64 // of sources that were not seen here yet
 	sources map[string]*eventSource
 	queue   []*eventSource // to be read, oldest first
@@ -181,12 +181,12 @@ func (s *EventSender) block(src *eventSource, need int) {
 func (s *EventSender) read(fx []Effect, ev EventRead) []Effect {
 	s.reading--
 	src := s.sources[ev.Source]
-	news := src.appended
+	appended := src.appended
 	src.appended = false
 	switch {
 	case errors.Is(ev.Err, io.EOF):
 		src.state, src.tries = eventRests, 0
-		if news {
+		if appended {
 			s.enqueue(src)
 		}
 		return fx

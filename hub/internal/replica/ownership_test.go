@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestSeat(t *testing.T) {
+func TestDecide(t *testing.T) {
 	type step struct {
 		Request Request
 		now     uint64
@@ -124,7 +124,7 @@ func TestNoPingPong(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var s Claim
 		now := second
-		dials, told, up := map[string]uint64{}, map[string]bool{}, map[string]bool{}
+		dials, fenced, up := map[string]uint64{}, map[string]bool{}, map[string]bool{}
 		holder, changes, awaySince := "", 0, now
 		for range 2000 {
 			now += uint64(r.IntN(60)) * second
@@ -138,9 +138,9 @@ func TestNoPingPong(t *testing.T) {
 				continue
 			}
 			dials[who]++
-			next, v := Decide(s, Request{Instance: who, Dial: dials[who], Yield: told[who]}, Rules{now, release})
+			next, v := Decide(s, Request{Instance: who, Dial: dials[who], Yield: fenced[who]}, Rules{now, release})
 			if v == ClaimFenced {
-				told[who] = true
+				fenced[who] = true
 				continue
 			}
 			other := map[string]string{"a": "b", "b": "a"}[who]
@@ -154,15 +154,15 @@ func TestNoPingPong(t *testing.T) {
 				}
 			}
 			if up[other] {
-				up[other], told[other] = false, true
+				up[other], fenced[other] = false, true
 			}
-			s, holder, up[who], told[who] = next, who, true, false
+			s, holder, up[who], fenced[who] = next, who, true, false
 		}
 	}
 }
 
-// TestYield has a server take over what all servers agreed on.
-func TestYield(t *testing.T) {
+// TestAdopt has a server take over what all servers agreed on.
+func TestAdopt(t *testing.T) {
 	own := Claim{Epoch: 10, Instance: "a", Dial: 3}
 	for _, tt := range []struct {
 		own, shared Claim

@@ -56,15 +56,15 @@ func (m marked) made(id quic.ConnectionID) bool {
 	return id.Len() == m.ConnectionIDLen() && marked(id.Bytes()[:markLength]) == m
 }
 
-// forgotten answers for servers that had the same key before, or have it
+// resetter answers for servers that had the same key before, or have it
 // beside this one. Nil answers nothing.
-type forgotten struct {
+type resetter struct {
 	mark marked // of this server
 	key  Key
 }
 
 // reset gives the answer to a packet, or nil if there is to be none.
-func (f *forgotten) reset(packet []byte) []byte {
+func (f *resetter) reset(packet []byte) []byte {
 	if f == nil || len(packet) <= minReset || len(packet) > maxReset+1 || packet[0]&(headerForm|headerFixed) != headerFixed {
 		return nil
 	}

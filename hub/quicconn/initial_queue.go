@@ -24,9 +24,9 @@ const (
 	// maxFlight is how many packets of one are kept: what a client begins with is
 	// two, with the key of ML-KEM in them.
 	maxFlight = 3
-	// lobbyTime is how long one stands in line: no longer than its edge waits, which
+	// maxQueueTime is how long one stands in line: no longer than its edge waits, which
 	// began earlier if its first packets were lost (answerTimeout).
-	lobbyTime = 10 * time.Second
+	maxQueueTime = 10 * time.Second
 	// maxEntered is how many of those let in last are remembered.
 	maxEntered = 4096
 	// fewestOf is by how many the places are divided where the CPU is short.
@@ -36,12 +36,12 @@ const (
 	minInitial = 1200
 )
 
-// lobby is where the first packets of connections wait, in the order of their
+// initialQueue is where the first packets of connections wait, in the order of their
 // coming, while as many are under way as there are places for. quic-go's own
 // queue of them is short, and who does not fit in is lost by chance, some again
 // and again. Nil lets all pass. One goroutine at a time may call hold and next;
 // the other methods may be called by any.
-type lobby struct {
+type initialQueue struct {
 	mark     marked
 	entry    *load.Admission
 	places   int         // connections under way at a time
@@ -67,7 +67,7 @@ type lobby struct {
 type share struct {
 	ctx      context.Context // ends with the connection
 	pass     *load.Slot      // its place on the way in
-	unproven atomic.Bool     // counts in lobby.unproven
+	unproven atomic.Bool     // counts in initialQueue.unproven
 	forget   func() bool     // has it wait for Accept though it has ended; nil when it does not wait
 	grown    atomic.Int64    // bytes of Listener.grown
 }
@@ -97,8 +97,8 @@ type packet struct {
 	from      net.Addr
 }
 
-func newLobby(mark marked, places int, wake func()) *lobby {
-	l := &lobby{
+func newInitialQueue(mark marked, places int, wake func()) *initialQueue {
+	l := &initialQueue{
 		mark: mark, places: places,
 		short: new(load.CPU).Short, callers: make(map[quic.ConnectionID]*caller), line: make(map[netip.Prefix]int),
 	}
@@ -112,7 +112,7 @@ func newLobby(mark marked, places int, wake func()) *lobby {
 
 // hold tells whether a packet must wait, and keeps a copy of one that does. All
 // others are for quic-go at once.
-func (l *lobby) hold(p packet) bool {
+func (l *initialQueue) hold(p packet) bool {
 	if l == nil {
 		return false
 	}
@@ -147,14 +147,14 @@ func (l *lobby) hold(p packet) bool {
 }
 
 // next gives a packet whose turn it is, if there is one.
-func (l *lobby) next() (p packet, ok bool) {
+func (l *initialQueue) next() (p packet, ok bool) {
 	if l == nil || !l.many.Load() {
 		return packet{}, false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expireLocked(time.Now())
-	if i := l.turnLocked(); len(l.ready) == 0 && i >= 0 && l.letInLocked(l.waiting[i]) {
+	if i := l.nextLocked(); len(l.ready) == 0 && i >= 0 && l.letInLocked(l.waiting[i]) {
 		c := l.waiting[i]
 		l.ready, c.packets = c.packets, nil
 		l.waiting = slices.Delete(l.waiting, i, i+1)
@@ -168,9 +168,9 @@ func (l *lobby) next() (p packet, ok bool) {
 	return p, ok
 }
 
-// turnLocked tells whose turn it is, if a place is free: the one that came first of
+// nextLocked tells whose turn it is, if a place is free: the one that came first of
 // the network that has the fewest places. It gives -1 if no network may have more.
-func (l *lobby) turnLocked() int {
+func (l *initialQueue) nextLocked() int {
 	if len(l.waiting) == 0 || len(l.line) == 1 {
 		return min(1, len(l.waiting)) - 1
 	}
@@ -179,14 +179,14 @@ func (l *lobby) turnLocked() int {
 }
 
 // leftLineLocked is called for each one that waits no more.
-func (l *lobby) leftLineLocked(c *caller) {
+func (l *initialQueue) leftLineLocked(c *caller) {
 	if l.line[c.network]--; l.line[c.network] <= 0 {
 		delete(l.line, c.network)
 	}
 }
 
 // length is how many stand in line.
-func (l *lobby) length() int {
+func (l *initialQueue) length() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.waiting)
@@ -194,14 +194,14 @@ func (l *lobby) length() int {
 
 // expireLocked sends those away that have waited for too long, and forgets those
 // whose handshake is over in any case.
-func (l *lobby) expireLocked(now time.Time) {
-	l.waiting = l.dropLocked(l.waiting, now.Add(-lobbyTime), maxWaiting, l.leftLineLocked)
+func (l *initialQueue) expireLocked(now time.Time) {
+	l.waiting = l.dropLocked(l.waiting, now.Add(-maxQueueTime), maxWaiting, l.leftLineLocked)
 	l.entered = l.dropLocked(l.entered, now.Add(-handshakeTimeout), maxEntered, func(*caller) {})
 }
 
 // dropLocked forgets those at the front that came before then, or are too many, and
 // calls gone for each.
-func (l *lobby) dropLocked(callers []*caller, then time.Time, most int, gone func(*caller)) []*caller {
+func (l *initialQueue) dropLocked(callers []*caller, then time.Time, most int, gone func(*caller)) []*caller {
 	n := 0
 	for n < len(callers) && (callers[n].since.Before(then) || len(callers)-n > most) {
 		delete(l.callers, callers[n].id)
@@ -212,7 +212,7 @@ func (l *lobby) dropLocked(callers []*caller, then time.Time, most int, gone fun
 }
 
 // letInLocked gives a caller a place, if one is free and the CPU is not short.
-func (l *lobby) letInLocked(c *caller) bool {
+func (l *initialQueue) letInLocked(c *caller) bool {
 	now, places := time.Now(), l.places
 	if few := max(1, l.places/fewestOf); l.entry.Taken() >= few && l.short(now) {
 		places = few
@@ -234,14 +234,14 @@ func (l *lobby) letInLocked(c *caller) bool {
 	return true
 }
 
-func (l *lobby) sweep() {
+func (l *initialQueue) sweep() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sweepLocked()
 }
 
 // sweepLocked forgets those that are under way no more, and frees their places.
-func (l *lobby) sweepLocked() {
+func (l *initialQueue) sweepLocked() {
 	l.underway = slices.DeleteFunc(l.underway, func(s *share) bool {
 		if s.ctx.Err() != nil {
 			l.proven(s)
@@ -254,7 +254,7 @@ func (l *lobby) sweepLocked() {
 // begin is called when quic-go begins a connection of the network, verified if its
 // address is proved. One that was let in has a place; others wait for one, until done is
 // closed, which gives nil.
-func (l *lobby) begin(ctx context.Context, network netip.Prefix, verified bool, done <-chan struct{}) *share {
+func (l *initialQueue) begin(ctx context.Context, network netip.Prefix, verified bool, done <-chan struct{}) *share {
 	s := &share{ctx: ctx, pass: l.placed(network)}
 	if s.pass == nil {
 		l.sweep()
@@ -278,7 +278,7 @@ func (l *lobby) begin(ctx context.Context, network netip.Prefix, verified bool, 
 
 // refuse tells whether unproven connections are so many that the one that was let
 // in must prove its address first, and takes its place away.
-func (l *lobby) refuse(network netip.Prefix, most int) bool {
+func (l *initialQueue) refuse(network netip.Prefix, most int) bool {
 	if l.unproven.Load() < int64(most) {
 		return false
 	}
@@ -293,7 +293,7 @@ func (l *lobby) refuse(network netip.Prefix, most int) bool {
 }
 
 // proven ends the time in which the connection counts as unproven.
-func (l *lobby) proven(s *share) {
+func (l *initialQueue) proven(s *share) {
 	if s.unproven.Swap(false) {
 		l.unproven.Add(-1)
 	}
@@ -303,7 +303,7 @@ func (l *lobby) proven(s *share) {
 // begun. It is that of the connection asked for unless packets were lost or were no
 // beginning, and counts as much in any case. Nil says that there is none, as for one that
 // comes again with its proof.
-func (l *lobby) placed(network netip.Prefix) *load.Slot {
+func (l *initialQueue) placed(network netip.Prefix) *load.Slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.passes = slices.DeleteFunc(l.passes, (*load.Slot).Gone)

@@ -138,19 +138,19 @@ func outboxAcked(t *testing.T, s OutboxSuite) {
 func outboxSubscribe(t *testing.T, s OutboxSuite) {
 	o := s.Open(t)
 	var mu sync.Mutex
-	told := make(chan string, 16)
+	calls := make(chan string, 16)
 	count := 0
 	stop := o.Subscribe(func(source string) {
 		mu.Lock()
 		defer mu.Unlock()
 		count++
 		select {
-		case told <- source:
+		case calls <- source:
 		default:
 		}
 	})
 	appendAll(t, s, o, "a", "1")
-	if got := <-told; got != "a" {
+	if got := <-calls; got != "a" {
 		t.Errorf("told of %q", got)
 	}
 	stop()

@@ -12,7 +12,7 @@ func short(m marked, n int) []byte {
 
 func TestReset(t *testing.T) {
 	own, other := marked{1, 2}, marked{1, 3}
-	f := &forgotten{mark: own, key: Key{7}}
+	f := &resetter{mark: own, key: Key{7}}
 	for _, tt := range []struct {
 		name   string
 		packet []byte
@@ -33,7 +33,7 @@ func TestReset(t *testing.T) {
 			t.Errorf("%s: answered with %d bytes, want %d", tt.name, len(got), tt.want)
 		}
 	}
-	if (*forgotten)(nil).reset(short(other, 30)) != nil {
+	if (*resetter)(nil).reset(short(other, 30)) != nil {
 		t.Error("answered without a key")
 	}
 	a, b := f.reset(short(other, 30)), f.reset(short(other, 40))
@@ -46,7 +46,7 @@ func TestReset(t *testing.T) {
 func FuzzReset(f *testing.F) {
 	f.Add(short(marked{1, 2}, 42))
 	f.Add(short(marked{1, 3}, 22))
-	servers := []*forgotten{{mark: marked{1, 2}, key: Key{7}}, {mark: marked{1, 3}, key: Key{8}}}
+	servers := []*resetter{{mark: marked{1, 2}, key: Key{7}}, {mark: marked{1, 3}, key: Key{8}}}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		for i := 0; packet != nil; i++ {
 			answer := servers[i%2].reset(packet)

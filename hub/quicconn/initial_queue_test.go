@@ -32,7 +32,7 @@ func initial(version quic.Version, id string, note byte) packet {
 var loopback = netip.MustParsePrefix("127.0.0.0/24")
 
 // notes are those of the packets whose turn it is.
-func notes(l *lobby) (all []byte) {
+func notes(l *initialQueue) (all []byte) {
 	for {
 		p, ok := l.next()
 		if !ok {
@@ -42,13 +42,13 @@ func notes(l *lobby) (all []byte) {
 	}
 }
 
-// TestLobby has connections begin where two of one network have a place: the others wait in the
+// TestInitialQueue has connections begin where two of one network have a place: the others wait in the
 // order of their coming, with their first packets and no others, until a place is
 // free or they have waited for too long.
-func TestLobby(t *testing.T) {
+func TestInitialQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mark, woken := newMark(), atomic.Int32{}
-		l := newLobby(mark, 3, func() { woken.Add(1) })
+		l := newInitialQueue(mark, 3, func() { woken.Add(1) })
 		l.short = func(time.Time) bool { return false }
 		holds := func(p packet, want bool) {
 			t.Helper()
@@ -89,7 +89,7 @@ func TestLobby(t *testing.T) {
 		if got := notes(l); !slices.Equal(got, []byte{20}) {
 			t.Errorf("%v go in then", got)
 		}
-		time.Sleep(lobbyTime + time.Millisecond) // and the places are free again
+		time.Sleep(maxQueueTime + time.Millisecond) // and the places are free again
 		if got := notes(l); got != nil {
 			t.Errorf("%v go in after too long", got)
 		}
@@ -103,11 +103,11 @@ func TestLobby(t *testing.T) {
 	})
 }
 
-// TestLobbyFull has more connections begin than may wait: the line keeps those who
+// TestInitialQueueFull has more connections begin than may wait: the line keeps those who
 // were there first, and no memory of the others.
-func TestLobbyFull(t *testing.T) {
+func TestInitialQueueFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLobby(newMark(), 1, func() {})
+		l := newInitialQueue(newMark(), 1, func() {})
 		l.short = func(time.Time) bool { return false }
 		id := make([]byte, 8)
 		for i := range 2 * maxWaiting {
@@ -126,12 +126,12 @@ func TestLobbyFull(t *testing.T) {
 	})
 }
 
-// TestLobbyShort has the CPU short: fewer are under way, but some always are.
-func TestLobbyShort(t *testing.T) {
+// TestInitialQueueShort has the CPU short: fewer are under way, but some always are.
+func TestInitialQueueShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 4 * fewestOf
 		short := true
-		l := newLobby(newMark(), places, func() {})
+		l := newInitialQueue(newMark(), places, func() {})
 		l.short = func(time.Time) bool { return short }
 		for i := range byte(places + 1) {
 			if p := initial(quic.Version1, "caller"+string([]byte{'a' + i/16, 'a' + i%16}), i); l.hold(p) != (i >= 4) {
@@ -149,12 +149,12 @@ func TestLobbyShort(t *testing.T) {
 	})
 }
 
-// TestLobbyShare has one network begin more connections than may wait: another one
+// TestInitialQueueShare has one network begin more connections than may wait: another one
 // finds a place, and then its turn comes first.
-func TestLobbyShare(t *testing.T) {
+func TestInitialQueueShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 4
-		l := newLobby(newMark(), places, func() {})
+		l := newInitialQueue(newMark(), places, func() {})
 		l.short = func(time.Time) bool { return false }
 		id := make([]byte, 8)
 		for i := range 2 * maxWaiting {
@@ -181,7 +181,7 @@ func TestLobbyShare(t *testing.T) {
 		if got := notes(l); !slices.Equal(got, []byte{1}) {
 			t.Errorf("%v go in where nobody else waits", got)
 		}
-		time.Sleep(lobbyTime + time.Millisecond)
+		time.Sleep(maxQueueTime + time.Millisecond)
 		if l.next(); len(l.waiting) != 0 || len(l.line) != 0 {
 			t.Errorf("%d wait, %d networks are counted, after all have given up", len(l.waiting), len(l.line))
 		}

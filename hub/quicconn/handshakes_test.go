@@ -14,9 +14,9 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// TestHerd has many edges come where two may be under way, while peers that
+// TestManyAtOnce has many edges come where two may be under way, while peers that
 // begin and never go on have taken both places: all get through.
-func TestHerd(t *testing.T) {
+func TestManyAtOnce(t *testing.T) {
 	const edges, silent = 40, 2
 	c := newCloud(t)
 	link, err := quicconn.Listen(quicconn.ListenerConfig{

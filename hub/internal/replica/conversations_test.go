@@ -158,7 +158,7 @@ func (m *machines) playEvents(t *testing.T, w []string, arg func(int) string, nu
 			}
 		}
 		return m.esend.Step(ev)
-	case "news":
+	case "appended":
 		return m.esend.Step(Appended{arg(1)})
 	case "read": // source id [size], or source and "none" or "failed"
 		ev := EventRead{Source: arg(1), Event: message.Event{Source: arg(1), ID: id(2), Body: make([]byte, num(3))}}
