@@ -18,48 +18,47 @@ import (
 )
 
 const (
-	// maxWaiting is how many connections stand in line at most. More are lost,
-	// which has their edges send again (RFC 9002 section 6.2).
+	// maxWaiting is how many connections wait at most. The packets of more are dropped;
+	// their edges send them again (RFC 9002 section 6.2).
 	maxWaiting = 4096
-	// maxFlight is how many packets of one are kept: what a client begins with is
-	// two, with the key of ML-KEM in them.
+	// maxFlight is how many packets of a connection are kept. A client begins with two,
+	// since its key share for ML-KEM does not fit in one.
 	maxFlight = 3
-	// maxQueueTime is how long one stands in line: no longer than its edge waits, which
-	// began earlier if its first packets were lost (answerTimeout).
+	// maxQueueTime is how long a connection waits. Its edge waits no longer, and began
+	// earlier if its first packets were lost (answerTimeout).
 	maxQueueTime = 10 * time.Second
-	// maxEntered is how many of those let in last are remembered.
+	// maxEntered is how many of the last connections that were let in are remembered.
 	maxEntered = 4096
-	// fewestOf is by how many the places are divided where the CPU is short.
+	// fewestOf divides the number of places while the CPU is short.
 	fewestOf = 16
 	// minInitial is the size of the smallest packet that may begin a connection
 	// (RFC 9000 section 14.1).
 	minInitial = 1200
 )
 
-// initialQueue is where the first packets of connections wait, in the order of their
-// coming, while as many are under way as there are places for. quic-go's own
-// queue of them is short, and who does not fit in is lost by chance, some again
-// and again. Nil lets all pass. One goroutine at a time may call hold and next;
-// the other methods may be called by any.
+// initialQueue keeps the first packets (Initials) of connections, in the order of
+// arrival, while all places are taken by others. quic-go's own queue of them is short
+// and drops by chance what does not fit, some connections again and again; see doc.go.
+// A nil initialQueue passes every packet on. One goroutine at a time may call hold and
+// next; the other methods may be called by any.
 type initialQueue struct {
 	mark     marked
 	entry    *load.Admission
 	places   int         // connections under way at a time
-	many     atomic.Bool // some wait
+	many     atomic.Bool // at least one waits
 	unproven atomic.Int64
 
 	mu      sync.Mutex
-	short   func(now time.Time) bool      // the CPU is
+	short   func(now time.Time) bool      // whether the CPU is short
 	callers map[quic.ConnectionID]*caller // those in waiting and in entered
 	waiting []*caller
 	line    map[netip.Prefix]int // of waiting, by network
 	entered []*caller            // let in, the last ones
 	passes  []*load.Slot         // of those let in that quic-go has not begun
 	ready   []packet             // of the one that was let in last
-	// underway are those that quic-go has begun, for which ending before Accept
-	// takes them has consequences. They are looked through when there is no place: to
-	// be told of its end by its context would cost each of them half a KiB for as
-	// long as it lives.
+	// underway are the connections that quic-go has begun, whose end before Accept frees
+	// a place. They are looked through when there is no free place: a context.AfterFunc
+	// would cost each of them half a KiB for as long as it lives.
 	underway []*share
 }
 
@@ -81,11 +80,11 @@ func shareOf(conn *quic.Conn) (*share, bool) {
 	return s, ok
 }
 
-// caller is a connection that a client begins, by the id that it chose for the
-// server.
+// caller is a connection that a client begins, known by the id that the client chose
+// for the server (RFC 9000 section 7.2).
 type caller struct {
 	id      quic.ConnectionID
-	network netip.Prefix // that it seems to come from; none that is proved as yet
+	network netip.Prefix // of its source address, which is not proved yet
 	since   time.Time
 	entered bool
 	packets []packet
@@ -110,8 +109,8 @@ func newInitialQueue(mark marked, places int, wake func()) *initialQueue {
 	return l
 }
 
-// hold tells whether a packet must wait, and keeps a copy of one that does. All
-// others are for quic-go at once.
+// hold reports whether a packet must wait, and keeps a copy of one that must. All others
+// go to quic-go at once.
 func (l *initialQueue) hold(p packet) bool {
 	if l == nil {
 		return false
@@ -146,7 +145,7 @@ func (l *initialQueue) hold(p packet) bool {
 	return true
 }
 
-// next gives a packet whose turn it is, if there is one.
+// next returns a packet of the next connection that gets a place, if there is one.
 func (l *initialQueue) next() (p packet, ok bool) {
 	if l == nil || !l.many.Load() {
 		return packet{}, false
@@ -168,8 +167,8 @@ func (l *initialQueue) next() (p packet, ok bool) {
 	return p, ok
 }
 
-// nextLocked tells whose turn it is, if a place is free: the one that came first of
-// the network that has the fewest places. It gives -1 if no network may have more.
+// nextLocked returns the index of the connection that gets the next place: the oldest
+// of the network that has the fewest places. It is -1 if none waits.
 func (l *initialQueue) nextLocked() int {
 	if len(l.waiting) == 0 || len(l.line) == 1 {
 		return min(1, len(l.waiting)) - 1
@@ -178,28 +177,28 @@ func (l *initialQueue) nextLocked() int {
 	return slices.IndexFunc(l.waiting, func(c *caller) bool { return c.network == next })
 }
 
-// leftLineLocked is called for each one that waits no more.
+// leftLineLocked counts out a connection that no longer waits.
 func (l *initialQueue) leftLineLocked(c *caller) {
 	if l.line[c.network]--; l.line[c.network] <= 0 {
 		delete(l.line, c.network)
 	}
 }
 
-// length is how many stand in line.
+// length is how many connections wait.
 func (l *initialQueue) length() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.waiting)
 }
 
-// expireLocked sends those away that have waited for too long, and forgets those
-// whose handshake is over in any case.
+// expireLocked drops the connections that have waited for too long, and those whose
+// handshake has certainly ended.
 func (l *initialQueue) expireLocked(now time.Time) {
 	l.waiting = l.dropLocked(l.waiting, now.Add(-maxQueueTime), maxWaiting, l.leftLineLocked)
 	l.entered = l.dropLocked(l.entered, now.Add(-handshakeTimeout), maxEntered, func(*caller) {})
 }
 
-// dropLocked forgets those at the front that came before then, or are too many, and
+// dropLocked drops the callers at the front that came before then, or are too many, and
 // calls gone for each.
 func (l *initialQueue) dropLocked(callers []*caller, then time.Time, most int, gone func(*caller)) []*caller {
 	n := 0
@@ -211,7 +210,7 @@ func (l *initialQueue) dropLocked(callers []*caller, then time.Time, most int, g
 	return slices.Delete(callers, 0, n)
 }
 
-// letInLocked gives a caller a place, if one is free and the CPU is not short.
+// letInLocked gives a caller a place if one is free, and if the CPU is not short.
 func (l *initialQueue) letInLocked(c *caller) bool {
 	now, places := time.Now(), l.places
 	if few := max(1, l.places/fewestOf); l.entry.Taken() >= few && l.short(now) {
@@ -240,7 +239,7 @@ func (l *initialQueue) sweep() {
 	l.sweepLocked()
 }
 
-// sweepLocked forgets those that are under way no more, and frees their places.
+// sweepLocked drops the connections that have ended, and frees their places.
 func (l *initialQueue) sweepLocked() {
 	l.underway = slices.DeleteFunc(l.underway, func(s *share) bool {
 		if s.ctx.Err() != nil {
@@ -251,9 +250,9 @@ func (l *initialQueue) sweepLocked() {
 	})
 }
 
-// begin is called when quic-go begins a connection of the network, verified if its
-// address is proved. One that was let in has a place; others wait for one, until done is
-// closed, which gives nil.
+// begin is called when quic-go begins a connection of the network; verified means that
+// its address is proved. A connection that came through the queue has a place; another
+// one waits for it, until done is closed, which gives nil.
 func (l *initialQueue) begin(ctx context.Context, network netip.Prefix, verified bool, done <-chan struct{}) *share {
 	s := &share{ctx: ctx, pass: l.placed(network)}
 	if s.pass == nil {
@@ -276,8 +275,9 @@ func (l *initialQueue) begin(ctx context.Context, network netip.Prefix, verified
 	return s
 }
 
-// refuse tells whether unproven connections are so many that the one that was let
-// in must prove its address first, and takes its place away.
+// refuse reports whether there are so many unproven connections that the one that was
+// let in must prove its address first (Retry, RFC 9000 section 8.1.2). It then frees
+// its place.
 func (l *initialQueue) refuse(network netip.Prefix, most int) bool {
 	if l.unproven.Load() < int64(most) {
 		return false
@@ -292,17 +292,17 @@ func (l *initialQueue) refuse(network netip.Prefix, most int) bool {
 	return true
 }
 
-// proven ends the time in which the connection counts as unproven.
+// proven stops counting the connection as unproven.
 func (l *initialQueue) proven(s *share) {
 	if s.unproven.Swap(false) {
 		l.unproven.Add(-1)
 	}
 }
 
-// placed gives the place of the one let in first of the network that quic-go has not
-// begun. It is that of the connection asked for unless packets were lost or were no
-// beginning, and counts as much in any case. Nil says that there is none, as for one that
-// comes again with its proof.
+// placed takes the oldest place of the network that quic-go has not used yet. It is that
+// of the connection asked for unless packets were lost or invalid, and any place of the
+// network is as good. It is nil if there is none, as for a connection that comes back
+// with a proof of its address.
 func (l *initialQueue) placed(network netip.Prefix) *load.Slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -316,9 +316,9 @@ func (l *initialQueue) placed(network netip.Prefix) *load.Slot {
 	return pass
 }
 
-// beginning gives the server's id in a packet that begins a connection (an
-// Initial: RFC 9000 section 17.2.2, RFC 9369 section 3.2); false for all others,
-// and for those that quic-go does not take.
+// beginning returns the server's id in a packet that begins a connection (an Initial:
+// RFC 9000 section 17.2.2, RFC 9369 section 3.2). It reports false for every other
+// packet, and for those that quic-go refuses.
 func beginning(b []byte) (id quic.ConnectionID, ok bool) {
 	const idAt = 6 // behind the first byte, the version and the id's length
 	if len(b) < minInitial || b[0]&headerForm == 0 || len(b) < idAt+int(b[idAt-1]) || b[idAt-1] > maxID {

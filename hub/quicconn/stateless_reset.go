@@ -11,20 +11,18 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// A server that was started again must tell the edges of the one before that
-// it knows nothing of their connections (stateless reset, RFC 9000 section
-// 10.3). quic-go does so only for packets of more than 42 bytes, since it keeps
-// all its resets at that size; but what an edge at rest sends is smaller, so
-// that it would ask for minutes and hear nothing. Those packets are answered
-// here. To know that a packet belongs to no connection of this server, without
-// a look at quic-go's table of them, connection ids begin with a mark that each
-// server draws anew.
+// A server that was restarted tells the edges that it does not know their connections
+// (stateless reset, RFC 9000 section 10.3). quic-go does so only for packets of more
+// than 42 bytes, since all its resets have that size. The packets of an edge at rest are
+// smaller, so it would ask for minutes without an answer. This file answers those.
+// Connection ids begin with a mark that each server draws anew: so the server knows
+// that a packet belongs to none of its connections without access to quic-go's table.
 
 const (
 	markLength = 2
-	// minReset is the shortest reset, and maxReset the longest that quic-go
-	// leaves to us: a reset is shorter than what it answers, so that two servers
-	// do not answer each other for ever (RFC 9000 section 10.3.3).
+	// minReset is the shortest reset, and maxReset the longest that quic-go does not
+	// send itself. A reset is shorter than the packet it answers, so that two servers do
+	// not answer each other for ever (RFC 9000 section 10.3.3).
 	minReset    = 21
 	maxReset    = 41
 	resetToken  = 16 // bytes, at a reset's end
@@ -32,8 +30,8 @@ const (
 	headerFixed = 0x40
 )
 
-// marked makes a server's connection ids: its mark, which says as much of a
-// connection as the server's address does, and what is random.
+// marked makes a server's connection ids: its mark, then random bytes. The mark reveals
+// no more than the server's address does.
 type marked [markLength]byte
 
 func newMark() (m marked) {
@@ -51,19 +49,19 @@ func (m marked) GenerateConnectionID() (quic.ConnectionID, error) {
 // ConnectionIDLen implements quic.ConnectionIDGenerator.
 func (m marked) ConnectionIDLen() int { return markLength + idLength }
 
-// made tells whether the id may be one of this server.
+// made reports whether the id may be one of this server.
 func (m marked) made(id quic.ConnectionID) bool {
 	return id.Len() == m.ConnectionIDLen() && marked(id.Bytes()[:markLength]) == m
 }
 
-// resetter answers for servers that had the same key before, or have it
-// beside this one. Nil answers nothing.
+// resetter answers packets for connections of other servers with the same key: those
+// before this one, or beside it. A nil resetter answers nothing.
 type resetter struct {
 	mark marked // of this server
 	key  Key
 }
 
-// reset gives the answer to a packet, or nil if there is to be none.
+// reset returns the answer to a packet, or nil for none.
 func (f *resetter) reset(packet []byte) []byte {
 	if f == nil || len(packet) <= minReset || len(packet) > maxReset+1 || packet[0]&(headerForm|headerFixed) != headerFixed {
 		return nil
@@ -75,7 +73,7 @@ func (f *resetter) reset(packet []byte) []byte {
 	out := make([]byte, len(packet)-1)
 	_, _ = rand.Read(out) // never fails
 	out[0] = out[0]&^headerForm | headerFixed
-	mac := hmac.New(sha256.New, f.key[:]) // as quic-go makes the token that it has told the edge
+	mac := hmac.New(sha256.New, f.key[:]) // as quic-go makes the token that the edge has
 	mac.Write(id)
 	copy(out[len(out)-resetToken:], mac.Sum(nil))
 	return out

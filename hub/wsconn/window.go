@@ -26,7 +26,7 @@ func windowOf(id uint64) int {
 	return firstWindow
 }
 
-// memoryBudget is a number of bytes that many connections share. Nil has no limit.
+// memoryBudget is a number of bytes that many connections share. A nil one has no limit.
 type memoryBudget struct {
 	limit int64
 	used  atomic.Int64
