@@ -47,6 +47,23 @@ func (f parsed) callsTo(pkg, name string) []*ast.CallExpr {
 	return calls
 }
 
+// starts reports whether the file starts goroutines: by a go statement, or by the
+// method Go of a sync.WaitGroup or an errgroup.Group.
+func (f parsed) starts() bool {
+	found := false
+	ast.Inspect(f.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			found = true
+		case *ast.CallExpr:
+			sel, ok := n.Fun.(*ast.SelectorExpr)
+			found = found || ok && sel.Sel.Name == "Go"
+		}
+		return true
+	})
+	return found
+}
+
 func (f parsed) checkSizes(t *testing.T) {
 	t.Helper()
 	if n := f.line(f.file.FileEnd); n > 800 {

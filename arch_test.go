@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
 	"io"
 	"io/fs"
 	"os"
@@ -282,35 +281,13 @@ func TestGates(t *testing.T) {
 	}
 }
 
-// TestTestsControlTime forbids time.Sleep in tests outside a synctest bubble.
-func TestTestsControlTime(t *testing.T) {
-	for _, p := range packages(t) {
-		if domain(p.name()) == "examples" {
-			continue
-		}
-		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
-			f := parse(t, filepath.Join(p.Dir, name))
-			bubbles := f.callsTo("synctest", "Test")
-			for _, sleep := range f.callsTo("time", "Sleep") {
-				inside := func(b *ast.CallExpr) bool { return b.Pos() < sleep.Pos() && sleep.End() < b.End() }
-				if !slices.ContainsFunc(bubbles, inside) {
-					t.Errorf("%s: time.Sleep outside a synctest bubble", f.fset.Position(sleep.Pos()))
-				}
-			}
-		}
-	}
-}
-
-// TestLeakChecks wants a leak check in every package that starts goroutines.
+// TestLeakChecks wants a leak check in every package that starts goroutines, by go
+// or by the Go of a group.
 func TestLeakChecks(t *testing.T) {
 	for _, p := range packages(t) {
 		starts := false
 		for _, name := range p.GoFiles {
-			ast.Inspect(parse(t, filepath.Join(p.Dir, name)).file, func(n ast.Node) bool {
-				_, is := n.(*ast.GoStmt)
-				starts = starts || is
-				return true
-			})
+			starts = starts || parse(t, filepath.Join(p.Dir, name)).starts()
 		}
 		checked := false
 		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {

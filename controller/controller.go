@@ -203,7 +203,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		writers[resource] = w
 	}
 	sink, err := mirror.NewSink(mirror.SinkConfig{
-		Node: node, Writers: writers, First: []string{"nodes"}, Last: []string{"devicestatuses"}, Logger: c.cfg.Logger,
+		Node: node, Writers: writers, First: []string{"nodes"}, Last: []string{"devicestatuses"},
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)

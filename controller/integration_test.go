@@ -114,7 +114,7 @@ func newWorld(ctx context.Context, t *testing.T, admin *rest.Config) *world {
 	w.g.Go(func() error { return c.Run(run) })
 	select {
 	case <-c.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("controller is not ready")
 	}
 	w.g.Go(func() error { return server.Run(run) })
@@ -145,7 +145,7 @@ func serviceAccountToken(ctx context.Context, t *testing.T, kube kubernetes.Inte
 // eventually waits for cond, which returns what is still wrong.
 func (w *world) eventually(t *testing.T, cond func() string) {
 	t.Helper()
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		wrong := cond()
 		if wrong == "" {

@@ -23,13 +23,20 @@ func ExampleRun() {
 		Spec:    device.Spec{Protocol: device.Protocol{Name: "lamp"}, Properties: []device.Property{{Name: "on"}}},
 		Desired: map[string]string{"on": "true"},
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	err := device.Run(ctx, device.MapperConfig{
-		Protocol: "lamp",
-		New:      func() device.Driver { return new(lamp) },
-		Link:     link,
+	ended := make(chan error)
+	go func() {
+		ended <- device.Run(ctx, device.MapperConfig{
+			Protocol: "lamp",
+			New:      func() device.Driver { return new(lamp) },
+			Link:     link,
+		})
+	}()
+	_ = link.Wait(ctx, func() bool { // else it shows below
+		return link.StateOf("home/lamp") == device.Online && link.Values("home/lamp")["on"] == "true"
 	})
-	fmt.Println(link.StateOf("home/lamp"), link.Values("home/lamp"), err)
+	cancel()
+	fmt.Println(link.StateOf("home/lamp"), link.Values("home/lamp"), <-ended)
 	// Output: online map[on:true] <nil>
 }

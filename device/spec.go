@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // The data types that a property can have. Their names are those of the
@@ -55,12 +57,14 @@ func NewConfig(v any) (Config, error) {
 
 // Decode reads the object into a struct or map of the caller's, by the rules
 // of encoding/json. Fields that the object lacks keep the value that they
-// have, so defaults are set before the call; an empty Config changes nothing.
+// have, so defaults are set before the call; an empty Config changes nothing. A
+// Config comes from a Device, that is from outside: the error is a
+// *jsonlimit.LimitError for one that would take much more memory than its text.
 func (c Config) Decode(into any) error {
 	if len(c) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(c, into); err != nil {
+	if err := jsonlimit.Unmarshal(c, into); err != nil {
 		return fmt.Errorf("device: config: %w", err)
 	}
 	return nil

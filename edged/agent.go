@@ -79,6 +79,7 @@ func New(cfg Config) (*Agent, error) {
 		unknown: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	a.node.addressesChanged = func() { a.each(func(w *worker) { w.poke() }) }
+	a.node.imagesListed = a.prunePulls
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)

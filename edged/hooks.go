@@ -63,7 +63,9 @@ func (r *run) hook(ctx context.Context, id string, ports []corev1.ContainerPort,
 }
 
 // preStop runs the hook that a running container was created with. A hook that
-// fails does not keep the container from being stopped.
+// fails does not keep the container from being stopped. The annotations are edged's
+// own, made of a pod that was bounded when it came; only root on this machine can
+// give a container others.
 func (r *run) preStop(ctx context.Context, c Container, grace time.Duration) {
 	text := c.Annotations[annotationPreStop]
 	if text == "" {

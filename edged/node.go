@@ -36,7 +36,9 @@ type nodeReporter struct {
 	// addressesChanged is called, with no mutex held, after the node's addresses
 	// have changed; the Agent sets it.
 	addressesChanged func()
-	kick             chan struct{} // holds a value: look at the node again soon
+	// imagesListed is called with all images of the node; the Agent sets it.
+	imagesListed func([]Image)
+	kick         chan struct{} // holds a value: look at the node again soon
 
 	// What follows belongs to run.
 	last    *corev1.Node         // as last reported, maybe by a former Agent
@@ -57,7 +59,7 @@ type nodeReporter struct {
 func newNodeReporter(cfg Config, events *recorder) *nodeReporter {
 	return &nodeReporter{
 		cfg: cfg, log: cfg.Logger, events: events, disk: newDiskCheck(cfg.Root, cfg.NodeCheck, diskSpaceOf), outbound: outboundIP,
-		addressesChanged: func() {}, since: make(map[string]time.Time), kick: make(chan struct{}, 1),
+		addressesChanged: func() {}, imagesListed: func([]Image) {}, since: make(map[string]time.Time), kick: make(chan struct{}, 1),
 	}
 }
 
@@ -319,6 +321,7 @@ func (n *nodeReporter) listImages(ctx context.Context) {
 		n.log.Debug("cannot list images", "err", err)
 		return
 	}
+	n.imagesListed(all)
 	slices.SortFunc(all, func(a, b Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
 	var out []corev1.ContainerImage
 	for _, i := range all[:min(len(all), maxImages)] {

@@ -2,6 +2,8 @@ package edged_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -166,4 +168,45 @@ func TestPrivateImage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRecordsOfGoneImages has the node forget who pulled an image after that was
+// removed from the runtime, and nothing of one that is there.
+func TestRecordsOfGoneImages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		records := func() int {
+			entries, err := os.ReadDir(filepath.Join(b.root, "root", "pulls"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
+		}
+		stays := b.pulling("stays", "shop.example/stays", "secret", corev1.PullIfNotPresent)
+		goes := b.pulling("goes", "shop.example/goes", "secret", corev1.PullIfNotPresent)
+		b.put(stays)
+		b.put(goes)
+		b.start()
+		defer func() { b.stop() }()
+		settle(time.Minute)
+		if n := records(); n != 4 {
+			t.Fatalf("%d records of two images", n)
+		}
+		b.del(goes, 0)
+		settle(3 * time.Hour)
+		if n := records(); n != 4 {
+			t.Errorf("%d records while both images are on the node", n)
+		}
+		if err := b.rt.RemoveImage(t.Context(), "shop.example/goes:latest"); err != nil {
+			t.Fatal(err)
+		}
+		settle(30 * time.Minute)
+		if n := records(); n != 4 {
+			t.Errorf("%d records soon after the image is gone", n)
+		}
+		settle(time.Hour)
+		if n := records(); n != 2 {
+			t.Errorf("%d records after the image is gone", n)
+		}
+	})
 }

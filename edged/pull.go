@@ -3,6 +3,7 @@ package edged
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -173,6 +174,20 @@ func (r *run) fetchWith(ctx context.Context, ref image.Ref, tries []*image.Crede
 		return img, err
 	}
 	return Image{}, err
+}
+
+// prunePulls forgets who pulled the images that are no longer on the node.
+func (a *Agent) prunePulls(all []Image) {
+	present := make([]image.Present, 0, len(all))
+	for _, i := range all {
+		present = append(present, image.Present{ID: i.ID, Names: slices.Concat(i.Tags, i.Digests)})
+	}
+	switch n, err := a.imagePulls.Prune(present); {
+	case err != nil:
+		a.log.Warn("records of image pulls cannot be removed; trying again when images are listed next", "err", err)
+	case n > 0:
+		a.log.Debug("records of pulls of images that are gone were removed", "files", n)
+	}
 }
 
 // mayHave reports whether the pod may have an image that is on the node without a

@@ -177,7 +177,7 @@ func (s *session) readLarge(st Stream, r *wire.Reader, b []byte, n int) (o wire.
 		p.reserve(n)
 	}
 	if p.refused == nil {
-		err = st.SetDeadline(time.Now().Add(openWait)) // it may have waited
+		err = st.SetDeadline(time.Now().Add(bodyWait(n))) // it may have waited
 	}
 	for len(b) < n && p.refused == nil && err == nil {
 		if len(b) == cap(b) {

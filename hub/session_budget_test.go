@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -179,4 +180,42 @@ func TestLargeOpenings(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLargeCallOverASlowLink has a call of 1 MiB come at 64 KiB a second, which
+// takes longer than a stream may stay open without a word: it is served.
+func TestLargeCallOverASlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const piece = 64 << 10
+		n, mux := memconn.New(memconn.Config{}), &hub.Mux{}
+		mux.Handle("nodes", hub.HandlerFunc(func(context.Context, hub.Request) (hub.Message, error) {
+			return hub.Message{Body: []byte("yes")}, nil
+		}))
+		server := newServer(t, hub.ServerConfig{Listener: n, Directory: &hubtest.Directory{}, Mux: mux})
+		defer program(t, server.Run)()
+		conn, control := dialRaw(t, n, "a")
+		defer conn.Close()
+		if _, err := control.Write(helloBytes(1, 1, "a", "raw")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		st, err := conn.OpenStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame := openBytes(1, 1, "nodes", make([]byte, 1<<20))
+		frame = append(binary.AppendUvarint(nil, uint64(len(frame))), frame...)
+		for len(frame) > 0 {
+			k := min(piece, len(frame))
+			if _, err := st.Write(frame[:k]); err != nil {
+				t.Fatalf("with %d bytes left: %v", len(frame), err)
+			}
+			frame = frame[k:]
+			time.Sleep(time.Second)
+		}
+		answer, err := io.ReadAll(st)
+		if err != nil || !bytes.Contains(answer, []byte("yes")) {
+			t.Errorf("the answer is %q, %v", answer, err)
+		}
+	})
 }

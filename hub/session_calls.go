@@ -16,6 +16,15 @@ import (
 // openWait is how long a stream may stay open without saying what for.
 const openWait = 10 * time.Second
 
+// slowestBody is how many bytes a second of a call or stream must come at least: it
+// is what a slow link carries, beside what else it has to.
+const slowestBody = 16 << 10
+
+// bodyWait is how long n bytes that a call or stream begins with may take.
+func bodyWait(n int) time.Duration {
+	return openWait + time.Duration(n)*time.Second/slowestBody
+}
+
 // maxOpening is how many streams may be opening beyond the limits on calls and
 // streams, so that each gets a typed refusal; more than that are just closed.
 const maxOpening = 64

@@ -1,6 +1,6 @@
 package meta
 
-import "encoding/json"
+import "github.com/edgekit/edgekit/meta/jsonlimit"
 
 // reasonNotFound is the reason of Kubernetes' Status for what does not exist
 // (metav1.StatusReasonNotFound).
@@ -16,5 +16,5 @@ func SaysNotFound(body []byte) bool {
 	var status struct {
 		Reason string `json:"reason"`
 	}
-	return len(body) > 0 && json.Unmarshal(body, &status) == nil && status.Reason == reasonNotFound
+	return len(body) > 0 && jsonlimit.Unmarshal(body, &status) == nil && status.Reason == reasonNotFound
 }

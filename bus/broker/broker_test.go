@@ -128,7 +128,7 @@ func write(t *testing.T, conn net.Conn, kind byte, body []byte) {
 // read reads one packet of at most 127 bytes, which must be of the kind.
 func read(t *testing.T, conn net.Conn, kind byte) []byte {
 	t.Helper()
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	head := make([]byte, 2)
 	if _, err := io.ReadFull(conn, head); err != nil {
 		t.Fatal(err)
@@ -179,23 +179,29 @@ func TestResumeOrder(t *testing.T) {
 // one is disconnected.
 func TestStuckSubscriber(t *testing.T) {
 	b, _ := start(t, broker.Config{MaxInflight: 200})
-	subscribe(t, dial(t, b, "stuck", true), "a") // and never reads again
 	var got atomic.Int64
 	if _, err := b.Subscribe("a", func(bus.Message) { got.Add(1) }); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	payload := make([]byte, 64<<10)
-	for range 500 {
-		if err := b.Publish(t.Context(), bus.Message{Topic: "a", Payload: payload, QoS: bus.AtLeastOnce}); err != nil {
-			t.Fatal(err)
+	publish := func() time.Duration {
+		t.Helper()
+		got.Store(0)
+		began := time.Now()
+		for range 500 {
+			if err := b.Publish(t.Context(), bus.Message{Topic: "a", Payload: payload, QoS: bus.AtLeastOnce}); err != nil {
+				t.Fatal(err)
+			}
 		}
+		if got.Load() != 500 {
+			t.Errorf("the other subscriber got %d of 500", got.Load())
+		}
+		return time.Since(began)
 	}
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("publishing took %v", took)
-	}
-	if got.Load() != 500 {
-		t.Errorf("the other subscriber got %d of 500", got.Load())
+	free := publish()                            // more on a machine that is busy with others
+	subscribe(t, dial(t, b, "stuck", true), "a") // and never reads again
+	if took := publish(); took > 8*time.Second+4*free {
+		t.Errorf("publishing took %v, and %v without the stuck client", took, free)
 	}
 	if n := b.Stats().Disconnected; n == 0 {
 		t.Error("the stuck client was not disconnected")
@@ -236,7 +242,7 @@ func TestMosquitto(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, version := range []string{"mqttv311", "mqttv5"} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		sub := exec.CommandContext(ctx, "mosquitto_sub", "-h", host, "-p", port, "-V", version, "-q", "1", "-t", "home/#", "-C", "102")
 		var out strings.Builder

@@ -61,7 +61,7 @@ func start(t *testing.T, s Subject) *running {
 	}
 	r := &running{bus: b, timeout: s.Timeout}
 	if r.timeout == 0 {
-		r.timeout = 10 * time.Second
+		r.timeout = time.Minute
 	}
 	r.before = r.subscribe(t, "before/run")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/cri/critest"
 	"github.com/edgekit/edgekit/edged/runtimetest"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
@@ -66,7 +67,7 @@ func TestReadOnlyDisk(t *testing.T) {
 		"--cloud", "192.0.2.1:10000", "--max-pods", "200", "--metrics-listen", "127.0.0.1:10002",
 	}
 	agent := startAgent(t, program, args)
-	within(t, "all containers are started", func() bool { return started() == coldPods })
+	hubtest.Until(t, "all containers are started", func() bool { return started() == coldPods })
 	_ = agent.Process.Kill()
 	_ = agent.Wait()
 
@@ -82,17 +83,17 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	remount(unix.MS_RDONLY)
 	agent = startAgent(t, program, args)
-	within(t, "the metric says that the store cannot be written", func() bool { return storeWritable() == "0" })
+	hubtest.Until(t, "the metric says that the store cannot be written", func() bool { return storeWritable() == "0" })
 	rt.Exit("main", 1)
 
 	remount(0)
-	within(t, "the containers that ended are restarted", func() bool { return started() == 2*coldPods })
-	within(t, "the metric says that the store can be written", func() bool { return storeWritable() == "1" })
-	within(t, "the local API's socket is there", func() bool {
+	hubtest.Until(t, "the containers that ended are restarted", func() bool { return started() == 2*coldPods })
+	hubtest.Until(t, "the metric says that the store can be written", func() bool { return storeWritable() == "1" })
+	hubtest.Until(t, "the local API's socket is there", func() bool {
 		_, err := os.Stat(filepath.Join(data, apiDir, apiSocket))
 		return err == nil
 	})
-	tick := time.NewTicker(storeCheck + time.Second)
+	tick := time.NewTicker(3 * storeCheck)
 	<-tick.C // by then the event is noted
 	tick.Stop()
 	if err := agent.Process.Signal(syscall.SIGTERM); err != nil {
@@ -137,18 +138,6 @@ func startAgent(t *testing.T, program string, args []string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	return cmd
-}
-
-// within waits for something that another process does.
-func within(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for begun := time.Now(); !is(); <-tick.C {
-		if time.Since(begun) > 30*time.Second {
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
 }
 
 // storeWritable is what the metric says.

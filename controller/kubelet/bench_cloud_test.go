@@ -73,9 +73,7 @@ func (b *benchCloud) Start(_ struct{}, at *BenchCloud) error {
 	} {
 		go run()
 	}
-	for !b.api.runs() {
-		<-time.After(time.Millisecond)
-	}
+	hubtest.Until(b.t, "the server runs", b.api.runs)
 	client := b.api.ca.client(b.t, "admin", "system:masters")
 	key, err := x509.MarshalPKCS8PrivateKey(client.PrivateKey)
 	if err != nil {

@@ -35,6 +35,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
@@ -136,9 +137,7 @@ func (c *cloud) run(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	for !c.runs() { // a matter of microseconds
-		<-time.After(time.Millisecond)
-	}
+	hubtest.Until(t, "the server runs", c.runs) // a matter of microseconds
 }
 
 func (s *Server) runs() bool {
@@ -290,9 +289,7 @@ func TestSessionsEndWithTheServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
-	for !c.runs() {
-		<-time.After(time.Millisecond)
-	}
+	hubtest.Until(t, "the server runs", c.runs)
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*c.ca.client(t, "admin")}}}
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/wait", c.assign("edge-1", 0)), nil)

@@ -234,13 +234,9 @@ func TestAReaderThatNeverReads(t *testing.T) {
 				t.Errorf("another request meanwhile: %d %q", status, text)
 			}
 			w.cut() // for logs it takes 5 s more: TLS wants to say that it ends
-			for end := time.After(20 * time.Second); w.serving.Load() > 0 || w.busy() > 0; {
-				select {
-				case <-time.After(5 * time.Millisecond):
-				case <-end:
-					t.Fatalf("%d sessions at the node and %d in the cloud outlive the link", w.serving.Load(), w.busy())
-				}
-			}
+			hubtest.Until(t, "no session at the node or in the cloud outlives the link", func() bool {
+				return w.serving.Load() == 0 && w.busy() == 0
+			})
 		})
 	}
 }

@@ -46,6 +46,7 @@ type tokens struct {
 	log   *slog.Logger
 	asked singleflight.Group
 	slots chan struct{} // one for each TokenReview under way
+	now   func() time.Time
 
 	mu      sync.Mutex
 	good    cache[[sha256.Size]byte, user]
@@ -54,7 +55,7 @@ type tokens struct {
 }
 
 func newTokens(cloud kubernetes.Interface, log *slog.Logger) *tokens {
-	return &tokens{cloud: cloud, log: log, slots: make(chan struct{}, reviewsMost)}
+	return &tokens{cloud: cloud, log: log, slots: make(chan struct{}, reviewsMost), now: time.Now}
 }
 
 // user says whose the token is that came from an address.
@@ -65,8 +66,8 @@ func (t *tokens) user(ctx context.Context, token, from string) (user, error) {
 	key := sha256.Sum256([]byte(token))
 	for {
 		t.mu.Lock()
-		u, good := t.good.get(key, time.Now())
-		_, bad := t.bad.get(key, time.Now())
+		u, good := t.good.get(key, t.now())
+		_, bad := t.bad.get(key, t.now())
 		t.mu.Unlock()
 		switch {
 		case good:
@@ -101,7 +102,7 @@ func tokenForm(token string) bool {
 
 // review asks the API server.
 func (t *tokens) review(ctx context.Context, token string, key [sha256.Size]byte, from string) (user, error) {
-	if !t.sender(from).Allow() {
+	if !t.sender(from).AllowN(t.now(), 1) {
 		return user{}, errBusy
 	}
 	select {
@@ -124,12 +125,12 @@ func (t *tokens) review(ctx context.Context, token string, key [sha256.Size]byte
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !review.Status.Authenticated {
-		t.bad.put(key, struct{}{}, time.Now().Add(tokenRefused))
+		t.bad.put(key, struct{}{}, t.now().Add(tokenRefused))
 		return user{}, errTokenUnknown
 	}
 	i := review.Status.User
 	u := user{name: i.Username, uid: i.UID, groups: i.Groups, extra: i.Extra}
-	t.good.put(key, u, time.Now().Add(tokenFresh))
+	t.good.put(key, u, t.now().Add(tokenFresh))
 	return u, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // target is what a request is about.
@@ -112,9 +113,9 @@ func labelsAlone(want wire.Request) bool {
 		return false
 	}
 	var patch map[string]map[string]json.RawMessage
-	if json.Unmarshal(want.Body, &patch) != nil || len(patch) != 1 || len(patch["metadata"]) != 1 {
+	if jsonlimit.Unmarshal(want.Body, &patch) != nil || len(patch) != 1 || len(patch["metadata"]) != 1 {
 		return false
 	}
 	var labels map[string]*string
-	return json.Unmarshal(patch["metadata"]["labels"], &labels) == nil
+	return jsonlimit.Unmarshal(patch["metadata"]["labels"], &labels) == nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ import (
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 const (
@@ -173,26 +173,36 @@ func unreachable(err error) error {
 	return fmt.Errorf("localapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer broke off"}, err)
 }
 
+// podClaims are a token's claims about the pod that it is bound to.
+type podClaims struct {
+	Namespace string `json:"namespace"`
+	Pod       struct {
+		Name string `json:"name"`
+		UID  string `json:"uid"`
+	} `json:"pod"`
+}
+
+// claimsOf reads a token from a node, of which nothing is known yet.
+func claimsOf(token string) (podClaims, error) {
+	var claims struct {
+		Kubernetes podClaims `json:"kubernetes.io"`
+	}
+	_, rest, _ := strings.Cut(token, ".")
+	middle, _, _ := strings.Cut(rest, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(middle)
+	if err == nil {
+		err = jsonlimit.Unmarshal(payload, &claims)
+	}
+	return claims.Kubernetes, err
+}
+
 // checkToken refuses a token that is not bound to a pod which runs on the
 // node. Its signature is for the API server to check.
 func (c *Controller) checkToken(ctx context.Context, node, token string) error {
 	refuse := func(why string) error {
 		return &hub.Error{Code: hub.CodeForbidden, Text: "the service account token " + why}
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
-	var claims struct {
-		Kubernetes struct {
-			Namespace string `json:"namespace"`
-			Pod       struct {
-				Name string `json:"name"`
-				UID  string `json:"uid"`
-			} `json:"pod"`
-		} `json:"kubernetes.io"`
-	}
-	if err == nil {
-		err = json.Unmarshal(payload, &claims)
-	}
-	k := claims.Kubernetes
+	k, err := claimsOf(token)
 	if err != nil || k.Namespace == "" || k.Pod.Name == "" || k.Pod.UID == "" {
 		return refuse("is not bound to a pod")
 	}

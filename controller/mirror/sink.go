@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"net/url"
 	"strings"
 
@@ -33,8 +32,7 @@ type SinkConfig struct {
 	// in this order; Last those that are written after all others, since
 	// they may take their time.
 	First, Last []string
-	Parallel    int          // writes at the same time for one node; 0 means 8
-	Logger      *slog.Logger // nil discards
+	Parallel    int // writes at the same time for one node; 0 means 8
 }
 
 var _ interface {
@@ -48,7 +46,8 @@ var _ interface {
 // time. A batch in which some reports are refused for good is applied but for
 // those, and the error then names the first of them; a batch in which any
 // write must be tried again gives that error instead. Each write has the same
-// effect when it is repeated.
+// effect when it is repeated. Nothing is logged here: hub has a refused batch come
+// again one by one, and logs what is refused then.
 type Sink struct{ cfg SinkConfig }
 
 // NewSink checks the configuration.
@@ -59,10 +58,6 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 8
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	cfg.Logger = cfg.Logger.With("node", cfg.Node)
 	return &Sink{cfg: cfg}, nil
 }
 
@@ -137,9 +132,6 @@ func (s *Sink) applyGroup(ctx context.Context, group []hub.Object) error {
 		err := s.write(ctx, obj)
 		if err != nil && !Final(err) {
 			return err
-		}
-		if err != nil {
-			s.cfg.Logger.Warn("report refused", "key", obj.Key.String(), "error", err)
 		}
 		if refused == nil {
 			refused = err

@@ -13,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/controller/live"
 	"github.com/edgekit/edgekit/controller/mirror"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // SeatAnnotation on a node's record is the node's hub.Claim as JSON: which session of
@@ -103,7 +104,12 @@ func (k *Keeper) leftAt(name string) (at uint64, connected bool) {
 func (k *Keeper) seatOf(lease *coordinationv1.Lease) hub.Claim {
 	var seat hub.Claim
 	if text := lease.Annotations[SeatAnnotation]; text != "" {
-		if err := json.Unmarshal([]byte(text), &seat); err != nil {
+		budget := jsonlimit.NewBudget(len(text))
+		err := budget.Take("the annotation", len(text)) // its copy as bytes
+		if err == nil {
+			err = budget.Unmarshal([]byte(text), &seat)
+		}
+		if err != nil {
 			k.cfg.Logger.Warn("seat of a node cannot be read", "node", lease.Name, "error", err)
 			return hub.Claim{}
 		}

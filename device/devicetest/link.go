@@ -2,6 +2,7 @@ package devicetest
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ type Link struct {
 	states map[string]string
 	fail   error
 	count  int
+	next   chan struct{} // closed at the next report; nil while nobody waits
 }
 
 var _ device.Link = (*Link)(nil)
@@ -67,6 +69,35 @@ func (l *Link) Reports() int {
 	return l.count
 }
 
+// Wait returns when ok holds, which it asks again after each report of values or a
+// state; ok may call l's methods. It fails when ctx ends.
+func (l *Link) Wait(ctx context.Context, ok func() bool) error {
+	for {
+		l.mu.Lock()
+		if l.next == nil {
+			l.next = make(chan struct{})
+		}
+		next := l.next
+		l.mu.Unlock()
+		if ok() {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return fmt.Errorf("devicetest: waited in vain: %w", ctx.Err())
+		}
+	}
+}
+
+// changedLocked wakes those who wait.
+func (l *Link) changedLocked() {
+	if l.next != nil {
+		close(l.next)
+		l.next = nil
+	}
+}
+
 // Watch calls changed with the list, and again after each Set.
 func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
 	for {
@@ -94,6 +125,7 @@ func (l *Link) Report(_ context.Context, id string, values map[string]string) er
 	}
 	maps.Copy(l.values[id], values)
 	l.count++
+	l.changedLocked()
 	return nil
 }
 
@@ -105,5 +137,6 @@ func (l *Link) State(_ context.Context, id, state string) error {
 		return l.fail
 	}
 	l.states[id] = state
+	l.changedLocked()
 	return nil
 }

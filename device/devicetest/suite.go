@@ -51,7 +51,7 @@ func RunLink(t *testing.T, open func(t *testing.T) (device.Link, Edge)) {
 				if err != nil {
 					t.Errorf("Watch: %v", err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("Watch did not end with its context")
 			}
 		})
@@ -65,7 +65,7 @@ func channel[T any]() chan T { return make(chan T, 1000) }
 // until waits for a list that satisfies ok.
 func until(t *testing.T, lists <-chan []device.Instance, what string, ok func(map[string]device.Instance) bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case list := <-lists:
@@ -105,7 +105,7 @@ func testWishes(t *testing.T, _ device.Link, e Edge, lists <-chan []device.Insta
 func testReports(t *testing.T, l device.Link, e Edge, lists <-chan []device.Instance) {
 	e.Put(t, "a/b", "suite")
 	until(t, lists, "the device", func(l map[string]device.Instance) bool { return len(l) == 1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.Report(ctx, "a/b", map[string]string{"temperature": "19.5", "target": "20"}); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func testReports(t *testing.T, l device.Link, e Edge, lists <-chan []device.Inst
 func testRefused(t *testing.T, l device.Link, e Edge, lists <-chan []device.Instance) {
 	e.Put(t, "a/b", "suite")
 	until(t, lists, "the device", func(l map[string]device.Instance) bool { return len(l) == 1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.Report(ctx, "a/b", map[string]string{"temperature": "warm", "target": "20"}); !errors.Is(err, device.ErrRefused) {
 		t.Errorf("a value of the wrong type: got %v, want ErrRefused", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
@@ -143,7 +144,7 @@ func TestLink(t *testing.T) {
 // comes back, with a wish changed in between.
 func TestEdgecoreRestarts(t *testing.T) {
 	store := memstore.New()
-	e := startEdge(t, store, "tcp://127.0.0.1:0")
+	e := startEdge(t, store, bustest.Address(t))
 	e.Put(t, "a/b", "suite")
 	e.Wish(t, "a/b", "target", "20")
 	dev := new(devicetest.Device)
@@ -186,7 +187,7 @@ func (e edge) wait(t *testing.T, property, value string) {
 		default:
 		}
 	})()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for e.Actual(t, "a/b", property) != value {
 		select {
 		case <-committed:

@@ -71,7 +71,7 @@ func TestTearDownOfABusyGroup(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, cgroup.ErrBusy) || n > 500 {
+		if !errors.Is(err, cgroup.ErrBusy) || n > 6000 {
 			t.Fatal(err)
 		}
 		<-tick.C

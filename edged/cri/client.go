@@ -29,6 +29,13 @@ const DefaultSocket = "/run/containerd/containerd.sock"
 // 16 MiB of output of a command on each of two streams.
 const maxMessage = 34 << 20
 
+// When it is logged that Check waits: after what any runtime that is well needs
+// to answer, and then again and again.
+const (
+	firstNotice = time.Second
+	nextNotice  = 10 * time.Second
+)
+
 // Config sets up a Client. Every field may be left zero.
 type Config struct {
 	Socket  string        // path of the runtime's socket, also as unix:// URL; "" means DefaultSocket
@@ -127,8 +134,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Check makes sure that a runtime answers on the socket and speaks CRI v1. Its
-// error is a *SocketError.
+// Check makes sure that a runtime answers on the socket and speaks CRI v1. It
+// waits up to Config.Timeout for the answer, and logs that it waits. Its error is
+// a *SocketError.
 func (c *Client) Check(ctx context.Context) error {
 	info, err := os.Stat(c.path)
 	if err != nil {
@@ -142,7 +150,11 @@ func (c *Client) Check(ctx context.Context) error {
 		return &SocketError{Path: c.path, Reason: err, Temporary: errors.Is(err, syscall.ECONNREFUSED)}
 	}
 	probe.Close()
-	if _, err := c.Version(ctx); err != nil {
+	err = c.watchCall(ctx, func(ctx context.Context) error {
+		_, err := c.Version(ctx)
+		return err
+	})
+	if err != nil {
 		code := status.Code(err)
 		if code == codes.Unimplemented {
 			err = errors.New("it does not speak CRI v1; in containerd's configuration the cri plugin must not be disabled")
@@ -150,6 +162,26 @@ func (c *Client) Check(ctx context.Context) error {
 		return &SocketError{Path: c.path, Reason: err, Temporary: code == codes.Unavailable || code == codes.DeadlineExceeded}
 	}
 	return nil
+}
+
+// watchCall makes a call and logs while there is no answer, so that somebody who
+// watches a start knows what it waits for and what to do.
+func (c *Client) watchCall(ctx context.Context, call func(context.Context) error) error {
+	began := time.Now()
+	answer := make(chan error, 1)
+	go func() { answer <- call(ctx) }() // it is joined below: the call ends by itself, or with ctx
+	next := time.NewTimer(firstNotice)
+	defer next.Stop()
+	for {
+		select {
+		case err := <-answer:
+			return err
+		case <-next.C:
+			c.cfg.Logger.Warn("the container runtime has taken the connection and does not answer: look at its log, or restart it (for example systemctl restart containerd)",
+				"endpoint", c.path, "waited", time.Since(began).Round(time.Second), "limit", c.cfg.Timeout)
+			next.Reset(nextNotice)
+		}
+	}
 }
 
 // Version asks for the runtime's name and version.

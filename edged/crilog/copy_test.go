@@ -164,7 +164,7 @@ func told(t *testing.T, _ *crilog.Watcher, file string, c <-chan struct{}) bool 
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 500 {
+	for range 6000 {
 		select {
 		case <-c:
 			return true

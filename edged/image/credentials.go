@@ -3,7 +3,6 @@ package image
 import (
 	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -11,6 +10,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Credential is a key to a registry.
@@ -74,13 +75,13 @@ func parse(s *corev1.Secret) (map[string]entry, error) {
 		var file struct {
 			Auths map[string]entry `json:"auths"`
 		}
-		if err := json.Unmarshal(s.Data[corev1.DockerConfigJsonKey], &file); err != nil {
+		if err := jsonlimit.Unmarshal(s.Data[corev1.DockerConfigJsonKey], &file); err != nil {
 			return nil, fmt.Errorf("%s is not a docker configuration: %w", corev1.DockerConfigJsonKey, err)
 		}
 		return file.Auths, nil
 	case corev1.SecretTypeDockercfg:
 		var auths map[string]entry
-		if err := json.Unmarshal(s.Data[corev1.DockerConfigKey], &auths); err != nil {
+		if err := jsonlimit.Unmarshal(s.Data[corev1.DockerConfigKey], &auths); err != nil {
 			return nil, fmt.Errorf("%s is not a docker configuration: %w", corev1.DockerConfigKey, err)
 		}
 		return auths, nil

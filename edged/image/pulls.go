@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Bounds of a record of pulls.
@@ -20,6 +21,10 @@ const (
 	maxRecord = 64 << 10 // bytes of its file
 	maxKeys   = 256      // credentials of one image; the oldest is forgotten
 )
+
+// imagePrefix begins the names of the files of images; those of references are
+// hashes alone.
+const imagePrefix = "image-"
 
 // Pulls remembers, over restarts, which images were pulled to the node, and with
 // which credentials: a pod that has one of them could pull the image, so that it may
@@ -30,17 +35,24 @@ const (
 // runtime is asked: after a power cut in the middle of a pull the image is not taken
 // for one that somebody else brought to the node.
 //
+// Prune removes what is known of images that are gone from the node.
+//
 // A Pulls may be used by several goroutines.
 type Pulls struct {
 	dir string
 
 	mu      sync.Mutex     // one writer at a time
 	pulling map[string]int // pulls between Begin and Note or Fail, by reference
+	// missing is since when the image of a file has been missing in what the
+	// runtime lists; see Prune.
+	missing map[string]time.Time
 }
 
 // NewPulls makes a Pulls whose records are files in dir, an absolute path. It
 // does no I/O.
-func NewPulls(dir string) *Pulls { return &Pulls{dir: dir, pulling: make(map[string]int)} }
+func NewPulls(dir string) *Pulls {
+	return &Pulls{dir: dir, pulling: make(map[string]int), missing: make(map[string]time.Time)}
+}
 
 // record is the file of one reference. It is about one image: another one under
 // the same name begins a new record.
@@ -102,6 +114,8 @@ func (p *Pulls) Note(ref Ref, id string, key *Credential) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endLocked(ref)
+	delete(p.missing, p.file(ref))
+	delete(p.missing, p.imageFile(id))
 	// The image first: what is not known to have been pulled is for everybody.
 	if !p.hasImage(id) || key == nil && !p.isPublic(id) {
 		if err := p.write(p.imageFile(id), pulledImage{Image: id, Anonymous: key == nil}); err != nil {
@@ -183,7 +197,7 @@ func (p *Pulls) file(ref Ref) string {
 
 func (p *Pulls) imageFile(id string) string {
 	sum := sha256.Sum256([]byte(id))
-	return filepath.Join(p.dir, "image-"+hex.EncodeToString(sum[:])+".json")
+	return filepath.Join(p.dir, imagePrefix+hex.EncodeToString(sum[:])+".json")
 }
 
 // read reads a record; one that is not there is empty.
@@ -242,6 +256,11 @@ func (p *Pulls) write(name string, content any) error {
 	if err := os.Rename(temp, name); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
+	return p.sync()
+}
+
+// sync makes what was renamed or removed durable.
+func (p *Pulls) sync() error {
 	d, err := os.Open(p.dir)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -62,6 +63,7 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	if _, err := rand.Read(f.cfg.ResetKey[:]); err != nil {
 		t.Fatal(err)
 	}
+	f.cfg.Port = hubtest.FreePort(t, map[string]string{"quic": "udp", "ws": "tcp"}[plan.transport], "")
 	f.serve()
 	f.cloud.Call("Collect", struct{}{}, &struct{}{})
 	f.empty = f.cloud.Resident()

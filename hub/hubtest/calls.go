@@ -98,27 +98,36 @@ func callErrors(r *rig) {
 
 // callCancel has a deadline, a cancel and a lost link reach the handler.
 func callCancel(r *rig) {
-	begun, ended := make(chan struct{}, 1), make(chan error, 1)
+	begun, ended := make(chan struct{}), make(chan error, 1)
 	r.mux.Handle("wait", hub.HandlerFunc(func(ctx context.Context, _ hub.Request) (hub.Message, error) {
-		begun <- struct{}{}
-		<-ctx.Done()
-		ended <- ctx.Err()
+		select {
+		case begun <- struct{}{}:
+			<-ctx.Done()
+			ended <- ctx.Err()
+		case <-ctx.Done(): // nobody waits any more for the one that came this late
+		}
 		return hub.Message{}, ctx.Err()
 	}))
 	e := r.up("a", nil)
 	for _, c := range r.both(e) {
 		for patient, entered := 100*time.Millisecond, false; !entered; patient *= 2 { // a busy machine needs longer to get there
 			ctx, cancel := context.WithTimeout(r.ctx, patient)
+			seen := make(chan bool, 1)
+			go func() {
+				select {
+				case <-begun:
+					seen <- true
+				case <-ctx.Done():
+					seen <- false
+				}
+			}()
 			_, err := c.call(ctx, to("wait"))
-			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				r.Fatalf("%s: deadline: %v", c.name, err)
 			}
-			select {
-			case <-begun:
+			cancel()
+			if entered = <-seen; entered {
 				<-ended
-				entered = true
-			case <-time.After(r.keepalive):
 			}
 		}
 

@@ -2,169 +2,212 @@ package hubtest
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"strconv"
-	"strings"
+	"net"
+	"os"
+	"sync"
+	"testing"
 	"time"
-
-	"github.com/edgekit/edgekit/hub"
 )
 
-// Weather is what a PacketProxy does to packets, and a Proxy to bytes, each
-// way. TCP loses and reorders nothing: there, what is lost comes late, with all
-// that is behind it.
-type Weather struct {
-	Delay  time.Duration // of each packet
-	Jitter time.Duration // up to which a packet may come later: the order of packets changes
-	Loss   float64       // share of packets that are lost, 0 to 1
+// Network is a network of TCP connections in memory, for tests of transports over
+// TCP in a synctest bubble, where the clock is the test's own. Make it inside the
+// bubble. Its connections hold whatever is written until it is read, so that no
+// write waits. The zero value is ready. Its methods may be called by several
+// goroutines at once.
+type Network struct {
+	mu        sync.Mutex
+	last      int // port
+	listeners map[string]*memoryListener
 }
 
-// Weathers are those that a suite over a real network runs in, by name.
-func Weathers() map[string]Weather {
-	return map[string]Weather{
-		"Fair":  {},
-		"Far":   {Delay: 100 * time.Millisecond},
-		"Rough": {Delay: 5 * time.Millisecond, Jitter: 10 * time.Millisecond, Loss: 0.02},
+// Listen opens a listener on 127.0.0.1 at a port that was never used. It is the
+// caller's to close.
+func (n *Network) Listen() (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := &memoryListener{addr: n.nextLocked(), conns: make(chan net.Conn), done: make(chan struct{})}
+	if n.listeners == nil {
+		n.listeners = make(map[string]*memoryListener)
+	}
+	n.listeners[l.addr.String()] = l
+	return l, nil
+}
+
+func (n *Network) nextLocked() *net.TCPAddr {
+	n.last = max(n.last+1, firstPort)
+	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: n.last}
+}
+
+// DialContext connects to a listener of n, as net.Dialer does.
+func (n *Network) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	l, own := n.listeners[addr], n.nextLocked()
+	n.mu.Unlock()
+	fail := func(err error) error { return &net.OpError{Op: "dial", Net: network, Source: own, Err: err} }
+	if l == nil {
+		return nil, fail(os.ErrNotExist)
+	}
+	up, down := newHalf(), newHalf()
+	select {
+	case l.conns <- &memoryConn{in: up, out: down, near: l.addr, far: own}:
+		return &memoryConn{in: down, out: up, near: own, far: l.addr}, nil
+	case <-l.done:
+		return nil, fail(net.ErrClosed)
+	case <-ctx.Done():
+		return nil, fail(ctx.Err())
 	}
 }
 
-// late is how much later a packet comes, and whether it is lost.
-func (w Weather) late(dice *rand.Rand) (delay time.Duration, lost bool) {
-	delay = w.Delay
-	if w.Jitter > 0 {
-		delay += time.Duration(dice.Int64N(int64(w.Jitter)))
+// Proxy runs a Proxy to target, a listener of n, until the test ends.
+func (n *Network) Proxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	l, err := n.Listen()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return delay, dice.Float64() < w.Loss
+	return newProxy(t, l, func(ctx context.Context) (net.Conn, error) { return n.DialContext(ctx, "tcp", target) })
 }
 
-// cutMidFrame breaks the link over and over while large objects travel.
-func cutMidFrame(r *rig) {
-	e := r.up("a", nil)
-	down := r.dir.Down("a")
-	body := strings.Repeat("0123456789", 10_000) // too large for a batch, which would shrink it
-	for round := 1; round <= 4; round++ {
-		sessions := e.sessions()
-		if r.tr.CutAfter != nil {
-			r.tr.CutAfter("a", 70_000*round+777)
+type memoryListener struct {
+	addr  net.Addr
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Source: l.addr, Err: net.ErrClosed}
+	}
+}
+
+func (l *memoryListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *memoryListener) Addr() net.Addr { return l.addr }
+
+// half is one direction of a connection.
+type half struct {
+	mu       sync.Mutex
+	changed  sync.Cond
+	data     []byte
+	ended    bool // by the writer: what was written is still read
+	closed   bool // by the reader
+	deadline time.Time
+	timer    *time.Timer
+}
+
+func newHalf() *half {
+	h := &half{}
+	h.changed.L = &h.mu
+	return h
+}
+
+func (h *half) read(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		switch {
+		case h.closed:
+			return 0, net.ErrClosed
+		case !h.deadline.IsZero() && !time.Now().Before(h.deadline):
+			return 0, os.ErrDeadlineExceeded
+		case len(h.data) > 0 || len(b) == 0:
+			n := copy(b, h.data)
+			h.data = h.data[n:]
+			return n, nil
+		case h.ended:
+			return 0, io.EOF
 		}
-		for i := range 4 {
-			down.Put(key(strconv.Itoa(i)), round, body)
-			e.up.Put(key(strconv.Itoa(i)), round, body)
-		}
-		if r.tr.CutAfter == nil {
-			r.tr.Cut("a")
-		}
-		r.until("a new session", func() bool { return e.sessions() > sessions })
-		r.until("all arrived", func() bool {
-			for i := range 4 {
-				if k := key(strconv.Itoa(i)); e.down.Held(k) != strconv.Itoa(round) || r.dir.Up("a").Held(k) != strconv.Itoa(round) {
-					return false
-				}
-			}
-			return true
+		h.changed.Wait()
+	}
+}
+
+func (h *half) write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.ended:
+		return 0, net.ErrClosed
+	case h.closed:
+		return 0, io.ErrClosedPipe // the peer reads no more
+	}
+	h.data = append(h.data, b...)
+	h.changed.Broadcast()
+	return len(b), nil
+}
+
+// end has no more be written; closed drops what was not read.
+func (h *half) end(closed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if closed {
+		h.closed, h.data = true, nil
+	} else {
+		h.ended = true
+	}
+	h.stopLocked()
+	h.changed.Broadcast()
+}
+
+func (h *half) stopLocked() {
+	if h.timer != nil {
+		h.timer.Stop()
+		h.timer = nil
+	}
+}
+
+func (h *half) setDeadline(t time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deadline = t
+	h.stopLocked()
+	if left := time.Until(t); !t.IsZero() && left > 0 && !h.closed {
+		h.timer = time.AfterFunc(left, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.changed.Broadcast()
 		})
 	}
-	r.inOrder(e.down)
-	r.inOrder(r.dir.Up("a"))
-	for _, o := range append(e.down.Log(), r.dir.Up("a").Log()...) {
-		if string(o.Body) != body {
-			r.Fatalf("%v was mangled", o.Key)
-		}
-	}
+	h.changed.Broadcast()
 }
 
-// slowReader has streams whose reader is slow, beside which all else goes on,
-// and which carry on to their end.
-func slowReader(r *rig) {
-	const size = 200 << 10
-	r.mux.HandleStream("drip", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
-		buf := make([]byte, 8<<10)
-		for n := 0; n < size; {
-			r.pass(5 * time.Millisecond)
-			k, err := s.Read(buf)
-			if err != nil {
-				return fmt.Errorf("after %d bytes: %w", n, err)
-			}
-			n += k
-		}
-		return nil
-	}))
-	r.mux.HandleStream("echo", hub.StreamHandlerFunc(echoStream))
-	e := r.up("a", nil)
-	for _, c := range r.both(e) {
-		done := make(chan error, 3)
-		for range cap(done) {
-			go func() {
-				s, err := c.open(r.ctx, to("drip"))
-				if err == nil {
-					defer s.Close()
-					if _, err = s.Write(make([]byte, size)); err == nil {
-						_, err = io.ReadAll(s) // until the handler is done
-					}
-				}
-				done <- err
-			}()
-		}
-		if err := r.echo(c, strings.Repeat("0123456789", 10_000)); err != nil {
-			r.Errorf("%s: %v", c.name, err)
-		}
-		for range cap(done) {
-			if err := <-done; err != nil {
-				r.Errorf("%s: %v", c.name, err)
-			}
-		}
-	}
+// memoryConn is one end of a connection.
+type memoryConn struct {
+	in, out   *half
+	near, far net.Addr
 }
 
-// halfOpenBusy has both sides notice a link on which nothing arrives while they
-// have much to send, which the transport holds.
-func halfOpenBusy(r *rig) {
-	r.mux.HandleStream("drain", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
-		_, err := io.Copy(io.Discard, s)
+func (c *memoryConn) fail(op string, err error) error {
+	if err == nil || err == io.EOF { //nolint:errorlint // net.Conn gives io.EOF itself
 		return err
-	}))
-	e := r.up("a", nil)
-	for _, c := range r.both(e) {
-		s, err := c.open(r.ctx, to("drain"))
-		if err != nil {
-			r.Fatal(err)
-		}
-		defer s.Close()
-		written := make(chan struct{})
-		defer func() { <-written }()
-		go func() {
-			defer close(written)
-			for {
-				if _, err := s.Write(make([]byte, 64<<10)); err != nil {
-					return
-				}
-				r.pass(time.Millisecond)
-			}
-		}()
 	}
-	r.pass(interval / 4)
-	begun := time.Now()
-	r.tr.Stall("a", true)
-	r.until("the edge notices", func() bool { return !e.Info().Connected })
-	r.until("the cloud notices", func() bool { return len(r.server.Nodes()) == 0 })
-	if took := time.Since(begun); took > 6*r.keepalive {
-		r.Errorf("it took %v to notice", took)
-	}
-	r.tr.Stall("a", false)
-	r.connected(e)
+	return &net.OpError{Op: op, Net: "tcp", Source: c.near, Addr: c.far, Err: err}
 }
 
-// blackHole has an edge begin where nothing gets through, and connect as soon
-// as something does.
-func blackHole(r *rig) {
-	r.tr.Stall("a", true)
-	e := r.edge("a", func(c *hub.ClientConfig) { c.Handshake = 3 * interval })
-	r.pass(4 * interval)
-	if e.Info().Connected || e.Info().Reason == "" {
-		r.Errorf("through a black hole: %+v", e.Info())
-	}
-	r.tr.Stall("a", false)
-	r.connected(e)
+func (c *memoryConn) Read(b []byte) (int, error) {
+	n, err := c.in.read(b)
+	return n, c.fail("read", err)
 }
+
+func (c *memoryConn) Write(b []byte) (int, error) {
+	n, err := c.out.write(b)
+	return n, c.fail("write", err)
+}
+
+func (c *memoryConn) Close() error {
+	c.out.end(false)
+	c.in.end(true)
+	return nil
+}
+
+func (c *memoryConn) LocalAddr() net.Addr  { return c.near }
+func (c *memoryConn) RemoteAddr() net.Addr { return c.far }
+
+func (c *memoryConn) SetDeadline(t time.Time) error     { return c.SetReadDeadline(t) }
+func (c *memoryConn) SetReadDeadline(t time.Time) error { c.in.setDeadline(t); return nil }
+
+// SetWriteDeadline does nothing: no write waits.
+func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }

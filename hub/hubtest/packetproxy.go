@@ -13,6 +13,7 @@ import (
 // suites on transports over UDP. Its methods may be called by several
 // goroutines at once.
 type PacketProxy struct {
+	listen func() (net.PacketConn, error)
 	front  net.PacketConn
 	target net.Addr
 	bytes  atomic.Int64
@@ -37,12 +38,17 @@ func NewPacketProxy(t testing.TB, target string, seed uint64) *PacketProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	front, err := net.ListenPacket("udp", "127.0.0.1:0")
+	return newPacketProxy(t, func() (net.PacketConn, error) { return net.ListenPacket("udp", "127.0.0.1:0") }, to, seed)
+}
+
+func newPacketProxy(t testing.TB, listen func() (net.PacketConn, error), target net.Addr, seed uint64) *PacketProxy {
+	t.Helper()
+	front, err := listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &PacketProxy{
-		front: front, target: to, backs: make(map[string]net.PacketConn),
+		listen: listen, front: front, target: target, backs: make(map[string]net.PacketConn),
 		dice: rand.New(rand.NewPCG(seed, seed)),
 	}
 	p.wg.Go(p.run)
@@ -123,7 +129,7 @@ func (p *PacketProxy) back(client net.Addr) net.PacketConn {
 	if b := p.backs[client.String()]; b != nil || p.closed {
 		return b
 	}
-	b, err := net.ListenPacket("udp", "127.0.0.1:0")
+	b, err := p.listen()
 	if err != nil {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 // goroutines at once.
 type Proxy struct {
 	listener net.Listener
-	target   string
+	dial     func(context.Context) (net.Conn, error) // to the target
 	bytes    atomic.Int64
 
 	mu      sync.Mutex
@@ -33,8 +33,15 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newProxy(t, l, func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", target)
+	})
+}
+
+func newProxy(t testing.TB, l net.Listener, dial func(context.Context) (net.Conn, error)) *Proxy {
+	t.Helper()
 	p := &Proxy{
-		listener: l, target: target, dice: rand.New(rand.NewPCG(1, 1)),
+		listener: l, dial: dial, dice: rand.New(rand.NewPCG(1, 1)),
 		flow: make(chan struct{}), conns: make(map[net.Conn]struct{}),
 	}
 	close(p.flow)
@@ -113,7 +120,7 @@ func (p *Proxy) run(ctx context.Context, wg *sync.WaitGroup) {
 
 func (p *Proxy) serve(ctx context.Context, near net.Conn) {
 	defer near.Close()
-	far, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.target)
+	far, err := p.dial(ctx)
 	if err != nil {
 		return
 	}

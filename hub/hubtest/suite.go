@@ -34,7 +34,8 @@ type Suite struct {
 	// Open makes a fresh Transport; it is closed with t's cleanups.
 	Open func(t *testing.T) Transport
 	// Bubble runs each test, for a transport without real I/O in
-	// synctest.Test; nil runs them in real time and in parallel.
+	// synctest.Test; nil runs them in real time and in parallel, without the few
+	// that want a clock of their own: run those with a transport in memory.
 	Bubble func(t *testing.T, f func(t *testing.T))
 	// Weather is what the network is like, if it is a real one: in a bad one
 	// only those tests run that this makes harder.
@@ -96,7 +97,7 @@ func Run(t *testing.T, s Suite) {
 		{"SilentHandshake", silentHandshake},
 		{"OversizeFrame", oversize},
 	} {
-		if s.Weather != (Weather{}) && !slices.Contains(inBadWeather(), tt.name) {
+		if s.Weather != (Weather{}) && !slices.Contains(inBadWeather(), tt.name) || s.Bubble == nil && slices.Contains(quiet(), tt.name) {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,23 +122,26 @@ func Widen() {
 	}
 }
 
-// interval is the keepalive of the suite: short, since it also runs in real
-// time.
+// interval is the keepalive of the suite in a bubble, and what its other times
+// are multiples of.
 const interval = 500 * time.Millisecond
 
 // patience is how long the suite waits for what must happen: a bound for what
 // never does, far above what it takes on a machine that is busy with others.
 const patience = time.Minute
 
-// untimed are the tests in which no link dies and none is idle: no clock decides in
-// them. In real time their keepalive is longer than they last, so that a machine that
-// is busy with others does not end a link that they are about to use.
-func untimed() []string {
-	return []string{
-		"StateDown", "LargeObjects", "SinkFailures", "Events", "EventOverflow", "EventFailures",
-		"Calls", "CallErrors", "CallLimit", "Streams", "StreamStatus", "StuckStream", "SlowReader",
-	}
+// quiet are the tests which want that something does not happen for a time. In
+// real time a machine that is busy with others makes it happen, so they run in a
+// bubble only.
+func quiet() []string {
+	return []string{"Keepalive", "Fencing", "FencedWhileOffline", "SameInstance"}
 }
+
+// silent are the tests in which a link falls silent and both ends are to notice by
+// their keepalive. In all others no clock decides: there the keepalive is longer
+// than they last in real time, so that a machine that is busy with others does not
+// end a link that they are about to use.
+func silent() []string { return []string{"HalfOpen", "HalfOpenBusy", "BlackHole"} }
 
 // rig is a running server with what the tests need to make clients of it.
 type rig struct {
@@ -149,18 +153,17 @@ type rig struct {
 	server *hub.Server
 	// keepalive is that of both ends.
 	keepalive time.Duration
+	owns      bool   // the test owns the clock: it is in a bubble
 	stop      func() // ends the server and waits for it
 }
 
 func newRig(t *testing.T, tr Transport, s Suite, name string) *rig {
-	r := &rig{T: t, tr: tr, dir: &Directory{}, mux: &hub.Mux{}, keepalive: interval}
+	r := &rig{T: t, tr: tr, dir: &Directory{}, mux: &hub.Mux{}, keepalive: interval, owns: s.Bubble != nil}
 	switch {
-	case s.Bubble == nil && slices.Contains(untimed(), name):
+	case s.Bubble == nil && !slices.Contains(silent(), name):
 		r.keepalive = 3 * patience
-	case s.Weather != (Weather{}):
-		r.keepalive = 8 * interval // what is lost is late, not dead
-	case s.Bubble == nil:
-		r.keepalive = 2 * interval // and so is what waits for a processor
+	case s.Bubble == nil, s.Weather != (Weather{}):
+		r.keepalive = 8 * interval // what is lost, or waits for a processor, is late, not dead
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
@@ -293,7 +296,15 @@ func (r *rig) connected(e *edge) {
 // until waits for what must come to be.
 func (r *rig) until(what string, cond func() bool) {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	Until(r.T, what, cond)
+}
+
+// Until waits for what must come to be and of which nothing tells, by looking again
+// and again. It ends the test if that takes a minute: a bound for what never comes,
+// far above what it takes on a machine that is busy with others.
+func Until(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -301,7 +312,7 @@ func (r *rig) until(what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			r.Fatalf("waited in vain: %s", what)
+			t.Fatalf("waited in vain: %s", what)
 		}
 	}
 }
@@ -315,6 +326,15 @@ func (r *rig) final(e *edge) error {
 	case <-time.After(patience):
 		r.Fatal("Run did not return")
 		return nil
+	}
+}
+
+// within wants something to have taken at most so long. In real time it may have
+// taken what a busy machine took: there, patience alone bounds it.
+func (r *rig) within(most, took time.Duration) {
+	r.Helper()
+	if r.owns && took > most {
+		r.Errorf("it took %v, want %v at most", took, most)
 	}
 }
 

@@ -145,9 +145,8 @@ func TestRevoke(t *testing.T) {
 		t.Error("another node suffered:", err)
 	default:
 	}
-	for len(l.server.Nodes()) != 2 { // a node knows of its session a moment before the server lists it
-		<-time.After(time.Millisecond)
-	}
+	// A node knows of its session a moment before the server lists it.
+	hubtest.Until(t, "the server lists both nodes", func() bool { return len(l.server.Nodes()) == 2 })
 	// Taken back, the key connects again.
 	l.guard.Restore(key)
 	up, _ = l.connect(t, id)
@@ -163,7 +162,10 @@ func TestGuardAttach(t *testing.T) {
 	var disconnected []string
 	g, err := join.NewGuard(join.GuardConfig{
 		Directory: &hubtest.Directory{}, Ready: ready,
-		Disconnect: func(node string, _ *hub.Error) error { disconnected = append(disconnected, node); return hub.ErrOffline },
+		Disconnect: func(node string, _ *hub.Error) error {
+			disconnected = append(disconnected, node)
+			return hub.ErrOffline
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-func loopback(t *testing.T, port int) *net.UDPConn {
+func loopback(t testing.TB, port int) *net.UDPConn {
 	t.Helper()
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 	if err != nil {
@@ -23,7 +23,7 @@ func loopback(t *testing.T, port int) *net.UDPConn {
 // initials are the first packets of so many handshakes.
 func initials(t *testing.T, c *cloud, n int) [][]byte {
 	t.Helper()
-	trap := loopback(t, 0)
+	trap := c.socket(0)
 	defer trap.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	var dialling sync.WaitGroup
@@ -59,11 +59,7 @@ func initials(t *testing.T, c *cloud, n int) [][]byte {
 func TestInitialFlood(t *testing.T) {
 	const unproven, flood = 8, 60
 	c := newCloud(t)
-	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: loopback(t, 0), TLS: c.ServerTLS(), Unproven: unproven})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer link.Close()
+	link := c.serve(quicconn.ListenerConfig{Unproven: unproven})
 	packets := initials(t, c, flood)
 	from := loopback(t, 0)
 	defer from.Close()

@@ -1,12 +1,19 @@
 package quicconn_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/edgekit/edgekit/hub/quicconn"
+)
 
 // BenchmarkHandshake is a node's connection, both ends: what limits how fast a
 // fleet comes back.
 func BenchmarkHandshake(b *testing.B) {
 	c := newCloud(b)
-	d := c.dialer(c.link.Addr().String(), "edge-1").(dialer).Dialer
+	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: c.link.Addr().String(), TLS: c.ClientTLS("edge-1")})
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		near, err := d.Dial(b.Context())

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
@@ -15,22 +16,20 @@ import (
 // TestBadWeather wants 1,000 objects to arrive, and changes to some of them,
 // whatever the network does to the packets. It does not ask how fast.
 func TestBadWeather(t *testing.T) {
-	t.Parallel()
 	far := 100 * time.Millisecond // one way
 	for name, w := range map[string]hubtest.Weather{
 		"Loss":    {Delay: far, Loss: 0.01},
 		"Reorder": {Delay: far, Loss: 0.01, Jitter: 20 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			badWeather(t, w)
+			synctest.Test(t, func(t *testing.T) { badWeather(t, w) })
 		})
 	}
 }
 
 func badWeather(t *testing.T, w hubtest.Weather) {
-	c := newCloud(t)
-	p := hubtest.NewPacketProxy(t, c.link.Addr().String(), 1)
+	c := newBubbleCloud(t)
+	p := c.proxy(t, c.link.Addr())
 	p.SetWeather(w)
 	dir, sink := &hubtest.Directory{}, &hubtest.Sink{}
 	server, err := hub.NewServer(hub.ServerConfig{Listener: c.link, Directory: dir})

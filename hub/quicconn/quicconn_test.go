@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -22,53 +23,125 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// cloud is a Listener on loopback.
+// cloud is a Listener on loopback, or in memory.
 type cloud struct {
 	*jointest.Cloud
-	t    testing.TB
-	link *quicconn.Listener
+	t       testing.TB
+	packets *hubtest.Packets // the network, unless it is the machine's
+	link    *quicconn.Listener
 
 	mu    sync.Mutex
 	conns map[string][]hub.Conn // of the edges, by node
 }
 
+// newCloud makes a cloud on the machine's network.
 func newCloud(t testing.TB) *cloud {
 	t.Helper()
-	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cloud{Cloud: jointest.NewCloud(t), t: t, conns: make(map[string][]hub.Conn)}
-	if c.link, err = quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: c.ServerTLS()}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.link.Close() })
+	return newCloudOn(t, nil)
+}
+
+// newBubbleCloud makes a cloud whose network is in memory, for a synctest bubble.
+func newBubbleCloud(t testing.TB) *cloud {
+	t.Helper()
+	return newCloudOn(t, new(hubtest.Packets))
+}
+
+func newCloudOn(t testing.TB, packets *hubtest.Packets) *cloud {
+	t.Helper()
+	c := &cloud{Cloud: jointest.NewCloud(t), t: t, packets: packets, conns: make(map[string][]hub.Conn)}
+	c.link = c.serve(quicconn.ListenerConfig{})
 	return c
 }
 
-func (c *cloud) dialer(addr, node string) hub.Dialer {
-	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: c.ClientTLS(node)})
+// serve runs a Listener until the test ends. The Socket and TLS of cfg may be nil.
+func (c *cloud) serve(cfg quicconn.ListenerConfig) *quicconn.Listener {
+	c.t.Helper()
+	if cfg.Socket == nil {
+		cfg.Socket = c.socket(0)
+	}
+	if cfg.TLS == nil {
+		cfg.TLS = c.ServerTLS()
+	}
+	l, err := quicconn.Listen(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return dialer{d, c, node}
+	l.Calm()
+	c.t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// socket opens a socket on the cloud's network.
+func (c *cloud) socket(port int) net.PacketConn {
+	c.t.Helper()
+	if c.packets == nil {
+		return loopback(c.t, port)
+	}
+	s, err := c.packets.Listen(port)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+// proxy runs a proxy to addr on the cloud's network.
+func (c *cloud) proxy(t testing.TB, addr net.Addr) *hubtest.PacketProxy {
+	t.Helper()
+	if c.packets == nil {
+		return hubtest.NewPacketProxy(t, addr.String(), 1)
+	}
+	return c.packets.Proxy(t, addr, 1)
+}
+
+func (c *cloud) dialer(addr, node string) hub.Dialer {
+	return c.dialerWith(quicconn.DialerConfig{Addr: addr, TLS: c.ClientTLS(node)}, node)
+}
+
+func (c *cloud) dialerWith(cfg quicconn.DialerConfig, node string) hub.Dialer {
+	return dialer{cfg, c, node}
 }
 
 // dialer remembers what it dialled, so that it can be cut.
 type dialer struct {
-	hub.Dialer
+	cfg   quicconn.DialerConfig
 	cloud *cloud
 	node  string
 }
 
 func (d dialer) Dial(ctx context.Context) (hub.Conn, error) {
-	conn, err := d.Dialer.Dial(ctx)
-	if err == nil {
-		d.cloud.mu.Lock()
-		d.cloud.conns[d.node] = append(d.cloud.conns[d.node], conn)
-		d.cloud.mu.Unlock()
+	free := func() {}
+	if d.cloud.packets != nil && d.cfg.Socket == nil {
+		s := quicconn.NewSocket(d.cloud.socket(0))
+		d.cfg.Socket, free = s, func() { s.Close() }
 	}
-	return conn, err
+	inner, err := quicconn.NewDialer(d.cfg)
+	if err != nil {
+		d.cloud.t.Error(err)
+		return nil, err
+	}
+	conn, err := inner.Dial(ctx)
+	switch {
+	case err != nil:
+		free()
+		return nil, err
+	case d.cfg.Socket != nil:
+		conn = freeing{conn.(*quicconn.Conn), free}
+	}
+	d.cloud.mu.Lock()
+	defer d.cloud.mu.Unlock()
+	d.cloud.conns[d.node] = append(d.cloud.conns[d.node], conn)
+	return conn, nil
+}
+
+// freeing is a connection with a socket of its own in memory.
+type freeing struct {
+	*quicconn.Conn
+	free func()
+}
+
+func (c freeing) Close() error {
+	defer c.free()
+	return c.Conn.Close()
 }
 
 func (c *cloud) cut(node string) {
@@ -85,16 +158,29 @@ func TestHub(t *testing.T) {
 	for name, w := range hubtest.Weathers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			hubtest.Run(t, suite(w))
+			hubtest.Run(t, suite(w, newCloud))
+		})
+	}
+}
+
+// TestHubInABubble runs the suite over packets in memory, so that the test owns the
+// clock: the whole of it, with the tests that need that.
+func TestHubInABubble(t *testing.T) {
+	t.Parallel()
+	for name, w := range hubtest.Weathers() {
+		t.Run(name, func(t *testing.T) {
+			s := suite(w, newBubbleCloud)
+			s.Bubble = synctest.Test
+			hubtest.Run(t, s)
 		})
 	}
 }
 
 // suite has every packet pass through a proxy in that weather.
-func suite(w hubtest.Weather) hubtest.Suite {
+func suite(w hubtest.Weather, open func(testing.TB) *cloud) hubtest.Suite {
 	return hubtest.Suite{Weather: w, Open: func(t *testing.T) hubtest.Transport {
-		c := newCloud(t)
-		p := hubtest.NewPacketProxy(t, c.link.Addr().String(), 1)
+		c := open(t)
+		p := c.proxy(t, c.link.Addr())
 		p.SetWeather(w)
 		return hubtest.Transport{
 			Listener: c.link, Dialer: func(node string) hub.Dialer { return c.dialer(p.Addr(), node) },

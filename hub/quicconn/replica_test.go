@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edgekit/edgekit/hub/quicconn"
@@ -36,13 +37,9 @@ func (d *detour) WriteTo(p []byte, addr net.Addr) (int, error) {
 // wary runs a listener that has every edge prove its address.
 func wary(t *testing.T, c *cloud, key quicconn.Key) *quicconn.Listener {
 	t.Helper()
-	l, err := quicconn.Listen(quicconn.ListenerConfig{Socket: loopback(t, 0), TLS: c.ServerTLS(), TokenKey: &key, Unproven: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
+	l := c.serve(quicconn.ListenerConfig{TokenKey: &key, Unproven: 1})
 	// The one handshake that may be under way unproven is never completed.
-	from := loopback(t, 0)
+	from := c.socket(0)
 	t.Cleanup(func() { from.Close() })
 	if _, err := from.WriteTo(initials(t, c, 1)[0], l.Addr()); err != nil {
 		t.Fatal(err)
@@ -66,27 +63,28 @@ func TestProofToReplica(t *testing.T) {
 		"another key": {quicconn.Key{2}, time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := newCloud(t)
-			first, second := wary(t, c, quicconn.Key{1}), wary(t, c, tt.key)
-			way := &detour{PacketConn: loopback(t, 0), second: second.Addr()}
-			s := quicconn.NewSocket(way)
-			defer s.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), tt.wait)
-			defer cancel()
-			edge, err := shared(t, c, first, s).Dial(ctx)
-			if err == nil {
-				defer edge.Close()
-			}
-			if !way.mustProve.Load() || (err == nil) != tt.ok {
-				t.Errorf("told to prove its address: %v; then %v", way.mustProve.Load(), err)
-			}
-			if !tt.ok {
-				return
-			}
-			if server, err := second.Accept(ctx); err != nil || server.Peer().Name != "edge-1" {
-				t.Errorf("the second accepts %v, %v", server, err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				c := newBubbleCloud(t)
+				first, second := wary(t, c, quicconn.Key{1}), wary(t, c, tt.key)
+				way := &detour{PacketConn: c.socket(0), second: second.Addr()}
+				s := quicconn.NewSocket(way)
+				defer s.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), tt.wait)
+				defer cancel()
+				edge, err := shared(t, c, first, s).Dial(ctx)
+				if err == nil {
+					defer edge.Close()
+				}
+				if !way.mustProve.Load() || (err == nil) != tt.ok {
+					t.Errorf("told to prove its address: %v; then %v", way.mustProve.Load(), err)
+				}
+				if !tt.ok {
+					return
+				}
+				if server, err := second.Accept(ctx); err != nil || server.Peer().Name != "edge-1" {
+					t.Errorf("the second accepts %v, %v", server, err)
+				}
+			})
 		})
 	}
 }

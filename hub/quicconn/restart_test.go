@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -14,22 +15,6 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// askEvery is how often listeners say that edges are to ask.
-const askEvery = 4 * time.Second
-
-// serveWith runs a listener with the keys on the socket.
-func serveWith(t *testing.T, c *cloud, socket net.PacketConn, key *quicconn.Key) *quicconn.Listener {
-	t.Helper()
-	l, err := quicconn.Listen(quicconn.ListenerConfig{
-		Socket: socket, TLS: c.ServerTLS(), ResetKey: key, TokenKey: key, Keepalive: askEvery,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
 // plain hides that a net.PacketConn is more than that.
 type plain struct{ net.PacketConn }
 
@@ -37,67 +22,92 @@ type plain struct{ net.PacketConn }
 // key: an edge learns at once that its connection is gone, and one at rest does
 // when it next asks. What that sends is so small that quic-go answers nothing.
 func TestStatelessReset(t *testing.T) {
-	const often = 100 * time.Millisecond
+	t.Run("in memory", func(t *testing.T) {
+		for name, tt := range map[string]struct {
+			narrow    int           // largest packet that still gets through
+			keepalive time.Duration // the edge's own
+		}{
+			"at work":                 {0, 100 * time.Millisecond},
+			"at rest":                 {42, 100 * time.Millisecond},
+			"at rest, as it was told": {42, 0},
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					const askEvery = 4 * time.Second
+					c := newBubbleCloud(t)
+					port := c.link.Addr().(*net.UDPAddr).Port
+					c.link.Close()
+					lostServer{
+						cloud: c, askEvery: askEvery, keepalive: tt.keepalive, narrow: tt.narrow,
+						listen: func() net.PacketConn { return c.socket(port) },
+					}.run(t, port)
+				})
+			})
+		}
+	})
 	for name, tt := range map[string]struct {
-		narrow    int // largest packet that still gets through
-		keepalive time.Duration
-		wrap      func(*net.UDPConn) net.PacketConn
-		host      net.IP
+		narrow int
+		wrap   func(*net.UDPConn) net.PacketConn
+		host   net.IP
 	}{
-		"at work":                   {0, often, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
-		"at rest":                   {42, often, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
-		"at rest, as it was told":   {42, 0, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
-		"at rest, any":              {42, often, func(c *net.UDPConn) net.PacketConn { return c }, nil}, // all addresses of the machine
-		"at rest, not a UDP socket": {42, often, func(c *net.UDPConn) net.PacketConn { return plain{c} }, net.IPv4(127, 0, 0, 1)},
+		"at work":                   {0, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
+		"at rest":                   {42, func(c *net.UDPConn) net.PacketConn { return c }, net.IPv4(127, 0, 0, 1)},
+		"at rest, any":              {42, func(c *net.UDPConn) net.PacketConn { return c }, nil}, // all addresses of the machine
+		"at rest, not a UDP socket": {42, func(c *net.UDPConn) net.PacketConn { return plain{c} }, net.IPv4(127, 0, 0, 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, key := newCloud(t), &quicconn.Key{1, 2, 3}
-			listen := func(port int) *net.UDPConn {
-				socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: tt.host, Port: port})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return socket
-			}
-			socket := listen(0)
-			port := socket.LocalAddr().(*net.UDPAddr).Port
-			first := serveWith(t, c, tt.wrap(socket), key)
-			p := hubtest.NewPacketProxy(t, (&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String(), 1)
-			edge := dialEach(t, c, p.Addr(), tt.keepalive)
-			if _, err := first.Accept(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			p.Narrow(tt.narrow)
-			socket.Close() // so that no farewell gets out
-			first.Close()
-			serveWith(t, c, tt.wrap(listen(port)), key)
-			if tt.narrow == 0 {
-				say(t, edge)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			_, err := edge.AcceptStream(ctx)
-			if _, ok := errors.AsType[*quic.StatelessResetError](err); !ok || !errors.Is(err, net.ErrClosed) {
-				t.Errorf("got %v", err)
-			}
+			port := hubtest.FreePort(t, "udp", "")
+			lostServer{
+				// A machine that is busy with others for a while is not taken for a dead server.
+				cloud: newCloud(t), askEvery: time.Minute, keepalive: 100 * time.Millisecond, narrow: tt.narrow,
+				listen: func() net.PacketConn {
+					socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: tt.host, Port: port})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return tt.wrap(socket)
+				},
+			}.run(t, port)
 		})
 	}
 }
 
-// dialEach connects an edge that asks after so long a silence.
-func dialEach(t *testing.T, c *cloud, addr string, keepalive time.Duration) hub.Conn {
-	t.Helper()
-	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: addr, TLS: c.ClientTLS("edge-1"), Keepalive: keepalive})
-	if err != nil {
-		t.Fatal(err)
-	}
-	edge, err := d.Dial(t.Context())
+// lostServer is a server that loses everything.
+type lostServer struct {
+	*cloud
+	listen    func() net.PacketConn // at the same port each time
+	askEvery  time.Duration         // how often edges are to ask
+	keepalive time.Duration         // the edge's own
+	narrow    int                   // largest packet that still gets through, afterwards
+}
+
+func (f lostServer) run(t *testing.T, port int) {
+	key := &quicconn.Key{1, 2, 3}
+	socket := f.listen()
+	first := f.serve(quicconn.ListenerConfig{Socket: socket, ResetKey: key, TokenKey: key, Keepalive: f.askEvery})
+	p := f.proxy(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	edge, err := f.dialerWith(quicconn.DialerConfig{Addr: p.Addr(), TLS: f.ClientTLS("edge-1"), Keepalive: f.keepalive}, "edge-1").Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { edge.Close() })
-	return edge
+	if _, err := first.Accept(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.Narrow(f.narrow)
+	socket.Close() // so that no close frame gets out
+	first.Close()
+	f.serve(quicconn.ListenerConfig{Socket: f.listen(), ResetKey: key, TokenKey: key, Keepalive: f.askEvery})
+	if f.narrow == 0 {
+		say(t, edge)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = edge.AcceptStream(ctx)
+	if _, ok := errors.AsType[*quic.StatelessResetError](err); !ok || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // say sends something on a stream of its own.

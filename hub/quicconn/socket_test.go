@@ -116,7 +116,7 @@ func (s *sick) ReadFrom(p []byte) (int, net.Addr, error) {
 func TestSocketOutlivesErrors(t *testing.T) {
 	c := newCloud(t)
 	near, far := &sick{PacketConn: loopback(t, 0)}, &sick{PacketConn: loopback(t, 0)}
-	link := serveWith(t, c, far, nil)
+	link := c.serve(quicconn.ListenerConfig{Socket: far})
 	s := quicconn.NewSocket(near)
 	t.Cleanup(func() { s.Close() })
 	edge, err := shared(t, c, link, s).Dial(t.Context())
@@ -165,11 +165,7 @@ func (broken) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, syscall.E
 // are free at once, and Accept brings those that are alive.
 func TestDeadInBacklog(t *testing.T) {
 	c := newCloud(t)
-	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: loopback(t, 0), TLS: c.ServerTLS(), Backlog: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer link.Close()
+	link := c.serve(quicconn.ListenerConfig{Backlog: 2})
 	addr := link.Addr().String()
 	for i := range 20 { // their end may come late on a busy machine
 		node := "edge-" + strconv.Itoa(i)

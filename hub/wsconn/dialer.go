@@ -31,6 +31,9 @@ type DialerConfig struct {
 	// Proxy picks a proxy for the address; nil asks the environment as
 	// net/http does.
 	Proxy func(*http.Request) (*url.URL, error)
+	// DialContext opens the TCP connection to the cloud or the proxy; nil is that of a
+	// net.Dialer. It is for networks that the machine's own does not reach.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Dialer opens connections to a Listener.
@@ -38,6 +41,7 @@ type Dialer struct {
 	url   string
 	tls   *tls.Config
 	proxy func(*http.Request) (*url.URL, error)
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // NewDialer checks cfg and makes a Dialer.
@@ -62,11 +66,14 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	if cfg.TLS == nil {
 		return nil, errors.New("wsconn: DialerConfig.TLS is required")
 	}
-	d := &Dialer{url: u.String(), tls: cfg.TLS.Clone(), proxy: cfg.Proxy}
+	d := &Dialer{url: u.String(), tls: cfg.TLS.Clone(), proxy: cfg.Proxy, dial: cfg.DialContext}
 	d.tls.MinVersion = max(d.tls.MinVersion, tls.VersionTLS13)
 	d.tls.NextProtos = []string{"http/1.1"} // WebSocket is an upgrade of HTTP/1.1
 	if d.proxy == nil {
 		d.proxy = http.ProxyFromEnvironment
+	}
+	if d.dial == nil {
+		d.dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
 	return d, nil
 }
@@ -77,14 +84,13 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 // RetryAfter while it is busy. A server whose certificate is not to be trusted
 // gives an error that wraps a *tls.CertificateVerificationError.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
-	dialer := net.Dialer{KeepAlive: -1}
 	var s *socket // set before the first byte is sent
 	// The transport serves this one connection, which it hands over when the
 	// server agrees to the upgrade.
 	t := &http.Transport{
 		Proxy: d.proxy, TLSClientConfig: d.tls,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
+			conn, err := d.dial(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}

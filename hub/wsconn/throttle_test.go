@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -31,50 +30,54 @@ func accept(t *testing.T, c *cloud) hub.Conn {
 // accepted, that hang up or that say no more for long make room for the next, and
 // those that say nothing take none.
 func TestThrottle(t *testing.T) {
-	c := newCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Handshakes = 1 })
-	var dialling sync.WaitGroup
-	defer dialling.Wait()
-	dial := func() {
-		dialling.Go(func() {
-			conn, err := c.dialer(c.addr, "edge-1").Dial(t.Context())
+	synctest.Test(t, func(t *testing.T) {
+		c := newBubbleCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Handshakes = 1 })
+		var dialling sync.WaitGroup
+		defer dialling.Wait()
+		dial := func() {
+			dialling.Go(func() {
+				conn, err := c.dialer(c.addr, "edge-1").Dial(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Cleanup(func() { conn.Close() })
+			})
+		}
+		for range 3 {
+			dial()
+		}
+		for range 3 {
+			accept(t, c)
+		}
+		silent := func(says string) net.Conn {
+			conn, err := c.network.DialContext(t.Context(), "tcp", c.addr)
 			if err != nil {
-				t.Error(err)
-				return
+				t.Fatal(err)
 			}
 			t.Cleanup(func() { conn.Close() })
-		})
-	}
-	for range 3 {
+			if _, err := conn.Write([]byte(says)); err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		underWay := func() int { return c.link.Backlog()["websocket"].UnderWay }
+		silent("").Close()
+		silent("")
+		synctest.Wait()
+		begun := time.Now()
 		dial()
-	}
-	for range 3 {
 		accept(t, c)
-	}
-	silent := func(says string) net.Conn {
-		conn, err := net.Dial("tcp", c.addr)
-		if err != nil {
-			t.Fatal(err)
+		silent("\x16")
+		if synctest.Wait(); underWay() != 1 {
+			t.Errorf("%d are under way", underWay())
 		}
-		t.Cleanup(func() { conn.Close() })
-		if _, err := conn.Write([]byte(says)); err != nil {
-			t.Fatal(err)
+		dial()
+		accept(t, c)
+		if took := time.Since(begun); took < load.BusySlotTime/2 {
+			t.Errorf("the place was not taken: the next one came after %v", took)
 		}
-		return conn
-	}
-	underWay := func() int { return c.link.Backlog()["websocket"].UnderWay }
-	silent("").Close()
-	silent("")
-	begun := time.Now()
-	dial()
-	accept(t, c)
-	for silent("\x16"); underWay() == 0; {
-		runtime.Gosched()
-	}
-	dial()
-	accept(t, c)
-	if took := time.Since(begun); took < load.BusySlotTime/2 {
-		t.Errorf("the place was not taken: the next one came after %v", took)
-	}
+	})
 }
 
 // TestThrottleCloses ends an Accept that waits for a place.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/meta/apiserver/internal/protolimit"
+	"github.com/edgekit/edgekit/meta/apiserver/internal/yamllimit"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
@@ -26,9 +27,9 @@ const (
 	bodyTime = 30 * time.Second
 	// leastBody is what the smallest body counts, in bytes.
 	leastBody = 4 << 10
-	// maxYAML bounds a body of YAML, in bytes: its parser makes some hundred bytes
-	// of each byte.
-	maxYAML = 64 << 10
+	// freeYAML is how large a body of YAML may be whose cost is not reckoned, in
+	// bytes: the parser makes up to 200 bytes of each of its bytes.
+	freeYAML = 64 << 10
 )
 
 // room takes memory for a request's body: what it says that it has, or MaxBody
@@ -83,14 +84,20 @@ func tooLarge(limit int64) error {
 }
 
 // fromYAML gives the JSON of a body of YAML. JSON is YAML as well, and needs none
-// of its parser's memory.
-func fromYAML(body []byte) ([]byte, error) {
+// of its parser's memory. A small body may be any YAML, and one is parsed at a
+// time; a large one is parsed if it can be told that this takes little.
+func (s *Server) fromYAML(body []byte) ([]byte, error) {
 	if json.Valid(body) {
 		return body, nil
 	}
-	if len(body) > maxYAML {
-		return nil, badRequest("body: YAML of %d bytes, the limit is %d: send it as JSON", len(body), maxYAML)
+	if len(body) > freeYAML {
+		if err := yamllimit.Check(body); err != nil {
+			return nil, badRequest("body: %v (a body of up to %d bytes may be any YAML)", err, freeYAML)
+		}
+		return yaml.YAMLToJSON(body)
 	}
+	s.yaml.Lock()
+	defer s.yaml.Unlock()
 	return yaml.YAMLToJSON(body)
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,7 @@ func TestAttackDecoders(t *testing.T) {
 		to("api_put_metadata", runtime.ContentTypeJSON, `{"metadata":{"resourceVersion":"","a":[`, `]}}`),
 		decodetest.Case{Name: "api_event", Before: `{"apiVersion":"v1","kind":"Event","metadata":{"ownerReferences":[`, Between: ",", After: `]}}`, Units: units, Tokens: decodetest.JSONTokens(),
 			Decode: func(b []byte) { _ = s.decodeBody(runtime.ContentTypeJSON, b, &corev1.Event{}) }},
+		decodetest.Case{Name: "api_yaml", Whole: largeYAML(), Decode: func(b []byte) { _, _ = s.fromYAML(b) }},
 		decodetest.Case{Name: "api_event_proto", Units: []string{"\x0a\x00", "\x0a\x02\x6a\x00", "\x12\x02ab", "\x0a\x06\x6a\x00\x6a\x00\x6a\x00"},
 			Wrap: func(b []byte) []byte {
 				envelope := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: "Event"}, Raw: b}
@@ -98,6 +100,58 @@ func TestAttackDecoders(t *testing.T) {
 	)
 }
 
+// largeYAML are documents of which each is one line again and again, after another
+// one, of the sizes at which the parser's buffers grow.
+func largeYAML() [][]byte {
+	var out [][]byte
+	for _, lines := range [][2]string{
+		{"", "- a\n"}, {"", "- - - - a\n"}, {"", "k%d: a\n"}, {"", "k%d:\n  a: b\n"}, {"", "- a: b\n"}, {"", "- [a,a,a,a]\n"}, {"", "- []\n"},
+		{"", "k%d: |\n  a\n"}, {"k: |\n", "  some text: of [ a {line\n"}, {"k: |\n", "  <\n"}, {"k: |\n", "  <<<<<<<<<<<<<<<<<<\n"}, {"k: >\n", "  a\n"},
+		{"k: |\n  a\n", "\n"}, {"", "- " + strings.Repeat("a b ", 500) + "\n"}, {"", "- \"" + strings.Repeat(`\x01`, 200) + "\"\n"}, {"k: a\n", "  a\n"},
+		{"k: |\n", "  {\"name\": \"value of it\", \"other\": [1, 2, 3]},\n"}, {"", "- '" + strings.Repeat("\u00e9", 500) + "'\n"},
+		{"k: |\n         \n", "  - a\n"}, {"a: b\nk: |\n", "- a\n"}, {"k: \"a: |\n", "  - a\n"}, {"k: [b, |\n", "  - a\n"},
+	} {
+		for _, size := range []int{freeYAML + 1, 90 << 10, 140 << 10, 300 << 10, 1050 << 10, 2900 << 10} {
+			b := []byte(lines[0])
+			for i := 0; len(b) < size; i++ {
+				b = append(b, strings.Replace(lines[1], "%d", strconv.Itoa(i), 1)...)
+			}
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// TestLargeYAML has ConfigMaps that are mostly text be taken whatever their size,
+// and objects of many small values up to freeYAML.
+func TestLargeYAML(t *testing.T) {
+	s := &Server{}
+	text := strings.Repeat("    server { listen 80; location / { proxy_pass \"http://a\"; } } # it's: text\n", 4000)
+	object := "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: {}\n  finalizers: [\"a/b\", c]\n  annotations:\n    \"acme.example/note\": 'it''s'\n" +
+		"data:\n  # the configuration\n  nginx.conf: |\n" + text + "\n  other: >-\n" + text + "  last: x\n"
+	out, err := s.fromYAML([]byte(object))
+	must(t, err)
+	var cm corev1.ConfigMap
+	must(t, json.Unmarshal(out, &cm))
+	if len(cm.Data["nginx.conf"]) < 280_000 || cm.Data["last"] != "x" || cm.Annotations["acme.example/note"] != "it's" {
+		t.Errorf("%d bytes: %.300s", len(cm.Data["nginx.conf"]), out)
+	}
+	small := "items:\n" + strings.Repeat("- a: &x b\n  c: *x\n", freeYAML/20)
+	if _, err := s.fromYAML([]byte(small)); err != nil {
+		t.Errorf("any YAML of %d bytes: %v", len(small), err)
+	}
+	for says, doc := range map[string]string{
+		"so many short values":                 "items:\n" + strings.Repeat("- a: b\n", freeYAML/6),
+		"YAML line 2: what parsing":            "items:\n- &x a\n" + object,
+		"send the object as JSON (kubectl":     strings.Repeat("- a: {b: c}\n", freeYAML/6),
+		"of up to 65536 bytes may be any YAML": "a: \"\n" + object,
+	} {
+		if _, err := s.fromYAML([]byte(doc)); err == nil || !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+}
+
 // TestBodiesOfBombs has clients send what would take much memory: each is told
 // what is wrong and what to do.
 func TestBodiesOfBombs(t *testing.T) {
@@ -107,7 +161,7 @@ func TestBodiesOfBombs(t *testing.T) {
 	for name, x := range map[string]struct{ method, path, media, body, says string }{
 		"put":        {http.MethodPut, "/api/v1/namespaces/shop/pods/a", "application/json", `{"resourceVersion":[[` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `]]}`, "more than 200 deep"},
 		"json patch": {http.MethodPatch, "/api/v1/namespaces/shop/pods/a", "application/json-patch+json", `[` + many + `{}]`, "too many elements"},
-		"yaml":       {http.MethodPatch, "/api/v1/namespaces/shop/pods/a", "application/apply-patch+yaml", "metadata: {resourceVersion: a}\nb: [" + strings.Repeat("a,", 40_000) + "a]", "send it as JSON"},
+		"yaml":       {http.MethodPatch, "/api/v1/namespaces/shop/pods/a", "application/apply-patch+yaml", "metadata: {resourceVersion: a}\nb: [" + strings.Repeat("a,", 40_000) + "a]", "send the object as JSON"},
 		"event":      {http.MethodPost, "/api/v1/namespaces/shop/events", "application/json", `{"apiVersion":"v1","kind":"Event","metadata":{"ownerReferences":[` + many + `{}]}}`, "metadata.ownerReferences"},
 		"review":     {http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "application/json", `{"metadata":{"managedFields":[` + many + `{}]}}`, "metadata.managedFields"},
 	} {

@@ -35,6 +35,11 @@
 // what kubectl create, apply and edit ask them: that objects are validated by the
 // server, which is the cloud's.
 //
+// A body of JSON may have Config.MaxBody. So may one of YAML whose cost can be
+// reckoned and is small: block style, mostly text, as a ConfigMap with a large file
+// (internal/yamllimit says which). Any other YAML may have 64 KiB; the error says to
+// send JSON, which is what kubectl does.
+//
 // A resourceVersion is a revision of the store. A watch that begins at one that
 // is forgotten, or that falls behind, ends with 410 Gone, and the client lists
 // anew; that is also so after each restart of the node's program. Events of a

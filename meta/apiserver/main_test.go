@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,10 +29,11 @@ func TestMain(m *testing.M) {
 // scene is a node's store with its API over plain HTTP, as its administrator.
 type scene struct {
 	*Server
-	t     *testing.T
-	store meta.Store
-	cloud *fakeCloud
-	http  *httptest.Server
+	t        *testing.T
+	store    meta.Store
+	cloud    *fakeCloud
+	http     *httptest.Server
+	requests *atomic.Int64 // that came to the servers of serveHTTP
 }
 
 // fakeCloud answers queries with a function and keeps events in the store.
@@ -57,7 +59,7 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 	t.Helper()
 	store := memstore.New()
 	t.Cleanup(func() { store.Close() })
-	sc := &scene{t: t, store: store, cloud: &fakeCloud{store: store}}
+	sc := &scene{t: t, store: store, cloud: &fakeCloud{store: store}, requests: new(atomic.Int64)}
 	cfg := Config{Store: store, Node: "gate-7", Cloud: sc.cloud}
 	if change != nil {
 		change(&cfg)
@@ -74,6 +76,7 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 func (sc *scene) serveHTTP(h http.Handler) *httptest.Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sc.requests.Add(1)
 		rctx, stop := context.WithCancel(r.Context())
 		defer stop()
 		defer context.AfterFunc(ctx, stop)()

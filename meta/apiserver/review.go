@@ -157,7 +157,7 @@ func (s *Server) decodeBody(contentType string, body []byte, obj runtime.Object)
 	case runtime.ContentTypeProtobuf:
 		decoder = s.codec.proto
 	case runtime.ContentTypeYAML:
-		if body, err = fromYAML(body); err != nil {
+		if body, err = s.fromYAML(body); err != nil {
 			return badRequest("body: %v", err)
 		}
 	case runtime.ContentTypeJSON, "":

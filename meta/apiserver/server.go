@@ -3,6 +3,7 @@ package apiserver
 import (
 	"errors"
 	"net/http"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ type Server struct {
 	policy  policy
 	watches counter
 	bodies  *semaphore.Weighted // of requests, in bytes
+	yaml    sync.Mutex          // one small body of YAML is parsed at a time, see fromYAML
 	ca      *authority
 }
 

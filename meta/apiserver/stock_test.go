@@ -47,7 +47,7 @@ func newStock(t *testing.T) *stock {
 		Connected: func() (bool, time.Time) { return s.connected.Load(), time.Time{} },
 	})
 	must(t, err)
-	s.scene = &scene{Server: api, t: t, store: store, cloud: cloud}
+	s.scene = &scene{Server: api, t: t, store: store, cloud: cloud, requests: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- api.Run(ctx) }()

@@ -33,7 +33,7 @@ func next(t *testing.T, w watch.Interface) watch.Event {
 			t.Fatal("the watch has ended")
 		}
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event came")
 	}
 	return watch.Event{}
@@ -206,7 +206,7 @@ func testInformer(t *testing.T) {
 				if got != want {
 					t.Errorf("the informer told %q, want %q", got, want)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("the informer did not tell %q", want)
 			}
 		}

@@ -126,7 +126,7 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 	}
 	switch mediaOf(contentType) {
 	case string(types.ApplyYAMLPatchType), runtime.ContentTypeYAML:
-		converted, err := fromYAML(body)
+		converted, err := s.fromYAML(body)
 		if err != nil {
 			return body, overLimit(err)
 		}

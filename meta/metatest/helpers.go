@@ -10,7 +10,7 @@ import (
 )
 
 // patience is how long the suite waits for something that must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func put(key, value string) meta.Op { return meta.Op{Key: key, Value: []byte(value)} }
 

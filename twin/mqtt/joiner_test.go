@@ -86,7 +86,7 @@ func (n *node) want(t *testing.T, topic string, parts ...string) bus.Message {
 			}
 		}
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("no message on %s", topic)
 		return bus.Message{}
 	}

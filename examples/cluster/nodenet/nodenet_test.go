@@ -74,19 +74,19 @@ func TestCutAndMend(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := reach(t, n, l); err != nil {
+	if err := reach(t, n, l, time.Minute); err != nil {
 		t.Errorf("over the cable: %v", err)
 	}
 	if err := n.Cut(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := reach(t, n, l); err == nil {
+	if err := reach(t, n, l, 2*time.Second); err == nil {
 		t.Error("reached the host over a cut cable")
 	}
 	if err := n.Mend(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := reach(t, n, l); err != nil {
+	if err := reach(t, n, l, time.Minute); err != nil {
 		t.Errorf("over the mended cable: %v", err)
 	}
 	if err := run(ctx, "ip", "link", "delete", n.Cable); err != nil {
@@ -95,7 +95,7 @@ func TestCutAndMend(t *testing.T) {
 	if err := n.Up(ctx); err != nil {
 		t.Fatalf("Up without the cable: %v", err)
 	}
-	if err := reach(t, n, l); err != nil {
+	if err := reach(t, n, l, time.Minute); err != nil {
 		t.Errorf("over the new cable: %v", err)
 	}
 	if err := n.Down(ctx); err != nil {
@@ -107,9 +107,9 @@ func TestCutAndMend(t *testing.T) {
 }
 
 // reach dials the listener from inside the node's network.
-func reach(t *testing.T, n Network, l net.Listener) error {
+func reach(t *testing.T, n Network, l net.Listener, limit time.Duration) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	conn, err := n.DialContext(ctx, "tcp", l.Addr().String())
 	if err != nil {

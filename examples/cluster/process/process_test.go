@@ -24,7 +24,7 @@ func TestStartAndStop(t *testing.T) {
 	if _, err := table.Start(sleep("a")); err == nil || !strings.Contains(err.Error(), "already runs") {
 		t.Errorf("second start of one name: %v", err)
 	}
-	if err := table.Stop(ctx, "a", time.Second); err != nil {
+	if err := table.Stop(ctx, "a", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if r.Alive() {
@@ -33,7 +33,7 @@ func TestStartAndStop(t *testing.T) {
 	if _, err := table.Lookup("a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("record after Stop: %v", err)
 	}
-	if err := table.Stop(ctx, "a", time.Second); err != nil {
+	if err := table.Stop(ctx, "a", time.Minute); err != nil {
 		t.Errorf("second Stop: %v", err)
 	}
 }
@@ -90,7 +90,7 @@ func TestStopSparesAReusedPID(t *testing.T) {
 	if err := table.save(other); err != nil {
 		t.Fatal(err)
 	}
-	if err := table.Stop(t.Context(), "b", time.Second); err != nil {
+	if err := table.Stop(t.Context(), "b", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if !r.Alive() {
@@ -201,13 +201,13 @@ func sleep(name string) Spec { return Spec{Name: name, Path: "/bin/sleep", Args:
 
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatal("waited for 10 s")
+			t.Fatal("waited for a minute")
 		case <-tick.C:
 		}
 	}

@@ -225,17 +225,17 @@ func givenUp(t *testing.T, s *site.Site) {
 
 // killer kills edgecore again and again, and starts it at once.
 type killer struct {
-	t    *testing.T
-	done chan struct{}
-	stop context.CancelFunc
-	seen chan int // the number of kills so far; holds one value
+	t     *testing.T
+	kills chan struct{} // one value for each kill; closed when the killer ends
+	seen  int           // how many of them wait has taken
+	stop  context.CancelFunc
 }
 
 func startKiller(ctx context.Context, t *testing.T, s *site.Site, kills int) *killer {
 	ctx, stop := context.WithCancel(ctx)
-	h := &killer{t: t, done: make(chan struct{}), stop: stop, seen: make(chan int, 1)}
+	k := &killer{t: t, kills: make(chan struct{}, kills), stop: stop}
 	go func() {
-		defer close(h.done)
+		defer close(k.kills)
 		for n := 1; n <= kills; n++ {
 			select {
 			case <-ctx.Done():
@@ -250,44 +250,31 @@ func startKiller(ctx context.Context, t *testing.T, s *site.Site, kills int) *ki
 				t.Errorf("kill %d: %v", n, err)
 				return
 			}
-			select {
-			case <-h.seen:
-			default:
-			}
-			h.seen <- n
+			k.kills <- struct{}{}
 		}
 	}()
-	t.Cleanup(h.end)
-	return h
+	t.Cleanup(k.end)
+	return k
 }
 
 // wait waits until edgecore has been killed n times.
-func (h *killer) wait(ctx context.Context, n int) {
-	h.t.Helper()
-	for {
+func (k *killer) wait(ctx context.Context, n int) {
+	k.t.Helper()
+	for ; k.seen < n; k.seen++ {
 		select {
-		case got := <-h.seen:
-			if got >= n {
-				h.seen <- got
-				return
+		case _, ok := <-k.kills:
+			if !ok {
+				k.t.Fatalf("the killer ended after kill %d, want %d", k.seen, n)
 			}
-		case <-h.done:
-			select {
-			case got := <-h.seen:
-				if got >= n {
-					return
-				}
-			default:
-			}
-			h.t.Fatalf("the killer ended before kill %d", n)
 		case <-ctx.Done():
-			h.t.Fatalf("waited in vain for kill %d", n)
+			k.t.Fatalf("waited in vain for kill %d of %d", k.seen+1, n)
 		}
 	}
 }
 
 // end joins the killer; the last edgecore runs on.
-func (h *killer) end() {
-	h.stop()
-	<-h.done
+func (k *killer) end() {
+	k.stop()
+	for range k.kills { // until it is closed
+	}
 }

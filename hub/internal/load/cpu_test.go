@@ -1,12 +1,14 @@
 package load_test
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
@@ -16,12 +18,7 @@ func TestCPU(t *testing.T) {
 	var cpu load.CPU
 	awaitLoad := func(want bool) {
 		t.Helper()
-		for cpu.Short(time.Now()) != want {
-			if t.Context().Err() != nil {
-				return
-			}
-			<-time.After(20 * time.Millisecond)
-		}
+		hubtest.Until(t, fmt.Sprint("the CPU is short: ", want), func() bool { return cpu.Short(time.Now()) == want })
 	}
 	var working sync.WaitGroup
 	var stop atomic.Bool

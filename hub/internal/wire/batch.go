@@ -13,7 +13,9 @@ import (
 
 // Batches carry bulk traffic: several frames of state or events, compressed as
 // one. Each stands alone, so that a session at rest keeps no compressor, and a
-// reader needs no more than maxBatchRaw for one, whatever the peer sends. Only
+// reader needs no more than maxBatchRaw for one, whatever the peer sends. What a
+// batch may have in it is bounded by its packed bytes too: by what they can unpack
+// to, and by how many frames and entries (see items). Only
 // what waits to be written is packed: a single small update, or a link that is
 // faster than what it carries, does not pay for it.
 
@@ -22,6 +24,13 @@ const (
 	MaxBatchRaw = 64 << 10
 	// MinBatchRaw is what has to wait for a batch to be made.
 	MinBatchRaw = 4 << 10
+	// maxRatio is how many bytes DEFLATE can make of one; see RFC 1951: a match of
+	// 258 bytes takes two bits at least.
+	maxRatio = 1032
+	// freeItems is how many frames and entries a batch may have whatever its size.
+	freeItems = 16
+	// firstRaw is where the buffer for what is unpacked begins.
+	firstRaw = 4 << 10
 )
 
 // packers and unpackers are in use only while a batch is made or read.
@@ -45,7 +54,7 @@ type packer struct {
 
 type unpacker struct {
 	in      bytes.Reader
-	raw     [MaxBatchRaw]byte
+	raw     []byte        // grows as bytes are unpacked, up to MaxBatchRaw
 	inflate io.ReadCloser // a flate.Resetter too
 }
 
@@ -77,8 +86,39 @@ func AppendBatch(b []byte, frames []Frame) ([]byte, bool) {
 	return AppendDelimited(b, Batch{Raw: uint64(len(p.raw)), Data: p.out.Bytes()}), true
 }
 
+// items is how many frames a batch may have, and as many entries of versions. Each
+// that a peer really sends differs from the one before: an event without a body takes
+// two packed bytes, anything else four or more. What compresses better than half a
+// byte is one frame sent again and again, which costs the receiver much and the
+// sender nothing.
+func (f Batch) items() int { return freeItems + 2*len(f.Data) }
+
+// inflated unpacks a batch into the buffer of u.
+func (u *unpacker) inflated(f Batch) ([]byte, error) {
+	u.in.Reset(f.Data)
+	if err := u.inflate.(flate.Resetter).Reset(&u.in, nil); err != nil {
+		return nil, message.Violation("broken batch")
+	}
+	size := int(f.Raw)
+	raw := u.raw[:0]
+	for len(raw) < size {
+		if len(raw) == cap(raw) {
+			raw = append(make([]byte, 0, min(size, max(firstRaw, 2*cap(raw)))), raw...)
+			u.raw = raw
+		}
+		n, err := u.inflate.Read(raw[len(raw):min(cap(raw), size)])
+		if raw = raw[:len(raw)+n]; err != nil && len(raw) < size {
+			return nil, message.Violation("broken batch")
+		}
+	}
+	if n, err := u.inflate.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return nil, message.Violation("batch has more than the %d bytes that it says", f.Raw)
+	}
+	return raw, nil
+}
+
 // unpack calls yield with each frame of a batch. It takes no more memory than
-// maxBatchRaw, and what the frames themselves need.
+// MaxBatchRaw, and what the frames themselves need.
 func (f Batch) unpack(d *decoder, yield func(Frame) error) error {
 	if f.Raw == 0 {
 		return message.Violation("an empty batch")
@@ -86,20 +126,23 @@ func (f Batch) unpack(d *decoder, yield func(Frame) error) error {
 	if f.Raw > MaxBatchRaw {
 		return message.Violation("batch of %d bytes where %d are allowed", f.Raw, MaxBatchRaw)
 	}
+	if f.Raw > maxRatio*uint64(len(f.Data)) {
+		return message.Violation("batch of %d bytes out of %d: no compression does that", f.Raw, len(f.Data))
+	}
 	u := unpackers.Get().(*unpacker)
 	defer unpackers.Put(u)
-	u.in.Reset(f.Data)
-	if err := u.inflate.(flate.Resetter).Reset(&u.in, nil); err != nil {
-		return message.Violation("broken batch")
+	raw, err := u.inflated(f)
+	if err != nil {
+		return err
 	}
-	raw := u.raw[:f.Raw]
-	if _, err := io.ReadFull(u.inflate, raw); err != nil {
-		return message.Violation("broken batch")
-	}
-	if n, err := u.inflate.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-		return message.Violation("batch has more than the %d bytes that it says", f.Raw)
-	}
+	left := f.items()
+	whole := d.versions
+	d.versions = min(whole, left) // for this batch
+	defer func() { d.versions += whole - min(whole, f.items()) }()
 	for len(raw) > 0 {
+		if left--; left < 0 {
+			return message.Violation("batch of %d bytes has more than %d frames: send them unpacked", len(f.Data), f.items())
+		}
 		n, used := binary.Uvarint(raw)
 		if used <= 0 || n > uint64(len(raw)-used) {
 			return message.Violation("broken frame in a batch")

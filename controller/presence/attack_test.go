@@ -1,0 +1,24 @@
+package presence
+
+import (
+	"log/slog"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/hub/decodetest"
+)
+
+// TestAttackDecoders searches for the seat that costs most. No node may write it,
+// but whoever may write Leases in edgekit's namespace.
+func TestAttackDecoders(t *testing.T) {
+	k := &Keeper{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+	decodetest.Search(t, decodetest.Case{
+		Name: "seat", Before: `{"fenced":[`, Between: ",", After: `]}`, Tokens: decodetest.JSONTokens(),
+		Units: []string{`""`, `"a"`, `0`, `{}`, `null`, `"abcdefgh"`},
+		Decode: func(b []byte) {
+			k.seatOf(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{SeatAnnotation: string(b)}}})
+		},
+	})
+}
