@@ -89,6 +89,15 @@ var light = map[string][]string{
 	"cmd/edgecore":   {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
 
+// inner names what an internal package may import of this module: the pure rooms stay
+// pure.
+var inner = map[string][]string{
+	"hub/internal/message": {},
+	"hub/internal/load":    {},
+	"hub/internal/wire":    {"hub/internal/message"},
+	"hub/internal/replica": {"hub/internal/message"},
+}
+
 type goPackage struct {
 	ImportPath                         string
 	Dir                                string
@@ -198,6 +207,17 @@ func TestFences(t *testing.T) {
 				if !slices.ContainsFunc(allowed, inside) {
 					t.Errorf("%s imports %s, which only %v may", p.name(), imp, allowed)
 				}
+			}
+		}
+	}
+}
+
+func TestInnerRooms(t *testing.T) {
+	for _, p := range packages(t) {
+		allowed, named := inner[p.name()]
+		for _, imp := range p.Imports {
+			if q, ours := own(imp); named && ours && !slices.Contains(allowed, q) {
+				t.Errorf("%s imports %s: of this module it may import %v only", p.name(), q, allowed)
 			}
 		}
 	}

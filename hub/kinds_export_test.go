@@ -52,7 +52,7 @@ func FramesNaming(node string) map[int][]byte {
 		wire.Opening{Count: 1},
 		wire.Batch{Raw: uint64(len(wire.AppendDelimited(nil, inner))), Data: packed.Bytes()},
 	} {
-		all[int(f.Number())] = wire.AppendDelimited(nil, f)
+		all[int(wire.Number(f))] = wire.AppendDelimited(nil, f)
 	}
 	return all
 }

@@ -25,6 +25,7 @@ func Violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
+// TooLarge is an ErrTooLarge for n bytes where limit are allowed.
 func TooLarge(n, limit int) error {
 	return fmt.Errorf("%w: %d bytes where %d are allowed", ErrTooLarge, n, limit)
 }

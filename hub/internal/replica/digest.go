@@ -15,6 +15,7 @@ type Digester struct {
 	buf           []byte
 }
 
+// Add adds a key with its version.
 func (d *Digester) Add(k message.Key, version string) {
 	d.buf = d.buf[:0]
 	// The length before each text makes {"a","bc"} differ from {"ab","c"}.
@@ -29,6 +30,7 @@ func (d *Digester) Add(k message.Key, version string) {
 	d.count++
 }
 
+// Sum is the digest of what was added so far.
 func (d *Digester) Sum() message.Digest {
 	out := message.Digest{Count: d.count}
 	binary.BigEndian.PutUint64(out.Sum[:8], d.hi)

@@ -13,6 +13,7 @@ import (
 // maxAppends is how many sources are with the Inbox at the same time.
 const maxAppends = 4
 
+// EventReceiver is the receiver's half of the event class.
 type EventReceiver struct {
 	window, windowBytes int // what the peer may have under way
 	maxSources          int

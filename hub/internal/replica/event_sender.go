@@ -18,6 +18,7 @@ import (
 // maxReads is how many sources are read at the same time.
 const maxReads = 4
 
+// EventSenderConfig sets up an EventSender.
 type EventSenderConfig struct {
 	Window      int // the peer's, for events a separate one
 	WindowBytes int
@@ -26,6 +27,7 @@ type EventSenderConfig struct {
 	Size        func(message.Event) int // of the frame that carries an event
 }
 
+// EventSender is the owner's half of the event class.
 type EventSender struct {
 	cfg     EventSenderConfig
 	marked  bool              // the peer has sent all its marks
@@ -71,6 +73,7 @@ type flyingEvent struct {
 // ErrSources is why a source's events do not travel.
 var ErrSources = errors.New("hub: the outbox has more sources than Limits.MaxKeys")
 
+// NewEventSender makes one that waits for the peer's marks.
 func NewEventSender(cfg EventSenderConfig) *EventSender { return &EventSender{cfg: cfg} }
 
 // Progress is how many events are under way now, and how many the peer has

@@ -2,14 +2,14 @@ package replica
 
 import "time"
 
-// The keepalive as a pure function of what happened when. The edge pings once
-// in each interval and the cloud answers, so one ping in each direction is all
-// that a link at rest carries. Each side counts whatever arrives as a sign of
-// life and gives the link up when too long nothing did.
+// The edge pings once in each interval and the cloud answers: a link at rest carries
+// one small frame in each direction. Each side takes whatever arrives as a sign of life
+// and gives the link up when nothing arrives for too long.
 
 // maxGrace bounds how long a sign of life may be late.
 const maxGrace = 15 * time.Second
 
+// Keepalive decides when to ping and when to give a link up.
 type Keepalive struct {
 	Interval time.Duration
 	Pings    bool      // this side pings

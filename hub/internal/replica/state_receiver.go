@@ -17,6 +17,7 @@ const (
 	maxTries = 4
 )
 
+// StateReceiver is the receiver's half of the state class.
 type StateReceiver struct {
 	window, windowBytes int // what the peer may have under way
 

@@ -39,6 +39,7 @@ func (p statePhase) String() string {
 	return [...]string{"awaiting digest", "listing", "awaiting versions", "live"}[p]
 }
 
+// StateSenderConfig sets up a StateSender.
 type StateSenderConfig struct {
 	Compare     func(a, b string) int
 	Acker       bool
@@ -49,6 +50,7 @@ type StateSenderConfig struct {
 	Size        func(seq uint64, o message.Object) int // of the frame that carries an object
 }
 
+// StateSender is the owner's half of the state class.
 type StateSender struct {
 	cfg   StateSenderConfig
 	phase statePhase
@@ -97,6 +99,7 @@ type flying struct {
 	returned bool // nacked, to be sent again
 }
 
+// NewStateSender makes one that waits for the peer's digest.
 func NewStateSender(cfg StateSenderConfig) *StateSender {
 	return &StateSender{cfg: cfg, held: map[message.Key]string{}, work: map[message.Key]*work{}}
 }

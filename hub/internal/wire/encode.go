@@ -11,14 +11,14 @@ import (
 
 // AppendFrame appends f as message Frame, without the length before it.
 func AppendFrame(b []byte, f Frame) []byte {
-	b = protowire.AppendTag(b, f.Number(), protowire.BytesType)
+	b = protowire.AppendTag(b, f.number(), protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(f.size()))
 	return f.fields(b)
 }
 
 // Size is the length of what appendFrame appends.
 func Size(f Frame) int {
-	return protowire.SizeTag(f.Number()) + protowire.SizeBytes(f.size())
+	return protowire.SizeTag(f.number()) + protowire.SizeBytes(f.size())
 }
 
 // Zero values are not written, as in proto3. Each append below has its size

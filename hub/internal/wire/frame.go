@@ -17,8 +17,8 @@ const (
 
 // Frame is one unit of the wire: a field of message Frame in hub.proto.
 type Frame interface {
-	// Number is the frame's field in message Frame.
-	Number() protowire.Number
+	// number is the frame's field in message Frame.
+	number() protowire.Number
 	// size is the length of what fields appends.
 	size() int
 	// fields appends the fields of the frame's own message.
@@ -33,7 +33,7 @@ type (
 		Instance     string
 		Version      string
 		Capabilities []string
-		Keepalive    time.Duration  // wish
+		Keepalive    time.Duration  // that the edge asks for
 		Limits       message.Limits // only what the peer must know: MaxFrame, Window, WindowBytes
 		Dial         uint64         // counts this instance's connections, so that a late one is known
 		Yield        bool           // this instance was fenced: it wants the node only if nobody else has it
@@ -59,6 +59,7 @@ type (
 		ID        uint64
 		RoundTrip time.Duration
 	}
+	// Pong answers a Ping.
 	Pong struct{ ID uint64 }
 	// Digest opens one direction of the state class: what the receiver holds.
 	Digest struct{ message.Digest }
@@ -122,6 +123,7 @@ type (
 // Class is the class of delivery that a stream is opened for.
 type Class uint64
 
+// The classes.
 const (
 	ClassCall Class = iota + 1
 	ClassStream
@@ -135,8 +137,10 @@ func (c Class) String() string {
 	return "call"
 }
 
+// GoAwayKind says why a session ends or is not to be.
 type GoAwayKind uint64
 
+// The kinds.
 const (
 	GoAwayRefused  GoAwayKind = iota + 1 // the hello is refused, Err says why
 	GoAwayEnded                          // the peer ends the session, Err says why
@@ -188,23 +192,26 @@ const (
 	numOpening
 )
 
-func (Hello) Number() protowire.Number    { return numHello }
-func (Welcome) Number() protowire.Number  { return numWelcome }
-func (GoAway) Number() protowire.Number   { return numGoAway }
-func (Ping) Number() protowire.Number     { return numPing }
-func (Pong) Number() protowire.Number     { return numPong }
-func (Digest) Number() protowire.Number   { return numDigest }
-func (Want) Number() protowire.Number     { return numWant }
-func (Versions) Number() protowire.Number { return numVersions }
-func (Put) Number() protowire.Number      { return numPut }
-func (Ack) Number() protowire.Number      { return numAck }
-func (Nack) Number() protowire.Number     { return numNack }
-func (Fragment) Number() protowire.Number { return numFragment }
-func (Cancel) Number() protowire.Number   { return numCancel }
-func (Open) Number() protowire.Number     { return NumOpen }
-func (Response) Number() protowire.Number { return numResponse }
-func (Marks) Number() protowire.Number    { return numMarks }
-func (Event) Number() protowire.Number    { return numEvent }
-func (Refusal) Number() protowire.Number  { return numRefusal }
-func (Batch) Number() protowire.Number    { return numBatch }
-func (Opening) Number() protowire.Number  { return numOpening }
+// Number is the field of message Frame that a frame is.
+func Number(f Frame) protowire.Number { return f.number() }
+
+func (Hello) number() protowire.Number    { return numHello }
+func (Welcome) number() protowire.Number  { return numWelcome }
+func (GoAway) number() protowire.Number   { return numGoAway }
+func (Ping) number() protowire.Number     { return numPing }
+func (Pong) number() protowire.Number     { return numPong }
+func (Digest) number() protowire.Number   { return numDigest }
+func (Want) number() protowire.Number     { return numWant }
+func (Versions) number() protowire.Number { return numVersions }
+func (Put) number() protowire.Number      { return numPut }
+func (Ack) number() protowire.Number      { return numAck }
+func (Nack) number() protowire.Number     { return numNack }
+func (Fragment) number() protowire.Number { return numFragment }
+func (Cancel) number() protowire.Number   { return numCancel }
+func (Open) number() protowire.Number     { return NumOpen }
+func (Response) number() protowire.Number { return numResponse }
+func (Marks) number() protowire.Number    { return numMarks }
+func (Event) number() protowire.Number    { return numEvent }
+func (Refusal) number() protowire.Number  { return numRefusal }
+func (Batch) number() protowire.Number    { return numBatch }
+func (Opening) number() protowire.Number  { return numOpening }

@@ -85,6 +85,8 @@ type Reader struct {
 	decoder
 }
 
+// NewReader makes a Reader for frames of up to piece bytes, and of whole bytes where
+// they come as fragments.
 func NewReader(r io.Reader, piece, whole int) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, ReadBuffer), piece: piece, whole: whole}
 }
