@@ -187,9 +187,8 @@ func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 // Ready is closed when the first session stands.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
-// Fenced tells that another program with this node's identity has the node, so
-// that this one has no session; nil if that is not so. It is over when a session
-// stands.
+// Fenced is set while another program with this node's identity has the node, so that
+// this one has no session; nil otherwise. A session that begins ends it.
 func (c *Client) Fenced() *FencedError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -242,8 +241,7 @@ func (c *Client) current() *session {
 	return c.session
 }
 
-// connect makes one session and returns whether it came to stand and how it
-// ended.
+// connect makes one session. It reports whether the session began, and how it ended.
 func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	conn, l, w, err := c.dial(ctx)
 	if err != nil {
@@ -252,7 +250,7 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 		}
 		return false, err
 	}
-	// The session outlives ctx for a moment, to say goodbye.
+	// The session outlives ctx for a moment, to send a GoAway.
 	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
 		limits: c.cfg.Limits, peer: w.Limits, sink: c.ends.Down, source: c.ends.Up,
@@ -306,7 +304,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, wire.Welcome, error) {
 	return conn, l, w, nil
 }
 
-// publish makes the session, or its absence, known.
+// publish makes the session, or its end, known.
 func (c *Client) publish(s *session, info Info) {
 	c.mu.Lock()
 	c.session, c.info = s, info

@@ -24,12 +24,11 @@ type Conn interface {
 	Close() error
 }
 
-// LastReader is implemented by a Conn that knows when it last received anything
-// from the peer, on any stream or of its own. The session then takes that for
-// the sign of life, so that a ping which waits behind a lot of data on a slow
-// link is not taken for a dead one.
+// LastReader is implemented by a Conn that knows when it last received anything from the
+// peer, on any stream or of the transport's own. The session takes that as the sign of
+// life: a ping that waits behind a lot of data on a slow link does not end it.
 type LastReader interface {
-	// Heard is when the last byte arrived; zero for never.
+	// LastRead is when the last byte arrived; zero for never.
 	LastRead() time.Time
 }
 
@@ -80,8 +79,8 @@ type Listener interface {
 	Close() error
 }
 
-// BacklogReporter is a Listener that lets in a limited number of connections at a time.
-// Server.Stats has what it says.
+// BacklogReporter is implemented by a Listener that limits how many connections are on
+// their way in. Server.Stats includes its report.
 type BacklogReporter interface {
 	// Backlog counts those that are on their way in, by transport.
 	Backlog() map[string]Backlog
@@ -90,5 +89,5 @@ type BacklogReporter interface {
 // Backlog is how many connections are on their way in.
 type Backlog struct {
 	UnderWay int // between their first packet and Accept
-	Waiting  int // for those, as far as the Listener can tell
+	Waiting  int // that wait for those, as far as the Listener knows
 }

@@ -35,28 +35,31 @@ type Node struct {
 	// none. Events wait in an Outbox while the peer is one that knows of none.
 	Inbox  Inbox
 	Outbox Outbox
-	// Claim records that this server is about to hold the node, where all
-	// servers of the cloud see it: it reads the node's Claim, zero if there is
-	// none, has decide say what to make of it, and stores that if nobody else
-	// has stored anything meanwhile; otherwise it begins again. An error of
-	// decide is returned as it is. Whoever stores also watches, and tells the
-	// other servers by Server.Supersede. With one server it may be nil.
+	// Claim records, where all servers of the cloud see it, that this server is about to
+	// hold the node:
+	//
+	//  1. read the node's Claim, zero if there is none;
+	//  2. call decide, and return its error as it is;
+	//  3. store the result only if the stored Claim is still the one that was read
+	//     (compare and swap); otherwise go back to 1.
+	//
+	// The store is also watched, and a changed Claim is reported to the other servers by
+	// Server.Supersede. With one server Claim may be nil.
 	Claim func(ctx context.Context, decide func(held Claim) (Claim, error)) error
-	// Duplicate is called when a program with the node's identity was refused,
-	// since another has the node; it comes again every few minutes for as long as
-	// both run. It may take its time, within ctx. nil does nothing.
+	// Duplicate is called when a program with the node's identity was refused because
+	// another has the node, and again every few minutes for as long as both run. It may
+	// block until ctx ends. nil does nothing.
 	Duplicate func(ctx context.Context, d Duplicate)
-	// Connected is called with the session's client info when it stands and,
-	// once more, when it has ended. It may be nil.
+	// Connected is called with the session's client info when it has begun and once
+	// more when it has ended. It may be nil.
 	Connected func(Info)
 }
 
-// Duplicate is a program that came with the identity of a node that another
-// program has: both run. The likely causes are a cloned disk and a restored
-// backup.
+// Duplicate is a program that asked for a node while another program with the same
+// identity has it: both run. The likely causes are a cloned disk and a restored backup.
 type Duplicate struct {
 	Node     string
 	Instance string // the program that was refused
-	Address  string // from which it came; behind a proxy that is the proxy's
+	Address  string // from which it connected; behind a proxy, the proxy's
 	Holder   Claim  // who has the node
 }

@@ -27,7 +27,7 @@ type Outbox interface {
 	// goroutine at a time, at least once for each id that Next gave, or once
 	// for several. When it fails, for example since the disk is full, it is
 	// called again with back-off for as long as the session stands; the next
-	// session tells it again.
+	// session reports it again.
 	Acked(ctx context.Context, source string, id uint64) error
 	// Subscribe has appended called with the source of each event that was
 	// appended after Subscribe returned, until stop is called. appended does

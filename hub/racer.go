@@ -97,7 +97,7 @@ type finish struct {
 // of all of them joined in the order in which they failed.
 func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // calls off who is still under way
+	defer cancel() // ends the lanes that are still under way
 	r.mu.Lock()
 	rc := newRace(r.winner.order(time.Now(), len(r.cfg.Lanes)))
 	r.mu.Unlock()
@@ -185,7 +185,7 @@ type winner struct {
 	losers *sync.WaitGroup
 }
 
-// Heard is the connection's own, or zero if that does not know.
+// LastRead is the connection's own, or zero if that does not know.
 func (w *winner) LastRead() time.Time {
 	if c, ok := w.Conn.(LastReader); ok {
 		return c.LastRead()

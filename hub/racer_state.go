@@ -30,7 +30,7 @@ func (m remembered) order(now time.Time, lanes int) []int {
 
 // won is what to remember after lane won a race at now. One that wins again
 // within its time does not gain more of it, so that the best lane gets its
-// turn.
+// chance.
 func (m remembered) won(lane int, now time.Time, d time.Duration) remembered {
 	switch {
 	case lane == 0:

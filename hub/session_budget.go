@@ -14,23 +14,26 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// What a peer opens takes memory in three steps. The first bytes of the opening
-// frame are free. They say which class it is, and with that the call or stream
-// is counted against MaxCalls or MaxStreams. Only one that is within them has
-// the rest of its frame read, from two budgets: the session's, of which it
-// reserves all that it announces and waits for that, and the server's, of which
-// it takes as much as really arrives and waits for none. What they lend comes
-// back when the call or stream has been served, for a call when its answer has been
-// read: a large one counts as well. Whoever gets nothing is answered
-// with CodeExhausted, before the rest of its frame is read, and may try again.
+// The memory for calls and streams that a peer opens is bounded in three steps:
+//
+//  1. The first freeOpening bytes of the opening frame are read without a budget. They
+//     name the class, and the call or stream is counted against MaxCalls or MaxStreams.
+//  2. If it is within that limit, it reserves the announced size of its frame from the
+//     session's budget, and waits for it.
+//  3. It then takes from the server's budget as much as really arrives, without waiting.
+//
+// Both budgets get the bytes back when the call or stream has been served, for a call
+// when the peer has read the answer, which counts as well. A call or stream that does
+// not get its bytes is answered with CodeExhausted before the rest of its frame is
+// read, and may be tried again.
 
 const (
-	// freeOpening is how much of an opening frame is read before a slot is held,
-	// in bytes. Nearly all calls and streams are smaller.
+	// freeOpening is how many bytes of an opening frame are read before it has a slot.
+	// Nearly all calls and streams are smaller.
 	freeOpening = 4 << 10
 	// growOpening is the least by which the buffer of a larger one grows.
 	growOpening = 64 << 10
-	// retryExhausted is when a call that found the server's budget empty may come
+	// retryExhausted is when a call that found the server's budget empty may be tried
 	// again.
 	retryExhausted = time.Second
 )
@@ -39,7 +42,7 @@ const (
 type slot struct {
 	s       *session
 	class   wire.Class
-	refused *Error // it has no place, and this says why
+	refused *Error // why it has no place; nil if it has one
 	session int64  // taken of the session's budget
 	server  int64  // taken of the server's
 }
@@ -57,7 +60,7 @@ func (s *session) claim(c wire.Class) *slot {
 	return p
 }
 
-// slots gives the counter of a class and its limit; nil for one that is not known.
+// slots returns the counter of a class and its limit; nil for an unknown class.
 func (s *session) slots(c wire.Class) (*atomic.Int32, int) {
 	switch c {
 	case wire.ClassCall:
@@ -93,8 +96,8 @@ func (p *slot) reserve(n int) {
 	p.session = int64(n)
 }
 
-// answer takes n bytes of the session's budget, for what is about to be written.
-// The opening frame is no longer needed by then.
+// answer takes n bytes of the session's budget for the answer. The opening frame is no
+// longer needed by then.
 func (p *slot) answer(n int) bool {
 	if p.session > 0 {
 		p.s.bodies().Release(p.session)

@@ -37,7 +37,7 @@ const (
 // half is one side's view of a stream of the stream class.
 type half struct {
 	st     Stream
-	closed func()    // tells the session, once
+	closed func()    // called once, by Close
 	stats  *counters // nil counts nothing
 
 	once sync.Once
@@ -161,8 +161,7 @@ func (h *half) status(n uint64) error {
 	return e
 }
 
-// broken tells the end of a deadline, which may be set anew, from the end of
-// the stream.
+// broken distinguishes a deadline, which may be set anew, from the end of the stream.
 func (h *half) broken(err error) error {
 	if t, ok := errors.AsType[interface {
 		error

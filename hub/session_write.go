@@ -36,7 +36,7 @@ func (s *session) urgentLocked(f wire.Frame) {
 	s.writeLocked()
 }
 
-// announce tells the peer of a stream that is being opened, if it wants to know.
+// announce announces a stream that is being opened, if both sides do so.
 func (s *session) announce() {
 	if !s.announced {
 		return

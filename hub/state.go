@@ -40,14 +40,13 @@ type Source interface {
 // durable, so that it can forget it. Acked is called at least once for each
 // object delivered, in order for each key, from one goroutine at a time. What
 // the peer refuses for good counts as delivered: it is logged and not sent
-// again. What the two find equal when they compare is told as well, so that an
-// acknowledgement lost with a link is made up for.
+// again. What both sides find equal when they compare is reported as well, which makes
+// up for an acknowledgement that was lost with a link.
 //
-// An Acker keeps the book of what its peer has by itself: once an object is
-// acked the session forgets it, and held is empty in later Loads of that key.
-// So a Source of ever new keys does not fill the session. An Acked that fails is
-// called again with back-off for as long as the session stands; the next session
-// tells it again.
+// An Acker itself remembers what its peer has: once an object is acknowledged the
+// session forgets it, and held is empty in later Loads of that key. So a Source of ever
+// new keys does not fill the session. An Acked that fails is called again with back-off
+// for as long as the session stands; the next session reports it again.
 type Acker interface {
 	Acked(ctx context.Context, acked []Object) error // bodies are not set
 }

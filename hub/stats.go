@@ -15,8 +15,8 @@ import (
 // Class is a class of delivery, as Stats count by it.
 type Class string
 
-// The classes. ClassControl is what keeps the link itself: keepalives and
-// farewells; handshakes are counted apart.
+// The classes. ClassControl is what the link itself needs: keepalives and the ends of
+// sessions; handshakes are counted apart.
 const (
 	ClassControl Class = "control"
 	ClassState   Class = "state"
@@ -36,7 +36,7 @@ const (
 	HandshakeVersion     HandshakeResult = "version"     // no protocol version in common
 	HandshakeIdentity    HandshakeResult = "identity"    // no proven name, or another than the edge says
 	HandshakeInvalid     HandshakeResult = "invalid"     // a hello with impossible values
-	HandshakeRate        HandshakeResult = "rate"        // told to come back: too many at the same time
+	HandshakeRate        HandshakeResult = "rate"        // too many at the same time: it was told to come back
 	HandshakeFull        HandshakeResult = "full"        // the limit on nodes is reached
 	HandshakeFenced      HandshakeResult = "fenced"      // this program lost the node to another
 	HandshakeStale       HandshakeResult = "stale"       // a newer connection of this program stands
@@ -89,7 +89,7 @@ type Traffic struct {
 // maps belong to the caller and hold what is not zero.
 type Stats struct {
 	Sessions   map[string]int     // that stand now, by transport
-	Backlog    map[string]Backlog // connections that are no sessions yet, by transport, if the Listener tells
+	Backlog    map[string]Backlog // connections that are no sessions yet, by transport, if the Listener reports it
 	Handshakes map[HandshakeResult]uint64
 	Ended      map[EndReason]uint64 // sessions
 
@@ -245,7 +245,7 @@ func (c *counters) handshake(r HandshakeResult) {
 	c.handshakes[r]++
 }
 
-// begun and over count a session.
+// sessionBegan and sessionEnded count a session.
 func (c *counters) sessionBegan(transport string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -32,7 +32,7 @@ func (s *Claims) Held(node string) hub.Claim {
 	return s.claims[node]
 }
 
-// leave notes that a node's session has ended, unless a newer one has begun.
+// endSession records that a node's session has ended, unless a newer one has begun.
 func (s *Claims) endSession(node string, epoch uint64, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -165,7 +165,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.respond(w, r, out, err)
 }
 
-// tell answers, logs and counts.
+// respond answers, logs and counts.
 func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, err error) {
 	log := h.cfg.Logger.With("node", out.node, "path", r.URL.Path, "addr", r.RemoteAddr)
 	code, status := codeOf(err)

@@ -196,7 +196,7 @@ func (s *udpSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	}
 }
 
-// fill gives packets whose turn it is.
+// fill appends packets of connections that got a place.
 func (in *inbound) fill(ms []ipv4.Message) (n int) {
 	for n < len(ms) {
 		p, ok := in.initials.next()

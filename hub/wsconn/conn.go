@@ -131,7 +131,7 @@ func notify(c chan struct{}) {
 // Peer says who is at the other end, by its certificate.
 func (c *Conn) Peer() hub.Peer { return c.peer }
 
-// Heard is when the last byte arrived, on whatever stream.
+// LastRead is when the last byte arrived, on whatever stream.
 func (c *Conn) LastRead() time.Time { return time.Unix(0, c.socket.heard.Load()) }
 
 // Close ends the connection at once and waits for its goroutines. Twice is
@@ -335,8 +335,8 @@ func (c *Conn) flush() {
 	}
 }
 
-// fill makes the next message: what streams have to tell, then bytes of those
-// that have some, in turn.
+// fill makes the next message: the notes of streams, then bytes of those that have
+// some, round robin.
 func (c *Conn) fill(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

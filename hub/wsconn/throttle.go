@@ -11,22 +11,20 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
-// firstByte is how long a TCP connection may stay silent. A TLS client speaks at
-// once.
+// firstByte is how long a TCP connection may send nothing. A TLS client sends first.
 const firstByte = 10 * time.Second
 
-// Throttle gives the TCP connections of inner only as fast as the ones before
-// get through their handshake, see ListenerConfig.Handshakes: a herd that comes
-// at once then waits in the kernel, where that costs nothing. TLS goes on top:
+// Throttle wraps inner: it accepts TCP connections only as fast as those before complete
+// their handshake, see ListenerConfig.Handshakes. Many that come at once then wait in
+// the kernel, where that costs nothing. TLS goes on top:
 //
 //	err := srv.Serve(tls.NewListener(l.Throttle(socket), tlsConfig))
 //
-// A connection counts from its first byte on; silent ones take no place from
-// others. One network (an IPv4 /24, an IPv6 /64) gets at most three quarters of
-// the places. Connections that are used for something else than a link count for
-// 3 s, or for 1 s while others wait. Those that are no links, whatever they do, are
-// at most ListenerConfig.Pending: beyond that the oldest ones of the network that
-// has the most are closed.
+// A connection counts from its first byte on; silent ones take no place. One network (an
+// IPv4 /24, an IPv6 /64) gets at most three quarters of the places. Connections that are
+// used for something other than a link count for 3 s, or for 1 s while others wait. At
+// most ListenerConfig.Pending connections that are not links may be open; beyond that
+// the oldest ones of the network that has the most are closed.
 //
 // The first Accept starts goroutines; Close ends them and waits for them.
 func (l *Listener) Throttle(inner net.Listener) net.Listener {

@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// SlotTime is how long a connection counts in an Admission at most. Peers that begin
-	// and never go on would otherwise keep all others out; so they only slow them.
+	// SlotTime is how long a connection holds a place at most. Peers that begin and never
+	// go on would otherwise keep all others out; so they only slow them.
 	SlotTime = 3 * time.Second
-	// BusySlotTime replaces SlotTime while others wait in Enter for a place.
+	// BusySlotTime replaces SlotTime while others wait in Enter.
 	BusySlotTime = time.Second
-	// The places of one network are at most shareOf parts of shareIn, so that some
-	// are left for all others, whatever one network does.
+	// One network gets at most shareOf of shareIn places, so that some are left for all
+	// others, whatever one network does.
 	shareOf, shareIn = 3, 4
 )
 
-// Network is what counts as one source of connections: the /24 of an IPv4 address,
-// the /64 of an IPv6 address, of which one host may choose the rest. Addresses of
-// other kinds are all of one network.
+// Network is the unit by which sources of connections are counted: the /24 of an IPv4
+// address, the /64 of an IPv6 address, of which one host may choose the rest. Addresses
+// of other kinds are all one network.
 func Network(addr net.Addr) netip.Prefix {
 	var ip netip.Addr
 	switch a := addr.(type) {
@@ -48,11 +48,10 @@ func Network(addr net.Addr) netip.Prefix {
 func Share(places int) int { return max(1, places*shareOf/shareIn) }
 
 // Admission bounds how many connections are under way from their first packet to the
-// Accept that takes them. A herd that is let in as a whole shares the CPU until
-// none gets through before its peer has given up, and what was done for it was in
-// vain; before an Admission it waits where that costs nothing. One network takes at
-// most its Share of the places. All methods may be called by several goroutines at
-// once.
+// Accept that takes them. If thousands were let in at once they would share the CPU, no
+// handshake would end before its peer gives up, and all the work would be wasted; the
+// others wait where that costs nothing. One network takes at most its Share of the
+// places. All methods may be called by several goroutines at once.
 type Admission struct {
 	places, share int
 	left          func()
@@ -71,7 +70,7 @@ type waiter struct {
 }
 
 // NewAdmission makes an Admission with so many places. left, unless nil, is called each
-// time that a place has become free.
+// time that a place becomes free.
 func NewAdmission(places int, left func()) *Admission {
 	if left == nil {
 		left = func() {}
@@ -79,9 +78,9 @@ func NewAdmission(places int, left func()) *Admission {
 	return &Admission{places: places, share: Share(places), left: left, of: make(map[netip.Prefix]int)}
 }
 
-// Enter waits for a place for a connection of the network, or until done is closed,
-// and then gives nil. The next place is for the network that has the fewest, of
-// these for the one that waited longest.
+// Enter waits for a place for a connection of the network; it returns nil when done is
+// closed. The next free place goes to the network that has the fewest places, and there
+// to the connection that has waited longest.
 func (e *Admission) Enter(network netip.Prefix, done <-chan struct{}) *Slot {
 	e.mu.Lock()
 	if p := e.passLocked(network); p != nil {
@@ -159,7 +158,7 @@ func (e *Admission) passLocked(network netip.Prefix) *Slot {
 	return p
 }
 
-// leaveLocked frees a place and gives it on.
+// leaveLocked frees a place for the next one.
 func (e *Admission) leaveLocked(p *Slot) {
 	p.gone.Store(true)
 	p.timer.Stop()
@@ -191,7 +190,7 @@ func (e *Admission) grantLocked() {
 	}
 }
 
-// hurryLocked plans when the oldest pass ends because others wait.
+// hurryLocked plans the end of the oldest slot, since others wait.
 func (e *Admission) hurryLocked() {
 	if e.hurry != nil {
 		e.hurry.Stop()
@@ -220,7 +219,7 @@ type Slot struct {
 	gone    atomic.Bool
 }
 
-// Leave gives the place to the next one. Twice is no error.
+// Leave frees the place. A second call does nothing.
 func (p *Slot) Leave() {
 	p.entry.mu.Lock()
 	if p.gone.Load() {
@@ -235,5 +234,5 @@ func (p *Slot) Leave() {
 // Network is that of the connection.
 func (p *Slot) Network() netip.Prefix { return p.network }
 
-// Gone tells whether the place has been given back.
+// Gone reports whether the place was freed.
 func (p *Slot) Gone() bool { return p.gone.Load() }

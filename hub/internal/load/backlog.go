@@ -25,8 +25,8 @@ func NewBacklog[C comparable](places int) *Backlog[C] {
 	return &Backlog[C]{places: places, arrived: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Reserve takes a place for a connection to come, which Put or Free must
-// follow. It reports false when all are taken.
+// Reserve takes a place for a connection that is about to come; Put or Free must follow.
+// It reports false when all places are taken.
 func (q *Backlog[C]) Reserve() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -44,8 +44,8 @@ func (q *Backlog[C]) Free() {
 	q.taken--
 }
 
-// Put has c wait in a place that was reserved. It reports false after Close: c
-// is then the caller's to close. Who calls Put must call Drop when c ends.
+// Put lets c wait in a reserved place. It reports false after Close: the caller then
+// closes c. The caller must call Drop when c ends.
 func (q *Backlog[C]) Put(c C) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,7 +58,7 @@ func (q *Backlog[C]) Put(c C) bool {
 	return true
 }
 
-// Drop takes c out, which has ended. It does nothing if c does not wait.
+// Drop removes c, which has ended. It does nothing if c does not wait.
 func (q *Backlog[C]) Drop(c C) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -75,7 +75,7 @@ func (q *Backlog[C]) wakeLocked() {
 	}
 }
 
-// Accept waits for the next connection. After Close it fails with what that
+// Accept waits for the next connection. After Close it fails with the error that Close
 // was given.
 func (q *Backlog[C]) Accept(ctx context.Context) (C, error) {
 	var none C
@@ -114,9 +114,8 @@ func (q *Backlog[C]) Closed() bool {
 	return q.err != nil
 }
 
-// Close has every Accept fail with err, nil meaning net.ErrClosed, and returns
-// those that waited, which are the caller's to close. The second call does
-// nothing.
+// Close makes every Accept fail with err, nil meaning net.ErrClosed, and returns the
+// connections that waited, for the caller to close. A second call does nothing.
 func (q *Backlog[C]) Close(err error) []C {
 	if err == nil {
 		err = net.ErrClosed

@@ -6,17 +6,17 @@ import (
 )
 
 const (
-	// longWait is how long a goroutine that is ready may wait for the CPU before the
-	// CPU counts as short: less than after what QUIC sends a packet again that it has
-	// had no answer to, on the shortest way, 26 ms (RFC 9002 section 6.2.1).
+	// longWait is how long a runnable goroutine may wait before the CPU counts as short.
+	// It is less than the shortest time after which QUIC sends an unanswered packet
+	// again, 26 ms (RFC 9002 section 6.2.1).
 	longWait = 10 * time.Millisecond
-	// lookEvery is how often it is looked.
+	// lookEvery is how often the runtime is asked.
 	lookEvery = 50 * time.Millisecond
 )
 
-// CPU tells whether the CPU is short. Those who come then take it from those who
-// are inside: what is late is taken for lost and sent again, which takes more of it.
-// The zero value is ready. One goroutine at a time may use it.
+// CPU reports whether the CPU is short. New connections then slow those under way, whose
+// late packets are taken for lost and sent again, which needs more CPU still. The zero
+// value is ready. One goroutine at a time may use it.
 type CPU struct {
 	looked time.Time
 	sample [1]metrics.Sample
@@ -25,7 +25,7 @@ type CPU struct {
 	short  bool
 }
 
-// Short tells whether one in ten goroutines has waited for longWait lately.
+// Short reports whether one in ten goroutines has waited for longWait lately.
 func (l *CPU) Short(now time.Time) bool {
 	if now.Sub(l.looked) < lookEvery {
 		return l.short
@@ -34,7 +34,7 @@ func (l *CPU) Short(now time.Time) bool {
 	l.sample[0].Name = "/sched/latencies:seconds"
 	metrics.Read(l.sample[:])
 	if l.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
-		return false // a runtime that does not tell
+		return false // this runtime does not report it
 	}
 	waits := l.sample[0].Value.Float64Histogram()
 	var all, long uint64

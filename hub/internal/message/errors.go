@@ -30,7 +30,7 @@ func TooLarge(n, limit int) error {
 	return fmt.Errorf("%w: %d bytes where %d are allowed", ErrTooLarge, n, limit)
 }
 
-// ErrorOf turns what a handler returned into what the peer is told.
+// ErrorOf turns what a handler returned into what is sent to the peer.
 func ErrorOf(err error) *Error {
 	if err == nil {
 		return nil

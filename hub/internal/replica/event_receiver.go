@@ -28,8 +28,7 @@ type EventReceiver struct {
 	timer   bool
 }
 
-// arriving is a source that has events here; it is forgotten when they are
-// done with.
+// arriving is a source that has events here; it is dropped when they are done.
 type arriving struct {
 	name   string
 	events []message.Event

@@ -168,7 +168,7 @@ func (s *EventSender) appended(fx []Effect, name string) []Effect {
 	return fx
 }
 
-// enqueue has a source read in its turn.
+// enqueue puts a source at the end of the queue of those to be read.
 func (s *EventSender) enqueue(src *eventSource) {
 	src.state = eventQueued
 	s.queue = append(s.queue, src)
