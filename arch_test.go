@@ -96,6 +96,7 @@ var inner = map[string][]string{
 	"hub/internal/load":    {},
 	"hub/internal/wire":    {"hub/internal/message"},
 	"hub/internal/replica": {"hub/internal/message"},
+	"hub/internal/race":    {},
 }
 
 type goPackage struct {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edgekit/edgekit/hub/internal/message"
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
@@ -97,7 +98,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Backoff.Min < 0, cfg.Backoff.Max < 0:
 		return nil, errors.New("hub: a duration in ClientConfig is negative: leave it 0 for the default")
 	}
-	if err := checkLimits(cfg.Limits); err != nil {
+	if err := message.CheckLimits(cfg.Limits); err != nil {
 		return nil, fmt.Errorf("hub: ClientConfig.%w", err)
 	}
 	if err := checkCapabilities(cfg.Capabilities); err != nil {
@@ -112,7 +113,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Timers == nil {
 		cfg.Timers = new(Timers)
 	}
-	cfg.Limits = withDefaults(cfg.Limits)
+	cfg.Limits = message.DefaultLimits(cfg.Limits)
 	cfg.Connected, cfg.Capabilities = slices.Clone(cfg.Connected), slices.Clone(cfg.Capabilities)
 	log := cfg.Logger
 	if log == nil {

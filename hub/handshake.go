@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -94,11 +96,11 @@ func greet(ctx context.Context, conn Conn, h wire.Hello) (*line, wire.Welcome, e
 	case wire.GoAway:
 		return nil, wire.Welcome{}, &closedByPeer{f}
 	case wire.Welcome:
-		f.Limits = withDefaults(f.Limits)
+		f.Limits = message.DefaultLimits(f.Limits)
 		if f.Version < h.Min || f.Version > h.Max {
 			return nil, wire.Welcome{}, message.Violation("server chose version %d, offered were %d to %d", f.Version, h.Min, h.Max)
 		}
-		if f.Keepalive <= 0 || f.Limits.MaxFrame < minFrame {
+		if f.Keepalive <= 0 || f.Limits.MaxFrame < message.MinFrame {
 			return nil, wire.Welcome{}, message.Violation("welcome with impossible limits")
 		}
 		return l, f, nil
@@ -127,7 +129,7 @@ func receive(ctx context.Context, conn Conn) (*line, wire.Hello, error) {
 	if !ok {
 		return l, wire.Hello{}, message.Violation("%T before a hello", f)
 	}
-	h.Limits = withDefaults(h.Limits)
+	h.Limits = message.DefaultLimits(h.Limits)
 	return l, h, nil
 }
 
@@ -146,7 +148,7 @@ func agree(h wire.Hello, peer Peer) (uint64, error) {
 			"the edge says that it is node %q, its certificate is for %q", message.Clip(h.Node), peer.Name)}}
 	case h.Instance == "" || len(h.Instance) > maxInstance:
 		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
-	case h.Limits.MaxFrame < minFrame:
+	case h.Limits.MaxFrame < message.MinFrame:
 		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
 	}
 	return version, nil
@@ -184,4 +186,51 @@ func addr(a net.Addr) string {
 		return ""
 	}
 	return a.String()
+}
+
+// Capabilities are what a peer can do beyond its protocol version. Each side
+// names its own in the handshake, and what both have is used; so a peer of an
+// earlier release works on with what it knows. Those of hub itself begin with
+// hubPrefix.
+const (
+	hubPrefix  = "hub."
+	capEvents  = "hub.events"  // the event class
+	capBatch   = "hub.batch"   // compressed batches
+	capOpening = "hub.opening" // streams are announced
+)
+
+// offers gives the names for the handshake: hub's own and the program's.
+func offers(program []string) []string {
+	return append([]string{capEvents, capBatch, capOpening}, program...)
+}
+
+// maxCapabilities bounds what a program may add, so that a hello stays within
+// its frame.
+const maxCapabilities = 4 << 10
+
+func checkCapabilities(program []string) error {
+	size := 0
+	for _, c := range program {
+		if strings.HasPrefix(c, hubPrefix) {
+			return fmt.Errorf("%q: names that begin with %q are hub's own", c, hubPrefix)
+		}
+		size += len(c)
+	}
+	if size > maxCapabilities {
+		return fmt.Errorf("they have %d bytes, the limit is %d", size, maxCapabilities)
+	}
+	return nil
+}
+
+// negotiate leaves out what the peer cannot do.
+func (cfg *sessionConfig) negotiate(peer []string) {
+	cfg.batches = slices.Contains(peer, capBatch)
+	cfg.announced = slices.Contains(peer, capOpening)
+	if slices.Contains(peer, capEvents) {
+		return
+	}
+	if cfg.outbox != nil {
+		cfg.log.Warn("peer is of a release that knows of no events: they stay in the outbox")
+	}
+	cfg.outbox, cfg.inbox = nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/hub/internal/message"
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
@@ -50,7 +51,7 @@ func TestBackoff(t *testing.T) {
 }
 
 func TestAgree(t *testing.T) {
-	good := wire.Hello{Min: 1, Max: 1, Node: "a", Instance: "i", Limits: withDefaults(Limits{})}
+	good := wire.Hello{Min: 1, Max: 1, Node: "a", Instance: "i", Limits: message.DefaultLimits(Limits{})}
 	for _, tt := range []struct {
 		name string
 		edit func(*wire.Hello, *Peer)

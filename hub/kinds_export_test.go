@@ -19,7 +19,7 @@ func KnownKind(number int) bool {
 func HelloOf(node, instance string, dial uint64) []byte {
 	return wire.AppendDelimited(nil, wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: node, Instance: instance, Dial: dial, Capabilities: []string{capEvents, capBatch}, // its streams are not announced
-		Limits: withDefaults(Limits{}),
+		Limits: message.DefaultLimits(Limits{}),
 	})
 }
 
@@ -38,8 +38,8 @@ func FramesNaming(node string) map[int][]byte {
 	_ = w.Close()
 	all := make(map[int][]byte)
 	for _, f := range []wire.Frame{
-		wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: node, Instance: node, Version: node, Limits: withDefaults(Limits{}), Dial: 99},
-		wire.Welcome{Version: wire.ProtocolMax, Epoch: 1 << 62, Keepalive: minKeepalive, Limits: withDefaults(Limits{})},
+		wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: node, Instance: node, Version: node, Limits: message.DefaultLimits(Limits{}), Dial: 99},
+		wire.Welcome{Version: wire.ProtocolMax, Epoch: 1 << 62, Keepalive: minKeepalive, Limits: message.DefaultLimits(Limits{})},
 		wire.GoAway{Kind: wire.GoAwayFenced, Err: &Error{Code: CodeForbidden, Text: node}, Epoch: 1 << 62},
 		wire.Ping{ID: 1}, wire.Pong{ID: 1}, wire.Digest{}, wire.Want{},
 		wire.Versions{Entries: []message.Entry{{Key: key, Version: "9"}}, Last: true},

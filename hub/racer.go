@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/race"
 )
 
 const (
@@ -53,7 +55,7 @@ type Racer struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	winner remembered
+	winner race.Winner
 }
 
 // NewRacer checks cfg and makes a Racer of it.
@@ -99,7 +101,7 @@ func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the lanes that are still under way
 	r.mu.Lock()
-	rc := newRace(r.winner.order(time.Now(), len(r.cfg.Lanes)))
+	rc := race.New(r.winner.Order(time.Now(), len(r.cfg.Lanes)))
 	r.mu.Unlock()
 	finishes := make(chan finish, len(r.cfg.Lanes)) // nobody waits to come in
 	var running sync.WaitGroup
@@ -109,8 +111,8 @@ func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 	for {
 		select {
 		case <-headStart.C:
-			if lane, ok := rc.start(); ok {
-				if d, ok := rc.next(r.cfg.HeadStart); ok {
+			if lane, ok := rc.Start(); ok {
+				if d, ok := rc.Next(r.cfg.HeadStart); ok {
 					headStart.Reset(d)
 				}
 				running.Go(func() {
@@ -119,7 +121,7 @@ func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 				})
 			}
 		case f := <-finishes:
-			under := rc.finish()
+			under := rc.Finish()
 			if f.err == nil {
 				r.remember(f.lane, failed.join())
 				running.Go(func() { closeLosers(finishes, under) })
@@ -127,11 +129,11 @@ func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 			}
 			failed = failed.add(f.lane, fmt.Errorf("%s: %w", r.cfg.Lanes[f.lane].Name, f.err))
 			_, answered := errors.AsType[*Error](f.err)
-			rc.failed(f.lane, answered)
-			if rc.lost(ctx.Err() != nil) {
+			rc.Failed(f.lane, answered)
+			if rc.Lost(ctx.Err() != nil) {
 				return nil, fmt.Errorf("hub: no way to the cloud: %w", failed.join())
 			}
-			if d, ok := rc.next(0); ok && ctx.Err() == nil {
+			if d, ok := rc.Next(0); ok && ctx.Err() == nil {
 				headStart.Reset(d)
 			}
 		}
@@ -171,10 +173,10 @@ func closeLosers(finishes <-chan finish, under int) {
 func (r *Racer) remember(lane int, failed error) {
 	r.mu.Lock()
 	before := r.winner
-	r.winner = before.won(lane, time.Now(), r.cfg.Remember)
+	r.winner = before.Won(lane, time.Now(), r.cfg.Remember)
 	after := r.winner
 	r.mu.Unlock()
-	if before.lane != after.lane {
+	if before.Lane != after.Lane {
 		r.log.Info("another way to the cloud won", "way", r.cfg.Lanes[lane].Name, "failed", failed)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/edgekit/edgekit/hub/internal/load"
+	"github.com/edgekit/edgekit/hub/internal/message"
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
@@ -124,7 +125,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0, cfg.MaxWork < 0:
 		return nil, errors.New("hub: a limit in ServerConfig is negative: leave it 0 for the default")
 	}
-	if err := checkLimits(cfg.Limits); err != nil {
+	if err := message.CheckLimits(cfg.Limits); err != nil {
 		return nil, fmt.Errorf("hub: ServerConfig.%w", err)
 	}
 	if err := checkCapabilities(cfg.Capabilities); err != nil {
@@ -147,7 +148,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.ReleaseAfter = orDefault(cfg.ReleaseAfter, defaultReleaseAfter)
-	cfg.Limits = withDefaults(cfg.Limits)
+	cfg.Limits = message.DefaultLimits(cfg.Limits)
 	cfg.Capabilities = slices.Clone(cfg.Capabilities)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

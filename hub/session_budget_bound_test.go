@@ -7,12 +7,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/edgekit/edgekit/hub/decodetest"
+	"github.com/edgekit/edgekit/hub/internal/message"
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // TestAttackOpenings searches for the streams that cost most.
 func TestAttackOpenings(t *testing.T) {
-	limits := withDefaults(Limits{})
+	limits := message.DefaultLimits(Limits{})
 	decodetest.Search(t,
 		decodetest.Case{Name: "hub_calls", Units: []string{"x", "\x3a\x00", "\x42\x02xx", "\x0a\x02xx", "\x3a\x02\x12\x00"},
 			Wrap: func(b []byte) []byte {

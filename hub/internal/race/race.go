@@ -1,23 +1,21 @@
-package hub
+package race
 
 import "time"
 
-// The decisions of a Racer, as pure functions of what happened.
-
-// remembered is who won the last race, and until when that counts. The zero
+// Winner is who won the last race, and until when that counts. The zero
 // value is the best lane, for which no time is needed.
-type remembered struct {
-	lane  int
+type Winner struct {
+	Lane  int
 	until time.Time
 }
 
-// order is how the lanes set out at now: the remembered winner, then the
+// Order is how the lanes set out at now: the remembered winner, then the
 // others, the best one first.
-func (m remembered) order(now time.Time, lanes int) []int {
+func (m Winner) Order(now time.Time, lanes int) []int {
 	order := make([]int, 0, lanes)
 	first := 0
 	if now.Before(m.until) {
-		first = m.lane
+		first = m.Lane
 	}
 	order = append(order, first)
 	for lane := range lanes {
@@ -28,34 +26,35 @@ func (m remembered) order(now time.Time, lanes int) []int {
 	return order
 }
 
-// won is what to remember after lane won a race at now. One that wins again
+// Won is what to remember after lane won a race at now. One that wins again
 // within its time does not gain more of it, so that the best lane gets its
 // chance.
-func (m remembered) won(lane int, now time.Time, d time.Duration) remembered {
+func (m Winner) Won(lane int, now time.Time, d time.Duration) Winner {
 	switch {
 	case lane == 0:
-		return remembered{}
-	case lane == m.lane && now.Before(m.until):
+		return Winner{}
+	case lane == m.Lane && now.Before(m.until):
 		return m
 	}
-	return remembered{lane: lane, until: now.Add(d)}
+	return Winner{Lane: lane, until: now.Add(d)}
 }
 
 // raceAgain is how long a lane that has failed waits before it sets out again,
 // in a race that is not over.
 const raceAgain = time.Second
 
-// race is where one race stands.
-type race struct {
+// State is where one race stands.
+type State struct {
 	waiting []int // lanes that have not set out, in order
 	again   []int // lanes that have failed and may set out again, in order
 	running int   // lanes under way
 }
 
-func newRace(order []int) *race { return &race{waiting: order} }
+// New begins a race in that order.
+func New(order []int) *State { return &State{waiting: order} }
 
-// start lets the next lane set out, if there is one.
-func (r *race) start() (lane int, ok bool) {
+// Start lets the next lane set out, if there is one.
+func (r *State) Start() (lane int, ok bool) {
 	from := &r.waiting
 	if len(r.waiting) == 0 {
 		from = &r.again
@@ -69,10 +68,10 @@ func (r *race) start() (lane int, ok bool) {
 	return lane, true
 }
 
-// next is when the lane after this one sets out, unless this one has won by
+// Next is when the lane after this one sets out, unless this one has won by
 // then: after the head start, or at once if it has failed; one that sets out
 // again waits longer. It reports false if there is none.
-func (r *race) next(headStart time.Duration) (time.Duration, bool) {
+func (r *State) Next(headStart time.Duration) (time.Duration, bool) {
 	switch {
 	case len(r.waiting) > 0:
 		return headStart, true
@@ -82,23 +81,23 @@ func (r *race) next(headStart time.Duration) (time.Duration, bool) {
 	return 0, false
 }
 
-// finish takes one lane in and says how many are still under way.
-func (r *race) finish() int {
+// Finish takes one lane in and says how many are still under way.
+func (r *State) Finish() int {
 	r.running--
 	return r.running
 }
 
-// failed notes that a lane has. A server that cannot be reached now may be in a
+// Failed notes that a lane has. A server that cannot be reached now may be in a
 // moment, while another lane waits for it in vain for long; but one that has
 // answered is not asked again.
-func (r *race) failed(lane int, answered bool) {
+func (r *State) Failed(lane int, answered bool) {
 	if !answered {
 		r.again = append(r.again, lane)
 	}
 }
 
-// lost reports whether the race is over with no winner: each lane has failed
+// Lost reports whether the race is over with no winner: each lane has failed
 // and none is under way, or it was called off.
-func (r *race) lost(off bool) bool {
+func (r *State) Lost(off bool) bool {
 	return r.running == 0 && (off || len(r.waiting) == 0)
 }
