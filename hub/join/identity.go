@@ -47,7 +47,7 @@ type Identity struct {
 	stats IdentityStats
 }
 
-// IdentityStats are an Identity's figures.
+// IdentityStats are what an Identity knows of its certificates, and counts.
 type IdentityStats struct {
 	Certificate time.Time // when the node's certificate ends
 	Authority   time.Time // when the last of the trusted authorities ends
@@ -94,7 +94,7 @@ func (i *Identity) Credentials() Credentials {
 	return i.now
 }
 
-// Stats gives the Identity's figures.
+// Stats returns the times of the certificates, and what was counted so far.
 func (i *Identity) Stats() IdentityStats {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -108,12 +108,12 @@ func (i *Identity) Stats() IdentityStats {
 	return s
 }
 
-// TLS is a client's TLS 1.3 configuration: each new connection shows the
-// certificate that is valid then. The server must be signed by an authority
-// that the credentials hold, or that one of them vouches for, and name the host
-// that is dialled (for an IP address, of which TLS does not tell: the host in
-// IdentityConfig.URL). Its times are judged by the Clock, and may be later than
-// it, for the cloud signs nothing ahead of time.
+// TLS is a client's TLS 1.3 configuration: each new connection shows the certificate that
+// is valid then. The server's certificate must be signed by an authority of the
+// credentials, or by one that such an authority vouches for, and name the host that is
+// dialled. For an IP address, which TLS does not send as a server name (RFC 6066 section
+// 3), that is the host in IdentityConfig.URL. Its times are judged by the Clock; it may
+// begin later than the Clock, since the cloud signs nothing ahead of time.
 func (i *Identity) TLS() *tls.Config {
 	c := i.config(i.host)
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -144,11 +144,10 @@ func (i *Identity) config(host string) *tls.Config {
 	}
 }
 
-// Run renews the certificate when two thirds of its life are over, and soon when
-// its authority does not sign any more; and it asks twice a day, and when a
-// server shows a new authority, which ones to trust. It does so until ctx ends;
-// it then returns nil. What fails is tried again for as long as it takes and
-// logged each time. A second call returns hub.ErrStarted.
+// Run renews the certificate when two thirds of its life are over, and soon when its
+// authority no longer signs. Twice a day, and when a server shows a new authority, it
+// asks which ones to trust. A failure is logged and tried again, without an end. It
+// returns nil when ctx ends. A second call returns hub.ErrStarted.
 func (i *Identity) Run(ctx context.Context) error {
 	if i.started.Swap(true) {
 		return hub.ErrStarted
