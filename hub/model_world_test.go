@@ -67,6 +67,9 @@ func (w *world) startCloud(d doom) {
 	l := w.begin(d)
 	server, err := hub.NewServer(hub.ServerConfig{
 		Listener: mortalListener{w.net, l}, Directory: mortalDirectory{w.dir, l}, Mux: w.asks.mux(), Keepalive: 100 * time.Millisecond,
+		// A late hello of a program that died may fence the one that lives, which then
+		// waits for this long and half as long again: less than calm does.
+		ReleaseAfter: 30 * time.Second,
 	})
 	if err != nil {
 		w.Fatal(err)
