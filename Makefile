@@ -5,7 +5,7 @@ SHELL   := /bin/bash
 BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
-MODULES := examples/cluster examples/demo
+MODULES := cmd/cluster cmd/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -15,15 +15,15 @@ help: ## Print this help
 ## See it work
 .PHONY: demo demo-down thermometer cluster-up cluster-down
 demo: ## A real cluster and one edge node; an app and a device through it (root, Debian)
-	@cd examples/demo && go run . up
+	@cd cmd/demo && go run . up
 demo-down: ## Remove all that the demo made
-	@cd examples/demo && go run . down
+	@cd cmd/demo && go run . down
 thermometer: ## A driver, a twin and MQTT in seconds: no cluster, no root
 	@go run ./examples/thermometer
 cluster-up: ## Only the development cluster: control plane and container runtime
-	@cd examples/cluster && go run . up
+	@cd cmd/cluster && go run . up
 cluster-down: ## Remove the development cluster
-	@cd examples/cluster && go run . down
+	@cd cmd/cluster && go run . down
 
 ## Build
 .PHONY: build generate packages
@@ -48,7 +48,7 @@ race: ## Unit tests with the race detector, shuffled
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
 norace: ## What the race detector is too slow or too large for: power cuts, kills, budgets of memory (root for the disk)
 	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn
-	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u)
+	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u)
 lint: ## Linters at their pinned versions
 	@lint=$$($(TOOL) -n golangci-lint) && for m in . $(MODULES); do echo "lint $$m" && (cd $$m && $$lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
 arch: ## The architecture: import direction, fences, gates of the house style
@@ -67,19 +67,19 @@ crash: ## A store whose process is killed N=n times, and whose disk loses its po
 fleet: ## 2,000 nodes on one server: memory of each, delivery, a restart of the server
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
 e2e: ## End to end: real cluster, container runtime and network (root)
-	cd examples/demo && $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v ./e2e
+	cd cmd/demo && $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v ./e2e
 e2e-autonomy: ## A node cut off and rebooted, edgecore killed KILLS times (200): no container restarts; policies, a certificate and a token that end, a full disk; 22 minutes (root)
-	cd examples/demo && AUTONOMY_KILLS=$(or $(KILLS),200) $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
+	cd cmd/demo && AUTONOMY_KILLS=$(or $(KILLS),200) $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
 e2e-pods: ## What pods do, of e2e: phases and processes, what is refused, probes under a restart of containerd, starts with no link; 5 minutes (root)
-	cd examples/demo && PODS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestPods$$' ./e2e
+	cd cmd/demo && PODS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestPods$$' ./e2e
 e2e-metrics: ## Stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment by its figures (root; RESULT lines)
-	cd examples/demo && METRICS_SERVER=1 go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
+	cd cmd/demo && METRICS_SERVER=1 go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 conformance: ## Kubernetes' own tests against an edge node: those of streams, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
-	@cd examples/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
+	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 vm-stock: ## The agent on an emulated Debian 12 with its own containerd 1.6, for both cgroup drivers (root, Debian; RESULT lines)
 	@.ci/stock-machine $(BIN)/stock-machine
 stock: ## Stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
-	cd examples/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
+	cd cmd/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver
 	KUBECTL=$(CURDIR)/$(BIN)/kubectl $(BIN)/apiserver.test -test.v -test.run TestKubectl
 	KUBE_PROXY=$(CURDIR)/$(BIN)/kube-proxy unshare -n $(BIN)/apiserver.test -test.v -test.run TestKubeProxy
@@ -91,7 +91,7 @@ fuzz-quick: ## Every fuzz target for FUZZTIME (200x, that many inputs), without 
 	@.ci/fuzz $(or $(FUZZTIME),200x) quick
 attacks: ## What a hostile node or neighbour can do at most: each package's TestAttack, with a longer search (RESULT lines)
 	@log=$$(mktemp) && trap "rm -f $$log" EXIT && set -o pipefail && \
-	{ ATTACK_STEPS=$(or $(STEPS),600) go test -count=1 -timeout 60m -v -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -v ^./examples | xargs -n1 dirname | sort -u) \
+	{ ATTACK_STEPS=$(or $(STEPS),600) go test -count=1 -timeout 60m -v -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u) \
 		| tee $$log | grep -E '^(DECODE|RESULT|FAIL|ok|---)|^ +--- FAIL|_test.go:'; bad=$$?; \
 	awk '$$1 == "DECODE" && $$3 > worst { worst = $$3; name = $$2 } END { printf "worst decoder: %s\nRESULT attack_decode_multiple %s x\n", name, worst }' $$log; exit $$bad; }
 
@@ -100,15 +100,15 @@ attacks: ## What a hostile node or neighbour can do at most: each package's Test
 bench: ## Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## edgecore: memory at rest, start, size, pods (PEER=kubelet adds the kubelet) (root)
-	@cd examples/demo && go run ./bench
+	@cd cmd/demo && go run ./bench
 bench-coldstart: ## Power on with no network, expired certificates and 100 pods (root: in a network of its own)
 	go test -count=1 -v -run TestColdStart ./cmd/edgecore
 bench-link: ## The link: objects, round trips, streams, with delay and loss
 	BENCH=1 go test -count=1 -v -run TestLink ./hub/hubbench
 bench-streams: ## kubectl logs, exec and cp through the cloud, against a kubelet API that is reached directly
-	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubelet
+	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubeletproxy
 bench-cp: ## kubectl cp into a container and back, against the stock kubelet in the same cluster (root)
-	@cd examples/demo && PEER=kubelet go run ./bench --starts=1 --pods=0 --copies=5
+	@cd cmd/demo && PEER=kubelet go run ./bench --starts=1 --pods=0 --copies=5
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart (ONLY=rest: the first two, ONLY=delivery: three; PEER=quic-go adds a server that is quic-go alone)
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetMeasured ./hub/hubbench
 bench-rest: ## What a node at rest costs on the wire, all layers counted (root)

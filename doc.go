@@ -14,9 +14,9 @@
 //   - [github.com/edgekit/edgekit/bus] is MQTT on the node: an embedded
 //     broker, a client of an outside one, or both.
 //   - [github.com/edgekit/edgekit/twin] is the truth about devices: what is
-//     wanted, what is reported, and the difference.
-//   - [github.com/edgekit/edgekit/device] is for those who write drivers: the
-//     device types and a loop that runs a Driver of a few methods.
+//     desired, what is reported, and the difference.
+//   - [github.com/edgekit/edgekit/device] is for those who write drivers: a
+//     loop that runs a Driver of a few methods, and the types of the resources.
 //   - [github.com/edgekit/edgekit/edged] runs the node's pods through the
 //     container runtime interface (CRI).
 //   - [github.com/edgekit/edgekit/controller] is the cloud's side: what each
@@ -27,7 +27,8 @@
 // importers of it: hub/wsconn, meta/badgerstore, bus/broker, bus/client,
 // edged/cri. Where two parts meet there is a small joiner named for its job:
 // meta/manager (hub and store), meta/client (store and Kubernetes types),
-// twin/mqtt (twin on bus topics), twin/cloud (twin and Device objects),
+// twin/mqtt (twin on bus topics), twin/devicesync (twin and Device objects),
+// twin/devicespec (a device's spec and its twins),
 // device/mqtt and device/inprocess (a driver outside or inside the node's
 // program), hub/httplink (HTTP on streams of the link, which is how kubectl logs
 // and exec reach edged/server). The programs under cmd wire them together and hold nothing else.
@@ -50,7 +51,8 @@
 // # Where to start
 //
 // With no cluster and no root, "go run ./examples/thermometer" shows a driver,
-// a twin and MQTT in a few seconds. "make demo" shows the whole, with a real
+// a twin and MQTT in a few seconds, and examples/gateway is a gateway without
+// Kubernetes in one file. "make demo" shows the whole, with a real
 // cluster and a real container runtime. To embed: read the package docs of
 // hub, meta and twin, in that order.
 //

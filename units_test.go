@@ -37,7 +37,7 @@ func TestUnits(t *testing.T) {
 		},
 	} {
 		t.Run(unit, func(t *testing.T) {
-			file := filepath.Join("examples", "systemd", unit+".service")
+			file := filepath.Join("cmd", unit, unit+".service")
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 )
@@ -22,7 +21,7 @@ type Config struct {
 	Logger   *slog.Logger // nil discards
 }
 
-// Handler takes one message. ctx ends with the Bus. The message's payload and
+// Handler handles one message. ctx ends with the Bus. The message's payload and
 // properties are the handler's until it returns. It must not block for long:
 // see Queues in the package comment.
 type Handler func(ctx context.Context, m Message)
@@ -66,7 +65,7 @@ func New(cfg Config) (*Bus, error) {
 		b.queue = DefaultQueue
 	}
 	if b.log == nil {
-		b.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		b.log = slog.New(slog.DiscardHandler)
 	}
 	return b, nil
 }
@@ -79,11 +78,11 @@ func missing(cfg Config) string {
 }
 
 // Run runs the transports and the handlers until ctx ends or one transport
-// fails, which ends the other. It may be called once.
+// fails, which ends the other. A second call returns ErrStarted.
 func (b *Bus) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := b.begin(ctx); err != nil {
+	if err := b.startHandlers(ctx); err != nil {
 		return err
 	}
 	var group sync.WaitGroup
@@ -110,7 +109,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	group.Wait()
 	cancel(nil)
 	b.mu.Lock()
-	b.mu.Unlock() //nolint:staticcheck // waits for whoever came before the cancel to have started its goroutine
+	b.mu.Unlock() //nolint:staticcheck // waits until every Subscribe before the cancel has started its goroutine
 	b.workers.Wait()
 	if failure != nil {
 		return fmt.Errorf("bus: %w", failure)
@@ -118,8 +117,8 @@ func (b *Bus) Run(ctx context.Context) error {
 	return nil
 }
 
-// begin starts the handlers of the subscriptions that were made before Run.
-func (b *Bus) begin(ctx context.Context) error {
+// startHandlers starts the handlers of the subscriptions made before Run.
+func (b *Bus) startHandlers(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.spawn != nil {
@@ -138,12 +137,12 @@ func (b *Bus) begin(ctx context.Context) error {
 	return nil
 }
 
-// Ready is closed when every transport has worked once. In mode External and
-// Both that may take as long as the outside broker is away.
+// Ready is closed when every transport has been ready once. In modes External and
+// Both that waits for the outside broker.
 func (b *Bus) Ready() <-chan struct{} { return b.ready }
 
-// Publish gives m to every transport. It returns an *InvalidError, the
-// transports' errors joined, or nil when all have taken it.
+// Publish publishes m at every transport. It returns an *InvalidError, the joined
+// errors of the transports, or nil when all have accepted m.
 func (b *Bus) Publish(ctx context.Context, m Message) error {
 	if err := m.Validate(); err != nil {
 		return err
@@ -160,10 +159,10 @@ func (b *Bus) Publish(ctx context.Context, m Message) error {
 	return nil
 }
 
-// Subscribe has handler called with each message whose topic matches filter,
-// at any transport, until stop is called or Run ends. It may be called before
-// Run and at any time in it. One call of handler may still be under way when
-// stop returns, so that a handler may stop its own subscription.
+// Subscribe calls handler with each message whose topic matches filter, from every
+// transport, until stop is called or Run ends. It may be called before
+// Run and at any time in it. A handler may stop its own
+// subscription: one call of handler may still run when stop returns.
 func (b *Bus) Subscribe(filter string, handler Handler) (stop func(), err error) {
 	if err := ValidateFilter(filter); err != nil {
 		return nil, err
@@ -184,7 +183,7 @@ func (b *Bus) Subscribe(filter string, handler Handler) (stop func(), err error)
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
-			close(s.done) // first, so that a transport blocked in deliver goes on
+			close(s.done) // first, to release a transport that is blocked in deliver
 			for _, f := range stops {
 				f()
 			}
@@ -204,10 +203,10 @@ func (b *Bus) Subscribe(filter string, handler Handler) (stop func(), err error)
 	return stop, nil
 }
 
-// NotifyConnect has connected called each time a transport that can lose its
-// broker has found it (again), with all subscriptions in place, until stop is
-// called. connected must not block. With an embedded broker alone it is never
-// called: that one is there from Ready on.
+// NotifyConnect calls connected each time a transport has connected to its outside
+// broker and made all subscriptions there, until stop is called. connected must
+// not block. With an embedded broker alone it is never called: that broker is
+// there from Ready on.
 func (b *Bus) NotifyConnect(connected func()) (stop func()) {
 	var stops []func()
 	for _, t := range b.transports {
@@ -222,8 +221,8 @@ func (b *Bus) NotifyConnect(connected func()) (stop func()) {
 	}
 }
 
-// subscription is one Subscribe: a queue that the transports fill and one
-// goroutine that empties it.
+// subscription is one Subscribe: a queue that the transports fill, and one
+// goroutine that reads it.
 type subscription struct {
 	handler Handler
 	queue   chan Message
@@ -231,12 +230,12 @@ type subscription struct {
 	ended   chan struct{} // closed when its goroutine has ended
 }
 
-// deliver waits for room in the queue. It does not wait once the subscription
-// or the Bus has ended.
+// deliver waits for space in the queue, unless the subscription or the Bus has
+// ended.
 func (s *subscription) deliver(m Message) {
 	select {
 	case <-s.done:
-		return // also when there is room: nothing new after stop
+		return // nothing is queued after stop, even if there is space
 	default:
 	}
 	select {

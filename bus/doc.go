@@ -5,7 +5,7 @@
 // broker, bus/client connects to an outside one, and bus/bustest has a
 // Transport in memory for tests with the suite that every Transport passes.
 // Package bus itself needs only the standard library and knows nothing of
-// twins or Kubernetes.
+// twins or Kubernetes. Package bus/topics has the topics and payloads of KubeEdge.
 //
 //	b, err := broker.New(broker.Config{})
 //	...
@@ -26,23 +26,23 @@
 //
 // # Delivery
 //
-// Publish returns when every transport has taken the message: the embedded
-// broker has handed it to its sessions, the client has put it on its way. In
-// mode Both a failure at one transport does not keep the message from the
-// other. What happens after that is what MQTT promises for the message's QoS.
-// A broker is never where data is safe: whoever owns a fact keeps it in the
-// store and publishes it again when asked.
+// Publish returns when every transport has accepted the message: the embedded
+// broker has passed it to its sessions, the client has queued it. In mode Both a
+// failure at one transport does not keep the message from the other. After that
+// the rules of MQTT for the message's QoS hold. A broker does not keep data
+// safely: the owner of a value keeps it in the store and publishes it again on
+// request.
 //
 // A message that the Bus publishes itself comes back to each of its own
-// matching subscriptions, once from each transport. Messages are not bridged
+// matching subscriptions, once from each transport. Messages do not pass
 // from one transport to the other.
 //
 // # Queues
 //
-// Each subscription has a queue of Config.Queue messages. When it is full the
-// transport blocks until the handler has taken one, which in the end slows the
-// publishing client's connection; nothing is dropped. A handler therefore must
-// not wait for a message that can only come through its own subscription.
+// Each subscription has a queue of Config.Queue messages. When it is full, the
+// transport blocks until the handler has read one, which slows the connection of
+// the publishing client. Nothing is dropped. A handler must not wait for a message
+// of its own subscription.
 //
 // # Concurrency
 //

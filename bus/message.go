@@ -10,9 +10,9 @@ type QoS byte
 
 // The three qualities of service.
 const (
-	AtMostOnce  QoS = 0 // sent once and forgotten
-	AtLeastOnce QoS = 1 // sent again until acknowledged
-	ExactlyOnce QoS = 2 // acknowledged in two steps, never doubled
+	AtMostOnce  QoS = 0 // sent once, not acknowledged
+	AtLeastOnce QoS = 1 // sent until acknowledged
+	ExactlyOnce QoS = 2 // acknowledged in two steps, never duplicated
 )
 
 // Property is an MQTT 5 user property. Clients that speak MQTT 3.1.1 neither
@@ -27,7 +27,7 @@ type Message struct {
 	Topic      string
 	Payload    []byte
 	QoS        QoS
-	Retain     bool       // publishing: keep it for later subscribers; received: it was kept
+	Retain     bool       // published: the broker keeps it for later subscribers; received: it was kept
 	Properties []Property // in the order in which they were sent; keys may repeat
 }
 
@@ -46,7 +46,7 @@ func (m *Message) Property(key string) string {
 	return ""
 }
 
-// Validate says what keeps m from being published, as an *InvalidError.
+// Validate returns an *InvalidError if m cannot be published.
 func (m *Message) Validate() error {
 	if err := ValidateTopic(m.Topic); err != nil {
 		return err

@@ -14,16 +14,18 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/kubelet"
-	"github.com/edgekit/edgekit/controller/live"
-	"github.com/edgekit/edgekit/controller/localapi"
-	"github.com/edgekit/edgekit/controller/mirror"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
+	"github.com/edgekit/edgekit/controller/nodeapi"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Config sets up a Controller. ID is required, and so is REST or all three
@@ -33,32 +35,29 @@ type Config struct {
 	// changed. Its rate limits are not used: the API server's own priority and
 	// fairness decides.
 	REST *rest.Config
-	// Cloud, Dynamic and AsNode take the place of clients made from REST, for
+	// Cloud, Dynamic and NodeClient take the place of clients made from REST, for
 	// example in tests.
-	Cloud   kubernetes.Interface
-	Dynamic dynamic.Interface
-	AsNode  kubernetes.Interface
-	// Impersonation is how AsNode made from REST acts as nodes; "" means
-	// asnode.Constrained, which goes with the role of package install and takes
-	// Kubernetes 1.36. asnode.Detect finds what there is.
-	Impersonation asnode.Mode
+	Cloud      kubernetes.Interface
+	Dynamic    dynamic.Interface
+	NodeClient kubernetes.Interface
+	// Impersonation is how a NodeClient that is made from REST acts as nodes; ""
+	// means ImpersonationConstrained, which takes the role of package install and
+	// Kubernetes 1.36. DetectImpersonation finds what the cluster supports.
+	Impersonation Impersonation
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.
 	ID string
 	// DeviceStatusEvery is the least time between two writes of one
 	// DeviceStatus; 0 means 1s.
 	DeviceStatusEvery time.Duration
-	// Kubelet serves the nodes' kubelet endpoints; nil leaves Nodes without.
-	// Its owner runs it.
-	Kubelet *kubelet.Server
-	// NodeServices says which nodes may have all Services; "" means those that an
-	// operator marked.
-	NodeServices localapi.Services
+	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
+	// nil leaves Nodes without. It is not changed; its Nodes must be nil.
+	Kubelet *kubeletproxy.Config
+	// NodeServices decides which nodes may have all Services; "" means those that
+	// an operator marked.
+	NodeServices nodeapi.Services
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
-	// Superseded is told of a node whose newest session stands at another
-	// cloudcore; hub.Server.Supersede ends the older one here. nil leaves it.
-	Superseded func(node string, by hub.Claim)
 	// Logger gets what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -66,16 +65,22 @@ type Config struct {
 // Controller is the cloud side of all edge nodes. It is a hub.Directory. Its
 // methods may be called by several goroutines at once.
 type Controller struct {
-	cfg      Config
-	nodes    *live.Store[*corev1.Node]
-	edge     *edge.Controller
-	devices  *devices.Controller
-	presence *presence.Keeper
-	localapi *localapi.Controller
-	ready    chan struct{}
+	cfg       Config
+	guard     runguard.Guard
+	kubelet   *kubeletproxy.Server // nil without Config.Kubelet
+	nodes     *cache.Store[*corev1.Node]
+	edge      *edge.Controller
+	devices   *devices.Controller
+	lifecycle *nodelifecycle.Controller
+	nodeapi   *nodeapi.Controller
+	ready     chan struct{}
 }
 
 var _ hub.Directory = (*Controller)(nil)
+
+// ErrStarted is returned by a second Run of one value, of this package or of
+// one below it.
+var ErrStarted = runguard.ErrStarted
 
 // New checks the configuration and makes the parts.
 func New(cfg Config) (*Controller, error) {
@@ -93,10 +98,12 @@ func New(cfg Config) (*Controller, error) {
 	if c.nodes, err = edge.NewNodeStore(cfg.Cloud, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	edges := edge.Config{Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, Logger: cfg.Logger}
-	if cfg.Kubelet != nil {
-		cfg.Kubelet.Watch(c.nodes)
-		edges.Amend = cfg.Kubelet.Amend
+	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, Logger: cfg.Logger}
+	if c.kubelet, err = newKubeletProxy(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	if c.kubelet != nil {
+		edges.AmendNode = c.kubelet.AmendNode
 	}
 	c.edge, err = edge.New(edges)
 	if err != nil {
@@ -108,15 +115,15 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	c.presence, err = presence.New(presence.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, Nodes: c.nodes, ID: cfg.ID, Kept: c.edge.Restore, Superseded: cfg.Superseded,
+	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
+		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness,
 		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	c.localapi, err = localapi.New(localapi.Config{
-		Cloud: cfg.Cloud, AsNode: cfg.AsNode, REST: cfg.REST, Accounts: c.edge,
+	c.nodeapi, err = nodeapi.New(nodeapi.Config{
+		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, REST: cfg.REST, Accounts: c.edge,
 		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -125,9 +132,31 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
+// newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
+func newKubeletProxy(cfg Config, nodes *cache.Store[*corev1.Node]) (*kubeletproxy.Server, error) {
+	if cfg.Kubelet == nil {
+		return nil, nil
+	}
+	if cfg.Kubelet.Nodes != nil {
+		return nil, errors.New("Config.Kubelet.Nodes must be nil: the Controller gives its own")
+	}
+	proxy := *cfg.Kubelet
+	proxy.Nodes = nodes
+	if proxy.Cloud == nil {
+		proxy.Cloud = cfg.Cloud
+	}
+	if proxy.NodeClient == nil {
+		proxy.NodeClient = cfg.NodeClient
+	}
+	if proxy.Logger == nil {
+		proxy.Logger = cfg.Logger
+	}
+	return kubeletproxy.New(proxy)
+}
+
 // connect makes the clients that are not given.
 func (cfg *Config) connect() error {
-	if cfg.Cloud != nil && cfg.Dynamic != nil && cfg.AsNode != nil {
+	if cfg.Cloud != nil && cfg.Dynamic != nil && cfg.NodeClient != nil {
 		return nil
 	}
 	if cfg.REST == nil {
@@ -135,7 +164,7 @@ func (cfg *Config) connect() error {
 	}
 	own := rest.CopyConfig(cfg.REST)
 	own.QPS, own.Burst = -1, 0
-	hc, err := asnode.HTTPClient(own)
+	hc, err := impersonate.HTTPClient(own)
 	if err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
@@ -149,19 +178,44 @@ func (cfg *Config) connect() error {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
-	if cfg.AsNode == nil {
-		if cfg.AsNode, err = asnode.Client(own, cmp.Or(cfg.Impersonation, asnode.Constrained)); err != nil {
+	if cfg.NodeClient == nil {
+		if cfg.NodeClient, err = impersonate.Client(own, cmp.Or(cfg.Impersonation, ImpersonationConstrained)); err != nil {
 			return fmt.Errorf("controller: %w", err)
 		}
 	}
 	return nil
 }
 
+// Links are the links of nodes, as far as a Controller uses them. *hub.Server
+// implements it.
+type Links interface {
+	// OpenStream opens a stream to a connected node, for its kubelet endpoint.
+	OpenStream(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
+	// Supersede ends the node's session here if the one of by is newer.
+	Supersede(node string, by hub.Claim)
+}
+
 // Run does the controller's work until ctx ends; it then joins all that it
-// started and returns nil. It may be called once.
-func (c *Controller) Run(ctx context.Context) error {
+// started and returns nil. links may be nil only without Config.Kubelet, and
+// where this cloudcore is the only one. A second Run returns ErrStarted.
+func (c *Controller) Run(ctx context.Context, links Links) error {
+	if c.kubelet != nil && links == nil {
+		return errors.New("controller: Run needs the links of nodes to serve kubelet endpoints: give a hub.Server")
+	}
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
+	parts := []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
+	var supersede func(string, hub.Claim)
+	if links != nil {
+		supersede = links.Supersede
+	}
+	parts = append(parts, func(ctx context.Context) error { return c.lifecycle.Run(ctx, supersede) })
+	if c.kubelet != nil {
+		parts = append(parts, func(ctx context.Context) error { return c.kubelet.Run(ctx, links.OpenStream) })
+	}
 	g, gctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.presence.Run, c.localapi.Run, c.waitSynced} {
+	for _, run := range parts {
 		g.Go(func() error { return run(gctx) })
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
@@ -183,8 +237,8 @@ func (c *Controller) waitSynced(ctx context.Context) error {
 	return nil
 }
 
-// Ready is closed when what the nodes must hold is known. Nodes that come
-// before are told to try again.
+// Ready is closed when the caches are filled from the API server. A node that
+// connects before gets an error that asks it to try again.
 func (c *Controller) Ready() <-chan struct{} { return c.ready }
 
 // Attach gives a node its mirror and the receiver of its reports.
@@ -202,22 +256,22 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	for resource, w := range c.devices.Writers() {
 		writers[resource] = w
 	}
-	sink, err := mirror.NewSink(mirror.SinkConfig{
-		Node: node, Writers: writers, First: []string{"nodes"}, Last: []string{"devicestatuses"},
+	sink, err := nodesync.NewSink(nodesync.SinkConfig{
+		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)
 	}
 	return hub.Node{
-		Down: mirror.Union(
-			mirror.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
-			mirror.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
-			mirror.Part{Resources: c.localapi.Resources(), Source: c.localapi.Source(node, hello.Capabilities)},
+		Down: nodesync.Union(
+			nodesync.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
+			nodesync.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
+			nodesync.Part{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
 		),
 		Up:    sink,
 		Inbox: sink,
 		Claim: func(ctx context.Context, decide func(hub.Claim) (hub.Claim, error)) error {
-			return c.presence.Claim(ctx, node, decide)
+			return c.lifecycle.Claim(ctx, node, decide)
 		},
 		Duplicate: c.edge.Duplicate,
 		Connected: c.connected,
@@ -226,16 +280,17 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 
 // connected passes a node's coming and going on to the parts that care.
 func (c *Controller) connected(info hub.Info) {
-	c.presence.Connected(info)
-	if c.cfg.Kubelet != nil {
-		c.cfg.Kubelet.Connected(info)
+	c.lifecycle.Connected(info)
+	if c.kubelet != nil {
+		c.kubelet.Connected(info)
 	}
 }
 
-// Handle has mux answer the calls of nodes: service account tokens, and single
-// objects of every resource that goes down, and requests of a node's own API.
+// Handle registers with mux the answers to nodes' calls: service account tokens,
+// single objects of every resource that goes down, and requests of a node's own
+// API.
 func (c *Controller) Handle(mux *hub.Mux) {
 	c.edge.Handle(mux)
 	c.devices.Handle(mux)
-	c.localapi.Handle(mux)
+	c.nodeapi.Handle(mux)
 }

@@ -17,7 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
@@ -31,7 +31,7 @@ func newController(objects ...runtime.Object) (*controller.Controller, *fake.Cli
 	}
 	kube := controllertest.NewClientset(objects...)
 	c, err := controller.New(controller.Config{
-		Cloud: kube, AsNode: kube, Dynamic: dynamicfake.NewSimpleDynamicClient(scheme), ID: "cloudcore-0",
+		Cloud: kube, NodeClient: kube, Dynamic: dynamicfake.NewSimpleDynamicClient(scheme), ID: "cloudcore-0",
 	})
 	return c, kube, err
 }
@@ -74,7 +74,7 @@ func TestLink(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		edgeCtx, unplug := context.WithCancel(ctx)
 		done := make(chan error, 3)
-		go func() { done <- c.Run(ctx) }()
+		go func() { done <- c.Run(ctx, server) }()
 		<-c.Ready()
 		go func() { done <- server.Run(ctx) }()
 		go func() { done <- client.Run(edgeCtx) }()
@@ -92,7 +92,7 @@ func TestLink(t *testing.T) {
 			t.Errorf("EdgeConnected is %q with a link", got)
 		}
 		unplug()
-		time.Sleep(presence.Grace + 2*time.Second)
+		time.Sleep(nodelifecycle.Grace + 2*time.Second)
 		synctest.Wait()
 		if got := link(t, kube); got != corev1.ConditionFalse {
 			t.Errorf("EdgeConnected is %q without a link", got)
@@ -113,7 +113,7 @@ func link(t *testing.T, kube *fake.Clientset) corev1.ConditionStatus {
 		t.Fatal(err)
 	}
 	for _, c := range node.Status.Conditions {
-		if c.Type == presence.ConditionConnected {
+		if c.Type == nodelifecycle.ConditionConnected {
 			return c.Status
 		}
 	}
@@ -156,7 +156,7 @@ func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	done := make(chan error, 3)
-	go func() { done <- c.Run(ctx) }()
+	go func() { done <- c.Run(ctx, server) }()
 	<-c.Ready()
 	go func() { done <- server.Run(ctx) }()
 	go func() { done <- edge.Run(ctx) }()

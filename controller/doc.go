@@ -1,5 +1,5 @@
-// Package controller is the cloud's side of edgekit: what each edge node
-// should hold, read from the API server, and what each reported, written there
+// Package controller is the cloud's side of edgekit. It reads from the API
+// server what each edge node must hold, and writes there what each node reports,
 // as that node.
 //
 // A Controller is the hub.Directory of a cloudcore. With a hub.Server it is a
@@ -11,35 +11,54 @@
 //	c.Handle(&mux)
 //	server, err := hub.NewServer(hub.ServerConfig{Directory: c, Mux: &mux, ...})
 //	...
-//	g.Go(func() error { return c.Run(ctx) })
+//	g.Go(func() error { return c.Run(ctx, server) })
 //	<-c.Ready()
 //	g.Go(func() error { return server.Run(ctx) })
 //
-// It is made of parts that can be used by themselves:
+// examples/own-cloudcore is such a program, with joining and a WebSocket link.
 //
-//   - controller/edge: pods, what they refer to, and nodes, both ways
+// Its parts are packages below it:
+//
+//   - controller/edge: pods, the objects that they refer to, and nodes, both ways
 //   - controller/devices: devices, models and their status, both ways
-//   - controller/localapi: what the Kubernetes API on a node needs
-//   - controller/presence: leases, the condition EdgeConnected and the taint
-//   - controller/identity: join tokens, name claims and the CA, in the API server
+//   - controller/nodelifecycle: leases, the condition EdgeConnected and the taint
+//   - controller/kubeletproxy: kubectl logs, exec and metrics, carried to the node
+//   - controller/nodeapi: what the Kubernetes API on a node needs of the cloud
+//   - controller/nodeidentity: join tokens, name claims and the CA, in the API server
 //   - controller/install: what must be in a cluster before a cloudcore runs
-//   - controller/mirror, controller/live, controller/asnode: what those share
+//
+// # Delivery and order
+//
+// Down: a change in the API server reaches a connected node after the watch has
+// it; the newest version wins and versions in between may be skipped. A
+// cloudcore whose caches are behind what a node has seen never sends an older
+// version and never concludes from absence that an object is gone: it asks the
+// API server. Up: a report is acknowledged after the API server has it. Reports
+// about one object are written in their order, a node's own before all others.
+// A report that is repeated has the effect of one.
 //
 // # Identity
 //
-// A node is who its certificate says, and hub tells it here as hub.Hello.Node.
-// Whatever is read or written on the node's behalf is read or written
-// impersonating system:node:<name> in group system:nodes, so that Kubernetes'
-// own node authorizer and NodeRestriction admission decide. cloudcore's own
-// identity is used for what nodes may not do: watching all pods, the role label,
-// the taint, and the device resources, where this package checks itself that a
-// device is the node's.
+// A node's name is that of its certificate (hub.Hello.Node). Every call on a
+// node's behalf impersonates system:node:<name> in group system:nodes, so that
+// Kubernetes' node authorizer and NodeRestriction admission decide. cloudcore's
+// own identity is used for what nodes may not do: watching all pods, the role
+// label, the taint, and the device resources. For devices, which Kubernetes'
+// node authorizer does not know, this package checks that the device is the
+// node's.
 //
 // # Any number of cloudcores
 //
 // All state is in the API server. What two cloudcores would both write is
-// written by the one that holds the node's Lease (see controller/presence), or
-// is the same from both.
+// written by the one that holds the node (see controller/nodelifecycle), or is
+// the same from both.
+//
+// # Concurrency and lifecycle
+//
+// Methods may be called by several goroutines at once. New makes no request; it
+// reads the files that a rest.Config names. Each type with Run runs once: a
+// second call returns ErrStarted. Run returns nil when its context ends, after
+// everything that it started has ended.
 //
 // # Stability
 //

@@ -12,7 +12,7 @@ import (
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/memconn"
@@ -56,7 +56,7 @@ func TestDuplicateIdentity(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range node.Status.Conditions {
-				if c.Type == presence.ConditionConnected && c.Status != corev1.ConditionTrue {
+				if c.Type == nodelifecycle.ConditionConnected && c.Status != corev1.ConditionTrue {
 					t.Errorf("%s: the node is not connected: %s", when, c.Message)
 				}
 			}

@@ -19,10 +19,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
-	"github.com/edgekit/edgekit/controller/identity"
-	"github.com/edgekit/edgekit/controller/presence"
-	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 )
@@ -181,9 +181,9 @@ func (w *world) devices(t *testing.T) {
 
 	for _, value := range []string{"20", "21", "22"} {
 		w.report(t, hub.Key{Resource: "devicestatuses", Namespace: w.ns, Name: "boiler"}, v1beta1.DeviceStatusStatus{
-			ObservedGeneration: 1, Status: device.Status{
-				State: "online", Twins: []device.Twin{{PropertyName: "temperature", Reported: &device.Value{Value: value}}},
-				Extensions: device.Config(`{"firmware":{"v":[1]}}`),
+			ObservedGeneration: 1, Status: schema.Status{
+				State: "online", Twins: []schema.Twin{{PropertyName: "temperature", Reported: &schema.Value{Value: value}}},
+				Extensions: schema.Options(`{"firmware":{"v":[1]}}`),
 			},
 		})
 		w.eventually(t, func() string {
@@ -242,7 +242,7 @@ func (w *world) schema(t *testing.T) {
 
 // identity joins with cloudcore's own rights, as cloudcore does.
 func (w *world) identity(t *testing.T) {
-	s, err := identity.New(identity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
+	s, err := nodeidentity.New(nodeidentity.Config{Client: kubernetes.NewForConfigOrDie(w.own)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,10 +307,10 @@ func (w *world) disconnect(t *testing.T) {
 			}
 			tainted := false
 			for _, taint := range node.Spec.Taints {
-				tainted = tainted || taint.Key == presence.DisconnectedTaint
+				tainted = tainted || taint.Key == nodelifecycle.DisconnectedTaint
 			}
 			for _, c := range node.Status.Conditions {
-				if c.Type == presence.ConditionConnected {
+				if c.Type == nodelifecycle.ConditionConnected {
 					return missing(c.Status == want && tainted == (want == corev1.ConditionFalse), "condition or taint is not right")
 				}
 			}

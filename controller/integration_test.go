@@ -21,7 +21,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/memconn"
@@ -111,7 +111,7 @@ func newWorld(ctx context.Context, t *testing.T, admin *rest.Config) *world {
 	}
 	run, stop := context.WithCancel(ctx)
 	w.g, run = errgroup.WithContext(run)
-	w.g.Go(func() error { return c.Run(run) })
+	w.g.Go(func() error { return c.Run(run, server) })
 	select {
 	case <-c.Ready():
 	case <-time.After(time.Minute):
@@ -178,14 +178,14 @@ func (w *world) register(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		if _, ok := node.Labels[presence.RoleLabel]; !ok {
+		if _, ok := node.Labels[nodelifecycle.RoleLabel]; !ok {
 			return "no role label"
 		}
 		if node.Labels["plant"] != "a" || len(node.Status.Addresses) != 2 {
 			return "node is not as reported"
 		}
 		for _, c := range node.Status.Conditions {
-			if c.Type == presence.ConditionConnected && c.Status == corev1.ConditionTrue {
+			if c.Type == nodelifecycle.ConditionConnected && c.Status == corev1.ConditionTrue {
 				return ""
 			}
 		}
@@ -196,7 +196,7 @@ func (w *world) register(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		if *lease.Spec.HolderIdentity != w.node || lease.Annotations[presence.HolderAnnotation] == "" {
+		if *lease.Spec.HolderIdentity != w.node || lease.Annotations[nodelifecycle.HolderAnnotation] == "" {
 			return "lease is wrong"
 		}
 		return ""
@@ -212,7 +212,7 @@ func (w *world) register(t *testing.T) {
 func nodeReport(name string) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			"kubernetes.io/hostname": name, "plant": "a", presence.RoleLabel: "", "node-restriction.kubernetes.io/x": "y",
+			"kubernetes.io/hostname": name, "plant": "a", nodelifecycle.RoleLabel: "", "node-restriction.kubernetes.io/x": "y",
 		}},
 		Status: corev1.NodeStatus{
 			Addresses: []corev1.NodeAddress{

@@ -18,7 +18,7 @@ import (
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/memconn"
@@ -65,22 +65,20 @@ func noDevices() dynamic.Interface {
 // cloudcore runs a controller and a server for the edges of net.
 func cloudcore(t *testing.T, kube *fake.Clientset, net *memconn.Network) *group {
 	t.Helper()
-	var server *hub.Server
 	c, err := controller.New(controller.Config{
-		Cloud: kube, AsNode: kube, Dynamic: noDevices(), ID: "cloudcore-" + time.Now().Format("150405"),
-		Superseded: func(node string, by hub.Claim) { server.Supersede(node, by) },
+		Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "cloudcore-" + time.Now().Format("150405"),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var mux hub.Mux
 	c.Handle(&mux)
-	server, err = hub.NewServer(hub.ServerConfig{Listener: net, Directory: c, Mux: &mux})
+	server, err := hub.NewServer(hub.ServerConfig{Listener: net, Directory: c, Mux: &mux})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := newGroup(t)
-	g.run(c.Run)
+	g.run(func(ctx context.Context) error { return c.Run(ctx, server) })
 	<-c.Ready()
 	g.run(server.Run)
 	return g
@@ -140,13 +138,13 @@ func TestRegistersAgain(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", when, err)
 			}
-			_, role := node.Labels[presence.RoleLabel]
+			_, role := node.Labels[nodelifecycle.RoleLabel]
 			conditions := make(map[corev1.NodeConditionType]corev1.ConditionStatus)
 			for _, c := range node.Status.Conditions {
 				conditions[c.Type] = c.Status
 			}
 			if !role || node.Labels["site"] != "berlin" || len(node.Spec.Taints) != 1 || conditions[corev1.NodeReady] != corev1.ConditionTrue ||
-				conditions[presence.ConditionConnected] != corev1.ConditionTrue {
+				conditions[nodelifecycle.ConditionConnected] != corev1.ConditionTrue {
 				t.Errorf("%s: labels %v, taints %v, conditions %v", when, node.Labels, node.Spec.Taints, conditions)
 			}
 		}
@@ -183,7 +181,7 @@ func TestLeaseDeleted(t *testing.T) {
 		edge := edgeNode(t, net)
 		get := func(namespace, name string) *coordinationv1.Lease {
 			t.Helper()
-			time.Sleep(time.Minute + 2*presence.RenewEvery)
+			time.Sleep(time.Minute + 2*nodelifecycle.RenewEvery)
 			synctest.Wait()
 			lease, err := kube.CoordinationV1().Leases(namespace).Get(t.Context(), name, metav1.GetOptions{})
 			if err != nil {
@@ -192,9 +190,9 @@ func TestLeaseDeleted(t *testing.T) {
 			return lease
 		}
 		for _, at := range []struct{ namespace, name, annotation string }{
-			{corev1.NamespaceNodeLease, "edge-7", presence.HolderAnnotation},
-			{install.Namespace, "edgekit-node-edge-7", presence.HolderAnnotation},
-			{install.Namespace, "edgekit-node-edge-7", presence.SeatAnnotation},
+			{corev1.NamespaceNodeLease, "edge-7", nodelifecycle.HolderAnnotation},
+			{install.Namespace, "edgekit-node-edge-7", nodelifecycle.HolderAnnotation},
+			{install.Namespace, "edgekit-node-edge-7", nodelifecycle.ClaimAnnotation},
 		} {
 			before := get(at.namespace, at.name).Annotations[at.annotation]
 			if err := kube.CoordinationV1().Leases(at.namespace).Delete(t.Context(), at.name, metav1.DeleteOptions{}); err != nil {

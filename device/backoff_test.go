@@ -13,6 +13,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // slow is a driver that ignores its context: Read takes as long as work does. It
@@ -43,7 +44,7 @@ func (s *slow) Close() error {
 func TestOneDriver(t *testing.T) {
 	for name, lists := range map[string][][]device.Instance{
 		"gone and back":       {{}, {instance("a/b", nil)}},
-		"twice":               {{}, {instance("a/b", nil)}, {}, {instance("a/b", wish("3"))}},
+		"twice":               {{}, {instance("a/b", nil)}, {}, {instance("a/b", desiredTarget("3"))}},
 		"changed and gone":    {{changed()}, {}, {instance("a/b", nil)}},
 		"of another protocol": {{foreign()}, {instance("a/b", nil)}},
 	} {
@@ -67,7 +68,7 @@ func TestOneDriver(t *testing.T) {
 
 func changed() device.Instance {
 	dev := instance("a/b", nil)
-	dev.Spec.Protocol.Config = device.Config(`{"port":1}`)
+	dev.Spec.Protocol.Config = schema.Options(`{"port":1}`)
 	return dev
 }
 
@@ -119,7 +120,7 @@ func (f *failing) Report(context.Context, string, map[string]string) error {
 	return errors.New("broker is away")
 }
 
-// TestBackoff has a device that refuses a wish, or a link that takes no report,
+// TestBackoff has a device that refuses a value, or a link that takes no report,
 // while the device pushes values: what fails is tried at 0, 1, 3, 7 and 15 s, and
 // each try logs one line.
 func TestBackoff(t *testing.T) {
@@ -128,7 +129,7 @@ func TestBackoff(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- device.Run(ctx, device.MapperConfig{
+			ended <- device.Run(ctx, device.Config{
 				Protocol: "test", New: func() device.Driver { return dev }, Link: link,
 				Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			})
@@ -144,7 +145,7 @@ func TestBackoff(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			dev := &counting{Device: simulated()}
 			dev.Fail("Write", errors.New("refused"))
-			log := run(t, devicetest.NewLink(instance("a/b", wish("999"))), dev, func() { time.Sleep(20 * time.Second) })
+			log := run(t, devicetest.NewLink(instance("a/b", desiredTarget("999"))), dev, func() { time.Sleep(20 * time.Second) })
 			if w, r := dev.writes.Load(), dev.reads.Load(); w != 5 || r > 6 || log.count() > 5 {
 				t.Errorf("%d writes, %d reads and %d warnings in 20 s, want 5, at most 6 and at most 5", w, r, log.count())
 			}

@@ -1,5 +1,5 @@
-// Package device is how devices are described and driven: the plain types of
-// the Device and DeviceModel resources, and the SDK for drivers.
+// Package device is the SDK for drivers, which KubeEdge calls mappers. The package
+// device/v1beta1/schema has the types of a device's spec and model.
 //
 // A driver is a type with four methods, made once for each device:
 //
@@ -12,7 +12,7 @@
 //
 // Run drives all devices of one protocol with it:
 //
-//	err := device.Run(ctx, device.MapperConfig{
+//	err := device.Run(ctx, device.Config{
 //		Protocol: "modbus",
 //		New:      func() device.Driver { return &modbus{} },
 //		Link:     link,
@@ -28,20 +28,19 @@
 // Each device has a goroutine of its own, so one that hangs delays no other.
 // It opens the device, and opens it again with back-off when that fails or
 // when nothing can be read any more; reads each property of the device's spec
-// every CollectCycle and reports the values; writes each wish for a property
-// that the model lets be written, reads it back and reports it. A wish that
-// the device already fulfils is not written. One that fails is tried again
-// with back-off until it succeeds or changes. A value that cannot be reported
+// every CollectCycle and reports the values; writes each desired value of a
+// property that the model declares ReadWrite, reads it back and reports it. A
+// value that the device already has is not written. A write that fails is tried
+// again with back-off until it succeeds or the value changes. A value that cannot be reported
 // is kept, newest only, and reported later.
 //
-// A mapper reports actual values and the device's state, never wishes: what is
-// expected stays in the hands of those who wish.
+// A mapper reports actual values and the device's state. It never changes a
+// desired value.
 //
 // # Concurrency
 //
 // The methods of one Driver value are called by one goroutine at a time, but
 // for Subscribe, which runs beside them.
 //
-// The types of specs are values without methods that need care; their JSON is
-// that of the API objects in device/v1beta1.
+// An Instance is a value: nobody changes its spec and model.
 package device

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"math"
 	"strconv"
+
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // Driver talks to one device. Run makes one for each device and calls its
 // methods from one goroutine at a time. Every context given to it has a
-// deadline (MapperConfig.Timeout); a method that ignores it holds up its own
+// deadline (Config.Timeout); a method that ignores it holds up its own
 // device and the end of Run, nothing else.
 type Driver interface {
 	// Open connects to the device. It is called again after Close.
@@ -18,14 +20,14 @@ type Driver interface {
 	// property's type has: "21", "21.5", "true", base64 for bytes.
 	Read(ctx context.Context, property string) (string, error)
 	// Write sets a property. Only properties that the model declares
-	// ReadWrite, or does not know, are written.
+	// ReadWrite, or does not have, are written.
 	Write(ctx context.Context, property, value string) error
 	// Close frees what Open took. It is called once for each Open that
 	// succeeded.
 	Close() error
 }
 
-// Subscriber is a Driver whose device tells of changes by itself.
+// Subscriber is a Driver whose device sends changes by itself.
 type Subscriber interface {
 	Driver
 	// Subscribe calls changed for each new value until ctx ends, and then
@@ -37,14 +39,14 @@ type Subscriber interface {
 
 // Instance is a device as its driver sees it.
 type Instance struct {
-	ID      string            // namespace/name
-	Spec    Spec              // with the model's defaults, without wishes
-	Model   ModelSpec         // empty if it is not known
-	Desired map[string]string // the wishes as of now, by property
+	ID      string                 // namespace/name
+	Spec    schema.DeviceSpec      // with the model's defaults, without desired values
+	Model   schema.DeviceModelSpec // empty if it is not known
+	Desired map[string]string      // the desired values, by property
 }
 
 // Property gives the property of the spec with that name, or nil.
-func (i *Instance) Property(name string) *Property {
+func (i *Instance) Property(name string) *schema.Property {
 	for n := range i.Spec.Properties {
 		if i.Spec.Properties[n].Name == name {
 			return &i.Spec.Properties[n]
@@ -53,14 +55,14 @@ func (i *Instance) Property(name string) *Property {
 	return nil
 }
 
-// Writable reports whether wishes for a property are written: it is in the
-// spec, and the model declares it ReadWrite or does not know it.
+// Writable reports whether desired values of a property are written: the property
+// is in the spec, and the model declares it ReadWrite or does not have it.
 func (i *Instance) Writable(name string) bool {
 	if i.Property(name) == nil {
 		return false
 	}
 	p := i.Model.Property(name)
-	return p == nil || p.AccessMode == ReadWrite
+	return p == nil || p.AccessMode == schema.ReadWrite
 }
 
 // same reports whether two texts are the same value of the property's type:
@@ -70,7 +72,7 @@ func (i *Instance) same(name, a, b string) bool {
 		return true
 	}
 	p := i.Model.Property(name)
-	if p == nil || (p.Type != TypeFloat && p.Type != TypeDouble && p.Type != TypeInt) {
+	if p == nil || (p.Type != schema.TypeFloat && p.Type != schema.TypeDouble && p.Type != schema.TypeInt) {
 		return false
 	}
 	x, errX := strconv.ParseFloat(a, 64)
@@ -92,8 +94,8 @@ const (
 // Package devicetest has a fake and the suite that every Link passes. All
 // methods may be called by several goroutines at once; Watch is called once.
 type Link interface {
-	// Watch calls changed with the full list of the node's devices, wishes
-	// included, as soon as it is known and after each change, until ctx ends,
+	// Watch calls changed with the full list of the node's devices and their desired
+	// values as soon as it is known and after each change, until ctx ends,
 	// and then returns nil. It calls changed from one goroutine and does not
 	// alter a list that it has given. Intermediate lists may be left out. A
 	// lost connection is not an error but a reason to wait.

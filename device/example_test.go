@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // lamp is a whole driver: one property, which can be set.
@@ -20,14 +21,14 @@ func (l *lamp) Close() error                                       { return nil 
 func ExampleRun() {
 	link := devicetest.NewLink(device.Instance{
 		ID:      "home/lamp",
-		Spec:    device.Spec{Protocol: device.Protocol{Name: "lamp"}, Properties: []device.Property{{Name: "on"}}},
+		Spec:    schema.DeviceSpec{Protocol: schema.Protocol{Name: "lamp"}, Properties: []schema.Property{{Name: "on"}}},
 		Desired: map[string]string{"on": "true"},
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ended := make(chan error)
 	go func() {
-		ended <- device.Run(ctx, device.MapperConfig{
+		ended <- device.Run(ctx, device.Config{
 			Protocol: "lamp",
 			New:      func() device.Driver { return new(lamp) },
 			Link:     link,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -12,9 +11,8 @@ import (
 	"time"
 )
 
-// MapperConfig sets up Run. Protocol, New and Link are required. (The name
-// Config belongs to the free objects in a device's spec.)
-type MapperConfig struct {
+// Config sets up Run. Protocol, New and Link are required.
+type Config struct {
 	Protocol     string        // drive the devices whose spec.protocol.protocolName this is
 	New          func() Driver // makes the driver of one device
 	Link         Link          // where devices come from and values go
@@ -24,16 +22,16 @@ type MapperConfig struct {
 	Logger       *slog.Logger  // nil discards
 }
 
-func (c MapperConfig) withDefaults() (MapperConfig, error) {
+func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Protocol == "":
-		return c, errors.New("device: MapperConfig.Protocol is required: the protocolName of the devices to drive")
+		return c, errors.New("device: Config.Protocol is required: the protocolName of the devices to drive")
 	case c.New == nil:
-		return c, errors.New("device: MapperConfig.New is required: it makes the driver of one device")
+		return c, errors.New("device: Config.New is required: it makes the driver of one device")
 	case c.Link == nil:
-		return c, errors.New("device: MapperConfig.Link is required: see device/mqtt and device/inprocess")
+		return c, errors.New("device: Config.Link is required: see device/mqtt and device/inprocess")
 	case c.CollectCycle < 0 || c.Timeout < 0 || c.Backoff < 0:
-		return c, errors.New("device: durations in MapperConfig must not be negative")
+		return c, errors.New("device: durations in Config must not be negative")
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -44,14 +42,14 @@ func (c MapperConfig) withDefaults() (MapperConfig, error) {
 		}
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
 }
 
 // Run drives all devices of one protocol until ctx ends, and then closes
 // them. It returns nil, or the error of its settings or of Link.Watch.
-func Run(ctx context.Context, cfg MapperConfig) error {
+func Run(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return err
@@ -81,7 +79,7 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 				return nil
 			}
 			if err == nil {
-				err = errors.New("it ended before its time")
+				err = errors.New("Link.Watch returned before its context ended")
 			}
 			return fmt.Errorf("device: watch devices: %w", err)
 		}
@@ -90,10 +88,10 @@ func Run(ctx context.Context, cfg MapperConfig) error {
 
 // mapper keeps a worker for each device. The goroutine of Run owns it.
 type mapper struct {
-	cfg     MapperConfig
+	cfg     Config
 	group   sync.WaitGroup
 	workers map[string]*worker // by device ID
-	// closing holds, by device ID, the end of the worker that was cancelled last.
+	// closing holds, by device ID, the done channel of the worker cancelled last.
 	// The next worker of that device waits for it: a device is open once at a
 	// time.
 	closing map[string]<-chan struct{}
@@ -125,7 +123,7 @@ func (m *mapper) assign(ctx context.Context, list []Instance) {
 		if old != nil && reflect.DeepEqual(old.dev.Spec, dev.Spec) && reflect.DeepEqual(old.dev.Model, dev.Model) {
 			if !maps.Equal(old.given, dev.Desired) {
 				old.given = dev.Desired
-				old.wish(dev.Desired)
+				old.setDesired(dev.Desired)
 			}
 			continue
 		}
@@ -139,7 +137,7 @@ func (m *mapper) assign(ctx context.Context, list []Instance) {
 	}
 }
 
-// cancel ends the worker of a device, if it has one, and notes its end.
+// cancel cancels the worker of a device, if it has one, and keeps its done channel.
 func (m *mapper) cancel(id string) {
 	if w := m.workers[id]; w != nil {
 		w.cancel()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // instance is a device of protocol "test" with a temperature read each second
@@ -17,19 +18,19 @@ import (
 func instance(id string, desired map[string]string) device.Instance {
 	return device.Instance{
 		ID: id,
-		Spec: device.Spec{
-			Protocol:   device.Protocol{Name: "test"},
-			Properties: []device.Property{{Name: "temperature", CollectCycle: 1000}, {Name: "target", CollectCycle: 60_000}},
+		Spec: schema.DeviceSpec{
+			Protocol:   schema.Protocol{Name: "test"},
+			Properties: []schema.Property{{Name: "temperature", CollectCycle: 1000}, {Name: "target", CollectCycle: 60_000}},
 		},
-		Model: device.ModelSpec{Properties: []device.ModelProperty{
-			{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly},
-			{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite},
+		Model: schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+			{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly},
+			{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite},
 		}},
 		Desired: desired,
 	}
 }
 
-func wish(target string) map[string]string {
+func desiredTarget(target string) map[string]string {
 	return map[string]string{"target": target, "temperature": "99"} // the second cannot be written
 }
 
@@ -38,7 +39,7 @@ func drive(t *testing.T, link *devicetest.Link, next func() device.Driver) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- device.Run(ctx, device.MapperConfig{Protocol: "test", New: next, Link: link}) }()
+	go func() { ended <- device.Run(ctx, device.Config{Protocol: "test", New: next, Link: link}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -56,7 +57,7 @@ func simulated() *devicetest.Device {
 
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link, dev := devicetest.NewLink(instance("a/b", wish("21"))), simulated()
+		link, dev := devicetest.NewLink(instance("a/b", desiredTarget("21"))), simulated()
 		drive(t, link, func() device.Driver { return dev })
 		synctest.Wait()
 		if got := fmt.Sprintf("%v %v %v", dev.Writes(), link.Values("a/b"), link.StateOf("a/b")); got != "[target=21] map[target:21 temperature:20] online" {
@@ -69,15 +70,15 @@ func TestRun(t *testing.T) {
 		}
 		other := instance("a/other", nil)
 		other.Spec.Protocol.Name = "another"
-		link.Set(instance("a/b", wish("22")), other)
+		link.Set(instance("a/b", desiredTarget("22")), other)
 		synctest.Wait()
 		if got := fmt.Sprint(dev.Writes(), dev.Opens()); got != "[target=21 target=22] 1" {
-			t.Errorf("after a wish: %s", got)
+			t.Errorf("after a new desired value: %s", got)
 		}
 
-		// A changed spec opens the device again, which fulfils its wish already.
-		changed := instance("a/b", wish("22"))
-		changed.Spec.Protocol.Config = device.Config(`{"port":1}`)
+		// A changed spec opens the device again, which has its desired value already.
+		changed := instance("a/b", desiredTarget("22"))
+		changed.Spec.Protocol.Config = schema.Options(`{"port":1}`)
 		link.Set(changed)
 		synctest.Wait()
 		if got := fmt.Sprint(dev.Writes()); got != "[target=21 target=22]" {
@@ -88,19 +89,19 @@ func TestRun(t *testing.T) {
 
 func TestNumbersAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link, dev := devicetest.NewLink(instance("a/b", wish("21"))), simulated()
+		link, dev := devicetest.NewLink(instance("a/b", desiredTarget("21"))), simulated()
 		dev.Set("target", "21.0")
 		drive(t, link, func() device.Driver { return dev })
 		synctest.Wait()
 		if got := fmt.Sprintf("%v %v", dev.Writes(), link.Values("a/b")["target"]); got != "[] 21" {
-			t.Errorf("got %s, want no write and the wish's own text", got)
+			t.Errorf("got %s, want no write and the desired value's own text", got)
 		}
 	})
 }
 
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link, dev := devicetest.NewLink(instance("a/b", wish("21"))), simulated()
+		link, dev := devicetest.NewLink(instance("a/b", desiredTarget("21"))), simulated()
 		dev.Fail("Open", errors.New("no answer"))
 		drive(t, link, func() device.Driver { return dev })
 		synctest.Wait()
@@ -176,7 +177,7 @@ func (c *chosen) Open(ctx context.Context, dev device.Instance) error {
 	return c.Device.Open(ctx, dev)
 }
 
-// pushing is a driver whose device tells of changes.
+// pushing is a driver whose device sends changes.
 type pushing struct {
 	*devicetest.Device
 	values chan string
@@ -215,7 +216,7 @@ func TestRefusedValue(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- device.Run(ctx, device.MapperConfig{Protocol: "test", New: func() device.Driver { return dev }, Link: link})
+			ended <- device.Run(ctx, device.Config{Protocol: "test", New: func() device.Driver { return dev }, Link: link})
 		}()
 		synctest.Wait()
 		if got := fmt.Sprint(link.Values("a/b")); got != "map[target:0]" {
@@ -243,7 +244,7 @@ func (p *picky) Report(ctx context.Context, id string, values map[string]string)
 func TestConfigErrors(t *testing.T) {
 	link := devicetest.NewLink()
 	made := func() device.Driver { return nil }
-	for _, cfg := range []device.MapperConfig{
+	for _, cfg := range []device.Config{
 		{New: made, Link: link}, {Protocol: "x", Link: link}, {Protocol: "x", New: made},
 		{Protocol: "x", New: made, Link: link, Timeout: -1},
 	} {

@@ -10,52 +10,52 @@ import (
 	"time"
 )
 
-// deadRounds is after how many rounds in which nothing could be read a device
-// is closed and opened again.
+// deadRounds is the number of rounds without any reading after which a device is
+// closed and opened again.
 const deadRounds = 3
 
 // worker drives one device in one goroutine.
 type worker struct {
-	cfg    MapperConfig
-	dev    Instance
-	log    *slog.Logger
-	cancel context.CancelFunc
-	after  <-chan struct{} // if not nil: wait for this before the first Open
-	done   chan struct{}   // closed when run has ended
-	wishes chan map[string]string
-	given  map[string]string // the wishes last handed over; belongs to who calls wish
+	cfg     Config
+	dev     Instance
+	log     *slog.Logger
+	cancel  context.CancelFunc
+	after   <-chan struct{}        // if not nil: wait for this before the first Open
+	done    chan struct{}          // closed when run has ended
+	updates chan map[string]string // the newest desired values; see setDesired
+	given   map[string]string      // the desired values last given to setDesired; belongs to its caller
 
 	// The rest belongs to run.
 	driver  Driver
 	desired map[string]string
-	applied map[string]string    // wishes that the device has fulfilled since it was opened
+	applied map[string]string    // desired values that the device has had since it was opened
 	due     map[string]time.Time // next reading of each property
 	pending map[string]string    // actual values not reported yet
 	state   string               // state not reported yet; empty if none
 	last    string               // state as last reported
 	dead    int                  // rounds in a row in which nothing could be read
-	writes  map[string]attempts  // wishes that could not be written, by property
+	writes  map[string]attempts  // desired values that could not be written, by property
 	reports attempts             // at reporting values and the state
-	faulty  map[fault]bool       // what was logged and is not over yet
+	faulty  map[fault]bool       // faults that were logged and last
 }
 
-// attempts are the failures in a row of one thing, and when it may be tried
-// again.
+// attempts counts the consecutive failures of one operation, and says when it may
+// be tried again.
 type attempts struct {
-	wish   string // the value that could not be written
+	value  string // the value that could not be written
 	failed int
 	next   time.Time
 }
 
-// again is a with one failure more.
-func (a attempts) again(first time.Duration) attempts {
+// retry counts one more failure and sets the time of the next attempt.
+func (a attempts) retry(first time.Duration) attempts {
 	a.next = time.Now().Add(backoff(first, a.failed))
 	a.failed++
 	return a
 }
 
-// fault is something about one property that lasts, and is logged when it
-// begins and when it is over.
+// fault is a lasting fault of one property. It is logged when it begins and when
+// it ends.
 type fault struct{ kind, property string }
 
 const (
@@ -63,44 +63,45 @@ const (
 	refused    = "value is refused"
 )
 
-// begin logs a fault unless it lasts already.
-func (w *worker) begin(kind, property string, err error) {
+// beginFault logs a fault when it begins.
+func (w *worker) beginFault(kind, property string, err error) {
 	if !w.faulty[fault{kind, property}] {
 		w.faulty[fault{kind, property}] = true
-		w.log.Warn(kind+"; logged once until that is over", "property", property, "error", err)
+		w.log.Warn(kind+"; logged once until it ends", "property", property, "error", err)
 	}
 }
 
-// end logs that a fault is over.
-func (w *worker) end(kind, property string) {
+// endFault logs a fault when it ends.
+func (w *worker) endFault(kind, property string) {
 	if w.faulty[fault{kind, property}] {
 		delete(w.faulty, fault{kind, property})
-		w.log.Info("fault is over", "fault", kind, "property", property)
+		w.log.Info("fault has ended", "fault", kind, "property", property)
 	}
 }
 
-func newWorker(cfg MapperConfig, dev Instance) *worker {
+func newWorker(cfg Config, dev Instance) *worker {
 	return &worker{
 		cfg: cfg, dev: dev, log: cfg.Logger.With("device", dev.ID),
-		done: make(chan struct{}), wishes: make(chan map[string]string, 1),
+		done: make(chan struct{}), updates: make(chan map[string]string, 1),
 		given: dev.Desired, desired: dev.Desired, pending: make(map[string]string), faulty: make(map[fault]bool),
 	}
 }
 
-// wish hands over new wishes; only the newest count. One goroutine calls it.
-func (w *worker) wish(desired map[string]string) {
+// setDesired passes new desired values to run, which applies the newest. One
+// goroutine calls it.
+func (w *worker) setDesired(desired map[string]string) {
 	select {
-	case <-w.wishes:
+	case <-w.updates:
 	default:
 	}
-	w.wishes <- desired
+	w.updates <- desired
 }
 
 // run opens the device and serves it, again and again.
 func (w *worker) run(ctx context.Context) {
 	defer close(w.done)
 	if w.after != nil {
-		<-w.after // its context has ended, and so will it
+		<-w.after // it ends: its context is cancelled
 	}
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		began := time.Now()
@@ -109,7 +110,7 @@ func (w *worker) run(ctx context.Context) {
 			return
 		}
 		w.log.Warn("device failed, opening it again", "error", err)
-		w.report(Offline)
+		w.setState(Offline)
 		w.flush(ctx)
 		if time.Since(began) > 64*w.cfg.Backoff {
 			attempt = 0
@@ -144,11 +145,11 @@ func (w *worker) session(ctx context.Context) (err error) {
 		case w.dead >= deadRounds:
 			return errors.New("nothing can be read")
 		case w.dead == 0:
-			w.report(Online) // it answers; being open is not enough
+			w.setState(Online) // it answers; an open connection is not enough
 		}
 		w.apply(ctx)
 		w.flush(ctx)
-		timer := time.NewTimer(w.next(time.Now()))
+		timer := time.NewTimer(w.pause(time.Now()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -156,7 +157,7 @@ func (w *worker) session(ctx context.Context) (err error) {
 		case err := <-failed:
 			timer.Stop()
 			return fmt.Errorf("subscribe: %w", err)
-		case w.desired = <-w.wishes:
+		case w.desired = <-w.updates:
 		case v := <-pushed:
 			w.pending[v.property] = v.value
 		case <-timer.C:
@@ -198,7 +199,7 @@ func (w *worker) subscribe(ctx context.Context) (pushed <-chan reading, failed <
 	return values, errs, func() { cancel(); <-done }
 }
 
-// collect reads the properties whose time has come.
+// collect reads the properties that are due.
 func (w *worker) collect(ctx context.Context) {
 	now := time.Now()
 	read, errs := 0, 0
@@ -234,71 +235,71 @@ func (w *worker) read(ctx context.Context, property string) bool {
 	})
 	if err != nil {
 		if ctx.Err() == nil {
-			w.begin(unreadable, property, err)
+			w.beginFault(unreadable, property, err)
 		}
 		return false
 	}
-	w.end(unreadable, property)
-	if wish, ok := w.desired[property]; ok && w.dev.same(property, value, wish) {
-		value = wish // "20" for "20.0", so that the twin's two sides agree
+	w.endFault(unreadable, property)
+	if desired, ok := w.desired[property]; ok && w.dev.same(property, value, desired) {
+		value = desired // "20" for "20.0", so that the twin's two values are equal
 	}
 	w.pending[property] = value
 	return true
 }
 
-// apply writes the wishes that the device does not fulfil yet. A wish that
-// failed waits for its time; a new one does not.
+// apply writes the desired values that the device does not have yet. A value that
+// failed waits for its back-off; a new value is written at once.
 func (w *worker) apply(ctx context.Context) {
-	unwished := func(name string) bool { _, wished := w.desired[name]; return !wished }
-	maps.DeleteFunc(w.applied, func(name, _ string) bool { return unwished(name) })
-	maps.DeleteFunc(w.writes, func(name string, _ attempts) bool { return unwished(name) })
+	undesired := func(name string) bool { _, ok := w.desired[name]; return !ok }
+	maps.DeleteFunc(w.applied, func(name, _ string) bool { return undesired(name) })
+	maps.DeleteFunc(w.writes, func(name string, _ attempts) bool { return undesired(name) })
 	for _, name := range slices.Sorted(maps.Keys(w.desired)) {
-		wish := w.desired[name]
+		value := w.desired[name]
 		done, tried := w.applied[name]
-		if (tried && done == wish) || !w.dev.Writable(name) || ctx.Err() != nil {
+		if (tried && done == value) || !w.dev.Writable(name) || ctx.Err() != nil {
 			continue
 		}
 		failed := w.writes[name]
-		if failed.wish != wish {
-			failed = attempts{wish: wish}
+		if failed.value != value {
+			failed = attempts{value: value}
 		}
 		if time.Now().Before(failed.next) {
 			continue
 		}
-		if !tried && w.read(ctx, name) && w.pending[name] == wish {
-			w.applied[name] = wish // it is so already
+		if !tried && w.read(ctx, name) && w.pending[name] == value {
+			w.applied[name] = value // the device has it already
 			delete(w.writes, name)
 			continue
 		}
-		if err := w.call(ctx, func(ctx context.Context) error { return w.driver.Write(ctx, name, wish) }); err != nil {
-			w.writes[name] = failed.again(w.cfg.Backoff)
+		if err := w.call(ctx, func(ctx context.Context) error { return w.driver.Write(ctx, name, value) }); err != nil {
+			w.writes[name] = failed.retry(w.cfg.Backoff)
 			if ctx.Err() == nil {
 				w.log.Warn("property cannot be written, trying again", "property", name, "failed", w.writes[name].failed, "error", err)
 			}
 			continue
 		}
-		w.log.Info("property is written", "property", name, "value", wish)
-		w.applied[name] = wish
+		w.log.Info("property is written", "property", name, "value", value)
+		w.applied[name] = value
 		delete(w.writes, name)
 		w.read(ctx, name)
 	}
 }
 
-// report notes a state to be reported if it is not the one last reported.
-func (w *worker) report(state string) {
+// setState keeps a state for flush unless it is the one last reported.
+func (w *worker) setState(state string) {
 	w.state = ""
 	if state != w.last {
 		w.state = state
 	}
 }
 
-// flush reports what is pending, unless reporting has just failed.
+// flush reports the pending state and values, unless its back-off lasts.
 func (w *worker) flush(ctx context.Context) {
 	if w.reported() || time.Now().Before(w.reports.next) {
 		return
 	}
 	if err := w.sendAll(ctx); err != nil {
-		w.reports = w.reports.again(w.cfg.Backoff)
+		w.reports = w.reports.retry(w.cfg.Backoff)
 		if ctx.Err() == nil {
 			w.log.Warn("values are not reported, trying again", "failed", w.reports.failed, "error", err)
 		}
@@ -307,7 +308,7 @@ func (w *worker) flush(ctx context.Context) {
 	w.reports = attempts{}
 }
 
-// reported reports whether nothing is pending.
+// reported says that nothing is pending.
 func (w *worker) reported() bool { return w.state == "" && len(w.pending) == 0 }
 
 // sendAll reports the state and the values.
@@ -324,21 +325,21 @@ func (w *worker) sendAll(ctx context.Context) error {
 	}
 	err := w.send(ctx, w.pending)
 	if errors.Is(err, ErrRefused) {
-		// One bad value must not keep the others back.
+		// One refused value must not hold back the others.
 		err = nil
 		for name, value := range w.pending {
 			one := w.send(ctx, map[string]string{name: value})
 			if errors.Is(one, ErrRefused) {
-				w.begin(refused, name, one)
+				w.beginFault(refused, name, one)
 			} else if one != nil {
 				err = one
 			} else {
-				w.end(refused, name)
+				w.endFault(refused, name)
 			}
 		}
 	} else if err == nil {
 		for name := range w.pending {
-			w.end(refused, name)
+			w.endFault(refused, name)
 		}
 	}
 	if err == nil {
@@ -351,8 +352,8 @@ func (w *worker) send(ctx context.Context, values map[string]string) error {
 	return w.call(ctx, func(ctx context.Context) error { return w.cfg.Link.Report(ctx, w.dev.ID, maps.Clone(values)) })
 }
 
-// next is how long the worker may rest.
-func (w *worker) next(now time.Time) time.Duration {
+// pause is how long the worker may wait for events.
+func (w *worker) pause(now time.Time) time.Duration {
 	rest := 64 * w.cfg.Backoff
 	if !w.reported() {
 		rest = min(rest, w.reports.next.Sub(now))

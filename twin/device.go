@@ -9,14 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// Device is all that is known of one device. A Device is a value: Step never
+// Device is the state of one device. A Device is a value: Step never
 // changes the one that it is given, nor its maps.
 type Device struct {
-	ID         string          // namespace/name; empty if there is no such device
-	Member     Member          // what its owner says
-	State      string          // as last reported, for example "online"; empty before the first report
-	LastOnline time.Time       // when it was last reported online or ok; zero if it is neither
-	Twins      map[string]Twin // by property name, deleted ones included
+	ID         string          `json:"id"`                  // namespace/name; empty if there is no such device
+	Member     Member          `json:"member"`              // what its owner says
+	State      string          `json:"state,omitempty"`     // as last reported, for example "online"; empty before the first report
+	LastOnline time.Time       `json:"lastOnline,omitzero"` // when it was last reported online or ok; zero if it is neither
+	Twins      map[string]Twin `json:"twins,omitempty"`     // by property name, deleted ones included
 }
 
 // Namespace is the first part of the ID.
@@ -34,13 +34,13 @@ func (d Device) Name() string {
 // Member is what the owner of a device says of it.
 type Member struct {
 	Description string `json:"description,omitempty"`
-	// Owner tells the devices of one writer from those of others, so that
-	// each removes only its own: twin/cloud uses "cloud".
+	// Owner names who put the device, so that each owner removes only its own
+	// devices: twin/devicesync uses "cloud".
 	Owner string `json:"owner,omitempty"`
 	// Incarnation changes when a device is another one under the same ID; its
 	// twins then start anew.
 	Incarnation string `json:"incarnation,omitempty"`
-	// Version of the owner's wishes. A Put with a lower one is ignored.
+	// Version of the owner's desired values. A Put with a lower one is ignored.
 	Version uint64 `json:"version,omitempty"`
 	// Spec and Model are for the driver; twin does not look into them.
 	Spec  json.RawMessage `json:"spec,omitempty"`
@@ -49,7 +49,7 @@ type Member struct {
 
 // Twin is one property of a device.
 type Twin struct {
-	Expected *Value `json:"expected,omitempty"` // what it should be; nil for no wish
+	Expected *Value `json:"expected,omitempty"` // the desired value; nil for none
 	Actual   *Value `json:"actual,omitempty"`   // what the device says it is; nil before its first report
 	Type     string `json:"type"`               // one of the types in CheckValue
 	Optional bool   `json:"optional,omitempty"` // it may be deleted
@@ -60,18 +60,18 @@ type Twin struct {
 
 	// Declared says that the device's owner names the property.
 	Declared bool `json:"declared,omitempty"`
-	// Desired is the owner's last wish. Expected may differ from it by a later
-	// local edit.
+	// Desired is what the owner desired last. A local edit after that changes
+	// Expected only.
 	Desired *string `json:"desired,omitempty"`
 }
 
-// differs reports whether the device still has to follow a wish.
+// differs reports whether the device does not have the desired value yet.
 func (t Twin) differs() bool {
-	return t.wished() && (t.Actual == nil || t.Actual.Value != t.Expected.Value)
+	return t.hasDesired() && (t.Actual == nil || t.Actual.Value != t.Expected.Value)
 }
 
-// wished reports whether there is a wish; an empty text is none.
-func (t Twin) wished() bool { return !t.Deleted && t.Expected != nil && t.Expected.Value != "" }
+// hasDesired reports whether a value is desired; an empty text is none.
+func (t Twin) hasDesired() bool { return !t.Deleted && t.Expected != nil && t.Expected.Value != "" }
 
 // Value is one side of a Twin.
 type Value struct {

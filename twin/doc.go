@@ -1,12 +1,12 @@
-// Package twin keeps the truth about devices on a node: which devices belong
-// to it, whether they are up, and for each property what is expected and what
-// is actual.
+// Package twin is the DeviceTwin of a node. It keeps which devices belong to the
+// node, the state of each, and for each property the desired (expected) and the
+// actual value.
 //
 // The rules are a pure function, Step, from a device's state and an event to
 // the next state and a list of effects. An Engine runs Step for all devices of
 // a node on a meta.Store. Package twin knows nothing of MQTT or Kubernetes:
 // twin/mqtt speaks the topics and payloads that mappers and apps use, and
-// twin/cloud joins the engine to Device objects.
+// twin/devicesync joins the engine to Device objects.
 //
 //	engine, err := twin.New(twin.Config{Store: memstore.New()})
 //	...
@@ -19,10 +19,10 @@
 //
 // # Durability
 //
-// A call returns, and a subscriber hears of a change, only after the change is
-// in the store. Requests that wait while the store is busy are written
-// together in one batch, so many at once cost little more than one. An Engine
-// that starts reads everything back.
+// A call returns, and subscribers are called, only after the change is in the
+// store. Requests that wait while the store is busy are written together in one
+// batch, so that many at once cost little more than one. Run reads all devices
+// from the store first.
 //
 // # Order
 //
@@ -34,10 +34,13 @@
 // # Who wins
 //
 // Expected and actual values each have a version with two counters. A local
-// update adds one to the edge's. A wish of the device's owner (Put) carries
-// the owner's version and is adopted when the wish has changed since the last
-// Put, so that a repeated Put does not undo a later local edit. A request that
-// names versions, and whose versions are behind, is refused with code 409.
+// update adds one to the edge's. A desired value of the device's owner (Put)
+// carries the owner's version. It is adopted when it has changed since the last
+// Put, so that a repeated Put does not undo a later local edit. A request with
+// versions that are behind those held is refused with code 409.
+//
+// A twin's Expected is the desired value of Kubernetes. The name is KubeEdge's,
+// whose MQTT payloads have it.
 //
 // # Concurrency
 //

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -62,11 +61,11 @@ type Engine struct {
 type Call struct {
 	Device  string // namespace/name
 	Request Request
-	Origin  string // who asks, repeated in the Commit; free text such as "mqtt"
+	Origin  string // of the request, repeated in the Commit; free text such as "mqtt"
 	EventID string // the asker's own name for the request, repeated in the Commit
 }
 
-// Commit is what one Call did. Effects has no Save: what was to be saved is.
+// Commit is what one Call did. Effects has no Save: it is done.
 type Commit struct {
 	Call
 	Time    time.Time
@@ -85,7 +84,7 @@ func (c Commit) Err() error {
 
 type call struct {
 	Call
-	done chan<- Commit // nil if nobody waits; else it has room
+	done chan<- Commit // of a caller of Do, with room for one; else nil
 }
 
 type subscriber struct {
@@ -107,7 +106,7 @@ func New(cfg Config) (*Engine, error) {
 		e.now = time.Now
 	}
 	if e.log == nil {
-		e.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		e.log = slog.New(slog.DiscardHandler)
 	}
 	return e, nil
 }
@@ -150,7 +149,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// gather adds what else is waiting.
+// gather adds the calls that wait in the queue.
 func (e *Engine) gather(batch []call) []call {
 	for len(batch) < batchLength {
 		select {
@@ -163,9 +162,9 @@ func (e *Engine) gather(batch []call) []call {
 	return batch
 }
 
-// commit steps through the batch, writes it as one, and tells of it. It fails
-// only when the store has been closed, or when ctx has ended before the batch was
-// written.
+// commit steps through the batch, writes it as one, and notifies subscribers and
+// callers. It fails only when the store is closed, or when ctx ends before the
+// batch is written.
 func (e *Engine) commit(ctx context.Context, batch []call) error {
 	now := e.now()
 	fresh := make(map[string]Device, 8) // what the batch has changed so far
@@ -203,7 +202,7 @@ func (e *Engine) commit(ctx context.Context, batch []call) error {
 		}
 		return nil
 	case ctx.Err() != nil:
-		// Run ends, so that nobody hears of the batch: who waits gets ErrClosed.
+		// Run ends, and the callers of Do get ErrClosed.
 		return ctx.Err()
 	default:
 		if skipped, ok := e.faults.Allow(); ok {
@@ -213,11 +212,11 @@ func (e *Engine) commit(ctx context.Context, batch []call) error {
 			commits[i].Effects = refuse(CodeInternal, "the store failed: %v", err)
 		}
 	}
-	e.tell(batch, commits)
+	e.notify(batch, commits)
 	return nil
 }
 
-// adopt makes the batch's devices those that others see.
+// adopt publishes the devices of a batch to Device and Devices.
 func (e *Engine) adopt(fresh map[string]Device) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -230,8 +229,9 @@ func (e *Engine) adopt(fresh map[string]Device) {
 	}
 }
 
-// tell calls the subscribers, in order of commits, and then those who wait.
-func (e *Engine) tell(batch []call, commits []Commit) {
+// notify calls the subscribers, in the order of commits, and then answers the
+// callers of Do.
+func (e *Engine) notify(batch []call, commits []Commit) {
 	e.mu.RLock()
 	subs := e.subs
 	e.mu.RUnlock()
@@ -251,7 +251,7 @@ func (e *Engine) tell(batch []call, commits []Commit) {
 // made before wait for it.
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
-// Submit queues a request and returns; what it did comes to the subscribers.
+// Submit queues a request and returns. Subscribers get its Commit.
 // It blocks while 1024 requests wait.
 func (e *Engine) Submit(ctx context.Context, c Call) error {
 	return e.submit(ctx, call{Call: c})

@@ -133,7 +133,7 @@ func TestStoreFails(t *testing.T) {
 	must(t, engine.SetDesired(t.Context(), "a/b", map[string]string{"x": "1"}))
 }
 
-// counting counts batches and fails when told to.
+// counting counts batches and fails on demand.
 type counting struct {
 	meta.Store
 	count atomic.Int64
@@ -201,8 +201,8 @@ func TestEndDuringWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	told := make(chan twin.Commit, 1)
-	defer engine.Subscribe(func(c twin.Commit) { told <- c })()
+	notified := make(chan twin.Commit, 1)
+	defer engine.Subscribe(func(c twin.Commit) { notified <- c })()
 	ended, asked := make(chan error, 1), make(chan error, 1)
 	go func() { ended <- engine.Run(ctx) }()
 	go func() { asked <- engine.Put(t.Context(), "plant/boiler", twin.Put{}) }()
@@ -214,7 +214,7 @@ func TestEndDuringWrite(t *testing.T) {
 	if err := <-asked; !errors.Is(err, twin.ErrClosed) {
 		t.Errorf("Put: %v, want ErrClosed", err)
 	}
-	if log.Len() > 0 || len(told) > 0 {
-		t.Errorf("%d commits are told, and the log has:\n%s", len(told), &log)
+	if log.Len() > 0 || len(notified) > 0 {
+		t.Errorf("%d commits are notified, and the log has:\n%s", len(notified), &log)
 	}
 }

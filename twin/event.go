@@ -56,7 +56,7 @@ func (ReadState) request() {}
 type Declaration struct {
 	Name    string
 	Type    string  // see CheckValue; empty means string
-	Desired *string // the owner's wish; nil for none. One that is not of the type is ignored.
+	Desired *string // the owner's desired value; nil for none. One that is not of the type is ignored.
 }
 
 // Patch is a change of one twin. Nil fields stay as they are.
@@ -91,13 +91,13 @@ type (
 	// all. A nil Twin is one that is deleted.
 	Result struct{ Twins map[string]*Twin }
 
-	// Document tells of twins that have changed in more than a timestamp.
+	// Document has the twins that changed in more than a timestamp.
 	Document struct{ Twins map[string]Transition }
 
-	// Delta tells of wishes that the device does not fulfil yet.
+	// Delta has the desired values that the device does not have yet.
 	Delta struct {
-		Twins  map[string]Twin   // all that have a wish
-		Values map[string]string // the wishes that differ from the actual value
+		Twins  map[string]Twin   // all that have a desired value
+		Values map[string]string // the desired values that differ from the actual one
 	}
 
 	// StateResult answers SetState and ReadState.
@@ -106,14 +106,14 @@ type (
 		LastOnline time.Time // zero if the state is neither online nor ok
 	}
 
-	// Membership tells that the device was added, removed, or changed by its
-	// owner in more than wishes.
+	// Membership says that the owner added or removed the device, or changed more
+	// of it than desired values.
 	Membership struct {
 		Kind   MembershipKind
 		Device Device // as it is now; for Removed as it was
 	}
 
-	// Report says what the cloud has to be told: state or twins that changed.
+	// Report names what has changed for the cloud: the state, or twins.
 	Report struct {
 		State bool
 		Twins []string
@@ -133,7 +133,7 @@ func (Report) effect()      {}
 // is none any more.
 type Transition struct{ Last, Current *Twin }
 
-// MembershipKind tells the kinds of Membership apart.
+// MembershipKind says what happened to a device.
 type MembershipKind int
 
 // The kinds of Membership.

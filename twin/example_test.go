@@ -8,7 +8,7 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// A device gets a wish, and reports that it has followed.
+// A device gets a desired value, and reports that it has it.
 func Example() {
 	engine, err := twin.New(twin.Config{Store: memstore.New()})
 	if err != nil {

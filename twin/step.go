@@ -98,12 +98,12 @@ func (d Device) update(now int64, patches map[string]*Patch, cloud bool) (Device
 			err.Reason = "twin " + name + ": " + err.Reason
 			effects := []Effect{Refused{Err: err}}
 			if err.Code == CodeConflict && cloud {
-				effects = append(effects, Report{Twins: []string{name}}) // tell the cloud what is held here
+				effects = append(effects, Report{Twins: []string{name}}) // report what the node has
 			}
 			return d, effects
 		}
 		if !known && next.Deleted {
-			result[name] = nil // deleting what never was
+			result[name] = nil // there was no such twin
 			continue
 		}
 		twins[name] = next
@@ -129,7 +129,7 @@ func alive(t Twin, known bool) *Twin {
 	return &t
 }
 
-// moved reports whether anything that clients see has changed but timestamps.
+// moved reports whether anything but timestamps has changed for clients.
 func (t Transition) moved() bool {
 	if t.Last == nil || t.Current == nil {
 		return t.Last != t.Current
@@ -197,7 +197,7 @@ func (t Twin) side(which string, held *Value, version *Version, now int64, text 
 	return next, nil
 }
 
-// remove gives what stays of a deleted twin. One that is not optional stays.
+// remove gives the twin after its deletion. One that is not optional stays as it is.
 func (t Twin) remove(known bool) Twin {
 	if known && (!t.Optional || t.Deleted) {
 		return t
@@ -208,7 +208,8 @@ func (t Twin) remove(known bool) Twin {
 	return t
 }
 
-// withDelta adds a Delta to the effects while any wish is open.
+// withDelta adds a Delta to the effects while any device value differs from the
+// desired one.
 func (d Device) withDelta(effects []Effect) []Effect {
 	open := false
 	for _, t := range d.Twins {
@@ -221,7 +222,7 @@ func (d Device) withDelta(effects []Effect) []Effect {
 	}
 	delta := Delta{Twins: make(map[string]Twin), Values: make(map[string]string)}
 	for name, t := range d.Twins {
-		if !t.wished() {
+		if !t.hasDesired() {
 			continue
 		}
 		delta.Twins[name] = t
@@ -232,7 +233,7 @@ func (d Device) withDelta(effects []Effect) []Effect {
 	return append(effects, delta)
 }
 
-// put takes over what the owner says.
+// put applies a Put.
 func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	added := d.ID == ""
 	if err := CheckID(id); err != nil {
@@ -245,7 +246,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 		dropped = slices.Collect(maps.Keys(d.Twins))
 		d.Twins, d.State, d.LastOnline = nil, "", time.Time{}
 	case r.Member.Version < d.Member.Version:
-		return d, nil // an older wish that came late
+		return d, nil // an older Put that came late
 	}
 	member := r.Member
 	respecified := !added && !d.Member.equal(member)
@@ -282,7 +283,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	return d, d.withDelta(effects)
 }
 
-// equal leaves Version out: a new one often stands for wishes alone.
+// equal ignores Version: a new one often means that only desired values changed.
 func (m Member) equal(o Member) bool {
 	return m.Description == o.Description && m.Owner == o.Owner && m.Incarnation == o.Incarnation &&
 		bytes.Equal(m.Spec, o.Spec) && bytes.Equal(m.Model, o.Model)
@@ -298,7 +299,7 @@ func declare(held map[string]Twin, now int64, r Put) (twins map[string]Twin, tou
 	named := make(map[string]bool, len(r.Properties))
 	for _, p := range r.Properties {
 		if CheckName(p.Name) != nil || named[p.Name] {
-			continue // the owner's schema does not let it through; nothing of the rest suffers
+			continue // the owner's schema refuses such a name; the other properties are applied
 		}
 		named[p.Name] = true
 		t, known := held[p.Name]
@@ -326,10 +327,10 @@ func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twi
 	}
 	desired := p.Desired
 	if desired != nil && CheckValue(typ, *desired) != nil {
-		desired = t.Desired // not a wish that can be fulfilled: the last good one stays
+		desired = t.Desired // not a value of the type: the last good one stays
 	}
-	wish := !equal(desired, t.Desired)
-	if !known || (t.Deleted && (wish || !t.Declared)) {
+	changed := !equal(desired, t.Desired)
+	if !known || (t.Deleted && (changed || !t.Declared)) {
 		t.Deleted, t.Optional, t.Type = false, true, typ
 		altered = true
 	}
@@ -340,14 +341,14 @@ func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twi
 		t.Type, altered = typ, true
 		t.Expected, t.Actual = fitting(typ, t.Expected), fitting(typ, t.Actual)
 	}
-	if !wish {
+	if !changed {
 		return t, altered
 	}
 	switch {
 	case desired != nil:
 		t.Expected = &Value{Value: *desired, Time: now}
 	case t.Expected != nil && t.Desired != nil && t.Expected.Value == *t.Desired:
-		t.Expected = nil // the wish is taken back; a later local edit would stay
+		t.Expected = nil // the owner desires nothing any more; a later local edit would stay
 	}
 	t.Desired = desired
 	t.ExpectedVersion.Cloud = version

@@ -5,9 +5,9 @@ import (
 	"crypto/subtle"
 )
 
-// Passwords makes a Config.Authenticate that lets in those whose user name
-// and password are in the map. The map is copied; comparing takes the same
-// time for every password.
+// Passwords makes a Config.Authenticate that accepts the user names and passwords
+// in the map. The map is copied. The comparison takes the same time for every
+// password.
 func Passwords(users map[string]string) func(Login) bool {
 	hashed := make(map[string][sha256.Size]byte, len(users))
 	for name, password := range users {

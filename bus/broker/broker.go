@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -27,19 +26,19 @@ const DefaultAddress = "tcp://127.0.0.1:1884"
 // Config sets up a Broker. Every field may be left out.
 type Config struct {
 	// Address is tcp://host:port or tls://host:port; empty means
-	// DefaultAddress. Port 0 takes a free one, which Addr tells.
+	// DefaultAddress. Port 0 takes a free port; see Addr.
 	Address string
 	// TLS is required for tls:// and unused for tcp://. It is not changed. To
 	// ask clients for certificates set its ClientAuth and ClientCAs.
 	TLS *tls.Config
-	// Authenticate decides about each client that connects; nil lets all in.
+	// Authenticate accepts or rejects each client that connects; nil accepts all.
 	// It is called by many goroutines at once.
 	Authenticate func(Login) bool
 	// MaxPacket is the largest packet in bytes that a client may send; 0
 	// means 1 MiB. A larger one ends its connection.
 	MaxPacket int
 	// MaxInflight is how many messages of QoS 1 and 2 a client may have
-	// unacknowledged, or waiting while it is away; 0 means 4096, at most
+	// unacknowledged, or queued while it is disconnected; 0 means 4096, at most
 	// 65535.
 	MaxInflight int
 	// MaxClients is how many clients may be connected at once; 0 means 1000.
@@ -47,15 +46,14 @@ type Config struct {
 	// WriteBuffer is how many bytes may wait for one connection; 0 means
 	// 1 MiB.
 	WriteBuffer int
-	// SessionExpiry is how long the session of an absent client is kept at
-	// most; 0 means 24 h.
+	// SessionExpiry is the longest time for which the session of a disconnected
+	// client is kept; 0 means 24 h.
 	SessionExpiry time.Duration
-	// Logger gets the broker's own messages; nil discards.
+	// Logger logs what the broker does; nil discards.
 	Logger *slog.Logger
 }
 
-// Login is what a client says of itself in its first packet. Nothing of it is
-// proven.
+// Login is what a client sends in its CONNECT packet. None of it is verified.
 type Login struct {
 	ClientID string
 	Username string
@@ -69,7 +67,7 @@ type Broker struct {
 	host    string // host:port to listen at
 	log     *slog.Logger
 	server  *mqtt.Server
-	inline  *mqtt.Client // publishes for the program
+	inline  *mqtt.Client // publishes messages of the program
 	hook    *hook
 	ready   chan struct{}
 	started atomic.Bool
@@ -135,7 +133,7 @@ func (c Config) withDefaults() (Config, string, error) {
 	setDefault(&c.WriteBuffer, 1<<20)
 	setDefault(&c.SessionExpiry, 24*time.Hour)
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, u.Host, nil
 }
@@ -147,8 +145,8 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Run listens and serves until ctx ends. It fails at once when it cannot
-// listen; the error then says what to do and wraps the system's.
+// Run listens and serves until ctx ends. If it cannot listen, its error wraps the
+// system's and names the remedy. A second call returns bus.ErrStarted.
 func (b *Broker) Run(ctx context.Context) error {
 	if b.started.Swap(true) {
 		return bus.ErrStarted
@@ -181,7 +179,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	return nil
 }
 
-// warnIfOpen logs when anyone on the network may connect.
+// warnIfOpen logs a warning if everyone on the network may connect.
 func (b *Broker) warnIfOpen(addr net.Addr) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || tcp.IP.IsLoopback() || b.cfg.Authenticate != nil {
@@ -207,7 +205,7 @@ type Stats struct {
 	Clients      int64 // connected now
 	Received     int64 // messages from clients
 	Sent         int64 // messages to clients
-	Dropped      int64 // messages that a client did not get because one of its limits was reached
+	Dropped      int64 // messages not sent to a client at one of its limits
 	Disconnected int64 // clients whose connection was closed because they were too slow
 }
 
@@ -223,9 +221,9 @@ func (b *Broker) Stats() Stats {
 	}
 }
 
-// Publish hands m to the sessions of all subscribers and to the program's own
-// subscriptions before it returns. The program is not subject to Authenticate
-// and may publish to any topic.
+// Publish passes m to the sessions of all subscribers and to the program's own
+// subscriptions before it returns. Authenticate does not apply to the program
+// itself.
 func (b *Broker) Publish(_ context.Context, m bus.Message) error {
 	if !b.running.Load() {
 		return bus.ErrNotRunning
@@ -248,8 +246,8 @@ func (b *Broker) Publish(_ context.Context, m bus.Message) error {
 	return nil
 }
 
-// Subscribe has deliver called in the goroutine of whoever publishes, at
-// first with the retained messages that match.
+// Subscribe calls deliver in the goroutine of the publisher, first with the
+// matching retained messages.
 func (b *Broker) Subscribe(filter string, deliver func(bus.Message)) (stop func(), err error) {
 	if err := bus.ValidateFilter(filter); err != nil {
 		return nil, err
@@ -271,7 +269,7 @@ func (b *Broker) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 	}, nil
 }
 
-// message copies what subscriber needs of a packet that others share.
+// message copies a packet, which other subscribers share.
 func message(pk packets.Packet, replayed bool) bus.Message {
 	m := bus.Message{
 		Topic:   pk.TopicName,

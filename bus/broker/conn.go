@@ -12,13 +12,13 @@ import (
 // and first packet. mochi sets no limit before that packet.
 const connectTimeout = 10 * time.Second
 
-// listener hands out conns and ends them all. mochi waits at its end for each
-// connection that it ever accepted, also for those that never said a word.
+// listener accepts conns and closes all of them at the end: mochi waits for every
+// connection that it ever accepted, even one that never sent a byte.
 type listener struct {
 	net.Listener
 	tls    *tls.Config
 	buffer int
-	slow   func(remote net.Addr) // told of a connection closed for not reading; does not block
+	slow   func(remote net.Addr) // called for a connection that is closed because it does not read; does not block
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
@@ -52,7 +52,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, raw.SetDeadline(time.Now().Add(connectTimeout))
 }
 
-// expire gives each connection that long to say goodbye.
+// expire gives each connection that long to end by itself.
 func (l *listener) expire(grace time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,23 +69,24 @@ func (l *listener) shutdown() {
 	l.mu.Lock()
 	l.closing = true
 	for c := range l.conns {
-		c.kill()
+		c.abort()
 	}
 	l.mu.Unlock()
 	l.writers.Wait()
 }
 
-func (l *listener) forget(c *conn) {
+// remove removes a connection that has ended.
+func (l *listener) remove(c *conn) {
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
 }
 
 // conn writes in a goroutine of its own. mochi holds a client's lock while it
-// writes to the client's socket and takes the same lock to publish to the
-// client, so that one client that does not read would hold up everyone who
-// publishes to it. A conn's Write only waits for memory; what gathers while
-// the socket is busy goes out in one system call.
+// writes to the client's socket, and takes the same lock to publish to the client:
+// one client that does not read would block everyone who publishes to it. A conn's
+// Write only copies to memory. All bytes that wait while the socket is busy are
+// written in one system call.
 type conn struct {
 	net.Conn
 	owner *listener
@@ -101,8 +102,8 @@ type conn struct {
 
 var errNotReading = errors.New("client does not read")
 
-// Write takes b whole, or fails and closes the connection if the client has
-// left too much unread.
+// Write accepts b as a whole, or closes the connection and fails if too many bytes
+// of the client wait.
 func (c *conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,11 +124,11 @@ func (c *conn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// write is the conn's goroutine. It ends when the connection has failed, or
-// was closed and everything before that has been written.
+// write is the conn's goroutine. It ends when the connection fails, or when it is
+// closed and all bytes are written.
 func (c *conn) write() {
-	defer c.owner.forget(c)
-	defer func() { _ = c.Conn.Close() }() // nobody is left to tell
+	defer c.owner.remove(c)
+	defer func() { _ = c.Conn.Close() }() // the connection has ended either way
 	var spare []byte
 	for {
 		c.mu.Lock()
@@ -148,13 +149,13 @@ func (c *conn) write() {
 			return
 		}
 		if spare = out; cap(spare) > 64<<10 {
-			spare = nil // after a burst
+			spare = nil // frees a large buffer after a burst
 		}
 	}
 }
 
-// Close lets the writer finish within a second and ends reading at once.
-// Twice is nil.
+// Close ends reading at once and gives the writer one second to finish. A second
+// call returns nil.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -166,13 +167,13 @@ func (c *conn) Close() error {
 	return errors.Join(c.Conn.SetReadDeadline(time.Unix(1, 0)), c.Conn.SetWriteDeadline(time.Now().Add(time.Second)))
 }
 
-// kill ends the connection without more ado.
-func (c *conn) kill() {
+// abort closes the connection at once.
+func (c *conn) abort() {
 	c.mu.Lock()
 	c.closed, c.err = true, net.ErrClosed
 	c.wake.Signal()
 	c.mu.Unlock()
-	_ = c.Conn.Close() // its error helps nobody
+	_ = c.Conn.Close() // the connection is dropped anyway
 }
 
 // expire sets a last deadline.
@@ -180,12 +181,11 @@ func (c *conn) expire(deadline time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expiring = true
-	_ = c.Conn.SetDeadline(deadline) // a failed one is closed anyhow
+	_ = c.Conn.SetDeadline(deadline) // fails only if the connection is closed
 }
 
-// SetDeadline sets the deadline for reading. Writing has none: what is
-// unread is bounded by size. mochi calls it for each packet with the client's
-// keepalive.
+// SetDeadline sets the deadline for reading. Writing has none: the bytes that wait
+// are bounded by size. mochi calls it for each packet, with the client's keepalive.
 func (c *conn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

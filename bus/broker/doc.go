@@ -8,34 +8,32 @@
 //
 // # What the broker keeps
 //
-// Everything is in memory. Retained messages and sessions are gone when the
-// program ends, so whoever owns a retained message publishes it again at its
-// start, and whoever owns a fact keeps it in the store. The broker is a view.
+// Everything is in memory. Retained messages and sessions end with the program.
+// The owner of a retained message keeps its value in the store and publishes it
+// again at its start.
 //
 // # Slow subscribers
 //
 // A subscriber that is slow never loses a message of QoS 1 or 2 silently, and
 // never holds up the others for long:
 //
-//   - What is written to a connection goes through a buffer of its own
-//     (Config.WriteBuffer). If the client does not read and the buffer is full,
-//     the connection is closed.
-//   - A client may have Config.MaxInflight messages unacknowledged. One that
-//     is at the limit delays those who publish to it, for at most one second;
-//     then its connection is closed.
-//   - A closed connection is what the client sees, so it knows that it has to
-//     catch up. If it asked for a session that outlives the connection, the
-//     unacknowledged messages are kept, up to MaxInflight, and sent again in
-//     their order when it returns. Beyond that the newest are dropped, counted
-//     (Stats) and logged.
-//   - QoS 0 is dropped for an absent client, as MQTT has it.
+//   - Each connection has a write buffer of its own (Config.WriteBuffer). If the
+//     client does not read and the buffer is full, the connection is closed.
+//   - A client may have Config.MaxInflight messages unacknowledged. At the limit
+//     it delays its publishers for at most one second; then its connection is
+//     closed.
+//   - The client sees the closed connection and knows that it has to catch up. If
+//     its session outlives the connection, the unacknowledged messages are kept, up
+//     to MaxInflight, and sent again in their order when it reconnects. Beyond that
+//     the newest are dropped, counted (Stats) and logged.
+//   - QoS 0 is dropped for a disconnected client, as MQTT says.
 //
 // # Deviations
 //
 // A client's own Receive Maximum (MQTT 5, 3.1.2.11.3) is not observed, since
 // mochi-mqtt 2.7.9 stops sending to a client that has once reached it: the
 // messages that it parks take their share of the quota and never give it back.
-// Clients acknowledge as they read, so TCP's window does that job.
-// Messages published by an MQTT client are acknowledged when the broker has
-// them, not when a subscriber has dealt with them.
+// Clients acknowledge as they read, so TCP's window limits them instead.
+// A message of an MQTT client is acknowledged when the broker has it, not when a
+// subscriber has handled it.
 package broker

@@ -14,13 +14,13 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// patience is how long one subscriber at its limit may delay a publisher.
-const patience = time.Second
+// maxDelay is how long one subscriber at its limit may delay a publisher.
+const maxDelay = time.Second
 
 var errSlow = errors.New("too slow: unacknowledged messages reached the limit")
 
-// hook is where edgekit's rules enter mochi: who may connect, what happens to
-// slow subscribers, and the order in which a session is resumed.
+// hook applies edgekit's rules to mochi: who may connect, what happens to slow
+// subscribers, and in which order the messages of a session are sent again.
 type hook struct {
 	mqtt.HookBase
 	server       *mqtt.Server
@@ -71,13 +71,13 @@ func (h *hook) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet 
 
 // OnACLCheck allows everything. mochi calls it, with write false, for each
 // message and subscriber just before it would drop a message of QoS 1 for a
-// subscriber at its limit; here that subscriber is waited for and then
-// disconnected.
+// subscriber at its limit; this method waits for that subscriber and then
+// disconnects it.
 func (h *hook) OnACLCheck(cl *mqtt.Client, _ string, write bool) bool {
 	if write || cl.Net.Inline || cl.Closed() || cl.State.Inflight.Len() < h.maxInflight {
 		return true
 	}
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(maxDelay)
 	defer deadline.Stop()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
@@ -92,8 +92,8 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, _ string, write bool) bool {
 	return true
 }
 
-// OnPublishDropped ends the connection of a subscriber for which a message
-// was dropped, so that it knows.
+// OnPublishDropped disconnects a subscriber for which a message was dropped, so that
+// the subscriber notices.
 func (h *hook) OnPublishDropped(cl *mqtt.Client, pk packets.Packet) {
 	if pk.FixedHeader.Qos > 0 {
 		h.disconnect(cl)
@@ -109,17 +109,17 @@ func (h *hook) disconnect(cl *mqtt.Client) {
 	cl.Stop(errSlow)
 }
 
-// notReading notes a connection that was closed because its buffer was full.
+// notReading counts and logs a connection that was closed because its buffer was
+// full.
 func (h *hook) notReading(remote net.Addr) {
 	h.slow.Add(1)
 	h.log.Warn("MQTT client is disconnected because it does not read", "remote", remote.String())
 }
 
-// OnSessionEstablish restores the order of the messages that wait in the
-// session which cl is about to resume. mochi sorts them by the low 16 bits of
-// the second in which they were made, so those of one second come in any
-// order; numbering them does away with that. Packet identifiers rise within a
-// connection, and wrap.
+// OnSessionEstablish restores the order of the messages in the session that cl
+// resumes. mochi sorts them by the low 16 bits of the second in which they were
+// made, so that those of one second have no order. This method numbers them.
+// Packet identifiers rise within a connection, and wrap.
 func (h *hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
 	existing, ok := h.server.Clients.Get(cl.ID)
 	if !ok {
@@ -135,8 +135,8 @@ func (h *hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
 	}
 }
 
-// demote passes mochi's log on at debug level: it reports what clients do
-// wrong as warnings and its own start in several lines.
+// demote logs mochi's messages at debug level: mochi logs the faults of clients as
+// warnings, and its own start in several lines.
 type demote struct{ slog.Handler }
 
 func (d demote) Enabled(ctx context.Context, _ slog.Level) bool {

@@ -11,9 +11,9 @@ import (
 )
 
 // server is mochi's Listener over ours. mochi's own starts a goroutine for each
-// connection that nobody counts before it runs: Close then waits on a WaitGroup to
-// which such a goroutine may add at the same time. Here Close returns only when the
-// accept loop and all connections have ended, and none begins after that.
+// connection and counts it only when it runs: Close then waits on a WaitGroup to
+// which such a goroutine may add at the same time. This Close returns only when the
+// accept loop and all connections have ended, and none starts after that.
 type server struct {
 	conns *listener
 	log   *slog.Logger
@@ -42,7 +42,7 @@ func (s *server) Init(*slog.Logger) error { return nil }
 
 // Serve accepts connections until Close.
 func (s *server) Serve(establish listeners.EstablishFn) {
-	s.start(func() {
+	s.runJoined(func() {
 		for {
 			conn, err := s.conns.Accept()
 			if errors.Is(err, net.ErrClosed) {
@@ -56,7 +56,7 @@ func (s *server) Serve(establish listeners.EstablishFn) {
 				}
 				continue
 			}
-			started := s.begin(func() {
+			started := s.spawn(func() {
 				if err := establish(listenerID, conn); err != nil {
 					s.log.Debug("MQTT connection ended", "address", conn.RemoteAddr().String(), "error", err)
 				}
@@ -68,8 +68,8 @@ func (s *server) Serve(establish listeners.EstablishFn) {
 	})
 }
 
-// begin runs f in a goroutine that Close waits for. It reports false after Close.
-func (s *server) begin(f func()) bool {
+// spawn runs f in a goroutine that Close waits for. It reports false after Close.
+func (s *server) spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -79,10 +79,10 @@ func (s *server) begin(f func()) bool {
 	return true
 }
 
-// start runs f here, and Close waits for it.
-func (s *server) start(f func()) {
+// runJoined runs f, and Close waits for it.
+func (s *server) runJoined(f func()) {
 	done := make(chan struct{})
-	if s.begin(func() { defer close(done); f() }) {
+	if s.spawn(func() { defer close(done); f() }) {
 		<-done
 	}
 }
@@ -97,7 +97,7 @@ func (s *server) Close(closeClients listeners.CloseFn) {
 		close(s.closing)
 		closeClients(listenerID)
 	}
-	_ = s.conns.Listener.Close() // twice is no harm
+	_ = s.conns.Listener.Close() // a second close does no harm
 	s.running.Wait()
 }
 

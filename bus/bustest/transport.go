@@ -17,8 +17,9 @@ type Transport struct {
 	ready chan struct{}
 
 	mu       sync.Mutex
+	started  bool
 	running  bool
-	down     error // returned by Publish while set
+	failure  error // returned by Publish while set
 	next     int
 	subs     map[int]sub
 	notify   map[int]func()
@@ -39,10 +40,14 @@ func New() *Transport {
 	}
 }
 
-// Run is up until ctx ends.
+// Run is up until ctx ends. A second call returns bus.ErrStarted.
 func (t *Transport) Run(ctx context.Context) error {
 	t.mu.Lock()
-	t.running = true
+	if t.started {
+		t.mu.Unlock()
+		return bus.ErrStarted
+	}
+	t.started, t.running = true, true
 	t.mu.Unlock()
 	t.Reconnect()
 	close(t.ready)
@@ -59,7 +64,7 @@ func (t *Transport) Ready() <-chan struct{} { return t.ready }
 // Publish delivers m to each matching subscription before it returns.
 func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 	t.mu.Lock()
-	if err := t.refuseLocked(); err != nil {
+	if err := t.failureLocked(); err != nil {
 		t.mu.Unlock()
 		return err
 	}
@@ -87,11 +92,12 @@ func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 	return nil
 }
 
-func (t *Transport) refuseLocked() error {
+// failureLocked gives the error of a Publish.
+func (t *Transport) failureLocked() error {
 	if !t.running {
 		return bus.ErrNotRunning
 	}
-	return t.down
+	return t.failure
 }
 
 // Subscribe adds a subscription and delivers the retained messages that match.
@@ -103,14 +109,14 @@ func (t *Transport) Subscribe(filter string, deliver func(bus.Message)) (func(),
 	t.next++
 	id := t.next
 	t.subs[id] = sub{filter: filter, deliver: deliver}
-	var kept []bus.Message
+	var retained []bus.Message
 	for _, topic := range slices.Sorted(maps.Keys(t.retained)) {
 		if bus.Match(filter, topic) {
-			kept = append(kept, clone(t.retained[topic]))
+			retained = append(retained, clone(t.retained[topic]))
 		}
 	}
 	t.mu.Unlock()
-	for _, m := range kept {
+	for _, m := range retained {
 		deliver(m)
 	}
 	return func() {
@@ -134,11 +140,11 @@ func (t *Transport) NotifyConnect(connected func()) (stop func()) {
 	}
 }
 
-// Reconnect does what a connection that comes back does: it ends a failure set
-// by Fail and notifies.
+// Reconnect acts like a connection that is made again: it ends a failure set by
+// Fail and notifies.
 func (t *Transport) Reconnect() {
 	t.mu.Lock()
-	t.down = nil
+	t.failure = nil
 	var all []func()
 	for _, id := range slices.Sorted(maps.Keys(t.notify)) {
 		all = append(all, t.notify[id])
@@ -152,11 +158,11 @@ func (t *Transport) Reconnect() {
 // Fail has every Publish return err until Reconnect.
 func (t *Transport) Fail(err error) {
 	t.mu.Lock()
-	t.down = err
+	t.failure = err
 	t.mu.Unlock()
 }
 
-// Sent gives all messages published so far, in order, and forgets them.
+// Sent gives all messages published since the last call, in order.
 func (t *Transport) Sent() []bus.Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -54,7 +53,7 @@ type Config struct {
 	Keepalive time.Duration
 	// Queue is how many messages may wait to be sent; 0 means 1024.
 	Queue int
-	// Logger is told of connections and losses; nil discards.
+	// Logger logs connections and losses; nil discards.
 	Logger *slog.Logger
 }
 
@@ -111,7 +110,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.ClientID = "edgekit-" + rand.Text()[:12]
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
 		cfg: cfg, url: u, log: cfg.Logger.With("broker", u.Redacted()),
@@ -120,13 +119,13 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.outbox = newOutbox(cfg.Queue, func() {
 		if c.dropped.Add(1) == 1 {
-			c.log.Warn("MQTT messages are dropped: the broker is away and the queue is full", "queue", cfg.Queue)
+			c.log.Warn("MQTT messages are dropped: the broker is disconnected and the queue is full", "queue", cfg.Queue)
 		}
 	})
 	return c, nil
 }
 
-// Run connects, and connects again, until ctx ends.
+// Run connects and reconnects until ctx ends. A second call returns bus.ErrStarted.
 func (c *Client) Run(ctx context.Context) error {
 	if c.started.Swap(true) {
 		return bus.ErrStarted
@@ -140,9 +139,9 @@ func (c *Client) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-c.ups:
-			c.connected(ctx)
+			c.resubscribe(ctx)
 		case <-manager.Done():
-			c.down(nil)
+			c.disconnected(nil)
 			return nil
 		}
 	}
@@ -177,7 +176,7 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			}
 		},
 		OnConnectionDown: func() bool {
-			c.down(errors.New("connection lost"))
+			c.disconnected(errors.New("connection lost"))
 			return true
 		},
 		OnConnectError: func(err error) {
@@ -187,12 +186,12 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			ClientID:          c.cfg.ClientID,
 			Session:           newMemory(c.outbox),
 			PacketTimeout:     packetTimeout,
-			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.received},
+			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.deliver},
 		},
 	}
 }
 
-// dial opens the connection; unlike autopaho's own it looks at no proxy.
+// dial opens the connection; unlike autopaho's own function it uses no proxy.
 func (c *Client) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -206,10 +205,10 @@ func (c *Client) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) 
 	return packets.NewThreadSafeConn(conn), nil
 }
 
-// connected puts all subscriptions in place on a new connection and then
-// tells those who asked for it. When the broker does not answer the
-// connection is about to fail, and the next one does it again.
-func (c *Client) connected(ctx context.Context) {
+// resubscribe makes all subscriptions on a new connection and then calls the
+// functions of NotifyConnect. If the broker does not answer, the connection is
+// about to fail, and the next one tries again.
+func (c *Client) resubscribe(ctx context.Context) {
 	c.mu.Lock()
 	conn := c.conn
 	filters := make(map[string]struct{}, len(c.subs))
@@ -227,12 +226,12 @@ func (c *Client) connected(ctx context.Context) {
 	if len(filters) > 0 {
 		if _, err := conn.Subscribe(ctx, request); err != nil {
 			c.log.Warn("MQTT subscriptions failed", "error", err)
-			c.open(conn)
+			c.startSending(conn)
 			return
 		}
 	}
 	c.log.Info("MQTT broker is connected")
-	c.open(conn)
+	c.startSending(conn)
 	c.mu.Lock()
 	listeners := make([]func(), 0, len(c.notify))
 	for _, f := range c.notify {
@@ -249,8 +248,8 @@ func (c *Client) connected(ctx context.Context) {
 	}
 }
 
-// open lets messages go out, unless the connection is gone again.
-func (c *Client) open(conn *autopaho.ConnectionManager) {
+// startSending lets the outbox send, unless the connection has ended again.
+func (c *Client) startSending(conn *autopaho.ConnectionManager) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == conn {
@@ -258,18 +257,19 @@ func (c *Client) open(conn *autopaho.ConnectionManager) {
 	}
 }
 
-func (c *Client) down(reason error) {
+// disconnected stops sending until the next connection.
+func (c *Client) disconnected(reason error) {
 	c.mu.Lock()
 	c.conn = nil
 	c.outbox.setConnected(false)
 	c.mu.Unlock()
 	if reason != nil {
-		c.log.Warn("MQTT broker is away", "error", reason)
+		c.log.Warn("MQTT broker is disconnected", "error", reason)
 	}
 }
 
-// received hands one message to each subscription that it matches.
-func (c *Client) received(p paho.PublishReceived) (bool, error) {
+// deliver passes one message to each matching subscription.
+func (c *Client) deliver(p paho.PublishReceived) (bool, error) {
 	m := bus.Message{Topic: p.Packet.Topic, Payload: p.Packet.Payload, QoS: bus.QoS(p.Packet.QoS), Retain: p.Packet.Retain}
 	if p.Packet.Properties != nil {
 		for _, u := range p.Packet.Properties.User {
@@ -285,7 +285,7 @@ func (c *Client) received(p paho.PublishReceived) (bool, error) {
 	}
 	c.mu.Unlock()
 	for i, deliver := range matched {
-		if i > 0 { // the slices of a message belong to one receiver
+		if i > 0 { // each receiver owns its payload
 			m.Payload = bytes.Clone(m.Payload)
 		}
 		deliver(m)
@@ -293,11 +293,11 @@ func (c *Client) received(p paho.PublishReceived) (bool, error) {
 	return len(matched) > 0, nil
 }
 
-// Ready is closed when the broker was reached for the first time.
+// Ready is closed after the first connection to the broker.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
-// Publish puts m in the queue to be sent. It blocks while the queue is full
-// and the broker is there; the package comment has the rest.
+// Publish queues m. It blocks while the queue is full and the broker is connected;
+// the package comment has the rest.
 func (c *Client) Publish(ctx context.Context, m bus.Message) error {
 	if !c.running.Load() {
 		return bus.ErrNotRunning
@@ -329,9 +329,9 @@ func (c *Client) Publish(ctx context.Context, m bus.Message) error {
 	}
 }
 
-// Subscribe adds a subscription. While connected it returns when the broker
-// has it, or has not answered in time, in which case it is made again on the
-// next connection.
+// Subscribe adds a subscription. While connected, it returns when the broker has
+// confirmed it or has not answered in time. Then the next connection makes it
+// again.
 func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(), err error) {
 	if err := bus.ValidateFilter(filter); err != nil {
 		return nil, err
@@ -375,8 +375,8 @@ func (c *Client) unsubscribe(id int, filter string) {
 	}
 }
 
-// NotifyConnect has connected called whenever the broker has been reached
-// (again) and all subscriptions are in place there.
+// NotifyConnect calls connected after each connection to the broker, when all
+// subscriptions are made.
 func (c *Client) NotifyConnect(connected func()) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -392,7 +392,7 @@ func (c *Client) NotifyConnect(connected func()) (stop func()) {
 
 // Stats are counters since the start.
 type Stats struct {
-	Dropped int64 // messages dropped because the broker was away and the queue full
+	Dropped int64 // messages dropped because the broker was disconnected and the queue full
 }
 
 // Stats gives the client's counters.

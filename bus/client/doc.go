@@ -1,22 +1,21 @@
 // Package client connects to an MQTT broker outside of the program: a
-// bus.Transport on MQTT 5 over TCP or TLS that finds its broker again when it
-// was lost. It wraps paho's autopaho and is its only importer.
+// bus.Transport on MQTT 5 over TCP or TLS that reconnects to its broker. It wraps paho's autopaho and is its only importer.
 //
 //	c, err := client.New(client.Config{URL: "tcp://127.0.0.1:1883", ClientID: "edge-7"})
 //	...
 //	err = c.Run(ctx)
 //
-// # While the broker is away
+// # While the broker is disconnected
 //
-// Run goes on and tries again, after 100 ms to 15 s with random jitter. What
-// is published meanwhile waits in a queue of Config.Queue messages; when it is
-// full the oldest is dropped, counted (Stats) and logged, since what the edge
-// publishes is the newest view of something kept elsewhere. While the broker
-// is there and the queue is full, Publish blocks instead.
+// Run tries again, after 100 ms to 15 s with random jitter. Messages that are
+// published meanwhile wait in a queue of Config.Queue messages. When it is full,
+// the oldest is dropped, counted (Stats) and logged: the edge publishes the newest
+// value of something that it keeps elsewhere. While the broker is connected and
+// the queue is full, Publish blocks instead.
 //
 // Messages of QoS 1 and 2 that were sent and not acknowledged are sent again
-// after a reconnect, also to a broker that has forgotten the session. All of
-// this is in memory and ends with the program.
+// after a reconnect, also to a broker that has lost the session. All of this is in
+// memory and ends with the program.
 //
 // # Duplicates
 //

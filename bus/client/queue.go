@@ -12,8 +12,8 @@ import (
 // outbox is the queue between Publish and autopaho's sender, which it calls
 // through paho's queue.Queue. It is bounded: full, it blocks while connected
 // and drops its oldest message while not. It shows its entries to the sender
-// only while connected, that is, when the subscriptions are in place: an
-// answer must not overtake the subscription to it.
+// only while connected, when the subscriptions are made: an answer must not come
+// before the subscription to it.
 type outbox struct {
 	limit   int
 	dropped func()
@@ -23,15 +23,15 @@ type outbox struct {
 	connected bool
 	filled    chan struct{} // closed while there is something to send
 	isFilled  bool          // filled is closed
-	room      chan struct{} // closed and replaced whenever something a waiter looks at has changed
+	room      chan struct{} // closed and replaced when a waiter of add has to try again
 }
 
 func newOutbox(limit int, dropped func()) *outbox {
 	return &outbox{limit: limit, dropped: dropped, filled: make(chan struct{}), room: make(chan struct{})}
 }
 
-// add appends a packet. When it has to wait it returns a channel to wait on
-// before the next try.
+// add appends a packet. If there is no space it returns a channel to wait on before
+// the next try.
 func (o *outbox) add(packet []byte) (wait <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -47,7 +47,7 @@ func (o *outbox) add(packet []byte) (wait <-chan struct{}) {
 	return nil
 }
 
-// putBack puts packets before all others, over the limit if need be.
+// putBack puts packets before all others, also over the limit.
 func (o *outbox) putBack(lost []unacked) {
 	if len(lost) == 0 {
 		return
@@ -62,7 +62,7 @@ func (o *outbox) putBack(lost []unacked) {
 	o.signalLocked()
 }
 
-// setConnected opens and closes the way to the sender, and chooses what
+// setConnected shows the entries to the sender or hides them, and chooses what
 // happens when the outbox is full.
 func (o *outbox) setConnected(connected bool) {
 	o.mu.Lock()
@@ -128,7 +128,7 @@ func (e *entry) Reader() (io.Reader, error) { return bytes.NewReader(e.packet), 
 // Leave keeps the entry where it is.
 func (e *entry) Leave() error { return nil }
 
-// Remove takes the entry out, unless it was dropped before.
+// Remove removes the entry, unless it was dropped before.
 func (e *entry) Remove() error {
 	o := e.owner
 	o.mu.Lock()

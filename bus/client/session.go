@@ -14,9 +14,9 @@ import (
 
 // memory is paho's session state with one rule changed: when the broker has
 // forgotten the session (it was restarted, or the session expired), paho
-// discards what was sent and not acknowledged, as MQTT has it. The messages
-// are still the program's wish, so memory puts them back at the head of the
-// outbox, in their order.
+// discards what was sent and not acknowledged, as MQTT has it. The program
+// still wants them sent, so memory puts them back at the head of the outbox, in
+// their order.
 type memory struct {
 	session.SessionManager
 	outbox *outbox
@@ -51,8 +51,8 @@ func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<-
 	return nil
 }
 
-// PacketReceived forgets a message when the broker has it. For QoS 2 that is
-// when PUBREC arrives: from then on sending it again would double it.
+// PacketReceived removes a message when the broker has it. For QoS 2 that is when
+// PUBREC arrives: sent again after that it would be a duplicate.
 func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Publish) error {
 	switch p.Type {
 	case packets.PUBACK, packets.PUBREC:
@@ -66,8 +66,8 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 	return m.SessionManager.PacketReceived(p, out)
 }
 
-// ConAckReceived takes over the messages of a session that the broker no
-// longer has.
+// ConAckReceived queues the unacknowledged messages again if the broker no longer
+// has the session.
 func (m *memory) ConAckReceived(w io.Writer, connect *packets.Connect, ack *packets.Connack) error {
 	if !ack.SessionPresent {
 		m.mu.Lock()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,33 +18,32 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
-	"github.com/edgekit/edgekit/controller/asnode"
 	"github.com/edgekit/edgekit/controller/install"
-	"github.com/edgekit/edgekit/controller/kubelet"
-	"github.com/edgekit/edgekit/controller/localapi"
+	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/metrics"
 )
 
 // runCmd runs the server. Its fields are the server's settings.
 type runCmd struct {
-	Kubeconfig        string         `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Kubeconfig        string         `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Listen            string         `help:"Where edge nodes connect: join and WebSocket on the TCP port, QUIC on the UDP port." default:":10000" placeholder:"ADDR"`
 	QUIC              bool           `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
-	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Nothing means all addresses of this machine." placeholder:"HOST:PORT"`
-	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): edge nodes are then told apart by their own addresses. Connections from there without one are closed." placeholder:"CIDR"`
-	MetricsListen     string         `help:"Where /healthz, /readyz and /metrics are served (plain HTTP). Nothing turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
-	MetricsOpen       bool           `help:"Serve --metrics-listen on an address that others reach: nobody is asked who they are. Without it only loopback is taken."`
+	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Default: all addresses of this machine." placeholder:"HOST:PORT"`
+	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): limits then apply to the addresses of the nodes. Connections from there without the header are closed." placeholder:"CIDR"`
+	MetricsListen     string         `help:"Address of /healthz, /readyz and /metrics (plain HTTP). Empty turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	MetricsOpen       bool           `help:"Allow --metrics-listen on an address that is not loopback. Clients are not authenticated."`
 	Namespace         string         `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
 	Install           bool           `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
-	MaxNodes          int            `help:"How many nodes may be connected; one more is refused. 0 means no limit." default:"0"`
+	MaxNodes          int            `help:"How many nodes may be connected; further nodes are refused. 0 means no limit." default:"0"`
 
 	Impersonation string `help:"How cloudcore acts as nodes: constrained (Kubernetes 1.36 and later, with the role that 'edgectl manifest' prints), legacy (with that of 'edgectl manifest --impersonation=legacy'), or auto, which asks the API server." enum:"auto,constrained,legacy" default:"auto"`
 	NodeServices  string `help:"Which nodes may have all Namespaces, Services and EndpointSlices, if they ask (edgecore --local-api-services): marked, those with the label edgekit.node-restriction.kubernetes.io/services=all, or all." enum:"marked,all" default:"marked"`
 
-	HandshakeRate int           `help:"How many nodes may connect in any second; those that are too many are told when to come back." default:"1000" name:"max-handshake-rate"`
-	Keepalive     time.Duration `help:"Nodes at rest show no more often than this that they live. Over QUIC that is how late they notice that this server was started again, and how long a NAT must remember them. For tens of thousands of nodes 1m spares half a core." default:"15s"`
-	Drain         time.Duration `help:"When it stops: over how long the nodes are told to move to another server, so that they do not all come at once. Few nodes take less." default:"10s"`
+	HandshakeRate int           `help:"How many nodes may connect in one second. Further nodes are asked to come back later." default:"1000" name:"max-handshake-rate"`
+	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
+	Drain         time.Duration `help:"When it stops: time over which the nodes are asked to move to another server, so that they do not all arrive at once. Few nodes take less." default:"10s"`
 
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
@@ -53,7 +51,7 @@ type runCmd struct {
 
 // Run serves until ctx ends or a part fails.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
-	collectOften()
+	setGCPercent()
 	log := cli.Log.Logger(os.Stderr)
 	cfg, err := kube.Config(r.Kubeconfig)
 	if err != nil {
@@ -92,8 +90,8 @@ type server struct {
 	hub        *hub.Server
 	edge       edgeServer
 	trust      *trust
+	guard      *join.Guard
 	monitor    monitor
-	kubelet    *kubelet.Server // nil if turned off
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
@@ -101,11 +99,27 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, fmt.Errorf("cloudcore: %w", err)
 	}
-	asNode, err := r.asNode(ctx, cfg, log)
+	nodeClient, err := r.nodeClient(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
 	registry := newRegistry()
+	trust, err := newTrust(ctx, r, client, log)
+	if err != nil {
+		return nil, err
+	}
+	kubelets, err := r.Kubelet.config(kubeletParts{
+		apiServer: cfg.Host, advertise: r.Advertise, issue: trust.keyring.ServerCertificate, metrics: registry, log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctl, err := controller.New(controller.Config{
+		REST: cfg, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+	})
+	if err != nil {
+		return nil, err
+	}
 	mux := &hub.Mux{}
 	nodes, err := hub.NewServer(hub.ServerConfig{
 		Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
@@ -115,24 +129,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	var trust *trust // the endpoints need a certificate only once clients come
-	issue := func(host string) (func() (*tls.Certificate, error), error) {
-		return trust.keyring.ServerCertificate(host)
-	}
-	kubelets, err := r.Kubelet.server(kubeletParts{
-		cfg: cfg, cloud: client, asNode: asNode, advertise: r.Advertise, open: nodes.OpenStream, issue: issue, metrics: registry, log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	ctl, err := controller.New(controller.Config{
-		REST: cfg, AsNode: asNode, NodeServices: localapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
-		Superseded: nodes.Supersede,
-	})
-	if err != nil {
-		return nil, err
-	}
-	trust, err = newTrust(ctx, r, client, ctl, nodes.Disconnect, registry, log)
+	guard, err := trust.newGuard(ctl, nodes.Disconnect, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -147,24 +144,24 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}
 	registry.MustRegister(links)
 	return &server{
-		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, kubelet: kubelets,
+		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
 		monitor: newMonitor(r.MetricsListen, registry, ctl),
 	}, nil
 }
 
-// asNode makes the client that acts as nodes.
-func (r *runCmd) asNode(ctx context.Context, cfg *rest.Config, log *slog.Logger) (kubernetes.Interface, error) {
-	mode := asnode.Mode(r.Impersonation)
+// nodeClient makes the client that acts as nodes.
+func (r *runCmd) nodeClient(ctx context.Context, cfg *rest.Config, log *slog.Logger) (kubernetes.Interface, error) {
+	mode := controller.Impersonation(r.Impersonation)
 	if r.Impersonation == "auto" {
 		var err error
-		if mode, err = asnode.Detect(ctx, cfg); err != nil {
+		if mode, err = controller.DetectImpersonation(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
-	if mode == asnode.Legacy {
+	if mode == controller.ImpersonationLegacy {
 		log.Warn("cloudcore acts as nodes in the way of Kubernetes before 1.36: its rights amount to an administrator's; with Kubernetes 1.36 apply what 'edgectl manifest' prints")
 	}
-	return asnode.Client(cfg, mode)
+	return controller.NewNodeClient(cfg, mode)
 }
 
 // instance names this run of cloudcore among all replicas.
@@ -179,15 +176,12 @@ func instance() string {
 func (s *server) run(ctx context.Context) error {
 	defer s.edge.links.Close() // after the sessions, whose connections end with it
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.controller.Run(ctx) })
-	group.Go(func() error { return s.trust.watcher.Run(ctx) })
-	group.Go(func() error { return s.hub.Serve(ctx, s.edge.links, s.trust.guard) })
-	group.Go(func() error { return giveBack(ctx, s.hub) })
+	group.Go(func() error { return s.controller.Run(ctx, s.hub) })
+	group.Go(func() error { return s.trust.watcher.Run(ctx, s.trust.changes(s.guard)) })
+	group.Go(func() error { return s.hub.Serve(ctx, s.edge.links, s.guard) })
+	group.Go(func() error { return returnMemory(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
-	if s.kubelet != nil {
-		group.Go(func() error { return s.kubelet.Run(ctx) })
-	}
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():

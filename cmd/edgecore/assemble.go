@@ -16,7 +16,7 @@ import (
 	metaclient "github.com/edgekit/edgekit/meta/client"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/twin"
-	twincloud "github.com/edgekit/edgekit/twin/cloud"
+	"github.com/edgekit/edgekit/twin/devicesync"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
@@ -112,12 +112,12 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 	if err != nil {
 		return err
 	}
-	resources, err := twincloud.New(twincloud.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
+	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
 	if err != nil {
 		return err
 	}
-	all["link news"] = publishLink(b, mgr, component(log, "bus"))
-	all["link news to twin"] = tellTwin(resources, mgr)
+	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
+	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	return nil
 }

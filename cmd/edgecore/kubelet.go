@@ -11,6 +11,7 @@ import (
 	"github.com/edgekit/edgekit/edged/stats"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // containerRuntime is what the agent needs of a container runtime.
@@ -19,10 +20,6 @@ type containerRuntime interface {
 	edged.Streams
 	edged.Meter
 }
-
-// kubeletStreams is the resource of the streams on which the cloud sends
-// requests to the kubelet's API: Kubernetes' own name for it.
-const kubeletStreams = "nodes/proxy"
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
 // are the server's own and those of more.
@@ -51,6 +48,6 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, runtime containerRuntime, 
 	if err != nil {
 		return nil, err
 	}
-	mux.HandleStream(kubeletStreams, streams)
+	mux.HandleStream(resources.NodeProxy, streams)
 	return s, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 type nodeAbandon struct {
@@ -28,7 +28,7 @@ func (n *nodeAbandon) Run(ctx context.Context, cli *cli, out program.Output) err
 	if err := kube.Reach(ctx, cfg); err != nil {
 		return err
 	}
-	done, err := presence.Abandon(ctx, client, n.Name)
+	done, err := nodelifecycle.Abandon(ctx, client, n.Name)
 	for _, pod := range done.Pods {
 		if _, err := fmt.Fprintf(out, "ended pod %s\n", pod); err != nil {
 			return err

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
 type caCmd struct {
 	Show   caShow   `cmd:"" help:"Print the certificates of the authorities that are trusted, as PEM: what API servers take as --kubelet-certificate-authority to verify the nodes' kubelet endpoints at cloudcore. Print them again after each step of 'rotate'."`
 	List   caList   `cmd:"" help:"List the certificate authorities, the one that signs first."`
-	Rotate caRotate `cmd:"" help:"Change over to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three."`
+	Rotate caRotate `cmd:"" help:"Rotate to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three steps."`
 }
 
 type caShow struct{}
@@ -62,10 +62,10 @@ func (caList) Run(ctx context.Context, cli *cli, out program.Output) error {
 }
 
 type caRotate struct {
-	Publish caPublish `cmd:"" help:"1. Make a new authority known. Connected nodes learn to trust it within 18 hours; it signs nothing yet."`
-	Switch  caSwitch  `cmd:"" help:"2. Have the new authority sign. Servers follow at once, nodes that are connected renew within two days. The old one's key is destroyed."`
+	Publish caPublish `cmd:"" help:"1. Publish a new authority. Connected nodes trust it within 18 hours; it signs nothing yet."`
+	Switch  caSwitch  `cmd:"" help:"2. Let the new authority sign. Servers follow at once, connected nodes renew within two days. The key of the old authority is destroyed."`
 	Retire  caRetire  `cmd:"" help:"3. End the trust in the old authority, except that its certificates are still renewed."`
-	Forget  caForget  `cmd:"" help:"4. Drop an authority wholly. A node that was offline since before 'switch' must join again. Also takes back 'publish'."`
+	Forget  caForget  `cmd:"" help:"4. Remove an authority. A node that was offline since before 'switch' must join again. Also undoes 'publish'."`
 }
 
 // rotate does one step and prints what comes of it.
@@ -82,7 +82,7 @@ func rotate(ctx context.Context, cli *cli, out program.Output, change func(join.
 }
 
 type caPublish struct {
-	Cert string `help:"Certificate of an authority of your own. Nothing means to make one." placeholder:"FILE"`
+	Cert string `help:"Certificate of an authority of your own. Default: a new one is made." placeholder:"FILE"`
 	Key  string `help:"Its key." placeholder:"FILE"`
 }
 
@@ -106,7 +106,7 @@ func (c *caPublish) Run(ctx context.Context, cli *cli, out program.Output) error
 
 func (c *caPublish) authority() (*join.CA, error) {
 	if c.Cert == "" && c.Key == "" {
-		return identity.NewCA(time.Now())
+		return nodeidentity.NewCA(time.Now())
 	}
 	cert, err := os.ReadFile(c.Cert)
 	if err != nil {
@@ -135,7 +135,7 @@ type caRetire struct {
 	Force bool `help:"Even if nodes still have certificates of the old authority: they must renew before they can connect again."`
 }
 
-// Run retires the old authorities once nobody needs them.
+// Run retires the old authorities when no node needs them any more.
 func (c *caRetire) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
@@ -157,7 +157,7 @@ func (c *caRetire) Run(ctx context.Context, cli *cli, out program.Output) error 
 }
 
 // stillNeeded names some of the nodes that have not renewed.
-func stillNeeded(behind []identity.Claimed) string {
+func stillNeeded(behind []nodeidentity.Claimed) string {
 	var names []string
 	for _, c := range behind[:min(len(behind), 5)] {
 		names = append(names, c.Node)

@@ -25,7 +25,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -94,7 +94,7 @@ func TestRotate(t *testing.T) {
 }
 
 // enrol makes a node with a certificate of that authority.
-func enrol(t *testing.T, store *identity.Store, ca *join.CA) {
+func enrol(t *testing.T, store *nodeidentity.Store, ca *join.CA) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

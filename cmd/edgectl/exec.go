@@ -20,15 +20,15 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
-// logsCmd prints what a container says.
+// logsCmd prints a container's logs.
 type logsCmd struct {
 	localFlags
 	Pod        string `arg:"" help:"The pod's name."`
-	Container  string `help:"The container, where the pod has several." short:"c" placeholder:"NAME"`
-	Follow     bool   `help:"Go on with what it says from now on." short:"f"`
-	Previous   bool   `help:"Of the container before its last restart." short:"p"`
-	Timestamps bool   `help:"Begin each line with its time."`
-	Tail       int64  `help:"Only so many of the last lines; below 0 all." default:"-1" placeholder:"N"`
+	Container  string `help:"The container, if the pod has several." short:"c" placeholder:"NAME"`
+	Follow     bool   `help:"Follow: print new lines as they are written." short:"f"`
+	Previous   bool   `help:"Print the logs of the container before its last restart." short:"p"`
+	Timestamps bool   `help:"Print each line with its time."`
+	Tail       int64  `help:"Print only this many of the last lines; a negative number prints all." default:"-1" placeholder:"N"`
 }
 
 // Run copies the log to the output.
@@ -62,9 +62,9 @@ type execCmd struct {
 	localFlags
 	Pod       string   `arg:"" help:"The pod's name."`
 	Command   []string `arg:"" help:"The command and its arguments, after --." passthrough:""`
-	Container string   `help:"The container, where the pod has several." short:"c" placeholder:"NAME"`
-	Stdin     bool     `help:"Pass the input on." short:"i"`
-	TTY       bool     `help:"Give the command a terminal." short:"t" name:"tty"`
+	Container string   `help:"The container, if the pod has several." short:"c" placeholder:"NAME"`
+	Stdin     bool     `help:"Pass standard input to the command." short:"i"`
+	TTY       bool     `help:"Run the command in a terminal." short:"t" name:"tty"`
 }
 
 // Run runs the command and ends as it ends.
@@ -112,11 +112,11 @@ func (e *execCmd) Run(ctx context.Context, out program.Output) error {
 	return err
 }
 
-// sizes tells the size of our terminal and each change of it.
+// sizes gives the size of our terminal and each change of it.
 type sizes struct {
 	ctx     context.Context // Next has none, and must end with the command
 	changed chan os.Signal
-	told    bool
+	sent    bool
 }
 
 // terminal makes ours raw, until restore.
@@ -142,14 +142,14 @@ func (s *sizes) Next() *remotecommand.TerminalSize {
 	if s == nil {
 		return nil
 	}
-	if s.told {
+	if s.sent {
 		select {
 		case <-s.changed:
 		case <-s.ctx.Done():
 			return nil
 		}
 	}
-	s.told = true
+	s.sent = true
 	w, h, err := term.GetSize(int(os.Stdin.Fd()))
 	if err != nil {
 		return nil

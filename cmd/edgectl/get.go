@@ -26,8 +26,8 @@ const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 type getCmd struct {
 	localFlags
 	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
-	Name     string `arg:"" optional:"" help:"Only the one of this name."`
-	All      bool   `help:"Of all namespaces." short:"A"`
+	Name     string `arg:"" optional:"" help:"Print only the object of this name."`
+	All      bool   `help:"List the objects of all namespaces." short:"A"`
 	Form     string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
 }
 
@@ -109,7 +109,7 @@ func printTable(out io.Writer, t *metav1.Table) error {
 	return w.Flush()
 }
 
-// describeCmd tells all about a pod.
+// describeCmd prints everything about a pod.
 type describeCmd struct {
 	localFlags
 	Kind string `arg:"" help:"What to describe." enum:"pod"`
@@ -172,7 +172,7 @@ func containerState(s corev1.ContainerState) string {
 	return "unknown"
 }
 
-// topCmd tells what the node and its pods use.
+// topCmd prints the CPU and memory of the node and its pods.
 type topCmd struct{ localFlags }
 
 // Run prints the node first, then its pods.
@@ -181,7 +181,7 @@ func (t *topCmd) Run(ctx context.Context, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	select { // the machine's rate is told from two readings
+	select { // the machine's CPU rate takes two readings
 	case <-time.After(time.Second):
 	case <-ctx.Done():
 		return ctx.Err()

@@ -22,8 +22,8 @@ type kubeconfigCmd struct {
 	Valid time.Duration `help:"How long its token is good; the API server may give less. Make another before it ends." default:"8760h"`
 }
 
-// Run prints a kubeconfig of cloudcore's ServiceAccount, made with the rights of
-// whoever calls it.
+// Run prints a kubeconfig of cloudcore's ServiceAccount. The caller's rights decide
+// whether it can be made.
 func (k *kubeconfigCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if k.Valid < 10*time.Minute {
 		return &program.UsageError{Setting: "valid", Reason: "must be 10m or more"}

@@ -1,6 +1,6 @@
-// Command edgectl is for the operator: join tokens, node names, what a cluster
-// needs before its first cloudcore, and a look into the edge node that one
-// stands before.
+// Command edgectl is for the operator. It manages join tokens, node names and
+// certificate authorities, prepares a cluster for its first cloudcore, and shows
+// what an edge node on this machine holds.
 package main
 
 import (
@@ -11,18 +11,18 @@ import (
 
 type cli struct {
 	program.Common
-	Kubeconfig string `help:"How to reach the API server. Nothing means the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
 	Token tokenCmd `cmd:"" help:"Join tokens: what a machine needs to become a node."`
-	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: their names, giving one up, and shutting one out."`
-	CA    caCmd    `cmd:"" name:"ca" help:"Certificate authorities: which there are, and changing over to a new one."`
+	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
+	CA    caCmd    `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
-	Describe describeCmd `cmd:"" help:"On an edge node: tell all about one of its pods."`
-	Logs     logsCmd     `cmd:"" help:"On an edge node: print what a container says."`
+	Describe describeCmd `cmd:"" help:"On an edge node: print everything about one of its pods."`
+	Logs     logsCmd     `cmd:"" help:"On an edge node: print a container's logs."`
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
-	Top      topCmd      `cmd:"" help:"On an edge node: what the node and its pods use."`
+	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`
 
 	Init   initCmd           `cmd:"" help:"Create the namespace, the device resources (CRDs) and cloudcore's role in the cluster."`
 	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`

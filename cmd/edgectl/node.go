@@ -7,15 +7,15 @@ import (
 	"text/tabwriter"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 type nodeCmd struct {
 	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
-	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is turned away from then on, and its session ends: this is for a machine that is gone or is set up anew."`
-	Abandon nodeAbandon `cmd:"" help:"Give up a node that will not come back: its pods are ended without waiting for it, and replaced elsewhere."`
-	Remove  nodeRemove  `cmd:"" help:"Take a node out for good: its session ends and its certificate is made worthless, its pods are ended and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
-	Revoke  nodeRevoke  `cmd:"" help:"Make a node's certificate worthless: its session ends at once, and it may neither connect, renew nor join, under any name, with its key. Its name is freed. This is for a machine that is stolen or not trusted."`
+	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is refused from then on, and its session ends. Use this for a machine that is gone or is set up again."`
+	Abandon nodeAbandon `cmd:"" help:"Abandon a node that will not come back: its pods end without waiting for it and are replaced elsewhere."`
+	Remove  nodeRemove  `cmd:"" help:"Remove a node for good: its certificate is revoked, its session and its pods end, and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
+	Revoke  nodeRevoke  `cmd:"" help:"Revoke a node's certificate: its session ends at once, and its key can no longer connect, renew or join, under any name. Its name is freed. Use this for a machine that is stolen or not trusted."`
 }
 
 type nodeList struct{}
@@ -38,7 +38,7 @@ func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	return w.Flush()
 }
 
-func state(c identity.Claimed) string {
+func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
 		return "revoked " + when(c.Revoked)
@@ -48,7 +48,7 @@ func state(c identity.Claimed) string {
 	return "joined"
 }
 
-// short is enough of a pin to tell authorities apart.
+// short is enough of a pin to distinguish authorities.
 func short(pin string) string { return pin[:min(len(pin), 12)] }
 
 type nodeRelease struct {
@@ -72,7 +72,7 @@ func (n *nodeRelease) Run(ctx context.Context, cli *cli, out program.Output) err
 
 type nodeRevoke struct {
 	Name string `arg:"" help:"The node's name."`
-	Key  string `help:"Hash of the key to revoke, as 'node list' shows it. Nothing means the key that has the name; for a name that was released it must be given." placeholder:"HASH"`
+	Key  string `help:"Hash of the key to revoke, as 'node list' shows it. Default: the key that has the name. Required for a name that was released." placeholder:"HASH"`
 }
 
 // Run revokes the key.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 type nodeRemove struct {
@@ -32,13 +32,13 @@ func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) erro
 	if err != nil {
 		return err
 	}
-	var key identity.Claimed
-	done, err := presence.Remove(ctx, presence.RemoveConfig{
+	var key nodeidentity.Claimed
+	done, err := nodelifecycle.Remove(ctx, nodelifecycle.RemoveConfig{
 		Client: client, Node: n.Name, Force: n.Force,
-		ShutOut: func(ctx context.Context) error {
+		RevokeIdentity: func(ctx context.Context) error {
 			var err error
 			key, err = store.RevokeNode(ctx, n.Name, "")
-			if errors.Is(err, identity.ErrNotClaimed) {
+			if errors.Is(err, nodeidentity.ErrNotClaimed) {
 				return nil // its name is free: no machine has it
 			}
 			return err
@@ -56,8 +56,8 @@ func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) erro
 	return err
 }
 
-// report says what was done and what is left to do.
-func (n *nodeRemove) report(done presence.Removed, key identity.Claimed) string {
+// report lists what was done and what is left to do.
+func (n *nodeRemove) report(done nodelifecycle.Removed, key nodeidentity.Claimed) string {
 	text := fmt.Sprintf("node %s is taken out: %d pods ended, its Node deleted, ", n.Name, len(done.Pods))
 	if key.KeyHash == "" {
 		text += "no machine had the name; should one with a certificate from before still run, 'edgectl node list' shows keys for 'edgectl node revoke --key'\n"

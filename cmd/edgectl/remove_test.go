@@ -4,19 +4,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/edgekit/edgekit/controller/identity"
-	"github.com/edgekit/edgekit/controller/presence"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 func TestRemoveReport(t *testing.T) {
 	for name, tt := range map[string]struct {
-		done presence.Removed
-		key  identity.Claimed
+		done nodelifecycle.Removed
+		key  nodeidentity.Claimed
 		want []string
 	}{
-		"a node":       {presence.Removed{Pods: []string{"a/b"}}, identity.Claimed{KeyHash: "4711"}, []string{"1 pods ended", "revoked (key 4711)", "edgecore join --replace"}},
-		"no machine":   {presence.Removed{}, identity.Claimed{}, []string{"no machine had the name", "node revoke --key"}},
-		"no cloudcore": {presence.Removed{Connected: true}, identity.Claimed{KeyHash: "4711"}, []string{"the one that starts next refuses"}},
+		"a node":       {nodelifecycle.Removed{Pods: []string{"a/b"}}, nodeidentity.Claimed{KeyHash: "4711"}, []string{"1 pods ended", "revoked (key 4711)", "edgecore join --replace"}},
+		"no machine":   {nodelifecycle.Removed{}, nodeidentity.Claimed{}, []string{"no machine had the name", "node revoke --key"}},
+		"no cloudcore": {nodelifecycle.Removed{Connected: true}, nodeidentity.Claimed{KeyHash: "4711"}, []string{"the one that starts next refuses"}},
 	} {
 		text := (&nodeRemove{Name: "edge-1"}).report(tt.done, tt.key)
 		for _, want := range append(tt.want, "node edge-1 is taken out", "systemctl disable --now edgecore") {

@@ -13,13 +13,13 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/controller/identity"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 type tokenCmd struct {
 	Create tokenCreate `cmd:"" help:"Make a token and print it. It is shown only now."`
 	List   tokenList   `cmd:"" help:"List the tokens that are kept, never their secrets. Used and expired ones are kept for a day."`
-	Delete tokenDelete `cmd:"" help:"Make a token worthless. A machine that has joined with it stays a node: see 'node revoke'."`
+	Delete tokenDelete `cmd:"" help:"Delete a token. A machine that has joined with it stays a node: see 'node revoke'."`
 }
 
 type tokenCreate struct {
@@ -97,7 +97,7 @@ func (t *tokenDelete) Run(ctx context.Context, cli *cli, out program.Output) err
 	return err
 }
 
-// client reaches the API server, or says in one line why not.
+// client makes a client of the API server and checks that the server answers.
 func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
 	cfg, err := kube.Config(c.Kubeconfig)
 	if err != nil {
@@ -109,10 +109,10 @@ func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(cfg)
 }
 
-func (c *cli) identity(ctx context.Context) (*identity.Store, error) {
+func (c *cli) identity(ctx context.Context) (*nodeidentity.Store, error) {
 	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return identity.New(identity.Config{Client: client, Namespace: c.Namespace})
+	return nodeidentity.New(nodeidentity.Config{Client: client, Namespace: c.Namespace})
 }

@@ -1,27 +1,34 @@
-// Package devices is the DeviceController: it knows from the API server which
+// Package devices is the DeviceController. It reads from the API server which
 // devices each edge node has, and writes what the nodes report of them.
 //
 // # Down
 //
-// Source gives a node's part of the mirror: the Devices whose spec.nodeName is
-// the node, and the DeviceModels that those refer to. A change of a model
-// reaches the node of every device of that model; a change of nodeName takes
-// the device from one node to the other. A device whose model is missing goes
-// down as it is and delays nobody: its DeviceStatus gets the condition
-// ModelFound with status False and the Device an event, and when the model
-// appears it follows.
+// Source gives one node's Devices, those whose spec.nodeName is the node, and
+// the DeviceModels that they refer to:
+//
+//	hub.Node{Down: c.Source(hello.Node), ...}
+//
+// A change of a model reaches every node that has a device of that model. A
+// change of nodeName moves the device from one node to the other. A device whose
+// model is missing is sent as it is and delays nothing: its DeviceStatus gets
+// the condition ModelFound with status False, the Device gets an event, and the
+// model follows when it appears.
 //
 // # Up
 //
-// Each Device has a DeviceStatus of the same name, owned by the Device. A
+// Each Device has a DeviceStatus of the same name, which the Device owns. A
 // node's report is written to it by merge patch, in cloudcore's own name, since
-// Kubernetes gives nodes no rights on devices; Writers makes sure that the
-// device is the node's. The patch carries the fields that differ, and the
-// version that they differ from.
+// Kubernetes gives nodes no rights on devices; Writers checks that the device is
+// the node's. The patch has the fields that differ, and the version that they
+// differ from.
 //
-// One device is written at most once in Config.Every, with room for two at
-// once after a rest. A report that comes sooner is not acknowledged until its
-// turn: the edge meanwhile replaces what has not left it yet by newer values,
-// so the newest value always wins and none is acknowledged unwritten. Other
-// reports of the same batch do not wait for it (see mirror.SinkConfig.Last).
+// A DeviceStatus is written at most once in Config.Every, with room for two
+// writes at once after a pause. A report that comes sooner is acknowledged when
+// it is written. Meanwhile the edge replaces what it has not sent yet by newer
+// values: so the newest value always wins, and none is acknowledged unwritten.
+// Other reports of the same batch do not wait for it.
+//
+// # Concurrency
+//
+// Methods of a Controller may be called by several goroutines at once.
 package devices

@@ -15,7 +15,7 @@ import (
 // TestPolicy reads the example of who may have Devices at which node as the API
 // server would: no field of it is unknown, and it is about Devices.
 func TestPolicy(t *testing.T) {
-	text, err := os.ReadFile("../../examples/admission/devices.yaml")
+	text, err := os.ReadFile("admission.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

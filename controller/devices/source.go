@@ -9,14 +9,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"github.com/edgekit/edgekit/controller/live"
-	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Resources gives the resources for which Source answers.
-func Resources() []string { return []string{"devices", "devicemodels"} }
+func Resources() []string { return []string{resources.Devices, resources.DeviceModels} }
 
 // Source gives the devices and models of one node.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
@@ -43,7 +44,7 @@ type source struct {
 	node string
 }
 
-func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	_, unsubscribe := s.c.notifier.Subscribe(s.node, changed)
@@ -53,13 +54,13 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	c := s.c
 	c.mu.Lock()
-	names := make([]live.Name, 0, len(c.byNode[s.node]))
+	names := make([]cache.Name, 0, len(c.byNode[s.node]))
 	for name := range c.byNode[s.node] {
 		names = append(names, name)
 	}
 	c.mu.Unlock()
 	return func(yield func(hub.Key, string) bool) {
-		seen := make(map[live.Name]bool)
+		seen := make(map[cache.Name]bool)
 		for _, name := range names {
 			item, ok := c.devices.Load(name)
 			if !ok || item.Object.Spec.NodeName != s.node {
@@ -68,7 +69,7 @@ func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 			if !yield(deviceKey(name), item.Version) {
 				return
 			}
-			_, model := place(item.Object)
+			_, model := nodeAndModel(item.Object)
 			if seen[model] {
 				continue
 			}
@@ -84,23 +85,23 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 	var obj hub.Object
 	var err error
 	switch key.Resource {
-	case "devices":
+	case resources.Devices:
 		obj, err = s.loadDevice(ctx, key, held)
-	case "devicemodels":
+	case resources.DeviceModels:
 		obj, err = s.loadModel(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
 	}
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("devices: load %s: %w", key, mirror.FromAPI(err))
+		return hub.Object{}, fmt.Errorf("devices: load %s: %w", key, nodesync.FromAPI(err))
 	}
 	return obj, nil
 }
 
 func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	item, ok := s.c.devices.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	item, ok := s.c.devices.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
-		return mirror.Encode(key, item.Version, item.Object)
+		return nodesync.Encode(key, item.Version, item.Object)
 	}
 	device, err := s.c.readDevice(ctx, key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) || err == nil && device.Spec.NodeName != s.node {
@@ -109,15 +110,15 @@ func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, device.ResourceVersion, device)
+	return nodesync.Encode(key, device.ResourceVersion, device)
 }
 
 func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	name := live.Name{Namespace: key.Namespace, Name: key.Name}
+	name := cache.Name{Namespace: key.Namespace, Name: key.Name}
 	needed := s.needs(name)
 	if needed {
 		if item, ok := s.c.models.LoadFor(name, held); ok {
-			return mirror.Encode(key, item.Version, item.Object)
+			return nodesync.Encode(key, item.Version, item.Object)
 		}
 	} else {
 		var err error
@@ -128,7 +129,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	if !needed {
 		return hub.Object{Key: key, Deleted: true}, nil
 	}
-	u, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devicemodels")).
+	u, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.DeviceModels)).
 		Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return hub.Object{Key: key, Deleted: true}, nil
@@ -140,11 +141,11 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, model.ResourceVersion, model)
+	return nodesync.Encode(key, model.ResourceVersion, model)
 }
 
 // needs reports that a device of the node refers to the model.
-func (s *source) needs(model live.Name) bool {
+func (s *source) needs(model cache.Name) bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	for name := range s.c.byModel[model] {
@@ -157,8 +158,8 @@ func (s *source) needs(model live.Name) bool {
 
 // referred asks the API server the same: the node may know of a device that
 // the watch has not yet seen.
-func (s *source) referred(ctx context.Context, model live.Name) (bool, error) {
-	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
+func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
+	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.Devices)).
 		Namespace(model.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", s.node).String(),
 	})
@@ -178,7 +179,7 @@ func (s *source) referred(ctx context.Context, model live.Name) (bool, error) {
 }
 
 func (c *Controller) readDevice(ctx context.Context, namespace, name string) (*v1beta1.Device, error) {
-	u, err := c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource("devices")).
+	u, err := c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.Devices)).
 		Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err

@@ -1,32 +1,39 @@
-// Package edge is the EdgeController: it knows from the API server what each
-// edge node must hold, and writes there what each reported.
+// Package edge is the EdgeController. It reads from the API server what each
+// edge node must hold, and writes there what each node reported.
 //
 // # Down
 //
-// Source gives a node's mirror: its pods, the config maps and secrets that
-// those refer to, and the node's own metadata and spec. One watch of pods with
-// a node serves all nodes. Config maps and secrets are watched one by one, as a
-// node that refers to them and only while a connected node does: there is no
-// list of secrets, and cloudcore itself needs no right to read any.
+// Source gives one node's state: its pods, the config maps and secrets that
+// those refer to, and the node's own metadata and spec. One watch of all bound
+// pods serves all nodes. Config maps and secrets are watched one by one, as a
+// node that refers to them, and only while such a node is connected. There is no
+// list of all secrets, and cloudcore itself needs no right to read any.
 //
-// The version of an object is its resource version. A pod whose status was
-// changed by its own node is not sent back to it; a change of a foreign
-// condition (a readiness gate) is.
+//	hub.Node{Down: c.Source(hello.Node), ...}
 //
-// A view that lags does no harm. What a node holds and the view does not have,
-// or has in an older version, is read from the API server itself, and only what
-// is not there, or is bound to another node, is called deleted.
+// The version of an object is its resource version. A pod whose status its own
+// node has changed is not sent back to that node; a change of a condition that
+// others set (a readiness gate) is.
+//
+// A cache that lags does no harm. An object that the node holds and that the
+// cache lacks, or has in an older version, is read from the API server. Only an
+// object that is not there, or is bound to another node, counts as deleted.
 //
 // # Up
 //
 // Writers gives the writers of a node's reports. They write as the node, which
-// Kubernetes' node authorizer and NodeRestriction bound, except the role label,
-// which a node may not set on itself. Each report is the whole truth about its
-// key and is written as one patch that needs no read before it, and that
-// changes nothing when it is repeated.
+// Kubernetes' node authorizer and NodeRestriction bound; only the role label,
+// which a node may not set on itself, is written by cloudcore. A report is
+// complete: it is written as one patch that needs no read before it, and a
+// repeated report changes nothing.
 //
 // # Calls
 //
-// Handle answers the nodes' queries: service account tokens and single
-// objects, read as the node.
+// Handle answers the nodes' queries: service account tokens, the uids of the
+// bound pods, and single objects, read as the node.
+//
+// # Concurrency
+//
+// Methods of a Controller may be called by several goroutines at once.
+// Subscribers of a Source are called with no lock held and must return soon.
 package edge

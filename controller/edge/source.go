@@ -12,30 +12,33 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"github.com/edgekit/edgekit/controller/asnode"
-	"github.com/edgekit/edgekit/controller/live"
-	"github.com/edgekit/edgekit/controller/mirror"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 const (
-	// firstSight is how long a list of versions waits for the watches of what
+	// firstListWait is how long a list of versions waits for the watches of what
 	// the node's pods refer to; without that, each of those would be read one
 	// by one on every connection.
-	firstSight = 5 * time.Second
-	// firstAnswer is how long the load of a single one waits.
-	firstAnswer = 300 * time.Millisecond
-	// listGoodFor is how long a list of a node's pods in the API server
-	// answers questions about what they refer to.
-	listGoodFor = 2 * time.Second
+	firstListWait = 5 * time.Second
+	// firstLoadWait is how long the load of a single one waits.
+	firstLoadWait = 300 * time.Millisecond
+	// podListLife is for how long a list of a node's pods in the API server is used
+	// to decide what they refer to.
+	podListLife = 2 * time.Second
 )
 
 // Resources gives the resources for which Source answers.
-func Resources() []string { return []string{"pods", "configmaps", "secrets", "nodes"} }
+func Resources() []string {
+	return []string{resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes}
+}
 
-// Source gives the mirror of one node. What the node's pods refer to is
-// watched while the source has a subscriber.
+// Source gives the state that one node must hold. The objects that the node's pods
+// refer to are watched while the source has a subscriber.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
 
 type source struct {
@@ -43,21 +46,21 @@ type source struct {
 	node string
 }
 
-func (s *source) Compare(a, b string) int { return live.Compare(a, b) }
+func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, unsubscribe := c.notifier.Subscribe(s.node, changed)
-	if _, known := c.cfg.Nodes.Load(live.Name{Name: s.node}); first && !known && c.spawn != nil {
-		c.spawn(func(ctx context.Context) { c.keepRole(ctx, s.node) })
+	if _, known := c.cfg.Nodes.Load(cache.Name{Name: s.node}); first && !known && c.startJoined != nil {
+		c.startJoined(func(ctx context.Context) { c.restoreRole(ctx, s.node) })
 	}
 	if first {
-		c.nodes[s.node] = &watched{needs: make(map[live.Name]map[hub.Key]struct{})}
+		c.nodes[s.node] = &watchedNode{refs: make(map[cache.Name]map[hub.Key]struct{})}
 		for name := range c.byNode[s.node] {
 			if item, ok := c.pods.Load(name); ok {
-				c.needLocked(s.node, name, references(item.Object))
+				c.setReferencesLocked(s.node, name, references(item.Object))
 			}
 		}
 	}
@@ -68,8 +71,8 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 			return
 		}
 		w := c.nodes[s.node]
-		for name := range maps.Clone(w.needs) {
-			c.needLocked(s.node, name, nil)
+		for name := range maps.Clone(w.refs) {
+			c.setReferencesLocked(s.node, name, nil)
 		}
 		delete(c.nodes, s.node)
 	}
@@ -78,18 +81,18 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	c := s.c
 	c.mu.Lock()
-	pods := make([]live.Name, 0, len(c.byNode[s.node]))
+	pods := make([]cache.Name, 0, len(c.byNode[s.node]))
 	for name := range c.byNode[s.node] {
 		pods = append(pods, name)
 	}
-	var refs []*ref
+	var refs []*reference
 	for _, r := range c.refs {
 		if r.users[s.node] > 0 {
 			refs = append(refs, r)
 		}
 	}
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, firstSight)
+	ctx, cancel := context.WithTimeout(ctx, firstListWait)
 	defer cancel()
 	for _, r := range refs {
 		select {
@@ -98,7 +101,7 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 		}
 	}
 	return func(yield func(hub.Key, string) bool) {
-		if item, ok := c.cfg.Nodes.Load(live.Name{Name: s.node}); ok && !yield(hub.Key{Resource: "nodes", Name: s.node}, item.Version) {
+		if item, ok := c.cfg.Nodes.Load(cache.Name{Name: s.node}); ok && !yield(hub.Key{Resource: resources.Nodes, Name: s.node}, item.Version) {
 			return
 		}
 		for _, name := range pods {
@@ -119,12 +122,12 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 	var obj hub.Object
 	var err error
 	switch key.Resource {
-	case "pods":
+	case resources.Pods:
 		obj, err = s.loadPod(ctx, key, held)
-	case "nodes":
+	case resources.Nodes:
 		obj, err = s.loadNode(ctx, key, held)
-	case "secrets", "configmaps":
-		obj, err = s.loadRef(ctx, key, held)
+	case resources.Secrets, resources.ConfigMaps:
+		obj, err = s.loadReference(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
 	}
@@ -135,9 +138,9 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 }
 
 func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	item, ok := s.c.pods.LoadFor(live.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	item, ok := s.c.pods.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
 	if ok && item.Object.Spec.NodeName == s.node {
-		return mirror.Encode(key, item.Version, item.Object)
+		return nodesync.Encode(key, item.Version, item.Object)
 	}
 	// cloudcore asks in its own name: the node authorizer knows no pods that
 	// do not exist and would refuse instead of saying so.
@@ -148,14 +151,14 @@ func (s *source) loadPod(ctx context.Context, key hub.Key, held string) (hub.Obj
 	if err != nil {
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, pod.ResourceVersion, pod)
+	return nodesync.Encode(key, pod.ResourceVersion, pod)
 }
 
 func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	if key.Name != s.node || key.Namespace != "" {
 		return hub.Object{Key: key, Deleted: true}, nil // no node holds another
 	}
-	if item, ok := s.c.cfg.Nodes.LoadFor(live.Name{Name: s.node}, held); ok {
+	if item, ok := s.c.cfg.Nodes.LoadFor(cache.Name{Name: s.node}, held); ok {
 		return encodeNode(key, item.Version, item.Object)
 	}
 	node, err := s.c.cfg.Cloud.CoreV1().Nodes().Get(ctx, s.node, metav1.GetOptions{})
@@ -169,26 +172,26 @@ func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Ob
 }
 
 func encodeNode(key hub.Key, version string, node *corev1.Node) (hub.Object, error) {
-	return mirror.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
+	return nodesync.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
 }
 
-func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
+func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	s.c.mu.Lock()
 	r := s.c.refs[key]
 	known := r != nil && r.users[s.node] > 0
 	s.c.mu.Unlock()
 	if known {
-		// The watch of what a new pod refers to begins now. The node authorizer
-		// may refuse it for a moment; the watch asks again sooner than the
-		// session would.
-		wait, cancel := context.WithTimeout(ctx, firstAnswer)
+		// The watch for a new pod's object starts now. The node authorizer may
+		// refuse it for a moment, because its graph lags behind the pod; the watch
+		// retries sooner than the session would.
+		wait, cancel := context.WithTimeout(ctx, firstLoadWait)
 		select {
 		case <-r.store.Synced():
 		case <-wait.Done():
 		}
 		cancel()
 		if obj, version, ok := r.store.load(held); ok {
-			return mirror.Encode(key, version, obj)
+			return nodesync.Encode(key, version, obj)
 		}
 	} else {
 		needed, err := s.c.referred(ctx, s.node, key)
@@ -199,10 +202,11 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 			return hub.Object{Key: key, Deleted: true}, nil
 		}
 	}
-	obj, err := getRef(asnode.With(ctx, s.node), s.c, key)
+	obj, err := getReference(impersonate.With(ctx, s.node), s.c, key)
 	switch {
 	case apierrors.IsNotFound(err) && known:
-		// A node that merely need not have it is not told this.
+		// NotFoundBody is for a node that needs the object; one that does not only
+		// drops it.
 		return hub.Object{Key: key, Deleted: true, Body: meta.NotFoundBody()}, nil
 	case apierrors.IsNotFound(err):
 		return hub.Object{Key: key, Deleted: true}, nil
@@ -212,14 +216,14 @@ func (s *source) loadRef(ctx context.Context, key hub.Key, held string) (hub.Obj
 	case err != nil:
 		return hub.Object{}, err
 	}
-	return mirror.Encode(key, obj.GetResourceVersion(), obj)
+	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
-	if key.Resource == "secrets" {
-		return c.cfg.AsNode.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+func getReference(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
+	if key.Resource == resources.Secrets {
+		return c.cfg.NodeClient.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	}
-	return c.cfg.AsNode.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	return c.cfg.NodeClient.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 }
 
 // referred reports whether a pod of the node refers to the key, by the API
@@ -228,7 +232,7 @@ func getRef(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, err
 // looked before.
 func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bool, error) {
 	c.mu.Lock()
-	if w := c.nodes[node]; w != nil && w.seen != nil && time.Since(w.seenAt) < listGoodFor {
+	if w := c.nodes[node]; w != nil && w.seen != nil && time.Since(w.seenAt) < podListLife {
 		_, ok := w.seen[key]
 		c.mu.Unlock()
 		return ok, nil
@@ -263,7 +267,7 @@ func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bo
 }
 
 // podChanged follows the watch of pods.
-func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
+func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 	var before, now string
 	if change.Old != nil {
 		before = change.Old.Spec.NodeName
@@ -272,7 +276,7 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 		now = change.New.Spec.NodeName
 	}
 	c.mu.Lock()
-	c.noteWrongedLocked(change)
+	c.trackReadinessLocked(change)
 	if change.Same {
 		c.mu.Unlock()
 		return
@@ -284,23 +288,23 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 			delete(c.byNode, before)
 		}
 		if c.nodes[before] != nil {
-			beforeKeys = append(c.needLocked(before, change.Name, nil), podKey(change.Name))
+			beforeKeys = append(c.setReferencesLocked(before, change.Name, nil), podKey(change.Name))
 		}
 	}
 	if now != "" {
 		if c.byNode[now] == nil {
-			c.byNode[now] = make(map[live.Name]struct{})
+			c.byNode[now] = make(map[cache.Name]struct{})
 		}
 		c.byNode[now][change.Name] = struct{}{}
 		if c.nodes[now] != nil {
-			nowKeys = append(c.needLocked(now, change.Name, references(change.New)), podKey(change.Name))
+			nowKeys = append(c.setReferencesLocked(now, change.Name, references(change.New)), podKey(change.Name))
 		}
 	}
-	told := c.onPods
+	listeners := c.onPods
 	c.mu.Unlock()
 	c.notifier.Notify(before, beforeKeys...)
 	c.notifier.Notify(now, nowKeys...)
-	for _, changed := range told {
+	for _, changed := range listeners {
 		if before != "" && before != now {
 			changed(before)
 		}
@@ -310,19 +314,19 @@ func (c *Controller) podChanged(change live.Change[*corev1.Pod]) {
 	}
 }
 
-func (c *Controller) nodeChanged(change live.Change[*corev1.Node]) {
+func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if name := change.Name.Name; change.New == nil {
 		c.mu.Lock()
-		if c.nodes[name] != nil && c.spawn != nil {
-			c.spawn(func(ctx context.Context) { c.keepRole(ctx, name) })
+		if c.nodes[name] != nil && c.startJoined != nil {
+			c.startJoined(func(ctx context.Context) { c.restoreRole(ctx, name) })
 		}
 		c.mu.Unlock()
 	}
 	if !change.Same {
-		c.notifier.Notify(change.Name.Name, hub.Key{Resource: "nodes", Name: change.Name.Name})
+		c.notifier.Notify(change.Name.Name, hub.Key{Resource: resources.Nodes, Name: change.Name.Name})
 	}
 }
 
-func podKey(name live.Name) hub.Key {
-	return hub.Key{Resource: "pods", Namespace: name.Namespace, Name: name.Name}
+func podKey(name cache.Name) hub.Key {
+	return hub.Key{Resource: resources.Pods, Namespace: name.Namespace, Name: name.Name}
 }

@@ -30,7 +30,7 @@ func (a *apiServer) as(token string) *rest.Config {
 	return &rest.Config{Host: a.host, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}
 }
 
-// binary finds a program that examples/cluster has downloaded, or skips the test.
+// binary finds a program that cmd/cluster has downloaded, or skips the test.
 func binary(t *testing.T, pattern string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()

@@ -1,9 +1,12 @@
-// Package install says what must be in a cluster before a cloudcore runs there,
-// and puts it there: the namespace, the resource definitions of
-// devices.kubeedge.io, and the rights of cloudcore.
+// Package install puts into a cluster what must be there before a cloudcore
+// runs: the namespace, the resource definitions of devices.kubeedge.io, and the
+// rights of cloudcore.
 //
-// Ensure is what "edgectl init" calls with an administrator's rights, and
-// cloudcore at its start, where it may lack them: it then finds that nothing is
-// missing. Manifest is the same as one YAML file for those who apply it
-// themselves.
+//	err := install.Ensure(ctx, install.Config{REST: restConfig})
+//
+// "edgectl init" calls Ensure with an administrator's rights. cloudcore calls it
+// at its start, where it may lack those rights and then finds nothing missing.
+// Manifest gives the same as one YAML file for those who apply it themselves.
+//
+// Both may be called at any time, by several programs at once.
 package install

@@ -23,7 +23,7 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
-// Namespace is where cloudcore keeps what is its own, unless told otherwise.
+// Namespace is the default namespace of edgekit's own objects.
 const Namespace = "edgekit-system"
 
 // ServiceAccount is cloudcore's, in its namespace.
@@ -109,10 +109,10 @@ type Config struct {
 	Wait time.Duration
 }
 
-// Ensure puts into the cluster what is missing there or is not as this version
-// has it, and returns when the API server serves the device resources. What it
-// may not change but exists is left as it is; what it may not create is an
-// error that names it.
+// Ensure creates what is missing in the cluster, updates what differs from this
+// version, and returns when the API server serves the device resources. An existing
+// object that Ensure may not change stays as it is; an object that it may not
+// create is an error that names it.
 func Ensure(ctx context.Context, cfg Config) error {
 	if cfg.Client == nil {
 		if cfg.REST == nil {
@@ -168,8 +168,8 @@ func ensure(ctx context.Context, client dynamic.Interface, obj *unstructured.Uns
 			return nil
 		}
 		if optional(obj.GetKind()) {
-			// cloudcore has the rights that it has: what is missing shows when
-			// it is needed, with the API server's own words.
+			// Missing rights of cloudcore show when they are needed, in the API
+			// server's own words.
 			return nil
 		}
 	}

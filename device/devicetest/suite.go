@@ -9,16 +9,16 @@ import (
 	"github.com/edgekit/edgekit/device"
 )
 
-// Edge is the far end of a Link under test: what declares devices, keeps
-// their twins and changes wishes. The device put has at least the properties
+// Edge is the far end of a Link under test: it declares devices, keeps their twins
+// and changes desired values. The device put has at least the properties
 // temperature (FLOAT, ReadOnly) and target (FLOAT, ReadWrite).
 type Edge interface {
 	// Put adds a device of the protocol, or brings it up to date.
 	Put(t *testing.T, id, protocol string)
 	// Remove removes a device.
 	Remove(t *testing.T, id string)
-	// Wish sets the expected value of a property.
-	Wish(t *testing.T, id, property, value string)
+	// SetDesired sets the desired value of a property.
+	SetDesired(t *testing.T, id, property, value string)
 	// Actual gives the actual value of a property, "" for none.
 	Actual(t *testing.T, id, property string) string
 	// State gives the device's state, "" for none.
@@ -33,9 +33,9 @@ func RunLink(t *testing.T, open func(t *testing.T) (device.Link, Edge)) {
 		test func(t *testing.T, l device.Link, e Edge, lists <-chan []device.Instance)
 	}{
 		{"devices come, change and go", testDevices},
-		{"wishes are followed", testWishes},
+		{"desired values arrive", testDesired},
 		{"reports are durable when Report returns", testReports},
-		{"what can never be taken is refused", testRefused},
+		{"invalid reports are refused", testRefused},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,11 +94,11 @@ func testDevices(t *testing.T, _ device.Link, e Edge, lists <-chan []device.Inst
 	until(t, lists, "no device", func(l map[string]device.Instance) bool { return len(l) == 0 })
 }
 
-func testWishes(t *testing.T, _ device.Link, e Edge, lists <-chan []device.Instance) {
+func testDesired(t *testing.T, _ device.Link, e Edge, lists <-chan []device.Instance) {
 	e.Put(t, "a/b", "suite")
 	for _, value := range []string{"20", "21", "22.5"} {
-		e.Wish(t, "a/b", "target", value)
-		until(t, lists, "the wish "+value, func(l map[string]device.Instance) bool { return l["a/b"].Desired["target"] == value })
+		e.SetDesired(t, "a/b", "target", value)
+		until(t, lists, "the desired value "+value, func(l map[string]device.Instance) bool { return l["a/b"].Desired["target"] == value })
 	}
 }
 

@@ -3,8 +3,8 @@
 //
 //	link, err := inprocess.New(inprocess.Config{Engine: engine})
 //	...
-//	err = device.Run(ctx, device.MapperConfig{Protocol: "modbus", New: newDriver, Link: link})
+//	err = device.Run(ctx, device.Config{Protocol: "modbus", New: newDriver, Link: link})
 //
-// Declare makes the request that puts a device, as its spec and model describe
-// it, into the engine.
+// [github.com/edgekit/edgekit/twin/devicespec] makes the request that declares a
+// device to the engine.
 package inprocess

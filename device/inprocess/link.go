@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 // Config sets up a Link. Engine is required.
@@ -17,7 +17,7 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Link is a device.Link straight on a twin engine. All methods may be called
+// Link is a device.Link on a twin engine in the same program. All methods may be called
 // by several goroutines at once.
 type Link struct {
 	engine *twin.Engine
@@ -32,17 +32,17 @@ func New(cfg Config) (*Link, error) {
 		return nil, errors.New("device/inprocess: Config.Engine is required")
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Link{engine: cfg.Engine, log: cfg.Logger}, nil
 }
 
 // Watch gives the engine's devices, once it is ready, and again after each
-// commit that changes a wish or the set of devices.
+// commit that changes a desired value or the set of devices.
 func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
 	wake := make(chan struct{}, 1)
 	stop := l.engine.Subscribe(func(c twin.Commit) {
-		if !concerns(c) {
+		if !changesDevices(c) {
 			return
 		}
 		select {
@@ -66,16 +66,16 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 	}
 }
 
-// concerns reports whether a commit may change what a mapper sees. Reports of
-// actual values, most of all commits, do not.
-func concerns(c twin.Commit) bool {
+// changesDevices reports whether a commit may change what a mapper sees. Most
+// commits are reports of actual values, which do not.
+func changesDevices(c twin.Commit) bool {
 	for _, effect := range c.Effects {
 		switch e := effect.(type) {
 		case twin.Membership:
 			return true
 		case twin.Document:
 			for _, t := range e.Twins {
-				if wish(t.Last) != wish(t.Current) {
+				if desired(t.Last) != desired(t.Current) {
 					return true
 				}
 			}
@@ -84,7 +84,8 @@ func concerns(c twin.Commit) bool {
 	return false
 }
 
-func wish(t *twin.Twin) string {
+// desired gives the desired value of a twin, "" for none.
+func desired(t *twin.Twin) string {
 	if t == nil || t.Expected == nil {
 		return ""
 	}
@@ -95,7 +96,7 @@ func (l *Link) list() []device.Instance {
 	devices := l.engine.Devices()
 	list := make([]device.Instance, 0, len(devices))
 	for _, d := range devices {
-		dev, err := Instance(d)
+		dev, err := devicespec.Instance(d)
 		if err != nil {
 			l.log.Warn("device is left out", "error", err)
 			continue
@@ -112,16 +113,16 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 		patches[name] = &twin.Patch{Actual: &value}
 	}
 	_, err := l.engine.Update(ctx, id, patches)
-	return refused(err)
+	return markRefused(err)
 }
 
 // State sets a device's state.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	return refused(l.engine.SetState(ctx, id, state))
+	return markRefused(l.engine.SetState(ctx, id, state))
 }
 
-// refused marks the errors that are final.
-func refused(err error) error {
+// markRefused wraps ErrRefused around the errors that are final.
+func markRefused(err error) error {
 	var e *twin.Error
 	if errors.As(err, &e) && e.Code != twin.CodeInternal {
 		return fmt.Errorf("%w: %w", device.ErrRefused, err)

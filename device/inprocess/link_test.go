@@ -10,8 +10,10 @@ import (
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/device/inprocess"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,12 +40,12 @@ func start(t *testing.T) edge {
 }
 
 func (e edge) Put(t *testing.T, id, protocol string) {
-	put, err := inprocess.Declare(device.Spec{
-		Protocol:   device.Protocol{Name: protocol},
-		Properties: []device.Property{{Name: "temperature"}, {Name: "target"}},
-	}, device.ModelSpec{Properties: []device.ModelProperty{
-		{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly},
-		{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite},
+	put, err := devicespec.Declare(schema.DeviceSpec{
+		Protocol:   schema.Protocol{Name: protocol},
+		Properties: []schema.Property{{Name: "temperature"}, {Name: "target"}},
+	}, schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+		{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly},
+		{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite},
 	}})
 	if err := errors.Join(err, e.engine.Put(t.Context(), id, put)); err != nil {
 		t.Fatal(err)
@@ -56,7 +58,7 @@ func (e edge) Remove(t *testing.T, id string) {
 	}
 }
 
-func (e edge) Wish(t *testing.T, id, property, value string) {
+func (e edge) SetDesired(t *testing.T, id, property, value string) {
 	if err := e.engine.SetDesired(t.Context(), id, map[string]string{property: value}); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -35,7 +35,7 @@ type Link struct {
 	cfg Config
 
 	mu      sync.Mutex
-	waiting map[string]chan answer // by event_id
+	waiting map[string]chan topics.ErrorMessage // by event_id
 }
 
 var _ device.Link = (*Link)(nil)
@@ -55,9 +55,9 @@ func New(cfg Config) (*Link, error) {
 		cfg.Resync = 30 * time.Second
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Link{cfg: cfg, waiting: make(map[string]chan answer)}, nil
+	return &Link{cfg: cfg, waiting: make(map[string]chan topics.ErrorMessage)}, nil
 }
 
 // Watch follows the node's devices; see device.Link.
@@ -71,10 +71,10 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		}
 	}
 	for filter, handler := range map[string]bus.Handler{
-		l.nodeTopic("membership/detail/result"):    forward,
-		deviceTopic("+/+", "twin/update/document"): forward,
-		deviceTopic("+/+", "twin/update/result"):   l.handleAnswer,
-		deviceTopic("+/+", "state/update/result"):  l.handleAnswer,
+		topics.Node(l.cfg.Node, topics.Result(topics.MembershipDetail)):    forward,
+		topics.Device(topics.AnyDevice, topics.TwinDocument):               forward,
+		topics.Device(topics.AnyDevice, topics.Result(topics.TwinUpdate)):  l.handleAnswer,
+		topics.Device(topics.AnyDevice, topics.Result(topics.StateUpdate)): l.handleAnswer,
 	} {
 		stop, err := l.cfg.Bus.Subscribe(filter, handler)
 		if err != nil {
@@ -101,16 +101,16 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan struct{}, changed func([]device.Instance)) error {
 	resync := time.NewTicker(l.cfg.Resync)
 	defer resync.Stop()
-	l.ask(ctx)
+	l.requestList(ctx)
 	var entries map[string]*entry // nil before the first list
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-up:
-			l.ask(ctx)
+			l.requestList(ctx)
 		case <-resync.C:
-			l.ask(ctx)
+			l.requestList(ctx)
 		case m := <-events:
 			next, err := follow(entries, m)
 			if err != nil {
@@ -127,7 +127,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 
 // follow gives the list of devices after a message, or nil if it is the same.
 func follow(held map[string]*entry, m bus.Message) (map[string]*entry, error) {
-	if strings.HasSuffix(m.Topic, "/membership/detail/result") {
+	if strings.HasSuffix(m.Topic, "/"+topics.Result(topics.MembershipDetail)) {
 		next, made, err := decodeDetail(m.Payload)
 		if err != nil {
 			return nil, err
@@ -139,26 +139,25 @@ func follow(held map[string]*entry, m bus.Message) (map[string]*entry, error) {
 		}
 		return next, nil
 	}
-	levels := strings.Split(m.Topic, "/")
-	if len(levels) < 5 {
+	id, _, ok := topics.ParseDevice(m.Topic)
+	if !ok {
 		return nil, errors.New("topic names no device")
 	}
-	id := levels[3] + "/" + levels[4]
 	old := held[id]
 	if old == nil {
 		return nil, nil // not on the list yet, which will have it all
 	}
-	wishes, err := decodeDocument(m.Payload)
+	changed, err := decodeDocument(m.Payload)
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{spec: old.spec, model: old.model, wishes: maps.Clone(old.wishes)}
-	for name, w := range wishes {
-		if !w.staleAt(old.wishes[name].time) {
-			e.wishes[name] = w
+	e := &entry{spec: old.spec, model: old.model, desired: maps.Clone(old.desired)}
+	for name, value := range changed {
+		if !value.staleAt(old.desired[name].time) {
+			e.desired[name] = value
 		}
 	}
-	if maps.Equal(e.wishes, old.wishes) {
+	if maps.Equal(e.desired, old.desired) {
 		return nil, nil
 	}
 	next := maps.Clone(held)
@@ -166,12 +165,12 @@ func follow(held map[string]*entry, m bus.Message) (map[string]*entry, error) {
 	return next, nil
 }
 
-// keepNewer keeps the wishes of old that were made after the list that e is
-// from: their documents have overtaken it.
+// keepNewer keeps the desired values of old that are newer than the list that e
+// is from: their documents have overtaken the list.
 func (e *entry) keepNewer(old *entry, made int64) {
-	for name, w := range old.wishes {
-		if (wish{time: made}).staleAt(w.time) {
-			e.wishes[name] = w
+	for name, value := range old.desired {
+		if (desired{time: made}).staleAt(value.time) {
+			e.desired[name] = value
 		}
 	}
 }
@@ -180,9 +179,9 @@ func instances(entries map[string]*entry) []device.Instance {
 	list := make([]device.Instance, 0, len(entries))
 	for id, e := range entries {
 		dev := device.Instance{ID: id, Spec: e.spec, Model: e.model, Desired: make(map[string]string)}
-		for name, w := range e.wishes {
-			if w.text != "" {
-				dev.Desired[name] = w.text
+		for name, value := range e.desired {
+			if value.text != "" {
+				dev.Desired[name] = value.text
 			}
 		}
 		list = append(list, dev)
@@ -191,32 +190,37 @@ func instances(entries map[string]*entry) []device.Instance {
 	return list
 }
 
-// ask requests the full list.
-func (l *Link) ask(ctx context.Context) {
-	m := request{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli()}
-	if err := l.publish(ctx, l.nodeTopic("membership/detail"), m.EventID, m); err != nil && ctx.Err() == nil {
-		l.cfg.Logger.Warn("cannot ask for the list of devices", "error", err)
+// requestList requests the full list.
+func (l *Link) requestList(ctx context.Context) {
+	m := newHeader()
+	if err := l.publish(ctx, topics.Node(l.cfg.Node, topics.MembershipDetail), m.EventID, m); err != nil && ctx.Err() == nil {
+		l.cfg.Logger.Warn("the list of devices cannot be requested", "error", err)
 	}
 }
 
 // Report publishes actual values and waits for the answer that they are
 // durable.
 func (l *Link) Report(ctx context.Context, id string, values map[string]string) error {
-	m := report{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli(), Twin: make(map[string]actual, len(values))}
+	m := topics.TwinUpdateMessage{Header: newHeader(), Twin: make(map[string]*topics.Twin, len(values))}
 	for name, text := range values {
-		m.Twin[name] = actual{Actual: value{Value: text}}
+		m.Twin[name] = &topics.Twin{Actual: topics.Text(text)}
 	}
-	return l.call(ctx, deviceTopic(id, "twin/update"), m.EventID, m)
+	return l.call(ctx, topics.Device(id, topics.TwinUpdate), m.EventID, m)
 }
 
 // State publishes a device's state and waits for the answer.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	m := stateReport{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli(), State: state}
-	return l.call(ctx, deviceTopic(id, "state/update"), m.EventID, m)
+	m := topics.StateUpdateMessage{Header: newHeader(), State: state}
+	return l.call(ctx, topics.Device(id, topics.StateUpdate), m.EventID, m)
+}
+
+// newHeader gives the header of a new request.
+func newHeader() topics.Header {
+	return topics.Header{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli()}
 }
 
 func (l *Link) call(ctx context.Context, topic, id string, m any) error {
-	answered := make(chan answer, 1)
+	answered := make(chan topics.ErrorMessage, 1)
 	l.mu.Lock()
 	l.waiting[id] = answered
 	l.mu.Unlock()
@@ -247,7 +251,7 @@ func (l *Link) handleAnswer(_ context.Context, m bus.Message) {
 	if id := m.Property("event_id"); id != "" && l.waiter(id) == nil {
 		return // another client's; saves the decoding
 	}
-	var a answer
+	var a topics.ErrorMessage
 	if err := jsonlimit.Unmarshal(m.Payload, &a); err != nil {
 		l.cfg.Logger.Warn("answer is ignored", "topic", m.Topic, "error", err)
 		return
@@ -260,7 +264,7 @@ func (l *Link) handleAnswer(_ context.Context, m bus.Message) {
 	}
 }
 
-func (l *Link) waiter(id string) chan answer {
+func (l *Link) waiter(id string) chan topics.ErrorMessage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.waiting[id]
@@ -276,7 +280,3 @@ func (l *Link) publish(ctx context.Context, topic, id string, m any) error {
 		Properties: []bus.Property{{Key: "event_id", Value: id}},
 	})
 }
-
-func deviceTopic(id, suffix string) string { return "$hw/events/device/" + id + "/" + suffix }
-
-func (l *Link) nodeTopic(suffix string) string { return "$hw/events/node/" + l.cfg.Node + "/" + suffix }

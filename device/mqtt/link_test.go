@@ -14,11 +14,12 @@ import (
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
-	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/device/mqtt"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
@@ -96,12 +97,12 @@ func mapper(t *testing.T, addr string) *mqtt.Link {
 }
 
 func (e edge) Put(t *testing.T, id, protocol string) {
-	put, err := inprocess.Declare(device.Spec{
-		Protocol:   device.Protocol{Name: protocol},
-		Properties: []device.Property{{Name: "temperature", CollectCycle: 50}, {Name: "target"}},
-	}, device.ModelSpec{Properties: []device.ModelProperty{
-		{Name: "temperature", Type: device.TypeFloat, AccessMode: device.ReadOnly},
-		{Name: "target", Type: device.TypeFloat, AccessMode: device.ReadWrite},
+	put, err := devicespec.Declare(schema.DeviceSpec{
+		Protocol:   schema.Protocol{Name: protocol},
+		Properties: []schema.Property{{Name: "temperature", CollectCycle: 50}, {Name: "target"}},
+	}, schema.DeviceModelSpec{Properties: []schema.ModelProperty{
+		{Name: "temperature", Type: schema.TypeFloat, AccessMode: schema.ReadOnly},
+		{Name: "target", Type: schema.TypeFloat, AccessMode: schema.ReadWrite},
 	}})
 	if err := errors.Join(err, e.engine.Put(t.Context(), id, put)); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,7 @@ func (e edge) Remove(t *testing.T, id string) {
 	}
 }
 
-func (e edge) Wish(t *testing.T, id, property, value string) {
+func (e edge) SetDesired(t *testing.T, id, property, value string) {
 	if err := e.engine.SetDesired(t.Context(), id, map[string]string{property: value}); err != nil {
 		t.Fatal(err)
 	}
@@ -141,18 +142,18 @@ func TestLink(t *testing.T) {
 }
 
 // TestEdgecoreRestarts runs a whole mapper while its edgecore goes away and
-// comes back, with a wish changed in between.
+// comes back, with a desired value changed in between.
 func TestEdgecoreRestarts(t *testing.T) {
 	store := memstore.New()
 	e := startEdge(t, store, bustest.Address(t))
 	e.Put(t, "a/b", "suite")
-	e.Wish(t, "a/b", "target", "20")
+	e.SetDesired(t, "a/b", "target", "20")
 	dev := new(devicetest.Device)
 	dev.Set("temperature", "18.5")
 	dev.Set("target", "0")
 	link := mapper(t, e.addr)
 	start(t, func(ctx context.Context) error {
-		return device.Run(ctx, device.MapperConfig{
+		return device.Run(ctx, device.Config{
 			Protocol: "suite", New: func() device.Driver { return dev }, Link: link,
 			Timeout: time.Second, Backoff: 50 * time.Millisecond,
 		})
@@ -166,7 +167,7 @@ func TestEdgecoreRestarts(t *testing.T) {
 	dev.Set("temperature", "19.5")
 
 	e = startEdge(t, store, e.addr)
-	e.Wish(t, "a/b", "target", "22")
+	e.SetDesired(t, "a/b", "target", "22")
 	e.wait(t, "target", "22")
 	e.wait(t, "temperature", "19.5")
 	if got := dev.Values()["target"]; got != "22" {

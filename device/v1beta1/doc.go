@@ -8,10 +8,9 @@
 //     what is known of it. It has no status subresource: it is written by
 //     merge patch on the object.
 //
-// The specs are plain Go types of package device, which knows nothing of
-// Kubernetes; this package only adds what makes them API objects. Schemas,
-// with all validation in them, are generated from the types and are given by
-// CRDs.
+// The specs are the plain Go types of package schema, which needs no Kubernetes.
+// This package adds what makes them API objects. The CRDs with all validation are
+// generated from the types; see CRDs.
 //
 // The package has no state; its functions may be called from anywhere. The
 // Go types follow the API's own version: fields are added, never changed.

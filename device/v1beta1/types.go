@@ -3,7 +3,7 @@ package v1beta1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // Device is one device at the edge.
@@ -21,7 +21,7 @@ type Device struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// Spec is what is wanted of the device.
-	Spec device.Spec `json:"spec"`
+	Spec schema.DeviceSpec `json:"spec"`
 	// Status has only what older programs wrote there. The truth about the
 	// device is in the DeviceStatus of the same name.
 	Status LegacyStatus `json:"status,omitempty"`
@@ -57,7 +57,7 @@ type DeviceModel struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// Spec describes the devices of this model.
-	Spec device.ModelSpec `json:"spec"`
+	Spec schema.DeviceModelSpec `json:"spec"`
 }
 
 // DeviceModelList is a list of models.
@@ -96,7 +96,7 @@ type DeviceStatusSpec struct{}
 // DeviceStatusStatus is what is known of a device. Its JSON is also what an
 // edge node reports.
 type DeviceStatusStatus struct {
-	device.Status `json:",inline"`
+	schema.Status `json:",inline"`
 
 	// ObservedGeneration is the generation of the Device that the node had
 	// when it reported.

@@ -1,5 +1,5 @@
-// Command thermometer is the first taste of edgekit's SDK: a simulated room
-// with a thermometer and a heater, driven through the device SDK.
+// Command thermometer shows the device SDK: a simulated room with a thermometer
+// and a heater, and their driver.
 //
 //	go run ./examples/thermometer
 //
@@ -9,10 +9,10 @@
 //
 //	go run ./examples/thermometer -broker tcp://127.0.0.1:1884 -node edge-7
 //
-// runs the same driver as a real mapper beside edgecore: it drives every
-// Device of that node whose protocolName is "thermometer", until it is told to
-// stop. Broker and edgecore may come and go meanwhile.
+// runs the same driver as a mapper beside edgecore: it drives every Device of that
+// node whose protocolName is "thermometer", until it is stopped. Broker and
+// edgecore may restart meanwhile.
 //
-// driver.go is the example of a device.Driver; mapper.go and taste.go are the
-// two ways to run it.
+// driver.go is the example of a device.Driver; standalone.go and
+// mapper.go are the two ways to run it.
 package main

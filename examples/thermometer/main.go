@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string) error {
 		if *node != "" {
 			return fmt.Errorf("-node %s needs -broker", *node)
 		}
-		return taste(ctx, os.Stdout)
+		return runStandalone(ctx, os.Stdout)
 	}
 	if *node == "" {
 		return fmt.Errorf("-broker %s needs -node, the name of the edge node", *broker)

@@ -31,7 +31,7 @@ func mapper(ctx context.Context, log *slog.Logger, broker, node, username, passw
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.Run(ctx) })
 	group.Go(func() error {
-		return device.Run(ctx, device.MapperConfig{
+		return device.Run(ctx, device.Config{
 			Protocol: protocol,
 			New:      func() device.Driver { return new(thermometer) },
 			Link:     link,

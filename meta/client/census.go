@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Bound gives the uids of all pods that are bound to this node. A store that
@@ -37,7 +38,7 @@ func (c *Client) Bound(ctx context.Context) ([]types.UID, error) {
 }
 
 func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
-	key := meta.Key{Resource: "nodes/pods", Name: c.cfg.Node}
+	key := meta.Key{Resource: resources.NodePods, Name: c.cfg.Node}
 	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key, Body: []byte("{}")}) // with a body: never from the store
 	if err != nil {
 		return nil, wrap(key, err)

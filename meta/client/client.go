@@ -16,6 +16,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // Manager is what the client needs of MetaManager; meta/manager has it.
@@ -117,12 +118,12 @@ func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Su
 // the cloud. What a pod refers to and the node does not have does not exist, as
 // far as the node can know; see the package's comment.
 func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
-	return readReference[corev1.ConfigMap](ctx, c, meta.Key{Resource: "configmaps", Namespace: namespace, Name: name})
+	return readReference[corev1.ConfigMap](ctx, c, meta.Key{Resource: resources.ConfigMaps, Namespace: namespace, Name: name})
 }
 
 // Secret reads a secret as ConfigMap does a config map.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
-	return readReference[corev1.Secret](ctx, c, meta.Key{Resource: "secrets", Namespace: namespace, Name: name})
+	return readReference[corev1.Secret](ctx, c, meta.Key{Resource: resources.Secrets, Namespace: namespace, Name: name})
 }
 
 // Services lists the Services of a namespace that the cloud put on this node:
@@ -214,11 +215,11 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		key, ok := meta.ParsePath(e.Key[len(meta.Down):])
 		switch {
 		case !ok:
-		case key.Resource == "configmaps" || key.Resource == "secrets":
+		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets:
 			refs = true
-		case key.Resource == "nodes":
+		case key.Resource == resources.Nodes:
 			c.nodeChanged(key, e)
-		case key.Resource != "pods":
+		case key.Resource != resources.Pods:
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {
 				if err := c.dropTokens(ctx, string(gone.UID)); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // OwnNode is this node's Node as the cloud last sent it: with the labels,
@@ -14,7 +15,7 @@ import (
 // read from the store alone. The error for one that was never sent is a
 // *NotFoundError.
 func (c *Client) OwnNode(ctx context.Context) (*corev1.Node, error) {
-	key := meta.Key{Resource: "nodes", Name: c.cfg.Node}
+	key := meta.Key{Resource: resources.Nodes, Name: c.cfg.Node}
 	r, err := c.cfg.Store.Get(ctx, meta.Down+key.Path())
 	if err != nil {
 		return nil, wrap(key, err)

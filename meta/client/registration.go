@@ -10,6 +10,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // registration is what the client knows of this node's Node in the API server.
@@ -29,7 +30,7 @@ func (c *Client) NodeDeleted(ctx context.Context) <-chan *corev1.Node {
 // recallNode looks whether the Node is on this node, and notices that it went
 // while the changes were not followed.
 func (c *Client) recallNode(ctx context.Context) error {
-	_, err := c.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: "nodes", Name: c.cfg.Node}.Path())
+	_, err := c.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: resources.Nodes, Name: c.cfg.Node}.Path())
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
 		return fmt.Errorf("node: %w", err)
 	}

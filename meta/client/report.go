@@ -12,6 +12,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // inMemory is what a Manager may have besides, to tell the cloud what the store
@@ -31,7 +32,7 @@ func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	}
 	plain := *node
 	plain.ManagedFields = nil
-	report := meta.Object{Key: meta.Key{Resource: "nodes", Name: node.Name}}
+	report := meta.Object{Key: meta.Key{Resource: resources.Nodes, Name: node.Name}}
 	err := c.send(ctx, c.cfg.Manager.Update, report, plain)
 	if m, can := c.cfg.Manager.(inMemory); can && meta.TakesNothing(err) {
 		err = errors.Join(err, c.send(ctx, m.UpdateInMemory, report, plain))
@@ -42,7 +43,7 @@ func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 // LastNode is the last report that Node made durable here, also before a
 // restart. Without one the error is a NotFoundError.
 func (c *Client) LastNode(ctx context.Context) (*corev1.Node, error) {
-	return lastReport[corev1.Node](ctx, c, meta.Key{Resource: "nodes", Name: c.cfg.Node})
+	return lastReport[corev1.Node](ctx, c, meta.Key{Resource: resources.Nodes, Name: c.cfg.Node})
 }
 
 // PodStatus reports a pod's status. Only the pod's namespace, name, uid and
@@ -53,7 +54,7 @@ func (c *Client) PodStatus(ctx context.Context, pod *corev1.Pod) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		Status:     pod.Status,
 	}
-	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: podKey("pods/status", pod)}, report)
+	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: podKey(resources.PodStatus, pod)}, report)
 }
 
 // LastPodStatus is the last status of the pod with this namespace, name and uid
@@ -62,7 +63,7 @@ func (c *Client) PodStatus(ctx context.Context, pod *corev1.Pod) error {
 // that the node has of this very manifest. Without one the error is a
 // NotFoundError.
 func (c *Client) LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error) {
-	key := podKey("pods/status", pod)
+	key := podKey(resources.PodStatus, pod)
 	last, err := lastReport[corev1.Pod](ctx, c, key)
 	if err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func (c *Client) LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.Po
 // The mirror's annotation has the uid that the manifest's hash gave; "" says that
 // there is none, or one of another manifest.
 func (c *Client) mirrorUID(ctx context.Context, pod *corev1.Pod) (types.UID, error) {
-	key := podKey("pods", pod)
+	key := podKey(resources.Pods, pod)
 	r, err := c.cfg.Store.Get(ctx, meta.Down+key.Path())
 	if errors.Is(err, meta.ErrNotFound) {
 		return "", nil
@@ -109,7 +110,7 @@ func (c *Client) mirrorUID(ctx context.Context, pod *corev1.Pod) (types.UID, err
 // MirrorPod reports the mirror of a static pod: the cloud creates it. It returns
 // when that is durable here; a report equal to the last is dropped.
 func (c *Client) MirrorPod(ctx context.Context, pod *corev1.Pod) error {
-	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: podKey("pods", pod)}, pod)
+	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: podKey(resources.Pods, pod)}, pod)
 }
 
 // PodGone says that nothing of a pod is left here: the cloud then removes the
@@ -120,7 +121,7 @@ func (c *Client) PodGone(ctx context.Context, pod *corev1.Pod) error {
 		return errors.New("client: pod " + pod.Namespace + "/" + pod.Name + " has no uid: another of that name could be removed for it")
 	}
 	how := metav1.DeleteOptions{GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID}}
-	return c.send(ctx, c.cfg.Manager.Delete, meta.Object{Key: podKey("pods", pod)}, how)
+	return c.send(ctx, c.cfg.Manager.Delete, meta.Object{Key: podKey(resources.Pods, pod)}, how)
 }
 
 // Event records a Kubernetes event. It returns when that is durable here. When
@@ -128,7 +129,7 @@ func (c *Client) PodGone(ctx context.Context, pod *corev1.Pod) error {
 func (c *Client) Event(ctx context.Context, event *corev1.Event) error {
 	plain := *event
 	plain.ManagedFields = nil
-	key := meta.Key{Resource: "events", Namespace: event.Namespace, Name: event.Name}
+	key := meta.Key{Resource: resources.Events, Namespace: event.Namespace, Name: event.Name}
 	body, err := json.Marshal(plain)
 	if err == nil {
 		err = c.cfg.Manager.Append(ctx, key, body)

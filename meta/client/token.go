@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // tokenArea holds tokens under the uid of the object that they are bound to,
@@ -83,7 +84,7 @@ func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, re
 // issue has the cloud issue a token, and keeps it under key.
 func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount string, body []byte) (*authenticationv1.TokenRequest, error) {
 	fresh := storedToken{Issued: c.cfg.Now(), Asked: body}
-	account := meta.Key{Resource: "serviceaccounts/token", Namespace: namespace, Name: serviceAccount}
+	account := meta.Key{Resource: resources.ServiceAccountToken, Namespace: namespace, Name: serviceAccount}
 	answer, err := c.cfg.Manager.Query(ctx, meta.Object{Key: account, Body: body})
 	if err != nil {
 		return nil, wrap(account, err)

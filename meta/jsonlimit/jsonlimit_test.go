@@ -1,4 +1,4 @@
-package jsonlimit
+package jsonlimit_test
 
 import (
 	"encoding/json"
@@ -20,11 +20,12 @@ import (
 
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub/decodetest"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 func Example() {
 	var pod corev1.Pod
-	err := Unmarshal([]byte(`{"spec":{"containers":[`+strings.Repeat("{},", 10_000)+`{}]}}`), &pod)
+	err := jsonlimit.Unmarshal([]byte(`{"spec":{"containers":[`+strings.Repeat("{},", 10_000)+`{}]}}`), &pod)
 	fmt.Println(err)
 	// Output:
 	// spec.containers.512: the document of 30028 bytes would take more than 480448 bytes of memory: it has too many elements that are empty or nearly so, remove them
@@ -69,7 +70,7 @@ func TestAttackDecoders(t *testing.T) {
 	of := func(name string, fresh func() any, before, after string) decodetest.Case {
 		return decodetest.Case{
 			Name: name, Before: before, Between: ",", After: after, Units: jsonUnits(), Tokens: decodetest.JSONTokens(),
-			Decode: func(b []byte) { _ = Unmarshal(b, fresh()) },
+			Decode: func(b []byte) { _ = jsonlimit.Unmarshal(b, fresh()) },
 		}
 	}
 	anyOf := func() any { return new(any) }
@@ -121,7 +122,7 @@ func TestAttackDecoders(t *testing.T) {
 				whole = append(whole, []byte("{"+b.String()[1:]+"}"))
 			}
 		}
-		cases = append(cases, decodetest.Case{Name: "json_map_" + name, Whole: whole, Decode: func(b []byte) { _ = Unmarshal(b, fresh()) }})
+		cases = append(cases, decodetest.Case{Name: "json_map_" + name, Whole: whole, Decode: func(b []byte) { _ = jsonlimit.Unmarshal(b, fresh()) }})
 	}
 	decodetest.Search(t, cases...)
 }
@@ -179,20 +180,18 @@ func TestRealObjects(t *testing.T) {
 				t.Fatal(err)
 			}
 			into := reflect.New(reflect.TypeOf(obj)).Interface()
-			w := walker{b: b, left: 1 << 40}
-			w.value(shapeOf(reflect.TypeOf(into).Elem()), 0)
-			reckoned := 1<<40 - w.left
+			reckoned, at, whole := jsonlimit.Reckon(b, into)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			err = Unmarshal(b, into)
+			err = jsonlimit.Unmarshal(b, into)
 			runtime.ReadMemStats(&after)
 			took := int(after.TotalAlloc - before.TotalAlloc)
 			t.Logf(name+": %d bytes took %.1f each, %.1f were reckoned", len(b), float64(took)/float64(len(b)), float64(reckoned)/float64(len(b)))
 			if err != nil {
 				t.Error(err)
 			}
-			if w.over != none || took > reckoned+4<<10 {
-				t.Errorf("%d bytes of %d took %d bytes of memory, reckoned were %d", len(b), w.at, took, reckoned)
+			if !whole || took > reckoned+4<<10 {
+				t.Errorf("%d bytes of %d took %d bytes of memory, reckoned were %d", len(b), at, took, reckoned)
 			}
 		})
 	}
@@ -224,8 +223,8 @@ func TestUnmarshal(t *testing.T) {
 		{"nil", `{}`, nil, "", false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := Unmarshal([]byte(tt.text), tt.into)
-			e, ok := errors.AsType[*LimitError](err)
+			err := jsonlimit.Unmarshal([]byte(tt.text), tt.into)
+			e, ok := errors.AsType[*jsonlimit.LimitError](err)
 			if (err != nil) != tt.fail || ok != (tt.path != "" || tt.deep) || ok && (e.Deep != tt.deep || !strings.HasPrefix(e.Path, tt.path)) {
 				t.Errorf("got %v", err)
 			}
@@ -239,8 +238,8 @@ func FuzzUnmarshal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var with, without tree
-		err := Unmarshal(b, &with)
-		if _, ok := errors.AsType[*LimitError](err); ok {
+		err := jsonlimit.Unmarshal(b, &with)
+		if _, ok := errors.AsType[*jsonlimit.LimitError](err); ok {
 			return
 		}
 		// What is let through is decoded as ever.
@@ -256,7 +255,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, f := range map[string]func([]byte, any) error{"check": Check, "json": json.Unmarshal} {
+	for name, f := range map[string]func([]byte, any) error{"check": jsonlimit.Check, "json": json.Unmarshal} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()

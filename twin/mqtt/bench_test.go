@@ -29,13 +29,13 @@ func benchmark(b *testing.B, inflight int) {
 		b.Fatal(err)
 	}
 	inside, _ := bus.New(bus.Config{Internal: inner})
-	joiner, _ := mqtt.New(mqtt.Config{Engine: engine, Bus: inside, Node: "edge"})
+	bridge, _ := mqtt.New(mqtt.Config{Engine: engine, Bus: inside, Node: "edge"})
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 4)
 	start := func(run func(context.Context) error) { go func() { ended <- run(ctx) }() }
 	start(engine.Run)
 	start(inside.Run)
-	start(joiner.Run)
+	start(bridge.Run)
 	<-inside.Ready()
 	if err := engine.Put(ctx, "bench/d", twin.Put{}); err != nil {
 		b.Fatal(err)

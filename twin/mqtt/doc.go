@@ -1,29 +1,29 @@
-// Package mqtt joins package twin to a bus: it answers mappers and apps on the
+// Package mqtt bridges package twin and a bus: it answers mappers and apps on the
 // MQTT topics under $hw/events/device and $hw/events/node, and publishes what
-// changes.
+// changes. The package bus/topics has the topics and their payloads.
 //
-//	j, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
+//	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: "edge-7"})
 //	...
-//	err = j.Run(ctx)
+//	err = bridge.Run(ctx)
 //
 // # Topics
 //
 // It subscribes to, with <id> standing for the device's namespace/name,
 //
 //	$hw/events/device/<id>/twin/update         answered on .../twin/update/result
-//	$hw/events/device/<id>/twin/cloud_updated  answered on .../twin/update/result
+//	$hw/events/device/<id>/twin/devicesync_updated  answered on .../twin/update/result
 //	$hw/events/device/<id>/twin/get            answered on .../twin/get/result
 //	$hw/events/device/<id>/state/update        answered on .../state/update/result
 //	$hw/events/device/<id>/state/get           answered on .../state/get/result
 //	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
 //	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
 //
-// and publishes, by whomever the change was made,
+// and publishes each change, whoever made it,
 //
 //	$hw/events/device/<id>/twin/update/document   each change of a value
-//	$hw/events/device/<id>/twin/update/delta      while a wish is open
+//	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet
 //	$hw/events/node/<node>/membership/updated     a device comes or goes
-//	$hw/events/node/<node>/membership/detail/result  also unasked, see below
+//	$hw/events/node/<node>/membership/detail/result  also without a request, see below
 //
 // A request that is refused is answered with {"event_id", "timestamp", "code",
 // "reason"} on the topic where its result would be. Only a topic that names no
@@ -33,7 +33,7 @@
 //
 // membership/detail/result lists all devices of the node with their twins and,
 // beyond what KubeEdge sends, "spec" and "model": all that a driver needs. It
-// is published on request, when the joiner or its broker connection starts,
+// is published on request, when the bridge or its broker connection starts,
 // and whenever a device comes, goes, or changes in more than values.
 //
 // # Order and delivery

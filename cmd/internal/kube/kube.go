@@ -34,8 +34,8 @@ func Config(file string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-// noRedirects keeps clients from following a redirect, with which they would show
-// their credentials to whomever the answer names.
+// noRedirects keeps clients from following a redirect: they would send their
+// credentials to the address in the answer.
 type noRedirects struct{ next http.RoundTripper }
 
 // RoundTrip hides where an answer points.
@@ -51,7 +51,7 @@ func (t noRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
 // wrapper.
 func (t noRedirects) WrappedRoundTripper() http.RoundTripper { return t.next }
 
-// Reach says in one line why the API server cannot be used, if so.
+// Reach returns an error of one line if the API server cannot be used.
 func Reach(ctx context.Context, cfg *rest.Config) error {
 	quick := rest.CopyConfig(cfg)
 	quick.Timeout = 10 * time.Second

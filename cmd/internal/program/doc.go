@@ -1,6 +1,6 @@
 // Package program is what edgekit's three programs share: flags, a YAML
 // configuration file and environment variables with one name for each
-// setting, "config print", the logger, signals, and how a failure is told.
+// setting, "config print", the logger, signals, and how a failure is reported.
 //
 // A setting has one name, that of its flag. In the file it is a key of that
 // name, in the environment it is the name in capitals behind the program's:

@@ -7,7 +7,7 @@ import (
 
 // Log holds the flags that set up logging.
 type Log struct {
-	Level  slog.Level `help:"Least level that is logged: debug, info, warn or error." default:"info"`
+	Level  slog.Level `help:"Lowest level that is logged: debug, info, warn or error." default:"info"`
 	Format string     `help:"Form of the log lines: text or json." enum:"text,json" default:"text"`
 }
 

@@ -3,5 +3,5 @@
 // which the node checks service account tokens, and the calls by which it has
 // the cloud do what it cannot.
 //
-// The node imports it in meta/apiserver, the cloud in controller/localapi.
+// The node imports it in meta/apiserver, the cloud in controller/nodeapi.
 package wire

@@ -19,7 +19,7 @@ func TestLimiter(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if logged != 60 || skipped != 5*590 {
-			t.Errorf("%d lines that tell of %d others, want 60 and %d", logged, skipped, 5*590)
+			t.Errorf("%d lines that count %d others, want 60 and %d", logged, skipped, 5*590)
 		}
 	})
 }

@@ -1,0 +1,156 @@
+package topics
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Header is in every message of a device or a node. A request without content is
+// a Header alone.
+type Header struct {
+	EventID   string `json:"event_id"`  // made by who asks, repeated in the answer
+	Timestamp int64  `json:"timestamp"` // milliseconds since 1970
+}
+
+// Stamp sets the header.
+func (h *Header) Stamp(id string, now time.Time) { h.EventID, h.Timestamp = id, now.UnixMilli() }
+
+// Value is a desired or an actual value.
+type Value struct {
+	Value    *string        `json:"value,omitempty"`
+	Metadata *ValueMetadata `json:"metadata,omitempty"`
+}
+
+// ValueMetadata says when the edge took a value over.
+type ValueMetadata struct {
+	Timestamp int64 `json:"timestamp,omitempty"` // milliseconds since 1970
+}
+
+// Text gives the Value with that text.
+func Text(text string) *Value { return &Value{Value: &text} }
+
+// Text gives the text of a value, "" for none.
+func (v *Value) Text() string {
+	if v == nil || v.Value == nil {
+		return ""
+	}
+	return *v.Value
+}
+
+// Time gives the time of a value in milliseconds since 1970, 0 if it has none.
+func (v *Value) Time() int64 {
+	if v == nil || v.Metadata == nil {
+		return 0
+	}
+	return v.Metadata.Timestamp
+}
+
+// Twin is one property of a device. Expected is KubeEdge's name for the desired
+// value.
+type Twin struct {
+	Expected *Value        `json:"expected,omitempty"`
+	Actual   *Value        `json:"actual,omitempty"`
+	Optional *bool         `json:"optional,omitempty"` // it may be deleted
+	Metadata *TypeMetadata `json:"metadata,omitempty"`
+	// The versions are read in requests and never published.
+	ExpectedVersion *Version `json:"expected_version,omitempty"`
+	ActualVersion   *Version `json:"actual_version,omitempty"`
+}
+
+// TypeMetadata names the type of a property, for example "int".
+type TypeMetadata struct {
+	Type string `json:"type,omitempty"`
+}
+
+// Version counts the changes of a value, by those who made them.
+type Version struct {
+	Cloud uint64 `json:"cloud"`
+	Edge  uint64 `json:"edge"`
+}
+
+// TwinUpdateMessage asks for changes of twins on TwinUpdate, and answers that
+// and TwinGet.
+type TwinUpdateMessage struct {
+	Header
+	Twin map[string]*Twin `json:"twin"`
+}
+
+// TwinDeltaMessage says which desired values a device does not have yet.
+type TwinDeltaMessage struct {
+	Header
+	Twin  map[string]*Twin  `json:"twin"`  // all that have a desired value
+	Delta map[string]string `json:"delta"` // the desired values that differ from the actual one
+}
+
+// TwinDocumentMessage says what has changed.
+type TwinDocumentMessage struct {
+	Header
+	Twin map[string]Transition `json:"twin"`
+}
+
+// Transition is a twin before and after a change, nil where there is none.
+type Transition struct {
+	Last    *Twin `json:"last"`
+	Current *Twin `json:"current"`
+}
+
+// ErrorMessage answers a request that is refused. Code is that of HTTP. The
+// answer to a request that succeeds has no code: it decodes to 0.
+type ErrorMessage struct {
+	Header
+	Code   int    `json:"code"`
+	Reason string `json:"reason"`
+}
+
+// StateUpdateMessage reports the state of a device.
+type StateUpdateMessage struct {
+	Header
+	State string `json:"state"` // online, offline, ok, unknown or unhealthy
+}
+
+// StateResultMessage answers StateUpdate and StateGet.
+type StateResultMessage struct {
+	Header
+	Device State `json:"device"`
+}
+
+// State is the state of a device.
+type State struct {
+	Name       string `json:"name"` // without the namespace
+	State      string `json:"state"`
+	LastOnline string `json:"lastOnlineTime,omitempty"` // RFC 3339
+}
+
+// DeviceListMessage lists the devices of a node.
+type DeviceListMessage struct {
+	Header
+	Devices []DeviceEntry `json:"devices"`
+}
+
+// MembershipMessage says which devices were added to a node and removed from it.
+type MembershipMessage struct {
+	Header
+	Added   []DeviceEntry `json:"added_devices"`
+	Removed []DeviceEntry `json:"removed_devices"`
+}
+
+// DeviceEntry is a device in a list.
+type DeviceEntry struct {
+	ID          string           `json:"id"` // namespace/name
+	Name        string           `json:"name"`
+	Description string           `json:"description,omitempty"`
+	State       string           `json:"state,omitempty"`
+	LastOnline  string           `json:"last_online,omitempty"` // RFC 3339
+	Attributes  struct{}         `json:"attributes"`            // readers expect the field; edgekit has no attributes
+	Twin        map[string]*Twin `json:"twin,omitempty"`
+	// Spec and Model are for the driver. KubeEdge does not send them.
+	Spec  json.RawMessage `json:"spec,omitempty"`
+	Model json.RawMessage `json:"model,omitempty"`
+}
+
+// LinkMessage is the state of a node's link to its cloud.
+type LinkMessage struct {
+	Since     time.Time `json:"since"`
+	Reason    string    `json:"reason,omitempty"`    // why the link ended
+	Transport string    `json:"transport,omitempty"` // of a link that is connected
+}

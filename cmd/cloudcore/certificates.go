@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/join"
+	"github.com/edgekit/edgekit/hub/join/joinmetrics"
+)
+
+// trustFlags are cloudcore's settings about certificates.
+type trustFlags struct {
+	CACert          string        `help:"Certificate of the authority to use instead of one that cloudcore makes. It is stored, with its key, in the secret edgekit-ca when there is none yet; from then on it must be the same, or be left out." placeholder:"FILE" name:"ca-cert"`
+	CAKey           string        `help:"Key of --ca-cert." placeholder:"FILE" name:"ca-key"`
+	CertificateLife time.Duration `help:"How long a node's certificate is valid. It is renewed at two thirds of that." default:"2160h"`
+	RenewGrace      time.Duration `help:"How long after its end a node's certificate is still renewed, by its key alone; then the node must join again. 0 means not at all." default:"2160h"`
+}
+
+// trust decides which machines are nodes: the certificate authorities, joins and
+// renewals, and revoked keys.
+type trust struct {
+	store   *nodeidentity.Store
+	keyring *join.Keyring
+	joins   *join.Handler
+	watcher *nodeidentity.Watcher
+	log     *slog.Logger
+}
+
+// newTrust reads the authorities, or makes or imports one.
+func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, log *slog.Logger) (*trust, error) {
+	log = log.With("component", "join")
+	t := &trust{log: log}
+	var err error
+	if t.store, err = nodeidentity.New(nodeidentity.Config{Client: client, Namespace: r.Namespace}); err != nil {
+		return nil, err
+	}
+	authorities, err := r.Trust.authorities(ctx, t.store)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := serverHosts(r.Advertise)
+	if err != nil {
+		return nil, err
+	}
+	if t.keyring, err = join.NewKeyring(join.KeyringConfig{Authorities: authorities, Hosts: hosts, Logger: log}); err != nil {
+		return nil, err
+	}
+	grace := r.Trust.RenewGrace
+	if grace == 0 {
+		grace = -1 // 0 is the library's default; the flag has its own
+	}
+	t.joins, err = join.NewHandler(join.HandlerConfig{
+		Keyring: t.keyring, Tokens: t.store, Names: t.store, Ledger: t.store, Revoked: t.store,
+		Life: r.Trust.CertificateLife, Grace: grace, Logger: log,
+	})
+	if err != nil {
+		return nil, &program.UsageError{Setting: "certificate-life", Reason: err.Error()}
+	}
+	t.watcher, err = t.store.Watch(nodeidentity.WatchConfig{Logger: log})
+	return t, err
+}
+
+// newGuard puts a guard in front of the directory of nodes. disconnect ends the
+// session of a node that is revoked.
+func (t *trust) newGuard(directory hub.Directory, disconnect func(string, *hub.Error) error, registry *prometheus.Registry) (*join.Guard, error) {
+	guard, err := join.NewGuard(join.GuardConfig{
+		Directory: directory, Disconnect: disconnect, Names: t.store, Ready: t.watcher.Synced(), Logger: t.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := joinmetrics.NewCloud(joinmetrics.Cloud{Handler: t.joins, Keyring: t.keyring, Guard: guard})
+	if err != nil {
+		return nil, err
+	}
+	return guard, registry.Register(metrics)
+}
+
+// authorities gives the cluster's authorities; --ca-cert and --ca-key become
+// the first of them.
+func (r *trustFlags) authorities(ctx context.Context, store *nodeidentity.Store) (join.Authorities, error) {
+	switch {
+	case r.CACert == "" && r.CAKey == "":
+		return store.Authorities(ctx)
+	case r.CACert == "":
+		return join.Authorities{}, &program.UsageError{Setting: "ca-cert", Reason: "is missing beside --ca-key: give both"}
+	case r.CAKey == "":
+		return join.Authorities{}, &program.UsageError{Setting: "ca-key", Reason: "is missing beside --ca-cert: give both"}
+	}
+	cert, err := os.ReadFile(r.CACert)
+	if err != nil {
+		return join.Authorities{}, &program.UsageError{Setting: "ca-cert", Reason: err.Error()}
+	}
+	key, err := os.ReadFile(r.CAKey)
+	if err != nil {
+		return join.Authorities{}, &program.UsageError{Setting: "ca-key", Reason: err.Error()}
+	}
+	given, err := join.LoadCA(cert, key)
+	if err != nil {
+		return join.Authorities{}, &program.UsageError{Setting: "ca-cert", Reason: err.Error()}
+	}
+	return store.Import(ctx, given)
+}
+
+// changes has the keyring and the guard follow what other programs change.
+func (t *trust) changes(guard *join.Guard) nodeidentity.Changes {
+	return nodeidentity.Changes{
+		Authorities: func(a join.Authorities) {
+			if err := t.keyring.Update(a); err != nil {
+				t.log.Error("certificate authorities are not changed", "err", err)
+			}
+		},
+		Revoked: func(keyHash string, revoked bool) {
+			if revoked {
+				guard.Revoke(keyHash)
+				return
+			}
+			guard.Restore(keyHash)
+		},
+		Names: guard.Hold,
+	}
+}
+
+// handle mounts what machines ask without a link.
+func (t *trust) handle(mux *http.ServeMux) {
+	for _, path := range []string{join.JoinPath, join.RenewPath, join.TrustPath} {
+		mux.Handle(path, t.joins)
+	}
+}
+
+// tls is the configuration of everything that nodes connect to.
+func (t *trust) tls() *tls.Config { return t.keyring.ServerTLS() }

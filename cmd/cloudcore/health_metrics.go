@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller"
+)
+
+// monitor serves health and metrics.
+type monitor struct {
+	addr    string
+	handler http.Handler
+}
+
+// newRegistry makes the registry of all of cloudcore's metrics.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller) monitor {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-ctl.Ready():
+			_, _ = w.Write([]byte("ok\n"))
+		default:
+			http.Error(w, "caches are being filled from the API server", http.StatusServiceUnavailable)
+		}
+	})
+	return monitor{addr, mux}
+}
+
+func (m monitor) run(ctx context.Context) error {
+	if m.addr == "" {
+		<-ctx.Done()
+		return nil
+	}
+	l, err := net.Listen("tcp", m.addr)
+	if err != nil {
+		return &program.UsageError{Setting: "metrics-listen", Reason: err.Error() + ": choose a free address"}
+	}
+	return serve(ctx, &http.Server{
+		Handler: m.handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}, l)
+}
+
+// checkMonitor refuses an address that is not loopback, unless the operator allows
+// it: clients are not authenticated, and the metrics name nodes.
+func checkMonitor(addr string, open bool) error {
+	if addr == "" || open {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &program.UsageError{Setting: "metrics-listen", Reason: err.Error() + ": want HOST:PORT"}
+	}
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return &program.UsageError{Setting: "metrics-listen", Reason: fmt.Sprintf("%q is not a loopback address, and clients are not authenticated: put a proxy that authenticates them in front, or add --metrics-open", addr)}
+}

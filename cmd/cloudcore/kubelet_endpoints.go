@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
+)
+
+// kubeletFlags are the settings of the nodes' kubelet endpoints.
+type kubeletFlags struct {
+	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore; edge Nodes name it as theirs. Default: the local address of connections to the API server." placeholder:"IP"`
+	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Default: --kubelet-address. 0.0.0.0 or :: means all, for example behind address translation." placeholder:"IP"`
+	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Keep clear of the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
+	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Default: the cluster's, from the config map extension-apiserver-authentication in kube-system." placeholder:"FILE" name:"client-ca"`
+	Cert     string     `help:"Certificate of the endpoints, for API servers that trust another authority of kubelets. Default: one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
+	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
+	Sessions int        `help:"How many logs, execs and the like may be open at once." default:"10000"`
+	Hostname bool       `help:"Show the nodes' host names as addresses. Only for API servers that prefer InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it): other API servers would dial the name, and kubectl logs would fail."`
+	Off      bool       `help:"Serve no kubelet endpoints."`
+}
+
+// kubeletParts are what the kubelet endpoints need besides their flags.
+type kubeletParts struct {
+	apiServer string // its URL
+	advertise []string
+	// issue returns a function that gives a certificate of edgekit's authority for
+	// hosts. It is called when the first client connects.
+	issue   func(hosts ...string) (func() (*tls.Certificate, error), error)
+	metrics prometheus.Registerer
+	log     *slog.Logger
+}
+
+// config sets up the kubelet endpoints; nil if they are turned off.
+func (f *kubeletFlags) config(p kubeletParts) (*kubeletproxy.Config, error) {
+	if f.Off {
+		return nil, nil
+	}
+	first, last, err := portRange(f.Ports)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "kubelet-ports", Reason: err.Error()}
+	}
+	address := f.Address
+	if !address.IsValid() {
+		if address, err = reachable(p.apiServer, p.advertise); err != nil {
+			return nil, &program.UsageError{Setting: "kubelet-address", Reason: err.Error()}
+		}
+	}
+	bind := cmp.Or(f.Bind, address.String())
+	if err := bindable(bind); err != nil {
+		return nil, &program.UsageError{Setting: "kubelet-bind", Reason: err.Error()}
+	}
+	out := &kubeletproxy.Config{
+		Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
+		MaxSessions: f.Sessions, Metrics: p.metrics, Logger: p.log.With("component", "kubelet"),
+		Certificate: issued(p.issue, address.String()),
+	}
+	if f.ClientCA != "" {
+		if _, err := os.Stat(f.ClientCA); err != nil {
+			return nil, &program.UsageError{Setting: "kubelet-client-ca", Reason: err.Error()}
+		}
+		out.ClientCA = func(context.Context) ([]byte, error) { return os.ReadFile(f.ClientCA) }
+	}
+	if f.Cert != "" || f.Key != "" {
+		load := func() (*tls.Certificate, error) { // anew each time: it may be rotated
+			pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+			return &pair, err
+		}
+		if _, err := load(); err != nil {
+			return nil, &program.UsageError{Setting: "kubelet-cert", Reason: err.Error()}
+		}
+		out.Certificate = load
+	}
+	return out, nil
+}
+
+// issued gives the certificate of edgekit's authority for the endpoints' address.
+func issued(issue func(...string) (func() (*tls.Certificate, error), error), host string) func() (*tls.Certificate, error) {
+	made := sync.OnceValues(func() (func() (*tls.Certificate, error), error) { return issue(host) })
+	return func() (*tls.Certificate, error) {
+		current, err := made()
+		if err != nil {
+			return nil, err
+		}
+		return current()
+	}
+}
+
+// bindable returns an error if this machine cannot listen on the address.
+func bindable(address string) error {
+	if _, err := netip.ParseAddr(address); err != nil {
+		return fmt.Errorf("%q is no IP address", address)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		return fmt.Errorf("%w: give an address of this machine, or 0.0.0.0 if the API server's way leads through a translation of addresses", err)
+	}
+	return l.Close()
+}
+
+func portRange(text string) (first, last int, err error) {
+	a, b, ok := strings.Cut(text, "-")
+	first, err1 := strconv.Atoi(a)
+	last, err2 := strconv.Atoi(b)
+	if !ok || err1 != nil || err2 != nil || first < 1 || last < first || last > 65535 {
+		return 0, 0, fmt.Errorf("%q: want FIRST-LAST within 1-65535", text)
+	}
+	return first, last, nil
+}
+
+// reachable finds the address by which the API server reaches this machine:
+// that from which the API server is reached. One beside us on the loopback
+// reaches all our addresses; it refuses to proxy to loopback, so the first of
+// ours that is not is taken, of those that edges use before others.
+func reachable(apiServer string, advertise []string) (netip.Addr, error) {
+	u, err := url.Parse(apiServer)
+	if err != nil || u.Hostname() == "" {
+		return netip.Addr{}, fmt.Errorf("no address is known by which the API server %q reaches cloudcore: give one", apiServer)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port)) // sends nothing
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("no address is known by which the API server reaches cloudcore: %w: give one", err)
+	}
+	defer conn.Close()
+	if own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !own.IsLoopback() {
+		return own.WithZone(""), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("list this machine's addresses: %w: give one", err)
+	}
+	var ours []netip.Addr
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsGlobalUnicast() {
+			ours = append(ours, p.Addr())
+		}
+	}
+	for _, a := range advertise {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			host = a
+		}
+		for _, own := range ours {
+			if own.String() == host {
+				return own, nil
+			}
+		}
+	}
+	if len(ours) == 0 {
+		return netip.Addr{}, fmt.Errorf("this machine has no address but loopback, to which the API server does not proxy: give one")
+	}
+	return ours[0], nil
+}

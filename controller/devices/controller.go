@@ -1,0 +1,265 @@
+package devices
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
+)
+
+// Config sets up a Controller. Cloud and Dynamic are required.
+type Config struct {
+	Cloud   kubernetes.Interface // cloudcore's own identity: events
+	Dynamic dynamic.Interface    // the same, for the resources of devices.kubeedge.io
+	Every   time.Duration        // between two writes of one DeviceStatus; 0 means 1s
+	Logger  *slog.Logger         // nil discards
+}
+
+// Controller is the DeviceController. Its methods may be called by several
+// goroutines at once.
+type Controller struct {
+	guard    runguard.Guard
+	cfg      Config
+	devices  *cache.Store[*v1beta1.Device]
+	models   *cache.Store[*v1beta1.DeviceModel]
+	statuses *cache.Store[*v1beta1.DeviceStatus] // metadata and conditions only
+	queue    workqueue.TypedRateLimitingInterface[cache.Name]
+	notifier nodesync.Notifier
+
+	mu      sync.Mutex
+	byNode  map[string]map[cache.Name]struct{}     // devices
+	byModel map[cache.Name]map[cache.Name]struct{} // devices
+	reports map[cache.Name]*report
+}
+
+// report is the state of the writes to one DeviceStatus.
+type report struct {
+	limit *rate.Limiter
+
+	mu   sync.Mutex
+	last *v1beta1.DeviceStatus // as last written or read here; nil if unknown
+}
+
+// settleDelay is how long a change of devices may wait for changes that come with
+// it, such as the model in the same file.
+const settleDelay = 500 * time.Millisecond
+
+// New checks the configuration.
+func New(cfg Config) (*Controller, error) {
+	if cfg.Cloud == nil || cfg.Dynamic == nil {
+		return nil, errors.New("devices: Config.Cloud and Dynamic are required")
+	}
+	if cfg.Every == 0 {
+		cfg.Every = time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		cfg:     cfg,
+		byNode:  make(map[string]map[cache.Name]struct{}),
+		byModel: make(map[cache.Name]map[cache.Name]struct{}),
+		reports: make(map[cache.Name]*report),
+	}
+	var err [3]error
+	c.devices, err[0] = newStore(cfg, resources.Devices, func() *v1beta1.Device { return new(v1beta1.Device) }, nil)
+	c.models, err[1] = newStore(cfg, resources.DeviceModels, func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil)
+	c.statuses, err[2] = newStore(cfg, resources.DeviceStatuses, func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
+		func(s *v1beta1.DeviceStatus) {
+			s.Status = v1beta1.DeviceStatusStatus{Conditions: s.Status.Conditions}
+		})
+	if err := errors.Join(err[:]...); err != nil {
+		return nil, err
+	}
+	c.devices.OnChange(c.deviceChanged)
+	c.models.OnChange(c.modelChanged)
+	c.statuses.OnChange(c.statusChanged)
+	return c, nil
+}
+
+func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T)) (*cache.Store[T], error) {
+	client := cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resource))
+	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
+	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
+	return cache.New(cache.Config[T]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
+		Type:   &unstructured.Unstructured{},
+		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
+		Strip:  strip,
+		Logger: cfg.Logger,
+	})
+}
+
+// decode reads an object of the dynamic client into its type.
+func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return into, fmt.Errorf("unexpected type %T", obj)
+	}
+	return into, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
+}
+
+// Run watches the API server until ctx ends; it then joins all that it started
+// and returns nil. It may be called once.
+func (c *Controller) Run(ctx context.Context) error {
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	queue := workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[cache.Name](100*time.Millisecond, time.Minute))
+	c.mu.Lock()
+	c.queue = queue
+	c.mu.Unlock()
+	g.Go(func() error { return c.devices.Run(ctx) })
+	g.Go(func() error { return c.models.Run(ctx) })
+	g.Go(func() error { return c.statuses.Run(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		queue.ShutDown()
+		return nil
+	})
+	for range 4 {
+		g.Go(func() error {
+			c.reconcileAll(ctx, queue)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Synced gives channels that are closed when the devices and their models are
+// known.
+func (c *Controller) Synced() []<-chan struct{} {
+	return []<-chan struct{}{c.devices.Synced(), c.models.Synced()}
+}
+
+func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
+	if change.Same {
+		return
+	}
+	node, model := nodeAndModel(change.Old)
+	nowNode, nowModel := nodeAndModel(change.New)
+	c.mu.Lock()
+	if node != nowNode {
+		removeIndex(c.byNode, node, change.Name)
+	}
+	if model != nowModel {
+		removeIndex(c.byModel, model, change.Name)
+	}
+	if change.New != nil {
+		addIndex(c.byNode, nowNode, change.Name)
+		addIndex(c.byModel, nowModel, change.Name)
+	} else {
+		delete(c.reports, change.Name)
+	}
+	c.mu.Unlock()
+	keys := []hub.Key{deviceKey(change.Name)}
+	if node != nowNode || model != nowModel {
+		// Load of a model that the node no longer needs answers that it is deleted.
+		for _, m := range []cache.Name{model, nowModel} {
+			if m.Name != "" {
+				keys = append(keys, modelKey(m))
+			}
+		}
+	}
+	if node != "" {
+		c.notifier.Notify(node, keys...)
+	}
+	if nowNode != "" && nowNode != node {
+		c.notifier.Notify(nowNode, keys...)
+	}
+	if change.New != nil {
+		c.enqueue(change.Name)
+	}
+}
+
+func (c *Controller) modelChanged(change cache.Change[*v1beta1.DeviceModel]) {
+	c.mu.Lock()
+	nodes := make(map[string]struct{})
+	var owners []cache.Name
+	for name := range c.byModel[change.Name] {
+		owners = append(owners, name)
+		if item, ok := c.devices.Load(name); ok {
+			nodes[item.Object.Spec.NodeName] = struct{}{}
+		}
+	}
+	c.mu.Unlock()
+	for node := range nodes {
+		c.notifier.Notify(node, modelKey(change.Name))
+	}
+	if change.Old == nil || change.New == nil {
+		c.enqueue(owners...)
+	}
+}
+
+// statusChanged has a DeviceStatus that somebody removed made again.
+func (c *Controller) statusChanged(change cache.Change[*v1beta1.DeviceStatus]) {
+	if change.New == nil {
+		c.enqueue(change.Name)
+	}
+}
+
+func (c *Controller) enqueue(names ...cache.Name) {
+	c.mu.Lock()
+	queue := c.queue
+	c.mu.Unlock()
+	for _, name := range names {
+		queue.AddAfter(name, settleDelay)
+	}
+}
+
+// nodeAndModel gives the node of a device and the name of its model.
+func nodeAndModel(d *v1beta1.Device) (node string, model cache.Name) {
+	if d == nil {
+		return "", cache.Name{}
+	}
+	return d.Spec.NodeName, cache.Name{Namespace: d.Namespace, Name: d.Spec.ModelRef.Name}
+}
+
+func addIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
+	var none K
+	if at == none {
+		return
+	}
+	if m[at] == nil {
+		m[at] = make(map[cache.Name]struct{})
+	}
+	m[at][name] = struct{}{}
+}
+
+func removeIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
+	delete(m[at], name)
+	if len(m[at]) == 0 {
+		delete(m, at)
+	}
+}
+
+func deviceKey(name cache.Name) hub.Key {
+	return hub.Key{Resource: resources.Devices, Namespace: name.Namespace, Name: name.Name}
+}
+
+func modelKey(name cache.Name) hub.Key {
+	return hub.Key{Resource: resources.DeviceModels, Namespace: name.Namespace, Name: name.Name}
+}

@@ -1,0 +1,411 @@
+package devices_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/devices"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
+	"github.com/edgekit/edgekit/hub"
+)
+
+func boiler(node, model string) *v1beta1.Device {
+	d := &v1beta1.Device{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "boiler", UID: "u-1", Generation: 1},
+		Spec: schema.DeviceSpec{NodeName: node, ModelRef: schema.ModelRef{Name: model},
+			Protocol: schema.Protocol{Name: "modbus", Config: schema.Options(`{"nested":{"a":[1,2.5]}}`)}},
+	}
+	d.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("Device"))
+	return d
+}
+
+func model(name string) *v1beta1.DeviceModel {
+	m := &v1beta1.DeviceModel{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: name}}
+	m.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("DeviceModel"))
+	return m
+}
+
+func toObject(o runtime.Object) *unstructured.Unstructured {
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		panic(err)
+	}
+	return &unstructured.Unstructured{Object: raw}
+}
+
+// world is a controller with fakes.
+type world struct {
+	*devices.Controller
+	kube    *fake.Clientset
+	dyn     *dynamicfake.FakeDynamicClient
+	patches *[]string
+}
+
+func newWorld(objects ...runtime.Object) (world, error) {
+	scheme := runtime.NewScheme()
+	if err := v1beta1.AddToScheme(scheme); err != nil {
+		return world{}, err
+	}
+	w := world{kube: controllertest.NewClientset(), patches: new([]string)}
+	version := 100
+	for _, o := range objects {
+		version++
+		o.(metav1.Object).SetResourceVersion(strconv.Itoa(version))
+	}
+	w.dyn = dynamicfake.NewSimpleDynamicClient(scheme, objects...)
+	var mu sync.Mutex
+	w.dyn.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch a := a.(type) {
+		case clienttesting.PatchAction:
+			*w.patches = append(*w.patches, string(a.GetPatch()))
+		case clienttesting.CreateAction:
+			version++
+			a.GetObject().(metav1.Object).SetResourceVersion(strconv.Itoa(version))
+		}
+		return false, nil, nil
+	})
+	var err error
+	w.Controller, err = devices.New(devices.Config{Cloud: w.kube, Dynamic: w.dyn})
+	return w, err
+}
+
+func start(t testing.TB, objects ...runtime.Object) world {
+	t.Helper()
+	w, err := newWorld(objects...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	for _, synced := range w.Synced() {
+		<-synced
+	}
+	return w
+}
+
+func (w world) create(t *testing.T, resource string, o runtime.Object) {
+	t.Helper()
+	_, err := w.dyn.Resource(v1beta1.GroupVersion().WithResource(resource)).Namespace("plant").Create(t.Context(), toObject(o), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w world) update(t *testing.T, resource string, o runtime.Object) {
+	t.Helper()
+	_, err := w.dyn.Resource(v1beta1.GroupVersion().WithResource(resource)).Namespace("plant").Update(t.Context(), toObject(o), metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settle lets the controller do all that it now has to do. It is called in
+// bubbles only, where the time costs nothing.
+func settle() {
+	<-time.After(2 * time.Second)
+	synctest.Wait()
+}
+
+func (w world) status(t *testing.T) *v1beta1.DeviceStatus {
+	t.Helper()
+	u, err := w.dyn.Resource(v1beta1.GroupVersion().WithResource("devicestatuses")).Namespace("plant").Get(t.Context(), "boiler", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s v1beta1.DeviceStatus
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+func listed(t *testing.T, s hub.Source) []string {
+	t.Helper()
+	versions, err := s.Versions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]bool{}
+	for k, v := range versions {
+		out[k.String()] = v != ""
+	}
+	return slices.Sorted(maps.Keys(out))
+}
+
+var (
+	deviceKey = hub.Key{Resource: "devices", Namespace: "plant", Name: "boiler"}
+	modelKey  = hub.Key{Resource: "devicemodels", Namespace: "plant", Name: "m"}
+	statusKey = hub.Key{Resource: "devicestatuses", Namespace: "plant", Name: "boiler"}
+)
+
+func TestDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, boiler("n", "m"), model("unused"))
+		src, other := w.Source("n"), w.Source("other")
+		var mu sync.Mutex
+		var notified []string
+		note := func(node string) func(hub.Key) {
+			return func(k hub.Key) {
+				mu.Lock()
+				defer mu.Unlock()
+				notified = append(notified, node+" "+k.Resource)
+			}
+		}
+		take := func() []string {
+			settle()
+			mu.Lock()
+			defer mu.Unlock()
+			out := slices.Compact(slices.Sorted(slices.Values(notified)))
+			notified = nil
+			return out
+		}
+		defer src.Subscribe(note("n"))()
+		defer other.Subscribe(note("other"))()
+		take()
+		if got := listed(t, src); !slices.Equal(got, []string{"devices/plant/boiler"}) {
+			t.Errorf("versions %v", got)
+		}
+		obj, err := src.Load(t.Context(), deviceKey, "")
+		var d v1beta1.Device
+		if err != nil || json.Unmarshal(obj.Body, &d) != nil || d.Spec.Protocol.Config.String() != `{"nested":{"a":[1,2.5]}}` {
+			t.Errorf("loaded %s, %v", obj.Body, err)
+		}
+		// The model appears, changes, and reaches the device's node alone.
+		w.create(t, "devicemodels", model("m"))
+		if got := take(); !slices.Equal(got, []string{"n devicemodels"}) {
+			t.Errorf("model appears: %v", got)
+		}
+		changed := model("m")
+		changed.Spec.Protocol = "opcua"
+		w.update(t, "devicemodels", changed)
+		if got := take(); !slices.Equal(got, []string{"n devicemodels"}) {
+			t.Errorf("model changes: %v", got)
+		}
+		if got := listed(t, src); !slices.Equal(got, []string{"devicemodels/plant/m", "devices/plant/boiler"}) {
+			t.Errorf("versions %v", got)
+		}
+		if obj, err := src.Load(t.Context(), hub.Key{Resource: "devicemodels", Namespace: "plant", Name: "unused"}, ""); err != nil || !obj.Deleted {
+			t.Errorf("a model that the node does not need: %+v, %v", obj, err)
+		}
+		// The device moves.
+		w.update(t, "devices", boiler("other", "m"))
+		if got := take(); !slices.Equal(got, []string{"n devicemodels", "n devices", "other devicemodels", "other devices"}) {
+			t.Errorf("device moves: %v", got)
+		}
+		for _, key := range []hub.Key{deviceKey, modelKey} {
+			if obj, err := src.Load(t.Context(), key, "1"); err != nil || !obj.Deleted {
+				t.Errorf("%s at the old node: %+v, %v", key, obj, err)
+			}
+			if obj, err := other.Load(t.Context(), key, ""); err != nil || obj.Deleted {
+				t.Errorf("%s at the new node: %+v, %v", key, obj, err)
+			}
+		}
+		var mux hub.Mux
+		w.Handle(&mux)
+		for node, want := range map[string]error{"n": &hub.Error{Code: hub.CodeNotFound}, "other": nil} {
+			_, err := mux.ServeCall(t.Context(), hub.Request{Node: node, Message: hub.Message{Operation: hub.Query, Key: deviceKey}})
+			if !errors.Is(err, want) {
+				t.Errorf("query by %s: %v", node, err)
+			}
+		}
+	})
+}
+
+func TestModelMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, boiler("n", "m"))
+		settle()
+		found := func() metav1.ConditionStatus {
+			s := w.status(t)
+			if len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != "u-1" {
+				t.Errorf("owner %+v", s.OwnerReferences)
+			}
+			return apimeta.FindStatusCondition(s.Status.Conditions, v1beta1.ConditionModelFound).Status
+		}
+		if found() != metav1.ConditionFalse {
+			t.Error("a missing model was found")
+		}
+		events, err := w.kube.CoreV1().Events("plant").List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(events.Items) != 1 || events.Items[0].Type != corev1.EventTypeWarning {
+			t.Errorf("events %+v, %v", events, err)
+		}
+		w.create(t, "devicemodels", model("m"))
+		settle()
+		if found() != metav1.ConditionTrue {
+			t.Error("a model that is there was not found")
+		}
+		before := len(*w.patches)
+		d := boiler("n", "m")
+		d.Spec.Protocol.Name = "opcua"
+		w.update(t, "devices", d)
+		settle()
+		if after := len(*w.patches); after != before {
+			t.Errorf("%d writes where nothing changed", after-before)
+		}
+	})
+}
+
+func report(t testing.TB, value string) hub.Object {
+	t.Helper()
+	body, err := json.Marshal(v1beta1.DeviceStatusStatus{Status: schema.Status{
+		State: "online", Twins: []schema.Twin{{PropertyName: "temperature", Reported: &schema.Value{Value: value}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hub.Object{Key: statusKey, Body: body}
+}
+
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, boiler("n", "m"), model("m"))
+		settle()
+		write := w.Writers()["devicestatuses"]
+		begin := time.Now()
+		for i := range 6 {
+			if err := write(t.Context(), "n", report(t, strconv.Itoa(i))); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.status(t).Status.Twins[0].Reported.Value; got != strconv.Itoa(i) {
+				t.Errorf("acknowledged %d with %s written", i, got)
+			}
+		}
+		if took := time.Since(begin); took < 3900*time.Millisecond || took > 5*time.Second {
+			t.Errorf("6 reports took %s: want two at once and then one a second", took)
+		}
+		if c := w.status(t).Status.Conditions; len(c) != 1 || c[0].Type != v1beta1.ConditionModelFound {
+			t.Errorf("the cloud's own condition: %+v", c)
+		}
+		settle()
+		before := len(*w.patches)
+		if err := write(t.Context(), "n", report(t, "5")); err != nil || len(*w.patches) != before {
+			t.Errorf("an equal report: %v, patches %q", err, (*w.patches)[before:])
+		}
+		if err := write(t.Context(), "n", report(t, "6")); err != nil {
+			t.Fatal(err)
+		}
+		var patch struct{ Status map[string]json.RawMessage }
+		if err := json.Unmarshal([]byte((*w.patches)[before]), &patch); err != nil || len(patch.Status) != 1 || patch.Status["twins"] == nil {
+			t.Errorf("patch %s carries more than what changed", (*w.patches)[before])
+		}
+	})
+}
+
+func TestReportsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, boiler("n", "m"), model("m"))
+		write := w.Writers()["devicestatuses"]
+		if err := write(t.Context(), "other", report(t, "1")); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+			t.Errorf("report by another node: %v", err)
+		}
+		if err := write(t.Context(), "n", hub.Object{Key: statusKey, Body: []byte("{")}); !errors.Is(err, &hub.Error{Code: hub.CodeInvalid}) {
+			t.Errorf("garbage: %v", err)
+		}
+		gone := hub.Object{Key: hub.Key{Resource: "devicestatuses", Namespace: "plant", Name: "gone"}, Body: []byte("{}")}
+		if err := write(t.Context(), "n", gone); err != nil {
+			t.Errorf("report about a device that is gone: %v", err)
+		}
+	})
+}
+
+// TestReportOfAMovedDevice has a Device move to another node while the watch is late:
+// the old node writes nothing more.
+func TestReportOfAMovedDevice(t *testing.T) {
+	for name, now := range map[string]*v1beta1.Device{"moved": boiler("other", "m"), "gone": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, boiler("n", "m"), model("m"))
+				settle()
+				write := w.Writers()["devicestatuses"]
+				if err := write(t.Context(), "n", report(t, "1")); err != nil {
+					t.Fatal(err)
+				}
+				w.dyn.PrependReactor("get", "devices", func(clienttesting.Action) (bool, runtime.Object, error) {
+					if now == nil {
+						return true, nil, apierrors.NewNotFound(v1beta1.GroupVersion().WithResource("devices").GroupResource(), "boiler")
+					}
+					return true, toObject(now), nil
+				})
+				if err := write(t.Context(), "n", report(t, "2")); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
+					t.Errorf("a report of the old node: %v", err)
+				}
+				if got := w.status(t).Status.Twins[0].Reported.Value; got != "1" {
+					t.Errorf("the old node wrote %s", got)
+				}
+			})
+		})
+	}
+}
+
+// FuzzReport hands the writer what a broken or hostile edge may send.
+func FuzzReport(f *testing.F) {
+	f.Add(report(f, "21").Body)
+	f.Add([]byte(`{"extensions":{"a":[]},"conditions":[{"type":"ModelFound","status":"False"}],"observedGeneration":-1}`))
+	f.Add([]byte(`{"twins":[null,{}],"extensions":7}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		w := start(t, boiler("n", "m"))
+		err := w.Writers()["devicestatuses"](t.Context(), "n", hub.Object{Key: statusKey, Body: raw})
+		if !json.Valid(raw) && !nodesync.Final(err) {
+			t.Errorf("garbage gave %v", err)
+		}
+	})
+}
+
+func ExampleController_Source() {
+	w, err := newWorld(boiler("edge-7", "m"), model("m"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	for _, synced := range w.Synced() {
+		<-synced
+	}
+	versions, err := w.Source("edge-7").Versions(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for key := range versions {
+		fmt.Println(key)
+	}
+	cancel()
+	<-done
+	// Output:
+	// devices/plant/boiler
+	// devicemodels/plant/m
+}

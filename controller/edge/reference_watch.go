@@ -1,0 +1,216 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	"github.com/edgekit/edgekit/hub"
+	metareferences "github.com/edgekit/edgekit/meta/references"
+	"github.com/edgekit/edgekit/meta/resources"
+)
+
+// references gives the keys of the config maps and secrets that the node of
+// the pod needs for it.
+func references(pod *corev1.Pod) map[hub.Key]struct{} {
+	keys := make(map[hub.Key]struct{})
+	for key := range metareferences.Of(pod) {
+		keys[hub.Key(key)] = struct{}{}
+	}
+	return keys
+}
+
+// watchedNode is a node with at least one subscriber: a session.
+type watchedNode struct {
+	refs map[cache.Name]map[hub.Key]struct{} // by pod, what it refers to
+	// seen is what a list of the node's pods in the API server referred to, and
+	// seenAt when it was made; see referred.
+	seen   map[hub.Key]struct{}
+	seenAt time.Time
+}
+
+// reference is one config map or secret and the live copy of it. users counts, for
+// each node, the pods that refer to it.
+type reference struct {
+	key   hub.Key
+	users map[string]int
+	store objectStore
+	// cancel ends the watch; nil before it runs.
+	cancel context.CancelFunc
+}
+
+// objectStore is a cache.Store of one object, without its type.
+type objectStore interface {
+	Run(ctx context.Context) error
+	Synced() <-chan struct{}
+	// load gives the object for a peer that has version held, or false.
+	load(held string) (obj metav1.Object, version string, ok bool)
+	// version gives the object's version, or false.
+	version() (string, bool)
+}
+
+type singleStore[T cache.Object] struct {
+	*cache.Store[T]
+	name cache.Name
+}
+
+func (s singleStore[T]) load(held string) (metav1.Object, string, bool) {
+	item, ok := s.LoadFor(s.name, held)
+	return item.Object, item.Version, ok
+}
+
+func (s singleStore[T]) version() (string, bool) {
+	item, ok := s.Load(s.name)
+	return item.Version, ok
+}
+
+// runReference watches the object until its last user is gone or ctx ends.
+func (c *Controller) runReference(ctx context.Context, r *reference) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.Lock()
+	r.cancel = cancel
+	unused := len(r.users) == 0
+	c.mu.Unlock()
+	if unused {
+		return
+	}
+	if err := r.store.Run(ctx); err != nil {
+		c.cfg.Logger.Error("watch ended", "key", r.key.String(), "err", err)
+	}
+}
+
+// watchReference makes the cache of one config map or secret. Each list and watch
+// is made as one of the nodes that refer to it at that moment, since the node
+// authorizer lets only those read it; a running watch continues when that node no
+// longer refers to it.
+func (c *Controller) watchReference(r *reference) objectStore {
+	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
+	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
+	as := func(ctx context.Context) (context.Context, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for node := range r.users {
+			return impersonate.With(ctx, node), nil
+		}
+		return nil, fmt.Errorf("edge: no node refers to %s", r.key)
+	}
+	changed := func() {
+		c.mu.Lock()
+		nodes := make([]string, 0, len(r.users))
+		for node := range r.users {
+			nodes = append(nodes, node)
+		}
+		c.mu.Unlock()
+		for _, node := range nodes {
+			c.notifier.Notify(node, r.key)
+		}
+	}
+	if r.key.Resource == resources.Secrets {
+		client := c.cfg.NodeClient.CoreV1().Secrets(name.Namespace)
+		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	}
+	client := c.cfg.NodeClient.CoreV1().ConfigMaps(name.Namespace)
+	return newSingle(name, &corev1.ConfigMap{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+}
+
+func listWatch(
+	as func(context.Context) (context.Context, error), only string, client kubernetes.Interface,
+	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
+	follow func(context.Context, metav1.ListOptions) (watch.Interface, error),
+) toolscache.ListerWatcher {
+	return toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			ctx, err := as(ctx)
+			if err != nil {
+				return nil, err
+			}
+			o.FieldSelector = only
+			return list(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			ctx, err := as(ctx)
+			if err != nil {
+				return nil, err
+			}
+			o.FieldSelector = only
+			return follow(ctx, o)
+		},
+	}, client)
+}
+
+func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed func(), lw toolscache.ListerWatcher) objectStore {
+	store, err := cache.New(cache.Config[T]{
+		ListWatch: lw, Type: empty, Logger: cfg.Logger,
+		Keep: func(obj T) bool { return obj.GetName() == name.Name && obj.GetNamespace() == name.Namespace },
+	})
+	if err != nil {
+		panic(err) // both required fields are set above
+	}
+	store.OnChange(func(cache.Change[T]) { changed() })
+	return singleStore[T]{store, name}
+}
+
+// setReferencesLocked notes that a pod on a watched node refers to the keys, and gives
+// the node's keys that are new to it or that nothing refers to any more.
+func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
+	w := c.nodes[node]
+	old := w.refs[pod]
+	for key := range keys {
+		if _, had := old[key]; had {
+			continue
+		}
+		r := c.refs[key]
+		if r == nil {
+			r = &reference{key: key, users: make(map[string]int)}
+			r.store = c.watchReference(r)
+			c.refs[key] = r
+			defer c.startReferenceLocked(r) // after users has the node
+		}
+		r.users[node]++
+		if r.users[node] == 1 {
+			changed = append(changed, key)
+		}
+	}
+	for key := range old {
+		if _, still := keys[key]; still {
+			continue
+		}
+		r := c.refs[key]
+		if r.users[node]--; r.users[node] > 0 {
+			continue
+		}
+		delete(r.users, node)
+		changed = append(changed, key)
+		if len(r.users) == 0 {
+			delete(c.refs, key)
+			if r.cancel != nil {
+				r.cancel()
+			}
+		}
+	}
+	if len(keys) == 0 {
+		delete(w.refs, pod)
+	} else {
+		w.refs[pod] = keys
+	}
+	return changed
+}
+
+func (c *Controller) startReferenceLocked(r *reference) {
+	if c.startJoined != nil {
+		c.startJoined(func(ctx context.Context) { c.runReference(ctx, r) })
+	}
+}

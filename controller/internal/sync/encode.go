@@ -1,0 +1,22 @@
+package sync
+
+import (
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/hub"
+)
+
+// Encode gives an object as it travels: the API object's own JSON without
+// managedFields, which it takes off obj. obj is the caller's alone.
+func Encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
+	if len(obj.GetManagedFields()) > 0 {
+		obj.SetManagedFields(nil)
+	}
+	body, err := json.Marshal(obj)
+	if err != nil {
+		return hub.Object{}, err
+	}
+	return hub.Object{Key: key, Version: version, Body: body}, nil
+}

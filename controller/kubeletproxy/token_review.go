@@ -1,0 +1,153 @@
+package kubeletproxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	tokenFresh   = 2 * time.Minute  // how long the API server's word on a good token is kept
+	tokenRefused = 10 * time.Second // and on a bad one
+	maxToken     = 16 << 10         // bytes of a token
+	maxReviews   = 16               // TokenReviews under way
+	reviewTime   = 10 * time.Second // of one TokenReview
+	reviewRate   = 5                // TokenReviews a second for one network's clients
+	reviewBurst  = 20
+	maxReviewers = 1024 // networks that are remembered; one more forgets all
+)
+
+// Why a token is refused. Anybody can get these answers, so they say nothing about
+// the API server.
+var (
+	errTokenForm    = errors.New("unauthorized: the bearer token is no JSON Web Token of at most 16 KiB")
+	errTokenUnknown = errors.New("unauthorized: the API server does not know the token")
+	errNoReview     = errors.New("unauthorized: the API server does not review the token")
+	errBusy         = errors.New("too many tokens are being reviewed: try again")
+)
+
+// tokens asks the API server whose tokens are. Anybody can show a token, so what
+// asking costs is bounded: the form is looked at first, answers are kept, a token
+// is asked for once at a time, and each network has a rate.
+type tokens struct {
+	cloud kubernetes.Interface
+	log   *slog.Logger
+	asked singleflight.Group
+	slots chan struct{} // one for each TokenReview under way
+	now   func() time.Time
+
+	mu      sync.Mutex
+	good    answerCache[[sha256.Size]byte, user]
+	bad     answerCache[[sha256.Size]byte, struct{}]
+	senders map[netip.Prefix]*rate.Limiter
+}
+
+func newTokens(cloud kubernetes.Interface, log *slog.Logger) *tokens {
+	return &tokens{cloud: cloud, log: log, slots: make(chan struct{}, maxReviews), now: time.Now}
+}
+
+// user finds the user of a token that came from an address.
+func (t *tokens) user(ctx context.Context, token, from string) (user, error) {
+	if !tokenForm(token) {
+		return user{}, errTokenForm
+	}
+	key := sha256.Sum256([]byte(token))
+	for {
+		t.mu.Lock()
+		u, good := t.good.get(key, t.now())
+		_, bad := t.bad.get(key, t.now())
+		t.mu.Unlock()
+		switch {
+		case good:
+			return u, nil
+		case bad:
+			return user{}, errTokenUnknown
+		}
+		got, err, _ := t.asked.Do(string(key[:]), func() (any, error) { return t.review(ctx, token, key, from) })
+		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			continue // the client that asked first has gone
+		}
+		if err != nil {
+			return user{}, err
+		}
+		return got.(user), nil
+	}
+}
+
+// tokenForm reports whether a token looks like a service account's: a JSON Web
+// Token (RFC 7519), three parts of base64url. No other token is worth a
+// TokenReview.
+func tokenForm(token string) bool {
+	if len(token) > maxToken || strings.Count(token, ".") != 2 {
+		return false
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if part == "" {
+			return false
+		}
+	}
+	return strings.Trim(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+}
+
+// review asks the API server.
+func (t *tokens) review(ctx context.Context, token string, key [sha256.Size]byte, from string) (user, error) {
+	if !t.sender(from).AllowN(t.now(), 1) {
+		return user{}, errBusy
+	}
+	select {
+	case t.slots <- struct{}{}:
+		defer func() { <-t.slots }()
+	default:
+		return user{}, errBusy
+	}
+	ctx, cancel := context.WithTimeout(ctx, reviewTime)
+	defer cancel()
+	review, err := t.cloud.AuthenticationV1().TokenReviews().Create(ctx,
+		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
+	if errors.Is(err, context.Canceled) {
+		return user{}, err
+	}
+	if err != nil {
+		t.log.Warn("the API server does not review a token", "from", from, "err", err)
+		return user{}, errNoReview
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !review.Status.Authenticated {
+		t.bad.put(key, struct{}{}, t.now().Add(tokenRefused))
+		return user{}, errTokenUnknown
+	}
+	i := review.Status.User
+	u := user{name: i.Username, uid: i.UID, groups: i.Groups, extra: i.Extra}
+	t.good.put(key, u, t.now().Add(tokenFresh))
+	return u, nil
+}
+
+// sender is the rate of an address's network.
+func (t *tokens) sender(from string) *rate.Limiter {
+	var network netip.Prefix
+	if addr, err := netip.ParseAddrPort(from); err == nil {
+		network = networkOf(net.TCPAddrFromAddrPort(addr))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.senders == nil || len(t.senders) >= maxReviewers && t.senders[network] == nil {
+		t.senders = make(map[netip.Prefix]*rate.Limiter)
+	}
+	if t.senders[network] == nil {
+		t.senders[network] = rate.NewLimiter(reviewRate, reviewBurst)
+	}
+	return t.senders[network]
+}

@@ -1,0 +1,100 @@
+package controller_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/devices"
+	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
+	"github.com/edgekit/edgekit/controller/nodeapi"
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// runners makes one of each type that has Run. Those that need a running store
+// of nodes get it beside them.
+func runners(t *testing.T) map[string]func(context.Context) error {
+	kube := controllertest.NewClientset()
+	all := make(map[string]func(context.Context) error)
+	add := func(name string, run func(context.Context) error, err error) {
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all[name] = run
+	}
+	store := func() *cache.Store[*corev1.Node] {
+		nodes, err := edge.NewNodeStore(kube, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nodes
+	}
+	open := func(context.Context, string, hub.Message) (hub.Stream, error) { return nil, hub.ErrOffline }
+
+	nodes := store()
+	add("cache.Store", nodes.Run, nil)
+	e, err := edge.New(edge.Config{Cloud: kube, NodeClient: kube, Nodes: store()})
+	add("edge.Controller", e.Run, err)
+	d, err := devices.New(devices.Config{Cloud: kube, Dynamic: noDevices()})
+	add("devices.Controller", d.Run, err)
+	l, err := nodelifecycle.New(nodelifecycle.Config{Cloud: kube, NodeClient: kube, Nodes: store(), ID: "x"})
+	add("nodelifecycle.Controller", func(ctx context.Context) error { return l.Run(ctx, nil) }, err)
+	a, err := nodeapi.New(nodeapi.Config{Cloud: kube, NodeClient: kube, Accounts: e, Namespace: "x"})
+	add("nodeapi.Controller", a.Run, err)
+	p, err := kubeletproxy.New(kubeletproxy.Config{Cloud: kube, NodeClient: kube, Address: netip.MustParseAddr("127.0.0.1")})
+	add("kubeletproxy.Server", func(ctx context.Context) error { return p.Run(ctx, open) }, err)
+	ids, err := nodeidentity.New(nodeidentity.Config{Client: kube})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := ids.Watch(nodeidentity.WatchConfig{})
+	add("nodeidentity.Watcher", func(ctx context.Context) error { return w.Run(ctx, nodeidentity.Changes{}) }, err)
+	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x"})
+	add("controller.Controller", func(ctx context.Context) error { return c.Run(ctx, nil) }, err)
+	return all
+}
+
+// TestRunOnce wants of each type with Run: cancel returns nil, a second Run
+// returns ErrStarted, while the first runs and after, and all that was started
+// has ended, which the bubble checks.
+func TestRunOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, run := range runners(t) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- run(ctx) }()
+			synctest.Wait()
+			if err := run(ctx); !errors.Is(err, controller.ErrStarted) {
+				t.Errorf("%s: a second Run while the first runs: %v", name, err)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("%s: cancel: %v", name, err)
+			}
+			if err := run(t.Context()); !errors.Is(err, controller.ErrStarted) {
+				t.Errorf("%s: a second Run after the first: %v", name, err)
+			}
+		}
+	})
+}
+
+// TestNewLeavesConfigAlone wants the caller's configuration of the kubelet
+// endpoints as it was.
+func TestNewLeavesConfigAlone(t *testing.T) {
+	kube := controllertest.NewClientset()
+	proxy := kubeletproxy.Config{Address: netip.MustParseAddr("127.0.0.1")}
+	_, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x", Kubelet: &proxy})
+	if err != nil || proxy.Cloud != nil || proxy.NodeClient != nil || proxy.Nodes != nil || proxy.Ports != 0 {
+		t.Errorf("%v; the caller's configuration is now %+v", err, proxy)
+	}
+}

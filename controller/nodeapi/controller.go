@@ -1,0 +1,264 @@
+package nodeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/resources"
+)
+
+// Accounts knows the service accounts of nodes' pods; edge.Controller implements
+// it.
+type Accounts interface {
+	// Accounts gives the service accounts of the node's pods.
+	Accounts(node string) map[cache.Name]struct{}
+	// OnPods has changed called with a node's name after its pods changed. It
+	// must be called before the Accounts run.
+	OnPods(changed func(node string))
+}
+
+// Config sets up a Controller. Cloud, NodeClient and Accounts are required.
+type Config struct {
+	Cloud      kubernetes.Interface // cloudcore's own identity
+	NodeClient kubernetes.Interface // controller.NewNodeClient
+	REST       *rest.Config         // where the API server is; nil refuses all requests, and has no issuer
+	Accounts   Accounts
+	Namespace  string       // of edgekit's own objects
+	Logger     *slog.Logger // nil discards
+
+	// Services decides which nodes may have all Services; "" means ServicesMarked.
+	Services Services
+	// Nodes are the edge nodes, not yet running when New is called; nil marks no
+	// node.
+	Nodes *cache.Store[*corev1.Node]
+}
+
+// Controller serves the nodes that have a Kubernetes API. Its methods may be
+// called by several goroutines at once.
+type Controller struct {
+	guard    runguard.Guard
+	cfg      Config
+	kinds    map[string]*kind // by resource
+	issuer   issuer
+	forward  forwarder
+	notifier nodesync.Notifier
+
+	mu          sync.Mutex
+	nodes       map[string]*node
+	bindings    bindings
+	services    map[string]int  // nodes that want them, with their subscribers
+	started     map[string]bool // by capability
+	startJoined func(func(context.Context))
+}
+
+// node is a node that asked for Access and has a subscriber.
+type node struct {
+	subscribers int
+	needs       map[hub.Key]struct{}
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Controller, error) {
+	if cfg.Cloud == nil || cfg.NodeClient == nil || cfg.Accounts == nil {
+		return nil, errors.New("nodeapi: Config.Cloud, NodeClient and Accounts are required")
+	}
+	switch cfg.Services {
+	case "":
+		cfg.Services = ServicesMarked
+	case ServicesMarked, ServicesEvery:
+	default:
+		return nil, fmt.Errorf("nodeapi: Config.Services is %q: want %q or %q", cfg.Services, ServicesMarked, ServicesEvery)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		cfg: cfg, nodes: make(map[string]*node), services: make(map[string]int), started: make(map[string]bool),
+		bindings: newBindings(),
+	}
+	c.issuer = issuer{cfg: cfg, changed: c.issuerChanged}
+	var err error
+	if c.kinds, err = c.newKinds(); err != nil {
+		return nil, err
+	}
+	if cfg.REST != nil {
+		if c.forward, err = newForwarder(cfg); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Accounts.OnPods(c.podsChanged)
+	if cfg.Nodes != nil {
+		cfg.Nodes.OnChange(c.nodeChanged)
+	}
+	return c, nil
+}
+
+// Run watches what connected nodes want until ctx ends; it then joins all that
+// it started and returns nil.
+func (c *Controller) Run(ctx context.Context) error {
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	c.mu.Lock()
+	c.startJoined = func(f func(context.Context)) { g.Go(func() error { f(ctx); return nil }) }
+	for capability := range c.started {
+		c.startWatchesLocked(capability)
+	}
+	c.mu.Unlock()
+	g.Go(func() error {
+		// No goroutine may be added once the group is being joined.
+		<-ctx.Done()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.startJoined = nil
+		return nil
+	})
+	err := g.Wait()
+	if t, ok := c.forward.anonymous.(*http.Client); ok {
+		t.CloseIdleConnections()
+	}
+	return err
+}
+
+// watchLocked starts the watches of a capability, unless they run.
+func (c *Controller) watchLocked(capability string) {
+	if !c.started[capability] {
+		c.started[capability] = true
+		c.startWatchesLocked(capability)
+	}
+}
+
+func (c *Controller) startWatchesLocked(capability string) {
+	if c.startJoined == nil {
+		return
+	}
+	for _, k := range c.kinds {
+		if k.capability == capability {
+			c.startJoined(func(ctx context.Context) {
+				if err := k.store.Run(ctx); err != nil {
+					c.cfg.Logger.Error("watch ended", "resource", k.resource, "err", err)
+				}
+			})
+		}
+	}
+	if capability == wire.Access {
+		c.startJoined(c.issuer.run)
+	}
+}
+
+// Resources gives the resources for which Source answers.
+func (c *Controller) Resources() []string {
+	return append(slices.Sorted(maps.Keys(c.kinds)), wire.IssuerResource)
+}
+
+// Handle has mux answer the nodes' requests for the API server.
+func (c *Controller) Handle(mux *hub.Mux) { mux.Handle(wire.Call, hub.HandlerFunc(c.call)) }
+
+// issuerChanged notifies all nodes that hold the issuer.
+func (c *Controller) issuerChanged() {
+	c.mu.Lock()
+	all := slices.Collect(maps.Keys(c.nodes))
+	c.mu.Unlock()
+	for _, name := range all {
+		c.notifier.Notify(name, hub.Key(wire.IssuerKey()))
+	}
+}
+
+// podsChanged computes again what a node needs.
+func (c *Controller) podsChanged(name string) {
+	c.mu.Lock()
+	n := c.nodes[name]
+	c.mu.Unlock()
+	if n == nil {
+		return
+	}
+	accounts := c.cfg.Accounts.Accounts(name)
+	c.mu.Lock()
+	var keys []hub.Key
+	if c.nodes[name] == n {
+		keys = n.replace(c.needsLocked(accounts))
+	}
+	c.mu.Unlock()
+	c.notifier.Notify(name, keys...)
+}
+
+// needsLocked gives what concerns service accounts: RBAC objects as far as they
+// are known, and the accounts' Namespaces.
+func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]struct{} {
+	out := c.bindings.needs(accounts)
+	for account := range accounts {
+		out[hub.Key{Resource: resources.Namespaces, Name: account.Namespace}] = struct{}{}
+	}
+	return out
+}
+
+// replace sets what the node needs and returns the keys that were added or removed.
+func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
+	for key := range needs {
+		if _, had := n.needs[key]; !had {
+			changed = append(changed, key)
+		}
+	}
+	for key := range n.needs {
+		if _, has := needs[key]; !has {
+			changed = append(changed, key)
+		}
+	}
+	n.needs = needs
+	return changed
+}
+
+// accessChanged follows the RBAC objects and Namespaces.
+func (c *Controller) accessChanged(key hub.Key, update func(*bindings)) {
+	c.mu.Lock()
+	update(&c.bindings)
+	names := slices.Collect(maps.Keys(c.nodes))
+	c.mu.Unlock()
+	for _, name := range names {
+		c.podsChanged(name)
+		c.mu.Lock()
+		n := c.nodes[name]
+		needed := false
+		if n != nil {
+			_, needed = n.needs[key]
+		}
+		c.mu.Unlock()
+		if needed {
+			c.notifier.Notify(name, key)
+		}
+	}
+}
+
+// serviceChanged follows the Services and what belongs to them.
+func (c *Controller) serviceChanged(key hub.Key) {
+	c.mu.Lock()
+	names := slices.Collect(maps.Keys(c.services))
+	c.mu.Unlock()
+	for _, name := range names {
+		if c.mayHaveServices(name) {
+			c.notifier.Notify(name, key)
+		}
+	}
+}
+
+// firstListWait is how long a list of versions waits for the first list of what
+// a node wants.
+const firstListWait = 5 * time.Second

@@ -1,0 +1,21 @@
+// Package nodeidentity keeps in the API server what package hub/join must
+// remember: the certificate authorities, join tokens, and which key a node's
+// name belongs to.
+//
+//	store, err := nodeidentity.New(nodeidentity.Config{Client: client})
+//	token, err := store.CreateToken(ctx, "edge-*", time.Hour)
+//
+// Everything is a Secret in cloudcore's namespace. Every change names the
+// version that it replaces, so any number of cloudcores can serve joins at the
+// same time: a token is used once, and a name goes to one key. Of a token only
+// the hash of its secret is stored.
+//
+// A name that nobody has claimed is not always free. A Node that exists and was
+// never claimed, such as a control plane's, belongs to somebody else, and no
+// token gives its name away.
+//
+// A Watcher follows what other programs change. It calls its functions from one
+// goroutine, in the order of the changes; changes in quick succession may come
+// as one. Methods of a Store may be called by several goroutines, and in several
+// programs, at once.
+package nodeidentity

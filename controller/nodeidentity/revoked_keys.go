@@ -1,0 +1,183 @@
+package nodeidentity
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/hub/join"
+)
+
+// fieldAt is when a key was revoked; its Secret has fieldNode and fieldKey too.
+const fieldAt = "at"
+
+// Claimed is a node's name and the key that has it, or that was revoked.
+type Claimed struct {
+	Node    string
+	KeyHash string    // of the machine's key; empty for a name that was freed
+	Issuer  string    // pin of the authority that signed its last certificate; empty if unknown
+	Until   time.Time // when that certificate ends; zero if unknown
+	Revoked time.Time // when the key was revoked; zero for one that is good
+}
+
+func claimed(s *corev1.Secret) Claimed {
+	c := Claimed{Node: string(s.Data[fieldNode]), KeyHash: string(s.Data[fieldKey]), Issuer: string(s.Data[fieldIssuer])}
+	// A field that somebody damaged is as good as none: these are for people.
+	c.Until, _ = time.Parse(time.RFC3339, string(s.Data[fieldUntil]))
+	c.Revoked, _ = time.Parse(time.RFC3339, string(s.Data[fieldAt]))
+	return c
+}
+
+// Holder gives the key that has the name.
+func (s *Store) Holder(ctx context.Context, node string) (string, error) {
+	if err := join.CheckNodeName(node); err != nil {
+		return "", err
+	}
+	claim, err := s.claim(ctx, node)
+	if err != nil || claim == nil {
+		return "", err
+	}
+	return string(claim.Data[fieldKey]), nil
+}
+
+// Issued notes on the node's claim who signed its certificate.
+func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate, issuer string) error {
+	for range maxTries {
+		claim, err := s.claim(ctx, node)
+		if err != nil {
+			return err
+		}
+		if claim == nil || string(claim.Data[fieldKey]) != join.KeyHash(cert) {
+			return nil // freed since
+		}
+		claim.Data[fieldIssuer], claim.Data[fieldUntil] = []byte(issuer), []byte(cert.NotAfter.UTC().Format(time.RFC3339))
+		_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})
+		if err == nil {
+			return nil
+		}
+		if !lostRace(err) {
+			return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, err)
+		}
+	}
+	return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, join.ErrServer)
+}
+
+// Revoked returns join.ErrRevoked for a key that was revoked.
+func (s *Store) Revoked(ctx context.Context, keyHash string) error {
+	if err := checkHash(keyHash); err != nil {
+		return err
+	}
+	_, err := s.secrets.Get(ctx, secretName(KindRevoked, keyHash), metav1.GetOptions{})
+	switch {
+	case err == nil:
+		return join.ErrRevoked
+	case apierrors.IsNotFound(err):
+		return nil
+	}
+	return fmt.Errorf("nodeidentity: look for a revoked key: %w", err)
+}
+
+func checkHash(keyHash string) error {
+	if b, err := hex.DecodeString(keyHash); err != nil || len(b) != 32 || !lowerAlphanumeric(keyHash) {
+		return fmt.Errorf("nodeidentity: %q is not the hash of a key: want 64 hex digits in lower case", keyHash)
+	}
+	return nil
+}
+
+// RevokeNode makes the key worthless that has the name: every cloudcore ends its
+// session and refuses it the link, a renewal and a join from then on. The name
+// is freed, so that with a new token the machine may join anew, with a new key.
+// Of a name that was freed before, the key must be given as keyHash, which is
+// otherwise empty. Without a key the error is ErrNotClaimed.
+func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, error) {
+	if err := join.CheckNodeName(node); err != nil {
+		return Claimed{}, err
+	}
+	claim, err := s.claim(ctx, node)
+	if err != nil {
+		return Claimed{}, err
+	}
+	gone := Claimed{Node: node, KeyHash: keyHash}
+	if claim != nil && len(claim.Data[fieldKey]) > 0 && (keyHash == "" || keyHash == string(claim.Data[fieldKey])) {
+		gone = claimed(claim)
+	}
+	if gone.KeyHash == "" {
+		return Claimed{}, fmt.Errorf("%w: %s", ErrNotClaimed, node)
+	}
+	if err := checkHash(gone.KeyHash); err != nil {
+		return Claimed{}, err
+	}
+	gone.Revoked = time.Now()
+	// The key first: should this program end here, nothing of it is good.
+	secret := s.secret(secretName(KindRevoked, gone.KeyHash), KindRevoked, map[string]string{
+		fieldNode: node, fieldKey: gone.KeyHash, fieldAt: gone.Revoked.UTC().Format(time.RFC3339),
+		fieldIssuer: gone.Issuer, fieldUntil: gone.Until.UTC().Format(time.RFC3339),
+	})
+	if _, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return Claimed{}, fmt.Errorf("nodeidentity: revoke node %s: %w", node, err)
+	}
+	if err := s.freeRevoked(ctx, node, gone.KeyHash); err != nil {
+		return Claimed{}, err
+	}
+	return gone, nil
+}
+
+// freeRevoked frees the name if the revoked key has it. A machine that has joined
+// with the name since keeps it.
+func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
+	for range maxTries {
+		claim, err := s.claim(ctx, node)
+		if err != nil {
+			return err
+		}
+		if claim == nil || string(claim.Data[fieldKey]) != keyHash {
+			return nil
+		}
+		if err = s.freeClaim(ctx, claim); err == nil {
+			return nil
+		}
+		if !lostRace(err) {
+			return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, err)
+		}
+	}
+	return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, join.ErrServer)
+}
+
+// ListNodes gives the names that are claimed or were freed, and the keys that
+// were revoked, by name, those that were revoked last.
+func (s *Store) ListNodes(ctx context.Context) ([]Claimed, error) {
+	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + " in (" + KindNode + "," + KindRevoked + ")"})
+	if err != nil {
+		return nil, fmt.Errorf("nodeidentity: list nodes: %w", err)
+	}
+	out := make([]Claimed, 0, len(list.Items))
+	for i := range list.Items {
+		out = append(out, claimed(&list.Items[i]))
+	}
+	slices.SortFunc(out, func(a, b Claimed) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), a.Revoked.Compare(b.Revoked), cmp.Compare(a.KeyHash, b.KeyHash))
+	})
+	return out, nil
+}
+
+// Behind lists the nodes whose certificates, as far as is known, are still good
+// and of another authority than that with the pin: those that would have to
+// renew before others are retired.
+func (s *Store) Behind(ctx context.Context, pin string) ([]Claimed, error) {
+	all, err := s.ListNodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(c Claimed) bool {
+		ended := !c.Until.IsZero() && c.Until.Before(time.Now())
+		return c.KeyHash == "" || !c.Revoked.IsZero() || c.Issuer == pin || ended
+	}), nil
+}

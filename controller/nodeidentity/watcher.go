@@ -1,0 +1,144 @@
+package nodeidentity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
+	"github.com/edgekit/edgekit/hub/join"
+)
+
+// WatchConfig sets up a Watcher.
+type WatchConfig struct {
+	Logger *slog.Logger // nil discards
+}
+
+// Changes are the functions that a Watcher calls. They are called from one
+// goroutine, must return soon, and may be nil.
+type Changes struct {
+	// Authorities is called with the authorities at first and after each
+	// change. Those that cannot be used are logged and left out.
+	Authorities func(join.Authorities)
+	// Revoked is called when the key with that hash was revoked, and with
+	// false when that was taken back.
+	Revoked func(keyHash string, revoked bool)
+	// Names is called with the keys that have a node's name, as join.KeyReplacer
+	// gives them, at first and after each change; with none when it was freed. nil
+	// follows no names.
+	Names func(node string, keys []string)
+}
+
+// Watcher follows what other programs change: the authorities, the
+// revoked keys and who has which name. It costs one watch, and 1 KiB of memory for
+// each node.
+type Watcher struct {
+	store    *Store
+	log      *slog.Logger
+	guard    runguard.Guard
+	changes  Changes // as given to Run, and the selector that goes with them
+	selector string
+	secrets  *cache.Store[*corev1.Secret]
+}
+
+// Watch makes a Watcher; nothing happens until its Run.
+func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	w := &Watcher{store: s, log: cfg.Logger}
+	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		o.LabelSelector = w.selector
+		return s.secrets.List(ctx, o)
+	}
+	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.LabelSelector = w.selector
+		return s.secrets.Watch(ctx, o)
+	}
+	var err error
+	w.secrets, err = cache.New(cache.Config[*corev1.Secret]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, s.cfg.Client),
+		Type: &corev1.Secret{}, Strip: stripClaims(), Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.secrets.OnChange(w.secretChanged)
+	return w, nil
+}
+
+// stripClaims leaves of a claim, of which there are many, only what Changes needs.
+func stripClaims() func(*corev1.Secret) {
+	labels := map[string]string{KindLabel: KindNode} // of all of them; objects of a store do not change
+	return func(s *corev1.Secret) {
+		if s.Labels[KindLabel] != KindNode {
+			return
+		}
+		s.Type, s.Annotations, s.OwnerReferences, s.Labels = "", nil, nil, labels
+		maps.DeleteFunc(s.Data, func(field string, _ []byte) bool {
+			return field != fieldNode && field != fieldKey && field != fieldKeyBefore
+		})
+	}
+}
+
+// Run watches and calls changes until ctx ends; it then returns nil. A second
+// Run returns controller.ErrStarted.
+func (w *Watcher) Run(ctx context.Context, changes Changes) error {
+	if err := w.guard.Start(); err != nil {
+		return err
+	}
+	kinds := []string{KindCA, KindRevoked}
+	if changes.Names != nil {
+		kinds = append(kinds, KindNode)
+	}
+	// Only the goroutines of the store, which start below, read these.
+	w.changes, w.selector = changes, KindLabel+" in ("+strings.Join(kinds, ",")+")"
+	return w.secrets.Run(ctx)
+}
+
+// Synced is closed when everything that was there at first was given to Changes.
+func (w *Watcher) Synced() <-chan struct{} { return w.secrets.Synced() }
+
+func (w *Watcher) secretChanged(c cache.Change[*corev1.Secret]) {
+	s, there := c.New, c.New != nil
+	if !there {
+		s = c.Old
+	}
+	switch {
+	case s == nil || there && c.Same:
+	case s.Labels[KindLabel] == KindRevoked:
+		if key := string(s.Data[fieldKey]); w.changes.Revoked != nil && s.Name == secretName(KindRevoked, key) {
+			w.changes.Revoked(key, there)
+		}
+	case s.Labels[KindLabel] == KindNode:
+		node := string(s.Data[fieldNode])
+		if w.changes.Names == nil || s.Name != secretName(KindNode, node) {
+			return
+		}
+		var keys []string
+		if there {
+			keys = keysOf(s)
+		}
+		w.changes.Names(node, keys)
+	case s.Name == CAName && there && w.changes.Authorities != nil:
+		a, err := w.store.parseAuthorities(s)
+		if err != nil {
+			w.log.Error("certificate authorities are not changed", "err", err)
+			return
+		}
+		w.changes.Authorities(a)
+	case s.Name == CAName && !there:
+		w.log.Error("certificate authorities were removed: they stay in use until cloudcore restarts, and then all nodes must join again",
+			"err", errors.New("secret "+w.store.cfg.Namespace+"/"+CAName+" is gone"))
+	}
+}

@@ -1,0 +1,332 @@
+package nodelifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// What cloudcore writes on Nodes and Leases.
+const (
+	// Domain begins the names of all annotations that cloudcore and operators,
+	// and not the node itself, set on a Node.
+	Domain = "edgekit.io/"
+	// RoleLabel marks an edge node; kubectl shows it as the role "edge".
+	RoleLabel = "node-role.kubernetes.io/edge"
+	// ConditionConnected is the Node condition for the node's link: whether it
+	// is up, since when, and if not, why.
+	ConditionConnected corev1.NodeConditionType = "EdgeConnected"
+	// DisconnectedTaint keeps new pods from a node whose link is down. Its
+	// effect is NoSchedule: what runs there stays.
+	DisconnectedTaint = "edgekit.io/disconnected"
+	// AutonomyLabel on a Node is how long the node keeps its pods without a link: a
+	// duration ("72h"), AutonomyForever, which is the default, or AutonomyOff.
+	// NodeRestriction keeps nodes from labels of this domain; annotations of any
+	// domain they may write.
+	AutonomyLabel = "edgekit.node-restriction.kubernetes.io/autonomy"
+	// HolderAnnotation names the cloudcore that looks after the node. It decides on
+	// the node's record; on its Lease it is for people. SinceAnnotation on the
+	// record is when the session of that cloudcore began.
+	HolderAnnotation = "edgekit.io/cloudcore"
+	SinceAnnotation  = "edgekit.io/session-since"
+	// ReportedConditionsAnnotation on a Lease has the node's own conditions in
+	// short, for the case that Kubernetes overwrites them while no cloudcore runs.
+	ReportedConditionsAnnotation = "edgekit.io/node-said"
+)
+
+// Times that are the same for all cloudcores of a cluster.
+const (
+	// RenewEvery is the time between two renewals of a Lease.
+	RenewEvery = 10 * time.Second
+	// LeaseDuration is the leaseDurationSeconds of a Lease, kubelet's default.
+	LeaseDuration = 40 * time.Second
+	// StaleAfter is when a Lease that nobody renews may be taken over. With
+	// RenewEvery it gives at most 25 s without a renewal, well below the 50 s
+	// after which Kubernetes' node lifecycle controller sets its conditions to
+	// Unknown (--node-monitor-grace-period).
+	StaleAfter = 15 * time.Second
+	// Grace is how long a lost link does not yet count as lost, so that a
+	// restart of cloudcore or a change of networks changes no Node.
+	Grace = 5 * time.Second
+
+	tick       = time.Second // between two looks at which nodes are due
+	retryAfter = 2 * time.Second
+)
+
+// Config sets up a Controller. Cloud, NodeClient, Nodes and ID are required.
+type Config struct {
+	Cloud      kubernetes.Interface       // cloudcore's own identity: conditions and taints
+	NodeClient kubernetes.Interface       // controller.NewNodeClient: leases
+	Nodes      *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
+	ID         string                     // this cloudcore, unique for each start of the program
+	// Renewed is called about each node that this cloudcore keeps, after its
+	// Lease was renewed, at most Writes at the same time; nil does nothing.
+	Renewed   func(ctx context.Context, node string) error
+	Namespace string       // of the records of who holds a node; "" means install.Namespace
+	Logger    *slog.Logger // nil discards
+	Writes    int          // Kubernetes calls at the same time; 0 means 32
+}
+
+// Controller looks after the leases, conditions and taints of edge nodes. Its
+// methods may be called by several goroutines at once.
+type Controller struct {
+	cfg       Config
+	guard     runguard.Guard
+	supersede func(node string, by hub.Claim) // set by Run; may be nil
+	wake      chan struct{}                   // holds one value: a node is due at once
+
+	mu    sync.Mutex
+	nodes map[string]*node
+	queue queue
+}
+
+// node is what the Controller knows of one node. The worker that has it busy owns
+// lease and record; everything else is under the Controller's mu.
+type node struct {
+	name    string
+	session Session
+	due     time.Time
+	index   int // in the Controller's queue; -1 while it is busy
+	busy    bool
+	again   bool // became due while busy
+	first   bool // not looked at since Run began
+	failed  bool // the last attempt; logged once
+
+	lease  *coordinationv1.Lease // as last seen; nil if unknown
+	record *coordinationv1.Lease // as last read, at recordReadAt; nil if there is none
+
+	recordReadAt time.Time
+}
+
+// Session is the state of a node's link as far as this cloudcore knows it.
+type Session struct {
+	Known     bool   // a session was here since this program started
+	Connected bool   // and it stands
+	Epoch     uint64 // of the newest session
+	Since     time.Time
+	Reason    string    // why it went
+	Started   time.Time // when the newest session began
+	Claimed   hub.Claim // that was claimed here last; zero if none was
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Controller, error) {
+	if cfg.Cloud == nil || cfg.NodeClient == nil || cfg.Nodes == nil || cfg.ID == "" {
+		return nil, errors.New("nodelifecycle: Config.Cloud, NodeClient, Nodes and ID are required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = install.Namespace
+	}
+	if cfg.Writes == 0 {
+		cfg.Writes = 32
+	}
+	k := &Controller{cfg: cfg, wake: make(chan struct{}, 1), nodes: make(map[string]*node)}
+	cfg.Nodes.OnChange(k.nodeChanged)
+	return k, nil
+}
+
+// Run renews leases until ctx ends; it then waits for writes under way and
+// returns nil. superseded is called with a node whose newest session stands at
+// another cloudcore: hub.Server.Supersede ends the older one here. nil leaves
+// the older one alone. A second Run returns controller.ErrStarted.
+func (k *Controller) Run(ctx context.Context, superseded func(node string, by hub.Claim)) error {
+	if err := k.guard.Start(); err != nil {
+		return err
+	}
+	k.supersede = superseded // before the workers that read it
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-k.cfg.Nodes.Synced():
+	}
+	k.scheduleAll(time.Now())
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	var g errgroup.Group
+	g.SetLimit(k.cfg.Writes)
+	for {
+		for _, n := range k.nextDue(time.Now()) {
+			g.Go(func() error { // blocks while the limit is reached
+				k.processNode(ctx, n)
+				return nil
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return g.Wait()
+		case <-ticker.C:
+		case <-k.wake:
+		}
+	}
+}
+
+// Connected takes the client info of a node's sessions, in any order: that of a
+// session older than the newest is ignored.
+func (k *Controller) Connected(info hub.Info) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.nodeLocked(info.Node, now)
+	s := &n.session
+	if info.Epoch < s.Epoch || info.Epoch == s.Epoch && !s.Connected && s.Known {
+		return
+	}
+	if info.Epoch > s.Epoch || !s.Known {
+		s.Started = info.Since
+	}
+	s.Known, s.Epoch, s.Connected, s.Since, s.Reason = true, info.Epoch, info.Connected, info.Since, info.Reason
+	if info.Connected {
+		k.scheduleLocked(n, now)
+		return
+	}
+	k.scheduleLocked(n, now.Add(Grace))
+}
+
+// nodeChanged follows the Nodes in the API server.
+func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c.New == nil {
+		if n := k.nodes[c.Name.Name]; n != nil && !n.session.Connected {
+			delete(k.nodes, c.Name.Name)
+			k.queue.remove(n)
+		}
+		return
+	}
+	n := k.nodeLocked(c.Name.Name, now)
+	if c.Old == nil && n.session.Connected {
+		k.scheduleLocked(n, now)
+	}
+}
+
+// nodeLocked gives the record of a node. A new one is first due within
+// RenewEvery, at a time that depends on its name, which spreads the load.
+func (k *Controller) nodeLocked(name string, now time.Time) *node {
+	n := k.nodes[name]
+	if n == nil {
+		n = &node{name: name, index: -1}
+		k.nodes[name] = n
+		k.queue.set(n, now.Add(spread(name)))
+	}
+	return n
+}
+
+// spread is a time within RenewEvery that depends on the node's name, so that
+// the work on many nodes is spread.
+func spread(name string) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return time.Duration(h.Sum32()) % RenewEvery
+}
+
+func (k *Controller) scheduleLocked(n *node, at time.Time) {
+	n.due, n.again = at, n.busy
+	if !n.busy {
+		k.queue.set(n, at)
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// nextDue gives the nodes that are due and marks them busy.
+func (k *Controller) nextDue(now time.Time) []*node {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	due := k.queue.popDue(now)
+	for _, n := range due {
+		n.busy, n.again = true, false
+	}
+	return due
+}
+
+// scheduleAll makes every known node due. A cloudcore does this first: nobody
+// renewed the Leases while none ran, and after 50 s Kubernetes sets a node's
+// conditions to Unknown.
+func (k *Controller) scheduleAll(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range k.nodes {
+		n.first = true
+		k.queue.set(n, now)
+	}
+}
+
+// processNode does what is due for one node and sets when it is due next.
+func (k *Controller) processNode(ctx context.Context, n *node) {
+	k.mu.Lock()
+	session, first := n.session, n.first
+	n.first = false
+	k.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, RenewEvery)
+	defer cancel()
+	err := k.renewNode(ctx, n, session)
+	next := RenewEvery
+	switch {
+	case err != nil:
+		next = retryAfter
+	case first:
+		next = spread(n.name) // from here on at a time of its own
+	}
+	k.mu.Lock()
+	log := err != nil && !n.failed && ctx.Err() == nil
+	n.failed = err != nil
+	n.busy = false
+	if !n.again {
+		n.due = time.Now().Add(next)
+	}
+	if k.nodes[n.name] == n { // not if its Node was deleted meanwhile
+		k.queue.set(n, n.due)
+	}
+	k.mu.Unlock()
+	if log {
+		k.cfg.Logger.Error("node's lease or condition not written", "node", n.name, "err", err)
+	}
+}
+
+// renewNode renews the node's Lease if that is for this cloudcore to do, and then
+// makes the Node's condition and taint agree with the state of the link.
+func (k *Controller) renewNode(ctx context.Context, n *node, session Session) error {
+	item, ok := k.cfg.Nodes.Load(cache.Name{Name: n.name})
+	if !ok {
+		return nil // not registered yet: nodeChanged comes back to it
+	}
+	verdict, err := k.renew(ctx, n, item.Object, session)
+	if err != nil || verdict == leaseOther {
+		return err
+	}
+	now := time.Now()
+	if session.Known && !session.Connected && now.Sub(session.Since) < Grace {
+		return nil
+	}
+	conditions := []corev1.NodeCondition{wantCondition(item.Object, session, now)}
+	if verdict == leaseRenew {
+		conditions = append(conditions, restoredConditions(item.Object, n.lease.Annotations[ReportedConditionsAnnotation], now)...)
+	}
+	if err := k.writeConditions(ctx, item.Object, conditions); err != nil {
+		return fmt.Errorf("nodelifecycle: %w", err)
+	}
+	if verdict == leaseRenew && k.cfg.Renewed != nil {
+		return k.cfg.Renewed(ctx, n.name)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+// Package nodelifecycle keeps the Leases, conditions and taints of edge nodes:
+// what Kubernetes goes by when it decides whether a node is there.
+//
+// # A node with a link, and one without
+//
+// An edge node does not renew its own Lease. While its session lives, the
+// cloudcore that holds the session renews it, as that node. A node that has lost
+// its link stays the owner of its pods, since they go on running: cloudcore goes
+// on renewing the Lease. The Node shows the state of the link elsewhere: the
+// condition EdgeConnected says since when, why and for how long, and the taint
+// DisconnectedTaint keeps new pods away. The condition Ready stays as the node
+// last reported it. Nothing is evicted, so when the node returns only those pods
+// are Terminating that a user deleted.
+//
+// How long this goes on is the node's autonomy, the label AutonomyLabel of its
+// Node. An operator sets it; NodeRestriction keeps the node from it:
+//
+//	kubectl label node edge-7 edgekit.node-restriction.kubernetes.io/autonomy=72h   # or forever (the default), or off
+//
+// After that time cloudcore stops renewing the Lease. Kubernetes then does what
+// it does with any lost node: after 50 s the node is NotReady, and after the
+// pods' own tolerations (5 minutes by default) they are evicted and replaced.
+//
+// # A node that will not return
+//
+// [Abandon] gives a node up at once, whatever its autonomy ("edgectl node
+// abandon"). It sets Kubernetes' own taint for this case,
+// node.kubernetes.io/out-of-service, and ends the pods. A node that returns
+// nevertheless learns that the pods are no longer its own, ends them by their
+// uids, and is an ordinary node again.
+//
+// # A Node that is deleted
+//
+// A connected node whose Node is deleted registers again within seconds, with
+// what it reports of itself. What others had set on the Node is lost, including
+// AutonomyLabel: only an operator may set it on the new Node. [Remove] takes a
+// node out for good ("edgectl node remove").
+//
+// # Several cloudcores, and none
+//
+// Any number of cloudcores may run. A holder record, which is a Lease in
+// cloudcore's own namespace, names the cloudcore that looks after the node. Only
+// that one writes the condition and the taint. The record cannot be the node's
+// own Lease, since the node may write that one. A cloudcore takes a node over
+// when the node connects to it, or when nobody has renewed the Lease for
+// StaleAfter. Each write names the version that it replaces, of the Lease and of
+// the record; so of two cloudcores that try, one loses and reads again. The
+// record also holds the claim of the node's session ([Controller.Claim]), so
+// that a newer session fences an older one at any cloudcore. A program that was
+// fenced gets the node back only after the node was disconnected for some
+// minutes.
+//
+// While no cloudcore runs, nobody renews. Up to 50 s this does no harm, and a
+// cloudcore that starts first looks after all Leases. After a longer time
+// Kubernetes has set the nodes' own conditions to Unknown, marked their pods
+// unready and begun to count down to their eviction. A cloudcore that starts
+// then restores the conditions that each kept node last reported, which the
+// Lease remembers, and the readiness of its pods; this ends the countdown. Pods
+// are evicted only if no cloudcore starts within those five minutes either. Run
+// two.
+//
+// # Concurrency
+//
+// Methods of a Controller may be called by several goroutines at once. At most
+// Config.Writes calls of the API server run at the same time, and those about
+// one node never at the same time.
+package nodelifecycle

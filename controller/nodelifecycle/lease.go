@@ -1,0 +1,178 @@
+package nodelifecycle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
+)
+
+// verdict is what a cloudcore must do about a Lease.
+type verdict uint8
+
+const (
+	leaseOther  verdict = iota // another cloudcore looks after the node, or nobody may
+	leaseRenew                 // renew it
+	leaseExpire                // let it run out and write the condition: this cloudcore held the node, whose autonomy has ended
+)
+
+// judge decides by the node's record whether the cloudcore id renews the Lease.
+// lease and record are nil where there is none.
+func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
+	holder := holderOf(record)
+	if !session.Connected && !keep {
+		if lease != nil && holder == id {
+			return leaseExpire
+		}
+		return leaseOther
+	}
+	if lease == nil || holder == id {
+		return leaseRenew
+	}
+	stale := isStale(lease, now)
+	if !session.Connected {
+		if stale {
+			return leaseRenew
+		}
+		return leaseOther
+	}
+	// Two sessions of one node at two cloudcores: the older one is dead and
+	// not yet noticed.
+	if stale || record == nil {
+		return leaseRenew
+	}
+	theirs, err := time.Parse(time.RFC3339Nano, record.Annotations[SinceAnnotation])
+	if err != nil || !session.Started.Before(theirs) {
+		return leaseRenew
+	}
+	return leaseOther
+}
+
+func isStale(lease *coordinationv1.Lease, now time.Time) bool {
+	return lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= StaleAfter
+}
+
+// renew renews the Lease if this cloudcore is the one to do it, and returns what
+// else this cloudcore must do about the node.
+func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
+	now := time.Now()
+	keep := isKept(obj, session, now)
+	nodeCtx := impersonate.With(ctx, n.name)
+	leases := k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	fresh := false
+	var lost error
+	for range 3 { // a lost race is tried with what the winner wrote
+		if n.lease == nil {
+			// A disconnected node that somebody else looks after costs a read
+			// that the API server answers from its cache.
+			got, err := leases.Get(nodeCtx, n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
+			switch {
+			case apierrors.IsNotFound(err):
+			case err != nil:
+				return leaseOther, fmt.Errorf("nodelifecycle: read lease: %w", err)
+			default:
+				n.lease = got
+			}
+			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, now) {
+				n.lease = nil
+				return leaseOther, nil
+			}
+			n.recordReadAt = time.Time{}
+		}
+		if now.Sub(n.recordReadAt) >= recordEvery {
+			var err error
+			if n.record, err = k.readRecord(ctx, n.name, readVersion(fresh)); err != nil {
+				n.lease = nil
+				return leaseOther, fmt.Errorf("nodelifecycle: read who holds the node: %w", err)
+			}
+			n.recordReadAt = now
+		}
+		if k.superseded(n.name, n.record, session) {
+			n.lease = nil
+			return leaseOther, nil
+		}
+		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, now); v != leaseRenew {
+			n.lease = nil
+			return v, nil
+		}
+		var written *coordinationv1.Lease
+		var err error
+		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
+			err = k.writeRecord(ctx, n, obj, session)
+		}
+		switch {
+		case err != nil:
+		case n.lease == nil:
+			written, err = leases.Create(nodeCtx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
+		default:
+			written, err = leases.Update(nodeCtx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
+		}
+		if err == nil {
+			n.lease = written
+			return leaseRenew, nil
+		}
+		n.lease, fresh, lost = nil, true, err
+		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+			return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", err)
+		}
+	}
+	return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
+}
+
+func readVersion(fresh bool) string {
+	if fresh {
+		return ""
+	}
+	return "0"
+}
+
+// leaseFor gives the Lease to be written in place of old.
+func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session Session, now time.Time) *coordinationv1.Lease {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node.Name, Namespace: corev1.NamespaceNodeLease}}
+	if old != nil {
+		lease = old.DeepCopy()
+	}
+	lease.OwnerReferences = ownerOf(node)
+	if lease.Annotations == nil {
+		lease.Annotations = make(map[string]string)
+	}
+	lease.Annotations[HolderAnnotation] = k.cfg.ID
+	if reported := reportedConditions(node); reported != "" {
+		lease.Annotations[ReportedConditionsAnnotation] = reported
+	}
+	seconds := int32(LeaseDuration / time.Second)
+	renewed := metav1.NewMicroTime(now)
+	lease.Spec.HolderIdentity = &node.Name
+	lease.Spec.LeaseDurationSeconds = &seconds
+	lease.Spec.RenewTime = &renewed
+	if lease.Spec.AcquireTime == nil {
+		lease.Spec.AcquireTime = &renewed
+	}
+	return lease
+}
+
+// lastSeen reads from the Node since when it has no link, or, with one, that
+// it was there until some cloudcore died; false if it never had one. Since when is
+// on the taint, which a node cannot write; its condition it can.
+func lastSeen(node *corev1.Node) (since time.Time, seen bool) {
+	if at, ok := taintedAt(node); ok {
+		return at, true
+	}
+	return time.Now(), nodeCondition(node, ConditionConnected) != nil
+}
+
+// taintedAt gives since when the Node has the taint of a node without a link.
+func taintedAt(node *corev1.Node) (time.Time, bool) {
+	i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == DisconnectedTaint })
+	if i < 0 || node.Spec.Taints[i].TimeAdded == nil {
+		return time.Time{}, false
+	}
+	return node.Spec.Taints[i].TimeAdded.Time, true
+}

@@ -1,0 +1,171 @@
+package nodelifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	// removeWait is how long Remove waits for cloudcore to end the node's session.
+	removeWait = 30 * time.Second
+	// removeWatch is how long Remove sees to it that the Node stays away: a report
+	// that was under way when the session ended would register it again.
+	removeWatch = 3 * time.Second
+	removePoll  = 500 * time.Millisecond
+)
+
+// RemoveConfig says which node Remove takes out. Client, Node and RevokeIdentity are
+// required.
+type RemoveConfig struct {
+	Client kubernetes.Interface
+	Node   string
+	// RevokeIdentity makes the node's identity worthless, upon which its session ends.
+	RevokeIdentity func(ctx context.Context) error
+	// Force takes the node out even if pods are bound to it that 'kubectl drain'
+	// would move.
+	Force bool
+}
+
+// Removed is what Remove did.
+type Removed struct {
+	Pods      []string // namespace/name of the pods that were ended in the API server
+	Connected bool     // nobody has said yet that the session ended: no cloudcore runs
+}
+
+// PodsError says that a node still has pods that 'kubectl drain' would move.
+type PodsError struct {
+	Node string
+	Pods []string // namespace/name
+}
+
+// Error names some of the pods and what to do.
+func (e *PodsError) Error() string {
+	some := e.Pods[:min(3, len(e.Pods))]
+	return fmt.Sprintf("nodelifecycle: node %s has %d pods (%s, ...): move them with 'kubectl drain %s --ignore-daemonsets', or end them with --force",
+		e.Node, len(e.Pods), strings.Join(some, ", "), e.Node)
+}
+
+// Remove takes a node out for good: it makes its identity worthless, waits for
+// its session to end, ends its pods in the API server and deletes the Node. Only
+// to delete the Node would have a connected node register again. It may be
+// repeated, also when the Node is gone already.
+func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
+	var done Removed
+	if cfg.Client == nil || cfg.Node == "" || cfg.RevokeIdentity == nil {
+		return done, errors.New("nodelifecycle: RemoveConfig.Client, Node and RevokeIdentity are required")
+	}
+	node, err := cfg.Client.CoreV1().Nodes().Get(ctx, cfg.Node, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return done, fmt.Errorf("nodelifecycle: %w", err)
+	}
+	if err == nil {
+		if _, ok := node.Labels[RoleLabel]; !ok {
+			return done, fmt.Errorf("%w: %s lacks the label %s", ErrNotEdge, cfg.Node, RoleLabel)
+		}
+		if err := cfg.checkPods(ctx); err != nil {
+			return done, err
+		}
+	}
+	if err := cfg.RevokeIdentity(ctx); err != nil {
+		return done, err
+	}
+	if done.Connected, err = cfg.waitDisconnected(ctx); err != nil {
+		return done, fmt.Errorf("nodelifecycle: %w", err)
+	}
+	if done.Pods, err = endPods(ctx, cfg.Client, cfg.Node); err != nil {
+		return done, fmt.Errorf("nodelifecycle: %w", err)
+	}
+	slices.Sort(done.Pods)
+	if err := cfg.deleteNode(ctx); err != nil {
+		return done, fmt.Errorf("nodelifecycle: %w", err)
+	}
+	return done, nil
+}
+
+// checkPods looks for pods that somebody may want to keep: not those of
+// DaemonSets, mirrors of static pods, nor those that have ended.
+func (cfg *RemoveConfig) checkPods(ctx context.Context) error {
+	if cfg.Force {
+		return nil
+	}
+	pods, err := cfg.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", cfg.Node).String(),
+	})
+	if err != nil {
+		return fmt.Errorf("nodelifecycle: %w", err)
+	}
+	var kept []string
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		owner := metav1.GetControllerOf(pod)
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
+		if pod.Spec.NodeName == cfg.Node && !ended && !mirror && (owner == nil || owner.Kind != "DaemonSet") {
+			kept = append(kept, pod.Namespace+"/"+pod.Name)
+		}
+	}
+	if len(kept) > 0 {
+		slices.Sort(kept)
+		return &PodsError{Node: cfg.Node, Pods: kept}
+	}
+	return nil
+}
+
+// waitDisconnected waits until the Node says that its link is down, and reports
+// whether it still says that it stands.
+func (cfg *RemoveConfig) waitDisconnected(ctx context.Context) (connected bool, err error) {
+	limit := time.Now().Add(removeWait)
+	for {
+		node, err := cfg.Client.CoreV1().Nodes().Get(ctx, cfg.Node, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if c := nodeCondition(node, ConditionConnected); c == nil || c.Status != corev1.ConditionTrue {
+			return false, nil
+		}
+		if time.Now().After(limit) {
+			return true, nil
+		}
+		if err := pause(ctx); err != nil {
+			return false, err
+		}
+	}
+}
+
+// deleteNode deletes the Node, and deletes it again if it comes back soon.
+func (cfg *RemoveConfig) deleteNode(ctx context.Context) error {
+	for limit := time.Now().Add(removeWatch); ; {
+		err := cfg.Client.CoreV1().Nodes().Delete(ctx, cfg.Node, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		if time.Now().After(limit) {
+			return nil
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(removePoll):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

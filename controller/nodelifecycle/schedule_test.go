@@ -1,0 +1,104 @@
+package nodelifecycle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/hub"
+)
+
+func keeperOf(tb testing.TB, nodes int) *Controller {
+	tb.Helper()
+	client := controllertest.NewClientset()
+	store, err := cache.New(cache.Config[*corev1.Node]{ListWatch: &toolscache.ListWatch{}, Type: &corev1.Node{}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	k, err := New(Config{Cloud: client, NodeClient: client, Nodes: store, ID: "cc"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := range nodes {
+		node := &corev1.Node{}
+		node.Name = fmt.Sprint("edge-", i)
+		k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: node.Name}, New: node})
+	}
+	return k
+}
+
+// TestQueue has nodes come, wait, be busy and go, and compares with a look at all
+// of them.
+func TestQueue(t *testing.T) {
+	const nodes = 200
+	k := keeperOf(t, nodes)
+	now := time.Now()
+	random := rand.New(rand.NewPCG(1, 2))
+	busy := map[*node]bool{}
+	for step := range 20_000 {
+		name := fmt.Sprint("edge-", random.IntN(nodes))
+		n := k.nodes[name]
+		switch random.IntN(5) {
+		case 0:
+			k.mu.Lock()
+			k.scheduleLocked(k.nodeLocked(name, now), now.Add(time.Duration(random.IntN(20_000))*time.Millisecond))
+			k.mu.Unlock()
+		case 1:
+			if n != nil && !n.session.Connected {
+				k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: name}})
+			}
+		case 2:
+			node := &corev1.Node{}
+			node.Name = name
+			k.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: name}, New: node})
+		case 3: // as processNode ends
+			for n := range busy {
+				delete(busy, n)
+				n.busy = false
+				if k.nodes[n.name] == n {
+					k.queue.set(n, now.Add(time.Second))
+				}
+				break
+			}
+		case 4:
+			now = now.Add(100 * time.Millisecond)
+			want := map[*node]bool{}
+			for _, n := range k.nodes {
+				if !n.busy && !n.due.After(now) {
+					want[n] = true
+				}
+			}
+			got := k.nextDue(now)
+			for _, n := range got {
+				if !want[n] || busy[n] {
+					t.Fatalf("step %d: %s is not due", step, n.name)
+				}
+				busy[n] = true
+			}
+			if len(got) != len(want) {
+				t.Fatalf("step %d: %d nodes are due, want %d", step, len(got), len(want))
+			}
+		}
+	}
+}
+
+// BenchmarkConnect is a node that connects to a cloudcore which looks after
+// 100,000, up to where its lease is about to be written.
+func BenchmarkConnect(b *testing.B) {
+	const nodes = 100_000
+	k := keeperOf(b, nodes)
+	began := time.Now()
+	i := 0
+	for b.Loop() {
+		i++
+		name := fmt.Sprint("edge-", i*7919%nodes)
+		k.Connected(hub.Info{Node: name, Epoch: uint64(i), Connected: true, Since: began})
+		k.nextDue(began.Add(-time.Hour)) // nothing but the look
+	}
+}

@@ -1,0 +1,48 @@
+// Package resources names the resources that the two ends of a link exchange.
+//
+// cloudcore's controllers and a node's store, agent and API must use the same
+// word for one resource; both take it from here. A name is Kubernetes' plural,
+// in lower case, with an optional subresource after a slash. The names are part
+// of the protocol and do not change.
+package resources
+
+// State that the cloud sends to a node, and that nodes report.
+const (
+	Nodes      = "nodes"       // down: the node's metadata and spec; up: what it reports of itself
+	Pods       = "pods"        // down: the node's pods; up: mirrors of static pods, and deletions
+	PodStatus  = "pods/status" // up
+	Events     = "events"      // up
+	ConfigMaps = "configmaps"  // down: those that the node's pods refer to
+	Secrets    = "secrets"     // down: likewise
+)
+
+// State for the node's own Kubernetes API; it all goes down.
+const (
+	Namespaces          = "namespaces"
+	Services            = "services"
+	EndpointSlices      = "endpointslices"
+	ServiceCIDRs        = "servicecidrs"
+	Roles               = "roles"
+	RoleBindings        = "rolebindings"
+	ClusterRoles        = "clusterroles"
+	ClusterRoleBindings = "clusterrolebindings"
+)
+
+// State of devices, in the API group devices.kubeedge.io.
+const (
+	Devices        = "devices"        // down: the devices of the node
+	DeviceModels   = "devicemodels"   // down: the models of those
+	DeviceStatuses = "devicestatuses" // up
+)
+
+// Calls and streams.
+const (
+	// ServiceAccountToken is the call for a token of a service account; its body
+	// and its answer are a TokenRequest of authentication.k8s.io.
+	ServiceAccountToken = "serviceaccounts/token"
+	// NodePods is the call for the uids of the pods that are bound to the node.
+	NodePods = "nodes/pods"
+	// NodeProxy is the resource of the streams by which the cloud reaches the
+	// node's kubelet API; the node serves HTTP on them.
+	NodeProxy = "nodes/proxy"
+)

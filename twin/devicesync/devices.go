@@ -1,0 +1,260 @@
+package devicesync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicespec"
+)
+
+// view holds the cloud's objects on the node. One goroutine owns it.
+type view struct {
+	devices map[string]*v1beta1.Device         // by namespace/name
+	models  map[string]*schema.DeviceModelSpec // by namespace/name
+	pending map[string]struct{}                // devices to put to the engine (again)
+	// unreadable holds the Devices on the node that this release cannot decode. The
+	// engine keeps what it has of them.
+	unreadable map[string]struct{}
+}
+
+// syncDevices keeps the engine in line with the cloud's objects. When a watch ends
+// it lists everything again.
+func (s *Syncer) syncDevices(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, twin.ErrClosed) {
+			return err
+		}
+		s.warn("listing devices again", "error", err)
+		if !sleep(ctx, retry) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// follow lists everything, brings the engine in line, and then follows the
+// changes.
+func (s *Syncer) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	v := &view{devices: make(map[string]*v1beta1.Device), models: make(map[string]*schema.DeviceModelSpec), pending: make(map[string]struct{}), unreadable: make(map[string]struct{})}
+	modelEvents, err := s.listAndWatch(ctx, v, models)
+	if err != nil {
+		return err
+	}
+	deviceEvents, err := s.listAndWatch(ctx, v, devices)
+	if err != nil {
+		return err
+	}
+	for id := range v.devices {
+		v.pending[id] = struct{}{}
+	}
+	if err := s.removeOthers(ctx, v); err != nil {
+		return err
+	}
+	var again <-chan time.Time
+	for {
+		if err := s.flush(ctx, v); err != nil {
+			return err
+		}
+		s.markSynced()
+		again = nil
+		if len(v.pending) > 0 {
+			again = time.After(retry)
+		}
+		var events []meta.Event
+		var ok bool
+		select {
+		case events, ok = <-modelEvents:
+		case events, ok = <-deviceEvents:
+		case <-again:
+			continue
+		case <-ctx.Done():
+			return nil
+		}
+		if !ok {
+			return errors.New("a watch has ended")
+		}
+		for _, e := range events {
+			if err := s.applyRecord(ctx, v, e.Record, e.Deleted); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *Syncer) markSynced() {
+	select {
+	case <-s.synced:
+	default:
+		close(s.synced)
+	}
+}
+
+// listAndWatch reads all objects of a resource into the view and watches them.
+func (s *Syncer) listAndWatch(ctx context.Context, v *view, resource string) (<-chan []meta.Event, error) {
+	prefix := meta.Down + resource + "/"
+	records, revision, err := s.cfg.Store.List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		if err := s.applyRecord(ctx, v, r, false); err != nil {
+			return nil, err
+		}
+	}
+	return s.cfg.Store.Watch(ctx, prefix, revision)
+}
+
+// applyRecord puts one record into the view and marks the devices that depend on
+// it as pending. An object that cannot be decoded is logged, and the view keeps
+// its previous form: a newer cloud may send fields that this release cannot read.
+func (s *Syncer) applyRecord(ctx context.Context, v *view, r meta.Record, gone bool) error {
+	key, _ := meta.ParsePath(r.Key[len(meta.Down):])
+	id := key.Namespace + "/" + key.Name
+	var dev v1beta1.Device
+	var model v1beta1.DeviceModel
+	if !gone {
+		o, err := meta.DecodeObject(meta.Down, r)
+		if err == nil && key.Resource == devices {
+			err = jsonlimit.Unmarshal(o.Body, &dev)
+		} else if err == nil {
+			err = jsonlimit.Unmarshal(o.Body, &model)
+		}
+		if err != nil {
+			s.cfg.Logger.Error("object from the cloud cannot be decoded; its previous form stays in use", "key", r.Key, "error", err)
+			if key.Resource == devices {
+				v.unreadable[id] = struct{}{}
+			}
+			return nil
+		}
+	}
+	if key.Resource == devices {
+		delete(v.unreadable, id)
+	}
+	switch {
+	case key.Resource == devices && gone:
+		delete(v.devices, id)
+		delete(v.pending, id)
+		return s.remove(ctx, id)
+	case key.Resource == devices:
+		v.devices[id] = &dev
+		v.pending[id] = struct{}{}
+	case gone:
+		delete(v.models, id) // its devices keep the model that they have
+	default:
+		v.models[id] = &model.Spec
+		for id, d := range v.devices {
+			if d.Namespace == key.Namespace && d.Spec.ModelRef.Name == key.Name {
+				v.pending[id] = struct{}{}
+			}
+		}
+	}
+	return nil
+}
+
+// removeOthers removes the engine's devices that came from the cloud and are
+// not on the node any more.
+func (s *Syncer) removeOthers(ctx context.Context, v *view) error {
+	for _, d := range s.cfg.Engine.Devices() {
+		_, known := v.devices[d.ID]
+		_, unreadable := v.unreadable[d.ID]
+		if !known && !unreadable && d.Member.Owner == owner {
+			if err := s.cfg.Engine.Remove(ctx, d.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// remove removes a device that came from the cloud.
+func (s *Syncer) remove(ctx context.Context, id string) error {
+	if d, ok := s.cfg.Engine.Device(id); !ok || d.Member.Owner != owner {
+		return nil
+	}
+	return s.cfg.Engine.Remove(ctx, id)
+}
+
+// flush puts the pending devices to the engine. A device that the store rejects
+// stays pending.
+func (s *Syncer) flush(ctx context.Context, v *view) error {
+	for id := range v.pending {
+		put, ok := s.declare(v, id)
+		if !ok {
+			delete(v.pending, id)
+			continue
+		}
+		err := s.cfg.Engine.Put(ctx, id, put)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, twin.ErrClosed):
+			return err
+		case errors.Is(err, &twin.Error{Code: twin.CodeInternal}):
+			continue
+		case err != nil:
+			s.cfg.Logger.Error("device is refused", "device", id, "error", err)
+		}
+		delete(v.pending, id)
+		s.dirty.add(id)
+	}
+	return nil
+}
+
+// declare gives the engine's request for a device; false if it has to wait
+// for its model or cannot be used.
+func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
+	dev := v.devices[id]
+	model, ok := v.models[dev.Namespace+"/"+dev.Spec.ModelRef.Name]
+	if !ok {
+		s.cfg.Logger.Info("device waits for its model", "device", id, "model", dev.Spec.ModelRef.Name)
+		return twin.Put{}, false
+	}
+	put, err := devicespec.Declare(dev.Spec, *model)
+	if err != nil {
+		s.cfg.Logger.Error("device cannot be used", "device", id, "error", err)
+		return twin.Put{}, false
+	}
+	put.Member.Owner = owner
+	put.Member.Incarnation = string(dev.UID)
+	put.Member.Version = uint64(max(dev.Generation, 0))
+	return put, true
+}
+
+// invalid lists the desired values of a Device that are not of their property's
+// type.
+func invalid(spec schema.DeviceSpec, twins map[string]twin.Twin) []string {
+	var bad []string
+	for _, p := range spec.Properties {
+		t, ok := twins[p.Name]
+		if p.Desired == nil || !ok || t.Deleted {
+			continue
+		}
+		if err := twin.CheckValue(t.Type, p.Desired.Value); err != nil {
+			bad = append(bad, fmt.Sprintf("%s: %v", p.Name, err))
+		}
+	}
+	return bad
+}

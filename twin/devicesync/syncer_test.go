@@ -1,0 +1,302 @@
+package devicesync_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/memstore"
+	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/devicesync"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// outbox is a Reporter on a store, as meta/manager is, that counts.
+type outbox struct {
+	meta.Store
+	mu    sync.Mutex
+	count int
+}
+
+func (o *outbox) Update(ctx context.Context, obj meta.Object) error {
+	o.mu.Lock()
+	o.count++
+	o.mu.Unlock()
+	_, err := o.Apply(ctx, meta.Op{Key: meta.Up + obj.Key.Path(), Value: meta.EncodeObject(obj)})
+	return err
+}
+
+func (o *outbox) reports() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.count
+}
+
+// status reads what is to go to the cloud.
+func (o *outbox) status(t *testing.T, id string) (s v1beta1.DeviceStatusStatus, ok bool) {
+	t.Helper()
+	r, err := o.Get(t.Context(), meta.Up+"devicestatuses/"+id)
+	if errors.Is(err, meta.ErrNotFound) {
+		return s, false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj, err := meta.DecodeObject(meta.Up, r)
+	if err := errors.Join(err, json.Unmarshal(obj.Body, &s)); err != nil {
+		t.Fatal(err)
+	}
+	return s, true
+}
+
+// down does what the cloud does: it puts an object on the node.
+func (o *outbox) down(t *testing.T, resource, id, body string) {
+	t.Helper()
+	op := meta.Op{Key: meta.Down + resource + "/" + id, Delete: body == ""}
+	if body != "" {
+		op.Value = meta.EncodeObject(meta.Object{Version: "1", Body: []byte(body)})
+	}
+	if _, err := o.Apply(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const model = `{"metadata":{"namespace":"plant","name":"boiler-model"},"spec":{"protocol":"modbus","properties":[
+	{"name":"temperature","type":"INT","accessMode":"ReadOnly"},{"name":"target","type":"INT","accessMode":"ReadWrite"}]}}`
+
+func boiler(generation int, desired string) string {
+	return fmt.Sprintf(`{"metadata":{"namespace":"plant","name":"boiler","uid":"u1","generation":%d},
+		"spec":{"deviceModelRef":{"name":"boiler-model"},"nodeName":"edge-7","properties":[
+		{"name":"temperature","reportToCloud":true,"reportCycle":10000},
+		{"name":"target","desired":{"value":%q},"reportToCloud":true},
+		{"name":"secret"}]}}`, generation, desired)
+}
+
+// run runs engine and syncer on the store.
+func run(t *testing.T, o *outbox) (engine *twin.Engine, stop func()) {
+	engine, _, stop = runBoth(t, o)
+	return engine, stop
+}
+
+func runBoth(t *testing.T, o *outbox) (engine *twin.Engine, syncer *devicesync.Syncer, stop func()) {
+	t.Helper()
+	engine, err := twin.New(twin.Config{Store: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncer, err = devicesync.New(devicesync.Config{Engine: engine, Store: o, Reporter: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- syncer.Run(ctx) }()
+	go func() { ended <- engine.Run(ctx) }()
+	return engine, syncer, func() {
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func set(t *testing.T, engine *twin.Engine, property, value string) {
+	t.Helper()
+	if _, err := engine.Update(t.Context(), "plant/boiler", map[string]*twin.Patch{property: {Actual: &value}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{Store: memstore.New()}
+		defer o.Close()
+		engine, stop := run(t, o)
+		o.down(t, "devices", "plant/boiler", boiler(1, "45"))
+		synctest.Wait()
+		if n := len(engine.Devices()); n != 0 {
+			t.Fatalf("%d devices without a model", n)
+		}
+		o.down(t, "devicemodels", "plant/boiler-model", model)
+		synctest.Wait()
+		d, ok := engine.Device("plant/boiler")
+		if !ok || d.Twins["target"].Type != "int" || d.Twins["target"].Expected.Value != "45" {
+			t.Fatalf("device is %+v", d)
+		}
+		s, _ := o.status(t, "plant/boiler")
+		if len(s.Twins) != 1 || s.Twins[0].ObservedDesired.Value != "45" || s.ObservedGeneration != 1 {
+			t.Errorf("first report is %+v", s)
+		}
+
+		// Within a second many values become one report.
+		before := o.reports()
+		for i := range 50 {
+			set(t, engine, "target", fmt.Sprint(i))
+		}
+		set(t, engine, "secret", "x")
+		if err := engine.SetState(t.Context(), "plant/boiler", "online"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if n := o.reports() - before; n != 1 {
+			t.Errorf("%d reports, want 1", n)
+		}
+		s, _ = o.status(t, "plant/boiler")
+		if s.State != "online" || len(s.Twins) != 1 || s.Twins[0].Reported.Value != "49" {
+			t.Errorf("report is %+v", s)
+		}
+
+		// A property with a reportCycle is reported once per cycle, newest last.
+		set(t, engine, "temperature", "20")
+		time.Sleep(2 * time.Second)
+		set(t, engine, "temperature", "21")
+		set(t, engine, "temperature", "22")
+		time.Sleep(2 * time.Second)
+		if v := reported(t, o, "temperature"); v != "20" {
+			t.Errorf("within the cycle: %s, want 20", v)
+		}
+		time.Sleep(10 * time.Second)
+		if v := reported(t, o, "temperature"); v != "22" {
+			t.Errorf("after the cycle: %s, want 22", v)
+		}
+
+		// A restart finds nothing to do.
+		stop()
+		before = o.reports()
+		_, stop = run(t, o)
+		time.Sleep(3 * time.Second)
+		if n := o.reports() - before; n != 0 {
+			t.Errorf("%d reports after a restart, want none", n)
+		}
+
+		// The Device goes while nobody looks: the next start removes it.
+		stop()
+		o.down(t, "devices", "plant/boiler", "")
+		engine, stop = run(t, o)
+		time.Sleep(3 * time.Second)
+		if n := len(engine.Devices()); n != 0 {
+			t.Errorf("%d devices are left", n)
+		}
+		if _, ok := o.status(t, "plant/boiler"); ok {
+			t.Error("the report is left in the outbox")
+		}
+		stop()
+	})
+}
+
+// TestReportsWhileTheLinkIsDown has a device change ten times a second: with no
+// link there is a report every ten seconds, and at once when it is back.
+func TestReportsWhileTheLinkIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{Store: memstore.New()}
+		defer o.Close()
+		engine, syncer, stop := runBoth(t, o)
+		defer func() { stop() }()
+		o.down(t, "devicemodels", "plant/boiler-model", model)
+		o.down(t, "devices", "plant/boiler", boiler(1, "45"))
+		synctest.Wait()
+		n := 0
+		minute := func() int {
+			before := o.reports()
+			for range 600 {
+				n++
+				set(t, engine, "target", fmt.Sprint(n))
+				time.Sleep(100 * time.Millisecond)
+			}
+			return o.reports() - before
+		}
+		if got := minute(); got < 58 || got > 62 {
+			t.Errorf("%d reports a minute with the link", got)
+		}
+		syncer.Connected(false)
+		if got := minute(); got < 5 || got > 8 {
+			t.Errorf("%d reports a minute without the link", got)
+		}
+		syncer.Connected(true)
+		synctest.Wait()
+		if got := reported(t, o, "target"); got != fmt.Sprint(n) {
+			t.Errorf("reported is %s when the link is back, want %d", got, n)
+		}
+		if got := minute(); got < 58 || got > 62 {
+			t.Errorf("%d reports a minute with the link again", got)
+		}
+	})
+}
+
+func reported(t *testing.T, o *outbox, property string) string {
+	t.Helper()
+	synctest.Wait()
+	s, _ := o.status(t, "plant/boiler")
+	for _, tw := range s.Twins {
+		if tw.PropertyName == property && tw.Reported != nil {
+			return tw.Reported.Value
+		}
+	}
+	return ""
+}
+
+func TestChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{Store: memstore.New()}
+		defer o.Close()
+		o.down(t, "devicemodels", "plant/boiler-model", model)
+		o.down(t, "devices", "plant/boiler", boiler(1, "45"))
+		o.down(t, "devices", "plant/broken", `{"metadata":[]}`)
+		engine, stop := run(t, o)
+		defer stop()
+		if err := engine.Put(t.Context(), "local/own", twin.Put{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+
+		// A desired value of the wrong type is not adopted, and the condition says so.
+		o.down(t, "devices", "plant/boiler", boiler(2, "hot"))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		d, _ := engine.Device("plant/boiler")
+		if d.Twins["target"].Expected.Value != "45" {
+			t.Errorf("expected is %+v", d.Twins["target"].Expected)
+		}
+		s, _ := o.status(t, "plant/boiler")
+		if len(s.Conditions) != 1 || s.Conditions[0].Status != "False" || s.Conditions[0].Type != devicesync.ConditionDesiredValid {
+			t.Errorf("conditions are %+v", s.Conditions)
+		}
+		o.down(t, "devices", "plant/boiler", boiler(3, "50"))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		s, _ = o.status(t, "plant/boiler")
+		if len(s.Conditions) != 1 || s.Conditions[0].Status != "True" || s.ObservedGeneration != 3 {
+			t.Errorf("status is %+v", s)
+		}
+
+		// A changed model reaches its devices.
+		o.down(t, "devicemodels", "plant/boiler-model", `{"metadata":{"namespace":"plant","name":"boiler-model"},"spec":{"protocol":"opcua","properties":[{"name":"target","type":"FLOAT"}]}}`)
+		synctest.Wait()
+		d, _ = engine.Device("plant/boiler")
+		if d.Twins["target"].Type != "float" || d.Twins["target"].Expected.Value != "50" {
+			t.Errorf("after the model changed: %+v", d.Twins["target"])
+		}
+
+		// Only devices from the cloud go with their Device.
+		o.down(t, "devices", "plant/boiler", "")
+		o.down(t, "devices", "local/own", "")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if list := engine.Devices(); len(list) != 1 || list[0].ID != "local/own" {
+			t.Errorf("devices are %+v", list)
+		}
+	})
+}

@@ -1,0 +1,362 @@
+package mqtt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/topics"
+	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/internal/loglimit"
+)
+
+// origin marks the engine calls that are answered here.
+const origin = "mqtt"
+
+// queueLength is the number of commits and answers that may wait to be
+// published.
+const queueLength = 1024
+
+// Config sets up a Bridge. Engine, Bus and Node are required.
+type Config struct {
+	Engine *twin.Engine
+	Bus    *bus.Bus
+	Node   string           // the node's name, one level of a topic
+	Now    func() time.Time // the clock for timestamps of answers that the engine has no part in; nil means time.Now
+	Logger *slog.Logger     // nil discards
+}
+
+// Bridge answers and publishes for a twin engine on MQTT. All methods may be
+// called by several goroutines at once.
+type Bridge struct {
+	cfg     Config
+	out     chan any // twin.Commit, reply or listRequest, in the order of publication
+	started atomic.Bool
+	dropped atomic.Int64
+	faults  loglimit.Limiter
+}
+
+// warn logs a fault that may last, or that any client may cause: a few lines, and
+// how many were left out.
+func (b *Bridge) warn(msg string, args ...any) {
+	if skipped, ok := b.faults.Allow(); ok {
+		b.cfg.Logger.Warn(msg, append(args, "skipped", skipped)...)
+	}
+}
+
+// reply is an answer that needs no commit.
+type reply struct {
+	topic string
+	id    string
+	body  stamped
+}
+
+// listRequest asks for a list of devices.
+type listRequest struct {
+	detail bool
+	id     string // the requester's event_id; empty makes a new one
+}
+
+// New checks cfg and allocates a Bridge.
+func New(cfg Config) (*Bridge, error) {
+	if cfg.Engine == nil || cfg.Bus == nil {
+		return nil, errors.New("twin/mqtt: Config.Engine and Config.Bus are required")
+	}
+	if cfg.Node == "" || strings.ContainsAny(cfg.Node, "/+#\x00") {
+		return nil, fmt.Errorf("twin/mqtt: Config.Node is %q: it must be the node's name, without slashes and wildcards", cfg.Node)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Bridge{cfg: cfg, out: make(chan any, queueLength)}, nil
+}
+
+// Dropped is the number of requests since the start whose topic named no
+// device, so that they could not be answered.
+func (b *Bridge) Dropped() int64 { return b.dropped.Load() }
+
+// Run answers and publishes until ctx ends. The engine and the bus may start
+// before or after it. A second call returns twin.ErrStarted.
+func (b *Bridge) Run(ctx context.Context) error {
+	if b.started.Swap(true) {
+		return fmt.Errorf("twin/mqtt: %w", twin.ErrStarted)
+	}
+	defer b.cfg.Engine.Subscribe(func(c twin.Commit) { b.enqueue(ctx, c) })()
+	filters := map[string]func(context.Context, bus.Message){
+		topics.Device(topics.AnyDevice, "twin/+"):        b.handleDevice,
+		topics.Device(topics.AnyDevice, "state/+"):       b.handleDevice,
+		topics.Node(b.cfg.Node, topics.MembershipGet):    b.handleMembership,
+		topics.Node(b.cfg.Node, topics.MembershipDetail): b.handleMembership,
+	}
+	for filter, handler := range filters {
+		stop, err := b.cfg.Bus.Subscribe(filter, handler)
+		if errors.Is(err, bus.ErrNotRunning) && ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("twin/mqtt: %w", err)
+		}
+		defer stop()
+	}
+	up := make(chan struct{}, 1)
+	defer b.cfg.Bus.NotifyConnect(func() {
+		select {
+		case up <- struct{}{}:
+		default:
+		}
+	})()
+	var announcer sync.WaitGroup
+	announcer.Go(func() { b.announce(ctx, up) })
+	defer announcer.Wait()
+	return b.publish(ctx)
+}
+
+// announce publishes all devices when engine and bus are ready, and again after
+// each reconnect to a broker.
+func (b *Bridge) announce(ctx context.Context, up <-chan struct{}) {
+	for _, ready := range []<-chan struct{}{b.cfg.Engine.Ready(), b.cfg.Bus.Ready()} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return
+		}
+	}
+	select {
+	case <-up: // the connection that made the bus ready
+	default:
+	}
+	for {
+		b.enqueue(ctx, listRequest{detail: true})
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Bridge) enqueue(ctx context.Context, item any) {
+	select {
+	case b.out <- item:
+	case <-ctx.Done():
+	}
+}
+
+// handleDevice passes one request for a device to the engine.
+func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
+	device, action, ok := parseRequest(m.Topic)
+	if !ok {
+		b.dropped.Add(1)
+		b.warn("MQTT request names no device", "topic", m.Topic)
+		return
+	}
+	request, id, err := decodeRequest(action, m.Payload)
+	if id == "" {
+		id = m.Property("event_id")
+	}
+	if err != nil {
+		b.enqueue(ctx, reply{
+			topic: topics.Device(device, topics.Result(action)), id: id,
+			body: &topics.ErrorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
+		})
+		return
+	}
+	if request == nil {
+		return // another verb on the same level
+	}
+	err = b.cfg.Engine.Submit(ctx, twin.Call{Device: device, Request: request, Origin: origin, EventID: id})
+	if err != nil && ctx.Err() == nil {
+		b.cfg.Logger.Warn("MQTT request is lost: the twin engine does not run any more", "topic", m.Topic, "error", err)
+	}
+}
+
+// parseRequest reads $hw/events/device/<namespace>/<name>/<kind>/<verb>.
+func parseRequest(topic string) (id, action string, ok bool) {
+	id, action, ok = topics.ParseDevice(topic)
+	if !ok || strings.Count(action, "/") != 1 {
+		return "", "", false
+	}
+	return id, action, true
+}
+
+// decodeRequest gives nil for an action that is not a request, and the
+// event_id as far as it can be read.
+func decodeRequest(action string, payload []byte) (r twin.Request, id string, err error) {
+	switch action {
+	case topics.TwinUpdate:
+		patches, id, err := decodeUpdate(payload)
+		return twin.Update{Twins: patches}, id, err
+	case "twin/devicesync_updated":
+		patches, id, err := decodeUpdate(payload)
+		return twin.Sync{Twins: patches}, id, err
+	case topics.TwinGet:
+		return twin.Read{}, eventID(payload), nil
+	case topics.StateUpdate:
+		state, id, err := decodeState(payload)
+		return twin.SetState{State: state}, id, err
+	case topics.StateGet:
+		return twin.ReadState{}, eventID(payload), nil
+	}
+	return nil, "", nil
+}
+
+func (b *Bridge) handleMembership(ctx context.Context, m bus.Message) {
+	id := eventID(m.Payload)
+	if id == "" {
+		id = m.Property("event_id")
+	}
+	b.enqueue(ctx, listRequest{detail: strings.HasSuffix(m.Topic, "/detail"), id: id})
+}
+
+// publish sends what the queue holds, in order, until ctx ends. A list that no
+// client requested waits until the queue is empty, so that many new devices make
+// one list.
+func (b *Bridge) publish(ctx context.Context) error {
+	listPending := false
+	for {
+		if listPending && len(b.out) == 0 {
+			listPending = false
+			b.list(ctx, listRequest{detail: true})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case item := <-b.out:
+			switch item := item.(type) {
+			case twin.Commit:
+				listPending = b.commit(ctx, item) || listPending
+			case reply:
+				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
+			case listRequest:
+				b.list(ctx, item)
+			}
+		}
+	}
+}
+
+// commit publishes the effects of a commit and reports whether the list of
+// devices has changed.
+func (b *Bridge) commit(ctx context.Context, c twin.Commit) (list bool) {
+	for _, effect := range c.Effects {
+		switch e := effect.(type) {
+		case twin.Refused:
+			b.answer(ctx, c, &topics.ErrorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
+		case twin.Result:
+			b.answer(ctx, c, &topics.TwinUpdateMessage{Twin: encodeTwins(e.Twins)})
+		case twin.StateResult:
+			state := topics.State{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
+			b.answer(ctx, c, &topics.StateResultMessage{Device: state})
+		case twin.Document:
+			m := &topics.TwinDocumentMessage{Twin: make(map[string]topics.Transition, len(e.Twins))}
+			for name, t := range e.Twins {
+				m.Twin[name] = topics.Transition{Last: encodeTwin(t.Last), Current: encodeTwin(t.Current)}
+			}
+			b.send(ctx, topics.Device(c.Device, topics.TwinDocument), c.EventID, c.Time, m)
+		case twin.Delta:
+			m := &topics.TwinDeltaMessage{Twin: make(map[string]*topics.Twin, len(e.Twins)), Delta: e.Values}
+			for name, t := range e.Twins {
+				m.Twin[name] = encodeTwin(&t)
+			}
+			b.send(ctx, topics.Device(c.Device, topics.TwinDelta), "", c.Time, m)
+		case twin.Membership:
+			list = true
+			b.membership(ctx, c, e)
+		}
+	}
+	return list
+}
+
+// answer publishes the answer to c if the request came over MQTT.
+func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
+	if c.Origin != origin {
+		return
+	}
+	var action string
+	switch c.Request.(type) {
+	case twin.Update, twin.Sync:
+		action = topics.TwinUpdate
+	case twin.Read:
+		action = topics.TwinGet
+	case twin.SetState:
+		action = topics.StateUpdate
+	case twin.ReadState:
+		action = topics.StateGet
+	default:
+		return
+	}
+	b.send(ctx, topics.Device(c.Device, topics.Result(action)), c.EventID, c.Time, m)
+}
+
+func (b *Bridge) membership(ctx context.Context, c twin.Commit, e twin.Membership) {
+	m := &topics.MembershipMessage{}
+	switch e.Kind {
+	case twin.Added:
+		m.Added = []topics.DeviceEntry{encodeDeviceWithTwins(e.Device)}
+	case twin.Removed:
+		m.Removed = []topics.DeviceEntry{encodeDevice(e.Device)}
+	default:
+		return // the list has it
+	}
+	b.send(ctx, topics.Node(b.cfg.Node, topics.MembershipUpdated), "", c.Time, m)
+}
+
+// list publishes all devices.
+func (b *Bridge) list(ctx context.Context, r listRequest) {
+	devices := b.cfg.Engine.Devices()
+	m := &topics.DeviceListMessage{Devices: make([]topics.DeviceEntry, 0, len(devices))}
+	for _, d := range devices {
+		w := encodeDevice(d)
+		if r.detail {
+			w = encodeDeviceWithTwins(d)
+			w.Spec, w.Model = d.Member.Spec, d.Member.Model
+		}
+		m.Devices = append(m.Devices, w)
+	}
+	topic := topics.Node(b.cfg.Node, topics.Result(topics.MembershipGet))
+	if r.detail {
+		topic = topics.Node(b.cfg.Node, topics.Result(topics.MembershipDetail))
+	}
+	b.send(ctx, topic, r.id, b.cfg.Now(), m)
+}
+
+// stamped is a message with a header.
+type stamped interface {
+	Stamp(id string, now time.Time)
+}
+
+// send publishes m, with a new event_id if id is empty.
+func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
+	if id == "" {
+		id = uuid.NewString()
+	}
+	m.Stamp(id, now)
+	payload, err := json.Marshal(m)
+	if err != nil {
+		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "error", err)
+		return
+	}
+	err = b.cfg.Bus.Publish(ctx, bus.Message{
+		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
+		Properties: []bus.Property{{Key: "event_id", Value: id}},
+	})
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, bus.ErrNotRunning):
+		// When it starts, all devices are announced.
+		b.cfg.Logger.Debug("MQTT message is not published: the bus does not run", "topic", topic)
+	default:
+		b.warn("MQTT message is not published", "topic", topic, "error", err)
+	}
+}

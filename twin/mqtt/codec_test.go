@@ -1,0 +1,40 @@
+package mqtt
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/edgekit/edgekit/bus/topics"
+)
+
+func FuzzDecodeRequest(f *testing.F) {
+	for _, payload := range []string{
+		`{"event_id":"e-2","twin":{"t":{"actual":{"value":"21"},"metadata":{"type":"int"}},"gone":null}}`,
+		`{"twin":{"t":{"expected":{},"expected_version":{"cloud":1,"edge":18446744073709551615}}}}`,
+		`{"state":"online"}`, `{"twin":[]}`, `null`, ``, "\xff",
+	} {
+		f.Add("twin/update", []byte(payload))
+		f.Add("state/update", []byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, action string, payload []byte) {
+		request, _, err := decodeRequest(action, payload)
+		if err == nil && request == nil && (action == "twin/update" || action == "twin/get") {
+			t.Error("a request was neither decoded nor refused")
+		}
+		if err == nil && len(payload) > 0 && (action == "twin/update" || action == "state/update") && !json.Valid(payload) {
+			t.Errorf("%q was taken", payload)
+		}
+	})
+}
+
+func FuzzParseRequest(f *testing.F) {
+	f.Add("$hw/events/device/dev/node/twin/update")
+	f.Add("$hw/events/device///twin/update")
+	f.Add("$hw/events/device/a/b/c/twin/update")
+	f.Fuzz(func(t *testing.T, topic string) {
+		id, action, ok := parseRequest(topic)
+		if ok && topics.Device(id, action) != topic {
+			t.Errorf("%q was read as %q %q", topic, id, action)
+		}
+	})
+}
