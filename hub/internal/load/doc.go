@@ -1,4 +1,4 @@
-// package load keeps a busy server responsive: who may connect and when, who may work,
+// Package load keeps a busy server responsive: who may connect and when, who may work,
 // and what time costs.
 //
 //   - [HandshakeLimiter] paces handshakes and spreads those that return.

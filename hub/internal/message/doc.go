@@ -1,4 +1,4 @@
-// package message has the values that travel on the link, and the errors that both
+// Package message has the values that travel on the link, and the errors that both
 // the codec and the pure machines give. Package hub shows them to users by aliases,
 // with their contracts.
 //

@@ -1,4 +1,4 @@
-// package replica has the decisions of the link as pure machines: what to send, to
+// Package replica has the decisions of the link as pure machines: what to send, to
 // load, to apply, to acknowledge and to try again, for both halves of both replicated
 // classes of delivery (state and events), the digest by which two sides compare what
 // they hold, the keepalive, and who owns a node.

@@ -1,4 +1,4 @@
-// package wire is the codec of the link: frames, their encoder and decoder, the
+// Package wire is the codec of the link: frames, their encoder and decoder, the
 // reader that joins fragments, and compressed batches. hub.proto describes the
 // format; TestProto compares the two.
 //
