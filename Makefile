@@ -112,8 +112,8 @@ bench-streams: ## kubectl logs, exec and cp through the cloud, against a kubelet
 bench-cp: ## kubectl cp into a container and back, against the stock kubelet in the same cluster (root)
 	@cd cmd/demo && PEER=kubelet go run ./bench --starts=1 --pods=0 --copies=5
 bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart (ONLY=rest: the first two, ONLY=delivery: three; PEER=quic-go adds a server that is quic-go alone)
-	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetFigures ./hub/hubbench
+	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetMeasured ./hub/hubbench
 bench-rest: ## What a node at rest costs on the wire, all layers counted (root)
-	BENCH=1 go test -count=1 -v -run TestRestFigures ./hub/hubbench
+	BENCH=1 go test -count=1 -v -run TestRestMeasured ./hub/hubbench
 bench-meta: ## The store: durable writes, list, open, memory, disk under a hot key
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFigures ./meta/badgerstore

@@ -192,7 +192,7 @@ type Links interface {
 	// OpenStream opens a stream to a connected node, for its kubelet endpoint.
 	OpenStream(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
 	// Supersede ends the node's session here if the one of by is newer.
-	Supersede(node string, by hub.Seat)
+	Supersede(node string, by hub.Claim)
 }
 
 // Run does the controller's work until ctx ends; it then joins all that it
@@ -206,7 +206,7 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 		return err
 	}
 	parts := []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
-	var supersede func(string, hub.Seat)
+	var supersede func(string, hub.Claim)
 	if links != nil {
 		supersede = links.Supersede
 	}
@@ -270,7 +270,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		),
 		Up:    sink,
 		Inbox: sink,
-		Claim: func(ctx context.Context, decide func(hub.Seat) (hub.Seat, error)) error {
+		Claim: func(ctx context.Context, decide func(hub.Claim) (hub.Claim, error)) error {
 			return c.lifecycle.Claim(ctx, node, decide)
 		},
 		Duplicate: c.edge.Duplicate,

@@ -1,11 +1,14 @@
 package hub
 
-import "time"
+import (
+	"time"
 
-// Backoff spaces attempts to connect: the n-th waits a random time of up to
-// Min doubled n times, but not more than Max ("full jitter"), so that many
-// edges that lost one server do not return at once. A wait that the server
-// asked for comes on top.
+	"github.com/edgekit/edgekit/hub/internal/load"
+)
+
+// Backoff spaces attempts to connect: the n-th waits a random time of up to Min doubled
+// n times, but not more than Max ("full jitter"), so that many edges that lost one
+// server do not return at once. A wait that the server asked for is added.
 type Backoff struct {
 	Min time.Duration // 0 means 500 ms
 	Max time.Duration // 0 means 30 s
@@ -34,20 +37,30 @@ func (b Backoff) ceiling(attempt int) time.Duration {
 // unless the server says when.
 const probeEvery = 5 * time.Minute
 
-// probeAfter is when a fenced program asks next, besides the back-off. One that
-// has just been told asks soon: so the server learns that both are alive. told
-// is what the server said, or zero; chance is evenly spread over [0, 1).
-func probeAfter(told time.Duration, news bool, chance float64) time.Duration {
+// probeAfter is when a fenced program asks next, besides the back-off. asked is the
+// wait that the server asked for, or zero. A program that has just been fenced (first)
+// asks soon, so that the server learns that both are alive. chance is evenly spread
+// over [0, 1).
+func probeAfter(asked time.Duration, first bool, chance float64) time.Duration {
 	switch {
-	case told == 0 && news:
+	case asked == 0 && first:
 		return 0
-	case told == 0:
-		told = probeEvery
+	case asked == 0:
+		asked = probeEvery
 	}
-	return told + time.Duration(chance*float64(told/2))
+	return asked + time.Duration(chance*float64(asked/2))
 }
 
 // wait is the wait itself; chance is evenly spread over [0, 1).
 func (b Backoff) wait(attempt int, notBefore time.Duration, chance float64) time.Duration {
 	return notBefore + time.Duration(chance*float64(b.ceiling(attempt)))
 }
+
+// Timers runs the keepalive timers of many links on one timer of Go's. The runtime
+// looks through all of its timers whenever one that was moved forward is due, which
+// with QUIC is some dozen times a second: one timer more for each of 100,000 links
+// would cost half a core.
+//
+// A Server has one. A Client has its own unless a program with many of them gives
+// them one. The zero value is ready; it may be used by several goroutines at once.
+type Timers struct{ heap load.TimerHeap }

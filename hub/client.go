@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // ClientConfig sets up a Client. Only Dialer and Node are required.
@@ -26,6 +30,7 @@ type ClientConfig struct {
 	// Names that begin with "hub." are hub's own.
 	Capabilities []string
 
+	// The endpoints are those of Run; Serve is given others.
 	Down Sink   // takes what the cloud says that this node must hold; nil refuses all
 	Up   Source // what this node reports; nil for nothing
 	// Inbox takes the cloud's events, Outbox has this node's; nil for none.
@@ -41,15 +46,26 @@ type ClientConfig struct {
 	// Keepalive is how often an idle link is probed; the server may ask for
 	// longer. 0 means 30 s.
 	Keepalive time.Duration
-	// Pulse keeps the time of Keepalive: many Clients in a program share one. Nil
+	// Timers runs the timers of Keepalive: many Clients of a program share one. Nil
 	// means its own.
-	Pulse *Pulse
+	Timers *Timers
 	// Handshake bounds one attempt to connect, from the dial to the server's
 	// welcome. 0 means 15 s.
 	Handshake time.Duration
 	Backoff   Backoff // between attempts
 	Limits    Limits
 	Logger    *slog.Logger // nil discards
+}
+
+// Endpoints are what the link of an edge serves: see ClientConfig's fields of the same
+// names. All may be nil.
+type Endpoints struct {
+	Down      Sink
+	Up        Source
+	Inbox     Inbox
+	Outbox    Outbox
+	Mux       *Mux
+	Connected []func(Info)
 }
 
 // Client is the edge's end of the link. It keeps one session with the cloud:
@@ -61,7 +77,8 @@ type Client struct {
 	ready   chan struct{}
 	started atomic.Bool
 	stats   *counters
-	dials   uint64 // of this instance; used by Run alone
+	dials   uint64    // of this instance; used by Serve alone
+	ends    Endpoints // set by Serve, used by its goroutine
 
 	mu      sync.Mutex
 	session *session // nil while offline
@@ -81,7 +98,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Backoff.Min < 0, cfg.Backoff.Max < 0:
 		return nil, errors.New("hub: a duration in ClientConfig is negative: leave it 0 for the default")
 	}
-	if err := cfg.Limits.check(); err != nil {
+	if err := message.CheckLimits(cfg.Limits); err != nil {
 		return nil, fmt.Errorf("hub: ClientConfig.%w", err)
 	}
 	if err := checkCapabilities(cfg.Capabilities); err != nil {
@@ -90,16 +107,14 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Instance == "" {
 		cfg.Instance = rand.Text()
 	}
-	if cfg.Mux == nil {
-		cfg.Mux = &Mux{}
-	}
 	cfg.Keepalive = orDefault(cfg.Keepalive, defaultKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.Backoff = cfg.Backoff.withDefaults()
-	if cfg.Pulse == nil {
-		cfg.Pulse = new(Pulse)
+	if cfg.Timers == nil {
+		cfg.Timers = new(Timers)
 	}
-	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Limits = message.DefaultLimits(cfg.Limits)
+	cfg.Connected, cfg.Capabilities = slices.Clone(cfg.Connected), slices.Clone(cfg.Capabilities)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -123,16 +138,29 @@ func orDefault(d, def time.Duration) time.Duration {
 // on without a session and asks every few minutes whether the node is free
 // again; see Fenced. It can be called once.
 func (c *Client) Run(ctx context.Context) error {
+	return c.Serve(ctx, Endpoints{
+		Down: c.cfg.Down, Up: c.cfg.Up, Inbox: c.cfg.Inbox, Outbox: c.cfg.Outbox, Mux: c.cfg.Mux, Connected: c.cfg.Connected,
+	})
+}
+
+// Serve is Run with endpoints that take the place of those in ClientConfig, for endpoints
+// that are made with the Client: it exists before them and is nobody's closure. Either of
+// the two can be called, once.
+func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 	if c.started.Swap(true) {
-		return ErrRunning
+		return ErrStarted
 	}
+	if c.ends = ends; ends.Mux == nil {
+		c.ends.Mux = &Mux{}
+	}
+	c.ends.Connected = slices.Clone(ends.Connected)
 	for attempt := 0; ; attempt++ {
 		begun := time.Now()
 		stood, err := c.connect(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		news := c.noteFenced(err)
+		first := c.noteFenced(err)
 		if final := c.final(stood, err); final != nil {
 			c.log.Error("link is closed for good", "error", final)
 			return final
@@ -141,13 +169,13 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(begun) > 2*c.cfg.Backoff.ceiling(attempt) {
 			attempt = 0
 		}
-		told := retryAfter(err)
+		asked := retryAfter(err)
 		if c.Fenced() != nil {
-			told = probeAfter(told, news, mathrand.Float64())
-		} else if told > 0 { // the server spreads the returns: nothing is won by more on top
+			asked = probeAfter(asked, first, mathrand.Float64())
+		} else if asked > 0 { // the server spreads the returns: a longer back-off gains nothing
 			attempt = 0
 		}
-		wait := c.cfg.Backoff.wait(attempt, told, mathrand.Float64())
+		wait := c.cfg.Backoff.wait(attempt, asked, mathrand.Float64())
 		c.log.Warn("link is down", "error", err, "retry", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -160,9 +188,8 @@ func (c *Client) Run(ctx context.Context) error {
 // Ready is closed when the first session stands.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
-// Fenced tells that another program with this node's identity has the node, so
-// that this one has no session; nil if that is not so. It is over when a session
-// stands.
+// Fenced is set while another program with this node's identity has the node, so that
+// this one has no session; nil otherwise. A session that begins ends it.
 func (c *Client) Fenced() *FencedError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,8 +242,7 @@ func (c *Client) current() *session {
 	return c.session
 }
 
-// connect makes one session and returns whether it came to stand and how it
-// ended.
+// connect makes one session. It reports whether the session began, and how it ended.
 func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 	conn, l, w, err := c.dial(ctx)
 	if err != nil {
@@ -225,44 +251,44 @@ func (c *Client) connect(ctx context.Context) (stood bool, err error) {
 		}
 		return false, err
 	}
-	// The session outlives ctx for a moment, to say goodbye.
+	// The session outlives ctx for a moment, to send a GoAway.
 	cfg := sessionConfig{
 		node: c.cfg.Node, edge: true, epoch: w.Epoch, line: l, keepalive: w.Keepalive,
-		limits: c.cfg.Limits, peer: w.Limits, sink: c.cfg.Down, source: c.cfg.Up,
-		outbox: c.cfg.Outbox, inbox: c.cfg.Inbox, mux: c.cfg.Mux, log: c.log, stats: c.stats, pulse: c.cfg.Pulse,
+		limits: c.cfg.Limits, peer: w.Limits, sink: c.ends.Down, source: c.ends.Up,
+		outbox: c.ends.Outbox, inbox: c.ends.Inbox, mux: c.ends.Mux, log: c.log, stats: c.stats, timers: &c.cfg.Timers.heap,
 	}
 	cfg.negotiate(w.Capabilities)
 	s := newSession(context.WithoutCancel(ctx), cfg)
 	defer s.cancel()
-	stop := context.AfterFunc(ctx, func() { s.part(goodbye{Kind: goodbyeStopped}) })
+	stop := onDone(ctx, func() { s.close(wire.GoAway{Kind: wire.GoAwayStopped}) })
 	defer stop()
 	was := c.Fenced()
 	c.publish(s, Info{
 		Node: c.cfg.Node, Connected: true, Since: time.Now(), Epoch: w.Epoch, Previous: w.Previous, Transport: conn.Peer().Transport,
 	})
-	c.stats.begun(conn.Peer().Transport)
+	c.stats.sessionBegan(conn.Peer().Transport)
 	if was != nil {
 		c.log.Info("the other program with this node's identity is gone: this one has the link again", "instance", c.cfg.Instance)
 	}
 	c.log.Info("link is up", "transport", conn.Peer().Transport, "server", addr(conn.Peer().Addr), "epoch", w.Epoch)
 	err = s.run()
-	c.stats.over(conn.Peer().Transport, endReason(err))
+	c.stats.sessionEnded(conn.Peer().Transport, endReason(err))
 	c.publish(nil, Info{Node: c.cfg.Node, Since: time.Now(), Reason: err.Error(), Epoch: w.Epoch})
 	return true, err
 }
 
 // dial opens a connection and shakes hands.
-func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
+func (c *Client) dial(ctx context.Context) (Conn, *line, wire.Welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Handshake)
 	defer cancel()
 	conn, err := c.cfg.Dialer.Dial(ctx)
 	if err != nil {
-		return nil, nil, welcome{}, fmt.Errorf("hub: dial: %w", unverified(err, time.Now()))
+		return nil, nil, wire.Welcome{}, fmt.Errorf("hub: dial: %w", unverified(err, time.Now()))
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := onDone(ctx, func() { conn.Close() })
 	c.dials++
-	l, w, err := greet(ctx, conn, hello{
-		Min: protocolMin, Max: protocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
+	l, w, err := greet(ctx, conn, wire.Hello{
+		Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
 		Capabilities: offers(c.cfg.Capabilities), Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
 		Yield: c.Fenced() != nil,
 	})
@@ -274,12 +300,12 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, welcome, error) {
 	}
 	if err != nil {
 		conn.Close()
-		return nil, nil, welcome{}, fmt.Errorf("hub: handshake: %w", err)
+		return nil, nil, wire.Welcome{}, fmt.Errorf("hub: handshake: %w", err)
 	}
 	return conn, l, w, nil
 }
 
-// publish makes the session, or its absence, known.
+// publish makes the session, or its end, known.
 func (c *Client) publish(s *session, info Info) {
 	c.mu.Lock()
 	c.session, c.info = s, info
@@ -294,7 +320,7 @@ func (c *Client) publish(s *session, info Info) {
 			close(c.ready)
 		}
 	}
-	for _, f := range c.cfg.Connected {
+	for _, f := range c.ends.Connected {
 		f(info)
 	}
 }
@@ -302,12 +328,12 @@ func (c *Client) publish(s *session, info Info) {
 // final gives the error that Run returns for the end of a session, or of an
 // attempt at one, or nil to go on.
 func (c *Client) final(stood bool, err error) error {
-	f, told := errors.AsType[*farewell](err)
+	f, closed := errors.AsType[*closedByPeer](err)
 	var e *Error
-	if told && f.goodbye.Kind == goodbyeFenced {
+	if closed && f.goAway.Kind == wire.GoAwayFenced {
 		return nil
-	} else if told {
-		e = f.goodbye.Err
+	} else if closed {
+		e = f.goAway.Err
 	} else if !stood {
 		e, _ = errors.AsType[*Error](err) // the transport itself was refused
 	}
@@ -320,23 +346,23 @@ func (c *Client) final(stood bool, err error) error {
 }
 
 // noteFenced notes that another program has the node, if err says so, and
-// reports whether that is news.
+// reports whether it was not known before.
 func (c *Client) noteFenced(err error) bool {
-	f, told := errors.AsType[*farewell](err)
-	if !told || f.goodbye.Kind != goodbyeFenced {
+	f, closed := errors.AsType[*closedByPeer](err)
+	if !closed || f.goAway.Kind != wire.GoAwayFenced {
 		return false
 	}
-	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goodbye.Epoch}
-	if f.goodbye.Err != nil {
-		fenced.Holder = f.goodbye.Err.Text
+	fenced := &FencedError{Node: c.cfg.Node, Instance: c.cfg.Instance, Epoch: f.goAway.Epoch}
+	if f.goAway.Err != nil {
+		fenced.Holder = f.goAway.Err.Text
 	}
 	c.mu.Lock()
-	news := c.fenced == nil
+	first := c.fenced == nil
 	c.fenced = fenced
 	c.mu.Unlock()
-	if news {
+	if first {
 		c.log.Error("another program has taken this node over: this one goes on without the link, and takes it again when the other has been gone for some minutes",
 			"instance", fenced.Instance, "server", fenced.Holder, "remedy", "was a disk cloned or a backup restored? give one of the two machines an identity of its own")
 	}
-	return news
+	return first
 }

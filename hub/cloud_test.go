@@ -69,8 +69,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestHerd has 1,000 nodes come at once to a server that takes 50 a second.
-func TestHerd(t *testing.T) {
+// TestManyReturnSpread has 1,000 nodes come at once to a server that takes 50 a second.
+func TestManyReturnSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const nodes, rate = 1000, 50
 		n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}
@@ -147,18 +147,18 @@ func TestDisconnectIsAtOnce(t *testing.T) {
 	})
 }
 
-// TestServersShareSeats has two servers of one cloud: a node's session on one
+// TestServersShareClaims has two servers of one cloud: a node's session on one
 // ends when a newer one stands on the other, and two programs with one identity
 // meet though each has found another server.
-func TestServersShareSeats(t *testing.T) {
+func TestServersShareClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seats := &hubtest.Seats{}
+		claims := &hubtest.Claims{}
 		var nets [2]*memconn.Network
 		var servers [2]*hub.Server
 		for i := range servers {
 			nets[i] = memconn.New(memconn.Config{})
-			servers[i] = newServer(t, hub.ServerConfig{Listener: nets[i], Directory: &hubtest.Directory{Seats: seats}})
-			seats.Watch(servers[i].Supersede)
+			servers[i] = newServer(t, hub.ServerConfig{Listener: nets[i], Directory: &hubtest.Directory{Claims: claims}})
+			claims.Watch(servers[i].Supersede)
 			defer program(t, servers[i].Run)()
 		}
 		connected := func(i int) bool { synctest.Wait(); return len(servers[i].Nodes()) == 1 }

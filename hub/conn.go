@@ -24,13 +24,12 @@ type Conn interface {
 	Close() error
 }
 
-// Lively is implemented by a Conn that knows when it last received anything
-// from the peer, on any stream or of its own. The session then takes that for
-// the sign of life, so that a ping which waits behind a lot of data on a slow
-// link is not taken for a dead one.
-type Lively interface {
-	// Heard is when the last byte arrived; zero for never.
-	Heard() time.Time
+// LastReader is implemented by a Conn that knows when it last received anything from the
+// peer, on any stream or of the transport's own. The session takes that as the sign of
+// life: a ping that waits behind a lot of data on a slow link does not end it.
+type LastReader interface {
+	// LastRead is when the last byte arrived; zero for never.
+	LastRead() time.Time
 }
 
 // Stream is an ordered, flow-controlled stream of bytes in both directions.
@@ -80,15 +79,15 @@ type Listener interface {
 	Close() error
 }
 
-// Entrance is a Listener that lets in a limited number of connections at a time.
-// Server.Stats has what it says.
-type Entrance interface {
-	// Entering counts those that are on their way in, by transport.
-	Entering() map[string]Entering
+// BacklogReporter is implemented by a Listener that limits how many connections are on
+// their way in. Server.Stats includes its report.
+type BacklogReporter interface {
+	// Backlog counts those that are on their way in, by transport.
+	Backlog() map[string]Backlog
 }
 
-// Entering is how many connections are on their way in.
-type Entering struct {
+// Backlog is how many connections are on their way in.
+type Backlog struct {
 	UnderWay int // between their first packet and Accept
-	Waiting  int // for those, as far as the Listener can tell
+	Waiting  int // that wait for those, as far as the Listener knows
 }

@@ -1,6 +1,9 @@
 package hub
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Hello is what an edge says of itself when its session begins, with what the
 // transport proved.
@@ -21,6 +24,12 @@ type Directory interface {
 	Attach(ctx context.Context, hello Hello) (Node, error)
 }
 
+// DirectoryFunc makes a function a Directory.
+type DirectoryFunc func(ctx context.Context, hello Hello) (Node, error)
+
+// Attach calls f.
+func (f DirectoryFunc) Attach(ctx context.Context, hello Hello) (Node, error) { return f(ctx, hello) }
+
 // Node is one connected node as its session sees it.
 type Node struct {
 	Down Source // what the node must hold; nil for nothing
@@ -29,18 +38,47 @@ type Node struct {
 	// none. Events wait in an Outbox while the peer is one that knows of none.
 	Inbox  Inbox
 	Outbox Outbox
-	// Claim records that this server is about to hold the node, where all
-	// servers of the cloud see it: it reads the node's Seat, zero if there is
-	// none, has decide say what to make of it, and stores that if nobody else
-	// has stored anything meanwhile; otherwise it begins again. An error of
-	// decide is returned as it is. Whoever stores also watches, and tells the
-	// other servers by Server.Supersede. With one server it may be nil.
-	Claim func(ctx context.Context, decide func(held Seat) (Seat, error)) error
-	// Duplicate is called when a program with the node's identity was refused,
-	// since another has the node; it comes again every few minutes for as long as
-	// both run. It may take its time, within ctx. nil does nothing.
+	// Claim records, where all servers of the cloud see it, that this server is about to
+	// hold the node:
+	//
+	//  1. read the node's Claim, zero if there is none;
+	//  2. call decide, and return its error as it is;
+	//  3. store the result only if the stored Claim is still the one that was read
+	//     (compare and swap); otherwise go back to 1.
+	//
+	// The store is also watched, and a changed Claim is reported to the other servers by
+	// Server.Supersede. With one server Claim may be nil.
+	Claim func(ctx context.Context, decide func(held Claim) (Claim, error)) error
+	// Duplicate is called when a program with the node's identity was refused because
+	// another has the node, and again every few minutes for as long as both run. It may
+	// block until ctx ends. nil does nothing.
 	Duplicate func(ctx context.Context, d Duplicate)
-	// Connected is called with the session's client info when it stands and,
-	// once more, when it has ended. It may be nil.
+	// Connected is called with the session's client info when it has begun and once
+	// more when it has ended. It may be nil.
 	Connected func(Info)
+}
+
+// Duplicate is a program that asked for a node while another program with the same
+// identity has it: both run. The likely causes are a cloned disk and a restored backup.
+type Duplicate struct {
+	Node     string
+	Instance string // the program that was refused
+	Address  string // from which it connected; behind a proxy, the proxy's
+	Holder   Claim  // who has the node
+}
+
+// Info is the client info that each side publishes when a node's link comes
+// or goes. The edge hands it to meta, bus and twin; the cloud renews or stops
+// renewing the node's lease by it.
+type Info struct {
+	Node      string
+	Connected bool
+	Since     time.Time // when Connected last changed
+	Reason    string    // why the link went; empty while connected
+	Epoch     uint64    // the session's epoch; a larger one fences all smaller ones of the node
+	// Previous is, on an edge, the epoch of the node's session before this one; 0
+	// if it is not known. Where it is not that of the program's own last session,
+	// another program has had the node meanwhile, and may have reported otherwise.
+	Previous  uint64
+	Transport string // "quic", "websocket" or "mem"; empty while disconnected
 }

@@ -1,9 +1,14 @@
 package hub
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // Errors that callers branch on.
@@ -17,12 +22,17 @@ var (
 	ErrInterrupted = errors.New("hub: interrupted")
 	// ErrTooLarge is returned for a message over the size that both sides
 	// agreed on. Nothing was sent.
-	ErrTooLarge = errors.New("hub: message is too large")
+	ErrTooLarge = message.ErrTooLarge
 	// ErrProtocol is wrapped by the errors of a peer that does not keep to the
 	// protocol. Its session ends.
-	ErrProtocol = errors.New("hub: protocol violation")
-	// ErrRunning is returned by a second Run of one Client or Server.
-	ErrRunning = errors.New("hub: Run was called before")
+	ErrProtocol = message.ErrProtocol
+	// ErrLagging is what Source.Load returns when the owner cannot yet say what
+	// the truth is: its view is older than what the other side has already seen.
+	// The session keeps the key and asks again.
+	ErrLagging = message.ErrLagging
+	// ErrStarted is returned by a second Run of one Client, Server or join.Identity,
+	// during the first and after it.
+	ErrStarted = errors.New("hub: Run was called before")
 )
 
 // FencedError says that another program with this node's identity has the node.
@@ -60,30 +70,20 @@ func (e *RefusedError) Error() string {
 // Unwrap gives the server's own error.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// farewell is the end of a session that the peer announced.
-type farewell struct{ goodbye goodbye }
+// closedByPeer is the end of a session that the peer announced.
+type closedByPeer struct{ goAway wire.GoAway }
 
-func (e *farewell) Error() string {
-	if e.goodbye.Err != nil {
-		return "hub: peer ended the session: " + e.goodbye.Kind.String() + ": " + e.goodbye.Err.Text
+func (e *closedByPeer) Error() string {
+	if e.goAway.Err != nil {
+		return "hub: peer ended the session: " + e.goAway.Kind.String() + ": " + e.goAway.Err.Text
 	}
-	return "hub: peer ended the session: " + e.goodbye.Kind.String()
+	return "hub: peer ended the session: " + e.goAway.Kind.String()
 }
 
-// violation is an ErrProtocol with its detail.
-func violation(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
-}
-
-// wireError turns what a handler returned into what the peer is told.
-func wireError(err error) *Error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	return &Error{Code: CodeUnknown, Text: err.Error()}
+// isFinal reports whether trying again can never help.
+func isFinal(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Final()
 }
 
 // retryAfter is the wait that err asks for, or zero.
@@ -91,12 +91,54 @@ func retryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.RetryAfter
 	}
-	if f, ok := errors.AsType[*farewell](err); ok && f.goodbye.Err != nil {
-		return f.goodbye.Err.RetryAfter
+	if f, ok := errors.AsType[*closedByPeer](err); ok && f.goAway.Err != nil {
+		return f.goAway.Err.RetryAfter
 	}
 	return 0
 }
 
-func tooLarge(n, limit int) error {
-	return fmt.Errorf("%w: %d bytes where %d are allowed", ErrTooLarge, n, limit)
+// TLS alerts by which a peer refuses a certificate (RFC 8446 section 6.2).
+const (
+	alertBadCertificate      = 42
+	alertUnsupported         = 43
+	alertRevoked             = 44
+	alertExpired             = 45
+	alertUnknown             = 46
+	alertUnknownCA           = 48
+	alertAccessDenied        = 49
+	alertCertificateRequired = 116
+)
+
+// CertificateError is for transports: what a Dial, or the first use of its Conn,
+// returns when the server refused the edge's certificate by that TLS alert. It
+// is nil for alerts that are about something else. All are final but one: a
+// certificate that has expired may have been renewed by the next attempt.
+func CertificateError(alert uint8) *Error {
+	switch alert {
+	case alertExpired:
+		return &Error{Code: CodeUnavailable, Text: "the cloud finds this node's certificate expired: it must be renewed, or the node joined again; check both clocks"}
+	case alertCertificateRequired:
+		return &Error{Code: CodeForbidden, Text: "the link needs a client certificate: join this node first"}
+	case alertUnknownCA:
+		return &Error{Code: CodeForbidden, Text: "this node's certificate is not of this cloud's authority: join this node again"}
+	case alertRevoked, alertAccessDenied:
+		return &Error{Code: CodeForbidden, Text: "the cloud does not admit this node's certificate any more: join this node again"}
+	case alertBadCertificate, alertUnsupported, alertUnknown:
+		return &Error{Code: CodeForbidden, Text: "the cloud refuses this node's certificate: join this node again"}
+	}
+	return nil
+}
+
+// unverified adds to the failure of a dial what to do about a server whose
+// certificate does not hold here; every other error stays as it is.
+func unverified(err error, now time.Time) error {
+	failed, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	if !ok {
+		return err
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](failed.Err); ok && invalid.Reason == x509.Expired {
+		return fmt.Errorf("the cloud's certificate is not valid at this machine's time, %s: set the clock, or renew the cloud's certificate: %w",
+			now.UTC().Format(time.RFC3339), err)
+	}
+	return fmt.Errorf("the cloud's certificate is not one that this node trusts: check the address, or join this node again: %w", err)
 }

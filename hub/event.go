@@ -5,20 +5,6 @@ import (
 	"iter"
 )
 
-// Event is one thing that happened. Unlike an Object it is never replaced by a
-// later one: each arrives, in the order of its source.
-type Event struct {
-	// Source names the sequence that the event was appended to: a component
-	// such as "edged", not an object, so that there are few of them. An Outbox
-	// that has lost count of a sequence goes on under a new name, for example
-	// one with a random end, since ids that were used are taken for applied; the
-	// session logs that, and Stats.EventsPresumed counts them.
-	Source string
-	ID     uint64 // from 1, larger than that of each earlier event of the source; there may be gaps
-	Key    Key    // what it is about, in the owner's terms
-	Body   []byte // opaque
-}
-
 // Outbox is the sender's half of the event class: what was appended and is not
 // acknowledged yet, durable until it is. Its methods may be called at the same
 // time.
@@ -41,7 +27,7 @@ type Outbox interface {
 	// goroutine at a time, at least once for each id that Next gave, or once
 	// for several. When it fails, for example since the disk is full, it is
 	// called again with back-off for as long as the session stands; the next
-	// session tells it again.
+	// session reports it again.
 	Acked(ctx context.Context, source string, id uint64) error
 	// Subscribe has appended called with the source of each event that was
 	// appended after Subscribe returned, until stop is called. appended does

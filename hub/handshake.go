@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // The handshake: the edge opens the first stream of the connection, which
@@ -27,31 +32,29 @@ const (
 type line struct {
 	conn    Conn
 	control Stream
-	reader  *frameReader
+	reader  *wire.Reader
 	heard   *atomic.Int64 // when it last brought bytes, Unix nanoseconds
 }
 
 func newLine(conn Conn, control Stream) *line {
 	l := &line{conn: conn, control: control, heard: new(atomic.Int64)}
 	l.heard.Store(time.Now().UnixNano())
-	l.reader = newFrameReader(heardReader{control, l.heard}, maxHello, 0)
+	l.reader = wire.NewReader(heardReader{control, l.heard}, wire.MaxHello, 0)
 	return l
 }
 
 // lastHeard is the peer's last sign of life.
 func (l *line) lastHeard() time.Time {
 	at := time.Unix(0, l.heard.Load())
-	if c, ok := l.conn.(Lively); ok && c.Heard().After(at) {
-		return c.Heard()
+	if c, ok := l.conn.(LastReader); ok && c.LastRead().After(at) {
+		return c.LastRead()
 	}
 	return at
 }
 
 // established lifts the limits of the handshake.
 func (l *line) established(own Limits) error {
-	l.reader.piece, l.reader.whole = maxPiece, own.MaxFrame
-	l.reader.decoder = newDecoder(own.MaxKeys)
-	l.reader.stands = true
+	l.reader.Establish(own.MaxFrame, own.MaxKeys)
 	return l.control.SetDeadline(time.Time{})
 }
 
@@ -70,113 +73,111 @@ func (h heardReader) Read(p []byte) (int, error) {
 }
 
 // greet is the edge's side.
-func greet(ctx context.Context, conn Conn, h hello) (*line, welcome, error) {
+func greet(ctx context.Context, conn Conn, h wire.Hello) (*line, wire.Welcome, error) {
 	control, err := conn.OpenStream(ctx)
 	if err != nil {
-		return nil, welcome{}, err
+		return nil, wire.Welcome{}, err
 	}
 	l := newLine(conn, control)
 	if at, ok := ctx.Deadline(); ok {
 		err = control.SetDeadline(at)
 	}
 	if err == nil {
-		err = writeFrame(control, h, maxHello)
+		err = wire.WriteFrame(control, h, wire.MaxHello)
 	}
 	if err != nil {
-		return nil, welcome{}, err
+		return nil, wire.Welcome{}, err
 	}
-	f, err := l.reader.next()
+	f, err := l.reader.Next()
 	if err != nil {
-		return nil, welcome{}, err
+		return nil, wire.Welcome{}, err
 	}
 	switch f := f.(type) {
-	case goodbye:
-		return nil, welcome{}, &farewell{f}
-	case welcome:
-		f.Limits = f.Limits.withDefaults()
+	case wire.GoAway:
+		return nil, wire.Welcome{}, &closedByPeer{f}
+	case wire.Welcome:
+		f.Limits = message.DefaultLimits(f.Limits)
 		if f.Version < h.Min || f.Version > h.Max {
-			return nil, welcome{}, violation("server chose version %d, offered were %d to %d", f.Version, h.Min, h.Max)
+			return nil, wire.Welcome{}, message.Violation("server chose version %d, offered were %d to %d", f.Version, h.Min, h.Max)
 		}
-		if f.Keepalive <= 0 || f.Limits.MaxFrame < minFrame {
-			return nil, welcome{}, violation("welcome with impossible limits")
+		if f.Keepalive <= 0 || f.Limits.MaxFrame < message.MinFrame {
+			return nil, wire.Welcome{}, message.Violation("welcome with impossible limits")
 		}
 		return l, f, nil
 	default:
-		return nil, welcome{}, violation("%T in answer to a hello", f)
+		return nil, wire.Welcome{}, message.Violation("%T in answer to a hello", f)
 	}
 }
 
 // receive is the first half of the cloud's side.
-func receive(ctx context.Context, conn Conn) (*line, hello, error) {
+func receive(ctx context.Context, conn Conn) (*line, wire.Hello, error) {
 	control, err := conn.AcceptStream(ctx)
 	if err != nil {
-		return nil, hello{}, err
+		return nil, wire.Hello{}, err
 	}
 	l := newLine(conn, control)
 	if at, ok := ctx.Deadline(); ok {
 		if err := control.SetDeadline(at); err != nil {
-			return l, hello{}, err
+			return l, wire.Hello{}, err
 		}
 	}
-	f, err := l.reader.next()
+	f, err := l.reader.Next()
 	if err != nil {
-		return l, hello{}, err
+		return l, wire.Hello{}, err
 	}
-	h, ok := f.(hello)
+	h, ok := f.(wire.Hello)
 	if !ok {
-		return l, hello{}, violation("%T before a hello", f)
+		return l, wire.Hello{}, message.Violation("%T before a hello", f)
 	}
-	h.Limits = h.Limits.withDefaults()
+	h.Limits = message.DefaultLimits(h.Limits)
 	return l, h, nil
 }
 
 // agree checks a hello against what the transport proved and chooses the
 // version. It is pure.
-func agree(h hello, peer Peer) (uint64, error) {
-	version := min(h.Max, protocolMax)
+func agree(h wire.Hello, peer Peer) (uint64, error) {
+	version := min(h.Max, wire.ProtocolMax)
 	switch {
-	case version < protocolMin || version < h.Min:
-		return 0, &turnedAway{HandshakeVersion, &Error{Code: CodeUnsupported, Text: fmt.Sprintf(
-			"the edge speaks protocol versions %d to %d, this server %d to %d: update the older of the two", h.Min, h.Max, protocolMin, protocolMax)}}
+	case version < wire.ProtocolMin || version < h.Min:
+		return 0, &rejected{HandshakeVersion, &Error{Code: CodeUnsupported, Text: fmt.Sprintf(
+			"the edge speaks protocol versions %d to %d, this server %d to %d: update the older of the two", h.Min, h.Max, wire.ProtocolMin, wire.ProtocolMax)}}
 	case peer.Name == "":
-		return 0, &turnedAway{HandshakeIdentity, &Error{Code: CodeForbidden, Text: "the connection proves no node name: join this node first"}}
+		return 0, &rejected{HandshakeIdentity, &Error{Code: CodeForbidden, Text: "the connection proves no node name: join this node first"}}
 	case h.Node != peer.Name:
-		return 0, &turnedAway{HandshakeIdentity, &Error{Code: CodeForbidden, Text: fmt.Sprintf(
-			"the edge says that it is node %q, its certificate is for %q", clip(h.Node), peer.Name)}}
+		return 0, &rejected{HandshakeIdentity, &Error{Code: CodeForbidden, Text: fmt.Sprintf(
+			"the edge says that it is node %q, its certificate is for %q", message.Clip(h.Node), peer.Name)}}
 	case h.Instance == "" || len(h.Instance) > maxInstance:
-		return 0, &turnedAway{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
-	case h.Limits.MaxFrame < minFrame:
-		return 0, &turnedAway{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
+		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
+	case h.Limits.MaxFrame < message.MinFrame:
+		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
 	}
 	return version, nil
 }
 
-func clip(s string) string { return cut(s, maxName) }
-
-// sayGoodbye ends a connection that has no session: it writes why and waits a
+// sendGoAway ends a connection that has no session: it writes why and waits a
 // moment for the peer to read it.
-func (l *line) sayGoodbye(g goodbye) {
+func (l *line) sendGoAway(g wire.GoAway) {
 	defer l.conn.Close()
-	if l.control.SetDeadline(time.Now().Add(farewellWait)) != nil || writeFrame(l.control, g, maxPiece) != nil {
+	if l.control.SetDeadline(time.Now().Add(closeWait)) != nil || wire.WriteFrame(l.control, g, wire.MaxPiece) != nil {
 		return
 	}
 	for {
-		if _, err := l.reader.next(); err != nil {
+		if _, err := l.reader.Next(); err != nil {
 			return
 		}
 	}
 }
 
-// goodbyeFor says on the wire why a session is not to be.
-func goodbyeFor(err error) goodbye {
-	if f, ok := errors.AsType[*fencedRefusal](err); ok {
+// goAwayFor says on the wire why a session is not to be.
+func goAwayFor(err error) wire.GoAway {
+	if f, ok := errors.AsType[*fencedError](err); ok {
 		return fencedBy(f.held, f.after)
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		return goodbye{Kind: goodbyeRefused, Err: e}
+		return wire.GoAway{Kind: wire.GoAwayRefused, Err: e}
 	}
 	// What went wrong here is nothing the edge should read.
-	return goodbye{Kind: goodbyeRefused, Err: &Error{Code: CodeUnavailable, Text: "the server cannot take this node now"}}
+	return wire.GoAway{Kind: wire.GoAwayRefused, Err: &Error{Code: CodeUnavailable, Text: "the server cannot take this node now"}}
 }
 
 // addr is for logs.
@@ -185,4 +186,51 @@ func addr(a net.Addr) string {
 		return ""
 	}
 	return a.String()
+}
+
+// Capabilities are what a peer can do beyond its protocol version. Each side
+// names its own in the handshake, and what both have is used; so a peer of an
+// earlier release works on with what it knows. Those of hub itself begin with
+// hubPrefix.
+const (
+	hubPrefix  = "hub."
+	capEvents  = "hub.events"  // the event class
+	capBatch   = "hub.batch"   // compressed batches
+	capOpening = "hub.opening" // streams are announced
+)
+
+// offers gives the names for the handshake: hub's own and the program's.
+func offers(program []string) []string {
+	return append([]string{capEvents, capBatch, capOpening}, program...)
+}
+
+// maxCapabilities bounds what a program may add, so that a hello stays within
+// its frame.
+const maxCapabilities = 4 << 10
+
+func checkCapabilities(program []string) error {
+	size := 0
+	for _, c := range program {
+		if strings.HasPrefix(c, hubPrefix) {
+			return fmt.Errorf("%q: names that begin with %q are hub's own", c, hubPrefix)
+		}
+		size += len(c)
+	}
+	if size > maxCapabilities {
+		return fmt.Errorf("they have %d bytes, the limit is %d", size, maxCapabilities)
+	}
+	return nil
+}
+
+// negotiate leaves out what the peer cannot do.
+func (cfg *sessionConfig) negotiate(peer []string) {
+	cfg.batches = slices.Contains(peer, capBatch)
+	cfg.announced = slices.Contains(peer, capOpening)
+	if slices.Contains(peer, capEvents) {
+		return
+	}
+	if cfg.outbox != nil {
+		cfg.log.Warn("peer is of a release that knows of no events: they stay in the outbox")
+	}
+	cfg.outbox, cfg.inbox = nil, nil
 }

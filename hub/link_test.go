@@ -55,7 +55,7 @@ func TestRunOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if first, second := client.Run(ctx), client.Run(ctx); first != nil || !errors.Is(second, hub.ErrRunning) {
+	if first, second := client.Run(ctx), client.Run(ctx); first != nil || !errors.Is(second, hub.ErrStarted) {
 		t.Errorf("%v, then %v", first, second)
 	}
 }

@@ -22,22 +22,22 @@ func Listeners(all ...Listener) (Listener, error) {
 			return nil, fmt.Errorf("hub: Listener %d of %d is nil: leave out those that are off", i+1, len(all))
 		}
 	}
-	return &listeners{all: slices.Clone(all), turn: make(chan struct{}, 1)}, nil
+	return &listeners{all: slices.Clone(all), accepting: make(chan struct{}, 1)}, nil
 }
 
 type listeners struct {
-	all  []Listener
-	turn chan struct{} // held by the one Accept that is under way
+	all       []Listener
+	accepting chan struct{} // held by the one Accept that is under way
 	// spare are connections that came while another one won. The holder of
-	// turn owns it.
+	// accepting owns it.
 	spare []Conn
 }
 
 // Accept waits for whichever connection comes first.
 func (l *listeners) Accept(ctx context.Context) (Conn, error) {
 	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
+	case l.accepting <- struct{}{}:
+		defer func() { <-l.accepting }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -74,12 +74,12 @@ func (l *listeners) Accept(ctx context.Context) (Conn, error) {
 	return first.conn, first.err
 }
 
-// Entering has what those of the Listeners say that are an Entrance.
-func (l *listeners) Entering() map[string]Entering {
-	all := make(map[string]Entering)
+// Backlog has what those of the Listeners say that are an BacklogReporter.
+func (l *listeners) Backlog() map[string]Backlog {
+	all := make(map[string]Backlog)
 	for _, one := range l.all {
-		if e, ok := one.(Entrance); ok {
-			maps.Copy(all, e.Entering())
+		if e, ok := one.(BacklogReporter); ok {
+			maps.Copy(all, e.Backlog())
 		}
 	}
 	return all
@@ -94,8 +94,8 @@ func (l *listeners) Close() error {
 	for _, one := range l.all {
 		errs = append(errs, one.Close())
 	}
-	l.turn <- struct{}{} // an Accept under way ends, since all are closed
-	defer func() { <-l.turn }()
+	l.accepting <- struct{}{} // an Accept under way ends, since all are closed
+	defer func() { <-l.accepting }()
 	for _, c := range l.spare {
 		errs = append(errs, c.Close())
 	}

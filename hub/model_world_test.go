@@ -67,6 +67,9 @@ func (w *world) startCloud(d doom) {
 	l := w.begin(d)
 	server, err := hub.NewServer(hub.ServerConfig{
 		Listener: mortalListener{w.net, l}, Directory: mortalDirectory{w.dir, l}, Mux: w.asks.mux(), Keepalive: 100 * time.Millisecond,
+		// A late hello of a program that died may fence the one that lives, which then
+		// waits for this long and half as long again: less than calm does.
+		ReleaseAfter: 30 * time.Second,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -113,7 +116,7 @@ func (w *world) end() {
 	w.edge.stop()
 	w.cloud.stop()
 	for _, l := range w.graves {
-		l.bury()
+		l.closeOpen()
 	}
 	w.asks.wg.Wait()
 }

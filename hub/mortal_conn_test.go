@@ -116,7 +116,7 @@ func (c *mortalConn) own(s hub.Stream) (hub.Stream, error) {
 	c.streams = append(c.streams, s)
 	mortal := &mortalStream{Stream: s, life: c.life}
 	if len(c.streams) == 1 {
-		return &controlStream{mortalStream: mortal, turn: make(chan struct{}, 1)}, nil
+		return &controlStream{mortalStream: mortal, lock: make(chan struct{}, 1)}, nil
 	}
 	mortal.late = late
 	return mortal, nil

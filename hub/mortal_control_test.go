@@ -16,10 +16,10 @@ import (
 // without harm.
 type controlStream struct {
 	*mortalStream
-	turn chan struct{} // guards the rest; not a mutex, which a bubble does not take for waiting
-	told bool          // the first marks are out: from now on they acknowledge
-	held [][]byte      // come late
-	gone bool          // a write failed
+	lock   chan struct{} // guards the rest; not a mutex, which a bubble does not take for waiting
+	marked bool          // the first marks are out: from now on they acknowledge
+	held   [][]byte      // come late
+	gone   bool          // a write failed
 }
 
 // heldFor is the longest that a frame is held back.
@@ -27,25 +27,25 @@ const heldFor = 40 * time.Millisecond
 
 // Frames by their number in message Frame.
 const (
-	frameGoodbye = 3
-	framePong    = 5
-	framePut     = 9
-	frameAck     = 10
-	frameMarks   = 16
-	frameEvent   = 17
+	frameGoAway = 3
+	framePong   = 5
+	framePut    = 9
+	frameAck    = 10
+	frameMarks  = 16
+	frameEvent  = 17
 )
 
 func frameName(n protowire.Number) string {
 	names := [...]string{
-		1: "hello", 2: "welcome", frameGoodbye: "goodbye", 4: "ping", framePong: "pong", 6: "digest", 7: "want", 8: "versions", framePut: "put",
+		1: "hello", 2: "welcome", frameGoAway: "goodbye", 4: "ping", framePong: "pong", 6: "digest", 7: "want", 8: "versions", framePut: "put",
 		frameAck: "ack", 11: "nack", 12: "fragment", 13: "cancel", 14: "open", 15: "response", frameMarks: "marks", frameEvent: "event", 18: "refusal", 19: "batch", 20: "opening",
 	}
 	return names[n]
 }
 
 func (s *controlStream) Write(p []byte) (int, error) {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
+	s.lock <- struct{}{}
+	defer func() { <-s.lock }()
 	out := s.mix(p)
 	if len(s.held) > 0 {
 		time.AfterFunc(time.Duration(s.life.pick(int(heldFor))), s.release)
@@ -58,8 +58,8 @@ func (s *controlStream) Write(p []byte) (int, error) {
 
 // release writes what was held back.
 func (s *controlStream) release() {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
+	s.lock <- struct{}{}
+	defer func() { <-s.lock }()
 	if out := s.held; !s.gone {
 		s.held = nil
 		_ = s.writeLocked(out)
@@ -69,7 +69,7 @@ func (s *controlStream) release() {
 func (s *controlStream) writeLocked(frames [][]byte) error {
 	for _, f := range frames {
 		n, _ := frameOf(f)
-		s.gone = s.gone || n == frameGoodbye
+		s.gone = s.gone || n == frameGoAway
 		err := s.life.act(frameName(n), func() error { _, err := s.Stream.Write(f); return err },
 			func() { _, _ = s.Stream.Write(f[:s.life.pick(len(f))]) })
 		if err != nil {
@@ -91,8 +91,8 @@ func (s *controlStream) mix(p []byte) [][]byte {
 		number, body := frameOf(f)
 		switch number {
 		case frameMarks:
-			if !s.told {
-				s.told = lastMarks(body)
+			if !s.marked {
+				s.marked = lastMarks(body)
 				break
 			}
 			fallthrough
@@ -121,7 +121,7 @@ func (s *controlStream) mix(p []byte) [][]byte {
 				s.life.deaths.note(&s.life.deaths.sent, "twice put")
 				out = append(out, f)
 			}
-		case frameGoodbye: // nothing goes after it
+		case frameGoAway: // nothing goes after it
 			out, s.held = append(out, s.held...), nil
 		}
 		out = append(out, f)

@@ -130,8 +130,8 @@ func (l *life) die() {
 	l.cancel()
 }
 
-// bury closes what a dead program has left open.
-func (l *life) bury() {
+// closeOpen closes what a dead program has left open.
+func (l *life) closeOpen() {
 	l.mu.Lock()
 	conns := l.conns
 	l.mu.Unlock()

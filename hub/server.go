@@ -12,9 +12,14 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/edgekit/edgekit/hub/internal/load"
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// ServerConfig sets up a Server. Only Listener and Directory are required.
+// ServerConfig sets up a Server. Only Listener and Directory are required, unless Serve is
+// given both.
 type ServerConfig struct {
 	Listener  Listener  // brings authenticated connections
 	Directory Directory // decides about nodes
@@ -35,19 +40,18 @@ type ServerConfig struct {
 	// MaxHandshakes is how many connections may be in their handshake; more
 	// wait in the Listener. 0 means 512.
 	MaxHandshakes int
-	// HandshakeRate is how many handshakes are taken in any second; those that
-	// are too many are told when to come back, in a line. 0 means 1,000, negative
-	// no limit.
+	// HandshakeRate is how many handshakes start in any second. Edges beyond that are
+	// told when to come back, spread out. 0 means 1,000, negative no limit.
 	HandshakeRate int
 	// MaxNodes is how many nodes may be connected; one more is refused with
 	// CodeExhausted. 0 means no limit.
 	MaxNodes int
 	// MaxWork is how many calls to Sources, Sinks, Outboxes and Inboxes are
-	// under way at the same time for all nodes together; more wait, and nodes
-	// take turns. 0 means 512.
+	// under way at the same time for all nodes together; more wait, and the nodes get
+	// free places round robin. 0 means 512.
 	MaxWork int
 	// ReleaseAfter is how long a node must have had no session until a program
-	// that was fenced is let in again. 0 means 5 min.
+	// that was fenced gets it again. 0 means 5 min.
 	ReleaseAfter time.Duration
 	// MaxCallBytes is how many bytes the opening frames of calls and streams of
 	// all nodes may hold here together, as Limits.MaxCallBytes says for one
@@ -56,7 +60,7 @@ type ServerConfig struct {
 	// well, for as long as they have come in part; one that finds no room ends its
 	// session, and the edge begins another. 0 means 512 MiB, negative no limit.
 	MaxCallBytes int64
-	// Drain is over how long Run spreads the farewells when its ctx ends, so
+	// Drain is over how long Run spreads the ends of the sessions when its ctx ends, so
 	// that not all nodes move at once; few nodes take less. 0 means at once.
 	Drain time.Duration
 	// ReturnAfter is how long the edges are then asked to stay away, for
@@ -69,57 +73,59 @@ type ServerConfig struct {
 // Server is the cloud's end of the links of many nodes. All methods may be
 // called by several goroutines at once.
 type Server struct {
-	cfg     ServerConfig
-	log     *slog.Logger
-	ready   chan struct{}
-	started atomic.Bool
-	stats   *counters
-	work    turns
-	pulse   Pulse
-	budget  *semaphore.Weighted // of what all nodes open
-	door    chan struct{}       // holds the first in line to be let in
-	begun   uint64              // when it was made, in microseconds since 1970
+	cfg          ServerConfig
+	log          *slog.Logger
+	ready        chan struct{}
+	started      atomic.Bool
+	stats        *counters
+	directory    Directory                // set by Serve
+	listener     atomic.Pointer[Listener] // set by Serve
+	work         *load.FairSemaphore
+	timers       load.TimerHeap
+	budget       *semaphore.Weighted // of what all nodes open
+	limiterQueue chan struct{}       // semaphore of 1: the handshake that now waits for the limiter
+	createdAt    uint64              // when it was made, in microseconds since 1970
 
 	mu       sync.Mutex
-	gate     admission
-	seats    map[string]*nodeSeat
-	count    int  // of seats that are held
-	draining bool // Run ends
+	limiter  load.HandshakeLimiter
+	registry map[string]*registration
+	count    int  // of nodes that have a holder
+	draining bool // Run is about to return
 
 	running sync.WaitGroup // connections and sessions; Run waits for it
 }
 
-// nodeSeat is what the server knows of one node.
-type nodeSeat struct {
-	Seat
-	tenant *tenant // who holds it; nil if nobody does
+// registration is what the server knows of one node.
+type registration struct {
+	Claim
+	holder *holder // nil if nobody has the node
 }
 
-// tenant is one connection that holds a node: in its handshake at first, then
+// holder is one connection that holds a node: in its handshake at first, then
 // with a session.
-type tenant struct {
-	epoch    uint64
-	previous uint64             // epoch of the node's session before; 0 if not known
-	cancel   context.CancelFunc // of the handshake
-	done     chan struct{}      // closed when all of it has ended
-	session  *session           // nil until it stands
-	stands   chan struct{}      // closed when it does; made by the first that waits for it
-	info     Info
+type holder struct {
+	epoch       uint64
+	previous    uint64             // epoch of the node's session before; 0 if not known
+	cancel      context.CancelFunc // of the handshake
+	done        chan struct{}      // closed when all of it has ended
+	session     *session           // nil until it stands
+	established chan struct{}      // closed when it does; made by the first that waits for it
+	info        Info
 }
 
 // NewServer checks cfg and makes a Server of it. Nothing happens until Run.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	switch {
-	case cfg.Listener == nil:
-		return nil, errors.New("hub: ServerConfig.Listener is required")
-	case cfg.Directory == nil:
-		return nil, errors.New("hub: ServerConfig.Directory is required")
+	case cfg.Listener == nil && cfg.Directory != nil:
+		return nil, errors.New("hub: ServerConfig.Listener is required with a Directory: set it, or give both to Serve")
+	case cfg.Directory == nil && cfg.Listener != nil:
+		return nil, errors.New("hub: ServerConfig.Directory is required with a Listener: set it, or give both to Serve")
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Drain < 0, cfg.ReturnAfter < 0, cfg.ReleaseAfter < 0:
 		return nil, errors.New("hub: a duration in ServerConfig is negative: leave it 0 for the default")
 	case cfg.MaxHandshakes < 0, cfg.MaxNodes < 0, cfg.MaxWork < 0:
 		return nil, errors.New("hub: a limit in ServerConfig is negative: leave it 0 for the default")
 	}
-	if err := cfg.Limits.check(); err != nil {
+	if err := message.CheckLimits(cfg.Limits); err != nil {
 		return nil, fmt.Errorf("hub: ServerConfig.%w", err)
 	}
 	if err := checkCapabilities(cfg.Capabilities); err != nil {
@@ -142,15 +148,20 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg.Keepalive = orDefault(cfg.Keepalive, minKeepalive)
 	cfg.Handshake = orDefault(cfg.Handshake, defaultHandshake)
 	cfg.ReleaseAfter = orDefault(cfg.ReleaseAfter, defaultReleaseAfter)
-	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Limits = message.DefaultLimits(cfg.Limits)
+	cfg.Capabilities = slices.Clone(cfg.Capabilities)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
-		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), door: make(chan struct{}, 1),
-		gate: newAdmission(cfg.HandshakeRate, cfg.MaxHandshakes), work: turns{free: cfg.MaxWork}, budget: newBudget(cfg.MaxCallBytes),
-		seats: make(map[string]*nodeSeat), begun: uint64(time.Now().UnixMicro()),
-	}, nil
+	v := &Server{
+		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), stats: newCounters(), limiterQueue: make(chan struct{}, 1),
+		limiter: load.NewHandshakeLimiter(cfg.HandshakeRate, cfg.MaxHandshakes), work: load.NewFairSemaphore(cfg.MaxWork), budget: newBudget(cfg.MaxCallBytes),
+		registry: make(map[string]*registration), createdAt: uint64(time.Now().UnixMicro()),
+	}
+	if cfg.Listener != nil {
+		v.listener.Store(&cfg.Listener) // Stats has its backlog before Run
+	}
+	return v, nil
 }
 
 // Run serves connections until ctx ends; it then tells every edge to connect
@@ -159,9 +170,21 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // before ctx ends, so that no edge comes back to this server. Run can be called
 // once.
 func (v *Server) Run(ctx context.Context) error {
-	if v.started.Swap(true) {
-		return ErrRunning
+	return v.Serve(ctx, v.cfg.Listener, v.cfg.Directory)
+}
+
+// Serve is Run with a Listener and a Directory that take the place of those in
+// ServerConfig, for a Directory that is made with the Server: it exists before the
+// Directory and is nobody's closure. Either of the two can be called, once.
+func (v *Server) Serve(ctx context.Context, listener Listener, directory Directory) error {
+	if listener == nil || directory == nil {
+		return errors.New("hub: a Listener and a Directory are required: set both in ServerConfig, or give both to Serve")
 	}
+	if v.started.Swap(true) {
+		return ErrStarted
+	}
+	v.directory = directory
+	v.listener.Store(&listener)
 	defer v.running.Wait()
 	defer v.drain()
 	ctx, cancel := context.WithCancel(ctx) // ends the sessions when the Listener fails
@@ -174,7 +197,7 @@ func (v *Server) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		conn, err := v.cfg.Listener.Accept(ctx)
+		conn, err := listener.Accept(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -197,9 +220,9 @@ func (v *Server) Ready() <-chan struct{} { return v.ready }
 func (v *Server) Nodes() []Info {
 	v.mu.Lock()
 	out := make([]Info, 0, v.count)
-	for _, st := range v.seats {
-		if st.tenant != nil && st.tenant.session != nil {
-			out = append(out, st.tenant.info)
+	for _, st := range v.registry {
+		if st.holder != nil && st.holder.session != nil {
+			out = append(out, st.holder.info)
 		}
 	}
 	v.mu.Unlock()
@@ -237,14 +260,14 @@ func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream
 func (v *Server) Disconnect(node string, reason *Error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st := v.seats[node]
+	st := v.registry[node]
 	switch {
-	case st == nil || st.tenant == nil:
+	case st == nil || st.holder == nil:
 		return ErrOffline
-	case st.tenant.session == nil:
-		st.tenant.cancel()
+	case st.holder.session == nil:
+		st.holder.cancel()
 	default:
-		st.tenant.session.expel(goodbye{Kind: goodbyeEnded, Err: reason})
+		st.holder.session.disconnect(wire.GoAway{Kind: wire.GoAwayEnded, Err: reason})
 	}
 	return nil
 }
@@ -252,43 +275,45 @@ func (v *Server) Disconnect(node string, reason *Error) error {
 // Stats is what was counted so far.
 func (v *Server) Stats() Stats {
 	s := v.stats.read()
-	if e, ok := v.cfg.Listener.(Entrance); ok {
-		s.Entering = e.Entering()
+	if l := v.listener.Load(); l != nil {
+		if r, ok := (*l).(BacklogReporter); ok {
+			s.Backlog = r.Backlog()
+		}
 	}
 	return s
 }
 
-// drainPace is the longest wait between two farewells.
+// drainPace is the longest wait between the ends of two sessions.
 const drainPace = 20 * time.Millisecond
 
-// drain tells all edges to go, in no particular order.
+// drain ends all sessions, in no particular order.
 func (v *Server) drain() {
 	v.mu.Lock()
 	v.draining = true
 	var all []*session
-	for _, st := range v.seats {
-		if st.tenant != nil && st.tenant.session != nil {
-			all = append(all, st.tenant.session)
+	for _, st := range v.registry {
+		if st.holder != nil && st.holder.session != nil {
+			all = append(all, st.holder.session)
 		}
 	}
 	v.mu.Unlock()
 	if len(all) > 0 {
-		v.log.Info("nodes are told to move", "nodes", len(all), "over", v.cfg.Drain)
+		v.log.Info("nodes are told to connect elsewhere", "nodes", len(all), "over", v.cfg.Drain)
 	}
 	for i, s := range all {
 		if pace := min(v.cfg.Drain/time.Duration(len(all)), drainPace); i > 0 && pace > 0 {
 			time.Sleep(pace)
 		}
-		s.part(v.farewell())
+		s.close(v.goAway())
 	}
 }
 
-// farewell is what an edge is told when this server stops.
-func (v *Server) farewell() goodbye {
+// goAway tells an edge that this server stops.
+func (v *Server) goAway() wire.GoAway {
 	if v.cfg.ReturnAfter == 0 {
-		return goodbye{Kind: goodbyeDrain}
+		return wire.GoAway{Kind: wire.GoAwayDrain}
 	}
-	return goodbye{Kind: goodbyeDrain, Err: &Error{
+	return wire.GoAway{Kind: wire.GoAwayDrain, Err: &Error{
 		Code: CodeUnavailable, Text: "this server is stopping", RetryAfter: v.cfg.ReturnAfter,
 	}}
 }

@@ -11,11 +11,15 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/edgekit/edgekit/hub/internal/load"
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// farewellWait is how long the side that ends a session in good order waits
-// for the other to have read why.
-const farewellWait = time.Second
+// closeWait is how long the side that ends a session in good order waits for the other
+// to read why.
+const closeWait = time.Second
 
 // sessionConfig is what the two ends agreed on, and what this end does.
 type sessionConfig struct {
@@ -35,22 +39,22 @@ type sessionConfig struct {
 	batches   bool // the peer reads them
 	announced bool // both sides announce the streams that they open
 	stats     *counters
-	turns     *turns // nil for no limit
-	pulse     *Pulse
+	work      *load.FairSemaphore // nil for no limit
+	timers    *load.TimerHeap
 	budget    *semaphore.Weighted // of all sessions, for what is opened; nil for no limit
 }
 
-// session is one established link. At rest it costs one goroutine and its
-// mirror; others run only while there is something to do. The pure
-// machines belong to whoever holds mu.
+// session is one established link. At rest it costs one goroutine and the list of what
+// the peer holds; other goroutines run only while there is work. mu guards the
+// machines.
 type session struct {
 	sessionConfig
-	acker Acker // source, if it is one
-	turn  turn
-	ids   atomic.Uint64
+	acker  Acker // source, if it is one
+	waiter load.Waiter
+	ids    atomic.Uint64
 	// inflight counts what the peer may start here before it is classified.
 	inflight atomic.Int32
-	deaf     atomic.Bool // expelled: what the peer sends is not acted on
+	ignoring atomic.Bool // disconnected: what the peer sends is not acted on
 	calls    atomic.Int32
 	streams  atomic.Int32
 	opened   *semaphore.Weighted // of what calls and streams may hold here; see bodies
@@ -58,61 +62,60 @@ type session struct {
 	ctx    context.Context // of the work done for this session
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	// spawnReader starts the goroutine that reads; over is told the end, by the last
-	// of them. Both are set by start.
+	// spawnReader starts the goroutine that reads; the last of those calls over with the
+	// reason of the end. start sets both.
 	spawnReader func(func())
 	over        func(reason error)
 	unsubscribe []func()
 
 	mu     sync.Mutex
 	reason error // why it ends; nil while it stands
-	alive  keepalive
+	alive  replica.Keepalive
 	// lastRoundTrip is what the last ping took; the next one tells the cloud.
 	lastRoundTrip time.Duration
-	beat          beat           // of alive, in pulse
-	send          *sender        // nil without a source
-	recv          *receiver      // nil without a sink
-	esend         *eventSender   // nil without an outbox
-	erecv         *eventReceiver // nil without an inbox
-	work          workers
-	events        eventWorkers
+	timer         load.Timer // of alive, in timers
+	stateSend     driver[replica.StateSenderEvent]
+	stateRecv     driver[replica.StateReceiverEvent]
+	eventSend     driver[replica.EventSenderEvent]
+	eventRecv     driver[replica.EventReceiverEvent]
+	loads         jobs[replica.Load]
+	delivered     jobs[[]Object]
+	forget        jobs[replica.ForgetEvents]
+	warnings      logLimiter
 	out           outgoing
 	packing       packing // the writer's
-	depth         depth   // what this session has in counters.queued
 	serve         serving
 	opening       uint64 // streams that the peer has announced and accept has not seen
 	accepting     bool   // accept runs
 }
 
-// depth is how much is queued.
-type depth struct{ state, event int }
-
 func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s := &session{sessionConfig: cfg}
-	s.reader.budget = cfg.budget
+	s.reader.Budget = cfg.budget
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.beat.tick = s.tick
-	// What was heard last may be older than now: a pause before the first ping
-	// is not silence after one.
-	s.alive = keepalive{interval: cfg.keepalive, pings: cfg.edge, pinged: time.Unix(0, cfg.heard.Load())}
+	s.timer.Func = s.tick
+	// The last byte may have come before now: a pause before the first ping is not
+	// silence after one.
+	s.alive = replica.Keepalive{Interval: cfg.keepalive, Pings: cfg.edge, Pinged: time.Unix(0, cfg.heard.Load())}
+	s.stateSend.role, s.stateRecv.role, s.eventSend.role, s.eventRecv.role = stateSender, stateReceiver, eventSender, eventReceiver
 	if cfg.source != nil {
 		s.acker, _ = cfg.source.(Acker)
-		s.send = newSender(senderConfig{
+		s.stateSend.machine = replica.NewStateSender(replica.StateSenderConfig{
 			Compare: cfg.source.Compare, Acker: s.acker != nil,
 			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes,
-			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys,
+			MaxFrame: s.maxFrame(), MaxKeys: cfg.limits.MaxKeys, Size: wire.PutSize,
 		})
 	}
 	if cfg.sink != nil {
-		s.recv = &receiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes}
+		s.stateRecv.machine = replica.NewStateReceiver(cfg.limits.Window, cfg.limits.WindowBytes)
 	}
 	if cfg.outbox != nil {
-		s.esend = &eventSender{cfg: eventSenderConfig{
-			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys,
-		}}
+		s.eventSend.machine = replica.NewEventSender(replica.EventSenderConfig{
+			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes, MaxFrame: s.maxFrame(), MaxSources: cfg.limits.MaxKeys, Size: wire.EventSize,
+		})
 	}
 	if cfg.inbox != nil {
-		s.erecv = &eventReceiver{window: cfg.limits.Window, windowBytes: cfg.limits.WindowBytes, maxSources: cfg.limits.MaxKeys}
+		s.eventRecv.machine = replica.NewEventReceiver(cfg.limits.Window, cfg.limits.WindowBytes, cfg.limits.MaxKeys)
 	}
 	return s
 }
@@ -120,8 +123,8 @@ func newSession(ctx context.Context, cfg sessionConfig) *session {
 // maxFrame is the largest message that both sides accept.
 func (s *session) maxFrame() int { return min(s.limits.MaxFrame, s.peer.MaxFrame) }
 
-// run serves the session until it ends and returns why. All it started is over
-// by then, and the connection is closed.
+// run serves the session until it ends and returns why. By then all that it started has
+// ended, and the connection is closed.
 func (s *session) run() (reason error) {
 	var readers sync.WaitGroup
 	s.start(readers.Go, func(err error) { reason = err })
@@ -129,21 +132,21 @@ func (s *session) run() (reason error) {
 	return reason
 }
 
-// start begins to serve the session. spawn starts goroutines, each by the one
-// before it, the last of which calls over with the reason of the session's end,
-// when all else that it started has ended and the connection is closed.
+// start begins to serve the session. It reads by a chain of goroutines, each of which
+// starts the next by spawn. The last one calls over with the reason of the session's
+// end, when all else that was started has ended and the connection is closed.
 func (s *session) start(spawn func(func()), over func(error)) {
 	s.spawnReader, s.over = spawn, over
 	if s.source != nil {
-		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.tellSender(evChanged{k}) }))
+		s.unsubscribe = append(s.unsubscribe, s.source.Subscribe(func(k Key) { s.stateSend.feed(s, replica.KeyChanged{Key: k}) }))
 	}
 	if s.outbox != nil {
-		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.tellEventSender(evNews{source}) }))
+		s.unsubscribe = append(s.unsubscribe, s.outbox.Subscribe(func(source string) { s.eventSend.feed(s, replica.Appended{Source: source}) }))
 		s.spawn(s.listSources)
 	}
 	s.mu.Lock()
-	if s.reason == nil && s.out.parting == nil {
-		s.pulse.set(&s.beat, s.keepalive)
+	if s.reason == nil && s.out.closing == nil {
+		s.timers.Set(&s.timer, s.keepalive)
 	}
 	s.mu.Unlock()
 	if !s.announced {
@@ -155,34 +158,34 @@ func (s *session) start(spawn func(func()), over func(error)) {
 	if s.inbox != nil {
 		s.spawn(s.sendMarks)
 	}
-	spawn(s.rest)
+	spawn(s.awaitFrame)
 }
 
-// rest waits for what the peer sends. A session spends most of its life here, on
-// a stack that is new and small, since handling frames makes a stack grow for
-// good: a goroutine of its own does that.
-func (s *session) rest() {
-	err := s.reader.wait()
-	s.spawnReader(func() { s.wake(err) })
+// awaitFrame waits for the next frame. Handling a frame grows the goroutine's stack
+// permanently, and a session spends most of its life waiting, so waiting runs on a fresh
+// small goroutine and handling on another.
+func (s *session) awaitFrame() {
+	err := s.reader.Wait()
+	s.spawnReader(func() { s.handleFrames(err) })
 }
 
-// wake handles the frames that have come, unless waiting for them has failed.
-func (s *session) wake(err error) {
+// handleFrames handles the frames that have arrived, unless waiting has failed.
+func (s *session) handleFrames(err error) {
 	if err != nil {
 		err = lost(err)
 	}
 	for err == nil {
-		if err = s.readOne(); err == nil && !s.reader.ahead() {
-			s.spawnReader(s.rest)
+		if err = s.readOne(); err == nil && !s.reader.Ahead() {
+			s.spawnReader(s.awaitFrame)
 			return
 		}
 	}
 	s.fail(err)
-	s.reader.forget()
+	s.reader.DropFragments()
 	s.wg.Wait()
 	s.mu.Lock()
-	s.stats.queued[ofState].Add(-int64(s.depth.state))
-	s.stats.queued[ofEvent].Add(-int64(s.depth.event))
+	s.stateSend.forgetLocked(s)
+	s.eventSend.forgetLocked(s)
 	reason := s.reason
 	s.mu.Unlock()
 	for _, stop := range s.unsubscribe {
@@ -199,7 +202,7 @@ func (s *session) fail(err error) {
 	s.failLocked(err)
 }
 
-// errSilent and errLost are how a link goes.
+// errSilent and errLost are how a link ends without a word.
 var (
 	errSilent = errors.New("hub: peer does not answer")
 	errLost   = errors.New("hub: link lost")
@@ -212,54 +215,55 @@ func (s *session) failLocked(err error) {
 		return
 	}
 	switch {
-	case s.out.parting != nil: // whatever the farewell has brought about
-		s.reason = s.out.parting
+	case s.out.closing != nil: // the peer closed because it was told to
+		s.reason = s.out.closing
 	case err == nil:
 		s.reason = io.EOF
 	default:
 		s.reason = err
 	}
-	s.pulse.stop(&s.beat)
-	s.work.stopTimers()
-	s.events.stopTimers()
+	s.timers.Stop(&s.timer)
+	s.stateSend.stopLocked(s)
+	s.stateRecv.stopLocked(s)
+	s.eventSend.stopLocked(s)
+	s.eventRecv.stopLocked(s)
 	s.cancel()
-	// Closing may wait for the transport's own goroutines, and those may be
-	// about to call here.
+	// Close may wait for the transport's goroutines, and those may be about to lock mu.
 	s.wg.Go(func() { s.conn.Close() })
 }
 
-// part tells the peer why the session ends, gives it a moment to read it, and
+// close tells the peer why the session ends, gives it a moment to read it, and
 // ends the session with that reason.
-func (s *session) part(g goodbye) {
+func (s *session) close(g wire.GoAway) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.out.parting != nil {
+	if s.reason != nil || s.out.closing != nil {
 		return
 	}
 	s.urgentLocked(g)
-	s.out.parting = &parted{g}
-	s.pulse.set(&s.beat, farewellWait)
+	s.out.closing = &closedHere{g}
+	s.timers.Set(&s.timer, closeWait)
 }
 
-// expel is part for a peer that must do nothing more: only the reason goes out,
-// and what comes in is not acted on.
-func (s *session) expel(g goodbye) {
-	s.deaf.Store(true)
+// disconnect is close for a peer that must not do anything more: only the reason is
+// sent, and frames that arrive are ignored.
+func (s *session) disconnect(g wire.GoAway) {
+	s.ignoring.Store(true)
 	s.mu.Lock()
 	s.out.urgent, s.out.bulk, s.out.rest = nil, nil, nil
 	s.mu.Unlock()
-	s.part(g)
+	s.close(g)
 	s.serve.cancelAll()
 }
 
-// parted is the end of a session that this side announced.
-type parted struct{ goodbye goodbye }
+// closedHere is the end of a session that this side announced.
+type closedHere struct{ goAway wire.GoAway }
 
-func (e *parted) Error() string {
-	if e.goodbye.Err != nil {
-		return "hub: session ended: " + e.goodbye.Err.Text
+func (e *closedHere) Error() string {
+	if e.goAway.Err != nil {
+		return "hub: session ended: " + e.goAway.Err.Text
 	}
-	return "hub: session ended: " + e.goodbye.Kind.String()
+	return "hub: session ended: " + e.goAway.Kind.String()
 }
 
 // spawn runs f as part of the session, if it is not ending.
@@ -275,107 +279,45 @@ func (s *session) spawnLocked(f func()) {
 	}
 }
 
-// tick is the keepalive's beat, and the end of the wait for a farewell.
+// tick is called for the keepalive, and at the end of closeWait.
 func (s *session) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.pulse.pending(&s.beat) {
+	if s.reason != nil || s.timers.Pending(&s.timer) {
 		return
 	}
-	if s.out.parting != nil {
-		s.failLocked(s.out.parting)
+	if s.out.closing != nil {
+		s.failLocked(s.out.closing)
 		return
 	}
-	sendPing, dead, next := s.alive.step(time.Now(), s.lastHeard())
+	sendPing, dead, next := s.alive.Step(time.Now(), s.lastHeard())
 	if dead {
 		s.failLocked(errSilent)
 		return
 	}
 	if sendPing {
-		s.urgentLocked(ping{uint64(s.alive.pinged.UnixNano()), s.lastRoundTrip})
+		s.urgentLocked(wire.Ping{ID: uint64(s.alive.Pinged.UnixNano()), RoundTrip: s.lastRoundTrip})
 	}
-	s.pulse.set(&s.beat, next)
+	s.timers.Set(&s.timer, next)
 }
 
-// readOne takes one frame from the control stream and handles it.
-func (s *session) readOne() error {
-	f, err := s.reader.next()
-	if err != nil {
-		if errors.Is(err, ErrProtocol) {
-			s.part(goodbye{Kind: goodbyeEnded, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
-			return err
-		}
-		return lost(err)
-	}
-	s.count(f)
-	return s.handle(f)
-}
-
-// count counts what arrived. A batch's bytes are counted for the class of state,
-// which most of them carry; its frames are counted when it is unpacked.
-func (s *session) count(f frame) {
-	if _, packed := f.(batch); packed {
-		s.stats.received.add(ofState, 0, s.reader.size)
-		return
-	}
-	s.stats.received.add(classOf(f), 1, s.reader.size)
-}
-
-// handle acts on one frame. The switch is the protocol after the handshake.
-func (s *session) handle(f frame) error {
-	if s.deaf.Load() {
-		return nil
-	}
-	switch f := f.(type) {
-	case ping:
-		if f.RoundTrip > 0 {
-			s.stats.roundTrip(f.RoundTrip)
-		}
-		s.mu.Lock()
-		s.urgentLocked(pong{f.ID})
-		s.mu.Unlock()
-	case pong:
-		s.mu.Lock()
-		if f.ID == uint64(s.alive.pinged.UnixNano()) {
-			s.lastRoundTrip = time.Since(s.alive.pinged)
-			s.stats.roundTrip(s.lastRoundTrip)
-		}
-		s.mu.Unlock()
-	case goodbye:
-		return &farewell{f}
-	case cancel:
-		s.serve.cancel(f.ID)
-	case opening:
-		s.expect(f.Count)
-	case digest:
-		s.tellSender(evDigest{f.digestSum})
-	case want:
-		if s.recv == nil {
-			return violation("versions asked of a side that holds none")
-		}
-		s.spawn(s.sendVersions)
-	case versions:
-		s.tellSender(evVersions{f.Entries, f.Last})
-	case put:
-		m := f.Message
-		s.tellReceiver(evPut{f.Seq, Object{m.Key, m.Version, m.Body, m.Operation == Delete}, frameSize(f)})
-	case ack:
-		s.tellSender(evAcked{f.Seq})
-	case nack:
-		s.tellSender(evNacked{f.Seq, f.Err})
-	case marks:
-		s.tellEventSender(evMarks{f.Entries, f.Last})
-	case event:
-		s.tellEventReceiver(evEvent{f.Event, frameSize(f)})
-	case batch:
-		return f.unpack(&s.reader.decoder, func(inner frame) error {
-			s.stats.received.add(classOf(inner), 1, 0)
-			return s.handle(inner)
+// onDone calls f when ctx ends, unless stop is called before. stop reports whether f was
+// not called and never will be; otherwise it waits until f has returned, so that
+// nothing of the caller runs on after it. It may be called more than once.
+func onDone(ctx context.Context, f func()) (stop func() bool) {
+	called := make(chan struct{})
+	unregister := context.AfterFunc(ctx, func() {
+		defer close(called)
+		f()
+	})
+	var once sync.Once
+	stopped := false
+	return func() bool {
+		once.Do(func() {
+			if stopped = unregister(); !stopped {
+				<-called
+			}
 		})
-	case refusal:
-		s.tellEventSender(evRefused{f.Source, f.ID, f.Err})
-	default:
-		return violation("%T after the handshake", f)
+		return stopped
 	}
-	return nil
 }

@@ -4,36 +4,39 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // outgoing is what waits to be written to the control stream. Small frames go
 // first; the windows of state and events bound the rest.
 type outgoing struct {
-	urgent  []frame
+	urgent  []wire.Frame
 	opening uint64 // streams that are to be announced
-	bulk    []frame
+	bulk    []wire.Frame
 	rest    []byte // of a large frame, as yet unsent
 	writing bool   // a goroutine is at it
-	parting error  // set when the last frame was queued
+	closing error  // set when the last frame was queued
 }
 
 // maxUrgent bounds the small frames that wait: a peer that asks for more
 // without reading the answers is cut off.
 const maxUrgent = 4096
 
-func (s *session) urgentLocked(f frame) {
-	if s.out.parting != nil { // nothing goes after the farewell
+func (s *session) urgentLocked(f wire.Frame) {
+	if s.out.closing != nil { // a GoAway is the last frame
 		return
 	}
 	if len(s.out.urgent) >= maxUrgent {
-		s.failLocked(violation("peer does not read"))
+		s.failLocked(message.Violation("peer does not read"))
 		return
 	}
 	s.out.urgent = append(s.out.urgent, f)
 	s.writeLocked()
 }
 
-// announce tells the peer of a stream that is being opened, if it wants to know.
+// announce announces a stream that is being opened, if both sides do so.
 func (s *session) announce() {
 	if !s.announced {
 		return
@@ -44,8 +47,8 @@ func (s *session) announce() {
 	s.writeLocked()
 }
 
-func (s *session) bulkLocked(f frame) {
-	if s.out.parting != nil {
+func (s *session) bulkLocked(f wire.Frame) {
+	if s.out.closing != nil {
 		return
 	}
 	s.out.bulk = append(s.out.bulk, f)
@@ -61,9 +64,9 @@ func (s *session) writeLocked() {
 
 // write empties what is outgoing and ends.
 func (s *session) write() {
-	err := withBuffer(func(b *[]byte) error {
+	err := wire.WithBuffer(func(b *[]byte) error {
 		for {
-			var packed []frame
+			var packed []wire.Frame
 			if *b, packed = s.fill((*b)[:0]); len(packed) > 0 {
 				*b = s.pack(*b, packed)
 			}
@@ -80,14 +83,15 @@ func (s *session) write() {
 	}
 }
 
-// fill takes the next bytes to write: every small frame, then about one piece
-// of the large ones, or the frames of a batch. Nothing left ends the writer.
-func (s *session) fill(b []byte) ([]byte, []frame) {
+// fill takes the next bytes to write: every small frame, then about one piece of the
+// large ones, or the frames of a batch. The writer goroutine exits when nothing is
+// queued.
+func (s *session) fill(b []byte) ([]byte, []wire.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.out
-	if o.opening > 0 && o.parting == nil {
-		b = s.append(b, opening{o.opening})
+	if o.opening > 0 && o.closing == nil {
+		b = s.append(b, wire.Opening{Count: o.opening})
 	}
 	o.opening = 0
 	for _, f := range o.urgent {
@@ -97,10 +101,10 @@ func (s *session) fill(b []byte) ([]byte, []frame) {
 	if packed := s.takeBatch(); packed != nil {
 		return b, packed
 	}
-	for len(b) < pieceSize {
+	for len(b) < wire.PieceSize {
 		if o.rest != nil {
-			n := min(len(o.rest), pieceSize)
-			b = appendDelimited(b, fragment{Data: o.rest[:n], Last: n == len(o.rest)})
+			n := min(len(o.rest), wire.PieceSize)
+			b = wire.AppendDelimited(b, wire.Fragment{Data: o.rest[:n], Last: n == len(o.rest)})
 			if o.rest = o.rest[n:]; len(o.rest) == 0 {
 				o.rest = nil
 			}
@@ -113,8 +117,8 @@ func (s *session) fill(b []byte) ([]byte, []frame) {
 		f := o.bulk[0]
 		o.bulk[0] = nil
 		o.bulk = o.bulk[1:]
-		if n := frameSize(f); n > pieceSize {
-			o.rest = appendFrame(make([]byte, 0, n), f)
+		if n := wire.Size(f); n > wire.PieceSize {
+			o.rest = wire.AppendFrame(make([]byte, 0, n), f)
 			s.stats.sent.add(classOf(f), 1, n)
 			continue
 		}
@@ -128,20 +132,20 @@ func (s *session) fill(b []byte) ([]byte, []frame) {
 
 // takeBatch takes the frames at the head of bulk that make a batch, or none;
 // mu is held.
-func (s *session) takeBatch() []frame {
+func (s *session) takeBatch() []wire.Frame {
 	o := &s.out
 	if !s.batches || o.rest != nil || len(o.bulk) == 0 {
 		return nil
 	}
 	n, raw := 0, 0
-	for ; n < len(o.bulk) && packable(o.bulk[n]); n++ {
-		size := frameSize(o.bulk[n])
-		if size += protowire.SizeVarint(uint64(size)); raw+size > maxBatchRaw {
+	for ; n < len(o.bulk) && wire.Packable(o.bulk[n]); n++ {
+		size := wire.Size(o.bulk[n])
+		if size += protowire.SizeVarint(uint64(size)); raw+size > wire.MaxBatchRaw {
 			break
 		}
 		raw += size
 	}
-	if raw < minBatchRaw {
+	if raw < wire.MinBatchRaw {
 		return nil
 	}
 	if s.packing.skip > 0 {
@@ -157,9 +161,41 @@ func (s *session) takeBatch() []frame {
 }
 
 // append appends a frame that goes out whole, and counts it.
-func (s *session) append(b []byte, f frame) []byte {
+func (s *session) append(b []byte, f wire.Frame) []byte {
 	before := len(b)
-	b = appendDelimited(b, f)
+	b = wire.AppendDelimited(b, f)
 	s.stats.sent.add(classOf(f), 1, len(b)-before)
+	return b
+}
+
+// maxUnpacked bounds for how many batches packing is left off after some that did
+// not become smaller.
+const maxUnpacked = 64
+
+// packing is a session's experience with batches.
+type packing struct {
+	skip int // batches to be left unpacked
+	last int // how many were left the last time
+}
+
+// pack appends frames to b, as one batch if that is worth it.
+func (s *session) pack(b []byte, frames []wire.Frame) []byte {
+	k := &s.packing
+	before := len(b)
+	b, packed := wire.AppendBatch(b, frames)
+	if !packed {
+		// It does not compress: the next few are not tried.
+		k.last = min(max(1, 2*k.last), maxUnpacked)
+		k.skip = k.last
+		for _, f := range frames {
+			b = s.append(b, f)
+		}
+		return b
+	}
+	k.last = 0
+	s.stats.sent.add(ofState, 0, len(b)-before) // as at the receiver, see count
+	for _, f := range frames {
+		s.stats.sent.add(classOf(f), 1, 0)
+	}
 	return b
 }

@@ -2,23 +2,8 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"iter"
 )
-
-// Object is one piece of keyed state on its way to the side that does not own
-// it.
-type Object struct {
-	Key     Key
-	Version string // in the owner's terms; hub compares it only through Source.Compare
-	Body    []byte // opaque; for a deleted object what the receiver may need to delete it, often nil
-	Deleted bool   // the object is gone; Version is then that of its end, if known
-}
-
-// ErrLagging is what Source.Load returns when the owner cannot yet say what
-// the truth is: its view is older than what the other side has already seen.
-// The session keeps the key and asks again.
-var ErrLagging = errors.New("hub: owner is behind its peer")
 
 // Source is the owner's half of the state class: everything that the other
 // side must hold, by key, latest version wins. The cloud has one Source for
@@ -55,14 +40,13 @@ type Source interface {
 // durable, so that it can forget it. Acked is called at least once for each
 // object delivered, in order for each key, from one goroutine at a time. What
 // the peer refuses for good counts as delivered: it is logged and not sent
-// again. What the two find equal when they compare is told as well, so that an
-// acknowledgement lost with a link is made up for.
+// again. What both sides find equal when they compare is reported as well, which makes
+// up for an acknowledgement that was lost with a link.
 //
-// An Acker keeps the book of what its peer has by itself: once an object is
-// acked the session forgets it, and held is empty in later Loads of that key.
-// So a Source of ever new keys does not fill the session. An Acked that fails is
-// called again with back-off for as long as the session stands; the next session
-// tells it again.
+// An Acker itself remembers what its peer has: once an object is acknowledged the
+// session forgets it, and held is empty in later Loads of that key. So a Source of ever
+// new keys does not fill the session. An Acked that fails is called again with back-off
+// for as long as the session stands; the next session reports it again.
 type Acker interface {
 	Acked(ctx context.Context, acked []Object) error // bodies are not set
 }

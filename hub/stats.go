@@ -7,13 +7,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/internal/replica"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // Class is a class of delivery, as Stats count by it.
 type Class string
 
-// The classes. ClassControl is what keeps the link itself: keepalives and
-// farewells; handshakes are counted apart.
+// The classes. ClassControl is what the link itself needs: keepalives and the ends of
+// sessions; handshakes are counted apart.
 const (
 	ClassControl Class = "control"
 	ClassState   Class = "state"
@@ -33,7 +36,7 @@ const (
 	HandshakeVersion     HandshakeResult = "version"     // no protocol version in common
 	HandshakeIdentity    HandshakeResult = "identity"    // no proven name, or another than the edge says
 	HandshakeInvalid     HandshakeResult = "invalid"     // a hello with impossible values
-	HandshakeRate        HandshakeResult = "rate"        // told to come back: too many at the same time
+	HandshakeRate        HandshakeResult = "rate"        // too many at the same time: it was told to come back
 	HandshakeFull        HandshakeResult = "full"        // the limit on nodes is reached
 	HandshakeFenced      HandshakeResult = "fenced"      // this program lost the node to another
 	HandshakeStale       HandshakeResult = "stale"       // a newer connection of this program stands
@@ -85,8 +88,8 @@ type Traffic struct {
 // own, since it was made. Package hub/metrics shows them to Prometheus. The
 // maps belong to the caller and hold what is not zero.
 type Stats struct {
-	Sessions   map[string]int      // that stand now, by transport
-	Entering   map[string]Entering // connections that are no sessions yet, by transport, if the Listener tells
+	Sessions   map[string]int     // that stand now, by transport
+	Backlog    map[string]Backlog // connections that are no sessions yet, by transport, if the Listener reports it
 	Handshakes map[HandshakeResult]uint64
 	Ended      map[EndReason]uint64 // sessions
 
@@ -145,16 +148,16 @@ func classes() [numClasses]Class {
 }
 
 // classOf is the class that a frame is counted for.
-func classOf(f frame) int {
+func classOf(f wire.Frame) int {
 	switch f := f.(type) {
-	case digest, want, versions, put, ack, nack:
+	case wire.Digest, wire.Want, wire.Versions, wire.Put, wire.Ack, wire.Nack:
 		return ofState
-	case marks, event, refusal:
+	case wire.Marks, wire.Event, wire.Refusal:
 		return ofEvent
-	case response:
+	case wire.Response:
 		return ofCall
-	case open:
-		if f.Class == classStream {
+	case wire.Open:
+		if f.Class == wire.ClassStream {
 			return ofStream
 		}
 		return ofCall
@@ -242,15 +245,15 @@ func (c *counters) handshake(r HandshakeResult) {
 	c.handshakes[r]++
 }
 
-// begun and over count a session.
-func (c *counters) begun(transport string) {
+// sessionBegan and sessionEnded count a session.
+func (c *counters) sessionBegan(transport string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.handshakes[HandshakeOK]++
 	c.sessions[transport]++
 }
 
-func (c *counters) over(transport string, reason EndReason) {
+func (c *counters) sessionEnded(transport string, reason EndReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended[reason]++
@@ -287,9 +290,9 @@ func dropReason(err error) (DropReason, bool) {
 	switch {
 	case errors.Is(err, ErrTooLarge):
 		return DropTooLarge, true
-	case errors.Is(err, errRepeated):
+	case errors.Is(err, replica.ErrRepeated):
 		return DropRepeated, true
-	case errors.Is(err, errSources):
+	case errors.Is(err, replica.ErrSources):
 		return DropUnreadable, true
 	case typed && e.Final():
 		return DropRefused, true
@@ -299,25 +302,25 @@ func dropReason(err error) (DropReason, bool) {
 
 // endReason classifies what a session's run returned.
 func endReason(err error) EndReason {
-	p, parted := errors.AsType[*parted](err)
-	f, told := errors.AsType[*farewell](err)
-	var bye goodbye
-	if parted {
-		bye = p.goodbye
-	} else if told {
-		bye = f.goodbye
+	p, here := errors.AsType[*closedHere](err)
+	f, closed := errors.AsType[*closedByPeer](err)
+	var reason wire.GoAway
+	if here {
+		reason = p.goAway
+	} else if closed {
+		reason = f.goAway
 	}
-	switch bye.Kind {
-	case goodbyeDrain:
+	switch reason.Kind {
+	case wire.GoAwayDrain:
 		return EndDrained
-	case goodbyeFenced:
+	case wire.GoAwayFenced:
 		return EndFenced
-	case goodbyeReplaced:
+	case wire.GoAwayReplaced:
 		return EndReplaced
-	case goodbyeStopped:
+	case wire.GoAwayStopped:
 		return EndStopped
-	case goodbyeEnded, goodbyeRefused:
-		if bye.Err != nil && bye.Err.Code == CodeInvalid { // as read says it
+	case wire.GoAwayEnded, wire.GoAwayRefused:
+		if reason.Err != nil && reason.Err.Code == CodeInvalid { // as read says it
 			return EndViolation
 		}
 		return EndDisconnected
@@ -333,33 +336,33 @@ func endReason(err error) EndReason {
 	return EndFailed
 }
 
-// turnedAway is a handshake that was refused, with the result that it counts
+// rejected is a handshake that was refused, with the result that it counts
 // as.
-type turnedAway struct {
+type rejected struct {
 	result HandshakeResult
 	err    *Error
 }
 
-func (e *turnedAway) Error() string { return e.err.Error() }
-func (e *turnedAway) Unwrap() error { return e.err }
+func (e *rejected) Error() string { return e.err.Error() }
+func (e *rejected) Unwrap() error { return e.err }
 
 // handshakeResult classifies the failure of a handshake.
 func handshakeResult(err error) HandshakeResult {
-	if t, ok := errors.AsType[*turnedAway](err); ok {
+	if t, ok := errors.AsType[*rejected](err); ok {
 		return t.result
 	}
-	f, told := errors.AsType[*farewell](err)
-	_, fenced := errors.AsType[*fencedRefusal](err)
+	f, closed := errors.AsType[*closedByPeer](err)
+	_, fenced := errors.AsType[*fencedError](err)
 	_, typed := errors.AsType[*Error](err)
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case unverified:
 		return HandshakeCertificate
-	case fenced, told && f.goodbye.Kind == goodbyeFenced:
+	case fenced, closed && f.goAway.Kind == wire.GoAwayFenced:
 		return HandshakeFenced
 	case errors.Is(err, ErrProtocol):
 		return HandshakeGarbage
-	case told, typed:
+	case closed, typed:
 		return HandshakeRefused
 	}
 	return HandshakeLost

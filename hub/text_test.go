@@ -2,10 +2,14 @@ package hub
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
 // TestErrorTexts has errors whose text is not UTF-8, or is cut within a rune:
@@ -22,22 +26,22 @@ func TestErrorTexts(t *testing.T) {
 		"plain":               "no such pod",
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := wireError(errors.New(text))
-			for _, f := range []frame{
-				nack{1, e}, refusal{"s", 1, e}, response{Message{ID: 1, Operation: Response, Error: e}}, goodbye{goodbyeRefused, e, 0},
+			e := message.ErrorOf(errors.New(text))
+			for _, f := range []wire.Frame{
+				wire.Nack{Seq: 1, Err: e}, wire.Refusal{Source: "s", ID: 1, Err: e}, wire.Response{Message: Message{ID: 1, Operation: Response, Error: e}}, wire.GoAway{Kind: wire.GoAwayRefused, Err: e, Epoch: 0},
 			} {
-				b := appendFrame(nil, f)
-				if len(b) != frameSize(f) {
-					t.Errorf("%T has %d bytes, announced are %d", f, len(b), frameSize(f))
+				b := wire.AppendFrame(nil, f)
+				if len(b) != wire.Size(f) {
+					t.Errorf("%T has %d bytes, announced are %d", f, len(b), wire.Size(f))
 				}
-				got, err := parseAny(b)
+				got, err := parseFrame(b)
 				if err != nil || !utf8.ValidString(textOf(got)) {
 					t.Errorf("%T: %v, %.60q", f, err, textOf(got))
 				}
 			}
-			b := (*wireErr)(presentable(e)).fields(nil)
+			b := wire.AppendError(nil, presentable(e))
 			var got *Error
-			if err := parseError(&got, b); err != nil || len(b) > maxStatus || !utf8.Valid([]byte(got.Text)) || got.Text == "" {
+			if err := wire.ParseError(&got, b); err != nil || len(b) > maxStatus || !utf8.Valid([]byte(got.Text)) || got.Text == "" {
 				t.Errorf("status of %d bytes: %v", len(b), got)
 			}
 			if utf8.ValidString(text) && !strings.HasPrefix(text, got.Text) {
@@ -45,24 +49,30 @@ func TestErrorTexts(t *testing.T) {
 			}
 		})
 	}
-	if got := clip("x" + strings.Repeat("ü", maxName)); !utf8.ValidString(got) || len(got) > maxName {
+	if got := message.Clip("x" + strings.Repeat("ü", maxName)); !utf8.ValidString(got) || len(got) > maxName {
 		t.Errorf("a clipped name of %d bytes is %q", len(got), got[len(got)-3:])
 	}
-	if !bytes.Contains(appendFrame(nil, nack{1, &Error{Text: "Fühler"}}), []byte("Fühler")) {
+	if !bytes.Contains(wire.AppendFrame(nil, wire.Nack{Seq: 1, Err: &Error{Text: "Fühler"}}), []byte("Fühler")) {
 		t.Error("a good text was changed")
 	}
 }
 
-func textOf(f frame) string {
+func textOf(f wire.Frame) string {
 	switch f := f.(type) {
-	case nack:
+	case wire.Nack:
 		return f.Err.Text
-	case refusal:
+	case wire.Refusal:
 		return f.Err.Text
-	case response:
+	case wire.Response:
 		return f.Message.Error.Text
-	case goodbye:
+	case wire.GoAway:
 		return f.Err.Text
 	}
 	return "\xff"
+}
+
+// parseFrame reads one frame without its length.
+func parseFrame(b []byte) (wire.Frame, error) {
+	in := append(binary.AppendUvarint(nil, uint64(len(b))), b...)
+	return wire.NewReader(bytes.NewReader(in), wire.MaxPiece, 0).Next()
 }

@@ -223,7 +223,7 @@ func TestTroubleIsLoggedInMeasure(t *testing.T) {
 	})
 }
 
-// TestReadyEdgeCanBeCalled has a server that is slow to seat a node after it has
+// TestReadyEdgeCanBeCalled has a server that is slow to claim a node after it has
 // said welcome: who calls the node meanwhile waits for it, and hears that it is
 // offline if it goes before.
 func TestReadyEdgeCanBeCalled(t *testing.T) {

@@ -120,11 +120,16 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	// A join.Guard takes Disconnect when it is made, and a hub.Server its
-	// Directory: one of the two must be named before it exists.
-	var nodes *hub.Server
-	disconnect := func(node string, reason *hub.Error) error { return nodes.Disconnect(node, reason) }
-	guard, err := trust.newGuard(ctl, disconnect, registry)
+	mux := &hub.Mux{}
+	nodes, err := hub.NewServer(hub.ServerConfig{
+		Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
+		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
+		Logger: log.With("component", "hub"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	guard, err := trust.newGuard(ctl, nodes.Disconnect, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -132,16 +137,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	mux := &hub.Mux{}
 	ctl.Handle(mux)
-	nodes, err = hub.NewServer(hub.ServerConfig{
-		Listener: edge.links, Directory: guard, Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
-		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
-		Logger: log.With("component", "hub"),
-	})
-	if err != nil {
-		return nil, err
-	}
 	links, err := metrics.New(metrics.Config{Stats: nodes.Stats})
 	if err != nil {
 		return nil, err
@@ -182,7 +178,7 @@ func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.controller.Run(ctx, s.hub) })
 	group.Go(func() error { return s.trust.watcher.Run(ctx, s.trust.changes(s.guard)) })
-	group.Go(func() error { return s.hub.Run(ctx) })
+	group.Go(func() error { return s.hub.Serve(ctx, s.edge.links, s.guard) })
 	group.Go(func() error { return returnMemory(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })

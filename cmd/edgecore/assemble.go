@@ -36,7 +36,13 @@ type parts map[string]func(context.Context) error
 
 // assemble makes all parts of the agent. Nothing runs yet.
 func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
-	link := &link{log: log}
+	link := &link{log: log, cfg: hub.ClientConfig{
+		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
+		Capabilities: r.capabilities(), Logger: component(log, "hub"),
+	}}
+	if err := link.renew(); err != nil {
+		return nil, err
+	}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
 		return nil, err
@@ -45,15 +51,9 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	link.cfg = hub.ClientConfig{
-		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
+	endpoints := hub.Endpoints{
 		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
-		Connected:    []func(hub.Info){n.connected(ctx, mgr, objects)},
-		Capabilities: r.capabilities(),
-		Logger:       component(log, "hub"),
-	}
-	if err := link.renew(); err != nil {
-		return nil, err
+		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
 	var kubelet *server.Server // made of the agent below
 	api, err := r.localAPI(n, mgr, func() http.Handler { return kubelet }, log)
@@ -76,7 +76,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err = r.kubelet(n, agent, runtime, mgr.Export, link.cfg.Mux, log)
+	kubelet, err = r.kubelet(n, agent, runtime, mgr.Export, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"kubelet socket": func(ctx context.Context) error {
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
-		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": link.run,
+		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}

@@ -31,16 +31,16 @@ func (l *link) renew() error {
 	return err
 }
 
-// Call asks the cloud; the manager and the link know each other by it.
+// Call asks the cloud: the link is the manager's Caller.
 func (l *link) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
 	return l.client.Load().Call(ctx, m)
 }
 
 // run keeps the link until ctx ends. While another program has taken the node
 // over, the client waits; it has said so.
-func (l *link) run(ctx context.Context) error {
+func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {
 	for {
-		err := l.client.Load().Run(ctx)
+		err := l.client.Load().Serve(ctx, endpoints)
 		refused, ok := errors.AsType[*hub.RefusedError](err)
 		if !ok {
 			return err

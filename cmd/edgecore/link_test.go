@@ -37,7 +37,7 @@ func TestLinkOfClonedDisk(t *testing.T) {
 		if err := l.renew(); err != nil {
 			t.Fatal(err)
 		}
-		stopLink := run(l.run)
+		stopLink := run(func(ctx context.Context) error { return l.run(ctx, hub.Endpoints{}) })
 		time.Sleep(time.Minute)
 		clone, err := hub.NewClient(hub.ClientConfig{Dialer: net.Dialer("edge-1"), Node: "edge-1", Instance: "clone"})
 		if err != nil {

@@ -86,8 +86,8 @@ type Config struct {
 type Controller struct {
 	cfg       Config
 	guard     runguard.Guard
-	supersede func(node string, by hub.Seat) // set by Run; may be nil
-	wake      chan struct{}                  // holds one value: a node is due at once
+	supersede func(node string, by hub.Claim) // set by Run; may be nil
+	wake      chan struct{}                   // holds one value: a node is due at once
 
 	mu    sync.Mutex
 	nodes map[string]*node
@@ -120,7 +120,7 @@ type Session struct {
 	Since     time.Time
 	Reason    string    // why it went
 	Started   time.Time // when the newest session began
-	Claimed   hub.Seat  // that was claimed here last; zero if none was
+	Claimed   hub.Claim // that was claimed here last; zero if none was
 }
 
 // New checks the configuration.
@@ -146,7 +146,7 @@ func New(cfg Config) (*Controller, error) {
 // returns nil. superseded is called with a node whose newest session stands at
 // another cloudcore: hub.Server.Supersede ends the older one here. nil leaves
 // the older one alone. A second Run returns controller.ErrStarted.
-func (k *Controller) Run(ctx context.Context, superseded func(node string, by hub.Seat)) error {
+func (k *Controller) Run(ctx context.Context, superseded func(node string, by hub.Claim)) error {
 	if err := k.guard.Start(); err != nil {
 		return err
 	}

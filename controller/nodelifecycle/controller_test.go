@@ -34,7 +34,7 @@ func start(t *testing.T, client kubernetes.Interface, id string) *nodelifecycle.
 	return startWith(t, client, id, nil)
 }
 
-func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Seat)) *nodelifecycle.Controller {
+func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Claim)) *nodelifecycle.Controller {
 	t.Helper()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
@@ -371,13 +371,13 @@ func TestTwoCloudcores(t *testing.T) {
 func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(edgeNode("n"))
-		superseded := make(map[string]hub.Seat)
-		a := startWith(t, client, "cc-a", func(node string, by hub.Seat) { superseded["a "+node] = by })
-		b := startWith(t, client, "cc-b", func(node string, by hub.Seat) { superseded["b "+node] = by })
+		superseded := make(map[string]hub.Claim)
+		a := startWith(t, client, "cc-a", func(node string, by hub.Claim) { superseded["a "+node] = by })
+		b := startWith(t, client, "cc-b", func(node string, by hub.Claim) { superseded["b "+node] = by })
 		claim := func(k *nodelifecycle.Controller, instance string) uint64 {
-			var claim hub.Seat
-			err := k.Claim(t.Context(), "n", func(held hub.Seat) (hub.Seat, error) {
-				claim = hub.Seat{Epoch: held.Epoch + 1, Instance: instance}
+			var claim hub.Claim
+			err := k.Claim(t.Context(), "n", func(held hub.Claim) (hub.Claim, error) {
+				claim = hub.Claim{Epoch: held.Epoch + 1, Instance: instance}
 				return claim, nil
 			})
 			if err != nil {
@@ -402,11 +402,11 @@ func TestClaim(t *testing.T) {
 			t.Errorf("lease %+v", l.ObjectMeta)
 		}
 		refused := errors.New("no")
-		if err := a.Claim(t.Context(), "n", func(hub.Seat) (hub.Seat, error) { return hub.Seat{}, refused }); !errors.Is(err, refused) {
+		if err := a.Claim(t.Context(), "n", func(hub.Claim) (hub.Claim, error) { return hub.Claim{}, refused }); !errors.Is(err, refused) {
 			t.Errorf("a claim that is refused: %v", err)
 		}
-		var held hub.Seat
-		if err := a.Claim(t.Context(), "n", func(h hub.Seat) (hub.Seat, error) { held = h; return h, refused }); !errors.Is(err, refused) || held.Epoch != second {
+		var held hub.Claim
+		if err := a.Claim(t.Context(), "n", func(h hub.Claim) (hub.Claim, error) { held = h; return h, refused }); !errors.Is(err, refused) || held.Epoch != second {
 			t.Errorf("held by %+v, %v", held, err)
 		}
 	})

@@ -23,11 +23,11 @@ func TestAttackLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(edgeNode("n"))
 		superseded := 0
-		k := startWith(t, client, "cc-a", func(string, hub.Seat) { superseded++ })
-		claim := func() (held hub.Seat) {
-			err := k.Claim(t.Context(), "n", func(h hub.Seat) (hub.Seat, error) {
+		k := startWith(t, client, "cc-a", func(string, hub.Claim) { superseded++ })
+		claim := func() (held hub.Claim) {
+			err := k.Claim(t.Context(), "n", func(h hub.Claim) (hub.Claim, error) {
 				held = h
-				return hub.Seat{Epoch: h.Epoch + 1, Instance: "p"}, nil
+				return hub.Claim{Epoch: h.Epoch + 1, Instance: "p"}, nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -37,7 +37,7 @@ func TestAttackLease(t *testing.T) {
 		claim()
 		k.Connected(connected("n", 1))
 		time.Sleep(time.Minute)
-		forged, err := json.Marshal(hub.Seat{Epoch: 1 << 60, Instance: "hostile"})
+		forged, err := json.Marshal(hub.Claim{Epoch: 1 << 60, Instance: "hostile"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,11 +110,11 @@ func TestLongNames(t *testing.T) {
 		stop := errors.New("stop")
 		for _, name := range []string{strings.Repeat("a", 253), strings.Repeat("a", 252) + "b"} {
 			for want := range uint64(2) {
-				err := k.Claim(t.Context(), name, func(h hub.Seat) (hub.Seat, error) {
+				err := k.Claim(t.Context(), name, func(h hub.Claim) (hub.Claim, error) {
 					if h.Epoch != want {
 						return h, stop
 					}
-					return hub.Seat{Epoch: h.Epoch + 1}, nil
+					return hub.Claim{Epoch: h.Epoch + 1}, nil
 				})
 				if err != nil {
 					t.Error(err)

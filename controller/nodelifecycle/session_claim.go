@@ -16,7 +16,7 @@ import (
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
-// ClaimAnnotation on a node's record is the node's hub.Seat as JSON: which session of
+// ClaimAnnotation on a node's record is the node's hub.Claim as JSON: which session of
 // which program holds the node, at whatever cloudcore. So a session that is
 // newer fences an older one at another cloudcore, and epochs grow over all of
 // them.
@@ -28,7 +28,7 @@ const maxClaims = 8
 // Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's record.
 // The cloudcore that held the node before learns of it when it next renews the
 // Lease, and ends its session by the function given to Run.
-func (k *Controller) Claim(ctx context.Context, node string, decide func(held hub.Seat) (hub.Seat, error)) error {
+func (k *Controller) Claim(ctx context.Context, node string, decide func(held hub.Claim) (hub.Claim, error)) error {
 	leases, name := k.records(), recordName(node)
 	for range maxClaims {
 		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
@@ -41,7 +41,7 @@ func (k *Controller) Claim(ctx context.Context, node string, decide func(held hu
 		}
 		held := k.claimOf(lease)
 		var connected bool
-		if held.Left, connected = k.leftAt(node); connected {
+		if held.EndedAt, connected = k.leftAt(node); connected {
 			held.Epoch = max(held.Epoch, 1) // also when somebody has deleted the record: it is not free
 		}
 		next, err := decide(held)
@@ -72,7 +72,7 @@ func (k *Controller) Claim(ctx context.Context, node string, decide func(held hu
 }
 
 // rememberClaim keeps the claim in memory, to restore it if somebody deletes it.
-func (k *Controller) rememberClaim(name string, claim hub.Seat) {
+func (k *Controller) rememberClaim(name string, claim hub.Claim) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.nodeLocked(name, time.Now()).session.Claimed = claim
@@ -101,8 +101,8 @@ func (k *Controller) leftAt(name string) (at uint64, connected bool) {
 
 // claimOf reads who holds the node. An unreadable claim counts as none, so that it
 // does not keep the node out.
-func (k *Controller) claimOf(lease *coordinationv1.Lease) hub.Seat {
-	var claim hub.Seat
+func (k *Controller) claimOf(lease *coordinationv1.Lease) hub.Claim {
+	var claim hub.Claim
 	if text := lease.Annotations[ClaimAnnotation]; text != "" {
 		budget := jsonlimit.NewBudget(len(text))
 		err := budget.Take("the annotation", len(text)) // its copy as bytes
@@ -111,7 +111,7 @@ func (k *Controller) claimOf(lease *coordinationv1.Lease) hub.Seat {
 		}
 		if err != nil {
 			k.cfg.Logger.Warn("the claim of a node cannot be read", "node", lease.Name, "err", err)
-			return hub.Seat{}
+			return hub.Claim{}
 		}
 	}
 	return claim

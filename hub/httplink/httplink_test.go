@@ -93,7 +93,7 @@ func TestStatusHeaderAndBodyAreCarried(t *testing.T) {
 	}
 }
 
-func TestOfflineIsTold(t *testing.T) {
+func TestOfflineIsReported(t *testing.T) {
 	l := newLink(t, httplink.ServerConfig{Handler: http.NotFoundHandler()})
 	if _, err := l.get(t, "edge-2", "/"); !errors.Is(err, hub.ErrOffline) {
 		t.Errorf("%v, want ErrOffline", err)

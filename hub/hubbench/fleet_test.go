@@ -157,7 +157,7 @@ func (f *fleet) outcomes() Outcomes {
 // many are when that is longer than limit. It fails when a node gives up.
 func (f *fleet) await(n int, limit time.Duration) (time.Duration, int) {
 	f.t.Helper()
-	begun, told := time.Now(), time.Now()
+	begun, logged := time.Now(), time.Now()
 	for {
 		var s CloudState
 		f.cloud.Call("Standing", struct{}{}, &s)
@@ -167,8 +167,8 @@ func (f *fleet) await(n int, limit time.Duration) (time.Duration, int) {
 		if n := f.nodes(); len(n.Failed) > 0 {
 			f.t.Fatalf("%d nodes gave up, the first: %s", len(n.Failed), n.Failed[0])
 		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
+		if time.Since(logged) > 10*time.Second {
+			logged = time.Now()
 			f.t.Logf("%d of %d nodes connected after %v; the server used %v of the CPU and saw handshakes end as %v",
 				s.Connected, n, time.Since(begun).Round(time.Second), f.cloud.Busy(), s.Handshakes)
 		}
@@ -314,8 +314,8 @@ const settle = 15 * time.Second
 // them, which is how they notice its return within a restart's 30 s.
 const manyNodes = 20_000
 
-// TestFleetFigures prints the figures of a fleet of NODES over TRANSPORT.
-func TestFleetFigures(t *testing.T) {
+// TestFleetMeasured prints the figures of a fleet of NODES over TRANSPORT.
+func TestFleetMeasured(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("a measurement of minutes: set BENCH=1")
 	}

@@ -13,10 +13,10 @@ import (
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 )
 
-// TestRestFigures prints what a node at rest costs on the wire: a server here
+// TestRestMeasured prints what a node at rest costs on the wire: a server here
 // and one node in a network namespace of its own, with a virtual cable between
 // them whose bytes the kernel counts, all layers from Ethernet up.
-func TestRestFigures(t *testing.T) {
+func TestRestMeasured(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("a measurement of minutes: set BENCH=1")
 	}

@@ -4,8 +4,9 @@
 // gives it a way to make a listener with its dialers, and the suite drives a
 // hub.Client and hub.Server over it. [Source] and [Sink] are fakes of both
 // halves of the state class, [Outbox] and [Inbox] of the event class, in memory;
-// [Directory] is a cloud with one of each for each node. [RunOutbox] and
-// [RunInbox] are the suites for those who implement the latter two.
+// [Directory] is a cloud with one of each for each node. Those who
+// implement one of the four interfaces check it by [RunSource], [RunSink], [RunOutbox]
+// and [RunInbox].
 //
 // The suite can run in real time or, for a transport in memory, inside
 // testing/synctest bubbles.

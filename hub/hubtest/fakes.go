@@ -275,9 +275,9 @@ func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
 // a Sink, an Inbox and an Outbox of its own. The zero value is ready; all methods may be called by
 // several goroutines at once.
 type Directory struct {
-	// Seats is shared with other servers' Directories; nil for one server. Set
+	// Claims is shared with other servers' Directories; nil for one server. Set
 	// it before use.
-	Seats *Seats
+	Claims *Claims
 
 	mu     sync.Mutex
 	refuse func(hub.Hello) error
@@ -314,8 +314,8 @@ func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 			d.twice = append(d.twice, twice)
 		},
 	}
-	if d.Seats != nil {
-		node.Claim = d.Seats.claim(h.Node)
+	if d.Claims != nil {
+		node.Claim = d.Claims.claim(h.Node)
 	}
 	return node, nil
 }
@@ -387,8 +387,8 @@ func (d *Directory) Infos() []hub.Info {
 }
 
 func (d *Directory) note(i hub.Info) {
-	if d.Seats != nil && !i.Connected {
-		d.Seats.leave(i.Node, i.Epoch, i.Since)
+	if d.Claims != nil && !i.Connected {
+		d.Claims.endSession(i.Node, i.Epoch, i.Since)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -2,6 +2,7 @@ package hubtest_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/edgekit/edgekit/hub"
@@ -26,4 +27,35 @@ func TestInbox(t *testing.T) {
 		Open:   func(*testing.T) hub.Inbox { return &hubtest.Inbox{} },
 		Reopen: func(_ *testing.T, i hub.Inbox) hub.Inbox { return i },
 	})
+}
+
+func TestSource(t *testing.T) {
+	var mu sync.Mutex
+	version := 0
+	next := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		version++
+		return version
+	}
+	hubtest.RunSource(t, hubtest.SourceSuite{
+		Open: func(*testing.T) hub.Source { return &hubtest.Source{} },
+		Put: func(_ context.Context, s hub.Source, key hub.Key, body string) error {
+			s.(*hubtest.Source).Put(key, next(), body)
+			return nil
+		},
+		Delete: func(_ context.Context, s hub.Source, key hub.Key) error {
+			s.(*hubtest.Source).Delete(key, next())
+			return nil
+		},
+	})
+}
+
+func TestSink(t *testing.T) {
+	for _, forgets := range []bool{false, true} {
+		hubtest.RunSink(t, hubtest.SinkSuite{
+			Open: func(*testing.T) hub.Sink { return &hubtest.Sink{Forgetful: forgets} }, Forgets: forgets,
+			Reopen: func(_ *testing.T, s hub.Sink) hub.Sink { return s },
+		})
+	}
 }

@@ -197,7 +197,7 @@ func (g *grant) vouchFor(s *tls.ConnectionState) error {
 	return nil
 }
 
-// unreachable tells a server that was turned down from one that was not there.
+// unreachable distinguishes a server that is not trusted from one that is not there.
 func unreachable(err error) error {
 	for _, known := range []error{ErrPin, ErrServerName, ErrClock, context.Canceled} {
 		if errors.Is(err, known) {

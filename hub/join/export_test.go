@@ -7,7 +7,7 @@ import (
 )
 
 // News tells that the server was seen to have a new authority.
-func (i *Identity) News() <-chan struct{} { return i.news }
+func (i *Identity) NewAuthority() <-chan struct{} { return i.newAuthority }
 
 // RenewAsBefore renews as nodes did that never changed their key.
 func RenewAsBefore(ctx context.Context, url string, cred Credentials) error {

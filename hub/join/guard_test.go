@@ -159,10 +159,13 @@ func TestRevoke(t *testing.T) {
 func TestGuardAttach(t *testing.T) {
 	c := newCloud(t)
 	ready := make(chan struct{})
-	var told []string
+	var disconnected []string
 	g, err := join.NewGuard(join.GuardConfig{
 		Directory: &hubtest.Directory{}, Ready: ready,
-		Disconnect: func(node string, _ *hub.Error) error { told = append(told, node); return hub.ErrOffline },
+		Disconnect: func(node string, _ *hub.Error) error {
+			disconnected = append(disconnected, node)
+			return hub.ErrOffline
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -178,17 +181,17 @@ func TestGuardAttach(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Revoke(join.KeyHash(leaf)) // after Attach, before the session stands
-	if len(told) != 0 {
+	if len(disconnected) != 0 {
 		t.Error("there is no session to end as yet")
 	}
 	node.Connected(hub.Info{Node: "edge-1", Connected: true})
-	if len(told) != 1 || told[0] != "edge-1" {
-		t.Error("the session slipped through:", told)
+	if len(disconnected) != 1 || disconnected[0] != "edge-1" {
+		t.Error("the session slipped through:", disconnected)
 	}
 	node.Connected(hub.Info{Node: "edge-1"})
 	g.Revoke(join.KeyHash(leaf))
-	if len(told) != 1 {
-		t.Error("a session that is over was ended:", told)
+	if len(disconnected) != 1 {
+		t.Error("a session that is over was ended:", disconnected)
 	}
 	if _, err := g.Attach(t.Context(), hello); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
 		t.Error(err)

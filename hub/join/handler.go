@@ -82,18 +82,18 @@ type HandlerConfig struct {
 // Handler answers at JoinPath, RenewPath and TrustPath. No request needs a
 // client certificate: a join proves itself by its token, a renewal by the old
 // certificate and a signature of its key, and what nodes are to trust is public.
-// So a certificate that TLS would turn away, for it has expired or its authority
-// is retired, can still be renewed.
+// So a certificate that TLS would refuse, because it has expired or its authority is
+// retired, can still be renewed.
 //
-// Of one network (an IPv4 address, an IPv6 /64), and with one token, 20 requests
-// may fail at once and one more each second; then joins get ErrBusy, except 10 a
-// second of all such networks together, whose address may be that of a load
-// balancer. Renewals that prove themselves are answered always.
+// From one network (an IPv4 address, an IPv6 /64), and with one token, 20 requests may
+// fail at once and one more each second. Then joins from there get ErrBusy, except 10 a
+// second of all such networks together, since the address may be a load balancer's.
+// Renewals that prove themselves are always answered.
 type Handler struct {
 	cfg   HandlerConfig
 	limit *limiter
-	// reserve counts the joins that are looked at though their network has failed
-	// too often.
+	// reserve counts the joins that are answered although their network has failed too
+	// often.
 	reserve *limiter
 	slots   chan struct{}
 	count   counts
@@ -162,11 +162,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 	out, err := serve(ctx, r)
-	h.tell(w, r, out, err)
+	h.respond(w, r, out, err)
 }
 
-// tell answers, logs and counts.
-func (h *Handler) tell(w http.ResponseWriter, r *http.Request, out outcome, err error) {
+// respond answers, logs and counts.
+func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, err error) {
 	log := h.cfg.Logger.With("node", out.node, "path", r.URL.Path, "addr", r.RemoteAddr)
 	code, status := codeOf(err)
 	h.count.add(r.URL.Path, code)
@@ -368,5 +368,5 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the peer has gone: nobody to tell
+	_ = json.NewEncoder(w).Encode(body) // the peer has gone
 }

@@ -16,7 +16,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/edgekit/edgekit/hub"
 )
 
 // IdentityConfig sets up an Identity. Credentials and URL are required.
@@ -31,9 +34,10 @@ type IdentityConfig struct {
 // Identity serves a node's credentials to its TLS connections and keeps them
 // fresh: its certificate, and the authorities that it trusts.
 type Identity struct {
-	cfg  IdentityConfig
-	host string        // of URL
-	news chan struct{} // has one when the server was seen to have a new authority
+	cfg          IdentityConfig
+	host         string        // of URL
+	newAuthority chan struct{} // has one when the server was seen to have a new authority
+	started      atomic.Bool
 
 	renewing sync.Mutex        // one Renew at a time
 	next     *ecdsa.PrivateKey // of a renewal under way; used without a Dir, guarded by renewing
@@ -43,7 +47,7 @@ type Identity struct {
 	stats IdentityStats
 }
 
-// IdentityStats are an Identity's figures.
+// IdentityStats are what an Identity knows of its certificates, and counts.
 type IdentityStats struct {
 	Certificate time.Time // when the node's certificate ends
 	Authority   time.Time // when the last of the trusted authorities ends
@@ -80,7 +84,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Clock.Learn(cfg.Credentials.Leaf.NotBefore)
-	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials, news: make(chan struct{}, 1)}, nil
+	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials, newAuthority: make(chan struct{}, 1)}, nil
 }
 
 // Credentials are those that are valid now.
@@ -90,7 +94,7 @@ func (i *Identity) Credentials() Credentials {
 	return i.now
 }
 
-// Stats gives the Identity's figures.
+// Stats returns the times of the certificates, and what was counted so far.
 func (i *Identity) Stats() IdentityStats {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -104,12 +108,12 @@ func (i *Identity) Stats() IdentityStats {
 	return s
 }
 
-// TLS is a client's TLS 1.3 configuration: each new connection shows the
-// certificate that is valid then. The server must be signed by an authority
-// that the credentials hold, or that one of them vouches for, and name the host
-// that is dialled (for an IP address, of which TLS does not tell: the host in
-// IdentityConfig.URL). Its times are judged by the Clock, and may be later than
-// it, for the cloud signs nothing ahead of time.
+// TLS is a client's TLS 1.3 configuration: each new connection shows the certificate that
+// is valid then. The server's certificate must be signed by an authority of the
+// credentials, or by one that such an authority vouches for, and name the host that is
+// dialled. For an IP address, which TLS does not send as a server name (RFC 6066 section
+// 3), that is the host in IdentityConfig.URL. Its times are judged by the Clock; it may
+// begin later than the Clock, since the cloud signs nothing ahead of time.
 func (i *Identity) TLS() *tls.Config {
 	c := i.config(i.host)
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -131,7 +135,7 @@ func (i *Identity) config(host string) *tls.Config {
 				// An authority that this node does not know signs now, and
 				// one that it knows vouches for it.
 				select {
-				case i.news <- struct{}{}:
+				case i.newAuthority <- struct{}{}:
 				default:
 				}
 			}
@@ -140,12 +144,14 @@ func (i *Identity) config(host string) *tls.Config {
 	}
 }
 
-// Run renews the certificate when two thirds of its life are over, and soon when
-// its authority does not sign any more; and it asks twice a day, and when a
-// server shows a new authority, which ones to trust. It does so until ctx ends;
-// it then returns nil. What fails is tried again for as long as it takes and
-// logged each time.
+// Run renews the certificate when two thirds of its life are over, and soon when its
+// authority no longer signs. Twice a day, and when a server shows a new authority, it
+// asks which ones to trust. A failure is logged and tried again, without an end. It
+// returns nil when ctx ends. A second call returns hub.ErrStarted.
 func (i *Identity) Run(ctx context.Context) error {
+	if i.started.Swap(true) {
+		return hub.ErrStarted
+	}
 	var renew, trust schedule
 	trust.at = time.Now().Add(mathrand.N(trustEvery / 12))
 	moved := mathrand.N(spread) // of this node in its fleet
@@ -176,7 +182,7 @@ func (i *Identity) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-i.news:
+		case <-i.newAuthority:
 			trust.at = time.Now().Add(mathrand.N(renewRetryMin))
 		case <-time.After(min(time.Until(due), time.Until(trust.at), renewCheck)):
 		}

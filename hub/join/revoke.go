@@ -18,21 +18,21 @@ type GuardConfig struct {
 	Directory hub.Directory // decides about nodes that are not revoked
 	// Disconnect ends a node's session: hub.Server.Disconnect.
 	Disconnect func(node string, reason *hub.Error) error
-	// Names, if not nil, says which key has a node's name; any other key is turned
-	// away. It is asked about nodes only whose key Hold has not told. If it is a
-	// KeyReplacer, a renewed key is confirmed when it is first used.
+	// Names, if not nil, knows which key has a node's name; any other key is refused. It
+	// is asked only about nodes whose key was not given to Hold. If it is a KeyReplacer,
+	// a renewed key is confirmed when it is first used.
 	Names Names
-	// Ready, if not nil, is closed when all revoked keys were told; nodes that
-	// come before are put off.
+	// Ready, if not nil, is closed when all revoked keys were given to Revoke. Nodes that
+	// connect before are asked to come back.
 	Ready  <-chan struct{}
 	Logger *slog.Logger // nil discards
 }
 
-// Guard is a hub.Directory that turns revoked keys away on every transport, and
-// keys that do not have their node's name, and ends the sessions of those that are
-// connected. It keeps the revoked keys, those that have names and those of
-// connected nodes in memory, so that a connection asks nobody. All methods may be
-// called by several goroutines at once.
+// Guard is a hub.Directory that refuses revoked keys on every transport, and keys that do
+// not have their node's name, and ends the sessions of those that are connected. It has
+// the revoked keys, the keys that have names and the keys of connected nodes in memory,
+// so that a connection costs no query. All methods may be called by several goroutines
+// at once.
 type Guard struct {
 	cfg            GuardConfig
 	refused, ended atomic.Uint64
@@ -43,7 +43,7 @@ type Guard struct {
 	standing map[string]map[string]int // sessions by key hash and node
 }
 
-// errNotHolder is what a key without its node's name is told.
+// errNotHolder refuses a key that does not have its node's name.
 var errNotHolder = fmt.Errorf("%w: its name was freed, or belongs to another key now", ErrIdentity)
 
 // NewGuard checks cfg and makes a Guard.
@@ -62,8 +62,8 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 	}, nil
 }
 
-// Attach turns a revoked key, and one that does not have the node's name, away
-// with hub.CodeForbidden, and asks the Directory about all others.
+// Attach refuses a revoked key, and one that does not have the node's name, with
+// hub.CodeForbidden, and asks the Directory about all others.
 func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 	if g.cfg.Ready != nil {
 		select {
@@ -82,7 +82,7 @@ func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 		g.refused.Add(1)
 		return hub.Node{}, &hub.Error{Code: hub.CodeForbidden, Text: ErrRevoked.Error()}
 	}
-	heard, err := g.holds(ctx, hello.Node, key)
+	known, err := g.checkHolder(ctx, hello.Node, key)
 	if err != nil {
 		return hub.Node{}, err
 	}
@@ -92,7 +92,7 @@ func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 	}
 	connected := node.Connected
 	node.Connected = func(info hub.Info) {
-		g.note(key, hello.Node, info.Connected, heard)
+		g.countSession(key, hello.Node, info.Connected, known)
 		if connected != nil {
 			connected(info)
 		}
@@ -100,19 +100,19 @@ func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 	return node, nil
 }
 
-// holds refuses a key that does not have the node's name. What Hold told may be
-// older than the key: then the store decides. It reports whether Hold had told.
-func (g *Guard) holds(ctx context.Context, node, key string) (heard bool, _ error) {
+// checkHolder refuses a key that does not have the node's name. The keys from Hold may be
+// older than this key: then the store decides. It reports whether Hold knew the key.
+func (g *Guard) checkHolder(ctx context.Context, node, key string) (known bool, _ error) {
 	if g.cfg.Names == nil {
 		return false, nil
 	}
 	g.mu.Lock()
 	keys := g.holders[node]
 	g.mu.Unlock()
-	if heard = slices.Contains(keys, key); !heard {
+	if known = slices.Contains(keys, key); !known {
 		var err error
 		if keys, err = namesKeys(ctx, g.cfg.Names, node); err != nil {
-			g.cfg.Logger.Warn("a node is put off: it is not known who has its name", "node", node, "error", err)
+			g.cfg.Logger.Warn("a node is asked to come back: it is not known which key has its name", "node", node, "error", err)
 			return false, &hub.Error{Code: hub.CodeUnavailable, RetryAfter: 5 * time.Second, Text: "the server cannot read who has the node's name"}
 		}
 	}
@@ -125,12 +125,12 @@ func (g *Guard) holds(ctx context.Context, node, key string) (heard bool, _ erro
 			g.cfg.Logger.Warn("a renewed key was not confirmed: the key before stays good until the node connects again", "node", node, "error", err)
 		}
 	}
-	return heard, nil
+	return known, nil
 }
 
-// Hold says which keys have the node's name, as KeyReplacer.Keys gives them; none
-// for a name that was freed. When another machine has it than before, or none, the
-// sessions of other keys end at once. Without Config.Names it does nothing.
+// Hold sets which keys have the node's name, as KeyReplacer.Keys returns them; none for a
+// name that was freed. If another machine has the name now, or none, the sessions of the
+// other keys end at once. Without Config.Names it does nothing.
 func (g *Guard) Hold(node string, keys []string) {
 	if g.cfg.Names == nil {
 		return
@@ -154,14 +154,14 @@ func (g *Guard) Hold(node string, keys []string) {
 	}
 	g.mu.Unlock()
 	for _, key := range gone {
-		g.end(node, key, errNotHolder)
+		g.endSession(node, key, errNotHolder)
 	}
 }
 
-// note keeps count of who is connected. A key that was revoked since Attach, or has
-// lost the name that Hold had told, is found here: Revoke and Hold have either seen
-// the session or were before it.
-func (g *Guard) note(key, node string, connected, heard bool) {
+// countSession counts the sessions of a key. It also finds a key that was revoked since
+// Attach, or has lost its name since: Revoke and Hold either saw this session, or came
+// before it and are seen here.
+func (g *Guard) countSession(key, node string, connected, known bool) {
 	g.mu.Lock()
 	nodes := g.standing[key]
 	switch {
@@ -178,13 +178,13 @@ func (g *Guard) note(key, node string, connected, heard bool) {
 		}
 	}
 	_, revoked := g.revoked[key]
-	lost := heard && !slices.Contains(g.holders[node], key)
+	lost := known && !slices.Contains(g.holders[node], key)
 	g.mu.Unlock()
 	switch {
 	case connected && revoked:
-		g.end(node, key, ErrRevoked)
+		g.endSession(node, key, ErrRevoked)
 	case connected && lost:
-		g.end(node, key, errNotHolder)
+		g.endSession(node, key, errNotHolder)
 	}
 }
 
@@ -195,8 +195,7 @@ func (g *Guard) isRevoked(key string) bool {
 	return is
 }
 
-// Revoke makes the key with that hash worthless here and ends its sessions at
-// once.
+// Revoke refuses the key with that hash from now on and ends its sessions at once.
 func (g *Guard) Revoke(keyHash string) {
 	g.mu.Lock()
 	g.revoked[keyHash] = struct{}{}
@@ -206,38 +205,38 @@ func (g *Guard) Revoke(keyHash string) {
 	}
 	g.mu.Unlock()
 	for _, node := range nodes {
-		g.end(node, keyHash, ErrRevoked)
+		g.endSession(node, keyHash, ErrRevoked)
 	}
 }
 
-// end tells the node to go. It may come back and is told by Attach that this is
-// for good: the node's newest session might be another key's by now, and that
-// one must not be lost to it.
-func (g *Guard) end(node, key string, why error) {
+// endSession ends the node's session with a code that lets it come back; Attach then
+// refuses the key for good. The node's newest session may be another key's by now, and
+// that one must not be refused for good.
+func (g *Guard) endSession(node, key string, why error) {
 	err := g.cfg.Disconnect(node, &hub.Error{Code: hub.CodeUnavailable, Text: why.Error()})
 	if err != nil && !errors.Is(err, hub.ErrOffline) {
-		g.cfg.Logger.Error("session of a key that is good no more was not ended", "node", node, "key", key, "reason", why, "error", err)
+		g.cfg.Logger.Error("session of a key that is no longer valid was not ended", "node", node, "key", key, "reason", why, "error", err)
 		return
 	}
 	g.ended.Add(1)
-	g.cfg.Logger.Warn("node's key is good no more: its session ends", "node", node, "key", key, "reason", why)
+	g.cfg.Logger.Warn("node's key is no longer valid: its session ends", "node", node, "key", key, "reason", why)
 }
 
-// Restore takes a Revoke back.
+// Restore undoes Revoke.
 func (g *Guard) Restore(keyHash string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.revoked, keyHash)
 }
 
-// GuardStats are a Guard's figures.
+// GuardStats are what a Guard counts.
 type GuardStats struct {
 	Revoked int    // keys that are revoked now
-	Refused uint64 // connections that were turned away
+	Refused uint64 // connections that were refused
 	Ended   uint64 // sessions that were ended
 }
 
-// Stats gives the Guard's figures.
+// Stats returns what was counted so far.
 func (g *Guard) Stats() GuardStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -185,14 +185,14 @@ func TestNodeNoticesNewAuthority(t *testing.T) {
 	id := identity(t, c, c.joined(t, "edge-1"))
 	c.step(t, publish(newCA(t, "second")))
 	select {
-	case <-id.News():
+	case <-id.NewAuthority():
 		t.Fatal("news before there are any")
 	default:
 	}
 	c.step(t, join.Authorities.Switch)
 	c.wantLink(t, id, "switched")
 	select {
-	case <-id.News():
+	case <-id.NewAuthority():
 	default:
 		t.Fatal("the node did not notice")
 	}

@@ -104,16 +104,16 @@ type Names interface {
 	Holder(ctx context.Context, node string) (keyHash string, err error)
 }
 
-// FreedNames is what a Names may do besides: tell a name that was freed, whose Node
-// may exist with what runs on it, from one that nobody had. Only a token for that
-// very name takes a freed one; a token for a pattern does not.
+// FreedNames is implemented by a Names that distinguishes a name that was freed, whose
+// Node may exist with pods on it, from one that nobody had. Only a token for exactly
+// that name can take a freed name; a token for a pattern cannot.
 type FreedNames interface {
 	Freed(ctx context.Context, node string) (bool, error)
 }
 
-// KeyReplacer is what a Names may do besides: have a node's key replaced by a
-// renewal. From Replace to Confirm both keys have the name, for the answer to a
-// renewal may be lost: the node then has its old key only.
+// KeyReplacer is implemented by a Names in which a renewal can replace a node's key. From
+// Replace to Confirm both keys have the name: the answer to a renewal may be lost, and
+// then the node has its old key only.
 type KeyReplacer interface {
 	// Keys gives the hashes of the keys that have the name: the newest first, and
 	// the one before as long as the newest was not confirmed. It gives none for a
@@ -131,7 +131,7 @@ type KeyReplacer interface {
 // Ledger is what a store may do besides: remember what was issued, so that an
 // operator sees who still has a certificate of an old authority.
 type Ledger interface {
-	// Issued is told of each certificate before its node gets it.
+	// Issued is called with each certificate before its node gets it.
 	Issued(ctx context.Context, node string, cert *x509.Certificate, issuer string) error
 }
 

@@ -79,7 +79,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for transport, n := range s.Sessions {
 		gauge(c.sessions, float64(n), transport)
 	}
-	for transport, e := range s.Entering {
+	for transport, e := range s.Backlog {
 		gauge(c.entering, float64(e.UnderWay), transport, "handshake")
 		gauge(c.entering, float64(e.Waiting), transport, "line")
 	}

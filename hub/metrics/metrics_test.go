@@ -20,7 +20,7 @@ import (
 func sample() hub.Stats {
 	return hub.Stats{
 		Sessions:   map[string]int{"quic": 3},
-		Entering:   map[string]hub.Entering{"quic": {UnderWay: 2, Waiting: 9}},
+		Backlog:    map[string]hub.Backlog{"quic": {UnderWay: 2, Waiting: 9}},
 		Handshakes: map[hub.HandshakeResult]uint64{hub.HandshakeOK: 5, hub.HandshakeGarbage: 1},
 		Ended:      map[hub.EndReason]uint64{hub.EndSilent: 2},
 		Sent:       map[hub.Class]hub.Traffic{hub.ClassState: {Messages: 7, Bytes: 700}},

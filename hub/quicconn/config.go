@@ -40,7 +40,7 @@ const (
 	// handshakeTimeout bounds the wait for a peer's next handshake packet.
 	handshakeTimeout = 10 * time.Second
 	// answerTimeout is that of an edge, which may stand in line at its server for
-	// lobbyTime. It sends its first packet again after 0.2, 0.6, 1.4, 3.0, 6.2 and
+	// maxQueueTime. It sends its first packet again after 0.2, 0.6, 1.4, 3.0, 6.2 and
 	// 12.6 s (RFC 9002 section 6.2), and then not for as long again: it does better to
 	// begin anew.
 	answerTimeout = 14 * time.Second

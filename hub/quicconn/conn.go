@@ -57,9 +57,9 @@ func (c *Conn) AcceptStream(ctx context.Context) (hub.Stream, error) {
 // Peer says who is at the other end, by its certificate.
 func (c *Conn) Peer() hub.Peer { return c.peer }
 
-// Heard is when the last byte arrived, on whatever stream. QUIC's own packets
+// LastRead is when the last byte arrived, on whatever stream. QUIC's own packets
 // do not count: a program that hangs still acknowledges what it is sent.
-func (c *Conn) Heard() time.Time {
+func (c *Conn) LastRead() time.Time {
 	if at := c.heard.Load(); at != 0 {
 		return time.Unix(0, at)
 	}

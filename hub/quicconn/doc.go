@@ -16,26 +16,38 @@
 // certificate alone. Nothing is sent or taken before the handshake is complete
 // (no 0-RTT), since calls are not idempotent.
 //
-// # What ends, and how one learns of it
+// # How a connection ends
 //
-// An edge at rest asks its server by a packet of QUIC's own whether it still knows
-// the connection, every 15 s or as the server says (ListenerConfig.Keepalive); an
-// edge or a server that is silent for twice as long is gone. A server that was
-// started again with the same ListenerConfig.ResetKey answers such a packet of any
-// size with a stateless reset, and the connection ends there and then.
+// An edge at rest asks its server by a packet of QUIC's own (PING, RFC 9000 section
+// 19.2) whether it still knows the connection, every 15 s or as the server says
+// (ListenerConfig.Keepalive). An edge or a server that is silent for twice as long is
+// given up. A server that was restarted with the same ListenerConfig.ResetKey answers
+// such a packet of any size with a stateless reset (RFC 9000 section 10.3), and the
+// connection ends at once.
 //
-// Edges that give up before Accept has taken their connection leave the
-// Listener's backlog at once. A socket that can be read no more is a
-// [SocketError], from Accept, from Dial, and from the connections that it had;
-// errors that pass are waited out for a second. A Socket that many Dialers share
-// tells by its Done.
+// Edges that give up before Accept has taken their connection leave the Listener's
+// backlog at once. A socket that can no longer be read is a [SocketError], from Accept,
+// from Dial, and from the connections that it had; the Listener retries temporary
+// errors for a second. A Socket that many Dialers share closes its Done.
 //
-// # A herd
+// # The queue before quic-go
 //
-// When thousands of edges return at once, ListenerConfig.Handshakes of them are
-// under way at a time, since all at once would share the CPU until none gets
-// through before it has given up. The others stand in line with their first
-// packets, in the order of their coming, and nothing was done for them yet.
+// When thousands of edges return at once, ListenerConfig.Handshakes of them are under
+// way at a time: if all were, they would share the CPU until none gets through before
+// it gives up. The others wait with copies of their first packets, in the order of
+// arrival, one network not before another; no cryptography was done for them yet.
+//
+// quic-go has no such limit (v0.65.0). It queues 1,024 packets of new connections and
+// drops what does not fit, by chance, and it refuses a connection that is complete when
+// 32 wait for Accept. With those two queues alone a quarter of the attempts failed
+// when 10,000 edges returned (hub/BENCHMARKS.md); with this queue, none.
+//
+// This code can be removed when quic-go's Transport lets its user decide about a new
+// connection from its first packet, before it has cost anything, with the option to
+// decide later; and when the length of its accept queue can be set. The stateless
+// resets for small packets can be removed when quic-go answers packets of less than 43
+// bytes, as RFC 9000 section 10.3 allows. Transport.VerifySourceAddress is not enough:
+// it can ask a client for a proof of its address, not let it wait.
 //
 // # Memory
 //

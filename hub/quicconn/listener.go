@@ -11,7 +11,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
 // busyRetry is what an edge waits at least when the backlog is full.
@@ -23,8 +23,8 @@ type Listener struct {
 	cfg       ListenerConfig
 	transport *quic.Transport
 	listener  *quic.Listener
-	waiting   *backlog.Queue[*Conn]
-	lobby     *lobby
+	waiting   *load.Backlog[*Conn]
+	initials  *initialQueue
 	closing   chan struct{} // ends the wait for a place
 	reads     *reads
 	once      sync.Once
@@ -40,15 +40,15 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 		return nil, err
 	}
 	l := &Listener{
-		cfg: cfg, waiting: backlog.New[*Conn](cfg.Backlog),
+		cfg: cfg, waiting: load.NewBacklog[*Conn](cfg.Backlog),
 		closing: make(chan struct{}), reads: newReads(cfg.Socket.LocalAddr()),
 	}
 	mark, in := newMark(), &inbound{conn: cfg.Socket, reads: l.reads}
 	if cfg.ResetKey != nil {
-		in.forgotten = &forgotten{mark: mark, key: *cfg.ResetKey}
+		in.resetter = &resetter{mark: mark, key: *cfg.ResetKey}
 	}
-	l.lobby = newLobby(mark, cfg.Handshakes, in.wake)
-	in.lobby = l.lobby
+	l.initials = newInitialQueue(mark, cfg.Handshakes, in.wake)
+	in.initials = l.initials
 	l.transport = &quic.Transport{
 		Conn:                  in.socket(),
 		ConnectionIDGenerator: mark,
@@ -69,8 +69,8 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 
 func (l *Listener) settings() *quic.Config {
 	c := settings(2 * l.cfg.Keepalive)
-	// quic-go asks before a window grows and tells nothing when a connection
-	// ends, so each connection's share is given back by its context.
+	// quic-go asks before a window grows, and does not report the end of a connection:
+	// the connection's context frees its share.
 	c.AllowConnectionWindowIncrease = func(conn *quic.Conn, delta uint64) bool {
 		s, ok := shareOf(conn)
 		if !ok {
@@ -94,18 +94,19 @@ func (l *Listener) settings() *quic.Config {
 // shrink gives back what the windows of a connection have grown.
 func (l *Listener) shrink(s *share) { l.grown.Add(-s.grown.Swap(0)) }
 
-// verify tells whether a client must prove its address before its connection
-// begins. It is called for each one that has not, before handshake.
+// verify reports whether a client must prove its address before its connection begins
+// (Retry, RFC 9000 section 8.1.2). quic-go calls it for each client that has not, before
+// handshake.
 func (l *Listener) verify(from net.Addr) bool {
-	return l.lobby.refuse(backlog.Network(from), l.cfg.Unproven)
+	return l.initials.refuse(load.Network(from), l.cfg.Unproven)
 }
 
 // handshake is called for each connection that a client begins, one after the
-// other. ctx ends with the connection. One that comes with its proof does not
-// stand in line and may wait here, while quic-go keeps the first packets of
-// further ones, and all other packets take their way.
+// other. ctx ends with the connection. A client that comes back with its proof did not go
+// through the queue and may wait here; meanwhile quic-go keeps the first packets of
+// further ones, and all other packets pass.
 func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-	s := l.lobby.begin(ctx, backlog.Network(client.RemoteAddr), client.AddrVerified, l.closing)
+	s := l.initials.begin(ctx, load.Network(client.RemoteAddr), client.AddrVerified, l.closing)
 	if s == nil {
 		return nil, net.ErrClosed
 	}
@@ -114,11 +115,10 @@ func (l *Listener) handshake(ctx context.Context, client *quic.ClientInfo) (cont
 	return context.WithValue(context.WithoutCancel(ctx), shareKey{}, s), nil
 }
 
-// take empties quic-go's queue of connections whose handshake is complete. It has
-// 32 places, and who finds none is refused, in a herd within the time that a
-// goroutine takes to be scheduled: so there is a take for each that may be under
-// way. It ends when the Listener is closed or its socket fails, for then quic-go
-// gives up all that use it.
+// take empties quic-go's queue of connections whose handshake is complete. The queue has
+// 32 places, and a connection that finds none is refused. Under load it fills in the time
+// that a goroutine takes to be scheduled, so there is one take for each handshake that
+// may be under way. It ends when the Listener is closed or its socket fails.
 func (l *Listener) take() {
 	for {
 		// Close ends the wait: there is no caller whose context could.
@@ -139,7 +139,7 @@ func (l *Listener) admit(conn *quic.Conn) {
 	if !ok {
 		return // no connection of this listener
 	}
-	l.lobby.proven(s)
+	l.initials.proven(s)
 	chains := conn.ConnectionState().TLS.VerifiedChains
 	if len(chains) == 0 {
 		_ = conn.CloseWithError(codeRefused, "the link needs a client certificate: join this node first")
@@ -186,9 +186,9 @@ func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	return nil, fmt.Errorf("quicconn: accept: %w", err)
 }
 
-// Entering implements hub.Entrance.
-func (l *Listener) Entering() map[string]hub.Entering {
-	return map[string]hub.Entering{transport: {UnderWay: l.lobby.entry.Taken(), Waiting: l.lobby.length()}}
+// Backlog implements hub.BacklogReporter.
+func (l *Listener) Backlog() map[string]hub.Backlog {
+	return map[string]hub.Backlog{transport: {UnderWay: l.initials.entry.Taken(), Waiting: l.initials.length()}}
 }
 
 // Addr is the socket's address.

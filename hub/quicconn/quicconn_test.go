@@ -249,11 +249,11 @@ func TestNewAddress(t *testing.T) {
 	}
 }
 
-// TestHeard wants a stream's bytes to be a sign of life, at the time they came.
-func TestHeard(t *testing.T) {
+// TestLastRead wants a stream's bytes to be a sign of life, at the time they came.
+func TestLastRead(t *testing.T) {
 	c := newCloud(t)
 	edge, server := pair(t, c, c.link.Addr().String())
-	at := func() time.Time { return server.(hub.Lively).Heard() }
+	at := func() time.Time { return server.(hub.LastReader).LastRead() }
 	if !at().IsZero() {
 		t.Errorf("heard at %v, before anything came", at())
 	}

@@ -15,20 +15,20 @@ import (
 // replica once the first has told it to prove its address.
 type detour struct {
 	net.PacketConn
-	second net.Addr
-	told   atomic.Bool
+	second    net.Addr
+	mustProve atomic.Bool
 }
 
 func (d *detour) ReadFrom(p []byte) (int, net.Addr, error) {
 	n, addr, err := d.PacketConn.ReadFrom(p)
 	if n > 0 && p[0]&0xf0 == 0xf0 { // Retry, RFC 9000 section 17.2.5
-		d.told.Store(true)
+		d.mustProve.Store(true)
 	}
 	return n, addr, err
 }
 
 func (d *detour) WriteTo(p []byte, addr net.Addr) (int, error) {
-	if d.told.Load() {
+	if d.mustProve.Load() {
 		addr = d.second
 	}
 	return d.PacketConn.WriteTo(p, addr)
@@ -75,8 +75,8 @@ func TestProofToReplica(t *testing.T) {
 				if err == nil {
 					defer edge.Close()
 				}
-				if !way.told.Load() || (err == nil) != tt.ok {
-					t.Errorf("told to prove its address: %v; then %v", way.told.Load(), err)
+				if !way.mustProve.Load() || (err == nil) != tt.ok {
+					t.Errorf("told to prove its address: %v; then %v", way.mustProve.Load(), err)
 				}
 				if !tt.ok {
 					return

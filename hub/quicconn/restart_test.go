@@ -18,10 +18,10 @@ import (
 // plain hides that a net.PacketConn is more than that.
 type plain struct{ net.PacketConn }
 
-// TestForgotten has a server lose everything and return with the same reset
+// TestStatelessReset has a server lose everything and return with the same reset
 // key: an edge learns at once that its connection is gone, and one at rest does
 // when it next asks. What that sends is so small that quic-go answers nothing.
-func TestForgotten(t *testing.T) {
+func TestStatelessReset(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		for name, tt := range map[string]struct {
 			narrow    int           // largest packet that still gets through
@@ -33,12 +33,12 @@ func TestForgotten(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					const told = 4 * time.Second
+					const askEvery = 4 * time.Second
 					c := newBubbleCloud(t)
 					port := c.link.Addr().(*net.UDPAddr).Port
 					c.link.Close()
-					forgotten{
-						cloud: c, told: told, keepalive: tt.keepalive, narrow: tt.narrow,
+					lostServer{
+						cloud: c, askEvery: askEvery, keepalive: tt.keepalive, narrow: tt.narrow,
 						listen: func() net.PacketConn { return c.socket(port) },
 					}.run(t, port)
 				})
@@ -58,9 +58,9 @@ func TestForgotten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			port := hubtest.FreePort(t, "udp", "")
-			forgotten{
+			lostServer{
 				// A machine that is busy with others for a while is not taken for a dead server.
-				cloud: newCloud(t), told: time.Minute, keepalive: 100 * time.Millisecond, narrow: tt.narrow,
+				cloud: newCloud(t), askEvery: time.Minute, keepalive: 100 * time.Millisecond, narrow: tt.narrow,
 				listen: func() net.PacketConn {
 					socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: tt.host, Port: port})
 					if err != nil {
@@ -73,19 +73,19 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// forgotten is a server that loses everything.
-type forgotten struct {
+// lostServer is a server that loses everything.
+type lostServer struct {
 	*cloud
 	listen    func() net.PacketConn // at the same port each time
-	told      time.Duration         // how often edges are to ask
+	askEvery  time.Duration         // how often edges are to ask
 	keepalive time.Duration         // the edge's own
 	narrow    int                   // largest packet that still gets through, afterwards
 }
 
-func (f forgotten) run(t *testing.T, port int) {
+func (f lostServer) run(t *testing.T, port int) {
 	key := &quicconn.Key{1, 2, 3}
 	socket := f.listen()
-	first := f.serve(quicconn.ListenerConfig{Socket: socket, ResetKey: key, TokenKey: key, Keepalive: f.told})
+	first := f.serve(quicconn.ListenerConfig{Socket: socket, ResetKey: key, TokenKey: key, Keepalive: f.askEvery})
 	p := f.proxy(t, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 	edge, err := f.dialerWith(quicconn.DialerConfig{Addr: p.Addr(), TLS: f.ClientTLS("edge-1"), Keepalive: f.keepalive}, "edge-1").Dial(t.Context())
 	if err != nil {
@@ -98,7 +98,7 @@ func (f forgotten) run(t *testing.T, port int) {
 	p.Narrow(f.narrow)
 	socket.Close() // so that no close frame gets out
 	first.Close()
-	f.serve(quicconn.ListenerConfig{Socket: f.listen(), ResetKey: key, TokenKey: key, Keepalive: f.told})
+	f.serve(quicconn.ListenerConfig{Socket: f.listen(), ResetKey: key, TokenKey: key, Keepalive: f.askEvery})
 	if f.narrow == 0 {
 		say(t, edge)
 	}

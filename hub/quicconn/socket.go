@@ -118,11 +118,11 @@ func (r *reads) failure() error {
 // before this one had, and has those wait in line that begin where there is no
 // place.
 type inbound struct {
-	conn      net.PacketConn
-	reads     *reads
-	forgotten *forgotten // nil answers nothing
-	lobby     *lobby     // nil has nobody wait
-	ended     atomic.Bool
+	conn     net.PacketConn
+	reads    *reads
+	resetter *resetter     // nil answers nothing
+	initials *initialQueue // nil has nobody wait
+	ended    atomic.Bool
 }
 
 // socket gives the socket as quic-go is to see it.
@@ -182,10 +182,10 @@ func (s *udpSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		for i := range ms[:n] {
 			m := &ms[i]
 			p := packet{m.Buffers[0][:m.N], m.OOB[:m.NN], m.Addr}
-			if reset := s.in.forgotten.reset(p.data); reset != nil {
+			if reset := s.in.resetter.reset(p.data); reset != nil {
 				s.sendFrom(reset, m)
 			}
-			if s.in.lobby.hold(p) {
+			if s.in.initials.hold(p) {
 				m.N = 0 // which quic-go passes over, as it must an empty packet
 				held++
 			}
@@ -196,10 +196,10 @@ func (s *udpSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	}
 }
 
-// fill gives packets whose turn it is.
+// fill appends packets of connections that got a place.
 func (in *inbound) fill(ms []ipv4.Message) (n int) {
 	for n < len(ms) {
-		p, ok := in.lobby.next()
+		p, ok := in.initials.next()
 		if !ok {
 			break
 		}
@@ -230,7 +230,7 @@ func (s *packetSocket) SetReadDeadline(t time.Time) error { return s.in.end(t) }
 
 func (in *inbound) readFrom(b []byte) (int, net.Addr, error) {
 	for {
-		if p, ok := in.lobby.next(); ok {
+		if p, ok := in.initials.next(); ok {
 			return copy(b, p.data), p.from, nil
 		}
 		n, addr, err := in.conn.ReadFrom(b)
@@ -241,10 +241,10 @@ func (in *inbound) readFrom(b []byte) (int, net.Addr, error) {
 			continue
 		}
 		_ = in.reads.judge(nil)
-		if reset := in.forgotten.reset(b[:n]); reset != nil {
+		if reset := in.resetter.reset(b[:n]); reset != nil {
 			_, _ = in.conn.WriteTo(reset, addr) // the peer asks again
 		}
-		if !in.lobby.hold(packet{data: b[:n], from: addr}) {
+		if !in.initials.hold(packet{data: b[:n], from: addr}) {
 			return n, addr, nil
 		}
 	}

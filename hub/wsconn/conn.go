@@ -29,7 +29,7 @@ type Conn struct {
 	socket  *socket
 	peer    hub.Peer
 	odd     uint64 // 1 at the edge, whose streams have odd ids
-	gate    *gate
+	budget  *memoryBudget
 	slots   chan struct{}  // held by the streams opened here
 	arrived chan struct{}  // has a token when accepted may not be empty
 	ended   chan struct{}  // closed when err is set
@@ -49,10 +49,10 @@ type Conn struct {
 	grown    int       // bytes of windows beyond their beginning
 }
 
-func newConn(ws *websocket.Conn, s *socket, peer hub.Peer, edge bool, g *gate) *Conn {
+func newConn(ws *websocket.Conn, s *socket, peer hub.Peer, edge bool, g *memoryBudget) *Conn {
 	ws.SetReadLimit(maxMessage)
 	c := &Conn{
-		ws: ws, socket: s, peer: peer, gate: g, slots: make(chan struct{}, maxStreams),
+		ws: ws, socket: s, peer: peer, budget: g, slots: make(chan struct{}, maxStreams),
 		arrived: make(chan struct{}, 1), ended: make(chan struct{}), streams: make(map[uint64]*stream),
 	}
 	if edge {
@@ -131,8 +131,8 @@ func notify(c chan struct{}) {
 // Peer says who is at the other end, by its certificate.
 func (c *Conn) Peer() hub.Peer { return c.peer }
 
-// Heard is when the last byte arrived, on whatever stream.
-func (c *Conn) Heard() time.Time { return time.Unix(0, c.socket.heard.Load()) }
+// LastRead is when the last byte arrived, on whatever stream.
+func (c *Conn) LastRead() time.Time { return time.Unix(0, c.socket.heard.Load()) }
 
 // Close ends the connection at once and waits for its goroutines. Twice is
 // nil.
@@ -161,7 +161,7 @@ func (c *Conn) fail(err error) {
 	for _, s := range c.streams {
 		s.changed.Broadcast()
 	}
-	c.gate.give(c.grown)
+	c.budget.release(c.grown)
 	c.notes, c.ready = nil, nil
 	if c.left != nil {
 		c.left()
@@ -192,7 +192,7 @@ func (c *Conn) dropLocked(s *stream) {
 	delete(c.streams, s.id)
 	if more := s.window - windowOf(s.id); more > 0 && c.err == nil {
 		c.grown -= more
-		c.gate.give(more)
+		c.budget.release(more)
 	}
 	if s.mine {
 		<-c.slots
@@ -335,8 +335,8 @@ func (c *Conn) flush() {
 	}
 }
 
-// fill makes the next message: what streams have to tell, then bytes of those
-// that have some, in turn.
+// fill makes the next message: the notes of streams, then bytes of those that have
+// some, round robin.
 func (c *Conn) fill(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

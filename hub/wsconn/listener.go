@@ -17,7 +17,7 @@ import (
 	"nhooyr.io/websocket"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -25,8 +25,7 @@ import (
 // its URL names another path.
 const Path = "/v1/link"
 
-// busyRetry is what an edge is told to wait, in seconds, when the backlog is
-// full.
+// busyRetry is the Retry-After, in seconds, of the answer when the backlog is full.
 const busyRetry = 5
 
 // ListenerConfig sets up a Listener. The zero value is usable.
@@ -34,27 +33,26 @@ type ListenerConfig struct {
 	// NodeName reads a node's name from its verified certificate, or says why
 	// the certificate is not a node's. Nil means join.NodeName.
 	NodeName func(*x509.Certificate) (string, error)
-	// Addr is what Listener.Addr tells; the handler itself knows no address.
+	// Addr is what Listener.Addr returns; the handler itself knows no address.
 	Addr net.Addr
 	// Memory is how many bytes all connections together may grow their
 	// streams' windows beyond their beginning. 0 means 256 MiB.
 	Memory int64
-	// Backlog is how many connections may wait for Accept; one more is turned
-	// away with status 503. 0 means 1024.
+	// Backlog is how many connections may wait for Accept; one more gets status 503. 0
+	// means 1024.
 	Backlog int
 	// Handshakes is how many connections of all sockets that Throttle was given
-	// may be under way from their first byte to Accept; as many wait for their
-	// turn, and more in the kernel. One that takes longer than 3 s counts no more. 0
-	// means 256.
+	// may be under way from their first byte to Accept; as many wait, and more wait in
+	// the kernel. One that takes longer than 3 s no longer counts. 0 means 256.
 	Handshakes int
 	// Pending is how many TCP connections of all sockets that Throttle was given
-	// may be open that are no links, a quarter of them without having sent a byte.
+	// may be open that are not links, a quarter of them without having sent a byte.
 	// 0 means 4096; it must be at least 4 times Handshakes.
 	Pending int
 	// Proxies are the networks of load balancers that begin each connection with a
-	// PROXY protocol header (version 1 or 2), which says who the client is. From
-	// there a connection without one is closed; from anywhere else a header is
-	// none. It is for the sockets that Throttle was given. nil trusts nobody.
+	// PROXY protocol header (version 1 or 2), which names the client's address. A
+	// connection from there without a header is closed; from anywhere else a header is
+	// not one. It is for the sockets that Throttle was given. nil trusts nobody.
 	Proxies []netip.Prefix
 }
 
@@ -62,9 +60,9 @@ type ListenerConfig struct {
 // goroutine of its own but those of Throttle.
 type Listener struct {
 	cfg     ListenerConfig
-	gate    *gate
-	waiting *backlog.Queue[*Conn]
-	entry   *backlog.Entry
+	budget  *memoryBudget
+	waiting *load.Backlog[*Conn]
+	entry   *load.Admission
 	pending *pending
 }
 
@@ -96,8 +94,8 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 		cfg.Addr = &net.TCPAddr{}
 	}
 	return &Listener{
-		cfg: cfg, gate: &gate{limit: cfg.Memory}, waiting: backlog.New[*Conn](cfg.Backlog),
-		entry: backlog.NewEntry(cfg.Handshakes, nil), pending: newPending(cfg.Pending),
+		cfg: cfg, budget: &memoryBudget{limit: cfg.Memory}, waiting: load.NewBacklog[*Conn](cfg.Backlog),
+		entry: load.NewAdmission(cfg.Handshakes, nil), pending: newPending(cfg.Pending),
 	}, nil
 }
 
@@ -124,7 +122,7 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.waiting.Free()
 		return // Accept has answered the request
 	}
-	c := newConn(ws, h.socket, peer, false, l.gate)
+	c := newConn(ws, h.socket, peer, false, l.budget)
 	if !l.waiting.Put(c) {
 		c.Close()
 		return
@@ -179,10 +177,10 @@ func (l *Listener) identify(r *http.Request) (hub.Peer, int, error) {
 	return hub.Peer{Name: name, Certificate: cert, Addr: addr, Transport: transport}, 0, nil
 }
 
-// Entering implements hub.Entrance, for the sockets that Throttle was given. How
+// Backlog implements hub.BacklogReporter, for the sockets that Throttle was given. How
 // many wait besides, only the kernel knows.
-func (l *Listener) Entering() map[string]hub.Entering {
-	return map[string]hub.Entering{transport: {UnderWay: l.entry.Taken(), Waiting: l.entry.Waiting()}}
+func (l *Listener) Backlog() map[string]hub.Backlog {
+	return map[string]hub.Backlog{transport: {UnderWay: l.entry.Taken(), Waiting: l.entry.Waiting()}}
 }
 
 // Accept waits for the next connection.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
 // silentOf is which part of the pending connections may be silent, and closeOf
@@ -95,7 +95,7 @@ func (p *pending) spoke(e *entering) {
 
 // placed notes the connection's place. It reports false, and gives the place back,
 // if the connection was closed meanwhile.
-func (p *pending) placed(e *entering, pass *backlog.Pass) bool {
+func (p *pending) placed(e *entering, pass *load.Slot) bool {
 	p.mu.Lock()
 	if !e.gone {
 		e.pass = pass
@@ -117,7 +117,7 @@ func (p *pending) remove(e *entering) {
 	}
 }
 
-func (p *pending) removeLocked(e *entering) *backlog.Pass {
+func (p *pending) removeLocked(e *entering) *load.Slot {
 	if e.gone {
 		return nil
 	}

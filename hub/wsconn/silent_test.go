@@ -15,9 +15,9 @@ import (
 // request beside them may take.
 const silentPeers, slowestBeside = 1500, 500 * time.Millisecond
 
-// TestSilentDoor opens 1,500 TCP connections that say nothing, all from one
+// TestSilentConnections opens 1,500 TCP connections that say nothing, all from one
 // address. A request beside them waits for nothing.
-func TestSilentDoor(t *testing.T) {
+func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubbleCloud(t)
 		beSilent(t, c, c.network.DialContext)
@@ -27,9 +27,9 @@ func TestSilentDoor(t *testing.T) {
 	})
 }
 
-// TestAttackSilentDoor measures the same over real sockets: the best of several
+// TestAttackSilentConnections measures the same over real sockets: the best of several
 // requests, for a machine that is busy with others makes some of them slow.
-func TestAttackSilentDoor(t *testing.T) {
+func TestAttackSilentConnections(t *testing.T) {
 	const tries = 3
 	c := newCloud(t)
 	dial := new(net.Dialer).DialContext

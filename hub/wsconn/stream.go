@@ -33,10 +33,10 @@ type stream struct {
 	starved bool // the peer has more, but no credit
 
 	// What is to be sent.
-	out    []byte // of the Write that waits
-	credit int    // how many bytes the peer takes
-	told   bool   // the peer knows that credit is used up
-	queued bool   // in Conn.ready
+	out      []byte // of the Write that waits
+	credit   int    // how many bytes the peer takes
+	reported bool   // the peer knows that credit is used up
+	queued   bool   // in Conn.ready
 
 	// Notes.
 	noted   bool // in Conn.notes
@@ -131,7 +131,7 @@ func (s *stream) growLocked() {
 	s.starved = false
 	c := s.conn
 	more := min(s.window, maxWindow-s.window, maxGrown-c.grown)
-	if more > 0 && c.gate.take(more) {
+	if more > 0 && c.budget.reserve(more) {
 		s.window += more
 		c.grown += more
 	}
@@ -193,11 +193,11 @@ func (s *stream) appendDataLocked(b []byte, most int) []byte {
 	}
 	n := min(len(s.out), s.credit, most)
 	blocked := len(s.out) > n && s.credit == n
-	if n == 0 && (!blocked || s.told) {
+	if n == 0 && (!blocked || s.reported) {
 		return b
 	}
 	f := frame{kind: frameData, id: s.id, data: s.out[:n]}
-	if s.told = blocked; blocked {
+	if s.reported = blocked; blocked {
 		f.kind = frameBlocked
 	}
 	b = appendFrame(b, f)
@@ -324,7 +324,7 @@ func (s *stream) receivedLocked(f frame, buf *[]byte) error {
 			return violation("credit of %d bytes for stream %d", f.n, s.id)
 		}
 		s.credit += int(f.n)
-		s.told = false
+		s.reported = false
 		if len(s.out) > 0 {
 			s.readyLocked()
 		}

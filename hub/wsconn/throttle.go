@@ -8,25 +8,23 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
-// firstByte is how long a TCP connection may stay silent. A TLS client speaks at
-// once.
+// firstByte is how long a TCP connection may send nothing. A TLS client sends first.
 const firstByte = 10 * time.Second
 
-// Throttle gives the TCP connections of inner only as fast as the ones before
-// get through their handshake, see ListenerConfig.Handshakes: a herd that comes
-// at once then waits in the kernel, where that costs nothing. TLS goes on top:
+// Throttle wraps inner: it accepts TCP connections only as fast as those before complete
+// their handshake, see ListenerConfig.Handshakes. Many that come at once then wait in
+// the kernel, where that costs nothing. TLS goes on top:
 //
 //	err := srv.Serve(tls.NewListener(l.Throttle(socket), tlsConfig))
 //
-// A connection counts from its first byte on; silent ones take no place from
-// others. One network (an IPv4 /24, an IPv6 /64) gets at most three quarters of
-// the places. Connections that are used for something else than a link count for
-// 3 s, or for 1 s while others wait. Those that are no links, whatever they do, are
-// at most ListenerConfig.Pending: beyond that the oldest ones of the network that
-// has the most are closed.
+// A connection counts from its first byte on; silent ones take no place. One network (an
+// IPv4 /24, an IPv6 /64) gets at most three quarters of the places. Connections that are
+// used for something other than a link count for 3 s, or for 1 s while others wait. At
+// most ListenerConfig.Pending connections that are not links may be open; beyond that
+// the oldest ones of the network that has the most are closed.
 //
 // The first Accept starts goroutines; Close ends them and waits for them.
 func (l *Listener) Throttle(inner net.Listener) net.Listener {
@@ -39,7 +37,7 @@ func (l *Listener) Throttle(inner net.Listener) net.Listener {
 
 type throttled struct {
 	net.Listener
-	entry   *backlog.Entry
+	entry   *load.Admission
 	pending *pending
 	proxies []netip.Prefix
 	most    int // connections that may wait for a place before no more are accepted
@@ -83,7 +81,7 @@ func (t *throttled) accept() {
 				return
 			}
 		}
-		e := &entering{Conn: conn, network: backlog.Network(conn.RemoteAddr()), pending: t.pending}
+		e := &entering{Conn: conn, network: load.Network(conn.RemoteAddr()), pending: t.pending}
 		t.mu.Lock()
 		t.admitting[e] = struct{}{} // before closing is looked at: Close sees it, or it sees Close
 		t.mu.Unlock()
@@ -179,8 +177,8 @@ type entering struct {
 
 	// Guarded by pending.mu.
 	spoke bool
-	pass  *backlog.Pass // nil while it has no place
-	gone  bool          // it is not in pending
+	pass  *load.Slot // nil while it has no place
+	gone  bool       // it is not in pending
 }
 
 // listen waits for the first byte, behind what a balancer says of it.
@@ -200,7 +198,7 @@ func (e *entering) listen(closing <-chan struct{}, proxies []netip.Prefix) bool 
 		}
 		if addr.IsValid() {
 			e.remote = net.TCPAddrFromAddrPort(addr)
-			e.pending.rename(e, backlog.Network(e.remote))
+			e.pending.rename(e, load.Network(e.remote))
 		}
 	}
 	n, err := e.Conn.Read(e.first[:])

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/hub/internal/backlog"
+	"github.com/edgekit/edgekit/hub/internal/load"
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
@@ -61,7 +61,7 @@ func TestThrottle(t *testing.T) {
 			}
 			return conn
 		}
-		underWay := func() int { return c.link.Entering()["websocket"].UnderWay }
+		underWay := func() int { return c.link.Backlog()["websocket"].UnderWay }
 		silent("").Close()
 		silent("")
 		synctest.Wait()
@@ -74,7 +74,7 @@ func TestThrottle(t *testing.T) {
 		}
 		dial()
 		accept(t, c)
-		if took := time.Since(begun); took < backlog.Hurry/2 {
+		if took := time.Since(begun); took < load.BusySlotTime/2 {
 			t.Errorf("the place was not taken: the next one came after %v", took)
 		}
 	})
@@ -216,7 +216,7 @@ func TestThrottleBounds(t *testing.T) {
 					}
 					last = c
 				}
-				if took := time.Since(begun); took > backlog.Hurry || says == "" && took > 0 {
+				if took := time.Since(begun); took > load.BusySlotTime || says == "" && took > 0 {
 					t.Errorf("one of another network waits for %v", took)
 				}
 				b := make([]byte, 9)
@@ -231,7 +231,7 @@ func TestThrottleBounds(t *testing.T) {
 					t.Error(err)
 				}
 				last.Close()
-				if n := link.Entering()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
+				if n := link.Backlog()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
 					t.Errorf("%+v are under way at the end", n)
 				}
 				other.Close()

@@ -26,13 +26,13 @@ func windowOf(id uint64) int {
 	return firstWindow
 }
 
-// gate is a number of bytes that many connections share. Nil has no limit.
-type gate struct {
+// memoryBudget is a number of bytes that many connections share. A nil one has no limit.
+type memoryBudget struct {
 	limit int64
 	used  atomic.Int64
 }
 
-func (g *gate) take(n int) bool {
+func (g *memoryBudget) reserve(n int) bool {
 	if g == nil {
 		return true
 	}
@@ -43,7 +43,7 @@ func (g *gate) take(n int) bool {
 	return true
 }
 
-func (g *gate) give(n int) {
+func (g *memoryBudget) release(n int) {
 	if g != nil {
 		g.used.Add(-int64(n))
 	}

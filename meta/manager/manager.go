@@ -22,14 +22,12 @@ type Caller interface {
 	Call(ctx context.Context, query hub.Message) (hub.Message, error)
 }
 
-// CallerFunc makes a function a Caller. A link takes the Manager's Up and Down
-// when it is made, so that a program names the link inside such a function:
+// CallerFunc makes a function a Caller. A hub.Client is one already; it takes the
+// Manager's Up and Down when it runs:
 //
-//	var link *hub.Client
-//	m, err := manager.New(manager.Config{Caller: manager.CallerFunc(
-//		func(ctx context.Context, q hub.Message) (hub.Message, error) { return link.Call(ctx, q) },
-//	), ...})
-//	link, err = hub.NewClient(...)
+//	link, err := hub.NewClient(...)
+//	m, err := manager.New(manager.Config{Caller: link, ...})
+//	err = link.Serve(ctx, hub.Endpoints{Down: m.Down(), Up: m.Up(), Outbox: m.Outbox()})
 type CallerFunc func(ctx context.Context, query hub.Message) (hub.Message, error)
 
 // Call calls f.

@@ -1,4 +1,4 @@
-// Package joinmetrics gives the figures of package join to Prometheus: what
+// Package joinmetrics gives the metrics of package join to Prometheus: what
 // joins and renewals came to, when certificates end, and what revocation did.
 //
 // What to alert on: edgekit_certificate_expiry_timestamp_seconds less than a

@@ -1,0 +1,136 @@
+package wire
+
+import (
+	"unsafe"
+
+	"github.com/edgekit/edgekit/hub/internal/message"
+)
+
+// Lists are what a peer could make large with few bytes: each entry is counted
+// before memory is taken for any, and one that is empty is refused.
+
+// maxEntryMemory is how many bytes of entries there may be for each byte of a
+// list; what is read while the frame comes together is not counted here.
+const maxEntryMemory = 10
+
+// fewEntries are always taken.
+const fewEntries = 64
+
+// countEntries counts the entries of a list, which are field 1 of b, and fails
+// at the first beyond most, or when their memory has no proportion to b.
+func countEntries(b []byte, what string, most int, size uintptr) (int, error) {
+	n := 0
+	err := eachField(b, func(v field) error {
+		if v.num != 1 {
+			return nil
+		}
+		if n++; n > most {
+			return message.Violation("peer lists more %s than the %d that it may", what, most)
+		}
+		if n > fewEntries && n > maxEntryMemory*len(b)/int(size) {
+			return message.Violation("a list of %d bytes has more than %d %s", len(b), n-1, what)
+		}
+		return nil
+	})
+	return n, err
+}
+
+func (d *decoder) parseVersions(b []byte) (Frame, error) {
+	n, err := countEntries(b, "keys", d.versions, unsafe.Sizeof(message.Entry{}))
+	if err != nil {
+		return nil, err
+	}
+	d.versions -= n
+	var f Versions
+	if n > 0 {
+		f.Entries = make([]message.Entry, 0, n)
+	}
+	err = eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			e, err := parseEntry(v.b)
+			if err != nil {
+				return err
+			}
+			f.Entries = append(f.Entries, e)
+		case 2:
+			f.Last = v.u != 0
+		}
+		return nil
+	})
+	return f, err
+}
+
+func parseEntry(b []byte) (message.Entry, error) {
+	var e message.Entry
+	err := eachField(b, func(v field) error {
+		if !parseKey(&e.Key, v) && v.num == 4 {
+			e.Version = string(v.b)
+		}
+		return nil
+	})
+	if err == nil && e.Key.Name == "" {
+		return e, message.Violation("a version without a name")
+	}
+	return e, err
+}
+
+func (d *decoder) parseMarks(b []byte) (Frame, error) {
+	most := d.marks
+	if d.marked {
+		most = d.keys
+	}
+	n, err := countEntries(b, "sources", most, unsafe.Sizeof(message.Mark{}))
+	if err != nil {
+		return nil, err
+	}
+	var f Marks
+	if n > 0 {
+		f.Entries = make([]message.Mark, 0, n)
+	}
+	err = eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			m, err := parseMark(v.b)
+			if err != nil {
+				return err
+			}
+			f.Entries = append(f.Entries, m)
+		case 2:
+			f.Last = v.u != 0
+		}
+		return nil
+	})
+	if !d.marked {
+		d.marks -= n
+		d.marked = f.Last
+	}
+	return f, err
+}
+
+func parseMark(b []byte) (message.Mark, error) {
+	var m message.Mark
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			m.Source = string(v.b)
+		case 2:
+			m.ID = v.u
+		}
+		return nil
+	})
+	if err == nil && m.Source == "" {
+		return m, message.Violation("a mark without a source")
+	}
+	return m, err
+}
+
+// maxOffered is how many capabilities a peer may name.
+const maxOffered = 256
+
+func appendCapability(have []string, name []byte) ([]string, error) {
+	if len(name) == 0 || len(have) == maxOffered {
+		return nil, message.Violation("a capability without a name, or more than %d", maxOffered)
+	}
+	return append(have, string(name)), nil
+}
