@@ -121,7 +121,8 @@ type Limits = message.Limits
 //	Address  string   // from which that program connected, for humans
 //	Dial     uint64   // the program's count of its connections
 //	Fenced   []string // instances that lost, oldest first
-//	EndedAt     uint64   // not in JSON
+//	Earlier  []string // earlier runs of the program that has it
+//	EndedAt  uint64   // not in JSON
 //
 // EndedAt is since when the node has had no session at any server, in microseconds
 // since 1970; 0 while it has one or that is not known. What is not above Epoch is of

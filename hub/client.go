@@ -25,7 +25,12 @@ type ClientConfig struct {
 	// random. Two programs with one Node and different instances fence each
 	// other, see FencedError.
 	Instance string
-	Version  string // of the program, for humans
+	// Earlier are the instances of this program's earlier runs on the same store,
+	// newest first, at most 4: what one of them sent before it was killed, and the
+	// server reads only now, then never takes the node from this run. nil means that
+	// they are not known.
+	Earlier []string
+	Version string // of the program, for humans
 	// Capabilities are what this edge can do beyond the protocol version.
 	// Names that begin with "hub." are hub's own.
 	Capabilities []string
@@ -95,6 +100,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("hub: ClientConfig.Node must have 1 to %d bytes", maxName)
 	case len(cfg.Instance) > maxInstance:
 		return nil, fmt.Errorf("hub: ClientConfig.Instance has more than %d bytes", maxInstance)
+	case len(cfg.Earlier) > wire.MaxEarlier || slices.ContainsFunc(cfg.Earlier, func(i string) bool { return i == "" || len(i) > maxInstance }):
+		return nil, fmt.Errorf("hub: ClientConfig.Earlier must be at most %d instances of 1 to %d bytes", wire.MaxEarlier, maxInstance)
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Backoff.Min < 0, cfg.Backoff.Max < 0:
 		return nil, errors.New("hub: a duration in ClientConfig is negative: leave it 0 for the default")
 	}
@@ -114,7 +121,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.Timers = new(Timers)
 	}
 	cfg.Limits = message.DefaultLimits(cfg.Limits)
-	cfg.Connected, cfg.Capabilities = slices.Clone(cfg.Connected), slices.Clone(cfg.Capabilities)
+	cfg.Connected, cfg.Capabilities, cfg.Earlier = slices.Clone(cfg.Connected), slices.Clone(cfg.Capabilities), slices.Clone(cfg.Earlier)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -290,7 +297,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, wire.Welcome, error) {
 	l, w, err := greet(ctx, conn, wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax, Node: c.cfg.Node, Instance: c.cfg.Instance, Version: c.cfg.Version,
 		Capabilities: offers(c.cfg.Capabilities), Keepalive: c.cfg.Keepalive, Limits: c.cfg.Limits, Dial: c.dials,
-		Yield: c.Fenced() != nil,
+		Yield: c.Fenced() != nil, Earlier: c.cfg.Earlier,
 	})
 	if err == nil {
 		err = l.established(c.cfg.Limits)

@@ -148,6 +148,8 @@ func agree(h wire.Hello, peer Peer) (uint64, error) {
 			"the edge says that it is node %q, its certificate is for %q", message.Clip(h.Node), peer.Name)}}
 	case h.Instance == "" || len(h.Instance) > maxInstance:
 		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("the instance must have 1 to %d bytes", maxInstance)}}
+	case slices.ContainsFunc(h.Earlier, func(i string) bool { return len(i) > maxInstance }):
+		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: fmt.Sprintf("an earlier instance has more than %d bytes", maxInstance)}}
 	case h.Limits.MaxFrame < message.MinFrame:
 		return 0, &rejected{HandshakeInvalid, &Error{Code: CodeInvalid, Text: "the edge's frame limit is below 1 KiB"}}
 	}

@@ -37,6 +37,7 @@ type world struct {
 	cloud, edge run
 	server      *hub.Server
 	client      *hub.Client
+	runs        []string // the instances of the edge, newest first
 	graves      []*life
 }
 
@@ -67,9 +68,6 @@ func (w *world) startCloud(d doom) {
 	l := w.begin(d)
 	server, err := hub.NewServer(hub.ServerConfig{
 		Listener: mortalListener{w.net, l}, Directory: mortalDirectory{w.dir, l}, Mux: w.asks.mux(), Keepalive: 100 * time.Millisecond,
-		// A late hello of a program that died may fence the one that lives, which then
-		// waits for this long and half as long again: less than calm does.
-		ReleaseAfter: 30 * time.Second,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -79,8 +77,10 @@ func (w *world) startCloud(d doom) {
 
 func (w *world) startEdge(d doom) {
 	l := w.begin(d)
+	earlier := w.runs[:min(len(w.runs), 4)]
+	w.runs = append([]string{fmt.Sprint("run-", len(w.runs))}, w.runs...)
 	client, err := hub.NewClient(hub.ClientConfig{
-		Dialer: mortalDialer{w.net.Dialer("a"), l}, Node: "a", Mux: w.asks.mux(),
+		Dialer: mortalDialer{w.net.Dialer("a"), l}, Node: "a", Instance: w.runs[0], Earlier: earlier, Mux: w.asks.mux(),
 		Down: mortalSink{w.sink, l}, Up: mortalAckedSource{mortalSource{w.outbox, l}, w.outbox},
 		Outbox: mortalOutbox{w.mails[0].out, l}, Inbox: mortalInbox{w.mails[1].in, l},
 		Keepalive: 200 * time.Millisecond, Backoff: hub.Backoff{Min: time.Millisecond, Max: 100 * time.Millisecond},

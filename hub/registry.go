@@ -21,7 +21,7 @@ const fullRetry = 30 * time.Second
 // sessions at once.
 func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*holder, error) {
 	t := &holder{cancel: cancel, done: make(chan struct{})}
-	c := replica.Request{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr)}
+	c := replica.Request{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr), Earlier: h.Earlier}
 	shared, err := v.claimShared(ctx, t, h, c, node)
 	if err != nil {
 		return nil, err

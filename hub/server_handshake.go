@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/hub/internal/replica"
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
@@ -83,10 +84,11 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 }
 
 // reportDuplicate reports that a program was refused because another has the node. The
-// refused one is alive: a restarted program would ask under a new instance.
+// refused one is alive: a restarted program would ask under a new instance. What an
+// earlier run of the holder sent before it ended is no duplicate.
 func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, err error) {
 	f, ok := errors.AsType[*fencedError](err)
-	if !ok || node.Duplicate == nil {
+	if !ok || node.Duplicate == nil || replica.IsLate(f.held, f.claim) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.Handshake)

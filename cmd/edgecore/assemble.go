@@ -40,6 +40,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
 		Capabilities: r.capabilities(), Logger: component(log, "hub"),
 	}}
+	var err error
+	if link.cfg.Earlier, err = rememberRun(ctx, n.store, n.instance); err != nil {
+		log.Warn("what an earlier run of edgecore sent may take the link from this one for some minutes", "error", err)
+	}
 	if err := link.renew(); err != nil {
 		return nil, err
 	}

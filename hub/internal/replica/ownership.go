@@ -26,6 +26,9 @@ type Claim struct {
 	Address  string   `json:"address,omitempty"` // from which that program connected, for humans
 	Dial     uint64   `json:"dial"`              // the program's count of its connections
 	Fenced   []string `json:"fenced,omitempty"`  // instances that lost, oldest first
+	// Earlier are earlier runs of the program that has the node, by its own word. Its
+	// store outlives it, so they have ended, and what they sent may still arrive.
+	Earlier []string `json:"earlier,omitempty"`
 	// EndedAt is since when the node has had no session at any server, in microseconds
 	// since 1970; 0 while it has one, or if that is not known. A value that is not above
 	// Epoch belongs to an earlier session and is ignored. It is not stored with a claim
@@ -37,8 +40,9 @@ type Claim struct {
 type Request struct {
 	Instance string
 	Dial     uint64
-	Yield    bool   // the program was fenced: it wants the node only if nobody else has it
-	Address  string // from which it connects
+	Yield    bool     // the program was fenced: it wants the node only if nobody else has it
+	Address  string   // from which it connects
+	Earlier  []string // instances of this program's earlier runs
 }
 
 // Verdict is what becomes of a Request.
@@ -84,13 +88,23 @@ func Decide(s Claim, c Request, f Rules) (Claim, Verdict) {
 		v = ClaimReplaces
 	}
 	s.Instance, s.Address, s.Dial, s.EndedAt = c.Instance, c.Address, c.Dial, 0
+	s.Earlier = slices.DeleteFunc(slices.Clone(c.Earlier), func(i string) bool { return i == c.Instance })
 	s.Epoch = max(s.Epoch+1, f.Now)
 	return s, v
 }
 
 // WasFenced reports whether the request comes from an instance that was fenced: it says
-// so itself, or the claim remembers it.
-func WasFenced(s Claim, c Request) bool { return c.Yield || slices.Contains(s.Fenced, c.Instance) }
+// so itself, or the claim remembers it. The earlier runs of the program that has the
+// node count as fenced too: the hello of one that was killed can be read after that of
+// the run which followed it.
+func WasFenced(s Claim, c Request) bool {
+	return c.Yield || slices.Contains(s.Fenced, c.Instance) || slices.Contains(s.Earlier, c.Instance)
+}
+
+// IsLate reports whether the request is most likely what a program that has ended sent
+// before: it is an earlier run of the program that has the node, and does not know that
+// it was fenced.
+func IsLate(s Claim, c Request) bool { return !c.Yield && slices.Contains(s.Earlier, c.Instance) }
 
 // ended reports whether the newest session has ended.
 func ended(s Claim) bool { return s.EndedAt > s.Epoch }

@@ -151,6 +151,8 @@ func parseHello(b []byte) (Frame, error) {
 			f.Dial = v.u
 		case 10:
 			f.Yield = v.u != 0
+		case 11:
+			f.Earlier, err = appendEarlier(f.Earlier, v.b)
 		}
 		return err
 	})

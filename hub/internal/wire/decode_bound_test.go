@@ -42,7 +42,7 @@ func TestAttackDecoders(t *testing.T) {
 			p := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
 			return fragmented(numPut)(protowire.AppendBytes(protowire.AppendTag(p, 2, protowire.BytesType), m))
 		}},
-		decodetest.Case{Name: "hub_hello", Units: []string{"\x32\x00", "\x32\x01x", "\x32\x02xx", "\x42\x00", "\x1a\x02xx"},
+		decodetest.Case{Name: "hub_hello", Units: []string{"\x5a\x01x", "\x32\x00", "\x32\x01x", "\x32\x02xx", "\x42\x00", "\x1a\x02xx"},
 			Decode: func(b []byte) { _, _ = parseHello(b) }},
 		decodetest.Case{Name: "hub_welcome", Units: []string{"\x2a\x00", "\x2a\x01x", "\x2a\x02xx"},
 			Decode: func(b []byte) { _, _ = parseWelcome(b) }},

@@ -125,6 +125,16 @@ func parseMark(b []byte) (message.Mark, error) {
 	return m, err
 }
 
+// MaxEarlier is how many earlier runs a Hello may name.
+const MaxEarlier = 4
+
+func appendEarlier(have []string, instance []byte) ([]string, error) {
+	if len(instance) == 0 || len(have) == MaxEarlier {
+		return nil, message.Violation("an earlier run without an instance, or more than %d", MaxEarlier)
+	}
+	return append(have, string(instance)), nil
+}
+
 // maxOffered is how many capabilities a peer may name.
 const maxOffered = 256
 

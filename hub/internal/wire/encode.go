@@ -96,13 +96,20 @@ func (f Hello) fields(b []byte) []byte {
 	}
 	b = appendUint(b, 7, millis(f.Keepalive))
 	b = appendPart(b, 8, wireLimits(f.Limits))
-	return appendUint(appendUint(b, 9, f.Dial), 10, bit(f.Yield))
+	b = appendUint(appendUint(b, 9, f.Dial), 10, bit(f.Yield))
+	for _, e := range f.Earlier {
+		b = appendText(b, 11, e)
+	}
+	return b
 }
 
 func (f Hello) size() int {
 	n := sizeUint(1, f.Min) + sizeUint(2, f.Max) + sizeText(3, f.Node) + sizeText(4, f.Instance) + sizeText(5, f.Version)
 	for _, c := range f.Capabilities {
 		n += sizeText(6, c)
+	}
+	for _, e := range f.Earlier {
+		n += sizeText(11, e)
 	}
 	return n + sizeUint(7, millis(f.Keepalive)) + sizePart(8, wireLimits(f.Limits)) + sizeUint(9, f.Dial) + sizeUint(10, bit(f.Yield))
 }

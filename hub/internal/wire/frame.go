@@ -37,6 +37,7 @@ type (
 		Limits       message.Limits // only what the peer must know: MaxFrame, Window, WindowBytes
 		Dial         uint64         // counts this instance's connections, so that a late one is known
 		Yield        bool           // this instance was fenced: it wants the node only if nobody else has it
+		Earlier      []string       // instances of this program's earlier runs, newest first
 	}
 	// Welcome accepts it.
 	Welcome struct {

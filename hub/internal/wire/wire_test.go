@@ -23,7 +23,7 @@ func sampleFrames() []Frame {
 		Error: &message.Error{Code: message.CodeConflict, Text: "no", RetryAfter: time.Second},
 	}
 	return []Frame{
-		Hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5, true},
+		Hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5, true, []string{"h", "g"}},
 		Welcome{1, 1 << 50, time.Minute, limits, []string{"z"}, 1 << 49},
 		GoAway{GoAwayFenced, &message.Error{Code: message.CodeForbidden, Text: "gone"}, 8},
 		Ping{1, 3 * time.Millisecond}, Pong{2}, Want{}, Ack{3}, Cancel{4},
