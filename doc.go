@@ -1,60 +1,112 @@
-// Package edgekit is Kubernetes for machines at the edge, as a Go SDK and as
-// three small programs made of it. This package holds no code: it is the
-// guided tour.
+// Package edgekit is Kubernetes for machines at the edge. It is a Go SDK, and
+// three small programs built with it: cloudcore, edgecore and edgectl. This
+// package holds no code. It is the guided tour.
 //
-// # The parts
+// # Where KubeEdge's modules are
 //
-// Seven packages, each usable by itself, make the two ends of one link:
+// In the cloud (the program cloudcore):
 //
-//   - [github.com/edgekit/edgekit/hub] is the link between cloud and edge: one
-//     connection for each node, dialled by the edge, with state, events, calls
-//     and streams on it. It knows nothing of Kubernetes.
-//   - [github.com/edgekit/edgekit/meta] is what a node must remember: a durable
-//     store with revisions and watches, and the outbox of what it reports.
-//   - [github.com/edgekit/edgekit/bus] is MQTT on the node: an embedded
-//     broker, a client of an outside one, or both.
-//   - [github.com/edgekit/edgekit/twin] is the truth about devices: what is
-//     desired, what is reported, and the difference.
-//   - [github.com/edgekit/edgekit/device] is for those who write drivers: a
-//     loop that runs a Driver of a few methods, and the types of the resources.
-//   - [github.com/edgekit/edgekit/edged] runs the node's pods through the
-//     container runtime interface (CRI).
-//   - [github.com/edgekit/edgekit/controller] is the cloud's side: what each
-//     node should hold, read from the API server, and what each reported,
-//     written to it as that node.
+//   - CloudHub: [hub.Server], over [hub/quicconn] and [hub/wsconn]; tokens and
+//     certificates are in [hub/join].
+//   - EdgeController: [controller/edge.Controller].
+//   - DeviceController: [controller/devices.Controller].
+//   - CloudStream (kubectl logs, exec, port-forward): [controller/kubeletproxy.Server].
+//   - Node lifecycle, autonomy: [controller/nodelifecycle.Controller].
+//   - All of them in one value: [controller.Controller].
 //
-// Adapters to a heavy dependency sit one folder down and are the only
-// importers of it: hub/wsconn, meta/badgerstore, bus/broker, bus/client,
-// edged/cri. Where two parts meet there is a small joiner named for its job:
-// meta/manager (hub and store), meta/client (store and Kubernetes types),
-// twin/mqtt (twin on bus topics), twin/devicesync (twin and Device objects),
-// twin/devicespec (a device's spec and its twins),
-// device/mqtt and device/inprocess (a driver outside or inside the node's
-// program), hub/httplink (HTTP on streams of the link, which is how kubectl logs
-// and exec reach edged/server). The programs under cmd wire them together and hold nothing else.
+// On the node (the program edgecore):
+//
+//   - EdgeHub: [hub.Client].
+//   - MetaManager: [meta/manager.Manager]; the store below it is [meta.Store], and
+//     [meta/kube] shows it as Kubernetes objects.
+//   - MetaServer: [meta/apiserver.Server].
+//   - Edged: [edged.Agent]; EdgeStream is [edged/server.Server].
+//   - EventBus: [bus.Bus]; the topics and their payloads are in [bus/topics].
+//   - DeviceTwin: [twin.Engine]; [twin/mqtt.Bridge] puts it on the bus, and
+//     [twin/devicesync.Syncer] puts it in step with Device objects.
+//   - Mapper: [device.Run] with a [device.Driver] of your own.
+//
+// For people: keadm is "edgectl" in the cloud and "edgecore join" on the node. The
+// types of Device, DeviceModel and DeviceStatus are in [device/v1beta1].
+//
+// # The packages
+//
+// Seven packages make the two ends of the link. Each works without the others.
+//
+//   - hub is the link between cloud and edge: one connection for each node, dialled
+//     by the edge, with state, events, calls and streams on it. It does not know
+//     Kubernetes.
+//   - meta is the node's durable store, with revisions and watches.
+//   - bus is MQTT on the node: an embedded broker, a client of another broker, or
+//     both.
+//   - twin keeps the desired and the reported values of devices.
+//   - device runs drivers: types with four methods.
+//   - edged runs the node's pods through the Container Runtime Interface (CRI).
+//   - controller reads from the API server what each node should hold, and writes
+//     to it what each node reported, as that node.
+//
+// A package that imports a heavy dependency is one folder down, and only that
+// package imports it: hub/quicconn, hub/wsconn, meta/badgerstore, bus/broker,
+// bus/client, edged/cri. A package that connects two of the seven is also one folder
+// down:
+//
+//   - meta/manager connects the link and the store.
+//   - meta/kube connects the store and edged.
+//   - twin/mqtt connects twins and the bus.
+//   - twin/devicesync and twin/devicespec connect twins and Device objects.
+//   - device/mqtt connects a driver and the bus, device/inprocess a driver and the
+//     twins of the same program.
+//   - hub/httplink carries HTTP on streams of the link.
+//
+// The programs below cmd parse flags and connect these packages. They do nothing
+// else.
 //
 // # The way of a pod
 //
-// kubectl writes to the API server. controller sees that the pod is bound to
-// an edge node and lists it in that node's [hub.Source]. The session sends
-// what the node does not have yet; the node's meta store makes it durable and
-// only then acknowledges. edged sees the store change and acts through CRI. The
-// status goes back the same way: into the store, over the link, and to the API
-// server as that node. Being offline is not a special case, only a longer wait.
+// kubectl writes to the API server. controller/edge sees that the pod is bound to
+// an edge node and lists it in that node's [hub.Source]. The session sends what the
+// node does not have yet. The node's store makes it durable, and only then does
+// the node acknowledge it. edged sees the change in the store and acts through CRI.
+// The pod's status goes back the same way: into the store, over the link, and to
+// the API server, written as that node. A node that is offline does the same; its
+// reports only wait longer.
 //
 // # The way of a device's value
 //
-// A user sets a desired value in a Device. It comes down like a pod. twin
-// computes the delta, bus publishes it, a driver acts and reports the actual
-// value, twin stores it, and the link carries it up to DeviceStatus.
+// A user sets a desired value in a Device. It reaches the node like a pod. twin
+// computes the delta and bus publishes it. A driver applies it and reports the
+// actual value. twin stores the report, and the link carries it up to DeviceStatus.
 //
 // # Where to start
 //
-// With no cluster and no root, "go run ./examples/thermometer" shows a driver,
-// a twin and MQTT in a few seconds, and examples/gateway is a gateway without
-// Kubernetes in one file. "make demo" shows the whole, with a real
-// cluster and a real container runtime. To embed: read the package docs of
-// hub, meta and twin, in that order.
+// "go run ./examples/thermometer" shows a driver, a twin and MQTT in a few seconds.
+// It needs no cluster and no root. examples/gateway is a gateway without Kubernetes
+// in one file. "make demo" runs everything with a real cluster and a real container
+// runtime. To embed, read the package docs of hub, meta and twin, in that order.
 //
+// [hub.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/hub#Server
+// [hub.Client]: https://pkg.go.dev/github.com/edgekit/edgekit/hub#Client
 // [hub.Source]: https://pkg.go.dev/github.com/edgekit/edgekit/hub#Source
+// [hub/quicconn]: https://pkg.go.dev/github.com/edgekit/edgekit/hub/quicconn
+// [hub/wsconn]: https://pkg.go.dev/github.com/edgekit/edgekit/hub/wsconn
+// [hub/join]: https://pkg.go.dev/github.com/edgekit/edgekit/hub/join
+// [controller.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller#Controller
+// [controller/edge.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/edge#Controller
+// [controller/devices.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/devices#Controller
+// [controller/kubeletproxy.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/kubeletproxy#Server
+// [controller/nodelifecycle.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/nodelifecycle#Controller
+// [meta.Store]: https://pkg.go.dev/github.com/edgekit/edgekit/meta#Store
+// [meta/manager.Manager]: https://pkg.go.dev/github.com/edgekit/edgekit/meta/manager#Manager
+// [meta/kube]: https://pkg.go.dev/github.com/edgekit/edgekit/meta/kube
+// [meta/apiserver.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/meta/apiserver#Server
+// [edged.Agent]: https://pkg.go.dev/github.com/edgekit/edgekit/edged#Agent
+// [edged/server.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/edged/server#Server
+// [bus.Bus]: https://pkg.go.dev/github.com/edgekit/edgekit/bus#Bus
+// [bus/topics]: https://pkg.go.dev/github.com/edgekit/edgekit/bus/topics
+// [twin.Engine]: https://pkg.go.dev/github.com/edgekit/edgekit/twin#Engine
+// [twin/mqtt.Bridge]: https://pkg.go.dev/github.com/edgekit/edgekit/twin/mqtt#Bridge
+// [twin/devicesync.Syncer]: https://pkg.go.dev/github.com/edgekit/edgekit/twin/devicesync#Syncer
+// [device.Run]: https://pkg.go.dev/github.com/edgekit/edgekit/device#Run
+// [device.Driver]: https://pkg.go.dev/github.com/edgekit/edgekit/device#Driver
+// [device/v1beta1]: https://pkg.go.dev/github.com/edgekit/edgekit/device/v1beta1
 package edgekit
