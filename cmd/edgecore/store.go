@@ -14,7 +14,7 @@ import (
 
 // storeFlags say where the store is and how it is encrypted.
 type storeFlags struct {
-	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. For a new store it is made if it is not there. Nothing means the systemd credential edgekit-store-key if there is one, else DATA-DIR/meta.key. Who has both the disk and the key reads all: a credential sealed by a TPM keeps them apart." placeholder:"FILE"`
+	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. A new store makes it if it is missing. Default: the systemd credential edgekit-store-key if there is one, else DATA-DIR/meta.key. Who has both the disk and the key reads all: a credential sealed by a TPM keeps them apart." placeholder:"FILE"`
 }
 
 // config is for a command, which leaves a damaged store to edgecore.
@@ -27,7 +27,7 @@ type storeCmd struct {
 	Backup    backupCmd    `cmd:"" help:"Write all that the node remembers to a file, which is not encrypted."`
 	Restore   restoreCmd   `cmd:"" help:"Make the store anew from a backup. The one that is there is kept beside it."`
 	RotateKey rotateKeyCmd `cmd:"" name:"rotate-key" help:"Give the store a new key, which replaces the one in the key file."`
-	Encrypt   encryptCmd   `cmd:"" help:"Encrypt a store from before stores were. The disk needs room for a second one meanwhile."`
+	Encrypt   encryptCmd   `cmd:"" help:"Encrypt a store that an older edgecore made without encryption. The disk needs room for a second one meanwhile."`
 }
 
 type backupCmd struct {

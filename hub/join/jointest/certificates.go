@@ -27,9 +27,9 @@ type Transport struct {
 func RunCertificates(t *testing.T, tr Transport) {
 	t.Run("Node", func(t *testing.T) { tr.node(t) })
 	c := NewCloud(t)
-	t.Run("Strangers", func(t *testing.T) {
+	t.Run("RefusedNodes", func(t *testing.T) {
 		_, addr := tr.Listen(t, c.ServerTLS())
-		for _, s := range c.strangers() {
+		for _, s := range c.refusedNodes() {
 			t.Run(s.name, func(t *testing.T) {
 				want := &hub.Error{Code: hub.CodeForbidden}
 				if s.expired {

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// stranger is a node that a cloud's transport must turn away.
-type stranger struct {
+// refusedNode is a node that a cloud's transport must turn away.
+type refusedNode struct {
 	name    string
 	tls     *tls.Config
 	expired bool // its certificate was good once, and might be renewed
 }
 
-// strangers are nodes that c's transports must turn away by their
+// refusedNodes are nodes that c's transports must turn away by their
 // certificates.
-func (c *Cloud) strangers() []stranger {
+func (c *Cloud) refusedNodes() []refusedNode {
 	c.t.Helper()
 	with := func(cert tls.Certificate) *tls.Config {
 		cfg := c.ClientTLS("")
@@ -37,7 +37,7 @@ func (c *Cloud) strangers() []stranger {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return []stranger{
+	return []refusedNode{
 		{name: "no certificate", tls: c.ClientTLS("")},
 		{name: "a server's certificate", tls: with(server)},
 		{name: "another authority's certificate", tls: with(NewCloud(c.t).ClientTLS("edge-1").Certificates[0])},
