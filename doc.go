@@ -26,7 +26,7 @@
 // Adapters to a heavy dependency sit one folder down and are the only
 // importers of it: hub/wsconn, meta/badgerstore, bus/broker, bus/client,
 // edged/cri. Where two parts meet there is a small joiner named for its job:
-// meta/manager (hub and store), meta/client (store and Kubernetes types),
+// meta/manager (hub and store), meta/kube (store and Kubernetes types),
 // twin/mqtt (twin on bus topics), twin/devicesync (twin and Device objects),
 // twin/devicespec (a device's spec and its twins),
 // device/mqtt and device/inprocess (a driver outside or inside the node's

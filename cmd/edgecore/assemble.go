@@ -13,7 +13,7 @@ import (
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
-	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicesync"
@@ -29,7 +29,7 @@ var _ interface {
 	edged.BoundPodLister
 	edged.Mirrorer
 	edged.NodeDeletionWatcher
-} = (*metaclient.Client)(nil)
+} = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
@@ -51,7 +51,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	objects, err := metaclient.New(metaclient.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
+	objects, err := kube.New(kube.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
 		return nil, err
 	}

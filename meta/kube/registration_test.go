@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
 // registered is a Client over a Manager, as edgecore has them.
-func registered(t *testing.T) (*client.Client, *manager.Manager, *memstore.Store) {
+func registered(t *testing.T) (*kube.Client, *manager.Manager, *memstore.Store) {
 	t.Helper()
 	store := memstore.New()
 	mgr, err := manager.New(manager.Config{Store: store, Node: "gate-7"})
 	must(t, err)
-	c, err := client.New(client.Config{Store: store, Manager: mgr, Node: "gate-7"})
+	c, err := kube.New(kube.Config{Store: store, Manager: mgr, Node: "gate-7"})
 	must(t, err)
 	runIt(t, c.Run)
 	return c, mgr, store
