@@ -116,4 +116,4 @@ bench-fleet: ## One server with NODES=n nodes over TRANSPORT=quic|ws: memory, CP
 bench-rest: ## What a node at rest costs on the wire, all layers counted (root)
 	BENCH=1 go test -count=1 -v -run TestRestMeasured ./hub/hubbench
 bench-meta: ## The store: durable writes, list, open, memory, disk under a hot key
-	BENCH=1 go test -count=1 -timeout 30m -v -run TestFigures ./meta/badgerstore
+	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore

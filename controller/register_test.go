@@ -97,7 +97,7 @@ func edgeNode(t *testing.T, net *memconn.Network) *group {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := hub.NewClient(hub.ClientConfig{Dialer: net.Dialer("edge-7"), Node: "edge-7", Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox()})
+	link, err := hub.NewClient(hub.ClientConfig{Dialer: net.Dialer("edge-7"), Node: "edge-7", Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	endpoints := hub.Endpoints{
-		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
+		Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
 	var kubelet *server.Server // made of the agent below

@@ -104,7 +104,7 @@ const storeCheck = 5 * time.Second
 // is then started anew.
 func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 	if n.damaged != nil {
-		n.tell(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")
+		n.recordStoreEvent(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")
 	}
 	tick := time.NewTicker(storeCheck)
 	defer tick.Stop()
@@ -116,7 +116,7 @@ func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 			n.log.Error("the store refuses all writes: pods run on as they are, nothing new is taken from the cloud, and nothing but that is reported to it", "error", failure)
 		case failure == nil && !since.IsZero():
 			n.log.Info("the store can be written again", "after", time.Since(since).Round(time.Second))
-			n.tell(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
+			n.recordStoreEvent(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
 				since.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)))
 			since = time.Time{}
 		}
@@ -130,8 +130,8 @@ func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 	}
 }
 
-// tell notes an event of the store.
-func (n *node) tell(ctx context.Context, objects *kube.Client, reason, message string) {
+// recordStoreEvent records an event of the store.
+func (n *node) recordStoreEvent(ctx context.Context, objects *kube.Client, reason, message string) {
 	if err := objects.Event(ctx, storeEvent(n.name, reason, message, metav1.Now())); err != nil && ctx.Err() == nil {
 		n.log.Warn("the store's event was not noted", "reason", reason, "error", err)
 	}

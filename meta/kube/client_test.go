@@ -305,14 +305,14 @@ func TestNodeOnFullDisk(t *testing.T) {
 		if err := c.PodStatus(t.Context(), pod("x", "1")); !meta.TakesNothing(err) {
 			t.Errorf("a pod's status: %v", err)
 		}
-		told, err := m.Up().Versions(t.Context())
+		pending, err := m.StateOutbox().Versions(t.Context())
 		must(t, err)
-		for key := range told {
+		for key := range pending {
 			if key != (hub.Key{Resource: "nodes", Name: "gate-7"}) {
 				t.Errorf("the cloud is told of %s", key)
 			}
 		}
-		o, err := m.Up().Load(t.Context(), hub.Key{Resource: "nodes", Name: "gate-7"}, "")
+		o, err := m.StateOutbox().Load(t.Context(), hub.Key{Resource: "nodes", Name: "gate-7"}, "")
 		if err != nil || o.Deleted || !strings.Contains(string(o.Body), "gate-7") {
 			t.Errorf("the cloud is told %+v, %v", o, err)
 		}

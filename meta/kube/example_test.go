@@ -51,7 +51,7 @@ func Example() {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "web", UID: "u1"},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
 	})
-	waiting, _ := m.Up().Versions(ctx)
+	waiting, _ := m.StateOutbox().Versions(ctx)
 	for key := range waiting {
 		fmt.Println("to send:", key, err)
 	}

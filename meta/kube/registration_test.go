@@ -61,7 +61,7 @@ func TestNodeDeleted(t *testing.T) {
 			if len(pending) != 1 {
 				t.Fatalf("reports %v: an equal one was dropped, though the Node is gone", pending)
 			}
-			must(t, mgr.Up().Acked(t.Context(), pending))
+			must(t, mgr.StateOutbox().Acked(t.Context(), pending))
 			must(t, mgr.Down().Apply(t.Context(), []hub.Object{nodeObject(t, "gate-7")}))
 			expect("nothing")
 			must(t, mgr.Down().Apply(t.Context(), []hub.Object{{Key: hub.Key{Resource: "nodes", Name: "gate-7"}, Deleted: true}}))
@@ -99,7 +99,7 @@ func TestNodeUnreadable(t *testing.T) {
 // listReports lists what is to be sent to the cloud.
 func listReports(t *testing.T, mgr *manager.Manager) []hub.Object {
 	t.Helper()
-	versions, err := mgr.Up().Versions(t.Context())
+	versions, err := mgr.StateOutbox().Versions(t.Context())
 	must(t, err)
 	var out []hub.Object
 	for key, version := range versions {

@@ -46,7 +46,7 @@ func BenchmarkKeys(b *testing.B) {
 		do   func(m *manager.Manager) (any, error)
 	}{
 		{"down/versions", func(m *manager.Manager) (any, error) { return m.Down().Versions(b.Context()) }},
-		{"up/versions", func(m *manager.Manager) (any, error) { return m.Up().Versions(b.Context()) }},
+		{"up/versions", func(m *manager.Manager) (any, error) { return m.StateOutbox().Versions(b.Context()) }},
 		{"report", func(m *manager.Manager) (any, error) { // the first of a new manager counts the area
 			next++
 			return nil, m.Update(b.Context(), object("nodes", fmt.Sprint(next), "x"))

@@ -3,7 +3,7 @@
 // and never to the network.
 //
 //	m, err := manager.New(manager.Config{Store: store, Caller: client, Node: "gate-7"})
-//	// hub client: Source is m.Up(), Sink is m.Down(), its Info goes to m.NodeConnection
+//	// hub client: Source is m.StateOutbox(), Sink is m.Down(), its Info goes to m.NodeConnection
 //	err = m.Run(ctx)
 //
 // # The seven operations
@@ -29,7 +29,7 @@
 // What a node reports is of two kinds, and both are durable when the call
 // returns, bounded, and counted in [Manager.Stats].
 //
-// State is what is: the Up area of the store, and [Manager.Up] its face for the
+// State is what is: the Up area of the store, and [Manager.StateOutbox] its face for the
 // link. It is kept by key: a newer value replaces an older one that was not sent
 // yet, so that the outbox holds at most one object for each key. What was
 // acknowledged stays, marked, so that a report that repeats it is dropped; the
@@ -39,7 +39,7 @@
 // Config.MaxState is refused with ErrOutboxFull: state that is dropped would be
 // a lie for ever.
 //
-// Events are what happened: [Manager.Append] adds one, [Manager.Outbox] is their
+// Events are what happened: [Manager.Append] adds one, [Manager.EventOutbox] is their
 // face for the link. None replaces another, and they arrive in their order. One
 // more than Config.MaxEvents drops the oldest: a node that is offline for long
 // remembers the end of the story.

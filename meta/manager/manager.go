@@ -27,7 +27,7 @@ type Caller interface {
 //
 //	link, err := hub.NewClient(...)
 //	m, err := manager.New(manager.Config{Caller: link, ...})
-//	err = link.Serve(ctx, hub.Endpoints{Down: m.Down(), Up: m.Up(), Outbox: m.Outbox()})
+//	err = link.Serve(ctx, hub.Endpoints{Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox()})
 type CallerFunc func(ctx context.Context, query hub.Message) (hub.Message, error)
 
 // Call calls f.
@@ -79,11 +79,11 @@ type Manager struct {
 	store meta.Store
 	log   *slog.Logger
 
-	up   Outbox
+	up   StateOutbox
 	down sink
 	link latest.Topic[hub.Info]
 	// events and state are the outbox's two kinds.
-	events Events
+	events EventOutbox
 	state  stateCount
 	// linkMu orders NodeConnection calls with what is stored of them.
 	linkMu sync.Mutex
@@ -137,9 +137,9 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Now = time.Now
 	}
 	m := &Manager{cfg: cfg, store: cfg.Store, log: cfg.Logger}
-	m.up = Outbox{m: m, told: make(map[meta.Key]uint64), unstored: make(inMemory), subs: make(map[int]func(hub.Key))}
+	m.up = StateOutbox{m: m, loaded: make(map[meta.Key]uint64), unstored: make(inMemory), subs: make(map[int]func(hub.Key))}
 	m.down = sink{m: m}
-	m.events = Events{m: m, writing: make(chan struct{}, 1), subs: make(map[int]func(string))}
+	m.events = EventOutbox{m: m, writing: make(chan struct{}, 1), subs: make(map[int]func(string))}
 	m.link.Publish(hub.Info{Node: cfg.Node, Reason: "not connected since the start"})
 	return m, nil
 }
@@ -160,11 +160,11 @@ func (m *Manager) Run(ctx context.Context) error {
 // Down is where the link delivers what the cloud wants on this node.
 func (m *Manager) Down() hub.Sink { return &m.down }
 
-// Up is what the link takes reports from. It serves one session at a time.
-func (m *Manager) Up() *Outbox { return &m.up }
+// StateOutbox is what the link takes reports from. It serves one session at a time.
+func (m *Manager) StateOutbox() *StateOutbox { return &m.up }
 
-// Outbox is what the link takes events from.
-func (m *Manager) Outbox() *Events { return &m.events }
+// EventOutbox is what the link takes events from.
+func (m *Manager) EventOutbox() *EventOutbox { return &m.events }
 
 // Stats gives the counts so far.
 func (m *Manager) Stats() Stats {

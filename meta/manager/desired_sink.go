@@ -154,7 +154,7 @@ func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 // parts of them, that ops delete from the Down area: nobody else would remove
 // them, and what they said is void. So a static pod whose mirror was deleted is
 // reported anew.
-func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
+func (b *StateOutbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
 	gone := make(map[string]bool)
 	for _, op := range ops {
 		if op.Delete {
