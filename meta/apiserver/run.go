@@ -23,13 +23,13 @@ import (
 // listener.
 const KubeconfigName = kubeconfigFile
 
-// CA is the certificate, in PEM, by which clients know the server.
-func (s *Server) CA() []byte { return s.ca.certPEM() }
-
 // Run listens and serves until ctx ends; it then ends all requests, waits for
 // them, and returns nil. It returns an error when it cannot listen or the
-// store fails.
+// store fails. A second call returns meta.ErrStarted.
 func (s *Server) Run(ctx context.Context) error {
+	if !s.started.CompareAndSwap(false, true) {
+		return meta.ErrStarted
+	}
 	var tcp net.Listener
 	if s.cfg.Listen.IsValid() {
 		var err error

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -55,6 +56,7 @@ type Client struct {
 	pods map[string]*heldPod // by store key; belongs to Run
 
 	registration registration
+	started      atomic.Bool // Run was called
 
 	mu        sync.Mutex
 	referrers map[meta.Key]referrer // by what the pods refer to
@@ -87,8 +89,11 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Run follows the store until ctx ends, and then returns nil. It returns an
-// error when the store fails.
+// error when the store fails. A second call returns meta.ErrStarted.
 func (c *Client) Run(ctx context.Context) error {
+	if !c.started.CompareAndSwap(false, true) {
+		return meta.ErrStarted
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.catchUp(gctx) })
 	g.Go(func() error {

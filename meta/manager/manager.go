@@ -91,7 +91,8 @@ type Manager struct {
 	// stored; 0 while it is not.
 	linkAt atomic.Uint64
 
-	stats counters
+	stats   counters
+	started atomic.Bool // Run was called
 }
 
 // Stats says how a Manager fares. Counts are since it was made.
@@ -145,8 +146,12 @@ func New(cfg Config) (*Manager, error) {
 }
 
 // Run follows the store and tells the link what is new in the outbox, until
-// ctx ends; it then returns nil. It returns an error when the store fails.
+// ctx ends; it then returns nil. It returns an error when the store fails. A
+// second call returns meta.ErrStarted.
 func (m *Manager) Run(ctx context.Context) error {
+	if !m.started.CompareAndSwap(false, true) {
+		return meta.ErrStarted
+	}
 	err := m.loadConnection(ctx)
 	for err == nil && ctx.Err() == nil {
 		err = m.up.follow(ctx)
