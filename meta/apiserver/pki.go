@@ -45,19 +45,19 @@ type Authority struct {
 // a new one would cut off the pods that know the old one.
 func OpenAuthority(dir string) (*Authority, error) {
 	if !filepath.IsAbs(dir) {
-		return nil, fmt.Errorf("apiserver: the authority's folder %q is not an absolute path", dir)
+		return nil, fmt.Errorf("meta/apiserver: the authority's folder %q is not an absolute path", dir)
 	}
 	name := filepath.Join(dir, caFile)
 	text, err := os.ReadFile(name)
 	if err == nil {
 		a, err := parseAuthority(text)
 		if err != nil {
-			return nil, fmt.Errorf("apiserver: %s: %w: remove it to have a new one made", name, err)
+			return nil, fmt.Errorf("meta/apiserver: %s: %w: remove it to have a new one made", name, err)
 		}
 		return a, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	a, err := newAuthority()
 	if err != nil {
@@ -71,7 +71,7 @@ func OpenAuthority(dir string) (*Authority, error) {
 		err = replaceFile(name, text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return a, nil
 }
@@ -79,7 +79,7 @@ func OpenAuthority(dir string) (*Authority, error) {
 func newAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	t := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "edgekit node API"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
@@ -95,16 +95,16 @@ func newAuthority() (*Authority, error) {
 func signCertificate(t, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	t.SerialNumber, t.NotBefore, t.NotAfter = serial, authorityBegin, authorityEnd
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, key.Public(), signer)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return cert, nil
 }
@@ -135,7 +135,7 @@ func (a *Authority) pem() ([]byte, error) {
 func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
@@ -150,7 +150,7 @@ func (a *Authority) pool() *x509.CertPool {
 func (a *Authority) issue(t *x509.Certificate) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("apiserver: %w", err)
+		return tls.Certificate{}, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	cert, err := signCertificate(t, a.cert, key, a.key)

@@ -34,7 +34,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.cfg.Listen.IsValid() {
 		var err error
 		if tcp, err = s.listenTLS(); err != nil {
-			return fmt.Errorf("apiserver: %w", err)
+			return fmt.Errorf("meta/apiserver: %w", err)
 		}
 	}
 	group, gctx := errgroup.WithContext(ctx)
@@ -52,7 +52,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.policy.follow(gctx) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("apiserver: %w", err)
+		return fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func BenchmarkKeys(b *testing.B) {
 		}},
 		{"answer", func(m *manager.Manager) (any, error) {
 			next++
-			return nil, m.Response(b.Context(), object("configmaps", fmt.Sprint(next), "x"))
+			return nil, manager.Keep(m, b.Context(), object("configmaps", fmt.Sprint(next), "x"))
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

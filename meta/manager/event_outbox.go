@@ -78,7 +78,7 @@ var _ hub.Outbox = (*EventOutbox)(nil)
 // is about.
 func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	if !key.Valid() {
-		return fmt.Errorf("manager: %w", invalid(key, "key cannot be stored"))
+		return fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
 	}
 	a := &appending{
 		key: key, value: append(append([]byte(key.Path()), 0), body...), done: make(chan struct{}),
@@ -86,12 +86,12 @@ func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	}
 	if err := meta.CheckOps([]meta.Op{{Key: eventKey(0), Value: a.value}, a.seen}); err != nil {
 		if errors.Is(err, meta.ErrTooLarge) {
-			return fmt.Errorf("manager: %w: %w", err, invalid(key, "too large"))
+			return fmt.Errorf("meta/manager: %w: %w", err, invalid(key, "too large"))
 		}
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	if err := m.events.append(ctx, a); err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	source, subs := m.events.subscribers()
 	for _, appended := range subs {
@@ -276,7 +276,7 @@ func (e *EventOutbox) Sources(ctx context.Context) (iter.Seq[string], error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.loadLocked(ctx); err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	source, some := e.seq.Source, len(e.ids) > 0
 	return func(yield func(string) bool) {
@@ -299,7 +299,7 @@ func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hu
 			continue // dropped or acknowledged meanwhile
 		}
 		if err != nil {
-			return hub.Event{}, fmt.Errorf("manager: %w", err)
+			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
 		}
 		path, body, _ := bytes.Cut(r.Value, []byte{0})
 		if key, ok := meta.ParsePath(string(path)); ok {
@@ -314,7 +314,7 @@ func (e *EventOutbox) nextID(ctx context.Context, source string, after uint64) (
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.loadLocked(ctx); err != nil {
-		return 0, fmt.Errorf("manager: %w", err)
+		return 0, fmt.Errorf("meta/manager: %w", err)
 	}
 	i, _ := slices.BinarySearch(e.ids, after+1)
 	if source != e.seq.Source || i == len(e.ids) {
@@ -330,7 +330,7 @@ func (e *EventOutbox) Acked(ctx context.Context, source string, id uint64) error
 		_, err = e.m.store.Apply(ctx, ops...)
 	}
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	if len(ops) > 0 {
 		e.mu.Lock()

@@ -43,11 +43,11 @@ var (
 func (b *StateOutbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	list, _, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	marks, _, err := b.m.store.List(ctx, meta.Acked)
 	if err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	acked := make(map[string]uint64, len(marks))
 	for _, mark := range marks {
@@ -81,11 +81,11 @@ func (b *StateOutbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Obje
 		return hub.Object{Key: key, Deleted: true}, nil
 	}
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("manager: %w", err)
+		return hub.Object{}, fmt.Errorf("meta/manager: %w", err)
 	}
 	o, err := meta.DecodeObject(meta.Up, r)
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("manager: %w", err)
+		return hub.Object{}, fmt.Errorf("meta/manager: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -125,7 +125,7 @@ func (b *StateOutbox) Acked(ctx context.Context, acked []hub.Object) error {
 		for _, o := range acked {
 			of, err := b.ackOps(ctx, meta.Key(o.Key), revision(o.Version))
 			if err != nil {
-				return fmt.Errorf("manager: %w", err)
+				return fmt.Errorf("meta/manager: %w", err)
 			}
 			ops = append(ops, of...)
 		}
@@ -134,7 +134,7 @@ func (b *StateOutbox) Acked(ctx context.Context, acked []hub.Object) error {
 			continue // one of them was replaced between looking and marking
 		}
 		if err != nil {
-			return fmt.Errorf("manager: %w", err)
+			return fmt.Errorf("meta/manager: %w", err)
 		}
 		return nil
 	}

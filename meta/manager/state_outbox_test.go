@@ -166,9 +166,9 @@ func TestStateIsBounded(t *testing.T) {
 	if err := m.Update(t.Context(), object("nodes", "3", "1")); !errors.Is(err, manager.ErrOutboxFull) {
 		t.Errorf("one too many: %v", err)
 	}
-	_, err := m.Handle(t.Context(), hub.Message{Operation: hub.Insert, Key: hub.Key{Resource: "nodes", Name: "4"}})
-	if !errors.Is(err, &hub.Error{Code: hub.CodeExhausted}) {
-		t.Errorf("one too many, by message: %v", err)
+	err := m.Insert(t.Context(), meta.Object{Key: meta.Key{Resource: "nodes", Name: "4"}})
+	if !errors.Is(err, manager.ErrOutboxFull) {
+		t.Errorf("one too many, by Insert: %v", err)
 	}
 	must(t, m.Update(t.Context(), object("nodes", "1", "2")))
 	wantPending(t, m, "nodes/a/0", "nodes/a/1", "nodes/a/2")

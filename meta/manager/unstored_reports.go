@@ -49,11 +49,11 @@ func placeOf(version string) place {
 // with ErrOutboxFull.
 func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 	if !o.Key.Valid() {
-		return fmt.Errorf("manager: %w", invalid(o.Key, "key cannot be stored"))
+		return fmt.Errorf("meta/manager: %w", invalid(o.Key, "key cannot be stored"))
 	}
 	now, err := m.store.Apply(ctx) // nothing: it gives the revision
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	if err := m.up.keepInMemory(o, now); err != nil {
 		return err
