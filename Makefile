@@ -118,4 +118,4 @@ bench-fleet: ## Measure one server with NODES=n nodes over TRANSPORT=quic|ws: me
 bench-rest: ## Measure what a node at rest sends and receives, all layers counted (root)
 	BENCH=1 go test -count=1 -v -run TestRestMeasured ./hub/hubbench
 bench-meta: ## Measure the store: durable writes, list, open, memory, disk use with one hot key
-	BENCH=1 go test -count=1 -timeout 30m -v -run TestFigures ./meta/badgerstore
+	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore

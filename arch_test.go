@@ -90,7 +90,7 @@ var light = map[string][]string{
 	"device/v1beta1/schema": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/memstore":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/manager":          {"k8s.io/client-go", "github.com/dgraph-io"},
-	"meta/client":           {"k8s.io/client-go", "github.com/dgraph-io"},
+	"meta/kube":             {"k8s.io/client-go", "github.com/dgraph-io"},
 	"meta/apiserver":        {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
 	"edged":                 {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
 	"edged/runtime":         {"k8s.io/", "github.com/", "google.golang.org/"},

@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/memconn"
-	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -93,11 +93,11 @@ func edgeNode(t *testing.T, net *memconn.Network) *group {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := metaclient.New(metaclient.Config{Store: store, Manager: mgr, Node: "edge-7"})
+	objects, err := kube.New(kube.Config{Store: store, Manager: mgr, Node: "edge-7"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := hub.NewClient(hub.ClientConfig{Dialer: net.Dialer("edge-7"), Node: "edge-7", Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox()})
+	link, err := hub.NewClient(hub.ClientConfig{Dialer: net.Dialer("edge-7"), Node: "edge-7", Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox()})
 	if err != nil {
 		t.Fatal(err)
 	}

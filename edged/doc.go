@@ -7,7 +7,7 @@
 //	agent, err := edged.New(edged.Config{
 //		NodeName: "gate-7",
 //		Runtime:  runtime, // edged/cri: containerd or CRI-O
-//		Objects:  client,  // meta/client, or your own
+//		Objects:  client,  // meta/kube, or your own
 //		Reports:  client,
 //	})
 //	if err != nil {

@@ -165,7 +165,7 @@ func (r *realNode) burst(n int, gap time.Duration) []time.Duration {
 				began[p.UID] = time.Now()
 				r.put(p)
 			}
-		case <-r.poked:
+		case <-r.woken:
 		case <-limit:
 			r.t.Fatalf("only %d of %d pods are ready", len(ready), n)
 		}

@@ -10,7 +10,7 @@ import (
 
 // Objects is where an Agent reads what the node must run. An implementation
 // answers from what the node has stored, so that every method works while the
-// cloud is out of reach. In edgekit it is meta/client; edged/standalone is one for
+// cloud is out of reach. In edgekit it is meta/kube; edged/standalone is one for
 // a node without an API server, and edgedtest.RunObjects holds any to this
 // contract. All methods may be called by several goroutines. What they return is
 // shared and must not be changed.

@@ -8,7 +8,7 @@ import (
 
 // Reports is where an Agent reports what is true on the node. Every method returns
 // when the report is durable on the node. It reaches the cloud when the link stands,
-// and only the newest of each kind does. In edgekit it is meta/client;
+// and only the newest of each kind does. In edgekit it is meta/kube;
 // edgedtest.RunReports holds any implementation to this contract. All methods may be
 // called by several goroutines, and keep nothing of their arguments.
 type Reports interface {

@@ -45,13 +45,13 @@ type cloud struct {
 	noMirrors bool          // the cloud is away
 	noDisk    error         // what is reported reaches the cloud and is not stored
 	tokenEnd  time.Time     // of every token; zero means an hour from now
-	poked     chan struct{} // holds a value when something was reported
+	woken     chan struct{} // holds a value when something was reported
 }
 
 func newCloud() *cloud {
 	return &cloud{
 		maps: make(map[string]*corev1.ConfigMap), secrets: make(map[string]*corev1.Secret), status: make(map[types.UID]corev1.PodStatus),
-		history: make(map[types.UID][]corev1.PodStatus), gone: make(map[types.UID]bool), poked: make(chan struct{}, 1),
+		history: make(map[types.UID][]corev1.PodStatus), gone: make(map[types.UID]bool), woken: make(chan struct{}, 1),
 	}
 }
 
@@ -153,7 +153,7 @@ func (c *cloud) Node(_ context.Context, n *corev1.Node) error {
 	defer c.mu.Unlock()
 	c.node = n.DeepCopy()
 	c.nodes++
-	c.pokeLocked()
+	c.wakeLocked()
 	return c.noDisk
 }
 
@@ -198,7 +198,7 @@ func (c *cloud) PodStatus(_ context.Context, p *corev1.Pod) error {
 	defer c.mu.Unlock()
 	c.status[p.UID] = *p.Status.DeepCopy()
 	c.history[p.UID] = append(c.history[p.UID], *p.Status.DeepCopy())
-	c.pokeLocked()
+	c.wakeLocked()
 	return nil
 }
 
@@ -208,7 +208,7 @@ func (c *cloud) PodGone(_ context.Context, p *corev1.Pod) error {
 	c.gone[p.UID] = true
 	c.pods = slices.DeleteFunc(c.pods, func(o *corev1.Pod) bool { return o.UID == p.UID })
 	c.sendLocked()
-	c.pokeLocked()
+	c.wakeLocked()
 	return nil
 }
 
@@ -216,13 +216,13 @@ func (c *cloud) Event(_ context.Context, e *corev1.Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events = append(c.events, e.Reason+": "+e.Message)
-	c.pokeLocked()
+	c.wakeLocked()
 	return nil
 }
 
-func (c *cloud) pokeLocked() {
+func (c *cloud) wakeLocked() {
 	select {
-	case c.poked <- struct{}{}:
+	case c.woken <- struct{}{}:
 	default:
 	}
 }
@@ -289,7 +289,7 @@ func (c *cloud) wait(t *testing.T, what string, limit time.Duration, ok func() b
 			return
 		}
 		select {
-		case <-c.poked:
+		case <-c.woken:
 		case <-deadline:
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -150,8 +150,8 @@ func (r *backupReader) end(count uint64) {
 	if r.err != nil {
 		return
 	}
-	if told := r.uvarint(); r.err == nil && told != count {
-		r.err = fmt.Errorf("%w: it holds %d records and tells of %d", ErrBackup, count, told)
+	if want := r.uvarint(); r.err == nil && want != count {
+		r.err = fmt.Errorf("%w: it holds %d records and tells of %d", ErrBackup, count, want)
 	}
 	want := r.sum.Sum(nil)
 	if have := r.bytes(sha256.Size); r.err == nil && !bytes.Equal(have, want) {

@@ -14,7 +14,7 @@
 //
 // Two joiners build on the contract. meta/manager is MetaManager: it receives
 // what the cloud says, answers queries while offline, and keeps the outbox of
-// reports. meta/client is the typed face that the pod agent uses.
+// reports. meta/kube is the typed face that the pod agent uses.
 //
 // # Areas
 //

@@ -21,6 +21,9 @@ var (
 	// ErrTooLarge is returned for a batch or value over the store's limits;
 	// nothing of it was applied.
 	ErrTooLarge = errors.New("meta: too large")
+	// ErrStarted is returned by a second Run of one value; the packages below
+	// meta return it too.
+	ErrStarted = errors.New("meta: Run was called before")
 	// ErrFailed is returned for every write after one whose end nobody knows,
 	// such as a sync that failed. Reading goes on; writing needs the store to
 	// be opened again.

@@ -18,20 +18,25 @@ import (
 const apiSocket = "api.sock"
 
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// TCP port when it is asked for. kubelet is not called before the API runs.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Handler, log *slog.Logger) (*apiserver.Server, error) {
+// TCP port when it is asked for. The authority in the data folder signs its
+// certificate. kubelet is not called before the API runs.
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Handler, log *slog.Logger) (*apiserver.Server, *apiserver.Authority, error) {
 	dir := filepath.Join(n.data, apiDir)
 	device := func(name, singular, kind string) apiserver.Resource {
 		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}
 	}
-	return apiserver.New(apiserver.Config{
+	authority, err := apiserver.OpenAuthority(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	api, err := apiserver.New(apiserver.Config{
 		Store: n.store, Node: n.name, Cloud: mgr,
 		Connected: func() (bool, time.Time) {
 			info := mgr.Connection()
 			return info.Connected, info.Since
 		},
 		ExpiredTokens: cmp.Or(r.LocalAPIExpiredTokens, -1), // 0 is the library's default; the flag has its own
-		Dir:           dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
+		Authority:     authority, Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
 		NodeCAs: func() *x509.CertPool {
 			pool := x509.NewCertPool()
 			for _, root := range n.identity.Credentials().Roots {
@@ -43,6 +48,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Han
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
 		Version: edged.DefaultVersion, Logger: component(log, "api"),
 	})
+	return api, authority, err
 }
 
 // capabilities tells the cloud what the local API needs.

@@ -13,7 +13,7 @@ import (
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
-	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicesync"
@@ -29,7 +29,7 @@ var _ interface {
 	edged.BoundPodLister
 	edged.Mirrorer
 	edged.NodeDeletionWatcher
-} = (*metaclient.Client)(nil)
+} = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
@@ -51,16 +51,16 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	objects, err := metaclient.New(metaclient.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
+	objects, err := kube.New(kube.Config{Store: n.store, Manager: mgr, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
 		return nil, err
 	}
 	endpoints := hub.Endpoints{
-		Down: mgr.Down(), Up: mgr.Up(), Outbox: mgr.Outbox(), Mux: &hub.Mux{},
+		Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
 	var kubelet *server.Server // made of the agent below
-	api, err := r.localAPI(n, mgr, func() http.Handler { return kubelet }, log)
+	api, authority, err := r.localAPI(n, mgr, func() http.Handler { return kubelet }, log)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
-		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: api.CA()},
+		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
 	})

@@ -23,7 +23,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
-	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 )
 
 // coldPods is how many pods the store holds.
@@ -135,7 +135,7 @@ func fillStore(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	tokens, err := metaclient.New(metaclient.Config{
+	tokens, err := kube.New(kube.Config{
 		Store: store, Manager: tokenIssuer{}, Node: "edge-1", Now: func() time.Time { return time.Now().Add(-240 * time.Hour) },
 	})
 	if err != nil {
@@ -179,7 +179,7 @@ func coldPod(i int) *corev1.Pod {
 }
 
 // tokenIssuer is a cloud of ten days ago that issues tokens.
-type tokenIssuer struct{ metaclient.Manager }
+type tokenIssuer struct{ kube.Manager }
 
 func (tokenIssuer) Query(_ context.Context, q meta.Object) (meta.Object, error) {
 	var req authenticationv1.TokenRequest

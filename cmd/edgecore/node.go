@@ -20,7 +20,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
-	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 )
 
@@ -102,9 +102,9 @@ const storeCheck = 5 * time.Second
 // afterwards; the node's DiskPressure tells it meanwhile. It ends with an error
 // when the store can no longer be written until it is opened again: the program
 // is then started anew.
-func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error {
+func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 	if n.damaged != nil {
-		n.tell(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")
+		n.recordStoreEvent(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")
 	}
 	tick := time.NewTicker(storeCheck)
 	defer tick.Stop()
@@ -116,7 +116,7 @@ func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error
 			n.log.Error("the store refuses all writes: pods run on as they are, nothing new is taken from the cloud, and nothing but that is reported to it", "error", failure)
 		case failure == nil && !since.IsZero():
 			n.log.Info("the store can be written again", "after", time.Since(since).Round(time.Second))
-			n.tell(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
+			n.recordStoreEvent(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
 				since.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339)))
 			since = time.Time{}
 		}
@@ -130,8 +130,8 @@ func (n *node) watchStore(ctx context.Context, objects *metaclient.Client) error
 	}
 }
 
-// tell notes an event of the store.
-func (n *node) tell(ctx context.Context, objects *metaclient.Client, reason, message string) {
+// recordStoreEvent records an event of the store.
+func (n *node) recordStoreEvent(ctx context.Context, objects *kube.Client, reason, message string) {
 	if err := objects.Event(ctx, storeEvent(n.name, reason, message, metav1.Now())); err != nil && ctx.Err() == nil {
 		n.log.Warn("the store's event was not noted", "reason", reason, "error", err)
 	}
@@ -155,7 +155,7 @@ func storeEvent(node, reason, message string, at metav1.Time) *corev1.Event {
 func (n *node) Close() error { return n.store.Close() }
 
 // connected passes the link's coming and going on to the parts that care.
-func (n *node) connected(ctx context.Context, mgr *manager.Manager, objects *metaclient.Client) func(hub.Info) {
+func (n *node) connected(ctx context.Context, mgr *manager.Manager, objects *kube.Client) func(hub.Info) {
 	return func(info hub.Info) {
 		if err := mgr.NodeConnection(ctx, info); err != nil && ctx.Err() == nil {
 			n.log.Warn("connection was not noted", "error", err)

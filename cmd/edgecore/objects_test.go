@@ -2,13 +2,13 @@ package main
 
 import (
 	"github.com/edgekit/edgekit/edged"
-	metaclient "github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 )
 
 // The agent asks the client for more than Objects and Reports have.
 var (
-	_ edged.BoundPodLister = (*metaclient.Client)(nil)
-	_ edged.Mirrorer       = (*metaclient.Client)(nil)
-	_ edged.NodeReader     = (*metaclient.Client)(nil)
-	_ edged.LastReports    = (*metaclient.Client)(nil)
+	_ edged.BoundPodLister = (*kube.Client)(nil)
+	_ edged.Mirrorer       = (*kube.Client)(nil)
+	_ edged.NodeReader     = (*kube.Client)(nil)
+	_ edged.LastReports    = (*kube.Client)(nil)
 )

@@ -111,7 +111,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestFailuresAreTold(t *testing.T) {
+func TestFailuresAreReported(t *testing.T) {
 	for name, edit := range map[string]func(*stats.Config){
 		"runtime": func(c *stats.Config) { c.Meter = meter{err: errors.New("down")} },
 		"proc":    func(c *stats.Config) { c.Proc = t.TempDir() },

@@ -30,7 +30,7 @@ func TestSecretMemory(t *testing.T) {
 		name   string
 		mount  func(options string) error
 		want   string // what was mounted for three volumes
-		told   int
+		calls  int
 		failed bool
 	}{
 		{"new kernel", func(string) error { return nil }, "[noswap noswap noswap]", 0, false},
@@ -45,8 +45,8 @@ func TestSecretMemory(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			told := 0
-			m, err := New(Config{Root: t.TempDir(), Source: noSource{}, Logger: slog.New(slog.NewTextHandler(&log, nil)), OnDisk: func(error) { told++ }})
+			calls := 0
+			m, err := New(Config{Root: t.TempDir(), Source: noSource{}, Logger: slog.New(slog.NewTextHandler(&log, nil)), OnDisk: func(error) { calls++ }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,8 +60,8 @@ func TestSecretMemory(t *testing.T) {
 					t.Errorf("error %v", err)
 				}
 			}
-			if got := fmt.Sprint(mounted); got != tt.want || told != tt.told || strings.Count(log.String(), "secrets are written to disk") != tt.told {
-				t.Errorf("mounted %s, told %d times, log: %s", got, told, log.String())
+			if got := fmt.Sprint(mounted); got != tt.want || calls != tt.calls || strings.Count(log.String(), "secrets are written to disk") != tt.calls {
+				t.Errorf("mounted %s, told %d times, log: %s", got, calls, log.String())
 			}
 		})
 	}

@@ -42,9 +42,11 @@ type Config struct {
 	// has or has not. nil: never.
 	Connected func() (connected bool, since time.Time)
 
-	// Dir is the folder of the server's own authority and of admin.kubeconfig;
-	// it is made with mode 0700. "" keeps the authority in memory and writes no
-	// file.
+	// Authority signs the server's certificate; OpenAuthority reads it from a
+	// folder. nil makes one in memory, which may not be had with Dir.
+	Authority *Authority
+	// Dir is the folder of admin.kubeconfig; it is made with mode 0700. ""
+	// writes no file.
 	Dir string
 	// Listen is a TCP address for TLS: loopback, or an address of the node that
 	// its pods reach. The zero value has no TCP listener.
@@ -67,7 +69,7 @@ type Config struct {
 	// Kubelet serves the node's kubelet API; pods' log, exec, attach and
 	// portforward are handed to it under kubelet's paths. nil: they are refused.
 	Kubelet http.Handler
-	// Version is what /version says, "v1.37.2" for example.
+	// Version is what /version says. "" means "v1.37.2".
 	Version string
 
 	MaxBody    int64 // largest body of a request, in bytes; 0 means 3 MiB
@@ -110,19 +112,21 @@ func (c Config) withDefaults() Config {
 func (c Config) check() error {
 	switch {
 	case c.Store == nil:
-		return errors.New("apiserver: Config.Store is required")
+		return errors.New("meta/apiserver: Config.Store is required")
 	case c.Node == "":
-		return errors.New("apiserver: Config.Node is required: the node's name")
+		return errors.New("meta/apiserver: Config.Node is required: the node's name")
 	case c.MaxBody < 0 || c.MaxBodies < 0 || c.MaxWatches < 0:
-		return errors.New("apiserver: Config.MaxBody, MaxBodies or MaxWatches is negative: leave it 0 for the default")
+		return errors.New("meta/apiserver: Config.MaxBody, MaxBodies or MaxWatches is negative: leave it 0 for the default")
 	case c.Dir != "" && !filepath.IsAbs(c.Dir):
-		return fmt.Errorf("apiserver: Config.Dir %q is not an absolute path", c.Dir)
+		return fmt.Errorf("meta/apiserver: Config.Dir %q is not an absolute path", c.Dir)
+	case c.Dir != "" && c.Authority == nil:
+		return errors.New("meta/apiserver: Config.Authority is required with Config.Dir: give it what OpenAuthority returns for a folder that stays, or clients would not know the server after a restart")
 	case c.Listen.IsValid() && c.Listen.Addr().IsUnspecified():
-		return fmt.Errorf("apiserver: Config.Listen %s is every address of the node: name one, such as 127.0.0.1", c.Listen)
+		return fmt.Errorf("meta/apiserver: Config.Listen %s is every address of the node: name one, such as 127.0.0.1", c.Listen)
 	}
 	for _, r := range c.Custom {
 		if r.Group == "" || r.Version == "" || r.Name == "" || r.Kind == "" {
-			return fmt.Errorf("apiserver: Config.Custom: resource %q needs a group, version, name and kind", r.Name)
+			return fmt.Errorf("meta/apiserver: Config.Custom: resource %q needs a group, version, name and kind", r.Name)
 		}
 	}
 	return nil

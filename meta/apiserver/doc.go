@@ -2,8 +2,11 @@
 // store, served as kube-apiserver would, with or without the cloud. Stock
 // clients work against it: client-go and its informers, kubectl, kube-proxy.
 //
+//	authority, err := apiserver.OpenAuthority("/var/lib/edgekit/api")
+//	...
 //	api, err := apiserver.New(apiserver.Config{
 //		Store: store, Node: "gate-7", Cloud: manager, Connected: connected,
+//		Authority: authority,
 //		Dir: "/var/lib/edgekit/api", Socket: "/var/lib/edgekit/api/api.sock",
 //		Listen: netip.MustParseAddrPort("127.0.0.1:6443"),
 //	})
@@ -12,7 +15,7 @@
 //
 // # How to reach it
 //
-// There are two doors, and edgecore has both below its data folder:
+// There are two ways, and edgecore has both below its data folder:
 //
 //   - DATA-DIR/api/api.sock is a Unix socket, always there, plain HTTP, mode
 //     0600 in a folder of mode 0700: whoever can open it is the node's

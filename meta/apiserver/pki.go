@@ -33,29 +33,31 @@ const (
 	kubeconfigFile = "admin.kubeconfig"
 )
 
-// authority signs the server's certificate and the administrator's.
-type authority struct {
+// Authority signs the server's certificate and the administrator's. Make one with
+// OpenAuthority. It does not change.
+type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// openAuthority reads the authority in dir, or makes one. An unreadable one is
-// an error: replacing it would cut off pods that know the old.
-func openAuthority(dir string) (*authority, error) {
-	if dir == "" {
-		return newAuthority()
+// OpenAuthority reads the authority from the folder dir. It makes one, and the
+// folder with mode 0700, if there is none. An unreadable authority is an error:
+// a new one would cut off the pods that know the old one.
+func OpenAuthority(dir string) (*Authority, error) {
+	if !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("meta/apiserver: the authority's folder %q is not an absolute path", dir)
 	}
 	name := filepath.Join(dir, caFile)
 	text, err := os.ReadFile(name)
 	if err == nil {
 		a, err := parseAuthority(text)
 		if err != nil {
-			return nil, fmt.Errorf("apiserver: %s: %w: remove it to have a new one made", name, err)
+			return nil, fmt.Errorf("meta/apiserver: %s: %w: remove it to have a new one made", name, err)
 		}
 		return a, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	a, err := newAuthority()
 	if err != nil {
@@ -69,15 +71,15 @@ func openAuthority(dir string) (*authority, error) {
 		err = replaceFile(name, text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return a, nil
 }
 
-func newAuthority() (*authority, error) {
+func newAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	t := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "edgekit node API"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
@@ -87,27 +89,27 @@ func newAuthority() (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &authority{cert, key}, nil
+	return &Authority{cert, key}, nil
 }
 
 func signCertificate(t, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	t.SerialNumber, t.NotBefore, t.NotAfter = serial, authorityBegin, authorityEnd
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, key.Public(), signer)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return cert, nil
 }
 
-func parseAuthority(text []byte) (*authority, error) {
+func parseAuthority(text []byte) (*Authority, error) {
 	pair, err := tls.X509KeyPair(text, text)
 	if err != nil {
 		return nil, err
@@ -116,38 +118,39 @@ func parseAuthority(text []byte) (*authority, error) {
 	if !ok || !pair.Leaf.IsCA {
 		return nil, errors.New("not an authority with an ECDSA key")
 	}
-	return &authority{pair.Leaf, key}, nil
+	return &Authority{pair.Leaf, key}, nil
 }
 
-// certPEM is the authority's certificate.
-func (a *authority) certPEM() []byte {
+// CertPEM gives the authority's certificate in PEM, by which clients know the
+// server.
+func (a *Authority) CertPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
-func (a *authority) pem() ([]byte, error) {
+func (a *Authority) pem() ([]byte, error) {
 	key, err := keyPEM(a.key)
-	return append(a.certPEM(), key...), err
+	return append(a.CertPEM(), key...), err
 }
 
 func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return nil, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-func (a *authority) pool() *x509.CertPool {
+func (a *Authority) pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
 }
 
 // issue makes a key and a certificate for it.
-func (a *authority) issue(t *x509.Certificate) (tls.Certificate, error) {
+func (a *Authority) issue(t *x509.Certificate) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("apiserver: %w", err)
+		return tls.Certificate{}, fmt.Errorf("meta/apiserver: %w", err)
 	}
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	cert, err := signCertificate(t, a.cert, key, a.key)
@@ -159,7 +162,7 @@ func (a *authority) issue(t *x509.Certificate) (tls.Certificate, error) {
 
 // server is the certificate by which clients know the API: by the names that
 // they know the cluster's by, and by every name and address given.
-func (a *authority) server(hosts ...string) (tls.Certificate, error) {
+func (a *Authority) server(hosts ...string) (tls.Certificate, error) {
 	t := &x509.Certificate{Subject: pkix.Name{CommonName: "kubernetes"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, h := range append([]string{
 		"localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
@@ -174,7 +177,7 @@ func (a *authority) server(hosts ...string) (tls.Certificate, error) {
 }
 
 // kubeconfig lets whoever can read it use the API as the node's administrator.
-func (a *authority) kubeconfig(address, node string) ([]byte, error) {
+func (a *Authority) kubeconfig(address, node string) ([]byte, error) {
 	pair, err := a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: adminName}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {
 		return nil, err
@@ -203,7 +206,7 @@ contexts:
   context:
     cluster: %[1]s
     user: %[1]s-admin
-`, node, address, base64.StdEncoding.EncodeToString(a.certPEM()), base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key)), nil
+`, node, address, base64.StdEncoding.EncodeToString(a.CertPEM()), base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key)), nil
 }
 
 // replaceFile writes a file, mode 0600, that is there whole or not at all.

@@ -23,18 +23,18 @@ import (
 // listener.
 const KubeconfigName = kubeconfigFile
 
-// CA is the certificate, in PEM, by which clients know the server.
-func (s *Server) CA() []byte { return s.ca.certPEM() }
-
 // Run listens and serves until ctx ends; it then ends all requests, waits for
 // them, and returns nil. It returns an error when it cannot listen or the
-// store fails.
+// store fails. A second call returns meta.ErrStarted.
 func (s *Server) Run(ctx context.Context) error {
+	if !s.started.CompareAndSwap(false, true) {
+		return meta.ErrStarted
+	}
 	var tcp net.Listener
 	if s.cfg.Listen.IsValid() {
 		var err error
 		if tcp, err = s.listenTLS(); err != nil {
-			return fmt.Errorf("apiserver: %w", err)
+			return fmt.Errorf("meta/apiserver: %w", err)
 		}
 	}
 	group, gctx := errgroup.WithContext(ctx)
@@ -52,7 +52,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.policy.follow(gctx) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("apiserver: %w", err)
+		return fmt.Errorf("meta/apiserver: %w", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,11 +20,11 @@ type Server struct {
 	watches counter
 	bodies  *semaphore.Weighted // of requests, in bytes
 	yaml    sync.Mutex          // one small body of YAML is parsed at a time, see fromYAML
-	ca      *authority
+	ca      *Authority
+	started atomic.Bool // Run was called
 }
 
-// New checks the configuration, and reads or makes the server's authority in
-// Config.Dir.
+// New checks the configuration. It does no I/O.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -33,9 +34,11 @@ func New(cfg Config) (*Server, error) {
 		bodies: semaphore.NewWeighted(int64(cfg.MaxBodies) * cfg.MaxBody)}
 	s.codec = newCodec(s.catalog.scheme)
 	s.policy.store = cfg.Store
-	var err error
-	if s.ca, err = openAuthority(cfg.Dir); err != nil {
-		return nil, err
+	if s.ca = cfg.Authority; s.ca == nil {
+		var err error
+		if s.ca, err = newAuthority(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

@@ -42,8 +42,10 @@ func newStock(t *testing.T) *stock {
 	t.Cleanup(func() { store.Close() })
 	s := &stock{kubeconfig: filepath.Join(dir, KubeconfigName)}
 	cloud := &fakeCloud{store: store}
+	authority, err := OpenAuthority(dir)
+	must(t, err)
 	api, err := New(Config{
-		Store: store, Node: "gate-7", Cloud: cloud, Dir: dir, Listen: addr, Socket: filepath.Join(dir, "api.sock"),
+		Store: store, Node: "gate-7", Cloud: cloud, Authority: authority, Dir: dir, Listen: addr, Socket: filepath.Join(dir, "api.sock"),
 		Connected: func() (bool, time.Time) { return s.connected.Load(), time.Time{} },
 	})
 	must(t, err)

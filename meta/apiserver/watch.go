@@ -253,7 +253,7 @@ func (wt *watcher) event(ctx context.Context, e meta.Event) bool {
 		return true
 	}
 	it.at(e.Revision)
-	return wt.tell(it, e.Deleted)
+	return wt.sendItem(it, e.Deleted)
 }
 
 // gone handles a record that cannot be served any more, such as a report that
@@ -276,7 +276,7 @@ func (wt *watcher) gone(e meta.Event) bool {
 	return wt.out.send(watch.Deleted, it)
 }
 
-func (wt *watcher) tell(it item, deleted bool) bool {
+func (wt *watcher) sendItem(it item, deleted bool) bool {
 	known, selected := wt.known[it.key], wt.opts.matches(it)
 	switch {
 	case deleted:

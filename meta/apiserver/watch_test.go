@@ -39,8 +39,8 @@ func next(t *testing.T, w watch.Interface) watch.Event {
 	return watch.Event{}
 }
 
-// told is an event in a line: type, name, resourceVersion.
-func told(e watch.Event) string {
+// describe gives an event in a line: type, name, resourceVersion.
+func describe(e watch.Event) string {
 	o, ok := e.Object.(metav1.Object)
 	if !ok {
 		return fmt.Sprint(e.Type, " ", apierrors.FromObject(e.Object))
@@ -51,7 +51,7 @@ func told(e watch.Event) string {
 func want(t *testing.T, w watch.Interface, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
-		if got := told(next(t, w)); got != line {
+		if got := describe(next(t, w)); got != line {
 			t.Errorf("got %q, want %q", got, line)
 		}
 	}
@@ -70,13 +70,13 @@ func TestWatch(t *testing.T) {
 		b := sc.putIn(meta.Up, "pods/status", "", &corev1.Pod{ObjectMeta: pod("a", nil).ObjectMeta, Status: corev1.PodStatus{Phase: corev1.PodRunning}})
 		want(t, w, fmt.Sprint("ADDED a ", a))
 		e := next(t, w)
-		if p, ok := e.Object.(*corev1.Pod); told(e) != fmt.Sprint("MODIFIED a ", b) || !ok || p.Status.Phase != corev1.PodRunning {
-			t.Errorf("status: %s %+v", told(e), e.Object)
+		if p, ok := e.Object.(*corev1.Pod); describe(e) != fmt.Sprint("MODIFIED a ", b) || !ok || p.Status.Phase != corev1.PodRunning {
+			t.Errorf("status: %s %+v", describe(e), e.Object)
 		}
 		d := sc.drop("pods", "shop", "a")
 		e = next(t, w)
-		if p, ok := e.Object.(*corev1.Pod); told(e) != fmt.Sprint("DELETED a ", d) || !ok || p.Spec.NodeName != "gate-7" {
-			t.Errorf("deletion: %s %+v", told(e), e.Object)
+		if p, ok := e.Object.(*corev1.Pod); describe(e) != fmt.Sprint("DELETED a ", d) || !ok || p.Spec.NodeName != "gate-7" {
+			t.Errorf("deletion: %s %+v", describe(e), e.Object)
 		}
 		sc.apply(meta.Op{Key: meta.Up + "pods:status/shop/a", Delete: true})
 	})
@@ -132,7 +132,7 @@ func TestWatchTooOld(t *testing.T) {
 		}
 		must(t, err)
 		if e := next(t, w); e.Type != watch.Error || !apierrors.IsResourceExpired(apierrors.FromObject(e.Object)) {
-			t.Errorf("version %s: %s", version, told(e))
+			t.Errorf("version %s: %s", version, describe(e))
 		}
 		w.Stop()
 	}
@@ -152,7 +152,7 @@ func TestWatchList(t *testing.T) {
 		e := next(t, w)
 		o, ok := e.Object.(*corev1.Pod)
 		if e.Type != watch.Bookmark || !ok || o.Annotations[metav1.InitialEventsAnnotationKey] != "true" || o.ResourceVersion != fmt.Sprint(a) {
-			t.Errorf("%s %+v", told(e), e.Object)
+			t.Errorf("%s %+v", describe(e), e.Object)
 		}
 		for _, bad := range []metav1.ListOptions{
 			{SendInitialEvents: &yes, AllowWatchBookmarks: true},

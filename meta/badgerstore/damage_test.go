@@ -70,20 +70,20 @@ func TestDamagedStoreIsSetAside(t *testing.T) {
 			dir := t.TempDir()
 			newest := filled(t, badgerstore.Config{Dir: dir})
 			damage(t, filepath.Join(dir, "data"))
-			var told *meta.CorruptError
+			var reported *meta.CorruptError
 			s, err := badgerstore.Open(badgerstore.Config{
-				Dir: dir, Damaged: func(e *meta.CorruptError) { told = e },
+				Dir: dir, Damaged: func(e *meta.CorruptError) { reported = e },
 				Now: func() time.Time { return time.Now().Add(time.Minute) },
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if told == nil || told.Path != dir || told.Reason == nil {
-				t.Fatalf("told %v", told)
+			if reported == nil || reported.Path != dir || reported.Reason == nil {
+				t.Fatalf("reported %v", reported)
 			}
-			if _, err := os.Stat(filepath.Join(told.Aside, "MANIFEST")); err != nil || filepath.Dir(told.Aside) != dir {
-				t.Errorf("set aside as %s: %v", told.Aside, err)
+			if _, err := os.Stat(filepath.Join(reported.Aside, "MANIFEST")); err != nil || filepath.Dir(reported.Aside) != dir {
+				t.Errorf("set aside as %s: %v", reported.Aside, err)
 			}
 			list, now, err := s.List(t.Context(), "")
 			if err != nil || len(list) != 0 {
@@ -262,11 +262,11 @@ func TestDamageCanBeAnError(t *testing.T) {
 			if aside, _ := filepath.Glob(filepath.Join(dir, "damaged-*")); len(aside) > 0 {
 				t.Errorf("%q were set aside", aside)
 			}
-			told := false
-			cfg.OnDamage, cfg.Damaged = badgerstore.SetAside, func(*meta.CorruptError) { told = true }
+			called := false
+			cfg.OnDamage, cfg.Damaged = badgerstore.SetAside, func(*meta.CorruptError) { called = true }
 			s, err := badgerstore.Open(cfg)
-			if err != nil || !told {
-				t.Fatalf("with SetAside: %v, told %v", err, told)
+			if err != nil || !called {
+				t.Fatalf("with SetAside: %v, Damaged called: %v", err, called)
 			}
 			s.Close()
 		})

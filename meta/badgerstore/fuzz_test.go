@@ -215,8 +215,8 @@ func TestRandomDamage(t *testing.T) {
 // judge opens a store and says what became of it.
 func judge(t *testing.T, cfg badgerstore.Config, h history) string {
 	t.Helper()
-	var told []*meta.CorruptError
-	cfg.Damaged = func(e *meta.CorruptError) { told = append(told, e) }
+	var reported []*meta.CorruptError
+	cfg.Damaged = func(e *meta.CorruptError) { reported = append(reported, e) }
 	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } // it was made in this same second
 	s, err := badgerstore.Open(cfg)
 	if err != nil {
@@ -244,12 +244,12 @@ func judge(t *testing.T, cfg badgerstore.Config, h history) string {
 		t.Errorf("at %d, then at %d, %v; it was at %d", now, next, err, h.newest)
 	}
 	switch {
-	case len(told) == 0:
+	case len(reported) == 0:
 		if !equal(have, h.at[h.newest]) || !synced {
 			t.Errorf("without a word the store holds %d records of %d, synced %t", len(have), len(h.at[h.newest]), synced)
 		}
 		return "whole"
-	case told[0].Aside == "":
+	case reported[0].Aside == "":
 		if synced {
 			t.Error("a store that lost something is said to be synced")
 		}
@@ -358,11 +358,11 @@ func TestWrongKeyIsNoDamage(t *testing.T) {
 	if _, err := badgerstore.Open(wrong); !errors.Is(err, badgerstore.ErrKey) {
 		t.Errorf("Open of a damaged store with a wrong key: %v", err)
 	}
-	var told *meta.CorruptError
-	cfg.Damaged = func(e *meta.CorruptError) { told = e }
+	var reported *meta.CorruptError
+	cfg.Damaged = func(e *meta.CorruptError) { reported = e }
 	openAs(t, cfg).Close()
-	if told == nil || told.Aside == "" {
-		t.Errorf("a damaged key registry: told %v", told)
+	if reported == nil || reported.Aside == "" {
+		t.Errorf("a damaged key registry: reported %v", reported)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // answer holds.
 func (m *Manager) Absent(ctx context.Context, key meta.Key, since uint64) (bool, error) {
 	if !key.Valid() {
-		return false, fmt.Errorf("manager: %w", invalid(key, "key cannot be stored"))
+		return false, fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
 	}
 	if _, here, err := m.stored(ctx, meta.Down, key); here || err != nil {
 		return false, err
@@ -27,7 +27,7 @@ func (m *Manager) Absent(ctx context.Context, key meta.Key, since uint64) (bool,
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("manager: %w", err)
+		return false, fmt.Errorf("meta/manager: %w", err)
 	}
 	kept, err := meta.DecodeObject(cacheArea, r)
 	if err != nil || !kept.Deleted {

@@ -63,9 +63,8 @@ func TestBadDisk(t *testing.T) {
 					t.Errorf("%s: %v is not to be tried again", what, err)
 				}
 			}
-			_, err := m.Handle(t.Context(), hub.Message{Operation: hub.Update, Key: key, Body: []byte("2")})
-			if !errors.Is(err, &hub.Error{Code: hub.CodeExhausted}) {
-				t.Errorf("by message: %v", err)
+			if err := m.Update(t.Context(), meta.Object{Key: meta.Key(key), Body: []byte("2")}); !meta.TakesNothing(err) {
+				t.Errorf("a new report: %v", err)
 			}
 			if !m.Connection().Connected {
 				t.Error("the link's return is not known for want of a disk")
@@ -91,31 +90,31 @@ func TestBadDisk(t *testing.T) {
 	}
 }
 
-// TestToldFromMemory has the disk take nothing while the cloud must know
+// TestReportsFromMemory has the disk take nothing while the cloud must know
 // something of just then: it is told from memory, once, in the order of what is
 // stored before and after, and also to a link that comes up meanwhile.
-func TestToldFromMemory(t *testing.T) {
+func TestReportsFromMemory(t *testing.T) {
 	store := &badDisk{Store: memstore.New()}
 	defer store.Close()
 	m := newManager(t, manager.Config{Store: store})
 	defer run(t, m)()
-	var told atomic.Int32
-	defer m.Up().Subscribe(func(hub.Key) { told.Add(1) })()
+	var notified atomic.Int32
+	defer m.StateOutbox().Subscribe(func(hub.Key) { notified.Add(1) })()
 	must(t, m.Update(t.Context(), object("nodes", "n", "fine")))
 	first := load(t, m, "nodes", "n")
 	ack(t, m, first)
 	wantPending(t, m)
 
 	store.errno.Store(int32(syscall.ENOSPC))
-	before := told.Load()
+	before := notified.Load()
 	must(t, m.UpdateInMemory(t.Context(), object("nodes", "n", "full")))
 	must(t, m.UpdateInMemory(t.Context(), object("nodes", "n", "still full")))
-	if told.Load() < before+2 {
+	if notified.Load() < before+2 {
 		t.Error("the link was not told")
 	}
 	wantPending(t, m, "nodes/a/n")
 	second := load(t, m, "nodes", "n")
-	if string(second.Body) != "still full" || m.Up().Compare(first.Version, second.Version) >= 0 {
+	if string(second.Body) != "still full" || m.StateOutbox().Compare(first.Version, second.Version) >= 0 {
 		t.Errorf("after %q the cloud is told %q of version %q", first.Version, second.Body, second.Version)
 	}
 	ack(t, m, second) // needs no disk
@@ -131,7 +130,7 @@ func TestToldFromMemory(t *testing.T) {
 	store.errno.Store(0)
 	must(t, m.Update(t.Context(), object("nodes", "n", "fine")))
 	third := load(t, m, "nodes", "n")
-	if string(third.Body) != "fine" || m.Up().Compare(second.Version, third.Version) >= 0 {
+	if string(third.Body) != "fine" || m.StateOutbox().Compare(second.Version, third.Version) >= 0 {
 		t.Errorf("after %q the cloud is told %q of version %q", second.Version, third.Body, third.Version)
 	}
 	ack(t, m, second) // late: it is not taken for that of the third
@@ -164,7 +163,7 @@ func TestClockJumps(t *testing.T) {
 		far.set(key, body, nil)
 		ask(body)
 		must(t, m.Update(t.Context(), object("nodes", "n", body)))
-		if n := load(t, m, "nodes", "n"); string(n.Body) != body || m.Up().Compare(n.Version, before.Version) <= 0 {
+		if n := load(t, m, "nodes", "n"); string(n.Body) != body || m.StateOutbox().Compare(n.Version, before.Version) <= 0 {
 			t.Errorf("in %d: %q at %s, after %s", now.Year(), n.Body, n.Version, before.Version)
 		}
 		before = load(t, m, "nodes", "n")
@@ -211,7 +210,7 @@ func TestOddObjects(t *testing.T) {
 				wantVersions(t, m.Down(), map[string]string{"pods/a/x": "1"})
 				return
 			}
-			sent, err := m.Up().Load(t.Context(), hub.Key(o.Key), "")
+			sent, err := m.StateOutbox().Load(t.Context(), hub.Key(o.Key), "")
 			if err != nil || len(sent.Body) != test.size {
 				t.Errorf("up: %d bytes, %v", len(sent.Body), err)
 			}

@@ -46,14 +46,14 @@ func BenchmarkKeys(b *testing.B) {
 		do   func(m *manager.Manager) (any, error)
 	}{
 		{"down/versions", func(m *manager.Manager) (any, error) { return m.Down().Versions(b.Context()) }},
-		{"up/versions", func(m *manager.Manager) (any, error) { return m.Up().Versions(b.Context()) }},
+		{"up/versions", func(m *manager.Manager) (any, error) { return m.StateOutbox().Versions(b.Context()) }},
 		{"report", func(m *manager.Manager) (any, error) { // the first of a new manager counts the area
 			next++
 			return nil, m.Update(b.Context(), object("nodes", fmt.Sprint(next), "x"))
 		}},
 		{"answer", func(m *manager.Manager) (any, error) {
 			next++
-			return nil, m.Response(b.Context(), object("configmaps", fmt.Sprint(next), "x"))
+			return nil, manager.Keep(m, b.Context(), object("configmaps", fmt.Sprint(next), "x"))
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -33,7 +33,7 @@ func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 		at, err = m.store.Apply(ctx, meta.Op{Key: connectionKey, Value: text})
 	}
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	m.linkAt.Store(at)
 	return nil
@@ -52,7 +52,7 @@ func (m *Manager) othersReported(ctx context.Context, info hub.Info) error {
 		return nil // nothing was ever acknowledged
 	}
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	var last hub.Info
 	if json.Unmarshal(r.Value, &last) == nil && last.Epoch == info.Previous {

@@ -29,14 +29,14 @@ func TestOthersReported(t *testing.T) {
 				}
 				waiting := func() (out []hub.Object) {
 					t.Helper()
-					versions, err := m.Up().Versions(t.Context())
+					versions, err := m.StateOutbox().Versions(t.Context())
 					must(t, err)
 					for key, version := range versions {
 						out = append(out, hub.Object{Key: key, Version: version})
 					}
 					return out
 				}
-				must(t, m.Up().Acked(t.Context(), waiting()))
+				must(t, m.StateOutbox().Acked(t.Context(), waiting()))
 				must(t, m.NodeConnection(t.Context(), hub.Info{Epoch: 7, Reason: "cut"}))
 				must(t, m.NodeConnection(t.Context(), hub.Info{Connected: true, Epoch: 10, Previous: tt.previous}))
 				if got := len(waiting()); got != tt.want {

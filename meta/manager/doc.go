@@ -3,21 +3,28 @@
 // and never to the network.
 //
 //	m, err := manager.New(manager.Config{Store: store, Caller: client, Node: "gate-7"})
-//	// hub client: Source is m.Up(), Sink is m.Down(), its Info goes to m.NodeConnection
+//	// link: hub.Endpoints{Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox()};
+//	// its hub.Info goes to m.NodeConnection
 //	err = m.Run(ctx)
 //
 // # The seven operations
 //
-// [Manager.Handle] takes any of them as a hub.Message; each has a method too.
+// Each operation is a method or a part of one; all are in TestOperations.
 //
-//   - Insert, Update and Delete are local writes: what the node reports. They go
-//     to the outbox and return when they are durable there.
-//   - Query is answered by the store while the node is offline or what the
-//     store has is fresh, else by the cloud; the answer is then kept, also that
-//     an object does not exist.
-//   - Response is an answer of the cloud that is kept for later queries.
-//   - NodeConnection says that the link came or went.
-//   - MetaSync has everything reported once more.
+//	operation       who sends it                      what happens                                  further test
+//	Insert          meta/kube: mirrors of static      the report is durable in the outbox of state  TestStateIsBounded
+//	                pods
+//	Update          meta/kube: the Node, pod status;  the same; a newer value replaces an older     TestLink
+//	                twin/devicesync: device status
+//	Delete          meta/kube: pods that have ended   the same, for a deletion                      TestLink
+//	Query           meta/kube: references, tokens;    the store answers what came down or is kept   TestStaleness
+//	                meta/apiserver: writes            and fresh, else the cloud does
+//	Response        the cloud, to Query               Query keeps the answer, also that an object   TestAbsent
+//	                                                  does not exist
+//	NodeConnection  the link, by                      stored, and passed on by Connections          TestConnection
+//	                hub.Endpoints.Connected
+//	MetaSync        NodeConnection, when another      all reports are sent again                    TestOthersReported
+//	                program had the node's session
 //
 // What the cloud wants to be on the node comes as hub's state class instead:
 // [Manager.Down] is the Sink that puts it into the store's Down area.
@@ -29,7 +36,7 @@
 // What a node reports is of two kinds, and both are durable when the call
 // returns, bounded, and counted in [Manager.Stats].
 //
-// State is what is: the Up area of the store, and [Manager.Up] its face for the
+// State is what is: the Up area of the store, and [Manager.StateOutbox] its face for the
 // link. It is kept by key: a newer value replaces an older one that was not sent
 // yet, so that the outbox holds at most one object for each key. What was
 // acknowledged stays, marked, so that a report that repeats it is dropped; the
@@ -39,7 +46,7 @@
 // Config.MaxState is refused with ErrOutboxFull: state that is dropped would be
 // a lie for ever.
 //
-// Events are what happened: [Manager.Append] adds one, [Manager.Outbox] is their
+// Events are what happened: [Manager.Append] adds one, [Manager.EventOutbox] is their
 // face for the link. None replaces another, and they arrive in their order. One
 // more than Config.MaxEvents drops the oldest: a node that is offline for long
 // remembers the end of the story.

@@ -36,9 +36,9 @@ func Example() {
 			fmt.Println(err)
 		}
 	}
-	waiting, _ := m.Up().Versions(ctx)
+	waiting, _ := m.StateOutbox().Versions(ctx)
 	for key := range waiting {
-		o, err := m.Up().Load(ctx, key, "")
+		o, err := m.StateOutbox().Load(ctx, key, "")
 		fmt.Println("to send:", key, string(o.Body), err)
 	}
 	// Output:

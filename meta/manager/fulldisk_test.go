@@ -29,7 +29,7 @@ func TestLinkOnFullDisk(t *testing.T) {
 		must(t, err)
 		m := newManager(t, manager.Config{Store: store})
 		link, err := hub.NewClient(hub.ClientConfig{
-			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.Up(), Outbox: m.Outbox(),
+			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox(),
 			Connected: []func(hub.Info){func(i hub.Info) { _ = m.NodeConnection(ctx, i) }},
 		})
 		must(t, err)

@@ -115,7 +115,7 @@ func ending(name, how string) meta.Object { return object("pods", name, how) }
 // pending lists what the outbox wants to send, as "resource/namespace/name".
 func pending(t *testing.T, m *manager.Manager) []string {
 	t.Helper()
-	versions, err := m.Up().Versions(t.Context())
+	versions, err := m.StateOutbox().Versions(t.Context())
 	must(t, err)
 	var keys []string
 	for k := range maps.Collect(versions) {
@@ -134,14 +134,14 @@ func wantPending(t *testing.T, m *manager.Manager, want ...string) {
 
 func load(t *testing.T, m *manager.Manager, resource, name string) hub.Object {
 	t.Helper()
-	o, err := m.Up().Load(t.Context(), hub.Key{Resource: resource, Namespace: "a", Name: name}, "")
+	o, err := m.StateOutbox().Load(t.Context(), hub.Key{Resource: resource, Namespace: "a", Name: name}, "")
 	must(t, err)
 	return o
 }
 
 func ack(t *testing.T, m *manager.Manager, objects ...hub.Object) {
 	t.Helper()
-	must(t, m.Up().Acked(t.Context(), objects))
+	must(t, m.StateOutbox().Acked(t.Context(), objects))
 }
 
 // keysIn lists the keys of an area of the store.

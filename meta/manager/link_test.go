@@ -86,7 +86,7 @@ func TestLink(t *testing.T) {
 			func(ctx context.Context, q hub.Message) (hub.Message, error) { return link.Call(ctx, q) },
 		)})
 		link, err = hub.NewClient(hub.ClientConfig{
-			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.Up(), Outbox: m.Outbox(),
+			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox(),
 			Connected: []func(hub.Info){func(i hub.Info) {
 				if err := m.NodeConnection(ctx, i); err != nil && ctx.Err() == nil {
 					t.Error(err)

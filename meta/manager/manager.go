@@ -12,7 +12,6 @@ import (
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
-	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Caller asks the cloud; a hub client is one. It returns an error that wraps a
@@ -27,7 +26,7 @@ type Caller interface {
 //
 //	link, err := hub.NewClient(...)
 //	m, err := manager.New(manager.Config{Caller: link, ...})
-//	err = link.Serve(ctx, hub.Endpoints{Down: m.Down(), Up: m.Up(), Outbox: m.Outbox()})
+//	err = link.Serve(ctx, hub.Endpoints{Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox()})
 type CallerFunc func(ctx context.Context, query hub.Message) (hub.Message, error)
 
 // Call calls f.
@@ -59,12 +58,12 @@ type Config struct {
 
 // ErrOffline is returned by Query when the cloud cannot be asked and the store
 // has no answer.
-var ErrOffline = errors.New("manager: cloud is out of reach")
+var ErrOffline = errors.New("meta/manager: cloud is out of reach")
 
 // ErrOutboxFull is returned by Insert, Update and Delete when the outbox holds
 // Config.MaxState objects already. It passes as the cloud takes reports of
 // deletions, and of parts of objects that are gone.
-var ErrOutboxFull = errors.New("manager: outbox of state is full")
+var ErrOutboxFull = errors.New("meta/manager: outbox of state is full")
 
 // cacheArea holds answers of the cloud to queries; connectionKey what was last
 // known of the link.
@@ -79,11 +78,11 @@ type Manager struct {
 	store meta.Store
 	log   *slog.Logger
 
-	up   Outbox
+	up   StateOutbox
 	down sink
 	link latest.Topic[hub.Info]
 	// events and state are the outbox's two kinds.
-	events Events
+	events EventOutbox
 	state  stateCount
 	// linkMu orders NodeConnection calls with what is stored of them.
 	linkMu sync.Mutex
@@ -91,7 +90,8 @@ type Manager struct {
 	// stored; 0 while it is not.
 	linkAt atomic.Uint64
 
-	stats counters
+	stats   counters
+	started atomic.Bool // Run was called
 }
 
 // Stats says how a Manager fares. Counts are since it was made.
@@ -112,11 +112,11 @@ type counters struct {
 func New(cfg Config) (*Manager, error) {
 	switch {
 	case cfg.Store == nil:
-		return nil, errors.New("manager: Config.Store is required")
+		return nil, errors.New("meta/manager: Config.Store is required")
 	case cfg.Node == "":
-		return nil, errors.New("manager: Config.Node is required: the node's name")
+		return nil, errors.New("meta/manager: Config.Node is required: the node's name")
 	case cfg.MaxEvents < 0 || cfg.MaxState < 0:
-		return nil, errors.New("manager: Config.MaxEvents or MaxState is negative: leave it 0 for the default")
+		return nil, errors.New("meta/manager: Config.MaxEvents or MaxState is negative: leave it 0 for the default")
 	}
 	if cfg.Fresh == 0 {
 		cfg.Fresh = time.Minute
@@ -137,16 +137,20 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Now = time.Now
 	}
 	m := &Manager{cfg: cfg, store: cfg.Store, log: cfg.Logger}
-	m.up = Outbox{m: m, told: make(map[meta.Key]uint64), unstored: make(inMemory), subs: make(map[int]func(hub.Key))}
+	m.up = StateOutbox{m: m, loaded: make(map[meta.Key]uint64), unstored: make(inMemory), subs: make(map[int]func(hub.Key))}
 	m.down = sink{m: m}
-	m.events = Events{m: m, writing: make(chan struct{}, 1), subs: make(map[int]func(string))}
+	m.events = EventOutbox{m: m, writing: make(chan struct{}, 1), subs: make(map[int]func(string))}
 	m.link.Publish(hub.Info{Node: cfg.Node, Reason: "not connected since the start"})
 	return m, nil
 }
 
 // Run follows the store and tells the link what is new in the outbox, until
-// ctx ends; it then returns nil. It returns an error when the store fails.
+// ctx ends; it then returns nil. It returns an error when the store fails. A
+// second call returns meta.ErrStarted.
 func (m *Manager) Run(ctx context.Context) error {
+	if !m.started.CompareAndSwap(false, true) {
+		return meta.ErrStarted
+	}
 	err := m.loadConnection(ctx)
 	for err == nil && ctx.Err() == nil {
 		err = m.up.follow(ctx)
@@ -154,17 +158,17 @@ func (m *Manager) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("manager: %w", err)
+	return fmt.Errorf("meta/manager: %w", err)
 }
 
 // Down is where the link delivers what the cloud wants on this node.
 func (m *Manager) Down() hub.Sink { return &m.down }
 
-// Up is what the link takes reports from. It serves one session at a time.
-func (m *Manager) Up() *Outbox { return &m.up }
+// StateOutbox is what the link takes reports from. It serves one session at a time.
+func (m *Manager) StateOutbox() *StateOutbox { return &m.up }
 
-// Outbox is what the link takes events from.
-func (m *Manager) Outbox() *Events { return &m.events }
+// EventOutbox is what the link takes events from.
+func (m *Manager) EventOutbox() *EventOutbox { return &m.events }
 
 // Stats gives the counts so far.
 func (m *Manager) Stats() Stats {
@@ -173,60 +177,6 @@ func (m *Manager) Stats() Stats {
 		EventsWaiting: m.events.waiting(), EventsDropped: c.eventsDropped.Load(), StateRefused: c.stateRefused.Load(),
 		QueriesLocal: c.local.Load(), QueriesCloud: c.cloud.Load(), QueriesStale: c.stale.Load(),
 	}
-}
-
-// Handle does one of the seven operations. Insert and Update report the
-// message's body, Delete reports that the object is to be deleted; Query
-// returns the Response; Response keeps the body as an answer; NodeConnection
-// has a hub.Info in JSON as its body; MetaSync reports one object again, or
-// all if the key is empty. The message returned is empty but for Query. Errors
-// that the sender should branch on wrap a *hub.Error.
-func (m *Manager) Handle(ctx context.Context, msg hub.Message) (hub.Message, error) {
-	o := meta.Object{Key: meta.Key(msg.Key), Version: msg.Version, Body: msg.Body}
-	switch msg.Operation {
-	case hub.Insert:
-		return hub.Message{}, asPeerError(m.Insert(ctx, o))
-	case hub.Update:
-		return hub.Message{}, asPeerError(m.Update(ctx, o))
-	case hub.Delete:
-		return hub.Message{}, asPeerError(m.Delete(ctx, o))
-	case hub.Query:
-		answer, err := m.Query(ctx, o)
-		if err != nil {
-			return hub.Message{}, asPeerError(err)
-		}
-		return hub.Message{ID: msg.ID, Operation: hub.Response, Key: msg.Key, Version: answer.Version, Body: answer.Body}, nil
-	case hub.Response:
-		if msg.Error != nil {
-			return hub.Message{}, nil // there is nothing to keep
-		}
-		return hub.Message{}, m.Response(ctx, o)
-	case hub.NodeConnection:
-		var info hub.Info
-		if err := jsonlimit.Unmarshal(msg.Body, &info); err != nil {
-			return hub.Message{}, &hub.Error{Code: hub.CodeInvalid, Text: "body is not a hub.Info in JSON: " + err.Error()}
-		}
-		return hub.Message{}, m.NodeConnection(ctx, info)
-	case hub.MetaSync:
-		return hub.Message{}, m.MetaSync(ctx, o.Key)
-	}
-	return hub.Message{}, &hub.Error{Code: hub.CodeUnsupported, Text: msg.Operation.String()}
-}
-
-// asPeerError gives errors the code that the far side branches on.
-func asPeerError(err error) error {
-	var peer *hub.Error
-	switch {
-	case errors.As(err, &peer):
-		return err
-	case errors.Is(err, meta.ErrNotFound):
-		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeNotFound, Text: err.Error()})
-	case errors.Is(err, ErrOffline):
-		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeUnavailable, Text: err.Error()})
-	case errors.Is(err, ErrOutboxFull), meta.TakesNothing(err):
-		return fmt.Errorf("%w: %w", err, &hub.Error{Code: hub.CodeExhausted, Text: err.Error()})
-	}
-	return err
 }
 
 // invalid is the final error for an object that can never be stored.

@@ -30,7 +30,7 @@ func (m *Manager) Export(_ context.Context, w io.Writer) error {
 		{"edgekit_meta_queries_cloud_total", "counter", "Queries answered by the cloud.", s.QueriesCloud},
 	} {
 		if _, err := fmt.Fprintf(w, "# HELP %[1]s %[3]s\n# TYPE %[1]s %[2]s\n%[1]s %[4]d\n", f.name, f.kind, f.help, f.value); err != nil {
-			return fmt.Errorf("manager: %w", err)
+			return fmt.Errorf("meta/manager: %w", err)
 		}
 	}
 	return nil

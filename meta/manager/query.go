@@ -30,7 +30,7 @@ const maxAnswers = 1000
 // answer, and else the *hub.Error of the cloud.
 func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error) {
 	if !q.Key.Valid() {
-		return meta.Object{}, fmt.Errorf("manager: %w", invalid(q.Key, "key cannot be stored"))
+		return meta.Object{}, fmt.Errorf("meta/manager: %w", invalid(q.Key, "key cannot be stored"))
 	}
 	var kept meta.Object
 	known := false
@@ -87,7 +87,7 @@ func (m *Manager) local(o meta.Object, fresh bool) (meta.Object, error) {
 		m.stats.stale.Add(1)
 	}
 	if o.Deleted {
-		return meta.Object{}, fmt.Errorf("manager: %w: %s", meta.ErrNotFound, o.Key)
+		return meta.Object{}, fmt.Errorf("meta/manager: %w: %s", meta.ErrNotFound, o.Key)
 	}
 	return o, nil
 }
@@ -111,22 +111,14 @@ func refused(err error) bool {
 	return errors.As(err, &peer) && peer.Final()
 }
 
-// Response keeps an answer of the cloud for later queries.
-func (m *Manager) Response(ctx context.Context, answer meta.Object) error {
-	if !answer.Key.Valid() {
-		return fmt.Errorf("manager: %w", invalid(answer.Key, "key cannot be stored"))
-	}
-	answer.Deleted = false
-	return m.keep(ctx, answer)
-}
-
-// keep stores an answer; a deleted object says that there is none.
+// keep stores an answer of the cloud for later queries; a deleted object says that
+// there is none.
 func (m *Manager) keep(ctx context.Context, answer meta.Object) error {
 	answer.Stored = m.cfg.Now()
 	key := cacheArea + answer.Key.Path()
 	list, _, err := m.store.Keys(ctx, cacheArea)
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	ops := []meta.Op{{Key: key, Value: meta.EncodeObject(answer)}}
 	if len(list) >= maxAnswers {
@@ -134,7 +126,7 @@ func (m *Manager) keep(ctx context.Context, answer meta.Object) error {
 		ops = append([]meta.Op{{Key: oldest.Key, Delete: true}}, ops...)
 	}
 	if _, err := m.store.Apply(ctx, ops...); err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	return nil
 }
@@ -146,7 +138,7 @@ func (m *Manager) stored(ctx context.Context, area string, key meta.Key) (meta.O
 		return meta.Object{}, false, nil
 	}
 	if err != nil {
-		return meta.Object{}, false, fmt.Errorf("manager: %w", err)
+		return meta.Object{}, false, fmt.Errorf("meta/manager: %w", err)
 	}
 	o, err := meta.DecodeObject(area, r)
 	if err != nil {
@@ -176,7 +168,7 @@ func (m *Manager) ask(ctx context.Context, q meta.Object) (meta.Object, error) {
 	case !errors.As(err, &peer) || peer.Code == hub.CodeUnavailable || peer.Code == hub.CodeDeadline || peer.Code == hub.CodeExhausted:
 		return meta.Object{}, fmt.Errorf("%w: %s: %w", ErrOffline, q.Key, err)
 	case peer.Code == hub.CodeNotFound:
-		return meta.Object{}, fmt.Errorf("manager: %w: %s: %w", meta.ErrNotFound, q.Key, err)
+		return meta.Object{}, fmt.Errorf("meta/manager: %w: %s: %w", meta.ErrNotFound, q.Key, err)
 	}
-	return meta.Object{}, fmt.Errorf("manager: query of %s: %w", q.Key, err)
+	return meta.Object{}, fmt.Errorf("meta/manager: query of %s: %w", q.Key, err)
 }

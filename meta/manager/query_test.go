@@ -1,7 +1,6 @@
 package manager_test
 
 import (
-	"encoding/json"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -136,54 +135,63 @@ func TestConnection(t *testing.T) {
 	})
 }
 
-func TestHandle(t *testing.T) {
+// TestOperations goes through MetaManager's seven operations: what waits for the
+// cloud after each, and what a query is answered.
+func TestOperations(t *testing.T) {
 	c := &cloud{}
 	c.set(cfgMap, "from the cloud", nil)
 	m := newManager(t, manager.Config{Caller: c})
-	info, err := json.Marshal(hub.Info{Connected: true, Epoch: 3})
-	must(t, err)
-	node := hub.Key{Resource: "nodes", Name: "gate-7"}
-	steps := []struct {
-		msg     hub.Message
-		pending []string
-	}{
-		{hub.Message{Operation: hub.Insert, Key: node, Body: []byte("1")}, []string{"nodes//gate-7"}},
-		{hub.Message{Operation: hub.Update, Key: node, Body: []byte("2")}, []string{"nodes//gate-7"}},
-		{hub.Message{Operation: hub.Delete, Key: hub.Key{Resource: "pods", Namespace: "a", Name: "p"}}, []string{"nodes//gate-7", "pods/a/p"}},
-		{hub.Message{Operation: hub.NodeConnection, Body: info}, []string{"nodes//gate-7", "pods/a/p"}},
-		{hub.Message{Operation: hub.MetaSync}, []string{"nodes//gate-7", "pods/a/p"}},
-		{hub.Message{Operation: hub.Response, Key: hub.Key{Resource: "secrets", Namespace: "a", Name: "s"}, Body: []byte("kept")}, []string{"nodes//gate-7", "pods/a/p"}},
-		{hub.Message{Operation: hub.Response, Key: cfgMap, Error: &hub.Error{Code: hub.CodeNotFound}}, []string{"nodes//gate-7", "pods/a/p"}},
+	ctx := t.Context()
+	node := meta.Key{Resource: "nodes", Name: "gate-7"}
+	secret := meta.Key{Resource: "secrets", Namespace: "a", Name: "s"}
+	query := func(key meta.Key) (string, error) {
+		o, err := m.Query(ctx, meta.Object{Key: key})
+		return string(o.Body), err
 	}
-	for _, s := range steps {
-		if _, err := m.Handle(t.Context(), s.msg); err != nil {
-			t.Errorf("%s: %v", s.msg.Operation, err)
+	c.set(hub.Key(secret), "kept", nil)
+	both := []string{"nodes//gate-7", "pods/a/p"}
+	for _, s := range []struct {
+		operation hub.Operation
+		do        func() error
+		pending   []string
+	}{
+		{hub.Insert, func() error { return m.Insert(ctx, meta.Object{Key: node, Body: []byte("1")}) }, both[:1]},
+		{hub.Update, func() error { return m.Update(ctx, meta.Object{Key: node, Body: []byte("2")}) }, both[:1]},
+		{hub.Delete, func() error {
+			return m.Delete(ctx, meta.Object{Key: meta.Key{Resource: "pods", Namespace: "a", Name: "p"}})
+		}, both},
+		{hub.NodeConnection, func() error { return m.NodeConnection(ctx, hub.Info{Connected: true, Epoch: 3}) }, both},
+		{hub.MetaSync, func() error { return m.MetaSync(ctx, meta.Key{}) }, both},
+		{hub.Query, func() error { _, err := query(secret); return err }, both},
+	} {
+		if err := s.do(); err != nil {
+			t.Errorf("%s: %v", s.operation, err)
 		}
 		wantPending(t, m, s.pending...)
 	}
 	if !m.Connection().Connected {
 		t.Error("NodeConnection was not taken")
 	}
-	answer, err := m.Handle(t.Context(), hub.Message{ID: 7, Operation: hub.Query, Key: cfgMap})
-	if err != nil || answer.ID != 7 || answer.Operation != hub.Response || string(answer.Body) != "from the cloud" {
-		t.Errorf("Query: %+v, %v", answer, err)
+	if body, err := query(meta.Key(cfgMap)); err != nil || body != "from the cloud" {
+		t.Errorf("Query: %q, %v", body, err)
 	}
-	answer, err = m.Handle(t.Context(), hub.Message{Operation: hub.Query, Key: hub.Key{Resource: "secrets", Namespace: "a", Name: "s"}})
-	if err != nil || string(answer.Body) != "kept" {
-		t.Errorf("Query of a kept Response: %+v, %v", answer, err)
+	if err := m.Update(ctx, meta.Object{}); !errors.Is(err, &hub.Error{Code: hub.CodeInvalid}) {
+		t.Errorf("Update without a key: %v, want code invalid", err)
 	}
-	for _, bad := range []struct {
-		msg  hub.Message
-		want hub.Code
-	}{
-		{hub.Message{}, hub.CodeUnsupported},
-		{hub.Message{Operation: hub.Update}, hub.CodeInvalid},
-		{hub.Message{Operation: hub.NodeConnection, Body: []byte("{")}, hub.CodeInvalid},
-		{hub.Message{Operation: hub.Query, Key: hub.Key{Resource: "secrets", Namespace: "a", Name: "none"}}, hub.CodeNotFound},
-	} {
-		if _, err := m.Handle(t.Context(), bad.msg); !errors.Is(err, &hub.Error{Code: bad.want}) {
-			t.Errorf("%+v: %v, want code %d", bad.msg, err, bad.want)
-		}
+	none := meta.Key{Resource: "secrets", Namespace: "a", Name: "none"}
+	if _, err := query(none); !errors.Is(err, &hub.Error{Code: hub.CodeNotFound}) || !errors.Is(err, meta.ErrNotFound) {
+		t.Errorf("Query of what does not exist: %v", err)
+	}
+	// The Response to each query is kept.
+	must(t, m.NodeConnection(ctx, hub.Info{Epoch: 3}))
+	if body, err := query(secret); err != nil || body != "kept" {
+		t.Errorf("Query of a kept Response: %q, %v", body, err)
+	}
+	if _, err := query(none); !errors.Is(err, meta.ErrNotFound) {
+		t.Errorf("Query of a kept absence: %v", err)
+	}
+	if _, err := query(meta.Key{Resource: "secrets", Namespace: "a", Name: "never asked"}); !errors.Is(err, manager.ErrOffline) {
+		t.Errorf("Query offline: %v", err)
 	}
 }
 

@@ -38,7 +38,7 @@ func (m *Manager) Delete(ctx context.Context, o meta.Object) error {
 func (m *Manager) MetaSync(ctx context.Context, key meta.Key) error {
 	marks, _, err := m.store.Keys(ctx, meta.Acked)
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	var ops []meta.Op
 	var again []meta.Key
@@ -49,7 +49,7 @@ func (m *Manager) MetaSync(ctx context.Context, key meta.Key) error {
 		}
 	}
 	if _, err := m.store.Apply(ctx, ops...); err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	m.up.forget(again)
 	for _, k := range again {
@@ -60,7 +60,7 @@ func (m *Manager) MetaSync(ctx context.Context, key meta.Key) error {
 
 func (m *Manager) report(ctx context.Context, o meta.Object) error {
 	if !o.Key.Valid() {
-		return fmt.Errorf("manager: %w", invalid(o.Key, "key cannot be stored"))
+		return fmt.Errorf("meta/manager: %w", invalid(o.Key, "key cannot be stored"))
 	}
 	key := meta.Up + o.Key.Path()
 	r, err := m.store.Get(ctx, key)
@@ -70,7 +70,7 @@ func (m *Manager) report(ctx context.Context, o meta.Object) error {
 			return fmt.Errorf("%w: %s", err, o.Key)
 		}
 	case err != nil:
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	default:
 		last, err := meta.DecodeObject(meta.Up, r)
 		if err == nil && last.Deleted == o.Deleted && bytes.Equal(last.Body, o.Body) && !m.up.isUnstored(o.Key) {
@@ -80,9 +80,9 @@ func (m *Manager) report(ctx context.Context, o meta.Object) error {
 	o.Version, o.Stored = "", m.cfg.Now()
 	if _, err := m.store.Apply(ctx, meta.Op{Key: key, Value: meta.EncodeObject(o)}); err != nil {
 		if errors.Is(err, meta.ErrTooLarge) {
-			return fmt.Errorf("manager: %w: %w", err, invalid(o.Key, "too large"))
+			return fmt.Errorf("meta/manager: %w: %w", err, invalid(o.Key, "too large"))
 		}
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	m.up.stored(o.Key)
 	return nil
@@ -103,7 +103,7 @@ func (s *stateCount) admit(ctx context.Context, m *Manager) error {
 	if !s.loaded || s.most >= m.cfg.MaxState {
 		list, _, err := m.store.Keys(ctx, meta.Up)
 		if err != nil {
-			return fmt.Errorf("manager: %w", err)
+			return fmt.Errorf("meta/manager: %w", err)
 		}
 		s.loaded, s.most = true, len(list)
 	}

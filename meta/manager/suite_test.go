@@ -48,8 +48,8 @@ func TestReportsAreASource(t *testing.T) {
 		Open: func(t *testing.T) hub.Source {
 			m := newManager(t, manager.Config{})
 			run(t, m)
-			managers[m.Up()] = m
-			return m.Up()
+			managers[m.StateOutbox()] = m
+			return m.StateOutbox()
 		},
 		Put: func(ctx context.Context, s hub.Source, key hub.Key, body string) error {
 			return managers[s].Update(ctx, meta.Object{Key: meta.Key(key), Body: []byte(body)})

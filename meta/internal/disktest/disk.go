@@ -55,12 +55,12 @@ func Isolate(t *testing.T) bool {
 // for a file system. A process of its own answers the kernel: this one may get
 // stuck in the disk, and then only the end of that one frees it.
 type Disk struct {
-	folder string    // holds the image and the mount points
-	image  string    // what is on the medium while the disk is off
-	ask    *os.File  // commands to the process that is the disk
-	told   io.Reader // its answers, a byte each
-	server *exec.Cmd
-	stop   func() // takes the disk off; nil while it is
+	folder  string    // holds the image and the mount points
+	image   string    // what is on the medium while the disk is off
+	ask     *os.File  // commands to the process that is the disk
+	answers io.Reader // of the server, a byte each
+	server  *exec.Cmd
+	stop    func() // takes the disk off; nil while it is
 }
 
 // New makes a disk of size bytes with ext4 on it.
@@ -128,7 +128,7 @@ func (d *Disk) start(mount string) error {
 	d.server = exec.Command(os.Args[0])
 	d.server.Env = append(os.Environ(), serving+"="+mount, imageName+"="+d.image)
 	d.server.Stdin, d.server.Stderr = read, os.Stderr
-	if d.told, err = d.server.StdoutPipe(); err == nil {
+	if d.answers, err = d.server.StdoutPipe(); err == nil {
 		err = d.server.Start()
 	}
 	if err != nil {
@@ -164,7 +164,7 @@ func (d *Disk) say(command byte, argument uint64) {
 }
 
 func (d *Disk) answered() error {
-	_, err := io.ReadFull(d.told, make([]byte, 1))
+	_, err := io.ReadFull(d.answers, make([]byte, 1))
 	return err
 }
 

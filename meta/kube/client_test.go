@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -63,7 +63,7 @@ func (f *fake) take(o meta.Object) error {
 var errOffline = errors.New("cloud is out of reach")
 
 type setup struct {
-	*client.Client
+	*kube.Client
 	store *memstore.Store
 	m     *fake
 	stop  func()
@@ -73,7 +73,7 @@ func start(t *testing.T) setup {
 	t.Helper()
 	store := memstore.New()
 	m := &fake{store: store}
-	c, err := client.New(client.Config{Store: store, Manager: m, Node: "gate-7"})
+	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -280,8 +280,8 @@ func TestReports(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()
-	for _, cfg := range []client.Config{{}, {Store: store}, {Store: store, Manager: &fake{}}, {Manager: &fake{}, Node: "n"}} {
-		if _, err := client.New(cfg); err == nil {
+	for _, cfg := range []kube.Config{{}, {Store: store}, {Store: store, Manager: &fake{}}, {Manager: &fake{}, Node: "n"}} {
+		if _, err := kube.New(cfg); err == nil {
 			t.Errorf("New(%+v) succeeded", cfg)
 		}
 	}
@@ -296,7 +296,7 @@ func TestNodeOnFullDisk(t *testing.T) {
 		store := fullStore{s.store}
 		m, err := manager.New(manager.Config{Store: store, Node: "gate-7"})
 		must(t, err)
-		c, err := client.New(client.Config{Store: store, Manager: m, Node: "gate-7"})
+		c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
 		must(t, err)
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}}
 		if err := c.Node(t.Context(), node); !meta.TakesNothing(err) {
@@ -305,14 +305,14 @@ func TestNodeOnFullDisk(t *testing.T) {
 		if err := c.PodStatus(t.Context(), pod("x", "1")); !meta.TakesNothing(err) {
 			t.Errorf("a pod's status: %v", err)
 		}
-		told, err := m.Up().Versions(t.Context())
+		pending, err := m.StateOutbox().Versions(t.Context())
 		must(t, err)
-		for key := range told {
+		for key := range pending {
 			if key != (hub.Key{Resource: "nodes", Name: "gate-7"}) {
 				t.Errorf("the cloud is told of %s", key)
 			}
 		}
-		o, err := m.Up().Load(t.Context(), hub.Key{Resource: "nodes", Name: "gate-7"}, "")
+		o, err := m.StateOutbox().Load(t.Context(), hub.Key{Resource: "nodes", Name: "gate-7"}, "")
 		if err != nil || o.Deleted || !strings.Contains(string(o.Body), "gate-7") {
 			t.Errorf("the cloud is told %+v, %v", o, err)
 		}

@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -61,7 +61,7 @@ func (c *cluster) calls() int {
 
 // agent is MetaManager and client over a store, as edgecore has them.
 type agent struct {
-	*client.Client
+	*kube.Client
 	*manager.Manager
 	cloud *cluster
 	stop  func()
@@ -72,7 +72,7 @@ func startAgent(t *testing.T, store meta.Store, cloud *cluster) agent {
 	t.Helper()
 	m, err := manager.New(manager.Config{Store: store, Node: "gate-7", Caller: cloud})
 	must(t, err)
-	c, err := client.New(client.Config{Store: store, Manager: m, Node: "gate-7"})
+	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
 // registered is a Client over a Manager, as edgecore has them.
-func registered(t *testing.T) (*client.Client, *manager.Manager, *memstore.Store) {
+func registered(t *testing.T) (*kube.Client, *manager.Manager, *memstore.Store) {
 	t.Helper()
 	store := memstore.New()
 	mgr, err := manager.New(manager.Config{Store: store, Node: "gate-7"})
 	must(t, err)
-	c, err := client.New(client.Config{Store: store, Manager: mgr, Node: "gate-7"})
+	c, err := kube.New(kube.Config{Store: store, Manager: mgr, Node: "gate-7"})
 	must(t, err)
 	runIt(t, c.Run)
 	return c, mgr, store
@@ -61,7 +61,7 @@ func TestNodeDeleted(t *testing.T) {
 			if len(pending) != 1 {
 				t.Fatalf("reports %v: an equal one was dropped, though the Node is gone", pending)
 			}
-			must(t, mgr.Up().Acked(t.Context(), pending))
+			must(t, mgr.StateOutbox().Acked(t.Context(), pending))
 			must(t, mgr.Down().Apply(t.Context(), []hub.Object{nodeObject(t, "gate-7")}))
 			expect("nothing")
 			must(t, mgr.Down().Apply(t.Context(), []hub.Object{{Key: hub.Key{Resource: "nodes", Name: "gate-7"}, Deleted: true}}))
@@ -99,7 +99,7 @@ func TestNodeUnreadable(t *testing.T) {
 // listReports lists what is to be sent to the cloud.
 func listReports(t *testing.T, mgr *manager.Manager) []hub.Object {
 	t.Helper()
-	versions, err := mgr.Up().Versions(t.Context())
+	versions, err := mgr.StateOutbox().Versions(t.Context())
 	must(t, err)
 	var out []hub.Object
 	for key, version := range versions {

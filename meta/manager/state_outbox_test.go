@@ -40,7 +40,7 @@ func TestOutbox(t *testing.T) {
 	wantPending(t, m)
 	must(t, m.Update(t.Context(), object("nodes", "n", "2")))
 	wantPending(t, m, "nodes/a/n")
-	if again := load(t, m, "nodes", "n"); m.Up().Compare(again.Version, n.Version) <= 0 {
+	if again := load(t, m, "nodes", "n"); m.StateOutbox().Compare(again.Version, n.Version) <= 0 {
 		t.Errorf("version %s is not newer than %s", again.Version, n.Version)
 	}
 }
@@ -59,7 +59,7 @@ func TestAckOfAnOldValue(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	up := newManager(t, manager.Config{}).Up()
+	up := newManager(t, manager.Config{}).StateOutbox()
 	ordered := []string{"", "9", "10", "99999999999", "18446744073709551615"}
 	for i, a := range ordered {
 		for j, b := range ordered {
@@ -95,7 +95,7 @@ func TestSubscribe(t *testing.T) {
 		m := newManager(t, manager.Config{})
 		must(t, m.Update(t.Context(), object("nodes", "before", "1")))
 		var s subscriber
-		unsubscribe := m.Up().Subscribe(s.changed)
+		unsubscribe := m.StateOutbox().Subscribe(s.changed)
 		stop := run(t, m)
 		synctest.Wait()
 		if got := s.take(); !slices.Equal(got, []string{"before"}) {
@@ -128,14 +128,14 @@ func TestSubscribe(t *testing.T) {
 	})
 }
 
-// TestNotToldOfWhatWasLoaded holds the notice of a report back until the link
+// TestLoadedReportsAreNotNotified holds the notice of a report back until the link
 // has loaded it: to send it again would do harm for what is forgotten by then.
-func TestNotToldOfWhatWasLoaded(t *testing.T) {
+func TestLoadedReportsAreNotNotified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, manager.Config{})
 		must(t, m.Delete(t.Context(), ending("e", "1")))
 		var s subscriber
-		defer m.Up().Subscribe(s.changed)()
+		defer m.StateOutbox().Subscribe(s.changed)()
 		o := load(t, m, "pods", "e")
 		ack(t, m, o)
 		must(t, m.Delete(t.Context(), ending("f", "1")))
@@ -166,9 +166,9 @@ func TestStateIsBounded(t *testing.T) {
 	if err := m.Update(t.Context(), object("nodes", "3", "1")); !errors.Is(err, manager.ErrOutboxFull) {
 		t.Errorf("one too many: %v", err)
 	}
-	_, err := m.Handle(t.Context(), hub.Message{Operation: hub.Insert, Key: hub.Key{Resource: "nodes", Name: "4"}})
-	if !errors.Is(err, &hub.Error{Code: hub.CodeExhausted}) {
-		t.Errorf("one too many, by message: %v", err)
+	err := m.Insert(t.Context(), meta.Object{Key: meta.Key{Resource: "nodes", Name: "4"}})
+	if !errors.Is(err, manager.ErrOutboxFull) {
+		t.Errorf("one too many, by Insert: %v", err)
 	}
 	must(t, m.Update(t.Context(), object("nodes", "1", "2")))
 	wantPending(t, m, "nodes/a/0", "nodes/a/1", "nodes/a/2")
@@ -190,7 +190,7 @@ func TestMetaSync(t *testing.T) {
 		}
 		synctest.Wait()
 		var s subscriber
-		defer m.Up().Subscribe(s.changed)()
+		defer m.StateOutbox().Subscribe(s.changed)()
 		must(t, m.MetaSync(t.Context(), meta.Key{Resource: "nodes", Namespace: "a", Name: "y"}))
 		wantPending(t, m, "nodes/a/y")
 		must(t, m.MetaSync(t.Context(), meta.Key{}))
@@ -240,10 +240,10 @@ func TestConcurrentReports(t *testing.T) {
 			done = true
 		default:
 		}
-		versions, err := m.Up().Versions(t.Context())
+		versions, err := m.StateOutbox().Versions(t.Context())
 		must(t, err)
 		for k := range versions {
-			o, err := m.Up().Load(t.Context(), k, "")
+			o, err := m.StateOutbox().Load(t.Context(), k, "")
 			must(t, err)
 			ack(t, m, o)
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
-// TestFigures prints the figures of BENCHMARKS.md; it is "make bench-meta".
-func TestFigures(t *testing.T) {
+// TestMeasurements prints the figures of BENCHMARKS.md; it is "make bench-meta".
+func TestMeasurements(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("a measurement of minutes: set BENCH=1")
 	}

@@ -1,4 +1,4 @@
-package client
+package kube
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type inMemory interface {
 // the error then still says that it is not durable.
 func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	if node.Name != c.cfg.Node {
-		return fmt.Errorf("client: report of node %q on node %q", node.Name, c.cfg.Node)
+		return fmt.Errorf("meta/kube: report of node %q on node %q", node.Name, c.cfg.Node)
 	}
 	plain := *node
 	plain.ManagedFields = nil
@@ -118,7 +118,7 @@ func (c *Client) MirrorPod(ctx context.Context, pod *corev1.Pod) error {
 // durable here.
 func (c *Client) PodGone(ctx context.Context, pod *corev1.Pod) error {
 	if pod.UID == "" {
-		return errors.New("client: pod " + pod.Namespace + "/" + pod.Name + " has no uid: another of that name could be removed for it")
+		return errors.New("meta/kube: pod " + pod.Namespace + "/" + pod.Name + " has no uid: another of that name could be removed for it")
 	}
 	how := metav1.DeleteOptions{GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 	return c.send(ctx, c.cfg.Manager.Delete, meta.Object{Key: podKey(resources.Pods, pod)}, how)
@@ -135,7 +135,7 @@ func (c *Client) Event(ctx context.Context, event *corev1.Event) error {
 		err = c.cfg.Manager.Append(ctx, key, body)
 	}
 	if err != nil {
-		return fmt.Errorf("client: event %s: %w", key, err)
+		return fmt.Errorf("meta/kube: event %s: %w", key, err)
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (c *Client) send(ctx context.Context, how func(context.Context, meta.Object
 		err = how(ctx, o)
 	}
 	if err != nil {
-		return fmt.Errorf("client: report of %s: %w", o.Key, err)
+		return fmt.Errorf("meta/kube: report of %s: %w", o.Key, err)
 	}
 	return nil
 }

@@ -61,10 +61,10 @@ func TestAppendsShareWrites(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if e, err := m.Outbox().Next(t.Context(), source, 0); err != nil || e.ID != ids[0] || time.Since(begun) > 0 {
+		if e, err := m.EventOutbox().Next(t.Context(), source, 0); err != nil || e.ID != ids[0] || time.Since(begun) > 0 {
 			t.Errorf("Next beside a write: %+v, %v after %v", e, err, time.Since(begun))
 		}
-		if _, err := m.Outbox().Next(t.Context(), source, ids[0]); !errors.Is(err, io.EOF) {
+		if _, err := m.EventOutbox().Next(t.Context(), source, ids[0]); !errors.Is(err, io.EOF) {
 			t.Errorf("an event is given out before it is durable: %v", err)
 		}
 		wg.Wait()
@@ -136,7 +136,7 @@ func TestAppendsBesideTheLink(t *testing.T) {
 		})
 	}
 	wake := make(chan struct{}, 1)
-	defer m.Outbox().Subscribe(func(string) {
+	defer m.EventOutbox().Subscribe(func(string) {
 		select {
 		case wake <- struct{}{}:
 		default:
@@ -146,12 +146,12 @@ func TestAppendsBesideTheLink(t *testing.T) {
 	seen, next := 0, make(map[int]int)
 	for after := uint64(0); seen < writers*each; {
 		var source string
-		sources, err := m.Outbox().Sources(t.Context())
+		sources, err := m.EventOutbox().Sources(t.Context())
 		must(t, err)
 		for s := range sources {
 			source = s
 		}
-		e, err := m.Outbox().Next(t.Context(), source, after)
+		e, err := m.EventOutbox().Next(t.Context(), source, after)
 		if errors.Is(err, io.EOF) {
 			select {
 			case <-wake:
@@ -167,7 +167,7 @@ func TestAppendsBesideTheLink(t *testing.T) {
 		}
 		next[w], after = i+1, e.ID
 		if seen++; seen%7 == 0 || seen == writers*each {
-			must(t, m.Outbox().Acked(t.Context(), source, e.ID))
+			must(t, m.EventOutbox().Acked(t.Context(), source, e.ID))
 		}
 	}
 	wg.Wait()
@@ -187,7 +187,7 @@ func TestSubscribersMayCall(t *testing.T) {
 	called := make(chan hub.Key, 10)
 	var stop func()
 	stopped := make(chan struct{})
-	stop = m.Up().Subscribe(func(k hub.Key) {
+	stop = m.StateOutbox().Subscribe(func(k hub.Key) {
 		stop()
 		called <- k
 		close(stopped)

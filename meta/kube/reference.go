@@ -1,4 +1,4 @@
-package client
+package kube
 
 import (
 	"context"
@@ -79,7 +79,7 @@ func readReference[T any](ctx context.Context, c *Client, key meta.Key) (*T, err
 	}
 	v := new(T)
 	if err := jsonlimit.Unmarshal(o.Body, v); err != nil {
-		return nil, fmt.Errorf("client: %s: %w", key, err)
+		return nil, fmt.Errorf("meta/kube: %s: %w", key, err)
 	}
 	return v, nil
 }

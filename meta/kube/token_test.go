@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/hub"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -23,7 +23,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	c, err := client.New(client.Config{Store: store, Manager: m, Node: "gate-7"})
+	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -51,7 +51,7 @@ func Example() {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "web", UID: "u1"},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
 	})
-	waiting, _ := m.Up().Versions(ctx)
+	waiting, _ := m.StateOutbox().Versions(ctx)
 	for key := range waiting {
 		fmt.Println("to send:", key, err)
 	}

@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"github.com/edgekit/edgekit/edged/edgedtest"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 )
 
 // cloud puts objects where the link puts them, and shows what a Client reported.
@@ -28,7 +28,7 @@ type cloud struct {
 }
 
 // openCloud starts a Client and gives what stands above it.
-func openCloud(t *testing.T) (*client.Client, *cloud) {
+func openCloud(t *testing.T) (*kube.Client, *cloud) {
 	c := &cloud{t: t, setup: start(t), reported: make(map[meta.Key]meta.Object)}
 	t.Cleanup(c.stop)
 	c.m.answer = func(q meta.Object) (meta.Object, error) {
@@ -44,7 +44,7 @@ func openCloud(t *testing.T) (*client.Client, *cloud) {
 		body, err := json.Marshal([]types.UID{"web-uid"})
 		return meta.Object{Body: body}, err
 	}
-	reports, err := client.New(client.Config{Store: c.store, Manager: reporter{c.m, c}, Node: edgedtest.NodeName})
+	reports, err := kube.New(kube.Config{Store: c.store, Manager: reporter{c.m, c}, Node: edgedtest.NodeName})
 	must(t, err)
 	return reports, c
 }

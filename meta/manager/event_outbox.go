@@ -33,7 +33,7 @@ type sequence struct {
 	Last   uint64 `json:"last"`
 }
 
-// Events is the outbox of this node's events as the link sees it: a hub.Outbox
+// EventOutbox is the outbox of this node's events as the link sees it: a hub.Outbox
 // with one source, so that all events of the node keep their order. It belongs
 // to a Manager.
 //
@@ -41,7 +41,7 @@ type sequence struct {
 // of each name stays readable in meta.Events, within the same bound. The source's
 // name is made up when the store is new: one that lost its store does not begin
 // anew with ids that its peer has seen.
-type Events struct {
+type EventOutbox struct {
 	m *Manager
 
 	// writing is held by the one Append that writes for all that wait.
@@ -71,14 +71,14 @@ func (a *appending) size() int {
 	return len(a.value) + len(a.seen.Key) + len(a.seen.Value) + 2*len(sequenceKey) + 256
 }
 
-var _ hub.Outbox = (*Events)(nil)
+var _ hub.Outbox = (*EventOutbox)(nil)
 
 // Append reports an event: something that happened, which no later one
 // replaces. It returns when the event is durable in the outbox; key says what it
 // is about.
 func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	if !key.Valid() {
-		return fmt.Errorf("manager: %w", invalid(key, "key cannot be stored"))
+		return fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
 	}
 	a := &appending{
 		key: key, value: append(append([]byte(key.Path()), 0), body...), done: make(chan struct{}),
@@ -86,12 +86,12 @@ func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	}
 	if err := meta.CheckOps([]meta.Op{{Key: eventKey(0), Value: a.value}, a.seen}); err != nil {
 		if errors.Is(err, meta.ErrTooLarge) {
-			return fmt.Errorf("manager: %w: %w", err, invalid(key, "too large"))
+			return fmt.Errorf("meta/manager: %w: %w", err, invalid(key, "too large"))
 		}
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	if err := m.events.append(ctx, a); err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	source, subs := m.events.subscribers()
 	for _, appended := range subs {
@@ -103,7 +103,7 @@ func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 // append has one event stored. Those that come while others are being written
 // wait, and are then written together by one of them: events keep their order,
 // and share a sync of the disk.
-func (e *Events) append(ctx context.Context, a *appending) error {
+func (e *EventOutbox) append(ctx context.Context, a *appending) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -129,7 +129,7 @@ func (e *Events) append(ctx context.Context, a *appending) error {
 }
 
 // withdraw takes back an event that no writer has taken.
-func (e *Events) withdraw(a *appending) bool {
+func (e *EventOutbox) withdraw(a *appending) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	i := slices.Index(e.pending, a)
@@ -141,7 +141,7 @@ func (e *Events) withdraw(a *appending) bool {
 
 // write stores what waits, as much as fits into one batch. Only who holds writing
 // calls it.
-func (e *Events) write(ctx context.Context) {
+func (e *EventOutbox) write(ctx context.Context) {
 	batch, ops, after, err := e.prepare(ctx)
 	if err == nil && len(batch) > 0 {
 		_, err = e.m.store.Apply(ctx, ops...)
@@ -155,8 +155,8 @@ func (e *Events) write(ctx context.Context) {
 	}
 }
 
-// outbox is what a batch makes of the outbox.
-type outbox struct {
+// change is what a batch makes of the outbox.
+type change struct {
 	seq     sequence
 	added   []uint64
 	dropped []uint64 // the oldest, which are too many
@@ -165,7 +165,7 @@ type outbox struct {
 
 // prepare takes what waits and makes its batch, with the drop of those events that
 // are too many.
-func (e *Events) prepare(ctx context.Context) (batch []*appending, ops []meta.Op, after outbox, err error) {
+func (e *EventOutbox) prepare(ctx context.Context) (batch []*appending, ops []meta.Op, after change, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	size := 0
@@ -203,7 +203,7 @@ func (e *Events) prepare(ctx context.Context) (batch []*appending, ops []meta.Op
 
 // written takes over what is durable now. Some may have been acknowledged
 // meanwhile, which are the oldest too.
-func (e *Events) written(after outbox) {
+func (e *EventOutbox) written(after change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if n := len(after.dropped); n > 0 {
@@ -216,7 +216,7 @@ func (e *Events) written(after outbox) {
 }
 
 // dropLocked forgets the ids up to one; it needs mu.
-func (e *Events) dropLocked(id uint64) {
+func (e *EventOutbox) dropLocked(id uint64) {
 	n, found := slices.BinarySearch(e.ids, id)
 	if found {
 		n++
@@ -225,14 +225,14 @@ func (e *Events) dropLocked(id uint64) {
 }
 
 // subscribers gives who is to hear of an event, and the source's name.
-func (e *Events) subscribers() (source string, subs []func(string)) {
+func (e *EventOutbox) subscribers() (source string, subs []func(string)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.seq.Source, slices.Collect(maps.Values(e.subs))
 }
 
 // loadLocked reads what an earlier run left; it needs mu.
-func (e *Events) loadLocked(ctx context.Context) error {
+func (e *EventOutbox) loadLocked(ctx context.Context) error {
 	if e.loaded {
 		return nil
 	}
@@ -272,11 +272,11 @@ func (e *Events) loadLocked(ctx context.Context) error {
 func eventKey(id uint64) string { return fmt.Sprintf("%s%020d", eventArea, id) }
 
 // Sources yields the node's one source, if it has events.
-func (e *Events) Sources(ctx context.Context) (iter.Seq[string], error) {
+func (e *EventOutbox) Sources(ctx context.Context) (iter.Seq[string], error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.loadLocked(ctx); err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	source, some := e.seq.Source, len(e.ids) > 0
 	return func(yield func(string) bool) {
@@ -287,7 +287,7 @@ func (e *Events) Sources(ctx context.Context) (iter.Seq[string], error) {
 }
 
 // Next reads the oldest event with an id above after, or gives io.EOF.
-func (e *Events) Next(ctx context.Context, source string, after uint64) (hub.Event, error) {
+func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hub.Event, error) {
 	for {
 		id, err := e.nextID(ctx, source, after)
 		if err != nil {
@@ -299,7 +299,7 @@ func (e *Events) Next(ctx context.Context, source string, after uint64) (hub.Eve
 			continue // dropped or acknowledged meanwhile
 		}
 		if err != nil {
-			return hub.Event{}, fmt.Errorf("manager: %w", err)
+			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
 		}
 		path, body, _ := bytes.Cut(r.Value, []byte{0})
 		if key, ok := meta.ParsePath(string(path)); ok {
@@ -310,11 +310,11 @@ func (e *Events) Next(ctx context.Context, source string, after uint64) (hub.Eve
 }
 
 // nextID gives the oldest id above after, or io.EOF.
-func (e *Events) nextID(ctx context.Context, source string, after uint64) (uint64, error) {
+func (e *EventOutbox) nextID(ctx context.Context, source string, after uint64) (uint64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.loadLocked(ctx); err != nil {
-		return 0, fmt.Errorf("manager: %w", err)
+		return 0, fmt.Errorf("meta/manager: %w", err)
 	}
 	i, _ := slices.BinarySearch(e.ids, after+1)
 	if source != e.seq.Source || i == len(e.ids) {
@@ -324,13 +324,13 @@ func (e *Events) nextID(ctx context.Context, source string, after uint64) (uint6
 }
 
 // Acked forgets the events of the source up to id.
-func (e *Events) Acked(ctx context.Context, source string, id uint64) error {
+func (e *EventOutbox) Acked(ctx context.Context, source string, id uint64) error {
 	ops, err := e.forgetOps(ctx, source, id)
 	if err == nil && len(ops) > 0 {
 		_, err = e.m.store.Apply(ctx, ops...)
 	}
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	if len(ops) > 0 {
 		e.mu.Lock()
@@ -341,7 +341,7 @@ func (e *Events) Acked(ctx context.Context, source string, id uint64) error {
 }
 
 // forgetOps lists the removal of the source's events up to id.
-func (e *Events) forgetOps(ctx context.Context, source string, id uint64) (ops []meta.Op, err error) {
+func (e *EventOutbox) forgetOps(ctx context.Context, source string, id uint64) (ops []meta.Op, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.loadLocked(ctx); err != nil || source != e.seq.Source {
@@ -357,7 +357,7 @@ func (e *Events) forgetOps(ctx context.Context, source string, id uint64) (ops [
 }
 
 // Subscribe has appended called for each new event, until stop is called.
-func (e *Events) Subscribe(appended func(source string)) (stop func()) {
+func (e *EventOutbox) Subscribe(appended func(source string)) (stop func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.next++
@@ -371,7 +371,7 @@ func (e *Events) Subscribe(appended func(source string)) (stop func()) {
 }
 
 // waiting is how many events are not acknowledged, as far as was read.
-func (e *Events) waiting() int {
+func (e *EventOutbox) waiting() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.ids)

@@ -1,9 +1,9 @@
-// Package client is the typed face of a node's store, as the pod agent (edged)
+// Package kube is the typed face of a node's store, as the pod agent (edged)
 // uses it: pods, config maps, secrets and service account tokens come from
 // what the node has stored, and reports go to the outbox. It satisfies the
 // interfaces that edged declares, without importing it.
 //
-//	c, err := client.New(client.Config{Store: store, Manager: m, Node: "gate-7"})
+//	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
 //	// in one goroutine: err = c.Run(ctx)
 //	pods, err := c.Pods(ctx)
 //	for list := range pods {
@@ -48,4 +48,4 @@
 //
 // All methods may be called by several goroutines at once. Run must run for
 // Pods and Changed to deliver.
-package client
+package kube

@@ -1,4 +1,4 @@
-package client
+package kube
 
 import (
 	"cmp"
@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -55,6 +56,7 @@ type Client struct {
 	pods map[string]*heldPod // by store key; belongs to Run
 
 	registration registration
+	started      atomic.Bool // Run was called
 
 	mu        sync.Mutex
 	referrers map[meta.Key]referrer // by what the pods refer to
@@ -71,11 +73,11 @@ type heldPod struct {
 func New(cfg Config) (*Client, error) {
 	switch {
 	case cfg.Store == nil:
-		return nil, errors.New("client: Config.Store is required")
+		return nil, errors.New("meta/kube: Config.Store is required")
 	case cfg.Manager == nil:
-		return nil, errors.New("client: Config.Manager is required")
+		return nil, errors.New("meta/kube: Config.Manager is required")
 	case cfg.Node == "":
-		return nil, errors.New("client: Config.Node is required: the node's name")
+		return nil, errors.New("meta/kube: Config.Node is required: the node's name")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -87,14 +89,17 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Run follows the store until ctx ends, and then returns nil. It returns an
-// error when the store fails.
+// error when the store fails. A second call returns meta.ErrStarted.
 func (c *Client) Run(ctx context.Context) error {
+	if !c.started.CompareAndSwap(false, true) {
+		return meta.ErrStarted
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.catchUp(gctx) })
 	g.Go(func() error {
 		for gctx.Err() == nil {
 			if err := c.follow(gctx); err != nil && gctx.Err() == nil {
-				return fmt.Errorf("client: %w", err)
+				return fmt.Errorf("meta/kube: %w", err)
 			}
 		}
 		return nil
@@ -131,7 +136,7 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Se
 func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Service, error) {
 	records, _, err := c.cfg.Store.List(ctx, meta.Down+"services/"+namespace+"/")
 	if err != nil {
-		return nil, fmt.Errorf("client: services of %s: %w", namespace, err)
+		return nil, fmt.Errorf("meta/kube: services of %s: %w", namespace, err)
 	}
 	var out []*corev1.Service
 	for _, r := range records {
@@ -153,7 +158,7 @@ func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Serv
 type NotFoundError struct{ Key meta.Key }
 
 // Error names what is missing.
-func (e *NotFoundError) Error() string { return "client: " + e.Key.String() + " does not exist" }
+func (e *NotFoundError) Error() string { return "meta/kube: " + e.Key.String() + " does not exist" }
 
 // Unwrap gives meta.ErrNotFound.
 func (e *NotFoundError) Unwrap() error { return meta.ErrNotFound }
@@ -166,7 +171,7 @@ func wrap(key meta.Key, err error) error {
 	if errors.Is(err, meta.ErrNotFound) {
 		return &NotFoundError{key}
 	}
-	return fmt.Errorf("client: %s: %w", key, err)
+	return fmt.Errorf("meta/kube: %s: %w", key, err)
 }
 
 const podArea = meta.Down + "pods/"

@@ -19,7 +19,7 @@ type sink struct{ m *Manager }
 func (s *sink) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	view, err := s.m.store.Snapshot(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	defer view.Close()
 	// The version is in the value. A snapshot gives a few values at a time, so
@@ -31,7 +31,7 @@ func (s *sink) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error)
 	var list []held
 	for r, err := range view.Records(ctx, meta.Down) {
 		if err != nil {
-			return nil, fmt.Errorf("manager: %w", err)
+			return nil, fmt.Errorf("meta/manager: %w", err)
 		}
 		o, err := meta.DecodeObject(meta.Down, r)
 		if err != nil {
@@ -56,7 +56,7 @@ func (s *sink) Apply(ctx context.Context, objects []hub.Object) error {
 	newest := make(map[hub.Key]int)
 	for i, o := range objects {
 		if !meta.Key(o.Key).Valid() {
-			return fmt.Errorf("manager: %w", invalid(meta.Key(o.Key), "key cannot be stored"))
+			return fmt.Errorf("meta/manager: %w", invalid(meta.Key(o.Key), "key cannot be stored"))
 		}
 		newest[o.Key] = i
 	}
@@ -95,9 +95,9 @@ func (s *sink) apply(ctx context.Context, ops []meta.Op) error {
 	}
 	switch {
 	case errors.Is(err, meta.ErrTooLarge):
-		return fmt.Errorf("manager: %w", &hub.Error{Code: hub.CodeInvalid, Text: err.Error()})
+		return fmt.Errorf("meta/manager: %w", &hub.Error{Code: hub.CodeInvalid, Text: err.Error()})
 	case err != nil:
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (s *sink) changes(ctx context.Context, o hub.Object) ([]meta.Op, error) {
 	case err == nil:
 		ops = append(ops, meta.Op{Key: cacheArea + key.Path(), Delete: true})
 	case !errors.Is(err, meta.ErrNotFound):
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	return ops, nil
 }
@@ -133,7 +133,7 @@ func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 	key := meta.Down + meta.Key(o.Key).Path()
 	r, err := s.m.store.Get(ctx, key)
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
-		return meta.Op{}, false, fmt.Errorf("manager: %w", err)
+		return meta.Op{}, false, fmt.Errorf("meta/manager: %w", err)
 	}
 	exists := err == nil
 	if o.Deleted {
@@ -154,7 +154,7 @@ func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 // parts of them, that ops delete from the Down area: nobody else would remove
 // them, and what they said is void. So a static pod whose mirror was deleted is
 // reported anew.
-func (b *Outbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
+func (b *StateOutbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
 	gone := make(map[string]bool)
 	for _, op := range ops {
 		if op.Delete {

@@ -1,4 +1,4 @@
-package client
+package kube
 
 import (
 	"context"
@@ -62,7 +62,7 @@ func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, re
 	}
 	body, err := json.Marshal(authenticationv1.TokenRequest{Spec: req.Spec})
 	if err != nil {
-		return nil, fmt.Errorf("client: token request: %w", err)
+		return nil, fmt.Errorf("meta/kube: token request: %w", err)
 	}
 	key := tokenKey(namespace, serviceAccount, req.Spec, body)
 	last, known, err := c.storedToken(ctx, key)
@@ -90,14 +90,14 @@ func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount strin
 		return nil, wrap(account, err)
 	}
 	if err := jsonlimit.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
-		return nil, fmt.Errorf("client: %s: the cloud's answer holds no token: %w", account, errors.Join(err))
+		return nil, fmt.Errorf("meta/kube: %s: the cloud's answer holds no token: %w", account, errors.Join(err))
 	}
 	value, err := json.Marshal(fresh)
 	if err == nil {
 		_, err = c.cfg.Store.Apply(ctx, meta.Op{Key: key, Value: value})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("client: keeping token: %w", err)
+		return nil, fmt.Errorf("meta/kube: keeping token: %w", err)
 	}
 	return &fresh.Request, nil
 }
@@ -109,7 +109,7 @@ const refreshes = 8
 func (c *Client) renewTokens(ctx context.Context) error {
 	records, _, err := c.cfg.Store.List(ctx, tokenArea)
 	if err != nil {
-		return fmt.Errorf("client: %w", err)
+		return fmt.Errorf("meta/kube: %w", err)
 	}
 	var renewed atomic.Bool
 	var g errgroup.Group
@@ -158,7 +158,7 @@ func (c *Client) storedToken(ctx context.Context, key string) (storedToken, bool
 		return storedToken{}, false, nil
 	}
 	if err != nil {
-		return storedToken{}, false, fmt.Errorf("client: %w", err)
+		return storedToken{}, false, fmt.Errorf("meta/kube: %w", err)
 	}
 	var t storedToken
 	if err := json.Unmarshal(r.Value, &t); err != nil {

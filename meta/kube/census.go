@@ -1,4 +1,4 @@
-package client
+package kube
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 func (c *Client) Bound(ctx context.Context) ([]types.UID, error) {
 	whole, err := meta.Synced(ctx, c.cfg.Store)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, fmt.Errorf("meta/kube: %w", err)
 	}
 	if !whole {
 		return c.askBound(ctx)
@@ -45,7 +45,7 @@ func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
 	}
 	var uids []types.UID
 	if err := jsonlimit.Unmarshal(o.Body, &uids); err != nil {
-		return nil, fmt.Errorf("client: %s: %w", key, err)
+		return nil, fmt.Errorf("meta/kube: %s: %w", key, err)
 	}
 	return uids, nil
 }
@@ -54,7 +54,7 @@ func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
 func (c *Client) held(ctx context.Context) (map[types.UID]bool, error) {
 	records, _, err := c.cfg.Store.List(ctx, podArea)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, fmt.Errorf("meta/kube: %w", err)
 	}
 	uids := make(map[types.UID]bool)
 	for _, r := range records {

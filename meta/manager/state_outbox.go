@@ -16,17 +16,17 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Outbox is the Up area as the link sees it: a hub.Source and a hub.Acker. It
+// StateOutbox is the Up area as the link sees it: a hub.Source and a hub.Acker. It
 // belongs to a Manager, whose Run tells subscribers of what is new.
-type Outbox struct {
+type StateOutbox struct {
 	m *Manager
 
 	mu sync.Mutex
-	// told holds the revision of each key that Load gave out last. The store's
+	// loaded holds the revision of each key that Load gave out last. The store's
 	// watch runs behind the link; what it says of a revision that the link has
 	// loaded already is old. An entry goes when the watch says that the key
 	// went.
-	told map[meta.Key]uint64
+	loaded map[meta.Key]uint64
 	// unstored is what UpdateInMemory keeps.
 	unstored inMemory
 	subs     map[int]func(hub.Key)
@@ -34,20 +34,20 @@ type Outbox struct {
 }
 
 var (
-	_ hub.Source = (*Outbox)(nil)
-	_ hub.Acker  = (*Outbox)(nil)
+	_ hub.Source = (*StateOutbox)(nil)
+	_ hub.Acker  = (*StateOutbox)(nil)
 )
 
 // Versions yields what is not acknowledged. The cloud's side of a node's
 // reports remembers nothing, so that this is exactly what it must get.
-func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
+func (b *StateOutbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	list, _, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	marks, _, err := b.m.store.List(ctx, meta.Acked)
 	if err != nil {
-		return nil, fmt.Errorf("manager: %w", err)
+		return nil, fmt.Errorf("meta/manager: %w", err)
 	}
 	acked := make(map[string]uint64, len(marks))
 	for _, mark := range marks {
@@ -72,7 +72,7 @@ func (b *Outbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 
 // Load gives the newest value of one report. One that is no longer in the
 // outbox comes as deleted, without a body. held is not used: there is only one value of each key.
-func (b *Outbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
+func (b *StateOutbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
 	if o, is := b.loadUnstored(meta.Key(key)); is {
 		return o, nil
 	}
@@ -81,21 +81,21 @@ func (b *Outbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, e
 		return hub.Object{Key: key, Deleted: true}, nil
 	}
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("manager: %w", err)
+		return hub.Object{}, fmt.Errorf("meta/manager: %w", err)
 	}
 	o, err := meta.DecodeObject(meta.Up, r)
 	if err != nil {
-		return hub.Object{}, fmt.Errorf("manager: %w", err)
+		return hub.Object{}, fmt.Errorf("meta/manager: %w", err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.told[o.Key] = max(b.told[o.Key], r.Revision)
+	b.loaded[o.Key] = max(b.loaded[o.Key], r.Revision)
 	return hub.Object{Key: key, Version: version(r.Revision), Body: o.Body, Deleted: o.Deleted}, nil
 }
 
 // Compare orders two revisions, and what UpdateInMemory told after them. What is
 // neither is older than all.
-func (b *Outbox) Compare(x, y string) int {
+func (b *StateOutbox) Compare(x, y string) int {
 	p, q := placeOf(x), placeOf(y)
 	return cmp.Or(cmp.Compare(p.revision, q.revision), cmp.Compare(p.after, q.after))
 }
@@ -103,7 +103,7 @@ func (b *Outbox) Compare(x, y string) int {
 // Subscribe has changed called for each new report, until stop is called; a call
 // that is under way then may end later. A report that Load has given out is not
 // notified of, but for one whose Load meets the call: that is sent twice at most.
-func (b *Outbox) Subscribe(changed func(hub.Key)) (stop func()) {
+func (b *StateOutbox) Subscribe(changed func(hub.Key)) (stop func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next++
@@ -118,14 +118,14 @@ func (b *Outbox) Subscribe(changed func(hub.Key)) (stop func()) {
 
 // Acked notes what the cloud has made durable: deletions, and reports about a part of an object that is gone are removed, others marked.
 // A report that was replaced meanwhile is left alone.
-func (b *Outbox) Acked(ctx context.Context, acked []hub.Object) error {
+func (b *StateOutbox) Acked(ctx context.Context, acked []hub.Object) error {
 	b.ackUnstored(acked)
 	for {
 		var ops []meta.Op
 		for _, o := range acked {
 			of, err := b.ackOps(ctx, meta.Key(o.Key), revision(o.Version))
 			if err != nil {
-				return fmt.Errorf("manager: %w", err)
+				return fmt.Errorf("meta/manager: %w", err)
 			}
 			ops = append(ops, of...)
 		}
@@ -134,13 +134,13 @@ func (b *Outbox) Acked(ctx context.Context, acked []hub.Object) error {
 			continue // one of them was replaced between looking and marking
 		}
 		if err != nil {
-			return fmt.Errorf("manager: %w", err)
+			return fmt.Errorf("meta/manager: %w", err)
 		}
 		return nil
 	}
 }
 
-func (b *Outbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]meta.Op, error) {
+func (b *StateOutbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]meta.Op, error) {
 	path := key.Path()
 	r, err := b.m.store.Get(ctx, meta.Up+path)
 	if errors.Is(err, meta.ErrNotFound) || err == nil && r.Revision != at {
@@ -166,7 +166,7 @@ func (b *Outbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]meta.Op
 
 // follow tells subscribers of all that is in the outbox, and then of every
 // change until the watch ends.
-func (b *Outbox) follow(ctx context.Context) error {
+func (b *StateOutbox) follow(ctx context.Context) error {
 	list, at, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (b *Outbox) follow(ctx context.Context) error {
 			b.notifyOf(key, r.Revision)
 		}
 	}
-	b.forgetTold(there, at)
+	b.forgetLoadedRevisions(there, at)
 	changes, err := b.m.store.Watch(ctx, meta.Up, at)
 	if errors.Is(err, meta.ErrCompacted) {
 		return nil // overtaken already: list again
@@ -201,17 +201,17 @@ func (b *Outbox) follow(ctx context.Context) error {
 }
 
 // notifyOf calls the subscribers unless the link has this revision already.
-func (b *Outbox) notifyOf(key meta.Key, revision uint64) {
+func (b *StateOutbox) notifyOf(key meta.Key, revision uint64) {
 	b.mu.Lock()
-	loaded := b.told[key] >= revision
+	known := b.loaded[key] >= revision
 	b.mu.Unlock()
-	if !loaded {
+	if !known {
 		b.notify(key)
 	}
 }
 
 // notify calls the subscribers, without a lock.
-func (b *Outbox) notify(key meta.Key) {
+func (b *StateOutbox) notify(key meta.Key) {
 	b.mu.Lock()
 	subs := slices.Collect(maps.Values(b.subs))
 	b.mu.Unlock()
@@ -221,29 +221,29 @@ func (b *Outbox) notify(key meta.Key) {
 }
 
 // forget has the reports sent again although the link has loaded them.
-func (b *Outbox) forget(keys []meta.Key) {
+func (b *StateOutbox) forget(keys []meta.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, key := range keys {
-		delete(b.told, key)
+		delete(b.loaded, key)
 	}
 }
 
-func (b *Outbox) gone(key meta.Key, at uint64) {
+func (b *StateOutbox) gone(key meta.Key, at uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.told[key] < at {
-		delete(b.told, key)
+	if b.loaded[key] < at {
+		delete(b.loaded, key)
 	}
 }
 
-// forgetTold drops the entries of keys that were not there at a revision.
-func (b *Outbox) forgetTold(there map[meta.Key]bool, at uint64) {
+// forgetLoadedRevisions drops the entries of keys that were not there at a revision.
+func (b *StateOutbox) forgetLoadedRevisions(there map[meta.Key]bool, at uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for key, revision := range b.told {
+	for key, revision := range b.loaded {
 		if !there[key] && revision <= at {
-			delete(b.told, key)
+			delete(b.loaded, key)
 		}
 	}
 }

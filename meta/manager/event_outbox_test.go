@@ -24,13 +24,13 @@ func appendEvents(t *testing.T, m *manager.Manager, from, to int) {
 // readEvents reads all that waits, as the link does.
 func readEvents(t *testing.T, m *manager.Manager) (source string, names []string, ids []uint64) {
 	t.Helper()
-	sources, err := m.Outbox().Sources(t.Context())
+	sources, err := m.EventOutbox().Sources(t.Context())
 	must(t, err)
 	for s := range sources {
 		source = s
 	}
 	for after := uint64(0); source != ""; {
-		e, err := m.Outbox().Next(t.Context(), source, after)
+		e, err := m.EventOutbox().Next(t.Context(), source, after)
 		if errors.Is(err, io.EOF) {
 			return source, names, ids
 		}
@@ -53,16 +53,16 @@ func TestEventsKeepOrder(t *testing.T) {
 	if s, _, _ := readEvents(t, m); s != "" {
 		t.Errorf("an empty outbox has source %q", s)
 	}
-	var told []string
-	defer m.Outbox().Subscribe(func(source string) { told = append(told, source) })()
+	var sources []string
+	defer m.EventOutbox().Subscribe(func(source string) { sources = append(sources, source) })()
 	appendEvents(t, m, 0, 8)
 	first, names, ids := readEvents(t, m)
-	if !slices.Equal(names, []string{"3", "4", "5", "6", "7"}) || m.Stats().EventsDropped != 3 || len(told) != 8 || told[0] != first {
-		t.Errorf("%q wait, %+v, told %q", names, m.Stats(), told)
+	if !slices.Equal(names, []string{"3", "4", "5", "6", "7"}) || m.Stats().EventsDropped != 3 || len(sources) != 8 || sources[0] != first {
+		t.Errorf("%q wait, %+v, told %q", names, m.Stats(), sources)
 	}
-	must(t, m.Outbox().Acked(t.Context(), first, ids[2]))
-	must(t, m.Outbox().Acked(t.Context(), first, ids[1])) // told again
-	must(t, m.Outbox().Acked(t.Context(), "other", ids[4]))
+	must(t, m.EventOutbox().Acked(t.Context(), first, ids[2]))
+	must(t, m.EventOutbox().Acked(t.Context(), first, ids[1])) // told again
+	must(t, m.EventOutbox().Acked(t.Context(), "other", ids[4]))
 
 	m = newManager(t, manager.Config{Store: store, MaxEvents: 5})
 	appendEvents(t, m, 8, 10)
@@ -70,7 +70,7 @@ func TestEventsKeepOrder(t *testing.T) {
 	if source != first || !slices.Equal(names, []string{"6", "7", "8", "9"}) {
 		t.Errorf("after a restart %q wait in %s, formerly %s", names, source, first)
 	}
-	must(t, m.Outbox().Acked(t.Context(), source, now[3]))
+	must(t, m.EventOutbox().Acked(t.Context(), source, now[3]))
 	wantKeys(t, store, meta.Local+"manager/events/")
 	wantKeys(t, store, meta.Events, "events/events/a/5", "events/events/a/6", "events/events/a/7", "events/events/a/8", "events/events/a/9")
 

@@ -12,7 +12,7 @@ import (
 )
 
 // inMemory are reports that the store does not take, by key: the cloud is told of
-// them in place of what is stored. Outbox.mu guards them.
+// them in place of what is stored. StateOutbox.mu guards them.
 type inMemory map[meta.Key]unstored
 
 type unstored struct {
@@ -49,11 +49,11 @@ func placeOf(version string) place {
 // with ErrOutboxFull.
 func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 	if !o.Key.Valid() {
-		return fmt.Errorf("manager: %w", invalid(o.Key, "key cannot be stored"))
+		return fmt.Errorf("meta/manager: %w", invalid(o.Key, "key cannot be stored"))
 	}
 	now, err := m.store.Apply(ctx) // nothing: it gives the revision
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("meta/manager: %w", err)
 	}
 	if err := m.up.keepInMemory(o, now); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 }
 
 // keepInMemory notes what the cloud is to be told at the store's revision now.
-func (b *Outbox) keepInMemory(o meta.Object, now uint64) error {
+func (b *StateOutbox) keepInMemory(o meta.Object, now uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last, known := b.unstored[o.Key]
@@ -78,7 +78,7 @@ func (b *Outbox) keepInMemory(o meta.Object, now uint64) error {
 const maxInMemory = 16
 
 // isUnstored reports whether the cloud was told of a newer value than is stored.
-func (b *Outbox) isUnstored(key meta.Key) bool {
+func (b *StateOutbox) isUnstored(key meta.Key) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, is := b.unstored[key]
@@ -87,7 +87,7 @@ func (b *Outbox) isUnstored(key meta.Key) bool {
 
 // stored drops what was told of key from memory, now that a newer value is
 // stored. The link may have loaded the old one meanwhile, so that it is told.
-func (b *Outbox) stored(key meta.Key) {
+func (b *StateOutbox) stored(key meta.Key) {
 	b.mu.Lock()
 	_, is := b.unstored[key]
 	delete(b.unstored, key)
@@ -98,7 +98,7 @@ func (b *Outbox) stored(key meta.Key) {
 }
 
 // loadUnstored gives the newest value of one report if it is in memory.
-func (b *Outbox) loadUnstored(key meta.Key) (hub.Object, bool) {
+func (b *StateOutbox) loadUnstored(key meta.Key) (hub.Object, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	u, is := b.unstored[key]
@@ -106,7 +106,7 @@ func (b *Outbox) loadUnstored(key meta.Key) (hub.Object, bool) {
 }
 
 // ackUnstored notes what the cloud has of what is in memory.
-func (b *Outbox) ackUnstored(acked []hub.Object) {
+func (b *StateOutbox) ackUnstored(acked []hub.Object) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, o := range acked {
@@ -117,7 +117,7 @@ func (b *Outbox) ackUnstored(acked []hub.Object) {
 	}
 }
 
-func (b *Outbox) allUnstored() inMemory {
+func (b *StateOutbox) allUnstored() inMemory {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.unstored)

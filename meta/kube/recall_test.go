@@ -1,4 +1,4 @@
-package client_test
+package kube_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/client"
+	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
 )
 
@@ -19,7 +19,7 @@ func (s *setup) realManager(t *testing.T) {
 	t.Helper()
 	m, err := manager.New(manager.Config{Store: s.store, Node: "gate-7"})
 	must(t, err)
-	s.Client, err = client.New(client.Config{Store: s.store, Manager: m, Node: "gate-7"})
+	s.Client, err = kube.New(kube.Config{Store: s.store, Manager: m, Node: "gate-7"})
 	must(t, err)
 }
 
