@@ -145,7 +145,7 @@ func (s *Source) Load(_ context.Context, key hub.Key, _ string) (hub.Object, err
 	return hub.Object{Key: key, Deleted: true}, nil
 }
 
-// Compare orders two versions as numbers. One that is not a number is older than all.
+// Compare orders two versions as numbers. An unparsable version sorts before every other.
 func (s *Source) Compare(a, b string) int {
 	x, errX := strconv.ParseInt(a, 10, 64)
 	y, errY := strconv.ParseInt(b, 10, 64)

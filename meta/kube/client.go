@@ -95,7 +95,7 @@ func (c *Client) Run(ctx context.Context) error {
 		return meta.ErrStarted
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.catchUp(gctx) })
+	g.Go(func() error { return c.refreshFromCloud(gctx) })
 	g.Go(func() error {
 		for gctx.Err() == nil {
 			if err := c.follow(gctx); err != nil && gctx.Err() == nil {
@@ -192,7 +192,7 @@ func (c *Client) follow(ctx context.Context) error {
 	if err := c.sweepTokens(ctx); err != nil {
 		return err
 	}
-	if err := c.recallNode(ctx); err != nil {
+	if err := c.loadNode(ctx); err != nil {
 		return err
 	}
 	changes, err := c.cfg.Store.Watch(ctx, meta.Down, at)

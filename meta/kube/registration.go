@@ -27,9 +27,9 @@ func (c *Client) NodeDeleted(ctx context.Context) <-chan *corev1.Node {
 	return c.registration.deleted.Subscribe(ctx)
 }
 
-// recallNode looks whether the Node is on this node, and notices that it went
+// loadNode looks whether the Node is on this node, and notices that it went
 // while the changes were not followed.
-func (c *Client) recallNode(ctx context.Context) error {
+func (c *Client) loadNode(ctx context.Context) error {
 	_, err := c.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: resources.Nodes, Name: c.cfg.Node}.Path())
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
 		return fmt.Errorf("node: %w", err)

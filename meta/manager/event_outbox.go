@@ -209,7 +209,7 @@ func (e *EventOutbox) written(after change) {
 	if n := len(after.dropped); n > 0 {
 		e.dropLocked(after.dropped[n-1])
 		if total := e.m.stats.eventsDropped.Add(uint64(n)); total%100 < uint64(n) || total == uint64(n) {
-			e.m.log.Warn("outbox is full: oldest event dropped; told once in a hundred", "limit", e.m.cfg.MaxEvents, "dropped", total)
+			e.m.log.Warn("outbox is full: oldest event dropped; logged once in a hundred", "limit", e.m.cfg.MaxEvents, "dropped", total)
 		}
 	}
 	e.seq, e.ids, e.recent = after.seq, append(e.ids, after.added...), after.recent

@@ -109,7 +109,7 @@ func (s *stateCount) admit(ctx context.Context, m *Manager) error {
 	}
 	if s.most >= m.cfg.MaxState {
 		if n := m.stats.stateRefused.Add(1); n%100 == 1 {
-			m.log.Error("outbox of state is full: report refused; told once in a hundred", "limit", m.cfg.MaxState, "refused", n)
+			m.log.Error("outbox of state is full: report refused; logged once in a hundred", "limit", m.cfg.MaxState, "refused", n)
 		}
 		return ErrOutboxFull
 	}

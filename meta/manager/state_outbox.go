@@ -93,8 +93,8 @@ func (b *StateOutbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Obje
 	return hub.Object{Key: key, Version: version(r.Revision), Body: o.Body, Deleted: o.Deleted}, nil
 }
 
-// Compare orders two revisions, and what UpdateInMemory told after them. What is
-// neither is older than all.
+// Compare orders two revisions, and what UpdateInMemory reported after them. A version
+// that is neither sorts before every other.
 func (b *StateOutbox) Compare(x, y string) int {
 	p, q := placeOf(x), placeOf(y)
 	return cmp.Or(cmp.Compare(p.revision, q.revision), cmp.Compare(p.after, q.after))

@@ -33,7 +33,7 @@ func (p place) version() string {
 	return version(p.revision) + "+" + version(p.after)
 }
 
-// placeOf reads a version. What is none is older than all.
+// placeOf reads a version. An unparsable version sorts before every other.
 func placeOf(version string) place {
 	of, after, _ := strings.Cut(version, "+")
 	n, _ := strconv.ParseUint(after, 10, 64)

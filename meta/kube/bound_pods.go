@@ -76,11 +76,11 @@ func (c *Client) Refresh() {
 	}
 }
 
-// censusRetry is how long the store is given to receive what it lacks.
-const censusRetry = 5 * time.Second
+// boundPodsRetry is how long the store is given to receive what it lacks.
+const boundPodsRetry = 5 * time.Second
 
-// catchUp does after each Refresh what needs the cloud, until ctx ends.
-func (c *Client) catchUp(ctx context.Context) error {
+// refreshFromCloud does after each Refresh what needs the cloud, until ctx ends.
+func (c *Client) refreshFromCloud(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,7 +97,7 @@ func (c *Client) catchUp(ctx context.Context) error {
 				return nil
 			case <-c.reached:
 				err = c.renewTokens(ctx)
-			case <-time.After(censusRetry):
+			case <-time.After(boundPodsRetry):
 			}
 		}
 		if err != nil && ctx.Err() == nil {
