@@ -12,12 +12,13 @@ import (
 // Driver talks to one device. Run makes one for each device and calls its
 // methods from one goroutine at a time. Every context given to it has a
 // deadline (Config.Timeout); a method that ignores it holds up its own
-// device and the end of Run, nothing else.
+// device and the end of Run, nothing else. devicetest.RunDriver tests a Driver.
 type Driver interface {
 	// Open connects to the device. It is called again after Close.
 	Open(ctx context.Context, dev Instance) error
 	// Read gives the value of a property as text, in the form that the
-	// property's type has: "21", "21.5", "true", base64 for bytes.
+	// property's type has: "21", "21.5", "true", base64 for bytes. A property
+	// that the device does not have, which a spec may name, is an error.
 	Read(ctx context.Context, property string) (string, error)
 	// Write sets a property. Only properties that the model declares
 	// ReadWrite, or does not have, are written.

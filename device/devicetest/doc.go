@@ -1,3 +1,4 @@
 // Package devicetest helps to test drivers and what carries their values: a
-// Driver and a Link in memory, and the suite that every device.Link passes.
+// Driver and a Link in memory, and the suites that every device.Driver (RunDriver)
+// and every device.Link (RunLink) passes.
 package devicetest

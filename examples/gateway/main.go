@@ -64,9 +64,7 @@ func run(ctx context.Context, dir, address string, web net.Listener) error {
 	group.Go(func() error { return engine.Run(ctx) })
 	group.Go(func() error { return messages.Run(ctx) })
 	group.Go(func() error { return bridge.Run(ctx) })
-	group.Go(func() error {
-		return device.Run(ctx, device.Config{Protocol: "boiler", New: newBoiler, Link: link})
-	})
+	group.Go(func() error { return device.Run(ctx, device.Config{Protocol: "boiler", New: newBoiler, Link: link}) })
 	group.Go(func() error { return engine.Put(ctx, "plant/boiler", put) })
 	group.Go(func() error { <-ctx.Done(); return server.Close() })
 	group.Go(func() error { return server.Serve(web) })
@@ -89,10 +87,12 @@ type boiler map[string]string
 
 func newBoiler() device.Driver { return boiler{"target": "20", "pressure": "1.5"} }
 
-func (b boiler) Open(context.Context, device.Instance) error             { return nil }
-func (b boiler) Read(_ context.Context, property string) (string, error) { return b[property], nil }
-func (b boiler) Write(_ context.Context, property, value string) error {
-	b[property] = value
-	return nil
+func (b boiler) Open(context.Context, device.Instance) error       { return nil }
+func (b boiler) Close() error                                      { return nil }
+func (b boiler) Write(_ context.Context, name, value string) error { b[name] = value; return nil }
+func (b boiler) Read(_ context.Context, name string) (string, error) {
+	if value, ok := b[name]; ok {
+		return value, nil
+	}
+	return "", errors.New("boiler has no property " + name)
 }
-func (b boiler) Close() error { return nil }

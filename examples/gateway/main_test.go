@@ -15,6 +15,8 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/bus/topics"
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/twin"
 )
 
@@ -140,6 +142,15 @@ func TestGateway(t *testing.T) {
 	}
 	disconnect()
 	stop()
+}
+
+func TestDriver(t *testing.T) {
+	devicetest.RunDriver(t, devicetest.DriverConfig{
+		New:      newBoiler,
+		Instance: device.Instance{ID: "plant/boiler", Spec: spec, Model: model},
+		Write:    map[string][]string{"target": {"45", "60"}},
+		Others:   []device.Instance{{ID: "plant/spare", Spec: spec, Model: model}},
+	})
 }
 
 // TestBadSettings wants the error of each setting.
