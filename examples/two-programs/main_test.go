@@ -82,10 +82,10 @@ func TestTwoPrograms(t *testing.T) {
 	}
 	for _, args := range [][]string{command, command[:len(command)-2]} {
 		edge, stopEdge := start(t, args...)
-		edge.find(t, "sets unit: °C")
+		edge.find(t, "sets unit: °C") // find takes lines in whatever order they come
+		edge.find(t, "hello edge-1")
 		cloud.find(t, "edge-1 reports temperature: ")
 		stopEdge()
-		edge.find(t, "hello edge-1") // in whatever order
 	}
 }
 
