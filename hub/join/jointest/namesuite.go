@@ -3,6 +3,7 @@ package jointest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func RunNames(t *testing.T, open func(t *testing.T) join.Names) {
 		test func(*testing.T, join.Names)
 	}{
 		{"Claim", nameClaim}, {"Release", nameRelease}, {"Independent", nameIndependent},
-		{"OneKeyWins", nameOneKeyWins}, {"FreshOnce", nameFreshOnce},
+		{"OneKeyWins", nameInRounds(nameOneKeyWins)}, {"FreshOnce", nameInRounds(nameFreshOnce)},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, open(t)) })
 	}
@@ -60,11 +61,20 @@ func nameIndependent(t *testing.T, names join.Names) {
 	checkHolder(t, names, "edge-2", keyHash(2))
 }
 
+// nameInRounds repeats a test with a new name each time.
+func nameInRounds(test func(t *testing.T, names join.Names, node string)) func(*testing.T, join.Names) {
+	return func(t *testing.T, names join.Names) {
+		for i := range rounds {
+			test(t, names, fmt.Sprintf("edge-%d", i))
+		}
+	}
+}
+
 // nameOneKeyWins: of keys that claim a name at the same time, one gets it.
-func nameOneKeyWins(t *testing.T, names join.Names) {
+func nameOneKeyWins(t *testing.T, names join.Names, node string) {
 	fresh := make([]bool, contenders)
 	errs := atOnce(func(i int) (err error) {
-		fresh[i], err = names.Claim(t.Context(), "edge-1", keyHash(i))
+		fresh[i], err = names.Claim(t.Context(), node, keyHash(i))
 		return err
 	})
 	winners := 0
@@ -75,7 +85,7 @@ func nameOneKeyWins(t *testing.T, names join.Names) {
 			if !fresh[i] {
 				t.Errorf("key %d has the name by a claim that is not new", i)
 			}
-			checkHolder(t, names, "edge-1", keyHash(i))
+			checkHolder(t, names, node, keyHash(i))
 		case !errors.Is(err, join.ErrNameInUse) || fresh[i]:
 			t.Errorf("key %d: %t, %v, want ErrNameInUse", i, fresh[i], err)
 		}
@@ -87,10 +97,10 @@ func nameOneKeyWins(t *testing.T, names join.Names) {
 
 // nameFreshOnce: of claims by one key at the same time, one is new. Otherwise a join
 // that fails would release the name of one that succeeds.
-func nameFreshOnce(t *testing.T, names join.Names) {
+func nameFreshOnce(t *testing.T, names join.Names, node string) {
 	fresh := make([]bool, contenders)
 	errs := atOnce(func(i int) (err error) {
-		fresh[i], err = names.Claim(t.Context(), "edge-1", keyHash(1))
+		fresh[i], err = names.Claim(t.Context(), node, keyHash(1))
 		return err
 	})
 	count := 0
