@@ -21,7 +21,7 @@
 // What must be remembered is behind small interfaces: [Tokens], and [Names],
 // which key a name belongs to. A store that is a [Ledger] or [RevokedKeys] too
 // makes rotation visible and revocation possible. Package jointest has one in
-// memory.
+// memory, and a suite for each of these interfaces.
 //
 // An operator makes a [Token], which is short-lived, good for one use, bound to
 // a node's name or a pattern of names, and carries the pin of the cloud's

@@ -84,9 +84,11 @@ type Tokens interface {
 	// Token reads one token, or returns an error that is ErrTokenInvalid.
 	Token(ctx context.Context, id string) (Record, error)
 	// Use marks the token as used by the key with that hash, for the node.
-	// Only one key ever succeeds: for another it returns ErrTokenUsed. The
-	// same key and node succeed again, so that a machine may repeat a join
-	// whose answer was lost.
+	// Only one key ever succeeds: for another it returns an error that is
+	// ErrTokenUsed, and for a token that does not exist one that is
+	// ErrTokenInvalid. The same key and node succeed again, so that a machine
+	// may repeat a join whose answer was lost. Use does not look at the
+	// token's time or pattern of names: the Handler has checked both.
 	Use(ctx context.Context, id, node, keyHash string) error
 }
 
@@ -106,7 +108,8 @@ type Names interface {
 
 // FreedNames is implemented by a Names that distinguishes a name that was freed, whose
 // Node may exist with pods on it, from one that nobody had. Only a token for exactly
-// that name can take a freed name; a token for a pattern cannot.
+// that name can take a freed name; a token for a pattern cannot. Release of a claim that
+// took a freed name leaves the name freed.
 type FreedNames interface {
 	Freed(ctx context.Context, node string) (bool, error)
 }

@@ -1,6 +1,11 @@
 // Package jointest has what tests of a link with identities need: the stores of
 // package join in memory, which serve programs whose cloud forgets too, and a
 // cloud's authority with certificates for both ends.
+//
+// Those who implement a store of package join check it by [RunTokens], [RunNames],
+// [RunFreedNames], [RunKeyReplacer], [RunLedger] and [RunRevokedKeys]. A suite takes a
+// function that opens an empty store, and one for what an operator does, where the
+// interface has no method for that.
 package jointest
 
 import (
