@@ -82,7 +82,7 @@ func (c DriverConfig) subscribe(ctx context.Context, d device.Driver, f func(giv
 	err := f(given)
 	select {
 	case early := <-ended:
-		return errors.Join(err, fmt.Errorf("Subscribe: it returned before its context ended: %v", early))
+		return errors.Join(err, errors.New("Subscribe: it returned before its context ended"), early)
 	default:
 	}
 	cancel()
