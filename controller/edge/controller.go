@@ -51,8 +51,7 @@ type Controller struct {
 	// unready are the pods for RestoreReadiness, by node; usually there are none.
 	unready map[string]map[cache.Name]struct{}
 	onPods  []func(node string)
-	// startJoined starts a goroutine that Run joins; nil while Run does not run.
-	startJoined func(func(context.Context))
+	tasks   runguard.Tasks
 }
 
 // NewNodeStore gives the store of the edge nodes: those with the role label.
@@ -127,22 +126,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	c.mu.Lock()
-	c.startJoined = func(f func(context.Context)) {
-		g.Go(func() error { f(ctx); return nil })
-	}
+	c.tasks.Open(ctx, g, &c.mu)
 	for _, r := range c.refs {
 		c.startReferenceLocked(r)
 	}
 	c.mu.Unlock()
 	g.Go(func() error { return c.pods.Run(ctx) })
-	g.Go(func() error {
-		// No goroutine may be added once the group is being joined.
-		<-ctx.Done()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.startJoined = nil
-		return nil
-	})
 	return g.Wait()
 }
 

@@ -210,7 +210,5 @@ func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[h
 }
 
 func (c *Controller) startReferenceLocked(r *reference) {
-	if c.startJoined != nil {
-		c.startJoined(func(ctx context.Context) { c.runReference(ctx, r) })
-	}
+	c.tasks.Start(func(ctx context.Context) { c.runReference(ctx, r) })
 }

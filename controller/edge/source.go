@@ -53,8 +53,8 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, unsubscribe := c.notifier.Subscribe(s.node, changed)
-	if _, known := c.cfg.Nodes.Load(cache.Name{Name: s.node}); first && !known && c.startJoined != nil {
-		c.startJoined(func(ctx context.Context) { c.restoreRole(ctx, s.node) })
+	if _, known := c.cfg.Nodes.Load(cache.Name{Name: s.node}); first && !known {
+		c.tasks.Start(func(ctx context.Context) { c.restoreRole(ctx, s.node) })
 	}
 	if first {
 		c.nodes[s.node] = &watchedNode{refs: make(map[cache.Name]map[hub.Key]struct{})}
@@ -317,8 +317,8 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if name := change.Name.Name; change.New == nil {
 		c.mu.Lock()
-		if c.nodes[name] != nil && c.startJoined != nil {
-			c.startJoined(func(ctx context.Context) { c.restoreRole(ctx, name) })
+		if c.nodes[name] != nil {
+			c.tasks.Start(func(ctx context.Context) { c.restoreRole(ctx, name) })
 		}
 		c.mu.Unlock()
 	}

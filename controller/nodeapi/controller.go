@@ -60,12 +60,12 @@ type Controller struct {
 	forward  forwarder
 	notifier nodesync.Notifier
 
-	mu          sync.Mutex
-	nodes       map[string]*node
-	bindings    bindings
-	services    map[string]int  // nodes that want them, with their subscribers
-	started     map[string]bool // by capability
-	startJoined func(func(context.Context))
+	mu       sync.Mutex
+	nodes    map[string]*node
+	bindings bindings
+	services map[string]int  // nodes that want them, with their subscribers
+	started  map[string]bool // by capability
+	tasks    runguard.Tasks
 }
 
 // node is a node that asked for Access and has a subscriber.
@@ -118,19 +118,11 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	c.mu.Lock()
-	c.startJoined = func(f func(context.Context)) { g.Go(func() error { f(ctx); return nil }) }
+	c.tasks.Open(ctx, g, &c.mu)
 	for capability := range c.started {
 		c.startWatchesLocked(capability)
 	}
 	c.mu.Unlock()
-	g.Go(func() error {
-		// No goroutine may be added once the group is being joined.
-		<-ctx.Done()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.startJoined = nil
-		return nil
-	})
 	err := g.Wait()
 	if t, ok := c.forward.anonymous.(*http.Client); ok {
 		t.CloseIdleConnections()
@@ -147,12 +139,9 @@ func (c *Controller) watchLocked(capability string) {
 }
 
 func (c *Controller) startWatchesLocked(capability string) {
-	if c.startJoined == nil {
-		return
-	}
 	for _, k := range c.kinds {
 		if k.capability == capability {
-			c.startJoined(func(ctx context.Context) {
+			c.tasks.Start(func(ctx context.Context) {
 				if err := k.store.Run(ctx); err != nil {
 					c.cfg.Logger.Error("watch ended", "resource", k.resource, "err", err)
 				}
@@ -160,7 +149,7 @@ func (c *Controller) startWatchesLocked(capability string) {
 		}
 	}
 	if capability == wire.Access {
-		c.startJoined(c.issuer.run)
+		c.tasks.Start(c.issuer.run)
 	}
 }
 

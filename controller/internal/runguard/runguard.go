@@ -1,5 +1,5 @@
-// Package runguard holds the one rule of every Run method in controller: it may
-// be called once.
+// Package runguard holds what the Run methods of controller have in common: each may
+// be called once (Guard), and some join goroutines that other methods start (Tasks).
 package runguard
 
 import (
