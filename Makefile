@@ -75,7 +75,7 @@ e2e-autonomy: ## Cut a node off, reboot it, kill edgecore KILLS times (200): no 
 e2e-pods: ## Run the pod tests of e2e: phases, refused fields, probes while containerd restarts, starts without a link; 5 minutes (root)
 	cd cmd/demo && PODS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestPods$$' ./e2e
 e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment (root; RESULT lines)
-	cd cmd/demo && METRICS_SERVER=1 go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
+	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 vm-stock: ## Run the agent on an emulated Debian 12 with its own containerd 1.6, with both cgroup drivers (root, Debian; RESULT lines)

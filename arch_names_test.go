@@ -3,8 +3,8 @@ package edgekit_test
 import (
 	"go/ast"
 	"go/token"
+	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -20,55 +20,51 @@ var retired = map[string]string{
 }
 
 // TestNamesArePlain holds the names of types, functions, methods, fields, variables,
-// constants and files to the field's own words.
+// constants and files to the field's own words, for every platform and in the nested
+// modules too.
 func TestNamesArePlain(t *testing.T) {
-	for _, p := range packages(t) {
-		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
-			path := filepath.Join(p.Dir, name)
-			if word := retiredWord(strings.TrimSuffix(name, ".go")); word != "" {
-				t.Errorf("%s: the file's name has %q: say %s", path, word, retired[word])
-			}
-			f := parse(t, path)
-			for id := range declared(f.file) {
-				if word := retiredWord(id.Name); word != "" {
-					t.Errorf("%s: %s has %q: say %s", f.fset.Position(id.Pos()), id.Name, word, retired[word])
-				}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		if word := retiredWord(strings.TrimSuffix(entry.Name(), ".go")); word != "" {
+			t.Errorf("%s: the file's name has %q: say %s", path, word, retired[word])
+		}
+		f := parse(t, path)
+		for _, id := range declared(f.file) {
+			if word := retiredWord(id.Name); word != "" {
+				t.Errorf("%s: %s has %q: say %s", f.fset.Position(id.Pos()), id.Name, word, retired[word])
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
 // declared gives the identifiers that a file declares.
-func declared(file *ast.File) func(yield func(*ast.Ident) bool) {
-	return func(yield func(*ast.Ident) bool) {
-		ast.Inspect(file, func(n ast.Node) bool {
-			var names []*ast.Ident
-			switch n := n.(type) {
-			case *ast.FuncDecl:
-				names = []*ast.Ident{n.Name}
-			case *ast.TypeSpec:
-				names = []*ast.Ident{n.Name}
-			case *ast.ValueSpec:
-				names = n.Names
-			case *ast.Field:
-				names = n.Names
-			case *ast.AssignStmt:
-				if n.Tok == token.DEFINE {
-					for _, e := range n.Lhs {
-						if id, ok := e.(*ast.Ident); ok {
-							names = append(names, id)
-						}
-					}
+func declared(file *ast.File) (names []*ast.Ident) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			names = append(names, n.Name)
+		case *ast.TypeSpec:
+			names = append(names, n.Name)
+		case *ast.ValueSpec:
+			names = append(names, n.Names...)
+		case *ast.Field:
+			names = append(names, n.Names...)
+		case *ast.AssignStmt:
+			for _, e := range n.Lhs {
+				if id, ok := e.(*ast.Ident); ok && n.Tok == token.DEFINE {
+					names = append(names, id)
 				}
 			}
-			for _, id := range names {
-				if !yield(id) {
-					return false
-				}
-			}
-			return true
-		})
-	}
+		}
+		return true
+	})
+	return names
 }
 
 // retiredWord gives the first retired word in a name, which may be in camel case or

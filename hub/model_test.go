@@ -277,7 +277,7 @@ func everyEffect(t *testing.T, cloud bool, fate doom, d *deaths) bool {
 		<-time.After(200 * time.Millisecond)
 	}
 	w.report(key("status"), 2, "x")
-	w.restart(run, func(doom) { mortal(doom{}) }) // a farewell is an effect too
+	w.restart(run, func(doom) { mortal(doom{}) }) // a GOAWAY is an effect too
 	<-time.After(time.Minute)
 	if sum := w.compare(); sum != (tally{}) {
 		t.Errorf("%+v", sum)

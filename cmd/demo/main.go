@@ -42,7 +42,7 @@ func main() {
 type upCommand struct{}
 
 func (upCommand) Run(ctx context.Context, s *site.Site) error {
-	if err := tour.New(s).Tell(ctx, os.Stdout); err != nil {
+	if err := tour.New(s).Show(ctx, os.Stdout); err != nil {
 		return err
 	}
 	fmt.Printf(`

@@ -215,7 +215,7 @@ func (c *cloud) Versions(_ struct{}, out *[]int) error {
 	return nil
 }
 
-// Collect collects garbage and gives memory back, as cloudcore does when a herd
+// Collect collects garbage and gives memory back, as cloudcore does when a burst
 // has settled.
 func (c *cloud) Collect(_ struct{}, _ *struct{}) error {
 	debug.FreeOSMemory()

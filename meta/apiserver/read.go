@@ -141,7 +141,7 @@ func (s *Server) list(ctx context.Context, r *served, namespace string) ([]item,
 func (s *Server) decode(r *served, record meta.Record) (item, bool) {
 	stored, err := meta.DecodeObject(r.area(), record)
 	if err == nil && stored.Deleted {
-		return item{}, false // the wish to delete it, in the outbox
+		return item{}, false // a deletion that waits in the outbox
 	}
 	obj, ok := s.catalog.new(r).(object)
 	if err == nil && ok {

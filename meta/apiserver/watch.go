@@ -257,7 +257,7 @@ func (wt *watcher) event(ctx context.Context, e meta.Event) bool {
 }
 
 // gone handles a record that cannot be served any more, such as a report that
-// became the wish to delete it.
+// became a deletion that waits in the outbox.
 func (wt *watcher) gone(e meta.Event) bool {
 	key, ok := meta.ParsePath(strings.TrimPrefix(e.Key, wt.res.area()))
 	if !ok || !wt.known[key] {

@@ -22,7 +22,7 @@ type bench struct {
 	kubectl kubectl.Client
 }
 
-// results are an agent's figures.
+// results are what was measured of an agent.
 type results struct {
 	start      time.Duration // the median
 	rssMiB     float64       // idle, without pods
@@ -34,7 +34,7 @@ type results struct {
 	copyRate   float64       // of kubectl cp, MB/s
 }
 
-// measure takes all figures of one agent. Each start is that of a node which
+// measure takes all metrics of one agent. Each start is that of a node which
 // the API server does not know yet; the last one stays for the rest.
 func (b bench) measure(ctx context.Context, a agent) (results, error) {
 	var r results

@@ -8,10 +8,10 @@ import (
 // report prints the result lines: ours, and where there is a peer its own and
 // the ratios.
 func report(w io.Writer, ours, peer results) {
-	figures, theirs := ours.figures(), peer.figures()
-	list(w, "", figures)
+	own, theirs := ours.metrics(), peer.metrics()
+	list(w, "", own)
 	list(w, "peer_", theirs)
-	for i, f := range figures {
+	for i, f := range own {
 		if theirs[i].value > 0 {
 			fmt.Fprintf(w, "RESULT ratio_%s %.3f x\n", f.name, f.value/theirs[i].value)
 		}
@@ -19,22 +19,22 @@ func report(w io.Writer, ours, peer results) {
 }
 
 // list prints what was measured.
-func list(w io.Writer, prefix string, figures []figure) {
-	for _, f := range figures {
+func list(w io.Writer, prefix string, all []metric) {
+	for _, f := range all {
 		if f.value > 0 {
 			fmt.Fprintf(w, "RESULT %s%s %.3f %s\n", prefix, f.name, f.value, f.unit)
 		}
 	}
 }
 
-type figure struct {
+type metric struct {
 	name  string
 	value float64
 	unit  string
 }
 
-func (r results) figures() []figure {
-	return []figure{
+func (r results) metrics() []metric {
+	return []metric{
 		{"agent_rss_idle", r.rssMiB, "MiB"},
 		{"agent_rss_pods", r.rssPodsMiB, "MiB"},
 		{"agent_start", r.start.Seconds(), "s"},

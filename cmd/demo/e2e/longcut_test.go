@@ -31,13 +31,13 @@ func longCut(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	over := time.Now().Add(longer)
-	told := false
+	seen := false
 	await(ctx, t, s, func(n *corev1.Node) bool {
 		if c := condition(n, corev1.NodeReady); c != corev1.ConditionTrue {
 			t.Fatalf("Ready is %q while the link is cut", c)
 		}
-		told = told || condition(n, connected) == corev1.ConditionFalse && len(n.Spec.Taints) > 0
-		return told && time.Now().After(over)
+		seen = seen || condition(n, connected) == corev1.ConditionFalse && len(n.Spec.Taints) > 0
+		return seen && time.Now().After(over)
 	})
 	local(ctx, t, s, pod.Name)
 	_, err = s.Kube().Run(ctx, "", "-n", tour.Namespace, "logs", pod.Name)

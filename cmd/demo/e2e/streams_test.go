@@ -60,7 +60,7 @@ func streams(t *testing.T, s *site.Site) {
 			t.Run("port-forward", func(t *testing.T) { forwards(ctx, t, s) })
 			t.Run("debug", func(t *testing.T) { debugs(ctx, t, s, "look-"+transport) })
 			t.Run("on the node", func(t *testing.T) { local(ctx, t, s, "tools"); localExec(ctx, t, s) })
-			t.Run("figures", func(t *testing.T) { figures(ctx, t, s) })
+			t.Run("metrics", func(t *testing.T) { metrics(ctx, t, s) })
 			t.Run("killed", func(t *testing.T) { killed(ctx, t, s, transport) })
 		})
 	}
@@ -268,8 +268,8 @@ func debugs(ctx context.Context, t *testing.T, s *site.Site, name string) {
 	t.Errorf("status of ephemeral containers: %+v", pod.Status.EphemeralContainerStatuses)
 }
 
-// figures asks for what metrics-server asks for.
-func figures(ctx context.Context, t *testing.T, s *site.Site) {
+// metrics asks for what metrics-server asks for.
+func metrics(ctx context.Context, t *testing.T, s *site.Site) {
 	out, err := s.Kube().Run(ctx, "", "get", "--raw", "/api/v1/nodes/"+tour.Node+"/proxy/metrics/resource")
 	if err != nil {
 		t.Fatal(err)

@@ -33,8 +33,8 @@ func udpBlocked(t *testing.T, s *site.Site) {
 	began := time.Now()
 	awaitMetric(ctx, t, s, monitor, overWebSocket)
 	t.Logf("connected over WebSocket after %v", time.Since(began).Round(time.Millisecond))
-	if told := otherWays(t, s) - before; told != 1 {
-		t.Errorf("the log tells %d times that another way won", told)
+	if lines := otherWays(t, s) - before; lines != 1 {
+		t.Errorf("the log says %d times that another transport won", lines)
 	}
 
 	// cloudcore goes and returns: WebSocket wins again, and that is no news.
@@ -47,8 +47,8 @@ func udpBlocked(t *testing.T, s *site.Site) {
 	began = time.Now()
 	awaitMetric(ctx, t, s, monitor, overWebSocket)
 	t.Logf("connected again after %v", time.Since(began).Round(time.Millisecond))
-	if told := otherWays(t, s) - before; told != 1 {
-		t.Errorf("after cloudcore was started again, the log tells %d times that another way won", told)
+	if lines := otherWays(t, s) - before; lines != 1 {
+		t.Errorf("after cloudcore was started again, the log says %d times that another transport won", lines)
 	}
 
 	firewall(ctx, t, s, "-D")

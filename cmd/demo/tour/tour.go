@@ -60,9 +60,9 @@ func (t *Tour) Steps() []Step {
 	}
 }
 
-// Tell runs all steps and tells out about them. It stops at the first that
+// Show runs all steps and writes to out what happens. It stops at the first that
 // fails.
-func (t *Tour) Tell(ctx context.Context, out io.Writer) error {
+func (t *Tour) Show(ctx context.Context, out io.Writer) error {
 	steps := t.Steps()
 	began := time.Now()
 	for i, s := range steps {

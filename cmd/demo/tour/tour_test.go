@@ -43,10 +43,10 @@ func TestOnDuty(t *testing.T) {
 		twins map[string]site.Twin
 		ok    bool
 	}{
-		"all well":       {map[string]site.Twin{"target": good, "temperature": {Actual: value("20", 1001)}}, true},
-		"old report":     {map[string]site.Twin{"target": good, "temperature": {Actual: value("20", 999)}}, false},
-		"forgotten wish": {map[string]site.Twin{"target": {Actual: value("21", 0)}, "temperature": {Actual: value("20", 1001)}}, false},
-		"nothing":        {nil, false},
+		"all well":                {map[string]site.Twin{"target": good, "temperature": {Actual: value("20", 1001)}}, true},
+		"old report":              {map[string]site.Twin{"target": good, "temperature": {Actual: value("20", 999)}}, false},
+		"forgotten desired value": {map[string]site.Twin{"target": {Actual: value("21", 0)}, "temperature": {Actual: value("20", 1001)}}, false},
+		"nothing":                 {nil, false},
 	} {
 		if err := onDuty(tt.twins, now); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)

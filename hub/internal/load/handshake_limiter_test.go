@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestHandshakeLimiter has a herd of 1,000 come at once and return when told, while the
+// TestHandshakeLimiter has 1,000 connections come at once and return when told, while the
 // first in line often wakes late: in no second are more than 100 let in, and the
 // last is in after about ten.
 func TestHandshakeLimiter(t *testing.T) {
