@@ -16,6 +16,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
+// MaxEarlier is how many earlier runs a ClientConfig may name.
+const MaxEarlier = wire.MaxEarlier
+
 // ClientConfig sets up a Client. Only Dialer and Node are required.
 type ClientConfig struct {
 	Dialer Dialer // opens a connection to the cloud
@@ -26,8 +29,8 @@ type ClientConfig struct {
 	// other, see FencedError.
 	Instance string
 	// Earlier are the instances of this program's earlier runs on the same store,
-	// newest first, at most 4: what one of them sent before it was killed, and the
-	// server reads only now, then never takes the node from this run. nil means that
+	// newest first, at most MaxEarlier. The hello of a run that was killed may arrive
+	// late: it never takes the node from the run that names it here. nil means that
 	// they are not known.
 	Earlier []string
 	Version string // of the program, for humans
@@ -100,8 +103,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("hub: ClientConfig.Node must have 1 to %d bytes", maxName)
 	case len(cfg.Instance) > maxInstance:
 		return nil, fmt.Errorf("hub: ClientConfig.Instance has more than %d bytes", maxInstance)
-	case len(cfg.Earlier) > wire.MaxEarlier || slices.ContainsFunc(cfg.Earlier, func(i string) bool { return i == "" || len(i) > maxInstance }):
-		return nil, fmt.Errorf("hub: ClientConfig.Earlier must be at most %d instances of 1 to %d bytes", wire.MaxEarlier, maxInstance)
+	case len(cfg.Earlier) > MaxEarlier || slices.ContainsFunc(cfg.Earlier, func(i string) bool { return i == "" || len(i) > maxInstance }):
+		return nil, fmt.Errorf("hub: ClientConfig.Earlier must be at most %d instances of 1 to %d bytes", MaxEarlier, maxInstance)
 	case cfg.Keepalive < 0, cfg.Handshake < 0, cfg.Backoff.Min < 0, cfg.Backoff.Max < 0:
 		return nil, errors.New("hub: a duration in ClientConfig is negative: leave it 0 for the default")
 	}

@@ -11,9 +11,8 @@ import (
 )
 
 // TestLateHello has the hello of a program that was killed be read after the session
-// of the run that followed it stands: the session stays, and nobody is told of two
-// programs with one identity. The run that lives was fenced by the dead one once, and
-// stayed without the link for five minutes.
+// of the run that followed it stands: the session stays, and no duplicate is reported.
+// The dead run once fenced the living one, which had no link for five minutes.
 func TestLateHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}

@@ -42,7 +42,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}}
 	var err error
 	if link.cfg.Earlier, err = rememberRun(ctx, n.store, n.instance); err != nil {
-		log.Warn("what an earlier run of edgecore sent may take the link from this one for some minutes", "error", err)
+		log.Warn("the store does not keep the runs of this node: the late hello of a killed run may keep this one off the link for some minutes", "error", err)
 	}
 	if err := link.renew(); err != nil {
 		return nil, err

@@ -26,8 +26,9 @@ type Claim struct {
 	Address  string   `json:"address,omitempty"` // from which that program connected, for humans
 	Dial     uint64   `json:"dial"`              // the program's count of its connections
 	Fenced   []string `json:"fenced,omitempty"`  // instances that lost, oldest first
-	// Earlier are earlier runs of the program that has the node, by its own word. Its
-	// store outlives it, so they have ended, and what they sent may still arrive.
+	// Earlier are the instances of earlier runs of the program that has the node, as its
+	// hello names them. They used the same store and have ended. Their hellos may still
+	// arrive.
 	Earlier []string `json:"earlier,omitempty"`
 	// EndedAt is since when the node has had no session at any server, in microseconds
 	// since 1970; 0 while it has one, or if that is not known. A value that is not above
@@ -101,9 +102,8 @@ func WasFenced(s Claim, c Request) bool {
 	return c.Yield || slices.Contains(s.Fenced, c.Instance) || slices.Contains(s.Earlier, c.Instance)
 }
 
-// IsLate reports whether the request is most likely what a program that has ended sent
-// before: it is an earlier run of the program that has the node, and does not know that
-// it was fenced.
+// IsLate reports whether the request is the late hello of a run that has ended: of an
+// earlier run of the program that has the node, which does not know that it was fenced.
 func IsLate(s Claim, c Request) bool { return !c.Yield && slices.Contains(s.Earlier, c.Instance) }
 
 // ended reports whether the newest session has ended.

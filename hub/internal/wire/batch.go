@@ -13,11 +13,10 @@ import (
 
 // Batches carry bulk traffic: several frames of state or events, compressed as
 // one. Each stands alone, so that a session at rest keeps no compressor, and a
-// reader needs no more than maxBatchRaw for one, whatever the peer sends. What a
-// batch may have in it is bounded by its packed bytes too: by what they can unpack
-// to, and by how many frames and entries (see items). Only
-// what waits to be written is packed: a single small update, or a link that is
-// faster than what it carries, does not pay for it.
+// reader needs no more than MaxBatchRaw for one, whatever the peer sends. The packed
+// bytes bound a batch too: what they can unpack to, and how many frames and entries
+// they can hold (see items). Only frames that wait to be written are packed: a single
+// small update, or a link that is faster than what it carries, does not pay for it.
 
 const (
 	// MaxBatchRaw bounds what a batch unpacks to, in bytes.

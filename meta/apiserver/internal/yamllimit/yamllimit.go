@@ -20,7 +20,7 @@ const (
 	costQuote  = 7 // the escapes of two bytes
 )
 
-// Error is why a document is not parsed.
+// Error says why a document is not parsed.
 type Error struct {
 	Line int    // from 1; 0 for the whole document
 	Why  string // and the remedy
@@ -36,7 +36,7 @@ func (e *Error) Error() string {
 const remedy = "send the object as JSON (kubectl create --dry-run=client -o json makes it)"
 
 // Check returns an *Error if parsing the document may take more than Multiple bytes
-// for each of its own, or if that cannot be said.
+// for each of its own, or if Check cannot tell how many it takes.
 func Check(doc []byte) error {
 	r := reader{parent: -1}
 	limit := Multiple * len(doc)
