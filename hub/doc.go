@@ -57,7 +57,8 @@
 //     for several keys at once. The Source returns the newest object it knows; Deleted
 //     only when that is certain; [ErrLagging] when its view may be older than what
 //     the peer holds; any other error to be asked again later. The session sends it,
-//     within the peer's window.
+//     within the peer's window. An Acker gives a deletion a version; Deleted with
+//     no version says that it has forgotten the key, and nothing is sent.
 //  6. The peer's session calls Apply on the Sink with what arrived, in batches. The
 //     Sink makes all of them durable or none, then returns nil. Objects of one
 //     key come in the owner's order; the last one counts. An object that comes twice

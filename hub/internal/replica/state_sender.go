@@ -208,6 +208,11 @@ func (s *StateSender) loaded(fx []Effect, ev Loaded) []Effect {
 	}
 	o := ev.Object
 	o.Key = ev.Key
+	if s.cfg.Acker && o.Deleted && o.Version == "" {
+		delete(s.held, ev.Key) // forgotten after its acknowledgement, not deleted
+		s.settle(ev.Key)
+		return fx
+	}
 	if held, known := s.held[ev.Key]; known && (o.Version != "" || !o.Deleted) {
 		switch c := s.cfg.Compare(o.Version, held); {
 		case c < 0:
