@@ -120,6 +120,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 	if err != nil {
 		return err
 	}
+	all["memory"] = trimMemory(component(log, "memory"))
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
