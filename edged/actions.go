@@ -105,7 +105,11 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActTearDown:
 		return r.tearDown()
 	case plan.ActRemoveLogs:
-		return podlogs.Remove(r.w.a.cfg.LogRoot, r.pod)
+		if err := podlogs.Remove(r.w.a.cfg.LogRoot, r.pod); err != nil {
+			return err
+		}
+		r.w.updateMemory(func(m *memory) { m.logsRemoved = true })
+		return nil
 	case plan.ActReportGone:
 		if err := r.w.a.cfg.Reports.PodGone(ctx, r.pod); err != nil {
 			return err
@@ -224,7 +228,9 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 			return err
 		}
 	}
-	r.w.updateMemory(func(m *memory) { m.setUp, m.stale, m.tornDown, m.refresh = true, false, false, prepared.Refresh })
+	r.w.updateMemory(func(m *memory) {
+		m.setUp, m.stale, m.tornDown, m.logsRemoved, m.refresh = true, false, false, false, prepared.Refresh
+	})
 	return nil
 }
 

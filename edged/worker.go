@@ -66,6 +66,7 @@ type worker struct {
 // safety: losing it in a crash costs a repetition.
 type memory struct {
 	setUp, stale, tornDown      bool
+	logsRemoved                 bool
 	finalReported, goneReported bool
 	refresh                     time.Time // when tokens are due
 	expired                     bool      // one of them is past its end

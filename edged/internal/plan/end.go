@@ -49,10 +49,16 @@ func planEnd(s Situation) Decision {
 				d.add(Action{Kind: ActRemove, ID: c.ID, Name: c.Name})
 			}
 		}
-	case !s.TornDown:
+	case !s.LogsRemoved || !s.TornDown:
 		// The folder of the volumes goes last. After a crash it is all that shows that
-		// this pod was here, and that the rest of the work is to be done.
-		d.add(Action{Kind: ActRemoveLogs}, Action{Kind: ActTearDown})
+		// this pod was here, and that the rest of the work is to be done. A pod that
+		// finished before has no volumes any more, but its logs.
+		if !s.LogsRemoved {
+			d.add(Action{Kind: ActRemoveLogs})
+		}
+		if !s.TornDown {
+			d.add(Action{Kind: ActTearDown})
+		}
 	case s.Ending == EndDeleted && !s.GoneReported:
 		d.add(Action{Kind: ActReportGone})
 	default:

@@ -95,6 +95,7 @@ type Situation struct {
 	SetUp         bool          // volumes are set up
 	Stale         bool          // content of volumes may have changed
 	TornDown      bool          // volumes are gone
+	LogsRemoved   bool          // the folder of the logs is gone
 	FinalReported bool          // the last status is durable
 	Settled       time.Time     // until then, what a cut step asked of the runtime may still appear
 	GoneReported  bool          // the end was reported

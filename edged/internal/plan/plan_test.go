@@ -119,13 +119,14 @@ func TestPlan(t *testing.T) {
 		{"deleted, stopped", podtest.New(always, "a"), has("s0!", "a exit0 s0"), ends(EndDeleted), "report final"},
 		{"deleted, told", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported = true }, "remove sandbox id=s0"},
 		{"deleted, removed", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported = true }, "remove logs; tear down"},
-		{"deleted, torn down", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported, s.TornDown = true, true }, "report gone"},
+		{"deleted, torn down", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported, s.LogsRemoved, s.TornDown = true, true, true }, "report gone"},
+		{"deleted, finished before", podtest.New(never, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported, s.TornDown = true, true }, "remove logs"},
 		{"deleted, all told", podtest.New(always, "a"), has(), func(s *Situation) {
 			ends(EndDeleted)(s)
-			s.FinalReported, s.TornDown, s.GoneReported = true, true, true
+			s.FinalReported, s.LogsRemoved, s.TornDown, s.GoneReported = true, true, true, true
 		}, "done"},
 		{"gone", podtest.New(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(EndGone), "remove sandbox id=s0; remove b id=b2"},
-		{"gone, tidy", podtest.New(always), has(), func(s *Situation) { ends(EndGone)(s); s.TornDown = true }, "done"},
+		{"gone, tidy", podtest.New(always), has(), func(s *Situation) { ends(EndGone)(s); s.LogsRemoved, s.TornDown = true, true }, "done"},
 		{"rejected", podtest.New(always, "a"), has(), ends(EndFinished), "tear down finished"},
 	} {
 		s := Situation{Pod: tt.pod, Now: at(0), View: tt.view, Health: map[string]Health{}}
