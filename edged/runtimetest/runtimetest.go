@@ -46,6 +46,10 @@ type Runtime struct {
 	fail       func(call string) error
 	failRead   func(verb string) error
 	exec       func(c runtime.Container, cmd []string) (runtime.ExecResult, error)
+
+	reopen       func(c runtime.Container) error // see ReopenWith
+	filesystems  []runtime.Filesystem            // see SetImageFilesystems
+	sandboxImage string
 }
 
 // container is a container and how it behaves.
@@ -364,8 +368,15 @@ func (r *Runtime) ImageStatus(_ context.Context, ref string) (runtime.Image, boo
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i, ok := r.images[strings.TrimPrefix(ref, "sha256:")]
-	return i, ok, nil
+	if i, ok := r.images[strings.TrimPrefix(ref, "sha256:")]; ok {
+		return i, true, nil
+	}
+	for _, i := range r.images {
+		if i.ID == ref || slices.Contains(i.Tags, ref) || slices.Contains(i.Digests, ref) {
+			return i, true, nil
+		}
+	}
+	return runtime.Image{}, false, nil
 }
 
 // PullImage puts an image on the node.
@@ -384,6 +395,6 @@ func (r *Runtime) RemoveImage(ctx context.Context, id string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.images, strings.TrimPrefix(id, "sha256:"))
+	maps.DeleteFunc(r.images, func(name string, i runtime.Image) bool { return i.ID == id || name == strings.TrimPrefix(id, "sha256:") })
 	return nil
 }

@@ -97,7 +97,7 @@ func (s *server) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatusReque
 }
 
 func image(i runtime.Image) *runtimeapi.Image {
-	return &runtimeapi.Image{Id: i.ID, RepoTags: i.Tags, RepoDigests: i.Digests, Size: i.Size}
+	return &runtimeapi.Image{Id: i.ID, RepoTags: i.Tags, RepoDigests: i.Digests, Size: i.Size, Pinned: i.Pinned}
 }
 
 func (s *server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
