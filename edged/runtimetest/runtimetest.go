@@ -395,6 +395,8 @@ func (r *Runtime) RemoveImage(ctx context.Context, id string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.images, func(name string, i runtime.Image) bool { return i.ID == id || name == strings.TrimPrefix(id, "sha256:") })
+	maps.DeleteFunc(r.images, func(name string, i runtime.Image) bool {
+		return i.ID == id || name == strings.TrimPrefix(id, "sha256:")
+	})
 	return nil
 }
