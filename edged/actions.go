@@ -105,7 +105,7 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActTearDown:
 		return r.tearDown()
 	case plan.ActRemoveLogs:
-		return podlogs.Remove(r.w.a.cfg.LogRoot, r.pod)
+		return r.w.a.removeLogs(r.pod)
 	case plan.ActReportGone:
 		if err := r.w.a.cfg.Reports.PodGone(ctx, r.pod); err != nil {
 			return err
@@ -308,7 +308,8 @@ func (r *execution) removeLog(id string) {
 	for _, c := range r.s.View.Containers {
 		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
 			// Logs are no promise: what cannot be removed goes with the pod.
-			_ = os.Remove(podlogs.File(r.w.a.cfg.LogRoot, r.pod, c.Name, c.Attempt))
+			_ = podlogs.RemoveFile(podlogs.File(r.w.a.cfg.LogRoot, r.pod, c.Name, c.Attempt))
+			_ = podlogs.Unlink(r.w.a.cfg.ContainerLogs.Links, r.pod, c.Name, c.ID)
 		}
 	}
 }

@@ -53,6 +53,7 @@ type Agent struct {
 	ready        chan struct{}
 	guard        lifecycle.Guard
 	specs        *podspec.Builder
+	disk         disk
 
 	folder    *static.Folder // nil without static pods
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
@@ -62,7 +63,9 @@ type Agent struct {
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	listed  map[types.UID]bool        // the pods of the last list
+	waiting []*corev1.Pod             // pods of the last list whose name is not free yet
 	orphans map[types.UID]*corev1.Pod // what was found for pods not in the list
+	unowned map[string]time.Time      // since when what is on the disk belongs to nobody; see lastingLocked
 	wg      sync.WaitGroup            // the workers
 }
 
@@ -94,6 +97,9 @@ func New(cfg Config) (*Agent, error) {
 		unknownPod: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
 	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
+	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	if cfg.StaticPodDir != "" {
@@ -176,6 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
+	a.disk.run(ctx, &wg)
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
@@ -261,10 +268,14 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 		return // workers may have ended already: their pods are not new ones
 	}
 	a.setListedLocked(list)
+	a.waiting = nil
 	for _, p := range list {
-		if w := a.workers[p.UID]; w != nil {
+		switch w := a.workers[p.UID]; {
+		case w != nil:
 			w.update(p)
-		} else if !a.isNameTakenLocked(p) {
+		case a.isNameTakenLocked(p):
+			a.waiting = append(a.waiting, p)
+		default:
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
 		}
 		delete(a.orphans, p.UID)

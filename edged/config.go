@@ -71,6 +71,8 @@ type Config struct {
 	// SeccompDefault gives containers that name no seccomp profile the runtime's own
 	// instead of none, as the kubelet's setting of that name.
 	SeccompDefault bool
+	ContainerLogs  ContainerLogs // rotation of the containers' logs, and links to them
+	ImageGC        ImageGC       // when images that nobody uses are removed
 	// NodeCheck is how often the node's own condition (runtime, memory, disk,
 	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
 	NodeCheck time.Duration
@@ -142,6 +144,9 @@ func (c Config) check() error {
 		if errs := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(errs) > 0 {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
+	}
+	if err := c.checkDisk(); err != nil {
+		return err
 	}
 	return c.checkRegistration()
 }

@@ -24,6 +24,10 @@ const (
 	imageInterval      = 5 * time.Minute
 )
 
+// errNoFilesystem is why images are not collected for their space. It stays so until
+// the runtime is another one, and is no news each time.
+var errNoFilesystem = errors.New("reclaim: the runtime does not say where its images are: it must support ImageFsInfo")
+
 // ImageRuntime is what of a runtime collects images.
 type ImageRuntime interface {
 	ListImages(ctx context.Context) ([]runtime.Image, error)
@@ -131,7 +135,7 @@ func (c *Images) Run(ctx context.Context) error {
 	// The first look only learns what there is: no image is old enough then.
 	_, err := c.observe(ctx)
 	for wait := min(c.policy.minAge+time.Second, imageInterval); ; wait = imageInterval {
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !(failed && errors.Is(err, errNoFilesystem)) {
 			c.cfg.Logger.Warn("images cannot be collected; trying again", "err", err)
 			if failed { // one failure is no news, as for the kubelet: a runtime may be starting
 				c.cfg.Event(corev1.EventTypeWarning, "ImageGCFailed", err.Error())
@@ -296,7 +300,7 @@ func (c *Images) usage(ctx context.Context) (usage, error) {
 		return usage{}, fmt.Errorf("reclaim: %w", err)
 	}
 	if len(images) == 0 {
-		return usage{}, errors.New("reclaim: the runtime does not say where its images are")
+		return usage{}, errNoFilesystem
 	}
 	var fullest usage
 	for _, f := range images {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,4 +57,20 @@ func RemoveFile(path string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Pods lists the uids of the pods that have a folder of logs below root.
+func Pods(root string) ([]string, error) {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var out []string
+	for _, e := range entries {
+		// No name of Kubernetes has an underscore.
+		if parts := strings.Split(e.Name(), "_"); len(parts) == 3 && e.IsDir() {
+			out = append(out, parts[2])
+		}
+	}
+	return out, err
 }

@@ -209,6 +209,7 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	cfg.Labels[runtime.LabelContainerName] = c.Spec.Name
 	cfg.Annotations = containerNotes(pod, c)
 	cfg.Annotations[runtime.AnnotationTerminationMessage] = message
+	cfg.Annotations[runtime.AnnotationNode] = b.cfg.NodeName
 	return cfg, nil
 }
 
