@@ -23,7 +23,7 @@ type containerRuntime interface {
 }
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
-// are the server's own and those of more.
+// are the server's own, the agent's and those of more.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
 	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
@@ -33,7 +33,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more 
 	var s *server.Server
 	metrics := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		if err := errors.Join(s.Export(r.Context(), w), more(r.Context(), w)); err != nil {
+		if err := errors.Join(s.Export(r.Context(), w), agent.WriteMetrics(r.Context(), w), more(r.Context(), w)); err != nil {
 			log.Debug("metrics could not be written", "err", err)
 		}
 	}

@@ -87,3 +87,11 @@ func (r *Runtime) SandboxImage(context.Context) (string, error) {
 	defer r.mu.Unlock()
 	return r.sandboxImage, nil
 }
+
+// ForgetSandbox makes a sandbox disappear while its containers stay, as a crash of a
+// runtime can.
+func (r *Runtime) ForgetSandbox(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sandboxes, id)
+}

@@ -40,6 +40,7 @@ func (s *Site) EdgeArgs(node string) []string {
 	return []string{
 		"--data-dir", s.DataDir(node), "--runtime-endpoint", s.RuntimeEndpoint(), "--mqtt-listen", "tcp://" + Broker,
 		"--cgroup-root", s.CgroupRoot(), "--pod-log-dir", filepath.Join(s.Dir(), "pod-logs"),
+		"--container-log-links", filepath.Join(s.Dir(), "container-logs"),
 		"--static-pod-dir", s.StaticPods(),
 	}
 }
