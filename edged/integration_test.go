@@ -27,6 +27,7 @@ type realNode struct {
 	t       *testing.T
 	runtime *cri.Client
 	cfg     edged.Config
+	agent   *edged.Agent
 	stop    func()
 }
 
@@ -81,6 +82,7 @@ func (r *realNode) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.agent = agent
 	ctx, cancel := context.WithCancel(context.Background()) // ends in stop, also after the test's own context
 	done := make(chan error, 1)
 	go func() { done <- agent.Run(ctx) }()
