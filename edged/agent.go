@@ -182,7 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
-	a.disk.run(ctx, &wg)
+	a.runDisk(ctx, &wg)
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 

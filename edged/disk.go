@@ -79,9 +79,16 @@ func (a *Agent) newDisk() (d disk, err error) {
 	return d, err
 }
 
-// run rotates logs and collects images until ctx ends. What it starts is added to
+// runDisk rotates logs and collects images until ctx ends. What it starts is added to
 // wg. All pods of the first list have a worker by then: what they name is in use.
-func (d disk) run(ctx context.Context, wg *sync.WaitGroup) {
+func (a *Agent) runDisk(ctx context.Context, wg *sync.WaitGroup) {
+	d := a.disk
+	if d.logs == nil && a.cfg.ContainerLogs.MaxSize >= 0 {
+		a.log.Warn("logs of containers are not rotated: the container runtime cannot open them again (ReopenContainerLog)")
+	}
+	if d.images == nil {
+		a.log.Warn("images are not collected: the container runtime does not say where they are (ImageFsInfo)")
+	}
 	if d.logs != nil {
 		wg.Go(func() { _ = d.logs.Run(ctx) }) // the Agent runs once: so do they
 	}

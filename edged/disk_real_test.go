@@ -23,6 +23,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/crilog"
@@ -228,6 +229,43 @@ func (r *realNode) watch(t *testing.T, what string, ok func() bool) {
 		case <-ctx.Done():
 			t.Fatalf("%s did not happen", what)
 		}
+	}
+}
+
+// TestRealRemoveDead removes what a real runtime has of a pod that is over: its
+// status stays, and the agent that comes up next knows it too.
+func TestRealRemoveDead(t *testing.T) {
+	r := startReal(t)
+	job := newPod("job", busybox("echo done; exit 3"))
+	job.Spec.RestartPolicy, job.Spec.HostNetwork = corev1.RestartPolicyNever, true
+	r.put(job)
+	r.wait(t, "over", realLimit, func() bool { return r.status[job.UID].Phase == corev1.PodFailed })
+	of := func() (n int) {
+		list, err := r.runtime.ListContainers(t.Context(), string(job.UID))
+		boxes, err2 := r.runtime.ListSandboxes(t.Context(), string(job.UID))
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		return len(list) + len(boxes)
+	}
+	if of() != 2 {
+		t.Fatalf("the runtime has %d of the pod", of())
+	}
+	r.watch(t, "all of the pod is removed", func() bool { // once its volumes are torn down
+		if err := r.agent.RemoveDead(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return of() == 0
+	})
+	before := r.status[job.UID]
+	r.stop()
+	r.start()
+	<-time.After(2 * time.Second)
+	r.mu.Lock()
+	after := r.status[job.UID]
+	r.mu.Unlock()
+	if !equality.Semantic.DeepEqual(before, after) || after.ContainerStatuses[0].State.Terminated.ExitCode != 3 {
+		t.Errorf("before %+v\nafter  %+v", before, after)
 	}
 }
 

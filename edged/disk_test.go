@@ -198,6 +198,16 @@ func TestLogLinks(t *testing.T) {
 		if got := links(); len(got) != 2 {
 			t.Errorf("after restarts, of which one is kept: %q", got)
 		}
+		// Somebody removes a log to make room: it is opened again.
+		logs, _ := filepath.Glob(cfg.LogRoot + "/*/main/3.log")
+		b.rt.ReopenWith(func(runtime.Container) error { return os.WriteFile(logs[0], nil, 0o600) })
+		if err := os.Remove(logs[0]); err != nil {
+			t.Fatal(err)
+		}
+		settle(2 * time.Minute)
+		if !exists(logs[0]) {
+			t.Error("a log that was removed is not opened again")
+		}
 		b.del(p, 5)
 		settle(time.Minute)
 		if got := links(); len(got) != 0 {

@@ -2,6 +2,8 @@ package edged
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/internal/podlogs"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -55,7 +58,7 @@ func (a *Agent) findOrphans(ctx context.Context) {
 			a.log.Debug("cannot remove a link to a log that is gone", "link", link, "err", err)
 		}
 	}
-	a.linkLogs(containers)
+	a.mendLogs(ctx, containers)
 }
 
 // endOrphans looks for orphans now, and has those ended that are known for certain.
@@ -156,12 +159,10 @@ func isPodUID(s string) bool {
 	return strings.Trim(s, "0123456789abcdef-") == ""
 }
 
-// linkLogs makes links to the logs of running containers of this node that have
-// none: they were started before links were asked for.
-func (a *Agent) linkLogs(containers []runtime.Container) {
-	if a.cfg.ContainerLogs.Links == "" {
-		return
-	}
+// mendLogs looks after the logs of this node's running containers: one that somebody
+// removed is opened again, as a kubelet does it, and one without a link gets it. A
+// container that was started before links were asked for has none.
+func (a *Agent) mendLogs(ctx context.Context, containers []runtime.Container) {
 	for _, c := range containers {
 		pod, ok := podlogs.PodOf(c)
 		if !ok || c.State != runtime.ContainerRunning {
@@ -170,8 +171,14 @@ func (a *Agent) linkLogs(containers []runtime.Container) {
 		a.mu.Lock()
 		own := a.workers[pod.UID] != nil
 		a.mu.Unlock()
-		if own {
-			a.linkLog(pod, c.Name, c.Attempt, c.ID)
+		if !own {
+			continue
 		}
+		if _, err := os.Lstat(podlogs.File(a.cfg.LogRoot, pod, c.Name, c.Attempt)); errors.Is(err, fs.ErrNotExist) && a.disk.logs != nil {
+			if err := a.disk.logs.Reopen(ctx, c.ID); err != nil {
+				a.log.Debug("cannot have a log opened again that is gone", "pod", podspec.Title(pod), "container", c.Name, "err", err)
+			}
+		}
+		a.linkLog(pod, c.Name, c.Attempt, c.ID)
 	}
 }

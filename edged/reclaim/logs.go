@@ -230,7 +230,7 @@ func (l *Logs) rotate(ctx context.Context, w logWork) error {
 	path := filepath.Join(w.dir, w.files.file)
 	switch {
 	case plan.reopen:
-		errs = append(errs, l.reopen(ctx, w.id))
+		errs = append(errs, l.Reopen(ctx, w.id))
 	case plan.rotateTo != "":
 		if err := l.rename(ctx, w.id, path, filepath.Join(w.dir, plan.rotateTo)); err != nil {
 			return errors.Join(append(errs, err)...)
@@ -252,7 +252,7 @@ func (l *Logs) rename(ctx context.Context, id, from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return fmt.Errorf("reclaim: %w", err)
 	}
-	err := l.reopen(ctx, id)
+	err := l.Reopen(ctx, id)
 	if err == nil {
 		return nil
 	}
@@ -266,9 +266,9 @@ func (l *Logs) rename(ctx context.Context, id, from, to string) error {
 	return err
 }
 
-// reopen has the runtime open a container's log file. A rotation that has begun is
+// Reopen has the runtime open the log file of a running container. A rotation that has begun is
 // brought to its end also when the agent is to end.
-func (l *Logs) reopen(ctx context.Context, id string) error {
+func (l *Logs) Reopen(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reopenTimeout)
 	defer cancel()
 	if err := l.cfg.Runtime.ReopenContainerLog(ctx, id); err != nil {
