@@ -33,8 +33,10 @@
 //
 //   - A pod with a deletion timestamp is reported gone only when no process,
 //     sandbox or volume of it is left, and after its last status was durable.
-//   - Sandboxes of unknown pods are removed, but only after Objects has answered
-//     once.
+//   - What is on the node for unknown pods (sandboxes, containers, folders, logs,
+//     empty cgroups) is removed, but only after Objects has answered once.
+//   - Rotation loses no line of a container's log, and no image is collected that a
+//     pod of the node names.
 //   - A pod is reported Succeeded or Failed only when nothing of it runs, or may
 //     still start. It then never runs again, and its status stays as it is.
 //   - An Agent that is restarted reports the status that was reported before.
@@ -62,6 +64,7 @@
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, image        the pods' volumes; image references and credentials
 //	probe, pleg, cgroup  probes; changes in the runtime; the pods' cgroups
+//	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods
 //	edgedtest            a fake and suites for what an embedder implements
 //
