@@ -222,7 +222,7 @@ var rooms = map[string][]string{
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
 	"edged/internal/notfound":     {},
-	"edged/internal/podlogs":      {},
+	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},
 	"edged/internal/probemetrics": {},
 	"edged/internal/podspec": {
