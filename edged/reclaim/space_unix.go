@@ -10,6 +10,6 @@ func spaceOf(folder string) (usage, error) {
 	if err := unix.Statfs(folder, &st); err != nil {
 		return usage{}, err
 	}
-	size := uint64(st.Bsize) //nolint:unconvert // the type differs between platforms
-	return usage{capacity: uint64(st.Blocks) * size, available: uint64(st.Bavail) * size}, nil
+	size := uint64(st.Bsize)
+	return usage{capacity: uint64(st.Blocks) * size, available: uint64(st.Bavail) * size}, nil //nolint:unconvert // the types differ between platforms
 }
