@@ -14,13 +14,13 @@ import (
 // diskFlags are the settings that keep the node's disk from filling up. Their names
 // and defaults are those of the fields of a KubeletConfiguration.
 type diskFlags struct {
-	ContainerLogMaxSize         string        `help:"Size at which the log of a container is rotated, for example 10Mi. A negative size turns rotation off." default:"10Mi" placeholder:"SIZE"`
+	ContainerLogMaxSize         string        `help:"Size at which the log of a container is rotated, for example 10Mi. =-1 turns rotation off." default:"10Mi"`
 	ContainerLogMaxFiles        int           `help:"How many files are kept of one container's log, at least 2." default:"5"`
 	ContainerLogMaxWorkers      int           `help:"How many logs are rotated at the same time." default:"1"`
 	ContainerLogMonitorInterval time.Duration `help:"How often the sizes of logs are looked at, at least 3s." default:"10s"`
 	ContainerLogLinks           string        `help:"Folder of links to the logs of all containers, by which log collectors find them. Empty: none." default:"/var/log/containers" placeholder:"DIR"`
-	ImageGCHigh                 int           `help:"Percent of the images' disk in use at which images that nobody uses are removed. 100 turns that off." default:"85" name:"image-gc-high-threshold-percent" placeholder:"PERCENT"`
-	ImageGCLow                  int           `help:"Percent of that disk in use down to which they are removed." default:"80" name:"image-gc-low-threshold-percent" placeholder:"PERCENT"`
+	ImageGCHigh                 int           `help:"Percent of the images' disk in use at which images that nobody uses are removed. 100 turns that off." default:"85" name:"image-gc-high-threshold-percent"`
+	ImageGCLow                  int           `help:"Percent of that disk in use down to which they are removed." default:"80" name:"image-gc-low-threshold-percent"`
 	ImageMinimumGCAge           time.Duration `help:"How long an image is on the node before it may be removed." default:"2m" name:"image-minimum-gc-age"`
 	ImageMaximumGCAge           time.Duration `help:"How long an image is unused before it is removed whatever the disk has. 0 means for ever." default:"0s" name:"image-maximum-gc-age"`
 }
