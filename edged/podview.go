@@ -154,7 +154,7 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	s := plan.Situation{
 		Pod: w.pod, Now: now, View: w.view, Ending: end, Grace: grace,
 		SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
-		TornDown: w.mem.tornDown, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil,
+		TornDown: w.mem.tornDown, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
 		Retry: maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
 	for _, c := range w.view.Containers {

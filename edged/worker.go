@@ -36,6 +36,7 @@ type worker struct {
 	deleted        bool        // the API object is no longer there
 	dirty          bool        // the runtime's view may have changed
 	rejected       *plan.Rejection
+	graceLimit     *time.Duration // of an eviction; nil without
 	mem            memory
 	alive          bool              // processes of the pod run, or may
 	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
@@ -349,7 +350,10 @@ func (w *worker) spec() *corev1.Pod {
 func (w *worker) ending() (plan.Ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	grace := podspec.GracePeriod(w.pod)
+	grace, specGrace := podspec.GracePeriod(w.pod), podspec.SpecGracePeriod(w.pod)
+	if w.graceLimit != nil {
+		grace, specGrace = min(grace, *w.graceLimit), min(specGrace, *w.graceLimit)
+	}
 	isOver := plan.IsTerminal(w.pod.Status.Phase) || w.last != nil && plan.IsTerminal(w.last.Phase)
 	w.deadAfter = time.Time{}
 	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
@@ -364,7 +368,7 @@ func (w *worker) ending() (plan.Ending, time.Duration) {
 	case w.pod.DeletionTimestamp != nil:
 		return plan.EndDeleted, grace
 	case w.rejected != nil, isOver:
-		return plan.EndFinished, podspec.SpecGracePeriod(w.pod)
+		return plan.EndFinished, specGrace
 	}
 	return plan.EndNone, grace
 }

@@ -47,13 +47,15 @@ type Request struct {
 	Features    runtime.Features
 	AppArmor    bool // the machine's kernel enforces AppArmor profiles
 	PodLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
+	// Pressures are the conditions of the node that are True since it is short of something.
+	Pressures []corev1.NodeConditionType
 }
 
 // Decide says why the node does not take the pod; nil if it takes it. It is pure.
-// What concerns the pod alone is checked first: another state of the node does not
-// change that.
+// The kubelet checks for pressure first. What concerns the pod alone comes next: another
+// state of the node does not change that.
 func (f Request) Decide() *plan.Rejection {
-	for _, check := range []func() *plan.Rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
+	for _, check := range []func() *plan.Rejection{f.checkPressure, f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
 		if r := check(); r != nil {
 			return r
 		}

@@ -47,6 +47,9 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 	if message := resizePending(f); message != "" && !IsTerminal(st.Phase) {
 		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
 	}
+	if c := disruption(f, st); c != nil {
+		list = append(list, *c)
+	}
 	for i := range list {
 		c := &list[i]
 		c.ObservedGeneration = f.Pod.Generation
@@ -61,6 +64,25 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 		}
 	}
 	return list
+}
+
+// disruption is the condition DisruptionTarget of a pod that the node evicts because it
+// is short of something (KEP-3329); nil without. It stays after the pod has ended, so
+// that a controller that looks later does not count the end as a failure of the program.
+func disruption(f Facts, st *corev1.PodStatus) *corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet}
+	if r := f.Rejected; r != nil && r.Disrupts && st.Phase == corev1.PodFailed && st.Reason == r.Reason {
+		c.Message = r.Message
+		return &c
+	}
+	for _, old := range [][]corev1.PodCondition{lastConditions(f), f.Pod.Status.Conditions} {
+		i := slices.IndexFunc(old, func(o corev1.PodCondition) bool { return o.Type == c.Type && o.Reason == c.Reason && o.Status == c.Status })
+		if i >= 0 && IsTerminal(st.Phase) {
+			c.Message = old[i].Message
+			return &c
+		}
+	}
+	return nil
 }
 
 // lastConditions are the conditions of the last report.

@@ -27,6 +27,9 @@ func planEnd(s Situation) Decision {
 	if s.Ending == EndFinished {
 		grace = podspec.GracePeriod(s.Pod)
 	}
+	if s.GraceLimit != nil {
+		grace = min(grace, *s.GraceLimit)
+	}
 	switch {
 	case s.View.Alive():
 		d.add(Action{Kind: ActKillPod, Grace: grace})

@@ -91,13 +91,14 @@ type Situation struct {
 	Now           time.Time
 	View          View
 	Ending        Ending
-	Grace         time.Duration // for ending
-	SetUp         bool          // volumes are set up
-	Stale         bool          // content of volumes may have changed
-	TornDown      bool          // volumes are gone
-	FinalReported bool          // the last status is durable
-	Settled       time.Time     // until then, what a cut step asked of the runtime may still appear
-	GoneReported  bool          // the end was reported
+	Grace         time.Duration  // for ending
+	GraceLimit    *time.Duration // of an eviction; nil without
+	SetUp         bool           // volumes are set up
+	Stale         bool           // content of volumes may have changed
+	TornDown      bool           // volumes are gone
+	FinalReported bool           // the last status is durable
+	Settled       time.Time      // until then, what a cut step asked of the runtime may still appear
+	GoneReported  bool           // the end was reported
 	Retry         map[string]time.Time
 	Health        map[string]Health // by container id
 	LastStatuses  map[string]*corev1.ContainerStatus

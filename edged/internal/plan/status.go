@@ -39,8 +39,12 @@ type Facts struct {
 	Rejected  *Rejection
 }
 
-// Rejection is why a pod is made to fail: by admission, or by its deadline.
-type Rejection struct{ Reason, Message string }
+// Rejection is why a pod is made to fail: by admission, by its deadline, or by an
+// eviction.
+type Rejection struct {
+	Reason, Message string
+	Disrupts        bool // the node ends the pod for its own sake: see disruption
+}
 
 // PodStatus computes the status of a pod. It is pure.
 //
