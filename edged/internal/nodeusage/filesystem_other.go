@@ -1,0 +1,5 @@
+//go:build !unix
+
+package nodeusage
+
+func fileSystem(string) (space, error) { return space{}, errUnknown }
