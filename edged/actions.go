@@ -264,9 +264,6 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
 				if a.Attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
-					if limits := podspec.UnenforcedLimits(r.pod); limits != "" {
-						agent.events.Pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
-					}
 				}
 				r.useSandbox(sb)
 				r.w.clearBackOff(plan.RetrySandbox)

@@ -24,6 +24,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		Pod: pod, Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
 		PodLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
 	}
+	f.Pressures, _ = a.evictor.Pressures()
 	for _, w := range a.workers {
 		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
 			f.Others = append(f.Others, p)

@@ -21,6 +21,8 @@ import (
 	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/eviction"
+	"github.com/edgekit/edgekit/edged/internal/evictor"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
@@ -48,6 +50,7 @@ type Agent struct {
 	pulls        chan struct{} // holds a value for each image being pulled
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registry.Tracker
+	evictor      *evictor.Evictor
 	groups       atomic.Pointer[cgroup.Groups]
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
@@ -93,7 +96,14 @@ func New(cfg Config) (*Agent, error) {
 		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
 	}
-	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
+	thresholds, err := cfg.Eviction.thresholds()
+	if err != nil {
+		return nil, err
+	}
+	if a.evictor, err = a.newEvictor(thresholds); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
+	if a.node, err = nodestatus.New(a.nodeConfig(thresholds)); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	if cfg.StaticPodDir != "" {
@@ -105,12 +115,15 @@ func New(cfg Config) (*Agent, error) {
 }
 
 // nodeConfig is the part of the Config that is about the Node.
-func (a *Agent) nodeConfig() nodestatus.Config {
+func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
 		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
+		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
+			return eviction.Reservation(thresholds, capacity)
+		},
 	}
 	if reports, ok := a.cfg.Reports.(LastReports); ok {
 		cfg.LastNode = reports.LastNode
@@ -150,6 +163,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if !a.waitForRuntime(ctx) {
 		return nil
 	}
+	a.evictor.Prepare(ctx) // before the first pod is admitted
 	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
@@ -176,6 +190,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
+	wg.Go(func() { _ = a.evictor.Run(ctx) }) // the Agent runs once: so does its evictor
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 

@@ -71,8 +71,12 @@ type Config struct {
 	// SeccompDefault gives containers that name no seccomp profile the runtime's own
 	// instead of none, as the kubelet's setting of that name.
 	SeccompDefault bool
+	// Eviction says when pods are evicted because the node is short of memory, disk or
+	// process ids; the zero value means the kubelet's defaults.
+	Eviction Eviction
 	// NodeCheck is how often the node's own condition (runtime, memory, disk,
-	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
+	// processes) and the limits of local storage are looked at; 0 means 10 seconds. It is
+	// reported when it changes.
 	NodeCheck time.Duration
 	// Unwritable says why Reports cannot store anything now; nil if it can. An
 	// Agent runs on with what it has then, and reports disk pressure, which keeps
@@ -143,6 +147,9 @@ func (c Config) check() error {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
 	}
+	if _, err := c.Eviction.thresholds(); err != nil {
+		return err
+	}
 	return c.checkRegistration()
 }
 
@@ -186,6 +193,7 @@ func (c Config) withDefaults() Config {
 	c.Annotations = maps.Clone(c.Annotations)
 	c.Taints = slices.Clone(c.Taints)
 	c.Reserved = c.Reserved.DeepCopy()
+	c.Eviction = c.Eviction.clone()
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
 	return c
 }

@@ -79,3 +79,19 @@ type Layout struct {
 	Images bool // images are not on nodefs
 	Split  bool // images are not on nodefs, and writable layers are
 }
+
+// ReclaimsFirst says what of the node's own can be removed before a pod has to leave for
+// a signal: the containers and folders of pods that have ended, and images that no pod
+// uses. Nothing of the kind helps with memory or process ids.
+// https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#reclaim-node-resources
+func ReclaimsFirst(s Signal, l Layout) (dead, images bool) {
+	switch {
+	case !s.IsDisk():
+		return false, false
+	case !l.Images:
+		return true, true
+	case s == ImageFsAvailable, s == ImageFsInodesFree:
+		return !l.Split, true
+	}
+	return l.Split, false
+}

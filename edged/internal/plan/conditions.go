@@ -76,7 +76,9 @@ func disruption(f Facts, st *corev1.PodStatus) *corev1.PodCondition {
 		return &c
 	}
 	for _, old := range [][]corev1.PodCondition{lastConditions(f), f.Pod.Status.Conditions} {
-		i := slices.IndexFunc(old, func(o corev1.PodCondition) bool { return o.Type == c.Type && o.Reason == c.Reason && o.Status == c.Status })
+		i := slices.IndexFunc(old, func(o corev1.PodCondition) bool {
+			return o.Type == c.Type && o.Reason == c.Reason && o.Status == c.Status
+		})
 		if i >= 0 && IsTerminal(st.Phase) {
 			c.Message = old[i].Message
 			return &c
