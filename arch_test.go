@@ -229,9 +229,15 @@ var rooms = map[string][]string{
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},
 	"edged/internal/plan":      {"edged/runtime", "edged/internal/podspec"},
-	"edged/internal/admission": {"edged/runtime", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
-	"edged/internal/events":    {"edged/internal/lifecycle", "edged/internal/podspec"},
-	"edged/nodestatus":         {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
+	"edged/internal/admission": {"edged/runtime", "edged/internal/eviction", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
+	"edged/internal/eviction":  {"edged/internal/podspec", "edged/static"},
+	"edged/internal/diskusage": {},
+	"edged/internal/nodeusage": {"edged/runtime", "edged/internal/eviction"},
+	"edged/internal/evictor": {
+		"edged/runtime", "edged/internal/diskusage", "edged/internal/eviction", "edged/internal/lifecycle", "edged/internal/nodeusage", "edged/internal/notfound",
+	},
+	"edged/internal/events": {"edged/internal/lifecycle", "edged/internal/podspec"},
+	"edged/nodestatus":      {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
 }
 
 // TestRooms keeps the floors within a domain.

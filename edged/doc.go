@@ -58,6 +58,8 @@
 //	internal/podspec     a pod's spec to a runtime's configuration
 //	internal/plan        what a worker does next, and a pod's status: pure
 //	internal/admission   whether the node takes a pod: pure
+//	internal/eviction    which pod must leave a node that is short of something: pure
+//	internal/evictor     measures and evicts; with nodeusage and diskusage
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, image        the pods' volumes; image references and credentials

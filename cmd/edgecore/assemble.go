@@ -73,6 +73,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
+		Eviction:   r.eviction(),
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),

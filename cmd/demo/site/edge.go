@@ -41,6 +41,7 @@ func (s *Site) EdgeArgs(node string) []string {
 		"--data-dir", s.DataDir(node), "--runtime-endpoint", s.RuntimeEndpoint(), "--mqtt-listen", "tcp://" + Broker,
 		"--cgroup-root", s.CgroupRoot(), "--pod-log-dir", filepath.Join(s.Dir(), "pod-logs"),
 		"--static-pod-dir", s.StaticPods(),
+		"--eviction-hard", "", // the machine of a developer may be full; so does the peer, see kubeletConfig
 	}
 }
 
