@@ -32,8 +32,8 @@ type realNode struct {
 
 func startReal(t *testing.T) *realNode { return startRealWith(t, cri.Config{}) }
 
-// startRealWith is startReal with settings of the runtime's client.
-func startRealWith(t *testing.T, cfg cri.Config) *realNode {
+// startRealWith is startReal with settings of the runtime's client and of the Agent.
+func startRealWith(t *testing.T, cfg cri.Config, edits ...func(*edged.Config)) *realNode {
 	t.Helper()
 	socket := os.Getenv("EDGEKIT_CRI_SOCKET")
 	if socket == "" {
@@ -58,7 +58,11 @@ func startRealWith(t *testing.T, cfg cri.Config) *realNode {
 	}
 	r.cfg = edged.Config{
 		NodeName: "edge", Runtime: client, Objects: r.cloud, Reports: r.cloud, Root: filepath.Join(root, "root"), LogRoot: filepath.Join(root, "logs"),
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Eviction: edged.Eviction{Hard: map[string]string{}}, // the machine may be full
+	}
+	for _, edit := range edits {
+		edit(&r.cfg)
 	}
 	r.start()
 	t.Cleanup(func() {

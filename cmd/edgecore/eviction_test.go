@@ -39,10 +39,10 @@ func TestEvictionFlags(t *testing.T) {
 		"nothing": {nil, nil, nil, func(e edged.Eviction) bool {
 			return e.PressureTransitionPeriod == 5*time.Minute && e.MaxPodGracePeriod == 0 && !e.MergeDefaults
 		}},
-		"off":             {[]string{"--eviction-hard="}, m{}, nil, nil},
-		"off, two words":  {[]string{"--eviction-hard", ""}, m{}, nil, nil},
-		"as a kubelet's":  {[]string{"--eviction-hard=memory.available<1Gi,nodefs.available<5%"}, m{"memory.available": "1Gi", "nodefs.available": "5%"}, nil, nil},
-		"from a map":      {[]string{"--eviction-hard=memory.available=1Gi;pid.available=10%"}, m{"memory.available": "1Gi", "pid.available": "10%"}, nil, nil},
+		"off":            {[]string{"--eviction-hard="}, m{}, nil, nil},
+		"off, two words": {[]string{"--eviction-hard", ""}, m{}, nil, nil},
+		"as a kubelet's": {[]string{"--eviction-hard=memory.available<1Gi,nodefs.available<5%"}, m{"memory.available": "1Gi", "nodefs.available": "5%"}, nil, nil},
+		"from a map":     {[]string{"--eviction-hard=memory.available=1Gi;pid.available=10%"}, m{"memory.available": "1Gi", "pid.available": "10%"}, nil, nil},
 		"soft and others": {[]string{"--eviction-soft=memory.available<2Gi", "--eviction-soft-grace-period=memory.available=1m30s", "--eviction-minimum-reclaim=memory.available=0Mi", "--eviction-max-pod-grace-period=20", "--eviction-pressure-transition-period=30s", "--merge-default-eviction-settings"}, nil, m{"memory.available": "2Gi"}, func(e edged.Eviction) bool {
 			return e.SoftGracePeriod["memory.available"] == 90*time.Second && e.MinimumReclaim["memory.available"] == "0Mi" &&
 				e.MaxPodGracePeriod == 20*time.Second && e.PressureTransitionPeriod == 30*time.Second && e.MergeDefaults
@@ -81,8 +81,8 @@ func (*settingsOnly) Run(context.Context) error { return nil }
 // TestEvictionInFile has the settings come from a configuration file.
 func TestEvictionInFile(t *testing.T) {
 	for text, want := range map[string]map[string]string{
-		"eviction-hard: {}":                                                     {},
-		"eviction-hard: \"\"":                                                   {},
+		"eviction-hard: {}":   {},
+		"eviction-hard: \"\"": {},
 		"eviction-hard: {memory.available: 5%, nodefs.available: 1Gi}":          {"memory.available": "5%", "nodefs.available": "1Gi"},
 		"eviction-hard: memory.available<5%,nodefs.available<1Gi":               {"memory.available": "5%", "nodefs.available": "1Gi"},
 		"eviction-hard: [memory.available<5%, nodefs.available<1Gi]":            {"memory.available": "5%", "nodefs.available": "1Gi"},
