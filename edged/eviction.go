@@ -160,7 +160,7 @@ func (e evictablePods) Evict(uid types.UID, how evictor.Eviction) bool {
 	return w != nil && w.evict(how)
 }
 
-// IsGone reports whether nothing of the pod runs and its volumes are removed.
+// IsGone reports whether the containers and volumes of the pod are removed.
 func (e evictablePods) IsGone(uid types.UID) bool {
 	w := e.worker(uid)
 	if w == nil {
@@ -168,7 +168,7 @@ func (e evictablePods) IsGone(uid types.UID) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.mem.tornDown && !w.alive
+	return w.emptied
 }
 
 func (e evictablePods) worker(uid types.UID) *worker {

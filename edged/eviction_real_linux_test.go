@@ -194,6 +194,20 @@ func TestRealLimits(t *testing.T) {
 	if st := r.statusOf(keeps); st.Phase != corev1.PodRunning {
 		t.Errorf("%+v", st)
 	}
+	// What an evicted pod wrote is free again, though its API object is there.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for _, p := range []*corev1.Pod{volume, layer, log} {
+		for began := time.Now(); ; <-tick.C {
+			list, err := r.runtime.ListContainers(t.Context(), string(p.UID))
+			if err == nil && len(list) == 0 {
+				break
+			}
+			if time.Since(began) > realLimit {
+				t.Fatalf("%s: %+v, %v", p.Name, list, err)
+			}
+		}
+	}
 }
 
 // TestRealFullMemory gives all pods together a limit of memory, as a node that enforces

@@ -104,6 +104,9 @@ func TestEvictedPod(t *testing.T) {
 		if s := b.container(p.UID).State.Terminated; s == nil || s.ExitCode != 137 {
 			t.Errorf("%+v", b.container(p.UID).State)
 		}
+		if calls := b.rt.Calls(); !slices.Contains(calls, "RemoveContainer main") {
+			t.Errorf("its container is left: %q", calls)
+		}
 		if left, _ := filepath.Glob(filepath.Join(b.root, "root", "pods", "*")); len(left) > 0 {
 			t.Errorf("its volumes are left: %q", left)
 		}

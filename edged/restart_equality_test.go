@@ -132,6 +132,21 @@ func podStates() []podState {
 			p.Spec.ActiveDeadlineSeconds = &deadline
 			b.rt.Behave("main", runtimetest.Program{StopAfter: time.Hour})
 		}},
+		{name: "evicted for its own volume", phase: corev1.PodFailed, shows: "Usage of EmptyDir volume", pause: day, mend: func(_ *bench, p *corev1.Pod) {
+			limit := resource.MustParse("10Ki")
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}}
+		}, later: func(b *bench, _ *corev1.Pod) {
+			file := filepath.Join(b.root, "root", "pods", "web-uid", "volumes", "kubernetes.io~empty-dir", "data", "file")
+			if err := os.WriteFile(file, make([]byte, 20<<10), 0o600); err != nil {
+				b.t.Fatal(err)
+			}
+		}},
+		{name: "evicted for the node", phase: corev1.PodFailed, shows: "TerminationByKubelet", pause: day, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi")} // a BestEffort pod would be refused
+			b.edit = func(c *edged.Config) {
+				c.Eviction = edged.Eviction{Soft: map[string]string{"memory.available": "99.999%"}, SoftGracePeriod: map[string]time.Duration{"memory.available": 5 * time.Second}, Hard: map[string]string{}}
+			}
+		}},
 		{name: "refused", phase: corev1.PodFailed, shows: "OutOfmemory", pause: day, mend: func(_ *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Ei")}
 		}},

@@ -39,6 +39,7 @@ type worker struct {
 	graceLimit     *time.Duration // of an eviction; nil without
 	mem            memory
 	alive          bool              // processes of the pod run, or may
+	emptied        bool              // neither containers nor volumes of the pod are left
 	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
 	reportedStatus *corev1.PodStatus // last reported in this life; never changed, only replaced
 

@@ -63,7 +63,7 @@ type Pods interface {
 	Folders(pod *corev1.Pod) Folders
 	// Evict ends a pod for good. It reports false where the pod has ended already.
 	Evict(uid types.UID, e Eviction) bool
-	// IsGone reports whether nothing of the pod runs and its volumes are removed.
+	// IsGone reports whether the containers and volumes of the pod are removed.
 	IsGone(uid types.UID) bool
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -49,6 +50,52 @@ func TestDisruption(t *testing.T) {
 				t.Errorf("%+v", st.Conditions[i])
 			}
 		})
+	}
+}
+
+// TestEvictedIsRemoved has the containers of an evicted pod go after its volumes, which go
+// when its status is durable; those of any other pod that has ended stay.
+func TestEvictedIsRemoved(t *testing.T) {
+	p := podtest.New(corev1.RestartPolicyAlways, "main")
+	s := Situation{Pod: p, Ending: EndFinished, Evicted: true, View: NewView([]runtime.Sandbox{{ID: "s"}}, []runtime.Container{{ID: "c", Name: "main", SandboxID: "s", State: runtime.ContainerExited}})}
+	kinds := func() (out []ActionKind) {
+		d := Decide(s)
+		if !d.Finished || d.Done {
+			t.Errorf("%+v", d)
+		}
+		for _, a := range d.Actions {
+			out = append(out, a.Kind)
+		}
+		return out
+	}
+	if got := kinds(); !slices.Equal(got, []ActionKind{ActTearDown, ActRemove}) {
+		t.Errorf("%v", got)
+	}
+	s.TornDown = true
+	if got := kinds(); !slices.Equal(got, []ActionKind{ActRemove}) {
+		t.Errorf("%v", got)
+	}
+	s.Evicted = false
+	if got := kinds(); len(got) > 0 {
+		t.Errorf("not evicted: %v", got)
+	}
+}
+
+// TestRemovedContainerKeepsStatus has a container of a pod that is over be removed: its
+// status stays as it was reported.
+func TestRemovedContainerKeepsStatus(t *testing.T) {
+	user := &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: 7}}
+	was := corev1.ContainerStatus{
+		Name: "main", Image: "docker.io/library/i:latest", ImageID: "sha256:i", ContainerID: "x://c", RestartCount: 3, Started: new(bool), User: user,
+		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, ContainerID: "x://c"}},
+	}
+	f := Facts{Pod: podtest.New(corev1.RestartPolicyAlways, "main"), Last: &corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{was}}, Final: true}
+	if got := PodStatus(f).ContainerStatuses[0]; !equality.Semantic.DeepEqual(got, was) {
+		t.Errorf("%+v", got)
+	}
+	f.Last.Phase = corev1.PodRunning // it is not over: the container is made again
+	if got := PodStatus(f).ContainerStatuses[0]; got.User != nil {
+		t.Errorf("%+v", got)
 	}
 }
 

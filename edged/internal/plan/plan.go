@@ -93,6 +93,7 @@ type Situation struct {
 	Ending        Ending
 	Grace         time.Duration  // for ending
 	GraceLimit    *time.Duration // of an eviction; nil without
+	Evicted       bool           // the node was short of something, or the pod exceeded a limit of the disk
 	SetUp         bool           // volumes are set up
 	Stale         bool           // content of volumes may have changed
 	TornDown      bool           // volumes are gone

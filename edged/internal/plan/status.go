@@ -161,6 +161,10 @@ func FindStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerStatus {
 	last := FindStatus(f.Last, c.Name)
 	cur := f.View.Latest(c.Name)
+	// The containers of a pod that is over may be removed before its API object is.
+	if cur == nil && last != nil && last.State.Terminated != nil && IsTerminal(f.Last.Phase) {
+		return *last.DeepCopy()
+	}
 	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, RestartCount: restartCount(cur, last)}
 	wait := &corev1.ContainerStateWaiting{Reason: ReasonContainerCreating}
 	if len(f.Pod.Spec.InitContainers) > 0 {
