@@ -194,6 +194,19 @@ func (w *worker) activeLocked() *corev1.Pod {
 	return w.pod
 }
 
+// freesDisk reports whether what is left of an evicted pod must go although its status
+// cannot be stored, since it may be what fills the disk of the store. The status is then
+// kept in memory until it can be. It is lost if the program ends before, and the pod
+// starts again.
+func (w *worker) freesDisk(s plan.Situation) bool {
+	if !s.Evicted || s.Ending != plan.EndFinished || w.a.cfg.Unwritable() == nil {
+		return false
+	}
+	st := plan.PodStatus(w.facts(s, true))
+	w.last, w.reported = &st, false
+	return true
+}
+
 // evict has the pod become Failed with the reason Evicted, within a grace period. It
 // reports false where the pod has ended already.
 func (w *worker) evict(how evictor.Eviction) bool {

@@ -3,11 +3,15 @@ package edged_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +138,67 @@ func TestEvictedPod(t *testing.T) {
 			t.Error("it does not go")
 		}
 		b.stop()
+	})
+}
+
+// fullStore is a cloud whose node cannot store a pod's status.
+type fullStore struct {
+	*cloud
+	full *atomic.Bool
+}
+
+func (s fullStore) PodStatus(ctx context.Context, p *corev1.Pod) error {
+	if s.full.Load() {
+		return syscall.ENOSPC
+	}
+	return s.cloud.PodStatus(ctx, p)
+}
+
+// TestEvictionOfWhatFillsTheStore has a pod fill the disk that the node's store is on: it
+// is evicted and its volumes go although its status cannot be stored. The status, with the
+// exit code, is reported as soon as it can be.
+func TestEvictionOfWhatFillsTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var full atomic.Bool
+		b.edit = func(c *edged.Config) {
+			c.Reports = fullStore{b.cloud, &full}
+			c.Unwritable = func() error {
+				if full.Load() {
+					return syscall.ENOSPC
+				}
+				return nil
+			}
+		}
+		b.rt.Behave("main", runtimetest.Program{ExitCode: 42})
+		limit := resource.MustParse("10Ki")
+		p := newPod("web", busybox("serve"))
+		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}}
+		b.put(p)
+		b.start()
+		defer func() { b.stop() }()
+		settle(time.Minute)
+		dir := filepath.Join(b.root, "root", "pods", "web-uid")
+		if err := os.WriteFile(filepath.Join(dir, "volumes", "kubernetes.io~empty-dir", "data", "file"), make([]byte, 20<<10), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		full.Store(true)
+		settle(time.Minute)
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("its volumes are left: %v", err)
+		}
+		if calls := b.rt.Calls(); !slices.Contains(calls, "RemoveContainer main") || len(calls) > 20 {
+			t.Errorf("%q", calls)
+		}
+		if b.phase(p.UID) != corev1.PodRunning {
+			t.Error("something was stored")
+		}
+		full.Store(false)
+		settle(10 * time.Second)
+		st, _ := b.statusOf(p.UID)
+		if s := b.container(p.UID).State.Terminated; st.Phase != corev1.PodFailed || st.Reason != "Evicted" || s == nil || s.ExitCode != 42 {
+			t.Errorf("%+v", st)
+		}
 	})
 }
 

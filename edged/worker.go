@@ -288,7 +288,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	if begins && !tearsDown {
 		w.startStep(ctx, s, d) // the report below goes out meanwhile
 	}
-	if !w.report(ctx, s) {
+	if !w.report(ctx, s) && !(tearsDown && w.freesDisk(s)) {
 		return reportRetry, false
 	}
 	if tearsDown {

@@ -61,6 +61,7 @@ func (r *reader) join() {
 		defer patience.Stop()
 		select {
 		case <-r.pending:
+			r.pending = nil
 		case <-patience.C:
 			return // what is open ends with the program
 		}
