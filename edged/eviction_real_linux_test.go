@@ -223,13 +223,17 @@ func TestRealFullMemory(t *testing.T) {
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
 		parent, limit = filepath.Join("/sys/fs/cgroup", name), "memory.max"
 	}
-	if err := os.MkdirAll(filepath.Join(parent, "kubepods"), 0o755); err != nil {
+	t.Cleanup(func() { removeGroups(t, name) })
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Skip("no cgroup of memory can be made: ", err)
+	}
+	_ = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0o644) // of version 2 only
+	if err := os.Mkdir(filepath.Join(parent, "kubepods"), 0o755); err != nil {
 		t.Skip("no cgroup of memory can be made: ", err)
 	}
 	if err := os.WriteFile(filepath.Join(parent, "kubepods", limit), []byte("314572800"), 0o644); err != nil {
 		t.Skip("no cgroup of memory can be limited: ", err)
 	}
-	t.Cleanup(func() { removeGroups(t, name) })
 	r := startRealWith(t, cri.Config{}, func(c *edged.Config) {
 		c.CgroupRoot, c.NodeCheck = "/"+name, time.Second
 		c.Eviction = edged.Eviction{Hard: map[string]string{"memory.available": "150Mi"}, PressureTransitionPeriod: 5 * time.Second}
