@@ -174,3 +174,12 @@ func FuzzFiles(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkRead is the cost of one look at this machine.
+func BenchmarkRead(b *testing.B) {
+	m := New(Config{Root: b.TempDir()})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Read(b.Context())
+	}
+}
