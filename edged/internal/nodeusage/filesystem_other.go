@@ -2,4 +2,8 @@
 
 package nodeusage
 
-func fileSystem(string) (space, error) { return space{}, errUnknown }
+import "errors"
+
+func fileSystem(string) (space, error) {
+	return space{}, errors.New("nodeusage: file systems are not measured on this platform")
+}

@@ -2,7 +2,6 @@ package nodeusage
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -110,9 +109,6 @@ type space struct {
 	device                      uint64
 	total, free, inodes, unused int64
 }
-
-// errUnknown says that the platform does not tell.
-var errUnknown = errors.New("nodeusage: file systems are not measured on this platform")
 
 // note records what is left. Some file systems make inodes as needed and count none.
 func (s space) note(seen eviction.Observations, room, inodes eviction.Signal) {
