@@ -42,6 +42,13 @@ func (b *bench) statusOf(uid types.UID) (corev1.PodStatus, *corev1.PodCondition)
 	return st, nil
 }
 
+// nodeStatus is the newest status of the node.
+func (b *bench) nodeStatus() corev1.NodeStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.node.Status
+}
+
 // TestEviction has the node's disk be too full all the time: pods are evicted one after
 // the other, with a grace period of a second, and say why; the node has its condition;
 // new pods are refused; a restart changes nothing.
@@ -66,7 +73,7 @@ func TestEviction(t *testing.T) {
 		if b.phase(critical.UID) != corev1.PodRunning {
 			t.Error("a critical pod was not taken")
 		}
-		c := b.node.Status.Conditions[1]
+		c := b.nodeStatus().Conditions[1]
 		if c.Status != corev1.ConditionTrue || c.Reason != "KubeletHasDiskPressure" {
 			t.Errorf("%+v", c)
 		}
@@ -125,19 +132,19 @@ func TestEvictedPod(t *testing.T) {
 		if after.Phase != st.Phase || after.Reason != st.Reason || after.Message != st.Message || disruptedAfter == nil || *disruptedAfter != *disrupted {
 			t.Errorf("after a restart: %+v, %+v", after, disruptedAfter)
 		}
-		if c := b.node.Status.Conditions[0]; c.Status != corev1.ConditionTrue {
+		if c := b.nodeStatus().Conditions[0]; c.Status != corev1.ConditionTrue {
 			t.Errorf("the condition is not held over a restart: %+v", c)
 		}
 		settle(5 * time.Minute)
-		if c := b.node.Status.Conditions[0]; c.Status != corev1.ConditionFalse || b.happened("NodeHasSufficientMemory") != 1 {
+		if c := b.nodeStatus().Conditions[0]; c.Status != corev1.ConditionFalse || b.happened("NodeHasSufficientMemory") != 1 {
 			t.Errorf("%+v", c)
 		}
 		b.del(p, 0)
 		settle(time.Minute)
+		b.stop()
 		if !b.gone[p.UID] {
 			t.Error("it does not go")
 		}
-		b.stop()
 	})
 }
 
@@ -297,7 +304,7 @@ func TestEvictionConfig(t *testing.T) {
 		b.start()
 		defer func() { b.stop() }()
 		settle(time.Minute)
-		st := b.node.Status
+		st := b.nodeStatus()
 		if less := st.Capacity.Memory().Value() - st.Allocatable.Memory().Value(); less < 64<<20 {
 			t.Errorf("%d bytes of memory are kept free", less)
 		}
