@@ -131,6 +131,9 @@ func TestRealFullDisk(t *testing.T) {
 	r.put(late)
 	r.wait(t, "a new pod is refused", realLimit, func() bool { return r.evicted(late) })
 	r.wait(t, "the pressure is over", realLimit, func() bool { return r.condition(corev1.NodeDiskPressure).Status == corev1.ConditionFalse })
+	r.wait(t, "an event says so", realLimit, func() bool {
+		return slices.ContainsFunc(r.events, func(e string) bool { return strings.HasPrefix(e, "NodeHasNoDiskPressure: ") })
+	})
 	before := r.statusOf(greedy)
 	if !strings.HasPrefix(before.Message, "The node was low on resource: ephemeral-storage. Threshold quantity: ") {
 		t.Errorf("%q", before.Message)
