@@ -52,6 +52,7 @@ var fences = map[string][]string{
 	"k8s.io/cri-api":                      {"edged/cri"},
 	"google.golang.org/grpc":              {"edged/cri"},
 	"github.com/distribution/reference":   {"edged/image"},
+	"github.com/go-jose/go-jose":         {"meta/apiserver"},
 	"k8s.io/client-go":                    {"controller", "cmd", "examples/own-cloudcore"},
 	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":      {"controller"},
