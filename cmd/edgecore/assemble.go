@@ -3,18 +3,20 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
-	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
+	storemetrics "github.com/edgekit/edgekit/meta/metrics"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicesync"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
@@ -59,8 +61,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
-	var kubelet *server.Server // made of the agent below
-	api, authority, err := r.localAPI(n, mgr, func() http.Handler { return kubelet }, log)
+	// The agent gives its pods the CA of the node's own API, the kubelet API reads the
+	// agent's pods, and the node's own API sends logs and exec to the kubelet API: so
+	// they are made in the order authority, agent, kubelet API, node's own API.
+	authority, err := apiserver.OpenAuthority(filepath.Join(n.data, apiDir))
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +84,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err = r.kubelet(n, agent, runtime, mgr.Export, endpoints.Mux, log)
+	kubelet, err := r.kubelet(n, agent, runtime, []prometheus.Collector{storemetrics.NewManager(mgr)}, endpoints.Mux, log)
+	if err != nil {
+		return nil, err
+	}
+	api, err := r.localAPI(n, mgr, authority, kubelet, log)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,29 @@ func TestResource(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(out.String())
+	}
+}
+
+// TestResourceOfNamesakes has two pods of one name on the node: one was deleted by
+// force and still ends. Prometheus refuses a page that has a series twice.
+func TestResourceOfNamesakes(t *testing.T) {
+	cfg := config(t)
+	old := cfg.Pods.(pods)[0].DeepCopy()
+	old.UID = "u0"
+	cfg.Pods = append(cfg.Pods.(pods), old)
+	use := cfg.Meter.(meter).pods[0]
+	use.UID = "u0"
+	cfg.Meter = meter{pods: append(slices.Clone(cfg.Meter.(meter).pods), use)}
+	s, err := stats.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := s.Resource(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), `pod_cpu_usage_seconds_total{namespace="default",pod="web"}`); n != 1 {
+		t.Errorf("%d samples of one series, want 1:\n%s", n, out.String())
 	}
 }
 
