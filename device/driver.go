@@ -9,12 +9,16 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
-// Driver talks to one device. Run makes one for each device and calls its
-// methods from one goroutine at a time. Every context given to it has a
-// deadline (Config.Timeout); a method that ignores it holds up its own
-// device and the end of Run, nothing else. devicetest.RunDriver tests a Driver.
+// Driver talks to one device. Run calls Config.New before each Open, so the usual
+// Driver lives from one Open to its Close and starts without any state of an earlier
+// connection. A New that returns the same Driver again is allowed too: Run calls Open
+// only after the Close of the Open before. Run calls the methods of all Drivers of a
+// device from one goroutine at a time. Every context given to a Driver has a deadline
+// (Config.Timeout); a method that ignores it delays its own device and the end of Run,
+// nothing else. devicetest.RunDriver tests a Driver.
 type Driver interface {
-	// Open connects to the device. It is called again after Close.
+	// Open connects to the device. When it fails, Close is not called: Open frees
+	// what it has taken. The device is then opened again, after a pause.
 	Open(ctx context.Context, dev Instance) error
 	// Read gives the value of a property as text, in the form that the
 	// property's type has: "21", "21.5", "true", base64 for bytes. A property
