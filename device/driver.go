@@ -20,7 +20,7 @@ type Driver interface {
 	// Open connects to the device. When it fails, Close is not called: Open frees
 	// what it has taken. The device is then opened again, after a pause.
 	Open(ctx context.Context, dev Instance) error
-	// Read gives the value of a property as text, in the form that the
+	// Read returns the value of a property as text, in the form that the
 	// property's type has: "21", "21.5", "true", base64 for bytes. A property
 	// that the device does not have, which a spec may name, is an error.
 	Read(ctx context.Context, property string) (string, error)
@@ -50,7 +50,7 @@ type Instance struct {
 	Desired map[string]string      // the desired values, by property
 }
 
-// Property gives the property of the spec with that name, or nil.
+// Property returns the property of the spec with that name, or nil.
 func (i *Instance) Property(name string) *schema.Property {
 	for n := range i.Spec.Properties {
 		if i.Spec.Properties[n].Name == name {

@@ -335,7 +335,7 @@ func (c *Client) publish(s *session, info Info) {
 	}
 }
 
-// final gives the error that Run returns for the end of a session, or of an
+// final returns the error that Run returns for the end of a session, or of an
 // attempt at one, or nil to go on.
 func (c *Client) final(stood bool, err error) error {
 	f, closed := errors.AsType[*closedByPeer](err)

@@ -67,7 +67,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("hub: node %q is refused: %s", e.Node, e.Err.Text)
 }
 
-// Unwrap gives the server's own error.
+// Unwrap returns the server's own error.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // closedByPeer is the end of a session that the peer announced.

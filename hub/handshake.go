@@ -201,7 +201,7 @@ const (
 	capOpening = "hub.opening" // streams are announced
 )
 
-// offers gives the names for the handshake: hub's own and the program's.
+// offers returns the names for the handshake: hub's own and the program's.
 func offers(program []string) []string {
 	return append([]string{capEvents, capBatch, capOpening}, program...)
 }

@@ -16,7 +16,7 @@ const defaultReleaseAfter = 5 * time.Minute
 // fullRetry is when a node that found the server full may ask again.
 const fullRetry = 30 * time.Second
 
-// admit gives the node to a new holder by the ownership rule, ends the holder before,
+// admit returns the node to a new holder by the ownership rule, ends the holder before,
 // and waits until that is over: a node's Source, Sink and Connected never serve two
 // sessions at once.
 func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*holder, error) {

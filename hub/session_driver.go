@@ -62,7 +62,7 @@ type driver[E any] struct {
 	pending int         // what this session has in counters.queued
 }
 
-// feed gives one event to the machine and performs the effects.
+// feed returns one event to the machine and performs the effects.
 func (d *driver[E]) feed(s *session, event E) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

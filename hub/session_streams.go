@@ -77,7 +77,7 @@ func (h *half) count(received, sent int) {
 	}
 }
 
-// Read gives the peer's bytes. On the opener's side io.EOF means that the
+// Read returns the peer's bytes. On the opener's side io.EOF means that the
 // handler returned nil, and an *Error is what it returned; on the handler's
 // side io.EOF means that the opener closed its half.
 func (h *half) Read(p []byte) (int, error) {

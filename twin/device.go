@@ -99,5 +99,5 @@ func CheckID(id string) error {
 	return nil
 }
 
-// Text gives a pointer to s, for a Patch.
+// Text returns a pointer to s, for a Patch.
 func Text(s string) *string { return &s }

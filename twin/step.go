@@ -45,7 +45,7 @@ func refuse(code int, format string, args ...any) []Effect {
 	return []Effect{Refused{Err: &Error{Code: code, Reason: fmt.Sprintf(format, args...)}}}
 }
 
-// live gives all twins that are not deleted.
+// live returns all twins that are not deleted.
 func (d Device) live() map[string]*Twin {
 	live := make(map[string]*Twin, len(d.Twins))
 	for name, t := range d.Twins {
@@ -120,7 +120,7 @@ func (d Device) update(now int64, patches map[string]*Patch, cloud bool) (Device
 	return d, d.withDelta(effects)
 }
 
-// alive gives a pointer to t, or nil for a twin that is deleted or was never
+// alive returns a pointer to t, or nil for a twin that is deleted or was never
 // there.
 func alive(t Twin, known bool) *Twin {
 	if !known || t.Deleted {
@@ -145,7 +145,7 @@ func same(a, b *Value) bool {
 	return a.Value == b.Value
 }
 
-// apply gives the twin after a patch. t is the zero Twin if it is not known.
+// apply returns the twin after a patch. t is the zero Twin if it is not known.
 func (t Twin) apply(known bool, now int64, p *Patch, cloud bool) (Twin, *Error) {
 	if p == nil {
 		return t.remove(known), nil
@@ -173,7 +173,7 @@ func (t Twin) apply(known bool, now int64, p *Patch, cloud bool) (Twin, *Error) 
 	return t, err
 }
 
-// side gives expected or actual after a patch and moves its version.
+// side returns expected or actual after a patch and moves its version.
 func (t Twin) side(which string, held *Value, version *Version, now int64, text *string, want *Version, cloud bool) (*Value, *Error) {
 	if text == nil {
 		return held, nil
@@ -197,7 +197,7 @@ func (t Twin) side(which string, held *Value, version *Version, now int64, text 
 	return next, nil
 }
 
-// remove gives the twin after its deletion. One that is not optional stays as it is.
+// remove returns the twin after its deletion. One that is not optional stays as it is.
 func (t Twin) remove(known bool) Twin {
 	if known && (!t.Optional || t.Deleted) {
 		return t
@@ -317,7 +317,7 @@ func declare(held map[string]Twin, now int64, r Put) (twins map[string]Twin, tou
 	return twins, touched
 }
 
-// declare gives the twin as its owner wants it, and whether that differs from
+// declare returns the twin as its owner wants it, and whether that differs from
 // what it was.
 func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twin, bool) {
 	altered := false
@@ -362,7 +362,7 @@ func equal(a, b *string) bool {
 	return *a == *b
 }
 
-// fitting gives v if it is of the type, else nil.
+// fitting returns v if it is of the type, else nil.
 func fitting(typ string, v *Value) *Value {
 	if v == nil || CheckValue(typ, v.Value) != nil {
 		return nil

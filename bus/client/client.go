@@ -395,5 +395,5 @@ type Stats struct {
 	Dropped int64 // messages dropped because the broker was disconnected and the queue full
 }
 
-// Stats gives the client's counters.
+// Stats returns the client's counters.
 func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load()} }

@@ -26,10 +26,10 @@ type ValueMetadata struct {
 	Timestamp int64 `json:"timestamp,omitempty"` // milliseconds since 1970
 }
 
-// Text gives the Value with that text.
+// Text returns the Value with that text.
 func Text(text string) *Value { return &Value{Value: &text} }
 
-// Text gives the text of a value, "" for none.
+// Text returns the text of a value, "" for none.
 func (v *Value) Text() string {
 	if v == nil || v.Value == nil {
 		return ""
@@ -37,7 +37,7 @@ func (v *Value) Text() string {
 	return *v.Value
 }
 
-// Time gives the time of a value in milliseconds since 1970, 0 if it has none.
+// Time returns the time of a value in milliseconds since 1970, 0 if it has none.
 func (v *Value) Time() int64 {
 	if v == nil || v.Metadata == nil {
 		return 0

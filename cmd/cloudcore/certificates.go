@@ -86,7 +86,7 @@ func (t *trust) newGuard(directory hub.Directory, disconnect func(string, *hub.E
 	return guard, registry.Register(metrics)
 }
 
-// authorities gives the cluster's authorities; --ca-cert and --ca-key become
+// authorities returns the cluster's authorities; --ca-cert and --ca-key become
 // the first of them.
 func (r *trustFlags) authorities(ctx context.Context, store *nodeidentity.Store) (join.Authorities, error) {
 	switch {

@@ -87,7 +87,7 @@ func (f *kubeletFlags) config(p kubeletParts) (*kubeletproxy.Config, error) {
 	return out, nil
 }
 
-// issued gives the certificate of edgekit's authority for the endpoints' address.
+// issued returns the certificate of edgekit's authority for the endpoints' address.
 func issued(issue func(...string) (func() (*tls.Certificate, error), error), host string) func() (*tls.Certificate, error) {
 	made := sync.OnceValues(func() (func() (*tls.Certificate, error), error) { return issue(host) })
 	return func() (*tls.Certificate, error) {

@@ -99,7 +99,7 @@ func (j *joinCmd) join(ctx context.Context, dir string) (join.Credentials, error
 // maxToken is more than any token has, in bytes.
 const maxToken = 4 << 10
 
-// token gives the token from where it is, checked.
+// token returns the token from where it is, checked.
 func (j *joinCmd) token() (string, error) {
 	if j.TokenFile == "" {
 		if _, err := join.ParseToken(j.Token); err != nil {

@@ -42,7 +42,7 @@ func passLinkState(reports *devicesync.Syncer, mgr *manager.Manager) func(contex
 	}
 }
 
-// linkMessages gives the messages for a state of the link: the state itself, and
+// linkMessages returns the messages for a state of the link: the state itself, and
 // an empty one that clears the retained message of the state before. So one of
 // the two topics holds a retained message at any time, and a later subscriber
 // reads it.

@@ -17,7 +17,7 @@ const (
 	transportWebSocket = "websocket"
 )
 
-// newDialer gives the way to the cloud. Who wins a race is remembered for as
+// newDialer returns the way to the cloud. Who wins a race is remembered for as
 // long as the program runs; after a restart, the race that is run again costs
 // a quarter of a second where UDP is blocked.
 func newDialer(transport, cloud string, cfg *tls.Config, log *slog.Logger) (hub.Dialer, error) {

@@ -3,7 +3,7 @@
 //
 // # Down
 //
-// Source gives one node's Devices, those whose spec.nodeName is the node, and
+// Source returns one node's Devices, those whose spec.nodeName is the node, and
 // the DeviceModels that they refer to:
 //
 //	hub.Node{Down: c.Source(hello.Node), ...}
@@ -18,7 +18,7 @@
 //
 // Each Device has a DeviceStatus of the same name, which the Device owns. A
 // node's report is written to it by merge patch, in cloudcore's own name, since
-// Kubernetes gives nodes no rights on devices; Writers checks that the device is
+// Kubernetes returns nodes no rights on devices; Writers checks that the device is
 // the node's. The patch has the fields that differ, and the version that they
 // differ from.
 //

@@ -27,7 +27,7 @@ import (
 // burst is how many writes of one DeviceStatus may follow each other at once.
 const burst = 2
 
-// Writers gives the writer of a node's reports about devices.
+// Writers returns the writer of a node's reports about devices.
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{resources.DeviceStatuses: c.writeReport}
 }
@@ -173,7 +173,7 @@ func (c *Controller) statusClient(namespace string) dynamic.ResourceInterface {
 	return c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.DeviceStatuses)).Namespace(namespace)
 }
 
-// newStatus gives the empty DeviceStatus of a device. The device owns it, so it is
+// newStatus returns the empty DeviceStatus of a device. The device owns it, so it is
 // deleted with the device.
 func newStatus(device *v1beta1.Device) *v1beta1.DeviceStatus {
 	s := &v1beta1.DeviceStatus{ObjectMeta: metav1.ObjectMeta{

@@ -19,7 +19,7 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Writers gives the writers of a node's reports, by resource: "nodes",
+// Writers returns the writers of a node's reports, by resource: "nodes",
 // "pods/status", "pods" (mirrors of static pods, and deletes) and "events".
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{

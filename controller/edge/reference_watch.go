@@ -20,7 +20,7 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// references gives the keys of the config maps and secrets that the node of
+// references returns the keys of the config maps and secrets that the node of
 // the pod needs for it.
 func references(pod *corev1.Pod) map[hub.Key]struct{} {
 	keys := make(map[hub.Key]struct{})
@@ -53,9 +53,9 @@ type reference struct {
 type objectStore interface {
 	Run(ctx context.Context) error
 	Synced() <-chan struct{}
-	// load gives the object for a peer that has version held, or false.
+	// load returns the object for a peer that has version held, or false.
 	load(held string) (obj metav1.Object, version string, ok bool)
-	// version gives the object's version, or false.
+	// version returns the object's version, or false.
 	version() (string, bool)
 }
 

@@ -32,12 +32,12 @@ const (
 	podListLife = 2 * time.Second
 )
 
-// Resources gives the resources for which Source answers.
+// Resources returns the resources for which Source answers.
 func Resources() []string {
 	return []string{resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes}
 }
 
-// Source gives the state that one node must hold. The objects that the node's pods
+// Source returns the state that one node must hold. The objects that the node's pods
 // refer to are watched while the source has a subscriber.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
 

@@ -56,7 +56,7 @@ func nodeConditions() []corev1.NodeConditionType {
 	return []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
 }
 
-// podStatusPatch gives a strategic merge patch that makes the pod's status what
+// podStatusPatch returns a strategic merge patch that makes the pod's status what
 // the node reports, whatever it is now, without touching what others own:
 //
 //   - a field that the node owns and does not report is cleared,
@@ -112,7 +112,7 @@ func podStatusPatch(pod *corev1.Pod, phase corev1.PodPhase) ([]byte, error) {
 	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
 }
 
-// nodeStatusPatch gives a strategic merge patch that makes the node's status
+// nodeStatusPatch returns a strategic merge patch that makes the node's status
 // what it reports. Conditions of others stay as they are.
 func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 	plain := node.Status
@@ -128,7 +128,7 @@ func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 	return json.Marshal(map[string]any{"status": status})
 }
 
-// byField gives the JSON of v by field.
+// byField returns the JSON of v by field.
 func byField(v any) (map[string]any, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

@@ -28,7 +28,7 @@ type right struct {
 	subresources []string // any of them will do
 }
 
-// requiredRight gives the right that a request needs, as the kubelet's API documents it:
+// requiredRight returns the right that a request needs, as the kubelet's API documents it:
 // https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/
 func requiredRight(method, path string) right {
 	verb := map[string]string{

@@ -44,7 +44,7 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 	}
 }
 
-// smallBuffers gives each body that is passed on a buffer of 4 KiB, not the 32
+// smallBuffers returns each body that is passed on a buffer of 4 KiB, not the 32
 // that net/http takes: most are logs that are followed, a thousand at a time.
 // Upgraded connections, where bytes are many, are copied with buffers of their
 // own.
@@ -184,7 +184,7 @@ func (w *statusWriter) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-// Hijack gives the connection to an upgraded request.
+// Hijack returns the connection to an upgraded request.
 func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	w.mu.Lock()

@@ -53,7 +53,7 @@ func (s *Server) Connected(info hub.Info) {
 	}
 }
 
-// assignPort gives the node a port and returns it; 0 if there is none. A node that
+// assignPort returns the node a port and returns it; 0 if there is none. A node that
 // has one keeps it. want is the port to try first, 0 for any; a port that the
 // record of another node names is taken only if it is wanted.
 func (s *Server) assignPort(node string, want int) int {

@@ -53,7 +53,7 @@ type Config struct {
 	// (--kubelet-certificate-authority): cloudcore uses edgekit's own authority
 	// (join.Keyring.ServerCertificate).
 	Certificate func() (*tls.Certificate, error)
-	// ClientCA gives the PEM of the authorities of clients; nil reads the
+	// ClientCA returns the PEM of the authorities of clients; nil reads the
 	// cluster's, from the config map extension-apiserver-authentication in
 	// kube-system.
 	ClientCA func(context.Context) ([]byte, error)

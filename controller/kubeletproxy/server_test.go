@@ -148,7 +148,7 @@ func (s *Server) runs() bool {
 	return s.serve != nil
 }
 
-// edge gives the Open of a cloud to which edge-1 alone is connected. It
+// edge returns the Open of a cloud to which edge-1 alone is connected. It
 // answers with what it was asked.
 func edge(t *testing.T) Open {
 	t.Helper()

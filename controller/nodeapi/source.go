@@ -16,7 +16,7 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Source gives what one node gets, by the capabilities that it named. Objects of a
+// Source returns what one node gets, by the capabilities that it named. Objects of a
 // capability that it named before and names no longer are removed from it.
 func (c *Controller) Source(name string, capabilities []string) hub.Source {
 	return &source{c: c, node: name, capabilities: slices.Clone(capabilities)}
@@ -160,7 +160,7 @@ func wait(ctx context.Context, done <-chan struct{}) bool {
 	}
 }
 
-// needs gives what the node needs by its pods' service accounts.
+// needs returns what the node needs by its pods' service accounts.
 func (s *source) needs() map[hub.Key]struct{} {
 	accounts := s.c.cfg.Accounts.Accounts(s.node)
 	s.c.mu.Lock()

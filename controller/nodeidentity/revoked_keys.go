@@ -36,7 +36,7 @@ func claimed(s *corev1.Secret) Claimed {
 	return c
 }
 
-// Holder gives the key that has the name.
+// Holder returns the key that has the name.
 func (s *Store) Holder(ctx context.Context, node string) (string, error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return "", err
@@ -151,7 +151,7 @@ func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
 	return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, join.ErrServer)
 }
 
-// ListNodes gives the names that are claimed or were freed, and the keys that
+// ListNodes returns the names that are claimed or were freed, and the keys that
 // were revoked, by name, those that were revoked last.
 func (s *Store) ListNodes(ctx context.Context) ([]Claimed, error) {
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + " in (" + KindNode + "," + KindRevoked + ")"})

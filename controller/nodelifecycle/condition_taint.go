@@ -28,7 +28,7 @@ const (
 	ReasonGivenUp = "GivenUp"
 )
 
-// wantCondition gives the condition that the node should have. A node without a
+// wantCondition returns the condition that the node should have. A node without a
 // session here keeps the time and cause of its condition, if that is False.
 func wantCondition(node *corev1.Node, session Session, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{

@@ -217,7 +217,7 @@ func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
 	}
 }
 
-// nodeLocked gives the record of a node. A new one is first due within
+// nodeLocked returns the record of a node. A new one is first due within
 // RenewEvery, at a time that depends on its name, which spreads the load.
 func (k *Controller) nodeLocked(name string, now time.Time) *node {
 	n := k.nodes[name]
@@ -248,7 +248,7 @@ func (k *Controller) scheduleLocked(n *node, at time.Time) {
 	}
 }
 
-// nextDue gives the nodes that are due and marks them busy.
+// nextDue returns the nodes that are due and marks them busy.
 func (k *Controller) nextDue(now time.Time) []*node {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -36,7 +36,7 @@ func recordName(node string) string {
 	return recordPrefix + hex.EncodeToString(sum[:])
 }
 
-// records gives the client for records.
+// records returns the client for records.
 func (k *Controller) records() coordinationclient.LeaseInterface {
 	return k.cfg.Cloud.CoordinationV1().Leases(k.cfg.Namespace)
 }

@@ -133,7 +133,7 @@ func readVersion(fresh bool) string {
 	return "0"
 }
 
-// leaseFor gives the Lease to be written in place of old.
+// leaseFor returns the Lease to be written in place of old.
 func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session Session, now time.Time) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node.Name, Namespace: corev1.NamespaceNodeLease}}
 	if old != nil {
@@ -168,7 +168,7 @@ func lastSeen(node *corev1.Node) (since time.Time, seen bool) {
 	return time.Now(), nodeCondition(node, ConditionConnected) != nil
 }
 
-// taintedAt gives since when the Node has the taint of a node without a link.
+// taintedAt returns since when the Node has the taint of a node without a link.
 func taintedAt(node *corev1.Node) (time.Time, bool) {
 	i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == DisconnectedTaint })
 	if i < 0 || node.Spec.Taints[i].TimeAdded == nil {

@@ -40,7 +40,7 @@ type CloudConfig struct {
 	Versions       []int         // of each node's first object, nil for the first ones
 }
 
-// keyring gives the server its certificates.
+// keyring returns the server its certificates.
 func (cfg CloudConfig) keyring() (*join.Keyring, error) {
 	ca, err := join.LoadCA(cfg.CertPEM, cfg.KeyPEM)
 	if err != nil {
@@ -154,7 +154,7 @@ var listenerOf = map[string]listenFunc{
 	},
 }
 
-// Attach gives the node its post.
+// Attach returns the node its post.
 func (c *cloud) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 	i, err := nodeIndex(h.Node)
 	if err != nil || i >= len(c.posts) {
@@ -293,7 +293,7 @@ func (p *post) connected(i hub.Info) {
 	}
 }
 
-// change gives the node's first object a new version.
+// change returns the node's first object a new version.
 func (p *post) change() {
 	p.mu.Lock()
 	p.version++
@@ -324,7 +324,7 @@ func (p *post) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	}, nil
 }
 
-// Load gives an object: the time of its change and a body of 2 KiB.
+// Load returns an object: the time of its change and a body of 2 KiB.
 func (p *post) Load(_ context.Context, k hub.Key, _ string) (hub.Object, error) {
 	p.mu.Lock()
 	version, at := p.version, p.at

@@ -63,7 +63,7 @@ var (
 	ErrCredentials = errors.New("join: the credentials cannot be used: join again")
 )
 
-// wire gives each error that crosses the wire its code and status there. Codes
+// wire returns each error that crosses the wire its code and status there. Codes
 // never change their meaning.
 var wire = []struct {
 	code   string
@@ -84,7 +84,7 @@ var wire = []struct {
 	{codeServer, 500, ErrServer},
 }
 
-// codeOf gives an error's code and status on the wire; what is not for the wire
+// codeOf returns an error's code and status on the wire; what is not for the wire
 // is an ErrServer there.
 func codeOf(err error) (code string, status int) {
 	if err == nil {

@@ -95,14 +95,14 @@ type Tokens interface {
 // Names is the store of who has which node name. Its methods may be called at
 // the same time, also by several clouds.
 type Names interface {
-	// Claim gives the name to the key with that hash. It returns whether the
+	// Claim returns the name to the key with that hash. It returns whether the
 	// claim is new, or an error that is ErrNameInUse when another key has the
 	// name.
 	Claim(ctx context.Context, node, keyHash string) (fresh bool, err error)
 	// Release takes a claim back if that key has it; otherwise it does
 	// nothing.
 	Release(ctx context.Context, node, keyHash string) error
-	// Holder gives the hash of the key that has the name, or "" if none has.
+	// Holder returns the hash of the key that has the name, or "" if none has.
 	Holder(ctx context.Context, node string) (keyHash string, err error)
 }
 
@@ -118,7 +118,7 @@ type FreedNames interface {
 // Replace to Confirm both keys have the name: the answer to a renewal may be lost, and
 // then the node has its old key only.
 type KeyReplacer interface {
-	// Keys gives the hashes of the keys that have the name: the newest first, and
+	// Keys returns the hashes of the keys that have the name: the newest first, and
 	// the one before as long as the newest was not confirmed. It gives none for a
 	// name that nobody has.
 	Keys(ctx context.Context, node string) ([]string, error)

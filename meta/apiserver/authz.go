@@ -26,7 +26,7 @@ type policy struct {
 	rules     *rbac.Policy // nil: to be read
 }
 
-// current gives the rules as they are now.
+// current returns the rules as they are now.
 func (p *policy) current(ctx context.Context) (*rbac.Policy, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

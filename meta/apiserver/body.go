@@ -83,7 +83,7 @@ func tooLarge(limit int64) error {
 	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", limit))
 }
 
-// fromYAML gives the JSON of a body of YAML. JSON is YAML as well, and needs none
+// fromYAML returns the JSON of a body of YAML. JSON is YAML as well, and needs none
 // of its parser's memory. A small body may be any YAML, and one is parsed at a
 // time; a large one is parsed if it can be told that this takes little.
 func (s *Server) fromYAML(body []byte) ([]byte, error) {

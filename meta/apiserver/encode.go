@@ -139,7 +139,7 @@ func (c *codec) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c.write(w, f.media, int(status.Code), status)
 }
 
-// partial gives the metadata of an object as an object of its own.
+// partial returns the metadata of an object as an object of its own.
 func partial(obj object) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: metav1.SchemeGroupVersion.String()}}
 	if u, ok := obj.(*unstructured.Unstructured); ok {

@@ -273,7 +273,7 @@ func parseVersion(text string) (revision uint64, ours bool, err error) {
 	return revision, true, nil
 }
 
-// unmarkCloud gives the cloud's own resourceVersion back.
+// unmarkCloud returns the cloud's own resourceVersion back.
 func unmarkCloud(text string) (string, bool) {
 	if len(text) != len(cloudMark)+20 || !strings.HasPrefix(text, cloudMark) || strings.Trim(text, "0123456789") != "" {
 		return "", false

@@ -56,7 +56,7 @@ type openAPIKind struct {
 	Kind    string `json:"kind"`
 }
 
-// openAPI gives the index for "", else the document of a path such as "api/v1"
+// openAPI returns the index for "", else the document of a path such as "api/v1"
 // or "apis/apps/v1"; nil for one that is not served.
 func (s *Server) openAPI(path string) any {
 	all := append([]schema.GroupVersion{{Version: "v1"}}, s.groupVersions()...)

@@ -121,7 +121,7 @@ func parseAuthority(text []byte) (*Authority, error) {
 	return &Authority{pair.Leaf, key}, nil
 }
 
-// CertPEM gives the authority's certificate in PEM, by which clients know the
+// CertPEM returns the authority's certificate in PEM, by which clients know the
 // server.
 func (a *Authority) CertPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})

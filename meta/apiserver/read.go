@@ -160,7 +160,7 @@ func (s *Server) decode(r *served, record meta.Record) (item, bool) {
 	return it, true
 }
 
-// withKind gives body a kind where it has none and its type needs one to be
+// withKind returns body a kind where it has none and its type needs one to be
 // read: the cloud sends objects as client-go has them, which is without.
 func withKind(body []byte, r *served, typed bool) []byte {
 	if typed || len(body) == 0 || body[0] != '{' {
@@ -215,7 +215,7 @@ func (s *Server) merge(it *item, record meta.Record) {
 	it.at(max(it.revision, record.Revision))
 }
 
-// foreignConditions gives the conditions of all that the node does not report.
+// foreignConditions returns the conditions of all that the node does not report.
 func foreignConditions(all, reported []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, c := range all {

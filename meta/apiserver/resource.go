@@ -103,7 +103,7 @@ func newCatalog(custom []Resource) *catalog {
 	return c
 }
 
-// find gives the resource, nil if it is not served from the store.
+// find returns the resource, nil if it is not served from the store.
 func (c *catalog) find(group, version, name string) *served {
 	i := slices.IndexFunc(c.all, func(r *served) bool { return r.Group == group && r.Version == version && r.Name == name })
 	if i < 0 {

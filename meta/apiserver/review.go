@@ -42,7 +42,7 @@ func addReviewResources(list *metav1.APIResourceList, gv schema.GroupVersion) *m
 
 type reviewer func(s *Server, w http.ResponseWriter, r *http.Request, who Identity) error
 
-// reviewOf gives who answers the request if it is a review.
+// reviewOf returns who answers the request if it is a review.
 func reviewOf(q request) reviewer {
 	if q.verb != "create" || q.version != "v1" {
 		return nil

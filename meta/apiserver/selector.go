@@ -54,7 +54,7 @@ func (s selector) matches(it item) bool {
 	return s.fields.Empty() || s.fields.Matches(fieldsOf(nil, it.object))
 }
 
-// fieldsOf gives the fields that can be selected by: of an object, or, with
+// fieldsOf returns the fields that can be selected by: of an object, or, with
 // obj nil, of the resource. They are those that kube-apiserver knows.
 func fieldsOf(res *served, obj object) fields.Set {
 	if obj == nil {

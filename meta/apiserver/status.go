@@ -17,7 +17,7 @@ import (
 // repeat the call by itself, up to ten times, before anybody sees the answer.
 const retrySeconds = 10
 
-// statusOf gives the Status that tells of err.
+// statusOf returns the Status that tells of err.
 func statusOf(err error) *metav1.Status {
 	var known apierrors.APIStatus
 	var status metav1.Status

@@ -44,7 +44,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q request, res *
 	return nil
 }
 
-// kubeletURL gives the kubelet's path and parameters for those of the API.
+// kubeletURL returns the kubelet's path and parameters for those of the API.
 func kubeletURL(q request, values url.Values, pod *corev1.Pod) (*url.URL, error) {
 	if q.subresource == "portforward" {
 		out := url.Values{}
@@ -72,7 +72,7 @@ func kubeletURL(q request, values url.Values, pod *corev1.Pod) (*url.URL, error)
 	return &url.URL{Path: "/" + q.subresource + "/" + pod.Namespace + "/" + pod.Name + "/" + container, RawQuery: out.Encode()}, nil
 }
 
-// containerOf gives the container that is meant where none is named, by the
+// containerOf returns the container that is meant where none is named, by the
 // API server's rule.
 func containerOf(name string, pod *corev1.Pod) (string, error) {
 	var all []string

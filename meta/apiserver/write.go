@@ -189,7 +189,7 @@ func patchToCloud(body []byte, translate func(string) (string, error)) ([]byte, 
 	return json.Marshal(ops)
 }
 
-// overLimit gives what is wrong with a body that this server does not read, and
+// overLimit returns what is wrong with a body that this server does not read, and
 // nil for what the API server is to say.
 func overLimit(err error) error {
 	if e, ok := errors.AsType[*jsonlimit.LimitError](err); ok {
@@ -239,7 +239,7 @@ func (s *Server) protobufToCloud(body []byte, translate func(string) (string, er
 	return b.Bytes(), nil
 }
 
-// cloudVersion gives the cloud's resourceVersion for one that a client has
+// cloudVersion returns the cloud's resourceVersion for one that a client has
 // from here. One that is no longer the object's is a conflict.
 func (s *Server) cloudVersion(ctx context.Context, res *served, q request, text string) (string, error) {
 	if version, ok := unmarkCloud(text); ok {
@@ -295,7 +295,7 @@ func markAnswer(media string, body []byte) []byte {
 	return marked
 }
 
-// textOf gives a value that is a string, and "" for every other.
+// textOf returns a value that is a string, and "" for every other.
 func textOf(value json.RawMessage) string {
 	var text string
 	if len(value) < 2 || value[0] != '"' || len(value) > 4<<10 || json.Unmarshal(value, &text) != nil {

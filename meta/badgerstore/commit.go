@@ -130,7 +130,7 @@ func (s *Store) accept(g *group, r *request) {
 	}
 }
 
-// before gives the batch's keys as they are before it, and fails if a condition
+// before returns the batch's keys as they are before it, and fails if a condition
 // does not hold or the batch has lost its turn.
 func (s *Store) before(g *group, r *request) (before map[string]last, err error) {
 	if s.failed != nil {
@@ -158,7 +158,7 @@ func (s *Store) before(g *group, r *request) (before map[string]last, err error)
 	return before, nil
 }
 
-// last gives op's key as the group leaves it so far.
+// last returns op's key as the group leaves it so far.
 func (g *group) last(txn *badger.Txn, op meta.Op) (last, error) {
 	if c, touched := g.changes[op.Key]; touched {
 		return c.is, nil

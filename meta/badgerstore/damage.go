@@ -96,7 +96,7 @@ func asides(dir string) []string {
 	return all
 }
 
-// folderSize gives the bytes that the files right in a folder take on disk.
+// folderSize returns the bytes that the files right in a folder take on disk.
 func folderSize(dir string) (total int64) {
 	entries, _ := os.ReadDir(dir) // one that cannot be read counts as nothing
 	for _, e := range entries {

@@ -22,7 +22,7 @@ func Plain(dir string) bool {
 	return isPlain(data)
 }
 
-// Encrypt gives the closed, unencrypted store of cfg the key in cfg.KeyFile, which
+// Encrypt returns the closed, unencrypted store of cfg the key in cfg.KeyFile, which
 // is made if it is not there. All records are copied into a new store, which then
 // takes the place of the old one; that is removed. Cut off at any point, the store
 // is the old one or the new one, whole. The disk needs room for both. Records get

@@ -14,5 +14,5 @@ func lockFile(*os.File) (taken bool, err error) { return true, nil }
 // diskRoom does not know, and so never refuses a write.
 func diskRoom(string) (room, error) { return room{free: math.MaxInt64}, nil }
 
-// allocated gives a file's length.
+// allocated returns a file's length.
 func allocated(info fs.FileInfo) int64 { return info.Size() }

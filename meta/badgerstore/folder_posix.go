@@ -33,7 +33,7 @@ func diskRoom(dir string) (room, error) {
 	}, nil
 }
 
-// allocated gives the bytes that a file takes on disk; badger's logs are made
+// allocated returns the bytes that a file takes on disk; badger's logs are made
 // long and filled slowly.
 func allocated(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -78,7 +78,7 @@ func fits(data string, key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// RotateKey gives the closed store of cfg a new key, which replaces the one in
+// RotateKey returns the closed store of cfg a new key, which replaces the one in
 // cfg.KeyFile. The store is locked meanwhile; cut off at any point, it is
 // finished or taken back by the next Open. Data keys, with which the data is
 // encrypted, stay and are only wrapped anew; badger makes another one every
@@ -227,7 +227,7 @@ func mendRegistry(data string) error {
 // for the cipher, and a known text by which a wrong key is told.
 const registryHead = 28
 
-// registryEnd gives the length without a last record that is not whole: the
+// registryEnd returns the length without a last record that is not whole: the
 // head, then for each record its length and checksum, 4 bytes each, and the
 // record.
 func registryEnd(b []byte) int {

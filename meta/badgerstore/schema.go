@@ -74,7 +74,7 @@ func value(txn *badger.Txn, key string, read func([]byte) error) error {
 	return nil
 }
 
-// upgrade gives the entries that make a store of an older schema one of this,
+// upgrade returns the entries that make a store of an older schema one of this,
 // and brings its state in order. Each step knows the schema before it only.
 func upgrade(db *badger.DB, from uint64, s *state) (changes []entry, err error) {
 	if from == schema {

@@ -28,7 +28,7 @@ type snapshot struct {
 	closed bool
 }
 
-// Snapshot gives the content at the newest revision; see meta.Store.
+// Snapshot returns the content at the newest revision; see meta.Store.
 func (s *Store) Snapshot(ctx context.Context) (meta.Snapshot, error) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()

@@ -26,7 +26,7 @@ func (s *Store) count(g *group, err error) {
 	s.stats.Sync.Add(time.Since(g.begun))
 }
 
-// Stats gives the store's figures. It looks at the folder, so that it is not
+// Stats returns the store's figures. It looks at the folder, so that it is not
 // for every second. It may be called at any time, also after Close.
 func (s *Store) Stats() meta.Stats {
 	s.mu.Lock()

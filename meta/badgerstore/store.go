@@ -180,7 +180,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 	return list, txn.ReadTs(), nil
 }
 
-// Keys gives all keys with the prefix; see meta.Store.
+// Keys returns all keys with the prefix; see meta.Store.
 func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, error) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()

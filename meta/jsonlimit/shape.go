@@ -41,7 +41,7 @@ type shape struct {
 // shapes is a memo of shapeOf: reflect.Type to *shape.
 var shapes sync.Map
 
-// shapeOf gives the shape of a type.
+// shapeOf returns the shape of a type.
 func shapeOf(t reflect.Type) *shape {
 	if s, ok := shapes.Load(t); ok {
 		return s.(*shape)

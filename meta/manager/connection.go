@@ -62,13 +62,13 @@ func (m *Manager) othersReported(ctx context.Context, info hub.Info) error {
 	return m.MetaSync(ctx, meta.Key{})
 }
 
-// Connection gives what is known of the link now.
+// Connection returns what is known of the link now.
 func (m *Manager) Connection() hub.Info {
 	info, _ := m.link.Value()
 	return info
 }
 
-// Connections gives a channel with the link's info, now and at each change. It
+// Connections returns a channel with the link's info, now and at each change. It
 // holds one value, the newest; it is closed when ctx ends.
 func (m *Manager) Connections(ctx context.Context) <-chan hub.Info { return m.link.Subscribe(ctx) }
 

@@ -102,7 +102,7 @@ func (s *sink) apply(ctx context.Context, ops []meta.Op) error {
 	return nil
 }
 
-// changes gives what one object changes: itself, and the answer that was kept
+// changes returns what one object changes: itself, and the answer that was kept
 // while the Down area did not have it. That one goes; where the cloud says that
 // the object does not exist, this is the answer from now on.
 func (s *sink) changes(ctx context.Context, o hub.Object) ([]meta.Op, error) {
@@ -128,7 +128,7 @@ func (s *sink) changes(ctx context.Context, o hub.Object) ([]meta.Op, error) {
 	return ops, nil
 }
 
-// op gives the change for one object, and whether it changes anything.
+// op returns the change for one object, and whether it changes anything.
 func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 	key := meta.Down + meta.Key(o.Key).Path()
 	r, err := s.m.store.Get(ctx, key)
@@ -192,7 +192,7 @@ func (b *StateOutbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, 
 	return removals, nil
 }
 
-// basePath gives the path of the object that a report is about, and whether it
+// basePath returns the path of the object that a report is about, and whether it
 // is about a part of it: "pods/a/b" for "pods:status/a/b".
 func basePath(path string) (base string, partial bool) {
 	resource, rest, _ := strings.Cut(path, "/")

@@ -224,7 +224,7 @@ func (e *EventOutbox) dropLocked(id uint64) {
 	e.ids = e.ids[n:]
 }
 
-// subscribers gives who is to hear of an event, and the source's name.
+// subscribers returns who is to hear of an event, and the source's name.
 func (e *EventOutbox) subscribers() (source string, subs []func(string)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -309,7 +309,7 @@ func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hu
 	}
 }
 
-// nextID gives the oldest id above after, or io.EOF.
+// nextID returns the oldest id above after, or io.EOF.
 func (e *EventOutbox) nextID(ctx context.Context, source string, after uint64) (uint64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -170,7 +170,7 @@ func (m *Manager) StateOutbox() *StateOutbox { return &m.up }
 // EventOutbox is what the link takes events from.
 func (m *Manager) EventOutbox() *EventOutbox { return &m.events }
 
-// Stats gives the counts so far.
+// Stats returns the counts so far.
 func (m *Manager) Stats() Stats {
 	c := &m.stats
 	return Stats{

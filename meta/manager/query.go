@@ -80,7 +80,7 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 	return meta.Object{}, err
 }
 
-// local gives a kept answer, and counts it.
+// local returns a kept answer, and counts it.
 func (m *Manager) local(o meta.Object, fresh bool) (meta.Object, error) {
 	m.stats.local.Add(1)
 	if !fresh {

@@ -70,7 +70,7 @@ func (b *StateOutbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string],
 	}, nil
 }
 
-// Load gives the newest value of one report. One that is no longer in the
+// Load returns the newest value of one report. One that is no longer in the
 // outbox comes as deleted, without a body. held is not used: there is only one value of each key.
 func (b *StateOutbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
 	if o, is := b.loadUnstored(meta.Key(key)); is {

@@ -97,7 +97,7 @@ func (b *StateOutbox) stored(key meta.Key) {
 	}
 }
 
-// loadUnstored gives the newest value of one report if it is in memory.
+// loadUnstored returns the newest value of one report if it is in memory.
 func (b *StateOutbox) loadUnstored(key meta.Key) (hub.Object, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -25,7 +25,7 @@ type snapshot struct {
 	records map[string]record
 }
 
-// Snapshot gives the content as it is now; see meta.Store. It copies the keys,
+// Snapshot returns the content as it is now; see meta.Store. It copies the keys,
 // not the values.
 func (s *Store) Snapshot(ctx context.Context) (meta.Snapshot, error) {
 	s.mu.Lock()
@@ -79,7 +79,7 @@ func (v *snapshot) Close() error {
 	return nil
 }
 
-// content gives what is never changed, if it may still be read.
+// content returns what is never changed, if it may still be read.
 func (v *snapshot) content(ctx context.Context) ([]string, map[string]record, error) {
 	v.store.mu.RLock()
 	err := v.store.usableLocked(ctx)

@@ -6,7 +6,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Of gives the keys of the config maps and secrets that a node needs for the
+// Of returns the keys of the config maps and secrets that a node needs for the
 // pod, optional ones included.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}

@@ -82,7 +82,7 @@ func (f *file) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve gives the file's value for a flag that neither the command line nor
+// Resolve returns the file's value for a flag that neither the command line nor
 // the environment sets.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	node, ok := f.values[flag.Name]
@@ -101,7 +101,7 @@ func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 	return value, nil
 }
 
-// scalar gives a value in the form that it has on the command line.
+// scalar returns a value in the form that it has on the command line.
 func scalar(n *yaml.Node) (any, error) {
 	switch n.Kind {
 	case yaml.ScalarNode:

@@ -43,7 +43,7 @@ func printSetting(w io.Writer, flag *kong.Flag) error {
 	return err
 }
 
-// yamlValue gives the flag's default as YAML, or its placeholder.
+// yamlValue returns the flag's default as YAML, or its placeholder.
 func yamlValue(flag *kong.Flag) string {
 	value := flag.Default
 	switch {

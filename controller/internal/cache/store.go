@@ -121,7 +121,7 @@ func (s *Store[T]) Run(ctx context.Context) error {
 // Synced is closed when the store has been filled for the first time.
 func (s *Store[T]) Synced() <-chan struct{} { return s.synced }
 
-// Load gives the object with that name.
+// Load returns the object with that name.
 func (s *Store[T]) Load(name Name) (Item[T], bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -129,14 +129,14 @@ func (s *Store[T]) Load(name Name) (Item[T], bool) {
 	return item, ok
 }
 
-// Len gives the number of objects.
+// Len returns the number of objects.
 func (s *Store[T]) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.items)
 }
 
-// Names gives the names of all objects, in no order.
+// Names returns the names of all objects, in no order.
 func (s *Store[T]) Names() []Name {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -147,7 +147,7 @@ func (s *Store[T]) Names() []Name {
 	return names
 }
 
-// LoadFor gives the object with that name for a peer that has version held of it.
+// LoadFor returns the object with that name for a peer that has version held of it.
 // It reports false when the store may lag behind the peer: it lacks the object, or
 // has an older one. A peer whose version is newer than the last change that matters
 // gets the object with the object's own version.

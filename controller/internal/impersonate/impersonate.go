@@ -28,7 +28,7 @@ var ErrNoNode = errors.New("impersonate: the call's context names no node")
 
 type nodeKey struct{}
 
-// With gives a context whose calls are made as the node. A name that no Node
+// With returns a context whose calls are made as the node. A name that no Node
 // can have gives calls that fail with ErrNoNode.
 func With(ctx context.Context, node string) context.Context {
 	return context.WithValue(ctx, nodeKey{}, node)
@@ -130,6 +130,6 @@ func (rt *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	return rt.next.RoundTrip(req)
 }
 
-// WrappedRoundTripper gives the transport below, as client-go expects of a
+// WrappedRoundTripper returns the transport below, as client-go expects of a
 // wrapper.
 func (rt *roundTripper) WrappedRoundTripper() http.RoundTripper { return rt.next }

@@ -8,7 +8,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Encode gives an object as it travels: the API object's own JSON without
+// Encode returns an object as it travels: the API object's own JSON without
 // managedFields, which it takes off obj. obj is the caller's alone.
 func Encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
 	if len(obj.GetManagedFields()) > 0 {

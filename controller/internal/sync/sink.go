@@ -221,7 +221,7 @@ type unreachableError struct{ cause error }
 
 func (e *unreachableError) Error() string { return e.cause.Error() }
 
-// Unwrap gives the cause, and the error that a node gets.
+// Unwrap returns the cause, and the error that a node gets.
 func (e *unreachableError) Unwrap() []error {
 	return []error{&hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached"}, e.cause}
 }

@@ -78,7 +78,7 @@ type (
 	}
 	// Ack says that all objects up to Seq are durable or were nacked.
 	Ack struct{ Seq uint64 }
-	// Nack gives one object back; a final error drops it.
+	// Nack returns one object back; a final error drops it.
 	Nack struct {
 		Seq uint64
 		Err *message.Error
@@ -106,7 +106,7 @@ type (
 	}
 	// Event carries one event.
 	Event struct{ message.Event }
-	// Refusal gives an event back for good; a mark follows.
+	// Refusal returns an event back for good; a mark follows.
 	Refusal struct {
 		Source string
 		ID     uint64
@@ -130,7 +130,7 @@ const (
 	ClassStream
 )
 
-// String gives the class as it stands in errors.
+// String returns the class as it stands in errors.
 func (c Class) String() string {
 	if c == ClassStream {
 		return "stream"
@@ -151,7 +151,7 @@ const (
 	GoAwayStopped                        // the edge stops
 )
 
-// String gives the reason as it stands in Info.Reason.
+// String returns the reason as it stands in Info.Reason.
 func (k GoAwayKind) String() string {
 	switch k {
 	case GoAwayRefused:

@@ -74,7 +74,7 @@ func (s *Store) Use(_ context.Context, id, node, keyHash string) error {
 	return nil
 }
 
-// Claim gives a name to a key.
+// Claim returns a name to a key.
 func (s *Store) Claim(_ context.Context, node, keyHash string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func (s *Store) Forget(node string) {
 	delete(s.names, node)
 }
 
-// Holder gives the key that has a name.
+// Holder returns the key that has a name.
 func (s *Store) Holder(_ context.Context, node string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,14 +118,14 @@ func (s *Store) Holder(_ context.Context, node string) (string, error) {
 	return s.names[node][0], nil
 }
 
-// Keys gives the keys that have a name.
+// Keys returns the keys that have a name.
 func (s *Store) Keys(_ context.Context, node string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.names[node]), nil
 }
 
-// Replace gives a name a new key.
+// Replace returns a name a new key.
 func (s *Store) Replace(_ context.Context, node, old, fresh string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -67,10 +67,10 @@ type Response struct {
 // selectors, and a token.
 const maxHead = 96 << 10
 
-// Encode gives the request as it travels: a line of JSON and then the body.
+// Encode returns the request as it travels: a line of JSON and then the body.
 func (r Request) Encode() ([]byte, error) { return encode(r, r.Body) }
 
-// Encode gives the response as it travels: a line of JSON and then the body.
+// Encode returns the response as it travels: a line of JSON and then the body.
 func (r Response) Encode() ([]byte, error) { return encode(r, r.Body) }
 
 func encode(head any, body []byte) ([]byte, error) {

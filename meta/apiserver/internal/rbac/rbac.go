@@ -55,7 +55,7 @@ func (p *Policy) Allows(u User, q Question) bool {
 	return allowed
 }
 
-// Rules gives all rules that apply to the user in a namespace.
+// Rules returns all rules that apply to the user in a namespace.
 func (p *Policy) Rules(u User, namespace string) []rbacv1.PolicyRule {
 	var all []rbacv1.PolicyRule
 	p.visit(u, namespace, func(r rbacv1.PolicyRule) bool {

@@ -1,5 +1,5 @@
 // Package table makes the columns that kubectl prints: those that the API
-// server gives for the kinds a node has, and name and age for all others.
+// server returns for the kinds a node has, and name and age for all others.
 package table
 
 import (
@@ -113,7 +113,7 @@ func Age(t metav1.Time, now time.Time) string {
 	return duration.HumanDuration(now.Sub(t.Time))
 }
 
-// or gives "<none>" for nothing.
+// or returns "<none>" for nothing.
 func or(text string) string {
 	if text == "" {
 		return "<none>"

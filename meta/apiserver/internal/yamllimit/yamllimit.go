@@ -141,7 +141,7 @@ func escapes(line []byte) int {
 	return n
 }
 
-// key gives the length of a key with its colon, 0 if there is none.
+// key returns the length of a key with its colon, 0 if there is none.
 func key(text []byte) int {
 	n := 0
 	if text[0] == '"' {
@@ -202,7 +202,7 @@ func plain(text []byte) bool {
 	return text[len(text)-1] != ':' && !bytes.Contains(text, []byte(": "))
 }
 
-// quoted gives the length of a quoted text, 0 if it does not end on the line.
+// quoted returns the length of a quoted text, 0 if it does not end on the line.
 func quoted(text []byte) int {
 	mark := text[0]
 	for i := 1; i < len(text); i++ {
