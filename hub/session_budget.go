@@ -71,7 +71,7 @@ func (s *session) slots(c wire.Class) (*atomic.Int32, int) {
 	return nil, 0
 }
 
-// release returns back all that the slot has.
+// release gives back all that the slot has.
 func (p *slot) release() {
 	if n, _ := p.s.slots(p.class); n != nil {
 		n.Add(-1)

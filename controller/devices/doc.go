@@ -18,7 +18,7 @@
 //
 // Each Device has a DeviceStatus of the same name, which the Device owns. A
 // node's report is written to it by merge patch, in cloudcore's own name, since
-// Kubernetes returns nodes no rights on devices; Writers checks that the device is
+// Kubernetes gives nodes no rights on devices; Writers checks that the device is
 // the node's. The patch has the fields that differ, and the version that they
 // differ from.
 //

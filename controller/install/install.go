@@ -83,7 +83,7 @@ func checkNamespace(namespace string) (string, error) {
 	return namespace, nil
 }
 
-// documents returns each object's YAML: the namespace, the definitions, the
+// documents yields each object's YAML: the namespace, the definitions, the
 // rights.
 func documents(namespace string) ([][]byte, error) {
 	namespace, err := checkNamespace(namespace)

@@ -136,7 +136,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 
 type connKey struct{}
 
-// withConn returns requests their connection.
+// withConn gives requests their connection.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()

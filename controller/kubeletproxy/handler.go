@@ -44,7 +44,7 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 	}
 }
 
-// smallBuffers returns each body that is passed on a buffer of 4 KiB, not the 32
+// smallBuffers gives each body that is passed on a buffer of 4 KiB, not the 32
 // that net/http takes: most are logs that are followed, a thousand at a time.
 // Upgraded connections, where bytes are many, are copied with buffers of their
 // own.

@@ -12,7 +12,7 @@
 //
 // A name that nobody has claimed is not always free. A Node that exists and was
 // never claimed, such as a control plane's, belongs to somebody else, and no
-// token returns its name away.
+// token gives its name away.
 //
 // A Watcher follows what other programs change. It calls its functions from one
 // goroutine, in the order of the changes; changes in quick succession may come

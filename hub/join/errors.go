@@ -63,7 +63,7 @@ var (
 	ErrCredentials = errors.New("join: the credentials cannot be used: join again")
 )
 
-// wire returns each error that crosses the wire its code and status there. Codes
+// wire gives each error that crosses the wire its code and status there. Codes
 // never change their meaning.
 var wire = []struct {
 	code   string

@@ -34,7 +34,7 @@
 //
 // When thousands of edges return at once, ListenerConfig.Handshakes of them are under
 // way at a time: if all were, they would share the CPU until none gets through before
-// it returns up. The others wait with copies of their first packets, in the order of
+// it gives up. The others wait with copies of their first packets, in the order of
 // arrival, one network not before another; no cryptography was done for them yet.
 //
 // quic-go has no such limit (v0.65.0). It queues 1,024 packets of new connections and

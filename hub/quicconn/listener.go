@@ -91,7 +91,7 @@ func (l *Listener) settings() *quic.Config {
 	return c
 }
 
-// shrink returns back what the windows of a connection have grown.
+// shrink gives back what the windows of a connection have grown.
 func (l *Listener) shrink(s *share) { l.grown.Add(-s.grown.Swap(0)) }
 
 // verify reports whether a client must prove its address before its connection begins

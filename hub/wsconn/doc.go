@@ -32,7 +32,7 @@
 // on it. At first that was yamux. It was replaced for what the link needs and yamux
 // does not have: windows that begin small and grow with use, where yamux has 256 KiB
 // for every stream; one budget of memory for all connections of a server; a scheduler
-// that returns each stream pieces of 16 KiB, so that a ping never waits behind a log.
+// that gives each stream pieces of 16 KiB, so that a ping never waits behind a log.
 // Measured in hub/BENCHMARKS.md: 282 MB/s instead of 122, with 60 % of the CPU, and 92
 // KiB for a link at rest instead of 122. It is some 900 lines, with a fuzzer.
 //

@@ -160,7 +160,7 @@ func (s *Server) decode(r *served, record meta.Record) (item, bool) {
 	return it, true
 }
 
-// withKind returns body a kind where it has none and its type needs one to be
+// withKind gives body a kind where it has none and its type needs one to be
 // read: the cloud sends objects as client-go has them, which is without.
 func withKind(body []byte, r *served, typed bool) []byte {
 	if typed || len(body) == 0 || body[0] != '{' {

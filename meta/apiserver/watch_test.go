@@ -115,7 +115,7 @@ func TestWatchSelected(t *testing.T) {
 	want(t, one, fmt.Sprint("ADDED a ", back), fmt.Sprint("DELETED a ", end))
 }
 
-// TestWatchTooOld returns 410 in the way that clients know: as an event.
+// TestWatchTooOld gets 410 in the way that clients know: as an event.
 func TestWatchTooOld(t *testing.T) {
 	sc := newScene(t, nil)
 	for i := range 5000 { // memstore remembers 4,096

@@ -13,7 +13,7 @@ import (
 // RunDurable holds a store that outlives its process to the rules about
 // restarts. open opens the same place each time; it is called only while the
 // store that it gave before is closed. place is called once for each subtest
-// and returns that subtest a place of its own.
+// and gives that subtest a place of its own.
 func RunDurable[P any](t *testing.T, place func(t *testing.T) P, open func(t *testing.T, at P) meta.Store) {
 	t.Helper()
 	for _, c := range []struct {
