@@ -52,7 +52,7 @@ var fences = map[string][]string{
 	"k8s.io/cri-api":                      {"edged/cri"},
 	"google.golang.org/grpc":              {"edged/cri"},
 	"github.com/distribution/reference":   {"edged/image"},
-	"github.com/go-jose/go-jose":         {"meta/apiserver"},
+	"github.com/go-jose/go-jose":          {"meta/apiserver"},
 	"k8s.io/client-go":                    {"controller", "cmd", "examples/own-cloudcore"},
 	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":      {"controller"},
@@ -225,7 +225,8 @@ var rooms = map[string][]string{
 	"edged/internal/notfound":     {},
 	"edged/internal/podlogs":      {},
 	"edged/internal/registry":     {},
-	"edged/internal/probemetrics": {},
+	"edged/internal/metricstext":  {},
+	"edged/internal/probemetrics": {"edged/internal/metricstext"},
 	"edged/internal/podspec": {
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},

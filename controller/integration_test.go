@@ -28,7 +28,7 @@ import (
 )
 
 // TestAgainstAPIServer runs a cloudcore with no rights but those that package
-// install runs it, against a real API server with the node authorizer and
+// install gives it, against a real API server with the node authorizer and
 // NodeRestriction, and edges over memconn. EDGEKIT_KUBECONFIG names an
 // administrator of a cluster that may be written to.
 func TestAgainstAPIServer(t *testing.T) {

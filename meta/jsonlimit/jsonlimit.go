@@ -33,7 +33,7 @@ func (e *LimitError) Error() string {
 	if e.Deep {
 		return fmt.Sprintf("%s: values are nested more than %d levels deep: flatten them", at, e.Limit)
 	}
-	return fmt.Sprintf("%s: the document of %d bytes would take more than %d bytes of memory: it has too many empty or very small elements: remove them",
+	return fmt.Sprintf("%s: the document of %d bytes would take more than %d bytes of memory: it has too many elements that are empty or very small: remove them",
 		at, e.Length, e.Limit)
 }
 

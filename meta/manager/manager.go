@@ -58,7 +58,7 @@ type Config struct {
 
 // ErrOffline is returned by Query when the cloud cannot be asked and the store
 // has no answer.
-var ErrOffline = errors.New("meta/manager: the cloud cannot be reached")
+var ErrOffline = errors.New("meta/manager: the cloud is out of reach")
 
 // ErrOutboxFull is returned by Insert, Update and Delete when the outbox holds
 // Config.MaxState objects already. Room returns when the cloud acknowledges
