@@ -46,7 +46,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Au
 	})
 }
 
-// capabilities tells the cloud what the local API needs.
+// capabilities are what the local API needs from the cloud; the hello names them.
 func (r *runCmd) capabilities() []string {
 	var all []string
 	if r.LocalAPIListen.IsValid() {

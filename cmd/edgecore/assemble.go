@@ -22,10 +22,10 @@ import (
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
-// What the agent can have besides: the times of its conditions over a restart, by
-// what the store remembers of its reports; the cloud's word on what runs here
-// after a store was lost; static pods shown in the API server; that its Node was
-// deleted there.
+// Optional interfaces of the agent, which kube.Client implements. LastReports: conditions
+// keep their times over a restart. BoundPodLister: after the store was lost, the cloud says
+// which pods are bound to this node. Mirrorer: the API server shows static pods.
+// NodeDeletionWatcher: the agent registers its Node again after it was deleted.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
@@ -36,7 +36,10 @@ var _ interface {
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
 
-// assemble makes all parts of the agent. Nothing runs yet.
+// assemble makes all parts of the agent, and starts none. Each part needs the one before
+// it: the link carries queries (manager.Config.Caller), MetaManager stores and queries
+// objects, kube.Client gives them Kubernetes' types, and the agent runs the pods. The link
+// gets its endpoints, which are made of MetaManager, only when it runs.
 func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
 	link := &link{log: log, cfg: hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
@@ -44,7 +47,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}}
 	var err error
 	if link.cfg.Earlier, err = rememberRun(ctx, n.store, n.instance); err != nil {
-		log.Warn("the store does not keep the runs of this node: the late hello of a killed run may keep this one off the link for some minutes", "error", err)
+		log.Warn("the runs of this node cannot be stored: if the hello of a killed run arrives late, this run may have no link for some minutes", "error", err)
 	}
 	if err := link.renew(); err != nil {
 		return nil, err
