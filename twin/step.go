@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// Step folds ev into d and lists what the caller must then do, in order. It
-// reads no clock and changes nothing that it is given: d.Twins is copied
-// before it is written to. A device that does not exist is a Device without
-// ID; a Put makes it.
+// Step applies ev to d and returns the effects that the caller must then execute, in order.
+// It reads no clock and changes nothing that it gets: it copies d.Twins before it writes. A
+// device that does not exist is a Device without ID; a Put makes it.
 func Step(d Device, ev Event) (Device, []Effect) {
 	now := ev.Time.UnixMilli()
 	if put, ok := ev.Request.(Put); ok {
@@ -120,8 +119,7 @@ func (d Device) update(now int64, patches map[string]*Patch, cloud bool) (Device
 	return d, d.withDelta(effects)
 }
 
-// alive returns a pointer to t, or nil for a twin that is deleted or was never
-// there.
+// alive returns a pointer to t, or nil for a twin that is deleted or does not exist.
 func alive(t Twin, known bool) *Twin {
 	if !known || t.Deleted {
 		return nil
@@ -289,8 +287,8 @@ func (m Member) equal(o Member) bool {
 		bytes.Equal(m.Spec, o.Spec) && bytes.Equal(m.Model, o.Model)
 }
 
-// declare lays the owner's properties over the twins and gives the new twins
-// with the names of those that are new, altered or gone.
+// declare applies the owner's declarations to the twins. It returns the new twins and the
+// names of those that are new, changed or removed.
 func declare(held map[string]Twin, now int64, r Put) (twins map[string]Twin, touched []string) {
 	twins = maps.Clone(held)
 	if twins == nil {
@@ -317,8 +315,7 @@ func declare(held map[string]Twin, now int64, r Put) (twins map[string]Twin, tou
 	return twins, touched
 }
 
-// declare returns the twin as its owner wants it, and whether that differs from
-// what it was.
+// declare returns the twin as its owner declares it, and whether it has changed.
 func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twin, bool) {
 	altered := false
 	typ := p.Type
@@ -348,7 +345,7 @@ func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twi
 	case desired != nil:
 		t.Expected = &Value{Value: *desired, Time: now}
 	case t.Expected != nil && t.Desired != nil && t.Expected.Value == *t.Desired:
-		t.Expected = nil // the owner desires nothing any more; a later local edit would stay
+		t.Expected = nil // the owner no longer desires a value; a local edit after that would stay
 	}
 	t.Desired = desired
 	t.ExpectedVersion.Cloud = version
