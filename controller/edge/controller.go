@@ -29,8 +29,8 @@ type Config struct {
 	Cloud      kubernetes.Interface       // cloudcore's own identity
 	NodeClient kubernetes.Interface       // controller.NewNodeClient
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
-	// AmendNode completes a node's report about itself before it is written; nil
-	// leaves it as it is.
+	// AmendNode completes a node's report about itself before it is written. nil changes
+	// nothing.
 	AmendNode func(*corev1.Node)
 	Logger    *slog.Logger // nil discards
 }
@@ -138,8 +138,8 @@ func (c *Controller) Run(ctx context.Context) error {
 // Synced is closed when the pods are known.
 func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
 
-// samePod reports whether a node that has before needs no update to after: apart
-// from what the node itself reports, they are equal.
+// samePod reports whether a node that has before needs no update to after: they differ only in
+// what the node itself reports.
 func samePod(before, after *corev1.Pod) bool {
 	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
 		before.Status.QOSClass == after.Status.QOSClass &&

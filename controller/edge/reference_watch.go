@@ -90,10 +90,9 @@ func (c *Controller) runReference(ctx context.Context, r *reference) {
 	}
 }
 
-// watchReference makes the cache of one config map or secret. Each list and watch
-// is made as one of the nodes that refer to it at that moment, since the node
-// authorizer lets only those read it; a running watch continues when that node no
-// longer refers to it.
+// watchReference makes the cache of one config map or secret. The node authorizer lets only
+// nodes that refer to it read it, so each list and watch is made as one of them. A running
+// watch continues when that node no longer refers to it.
 func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
@@ -163,8 +162,8 @@ func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed fun
 	return singleStore[T]{store, name}
 }
 
-// setReferencesLocked notes that a pod on a watched node refers to the keys, and gives
-// the node's keys that are new to it or that nothing refers to any more.
+// setReferencesLocked records that a pod on a watched node refers to the keys. It returns the
+// node's keys that are new, or that nothing refers to any more.
 func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
 	w := c.nodes[node]
 	old := w.refs[pod]

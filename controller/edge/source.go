@@ -27,8 +27,8 @@ const (
 	firstListWait = 5 * time.Second
 	// firstLoadWait is how long the load of a single one waits.
 	firstLoadWait = 300 * time.Millisecond
-	// podListLife is for how long a list of a node's pods in the API server is used
-	// to decide what they refer to.
+	// podListLife is how long a list of a node's pods from the API server is used to decide
+	// what they refer to.
 	podListLife = 2 * time.Second
 )
 
@@ -97,7 +97,7 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 	for _, r := range refs {
 		select {
 		case <-r.store.Synced():
-		case <-ctx.Done(): // what is still missing is notified when it comes
+		case <-ctx.Done(): // the node is notified of missing objects when they arrive
 		}
 	}
 	return func(yield func(hub.Key, string) bool) {
@@ -205,8 +205,8 @@ func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (h
 	obj, err := getReference(impersonate.With(ctx, s.node), s.c, key)
 	switch {
 	case apierrors.IsNotFound(err) && known:
-		// NotFoundBody is for a node that needs the object; one that does not only
-		// drops it.
+		// NotFoundBody matters to a node that needs the object; a node that does not need it
+		// only removes it.
 		return hub.Object{Key: key, Deleted: true, Body: meta.NotFoundBody()}, nil
 	case apierrors.IsNotFound(err):
 		return hub.Object{Key: key, Deleted: true}, nil

@@ -199,7 +199,7 @@ func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]s
 	return out
 }
 
-// replace sets what the node needs and returns the keys that were added or removed.
+// replace sets the keys that the node needs, and returns those that were added or removed.
 func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
 	for key := range needs {
 		if _, had := n.needs[key]; !had {

@@ -70,7 +70,7 @@ func restoredConditions(node *corev1.Node, memory string, now time.Time) []corev
 		back = append(back, corev1.NodeCondition{
 			Type: corev1.NodeConditionType(kind), Status: corev1.ConditionStatus(status),
 			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now),
-			Reason: ReasonRestored, Message: "what the node last said; no cloudcore ran for a while",
+			Reason: ReasonRestored, Message: "restored from the node's last report: no cloudcore ran for a while",
 		})
 	}
 	return back
