@@ -14,7 +14,7 @@ type Manager struct {
 	all []managerMetric
 }
 
-// ManagerStats is what a Manager is asked for; *manager.Manager has both methods.
+// ManagerStats are the methods of *manager.Manager that a Manager reads.
 type ManagerStats interface {
 	Stats() manager.Stats
 	Connection() hub.Info
