@@ -241,7 +241,7 @@ func (c *Controller) waitSynced(ctx context.Context) error {
 // connects before gets an error that asks it to try again.
 func (c *Controller) Ready() <-chan struct{} { return c.ready }
 
-// Attach returns a node its mirror and the receiver of its reports.
+// Attach gives a node its mirror and the receiver of its reports.
 func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error) {
 	select {
 	case <-c.ready:

@@ -165,7 +165,7 @@ func (c *Controller) awaitNode(ctx context.Context, name string) {
 	}
 }
 
-// setRole returns the node its role.
+// setRole gives the node its role.
 func (c *Controller) setRole(ctx context.Context, name string) error {
 	if _, ok := c.cfg.Nodes.Load(cache.Name{Name: name}); ok {
 		return nil // only nodes with the label are there

@@ -40,7 +40,7 @@ type CloudConfig struct {
 	Versions       []int         // of each node's first object, nil for the first ones
 }
 
-// keyring returns the server its certificates.
+// keyring gives the server its certificates.
 func (cfg CloudConfig) keyring() (*join.Keyring, error) {
 	ca, err := join.LoadCA(cfg.CertPEM, cfg.KeyPEM)
 	if err != nil {
@@ -154,7 +154,7 @@ var listenerOf = map[string]listenFunc{
 	},
 }
 
-// Attach returns the node its post.
+// Attach gives the node its post.
 func (c *cloud) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 	i, err := nodeIndex(h.Node)
 	if err != nil || i >= len(c.posts) {

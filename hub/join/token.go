@@ -95,7 +95,7 @@ type Tokens interface {
 // Names is the store of who has which node name. Its methods may be called at
 // the same time, also by several clouds.
 type Names interface {
-	// Claim returns the name to the key with that hash. It returns whether the
+	// Claim gives the name to the key with that hash. It returns whether the
 	// claim is new, or an error that is ErrNameInUse when another key has the
 	// name.
 	Claim(ctx context.Context, node, keyHash string) (fresh bool, err error)

@@ -210,7 +210,7 @@ func (l *initialQueue) dropLocked(callers []*caller, then time.Time, most int, g
 	return slices.Delete(callers, 0, n)
 }
 
-// letInLocked returns a caller a place if one is free, and if the CPU is not short.
+// letInLocked gives a caller a place if one is free, and if the CPU is not short.
 func (l *initialQueue) letInLocked(c *caller) bool {
 	now, places := time.Now(), l.places
 	if few := max(1, l.places/fewestOf); l.entry.Taken() >= few && l.short(now) {

@@ -123,7 +123,7 @@ func (t *throttled) wait(n int) {
 	}
 }
 
-// admit returns a connection to Accept once it has spoken and has a place.
+// admit passes a connection to Accept once it has spoken and has a place.
 func (t *throttled) admit(e *entering) {
 	given := false
 	defer func() {

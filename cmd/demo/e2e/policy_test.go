@@ -59,7 +59,7 @@ func policies(t *testing.T, s *site.Site) {
 	}
 }
 
-// certificateEnds returns the node a certificate of half a minute, cuts it off for
+// certificateEnds gives the node a certificate of half a minute, cuts it off for
 // longer, and mends the cable: the node renews by its key, and is back.
 func certificateEnds(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)

@@ -15,7 +15,7 @@ import (
 // Broker is edgecore's MQTT broker, seen from inside the node's network.
 const Broker = "127.0.0.1:1884"
 
-// Join returns the node its identity, unless it has one.
+// Join gives the node its identity, unless it has one.
 func (s *Site) Join(ctx context.Context, node, token string) error {
 	if err := os.MkdirAll(filepath.Dir(s.DataDir(node)), 0o700); err != nil {
 		return fmt.Errorf("site: %w", err)

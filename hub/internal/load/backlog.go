@@ -37,7 +37,7 @@ func (q *Backlog[C]) Reserve() bool {
 	return true
 }
 
-// Free returns a place back that was reserved for a connection that did not come.
+// Free gives a place back that was reserved for a connection that did not come.
 func (q *Backlog[C]) Free() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -62,7 +62,7 @@ type (
 	Apply struct{ Objects []message.Object }
 	// SendAck acknowledges all objects up to Seq.
 	SendAck struct{ Seq uint64 }
-	// SendNack returns one object back to its owner.
+	// SendNack gives one object back to its owner.
 	SendNack struct {
 		Seq uint64
 		Err *message.Error
@@ -107,7 +107,7 @@ type (
 		Source string
 		ID     uint64
 	}
-	// SendRefusal returns an event back for good.
+	// SendRefusal gives an event back for good.
 	SendRefusal struct {
 		Source string
 		ID     uint64

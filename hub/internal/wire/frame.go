@@ -78,7 +78,7 @@ type (
 	}
 	// Ack says that all objects up to Seq are durable or were nacked.
 	Ack struct{ Seq uint64 }
-	// Nack returns one object back; a final error drops it.
+	// Nack gives one object back; a final error drops it.
 	Nack struct {
 		Seq uint64
 		Err *message.Error
@@ -106,7 +106,7 @@ type (
 	}
 	// Event carries one event.
 	Event struct{ message.Event }
-	// Refusal returns an event back for good; a mark follows.
+	// Refusal gives an event back for good; a mark follows.
 	Refusal struct {
 		Source string
 		ID     uint64

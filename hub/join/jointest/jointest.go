@@ -74,7 +74,7 @@ func (s *Store) Use(_ context.Context, id, node, keyHash string) error {
 	return nil
 }
 
-// Claim returns a name to a key.
+// Claim gives a name to a key.
 func (s *Store) Claim(_ context.Context, node, keyHash string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +125,7 @@ func (s *Store) Keys(_ context.Context, node string) ([]string, error) {
 	return slices.Clone(s.names[node]), nil
 }
 
-// Replace returns a name a new key.
+// Replace gives a name a new key.
 func (s *Store) Replace(_ context.Context, node, old, fresh string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
