@@ -28,7 +28,7 @@ func TestTearDownStopsTheSlice(t *testing.T) {
 	mount := t.TempDir()
 	var stopped []string
 	g := New(Config{Driver: "systemd", Mount: mount})
-	g.stop = func(unit string) error { stopped = append(stopped, unit); return nil }
+	g.stop = func(n name) error { stopped = append(stopped, n.slice()); return nil }
 	if err := g.TearDown(corev1.PodQOSBurstable, "a-b"); err != nil || len(stopped) > 0 {
 		t.Errorf("a pod without a slice: %v, stopped %q", err, stopped)
 	}
