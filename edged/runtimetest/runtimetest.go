@@ -45,6 +45,7 @@ type Runtime struct {
 	listeners  map[chan string]bool
 	fail       func(call string) error
 	failRead   func(verb string) error
+	usage      map[string]uint64 // of memory, by the container's name
 	exec       func(c runtime.Container, cmd []string) (runtime.ExecResult, error)
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	LogRoot        string // folder of the pods' logs
 	ResolvConf     string // resolver file for pods; "" chooses one of the host's
 	AllowedSysctls []string
+	Policy         Policy
 	SeccompDefault bool // a container without a profile gets the runtime's own
 	Objects        Objects
 	LocalAPI       func(pod *corev1.Pod) []runtime.EnvVar
@@ -53,6 +54,9 @@ type Node struct {
 	Capacity, Allocatable corev1.ResourceList
 	Features              runtime.Features
 	CgroupV2              bool
+	SwapLimited           bool     // the kernel counts swap by group
+	Swap                  int64    // bytes of swap that the machine has
+	HugePageSizes         []string // those that the kernel counts by group
 }
 
 // ContainerRequest is one container to be made.
@@ -118,7 +122,7 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 		CgroupParent: groups.Parent(QOSClass(pod), string(pod.UID)),
 		Security:     sandboxSecurity(pod, b.seccompDir()),
 	}
-	limits := CgroupLimits(pod)
+	limits := b.PodLimits(pod, Node{})
 	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
 		name, domain := hostname(pod, b.cfg.ClusterDomain)
@@ -178,12 +182,10 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	if err != nil {
 		return nil, err
 	}
-	// The kernel scales the OOM score by the machine's memory.
-	memory := node.Capacity[corev1.ResourceMemory]
 	cfg := &runtime.ContainerConfig{
 		Name: c.Spec.Name, Attempt: c.Attempt, Image: c.Image.ID, ImageName: c.Spec.Image, WorkingDir: c.Spec.WorkingDir, Env: env.list,
 		LogPath: filepath.Join(c.Spec.Name, fmt.Sprintf("%d.log", c.Attempt)), Stdin: c.Spec.Stdin, StdinOnce: c.Spec.StdinOnce, TTY: c.Spec.TTY,
-		Resources: containerResources(pod, c.Spec, memory.Value(), node.CgroupV2), Security: security,
+		Resources: b.ContainerResources(pod, c.Spec, node), Security: security,
 	}
 	// Only command and args are expanded; what is in the image stays as it is.
 	for _, s := range c.Spec.Command {
