@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -29,6 +30,7 @@ const (
 	ActRemoveLogs     ActionKind = "remove logs"     // remove the pod's folder of logs
 	ActReportGone     ActionKind = "report gone"     // say that the API object may go
 	ActRefreshVolumes ActionKind = "refresh volumes" // write changed content into the volumes of a running pod
+	ActResize         ActionKind = "resize"          // give a running pod and its containers the resources that it was granted
 )
 
 // maxKeptPerName is how many exited containers of each name are kept: the newest, for
@@ -87,7 +89,7 @@ const (
 
 // Situation is all that Decide looks at.
 type Situation struct {
-	Pod           *corev1.Pod
+	Pod           *corev1.Pod // with the resources that it was granted
 	Now           time.Time
 	View          View
 	Ending        Ending
@@ -102,6 +104,8 @@ type Situation struct {
 	Health        map[string]Health // by container id
 	LastStatuses  map[string]*corev1.ContainerStatus
 	RefreshAt     time.Time // when tokens are due; only passed through
+	Actuated      Actuated  // what was set of its resources
+	ResizePod     bool      // the pod's cgroup may not have what the pod was granted
 }
 
 // Health is what the probes of a running container found out.
@@ -115,6 +119,7 @@ type Health struct {
 const (
 	RetrySandbox = ""     // what comes before containers
 	RetryEnd     = "/end" // what takes the pod down; no container has such a name
+	RetryResize  = "/resize"
 )
 
 // BackOff says how long, and until when, a crashed container waits before it
@@ -184,6 +189,7 @@ func Decide(s Situation) Decision {
 		return planFinish(s)
 	}
 	planEphemeral(s, &d)
+	placeResize(s, &d)
 	if len(d.Actions) == 0 {
 		planPrune(s, &d)
 	}
@@ -262,6 +268,13 @@ func planContainers(s Situation, d *Decision) {
 	d.Finished = !open
 }
 
+// resizeRestarts reports whether a running container must restart to get the
+// resources that its pod was granted, by its resizePolicy.
+func resizeRestarts(s Situation, c *corev1.Container, run *runtime.Container) bool {
+	ch, changes := change(s, c, run)
+	return changes && resize.NeedsRestart(c, ch.From, ch.To)
+}
+
 // keepRunning stops a running container whose image changed in the spec, or whose
 // liveness or startup probe failed, and starts its successor unless that has to
 // wait. It reports whether the container stays.
@@ -282,6 +295,10 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 		if h.Grace > 0 {
 			grace = h.Grace
 		}
+	case resizeRestarts(s, c, run):
+		reason = fmt.Sprintf("Container %s resize requires restart", c.Name)
+		d.add(Action{Kind: ActKill, ID: run.ID, Name: c.Name, Grace: grace, Reason: reason}, Action{Kind: ActStart, Name: c.Name, Attempt: nextAttempt(s, c, run)})
+		return false // it did not crash: there is no back-off
 	default:
 		return true
 	}

@@ -24,9 +24,8 @@ import (
 //   - At a container the container waits with CreateContainerConfigError and is
 //     tried again (refusedContainer): what concerns one container only.
 //
-// In-place resize is refused with a condition, see resizePending. Limits of what a
-// pod takes of the disk are the one thing that is accepted and not enforced; an
-// event of the pod says so (unenforced).
+// Limits of what a pod takes of the disk are the one thing that is accepted and not
+// enforced; an event of the pod says so (unenforced).
 
 // The reasons of events and of waiting containers.
 const (
