@@ -39,7 +39,6 @@ type execution struct {
 // execute performs the actions in order. A failure ends the step where later
 // actions build on what failed; the next decision starts from what is then there.
 func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.Action) {
-	s.Pod = plan.AllocatedPod(s.Pod, s.View)
 	r := &execution{w: w, s: s, pod: s.Pod}
 	if sb := s.View.Sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
@@ -82,6 +81,9 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	switch a.Kind {
 	case plan.ActSetUp, plan.ActRefreshVolumes:
 		return r.setUp(ctx, a.Kind == plan.ActSetUp)
+	case plan.ActResize:
+		r.resize(ctx)
+		return nil
 	case plan.ActCreateSandbox:
 		return r.createSandbox(ctx, a)
 	case plan.ActStart:
@@ -209,22 +211,38 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 		return err
 	}
 	if first {
-		if a.cfg.PodCgroups == On {
-			if err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), podspec.CgroupLimits(r.pod)); err != nil {
-				// Limits of the pod as a whole (KEP-2837) would bind nothing without the cgroup.
-				if len(podspec.PodResources(r.pod).Limits) > 0 {
-					a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
-					return err
-				}
-				// Containers have limits of their own: the pod runs without a common one.
-				a.log.Warn("cannot limit a pod as a whole", "pod", podspec.Title(r.pod), "err", err)
-			}
+		if err := r.setUpCgroup(); err != nil {
+			return err
 		}
 		if err := os.MkdirAll(podlogs.Dir(a.cfg.LogRoot, r.pod), 0o755); err != nil {
 			return err
 		}
 	}
 	r.w.updateMemory(func(m *memory) { m.setUp, m.stale, m.tornDown, m.refresh = true, false, false, prepared.Refresh })
+	return nil
+}
+
+// setUpCgroup makes the pod's cgroup and limits it. While the resources of a running
+// pod are being changed the limits are a matter of that.
+func (r *execution) setUpCgroup() error {
+	a := r.w.a
+	if !a.limitsPods() || r.id != "" && plan.ResizeDue(r.s) {
+		return nil
+	}
+	err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), a.specs.PodLimits(r.pod, a.nodeFacts()))
+	if err == nil {
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+		r.w.resize.pod = r.w.resize.pod && r.id != "" // nothing runs: the group has what was granted
+		return nil
+	}
+	// Limits of the pod as a whole (KEP-2837) would bind nothing without the cgroup.
+	if len(podspec.PodResources(r.pod).Limits) > 0 {
+		a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
+		return err
+	}
+	// Containers have limits of their own: the pod runs without a common one.
+	a.log.Warn("cannot limit a pod as a whole", "pod", podspec.Title(r.pod), "err", err)
 	return nil
 }
 
@@ -288,7 +306,7 @@ func (r *execution) tearDown() error {
 	if err := a.volumes.TearDown(string(r.pod.UID)); err != nil {
 		return err
 	}
-	if a.cfg.PodCgroups == On {
+	if a.limitsPods() {
 		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
 			err := a.groups.Load().TearDown(class, string(r.pod.UID))
 			if errors.Is(err, cgroup.ErrBusy) {

@@ -22,7 +22,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 	}
 	f := admission.Request{
 		Pod: pod, Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
-		PodLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
+		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
 	}
 	for _, w := range a.workers {
 		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
@@ -44,6 +44,18 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		r.Message = admission.MessagePrefix + r.Message
 	}
 	return r
+}
+
+// roomLocked says why the node has no room for the resources that the spec of one of
+// its pods asks for, besides the others; nil if it has. It needs a.mu.
+func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
+	f := admission.Request{Pod: pod, Allocatable: a.node.Allocatable()}
+	for _, w := range a.workers {
+		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
+			f.Others = append(f.Others, p)
+		}
+	}
+	return f.Room()
 }
 
 // appArmorEnabled asks the kernel whether it enforces AppArmor profiles.

@@ -25,6 +25,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
 	"github.com/edgekit/edgekit/edged/internal/registry"
+	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -49,6 +50,8 @@ type Agent struct {
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registry.Tracker
 	groups       atomic.Pointer[cgroup.Groups]
+	ownGroups    atomic.Bool            // the runtime has groups for pods
+	policy       podspec.Policy         // of the resources of pods
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
 	guard        lifecycle.Guard
@@ -57,7 +60,9 @@ type Agent struct {
 	folder    *static.Folder // nil without static pods
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
-	unknownPod chan struct{}
+	unknownPod    chan struct{}
+	cgroupsDirty  chan struct{} // holds a value: the pods have changed
+	resizeMetrics resize.Metrics
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -84,14 +89,14 @@ func New(cfg Config) (*Agent, error) {
 	}
 	specs := podspec.New(podspec.Config{
 		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain, ClusterDNS: cfg.ClusterDNS, Root: cfg.Root, LogRoot: cfg.LogRoot,
-		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault,
+		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault, Policy: cfg.Resources.policy(),
 		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
-		unknownPod: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
+		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
@@ -108,7 +113,7 @@ func New(cfg Config) (*Agent, error) {
 func (a *Agent) nodeConfig() nodestatus.Config {
 	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
-		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
+		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(),
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
 		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
 	}
@@ -139,6 +144,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.node.Load(); err != nil {
 		return err
 	}
+	if err := a.checkMachine(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -158,6 +166,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
+	wg.Go(func() { a.keepCgroups(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -236,6 +245,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
+			a.ownGroups.Store(driver != "")
 			a.runtime.Store(&version.Name)
 			a.node.SetFeatures(health.Features)
 			return true
@@ -280,20 +290,23 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 // not admitted anew: it keeps what it has. It needs a.mu.
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
+	w.restoreResize()
+	a.kickCgroups()
 	if !runs {
 		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
 		// its API object is deleted.
-		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
+		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected != nil {
 			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
+		w.grantSpec()
 	}
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {
 		w.run(ctx)
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.workers[pod.UID] == w {
-			delete(a.workers, pod.UID)
+		a.forget(pod.UID, w)
+		a.kickCgroups()
+		if ctx.Err() == nil {
+			a.retryResizes(triggerRemoved) // there may be room now
 		}
 		select {
 		case a.nameFreed <- struct{}{}:
@@ -301,6 +314,15 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		}
 	})
 	return w
+}
+
+// forget ends the entry of a worker that has ended.
+func (a *Agent) forget(uid types.UID, w *worker) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.workers[uid] == w {
+		delete(a.workers, uid)
+	}
 }
 
 // isNameTakenLocked reports whether another pod of this name has not left the node
@@ -338,14 +360,6 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	a.mu.Unlock()
 	for _, w := range all {
 		fn(w)
-	}
-}
-
-// nodeFacts is what of the node's state goes into the configuration of a
-// container.
-func (a *Agent) nodeFacts() podspec.Node {
-	return podspec.Node{
-		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: a.groups.Load().V2(),
 	}
 }
 

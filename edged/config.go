@@ -41,19 +41,20 @@ type Config struct {
 	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
 	// kernel which address it uses towards the default route.
 	OutboundIP    func() (netip.Addr, error)
-	Labels        map[string]string // labels of the Node besides those that every node has
-	Annotations   map[string]string // annotations of the Node; those of the domain edgekit.io are not the node's to set
-	Taints        []corev1.Taint    // taints that the Node is registered with
-	MaxPods       int               // 0 means 110
-	Reserved      corev1.ResourceList
-	ClusterDNS    []netip.Addr // name servers of pods with the ClusterFirst policy; none means the host's
-	ClusterDomain string       // DNS domain of the cluster; "" means cluster.local
-	API           LocalAPI     // a Kubernetes API on the node for its pods; the zero value is none
-	ResolvConf    string       // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
-	CgroupRoot    string       // cgroup under which the pods' cgroups are made; "" means the root
-	PodCgroups    Toggle       // whether cgroups of pods are made and limited; only with the cgroupfs driver
-	Version       string       // kubelet version to report; "" means DefaultVersion
-	MaxPulls      int          // images pulled at the same time; 0 means 3
+	Labels        map[string]string   // labels of the Node besides those that every node has
+	Annotations   map[string]string   // annotations of the Node; those of the domain edgekit.io are not the node's to set
+	Taints        []corev1.Taint      // taints that the Node is registered with
+	MaxPods       int                 // 0 means 110
+	Reserved      corev1.ResourceList // kept from pods, besides Resources.SystemReserved and KubeReserved
+	Resources     Resources           // how the node divides its CPU, memory, processes and swap
+	ClusterDNS    []netip.Addr        // name servers of pods with the ClusterFirst policy; none means the host's
+	ClusterDomain string              // DNS domain of the cluster; "" means cluster.local
+	API           LocalAPI            // a Kubernetes API on the node for its pods; the zero value is none
+	ResolvConf    string              // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
+	CgroupRoot    string              // cgroup under which the pods' cgroups are made; "" means the root
+	PodCgroups    Toggle              // whether cgroups of the node, of classes and of pods are made and limited: the kubelet's cgroupsPerQOS
+	Version       string              // kubelet version to report; "" means DefaultVersion
+	MaxPulls      int                 // images pulled at the same time; 0 means 3
 	// OfflineImages says whether a container whose pull policy is Always starts
 	// with the image that the node has while the image's registry is out of
 	// reach. Only a pod that names credentials with which this very image was
@@ -143,6 +144,9 @@ func (c Config) check() error {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
 	}
+	if err := c.Resources.check(); err != nil {
+		return err
+	}
 	return c.checkRegistration()
 }
 
@@ -185,7 +189,7 @@ func (c Config) withDefaults() Config {
 	c.Labels = maps.Clone(c.Labels)
 	c.Annotations = maps.Clone(c.Annotations)
 	c.Taints = slices.Clone(c.Taints)
-	c.Reserved = c.Reserved.DeepCopy()
+	c.Reserved, c.Resources = c.Reserved.DeepCopy(), c.Resources.clone()
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
 	return c
 }

@@ -74,3 +74,9 @@ func (w *worker) snapshot() *corev1.Pod {
 func (a *Agent) WriteProbeMetrics(_ context.Context, w io.Writer) error {
 	return a.probeCounter.Write(w)
 }
+
+// WriteResizeMetrics writes what became of the changes of pods' resources, in
+// Prometheus' text format and under the kubelet's names.
+func (a *Agent) WriteResizeMetrics(_ context.Context, w io.Writer) error {
+	return a.resizeMetrics.Write(w, a.resizeStates())
+}

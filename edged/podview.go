@@ -152,7 +152,7 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	w.alive = w.view.Alive() || w.starting() || now.Before(w.settleUntil)
 	// Tokens that are due make the volumes stale, as a changed config map does.
 	s := plan.Situation{
-		Pod: w.pod, Now: now, View: w.view, Ending: end, Grace: grace,
+		Pod: w.allocatedLocked(), Now: now, View: w.view, Ending: end, Grace: grace, Actuated: w.actuatedLocked(), ResizePod: w.resize.pod,
 		SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
 		TornDown: w.mem.tornDown, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil,
 		Retry: maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),

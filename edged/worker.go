@@ -37,6 +37,7 @@ type worker struct {
 	dirty          bool        // the runtime's view may have changed
 	rejected       *plan.Rejection
 	mem            memory
+	resize         resizeState
 	alive          bool              // processes of the pod run, or may
 	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
 	reportedStatus *corev1.PodStatus // last reported in this life; never changed, only replaced
@@ -82,6 +83,7 @@ type step struct {
 	done    chan struct{}
 	ending  plan.Ending
 	starts  bool      // it may make processes of the pod run
+	resizes bool      // it changes the resources of the pod
 	until   time.Time // when its grace period ends
 	started time.Time
 }
@@ -119,6 +121,9 @@ func (w *worker) update(pod *corev1.Pod) {
 	old := w.pod
 	w.pod = pod
 	same := old == pod || old.ResourceVersion == pod.ResourceVersion && old.ResourceVersion != ""
+	if old.Generation != pod.Generation {
+		w.a.resizeMetrics.Requested(old, pod)
+	}
 	if !maps.Equal(old.Labels, pod.Labels) || !maps.Equal(old.Annotations, pod.Annotations) || old.Generation != pod.Generation {
 		w.mem.stale = true // the downward API shows labels and annotations
 		clear(w.mem.retry) // what failed may be mended
@@ -184,11 +189,11 @@ func (w *worker) podWithResources() *corev1.Pod {
 	case w.pod.Name == "", w.mem.tornDown:
 		return nil
 	case w.alive:
-		return w.pod // also one that is being stopped, or that others have set to Failed
+		return w.heldPodLocked() // also one that is being stopped, or that others have set to Failed
 	case w.rejected != nil, plan.IsTerminal(w.pod.Status.Phase):
 		return nil
 	}
-	return w.pod
+	return w.heldPodLocked()
 }
 
 // run takes the pod from first sight to its end, or until ctx ends.
@@ -276,7 +281,11 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		return observeRetry, false
 	}
 	w.followProbes(ctx, end)
+	if !w.followResize(end) {
+		return reportRetry, false
+	}
 	s := w.situation(end, grace)
+	w.followProgress(s)
 	d := plan.Decide(s)
 	w.announceBackOffs(d.BackOffs)
 	w.backOffs, w.finished = d.BackOffs, d.Finished
@@ -314,6 +323,9 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	if !w.settleUntil.IsZero() {
 		next = min(next, time.Until(w.settleUntil))
 	}
+	if at := w.resizeWake(); !at.IsZero() {
+		next = min(next, time.Until(at))
+	}
 	if s.Ending == plan.EndNone && !s.RefreshAt.IsZero() {
 		next = min(next, time.Until(s.RefreshAt))
 	}
@@ -327,7 +339,7 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 		s.Ending = plan.EndFinished
 	}
 	w.current = &step{
-		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
+		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), resizes: plan.Resizes(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
 	}
 	done := w.current.done
 	go func() {

@@ -324,8 +324,8 @@ func (r *Runtime) Health(context.Context) (runtime.Health, error) {
 	return r.health, nil
 }
 
-// CgroupDriver is systemd: no cgroups are made.
-func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "systemd", nil }
+// CgroupDriver is "": no cgroups are made for what does not run.
+func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "", nil }
 
 // Events sends changes to fn until ctx ends.
 func (r *Runtime) Events(ctx context.Context, fn func(runtime.Event)) error {

@@ -77,6 +77,9 @@ func (s *server) Status(ctx context.Context, _ *runtimeapi.StatusRequest) (*runt
 
 func (s *server) RuntimeConfig(ctx context.Context, _ *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {
 	name, err := s.runtime.CgroupDriver(ctx)
+	if name == "" && err == nil { // CRI cannot say that there are none
+		return &runtimeapi.RuntimeConfigResponse{}, nil
+	}
 	driver := runtimeapi.CgroupDriver_CGROUPFS
 	if name == "systemd" {
 		driver = runtimeapi.CgroupDriver_SYSTEMD

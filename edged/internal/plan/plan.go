@@ -155,6 +155,11 @@ func StartsProcesses(actions []Action) bool {
 	})
 }
 
+// Resizes reports whether the actions change the resources of the pod.
+func Resizes(actions []Action) bool {
+	return slices.ContainsFunc(actions, func(a Action) bool { return a.Kind == ActResize })
+}
+
 // Decide says what to do next for a pod. It is pure: equal situations give equal
 // decisions, and doing a part of a decision leads to a situation whose decision is
 // the rest.

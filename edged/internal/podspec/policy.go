@@ -151,17 +151,19 @@ func hugePages(pod *corev1.Pod, c *corev1.Container, sizes []string) map[string]
 	return out
 }
 
-// hugePagesOf are the huge pages of a list in bytes, by their size as the kernel's
-// files write it: 2Mi is "2MB".
+// hugePagesOf are the huge pages of a list in bytes, by their PageName.
 func hugePagesOf(list corev1.ResourceList) map[string]uint64 {
 	out := make(map[string]uint64)
 	for name, q := range list {
 		if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
-			out[strings.TrimSuffix(size, "i")+"B"] = uint64(max(q.Value(), 0))
+			out[PageName(size)] = uint64(max(q.Value(), 0))
 		}
 	}
 	return out
 }
+
+// PageName writes a page size as the kernel's cgroup files do: 2Mi is "2MB".
+func PageName(size string) string { return strings.TrimSuffix(size, "i") + "B" }
 
 // PodLimits bounds the pod's cgroup: CPU shares, processes and huge pages always;
 // quota and memory only if the pod has such a limit, or every container has one. A
@@ -194,6 +196,17 @@ func (b *Builder) PodLimits(pod *corev1.Pod, node Node) cgroup.Limits {
 		}
 	}
 	return l
+}
+
+// Overhead is what the sandbox of a pod takes besides its containers, in the
+// runtime's form; nothing where its runtime class says none.
+func Overhead(pod *corev1.Pod) runtime.Resources {
+	cpu, memory := pod.Spec.Overhead[corev1.ResourceCPU], pod.Spec.Overhead[corev1.ResourceMemory]
+	r := runtime.Resources{Memory: memory.Value()}
+	if !cpu.IsZero() {
+		r.CPUShares, r.CPUQuota, r.CPUPeriod = CPUShares(cpu), CPUQuota(cpu), CPUPeriod
+	}
+	return r
 }
 
 // podLimit is the limit of a pod as a whole, with its overhead; zero if it has none.

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
@@ -113,6 +114,30 @@ func AmountsOf(whole *corev1.ResourceRequirements, r corev1.ResourceRequirements
 	_, a.CPULimit = limit(corev1.ResourceCPU)
 	a.MemoryLimit, _ = limit(corev1.ResourceMemory)
 	return a
+}
+
+// Requirements are the amounts in the form of a spec, with what is no CPU nor memory
+// taken from r.
+func (a Amounts) Requirements(r corev1.ResourceRequirements) corev1.ResourceRequirements {
+	out := *r.DeepCopy()
+	if out.Requests == nil {
+		out.Requests = make(corev1.ResourceList)
+	}
+	if out.Limits == nil {
+		out.Limits = make(corev1.ResourceList)
+	}
+	set := func(list corev1.ResourceList, name corev1.ResourceName, q *resource.Quantity) {
+		if q.IsZero() {
+			delete(list, name)
+		} else {
+			list[name] = *q
+		}
+	}
+	set(out.Requests, corev1.ResourceCPU, resource.NewMilliQuantity(a.CPURequest, resource.DecimalSI))
+	set(out.Limits, corev1.ResourceCPU, resource.NewMilliQuantity(a.CPULimit, resource.DecimalSI))
+	set(out.Requests, corev1.ResourceMemory, resource.NewQuantity(a.MemoryRequest, resource.BinarySI))
+	set(out.Limits, corev1.ResourceMemory, resource.NewQuantity(a.MemoryLimit, resource.BinarySI))
+	return out
 }
 
 // NeedsRestart reports whether a container must restart to get from one set of
