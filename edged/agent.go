@@ -113,7 +113,7 @@ func New(cfg Config) (*Agent, error) {
 func (a *Agent) nodeConfig() nodestatus.Config {
 	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
-		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(),
+		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
 		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
 	}
@@ -124,6 +124,15 @@ func (a *Agent) nodeConfig() nodestatus.Config {
 		cfg.NodeDeleted = objects.NodeDeleted
 	}
 	return cfg
+}
+
+// declaredFeatures are the features of Kubernetes by which the API server and the
+// scheduler decide what they may ask of the node.
+func (a *Agent) declaredFeatures() []string {
+	if _, ok := a.cfg.Runtime.(runtime.Resizer); !ok || a.cfg.PodCgroups == Off {
+		return nil
+	}
+	return []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
 }
 
 // Ready is closed when the node was reported and each pod of the first list has a

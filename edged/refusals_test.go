@@ -72,10 +72,6 @@ func refusals() map[string]refused {
 		"ServiceAccountTokenProjection.User":  projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t", User: &seven}}),
 		"VolumeProjection.ClusterTrustBundle": projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b"}}),
 		"VolumeProjection.PodCertificate":     projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s"}}),
-		"Container.ResizePolicy": {later: true, edit: func(p *corev1.Pod) {
-			p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: "cpu", RestartPolicy: corev1.NotRequired}}
-			p.Spec.Containers[0].Resources.Requests = resources("cpu", "300m")
-		}},
 		"Container.VolumeDevices": main(func(c *corev1.Container) {
 			c.VolumeDevices = []corev1.VolumeDevice{{Name: "tmp", DevicePath: "/dev/x"}}
 		}),

@@ -27,6 +27,7 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 	}
 	cfg := Config{NodeName: "n", Root: root}.withDefaults()
 	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes}
+	a.ownGroups.Store(true)
 	a.groups.Store(cgroup.New(cgroup.Config{Mount: mount}))
 	pod := podtest.New("Always", "c")
 	pod.UID = "u"

@@ -27,6 +27,7 @@ type Config struct {
 	Taints      []corev1.Taint      // taints that the Node is registered with
 	MaxPods     int                 // 0 means 110
 	Reserved    corev1.ResourceList // what pods may not use
+	Features    []string            // features of Kubernetes that the node declares to have (KEP-5328), sorted
 	Version     string              // the kubelet version to report
 	Interval    time.Duration       // how often the machine and its runtime are checked; 0 means 10 seconds
 
@@ -111,6 +112,7 @@ func (c Config) withDefaults() Config {
 	c.Labels = maps.Clone(c.Labels)
 	c.Annotations = maps.Clone(c.Annotations)
 	c.Taints = slices.Clone(c.Taints)
+	c.Features = slices.Clone(c.Features)
 	c.Reserved = c.Reserved.DeepCopy()
 	return c
 }

@@ -42,6 +42,9 @@ func readMachine(cfg Config) (machine, error) {
 	if err != nil {
 		return m, err
 	}
+	if swap := mem["SwapTotal"]; swap > 0 { // KEP-2400
+		m.info.Swap = &corev1.NodeSwapStatus{Capacity: &swap}
+	}
 	m.capacity = corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(mem["MemTotal"], resource.BinarySI),

@@ -241,6 +241,7 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName})
 	st.Conditions = n.conditions(seen)
 	st.Allocatable = n.Allocatable()
+	st.DeclaredFeatures = slices.Clone(n.cfg.Features)
 	n.mu.Lock()
 	st.Capacity, st.NodeInfo, st.Images = n.host.capacity.DeepCopy(), n.host.info, n.images
 	n.mu.Unlock()
