@@ -16,26 +16,50 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 )
 
+// realRoot is the cgroup that the pods of these tests are below: others on this
+// machine have their own.
+const realRoot = "edgekitreal"
+
+// startRealBelow is startReal with cgroups below realRoot, which the test's end
+// removes, and with other settings.
+func startRealBelow(t *testing.T, settings edged.Resources) *realNode {
+	t.Cleanup(func() { // after the pods are gone
+		for _, top := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+			for _, below := range []string{"/kubepods/*", "/kubepods", ""} {
+				dirs, _ := filepath.Glob(filepath.Join(top, realRoot+below))
+				for _, dir := range dirs {
+					_ = os.Remove(dir)
+				}
+			}
+		}
+	})
+	r := startReal(t)
+	r.stop()
+	r.cfg.CgroupRoot, r.cfg.Resources = "/"+realRoot, settings
+	r.start()
+	return r
+}
+
 // groupFiles finds a file of all groups below a pod's, by its names in cgroup v1 and
 // v2: "" is the pod's own, the others are its sandbox's and its containers'.
 func groupFiles(t *testing.T, uid types.UID, v1, v2 string) map[string]string {
 	t.Helper()
 	out := make(map[string]string)
 	slice := strings.ReplaceAll(string(uid), "-", "_")
-	for _, pattern := range []string{
-		"/sys/fs/cgroup/" + v1[:strings.Index(v1, ".")] + "/kubepods/*/pod" + string(uid), "/sys/fs/cgroup/kubepods/*/pod" + string(uid),
-		"/sys/fs/cgroup/" + v1[:strings.Index(v1, ".")] + "/kubepods.slice/*/*-pod" + slice + ".slice", "/sys/fs/cgroup/kubepods.slice/*/*-pod" + slice + ".slice",
-	} {
-		pods, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, pod := range pods {
-			for _, name := range []string{v1, v2} {
-				files, _ := filepath.Glob(filepath.Join(pod, "*", name))
-				for _, file := range append(files, filepath.Join(pod, name)) {
-					if text, err := os.ReadFile(file); err == nil {
-						out[strings.TrimPrefix(filepath.Dir(file), pod)] = strings.TrimSpace(string(text))
+	controller, _, _ := strings.Cut(v1, ".")
+	for _, top := range []string{"/sys/fs/cgroup/" + controller, "/sys/fs/cgroup"} {
+		for _, below := range []string{"/" + realRoot + "/kubepods/*/pod" + string(uid), "/" + realRoot + ".slice/*/*/*-pod" + slice + ".slice"} {
+			pods, err := filepath.Glob(top + below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, pod := range pods {
+				for _, name := range []string{v1, v2} {
+					files, _ := filepath.Glob(filepath.Join(pod, "*", name))
+					for _, file := range append(files, filepath.Join(pod, name)) {
+						if text, err := os.ReadFile(file); err == nil {
+							out[strings.TrimPrefix(filepath.Dir(file), pod)] = strings.TrimSpace(string(text))
+						}
 					}
 				}
 			}
@@ -47,7 +71,7 @@ func groupFiles(t *testing.T, uid types.UID, v1, v2 string) map[string]string {
 // TestRealResize resizes a pod that runs, up and down, and reads from the kernel what
 // came of it. Memory is not taken away that is in use.
 func TestRealResize(t *testing.T) {
-	r := startReal(t)
+	r := startRealBelow(t, edged.Resources{})
 	p := newPod("resized", busybox("trap 'exit 0' TERM; dd if=/dev/zero of=/tmp/f bs=1M count=1; sleep 1000 & wait"))
 	p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: podtest.Resources("cpu", "100m", "memory", "32Mi"), Limits: podtest.Resources("cpu", "200m", "memory", "64Mi")}
 	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{
@@ -158,10 +182,7 @@ func TestRealResize(t *testing.T) {
 // TestRealNodeCgroups limits all pods together to what is not reserved, divides the
 // CPU between the classes, and bounds a pod's processes.
 func TestRealNodeCgroups(t *testing.T) {
-	r := startReal(t)
-	r.stop()
-	r.cfg.Resources = edged.Resources{SystemReserved: podtest.Resources("memory", "256Mi", "pid", "100"), KubeReserved: podtest.Resources("memory", "256Mi"), PodPidsLimit: 77}
-	r.start()
+	r := startRealBelow(t, edged.Resources{SystemReserved: podtest.Resources("memory", "256Mi", "pid", "100"), KubeReserved: podtest.Resources("memory", "256Mi"), PodPidsLimit: 77})
 	p := newPod("burst", busybox("trap 'exit 0' TERM; sleep 1000 & wait"))
 	p.Spec.Containers[0].Resources.Requests = podtest.Resources("cpu", "250m")
 	r.put(p)
@@ -178,6 +199,7 @@ func TestRealNodeCgroups(t *testing.T) {
 	}
 	read := func(controller, file string, group ...string) string {
 		var path string
+		group = append([]string{realRoot}, group...)
 		for i, part := range group {
 			if driver == cri.DriverSystemd {
 				part = strings.Join(group[:i+1], "-") + ".slice"
