@@ -74,6 +74,25 @@ func podStates() []podState {
 	}
 	return []podState{
 		{name: "runs", phase: corev1.PodRunning, shows: `"ready":true`},
+		{name: "was resized", phase: corev1.PodRunning, shows: `"resources":{"requests":{"cpu":"300m"}}`, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("300m")}
+			b.put(p)
+		}},
+		{name: "waits for room for its resize", phase: corev1.PodRunning, shows: `"type":"PodResizePending","observedGeneration":2,"status":"True"`, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("7k")}
+			b.put(p)
+		}},
+		{name: "its resize fails", phase: corev1.PodRunning, shows: `"reason":"Error","message":"container \"main\": no"`, mend: func(b *bench, _ *corev1.Pod) {
+			b.rt.FailWith(func(call string) error {
+				if strings.HasPrefix(call, "UpdateContainerResources") {
+					return errors.New("no")
+				}
+				return nil
+			})
+		}, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("300m")}
+			b.put(p)
+		}},
 		{name: "runs and is not ready", phase: corev1.PodRunning, shows: `"ready":false,"restartCount":0`, mend: func(b *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].ReadinessProbe = execProbe("ready")
 			b.rt.ExecWith(fails("ready"))
