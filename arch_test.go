@@ -58,14 +58,14 @@ var fences = map[string][]string{
 	"github.com/alecthomas/kong":          {"cmd", "examples"},
 	"github.com/prometheus/client_golang": {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
 	"k8s.io/component-helpers":            {"edged"},
+	"github.com/opencontainers/cgroups":   {"edged/cgroup"},
 	"k8s.io/kubernetes":                   {},
 	"github.com/stretchr/testify":         {},
 	"github.com/coder/websocket":          {},
 	// No product code starts a program, loads code or unpacks an archive: what comes
 	// over the network can then not be made to do it. Two helpers of tests do, to
-	// kill programs and to cut the power of a disk, and edged/cgroup does: systemctl,
-	// with a unit that is named for a pod's uid, until the agent speaks D-Bus itself.
-	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/cgroup"},
+	// kill programs and to cut the power of a disk.
+	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest"},
 	"plugin":  {},
 	"archive": {},
 }
@@ -92,9 +92,10 @@ var light = map[string][]string{
 	"meta/manager":          {"k8s.io/client-go", "github.com/dgraph-io"},
 	"meta/kube":             {"k8s.io/client-go", "github.com/dgraph-io"},
 	"meta/apiserver":        {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
-	"edged":                 {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
-	"edged/runtime":         {"k8s.io/", "github.com/", "google.golang.org/"},
-	"cmd/edgecore":          {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+	// Of the packages of opencontainers/cgroups only that for devices loads programs into the kernel.
+	"edged":         {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc", "github.com/cilium/ebpf"},
+	"edged/runtime": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
 
 type goPackage struct {

@@ -288,6 +288,7 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 				}
 				r.useSandbox(sb)
 				r.w.clearBackOff(plan.RetrySandbox)
+				agent.checkCgroupDriver(r.pod)
 				return nil
 			}
 		}
@@ -297,6 +298,17 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 		agent.events.Pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}
 	return err
+}
+
+// checkCgroupDriver says, once, that the runtime makes its cgroups in another way than
+// it is taken to.
+func (a *Agent) checkCgroupDriver(pod *corev1.Pod) {
+	if !a.limitsPods() || !a.groups.Load().Misplaced(podspec.QOSClass(pod), string(pod.UID)) || !a.specs.FirstNotice("WrongCgroupDriver") {
+		return
+	}
+	const message = "the runtime does not have systemd make its cgroups, so that limits of pods as a whole do not bind: run edgecore with --cgroup-driver cgroupfs (SDK: cri.Config.CgroupDriver)"
+	a.log.Warn(message)
+	a.events.Node(corev1.EventTypeWarning, "WrongCgroupDriver", message)
 }
 
 // tearDown removes the pod's volumes and cgroups. The class of the pod may have

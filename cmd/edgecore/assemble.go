@@ -68,11 +68,16 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	divided, err := r.resources()
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
+		Resources: divided, PodCgroups: toggle(r.CgroupsPerQOS),
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),

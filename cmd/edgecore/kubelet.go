@@ -33,7 +33,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more 
 	var s *server.Server
 	metrics := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		if err := errors.Join(s.Export(r.Context(), w), more(r.Context(), w)); err != nil {
+		if err := errors.Join(s.Export(r.Context(), w), agent.WriteResizeMetrics(r.Context(), w), more(r.Context(), w)); err != nil {
 			log.Debug("metrics could not be written", "err", err)
 		}
 	}

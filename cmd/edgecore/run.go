@@ -19,6 +19,7 @@ import (
 // runCmd runs the agent. Its fields are the agent's settings.
 type runCmd struct {
 	storeFlags
+	resourceFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which takes QUIC where UDP gets through." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`

@@ -29,7 +29,8 @@ func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	if n := g.pod(class, uid); g.cfg.Driver == driverSystemd {
-		err = g.stopSlice(tops, n)
+		// What a runtime of the other kind made of the slice's name is nobody else's.
+		err = errors.Join(g.stopSlice(tops, n), removeAll(tops, n.slice()))
 	} else {
 		err = removeAll(tops, g.path(n))
 	}
@@ -37,6 +38,25 @@ func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
+}
+
+// Misplaced reports whether the runtime took the name of a pod's slice for that of a
+// group: it is not one that has systemd make its groups, and the limits of the pod's
+// slice do not bind what runs in it.
+func (g *Groups) Misplaced(class corev1.PodQOSClass, uid string) bool {
+	if g.cfg.Driver != driverSystemd || checkUID(uid) != nil {
+		return false
+	}
+	tops, err := g.hierarchies()
+	if err != nil {
+		return false
+	}
+	for _, top := range tops {
+		if _, err := os.Stat(filepath.Join(top, g.pod(class, uid).slice())); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // hierarchies lists the folders that groups are below.
