@@ -54,3 +54,26 @@ func TestTearDownStopsTheSlice(t *testing.T) {
 		t.Errorf("a slice with a process: %v, stopped %q", err, stopped)
 	}
 }
+
+// TestMisplaced tells a slice in which something runs from one that a runtime does
+// not use.
+func TestMisplaced(t *testing.T) {
+	mount := t.TempDir()
+	g := New(Config{Driver: "systemd", Mount: mount})
+	slice := filepath.Join(mount, "cpu", slicePath("kubepods-burstable-poda_b.slice"))
+	if !g.Misplaced(corev1.PodQOSBurstable, "a-b") {
+		t.Error("no slice, and nothing is wrong")
+	}
+	if err := os.MkdirAll(slice, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !g.Misplaced(corev1.PodQOSBurstable, "a-b") {
+		t.Error("an empty slice, and nothing is wrong")
+	}
+	if err := os.Mkdir(filepath.Join(slice, "cri-containerd-1.scope"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if g.Misplaced(corev1.PodQOSBurstable, "a-b") || New(Config{Mount: mount}).Misplaced(corev1.PodQOSBurstable, "a-b") {
+		t.Error("all is well, and something is wrong")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,8 +30,7 @@ func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	if n := g.pod(class, uid); g.cfg.Driver == driverSystemd {
-		// What a runtime of the other kind made of the slice's name is nobody else's.
-		err = errors.Join(g.stopSlice(tops, n), removeAll(tops, n.slice()))
+		err = g.stopSlice(tops, n)
 	} else {
 		err = removeAll(tops, g.path(n))
 	}
@@ -40,9 +40,9 @@ func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 	return nil
 }
 
-// Misplaced reports whether the runtime took the name of a pod's slice for that of a
-// group: it is not one that has systemd make its groups, and the limits of the pod's
-// slice do not bind what runs in it.
+// Misplaced reports whether what runs of a pod is not in its slice: the runtime does
+// not have systemd make its groups, and the limits of the slice do not bind. It is
+// asked while something of the pod runs.
 func (g *Groups) Misplaced(class corev1.PodQOSClass, uid string) bool {
 	if g.cfg.Driver != driverSystemd || checkUID(uid) != nil {
 		return false
@@ -52,11 +52,12 @@ func (g *Groups) Misplaced(class corev1.PodQOSClass, uid string) bool {
 		return false
 	}
 	for _, top := range tops {
-		if _, err := os.Stat(filepath.Join(top, g.pod(class, uid).slice())); err == nil {
-			return true
+		entries, err := os.ReadDir(filepath.Join(top, g.path(g.pod(class, uid))))
+		if err == nil && slices.ContainsFunc(entries, fs.DirEntry.IsDir) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // hierarchies lists the folders that groups are below.
