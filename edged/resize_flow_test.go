@@ -152,8 +152,15 @@ func TestResizeRestarts(t *testing.T) {
 		if st := b.container(p.UID); st.RestartCount != 1 || st.State.Running == nil || st.Resources.Limits.Memory().Value() != 128<<20 {
 			t.Errorf("memory: %+v", st)
 		}
-		if n := b.happened("ResizeCompleted"); n != 2 {
-			t.Errorf("%d completed: %q", n, b.seen())
+		// Also to less than it uses: it starts anew.
+		b.rt.SetMemoryUsage("main", 100<<20)
+		p = b.resized(p, asking("200m", "32Mi"))
+		settle(time.Minute)
+		if st := b.container(p.UID); st.RestartCount != 2 || st.State.Running == nil || st.Resources.Limits.Memory().Value() != 32<<20 {
+			t.Errorf("less memory: %+v", st)
+		}
+		if n, failed := b.happened("ResizeCompleted"), b.happened("ResizeError"); n != 3 || failed > 0 || b.calls("UpdateContainerResources") != 1 {
+			t.Errorf("%d completed, %d failed: %q, %q", n, failed, b.seen(), b.rt.Calls())
 		}
 		if !slices.ContainsFunc(b.seen(), func(e string) bool { return strings.Contains(e, "Container main resize requires restart") }) {
 			t.Errorf("events %q", b.seen())

@@ -71,7 +71,7 @@ func (r *execution) actuate(ctx context.Context) error {
 		return errors.New("the container runtime cannot change the resources of containers")
 	}
 	node := a.nodeFacts()
-	changes := plan.Changes(r.s)
+	changes := plan.InPlace(r.s)
 	class, uid := podspec.QOSClass(r.pod), string(r.pod.UID)
 	desired := a.specs.PodLimits(r.pod, node)
 	desired.HugePages, desired.Pids = nil, 0 // which do not change

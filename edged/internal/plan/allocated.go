@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"os"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -74,6 +75,15 @@ func Changes(s Situation) []resize.Change {
 		}
 	}
 	return out
+}
+
+// InPlace lists the changes that are made while the containers run. The others get
+// what was granted by a restart, see keepRunning.
+func InPlace(s Situation) []resize.Change {
+	return slices.DeleteFunc(Changes(s), func(ch resize.Change) bool {
+		c, _ := podspec.FindContainer(s.Pod, ch.Name)
+		return c != nil && resize.NeedsRestart(c, ch.From, ch.To)
+	})
 }
 
 // isInit reports whether a container is one of the init containers of its pod.
