@@ -229,10 +229,12 @@ var rooms = map[string][]string{
 	"edged/internal/podspec": {
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},
-	"edged/internal/plan":      {"edged/runtime", "edged/internal/podspec"},
-	"edged/internal/admission": {"edged/runtime", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
-	"edged/internal/events":    {"edged/internal/lifecycle", "edged/internal/podspec"},
-	"edged/nodestatus":         {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
+	"edged/internal/plan":        {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
+	"edged/internal/resize":      {"edged/cgroup", "edged/internal/podspec"},
+	"edged/internal/allocatable": {"edged/cgroup", "edged/internal/podspec"},
+	"edged/internal/admission":   {"edged/runtime", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
+	"edged/internal/events":      {"edged/internal/lifecycle", "edged/internal/podspec"},
+	"edged/nodestatus":           {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
 }
 
 // TestRooms keeps the floors within a domain.

@@ -11,6 +11,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/nodestatus"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // admitLocked decides whether the node takes a pod besides those that it has. The
@@ -56,6 +57,15 @@ func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
 		}
 	}
 	return f.Room()
+}
+
+// declaredFeatures are the features of Kubernetes by which the API server and the
+// scheduler decide what they may ask of the node.
+func (a *Agent) declaredFeatures() []string {
+	if _, ok := a.cfg.Runtime.(runtime.Resizer); !ok || a.cfg.PodCgroups == Off {
+		return nil
+	}
+	return []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
 }
 
 // appArmorEnabled asks the kernel whether it enforces AppArmor profiles.

@@ -126,15 +126,6 @@ func (a *Agent) nodeConfig() nodestatus.Config {
 	return cfg
 }
 
-// declaredFeatures are the features of Kubernetes by which the API server and the
-// scheduler decide what they may ask of the node.
-func (a *Agent) declaredFeatures() []string {
-	if _, ok := a.cfg.Runtime.(runtime.Resizer); !ok || a.cfg.PodCgroups == Off {
-		return nil
-	}
-	return []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
-}
-
 // Ready is closed when the node was reported and each pod of the first list has a
 // worker.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }

@@ -27,7 +27,8 @@
 // All that matters for safety is in the runtime: labels and annotations of sandboxes
 // and containers carry restart counts, back-offs and grace periods. So a crash between
 // any two actions leads to the same end, and running containers are adopted, never
-// restarted, when the program comes back.
+// restarted, when the program comes back. A runtime's annotations stay as they were when
+// a container was made: what a resized pod was granted is in a file in the pod's folder.
 //
 // # Guarantees
 //
@@ -58,10 +59,12 @@
 //	internal/podspec     a pod's spec to a runtime's configuration
 //	internal/plan        what a worker does next, and a pod's status: pure
 //	internal/admission   whether the node takes a pod: pure
+//	internal/resize      changes of a running pod's resources: pure but for its record
+//	internal/allocatable what the node's cgroups are limited to: pure
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, image        the pods' volumes; image references and credentials
-//	probe, pleg, cgroup  probes; changes in the runtime; the pods' cgroups
+//	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
 //	server, stats        the kubelet's HTTP API; usage of node and pods
 //	edgedtest            a fake and suites for what an embedder implements
 //

@@ -127,7 +127,7 @@ func (w *worker) actuatedLocked() plan.Actuated {
 }
 
 // followResize keeps the state of the pod's resources: it learns what a pod was made
-// with, has new wishes decided upon, makes what was granted durable, and notices when
+// with, has new requests decided upon, makes what was granted durable, and notices when
 // it is done. It is false where the record cannot be stored.
 func (w *worker) followResize(end plan.Ending) bool {
 	if end != plan.EndNone {
@@ -268,7 +268,7 @@ func (a *Agent) retryResizes(trigger string) {
 }
 
 // noteVerdict takes over what was decided about a change. An event goes out when
-// that is news.
+// that is new.
 func (w *worker) noteVerdict(p resize.Pending, v resize.Verdict, trigger string) {
 	a, pod := w.a, p.Desired
 	w.mu.Lock()
@@ -350,11 +350,11 @@ func (w *worker) resizeFailed(ctx context.Context, pod *corev1.Pod, err error) {
 	if c == nil {
 		c = &plan.ResizeCondition{Generation: w.pod.Generation}
 	}
-	news := c.Reason != corev1.PodReasonError || c.Message != err.Error()
+	changed := c.Reason != corev1.PodReasonError || c.Message != err.Error()
 	w.resize.inProgress = &plan.ResizeCondition{Reason: corev1.PodReasonError, Message: err.Error(), Generation: c.Generation}
 	generation := c.Generation
 	w.mu.Unlock()
-	if news {
+	if changed {
 		w.a.events.Pod(pod, corev1.EventTypeWarning, eventResizeError, resize.EventMessage("Pod resize error", pod, generation, err.Error()))
 	}
 }
