@@ -134,13 +134,11 @@ func (g *Groups) path(n name) string {
 	return filepath.Join(n...)
 }
 
-// Parent is the group of a pod in the form that the runtime wants it.
+// Parent is the group of a pod in the form that the runtime wants it: its path, also
+// with systemd. A runtime has systemd make the slice that is the path's last part, and
+// reads what the pod uses below the whole path.
 func (g *Groups) Parent(class corev1.PodQOSClass, uid string) string {
-	n := g.pod(class, uid)
-	if g.cfg.Driver == driverSystemd {
-		return "/" + n.slice() // a runtime looks at the last part only
-	}
-	return path.Join("/", path.Join(n...))
+	return "/" + g.path(g.pod(class, uid))
 }
 
 // existing is a group that somebody else made, by its name in the machine's

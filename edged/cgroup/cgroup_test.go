@@ -20,9 +20,9 @@ func TestParent(t *testing.T) {
 	}{
 		{"cgroupfs", "", "/kubepods/poda-b", corev1.PodQOSGuaranteed},
 		{"cgroupfs", "/edge", "/edge/kubepods/burstable/poda-b", corev1.PodQOSBurstable},
-		{"systemd", "", "/kubepods-besteffort-poda_b.slice", corev1.PodQOSBestEffort},
-		{"systemd", "", "/kubepods-poda_b.slice", corev1.PodQOSGuaranteed},
-		{"systemd", "/edge-1", "/edge_1-kubepods-burstable-poda_b.slice", corev1.PodQOSBurstable},
+		{"systemd", "", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_b.slice", corev1.PodQOSBestEffort},
+		{"systemd", "", "/kubepods.slice/kubepods-poda_b.slice", corev1.PodQOSGuaranteed},
+		{"systemd", "/edge-1", "/edge_1.slice/edge_1-kubepods.slice/edge_1-kubepods-burstable.slice/edge_1-kubepods-burstable-poda_b.slice", corev1.PodQOSBurstable},
 	} {
 		if got := cgroup.New(cgroup.Config{Driver: tt.driver, Root: tt.root}).Parent(tt.class, "a-b"); got != tt.want {
 			t.Errorf("%s %s: %s, want %s", tt.driver, tt.class, got, tt.want)
