@@ -65,7 +65,7 @@ func (a *Agent) keepCgroups(ctx context.Context) {
 			err = a.enforceAllocatable()
 			enforced = err == nil
 		}
-		tiers := allocatable.Tiers(a.heldPods(), a.policy.TieredMemory, a.groups.Load().V2())
+		tiers := allocatable.Tiers(a.heldPods(), allocatable.Options{CgroupV2: a.groups.Load().V2(), TieredMemory: a.policy.TieredMemory})
 		if !reflect.DeepEqual(tiers, last) {
 			tierErr := a.setTiers(tiers)
 			if err = errors.Join(err, tierErr); tierErr == nil {
@@ -125,7 +125,7 @@ func (a *Agent) enforceAllocatable() error {
 		if !r.enforces(d.whole) && !r.enforces(d.compressible) {
 			continue
 		}
-		failure := groups.UpdateGroup(d.group, allocatable.Daemons(d.list, r.enforces(d.compressible), groups.V2()))
+		failure := groups.UpdateGroup(d.group, allocatable.Daemons(d.list, allocatable.Options{CgroupV2: groups.V2(), Compressible: r.enforces(d.compressible)}))
 		if failure == nil {
 			a.events.Node(corev1.EventTypeNormal, eventEnforced, fmt.Sprintf("Updated limits on %s reserved cgroup %s", strings.ToLower(d.name), d.group))
 			continue

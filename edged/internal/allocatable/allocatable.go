@@ -3,7 +3,7 @@
 // reserved for. It is pure.
 //
 //	limits := allocatable.Pods(capacity, reserved)
-//	for _, t := range allocatable.Tiers(pods, policy) { ... }
+//	for _, t := range allocatable.Tiers(pods, options) { ... }
 //
 // The rules are those of the kubelet: pkg/kubelet/cm/node_container_manager_linux.go
 // and qos_container_manager_linux.go of Kubernetes 1.37. See
@@ -23,6 +23,13 @@ import (
 // PIDs is the name by which processes are reserved.
 const PIDs corev1.ResourceName = "pid"
 
+// Options say what of the limits counts on this node.
+type Options struct {
+	CgroupV2     bool
+	TieredMemory bool // requests of memory are protected, the kubelet's TieredReservation
+	Compressible bool // of daemons only the CPU counts
+}
+
 // Pods bounds all pods together to what a machine has, less what is reserved. Of
 // huge pages each size is bounded to what there is.
 func Pods(capacity, reserved corev1.ResourceList) cgroup.Limits {
@@ -38,13 +45,13 @@ func Pods(capacity, reserved corev1.ResourceList) cgroup.Limits {
 }
 
 // Daemons bounds daemons to what is reserved for them. Their memory is protected too,
-// where the machine has cgroup v2 (KEP-2570). With compressible only the CPU counts.
-func Daemons(reserved corev1.ResourceList, compressible, v2 bool) cgroup.Limits {
-	if compressible {
+// where the machine has cgroup v2 (KEP-2570).
+func Daemons(reserved corev1.ResourceList, o Options) cgroup.Limits {
+	if o.Compressible {
 		return cgroup.Limits{CPUShares: daemons(reserved).CPUShares}
 	}
 	l := daemons(reserved)
-	if v2 && l.Memory > 0 {
+	if o.CgroupV2 && l.Memory > 0 {
 		l.Unified = map[string]string{"memory.min": strconv.FormatInt(l.Memory, 10)}
 	}
 	return l
@@ -105,7 +112,7 @@ type Tier struct {
 // there is, Burstable the sum of its pods' requests. With tiered memory, and cgroup
 // v2, the requests of memory are protected in the groups above the pods as well; the
 // group of all pods, which is that of Guaranteed ones, comes first then.
-func Tiers(pods []*corev1.Pod, tieredMemory, v2 bool) []Tier {
+func Tiers(pods []*corev1.Pod, o Options) []Tier {
 	var cpu, burstable, guaranteed int64
 	for _, p := range pods {
 		requests := podspec.Requests(p)
@@ -119,10 +126,10 @@ func Tiers(pods []*corev1.Pod, tieredMemory, v2 bool) []Tier {
 	}
 	shares := min(max(cpu*podspec.CPUSharesPerCPU/1000, podspec.MinCPUShares), podspec.MaxCPUShares)
 	tiers := []Tier{{corev1.PodQOSBurstable, cgroup.Limits{CPUShares: shares}}, {corev1.PodQOSBestEffort, cgroup.Limits{CPUShares: podspec.MinCPUShares}}}
-	if !v2 {
+	if !o.CgroupV2 {
 		return tiers
 	}
-	if !tieredMemory {
+	if !o.TieredMemory {
 		burstable, guaranteed = 0, 0 // what an agent with another policy set is taken back
 	}
 	all := map[string]string{"memory.min": strconv.FormatInt(guaranteed+burstable, 10), "memory.low": strconv.FormatInt(burstable, 10)}

@@ -22,13 +22,13 @@ func TestPods(t *testing.T) {
 
 func TestDaemons(t *testing.T) {
 	reserved := podtest.Resources("cpu", "250m", "memory", "1Gi", "pid", "100")
-	if l := Daemons(reserved, false, true); l.CPUShares != 256 || l.Memory != 1<<30 || l.Pids != 100 || l.Unified["memory.min"] != "1073741824" {
+	if l := Daemons(reserved, Options{CgroupV2: true}); l.CPUShares != 256 || l.Memory != 1<<30 || l.Pids != 100 || l.Unified["memory.min"] != "1073741824" {
 		t.Errorf("%+v", l)
 	}
-	if l := Daemons(reserved, false, false); l.Unified != nil {
+	if l := Daemons(reserved, Options{}); l.Unified != nil {
 		t.Errorf("version 1: %+v", l)
 	}
-	if l := Daemons(reserved, true, true); l.CPUShares != 256 || l.Memory != 0 || l.Pids != 0 || l.Unified != nil {
+	if l := Daemons(reserved, Options{CgroupV2: true, Compressible: true}); l.CPUShares != 256 || l.Memory != 0 || l.Pids != 0 || l.Unified != nil {
 		t.Errorf("compressible: %+v", l)
 	}
 }
@@ -55,7 +55,7 @@ func TestTiers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := make(map[corev1.PodQOSClass]Tier)
-			for _, tier := range Tiers(tt.pods, tt.tiered, tt.v2) {
+			for _, tier := range Tiers(tt.pods, Options{TieredMemory: tt.tiered, CgroupV2: tt.v2}) {
 				got[tier.Class] = tier
 			}
 			if got["Burstable"].Limits.CPUShares != tt.shares || got["BestEffort"].Limits.CPUShares != 2 || got["Guaranteed"].Limits.CPUShares != 0 {
