@@ -44,7 +44,6 @@ type resizeState struct {
 	pod      bool // the pod's cgroup may not have what was granted
 
 	pending    *plan.ResizeCondition // of what was not granted
-	detail     string                // its reason before it became that of the condition
 	since      time.Time             // since when it is deferred; zero if it is not
 	judged     int64                 // the generation that was last decided upon in this life
 	retryAt    time.Time             // when a deferred change is tried again
