@@ -3,11 +3,13 @@
 //
 // # Down
 //
-// Source gives one node's state: its pods, the config maps and secrets that
+// Source gives one node's state: its pods, the config maps, secrets and claims that
 // those refer to, and the node's own metadata and spec. One watch of all bound
 // pods serves all nodes. Config maps and secrets are watched one by one, as a
 // node that refers to them, and only while such a node is connected. There is no
-// list of all secrets, and cloudcore itself needs no right to read any.
+// list of all secrets, and cloudcore itself needs no right to read any. A bound
+// claim leads to its volume, and that to the secrets of its driver, which are
+// watched in the same way, but for claims and volumes: see watchReference.
 //
 //	hub.Node{Down: c.Source(hello.Node), ...}
 //

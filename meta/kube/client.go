@@ -49,7 +49,7 @@ type Client struct {
 	cfg  Config
 	log  *slog.Logger
 	list latest.Topic[[]*corev1.Pod]
-	refs latest.Topic[struct{}] // a config map, secret or token changed
+	refs latest.Topic[struct{}] // what pods refer to, or a token, changed
 
 	reached chan struct{} // holds a value: the cloud is in reach again
 
@@ -115,8 +115,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret or a token may have
-// changed, and one at the start. It holds one value; it is closed when ctx ends.
+// Changed gets a value whenever a config map, a secret, a claim, a volume or a token
+// may have changed, and one at the start. It holds one value; it is closed when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
 // ConfigMap reads a config map from what the cloud put on this node, else asks
@@ -129,6 +129,17 @@ func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1
 // Secret reads a secret as ConfigMap does a config map.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return readReference[corev1.Secret](ctx, c, meta.Key{Resource: resources.Secrets, Namespace: namespace, Name: name})
+}
+
+// PersistentVolumeClaim reads a claim as ConfigMap does a config map.
+func (c *Client) PersistentVolumeClaim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	return readReference[corev1.PersistentVolumeClaim](ctx, c, meta.Key{Resource: resources.PersistentVolumeClaims, Namespace: namespace, Name: name})
+}
+
+// PersistentVolume reads a volume from what the cloud put on this node, with the
+// claim that is bound to it, else asks the cloud.
+func (c *Client) PersistentVolume(ctx context.Context, name string) (*corev1.PersistentVolume, error) {
+	return readReference[corev1.PersistentVolume](ctx, c, meta.Key{Resource: resources.PersistentVolumes, Name: name})
 }
 
 // Services lists the Services of a namespace that the cloud put on this node:
@@ -220,7 +231,8 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		key, ok := meta.ParsePath(e.Key[len(meta.Down):])
 		switch {
 		case !ok:
-		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets:
+		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets ||
+			key.Resource == resources.PersistentVolumeClaims || key.Resource == resources.PersistentVolumes:
 			refs = true
 		case key.Resource == resources.Nodes:
 			c.nodeChanged(key, e)

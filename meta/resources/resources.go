@@ -14,6 +14,10 @@ const (
 	Events     = "events"      // up
 	ConfigMaps = "configmaps"  // down: those that the node's pods refer to
 	Secrets    = "secrets"     // down: likewise
+	// Down: the claims that the node's pods refer to, and the volumes that those are
+	// bound to.
+	PersistentVolumeClaims = "persistentvolumeclaims"
+	PersistentVolumes      = "persistentvolumes"
 )
 
 // State for the node's own Kubernetes API; it all goes down.
