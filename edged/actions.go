@@ -103,7 +103,7 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActRemoveSandbox:
 		return rt.RemoveSandbox(ctx, a.ID)
 	case plan.ActTearDown:
-		return r.tearDown()
+		return r.tearDown(ctx)
 	case plan.ActRemoveLogs:
 		return podlogs.Remove(r.w.a.cfg.LogRoot, r.pod)
 	case plan.ActReportGone:
@@ -283,9 +283,9 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 
 // tearDown removes the pod's volumes and cgroups. The class of the pod may have
 // changed since its cgroup was made, so all are looked for.
-func (r *execution) tearDown() error {
+func (r *execution) tearDown(ctx context.Context) error {
 	a := r.w.a
-	if err := a.volumes.TearDown(string(r.pod.UID)); err != nil {
+	if err := a.volumes.TearDownPod(ctx, string(r.pod.UID)); err != nil {
 		return err
 	}
 	if a.cfg.PodCgroups == On {

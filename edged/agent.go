@@ -73,8 +73,13 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
+	claims, _ := cfg.Objects.(VolumeReader) // nil without
 	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger,
+		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
+		NodeLabels: cfg.nodeLabels,
+		Event: func(pod *corev1.Pod, reason, message string) {
+			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
+		},
 		OnDisk: func(err error) {
 			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
 		},

@@ -118,6 +118,7 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 		CgroupParent: groups.Parent(QOSClass(pod), string(pod.UID)),
 		Security:     sandboxSecurity(pod, b.seccompDir()),
 	}
+	cfg.Security.SupplementalGroups = b.withVolumeGroups(pod, cfg.Security.SupplementalGroups)
 	limits := CgroupLimits(pod)
 	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
@@ -195,6 +196,10 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	// KEP-4960: the pod may replace the stop signal of the image.
 	if c.Spec.Lifecycle != nil && c.Spec.Lifecycle.StopSignal != nil {
 		cfg.StopSignal = string(*c.Spec.Lifecycle.StopSignal)
+	}
+	cfg.Security.SupplementalGroups = b.withVolumeGroups(pod, cfg.Security.SupplementalGroups)
+	if cfg.Devices, err = b.devices(pod, c.Spec); err != nil {
+		return nil, err
 	}
 	if cfg.Mounts, err = b.mounts(pod, c.Spec, env, node.Features); err != nil {
 		return nil, err
@@ -282,7 +287,11 @@ func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment,
 		if err != nil {
 			return nil, err
 		}
-		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
+		v, err := b.cfg.Volumes.Lookup(pod, vm.Name)
+		if err != nil {
+			return nil, err
+		}
+		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || v.ReadOnly, Relabel: v.Relabel}
 		// A relative mountPath is one below the root, as in a kubelet.
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
@@ -352,20 +361,36 @@ func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *
 	return b.cfg.Volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
 }
 
-// contentVolume reports whether the agent writes the content of a volume.
-// Containers can only read it.
-func contentVolume(pod *corev1.Pod, name string) bool {
-	for _, v := range pod.Spec.Volumes {
-		if v.Name == name {
-			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+// devices gives a container the block volumes that it asks for, as makeBlockVolumes of
+// a kubelet does.
+func (b *Builder) devices(pod *corev1.Pod, c *corev1.Container) ([]runtime.Device, error) {
+	var out []runtime.Device
+	for _, d := range c.VolumeDevices {
+		if !path.IsAbs(d.DevicePath) {
+			return nil, fmt.Errorf("error DevicePath `%s` must be an absolute path", d.DevicePath)
 		}
+		v, err := b.cfg.Volumes.Lookup(pod, d.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !v.Device {
+			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, c.Name)
+		}
+		permissions := "mrw"
+		if v.ReadOnly {
+			permissions = "r"
+		}
+		out = append(out, runtime.Device{ContainerPath: d.DevicePath, HostPath: v.Path, Permissions: permissions})
 	}
-	return false
+	return out, nil
 }
 
-// ownVolume reports whether the files of a volume are the pod's alone, so that the
-// runtime may give them the pod's SELinux label. Files of the host keep theirs.
-func ownVolume(pod *corev1.Pod, name string) bool {
-	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
-	return i >= 0 && (pod.Spec.Volumes[i].EmptyDir != nil || contentVolume(pod, name))
+// withVolumeGroups adds the groups that the pod's volumes need to those of its spec.
+func (b *Builder) withVolumeGroups(pod *corev1.Pod, list []int64) []int64 {
+	for _, text := range b.cfg.Volumes.Groups(string(pod.UID)) {
+		if gid, err := strconv.ParseInt(text, 10, 64); err == nil && !slices.Contains(list, gid) {
+			list = append(list, gid)
+		}
+	}
+	return list
 }

@@ -144,9 +144,6 @@ func unsupportedContainer(c *corev1.Container) error {
 			return refuse(fmt.Sprintf("bindMountOptions of the volume mount %q", m.Name))
 		}
 	}
-	if len(c.VolumeDevices) > 0 {
-		return refuse(fmt.Sprintf("the raw block volume %q (volumeDevices)", c.VolumeDevices[0].Name))
-	}
 	for name, p := range map[string]*corev1.Probe{"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe} {
 		switch {
 		case p == nil:

@@ -1,0 +1,27 @@
+package edged
+
+import (
+	"context"
+	"maps"
+
+	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/nodestatus"
+)
+
+// nodeLabels are the labels of this node, by which a persistent volume says on which
+// nodes it is: those of the cloud's Node, where there is one, over those that the
+// agent gives its Node itself.
+func (c Config) nodeLabels(ctx context.Context) map[string]string {
+	labels := nodestatus.Labels(c.NodeName, c.Labels)
+	reader, ok := c.Objects.(NodeReader)
+	if !ok {
+		return labels
+	}
+	node, err := reader.OwnNode(ctx)
+	if err == nil {
+		maps.Copy(labels, node.Labels)
+	} else if !notfound.Is(err) && ctx.Err() == nil {
+		c.Logger.Warn("cannot read this node's Node; volumes are judged by the labels of this agent alone", "err", err)
+	}
+	return labels
+}
