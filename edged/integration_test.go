@@ -251,6 +251,41 @@ func TestRealPod(t *testing.T) {
 	}
 }
 
+// TestRealClaim runs a pod on a local volume, with a group, a subPath and a read-only
+// claim beside it, over a restart of the agent and into the next pod of its set.
+func TestRealClaim(t *testing.T) {
+	r := startReal(t)
+	data := t.TempDir()
+	r.bindClaim("default", "data", &corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: data}})
+	group := int64(2000)
+	next := func(uid, script string) *corev1.Pod {
+		p := withClaim(newPod("db-0", busybox(script)), "data")
+		p.UID = types.UID(uid)
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: &group}
+		c := &p.Spec.Containers[0]
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "data", MountPath: "/sub", SubPath: "a/b"}, corev1.VolumeMount{Name: "ro", MountPath: "/ro"})
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "ro", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data", ReadOnly: true},
+		}})
+		return p
+	}
+	first := next("first", `id -G; echo one >/data/a/b/kept && ls -ln /data; touch /ro/x || echo refused; cat /sub/kept; sleep 1000`)
+	r.put(first)
+	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(first.UID) })
+	r.stop()
+	r.start() // adopts
+	r.del(first, 1)
+	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[first.UID] })
+	second := next("second", `test "$(cat /data/a/b/kept)" = one && echo two >>/sub/kept && cat /ro/a/b/kept && sleep 1000`)
+	r.put(second)
+	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(second.UID) })
+	r.del(second, 1)
+	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[second.UID] })
+	if text, err := os.ReadFile(filepath.Join(data, "a", "b", "kept")); err != nil || string(text) != "one\ntwo\n" {
+		t.Errorf("the volume has %q, %v", text, err)
+	}
+}
+
 func TestRealCrashLoopAndErrors(t *testing.T) {
 	r := startReal(t)
 	crash := newPod("crash", busybox("exit 3"))
