@@ -26,6 +26,7 @@ const (
 	kindHostPath = "hostPath"
 	kindLocal    = "local"
 	kindNFS      = "nfs"
+	kindCSI      = "csi"
 )
 
 // storage is what a volume of a pod is on, with all that was found out about it from
@@ -36,6 +37,7 @@ type storage struct {
 	hostPath  *corev1.HostPathVolumeSource
 	path      string // of a local volume
 	nfs       *corev1.NFSVolumeSource
+	csi       *csiVolume
 	options   []string // mount options
 	readOnly  bool
 	block     bool   // volumeMode Block
@@ -161,10 +163,16 @@ func storageOf(pv *corev1.PersistentVolume, readOnly bool) (storage, error) {
 	case src.NFS != nil:
 		s.kind, s.nfs = kindNFS, src.NFS
 		s.readOnly = readOnly || src.NFS.ReadOnly
+	case src.CSI != nil:
+		var err error
+		s.kind = kindCSI
+		if s.csi, err = persistentCSI(pv); err != nil {
+			return s, err
+		}
 	default:
-		return s, errors.New("this kind of persistent volume is not supported on an edge node: use hostPath, local or nfs")
+		return s, errors.New("this kind of persistent volume is not supported on an edge node: use hostPath, local, nfs or csi")
 	}
-	if s.block && s.kind != kindLocal {
+	if s.block && s.kind != kindLocal && s.kind != kindCSI {
 		return s, fmt.Errorf("a persistent volume of kind %s cannot have volumeMode Block: use a local volume", s.kind)
 	}
 	return s, nil
@@ -172,9 +180,12 @@ func storageOf(pv *corev1.PersistentVolume, readOnly bool) (storage, error) {
 
 // inlineStorage says what a volume of a pod that needs no claim is on; false for a
 // volume whose content the agent makes.
-func inlineStorage(v *corev1.Volume) (storage, bool) {
-	if v.NFS == nil {
-		return storage{}, false
+func inlineStorage(pod *corev1.Pod, v *corev1.Volume) (storage, bool) {
+	switch {
+	case v.NFS != nil:
+		return storage{kind: kindNFS, name: v.Name, nfs: v.NFS, readOnly: v.NFS.ReadOnly}, true
+	case v.CSI != nil:
+		return inlineCSI(pod, v), true
 	}
-	return storage{kind: kindNFS, name: v.Name, nfs: v.NFS, readOnly: v.NFS.ReadOnly}, true
+	return storage{}, false
 }

@@ -41,6 +41,14 @@ type Config struct {
 	// NodeLabels are the labels of this node, which persistent volumes may ask for;
 	// nil means that it has none.
 	NodeLabels func(context.Context) map[string]string
+	// CSI finds the CSI drivers of the node; nil for a node without any.
+	CSI CSI
+	// CSIDrivers reads what drivers say of themselves; nil means that none says
+	// anything, and that each wants its volumes attached.
+	CSIDrivers CSIDriverReader
+	// Expanded is told that the volume of a pod's claim has grown to so many bytes;
+	// nil ignores it.
+	Expanded func(ctx context.Context, pod *corev1.Pod, claim string, bytes int64) error
 	// Event records a Warning about a pod's volumes that keeps it from nothing; nil
 	// ignores it.
 	Event func(pod *corev1.Pod, reason, message string)
@@ -56,6 +64,7 @@ type Manager struct {
 	// claiming is held while a volume is looked for among those of other pods, and
 	// recorded as a pod's.
 	claiming sync.Mutex
+	locks    keyedLocks // of volumes of CSI drivers
 }
 
 // Error says which volume of a pod could not be prepared, and why.
@@ -94,6 +103,9 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if cfg.NodeLabels == nil {
 		cfg.NodeLabels = func(context.Context) map[string]string { return nil }
+	}
+	if cfg.Expanded == nil {
+		cfg.Expanded = func(context.Context, *corev1.Pod, string, int64) error { return nil }
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(*corev1.Pod, string, string) {}
@@ -207,6 +219,8 @@ func kind(v *corev1.Volume) string {
 		return "projected"
 	case v.NFS != nil:
 		return "nfs"
+	case v.CSI != nil:
+		return "csi"
 	case v.PersistentVolumeClaim != nil, v.Ephemeral != nil:
 		return "persistent"
 	}

@@ -209,6 +209,18 @@ func (m *Manager) TearDownPod(ctx context.Context, uid string) error {
 	if slices.ContainsFunc(mounts, func(p mountPoint) bool { return p.path == full }) {
 		return fmt.Errorf("volume: %s is a mount that the agent did not make: unmount it", full)
 	}
+	// Binds of the agent first; then drivers unmount what they mounted, and the rest goes.
+	subPaths := filepath.Join(full, "volume-subpaths")
+	binds := slices.DeleteFunc(slices.Clone(mounts), func(p mountPoint) bool { return !strings.HasPrefix(p.path, subPaths+"/") })
+	if err := m.unmountAll(ctx, binds); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	if err := m.csiTearDown(ctx, uid); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
+	if _, mounts, err = mountsAt(dir); err != nil {
+		return fmt.Errorf("volume: %w", err)
+	}
 	if err := m.unmountAll(ctx, mounts); err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}

@@ -33,7 +33,7 @@ const opProcess = "process"
 // What was prepared is recorded before anything is mounted: TearDown, the containers
 // and a restarted agent find it in the record, whatever becomes of the claim.
 func (s *setup) persistent(ctx context.Context, v *corev1.Volume) (bool, error) {
-	_, inline := inlineStorage(v)
+	_, inline := inlineStorage(s.pod, v)
 	if !inline && claimSource(s.pod, v) == nil {
 		return false, nil
 	}
@@ -48,6 +48,9 @@ func (s *setup) persistent(ctx context.Context, v *corev1.Volume) (bool, error) 
 	if old.Done {
 		there, err := old.present()
 		if err != nil || there && !s.checkHost {
+			if err == nil && old.Kind == kindCSI {
+				err = s.refreshCSI(ctx, v, old)
+			}
 			return true, err // the containers have it already
 		}
 		old.Done = there // the machine was started anew
@@ -69,7 +72,7 @@ func (s *setup) persistent(ctx context.Context, v *corev1.Volume) (bool, error) 
 
 // resolve finds what a volume is on, and checks that the pod may have it.
 func (s *setup) resolve(ctx context.Context, v *corev1.Volume) (storage, error) {
-	if st, ok := inlineStorage(v); ok {
+	if st, ok := inlineStorage(s.pod, v); ok {
 		return st, nil
 	}
 	src := claimSource(s.pod, v)
@@ -103,6 +106,9 @@ func (s *setup) resolve(ctx context.Context, v *corev1.Volume) (storage, error) 
 		return storage{}, &Error{Volume: pv.Name, Err: opError("MountVolume.NodeAffinity check failed", err)}
 	}
 	st, err := storageOf(pv, src.ReadOnly)
+	if st.csi != nil {
+		st.csi.claim, st.csi.claimed = claim.Name, claim.Status.Capacity.Storage().Value()
+	}
 	if err != nil {
 		return st, &Error{Volume: pv.Name, Err: err}
 	}
@@ -121,6 +127,8 @@ func (s *setup) prepare(ctx context.Context, st storage, r *record) error {
 		return s.local(ctx, st, r)
 	case kindNFS:
 		return s.m.nfs(ctx, st, r.Path)
+	case kindCSI:
+		return s.csi(ctx, st, r)
 	}
 	return fmt.Errorf("storage %q is not known", st.kind)
 }
@@ -169,7 +177,7 @@ func (s *setup) local(ctx context.Context, st storage, r *record) error {
 			return err
 		}
 	}
-	if st.readOnly || s.group() == nil {
+	if st.readOnly || s.group() == nil || r.Done {
 		return nil
 	}
 	shared, err := s.m.usedElsewhere(string(s.pod.UID), *r)

@@ -24,6 +24,12 @@ type record struct {
 	Exclusive bool   `json:"exclusive,omitempty"`
 	GID       string `json:"gid,omitempty"`
 	Done      bool   `json:"done,omitempty"` // it is all prepared
+	// The rest is of a CSI driver's volume.
+	Driver      string `json:"driver,omitempty"`
+	Handle      string `json:"handle,omitempty"`
+	Boot        string `json:"boot,omitempty"`        // of the machine: what a driver mounted ends with it
+	Size        int64  `json:"size,omitempty"`        // to which it was expanded, in bytes
+	Unpublished bool   `json:"unpublished,omitempty"` // the driver has it back
 }
 
 // newRecord is the record of a volume that is about to be prepared. dir is where it
@@ -35,6 +41,9 @@ func newRecord(dir, volume string, st storage) record {
 		r.Path = st.hostPath.Path
 	case st.kind == kindLocal && st.block:
 		r.Path = st.path
+	case st.kind == kindCSI:
+		// A kubelet's last part: the driver makes it.
+		r.Path, r.Driver, r.Handle, r.Boot = filepath.Join(dir, "mount"), st.csi.driver, st.csi.handle, bootID()
 	}
 	return r
 }
@@ -43,6 +52,9 @@ func newRecord(dir, volume string, st storage) record {
 func (r *record) present() (bool, error) {
 	if r.Kind == kindHostPath || r.Block && r.Kind == kindLocal {
 		return true, nil // a path of the host
+	}
+	if r.Kind == kindCSI {
+		return r.Boot == bootID(), nil // a driver may show a volume without a mount
 	}
 	_, mounts, err := mountsAt(r.Path)
 	return len(mounts) > 0, err
@@ -63,12 +75,12 @@ func (m *Manager) Lookup(pod *corev1.Pod, name string) (Info, error) {
 		if v.Name != name {
 			continue
 		}
-		if _, inline := inlineStorage(v); inline || claimSource(pod, v) != nil {
+		if _, inline := inlineStorage(pod, v); inline || claimSource(pod, v) != nil {
 			r, err := m.record(string(pod.UID), name)
 			if errors.Is(err, fs.ErrNotExist) || err == nil && !r.Done {
 				return Info{}, fmt.Errorf("volume: volume %q of the pod is not set up", name)
 			}
-			return Info{Path: r.Path, ReadOnly: r.ReadOnly, Device: r.Block, Relabel: r.Kind == kindLocal && !r.ReadOnly && !r.Block}, err
+			return Info{Path: r.Path, ReadOnly: r.ReadOnly, Device: r.Block, Relabel: (r.Kind == kindLocal || r.Kind == kindCSI) && !r.ReadOnly && !r.Block}, err
 		}
 		own := v.EmptyDir != nil
 		content := v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
@@ -141,15 +153,20 @@ func (m *Manager) writeRecord(uid string, r record) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	data, err := json.Marshal(r)
+	return writeJSON(filepath.Join(dir, r.Volume+".json"), r)
+}
+
+// writeJSON replaces a file as a whole.
+func writeJSON(path string, value any) error {
+	data, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	fresh := filepath.Join(dir, "."+r.Volume)
+	fresh := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
 	if err := os.WriteFile(fresh, data, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(fresh, filepath.Join(dir, r.Volume+".json"))
+	return os.Rename(fresh, path)
 }
 
 // claimRecord records a volume as the pod's, unless another pod has it that shares it
@@ -166,7 +183,7 @@ func (m *Manager) claimRecord(uid string, r *record, old record) error {
 			return &Error{Volume: r.Name, Err: errors.New("volume uses the ReadWriteOncePod access mode and is already in use by another pod")}
 		}
 	}
-	r.Done = old.Done
+	r.Done, r.Size = old.Done, old.Size
 	if *r == old {
 		return nil
 	}
@@ -191,7 +208,7 @@ func (m *Manager) others(uid string, r record) ([]record, error) {
 			return nil, err
 		}
 		for _, o := range records {
-			if o.Kind == r.Kind && o.Name == r.Name {
+			if o.Kind == r.Kind && o.Driver == r.Driver && o.Handle == r.Handle && (o.Name == r.Name || r.Handle != "") && !o.Unpublished {
 				out = append(out, o)
 			}
 		}

@@ -118,6 +118,15 @@ func mountID(f *os.File) (string, error) {
 	return "", errors.New("/proc/self/fdinfo has no mnt_id")
 }
 
+// bootID tells one run of the machine from the next: random(4).
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "" // the same in each run: what was prepared counts as prepared
+	}
+	return strings.TrimSpace(string(id))
+}
+
 // groupOf is the group that owns a file.
 func groupOf(path string) (int64, error) {
 	var st unix.Stat_t

@@ -30,6 +30,8 @@ func shareMount(string, mountFlags) error { return errors.ErrUnsupported }
 
 func mountID(*os.File) (string, error) { return "", nil }
 
+func bootID() string { return "" }
+
 func groupOf(string) (int64, error) { return 0, errors.ErrUnsupported }
 
 func unmount(string) error { return errors.ErrUnsupported }
