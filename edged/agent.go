@@ -74,9 +74,10 @@ func New(cfg Config) (*Agent, error) {
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	claims, _ := cfg.Objects.(VolumeReader) // nil without
+	drivers, _ := cfg.Objects.(CSIDriverReader)
 	volumes, err := volume.New(volume.Config{
 		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
-		NodeLabels: cfg.nodeLabels,
+		NodeLabels: cfg.nodeLabels, CSI: cfg.CSI, CSIDrivers: drivers, Expanded: cfg.claimExpanded,
 		Event: func(pod *corev1.Pod, reason, message string) {
 			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
 		},

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/volume"
 )
 
 // DefaultVersion is the kubelet version that a node reports when Config does
@@ -29,6 +30,9 @@ type Config struct {
 	Runtime  runtime.Runtime // runs sandboxes and containers; see edged/cri
 	Objects  Objects         // what the node must run
 	Reports  Reports         // what is true on the node
+	// CSI finds the CSI drivers of the node; see edged/csi. nil is a node without any:
+	// a pod with a driver's volume waits.
+	CSI volume.CSI
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods

@@ -60,7 +60,7 @@
 //	internal/admission   whether the node takes a pod: pure
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
-//	volume, image        the pods' volumes; image references and credentials
+//	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
 //	probe, pleg, cgroup  probes; changes in the runtime; the pods' cgroups
 //	server, stats        the kubelet's HTTP API; usage of node and pods
 //	edgedtest            a fake and suites for what an embedder implements

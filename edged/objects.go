@@ -5,6 +5,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -66,6 +67,14 @@ type VolumeReader interface {
 	PersistentVolumeClaim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error)
 	// PersistentVolume reads a volume.
 	PersistentVolume(ctx context.Context, name string) (*corev1.PersistentVolume, error)
+}
+
+// CSIDriverReader is what an Objects may implement besides, to show what the CSI
+// drivers of the node's volumes say of themselves. Without it each counts as one that
+// wants its volumes attached, which an Agent refuses.
+type CSIDriverReader interface {
+	// CSIDriver reads a driver's object.
+	CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error)
 }
 
 // NodeDeletionWatcher is what an Objects may implement besides, to say that the Node was

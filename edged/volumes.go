@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 )
@@ -24,4 +26,12 @@ func (c Config) nodeLabels(ctx context.Context) map[string]string {
 		c.Logger.Warn("cannot read this node's Node; volumes are judged by the labels of this agent alone", "err", err)
 	}
 	return labels
+}
+
+// claimExpanded reports that a claim's volume has grown.
+func (c Config) claimExpanded(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	if reports, ok := c.Reports.(ClaimReporter); ok {
+		return reports.ClaimExpanded(ctx, claim)
+	}
+	return nil
 }

@@ -68,8 +68,13 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	reports := newStorageReports(objects, n.name, component(log, "csi"))
+	drivers, err := r.csiRegistry(n, reports, log)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
@@ -89,6 +94,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
+		"CSI drivers": drivers.Run, "CSI node": reports.Run,
 		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}

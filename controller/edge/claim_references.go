@@ -15,7 +15,7 @@ import (
 
 // followLocked gives the keys and those that their objects lead to, as far as the
 // watches have seen them: from a bound claim to its volume, and from that to its
-// secrets. What comes later is added by referenceChanged.
+// secrets and its driver. What comes later is added by referenceChanged.
 func (c *Controller) followLocked(keys map[hub.Key]struct{}) map[hub.Key]struct{} {
 	return follow(keys, func(key hub.Key) (metav1.Object, error) {
 		if r := c.refs[key]; r != nil {

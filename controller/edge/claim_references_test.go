@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -35,7 +36,7 @@ func persistentVolume(name, claim string) *corev1.PersistentVolume {
 		Spec: corev1.PersistentVolumeSpec{
 			ClaimRef: &corev1.ObjectReference{Namespace: "a", Name: claim, UID: types.UID("uid-" + claim)},
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
-				Driver: "d", NodePublishSecretRef: &corev1.SecretReference{Namespace: "a", Name: "publish"},
+				Driver: "d.example.com", NodePublishSecretRef: &corev1.SecretReference{Namespace: "a", Name: "publish"},
 			}},
 		},
 	}
@@ -46,7 +47,7 @@ func persistentVolume(name, claim string) *corev1.PersistentVolume {
 func TestClaimsAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(podWithClaim("web", "n", "data"), claim("data", "pv-1", corev1.ClaimPending),
-			persistentVolume("pv-1", "data"), secret("publish", "1"))
+			persistentVolume("pv-1", "data"), secret("publish", "1"), &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}})
 		c := start(t, client)
 		src := c.Source("n")
 		p := &peer{}
@@ -63,7 +64,7 @@ func TestClaimsAreFollowed(t *testing.T) {
 		if _, err := client.CoreV1().PersistentVolumeClaims("a").Update(t.Context(), claim("data", "pv-1", corev1.ClaimBound), metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		expect("bound", "persistentvolumeclaims/a/data", "persistentvolumes//pv-1", "pods/a/web", "secrets/a/publish")
+		expect("bound", "csidrivers//d.example.com", "persistentvolumeclaims/a/data", "persistentvolumes//pv-1", "pods/a/web", "secrets/a/publish")
 		if got := p.take(); !slices.Contains(got, "persistentvolumes//pv-1") || !slices.Contains(got, "secrets/a/publish") || !slices.Contains(got, "persistentvolumeclaims/a/data") {
 			t.Errorf("the node was notified of %q", got)
 		}
@@ -78,7 +79,7 @@ func TestClaimsAreFollowed(t *testing.T) {
 		if err := client.CoreV1().Pods("a").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		expect("two pods, one left", "persistentvolumeclaims/a/data", "persistentvolumes//pv-1", "pods/a/two", "secrets/a/publish")
+		expect("two pods, one left", "csidrivers//d.example.com", "persistentvolumeclaims/a/data", "persistentvolumes//pv-1", "pods/a/two", "secrets/a/publish")
 		if err := client.CoreV1().Pods("a").Delete(t.Context(), "two", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}

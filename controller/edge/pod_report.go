@@ -20,13 +20,17 @@ import (
 )
 
 // Writers gives the writers of a node's reports, by resource: "nodes",
-// "pods/status", "pods" (mirrors of static pods, and deletes) and "events".
+// "pods/status", "pods" (mirrors of static pods, and deletes), "events", "csinodes" and
+// "persistentvolumeclaims/status".
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{
 		resources.Nodes:     c.writeNode,
 		resources.PodStatus: c.writePodStatus,
 		resources.Pods:      c.writePod,
 		resources.Events:    c.writeEvent,
+		resources.CSINodes:  c.writeCSINode,
+
+		resources.PersistentVolumeClaimStatus: c.writeClaimStatus,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -117,6 +118,10 @@ func (c *Controller) watchReference(r *reference) objectStore {
 	case resources.PersistentVolumeClaims:
 		client := c.cfg.Cloud.CoreV1().PersistentVolumeClaims(name.Namespace)
 		return newSingle(name, &corev1.PersistentVolumeClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.CSIDrivers:
+		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
+		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	case resources.PersistentVolumes:
 		client := c.cfg.Cloud.CoreV1().PersistentVolumes()

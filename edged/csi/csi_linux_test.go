@@ -155,11 +155,11 @@ func (m *machine) volumes() *volume.Manager {
 	m.t.Helper()
 	v, err := volume.New(volume.Config{
 		Root: filepath.Join(m.root, "edged"), Source: m, Claims: m, CSI: m.drivers, CSIDrivers: m,
-		Expanded: func(_ context.Context, _ *corev1.Pod, claim string, bytes int64) error {
-			if claim != "data" {
-				m.t.Errorf("claim %q has grown", claim)
+		Expanded: func(_ context.Context, claim *corev1.PersistentVolumeClaim) error {
+			if claim.Name != "data" || claim.UID != "claim" {
+				m.t.Errorf("claim %q has grown", claim.Name)
 			}
-			m.grown = bytes
+			m.grown = claim.Status.Capacity.Storage().Value()
 			return nil
 		},
 	})

@@ -18,6 +18,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 const (
@@ -301,14 +302,16 @@ func (s *setup) expand(ctx context.Context, node CSINode, can CSICapabilities, s
 	}
 	call, cancel := context.WithTimeout(ctx, csiTimeout)
 	defer cancel()
-	size, err := node.Expand(call, req, v.size)
-	if err != nil {
+	if _, err := node.Expand(call, req, v.size); err != nil {
 		return opError("NodeExpandVolume failed", err)
 	}
-	if r.Size = v.size; size > 0 {
-		r.Size = max(size, v.size)
+	grown := v.claim.DeepCopy()
+	grown.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(v.size, resource.BinarySI)}
+	if err := s.m.cfg.Expanded(ctx, grown); err != nil {
+		return err
 	}
-	return s.m.cfg.Expanded(ctx, s.pod, v.claim, r.Size)
+	r.Size = v.size
+	return nil
 }
 
 // csiTearDown takes a pod's volumes back from their drivers. What a driver has given

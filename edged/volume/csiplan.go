@@ -19,9 +19,9 @@ type csiVolume struct {
 	stage, publish, grow *corev1.SecretReference
 	accessMode           corev1.PersistentVolumeAccessMode
 	accessModes          []corev1.PersistentVolumeAccessMode
-	ephemeral            bool  // inline in a pod
-	size, claimed        int64 // in bytes: of the volume, and of the claim as it was last told
-	claim                string
+	ephemeral            bool                          // inline in a pod
+	size, claimed        int64                         // in bytes: of the volume, and in the status of the claim
+	claim                *corev1.PersistentVolumeClaim // as it was last read
 }
 
 // csiStep is what is done next with a volume of a driver.

@@ -46,9 +46,9 @@ type Config struct {
 	// CSIDrivers reads what drivers say of themselves; nil means that none says
 	// anything, and that each wants its volumes attached.
 	CSIDrivers CSIDriverReader
-	// Expanded is told that the volume of a pod's claim has grown to so many bytes;
-	// nil ignores it.
-	Expanded func(ctx context.Context, pod *corev1.Pod, claim string, bytes int64) error
+	// Expanded is called with a claim whose volume has grown, and its new capacity in
+	// the claim's status; nil ignores it.
+	Expanded func(ctx context.Context, claim *corev1.PersistentVolumeClaim) error
 	// Event records a Warning about a pod's volumes that keeps it from nothing; nil
 	// ignores it.
 	Event func(pod *corev1.Pod, reason, message string)
@@ -105,7 +105,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.NodeLabels = func(context.Context) map[string]string { return nil }
 	}
 	if cfg.Expanded == nil {
-		cfg.Expanded = func(context.Context, *corev1.Pod, string, int64) error { return nil }
+		cfg.Expanded = func(context.Context, *corev1.PersistentVolumeClaim) error { return nil }
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(*corev1.Pod, string, string) {}

@@ -107,7 +107,7 @@ func (s *setup) resolve(ctx context.Context, v *corev1.Volume) (storage, error) 
 	}
 	st, err := storageOf(pv, src.ReadOnly)
 	if st.csi != nil {
-		st.csi.claim, st.csi.claimed = claim.Name, claim.Status.Capacity.Storage().Value()
+		st.csi.claim, st.csi.claimed = claim, claim.Status.Capacity.Storage().Value()
 	}
 	if err != nil {
 		return st, &Error{Volume: pv.Name, Err: err}

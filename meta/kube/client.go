@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
@@ -142,6 +143,11 @@ func (c *Client) PersistentVolume(ctx context.Context, name string) (*corev1.Per
 	return readReference[corev1.PersistentVolume](ctx, c, meta.Key{Resource: resources.PersistentVolumes, Name: name})
 }
 
+// CSIDriver reads what a CSI driver says of itself as PersistentVolume does a volume.
+func (c *Client) CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error) {
+	return readReference[storagev1.CSIDriver](ctx, c, meta.Key{Resource: resources.CSIDrivers, Name: name})
+}
+
 // Services lists the Services of a namespace that the cloud put on this node:
 // all, or none where the node did not ask for them.
 func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Service, error) {
@@ -232,7 +238,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		switch {
 		case !ok:
 		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets ||
-			key.Resource == resources.PersistentVolumeClaims || key.Resource == resources.PersistentVolumes:
+			key.Resource == resources.PersistentVolumeClaims || key.Resource == resources.PersistentVolumes || key.Resource == resources.CSIDrivers:
 			refs = true
 		case key.Resource == resources.Nodes:
 			c.nodeChanged(key, e)

@@ -7,8 +7,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Of gives the keys of the config maps, secrets and persistent volume claims that a
-// node needs for the pod, optional ones included. What a claim leads to is not in
+// Of gives the keys of the config maps, secrets, persistent volume claims and CSI
+// drivers that a node needs for the pod, optional ones included. What a claim leads to is not in
 // the pod: see OfClaim and OfVolume.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
@@ -56,13 +56,16 @@ func OfClaim(claim *corev1.PersistentVolumeClaim) (meta.Key, bool) {
 	return meta.Key{Resource: resources.PersistentVolumes, Name: claim.Spec.VolumeName}, true
 }
 
-// OfVolume gives the keys of the secrets that a node needs to mount a persistent
-// volume through a CSI driver.
+// OfVolume gives the keys of what a node needs to mount a persistent volume through a
+// CSI driver: the driver's object and secrets.
 func OfVolume(pv *corev1.PersistentVolume) map[meta.Key]struct{} {
 	keys := make(map[meta.Key]struct{})
 	csi := pv.Spec.CSI
 	if csi == nil {
 		return keys
+	}
+	if csi.Driver != "" {
+		keys[meta.Key{Resource: resources.CSIDrivers, Name: csi.Driver}] = struct{}{}
 	}
 	for _, ref := range []*corev1.SecretReference{csi.NodeStageSecretRef, csi.NodePublishSecretRef, csi.NodeExpandSecretRef} {
 		if ref != nil && ref.Name != "" && ref.Namespace != "" {
@@ -109,6 +112,9 @@ func (r *refs) volume(v *corev1.Volume) {
 		}
 	case v.CSI != nil:
 		r.local(v.CSI.NodePublishSecretRef)
+		if v.CSI.Driver != "" {
+			r.keys[meta.Key{Resource: resources.CSIDrivers, Name: v.CSI.Driver}] = struct{}{}
+		}
 	case v.FlexVolume != nil:
 		r.local(v.FlexVolume.SecretRef)
 	case v.ISCSI != nil:

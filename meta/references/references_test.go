@@ -51,7 +51,7 @@ func TestOf(t *testing.T) {
 			{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}, {ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name("c")}},
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
 		}}}), []string{"configmaps/a/c", "secrets/a/s"}},
-		"CSI volume":     {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{NodePublishSecretRef: &secret}}), []string{"secrets/a/s"}},
+		"CSI volume":     {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d.example.com", NodePublishSecretRef: &secret}}), []string{"csidrivers//d.example.com", "secrets/a/s"}},
 		"CSI, no secret": {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}), nil},
 		"flex volume":    {volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
 		"iSCSI volume":   {volume(corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
@@ -113,6 +113,7 @@ func TestOfVolume(t *testing.T) {
 		t.Errorf("a volume without a driver refers to %v", got)
 	}
 	pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{
+		Driver:             "d.example.com",
 		NodeStageSecretRef: &corev1.SecretReference{Namespace: "b", Name: "stage"}, NodePublishSecretRef: &corev1.SecretReference{Namespace: "b", Name: "publish"},
 		NodeExpandSecretRef: &corev1.SecretReference{Namespace: "b", Name: "expand"}, ControllerPublishSecretRef: &corev1.SecretReference{Namespace: "b", Name: "cloud"},
 	}
@@ -121,7 +122,7 @@ func TestOfVolume(t *testing.T) {
 		got = append(got, key.String())
 	}
 	slices.Sort(got)
-	if want := []string{"secrets/b/expand", "secrets/b/publish", "secrets/b/stage"}; !slices.Equal(got, want) {
+	if want := []string{"csidrivers//d.example.com", "secrets/b/expand", "secrets/b/publish", "secrets/b/stage"}; !slices.Equal(got, want) {
 		t.Errorf("refers to %q, want %q: what the node needs, not what the cloud needs", got, want)
 	}
 }

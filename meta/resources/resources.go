@@ -18,6 +18,11 @@ const (
 	// bound to.
 	PersistentVolumeClaims = "persistentvolumeclaims"
 	PersistentVolumes      = "persistentvolumes"
+	// Down: what the CSI drivers of those volumes say of themselves.
+	CSIDrivers = "csidrivers"
+	// Up: which CSI drivers the node has, and to what size it has grown volumes.
+	CSINodes                    = "csinodes"
+	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"
 )
 
 // State for the node's own Kubernetes API; it all goes down.
