@@ -7,7 +7,6 @@ import (
 	"net"
 	"time"
 
-	spec "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -38,82 +37,75 @@ func dial(socket string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
+// call makes one call of a service, as "/csi.v1.Node/NodeGetInfo".
+func call(ctx context.Context, conn *grpc.ClientConn, method string, req message, opts ...grpc.CallOption) (message, error) {
+	var answer message
+	err := conn.Invoke(ctx, method, req, &answer, append(opts, grpc.ForceCodec(frames{}))...)
+	return answer, err
+}
+
 // node is the node service of a driver.
 type node struct {
-	conn   *grpc.ClientConn
-	client spec.NodeClient
-	can    volume.CSICapabilities // as the driver said when it registered
+	conn *grpc.ClientConn
+	can  volume.CSICapabilities // as the driver said when it registered
 }
 
 var _ volume.CSINode = (*node)(nil)
 
-func newNode(conn *grpc.ClientConn) *node { return &node{conn: conn, client: spec.NewNodeClient(conn)} }
+func newNode(conn *grpc.ClientConn) *node { return &node{conn: conn} }
 
 // ask asks a driver that registers what the node is to it, and what it can do.
 func (n *node) ask(ctx context.Context) (Info, error) {
-	got, err := n.client.NodeGetInfo(ctx, &spec.NodeGetInfoRequest{}, grpc.WaitForReady(true))
+	answer, err := n.call(ctx, "NodeGetInfo", nil, grpc.WaitForReady(true))
 	if err != nil {
-		return Info{}, failure("NodeGetInfo", err)
+		return Info{}, err
 	}
-	if got.NodeId == "" {
+	info, err := readNodeInfo(answer)
+	if err != nil {
+		return Info{}, err
+	}
+	if info.NodeID == "" {
 		return Info{}, errors.New("NodeGetInfo gives no node_id")
 	}
-	can, err := n.client.NodeGetCapabilities(ctx, &spec.NodeGetCapabilitiesRequest{})
-	if err != nil {
-		return Info{}, failure("NodeGetCapabilities", err)
+	if answer, err = n.call(ctx, "NodeGetCapabilities", nil); err != nil {
+		return Info{}, err
 	}
-	for _, c := range can.Capabilities {
-		switch c.GetRpc().GetType() {
-		case spec.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME:
-			n.can.Stage = true
-		case spec.NodeServiceCapability_RPC_GET_VOLUME_STATS:
-			n.can.Stats = true
-		case spec.NodeServiceCapability_RPC_EXPAND_VOLUME:
-			n.can.Expand = true
-		case spec.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP:
-			n.can.Group = true
-		case spec.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER:
-			n.can.SingleWriter = true
-		}
-	}
-	return Info{NodeID: got.NodeId, Topology: got.AccessibleTopology.GetSegments(), MaxVolumes: got.MaxVolumesPerNode}, nil
+	n.can, err = readCapabilities(answer)
+	return info, err
 }
 
-// failure says which call failed, in a kubelet's form: "rpc error: code = ...".
-func failure(call string, err error) error {
-	if err == nil {
-		return nil
+// call makes a call of the node service. The error has a kubelet's form: "rpc error:
+// code = ...", after the name of the call.
+func (n *node) call(ctx context.Context, name string, req message, opts ...grpc.CallOption) (message, error) {
+	answer, err := call(ctx, n.conn, "/csi.v1.Node/"+name, req, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return fmt.Errorf("%s: %w", call, err)
+	return answer, nil
 }
 
 func (n *node) Capabilities(context.Context) (volume.CSICapabilities, error) { return n.can, nil }
 
 func (n *node) Stage(ctx context.Context, r volume.CSIRequest) error {
-	_, err := n.client.NodeStageVolume(ctx, &spec.NodeStageVolumeRequest{
-		VolumeId: r.VolumeID, StagingTargetPath: r.Staging, VolumeCapability: n.capability(r), Secrets: r.Secrets, VolumeContext: r.Context,
-	})
-	return failure("NodeStageVolume", err)
+	_, err := n.call(ctx, "NodeStageVolume", stageRequest(r, n.can.SingleWriter))
+	return err
 }
 
 func (n *node) Publish(ctx context.Context, r volume.CSIRequest) error {
-	_, err := n.client.NodePublishVolume(ctx, &spec.NodePublishVolumeRequest{
-		VolumeId: r.VolumeID, StagingTargetPath: r.Staging, TargetPath: r.Target, VolumeCapability: n.capability(r),
-		Readonly: r.ReadOnly, Secrets: r.Secrets, VolumeContext: r.Context,
-	})
-	return failure("NodePublishVolume", err)
+	_, err := n.call(ctx, "NodePublishVolume", publishRequest(r, n.can.SingleWriter))
+	return err
 }
 
 // Unpublish also succeeds where the driver does not know the volume any more.
 func (n *node) Unpublish(ctx context.Context, volumeID, target string) error {
-	_, err := n.client.NodeUnpublishVolume(ctx, &spec.NodeUnpublishVolumeRequest{VolumeId: volumeID, TargetPath: target})
-	return failure("NodeUnpublishVolume", unlessGone(err))
+	_, err := n.call(ctx, "NodeUnpublishVolume", backRequest(volumeID, target))
+	return unlessGone(err)
 }
 
 // Unstage also succeeds where the driver does not know the volume any more.
 func (n *node) Unstage(ctx context.Context, volumeID, staging string) error {
-	_, err := n.client.NodeUnstageVolume(ctx, &spec.NodeUnstageVolumeRequest{VolumeId: volumeID, StagingTargetPath: staging})
-	return failure("NodeUnstageVolume", unlessGone(err))
+	_, err := n.call(ctx, "NodeUnstageVolume", backRequest(volumeID, staging))
+	return unlessGone(err)
 }
 
 // unlessGone takes NOT_FOUND for done: the volume was deleted, and the mount that it
@@ -126,56 +118,17 @@ func unlessGone(err error) error {
 }
 
 func (n *node) Expand(ctx context.Context, r volume.CSIRequest, bytes int64) (int64, error) {
-	got, err := n.client.NodeExpandVolume(ctx, &spec.NodeExpandVolumeRequest{
-		VolumeId: r.VolumeID, VolumePath: r.Target, StagingTargetPath: r.Staging, VolumeCapability: n.capability(r), Secrets: r.Secrets,
-		CapacityRange: &spec.CapacityRange{RequiredBytes: bytes},
-	})
-	return got.GetCapacityBytes(), failure("NodeExpandVolume", err)
+	answer, err := n.call(ctx, "NodeExpandVolume", expandRequest(r, n.can.SingleWriter, bytes))
+	if err != nil {
+		return 0, err
+	}
+	return readSize(answer)
 }
 
 func (n *node) Stats(ctx context.Context, volumeID, path, staging string) (volume.CSIUsage, error) {
-	got, err := n.client.NodeGetVolumeStats(ctx, &spec.NodeGetVolumeStatsRequest{VolumeId: volumeID, VolumePath: path, StagingTargetPath: staging})
-	var u volume.CSIUsage
-	for _, part := range got.GetUsage() {
-		switch part.Unit {
-		case spec.VolumeUsage_BYTES:
-			u.Bytes, u.BytesUsed, u.BytesAvailable = part.Total, part.Used, part.Available
-		case spec.VolumeUsage_INODES:
-			u.Inodes, u.InodesUsed, u.InodesAvailable = part.Total, part.Used, part.Available
-		}
+	answer, err := n.call(ctx, "NodeGetVolumeStats", statsRequest(volumeID, path, staging))
+	if err != nil {
+		return volume.CSIUsage{}, err
 	}
-	return u, failure("NodeGetVolumeStats", err)
-}
-
-// capability says how a volume is used.
-func (n *node) capability(r volume.CSIRequest) *spec.VolumeCapability {
-	c := &spec.VolumeCapability{AccessMode: &spec.VolumeCapability_AccessMode{Mode: accessMode(r.AccessMode, n.can.SingleWriter)}}
-	if r.Block {
-		c.AccessType = &spec.VolumeCapability_Block{Block: &spec.VolumeCapability_BlockVolume{}}
-		return c
-	}
-	c.AccessType = &spec.VolumeCapability_Mount{Mount: &spec.VolumeCapability_MountVolume{FsType: r.FSType, MountFlags: r.Options, VolumeMountGroup: r.Group}}
-	return c
-}
-
-// accessMode is a mode of Kubernetes for a driver that does or does not tell one
-// writer from several on a node (KEP-2485).
-func accessMode(mode string, singleWriter bool) spec.VolumeCapability_AccessMode_Mode {
-	switch mode {
-	case "ReadOnlyMany":
-		return spec.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
-	case "ReadWriteMany":
-		return spec.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
-	case "ReadWriteOncePod":
-		if singleWriter {
-			return spec.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER
-		}
-	case "ReadWriteOnce":
-		if singleWriter {
-			return spec.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER
-		}
-	default:
-		return spec.VolumeCapability_AccessMode_UNKNOWN
-	}
-	return spec.VolumeCapability_AccessMode_SINGLE_NODE_WRITER
+	return readUsage(answer)
 }

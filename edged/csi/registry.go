@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/volume"
@@ -25,6 +24,8 @@ import (
 const (
 	// registerTimeout bounds each call while a driver registers.
 	registerTimeout = 10 * time.Second
+	// pluginKind is what a CSI driver's registrar says that it is.
+	pluginKind = "CSIPlugin"
 	// maxPause is the longest pause before a socket that failed is asked again.
 	maxPause = 2 * time.Minute
 )
@@ -200,14 +201,17 @@ func (r *Registry) register(ctx context.Context, path string, s *socket) error {
 		return err
 	}
 	defer conn.Close()
-	registrar := registration.NewRegistrationClient(conn)
-	call, cancel := context.WithTimeout(ctx, registerTimeout)
+	bounded, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
-	info, err := registrar.GetInfo(call, &registration.InfoRequest{}, grpc.WaitForReady(true))
+	answer, err := call(bounded, conn, "/pluginregistration.Registration/GetInfo", nil, grpc.WaitForReady(true))
 	if err != nil {
 		return fmt.Errorf("csi: ask the registrar: %w", err)
 	}
-	if info.Type != registration.CSIPlugin {
+	info, err := readPlugin(answer)
+	if err != nil {
+		return err
+	}
+	if info.kind != pluginKind {
 		s.ignored = true
 		return nil
 	}
@@ -215,41 +219,37 @@ func (r *Registry) register(ctx context.Context, path string, s *socket) error {
 	if err == nil {
 		r.setDriver(s, d)
 	}
-	status := &registration.RegistrationStatus{PluginRegistered: err == nil}
-	if err != nil {
-		status.Error = err.Error()
-	}
-	answer, cancelAnswer := context.WithTimeout(ctx, registerTimeout)
-	defer cancelAnswer()
-	if _, e := registrar.NotifyRegistrationStatus(answer, status); e != nil && err == nil {
+	notify, cancelNotify := context.WithTimeout(ctx, registerTimeout)
+	defer cancelNotify()
+	if _, e := call(notify, conn, "/pluginregistration.Registration/NotifyRegistrationStatus", statusRequest(err)); e != nil && err == nil {
 		// The driver works all the same; its registrar will start anew.
-		r.cfg.Logger.Warn("a CSI driver's registrar did not take the answer", "driver", info.Name, "err", e)
+		r.cfg.Logger.Warn("a CSI driver's registrar did not take the answer", "driver", info.name, "err", e)
 	}
 	return err
 }
 
 // connect checks what a registrar says of its driver, and asks the driver.
-func connect(ctx context.Context, info *registration.PluginInfo) (*driver, error) {
+func connect(ctx context.Context, info plugin) (*driver, error) {
 	switch {
-	case info.Name == "" || filepath.Base(info.Name) != info.Name || !filepath.IsLocal(info.Name):
-		return nil, fmt.Errorf("csi: %q is no name of a driver", info.Name)
-	case !filepath.IsAbs(info.Endpoint):
-		return nil, fmt.Errorf("csi: the endpoint %q of driver %s is no absolute path of a socket", info.Endpoint, info.Name)
-	case !slices.ContainsFunc(info.SupportedVersions, isVersion1):
-		return nil, fmt.Errorf("csi: driver %s speaks the versions %q of CSI, and this node speaks 1", info.Name, info.SupportedVersions)
+	case info.name == "" || filepath.Base(info.name) != info.name || !filepath.IsLocal(info.name):
+		return nil, fmt.Errorf("csi: %q is no name of a driver", info.name)
+	case !filepath.IsAbs(info.endpoint):
+		return nil, fmt.Errorf("csi: the endpoint %q of driver %s is no absolute path of a socket", info.endpoint, info.name)
+	case !slices.ContainsFunc(info.versions, isVersion1):
+		return nil, fmt.Errorf("csi: driver %s speaks the versions %q of CSI, and this node speaks 1", info.name, info.versions)
 	}
-	conn, err := dial(info.Endpoint)
+	conn, err := dial(info.endpoint)
 	if err != nil {
 		return nil, err
 	}
 	n := newNode(conn)
-	call, cancel := context.WithTimeout(ctx, registerTimeout)
+	bounded, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
-	about, err := n.ask(call)
+	about, err := n.ask(bounded)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("csi: driver %s: %w", info.Name, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("csi: driver %s: %w", info.name, err), conn.Close())
 	}
-	about.Name = info.Name
+	about.Name = info.name
 	return &driver{info: about, node: n}, nil
 }
 
