@@ -26,7 +26,7 @@ type containerRuntime interface {
 // are the server's own and those of more.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
+	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats})
 	if err != nil {
 		return nil, err
 	}

@@ -448,6 +448,14 @@ func TestStats(t *testing.T) {
 	if _, err := node.Stats(ctx, "vol-1", path, ""); err == nil {
 		t.Error("a driver that hangs answers")
 	}
+	m.driver.Hang("NodeGetVolumeStats", false)
+	m.driver.Calls()
+	for range 2 {
+		if all := v.Usage(t.Context(), p); len(all) != 1 || all[0].Claim != "data" || all[0].Volume != "v" || all[0].Bytes == 0 {
+			t.Errorf("%+v", all)
+		}
+	}
+	m.expectCalls("twice in a minute", "NodeGetVolumeStats vol-1")
 	if err := v.TearDown("u"); err != nil {
 		t.Error(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -90,6 +91,9 @@ func TestResource(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	cfg := config(t)
+	cfg.Volumes = func(_ context.Context, p *corev1.Pod) []statsapi.VolumeStats {
+		return []statsapi.VolumeStats{{Name: "data", PVCRef: &statsapi.PVCReference{Name: "data-" + p.Name, Namespace: p.Namespace}}}
+	}
 	s, err := stats.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +103,8 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := first.Pods[0]
-	if len(first.Pods) != 1 || *p.ProcessStats.ProcessCount != 2 || *p.Network.RxBytes != 9 || *p.Containers[0].Rootfs.UsedBytes != 77 || p.Swap != nil {
+	if len(first.Pods) != 1 || *p.ProcessStats.ProcessCount != 2 || *p.Network.RxBytes != 9 || *p.Containers[0].Rootfs.UsedBytes != 77 || p.Swap != nil ||
+		len(p.VolumeStats) != 1 || p.VolumeStats[0].PVCRef.Name != "data-web" {
 		t.Errorf("%+v", first.Pods)
 	}
 	if first.Node.CPU.UsageNanoCores != nil || *first.Node.Memory.UsageBytes != 600<<10 || *first.Node.Memory.MajorPageFaults != 3 {

@@ -65,6 +65,7 @@ type Manager struct {
 	// recorded as a pod's.
 	claiming sync.Mutex
 	locks    keyedLocks // of volumes of CSI drivers
+	usages   usages
 }
 
 // Error says which volume of a pod could not be prepared, and why.

@@ -233,6 +233,7 @@ func (m *Manager) TearDownPod(ctx context.Context, uid string) error {
 	if err := removeTree(dir); err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
+	m.usages.drop(uid)
 	return nil
 }
 

@@ -134,6 +134,9 @@ func TestLocalVolume(t *testing.T) {
 	if info.ReadOnly || info.Device || !info.Relabel {
 		t.Errorf("%+v", info)
 	}
+	if all := m.Usage(t.Context(), p); len(all) != 1 || all[0].Claim != "data" || all[0].Bytes == 0 || all[0].BytesUsed+all[0].BytesAvailable != all[0].Bytes {
+		t.Errorf("usage %+v", all)
+	}
 	if err := os.WriteFile(filepath.Join(info.Path, "written"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

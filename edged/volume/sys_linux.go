@@ -127,6 +127,20 @@ func bootID() string {
 	return strings.TrimSpace(string(id))
 }
 
+// fileSystemUsage says how full the file system at a path is.
+func fileSystemUsage(path string) (CSIUsage, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return CSIUsage{}, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	size := int64(st.Bsize)                                   //nolint:unconvert // 32 bits on ARM
+	blocks := func(n uint64) int64 { return int64(n) * size } //nolint:gosec // a disk has less
+	return CSIUsage{
+		Bytes: blocks(st.Blocks), BytesUsed: blocks(st.Blocks - st.Bfree), BytesAvailable: blocks(st.Bavail),
+		Inodes: int64(st.Files), InodesUsed: int64(st.Files - st.Ffree), InodesAvailable: int64(st.Ffree), //nolint:gosec // likewise
+	}, nil
+}
+
 // groupOf is the group that owns a file.
 func groupOf(path string) (int64, error) {
 	var st unix.Stat_t

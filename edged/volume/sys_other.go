@@ -32,6 +32,8 @@ func mountID(*os.File) (string, error) { return "", nil }
 
 func bootID() string { return "" }
 
+func fileSystemUsage(string) (CSIUsage, error) { return CSIUsage{}, errors.ErrUnsupported }
+
 func groupOf(string) (int64, error) { return 0, errors.ErrUnsupported }
 
 func unmount(string) error { return errors.ErrUnsupported }
