@@ -44,8 +44,8 @@ func (a *Agent) VolumeStats(ctx context.Context, pod *corev1.Pod) []statsapi.Vol
 	var out []statsapi.VolumeStats
 	for _, u := range a.volumes.Usage(ctx, pod) {
 		v := statsapi.VolumeStats{Name: u.Volume, FsStats: statsapi.FsStats{
-			Time: metav1.NewTime(u.Time), CapacityBytes: figure(u.Bytes), UsedBytes: figure(u.BytesUsed), AvailableBytes: figure(u.BytesAvailable),
-			Inodes: figure(u.Inodes), InodesUsed: figure(u.InodesUsed), InodesFree: figure(u.InodesAvailable),
+			Time: metav1.NewTime(u.Time), CapacityBytes: count(u.Bytes), UsedBytes: count(u.BytesUsed), AvailableBytes: count(u.BytesAvailable),
+			Inodes: count(u.Inodes), InodesUsed: count(u.InodesUsed), InodesFree: count(u.InodesAvailable),
 		}}
 		if u.Claim != "" {
 			v.PVCRef = &statsapi.PVCReference{Name: u.Claim, Namespace: pod.Namespace}
@@ -55,5 +55,5 @@ func (a *Agent) VolumeStats(ctx context.Context, pod *corev1.Pod) []statsapi.Vol
 	return out
 }
 
-// figure is a figure of a volume; a driver that is wrong may give one below 0.
-func figure(n int64) *uint64 { return new(uint64(max(n, 0))) }
+// count is a count of a volume; a driver that is wrong may give one below 0.
+func count(n int64) *uint64 { return new(uint64(max(n, 0))) }

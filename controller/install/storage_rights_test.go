@@ -95,8 +95,8 @@ func TestStorageOfNode(t *testing.T) {
 	want := []hub.Key{
 		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
 	}
-	limit := time.NewTimer(30 * time.Second)
-	defer limit.Stop()
+	soon, cancelSoon := context.WithTimeout(ctx, 30*time.Second)
+	defer cancelSoon()
 	for missing := true; missing; {
 		held := make(map[hub.Key]bool)
 		versions, err := source.Versions(ctx)
@@ -107,7 +107,7 @@ func TestStorageOfNode(t *testing.T) {
 		if missing = !held[want[0]] || !held[want[1]] || !held[want[2]]; missing {
 			select {
 			case <-changed:
-			case <-limit.C:
+			case <-soon.Done():
 				t.Fatalf("the node holds %v, want %v", held, want)
 			}
 		}

@@ -73,12 +73,12 @@ func (m *Manager) Usage(ctx context.Context, pod *corev1.Pod) []Usage {
 		}
 		u, known := m.usages.load(uid, v.Name)
 		if !known || time.Since(u.Time) >= usageLife {
-			figures, err := m.measure(ctx, r)
+			measured, err := m.measure(ctx, r)
 			if err != nil {
 				m.cfg.Logger.Debug("cannot find out how full a volume is", "volume", r.Name, "err", err)
 				continue
 			}
-			u = Usage{Volume: v.Name, Time: time.Now(), CSIUsage: figures}
+			u = Usage{Volume: v.Name, Time: time.Now(), CSIUsage: measured}
 			if src != nil {
 				u.Claim = src.ClaimName
 			}
