@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -44,7 +45,7 @@ func TestCSINodeIsWritten(t *testing.T) {
 		report(storagev1.CSINodeDriver{Name: "d", NodeID: "1"}, storagev1.CSINodeDriver{Name: "e", NodeID: "1"})
 		report()
 		err := write(t.Context(), "m", reportOf(t, hub.Key{Resource: "csinodes", Name: "n"}, storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "n"}}))
-		if e, ok := err.(*hub.Error); !ok || e.Code != hub.CodeForbidden {
+		if e := (*hub.Error)(nil); !errors.As(err, &e) || e.Code != hub.CodeForbidden {
 			t.Errorf("a node reports another: %v", err)
 		}
 	})

@@ -156,7 +156,7 @@ func storageOf(pv *corev1.PersistentVolume, readOnly bool) (storage, error) {
 	case src.HostPath != nil:
 		s.kind, s.hostPath = kindHostPath, src.HostPath
 		if len(s.options) > 0 {
-			return s, opError("MountVolume.MountOptionSupport check failed", errors.New("Mount options are not supported for this volume type")) //nolint:staticcheck // a kubelet's words
+			return s, opError("MountVolume.MountOptionSupport check failed", errors.New("Mount options are not supported for this volume type")) // a kubelet's words
 		}
 	case src.Local != nil:
 		s.kind, s.path = kindLocal, src.Local.Path

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -70,17 +71,19 @@ func (o *ownership) folder(ctx context.Context, dir string) error {
 		return err
 	}
 	for {
-		entries, err := f.ReadDir(256) // a folder may have millions
+		entries, readErr := f.ReadDir(256) // a folder may have millions
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
+			change := o.change
 			if e.IsDir() {
-				err = o.folder(ctx, path)
-			} else {
-				err = o.change(path)
+				change = func(path string) error { return o.folder(ctx, path) }
 			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) { // another pod removes it meanwhile
+			if err := change(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // another pod removes it meanwhile
 				return errors.Join(err, f.Close())
 			}
+		}
+		if readErr != nil && !errors.Is(readErr, io.EOF) {
+			return errors.Join(readErr, f.Close())
 		}
 		if o.slow != nil && time.Since(o.started) > slowOwnership {
 			o.slow()
