@@ -44,28 +44,32 @@ var joiners = map[string][]string{
 
 // fences name the only packages that may import a heavy dependency directly.
 var fences = map[string][]string{
-	"nhooyr.io/websocket":                 {"hub/wsconn"},
-	"github.com/quic-go/quic-go":          {"hub/quicconn"},
-	"github.com/dgraph-io/badger/v4":      {"meta/badgerstore"},
-	"github.com/mochi-mqtt/server/v2":     {"bus/broker"},
-	"github.com/eclipse/paho.golang":      {"bus/client"},
-	"k8s.io/cri-api":                      {"edged/cri"},
-	"google.golang.org/grpc":              {"edged/cri"},
-	"github.com/distribution/reference":   {"edged/image"},
-	"k8s.io/client-go":                    {"controller", "cmd", "examples/own-cloudcore"},
-	"k8s.io/streaming":                    {"edged/server", "cmd/edgectl"},
-	"k8s.io/apiextensions-apiserver":      {"controller"},
-	"github.com/alecthomas/kong":          {"cmd", "examples"},
-	"github.com/prometheus/client_golang": {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
-	"k8s.io/component-helpers":            {"edged"},
-	"k8s.io/kubernetes":                   {},
-	"github.com/stretchr/testify":         {},
-	"github.com/coder/websocket":          {},
+	"nhooyr.io/websocket":                         {"hub/wsconn"},
+	"github.com/quic-go/quic-go":                  {"hub/quicconn"},
+	"github.com/dgraph-io/badger/v4":              {"meta/badgerstore"},
+	"github.com/mochi-mqtt/server/v2":             {"bus/broker"},
+	"github.com/eclipse/paho.golang":              {"bus/client"},
+	"k8s.io/cri-api":                              {"edged/cri"},
+	"google.golang.org/grpc":                      {"edged/cri", "edged/csi"},
+	"github.com/container-storage-interface/spec": {"edged/csi"}, // the wire of CSI drivers
+	"github.com/distribution/reference":           {"edged/image"},
+	"github.com/go-jose/go-jose":                  {"meta/apiserver"},
+	"k8s.io/client-go":                            {"controller", "cmd", "examples/own-cloudcore"},
+	"k8s.io/streaming":                            {"edged/server", "cmd/edgectl"},
+	"k8s.io/apiextensions-apiserver":              {"controller"},
+	"github.com/alecthomas/kong":                  {"cmd", "examples"},
+	"github.com/prometheus/client_golang":         {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
+	"k8s.io/component-helpers":                    {"edged"},
+	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
+	"k8s.io/kubernetes":                           {},
+	"github.com/stretchr/testify":                 {},
+	"github.com/coder/websocket":                  {},
 	// No product code starts a program, loads code or unpacks an archive: what comes
 	// over the network can then not be made to do it. Two helpers of tests do, to
-	// kill programs and to cut the power of a disk, and edged/cgroup does: systemctl,
-	// with a unit that is named for a pod's uid, until the agent speaks D-Bus itself.
-	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/cgroup"},
+	// kill programs and to cut the power of a disk. edged/volume/mounthelper runs
+	// mount(8) and umount(8): the kernel cannot find an NFS server by itself. Its
+	// arguments are checked, and no shell sees them.
+	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/volume/mounthelper"},
 	"plugin":  {},
 	"archive": {},
 }
@@ -92,9 +96,10 @@ var light = map[string][]string{
 	"meta/manager":          {"k8s.io/client-go", "github.com/dgraph-io"},
 	"meta/kube":             {"k8s.io/client-go", "github.com/dgraph-io"},
 	"meta/apiserver":        {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
-	"edged":                 {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc"},
-	"edged/runtime":         {"k8s.io/", "github.com/", "google.golang.org/"},
-	"cmd/edgecore":          {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+	// Of the packages of opencontainers/cgroups only that for devices loads programs into the kernel.
+	"edged":         {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc", "github.com/cilium/ebpf"},
+	"edged/runtime": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
 
 type goPackage struct {
@@ -222,16 +227,26 @@ var rooms = map[string][]string{
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
 	"edged/internal/notfound":     {},
-	"edged/internal/podlogs":      {},
+	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},
-	"edged/internal/probemetrics": {},
+	"edged/internal/metricstext":  {},
+	"edged/internal/probemetrics": {"edged/internal/metricstext"},
 	"edged/internal/podspec": {
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},
-	"edged/internal/plan":      {"edged/runtime", "edged/internal/podspec"},
-	"edged/internal/admission": {"edged/runtime", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
-	"edged/internal/events":    {"edged/internal/lifecycle", "edged/internal/podspec"},
-	"edged/nodestatus":         {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
+	"edged/volume/mounthelper":   {},
+	"edged/internal/plan":        {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
+	"edged/internal/resize":      {"edged/cgroup", "edged/internal/podspec"},
+	"edged/internal/allocatable": {"edged/cgroup", "edged/internal/podspec"},
+	"edged/internal/admission":   {"edged/runtime", "edged/internal/eviction", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
+	"edged/internal/eviction":    {"edged/internal/podspec", "edged/static"},
+	"edged/internal/diskusage":   {},
+	"edged/internal/nodeusage":   {"edged/runtime", "edged/internal/eviction"},
+	"edged/internal/evictor": {
+		"edged/runtime", "edged/internal/diskusage", "edged/internal/eviction", "edged/internal/lifecycle", "edged/internal/nodeusage", "edged/internal/notfound",
+	},
+	"edged/internal/events": {"edged/internal/lifecycle", "edged/internal/podspec"},
+	"edged/nodestatus":      {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
 }
 
 // TestRooms keeps the floors within a domain.

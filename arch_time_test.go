@@ -31,7 +31,11 @@ var realTime = map[string]string{
 	"edged.stopWhenEmpty":                   "a real container runtime",
 	"edged.TestRealPod":                     "a real container runtime",
 	"edged.TestRealCgroupDriver":            "a real container runtime",
+	"edged.watch":                           "a real container runtime",
+	"edged.TestRealRemoveDead":              "a real container runtime",
+	"edged.TestRealLimits":                  "a real container runtime",
 	"edged/cgroup.TestTearDownOfABusyGroup": "a real kernel takes its time to end a process",
+	"edged/cgroup.tearDown":                 "a real systemd takes its time to remove a slice",
 	"edged/crilog.isNotified":               "a real kernel tells of changes",
 	"edged/edgedtest.eventually":            "it looks again, for at most a minute, as hubtest.Until does",
 

@@ -36,7 +36,7 @@ type Message struct {
 // Brokers set far lower limits.
 const MaxPayload = 256<<20 - 1 - 64<<10
 
-// Property gives the value of the first property with the key, or "".
+// Property returns the value of the first property with the key, or "".
 func (m *Message) Property(key string) string {
 	for _, p := range m.Properties {
 		if p.Key == key {

@@ -26,7 +26,7 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("bus: unknown MQTT mode %q: use internal (0), both (1) or external (2)", s)
 }
 
-// String gives the mode's name.
+// String returns the mode's name.
 func (m Mode) String() string {
 	switch m {
 	case Internal:
@@ -39,7 +39,7 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode(%d)", int(m))
 }
 
-// MarshalText gives the mode's name.
+// MarshalText returns the mode's name.
 func (m Mode) MarshalText() ([]byte, error) {
 	if m < Internal || m > External {
 		return nil, fmt.Errorf("bus: unknown MQTT mode %d: use internal (0), both (1) or external (2)", int(m))

@@ -40,9 +40,9 @@ type Config struct {
 	Cloud      kubernetes.Interface
 	Dynamic    dynamic.Interface
 	NodeClient kubernetes.Interface
-	// Impersonation is how a NodeClient that is made from REST acts as nodes; ""
-	// means ImpersonationConstrained, which takes the role of package install and
-	// Kubernetes 1.36. DetectImpersonation finds what the cluster supports.
+	// Impersonation is how a NodeClient that is made from REST acts as nodes. "" means
+	// ImpersonationConstrained, which needs Kubernetes 1.36 and the role of package
+	// install. DetectImpersonation finds what the cluster supports.
 	Impersonation Impersonation
 	// ID names this run of cloudcore; it must differ from that of every other,
 	// also of an earlier one on the same machine.

@@ -13,12 +13,11 @@ import (
 type Impersonation = impersonate.Mode
 
 const (
-	// ImpersonationConstrained names the user alone (KEP-5284): the API server
-	// adds the group of nodes. It takes Kubernetes 1.36 or later and the role
-	// that package install ships.
+	// ImpersonationConstrained sets only the user (KEP-5284): the API server adds the group
+	// of nodes. It needs Kubernetes 1.36 or later and the role of package install.
 	ImpersonationConstrained = impersonate.Constrained
-	// ImpersonationLegacy names user and groups. It works with every Kubernetes
-	// and takes the right to impersonate every user.
+	// ImpersonationLegacy sets user and groups. It works with every Kubernetes, and needs
+	// the right to impersonate every user.
 	ImpersonationLegacy = impersonate.Legacy
 )
 
@@ -28,9 +27,8 @@ func DetectImpersonation(ctx context.Context, cfg *rest.Config) (Impersonation, 
 	return impersonate.Detect(ctx, cfg)
 }
 
-// NewNodeClient makes a client whose calls are made as a node. The parts of a
-// Controller that take such a client name the node in the context of each call;
-// a call whose context names none fails. cfg is not changed.
+// NewNodeClient makes a client that acts as a node. Every call must name the node in its
+// context, as the parts of a Controller do; a call without one fails. cfg is not changed.
 func NewNodeClient(cfg *rest.Config, mode Impersonation) (kubernetes.Interface, error) {
 	client, err := impersonate.Client(cfg, mode)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package device is the SDK for drivers, which KubeEdge calls mappers. The package
 // device/v1beta1/schema has the types of a device's spec and model.
 //
-// A driver is a type with four methods, made once for each device:
+// A driver is a type with four methods. Run makes one each time that it opens a device:
 //
 //	type Driver interface {
 //		Open(ctx context.Context, dev Instance) error

@@ -9,14 +9,18 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
-// Driver talks to one device. Run makes one for each device and calls its
-// methods from one goroutine at a time. Every context given to it has a
-// deadline (Config.Timeout); a method that ignores it holds up its own
-// device and the end of Run, nothing else. devicetest.RunDriver tests a Driver.
+// Driver talks to one device. Run calls Config.New before each Open, so the usual
+// Driver lives from one Open to its Close and starts without any state of an earlier
+// connection. A New that returns the same Driver again is allowed too: Run calls Open
+// only after the Close of the Open before. Run calls the methods of all Drivers of a
+// device from one goroutine at a time. Every context given to a Driver has a deadline
+// (Config.Timeout); a method that ignores it delays its own device and the end of Run,
+// nothing else. devicetest.RunDriver tests a Driver.
 type Driver interface {
-	// Open connects to the device. It is called again after Close.
+	// Open connects to the device. When it fails, Close is not called: Open frees
+	// what it has taken. The device is then opened again, after a pause.
 	Open(ctx context.Context, dev Instance) error
-	// Read gives the value of a property as text, in the form that the
+	// Read returns the value of a property as text, in the form that the
 	// property's type has: "21", "21.5", "true", base64 for bytes. A property
 	// that the device does not have, which a spec may name, is an error.
 	Read(ctx context.Context, property string) (string, error)
@@ -46,7 +50,7 @@ type Instance struct {
 	Desired map[string]string      // the desired values, by property
 }
 
-// Property gives the property of the spec with that name, or nil.
+// Property returns the property of the spec with that name, or nil.
 func (i *Instance) Property(name string) *schema.Property {
 	for n := range i.Spec.Properties {
 		if i.Spec.Properties[n].Name == name {

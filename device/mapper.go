@@ -14,7 +14,7 @@ import (
 // Config sets up Run. Protocol, New and Link are required.
 type Config struct {
 	Protocol     string        // drive the devices whose spec.protocol.protocolName this is
-	New          func() Driver // makes the driver of one device
+	New          func() Driver // makes a driver for one device, before each Open
 	Link         Link          // where devices come from and values go
 	CollectCycle time.Duration // between two readings of a property that names none; 0 means 10 s
 	Timeout      time.Duration // for each call of a driver or link; 0 means 10 s

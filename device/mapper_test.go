@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,44 @@ func simulated() *devicetest.Device {
 	d.Set("temperature", "20")
 	d.Set("target", "0")
 	return d
+}
+
+// once is a driver that may be opened once.
+type once struct {
+	device.Driver
+	log *[]string
+}
+
+func (o *once) Open(ctx context.Context, dev device.Instance) error {
+	*o.log = append(*o.log, "open")
+	return o.Driver.Open(ctx, dev)
+}
+
+func (o *once) Close() error {
+	*o.log = append(*o.log, "close")
+	return o.Driver.Close()
+}
+
+// TestNewForEachOpen has a device that stops answering: each time that it is opened,
+// it gets a driver of its own, which is made after the one before was closed.
+func TestNewForEachOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log []string
+		dev := simulated()
+		drive(t, devicetest.NewLink(instance("a/b", nil)), func() device.Driver {
+			log = append(log, "new")
+			return &once{dev, &log}
+		})
+		synctest.Wait()
+		dev.Fail("Read", errors.New("unplugged"))
+		time.Sleep(10 * time.Second)
+		dev.Fail("Read", nil)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got := strings.Join(log, " "); !strings.HasPrefix(got, "new open close new open") || strings.Contains(got, "open new") || strings.Contains(got, "open open") {
+			t.Errorf("calls are %s, want one new before each open and after each close", got)
+		}
+	})
 }
 
 func TestRun(t *testing.T) {

@@ -39,7 +39,6 @@ type execution struct {
 // execute performs the actions in order. A failure ends the step where later
 // actions build on what failed; the next decision starts from what is then there.
 func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.Action) {
-	s.Pod = plan.AllocatedPod(s.Pod, s.View)
 	r := &execution{w: w, s: s, pod: s.Pod}
 	if sb := s.View.Sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
@@ -82,6 +81,9 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	switch a.Kind {
 	case plan.ActSetUp, plan.ActRefreshVolumes:
 		return r.setUp(ctx, a.Kind == plan.ActSetUp)
+	case plan.ActResize:
+		r.resize(ctx)
+		return nil
 	case plan.ActCreateSandbox:
 		return r.createSandbox(ctx, a)
 	case plan.ActStart:
@@ -103,9 +105,9 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActRemoveSandbox:
 		return rt.RemoveSandbox(ctx, a.ID)
 	case plan.ActTearDown:
-		return r.tearDown()
+		return r.tearDown(ctx)
 	case plan.ActRemoveLogs:
-		if err := podlogs.Remove(r.w.a.cfg.LogRoot, r.pod); err != nil {
+		if err := r.w.a.removeLogs(r.pod); err != nil {
 			return err
 		}
 		r.w.updateMemory(func(m *memory) { m.logsRemoved = true })
@@ -213,16 +215,8 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 		return err
 	}
 	if first {
-		if a.cfg.PodCgroups == On {
-			if err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), podspec.CgroupLimits(r.pod)); err != nil {
-				// Limits of the pod as a whole (KEP-2837) would bind nothing without the cgroup.
-				if len(podspec.PodResources(r.pod).Limits) > 0 {
-					a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
-					return err
-				}
-				// Containers have limits of their own: the pod runs without a common one.
-				a.log.Warn("cannot limit a pod as a whole", "pod", podspec.Title(r.pod), "err", err)
-			}
+		if err := r.setUpCgroup(); err != nil {
+			return err
 		}
 		if err := os.MkdirAll(podlogs.Dir(a.cfg.LogRoot, r.pod), 0o755); err != nil {
 			return err
@@ -231,6 +225,30 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 	r.w.updateMemory(func(m *memory) {
 		m.setUp, m.stale, m.tornDown, m.logsRemoved, m.refresh = true, false, false, false, prepared.Refresh
 	})
+	return nil
+}
+
+// setUpCgroup makes the pod's cgroup and limits it. While the resources of a running
+// pod are being changed the limits are a matter of that.
+func (r *execution) setUpCgroup() error {
+	a := r.w.a
+	if !a.limitsPods() || r.id != "" && plan.ResizeDue(r.s) {
+		return nil
+	}
+	err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), a.specs.PodLimits(r.pod, a.nodeFacts()))
+	if err == nil {
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+		r.w.resize.pod = r.w.resize.pod && r.id != "" // nothing runs: the group has what was granted
+		return nil
+	}
+	// Limits of the pod as a whole (KEP-2837) would bind nothing without the cgroup.
+	if len(podspec.PodResources(r.pod).Limits) > 0 {
+		a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "cannot limit the pod as a whole, as spec.resources asks: "+err.Error())
+		return err
+	}
+	// Containers have limits of their own: the pod runs without a common one.
+	a.log.Warn("cannot limit a pod as a whole", "pod", podspec.Title(r.pod), "err", err)
 	return nil
 }
 
@@ -270,12 +288,10 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
 				if a.Attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
-					if limits := podspec.UnenforcedLimits(r.pod); limits != "" {
-						agent.events.Pod(r.pod, corev1.EventTypeWarning, "LimitNotEnforced", limits+" is not enforced on this node: what the pod writes is not bounded by it")
-					}
 				}
 				r.useSandbox(sb)
 				r.w.clearBackOff(plan.RetrySandbox)
+				agent.checkCgroupDriver(r.pod)
 				return nil
 			}
 		}
@@ -287,14 +303,25 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	return err
 }
 
+// checkCgroupDriver says, once, that the runtime makes its cgroups in another way than
+// it is taken to.
+func (a *Agent) checkCgroupDriver(pod *corev1.Pod) {
+	if !a.limitsPods() || !a.groups.Load().Misplaced(podspec.QOSClass(pod), string(pod.UID)) || !a.specs.FirstNotice("WrongCgroupDriver") {
+		return
+	}
+	const message = "the runtime does not have systemd make its cgroups, so that limits of pods as a whole do not bind: run edgecore with --cgroup-driver cgroupfs (SDK: cri.Config.CgroupDriver)"
+	a.log.Warn(message)
+	a.events.Node(corev1.EventTypeWarning, "WrongCgroupDriver", message)
+}
+
 // tearDown removes the pod's volumes and cgroups. The class of the pod may have
 // changed since its cgroup was made, so all are looked for.
-func (r *execution) tearDown() error {
+func (r *execution) tearDown(ctx context.Context) error {
 	a := r.w.a
-	if err := a.volumes.TearDown(string(r.pod.UID)); err != nil {
+	if err := a.volumes.TearDownPod(ctx, string(r.pod.UID)); err != nil {
 		return err
 	}
-	if a.cfg.PodCgroups == On {
+	if a.limitsPods() {
 		for _, class := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
 			err := a.groups.Load().TearDown(class, string(r.pod.UID))
 			if errors.Is(err, cgroup.ErrBusy) {
@@ -314,7 +341,8 @@ func (r *execution) removeLog(id string) {
 	for _, c := range r.s.View.Containers {
 		if c.ID == id && filepath.IsLocal(c.Name) && r.pod.Name != "" {
 			// Logs are no promise: what cannot be removed goes with the pod.
-			_ = os.Remove(podlogs.File(r.w.a.cfg.LogRoot, r.pod, c.Name, c.Attempt))
+			_ = podlogs.RemoveFile(podlogs.File(r.w.a.cfg.LogRoot, r.pod, c.Name, c.Attempt))
+			_ = podlogs.Unlink(r.w.a.cfg.ContainerLogs.Links, r.pod, c.Name, c.ID)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/nodestatus"
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // admitLocked decides whether the node takes a pod besides those that it has. The
@@ -22,8 +23,9 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 	}
 	f := admission.Request{
 		Pod: pod, Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
-		PodLimits: a.cfg.PodCgroups == On && a.groups.Load().Limited(),
+		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
 	}
+	f.Pressures, _ = a.evictor.Pressures()
 	for _, w := range a.workers {
 		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
 			f.Others = append(f.Others, p)
@@ -44,6 +46,27 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		r.Message = admission.MessagePrefix + r.Message
 	}
 	return r
+}
+
+// roomLocked says why the node has no room for the resources that the spec of one of
+// its pods asks for, besides the others; nil if it has. It needs a.mu.
+func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
+	f := admission.Request{Pod: pod, Allocatable: a.node.Allocatable()}
+	for _, w := range a.workers {
+		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
+			f.Others = append(f.Others, p)
+		}
+	}
+	return f.Room()
+}
+
+// declaredFeatures are the features of Kubernetes by which the API server and the
+// scheduler decide what they may ask of the node.
+func (a *Agent) declaredFeatures() []string {
+	if _, ok := a.cfg.Runtime.(runtime.Resizer); !ok || a.cfg.PodCgroups == Off {
+		return nil
+	}
+	return []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
 }
 
 // appArmorEnabled asks the kernel whether it enforces AppArmor profiles.

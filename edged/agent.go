@@ -21,10 +21,13 @@ import (
 	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/eviction"
+	"github.com/edgekit/edgekit/edged/internal/evictor"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
 	"github.com/edgekit/edgekit/edged/internal/registry"
+	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -48,21 +51,29 @@ type Agent struct {
 	pulls        chan struct{} // holds a value for each image being pulled
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registry.Tracker
+	evictor      *evictor.Evictor
 	groups       atomic.Pointer[cgroup.Groups]
+	ownGroups    atomic.Bool            // the runtime has groups for pods
+	policy       podspec.Policy         // of the resources of pods
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
 	guard        lifecycle.Guard
 	specs        *podspec.Builder
+	disk         disk
 
 	folder    *static.Folder // nil without static pods
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
-	unknownPod chan struct{}
+	unknownPod    chan struct{}
+	cgroupsDirty  chan struct{} // holds a value: the pods have changed
+	resizeMetrics *resize.Metrics
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	listed  map[types.UID]bool        // the pods of the last list
+	waiting []*corev1.Pod             // pods of the last list whose name is not free yet
 	orphans map[types.UID]*corev1.Pod // what was found for pods not in the list
+	unowned map[string]time.Time      // since when what is on the disk belongs to nobody; see lastingLocked
 	wg      sync.WaitGroup            // the workers
 }
 
@@ -73,8 +84,14 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
+	claims, _ := cfg.Objects.(VolumeReader) // nil without
+	drivers, _ := cfg.Objects.(CSIDriverReader)
 	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger,
+		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
+		NodeLabels: cfg.nodeLabels, CSI: cfg.CSI, CSIDrivers: drivers, Expanded: cfg.claimExpanded,
+		Event: func(pod *corev1.Pod, reason, message string) {
+			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
+		},
 		OnDisk: func(err error) {
 			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
 		},
@@ -84,16 +101,26 @@ func New(cfg Config) (*Agent, error) {
 	}
 	specs := podspec.New(podspec.Config{
 		NodeName: cfg.NodeName, ClusterDomain: cfg.ClusterDomain, ClusterDNS: cfg.ClusterDNS, Root: cfg.Root, LogRoot: cfg.LogRoot,
-		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault,
+		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault, Policy: cfg.Resources.policy(),
 		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
-		registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
-		unknownPod: make(chan struct{}, 1), workers: make(map[types.UID]*worker),
+		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
-	if a.node, err = nodestatus.New(a.nodeConfig()); err != nil {
+	thresholds, err := cfg.Eviction.thresholds()
+	if err != nil {
+		return nil, err
+	}
+	if a.evictor, err = a.newEvictor(thresholds); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
+	if a.node, err = nodestatus.New(a.nodeConfig(thresholds)); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
+	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	if cfg.StaticPodDir != "" {
@@ -105,12 +132,15 @@ func New(cfg Config) (*Agent, error) {
 }
 
 // nodeConfig is the part of the Config that is about the Node.
-func (a *Agent) nodeConfig() nodestatus.Config {
+func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
-		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.Reserved,
+		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
 		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
+		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
+			return eviction.Reservation(thresholds, capacity)
+		},
 	}
 	if reports, ok := a.cfg.Reports.(LastReports); ok {
 		cfg.LastNode = reports.LastNode
@@ -139,6 +169,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.node.Load(); err != nil {
 		return err
 	}
+	if err := a.checkMachine(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -150,6 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if !a.waitForRuntime(ctx) {
 		return nil
 	}
+	a.evictor.Prepare(ctx) // before the first pod is admitted
 	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
@@ -158,6 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
+	wg.Go(func() { a.keepCgroups(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -176,6 +211,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	watching := make(chan error, 1)
 	wg.Go(func() { watching <- watcher.Run(ctx) })
 	wg.Go(func() { a.removeOrphans(ctx) })
+	a.runDisk(ctx, &wg)
+	wg.Go(func() { _ = a.evictor.Run(ctx) }) // the Agent runs once: so does its evictor
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
@@ -236,6 +273,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 		}
 		if err == nil {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
+			a.ownGroups.Store(driver != "")
 			a.runtime.Store(&version.Name)
 			a.node.SetFeatures(health.Features)
 			return true
@@ -261,10 +299,14 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 		return // workers may have ended already: their pods are not new ones
 	}
 	a.setListedLocked(list)
+	a.waiting = nil
 	for _, p := range list {
-		if w := a.workers[p.UID]; w != nil {
+		switch w := a.workers[p.UID]; {
+		case w != nil:
 			w.update(p)
-		} else if !a.isNameTakenLocked(p) {
+		case a.isNameTakenLocked(p):
+			a.waiting = append(a.waiting, p)
+		default:
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
 		}
 		delete(a.orphans, p.UID)
@@ -280,20 +322,23 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 // not admitted anew: it keeps what it has. It needs a.mu.
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
+	w.restoreResize()
+	a.kickCgroups()
 	if !runs {
 		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
 		// its API object is deleted.
-		if w.rejected = a.admitLocked(ctx, pod); w.rejected != nil {
+		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected != nil {
 			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
+		w.grantSpec()
 	}
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {
 		w.run(ctx)
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.workers[pod.UID] == w {
-			delete(a.workers, pod.UID)
+		a.forget(pod.UID, w)
+		a.kickCgroups()
+		if ctx.Err() == nil {
+			a.retryResizes(triggerRemoved) // there may be room now
 		}
 		select {
 		case a.nameFreed <- struct{}{}:
@@ -301,6 +346,15 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		}
 	})
 	return w
+}
+
+// forget ends the entry of a worker that has ended.
+func (a *Agent) forget(uid types.UID, w *worker) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.workers[uid] == w {
+		delete(a.workers, uid)
+	}
 }
 
 // isNameTakenLocked reports whether another pod of this name has not left the node
@@ -338,14 +392,6 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	a.mu.Unlock()
 	for _, w := range all {
 		fn(w)
-	}
-}
-
-// nodeFacts is what of the node's state goes into the configuration of a
-// container.
-func (a *Agent) nodeFacts() podspec.Node {
-	return podspec.Node{
-		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: a.groups.Load().V2(),
 	}
 }
 

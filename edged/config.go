@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/volume"
 )
 
 // DefaultVersion is the kubelet version that a node reports when Config does
@@ -29,6 +30,9 @@ type Config struct {
 	Runtime  runtime.Runtime // runs sandboxes and containers; see edged/cri
 	Objects  Objects         // what the node must run
 	Reports  Reports         // what is true on the node
+	// CSI finds the CSI drivers of the node; see edged/csi. nil is a node without any:
+	// a pod with a driver's volume waits.
+	CSI volume.CSI
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods
@@ -41,19 +45,20 @@ type Config struct {
 	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
 	// kernel which address it uses towards the default route.
 	OutboundIP    func() (netip.Addr, error)
-	Labels        map[string]string // labels of the Node besides those that every node has
-	Annotations   map[string]string // annotations of the Node; those of the domain edgekit.io are not the node's to set
-	Taints        []corev1.Taint    // taints that the Node is registered with
-	MaxPods       int               // 0 means 110
-	Reserved      corev1.ResourceList
-	ClusterDNS    []netip.Addr // name servers of pods with the ClusterFirst policy; none means the host's
-	ClusterDomain string       // DNS domain of the cluster; "" means cluster.local
-	API           LocalAPI     // a Kubernetes API on the node for its pods; the zero value is none
-	ResolvConf    string       // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
-	CgroupRoot    string       // cgroup under which the pods' cgroups are made; "" means the root
-	PodCgroups    Toggle       // whether cgroups of pods are made and limited; only with the cgroupfs driver
-	Version       string       // kubelet version to report; "" means DefaultVersion
-	MaxPulls      int          // images pulled at the same time; 0 means 3
+	Labels        map[string]string   // labels of the Node besides those that every node has
+	Annotations   map[string]string   // annotations of the Node; those of the domain edgekit.io are not the node's to set
+	Taints        []corev1.Taint      // taints that the Node is registered with
+	MaxPods       int                 // 0 means 110
+	Reserved      corev1.ResourceList // kept from pods, besides Resources.SystemReserved and KubeReserved
+	Resources     Resources           // how the node divides its CPU, memory, processes and swap
+	ClusterDNS    []netip.Addr        // name servers of pods with the ClusterFirst policy; none means the host's
+	ClusterDomain string              // DNS domain of the cluster; "" means cluster.local
+	API           LocalAPI            // a Kubernetes API on the node for its pods; the zero value is none
+	ResolvConf    string              // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
+	CgroupRoot    string              // cgroup under which the pods' cgroups are made; "" means the root
+	PodCgroups    Toggle              // whether cgroups of the node, of classes and of pods are made and limited: the kubelet's cgroupsPerQOS
+	Version       string              // kubelet version to report; "" means DefaultVersion
+	MaxPulls      int                 // images pulled at the same time; 0 means 3
 	// OfflineImages says whether a container whose pull policy is Always starts
 	// with the image that the node has while the image's registry is out of
 	// reach. Only a pod that names credentials with which this very image was
@@ -71,8 +76,14 @@ type Config struct {
 	// SeccompDefault gives containers that name no seccomp profile the runtime's own
 	// instead of none, as the kubelet's setting of that name.
 	SeccompDefault bool
+	ContainerLogs  ContainerLogs // rotation of the containers' logs, and links to them
+	ImageGC        ImageGC       // when images that nobody uses are removed
+	// Eviction says when pods are evicted because the node is short of memory, disk or
+	// process ids; the zero value means the kubelet's defaults.
+	Eviction Eviction
 	// NodeCheck is how often the node's own condition (runtime, memory, disk,
-	// processes) is looked at; 0 means 10 seconds. It is reported when it changes.
+	// processes) and the limits of local storage are looked at; 0 means 10 seconds. It is
+	// reported when it changes.
 	NodeCheck time.Duration
 	// Unwritable says why Reports cannot store anything now; nil if it can. An
 	// Agent runs on with what it has then, and reports disk pressure, which keeps
@@ -143,6 +154,15 @@ func (c Config) check() error {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
 	}
+	if err := c.checkDisk(); err != nil {
+		return err
+	}
+	if _, err := c.Eviction.thresholds(); err != nil {
+		return err
+	}
+	if err := c.Resources.check(); err != nil {
+		return err
+	}
 	return c.checkRegistration()
 }
 
@@ -185,7 +205,8 @@ func (c Config) withDefaults() Config {
 	c.Labels = maps.Clone(c.Labels)
 	c.Annotations = maps.Clone(c.Annotations)
 	c.Taints = slices.Clone(c.Taints)
-	c.Reserved = c.Reserved.DeepCopy()
+	c.Reserved, c.Resources = c.Reserved.DeepCopy(), c.Resources.clone()
+	c.Eviction = c.Eviction.clone()
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
 	return c
 }

@@ -99,12 +99,12 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
-	return r.launch(ctx, c, id)
+	return r.launch(ctx, c, id, a.Attempt)
 }
 
-// launch starts a created container and runs its postStart hook. If the hook fails
-// the container is killed, as the API says.
-func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) *startError {
+// launch starts a created container, attempt being its restart count, and runs its
+// postStart hook. If the hook fails the container is killed, as the API says.
+func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, attempt uint32) *startError {
 	agent := r.w.a
 	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
 		if r.sandboxLost(ctx, id) {
@@ -116,6 +116,7 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string) 
 		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
+	agent.linkLog(r.pod, c.Name, attempt, id)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
 	}
@@ -156,7 +157,11 @@ func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
 	if c == nil {
 		return nil
 	}
-	if err := r.launch(ctx, c, a.ID); err != nil {
+	attempt := uint32(0)
+	if latest := r.s.View.Latest(c.Name); latest != nil {
+		attempt = latest.Attempt
+	}
+	if err := r.launch(ctx, c, a.ID, attempt); err != nil {
 		if err.reason == plan.ReasonSandboxLost {
 			return err
 		}

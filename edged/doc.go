@@ -27,14 +27,17 @@
 // All that matters for safety is in the runtime: labels and annotations of sandboxes
 // and containers carry restart counts, back-offs and grace periods. So a crash between
 // any two actions leads to the same end, and running containers are adopted, never
-// restarted, when the program comes back.
+// restarted, when the program comes back. A runtime's annotations stay as they were when
+// a container was made: what a resized pod was granted is in a file in the pod's folder.
 //
 // # Guarantees
 //
 //   - A pod with a deletion timestamp is reported gone only when no process,
 //     sandbox or volume of it is left, and after its last status was durable.
-//   - Sandboxes of unknown pods are removed, but only after Objects has answered
-//     once.
+//   - What is on the node for unknown pods (sandboxes, containers, folders, logs,
+//     empty cgroups) is removed, but only after Objects has answered once.
+//   - Rotation loses no line of a container's log, and no image is collected that a
+//     pod of the node names.
 //   - A pod is reported Succeeded or Failed only when nothing of it runs, or may
 //     still start. It then never runs again, and its status stays as it is.
 //   - An Agent that is restarted reports the status that was reported before.
@@ -58,10 +61,15 @@
 //	internal/podspec     a pod's spec to a runtime's configuration
 //	internal/plan        what a worker does next, and a pod's status: pure
 //	internal/admission   whether the node takes a pod: pure
+//	internal/eviction    which pod must leave a node that is short of something: pure
+//	internal/evictor     measures and evicts; with nodeusage and diskusage
+//	internal/resize      changes of a running pod's resources: pure but for its record
+//	internal/allocatable what the node's cgroups are limited to: pure
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
-//	volume, image        the pods' volumes; image references and credentials
-//	probe, pleg, cgroup  probes; changes in the runtime; the pods' cgroups
+//	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
+//	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
+//	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods
 //	edgedtest            a fake and suites for what an embedder implements
 //

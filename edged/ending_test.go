@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -188,31 +187,6 @@ func TestBackOffEvent(t *testing.T) {
 		settle(40 * time.Second)
 		if n := b.happened("BackOff"); n < 2 || n > 4 {
 			t.Errorf("%d events: %q", n, b.events)
-		}
-	})
-}
-
-// TestLimitNotEnforced has a pod whose limits of the disk the node does not
-// enforce run, and say so once.
-func TestLimitNotEnforced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		p := newPod("web", busybox("serve"))
-		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("20Mi")}
-		size := resource.MustParse("30Mi")
-		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &size}}}}
-		b.put(p)
-		b.start()
-		settle(time.Minute)
-		b.stop()
-		b.start()
-		settle(time.Minute)
-		b.stop()
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		said := slices.DeleteFunc(slices.Clone(b.events), func(e string) bool { return !strings.HasPrefix(e, "LimitNotEnforced: ") })
-		if len(said) != 1 || !strings.Contains(said[0], "20Mi") || !strings.Contains(said[0], "30Mi") || !b.isReady(p.UID) {
-			t.Errorf("ready %t: %q", b.isReady(p.UID), b.events)
 		}
 	})
 }

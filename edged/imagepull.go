@@ -30,6 +30,13 @@ func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runti
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonInvalidImageName)
 		return runtime.Image{}, &startError{plan.ReasonInvalidImageName, message}
 	}
+	// An image that is being collected is gone when it is looked for. From here on this
+	// pod keeps it.
+	if agent.disk.images != nil {
+		if err := agent.disk.images.Settle(ctx); err != nil {
+			return runtime.Image{}, &startError{plan.ReasonImageInspectError, err.Error()}
+		}
+	}
 	img, have, err := agent.cfg.Runtime.ImageStatus(ctx, ref.String())
 	if err != nil {
 		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)

@@ -27,13 +27,14 @@ type realNode struct {
 	t       *testing.T
 	runtime *cri.Client
 	cfg     edged.Config
+	agent   *edged.Agent
 	stop    func()
 }
 
 func startReal(t *testing.T) *realNode { return startRealWith(t, cri.Config{}) }
 
-// startRealWith is startReal with settings of the runtime's client.
-func startRealWith(t *testing.T, cfg cri.Config) *realNode {
+// startRealWith is startReal with settings of the runtime's client and of the Agent.
+func startRealWith(t *testing.T, cfg cri.Config, edits ...func(*edged.Config)) *realNode {
 	t.Helper()
 	socket := os.Getenv("EDGEKIT_CRI_SOCKET")
 	if socket == "" {
@@ -58,7 +59,11 @@ func startRealWith(t *testing.T, cfg cri.Config) *realNode {
 	}
 	r.cfg = edged.Config{
 		NodeName: "edge", Runtime: client, Objects: r.cloud, Reports: r.cloud, Root: filepath.Join(root, "root"), LogRoot: filepath.Join(root, "logs"),
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Eviction: edged.Eviction{Hard: map[string]string{}}, // the machine may be full
+	}
+	for _, edit := range edits {
+		edit(&r.cfg)
 	}
 	r.start()
 	t.Cleanup(func() {
@@ -81,6 +86,7 @@ func (r *realNode) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.agent = agent
 	ctx, cancel := context.WithCancel(context.Background()) // ends in stop, also after the test's own context
 	done := make(chan error, 1)
 	go func() { done <- agent.Run(ctx) }()
@@ -248,6 +254,41 @@ func TestRealPod(t *testing.T) {
 	end := r.status[p.UID].ContainerStatuses[0].State.Terminated
 	if end == nil || end.Message != "bye\n" || end.ExitCode != 137 {
 		t.Errorf("end: %+v", end)
+	}
+}
+
+// TestRealClaim runs a pod on a local volume, with a group, a subPath and a read-only
+// claim beside it, over a restart of the agent and into the next pod of its set.
+func TestRealClaim(t *testing.T) {
+	r := startReal(t)
+	data := t.TempDir()
+	r.bindClaim("default", "data", &corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: data}})
+	group := int64(2000)
+	next := func(uid, script string) *corev1.Pod {
+		p := withClaim(newPod("db-0", busybox(script)), "data")
+		p.UID = types.UID(uid)
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: &group}
+		c := &p.Spec.Containers[0]
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "data", MountPath: "/sub", SubPath: "a/b"}, corev1.VolumeMount{Name: "ro", MountPath: "/ro"})
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "ro", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data", ReadOnly: true},
+		}})
+		return p
+	}
+	first := next("first", `id -G; echo one >/data/a/b/kept && ls -ln /data; touch /ro/x || echo refused; cat /sub/kept; sleep 1000`)
+	r.put(first)
+	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(first.UID) })
+	r.stop()
+	r.start() // adopts
+	r.del(first, 1)
+	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[first.UID] })
+	second := next("second", `test "$(cat /data/a/b/kept)" = one && echo two >>/sub/kept && cat /ro/a/b/kept && sleep 1000`)
+	r.put(second)
+	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(second.UID) })
+	r.del(second, 1)
+	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[second.UID] })
+	if text, err := os.ReadFile(filepath.Join(data, "a", "b", "kept")); err != nil || string(text) != "one\ntwo\n" {
+		t.Errorf("the volume has %q, %v", text, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -28,8 +29,8 @@ type Objects interface {
 	// Services lists the Services of a namespace as far as the node knows them; the
 	// cloud may send none. It does not wait for the cloud.
 	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
-	// Changed gets a value whenever a config map or secret may have changed. It holds
-	// one value; it is closed when ctx ends.
+	// Changed gets a value whenever a config map or secret may have changed, or what a
+	// VolumeReader reads. It holds one value; it is closed when ctx ends.
 	Changed(ctx context.Context) <-chan struct{}
 	// Token gets a token for a service account: from the store while it is fresh,
 	// else from the cloud. While the cloud is out of reach the last token stays in
@@ -56,6 +57,24 @@ type NodeReader interface {
 	// OwnNode is the Node of this agent. Its status may be empty. It does not wait
 	// for the cloud.
 	OwnNode(ctx context.Context) (*corev1.Node, error)
+}
+
+// VolumeReader is what an Objects may implement besides, to show the claims that the
+// node's pods refer to and the volumes that these are bound to. Without it a pod with
+// a claim waits, and an event says why.
+type VolumeReader interface {
+	// PersistentVolumeClaim reads a claim.
+	PersistentVolumeClaim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error)
+	// PersistentVolume reads a volume.
+	PersistentVolume(ctx context.Context, name string) (*corev1.PersistentVolume, error)
+}
+
+// CSIDriverReader is what an Objects may implement besides, to show what the CSI
+// drivers of the node's volumes say of themselves. Without it each counts as one that
+// wants its volumes attached, which an Agent refuses.
+type CSIDriverReader interface {
+	// CSIDriver reads a driver's object.
+	CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error)
 }
 
 // NodeDeletionWatcher is what an Objects may implement besides, to say that the Node was

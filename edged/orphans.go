@@ -56,9 +56,11 @@ func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 		}
 	}
 	for _, p := range list {
-		if !a.isNameTakenLocked(p) {
-			a.startLocked(ctx, p, running[p.UID])
+		if a.isNameTakenLocked(p) {
+			a.waiting = append(a.waiting, p)
+			continue
 		}
+		a.startLocked(ctx, p, running[p.UID])
 	}
 	return true
 }
@@ -163,21 +165,6 @@ func (a *Agent) removeOrphans(ctx context.Context) {
 		}
 		a.findOrphans(ctx)
 	}
-}
-
-// findOrphans looks for orphans again.
-func (a *Agent) findOrphans(ctx context.Context) {
-	sandboxes, err := a.cfg.Runtime.ListSandboxes(ctx, "")
-	if err != nil {
-		if ctx.Err() == nil {
-			a.log.Debug("cannot look for sandboxes of pods that are gone", "err", err)
-		}
-		return
-	}
-	folders := a.podFolders()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.setOrphansLocked(sandboxes, folders)
 }
 
 // removeKnownOrphans ends the orphans that were found, and reports whether none is

@@ -72,17 +72,7 @@ func refusals() map[string]refused {
 		"ServiceAccountTokenProjection.User":  projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t", User: &seven}}),
 		"VolumeProjection.ClusterTrustBundle": projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b"}}),
 		"VolumeProjection.PodCertificate":     projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s"}}),
-		"Container.ResizePolicy": {later: true, edit: func(p *corev1.Pod) {
-			p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: "cpu", RestartPolicy: corev1.NotRequired}}
-			p.Spec.Containers[0].Resources.Requests = resources("cpu", "300m")
-		}},
-		"Container.VolumeDevices": main(func(c *corev1.Container) {
-			c.VolumeDevices = []corev1.VolumeDevice{{Name: "tmp", DevicePath: "/dev/x"}}
-		}),
-		"EphemeralContainerCommon.VolumeDevices": main(func(c *corev1.Container) {
-			c.VolumeDevices = []corev1.VolumeDevice{{Name: "tmp", DevicePath: "/dev/x"}}
-		}),
-		"ContainerPort.HostPort": main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
+		"ContainerPort.HostPort":              main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
 		"EnvVarSource.FileKeyRef": main(func(c *corev1.Container) {
 			c.Env = []corev1.EnvVar{{Name: "A", ValueFrom: &corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{VolumeName: "tmp", Path: "f", Key: "k"}}}}
 		}),
@@ -115,7 +105,7 @@ func refusals() map[string]refused {
 	sources := reflect.TypeFor[corev1.VolumeSource]()
 	for i := range sources.NumField() {
 		var src corev1.VolumeSource
-		if slices.Contains([]string{"HostPath", "EmptyDir", "Secret", "ConfigMap", "DownwardAPI", "Projected"}, sources.Field(i).Name) {
+		if slices.Contains([]string{"HostPath", "EmptyDir", "Secret", "ConfigMap", "DownwardAPI", "Projected", "NFS", "PersistentVolumeClaim", "Ephemeral", "CSI"}, sources.Field(i).Name) {
 			continue
 		}
 		reflect.ValueOf(&src).Elem().Field(i).Set(reflect.New(sources.Field(i).Type.Elem()))

@@ -42,6 +42,15 @@ type LastReports interface {
 	LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.PodStatus, error)
 }
 
+// ClaimReporter is what a Reports may implement besides, to say that a claim's volume has
+// grown. Without it the claim keeps its old size in the API server.
+type ClaimReporter interface {
+	// ClaimExpanded reports the size of a claim's volume. Only the claim's namespace,
+	// name, uid and status.capacity are used. It returns when that is durable on the
+	// node.
+	ClaimExpanded(ctx context.Context, claim *corev1.PersistentVolumeClaim) error
+}
+
 // Mirrorer is what a Reports may implement besides, to show static pods in the API server as
 // mirror pods. A mirror then comes back in the list of Objects; it is not run.
 type Mirrorer interface {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -31,12 +32,16 @@ func (b *bench) resizeCondition(uid types.UID) *corev1.PodCondition {
 	return nil
 }
 
-// TestResizeIsRefused resizes a running pod in place: nothing changes, and the
-// status says so until the spec is what the pod was made with again. Neither a
-// crash of the container nor a restart of the agent changes that.
-func TestResizeIsRefused(t *testing.T) {
+// withoutResize is a runtime that cannot change containers.
+type withoutResize struct{ runtime.Runtime }
+
+// TestResizeIsInfeasible resizes a running pod under a runtime that cannot: nothing
+// changes, and the status says so until the spec is what the pod was granted again.
+// Neither a crash of the container nor a restart of the agent changes that.
+func TestResizeIsInfeasible(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
+		b.edit = func(cfg *edged.Config) { cfg.Runtime = withoutResize{b.rt} }
 		b.start()
 		defer func() { b.stop() }()
 		p := newPod("web", busybox("serve"))

@@ -74,6 +74,25 @@ func podStates() []podState {
 	}
 	return []podState{
 		{name: "runs", phase: corev1.PodRunning, shows: `"ready":true`},
+		{name: "was resized", phase: corev1.PodRunning, shows: `"resources":{"requests":{"cpu":"300m"}}`, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("300m")}
+			b.put(p)
+		}},
+		{name: "waits for room for its resize", phase: corev1.PodRunning, shows: `"type":"PodResizePending","observedGeneration":2,"status":"True"`, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("7k")}
+			b.put(p)
+		}},
+		{name: "its resize fails", phase: corev1.PodRunning, shows: `"reason":"Error","message":"container \"main\": no"`, mend: func(b *bench, _ *corev1.Pod) {
+			b.rt.FailWith(func(call string) error {
+				if strings.HasPrefix(call, "UpdateContainerResources") {
+					return errors.New("no")
+				}
+				return nil
+			})
+		}, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("300m")}
+			b.put(p)
+		}},
 		{name: "runs and is not ready", phase: corev1.PodRunning, shows: `"ready":false,"restartCount":0`, mend: func(b *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].ReadinessProbe = execProbe("ready")
 			b.rt.ExecWith(fails("ready"))
@@ -131,6 +150,21 @@ func podStates() []podState {
 			deadline := int64(5)
 			p.Spec.ActiveDeadlineSeconds = &deadline
 			b.rt.Behave("main", runtimetest.Program{StopAfter: time.Hour})
+		}},
+		{name: "evicted for its own volume", phase: corev1.PodFailed, shows: "Usage of EmptyDir volume", pause: day, mend: func(_ *bench, p *corev1.Pod) {
+			limit := resource.MustParse("10Ki")
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}}
+		}, later: func(b *bench, _ *corev1.Pod) {
+			file := filepath.Join(b.root, "root", "pods", "web-uid", "volumes", "kubernetes.io~empty-dir", "data", "file")
+			if err := os.WriteFile(file, make([]byte, 20<<10), 0o600); err != nil {
+				b.t.Fatal(err)
+			}
+		}},
+		{name: "evicted for the node", phase: corev1.PodFailed, shows: "TerminationByKubelet", pause: day, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi")} // a BestEffort pod would be refused
+			b.edit = func(c *edged.Config) {
+				c.Eviction = edged.Eviction{Soft: map[string]string{"memory.available": "99.999%"}, SoftGracePeriod: map[string]time.Duration{"memory.available": 5 * time.Second}, Hard: map[string]string{}}
+			}
 		}},
 		{name: "refused", phase: corev1.PodFailed, shows: "OutOfmemory", pause: day, mend: func(_ *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Ei")}

@@ -37,6 +37,7 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
 		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected,
 		Expired: w.mem.expired, Alive: w.alive || w.starting(),
+		Allocated: w.allocatedLocked(), Actuated: w.actuatedLocked(), Pending: w.resize.pending, InProgress: w.resize.inProgress,
 	}
 	for _, c := range s.View.Containers {
 		if c.State == runtime.ContainerRunning {
@@ -84,9 +85,13 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 		return false
 	}
 	w.reportFailing = false
-	w.a.recordResize(pod, w.last, &st)
+	ended := plan.IsTerminal(st.Phase) && (w.last == nil || !plan.IsTerminal(w.last.Phase))
 	w.last, w.reported, w.reportedUID = &st, true, uid
 	w.keepStatus(&st)
+	if ended { // it holds nothing any more
+		w.a.kickCgroups()
+		w.a.retryResizes(triggerTerminated)
+	}
 	return true
 }
 
@@ -130,24 +135,6 @@ func (a *Agent) complainDNS(pod *corev1.Pod) {
 	}
 }
 
-// recordResize records an event, once, for a resize that is not done.
-func (a *Agent) recordResize(pod *corev1.Pod, last, now *corev1.PodStatus) {
-	find := func(st *corev1.PodStatus) *corev1.PodCondition {
-		if st == nil {
-			return nil
-		}
-		i := slices.IndexFunc(st.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
-		if i < 0 {
-			return nil
-		}
-		return &st.Conditions[i]
-	}
-	was, is := find(last), find(now)
-	if is != nil && (was == nil || was.Message != is.Message || was.ObservedGeneration != is.ObservedGeneration) {
-		a.events.Pod(pod, corev1.EventTypeWarning, "ResizeInfeasible", is.Message)
-	}
-}
-
 // ConditionTokenExpired is a condition of pods. It is True while a service account
 // token of the pod has expired and cannot be renewed, because the cloud is out of
 // reach. The pod runs on with that token. Otherwise the pod has no such condition.
@@ -157,6 +144,7 @@ const ConditionTokenExpired = plan.ConditionTokenExpired
 // status that came with the pod from the cloud may be older.
 func (w *worker) loadLastReport(ctx context.Context) {
 	defer w.restoreWaiting()
+	defer w.restoreResizeConditions()
 	reports, ok := w.a.cfg.Reports.(LastReports)
 	w.mu.Lock()
 	pod, gone := w.pod, w.deleted

@@ -74,17 +74,17 @@ func TestRealCgroupDriver(t *testing.T) {
 
 // TestRealWrongCgroupDriver sets the other driver: with cgroupfs on a runtime
 // that has systemd make its cgroups no pod starts, and the event says what to do;
-// the other way round a pod runs.
+// the other way round a pod runs, and an event of the node says it.
 func TestRealWrongCgroupDriver(t *testing.T) {
 	wrong := map[string]string{cri.DriverSystemd: cri.DriverCgroupfs, cri.DriverCgroupfs: cri.DriverSystemd}[driverOfMachine(t)]
 	r := startRealWith(t, cri.Config{CgroupDriver: wrong})
 	p := newPod("wrong", busybox("trap 'exit 0' TERM; sleep 1000 & wait"))
 	r.put(p)
-	r.wait(t, "an event with the remedy, or a pod that runs", realLimit, func() bool {
-		if wrong == cri.DriverSystemd {
-			return r.isReady(p.UID)
-		}
+	r.wait(t, "an event with the remedy", realLimit, func() bool {
 		for _, e := range r.events {
+			if wrong == cri.DriverSystemd && r.isReady(p.UID) && strings.HasPrefix(e, "WrongCgroupDriver: ") && strings.Contains(e, "--cgroup-driver cgroupfs") {
+				return true
+			}
 			if strings.HasPrefix(e, "FailedCreatePodSandBox: ") && strings.Contains(e, "--cgroup-driver systemd") {
 				return true
 			}

@@ -27,6 +27,7 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 	}
 	cfg := Config{NodeName: "n", Root: root}.withDefaults()
 	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes}
+	a.ownGroups.Store(true)
 	a.groups.Store(cgroup.New(cgroup.Config{Mount: mount}))
 	pod := podtest.New("Always", "c")
 	pod.UID = "u"
@@ -39,13 +40,13 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 	}
 	w := newWorker(a, pod)
 	r := &execution{w: w, pod: pod}
-	if err := r.tearDown(); !errors.Is(err, cgroup.ErrBusy) || w.mem.tornDown {
+	if err := r.tearDown(t.Context()); !errors.Is(err, cgroup.ErrBusy) || w.mem.tornDown {
 		t.Errorf("with a busy cgroup: %v, torn down %t", err, w.mem.tornDown)
 	}
 	if err := os.Remove(filepath.Join(group, "busy")); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.tearDown(); err != nil || !w.mem.tornDown {
+	if err := r.tearDown(t.Context()); err != nil || !w.mem.tornDown {
 		t.Errorf("with an empty cgroup: %v, torn down %t", err, w.mem.tornDown)
 	}
 	if _, err := os.Stat(group); err == nil {

@@ -17,7 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for goroutines that are left. Those of the one connection to systemd
+// that github.com/opencontainers/cgroups keeps for the life of a program are none.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/godbus/dbus/v5.(*Conn).inWorker"), goleak.IgnoreAnyFunction("github.com/godbus/dbus/v5.newConn.func1"),
+		goleak.IgnoreAnyFunction("github.com/coreos/go-systemd/v22/dbus.(*Conn).dispatch.func1"))
+}
 
 // missing is the error of a cloud for what it does not have.
 type missing string
@@ -34,6 +39,8 @@ type cloud struct {
 	changes   []chan struct{}
 	maps      map[string]*corev1.ConfigMap
 	secrets   map[string]*corev1.Secret
+	claims    map[string]*corev1.PersistentVolumeClaim
+	volumes   map[string]*corev1.PersistentVolume
 	status    map[types.UID]corev1.PodStatus
 	history   map[types.UID][]corev1.PodStatus
 	gone      map[types.UID]bool
@@ -50,7 +57,8 @@ type cloud struct {
 
 func newCloud() *cloud {
 	return &cloud{
-		maps: make(map[string]*corev1.ConfigMap), secrets: make(map[string]*corev1.Secret), status: make(map[types.UID]corev1.PodStatus),
+		maps: make(map[string]*corev1.ConfigMap), secrets: make(map[string]*corev1.Secret),
+		claims: make(map[string]*corev1.PersistentVolumeClaim), volumes: make(map[string]*corev1.PersistentVolume), status: make(map[types.UID]corev1.PodStatus),
 		history: make(map[types.UID][]corev1.PodStatus), gone: make(map[types.UID]bool), woken: make(chan struct{}, 1),
 	}
 }
@@ -120,6 +128,45 @@ func (c *cloud) Secret(_ context.Context, ns, name string) (*corev1.Secret, erro
 		return s, nil
 	}
 	return nil, fmt.Errorf("cloud: %w", missing("secret "+name))
+}
+
+func (c *cloud) PersistentVolumeClaim(_ context.Context, ns, name string) (*corev1.PersistentVolumeClaim, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if claim := c.claims[ns+"/"+name]; claim != nil {
+		return claim, nil
+	}
+	return nil, fmt.Errorf("cloud: %w", missing("claim "+name))
+}
+
+func (c *cloud) PersistentVolume(_ context.Context, name string) (*corev1.PersistentVolume, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if pv := c.volumes[name]; pv != nil {
+		return pv, nil
+	}
+	return nil, fmt.Errorf("cloud: %w", missing("volume "+name))
+}
+
+// bindClaim makes a claim, and binds it to a volume with this source unless that is nil.
+func (c *cloud) bindClaim(ns, name string, src *corev1.PersistentVolumeSource) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, UID: types.UID(name + "-uid")}}
+	claim.Status.Phase = corev1.ClaimPending
+	if src != nil {
+		claim.Spec.VolumeName, claim.Status.Phase = "pv-"+name, corev1.ClaimBound
+		c.volumes["pv-"+name] = &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-" + name}, Spec: corev1.PersistentVolumeSpec{
+			PersistentVolumeSource: *src, ClaimRef: &corev1.ObjectReference{UID: claim.UID},
+		}}
+	}
+	c.claims[ns+"/"+name] = claim
+	for _, ch := range c.changes {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (c *cloud) Services(context.Context, string) ([]*corev1.Service, error) { return nil, nil }

@@ -63,3 +63,52 @@ func TestHostPathGoesWhileItsPodRuns(t *testing.T) {
 		}
 	})
 }
+
+// withClaim has the pod's first container mount a claim of the same name at /data.
+func withClaim(p *corev1.Pod, name string) *corev1.Pod {
+	p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+	}})
+	c := &p.Spec.Containers[0]
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: "/data"})
+	return p
+}
+
+// TestPodWaitsForItsClaim: a pod whose claim is not bound waits and says why, and
+// starts as soon as the claim is bound; it goes with its volume kept.
+func TestPodWaitsForItsClaim(t *testing.T) {
+	data := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		p := withClaim(newPod("db", busybox("serve")), "data")
+		b.bindClaim("default", "data", nil)
+		b.put(p)
+		settle(time.Minute)
+		if b.isReady(p.UID) || b.happened("FailedMount: Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[], failed to process volumes=[data]: error processing PVC default/data") == 0 {
+			t.Fatalf("ready %t, events %q", b.isReady(p.UID), b.events)
+		}
+		b.bindClaim("default", "data", &corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: data}})
+		settle(time.Second)
+		if !b.isReady(p.UID) {
+			t.Fatalf("the claim is bound: %+v, events %q", b.container(p.UID), b.events)
+		}
+		failed := b.happened("FailedMount")
+		b.stop()
+		b.mu.Lock()
+		clear(b.claims) // a node that cannot ask
+		b.mu.Unlock()
+		b.start()
+		b.setConfigMap("default", "other", nil) // what has the volumes refreshed
+		settle(time.Minute)
+		if !b.isReady(p.UID) || b.container(p.UID).RestartCount != 0 || b.happened("FailedMount") != failed {
+			t.Errorf("after a restart: %+v, events %q", b.container(p.UID), b.events)
+		}
+		b.del(p, 1)
+		settle(time.Minute)
+		if _, err := os.Stat(data); err != nil || !b.gone[p.UID] {
+			t.Errorf("gone %t, the volume: %v", b.gone[p.UID], err)
+		}
+	})
+}

@@ -36,8 +36,11 @@ type worker struct {
 	deleted        bool        // the API object is no longer there
 	dirty          bool        // the runtime's view may have changed
 	rejected       *plan.Rejection
+	graceLimit     *time.Duration // of an eviction; nil without
 	mem            memory
+	resize         resizeState
 	alive          bool              // processes of the pod run, or may
+	emptied        bool              // neither containers nor volumes of the pod are left
 	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
 	reportedStatus *corev1.PodStatus // last reported in this life; never changed, only replaced
 
@@ -83,6 +86,7 @@ type step struct {
 	done    chan struct{}
 	ending  plan.Ending
 	starts  bool      // it may make processes of the pod run
+	resizes bool      // it changes the resources of the pod
 	until   time.Time // when its grace period ends
 	started time.Time
 }
@@ -120,6 +124,9 @@ func (w *worker) update(pod *corev1.Pod) {
 	old := w.pod
 	w.pod = pod
 	same := old == pod || old.ResourceVersion == pod.ResourceVersion && old.ResourceVersion != ""
+	if old.Generation != pod.Generation {
+		w.a.resizeMetrics.Requested(old, pod)
+	}
 	if !maps.Equal(old.Labels, pod.Labels) || !maps.Equal(old.Annotations, pod.Annotations) || old.Generation != pod.Generation {
 		w.mem.stale = true // the downward API shows labels and annotations
 		clear(w.mem.retry) // what failed may be mended
@@ -185,11 +192,11 @@ func (w *worker) podWithResources() *corev1.Pod {
 	case w.pod.Name == "", w.mem.tornDown:
 		return nil
 	case w.alive:
-		return w.pod // also one that is being stopped, or that others have set to Failed
+		return w.heldPodLocked() // also one that is being stopped, or that others have set to Failed
 	case w.rejected != nil, plan.IsTerminal(w.pod.Status.Phase):
 		return nil
 	}
-	return w.pod
+	return w.heldPodLocked()
 }
 
 // run takes the pod from first sight to its end, or until ctx ends.
@@ -277,7 +284,11 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		return observeRetry, false
 	}
 	w.followProbes(ctx, end)
+	if !w.followResize(end) {
+		return reportRetry, false
+	}
 	s := w.situation(end, grace)
+	w.followProgress(s)
 	d := plan.Decide(s)
 	w.announceBackOffs(d.BackOffs)
 	w.backOffs, w.finished = d.BackOffs, d.Finished
@@ -287,7 +298,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	if begins && !tearsDown {
 		w.startStep(ctx, s, d) // the report below goes out meanwhile
 	}
-	if !w.report(ctx, s) {
+	if !w.report(ctx, s) && !(tearsDown && w.freesDisk(s)) {
 		return reportRetry, false
 	}
 	if tearsDown {
@@ -315,6 +326,9 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	if !w.settleUntil.IsZero() {
 		next = min(next, time.Until(w.settleUntil))
 	}
+	if at := w.resizeWake(); !at.IsZero() {
+		next = min(next, time.Until(at))
+	}
 	if s.Ending == plan.EndNone && !s.RefreshAt.IsZero() {
 		next = min(next, time.Until(s.RefreshAt))
 	}
@@ -328,7 +342,7 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 		s.Ending = plan.EndFinished
 	}
 	w.current = &step{
-		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
+		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), resizes: plan.Resizes(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
 	}
 	done := w.current.done
 	go func() {
@@ -350,7 +364,10 @@ func (w *worker) spec() *corev1.Pod {
 func (w *worker) ending() (plan.Ending, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	grace := podspec.GracePeriod(w.pod)
+	grace, specGrace := podspec.GracePeriod(w.pod), podspec.SpecGracePeriod(w.pod)
+	if w.graceLimit != nil {
+		grace, specGrace = min(grace, *w.graceLimit), min(specGrace, *w.graceLimit)
+	}
 	isOver := plan.IsTerminal(w.pod.Status.Phase) || w.last != nil && plan.IsTerminal(w.last.Phase)
 	w.deadAfter = time.Time{}
 	if s := w.pod.Spec.ActiveDeadlineSeconds; s != nil && w.rejected == nil && !isOver && !w.finished {
@@ -365,7 +382,7 @@ func (w *worker) ending() (plan.Ending, time.Duration) {
 	case w.pod.DeletionTimestamp != nil:
 		return plan.EndDeleted, grace
 	case w.rejected != nil, isOver:
-		return plan.EndFinished, podspec.SpecGracePeriod(w.pod)
+		return plan.EndFinished, specGrace
 	}
 	return plan.EndNone, grace
 }

@@ -8,11 +8,10 @@ import (
 // The value types of the link are defined one folder down, where the codec and the
 // pure machines use them as well.
 
-// Key names one object on the link by its three fields, all strings: Resource is a
-// plural in lower case with an optional sub-resource after a slash ("pods",
-// "pods/status"), Namespace is empty for what belongs to no namespace, Name is the
-// object's name. hub gives the three no other meaning. String gives
-// resource/namespace/name, for logs.
+// Key names one object on the link by three strings: Resource is a plural in lower case with
+// an optional subresource after a slash ("pods", "pods/status"), Namespace is empty for
+// cluster-scoped objects, Name is the object's name. hub itself does not interpret them.
+// String returns resource/namespace/name, for logs.
 type Key = message.Key
 
 // Message is the one envelope of the link. Its fields are:
@@ -22,7 +21,7 @@ type Key = message.Key
 //	Key       Key       // the object
 //	Version   string    // in the owner's terms; empty where it has none
 //	Body      []byte    // opaque to hub; edgekit sends the JSON of the object
-//	Error     *Error    // on a Response that failed, else nil
+//	Error     *Error    // on a failed Response, otherwise nil
 type Message = message.Message
 
 // Operation says what a Message asks for. The seven values are those that
@@ -46,8 +45,8 @@ const (
 //
 //	Key     Key
 //	Version string // in the owner's terms; hub compares it only through Source.Compare
-//	Body    []byte // opaque; for a deleted object what the receiver may need to delete it, often nil
-//	Deleted bool   // the object is gone; Version is then that of its end, if known
+//	Body    []byte // opaque; for a deleted object what the receiver needs to delete it, often nil
+//	Deleted bool   // the object was deleted; Version is then that of its deletion, if known
 type Object = message.Object
 
 // Event is one thing that happened. Unlike an Object it is never replaced by a later
@@ -94,9 +93,9 @@ const (
 	CodeUnsupported = message.CodeUnsupported // the far side does not know the resource or operation
 )
 
-// Limits bound what one session may use. Each side has its own and tells them to the
-// other in the handshake; a peer that exceeds them is cut off. The zero value means
-// the defaults. The fields, all int, are:
+// Limits bound what one session may use. Each side announces its own in the handshake. A
+// peer that exceeds them loses its session. The zero value means the defaults. The fields,
+// all int, are:
 //
 //	MaxFrame     // the largest message accepted, in bytes, body and envelope together: 4 MiB
 //	Window       // objects of state under way here without an acknowledgement: 256

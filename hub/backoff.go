@@ -37,10 +37,9 @@ func (b Backoff) ceiling(attempt int) time.Duration {
 // unless the server says when.
 const probeEvery = 5 * time.Minute
 
-// probeAfter is when a fenced program asks next, besides the back-off. asked is the
-// wait that the server asked for, or zero. A program that has just been fenced (first)
-// asks soon, so that the server learns that both are alive. chance is evenly spread
-// over [0, 1).
+// probeAfter is when a fenced program asks next, besides the back-off. asked is the wait that
+// the server asked for, or zero. A program that was fenced just now (first) asks soon, so
+// that the server learns that both programs run. chance is evenly distributed over [0, 1).
 func probeAfter(asked time.Duration, first bool, chance float64) time.Duration {
 	switch {
 	case asked == 0 && first:
@@ -56,11 +55,11 @@ func (b Backoff) wait(attempt int, notBefore time.Duration, chance float64) time
 	return notBefore + time.Duration(chance*float64(b.ceiling(attempt)))
 }
 
-// Timers runs the keepalive timers of many links on one timer of Go's. The runtime
-// looks through all of its timers whenever one that was moved forward is due, which
-// with QUIC is some dozen times a second: one timer more for each of 100,000 links
-// would cost half a core.
+// Timers runs the keepalive timers of many links on one Go timer. Go's runtime looks through
+// all of its timers whenever a timer that was moved forward is due. With QUIC that happens
+// some dozen times a second, so one more timer for each of 100,000 links would cost half a
+// core.
 //
-// A Server has one. A Client has its own unless a program with many of them gives
-// them one. The zero value is ready; it may be used by several goroutines at once.
+// A Server has one. A Client has its own, unless a program with many Clients gives them one.
+// The zero value is ready. Several goroutines may use it at once.
 type Timers struct{ heap load.TimerHeap }

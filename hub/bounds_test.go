@@ -17,7 +17,7 @@ import (
 
 // What a peer costs at most, whatever it does.
 
-// freshSource gives a body of its own at each Load, as a Source does that
+// freshSource returns a body of its own at each Load, as a Source does that
 // encodes.
 type freshSource struct {
 	hubtest.Source

@@ -24,14 +24,12 @@ type ClientConfig struct {
 	Dialer Dialer // opens a connection to the cloud
 	Node   string // this node's name, as its certificate has it
 
-	// Instance tells this run of the program from every other; empty means
-	// random. Two programs with one Node and different instances fence each
-	// other, see FencedError.
+	// Instance identifies this run of the program; empty means random. Two programs with
+	// one Node and different instances fence each other, see FencedError.
 	Instance string
-	// Earlier are the instances of this program's earlier runs on the same store,
-	// newest first, at most MaxEarlier. The hello of a run that was killed may arrive
-	// late: it never takes the node from the run that names it here. nil means that
-	// they are not known.
+	// Earlier are the instances of this program's earlier runs on the same store, newest
+	// first, at most MaxEarlier. The hello of a killed run may arrive late: it never takes
+	// the node from a run that names it here. nil means that they are not known.
 	Earlier []string
 	Version string // of the program, for humans
 	// Capabilities are what this edge can do beyond the protocol version.
@@ -39,16 +37,15 @@ type ClientConfig struct {
 	Capabilities []string
 
 	// The endpoints are those of Run; Serve is given others.
-	Down Sink   // takes what the cloud says that this node must hold; nil refuses all
+	Down Sink   // takes the objects that this node must hold; nil refuses all
 	Up   Source // what this node reports; nil for nothing
-	// Inbox takes the cloud's events, Outbox has this node's; nil for none.
-	// Events wait in an Outbox while the peer is one that knows of none.
+	// Inbox takes the cloud's events, Outbox has this node's; nil for none. Events wait
+	// in the Outbox while the peer's release does not support events.
 	Inbox  Inbox
 	Outbox Outbox
 	Mux    *Mux // answers the cloud's calls and streams; nil answers none
-	// Connected are called in order, from one goroutine, when a session
-	// stands and once more when it has ended. They must not wait for the
-	// Client.
+	// Connected are called in order, from one goroutine, when a session begins and when it
+	// has ended. They must not wait for the Client.
 	Connected []func(Info)
 
 	// Keepalive is how often an idle link is probed; the server may ask for
@@ -65,8 +62,8 @@ type ClientConfig struct {
 	Logger    *slog.Logger // nil discards
 }
 
-// Endpoints are what the link of an edge serves: see ClientConfig's fields of the same
-// names. All may be nil.
+// Endpoints are the endpoints of an edge's link: see ClientConfig's fields of the same names.
+// All may be nil.
 type Endpoints struct {
 	Down      Sink
 	Up        Source
@@ -76,9 +73,9 @@ type Endpoints struct {
 	Connected []func(Info)
 }
 
-// Client is the edge's end of the link. It keeps one session with the cloud:
-// it connects, connects again when that ends, and carries state both ways,
-// calls and streams. All methods may be called by several goroutines at once.
+// Client is the edge's end of the link. It keeps one session with the cloud: it connects,
+// connects again when the session ends, and carries state, events, calls and streams. Several
+// goroutines may call all methods at once.
 type Client struct {
 	cfg     ClientConfig
 	log     *slog.Logger
@@ -142,20 +139,19 @@ func orDefault(d, def time.Duration) time.Duration {
 	return d
 }
 
-// Run keeps the session until ctx ends, and then returns nil. It returns early
-// only for what trying again does not heal: a *RefusedError when the server does
-// not accept this edge. When another program has taken this node over, Run goes
-// on without a session and asks every few minutes whether the node is free
-// again; see Fenced. It can be called once.
+// Run keeps the session until ctx ends, and then returns nil. It returns earlier only when
+// another attempt cannot help: a *RefusedError when the server does not accept this edge.
+// When another program has taken this node over, Run goes on without a session and asks
+// every few minutes whether the node is free again; see Fenced. It can be called once.
 func (c *Client) Run(ctx context.Context) error {
 	return c.Serve(ctx, Endpoints{
 		Down: c.cfg.Down, Up: c.cfg.Up, Inbox: c.cfg.Inbox, Outbox: c.cfg.Outbox, Mux: c.cfg.Mux, Connected: c.cfg.Connected,
 	})
 }
 
-// Serve is Run with endpoints that take the place of those in ClientConfig, for endpoints
-// that are made with the Client: it exists before them and is nobody's closure. Either of
-// the two can be called, once.
+// Serve is Run with other endpoints than those in ClientConfig. It is for endpoints that need
+// the Client themselves, for example to make calls: make the Client, then the endpoints, then
+// call Serve. Call either Run or Serve, once.
 func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 	if c.started.Swap(true) {
 		return ErrStarted
@@ -172,7 +168,7 @@ func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 		}
 		first := c.noteFenced(err)
 		if final := c.final(stood, err); final != nil {
-			c.log.Error("link is closed for good", "error", final)
+			c.log.Error("the link has ended and is not tried again", "error", final)
 			return final
 		}
 		// A session that lived for a while was a good one.
@@ -182,7 +178,7 @@ func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 		asked := retryAfter(err)
 		if c.Fenced() != nil {
 			asked = probeAfter(asked, first, mathrand.Float64())
-		} else if asked > 0 { // the server spreads the returns: a longer back-off gains nothing
+		} else if asked > 0 { // the server spreads the reconnects: a longer back-off has no use
 			attempt = 0
 		}
 		wait := c.cfg.Backoff.wait(attempt, asked, mathrand.Float64())
@@ -195,26 +191,25 @@ func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
 	}
 }
 
-// Ready is closed when the first session stands.
+// Ready is closed when the first session begins.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
-// Fenced is set while another program with this node's identity has the node, so that
-// this one has no session; nil otherwise. A session that begins ends it.
+// Fenced returns an error while another program with this node's identity has the node, so
+// that this one has no session; otherwise nil. The next session resets it.
 func (c *Client) Fenced() *FencedError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.fenced
 }
 
-// Info is the client info of the session that stands, or of the end of the
-// last one.
+// Info is the client info of the present session, or of the end of the last one.
 func (c *Client) Info() Info {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.info
 }
 
-// Stats is what was counted so far.
+// Stats returns the counts so far.
 func (c *Client) Stats() Stats {
 	s := c.stats.read()
 	s.Fenced = c.Fenced() != nil
@@ -335,8 +330,7 @@ func (c *Client) publish(s *session, info Info) {
 	}
 }
 
-// final gives the error that Run returns for the end of a session, or of an
-// attempt at one, or nil to go on.
+// final returns the error with which Run ends after a session or an attempt, or nil to go on.
 func (c *Client) final(stood bool, err error) error {
 	f, closed := errors.AsType[*closedByPeer](err)
 	var e *Error
@@ -348,8 +342,8 @@ func (c *Client) final(stood bool, err error) error {
 		e, _ = errors.AsType[*Error](err) // the transport itself was refused
 	}
 	if e == nil || !e.Final() || stood && e.Code == CodeInvalid {
-		// What was invalid within a session, where the server took this edge,
-		// was one frame: a fault that the next session may not have.
+		// Within a session that the server had accepted, CodeInvalid is about one frame.
+		// The next session may not have that fault.
 		return nil
 	}
 	return &RefusedError{Node: c.cfg.Node, Err: e}
@@ -371,7 +365,7 @@ func (c *Client) noteFenced(err error) bool {
 	c.fenced = fenced
 	c.mu.Unlock()
 	if first {
-		c.log.Error("another program has taken this node over: this one goes on without the link, and takes it again when the other has been gone for some minutes",
+		c.log.Error("another program has taken this node over: this one goes on without the link, and connects again some minutes after the other has ended",
 			"instance", fenced.Instance, "server", fenced.Holder, "remedy", "was a disk cloned or a backup restored? give one of the two machines an identity of its own")
 	}
 	return first

@@ -18,15 +18,15 @@ type Conn interface {
 	// AcceptStream waits for a stream that the peer opened. When the
 	// connection has ended it returns an error that wraps net.ErrClosed.
 	AcceptStream(ctx context.Context) (Stream, error)
-	// Peer says who is at the other end, as proved by the transport.
+	// Peer returns the identity at the other end, as proved by the transport.
 	Peer() Peer
 	// Close ends the connection and all its streams. Twice is nil.
 	Close() error
 }
 
-// LastReader is implemented by a Conn that knows when it last received anything from the
-// peer, on any stream or of the transport's own. The session takes that as the sign of
-// life: a ping that waits behind a lot of data on a slow link does not end it.
+// LastReader is implemented by a Conn that knows when it last received anything from the peer,
+// on any stream or of the transport's own. The session counts that as a sign of life, so that
+// a ping that waits behind much data on a slow link does not end it.
 type LastReader interface {
 	// LastRead is when the last byte arrived; zero for never.
 	LastRead() time.Time

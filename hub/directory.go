@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Hello is what an edge says of itself when its session begins, with what the
-// transport proved.
+// Hello is what an edge sends when its session begins, with what the transport proved.
 type Hello struct {
 	Peer         Peer     // proven
 	Node         string   // always Peer.Name; a session whose edge claims another name is refused
@@ -15,12 +14,12 @@ type Hello struct {
 	Capabilities []string // what the edge can do beyond the protocol version
 }
 
-// Directory decides about nodes in the cloud: who may connect, what each must
-// hold, and where its reports go.
+// Directory decides about nodes in the cloud: which may connect, what each must hold, and
+// where its reports go.
 type Directory interface {
-	// Attach is called once for each session, after the handshake. An error
-	// refuses the session; an *Error reaches the edge as it is. The returned
-	// Node belongs to this session alone.
+	// Attach is called once for each session, after the handshake. An error refuses the
+	// session; an *Error reaches the edge unchanged. The returned Node belongs to this
+	// session alone.
 	Attach(ctx context.Context, hello Hello) (Node, error)
 }
 
@@ -34,8 +33,8 @@ func (f DirectoryFunc) Attach(ctx context.Context, hello Hello) (Node, error) { 
 type Node struct {
 	Down Source // what the node must hold; nil for nothing
 	Up   Sink   // where its reports go; nil refuses all of them
-	// Inbox takes the node's events, Outbox has those for the node; nil for
-	// none. Events wait in an Outbox while the peer is one that knows of none.
+	// Inbox takes the node's events, Outbox has those for the node; nil for none. Events
+	// wait in the Outbox while the peer's release does not support events.
 	Inbox  Inbox
 	Outbox Outbox
 	// Claim records, where all servers of the cloud see it, that this server is about to
@@ -53,8 +52,8 @@ type Node struct {
 	// another has the node, and again every few minutes for as long as both run. It may
 	// block until ctx ends. nil does nothing.
 	Duplicate func(ctx context.Context, d Duplicate)
-	// Connected is called with the session's client info when it has begun and once
-	// more when it has ended. It may be nil.
+	// Connected is called with the session's client info when the session has begun, and
+	// again when it has ended. It may be nil.
 	Connected func(Info)
 }
 
@@ -64,21 +63,21 @@ type Duplicate struct {
 	Node     string
 	Instance string // the program that was refused
 	Address  string // from which it connected; behind a proxy, the proxy's
-	Holder   Claim  // who has the node
+	Holder   Claim  // the program that has the node
 }
 
-// Info is the client info that each side publishes when a node's link comes
-// or goes. The edge hands it to meta, bus and twin; the cloud renews or stops
-// renewing the node's lease by it.
+// Info is the client info that each side publishes when a node's link connects or
+// disconnects. The edge passes it to meta, bus and twin. In the cloud it decides whether the
+// node's Lease is renewed.
 type Info struct {
 	Node      string
 	Connected bool
 	Since     time.Time // when Connected last changed
 	Reason    string    // why the link went; empty while connected
 	Epoch     uint64    // the session's epoch; a larger one fences all smaller ones of the node
-	// Previous is, on an edge, the epoch of the node's session before this one; 0
-	// if it is not known. Where it is not that of the program's own last session,
-	// another program has had the node meanwhile, and may have reported otherwise.
+	// Previous is, on an edge, the epoch of the node's session before this one; 0 if it is
+	// not known. If the program's own last session had another epoch, another program has
+	// had the node since, and may have sent other reports.
 	Previous  uint64
 	Transport string // "quic", "websocket" or "mem"; empty while disconnected
 }

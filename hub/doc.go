@@ -9,11 +9,10 @@
 // down: quicconn (QUIC), wsconn (WebSocket over TLS), memconn (within one program).
 // A [Racer] is a Dialer that uses whichever of them gets through.
 //
-// Whoever has state for the other side implements [Source]; whoever keeps it
-// implements [Sink]. [Outbox] and [Inbox] are the same for events. In the cloud
-// a [Directory] decides which node may connect and gives each node its own of
-// them. A [Mux] routes calls and streams, in both directions, to a handler for
-// each resource.
+// [Source] is the interface of whoever owns state, [Sink] of whoever receives it. [Outbox]
+// and [Inbox] are the same for events. In the cloud a [Directory] decides which node may
+// connect, and returns the Source, Sink, Outbox and Inbox of that node. A [Mux] routes calls
+// and streams, in both directions, to a handler for each resource.
 //
 // A client in a few lines:
 //
@@ -37,8 +36,8 @@
 //
 // # What a Source and a Sink must do
 //
-// The session does the following for each direction of state. The numbers are
-// the order; each step says what the implementer owes.
+// The session does the following for each direction of state, in this order. Each step says
+// what you must implement.
 //
 //  1. The session calls Subscribe on the Source. From now on the Source calls
 //     changed(key) after each change, and never while it holds a lock that its

@@ -23,27 +23,26 @@ var (
 	// ErrTooLarge is returned for a message over the size that both sides
 	// agreed on. Nothing was sent.
 	ErrTooLarge = message.ErrTooLarge
-	// ErrProtocol is wrapped by the errors of a peer that does not keep to the
-	// protocol. Its session ends.
+	// ErrProtocol is wrapped by the errors for a peer that violates the protocol. Its
+	// session ends.
 	ErrProtocol = message.ErrProtocol
-	// ErrLagging is what Source.Load returns when the owner cannot yet say what
-	// the truth is: its view is older than what the other side has already seen.
-	// The session keeps the key and asks again.
+	// ErrLagging is returned by Source.Load when the owner's view is older than what the
+	// other side has already seen. The session keeps the key and asks again.
 	ErrLagging = message.ErrLagging
 	// ErrStarted is returned by a second Run of one Client, Server or join.Identity,
 	// during the first and after it.
 	ErrStarted = errors.New("hub: Run was called before")
 )
 
-// FencedError says that another program with this node's identity has the node.
-// Were both to go on connecting they would fight for ever, so this one waits
-// until the other has been gone for some minutes; see Client.Fenced. Remedy: give
-// one of the two machines an identity of its own.
+// FencedError says that another program with this node's identity has the node. If both went
+// on connecting, each would end the other's session again and again, so this one waits until
+// the other has been gone for some minutes; see Client.Fenced. To mend it, give one of the
+// two machines an identity of its own.
 type FencedError struct {
 	Node     string
 	Instance string // this program's instance, the one that lost
 	Epoch    uint64 // the epoch of the session that won; 0 if the server did not say
-	Holder   string // what the server said of the program that won, for humans; often empty
+	Holder   string // the server's description of the program that won, for humans; often empty
 }
 
 // Error names the node and what to do.
@@ -55,9 +54,8 @@ func (e *FencedError) Error() string {
 	return text
 }
 
-// RefusedError says that the server refuses this edge for a reason that trying
-// again does not heal: an identity that is not allowed, or protocol versions
-// without overlap.
+// RefusedError says that the server refuses this edge for a reason that another attempt cannot
+// change: an identity that is not allowed, or no protocol version in common.
 type RefusedError struct {
 	Node string
 	Err  *Error // what the server said
@@ -67,7 +65,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("hub: node %q is refused: %s", e.Node, e.Err.Text)
 }
 
-// Unwrap gives the server's own error.
+// Unwrap returns the server's own error.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // closedByPeer is the end of a session that the peer announced.
@@ -80,7 +78,7 @@ func (e *closedByPeer) Error() string {
 	return "hub: peer ended the session: " + e.goAway.Kind.String()
 }
 
-// isFinal reports whether trying again can never help.
+// isFinal reports whether another attempt can never help.
 func isFinal(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Final()
@@ -109,10 +107,10 @@ const (
 	alertCertificateRequired = 116
 )
 
-// CertificateError is for transports: what a Dial, or the first use of its Conn,
-// returns when the server refused the edge's certificate by that TLS alert. It
-// is nil for alerts that are about something else. All are final but one: a
-// certificate that has expired may have been renewed by the next attempt.
+// CertificateError is for transports. It converts the TLS alert with which the server refused
+// the edge's certificate, in Dial or at the first use of the Conn, into an Error. It returns
+// nil for other alerts. All of these errors are final except the one for an expired
+// certificate, which may have been renewed by the next attempt.
 func CertificateError(alert uint8) *Error {
 	switch alert {
 	case alertExpired:
@@ -129,8 +127,8 @@ func CertificateError(alert uint8) *Error {
 	return nil
 }
 
-// unverified adds to the failure of a dial what to do about a server whose
-// certificate does not hold here; every other error stays as it is.
+// unverified adds a remedy to the error of a dial whose server certificate does not verify
+// here. It returns every other error unchanged.
 func unverified(err error, now time.Time) error {
 	failed, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok {

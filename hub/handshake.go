@@ -15,9 +15,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// The handshake: the edge opens the first stream of the connection, which
-// becomes the session's control stream, and says hello; the cloud answers with
-// a welcome or a goodbye.
+// The handshake: the edge opens the first stream of the connection, which becomes the
+// session's control stream, and sends a hello. The cloud answers with a welcome or a goodbye.
 
 const (
 	defaultKeepalive = 30 * time.Second
@@ -133,8 +132,8 @@ func receive(ctx context.Context, conn Conn) (*line, wire.Hello, error) {
 	return l, h, nil
 }
 
-// agree checks a hello against what the transport proved and chooses the
-// version. It is pure.
+// agree checks a hello against the identity that the transport proved, and chooses the
+// protocol version. It is pure.
 func agree(h wire.Hello, peer Peer) (uint64, error) {
 	version := min(h.Max, wire.ProtocolMax)
 	switch {
@@ -170,7 +169,7 @@ func (l *line) sendGoAway(g wire.GoAway) {
 	}
 }
 
-// goAwayFor says on the wire why a session is not to be.
+// goAwayFor returns the frame that says why a session was refused.
 func goAwayFor(err error) wire.GoAway {
 	if f, ok := errors.AsType[*fencedError](err); ok {
 		return fencedBy(f.held, f.after)
@@ -178,7 +177,7 @@ func goAwayFor(err error) wire.GoAway {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return wire.GoAway{Kind: wire.GoAwayRefused, Err: e}
 	}
-	// What went wrong here is nothing the edge should read.
+	// The edge must not see the server's internal errors.
 	return wire.GoAway{Kind: wire.GoAwayRefused, Err: &Error{Code: CodeUnavailable, Text: "the server cannot take this node now"}}
 }
 
@@ -190,10 +189,9 @@ func addr(a net.Addr) string {
 	return a.String()
 }
 
-// Capabilities are what a peer can do beyond its protocol version. Each side
-// names its own in the handshake, and what both have is used; so a peer of an
-// earlier release works on with what it knows. Those of hub itself begin with
-// hubPrefix.
+// Capabilities are what a peer can do beyond its protocol version. Each side sends its own in
+// the handshake, and the session uses those that both have, so a peer of an earlier release
+// still works. hub's own begin with hubPrefix.
 const (
 	hubPrefix  = "hub."
 	capEvents  = "hub.events"  // the event class
@@ -201,13 +199,13 @@ const (
 	capOpening = "hub.opening" // streams are announced
 )
 
-// offers gives the names for the handshake: hub's own and the program's.
+// offers returns the names for the handshake: hub's own and the program's.
 func offers(program []string) []string {
 	return append([]string{capEvents, capBatch, capOpening}, program...)
 }
 
-// maxCapabilities bounds what a program may add, so that a hello stays within
-// its frame.
+// maxCapabilities bounds a program's own capabilities, so that a hello fits into its
+// frame.
 const maxCapabilities = 4 << 10
 
 func checkCapabilities(program []string) error {
@@ -224,7 +222,7 @@ func checkCapabilities(program []string) error {
 	return nil
 }
 
-// negotiate leaves out what the peer cannot do.
+// negotiate removes what the peer cannot do.
 func (cfg *sessionConfig) negotiate(peer []string) {
 	cfg.batches = slices.Contains(peer, capBatch)
 	cfg.announced = slices.Contains(peer, capOpening)
@@ -232,7 +230,7 @@ func (cfg *sessionConfig) negotiate(peer []string) {
 		return
 	}
 	if cfg.outbox != nil {
-		cfg.log.Warn("peer is of a release that knows of no events: they stay in the outbox")
+		cfg.log.Warn("the peer's release does not support events: they stay in the outbox")
 	}
 	cfg.outbox, cfg.inbox = nil, nil
 }

@@ -9,10 +9,10 @@ import (
 	"slices"
 )
 
-// Listeners makes one Listener of several, so that one Server takes nodes over
-// QUIC and over WebSocket. The first one's address is its Addr; Close closes
-// all. It fails when one of them does. It starts no goroutine that outlives an
-// Accept. No Listener at all, or one that is nil, is an error.
+// Listeners makes one Listener of several, so that one Server accepts nodes over QUIC and
+// WebSocket. Its Addr is that of the first. Close closes all. It fails when one of them fails.
+// It starts no goroutine that outlives an Accept. No Listener at all, or a nil one, is an
+// error.
 func Listeners(all ...Listener) (Listener, error) {
 	if len(all) == 0 {
 		return nil, errors.New("hub: Listeners needs at least one Listener: pass those that nodes may come over")
@@ -74,7 +74,7 @@ func (l *listeners) Accept(ctx context.Context) (Conn, error) {
 	return first.conn, first.err
 }
 
-// Backlog has what those of the Listeners say that are an BacklogReporter.
+// Backlog returns the backlogs of those Listeners that are BacklogReporters.
 func (l *listeners) Backlog() map[string]Backlog {
 	all := make(map[string]Backlog)
 	for _, one := range l.all {
@@ -88,7 +88,7 @@ func (l *listeners) Backlog() map[string]Backlog {
 // Addr is that of the first Listener.
 func (l *listeners) Addr() net.Addr { return l.all[0].Addr() }
 
-// Close closes all Listeners, and connections that nobody has accepted.
+// Close closes all Listeners, and connections that were not accepted yet.
 func (l *listeners) Close() error {
 	errs := make([]error, 0, len(l.all))
 	for _, one := range l.all {

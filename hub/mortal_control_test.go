@@ -129,7 +129,7 @@ func (s *controlStream) mix(p []byte) [][]byte {
 	return out
 }
 
-// frameOf gives a frame's number and its message.
+// frameOf returns a frame's number and its message.
 func frameOf(f []byte) (protowire.Number, []byte) {
 	_, n := binary.Uvarint(f)
 	number, _, tag := protowire.ConsumeTag(f[n:])

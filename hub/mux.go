@@ -8,8 +8,8 @@ import (
 
 // Request is a call or the opening of a stream as it reaches a handler.
 type Request struct {
-	// Node is the proven name of the edge that the session belongs to. In the
-	// cloud it is who asks; on the edge it is the node's own name.
+	// Node is the proven name of the session's edge. In the cloud it is the caller, on the
+	// edge the node's own name.
 	Node    string
 	Message Message
 }
@@ -17,9 +17,9 @@ type Request struct {
 // Handler answers calls. It is called by many goroutines at once; ctx ends
 // with the caller's deadline, its cancel, or the session.
 type Handler interface {
-	// ServeCall returns the response, of which only Version and Body are
-	// used. An error that is or wraps an *Error travels as it is; every other
-	// error reaches the peer as CodeUnknown with its text.
+	// ServeCall returns the response, of which only Version and Body are used. An error
+	// that is or wraps an *Error reaches the peer unchanged; every other error reaches it as
+	// CodeUnknown with its text.
 	ServeCall(ctx context.Context, req Request) (Message, error)
 }
 

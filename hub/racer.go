@@ -30,24 +30,22 @@ type RaceConfig struct {
 	// HeadStart is how long a lane has for itself before the next one sets
 	// out too. 0 means 250 ms.
 	HeadStart time.Duration
-	// Remember is for how long a winner that is not the first of Lanes is the
-	// first to set out. 0 means one hour.
+	// Remember is how long a winner that is not the first of Lanes is tried first. 0
+	// means one hour.
 	Remember time.Duration
 	Logger   *slog.Logger // nil discards
 }
 
-// Racer is a Dialer that tries several ways to the cloud and takes the one
-// that stands first: QUIC with a head start before WebSocket, say, which still
-// gets through where UDP is blocked. The lanes set out one after the other,
-// each when the one before has failed or has had its head start. One that could
-// not reach the cloud sets out again every second while another is under way,
-// for a cloud that comes back is reached before a blocked lane notices that it
-// is blocked. A winner is the first to set out in the next races, until another
-// wins or it has been remembered for long enough; then the best lane is the
-// first again.
+// Racer is a Dialer that tries several ways to the cloud and uses the first connection: for
+// example QUIC with a head start before WebSocket, which works where UDP is blocked. The
+// lanes start one after the other, each when the one before has failed or its head start is
+// over. A lane that failed starts again every second while another is still dialling, because
+// a cloud that comes back is reached sooner than a blocked lane times out. The winner is tried
+// first in the next races, until another lane wins or Remember is over; then the order of
+// Lanes counts again.
 //
-// A lane has won when its Dial returned a connection. What becomes of a
-// connection later is not counted against its lane.
+// A lane has won when its Dial returned a connection. A later failure of the connection does
+// not count against its lane.
 //
 // All methods may be called by several goroutines at once.
 type Racer struct {
@@ -93,17 +91,16 @@ type finish struct {
 	err  error
 }
 
-// Dial runs one race and returns the first connection that stands. The other
-// lanes are called off; a connection that they still bring is closed. Closing
-// the winner waits for them. If all lanes fail, so does Dial, with the errors
-// of all of them joined in the order in which they failed.
+// Dial runs one race and returns the first connection. The other lanes are cancelled; a
+// connection that they still return is closed, and closing the winner waits for them. If all
+// lanes fail, Dial returns their errors, joined in the order in which they failed.
 func (r *Racer) Dial(ctx context.Context) (Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the lanes that are still under way
+	defer cancel() // cancels the lanes that are still dialling
 	r.mu.Lock()
 	rc := race.New(r.winner.Order(time.Now(), len(r.cfg.Lanes)))
 	r.mu.Unlock()
-	finishes := make(chan finish, len(r.cfg.Lanes)) // nobody waits to come in
+	finishes := make(chan finish, len(r.cfg.Lanes)) // a lane never blocks at its end
 	var running sync.WaitGroup
 	headStart := time.NewTimer(0)
 	defer headStart.Stop()
@@ -161,7 +158,7 @@ func (all failures) join() error {
 	return errors.Join(errs...)
 }
 
-// closeLosers waits for the lanes that are under way.
+// closeLosers waits for the lanes that are still dialling.
 func closeLosers(finishes <-chan finish, under int) {
 	for range under {
 		if f := <-finishes; f.err == nil {

@@ -16,9 +16,9 @@ const defaultReleaseAfter = 5 * time.Minute
 // fullRetry is when a node that found the server full may ask again.
 const fullRetry = 30 * time.Second
 
-// admit gives the node to a new holder by the ownership rule, ends the holder before,
-// and waits until that is over: a node's Source, Sink and Connected never serve two
-// sessions at once.
+// admit gives the node to a new holder by the ownership rule, ends the session of the holder
+// before, and waits for its end: a node's Source, Sink and Connected never serve two sessions
+// at once.
 func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.Hello, peer Peer, node Node) (*holder, error) {
 	t := &holder{cancel: cancel, done: make(chan struct{})}
 	c := replica.Request{Instance: h.Instance, Dial: h.Dial, Yield: h.Yield, Address: addr(peer.Addr), Earlier: h.Earlier}
@@ -43,13 +43,13 @@ func (v *Server) admit(ctx context.Context, cancel context.CancelFunc, h wire.He
 	}
 }
 
-// claimShared takes the claim that all servers share, if they share any.
+// claimShared takes the claim that all servers share, if there is one.
 func (v *Server) claimShared(ctx context.Context, t *holder, h wire.Hello, c replica.Request, node Node) (*Claim, error) {
 	if node.Claim == nil {
 		return nil, nil
 	}
-	// A server that is full leaves the node where it is. One that has a session of the
-	// node knows without the others that the node is held.
+	// A full server leaves the node's holder unchanged. A server that has a session of the
+	// node knows without the shared claim that the node is held.
 	v.mu.Lock()
 	st := v.registry[h.Node]
 	full := (st == nil || st.holder == nil) && v.fullLocked()
@@ -79,8 +79,8 @@ func (v *Server) rules() replica.Rules {
 	return replica.Rules{Now: uint64(time.Now().UnixMicro()), ReleaseAfter: v.cfg.ReleaseAfter}
 }
 
-// known completes a claim on a node of which nothing is known: nobody has had a session
-// since this server was made, but the program that has the node may still come back.
+// known completes a claim on a node of which nothing is known. Since this server was made
+// nobody has had a session of it, but the program that has the node may still come back.
 func (v *Server) known(s Claim) Claim {
 	if s.Epoch == 0 && s.EndedAt == 0 {
 		s.EndedAt = v.createdAt
@@ -94,7 +94,7 @@ func refused(v replica.Verdict, c replica.Request, held Claim, f replica.Rules) 
 	case replica.ClaimFenced:
 		return &fencedError{claim: c, held: held, after: replica.HeldFor(held, c, f)}
 	case replica.ClaimStale:
-		return &rejected{HandshakeStale, &Error{Code: CodeConflict, Text: "a newer connection of this program stands"}}
+		return &rejected{HandshakeStale, &Error{Code: CodeConflict, Text: "a newer connection of this program has the session"}}
 	}
 	return nil
 }
@@ -108,8 +108,8 @@ func (v *Server) full() error {
 	}}
 }
 
-// takeNode makes t the holder of the node and returns the holder that it replaces, if
-// there is one. shared is the claim that was taken for all servers, if they share any.
+// takeNode makes t the holder of the node and returns the holder that it replaces, if any.
+// shared is the claim that was taken for all servers, if they share one.
 func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Claim) (*holder, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -147,8 +147,8 @@ func (v *Server) takeNode(t *holder, node string, c replica.Request, shared *Cla
 	return before, nil
 }
 
-// evict ends a holder. Another program is told why; a dead connection of the same
-// program is closed at once. The server's mu is held.
+// evict ends a holder. Another program gets the reason; a dead connection of the same program
+// is closed at once. The caller holds the server's mu.
 func (t *holder) evict(fenced bool, by Claim) {
 	switch {
 	case t.session == nil:
@@ -178,8 +178,8 @@ func (v *Server) register(t *holder, s *session, info Info) bool {
 	return true
 }
 
-// session returns the node's session, or ErrOffline. The edge knows of its session a
-// moment before this side does, so a node whose handshake is under way is waited for.
+// session returns the node's session, or ErrOffline. The edge has its session a moment before
+// this side does, so session waits for a node whose handshake is not over.
 func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	for {
 		v.mu.Lock()
@@ -206,10 +206,10 @@ func (v *Server) session(ctx context.Context, node string) (*session, error) {
 	}
 }
 
-// Supersede ends this server's session of a node if by, the claim that the servers
-// share, is of a newer session elsewhere. Whoever watches what Node.Claim stores calls
-// it. It returns at once. The edge's program is told if another program took the node
-// over. A claim on a node that this server does not have changes nothing.
+// Supersede ends this server's session of a node if by, the claim that the servers share, is
+// that of a newer session elsewhere. Call it when the claim that Node.Claim stores changes. It
+// returns at once. If another program has taken the node over, the edge's program gets the
+// reason. A claim on a node without a session here changes nothing.
 func (v *Server) Supersede(node string, by Claim) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -249,7 +249,7 @@ func (e *fencedError) Error() string {
 	return fmt.Sprintf("hub: instance %q was fenced: %s has the node", e.claim.Instance, replica.HolderText(e.held))
 }
 
-// fencedBy tells a fenced program who has the node, and when to ask again.
+// fencedBy returns the frame that says which program has the node, and when to ask again.
 func fencedBy(held Claim, after time.Duration) wire.GoAway {
 	return wire.GoAway{Kind: wire.GoAwayFenced, Epoch: held.Epoch, Err: &Error{
 		Code: CodeUnavailable, Text: replica.HolderText(held) + " has this node", RetryAfter: after,

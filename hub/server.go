@@ -40,28 +40,28 @@ type ServerConfig struct {
 	// MaxHandshakes is how many connections may be in their handshake; more
 	// wait in the Listener. 0 means 512.
 	MaxHandshakes int
-	// HandshakeRate is how many handshakes start in any second. Edges beyond that are
-	// told when to come back, spread out. 0 means 1,000, negative no limit.
+	// HandshakeRate is how many handshakes start in one second. Further edges are asked to
+	// come back later, spread out. 0 means 1,000, negative no limit.
 	HandshakeRate int
 	// MaxNodes is how many nodes may be connected; one more is refused with
 	// CodeExhausted. 0 means no limit.
 	MaxNodes int
-	// MaxWork is how many calls to Sources, Sinks, Outboxes and Inboxes are
-	// under way at the same time for all nodes together; more wait, and the nodes get
-	// free places round robin. 0 means 512.
+	// MaxWork is how many calls to Sources, Sinks, Outboxes and Inboxes run at the same
+	// time for all nodes together. More wait, and the nodes get free places round robin. 0
+	// means 512.
 	MaxWork int
 	// ReleaseAfter is how long a node must have had no session until a program
 	// that was fenced gets it again. 0 means 5 min.
 	ReleaseAfter time.Duration
-	// MaxCallBytes is how many bytes the opening frames of calls and streams of
-	// all nodes may hold here together, as Limits.MaxCallBytes says for one
-	// node. It counts what has arrived. One that finds no room is refused at once
-	// with CodeExhausted and may come again. Objects and events over 64 KiB count as
-	// well, for as long as they have come in part; one that finds no room ends its
-	// session, and the edge begins another. 0 means 512 MiB, negative no limit.
+	// MaxCallBytes is how many bytes the opening frames of calls and streams of all nodes
+	// may hold here together, as Limits.MaxCallBytes is for one node. It counts received
+	// bytes. A frame over the limit is refused at once with CodeExhausted and may be sent
+	// again. Objects and events over 64 KiB count too while they are received; one over
+	// the limit ends its session, and the edge begins another. 0 means 512 MiB, negative
+	// no limit.
 	MaxCallBytes int64
-	// Drain is over how long Run spreads the ends of the sessions when its ctx ends, so
-	// that not all nodes move at once; few nodes take less. 0 means at once.
+	// Drain is the time over which Run spreads the ends of the sessions when its ctx ends,
+	// so that the nodes do not all move at once; few nodes need less. 0 means at once.
 	Drain time.Duration
 	// ReturnAfter is how long the edges are then asked to stay away, for
 	// example until another server has started. 0 means not at all.
@@ -70,8 +70,8 @@ type ServerConfig struct {
 	Logger      *slog.Logger // nil discards
 }
 
-// Server is the cloud's end of the links of many nodes. All methods may be
-// called by several goroutines at once.
+// Server is the cloud's end of the links of many nodes. Several goroutines may call all
+// methods at once.
 type Server struct {
 	cfg          ServerConfig
 	log          *slog.Logger
@@ -98,17 +98,17 @@ type Server struct {
 // registration is what the server knows of one node.
 type registration struct {
 	Claim
-	holder *holder // nil if nobody has the node
+	holder *holder // nil if no connection holds the node
 }
 
-// holder is one connection that holds a node: in its handshake at first, then
-// with a session.
+// holder is one connection that holds a node: first during its handshake, then with a
+// session.
 type holder struct {
 	epoch       uint64
 	previous    uint64             // epoch of the node's session before; 0 if not known
 	cancel      context.CancelFunc // of the handshake
 	done        chan struct{}      // closed when all of it has ended
-	session     *session           // nil until it stands
+	session     *session           // nil during the handshake
 	established chan struct{}      // closed when it does; made by the first that waits for it
 	info        Info
 }
@@ -164,18 +164,17 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return v, nil
 }
 
-// Run serves connections until ctx ends; it then tells every edge to connect
-// elsewhere, spread over ServerConfig.Drain, and returns nil. It returns an
-// error when the Listener fails. The Listener stays the caller's to close, best
-// before ctx ends, so that no edge comes back to this server. Run can be called
-// once.
+// Run serves connections until ctx ends. It then asks every edge to connect elsewhere, spread
+// over ServerConfig.Drain, and returns nil. It returns an error when the Listener fails. The
+// caller closes the Listener, best before ctx ends, so that no edge connects to this server
+// again. Run can be called once.
 func (v *Server) Run(ctx context.Context) error {
 	return v.Serve(ctx, v.cfg.Listener, v.cfg.Directory)
 }
 
-// Serve is Run with a Listener and a Directory that take the place of those in
-// ServerConfig, for a Directory that is made with the Server: it exists before the
-// Directory and is nobody's closure. Either of the two can be called, once.
+// Serve is Run with another Listener and Directory than those in ServerConfig. It is for a
+// Directory that needs the Server: make the Server, then the Directory, then call Serve. Call
+// either Run or Serve, once.
 func (v *Server) Serve(ctx context.Context, listener Listener, directory Directory) error {
 	if listener == nil || directory == nil {
 		return errors.New("hub: a Listener and a Directory are required: set both in ServerConfig, or give both to Serve")
@@ -213,7 +212,7 @@ func (v *Server) Serve(ctx context.Context, listener Listener, directory Directo
 	}
 }
 
-// Ready is closed when Run takes connections.
+// Ready is closed when Run accepts connections.
 func (v *Server) Ready() <-chan struct{} { return v.ready }
 
 // Nodes lists the nodes that are connected now, by name.
@@ -251,12 +250,11 @@ func (v *Server) OpenStream(ctx context.Context, node string, m Message) (Stream
 	return s.openHalf(ctx, m)
 }
 
-// Disconnect ends a node's session, or its handshake, and tells the edge why.
-// CodeForbidden and CodeUnsupported make that edge stop for good, any other code
-// lets it come back, after reason.RetryAfter; whether it may is for the Directory
-// to say. From then on nothing that the edge sends is acted on, what it has under
-// way here is cancelled, and it gets no more state and events. Disconnect returns
-// at once; ErrOffline if the node is not here.
+// Disconnect ends a node's session, or its handshake, and sends the edge the reason. After
+// CodeForbidden and CodeUnsupported the edge does not connect again; after any other code it does,
+// after reason.RetryAfter, and the Directory decides then. From the call on, frames of the edge
+// are ignored, its running calls and streams here are cancelled, and it gets no more state and
+// events. Disconnect returns at once; ErrOffline if the node has no session here.
 func (v *Server) Disconnect(node string, reason *Error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -272,7 +270,7 @@ func (v *Server) Disconnect(node string, reason *Error) error {
 	return nil
 }
 
-// Stats is what was counted so far.
+// Stats returns the counts so far.
 func (v *Server) Stats() Stats {
 	s := v.stats.read()
 	if l := v.listener.Load(); l != nil {
@@ -308,7 +306,7 @@ func (v *Server) drain() {
 	}
 }
 
-// goAway tells an edge that this server stops.
+// goAway is the frame that says that this server stops.
 func (v *Server) goAway() wire.GoAway {
 	if v.cfg.ReturnAfter == 0 {
 		return wire.GoAway{Kind: wire.GoAwayDrain}

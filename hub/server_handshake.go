@@ -12,8 +12,8 @@ import (
 
 // A connection on its way through a Server: handshake, decision, session.
 
-// serve takes one connection through its handshake and starts the session. It reports
-// false if the connection gets none.
+// serve does the handshake of one connection and starts the session. It returns false if the
+// connection gets no session.
 func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	log := v.log.With("addr", addr(conn.Peer().Addr))
 	hctx, cancel := context.WithTimeout(ctx, v.cfg.Handshake)
@@ -83,9 +83,9 @@ func (v *Server) decide(ctx context.Context, cancel context.CancelFunc, peer Pee
 	return version, node, t, err
 }
 
-// reportDuplicate reports that a program was refused because another has the node. The
-// refused one is alive: a restarted program would ask under a new instance. What an
-// earlier run of the holder sent before it ended is no duplicate.
+// reportDuplicate reports that a program was refused because another has the node. The refused
+// program is alive, because a restarted one would ask under a new instance. A late hello of an
+// earlier run of the holder is not a duplicate.
 func (v *Server) reportDuplicate(ctx context.Context, node Node, name string, err error) {
 	f, ok := errors.AsType[*fencedError](err)
 	if !ok || node.Duplicate == nil || replica.IsLate(f.held, f.claim) {

@@ -21,7 +21,7 @@ import (
 // to read why.
 const closeWait = time.Second
 
-// sessionConfig is what the two ends agreed on, and what this end does.
+// sessionConfig is what the two ends agreed on, and the endpoints of this end.
 type sessionConfig struct {
 	*line
 	node      string
@@ -31,9 +31,9 @@ type sessionConfig struct {
 	limits    Limits // own
 	peer      Limits // the peer's: MaxFrame, Window, WindowBytes
 	sink      Sink   // nil refuses all state
-	source    Source // nil has none
-	outbox    Outbox // nil has none, or the peer takes none
-	inbox     Inbox  // nil takes none, or the peer sends none
+	source    Source // nil for none
+	outbox    Outbox // nil for none, or if the peer does not support events
+	inbox     Inbox  // nil for none, or if the peer does not support events
 	mux       *Mux
 	log       *slog.Logger
 	batches   bool // the peer reads them
@@ -52,9 +52,9 @@ type session struct {
 	acker  Acker // source, if it is one
 	waiter load.Waiter
 	ids    atomic.Uint64
-	// inflight counts what the peer may start here before it is classified.
+	// inflight counts the frames of the peer that are not classified yet.
 	inflight atomic.Int32
-	ignoring atomic.Bool // disconnected: what the peer sends is not acted on
+	ignoring atomic.Bool // disconnected: frames of the peer are ignored
 	calls    atomic.Int32
 	streams  atomic.Int32
 	opened   *semaphore.Weighted // of what calls and streams may hold here; see bodies
@@ -69,9 +69,9 @@ type session struct {
 	unsubscribe []func()
 
 	mu     sync.Mutex
-	reason error // why it ends; nil while it stands
+	reason error // why the session ended; nil before
 	alive  replica.Keepalive
-	// lastRoundTrip is what the last ping took; the next one tells the cloud.
+	// lastRoundTrip is the duration of the last ping; the next ping reports it to the cloud.
 	lastRoundTrip time.Duration
 	timer         load.Timer // of alive, in timers
 	stateSend     driver[replica.StateSenderEvent]
@@ -215,7 +215,7 @@ func (s *session) failLocked(err error) {
 		return
 	}
 	switch {
-	case s.out.closing != nil: // the peer closed because it was told to
+	case s.out.closing != nil: // the peer closed because this side asked it to
 		s.reason = s.out.closing
 	case err == nil:
 		s.reason = io.EOF
@@ -232,8 +232,8 @@ func (s *session) failLocked(err error) {
 	s.wg.Go(func() { s.conn.Close() })
 }
 
-// close tells the peer why the session ends, gives it a moment to read it, and
-// ends the session with that reason.
+// close sends the peer the reason for the end of the session, gives it a moment to read that, and
+// ends the session.
 func (s *session) close(g wire.GoAway) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,7 +279,7 @@ func (s *session) spawnLocked(f func()) {
 	}
 }
 
-// tick is called for the keepalive, and at the end of closeWait.
+// tick is called by the keepalive timer, and at the end of closeWait.
 func (s *session) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

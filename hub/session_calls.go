@@ -16,11 +16,11 @@ import (
 // openWait is how long a stream may stay open without saying what for.
 const openWait = 10 * time.Second
 
-// slowestBody is how many bytes a second of a call or stream must come at least: it
-// is what a slow link carries, beside what else it has to.
+// slowestBody is the lowest rate, in bytes a second, at which a call or stream must arrive: what a
+// slow link carries besides its other traffic.
 const slowestBody = 16 << 10
 
-// bodyWait is how long n bytes that a call or stream begins with may take.
+// bodyWait is the time in which the first n bytes of a call or stream must arrive.
 func bodyWait(n int) time.Duration {
 	return openWait + time.Duration(n)*time.Second/slowestBody
 }
@@ -29,8 +29,8 @@ func bodyWait(n int) time.Duration {
 // streams, so that each gets a typed refusal; more than that are just closed.
 const maxOpening = 64
 
-// serving is what the peer has under way here, by its message id. Cancels that
-// overtake what they cancel are remembered for a while.
+// serving holds the calls and streams of the peer that run here, by message id. It also remembers,
+// for a while, cancels that arrived before the call that they cancel.
 type serving struct {
 	mu       sync.Mutex
 	stop     map[uint64]context.CancelFunc
@@ -39,8 +39,7 @@ type serving struct {
 
 const maxOvertook = 64
 
-// begin notes that id is being served. It reports false if it was cancelled
-// before it came.
+// begin records that id is being served. It returns false if id was cancelled before it arrived.
 func (v *serving) begin(id uint64, stop context.CancelFunc) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -147,7 +146,7 @@ func (s *session) openStream(ctx context.Context, o wire.Open) (Stream, error) {
 	return st, nil
 }
 
-// cancelPeer tells the peer to stop what it does for id.
+// cancelPeer sends the peer a cancel for id.
 func (s *session) cancelPeer(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,8 +197,7 @@ func (s *session) expect(streams uint64) {
 // overflow.
 const maxExpected = 1 << 32
 
-// expectsMore takes off one stream that was announced, and reports whether
-// accept goes on.
+// expectsMore counts one announced stream less, and reports whether accept continues.
 func (s *session) expectsMore() bool {
 	if !s.announced {
 		return true
@@ -211,8 +209,8 @@ func (s *session) expectsMore() bool {
 	return s.accepting
 }
 
-// accept serves what the peer opens: until the connection ends, or all that was
-// announced has come.
+// accept serves the streams that the peer opens, until the connection ends or all announced ones
+// have arrived.
 func (s *session) accept() {
 	most := int32(min(int64(s.limits.MaxCalls)+int64(s.limits.MaxStreams)+maxOpening, 1<<30))
 	for more := true; more; more = s.expectsMore() {
@@ -310,8 +308,8 @@ func (s *session) answer(ctx context.Context, o wire.Open) Message {
 	return m
 }
 
-// linger waits until the peer has read all that was written and closed its
-// side, since Close may overtake what is still on its way.
+// linger waits until the peer has read everything and closed its side, because Close may overtake
+// bytes that are still on their way.
 func (s *session) linger(st Stream) {
 	if st.CloseWrite() != nil {
 		return

@@ -33,9 +33,8 @@ func (r role) class() int {
 	return ofEvent
 }
 
-// absent is the violation that a frame is for a half that this end does not have, or
-// nil: a peer that holds state or takes events says so whether or not anybody here
-// has any.
+// absent is the violation for a frame of a half that this end does not have, or nil. A peer that
+// stores state or receives events says so even if this side has none.
 func (r role) absent(event any) error {
 	switch r {
 	case stateReceiver:
@@ -53,8 +52,8 @@ func (r role) absent(event any) error {
 	return message.Violation("%T without an outbox", event)
 }
 
-// driver runs one machine for a session: it feeds events to it and has the session
-// perform what it asks for. The session's mu guards it.
+// driver runs one machine for a session: it passes events to the machine and makes the session
+// perform the effects. The session's mu guards it.
 type driver[E any] struct {
 	role    role
 	machine machine[E]  // nil if this end does not have the half
@@ -62,7 +61,7 @@ type driver[E any] struct {
 	pending int         // what this session has in counters.queued
 }
 
-// feed gives one event to the machine and performs the effects.
+// feed returns one event to the machine and performs the effects.
 func (d *driver[E]) feed(s *session, event E) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,8 +84,8 @@ func (d *driver[E]) feed(s *session, event E) {
 	d.countLocked(s)
 }
 
-// retryLocked feeds RetryDue after the delay. What a receiver tries again is counted
-// here, what a sender does with the report of why.
+// retryLocked passes RetryDue to the machine after the delay. The retries of a receiver are counted
+// here, those of a sender where their reason is reported.
 func (d *driver[E]) retryLocked(s *session, after time.Duration) {
 	if d.role == stateReceiver || d.role == eventReceiver {
 		s.stats.retried[d.role.class()].Add(1)
@@ -116,23 +115,22 @@ func (d *driver[E]) countLocked(s *session) {
 	d.pending = pending
 }
 
-// stopLocked ends the delay that is under way. It is called once, at the end of the
-// session.
+// stopLocked stops the running delay. It is called once, at the end of the session.
 func (d *driver[E]) stopLocked(s *session) {
 	if d.retry != nil && d.retry.Stop() {
 		s.wg.Done()
 	}
 }
 
-// forgetLocked takes what the session still has queued out of the counters.
+// forgetLocked removes the session's queue from the counters.
 func (d *driver[E]) forgetLocked(s *session) {
 	s.stats.queued[d.role.class()].Add(-int64(d.pending))
 	d.pending = 0
 }
 
-// perform does one effect of any machine but RetryAfter, which is the driver's. mu is
-// held, so it only queues. An effect that it does not know is a fault of this program;
-// TestEveryEffectIsPerformed finds it.
+// perform performs one effect of any machine except RetryAfter, which the driver performs. mu is
+// held, so it only queues. An unknown effect is a fault of this program; TestEveryEffectIsPerformed
+// finds it.
 func (s *session) perform(fx replica.Effect) error {
 	switch fx := fx.(type) {
 	case replica.Fail:
@@ -159,7 +157,7 @@ func (s *session) perform(fx replica.Effect) error {
 	case replica.ReportBehind:
 		s.stats.behind.Add(1)
 		if suppressed, ok := s.warnings.allow(time.Now(), ErrLagging); ok {
-			s.log.Warn("the owner stays behind what its peer holds, so that nothing is sent: versions must grow, also when the owner was restarted or restored",
+			s.log.Warn("the owner's version is older than the peer's, so nothing is sent: versions must grow, also after a restart or a restore",
 				"key", fx.Key.String(), "peer", message.Clip(fx.Held), "owner", cmp.Or(message.Clip(fx.Version), "cannot tell"), "suppressed", suppressed)
 		}
 	case replica.Apply:
@@ -189,8 +187,8 @@ func (s *session) perform(fx replica.Effect) error {
 	return nil
 }
 
-// forgetEventsLocked queues what the Outbox may forget, in order. Reports of one source
-// that wait are merged into one.
+// forgetEventsLocked queues the acknowledgements for the Outbox, in order. It merges waiting ones of
+// one source.
 func (s *session) forgetEventsLocked(m replica.ForgetEvents) {
 	for i := range s.forget.waiting {
 		if w := &s.forget.waiting[i]; w.Source == m.Source && !w.Presumed {
@@ -201,8 +199,8 @@ func (s *session) forgetEventsLocked(m replica.ForgetEvents) {
 	s.forget.addLocked(s, m, 1, (*session).forgetEvents)
 }
 
-// jobs are worked off in order by goroutines of the session that exist only while
-// there are some: at rest a session has none. The session's mu guards them.
+// jobs are executed in order by goroutines of the session, which exist only while there are jobs. The
+// session's mu guards them.
 type jobs[T any] struct {
 	waiting []T
 	running int // goroutines
@@ -246,8 +244,8 @@ const (
 	logSpan  = 10 * time.Minute
 )
 
-// allow reports whether to log a fault now, and how many were suppressed since the
-// last that was logged. A final fault is always logged: nothing else reports it.
+// allow reports whether to log a fault now, and how many were suppressed since the last logged one. A
+// final fault is always logged, because nothing else reports it.
 func (l *logLimiter) allow(now time.Time, err error) (suppressed int, ok bool) {
 	if isFinal(err) {
 		return 0, true

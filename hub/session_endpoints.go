@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// What a session does with its Source, Sink, Outbox and Inbox, each in a goroutine
-// that ends with the work. Their answers go back to the machines.
+// The session's calls to its Source, Sink, Outbox and Inbox. Each runs in a goroutine that ends with the
+// call, and passes the result to the machines.
 
 // versionLister is the method that Source and Sink share.
 type versionLister func(ctx context.Context) (iter.Seq2[Key, string], error)
@@ -40,7 +40,7 @@ func (s *session) withPlace(f func() error) error {
 	return f()
 }
 
-// sendDigest begins the receiving half of state: it tells the peer what the Sink holds.
+// sendDigest begins the receiving half of state: it sends the peer a digest of the Sink.
 func (s *session) sendDigest() {
 	var d replica.Digester
 	if err := eachVersion(s.ctx, s.sink.Versions, d.Add); err != nil {
@@ -112,21 +112,21 @@ func (s *session) reportDelivered(objects []Object) {
 	s.untilNoted(ofState, func() error { return s.acker.Acked(s.ctx, objects) })
 }
 
-// untilNoted calls acked until it succeeds, for as long as the session stands: a full
-// disk does not end the link, since somebody may make room on the disk by way of it.
-// The log has one line when that begins and one when it is over; the metric counts.
+// untilNoted calls acked until it succeeds or the session ends. A full disk does not end the link, because
+// somebody may use the link to make room. The log has one line at the beginning and one at the end; the
+// metric counts.
 func (s *session) untilNoted(class int, acked func() error) {
 	for tries := 1; ; tries++ {
 		err := acked()
 		if err == nil && tries > 1 {
-			s.log.Info("what the peer has is noted now", "class", classes()[class], "tries", tries)
+			s.log.Info("the acknowledgement could be stored now", "class", classes()[class], "tries", tries)
 		}
 		if err == nil || s.ctx.Err() != nil {
 			return
 		}
 		s.stats.retried[class].Add(1)
 		if tries == 1 {
-			s.log.Warn("what the peer has is not noted yet; trying again until it is", "class", classes()[class], "error", err)
+			s.log.Warn("an acknowledgement could not be stored (not noted); trying again until it is", "class", classes()[class], "error", err)
 		}
 		select {
 		case <-time.After(replica.RetryPause(tries)):
@@ -145,7 +145,7 @@ func (s *session) apply(objects []Object) {
 	s.stateRecv.feed(s, replica.Applied{Err: err})
 }
 
-// sendMarks begins the receiving half of events: it tells the peer what the Inbox has.
+// sendMarks begins the receiving half of events: it sends the peer the marks of the Inbox.
 func (s *session) sendMarks() {
 	own := make(map[string]uint64)
 	all, err := s.inbox.Marks(s.ctx)
@@ -175,7 +175,7 @@ func (s *session) sendMarks() {
 	}
 }
 
-// listSources has the machine look at what the Outbox has already.
+// listSources passes the existing sources of the Outbox to the machine.
 func (s *session) listSources() {
 	all, err := s.outbox.Sources(s.ctx)
 	if err != nil {
@@ -206,7 +206,7 @@ func (s *session) appendEvents(fx replica.AppendEvents) {
 	s.eventRecv.feed(s, replica.AppendDone{Source: fx.Source, Err: err})
 }
 
-// forgetEvents tells the Outbox what the peer has.
+// forgetEvents passes the acknowledgements of the peer to the Outbox.
 func (s *session) forgetEvents(m replica.ForgetEvents) {
 	if m.Presumed {
 		s.countPresumed(m.Source, m.ID)
@@ -217,12 +217,11 @@ func (s *session) forgetEvents(m replica.ForgetEvents) {
 // maxPresumed is how many events countPresumed reads at most.
 const maxPresumed = 1000
 
-// countPresumed counts and logs the events that the Outbox is about to forget although
-// this session has not sent them: the peer says that it has the source up to id. That
-// is the case when a link ended before the last acknowledgement came. But if the
-// Outbox was made anew under its old source's name, the peer has never seen these
-// events. It is certain where event id itself is not there, since an Outbox forgets
-// the oldest first.
+// countPresumed counts and logs the events that the Outbox is about to remove although this session has
+// not sent them, because the peer says that it has the source up to id. That is normal after a link that
+// ended before the last acknowledgement arrived. But if the Outbox was made again under its old source's
+// name, the peer has never seen these events. That is certain if event id itself is not there, because an
+// Outbox removes the oldest first.
 func (s *session) countPresumed(source string, id uint64) {
 	count, certain := 0, true
 	for after := uint64(0); count < maxPresumed; count++ {

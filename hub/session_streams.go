@@ -16,10 +16,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// After its open frame, a stream of the stream class carries chunks: one byte
-// that says which, a uvarint length, and that many bytes. A clean end is a
-// chunk of its own, so that a stream that broke off is never taken for one
-// that ended.
+// After its opening frame, a stream carries chunks: one byte for the kind, a uvarint length, and that many
+// bytes. A clean end is a chunk of its own, so that a stream that was cut off is never taken for one that
+// ended.
 const (
 	chunkData   byte = iota + 1 // payload
 	chunkEnd                    // the writer closed its half; no payload
@@ -77,9 +76,8 @@ func (h *half) count(received, sent int) {
 	}
 }
 
-// Read gives the peer's bytes. On the opener's side io.EOF means that the
-// handler returned nil, and an *Error is what it returned; on the handler's
-// side io.EOF means that the opener closed its half.
+// Read returns the peer's bytes. On the opener's side io.EOF means that the handler returned nil, and an
+// *Error is the handler's; on the handler's side io.EOF means that the opener closed its half.
 func (h *half) Read(p []byte) (int, error) {
 	h.rmu.Lock()
 	defer h.rmu.Unlock()
@@ -161,7 +159,7 @@ func (h *half) status(n uint64) error {
 	return e
 }
 
-// broken distinguishes a deadline, which may be set anew, from the end of the stream.
+// broken tells a deadline, after which the stream can be used again, from the end of the stream.
 func (h *half) broken(err error) error {
 	if t, ok := errors.AsType[interface {
 		error
@@ -215,7 +213,7 @@ func (h *half) sendLocked(b []byte, kind byte, p []byte) error {
 	return h.werr
 }
 
-// CloseWrite tells the peer that no more bytes come.
+// CloseWrite tells the peer that no more bytes follow.
 func (h *half) CloseWrite() error {
 	h.wmu.Lock()
 	defer h.wmu.Unlock()

@@ -15,8 +15,8 @@ import (
 // Class is a class of delivery, as Stats count by it.
 type Class string
 
-// The classes. ClassControl is what the link itself needs: keepalives and the ends of
-// sessions; handshakes are counted apart.
+// The classes. ClassControl is the link's own traffic: keepalives and the ends of sessions. Handshakes are counted
+// separately.
 const (
 	ClassControl Class = "control"
 	ClassState   Class = "state"
@@ -34,15 +34,15 @@ const (
 	HandshakeOK          HandshakeResult = "ok"
 	HandshakeGarbage     HandshakeResult = "garbage"     // what came first was no hello
 	HandshakeVersion     HandshakeResult = "version"     // no protocol version in common
-	HandshakeIdentity    HandshakeResult = "identity"    // no proven name, or another than the edge says
+	HandshakeIdentity    HandshakeResult = "identity"    // no proven name, or another than in the hello
 	HandshakeInvalid     HandshakeResult = "invalid"     // a hello with impossible values
-	HandshakeRate        HandshakeResult = "rate"        // too many at the same time: it was told to come back
+	HandshakeRate        HandshakeResult = "rate"        // too many at the same time: it was asked to come back later
 	HandshakeFull        HandshakeResult = "full"        // the limit on nodes is reached
 	HandshakeFenced      HandshakeResult = "fenced"      // this program lost the node to another
-	HandshakeStale       HandshakeResult = "stale"       // a newer connection of this program stands
+	HandshakeStale       HandshakeResult = "stale"       // a newer connection of this program has the session
 	HandshakeRefused     HandshakeResult = "refused"     // the Directory refused it, or on the edge the server
 	HandshakeCertificate HandshakeResult = "certificate" // on the edge: the server's certificate does not hold
-	HandshakeLost        HandshakeResult = "lost"        // the connection went, was slow, or never came
+	HandshakeLost        HandshakeResult = "lost"        // the connection was lost, was slow, or sent nothing
 )
 
 // EndReason is how a session ended.
@@ -55,8 +55,8 @@ const (
 	EndReplaced     EndReason = "replaced"     // a newer connection of the same program
 	EndFenced       EndReason = "fenced"       // another program with the same identity
 	EndDisconnected EndReason = "disconnected" // by Server.Disconnect
-	EndSilent       EndReason = "silent"       // nothing was heard of the peer for too long
-	EndViolation    EndReason = "violation"    // the peer did not keep to the protocol
+	EndSilent       EndReason = "silent"       // nothing arrived from the peer for too long
+	EndViolation    EndReason = "violation"    // the peer violated the protocol
 	EndLost         EndReason = "lost"         // the connection went
 	EndFailed       EndReason = "failed"       // this side's Source, Sink, Outbox or Inbox failed
 )
@@ -84,9 +84,8 @@ type Traffic struct {
 	Messages, Bytes uint64
 }
 
-// Stats is what a Server has counted for all its nodes, or a Client for its
-// own, since it was made. Package hub/metrics shows them to Prometheus. The
-// maps belong to the caller and hold what is not zero.
+// Stats are the counts of a Server for all its nodes, or of a Client for its own, since it was made. Package
+// hub/metrics exports them to Prometheus. The maps belong to the caller and hold the values that are not zero.
 type Stats struct {
 	Sessions   map[string]int     // that stand now, by transport
 	Backlog    map[string]Backlog // connections that are no sessions yet, by transport, if the Listener reports it
@@ -102,10 +101,9 @@ type Stats struct {
 	Retried map[Class]uint64
 	Dropped map[Drop]uint64
 
-	// Behind is how often the owner stayed behind what its peer holds of an
-	// object for some seconds: nothing older is sent, so that this goes on until
-	// the owner's versions have grown. EventsPresumed is how many events were not
-	// sent since the peer said that it has them; see Event.Source.
+	// Behind counts how often the owner's version of an object stayed older than the peer's for some seconds:
+	// nothing is sent then until the owner's versions have grown. EventsPresumed counts events that were not
+	// sent because the peer said that it has them; see Event.Source.
 	Behind         uint64
 	EventsPresumed uint64
 
@@ -300,7 +298,7 @@ func dropReason(err error) (DropReason, bool) {
 	return "", false
 }
 
-// endReason classifies what a session's run returned.
+// endReason classifies the error of a session's run.
 func endReason(err error) EndReason {
 	p, here := errors.AsType[*closedHere](err)
 	f, closed := errors.AsType[*closedByPeer](err)

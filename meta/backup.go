@@ -13,7 +13,7 @@ import (
 	"iter"
 )
 
-// A backup, form 1. It does not depend on which Store it came from:
+// The form of a backup, version 1. It is the same for every Store:
 //
 //	the line backupHead
 //	for each record, in key order:
@@ -24,11 +24,12 @@ import (
 //	byte 0, uvarint number of records, SHA-256 of all before it
 const backupHead = "edgekit store backup 1\n"
 
-// ErrBackup is returned for a backup that is cut off, damaged, or none.
+// ErrBackup is returned for a backup that is cut off or damaged, or for a file that
+// is not a backup.
 var ErrBackup = errors.New("meta: not a whole backup")
 
-// Backup writes what the snapshot shows to w. It is not encrypted, also when
-// the store is: whoever reads it reads the node's secrets.
+// Backup writes the content of the snapshot to w. The backup is not encrypted, even
+// when the store is: whoever reads it can read the node's secrets.
 func Backup(ctx context.Context, s Snapshot, w io.Writer) error {
 	sum := sha256.New()
 	buffered := bufio.NewWriter(w)
@@ -61,10 +62,10 @@ func Backup(ctx context.Context, s Snapshot, w io.Writer) error {
 	return nil
 }
 
-// ReadBackup gives the records of a backup. The last thing that it gives is an
-// error that wraps ErrBackup if the backup turned out not to be whole: what it
-// gave before must not be used then. A record costs memory only as far as it
-// is really there.
+// ReadBackup returns the records of a backup. If the backup is damaged, the last
+// element is an error that wraps ErrBackup, and the caller must not use the records
+// before it. A record is read in pieces, so a false length in its header does not
+// make ReadBackup allocate that much.
 func ReadBackup(r io.Reader) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		in := &backupReader{in: bufio.NewReader(r), sum: sha256.New()}
@@ -89,10 +90,10 @@ func ReadBackup(r io.Reader) iter.Seq2[Record, error] {
 	}
 }
 
-// Restore puts the records of a backup into a store that holds none yet. All
-// get new revisions, and SyncedKey is left out: what happened since the backup
-// is still to come from the cloud. When it fails, what it wrote so far remains;
-// the store is then of no use.
+// Restore puts the records of a backup into an empty store. All records get new
+// revisions. SyncedKey is left out, because the cloud still has to send what
+// happened since the backup. When Restore fails, the records that it wrote remain;
+// discard the store then.
 func Restore(ctx context.Context, s Store, r io.Reader) error {
 	const most = MaxBatch / 4
 	var ops []Op
@@ -123,14 +124,14 @@ func Restore(ctx context.Context, s Store, r io.Reader) error {
 	return nil
 }
 
-// backupReader reads a backup and sums what it has read. The first error stays.
+// backupReader reads a backup and hashes what it has read. It keeps the first error.
 type backupReader struct {
 	in  *bufio.Reader
 	sum hash.Hash
 	err error
 }
 
-// record reads one record, or the byte that ends them.
+// record reads one record, or the byte that ends the records.
 func (r *backupReader) record() (Record, bool) {
 	key := r.uvarint()
 	if r.err != nil || key == 0 {
@@ -145,13 +146,13 @@ func (r *backupReader) record() (Record, bool) {
 	return record, r.err == nil
 }
 
-// end reads what follows the last record.
+// end reads the count and the checksum after the last record.
 func (r *backupReader) end(count uint64) {
 	if r.err != nil {
 		return
 	}
 	if want := r.uvarint(); r.err == nil && want != count {
-		r.err = fmt.Errorf("%w: it holds %d records and tells of %d", ErrBackup, count, want)
+		r.err = fmt.Errorf("%w: it holds %d records, its end says %d", ErrBackup, count, want)
 	}
 	want := r.sum.Sum(nil)
 	if have := r.bytes(sha256.Size); r.err == nil && !bytes.Equal(have, want) {
@@ -159,7 +160,7 @@ func (r *backupReader) end(count uint64) {
 	}
 }
 
-// bytes reads n bytes; memory grows with what is there, not with n.
+// bytes reads n bytes. Its memory grows with the bytes that arrive, not with n.
 func (r *backupReader) bytes(n uint64) []byte {
 	if r.err != nil {
 		return nil
@@ -184,7 +185,7 @@ func (r *backupReader) uvarint() uint64 {
 	return n
 }
 
-// ReadByte is for binary.ReadUvarint.
+// ReadByte implements io.ByteReader for binary.ReadUvarint.
 func (r *backupReader) ReadByte() (byte, error) {
 	b, err := r.in.ReadByte()
 	if err == nil {

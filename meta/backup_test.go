@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// backupOf gives a backup of n records.
+// backupOf returns a backup of n records.
 func backupOf(tb testing.TB, n int) []byte {
 	tb.Helper()
 	s := memstore.New()

@@ -44,9 +44,9 @@ func (k Key) Valid() bool {
 	return !strings.ContainsAny(k.Namespace, "/\x00") && !strings.ContainsAny(k.Name, "/\x00")
 }
 
-// EncodeObject gives the value to store for o under area + o.Key.Path(). The
-// key is not part of it. Stored keeps milliseconds; a Version of more than 256
-// bytes is cut, which no owner of objects makes.
+// EncodeObject returns the value to store for o under area + o.Key.Path(). The key
+// is not part of the value. Stored is kept in milliseconds. A Version of more than
+// 256 bytes is cut; no known owner makes one.
 func EncodeObject(o Object) []byte {
 	var flags byte
 	if o.Deleted {
@@ -66,10 +66,9 @@ func EncodeObject(o Object) []byte {
 	return append(b, o.Body...)
 }
 
-// DecodeObject reads a record of an area that holds objects: its key without
-// the area, which must be a Key.Path, and its value, as EncodeObject made it.
-// Body shares the record's memory. An error means that the record is not an
-// Object of a form that this release knows.
+// DecodeObject reads a record of an area that holds objects. The record's key must
+// be the area and a Key.Path, its value one of EncodeObject. Body shares the record's
+// memory. DecodeObject returns an error for a form that this release does not know.
 func DecodeObject(area string, r Record) (Object, error) {
 	path, ok := strings.CutPrefix(r.Key, area)
 	if !ok {
@@ -92,7 +91,7 @@ func (o *Object) decode(b []byte) error {
 	form, flags := b[0], b[1]
 	b = b[2:]
 	if form != formObject || flags&^flagsKnown != 0 {
-		return fmt.Errorf("form %d with flags %#x is not known here; a newer release may have stored it", form, flags)
+		return fmt.Errorf("form %d with flags %#x is unknown: a newer release may have written it", form, flags)
 	}
 	o.Deleted = flags&flagDeleted != 0
 	if flags&flagStored != 0 {

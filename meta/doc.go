@@ -12,20 +12,19 @@
 //   - meta/badgerstore keeps everything in a folder, synced before it is
 //     acknowledged: for nodes.
 //
-// Two joiners build on the contract. meta/manager is MetaManager: it receives
-// what the cloud says, answers queries while offline, and keeps the outbox of
-// reports. meta/kube is the typed face that the pod agent uses.
+// Two packages build on the contract. meta/manager is MetaManager: it stores the
+// objects that the cloud sends, answers queries while offline, and keeps the outbox
+// of reports. meta/kube is the typed client that the pod agent uses.
 //
 // # Areas
 //
-// By convention keys are paths, and the first element is an area; a Store does not
-// check that. The areas are [Down] for what the cloud
-// says, [Up] for what this node reports, [Acked] for how much of that has
-// arrived, [Events] for what happened here lately, and [Local] for the rest. In
-// Down, Up and Events a key is the area followed
-// by [Key.Path], and the value is an [Object] in the form that [EncodeObject]
-// makes. Who adds a module of their own takes a folder under Local and encodes
-// values as they like.
+// By convention a key is a path whose first element is an area; a Store does not
+// check that. [Down] holds the objects that the cloud sent, [Up] the objects that
+// this node reports, [Acked] how much of Up the cloud has acknowledged, [Events] the
+// newest events of this node, and [Local] everything else. In Down, Up and Events a
+// key is the area followed by [Key.Path], and the value is an [Object] in the form
+// of [EncodeObject]. A module of your own takes a folder below Local and encodes its
+// values as it likes.
 //
 // # The one example
 //
@@ -43,24 +42,25 @@
 //
 // # Snapshots and backups
 //
-// A [Snapshot] is everything at one revision, to be read in small pieces while
-// the store goes on. [Backup] writes one to a file, and [Restore] puts it into
-// an empty store, of any implementation.
+// A [Snapshot] is the whole store at one revision. It is read in small pieces while
+// the store goes on. [Backup] writes a Snapshot to a file, and [Restore] puts the
+// file into an empty store of any implementation.
 //
 // # In step with the cloud
 //
-// A store that is new, restored, or that has lost something may lack objects
-// that the cloud will still send. [Synced] tells whether it has ever been whole:
-// until then nothing is ended because it is absent. Of a single object the cloud
-// says that it does not exist by the body of its deletion, [NotFoundBody].
+// A store that is new, restored, or that has lost something may lack objects that
+// the cloud will still send. [Synced] reports whether the store was ever complete.
+// Until then an absent object is no reason to stop a pod. When the cloud knows that
+// a single object does not exist, it says so in the body of the deletion, see
+// [NotFoundBody].
 //
 // # Order, delivery, durability
 //
-// A batch is there whole or not at all. When Apply returns nil the batch has
-// reached the disk; nobody sees a batch, by Get, List or Watch, before that.
-// Each batch gets a revision of its own, larger than all before it, also
-// across restarts. Revisions may skip numbers. Watchers see every change after
-// their revision in revision order, once, or are ended.
+// A batch is applied whole or not at all. When Apply returns nil the batch is on
+// the disk; Get, List and Watch do not show it before. Each batch gets a revision
+// that is larger than all earlier ones, also across restarts. Revisions may skip
+// numbers. A watcher gets every change after its revision once and in revision
+// order, or its watch ends.
 //
 // # Limits
 //
@@ -71,14 +71,13 @@
 // # A disk that fails
 //
 // When the disk is full or read-only, Apply fails with an error that wraps
-// syscall.ENOSPC or syscall.EROFS, reading goes on, and writing goes on by
-// itself when there is room again. After a write of which nobody knows whether
-// it reached the disk, all further ones fail with [ErrFailed] until the store is
-// opened again.
+// syscall.ENOSPC or syscall.EROFS. Reads still work, and writes work again when the
+// disk does. After a write that may or may not have reached the disk (a failed
+// sync), every later write fails with [ErrFailed] until the store is opened again.
 //
 // # Concurrency and stability
 //
-// All methods of a Store may be called by several goroutines at once. The
-// stored form of an Object begins with a version byte: a program reads all
-// forms that earlier releases wrote.
+// Several goroutines may call all methods of a Store at once. The stored form of an
+// Object begins with a version byte: a program reads all forms that earlier
+// releases wrote.
 package meta

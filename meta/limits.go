@@ -12,9 +12,9 @@ const (
 	MaxBatch = 8 << 20 // most bytes of keys and values in one batch
 )
 
-// CheckOps reports why a batch can never be applied: an empty key, or one of
-// the limits, the latter as an error that wraps ErrTooLarge. It is for those
-// who implement a Store.
+// CheckOps returns an error if a batch can never be applied: a key is empty, or the
+// batch is over a limit. The error for a limit wraps ErrTooLarge. Every Store
+// calls CheckOps in Apply.
 func CheckOps(ops []Op) error {
 	total := 0
 	for _, op := range ops {
@@ -22,9 +22,9 @@ func CheckOps(ops []Op) error {
 		case op.Key == "":
 			return errors.New("meta: empty key in a batch")
 		case len(op.Key) > MaxKey:
-			return fmt.Errorf("%w: key of %d bytes, %d are the limit: it begins %.40q", ErrTooLarge, len(op.Key), MaxKey, op.Key)
+			return fmt.Errorf("%w: key of %d bytes is over the limit of %d: it begins %.40q", ErrTooLarge, len(op.Key), MaxKey, op.Key)
 		case !op.Delete && len(op.Value) > MaxValue:
-			return fmt.Errorf("%w: value of %d bytes for %q, %d are the limit", ErrTooLarge, len(op.Value), op.Key, MaxValue)
+			return fmt.Errorf("%w: value of %d bytes for %q is over the limit of %d", ErrTooLarge, len(op.Value), op.Key, MaxValue)
 		}
 		total += len(op.Key)
 		if !op.Delete {
@@ -32,7 +32,7 @@ func CheckOps(ops []Op) error {
 		}
 	}
 	if total > MaxBatch {
-		return fmt.Errorf("%w: batch of %d bytes, %d are the limit", ErrTooLarge, total, MaxBatch)
+		return fmt.Errorf("%w: batch of %d bytes is over the limit of %d: split it", ErrTooLarge, total, MaxBatch)
 	}
 	return nil
 }

@@ -2,16 +2,17 @@ package meta
 
 import "github.com/edgekit/edgekit/meta/jsonlimit"
 
-// reasonNotFound is the reason of Kubernetes' Status for what does not exist
-// (metav1.StatusReasonNotFound).
+// reasonNotFound is the reason in the Status that an API server returns for an
+// object that does not exist (metav1.StatusReasonNotFound).
 const reasonNotFound = "NotFound"
 
-// NotFoundBody is the body of a deletion on its way down that says more than
-// that this node need not have the object: it does not exist.
+// NotFoundBody is the body of a deletion that the cloud sends for an object that
+// does not exist. A deletion without it says only that this node need not hold the
+// object any more.
 func NotFoundBody() []byte { return []byte(`{"reason":"` + reasonNotFound + `"}`) }
 
-// SaysNotFound reports whether the body of a deletion is one of NotFoundBody, or
-// of a later release that says the same in other words beside it.
+// SaysNotFound reports whether the body of a deletion says that the object does not
+// exist. It accepts additional fields, which a later release may send.
 func SaysNotFound(body []byte) bool {
 	var status struct {
 		Reason string `json:"reason"`

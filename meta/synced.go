@@ -6,15 +6,15 @@ import (
 	"fmt"
 )
 
-// SyncedKey is the record that says that this store has once held all that the
-// cloud listed for the node. A store that is new, that replaces a damaged one,
-// or that was restored from a backup is without it: what its Down area does
-// not hold may still come, so that nothing may be ended because it is absent
-// there. The record survives restarts, and being offline does not remove it.
+// SyncedKey is the record that says that this store has once held everything that
+// the cloud listed for the node. A store that is new, restored from a backup, or
+// that replaces a damaged one does not have the record: the cloud may still send
+// objects that are not in its Down area, so an absent object is no reason to stop a
+// pod. The record survives restarts and does not go away while the node is offline.
 const SyncedKey = Local + "meta/synced"
 
-// MarkSynced writes the mark. It is called when everything that the cloud
-// listed is durable here; when the mark is there already, it writes nothing.
+// MarkSynced writes the record, unless it is there. It is called when everything
+// that the cloud listed is durable in the store.
 func MarkSynced(ctx context.Context, s Store) error {
 	if done, err := Synced(ctx, s); done || err != nil {
 		return err
@@ -25,7 +25,7 @@ func MarkSynced(ctx context.Context, s Store) error {
 	return nil
 }
 
-// Synced reports whether the mark is there.
+// Synced reports whether the record is there.
 func Synced(ctx context.Context, s Store) (bool, error) {
 	_, err := s.Get(ctx, SyncedKey)
 	if errors.Is(err, ErrNotFound) {

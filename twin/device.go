@@ -9,11 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// Device is the state of one device. A Device is a value: Step never
-// changes the one that it is given, nor its maps.
+// Device is the state of one device. A Device is a value: Step never changes the one that it
+// gets, nor its maps.
 type Device struct {
 	ID         string          `json:"id"`                  // namespace/name; empty if there is no such device
-	Member     Member          `json:"member"`              // what its owner says
+	Member     Member          `json:"member"`              // what its owner declares
 	State      string          `json:"state,omitempty"`     // as last reported, for example "online"; empty before the first report
 	LastOnline time.Time       `json:"lastOnline,omitzero"` // when it was last reported online or ok; zero if it is neither
 	Twins      map[string]Twin `json:"twins,omitempty"`     // by property name, deleted ones included
@@ -31,14 +31,14 @@ func (d Device) Name() string {
 	return name
 }
 
-// Member is what the owner of a device says of it.
+// Member is what the owner of a device declares about it.
 type Member struct {
 	Description string `json:"description,omitempty"`
-	// Owner names who put the device, so that each owner removes only its own
-	// devices: twin/devicesync uses "cloud".
+	// Owner names the component that put the device, so that each owner removes only its
+	// own devices: twin/devicesync uses "cloud".
 	Owner string `json:"owner,omitempty"`
-	// Incarnation changes when a device is another one under the same ID; its
-	// twins then start anew.
+	// Incarnation differs when another device has the same ID (a Device object that was
+	// deleted and created again); its twins then start empty.
 	Incarnation string `json:"incarnation,omitempty"`
 	// Version of the owner's desired values. A Put with a lower one is ignored.
 	Version uint64 `json:"version,omitempty"`
@@ -50,7 +50,7 @@ type Member struct {
 // Twin is one property of a device.
 type Twin struct {
 	Expected *Value `json:"expected,omitempty"` // the desired value; nil for none
-	Actual   *Value `json:"actual,omitempty"`   // what the device says it is; nil before its first report
+	Actual   *Value `json:"actual,omitempty"`   // the value that the device reported; nil before its first report
 	Type     string `json:"type"`               // one of the types in CheckValue
 	Optional bool   `json:"optional,omitempty"` // it may be deleted
 	Deleted  bool   `json:"deleted,omitempty"`  // it is only remembered for its versions
@@ -58,7 +58,7 @@ type Twin struct {
 	ExpectedVersion Version `json:"expectedVersion,omitzero"`
 	ActualVersion   Version `json:"actualVersion,omitzero"`
 
-	// Declared says that the device's owner names the property.
+	// Declared says that the device's owner declared the property.
 	Declared bool `json:"declared,omitempty"`
 	// Desired is what the owner desired last. A local edit after that changes
 	// Expected only.
@@ -70,22 +70,22 @@ func (t Twin) differs() bool {
 	return t.hasDesired() && (t.Actual == nil || t.Actual.Value != t.Expected.Value)
 }
 
-// hasDesired reports whether a value is desired; an empty text is none.
+// hasDesired reports whether there is a desired value; an empty string counts as none.
 func (t Twin) hasDesired() bool { return !t.Deleted && t.Expected != nil && t.Expected.Value != "" }
 
 // Value is one side of a Twin.
 type Value struct {
 	Value string `json:"value"`
-	Time  int64  `json:"time"` // when the edge took it over, in milliseconds since 1970
+	Time  int64  `json:"time"` // when the edge stored it, in milliseconds since 1970
 }
 
-// Version counts the changes of one side of a Twin, by those who made them.
+// Version counts the changes of one value of a Twin, those of the cloud and those of the edge.
 type Version struct {
 	Cloud uint64 `json:"cloud,omitempty"`
 	Edge  uint64 `json:"edge,omitempty"`
 }
 
-// behind reports whether a request with version v is older than what is held.
+// behind reports whether a request with version v is older than the stored version.
 func (v Version) behind(held Version) bool { return v.Cloud < held.Cloud || v.Edge < held.Edge }
 
 // CheckID says why id cannot be a device's: it must be namespace/name, both
@@ -99,5 +99,5 @@ func CheckID(id string) error {
 	return nil
 }
 
-// Text gives a pointer to s, for a Patch.
+// Text returns a pointer to s, for a Patch.
 func Text(s string) *string { return &s }

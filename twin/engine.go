@@ -72,7 +72,7 @@ type Commit struct {
 	Effects []Effect
 }
 
-// Err gives the *Error of a refused Call, or nil.
+// Err returns the *Error of a refused Call, or nil.
 func (c Commit) Err() error {
 	for _, effect := range c.Effects {
 		if refused, ok := effect.(Refused); ok {
@@ -338,7 +338,7 @@ func (e *Engine) SetState(ctx context.Context, device, state string) error {
 	return err
 }
 
-// Device gives a device as last committed. It is not to be changed.
+// Device returns a device as last committed. It is not to be changed.
 func (e *Engine) Device(id string) (Device, bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -346,7 +346,7 @@ func (e *Engine) Device(id string) (Device, bool) {
 	return d, ok
 }
 
-// Devices gives all devices as last committed, by ID. They are not to be
+// Devices returns all devices as last committed, by ID. They are not to be
 // changed.
 func (e *Engine) Devices() []Device {
 	e.mu.RLock()

@@ -9,13 +9,13 @@ type Event struct {
 	Request Request
 }
 
-// Request is what can be asked of a device: one of Put, Remove, Update, Sync,
-// Read, SetState and ReadState.
+// Request is a request about a device: one of Put, Remove, Update, Sync, Read, SetState and
+// ReadState.
 type Request interface{ request() }
 
 type (
-	// Put says that the device belongs to the node, and what its owner wants
-	// of it. It adds the device or brings it up to date.
+	// Put says that the device belongs to the node, and what its owner declares. It adds
+	// the device or updates it.
 	Put struct {
 		Member     Member
 		Properties []Declaration
@@ -66,8 +66,8 @@ type Patch struct {
 	Optional *bool  // only from true to false, and for a new twin
 	Type     string // only for a new twin; empty means string
 
-	// ExpectedVersion and ActualVersion, if not nil, refuse the request when
-	// they are behind the versions held. Sync adopts them.
+	// ExpectedVersion and ActualVersion, if not nil, refuse the request when they are
+	// older than the stored versions. Sync stores them.
 	ExpectedVersion *Version
 	ActualVersion   *Version
 }
@@ -129,8 +129,8 @@ func (StateResult) effect() {}
 func (Membership) effect()  {}
 func (Report) effect()      {}
 
-// Transition is a twin before and after a change; nil where there was none or
-// is none any more.
+// Transition is a twin before and after a change; nil where there was none, or is none any
+// more.
 type Transition struct{ Last, Current *Twin }
 
 // MembershipKind says what happened to a device.

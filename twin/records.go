@@ -80,9 +80,9 @@ func (o *opList) list() ([]meta.Op, error) {
 	return ops, nil
 }
 
-// load reads all devices. Records are the node's own, made by list above out of
-// what was bounded when it came, so that they are decoded as they are. A record that cannot be read is logged and left
-// out: one bad record must not keep a node from starting.
+// load reads all devices. The records are the node's own: list wrote them, from input that
+// was bounded when it arrived, so they are decoded without a limit. A record that cannot be
+// read is logged and left out: one bad record must not keep a node from starting.
 func load(ctx context.Context, store meta.Store, log *slog.Logger) (map[string]Device, error) {
 	records, _, err := store.List(ctx, area)
 	if err != nil {

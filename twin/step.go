@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// Step folds ev into d and lists what the caller must then do, in order. It
-// reads no clock and changes nothing that it is given: d.Twins is copied
-// before it is written to. A device that does not exist is a Device without
-// ID; a Put makes it.
+// Step applies ev to d and returns the effects that the caller must then execute, in order.
+// It reads no clock and changes nothing that it gets: it copies d.Twins before it writes. A
+// device that does not exist is a Device without ID; a Put makes it.
 func Step(d Device, ev Event) (Device, []Effect) {
 	now := ev.Time.UnixMilli()
 	if put, ok := ev.Request.(Put); ok {
@@ -45,7 +44,7 @@ func refuse(code int, format string, args ...any) []Effect {
 	return []Effect{Refused{Err: &Error{Code: code, Reason: fmt.Sprintf(format, args...)}}}
 }
 
-// live gives all twins that are not deleted.
+// live returns all twins that are not deleted.
 func (d Device) live() map[string]*Twin {
 	live := make(map[string]*Twin, len(d.Twins))
 	for name, t := range d.Twins {
@@ -120,8 +119,7 @@ func (d Device) update(now int64, patches map[string]*Patch, cloud bool) (Device
 	return d, d.withDelta(effects)
 }
 
-// alive gives a pointer to t, or nil for a twin that is deleted or was never
-// there.
+// alive returns a pointer to t, or nil for a twin that is deleted or does not exist.
 func alive(t Twin, known bool) *Twin {
 	if !known || t.Deleted {
 		return nil
@@ -145,7 +143,7 @@ func same(a, b *Value) bool {
 	return a.Value == b.Value
 }
 
-// apply gives the twin after a patch. t is the zero Twin if it is not known.
+// apply returns the twin after a patch. t is the zero Twin if it is not known.
 func (t Twin) apply(known bool, now int64, p *Patch, cloud bool) (Twin, *Error) {
 	if p == nil {
 		return t.remove(known), nil
@@ -173,7 +171,7 @@ func (t Twin) apply(known bool, now int64, p *Patch, cloud bool) (Twin, *Error) 
 	return t, err
 }
 
-// side gives expected or actual after a patch and moves its version.
+// side returns expected or actual after a patch and moves its version.
 func (t Twin) side(which string, held *Value, version *Version, now int64, text *string, want *Version, cloud bool) (*Value, *Error) {
 	if text == nil {
 		return held, nil
@@ -197,7 +195,7 @@ func (t Twin) side(which string, held *Value, version *Version, now int64, text 
 	return next, nil
 }
 
-// remove gives the twin after its deletion. One that is not optional stays as it is.
+// remove returns the twin after its deletion. One that is not optional stays as it is.
 func (t Twin) remove(known bool) Twin {
 	if known && (!t.Optional || t.Deleted) {
 		return t
@@ -289,8 +287,8 @@ func (m Member) equal(o Member) bool {
 		bytes.Equal(m.Spec, o.Spec) && bytes.Equal(m.Model, o.Model)
 }
 
-// declare lays the owner's properties over the twins and gives the new twins
-// with the names of those that are new, altered or gone.
+// declare applies the owner's declarations to the twins. It returns the new twins and the
+// names of those that are new, changed or removed.
 func declare(held map[string]Twin, now int64, r Put) (twins map[string]Twin, touched []string) {
 	twins = maps.Clone(held)
 	if twins == nil {
@@ -317,8 +315,7 @@ func declare(held map[string]Twin, now int64, r Put) (twins map[string]Twin, tou
 	return twins, touched
 }
 
-// declare gives the twin as its owner wants it, and whether that differs from
-// what it was.
+// declare returns the twin as its owner declares it, and whether it has changed.
 func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twin, bool) {
 	altered := false
 	typ := p.Type
@@ -348,7 +345,7 @@ func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twi
 	case desired != nil:
 		t.Expected = &Value{Value: *desired, Time: now}
 	case t.Expected != nil && t.Desired != nil && t.Expected.Value == *t.Desired:
-		t.Expected = nil // the owner desires nothing any more; a later local edit would stay
+		t.Expected = nil // the owner no longer desires a value; a local edit after that would stay
 	}
 	t.Desired = desired
 	t.ExpectedVersion.Cloud = version
@@ -362,7 +359,7 @@ func equal(a, b *string) bool {
 	return *a == *b
 }
 
-// fitting gives v if it is of the type, else nil.
+// fitting returns v if it is of the type, else nil.
 func fitting(typ string, v *Value) *Value {
 	if v == nil || CheckValue(typ, v.Value) != nil {
 		return nil

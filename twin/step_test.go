@@ -61,7 +61,7 @@ func compare(t *testing.T, want, got string) {
 	}
 }
 
-// play gives the script with what Step really does.
+// play returns the script with what Step really does.
 func play(t *testing.T, script string) string {
 	var out bytes.Buffer
 	var d twin.Device

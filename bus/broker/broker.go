@@ -209,7 +209,7 @@ type Stats struct {
 	Disconnected int64 // clients whose connection was closed because they were too slow
 }
 
-// Stats gives the broker's counters.
+// Stats returns the broker's counters.
 func (b *Broker) Stats() Stats {
 	info := b.server.Info
 	return Stats{

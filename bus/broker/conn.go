@@ -52,7 +52,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, raw.SetDeadline(time.Now().Add(connectTimeout))
 }
 
-// expire gives each connection that long to end by itself.
+// expire closes the connections that are still open after grace.
 func (l *listener) expire(grace time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

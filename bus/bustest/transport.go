@@ -92,7 +92,7 @@ func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 	return nil
 }
 
-// failureLocked gives the error of a Publish.
+// failureLocked returns the error of a Publish.
 func (t *Transport) failureLocked() error {
 	if !t.running {
 		return bus.ErrNotRunning
@@ -162,7 +162,7 @@ func (t *Transport) Fail(err error) {
 	t.mu.Unlock()
 }
 
-// Sent gives all messages published since the last call, in order.
+// Sent returns all messages published since the last call, in order.
 func (t *Transport) Sent() []bus.Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()

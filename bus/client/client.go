@@ -39,8 +39,8 @@ type Config struct {
 	URL string
 	// TLS is used for tls://; nil means the system's roots. It is not changed.
 	TLS *tls.Config
-	// ClientID names the session at the broker; empty takes a random one. Two
-	// clients with one name disconnect each other for ever.
+	// ClientID names the session at the broker; empty makes a random one. Two clients with
+	// one name disconnect each other again and again.
 	ClientID string
 	// Username and Password are the credentials; empty sends none.
 	Username string
@@ -395,5 +395,5 @@ type Stats struct {
 	Dropped int64 // messages dropped because the broker was disconnected and the queue full
 }
 
-// Stats gives the client's counters.
+// Stats returns the client's counters.
 func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load()} }

@@ -106,7 +106,7 @@ func (o *outbox) Enqueue(r io.Reader) error {
 	return nil
 }
 
-// Peek gives the oldest entry.
+// Peek returns the oldest entry.
 func (o *outbox) Peek() (queue.Entry, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -122,7 +122,7 @@ type entry struct {
 	packet []byte
 }
 
-// Reader gives the packet from its start.
+// Reader returns the packet from its start.
 func (e *entry) Reader() (io.Reader, error) { return bytes.NewReader(e.packet), nil }
 
 // Leave keeps the entry where it is.

@@ -12,11 +12,10 @@ import (
 	"github.com/eclipse/paho.golang/paho/session/state"
 )
 
-// memory is paho's session state with one rule changed: when the broker has
-// forgotten the session (it was restarted, or the session expired), paho
-// discards what was sent and not acknowledged, as MQTT has it. The program
-// still wants them sent, so memory puts them back at the head of the outbox, in
-// their order.
+// memory is paho's session state with one rule changed. When the broker has lost the session
+// (it was restarted, or the session expired), paho discards the messages that were sent and
+// not acknowledged, as MQTT 5 says (4.1). The program still needs them sent, so memory puts
+// them back at the head of the outbox, in their order.
 type memory struct {
 	session.SessionManager
 	outbox *outbox

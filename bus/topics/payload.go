@@ -8,7 +8,7 @@ import (
 // Header is in every message of a device or a node. A request without content is
 // a Header alone.
 type Header struct {
-	EventID   string `json:"event_id"`  // made by who asks, repeated in the answer
+	EventID   string `json:"event_id"`  // set by the client, repeated in the answer
 	Timestamp int64  `json:"timestamp"` // milliseconds since 1970
 }
 
@@ -21,15 +21,15 @@ type Value struct {
 	Metadata *ValueMetadata `json:"metadata,omitempty"`
 }
 
-// ValueMetadata says when the edge took a value over.
+// ValueMetadata says when the edge stored a value.
 type ValueMetadata struct {
 	Timestamp int64 `json:"timestamp,omitempty"` // milliseconds since 1970
 }
 
-// Text gives the Value with that text.
+// Text returns the Value with that text.
 func Text(text string) *Value { return &Value{Value: &text} }
 
-// Text gives the text of a value, "" for none.
+// Text returns the text of a value, "" for none.
 func (v *Value) Text() string {
 	if v == nil || v.Value == nil {
 		return ""
@@ -37,7 +37,7 @@ func (v *Value) Text() string {
 	return *v.Value
 }
 
-// Time gives the time of a value in milliseconds since 1970, 0 if it has none.
+// Time returns the time of a value in milliseconds since 1970, 0 if it has none.
 func (v *Value) Time() int64 {
 	if v == nil || v.Metadata == nil {
 		return 0
@@ -62,7 +62,7 @@ type TypeMetadata struct {
 	Type string `json:"type,omitempty"`
 }
 
-// Version counts the changes of a value, by those who made them.
+// Version counts the changes of a value, those of the cloud and those of the edge.
 type Version struct {
 	Cloud uint64 `json:"cloud"`
 	Edge  uint64 `json:"edge"`
@@ -88,7 +88,7 @@ type TwinDocumentMessage struct {
 	Twin map[string]Transition `json:"twin"`
 }
 
-// Transition is a twin before and after a change, nil where there is none.
+// Transition is a twin before and after a change; nil where there was or is none.
 type Transition struct {
 	Last    *Twin `json:"last"`
 	Current *Twin `json:"current"`

@@ -30,14 +30,14 @@ const (
 	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added or removed
 )
 
-// Device gives the topic of an action of the device with the given ID, which is
+// Device returns the topic of an action of the device with the given ID, which is
 // namespace/name or AnyDevice.
 func Device(id, action string) string { return devicePrefix + id + "/" + action }
 
-// Node gives the topic of an action of a node.
+// Node returns the topic of an action of a node.
 func Node(node, action string) string { return nodePrefix + node + "/" + action }
 
-// Result gives the action on which a request is answered.
+// Result returns the action on which a request is answered.
 func Result(action string) string {
 	if action == TwinCloudUpdated {
 		action = TwinUpdate

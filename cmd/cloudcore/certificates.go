@@ -20,10 +20,10 @@ import (
 
 // trustFlags are cloudcore's settings about certificates.
 type trustFlags struct {
-	CACert          string        `help:"Certificate of the authority to use instead of one that cloudcore makes. It is stored, with its key, in the secret edgekit-ca when there is none yet; from then on it must be the same, or be left out." placeholder:"FILE" name:"ca-cert"`
+	CACert          string        `help:"Certificate of the authority to use instead of one that cloudcore makes. The first start stores it, with its key, in the secret edgekit-ca. Later starts must give the same one or none." placeholder:"FILE" name:"ca-cert"`
 	CAKey           string        `help:"Key of --ca-cert." placeholder:"FILE" name:"ca-key"`
-	CertificateLife time.Duration `help:"How long a node's certificate is valid. It is renewed at two thirds of that." default:"2160h"`
-	RenewGrace      time.Duration `help:"How long after its end a node's certificate is still renewed, by its key alone; then the node must join again. 0 means not at all." default:"2160h"`
+	CertificateLife time.Duration `help:"How long a node's certificate is valid. The node renews it after two thirds of that time." default:"2160h"`
+	RenewGrace      time.Duration `help:"How long after its end a node may still renew its certificate with its old key. After that the node must join again. 0 means not at all." default:"2160h"`
 }
 
 // trust decides which machines are nodes: the certificate authorities, joins and
@@ -86,7 +86,7 @@ func (t *trust) newGuard(directory hub.Directory, disconnect func(string, *hub.E
 	return guard, registry.Register(metrics)
 }
 
-// authorities gives the cluster's authorities; --ca-cert and --ca-key become
+// authorities returns the cluster's authorities; --ca-cert and --ca-key become
 // the first of them.
 func (r *trustFlags) authorities(ctx context.Context, store *nodeidentity.Store) (join.Authorities, error) {
 	switch {
@@ -117,7 +117,7 @@ func (t *trust) changes(guard *join.Guard) nodeidentity.Changes {
 	return nodeidentity.Changes{
 		Authorities: func(a join.Authorities) {
 			if err := t.keyring.Update(a); err != nil {
-				t.log.Error("certificate authorities are not changed", "err", err)
+				t.log.Error("certificate authorities cannot be changed", "err", err)
 			}
 		},
 		Revoked: func(keyHash string, revoked bool) {

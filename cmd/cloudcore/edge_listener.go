@@ -70,7 +70,7 @@ func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 	return err
 }
 
-// serverHosts lists the names and addresses that the certificate is for.
+// serverHosts lists the names and addresses for the server's certificate.
 func serverHosts(advertise []string) ([]string, error) {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	for _, a := range advertise {

@@ -22,14 +22,14 @@ import (
 
 // kubeletFlags are the settings of the nodes' kubelet endpoints.
 type kubeletFlags struct {
-	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore; edge Nodes name it as theirs. Default: the local address of connections to the API server." placeholder:"IP"`
-	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Default: --kubelet-address. 0.0.0.0 or :: means all, for example behind address translation." placeholder:"IP"`
-	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Keep clear of the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
+	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore. Edge Nodes have it as their InternalIP. Default: the local address of connections to the API server." placeholder:"IP"`
+	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Default: --kubelet-address. 0.0.0.0 or :: listens on all addresses, for example behind address translation." placeholder:"IP"`
+	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Must not overlap the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
 	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Default: the cluster's, from the config map extension-apiserver-authentication in kube-system." placeholder:"FILE" name:"client-ca"`
 	Cert     string     `help:"Certificate of the endpoints, for API servers that trust another authority of kubelets. Default: one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
 	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
-	Sessions int        `help:"How many logs, execs and the like may be open at once." default:"10000"`
-	Hostname bool       `help:"Show the nodes' host names as addresses. Only for API servers that prefer InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it): other API servers would dial the name, and kubectl logs would fail."`
+	Sessions int        `help:"How many logs, execs, attaches and port forwards may be open at once." default:"10000"`
+	Hostname bool       `help:"Show the nodes' host names as addresses. Use this only if the API server prefers InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it). Otherwise the API server dials the name, and kubectl logs fails."`
 	Off      bool       `help:"Serve no kubelet endpoints."`
 }
 
@@ -37,7 +37,7 @@ type kubeletFlags struct {
 type kubeletParts struct {
 	apiServer string // its URL
 	advertise []string
-	// issue returns a function that gives a certificate of edgekit's authority for
+	// issue returns a function that issues a certificate of edgekit's authority for the
 	// hosts. It is called when the first client connects.
 	issue   func(hosts ...string) (func() (*tls.Certificate, error), error)
 	metrics prometheus.Registerer
@@ -75,7 +75,7 @@ func (f *kubeletFlags) config(p kubeletParts) (*kubeletproxy.Config, error) {
 		out.ClientCA = func(context.Context) ([]byte, error) { return os.ReadFile(f.ClientCA) }
 	}
 	if f.Cert != "" || f.Key != "" {
-		load := func() (*tls.Certificate, error) { // anew each time: it may be rotated
+		load := func() (*tls.Certificate, error) { // read again each time, because it may be rotated
 			pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 			return &pair, err
 		}
@@ -87,7 +87,7 @@ func (f *kubeletFlags) config(p kubeletParts) (*kubeletproxy.Config, error) {
 	return out, nil
 }
 
-// issued gives the certificate of edgekit's authority for the endpoints' address.
+// issued returns the certificate of edgekit's authority for the endpoints' address.
 func issued(issue func(...string) (func() (*tls.Certificate, error), error), host string) func() (*tls.Certificate, error) {
 	made := sync.OnceValues(func() (func() (*tls.Certificate, error), error) { return issue(host) })
 	return func() (*tls.Certificate, error) {
@@ -102,11 +102,11 @@ func issued(issue func(...string) (func() (*tls.Certificate, error), error), hos
 // bindable returns an error if this machine cannot listen on the address.
 func bindable(address string) error {
 	if _, err := netip.ParseAddr(address); err != nil {
-		return fmt.Errorf("%q is no IP address", address)
+		return fmt.Errorf("%q is not an IP address", address)
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
-		return fmt.Errorf("%w: give an address of this machine, or 0.0.0.0 if the API server's way leads through a translation of addresses", err)
+		return fmt.Errorf("%w: give an address of this machine, or 0.0.0.0 if the API server reaches this machine by address translation", err)
 	}
 	return l.Close()
 }
@@ -121,14 +121,14 @@ func portRange(text string) (first, last int, err error) {
 	return first, last, nil
 }
 
-// reachable finds the address by which the API server reaches this machine:
-// that from which the API server is reached. One beside us on the loopback
-// reaches all our addresses; it refuses to proxy to loopback, so the first of
-// ours that is not is taken, of those that edges use before others.
+// reachable finds the address by which the API server reaches this machine: the local
+// address of a connection to the API server. An API server on this machine's loopback
+// reaches all our addresses but refuses to proxy to loopback addresses, so reachable then
+// returns our first other address, and prefers one that edges use.
 func reachable(apiServer string, advertise []string) (netip.Addr, error) {
 	u, err := url.Parse(apiServer)
 	if err != nil || u.Hostname() == "" {
-		return netip.Addr{}, fmt.Errorf("no address is known by which the API server %q reaches cloudcore: give one", apiServer)
+		return netip.Addr{}, fmt.Errorf("the address by which the API server %q reaches cloudcore is unknown: give one", apiServer)
 	}
 	port := u.Port()
 	if port == "" {
@@ -136,7 +136,7 @@ func reachable(apiServer string, advertise []string) (netip.Addr, error) {
 	}
 	conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port)) // sends nothing
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("no address is known by which the API server reaches cloudcore: %w: give one", err)
+		return netip.Addr{}, fmt.Errorf("the address by which the API server reaches cloudcore is unknown: %w: give one", err)
 	}
 	defer conn.Close()
 	if own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); !own.IsLoopback() {

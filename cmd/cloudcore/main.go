@@ -1,6 +1,11 @@
-// Command cloudcore is the cloud's end of the links of all edge nodes: it
-// brings each node what the API server says it must hold, and writes what each
-// node reports back as that node.
+// Command cloudcore is the cloud's end of the links of all edge nodes. It sends each node
+// the objects that it needs from the API server, and writes what each node reports to the
+// API server in the name of that node.
+//
+// run.go reads the flags and assembles the parts; each other file makes one part:
+// certificates.go the authorities and join tokens, edge_listener.go the port for joining
+// and WebSocket links, quic.go the QUIC port, kubelet_endpoints.go kubectl logs and exec,
+// health_metrics.go /healthz and /metrics. All logic is in the packages hub and controller.
 package main
 
 import (

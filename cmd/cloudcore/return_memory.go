@@ -9,9 +9,9 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// setGCPercent has the garbage collector run when the heap has grown by 18 %.
-// What a server of many nodes holds lives long: room for twice as much is
-// wasted. GOGC, where the operator sets it, has precedence.
+// setGCPercent runs the garbage collector when the heap has grown by 18 %. Most memory of a
+// server with many nodes lives long, so Go's default of 100 % would only waste memory. GOGC
+// has precedence.
 func setGCPercent() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(18)
@@ -26,16 +26,15 @@ const (
 	burstNodes = 100
 )
 
-// burst decides when memory is returned to the kernel. A node that connects
-// takes some 6 KiB more than it keeps, and the runtime holds that ready for the
-// next one.
+// burst decides when memory is returned to the kernel. A node that connects needs about 6 KiB
+// more than it needs later, and Go's runtime keeps that for the next node.
 type burst struct {
 	seen    uint64 // handshakes at the last look
 	pending bool   // a burst since memory was last returned
 }
 
-// step takes the number of handshakes so far and reports whether a burst has
-// ended since the last call.
+// step receives the number of handshakes so far and reports whether a burst has ended since
+// the last call.
 func (b *burst) step(handshakes uint64) bool {
 	many := handshakes-b.seen >= burstNodes
 	ended := b.pending && !many
@@ -43,8 +42,8 @@ func (b *burst) step(handshakes uint64) bool {
 	return ended
 }
 
-// returnMemory returns to the kernel what a burst of connecting nodes has left
-// unused, until ctx ends.
+// returnMemory returns unused memory to the kernel after each burst of connecting nodes,
+// until ctx ends.
 func returnMemory(ctx context.Context, nodes *hub.Server) error {
 	tick := time.NewTicker(settleInterval)
 	defer tick.Stop()

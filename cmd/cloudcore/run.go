@@ -30,20 +30,20 @@ type runCmd struct {
 	Kubeconfig        string         `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Listen            string         `help:"Where edge nodes connect: join and WebSocket on the TCP port, QUIC on the UDP port." default:":10000" placeholder:"ADDR"`
 	QUIC              bool           `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
-	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port; they go into its certificate. Default: all addresses of this machine." placeholder:"HOST:PORT"`
+	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port. Its certificate names them. Default: all addresses of this machine." placeholder:"HOST:PORT"`
 	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): limits then apply to the addresses of the nodes. Connections from there without the header are closed." placeholder:"CIDR"`
 	MetricsListen     string         `help:"Address of /healthz, /readyz and /metrics (plain HTTP). Empty turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
 	MetricsOpen       bool           `help:"Allow --metrics-listen on an address that is not loopback. Clients are not authenticated."`
-	Namespace         string         `help:"Namespace of edgekit's own objects: its CA, join tokens, claims of node names." default:"edgekit-system"`
+	Namespace         string         `help:"Namespace of edgekit's own objects: CA, join tokens, claims of node names, Leases." default:"edgekit-system"`
 	Install           bool           `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
 	MaxNodes          int            `help:"How many nodes may be connected; further nodes are refused. 0 means no limit." default:"0"`
 
 	Impersonation string `help:"How cloudcore acts as nodes: constrained (Kubernetes 1.36 and later, with the role that 'edgectl manifest' prints), legacy (with that of 'edgectl manifest --impersonation=legacy'), or auto, which asks the API server." enum:"auto,constrained,legacy" default:"auto"`
-	NodeServices  string `help:"Which nodes may have all Namespaces, Services and EndpointSlices, if they ask (edgecore --local-api-services): marked, those with the label edgekit.node-restriction.kubernetes.io/services=all, or all." enum:"marked,all" default:"marked"`
+	NodeServices  string `help:"Which nodes get all Namespaces, Services and EndpointSlices if they ask for them (edgecore --local-api-services): marked (nodes with the label edgekit.node-restriction.kubernetes.io/services=all) or all." enum:"marked,all" default:"marked"`
 
 	HandshakeRate int           `help:"How many nodes may connect in one second. Further nodes are asked to come back later." default:"1000" name:"max-handshake-rate"`
 	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
-	Drain         time.Duration `help:"When it stops: time over which the nodes are asked to move to another server, so that they do not all arrive at once. Few nodes take less." default:"10s"`
+	Drain         time.Duration `help:"When cloudcore stops, it asks its nodes to connect to another server, spread over this time so that they do not all arrive at once. Few nodes need less." default:"10s"`
 
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
@@ -159,7 +159,7 @@ func (r *runCmd) nodeClient(ctx context.Context, cfg *rest.Config, log *slog.Log
 		}
 	}
 	if mode == controller.ImpersonationLegacy {
-		log.Warn("cloudcore acts as nodes in the way of Kubernetes before 1.36: its rights amount to an administrator's; with Kubernetes 1.36 apply what 'edgectl manifest' prints")
+		log.Warn("cloudcore uses the impersonation of Kubernetes before 1.36, which gives it the rights of an administrator; with Kubernetes 1.36 or later apply what 'edgectl manifest' prints")
 	}
 	return controller.NewNodeClient(cfg, mode)
 }

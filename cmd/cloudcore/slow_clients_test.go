@@ -29,7 +29,7 @@ type pipes struct {
 
 func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
 
-// dial gives the client's end of a new connection.
+// dial returns the client's end of a new connection.
 func (p *pipes) dial() net.Conn {
 	near, far := net.Pipe()
 	p.conns <- far

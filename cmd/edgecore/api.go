@@ -18,18 +18,14 @@ import (
 const apiSocket = "api.sock"
 
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// TCP port when it is asked for. The authority in the data folder signs its
-// certificate. kubelet is not called before the API runs.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Handler, log *slog.Logger) (*apiserver.Server, *apiserver.Authority, error) {
+// TCP port only with --local-api-listen. The authority in the data folder signs its
+// certificate. kubelet answers the requests for logs, exec, attach and port forwards.
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, log *slog.Logger) (*apiserver.Server, error) {
 	dir := filepath.Join(n.data, apiDir)
 	device := func(name, singular, kind string) apiserver.Resource {
 		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}
 	}
-	authority, err := apiserver.OpenAuthority(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	api, err := apiserver.New(apiserver.Config{
+	return apiserver.New(apiserver.Config{
 		Store: n.store, Node: n.name, Cloud: mgr,
 		Connected: func() (bool, time.Time) {
 			info := mgr.Connection()
@@ -44,14 +40,13 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, kubelet func() http.Han
 			}
 			return pool
 		},
-		Kubelet: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { kubelet().ServeHTTP(w, r) }),
+		Kubelet: kubelet,
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
 		Version: edged.DefaultVersion, Logger: component(log, "api"),
 	})
-	return api, authority, err
 }
 
-// capabilities tells the cloud what the local API needs.
+// capabilities are what the local API needs from the cloud; the hello names them.
 func (r *runCmd) capabilities() []string {
 	var all []string
 	if r.LocalAPIListen.IsValid() {

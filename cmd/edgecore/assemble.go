@@ -3,27 +3,29 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
-	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/kube"
 	"github.com/edgekit/edgekit/meta/manager"
+	storemetrics "github.com/edgekit/edgekit/meta/metrics"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicesync"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
 )
 
-// What the agent can have besides: the times of its conditions over a restart, by
-// what the store remembers of its reports; the cloud's word on what runs here
-// after a store was lost; static pods shown in the API server; that its Node was
-// deleted there.
+// Optional interfaces of the agent, which kube.Client implements. LastReports: conditions
+// keep their times over a restart. BoundPodLister: after the store was lost, the cloud says
+// which pods are bound to this node. Mirrorer: the API server shows static pods.
+// NodeDeletionWatcher: the agent registers its Node again after it was deleted.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
@@ -34,7 +36,10 @@ var _ interface {
 // parts are the running pieces of the agent by their names in failures.
 type parts map[string]func(context.Context) error
 
-// assemble makes all parts of the agent. Nothing runs yet.
+// assemble makes all parts of the agent, and starts none. Each part needs the one before
+// it: the link carries queries (manager.Config.Caller), MetaManager stores and queries
+// objects, kube.Client gives them Kubernetes' types, and the agent runs the pods. The link
+// gets its endpoints, which are made of MetaManager, only when it runs.
 func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
 	link := &link{log: log, cfg: hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
@@ -42,7 +47,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}}
 	var err error
 	if link.cfg.Earlier, err = rememberRun(ctx, n.store, n.instance); err != nil {
-		log.Warn("the store does not keep the runs of this node: the late hello of a killed run may keep this one off the link for some minutes", "error", err)
+		log.Warn("the runs of this node cannot be stored: if the hello of a killed run arrives late, this run may have no link for some minutes", "error", err)
 	}
 	if err := link.renew(); err != nil {
 		return nil, err
@@ -59,8 +64,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
-	var kubelet *server.Server // made of the agent below
-	api, authority, err := r.localAPI(n, mgr, func() http.Handler { return kubelet }, log)
+	// The agent gives its pods the CA of the node's own API, the kubelet API reads the
+	// agent's pods, and the node's own API sends logs and exec to the kubelet API: so
+	// they are made in the order authority, agent, kubelet API, node's own API.
+	authority, err := apiserver.OpenAuthority(filepath.Join(n.data, apiDir))
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +75,30 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	logs, err := r.logs()
+	if err != nil {
+		return nil, err
+	}
+	images, err := r.images()
+	if err != nil {
+		return nil, err
+	}
+	divided, err := r.resources()
+	if err != nil {
+		return nil, err
+	}
+	reports := newStorageReports(objects, n.name, component(log, "csi"))
+	drivers, err := r.csiRegistry(n, reports, log)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: objects,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
+		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
+		Resources: divided, PodCgroups: toggle(r.CgroupsPerQOS),
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
@@ -80,7 +106,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err = r.kubelet(n, agent, runtime, mgr.Export, endpoints.Mux, log)
+	kubelet, err := r.kubelet(n, agent, runtime, []prometheus.Collector{storemetrics.NewManager(mgr)}, endpoints.Mux, log)
+	if err != nil {
+		return nil, err
+	}
+	api, err := r.localAPI(n, mgr, authority, kubelet, log)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +119,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
+		"CSI drivers": drivers.Run, "CSI node": reports.Run,
 		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}

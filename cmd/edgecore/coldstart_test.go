@@ -47,7 +47,7 @@ func TestColdStart(t *testing.T) {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 	args := []string{
-		"--data-dir", data, "--runtime-endpoint", critest.Serve(t, rt), "--pod-log-dir", filepath.Join(data, "logs"),
+		"--no-cgroups-per-qos", "--eviction-hard", "", "--data-dir", data, "--runtime-endpoint", critest.Serve(t, rt), "--pod-log-dir", filepath.Join(data, "logs"), "--container-log-links", "",
 		"--cloud", "192.0.2.1:10000", "--mqtt-listen", "tcp://127.0.0.1:11994", "--max-pods", "200",
 	}
 	began := time.Now()

@@ -19,7 +19,7 @@ import (
 // joinCmd trades a token for this machine's identity.
 type joinCmd struct {
 	Cloud     string `help:"Address of the cloud's cloudcore." placeholder:"HOST:PORT" required:""`
-	Token     string `help:"Join token from 'edgectl token create'. Other users of this machine see it in the list of processes, and it stays in the shell's history: --token-file shows it to nobody." placeholder:"TOKEN" xor:"token" required:""`
+	Token     string `help:"Join token from 'edgectl token create'. Other users of this machine see it in the list of processes, and the shell's history keeps it. Use --token-file to avoid both." placeholder:"TOKEN" xor:"token" required:""`
 	TokenFile string `help:"File with the join token; - is standard input." placeholder:"FILE" xor:"token" required:""`
 	Node      string `help:"Name of the node. Default: this machine's host name." placeholder:"NAME"`
 	Replace   bool   `help:"Replace the identity that this machine already has."`
@@ -99,7 +99,7 @@ func (j *joinCmd) join(ctx context.Context, dir string) (join.Credentials, error
 // maxToken is more than any token has, in bytes.
 const maxToken = 4 << 10
 
-// token gives the token from where it is, checked.
+// token returns the token from where it is, checked.
 func (j *joinCmd) token() (string, error) {
 	if j.TokenFile == "" {
 		if _, err := join.ParseToken(j.Token); err != nil {

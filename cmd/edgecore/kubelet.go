@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -23,24 +23,17 @@ type containerRuntime interface {
 }
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
-// are the server's own and those of more.
-func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more server.Exporter, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
+// are the server's own the agent's and those of more.
+func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more []prometheus.Collector, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent})
+	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats})
 	if err != nil {
 		return nil, err
 	}
-	var s *server.Server
-	metrics := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		if err := errors.Join(s.Export(r.Context(), w), more(r.Context(), w)); err != nil {
-			log.Debug("metrics could not be written", "err", err)
-		}
-	}
-	s, err = server.New(server.Config{
+	s, err := server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
 		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource,
-		Metrics: http.HandlerFunc(metrics), Probes: agent.WriteProbeMetrics,
+		Metrics: append(more, agent), Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {
 		return nil, err

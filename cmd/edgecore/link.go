@@ -36,8 +36,8 @@ func (l *link) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
 	return l.client.Load().Call(ctx, m)
 }
 
-// run keeps the link until ctx ends. While another program has taken the node
-// over, the client waits; it has said so.
+// run keeps the link until ctx ends. While another program holds the node's session, the
+// client logs that and waits.
 func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {
 	for {
 		err := l.client.Load().Serve(ctx, endpoints)
@@ -45,7 +45,7 @@ func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {
 		if !ok {
 			return err
 		}
-		l.log.Error("the cloud refuses this node, which works on without it", "error", refused, "retry", refusedRetry)
+		l.log.Error("the cloud refuses this node: pods and devices go on without the cloud", "error", refused, "retry", refusedRetry)
 		select {
 		case <-time.After(refusedRetry):
 		case <-ctx.Done():

@@ -23,7 +23,7 @@ func publishLinkState(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(c
 		for info := range mgr.Connections(ctx) {
 			for _, m := range linkMessages(info) {
 				if err := b.Publish(ctx, m); err != nil && ctx.Err() == nil {
-					log.Warn("the link's state was not published", "topic", m.Topic, "error", err)
+					log.Warn("the link's state could not be published", "topic", m.Topic, "error", err)
 				}
 			}
 		}
@@ -42,7 +42,7 @@ func passLinkState(reports *devicesync.Syncer, mgr *manager.Manager) func(contex
 	}
 }
 
-// linkMessages gives the messages for a state of the link: the state itself, and
+// linkMessages returns the messages for a state of the link: the state itself, and
 // an empty one that clears the retained message of the state before. So one of
 // the two topics holds a retained message at any time, and a later subscriber
 // reads it.

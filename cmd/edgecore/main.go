@@ -11,11 +11,11 @@ import (
 
 type cli struct {
 	program.Common
-	DataDir string `help:"Folder of all that the node must remember: identity, store, pods' volumes." default:"/var/lib/edgekit" placeholder:"DIR"`
+	DataDir string `help:"Folder of everything that the node keeps: identity, store, pods' volumes." default:"/var/lib/edgekit" placeholder:"DIR"`
 
 	Run    runCmd            `cmd:"" default:"withargs" help:"Run the agent (the default command)."`
 	Join   joinCmd           `cmd:"" help:"Get this machine's identity from the cloud with a join token."`
-	Store  storeCmd          `cmd:"" help:"Back up, restore or re-key the store of an agent that does not run."`
+	Store  storeCmd          `cmd:"" help:"Back up, restore, encrypt or re-key the store while the agent does not run."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
 }
 

@@ -18,8 +18,7 @@ import (
 	storemetrics "github.com/edgekit/edgekit/meta/metrics"
 )
 
-// monitor serves the agent's metrics on addr until ctx ends; without an addr
-// it costs nothing.
+// monitor serves the agent's metrics on addr until ctx ends. Without an addr it only waits.
 func monitor(addr string, link *link, n *node) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {

@@ -37,18 +37,18 @@ const (
 // node is this machine's identity and memory.
 type node struct {
 	name     string
-	instance string // this run of edgecore, by which the cloud tells it from a copy
+	instance string // identifies this run of edgecore: the cloud distinguishes it from a copy of the node
 	cloud    string // host:port
 	data     string // the data folder
 	pods     string
 	store    *badgerstore.Store
-	damaged  *meta.CorruptError // what was wrong with the store at the start; nil if nothing
+	damaged  *meta.CorruptError // the damage that was found in the store at the start; nil if none
 	identity *join.Identity
 	dialer   hub.Dialer
 	log      *slog.Logger
 }
 
-// openNode opens the data folder. Nothing in it is changed when it fails.
+// openNode opens the data folder. It changes nothing there when it fails.
 func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*node, error) {
 	dir := filepath.Join(dataDir, identityDir)
 	credentials, err := join.LoadCredentials(dir)
@@ -78,13 +78,13 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 		return nil, err
 	}
 	if expired := credentials.Leaf.NotAfter; clock.Now().After(expired) {
-		log.Error("the node's certificate has expired: it works on without the cloud and asks for a new one; if the cloud refuses that, join again with --replace", "file", dir, "expired", expired)
+		log.Error("the node's certificate has expired: pods and devices go on without the cloud, and the node asks for a new one; if the cloud refuses, join again with --replace", "file", dir, "expired", expired)
 	}
 	n.store, err = badgerstore.Open(badgerstore.Config{
 		Dir: filepath.Join(dataDir, storeDir), KeyFile: storeKey, Logger: component(log, "store"),
 		Damaged: func(e *meta.CorruptError) {
 			n.damaged = e
-			log.Error("the store was damaged and is filled anew from the cloud", "error", e)
+			log.Error("the store was damaged; the cloud fills it again", "error", e)
 		},
 	})
 	if err != nil {
@@ -97,14 +97,14 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 // storeCheck is how often the store is asked whether it can be written.
 const storeCheck = 5 * time.Second
 
-// watchStore reports as events that the store was damaged, and that it could
-// not be written for a while: no event gets out then, so that it is told
-// afterwards; the node's DiskPressure tells it meanwhile. It ends with an error
-// when the store can no longer be written until it is opened again: the program
-// is then started anew.
+// watchStore reports two faults of the store as events: that it was damaged, and that it
+// could not be written for a while. The second is reported afterwards, because no event can
+// be stored before; the node's condition DiskPressure is true meanwhile. watchStore returns
+// an error when the store must be opened again before it can be written: edgecore then
+// exits, and systemd starts it again.
 func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 	if n.damaged != nil {
-		n.recordStoreEvent(ctx, objects, "StoreDamaged", n.damaged.Error()+"; it is filled anew from the cloud")
+		n.recordStoreEvent(ctx, objects, "StoreDamaged", n.damaged.Error()+"; the cloud fills it again")
 	}
 	tick := time.NewTicker(storeCheck)
 	defer tick.Stop()
@@ -113,7 +113,7 @@ func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 		switch {
 		case failure != nil && since.IsZero():
 			since = time.Now()
-			n.log.Error("the store refuses all writes: pods run on as they are, nothing new is taken from the cloud, and nothing but that is reported to it", "error", failure)
+			n.log.Error("the store refuses all writes: pods keep running, changes from the cloud wait, and only this fault is reported", "error", failure)
 		case failure == nil && !since.IsZero():
 			n.log.Info("the store can be written again", "after", time.Since(since).Round(time.Second))
 			n.recordStoreEvent(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
@@ -133,7 +133,7 @@ func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 // recordStoreEvent records an event of the store.
 func (n *node) recordStoreEvent(ctx context.Context, objects *kube.Client, reason, message string) {
 	if err := objects.Event(ctx, storeEvent(n.name, reason, message, metav1.Now())); err != nil && ctx.Err() == nil {
-		n.log.Warn("the store's event was not noted", "reason", reason, "error", err)
+		n.log.Warn("the event about the store could not be stored", "reason", reason, "error", err)
 	}
 }
 
@@ -158,7 +158,7 @@ func (n *node) Close() error { return n.store.Close() }
 func (n *node) connected(ctx context.Context, mgr *manager.Manager, objects *kube.Client) func(hub.Info) {
 	return func(info hub.Info) {
 		if err := mgr.NodeConnection(ctx, info); err != nil && ctx.Err() == nil {
-			n.log.Warn("connection was not noted", "error", err)
+			n.log.Warn("the state of the link could not be stored", "error", err)
 		}
 		if info.Connected {
 			objects.Refresh()

@@ -63,7 +63,7 @@ func TestReadOnlyDisk(t *testing.T) {
 		return n
 	}
 	args := []string{
-		"--data-dir", data, "--runtime-endpoint", critest.Serve(t, rt), "--pod-log-dir", filepath.Join(data, "logs"),
+		"--no-cgroups-per-qos", "--eviction-hard", "", "--data-dir", data, "--runtime-endpoint", critest.Serve(t, rt), "--pod-log-dir", filepath.Join(data, "logs"), "--container-log-links", "",
 		"--cloud", "192.0.2.1:10000", "--max-pods", "200", "--metrics-listen", "127.0.0.1:10002",
 	}
 	agent := startAgent(t, program, args)

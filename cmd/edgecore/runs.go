@@ -11,19 +11,19 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// runsKey holds the instances of this node's runs, newest first. The hello names them,
-// so that the late hello of a killed run never fences the run after it.
+// runsKey holds the instances of this node's runs, newest first. The hello names them, so
+// that the late hello of a killed run never ends the session of a later run.
 const runsKey = meta.Local + "link/runs"
 
-// rememberRun adds this run to those that the store remembers and gives the earlier
-// ones. It must be durable before the first connection: a power cut may follow.
+// rememberRun stores this run and returns the earlier ones. It must be durable before the
+// first connection, because a power cut may follow.
 func rememberRun(ctx context.Context, store meta.Store, instance string) (earlier []string, err error) {
 	r, err := store.Get(ctx, runsKey)
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
-		return nil, fmt.Errorf("the earlier runs are not known: %w", err)
+		return nil, fmt.Errorf("reading the earlier runs: %w", err)
 	}
 	if err == nil && json.Unmarshal(r.Value, &earlier) != nil {
-		earlier = nil // unreadable: begin anew
+		earlier = nil // unreadable: start a new list
 	}
 	earlier = slices.DeleteFunc(earlier, func(i string) bool { return i == "" || i == instance })
 	earlier = earlier[:min(len(earlier), hub.MaxEarlier)]
@@ -32,7 +32,7 @@ func rememberRun(ctx context.Context, store meta.Store, instance string) (earlie
 		_, err = store.Apply(ctx, meta.Op{Key: runsKey, Value: text})
 	}
 	if err != nil {
-		return earlier, fmt.Errorf("this run is not remembered: %w", err)
+		return earlier, fmt.Errorf("storing this run: %w", err)
 	}
 	return earlier, nil
 }

@@ -14,20 +14,21 @@ import (
 
 // storeFlags say where the store is and how it is encrypted.
 type storeFlags struct {
-	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. A new store makes it if it is missing. Default: the systemd credential edgekit-store-key if there is one, else DATA-DIR/meta.key. Who has both the disk and the key reads all: a credential sealed by a TPM keeps them apart." placeholder:"FILE"`
+	StoreKey string `help:"File with the key that the store is encrypted with, 64 hexadecimal digits, mode 0600. If it is missing, a new store makes it. Default: the systemd credential edgekit-store-key if there is one, else DATA-DIR/meta.key. Whoever has both the disk and the key can read everything: use a credential that a TPM seals to keep them apart." placeholder:"FILE"`
 }
 
-// config is for a command, which leaves a damaged store to edgecore.
+// config is the configuration for a command. A command does not repair a damaged store;
+// edgecore does.
 func (f storeFlags) config(cli *cli, keyFile string) badgerstore.Config {
 	return badgerstore.Config{Dir: filepath.Join(cli.DataDir, storeDir), KeyFile: keyFile, OnDamage: badgerstore.Fail, Logger: component(cli.Log.Logger(os.Stderr), "store")}
 }
 
 // storeCmd works on the store of an agent that does not run.
 type storeCmd struct {
-	Backup    backupCmd    `cmd:"" help:"Write all that the node remembers to a file, which is not encrypted."`
-	Restore   restoreCmd   `cmd:"" help:"Make the store anew from a backup. The one that is there is kept beside it."`
+	Backup    backupCmd    `cmd:"" help:"Write the content of the store to a file, which is not encrypted."`
+	Restore   restoreCmd   `cmd:"" help:"Replace the store by a backup. The present store is kept beside it."`
 	RotateKey rotateKeyCmd `cmd:"" name:"rotate-key" help:"Give the store a new key, which replaces the one in the key file."`
-	Encrypt   encryptCmd   `cmd:"" help:"Encrypt a store that an older edgecore made without encryption. The disk needs room for a second one meanwhile."`
+	Encrypt   encryptCmd   `cmd:"" help:"Encrypt a store that an older edgecore made without encryption. The disk needs room for two stores meanwhile."`
 }
 
 type backupCmd struct {
@@ -83,9 +84,9 @@ func (c *restoreCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	if before != "" {
-		fmt.Printf("the store from before is %s; remove it when it is not needed\n", before)
+		fmt.Printf("the old store is in %s; remove it when you do not need it\n", before)
 	}
-	fmt.Println("restored; when edgecore runs, it takes over from the cloud what has changed since the backup")
+	fmt.Println("restored; when edgecore runs, the cloud sends what has changed since the backup")
 	return nil
 }
 
@@ -98,7 +99,7 @@ func (c *rotateKeyCmd) Run(cli *cli) error {
 	case keyFile == "":
 		return &program.UsageError{Setting: "store-key", Reason: "the store is not encrypted: run 'edgecore store encrypt'"}
 	case c.StoreKey == "" && keyFile == credential():
-		return &program.UsageError{Setting: "store-key", Reason: "the key is a systemd credential, which only systemd can replace: back the store up, give the credential a new key, and restore"}
+		return &program.UsageError{Setting: "store-key", Reason: "the key is a systemd credential, which only systemd can replace: back up the store, put a new key into the credential, and restore"}
 	}
 	if err := badgerstore.RotateKey(c.config(cli, keyFile)); err != nil {
 		return keyError(err)
@@ -115,6 +116,6 @@ func (c *encryptCmd) Run(ctx context.Context, cli *cli) error {
 	if err := badgerstore.Encrypt(ctx, c.config(cli, keyFile)); err != nil {
 		return err
 	}
-	fmt.Printf("the store is encrypted with the key in %s; keep a copy of it elsewhere: without it the store cannot be read. What was in clear may still be found on the disk until its blocks are used again\n", keyFile)
+	fmt.Printf("the store is encrypted with the key in %s; keep a copy of it elsewhere: without it the store cannot be read. The plain data may stay on the disk until its blocks are used again\n", keyFile)
 	return nil
 }

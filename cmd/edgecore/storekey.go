@@ -30,7 +30,7 @@ func (f storeFlags) keyFile(cli *cli) string {
 	return filepath.Join(cli.DataDir, storeKeyFile)
 }
 
-// credential is the file of the systemd credential, empty if there is none.
+// credential is the path of the systemd credential, empty if there is none.
 func credential() string {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
@@ -43,8 +43,8 @@ func credential() string {
 	return name
 }
 
-// currentKeyFile is the file of the key that the store has: none for a store from
-// before stores were encrypted, unless a key was named for it.
+// currentKeyFile is the file with the store's key: none for a store of a release that did
+// not encrypt stores, unless a flag names a key.
 func (f storeFlags) currentKeyFile(cli *cli) string {
 	if f.StoreKey == "" && badgerstore.Plain(filepath.Join(cli.DataDir, storeDir)) {
 		return ""
@@ -52,17 +52,17 @@ func (f storeFlags) currentKeyFile(cli *cli) string {
 	return f.keyFile(cli)
 }
 
-// warnIfPlain says once that the store is not encrypted, and what to do.
+// warnIfPlain logs once that the store is not encrypted, and what to do.
 func warnIfPlain(dataDir string, log *slog.Logger) {
 	if dir := filepath.Join(dataDir, storeDir); badgerstore.Plain(dir) {
-		log.Warn("the store is not encrypted: the secrets of the node's pods are in clear on its disk; stop edgecore, run 'edgecore store encrypt', and start it again", "dir", dir)
+		log.Warn("the store is not encrypted, so the disk holds the secrets of the node's pods in plain text: stop edgecore, run 'edgecore store encrypt', and start it again", "dir", dir)
 	}
 }
 
 // keyError adds to a wrong or lost key where else it may be.
 func keyError(err error) error {
 	if errors.Is(err, badgerstore.ErrKey) {
-		return fmt.Errorf("%w; a key that is not in the data folder is named by --store-key, or is the systemd credential %s", err, storeCredential)
+		return fmt.Errorf("%w; give a key that is not in the data folder with --store-key or as the systemd credential %s", err, storeCredential)
 	}
 	return err
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
-// parseTaints reads --register-with-taints, in kubelet's syntax. What a taint may
-// be is checked by edged.
+// parseTaints reads --register-with-taints in the kubelet's syntax. edged checks the taints
+// themselves.
 func parseTaints(texts []string) ([]corev1.Taint, error) {
 	var out []corev1.Taint
 	for _, text := range texts {

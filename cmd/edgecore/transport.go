@@ -17,9 +17,9 @@ const (
 	transportWebSocket = "websocket"
 )
 
-// newDialer gives the way to the cloud. Who wins a race is remembered for as
-// long as the program runs; after a restart, the race that is run again costs
-// a quarter of a second where UDP is blocked.
+// newDialer returns the dialer for the cloud. With auto it races QUIC and WebSocket and
+// remembers the winner until the program ends. The race after a restart costs a quarter of a
+// second where UDP is blocked.
 func newDialer(transport, cloud string, cfg *tls.Config, log *slog.Logger) (hub.Dialer, error) {
 	overQUIC, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: cloud, TLS: cfg})
 	if err != nil {

@@ -15,7 +15,7 @@ type nodeAbandon struct {
 	Name string `arg:"" help:"The node's name."`
 }
 
-// Run gives the node up.
+// Run returns the node up.
 func (n *nodeAbandon) Run(ctx context.Context, cli *cli, out program.Output) error {
 	cfg, err := kube.Config(cli.Kubeconfig)
 	if err != nil {

@@ -112,7 +112,7 @@ func (e *execCmd) Run(ctx context.Context, out program.Output) error {
 	return err
 }
 
-// sizes gives the size of our terminal and each change of it.
+// sizes returns the size of our terminal and each change of it.
 type sizes struct {
 	ctx     context.Context // Next has none, and must end with the command
 	changed chan os.Signal

@@ -53,7 +53,7 @@ func (k *kubeconfigCmd) Run(ctx context.Context, cli *cli, out program.Output) e
 	return err
 }
 
-// kubeconfigFor gives the kubeconfig of a token's bearer at the cluster of cfg.
+// kubeconfigFor returns the kubeconfig of a token's bearer at the cluster of cfg.
 func kubeconfigFor(cfg *rest.Config, token string) ([]byte, error) {
 	ca := cfg.CAData
 	if len(ca) == 0 && cfg.CAFile != "" {

@@ -17,7 +17,7 @@ import (
 // firstVersion is behind all versions that the fake's tracker counts itself.
 const firstVersion = 100
 
-// NewClientset gives client-go's fake client, nearer to an API server in three
+// NewClientset returns client-go's fake client, nearer to an API server in three
 // ways. Objects have resource versions: those given keep theirs, one without
 // gets one, and each create and update gives a new one. An update of an old
 // version is a conflict. And what a watch gives is the watcher's own: the fake

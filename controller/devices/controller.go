@@ -149,7 +149,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Synced gives channels that are closed when the devices and their models are
+// Synced returns channels that are closed when the devices and their models are
 // known.
 func (c *Controller) Synced() []<-chan struct{} {
 	return []<-chan struct{}{c.devices.Synced(), c.models.Synced()}
@@ -230,7 +230,7 @@ func (c *Controller) enqueue(names ...cache.Name) {
 	}
 }
 
-// nodeAndModel gives the node of a device and the name of its model.
+// nodeAndModel returns the node of a device and the name of its model.
 func nodeAndModel(d *v1beta1.Device) (node string, model cache.Name) {
 	if d == nil {
 		return "", cache.Name{}

@@ -3,7 +3,7 @@
 //
 // # Down
 //
-// Source gives one node's Devices, those whose spec.nodeName is the node, and
+// Source returns one node's Devices, those whose spec.nodeName is the node, and
 // the DeviceModels that they refer to:
 //
 //	hub.Node{Down: c.Source(hello.Node), ...}

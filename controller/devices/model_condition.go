@@ -40,7 +40,7 @@ func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRate
 		}
 		if err := c.reconcile(ctx, name); err != nil {
 			if ctx.Err() == nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-				c.cfg.Logger.Error("device's condition not written", "namespace", name.Namespace, "device", name.Name, "err", err)
+				c.cfg.Logger.Error("device's condition could not be written", "namespace", name.Namespace, "device", name.Name, "err", err)
 			}
 			queue.AddRateLimited(name)
 		} else {
@@ -50,8 +50,8 @@ func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRate
 	}
 }
 
-// reconcile sees to it that the device has a DeviceStatus whose condition
-// ModelFound is true to the facts. It writes nothing where that is so.
+// reconcile makes the device's DeviceStatus have the right condition ModelFound. It writes only
+// what differs.
 func (c *Controller) reconcile(ctx context.Context, name cache.Name) error {
 	item, ok := c.devices.Load(name)
 	if !ok || item.Object.DeletionTimestamp != nil {

@@ -16,10 +16,10 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Resources gives the resources for which Source answers.
+// Resources returns the resources for which Source answers.
 func Resources() []string { return []string{resources.Devices, resources.DeviceModels} }
 
-// Source gives the devices and models of one node.
+// Source returns the devices and models of one node.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
 
 // Handle has mux answer the nodes' queries for devices and models. A node gets

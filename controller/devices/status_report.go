@@ -27,7 +27,7 @@ import (
 // burst is how many writes of one DeviceStatus may follow each other at once.
 const burst = 2
 
-// Writers gives the writer of a node's reports about devices.
+// Writers returns the writer of a node's reports about devices.
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{resources.DeviceStatuses: c.writeReport}
 }
@@ -35,7 +35,7 @@ func (c *Controller) Writers() map[string]nodesync.Writer {
 // writeReport writes a node's report about one of its devices.
 func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Object) error {
 	if obj.Deleted {
-		return nil // a DeviceStatus goes with its Device
+		return nil // the API server deletes a DeviceStatus with its Device
 	}
 	var status v1beta1.DeviceStatusStatus
 	if err := jsonlimit.Unmarshal(obj.Body, &status); err != nil {
@@ -58,7 +58,7 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for range 3 { // a lost race is tried with what the winner wrote
+	for range 3 { // after a lost race, try again with what the winner wrote
 		if err = c.patchStatus(ctx, r, device, status); errors.Is(err, errNotAtNode) {
 			return nodesync.Forbidden(obj.Key, notAtNode)
 		}
@@ -91,7 +91,7 @@ func (c *Controller) checkStillAt(ctx context.Context, device *v1beta1.Device) e
 	return err
 }
 
-// patchStatus makes one attempt to write the status. r.mu is held.
+// patchStatus makes one attempt to write the status. The caller holds r.mu.
 func (c *Controller) patchStatus(ctx context.Context, r *report, device *v1beta1.Device, status v1beta1.DeviceStatusStatus) error {
 	client := c.statusClient(device.Namespace)
 	if r.last == nil {
@@ -173,7 +173,7 @@ func (c *Controller) statusClient(namespace string) dynamic.ResourceInterface {
 	return c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.DeviceStatuses)).Namespace(namespace)
 }
 
-// newStatus gives the empty DeviceStatus of a device. The device owns it, so it is
+// newStatus returns the empty DeviceStatus of a device. The device owns it, so it is
 // deleted with the device.
 func newStatus(device *v1beta1.Device) *v1beta1.DeviceStatus {
 	s := &v1beta1.DeviceStatus{ObjectMeta: metav1.ObjectMeta{

@@ -29,8 +29,8 @@ type Config struct {
 	Cloud      kubernetes.Interface       // cloudcore's own identity
 	NodeClient kubernetes.Interface       // controller.NewNodeClient
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes, see NodeStore; not yet running when New is called
-	// AmendNode completes a node's report about itself before it is written; nil
-	// leaves it as it is.
+	// AmendNode completes a node's report about itself before it is written. nil changes
+	// nothing.
 	AmendNode func(*corev1.Node)
 	Logger    *slog.Logger // nil discards
 }
@@ -54,7 +54,7 @@ type Controller struct {
 	tasks   runguard.Tasks
 }
 
-// NewNodeStore gives the store of the edge nodes: those with the role label.
+// NewNodeStore returns the store of the edge nodes: those with the role label.
 func NewNodeStore(client kubernetes.Interface, logger *slog.Logger) (*cache.Store[*corev1.Node], error) {
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		o.LabelSelector = nodelifecycle.RoleLabel
@@ -138,8 +138,8 @@ func (c *Controller) Run(ctx context.Context) error {
 // Synced is closed when the pods are known.
 func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
 
-// samePod reports whether a node that has before needs no update to after: apart
-// from what the node itself reports, they are equal.
+// samePod reports whether a node that has before needs no update to after: they differ only in
+// what the node itself reports.
 func samePod(before, after *corev1.Pod) bool {
 	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
 		before.Status.QOSClass == after.Status.QOSClass &&
@@ -153,7 +153,7 @@ func terminal(pod *corev1.Pod) bool {
 	return isTerminal(pod.Status.Phase)
 }
 
-// othersConditions gives the conditions that the node does not set, without the times
+// othersConditions returns the conditions that the node does not set, without the times
 // at which they were probed.
 func othersConditions(all []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
@@ -186,7 +186,7 @@ func timeOf(t *metav1.Time) time.Time {
 	return t.Time
 }
 
-// Accounts gives the service accounts that the node's pods run as.
+// Accounts returns the service accounts that the node's pods run as.
 func (c *Controller) Accounts(node string) map[cache.Name]struct{} {
 	c.mu.Lock()
 	names := make([]cache.Name, 0, len(c.byNode[node]))

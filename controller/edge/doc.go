@@ -3,11 +3,13 @@
 //
 // # Down
 //
-// Source gives one node's state: its pods, the config maps and secrets that
+// Source returns one node's state: its pods, the config maps, secrets and claims that
 // those refer to, and the node's own metadata and spec. One watch of all bound
 // pods serves all nodes. Config maps and secrets are watched one by one, as a
 // node that refers to them, and only while such a node is connected. There is no
-// list of all secrets, and cloudcore itself needs no right to read any.
+// list of all secrets, and cloudcore itself needs no right to read any. A bound
+// claim leads to its volume, and that to the secrets of its driver, which are
+// watched in the same way, but for claims and volumes: see watchReference.
 //
 //	hub.Node{Down: c.Source(hello.Node), ...}
 //
@@ -21,7 +23,7 @@
 //
 // # Up
 //
-// Writers gives the writers of a node's reports. They write as the node, which
+// Writers returns the writers of a node's reports. They write as the node, which
 // Kubernetes' node authorizer and NodeRestriction bound; only the role label,
 // which a node may not set on itself, is written by cloudcore. A report is
 // complete: it is written as one patch that needs no read before it, and a

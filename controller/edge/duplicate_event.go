@@ -46,7 +46,7 @@ func (c *Controller) Duplicate(ctx context.Context, d hub.Duplicate) {
 	}
 	_, err := c.cfg.NodeClient.CoreV1().Events(event.Namespace).Create(impersonate.With(ctx, d.Node), event, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		c.cfg.Logger.Warn("an event was not written", "node", d.Node, "reason", event.Reason, "err", err)
+		c.cfg.Logger.Warn("an event could not be written", "node", d.Node, "reason", event.Reason, "err", err)
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// retryError makes a refusal retryable. A node that could not register has nothing
-// else to report later, so its registration must not be dropped.
+// retryError makes a refusal retryable. A node that could not register has nothing else to
+// report later, so its registration must not be dropped.
 type retryError struct{ err error }
 
 func (e *retryError) Error() string { return e.err.Error() }
@@ -57,7 +57,7 @@ func (c *Controller) writeNode(ctx context.Context, name string, obj hub.Object)
 		err = c.setRole(ctx, name)
 	}
 	if err == nil {
-		// Only now may it be Ready: who selects nodes by role shall not miss it.
+		// The node becomes Ready only after it has its role label, for those who select by role.
 		err = c.putNodeStatus(ctx, &node)
 	}
 	err = nodesync.FromAPI(err)
@@ -112,8 +112,8 @@ func (c *Controller) node(ctx context.Context, name string) (*corev1.Node, error
 	return c.cfg.NodeClient.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 }
 
-// dropReservedAnnotations removes the annotations of edgekit's own domain, by which a node
-// would decide on its autonomy, and gives their names.
+// dropReservedAnnotations removes the annotations of edgekit's own domain, with which a node
+// could set its own autonomy, and returns their names.
 func dropReservedAnnotations(annotations map[string]string) []string {
 	var dropped []string
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
@@ -138,7 +138,7 @@ func (c *Controller) restoreRole(ctx context.Context, name string) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		c.cfg.Logger.Warn("a connected node has lost its role label, which cannot be set again", "node", name, "label", nodelifecycle.RoleLabel, "err", err, "retry", wait)
+		c.cfg.Logger.Warn("a connected node has lost its role label, and the label could not be set again", "node", name, "label", nodelifecycle.RoleLabel, "err", err, "retry", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -161,7 +161,7 @@ func (c *Controller) awaitNode(ctx context.Context, name string) {
 	connected := c.nodes[name] != nil
 	c.mu.Unlock()
 	if _, known := c.cfg.Nodes.Load(cache.Name{Name: name}); connected && !known {
-		c.cfg.Logger.Warn("a connected node does not register: no pods are sent to it; an edgecore of an earlier release registers again, after its Node was deleted, only when it is started again", "node", name)
+		c.cfg.Logger.Warn("a connected node does not register, so it gets no pods; if its Node was deleted and its edgecore is of an earlier release, restart that edgecore", "node", name)
 	}
 }
 

@@ -19,14 +19,18 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Writers gives the writers of a node's reports, by resource: "nodes",
-// "pods/status", "pods" (mirrors of static pods, and deletes) and "events".
+// Writers returns the writers of a node's reports, by resource: "nodes",
+// "pods/status", "pods" (mirrors of static pods, and deletes), "events", "csinodes" and
+// "persistentvolumeclaims/status".
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{
 		resources.Nodes:     c.writeNode,
 		resources.PodStatus: c.writePodStatus,
 		resources.Pods:      c.writePod,
 		resources.Events:    c.writeEvent,
+		resources.CSINodes:  c.writeCSINode,
+
+		resources.PersistentVolumeClaimStatus: c.writeClaimStatus,
 	}
 }
 
@@ -44,15 +48,15 @@ func decode(obj hub.Object, into metav1.Object) error {
 	return nil
 }
 
-// writePodStatus writes a pod's status as the node. A report may be hours old:
-// it does not take back the end of a pod that others have declared meanwhile.
+// writePodStatus writes a pod's status as the node. A report may be hours old: if another
+// client has set a terminal phase since, the phase stays.
 func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Object) error {
 	var pod corev1.Pod
 	if err := decode(obj, &pod); err != nil {
 		return err
 	}
 	if pod.UID == "" {
-		return nodesync.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, not to a name"))
+		return nodesync.Invalid(obj.Key, errors.New("metadata.uid is empty: a status belongs to one pod, and a name to many over time"))
 	}
 	have, err := c.currentPod(ctx, &pod)
 	switch {
@@ -111,7 +115,7 @@ func (c *Controller) writeMirrorPod(ctx context.Context, node string, obj hub.Ob
 	ctx = impersonate.With(ctx, node)
 	owner, err := c.node(ctx, node)
 	if err != nil {
-		return err // not registered yet: that report is under way too
+		return err // the node is not registered yet; that report follows
 	}
 	yes := true
 	pod.UID, pod.ResourceVersion, pod.ManagedFields = "", "", nil
@@ -132,7 +136,7 @@ func (c *Controller) deletePod(ctx context.Context, node string, obj hub.Object)
 		return nodesync.Invalid(obj.Key, fmt.Errorf("body is not the JSON of delete options: %w", err))
 	}
 	if options.Preconditions == nil || options.Preconditions.UID == nil || *options.Preconditions.UID == "" {
-		return nodesync.Invalid(obj.Key, errors.New("preconditions.uid is empty: an end belongs to one pod, not to a name"))
+		return nodesync.Invalid(obj.Key, errors.New("preconditions.uid is empty: a deletion belongs to one pod, and a name to many over time"))
 	}
 	if item, ok := c.pods.Load(cache.Name{Namespace: obj.Key.Namespace, Name: obj.Key.Name}); ok {
 		if item.Object.UID != *options.Preconditions.UID {
@@ -164,8 +168,8 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 		return err
 	}
 	event.ResourceVersion, event.UID, event.ManagedFields = "", "", nil
-	// An event may be about any object, as every kubelet's; who reported it is always
-	// the node.
+	// An event may be about any object, as with every kubelet. Its reporter is always the
+	// node.
 	event.Source.Host = node
 	event.ReportingInstance = node[:min(len(node), maxReportingInstance)]
 	events := c.cfg.NodeClient.CoreV1().Events(event.Namespace)

@@ -25,7 +25,7 @@ import (
 const maxCall = 64 << 10
 
 // Handle has mux answer the nodes' queries: "serviceaccounts/token",
-// "nodes/pods", "configmaps", "secrets", "pods" and "nodes".
+// "nodes/pods", and those of one of Resources.
 func (c *Controller) Handle(mux *hub.Mux) {
 	mux.Handle(resources.ServiceAccountToken, hub.HandlerFunc(c.answerToken))
 	mux.Handle(resources.NodePods, hub.HandlerFunc(c.answerBoundPods))

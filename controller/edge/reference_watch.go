@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,8 +21,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// references gives the keys of the config maps and secrets that the node of
-// the pod needs for it.
+// references returns the keys of what the node of the pod needs for it and the pod
+// itself names; see followLocked for the rest.
 func references(pod *corev1.Pod) map[hub.Key]struct{} {
 	keys := make(map[hub.Key]struct{})
 	for key := range metareferences.Of(pod) {
@@ -39,8 +40,8 @@ type watchedNode struct {
 	seenAt time.Time
 }
 
-// reference is one config map or secret and the live copy of it. users counts, for
-// each node, the pods that refer to it.
+// reference is one object that pods refer to and the live copy of it. users counts,
+// for each node, the pods that refer to it.
 type reference struct {
 	key   hub.Key
 	users map[string]int
@@ -53,9 +54,9 @@ type reference struct {
 type objectStore interface {
 	Run(ctx context.Context) error
 	Synced() <-chan struct{}
-	// load gives the object for a peer that has version held, or false.
+	// load returns the object for a peer that has version held, or false.
 	load(held string) (obj metav1.Object, version string, ok bool)
-	// version gives the object's version, or false.
+	// version returns the object's version, or false.
 	version() (string, bool)
 }
 
@@ -90,10 +91,12 @@ func (c *Controller) runReference(ctx context.Context, r *reference) {
 	}
 }
 
-// watchReference makes the cache of one config map or secret. Each list and watch
-// is made as one of the nodes that refer to it at that moment, since the node
-// authorizer lets only those read it; a running watch continues when that node no
-// longer refers to it.
+// watchReference makes the cache of one object. Each list and watch of a config map
+// or secret is made as one of the nodes that refer to it at that moment, since the
+// node authorizer lets only those read it; a running watch continues when that node
+// no longer refers to it. A node may get claims and volumes but not watch them (it
+// has no verb watch on them in the node authorizer), so that cloudcore watches these
+// in its own name: neither holds a secret, only names of secrets.
 func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
@@ -105,20 +108,24 @@ func (c *Controller) watchReference(r *reference) objectStore {
 		}
 		return nil, fmt.Errorf("edge: no node refers to %s", r.key)
 	}
-	changed := func() {
-		c.mu.Lock()
-		nodes := make([]string, 0, len(r.users))
-		for node := range r.users {
-			nodes = append(nodes, node)
-		}
-		c.mu.Unlock()
-		for _, node := range nodes {
-			c.notifier.Notify(node, r.key)
-		}
-	}
-	if r.key.Resource == resources.Secrets {
+	asItself := func(ctx context.Context) (context.Context, error) { return ctx, nil }
+	changed := func() { c.referenceChanged(r) }
+	switch r.key.Resource {
+	case resources.Secrets:
 		client := c.cfg.NodeClient.CoreV1().Secrets(name.Namespace)
 		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.PersistentVolumeClaims:
+		client := c.cfg.Cloud.CoreV1().PersistentVolumeClaims(name.Namespace)
+		return newSingle(name, &corev1.PersistentVolumeClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.CSIDrivers:
+		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
+		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.PersistentVolumes:
+		client := c.cfg.Cloud.CoreV1().PersistentVolumes()
+		return newSingle(name, &corev1.PersistentVolume{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	}
 	client := c.cfg.NodeClient.CoreV1().ConfigMaps(name.Namespace)
@@ -163,9 +170,11 @@ func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed fun
 	return singleStore[T]{store, name}
 }
 
-// setReferencesLocked notes that a pod on a watched node refers to the keys, and gives
-// the node's keys that are new to it or that nothing refers to any more.
+// setReferencesLocked notes that a pod on a watched node refers to the keys, and to
+// what those lead to, and returns the node's keys that are new to it or that nothing
+// refers to any more.
 func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
+	keys = c.followLocked(keys)
 	w := c.nodes[node]
 	old := w.refs[pod]
 	for key := range keys {

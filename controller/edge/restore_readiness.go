@@ -17,10 +17,10 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// markedUnready reports that somebody other than its node has set the pod unready:
-// all its containers are ready and all its readiness gates are true, and a node
-// never reports such a pod unready. Kubernetes' node lifecycle controller does
-// this to all pods of a node whose Lease ran out, and never undoes it.
+// markedUnready reports whether another client than the node has set the pod unready: all its
+// containers are ready and all its readiness gates are true, and a node never reports such a
+// pod unready. Kubernetes' node lifecycle controller does this to all pods of a node whose
+// Lease has expired, and never reverts it.
 func markedUnready(pod *corev1.Pod) bool {
 	status := func(kind corev1.PodConditionType) corev1.ConditionStatus {
 		i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })

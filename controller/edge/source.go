@@ -27,17 +27,20 @@ const (
 	firstListWait = 5 * time.Second
 	// firstLoadWait is how long the load of a single one waits.
 	firstLoadWait = 300 * time.Millisecond
-	// podListLife is for how long a list of a node's pods in the API server is used
-	// to decide what they refer to.
+	// podListLife is how long a list of a node's pods from the API server is used to decide
+	// what they refer to.
 	podListLife = 2 * time.Second
 )
 
-// Resources gives the resources for which Source answers.
+// Resources returns the resources for which Source answers.
 func Resources() []string {
-	return []string{resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes}
+	return []string{
+		resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes, resources.PersistentVolumeClaims, resources.PersistentVolumes,
+		resources.CSIDrivers,
+	}
 }
 
-// Source gives the state that one node must hold. The objects that the node's pods
+// Source returns the state that one node must hold. The objects that the node's pods
 // refer to are watched while the source has a subscriber.
 func (c *Controller) Source(node string) hub.Source { return &source{c: c, node: node} }
 
@@ -85,21 +88,8 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 	for name := range c.byNode[s.node] {
 		pods = append(pods, name)
 	}
-	var refs []*reference
-	for _, r := range c.refs {
-		if r.users[s.node] > 0 {
-			refs = append(refs, r)
-		}
-	}
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, firstListWait)
-	defer cancel()
-	for _, r := range refs {
-		select {
-		case <-r.store.Synced():
-		case <-ctx.Done(): // what is still missing is notified when it comes
-		}
-	}
+	refs := c.syncedReferences(ctx, s.node)
 	return func(yield func(hub.Key, string) bool) {
 		if item, ok := c.cfg.Nodes.Load(cache.Name{Name: s.node}); ok && !yield(hub.Key{Resource: resources.Nodes, Name: s.node}, item.Version) {
 			return
@@ -118,6 +108,34 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 	}, nil
 }
 
+// syncedReferences gives what the node's pods refer to, when the watches have seen it
+// or firstListWait is over: what is still missing then is notified when it comes. A
+// claim that was seen leads to a volume, which is waited for in turn.
+func (c *Controller) syncedReferences(ctx context.Context, node string) []*reference {
+	ctx, cancel := context.WithTimeout(ctx, firstListWait)
+	defer cancel()
+	for seen := 0; ; {
+		var refs []*reference
+		c.mu.Lock()
+		for _, r := range c.refs {
+			if r.users[node] > 0 {
+				refs = append(refs, r)
+			}
+		}
+		c.mu.Unlock()
+		if len(refs) == seen || ctx.Err() != nil {
+			return refs
+		}
+		seen = len(refs)
+		for _, r := range refs {
+			select {
+			case <-r.store.Synced():
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
 func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
 	var obj hub.Object
 	var err error
@@ -126,7 +144,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 		obj, err = s.loadPod(ctx, key, held)
 	case resources.Nodes:
 		obj, err = s.loadNode(ctx, key, held)
-	case resources.Secrets, resources.ConfigMaps:
+	case resources.Secrets, resources.ConfigMaps, resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers:
 		obj, err = s.loadReference(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
@@ -205,8 +223,8 @@ func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (h
 	obj, err := getReference(impersonate.With(ctx, s.node), s.c, key)
 	switch {
 	case apierrors.IsNotFound(err) && known:
-		// NotFoundBody is for a node that needs the object; one that does not only
-		// drops it.
+		// NotFoundBody matters to a node that needs the object; a node that does not need it
+		// only removes it.
 		return hub.Object{Key: key, Deleted: true, Body: meta.NotFoundBody()}, nil
 	case apierrors.IsNotFound(err):
 		return hub.Object{Key: key, Deleted: true}, nil
@@ -220,8 +238,15 @@ func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (h
 }
 
 func getReference(ctx context.Context, c *Controller, key hub.Key) (metav1.Object, error) {
-	if key.Resource == resources.Secrets {
+	switch key.Resource {
+	case resources.Secrets:
 		return c.cfg.NodeClient.CoreV1().Secrets(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	case resources.PersistentVolumeClaims:
+		return c.cfg.NodeClient.CoreV1().PersistentVolumeClaims(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	case resources.PersistentVolumes:
+		return c.cfg.NodeClient.CoreV1().PersistentVolumes().Get(ctx, key.Name, metav1.GetOptions{})
+	case resources.CSIDrivers:
+		return c.cfg.NodeClient.StorageV1().CSIDrivers().Get(ctx, key.Name, metav1.GetOptions{})
 	}
 	return c.cfg.NodeClient.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 }
@@ -251,6 +276,9 @@ func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bo
 			if pods.Items[i].Spec.NodeName == node {
 				maps.Copy(seen, references(&pods.Items[i]))
 			}
+		}
+		if seen, err = c.followLive(ctx, seen); err != nil {
+			return nil, err
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()

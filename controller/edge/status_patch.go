@@ -39,8 +39,8 @@ func isTerminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// alwaysReported reports that each status of a node has the condition, so that
-// one without it is a report of less than all, and removes nothing.
+// alwaysReported reports whether each complete status of a node has the condition. A status
+// without it is a partial report, and removes no condition.
 func alwaysReported(t corev1.PodConditionType) bool {
 	switch t {
 	case corev1.PodScheduled, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady:
@@ -49,14 +49,13 @@ func alwaysReported(t corev1.PodConditionType) bool {
 	return false
 }
 
-// nodeConditions are the conditions that the node sets on its Node, as kubelet
-// does. NetworkUnavailable belongs to network plugins, all others to whoever set
-// them.
+// nodeConditions are the conditions that the node sets on its Node, as the kubelet does.
+// NetworkUnavailable belongs to network plugins, every other one to whoever set it.
 func nodeConditions() []corev1.NodeConditionType {
 	return []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
 }
 
-// podStatusPatch gives a strategic merge patch that makes the pod's status what
+// podStatusPatch returns a strategic merge patch that makes the pod's status what
 // the node reports, whatever it is now, without touching what others own:
 //
 //   - a field that the node owns and does not report is cleared,
@@ -112,8 +111,8 @@ func podStatusPatch(pod *corev1.Pod, phase corev1.PodPhase) ([]byte, error) {
 	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
 }
 
-// nodeStatusPatch gives a strategic merge patch that makes the node's status
-// what it reports. Conditions of others stay as they are.
+// nodeStatusPatch returns a strategic merge patch that makes the Node's status what the node
+// reports. Conditions of others stay unchanged.
 func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 	plain := node.Status
 	plain.Conditions = slices.DeleteFunc(slices.Clone(plain.Conditions), func(c corev1.NodeCondition) bool {
@@ -128,7 +127,7 @@ func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 	return json.Marshal(map[string]any{"status": status})
 }
 
-// byField gives the JSON of v by field.
+// byField returns the JSON of v by field.
 func byField(v any) (map[string]any, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

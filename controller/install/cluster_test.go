@@ -25,7 +25,7 @@ type apiServer struct {
 	host  string
 }
 
-// as gives the configuration of a bearer of a token.
+// as returns the configuration of a bearer of a token.
 func (a *apiServer) as(token string) *rest.Config {
 	return &rest.Config{Host: a.host, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}
 }

@@ -6,7 +6,7 @@
 //
 // "edgectl init" calls Ensure with an administrator's rights. cloudcore calls it
 // at its start, where it may lack those rights and then finds nothing missing.
-// Manifest gives the same as one YAML file for those who apply it themselves.
+// Manifest returns the same as one YAML file for those who apply it themselves.
 //
 // Both may be called at any time, by several programs at once.
 package install

@@ -35,7 +35,7 @@ var rbac []byte
 //go:embed rbac-legacy.yaml
 var rbacLegacy []byte
 
-// Manifest gives everything as one YAML stream, in an order in which it can be
+// Manifest returns everything as one YAML stream, in an order in which it can be
 // applied. An empty namespace means Namespace.
 func Manifest(namespace string) ([]byte, error) {
 	docs, err := documents(namespace)
@@ -45,7 +45,7 @@ func Manifest(namespace string) ([]byte, error) {
 	return stream(docs), nil
 }
 
-// LegacyManifest gives the rights that cloudcore needs besides where the API
+// LegacyManifest returns the rights that cloudcore needs besides where the API
 // server has no constrained impersonation (Kubernetes before 1.36). Read its
 // warning: they amount to those of an administrator. Ensure never creates them.
 func LegacyManifest(namespace string) ([]byte, error) {
@@ -67,7 +67,7 @@ func stream(docs [][]byte) []byte {
 	return out.Bytes()
 }
 
-// split gives the documents of a file of rights, for a namespace.
+// split returns the documents of a file of rights, for a namespace.
 func split(file []byte, namespace string) [][]byte {
 	rights := bytes.ReplaceAll(file, []byte("namespace: "+Namespace+"\n"), []byte("namespace: "+namespace+"\n"))
 	return bytes.Split(rights, []byte("\n---\n"))
@@ -83,7 +83,7 @@ func checkNamespace(namespace string) (string, error) {
 	return namespace, nil
 }
 
-// documents gives each object's YAML: the namespace, the definitions, the
+// documents yields each object's YAML: the namespace, the definitions, the
 // rights.
 func documents(namespace string) ([][]byte, error) {
 	namespace, err := checkNamespace(namespace)

@@ -22,7 +22,7 @@ const (
 	maxCached = 4096            // answers kept; one more empties the cache
 )
 
-// user is who a client was proved to be.
+// user is an authenticated client.
 type user struct {
 	name   string
 	uid    string
@@ -30,7 +30,7 @@ type user struct {
 	extra  map[string]authenticationv1.ExtraValue
 }
 
-// authenticator finds out who a client is.
+// authenticator authenticates clients.
 type authenticator struct {
 	clientCA func(context.Context) ([]byte, error)
 	log      *slog.Logger
@@ -68,7 +68,7 @@ func (a *authenticator) run(ctx context.Context) {
 		if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
 			wait = caRetry
 			if !warned {
-				a.log.Warn("the authorities of the API server's clients cannot be read; certificates are checked against those that were known", "err", err)
+				a.log.Warn("the authorities of the API server's clients cannot be read; certificates are checked against the last known ones", "err", err)
 			}
 			warned = true
 		} else {
@@ -97,7 +97,7 @@ func (a *authenticator) refresh(ctx context.Context) error {
 	return nil
 }
 
-// errAnonymous is the answer to a client that shows nothing.
+// errAnonymous is the answer to a client without credentials.
 var errAnonymous = errors.New("unauthorized: a client certificate of the cluster or a bearer token is required")
 
 // authenticate finds the user who sent a request.
@@ -129,7 +129,7 @@ func (a *authenticator) certificate(chain []*x509.Certificate, now time.Time) (u
 		return user{}, fmt.Errorf("unauthorized: client certificate: %w", err)
 	}
 	if leaf.Subject.CommonName == "" {
-		return user{}, errors.New("unauthorized: the client certificate names nobody")
+		return user{}, errors.New("unauthorized: the client certificate has no common name")
 	}
 	return user{name: leaf.Subject.CommonName, groups: append([]string{"system:authenticated"}, leaf.Subject.Organization...)}, nil
 }

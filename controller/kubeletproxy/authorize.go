@@ -28,7 +28,7 @@ type right struct {
 	subresources []string // any of them will do
 }
 
-// requiredRight gives the right that a request needs, as the kubelet's API documents it:
+// requiredRight returns the right that a request needs, as the kubelet's API documents it:
 // https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/
 func requiredRight(method, path string) right {
 	verb := map[string]string{
@@ -72,7 +72,7 @@ func newAuthorizer(cloud kubernetes.Interface, log *slog.Logger) *authorizer {
 	return &authorizer{cloud: cloud, log: log}
 }
 
-// deniedError is the answer to a user who may not.
+// deniedError is the answer to a user without the right.
 type deniedError struct {
 	user user
 	node string
@@ -83,7 +83,7 @@ func (e *deniedError) Error() string {
 	return fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v, node=%s)", e.user.name, e.need.verb, e.need.subresources, e.node)
 }
 
-// authorize returns nil if the user may do what the request needs.
+// authorize returns nil if the user has the right that the request needs.
 func (a *authorizer) authorize(ctx context.Context, u user, node string, need right) error {
 	for _, sub := range need.subresources {
 		ok, err := a.review(ctx, u, node, need.verb, sub)
@@ -120,9 +120,9 @@ func (a *authorizer) review(ctx context.Context, u user, node, verb, sub string)
 	}
 	review, err := a.cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
-		// The client learns nothing of where the API server is.
-		a.log.Warn("the API server does not say what a user may", "user", u.name, "err", err)
-		return false, fmt.Errorf("the API server does not say what user %s may", u.name)
+		// The client must not learn the API server's address.
+		a.log.Warn("the API server did not answer a SubjectAccessReview", "user", u.name, "err", err)
+		return false, fmt.Errorf("the API server did not answer whether user %s may do this", u.name)
 	}
 	fresh := deniedFresh
 	if review.Status.Allowed {

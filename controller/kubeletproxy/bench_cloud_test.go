@@ -84,7 +84,7 @@ func (b *benchCloud) Start(_ struct{}, at *BenchCloud) error {
 	return err
 }
 
-// Port gives the URL of the node's endpoint.
+// Port returns the URL of the node's endpoint.
 func (b *benchCloud) Port(_ struct{}, url *string) error {
 	*url = fmt.Sprintf("https://127.0.0.1:%d", b.api.assignPort("edge-1", 0))
 	return nil

@@ -38,8 +38,8 @@ type limitedConn struct {
 	closed  bool
 }
 
-// networkOf is the network of an address, which stands for one client: an IPv6
-// client usually has a whole /64 (RFC 4291 section 2.5.4).
+// networkOf is the network of an address. It counts as one client: an IPv6 client usually
+// has a whole /64 (RFC 4291 section 2.5.4).
 func networkOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -54,7 +54,7 @@ func networkOf(a net.Addr) netip.Prefix {
 	return p
 }
 
-// admit counts a connection; nil means that there is no room for it.
+// admit counts a connection; it returns nil when the limit is reached.
 func (g *connLimiter) admit(c net.Conn) *limitedConn {
 	gc := &limitedConn{Conn: c, limiter: g, network: networkOf(c.RemoteAddr())}
 	g.mu.Lock()
@@ -104,7 +104,7 @@ func (g *connLimiter) removeLocked(c *limitedConn) {
 	}
 }
 
-// Close closes the connection and gives its place back.
+// Close closes the connection and frees its place.
 func (c *limitedConn) Close() error {
 	c.limiter.mu.Lock()
 	c.limiter.removeLocked(c)
@@ -136,7 +136,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 
 type connKey struct{}
 
-// withConn gives requests their connection.
+// withConn puts the connection into the context of its requests.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()

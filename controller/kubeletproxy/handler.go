@@ -44,10 +44,9 @@ func (s *Server) newProxy(transport *httplink.Transport) *httputil.ReverseProxy 
 	}
 }
 
-// smallBuffers gives each body that is passed on a buffer of 4 KiB, not the 32
-// that net/http takes: most are logs that are followed, a thousand at a time.
-// Upgraded connections, where bytes are many, are copied with buffers of their
-// own.
+// smallBuffers makes the proxy copy each body with a buffer of 4 KiB, not the 32 KiB of
+// net/http: most bodies are followed logs, a thousand at a time. Upgraded connections, which
+// carry more bytes, have buffers of their own.
 type smallBuffers struct{}
 
 // Get makes a buffer.
@@ -106,7 +105,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // errPath is the answer to a path that would be authorized as one thing and served
 // as another.
-var errPath = errors.New("the path is not clean: it has empty, . or .. parts")
+var errPath = errors.New("the path has empty, . or .. parts")
 
 // cleanPath reports whether a path has no empty, . or .. parts.
 func cleanPath(p string) bool {
@@ -120,7 +119,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, reason
 	if code == http.StatusUnauthorized || code == http.StatusBadRequest {
 		w.Header().Set("Connection", "close")
 	}
-	s.log.Warn("a request to a node is refused", "node", node, "from", r.RemoteAddr, "path", r.URL.Path, "status", code, "err", err)
+	s.log.Warn("request to a node refused", "node", node, "from", r.RemoteAddr, "path", r.URL.Path, "status", code, "err", err)
 	answer(w, r, code, err.Error())
 }
 
@@ -138,7 +137,7 @@ func failure(node string, err error) (code int, reason, text string) {
 	case remote && e.Code == hub.CodeUnsupported:
 		return http.StatusNotImplemented, "unsupported", fmt.Sprintf("node %q runs an edgecore that serves no logs, exec and the like: update it", node)
 	case errors.Is(err, hub.ErrInterrupted):
-		return http.StatusServiceUnavailable, "interrupted", fmt.Sprintf("the link to node %q broke off", node)
+		return http.StatusServiceUnavailable, "interrupted", fmt.Sprintf("the link to node %q was lost during the request", node)
 	}
 	return http.StatusBadGateway, "failed", fmt.Sprintf("node %q: %v", node, err)
 }

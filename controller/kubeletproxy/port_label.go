@@ -123,9 +123,9 @@ func (s *Server) showsPort(node *corev1.Node, port int) bool {
 	return i >= 0 && node.Status.Addresses[i].Address == s.cfg.Address.String() && int(node.Status.DaemonEndpoints.KubeletEndpoint.Port) == port
 }
 
-// openRecordedPortLocked opens the port that a node's record names, for a node that has
-// no link here: who asks for it learns that it is away. Where the port is another
-// node's the node stays without.
+// openRecordedPortLocked opens the port in the record of a node that has no link here, so
+// that its clients get the error that the node is away. If another node uses the port, the
+// node gets none.
 func (s *Server) openRecordedPortLocked(node string) {
 	port := s.records.port[node]
 	st := s.byNode[node]
@@ -217,9 +217,9 @@ func (s *Server) writeRecord(ctx context.Context, node *corev1.Node, port int) e
 	return nil
 }
 
-// recordLocked stores the port that a node's record names now, 0 for none. If one
-// other node is left on the port that it named before, that port is opened for
-// it. The watch and the writer of a record both call this; the first does it.
+// recordLocked stores the port that a node's record names now, 0 for none. If exactly one
+// other node's record still names the old port, the port is opened for that node. The watch
+// and the writer of a record both call this; the second call changes nothing.
 func (s *Server) recordLocked(node string, port int) {
 	left := s.records.port[node]
 	s.records.set(node, port)

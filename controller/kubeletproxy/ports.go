@@ -22,8 +22,8 @@ type endpoint struct {
 	failed    bool         // no port could be opened; logged once
 }
 
-// AmendNode sets the node's endpoint in its report about itself. The node gets a
-// port if it has none. Where no port is left the report stays as it is.
+// AmendNode sets the node's endpoint in its report about itself. A node without a port gets
+// one. If no port is left, the report stays unchanged.
 func (s *Server) AmendNode(node *corev1.Node) {
 	port := s.assignPort(node.Name, 0)
 	if port == 0 {
@@ -53,9 +53,9 @@ func (s *Server) Connected(info hub.Info) {
 	}
 }
 
-// assignPort gives the node a port and returns it; 0 if there is none. A node that
-// has one keeps it. want is the port to try first, 0 for any; a port that the
-// record of another node names is taken only if it is wanted.
+// assignPort gives the node a port and returns it; 0 if there is none. A node with a port
+// keeps it. want is the port to try first, 0 for any. A port that another node's record names
+// is used only if it is want.
 func (s *Server) assignPort(node string, want int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,8 +101,8 @@ func (s *Server) assignPortLocked(node string, want int) int {
 	return 0
 }
 
-// preferred is where the search for a node's port begins. It depends on the name,
-// so that nodes mostly get the same port whatever their order is.
+// preferred is the port at which the search for a node's port begins. It depends on the name
+// only, so a node mostly gets the same port again.
 func preferred(node string, ports int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(node)) // never fails
@@ -137,7 +137,7 @@ func (s *Server) removeNodeLocked(st *endpoint) {
 	s.closePortLocked(st)
 }
 
-// closePortLocked takes the endpoint's port from it.
+// closePortLocked closes the endpoint's port.
 func (s *Server) closePortLocked(st *endpoint) {
 	if s.byPort[st.port] == st {
 		delete(s.byPort, st.port)

@@ -53,19 +53,19 @@ type Config struct {
 	// (--kubelet-certificate-authority): cloudcore uses edgekit's own authority
 	// (join.Keyring.ServerCertificate).
 	Certificate func() (*tls.Certificate, error)
-	// ClientCA gives the PEM of the authorities of clients; nil reads the
+	// ClientCA returns the PEM of the authorities of clients; nil reads the
 	// cluster's, from the config map extension-apiserver-authentication in
 	// kube-system.
 	ClientCA func(context.Context) ([]byte, error)
 
-	MaxSessions     int // logs, execs and the like at once; 0 means 10000
+	MaxSessions     int // logs, execs, attaches and port forwards at once; 0 means 10000
 	MaxNodeSessions int // of one node; 0 means 2000
 	// MaxConnections is how many connections may be open; one more is closed at
 	// once. 0 means MaxSessions and 1000.
 	MaxConnections int
-	// MaxUnauthenticated is how many of them may be of clients that have not yet shown
-	// who they are, and MaxUnauthenticatedPerNetwork how many of one network (IPv4 /24,
-	// IPv6 /64). One more closes the oldest of them. 0 means 1024 and 128.
+	// MaxUnauthenticated is how many of them may be of clients that are not authenticated
+	// yet, MaxUnauthenticatedPerNetwork how many of one network (IPv4 /24, IPv6 /64). A
+	// further one closes the oldest of them. 0 means 1024 and 128.
 	MaxUnauthenticated, MaxUnauthenticatedPerNetwork int
 
 	Metrics prometheus.Registerer // nil registers the metrics nowhere
@@ -159,7 +159,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	if cfg.FirstPort <= lastNodePort && cfg.FirstPort+cfg.Ports > firstNodePort {
-		cfg.Logger.Warn("the kubelet ports meet Kubernetes' NodePorts: where kube-proxy runs on this machine, whoever may create a Service gets what the API server sends to such a port; choose others",
+		cfg.Logger.Warn("the kubelet ports overlap Kubernetes' NodePorts: if kube-proxy runs on this machine, a Service with such a NodePort receives what the API server sends to a node; choose other ports",
 			"first", cfg.FirstPort, "ports", cfg.Ports, "nodeports", fmt.Sprintf("%d-%d", firstNodePort, lastNodePort))
 	}
 	s := &Server{
@@ -181,7 +181,7 @@ func New(cfg Config) (*Server, error) {
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
-			// ServeHTTP verifies it, since an HTTP answer can say what is wrong.
+			// ServeHTTP verifies the certificate, because only an HTTP answer can explain a refusal.
 			ClientAuth:     tls.RequestClientCert,
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.Certificate() },
 		},
@@ -192,9 +192,9 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run serves until ctx ends, with streams to nodes that open gives; it then
-// ends all sessions, joins all that it started and returns nil. A second Run
-// returns controller.ErrStarted.
+// Run serves until ctx ends, with streams to nodes from open. It then ends all sessions, waits
+// for everything that it started, and returns nil. A second Run returns
+// controller.ErrStarted.
 func (s *Server) Run(ctx context.Context, open Open) error {
 	if open == nil {
 		return errors.New("kubeletproxy: Run needs a function that opens streams: give hub.Server.OpenStream")

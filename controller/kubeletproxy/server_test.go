@@ -148,7 +148,7 @@ func (s *Server) runs() bool {
 	return s.serve != nil
 }
 
-// edge gives the Open of a cloud to which edge-1 alone is connected. It
+// edge returns the Open of a cloud to which edge-1 alone is connected. It
 // answers with what it was asked.
 func edge(t *testing.T) Open {
 	t.Helper()
@@ -250,9 +250,9 @@ func TestWhoMay(t *testing.T) {
 		{"figures only", "edge-1", "GET", "/metrics/resource", metrics, nil, 200, "GET /metrics"},
 		{"a token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer e30.token-of-metrics.c2ln"}, 200, `token=""`},
 		{"a false token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer e30.x.c2ln"}, 401, "does not know the token"},
-		{"no token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer x"}, 401, "no JSON Web Token"},
-		{"a path for more than it says", "edge-1", "GET", "/stats/../exec/default/web/app", admin, nil, 400, "not clean"},
-		{"the same, encoded", "edge-1", "GET", "/stats/%2e%2e/exec/default/web/app", admin, nil, 400, "not clean"},
+		{"no token", "edge-1", "GET", "/metrics/resource", nil, []string{"Authorization", "Bearer x"}, 401, "not a JSON Web Token"},
+		{"a path for more than it says", "edge-1", "GET", "/stats/../exec/default/web/app", admin, nil, 400, "empty, . or .. parts"},
+		{"the same, encoded", "edge-1", "GET", "/stats/%2e%2e/exec/default/web/app", admin, nil, 400, "empty, . or .. parts"},
 		{"a folder", "edge-1", "GET", "/logs/", admin, nil, 200, "GET /logs/"},
 		{"reading is not running", "edge-1", "GET", exec, reader, []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 403, `"reason":"Forbidden"`},
 		{"reading is reading", "edge-1", "GET", "/pods", reader, nil, 200, "GET /pods"},

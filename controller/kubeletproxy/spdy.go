@@ -60,7 +60,7 @@ func (p *goAwayConn) Read(b []byte) (int, error) {
 	return n, p.end
 }
 
-// spdyFrames follows where the frames of a stream of bytes begin and end.
+// spdyFrames follows the frames in a stream of bytes.
 type spdyFrames struct {
 	header [spdyFrameHeader]byte
 	have   int    // bytes of the header that have passed

@@ -100,7 +100,7 @@ func TestEndWithGoAway(t *testing.T) {
 	}
 }
 
-// FuzzFrames gives a node's bytes in two pieces: whatever they are, they pass
+// FuzzFrames returns a node's bytes in two pieces: whatever they are, they pass
 // unchanged, and where frames end does not depend on the pieces.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1}, 3)

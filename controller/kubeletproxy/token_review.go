@@ -29,18 +29,18 @@ const (
 	maxReviewers = 1024 // networks that are remembered; one more forgets all
 )
 
-// Why a token is refused. Anybody can get these answers, so they say nothing about
-// the API server.
+// Reasons for which a token is refused. Anybody can get these answers, so they reveal nothing
+// about the API server.
 var (
-	errTokenForm    = errors.New("unauthorized: the bearer token is no JSON Web Token of at most 16 KiB")
+	errTokenForm    = errors.New("unauthorized: the bearer token is not a JSON Web Token of at most 16 KiB")
 	errTokenUnknown = errors.New("unauthorized: the API server does not know the token")
 	errNoReview     = errors.New("unauthorized: the API server does not review the token")
 	errBusy         = errors.New("too many tokens are being reviewed: try again")
 )
 
-// tokens asks the API server whose tokens are. Anybody can show a token, so what
-// asking costs is bounded: the form is looked at first, answers are kept, a token
-// is asked for once at a time, and each network has a rate.
+// tokens asks the API server for the users of tokens (TokenReview). Anybody can send a token,
+// so the cost is bounded: the form is checked first, answers are cached, one token is reviewed
+// once at a time, and each network has a rate.
 type tokens struct {
 	cloud kubernetes.Interface
 	log   *slog.Logger
@@ -86,9 +86,8 @@ func (t *tokens) user(ctx context.Context, token, from string) (user, error) {
 	}
 }
 
-// tokenForm reports whether a token looks like a service account's: a JSON Web
-// Token (RFC 7519), three parts of base64url. No other token is worth a
-// TokenReview.
+// tokenForm reports whether a token has the form of a service account's: a JSON Web Token (RFC
+// 7519), three parts of base64url. Other tokens are refused without a TokenReview.
 func tokenForm(token string) bool {
 	if len(token) > maxToken || strings.Count(token, ".") != 2 {
 		return false

@@ -27,7 +27,7 @@ import (
 // Accounts knows the service accounts of nodes' pods; edge.Controller implements
 // it.
 type Accounts interface {
-	// Accounts gives the service accounts of the node's pods.
+	// Accounts returns the service accounts of the node's pods.
 	Accounts(node string) map[cache.Name]struct{}
 	// OnPods has changed called with a node's name after its pods changed. It
 	// must be called before the Accounts run.
@@ -153,7 +153,7 @@ func (c *Controller) startWatchesLocked(capability string) {
 	}
 }
 
-// Resources gives the resources for which Source answers.
+// Resources returns the resources for which Source answers.
 func (c *Controller) Resources() []string {
 	return append(slices.Sorted(maps.Keys(c.kinds)), wire.IssuerResource)
 }
@@ -189,7 +189,7 @@ func (c *Controller) podsChanged(name string) {
 	c.notifier.Notify(name, keys...)
 }
 
-// needsLocked gives what concerns service accounts: RBAC objects as far as they
+// needsLocked returns what concerns service accounts: RBAC objects as far as they
 // are known, and the accounts' Namespaces.
 func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]struct{} {
 	out := c.bindings.needs(accounts)
@@ -199,7 +199,7 @@ func (c *Controller) needsLocked(accounts map[cache.Name]struct{}) map[hub.Key]s
 	return out
 }
 
-// replace sets what the node needs and returns the keys that were added or removed.
+// replace sets the keys that the node needs, and returns those that were added or removed.
 func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
 	for key := range needs {
 		if _, had := n.needs[key]; !had {

@@ -106,8 +106,8 @@ func (c *Controller) call(ctx context.Context, req hub.Request) (hub.Message, er
 	return hub.Message{Body: body}, nil
 }
 
-// do makes the request. Nothing of it but what wire.Request holds reaches the
-// API server: no header of the node's choosing.
+// do makes the request. Only the fields of wire.Request reach the API server: the node cannot
+// choose any header.
 func (f forwarder) do(ctx context.Context, client httpDoer, want wire.Request) (wire.Response, error) {
 	to := *f.base
 	to.Path = path.Join("/", to.Path, want.Path)
@@ -126,7 +126,7 @@ func (f forwarder) do(ctx context.Context, client httpDoer, want wire.Request) (
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		f.log.Warn("a request of a node does not reach the API server", "err", err)
+		f.log.Warn("a node's request did not reach the API server", "err", err)
 		return wire.Response{}, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached: cloudcore's log says why"}
 	}
 	defer resp.Body.Close()
@@ -137,7 +137,7 @@ func (f forwarder) do(ctx context.Context, client httpDoer, want wire.Request) (
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		// A redirect is not followed, with or without credentials, and the node
 		// does not learn its target.
-		return wire.Response{}, &hub.Error{Code: hub.CodeForbidden, Text: "the API server points elsewhere, which is not followed"}
+		return wire.Response{}, &hub.Error{Code: hub.CodeForbidden, Text: "the API server answered with a redirect, and redirects are not followed"}
 	}
 	return wire.Response{Code: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), Warnings: resp.Header.Values("Warning"), Body: body}, nil
 }
@@ -154,12 +154,12 @@ func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte,
 		room = maxAnswer
 	}
 	if f.memory.Acquire(ctx, room) != nil {
-		return nil, &hub.Error{Code: hub.CodeUnavailable, Text: "the answers to other nodes take all the room that there is: try again later"}
+		return nil, &hub.Error{Code: hub.CodeUnavailable, Text: "the answers to other nodes use all the memory for answers: try again later"}
 	}
 	defer f.memory.Release(room)
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1)); err != nil {
-		return nil, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server's answer broke off"}
+		return nil, &hub.Error{Code: hub.CodeUnavailable, Text: "the API server's answer was cut off"}
 	}
 	if body.Len() > maxAnswer {
 		return nil, tooLarge
@@ -170,7 +170,7 @@ func (f forwarder) readAnswer(ctx context.Context, resp *http.Response) ([]byte,
 // unreachable is the error of a request that got no answer: its text, which the
 // node sees, does not reveal the address of the API server.
 func unreachable(err error) error {
-	return fmt.Errorf("nodeapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer broke off"}, err)
+	return fmt.Errorf("nodeapi: %w (%w)", &hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached, or its answer was cut off"}, err)
 }
 
 // podClaims are a token's claims about the pod that it is bound to.
@@ -182,7 +182,7 @@ type podClaims struct {
 	} `json:"pod"`
 }
 
-// claimsOf reads a token from a node, of which nothing is known yet.
+// claimsOf reads the claims of a token that is not verified yet.
 func claimsOf(token string) (podClaims, error) {
 	var claims struct {
 		Kubernetes podClaims `json:"kubernetes.io"`
@@ -196,8 +196,8 @@ func claimsOf(token string) (podClaims, error) {
 	return claims.Kubernetes, err
 }
 
-// checkToken refuses a token that is not bound to a pod which runs on the
-// node. Its signature is for the API server to check.
+// checkToken refuses a token that is not bound to a pod on the node. The API server verifies
+// its signature.
 func (c *Controller) checkToken(ctx context.Context, node, token string) error {
 	refuse := func(why string) error {
 		return &hub.Error{Code: hub.CodeForbidden, Text: "the service account token " + why}

@@ -73,7 +73,7 @@ func (b *bindings) remove(key hub.Key) {
 	delete(b.role, key)
 }
 
-// needs gives the keys of all RBAC objects that concern the accounts.
+// needs returns the keys of all RBAC objects that concern the accounts.
 func (b *bindings) needs(accounts map[cache.Name]struct{}) map[hub.Key]struct{} {
 	out := make(map[hub.Key]struct{})
 	for account := range accounts {

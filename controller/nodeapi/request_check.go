@@ -23,10 +23,10 @@ type target struct {
 
 func (t target) String() string { return strings.TrimSuffix(t.resource+"/"+t.sub, "/") }
 
-// checkRequest refuses what a node may not ask for. Of requests with a token only
-// those are refused that have no single answer; the API server decides on the rest.
-// A request without a token is made as the node, which has more rights than this
-// way should give: there the list in checkNodeRequest decides.
+// checkRequest refuses requests that a node may not make. With a token it refuses only requests
+// without a single answer; the API server decides on all others. A request without a token is
+// made as the node, which has more rights than this way should give: the list in
+// checkNodeRequest decides.
 func checkRequest(node string, want wire.Request) error {
 	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, want.Method) {
 		return fmt.Errorf("method %.20q", want.Method)
@@ -42,12 +42,12 @@ func checkRequest(node string, want wire.Request) error {
 		return checkNodeRequest(node, want, t)
 	}
 	if strings.ContainsAny(want.Token, " \r\n\t") || strings.Count(want.Token, ".") != 2 {
-		return errors.New("token has not the form of one")
+		return errors.New("the token does not have the form of a JSON Web Token")
 	}
 	return nil
 }
 
-// parseTarget reads from a request's path what it is about.
+// parseTarget reads the object of a request from its path.
 func parseTarget(want wire.Request) (target, error) {
 	var t target
 	parts := strings.Split(strings.TrimPrefix(want.Path, "/"), "/")
@@ -64,7 +64,7 @@ func parseTarget(want wire.Request) (target, error) {
 		return t, fmt.Errorf("query: %w", err)
 	}
 	if rest[0] == "watch" || values.Has("watch") || values.Has("follow") {
-		return t, errors.New("a watch is no request with one answer")
+		return t, errors.New("a watch is not a request with one answer")
 	}
 	if len(rest) > 2 && rest[0] == "namespaces" {
 		t.namespace, rest = rest[1], rest[2:]
@@ -79,11 +79,10 @@ func parseTarget(want wire.Request) (target, error) {
 	return t, nil
 }
 
-// checkNodeRequest decides on a request that is made as the node. What an administrator
-// of the node needs is here: reads, the end of the node's own pods, events, and
-// the node's labels, of which NodeRestriction leaves it only harmless ones. What
-// the node reports of itself has ways of its own (the mirror), on which cloudcore
-// looks: status of Node and pods, Lease, annotations, tokens, certificates.
+// checkNodeRequest decides on a request that is made as the node. It allows what the node's
+// administrator needs: reads, the deletion of the node's own pods, events, and the node's labels,
+// of which NodeRestriction permits only harmless ones. The node's own reports have other ways,
+// which cloudcore checks: status of Node and pods, Lease, annotations, tokens, certificates.
 func checkNodeRequest(node string, want wire.Request, t target) error {
 	core := t.group == ""
 	switch {
@@ -106,7 +105,7 @@ func checkNodeRequest(node string, want wire.Request, t target) error {
 	return fmt.Errorf("the administrator of node %s cannot %s resource %q in API group %q in this way: use a service account's token, or kubectl in the cloud", node, verb, t, t.group)
 }
 
-// onlyLabels reports that a patch changes labels and nothing else.
+// onlyLabels reports whether a patch changes labels only.
 func onlyLabels(want wire.Request) bool {
 	kind := types.PatchType(want.ContentType)
 	if kind != types.MergePatchType && kind != types.StrategicMergePatchType {

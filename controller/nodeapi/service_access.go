@@ -43,7 +43,7 @@ func (c *Controller) mayHaveServices(node string) bool {
 
 func marked(node *corev1.Node) bool { return node != nil && node.Labels[ServicesLabel] == ServicesAll }
 
-// nodeChanged gives a connected node all Services, or removes them from it, when
+// nodeChanged returns a connected node all Services, or removes them from it, when
 // its label is set or removed.
 func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	if c.cfg.Services == ServicesEvery || marked(change.Old) == marked(change.New) {

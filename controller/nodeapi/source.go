@@ -16,8 +16,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Source gives what one node gets, by the capabilities that it named. Objects of a
-// capability that it named before and names no longer are removed from it.
+// Source returns the state that one node gets for the capabilities in its hello. Objects of a
+// capability that the node no longer has are removed from it.
 func (c *Controller) Source(name string, capabilities []string) hub.Source {
 	return &source{c: c, node: name, capabilities: slices.Clone(capabilities)}
 }
@@ -78,7 +78,7 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	access, services := s.wants(wire.Access), s.declared(wire.Services)
 	allowed := services && c.mayHaveServices(s.node)
 	if services && !allowed {
-		c.cfg.Logger.Warn("a node asks for all Services, which no operator lets it have; its DNS and kube-proxy will know none", "node", s.node, "label", ServicesLabel)
+		c.cfg.Logger.Warn("a node asks for all Services, but no operator has allowed it, so its DNS and kube-proxy get none: label the Node if it should have them", "node", s.node, "label", ServicesLabel)
 	}
 	c.mu.Lock()
 	if access || allowed {
@@ -118,8 +118,8 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	}
 }
 
-// Versions lists what is in the caches. The node is notified of the rest when it
-// arrives.
+// Versions lists the objects in the caches. The node is notified of the others when they
+// arrive.
 func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	ctx, cancel := context.WithTimeout(ctx, firstListWait)
 	defer cancel()
@@ -160,7 +160,7 @@ func wait(ctx context.Context, done <-chan struct{}) bool {
 	}
 }
 
-// needs gives what the node needs by its pods' service accounts.
+// needs returns the objects that the node needs for its pods' service accounts.
 func (s *source) needs() map[hub.Key]struct{} {
 	accounts := s.c.cfg.Accounts.Accounts(s.node)
 	s.c.mu.Lock()
@@ -212,9 +212,8 @@ func (s *source) load(ctx context.Context, key hub.Key, held string) (hub.Object
 	return nodesync.Encode(key, obj.GetResourceVersion(), obj)
 }
 
-// loadUnneeded removes from the node an RBAC object or a Namespace that nothing
-// there needs any more. A binding is first read from the API server: the cache may
-// lag behind the node.
+// loadUnneeded removes from the node an RBAC object or a Namespace that no pod there needs any
+// more. A binding is first read from the API server, because the cache may lag behind the node.
 func (s *source) loadUnneeded(ctx context.Context, k *kind, key hub.Key, name cache.Name) (hub.Object, error) {
 	gone := hub.Object{Key: key, Deleted: true}
 	if key.Resource != resources.RoleBindings && key.Resource != resources.ClusterRoleBindings {

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// issuerSecret is where cloudcores agree on the issuer's version: the keys have
-	// none of their own, and all cloudcores must give a node the same one. It is a
-	// Secret although its content is public, because whoever may write it decides
-	// whose tokens nodes accept.
+	// issuerSecret is the Secret with which cloudcores agree on the issuer's version: the keys have
+	// no version of their own, and all cloudcores must give a node the same one. It is a Secret
+	// although its content is public, because whoever may write it decides which tokens nodes
+	// accept.
 	issuerSecret = "serviceaccount-issuer"
 	issuerField  = "issuer.json"
 
@@ -67,7 +67,7 @@ func (i *issuer) run(ctx context.Context) {
 		if err != nil {
 			again = issuerRetry
 			if !failed && ctx.Err() == nil {
-				i.cfg.Logger.Error("the keys of service account tokens are not known to nodes", "err", err)
+				i.cfg.Logger.Error("the keys of service account tokens cannot be sent to nodes", "err", err)
 			}
 		}
 		failed = err != nil

@@ -35,7 +35,7 @@ type store interface {
 	Run(ctx context.Context) error
 	Synced() <-chan struct{}
 	Names() []cache.Name
-	// load gives the object for a peer that has version held, or false.
+	// load returns the object for a peer that has version held, or false.
 	load(name cache.Name, held string) (metav1.Object, string, bool)
 	version(name cache.Name) (string, bool)
 	// read asks the API server itself.

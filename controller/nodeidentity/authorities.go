@@ -22,8 +22,8 @@ const (
 	maxClockSkew = time.Hour
 )
 
-// Authorities loads the certificate authorities, or makes one if there is none.
-// Of several programs that do so at once, all get the same.
+// Authorities loads the certificate authorities, or makes one if there is none. Several
+// programs that do so at the same time get the same one.
 func (s *Store) Authorities(ctx context.Context) (join.Authorities, error) {
 	return s.authorities(ctx, NewCA)
 }
@@ -34,9 +34,8 @@ func NewCA(now time.Time) (*join.CA, error) {
 	return join.NewCA("edgekit "+now.UTC().Format("2006-01-02T15:04:05Z"), now)
 }
 
-// Import is Authorities with an authority of the operator's, which is stored if
-// there is none yet. If there is another one, the error says that a rotation is the
-// way from one to the other.
+// Import is Authorities with an authority of the operator's, which is stored if there is none
+// yet. If there is another one, the error says to use a rotation.
 func (s *Store) Import(ctx context.Context, given *join.CA) (join.Authorities, error) {
 	if err := given.Check(time.Now()); err != nil {
 		return join.Authorities{}, err
@@ -82,7 +81,7 @@ func (s *Store) authorities(ctx context.Context, first func(now time.Time) (*joi
 			return join.Authorities{}, fmt.Errorf("nodeidentity: create secret %s/%s: %w", s.cfg.Namespace, CAName, err)
 		}
 	}
-	return join.Authorities{}, fmt.Errorf("nodeidentity: secret %s/%s comes and goes", s.cfg.Namespace, CAName)
+	return join.Authorities{}, fmt.Errorf("nodeidentity: secret %s/%s is created and deleted again and again", s.cfg.Namespace, CAName)
 }
 
 // checkClock removes an authority that was made while this machine's clock was
@@ -132,8 +131,8 @@ func (s *Store) parseAuthorities(secret *corev1.Secret) (join.Authorities, error
 	return a, nil
 }
 
-// Rotate takes the authorities one stage further: change is one of the methods
-// of join.Authorities. Every cloudcore follows when it sees the Secret change.
+// Rotate moves the authorities one stage on: change is one of the methods of
+// join.Authorities. Every cloudcore follows when it sees the Secret change.
 func (s *Store) Rotate(ctx context.Context, change func(join.Authorities) (join.Authorities, error)) (join.Authorities, error) {
 	for range maxTries {
 		secret, err := s.secrets.Get(ctx, CAName, metav1.GetOptions{})

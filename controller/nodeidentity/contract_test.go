@@ -60,7 +60,7 @@ func TestJoinContracts(t *testing.T) {
 	})
 }
 
-// issuerOf gives the issuer that is listed for a node.
+// issuerOf returns the issuer that is listed for a node.
 func issuerOf(ctx context.Context, s join.Ledger, node string) (string, error) {
 	nodes, err := s.(*nodeidentity.Store).ListNodes(ctx)
 	if err != nil {

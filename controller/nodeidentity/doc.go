@@ -1,6 +1,5 @@
-// Package nodeidentity keeps in the API server what package hub/join must
-// remember: the certificate authorities, join tokens, and which key a node's
-// name belongs to.
+// Package nodeidentity stores in the API server what package hub/join needs: the
+// certificate authorities, the join tokens, and the key that each node's name belongs to.
 //
 //	store, err := nodeidentity.New(nodeidentity.Config{Client: client})
 //	token, err := store.CreateToken(ctx, "edge-*", time.Hour)

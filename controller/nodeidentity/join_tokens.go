@@ -163,7 +163,7 @@ func record(id string, secret *corev1.Secret) (join.Record, error) {
 		ID: id, SecretHash: string(secret.Data[fieldHash]), Nodes: string(secret.Data[fieldNodes]),
 		UsedBy: string(secret.Data[fieldUsedBy]), UsedFor: string(secret.Data[fieldUsedFor]),
 	}
-	// The time of use is for people: a damaged one does no harm.
+	// The time of use is for people only, so a damaged one is ignored.
 	r.UsedAt, _ = time.Parse(time.RFC3339, string(secret.Data[fieldUsedAt]))
 	var err error
 	if r.Expires, err = time.Parse(time.RFC3339, string(secret.Data[fieldExpires])); err != nil {

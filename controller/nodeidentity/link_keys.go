@@ -54,5 +54,5 @@ func (s *Store) LinkKeys(ctx context.Context) (LinkKeys, error) {
 			return LinkKeys{}, fmt.Errorf("nodeidentity: create secret %s/%s: %w", s.cfg.Namespace, linkName, err)
 		}
 	}
-	return LinkKeys{}, fmt.Errorf("nodeidentity: secret %s/%s comes and goes", s.cfg.Namespace, linkName)
+	return LinkKeys{}, fmt.Errorf("nodeidentity: secret %s/%s is created and deleted again and again", s.cfg.Namespace, linkName)
 }

@@ -31,8 +31,8 @@ const (
 // ErrNotClaimed is the error of ReleaseNode for a name without a claim.
 var ErrNotClaimed = errors.New("nodeidentity: no machine has joined with this name")
 
-// Claim gives the name to the key. A Node of that name which never joined
-// through edgekit keeps its name: the error is then a *join.NameInUseError.
+// Claim gives the name to the key. A Node of that name that never joined through edgekit
+// keeps its name: the error is then a *join.NameInUseError.
 func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, err error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return false, err
@@ -83,7 +83,7 @@ func (s *Store) checkUnclaimed(ctx context.Context, node string) error {
 	}
 }
 
-// Release takes back a claim that the key has just made.
+// Release removes a claim that the key has made just now.
 func (s *Store) Release(ctx context.Context, node, keyHash string) error {
 	for range maxTries {
 		claim, err := s.claim(ctx, node)
@@ -136,7 +136,7 @@ func (s *Store) ReleaseNode(ctx context.Context, node string) (Claimed, error) {
 	return Claimed{}, fmt.Errorf("nodeidentity: release node name %s: %w", node, join.ErrServer)
 }
 
-// keysOf gives the keys that have the claim's name, the newest first.
+// keysOf returns the keys that have the claim's name, the newest first.
 func keysOf(claim *corev1.Secret) []string {
 	var keys []string
 	for _, field := range []string{fieldKey, fieldKeyBefore} {
@@ -156,7 +156,7 @@ func (s *Store) Freed(ctx context.Context, node string) (bool, error) {
 	return claim != nil && len(keysOf(claim)) == 0, err
 }
 
-// Keys gives the keys that have the name: the newest first, and the one before
+// Keys returns the keys that have the name: the newest first, and the one before
 // until the newest was used.
 func (s *Store) Keys(ctx context.Context, node string) ([]string, error) {
 	if err := join.CheckNodeName(node); err != nil {
@@ -169,8 +169,7 @@ func (s *Store) Keys(ctx context.Context, node string) ([]string, error) {
 	return keysOf(claim), nil
 }
 
-// Replace gives the name the key fresh in place of old, which is good besides
-// until Confirm.
+// Replace gives the name to the key fresh in place of old. Until Confirm, both keys are valid.
 func (s *Store) Replace(ctx context.Context, node, old, fresh string) error {
 	if err := checkHash(fresh); err != nil {
 		return err
@@ -198,9 +197,9 @@ func (s *Store) Confirm(ctx context.Context, node, keyHash string) error {
 	})
 }
 
-// updateClaim repeats edit until no other program has changed the claim meanwhile.
-// edit reports whether there is something to write. For a name without a claim the
-// error is ErrIdentity.
+// updateClaim repeats edit until no other program has changed the claim in between. edit
+// reports whether there is something to write. For a name without a claim the error is
+// ErrIdentity.
 func (s *Store) updateClaim(ctx context.Context, node string, edit func(*corev1.Secret) (bool, error)) error {
 	if err := join.CheckNodeName(node); err != nil {
 		return err

@@ -30,13 +30,13 @@ type Claimed struct {
 
 func claimed(s *corev1.Secret) Claimed {
 	c := Claimed{Node: string(s.Data[fieldNode]), KeyHash: string(s.Data[fieldKey]), Issuer: string(s.Data[fieldIssuer])}
-	// A field that somebody damaged is as good as none: these are for people.
+	// The field is for people only, so a damaged one is ignored.
 	c.Until, _ = time.Parse(time.RFC3339, string(s.Data[fieldUntil]))
 	c.Revoked, _ = time.Parse(time.RFC3339, string(s.Data[fieldAt]))
 	return c
 }
 
-// Holder gives the key that has the name.
+// Holder returns the key that has the name.
 func (s *Store) Holder(ctx context.Context, node string) (string, error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return "", err
@@ -48,7 +48,7 @@ func (s *Store) Holder(ctx context.Context, node string) (string, error) {
 	return string(claim.Data[fieldKey]), nil
 }
 
-// Issued notes on the node's claim who signed its certificate.
+// Issued records on the node's claim who signed its certificate.
 func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate, issuer string) error {
 	for range maxTries {
 		claim, err := s.claim(ctx, node)
@@ -64,10 +64,10 @@ func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate,
 			return nil
 		}
 		if !lostRace(err) {
-			return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, err)
+			return fmt.Errorf("nodeidentity: record the certificate of node %s: %w", node, err)
 		}
 	}
-	return fmt.Errorf("nodeidentity: note the certificate of node %s: %w", node, join.ErrServer)
+	return fmt.Errorf("nodeidentity: record the certificate of node %s: %w", node, join.ErrServer)
 }
 
 // Revoked returns join.ErrRevoked for a key that was revoked.
@@ -92,11 +92,10 @@ func checkHash(keyHash string) error {
 	return nil
 }
 
-// RevokeNode makes the key worthless that has the name: every cloudcore ends its
-// session and refuses it the link, a renewal and a join from then on. The name
-// is freed, so that with a new token the machine may join anew, with a new key.
-// Of a name that was freed before, the key must be given as keyHash, which is
-// otherwise empty. Without a key the error is ErrNotClaimed.
+// RevokeNode revokes the key that has the name: every cloudcore ends its session, and from then
+// on refuses it the link, a renewal and a join. The name is freed, so the machine may join again
+// with a new token and a new key. For a name that was freed before, keyHash must name the key;
+// otherwise it is empty. Without a key the error is ErrNotClaimed.
 func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return Claimed{}, err
@@ -116,7 +115,7 @@ func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, 
 		return Claimed{}, err
 	}
 	gone.Revoked = time.Now()
-	// The key first: should this program end here, nothing of it is good.
+	// The key comes first: if this program is killed here, the key is revoked already.
 	secret := s.secret(secretName(KindRevoked, gone.KeyHash), KindRevoked, map[string]string{
 		fieldNode: node, fieldKey: gone.KeyHash, fieldAt: gone.Revoked.UTC().Format(time.RFC3339),
 		fieldIssuer: gone.Issuer, fieldUntil: gone.Until.UTC().Format(time.RFC3339),
@@ -151,7 +150,7 @@ func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
 	return fmt.Errorf("nodeidentity: revoke node %s: free its name: %w", node, join.ErrServer)
 }
 
-// ListNodes gives the names that are claimed or were freed, and the keys that
+// ListNodes returns the names that are claimed or were freed, and the keys that
 // were revoked, by name, those that were revoked last.
 func (s *Store) ListNodes(ctx context.Context) ([]Claimed, error) {
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + " in (" + KindNode + "," + KindRevoked + ")"})

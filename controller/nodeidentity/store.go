@@ -60,7 +60,7 @@ func New(cfg Config) (*Store, error) {
 	return &Store{cfg: cfg, secrets: cfg.Client.CoreV1().Secrets(cfg.Namespace)}, nil
 }
 
-// secret gives a Secret of that kind, to be created.
+// secret returns a Secret of that kind, to be created.
 func (s *Store) secret(name, kind string, data map[string]string) *corev1.Secret {
 	raw := make(map[string][]byte, len(data))
 	for k, v := range data {
@@ -73,7 +73,7 @@ func (s *Store) secret(name, kind string, data map[string]string) *corev1.Secret
 	}
 }
 
-// secretName gives the name of the Secret for something that is named itself.
+// secretName returns the name of the Secret for something that is named itself.
 // A name that gets too long by that is replaced by its hash.
 func secretName(kind, name string) string {
 	full := "edgekit-" + kind + "-" + name

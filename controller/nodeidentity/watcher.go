@@ -26,21 +26,20 @@ type WatchConfig struct {
 // Changes are the functions that a Watcher calls. They are called from one
 // goroutine, must return soon, and may be nil.
 type Changes struct {
-	// Authorities is called with the authorities at first and after each
-	// change. Those that cannot be used are logged and left out.
+	// Authorities is called with the present authorities, and after each change. Those
+	// that cannot be used are logged and left out.
 	Authorities func(join.Authorities)
-	// Revoked is called when the key with that hash was revoked, and with
-	// false when that was taken back.
+	// Revoked is called with true when the key with that hash was revoked, and with false
+	// when the revocation was removed.
 	Revoked func(keyHash string, revoked bool)
-	// Names is called with the keys that have a node's name, as join.KeyReplacer
-	// gives them, at first and after each change; with none when it was freed. nil
-	// follows no names.
+	// Names is called with the keys of a node's name (see join.KeyReplacer): with the
+	// present ones, after each change, and with none when the name was freed. nil: names
+	// are not followed.
 	Names func(node string, keys []string)
 }
 
-// Watcher follows what other programs change: the authorities, the
-// revoked keys and who has which name. It costs one watch, and 1 KiB of memory for
-// each node.
+// Watcher follows the changes of other programs: to the authorities, the revoked keys and the
+// names. It needs one watch, and 1 KiB of memory for each node.
 type Watcher struct {
 	store    *Store
 	log      *slog.Logger
@@ -50,7 +49,7 @@ type Watcher struct {
 	secrets  *cache.Store[*corev1.Secret]
 }
 
-// Watch makes a Watcher; nothing happens until its Run.
+// Watch makes a Watcher. Its Run starts it.
 func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -77,7 +76,7 @@ func (s *Store) Watch(cfg WatchConfig) (*Watcher, error) {
 	return w, nil
 }
 
-// stripClaims leaves of a claim, of which there are many, only what Changes needs.
+// stripClaims removes from a claim, of which there are many, what Changes does not need.
 func stripClaims() func(*corev1.Secret) {
 	labels := map[string]string{KindLabel: KindNode} // of all of them; objects of a store do not change
 	return func(s *corev1.Secret) {
@@ -106,7 +105,7 @@ func (w *Watcher) Run(ctx context.Context, changes Changes) error {
 	return w.secrets.Run(ctx)
 }
 
-// Synced is closed when everything that was there at first was given to Changes.
+// Synced is closed when Changes has received everything that existed at the start.
 func (w *Watcher) Synced() <-chan struct{} { return w.secrets.Synced() }
 
 func (w *Watcher) secretChanged(c cache.Change[*corev1.Secret]) {
@@ -133,7 +132,7 @@ func (w *Watcher) secretChanged(c cache.Change[*corev1.Secret]) {
 	case s.Name == CAName && there && w.changes.Authorities != nil:
 		a, err := w.store.parseAuthorities(s)
 		if err != nil {
-			w.log.Error("certificate authorities are not changed", "err", err)
+			w.log.Error("the changed certificate authorities cannot be used", "err", err)
 			return
 		}
 		w.changes.Authorities(a)

@@ -27,10 +27,10 @@ func isAbandoned(t corev1.Taint) bool {
 // Errors of Abandon that callers branch on.
 var (
 	// ErrConnected: the node has a link, so that it is not gone.
-	ErrConnected = errors.New("nodelifecycle: node is connected: 'kubectl drain' moves its pods in good order; stop its edgecore first to give it up without")
+	ErrConnected = errors.New("nodelifecycle: node is connected: use 'kubectl drain' to move its pods, or stop its edgecore first")
 	// ErrNotEdge: the node has not the role edge.
 	ErrNotEdge = errors.New("nodelifecycle: not an edge node")
-	// ErrNoNode: there is no such node.
+	// ErrNoNode means that the Node does not exist.
 	ErrNoNode = errors.New("nodelifecycle: no such node")
 )
 
@@ -39,14 +39,13 @@ type Abandoned struct {
 	Pods []string // namespace/name of the pods that were ended
 }
 
-// Abandon gives up a node that will not come back. It taints it as out of
-// service, upon which cloudcore no longer renews its Lease and Kubernetes
-// detaches its volumes, and ends its pods in the API server without waiting for
-// the node, also those that are Terminating, so that their owners replace them
-// elsewhere. It may be repeated.
+// Abandon gives up a node that will not come back. It adds Kubernetes' taint out-of-service, so
+// that cloudcore no longer renews its Lease and Kubernetes detaches its volumes. It deletes its
+// pods in the API server without waiting for the node, also those that are Terminating, so that
+// their owners replace them elsewhere. It may be repeated.
 //
-// Should the node return after all, it learns that those pods are no longer its
-// own, by their uids, and ends them; cloudcore then removes the taint.
+// If the node returns nevertheless, it learns by their uids that those pods are no longer its
+// own, and ends them; cloudcore then removes the taint.
 func Abandon(ctx context.Context, client kubernetes.Interface, name string) (Abandoned, error) {
 	var done Abandoned
 	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})

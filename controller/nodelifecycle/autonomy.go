@@ -8,21 +8,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Values of AutonomyLabel that are no duration.
+// Values of AutonomyLabel that are not a duration.
 const (
 	AutonomyForever = "forever" // the default
 	AutonomyOff     = "off"
 )
 
-// policy is for how long a node keeps its pods without a link.
+// policy is how long a node keeps its pods without a link.
 type policy struct {
 	forever bool
 	limit   time.Duration // unless forever
 	unread  string        // the label, if it cannot be understood
 }
 
-// policyOf reads a node's autonomy. A value that cannot be understood counts as
-// forever, so that a typing error costs a node no pods; the condition says so.
+// policyOf reads a node's autonomy. An invalid value counts as forever, so that a typing error
+// costs no pods; the condition says so.
 func policyOf(node *corev1.Node) policy {
 	switch text := node.Labels[AutonomyLabel]; text {
 	case "", AutonomyForever:
@@ -56,7 +56,7 @@ func (p policy) describe(since, now time.Time) string {
 func isKept(node *corev1.Node, session Session, now time.Time) bool {
 	since, before := session.Since, true
 	if !session.Known {
-		// A node that never had a link to any cloudcore is not ours to keep.
+		// A node that was never connected to any cloudcore is not ours to keep.
 		since, before = lastSeen(node)
 	}
 	if !before || isOutOfService(node) {

@@ -18,17 +18,17 @@ import (
 const (
 	ReasonConnected    = "Connected"
 	ReasonDisconnected = "Disconnected"
-	// ReasonCloudcoreLost: the cloudcore that held the session is gone, and
-	// the node has not come to another.
+	// ReasonCloudcoreLost: the cloudcore that held the session has ended, and the node has
+	// not connected to another.
 	ReasonCloudcoreLost = "CloudcoreLost"
-	// ReasonAutonomyEnded: the link is down for longer than the node's policy
-	// allows, so that the node is no longer kept.
+	// ReasonAutonomyEnded: the link has been down for longer than the node's policy allows,
+	// so the node is no longer kept.
 	ReasonAutonomyEnded = "AutonomyEnded"
 	// ReasonGivenUp: an operator gave the node up.
 	ReasonGivenUp = "GivenUp"
 )
 
-// wantCondition gives the condition that the node should have. A node without a
+// wantCondition returns the condition that the node should have. A node without a
 // session here keeps the time and cause of its condition, if that is False.
 func wantCondition(node *corev1.Node, session Session, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{
@@ -80,8 +80,8 @@ func causeOf(message string) string {
 	return cause
 }
 
-// writeConditions writes the conditions and the taints where they differ from what the
-// Node has. The first condition is ConditionConnected.
+// writeConditions writes the conditions and taints that differ from those of the Node. The
+// first condition is ConditionConnected.
 func (k *Controller) writeConditions(ctx context.Context, node *corev1.Node, want []corev1.NodeCondition) error {
 	differs := slices.ContainsFunc(want, func(w corev1.NodeCondition) bool {
 		have := nodeCondition(node, w.Type)

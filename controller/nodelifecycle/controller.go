@@ -22,8 +22,8 @@ import (
 
 // What cloudcore writes on Nodes and Leases.
 const (
-	// Domain begins the names of all annotations that cloudcore and operators,
-	// and not the node itself, set on a Node.
+	// Domain is the prefix of all annotations that cloudcore and operators set on a Node,
+	// and that the node itself may not set.
 	Domain = "edgekit.io/"
 	// RoleLabel marks an edge node; kubectl shows it as the role "edge".
 	RoleLabel = "node-role.kubernetes.io/edge"
@@ -38,9 +38,9 @@ const (
 	// NodeRestriction keeps nodes from labels of this domain; annotations of any
 	// domain they may write.
 	AutonomyLabel = "edgekit.node-restriction.kubernetes.io/autonomy"
-	// HolderAnnotation names the cloudcore that looks after the node. It decides on
-	// the node's record; on its Lease it is for people. SinceAnnotation on the
-	// record is when the session of that cloudcore began.
+	// HolderAnnotation names the cloudcore that holds the node. On the node's record it
+	// decides; on its Lease it is for people. SinceAnnotation on the record is when the
+	// session of that cloudcore began.
 	HolderAnnotation = "edgekit.io/cloudcore"
 	SinceAnnotation  = "edgekit.io/session-since"
 	// ReportedConditionsAnnotation on a Lease has the node's own conditions in
@@ -73,7 +73,7 @@ type Config struct {
 	NodeClient kubernetes.Interface       // controller.NewNodeClient: leases
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
 	ID         string                     // this cloudcore, unique for each start of the program
-	// Renewed is called about each node that this cloudcore keeps, after its
+	// Renewed is called for each node that this cloudcore keeps, after its
 	// Lease was renewed, at most Writes at the same time; nil does nothing.
 	Renewed   func(ctx context.Context, node string) error
 	Namespace string       // of the records of who holds a node; "" means install.Namespace
@@ -94,8 +94,8 @@ type Controller struct {
 	queue queue
 }
 
-// node is what the Controller knows of one node. The worker that has it busy owns
-// lease and record; everything else is under the Controller's mu.
+// node is what the Controller knows of one node. The worker that handles it owns lease and
+// record; the Controller's mu guards the rest.
 type node struct {
 	name    string
 	session Session
@@ -115,7 +115,7 @@ type node struct {
 // Session is the state of a node's link as far as this cloudcore knows it.
 type Session struct {
 	Known     bool   // a session was here since this program started
-	Connected bool   // and it stands
+	Connected bool   // and it has not ended
 	Epoch     uint64 // of the newest session
 	Since     time.Time
 	Reason    string    // why it went
@@ -142,10 +142,10 @@ func New(cfg Config) (*Controller, error) {
 	return k, nil
 }
 
-// Run renews leases until ctx ends; it then waits for writes under way and
-// returns nil. superseded is called with a node whose newest session stands at
-// another cloudcore: hub.Server.Supersede ends the older one here. nil leaves
-// the older one alone. A second Run returns controller.ErrStarted.
+// Run renews Leases until ctx ends; it then waits for running writes and returns nil.
+// superseded is called with a node whose newest session is at another cloudcore:
+// hub.Server.Supersede ends the older one here. nil leaves the older one alone. A second Run
+// returns controller.ErrStarted.
 func (k *Controller) Run(ctx context.Context, superseded func(node string, by hub.Claim)) error {
 	if err := k.guard.Start(); err != nil {
 		return err
@@ -177,8 +177,8 @@ func (k *Controller) Run(ctx context.Context, superseded func(node string, by hu
 	}
 }
 
-// Connected takes the client info of a node's sessions, in any order: that of a
-// session older than the newest is ignored.
+// Connected receives the client info of a node's sessions, in any order: it ignores that of a
+// session older than the newest.
 func (k *Controller) Connected(info hub.Info) {
 	now := time.Now()
 	k.mu.Lock()
@@ -217,7 +217,7 @@ func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
 	}
 }
 
-// nodeLocked gives the record of a node. A new one is first due within
+// nodeLocked returns the record of a node. A new one is first due within
 // RenewEvery, at a time that depends on its name, which spreads the load.
 func (k *Controller) nodeLocked(name string, now time.Time) *node {
 	n := k.nodes[name]
@@ -248,7 +248,7 @@ func (k *Controller) scheduleLocked(n *node, at time.Time) {
 	}
 }
 
-// nextDue gives the nodes that are due and marks them busy.
+// nextDue returns the nodes that are due and marks them busy.
 func (k *Controller) nextDue(now time.Time) []*node {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -259,9 +259,8 @@ func (k *Controller) nextDue(now time.Time) []*node {
 	return due
 }
 
-// scheduleAll makes every known node due. A cloudcore does this first: nobody
-// renewed the Leases while none ran, and after 50 s Kubernetes sets a node's
-// conditions to Unknown.
+// scheduleAll makes every known node due. A cloudcore does this first: while none ran, nobody
+// renewed the Leases, and after 50 s Kubernetes sets a node's conditions to Unknown.
 func (k *Controller) scheduleAll(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -271,7 +270,7 @@ func (k *Controller) scheduleAll(now time.Time) {
 	}
 }
 
-// processNode does what is due for one node and sets when it is due next.
+// processNode does what is due for one node and sets the next time.
 func (k *Controller) processNode(ctx context.Context, n *node) {
 	k.mu.Lock()
 	session, first := n.session, n.first
@@ -299,12 +298,12 @@ func (k *Controller) processNode(ctx context.Context, n *node) {
 	}
 	k.mu.Unlock()
 	if log {
-		k.cfg.Logger.Error("node's lease or condition not written", "node", n.name, "err", err)
+		k.cfg.Logger.Error("node's lease or condition could not be written", "node", n.name, "err", err)
 	}
 }
 
-// renewNode renews the node's Lease if that is for this cloudcore to do, and then
-// makes the Node's condition and taint agree with the state of the link.
+// renewNode renews the node's Lease if this cloudcore holds the node, and then updates the
+// Node's condition and taint to the state of the link.
 func (k *Controller) renewNode(ctx context.Context, n *node, session Session) error {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: n.name})
 	if !ok {

@@ -1,5 +1,5 @@
-// Package nodelifecycle keeps the Leases, conditions and taints of edge nodes:
-// what Kubernetes goes by when it decides whether a node is there.
+// Package nodelifecycle keeps the Leases, conditions and taints of edge nodes, by which
+// Kubernetes decides whether a node is healthy.
 //
 // # A node with a link, and one without
 //

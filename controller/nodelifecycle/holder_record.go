@@ -14,10 +14,9 @@ import (
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
-// Who holds a node is kept on a Lease of its own, in cloudcore's namespace: a
-// record. The Lease that Kubernetes knows, in kube-node-lease, is the node's to
-// write. It carries HolderAnnotation for people, and nothing is decided by it but
-// when it was last renewed.
+// A record says which cloudcore holds a node. It is a Lease in cloudcore's namespace. The Lease
+// that Kubernetes uses, in kube-node-lease, can be written by the node. It has HolderAnnotation
+// too, for people; only its time of renewal decides anything.
 
 // recordEvery is how often the holder looks whether its record is still there and
 // its own. Another holder is noticed sooner: it writes the Lease.
@@ -36,7 +35,7 @@ func recordName(node string) string {
 	return recordPrefix + hex.EncodeToString(sum[:])
 }
 
-// records gives the client for records.
+// records returns the client for records.
 func (k *Controller) records() coordinationclient.LeaseInterface {
 	return k.cfg.Cloud.CoordinationV1().Leases(k.cfg.Namespace)
 }
@@ -50,7 +49,7 @@ func (k *Controller) readRecord(ctx context.Context, node, version string) (*coo
 	return got, err
 }
 
-// holderOf names the cloudcore that a record says holds the node.
+// holderOf returns the cloudcore that a record names as the holder.
 func holderOf(record *coordinationv1.Lease) string {
 	if record == nil {
 		return ""
@@ -58,7 +57,7 @@ func holderOf(record *coordinationv1.Lease) string {
 	return record.Annotations[HolderAnnotation]
 }
 
-// owned reports that the record goes with the Node.
+// owned reports whether the Node owns the record, so that both are deleted together.
 func owned(record *coordinationv1.Lease, node *corev1.Node) bool {
 	return record != nil && len(record.OwnerReferences) == 1 && record.OwnerReferences[0].UID == node.UID
 }
@@ -92,7 +91,7 @@ func (k *Controller) writeRecord(ctx context.Context, n *node, obj *corev1.Node,
 	return err
 }
 
-// holdsClaim reports that the session stands for which the Seat was claimed here.
+// holdsClaim reports whether the session is the one whose claim was taken here.
 func (s Session) holdsClaim() bool {
 	return s.Connected && s.Claimed.Epoch != 0 && s.Claimed.Epoch == s.Epoch
 }

@@ -20,11 +20,11 @@ type verdict uint8
 const (
 	leaseOther  verdict = iota // another cloudcore looks after the node, or nobody may
 	leaseRenew                 // renew it
-	leaseExpire                // let it run out and write the condition: this cloudcore held the node, whose autonomy has ended
+	leaseExpire                // stop renewing and write the condition: this cloudcore held the node, whose autonomy has ended
 )
 
-// judge decides by the node's record whether the cloudcore id renews the Lease.
-// lease and record are nil where there is none.
+// judge decides from the node's record whether the cloudcore id renews the Lease. lease and
+// record are nil if they do not exist.
 func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
 	holder := holderOf(record)
 	if !session.Connected && !keep {
@@ -68,7 +68,7 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 	leases := k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
 	var lost error
-	for range 3 { // a lost race is tried with what the winner wrote
+	for range 3 { // after a lost race, try again with what the winner wrote
 		if n.lease == nil {
 			// A disconnected node that somebody else looks after costs a read
 			// that the API server answers from its cache.
@@ -133,7 +133,7 @@ func readVersion(fresh bool) string {
 	return "0"
 }
 
-// leaseFor gives the Lease to be written in place of old.
+// leaseFor returns the Lease to be written in place of old.
 func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session Session, now time.Time) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node.Name, Namespace: corev1.NamespaceNodeLease}}
 	if old != nil {
@@ -158,9 +158,9 @@ func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, sess
 	return lease
 }
 
-// lastSeen reads from the Node since when it has no link, or, with one, that
-// it was there until some cloudcore died; false if it never had one. Since when is
-// on the taint, which a node cannot write; its condition it can.
+// lastSeen reads from the Node since when it has no link. For a Node with a link it returns that
+// it was connected until some cloudcore died; false if it was never connected. The time is on
+// the taint, which the node cannot write. The node could write its condition.
 func lastSeen(node *corev1.Node) (since time.Time, seen bool) {
 	if at, ok := taintedAt(node); ok {
 		return at, true
@@ -168,7 +168,7 @@ func lastSeen(node *corev1.Node) (since time.Time, seen bool) {
 	return time.Now(), nodeCondition(node, ConditionConnected) != nil
 }
 
-// taintedAt gives since when the Node has the taint of a node without a link.
+// taintedAt returns since when the Node has the taint of a node without a link.
 func taintedAt(node *corev1.Node) (time.Time, bool) {
 	i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == DisconnectedTaint })
 	if i < 0 || node.Spec.Taints[i].TimeAdded == nil {

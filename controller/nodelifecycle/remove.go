@@ -18,28 +18,26 @@ import (
 const (
 	// removeWait is how long Remove waits for cloudcore to end the node's session.
 	removeWait = 30 * time.Second
-	// removeWatch is how long Remove sees to it that the Node stays away: a report
-	// that was under way when the session ended would register it again.
+	// removeWatch is how long Remove checks that the Node stays deleted: a report that was
+	// on its way when the session ended would register it again.
 	removeWatch = 3 * time.Second
 	removePoll  = 500 * time.Millisecond
 )
 
-// RemoveConfig says which node Remove takes out. Client, Node and RevokeIdentity are
-// required.
+// RemoveConfig says which node Remove removes. Client, Node and RevokeIdentity are required.
 type RemoveConfig struct {
 	Client kubernetes.Interface
 	Node   string
 	// RevokeIdentity makes the node's identity worthless, upon which its session ends.
 	RevokeIdentity func(ctx context.Context) error
-	// Force takes the node out even if pods are bound to it that 'kubectl drain'
-	// would move.
+	// Force removes the node even if pods are bound to it that 'kubectl drain' would move.
 	Force bool
 }
 
 // Removed is what Remove did.
 type Removed struct {
 	Pods      []string // namespace/name of the pods that were ended in the API server
-	Connected bool     // nobody has said yet that the session ended: no cloudcore runs
+	Connected bool     // no cloudcore has reported yet that the session ended: probably none runs
 }
 
 // PodsError says that a node still has pods that 'kubectl drain' would move.
@@ -55,10 +53,9 @@ func (e *PodsError) Error() string {
 		e.Node, len(e.Pods), strings.Join(some, ", "), e.Node)
 }
 
-// Remove takes a node out for good: it makes its identity worthless, waits for
-// its session to end, ends its pods in the API server and deletes the Node. Only
-// to delete the Node would have a connected node register again. It may be
-// repeated, also when the Node is gone already.
+// Remove removes a node for good: it revokes its identity, waits for its session to end, deletes
+// its pods in the API server, and deletes the Node. If only the Node were deleted, a connected
+// node would register again. Remove may be repeated, also when the Node is already deleted.
 func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
 	var done Removed
 	if cfg.Client == nil || cfg.Node == "" || cfg.RevokeIdentity == nil {
@@ -121,8 +118,8 @@ func (cfg *RemoveConfig) checkPods(ctx context.Context) error {
 	return nil
 }
 
-// waitDisconnected waits until the Node says that its link is down, and reports
-// whether it still says that it stands.
+// waitDisconnected waits until the Node's condition says that its link is down, and reports
+// whether the condition still says that the link is up.
 func (cfg *RemoveConfig) waitDisconnected(ctx context.Context) (connected bool, err error) {
 	limit := time.Now().Add(removeWait)
 	for {

@@ -93,7 +93,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestRemoveBadly gives Remove what it cannot or need not take out.
+// TestRemoveBadly passes Remove what it cannot or need not take out.
 func TestRemoveBadly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost := edgeNode("lost") // no cloudcore runs to say that it is gone

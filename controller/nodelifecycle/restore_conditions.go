@@ -40,7 +40,7 @@ func isUnknown(node *corev1.Node) bool {
 	return ready != nil && ready.Status == corev1.ConditionUnknown && ready.Reason == reasonUnknown
 }
 
-// reportedConditions gives the node's own conditions as "Ready=True,DiskPressure=False",
+// reportedConditions returns the node's own conditions as "Ready=True,DiskPressure=False",
 // or nothing while Kubernetes has them at Unknown.
 func reportedConditions(node *corev1.Node) string {
 	if isUnknown(node) {
@@ -55,7 +55,7 @@ func reportedConditions(node *corev1.Node) string {
 	return strings.Join(parts, ",")
 }
 
-// restoredConditions gives the conditions to restore on a node whose own conditions
+// restoredConditions returns the conditions to restore on a node whose own conditions
 // Kubernetes has set to Unknown.
 func restoredConditions(node *corev1.Node, memory string, now time.Time) []corev1.NodeCondition {
 	if !isUnknown(node) {
@@ -70,7 +70,7 @@ func restoredConditions(node *corev1.Node, memory string, now time.Time) []corev
 		back = append(back, corev1.NodeCondition{
 			Type: corev1.NodeConditionType(kind), Status: corev1.ConditionStatus(status),
 			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now),
-			Reason: ReasonRestored, Message: "what the node last said; no cloudcore ran for a while",
+			Reason: ReasonRestored, Message: "restored from the node's last report: no cloudcore ran for a while",
 		})
 	}
 	return back

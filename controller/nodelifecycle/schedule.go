@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// queue holds the nodes that wait for their next look, the one that is due first
-// at its head. A node that is busy is not in it. It is a heap: a look at who is
-// due costs nothing while nobody is, however many nodes there are.
+// queue holds the nodes that wait until they are due, the next one at its head. A node that is
+// being handled is not in it. It is a heap, so checking for due nodes is cheap for any number
+// of nodes.
 type queue []*node
 
 // Len, Less, Swap, Push and Pop make it a heap.Interface.
@@ -50,7 +50,7 @@ func (q *queue) remove(n *node) {
 	}
 }
 
-// popDue removes the nodes that are due and gives them.
+// popDue removes the nodes that are due and returns them.
 func (q *queue) popDue(now time.Time) []*node {
 	var due []*node
 	for len(*q) > 0 && !(*q)[0].due.After(now) {

@@ -25,9 +25,9 @@ const ClaimAnnotation = "edgekit.io/seat"
 // maxClaims is how often a claim is repeated that lost against another write.
 const maxClaims = 8
 
-// Claim is the hub.Node.Claim of a node: it keeps the Seat on the node's record.
-// The cloudcore that held the node before learns of it when it next renews the
-// Lease, and ends its session by the function given to Run.
+// Claim is the hub.Node.Claim of a node: it stores the claim on the node's record. The cloudcore
+// that held the node before learns of it when it next renews the Lease, and ends its session by
+// the function given to Run.
 func (k *Controller) Claim(ctx context.Context, node string, decide func(held hub.Claim) (hub.Claim, error)) error {
 	leases, name := k.records(), recordName(node)
 	for range maxClaims {
@@ -78,11 +78,11 @@ func (k *Controller) rememberClaim(name string, claim hub.Claim) {
 	k.nodeLocked(name, time.Now()).session.Claimed = claim
 }
 
-// leftAt reads the state of the link from the Node: whether it is up, or else since
-// when it is down, in microseconds since 1970; 0 where the Node is not known.
-// The cloudcore that has or had the session writes that, on the taint, which the
-// node cannot write. The times on a Node are
-// whole seconds: the end of the second counts, so that it is not before a session
+// leftAt reads the state of the link from the Node: whether it is up, or else since when it is
+// down, in microseconds since 1970; 0 if the Node is not known. The cloudcore that has or had
+// the session writes the time on the taint, which the node cannot write. Times on a Node are
+// whole seconds, so leftAt returns the end of the second: it is then not before a session that
+// began in the same second.
 // that began in the same one.
 func (k *Controller) leftAt(name string) (at uint64, connected bool) {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: name})
@@ -99,8 +99,8 @@ func (k *Controller) leftAt(name string) (at uint64, connected bool) {
 	return uint64(max(0, left.Truncate(time.Second).Add(time.Second).UnixMicro())), false
 }
 
-// claimOf reads who holds the node. An unreadable claim counts as none, so that it
-// does not keep the node out.
+// claimOf reads the claim of the node's session. An unreadable claim counts as none, so that it
+// does not lock the node out.
 func (k *Controller) claimOf(lease *coordinationv1.Lease) hub.Claim {
 	var claim hub.Claim
 	if text := lease.Annotations[ClaimAnnotation]; text != "" {

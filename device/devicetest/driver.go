@@ -34,14 +34,14 @@ func (d *Device) Set(property, value string) {
 	d.values[property] = value
 }
 
-// Values gives a copy of all values.
+// Values returns a copy of all values.
 func (d *Device) Values() map[string]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.values)
 }
 
-// Writes gives all successful writes so far as "property=value".
+// Writes returns all successful writes so far as "property=value".
 func (d *Device) Writes() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -113,7 +113,7 @@ func (d *Device) Open(ctx context.Context, _ device.Instance) error {
 	return nil
 }
 
-// Read gives the value that was last set or written.
+// Read returns the value that was last set or written.
 func (d *Device) Read(ctx context.Context, property string) (string, error) {
 	if err := d.enter(ctx, "Read"); err != nil {
 		return "", err

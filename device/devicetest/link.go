@@ -48,14 +48,14 @@ func (l *Link) Fail(err error) {
 	l.fail = err
 }
 
-// Values gives a copy of what was reported of a device.
+// Values returns a copy of what was reported of a device.
 func (l *Link) Values(id string) map[string]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.values[id])
 }
 
-// StateOf gives the state last reported of a device.
+// StateOf returns the state last reported of a device.
 func (l *Link) StateOf(id string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,9 +19,9 @@ type Edge interface {
 	Remove(t *testing.T, id string)
 	// SetDesired sets the desired value of a property.
 	SetDesired(t *testing.T, id, property, value string)
-	// Actual gives the actual value of a property, "" for none.
+	// Actual returns the actual value of a property, "" for none.
 	Actual(t *testing.T, id, property string) string
-	// State gives the device's state, "" for none.
+	// State returns the device's state, "" for none.
 	State(t *testing.T, id string) string
 }
 

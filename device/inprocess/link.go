@@ -37,7 +37,7 @@ func New(cfg Config) (*Link, error) {
 	return &Link{engine: cfg.Engine, log: cfg.Logger}, nil
 }
 
-// Watch gives the engine's devices, once it is ready, and again after each
+// Watch returns the engine's devices, once it is ready, and again after each
 // commit that changes a desired value or the set of devices.
 func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
 	wake := make(chan struct{}, 1)
@@ -84,7 +84,7 @@ func changesDevices(c twin.Commit) bool {
 	return false
 }
 
-// desired gives the desired value of a twin, "" for none.
+// desired returns the desired value of a twin, "" for none.
 func desired(t *twin.Twin) string {
 	if t == nil || t.Expected == nil {
 		return ""

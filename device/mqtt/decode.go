@@ -69,7 +69,7 @@ func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err er
 	return entries, m.Timestamp, nil
 }
 
-// desiredOf gives the desired value of a twin in a message of the given time. A
+// desiredOf returns the desired value of a twin in a message of the given time. A
 // twin that has none takes the time of the message.
 func desiredOf(t *topics.Twin, sent int64) desired {
 	if t == nil || t.Expected == nil {

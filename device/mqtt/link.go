@@ -125,7 +125,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 	}
 }
 
-// follow gives the list of devices after a message, or nil if it is the same.
+// follow returns the list of devices after a message, or nil if it is the same.
 func follow(held map[string]*entry, m bus.Message) (map[string]*entry, error) {
 	if strings.HasSuffix(m.Topic, "/"+topics.Result(topics.MembershipDetail)) {
 		next, made, err := decodeDetail(m.Payload)
@@ -214,7 +214,7 @@ func (l *Link) State(ctx context.Context, id, state string) error {
 	return l.call(ctx, topics.Device(id, topics.StateUpdate), m.EventID, m)
 }
 
-// newHeader gives the header of a new request.
+// newHeader returns the header of a new request.
 func newHeader() topics.Header {
 	return topics.Header{EventID: uuid.NewString(), Timestamp: time.Now().UnixMilli()}
 }

@@ -77,7 +77,7 @@ func start(t *testing.T, runs ...func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// mapper gives a bus and a link as a mapper beside edgecore has them.
+// mapper returns a bus and a link as a mapper beside edgecore has them.
 func mapper(t *testing.T, addr string) *mqtt.Link {
 	t.Helper()
 	outside, err := client.New(client.Config{URL: addr})

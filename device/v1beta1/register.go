@@ -13,7 +13,7 @@ import (
 // Group is the API group of all device resources.
 const Group = "devices.kubeedge.io"
 
-// GroupVersion gives the group and version of the resources in this package.
+// GroupVersion returns the group and version of the resources in this package.
 func GroupVersion() schema.GroupVersion {
 	return schema.GroupVersion{Group: Group, Version: "v1beta1"}
 }
@@ -29,7 +29,7 @@ func AddToScheme(s *runtime.Scheme) error {
 //go:embed crds/*.yaml
 var crds embed.FS
 
-// CRDs gives the CustomResourceDefinitions of the resources, each as a YAML
+// CRDs returns the CustomResourceDefinitions of the resources, each as a YAML
 // document of its own, in a fixed order.
 func CRDs() ([][]byte, error) {
 	names, err := fs.Glob(crds, "crds/*.yaml")

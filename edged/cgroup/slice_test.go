@@ -28,7 +28,7 @@ func TestTearDownStopsTheSlice(t *testing.T) {
 	mount := t.TempDir()
 	var stopped []string
 	g := New(Config{Driver: "systemd", Mount: mount})
-	g.stop = func(unit string) error { stopped = append(stopped, unit); return nil }
+	g.stop = func(n name) error { stopped = append(stopped, n.slice()); return nil }
 	if err := g.TearDown(corev1.PodQOSBurstable, "a-b"); err != nil || len(stopped) > 0 {
 		t.Errorf("a pod without a slice: %v, stopped %q", err, stopped)
 	}
@@ -52,5 +52,28 @@ func TestTearDownStopsTheSlice(t *testing.T) {
 	stopped = nil
 	if err := g.TearDown(corev1.PodQOSBurstable, "a-b"); !errors.Is(err, ErrBusy) || len(stopped) > 0 {
 		t.Errorf("a slice with a process: %v, stopped %q", err, stopped)
+	}
+}
+
+// TestMisplaced tells a slice in which something runs from one that a runtime does
+// not use.
+func TestMisplaced(t *testing.T) {
+	mount := t.TempDir()
+	g := New(Config{Driver: "systemd", Mount: mount})
+	slice := filepath.Join(mount, "cpu", slicePath("kubepods-burstable-poda_b.slice"))
+	if !g.Misplaced(corev1.PodQOSBurstable, "a-b") {
+		t.Error("no slice, and nothing is wrong")
+	}
+	if err := os.MkdirAll(slice, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !g.Misplaced(corev1.PodQOSBurstable, "a-b") {
+		t.Error("an empty slice, and nothing is wrong")
+	}
+	if err := os.Mkdir(filepath.Join(slice, "cri-containerd-1.scope"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if g.Misplaced(corev1.PodQOSBurstable, "a-b") || New(Config{Mount: mount}).Misplaced(corev1.PodQOSBurstable, "a-b") {
+		t.Error("all is well, and something is wrong")
 	}
 }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,22 +22,42 @@ var ErrBusy = errors.New("processes are left in the group")
 // must be stopped: a process that is left is killed, and the error then matches
 // ErrBusy. A group that does not exist is no error.
 func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
-	if uid == "" || !filepath.IsLocal(uid) || filepath.Base(uid) != uid {
-		return fmt.Errorf("cgroup: pod uid %q is no file name", uid)
+	if err := checkUID(uid); err != nil {
+		return err
 	}
 	tops, err := g.hierarchies()
 	if err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
-	if g.cfg.Driver == "systemd" {
-		err = g.stopSlice(tops, path.Base(g.Parent(class, uid)))
+	if n := g.pod(class, uid); g.cfg.Driver == driverSystemd {
+		err = g.stopSlice(tops, n)
 	} else {
-		err = removeAll(tops, g.Parent(class, uid))
+		err = removeAll(tops, g.path(n))
 	}
 	if err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
+}
+
+// Misplaced reports whether what runs of a pod is not in its slice: the runtime does
+// not have systemd make its groups, and the limits of the slice do not bind. It is
+// asked while something of the pod runs.
+func (g *Groups) Misplaced(class corev1.PodQOSClass, uid string) bool {
+	if g.cfg.Driver != driverSystemd || checkUID(uid) != nil {
+		return false
+	}
+	tops, err := g.hierarchies()
+	if err != nil {
+		return false
+	}
+	for _, top := range tops {
+		entries, err := os.ReadDir(filepath.Join(top, g.path(g.pod(class, uid))))
+		if err == nil && slices.ContainsFunc(entries, fs.DirEntry.IsDir) {
+			return false
+		}
+	}
+	return true
 }
 
 // hierarchies lists the folders that groups are below.
@@ -71,42 +90,23 @@ func removeAll(tops []string, group string) error {
 	return errors.Join(errs...)
 }
 
-// stopSlice has systemd remove a slice that it made for a pod. systemd keeps
-// one that nothing is in for ever: it was started with the pod's first scope,
-// and nobody else stops it.
-func (g *Groups) stopSlice(tops []string, slice string) error {
+// stopSlice has systemd remove the slice of a pod, once nothing runs in it.
+func (g *Groups) stopSlice(tops []string, n name) error {
+	found := false
 	for _, top := range tops {
-		dir := filepath.Join(top, slicePath(slice))
+		dir := filepath.Join(top, g.path(n))
 		if _, err := os.Stat(dir); err != nil {
 			continue
 		}
 		if busy(dir) {
-			return errors.Join(fmt.Errorf("stop %s: %w", slice, ErrBusy), kill(dir))
+			return errors.Join(fmt.Errorf("stop %s: %w", n.slice(), ErrBusy), kill(dir))
 		}
-		return g.stop(slice)
+		found = true
 	}
-	return nil
-}
-
-// slicePath is the folder of a slice: each dash in its name is a level, see
-// systemd.slice(5).
-func slicePath(slice string) string {
-	var parts []string
-	name := strings.TrimSuffix(slice, ".slice")
-	for i, c := range name {
-		if c == '-' {
-			parts = append(parts, name[:i]+".slice")
-		}
+	if !found {
+		return nil
 	}
-	return filepath.Join(append(parts, slice)...)
-}
-
-// systemctlStop asks systemd to stop a unit and does not wait for it.
-func systemctlStop(unit string) error {
-	if out, err := exec.Command("systemctl", "stop", "--no-block", "--", unit).CombinedOutput(); err != nil {
-		return fmt.Errorf("systemctl stop %s: %w: %s", unit, err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	return g.stop(n)
 }
 
 // busy reports whether a process is in a group or in one below it.

@@ -36,6 +36,11 @@ type server struct {
 	old     bool                       // whether it is older than RuntimeConfig
 	info    map[string]string          // of its verbose status
 	refuse  error                      // of RunPodSandbox
+	resize  error                      // of UpdatePodSandboxResources
+}
+
+func (s *server) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	return nil, s.resize
 }
 
 func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
@@ -267,4 +272,21 @@ func ExampleClient_Check() {
 	defer c.Close()
 	fmt.Println(c.Check(context.Background()))
 	// Output: cri: no container runtime at /nowhere/containerd.sock: start containerd, or give the path of its socket
+}
+
+// TestSandboxResize passes over that most runtimes have no such call, and nothing
+// else.
+func TestSandboxResize(t *testing.T) {
+	s, c := serve(t)
+	for want, errs := range map[bool][]error{
+		true:  {status.Error(codes.Unimplemented, "unknown method"), status.Error(codes.Unknown, "not implemented yet")},
+		false: {status.Error(codes.Unknown, "no room"), status.Error(codes.NotFound, "no such sandbox")},
+	} {
+		for _, err := range errs {
+			s.resize = err
+			if got := c.UpdateSandboxResources(t.Context(), "s", runtime.Resources{}, runtime.Resources{}); (got == nil) != want {
+				t.Errorf("%v: %v", err, got)
+			}
+		}
+	}
 }

@@ -10,8 +10,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"github.com/edgekit/edgekit/edged/internal/regular"
 )
 
 // maxEntry bounds one entry of a log file. Runtimes cut lines at 16 KiB; what
@@ -44,11 +42,12 @@ type Follower interface {
 type Flusher interface{ Flush() }
 
 // Copy copies the text of a log file to w, as Options want it. It follows a
-// file that is rotated away to the one that takes its place. What is no log
-// entry is left out. It returns nil at the end or when the limit is reached,
+// file that is rotated away to those that take its place, one after the other, but
+// for any that were compressed before it came to them. What is no log entry is left
+// out. It returns nil at the end or when the limit is reached,
 // ctx's error, or w's.
 func Copy(ctx context.Context, path string, o Options, w io.Writer) error {
-	f, err := regular.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return fmt.Errorf("crilog: %w", err)
 	}
@@ -83,8 +82,8 @@ func Copy(ctx context.Context, path string, o Options, w io.Writer) error {
 		if next == nil {
 			continue
 		}
-		// What was added to the old file before it was moved comes first.
-		if err := c.drain(ctx, r); err != nil || c.full {
+		// What was added to the old file comes first.
+		if err := c.drainQuiet(ctx, r); err != nil || c.full {
 			next.Close()
 			return err
 		}
@@ -92,22 +91,6 @@ func Copy(ctx context.Context, path string, o Options, w io.Writer) error {
 		f, r = next, newEntries(next)
 		more = true // the new file has to be read before anything ends
 	}
-}
-
-// successor opens the file that has taken f's place, if there is one.
-func successor(path string, f *os.File) (*os.File, error) {
-	now, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // between the two steps of a rotation, or removed
-	}
-	if err != nil {
-		return nil, err
-	}
-	old, err := f.Stat()
-	if err != nil || os.SameFile(now, old) {
-		return nil, err
-	}
-	return regular.Open(path)
 }
 
 // copier writes entries as text.
@@ -118,6 +101,30 @@ type copier struct {
 	left  int64 // bytes until the limit
 	full  bool
 	line  []byte
+	seen  int // entries that were read, copied or not
+}
+
+// quietTime is how long nothing is added to a file that was rotated before it is
+// taken for complete. A runtime passes on what it had read before it changed the
+// file; that takes it microseconds.
+const quietTime = 50 * time.Millisecond
+
+// drainQuiet copies what is there until nothing more is added.
+func (c *copier) drainQuiet(ctx context.Context, r *entries) error {
+	for {
+		before := c.seen
+		if err := c.drain(ctx, r); err != nil || c.full {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(quietTime):
+		}
+		if err := c.drain(ctx, r); err != nil || c.full || c.seen == before {
+			return err
+		}
+	}
 }
 
 // drain copies what is there now.
@@ -132,6 +139,7 @@ func (c *copier) drain(ctx context.Context, r *entries) error {
 		if err != nil || entry == nil {
 			return err
 		}
+		c.seen++
 		l, err := Parse(entry)
 		if err != nil || c.o.Stream != "" && c.o.Stream != l.Stream || l.Time.Before(c.o.Since) {
 			continue

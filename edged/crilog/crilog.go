@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/edgekit/edgekit/edged/internal/regular"
 )
 
 // Line is one entry of a log file.
@@ -51,7 +49,7 @@ func Parse(entry []byte) (Line, error) {
 // Tail reads the last lines of a log file, both streams in order, at most so
 // many lines and bytes. What is no log entry is left out.
 func Tail(path string, lines, size int) (string, error) {
-	f, err := regular.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return "", fmt.Errorf("crilog: %w", err)
 	}

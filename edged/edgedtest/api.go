@@ -35,6 +35,8 @@ type API struct {
 	pods      []*corev1.Pod
 	maps      map[types.NamespacedName]*corev1.ConfigMap
 	secrets   map[types.NamespacedName]*corev1.Secret
+	claims    map[types.NamespacedName]*corev1.PersistentVolumeClaim
+	volumes   map[string]*corev1.PersistentVolume
 	services  []*corev1.Service
 	ownNode   *corev1.Node
 	node      *corev1.Node
@@ -51,6 +53,7 @@ type API struct {
 func NewAPI() *API {
 	return &API{
 		maps: make(map[types.NamespacedName]*corev1.ConfigMap), secrets: make(map[types.NamespacedName]*corev1.Secret),
+		claims: make(map[types.NamespacedName]*corev1.PersistentVolumeClaim), volumes: make(map[string]*corev1.PersistentVolume),
 		statuses: make(map[types.UID]*corev1.PodStatus), gone: make(map[types.UID]bool), reported: make(chan struct{}),
 	}
 }
@@ -108,6 +111,30 @@ func (a *API) PutSecret(s *corev1.Secret) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.secrets[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s.DeepCopy()
+	a.sendChangeLocked()
+}
+
+// PutPersistentVolumeClaim creates or replaces a claim.
+func (a *API) PutPersistentVolumeClaim(claim *corev1.PersistentVolumeClaim) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.claims[types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}] = claim.DeepCopy()
+	a.sendChangeLocked()
+}
+
+// RemovePersistentVolumeClaim deletes a claim.
+func (a *API) RemovePersistentVolumeClaim(namespace, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.claims, types.NamespacedName{Namespace: namespace, Name: name})
+	a.sendChangeLocked()
+}
+
+// PutPersistentVolume creates or replaces a volume.
+func (a *API) PutPersistentVolume(pv *corev1.PersistentVolume) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.volumes[pv.Name] = pv.DeepCopy()
 	a.sendChangeLocked()
 }
 

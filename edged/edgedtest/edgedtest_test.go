@@ -17,6 +17,15 @@ func TestAPI(t *testing.T) {
 			return api, api
 		})
 	})
+	t.Run("VolumeReader", func(t *testing.T) {
+		edgedtest.RunVolumeReader(t, func(*testing.T) (interface {
+			edged.Objects
+			edged.VolumeReader
+		}, edgedtest.VolumeCloud) {
+			api := edgedtest.NewAPI()
+			return api, api
+		})
+	})
 	t.Run("Reports", func(t *testing.T) {
 		edgedtest.RunReports(t, func(*testing.T) (edged.Reports, edgedtest.Reported) {
 			api := edgedtest.NewAPI()

@@ -15,6 +15,7 @@ var _ interface {
 	edged.Objects
 	edged.BoundPodLister
 	edged.NodeReader
+	edged.VolumeReader
 	edged.NodeDeletionWatcher
 } = (*API)(nil)
 
@@ -46,6 +47,26 @@ func (a *API) Secret(_ context.Context, namespace, name string) (*corev1.Secret,
 		return s.DeepCopy(), nil
 	}
 	return nil, &notFoundError{"secret " + namespace + "/" + name}
+}
+
+// PersistentVolumeClaim is that of edged.VolumeReader.
+func (a *API) PersistentVolumeClaim(_ context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if claim := a.claims[types.NamespacedName{Namespace: namespace, Name: name}]; claim != nil {
+		return claim.DeepCopy(), nil
+	}
+	return nil, &notFoundError{"persistentvolumeclaim " + namespace + "/" + name}
+}
+
+// PersistentVolume is that of edged.VolumeReader.
+func (a *API) PersistentVolume(_ context.Context, name string) (*corev1.PersistentVolume, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if pv := a.volumes[name]; pv != nil {
+		return pv.DeepCopy(), nil
+	}
+	return nil, &notFoundError{"persistentvolume " + name}
 }
 
 // Services is that of edged.Objects.

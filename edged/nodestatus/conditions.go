@@ -13,42 +13,24 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// How a node's own condition is judged. The thresholds are the kubelet's.
-const (
-	memoryFloor  = 100 << 20 // bytes available
-	diskFloor    = 10        // percent of the file system free
-	inodeFloor   = 5         // percent of its inodes free
-	pressureHold = 5 * time.Minute
-)
-
 // checks is what one look at the machine and its runtime has shown.
 type checks struct {
 	version    runtime.Version
 	health     runtime.Health
 	runtime    error // why the runtime did not answer
 	unwritable error // why reports cannot be stored
-	memory     map[string]int64
-	noMemory   error
-	disk       diskSpaceInfo
-	noDisk     error
-}
-
-// pressed reports whether something is short now, or was in the last five minutes:
-// the kubelet's eviction-pressure-transition-period, which keeps a condition from
-// flapping. what is "memory" or "disk".
-func (n *Reporter) pressed(what string, low bool, now time.Time) bool {
-	if low {
-		n.pressureSince[what] = now
-	}
-	t, ok := n.pressureSince[what]
-	return ok && now.Sub(t) < pressureHold
+	noDisk     error // why the disk did not answer
+	// pressures are the conditions that are True since the node is short of something,
+	// if that is known yet.
+	pressures []corev1.NodeConditionType
+	measured  bool
 }
 
 // conditions are the conditions of the node:
 // https://kubernetes.io/docs/reference/node/node-status/#condition
 func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	now := time.Now()
-	list := []corev1.NodeCondition{n.memoryPressure(seen, now), n.diskPressure(seen, now), pidPressure(), readiness(seen)}
+	list := []corev1.NodeCondition{n.memoryPressure(seen), n.diskPressure(seen), n.pidPressure(seen), readiness(seen)}
 	for i := range list {
 		c := &list[i]
 		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
@@ -64,28 +46,38 @@ func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	return list
 }
 
-// memoryPressure compares the available memory with the kubelet's default eviction
-// threshold, memory.available<100Mi.
-func (n *Reporter) memoryPressure(seen checks, now time.Time) corev1.NodeCondition {
+// pressed reports whether the node is short of something. What an earlier run reported
+// counts until that was measured for the first time.
+func (n *Reporter) pressed(seen checks, what corev1.NodeConditionType) bool {
+	if seen.measured || n.last == nil {
+		return slices.Contains(seen.pressures, what)
+	}
+	return slices.ContainsFunc(n.last.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == what && c.Status == corev1.ConditionTrue && c.Reason != reasonUnwritable
+	})
+}
+
+// memoryPressure is True while there is too little memory.
+func (n *Reporter) memoryPressure(seen checks) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse,
 		Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available",
 	}
-	if n.pressed("memory", seen.noMemory == nil && seen.memory["MemAvailable"] < memoryFloor, now) {
+	if n.pressed(seen, c.Type) {
 		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"
 	}
 	return c
 }
 
-// diskPressure checks the file system of the node's data against the kubelet's
-// thresholds, nodefs.available<10% and nodefs.inodesFree<5%. One that does not
-// answer is Unknown: it may be full or not.
-func (n *Reporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition {
+// diskPressure is True while there is too little room, or too few inodes, on a file
+// system of the node, and while the node cannot store anything. It is Unknown while the
+// file system of the node's data does not answer, which may be full or not.
+func (n *Reporter) diskPressure(seen checks) corev1.NodeCondition {
 	c := corev1.NodeCondition{
 		Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse,
 		Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure",
 	}
-	pressed := n.pressed("disk", seen.noDisk == nil && seen.disk.low(), now)
+	pressed := n.pressed(seen, c.Type)
 	silent, isSilent := errors.AsType[*diskSilentError](seen.noDisk)
 	switch {
 	// This passes as soon as the node can store again; a full disk is held for a while.
@@ -99,11 +91,45 @@ func (n *Reporter) diskPressure(seen checks, now time.Time) corev1.NodeCondition
 	return c
 }
 
-// pidPressure is never True: this agent does not count processes.
-func pidPressure() corev1.NodeCondition {
-	return corev1.NodeCondition{
+// pidPressure is True while there are too few process ids left.
+func (n *Reporter) pidPressure(seen checks) corev1.NodeCondition {
+	c := corev1.NodeCondition{
 		Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse,
 		Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available",
+	}
+	if n.pressed(seen, c.Type) {
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "KubeletHasInsufficientPID", "kubelet has insufficient PID available"
+	}
+	return c
+}
+
+// recordPressures records an event of the Node for each condition of pressure that
+// differs from the last report, with the kubelet's reasons and text. A node that is
+// reported for the first time has no event for what is as it should be.
+func (n *Reporter) recordPressures(before, now *corev1.Node) {
+	names := map[corev1.NodeConditionType][2]string{
+		corev1.NodeMemoryPressure: {"NodeHasSufficientMemory", "NodeHasInsufficientMemory"},
+		corev1.NodeDiskPressure:   {"NodeHasNoDiskPressure", "NodeHasDiskPressure"},
+		corev1.NodePIDPressure:    {"NodeHasSufficientPID", "NodeHasInsufficientPID"},
+	}
+	for _, c := range now.Status.Conditions {
+		name, ok := names[c.Type]
+		was := corev1.ConditionFalse
+		if before != nil {
+			for _, o := range before.Status.Conditions {
+				if o.Type == c.Type {
+					was = o.Status
+				}
+			}
+		}
+		if !ok || was == c.Status || c.Status == corev1.ConditionUnknown {
+			continue
+		}
+		reason := name[0]
+		if c.Status == corev1.ConditionTrue {
+			reason = name[1]
+		}
+		n.cfg.Event(corev1.EventTypeNormal, reason, fmt.Sprintf("Node %s status is now: %s", n.cfg.NodeName, reason))
 	}
 }
 

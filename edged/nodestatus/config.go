@@ -17,7 +17,7 @@ import (
 // Config sets up a Reporter. NodeName, Root, Runtime and Reports are required.
 type Config struct {
 	NodeName string  // the Node's name
-	Root     string  // folder whose file system is judged for disk pressure
+	Root     string  // folder whose file system must answer; see DiskPressure
 	Runtime  Runtime // gives its version, health and images
 	Reports  Reports // stores the Node
 
@@ -27,9 +27,17 @@ type Config struct {
 	Taints      []corev1.Taint      // taints that the Node is registered with
 	MaxPods     int                 // 0 means 110
 	Reserved    corev1.ResourceList // what pods may not use
+	Features    []string            // features of Kubernetes that the node declares to have (KEP-5328), sorted
 	Version     string              // the kubelet version to report
 	Interval    time.Duration       // how often the machine and its runtime are checked; 0 means 10 seconds
 
+	// Pressures gives the conditions MemoryPressure, DiskPressure and PIDPressure that
+	// are True now, and whether that is known yet. It is asked at each check. A nil func
+	// means that none is ever True for want of memory, room or process ids.
+	Pressures func() (conditions []corev1.NodeConditionType, known bool)
+	// KeptFree is what of a capacity is not allocatable besides Reserved: the hard
+	// thresholds of evictions. A nil func means nothing.
+	KeptFree func(capacity corev1.ResourceList) corev1.ResourceList
 	// Unwritable says why Reports cannot store anything now; nil if it can. A nil
 	// func means that it always can.
 	Unwritable func() error
@@ -92,6 +100,12 @@ func (c Config) withDefaults() Config {
 	if c.Unwritable == nil {
 		c.Unwritable = func() error { return nil }
 	}
+	if c.Pressures == nil {
+		c.Pressures = func() ([]corev1.NodeConditionType, bool) { return nil, true }
+	}
+	if c.KeptFree == nil {
+		c.KeptFree = func(corev1.ResourceList) corev1.ResourceList { return nil }
+	}
 	if c.OutboundIP == nil {
 		c.OutboundIP = outboundIP
 	}
@@ -111,6 +125,7 @@ func (c Config) withDefaults() Config {
 	c.Labels = maps.Clone(c.Labels)
 	c.Annotations = maps.Clone(c.Annotations)
 	c.Taints = slices.Clone(c.Taints)
+	c.Features = slices.Clone(c.Features)
 	c.Reserved = c.Reserved.DeepCopy()
 	return c
 }

@@ -19,11 +19,6 @@ type diskSpaceInfo struct {
 	inodes, inodesFree uint64
 }
 
-// low reports whether the file system is nearly full.
-func (d diskSpaceInfo) low() bool {
-	return d.total > 0 && d.free*100/d.total < diskFloor || d.inodes > 0 && d.inodesFree*100/d.inodes < inodeFloor
-}
-
 func diskSpaceOf(dir string) (diskSpaceInfo, error) {
 	var d diskSpaceInfo
 	var err error

@@ -42,6 +42,9 @@ func readMachine(cfg Config) (machine, error) {
 	if err != nil {
 		return m, err
 	}
+	if swap := mem["SwapTotal"]; swap > 0 { // KEP-2400
+		m.info.Swap = &corev1.NodeSwapStatus{Capacity: &swap}
+	}
 	m.capacity = corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(mem["MemTotal"], resource.BinarySI),
@@ -60,7 +63,7 @@ func readMachine(cfg Config) (machine, error) {
 // https://kubernetes.io/docs/tasks/administer-cluster/reserve-compute-resources/.
 // Huge pages are taken off the memory, since the kernel has set them aside and
 // gives them to nobody else. Less than nothing is nothing.
-func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
+func allocatable(capacity corev1.ResourceList, kept ...corev1.ResourceList) corev1.ResourceList {
 	out := capacity.DeepCopy()
 	subtract := func(name corev1.ResourceName, q resource.Quantity) {
 		have, ok := out[name]
@@ -73,8 +76,10 @@ func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
 		}
 		out[name] = have
 	}
-	for name, q := range reserved {
-		subtract(name, q)
+	for _, list := range kept {
+		for name, q := range list {
+			subtract(name, q)
+		}
 	}
 	for name, q := range capacity {
 		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {

@@ -40,11 +40,10 @@ type Reporter struct {
 	closeFirst func()
 
 	// What follows belongs to run.
-	last          *corev1.Node         // as last reported, maybe by a former Agent
-	hasReported   bool                 // last was reported by this one
-	unstored      bool                 // last could not be stored; it is reported anew when it can
-	deleted       *corev1.Node         // what the API server had of the Node before it was deleted, until that is said
-	pressureSince map[string]time.Time // since when a pressure was last seen
+	last        *corev1.Node // as last reported, maybe by a former Agent
+	hasReported bool         // last was reported by this one
+	unstored    bool         // last could not be stored; it is reported anew when it can
+	deleted     *corev1.Node // what the API server had of the Node before it was deleted, until that is said
 
 	mu     sync.Mutex
 	host   machine
@@ -63,7 +62,7 @@ func New(cfg Config) (*Reporter, error) {
 	cfg = cfg.withDefaults()
 	first := make(chan struct{})
 	return &Reporter{
-		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), pressureSince: make(map[string]time.Time), kick: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), kick: make(chan struct{}, 1),
 		first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
 	}, nil
 }
@@ -89,10 +88,11 @@ func (n *Reporter) Capacity() corev1.ResourceList {
 	return n.host.capacity
 }
 
-// Allocatable is the capacity without what is reserved for the machine itself. It
-// belongs to the caller.
+// Allocatable is the capacity without what is reserved for the machine itself, and
+// without what Config.KeptFree says. It belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {
-	return allocatable(n.Capacity(), n.cfg.Reserved)
+	capacity := n.Capacity()
+	return allocatable(capacity, n.cfg.Reserved, n.cfg.KeptFree(capacity))
 }
 
 // RefreshImages has the images listed again soon: one was pulled or removed.
@@ -100,6 +100,11 @@ func (n *Reporter) RefreshImages() {
 	n.mu.Lock()
 	n.listed = time.Time{}
 	n.mu.Unlock()
+	n.CheckNow()
+}
+
+// CheckNow has the node looked at soon, and reported if it changed. It never blocks.
+func (n *Reporter) CheckNow() {
 	select {
 	case n.kick <- struct{}{}:
 	default:
@@ -166,6 +171,7 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	if err != nil && n.cfg.Unwritable() == nil {
 		return false
 	}
+	n.recordPressures(n.last, node)
 	n.last, n.hasReported, n.unstored = node, true, err != nil
 	n.reportRegisteredAgain()
 	return true
@@ -221,8 +227,8 @@ func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 		n.SetFeatures(seen.health.Features)
 	}
 	seen.unwritable = n.cfg.Unwritable()
-	seen.memory, seen.noMemory = memInfo()
-	seen.disk, seen.noDisk = n.disk.space(ctx)
+	seen.pressures, seen.measured = n.cfg.Pressures()
+	_, seen.noDisk = n.disk.space(ctx)
 	n.findAddresses()
 	return n.compose(seen)
 }
@@ -241,6 +247,7 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.cfg.NodeName})
 	st.Conditions = n.conditions(seen)
 	st.Allocatable = n.Allocatable()
+	st.DeclaredFeatures = slices.Clone(n.cfg.Features)
 	n.mu.Lock()
 	st.Capacity, st.NodeInfo, st.Images = n.host.capacity.DeepCopy(), n.host.info, n.images
 	n.mu.Unlock()

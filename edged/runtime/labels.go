@@ -18,7 +18,7 @@ const (
 	AnnotationPodGrace           = "io.kubernetes.pod.terminationGracePeriod"
 	AnnotationSeen               = "kubernetes.io/config.seen"
 	AnnotationSource             = "kubernetes.io/config.source"
-	AnnotationNode               = "edgekit.io/node"      // whose sandbox this is, where agents share a runtime
+	AnnotationNode               = "edgekit.io/node"      // whose sandbox or container this is, where agents share a runtime
 	AnnotationBackOff            = "edgekit.io/backoff"   // how long to wait after this container's exit, as a duration
 	AnnotationResources          = "edgekit.io/resources" // what the pod or container was made with, as JSON
 	AnnotationTerminationMessage = "edgekit.io/termination-message-file"

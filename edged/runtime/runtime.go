@@ -88,7 +88,8 @@ type Machine interface {
 	// Health reports whether the runtime and its network are ready. An error
 	// means that the runtime did not answer.
 	Health(ctx context.Context) (Health, error)
-	// CgroupDriver is "systemd" or "cgroupfs".
+	// CgroupDriver is "systemd" or "cgroupfs". "" is a runtime without cgroups,
+	// as one of tests: none are made for it.
 	CgroupDriver(ctx context.Context) (string, error)
 	// Events calls fn for each change of a container or sandbox until ctx or
 	// the stream ends. A runtime without events returns ErrNoEvents. fn must

@@ -21,10 +21,11 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, cfg *ru
 	if s == nil || !s.Ready {
 		return "", fmt.Errorf("runtimetest: sandbox %s is not ready", sandboxID)
 	}
+	made := cfg.Resources // which callers keep: a change gives them another
 	c := &container{cfg: *cfg, program: r.programs[cfg.Name], exited: make(chan struct{})}
 	c.Container = runtime.Container{
 		ID: r.idLocked("container"), SandboxID: sandboxID, PodUID: s.PodUID, Name: cfg.Name, Attempt: cfg.Attempt, State: runtime.ContainerCreated,
-		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Resources: &c.cfg.Resources, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
+		Created: time.Now(), Image: cfg.ImageName, ImageID: cfg.Image, Resources: &made, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
 	for _, m := range cfg.Mounts {
 		if m.RecursiveReadOnly {

@@ -45,7 +45,12 @@ type Runtime struct {
 	listeners  map[chan string]bool
 	fail       func(call string) error
 	failRead   func(verb string) error
+	usage      map[string]uint64 // of memory, by the container's name
 	exec       func(c runtime.Container, cmd []string) (runtime.ExecResult, error)
+
+	reopen       func(c runtime.Container) error // see ReopenWith
+	filesystems  []runtime.Filesystem            // see SetImageFilesystems
+	sandboxImage string
 }
 
 // container is a container and how it behaves.
@@ -323,8 +328,8 @@ func (r *Runtime) Health(context.Context) (runtime.Health, error) {
 	return r.health, nil
 }
 
-// CgroupDriver is systemd: no cgroups are made.
-func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "systemd", nil }
+// CgroupDriver is "": no cgroups are made for what does not run.
+func (r *Runtime) CgroupDriver(context.Context) (string, error) { return "", nil }
 
 // Events sends changes to fn until ctx ends.
 func (r *Runtime) Events(ctx context.Context, fn func(runtime.Event)) error {
@@ -364,8 +369,15 @@ func (r *Runtime) ImageStatus(_ context.Context, ref string) (runtime.Image, boo
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i, ok := r.images[strings.TrimPrefix(ref, "sha256:")]
-	return i, ok, nil
+	if i, ok := r.images[strings.TrimPrefix(ref, "sha256:")]; ok {
+		return i, true, nil
+	}
+	for _, i := range r.images {
+		if i.ID == ref || slices.Contains(i.Tags, ref) || slices.Contains(i.Digests, ref) {
+			return i, true, nil
+		}
+	}
+	return runtime.Image{}, false, nil
 }
 
 // PullImage puts an image on the node.
@@ -384,6 +396,8 @@ func (r *Runtime) RemoveImage(ctx context.Context, id string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.images, strings.TrimPrefix(id, "sha256:"))
+	maps.DeleteFunc(r.images, func(name string, i runtime.Image) bool {
+		return i.ID == id || name == strings.TrimPrefix(id, "sha256:")
+	})
 	return nil
 }

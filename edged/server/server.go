@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -50,10 +52,10 @@ type Config struct {
 	// Summary answers /stats/summary with what it returns, as JSON. nil
 	// answers 501, as do the exporters that are nil.
 	Summary  func(ctx context.Context) (any, error)
-	Resource Exporter     // answers /metrics/resource
-	Probes   Exporter     // answers /metrics/probes
-	Metrics  http.Handler // answers /metrics; nil gives the Server's own metrics alone
-	Settings any          // what /configz shows as JSON; nil shows an empty object
+	Resource Exporter               // answers /metrics/resource
+	Probes   Exporter               // answers /metrics/probes
+	Metrics  []prometheus.Collector // on /metrics besides the Server's own metrics; nil for none
+	Settings any                    // what /configz shows as JSON; nil shows an empty object
 
 	// MaxSessions is how many logs, execs, attaches and port forwards may be
 	// open at the same time; one more gets status 429. 0 means 4096.
@@ -64,15 +66,18 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Server is the kubelet's HTTP API. It is an http.Handler.
+// Server is the kubelet's HTTP API. It is an http.Handler, and a
+// prometheus.Collector of its own metrics.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	mux      *http.ServeMux
-	watcher  *crilog.Watcher
-	guard    lifecycle.Guard
-	sessions sessions
-	proxy    http.RoundTripper
+	cfg       Config
+	log       *slog.Logger
+	mux       *http.ServeMux
+	watcher   *crilog.Watcher
+	guard     lifecycle.Guard
+	sessions  sessions
+	described sessionMetrics
+	metrics   http.Handler
+	proxy     http.RoundTripper
 }
 
 // New checks cfg and makes a Server. It does no I/O.
@@ -100,7 +105,14 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), watcher: crilog.NewWatcher(),
 		proxy: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: 30 * time.Second},
 	}
-	s.sessions.most = cfg.MaxSessions
+	s.sessions.most, s.described = cfg.MaxSessions, newSessionMetrics()
+	registry := prometheus.NewRegistry()
+	for _, c := range append([]prometheus.Collector{s}, cfg.Metrics...) {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("server: Config.Metrics: %w", err)
+		}
+	}
+	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	s.routes()
 	return s, nil
 }
@@ -141,7 +153,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /healthz/{check}", s.health)
 	s.mux.HandleFunc("GET /configz", s.configz)
 	s.mux.HandleFunc("GET /stats/summary", s.summary)
-	s.mux.HandleFunc("GET /metrics", s.metrics)
+	s.mux.Handle("GET /metrics", s.metrics)
 	s.mux.HandleFunc("GET /metrics/resource", s.export(s.cfg.Resource))
 	s.mux.HandleFunc("GET /metrics/probes", s.export(s.cfg.Probes))
 }
@@ -218,18 +230,6 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 
 // textFormat is the content type of Prometheus' text format.
 const textFormat = "text/plain; version=0.0.4; charset=utf-8"
-
-// metrics is /metrics.
-func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	if s.cfg.Metrics != nil {
-		s.cfg.Metrics.ServeHTTP(w, r)
-		return
-	}
-	s.export(s.Export)(w, r)
-}
-
-// Export writes the Server's own metrics: sessions now, in total and refused.
-func (s *Server) Export(_ context.Context, w io.Writer) error { return s.sessions.export(w) }
 
 // export answers with the metrics of an Exporter.
 func (s *Server) export(e Exporter) http.HandlerFunc {

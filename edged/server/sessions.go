@@ -2,13 +2,13 @@ package server
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// kinds are the kinds of sessions, in the order of their metrics.
+// kinds are the kinds of sessions.
 func kinds() []string { return []string{"logs", "exec", "attach", "portforward"} }
 
 // sessions counts the open sessions and bounds them.
@@ -47,22 +47,36 @@ func (s *sessions) end(kind string) {
 	s.open[kind]--
 }
 
-// export writes the counts in Prometheus' text format.
-func (s *sessions) export(w io.Writer) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := "# HELP edgekit_edged_sessions Logs, execs, attaches and port forwards that are open.\n# TYPE edgekit_edged_sessions gauge\n"
-	for _, k := range slices.Sorted(slices.Values(kinds())) {
-		out += fmt.Sprintf("edgekit_edged_sessions{kind=%q} %d\n", k, s.open[k])
+// sessionMetrics are the metrics of sessions.
+type sessionMetrics struct{ open, begun, refused *prometheus.Desc }
+
+func newSessionMetrics() sessionMetrics {
+	return sessionMetrics{
+		open:    prometheus.NewDesc("edgekit_edged_sessions", "Logs, execs, attaches and port forwards that are open.", []string{"kind"}, nil),
+		begun:   prometheus.NewDesc("edgekit_edged_sessions_total", "Sessions that were begun.", []string{"kind"}, nil),
+		refused: prometheus.NewDesc("edgekit_edged_sessions_refused_total", "Sessions that were refused since too many were open.", nil, nil),
 	}
-	out += "# HELP edgekit_edged_sessions_total Sessions that were begun.\n# TYPE edgekit_edged_sessions_total counter\n"
-	for _, k := range slices.Sorted(slices.Values(kinds())) {
-		out += fmt.Sprintf("edgekit_edged_sessions_total{kind=%q} %d\n", k, s.begun[k])
+}
+
+var _ prometheus.Collector = (*Server)(nil)
+
+// Describe lists the Server's own metrics: sessions now, in total and refused.
+func (s *Server) Describe(out chan<- *prometheus.Desc) {
+	out <- s.described.open
+	out <- s.described.begun
+	out <- s.described.refused
+}
+
+// Collect sends the Server's own metrics.
+func (s *Server) Collect(out chan<- prometheus.Metric) {
+	c := &s.sessions
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range kinds() {
+		out <- prometheus.MustNewConstMetric(s.described.open, prometheus.GaugeValue, float64(c.open[k]), k)
+		out <- prometheus.MustNewConstMetric(s.described.begun, prometheus.CounterValue, float64(c.begun[k]), k)
 	}
-	out += fmt.Sprintf("# HELP edgekit_edged_sessions_refused_total Sessions that were refused since too many were open.\n"+
-		"# TYPE edgekit_edged_sessions_refused_total counter\nedgekit_edged_sessions_refused_total %d\n", s.refused)
-	_, err := io.WriteString(w, out)
-	return err
+	out <- prometheus.MustNewConstMetric(s.described.refused, prometheus.CounterValue, float64(c.refused))
 }
 
 // session runs a handler as a session of that kind.

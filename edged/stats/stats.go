@@ -29,6 +29,8 @@ type Config struct {
 	Meter runtime.Meter
 	Pods  Pods
 	Proc  string // where proc is mounted; "" means /proc
+	// Volumes says how full a pod's volumes are; nil leaves that out.
+	Volumes func(ctx context.Context, pod *corev1.Pod) []statsapi.VolumeStats
 }
 
 // Stats reads what the node and its pods use.
@@ -68,7 +70,11 @@ func (s *Stats) Summary(ctx context.Context) (*statsapi.Summary, error) {
 	sum := &statsapi.Summary{Node: s.node(m), Pods: []statsapi.PodStats{}}
 	for _, u := range pods {
 		if p := known[u.UID]; p != nil {
-			sum.Pods = append(sum.Pods, podStats(p, u))
+			pod := podStats(p, u)
+			if s.cfg.Volumes != nil {
+				pod.VolumeStats = s.cfg.Volumes(ctx, p)
+			}
+			sum.Pods = append(sum.Pods, pod)
 		}
 	}
 	slices.SortFunc(sum.Pods, func(a, b statsapi.PodStats) int {

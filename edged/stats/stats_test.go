@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/stats"
@@ -88,8 +90,34 @@ func TestResource(t *testing.T) {
 	}
 }
 
+// TestResourceOfNamesakes has two pods of one name on the node: one was deleted by
+// force and still ends. Prometheus refuses a page that has a series twice.
+func TestResourceOfNamesakes(t *testing.T) {
+	cfg := config(t)
+	old := cfg.Pods.(pods)[0].DeepCopy()
+	old.UID = "u0"
+	cfg.Pods = append(cfg.Pods.(pods), old)
+	use := cfg.Meter.(meter).pods[0]
+	use.UID = "u0"
+	cfg.Meter = meter{pods: append(slices.Clone(cfg.Meter.(meter).pods), use)}
+	s, err := stats.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := s.Resource(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), `pod_cpu_usage_seconds_total{namespace="default",pod="web"}`); n != 1 {
+		t.Errorf("%d samples of one series, want 1:\n%s", n, out.String())
+	}
+}
+
 func TestSummary(t *testing.T) {
 	cfg := config(t)
+	cfg.Volumes = func(_ context.Context, p *corev1.Pod) []statsapi.VolumeStats {
+		return []statsapi.VolumeStats{{Name: "data", PVCRef: &statsapi.PVCReference{Name: "data-" + p.Name, Namespace: p.Namespace}}}
+	}
 	s, err := stats.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +127,8 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := first.Pods[0]
-	if len(first.Pods) != 1 || *p.ProcessStats.ProcessCount != 2 || *p.Network.RxBytes != 9 || *p.Containers[0].Rootfs.UsedBytes != 77 || p.Swap != nil {
+	if len(first.Pods) != 1 || *p.ProcessStats.ProcessCount != 2 || *p.Network.RxBytes != 9 || *p.Containers[0].Rootfs.UsedBytes != 77 || p.Swap != nil ||
+		len(p.VolumeStats) != 1 || p.VolumeStats[0].PVCRef.Name != "data-web" {
 		t.Errorf("%+v", first.Pods)
 	}
 	if first.Node.CPU.UsageNanoCores != nil || *first.Node.Memory.UsageBytes != 600<<10 || *first.Node.Memory.MajorPageFaults != 3 {

@@ -1,7 +1,8 @@
 // Package volume prepares the volumes of pods on a node: folders, content and
 // mounts that containers then bind. It knows emptyDir (on disk, in memory, on
 // huge pages), hostPath, configMap, secret, downwardAPI and projected volumes,
-// service account tokens included.
+// service account tokens included; NFS; and persistent volumes (hostPath, local,
+// NFS) by claims and as generic ephemeral volumes.
 //
 //	volumes, err := volume.New(volume.Config{Root: "/var/lib/edgekit/edged", Source: objects})
 //	prepared, err := volumes.SetUp(ctx, pod, allocatable)
@@ -17,8 +18,14 @@
 // where the program may not mount, in folders, which is logged and told to
 // Config.OnDisk. The mode and owner of an emptyDir are the pod's once it is made.
 //
+// A volume that outlives its pod is recorded in the pod's folder before it is mounted,
+// so that containers, TearDown and a restarted agent find it without the claim. A
+// persistent volume that is a path of the host is not mounted at all.
+//
 // TearDown unmounts what SetUp, SubPath and the pod's containers mounted below
-// the pod's folder, and never a mount of the host: an unmount does not spread.
+// the pod's folder, and never a mount of the host: an unmount does not spread. It removes
+// folders without ever descending into a mount, also one that appears meanwhile:
+// what is in a volume is the volume's.
 //
 // A Manager may be used by several goroutines, but only by one at a time for
 // each pod.

@@ -13,6 +13,8 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/volume/mounthelper"
 )
 
 // Source is where content comes from. The error for an object that is not
@@ -34,13 +36,36 @@ type Config struct {
 	// OnDisk is told once that this program may not mount, and that what is secret
 	// lies in ordinary folders therefore; that is logged in any case. nil ignores it.
 	OnDisk func(error)
+	// Claims reads claims and the volumes behind them; with nil a pod with a claim waits.
+	Claims ClaimReader
+	// NodeLabels are the labels of this node, which persistent volumes may ask for;
+	// nil means that it has none.
+	NodeLabels func(context.Context) map[string]string
+	// CSI finds the CSI drivers of the node; nil for a node without any.
+	CSI CSI
+	// CSIDrivers reads what drivers say of themselves; nil means that none says
+	// anything, and that each wants its volumes attached.
+	CSIDrivers CSIDriverReader
+	// Expanded is called with a claim whose volume has grown, and its new capacity in
+	// the claim's status; nil ignores it.
+	Expanded func(ctx context.Context, claim *corev1.PersistentVolumeClaim) error
+	// Event records a Warning about a pod's volumes that keeps it from nothing; nil
+	// ignores it.
+	Event func(pod *corev1.Pod, reason, message string)
 }
 
 // Manager prepares and removes the volumes of pods.
 type Manager struct {
 	cfg    Config
 	mount  func(dir, fstype, options string) error
+	helper mounter
 	onDisk sync.Once
+
+	// claiming is held while a volume is looked for among those of other pods, and
+	// recorded as a pod's.
+	claiming sync.Mutex
+	locks    keyedLocks // of volumes of CSI drivers
+	usages   usages
 }
 
 // Error says which volume of a pod could not be prepared, and why.
@@ -50,6 +75,13 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	var step *opFailed
+	if errors.As(e.Err, &step) && step.op == opProcess {
+		return fmt.Sprintf("Unable to attach or mount volumes: unmounted volumes=[%[1]s], unattached volumes=[], failed to process volumes=[%[1]s]: %[2]v", e.Volume, step.err)
+	}
+	if step != nil {
+		return fmt.Sprintf("%s for volume %q : %v", step.op, e.Volume, step.err)
+	}
 	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
 }
 
@@ -70,7 +102,16 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.OnDisk == nil {
 		cfg.OnDisk = func(error) {}
 	}
-	return &Manager{cfg: cfg, mount: mountFS}, nil
+	if cfg.NodeLabels == nil {
+		cfg.NodeLabels = func(context.Context) map[string]string { return nil }
+	}
+	if cfg.Expanded == nil {
+		cfg.Expanded = func(context.Context, *corev1.PersistentVolumeClaim) error { return nil }
+	}
+	if cfg.Event == nil {
+		cfg.Event = func(*corev1.Pod, string, string) {}
+	}
+	return &Manager{cfg: cfg, mount: mountFS, helper: mounthelper.New(mounthelper.Config{})}, nil
 }
 
 // PodDir is the folder of a pod: all that is kept for it is there.
@@ -134,7 +175,11 @@ func (s *setup) run(ctx context.Context) (Prepared, error) {
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		if err := s.volume(ctx, v); err != nil {
-			errs = append(errs, &Error{Volume: v.Name, Err: err})
+			var named *Error // by its persistent volume
+			if !errors.As(err, &named) {
+				named = &Error{Volume: v.Name, Err: err}
+			}
+			errs = append(errs, named)
 		}
 	}
 	return s.prepared, errors.Join(errs...)
@@ -151,17 +196,8 @@ func validUID(uid string) error {
 
 // Path is the host path of a pod's volume, to be bound into containers.
 func (m *Manager) Path(pod *corev1.Pod, name string) (string, error) {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.Name != name {
-			continue
-		}
-		if v.HostPath != nil {
-			return v.HostPath.Path, nil
-		}
-		return m.dir(pod, v), nil
-	}
-	return "", fmt.Errorf("volume: pod has no volume %q", name)
+	info, err := m.Lookup(pod, name)
+	return info.Path, err
 }
 
 func (m *Manager) dir(pod *corev1.Pod, v *corev1.Volume) string {
@@ -182,6 +218,12 @@ func kind(v *corev1.Volume) string {
 		return "downward-api"
 	case v.Projected != nil:
 		return "projected"
+	case v.NFS != nil:
+		return "nfs"
+	case v.CSI != nil:
+		return "csi"
+	case v.PersistentVolumeClaim != nil, v.Ephemeral != nil:
+		return "persistent"
 	}
 	return "other"
 }
@@ -196,6 +238,9 @@ func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
 			return nil
 		}
 		return hostPath(v.HostPath)
+	}
+	if done, err := s.persistent(ctx, v); done {
+		return err
 	}
 	files, err := s.payload(ctx, v)
 	if err != nil {

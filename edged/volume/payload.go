@@ -39,7 +39,7 @@ func (s *setup) payload(ctx context.Context, v *corev1.Volume) (map[string]file,
 	case v.Projected != nil:
 		err = s.projected(ctx, files, v.Projected)
 	default:
-		return nil, errors.New("this kind of volume is not supported on an edge node; use emptyDir, hostPath, configMap, secret, downwardAPI or projected")
+		return nil, errors.New("this kind of volume is not supported on an edge node; use emptyDir, hostPath, configMap, secret, downwardAPI, projected, nfs, persistentVolumeClaim or ephemeral")
 	}
 	if err != nil {
 		return nil, err

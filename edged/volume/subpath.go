@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,12 +9,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
 // maxLinks is how many links a path may lead through, as in the kernel.
 const maxLinks = 40
+
+// rebindLimit is how long it may take to unmount what a container was given before.
+const rebindLimit = time.Minute
 
 // Use is one mount of a volume in a container.
 type Use struct {
@@ -54,7 +59,7 @@ func (m *Manager) SubPath(pod *corev1.Pod, use Use) (string, error) {
 	}
 	defer f.Close()
 	target := filepath.Join(m.PodDir(string(pod.UID)), "volume-subpaths", use.Volume, use.Container, strconv.Itoa(use.Index))
-	if err := bind(f, info.IsDir(), target); err != nil {
+	if err := m.bind(f, info.IsDir(), target); err != nil {
 		return "", fmt.Errorf("volume: subPath %q: %w", use.SubPath, err)
 	}
 	return target, nil
@@ -127,12 +132,15 @@ func makeFolders(root *os.Root, path, uid string) error {
 }
 
 // bind mounts an open file or folder on target, in place of what was there.
-func bind(f *os.File, dir bool, target string) error {
+func (m *Manager) bind(f *os.File, dir bool, target string) error {
 	_, mounts, err := mountsAt(target)
 	if err != nil {
 		return err
 	}
-	if err := unmountAll(mounts); err != nil {
+	// A bind of this kind is never the last mount of its file system: it ends at once.
+	ctx, cancel := context.WithTimeout(context.Background(), rebindLimit)
+	defer cancel()
+	if err := m.unmountAll(ctx, mounts); err != nil {
 		return err
 	}
 	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {

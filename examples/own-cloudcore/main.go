@@ -7,7 +7,9 @@
 //	eval "$(cd cmd/cluster && go run . env)"    # sets KUBECONFIG
 //	go run ./examples/own-cloudcore -host 127.0.0.1
 //
-// It prints the command by which a machine joins; then start edgecore there.
+// -host is an address of this machine that the node reaches. It prints the command by
+// which a machine joins; then start edgecore there. -port is for a machine whose port
+// 10000 is taken.
 // Command cloudcore adds QUIC, kubectl logs and exec (controller.Config.Kubelet),
 // metrics, revocation (join.Guard) and the rotation of authorities.
 package main
@@ -19,9 +21,11 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,16 +42,17 @@ import (
 
 func main() {
 	host := flag.String("host", "127.0.0.1", "name or IP address by which nodes reach this program")
+	port := flag.String("port", "10000", "TCP port for joining and for links")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *host); err != nil && ctx.Err() == nil {
+	if err := run(ctx, *host, *port); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "own-cloudcore:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, host string) error {
+func run(ctx context.Context, host, port string) error {
 	cfg, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return err
@@ -103,13 +108,13 @@ func run(ctx context.Context, host string) error {
 	paths := http.NewServeMux()
 	paths.Handle(wsconn.Path, links)
 	paths.Handle("/", joins)
-	front := &http.Server{Addr: ":10000", Handler: paths, TLSConfig: keyring.ServerTLS(), ReadHeaderTimeout: 15 * time.Second,
+	front := &http.Server{Addr: ":" + port, Handler: paths, TLSConfig: keyring.ServerTLS(), ReadHeaderTimeout: 15 * time.Second,
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}} // WebSocket needs HTTP/1.1
 	token, err := ids.CreateToken(ctx, "edge-*", time.Hour)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("edgecore join --cloud %s:10000 --node edge-1 --token %s\n", host, token)
+	fmt.Printf("edgecore join --cloud %s --node edge-1 --token %s\n", net.JoinHostPort(host, port), token)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ctl.Run(ctx, server) })
 	g.Go(func() error { return server.Run(ctx) })

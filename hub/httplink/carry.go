@@ -17,7 +17,7 @@ const (
 )
 
 // carry copies from r to w until r ends. It reads on while a write is under way:
-// TLS gives 16 KiB at a time, and each write to a stream waits for others, so
+// TLS reads 16 KiB at a time, and each write to a stream waits for others, so
 // that one after the other they would leave both ends idle most of the time.
 //
 // When a write fails, a read under way is ended by a deadline if r has such; else

@@ -88,7 +88,7 @@ type single struct {
 	done bool
 }
 
-// Accept gives the connection, once.
+// Accept returns the connection, once.
 func (l *single) Accept() (net.Conn, error) {
 	if l.done {
 		return nil, net.ErrClosed

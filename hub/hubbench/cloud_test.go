@@ -293,7 +293,7 @@ func (p *post) connected(i hub.Info) {
 	}
 }
 
-// change gives the node's first object a new version.
+// change returns the node's first object a new version.
 func (p *post) change() {
 	p.mu.Lock()
 	p.version++
@@ -324,7 +324,7 @@ func (p *post) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	}, nil
 }
 
-// Load gives an object: the time of its change and a body of 2 KiB.
+// Load returns an object: the time of its change and a body of 2 KiB.
 func (p *post) Load(_ context.Context, k hub.Key, _ string) (hub.Object, error) {
 	p.mu.Lock()
 	version, at := p.version, p.at

@@ -214,7 +214,7 @@ func (c *crew) Outcomes(_ struct{}, out *Outcomes) error {
 	return nil
 }
 
-// Latencies gives how long each object took from its change in the cloud to
+// Latencies returns how long each object took from its change in the cloud to
 // the Sink here.
 func (c *crew) Latencies(_ struct{}, out *[]time.Duration) error {
 	c.mu.Lock()

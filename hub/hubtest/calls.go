@@ -20,7 +20,7 @@ type caller struct {
 	open func(context.Context, hub.Message) (hub.Stream, error)
 }
 
-// both gives the callers of a session with node a.
+// both returns the callers of a session with node a.
 func (r *rig) both(e *edge) []caller {
 	return []caller{
 		{"edge to cloud", e.Call, e.OpenStream},

@@ -15,7 +15,7 @@ type way struct {
 	in   *Inbox
 }
 
-// ways gives both directions of a session with node a.
+// ways returns both directions of a session with node a.
 func (r *rig) ways(e *edge) []way {
 	return []way{
 		{"up", e.outbox, r.dir.Inbox("a")},

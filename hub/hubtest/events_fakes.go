@@ -95,7 +95,7 @@ func (o *Outbox) Sources(context.Context) (iter.Seq[string], error) {
 	return slices.Values(names), nil
 }
 
-// Next gives the oldest event above after.
+// Next returns the oldest event above after.
 func (o *Outbox) Next(_ context.Context, source string, after uint64) (hub.Event, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -37,7 +37,7 @@ func RunOutbox(t *testing.T, s OutboxSuite) {
 	}
 }
 
-// read gives the bodies and ids of a source from after on.
+// read returns the bodies and ids of a source from after on.
 func read(t *testing.T, o hub.Outbox, source string, after uint64) (bodies []string, ids []uint64) {
 	t.Helper()
 	for {

@@ -75,7 +75,7 @@ func (s *Source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	return maps.All(out), nil
 }
 
-// Load gives the newest version. What was never put is deleted for certain.
+// Load returns the newest version. What was never put is deleted for certain.
 func (s *Source) Load(_ context.Context, key hub.Key, held string) (hub.Object, error) {
 	s.mu.Lock()
 	s.loads++

@@ -158,7 +158,7 @@ type Authority struct {
 	Certificate *x509.Certificate
 }
 
-// List gives all authorities, the Issuer first.
+// List returns all authorities, the Issuer first.
 func (a Authorities) List() []Authority {
 	var out []Authority
 	for _, c := range a.all() {

@@ -87,7 +87,7 @@ func (c Credentials) Save(dir string) error {
 	return nil
 }
 
-// PendingKey gives the key of a join that is under way in dir: the one that an
+// PendingKey returns the key of a join that is under way in dir: the one that an
 // earlier attempt has left there, or else a new one, which is durable when it
 // returns. With it a JoinWithKey whose answer was lost can be repeated, by the
 // same machine with the same token, even after a crash. A file that is damaged
@@ -96,7 +96,7 @@ func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
 	return keptKey(filepath.Join(dir, PendingFile), nil)
 }
 
-// keptKey gives the key that the file holds, unless it is that of used, or else a
+// keptKey returns the key that the file holds, unless it is that of used, or else a
 // new one that is durable in the file when it returns.
 func keptKey(name string, used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	if b, err := os.ReadFile(name); err == nil {

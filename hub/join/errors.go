@@ -84,7 +84,7 @@ var wire = []struct {
 	{codeServer, 500, ErrServer},
 }
 
-// codeOf gives an error's code and status on the wire; what is not for the wire
+// codeOf returns an error's code and status on the wire; what is not for the wire
 // is an ErrServer there.
 func codeOf(err error) (code string, status int) {
 	if err == nil {

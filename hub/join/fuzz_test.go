@@ -33,7 +33,7 @@ func FuzzParseCSR(f *testing.F) {
 	})
 }
 
-// FuzzRequests gives the handler what anybody may send.
+// FuzzRequests returns the handler what anybody may send.
 func FuzzRequests(f *testing.F) {
 	ca, err := NewCA("fuzz", time.Now())
 	if err != nil {

@@ -334,7 +334,7 @@ func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) 
 	return out, nil
 }
 
-// parseCSR gives the key of a request that proves to have its private half.
+// parseCSR returns the key of a request that proves to have its private half.
 func parseCSR(text string) (crypto.PublicKey, string, error) {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {

@@ -273,7 +273,7 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 	return nil
 }
 
-// nextKey gives the key of the next certificate: that of an attempt whose answer
+// nextKey returns the key of the next certificate: that of an attempt whose answer
 // was lost, or else a new one.
 func (i *Identity) nextKey(used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	if i.cfg.Dir != "" {

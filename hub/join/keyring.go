@@ -113,7 +113,7 @@ func (k *Keyring) ServerTLS() *tls.Config {
 	}
 }
 
-// server gives the configuration for one connection. It is the same value until
+// server returns the configuration for one connection. It is the same value until
 // something changes.
 func (k *Keyring) server() (*tls.Config, error) {
 	k.mu.Lock()

@@ -61,7 +61,7 @@ func (h *Handler) renew(ctx context.Context, r *http.Request) (outcome, error) {
 	return h.issue(ctx, req.pub, out)
 }
 
-// namesKeys gives the keys that have a name, the newest first.
+// namesKeys returns the keys that have a name, the newest first.
 func namesKeys(ctx context.Context, names Names, node string) ([]string, error) {
 	if r, ok := names.(KeyReplacer); ok {
 		return r.Keys(ctx, node)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ServerCertificate gives the certificate of a further server, for hosts, which
+// ServerCertificate returns the certificate of a further server, for hosts, which
 // are names and IP addresses: for example of kubelet endpoints, so that an API
 // server that is given Bundle verifies them. It is made when it is first asked
 // for, and anew at two thirds of its life and when the Issuer changes; its key is

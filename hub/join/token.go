@@ -102,7 +102,7 @@ type Names interface {
 	// Release takes a claim back if that key has it; otherwise it does
 	// nothing.
 	Release(ctx context.Context, node, keyHash string) error
-	// Holder gives the hash of the key that has the name, or "" if none has.
+	// Holder returns the hash of the key that has the name, or "" if none has.
 	Holder(ctx context.Context, node string) (keyHash string, err error)
 }
 
@@ -118,7 +118,7 @@ type FreedNames interface {
 // Replace to Confirm both keys have the name: the answer to a renewal may be lost, and
 // then the node has its old key only.
 type KeyReplacer interface {
-	// Keys gives the hashes of the keys that have the name: the newest first, and
+	// Keys returns the hashes of the keys that have the name: the newest first, and
 	// the one before as long as the newest was not confirmed. It gives none for a
 	// name that nobody has.
 	Keys(ctx context.Context, node string) ([]string, error)

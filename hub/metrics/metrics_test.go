@@ -70,7 +70,7 @@ func TestCollector(t *testing.T) {
 	}
 }
 
-// scrape gives what a Prometheus would read.
+// scrape returns what a Prometheus would read.
 func scrape(t testing.TB, registry *prometheus.Registry) string {
 	t.Helper()
 	w := httptest.NewRecorder()

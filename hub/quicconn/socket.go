@@ -25,7 +25,7 @@ func (e *SocketError) Error() string {
 	return fmt.Sprintf("quicconn: the UDP socket %v works no more, open another: %v", e.Addr, e.Err)
 }
 
-// Unwrap gives what reading failed with.
+// Unwrap returns what reading failed with.
 func (e *SocketError) Unwrap() error { return e.Err }
 
 // Socket is a UDP socket from which any number of connections are dialled.
@@ -78,7 +78,7 @@ type reads struct {
 
 func newReads(addr net.Addr) *reads { return &reads{addr: addr, dead: make(chan struct{})} }
 
-// judge gives nil for an error that the socket may outlive, after a pause, and
+// judge returns nil for an error that the socket may outlive, after a pause, and
 // otherwise what the read is to fail with.
 func (r *reads) judge(err error) error {
 	switch {
@@ -125,7 +125,7 @@ type inbound struct {
 	ended    atomic.Bool
 }
 
-// socket gives the socket as quic-go is to see it.
+// socket returns the socket as quic-go is to see it.
 func (in *inbound) socket() net.PacketConn {
 	if udp, ok := in.conn.(*net.UDPConn); ok {
 		return &udpSocket{udp, ipv4.NewPacketConn(udp), in}
@@ -145,7 +145,7 @@ func (in *inbound) end(t time.Time) error {
 	return in.conn.SetReadDeadline(t)
 }
 
-// failed gives what a read is to fail with, or nil if it is to be tried again.
+// failed returns what a read is to fail with, or nil if it is to be tried again.
 func (in *inbound) failed(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !in.ended.Load() { // by wake
 		_ = in.conn.SetReadDeadline(time.Time{})

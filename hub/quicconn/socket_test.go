@@ -13,7 +13,7 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// shared gives a Dialer to a listener from a socket.
+// shared returns a Dialer to a listener from a socket.
 func shared(t *testing.T, c *cloud, to *quicconn.Listener, s *quicconn.Socket) *quicconn.Dialer {
 	t.Helper()
 	d, err := quicconn.NewDialer(quicconn.DialerConfig{Addr: to.Addr().String(), TLS: c.ClientTLS("edge-1"), Socket: s})

@@ -60,7 +60,7 @@ func (n nobody) RemoteAddr() net.Addr { return &net.UDPAddr{} }
 // choice is what GetConfigForClient gave, and what insist made of it.
 type choice struct{ of, config *tls.Config }
 
-// insist gives a copy of c that speaks this protocol and wants a certificate.
+// insist returns a copy of c that speaks this protocol and wants a certificate.
 func insist(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos = []string{protocol}

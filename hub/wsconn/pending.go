@@ -52,7 +52,7 @@ func (p *pending) add(e *entering) {
 	}
 }
 
-// overLocked gives at most n, but one, of those that may be closed: the oldest of
+// overLocked returns at most n, but one, of those that may be closed: the oldest of
 // the network that has the most of them.
 func (p *pending) overLocked(n int, may func(*entering) bool) []*entering {
 	count := make(map[netip.Prefix]int)

@@ -52,7 +52,7 @@ type chunk struct {
 	buf  *[]byte
 }
 
-// Read gives what arrived, and io.EOF when the peer has ended or closed the
+// Read returns what arrived, and io.EOF when the peer has ended or closed the
 // stream and all is read.
 func (s *stream) Read(p []byte) (int, error) {
 	s.reading.Lock()

@@ -123,7 +123,7 @@ func (t *throttled) wait(n int) {
 	}
 }
 
-// admit gives a connection to Accept once it has spoken and has a place.
+// admit passes a connection to Accept once it has spoken and has a place.
 func (t *throttled) admit(e *entering) {
 	given := false
 	defer func() {
@@ -220,7 +220,7 @@ func (e *entering) RemoteAddr() net.Addr {
 	return e.Conn.RemoteAddr()
 }
 
-// Read gives the first byte, and then the others.
+// Read returns the first byte, and then the others.
 func (e *entering) Read(p []byte) (int, error) {
 	if !e.unread || len(p) == 0 {
 		return e.Conn.Read(p)

@@ -167,7 +167,7 @@ func TestTokens(t *testing.T) {
 func TestNoIssuerYet(t *testing.T) {
 	g := newGuarded(t)
 	g.apply(meta.Op{Key: meta.Down + wire.IssuerKey().Path(), Delete: true})
-	if code, body := g.as(g.token(t, nil), "/version"); code != http.StatusUnauthorized || !strings.Contains(body, "have not come") {
+	if code, body := g.as(g.token(t, nil), "/version"); code != http.StatusUnauthorized || !strings.Contains(body, "has not received") {
 		t.Errorf("%d %s", code, body)
 	}
 }

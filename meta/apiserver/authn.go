@@ -18,47 +18,46 @@ import (
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
-// Identity is who makes a request.
+// Identity is the user that makes a request.
 type Identity struct {
 	User   string
 	UID    string
 	Groups []string
 	Extra  map[string][]string
 
-	node  bool   // the node itself or its administrator, who may see all that is here
+	node  bool   // the node itself or its administrator, who may read everything here
 	token string // with which the cloud knows a service account
 }
 
 // adminName is the common name of the administrator's certificate.
 const adminName = "edgekit:node-admin"
 
-// admin is the node's administrator: whoever can read the node's own files has
-// the node's identity in any case, so that it is this one, here and in the
-// cloud.
+// admin is the node's administrator. Whoever can read the node's files has its key and so
+// its identity, therefore the administrator is the node's identity, here and in the cloud.
 func admin(node string) Identity {
 	return Identity{User: "system:node:" + node, Groups: []string{"system:nodes", "system:authenticated"}, node: true}
 }
 
-// TokenGrace is for how long after the link has come back tokens that expired
-// meanwhile are still taken: so long may it take until pods have fresh ones.
+// TokenGrace is how long after a reconnect tokens that expired while the node was offline
+// are still accepted. Pods may need that long to get new ones.
 const TokenGrace = 5 * time.Minute
 
 // DefaultExpiredTokens is what Config.ExpiredTokens of 0 means.
 const DefaultExpiredTokens = 30 * 24 * time.Hour
 
-// authenticate finds out who makes a request. The error goes to the client.
+// authenticate finds out who makes a request. The client gets the error's text.
 func (s *Server) authenticate(r *http.Request) (Identity, error) {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return s.byCertificate(r.TLS.PeerCertificates)
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if token = strings.TrimSpace(token); !ok || token == "" {
-		return Identity{}, errors.New("show a client certificate or the token of a service account: nobody is let in without")
+		return Identity{}, errors.New("the request has no credentials: use a client certificate or the token of a service account")
 	}
 	return s.byToken(r.Context(), token)
 }
 
-// byCertificate takes the administrator's certificate, and the node's own.
+// byCertificate accepts the certificates of the administrator and of the node.
 func (s *Server) byCertificate(chain []*x509.Certificate) (Identity, error) {
 	leaf := chain[0]
 	options := x509.VerifyOptions{
@@ -84,17 +83,17 @@ func (s *Server) byCertificate(chain []*x509.Certificate) (Identity, error) {
 	return Identity{}, errors.New("the certificate is neither this node's nor its administrator's")
 }
 
-// lenient is while what has expired is still taken: with no cloud nobody can
-// have anything fresh, and right after it came back not yet.
+// lenient reports whether expired tokens are accepted: while the node is offline no pod can
+// get a new one, and just after a reconnect not every pod has one yet.
 func (s *Server) lenient() bool {
 	connected, since := s.cfg.Connected()
 	return !connected || s.cfg.Now().Sub(since) < TokenGrace
 }
 
-// byToken takes the token of a service account that a pod on this node uses:
-// signed by the cluster's issuer, meant for the API server, and bound to a pod
-// that is here. One that has expired is taken while nobody could have renewed
-// it, for Config.ExpiredTokens at most.
+// byToken accepts the token of a service account that a pod on this node uses. The cluster's
+// issuer must have signed it, for the API server as audience, and bound it to a pod that is
+// on this node. While no pod could renew its token, an expired one is accepted, for
+// Config.ExpiredTokens at most.
 func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
 	issuer, keys, err := s.issuer(ctx)
 	if err != nil {
@@ -107,19 +106,19 @@ func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
 	k := claims.Kubernetes
 	switch {
 	case claims.Issuer != issuer:
-		return Identity{}, fmt.Errorf("the token is of issuer %.100q, not this cluster's", claims.Issuer)
+		return Identity{}, fmt.Errorf("the token's issuer is %.100q, which is not this cluster's", claims.Issuer)
 	case !slices.Contains(claims.Audience, issuer):
-		return Identity{}, errors.New("the token is meant for another audience than the API server")
+		return Identity{}, errors.New("the token's audience is not the API server")
 	case k.Pod.Name == "" || k.Pod.UID == "" || k.ServiceAccount.Name == "":
-		return Identity{}, errors.New("the token is not bound to a pod: only tokens of pods on this node are taken")
+		return Identity{}, errors.New("the token is not bound to a pod: only tokens of pods on this node are accepted")
 	case claims.Subject != "system:serviceaccount:"+k.Namespace+":"+k.ServiceAccount.Name:
 		return Identity{}, errors.New("the token's subject is not its service account")
 	case claims.Expiry.IsZero():
-		return Identity{}, errors.New("the token never expires: only tokens of pods on this node are taken")
+		return Identity{}, errors.New("the token never expires: only tokens of pods on this node are accepted")
 	case s.cfg.Now().After(claims.Expiry.Time) && !s.lenient():
 		return Identity{}, errors.New("the token has expired")
 	case s.cfg.Now().After(claims.Expiry.Add(s.cfg.ExpiredTokens)):
-		return Identity{}, fmt.Errorf("the token has expired longer ago than %s, the most that is taken while the cloud is away", s.cfg.ExpiredTokens)
+		return Identity{}, fmt.Errorf("the token expired more than %s ago, which is the limit while the node is offline", s.cfg.ExpiredTokens)
 	}
 	it, err := s.load(ctx, s.pods(), meta.Key{Resource: "pods", Namespace: k.Namespace, Name: k.Pod.Name})
 	if err != nil && !errors.Is(err, errNotThere) {
@@ -150,11 +149,11 @@ func account(pod *corev1.Pod) string {
 
 func (s *Server) pods() *served { return s.catalog.find("", "v1", "pods") }
 
-// issuer reads who signs the cluster's tokens, as it came down.
+// issuer reads the cluster's token issuer and its keys, which the cloud sent.
 func (s *Server) issuer(ctx context.Context) (string, []jwt.Key, error) {
 	record, err := s.cfg.Store.Get(ctx, meta.Down+wire.IssuerKey().Path())
 	if errors.Is(err, meta.ErrNotFound) {
-		return "", nil, errors.New("tokens cannot be checked: the cluster's keys have not come to this node yet")
+		return "", nil, errors.New("tokens cannot be checked: this node has not received the cluster's keys yet")
 	}
 	var issuer wire.Issuer
 	var keys []jwt.Key
@@ -168,7 +167,7 @@ func (s *Server) issuer(ctx context.Context) (string, []jwt.Key, error) {
 		keys, err = jwt.ParseKeys(issuer.JWKS)
 	}
 	if err == nil && issuer.Issuer == "" {
-		err = errors.New("no issuer is named")
+		err = errors.New("the field issuer is empty")
 	}
 	if err != nil {
 		s.cfg.Logger.Error("the cluster's keys cannot be read", "err", err)

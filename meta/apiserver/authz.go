@@ -16,8 +16,7 @@ import (
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
-// policy is the RBAC rules of the store, read when they are needed and kept
-// while follow says that they have not changed.
+// policy caches the RBAC rules of the store. follow drops the cache when a rule changes.
 type policy struct {
 	store meta.Store
 
@@ -26,7 +25,7 @@ type policy struct {
 	rules     *rbac.Policy // nil: to be read
 }
 
-// current gives the rules as they are now.
+// current returns the present rules.
 func (p *policy) current(ctx context.Context) (*rbac.Policy, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,9 +52,9 @@ func (p *policy) current(ctx context.Context) (*rbac.Policy, error) {
 	return p.rules, nil
 }
 
-// readAll reads all objects of a resource. One that cannot be read is an
-// error here: with a rule or binding left out nobody gets more, but whoever
-// relies on it should see that something is wrong.
+// readAll reads all objects of a resource. It fails for an unreadable one. Without that
+// rule or binding nobody would get more rights, but those who rely on it should see
+// that something is wrong.
 func readAll[T any](ctx context.Context, store meta.Store, resource string) ([]T, error) {
 	records, _, err := store.List(ctx, meta.Down+resource+"/")
 	if err != nil {
@@ -121,7 +120,7 @@ func (p *policy) set(following bool) {
 	p.following, p.rules = following, nil
 }
 
-// authorize refuses what the client may not do here.
+// authorize returns an error for a request that the user may not make here.
 func (s *Server) authorize(ctx context.Context, q request, who Identity) error {
 	verb := q.verb
 	if streaming(q) && q.subresource != "log" {

@@ -25,17 +25,16 @@ const (
 	bodyWait = 5 * time.Second
 	// bodyTime is how long a body may take to come.
 	bodyTime = 30 * time.Second
-	// leastBody is what the smallest body counts, in bytes.
+	// leastBody is what the smallest body counts as, in bytes.
 	leastBody = 4 << 10
 	// freeYAML is how large a body of YAML may be whose cost is not reckoned, in
 	// bytes: the parser makes up to 200 bytes of each of its bytes.
 	freeYAML = 64 << 10
 )
 
-// room takes memory for a request's body: what it says that it has, or MaxBody
-// where it says nothing. All bodies together have MaxBodies times MaxBody; one
-// more waits for a moment and may then come again. The room is given back by
-// release, when the request has been answered.
+// room reserves memory for a request's body: its Content-Length, or MaxBody if it has none.
+// All bodies together may have MaxBodies times MaxBody. A request beyond that waits for a
+// moment and is then refused with a retry time. release frees the memory after the answer.
 func (s *Server) room(w http.ResponseWriter, r *http.Request) (release func(), err error) {
 	n := r.ContentLength
 	switch {
@@ -50,7 +49,7 @@ func (s *Server) room(w http.ResponseWriter, r *http.Request) (release func(), e
 	ctx, cancel := context.WithTimeout(r.Context(), bodyWait)
 	defer cancel()
 	if s.bodies.Acquire(ctx, n) != nil {
-		return nil, apierrors.NewTooManyRequests("the node's API has no room for more bodies of requests", 1)
+		return nil, apierrors.NewTooManyRequests("the node's API holds as many request bodies as it may", 1)
 	}
 	// Not every ResponseWriter has deadlines; those of net/http do.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
@@ -83,9 +82,9 @@ func tooLarge(limit int64) error {
 	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", limit))
 }
 
-// fromYAML gives the JSON of a body of YAML. JSON is YAML as well, and needs none
-// of its parser's memory. A small body may be any YAML, and one is parsed at a
-// time; a large one is parsed if it can be told that this takes little.
+// fromYAML returns the JSON of a body in YAML. JSON is YAML too, and is returned without the
+// YAML parser, which needs much memory. A small body may be any YAML; one at a time is
+// parsed. A large body is parsed only if yamllimit can show that this needs little memory.
 func (s *Server) fromYAML(body []byte) ([]byte, error) {
 	if json.Valid(body) {
 		return body, nil
@@ -107,7 +106,7 @@ func (s *Server) checkProtobuf(body []byte) error {
 	const magic = "k8s\x00"
 	var envelope runtime.Unknown
 	if !bytes.HasPrefix(body, []byte(magic)) || envelope.Unmarshal(body[len(magic):]) != nil {
-		return nil // the decoder says so
+		return nil // the decoder returns the error
 	}
 	obj, err := s.catalog.scheme.New(schema.FromAPIVersionAndKind(envelope.APIVersion, envelope.Kind))
 	if err != nil {
@@ -119,7 +118,7 @@ func (s *Server) checkProtobuf(body []byte) error {
 	return nil
 }
 
-// parseFields reads a JSON object and leaves what its fields are as it is written.
+// parseFields reads a JSON object and keeps its fields unparsed.
 func parseFields(body []byte) (map[string]json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := jsonlimit.Unmarshal(body, &fields); err != nil {

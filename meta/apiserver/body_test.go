@@ -142,7 +142,7 @@ func TestLargeYAML(t *testing.T) {
 	}
 	for says, doc := range map[string]string{
 		"so many short values":                 "items:\n" + strings.Repeat("- a: b\n", freeYAML/6),
-		"YAML line 2: what parsing":            "items:\n- &x a\n" + object,
+		"YAML line 2: the memory to parse":     "items:\n- &x a\n" + object,
 		"send the object as JSON (kubectl":     strings.Repeat("- a: {b: c}\n", freeYAML/6),
 		"of up to 65536 bytes may be any YAML": "a: \"\n" + object,
 	} {
@@ -159,7 +159,7 @@ func TestBodiesOfBombs(t *testing.T) {
 	sc.connect(nil)
 	many := strings.Repeat("{},", 20_000)
 	for name, x := range map[string]struct{ method, path, media, body, says string }{
-		"put":        {http.MethodPut, "/api/v1/namespaces/shop/pods/a", "application/json", `{"resourceVersion":[[` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `]]}`, "more than 200 deep"},
+		"put":        {http.MethodPut, "/api/v1/namespaces/shop/pods/a", "application/json", `{"resourceVersion":[[` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `]]}`, "more than 200 levels deep"},
 		"json patch": {http.MethodPatch, "/api/v1/namespaces/shop/pods/a", "application/json-patch+json", `[` + many + `{}]`, "too many elements"},
 		"yaml":       {http.MethodPatch, "/api/v1/namespaces/shop/pods/a", "application/apply-patch+yaml", "metadata: {resourceVersion: a}\nb: [" + strings.Repeat("a,", 40_000) + "a]", "send the object as JSON"},
 		"event":      {http.MethodPost, "/api/v1/namespaces/shop/events", "application/json", `{"apiVersion":"v1","kind":"Event","metadata":{"ownerReferences":[` + many + `{}]}}`, "metadata.ownerReferences"},

@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Cloud is how what the node cannot do by itself is done; meta/manager has it.
+// Cloud makes the requests that the node cannot answer itself. meta/manager implements it.
 type Cloud interface {
 	// Query with a body asks the cloud for an action. It wraps
 	// manager.ErrOffline when the cloud is out of reach.
@@ -25,9 +25,9 @@ type Cloud interface {
 	Append(ctx context.Context, key meta.Key, body []byte) error
 }
 
-// Absences is what a Cloud may have besides, for objects of which the cloud said
-// that they do not exist: a client that asks for one offline is told so, instead
-// of being sent away. meta/manager has it.
+// Absences is an optional interface of a Cloud. It knows which objects the cloud has
+// answered "not found" for, so that an offline client gets 404 for them instead of 503.
+// meta/manager implements it.
 type Absences interface {
 	// Absent reports whether the object is known not to exist; since is 0.
 	Absent(ctx context.Context, key meta.Key, since uint64) (bool, error)
@@ -37,9 +37,9 @@ type Absences interface {
 type Config struct {
 	Store meta.Store
 	Node  string // the node's name
-	Cloud Cloud  // nil: there is none, and everything but reading is refused
-	// Connected says whether the link to the cloud stands, and since when it
-	// has or has not. nil: never.
+	Cloud Cloud  // nil: the node has no cloud, and only reads are served
+	// Connected reports whether the link is connected, and since when it has been
+	// connected or disconnected. nil: never connected.
 	Connected func() (connected bool, since time.Time)
 
 	// Authority signs the server's certificate; OpenAuthority reads it from a
@@ -51,15 +51,15 @@ type Config struct {
 	// Listen is a TCP address for TLS: loopback, or an address of the node that
 	// its pods reach. The zero value has no TCP listener.
 	Listen netip.AddrPort
-	// Socket is the path of a Unix socket (mode 0600) whose clients are the
-	// node's administrator, without TLS. "" has none.
+	// Socket is the path of a Unix socket (mode 0600) whose clients are the node's
+	// administrator, without TLS. "": no socket.
 	Socket string
-	// NodeCAs verifies the node's own certificate, CN=system:node:NAME, whose
-	// owner is the node's administrator. nil takes none.
+	// NodeCAs verifies the node's own certificate, CN=system:node:NAME, whose owner is
+	// the node's administrator. nil: the certificate is not accepted.
 	NodeCAs func() *x509.CertPool
-	// ExpiredTokens is how long after its end a token is taken at most while the
-	// cloud is away and nobody could renew it: who can cut the link could use a
-	// stolen one for as long. 0 means 30 days; negative means not at all.
+	// ExpiredTokens is how long after its end a token is accepted while the node is
+	// offline and no pod can renew it. Whoever can cut the link can use a stolen token
+	// for that long. 0 means 30 days, negative not at all.
 	ExpiredTokens time.Duration
 	// Names are further names and addresses for the server's certificate.
 	Names []string
@@ -69,11 +69,11 @@ type Config struct {
 	// Kubelet serves the node's kubelet API; pods' log, exec, attach and
 	// portforward are handed to it under kubelet's paths. nil: they are refused.
 	Kubelet http.Handler
-	// Version is what /version says. "" means "v1.37.2".
+	// Version is the version in the answer to /version. "" means "v1.37.2".
 	Version string
 
 	MaxBody    int64 // largest body of a request, in bytes; 0 means 3 MiB
-	MaxBodies  int   // how many of the largest bodies are held at a time; 0 means 8
+	MaxBodies  int   // how many bodies of MaxBody are held at a time; 0 means 8
 	MaxWatches int   // watches of one client at a time; 0 means 100
 
 	Logger *slog.Logger     // nil discards
@@ -120,9 +120,9 @@ func (c Config) check() error {
 	case c.Dir != "" && !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("meta/apiserver: Config.Dir %q is not an absolute path", c.Dir)
 	case c.Dir != "" && c.Authority == nil:
-		return errors.New("meta/apiserver: Config.Authority is required with Config.Dir: give it what OpenAuthority returns for a folder that stays, or clients would not know the server after a restart")
+		return errors.New("meta/apiserver: Config.Authority is required with Config.Dir: set it to the result of OpenAuthority for a folder that survives restarts, so that clients trust the server after one")
 	case c.Listen.IsValid() && c.Listen.Addr().IsUnspecified():
-		return fmt.Errorf("meta/apiserver: Config.Listen %s is every address of the node: name one, such as 127.0.0.1", c.Listen)
+		return fmt.Errorf("meta/apiserver: Config.Listen %s stands for every address of the node: set one address, such as 127.0.0.1", c.Listen)
 	}
 	for _, r := range c.Custom {
 		if r.Group == "" || r.Version == "" || r.Name == "" || r.Kind == "" {

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 )
 
-// serveOther answers what is not about objects: health, version, discovery,
+// serveOther answers requests that are not about objects: health, version, discovery,
 // OpenAPI.
 func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -63,7 +63,7 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 	}}
 }
 
-// health says whether the store answers.
+// health reports whether the store works.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.cfg.Store.Apply(r.Context()); err != nil {
 		return apierrors.NewServiceUnavailable("store: " + err.Error())
@@ -95,7 +95,7 @@ func writeJSON(w http.ResponseWriter, media string, v any) error {
 	return nil
 }
 
-// groupVersions lists what is served, the core group left out, in order.
+// groupVersions lists the served groups and versions in order, without the core group.
 func (s *Server) groupVersions() []schema.GroupVersion {
 	var all []schema.GroupVersion
 	for _, r := range s.catalog.all {
@@ -121,7 +121,7 @@ func (s *Server) groups() *metav1.APIGroupList {
 	return list
 }
 
-// writeVerbs are what the cloud does for a client.
+// writeVerbs are the verbs that the cloud executes for a client.
 var writeVerbs = [...]string{"create", "delete", "deletecollection", "patch", "update"}
 
 func (r *served) verbs() metav1.Verbs {

@@ -37,8 +37,8 @@ type form struct {
 // maxClauses bounds how much of an Accept header is read.
 const maxClauses = 32
 
-// negotiate picks the first clause of an Accept header that can be served.
-// canProto is that what is asked for has a protobuf form.
+// negotiate picks the first clause of an Accept header that can be served. canProto says
+// that the requested object has a protobuf form.
 func negotiate(accept string, canProto bool) (form, bool) {
 	if strings.TrimSpace(accept) == "" {
 		return form{media: runtime.ContentTypeJSON}, true
@@ -139,12 +139,12 @@ func (c *codec) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c.write(w, f.media, int(status.Code), status)
 }
 
-// partial gives the metadata of an object as an object of its own.
+// partial returns an object's metadata as a PartialObjectMetadata.
 func partial(obj object) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: metav1.SchemeGroupVersion.String()}}
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		fields, _, _ := unstructured.NestedMap(u.Object, "metadata")
-		// What the API server has taken once converts back.
+		// The API server has accepted these fields, so the conversion does not fail.
 		_ = runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"metadata": fields}, p)
 		return p
 	}

@@ -19,19 +19,19 @@ import (
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
-// Events are the one thing that the node takes while it is cut off: nothing
-// depends on them, they are new objects that conflict with nothing, and the
-// outbox bounds them. They go up as the node's own, connected or not, so that
-// their order stays.
+// Events are the only writes that the node accepts while it is offline: nothing depends
+// on them, they are new objects that conflict with nothing, and the outbox bounds them.
+// They go to the cloud as the node's own reports, online and offline, so that they keep
+// their order.
 
-// maxEvent bounds one event in bytes; the API server takes 1 KiB of message.
+// maxEvent bounds one event, in bytes; the API server allows 1 KiB for its message.
 const maxEvent = 16 << 10
 
 func isEvent(q request) bool {
 	return q.resource == "events" && q.subresource == "" && q.version == "v1" && (q.group == "" || q.group == eventsv1.GroupName)
 }
 
-// writeEvent takes a new event, or a change of one that is still known here.
+// writeEvent accepts a new event, or a change of one that is still known here.
 func (s *Server) writeEvent(w http.ResponseWriter, r *http.Request, q request) error {
 	if s.cfg.Cloud == nil {
 		return unavailable(q, "this node has no cloud to report events to")
@@ -105,8 +105,8 @@ func (s *Server) newEvent(w http.ResponseWriter, r *http.Request, q request) (*c
 	return event, nil
 }
 
-// patchedEvent changes an event that is still here. One that is not is not
-// found, and its recorder then begins a new one.
+// patchedEvent changes an event that is still here. For another one it returns "not
+// found", so that the event's recorder creates a new one.
 func (s *Server) patchedEvent(w http.ResponseWriter, r *http.Request, q request) (*corev1.Event, error) {
 	media := mediaOf(r.Header.Get("Content-Type"))
 	if media != string(types.StrategicMergePatchType) && media != string(types.MergePatchType) {

@@ -24,7 +24,7 @@ type eventWriter struct {
 	r       *http.Request
 	form    form
 	res     *served
-	columns bool // the next table says what its columns are
+	columns bool // the next table includes the definitions of its columns
 	buf     bytes.Buffer
 }
 
@@ -40,8 +40,8 @@ func newEventWriter(s *Server, w http.ResponseWriter, r *http.Request, f form, r
 	return out
 }
 
-// send writes one event; false ends the watch, since the client is gone or too
-// slow.
+// send writes one event. It returns false when the watch must end because the client has
+// gone or is too slow.
 func (o *eventWriter) send(kind watch.EventType, it item) bool {
 	var obj runtime.Object = it.object
 	switch o.form.as {
@@ -59,7 +59,7 @@ func (o *eventWriter) send(kind watch.EventType, it item) bool {
 	return o.write(kind, obj)
 }
 
-// bookmark tells the client up to where it has seen everything.
+// bookmark sends the revision up to which the client has received all events.
 func (o *eventWriter) bookmark(revision uint64, initial bool) bool {
 	obj, ok := o.s.catalog.new(o.res).(object)
 	if !ok {

@@ -58,10 +58,9 @@ type listOptions struct {
 	from  *continueToken // nil at the start
 }
 
-// continueToken says where a list that was cut by its limit goes on. The pages
-// are not one snapshot: each is of its time, and the whole list has the first
-// page's resourceVersion, so that a watch from there repeats what the later
-// pages may already have.
+// continueToken says where a list goes on that was cut by its limit. The pages are not one
+// snapshot: each is read when it is requested. The whole list has the first page's
+// resourceVersion, so a watch from there may repeat what later pages already had.
 type continueToken struct {
 	Version  int    `json:"v"`
 	Revision uint64 `json:"rv"`
@@ -149,7 +148,7 @@ func (s *Server) collection(w http.ResponseWriter, r *http.Request, q request, r
 	return s.writeList(w, r.URL, f, res, items, listMeta)
 }
 
-// page picks what the options select and gives how much is left after it.
+// page picks the objects that the options select, and counts the remaining ones.
 func (o listOptions) page(items []item) (page []item, more int) {
 	for _, it := range items {
 		if o.from != nil && it.key.Path() <= o.from.After || !o.matches(it) {
@@ -248,9 +247,9 @@ func (s *Server) table(res *served, u *url.URL, items []item, withColumns bool) 
 	return t, nil
 }
 
-// cloudMark stands before the resourceVersion of an object that the cloud
-// answered with, filled up to twenty digits: the store's revisions are never
-// that long, so that the two are told apart, and clients see it as newer.
+// cloudMark begins the resourceVersion of an object that came from the cloud; zeros fill it
+// up to twenty digits. The store's revisions are never that long, so the two differ, and
+// clients see the cloud's as newer.
 const cloudMark = "1"
 
 func markCloud(version string) string {
@@ -273,7 +272,7 @@ func parseVersion(text string) (revision uint64, ours bool, err error) {
 	return revision, true, nil
 }
 
-// unmarkCloud gives the cloud's own resourceVersion back.
+// unmarkCloud returns the cloud's own resourceVersion.
 func unmarkCloud(text string) (string, bool) {
 	if len(text) != len(cloudMark)+20 || !strings.HasPrefix(text, cloudMark) || strings.Trim(text, "0123456789") != "" {
 		return "", false

@@ -6,12 +6,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The OpenAPI documents have no schemas: those of a cluster take megabytes, and
-// a node has no use for them. What kubectl create, apply and edit look for is
-// whether a kind's PATCH knows the parameter fieldValidation: then they leave
-// validation to the server, where the write goes in any case. That a patch may
-// be strategic is not said, since kubectl would want the schema for it; it knows
-// the kinds of Kubernetes itself.
+// The OpenAPI documents have no schemas: those of a cluster need megabytes, and a node has
+// no use for them. kubectl create, apply and edit check only whether a kind's PATCH has the
+// parameter fieldValidation. If so, they leave validation to the server, and the cloud's
+// API server executes the write. The documents do not offer strategic merge patches,
+// because kubectl would need a schema for those; it has built-in ones for Kubernetes' kinds.
 
 // openAPIPaths is the index of all documents.
 type openAPIPaths struct {
@@ -56,8 +55,8 @@ type openAPIKind struct {
 	Kind    string `json:"kind"`
 }
 
-// openAPI gives the index for "", else the document of a path such as "api/v1"
-// or "apis/apps/v1"; nil for one that is not served.
+// openAPI returns the index for "", or the document of a path such as "api/v1" or
+// "apis/apps/v1"; nil for a path that is not served.
 func (s *Server) openAPI(path string) any {
 	all := append([]schema.GroupVersion{{Version: "v1"}}, s.groupVersions()...)
 	index := openAPIPaths{Paths: make(map[string]openAPILink, len(all))}

@@ -19,10 +19,9 @@ import (
 	"time"
 )
 
-// The authority's certificates do not end: they vouch only for this node to
-// itself and to its pods, their keys never leave it, and a node without a
-// clock must not lose its own API. A new authority is made by removing the
-// folder.
+// The authority's certificates do not expire: they prove only this node to itself and to
+// its pods, their keys never leave it, and a node without a clock must not lose its own
+// API. Remove the folder to get a new authority.
 var (
 	authorityBegin = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
 	authorityEnd   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) // RFC 5280, 4.1.2.5
@@ -40,9 +39,9 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// OpenAuthority reads the authority from the folder dir. It makes one, and the
-// folder with mode 0700, if there is none. An unreadable authority is an error:
-// a new one would cut off the pods that know the old one.
+// OpenAuthority reads the authority from the folder dir. If there is none, it makes one, and
+// the folder with mode 0700. An unreadable authority is an error: pods that trust it would
+// not trust a new one.
 func OpenAuthority(dir string) (*Authority, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("meta/apiserver: the authority's folder %q is not an absolute path", dir)
@@ -52,7 +51,7 @@ func OpenAuthority(dir string) (*Authority, error) {
 	if err == nil {
 		a, err := parseAuthority(text)
 		if err != nil {
-			return nil, fmt.Errorf("meta/apiserver: %s: %w: remove it to have a new one made", name, err)
+			return nil, fmt.Errorf("meta/apiserver: %s: %w: remove it, and a new one is made", name, err)
 		}
 		return a, nil
 	}
@@ -121,8 +120,7 @@ func parseAuthority(text []byte) (*Authority, error) {
 	return &Authority{pair.Leaf, key}, nil
 }
 
-// CertPEM gives the authority's certificate in PEM, by which clients know the
-// server.
+// CertPEM returns the authority's certificate in PEM, for the clients to trust.
 func (a *Authority) CertPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
@@ -176,7 +174,7 @@ func (a *Authority) server(hosts ...string) (tls.Certificate, error) {
 	return a.issue(t)
 }
 
-// kubeconfig lets whoever can read it use the API as the node's administrator.
+// kubeconfig makes its reader the node's administrator.
 func (a *Authority) kubeconfig(address, node string) ([]byte, error) {
 	pair, err := a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: adminName}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {

@@ -21,8 +21,8 @@ type object interface {
 	metav1.Object
 }
 
-// item is one object as it is served: its resourceVersion is the store's
-// revision of the newest thing that it was made of.
+// item is one object as it is served. Its resourceVersion is the revision of the newest
+// record that it was made from.
 type item struct {
 	object
 	key      meta.Key
@@ -53,14 +53,14 @@ func (r *served) statusKey(k meta.Key) string {
 	return meta.Up + k.Path()
 }
 
-// statusPrefix is that of all keys that statusKey gives.
+// statusPrefix is the prefix of all keys that statusKey returns.
 func (r *served) statusPrefix() string {
 	return meta.Up + strings.TrimSuffix(meta.Key{Resource: r.status}.Path(), "/")
 }
 
 var errNotThere = errors.New("not in the store")
 
-// load reads one object. It gives errNotThere for one that is not there.
+// load reads one object. It returns errNotThere for an object that is not in the store.
 func (s *Server) load(ctx context.Context, r *served, key meta.Key) (item, error) {
 	if !key.Valid() {
 		return item{}, errNotThere
@@ -88,8 +88,8 @@ func (s *Server) load(ctx context.Context, r *served, key meta.Key) (item, error
 	return it, nil
 }
 
-// absent reports whether the cloud said that the object does not exist, which
-// holds while it cannot be asked again.
+// absent reports whether the cloud answered that the object does not exist, and cannot be
+// asked again now.
 func (s *Server) absent(ctx context.Context, q request, r *served) (bool, error) {
 	answers, can := s.cfg.Cloud.(Absences)
 	if connected, _ := s.cfg.Connected(); connected || !can {
@@ -160,8 +160,8 @@ func (s *Server) decode(r *served, record meta.Record) (item, bool) {
 	return it, true
 }
 
-// withKind gives body a kind where it has none and its type needs one to be
-// read: the cloud sends objects as client-go has them, which is without.
+// withKind adds a kind to a body without one if its type needs a kind to be decoded: the
+// cloud sends objects as client-go holds them, without a kind.
 func withKind(body []byte, r *served, typed bool) []byte {
 	if typed || len(body) == 0 || body[0] != '{' {
 		return body
@@ -215,7 +215,7 @@ func (s *Server) merge(it *item, record meta.Record) {
 	it.at(max(it.revision, record.Revision))
 }
 
-// foreignConditions gives the conditions of all that the node does not report.
+// foreignConditions returns the conditions of all that the node does not report.
 func foreignConditions(all, reported []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, c := range all {

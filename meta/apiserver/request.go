@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// request is what a path and a method ask for.
+// request is what the path and the method of an HTTP request mean.
 type request struct {
 	verb string // get, list, watch, create, update, patch, delete, deletecollection
 	// The rest is empty for a path that names no resource.
@@ -33,8 +33,7 @@ func (q request) full() string {
 
 // parseRequest reads a path by the rules of
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris .
-// It reports false for one that is no well-formed path of a resource although
-// it begins like one.
+// It reports false for a path that begins like a resource's and is not well formed.
 func parseRequest(method string, u *url.URL) (request, bool) {
 	q := request{verb: strings.ToLower(method), path: u.Path}
 	parts := strings.Split(strings.Trim(u.Path, "/"), "/")

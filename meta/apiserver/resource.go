@@ -34,15 +34,15 @@ func (r *Resource) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: r.Group, Resource: r.Name}
 }
 
-// served is a Resource with what the server knows of it beyond its names.
+// served is a Resource with what the server needs besides its names.
 type served struct {
 	Resource
 	typed  bool   // the scheme has its kind
-	outbox bool   // it lives in the Up area: what the node has not yet reported
+	outbox bool   // its objects are in the Up area: reports of the node
 	status string // the resource of the Up area whose status is newer, or ""
 }
 
-// builtin lists what is served from the store, in the order of discovery.
+// builtin lists the resources that are served from the store, in the order of discovery.
 func builtin() []*served {
 	return []*served{
 		{Resource: Resource{Version: "v1", Name: "configmaps", Singular: "configmap", Kind: "ConfigMap", Short: []string{"cm"}, Namespaced: true}},
@@ -63,7 +63,7 @@ func builtin() []*served {
 
 const rbacGroup = rbacv1.GroupName
 
-// newScheme knows the types that are served and nothing else.
+// newScheme knows the served types only.
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	add := func(gv schema.GroupVersion, types ...runtime.Object) {
@@ -103,7 +103,7 @@ func newCatalog(custom []Resource) *catalog {
 	return c
 }
 
-// find gives the resource, nil if it is not served from the store.
+// find returns the resource, nil if it is not served from the store.
 func (c *catalog) find(group, version, name string) *served {
 	i := slices.IndexFunc(c.all, func(r *served) bool { return r.Group == group && r.Version == version && r.Name == name })
 	if i < 0 {

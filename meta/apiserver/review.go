@@ -42,7 +42,7 @@ func addReviewResources(list *metav1.APIResourceList, gv schema.GroupVersion) *m
 
 type reviewer func(s *Server, w http.ResponseWriter, r *http.Request, who Identity) error
 
-// reviewOf gives who answers the request if it is a review.
+// reviewOf returns the handler of a request that is a review.
 func reviewOf(q request) reviewer {
 	if q.verb != "create" || q.version != "v1" {
 		return nil
@@ -102,9 +102,9 @@ func (s *Server) reviewAccess(w http.ResponseWriter, r *http.Request, who Identi
 	if err != nil {
 		return err
 	}
-	review.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: ok, Reason: "by the RBAC rules that have come to this node"}
+	review.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: ok, Reason: "by the RBAC rules that this node has received"}
 	if who.node {
-		review.Status.Reason = "the node's administrator may read all that is on the node; the cloud decides what may be written"
+		review.Status.Reason = "the node's administrator may read everything on the node; the cloud authorizes writes"
 	}
 	return s.answer(w, r, review)
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// KubeconfigName is the file in Config.Dir by which kubectl, run by whoever
-// may read that folder, uses the API. It is there while there is a TCP
-// listener.
+// KubeconfigName is the file in Config.Dir with which kubectl uses the API as the
+// administrator. It exists while there is a TCP listener. Whoever may read the folder
+// can use it.
 const KubeconfigName = kubeconfigFile
 
 // Run listens and serves until ctx ends; it then ends all requests, waits for
@@ -71,7 +71,7 @@ func (s *Server) listenTLS() (net.Listener, error) {
 	if s.cfg.Dir != "" {
 		err := s.writeKubeconfig(inner.Addr())
 		if meta.TakesNothing(err) {
-			s.cfg.Logger.Warn("the administrator's kubeconfig was not written; one from an earlier run is as good if it has the same address", "err", err)
+			s.cfg.Logger.Warn("the administrator's kubeconfig could not be written; that of an earlier run still works if the address is the same", "err", err)
 		} else if err != nil {
 			inner.Close()
 			return nil, err
@@ -114,7 +114,7 @@ func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handl
 		return err
 	case <-ctx.Done():
 	}
-	// Watches and streams end with base; what is left gets a moment.
+	// Watches and streams end with base; the remaining requests get a moment to finish.
 	wait, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer done()
 	if err := server.Shutdown(wait); err != nil {

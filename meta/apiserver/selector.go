@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// selector is what a client wants to see of a resource.
+// selector selects objects of a resource by labels and fields.
 type selector struct {
 	labels labels.Selector
 	fields fields.Selector
@@ -54,8 +54,8 @@ func (s selector) matches(it item) bool {
 	return s.fields.Empty() || s.fields.Matches(fieldsOf(nil, it.object))
 }
 
-// fieldsOf gives the fields that can be selected by: of an object, or, with
-// obj nil, of the resource. They are those that kube-apiserver knows.
+// fieldsOf returns the selectable fields of an object, or, with a nil obj, of the
+// resource. They are those that kube-apiserver supports.
 func fieldsOf(res *served, obj object) fields.Set {
 	if obj == nil {
 		// The kind's zero value has all of the names.

@@ -56,8 +56,8 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
-// AdminHandler serves every client as the node's administrator. It is for a
-// listener that nobody else reaches.
+// AdminHandler serves every client as the node's administrator. Use it only for a listener
+// that nobody else can reach.
 func (s *Server) AdminHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, admin(s.cfg.Node)) })
 }
@@ -101,7 +101,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request
 		}
 	}
 	if res != nil && !res.Namespaced {
-		q.namespace = "" // "namespaces/x" is in x for RBAC, and in none here
+		q.namespace = "" // RBAC puts "namespaces/x" into namespace x; the store does not
 	}
 	switch {
 	case isEvent(q) && (q.verb == "create" || q.verb == "patch"):

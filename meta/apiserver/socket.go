@@ -12,17 +12,18 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// socketRetry is how often a socket is tried on a disk that takes nothing.
+// socketRetry is the pause between attempts to make a socket while the disk is full or
+// read-only.
 const socketRetry = 5 * time.Second
 
-// ListenSocket makes a Unix socket that only this user may open, in place of one
-// that an earlier run left, with its folder. A disk that takes nothing is no
-// reason to end an agent: it is logged once, and tried again until the disk takes
-// the socket or ctx ends, which is then the error.
+// ListenSocket makes a Unix socket that only this user may open, with its folder. It
+// replaces a socket of an earlier run. A full or read-only disk must not end the agent:
+// ListenSocket logs it once and tries again until it succeeds or ctx ends, and then
+// returns the error.
 func ListenSocket(ctx context.Context, path string, log *slog.Logger) (net.Listener, error) {
 	l, err := listenSocket(path)
 	if meta.TakesNothing(err) {
-		log.Warn("the disk takes no socket; it is tried again", "socket", path, "every", socketRetry, "err", err)
+		log.Warn("the socket cannot be made on this disk; trying again", "socket", path, "every", socketRetry, "err", err)
 	}
 	for ; meta.TakesNothing(err); l, err = listenSocket(path) {
 		select {

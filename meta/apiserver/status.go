@@ -12,12 +12,12 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// retrySeconds is what clients are told to wait while the cloud is out of
-// reach. It stands in the Status only: the header of that name has client-go
-// repeat the call by itself, up to ten times, before anybody sees the answer.
+// retrySeconds is how long clients should wait while the cloud is out of reach. It is only
+// in the Status: with a Retry-After header client-go would repeat the call up to ten times
+// before the user sees the answer.
 const retrySeconds = 10
 
-// statusOf gives the Status that tells of err.
+// statusOf returns the Status for an error.
 func statusOf(err error) *metav1.Status {
 	var known apierrors.APIStatus
 	var status metav1.Status
@@ -41,7 +41,7 @@ func statusOf(err error) *metav1.Status {
 	return &status
 }
 
-// unavailable says that only the cloud could do what was asked.
+// unavailable is the error for a request that only the cloud can answer.
 func unavailable(q request, why string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
@@ -54,8 +54,8 @@ func badRequest(format string, args ...any) error {
 	return apierrors.NewBadRequest(fmt.Sprintf(format, args...))
 }
 
-// futureError says that a resourceVersion has not been reached here, in the
-// form that client-go's reflector knows: it then lists anew.
+// futureError is the error for a resourceVersion that the store has not reached. Its form
+// is the one that client-go's reflector knows: the reflector then lists again.
 func futureError(revision uint64) error {
 	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: the store is at %d", revision), 1)
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}

@@ -70,7 +70,7 @@ func newStock(t *testing.T) *stock {
 	}
 }
 
-// program gives the path in the environment variable, or skips the test.
+// program returns the path in the environment variable, or skips the test.
 func program(t *testing.T, variable string) string {
 	path := os.Getenv(variable)
 	if path == "" {

@@ -14,13 +14,13 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// streaming reports whether the request is for a pod's log or terminal, which
-// the node's kubelet API serves.
+// streaming reports whether the request is for a pod's log, exec, attach or port forward,
+// which the node's kubelet API serves.
 func streaming(q request) bool {
 	return q.group == "" && q.resource == "pods" && slices.Contains([]string{"log", "exec", "attach", "portforward"}, q.subresource)
 }
 
-// stream hands the request to the kubelet API under its own path.
+// stream passes the request to the kubelet API, under the kubelet's path.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, q request, res *served) error {
 	if s.cfg.Kubelet == nil || res == nil {
 		return unavailable(q, "this node's API does not serve pods/"+q.subresource)
@@ -44,7 +44,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q request, res *
 	return nil
 }
 
-// kubeletURL gives the kubelet's path and parameters for those of the API.
+// kubeletURL returns the kubelet's path and parameters for those of the API server.
 func kubeletURL(q request, values url.Values, pod *corev1.Pod) (*url.URL, error) {
 	if q.subresource == "portforward" {
 		out := url.Values{}
@@ -72,8 +72,7 @@ func kubeletURL(q request, values url.Values, pod *corev1.Pod) (*url.URL, error)
 	return &url.URL{Path: "/" + q.subresource + "/" + pod.Namespace + "/" + pod.Name + "/" + container, RawQuery: out.Encode()}, nil
 }
 
-// containerOf gives the container that is meant where none is named, by the
-// API server's rule.
+// containerOf returns the container of a request that names none, by the API server's rule.
 func containerOf(name string, pod *corev1.Pod) (string, error) {
 	var all []string
 	for _, c := range pod.Spec.Containers {

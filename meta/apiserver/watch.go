@@ -20,7 +20,7 @@ import (
 const (
 	// bookmarkEvery is the time between two bookmarks.
 	bookmarkEvery = time.Minute
-	// watchLife is the least life of a watch whose client does not say.
+	// watchLife is the shortest life of a watch whose client sets no timeout.
 	watchLife = 30 * time.Minute
 )
 
@@ -28,9 +28,9 @@ const (
 type watchOptions struct {
 	listOptions
 	version   uint64 // watch after this revision
-	current   bool   // no version was asked for: begin with what is there
+	current   bool   // no resourceVersion was given: send the present objects first
 	initial   bool   // sendInitialEvents=true
-	noInitial bool   // sendInitialEvents=false: only what is new
+	noInitial bool   // sendInitialEvents=false: send changes only
 	bookmarks bool
 	life      time.Duration
 }
@@ -50,7 +50,7 @@ func parseWatchOptions(r *http.Request, q request, res *served) (watchOptions, e
 			return o, err
 		}
 		if o.version = version; !ours {
-			return o, apierrors.NewResourceExpired("the resourceVersion is the cloud's, which no watch here can begin at: list first")
+			return o, apierrors.NewResourceExpired("the resourceVersion is the cloud's, and a watch here cannot begin at it: list first")
 		}
 	}
 	if values.Has("sendInitialEvents") {
@@ -83,14 +83,14 @@ type watcher struct {
 	ns   string
 	opts watchOptions
 	out  *eventWriter
-	// known holds the keys whose object the client has: what it sees of a key
-	// depends on whether its object was selected before.
+	// known holds the keys whose object the client has. The type of an event depends on
+	// it: whether the object was selected before.
 	known map[meta.Key]bool
 	// sent is the revision up to which the client has seen everything.
 	sent uint64
-	// unsure is the revision up to which events may be about objects of which
-	// nobody here knows whether the client has them: those that changed between
-	// its version and the beginning of this watch.
+	// unsure is the revision up to which an event may be about an object that changed
+	// between the client's version and the start of this watch. The server cannot know
+	// whether the client has such an object.
 	unsure uint64
 }
 
@@ -124,8 +124,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request, res *s
 	return nil
 }
 
-// begin reads what the watch starts from. It gives the items that the client
-// gets first, and the changes that follow.
+// begin reads the start of the watch. It returns the objects that the client gets first,
+// and the changes that follow.
 func (wt *watcher) begin(ctx context.Context) ([]item, <-chan []meta.Event, error) {
 	prefixes := []string{wt.res.prefix(wt.ns)}
 	if wt.res.status != "" {
@@ -162,7 +162,7 @@ func (wt *watcher) begin(ctx context.Context) ([]item, <-chan []meta.Event, erro
 			if wantFirst {
 				first = append(first, it)
 			}
-			// What has not changed since the client's version is known to it.
+			// The client has every object that is not newer than its version.
 			if wantFirst || it.revision <= after {
 				wt.known[it.key] = true
 			}
@@ -189,13 +189,13 @@ func (wt *watcher) run(ctx context.Context, first []item, changes <-chan []meta.
 	}
 	ticker := time.NewTicker(bookmarkEvery)
 	defer ticker.Stop()
-	var next uint64 // for the next bookmark: what was current a tick ago has been sent by then
+	var next uint64 // of the next bookmark: events up to the previous tick were sent by now
 	for {
 		select {
 		case events, ok := <-changes:
 			if !ok {
 				if ctx.Err() == nil {
-					wt.out.fail(apierrors.NewResourceExpired("the watch fell behind and was ended: list again"))
+					wt.out.fail(apierrors.NewResourceExpired("the watch did not keep up: list again"))
 				}
 				return
 			}
@@ -224,7 +224,7 @@ func (wt *watcher) run(ctx context.Context, first []item, changes <-chan []meta.
 	}
 }
 
-// event sends what one change of the store means to the client.
+// event sends the client's event for one change of the store.
 func (wt *watcher) event(ctx context.Context, e meta.Event) bool {
 	var it item
 	var ok bool
@@ -247,7 +247,7 @@ func (wt *watcher) event(ctx context.Context, e meta.Event) bool {
 		key.Resource = wt.res.Name
 		var err error
 		if it, err = wt.s.load(ctx, wt.res, key); err != nil {
-			return true // the object itself is gone, or goes with a later event
+			return true // the object was deleted, or a later event deletes it
 		}
 	default:
 		return true

@@ -39,7 +39,7 @@ func next(t *testing.T, w watch.Interface) watch.Event {
 	return watch.Event{}
 }
 
-// describe gives an event in a line: type, name, resourceVersion.
+// describe returns an event in a line: type, name, resourceVersion.
 func describe(e watch.Event) string {
 	o, ok := e.Object.(metav1.Object)
 	if !ok {
@@ -115,7 +115,7 @@ func TestWatchSelected(t *testing.T) {
 	want(t, one, fmt.Sprint("ADDED a ", back), fmt.Sprint("DELETED a ", end))
 }
 
-// TestWatchTooOld gives 410 in the way that clients know: as an event.
+// TestWatchTooOld gets 410 in the way that clients know: as an event.
 func TestWatchTooOld(t *testing.T) {
 	sc := newScene(t, nil)
 	for i := range 5000 { // memstore remembers 4,096

@@ -36,8 +36,8 @@ func unsupportedMedia(contentType string) error {
 	}}
 }
 
-// forward has the cloud do what the node cannot: writes, and reads of what is
-// not here. res is nil for what is not served from the store at all.
+// forward asks the cloud for what the node cannot do: writes, and reads of objects that are
+// not here. res is nil for a resource that is not served from the store.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, q request, res *served, who Identity) error {
 	if q.verb == "watch" {
 		return apierrors.NewMethodNotSupported(q.groupResource(), "watch")
@@ -95,7 +95,7 @@ func (s *Server) ask(ctx context.Context, q request, req wire.Request) (wire.Res
 	}
 	switch {
 	case errors.Is(err, manager.ErrOffline):
-		return wire.Response{}, unavailable(q, "the cloud is out of reach; whether it has acted is not known: "+err.Error())
+		return wire.Response{}, unavailable(q, "the cloud is out of reach, and may have executed the request or not: "+err.Error())
 	case final:
 		return wire.Response{}, apierrors.NewForbidden(q.groupResource(), q.name, err)
 	case err != nil:
@@ -108,8 +108,8 @@ func (s *Server) ask(ctx context.Context, q request, req wire.Request) (wire.Res
 	return resp, nil
 }
 
-// toCloud puts the cloud's resourceVersion where the client's body has one of
-// the store's. A body without any is passed on as it is, byte for byte.
+// toCloud replaces the store's resourceVersion in the client's body by the cloud's. It
+// does not change a body without a resourceVersion.
 func (s *Server) toCloud(ctx context.Context, q request, res *served, contentType string, body []byte) ([]byte, error) {
 	if res == nil || res.outbox || q.name == "" || len(body) == 0 {
 		return body, nil
@@ -163,7 +163,7 @@ func (s *Server) toCloud(ctx context.Context, q request, res *served, contentTyp
 func patchToCloud(body []byte, translate func(string) (string, error)) ([]byte, error) {
 	var ops []map[string]json.RawMessage
 	if err := jsonlimit.Unmarshal(body, &ops); err != nil {
-		return body, overLimit(err) // of the rest, the API server says what is wrong with it
+		return body, overLimit(err) // the API server reports every other fault
 	}
 	changed := false
 	for _, op := range ops {
@@ -189,8 +189,8 @@ func patchToCloud(body []byte, translate func(string) (string, error)) ([]byte, 
 	return json.Marshal(ops)
 }
 
-// overLimit gives what is wrong with a body that this server does not read, and
-// nil for what the API server is to say.
+// overLimit returns the error for a body that is over a limit of this server, and nil for a
+// fault that the API server is to report.
 func overLimit(err error) error {
 	if e, ok := errors.AsType[*jsonlimit.LimitError](err); ok {
 		return badRequest("body: %v", e)
@@ -208,7 +208,7 @@ func (s *Server) protobufToCloud(body []byte, translate func(string) (string, er
 	}
 	obj, _, err := s.codec.proto.Decode(body, nil, nil)
 	if err != nil {
-		return body, nil // a kind that is not known here, or none: the API server decides
+		return body, nil // an unknown kind, or none: the API server decides
 	}
 	switch o := obj.(type) {
 	case *metav1.DeleteOptions:
@@ -239,8 +239,8 @@ func (s *Server) protobufToCloud(body []byte, translate func(string) (string, er
 	return b.Bytes(), nil
 }
 
-// cloudVersion gives the cloud's resourceVersion for one that a client has
-// from here. One that is no longer the object's is a conflict.
+// cloudVersion returns the cloud's resourceVersion for one that a client got from this
+// server. If the object has another one now, it returns a conflict.
 func (s *Server) cloudVersion(ctx context.Context, res *served, q request, text string) (string, error) {
 	if version, ok := unmarkCloud(text); ok {
 		return version, nil
@@ -295,7 +295,7 @@ func markAnswer(media string, body []byte) []byte {
 	return marked
 }
 
-// textOf gives a value that is a string, and "" for every other.
+// textOf returns a string value, and "" for any other type.
 func textOf(value json.RawMessage) string {
 	var text string
 	if len(value) < 2 || value[0] != '"' || len(value) > 4<<10 || json.Unmarshal(value, &text) != nil {

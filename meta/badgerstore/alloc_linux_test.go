@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// allocatedBytes gives what a file takes on disk.
+// allocatedBytes returns what a file takes on disk.
 func allocatedBytes(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
 // TestValueLogStaysEmpty stores values of every size: not one byte goes to

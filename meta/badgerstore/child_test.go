@@ -97,7 +97,7 @@ func writeForever(s meta.Store) {
 	select {}
 }
 
-// batchOf gives the batch with a number: small ones, some too big for one
+// batchOf returns the batch with a number: small ones, some too big for one
 // transaction, and some with a value in pieces.
 func batchOf(w int, n uint64) []meta.Op {
 	size := 100
@@ -271,7 +271,7 @@ func reportMemory(s meta.Store) {
 	fmt.Println(resident())
 }
 
-// resident gives the KiB of memory that this process holds.
+// resident returns the KiB of memory that this process holds.
 func resident() int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -11,9 +11,8 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// last is a key as it is before a batch: its head, and its value, which is not
-// to be changed. The value is known only if the group wrote it or the batch
-// deletes it.
+// last is a key before a batch: its head and its value, which must not be changed. The
+// value is known only if the group wrote it or the batch deletes it.
 type last struct {
 	head
 	value []byte
@@ -26,7 +25,7 @@ type change struct {
 	entries []entry // what brings badger there
 }
 
-// group is what one sync makes durable: batches in the order they came.
+// group is what one sync makes durable: batches in their order of arrival.
 type group struct {
 	requests []*request // accepted
 	revision uint64     // of the last of them
@@ -65,7 +64,7 @@ func (s *Store) committer() {
 			if r.err = err; err == nil {
 				s.feed.Publish(r.revision, r.events)
 			} else {
-				r.revision = 0 // nothing of the batch counts
+				r.revision = 0 // nothing of the batch was applied
 			}
 			close(r.answered)
 		}
@@ -73,11 +72,11 @@ func (s *Store) committer() {
 	}
 }
 
-// gather accepts what waits as long as all of it fits into one transaction. It
-// returns a batch that no longer did.
+// gather accepts the waiting batches as long as they fit into one transaction. It returns
+// the first batch that does not fit.
 func (s *Store) gather(g *group) *request {
-	// Those whom the last commit has just answered hand in their next batch
-	// first: with 8 writers that makes groups of 7 instead of 5.
+	// The callers that the last commit has just answered get the chance to send their
+	// next batch: with 8 writers that makes groups of 7 instead of 5.
 	runtime.Gosched()
 	for {
 		select {
@@ -130,7 +129,7 @@ func (s *Store) accept(g *group, r *request) {
 	}
 }
 
-// before gives the batch's keys as they are before it, and fails if a condition
+// before returns the batch's keys as they are before it, and fails if a condition
 // does not hold or the batch has lost its turn.
 func (s *Store) before(g *group, r *request) (before map[string]last, err error) {
 	if s.failed != nil {
@@ -158,7 +157,7 @@ func (s *Store) before(g *group, r *request) (before map[string]last, err error)
 	return before, nil
 }
 
-// last gives op's key as the group leaves it so far.
+// last returns op's key as the group leaves it so far.
 func (g *group) last(txn *badger.Txn, op meta.Op) (last, error) {
 	if c, touched := g.changes[op.Key]; touched {
 		return c.is, nil
@@ -186,8 +185,8 @@ func (g *group) set(key string, c change) {
 	g.changes[key] = c
 }
 
-// commit makes the group durable and then visible. A failed write or sync ends
-// writing for good: nobody knows what the disk holds then.
+// commit makes the group durable and then visible. After a failed write or sync the content
+// of the disk is unknown, so the store does not write any more.
 func (s *Store) commit(g *group) error {
 	if err := s.mayWrite(); err != nil {
 		return err
@@ -244,8 +243,8 @@ func write(db *badger.DB, now state, entries []entry) error {
 	return nil
 }
 
-// writeTxn is one transaction and its sync. badger syncs the newest log only,
-// which is the one that the transaction went to, since nobody else writes.
+// writeTxn is one transaction and its sync. badger syncs the newest log only. The
+// transaction went to that log, because nothing else writes.
 func writeTxn(db *badger.DB, revision uint64, entries []entry) error {
 	txn := db.NewTransactionAt(revision, true)
 	defer txn.Discard()
@@ -266,8 +265,8 @@ func writeTxn(db *badger.DB, revision uint64, entries []entry) error {
 	return db.Sync()
 }
 
-// allowDrops tells badger which versions may go: those that newer ones hide
-// from the durable revision and from every view that is open.
+// allowDrops tells badger which versions it may drop: those that newer ones hide, from the
+// durable revision and from every open view.
 func (s *Store) allowDrops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -24,17 +24,15 @@ type Config struct {
 	// Reserve is how many bytes the disk must have left for Apply to go on;
 	// 0 means 32 MiB, negative turns the check off.
 	Reserve int64
-	// Scratch is a folder in memory for a copy of the store's files, made when
-	// the disk takes nothing at Open; empty means /dev/shm, or else the
-	// system's folder for temporary files.
+	// Scratch is a folder in memory for a copy of the store's files. Open makes the copy
+	// when the disk cannot be written. Empty means /dev/shm, or else the system's folder
+	// for temporary files.
 	Scratch string
-	// OnDamage says what Open does with a store whose files are damaged. The
-	// default sets it aside and starts with an empty one, which is right where a
-	// cloud fills it again.
+	// OnDamage says what Open does with a damaged store. The default moves it aside and
+	// starts with an empty store, which is right where a cloud fills it again.
 	OnDamage OnDamage
-	// Damaged is told, during Open, that the store's files were damaged and
-	// set aside, so that the program can report it. It may be nil; the fact is
-	// logged in any case.
+	// Damaged is called, during Open, when the store's files were damaged and moved
+	// aside, so that the program can report it. It may be nil. The store logs it too.
 	Damaged func(*meta.CorruptError)
 	Logger  *slog.Logger     // nil discards
 	Now     func() time.Time // for the names of damaged folders and the first revision; nil means time.Now
@@ -44,12 +42,12 @@ type Config struct {
 type OnDamage uint8
 
 const (
-	// SetAside renames the damaged store and starts with an empty one; if only
-	// the newest writes are gone, it goes on with what is left.
+	// SetAside renames the damaged store and starts with an empty one. If only the
+	// newest writes are missing, Open goes on with the rest.
 	SetAside OnDamage = iota
-	// Fail has Open return the *meta.CorruptError and leave the store as it is,
-	// also if only the newest writes are gone: for a node that nobody fills
-	// again, whose operator restores a backup.
+	// Fail makes Open return the *meta.CorruptError and leave the store unchanged, even
+	// if only the newest writes are missing. It is for a node without a cloud, whose
+	// operator restores a backup.
 	Fail
 )
 
@@ -75,10 +73,9 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// The profile for small devices. badger caps one transaction at 15 % of the
-// memtable, so that the three sizes go together. Writing a memtable out holds up
-// the commits beside it: with 2 MiB one in a hundred took 12 to 14 ms, with 3 or
-// 4 MiB it took 8 to 10.
+// The profile for small devices. badger limits a transaction to 15 % of the memtable, so
+// the three sizes depend on each other. Flushing a memtable delays the commits that run at
+// the same time: with 2 MiB one in a hundred took 12 to 14 ms, with 3 or 4 MiB 8 to 10.
 const (
 	memTable       = 3 << 20
 	levelZeroStall = 6         // so many tables that were not compacted hold up the writing out of the next
@@ -87,9 +84,9 @@ const (
 	piece          = 128 << 10 // values above this are stored in pieces of this size
 )
 
-// profile is how badger is set up. Memory goes into memtables (a heap arena
-// and a mapped log for each), so there are few and small ones; nothing is
-// compressed and nothing cached, since tables are read through the page cache.
+// profile is badger's configuration. Memory goes mainly into memtables (a heap arena and a
+// mapped log for each), so there are few and small ones. Nothing is compressed or cached,
+// because tables are read through the page cache.
 func profile(dir string, key []byte, log *slog.Logger) badger.Options {
 	o := badger.DefaultOptions(dir).
 		WithLogger(logger{log}).
@@ -112,9 +109,9 @@ func profile(dir string, key []byte, log *slog.Logger) badger.Options {
 		WithIndexCacheSize(0).
 		WithChecksumVerificationMode(options.OnBlockRead)
 	if len(key) > 0 {
-		// With encryption badger wants both caches: of blocks and of the tables'
-		// indexes, 30 KiB each, in clear. They are small, since most reads are of
-		// what was written last, which is in a memtable.
+		// With encryption badger requires both caches: decrypted blocks, and decrypted
+		// indexes of 30 KiB for each table. They are small, because most reads are of recent
+		// writes, which are in a memtable.
 		o = o.WithEncryptionKey(key).WithBlockCacheSize(256 << 10).WithIndexCacheSize(512 << 10)
 	}
 	return o

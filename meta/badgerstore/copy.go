@@ -14,13 +14,13 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// A store whose disk takes nothing when it is opened, since it is read-only or
-// full to the last byte, lives on a copy of its files in memory. It is read as
-// ever, and takes no batch. The first batch for which the disk is writable
-// again brings it back to its folder, where nothing can have changed meanwhile.
+// When the disk is read-only or completely full at Open, the store uses a copy of its files
+// in memory. It serves reads from the copy and refuses every batch. The first batch for
+// which the disk is writable again moves the store back to its folder, where nothing can
+// have changed since.
 
-// takesNothing is meta.TakesNothing for what badger says, which turns the
-// system's errors into text, and for quotas.
+// takesNothing is meta.TakesNothing for badger's errors, which contain the system's errors
+// as text only, and for quotas.
 func takesNothing(err error) bool {
 	return meta.TakesNothing(err) || errors.Is(err, syscall.EDQUOT) ||
 		err != nil && (strings.Contains(err.Error(), "no space left") || strings.Contains(err.Error(), "read-only file system"))
@@ -46,10 +46,10 @@ func (s *Store) openCopy(data string, cause error) (opened, error) {
 		if damage(err) {
 			err = &meta.CorruptError{Path: s.cfg.Dir, Reason: err}
 		}
-		return opened{}, fmt.Errorf("%w; nor can it be mended: %w", err, cause)
+		return opened{}, fmt.Errorf("%w; and it cannot be repaired: %w", err, cause)
 	}
 	o.scratch, o.cause = scratch, cause
-	s.log.Error("the store's disk takes nothing: the store is read from a copy in memory and refuses all writes until the disk is writable", "dir", s.cfg.Dir, "copy", scratch, "err", cause)
+	s.log.Error("the store's disk cannot be written: the store is read from a copy in memory and refuses all writes until the disk is writable", "dir", s.cfg.Dir, "copy", scratch, "err", cause)
 	return o, nil
 }
 
@@ -132,8 +132,8 @@ func (s *Store) copyData(data string) (scratch string, err error) {
 	return scratch, nil
 }
 
-// copySparse copies a file and leaves out what is zero: badger's logs are made
-// long and filled slowly.
+// copySparse copies a file without its zeros: badger allocates its logs at full length and
+// fills them slowly.
 func copySparse(to, from string) error {
 	in, err := os.Open(from)
 	if err != nil {

@@ -14,17 +14,15 @@ import (
 const (
 	asidePrefix = "damaged-"
 	asideLayout = "20060102T150405Z"
-	// What is kept of damaged stores: so many, and so many bytes of those
-	// before the newest.
+	// How many damaged stores are kept, and how many bytes of those before the newest.
 	asidesToKeep = 3
 	asideBytes   = 64 << 20
 )
 
-// damage reports whether an error from opening means that the files are no
-// good. badger turns the errors of the system into text, so that text is all
-// there is to tell a full disk from a broken file; what is not known to come
-// from outside counts as damage, since a node that cannot start is worse than
-// one that starts empty.
+// damage reports whether an error of opening means that the files are damaged. badger turns
+// the system's errors into text, so only the text tells a full disk from a broken file. An
+// unknown error counts as damage: a node that cannot start is worse than one that starts
+// empty.
 func damage(err error) bool {
 	if _, newer := errors.AsType[*meta.NewerError](err); newer || errors.Is(err, ErrKey) {
 		return false
@@ -40,7 +38,7 @@ func damage(err error) bool {
 	return true
 }
 
-// setAside renames the data folder, makes room by removing old ones, and tells.
+// setAside renames the data folder, removes old ones to make room, and calls Config.Damaged.
 func (s *Store) setAside(reason error) error {
 	stamp := filepath.Join(s.cfg.Dir, asidePrefix+s.cfg.Now().UTC().Format(asideLayout))
 	aside := stamp
@@ -68,8 +66,8 @@ func (s *Store) setAside(reason error) error {
 	return nil
 }
 
-// trimAsides removes damaged stores, the oldest first, down to what may be
-// kept; if the disk is full, all of them. What cannot be removed stays.
+// trimAsides removes damaged stores, the oldest first, down to the bounds, or all of them if
+// the disk is full. It ignores a folder that cannot be removed.
 func (s *Store) trimAsides() {
 	all := asides(s.cfg.Dir)
 	var older int64 // bytes of those before the newest
@@ -90,13 +88,13 @@ func (s *Store) trimAsides() {
 	}
 }
 
-// asides lists what was set aside, the oldest first.
+// asides lists the damaged stores that are kept, the oldest first.
 func asides(dir string) []string {
 	all, _ := filepath.Glob(filepath.Join(dir, asidePrefix+"*")) // sorted; fails only for a bad pattern
 	return all
 }
 
-// folderSize gives the bytes that the files right in a folder take on disk.
+// folderSize returns the bytes that the files right in a folder take on disk.
 func folderSize(dir string) (total int64) {
 	entries, _ := os.ReadDir(dir) // one that cannot be read counts as nothing
 	for _, e := range entries {

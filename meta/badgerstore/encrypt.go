@@ -22,14 +22,13 @@ func Plain(dir string) bool {
 	return isPlain(data)
 }
 
-// Encrypt gives the closed, unencrypted store of cfg the key in cfg.KeyFile, which
-// is made if it is not there. All records are copied into a new store, which then
-// takes the place of the old one; that is removed. Cut off at any point, the store
-// is the old one or the new one, whole. The disk needs room for both. Records get
-// new revisions, so that what the node reports is reported once more.
+// Encrypt encrypts the closed, plain store of cfg with the key in cfg.KeyFile, which it makes
+// if it does not exist. It copies all records into a new store, which then replaces the old
+// one. If it is interrupted, the folder holds the old store or the new one, complete. The disk
+// needs room for both. Records get new revisions, so the node sends all its reports again.
 //
-// Removing a file does not wipe a disk: what was in clear on it may be found there
-// by who has the disk, until its blocks are used again.
+// Removing a file does not wipe a disk: whoever has the disk may find the plain data on it
+// until its blocks are used again.
 func Encrypt(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -62,7 +61,7 @@ func Encrypt(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// copyStore copies the unencrypted store of cfg, whose lock is held, into a new one.
+// copyStore copies the plain store of cfg, whose lock is held, into a new one.
 func copyStore(ctx context.Context, cfg, fresh Config) (err error) {
 	cfg.KeyFile, cfg.OnDamage = "", Fail
 	from, err := openClaimed(cfg, nil, 0)

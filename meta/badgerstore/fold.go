@@ -10,20 +10,18 @@ import (
 // out to, which hold every value that was ever put, and not yet only the last.
 type backlog struct{ tables, bytes int }
 
-// tooMuch says that a store must be folded before it goes on. badger compacts
-// in the background and begins up to a second after it was opened: a process
-// that is killed again and again before that adds to the backlog in each of its
-// lives and never takes away. One that lives longer, or is closed, leaves less
-// than this.
+// tooMuch says that a store must be compacted before use. badger compacts in the background
+// and starts up to a second after it was opened. A process that is killed again and again
+// before that only adds to the backlog. A process that lives longer, or closes the store,
+// leaves less than this.
 func (b backlog) tooMuch() bool { return b.tables > levelZeroStall || b.bytes > 2*memTable }
 
-// fold compacts the backlog into the level below, and opens badger again. What
-// a newer version hides is dropped up to the revision. It takes as long as
-// reading and writing the backlog and that level, which holds little else, and
-// may be killed at any time: badger's manifest names the tables before or those
-// after. badger has no call for this, only an option for when it is closed; that
-// is set now and not at the first opening, since closing a store that turns out
-// to be damaged must change nothing.
+// fold compacts the backlog into the level below, and opens badger again. It drops versions up
+// to the revision that newer ones hide. It takes as long as reading and writing the backlog and
+// that level, which holds little else. It may be killed at any time: badger's manifest names
+// either the old tables or the new ones. badger has no call for this, only an option that
+// applies on close. fold sets it only now, because closing a store that turns out to be damaged
+// must not change it.
 func fold(db *badger.DB, o badger.Options, revision uint64) (*badger.DB, error) {
 	if err := db.Close(); err != nil {
 		return db, err

@@ -11,8 +11,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// ErrInUse is what Open returns for a folder that another store has open; the
-// text says which process.
+// ErrInUse is returned by Open for a folder that another store has open. The text names the
+// process.
 var ErrInUse = errors.New("folder is in use")
 
 const (
@@ -23,7 +23,7 @@ const (
 	restoringName = "restoring"
 )
 
-// claim makes the folder ready and takes its lock; closing the file lets go.
+// claim prepares the folder and takes its lock, until the returned file is closed.
 func claim(dir string) (*os.File, error) {
 	f, err := claimFolder(dir)
 	if err != nil {
@@ -59,7 +59,7 @@ func lock(dir, name string, f *os.File) (*os.File, error) {
 		return nil, folderError(dir, err)
 	}
 	if taken {
-		// What is written here is only for the text of somebody else's error.
+		// The content is only for the error text of another process.
 		if f.Truncate(0) == nil {
 			_, _ = fmt.Fprintf(f, "process %d (%s)", os.Getpid(), filepath.Base(os.Args[0]))
 		}
@@ -77,7 +77,7 @@ func owner(text []byte) string {
 	return string(text)
 }
 
-// folderError says what keeps a folder from being used, and what to do.
+// folderError explains why a folder cannot be used, and what to do.
 func folderError(dir string, err error) error {
 	remedy := "check the folder"
 	switch {
@@ -91,8 +91,8 @@ func folderError(dir string, err error) error {
 	return fmt.Errorf("badgerstore: cannot use folder %s: %w: %s", dir, err, remedy)
 }
 
-// probe writes a file in the data folder and removes it, so that badger's
-// errors, which carry no type, need not be told apart from damage.
+// probe writes a file in the data folder and removes it. badger's errors have no types, so
+// this tells a folder that cannot be written from damage.
 func probe(data string) error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
@@ -104,7 +104,7 @@ func probe(data string) error {
 	return os.Remove(name)
 }
 
-// hasStore reports whether somebody has begun to make a store in the folder.
+// hasStore reports whether the folder has a store, complete or not.
 func hasStore(data string) bool {
 	for _, name := range []string{badger.ManifestFilename, badger.KeyRegistryFileName, formatName} {
 		if _, err := os.Stat(filepath.Join(data, name)); err == nil {

@@ -8,5 +8,5 @@ import (
 
 const readOnlyFlag = unix.ST_RDONLY
 
-// allocate gives a new file size bytes on the disk.
+// allocate returns a new file size bytes on the disk.
 func allocate(f *os.File, size int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, size) }

@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// allocate is not done where nobody runs nodes.
+// allocate is not supported: nodes run Linux.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }

@@ -11,8 +11,8 @@ import (
 // lockFile leaves the lock to badger, which has one of its own.
 func lockFile(*os.File) (taken bool, err error) { return true, nil }
 
-// diskRoom does not know, and so never refuses a write.
+// diskRoom does not know the free space here, so it never refuses a write.
 func diskRoom(string) (room, error) { return room{free: math.MaxInt64}, nil }
 
-// allocated gives a file's length.
+// allocated returns a file's length.
 func allocated(info fs.FileInfo) int64 { return info.Size() }

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the lock of f for this process, or reports that another holds
-// it. It ends when f is closed.
+// lockFile locks f for this process until f is closed, or reports that another process has
+// locked it.
 func lockFile(f *os.File) (taken bool, err error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -21,7 +21,7 @@ func lockFile(f *os.File) (taken bool, err error) {
 	return err == nil, err
 }
 
-// diskRoom tells how the disk of dir stands.
+// diskRoom returns the free space of dir's disk.
 func diskRoom(dir string) (room, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
@@ -33,8 +33,8 @@ func diskRoom(dir string) (room, error) {
 	}, nil
 }
 
-// allocated gives the bytes that a file takes on disk; badger's logs are made
-// long and filled slowly.
+// allocated returns the bytes that a file occupies on disk; badger allocates its logs at full
+// length and fills them slowly.
 func allocated(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int64(st.Blocks) * 512 //nolint:unconvert // the types differ between platforms

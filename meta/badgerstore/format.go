@@ -15,19 +15,19 @@ import (
 
 // Two small files beside badger's.
 //
-// FORMAT is one line: which schema the store has, and which key it is encrypted
-// with. It can be read before badger touches anything, so that a store of a
-// newer release is left as it is, and a wrong key is told apart from damage.
+// FORMAT is one line: the store's schema, and the key that it is encrypted with. It is read
+// before badger opens anything, so that a store of a newer release stays unchanged, and a wrong
+// key is not mistaken for damage.
 //
-// REVISION holds the newest durable revision and a checksum. It is written
-// after each commit and not synced: it may be behind, never ahead. Open finds
-// by it that the newest commits are gone, which no file of badger's tells.
+// REVISION holds the newest durable revision and a checksum. It is written after each commit
+// and not synced: it may lag behind the store and is never ahead. It is how Open notices that the
+// newest commits are missing; badger's own files do not show that.
 const (
 	formatName   = "FORMAT"
 	revisionName = "REVISION"
 )
 
-// format is what the FORMAT file says.
+// format is the content of the FORMAT file.
 type format struct {
 	schema uint64
 	key    string // fingerprint of the key, or noKey
@@ -51,8 +51,8 @@ func (f format) String() string {
 	return fmt.Sprintf("%s sum=%08x\n", f.body(), crc32.ChecksumIEEE([]byte(f.body())))
 }
 
-// readFormat reports false for a file that is not there or damaged: then
-// badger's files have to tell.
+// readFormat returns false for a file that is missing or damaged. Badger's files must then be
+// examined instead.
 func readFormat(data string) (f format, ok bool) {
 	text, err := os.ReadFile(filepath.Join(data, formatName))
 	if err != nil || len(text) > 200 {
@@ -65,7 +65,7 @@ func readFormat(data string) (f format, ok bool) {
 	return f, sum == crc32.ChecksumIEEE([]byte(f.body()))
 }
 
-// writeFormat makes the file say f, if it does not yet.
+// writeFormat writes f into the file, unless it is there.
 func writeFormat(data string, f format) error {
 	if have, ok := readFormat(data); ok && have == f {
 		return nil
@@ -73,8 +73,8 @@ func writeFormat(data string, f format) error {
 	return replaceFile(filepath.Join(data, formatName), []byte(f.String()))
 }
 
-// replaceFile puts a file with this text, 0600, in place of what is there, so
-// that after a crash there is the one or the other, whole.
+// replaceFile replaces a file by one with this text and mode 0600. After a crash there is the
+// old file or the new one, complete.
 func replaceFile(name string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+"-*") // makes it 0600
 	if err != nil {
@@ -102,9 +102,8 @@ func syncDir(dir string) error {
 // mark is the REVISION file. A nil mark does nothing.
 type mark struct{ f *os.File }
 
-// openMark opens the file and gives the revision in it. Of a file that tells
-// none, missing says whether it once did, by the FORMAT that was written after
-// its first revision was synced.
+// openMark opens the file and returns the revision in it. If the file holds none, missing says
+// whether it must have held one: FORMAT was written after the first revision was synced.
 func openMark(data string) (m *mark, reached uint64, missing bool, err error) {
 	f, err := os.OpenFile(filepath.Join(data, revisionName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

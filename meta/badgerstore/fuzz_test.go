@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
-// memoryDir gives a folder in memory where there is one: these tests open
+// memoryDir returns a folder in memory where there is one: these tests open
 // stores hundreds of times, and what they look at is not the disk.
 func memoryDir(t *testing.T) string {
 	t.Helper()

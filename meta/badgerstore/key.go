@@ -16,8 +16,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// ErrKey is what Open returns when it was not given the key that the store is
-// encrypted with; the text says what to do. The store is left as it is.
+// ErrKey is returned by Open when the given key is not the store's. The text says what to do.
+// The store is unchanged.
 var ErrKey = errors.New("wrong encryption key")
 
 const (
@@ -28,8 +28,8 @@ const (
 	nextSuffix = ".next"
 )
 
-// readKey reads the key file. mayMake says that no store exists yet, so that a
-// missing key is made.
+// readKey reads the key file. mayMake says that there is no store yet, so a missing key is
+// made.
 func readKey(name string, mayMake bool) ([]byte, error) {
 	if name == "" {
 		return nil, nil
@@ -39,7 +39,7 @@ func readKey(name string, mayMake bool) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist) && mayMake:
 		return makeKey(name)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("badgerstore: %w: key file %s is gone and the store cannot be read without it: put the key back, or remove the store's data folder to start anew", ErrKey, name)
+		return nil, fmt.Errorf("badgerstore: %w: key file %s is gone and the store cannot be read without it: put the key back, or remove the store's data folder to start with an empty store", ErrKey, name)
 	case err != nil:
 		return nil, fmt.Errorf("badgerstore: key file: %w", err)
 	case info.Mode().Perm()&0o077 != 0:
@@ -78,12 +78,11 @@ func fits(data string, key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// RotateKey gives the closed store of cfg a new key, which replaces the one in
-// cfg.KeyFile. The store is locked meanwhile; cut off at any point, it is
-// finished or taken back by the next Open. Data keys, with which the data is
-// encrypted, stay and are only wrapped anew; badger makes another one every
-// ten days. Who must assume that somebody copied the folder and the old key
-// backs up and restores with a new key, which leaves nothing of the old.
+// RotateKey gives the closed store of cfg a new key, which replaces the one in cfg.KeyFile. The
+// store is locked during the rotation. If it is interrupted, the next Open finishes or undoes it.
+// The data keys, with which the data is encrypted, stay and are only encrypted with the new key;
+// badger makes another data key every ten days. If somebody may have copied the folder and the
+// old key, back up the store and restore it with a new key: that replaces the data keys too.
 func RotateKey(cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -125,8 +124,7 @@ func RotateKey(cfg Config) error {
 	return nil
 }
 
-// settleKey reads the key, and first finishes or takes back a rotation that
-// was cut off.
+// settleKey reads the key. Before that it finishes or undoes an interrupted rotation.
 func settleKey(cfg Config, data string) ([]byte, error) {
 	next := cfg.KeyFile + nextSuffix
 	if _, err := os.Stat(next); cfg.KeyFile == "" || err != nil || !hasStore(data) {
@@ -150,7 +148,7 @@ func settleKey(cfg Config, data string) ([]byte, error) {
 	return key, err
 }
 
-// adopt is the end of a rotation, after the registry was written.
+// adopt finishes a rotation after the registry was written.
 func adopt(cfg Config, data string, key []byte) error {
 	f, ok := readFormat(data)
 	if ok {
@@ -165,12 +163,10 @@ func adopt(cfg Config, data string, key []byte) error {
 	return syncDir(filepath.Dir(cfg.KeyFile))
 }
 
-// mayOpen says whether a store may be opened with this key by this release,
-// without badger. Only what is sure is an error here. If FORMAT says that the key
-// is right and the registry that it is wrong, then the registry is damaged; where
-// there is no FORMAT it is the registry that tells a wrong key. A FORMAT that is
-// damaged proves damage: setting the store aside keeps all of it, whatever the
-// key.
+// mayOpen reports without badger whether this release may open a store with this key. It returns
+// an error only for what is certain. If FORMAT says that the key is right and the registry says
+// that it is wrong, then the registry is damaged. Without a FORMAT the registry decides. A damaged
+// FORMAT proves damage, whatever the key is: setting the store aside keeps all of it.
 func mayOpen(cfg Config, data string, key []byte) error {
 	f, ok := readFormat(data)
 	switch {
@@ -185,7 +181,7 @@ func mayOpen(cfg Config, data string, key []byte) error {
 			return nil
 		}
 		right, err := fits(data, key)
-		if right || err != nil { // an error is for badger to tell
+		if right || err != nil { // badger reports an error itself
 			return nil
 		}
 	}
@@ -195,8 +191,7 @@ func mayOpen(cfg Config, data string, key []byte) error {
 	return fmt.Errorf("badgerstore: %w: the key in %s is not the one that store %s was made with", ErrKey, cfg.KeyFile, cfg.Dir)
 }
 
-// isPlain reports whether a store whose FORMAT tells nothing is surely not
-// encrypted.
+// isPlain reports whether a store without a usable FORMAT is certainly not encrypted.
 func isPlain(data string) bool {
 	if _, err := os.Stat(filepath.Join(data, badger.KeyRegistryFileName)); err != nil {
 		return false
@@ -205,9 +200,8 @@ func isPlain(data string) bool {
 	return plain && err == nil
 }
 
-// mendRegistry cuts off what a crash left of a data key that was being added
-// to the registry: badger does not survive it, and nothing can have been
-// encrypted with that key yet.
+// mendRegistry removes a data key that a crash cut off while it was added to the registry: badger
+// cannot open such a registry, and nothing can have been encrypted with that key yet.
 func mendRegistry(data string) error {
 	name := filepath.Join(data, badger.KeyRegistryFileName)
 	b, err := os.ReadFile(name)
@@ -223,11 +217,11 @@ func mendRegistry(data string) error {
 	return nil
 }
 
-// registryHead is the length of what the registry begins with: a random start
-// for the cipher, and a known text by which a wrong key is told.
+// registryHead is the length of the registry's head: a random initial vector, and a known text
+// that shows whether a key is right.
 const registryHead = 28
 
-// registryEnd gives the length without a last record that is not whole: the
+// registryEnd returns the length without a last record that is not whole: the
 // head, then for each record its length and checksum, 4 bytes each, and the
 // record.
 func registryEnd(b []byte) int {

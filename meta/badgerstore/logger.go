@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// logger hands what badger says to slog. badger's info is about its own
-// inside, so that it is debug here.
+// logger passes badger's log lines to slog. What badger logs as info is internal, so it is debug
+// here.
 type logger struct{ log *slog.Logger }
 
 func (l logger) Errorf(format string, args ...any)   { l.at(slog.LevelError, format, args) }
@@ -17,7 +17,7 @@ func (l logger) Infof(format string, args ...any)    { l.at(slog.LevelDebug, for
 func (l logger) Debugf(string, ...any)               {}
 
 func (l logger) at(level slog.Level, format string, args []any) {
-	ctx := context.Background() // badger's callbacks carry none
+	ctx := context.Background() // badger's callbacks have no context
 	if l.log.Enabled(ctx, level) {
 		l.log.Log(ctx, level, "badger", "text", strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}

@@ -125,7 +125,7 @@ func durableWrites(t *testing.T, as figure) {
 	}
 }
 
-// written gives the bytes that this process has caused to be written to disks,
+// written returns the bytes that this process has caused to be written to disks,
 // 0 if the system does not tell.
 func written() (n int64) {
 	text, _ := os.ReadFile("/proc/self/io")

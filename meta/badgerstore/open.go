@@ -27,8 +27,8 @@ import (
 //   - a *meta.CorruptError when damaged files could not be set aside, or with
 //     OnDamage: Fail;
 //
-// all of these leave the store as it is. A store on a disk that takes nothing is
-// opened from a copy in memory, for reading, until the disk is writable again.
+// All of these leave the store unchanged. If the disk cannot be written, the store is read from a
+// copy in memory until the disk is writable again.
 func Open(cfg Config) (*Store, error) { return openAbove(cfg, 0) }
 
 // openAbove opens a store whose revisions, if it is new, are to be above reached.
@@ -48,7 +48,7 @@ func openAbove(cfg Config, reached uint64) (*Store, error) {
 	return s, nil
 }
 
-// openClaimed opens a store whose lock is held: by the Store from now on, or by the
+// openClaimed opens a store whose lock is held. The Store owns the lock from then on, or the
 // caller if lock is nil.
 func openClaimed(cfg Config, lock *os.File, reached uint64) (*Store, error) {
 	s := &Store{
@@ -64,7 +64,7 @@ func openClaimed(cfg Config, lock *os.File, reached uint64) (*Store, error) {
 	return s, nil
 }
 
-// open opens the folder, or a copy of it if its disk takes nothing.
+// open opens the folder, or a copy of it if the disk cannot be written.
 func (s *Store) open() error {
 	data := filepath.Join(s.cfg.Dir, dataName)
 	o, err := s.openFolder(data)
@@ -84,7 +84,7 @@ func (s *Store) open() error {
 	return nil
 }
 
-// install takes an opened store over.
+// install makes an opened database the store's.
 func (s *Store) install(o opened) {
 	s.db, s.options, s.parked, s.mark = o.db, o.options, o.parked, o.mark
 	s.scratch, s.cause = o.scratch, o.cause
@@ -136,8 +136,8 @@ type opened struct {
 	cause   error  // why it lives on a copy
 }
 
-// openData opens what is in the folder and brings it in order. Both the checks
-// and badger panic on some damage.
+// openData opens and repairs the content of the folder. Both the checks and badger panic on some
+// damage.
 func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -160,8 +160,8 @@ func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 	if err != nil {
 		return opened{}, errors.Join(err, mark.Close())
 	}
-	// On a full disk badger must not begin to compact, see mayWrite; nor before
-	// fold, since until it is told what may go it would keep all versions.
+	// badger must not compact on a full disk (see mayWrite). It must not compact before fold
+	// either: until it is told which versions it may drop, it keeps all of them.
 	first, parked := o, s.mayWrite() != nil
 	if parked || waiting.tooMuch() {
 		first = o.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt)
@@ -198,10 +198,10 @@ type recovered struct {
 	lost  *meta.CorruptError // the newest writes, if they are gone
 }
 
-// recover reads the newest state of the store and checks that everything is
-// there; it undoes what a crash left unfinished, upgrades a store of an older
-// schema, and makes the keys of a new one. reached is the revision that the
-// store is known to have had, 0 if none is; missing says that one was known.
+// recover reads the newest state of the store and checks that it is complete. It removes what a
+// crash left unfinished, upgrades a store of an older schema, and makes the keys of a new store.
+// reached is the revision that the store is known to have had, 0 if unknown; missing says that it
+// was known once.
 func (s *Store) recover(db *badger.DB, reached uint64, missing bool) (recovered, error) {
 	newest := db.MaxVersion()
 	if newest == 0 {
@@ -215,7 +215,7 @@ func (s *Store) recover(db *badger.DB, reached uint64, missing bool) (recovered,
 	if err != nil {
 		return recovered{}, err
 	}
-	db.SetDiscardTs(now.revision) // compaction may be under way already, and would keep all versions
+	db.SetDiscardTs(now.revision) // compaction may have started, and would keep all versions
 	if have > schema {
 		return recovered{}, newer(s.cfg, have)
 	}
@@ -257,14 +257,14 @@ func (s *Store) recover(db *badger.DB, reached uint64, missing bool) (recovered,
 	return r, err
 }
 
-// firstRevision makes the first revision of a new store a time: seconds since
-// 1970, shifted. A store that replaces a lost one then goes on above the
-// revisions of its forerunner, which others may remember, as long as that wrote
-// less than a million batches a second and the clock did not go back.
+// firstRevision makes the first revision of a new store from the time: seconds since 1970, shifted.
+// A store that replaces a lost one then continues above its revisions, which the cloud may
+// remember. That holds if the lost store wrote less than a million batches a second and the clock
+// did not go back.
 func (s *Store) firstRevision() uint64 { return uint64(max(0, s.cfg.Now().Unix())) << 20 }
 
-// forgetSynced takes out the mark that the store once had all that the cloud
-// listed, since what it lost may have been part of that.
+// forgetSynced removes SyncedKey: what the store has lost may have been part of what the cloud
+// listed.
 func forgetSynced(db *badger.DB, now *state) ([]entry, error) {
 	txn := db.NewTransactionAt(now.revision, false)
 	defer txn.Discard()
@@ -276,8 +276,8 @@ func forgetSynced(db *badger.DB, now *state) ([]entry, error) {
 	return []entry{{key: recordKey(meta.SyncedKey)}}, nil
 }
 
-// undo lists the entries that bring all keys with a version after revision
-// back to what they were at it.
+// undo lists the entries that restore every key with a version after revision to its value at
+// revision.
 func undo(db *badger.DB, revision uint64) ([]entry, error) {
 	now := db.NewTransactionAt(db.MaxVersion(), false)
 	defer now.Discard()
@@ -300,10 +300,9 @@ func undo(db *badger.DB, revision uint64) ([]entry, error) {
 	return entries, nil
 }
 
-// sweep removes what a crash leaves and badger does not survive, and what is of
-// no use: logs without a byte in them, in which nothing can have been
-// acknowledged; and the value log, which never holds anything, with what
-// badger notes about it, so that damage to them does no harm.
+// sweep removes files that are useless and that badger cannot open after a crash: empty logs, in
+// which nothing can have been acknowledged; and the value log, which is never used, with badger's
+// notes about it.
 func sweep(data string) error {
 	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD"} {
 		names, err := filepath.Glob(filepath.Join(data, pattern))

@@ -39,8 +39,8 @@ type entry struct{ key, value []byte }
 
 func (e entry) size() int { return len(e.key) + len(e.value) + 32 } // 32: badger's estimate of its own overhead, and more
 
-// encode makes the entries for one record, and gives the copy of the value
-// that they hold. had is in how many pieces the key's value was before.
+// encode makes the entries for one record, and returns the copy of the value that they hold. had
+// is the number of pieces of the key's value before.
 func encode(key string, value []byte, revision uint64, had int) (entries []entry, copied []byte, pieces int) {
 	if len(value) > piece {
 		pieces = (len(value) + piece - 1) / piece
@@ -82,7 +82,7 @@ func parseHead(stored []byte) (h head, value []byte, err error) {
 	return head{binary.BigEndian.Uint64(stored), int(count)}, stored[8+n:], nil
 }
 
-// readHead reads the front of a record, the zero head if there is none.
+// readHead reads the head of a record; the zero head if there is no record.
 func readHead(txn *badger.Txn, key string) (h head, err error) {
 	item, err := txn.Get(recordKey(key))
 	if errors.Is(err, badger.ErrKeyNotFound) {

@@ -7,10 +7,9 @@ import (
 	"path/filepath"
 )
 
-// A store takes the place of another in three steps, each of which a power cut
-// leaves done or not: the new one, whole and synced, is renamed to nextName; the
-// old one goes out of the way; the new one becomes dataName. settle finishes, or
-// takes back, what was cut off.
+// A store replaces another in three steps, and a power cut leaves each step done or not done: the
+// new store, complete and synced, is renamed to nextName; the old one is moved away; the new one is
+// renamed to dataName. settle finishes or undoes what was interrupted.
 const (
 	nextName  = "next"
 	plainName = "plain" // the unencrypted store that Encrypt has replaced, until it is removed
@@ -35,8 +34,8 @@ func replace(dir, fresh, before string) error {
 	return nil
 }
 
-// settle brings the folder in order after a replace that was cut off. As long as
-// the old store is in its place, it counts.
+// settle finishes or undoes an interrupted replacement. While the old store is in its place, it is
+// the valid one.
 func settle(dir string) error {
 	data, next, plain := filepath.Join(dir, dataName), filepath.Join(dir, nextName), filepath.Join(dir, plainName)
 	var err error

@@ -12,11 +12,10 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Restore makes the store of cfg anew from a backup that meta.Backup wrote. The
-// backup is read whole and into a new folder first: whatever is wrong with it,
-// the store stays as it was. A store that is there, damaged or not, is renamed
-// and its folder returned; nobody removes it. With cfg.KeyFile the new store is
-// encrypted, whether the old one was or not.
+// Restore replaces the store of cfg by a backup of meta.Backup. It first reads the whole backup into
+// a new folder: if the backup is damaged, the store stays unchanged. It renames an existing store,
+// damaged or not, and returns the new name of its folder; nothing removes that folder. With
+// cfg.KeyFile the new store is encrypted, whether the old one was or not.
 func Restore(ctx context.Context, cfg Config, backup io.Reader) (before string, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return "", err

@@ -9,15 +9,15 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// room is how a disk stands.
+// room is the space on a disk.
 type room struct {
 	free     int64 // bytes for this process
 	readOnly bool
 }
 
-// The ballast is a file that only takes up room. badger writes through memory
-// maps, where a full disk kills the process, and it must write a little to
-// open and to close: the ballast is given up for that and made again.
+// The ballast is a file that only occupies space. badger writes through memory maps, where a full
+// disk kills the process, and it must write a little to open and to close. The ballast is removed for
+// that and made again.
 const (
 	ballastName = "ballast"
 	ballastSize = 8 << 20
@@ -27,7 +27,7 @@ const (
 	roomToMove = 2 * memTable
 )
 
-// unpark opens badger anew, with compaction, after the disk was full.
+// unpark opens badger again with compaction, after the disk was full.
 func (s *Store) unpark() error {
 	s.swap.Lock()
 	defer s.swap.Unlock()
@@ -42,8 +42,8 @@ func (s *Store) unpark() error {
 	return nil
 }
 
-// mayWrite says why the disk cannot take a batch now: an error that wraps
-// syscall.ENOSPC or syscall.EROFS and may go away by itself.
+// mayWrite returns an error if the disk cannot take a batch now. It wraps syscall.ENOSPC or
+// syscall.EROFS, and may go away.
 func (s *Store) mayWrite() error {
 	left, err := diskRoom(s.cfg.Dir)
 	switch {
@@ -57,8 +57,8 @@ func (s *Store) mayWrite() error {
 	return nil
 }
 
-// dropBallast gives up the ballast if the disk is so full that badger could
-// not open or close, and fails if that is not enough.
+// dropBallast removes the ballast if the disk is so full that badger could not open or close, and
+// fails if that is not enough.
 func (s *Store) dropBallast() error {
 	if s.cfg.Reserve < 0 {
 		return nil

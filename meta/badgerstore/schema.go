@@ -9,15 +9,14 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// schema is the form of what is stored. Open upgrades a store of an older one,
-// in one transaction with its next revision, and refuses one of a newer.
+// schema is the version of the stored form. Open upgrades an older store in one transaction with its
+// next revision, and refuses a newer one.
 //
 //	1  the first
 //	2  the state holds the sum of the content; the files FORMAT and REVISION
 const schema = 2
 
-// state is what a revision leaves: it is stored with it, in its last
-// transaction.
+// state describes the store at a revision. The last transaction of the revision stores it.
 type state struct {
 	revision uint64
 	content  content
@@ -74,7 +73,7 @@ func value(txn *badger.Txn, key string, read func([]byte) error) error {
 	return nil
 }
 
-// upgrade gives the entries that make a store of an older schema one of this,
+// upgrade returns the entries that make a store of an older schema one of this,
 // and brings its state in order. Each step knows the schema before it only.
 func upgrade(db *badger.DB, from uint64, s *state) (changes []entry, err error) {
 	if from == schema {

@@ -18,8 +18,8 @@ import (
 // pageBytes is about how much of a snapshot is read at a time.
 const pageBytes = 256 << 10
 
-// snapshot is a view that stays open. It holds nothing but a revision: each
-// read opens badger anew at that.
+// snapshot is a view at one revision. It holds no resources but that revision: each read opens
+// badger's view again.
 type snapshot struct {
 	store    *Store
 	revision uint64
@@ -28,7 +28,7 @@ type snapshot struct {
 	closed bool
 }
 
-// Snapshot gives the content at the newest revision; see meta.Store.
+// Snapshot returns the content at the newest revision; see meta.Store.
 func (s *Store) Snapshot(ctx context.Context) (meta.Snapshot, error) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()
@@ -86,8 +86,8 @@ func (v *snapshot) Close() error {
 	return nil
 }
 
-// read runs one read under the store's and the snapshot's locks, so that
-// neither is closed meanwhile.
+// read runs one read under the locks of the store and the snapshot, so that neither is closed during
+// it.
 func (v *snapshot) read(ctx context.Context, f func(*badger.Txn) error) error {
 	v.store.calls.RLock()
 	defer v.store.calls.RUnlock()
@@ -131,7 +131,7 @@ func (s *Store) viewAt(revision uint64) (txn *badger.Txn, release func()) {
 	}
 }
 
-// enterLocked keeps what the newest durable revision shows; it needs mu.
+// enterLocked keeps badger from dropping the newest durable revision; it needs mu.
 func (s *Store) enterLocked() uint64 {
 	revision := s.durable.Load()
 	s.views[revision]++
@@ -167,8 +167,8 @@ func get(txn *badger.Txn, key string) (r meta.Record, err error) {
 	return readRecord(txn, key, item)
 }
 
-// scan reads the keys with the prefix, beginning at from, until it has most
-// bytes or more. It gives the key to go on from, "" at the end.
+// scan reads the keys with the prefix, starting at from, until it has most bytes or more. It returns
+// the key to continue from, "" at the end.
 func scan(ctx context.Context, txn *badger.Txn, prefix, from string, most int) (list []meta.Record, next string, err error) {
 	defer onFault(&err)()
 	// Values lie beside the keys, so that fetching them ahead by goroutines,

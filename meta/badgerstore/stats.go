@@ -7,7 +7,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// count adds a group to the figures.
+// count adds a group to the metrics.
 func (s *Store) count(g *group, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,8 +26,8 @@ func (s *Store) count(g *group, err error) {
 	s.stats.Sync.Add(time.Since(g.begun))
 }
 
-// Stats gives the store's figures. It looks at the folder, so that it is not
-// for every second. It may be called at any time, also after Close.
+// Stats returns the store's metrics. It reads the folder, so do not call it every second. It may be
+// called at any time, also after Close.
 func (s *Store) Stats() meta.Stats {
 	s.mu.Lock()
 	stats := s.stats

@@ -37,7 +37,7 @@ type Store struct {
 	done    chan struct{} // closed when it has
 	failing chan struct{} // closed when writing has ended
 
-	// calls is held for reading by every call under way, for writing by Close.
+	// calls is held for reading by every running call, for writing by Close.
 	calls  sync.RWMutex
 	closed bool
 
@@ -55,14 +55,14 @@ type Store struct {
 	failed  error   // why writing has ended
 	options badger.Options
 	reached uint64 // the revision that the store in the folder, or one that was damaged, is known to have had
-	parked  bool   // badger does not compact, since the disk was full when it was opened
-	scratch string // the copy in memory that the store lives on, since its disk took nothing; empty for none
+	parked  bool   // badger does not compact, because the disk was full when it was opened
+	scratch string // the copy in memory that is used because the disk could not be written; empty for none
 	cause   error  // why it lives there
 }
 
 // request is one call of Apply on its way through the committer.
 type request struct {
-	ctx      context.Context // bounds the wait for a turn
+	ctx      context.Context // bounds the wait until the batch is started
 	ops      []meta.Op
 	revision uint64
 	err      error
@@ -75,15 +75,14 @@ var (
 	_ meta.PrefixWatcher = (*Store)(nil)
 )
 
-// closePatience is how long Close waits for badger. On a broken disk badger
-// tries for ever to put what is in its logs into tables.
+// closePatience is how long Close waits for badger. On a broken disk badger tries again without end
+// to write its logs into tables.
 const closePatience = 20 * time.Second
 
-// Close waits for calls under way, ends all watches and snapshots, and lets go
-// of the folder. Twice is nil; later calls wrap net.ErrClosed. When the disk
-// does not take any more, since it is full or broken, Close gives up with an
-// error, at the latest after 20 seconds: what was acknowledged is in the logs,
-// and badger's goroutines and the folder are let go when the process ends.
+// Close waits for running calls, ends all watches and snapshots, and releases the folder. A second
+// Close returns nil; later calls return an error that wraps net.ErrClosed. If the disk is full or
+// broken, Close returns an error after 20 seconds at most. Acknowledged batches are then in the logs;
+// badger's goroutines and the folder's lock end with the process.
 func (s *Store) Close() error {
 	s.calls.Lock()
 	defer s.calls.Unlock()
@@ -119,7 +118,7 @@ func (s *Store) closeFiles() error {
 		}
 		return errors.Join(err, s.mark.Close())
 	case <-time.After(closePatience):
-		return fmt.Errorf("the disk has not taken all within %v", closePatience)
+		return fmt.Errorf("the disk did not accept all writes within %v", closePatience)
 	}
 }
 
@@ -180,7 +179,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 	return list, txn.ReadTs(), nil
 }
 
-// Keys gives all keys with the prefix; see meta.Store.
+// Keys returns all keys with the prefix; see meta.Store.
 func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, error) {
 	s.calls.RLock()
 	defer s.calls.RUnlock()
@@ -196,9 +195,8 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, 
 	return list, txn.ReadTs(), nil
 }
 
-// Watch follows the keys with the prefix; see meta.Store. The last 4,096
-// changes or 1 MiB of them are remembered, whichever is less, and none from
-// before the store was opened.
+// Watch follows the keys with the prefix; see meta.Store. The store remembers the last 4,096 changes
+// or 1 MiB of them, whichever is less, and none from before it was opened.
 func (s *Store) Watch(ctx context.Context, prefix string, after uint64) (<-chan []meta.Event, error) {
 	return s.WatchPrefixes(ctx, []string{prefix}, after)
 }
@@ -214,7 +212,7 @@ func (s *Store) WatchPrefixes(ctx context.Context, prefixes []string, after uint
 	return s.feed.Watch(ctx, after, slices.Clone(prefixes)...)
 }
 
-// usable is called with calls held.
+// usable returns an error if the store is closed. The caller holds calls.
 func (s *Store) usable(ctx context.Context) error {
 	if s.closed {
 		return fmt.Errorf("badgerstore: store %s is closed: %w", s.cfg.Dir, net.ErrClosed)

@@ -8,21 +8,19 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// content sums up which records a store holds: their number, and the sum of a
-// hash of each, wrapping. It is stored with every revision and counted anew by
-// Open, so that no record can be missing, left over or of another age without
-// notice, whichever file was damaged or lost. What is in a record is guarded
-// by badger's own checksums.
+// content identifies the records of a store: their number, and the sum of a hash of each, with
+// overflow. It is stored with every revision and computed again by Open, so that a missing, an extra
+// or an old record is noticed, whichever file was damaged or lost. badger's own checksums protect the
+// content of a record.
 type content struct{ count, sum uint64 }
 
-// head is what the front of a stored record says. The zero head is that of an
-// absent one.
+// head is the head of a stored record. The zero head is that of an absent record.
 type head struct {
 	revision uint64
 	pieces   int // of its value; 0 for one that is whole
 }
 
-// replace takes out what a key had and puts in what it has now.
+// replace removes the old record of a key and adds the new one.
 func (c content) replace(key string, was, is head) content {
 	if was.revision != 0 {
 		c.count, c.sum = c.count-1, c.sum-was.hash(key)
@@ -49,14 +47,14 @@ func (h head) hash(key string) uint64 {
 	return sum
 }
 
-// errContent says that what is in the store is not what was put there.
+// errContent says that the store does not hold the records that were stored.
 var errContent = errors.New("badgerstore: the records are not those that were stored")
 
-// check holds what the store has at a revision against what was stored with it.
+// check compares the content of the store at a revision with the state that was stored with it.
 func check(db *badger.DB, want state) error {
 	have, err := countContent(db, want.revision)
 	if err == nil && have != want.content {
-		err = fmt.Errorf("%w: %d are there, %d are wanted", errContent, have.count, want.content.count)
+		err = fmt.Errorf("%w: it holds %d, want %d", errContent, have.count, want.content.count)
 	}
 	return err
 }
@@ -100,8 +98,7 @@ func countContent(db *badger.DB, revision uint64) (content, error) {
 	return c, err
 }
 
-// each walks over what is stored under a first byte, and gives the keys
-// without it.
+// each visits all records whose keys begin with a byte, without that byte.
 func each(txn *badger.Txn, first byte, visit func(key, value []byte) error) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{first}})
 	defer it.Close()

@@ -21,10 +21,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// verify looks at the files before badger does, for what badger does not
-// survive: it opens tables in goroutines of its own, and panics there if one is
-// damaged; it compacts as soon as it is open, and drops what it cannot read;
-// and without a manifest it removes all tables. It tells what waits for compaction.
+// verify checks the files before badger opens them, for damage that badger does not survive: it opens
+// tables in its own goroutines and panics there; it compacts at once and drops what it cannot read;
+// and without a manifest it removes all tables. verify returns the backlog of compaction.
 func verify(data string, o badger.Options) (waiting backlog, err error) {
 	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: data, ReadOnly: true, EncryptionKey: o.EncryptionKey})
 	if err != nil {
@@ -140,8 +139,7 @@ func verifySealed(b, index, key []byte) error {
 	return nil
 }
 
-// unseal decrypts what has its initial vector at its end, into buf if that is
-// large enough.
+// unseal decrypts data whose initial vector is at its end, into buf if that is large enough.
 func unseal(buf, b []byte, block cipher.Block) ([]byte, error) {
 	if len(b) < aes.BlockSize {
 		return nil, errTable
@@ -154,9 +152,8 @@ func unseal(buf, b []byte, block cipher.Block) ([]byte, error) {
 
 var errTable = errors.New("table is cut off or overwritten")
 
-// verifyIndex checks a table's end: the index, its length, the checksum of the
-// index as protobuf, its length; both lengths big-endian, 4 bytes. It gives the
-// index.
+// verifyIndex checks the end of a table: the index, its length, the checksum of the index as protobuf,
+// its length; both lengths big-endian in 4 bytes. It returns the index.
 func verifyIndex(b []byte) ([]byte, error) {
 	sum, b, err := cutLast(b)
 	if err != nil {
@@ -184,7 +181,7 @@ func verifySum(b, sum []byte) error {
 	return y.VerifyChecksum(b, &want)
 }
 
-// cutLast cuts a piece and its length off the end of b.
+// cutLast removes a piece and its length from the end of b.
 func cutLast(b []byte) (last, rest []byte, err error) {
 	if len(b) < 4 {
 		return nil, nil, errTable

@@ -1,16 +1,14 @@
-// Package jsonlimit decodes JSON of which one must expect the worst. A document
-// of 1 MiB that says {"spec":{"containers":[{},{},{} ... makes a Pod of 700 MiB.
-// Unmarshal walks the tokens first, together with the type that they are for, and
-// adds up what decoding would allocate; a document that would take more than 16
-// bytes for each of its own is refused before anything is made, with the path
-// that took the memory over the limit. Real objects take three to six.
+// Package jsonlimit decodes JSON from senders that may be hostile. A document of 1 MiB
+// that reads {"spec":{"containers":[{},{},{} ... becomes a Pod of 700 MiB. Unmarshal first
+// walks the tokens together with the Go type and adds up what decoding would allocate. It
+// refuses a document that needs more than 16 bytes for each of its own, before it
+// allocates, and names the path that went over the limit. Real objects need three to six.
 //
 //	var pod corev1.Pod
 //	if err := jsonlimit.Unmarshal(body, &pod); err != nil {
 //		return err
 //	}
 //
-// The walk costs about a third of what decoding costs. What is known of a type is
-// kept for as long as the program runs. All functions may be called by several
-// goroutines at once.
+// The walk costs about a third of decoding. The package remembers what it learned of a
+// type until the program ends. Several goroutines may call all functions at once.
 package jsonlimit

@@ -2,7 +2,7 @@ package jsonlimit
 
 import "reflect"
 
-// Reckon gives what is reckoned for the memory of into, a pointer, when b is decoded
+// Reckon returns what is reckoned for the memory of into, a pointer, when b is decoded
 // into it without a limit, how far b was read, and whether that was to its end.
 func Reckon(b []byte, into any) (memory, at int, whole bool) {
 	const most = 1 << 40

@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// Multiple is how many bytes decoding may allocate for each byte of a
-	// document, by the reckoning of this package, which leaves some room below 20.
+	// Multiple is how many bytes decoding may allocate for each byte of a document, as
+	// estimated by this package. Real use may be a little higher, but below 20.
 	Multiple = 16
-	// Free is what any document may take, in bytes: that of one of 4 KiB.
+	// Free is what any document may allocate, in bytes: as much as one of 4 KiB.
 	Free = Multiple * 4 << 10
-	// maxDepth is how deep values may be in each other. The deepest of
-	// Kubernetes' own, the schema of a CustomResourceDefinition, has about 60.
+	// maxDepth is the deepest nesting. The schema of a CustomResourceDefinition, the
+	// deepest of Kubernetes' own objects, has about 60 levels.
 	maxDepth = 200
 )
 
-// LimitError is why a document is not decoded.
+// LimitError says why a document was not decoded.
 type LimitError struct {
-	Path   string // of the value that was one too many, for example spec.containers
+	Path   string // of the value that went over the limit, for example spec.containers
 	Length int    // of the document, in bytes
-	Limit  int    // how many bytes it may take, or how deep it may be when Deep
-	Deep   bool   // values are in each other too deep
+	Limit  int    // how many bytes it may allocate, or, when Deep, how many levels it may have
+	Deep   bool   // the nesting is too deep
 }
 
 func (e *LimitError) Error() string {
@@ -31,24 +31,23 @@ func (e *LimitError) Error() string {
 		at = "the document"
 	}
 	if e.Deep {
-		return fmt.Sprintf("%s: values are in each other more than %d deep: flatten it", at, e.Limit)
+		return fmt.Sprintf("%s: values are nested more than %d levels deep: flatten them", at, e.Limit)
 	}
-	return fmt.Sprintf("%s: the document of %d bytes would take more than %d bytes of memory: it has too many elements that are empty or nearly so, remove them",
+	return fmt.Sprintf("%s: the document of %d bytes would take more than %d bytes of memory: it has too many elements that are empty or very small: remove them",
 		at, e.Length, e.Limit)
 }
 
-// Budget is what decoding one message may allocate when documents are in each
-// other: one that has many small documents within may not have Free for each.
+// Budget is what decoding one message may allocate when documents contain other
+// documents. Without it, each of many small documents in one message would have Free.
 type Budget struct{ length, limit, left int }
 
-// NewBudget is that of a message of so many bytes.
+// NewBudget returns the budget of a message of length bytes.
 func NewBudget(length int) *Budget {
 	limit := max(Multiple*length, Free)
 	return &Budget{length, limit, limit}
 }
 
-// Unmarshal decodes a part of the message, or the whole, and takes what that
-// costs from the budget.
+// Unmarshal decodes the message or a part of it, and subtracts the cost from the budget.
 func (b *Budget) Unmarshal(data []byte, into any) error {
 	if err := b.check(data, into); err != nil {
 		return err
@@ -56,7 +55,7 @@ func (b *Budget) Unmarshal(data []byte, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-// Take takes n bytes from the budget, for what the caller itself makes of the
+// Take subtracts n bytes from the budget, for what the caller itself allocates for the
 // message at path.
 func (b *Budget) Take(path string, n int) error {
 	if b.left -= n; b.left < 0 {
@@ -65,12 +64,12 @@ func (b *Budget) Take(path string, n int) error {
 	return nil
 }
 
-// Unmarshal is json.Unmarshal for a document from outside. It returns a
-// *LimitError, and leaves into as it is, when decoding would take too much.
+// Unmarshal is json.Unmarshal for a document from outside. When decoding would allocate
+// too much, it returns a *LimitError and leaves into unchanged.
 func Unmarshal(data []byte, into any) error { return NewBudget(len(data)).Unmarshal(data, into) }
 
-// Check returns a *LimitError if decoding data into a value of into's type would
-// allocate too much. It says nothing of data that is not JSON: decoding does.
+// Check returns a *LimitError if decoding data into a value of into's type would allocate
+// too much. It returns nil for data that is not JSON, because the decoder refuses it.
 func Check(data []byte, into any) error { return NewBudget(len(data)).check(data, into) }
 
 func (b *Budget) check(data []byte, into any) error {

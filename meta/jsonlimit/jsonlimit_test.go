@@ -28,7 +28,7 @@ func Example() {
 	err := jsonlimit.Unmarshal([]byte(`{"spec":{"containers":[`+strings.Repeat("{},", 10_000)+`{}]}}`), &pod)
 	fmt.Println(err)
 	// Output:
-	// spec.containers.512: the document of 30028 bytes would take more than 480448 bytes of memory: it has too many elements that are empty or nearly so, remove them
+	// spec.containers.512: the document of 30028 bytes would take more than 480448 bytes of memory: it has too many elements that are empty or very small: remove them
 }
 
 // tree is a type that has itself in it in every way.

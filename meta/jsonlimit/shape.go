@@ -12,8 +12,8 @@ import (
 type kind uint8
 
 const (
-	skipped kind = iota // nothing is made of it
-	scalar              // a number or a truth value, in place
+	skipped kind = iota // it is not decoded
+	scalar              // a number or a boolean, in place
 	text                // a string, or bytes
 	pointer
 	list
@@ -33,15 +33,15 @@ type shape struct {
 	fields map[string]*shape // of an object, by their names in JSON
 	folded map[string]*shape // the same, in lower case
 
-	digits   int  // that a scalar is sure to take; 0 for a truth value
+	digits   int  // fewest digits of a number; 0 for a boolean
 	unsigned bool // it takes no sign
-	quantity bool // it is Kubernetes' Quantity, which needs little
+	quantity bool // it is Kubernetes' Quantity, which allocates little
 }
 
 // shapes is a memo of shapeOf: reflect.Type to *shape.
 var shapes sync.Map
 
-// shapeOf gives the shape of a type.
+// shapeOf returns the shape of a type.
 func shapeOf(t reflect.Type) *shape {
 	if s, ok := shapes.Load(t); ok {
 		return s.(*shape)

@@ -60,7 +60,7 @@ func (w *walker) spend(n int) {
 	}
 }
 
-// next gives the first byte that is no space, and 0 at the end.
+// next returns the first byte that is no space, and 0 at the end.
 func (w *walker) next() byte {
 	for ; w.at < len(w.b); w.at++ {
 		switch c := w.b[w.at]; c {
@@ -318,7 +318,7 @@ type slots struct {
 	used  int
 }
 
-// add gives what one more entry allocates.
+// add returns what one more entry allocates.
 func (m *slots) add() int {
 	n := m.extra
 	if m.used == 0 {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/internal/latest"
@@ -49,7 +50,7 @@ type Client struct {
 	cfg  Config
 	log  *slog.Logger
 	list latest.Topic[[]*corev1.Pod]
-	refs latest.Topic[struct{}] // a config map, secret or token changed
+	refs latest.Topic[struct{}] // what pods refer to, or a token, changed
 
 	reached chan struct{} // holds a value: the cloud is in reach again
 
@@ -115,8 +116,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret or a token may have
-// changed, and one at the start. It holds one value; it is closed when ctx ends.
+// Changed gets a value whenever a config map, a secret, a claim, a volume or a token
+// may have changed, and one at the start. It holds one value; it is closed when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
 // ConfigMap reads a config map from what the cloud put on this node, else asks
@@ -129,6 +130,22 @@ func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1
 // Secret reads a secret as ConfigMap does a config map.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return readReference[corev1.Secret](ctx, c, meta.Key{Resource: resources.Secrets, Namespace: namespace, Name: name})
+}
+
+// PersistentVolumeClaim reads a claim as ConfigMap does a config map.
+func (c *Client) PersistentVolumeClaim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	return readReference[corev1.PersistentVolumeClaim](ctx, c, meta.Key{Resource: resources.PersistentVolumeClaims, Namespace: namespace, Name: name})
+}
+
+// PersistentVolume reads a volume from what the cloud put on this node, with the
+// claim that is bound to it, else asks the cloud.
+func (c *Client) PersistentVolume(ctx context.Context, name string) (*corev1.PersistentVolume, error) {
+	return readReference[corev1.PersistentVolume](ctx, c, meta.Key{Resource: resources.PersistentVolumes, Name: name})
+}
+
+// CSIDriver reads what a CSI driver says of itself as PersistentVolume does a volume.
+func (c *Client) CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error) {
+	return readReference[storagev1.CSIDriver](ctx, c, meta.Key{Resource: resources.CSIDrivers, Name: name})
 }
 
 // Services lists the Services of a namespace that the cloud put on this node:
@@ -220,7 +237,8 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		key, ok := meta.ParsePath(e.Key[len(meta.Down):])
 		switch {
 		case !ok:
-		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets:
+		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets ||
+			key.Resource == resources.PersistentVolumeClaims || key.Resource == resources.PersistentVolumes || key.Resource == resources.CSIDrivers:
 			refs = true
 		case key.Resource == resources.Nodes:
 			c.nodeChanged(key, e)

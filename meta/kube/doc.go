@@ -1,6 +1,7 @@
 // Package kube is the typed face of a node's store, as the pod agent (edged)
-// uses it: pods, config maps, secrets and service account tokens come from
-// what the node has stored, and reports go to the outbox. It satisfies the
+// uses it: pods, config maps, secrets, persistent volumes with their claims, and
+// service account tokens come from what the node has stored, and reports go to the
+// outbox. It satisfies the
 // interfaces that edged declares, without importing it.
 //
 //	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
@@ -23,7 +24,7 @@
 // cloud told; not knowing, because the cloud is out of reach and the node has
 // never had it, is another error.
 //
-// The cloud puts the config maps and secrets that the node's pods refer to into
+// The cloud puts the config maps, secrets and claims that the node's pods refer to into
 // the store, and says which of them do not exist. It is not asked again
 // about these while the link stands: an object that is made later comes by itself.
 // Offline the last word of the cloud holds. Where there is none, a store that has

@@ -34,7 +34,7 @@ func openCloud(t *testing.T) (*kube.Client, *cloud) {
 	c.m.answer = func(q meta.Object) (meta.Object, error) {
 		switch q.Key.Resource {
 		case "nodes/pods":
-		case "configmaps":
+		case "configmaps", "persistentvolumeclaims", "persistentvolumes":
 			return meta.Object{}, meta.ErrNotFound
 		default:
 			return c.tokens.answer(q)
@@ -93,6 +93,18 @@ func (c *cloud) RemoveConfigMap(namespace, name string) {
 func (c *cloud) PutSecret(s *corev1.Secret)   { c.put(c.t, "secrets", s.Namespace, s.Name, s) }
 func (c *cloud) PutService(s *corev1.Service) { c.put(c.t, "services", s.Namespace, s.Name, s) }
 
+func (c *cloud) PutPersistentVolumeClaim(claim *corev1.PersistentVolumeClaim) {
+	c.put(c.t, "persistentvolumeclaims", claim.Namespace, claim.Name, claim)
+}
+
+func (c *cloud) RemovePersistentVolumeClaim(namespace, name string) {
+	c.drop(c.t, "persistentvolumeclaims/"+namespace+"/"+name)
+}
+
+func (c *cloud) PutPersistentVolume(pv *corev1.PersistentVolume) {
+	c.put(c.t, "persistentvolumes", "", pv.Name, pv)
+}
+
 func (c *cloud) ReportedNode() *corev1.Node {
 	return read[corev1.Node](c, func(o meta.Object) bool { return o.Key.Resource == "nodes" })
 }
@@ -133,6 +145,15 @@ func read[T any](c *cloud, is func(meta.Object) bool) *T {
 func TestEdged(t *testing.T) {
 	t.Run("Objects", func(t *testing.T) {
 		edgedtest.RunObjects(t, func(t *testing.T) (edged.Objects, edgedtest.Cloud) {
+			_, c := openCloud(t)
+			return c.Client, c
+		})
+	})
+	t.Run("VolumeReader", func(t *testing.T) {
+		edgedtest.RunVolumeReader(t, func(t *testing.T) (interface {
+			edged.Objects
+			edged.VolumeReader
+		}, edgedtest.VolumeCloud) {
 			_, c := openCloud(t)
 			return c.Client, c
 		})

@@ -53,7 +53,7 @@ func (c *Client) referrer(key meta.Key) (referrer, bool) {
 	return r, ok
 }
 
-// readReference reads a config map or a secret. The mirror on this node is whole
+// readReference reads what pods refer to. The mirror on this node is whole
 // for what its pods refer to, so that one which is not there does not exist:
 //
 //   - if the cloud said so, see manager.Manager.Absent;

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -122,6 +123,30 @@ func (c *Client) PodGone(ctx context.Context, pod *corev1.Pod) error {
 	}
 	how := metav1.DeleteOptions{GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 	return c.send(ctx, c.cfg.Manager.Delete, meta.Object{Key: podKey(resources.Pods, pod)}, how)
+}
+
+// CSINode reports which CSI drivers this node has. It returns when that is durable
+// here; a report equal to the last is dropped.
+func (c *Client) CSINode(ctx context.Context, node *storagev1.CSINode) error {
+	if node.Name != c.cfg.Node {
+		return fmt.Errorf("meta/kube: report of node %q on node %q", node.Name, c.cfg.Node)
+	}
+	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: meta.Key{Resource: resources.CSINodes, Name: node.Name}}, node)
+}
+
+// ClaimExpanded reports the size to which this node has grown a claim's volume. Only
+// the claim's namespace, name, uid and status.capacity are used. It returns when that
+// is durable here.
+func (c *Client) ClaimExpanded(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	if claim.UID == "" {
+		return errors.New("meta/kube: claim " + claim.Namespace + "/" + claim.Name + " has no uid: another of that name could be meant")
+	}
+	report := corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
+		Status:     corev1.PersistentVolumeClaimStatus{Capacity: claim.Status.Capacity},
+	}
+	key := meta.Key{Resource: resources.PersistentVolumeClaimStatus, Namespace: claim.Namespace, Name: claim.Name}
+	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: key}, report)
 }
 
 // Event records a Kubernetes event. It returns when that is durable here. When

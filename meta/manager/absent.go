@@ -8,13 +8,12 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Absent reports whether the object is known not to exist, without asking
-// anybody. It is for objects that the cloud puts on this node as long as
-// something here refers to them, and since is the store's revision at which the
-// newest of those who refer to it came. An answer of the cloud that is no older,
-// and was given over the link that stands now, holds for as long as the link
-// does: if the object is made, the link brings it. While the node is offline any
-// answer holds.
+// Absent reports whether the object is known not to exist, without asking the cloud.
+// It is for objects that the cloud sends as long as a pod here refers to them. since
+// is the store's revision at which the newest such pod was stored. A "not found" of
+// the cloud counts if it is not older than that revision. One that was received over
+// the present connection stays valid as long as the connection: if the object is
+// created, the link delivers it. While the node is offline any "not found" counts.
 func (m *Manager) Absent(ctx context.Context, key meta.Key, since uint64) (bool, error) {
 	if !key.Valid() {
 		return false, fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))

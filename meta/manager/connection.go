@@ -10,14 +10,14 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// NodeConnection takes the link's client info: that it came or went. It is
-// stored, so that a node which starts without a cloud can say since when it
-// has been alone, and handed to those who called Connections.
+// NodeConnection receives the state of the link: connected or disconnected. It stores
+// the state, so that a node that starts offline can say since when it is offline, and
+// passes it to the channels of Connections.
 func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 	m.linkMu.Lock()
 	defer m.linkMu.Unlock()
 	if last, _ := m.link.Value(); !info.Connected && info.Epoch != 0 && info.Epoch < last.Epoch {
-		return nil // the late end of a session that a newer one has fenced
+		return nil // an old session ended late; a newer one has replaced it
 	}
 	if info.Node == "" {
 		info.Node = m.cfg.Node
@@ -39,10 +39,9 @@ func (m *Manager) NodeConnection(ctx context.Context, info hub.Info) error {
 	return nil
 }
 
-// othersReported has all reports sent again when another program has had this
-// node's session since this one's last: a copy of the node, or a newer state of it
-// before a backup was restored. What that has reported in the node's name is
-// what the cloud has now.
+// othersReported sends all reports again when another program had this node's session
+// since this program's last one: a copy of the node, or the node before a backup was
+// restored. The cloud then holds what that program reported.
 func (m *Manager) othersReported(ctx context.Context, info hub.Info) error {
 	if !info.Connected || info.Previous == 0 {
 		return nil
@@ -62,14 +61,14 @@ func (m *Manager) othersReported(ctx context.Context, info hub.Info) error {
 	return m.MetaSync(ctx, meta.Key{})
 }
 
-// Connection gives what is known of the link now.
+// Connection returns the last known state of the link.
 func (m *Manager) Connection() hub.Info {
 	info, _ := m.link.Value()
 	return info
 }
 
-// Connections gives a channel with the link's info, now and at each change. It
-// holds one value, the newest; it is closed when ctx ends.
+// Connections returns a channel with the state of the link: the present one, and each
+// change. The channel holds only the newest state. It is closed when ctx ends.
 func (m *Manager) Connections(ctx context.Context) <-chan hub.Info { return m.link.Subscribe(ctx) }
 
 // offline reports whether asking the cloud is of no use.
@@ -77,8 +76,8 @@ func (m *Manager) offline() bool {
 	return m.cfg.Caller == nil || !m.Connection().Connected
 }
 
-// loadConnection recalls when the link was last seen, unless the link has
-// already told.
+// loadConnection reads the stored state of the link, unless the link has already
+// reported a newer one.
 func (m *Manager) loadConnection(ctx context.Context) error {
 	r, err := m.store.Get(ctx, connectionKey)
 	if errors.Is(err, meta.ErrNotFound) {

@@ -15,7 +15,7 @@ import (
 // sink is the Down area as the link sees it.
 type sink struct{ m *Manager }
 
-// Versions yields what the Down area holds.
+// Versions yields the keys and versions in the Down area.
 func (s *sink) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	view, err := s.m.store.Snapshot(ctx)
 	if err != nil {
@@ -50,8 +50,9 @@ func (s *sink) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error)
 	}, nil
 }
 
-// Apply makes the objects durable in one batch. Only a window larger than a
-// batch may be takes several, each whole; repeating those has no effect.
+// Apply makes the objects durable in one batch. It needs several batches only for a
+// window that is larger than a batch may be. Each of them is applied whole, and applying
+// one twice has no effect.
 func (s *sink) Apply(ctx context.Context, objects []hub.Object) error {
 	newest := make(map[hub.Key]int)
 	for i, o := range objects {
@@ -102,9 +103,9 @@ func (s *sink) apply(ctx context.Context, ops []meta.Op) error {
 	return nil
 }
 
-// changes gives what one object changes: itself, and the answer that was kept
-// while the Down area did not have it. That one goes; where the cloud says that
-// the object does not exist, this is the answer from now on.
+// changes returns the changes for one object: the object itself, and the removal of a
+// cached answer to a query for it. If the cloud says that the object does not exist,
+// the cache gets that as its answer.
 func (s *sink) changes(ctx context.Context, o hub.Object) ([]meta.Op, error) {
 	var ops []meta.Op
 	op, changes, err := s.op(ctx, o)
@@ -128,7 +129,7 @@ func (s *sink) changes(ctx context.Context, o hub.Object) ([]meta.Op, error) {
 	return ops, nil
 }
 
-// op gives the change for one object, and whether it changes anything.
+// op returns the change for one object, and whether it changes anything.
 func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 	key := meta.Down + meta.Key(o.Key).Path()
 	r, err := s.m.store.Get(ctx, key)
@@ -150,10 +151,10 @@ func (s *sink) op(ctx context.Context, o hub.Object) (meta.Op, bool, error) {
 	})}, true, nil
 }
 
-// reportsOf lists the removal of the acknowledged reports about the objects, and
-// parts of them, that ops delete from the Down area: nobody else would remove
-// them, and what they said is void. So a static pod whose mirror was deleted is
-// reported anew.
+// reportsOf returns the removals of acknowledged reports about the objects that ops
+// delete from the Down area, and about parts of them. Nothing else would remove these
+// reports, and they are outdated. So a static pod whose mirror was deleted is reported
+// again.
 func (b *StateOutbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, error) {
 	gone := make(map[string]bool)
 	for _, op := range ops {
@@ -192,8 +193,8 @@ func (b *StateOutbox) reportsOf(ctx context.Context, ops []meta.Op) ([]meta.Op, 
 	return removals, nil
 }
 
-// basePath gives the path of the object that a report is about, and whether it
-// is about a part of it: "pods/a/b" for "pods:status/a/b".
+// basePath returns the path of the object that a report is about, and whether the
+// report is about a part of it: "pods/a/b" and true for "pods:status/a/b".
 func basePath(path string) (base string, partial bool) {
 	resource, rest, _ := strings.Cut(path, "/")
 	whole, _, partial := strings.Cut(resource, ":")

@@ -1,6 +1,5 @@
-// Package manager is MetaManager: it stands between the link (hub) and the
-// node's store (meta), so that everything else on the node talks to the store
-// and never to the network.
+// Package manager is MetaManager. It stands between the link (hub) and the node's
+// store (meta): all other modules of the node use the store and never the network.
 //
 //	m, err := manager.New(manager.Config{Store: store, Caller: client, Node: "gate-7"})
 //	// link: hub.Endpoints{Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox()};
@@ -26,46 +25,46 @@
 //	MetaSync        NodeConnection, when another      all reports are sent again                    TestOthersReported
 //	                program had the node's session
 //
-// What the cloud wants to be on the node comes as hub's state class instead:
-// [Manager.Down] is the Sink that puts it into the store's Down area.
+// Objects that the cloud wants on the node do not come as operations. They come as
+// hub's state class: [Manager.Down] is the Sink that puts them into the Down area.
 //
-// An answer to a query says how stale it is, in Stored and Confirmed.
+// The fields Stored and Confirmed of an answer say how old it is.
 //
 // # The outbox
 //
-// What a node reports is of two kinds, and both are durable when the call
-// returns, bounded, and counted in [Manager.Stats].
+// A node reports state and events. Both are durable when the call returns, both are
+// bounded, and [Manager.Stats] counts both.
 //
-// State is what is: the Up area of the store, and [Manager.StateOutbox] its face for the
-// link. It is kept by key: a newer value replaces an older one that was not sent
-// yet, so that the outbox holds at most one object for each key. What was
-// acknowledged stays, marked, so that a report that repeats it is dropped; the
-// report about an object, or a part of it ("pods/status"), goes when it is
-// acknowledged and the object itself has left the Down area. Deletions are
-// forgotten when they are acknowledged. A report about one object more than
-// Config.MaxState is refused with ErrOutboxFull: state that is dropped would be
-// a lie for ever.
+// State is kept by key in the Up area; [Manager.StateOutbox] is the Source that the
+// link reads it from. A newer report replaces an older one that was not sent, so the
+// outbox holds at most one object for each key. An acknowledged report stays, and is
+// marked: a report that repeats it is dropped. The report about an object, or about
+// a part of it ("pods/status"), is removed when it is acknowledged and the object is
+// no longer in the Down area. A deletion is removed when it is acknowledged. When the
+// outbox holds Config.MaxState objects, a report about another one fails with
+// ErrOutboxFull: dropping one silently would leave the cloud wrong for ever.
 //
-// Events are what happened: [Manager.Append] adds one, [Manager.EventOutbox] is their
-// face for the link. None replaces another, and they arrive in their order. One
-// more than Config.MaxEvents drops the oldest: a node that is offline for long
-// remembers the end of the story.
+// Events are appended by [Manager.Append]; [Manager.EventOutbox] is the Outbox that
+// the link reads them from. No event replaces another, and they arrive in order. When
+// there are more than Config.MaxEvents, the oldest is dropped: after a long time
+// offline the newest events are the useful ones.
 //
-// Versions on the link are the store's revisions in decimal. They order two
-// values of one key, across restarts as well.
+// Versions on the link are the store's revisions in decimal. They order the values
+// of one key, also across restarts.
 //
-// While the store's disk takes nothing all reports fail and the link stands: what
-// comes down is not acknowledged and tried again. [Manager.UpdateInMemory] is the
-// one way to tell the cloud then; its versions are "7+1", after the revision 7.
+// While the store's disk cannot be written, all reports fail but the link stays
+// connected. The node does not acknowledge what it receives, so the cloud sends it
+// again. Only [Manager.UpdateInMemory] can report to the cloud then. Its versions are
+// like "7+1", which comes after revision 7.
 //
-// # With no cloud
+// # Without the cloud
 //
-// Nothing here waits for the cloud. Before the link has ever stood, and after
-// it went, reports pile up by the rules above and queries are answered from
-// the store, or fail with [ErrOffline].
+// No method waits for the cloud. Before the first connection and while the node is
+// offline, reports collect in the outbox, and queries are answered from the store or
+// fail with [ErrOffline].
 //
 // # Concurrency
 //
-// All methods may be called by several goroutines at once, before Run, during
-// it and after it; without Run the link is not told of new reports.
+// Several goroutines may call all methods at once: before, during and after Run. While
+// Run does not run, the link gets no notice of new reports.
 package manager

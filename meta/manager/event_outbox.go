@@ -33,27 +33,26 @@ type sequence struct {
 	Last   uint64 `json:"last"`
 }
 
-// EventOutbox is the outbox of this node's events as the link sees it: a hub.Outbox
-// with one source, so that all events of the node keep their order. It belongs
-// to a Manager.
+// EventOutbox is the hub.Outbox of this node's events. It has one source, so that all
+// events of the node keep their order. It belongs to a Manager.
 //
-// It is bounded by Config.MaxEvents: one more drops the oldest. The newest event
-// of each name stays readable in meta.Events, within the same bound. The source's
-// name is made up when the store is new: one that lost its store does not begin
-// anew with ids that its peer has seen.
+// It holds at most Config.MaxEvents events; a further one drops the oldest. The newest
+// event of each name can be read in meta.Events, within the same bound. A new store gets
+// a new random source name: a node that lost its store must not use ids again that its
+// peer has seen.
 type EventOutbox struct {
 	m *Manager
 
-	// writing is held by the one Append that writes for all that wait.
+	// writing is held by the Append that writes for all waiting ones.
 	writing chan struct{}
 
-	// mu guards the rest, and is not held while the store writes.
+	// mu guards the fields below. It is not held while the store writes.
 	mu      sync.Mutex
-	pending []*appending // not taken by a writer yet, in order
+	pending []*appending // not in a batch yet, in order
 	loaded  bool
 	seq     sequence
-	ids     []uint64 // what is stored, oldest first
-	recent  []string // keys in meta.Events, oldest first; only who holds writing changes it
+	ids     []uint64 // the stored events, oldest first
+	recent  []string // keys in meta.Events, oldest first; changed only by the holder of writing
 	subs    map[int]func(source string)
 	next    int
 }
@@ -73,9 +72,8 @@ func (a *appending) size() int {
 
 var _ hub.Outbox = (*EventOutbox)(nil)
 
-// Append reports an event: something that happened, which no later one
-// replaces. It returns when the event is durable in the outbox; key says what it
-// is about.
+// Append reports an event, which no later event replaces. key is the event's object.
+// Append returns when the event is durable in the outbox.
 func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	if !key.Valid() {
 		return fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
@@ -115,7 +113,7 @@ func (e *EventOutbox) append(ctx context.Context, a *appending) error {
 		case <-a.done:
 			return a.err
 		case e.writing <- struct{}{}:
-			// The batch is done to the end, since it is not this caller's alone.
+			// The batch holds events of other callers too, so it is not cancelled.
 			e.write(context.WithoutCancel(ctx))
 			<-e.writing
 		case <-ctx.Done():
@@ -128,7 +126,7 @@ func (e *EventOutbox) append(ctx context.Context, a *appending) error {
 	}
 }
 
-// withdraw takes back an event that no writer has taken.
+// withdraw removes an event that is not in a batch yet.
 func (e *EventOutbox) withdraw(a *appending) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -139,8 +137,8 @@ func (e *EventOutbox) withdraw(a *appending) bool {
 	return i >= 0
 }
 
-// write stores what waits, as much as fits into one batch. Only who holds writing
-// calls it.
+// write stores the waiting events, as many as fit into one batch. Only the holder of
+// writing calls it.
 func (e *EventOutbox) write(ctx context.Context) {
 	batch, ops, after, err := e.prepare(ctx)
 	if err == nil && len(batch) > 0 {
@@ -155,7 +153,7 @@ func (e *EventOutbox) write(ctx context.Context) {
 	}
 }
 
-// change is what a batch makes of the outbox.
+// change is how a batch changes the outbox.
 type change struct {
 	seq     sequence
 	added   []uint64
@@ -163,8 +161,8 @@ type change struct {
 	recent  []string
 }
 
-// prepare takes what waits and makes its batch, with the drop of those events that
-// are too many.
+// prepare makes the batch of the waiting events, and of the removal of the oldest events
+// above the bound.
 func (e *EventOutbox) prepare(ctx context.Context) (batch []*appending, ops []meta.Op, after change, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -201,8 +199,8 @@ func (e *EventOutbox) prepare(ctx context.Context) (batch []*appending, ops []me
 	return batch, append(ops, meta.Op{Key: sequenceKey, Value: text}), after, err
 }
 
-// written takes over what is durable now. Some may have been acknowledged
-// meanwhile, which are the oldest too.
+// written updates the outbox after a batch is durable. Events may have been acknowledged
+// since prepare; those were the oldest too.
 func (e *EventOutbox) written(after change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -224,7 +222,7 @@ func (e *EventOutbox) dropLocked(id uint64) {
 	e.ids = e.ids[n:]
 }
 
-// subscribers gives who is to hear of an event, and the source's name.
+// subscribers returns the subscribers to notify, and the source's name.
 func (e *EventOutbox) subscribers() (source string, subs []func(string)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -243,7 +241,7 @@ func (e *EventOutbox) loadLocked(ctx context.Context) error {
 	case err != nil:
 		return err
 	case json.Unmarshal(r.Value, &e.seq) != nil || e.seq.Source == "":
-		e.m.log.Warn("stored sequence of events cannot be read; another begins", "key", sequenceKey)
+		e.m.log.Warn("stored sequence of events cannot be read; a new one is started", "key", sequenceKey)
 		e.seq = sequence{Source: "node-" + rand.Text()}
 	}
 	list, _, err := e.m.store.Keys(ctx, eventArea)
@@ -286,7 +284,7 @@ func (e *EventOutbox) Sources(ctx context.Context) (iter.Seq[string], error) {
 	}, nil
 }
 
-// Next reads the oldest event with an id above after, or gives io.EOF.
+// Next reads the oldest event whose id is larger than after, or returns io.EOF.
 func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hub.Event, error) {
 	for {
 		id, err := e.nextID(ctx, source, after)
@@ -296,7 +294,7 @@ func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hu
 		after = id
 		r, err := e.m.store.Get(ctx, eventKey(id))
 		if errors.Is(err, meta.ErrNotFound) {
-			continue // dropped or acknowledged meanwhile
+			continue // dropped or acknowledged since
 		}
 		if err != nil {
 			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
@@ -309,7 +307,7 @@ func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hu
 	}
 }
 
-// nextID gives the oldest id above after, or io.EOF.
+// nextID returns the oldest id that is larger than after, or io.EOF.
 func (e *EventOutbox) nextID(ctx context.Context, source string, after uint64) (uint64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -4,14 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/manager"
 	"github.com/edgekit/edgekit/meta/memstore"
+	"github.com/edgekit/edgekit/meta/metrics"
 )
 
 func appendEvents(t *testing.T, m *manager.Manager, from, to int) {
@@ -101,11 +106,14 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
-func TestExport(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	m := newManager(t, manager.Config{MaxEvents: 2})
 	appendEvents(t, m, 0, 5)
-	var text strings.Builder
-	must(t, m.Export(t.Context(), &text))
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metrics.NewManager(m))
+	page := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	text := page.Body
 	for _, want := range []string{"\nedgekit_meta_events_waiting 2\n", "\nedgekit_meta_events_dropped_total 3\n", "\nedgekit_meta_connected 0\n"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in\n%s", want, text.String())

@@ -21,8 +21,8 @@ type Caller interface {
 	Call(ctx context.Context, query hub.Message) (hub.Message, error)
 }
 
-// CallerFunc makes a function a Caller. A hub.Client is one already; it takes the
-// Manager's Up and Down when it runs:
+// CallerFunc makes a function a Caller. A hub.Client is a Caller; it gets the
+// Manager's endpoints when it runs:
 //
 //	link, err := hub.NewClient(...)
 //	m, err := manager.New(manager.Config{Caller: link, ...})
@@ -39,18 +39,18 @@ type Config struct {
 	Store  meta.Store
 	Caller Caller // asks the cloud; nil: every query is answered from the store
 	Node   string // the node's name
-	// Fresh is for how long an answer of the cloud is used without asking
-	// again while connected; 0 means 1 minute, negative always asks. What the
-	// cloud put into the Down area is always fresh: the link keeps it so.
+	// Fresh is how long a cached answer of the cloud is used without asking again
+	// while connected. 0 means 1 minute, negative always asks. Objects in the Down
+	// area are always fresh, because the link keeps them up to date.
 	Fresh time.Duration
 	// CallTimeout bounds one question to the cloud; 0 means 10 s.
 	CallTimeout time.Duration
 	// MaxEvents is how many events wait in the outbox; one more drops the
 	// oldest. 0 means 1,000.
 	MaxEvents int
-	// MaxState is how many objects the outbox of state holds. A report about
-	// one more is refused with ErrOutboxFull; newer reports about those it
-	// holds are always taken. 0 means 10,000.
+	// MaxState is how many objects the outbox of state holds. A report about a
+	// further object fails with ErrOutboxFull. A newer report about an object in
+	// the outbox is always accepted. 0 means 10,000.
 	MaxState int
 	Logger   *slog.Logger     // nil discards
 	Now      func() time.Time // nil means time.Now
@@ -58,15 +58,15 @@ type Config struct {
 
 // ErrOffline is returned by Query when the cloud cannot be asked and the store
 // has no answer.
-var ErrOffline = errors.New("meta/manager: cloud is out of reach")
+var ErrOffline = errors.New("meta/manager: the cloud is out of reach")
 
 // ErrOutboxFull is returned by Insert, Update and Delete when the outbox holds
-// Config.MaxState objects already. It passes as the cloud takes reports of
-// deletions, and of parts of objects that are gone.
+// Config.MaxState objects already. Room returns when the cloud acknowledges
+// deletions, and reports about objects that were deleted.
 var ErrOutboxFull = errors.New("meta/manager: outbox of state is full")
 
-// cacheArea holds answers of the cloud to queries; connectionKey what was last
-// known of the link.
+// cacheArea holds answers of the cloud to queries, connectionKey the last known
+// state of the link.
 const (
 	cacheArea     = meta.Local + "manager/answers/"
 	connectionKey = meta.Local + "manager/connection"
@@ -84,7 +84,7 @@ type Manager struct {
 	// events and state are the outbox's two kinds.
 	events EventOutbox
 	state  stateCount
-	// linkMu orders NodeConnection calls with what is stored of them.
+	// linkMu makes NodeConnection store the states in the order of its calls.
 	linkMu sync.Mutex
 	// linkAt is the store's revision at which the last change of the link was
 	// stored; 0 while it is not.
@@ -94,14 +94,14 @@ type Manager struct {
 	started atomic.Bool // Run was called
 }
 
-// Stats says how a Manager fares. Counts are since it was made.
+// Stats are the metrics of a Manager. Counts start when it is made.
 type Stats struct {
 	EventsWaiting int    // not acknowledged
 	EventsDropped uint64 // because Config.MaxEvents were waiting
 	StateRefused  uint64 // reports refused because the outbox held Config.MaxState objects
 	QueriesLocal  uint64 // queries answered by the store
 	QueriesCloud  uint64 // queries answered by the cloud
-	QueriesStale  uint64 // of QueriesLocal: answered by what was not fresh, for want of the cloud
+	QueriesStale  uint64 // of QueriesLocal: answered with an old object because the cloud did not answer
 }
 
 type counters struct {
@@ -144,9 +144,9 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Run follows the store and tells the link what is new in the outbox, until
-// ctx ends; it then returns nil. It returns an error when the store fails. A
-// second call returns meta.ErrStarted.
+// Run follows the store and notifies the link of new reports until ctx ends; it then
+// returns nil. It returns an error when the store fails. A second call returns
+// meta.ErrStarted.
 func (m *Manager) Run(ctx context.Context) error {
 	if !m.started.CompareAndSwap(false, true) {
 		return meta.ErrStarted
@@ -161,16 +161,16 @@ func (m *Manager) Run(ctx context.Context) error {
 	return fmt.Errorf("meta/manager: %w", err)
 }
 
-// Down is where the link delivers what the cloud wants on this node.
+// Down is the Sink for the objects that the cloud wants on this node.
 func (m *Manager) Down() hub.Sink { return &m.down }
 
-// StateOutbox is what the link takes reports from. It serves one session at a time.
+// StateOutbox is the Source of this node's reports. It serves one session at a time.
 func (m *Manager) StateOutbox() *StateOutbox { return &m.up }
 
-// EventOutbox is what the link takes events from.
+// EventOutbox is the Outbox of this node's events.
 func (m *Manager) EventOutbox() *EventOutbox { return &m.events }
 
-// Stats gives the counts so far.
+// Stats returns the counts so far.
 func (m *Manager) Stats() Stats {
 	c := &m.stats
 	return Stats{
@@ -179,7 +179,7 @@ func (m *Manager) Stats() Stats {
 	}
 }
 
-// invalid is the final error for an object that can never be stored.
+// invalid is the error for an object that can never be stored; the caller must not retry.
 func invalid(k meta.Key, reason string) error {
 	return &hub.Error{Code: hub.CodeInvalid, Text: k.String() + ": " + reason}
 }

@@ -16,18 +16,20 @@ import (
 // oldest.
 const maxAnswers = 1000
 
-// Query asks for the object that q names. A query without a body reads: what
-// the cloud put on this node is answered from the store; else an answer that
-// was kept is used while it is fresh or the node is offline; else the cloud is
-// asked, and its answer kept. That an object does not exist is an answer too, but
-// one that is used only while the cloud cannot be asked: see Absent. A query with
-// a body asks for an action, so that it always goes to the cloud and its answer
-// is not kept.
+// Query reads the object that q names, or asks for an action on it.
 //
-// The answer knows how stale it is: Stored is when this node got it, Confirmed
-// is until when it was known to be what the cloud has. Errors: one that wraps
-// meta.ErrNotFound when the object does not exist, ErrOffline when nobody could
-// answer, and else the *hub.Error of the cloud.
+// A query without a body reads. An object in the Down area is returned from the store.
+// Otherwise a cached answer is returned while it is fresh or the node is offline.
+// Otherwise the cloud is asked, and its answer is cached. "Not found" is cached too, but
+// is used only while the cloud cannot be asked: see Absent.
+//
+// A query with a body asks for an action. It always goes to the cloud, and its answer
+// is not cached.
+//
+// Stored in the answer is when this node received it, Confirmed the last time at which it
+// was known to be what the cloud has. The error wraps meta.ErrNotFound when the object does
+// not exist; it is ErrOffline when neither the store nor the cloud answered; otherwise it
+// is the *hub.Error of the cloud.
 func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error) {
 	if !q.Key.Valid() {
 		return meta.Object{}, fmt.Errorf("meta/manager: %w", invalid(q.Key, "key cannot be stored"))
@@ -64,9 +66,9 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 		if absent {
 			answer = meta.Object{Key: q.Key, Deleted: true}
 		}
-		// What the disk does not take is an answer all the same.
+		// The answer is good even if it cannot be cached.
 		if err := m.keep(ctx, answer); err != nil && ctx.Err() == nil {
-			m.log.Warn("an answer of the cloud was not kept", "key", q.Key.String(), "err", err)
+			m.log.Warn("an answer of the cloud could not be cached", "key", q.Key.String(), "err", err)
 		}
 		if absent {
 			return meta.Object{}, err
@@ -80,7 +82,7 @@ func (m *Manager) Query(ctx context.Context, q meta.Object) (meta.Object, error)
 	return meta.Object{}, err
 }
 
-// local gives a kept answer, and counts it.
+// local returns a stored answer and counts it.
 func (m *Manager) local(o meta.Object, fresh bool) (meta.Object, error) {
 	m.stats.local.Add(1)
 	if !fresh {
@@ -92,8 +94,8 @@ func (m *Manager) local(o meta.Object, fresh bool) (meta.Object, error) {
 	return o, nil
 }
 
-// confirmed is until when an object of the Down area was known to be what the
-// cloud has: now, while the link keeps it so, else when the link went.
+// confirmed is the last time at which an object of the Down area was known to be what
+// the cloud has: now while connected, otherwise the time of the disconnect.
 func (m *Manager) confirmed(o meta.Object) time.Time {
 	info := m.Connection()
 	switch {
@@ -105,14 +107,14 @@ func (m *Manager) confirmed(o meta.Object) time.Time {
 	return o.Stored
 }
 
-// refused reports whether the cloud itself said no, for good.
+// refused reports whether the cloud itself refused, so that a retry has no use.
 func refused(err error) bool {
 	var peer *hub.Error
 	return errors.As(err, &peer) && peer.Final()
 }
 
-// keep stores an answer of the cloud for later queries; a deleted object says that
-// there is none.
+// keep caches an answer of the cloud. An object that is marked as deleted stands for
+// "not found".
 func (m *Manager) keep(ctx context.Context, answer meta.Object) error {
 	answer.Stored = m.cfg.Now()
 	key := cacheArea + answer.Key.Path()
@@ -148,8 +150,8 @@ func (m *Manager) stored(ctx context.Context, area string, key meta.Key) (meta.O
 	return o, true, nil
 }
 
-// ask calls the cloud. What is no answer of the cloud itself, or one that says
-// to try later, is ErrOffline.
+// ask calls the cloud. An error that is not from the cloud itself, or that asks to retry
+// later, becomes ErrOffline.
 func (m *Manager) ask(ctx context.Context, q meta.Object) (meta.Object, error) {
 	callCtx, cancel := context.WithTimeout(ctx, m.cfg.CallTimeout)
 	defer cancel()

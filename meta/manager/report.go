@@ -19,22 +19,22 @@ func (m *Manager) Insert(ctx context.Context, o meta.Object) error {
 	return m.report(ctx, o)
 }
 
-// Update reports a new value of an object; it is the same as Insert, since the
-// cloud creates what it does not have.
+// Update reports a new value of an object. It is the same as Insert, because the cloud
+// creates an object that does not exist.
 func (m *Manager) Update(ctx context.Context, o meta.Object) error {
 	o.Deleted = false
 	return m.report(ctx, o)
 }
 
-// Delete asks the cloud to delete an object; Body may say how. A report under
-// the same key that was not sent yet is replaced.
+// Delete asks the cloud to delete an object; Body may hold DeleteOptions. It replaces an
+// unsent report under the same key.
 func (m *Manager) Delete(ctx context.Context, o meta.Object) error {
 	o.Deleted = true
 	return m.report(ctx, o)
 }
 
-// MetaSync has one report sent again, or all of them if key is the zero Key,
-// as if the cloud had never acknowledged them.
+// MetaSync sends one report again, or all of them if key is the zero Key, as if the cloud
+// had never acknowledged them.
 func (m *Manager) MetaSync(ctx context.Context, key meta.Key) error {
 	marks, _, err := m.store.Keys(ctx, meta.Acked)
 	if err != nil {
@@ -88,15 +88,15 @@ func (m *Manager) report(ctx context.Context, o meta.Object) error {
 	return nil
 }
 
-// stateCount bounds the Up area. It may count more than there are, since what is
-// removed is not told to it: when it says full, the area is counted.
+// stateCount bounds the Up area. Its count may be too high, because removals do not lower
+// it; when the count reaches the bound, the area is counted again.
 type stateCount struct {
 	mu     sync.Mutex
 	loaded bool
 	most   int // at most so many objects are there
 }
 
-// admit takes account of one object more, or gives ErrOutboxFull.
+// admit counts one object more, or returns ErrOutboxFull.
 func (s *stateCount) admit(ctx context.Context, m *Manager) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

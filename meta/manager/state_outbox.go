@@ -16,16 +16,15 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// StateOutbox is the Up area as the link sees it: a hub.Source and a hub.Acker. It
-// belongs to a Manager, whose Run tells subscribers of what is new.
+// StateOutbox is the Up area as a hub.Source and a hub.Acker. It belongs to a Manager,
+// whose Run notifies subscribers of new reports.
 type StateOutbox struct {
 	m *Manager
 
 	mu sync.Mutex
-	// loaded holds the revision of each key that Load gave out last. The store's
-	// watch runs behind the link; what it says of a revision that the link has
-	// loaded already is old. An entry goes when the watch says that the key
-	// went.
+	// loaded holds the revision of each key that Load returned last. The store's watch
+	// lags behind the link: an event with a revision that was loaded already is
+	// ignored. An entry is removed when the watch reports the deletion of its key.
 	loaded map[meta.Key]uint64
 	// unstored is what UpdateInMemory keeps.
 	unstored inMemory
@@ -38,8 +37,8 @@ var (
 	_ hub.Acker  = (*StateOutbox)(nil)
 )
 
-// Versions yields what is not acknowledged. The cloud's side of a node's
-// reports remembers nothing, so that this is exactly what it must get.
+// Versions yields the reports that are not acknowledged. The cloud stores nothing of a
+// node's reports, so this is exactly what it must get.
 func (b *StateOutbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error) {
 	list, _, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {
@@ -70,8 +69,8 @@ func (b *StateOutbox) Versions(ctx context.Context) (iter.Seq2[hub.Key, string],
 	}, nil
 }
 
-// Load gives the newest value of one report. One that is no longer in the
-// outbox comes as deleted, without a body. held is not used: there is only one value of each key.
+// Load returns the newest value of one report, and a deletion without a body for a report
+// that is no longer in the outbox. It ignores held, since each key has one value only.
 func (b *StateOutbox) Load(ctx context.Context, key hub.Key, _ string) (hub.Object, error) {
 	if o, is := b.loadUnstored(meta.Key(key)); is {
 		return o, nil
@@ -100,9 +99,9 @@ func (b *StateOutbox) Compare(x, y string) int {
 	return cmp.Or(cmp.Compare(p.revision, q.revision), cmp.Compare(p.after, q.after))
 }
 
-// Subscribe has changed called for each new report, until stop is called; a call
-// that is under way then may end later. A report that Load has given out is not
-// notified of, but for one whose Load meets the call: that is sent twice at most.
+// Subscribe calls changed for each new report until stop is called. A running call may
+// end after stop. There is no call for a report that Load has returned, except when Load
+// and the call happen at the same time: the report is then sent twice at most.
 func (b *StateOutbox) Subscribe(changed func(hub.Key)) (stop func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -116,8 +115,9 @@ func (b *StateOutbox) Subscribe(changed func(hub.Key)) (stop func()) {
 	}
 }
 
-// Acked notes what the cloud has made durable: deletions, and reports about a part of an object that is gone are removed, others marked.
-// A report that was replaced meanwhile is left alone.
+// Acked records what the cloud has made durable. It removes deletions, and reports about
+// a part of an object that is gone, and marks the other reports. It ignores a report that
+// was replaced since.
 func (b *StateOutbox) Acked(ctx context.Context, acked []hub.Object) error {
 	b.ackUnstored(acked)
 	for {
@@ -164,8 +164,8 @@ func (b *StateOutbox) ackOps(ctx context.Context, key meta.Key, at uint64) ([]me
 	return []meta.Op{{Key: meta.Acked + path, Value: []byte(version(at))}}, nil
 }
 
-// follow tells subscribers of all that is in the outbox, and then of every
-// change until the watch ends.
+// follow notifies subscribers of all reports in the outbox, and then of every change
+// until the watch ends.
 func (b *StateOutbox) follow(ctx context.Context) error {
 	list, at, err := b.m.store.Keys(ctx, meta.Up)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// inMemory are reports that the store does not take, by key: the cloud is told of
-// them in place of what is stored. StateOutbox.mu guards them.
+// inMemory holds reports that the store could not write, by key. They are sent to the
+// cloud in place of the stored ones. StateOutbox.mu guards them.
 type inMemory map[meta.Key]unstored
 
 type unstored struct {
@@ -21,9 +21,8 @@ type unstored struct {
 	acked  bool
 }
 
-// place orders what the outbox tells of one key: by the store's revision, and
-// after what is stored as of one by the number of the report in memory. It is a
-// version, "7" or "7+1", to the link.
+// place orders the reports of one key: first by the store's revision, then by the number
+// of the report in memory since that revision. On the link it is a version, "7" or "7+1".
 type place struct{ revision, after uint64 }
 
 func (p place) version() string {
@@ -40,18 +39,17 @@ func placeOf(version string) place {
 	return place{revision(of), n}
 }
 
-// UpdateInMemory tells the cloud a new value of an object although the store
-// cannot take it, since its disk takes nothing; see meta.TakesNothing. It is for
-// what an operator must know just then, as the node's own condition, and is
-// reported anew by each start: the value is in memory only, and is gone with the
-// process. Report it by Update before and after; from the next report that is
-// stored on, only that counts. At most 16 objects are kept: one more is refused
-// with ErrOutboxFull.
+// UpdateInMemory reports a new value of an object while the store cannot be written (see
+// meta.TakesNothing). It is for what an operator must know just then, such as the node's
+// conditions, and for what every start reports again: the value is in memory only and
+// lost with the process. Call Update before and after; the next report that is stored
+// replaces the one in memory. At most 16 objects are kept; a further one fails with
+// ErrOutboxFull.
 func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 	if !o.Key.Valid() {
 		return fmt.Errorf("meta/manager: %w", invalid(o.Key, "key cannot be stored"))
 	}
-	now, err := m.store.Apply(ctx) // nothing: it gives the revision
+	now, err := m.store.Apply(ctx) // an empty batch returns the revision
 	if err != nil {
 		return fmt.Errorf("meta/manager: %w", err)
 	}
@@ -62,7 +60,7 @@ func (m *Manager) UpdateInMemory(ctx context.Context, o meta.Object) error {
 	return nil
 }
 
-// keepInMemory notes what the cloud is to be told at the store's revision now.
+// keepInMemory keeps a report to be sent, at the store's present revision.
 func (b *StateOutbox) keepInMemory(o meta.Object, now uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,7 +75,7 @@ func (b *StateOutbox) keepInMemory(o meta.Object, now uint64) error {
 
 const maxInMemory = 16
 
-// isUnstored reports whether the cloud was told of a newer value than is stored.
+// isUnstored reports whether the cloud was sent a newer value than the stored one.
 func (b *StateOutbox) isUnstored(key meta.Key) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -85,8 +83,8 @@ func (b *StateOutbox) isUnstored(key meta.Key) bool {
 	return is
 }
 
-// stored drops what was told of key from memory, now that a newer value is
-// stored. The link may have loaded the old one meanwhile, so that it is told.
+// stored removes the report of key from memory, after a newer value was stored. The link
+// may have loaded the old one since, so it is notified.
 func (b *StateOutbox) stored(key meta.Key) {
 	b.mu.Lock()
 	_, is := b.unstored[key]
@@ -97,7 +95,7 @@ func (b *StateOutbox) stored(key meta.Key) {
 	}
 }
 
-// loadUnstored gives the newest value of one report if it is in memory.
+// loadUnstored returns the newest value of one report if it is in memory.
 func (b *StateOutbox) loadUnstored(key meta.Key) (hub.Object, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +103,7 @@ func (b *StateOutbox) loadUnstored(key meta.Key) (hub.Object, bool) {
 	return hub.Object{Key: hub.Key(key), Version: u.at.version(), Body: u.object.Body}, is
 }
 
-// ackUnstored notes what the cloud has of what is in memory.
+// ackUnstored removes the reports in memory that the cloud has acknowledged.
 func (b *StateOutbox) ackUnstored(acked []hub.Object) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

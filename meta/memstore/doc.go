@@ -1,7 +1,7 @@
-// Package memstore is a meta.Store in memory, for tests and for gateways that
-// need to remember nothing across a restart.
+// Package memstore is a meta.Store in memory, for tests and for gateways that need not
+// keep anything across a restart.
 //
-// It keeps every rule of the contract except durability: what Apply has
-// acknowledged lives as long as the Store. All methods may be called by
-// several goroutines at once. It needs the standard library only.
+// It keeps every rule of the contract except durability: an acknowledged batch lives as
+// long as the Store. Several goroutines may call all methods at once. The package imports
+// only the standard library.
 package memstore

@@ -111,7 +111,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]meta.Record, uint64,
 	return list, s.revision, nil
 }
 
-// Keys gives all keys with the prefix; see meta.Store.
+// Keys returns all keys with the prefix; see meta.Store.
 func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -126,8 +126,8 @@ func (s *Store) Keys(ctx context.Context, prefix string) ([]meta.Entry, uint64, 
 	return list, s.revision, nil
 }
 
-// withLocked gives the keys with the prefix; it needs mu, and so does who reads
-// the slice.
+// withLocked returns the keys with the prefix. The caller holds mu while it reads the
+// slice.
 func (s *Store) withLocked(prefix string) []string {
 	first, _ := slices.BinarySearch(s.keys, prefix)
 	n := slices.IndexFunc(s.keys[first:], func(key string) bool { return !strings.HasPrefix(key, prefix) })
@@ -149,7 +149,7 @@ func (s *Store) WatchPrefixes(ctx context.Context, prefixes []string, after uint
 	return s.feed.Watch(ctx, after, slices.Clone(prefixes)...)
 }
 
-// Stats gives the store's figures.
+// Stats returns the store's metrics.
 func (s *Store) Stats() meta.Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// snapshot shares the values with the store, which never changes them, and has
-// the keys for itself.
+// snapshot shares the values with the store, which never changes them, and has its own
+// copy of the keys.
 type snapshot struct {
 	store    *Store
 	revision uint64
@@ -25,8 +25,8 @@ type snapshot struct {
 	records map[string]record
 }
 
-// Snapshot gives the content as it is now; see meta.Store. It copies the keys,
-// not the values.
+// Snapshot returns the present content; see meta.Store. It copies the keys, not the
+// values.
 func (s *Store) Snapshot(ctx context.Context) (meta.Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (v *snapshot) Close() error {
 	return nil
 }
 
-// content gives what is never changed, if it may still be read.
+// content returns the keys and values, unless the snapshot or its store is closed.
 func (v *snapshot) content(ctx context.Context) ([]string, map[string]record, error) {
 	v.store.mu.RLock()
 	err := v.store.usableLocked(ctx)

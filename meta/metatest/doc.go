@@ -1,4 +1,4 @@
-// Package metatest holds every implementation of meta.Store to the contract.
+// Package metatest checks implementations of meta.Store against its contract.
 //
 // A test of an implementation is one call:
 //

@@ -1,7 +1,8 @@
-// Package metrics shows a store's figures to Prometheus.
+// Package metrics exports the counts of a store and of MetaManager to Prometheus.
 //
-//	registry.MustRegister(metrics.NewStore(store.Stats))
+//	registry.MustRegister(metrics.NewStore(store.Stats), metrics.NewManager(manager))
 //
-// Names begin with edgekit_store_. One gathering asks for the figures once.
-// The collector may be used by several goroutines at once.
+// Names of the store's metrics begin with edgekit_store_, those of MetaManager's
+// with edgekit_meta_. A collector reads the counts once for each scrape. Several
+// goroutines may use it at once.
 package metrics

@@ -13,7 +13,7 @@ type Store struct {
 	sync  *prometheus.Desc
 }
 
-// figure is one value of meta.Stats.
+// figure is one metric of meta.Stats.
 type figure struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
@@ -22,8 +22,8 @@ type figure struct {
 
 var _ prometheus.Collector = (*Store)(nil)
 
-// NewStore makes a collector of what stats gives, which is usually the Stats
-// method of a store.
+// NewStore makes a collector of the Stats that the function returns, usually the Stats method of a
+// store.
 func NewStore(stats func() meta.Stats) *Store {
 	s := &Store{stats: stats}
 	add := func(kind prometheus.ValueType, name, help string, of func(meta.Stats) float64) {
@@ -52,7 +52,7 @@ func NewStore(stats func() meta.Stats) *Store {
 	return s
 }
 
-// Describe is for prometheus.
+// Describe implements prometheus.Collector.
 func (s *Store) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range s.all {
 		out <- f.desc
@@ -60,7 +60,7 @@ func (s *Store) Describe(out chan<- *prometheus.Desc) {
 	out <- s.sync
 }
 
-// Collect is for prometheus.
+// Collect implements prometheus.Collector.
 func (s *Store) Collect(out chan<- prometheus.Metric) {
 	stats := s.stats()
 	for _, f := range s.all {

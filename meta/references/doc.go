@@ -1,4 +1,5 @@
-// Package references lists the config maps and secrets that a pod refers to.
+// Package references lists the objects that a pod refers to: config maps, secrets
+// and persistent volume claims, and through a bound claim its persistent volume.
 //
 //	for key := range references.Of(pod) {
 //		// ... configmaps/NAMESPACE/NAME or secrets/NAMESPACE/NAME ...
@@ -9,6 +10,6 @@
 //
 // # Concurrency and stability
 //
-// Of only reads the pod. A key that a later release adds is one that an older
+// All functions only read their arguments. A key that a later release adds is one that an older
 // cloudcore does not send: the node then asks for it.
 package references

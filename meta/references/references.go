@@ -4,10 +4,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Of gives the keys of the config maps and secrets that a node needs for the
-// pod, optional ones included.
+// Of returns the keys of the config maps, secrets, persistent volume claims and CSI
+// drivers that a node needs for the pod, optional ones included. What a claim leads to is not in
+// the pod: see OfClaim and OfVolume.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
 	for _, s := range pod.Spec.ImagePullSecrets {
@@ -15,6 +17,9 @@ func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	}
 	for i := range pod.Spec.Volumes {
 		r.volume(&pod.Spec.Volumes[i])
+		if name := ClaimName(pod, &pod.Spec.Volumes[i]); name != "" {
+			r.add(resources.PersistentVolumeClaims, name)
+		}
 	}
 	for i := range pod.Spec.InitContainers {
 		r.env(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom)
@@ -26,6 +31,48 @@ func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 		r.env(pod.Spec.EphemeralContainers[i].Env, pod.Spec.EphemeralContainers[i].EnvFrom)
 	}
 	return r.keys
+}
+
+// ClaimName is the name of the claim behind a volume of a pod, "" for a volume
+// without one. The claim of a generic ephemeral volume is named for the pod and
+// the volume (KEP-1698).
+func ClaimName(pod *corev1.Pod, v *corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return pod.Name + "-" + v.Name
+	}
+	return ""
+}
+
+// OfClaim gives the key of the persistent volume that a claim is bound to, or
+// false. Both must be set, the phase by the cluster's controller: who makes a
+// claim may name any volume in it.
+func OfClaim(claim *corev1.PersistentVolumeClaim) (meta.Key, bool) {
+	if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName == "" {
+		return meta.Key{}, false
+	}
+	return meta.Key{Resource: resources.PersistentVolumes, Name: claim.Spec.VolumeName}, true
+}
+
+// OfVolume gives the keys of what a node needs to mount a persistent volume through a
+// CSI driver: the driver's object and secrets.
+func OfVolume(pv *corev1.PersistentVolume) map[meta.Key]struct{} {
+	keys := make(map[meta.Key]struct{})
+	csi := pv.Spec.CSI
+	if csi == nil {
+		return keys
+	}
+	if csi.Driver != "" {
+		keys[meta.Key{Resource: resources.CSIDrivers, Name: csi.Driver}] = struct{}{}
+	}
+	for _, ref := range []*corev1.SecretReference{csi.NodeStageSecretRef, csi.NodePublishSecretRef, csi.NodeExpandSecretRef} {
+		if ref != nil && ref.Name != "" && ref.Namespace != "" {
+			keys[meta.Key{Resource: resources.Secrets, Namespace: ref.Namespace, Name: ref.Name}] = struct{}{}
+		}
+	}
+	return keys
 }
 
 type refs struct {
@@ -65,6 +112,9 @@ func (r *refs) volume(v *corev1.Volume) {
 		}
 	case v.CSI != nil:
 		r.local(v.CSI.NodePublishSecretRef)
+		if v.CSI.Driver != "" {
+			r.keys[meta.Key{Resource: resources.CSIDrivers, Name: v.CSI.Driver}] = struct{}{}
+		}
 	case v.FlexVolume != nil:
 		r.local(v.FlexVolume.SecretRef)
 	case v.ISCSI != nil:

@@ -51,17 +51,20 @@ func TestOf(t *testing.T) {
 			{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}, {ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name("c")}},
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
 		}}}), []string{"configmaps/a/c", "secrets/a/s"}},
-		"CSI volume":       {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{NodePublishSecretRef: &secret}}), []string{"secrets/a/s"}},
-		"CSI, no secret":   {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}), nil},
-		"flex volume":      {volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
-		"iSCSI volume":     {volume(corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
-		"CephFS volume":    {volume(corev1.VolumeSource{CephFS: &corev1.CephFSVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
-		"RBD volume":       {volume(corev1.VolumeSource{RBD: &corev1.RBDVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"CSI volume":     {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d.example.com", NodePublishSecretRef: &secret}}), []string{"csidrivers//d.example.com", "secrets/a/s"}},
+		"CSI, no secret": {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}), nil},
+		"flex volume":    {volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"iSCSI volume":   {volume(corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"CephFS volume":  {volume(corev1.VolumeSource{CephFS: &corev1.CephFSVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"RBD volume":     {volume(corev1.VolumeSource{RBD: &corev1.RBDVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
+		"claim":          {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}), []string{"persistentvolumeclaims/a/data"}},
+		"ephemeral claim": {corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}}},
+			[]string{"persistentvolumeclaims/a/web-v"}},
 		"host path volume": {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}), nil},
 	} {
 		t.Run(title, func(t *testing.T) {
 			var got []string
-			for key := range references.Of(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a"}, Spec: tc.spec}) {
+			for key := range references.Of(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web"}, Spec: tc.spec}) {
 				got = append(got, key.String())
 			}
 			slices.Sort(got)
@@ -81,4 +84,45 @@ func ExampleOf() {
 		fmt.Println(key)
 	}
 	// Output: secrets/shop/registry
+}
+
+// TestOfClaim follows a claim only where the cluster's controller bound it.
+func TestOfClaim(t *testing.T) {
+	for title, tc := range map[string]struct {
+		volume string
+		phase  corev1.PersistentVolumeClaimPhase
+		want   bool
+	}{
+		"bound":             {"pv-1", corev1.ClaimBound, true},
+		"names a volume":    {"pv-1", corev1.ClaimPending, false},
+		"lost its volume":   {"pv-1", corev1.ClaimLost, false},
+		"bound, to nothing": {"", corev1.ClaimBound, false},
+		"no phase yet":      {"pv-1", "", false},
+	} {
+		claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{VolumeName: tc.volume}, Status: corev1.PersistentVolumeClaimStatus{Phase: tc.phase}}
+		key, ok := references.OfClaim(claim)
+		if ok != tc.want || ok && key.String() != "persistentvolumes//pv-1" {
+			t.Errorf("%s: %s, %t", title, key, ok)
+		}
+	}
+}
+
+func TestOfVolume(t *testing.T) {
+	pv := &corev1.PersistentVolume{}
+	if got := references.OfVolume(pv); len(got) != 0 {
+		t.Errorf("a volume without a driver refers to %v", got)
+	}
+	pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{
+		Driver:             "d.example.com",
+		NodeStageSecretRef: &corev1.SecretReference{Namespace: "b", Name: "stage"}, NodePublishSecretRef: &corev1.SecretReference{Namespace: "b", Name: "publish"},
+		NodeExpandSecretRef: &corev1.SecretReference{Namespace: "b", Name: "expand"}, ControllerPublishSecretRef: &corev1.SecretReference{Namespace: "b", Name: "cloud"},
+	}
+	var got []string
+	for key := range references.OfVolume(pv) {
+		got = append(got, key.String())
+	}
+	slices.Sort(got)
+	if want := []string{"csidrivers//d.example.com", "secrets/b/expand", "secrets/b/publish", "secrets/b/stage"}; !slices.Equal(got, want) {
+		t.Errorf("refers to %q, want %q: what the node needs, not what the cloud needs", got, want)
+	}
 }

@@ -14,6 +14,15 @@ const (
 	Events     = "events"      // up
 	ConfigMaps = "configmaps"  // down: those that the node's pods refer to
 	Secrets    = "secrets"     // down: likewise
+	// Down: the claims that the node's pods refer to, and the volumes that those are
+	// bound to.
+	PersistentVolumeClaims = "persistentvolumeclaims"
+	PersistentVolumes      = "persistentvolumes"
+	// Down: what the CSI drivers of those volumes say of themselves.
+	CSIDrivers = "csidrivers"
+	// Up: which CSI drivers the node has, and to what size it has grown volumes.
+	CSINodes                    = "csinodes"
+	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"
 )
 
 // State for the node's own Kubernetes API; it all goes down.

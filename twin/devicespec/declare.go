@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// Declare gives the twin.Put for a device. The spec takes defaults from the
+// Declare returns the twin.Put for a device. The spec takes defaults from the
 // model. Each property of the spec becomes a twin with the property's type in the
 // model. The desired values move from the spec to the twins. The caller may set
 // the Member's Owner, Incarnation and Version.
@@ -39,7 +39,7 @@ func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, er
 	return put, nil
 }
 
-// twinType gives the twin's name of a property's type.
+// twinType returns the twin's name of a property's type.
 func twinType(p *schema.ModelProperty) string {
 	if p == nil || p.Type == "" {
 		return "string"
@@ -47,7 +47,7 @@ func twinType(p *schema.ModelProperty) string {
 	return strings.ToLower(string(p.Type))
 }
 
-// Instance gives the device that Declare described, with the desired values that
+// Instance returns the device that Declare described, with the desired values that
 // it has now. A device that was put without a spec has an empty one.
 func Instance(d twin.Device) (device.Instance, error) {
 	dev := device.Instance{ID: d.ID, Desired: make(map[string]string)}

@@ -223,7 +223,7 @@ func (s *Syncer) flush(ctx context.Context, v *view) error {
 	return nil
 }
 
-// declare gives the engine's request for a device; false if it has to wait
+// declare returns the engine's request for a device; false if it has to wait
 // for its model or cannot be used.
 func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 	dev := v.devices[id]

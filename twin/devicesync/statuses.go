@@ -215,7 +215,7 @@ func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 	return next, nil
 }
 
-// limitByCycle gives the value of a property to report: the new one, or the one
+// limitByCycle returns the value of a property to report: the new one, or the one
 // before while its reportCycle lasts.
 func (p *plan) limitByCycle(id string, property schema.Property, before, value *schema.Value, now time.Time) *schema.Value {
 	if p.values[id] == nil {
@@ -230,7 +230,7 @@ func (p *plan) limitByCycle(id string, property schema.Property, before, value *
 	return value
 }
 
-// newer gives before if v has the same text, else a new value.
+// newer returns before if v has the same text, else a new value.
 func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 	switch {
 	case v == nil:
@@ -241,7 +241,7 @@ func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 	return &schema.Value{Value: v.Value, Metadata: map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}}
 }
 
-// conditions gives the node's conditions. A Device whose desired values were
+// conditions returns the node's conditions. A Device whose desired values were
 // always valid has none.
 func (s *Syncer) conditions(ctx context.Context, d twin.Device, held v1beta1.DeviceStatusStatus) []metav1.Condition {
 	c := metav1.Condition{Type: ConditionDesiredValid, Status: metav1.ConditionTrue, Reason: "Valid", ObservedGeneration: int64(d.Member.Version)}

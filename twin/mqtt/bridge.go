@@ -191,7 +191,7 @@ func parseRequest(topic string) (id, action string, ok bool) {
 	return id, action, true
 }
 
-// decodeRequest gives nil for an action that is not a request, and the
+// decodeRequest returns nil for an action that is not a request, and the
 // event_id as far as it can be read.
 func decodeRequest(action string, payload []byte) (r twin.Request, id string, err error) {
 	switch action {

@@ -41,7 +41,7 @@ func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, er
 	return patches, m.EventID, nil
 }
 
-// decodePatch gives the change that a twin of a request asks for.
+// decodePatch returns the change that a twin of a request asks for.
 func decodePatch(t *topics.Twin) (*twin.Patch, error) {
 	if t == nil {
 		return nil, nil
@@ -79,7 +79,7 @@ func decodeState(payload []byte) (state, id string, err error) {
 	return m.State, m.EventID, nil
 }
 
-// encodeTwin gives a twin as clients see it: without versions.
+// encodeTwin returns a twin as clients see it: without versions.
 func encodeTwin(t *twin.Twin) *topics.Twin {
 	if t == nil || t.Deleted {
 		return nil
@@ -105,7 +105,7 @@ func encodeTwins(twins map[string]*twin.Twin) map[string]*topics.Twin {
 	return out
 }
 
-// encodeDevice gives a device for membership messages, without its twins.
+// encodeDevice returns a device for membership messages, without its twins.
 func encodeDevice(d twin.Device) topics.DeviceEntry {
 	return topics.DeviceEntry{
 		ID: d.ID, Name: d.Name(), Description: d.Member.Description,
@@ -113,7 +113,7 @@ func encodeDevice(d twin.Device) topics.DeviceEntry {
 	}
 }
 
-// encodeDeviceWithTwins gives a device with its twins; deleted ones are null.
+// encodeDeviceWithTwins returns a device with its twins; deleted ones are null.
 func encodeDeviceWithTwins(d twin.Device) topics.DeviceEntry {
 	w := encodeDevice(d)
 	w.Twin = make(map[string]*topics.Twin, len(d.Twins))

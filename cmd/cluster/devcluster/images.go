@@ -171,7 +171,7 @@ func (c *Cluster) RunningContainers(ctx context.Context) ([]string, error) {
 	return slices.Collect(maps.Keys(tasks)), err
 }
 
-// RunningTasks gives the process id of each container whose program runs.
+// RunningTasks returns the process id of each container whose program runs.
 func (c *Cluster) RunningTasks(ctx context.Context) (map[string]int, error) {
 	out, err := c.ctrCommand(ctx, "tasks", "list").Output()
 	if err != nil {

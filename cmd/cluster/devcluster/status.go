@@ -33,7 +33,7 @@ func (c *Cluster) Status(w io.Writer) (up bool, err error) {
 	return c.allAlive(), nil
 }
 
-// Env gives the environment for working with the cluster, as "KEY=value".
+// Env returns the environment for working with the cluster, as "KEY=value".
 func (c *Cluster) Env() ([]string, error) {
 	if err := c.Attach(); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package nodenet
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const table = `Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
@@ -106,14 +109,28 @@ func TestCutAndMend(t *testing.T) {
 	}
 }
 
-// reach dials the listener from inside the node's network.
+// reach dials the listener from inside the node's network until it answers or the
+// limit is over. The kernel brings a link up after "ip link set up" has returned, in a
+// worker of its own: until then, and while it still remembers that nobody answered its
+// ARP requests, a dial fails at once with "no route to host".
 func reach(t *testing.T, n Network, l net.Listener, limit time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	conn, err := n.DialContext(ctx, "tcp", l.Addr().String())
-	if err != nil {
-		return err
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		conn, err := n.DialContext(ctx, "tcp", l.Addr().String())
+		if err == nil {
+			return conn.Close()
+		}
+		if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
 	}
-	return conn.Close()
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Tail gives the last lines of a program's log, without the runs of NUL bytes
+// Tail returns the last lines of a program's log, without the runs of NUL bytes
 // that a crash of the machine leaves in files.
 func (t *Table) Tail(name string, lines int) (string, error) {
 	f, err := os.Open(t.LogFile(name))

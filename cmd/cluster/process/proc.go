@@ -49,7 +49,7 @@ func (id identity) alive() bool {
 	return true
 }
 
-// readStat gives the state letter and the start time of a process.
+// readStat returns the state letter and the start time of a process.
 func readStat(pid int) (state byte, start uint64, err error) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {

@@ -59,7 +59,7 @@ type Table struct {
 	dir string
 }
 
-// NewTable gives the table in the folder dir, which must be absolute. The
+// NewTable returns the table in the folder dir, which must be absolute. The
 // folder need not exist yet.
 func NewTable(dir string) (*Table, error) {
 	if !filepath.IsAbs(dir) {
@@ -122,7 +122,7 @@ func (t *Table) Lookup(name string) (Record, error) {
 	return r, nil
 }
 
-// List gives all records in the order of their start. A record that cannot be
+// List returns all records in the order of their start. A record that cannot be
 // read (cut short by a crash) is left out; KillStrays finds its process.
 func (t *Table) List() ([]Record, error) {
 	entries, err := os.ReadDir(t.recordDir())

@@ -130,7 +130,7 @@ func podReady(p *corev1.Pod) bool {
 	})
 }
 
-// quantile gives the q-th of the times from a to b, key by key, by the
+// quantile returns the q-th of the times from a to b, key by key, by the
 // nearest rank below.
 func quantile(a, b map[string]time.Time, q float64) time.Duration {
 	var all []time.Duration

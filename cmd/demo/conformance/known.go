@@ -10,7 +10,7 @@ var impossible = map[string]string{
 	"PrivilegedPod should enable privileged commands":    "it makes a dummy link, which needs the kernel's module dummy",
 }
 
-// excuse gives the reason why a spec cannot pass, or "".
+// excuse returns the reason why a spec cannot pass, or "".
 func excuse(spec string) string {
 	for part, reason := range impossible {
 		if strings.Contains(spec, part) {

@@ -107,7 +107,7 @@ func (t suite) follow(ctx context.Context) error {
 	}
 }
 
-// readReport gives the specs that ran.
+// readReport returns the specs that ran.
 func readReport(file string) ([]spec, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {

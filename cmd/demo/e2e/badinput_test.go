@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
-// badInput gives the programs what they cannot work with. Each must end with a
+// badInput returns the programs what they cannot work with. Each must end with a
 // code that is not 0 and say in one line what is wrong.
 func badInput(t *testing.T, s *site.Site) {
 	ctx := t.Context()
@@ -110,7 +110,7 @@ func spoil(token string, part int) string {
 	return strings.Join(parts, ".")
 }
 
-// replace gives the arguments with one flag's value replaced.
+// replace returns the arguments with one flag's value replaced.
 func replace(args []string, flag, value string) []string {
 	out := append([]string(nil), args...)
 	for i := range out {

@@ -95,7 +95,7 @@ func fullDisk(t *testing.T, s *site.Site) {
 	await(ctx, t, s, whole)
 }
 
-// hold gives the node's DiskPressure after a while.
+// hold returns the node's DiskPressure after a while.
 func hold(ctx context.Context, t *testing.T, s *site.Site, d time.Duration) corev1.ConditionStatus {
 	t.Helper()
 	over := time.Now().Add(d)

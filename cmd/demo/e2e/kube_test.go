@@ -33,7 +33,7 @@ func (k kube) run(ctx context.Context, input string, args ...string) string {
 	return out
 }
 
-// pods gives the pods of an app.
+// pods returns the pods of an app.
 func (k kube) pods(ctx context.Context, app string) []corev1.Pod {
 	k.t.Helper()
 	var list corev1.PodList
@@ -65,7 +65,7 @@ func (k kube) until(ctx context.Context, ok func() error) {
 	}
 }
 
-// within gives a test so much time.
+// within returns a test so much time.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -94,7 +94,7 @@ func (k kube) ready(ctx context.Context, app string, n int) {
 	})
 }
 
-// containersOf gives the ids of the pods' containers.
+// containersOf returns the ids of the pods' containers.
 func containersOf(pods []corev1.Pod) map[string]bool {
 	ids := make(map[string]bool)
 	for _, p := range pods {
@@ -106,7 +106,7 @@ func containersOf(pods []corev1.Pod) map[string]bool {
 	return ids
 }
 
-// processes gives for each running container, sandboxes included, which process
+// processes returns for each running container, sandboxes included, which process
 // it is: its id and when the kernel started it.
 func processes(ctx context.Context, t *testing.T, s *site.Site) map[string]string {
 	t.Helper()

@@ -146,7 +146,7 @@ func nodeSays(ctx context.Context, s *site.Site, pod corev1.Pod) string {
 	return out
 }
 
-// podTasks gives the process of each of the pod's containers that runs, without
+// podTasks returns the process of each of the pod's containers that runs, without
 // its sandbox, whose program is pause.
 func podTasks(ctx context.Context, s *site.Site, pod corev1.Pod) (map[string]int, error) {
 	tasks, err := s.RunningTasks(ctx)

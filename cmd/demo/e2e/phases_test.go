@@ -108,7 +108,7 @@ func phases(t *testing.T, s *site.Site, stamps string) {
 	}
 }
 
-// stamped gives the first and the last time in a file, in milliseconds since 1970.
+// stamped returns the first and the last time in a file, in milliseconds since 1970.
 func stamped(file string) (first, last int64, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -64,7 +64,7 @@ func remove(t *testing.T, s *site.Site, kinds, labels string) {
 	newKube(t, s).run(context.WithoutCancel(t.Context()), "", "-n", tour.Namespace, "delete", kinds, "-l", labels, "--timeout=90s")
 }
 
-// suite gives the pods of a suite, by name.
+// suite returns the pods of a suite, by name.
 func (k kube) suite(ctx context.Context, name string) map[string]corev1.Pod {
 	k.t.Helper()
 	var list corev1.PodList

@@ -49,7 +49,7 @@ func (s *Site) StartCloud(ctx context.Context, more ...string) error {
 	})
 }
 
-// account gives the kubeconfig of cloudcore's ServiceAccount: it never runs as an
+// account returns the kubeconfig of cloudcore's ServiceAccount: it never runs as an
 // administrator. What that takes is applied the first time, by the commands of the
 // README.
 func (s *Site) account(ctx context.Context) (string, error) {

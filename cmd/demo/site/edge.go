@@ -40,7 +40,10 @@ func (s *Site) EdgeArgs(node string) []string {
 	return []string{
 		"--data-dir", s.DataDir(node), "--runtime-endpoint", s.RuntimeEndpoint(), "--mqtt-listen", "tcp://" + Broker,
 		"--cgroup-root", s.CgroupRoot(), "--pod-log-dir", filepath.Join(s.Dir(), "pod-logs"),
+		"--container-log-links", filepath.Join(s.Dir(), "container-logs"),
+		"--image-gc-high-threshold-percent", "100", // images are imported here and cannot be pulled again, however full the disk
 		"--static-pod-dir", s.StaticPods(),
+		"--eviction-hard", "", // the machine of a developer may be full; so does the peer, see kubeletConfig
 	}
 }
 

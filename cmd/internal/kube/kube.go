@@ -47,7 +47,7 @@ func (t noRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// WrappedRoundTripper gives the transport below, as client-go expects of a
+// WrappedRoundTripper returns the transport below, as client-go expects of a
 // wrapper.
 func (t noRedirects) WrappedRoundTripper() http.RoundTripper { return t.next }
 

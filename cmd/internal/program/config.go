@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxConfig bounds what is read of a configuration file.
+// maxConfig bounds the size of a configuration file.
 const maxConfig = 1 << 20
 
 // file is a configuration file: a flat map from the flags' names to values.
@@ -42,7 +42,7 @@ func loadYAML(program string) kong.ConfigurationLoader {
 func parseYAML(name string, text []byte) (*file, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %s: mend the YAML, or see 'config print' for one that works", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, fmt.Errorf("%s: %s: correct the YAML, or see 'config print' for a valid file", name, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	f := &file{name: name, values: make(map[string]*yaml.Node)}
 	if len(doc.Content) == 0 {
@@ -63,7 +63,7 @@ func parseYAML(name string, text []byte) (*file, error) {
 	return f, nil
 }
 
-// Validate refuses keys that are no setting of the program.
+// Validate refuses keys that are not settings of the program.
 func (f *file) Validate(app *kong.Application) error {
 	known := make(map[string]bool)
 	for _, flag := range settings(app.Node) {
@@ -82,7 +82,7 @@ func (f *file) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve gives the file's value for a flag that neither the command line nor
+// Resolve returns the file's value for a flag that neither the command line nor
 // the environment sets.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	node, ok := f.values[flag.Name]
@@ -101,7 +101,7 @@ func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 	return value, nil
 }
 
-// scalar gives a value in the form that it has on the command line.
+// scalar returns a value in the form that it has on the command line.
 func scalar(n *yaml.Node) (any, error) {
 	switch n.Kind {
 	case yaml.ScalarNode:

@@ -16,7 +16,7 @@ type ConfigCmd struct {
 // PrintCmd is the command "config print".
 type PrintCmd struct{}
 
-// Run writes the file. A setting without a default stands as a comment.
+// Run writes the file. A setting without a default is written as a comment.
 func (PrintCmd) Run(kctx *kong.Context, out Output) error {
 	root := kctx.Model.Node
 	if _, err := fmt.Fprintf(out, "# Settings of %s at their defaults. Each can also be given as a flag (--name)\n# or in the environment (the name in brackets).\n", root.Name); err != nil {
@@ -43,7 +43,7 @@ func printSetting(w io.Writer, flag *kong.Flag) error {
 	return err
 }
 
-// yamlValue gives the flag's default as YAML, or its placeholder.
+// yamlValue returns the flag's default as YAML, or its placeholder.
 func yamlValue(flag *kong.Flag) string {
 	value := flag.Default
 	switch {

@@ -94,7 +94,7 @@ func TestFailuresAreOneLine(t *testing.T) {
 		{"unknown setting", []string{"--config", write(t, "a: 1\n") + ""}, exitUsage, `prog.yaml:1: unknown setting "a"; did you mean`},
 		{"misspelt setting", []string{"--config", write(t, "\nlisen: x\n")}, exitUsage, `prog.yaml:2: unknown setting "lisen"; did you mean "listen"?`},
 		{"twice", []string{"--config", write(t, "listen: x\nlisten: y\n")}, exitUsage, `prog.yaml:2: "listen" is set twice`},
-		{"broken YAML", []string{"--config", write(t, "listen: [x\n")}, exitUsage, "mend the YAML"},
+		{"broken YAML", []string{"--config", write(t, "listen: [x\n")}, exitUsage, "correct the YAML"},
 		{"no map", []string{"--config", write(t, "- a\n")}, exitUsage, "want a list of 'setting: value' lines"},
 		{"nested", []string{"--config", write(t, "names: [[a]]\n")}, exitUsage, "prog.yaml:1: want a list of plain values"},
 		{"bad value", []string{"--config", write(t, "wait: soon\n")}, exitUsage, "--wait"},

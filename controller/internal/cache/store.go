@@ -32,16 +32,15 @@ type Config[T Object] struct {
 	ListWatch toolscache.ListerWatcher
 	// Type is an empty object of the type that ListWatch gives.
 	Type runtime.Object
-	// Decode makes a T of what ListWatch gives; nil where that is a T
-	// already. An object that cannot be decoded is logged and left out.
+	// Decode converts an object of ListWatch to a T; nil if it is a T already. An object
+	// that cannot be decoded is logged and left out.
 	Decode func(runtime.Object) (T, error)
 	// Keep decides whether an object belongs into the store; nil keeps all.
 	Keep func(T) bool
-	// Strip removes from a new object what nobody reads; managedFields are removed
-	// in any case.
+	// Strip removes unused fields from a new object; managedFields are removed in any case.
 	Strip func(T)
-	// Same reports that a change does not matter to those who hold before. nil
-	// means that every change matters.
+	// Same reports that a change does not matter to those who have before. nil means that
+	// every change matters.
 	Same func(before, after T) bool
 	// Logger gets the reflector's messages; nil discards.
 	Logger *slog.Logger
@@ -91,9 +90,8 @@ func New[T Object](cfg Config[T]) (*Store[T], error) {
 	return &Store[T]{cfg: cfg, synced: make(chan struct{}), items: make(map[Name]Item[T])}, nil
 }
 
-// OnChange has f called after each change, in the order of the changes, from
-// one goroutine and with no lock held. It must be called before Run; f must
-// return soon, since the next change waits for it.
+// OnChange calls f after each change, in the order of the changes, from one goroutine and with
+// no lock held. Call it before Run. f must return soon, because the next change waits for it.
 func (s *Store[T]) OnChange(f func(Change[T])) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +119,7 @@ func (s *Store[T]) Run(ctx context.Context) error {
 // Synced is closed when the store has been filled for the first time.
 func (s *Store[T]) Synced() <-chan struct{} { return s.synced }
 
-// Load gives the object with that name.
+// Load returns the object with that name.
 func (s *Store[T]) Load(name Name) (Item[T], bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -129,14 +127,14 @@ func (s *Store[T]) Load(name Name) (Item[T], bool) {
 	return item, ok
 }
 
-// Len gives the number of objects.
+// Len returns the number of objects.
 func (s *Store[T]) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.items)
 }
 
-// Names gives the names of all objects, in no order.
+// Names returns the names of all objects, in no order.
 func (s *Store[T]) Names() []Name {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -147,10 +145,9 @@ func (s *Store[T]) Names() []Name {
 	return names
 }
 
-// LoadFor gives the object with that name for a peer that has version held of it.
-// It reports false when the store may lag behind the peer: it lacks the object, or
-// has an older one. A peer whose version is newer than the last change that matters
-// gets the object with the object's own version.
+// LoadFor returns the object with that name for a peer that has version held of it. It reports
+// false when the store may lag behind the peer: it lacks the object, or has an older one. A peer
+// whose version is newer than the last change that matters gets the object's own version.
 func (s *Store[T]) LoadFor(name Name, held string) (Item[T], bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

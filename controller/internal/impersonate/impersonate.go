@@ -28,8 +28,8 @@ var ErrNoNode = errors.New("impersonate: the call's context names no node")
 
 type nodeKey struct{}
 
-// With gives a context whose calls are made as the node. A name that no Node
-// can have gives calls that fail with ErrNoNode.
+// With returns a context whose calls are made as the node. For a name that no Node can have,
+// the calls fail with ErrNoNode.
 func With(ctx context.Context, node string) context.Context {
 	return context.WithValue(ctx, nodeKey{}, node)
 }
@@ -89,8 +89,8 @@ func HTTPClient(cfg *rest.Config) (*http.Client, error) {
 	return &own, nil
 }
 
-// Detect finds the mode: Constrained, if the API server and cloudcore's rights
-// have it. It asks the API server who a node is that is named without groups.
+// Detect finds the mode: Constrained, if the API server and cloudcore's rights allow it. It asks
+// the API server for the user behind a node that is named without groups.
 func Detect(ctx context.Context, cfg *rest.Config) (Mode, error) {
 	client, err := Client(cfg, Constrained)
 	if err != nil {
@@ -130,6 +130,6 @@ func (rt *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	return rt.next.RoundTrip(req)
 }
 
-// WrappedRoundTripper gives the transport below, as client-go expects of a
+// WrappedRoundTripper returns the transport below, as client-go expects of a
 // wrapper.
 func (rt *roundTripper) WrappedRoundTripper() http.RoundTripper { return rt.next }

@@ -8,8 +8,8 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Encode gives an object as it travels: the API object's own JSON without
-// managedFields, which it takes off obj. obj is the caller's alone.
+// Encode returns an object as it is sent: the API object's JSON without managedFields, which
+// Encode removes from obj. Nobody else may use obj.
 func Encode(key hub.Key, version string, obj metav1.Object) (hub.Object, error) {
 	if len(obj.GetManagedFields()) > 0 {
 		obj.SetManagedFields(nil)

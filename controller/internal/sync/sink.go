@@ -40,14 +40,12 @@ var _ interface {
 	hub.Inbox
 } = (*Sink)(nil)
 
-// Sink receives the reports of one node, state and events, and remembers
-// nothing: what has been reported is in the API server. Reports with one namespace and name are
-// written in their order, also when their resources differ; others at the same
-// time. A batch in which some reports are refused for good is applied but for
-// those, and the error then names the first of them; a batch in which any
-// write must be tried again gives that error instead. Each write has the same
-// effect when it is repeated. Nothing is logged here: hub has a refused batch come
-// again one by one, and logs what is refused then.
+// Sink receives the reports of one node, state and events. It stores nothing: the API server has
+// what was reported. Reports with one namespace and name are written in their order, even if
+// their resources differ; others are written at the same time. If some reports of a batch are
+// refused for good, the others are applied, and the error names the first refused one. If any
+// write must be tried again, that is the error. Repeating a write has no effect. Sink logs
+// nothing: hub sends the objects of a refused batch again one by one, and logs the refused ones.
 type Sink struct{ cfg SinkConfig }
 
 // NewSink checks the configuration.
@@ -140,8 +138,8 @@ func (s *Sink) applyGroup(ctx context.Context, group []hub.Object) error {
 	return refused
 }
 
-// Marks yields nothing: an event that comes again is written again, under its
-// name, and that changes nothing.
+// Marks yields nothing: an event that arrives again is written again under the same name, which
+// changes nothing.
 func (s *Sink) Marks(context.Context) (iter.Seq2[string, uint64], error) {
 	return func(func(string, uint64) bool) {}, nil
 }
@@ -171,7 +169,7 @@ func (s *Sink) write(ctx context.Context, obj hub.Object) error {
 	return nil
 }
 
-// Invalid is the final error for a report that can never be written.
+// Invalid is the error for a report that can never be written; hub does not retry it.
 func Invalid(key hub.Key, reason error) error {
 	return &hub.Error{Code: hub.CodeInvalid, Text: key.String() + ": " + reason.Error()}
 }
@@ -221,7 +219,7 @@ type unreachableError struct{ cause error }
 
 func (e *unreachableError) Error() string { return e.cause.Error() }
 
-// Unwrap gives the cause, and the error that a node gets.
+// Unwrap returns the cause, and the error that a node gets.
 func (e *unreachableError) Unwrap() []error {
 	return []error{&hub.Error{Code: hub.CodeUnavailable, Text: "the API server cannot be reached"}, e.cause}
 }

@@ -89,10 +89,9 @@ type Notifier struct {
 	subs map[string]map[uint64]func(hub.Key)
 }
 
-// Subscribe has changed called with each key that is notified for node after
-// Subscribe returned. first reports that the node had no subscriber before;
-// stop reports that none is left. A second stop does nothing and reports
-// false.
+// Subscribe calls changed with each key of which node is notified after Subscribe has returned.
+// first reports that the node had no subscriber before; stop reports that it has none left. A
+// second stop does nothing and returns false.
 func (n *Notifier) Subscribe(node string, changed func(hub.Key)) (first bool, stop func() (last bool)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

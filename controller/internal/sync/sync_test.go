@@ -73,7 +73,7 @@ func TestNotifier(t *testing.T) {
 	}
 }
 
-// sinkOf gives a sink whose writes are noted, and fail by fail.
+// sinkOf returns a sink whose writes are noted, and fail by fail.
 func sinkOf(t *testing.T, fail map[string]error) (*nodesync.Sink, *[]string) {
 	var mu sync.Mutex
 	var log []string

@@ -70,7 +70,7 @@ func (o Options) Decode(into any) error {
 	return nil
 }
 
-// Merge gives o laid over defaults: a key at the top level that o lacks comes
+// Merge returns o laid over defaults: a key at the top level that o lacks comes
 // from defaults. Keys below the top level are not merged, since a nested
 // object means something only as a whole to the driver.
 func (o Options) Merge(defaults Options) (Options, error) {
@@ -88,7 +88,7 @@ func (o Options) Merge(defaults Options) (Options, error) {
 	return NewOptions(base)
 }
 
-// MarshalJSON gives the object, or null for the zero value.
+// MarshalJSON returns the object, or null for the zero value.
 func (o Options) MarshalJSON() ([]byte, error) {
 	if len(o) == 0 {
 		return []byte("null"), nil
@@ -110,7 +110,7 @@ func (o *Options) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// String gives the object's JSON, for logs.
+// String returns the object's JSON, for logs.
 func (o Options) String() string { return string(o) }
 
 // DeviceSpec is what the owner of a device wants of it: the spec of the Device
@@ -138,7 +138,7 @@ type DeviceSpec struct {
 	StateReport *StateReport `json:"stateReport,omitempty"`
 }
 
-// WithDefaults gives the spec as a driver must see it: protocol, connection
+// WithDefaults returns the spec as a driver must see it: protocol, connection
 // data and visitors that the device leaves out come from its model.
 func (s DeviceSpec) WithDefaults(model DeviceModelSpec) (DeviceSpec, error) {
 	out := *s.DeepCopy()
@@ -281,7 +281,7 @@ type DeviceModelSpec struct {
 	ProtocolConfig Options `json:"protocolConfigData,omitempty"`
 }
 
-// Property gives the property with that name, or nil.
+// Property returns the property with that name, or nil.
 func (m *DeviceModelSpec) Property(name string) *ModelProperty {
 	for i := range m.Properties {
 		if m.Properties[i].Name == name {

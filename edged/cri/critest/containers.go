@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -14,9 +16,44 @@ func (s *server) CreateContainer(ctx context.Context, r *runtimeapi.CreateContai
 	cfg := &runtime.ContainerConfig{
 		Name: c.GetMetadata().GetName(), Attempt: c.GetMetadata().GetAttempt(), Image: c.GetImage().GetImage(), ImageName: c.GetImage().GetUserSpecifiedImage(),
 		Command: c.GetCommand(), Args: c.GetArgs(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), LogPath: c.GetLogPath(),
+		Resources: resourcesOf(c.GetLinux().GetResources()),
 	}
 	id, err := s.runtime.CreateContainer(ctx, r.PodSandboxId, cfg, &runtime.SandboxConfig{UID: r.GetSandboxConfig().GetMetadata().GetUid()})
 	return &runtimeapi.CreateContainerResponse{ContainerId: id}, failed(err)
+}
+
+func (s *server) UpdateContainerResources(ctx context.Context, r *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
+	resizer, ok := s.runtime.(runtime.Resizer)
+	if !ok {
+		return nil, status.Error(codes.Unimplemented, "the runtime does not resize containers")
+	}
+	return &runtimeapi.UpdateContainerResourcesResponse{}, failed(resizer.UpdateContainerResources(ctx, r.ContainerId, resourcesOf(r.Linux)))
+}
+
+func (s *server) UpdatePodSandboxResources(ctx context.Context, r *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	resizer, ok := s.runtime.(runtime.Resizer)
+	if !ok {
+		return nil, status.Error(codes.Unimplemented, "the runtime does not resize sandboxes")
+	}
+	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, failed(resizer.UpdateSandboxResources(ctx, r.PodSandboxId, resourcesOf(r.Overhead), resourcesOf(r.Resources)))
+}
+
+// resourcesOf are resources that came over CRI.
+func resourcesOf(l *runtimeapi.LinuxContainerResources) runtime.Resources {
+	return runtime.Resources{
+		CPUPeriod: l.GetCpuPeriod(), CPUQuota: l.GetCpuQuota(), CPUShares: l.GetCpuShares(), Memory: l.GetMemoryLimitInBytes(),
+		MemorySwap: l.GetMemorySwapLimitInBytes(), OOMScoreAdj: l.GetOomScoreAdj(), Unified: l.GetUnified(),
+	}
+}
+
+// shownResources are the resources that a container's status shows.
+func shownResources(r *runtime.Resources) *runtimeapi.ContainerResources {
+	if r == nil {
+		return nil
+	}
+	return &runtimeapi.ContainerResources{Linux: &runtimeapi.LinuxContainerResources{
+		CpuPeriod: r.CPUPeriod, CpuQuota: r.CPUQuota, CpuShares: r.CPUShares, MemoryLimitInBytes: r.Memory, MemorySwapLimitInBytes: r.MemorySwap, OomScoreAdj: r.OOMScoreAdj,
+	}}
 }
 
 func (s *server) StartContainer(ctx context.Context, r *runtimeapi.StartContainerRequest) (*runtimeapi.StartContainerResponse, error) {
@@ -58,7 +95,7 @@ func (s *server) ContainerStatus(ctx context.Context, r *runtimeapi.ContainerSta
 	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
 		Id: c.ID, Mounts: mounts, Metadata: &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: c.Attempt}, State: containerState(c.State), CreatedAt: nanos(c.Created),
 		StartedAt: nanos(c.Started), FinishedAt: nanos(c.Finished), ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
-		Image: &runtimeapi.ImageSpec{Image: c.Image}, ImageRef: c.ImageID, Labels: c.Labels, Annotations: c.Annotations,
+		Image: &runtimeapi.ImageSpec{Image: c.Image}, ImageRef: c.ImageID, Labels: c.Labels, Annotations: c.Annotations, Resources: shownResources(c.Resources),
 	}}, nil
 }
 
@@ -97,7 +134,7 @@ func (s *server) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatusReque
 }
 
 func image(i runtime.Image) *runtimeapi.Image {
-	return &runtimeapi.Image{Id: i.ID, RepoTags: i.Tags, RepoDigests: i.Digests, Size: i.Size}
+	return &runtimeapi.Image{Id: i.ID, RepoTags: i.Tags, RepoDigests: i.Digests, Size: i.Size, Pinned: i.Pinned}
 }
 
 func (s *server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {

@@ -49,6 +49,21 @@ func TestServe(t *testing.T) {
 	if got, err := c.SandboxStatus(ctx, id); err != nil || !got.Ready || len(got.IPs) != 1 || got.Name != "p" {
 		t.Errorf("%+v %v", got, err)
 	}
+	if err := c.UpdateContainerResources(ctx, ctr, runtime.Resources{Memory: 64 << 20, CPUShares: 512}); err != nil {
+		t.Error(err)
+	}
+	if err := c.UpdateContainerResources(ctx, ctr, runtime.Resources{CPUQuota: 20000}); err != nil {
+		t.Error(err)
+	}
+	if got, err := c.ContainerStatus(ctx, ctr); err != nil || got.Resources == nil || got.Resources.Memory != 64<<20 || got.Resources.CPUQuota != 20000 || got.Resources.CPUShares != 512 {
+		t.Errorf("resized: %+v %v", got.Resources, err)
+	}
+	if err := c.UpdateSandboxResources(ctx, id, runtime.Resources{}, runtime.Resources{Memory: 64 << 20}); err != nil {
+		t.Error(err)
+	}
+	if err := c.UpdateContainerResources(ctx, "none", runtime.Resources{Memory: 1}); !isMissing(err) {
+		t.Errorf("no such container: %v", err)
+	}
 	boxes, err := c.ListSandboxes(ctx, "u")
 	if err != nil || len(boxes) != 1 {
 		t.Errorf("%+v %v", boxes, err)
@@ -56,8 +71,12 @@ func TestServe(t *testing.T) {
 	if err := c.RemoveSandbox(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	var missing interface{ NotFound() bool }
-	if _, err := c.SandboxStatus(ctx, id); !errors.As(err, &missing) || !missing.NotFound() {
+	if _, err := c.SandboxStatus(ctx, id); !isMissing(err) {
 		t.Errorf("a sandbox that was removed: %v", err)
 	}
+}
+
+func isMissing(err error) bool {
+	var missing interface{ NotFound() bool }
+	return errors.As(err, &missing) && missing.NotFound()
 }

@@ -64,9 +64,13 @@ func (s *server) Version(ctx context.Context, _ *runtimeapi.VersionRequest) (*ru
 	return &runtimeapi.VersionResponse{Version: "0.1.0", RuntimeName: v.Name, RuntimeVersion: v.Version, RuntimeApiVersion: "v1"}, failed(err)
 }
 
-func (s *server) Status(ctx context.Context, _ *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
+func (s *server) Status(ctx context.Context, r *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
 	h, err := s.runtime.Health(ctx)
-	return &runtimeapi.StatusResponse{Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
+	var info map[string]string
+	if r.GetVerbose() && err == nil {
+		info, err = s.verbose(ctx)
+	}
+	return &runtimeapi.StatusResponse{Info: info, Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 		{Type: runtimeapi.RuntimeReady, Status: h.RuntimeReady, Message: h.RuntimeMessage},
 		{Type: runtimeapi.NetworkReady, Status: h.NetworkReady, Message: h.NetworkMessage},
 	}}, Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: h.Features.SupplementalGroupsPolicy}, RuntimeHandlers: []*runtimeapi.RuntimeHandler{
@@ -77,6 +81,9 @@ func (s *server) Status(ctx context.Context, _ *runtimeapi.StatusRequest) (*runt
 
 func (s *server) RuntimeConfig(ctx context.Context, _ *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {
 	name, err := s.runtime.CgroupDriver(ctx)
+	if name == "" && err == nil { // CRI cannot say that there are none
+		return &runtimeapi.RuntimeConfigResponse{}, nil
+	}
 	driver := runtimeapi.CgroupDriver_CGROUPFS
 	if name == "systemd" {
 		driver = runtimeapi.CgroupDriver_SYSTEMD

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -47,19 +46,25 @@ type Request struct {
 	Features    runtime.Features
 	AppArmor    bool // the machine's kernel enforces AppArmor profiles
 	PodLimits   bool // pods' cgroups are limited, see cgroup.Groups.Limited
+	// Pressures are the conditions of the node that are True since it is short of something.
+	Pressures []corev1.NodeConditionType
 }
 
 // Decide says why the node does not take the pod; nil if it takes it. It is pure.
-// What concerns the pod alone is checked first: another state of the node does not
-// change that.
+// The kubelet checks for pressure first. What concerns the pod alone comes next: another
+// state of the node does not change that.
 func (f Request) Decide() *plan.Rejection {
-	for _, check := range []func() *plan.Rejection{f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
+	for _, check := range []func() *plan.Rejection{f.checkPressure, f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
 		if r := check(); r != nil {
 			return r
 		}
 	}
 	return nil
 }
+
+// Room says why the node has no room for what the pod requests besides the others;
+// nil if it has. It is pure.
+func (f Request) Room() *plan.Rejection { return f.checkResources() }
 
 // reject is a Rejection with a reason of the kubelet's.
 func reject(reason, message string) *plan.Rejection {
@@ -107,13 +112,8 @@ func (f Request) checkPodLevel() *plan.Rejection {
 	if !resourcehelper.IsPodLevelResourcesSet(f.Pod) {
 		return nil
 	}
-	for name, q := range f.Pod.Spec.Resources.Limits {
-		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) && !q.IsZero() {
-			return reject(rejectedPodLevel, fmt.Sprintf("pod-level limits of %s (spec.resources) are not supported on this node: set them on the containers", name))
-		}
-	}
 	if !f.PodLimits && len(f.Pod.Spec.Resources.Limits) > 0 {
-		return reject(rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where the systemd cgroup driver is in use or pods' cgroups are off: set limits on the containers")
+		return reject(rejectedPodLevel, "pod-level limits (spec.resources) are not supported on this node, where pods' cgroups are off (--cgroups-per-qos): set limits on the containers")
 	}
 	return nil
 }

@@ -145,9 +145,9 @@ func TestAdmitPodLevelResources(t *testing.T) {
 		want    string
 	}{
 		"own cgroups":     {true, func(*corev1.ResourceRequirements) {}, ""},
-		"systemd's":       {false, func(*corev1.ResourceRequirements) {}, "PodLevelResourcesNotSupported"},
+		"no cgroups":      {false, func(*corev1.ResourceRequirements) {}, "PodLevelResourcesNotSupported"},
 		"requests only":   {false, func(r *corev1.ResourceRequirements) { r.Limits = nil }, ""},
-		"huge pages":      {true, func(r *corev1.ResourceRequirements) { r.Limits["hugepages-2Mi"] = resource.MustParse("4Mi") }, "PodLevelResourcesNotSupported"},
+		"huge pages":      {true, func(r *corev1.ResourceRequirements) { r.Limits["hugepages-2Mi"] = resource.MustParse("4Mi") }, ""},
 		"too much memory": {true, func(r *corev1.ResourceRequirements) { r.Requests = podtest.Resources("memory", "2Gi") }, "OutOfmemory"},
 	} {
 		p := pod.DeepCopy()

@@ -60,6 +60,11 @@ func (f Request) checkNode() *plan.Rejection {
 	return nil
 }
 
+// tolerates reports whether the pod tolerates a taint.
+func tolerates(pod *corev1.Pod, taint corev1.Taint) bool {
+	return schedulinghelper.TolerationsTolerateTaint(logr.Discard(), pod.Spec.Tolerations, &taint, true)
+}
+
 // missingLabels lists the entries of the pod's node selector that a node with
 // these labels does not have.
 func missingLabels(pod *corev1.Pod, labels map[string]string) string {

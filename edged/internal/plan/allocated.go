@@ -2,30 +2,127 @@ package plan
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
-	"strings"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// This node does not resize pods in place (KEP-1287). A container keeps the resources
-// that it was made with, noted in an annotation of the container, for as long as its
-// pod lives, also over restarts. The status shows those, never what the spec asks for
-// since, and a condition says that the two differ.
+// A container is made with the resources that its pod was granted (see edged/internal/
+// resize), noted in an annotation of the container. What was changed since while it
+// ran is in the record of its pod.
 
-// allocatedResources is what a container was made with. One that another program
-// or an older release made carries no note; what the runtime reports comes first
-// then.
-func allocatedResources(c *corev1.Container, cur *runtime.Container) corev1.ResourceRequirements {
+// Actuated is what was set of a pod's resources since it was made: the part of its
+// record that says so.
+type Actuated struct {
+	Pod        *corev1.ResourceRequirements           // nil means what its sandbox was made with
+	Containers map[string]corev1.ResourceRequirements // by container id
+}
+
+// container is what a container has: what was set last, or else what it was made with.
+// One that another program or an older release made carries no note; what the
+// runtime reports comes first then.
+func (a Actuated) container(c *corev1.Container, cur *runtime.Container) corev1.ResourceRequirements {
+	if r, ok := a.Containers[cur.ID]; ok {
+		return r
+	}
 	if r, ok := notedResources(cur.Annotations); ok {
 		return r
 	}
 	return actualResources(c.Resources, cur.Resources)
+}
+
+// pod is what the pod as a whole has; nil for nothing.
+func (a Actuated) pod(allocated *corev1.Pod, v View) *corev1.ResourceRequirements {
+	if a.Pod != nil {
+		return a.Pod
+	}
+	if sb := v.Sandbox(); sb != nil {
+		if r, ok := notedResources(sb.Annotations); ok {
+			return &r
+		}
+	}
+	return allocated.Spec.Resources
+}
+
+// change is how a running container must change to have what its pod was granted.
+func change(s Situation, c *corev1.Container, run *runtime.Container) (resize.Change, bool) {
+	out := resize.Change{
+		ID: run.ID, Name: c.Name, From: resize.AmountsOf(s.Actuated.pod(s.Pod, s.View), s.Actuated.container(c, run)), To: resize.AmountsOf(s.Pod.Spec.Resources, c.Resources),
+	}
+	return out, out.From != out.To
+}
+
+// Changes lists the running containers that do not have what their pod was granted.
+// Init containers that are no sidecars get it when they start again.
+func Changes(s Situation) []resize.Change {
+	var out []resize.Change
+	for _, list := range [][]corev1.Container{s.Pod.Spec.InitContainers, s.Pod.Spec.Containers} {
+		for i := range list {
+			c := &list[i]
+			run := s.View.Latest(c.Name)
+			if run == nil || run.State != runtime.ContainerRunning || isInit(s.Pod, c) && !podspec.IsSidecar(c) {
+				continue
+			}
+			if ch, ok := change(s, c, run); ok {
+				out = append(out, ch)
+			}
+		}
+	}
+	return out
+}
+
+// InPlace lists the changes that are made while the containers run. The others get
+// what was granted by a restart, see keepRunning.
+func InPlace(s Situation) []resize.Change {
+	return slices.DeleteFunc(Changes(s), func(ch resize.Change) bool {
+		c, _ := podspec.FindContainer(s.Pod, ch.Name)
+		return c != nil && resize.NeedsRestart(c, ch.From, ch.To)
+	})
+}
+
+// isInit reports whether a container is one of the init containers of its pod.
+func isInit(pod *corev1.Pod, c *corev1.Container) bool {
+	_, init := podspec.FindContainer(pod, c.Name)
+	return init
+}
+
+// ResizeDue reports whether something of a running pod does not have what the pod was
+// granted.
+func ResizeDue(s Situation) bool {
+	if sb := s.View.Sandbox(); sb == nil || !sb.Ready || s.Ending != EndNone {
+		return false
+	}
+	return s.ResizePod || len(Changes(s)) > 0
+}
+
+// placeResize puts the change of a pod's resources into a decision: after the
+// containers that must restart for it have stopped, and before any starts.
+func placeResize(s Situation, d *Decision) {
+	if !ResizeDue(s) {
+		return
+	}
+	if until, ok := s.Retry[RetryResize]; ok && s.Now.Before(until) {
+		d.wakeAt(until)
+		return
+	}
+	before := func(a Action) bool {
+		return a.Kind == ActSetUp || a.Kind == ActRefreshVolumes || a.Kind == ActKill
+	}
+	var first, rest []Action
+	for _, a := range d.Actions {
+		if before(a) {
+			first = append(first, a)
+		} else {
+			rest = append(rest, a)
+		}
+	}
+	d.Actions = append(append(first, Action{Kind: ActResize}), rest...)
 }
 
 // notedResources reads the note of what a pod or container was made with.
@@ -74,8 +171,8 @@ func period(r *runtime.Resources) int64 {
 }
 
 // AllocatedPod is the pod with the resources in its spec that it and its
-// containers were made with, so that a container that is made anew gets the same.
-// It is the pod itself where nothing differs.
+// containers were made with: what it was granted, where no record says more. It is
+// the pod itself where nothing differs.
 func AllocatedPod(pod *corev1.Pod, v View) *corev1.Pod {
 	out := pod
 	change := func(edit func(*corev1.PodSpec)) {
@@ -95,7 +192,7 @@ func AllocatedPod(pod *corev1.Pod, v View) *corev1.Pod {
 		}
 	}
 	if sb := v.Sandbox(); sb != nil && pod.Spec.Resources != nil {
-		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *pod.Spec.Resources) {
+		if r, ok := notedResources(sb.Annotations); ok && !resize.Same(r, *pod.Spec.Resources) {
 			change(func(s *corev1.PodSpec) { s.Resources = &r })
 		}
 	}
@@ -110,52 +207,15 @@ func madeWith(v View, c *corev1.Container) (corev1.ResourceRequirements, bool) {
 		return corev1.ResourceRequirements{}, false
 	}
 	r, ok := notedResources(cur.Annotations)
-	return r, ok && !sameResources(r, c.Resources)
+	return r, ok && !resize.Same(r, c.Resources)
 }
 
-// sameResources reports whether nothing differs of what a resize may change: CPU
-// and memory.
-func sameResources(a, b corev1.ResourceRequirements) bool {
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		for _, lists := range [][2]corev1.ResourceList{{a.Limits, b.Limits}, {a.Requests, b.Requests}} {
-			if x, y := lists[0][name], lists[1][name]; x.Cmp(y) != 0 {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// resizePending is the message of the condition PodResizePending (KEP-1287): what
-// keeps the resources that it was made with. It is empty where nothing differs.
-func resizePending(f Facts) string {
-	var differs []string
-	if sb := f.View.Sandbox(); sb != nil && f.Pod.Spec.Resources != nil {
-		if r, ok := notedResources(sb.Annotations); ok && !sameResources(r, *f.Pod.Spec.Resources) {
-			differs = append(differs, "the pod as a whole")
-		}
-	}
-	for _, list := range [][]corev1.Container{f.Pod.Spec.InitContainers, f.Pod.Spec.Containers} {
-		for i := range list {
-			cur := f.View.Latest(list[i].Name)
-			if cur != nil && !sameResources(allocatedResources(&list[i], cur), list[i].Resources) {
-				differs = append(differs, "container "+list[i].Name)
-			}
-		}
-	}
-	if len(differs) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("in-place resize is not supported on this node: %s keeps the resources that it was made with; delete the pod to have it made with the new ones", strings.Join(differs, ", "))
-}
-
-// podAllocated is what the pod as a whole was made with (KEP-2837, pod-level
+// podAllocated is what the pod as a whole was granted and has (KEP-2837, pod-level
 // resources); nothing for a pod that asks for nothing as a whole.
 func podAllocated(f Facts) (corev1.ResourceList, *corev1.ResourceRequirements) {
-	pod := AllocatedPod(f.Pod, f.View)
+	pod := f.allocated()
 	if len(podspec.PodResources(pod).Requests)+len(podspec.PodResources(pod).Limits) == 0 || !sandboxReady(f) {
 		return nil, nil
 	}
-	whole := podspec.PodResources(pod)
-	return podspec.Requests(pod), whole.DeepCopy()
+	return podspec.Requests(pod), f.Actuated.pod(pod, f.View).DeepCopy()
 }

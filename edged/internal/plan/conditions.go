@@ -44,16 +44,19 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
 		})
 	}
-	if message := resizePending(f); message != "" && !IsTerminal(st.Phase) {
-		list = append(list, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible, Message: message})
+	if c := disruption(f, st); c != nil {
+		list = append(list, *c)
 	}
+	list = append(list, resizeConditions(f, st)...)
 	for i := range list {
 		c := &list[i]
-		c.ObservedGeneration = f.Pod.Generation
+		if !isResize(c.Type) {
+			c.ObservedGeneration = f.Pod.Generation
+		}
 		c.LastTransitionTime = metav1.NewTime(f.Now)
 		for _, old := range [][]corev1.PodCondition{lastConditions(f), f.Pod.Status.Conditions} {
 			if j := slices.IndexFunc(old, func(o corev1.PodCondition) bool { return o.Type == c.Type }); j >= 0 {
-				if old[j].Status == c.Status {
+				if old[j].Status == c.Status && (!isResize(c.Type) || old[j].Reason == c.Reason) {
 					c.LastTransitionTime = old[j].LastTransitionTime
 				}
 				break
@@ -61,6 +64,49 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 		}
 	}
 	return list
+}
+
+// disruption is the condition DisruptionTarget of a pod that the node evicts because it
+// is short of something (KEP-3329); nil without. It stays after the pod has ended, so
+// that a controller that looks later does not count the end as a failure of the program.
+func disruption(f Facts, st *corev1.PodStatus) *corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet}
+	if r := f.Rejected; r != nil && r.Disrupts && st.Phase == corev1.PodFailed && st.Reason == r.Reason {
+		c.Message = r.Message
+		return &c
+	}
+	for _, old := range [][]corev1.PodCondition{lastConditions(f), f.Pod.Status.Conditions} {
+		i := slices.IndexFunc(old, func(o corev1.PodCondition) bool {
+			return o.Type == c.Type && o.Reason == c.Reason && o.Status == c.Status
+		})
+		if i >= 0 && IsTerminal(st.Phase) {
+			c.Message = old[i].Message
+			return &c
+		}
+	}
+	return nil
+}
+
+// resizeConditions are the conditions about a change of the pod's resources
+// (KEP-1287). They are about the spec that they name, and True as long as they are
+// there.
+func resizeConditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
+	if IsTerminal(st.Phase) {
+		return nil
+	}
+	var list []corev1.PodCondition
+	add := func(t corev1.PodConditionType, c *ResizeCondition) {
+		if c != nil {
+			list = append(list, corev1.PodCondition{Type: t, Status: corev1.ConditionTrue, Reason: c.Reason, Message: c.Message, ObservedGeneration: c.Generation})
+		}
+	}
+	add(corev1.PodResizePending, f.Pending)
+	add(corev1.PodResizeInProgress, f.InProgress)
+	return list
+}
+
+func isResize(t corev1.PodConditionType) bool {
+	return t == corev1.PodResizePending || t == corev1.PodResizeInProgress
 }
 
 // lastConditions are the conditions of the last report.

@@ -5,7 +5,9 @@ import (
 )
 
 // planFinish stops what is left of a pod whose containers have finished, such as
-// sidecars. The worker stays: the pod's API object is still there.
+// sidecars. The worker stays: the pod's API object is still there. Its containers stay
+// for their logs, except those of a pod that was evicted, which may be what fills the
+// disk: a kubelet removes them too (ShouldPodContentBeRemoved).
 func planFinish(s Situation) Decision {
 	s.Ending = EndFinished
 	d := planEnd(s)
@@ -27,6 +29,9 @@ func planEnd(s Situation) Decision {
 	if s.Ending == EndFinished {
 		grace = podspec.GracePeriod(s.Pod)
 	}
+	if s.GraceLimit != nil {
+		grace = min(grace, *s.GraceLimit)
+	}
 	switch {
 	case s.View.Alive():
 		d.add(Action{Kind: ActKillPod, Grace: grace})
@@ -38,6 +43,11 @@ func planEnd(s Situation) Decision {
 	case s.Ending == EndFinished:
 		if !s.TornDown {
 			d.add(Action{Kind: ActTearDown})
+		}
+		if s.Evicted {
+			for _, c := range s.View.Containers {
+				d.add(Action{Kind: ActRemove, ID: c.ID, Name: c.Name})
+			}
 		}
 		d.Finished = true
 	case len(s.View.Sandboxes) > 0 || len(s.View.Containers) > 0:

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -29,6 +30,7 @@ const (
 	ActRemoveLogs     ActionKind = "remove logs"     // remove the pod's folder of logs
 	ActReportGone     ActionKind = "report gone"     // say that the API object may go
 	ActRefreshVolumes ActionKind = "refresh volumes" // write changed content into the volumes of a running pod
+	ActResize         ActionKind = "resize"          // give a running pod and its containers the resources that it was granted
 )
 
 // maxKeptPerName is how many exited containers of each name are kept: the newest, for
@@ -87,22 +89,26 @@ const (
 
 // Situation is all that Decide looks at.
 type Situation struct {
-	Pod           *corev1.Pod
+	Pod           *corev1.Pod // with the resources that it was granted
 	Now           time.Time
 	View          View
 	Ending        Ending
-	Grace         time.Duration // for ending
-	SetUp         bool          // volumes are set up
-	Stale         bool          // content of volumes may have changed
-	TornDown      bool          // volumes are gone
-	LogsRemoved   bool          // the folder of the logs is gone
-	FinalReported bool          // the last status is durable
-	Settled       time.Time     // until then, what a cut step asked of the runtime may still appear
-	GoneReported  bool          // the end was reported
+	Grace         time.Duration  // for ending
+	GraceLimit    *time.Duration // of an eviction; nil without
+	Evicted       bool           // the node was short of something, or the pod exceeded a limit of the disk
+	SetUp         bool           // volumes are set up
+	Stale         bool           // content of volumes may have changed
+	TornDown      bool           // volumes are gone
+	LogsRemoved   bool           // the folder of the logs is gone
+	FinalReported bool           // the last status is durable
+	Settled       time.Time      // until then, what a cut step asked of the runtime may still appear
+	GoneReported  bool           // the end was reported
 	Retry         map[string]time.Time
 	Health        map[string]Health // by container id
 	LastStatuses  map[string]*corev1.ContainerStatus
 	RefreshAt     time.Time // when tokens are due; only passed through
+	Actuated      Actuated  // what was set of its resources
+	ResizePod     bool      // the pod's cgroup may not have what the pod was granted
 }
 
 // Health is what the probes of a running container found out.
@@ -116,6 +122,7 @@ type Health struct {
 const (
 	RetrySandbox = ""     // what comes before containers
 	RetryEnd     = "/end" // what takes the pod down; no container has such a name
+	RetryResize  = "/resize"
 )
 
 // BackOff says how long, and until when, a crashed container waits before it
@@ -149,6 +156,11 @@ func StartsProcesses(actions []Action) bool {
 	return slices.ContainsFunc(actions, func(a Action) bool {
 		return a.Kind == ActCreateSandbox || a.Kind == ActStart || a.Kind == ActStartCreated
 	})
+}
+
+// Resizes reports whether the actions change the resources of the pod.
+func Resizes(actions []Action) bool {
+	return slices.ContainsFunc(actions, func(a Action) bool { return a.Kind == ActResize })
 }
 
 // Decide says what to do next for a pod. It is pure: equal situations give equal
@@ -185,6 +197,7 @@ func Decide(s Situation) Decision {
 		return planFinish(s)
 	}
 	planEphemeral(s, &d)
+	placeResize(s, &d)
 	if len(d.Actions) == 0 {
 		planPrune(s, &d)
 	}
@@ -263,6 +276,13 @@ func planContainers(s Situation, d *Decision) {
 	d.Finished = !open
 }
 
+// resizeRestarts reports whether a running container must restart to get the
+// resources that its pod was granted, by its resizePolicy.
+func resizeRestarts(s Situation, c *corev1.Container, run *runtime.Container) bool {
+	ch, changes := change(s, c, run)
+	return changes && resize.NeedsRestart(c, ch.From, ch.To)
+}
+
 // keepRunning stops a running container whose image changed in the spec, or whose
 // liveness or startup probe failed, and starts its successor unless that has to
 // wait. It reports whether the container stays.
@@ -283,6 +303,10 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 		if h.Grace > 0 {
 			grace = h.Grace
 		}
+	case resizeRestarts(s, c, run):
+		reason = fmt.Sprintf("Container %s resize requires restart", c.Name)
+		d.add(Action{Kind: ActKill, ID: run.ID, Name: c.Name, Grace: grace, Reason: reason}, Action{Kind: ActStart, Name: c.Name, Attempt: nextAttempt(s, c, run)})
+		return false // it did not crash: there is no back-off
 	default:
 		return true
 	}

@@ -37,10 +37,33 @@ type Facts struct {
 	Alive     bool // processes of the pod run, or may
 	Expired   bool // a service account token is past its end
 	Rejected  *Rejection
+
+	Allocated  *corev1.Pod // with the resources that it was granted; nil means Pod
+	Actuated   Actuated    // what was set of its resources
+	Pending    *ResizeCondition
+	InProgress *ResizeCondition
 }
 
-// Rejection is why a pod is made to fail: by admission, or by its deadline.
-type Rejection struct{ Reason, Message string }
+// ResizeCondition is the content of a condition about a change of resources.
+type ResizeCondition struct {
+	Reason, Message string
+	Generation      int64 // of the spec that it is about
+}
+
+// allocated is the pod with the resources that it was granted.
+func (f Facts) allocated() *corev1.Pod {
+	if f.Allocated != nil {
+		return f.Allocated
+	}
+	return f.Pod
+}
+
+// Rejection is why a pod is made to fail: by admission, by its deadline, or by an
+// eviction.
+type Rejection struct {
+	Reason, Message string
+	Disrupts        bool // the node ends the pod for its own sake: see disruption
+}
 
 // PodStatus computes the status of a pod. It is pure.
 //
@@ -157,6 +180,10 @@ func FindStatus(st *corev1.PodStatus, name string) *corev1.ContainerStatus {
 func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerStatus {
 	last := FindStatus(f.Last, c.Name)
 	cur := f.View.Latest(c.Name)
+	// The containers of a pod that is over may be removed before its API object is.
+	if cur == nil && last != nil && last.State.Terminated != nil && IsTerminal(f.Last.Phase) {
+		return *last.DeepCopy()
+	}
 	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, RestartCount: restartCount(cur, last)}
 	wait := &corev1.ContainerStateWaiting{Reason: ReasonContainerCreating}
 	if len(f.Pod.Spec.InitContainers) > 0 {
@@ -171,7 +198,7 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	if cur == nil {
 		st.State.Waiting = wait
 		lost(f, &st, last)
-		setDetails(&st, c, nil)
+		setDetails(f, &st, c, nil)
 		return st
 	}
 	st.ContainerID = f.Runtime + "://" + cur.ID
@@ -211,7 +238,7 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	if st.Started == nil {
 		st.Started = new(bool)
 	}
-	setDetails(&st, c, cur)
+	setDetails(f, &st, c, cur)
 	return st
 }
 
@@ -284,7 +311,7 @@ func lastMessage(last *corev1.PodStatus, name, id string) string {
 // setDetails fills in what the spec and the runtime say of a container besides its
 // state: its stop signal, mounts (KEP-3857 for recursive read-only), user
 // (KEP-3619) and resources.
-func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Container) {
+func setDetails(f Facts, st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Container) {
 	if cur == nil || cur.State != runtime.ContainerRunning && cur.State != runtime.ContainerExited {
 		return
 	}
@@ -306,9 +333,12 @@ func setDetails(st *corev1.ContainerStatus, c *corev1.Container, cur *runtime.Co
 		st.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: cur.User.UID, GID: cur.User.GID, SupplementalGroups: cur.User.SupplementalGroups}}
 	}
 	if cur.State == runtime.ContainerRunning {
-		made := allocatedResources(c, cur)
-		has := actualResources(made, cur.Resources)
-		st.AllocatedResources, st.Resources = made.Requests, &has
+		if granted, _ := podspec.FindContainer(f.allocated(), c.Name); granted != nil {
+			c = granted
+		}
+		set := f.Actuated.container(c, cur)
+		has := actualResources(set, cur.Resources)
+		st.AllocatedResources, st.Resources = c.Resources.Requests, &has
 	}
 }
 

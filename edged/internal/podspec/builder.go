@@ -32,6 +32,7 @@ type Config struct {
 	LogRoot        string // folder of the pods' logs
 	ResolvConf     string // resolver file for pods; "" chooses one of the host's
 	AllowedSysctls []string
+	Policy         Policy
 	SeccompDefault bool // a container without a profile gets the runtime's own
 	Objects        Objects
 	LocalAPI       func(pod *corev1.Pod) []runtime.EnvVar
@@ -53,6 +54,9 @@ type Node struct {
 	Capacity, Allocatable corev1.ResourceList
 	Features              runtime.Features
 	CgroupV2              bool
+	SwapLimited           bool     // the kernel counts swap by group
+	Swap                  int64    // bytes of swap that the machine has
+	HugePageSizes         []string // those that the kernel counts by group
 }
 
 // ContainerRequest is one container to be made.
@@ -118,7 +122,8 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 		CgroupParent: groups.Parent(QOSClass(pod), string(pod.UID)),
 		Security:     sandboxSecurity(pod, b.seccompDir()),
 	}
-	limits := CgroupLimits(pod)
+	cfg.Security.SupplementalGroups = b.withVolumeGroups(pod, cfg.Security.SupplementalGroups)
+	limits := b.PodLimits(pod, Node{})
 	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
 	if !pod.Spec.HostNetwork {
 		name, domain := hostname(pod, b.cfg.ClusterDomain)
@@ -178,12 +183,10 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	if err != nil {
 		return nil, err
 	}
-	// The kernel scales the OOM score by the machine's memory.
-	memory := node.Capacity[corev1.ResourceMemory]
 	cfg := &runtime.ContainerConfig{
 		Name: c.Spec.Name, Attempt: c.Attempt, Image: c.Image.ID, ImageName: c.Spec.Image, WorkingDir: c.Spec.WorkingDir, Env: env.list,
 		LogPath: filepath.Join(c.Spec.Name, fmt.Sprintf("%d.log", c.Attempt)), Stdin: c.Spec.Stdin, StdinOnce: c.Spec.StdinOnce, TTY: c.Spec.TTY,
-		Resources: containerResources(pod, c.Spec, memory.Value(), node.CgroupV2), Security: security,
+		Resources: b.ContainerResources(pod, c.Spec, node), Security: security,
 	}
 	// Only command and args are expanded; what is in the image stays as it is.
 	for _, s := range c.Spec.Command {
@@ -195,6 +198,10 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	// KEP-4960: the pod may replace the stop signal of the image.
 	if c.Spec.Lifecycle != nil && c.Spec.Lifecycle.StopSignal != nil {
 		cfg.StopSignal = string(*c.Spec.Lifecycle.StopSignal)
+	}
+	cfg.Security.SupplementalGroups = b.withVolumeGroups(pod, cfg.Security.SupplementalGroups)
+	if cfg.Devices, err = b.devices(pod, c.Spec); err != nil {
+		return nil, err
 	}
 	if cfg.Mounts, err = b.mounts(pod, c.Spec, env, node.Features); err != nil {
 		return nil, err
@@ -209,6 +216,7 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	cfg.Labels[runtime.LabelContainerName] = c.Spec.Name
 	cfg.Annotations = containerNotes(pod, c)
 	cfg.Annotations[runtime.AnnotationTerminationMessage] = message
+	cfg.Annotations[runtime.AnnotationNode] = b.cfg.NodeName
 	return cfg, nil
 }
 
@@ -282,7 +290,11 @@ func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment,
 		if err != nil {
 			return nil, err
 		}
-		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || contentVolume(pod, vm.Name), Relabel: ownVolume(pod, vm.Name)}
+		v, err := b.cfg.Volumes.Lookup(pod, vm.Name)
+		if err != nil {
+			return nil, err
+		}
+		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || v.ReadOnly, Relabel: v.Relabel}
 		// A relative mountPath is one below the root, as in a kubelet.
 		if !path.IsAbs(m.ContainerPath) {
 			m.ContainerPath = path.Join("/", m.ContainerPath)
@@ -352,20 +364,36 @@ func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *
 	return b.cfg.Volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
 }
 
-// contentVolume reports whether the agent writes the content of a volume.
-// Containers can only read it.
-func contentVolume(pod *corev1.Pod, name string) bool {
-	for _, v := range pod.Spec.Volumes {
-		if v.Name == name {
-			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+// devices gives a container the block volumes that it asks for, as makeBlockVolumes of
+// a kubelet does.
+func (b *Builder) devices(pod *corev1.Pod, c *corev1.Container) ([]runtime.Device, error) {
+	var out []runtime.Device
+	for _, d := range c.VolumeDevices {
+		if !path.IsAbs(d.DevicePath) {
+			return nil, fmt.Errorf("error DevicePath `%s` must be an absolute path", d.DevicePath)
 		}
+		v, err := b.cfg.Volumes.Lookup(pod, d.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !v.Device {
+			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, c.Name)
+		}
+		permissions := "mrw"
+		if v.ReadOnly {
+			permissions = "r"
+		}
+		out = append(out, runtime.Device{ContainerPath: d.DevicePath, HostPath: v.Path, Permissions: permissions})
 	}
-	return false
+	return out, nil
 }
 
-// ownVolume reports whether the files of a volume are the pod's alone, so that the
-// runtime may give them the pod's SELinux label. Files of the host keep theirs.
-func ownVolume(pod *corev1.Pod, name string) bool {
-	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
-	return i >= 0 && (pod.Spec.Volumes[i].EmptyDir != nil || contentVolume(pod, name))
+// withVolumeGroups adds the groups that the pod's volumes need to those of its spec.
+func (b *Builder) withVolumeGroups(pod *corev1.Pod, list []int64) []int64 {
+	for _, text := range b.cfg.Volumes.Groups(string(pod.UID)) {
+		if gid, err := strconv.ParseInt(text, 10, 64); err == nil && !slices.Contains(list, gid) {
+			list = append(list, gid)
+		}
+	}
+	return list
 }

@@ -8,9 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
-
-	"github.com/edgekit/edgekit/edged/cgroup"
-	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // The kernel's units and bounds for cpu.
@@ -29,40 +26,14 @@ func CPUShares(cpu resource.Quantity) int64 {
 
 // CPUQuota turns a CPU limit into microseconds per CPUPeriod; 0 means no limit.
 // The kernel takes no quota below one millisecond.
-func CPUQuota(cpu resource.Quantity) int64 {
+func CPUQuota(cpu resource.Quantity) int64 { return quotaFor(cpu, CPUPeriod) }
+
+// quotaFor is CPUQuota with another period, in microseconds.
+func quotaFor(cpu resource.Quantity, period int64) int64 {
 	if cpu.IsZero() {
 		return 0
 	}
-	return max(cpu.MilliValue()*CPUPeriod/1000, minQuota)
-}
-
-// containerResources turns requests and limits into what the kernel knows. A
-// request that is not set is as large as its limit. With cgroup v2 a container
-// with a memory limit gets no swap (KEP-2400), and dies as a whole when it runs
-// out of memory, as a kubelet has it.
-func containerResources(pod *corev1.Pod, c *corev1.Container, memory int64, v2 bool) runtime.Resources {
-	limit, memLimit := limitOf(pod, c, corev1.ResourceCPU), limitOf(pod, c, corev1.ResourceMemory)
-	cpu, asked := c.Resources.Requests[corev1.ResourceCPU]
-	if !asked {
-		cpu = limit
-	}
-	r := runtime.Resources{
-		CPUShares: CPUShares(cpu), CPUQuota: CPUQuota(limit), CPUPeriod: CPUPeriod,
-		Memory: memLimit.Value(), OOMScoreAdj: oomScore(pod, c, memory),
-	}
-	if v2 {
-		r.MemorySwap = r.Memory                                // no swap for what has a limit
-		r.Unified = map[string]string{"memory.oom.group": "1"} // a container dies as a whole
-	}
-	for name, q := range c.Resources.Limits {
-		if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
-			if r.HugePages == nil {
-				r.HugePages = make(map[string]uint64)
-			}
-			r.HugePages[pageName(size)] = uint64(max(q.Value(), 0))
-		}
-	}
-	return r
+	return max(cpu.MilliValue()*period/1000, minQuota)
 }
 
 // limitOf is a container's limit: its own or else that of its pod as a whole, so
@@ -74,16 +45,13 @@ func limitOf(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) res
 	return PodResources(pod).Limits[name]
 }
 
-// pageName writes a page size as the kernel's cgroup files do: 2Mi is "2MB".
-func pageName(size string) string { return strings.TrimSuffix(size, "i") + "B" }
-
 // oomScore says how soon the kernel kills the container when memory runs out:
 // Guaranteed pods last, BestEffort pods first, and between them by how little of
 // the node's memory they requested.
 // https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#node-out-of-memory-behavior
 func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	const guaranteed, bestEffort = -997, 1000
-	critical := pod.Spec.Priority != nil && *pod.Spec.Priority >= 2_000_000_000
+	critical := isCritical(pod)
 	switch QOSClass(pod) {
 	case corev1.PodQOSGuaranteed:
 		return guaranteed
@@ -103,8 +71,26 @@ func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
 	if capacity <= 0 {
 		return bestEffort - 1
 	}
-	score := 1000 - 1000*(request.Value()+sharedRequest(pod))/capacity
+	need := request.Value()
+	// A sidecar lives as long as the containers that it serves: it is not killed before the
+	// one that requests least (KEP-753).
+	if IsSidecar(c) {
+		need = max(need, leastRequest(pod))
+	}
+	score := 1000 - 1000*(need+sharedRequest(pod))/capacity
 	return min(max(score, 1000+guaranteed), bestEffort-1)
+}
+
+// leastRequest is the smallest memory request among the regular containers.
+func leastRequest(pod *corev1.Pod) int64 {
+	least := int64(-1)
+	for i := range pod.Spec.Containers {
+		q := pod.Spec.Containers[i].Resources.Requests[corev1.ResourceMemory]
+		if v := q.Value(); least < 0 || v < least {
+			least = v
+		}
+	}
+	return max(least, 0)
 }
 
 // sharedRequest is a container's part of the memory that the pod as a whole
@@ -122,13 +108,6 @@ func sharedRequest(pod *corev1.Pod) int64 {
 		}
 	}
 	return max(whole.Value()-own.Value(), 0) / n
-}
-
-// podRequest is what the pod as a whole requests: the sum over its containers and
-// sidecars, or its largest init container if that is more, or what the pod itself
-// requests, with overhead.
-func podRequest(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
-	return resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[name]
 }
 
 // HeldRequest is what a pod that is here already holds of a resource: not what it
@@ -180,31 +159,4 @@ func ContainerAllocatable(pod *corev1.Pod, node corev1.ResourceList) corev1.Reso
 		}
 	}
 	return node
-}
-
-// CgroupLimits bounds the pod's cgroup: CPU shares always; quota and memory only
-// if the pod has such a limit, or every container has one.
-func CgroupLimits(pod *corev1.Pod) cgroup.Limits {
-	// Shares divide what is left: every pod has some. A limit that one container lacks is
-	// no limit of the pod.
-	l := cgroup.Limits{CPUShares: CPUShares(podRequest(pod, corev1.ResourceCPU)), CPUPeriod: CPUPeriod}
-	sum := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
-	limit := func(name corev1.ResourceName) resource.Quantity {
-		if q := PodResources(pod).Limits[name]; !q.IsZero() {
-			return sum[name]
-		}
-		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
-			if q := c.Resources.Limits[name]; q.IsZero() {
-				return resource.Quantity{}
-			}
-		}
-		return sum[name]
-	}
-	l.CPUQuota = CPUQuota(limit(corev1.ResourceCPU))
-	if l.CPUQuota == 0 {
-		l.CPUPeriod = 0
-	}
-	memory := limit(corev1.ResourceMemory)
-	l.Memory = memory.Value()
-	return l
 }

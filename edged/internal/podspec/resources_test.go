@@ -9,19 +9,26 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 )
 
+func newBuilder(p Policy) *Builder { return New(Config{Policy: p}) }
+
+// machineOf is a node of cgroup v1 with that much memory.
+func machineOf(memory int64) Node {
+	return Node{Capacity: corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI)}}
+}
+
 func TestResources(t *testing.T) {
 	pod := podtest.New("Always", "a")
 	c := &pod.Spec.Containers[0]
-	if r := containerResources(pod, c, 1<<30, false); QOSClass(pod) != "BestEffort" || r.OOMScoreAdj != 1000 || r.CPUShares != 2 || r.CPUQuota != 0 {
+	if r := newBuilder(Policy{}).ContainerResources(pod, c, machineOf(1<<30)); QOSClass(pod) != "BestEffort" || r.OOMScoreAdj != 1000 || r.CPUShares != 2 || r.CPUQuota != 0 {
 		t.Errorf("%+v", r)
 	}
 	c.Resources.Requests = podtest.Resources("cpu", "250m", "memory", "256Mi")
-	if r := containerResources(pod, c, 1<<30, false); QOSClass(pod) != "Burstable" || r.OOMScoreAdj != 750 || r.CPUShares != 256 || r.Memory != 0 {
+	if r := newBuilder(Policy{}).ContainerResources(pod, c, machineOf(1<<30)); QOSClass(pod) != "Burstable" || r.OOMScoreAdj != 750 || r.CPUShares != 256 || r.Memory != 0 {
 		t.Errorf("%+v", r)
 	}
 	c.Resources.Limits = podtest.Resources("cpu", "250m", "memory", "256Mi")
 	c.Resources.Limits["hugepages-2Mi"] = resource.MustParse("4Mi")
-	if r := containerResources(pod, c, 1<<30, true); QOSClass(pod) != "Guaranteed" || r.OOMScoreAdj != -997 || r.CPUQuota != 25000 || r.Memory != 256<<20 || r.MemorySwap != r.Memory || r.HugePages["2MB"] != 4<<20 {
+	if r := newBuilder(Policy{}).ContainerResources(pod, c, machineOf(1<<30)); QOSClass(pod) != "Guaranteed" || r.OOMScoreAdj != -997 || r.CPUQuota != 25000 || r.Memory != 256<<20 || r.HugePages["2MB"] != 4<<20 {
 		t.Errorf("%+v", r)
 	}
 	init := podtest.New("Always", "init:i", "side:s", "init:j", "a")
@@ -29,7 +36,7 @@ func TestResources(t *testing.T) {
 		init.Spec.InitContainers[i].Resources.Requests = podtest.Resources("cpu", cpu, "memory", "0")
 	}
 	init.Spec.Containers[0].Resources.Requests = podtest.Resources("cpu", "3", "memory", "0")
-	if q := podRequest(init, "cpu"); q.Value() != 6 { // the second init container beside the sidecar
+	if q := Requests(init)["cpu"]; q.Value() != 6 { // the second init container beside the sidecar
 		t.Errorf("pod asks for %s", q.String())
 	}
 }
@@ -39,13 +46,13 @@ func TestPodLevelResources(t *testing.T) {
 	pod := podtest.New("Always", "a", "b")
 	pod.Spec.Containers[1].Resources = corev1.ResourceRequirements{Requests: podtest.Resources("memory", "64Mi"), Limits: podtest.Resources("memory", "128Mi")}
 	pod.Spec.Resources = &corev1.ResourceRequirements{Requests: podtest.Resources("cpu", "100m", "memory", "192Mi"), Limits: podtest.Resources("cpu", "200m", "memory", "256Mi")}
-	if l := CgroupLimits(pod); l.Memory != 256<<20 || l.CPUQuota != 20000 || l.CPUShares != 102 {
+	if l := newBuilder(Policy{}).PodLimits(pod, machineOf(1<<30)); l.Memory != 256<<20 || l.CPUQuota != 20000 || l.CPUShares != 102 {
 		t.Errorf("limits of the pod: %+v", l)
 	}
-	if q := podRequest(pod, corev1.ResourceMemory); q.Value() != 192<<20 {
+	if q := Requests(pod)[corev1.ResourceMemory]; q.Value() != 192<<20 {
 		t.Errorf("the pod asks for %s", q.String())
 	}
-	a, b := containerResources(pod, &pod.Spec.Containers[0], 1<<30, false), containerResources(pod, &pod.Spec.Containers[1], 1<<30, false)
+	a, b := newBuilder(Policy{}).ContainerResources(pod, &pod.Spec.Containers[0], machineOf(1<<30)), newBuilder(Policy{}).ContainerResources(pod, &pod.Spec.Containers[1], machineOf(1<<30))
 	if a.Memory != 256<<20 || a.CPUQuota != 20000 || b.Memory != 128<<20 || b.CPUQuota != 20000 {
 		t.Errorf("limits of the containers: %+v, %+v", a, b)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -23,10 +22,6 @@ import (
 //     resource claims, fields of volumes. Each try repeats the Warning event.
 //   - At a container the container waits with CreateContainerConfigError and is
 //     tried again (refusedContainer): what concerns one container only.
-//
-// In-place resize is refused with a condition, see resizePending. Limits of what a
-// pod takes of the disk are the one thing that is accepted and not enforced; an
-// event of the pod says so (unenforced).
 
 // The reasons of events and of waiting containers.
 const (
@@ -95,26 +90,6 @@ func unsupportedVolume(v *corev1.VolumeSource) string {
 	return ""
 }
 
-// UnenforcedLimits names the limits of a pod that the node accepts and does not
-// enforce yet; "" if there are none. They only bound what a pod writes to the
-// disk, so that the pod runs, and an event says so.
-func UnenforcedLimits(pod *corev1.Pod) string {
-	var limits []string
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			if q, ok := list[i].Resources.Limits[corev1.ResourceEphemeralStorage]; ok {
-				limits = append(limits, fmt.Sprintf("the limit of ephemeral-storage of container %q (%s)", list[i].Name, &q))
-			}
-		}
-	}
-	for _, v := range pod.Spec.Volumes {
-		if e := v.EmptyDir; e != nil && e.Medium == corev1.StorageMediumDefault && e.SizeLimit != nil && !e.SizeLimit.IsZero() {
-			limits = append(limits, fmt.Sprintf("emptyDir.sizeLimit of volume %q (%s)", v.Name, e.SizeLimit))
-		}
-	}
-	return strings.Join(limits, ", ")
-}
-
 // SandboxFailure is the reason and the message of the event for a pod that got no
 // sandbox.
 func SandboxFailure(err error) (reason, message string) {
@@ -143,9 +118,6 @@ func unsupportedContainer(c *corev1.Container) error {
 		if len(m.BindMountOptions) > 0 {
 			return refuse(fmt.Sprintf("bindMountOptions of the volume mount %q", m.Name))
 		}
-	}
-	if len(c.VolumeDevices) > 0 {
-		return refuse(fmt.Sprintf("the raw block volume %q (volumeDevices)", c.VolumeDevices[0].Name))
 	}
 	for name, p := range map[string]*corev1.Probe{"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe} {
 		switch {

@@ -1,15 +1,13 @@
 package probemetrics
 
 import (
-	"cmp"
-	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/metricstext"
 )
 
 // Counter counts the results of probes by pod, container and kind of probe. A
@@ -61,20 +59,15 @@ func (f *Counter) Track(pod *corev1.Pod, container, kind string) (answered func(
 
 // Write writes the counts in Prometheus' text format, under the kubelet's name.
 func (f *Counter) Write(w io.Writer) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var out strings.Builder
-	out.WriteString("# HELP prober_probe_total Cumulative number of a liveness, readiness or startup probe for a container by result.\n# TYPE prober_probe_total counter\n")
-	keys := slices.SortedFunc(maps.Keys(f.counts), func(a, b probeKey) int {
-		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.pod, b.pod), strings.Compare(a.uid, b.uid),
-			strings.Compare(a.container, b.container), strings.Compare(a.kind, b.kind))
-	})
-	for _, k := range keys {
-		for i, result := range probeResults() {
-			fmt.Fprintf(&out, "prober_probe_total{container=%q,namespace=%q,pod=%q,pod_uid=%q,probe_type=%q,result=%q} %d\n",
-				k.container, k.namespace, k.pod, k.uid, k.kind, result, f.counts[k][i])
+	desc := prometheus.NewDesc("prober_probe_total", "Cumulative number of a liveness, readiness or startup probe for a container by result.",
+		[]string{"container", "namespace", "pod", "pod_uid", "probe_type", "result"}, nil)
+	return metricstext.Write(w, metricstext.Collect(func(out chan<- prometheus.Metric) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for k, counts := range f.counts {
+			for i, result := range probeResults() {
+				out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(counts[i]), k.container, k.namespace, k.pod, k.uid, k.kind, result)
+			}
 		}
-	}
-	_, err := io.WriteString(w, out.String())
-	return err
+	}))
 }

@@ -125,7 +125,7 @@ func (p *Process) Busy() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// stat gives the fields of a file under /proc of the child. The program's name
+// stat returns the fields of a file under /proc of the child. The program's name
 // has no spaces.
 func (p *Process) stat(file string) []string {
 	p.t.Helper()

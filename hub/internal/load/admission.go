@@ -116,7 +116,7 @@ func (e *Admission) TryEnter(network netip.Prefix) *Slot {
 	return e.passLocked(network)
 }
 
-// Fewest gives the network, of those, that has the fewest places.
+// Fewest returns the network, of those, that has the fewest places.
 func (e *Admission) Fewest(networks iter.Seq[netip.Prefix]) (fewest netip.Prefix) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -172,7 +172,7 @@ func (e *Admission) leaveLocked(p *Slot) {
 	e.hurryLocked()
 }
 
-// grantLocked gives the free places to those that wait.
+// grantLocked returns the free places to those that wait.
 func (e *Admission) grantLocked() {
 	for {
 		next := -1

@@ -60,7 +60,7 @@ func (a *HandshakeLimiter) Take(now time.Time) (early time.Duration) {
 	return 0
 }
 
-// Cancel gives a reservation up.
+// Cancel returns a reservation up.
 func (a *HandshakeLimiter) Cancel() { a.waiting-- }
 
 // early is how long it takes until one may start.

@@ -47,7 +47,7 @@ const maxClip = 253
 // Clip shortens a text from outside for errors and logs.
 func Clip(s string) string { return Truncate(s, maxClip) }
 
-// Truncate gives the first n bytes of s at most, without the part of a rune at their
+// Truncate returns the first n bytes of s at most, without the part of a rune at their
 // end.
 func Truncate(s string, n int) string {
 	if len(s) <= n {

@@ -27,7 +27,7 @@ var operationNames = [...]string{
 	Response: "response", NodeConnection: "node connection", MetaSync: "meta sync",
 }
 
-// String gives the operation's name in lower case, for logs.
+// String returns the operation's name in lower case, for logs.
 func (o Operation) String() string {
 	if o.Valid() {
 		return operationNames[o]
@@ -48,7 +48,7 @@ type Key struct {
 	Name      string
 }
 
-// String gives resource/namespace/name, for logs.
+// String returns resource/namespace/name, for logs.
 func (k Key) String() string { return k.Resource + "/" + k.Namespace + "/" + k.Name }
 
 // Message is the one envelope of the link. Body is opaque to hub; its owner
@@ -90,7 +90,7 @@ type Error struct {
 	RetryAfter time.Duration
 }
 
-// Error gives the text of the far side, marked as such.
+// Error returns the text of the far side, marked as such.
 func (e *Error) Error() string { return "hub: peer: " + e.Text }
 
 // Final reports whether asking again can never help: CodeInvalid,

@@ -76,7 +76,7 @@ type machines struct {
 	erecv *EventReceiver
 }
 
-// play gives one event to a machine. The switch is the scripts' language.
+// play returns one event to a machine. The switch is the scripts' language.
 func (m *machines) play(t *testing.T, w []string) []Effect {
 	arg := func(i int) string {
 		if i < len(w) {

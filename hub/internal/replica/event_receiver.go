@@ -20,12 +20,11 @@ type EventReceiver struct {
 
 	marks   map[string]uint64 // newest id that is done with
 	sources map[string]*arriving
-	queue   []*arriving // have events and are not with the Inbox
-	later   []*arriving // to be tried again when the timer fires
-	busy    int         // are with the Inbox
-	count   int         // of events in all sources
+	queue   []*arriving        // have events and are not with the Inbox
+	later   retries[*arriving] // to be tried again when the timer fires
+	busy    int                // are with the Inbox
+	count   int                // of events in all sources
 	bytes   int
-	timer   bool
 }
 
 // arriving is a source that has events here; it is dropped when they are done.
@@ -55,9 +54,7 @@ func (r *EventReceiver) Step(ev EventReceiverEvent) []Effect {
 	case AppendDone:
 		fx = r.taken(fx, ev)
 	case RetryDue:
-		r.timer = false
-		r.queue = append(r.queue, r.later...)
-		r.later = nil
+		r.queue = append(r.queue, r.later.take()...)
 	}
 	return r.pump(fx)
 }
@@ -115,15 +112,7 @@ func (r *EventReceiver) pump(fx []Effect) []Effect {
 	if len(r.queue) == 0 {
 		r.queue = nil
 	}
-	if len(r.later) > 0 && !r.timer {
-		r.timer = true
-		tries := r.later[0].tries
-		for _, src := range r.later {
-			tries = min(tries, src.tries)
-		}
-		fx = append(fx, RetryAfter{RetryPause(tries)})
-	}
-	return fx
+	return r.later.arm(fx)
 }
 
 // taken looks at the Inbox's answer. A batch that fails is tried event by
@@ -149,7 +138,7 @@ func (r *EventReceiver) taken(fx []Effect, ev AppendDone) []Effect {
 		id := src.events[0].ID
 		return r.done(append(fx, ReportLost{src.name, id, ev.Err}, SendRefusal{src.name, id, e}), src, 1)
 	}
-	r.later = append(r.later, src)
+	r.later.add(src)
 	return fx
 }
 

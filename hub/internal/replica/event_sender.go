@@ -33,14 +33,13 @@ type EventSender struct {
 	marked  bool              // the peer has sent all its marks
 	marks   map[string]uint64 // of sources that were not seen here yet
 	sources map[string]*eventSource
-	queue   []*eventSource // to be read, oldest first
-	blocked []*eventSource // to be read when the window has room
-	later   []*eventSource // to be read when the timer fires
+	queue   []*eventSource        // to be read, oldest first
+	blocked []*eventSource        // to be read when the window has room
+	later   retries[*eventSource] // to be read when the timer fires
 	reading int
 	flying  int
 	bytes   int
-	timer   bool // a RetryAfter is under way
-	landed  int  // events that were acknowledged, until the session counts them
+	landed  int // events that were acknowledged, until the session counts them
 }
 
 type eventState uint8
@@ -100,10 +99,7 @@ func (s *EventSender) Step(ev EventSenderEvent) []Effect {
 		}
 		return append(fx, ReportLost{ev.Source, ev.ID, ev.Err})
 	case RetryDue:
-		s.timer = false
-		again := s.later
-		s.later = nil
-		for _, src := range again {
+		for _, src := range s.later.take() {
 			s.enqueue(src)
 		}
 	}
@@ -196,7 +192,7 @@ func (s *EventSender) read(fx []Effect, ev EventRead) []Effect {
 	case ev.Err != nil:
 		src.state = eventLater
 		src.tries++
-		s.later = append(s.later, src)
+		s.later.add(src)
 		return append(fx, ReportLost{src.name, 0, ev.Err})
 	}
 	src.tries = 0
@@ -301,15 +297,7 @@ func (s *EventSender) pump(fx []Effect) []Effect {
 	if len(s.queue) == 0 {
 		s.queue = nil
 	}
-	if len(s.later) > 0 && !s.timer {
-		s.timer = true
-		tries := s.later[0].tries
-		for _, src := range s.later {
-			tries = min(tries, src.tries)
-		}
-		fx = append(fx, RetryAfter{RetryPause(tries)})
-	}
-	return fx
+	return s.later.arm(fx)
 }
 
 // RetryPause is the wait after the given number of failures in a row.

@@ -25,7 +25,7 @@ type decoder struct {
 	Owned bool
 }
 
-// newDecoder gives one for a peer that may list so many keys, and as many sources.
+// newDecoder returns one for a peer that may list so many keys, and as many sources.
 func newDecoder(keys int) decoder { return decoder{keys: keys, versions: keys, marks: keys} }
 
 // Frame reads one message Frame. Nothing in the result points into b, but for
@@ -46,7 +46,7 @@ func (d *decoder) Frame(b []byte) (Frame, error) {
 	return f, nil
 }
 
-// body gives the body of a message: a copy, unless the buffer is its own.
+// body returns the body of a message: a copy, unless the buffer is its own.
 func (d *decoder) body(b []byte) []byte {
 	if d.Owned {
 		return b[:len(b):len(b)]

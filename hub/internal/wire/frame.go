@@ -130,7 +130,7 @@ const (
 	ClassStream
 )
 
-// String gives the class as it stands in errors.
+// String returns the class as it stands in errors.
 func (c Class) String() string {
 	if c == ClassStream {
 		return "stream"
@@ -151,7 +151,7 @@ const (
 	GoAwayStopped                        // the edge stops
 )
 
-// String gives the reason as it stands in Info.Reason.
+// String returns the reason as it stands in Info.Reason.
 func (k GoAwayKind) String() string {
 	switch k {
 	case GoAwayRefused:

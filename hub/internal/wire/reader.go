@@ -149,7 +149,7 @@ func (r *Reader) Next() (Frame, error) {
 	}
 }
 
-// Buffered gives the reader with what was read ahead, for what follows the frames.
+// Buffered returns the reader with what was read ahead, for what follows the frames.
 func (r *Reader) Buffered() *bufio.Reader { return r.r }
 
 // Length reads the length of the next frame.

@@ -108,7 +108,7 @@ func (s *Store) Forget(node string) {
 	delete(s.names, node)
 }
 
-// Holder gives the key that has a name.
+// Holder returns the key that has a name.
 func (s *Store) Holder(_ context.Context, node string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +118,7 @@ func (s *Store) Holder(_ context.Context, node string) (string, error) {
 	return s.names[node][0], nil
 }
 
-// Keys gives the keys that have a name.
+// Keys returns the keys that have a name.
 func (s *Store) Keys(_ context.Context, node string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

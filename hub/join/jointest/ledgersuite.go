@@ -19,7 +19,7 @@ type LedgerSuite struct {
 	// Open makes an empty store; it is closed with t's cleanups. If it is a join.Names
 	// too, RunLedger claims a name before it issues a certificate, as a join.Handler does.
 	Open func(t *testing.T) join.Ledger
-	// Issuer gives what an operator sees of the node: the issuer that the store noted
+	// Issuer returns what an operator sees of the node: the issuer that the store noted
 	// last.
 	Issuer func(ctx context.Context, s join.Ledger, node string) (string, error)
 }

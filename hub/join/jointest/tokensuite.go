@@ -158,7 +158,7 @@ func readToken(t *testing.T, store join.Tokens, id string) join.Record {
 	return r
 }
 
-// keyHash gives the n-th key hash, in the form of join.KeyHash.
+// keyHash returns the n-th key hash, in the form of join.KeyHash.
 func keyHash(n int) string { return fmt.Sprintf("%064x", n+1) }
 
 // rounds is how often the tests of callers at once run: they meet in some rounds only.

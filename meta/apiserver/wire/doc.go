@@ -1,7 +1,6 @@
-// Package wire is what a node's API and the cloud tell each other over the
-// link: which of the node's sessions want more than their pods, the keys by
-// which the node checks service account tokens, and the calls by which it has
-// the cloud do what it cannot.
+// Package wire defines what a node's API and the cloud send each other over the link: the
+// capabilities by which a node asks for more than its pods, the keys that verify service
+// account tokens, and the calls by which the cloud executes requests for the node.
 //
-// The node imports it in meta/apiserver, the cloud in controller/nodeapi.
+// meta/apiserver imports it on the node, controller/nodeapi in the cloud.
 package wire

@@ -12,13 +12,12 @@ import (
 
 // Capabilities that a node names when it connects.
 const (
-	// Access has the cloud send what the node's API needs to know its clients:
-	// the issuer's keys, and the RBAC objects that concern the service accounts
-	// of the node's pods; and those pods' Namespaces.
+	// Access asks the cloud for what the node's API needs to authenticate and authorize
+	// clients: the issuer's keys, the RBAC objects that concern the service accounts of
+	// the node's pods, and these pods' Namespaces.
 	Access = "local-api"
-	// Services has the cloud send all Services, EndpointSlices and
-	// ServiceCIDRs, which kube-proxy needs, and all Namespaces, which a DNS server
-	// of the cluster needs besides.
+	// Services asks the cloud for all Services, EndpointSlices and ServiceCIDRs, which
+	// kube-proxy needs, and for all Namespaces, which the cluster's DNS server needs too.
 	Services = "services"
 )
 
@@ -55,7 +54,7 @@ type Request struct {
 	Body        []byte `json:"-"`
 }
 
-// Response is what the API server said.
+// Response is the API server's answer.
 type Response struct {
 	Code        int      `json:"code"`
 	ContentType string   `json:"contentType,omitempty"`
@@ -67,10 +66,10 @@ type Response struct {
 // selectors, and a token.
 const maxHead = 96 << 10
 
-// Encode gives the request as it travels: a line of JSON and then the body.
+// Encode returns the request as it is sent: a line of JSON and then the body.
 func (r Request) Encode() ([]byte, error) { return encode(r, r.Body) }
 
-// Encode gives the response as it travels: a line of JSON and then the body.
+// Encode returns the response as it is sent: a line of JSON and then the body.
 func (r Response) Encode() ([]byte, error) { return encode(r, r.Body) }
 
 func encode(head any, body []byte) ([]byte, error) {
@@ -79,7 +78,7 @@ func encode(head any, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("wire: %w", err)
 	}
 	if len(b) > maxHead {
-		return nil, fmt.Errorf("wire: path, query and token have %d bytes together, %d are the limit", len(b), maxHead)
+		return nil, fmt.Errorf("wire: path, query and token together have %d bytes, over the limit of %d", len(b), maxHead)
 	}
 	return append(append(b, '\n'), body...), nil
 }
@@ -98,7 +97,7 @@ func DecodeResponse(text []byte) (Response, error) {
 	body, err := decode(text, &r)
 	r.Body = body
 	if err == nil && (r.Code < 100 || r.Code > 599) {
-		err = fmt.Errorf("wire: %d is no HTTP status", r.Code)
+		err = fmt.Errorf("wire: %d is not an HTTP status", r.Code)
 	}
 	return r, err
 }

@@ -20,9 +20,8 @@ import (
 // inside marks the process that has mounts of its own.
 const inside = "EDGEKIT_DISKTEST_INSIDE"
 
-// Isolate runs the test that calls it once more, in a process with mounts of
-// its own, and reports whether this is that process. Elsewhere the test has
-// then passed, failed or been skipped by what happened there.
+// Isolate runs the calling test again in a process with its own mounts, and reports whether this is
+// that process. Otherwise the test has the result of that process.
 func Isolate(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(inside) != "" {
@@ -51,9 +50,9 @@ func Isolate(t *testing.T) bool {
 	return false
 }
 
-// Disk is the disk. It is on or off; New makes one that is off and empty but
-// for a file system. A process of its own answers the kernel: this one may get
-// stuck in the disk, and then only the end of that one frees it.
+// Disk is the disk. It is on or off; New makes one that is off and empty except for its file system.
+// A process of its own serves the disk: this process may block on the disk, and only the end of the
+// other one frees it then.
 type Disk struct {
 	folder  string    // holds the image and the mount points
 	image   string    // what is on the medium while the disk is off
@@ -84,7 +83,7 @@ func New(t *testing.T, size int64) *Disk {
 	return d
 }
 
-// On switches the disk on and mounts it. It gives the folder of its files.
+// On switches the disk on, mounts it and returns the folder of its files.
 func (d *Disk) On(t *testing.T) string {
 	t.Helper()
 	d.off()
@@ -141,7 +140,7 @@ func (d *Disk) start(mount string) error {
 	return nil
 }
 
-// off takes the disk off, after everything was written if it was not cut.
+// off unmounts the disk. Everything was written before, unless the power was cut.
 func (d *Disk) off() {
 	if d.stop != nil {
 		d.stop()
@@ -149,14 +148,14 @@ func (d *Disk) off() {
 	}
 }
 
-// Cut cuts the power: nothing is written from now on, and of what was not
-// flushed a random choice has reached the medium, one of it in part.
+// Cut cuts the power: nothing is written from now on. Of the writes that were not flushed, a random
+// choice has reached the medium, one of them in part.
 func (d *Disk) Cut(rng *rand.Rand) { d.say(cutCommand, rng.Uint64()) }
 
 // Fail makes the disk answer each write, flush and read with an error.
 func (d *Disk) Fail(errno syscall.Errno) { d.say(failCommand, uint64(errno)) }
 
-// say returns when the command is obeyed.
+// say sends a command and returns when it was executed.
 func (d *Disk) say(command byte, argument uint64) {
 	if _, err := d.ask.Write(binary.NativeEndian.AppendUint64([]byte{command}, argument)); err == nil {
 		_ = d.answered() // a disk that is no more is as good as cut
@@ -168,7 +167,7 @@ func (d *Disk) answered() error {
 	return err
 }
 
-// attach makes a loop device of a file; it goes when nobody uses it any more.
+// attach makes a loop device of a file; the kernel removes it after its last user.
 func attach(name string) (*os.File, error) {
 	back, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

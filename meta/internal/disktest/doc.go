@@ -1,5 +1,5 @@
-// Package disktest is a disk whose power a test cuts: a block device with ext4
-// on it, to see what a store makes of a disk that fails.
+// Package disktest is a disk whose power a test can cut: a block device with ext4. It shows how a
+// store behaves on a disk that fails.
 //
 //	func TestPowerCut(t *testing.T) {
 //		if !disktest.Isolate(t) {

@@ -123,7 +123,7 @@ func initOut(in []byte) []byte {
 	return append(out, make([]byte, 64-len(out))...)
 }
 
-// attributes gives a struct fuse_attr.
+// attributes returns a struct fuse_attr.
 func (m *medium) attributes(node uint64) []byte {
 	mode, size := uint32(syscall.S_IFDIR|0o700), uint64(0)
 	if node == fileNode {

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// What the process that is the disk is told: in its environment the mount
-// point and the image, and then commands of a byte and a number.
+// The interface of the process that serves the disk: its environment has the mount point and the
+// image, and commands are a byte and a number.
 const (
 	serving     = "EDGEKIT_DISKTEST_MOUNT"
 	imageName   = "EDGEKIT_DISKTEST_IMAGE"
@@ -37,7 +37,7 @@ func Serve() bool {
 	return true
 }
 
-// serveMedium is the disk until nobody commands it any more.
+// serveMedium serves the disk until its command pipe is closed.
 func serveMedium(mount, image string) error {
 	flushed, err := os.ReadFile(image)
 	if err != nil {
@@ -66,14 +66,14 @@ func serveMedium(mount, image string) error {
 	return os.WriteFile(image, m.flushed, 0o600)
 }
 
-// medium is what the kernel writes to.
+// medium is the content of the disk, as the kernel writes it.
 type medium struct {
 	mu      sync.Mutex
-	flushed []byte  // what is there for sure
+	flushed []byte  // what was flushed
 	now     []byte  // what the kernel reads
 	cache   []write // what was written since the last flush
 	fault   syscall.Errno
-	cut     bool // nothing counts any more
+	cut     bool // the power was cut: writes are dropped
 }
 
 type write struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Limits bounds what a Feed remembers. The newest batch is always kept.
+// Limits bounds the memory of a Feed. The newest batch is always kept.
 type Limits struct {
 	Events int // most events kept; 0 means 4096
 	Bytes  int // most bytes of keys and values kept; 0 means 1 MiB
@@ -42,9 +42,9 @@ type batch struct {
 	bytes    int
 }
 
-// New makes a Feed for a store whose newest revision is revision and whose
-// changes after floor are still to come. A store that has just been opened
-// passes its revision twice; one that never held anything may pass 0 as floor.
+// New makes a Feed for a store whose newest revision is revision. It can serve the changes after
+// floor. A store that was just opened passes its revision twice; one that never held anything may pass
+// 0 as floor.
 func New(limits Limits, floor, revision uint64) *Feed {
 	if limits.Events == 0 {
 		limits.Events = 4096
@@ -103,7 +103,7 @@ func (f *Feed) left() {
 	f.watching--
 }
 
-// Stats fills in what the feed knows of a store's figures.
+// Stats fills in the metrics that the feed knows.
 func (f *Feed) Stats(s *meta.Stats) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -150,8 +150,8 @@ func (f *Feed) serve(ctx context.Context, prefixes []string, after uint64, out c
 	}
 }
 
-// since copies the events after a revision and gives the revision up to which
-// that is complete. It reports false when some are forgotten.
+// since copies the events after a revision and returns the revision up to which they are complete. It
+// reports false when some of them were dropped.
 func (f *Feed) since(prefixes []string, after uint64) (events []meta.Event, next uint64, changed <-chan struct{}, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package latest hands the newest value of something to any number of
-// subscribers: each has a channel that holds one value, and a value that was
-// not read yet is replaced by the next. Nobody ever blocks the publisher.
+// Package latest passes the newest value of something to any number of subscribers. Each has a
+// channel that holds one value; a newer value replaces one that was not read yet. The publisher
+// never blocks.
 package latest

@@ -29,14 +29,14 @@ func (t *Topic[T]) Publish(v T) {
 	}
 }
 
-// Value gives the newest value, and whether there is one.
+// Value returns the newest value, and whether there is one.
 func (t *Topic[T]) Value() (T, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.value, t.set
 }
 
-// Subscribe gives a channel with the newest value, if there is one, and then
+// Subscribe returns a channel with the newest value, if there is one, and then
 // every newer one that is read in time. It is closed when ctx ends.
 func (t *Topic[T]) Subscribe(ctx context.Context) <-chan T {
 	t.mu.Lock()

@@ -1,23 +1,22 @@
-// Package jwt checks the JSON Web Tokens of Kubernetes service accounts
-// (RFC 7515, 7517, 7518 and 7519, as far as API servers use them): it reads a
-// key set, verifies a signature and gives the claims.
+// Package jwt checks the JSON Web Tokens of Kubernetes service accounts: it
+// reads a key set (RFC 7517), verifies a signature (RFC 7515, 7518) and returns
+// the claims (RFC 7519). go-jose decodes keys and verifies signatures. This
+// package adds what an API server wants beyond that: a fixed list of algorithms,
+// bounds on what is decoded, and the claims that Kubernetes defines.
 package jwt
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rsa"
-	_ "crypto/sha256" // linked for crypto.Hash
-	_ "crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -28,86 +27,69 @@ const maxToken = 16 << 10
 // ErrSignature is returned for a token that none of the keys has signed.
 var ErrSignature = errors.New("jwt: no key of the issuer has signed this token")
 
+// algorithms are those that kube-apiserver accepts for service account tokens.
+// "none" and the symmetric ones (HS256 ...) are not among them: with those,
+// whoever knows the public key could sign (RFC 8725, section 2.1).
+func algorithms() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512,
+		jose.PS256, jose.PS384, jose.PS512,
+		jose.ES256, jose.ES384, jose.ES512,
+	}
+}
+
 // Key is one public key of an issuer.
 type Key struct {
 	ID     string
 	Public crypto.PublicKey // *rsa.PublicKey or *ecdsa.PublicKey
 }
 
-// ParseKeys reads a JSON Web Key Set. Keys of unknown kinds are left out.
+// ParseKeys reads a JSON Web Key Set. It leaves out keys of other kinds than RSA
+// and EC, and keys that are not for signatures (RFC 7517, sections 4.2 and 5).
 func ParseKeys(text []byte) ([]Key, error) {
 	var set struct {
-		Keys []struct {
-			Kty, Kid, Use, N, E, Crv, X, Y string
-		}
+		Keys []json.RawMessage
 	}
 	if err := jsonlimit.Unmarshal(text, &set); err != nil {
 		return nil, fmt.Errorf("jwt: key set: %w", err)
 	}
 	var keys []Key
-	for _, k := range set.Keys {
-		if k.Use != "" && k.Use != "sig" {
+	for _, raw := range set.Keys {
+		// go-jose fails for a kind that it does not know, so the kind is read first.
+		var kind struct{ Kty, Kid, Use string }
+		if err := jsonlimit.Unmarshal(raw, &kind); err != nil {
+			return nil, fmt.Errorf("jwt: key set: %w", err)
+		}
+		if kind.Use != "" && kind.Use != "sig" || kind.Kty != "RSA" && kind.Kty != "EC" {
 			continue
 		}
-		var public crypto.PublicKey
-		var err error
-		switch k.Kty {
-		case "RSA":
-			public, err = rsaKey(k.N, k.E)
-		case "EC":
-			public, err = ecKey(k.Crv, k.X, k.Y)
-		default:
-			continue
+		var key jose.JSONWebKey
+		if err := key.UnmarshalJSON(raw); err != nil {
+			return nil, fmt.Errorf("jwt: key %q: %w", kind.Kid, err)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("jwt: key %q: %w", k.Kid, err)
+		public := key.Public().Key // for a private key, its public half
+		if err := checkRSA(public); err != nil {
+			return nil, fmt.Errorf("jwt: key %q: %w", kind.Kid, err)
 		}
-		keys = append(keys, Key{k.Kid, public})
+		keys = append(keys, Key{key.KeyID, public})
 	}
 	return keys, nil
 }
 
-func rsaKey(n, e string) (*rsa.PublicKey, error) {
-	modulus, err := base64.RawURLEncoding.DecodeString(n)
-	if err != nil {
-		return nil, err
+// checkRSA bounds the size of an RSA key. A short key is not safe, and a long
+// one makes each verification slow. go-jose checks neither.
+func checkRSA(public crypto.PublicKey) error {
+	key, ok := public.(*rsa.PublicKey)
+	if !ok {
+		return nil
 	}
-	exponent, err := base64.RawURLEncoding.DecodeString(e)
-	if err != nil {
-		return nil, err
+	if bytes := key.Size(); bytes < 128 || bytes > 1024 || key.E < 3 || key.E > 1<<31-1 {
+		return errors.New("not an RSA key of 1,024 to 8,192 bits")
 	}
-	exp := new(big.Int).SetBytes(exponent)
-	if len(modulus) < 128 || len(modulus) > 1024 || !exp.IsInt64() || exp.Int64() < 3 || exp.Int64() > 1<<31-1 {
-		return nil, errors.New("not an RSA key of 1,024 to 8,192 bits")
-	}
-	return &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: int(exp.Int64())}, nil
+	return nil
 }
 
-func ecKey(curve, x, y string) (*ecdsa.PublicKey, error) {
-	var c elliptic.Curve
-	switch curve {
-	case "P-256":
-		c = elliptic.P256()
-	case "P-384":
-		c = elliptic.P384()
-	case "P-521":
-		c = elliptic.P521()
-	default:
-		return nil, fmt.Errorf("curve %.20q is not known", curve)
-	}
-	size := (c.Params().BitSize + 7) / 8
-	point := []byte{4} // uncompressed, SEC 1
-	for _, text := range []string{x, y} {
-		b, err := base64.RawURLEncoding.DecodeString(text)
-		if err != nil || len(b) > size {
-			return nil, errors.New("coordinate is not one of the curve's size")
-		}
-		point = append(append(point, make([]byte, size-len(b))...), b...)
-	}
-	return ecdsa.ParseUncompressedPublicKey(c, point)
-}
-
-// Claims are what a service account token says.
+// Claims are the claims of a service account token.
 type Claims struct {
 	Issuer     string   `json:"iss"`
 	Subject    string   `json:"sub"`
@@ -127,7 +109,7 @@ type Reference struct {
 	UID  string `json:"uid"`
 }
 
-// Audience is one text or a list of them.
+// Audience is one string or a list of strings (RFC 7519, section 4.1.3).
 type Audience []string
 
 // UnmarshalJSON reads either form.
@@ -140,7 +122,8 @@ func (a *Audience) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(a))
 }
 
-// Date is a time in seconds since 1970, whole or not.
+// Date is a NumericDate: seconds since 1970, with or without a fraction
+// (RFC 7519, section 2).
 type Date struct{ time.Time }
 
 // UnmarshalJSON reads a NumericDate.
@@ -150,7 +133,7 @@ func (d *Date) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if seconds < 0 || seconds > 1<<40 {
-		return fmt.Errorf("jwt: %g is no time", seconds)
+		return fmt.Errorf("jwt: %g is not a time in seconds since 1970", seconds)
 	}
 	d.Time = time.Unix(int64(seconds), 0)
 	return nil
@@ -159,74 +142,54 @@ func (d *Date) UnmarshalJSON(b []byte) error {
 // Looks reports whether text has the form of a token of three parts.
 func Looks(text string) bool { return len(text) <= maxToken && strings.Count(text, ".") == 2 }
 
-// Verify checks the token's signature and gives its claims, none of which is
-// checked here.
+// Verify checks the token's signature and returns its claims. It does not check
+// the claims.
 func Verify(token string, keys []Key) (Claims, error) {
 	var claims Claims
 	if !Looks(token) {
 		return claims, errors.New("jwt: not a token of three parts")
 	}
-	signed := token[:strings.LastIndexByte(token, '.')]
-	head, payload, _ := strings.Cut(signed, ".")
+	// The header is decoded here first, because jsonlimit bounds what that
+	// allocates and go-jose does not.
 	var header struct {
-		Alg, Kid string
-		Crit     []string
+		Kid  string
+		Crit []string
 	}
-	if err := part(head, &header); err != nil {
+	head, _, _ := strings.Cut(token, ".")
+	if err := decodePart(head, &header); err != nil {
 		return claims, fmt.Errorf("jwt: header: %w", err)
 	}
-	if len(header.Crit) > 0 {
+	if len(header.Crit) > 0 { // RFC 7515, section 4.1.11: an unknown one makes the token invalid
 		return claims, errors.New("jwt: the token has critical extensions, of which none is known")
 	}
-	signature, err := base64.RawURLEncoding.DecodeString(token[len(signed)+1:])
-	if err != nil {
-		return claims, fmt.Errorf("jwt: signature: %w", err)
+	signed, err := jose.ParseSignedCompact(token, algorithms())
+	if _, unknown := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); unknown {
+		return claims, ErrSignature
 	}
+	if err != nil {
+		return claims, fmt.Errorf("jwt: %w", err)
+	}
+	var payload []byte
 	if !slices.ContainsFunc(keys, func(k Key) bool {
-		return (header.Kid == "" || k.ID == "" || header.Kid == k.ID) && verify(header.Alg, k.Public, signed, signature)
+		if header.Kid != "" && k.ID != "" && header.Kid != k.ID {
+			return false
+		}
+		payload, err = signed.Verify(k.Public)
+		return err == nil
 	}) {
 		return claims, ErrSignature
 	}
-	if err := part(payload, &claims); err != nil {
+	if err := jsonlimit.Unmarshal(payload, &claims); err != nil {
 		return Claims{}, fmt.Errorf("jwt: claims: %w", err)
 	}
 	return claims, nil
 }
 
-func part(text string, into any) error {
+// decodePart decodes one part of a token into a value.
+func decodePart(text string, into any) error {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return err
 	}
 	return jsonlimit.Unmarshal(b, into)
-}
-
-func verify(alg string, public crypto.PublicKey, signed string, signature []byte) bool {
-	var hash crypto.Hash
-	switch {
-	case strings.HasSuffix(alg, "256"):
-		hash = crypto.SHA256
-	case strings.HasSuffix(alg, "384"):
-		hash = crypto.SHA384
-	case strings.HasSuffix(alg, "512"):
-		hash = crypto.SHA512
-	default:
-		return false
-	}
-	h := hash.New()
-	h.Write([]byte(signed))
-	sum := h.Sum(nil)
-	switch key := public.(type) {
-	case *rsa.PublicKey:
-		return strings.HasPrefix(alg, "RS") && rsa.VerifyPKCS1v15(key, hash, sum, signature) == nil ||
-			strings.HasPrefix(alg, "PS") && rsa.VerifyPSS(key, hash, sum, signature, nil) == nil
-	case *ecdsa.PublicKey:
-		size := (key.Curve.Params().BitSize + 7) / 8
-		if alg != map[int]string{32: "ES256", 48: "ES384", 66: "ES512"}[size] || len(signature) != 2*size {
-			return false
-		}
-		r, s := new(big.Int).SetBytes(signature[:size]), new(big.Int).SetBytes(signature[size:])
-		return ecdsa.Verify(key, sum, r, s)
-	}
-	return false
 }

@@ -1,8 +1,8 @@
-// Package protolimit is what meta/jsonlimit is, for the protobuf of Kubernetes'
-// own types: two bytes on the wire make a Container of 900. Check walks a message
-// together with the Go type that it is for, by the numbers in its field tags, and
-// refuses one that would take more than 16 bytes for each of its own. It keeps
-// what it knows of a type for as long as the program runs.
+// Package protolimit does for the protobuf form of Kubernetes' types what meta/jsonlimit
+// does for JSON: two bytes on the wire can become a Container of 900. Check walks a
+// message together with its Go type, by the numbers in the field tags, and refuses one that
+// would need more than 16 bytes for each of its own. The package remembers what it learned
+// of a type until the program ends.
 package protolimit
 
 import (
@@ -24,7 +24,7 @@ const maxDepth = 100
 // shape is what decoding into one type allocates.
 type shape struct {
 	size   int
-	fields map[protowire.Number]field // nil for what is no message
+	fields map[protowire.Number]field // nil if it is not a message
 }
 
 // field is one field of a message.
@@ -39,9 +39,9 @@ type field struct {
 // shapes is a memo of shapeOf: reflect.Type to *shape.
 var shapes sync.Map
 
-// Check returns an error if decoding data into a value of into's type would
-// allocate too much, a *jsonlimit.LimitError in most cases. Data that is no protobuf is for the decoder to
-// refuse.
+// Check returns an error if decoding data into a value of into's type would allocate too
+// much, a *jsonlimit.LimitError in most cases. Data that is not valid protobuf is left to
+// the decoder.
 func Check(data []byte, into any) error {
 	t := reflect.TypeOf(into)
 	if t == nil || t.Kind() != reflect.Pointer {
@@ -155,7 +155,7 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 				cost += f.elem.size + 64
 			}
 		case f.elem.fields != nil && used[num] > 0:
-			return fmt.Errorf("field %s stands twice: send it once", f.name) // it would be merged, and its lists grow on
+			return fmt.Errorf("field %s appears twice: send it once", f.name) // it would be merged, and its lists grow on
 		case f.pointer:
 			cost += f.elem.size + f.elem.size/8
 		case f.elem.fields != nil && len(f.elem.fields) == 0: // a type of its own decoder
@@ -168,7 +168,7 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 		}
 		err := w.budget.Take(f.name, cost)
 		if err == nil && f.elem.fields != nil && value != nil {
-			if f.entries { // the value stands in field 2 of an entry
+			if f.entries { // the value is field 2 of a map entry
 				value = entryValue(value)
 			}
 			if err = w.message(f.elem, value, depth+1); err != nil {
@@ -182,7 +182,7 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 	return nil
 }
 
-// within has the path of an error begin with name.
+// within puts name before the path of an error.
 func within(name string, err error) error {
 	e, ok := errors.AsType[*jsonlimit.LimitError](err)
 	if !ok {
@@ -194,7 +194,7 @@ func within(name string, err error) error {
 	return &jsonlimit.LimitError{Path: name, Length: e.Length, Limit: e.Limit, Deep: e.Deep}
 }
 
-// place is what one element takes in its list or map.
+// place is what one element needs in its slice or map, in bytes.
 func (f field) place() int {
 	switch {
 	case f.pointer:

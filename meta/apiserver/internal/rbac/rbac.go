@@ -1,5 +1,5 @@
-// Package rbac decides by RBAC rules (rbac.authorization.k8s.io/v1) who may do
-// what. It is pure: it gets the objects and a question.
+// Package rbac decides by RBAC objects (rbac.authorization.k8s.io/v1) what a user may do.
+// It is pure: the caller passes the objects and the question.
 package rbac
 
 import (
@@ -9,7 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// User is who asks.
+// User is the user of a request.
 type User struct {
 	Name   string
 	Groups []string
@@ -20,9 +20,9 @@ type Question struct {
 	Verb      string
 	Group     string // API group
 	Resource  string // with its sub-resource: "pods/log"
-	Namespace string // "" for what belongs to none, or for all
-	Name      string // "" for none
-	Path      string // of what is no resource; Resource is then ""
+	Namespace string // "" for cluster-scoped objects, and for all namespaces
+	Name      string // "" for a request without a name
+	Path      string // of a non-resource URL; Resource is then ""
 }
 
 // Policy is a set of rules. It is not changed once it is made.
@@ -55,7 +55,7 @@ func (p *Policy) Allows(u User, q Question) bool {
 	return allowed
 }
 
-// Rules gives all rules that apply to the user in a namespace.
+// Rules returns all rules that apply to the user in a namespace.
 func (p *Policy) Rules(u User, namespace string) []rbacv1.PolicyRule {
 	var all []rbacv1.PolicyRule
 	p.visit(u, namespace, func(r rbacv1.PolicyRule) bool {

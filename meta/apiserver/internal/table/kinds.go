@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// pod follows what the API server prints: one word for the pod's state, which
-// the containers' reasons override.
+// pod prints a pod as the API server does: one word for its state, which a reason of a
+// container overrides.
 func pod(p *corev1.Pod, now time.Time) []any {
 	state := podState(p)
 	restarts, ready, total := 0, 0, len(p.Spec.Containers)

@@ -1,5 +1,5 @@
-// Package table makes the columns that kubectl prints: those that the API
-// server gives for the kinds a node has, and name and age for all others.
+// Package table makes the tables that kubectl prints: with the API server's columns for
+// the kinds that a node has, and with name and age for all others.
 package table
 
 import (
@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// New makes an empty table for a kind; withColumns has it say what its columns
-// are.
+// New makes an empty table for a kind, with the definitions of its columns if withColumns
+// is set.
 func New(group, kind string, withColumns bool) *metav1.Table {
 	t := &metav1.Table{
 		TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: metav1.SchemeGroupVersion.String()},
@@ -113,7 +113,7 @@ func Age(t metav1.Time, now time.Time) string {
 	return duration.HumanDuration(now.Sub(t.Time))
 }
 
-// or gives "<none>" for nothing.
+// or returns "<none>" for an empty string.
 func or(text string) string {
 	if text == "" {
 		return "<none>"

@@ -9,10 +9,10 @@ const (
 	// Multiple is how many bytes parsing may allocate for each byte of a document,
 	// by the reckoning of this package, which leaves some room below 20.
 	Multiple = 17
-	// What the parser, and the JSON of what it gives, take: for one key or value, for a
-	// byte in a block scalar, for a byte outside of one, and besides for a byte that
-	// JSON writes as an escape. Measured with sigs.k8s.io/yaml; TestAttackDecoders
-	// fails when they are no longer right.
+	// Bytes that the parser and the JSON of its result need: for one key or value, for a
+	// byte in a block scalar, for a byte outside of one, and in addition for a byte that
+	// JSON escapes. Measured with sigs.k8s.io/yaml; TestAttackDecoders fails when they are
+	// too low.
 	costNode   = 600
 	costText   = 15
 	costByte   = 26
@@ -20,7 +20,7 @@ const (
 	costQuote  = 7 // the escapes of two bytes
 )
 
-// Error says why a document is not parsed.
+// Error says why a document was not parsed.
 type Error struct {
 	Line int    // from 1; 0 for the whole document
 	Why  string // and the remedy
@@ -35,8 +35,8 @@ func (e *Error) Error() string {
 
 const remedy = "send the object as JSON (kubectl create --dry-run=client -o json makes it)"
 
-// Check returns an *Error if parsing the document may take more than Multiple bytes
-// for each of its own, or if Check cannot tell how many it takes.
+// Check returns an *Error if parsing the document may need more than Multiple bytes for each
+// of its own, or if Check cannot compute how many it needs.
 func Check(doc []byte) error {
 	r := reader{parent: -1}
 	limit := Multiple * len(doc)
@@ -45,7 +45,7 @@ func Check(doc []byte) error {
 		doc = rest
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if special(line) || !r.line(line) {
-			return &Error{i, "what parsing a large document of this form takes cannot be told: " + remedy}
+			return &Error{i, "the memory to parse a large document in this form cannot be computed: " + remedy}
 		}
 		if r.cost > limit {
 			return &Error{0, fmt.Sprintf("the document has so many short values that it would take more than %d bytes of memory: %s", limit, remedy)}
@@ -54,8 +54,8 @@ func Check(doc []byte) error {
 	return nil
 }
 
-// special reports whether a line has what YAML takes for the end of a line besides
-// "\n", or for the mark of another encoding.
+// special reports whether a line has a character other than "\n" that ends a line in YAML,
+// or the byte order mark of another encoding.
 func special(line []byte) bool {
 	for _, text := range []string{"\r", "\x00", "\u0085", "\u2028", "\u2029", "\ufeff", "\xff", "\xfe"} {
 		if bytes.Contains(line, []byte(text)) {
@@ -65,11 +65,11 @@ func special(line []byte) bool {
 	return false
 }
 
-// reader goes through a document line by line. Each line that it takes ends where
-// it began: outside of quotes and brackets.
+// reader reads a document line by line. It accepts only lines that end outside of quotes and
+// brackets.
 type reader struct {
-	cost   int  // of what was read, in bytes
-	begun  bool // something came that is no comment
+	cost   int  // of the lines so far, in bytes
+	begun  bool // a line was not a comment
 	block  bool // in a block scalar
 	parent int  // column of what the block scalar belongs to
 	margin int  // columns of its lines; until the first of them came, the most that a blank one had
@@ -127,7 +127,7 @@ func (r *reader) line(line []byte) bool {
 	return r.value(text, parent)
 }
 
-// escapes is what the bytes of a line cost that JSON does not write as they are.
+// escapes is the cost of the bytes in a line that JSON escapes.
 func escapes(line []byte) int {
 	n := 0
 	for _, c := range line {
@@ -141,7 +141,7 @@ func escapes(line []byte) int {
 	return n
 }
 
-// key gives the length of a key with its colon, 0 if there is none.
+// key returns the length of a key with its colon, 0 if there is no key.
 func key(text []byte) int {
 	n := 0
 	if text[0] == '"' {
@@ -162,13 +162,12 @@ func key(text []byte) int {
 	return n + 1
 }
 
-// safe are the characters that mean nothing in YAML, wherever they stand after the
-// first one of a word.
+// safe are the characters without a meaning in YAML after the first one of a word.
 func safe(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '.' || c == '/' || c == '-'
 }
 
-// value looks at what stands behind a key or a dash.
+// value reads the value after a key or a dash.
 func (r *reader) value(text []byte, parent int) bool {
 	if len(text) == 0 || text[0] == '#' {
 		return true
@@ -197,12 +196,12 @@ func ends(text []byte) bool {
 	return len(rest) == 0 || rest[0] == '#' && len(rest) < len(text)
 }
 
-// plain reports whether a text that begins like a word has no other key in it.
+// plain reports whether a plain scalar contains no further key.
 func plain(text []byte) bool {
 	return text[len(text)-1] != ':' && !bytes.Contains(text, []byte(": "))
 }
 
-// quoted gives the length of a quoted text, 0 if it does not end on the line.
+// quoted returns the length of a quoted scalar, 0 if it does not end on the line.
 func quoted(text []byte) int {
 	mark := text[0]
 	for i := 1; i < len(text); i++ {
@@ -219,7 +218,7 @@ func quoted(text []byte) int {
 	return 0
 }
 
-// list takes a list of words and quoted texts on one line, and empty brackets.
+// list reads a list of words and quoted scalars on one line, and empty brackets.
 func (r *reader) list(text []byte) bool {
 	if text[0] == '{' {
 		return bytes.HasPrefix(text, []byte("{}")) && ends(text[2:])

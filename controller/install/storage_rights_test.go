@@ -1,0 +1,140 @@
+package install_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	"github.com/edgekit/edgekit/hub"
+)
+
+// TestStorageOfNode has, at a real kube-apiserver and with the shipped role, the claim of
+// a pod travel to its node with the volume and what the driver says of itself, and the
+// node's reports about storage come back.
+func TestStorageOfNode(t *testing.T) {
+	a := startAPIServer(t)
+	cfg := account(t, a)
+	admin, own := clientFor(t, a.admin), clientFor(t, cfg)
+	client, err := impersonate.Client(cfg, impersonate.Constrained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	_, err = client.CoreV1().Nodes().Create(impersonate.With(ctx, "n"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
+	must("register", err)
+	_, err = admin.CoreV1().Nodes().Patch(ctx, "n", types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":""}}}`), metav1.PatchOptions{})
+	must("role", err)
+	gib := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	modes, no := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, false
+	_, err = admin.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}, Spec: storagev1.CSIDriverSpec{AttachRequired: &no}}, metav1.CreateOptions{})
+	must("driver", err)
+	claims := admin.CoreV1().PersistentVolumeClaims("default")
+	claim, err := claims.Create(ctx, &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "data"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			VolumeName: "pv-1", AccessModes: modes, StorageClassName: new(string), Resources: corev1.VolumeResourceRequirements{Requests: gib},
+		},
+	}, metav1.CreateOptions{})
+	must("claim", err)
+	_, err = admin.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-1"}, Spec: corev1.PersistentVolumeSpec{
+		Capacity: gib, AccessModes: modes, ClaimRef: &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: "default", Name: "data", UID: claim.UID},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "d.example.com", VolumeHandle: "vol-1"}},
+	}}, metav1.CreateOptions{})
+	must("volume", err)
+	claim.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound, Capacity: gib, AccessModes: modes}
+	_, err = claims.UpdateStatus(ctx, claim, metav1.UpdateOptions{}) // as the controller that binds
+	must("bind", err)
+	_, err = admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+	must("service account", err)
+	_, err = admin.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.PodSpec{
+		NodeName: "n", Containers: []corev1.Container{{Name: "c", Image: "i", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}}},
+		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
+	}}, metav1.CreateOptions{})
+	must("pod", err)
+
+	nodes, err := edge.NewNodeStore(own, nil)
+	must("nodes", err)
+	c, err := edge.New(edge.Config{Cloud: own, NodeClient: client, Nodes: nodes})
+	must("controller", err)
+	runCtx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 2)
+	go func() { done <- nodes.Run(runCtx) }()
+	go func() { done <- c.Run(runCtx) }()
+	defer func() {
+		cancel()
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	<-c.Synced()
+	changed := make(chan struct{}, 1)
+	source := c.Source("n")
+	defer source.Subscribe(func(hub.Key) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})()
+	want := []hub.Key{
+		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
+	}
+	soon, cancelSoon := context.WithTimeout(ctx, 30*time.Second)
+	defer cancelSoon()
+	for missing := true; missing; {
+		held := make(map[hub.Key]bool)
+		versions, err := source.Versions(ctx)
+		must("versions", err)
+		for key := range versions {
+			held[key] = true
+		}
+		if missing = !held[want[0]] || !held[want[1]] || !held[want[2]]; missing {
+			select {
+			case <-changed:
+			case <-soon.Done():
+				t.Fatalf("the node holds %v, want %v", held, want)
+			}
+		}
+	}
+	for _, key := range want {
+		// Without a subscriber the object is read as the node: the node authorizer agrees.
+		if obj, err := c.Source("n").Load(ctx, key, ""); err != nil || obj.Deleted || len(obj.Body) == 0 {
+			t.Errorf("load of %s: %+v, %v", key, obj, err)
+		}
+	}
+	report := func(key hub.Key, body any) {
+		t.Helper()
+		data, err := json.Marshal(body)
+		must(key.String(), err)
+		must(key.String(), c.Writers()[key.Resource](ctx, "n", hub.Object{Key: key, Body: data}))
+	}
+	claim.Status = corev1.PersistentVolumeClaimStatus{Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("2Gi")}}
+	report(hub.Key{Resource: "persistentvolumeclaims/status", Namespace: "default", Name: "data"}, claim)
+	if got, err := claims.Get(ctx, "data", metav1.GetOptions{}); err != nil || got.Status.Capacity.Storage().String() != "2Gi" || got.Status.Phase != corev1.ClaimBound {
+		t.Errorf("the claim that grew: %+v, %v", got.Status, err)
+	}
+	for _, id := range []string{"1", "2"} { // the node's name to a driver does not change: it goes, and comes anew
+		report(hub.Key{Resource: "csinodes", Name: "n"}, storagev1.CSINode{
+			ObjectMeta: metav1.ObjectMeta{Name: "n"}, Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "d.example.com", NodeID: id}}},
+		})
+		if got, err := admin.StorageV1().CSINodes().Get(ctx, "n", metav1.GetOptions{}); err != nil || len(got.Spec.Drivers) != 1 || got.Spec.Drivers[0].NodeID != id {
+			t.Errorf("CSINode: %+v, %v", got, err)
+		}
+	}
+}

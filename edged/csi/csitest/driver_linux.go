@@ -1,0 +1,268 @@
+package csitest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+)
+
+// Config sets up a Driver. All of Name, Node, Folder and Registry are required.
+type Config struct {
+	Name     string
+	Node     string // the node's name to the driver
+	Folder   string // absolute; the driver's socket, and its volumes in "volumes"
+	Registry string // absolute; where the registrar's socket goes
+	// Without are capabilities of the node service that the driver does not have.
+	Without  []spec.NodeServiceCapability_RPC_Type
+	Topology map[string]string
+}
+
+// Driver is a CSI driver with its registrar.
+type Driver struct {
+	spec.UnimplementedNodeServer
+	registration.UnimplementedRegistrationServer
+	cfg Config
+
+	mu       sync.Mutex
+	calls    []string
+	contexts map[string]map[string]string // by volume, of the last NodePublishVolume
+	secrets  map[string]map[string]string
+	fail     map[string]error
+	hang     map[string]bool
+	answer   chan *registration.RegistrationStatus
+}
+
+// New checks the configuration. It does no I/O.
+func New(cfg Config) (*Driver, error) {
+	if cfg.Name == "" || cfg.Node == "" || !filepath.IsAbs(cfg.Folder) || !filepath.IsAbs(cfg.Registry) {
+		return nil, errors.New("csitest: Config.Name and Node are required, Folder and Registry must be absolute paths")
+	}
+	return &Driver{
+		cfg: cfg, contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string),
+		fail: make(map[string]error), hang: make(map[string]bool), answer: make(chan *registration.RegistrationStatus, 1),
+	}, nil
+}
+
+// Run serves the driver and its registrar until ctx ends, and then returns nil.
+func (d *Driver) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	serve := func(path string, register func(*grpc.Server)) error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			return err
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		l, err := net.Listen("unix", path) // closing it removes the socket
+		if err != nil {
+			return err
+		}
+		server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
+		register(server)
+		g.Go(func() error { return server.Serve(l) })
+		g.Go(func() error {
+			<-ctx.Done()
+			server.Stop()
+			return nil
+		})
+		return nil
+	}
+	err := serve(d.endpoint(), func(s *grpc.Server) { spec.RegisterNodeServer(s, d) })
+	if err == nil {
+		err = serve(filepath.Join(d.cfg.Registry, d.cfg.Name+"-reg.sock"), func(s *grpc.Server) { registration.RegisterRegistrationServer(s, d) })
+	}
+	if err != nil {
+		g.Go(func() error { return fmt.Errorf("csitest: %w", err) })
+	}
+	return g.Wait()
+}
+
+func (d *Driver) endpoint() string { return filepath.Join(d.cfg.Folder, "csi.sock") }
+
+// Registered gives what the node answered to a registration.
+func (d *Driver) Registered() <-chan *registration.RegistrationStatus { return d.answer }
+
+// Calls lists the calls about volumes, each as "Name volume", and forgets them.
+func (d *Driver) Calls() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	calls := d.calls
+	d.calls = nil
+	return calls
+}
+
+// Published gives the context and the secrets of a volume's last NodePublishVolume.
+func (d *Driver) Published(volume string) (volumeContext, secrets map[string]string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.contexts[volume], d.secrets[volume]
+}
+
+// Fail has a call, as "NodeStageVolume", fail; nil has it work again.
+func (d *Driver) Fail(call string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail[call] = err
+}
+
+// Hang has a call wait for its caller to give up.
+func (d *Driver) Hang(call string, on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hang[call] = on
+}
+
+// Volume is the folder of a volume.
+func (d *Driver) Volume(id string) string { return filepath.Join(d.cfg.Folder, "volumes", id) }
+
+// intercept notes calls about volumes, and has them fail or hang.
+func (d *Driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	call := filepath.Base(info.FullMethod)
+	d.mu.Lock()
+	if v, ok := req.(interface{ GetVolumeId() string }); ok {
+		d.calls = append(d.calls, call+" "+v.GetVolumeId())
+	}
+	fail, hang := d.fail[call], d.hang[call]
+	d.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	if fail != nil {
+		return nil, fail
+	}
+	return handle(ctx, req)
+}
+
+// GetInfo is the registrar's.
+func (d *Driver) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
+	return &registration.PluginInfo{Type: registration.CSIPlugin, Name: d.cfg.Name, Endpoint: d.endpoint(), SupportedVersions: []string{"1.0.0"}}, nil
+}
+
+// NotifyRegistrationStatus is the registrar's.
+func (d *Driver) NotifyRegistrationStatus(_ context.Context, s *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
+	select {
+	case <-d.answer:
+	default:
+	}
+	d.answer <- s
+	return &registration.RegistrationStatusResponse{}, nil
+}
+
+// NodeGetInfo says what the node is to the driver.
+func (d *Driver) NodeGetInfo(context.Context, *spec.NodeGetInfoRequest) (*spec.NodeGetInfoResponse, error) {
+	return &spec.NodeGetInfoResponse{NodeId: d.cfg.Node, MaxVolumesPerNode: 16, AccessibleTopology: &spec.Topology{Segments: d.cfg.Topology}}, nil
+}
+
+// NodeGetCapabilities lists all that the driver has not been told to leave out.
+func (d *Driver) NodeGetCapabilities(context.Context, *spec.NodeGetCapabilitiesRequest) (*spec.NodeGetCapabilitiesResponse, error) {
+	out := &spec.NodeGetCapabilitiesResponse{}
+	for _, t := range []spec.NodeServiceCapability_RPC_Type{
+		spec.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME, spec.NodeServiceCapability_RPC_GET_VOLUME_STATS, spec.NodeServiceCapability_RPC_EXPAND_VOLUME,
+	} {
+		if !slices.Contains(d.cfg.Without, t) {
+			out.Capabilities = append(out.Capabilities, &spec.NodeServiceCapability{Type: &spec.NodeServiceCapability_Rpc{Rpc: &spec.NodeServiceCapability_RPC{Type: t}}})
+		}
+	}
+	return out, nil
+}
+
+// NodeStageVolume binds the volume's folder, which it makes.
+func (d *Driver) NodeStageVolume(_ context.Context, r *spec.NodeStageVolumeRequest) (*spec.NodeStageVolumeResponse, error) {
+	return &spec.NodeStageVolumeResponse{}, d.bind(d.Volume(r.VolumeId), r.StagingTargetPath)
+}
+
+// NodeUnstageVolume unmounts it.
+func (d *Driver) NodeUnstageVolume(_ context.Context, r *spec.NodeUnstageVolumeRequest) (*spec.NodeUnstageVolumeResponse, error) {
+	return &spec.NodeUnstageVolumeResponse{}, unmount(r.StagingTargetPath)
+}
+
+// NodePublishVolume binds what was staged, or else the volume's folder.
+func (d *Driver) NodePublishVolume(_ context.Context, r *spec.NodePublishVolumeRequest) (*spec.NodePublishVolumeResponse, error) {
+	d.mu.Lock()
+	d.contexts[r.VolumeId], d.secrets[r.VolumeId] = r.VolumeContext, r.Secrets
+	d.mu.Unlock()
+	from := r.StagingTargetPath
+	if from == "" {
+		from = d.Volume(r.VolumeId)
+	}
+	if err := d.bind(from, r.TargetPath); err != nil {
+		return nil, err
+	}
+	if r.Readonly {
+		if err := unix.Mount("", r.TargetPath, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			return nil, status.Error(codes.Internal, err.Error())
+		}
+	}
+	return &spec.NodePublishVolumeResponse{}, nil
+}
+
+// NodeUnpublishVolume unmounts it and removes the mount point.
+func (d *Driver) NodeUnpublishVolume(_ context.Context, r *spec.NodeUnpublishVolumeRequest) (*spec.NodeUnpublishVolumeResponse, error) {
+	if err := unmount(r.TargetPath); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(r.TargetPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	return &spec.NodeUnpublishVolumeResponse{}, nil
+}
+
+// NodeExpandVolume says that the volume has the size that is asked for.
+func (d *Driver) NodeExpandVolume(_ context.Context, r *spec.NodeExpandVolumeRequest) (*spec.NodeExpandVolumeResponse, error) {
+	return &spec.NodeExpandVolumeResponse{CapacityBytes: r.CapacityRange.GetRequiredBytes()}, nil
+}
+
+// NodeGetVolumeStats looks at the file system of the volume.
+func (d *Driver) NodeGetVolumeStats(_ context.Context, r *spec.NodeGetVolumeStatsRequest) (*spec.NodeGetVolumeStatsResponse, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.VolumePath, &st); err != nil {
+		return nil, status.Error(codes.NotFound, err.Error())
+	}
+	size := st.Bsize
+	return &spec.NodeGetVolumeStatsResponse{Usage: []*spec.VolumeUsage{
+		{Unit: spec.VolumeUsage_BYTES, Total: int64(st.Blocks) * size, Available: int64(st.Bavail) * size, Used: int64(st.Blocks-st.Bfree) * size},
+		{Unit: spec.VolumeUsage_INODES, Total: int64(st.Files), Available: int64(st.Ffree), Used: int64(st.Files - st.Ffree)},
+	}}, nil
+}
+
+// bind mounts a folder on another once; it makes both.
+func (d *Driver) bind(from, to string) error {
+	for _, dir := range []string{from, to} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return status.Error(codes.Internal, err.Error())
+		}
+	}
+	a, errA := os.Stat(from)
+	b, errB := os.Stat(to)
+	if errA == nil && errB == nil && os.SameFile(a, b) {
+		return nil // bound already
+	}
+	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	return nil
+}
+
+// unmount is no error for what is not mounted.
+func unmount(path string) error {
+	err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return status.Error(codes.Internal, err.Error())
+	}
+	return nil
+}

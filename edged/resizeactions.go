@@ -1,0 +1,227 @@
+package edged
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/resize"
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// The waits after a change that failed, doubling.
+const (
+	resizeRetryFirst = time.Second
+	resizeRetryMax   = time.Minute
+)
+
+// resize sets what the pod was granted. A failure keeps no container from starting:
+// it is noted in the pod's status, and tried again.
+func (r *execution) resize(ctx context.Context) {
+	w, began := r.w, time.Now()
+	err := r.actuate(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	w.a.resizeMetrics.Done(err == nil, time.Since(began))
+	if err != nil {
+		w.resizeFailed(ctx, r.pod, err)
+		w.backOff(plan.RetryResize, resizeRetryFirst, resizeRetryMax)
+		return
+	}
+	w.clearBackOff(plan.RetryResize)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.resize.pod = false
+	if c := w.resize.inProgress; c != nil {
+		w.resize.inProgress = &plan.ResizeCondition{Generation: c.Generation}
+	}
+	// The containers that are gone need no note any more.
+	for id := range w.resize.record.Actuated {
+		if c := containerByID(r.s.View, id); c == nil || c.State != runtime.ContainerRunning {
+			delete(w.resize.record.Actuated, id)
+		}
+	}
+	w.resize.record.ActuatedPod = r.pod.Spec.Resources.DeepCopy()
+	w.resize.unstored = true
+}
+
+func containerByID(v plan.View, id string) *runtime.Container {
+	for i := range v.Containers {
+		if v.Containers[i].ID == id {
+			return &v.Containers[i]
+		}
+	}
+	return nil
+}
+
+// actuate brings the pod's cgroup and its running containers to what was granted.
+func (r *execution) actuate(ctx context.Context) error {
+	a := r.w.a
+	resizer, ok := a.cfg.Runtime.(runtime.Resizer)
+	if !ok {
+		return errors.New("the container runtime cannot change the resources of containers")
+	}
+	node := a.nodeFacts()
+	changes := plan.InPlace(r.s)
+	class, uid := podspec.QOSClass(r.pod), string(r.pod.UID)
+	desired := a.specs.PodLimits(r.pod, node)
+	desired.HugePages, desired.Pids = nil, 0 // which do not change
+	current, own, err := r.podLimits(class, uid)
+	if err != nil {
+		return fmt.Errorf("unable to get pod cgroup config for pod %q: %w", podspec.Title(r.pod), err)
+	}
+	if !own {
+		desired = cgroup.Limits{}
+	}
+	if resize.Shrinks(current, desired, changes) {
+		used, err := r.memoryUsage(ctx, class, uid, own)
+		if err != nil {
+			return fmt.Errorf("unable to read memory usage for pod %q: %w", podspec.Title(r.pod), err)
+		}
+		if err := resize.CheckUsage(current, desired, changes, used); err != nil {
+			return err
+		}
+	}
+	set := make(map[string]resize.Amounts)
+	for _, c := range changes {
+		set[c.ID] = c.From
+	}
+	for _, step := range resize.Steps(current, desired, changes) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if step.Container != nil {
+			err = r.resizeContainer(ctx, resizer, step, set)
+		} else {
+			err = r.resizePod(ctx, resizer, step.Limits, &current)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// podLimits reads the limits of the pod's cgroup; false if it has none of its own.
+func (r *execution) podLimits(class corev1.PodQOSClass, uid string) (cgroup.Limits, bool, error) {
+	a := r.w.a
+	if !a.limitsPods() {
+		return cgroup.Limits{}, false, nil
+	}
+	l, err := a.groups.Load().Read(class, uid)
+	if errors.Is(err, fs.ErrNotExist) && len(podspec.PodResources(r.pod).Limits) == 0 {
+		return cgroup.Limits{}, false, nil // it could not be made, and the containers have limits of their own
+	}
+	return l, err == nil, err
+}
+
+// memoryUsage is the memory that the pod and its containers use.
+func (r *execution) memoryUsage(ctx context.Context, class corev1.PodQOSClass, uid string, own bool) (resize.Usage, error) {
+	used := resize.Usage{Containers: make(map[string]int64)}
+	if own {
+		n, err := r.w.a.groups.Load().MemoryUsage(class, uid)
+		if err != nil {
+			return used, err
+		}
+		used.Pod = &n
+	}
+	meter, ok := r.w.a.cfg.Runtime.(runtime.Meter)
+	if !ok {
+		return used, nil
+	}
+	pods, err := meter.PodUsage(ctx)
+	if err != nil {
+		return used, err
+	}
+	for _, p := range pods {
+		if p.UID != uid {
+			continue
+		}
+		for _, c := range p.Containers {
+			if c.Memory != nil {
+				used.Containers[c.Name] = int64(min(*c.Memory, math.MaxInt64))
+			}
+		}
+	}
+	return used, nil
+}
+
+// resizeContainer sets one resource of a container. What it has of the other stays,
+// so that a failure in between leaves what the record says.
+func (r *execution) resizeContainer(ctx context.Context, resizer runtime.Resizer, step resize.Step, set map[string]resize.Amounts) error {
+	a, ch := r.w.a, step.Container
+	c, _ := podspec.FindContainer(r.pod, ch.Name)
+	if c == nil {
+		return nil
+	}
+	now := set[ch.ID]
+	if step.Resource == corev1.ResourceMemory {
+		now.MemoryRequest, now.MemoryLimit = ch.To.MemoryRequest, ch.To.MemoryLimit
+	} else {
+		now.CPURequest, now.CPULimit = ch.To.CPURequest, ch.To.CPULimit
+	}
+	to := c.DeepCopy()
+	to.Resources = now.Requirements(c.Resources)
+	if err := resizer.UpdateContainerResources(ctx, ch.ID, a.specs.ContainerResources(r.pod, to, a.nodeFacts())); err != nil {
+		return fmt.Errorf("container %q: %w", ch.Name, err)
+	}
+	set[ch.ID] = now
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if r.w.resize.record.Actuated == nil {
+		r.w.resize.record.Actuated = make(map[string]corev1.ResourceRequirements)
+	}
+	r.w.resize.record.Actuated[ch.ID] = to.Resources
+	r.w.resize.unstored = true
+	return nil
+}
+
+// resizePod sets limits of the pod's cgroup. The runtime is asked first: it may
+// refuse.
+func (r *execution) resizePod(ctx context.Context, resizer runtime.Resizer, l cgroup.Limits, current *cgroup.Limits) error {
+	a := r.w.a
+	before, after := *current, *current
+	if l.Memory != 0 {
+		after.Memory = l.Memory
+	}
+	if l.CPUQuota != 0 {
+		after.CPUQuota, after.CPUPeriod = l.CPUQuota, l.CPUPeriod
+	}
+	if l.CPUShares != 0 {
+		after.CPUShares = l.CPUShares
+	}
+	overhead := podspec.Overhead(r.pod)
+	if err := resizer.UpdateSandboxResources(ctx, r.id, overhead, sandboxResources(after, overhead)); err != nil {
+		return fmt.Errorf("failed to notify runtime for UpdatePodSandboxResources; resize rejected: %w", err)
+	}
+	if err := a.groups.Load().Update(podspec.QOSClass(r.pod), string(r.pod.UID), l); err != nil {
+		if back := resizer.UpdateSandboxResources(ctx, r.id, overhead, sandboxResources(before, overhead)); back != nil {
+			a.log.Debug("cannot tell the runtime that a pod keeps its resources", "pod", podspec.Title(r.pod), "err", back)
+		}
+		return err
+	}
+	*current = after
+	return nil
+}
+
+// sandboxResources are limits of a pod in the runtime's form, without the overhead.
+func sandboxResources(l cgroup.Limits, overhead runtime.Resources) runtime.Resources {
+	r := runtime.Resources{CPUShares: l.CPUShares, CPUQuota: l.CPUQuota, CPUPeriod: l.CPUPeriod, Memory: max(l.Memory, 0)}
+	if r.Memory > 0 {
+		r.Memory = max(r.Memory-overhead.Memory, 0)
+	}
+	if r.CPUQuota > 0 {
+		r.CPUQuota = max(r.CPUQuota-overhead.CPUQuota, 0)
+	}
+	r.CPUShares = max(r.CPUShares-overhead.CPUShares, 0)
+	return r
+}
