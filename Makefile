@@ -78,9 +78,9 @@ e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, t
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
-vm-churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)
+churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)
 	@cd cmd/demo && go run ./churn --pods=$(or $(PODS),500) --seed=$(or $(SEED),0)
-stock: ## Run the agent on an emulated Debian 12 with its own containerd 1.6, with both cgroup drivers (root, Debian; RESULT lines)
+vm-stock: ## Run the agent on an emulated Debian 12 with its own containerd 1.6, with both cgroup drivers (root, Debian; RESULT lines)
 	@.ci/stock-machine $(BIN)/stock-machine
 vm-units: ## Run the systemd units of cloudcore and edgecore on that Debian: sandbox, reboot without a network (root, Debian; RESULT lines)
 	@.ci/stock-machine $(BIN)/stock-machine units
