@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/edgekit/edgekit/cmd/demo/site"
 )
@@ -10,8 +12,8 @@ import (
 // The budgets of edgecore. What it really needs is measured by
 // "make bench-agent"; these are the lines that no change may cross.
 const (
-	maxResidentMiB = 45 // with one pod, one device and one MQTT client
-	maxBinaryMiB   = 34 // stripped; the design allows 36
+	maxResidentMiB = 34 // with one pod, one device and one MQTT client, a minute after the start
+	maxBinaryMiB   = 36 // stripped
 )
 
 // budgets holds the edgecore that has just told its story to its budgets.
@@ -20,11 +22,16 @@ func budgets(t *testing.T, s *site.Site) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mib, err := rec.ResidentMiB(); err != nil || mib > maxResidentMiB {
-		t.Errorf("edgecore has %.1f MiB resident, %d are the limit (%v)", mib, maxResidentMiB, err)
-	} else {
-		t.Logf("edgecore has %.1f MiB resident", mib)
-	}
+	newKube(t, s).until(within(t, 90*time.Second), func() error { // what only the start needed is given back after 30 s
+		mib, err := rec.ResidentMiB()
+		if err == nil && mib > maxResidentMiB {
+			err = fmt.Errorf("edgecore has %.1f MiB resident, %d are the limit", mib, maxResidentMiB)
+		}
+		if err == nil {
+			t.Logf("edgecore has %.1f MiB resident", mib)
+		}
+		return err
+	})
 	info, err := os.Stat(s.Program("edgecore"))
 	if err != nil {
 		t.Fatal(err)
