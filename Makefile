@@ -36,8 +36,8 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash churn stock vm-stock vm-units
-test: packages arch lint api generated cross race norace fuzz-quick fleet e2e ## Run all tests and checks; .ci/run runs this (root)
+.PHONY: test test-repeat unit race norace lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm-stock vm-units
+test: packages arch lint api generated cross race norace fuzz-quick fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
 unit: ## Run the unit tests without the race detector
@@ -80,6 +80,8 @@ conformance: ## Run Kubernetes' own tests against an edge node: the stream tests
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)
 	@cd cmd/demo && go run ./churn --pods=$(or $(PODS),500) --seed=$(or $(SEED),0)
+churn-quick: ## The short form of churn; part of make test (root)
+	@cd cmd/demo && go run ./churn --pods=50 --kills=2 --trouble=15s
 vm-stock: ## Run the agent on an emulated Debian 12 with its own containerd 1.6, with both cgroup drivers (root, Debian; RESULT lines)
 	@.ci/stock-machine $(BIN)/stock-machine
 vm-units: ## Run the systemd units of cloudcore and edgecore on that Debian: sandbox, reboot without a network (root, Debian; RESULT lines)

@@ -10,8 +10,8 @@
 //	churn_wrong   pods with a phase that their kind cannot have, pods whose container was
 //	              restarted without cause, and pods that did not end
 //	churn_runtime_leaks
-//	              what containerd itself lost when it was killed: shims and network
-//	              namespaces of sandboxes and containers that it does not list
+//	              what containerd itself lost when it was killed: shims, snapshots and
+//	              network namespaces of sandboxes and containers that it does not list
 //	churn_leaks   sandboxes, containers, shims, mounts, cgroups, network namespaces,
 //	              addresses, folders and logs of pods that are gone; goroutines and open
 //	              files of edgecore

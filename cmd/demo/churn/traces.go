@@ -60,9 +60,9 @@ func (t traces) wait(ctx context.Context, w *world, n *node) (left []string, err
 
 // ofTheRuntime reports that something is containerd's own and that it has forgotten it,
 // as when it is killed while it makes a sandbox: no agent can ask it to remove what it
-// does not list.
+// does not list. A snapshot without a container goes when its lease of a day ends.
 func ofTheRuntime(left string) bool {
-	for _, part := range []string{"/containerd/", "/runc/", "/ipam/", "/var/lib/cni/", "shim ", "interface "} {
+	for _, part := range []string{"/containerd/", "/runc/", "/ipam/", "/var/lib/cni/", "shim ", "interface ", "snapshot "} {
 		if strings.Contains(left, part) {
 			return true
 		}
