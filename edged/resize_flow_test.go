@@ -74,10 +74,7 @@ func TestResize(t *testing.T) {
 		b := newBench(t)
 		b.start()
 		defer func() { b.stop() }()
-		p := newPod("web", busybox("serve"))
-		p.Spec.Containers[0].Resources = asking("100m", "64Mi")
-		b.put(p)
-		settle(time.Second)
+		p := b.running(asking("100m", "64Mi"))
 		has := func(when string, cpu, memory int64) {
 			t.Helper()
 			st := b.container(p.UID)
@@ -182,10 +179,7 @@ func TestResizeDeferred(t *testing.T) {
 		large := newPod("large", busybox("serve"))
 		large.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(cpu-200, resource.DecimalSI)}
 		b.put(large)
-		p := newPod("web", busybox("serve"))
-		p.Spec.Containers[0].Resources = asking("100m", "64Mi")
-		b.put(p)
-		settle(time.Second)
+		p := b.running(asking("100m", "64Mi"))
 		p = b.resized(p, asking("300m", "64Mi"))
 		settle(time.Second)
 		check := func(when string) {
@@ -228,10 +222,7 @@ func TestResizeError(t *testing.T) {
 		b := newBench(t)
 		b.start()
 		defer func() { b.stop() }()
-		p := newPod("web", busybox("serve"))
-		p.Spec.Containers[0].Resources = asking("100m", "64Mi")
-		b.put(p)
-		settle(time.Second)
+		p := b.running(asking("100m", "64Mi"))
 		var tries atomic.Int64
 		b.rt.FailWith(func(call string) error {
 			if strings.HasPrefix(call, "UpdateContainerResources") {
@@ -271,10 +262,7 @@ func TestResizeBelowUsage(t *testing.T) {
 		b := newBench(t)
 		b.start()
 		defer func() { b.stop() }()
-		p := newPod("web", busybox("serve"))
-		p.Spec.Containers[0].Resources = asking("100m", "128Mi")
-		b.put(p)
-		settle(time.Second)
+		p := b.running(asking("100m", "128Mi"))
 		b.rt.SetMemoryUsage("main", 100<<20)
 		p = b.resized(p, asking("100m", "64Mi"))
 		settle(5 * time.Second)
@@ -299,10 +287,7 @@ func TestResizeTakenBack(t *testing.T) {
 		b := newBench(t)
 		b.start()
 		defer func() { b.stop() }()
-		p := newPod("web", busybox("serve"))
-		p.Spec.Containers[0].Resources = asking("100m", "64Mi")
-		b.put(p)
-		settle(time.Second)
+		p := b.running(asking("100m", "64Mi"))
 		p = b.resized(p, asking("5k", "64Mi"))
 		settle(time.Second)
 		if c := b.conditionOf(p.UID, corev1.PodResizePending); c == nil || c.Reason != corev1.PodReasonDeferred {
@@ -349,4 +334,13 @@ func TestResourcesRefused(t *testing.T) {
 	if err := agent.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "reserve less") {
 		t.Errorf("more than the machine has: %v", err)
 	}
+}
+
+// running runs a pod with such resources.
+func (b *bench) running(r corev1.ResourceRequirements) *corev1.Pod {
+	p := newPod("web", busybox("serve"))
+	p.Spec.Containers[0].Resources = r
+	b.put(p)
+	settle(time.Second)
+	return p
 }

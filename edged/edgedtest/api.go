@@ -90,52 +90,50 @@ func (a *API) RemovePod(uid types.UID) {
 	a.removePodLocked(uid)
 }
 
-// PutConfigMap creates or replaces a config map.
-func (a *API) PutConfigMap(cm *corev1.ConfigMap) {
+// put makes an object what the API has under a key.
+func put[K comparable, T interface{ DeepCopy() T }](a *API, all map[K]T, key K, o T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.maps[types.NamespacedName{Namespace: cm.Namespace, Name: cm.Name}] = cm.DeepCopy()
+	all[key] = o.DeepCopy()
 	a.sendChangeLocked()
+}
+
+// remove takes an object from the API.
+func remove[K comparable, T any](a *API, all map[K]T, key K) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(all, key)
+	a.sendChangeLocked()
+}
+
+// PutConfigMap creates or replaces a config map.
+func (a *API) PutConfigMap(cm *corev1.ConfigMap) {
+	put(a, a.maps, types.NamespacedName{Namespace: cm.Namespace, Name: cm.Name}, cm)
 }
 
 // RemoveConfigMap deletes a config map.
 func (a *API) RemoveConfigMap(namespace, name string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.maps, types.NamespacedName{Namespace: namespace, Name: name})
-	a.sendChangeLocked()
+	remove(a, a.maps, types.NamespacedName{Namespace: namespace, Name: name})
 }
 
 // PutSecret creates or replaces a secret.
 func (a *API) PutSecret(s *corev1.Secret) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.secrets[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s.DeepCopy()
-	a.sendChangeLocked()
+	put(a, a.secrets, types.NamespacedName{Namespace: s.Namespace, Name: s.Name}, s)
 }
 
 // PutPersistentVolumeClaim creates or replaces a claim.
 func (a *API) PutPersistentVolumeClaim(claim *corev1.PersistentVolumeClaim) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.claims[types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}] = claim.DeepCopy()
-	a.sendChangeLocked()
+	put(a, a.claims, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim)
 }
 
 // RemovePersistentVolumeClaim deletes a claim.
 func (a *API) RemovePersistentVolumeClaim(namespace, name string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.claims, types.NamespacedName{Namespace: namespace, Name: name})
-	a.sendChangeLocked()
+	remove(a, a.claims, types.NamespacedName{Namespace: namespace, Name: name})
 }
 
 // PutPersistentVolume creates or replaces a volume.
 func (a *API) PutPersistentVolume(pv *corev1.PersistentVolume) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.volumes[pv.Name] = pv.DeepCopy()
-	a.sendChangeLocked()
+	put(a, a.volumes, pv.Name, pv)
 }
 
 // PutService creates or replaces a Service.
