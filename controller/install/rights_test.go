@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -44,7 +46,9 @@ func account(t *testing.T, a *apiServer) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.as(got.Status.Token)
+	cfg := a.as(got.Status.Token)
+	granted(t, cfg, authorizationv1.ResourceAttributes{Verb: "list", Resource: "pods"})
+	return cfg
 }
 
 func clientFor(t *testing.T, cfg *rest.Config) *kubernetes.Clientset {
@@ -76,6 +80,21 @@ func legacy(t *testing.T, a *apiServer) {
 		if _, err := client.Resource(resource).Create(t.Context(), &obj, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// granted waits until the API server lets the holder of cfg do this: its authorizer
+// follows the roles with a delay.
+func granted(t *testing.T, cfg *rest.Config, attributes authorizationv1.ResourceAttributes) {
+	t.Helper()
+	reviews := clientFor(t, cfg).AuthorizationV1().SelfSubjectAccessReviews()
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes}}
+		answer, err := reviews.Create(ctx, review, metav1.CreateOptions{})
+		return err == nil && answer.Status.Allowed, nil
+	})
+	if err != nil {
+		t.Fatalf("%s %s is never granted: %v", attributes.Verb, attributes.Resource, err)
 	}
 }
 
@@ -321,6 +340,7 @@ func TestAttackRoleReach(t *testing.T) {
 		t.Errorf("an administrator is found to be %q, %v", mode, err)
 	}
 	legacy(t, a)
+	granted(t, cfg, authorizationv1.ResourceAttributes{Verb: "impersonate", Resource: "users", Name: "system:node:edge-legacy"})
 	works(t, cfg, impersonate.Legacy)
 	if more := reached(t, cfg); !slices.Contains(more, "list secrets as system:kube-controller-manager []") {
 		t.Errorf("the warning of rbac-legacy.yaml is not true: it reaches %v", more)
