@@ -12,8 +12,7 @@ func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect sends what the Agent counts besides the results of probes, under the
-// kubelet's names: pods that were evicted or
-// resized and images that were removed.
+// kubelet's names: pods that were evicted or resized and images that were removed.
 func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	a.evictor.Collect(ch)
 	a.resizeMetrics.Collect(ch, a.resizeStates())

@@ -233,9 +233,9 @@ func (d *Driver) NodeGetVolumeStats(_ context.Context, r *spec.NodeGetVolumeStat
 	if err := unix.Statfs(r.VolumePath, &st); err != nil {
 		return nil, status.Error(codes.NotFound, err.Error())
 	}
-	size := int64(st.Bsize) // int32 on 32-bit machines
+	size := uint64(st.Bsize)
 	return &spec.NodeGetVolumeStatsResponse{Usage: []*spec.VolumeUsage{
-		{Unit: spec.VolumeUsage_BYTES, Total: int64(st.Blocks) * size, Available: int64(st.Bavail) * size, Used: int64(st.Blocks-st.Bfree) * size},
+		{Unit: spec.VolumeUsage_BYTES, Total: int64(st.Blocks * size), Available: int64(st.Bavail * size), Used: int64((st.Blocks - st.Bfree) * size)},
 		{Unit: spec.VolumeUsage_INODES, Total: int64(st.Files), Available: int64(st.Ffree), Used: int64(st.Files - st.Ffree)},
 	}}, nil
 }

@@ -15,5 +15,6 @@
 // A disk that hangs stops nothing else: files are read in a goroutine, of which there is
 // one at most, and passes are left out while it waits.
 //
-// Pressures, Write and New may be called by several goroutines; Prepare comes before Run.
+// Pressures, Describe and Collect may be called by several goroutines; Prepare comes before
+// Run.
 package evictor
