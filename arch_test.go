@@ -241,12 +241,13 @@ var rooms = map[string][]string{
 	"edged/internal/admission":   {"edged/runtime", "edged/internal/eviction", "edged/internal/podspec", "edged/internal/plan", "edged/static"},
 	"edged/internal/eviction":    {"edged/internal/podspec", "edged/static"},
 	"edged/internal/diskusage":   {},
-	"edged/internal/nodeusage":   {"edged/runtime", "edged/internal/eviction"},
+	"edged/internal/hostinfo":    {},
+	"edged/internal/nodeusage":   {"edged/runtime", "edged/internal/eviction", "edged/internal/hostinfo"},
 	"edged/internal/evictor": {
 		"edged/runtime", "edged/internal/diskusage", "edged/internal/eviction", "edged/internal/lifecycle", "edged/internal/nodeusage", "edged/internal/notfound",
 	},
 	"edged/internal/events": {"edged/internal/lifecycle", "edged/internal/podspec"},
-	"edged/nodestatus":      {"edged/runtime", "edged/internal/lifecycle", "edged/internal/notfound"},
+	"edged/nodestatus":      {"edged/runtime", "edged/internal/hostinfo", "edged/internal/lifecycle", "edged/internal/notfound"},
 }
 
 // TestRooms keeps the floors within a domain.

@@ -62,7 +62,7 @@
 //	internal/plan        what a worker does next, and a pod's status: pure
 //	internal/admission   whether the node takes a pod: pure
 //	internal/eviction    which pod must leave a node that is short of something: pure
-//	internal/evictor     measures and evicts; with nodeusage and diskusage
+//	internal/evictor     measures and evicts; with nodeusage, diskusage and hostinfo
 //	internal/resize      changes of a running pod's resources: pure but for its record
 //	internal/allocatable what the node's cgroups are limited to: pure
 //	nodestatus           the Node object and the facts of the host

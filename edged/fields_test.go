@@ -326,22 +326,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // startWith starts an Agent with another configuration than the bench's own.
-func (b *bench) startWith(cfg edged.Config) {
-	b.t.Helper()
-	agent, err := edged.New(cfg)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- agent.Run(ctx) }()
-	b.stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			b.t.Error(err)
-		}
-	}
-}
+func (b *bench) startWith(cfg edged.Config) { b.startAgent(cfg) }
 
 // TestRefusedSandboxThatIsThere has a sandbox that a former release made for a
 // pod that gets none any more: what runs runs on, and what ends is not made anew

@@ -15,6 +15,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/allocatable"
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 )
 
@@ -184,20 +185,11 @@ func (a *Agent) checkMachine() error {
 
 // swapTotal is the swap of the machine in bytes; 0 if that cannot be read.
 func swapTotal() int64 {
-	text, err := os.ReadFile("/proc/meminfo")
+	memory, err := hostinfo.Fields("/proc/meminfo")
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "SwapTotal:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err != nil {
-				return 0
-			}
-			return n << 10
-		}
-	}
-	return 0
+	return memory["SwapTotal:"] << 10
 }
 
 // nodeFacts is what of the node's state goes into the configuration of a

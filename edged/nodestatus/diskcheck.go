@@ -3,6 +3,8 @@ package nodestatus
 import (
 	"context"
 	"time"
+
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 const (
@@ -12,19 +14,6 @@ const (
 	// kernel lets nobody cancel such a call.
 	diskJoin = time.Second
 )
-
-// diskSpaceInfo is the room on a file system.
-type diskSpaceInfo struct {
-	total, free        int64 // bytes
-	inodes, inodesFree uint64
-}
-
-func diskSpaceOf(dir string) (diskSpaceInfo, error) {
-	var d diskSpaceInfo
-	var err error
-	d.total, d.free, d.inodes, d.inodesFree, err = diskSpace(dir)
-	return d, err
-}
 
 // diskSilentError says that a file system has not answered for too long.
 type diskSilentError struct{ dir string }
@@ -39,7 +28,7 @@ func (e *diskSilentError) Error() string {
 type diskCheck struct {
 	dir   string
 	limit time.Duration // a call that takes longer is one that hangs
-	stat  func(dir string) (diskSpaceInfo, error)
+	stat  func(dir string) (hostinfo.Space, error)
 
 	begun   time.Time
 	pending chan diskAnswer // the call under way; nil if there is none
@@ -47,17 +36,17 @@ type diskCheck struct {
 }
 
 type diskAnswer struct {
-	space diskSpaceInfo
+	space hostinfo.Space
 	err   error
 }
 
-func newDiskCheck(dir string, limit time.Duration, stat func(dir string) (diskSpaceInfo, error)) *diskCheck {
+func newDiskCheck(dir string, limit time.Duration, stat func(dir string) (hostinfo.Space, error)) *diskCheck {
 	return &diskCheck{dir: dir, limit: limit, stat: stat}
 }
 
 // space gives the room that there is. If the answer takes long it gives the one
 // before, and a diskSilentError once that has taken too long.
-func (d *diskCheck) space(ctx context.Context) (diskSpaceInfo, error) {
+func (d *diskCheck) space(ctx context.Context) (hostinfo.Space, error) {
 	if d.pending == nil {
 		pending := make(chan diskAnswer, 1)
 		d.pending, d.begun = pending, time.Now()
@@ -73,7 +62,7 @@ func (d *diskCheck) space(ctx context.Context) (diskSpaceInfo, error) {
 		d.pending = nil
 	case <-patience.C:
 		if time.Since(d.begun) >= d.limit {
-			return diskSpaceInfo{}, &diskSilentError{d.dir}
+			return hostinfo.Space{}, &diskSilentError{d.dir}
 		}
 	case <-ctx.Done():
 	}

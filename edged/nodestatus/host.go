@@ -12,6 +12,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 // machine is what the host says of itself, and what does not change while it runs.
@@ -50,8 +52,8 @@ func readMachine(cfg Config) (machine, error) {
 		corev1.ResourceMemory: *resource.NewQuantity(mem["MemTotal"], resource.BinarySI),
 		corev1.ResourcePods:   *resource.NewQuantity(int64(cfg.MaxPods), resource.DecimalSI),
 	}
-	if total, _, _, _, err := diskSpace(cfg.Root); err == nil {
-		m.capacity[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(total, resource.BinarySI)
+	if space, err := hostinfo.NearestSpace(cfg.Root); err == nil {
+		m.capacity[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(space.Total, resource.BinarySI)
 	}
 	for name, size := range hugePages("/sys/kernel/mm/hugepages") {
 		m.capacity[name] = size

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -62,7 +63,7 @@ func New(cfg Config) (*Reporter, error) {
 	cfg = cfg.withDefaults()
 	first := make(chan struct{})
 	return &Reporter{
-		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, diskSpaceOf), kick: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, hostinfo.NearestSpace), kick: make(chan struct{}, 1),
 		first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -103,12 +104,12 @@ func TestDiskHangs(t *testing.T) {
 		hang, calls := make(chan struct{}), 0
 		free := int64(50)
 		n, cloud := runReporter(t, Config{}, func(n *Reporter) {
-			n.disk.stat = func(string) (diskSpaceInfo, error) {
+			n.disk.stat = func(string) (hostinfo.Space, error) {
 				calls++
 				if calls > 2 {
 					<-hang
 				}
-				return diskSpaceInfo{total: 100, free: free}, nil
+				return hostinfo.Space{Total: 100, Free: free}, nil
 			}
 		})
 		first, _ := cloud.lastNode()
@@ -149,7 +150,7 @@ func TestDiskHangs(t *testing.T) {
 func TestDiskHangsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
-		d := newDiskCheck("/", time.Minute, func(string) (diskSpaceInfo, error) { <-hang; return diskSpaceInfo{}, nil })
+		d := newDiskCheck("/", time.Minute, func(string) (hostinfo.Space, error) { <-hang; return hostinfo.Space{}, nil })
 		if _, err := d.space(t.Context()); err != nil {
 			t.Errorf("it is slow, not silent: %v", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
@@ -291,6 +292,12 @@ func (c *Images) removeOne(ctx context.Context, i unusedImage) (gone bool, err e
 		return false, err
 	}
 	return true, nil
+}
+
+// spaceOf reads how full the file system of a folder is.
+func spaceOf(folder string) (usage, error) {
+	s, err := hostinfo.SpaceOf(folder)
+	return usage{capacity: uint64(s.Total), available: uint64(s.Free)}, err
 }
 
 // usage is how full the file system of the images is: of several, the fullest.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 // ticks is how many clock ticks a second has in /proc. Linux shows every program
@@ -25,22 +27,22 @@ type machine struct {
 // readMachine reads proc, which is the same with both versions of cgroups.
 func readMachine(proc string, now time.Time) (machine, error) {
 	m := machine{at: now}
-	mem, err := fields(filepath.Join(proc, "meminfo"))
+	mem, err := hostinfo.Fields(filepath.Join(proc, "meminfo"))
 	if err != nil {
 		return m, err
 	}
-	kib := func(name string) uint64 { return mem[name+":"] << 10 }
+	kib := func(name string) uint64 { return uint64(mem[name+":"]) << 10 }
 	m.memory = kib("MemTotal") - min(kib("MemFree"), kib("MemTotal"))
 	m.workingSet = m.memory - min(kib("Inactive(file)"), m.memory)
 	m.available = kib("MemTotal") - min(m.workingSet, kib("MemTotal"))
 	m.rss = kib("AnonPages")
 	m.swapFree = kib("SwapFree")
 	m.swap = kib("SwapTotal") - min(m.swapFree, kib("SwapTotal"))
-	vm, err := fields(filepath.Join(proc, "vmstat"))
+	vm, err := hostinfo.Fields(filepath.Join(proc, "vmstat"))
 	if err != nil {
 		return m, err
 	}
-	m.faults, m.majorFaults = vm["pgfault"], vm["pgmajfault"]
+	m.faults, m.majorFaults = uint64(vm["pgfault"]), uint64(vm["pgmajfault"])
 	return m, m.readCPU(filepath.Join(proc, "stat"))
 }
 
@@ -73,23 +75,4 @@ func (m *machine) readCPU(file string) error {
 		}
 	}
 	return nil
-}
-
-// fields reads lines of a name and a number.
-func fields(file string) (map[string]uint64, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]uint64)
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		if n, err := strconv.ParseUint(f[1], 10, 64); err == nil {
-			out[f[0]] = n
-		}
-	}
-	return out, nil
 }

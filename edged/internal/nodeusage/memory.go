@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/edged/internal/eviction"
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 // readMemory measures the node's memory and that of all pods. What is available is the
@@ -17,7 +18,7 @@ import (
 // kernel gives up first (inactive_file):
 // https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
 func (m *Meter) readMemory(seen eviction.Observations) {
-	info, err := fields(filepath.Join(m.cfg.Proc, "meminfo"))
+	info, err := hostinfo.Fields(filepath.Join(m.cfg.Proc, "meminfo"))
 	if err != nil {
 		m.cfg.Logger.Debug("cannot read the node's memory", "err", err)
 		return
@@ -49,14 +50,14 @@ func (m *Meter) workingSet(group string) (int64, error) {
 	v1 := filepath.Join(m.cfg.Cgroups, "memory", group)
 	used, err := number(filepath.Join(v1, "memory.usage_in_bytes"))
 	if err == nil {
-		stat, err := fields(filepath.Join(v1, "memory.stat"))
+		stat, err := hostinfo.Fields(filepath.Join(v1, "memory.stat"))
 		return max(used-stat["total_inactive_file"], 0), err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	v2 := filepath.Join(m.cfg.Cgroups, group)
-	stat, err := fields(filepath.Join(v2, "memory.stat"))
+	stat, err := hostinfo.Fields(filepath.Join(v2, "memory.stat"))
 	if err != nil {
 		return 0, err
 	}
@@ -106,23 +107,4 @@ func number(file string) (int64, error) {
 		return math.MaxInt64, nil
 	}
 	return strconv.ParseInt(word, 10, 64)
-}
-
-// fields reads lines of a name and a number; others are left out.
-func fields(file string) (map[string]int64, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]int64)
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		if n, err := strconv.ParseInt(f[1], 10, 64); err == nil && n >= 0 {
-			out[f[0]] = n
-		}
-	}
-	return out, nil
 }

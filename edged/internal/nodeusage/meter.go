@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/edged/internal/eviction"
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -68,27 +69,27 @@ func (m *Meter) Read(ctx context.Context) Reading {
 	m.readMemory(r.Seen)
 	m.readProcesses(r.Seen)
 	m.findFileSystems(ctx)
-	root, err := fileSystem(m.cfg.Root)
+	root, err := hostinfo.NearestSpace(m.cfg.Root)
 	if err != nil {
 		m.cfg.Logger.Debug("cannot read the room on the disk of the pods", "dir", m.cfg.Root, "err", err)
 		return r
 	}
-	root.note(r.Seen, eviction.NodeFsAvailable, eviction.NodeFsInodesFree)
+	note(r.Seen, root, eviction.NodeFsAvailable, eviction.NodeFsInodesFree)
 	images := root
 	if m.images != "" {
-		if images, err = fileSystem(m.images); err != nil {
+		if images, err = hostinfo.NearestSpace(m.images); err != nil {
 			m.cfg.Logger.Debug("cannot read the room on the disk of the images", "dir", m.images, "err", err)
 			return r
 		}
-		images.note(r.Seen, eviction.ImageFsAvailable, eviction.ImageFsInodesFree)
+		note(r.Seen, images, eviction.ImageFsAvailable, eviction.ImageFsInodesFree)
 	}
-	r.Layout.Images = images.device != root.device
+	r.Layout.Images = images.Device != root.Device
 	if m.layers == "" || !r.Layout.Images {
 		return r
 	}
-	if layers, err := fileSystem(m.layers); err == nil && layers.device != images.device {
+	if layers, err := hostinfo.NearestSpace(m.layers); err == nil && layers.Device != images.Device {
 		r.Layout.Split = true
-		layers.note(r.Seen, eviction.ContainerFsAvailable, eviction.ContainerFsInodesFree)
+		note(r.Seen, layers, eviction.ContainerFsAvailable, eviction.ContainerFsInodesFree)
 	}
 	return r
 }
@@ -119,18 +120,12 @@ func first(all []runtime.Filesystem) string {
 	return all[0].Mountpoint
 }
 
-// space is what is left on a file system.
-type space struct {
-	device                      uint64
-	total, free, inodes, unused int64
-}
-
-// note records what is left. Some file systems make inodes as needed and count none.
-func (s space) note(seen eviction.Observations, room, inodes eviction.Signal) {
-	if s.total > 0 {
-		seen[room] = eviction.Observation{Available: s.free, Capacity: s.total}
+// note records what is left on a file system. Some make inodes as needed and count none.
+func note(seen eviction.Observations, s hostinfo.Space, room, inodes eviction.Signal) {
+	if s.Total > 0 {
+		seen[room] = eviction.Observation{Available: s.Free, Capacity: s.Total}
 	}
-	if s.inodes > 0 {
-		seen[inodes] = eviction.Observation{Available: s.unused, Capacity: s.inodes}
+	if s.Inodes > 0 {
+		seen[inodes] = eviction.Observation{Available: s.InodesFree, Capacity: s.Inodes}
 	}
 }
