@@ -14,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/edgekit/edgekit/edged/internal/durable"
 )
 
 // Bounds of a record of pulls.
@@ -244,28 +246,15 @@ func (p *Pulls) write(name string, content any) error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	temp := name + ".new"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := durable.WriteFile(name, text); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("image: %w", err)
-	}
-	if err := os.Rename(temp, name); err != nil {
-		return fmt.Errorf("image: %w", err)
-	}
-	return p.sync()
+	return nil
 }
 
 // sync makes what was renamed or removed durable.
 func (p *Pulls) sync() error {
-	d, err := os.Open(p.dir)
-	if err != nil {
-		return fmt.Errorf("image: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	if err := durable.SyncDir(p.dir); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	return nil

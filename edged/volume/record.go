@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/durable"
 )
 
 // record is what is kept of a volume that outlives its pod, in the pod's folder,
@@ -156,17 +158,14 @@ func (m *Manager) writeRecord(uid string, r record) error {
 	return writeJSON(filepath.Join(dir, r.Volume+".json"), r)
 }
 
-// writeJSON replaces a file as a whole.
+// writeJSON replaces a file as a whole. It is on the disk before anything is mounted by
+// it: after a power cut it says what a server or a driver still has for the pod.
 func writeJSON(path string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	fresh := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	if err := os.WriteFile(fresh, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(fresh, path)
+	return durable.WriteFile(path, data)
 }
 
 // claimRecord records a volume as the pod's, unless another pod has it that shares it
