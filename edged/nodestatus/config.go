@@ -45,7 +45,7 @@ type Config struct {
 	// kernel which address it uses towards the default route.
 	OutboundIP func() (netip.Addr, error)
 	// AddressesChanged is called after the node's addresses changed, with no mutex
-	// held. nil means that nobody wants to know.
+	// held. nil means that nothing is called.
 	AddressesChanged func()
 	// ImagesListed is called with all images of the node each time that they are
 	// listed, with no mutex held. It must not change them. nil means that nobody wants

@@ -167,7 +167,7 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	if err != nil && ctx.Err() == nil {
 		n.log.Warn("cannot report the node for good; trying again", "err", err)
 	}
-	// While nothing can be stored the error is no news: the report may have reached the
+	// While nothing can be stored the error does not count: the report may have reached the
 	// cloud from memory, and is repeated when the node can store.
 	if err != nil && n.cfg.Unwritable() == nil {
 		return false

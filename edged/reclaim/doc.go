@@ -11,9 +11,9 @@
 //
 // [Logs], [Images] and [Containers] work alike. They look at what is there, ask a
 // pure function what to do (planLog, expired and collectable, planDead), and do it. A
-// crash at any point leaves something that the next look takes for what it is: a log
-// that was renamed and not opened again, a half-written compressed file, an image or
-// a container that is still there.
+// crash at any point leaves a state that the next look recognizes: a log that was renamed
+// and not opened again, a half-written compressed file, an image or a container that is
+// still there.
 //
 // # What is safe
 //

@@ -25,8 +25,8 @@ const (
 	imageInterval      = 5 * time.Minute
 )
 
-// errNoFilesystem is why images are not collected for their space. It stays so until
-// the runtime is another one, and is no news each time.
+// errNoFilesystem says that images cannot be collected for their space. It lasts until
+// the runtime is replaced, so it is logged once.
 var errNoFilesystem = errors.New("reclaim: the runtime does not say where its images are: it must support ImageFsInfo")
 
 // ImageRuntime is what of a runtime collects images.
@@ -53,7 +53,7 @@ type ImagesConfig struct {
 	MinimumAge           time.Duration // how long an image is known before it may be removed; 0 means 2 minutes, negative not at all
 	MaximumAge           time.Duration // how long an image is unused before it is removed whatever the disk has; 0 means for ever
 
-	// Removed is called after images were removed. nil means that nobody wants to know.
+	// Removed is called after images were removed. nil means that nothing is called.
 	Removed func()
 	// Event records an event of the Node; kind is corev1.EventTypeNormal or Warning.
 	// nil discards it.
@@ -138,7 +138,7 @@ func (c *Images) Run(ctx context.Context) error {
 	for wait := min(c.policy.minAge+time.Second, imageInterval); ; wait = imageInterval {
 		if err != nil && ctx.Err() == nil && !(failed && errors.Is(err, errNoFilesystem)) {
 			c.cfg.Logger.Warn("images cannot be collected; trying again", "err", err)
-			if failed { // one failure is no news, as for the kubelet: a runtime may be starting
+			if failed { // as the kubelet: only the second failure in a row is reported, since a runtime may be starting
 				c.cfg.Event(corev1.EventTypeWarning, "ImageGCFailed", err.Error())
 			}
 		}

@@ -296,7 +296,7 @@ func compress(path string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(temp) }()             // after the renaming there is none; what a crash leaves goes at the next look
-	z, err := gzip.NewWriterLevel(out, gzip.BestSpeed) // a small machine has better things to do
+	z, err := gzip.NewWriterLevel(out, gzip.BestSpeed) // CPU is scarce on a small machine
 	if err == nil {
 		_, err = io.Copy(z, in)
 		err = errors.Join(err, z.Close(), out.Sync())

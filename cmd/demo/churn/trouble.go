@@ -168,7 +168,7 @@ func (n *node) fillDisk(ctx context.Context, w *world) error {
 	defer f.Close()
 	fmt.Println("  the node's disk is full")
 	block, end := make([]byte, 1<<20), time.Now().Add(w.opts.Trouble)
-	for time.Now().Before(end) { // what others give back is taken again
+	for time.Now().Before(end) { // space that is freed meanwhile is filled again
 		if _, err := f.Write(block); err == nil {
 			continue
 		} else if !errors.Is(err, unix.ENOSPC) {

@@ -34,7 +34,7 @@ type Config struct {
 	NodeEvent func(kind, reason, message string)
 	PodEvent  func(pod *corev1.Pod, kind, reason, message string)
 	// Changed is called after Pressures has changed, with no mutex held; nil means that
-	// nobody wants to know.
+	// nothing is called.
 	Changed func()
 	// LastNode reads the Node as it was last reported, so that conditions are held over
 	// a restart; nil means that nobody remembers.
