@@ -67,6 +67,7 @@ type Agent struct {
 	unknownPod    chan struct{}
 	cgroupsDirty  chan struct{} // holds a value: the pods have changed
 	resizeMetrics *resize.Metrics
+	placement     *placement // set by Run; nil without a policy
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -172,6 +173,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.checkMachine(); err != nil {
 		return err
 	}
+	if err := a.openPlacement(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -193,6 +197,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("edged: %w", err)
 	}
 	wg.Go(func() { a.keepCgroups(ctx) })
+	wg.Go(func() { a.keepPlacement(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -324,10 +329,15 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	w := newWorker(a, pod)
 	w.restoreResize()
 	a.kickCgroups()
-	if !runs {
+	if runs {
+		a.placeLocked(w.allocatedLocked(), true)
+	} else {
 		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
 		// its API object is deleted.
-		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected != nil {
+		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected == nil {
+			w.rejected = a.placeLocked(w.allocatedLocked(), false)
+		}
+		if w.rejected != nil {
 			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
 		w.grantSpec()
@@ -337,6 +347,9 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		w.run(ctx)
 		a.forget(pod.UID, w)
 		a.kickCgroups()
+		if a.placement != nil {
+			a.placement.kick()
+		}
 		if ctx.Err() == nil {
 			a.retryResizes(triggerRemoved) // there may be room now
 		}
