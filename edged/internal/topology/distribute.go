@@ -39,12 +39,16 @@ func takeDistributed(m *Machine, free cpuset.CPUSet, n, unit int) (cpuset.CPUSet
 		if best.shares == nil {
 			continue
 		}
-		for _, id := range nodes {
-			share, err := takePacked(m, t.free.Intersection(m.onNodes(MaskOf(id))), best.shares[id], false)
-			if err != nil {
-				return cpuset.New(), err
+		for id, share := range best.shares {
+			// The even part is packed as a whole, and the rest unit by unit.
+			for part := n / k / unit * unit; share > 0; part = unit {
+				some, err := takePacked(m, t.free.Intersection(m.onNodes(MaskOf(id))), min(max(part, unit), share), false)
+				if err != nil {
+					return cpuset.New(), err
+				}
+				t.take(some)
+				share -= some.Size()
 			}
-			t.take(share)
 		}
 		return t.taken, nil
 	}
