@@ -103,6 +103,7 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 		r.removeLog(a.ID)
 		return rt.RemoveContainer(ctx, a.ID)
 	case plan.ActRemoveSandbox:
+		defer r.w.a.removeSlots.acquire(ctx)()
 		return rt.RemoveSandbox(ctx, a.ID)
 	case plan.ActTearDown:
 		return r.tearDown(ctx)

@@ -49,6 +49,8 @@ type Agent struct {
 	events       *events.Recorder
 	probeCounter probemetrics.Counter
 	pulls        chan struct{} // holds a value for each image being pulled
+	stopSlots    endSlots      // of sandboxes being stopped
+	removeSlots  endSlots      // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registry.Tracker
 	evictor      *evictor.Evictor
@@ -107,7 +109,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a := &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
+		pulls: make(chan struct{}, cfg.MaxPulls), stopSlots: newEndSlots(), removeSlots: newEndSlots(), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}

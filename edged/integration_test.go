@@ -62,6 +62,7 @@ func startRealWith(t *testing.T, cfg cri.Config, edits ...func(*edged.Config)) *
 		Logger:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 		CgroupRoot: os.Getenv("EDGEKIT_CRI_CGROUP_ROOT"),      // others on this machine have their own
 		Eviction:   edged.Eviction{Hard: map[string]string{}}, // the machine may be full
+		ImageGC:    edged.ImageGC{HighThresholdPercent: 100},  // the tests' image is used by no pod in between
 	}
 	for _, edit := range edits {
 		edit(&r.cfg)

@@ -53,7 +53,7 @@ func TestAsKubelet(t *testing.T) {
 			t.Errorf("%s, got %s, %v", strings.TrimSpace(line), got, err)
 		}
 	}
-	if count < 100 {
+	if count < 600 {
 		t.Errorf("%d cases", count)
 	}
 }
