@@ -198,7 +198,7 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 	case topics.TwinUpdate:
 		patches, id, err := decodeUpdate(payload)
 		return twin.Update{Twins: patches}, id, err
-	case "twin/devicesync_updated":
+	case topics.TwinCloudUpdated:
 		patches, id, err := decodeUpdate(payload)
 		return twin.Sync{Twins: patches}, id, err
 	case topics.TwinGet:

@@ -154,7 +154,7 @@ func TestErrors(t *testing.T) {
 		{device + "twin/update", device + "twin/update/result", `{"event_id":"d","twin":{"x":{"actual":{"value":7}}}}`, "d", "400"},
 		{device + "twin/update", device + "twin/update/result", `{"event_id":"e","twin":{"x y":{"actual":{"value":"7"}}}}`, "e", "400"},
 		{device + "twin/update", device + "twin/update/result", `{"event_id":"f","twin":{"x":{"actual":{"value":"7.5"},"metadata":{"type":"int"}}}}`, "f", "400"},
-		{device + "twin/devicesync_updated", device + "twin/update/result", `{"event_id":"g","twin":{"x":{"expected":{"value":"7"}}}}`, "g", "400"},
+		{device + "twin/cloud_updated", device + "twin/update/result", `{"event_id":"g","twin":{"x":{"expected":{"value":"7"}}}}`, "g", "400"},
 		{device + "state/update", device + "state/update/result", `{"event_id":"h","state":"sleepy"}`, "h", "400"},
 		{"$hw/events/device/e/hw/twin/update", "$hw/events/device/e/hw/twin/update/result", `{"event_id":"i","twin":{"x":{"actual":{"value":"7"}}}}`, "i", "404"},
 		{"$hw/events/device/e/hw/twin/get", "$hw/events/device/e/hw/twin/get/result", `{"event_id":"j"}`, "j", "404"},

@@ -11,7 +11,7 @@
 // It subscribes to, with <id> standing for the device's namespace/name,
 //
 //	$hw/events/device/<id>/twin/update         answered on .../twin/update/result
-//	$hw/events/device/<id>/twin/devicesync_updated  answered on .../twin/update/result
+//	$hw/events/device/<id>/twin/cloud_updated       answered on .../twin/update/result
 //	$hw/events/device/<id>/twin/get            answered on .../twin/get/result
 //	$hw/events/device/<id>/state/update        answered on .../state/update/result
 //	$hw/events/device/<id>/state/get           answered on .../state/get/result
