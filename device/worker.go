@@ -207,7 +207,7 @@ func (w *worker) collect(ctx context.Context) {
 		if ctx.Err() != nil || now.Before(w.due[p.Name]) {
 			continue
 		}
-		cycle := time.Duration(p.CollectCycle) * time.Millisecond
+		cycle := p.Collect()
 		if cycle <= 0 {
 			cycle = w.cfg.CollectCycle
 		}
