@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/edgekit/edgekit/bus/topics"
@@ -87,27 +86,37 @@ func decodeMembership(payload []byte) (deviceList, error) {
 // decodeEntries reads the devices of a message that was made at the given time.
 func decodeEntries(budget *jsonlimit.Budget, made int64, lists ...[]topics.DeviceEntry) (map[string]*entry, error) {
 	entries := make(map[string]*entry) // grows with what the budget allows
-	for _, d := range slices.Concat(lists...) {
-		if err := budget.Take("devices", entryCost+len(d.Twin)*desiredCost); err != nil {
-			return nil, err
-		}
-		e := &entry{desired: make(map[string]desired, len(d.Twin))}
-		if len(d.Spec) > 0 {
-			if err := budget.Unmarshal(d.Spec, &e.spec); err != nil {
-				return nil, fmt.Errorf("spec of %s: %w", d.ID, err)
+	for _, list := range lists {
+		for _, d := range list {
+			e, err := decodeEntry(budget, made, d)
+			if err != nil {
+				return nil, err
 			}
+			entries[d.ID] = e
 		}
-		if len(d.Model) > 0 {
-			if err := budget.Unmarshal(d.Model, &e.model); err != nil {
-				return nil, fmt.Errorf("model of %s: %w", d.ID, err)
-			}
-		}
-		for name, t := range d.Twin {
-			e.desired[name] = desiredOf(t, made)
-		}
-		entries[d.ID] = e
 	}
 	return entries, nil
+}
+
+func decodeEntry(budget *jsonlimit.Budget, made int64, d topics.DeviceEntry) (*entry, error) {
+	if err := budget.Take("devices", entryCost+len(d.Twin)*desiredCost); err != nil {
+		return nil, err
+	}
+	e := &entry{desired: make(map[string]desired, len(d.Twin))}
+	if len(d.Spec) > 0 {
+		if err := budget.Unmarshal(d.Spec, &e.spec); err != nil {
+			return nil, fmt.Errorf("spec of %s: %w", d.ID, err)
+		}
+	}
+	if len(d.Model) > 0 {
+		if err := budget.Unmarshal(d.Model, &e.model); err != nil {
+			return nil, fmt.Errorf("model of %s: %w", d.ID, err)
+		}
+	}
+	for name, t := range d.Twin {
+		e.desired[name] = desiredOf(t, made)
+	}
+	return e, nil
 }
 
 // desiredOf returns the desired value of a twin in a message of the given time. A
