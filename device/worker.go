@@ -28,7 +28,7 @@ type worker struct {
 	// The rest belongs to run.
 	driver  Driver
 	desired map[string]string
-	applied map[string]string    // desired values that the device has had since it was opened
+	applied map[string]string    // desired values that the device has taken since it was opened
 	due     map[string]time.Time // next reading of each property
 	pending map[string]string    // actual values not reported yet
 	state   string               // state not reported yet; empty if none
@@ -36,7 +36,7 @@ type worker struct {
 	dead    int                  // rounds in a row in which nothing could be read
 	writes  map[string]attempts  // desired values that could not be written, by property
 	reports attempts             // at reporting values and the state
-	faulty  map[fault]bool       // faults that were logged and last
+	faulty  map[fault]bool       // faults that were logged and have not ended
 }
 
 // attempts counts the consecutive failures of one operation, and says when it may
@@ -193,7 +193,7 @@ func (w *worker) subscribe(ctx context.Context) (pushed <-chan reading, failed <
 			}
 		})
 		if ctx.Err() == nil {
-			errs <- errors.Join(err, errors.New("it has ended"))
+			errs <- errors.Join(err, errors.New("it returned before its context ended"))
 		}
 	}()
 	return values, errs, func() { cancel(); <-done }

@@ -47,7 +47,7 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		}
 		select {
 		case wake <- struct{}{}:
-		default: // one is enough
+		default: // one pending wake is enough
 		}
 	})
 	defer stop()

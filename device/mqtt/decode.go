@@ -31,8 +31,8 @@ type entry struct {
 	desired map[string]desired
 }
 
-// What the two decoders make of a device and of a property besides what they
-// read, in bytes: an entry with its places in maps.
+// How many bytes the two decoders allocate for a device and for a property besides its
+// text: an entry and its places in maps.
 const (
 	entryCost   = 640
 	desiredCost = 96
