@@ -17,8 +17,10 @@ type Device struct {
 	State      string    `json:"state,omitempty"`     // as last reported, for example "online"; empty before the first report
 	LastOnline time.Time `json:"lastOnline,omitzero"` // when it was last seen online or ok, in whole seconds; zero if it never was
 	LastReport time.Time `json:"lastReport,omitzero"` // of a state or an actual value by a client on the node
+	// Within is that of the SetState that State is from.
+	Within time.Duration `json:"within,omitempty"`
 	// SilentState is the state that the device had when it became "unknown" because it
-	// reported nothing for Member.ReportWithin; empty otherwise. The next report brings it
+	// reported nothing for Within, or else Member.ReportWithin; empty otherwise. The next report brings it
 	// back.
 	SilentState string          `json:"silentState,omitempty"`
 	Twins       map[string]Twin `json:"twins,omitempty"` // by property name, deleted ones included

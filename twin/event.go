@@ -38,7 +38,12 @@ type (
 
 	// SetState reports the device's state: online, offline, ok, unknown or
 	// unhealthy, in any letter case.
-	SetState struct{ State string }
+	SetState struct {
+		State string
+		// Within is the longest time until the device is reported again, by a state or an
+		// actual value; after that it is unknown. 0 leaves it to Member.ReportWithin.
+		Within time.Duration
+	}
 
 	// ReadState asks for a StateResult.
 	ReadState struct{}

@@ -18,7 +18,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	switch {
 	case !added && d.Member.Incarnation != r.Member.Incarnation:
 		dropped = slices.Collect(maps.Keys(d.Twins))
-		d.Twins, d.State, d.SilentState, d.LastOnline, d.LastReport = nil, "", "", time.Time{}, time.Time{}
+		d.Twins, d.State, d.Within, d.SilentState, d.LastOnline, d.LastReport = nil, "", 0, "", time.Time{}, time.Time{}
 	case r.Member.Version < d.Member.Version:
 		return d, nil // an older Put that came late
 	}

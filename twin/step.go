@@ -32,7 +32,7 @@ func Step(d Device, ev Event) (Device, []Effect) {
 	case Read:
 		return d, []Effect{Result{Twins: d.live()}}
 	case SetState:
-		return d.setState(ev.Time, r.State)
+		return d.setState(ev.Time, r)
 	case ReadState:
 		return d, []Effect{StateResult{State: d.State, LastOnline: d.LastOnline}}
 	case Tick:
@@ -57,14 +57,19 @@ func (d Device) live() map[string]*Twin {
 }
 
 // setState follows PROTOCOLS.md 3.4: the state is kept as given; online and ok note the time.
-func (d Device) setState(now time.Time, state string) (Device, []Effect) {
+func (d Device) setState(now time.Time, r SetState) (Device, []Effect) {
+	state := r.State
 	if !isState(state, "online", "ok", "offline", "unknown", "unhealthy") {
 		return d, refuse(CodeInvalid, "state %.80q is not one of online, offline, ok, unknown, unhealthy", state)
 	}
+	if r.Within < 0 {
+		return d, refuse(CodeInvalid, "the time until the next report is %v: it must not be negative", r.Within)
+	}
 	changed := state != d.State
-	d.State, d.SilentState = state, ""
+	saved := changed || r.Within != d.Within
+	d.State, d.SilentState, d.Within = state, "", r.Within
 	d.report(now)
-	effects := []Effect{Save{Device: changed, LaterDevice: !changed}, StateResult{State: d.State, LastOnline: d.LastOnline}}
+	effects := []Effect{Save{Device: saved, LaterDevice: !saved}, StateResult{State: d.State, LastOnline: d.LastOnline}}
 	if changed {
 		effects = append(effects, Report{State: true})
 	}
@@ -92,7 +97,11 @@ func (d *Device) report(now time.Time) (changed bool) {
 // tick has a device become unknown that should have reported by now. A device that never
 // reported a state keeps it that way.
 func (d Device) tick(now time.Time) (Device, []Effect) {
-	if d.Member.ReportWithin <= 0 || now.Sub(d.LastReport) <= d.Member.ReportWithin || !isState(d.State, "online", "ok", "unhealthy") {
+	within := d.Within
+	if within == 0 {
+		within = d.Member.ReportWithin
+	}
+	if within <= 0 || now.Sub(d.LastReport) <= within || !isState(d.State, "online", "ok", "unhealthy") {
 		return d, nil
 	}
 	d.SilentState, d.State = d.State, "unknown"

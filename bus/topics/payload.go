@@ -110,6 +110,9 @@ type ErrorMessage struct {
 type StateUpdateMessage struct {
 	Header
 	State string `json:"state"` // online, offline, ok, unknown or unhealthy
+	// Within is the longest time until the next report of the device in milliseconds, after
+	// which it is unknown. 0 says nothing. KubeEdge has no such field.
+	Within int64 `json:"within,omitempty"`
 }
 
 // StateResultMessage answers StateUpdate and StateGet.

@@ -163,7 +163,7 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 
 // State publishes a device's state and waits for the answer.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	m := topics.StateUpdateMessage{Header: newHeader(), State: state}
+	m := topics.StateUpdateMessage{Header: newHeader(), State: state, Within: device.Within.Milliseconds()}
 	return l.call(ctx, topics.Device(id, topics.StateUpdate), m.EventID, m)
 }
 

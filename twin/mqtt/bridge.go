@@ -202,7 +202,7 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 		return twin.Read{}, eventID(payload), nil
 	case topics.StateUpdate:
 		state, id, err := decodeState(payload)
-		return twin.SetState{State: state}, id, err
+		return state, id, err
 	case topics.StateGet:
 		return twin.ReadState{}, eventID(payload), nil
 	}

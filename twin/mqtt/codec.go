@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
 	"unicode/utf8"
@@ -96,12 +97,16 @@ func decodeVersion(v *topics.Version) *twin.Version {
 }
 
 // decodeState reads a StateUpdate.
-func decodeState(payload []byte) (state, id string, err error) {
+func decodeState(payload []byte) (r twin.SetState, id string, err error) {
 	var m topics.StateUpdateMessage
 	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
-		return "", eventID(payload), fmt.Errorf("payload is not a state update: %w", explain(err))
+		return r, eventID(payload), fmt.Errorf("payload is not a state update: %w", explain(err))
 	}
-	return m.State, m.EventID, nil
+	const longest = int64(math.MaxInt64 / time.Millisecond)
+	if m.Within < 0 || m.Within > longest {
+		return r, m.EventID, fmt.Errorf("field \"within\" is %d: it must be a number of milliseconds, from 0 to %d", m.Within, longest)
+	}
+	return twin.SetState{State: m.State, Within: time.Duration(m.Within) * time.Millisecond}, m.EventID, nil
 }
 
 // encodeTwin returns a twin as clients see it: without versions.
