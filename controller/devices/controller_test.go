@@ -63,7 +63,8 @@ type world struct {
 	patches *[]string
 }
 
-// newWorld lets a DeviceStatus be written once in every; 0 is the default.
+// newWorld makes a controller that writes a DeviceStatus at most once in every; 0 is the
+// default.
 func newWorld(every time.Duration, objects ...runtime.Object) (world, error) {
 	scheme := runtime.NewScheme()
 	if err := v1beta1.AddToScheme(scheme); err != nil {
@@ -136,8 +137,8 @@ func (w world) update(t *testing.T, resource string, o runtime.Object) {
 	}
 }
 
-// settle lets the controller do all that it now has to do. It is called in
-// bubbles only, where the time costs nothing.
+// settle waits until the controller has nothing left to do. It is for bubbles only, where
+// waiting costs no time.
 func settle() {
 	<-time.After(2 * time.Second)
 	synctest.Wait()
@@ -207,7 +208,7 @@ func TestDown(t *testing.T) {
 		if err != nil || json.Unmarshal(obj.Body, &d) != nil || d.Spec.Protocol.Config.String() != `{"nested":{"a":[1,2.5]}}` {
 			t.Errorf("loaded %s, %v", obj.Body, err)
 		}
-		// The model appears, changes, and reaches the device's node alone.
+		// The model is created and changed, and is sent to the device's node alone.
 		w.create(t, "devicemodels", model("m"))
 		if got := take(); !slices.Equal(got, []string{"n devicemodels"}) {
 			t.Errorf("model appears: %v", got)
@@ -345,8 +346,8 @@ func TestReportsRefused(t *testing.T) {
 	})
 }
 
-// TestReportOfAMovedDevice has a Device move to another node while the watch is late:
-// the old node writes nothing more.
+// TestReportOfAMovedDevice: a Device moves to another node while the watch is late. The
+// old node can write nothing more.
 func TestReportOfAMovedDevice(t *testing.T) {
 	for name, now := range map[string]*v1beta1.Device{"moved": boiler("other", "m"), "gone": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -374,7 +375,7 @@ func TestReportOfAMovedDevice(t *testing.T) {
 	}
 }
 
-// FuzzReport hands the writer what a broken or hostile edge may send. All inputs go to
+// FuzzReport gives the writer what a broken or hostile edge may send. All inputs go to
 // one controller: a new one for each would take a thousand times as long.
 func FuzzReport(f *testing.F) {
 	f.Add(report(f, "21").Body)

@@ -17,9 +17,9 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// TestStorageOfNode has, at a real kube-apiserver and with the shipped role, the claim of
-// a pod travel to its node with the volume and what the driver says of itself, and the
-// node's reports about storage come back.
+// TestStorageOfNode uses a real kube-apiserver and the shipped role: the claim of a pod
+// is sent to its node, with the volume and the CSIDriver, and the node's reports about
+// storage are written.
 func TestStorageOfNode(t *testing.T) {
 	a := startAPIServer(t)
 	cfg := account(t, a)
@@ -129,7 +129,7 @@ func TestStorageOfNode(t *testing.T) {
 	if got, err := claims.Get(ctx, "data", metav1.GetOptions{}); err != nil || got.Status.Capacity.Storage().String() != "2Gi" || got.Status.Phase != corev1.ClaimBound {
 		t.Errorf("the claim that grew: %+v, %v", got.Status, err)
 	}
-	for _, id := range []string{"1", "2"} { // the node's name to a driver does not change: it goes, and comes anew
+	for _, id := range []string{"1", "2"} { // a driver's nodeID cannot change in place: the entry is removed and added again
 		report(hub.Key{Resource: "csinodes", Name: "n"}, storagev1.CSINode{
 			ObjectMeta: metav1.ObjectMeta{Name: "n"}, Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "d.example.com", NodeID: id}}},
 		})

@@ -285,7 +285,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestSessionsEndWithTheServer leaves a follower when the Server ends.
+// TestSessionsEndWithTheServer: a client still follows a log when the Server ends.
 func TestSessionsEndWithTheServer(t *testing.T) {
 	c := newCloud(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -389,7 +389,7 @@ func TestPortsStay(t *testing.T) {
 	}
 }
 
-// TestUsedPorts has a run of ports that others listen on before the first free one.
+// TestUsedPorts: other programs listen on many ports in a row before the first free one.
 func TestUsedPorts(t *testing.T) {
 	const first, ports, free = 28000, 200, 28150
 	for p := first; p < first+ports; p++ {

@@ -163,7 +163,7 @@ func podOn(node string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u-1"}, Spec: corev1.PodSpec{NodeName: node}}
 }
 
-// remoteText is what a node is told of an error.
+// remoteText is the text of an error that a node gets.
 func remoteText(err error) string {
 	if e, ok := errors.AsType[*hub.Error](err); ok {
 		return e.Text
@@ -171,7 +171,7 @@ func remoteText(err error) string {
 	return ""
 }
 
-// TestCall makes requests of an API server that says who asked.
+// TestCall sends requests to an API server that answers with the user.
 func TestCall(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -262,8 +262,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// TestAnswersAreBounded has the API server give answers that are too large: one
-// that says so is not read at all.
+// TestAnswersAreBounded: the API server sends answers that are too large. One whose
+// Content-Length says so is not read at all.
 func TestAnswersAreBounded(t *testing.T) {
 	f := forwarder{memory: semaphore.NewWeighted(maxAnswers), log: slog.New(slog.DiscardHandler)}
 	for _, tt := range []struct {

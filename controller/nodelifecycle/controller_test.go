@@ -207,8 +207,9 @@ func condition(t *testing.T, client kubernetes.Interface, name string, kind core
 	return corev1.NodeCondition{}
 }
 
-// TestAllCloudcoresAway has Kubernetes doubt a node whose lease nobody renewed:
-// the next cloudcore puts back what the node last said, linked or not.
+// TestAllCloudcoresAway: Kubernetes marks a node Unknown, since nobody renewed its Lease.
+// The next cloudcore restores the node's last reported conditions, whether the node is
+// connected or not.
 func TestAllCloudcoresAway(t *testing.T) {
 	for _, linked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("linked=%t", linked), func(t *testing.T) {
@@ -237,7 +238,7 @@ func TestAllCloudcoresAway(t *testing.T) {
 					time.Sleep(time.Minute)
 				}
 				synctest.Wait()
-				// The first is no more; time passes by its lease.
+				// The first cloudcore has ended, and its Lease expires.
 				old := lease(t, client, "n")
 				past := metav1.NewMicroTime(time.Now().Add(-2 * time.Minute))
 				old.Spec.RenewTime, old.Annotations[nodelifecycle.HolderAnnotation] = &past, "cc-0"
@@ -305,7 +306,7 @@ func TestAbandon(t *testing.T) {
 		if late := lease(t, client, "n").Spec.RenewTime.Sub(gone); late > 0 {
 			t.Errorf("the lease was renewed for %s more", late)
 		}
-		k.Connected(connected("n", 2)) // it was not gone after all
+		k.Connected(connected("n", 2)) // the node connects again
 		if got := state(t, client, "n"); got != "True Connected" {
 			t.Errorf("after its return: %s", got)
 		}
@@ -350,7 +351,7 @@ func TestTwoCloudcores(t *testing.T) {
 		a.Connected(connected("n", 1))
 		synctest.Wait()
 		time.Sleep(time.Minute)
-		// The node goes over to b; a notices later that its session is dead.
+		// The node moves to b; a notices later that its session is dead.
 		b.Connected(connected("n", 1))
 		time.Sleep(3 * time.Second)
 		a.Connected(disconnected("n", 1))
@@ -366,8 +367,8 @@ func TestTwoCloudcores(t *testing.T) {
 	})
 }
 
-// TestClaim has a node go over to another cloudcore: epochs grow over both, the
-// one that lost it is told by the lease and lets go of that.
+// TestClaim: a node moves to another cloudcore. Epochs grow over both, and the one that
+// lost the node learns it from the Lease and stops renewing that.
 func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(edgeNode("n"))

@@ -81,7 +81,7 @@ func (f *faulty) Subscribe(ctx context.Context, changed func(string, string)) er
 	return f.subscribe(ctx, changed)
 }
 
-// TestRunDriverFindsFaults wants the suite to find each of these faults.
+// TestRunDriverFindsFaults checks that the suite finds each of these faults.
 func TestRunDriverFindsFaults(t *testing.T) {
 	tests := []struct {
 		check string
@@ -181,7 +181,7 @@ func checkNamed(t *testing.T, cfg DriverConfig, name string) error {
 	return nil
 }
 
-// TestOthersRunAtOnce wants two devices to be open at the same time.
+// TestOthersRunAtOnce checks that two devices are open at the same time.
 func TestOthersRunAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, cfg := newNotifier()

@@ -20,7 +20,7 @@ func play(t *testing.T, held map[string]*entry, topic, payload string) map[strin
 	return next
 }
 
-// TestFollow has documents and lists overtake each other.
+// TestFollow: documents and lists overtake each other.
 func TestFollow(t *testing.T) {
 	const detail, doc = "$hw/events/node/n/membership/detail/result", "$hw/events/device/a/b/twin/update/document"
 	state := play(t, nil, doc, `{"timestamp":60,"twin":{"t":{"current":{"expected":{"value":"0","metadata":{"timestamp":60}}}}}}`)

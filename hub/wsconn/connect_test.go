@@ -34,7 +34,7 @@ func TestConnectProxy(t *testing.T) {
 			far.Close()
 			return
 		}
-		// Only now may the edge speak: the server still read for itself before.
+		// Only now may the edge send: before, net/http was still reading.
 		if _, err := io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 			t.Error(err)
 		}
@@ -85,7 +85,7 @@ func TestConnectProxy(t *testing.T) {
 	if got, err := io.ReadAll(in); err != nil || string(got) != "hello" || tunnels.Load() != 1 || cloud.Peer().Name != "edge-1" {
 		t.Errorf("%q, %v, through %d tunnels, from %+v", got, err, tunnels.Load(), cloud.Peer())
 	}
-	// A proxy that refuses is an error and no way around it is taken.
+	// A proxy that refuses gives an error; the edge does not dial past it.
 	if d, err = wsconn.NewDialer(wsconn.DialerConfig{URL: "https://elsewhere.example:1", TLS: c.ClientTLS("edge-1"), Proxy: http.ProxyURL(u)}); err != nil {
 		t.Fatal(err)
 	}

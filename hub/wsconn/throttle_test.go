@@ -26,9 +26,9 @@ func accept(t *testing.T, c *cloud) hub.Conn {
 	return conn
 }
 
-// TestThrottle has peers come where one may be under way: those that are
-// accepted, that hang up or that say no more for long make room for the next, and
-// those that say nothing take none.
+// TestThrottle: one handshake may be under way. A peer that is accepted, hangs up or is
+// silent for too long makes room for the next; a peer that never sends a byte takes no
+// place.
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubbleCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Handshakes = 1 })
@@ -156,9 +156,9 @@ func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil 
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestThrottleBounds has one network open connections without end, silent ones or
-// such that say one byte: they are bounded, and one of another network is served
-// meanwhile, as soon as it speaks.
+// TestThrottleBounds: one network opens more and more connections, which send nothing or
+// one byte. Their number is bounded, and a connection of another network is served
+// meanwhile, as soon as it sends a byte.
 func TestThrottleBounds(t *testing.T) {
 	const handshakes, most = 8, 64
 	for name, says := range map[string]string{"silent": "", "one byte": "\x16"} {
@@ -178,7 +178,7 @@ func TestThrottleBounds(t *testing.T) {
 							close(given)
 							return
 						}
-						given <- c // and nobody reads on, as a TLS server that waits for more
+						given <- c // nobody reads on, like a TLS server that waits for the rest of a hello
 					}
 				}()
 				open, ended := 0, make(chan struct{}, 1000)
@@ -244,15 +244,14 @@ func TestThrottleBounds(t *testing.T) {
 	}
 }
 
-// TestThrottleBehindABalancer: who a connection is from is what a trusted balancer
-// says, and nobody else.
+// TestThrottleBehindABalancer: only the header of a trusted balancer names the client.
 func TestThrottleBehindABalancer(t *testing.T) {
 	const header = "PROXY TCP4 198.51.100.7 192.0.2.1 4660 443\r\n"
 	for _, tt := range []struct{ from, says, want string }{
 		{"192.0.2.1", header + "\x16", "198.51.100.7:4660"},
 		{"192.0.2.1", "PROXY UNKNOWN\r\n\x16", "192.0.2.1:1"},
 		{"192.0.2.1", "\x16\x03\x01 and so on", ""}, // it is closed
-		{"203.0.113.1", header, "203.0.113.1:1"},    // and TLS will find no TLS
+		{"203.0.113.1", header, "203.0.113.1:1"},    // the TLS handshake will fail
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			link, err := wsconn.NewListener(wsconn.ListenerConfig{Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})

@@ -33,8 +33,8 @@ type history struct {
 	newest uint64
 }
 
-// wounded makes a store with several tables and a log that was not closed, as
-// a crash leaves it, and gives its folder and what it held.
+// wounded makes a store with several tables and a log that was not closed, as a crash
+// leaves it, and returns its folder and its history.
 func wounded(t *testing.T, cfg badgerstore.Config) history {
 	t.Helper()
 	h := history{at: map[uint64]map[string]string{}}
@@ -86,9 +86,9 @@ func wounded(t *testing.T, cfg badgerstore.Config) history {
 	return h
 }
 
-// copyLive copies the folder of an open store to which nobody writes. badger
-// may be compacting: a copy during which the set of tables changed is no image
-// that a crash could leave, and is made again.
+// copyLive copies the folder of an open store to which nobody writes. badger may be
+// compacting: a copy during which the set of tables changed is not a state that a crash
+// could leave, and is made again.
 func copyLive(t *testing.T, from, to string) {
 	t.Helper()
 	tables := func() []byte {
@@ -171,10 +171,11 @@ func hurt(t *testing.T, rng *rand.Rand, data string) string {
 	return filepath.Base(name) + ": " + how
 }
 
-// TestRandomDamage damages stores at random. Whatever happened, Open succeeds,
-// and the store holds what it held; or it says that the newest writes are gone
-// and holds what it once held, and is not synced; or it says that it was set
-// aside, and is empty. It never holds anything else, and it takes writes.
+// TestRandomDamage damages stores at random. Open always succeeds, and the store is in
+// one of three states. It has all its data. Or it reports that the newest writes are
+// lost, has the data of an earlier revision, and is not synced. Or it reports that the
+// damaged store was set aside, and is empty. It never has other data, and it accepts
+// writes.
 func TestRandomDamage(t *testing.T) {
 	seeds := number("DAMAGE_SEEDS", 40)
 	if testing.Short() || raceDetector {
@@ -212,12 +213,12 @@ func TestRandomDamage(t *testing.T) {
 	t.Logf("%v", outcomes)
 }
 
-// judge opens a store and says what became of it.
+// judge opens a store and returns which of these states it is in.
 func judge(t *testing.T, cfg badgerstore.Config, h history) string {
 	t.Helper()
 	var reported []*meta.CorruptError
 	cfg.Damaged = func(e *meta.CorruptError) { reported = append(reported, e) }
-	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } // it was made in this same second
+	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } // the store was made within the same second
 	s, err := badgerstore.Open(cfg)
 	if err != nil {
 		t.Errorf("Open: %v", err)
@@ -279,8 +280,8 @@ func equal(a, b map[string]string) bool {
 	return true
 }
 
-// TestRotateKey rotates the key, and again after each place where a rotation
-// may be cut off.
+// TestRotateKey rotates the key, and repeats that after a crash at each step of a
+// rotation.
 func TestRotateKey(t *testing.T) {
 	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(memoryDir(t), "key"), Damaged: func(e *meta.CorruptError) { t.Error(e) }}
 	newest := filled(t, cfg)
@@ -338,8 +339,8 @@ func TestRotateKey(t *testing.T) {
 	}
 }
 
-// TestWrongKeyIsNoDamage flips bits where the key is checked: a wrong key leaves
-// all as it is, with the right one it is known to be damage.
+// TestWrongKeyIsNoDamage flips bits where the key is checked. With a wrong key the files
+// stay as they are; with the right one the damage is recognized.
 func TestWrongKeyIsNoDamage(t *testing.T) {
 	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(memoryDir(t), "key")}
 	filled(t, cfg)
@@ -366,8 +367,8 @@ func TestWrongKeyIsNoDamage(t *testing.T) {
 	}
 }
 
-// TestReadFault cuts a table off under an open store: reading is an error, not
-// the end of the process.
+// TestReadFault truncates a table under an open store: a read returns an error, and the
+// process goes on.
 func TestReadFault(t *testing.T) {
 	dir := t.TempDir()
 	filled(t, badgerstore.Config{Dir: dir})

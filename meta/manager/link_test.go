@@ -64,9 +64,9 @@ func (f *farSide) Apply(_ context.Context, objects []hub.Object) error {
 	return nil
 }
 
-// TestLink runs a Manager on a real link with a long round trip, cuts it, and
-// brings it back: every event arrives once, the newest state arrives, what is
-// forgotten is never mistaken for deleted, and nothing is sent twice.
+// TestLink runs a Manager on a real link with a long round trip, cuts it, and restores
+// it: every event arrives once, the newest state arrives, a forgotten key is never taken
+// for a deletion, and nothing is sent twice.
 func TestLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

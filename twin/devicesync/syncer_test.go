@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// outbox is a Reporter on a store, as meta/manager is, that counts.
+// outbox is a Reporter on a store, like meta/manager, that counts reports.
 type outbox struct {
 	meta.Store
 	mu    sync.Mutex
@@ -42,7 +42,7 @@ func (o *outbox) reports() int {
 	return o.count
 }
 
-// status reads what is to go to the cloud.
+// status reads the report that waits for the cloud.
 func (o *outbox) status(t *testing.T, id string) (s v1beta1.DeviceStatusStatus, ok bool) {
 	t.Helper()
 	r, err := o.Get(t.Context(), meta.Up+"devicestatuses/"+id)
@@ -182,7 +182,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("%d reports after a restart, want none", n)
 		}
 
-		// The Device goes while nobody looks: the next start removes it.
+		// The Device is deleted while the syncer does not run: the next start removes it.
 		stop()
 		o.down(t, "devices", "plant/boiler", "")
 		engine, stop = run(t, o)
@@ -197,8 +197,8 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// TestReportsWhileTheLinkIsDown has a device change ten times a second: with no
-// link there is a report every ten seconds, and at once when it is back.
+// TestReportsWhileTheLinkIsDown: a device changes ten times a second. Without a link it
+// is reported every ten seconds, and at once when the link is back.
 func TestReportsWhileTheLinkIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &outbox{Store: memstore.New()}
