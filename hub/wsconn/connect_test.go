@@ -13,14 +13,15 @@ import (
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-// TestConnectProxy goes through an HTTP proxy, which sees only TLS.
-func TestConnectProxy(t *testing.T) {
-	c := newCloud(t)
+// connectProxy runs an HTTP proxy until the test ends, which connects to one address only.
+// It returns its URL and how many tunnels it has made.
+func connectProxy(t *testing.T, to string) (*url.URL, *atomic.Int32) {
+	t.Helper()
 	var tunnels atomic.Int32
 	var running sync.WaitGroup
 	running.Add(1) // the proxy itself, so that a tunnel is never the first to be counted
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != c.addr {
+		if r.Method != http.MethodConnect || r.Host != to {
 			http.Error(w, "only to the cloud", http.StatusForbidden)
 			return
 		}
@@ -47,15 +48,22 @@ func TestConnectProxy(t *testing.T) {
 			})
 		}
 	}))
-	defer func() {
+	t.Cleanup(func() {
 		proxy.Close()
 		running.Done()
 		running.Wait()
-	}()
+	})
 	u, err := url.Parse(proxy.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return u, &tunnels
+}
+
+// TestConnectProxy goes through an HTTP proxy, which sees only TLS.
+func TestConnectProxy(t *testing.T) {
+	c := newCloud(t)
+	u, tunnels := connectProxy(t, c.addr)
 	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + c.addr, TLS: c.ClientTLS("edge-1"), Proxy: http.ProxyURL(u)})
 	if err != nil {
 		t.Fatal(err)

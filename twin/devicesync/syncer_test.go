@@ -119,6 +119,28 @@ func set(t *testing.T, engine *twin.Engine, property, value string) {
 	}
 }
 
+// checkOneReport changes many values within a second: they become one report.
+func checkOneReport(t *testing.T, o *outbox, engine *twin.Engine) {
+	t.Helper()
+	before := o.reports()
+	for i := range 50 {
+		set(t, engine, "target", fmt.Sprint(i))
+	}
+	set(t, engine, "secret", "x")
+	if err := engine.SetState(t.Context(), "plant/boiler", "online"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	synctest.Wait()
+	if n := o.reports() - before; n != 1 {
+		t.Errorf("%d reports, want 1", n)
+	}
+	s, _ := o.status(t, "plant/boiler")
+	if s.State != "online" || len(s.Twins) != 1 || s.Twins[0].Reported.Value != "49" {
+		t.Errorf("report is %+v", s)
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &outbox{Store: memstore.New()}
@@ -135,29 +157,11 @@ func TestRoundTrip(t *testing.T) {
 		if !ok || d.Twins["target"].Type != "int" || d.Twins["target"].Expected.Value != "45" {
 			t.Fatalf("device is %+v", d)
 		}
-		s, _ := o.status(t, "plant/boiler")
-		if len(s.Twins) != 1 || s.Twins[0].ObservedDesired.Value != "45" || s.ObservedGeneration != 1 {
+		if s, _ := o.status(t, "plant/boiler"); len(s.Twins) != 1 || s.Twins[0].ObservedDesired.Value != "45" || s.ObservedGeneration != 1 {
 			t.Errorf("first report is %+v", s)
 		}
 
-		// Within a second many values become one report.
-		before := o.reports()
-		for i := range 50 {
-			set(t, engine, "target", fmt.Sprint(i))
-		}
-		set(t, engine, "secret", "x")
-		if err := engine.SetState(t.Context(), "plant/boiler", "online"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(1100 * time.Millisecond)
-		synctest.Wait()
-		if n := o.reports() - before; n != 1 {
-			t.Errorf("%d reports, want 1", n)
-		}
-		s, _ = o.status(t, "plant/boiler")
-		if s.State != "online" || len(s.Twins) != 1 || s.Twins[0].Reported.Value != "49" {
-			t.Errorf("report is %+v", s)
-		}
+		checkOneReport(t, o, engine)
 
 		// A property with a reportCycle is reported once per cycle, newest last.
 		set(t, engine, "temperature", "20")
@@ -175,7 +179,7 @@ func TestRoundTrip(t *testing.T) {
 
 		// A restart finds nothing to do.
 		stop()
-		before = o.reports()
+		before := o.reports()
 		_, stop = run(t, o)
 		time.Sleep(3 * time.Second)
 		if n := o.reports() - before; n != 0 {
