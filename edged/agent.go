@@ -86,9 +86,12 @@ func New(cfg Config) (*Agent, error) {
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	claims, _ := cfg.Objects.(VolumeReader) // nil without
 	drivers, _ := cfg.Objects.(CSIDriverReader)
+	attachments, _ := cfg.Objects.(VolumeAttachmentReader)
+	var a *Agent
 	volumes, err := volume.New(volume.Config{
 		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
 		NodeLabels: cfg.nodeLabels, CSI: cfg.CSI, CSIDrivers: drivers, Expanded: cfg.claimExpanded,
+		Node: cfg.NodeName, Attachments: attachments, InUseChanged: func() { a.node.CheckNow() },
 		Event: func(pod *corev1.Pod, reason, message string) {
 			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
 		},
@@ -104,7 +107,7 @@ func New(cfg Config) (*Agent, error) {
 		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault, Policy: cfg.Resources.policy(),
 		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
-	a := &Agent{
+	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
@@ -141,6 +144,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
 			return eviction.Reservation(thresholds, capacity)
 		},
+	}
+	if _, ok := a.cfg.Objects.(VolumeAttachmentReader); ok {
+		cfg.VolumesInUse = a.volumes.InUse
 	}
 	if reports, ok := a.cfg.Reports.(LastReports); ok {
 		cfg.LastNode = reports.LastNode

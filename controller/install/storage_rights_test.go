@@ -15,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/references"
 )
 
 // TestStorageOfNode has, at a real kube-apiserver and with the shipped role, the claim of
@@ -41,6 +42,11 @@ func TestStorageOfNode(t *testing.T) {
 	must("role", err)
 	gib := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	modes, no := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, false
+	attachment, err := admin.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: references.AttachmentName("d.example.com", "vol-1", "n")},
+		Spec:       storagev1.VolumeAttachmentSpec{Attacher: "d.example.com", NodeName: "n", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("pv-1")}},
+	}, metav1.CreateOptions{})
+	must("attachment", err)
 	_, err = admin.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}, Spec: storagev1.CSIDriverSpec{AttachRequired: &no}}, metav1.CreateOptions{})
 	must("driver", err)
 	claims := admin.CoreV1().PersistentVolumeClaims("default")
@@ -94,6 +100,7 @@ func TestStorageOfNode(t *testing.T) {
 	})()
 	want := []hub.Key{
 		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
+		{Resource: "volumeattachments", Name: attachment.Name},
 	}
 	soon, cancelSoon := context.WithTimeout(ctx, 30*time.Second)
 	defer cancelSoon()
@@ -104,7 +111,7 @@ func TestStorageOfNode(t *testing.T) {
 		for key := range versions {
 			held[key] = true
 		}
-		if missing = !held[want[0]] || !held[want[1]] || !held[want[2]]; missing {
+		if missing = !held[want[0]] || !held[want[1]] || !held[want[2]] || !held[want[3]]; missing {
 			select {
 			case <-changed:
 			case <-soon.Done():

@@ -44,8 +44,16 @@ type Config struct {
 	// CSI finds the CSI drivers of the node; nil for a node without any.
 	CSI CSI
 	// CSIDrivers reads what drivers say of themselves; nil means that none says
-	// anything, and that each wants its volumes attached.
+	// anything, and that each wants its volumes attached: see Attachments.
 	CSIDrivers CSIDriverReader
+	// Node is this node's name, by which the attachments of its volumes are named.
+	Node string
+	// Attachments reads whether the cloud has attached a volume to this node; with nil a
+	// pod with a volume that must be attached waits.
+	Attachments AttachmentReader
+	// InUseChanged is called when Manager.InUse gives other volumes than before; nil
+	// ignores it.
+	InUseChanged func()
 	// Expanded is called with a claim whose volume has grown, and its new capacity in
 	// the claim's status; nil ignores it.
 	Expanded func(ctx context.Context, claim *corev1.PersistentVolumeClaim) error
@@ -66,6 +74,7 @@ type Manager struct {
 	claiming sync.Mutex
 	locks    keyedLocks // of volumes of CSI drivers
 	usages   usages
+	inUse    inUse
 }
 
 // Error says which volume of a pod could not be prepared, and why.
@@ -83,6 +92,19 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("%s for volume %q : %v", step.op, e.Volume, step.err)
 	}
 	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+
+// Reason is the reason of a kubelet's event about it; "" for a wait that has only just
+// begun and is worth no event yet.
+func (e *Error) Reason() string {
+	var wait *notAttached
+	switch {
+	case !errors.As(e.Err, &wait):
+		return "FailedMount"
+	case wait.early:
+		return ""
+	}
+	return "FailedAttachVolume"
 }
 
 // Unwrap gives the cause.
@@ -107,6 +129,9 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if cfg.Expanded == nil {
 		cfg.Expanded = func(context.Context, *corev1.PersistentVolumeClaim) error { return nil }
+	}
+	if cfg.InUseChanged == nil {
+		cfg.InUseChanged = func() {}
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(*corev1.Pod, string, string) {}
