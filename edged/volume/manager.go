@@ -263,6 +263,8 @@ func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
 			return nil
 		}
 		return hostPath(v.HostPath)
+	case v.Image != nil:
+		return nil // the runtime mounts it, when a container is made
 	}
 	if done, err := s.persistent(ctx, v); done {
 		return err
