@@ -5,7 +5,6 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"github.com/edgekit/edgekit/edged/internal/notfound"
@@ -41,19 +40,5 @@ func (c Config) claimExpanded(ctx context.Context, claim *corev1.PersistentVolum
 // VolumeStats says how full the pod's persistent volumes are, for the summary of
 // edged/stats.
 func (a *Agent) VolumeStats(ctx context.Context, pod *corev1.Pod) []statsapi.VolumeStats {
-	var out []statsapi.VolumeStats
-	for _, u := range a.volumes.Usage(ctx, pod) {
-		v := statsapi.VolumeStats{Name: u.Volume, FsStats: statsapi.FsStats{
-			Time: metav1.NewTime(u.Time), CapacityBytes: count(u.Bytes), UsedBytes: count(u.BytesUsed), AvailableBytes: count(u.BytesAvailable),
-			Inodes: count(u.Inodes), InodesUsed: count(u.InodesUsed), InodesFree: count(u.InodesAvailable),
-		}}
-		if u.Claim != "" {
-			v.PVCRef = &statsapi.PVCReference{Name: u.Claim, Namespace: pod.Namespace}
-		}
-		out = append(out, v)
-	}
-	return out
+	return a.volumes.Stats(ctx, pod)
 }
-
-// count is a count of a volume; a driver that is wrong may give one below 0.
-func count(n int64) *uint64 { return new(uint64(max(n, 0))) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -423,6 +424,34 @@ func TestVolumeGrows(t *testing.T) {
 	}
 }
 
+// collect gives the metrics of the pods' volumes by name and labels.
+func collect(v *volume.Manager, pods ...*corev1.Pod) map[string]float64 {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector{v, pods})
+	families, err := registry.Gather()
+	if err != nil {
+		panic(err)
+	}
+	out := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, l.GetName()+`="`+l.GetValue()+`"`)
+			}
+			out[family.GetName()+"{"+strings.Join(labels, ",")+"}"] = m.GetGauge().GetValue()
+		}
+	}
+	return out
+}
+
+type collector struct {
+	*volume.Manager
+	pods []*corev1.Pod
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) { c.Manager.Collect(ch, c.pods) }
+
 // TestStats asks the driver how full a volume is.
 func TestStats(t *testing.T) {
 	m := newMachine(t, spec.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME)
@@ -448,6 +477,12 @@ func TestStats(t *testing.T) {
 		}
 	}
 	m.expectCalls("twice in a minute", "NodeGetVolumeStats vol-1")
+	got := collect(v, p, p, claimPod("no volume is set up for it"))
+	for _, name := range []string{"capacity_bytes", "available_bytes", "used_bytes", "inodes", "inodes_free", "inodes_used"} {
+		if value, ok := got[`kubelet_volume_stats_`+name+`{namespace="ns",persistentvolumeclaim="data"}`]; !ok || value == 0 {
+			t.Errorf("%s: %v in %v", name, value, got)
+		}
+	}
 	if err := v.TearDown("u"); err != nil {
 		t.Error(err)
 	}
