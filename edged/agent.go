@@ -84,21 +84,8 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
-	claims, _ := cfg.Objects.(VolumeReader) // nil without
-	drivers, _ := cfg.Objects.(CSIDriverReader)
-	attachments, _ := cfg.Objects.(VolumeAttachmentReader)
 	var a *Agent
-	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
-		NodeLabels: cfg.nodeLabels, CSI: cfg.CSI, CSIDrivers: drivers, Expanded: cfg.claimExpanded,
-		Node: cfg.NodeName, Attachments: attachments, InUseChanged: func() { a.node.CheckNow() },
-		Event: func(pod *corev1.Pod, reason, message string) {
-			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
-		},
-		OnDisk: func(err error) {
-			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
-		},
-	})
+	volumes, err := cfg.newVolumes(recorder, func() { a.node.CheckNow() })
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}

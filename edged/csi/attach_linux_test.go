@@ -54,14 +54,10 @@ func TestAttach(t *testing.T) {
 			t.Errorf("%s: the reason is %q, want %q", when, got, reason)
 		}
 	}
-	fails("at first", "has not been added to the list of VolumesInUse", "")
+	fails("at first", `volumeattachments "`+attachmentName+`" not found`, "")
 	if got := v.InUse(); !slices.Equal(got, []corev1.UniqueVolumeName{uniqueName}) || m.inUse != 1 {
 		t.Fatalf("in use: %q, changed %d times", got, m.inUse)
 	}
-	m.node.Status.VolumesInUse = v.InUse()
-	fails("the cloud knows that it is in use", "is not attached according to the node's status", "")
-	m.node.Status.VolumesAttached = []corev1.AttachedVolume{{Name: uniqueName}}
-	fails("without an attachment", `volumeattachments "`+attachmentName+`" not found`, "")
 	a := &storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: attachmentName}}
 	m.attach = map[string]*storagev1.VolumeAttachment{attachmentName: a}
 	fails("the attacher is slow", "the external-attacher of driver "+driverName+" has not attached it yet", "")
@@ -72,6 +68,10 @@ func TestAttach(t *testing.T) {
 	a.DeletionTimestamp = &now
 	fails("it is being detached", "volume attachment is being deleted", "")
 	a.DeletionTimestamp = nil
+	fails("attached", "has not been added to the list of VolumesInUse", "")
+	m.node.Status.VolumesInUse = v.InUse()
+	fails("the cloud knows that it is in use", "is not attached according to the node's status", "")
+	m.node.Status.VolumesAttached = []corev1.AttachedVolume{{Name: uniqueName}}
 	m.expectCalls("before it is attached")
 
 	m.setUp(v, p)

@@ -81,6 +81,17 @@ func (m *Manager) readAttachment(ctx context.Context, v *csiVolume, name corev1.
 	if m.cfg.Attachments == nil {
 		return nil, fmt.Errorf("driver %s wants its volumes attached (attachRequired of its CSIDriver is not false), and this node has no API server that attaches them", v.driver)
 	}
+	id := attachmentName(v.driver, v.handle, m.cfg.Node)
+	attachment, err := m.cfg.Attachments.VolumeAttachment(ctx, id)
+	if missing(err) {
+		return nil, fmt.Errorf("volumeattachments %q not found: is the attach-detach controller of the cluster running?", id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read VolumeAttachment %s: %w", id, err)
+	}
+	if err := checkAttachment(attachment, v); err != nil {
+		return nil, err
+	}
 	if !mounted {
 		node, err := m.cfg.Attachments.OwnNode(ctx)
 		if err == nil {
@@ -89,17 +100,6 @@ func (m *Manager) readAttachment(ctx context.Context, v *csiVolume, name corev1.
 		if err != nil {
 			return nil, err
 		}
-	}
-	id := attachmentName(v.driver, v.handle, m.cfg.Node)
-	attachment, err := m.cfg.Attachments.VolumeAttachment(ctx, id)
-	if missing(err) {
-		return nil, fmt.Errorf("volumeattachments %q not found", id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read VolumeAttachment %s: %w", id, err)
-	}
-	if err := checkAttachment(attachment, v); err != nil {
-		return nil, err
 	}
 	return attachment.Status.AttachmentMetadata, nil
 }
@@ -113,7 +113,7 @@ func checkNodeVolumes(node *corev1.Node, name corev1.UniqueVolumeName) error {
 		return fmt.Errorf("volume %s has not been added to the list of VolumesInUse in the node's volume status", name)
 	}
 	if !slices.ContainsFunc(node.Status.VolumesAttached, func(a corev1.AttachedVolume) bool { return a.Name == name }) {
-		return fmt.Errorf("volume %s is not attached according to the node's status: is the attach-detach controller of the cluster running?", name)
+		return fmt.Errorf("volume %s is not attached according to the node's status", name)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (unattached) Capabilities(context.Context) (volume.CSICapabilities, error) 
 func (unattached) OwnNode(context.Context) (*corev1.Node, error) { return &corev1.Node{}, nil }
 
 func (unattached) VolumeAttachment(context.Context, string) (*storagev1.VolumeAttachment, error) {
-	return nil, errors.New("not asked for before the Node says that the volume is attached")
+	return &storagev1.VolumeAttachment{}, nil
 }
 
 // TestWaitForAttachment: a wait becomes worth an event when it lasts.

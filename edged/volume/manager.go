@@ -38,9 +38,11 @@ type Config struct {
 	OnDisk func(error)
 	// Claims reads claims and the volumes behind them; with nil a pod with a claim waits.
 	Claims ClaimReader
-	// NodeLabels are the labels of this node, which persistent volumes may ask for;
-	// nil means that it has none.
-	NodeLabels func(context.Context) map[string]string
+	// Labels are those that the agent gives its Node, by which a persistent volume says
+	// on which nodes it is; those of OwnNode count over them.
+	Labels map[string]string
+	// OwnNode reads the Node as the cloud has it; nil where there is none.
+	OwnNode func(context.Context) (*corev1.Node, error)
 	// CSI finds the CSI drivers of the node; nil for a node without any.
 	CSI CSI
 	// CSIDrivers reads what drivers say of themselves; nil means that none says
@@ -123,9 +125,6 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if cfg.OnDisk == nil {
 		cfg.OnDisk = func(error) {}
-	}
-	if cfg.NodeLabels == nil {
-		cfg.NodeLabels = func(context.Context) map[string]string { return nil }
 	}
 	if cfg.Expanded == nil {
 		cfg.Expanded = func(context.Context, *corev1.PersistentVolumeClaim) error { return nil }
