@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/edged/csi/csitest"
 )
 
-// CSIDriver says of each driver that its volumes are not attached.
+// CSIDriver returns a CSIDriver without attachRequired for every name.
 func (c *cloud) CSIDriver(_ context.Context, name string) (*storagev1.CSIDriver, error) {
 	d := &storagev1.CSIDriver{Spec: storagev1.CSIDriverSpec{AttachRequired: new(bool)}}
 	d.Name = name
@@ -61,7 +61,7 @@ func TestRealCSI(t *testing.T) {
 	first := withClaim(newPod("db-0", busybox("echo one >/data/kept; sleep 1000")), "data")
 	first.UID = "first"
 	r.put(first)
-	// The pod is there before its driver, as after a start of the machine.
+	// The pod comes before its driver, as after a start of the machine.
 	r.wait(t, "a wait for the driver", realLimit, func() bool {
 		return slices.Contains(r.events, `FailedMount: MountVolume.SetUp failed for volume "pv-data" : driver name folders.csi.example.com not found in the list of registered CSI drivers`)
 	})

@@ -69,7 +69,7 @@ func smallDisk(t *testing.T, size int64) string {
 	return mnt
 }
 
-// onHost has a pod need no network plugin.
+// onHost puts a pod into the host's network, so that it needs no network plugin.
 func onHost(p *corev1.Pod) *corev1.Pod {
 	p.Spec.HostNetwork = true
 	return p
@@ -107,8 +107,8 @@ func (r *realNode) evicted(p *corev1.Pod) bool {
 
 const waits = "trap 'exit 0' TERM; sleep 1000 & wait"
 
-// TestRealFullDisk has a pod fill the node's disk: it is evicted, a pod beside it stays,
-// and so do both after a restart of the agent.
+// TestRealFullDisk: a pod fills the node's disk and is evicted; a pod beside it stays.
+// Both are so after a restart of the agent, too.
 func TestRealFullDisk(t *testing.T) {
 	if os.Getenv("EDGEKIT_CRI_SOCKET") == "" {
 		t.Skip("EDGEKIT_CRI_SOCKET names no container runtime")
@@ -170,8 +170,8 @@ func sameCondition(a, b corev1.PodCondition) bool {
 	return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }
 
-// TestRealLimits has pods write more than they may: into a volume, into their own file
-// system, into their log. One that keeps its limits stays.
+// TestRealLimits: pods write more than their limits allow, into a volume, into their own
+// file system, into their log. A pod within its limits stays.
 func TestRealLimits(t *testing.T) {
 	r := startRealWith(t, cri.Config{}, func(c *edged.Config) { c.NodeCheck = time.Second })
 	bounded := func(p *corev1.Pod, limit string) *corev1.Pod {
@@ -198,7 +198,7 @@ func TestRealLimits(t *testing.T) {
 	if st := r.statusOf(keeps); st.Phase != corev1.PodRunning {
 		t.Errorf("%+v", st)
 	}
-	// What an evicted pod wrote is free again, though its API object is there.
+	// The disk of an evicted pod is free again, although its API object still exists.
 	left := func() (n int) {
 		for _, p := range []*corev1.Pod{volume, layer, log} {
 			list, err := r.runtime.ListContainers(t.Context(), string(p.UID))

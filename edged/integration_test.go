@@ -20,8 +20,8 @@ import (
 	"github.com/edgekit/edgekit/edged/cri"
 )
 
-// realNode is an Agent on the runtime that EDGEKIT_CRI_SOCKET names, with the
-// image docker.io/library/busybox:latest already there. It skips without.
+// realNode is an Agent on the runtime that EDGEKIT_CRI_SOCKET names, with the image
+// docker.io/library/busybox:latest already there. Without it the test is skipped.
 type realNode struct {
 	*cloud
 	t       *testing.T

@@ -20,8 +20,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// podState is a state that a pod can be in: how it gets there, and how one
-// knows that it did.
+// podState is a state that a pod can be in: how to bring it there, and how to recognize
+// it.
 type podState struct {
 	name    string
 	mend    func(b *bench, p *corev1.Pod) // before the pod is there
@@ -31,7 +31,7 @@ type podState struct {
 	shows   string        // a part of the status' JSON
 	pause   time.Duration // between the two agents
 	hangs   string        // the call of the runtime that does not return
-	retries bool          // what fails is tried at once: only what is said in the end must be equal
+	retries bool          // a failed call is retried at once: only the last status must be equal
 }
 
 func execProbe(name string) *corev1.Probe {
@@ -289,8 +289,8 @@ func failing(verb string) func(string) error {
 	}
 }
 
-// TestRestartEquality has an agent that is restarted report the very status that
-// the one before it reported, in every state that a pod can be in.
+// TestRestartEquality: in every state that a pod can be in, a restarted agent reports
+// exactly the status that the agent before it reported.
 func TestRestartEquality(t *testing.T) {
 	for _, s := range podStates() {
 		for _, known := range []bool{false, true} { // whether the API server has the status already
@@ -380,8 +380,8 @@ func asJSON(t *testing.T, v any) string {
 	return string(text)
 }
 
-// TestRestartEqualityOfStatic is the same law for a pod of a manifest, which the
-// API server knows by a uid of its own.
+// TestRestartEqualityOfStatic is the same for a static pod, whose mirror has another uid
+// in the API server.
 func TestRestartEqualityOfStatic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
