@@ -88,13 +88,13 @@ func TestCPUManager(t *testing.T) {
 		if r := configs[len(configs)-1].Resources; r.CPUQuota != 0 || r.CPUShares != 1024 {
 			t.Errorf("CPUs of one's own are not limited besides: %+v", r)
 		}
-		var figures strings.Builder
-		if err := metricstext.Write(&figures, agent); err != nil {
+		var text strings.Builder
+		if err := metricstext.Write(&text, agent); err != nil {
 			t.Fatal(err)
 		}
 		for _, line := range []string{"kubelet_cpu_manager_shared_pool_size_millicores 3000", "kubelet_cpu_manager_exclusive_cpu_allocation_count 1"} {
-			if !strings.Contains(figures.String(), line+"\n") {
-				t.Errorf("no %s in %s", line, figures.String())
+			if !strings.Contains(text.String(), line+"\n") {
+				t.Errorf("no %s in %s", line, text.String())
 			}
 		}
 		b.restartAgent(own.UID)
