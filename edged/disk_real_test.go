@@ -112,7 +112,7 @@ func TestRealLogRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPod("chatty", busybox(
-		`trap 'exit 0' TERM; i=0; while [ ! -e /stop ]; do echo "line $i of a container that says a lot all the time"; i=$((i+1)); [ $((i%500)) -ne 0 ] || sleep 0.02; done; echo "end"; sleep 1000 & wait`))
+		`trap 'exit 0' TERM; i=0; while [ ! -e /stop ]; do echo "line $i of a container that says a lot all the time"; i=$((i+1)); [ $((i%200)) -ne 0 ] || sleep 0.03; done; echo "end"; sleep 1000 & wait`))
 	p.Spec.HostNetwork = true
 	r.put(p)
 	r.wait(t, "ready", realLimit, func() bool { return r.isReady(p.UID) })
