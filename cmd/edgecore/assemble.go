@@ -124,7 +124,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"CSI drivers": drivers.Run, "CSI node": reports.Run,
-		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
+		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n, runtime),
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
 	return all, r.addDevices(all, n, mgr, log)
