@@ -118,7 +118,8 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 
 // State sets a device's state.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	return markRefused(l.engine.SetState(ctx, id, state))
+	_, err := l.engine.Do(ctx, twin.Call{Device: id, Request: twin.SetState{State: state, Within: device.Within}})
+	return markRefused(err)
 }
 
 // markRefused wraps ErrRefused around the errors that are final.
