@@ -209,9 +209,10 @@ func TestRealAgentRotates(t *testing.T) {
 		}
 		return len(seen) >= 6
 	})
-	if text, err := os.ReadFile(links[0]); err != nil || !strings.Contains(string(text), "said over and over") {
-		t.Errorf("the link gives %.40q %v", text, err)
-	}
+	r.watch(t, "the link gives the log", func() bool { // a file that was just rotated is empty
+		text, err := os.ReadFile(links[0])
+		return err == nil && strings.Contains(string(text), "said over and over")
+	})
 	r.del(p, 1)
 	r.wait(t, "gone", realLimit, func() bool { return r.gone[p.UID] })
 	left, _ := filepath.Glob(r.cfg.LogRoot + "/*")
@@ -262,10 +263,13 @@ func TestRealRemoveDead(t *testing.T) {
 		}
 		return of() == 0
 	})
-	before := r.status[job.UID]
+	before := r.statusOf(job)
 	r.stop()
+	r.mu.Lock()
+	reports := len(r.history[job.UID])
+	r.mu.Unlock()
 	r.start()
-	<-time.After(2 * time.Second)
+	r.wait(t, "reported again", realLimit, func() bool { return len(r.history[job.UID]) > reports })
 	r.mu.Lock()
 	after := r.status[job.UID]
 	r.mu.Unlock()

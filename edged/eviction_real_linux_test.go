@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 // smallDisk mounts a new ext4 of that many MiB, and skips where it cannot.
@@ -228,26 +229,16 @@ func TestRealFullMemory(t *testing.T) {
 	if os.Getenv("EDGEKIT_CRI_SOCKET") == "" {
 		t.Skip("EDGEKIT_CRI_SOCKET names no container runtime")
 	}
+	info, err := hostinfo.Fields("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
 	name := "edgekit-evict-" + strconv.Itoa(os.Getpid())
-	parent := filepath.Join("/sys/fs/cgroup/memory", name)
-	limit := "memory.limit_in_bytes"
-	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
-		parent, limit = filepath.Join("/sys/fs/cgroup", name), "memory.max"
-	}
 	t.Cleanup(func() { removeGroups(t, name) })
-	if err := os.Mkdir(parent, 0o755); err != nil {
-		t.Skip("no cgroup of memory can be made: ", err)
-	}
-	_ = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0o644) // of version 2 only
-	if err := os.Mkdir(filepath.Join(parent, "kubepods"), 0o755); err != nil {
-		t.Skip("no cgroup of memory can be made: ", err)
-	}
-	if err := os.WriteFile(filepath.Join(parent, "kubepods", limit), []byte("314572800"), 0o644); err != nil {
-		t.Skip("no cgroup of memory can be limited: ", err)
-	}
 	r := startRealWith(t, cri.Config{}, func(c *edged.Config) {
 		c.CgroupRoot, c.NodeCheck = "/"+name, time.Second
-		c.Resources.EnforceNodeAllocatable = []edged.Enforcement{edged.EnforceNone} // the limit above stays
+		// All but 300 MiB of the machine.
+		c.Resources.SystemReserved = corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(info["MemTotal:"]<<10-300<<20, resource.BinarySI)}
 		c.Eviction = edged.Eviction{Hard: map[string]string{"memory.available": "150Mi"}, PressureTransitionPeriod: 5 * time.Second}
 	})
 	if driver, err := r.runtime.CgroupDriver(t.Context()); err != nil || driver != cri.DriverCgroupfs {

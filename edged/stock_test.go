@@ -23,7 +23,7 @@ func podGroups(t *testing.T, driver string) []string {
 	}
 	var out []string
 	for _, top := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} { // version 2 and 1
-		found, err := filepath.Glob(filepath.Join(top, patterns[driver]))
+		found, err := filepath.Glob(filepath.Join(top, os.Getenv("EDGEKIT_CRI_CGROUP_ROOT"), patterns[driver]))
 		if err != nil {
 			t.Fatal(err)
 		}
