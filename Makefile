@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm-stock vm-units
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm-stock vm-units
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -79,6 +79,8 @@ e2e-autonomy: ## Cut a node off, reboot it, kill edgecore KILLS times (200): no 
 	cd cmd/demo && AUTONOMY_KILLS=$(or $(KILLS),200) $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
 e2e-pods: ## Run the pod tests of e2e: phases, refused fields, probes while containerd restarts, starts without a link; 5 minutes (root)
 	cd cmd/demo && PODS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestPods$$' ./e2e
+e2e-volumes: ## Run the volume tests of e2e: local volumes, a StatefulSet on local-path-provisioner, an attached CSI volume, an image, an eviction; 3 minutes (root)
+	cd cmd/demo && VOLUMES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestVolumes$$' ./e2e
 e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment (root; RESULT lines)
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)

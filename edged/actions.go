@@ -204,8 +204,8 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 	if err != nil {
 		for _, e := range splitErrors(err) {
 			var ve *volume.Error
-			if errors.As(e, &ve) && ctx.Err() == nil {
-				a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedMount", ve.Error())
+			if errors.As(e, &ve) && ve.Reason() != "" && ctx.Err() == nil {
+				a.events.Pod(r.pod, corev1.EventTypeWarning, ve.Reason(), ve.Error())
 			}
 		}
 		if !first {

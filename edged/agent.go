@@ -87,18 +87,8 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
-	claims, _ := cfg.Objects.(VolumeReader) // nil without
-	drivers, _ := cfg.Objects.(CSIDriverReader)
-	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
-		NodeLabels: cfg.nodeLabels, CSI: cfg.CSI, CSIDrivers: drivers, Expanded: cfg.claimExpanded,
-		Event: func(pod *corev1.Pod, reason, message string) {
-			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
-		},
-		OnDisk: func(err error) {
-			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
-		},
-	})
+	var a *Agent
+	volumes, err := cfg.newVolumes(recorder, func() { a.node.CheckNow() })
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
@@ -107,7 +97,7 @@ func New(cfg Config) (*Agent, error) {
 		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault, Policy: cfg.Resources.policy(),
 		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
-	a := &Agent{
+	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		pulls: make(chan struct{}, cfg.MaxPulls), stopSlots: newEndSlots(), removeSlots: newEndSlots(), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
@@ -144,6 +134,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
 			return eviction.Reservation(thresholds, capacity)
 		},
+	}
+	if _, ok := a.cfg.Objects.(VolumeAttachmentReader); ok {
+		cfg.VolumesInUse = a.volumes.InUse
 	}
 	if reports, ok := a.cfg.Reports.(LastReports); ok {
 		cfg.LastNode = reports.LastNode

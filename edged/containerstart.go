@@ -70,12 +70,16 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
 		}
 	}
-	img, fail := r.ensureImage(ctx, c)
+	volumeImages, fail := r.ensureVolumeImages(ctx, c)
+	if fail != nil {
+		return fail
+	}
+	img, fail := r.ensureImage(ctx, imageOf(c))
 	if fail != nil {
 		return fail
 	}
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
-		Spec: c, Attempt: a.Attempt, Image: img, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
+		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
 	}, agent.nodeFacts())
 	if err != nil {
 		warn("Error: " + err.Error())

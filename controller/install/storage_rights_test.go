@@ -17,6 +17,7 @@ import (
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/references"
 )
 
 // mustDo returns a function that ends the test for an error of what was done.
@@ -39,6 +40,11 @@ func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.Per
 	must("role", err)
 	gib := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	modes, no := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, false
+	_, err = admin.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: references.AttachmentName("d.example.com", "vol-1", "n")},
+		Spec:       storagev1.VolumeAttachmentSpec{Attacher: "d.example.com", NodeName: "n", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("pv-1")}},
+	}, metav1.CreateOptions{})
+	must("attachment", err)
 	_, err = admin.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}, Spec: storagev1.CSIDriverSpec{AttachRequired: &no}}, metav1.CreateOptions{})
 	must("driver", err)
 	claims := admin.CoreV1().PersistentVolumeClaims("default")
@@ -132,6 +138,7 @@ func TestStorageOfNode(t *testing.T) {
 	})()
 	want := []hub.Key{
 		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
+		{Resource: "volumeattachments", Name: references.AttachmentName("d.example.com", "vol-1", "n")},
 	}
 	awaitKeys(t, source, changed, want)
 	for _, key := range want {

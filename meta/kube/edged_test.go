@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
@@ -105,6 +106,12 @@ func (c *cloud) PutPersistentVolume(pv *corev1.PersistentVolume) {
 	c.put(c.t, "persistentvolumes", "", pv.Name, pv)
 }
 
+func (c *cloud) PutNode(n *corev1.Node) { c.put(c.t, "nodes", "", n.Name, n) }
+
+func (c *cloud) PutVolumeAttachment(a *storagev1.VolumeAttachment) {
+	c.put(c.t, "volumeattachments", "", a.Name, a)
+}
+
 func (c *cloud) ReportedNode() *corev1.Node {
 	return read[corev1.Node](c, func(o meta.Object) bool { return o.Key.Resource == "nodes" })
 }
@@ -154,6 +161,15 @@ func TestEdged(t *testing.T) {
 			edged.Objects
 			edged.VolumeReader
 		}, edgedtest.VolumeCloud) {
+			_, c := openCloud(t)
+			return c.Client, c
+		})
+	})
+	t.Run("VolumeAttachmentReader", func(t *testing.T) {
+		edgedtest.RunVolumeAttachmentReader(t, func(t *testing.T) (interface {
+			edged.Objects
+			edged.VolumeAttachmentReader
+		}, edgedtest.AttachmentCloud) {
 			_, c := openCloud(t)
 			return c.Client, c
 		})
