@@ -49,6 +49,8 @@ type Agent struct {
 	events       *events.Recorder
 	probeCounter probemetrics.Counter
 	pulls        chan struct{} // holds a value for each image being pulled
+	stopSlots    endSlots      // of sandboxes being stopped
+	removeSlots  endSlots      // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registry.Tracker
 	evictor      *evictor.Evictor
@@ -67,6 +69,7 @@ type Agent struct {
 	unknownPod    chan struct{}
 	cgroupsDirty  chan struct{} // holds a value: the pods have changed
 	resizeMetrics *resize.Metrics
+	placement     *placement // set by Run; nil without a policy
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -96,7 +99,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
+		pulls: make(chan struct{}, cfg.MaxPulls), stopSlots: newEndSlots(), removeSlots: newEndSlots(), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
@@ -165,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.checkMachine(); err != nil {
 		return err
 	}
+	if err := a.openPlacement(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -186,6 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("edged: %w", err)
 	}
 	wg.Go(func() { a.keepCgroups(ctx) })
+	wg.Go(func() { a.keepPlacement(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -317,10 +324,15 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	w := newWorker(a, pod)
 	w.restoreResize()
 	a.kickCgroups()
-	if !runs {
+	if runs {
+		a.placeLocked(w.allocatedLocked(), true)
+	} else {
 		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
 		// its API object is deleted.
-		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected != nil {
+		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected == nil {
+			w.rejected = a.placeLocked(w.allocatedLocked(), false)
+		}
+		if w.rejected != nil {
 			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
 		w.grantSpec()
@@ -330,6 +342,9 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		w.run(ctx)
 		a.forget(pod.UID, w)
 		a.kickCgroups()
+		if a.placement != nil {
+			a.placement.kick()
+		}
 		if ctx.Err() == nil {
 			a.retryResizes(triggerRemoved) // there may be room now
 		}

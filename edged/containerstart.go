@@ -85,6 +85,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
+	agent.placement.place(r.pod, c.Name, &cfg.Resources)
 	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
@@ -103,6 +104,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
+	agent.placement.created(id, cfg.Resources.CPUSetCPUs)
 	return r.launch(ctx, c, id, a.Attempt)
 }
 
@@ -120,6 +122,7 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, 
 		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
+	agent.placement.started(r.pod, c.Name, id)
 	agent.linkLog(r.pod, c.Name, attempt, id)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil

@@ -4,6 +4,7 @@
 //	cluster up        build what is missing, start what does not run
 //	cluster status    the programs and their logs
 //	cluster env       the environment to work with it: eval "$(cluster env)"
+//	cluster run       run a command beside a container runtime of its own, then remove that
 //	cluster images    the node's images; with arguments, import archives
 //	cluster down      stop and remove everything but the build cache
 //

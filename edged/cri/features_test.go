@@ -8,8 +8,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// TestFeatures reads what the runtime and its default handler can do. An old
-// runtime says nothing of it, and can do nothing.
+// TestFeatures reads what the runtime and its default handler can do. An old runtime does
+// not report features, and counts as having none.
 func TestFeatures(t *testing.T) {
 	s, c := serve(t)
 	handler := func(name string, can bool) *runtimeapi.RuntimeHandler {

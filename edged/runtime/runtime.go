@@ -185,6 +185,8 @@ type Resources struct {
 	OOMScoreAdj         int64             // -1000 to 1000
 	HugePages           map[string]uint64 // page size ("2MB") to bytes
 	Unified             map[string]string // cgroup v2 files
+	CPUSetCPUs          string            // CPUs that it may run on, such as "0-3,8"; "" is no bound
+	CPUSetMems          string            // NUMA nodes whose memory it may use, such as "0-1"; "" is no bound
 }
 
 // ContainerConfig says how to make a container.

@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/meta/kube"
 )
 
-// cloud puts objects where the link puts them, and shows what a Client reported.
+// cloud stores objects as the link does, and reads what a Client reported.
 type cloud struct {
 	t *testing.T
 	setup
@@ -28,7 +28,7 @@ type cloud struct {
 	events   []*corev1.Event
 }
 
-// openCloud starts a Client and gives what stands above it.
+// openCloud starts a Client, and returns it with its cloud.
 func openCloud(t *testing.T) (*kube.Client, *cloud) {
 	c := &cloud{t: t, setup: start(t), reported: make(map[meta.Key]meta.Object)}
 	t.Cleanup(c.stop)
@@ -148,7 +148,7 @@ func read[T any](c *cloud, is func(meta.Object) bool) *T {
 	return nil
 }
 
-// TestEdged holds the Client to what edged wants of its Objects and Reports.
+// TestEdged checks the Client against the contracts of edged.Objects and edged.Reports.
 func TestEdged(t *testing.T) {
 	t.Run("Objects", func(t *testing.T) {
 		edgedtest.RunObjects(t, func(t *testing.T) (edged.Objects, edgedtest.Cloud) {
