@@ -17,14 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTransport(t *testing.T) {
 	bustest.Run(t, func(t *testing.T) bustest.Subject {

@@ -10,6 +10,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/bus/metastore"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
@@ -161,7 +162,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 func (r *runCmd) bus(n *node, log *slog.Logger) (*bus.Bus, error) {
 	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
 	if r.MQTTMode != bus.External {
-		internal, err := broker.New(broker.Config{Address: r.MQTTListen, Logger: component(log, "broker")})
+		internal, err := broker.New(broker.Config{Address: r.MQTTListen, Storage: metastore.New(n.store, "mqtt/"), Logger: component(log, "broker")})
 		if err != nil {
 			return nil, &program.UsageError{Setting: "mqtt-listen", Reason: err.Error()}
 		}
