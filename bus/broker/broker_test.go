@@ -33,7 +33,7 @@ func TestTransport(t *testing.T) {
 }
 
 // start runs a broker until the test ends or stop is called.
-func start(t *testing.T, cfg broker.Config) (b *broker.Broker, stop func()) {
+func start(t testing.TB, cfg broker.Config) (b *broker.Broker, stop func()) {
 	t.Helper()
 	if cfg.Address == "" {
 		cfg.Address = "tcp://127.0.0.1:0"
