@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/bus/client"
 )
 
 func TestTransport(t *testing.T) {
@@ -313,4 +314,31 @@ func Example() {
 	// Output:
 	// home/lamp: on
 	// <nil>
+}
+
+// TestBothModes runs the suite on an embedded and an outside broker at once.
+func TestBothModes(t *testing.T) {
+	bustest.Run(t, func(t *testing.T) bustest.Subject {
+		outside, _ := start(t, broker.Config{})
+		inside, err := broker.New(broker.Config{Address: "tcp://127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.New(client.Config{URL: "tcp://" + outside.Addr().String(), NoLocal: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		both, err := bus.New(bus.Config{Mode: bus.Both, Internal: inside, External: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bustest.Subject{Transport: asTransport{both}}
+	})
+}
+
+// asTransport lets the suite run on a Bus.
+type asTransport struct{ *bus.Bus }
+
+func (b asTransport) Subscribe(filter string, deliver func(bus.Message)) (func(), error) {
+	return b.Bus.Subscribe(filter, func(_ context.Context, m bus.Message) { deliver(m) })
 }
