@@ -19,7 +19,7 @@ import (
 )
 
 // monitor serves the agent's metrics on addr until ctx ends. Without an addr it only waits.
-func monitor(addr string, link *link, n *node) func(context.Context) error {
+func monitor(addr string, link *link, n *node, more []prometheus.Collector) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {
 			<-ctx.Done()
@@ -38,6 +38,7 @@ func monitor(addr string, link *link, n *node) func(context.Context) error {
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 			links, certificate, storemetrics.NewStore(n.store.Stats),
 		)
+		registry.MustRegister(more...)
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))
 		l, err := net.Listen("tcp", addr)
