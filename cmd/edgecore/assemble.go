@@ -121,8 +121,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	figures, err := r.addDevices(all, n, mgr, log)
-	all["metrics"] = monitor(r.MetricsListen, link, n, figures)
+	collectors, err := r.addDevices(all, n, mgr, log)
+	all["metrics"] = monitor(r.MetricsListen, link, n, collectors)
 	return all, err
 }
 
@@ -135,7 +135,7 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.Logger) (figures []prometheus.Collector, err error) {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.Logger) (collectors []prometheus.Collector, err error) {
 	b, internal, err := r.bus(n, log)
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
-		figures = append(figures, busmetrics.NewBroker(internal.Stats))
+		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
 	}
-	return figures, nil
+	return collectors, nil
 }
