@@ -132,6 +132,11 @@ func (b *Broker) publish(p *publication) {
 	if p.Retain {
 		b.retain(p)
 	}
+	if p.QoS == 2 && b.cfg.Storage != nil {
+		// Its sequence numbers, and so its packet identifiers, must be on the disk before
+		// it is sent.
+		p.message().Waiting = true
+	}
 	r := &b.route
 	r.round++
 	r.from, r.targets, r.program, r.groups = p.from, r.targets[:0], r.program[:0], r.groups[:0]
@@ -161,6 +166,12 @@ func (b *Broker) publish(p *publication) {
 		b.lastID++
 		p.owned.ID = b.lastID
 		b.batch.store(p.owned, p.durable)
+	}
+	if p.owned != nil && p.owned.Waiting {
+		if len(p.sessions) > 0 {
+			b.onCommit(after{message: p.owned, sessions: p.sessions}, true)
+		}
+		return
 	}
 	for _, s := range p.sessions {
 		b.pump(s)
