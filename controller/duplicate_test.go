@@ -32,9 +32,9 @@ func copyOf(t *testing.T, net *memconn.Network, instance string) (*hub.Client, *
 	return client, g
 }
 
-// TestDuplicateIdentity has a disk cloned, with two cloudcores that share who
-// holds the node: the program that lost waits, an event names both, and it is
-// back when the other has been gone for a while, at whatever cloudcore.
+// TestDuplicateIdentity: a disk is cloned, and two cloudcores share the claim on the
+// node. The program that lost waits, an event names both, and it gets the node again when
+// the other has been gone for a while, at either cloudcore.
 func TestDuplicateIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()
@@ -78,12 +78,14 @@ func TestDuplicateIdentity(t *testing.T) {
 			t.Errorf("event %s on %s: %s", e.Reason, e.InvolvedObject.Name, e.Message)
 		}
 		// The record, which holds the seat, is deleted while both run, and the Lease.
-		for namespace, name := range map[string]string{install.Namespace: "edgekit-node-edge-7", corev1.NamespaceNodeLease: "edge-7"} {
-			if err := kube.CoordinationV1().Leases(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		record := [...]string{install.Namespace, "edgekit-node-edge-7"}
+		lease := [...]string{corev1.NamespaceNodeLease, "edge-7"}
+		for _, of := range [...][2]string{record, lease, record} {
+			if err := kube.CoordinationV1().Leases(of[0]).Delete(t.Context(), of[1], metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(15 * time.Minute)
-			connected("deleted in "+namespace, clone, honest)
+			connected("deleted in "+of[0], clone, honest)
 		}
 		cloneRun.stop(t)
 		time.Sleep(3 * time.Minute)
@@ -101,9 +103,9 @@ func TestDuplicateIdentity(t *testing.T) {
 	})
 }
 
-// TestRestartIsNoDuplicate has the program restarted again and again, also while
-// its earlier session is not yet noticed to be dead: it is let in at once, and
-// nobody speaks of two programs.
+// TestRestartIsNoDuplicate: the program is restarted again and again, also while the
+// server still believes its earlier session to be alive. It connects at once, and no
+// duplicate is reported.
 func TestRestartIsNoDuplicate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()
@@ -116,7 +118,7 @@ func TestRestartIsNoDuplicate(t *testing.T) {
 			if !client.Info().Connected {
 				t.Errorf("%s is not connected", instance)
 			}
-			net.Stall("edge-7", true) // power is cut: nobody says goodbye
+			net.Stall("edge-7", true) // the power is cut: the session ends without a GOAWAY
 			run.stop(t)
 			net.Stall("edge-7", false)
 		}

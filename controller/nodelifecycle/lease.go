@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 )
@@ -24,8 +25,8 @@ const (
 )
 
 // judge decides from the node's record whether the cloudcore id renews the Lease. lease and
-// record are nil if they do not exist.
-func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
+// record are nil if they do not exist; absent is since when this cloudcore finds no Lease.
+func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, absent, now time.Time) verdict {
 	holder := holderOf(record)
 	if !session.Connected && !keep {
 		if lease != nil && holder == id {
@@ -33,19 +34,18 @@ func judge(lease, record *coordinationv1.Lease, id string, session Session, keep
 		}
 		return leaseOther
 	}
-	if lease == nil || holder == id {
+	if holder == id || lease == nil && session.Connected {
 		return leaseRenew
 	}
-	stale := isStale(lease, now)
 	if !session.Connected {
-		if stale {
+		if isStale(lease, absent, now) {
 			return leaseRenew
 		}
 		return leaseOther
 	}
 	// Two sessions of one node at two cloudcores: the older one is dead and
 	// not yet noticed.
-	if stale || record == nil {
+	if isStale(lease, absent, now) || record == nil {
 		return leaseRenew
 	}
 	theirs, err := time.Parse(time.RFC3339Nano, record.Annotations[SinceAnnotation])
@@ -55,7 +55,12 @@ func judge(lease, record *coordinationv1.Lease, id string, session Session, keep
 	return leaseOther
 }
 
-func isStale(lease *coordinationv1.Lease, now time.Time) bool {
+// isStale reports whether nobody renews the Lease. A Lease that is gone may have been deleted
+// under a cloudcore that has the node's session: that one gets the time to write it again.
+func isStale(lease *coordinationv1.Lease, absent, now time.Time) bool {
+	if lease == nil {
+		return now.Sub(absent) >= StaleAfter
+	}
 	return lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= StaleAfter
 }
 
@@ -64,23 +69,24 @@ func isStale(lease *coordinationv1.Lease, now time.Time) bool {
 func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
 	keep := isKept(obj, session, now)
-	nodeCtx := impersonate.With(ctx, n.name)
-	leases := k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
 	var lost error
 	for range 3 { // after a lost race, try again with what the winner wrote
 		if n.lease == nil {
 			// A disconnected node that somebody else looks after costs a read
 			// that the API server answers from its cache.
-			got, err := leases.Get(nodeCtx, n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
+			got, err := k.leases().Get(impersonate.With(ctx, n.name), n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
 			switch {
 			case apierrors.IsNotFound(err):
+				if n.absent.IsZero() {
+					n.absent = now
+				}
 			case err != nil:
 				return leaseOther, fmt.Errorf("nodelifecycle: read lease: %w", err)
 			default:
-				n.lease = got
+				n.lease, n.absent = got, time.Time{}
 			}
-			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, now) {
+			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, n.absent, now) {
 				n.lease = nil
 				return leaseOther, nil
 			}
@@ -98,24 +104,13 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			n.lease = nil
 			return leaseOther, nil
 		}
-		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, now); v != leaseRenew {
+		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, n.absent, now); v != leaseRenew {
 			n.lease = nil
 			return v, nil
 		}
-		var written *coordinationv1.Lease
-		var err error
-		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
-			err = k.writeRecord(ctx, n, obj, session)
-		}
-		switch {
-		case err != nil:
-		case n.lease == nil:
-			written, err = leases.Create(nodeCtx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
-		default:
-			written, err = leases.Update(nodeCtx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
-		}
+		written, err := k.writeLease(ctx, n, obj, session, now)
 		if err == nil {
-			n.lease = written
+			n.lease, n.absent = written, time.Time{}
 			return leaseRenew, nil
 		}
 		n.lease, fresh, lost = nil, true, err
@@ -124,6 +119,25 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 		}
 	}
 	return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
+}
+
+// writeLease writes the node's record, if it must change, and then its Lease.
+func (k *Controller) writeLease(ctx context.Context, n *node, obj *corev1.Node, session Session, now time.Time) (*coordinationv1.Lease, error) {
+	if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
+		if err := k.writeRecord(ctx, n, obj, session); err != nil {
+			return nil, err
+		}
+	}
+	ctx = impersonate.With(ctx, n.name)
+	if n.lease == nil {
+		return k.leases().Create(ctx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
+	}
+	return k.leases().Update(ctx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
+}
+
+// leases writes Leases of nodes, as the node of the context.
+func (k *Controller) leases() coordinationclient.LeaseInterface {
+	return k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 }
 
 func readVersion(fresh bool) string {

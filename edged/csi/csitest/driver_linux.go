@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
 // Config sets up a Driver. All of Name, Node, Folder and Registry are required.
@@ -35,12 +37,14 @@ type Config struct {
 type Driver struct {
 	spec.UnimplementedNodeServer
 	registration.UnimplementedRegistrationServer
-	cfg Config
+	cfg   Config
+	guard lifecycle.Guard
 
 	mu       sync.Mutex
 	calls    []string
 	contexts map[string]map[string]string // by volume, of the last NodePublishVolume
 	secrets  map[string]map[string]string
+	attached map[string]map[string]string // by volume, the publish context of its last NodePublishVolume
 	fail     map[string]error
 	hang     map[string]bool
 	answer   chan *registration.RegistrationStatus
@@ -52,13 +56,17 @@ func New(cfg Config) (*Driver, error) {
 		return nil, errors.New("csitest: Config.Name and Node are required, Folder and Registry must be absolute paths")
 	}
 	return &Driver{
-		cfg: cfg, contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string),
+		cfg: cfg, contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string), attached: make(map[string]map[string]string),
 		fail: make(map[string]error), hang: make(map[string]bool), answer: make(chan *registration.RegistrationStatus, 1),
 	}, nil
 }
 
-// Run serves the driver and its registrar until ctx ends, and then returns nil.
+// Run serves the driver and its registrar until ctx ends, and then returns nil. A second
+// call returns edged.ErrStarted.
 func (d *Driver) Run(ctx context.Context) error {
+	if err := d.guard.Start(); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	serve := func(path string, register func(*grpc.Server)) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
@@ -73,7 +81,12 @@ func (d *Driver) Run(ctx context.Context) error {
 		}
 		server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
 		register(server)
-		g.Go(func() error { return server.Serve(l) })
+		g.Go(func() error {
+			if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it served
+				return err
+			}
+			return nil
+		})
 		g.Go(func() error {
 			<-ctx.Done()
 			server.Stop()
@@ -110,6 +123,14 @@ func (d *Driver) Published(volume string) (volumeContext, secrets map[string]str
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.contexts[volume], d.secrets[volume]
+}
+
+// Attachment gives the publish context of a volume's last NodePublishVolume: what the
+// attachment of the volume to the node says.
+func (d *Driver) Attachment(volume string) map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.attached[volume]
 }
 
 // Fail has a call, as "NodeStageVolume", fail; nil has it work again.
@@ -194,7 +215,7 @@ func (d *Driver) NodeUnstageVolume(_ context.Context, r *spec.NodeUnstageVolumeR
 // NodePublishVolume binds what was staged, or else the volume's folder.
 func (d *Driver) NodePublishVolume(_ context.Context, r *spec.NodePublishVolumeRequest) (*spec.NodePublishVolumeResponse, error) {
 	d.mu.Lock()
-	d.contexts[r.VolumeId], d.secrets[r.VolumeId] = r.VolumeContext, r.Secrets
+	d.contexts[r.VolumeId], d.secrets[r.VolumeId], d.attached[r.VolumeId] = r.VolumeContext, r.Secrets, r.PublishContext
 	d.mu.Unlock()
 	from := r.StagingTargetPath
 	if from == "" {
