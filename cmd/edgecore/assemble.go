@@ -126,7 +126,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
 	collectors, err := r.addDevices(all, n, mgr, log)
-	all["metrics"] = monitor(r.MetricsListen, link, n, collectors)
+	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err
 }
 
