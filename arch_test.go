@@ -35,6 +35,7 @@ var levels = map[string]int{
 // one domain, with the domains that each of them joins to its own.
 var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
+	"bus/metastore":    {"meta"},
 	"twin/mqtt":        {"bus"},
 	"twin/devicespec":  {"device"},
 	"twin/devicesync":  {"device", "meta"},
@@ -224,6 +225,10 @@ var rooms = map[string][]string{
 	"hub/internal/wire":           {"hub/internal/message"},
 	"hub/internal/replica":        {"hub/internal/message"},
 	"hub/internal/race":           {},
+	"bus/internal/topictree":      {},
+	"bus/internal/session":        {},
+	"bus/internal/journal":        {"bus/internal/session"},
+	"bus/internal/wsframe":        {},
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
 	"edged/internal/notfound":     {},
