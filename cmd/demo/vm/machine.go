@@ -33,7 +33,7 @@ const bootLimit = 15 * time.Minute
 
 func (m *machine) console() string { return filepath.Join(m.dir, "console.log") }
 
-// boot starts the machine and waits until it answers. Without a network only the host's own
+// boot starts the machine and waits until it answers. It runs until cut, powerOff or remove. Without a network only the host's own
 // ssh reaches it, and it reaches nothing.
 func (m *machine) boot(ctx context.Context, network bool) error {
 	link := "user,id=net,hostfwd=tcp:127.0.0.1:" + strconv.Itoa(m.port) + "-:22"
@@ -48,7 +48,7 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 		program, tty, cpu = "qemu-system-aarch64", "ttyAMA0", []string{"-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"}
 	}
 	// No cache: what the machine's kernel was told to be on the disk is in the file when the emulator is killed.
-	m.qemu = exec.CommandContext(ctx, program, append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
+	m.qemu = exec.CommandContext(context.WithoutCancel(ctx), program, append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
 		"-chardev", "file,id=console,append=on,path="+m.console(), "-serial", "chardev:console",
 		"-kernel", filepath.Join(m.dir, "kernel"), "-initrd", filepath.Join(m.dir, "initrd"),
 		"-append", "root=/dev/vda rw quiet edd=off console="+tty,
@@ -85,8 +85,8 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 
 // sshArgs are the options of every ssh command.
 func (m *machine) sshArgs() []string {
-	return []string{"-q", "-i", filepath.Join(m.dir, "key"), "-p", strconv.Itoa(m.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=10", "-o", "ControlPath=" + filepath.Join(m.dir, "ssh"), "-F", "none"}
+	return []string{"-i", filepath.Join(m.dir, "key"), "-p", strconv.Itoa(m.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=10", "-o", "ControlPath=" + filepath.Join(m.dir, "ssh"), "-F", "none"}
 }
 
 func (m *machine) sshLine() string {
@@ -96,8 +96,10 @@ func (m *machine) sshLine() string {
 // connect opens the connection that the commands share: its handshake is slow in an emulator.
 func (m *machine) connect(ctx context.Context) error {
 	m.disconnect()
-	session := exec.CommandContext(ctx, "ssh", append(m.sshArgs(), "-M", "-N", "root@127.0.0.1")...)
+	session := exec.CommandContext(context.WithoutCancel(ctx), "ssh", append(m.sshArgs(), "-M", "-N", "root@127.0.0.1")...)
 	session.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	var said bytes.Buffer
+	session.Stderr = &said
 	if err := session.Start(); err != nil {
 		return err
 	}
@@ -116,7 +118,7 @@ func (m *machine) connect(ctx context.Context) error {
 		select {
 		case <-closed:
 			m.session = nil
-			return errors.New("no ssh yet")
+			return errors.New("ssh: " + strings.TrimSpace(said.String()))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
@@ -140,8 +142,8 @@ func (m *machine) run(ctx context.Context, script string) (string, error) {
 		return "", errors.New("the machine does not run")
 	}
 	select {
-	case <-m.closed: // the connection broke, as it does when the machine has no time for long
-		if err := m.connect(ctx); err != nil {
+	case <-m.closed: // the connection broke, as it may when the machine has no time for long
+		if err := await(ctx, 2*time.Minute, m.connect); err != nil {
 			return "", err
 		}
 	default:

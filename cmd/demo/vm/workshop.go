@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -206,7 +207,11 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 			return err
 		}
 		copies = append(copies, w.site.Built("coredns"), w.site.Built("containerd"), w.site.Built("containerd-shim-runc-v2"), w.site.Built("ctr"))
-		for _, pkg := range []string{"./edged", "./edged/cgroup"} {
+		tests := []string{"./edged", "./edged/cgroup"}
+		if len(w.opts.Parts) > 0 && !slices.Contains(w.opts.Parts, "stock") {
+			tests = nil
+		}
+		for _, pkg := range tests {
 			if err := w.build(ctx, repo, filepath.Join(kit, filepath.Base(pkg)+".test"), "test", "-c", pkg); err != nil {
 				return err
 			}
