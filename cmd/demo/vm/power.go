@@ -17,7 +17,7 @@ func powerSteps() []step {
 	all = append(all,
 		// In the middle of starting pods. The machine then finds no network.
 		step{name: "power-cut-2-without-a-network", run: cut(scale(6), false), must: true},
-		step{name: "power-cut-2-edgecore-active", run: shWait(10*time.Minute, `[ "$(systemctl show -P SubState edgecore)" = running ] && edgectl get pods`)},
+		step{name: "power-cut-2-edgecore-active", run: shWait(10*time.Minute, `[ "$(systemctl show -P SubState edgecore)" = running ] && edgectl get pods -n vm`)},
 		step{name: "power-cut-2-pods-run-offline", run: func(ctx context.Context, l *leg) error { return await(ctx, 10*time.Minute, l.offline) }},
 		step{name: "reboot-in-order", run: func(ctx context.Context, l *leg) error {
 			if err := l.machine.powerOff(ctx); err != nil {
@@ -91,7 +91,7 @@ func (l *leg) offline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := l.machine.run(ctx, "edgectl get pods")
+	out, err := l.machine.run(ctx, "edgectl get pods -n "+namespace)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (l *leg) offline(ctx context.Context) error {
 	var listed int
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
-		if len(f) < 3 || !strings.Contains(line, namespace) || strings.EqualFold(f[0], "namespace") {
+		if len(f) < 3 || f[0] == "NAME" {
 			continue
 		}
 		listed++

@@ -117,7 +117,11 @@ func (w *workshop) debian(ctx context.Context) (string, error) {
 	}
 	fmt.Println("  installing a Debian 12 for", w.opts.Arch, "in", archive)
 	fresh := filepath.Join(dir, "new-bookworm-"+w.opts.Arch+".tar")
-	if _, err := command(ctx, "mmdebstrap", "--architectures="+w.opts.Arch, "--variant=minbase",
+	// The initrd gets what the emulator has and no more: it is made by the machine's own processor, and read at each boot.
+	const initrd = `mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
+echo MODULES=list > "$1/etc/initramfs-tools/conf.d/vm"
+printf 'virtio_pci\nvirtio_blk\ncrc32c_generic\next4\n' > "$1/usr/share/initramfs-tools/modules.d/vm"`
+	if _, err := command(ctx, "mmdebstrap", "--architectures="+w.opts.Arch, "--variant=minbase", "--essential-hook="+initrd,
 		"--include="+fmt.Sprintf(debianPackages, w.opts.Arch), "bookworm", fresh); err != nil {
 		return "", err
 	}
