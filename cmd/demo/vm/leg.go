@@ -54,6 +54,9 @@ type leg struct {
 	arch    string
 	results *results
 
+	failedBefore int  // checks of earlier legs
+	logsKept     bool // see keepLogs
+
 	tasks  []string          // the processes of containers before a restart
 	limits map[string]string // contents of cgroup files before a restart
 }
@@ -66,11 +69,9 @@ func (w *workshop) leg(ctx context.Context, v variant, parts []part, all *result
 	}
 	l := &leg{variant: v, site: w.site, kube: w.site.Kube(), machine: m, node: "vm-" + strings.ReplaceAll(v.String(), ".", "-"),
 		arch: w.opts.Arch, results: all}
-	failedBefore := len(all.failed)
+	l.failedBefore = len(all.failed)
 	defer func() {
-		if len(all.failed) > failedBefore || err != nil {
-			all.logs = append(all.logs, l.keepLogs(context.WithoutCancel(ctx))...)
-		}
+		l.keepLogs(context.WithoutCancel(ctx), err)
 		if keep {
 			fmt.Printf("the machine is up: %s\n", m.sshLine())
 			return
@@ -145,18 +146,22 @@ func shWait(atMost time.Duration, script string) func(context.Context, *leg) err
 	}
 }
 
-// keepLogs copies what helps to understand a failure out of the machine, and gives the files.
-func (l *leg) keepLogs(ctx context.Context) (files []string) {
+// keepLogs copies what helps to understand a failure out of the machine, once, if there was one.
+func (l *leg) keepLogs(ctx context.Context, err error) {
+	if l.logsKept || err == nil && len(l.results.failed) == l.failedBefore {
+		return
+	}
+	l.logsKept = true
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	dir, err := cacheFolder("vm-results")
 	if err != nil {
-		return nil
+		return
 	}
 	keep := func(name string, body []byte) {
 		file := filepath.Join(dir, l.arch+"-"+l.String()+"-"+name+".log")
 		if os.WriteFile(file, body, 0o600) == nil {
-			files = append(files, file)
+			l.results.logs = append(l.results.logs, file)
 		}
 	}
 	if console, err := os.ReadFile(l.machine.console()); err == nil {
@@ -167,7 +172,6 @@ func (l *leg) keepLogs(ctx context.Context) (files []string) {
 			keep(unit, []byte(out))
 		}
 	}
-	return files
 }
 
 // forget deletes the node's objects from the cluster, for the next leg.

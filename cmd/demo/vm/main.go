@@ -116,7 +116,7 @@ func run(ctx context.Context, opts options) (err error) {
 		began := time.Now()
 		fmt.Printf("leg %s: %s, containerd %s, cgroup driver %s\n", v, opts.Arch, v.containerd, v.driver)
 		if err := w.leg(ctx, v, parts, all, opts.Keep && i == len(legs)-1); err != nil {
-			return err
+			return errors.Join(err, all.report())
 		}
 		fmt.Printf("leg %s took %v\n", v, time.Since(began).Round(time.Second))
 	}

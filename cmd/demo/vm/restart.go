@@ -134,6 +134,9 @@ func endSteps() []step {
 			return l.countPods(ctx, 0)
 		}},
 		{name: "nothing-left", run: func(ctx context.Context, l *leg) error { return await(ctx, podLimit, l.nothingElse) }},
-		{name: "power-off", run: func(ctx context.Context, l *leg) error { return l.machine.powerOff(ctx) }},
+		{name: "power-off", run: func(ctx context.Context, l *leg) error {
+			l.keepLogs(ctx, nil) // while the machine can still be asked
+			return l.machine.powerOff(ctx)
+		}},
 	}
 }
