@@ -31,7 +31,6 @@ func (l *leg) dns(ctx context.Context) error {
 	}
 	if err := sh(`cat > /root/Corefile <<'CONF'
 .:53 {
-	bind `+machineIP+`
 	errors
 	kubernetes cluster.local in-addr.arpa {
 		kubeconfig /var/lib/edgekit/api/admin.kubeconfig
