@@ -49,7 +49,7 @@ func podSteps() []step {
 		{name: "dns", run: func(ctx context.Context, l *leg) error { return l.dns(ctx) }},
 		{name: "device-twin", run: func(ctx context.Context, l *leg) error { return l.twin(ctx) }},
 		{name: "resize", run: func(ctx context.Context, l *leg) error { return l.resize(ctx) }},
-		{name: "resize-infeasible", run: func(ctx context.Context, l *leg) error { return l.resizeInfeasible(ctx) }},
+		{name: "resize-deferred", run: func(ctx context.Context, l *leg) error { return l.resizeDeferred(ctx) }},
 	}...)
 }
 
@@ -248,15 +248,15 @@ func (l *leg) patchResources(ctx context.Context, all string) error {
 	return err
 }
 
-// resizeInfeasible asks for more than the machine has, and goes back.
-func (l *leg) resizeInfeasible(ctx context.Context) error {
-	if err := l.patchResources(ctx, `{"cpu":"100","memory":"64Mi"}`); err != nil {
+// resizeDeferred asks for all processors, of which another pod has a part, and goes back.
+func (l *leg) resizeDeferred(ctx context.Context) error {
+	if err := l.patchResources(ctx, `{"cpu":"2","memory":"64Mi"}`); err != nil {
 		return err
 	}
 	pending := func(want bool) func(*corev1.Pod) error {
 		return func(p *corev1.Pod) error {
 			for _, c := range p.Status.Conditions {
-				if c.Type == corev1.PodResizePending && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonInfeasible {
+				if c.Type == corev1.PodResizePending && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonDeferred {
 					if want {
 						return nil
 					}
@@ -264,7 +264,7 @@ func (l *leg) resizeInfeasible(ctx context.Context) error {
 				}
 			}
 			if want {
-				return errors.New("no condition PodResizePending with reason Infeasible: " + describe(p))
+				return errors.New("no condition PodResizePending with reason Deferred: " + describe(p))
 			}
 			return nil
 		}
