@@ -150,7 +150,7 @@ func noPressure(kind corev1.NodeConditionType) func(context.Context, *leg) error
 
 // rotation writes 1 MiB into a log that may have 100 KiB, in three files.
 func (l *leg) rotation(ctx context.Context) error {
-	p := pod{name: "talker", script: "for i in $(seq 1 10); do seq -f 'line %099g' 1000; sleep 5; done; echo done; " + idle}
+	p := pod{name: "talker", script: "for i in $(seq 1 10); do for j in $(seq 1 1000); do echo line $i $j " + strings.Repeat("x", 90) + "; done; sleep 5; done; echo done; " + idle}
 	if err := l.apply(ctx, p.yaml()); err != nil {
 		return err
 	}
