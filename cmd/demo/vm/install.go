@@ -147,7 +147,7 @@ func (l *leg) join(ctx context.Context) error {
 func (l *leg) configure(ctx context.Context, more string) error {
 	_, err := l.machine.run(ctx, `cat > /etc/edgekit/edgecore.yaml <<'YAML'
 node-labels: {vm: "`+l.String()+`"}
-eviction-hard: memory.available<200Mi,nodefs.available<10%
+eviction-hard: memory.available<400Mi,nodefs.available<10%
 eviction-pressure-transition-period: 20s
 container-log-max-size: 100Ki
 container-log-max-files: 3

@@ -20,11 +20,13 @@ func pressureSteps() []step {
 		}},
 		{name: "log-rotation", run: func(ctx context.Context, l *leg) error { return l.rotation(ctx) }},
 		{name: "memory-eviction", run: func(ctx context.Context, l *leg) error {
-			mib, err := l.number(ctx, "awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo")
+			// What the agent sees as available, as a kubelet: the kernel's own memory, some 200 MiB, counts as available.
+			mib, err := l.number(ctx, `awk '/MemTotal/ {left += $2 * 1024} $1 == "anon" || $1 == "file" {left -= $2} $1 == "inactive_file" {left += $2}
+				END {print int(left / 1048576)}' /proc/meminfo /sys/fs/cgroup/memory.stat`)
 			if err != nil {
 				return err
 			}
-			return l.evicted(ctx, pod{name: "hungry", script: "dd if=/dev/zero of=/data/file bs=1M count=" + strconv.Itoa(mib-120) + "; " + idle,
+			return l.evicted(ctx, pod{name: "hungry", script: "dd if=/dev/zero of=/data/file bs=1M count=" + strconv.Itoa(mib-320) + "; " + idle,
 				container: "    volumeMounts: [{name: data, mountPath: /data}]", pod: "  volumes: [{name: data, emptyDir: {medium: Memory}}]"}, corev1.NodeMemoryPressure)
 		}},
 		{name: "memory-eviction-spares-others", run: spared},
