@@ -20,7 +20,7 @@ func pressureSteps() []step {
 		}},
 		{name: "log-rotation", run: func(ctx context.Context, l *leg) error { return l.rotation(ctx) }},
 		{name: "memory-eviction", run: func(ctx context.Context, l *leg) error {
-			// What the agent sees as available, as a kubelet: the kernel's own memory, some 200 MiB, counts as available.
+			// What the agent sees as available, as a kubelet: the kernel's own memory, some 80 MiB, counts as available.
 			mib, err := l.number(ctx, `awk '/MemTotal/ {left += $2 * 1024} $1 == "anon" || $1 == "file" {left -= $2} $1 == "inactive_file" {left += $2}
 				END {print int(left / 1048576)}' /proc/meminfo /sys/fs/cgroup/memory.stat`)
 			if err != nil {
