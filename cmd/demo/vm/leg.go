@@ -76,7 +76,7 @@ func (w *workshop) leg(ctx context.Context, v variant, parts []part, all *result
 			fmt.Printf("the machine is up: %s\n", m.sshLine())
 			return
 		}
-		err = errors.Join(err, m.remove(), l.forget(context.WithoutCancel(ctx)))
+		err = errors.Join(err, m.remove(context.WithoutCancel(ctx)), l.forget(context.WithoutCancel(ctx)))
 	}()
 	for _, p := range parts {
 		fmt.Printf("  %s: %s\n", v, p.name)
@@ -98,7 +98,11 @@ func (l *leg) check(ctx context.Context, s step) bool {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
 	name := l.String() + "/" + s.name
-	if err := s.run(ctx, l); err != nil {
+	err := s.run(ctx, l)
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return false // the run was interrupted
+	}
+	if err != nil {
 		why := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " | ")
 		fmt.Printf("FAILED %s: %s\n", name, why)
 		l.results.failed = append(l.results.failed, name)

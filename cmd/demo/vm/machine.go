@@ -12,28 +12,35 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/edgekit/edgekit/cmd/cluster/process"
+	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
 // machine is one emulated machine. Its methods are called from one goroutine.
 type machine struct {
+	site   *site.Site
 	dir    string // disk, logs, kernel, ssh key
 	arch   string
 	accel  string
 	port   int // of ssh, on the host's loopback
 	memory int // MiB
 
-	qemu    *exec.Cmd
-	ended   chan struct{} // closed when qemu has ended
 	session *exec.Cmd     // the ssh connection that all commands share
 	closed  chan struct{} // closed when session has ended
 }
+
+// emulator is the name of qemu in the table of the site's programs, which ends it whatever
+// becomes of this program.
+const emulator = "machine"
 
 // bootLimit is for a processor that is emulated on busy cores.
 const bootLimit = 15 * time.Minute
 
 func (m *machine) console() string { return filepath.Join(m.dir, "console.log") }
 
-// boot starts the machine and waits until it answers. It runs until cut, powerOff or remove. Without a network only the host's own
+// boot starts the machine and waits until it answers. It runs until cut, powerOff or
+// remove, or until the site is removed. Without a network only the host's own
 // ssh reaches it, and it reaches nothing.
 func (m *machine) boot(ctx context.Context, network bool) error {
 	link := "user,id=net,hostfwd=tcp:127.0.0.1:" + strconv.Itoa(m.port) + "-:22"
@@ -48,39 +55,36 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 		program, tty, cpu = "qemu-system-aarch64", "ttyAMA0", []string{"-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"}
 	}
 	// No cache: what the machine's kernel was told to be on the disk is in the file when the emulator is killed.
-	m.qemu = exec.CommandContext(context.WithoutCancel(ctx), program, append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return err
+	}
+	if _, err := m.site.Start(process.Spec{Name: emulator, Path: path, Args: append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
 		"-chardev", "file,id=console,append=on,path="+m.console(), "-serial", "chardev:console",
 		"-kernel", filepath.Join(m.dir, "kernel"), "-initrd", filepath.Join(m.dir, "initrd"),
 		"-append", "root=/dev/vda rw quiet edd=off console="+tty,
 		"-drive", "if=virtio,format=raw,cache=none,file="+filepath.Join(m.dir, "disk"),
-		"-netdev", link, "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci")...)
-	m.qemu.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // also when this program is killed
-	var out bytes.Buffer
-	m.qemu.Stdout, m.qemu.Stderr = &out, &out
-	if err := m.qemu.Start(); err != nil {
-		return fmt.Errorf("%s: %w", program, err)
+		"-netdev", link, "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci")}); err != nil {
+		return err
 	}
-	qemu, ended := m.qemu, make(chan struct{})
-	m.ended = ended
-	go func() { // ends with qemu, for which cut and remove wait
-		_ = qemu.Wait()
-		close(ended)
-	}()
-	err := await(ctx, bootLimit, func(ctx context.Context) error {
-		select {
-		case <-ended:
+	err = await(ctx, bootLimit, func(ctx context.Context) error {
+		if !m.runs() {
 			return nil
-		default:
-			return m.connect(ctx)
 		}
+		return m.connect(ctx)
 	})
-	if err == nil && m.session == nil {
-		err = errors.New("the emulator ended: " + strings.TrimSpace(out.String()))
+	if err == nil && !m.runs() {
+		err = errors.New("the emulator ended: see " + m.site.Processes().LogFile(emulator))
 	}
 	if err != nil {
 		return fmt.Errorf("the machine does not answer: %w: %s", err, lastLines(m.console(), 5))
 	}
 	return nil
+}
+
+func (m *machine) runs() bool {
+	r, err := m.site.Processes().Lookup(emulator)
+	return err == nil && r.Alive()
 }
 
 // sshArgs are the options of every ssh command.
@@ -158,13 +162,9 @@ func (m *machine) run(ctx context.Context, script string) (string, error) {
 }
 
 // cut pulls the power: nothing that the machine has in memory reaches its disk.
-func (m *machine) cut() {
+func (m *machine) cut(ctx context.Context) error {
 	m.disconnect()
-	if m.qemu != nil && m.qemu.Process != nil {
-		_ = m.qemu.Process.Kill() // it may have ended
-		<-m.ended
-		m.qemu = nil
-	}
+	return m.site.Processes().Kill(ctx, emulator)
 }
 
 // powerOff stops the machine in order.
@@ -172,23 +172,20 @@ func (m *machine) powerOff(ctx context.Context) error {
 	if _, err := m.run(ctx, "systemctl poweroff --no-block"); err != nil {
 		return err
 	}
-	limit := time.NewTimer(10 * time.Minute)
-	defer limit.Stop()
-	select {
-	case <-m.ended:
-		m.cut()
+	if err := await(ctx, 10*time.Minute, func(context.Context) error {
+		if m.runs() {
+			return errors.New("the machine does not power off: " + lastLines(m.console(), 5))
+		}
 		return nil
-	case <-limit.C:
-		return errors.New("the machine does not power off in 10 minutes: " + lastLines(m.console(), 5))
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	}); err != nil {
+		return err
 	}
+	return m.cut(ctx) // nothing but its record is left
 }
 
 // remove ends the machine and removes its folder.
-func (m *machine) remove() error {
-	m.cut()
-	return os.RemoveAll(m.dir)
+func (m *machine) remove(ctx context.Context) error {
+	return errors.Join(m.cut(ctx), os.RemoveAll(m.dir))
 }
 
 func firstLine(s string) string {

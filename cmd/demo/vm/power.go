@@ -59,7 +59,9 @@ func cut(begin func(context.Context, *leg) error, network bool) func(context.Con
 				return err
 			}
 		}
-		l.machine.cut()
+		if err := l.machine.cut(ctx); err != nil {
+			return err
+		}
 		return l.machine.boot(ctx, network)
 	}
 }

@@ -79,7 +79,7 @@ func (w *workshop) machine(ctx context.Context, v variant) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{dir: filepath.Join(w.site.Dir(), "machine"), arch: w.opts.Arch, accel: w.opts.Accel, port: ports[0], memory: memoryMiB}
+	m := &machine{site: w.site, dir: filepath.Join(w.site.Dir(), "machine"), arch: w.opts.Arch, accel: w.opts.Accel, port: ports[0], memory: memoryMiB}
 	if err := errors.Join(os.RemoveAll(m.dir), os.MkdirAll(m.dir, 0o700)); err != nil {
 		return nil, err
 	}
