@@ -23,6 +23,7 @@ type options struct {
 	Parts []string `help:"Parts to run after setup: stock, cloudcore, node, pods, pressure, restart, power, end. Default: all. Those from pods on need node." placeholder:"PART"`
 	Accel string   `help:"Accelerator of qemu: tcg emulates and runs everywhere; kvm." default:"tcg" enum:"tcg,kvm"`
 	Keep  bool     `help:"Leave the cluster and the last leg's machine up at the end."`
+	Again bool     `help:"Run parts once more on the machine that --keep left: give its leg and the parts, without setup."`
 }
 
 // errFailed is returned when the run itself went well, and checks failed.
@@ -101,14 +102,21 @@ func run(ctx context.Context, opts options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.Remove(ctx); err != nil { // what a run that was killed left
-		return err
+	w := &workshop{site: s, opts: opts, dir: filepath.Join(s.Dir(), "workshop")}
+	if !opts.Again {
+		if err := s.Remove(ctx); err != nil { // what a run that was killed left
+			return err
+		}
 	}
 	if !opts.Keep {
 		defer func() { err = errors.Join(err, s.Remove(context.WithoutCancel(ctx))) }()
 	}
-	w, err := prepare(ctx, s, opts)
-	if err != nil {
+	if opts.Again {
+		if err := s.Attach(); err != nil {
+			return err
+		}
+		parts = parts[1:]
+	} else if err := w.prepare(ctx); err != nil {
 		return err
 	}
 	all := &results{}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,15 +37,15 @@ type workshop struct {
 }
 
 // prepare brings up the cluster and makes the disk that every machine starts with.
-func prepare(ctx context.Context, s *site.Site, opts options) (*workshop, error) {
-	w := &workshop{site: s, opts: opts, dir: filepath.Join(s.Dir(), "workshop")}
+func (w *workshop) prepare(ctx context.Context) error {
+	s := w.site
 	packages := []devcluster.Package{
 		{Name: "qemu-system-x86", Present: devcluster.Command("qemu-system-x86_64")},
 		{Name: "mmdebstrap", Present: devcluster.Command("mmdebstrap")},
 		{Name: "e2fsprogs", Present: devcluster.Command("mke2fs")},
 		{Name: "openssh-client", Present: devcluster.Command("ssh")},
 	}
-	if opts.Arch == "arm64" {
+	if w.opts.Arch == "arm64" {
 		packages[0] = devcluster.Package{Name: "qemu-system-arm", Present: devcluster.Command("qemu-system-aarch64")}
 		packages = append(packages,
 			devcluster.Package{Name: "qemu-user-static", Present: devcluster.Command("qemu-aarch64-static")},
@@ -53,24 +54,24 @@ func prepare(ctx context.Context, s *site.Site, opts options) (*workshop, error)
 	began := time.Now()
 	fmt.Println("cluster: bringing up in", s.Dir())
 	if _, err := s.Up(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.Install(ctx, packages...); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.Build(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.StartCloud(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	fmt.Printf("cluster: up in %v; the machine's disk\n", time.Since(began).Round(time.Second))
 	began = time.Now()
 	if err := w.disk(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	fmt.Printf("the disk took %v\n", time.Since(began).Round(time.Second))
-	return w, nil
+	return nil
 }
 
 // machine makes the machine of a leg, with a disk of its own.
@@ -80,6 +81,16 @@ func (w *workshop) machine(ctx context.Context, v variant) (*machine, error) {
 		return nil, err
 	}
 	m := &machine{site: w.site, dir: filepath.Join(w.site.Dir(), "machine"), arch: w.opts.Arch, accel: w.opts.Accel, port: ports[0], memory: memoryMiB}
+	if w.opts.Again {
+		b, err := os.ReadFile(filepath.Join(m.dir, "port"))
+		if err == nil {
+			m.port, err = strconv.Atoi(string(b))
+		}
+		if err == nil {
+			err = m.connect(ctx)
+		}
+		return m, err
+	}
 	if err := errors.Join(os.RemoveAll(m.dir), os.MkdirAll(m.dir, 0o700)); err != nil {
 		return nil, err
 	}
@@ -88,7 +99,7 @@ func (w *workshop) machine(ctx context.Context, v variant) (*machine, error) {
 			return nil, err
 		}
 	}
-	return m, nil
+	return m, os.WriteFile(filepath.Join(m.dir, "port"), []byte(strconv.Itoa(m.port)), 0o600)
 }
 
 // packages of the machine, beside Debian's essential ones. %s is the processor.
