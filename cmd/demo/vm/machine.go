@@ -59,24 +59,22 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.site.Start(process.Spec{Name: emulator, Path: path, Args: append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
+	spec := process.Spec{Name: emulator, Path: path, Args: append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
 		"-chardev", "file,id=console,append=on,path="+m.console(), "-serial", "chardev:console",
 		"-kernel", filepath.Join(m.dir, "kernel"), "-initrd", filepath.Join(m.dir, "initrd"),
 		"-append", "root=/dev/vda rw quiet edd=off console="+tty,
 		"-drive", "if=virtio,format=raw,cache=none,file="+filepath.Join(m.dir, "disk"),
-		"-netdev", link, "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci")}); err != nil {
-		return err
-	}
-	err = await(ctx, bootLimit, func(ctx context.Context) error {
-		if !m.runs() {
-			return nil
+		"-netdev", link, "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci")}
+	if err := await(ctx, bootLimit, func(ctx context.Context) error {
+		if !m.runs() { // it has not begun, or the threads of the one that was killed still had the disk or the port
+			said, _ := m.site.Processes().Tail(emulator, 3) // there may be no log yet
+			if _, err := m.site.Start(spec); err != nil {
+				return err
+			}
+			return errors.New("the emulator has just begun: " + said)
 		}
 		return m.connect(ctx)
-	})
-	if err == nil && !m.runs() {
-		err = errors.New("the emulator ended: see " + m.site.Processes().LogFile(emulator))
-	}
-	if err != nil {
+	}); err != nil {
 		return fmt.Errorf("the machine does not answer: %w: %s", err, lastLines(m.console(), 5))
 	}
 	return nil

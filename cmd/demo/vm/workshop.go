@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,12 +212,15 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 		return err
 	}
 	repo := w.site.Repo()
+	copies := []string{filepath.Join(repo, "cmd/cloudcore/cloudcore.service"), filepath.Join(repo, "cmd/edgecore/edgecore.service"), w.site.Kubeconfig()}
 	for _, pkg := range []string{"./cmd/cloudcore", "./cmd/edgecore", "./cmd/edgectl", "./examples/thermometer"} {
-		if err := w.build(ctx, repo, filepath.Join(kit, filepath.Base(pkg)), "build", pkg); err != nil {
+		name := filepath.Base(pkg)
+		if w.opts.Arch == runtime.GOARCH {
+			copies = append(copies, w.site.Program(name)) // the site has built it
+		} else if err := w.build(ctx, repo, filepath.Join(kit, name), "build", pkg); err != nil {
 			return err
 		}
 	}
-	copies := []string{filepath.Join(repo, "cmd/cloudcore/cloudcore.service"), filepath.Join(repo, "cmd/edgecore/edgecore.service"), w.site.Kubeconfig()}
 	if w.opts.Arch == "amd64" {
 		if err := w.site.BuildExtra(ctx, "coredns"); err != nil {
 			return err
