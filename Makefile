@@ -89,8 +89,8 @@ churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are k
 	@cd cmd/demo && go run ./churn --pods=$(or $(PODS),500) --seed=$(or $(SEED),0)
 churn-quick: ## The short form of churn; part of make test (root)
 	@cd cmd/demo && go run ./churn --pods=50 --kills=2 --trouble=15s
-vm: ## Run edgecore on emulated Debian machines with systemd, through power cuts: LEGS=2-cgroupfs,... PARTS=pods,... ARCH=arm64 KEEP=1, see cmd/demo/vm (root, Debian; RESULT lines)
-	@cd cmd/demo && go run ./vm --arch=$(or $(ARCH),amd64) $(if $(LEGS),--legs=$(LEGS)) $(if $(PARTS),--parts=$(PARTS)) $(if $(KEEP),--keep)
+vm: ## Run edgecore on emulated Debian machines with systemd, through power cuts: LEGS=2-cgroupfs,... PARTS=pods,... ARCH=arm64 SHORT=1 KEEP=1, see cmd/demo/vm (root, Debian; RESULT lines)
+	@cd cmd/demo && go run ./vm --arch=$(or $(ARCH),amd64) $(if $(LEGS),--legs=$(LEGS)) $(if $(PARTS),--parts=$(PARTS)) $(if $(SHORT),--short) $(if $(KEEP),--keep)
 stock: ## Run stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
 	cd cmd/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver

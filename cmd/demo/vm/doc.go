@@ -22,9 +22,12 @@
 //	RESULT vm_passed N checks
 //	RESULT vm_failed N checks
 //
-// With --arch arm64 the machine has another processor, which takes much longer to emulate, and
-// the only leg is a short one: Debian's containerd, the parts setup, node, pods (only a pod with
-// limits), restart, power (one cut) and end. The programs are then cross-compiled.
+// The short form (--short) has the parts setup, node, pods (limits and cgroups only), restart,
+// power (one cut) and end. With --arch arm64 the machine has another processor, which takes
+// longer still: only the short form, with Debian's containerd. The programs are cross-compiled.
+//
+// With --keep the machine stays, and --again with its leg runs parts on it once more: for those who
+// write a check. The next run without --again removes it.
 //
 // Debian's packages are installed once, in a folder of the user's cache. On a failure the
 // machine's serial log and the journals of edgecore and containerd are kept, and named at the end.

@@ -54,27 +54,37 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 	if m.arch == "arm64" {
 		program, tty, cpu = "qemu-system-aarch64", "ttyAMA0", []string{"-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"}
 	}
-	// No cache: what the machine's kernel was told to be on the disk is in the file when the emulator is killed.
 	path, err := exec.LookPath(program)
 	if err != nil {
 		return err
 	}
+	// No cache: what the machine's kernel was told to be on the disk is in the file when the emulator is killed.
 	spec := process.Spec{Name: emulator, Path: path, Args: append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
 		"-chardev", "file,id=console,append=on,path="+m.console(), "-serial", "chardev:console",
 		"-kernel", filepath.Join(m.dir, "kernel"), "-initrd", filepath.Join(m.dir, "initrd"),
 		"-append", "root=/dev/vda rw quiet edd=off console="+tty,
 		"-drive", "if=virtio,format=raw,cache=none,file="+filepath.Join(m.dir, "disk"),
 		"-netdev", link, "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci")}
-	if err := await(ctx, bootLimit, func(ctx context.Context) error {
-		if !m.runs() { // it has not begun, or the threads of the one that was killed still had the disk or the port
+	starts := 0
+	err = await(ctx, bootLimit, func(ctx context.Context) error {
+		if !m.runs() && starts < 10 { // it has not begun, or the threads of the one that was killed still had the disk or the port
+			starts++
 			said, _ := m.site.Processes().Tail(emulator, 3) // there may be no log yet
 			if _, err := m.site.Start(spec); err != nil {
 				return err
 			}
 			return errors.New("the emulator has just begun: " + said)
 		}
+		if !m.runs() {
+			return nil // connect is not asked any more
+		}
 		return m.connect(ctx)
-	}); err != nil {
+	})
+	if err == nil && !m.runs() {
+		said, _ := m.site.Processes().Tail(emulator, 3)
+		err = errors.New("the emulator ends: " + said)
+	}
+	if err != nil {
 		return fmt.Errorf("the machine does not answer: %w: %s", err, lastLines(m.console(), 5))
 	}
 	return nil
