@@ -182,7 +182,7 @@ func (l *leg) cgroupNames(ctx context.Context) error {
 			return err
 		}
 		if !strings.HasPrefix(group, want) || strings.HasSuffix(group, ".scope") != (l.driver == "systemd") {
-			return fmt.Errorf("pod %s is in %s, want %s...", name, group, want)
+			return fmt.Errorf("pod %s is in %s, want a name that begins with %s", name, group, want)
 		}
 	}
 	return nil
