@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm-stock vm-units
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -89,10 +89,8 @@ churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are k
 	@cd cmd/demo && go run ./churn --pods=$(or $(PODS),500) --seed=$(or $(SEED),0)
 churn-quick: ## The short form of churn; part of make test (root)
 	@cd cmd/demo && go run ./churn --pods=50 --kills=2 --trouble=15s
-vm-stock: ## Run the agent on an emulated Debian 12 with its own containerd 1.6, with both cgroup drivers (root, Debian; RESULT lines)
-	@.ci/stock-machine $(BIN)/stock-machine
-vm-units: ## Run the systemd units of cloudcore and edgecore on that Debian: sandbox, reboot without a network (root, Debian; RESULT lines)
-	@.ci/stock-machine $(BIN)/stock-machine units
+vm: ## Run edgecore on emulated Debian machines with systemd, through power cuts: LEGS=2-cgroupfs,... PARTS=pods,... ARCH=arm64 SHORT=1 KEEP=1, see cmd/demo/vm (root, Debian; RESULT lines)
+	@cd cmd/demo && go run ./vm --arch=$(or $(ARCH),amd64) $(if $(LEGS),--legs=$(LEGS)) $(if $(PARTS),--parts=$(PARTS)) $(if $(SHORT),--short) $(if $(KEEP),--keep)
 stock: ## Run stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
 	cd cmd/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver

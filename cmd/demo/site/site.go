@@ -106,6 +106,9 @@ func (s *Site) Running(ctx context.Context, name string) (bool, error) {
 	return false, nil
 }
 
+// Repo is the folder of the edgekit repository.
+func (s *Site) Repo() string { return s.repo }
+
 // Program is the file of one of edgekit's programs. It exists after Build.
 func (s *Site) Program(name string) string { return filepath.Join(s.Dir(), "bin", name) }
 

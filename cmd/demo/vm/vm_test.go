@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+func TestPodUID(t *testing.T) {
+	const uid = "0b6c1f1e-94f3-4f0c-9b51-0a5e6c7d8e9f"
+	for cgroup, want := range map[string]string{
+		"/kubepods/burstable/pod" + uid + "/4d1f": uid,
+		"/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-4d1f.scope":                uid,
+		"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/x.y": uid,
+		"/system.slice/edgecore.service": "",
+	} {
+		if got := podUID(cgroup); got != want {
+			t.Errorf("%s: %q, want %q", cgroup, got, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"/var/lib/edgekit/pods/" + uid + "/volumes": uid,
+		"/run/netns/cni-" + uid:                     "", // CNI's own
+	} {
+		if got := uidIn(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for name, tc := range map[string]struct {
+		opts        options
+		legs, parts int
+		err         string
+	}{
+		"all":            {options{Arch: "amd64"}, 4, 9, ""},
+		"short":          {options{Arch: "arm64"}, 1, 6, ""},
+		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 6, ""},
+		"some":           {options{Arch: "amd64", Legs: []string{"2-systemd"}, Parts: []string{"stock"}}, 1, 2, ""},
+		"no such leg":    {options{Arch: "amd64", Legs: []string{"3-systemd"}}, 0, 0, `no leg "3-systemd"`},
+		"leg of another": {options{Arch: "arm64", Legs: []string{"2-systemd"}}, 0, 0, `no leg "2-systemd" on arm64`},
+		"no such part":   {options{Arch: "arm64", Parts: []string{"stock"}}, 0, 0, `no part "stock" on arm64`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			legs, err := tc.opts.variants()
+			var parts []part
+			if err == nil {
+				parts, err = tc.opts.parts()
+			}
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Fatalf("%v, want %s", err, tc.err)
+				}
+				return
+			}
+			if err != nil || len(legs) != tc.legs || len(parts) != tc.parts {
+				t.Errorf("%v, %d legs, %d parts; want %d and %d", err, len(legs), len(parts), tc.legs, tc.parts)
+			}
+		})
+	}
+}
+
+// TestStepsHaveNames checks that no two checks of a leg have one name.
+func TestStepsHaveNames(t *testing.T) {
+	for _, short := range []bool{false, true} {
+		seen := map[string]bool{}
+		for _, p := range allParts(short) {
+			for _, s := range p.steps {
+				if seen[s.name] || s.name == "" || strings.ContainsAny(s.name, " :") || s.run == nil {
+					t.Errorf("part %s: bad name %q", p.name, s.name)
+				}
+				seen[s.name] = true
+			}
+		}
+		if !short && len(seen) < 20 {
+			t.Errorf("%d checks", len(seen))
+		}
+	}
+}
+
+func TestPodYAML(t *testing.T) {
+	p := pod{name: "a", script: `echo "x" 'y'; exit`, container: "    resources: {limits: {memory: 24Mi}}", pod: "  restartPolicy: Never"}
+	var got corev1.Pod
+	text, err := yaml.ToJSON([]byte(p.yaml()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if c := got.Spec.Containers[0]; c.Command[2] != p.script || c.Resources.Limits.Memory().Value() != 24<<20 || got.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("%+v", got.Spec)
+	}
+}
