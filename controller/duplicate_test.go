@@ -78,12 +78,14 @@ func TestDuplicateIdentity(t *testing.T) {
 			t.Errorf("event %s on %s: %s", e.Reason, e.InvolvedObject.Name, e.Message)
 		}
 		// The record, which holds the seat, is deleted while both run, and the Lease.
-		for namespace, name := range map[string]string{install.Namespace: "edgekit-node-edge-7", corev1.NamespaceNodeLease: "edge-7"} {
-			if err := kube.CoordinationV1().Leases(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		record := [...]string{install.Namespace, "edgekit-node-edge-7"}
+		lease := [...]string{corev1.NamespaceNodeLease, "edge-7"}
+		for _, of := range [...][2]string{record, lease, record} {
+			if err := kube.CoordinationV1().Leases(of[0]).Delete(t.Context(), of[1], metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(15 * time.Minute)
-			connected("deleted in "+namespace, clone, honest)
+			connected("deleted in "+of[0], clone, honest)
 		}
 		cloneRun.stop(t)
 		time.Sleep(3 * time.Minute)

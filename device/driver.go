@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
@@ -95,6 +96,14 @@ const (
 	Offline = "offline" // it cannot be reached
 )
 
+// Run reports a device that is online at least once every Heartbeat, by its values or its
+// state. A Link lets the other end take a device for unknown of which it hears nothing for
+// Within: a mapper that was killed leaves no device online.
+const (
+	Heartbeat = 15 * time.Second
+	Within    = 3 * Heartbeat
+)
+
 // Link is where a mapper gets its devices from and where their values go.
 // Package devicetest has a fake and the suite that every Link passes. All
 // methods may be called by several goroutines at once; Watch is called once.
@@ -110,6 +119,7 @@ type Link interface {
 	// ErrRefused is final for these values; after any other the report may be
 	// repeated, also when it had arrived. Reports work while Watch runs.
 	Report(ctx context.Context, device string, values map[string]string) error
-	// State reports a device's state, with the same promises.
+	// State reports a device's state, with the same promises. After Online the device is
+	// unknown when nothing is reported of it for Within.
 	State(ctx context.Context, device, state string) error
 }

@@ -47,22 +47,32 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Run drives all devices of one protocol until ctx ends, and then closes
-// them. It returns nil, or the error of its settings or of Link.Watch.
+// endTimeout bounds the reports that devices are offline when Run ends.
+const endTimeout = 2 * time.Second
+
+// Run drives all devices of one protocol until ctx ends. It then closes them and reports, as
+// far as the Link still can within 2 s, that they are offline. It returns nil, or the error of
+// its settings or of Link.Watch.
 func Run(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
 	m := &mapper{cfg: cfg, workers: make(map[string]*worker), closing: make(map[string]<-chan struct{})}
-	defer m.group.Wait()
-	defer cancel()
+	watching, endWatch := context.WithCancel(context.WithoutCancel(ctx)) // until the last report
+	working, endWork := context.WithCancel(ctx)
+	defer func() {
+		endWork()
+		m.drivers.Wait()
+		m.reportOffline(watching)
+		endWatch()
+		m.watch.Wait()
+	}()
 
 	lists := make(chan []Instance, 1) // the newest
 	ended := make(chan error, 1)
-	m.group.Go(func() {
-		ended <- cfg.Link.Watch(ctx, func(list []Instance) {
+	m.watch.Go(func() {
+		ended <- cfg.Link.Watch(watching, func(list []Instance) {
 			select {
 			case <-lists:
 			default:
@@ -72,8 +82,10 @@ func Run(ctx context.Context, cfg Config) error {
 	})
 	for {
 		select {
+		case <-ctx.Done():
+			return nil
 		case list := <-lists:
-			m.assign(ctx, list)
+			m.assign(working, list)
 		case err := <-ended:
 			if ctx.Err() != nil {
 				return nil
@@ -86,10 +98,29 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 }
 
+// reportOffline reports the devices whose last report was online. Their workers have ended.
+func (m *mapper) reportOffline(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	var reports sync.WaitGroup
+	for id, w := range m.workers {
+		if w.last != Online {
+			continue
+		}
+		reports.Go(func() {
+			if err := m.cfg.Link.State(ctx, id, Offline); err != nil {
+				w.log.Info("the device's state stays online until the edge notices its silence", "error", err)
+			}
+		})
+	}
+	reports.Wait()
+}
+
 // mapper keeps a worker for each device. The goroutine of Run owns it.
 type mapper struct {
 	cfg     Config
-	group   sync.WaitGroup
+	watch   sync.WaitGroup     // Link.Watch
+	drivers sync.WaitGroup     // the workers
 	workers map[string]*worker // by device ID
 	// closing holds, by device ID, the done channel of the worker cancelled last.
 	// The next worker of that device waits for it: a device is open once at a
@@ -133,7 +164,7 @@ func (m *mapper) assign(ctx context.Context, list []Instance) {
 		m.workers[id] = w
 		var own context.Context
 		own, w.cancel = context.WithCancel(ctx)
-		m.group.Go(func() { w.run(own) })
+		m.drivers.Go(func() { w.run(own) })
 	}
 }
 

@@ -28,15 +28,16 @@ type worker struct {
 	// The rest belongs to run.
 	driver  Driver
 	desired map[string]string
-	applied map[string]string    // desired values that the device has had since it was opened
+	applied map[string]string    // desired values that the device has taken since it was opened
 	due     map[string]time.Time // next reading of each property
 	pending map[string]string    // actual values not reported yet
 	state   string               // state not reported yet; empty if none
 	last    string               // state as last reported
+	sent    time.Time            // when a state or values were last reported
 	dead    int                  // rounds in a row in which nothing could be read
 	writes  map[string]attempts  // desired values that could not be written, by property
 	reports attempts             // at reporting values and the state
-	faulty  map[fault]bool       // faults that were logged and last
+	faulty  map[fault]bool       // faults that were logged and have not ended
 }
 
 // attempts counts the consecutive failures of one operation, and says when it may
@@ -193,7 +194,7 @@ func (w *worker) subscribe(ctx context.Context) (pushed <-chan reading, failed <
 			}
 		})
 		if ctx.Err() == nil {
-			errs <- errors.Join(err, errors.New("it has ended"))
+			errs <- errors.Join(err, errors.New("it returned before its context ended"))
 		}
 	}()
 	return values, errs, func() { cancel(); <-done }
@@ -207,7 +208,7 @@ func (w *worker) collect(ctx context.Context) {
 		if ctx.Err() != nil || now.Before(w.due[p.Name]) {
 			continue
 		}
-		cycle := time.Duration(p.CollectCycle) * time.Millisecond
+		cycle := p.Collect()
 		if cycle <= 0 {
 			cycle = w.cfg.CollectCycle
 		}
@@ -285,10 +286,11 @@ func (w *worker) apply(ctx context.Context) {
 	}
 }
 
-// setState keeps a state for flush unless it is the one last reported.
+// setState keeps a state for flush unless it is the one last reported. A device that is
+// online is reported again when nothing else was for a Heartbeat.
 func (w *worker) setState(state string) {
 	w.state = ""
-	if state != w.last {
+	if state != w.last || state == Online && time.Since(w.sent) >= Heartbeat {
 		w.state = state
 	}
 }
@@ -318,7 +320,7 @@ func (w *worker) sendAll(ctx context.Context) error {
 		if err != nil && !errors.Is(err, ErrRefused) {
 			return err
 		}
-		w.last, w.state = w.state, ""
+		w.last, w.state, w.sent = w.state, "", time.Now()
 	}
 	if len(w.pending) == 0 {
 		return nil
@@ -344,6 +346,7 @@ func (w *worker) sendAll(ctx context.Context) error {
 	}
 	if err == nil {
 		clear(w.pending)
+		w.sent = time.Now()
 	}
 	return err
 }
@@ -357,6 +360,9 @@ func (w *worker) pause(now time.Time) time.Duration {
 	rest := 64 * w.cfg.Backoff
 	if !w.reported() {
 		rest = min(rest, w.reports.next.Sub(now))
+	}
+	if w.last == Online && w.reported() && w.dead == 0 {
+		rest = min(rest, w.sent.Add(Heartbeat).Sub(now))
 	}
 	for _, failed := range w.writes {
 		rest = min(rest, failed.next.Sub(now))

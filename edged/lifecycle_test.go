@@ -3,14 +3,20 @@ package edged_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/internal/events"
+	"github.com/edgekit/edgekit/edged/internal/evictor"
+	"github.com/edgekit/edgekit/edged/internal/nodeusage"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/reclaim"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/edged/server"
@@ -29,6 +35,15 @@ type noPods struct{}
 func (noPods) Pods() []*corev1.Pod                        { return nil }
 func (noPods) Pod(string, string) *corev1.Pod             { return nil }
 func (noPods) LogFile(*corev1.Pod, string, uint32) string { return "" }
+
+// emptyNode is an evictor.NodeMeter and an evictor.Pods of a node without pods.
+type emptyNode struct{}
+
+func (emptyNode) Read(context.Context) nodeusage.Reading { return nodeusage.Reading{} }
+func (emptyNode) Active() []*corev1.Pod                  { return nil }
+func (emptyNode) Folders(*corev1.Pod) evictor.Folders    { return evictor.Folders{} }
+func (emptyNode) Evict(types.UID, evictor.Eviction) bool { return false }
+func (emptyNode) IsGone(types.UID) bool                  { return true }
 
 // runners makes a value of each type that has a Run.
 func runners(t *testing.T) map[string]func() (func(context.Context) error, error) {
@@ -56,6 +71,21 @@ func runners(t *testing.T) map[string]func() (func(context.Context) error, error
 		"server.Server": func() (func(context.Context) error, error) {
 			s, err := server.New(server.Config{Node: "edge", Pods: noPods{}, Runtime: serverRuntime{Runtime: rt}})
 			return s.Run, err
+		},
+		"evictor.Evictor": func() (func(context.Context) error, error) {
+			e, err := evictor.New(evictor.Config{Node: emptyNode{}, Pods: emptyNode{}})
+			return e.Run, err
+		},
+		"events.Recorder": func() (func(context.Context) error, error) {
+			return events.New("edge", c, slog.New(slog.DiscardHandler)).Run, nil
+		},
+		"reclaim.Images": func() (func(context.Context) error, error) {
+			i, err := reclaim.NewImages(reclaim.ImagesConfig{Runtime: rt, Store: rt})
+			return i.Run, err
+		},
+		"reclaim.Logs": func() (func(context.Context) error, error) {
+			l, err := reclaim.NewLogs(reclaim.LogsConfig{Root: dir + "/logs", Runtime: rt})
+			return l.Run, err
 		},
 	}
 }

@@ -36,7 +36,8 @@ type ClientConfig struct {
 	// Names that begin with "hub." are hub's own.
 	Capabilities []string
 
-	// The endpoints are those of Run; Serve is given others.
+	// The six endpoints of Run, see Endpoints. Leave all of them nil to give them to Serve
+	// instead; Serve refuses to ignore one.
 	Down Sink   // takes the objects that this node must hold; nil refuses all
 	Up   Source // what this node reports; nil for nothing
 	// Inbox takes the cloud's events, Outbox has this node's; nil for none. Events wait
@@ -82,8 +83,8 @@ type Client struct {
 	ready   chan struct{}
 	started atomic.Bool
 	stats   *counters
-	dials   uint64    // of this instance; used by Serve alone
-	ends    Endpoints // set by Serve, used by its goroutine
+	dials   uint64    // of this instance; used by serve alone
+	ends    Endpoints // set by serve, used by its goroutine
 
 	mu      sync.Mutex
 	session *session // nil while offline
@@ -144,15 +145,22 @@ func orDefault(d, def time.Duration) time.Duration {
 // When another program has taken this node over, Run goes on without a session and asks
 // every few minutes whether the node is free again; see Fenced. It can be called once.
 func (c *Client) Run(ctx context.Context) error {
-	return c.Serve(ctx, Endpoints{
+	return c.serve(ctx, Endpoints{
 		Down: c.cfg.Down, Up: c.cfg.Up, Inbox: c.cfg.Inbox, Outbox: c.cfg.Outbox, Mux: c.cfg.Mux, Connected: c.cfg.Connected,
 	})
 }
 
-// Serve is Run with other endpoints than those in ClientConfig. It is for endpoints that need
-// the Client themselves, for example to make calls: make the Client, then the endpoints, then
-// call Serve. Call either Run or Serve, once.
+// Serve is Run for a Client whose endpoints need the Client themselves, for example to make
+// calls: make the Client with none in ClientConfig, then the endpoints, then call Serve. An
+// endpoint that is in ClientConfig too is an error. Call either Run or Serve, once.
 func (c *Client) Serve(ctx context.Context, ends Endpoints) error {
+	if c.cfg.Down != nil || c.cfg.Up != nil || c.cfg.Inbox != nil || c.cfg.Outbox != nil || c.cfg.Mux != nil || len(c.cfg.Connected) > 0 {
+		return errors.New("hub: ClientConfig has endpoints, which Serve would ignore: call Run, or give all of them to Serve")
+	}
+	return c.serve(ctx, ends)
+}
+
+func (c *Client) serve(ctx context.Context, ends Endpoints) error {
 	if c.started.Swap(true) {
 		return ErrStarted
 	}

@@ -27,7 +27,11 @@
 //	err = s.Run(ctx) // until ctx ends; then it tells the nodes to connect elsewhere
 //
 // Where the endpoints themselves need the Client or Server, for example to make
-// calls, construct it first and give them to [Client.Serve] or [Server.Serve].
+// calls, construct it first and give them to [Client.Serve] or [Server.Serve]. Both
+// ways exist, as ListenAndServe and Serve of net/http do: most programs know their
+// endpoints first and pass one Config to one Run(ctx), which is the lifecycle of every
+// type here, and only a program with a circle needs the second. Serve returns an error
+// when the Config has endpoints too, so that none is ignored.
 //
 // The program examples/two-programs is both ends over QUIC and WebSocket, with
 // join. Package join hands certificates to nodes that show a token, and renews

@@ -18,8 +18,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// ServerConfig sets up a Server. Only Listener and Directory are required, unless Serve is
-// given both.
+// ServerConfig sets up a Server. Listener and Directory are required by Run; leave both nil
+// to give them to Serve.
 type ServerConfig struct {
 	Listener  Listener  // brings authenticated connections
 	Directory Directory // decides about nodes
@@ -78,8 +78,8 @@ type Server struct {
 	ready        chan struct{}
 	started      atomic.Bool
 	stats        *counters
-	directory    Directory                // set by Serve
-	listener     atomic.Pointer[Listener] // set by Serve
+	directory    Directory                // set by accept
+	listener     atomic.Pointer[Listener] // set by accept
 	work         *load.FairSemaphore
 	timers       load.TimerHeap
 	budget       *semaphore.Weighted // of what all nodes open
@@ -169,13 +169,21 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // caller closes the Listener, best before ctx ends, so that no edge connects to this server
 // again. Run can be called once.
 func (v *Server) Run(ctx context.Context) error {
-	return v.Serve(ctx, v.cfg.Listener, v.cfg.Directory)
+	return v.accept(ctx, v.cfg.Listener, v.cfg.Directory)
 }
 
-// Serve is Run with another Listener and Directory than those in ServerConfig. It is for a
-// Directory that needs the Server: make the Server, then the Directory, then call Serve. Call
-// either Run or Serve, once.
+// Serve is Run for a Server whose Directory needs the Server: make the Server with neither
+// Listener nor Directory in ServerConfig, then the Directory, then call Serve. A Listener and
+// Directory that are in ServerConfig too are an error. Call either Run or Serve, once.
 func (v *Server) Serve(ctx context.Context, listener Listener, directory Directory) error {
+	if v.cfg.Listener != nil { // then it has a Directory too, see NewServer
+		return errors.New("hub: ServerConfig has a Listener and a Directory, which Serve would ignore: call Run, or give both to Serve")
+	}
+	return v.accept(ctx, listener, directory)
+}
+
+// accept serves the connections of listener.
+func (v *Server) accept(ctx context.Context, listener Listener, directory Directory) error {
 	if listener == nil || directory == nil {
 		return errors.New("hub: a Listener and a Directory are required: set both in ServerConfig, or give both to Serve")
 	}

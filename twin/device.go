@@ -12,11 +12,18 @@ import (
 // Device is the state of one device. A Device is a value: Step never changes the one that it
 // gets, nor its maps.
 type Device struct {
-	ID         string          `json:"id"`                  // namespace/name; empty if there is no such device
-	Member     Member          `json:"member"`              // what its owner declares
-	State      string          `json:"state,omitempty"`     // as last reported, for example "online"; empty before the first report
-	LastOnline time.Time       `json:"lastOnline,omitzero"` // when it was last reported online or ok; zero if it is neither
-	Twins      map[string]Twin `json:"twins,omitempty"`     // by property name, deleted ones included
+	ID         string    `json:"id"`                  // namespace/name; empty if there is no such device
+	Member     Member    `json:"member"`              // what its owner declares
+	State      string    `json:"state,omitempty"`     // as last reported, for example "online"; empty before the first report
+	LastOnline time.Time `json:"lastOnline,omitzero"` // when it was last seen online or ok, in whole seconds; zero if it never was
+	LastReport time.Time `json:"lastReport,omitzero"` // of a state or an actual value by a client on the node
+	// Within is that of the SetState that State is from.
+	Within time.Duration `json:"within,omitempty"`
+	// SilentState is the state that the device had when it became "unknown" because it
+	// reported nothing for Within, or else Member.ReportWithin; empty otherwise. The next report brings it
+	// back.
+	SilentState string          `json:"silentState,omitempty"`
+	Twins       map[string]Twin `json:"twins,omitempty"` // by property name, deleted ones included
 }
 
 // Namespace is the first part of the ID.
@@ -42,6 +49,9 @@ type Member struct {
 	Incarnation string `json:"incarnation,omitempty"`
 	// Version of the owner's desired values. A Put with a lower one is ignored.
 	Version uint64 `json:"version,omitempty"`
+	// ReportWithin is the longest time between two reports of a device that works. One that
+	// is silent for longer becomes "unknown". 0 means that silence says nothing.
+	ReportWithin time.Duration `json:"reportWithin,omitempty"`
 	// Spec and Model are for the driver; twin does not look into them.
 	Spec  json.RawMessage `json:"spec,omitempty"`
 	Model json.RawMessage `json:"model,omitempty"`
@@ -58,8 +68,9 @@ type Twin struct {
 	ExpectedVersion Version `json:"expectedVersion,omitzero"`
 	ActualVersion   Version `json:"actualVersion,omitzero"`
 
-	// Declared says that the device's owner declared the property.
+	// Declared says that the device's owner declared the property, with Rule.
 	Declared bool `json:"declared,omitempty"`
+	Rule     Rule `json:"rule,omitzero"`
 	// Desired is what the owner desired last. A local edit after that changes
 	// Expected only.
 	Desired *string `json:"desired,omitempty"`
@@ -77,6 +88,9 @@ func (t Twin) hasDesired() bool { return !t.Deleted && t.Expected != nil && t.Ex
 type Value struct {
 	Value string `json:"value"`
 	Time  int64  `json:"time"` // when the edge stored it, in milliseconds since 1970
+	// Fault says which limit of the model an actual value breaks; empty for none. The value
+	// is kept: it is what the device says.
+	Fault string `json:"fault,omitempty"`
 }
 
 // Version counts the changes of one value of a Twin, those of the cloud and those of the edge.

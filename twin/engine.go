@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +21,9 @@ const (
 	batchLength = 512  // requests in one batch of the store
 )
 
+// tickEvery is how often the engine looks for devices that have become silent.
+const tickEvery = 5 * time.Second
+
 // Errors that callers branch on.
 var (
 	// ErrStarted is returned by a second Run of one Engine.
@@ -32,9 +34,13 @@ var (
 
 // Config sets up an Engine. Only Store is required.
 type Config struct {
-	Store  meta.Store       // where the twins are kept, under meta.Local + "twin/"
-	Now    func() time.Time // the clock for timestamps; nil means time.Now
-	Logger *slog.Logger     // nil discards
+	Store meta.Store       // where the twins are kept, under meta.Local + "twin/"
+	Now   func() time.Time // the clock for timestamps; nil means time.Now
+	// TimesEvery is the time between two writes of what changed in timestamps only: values
+	// that were reported again as they were. After a crash such a timestamp may be older by
+	// that much; no value is. 0 means 5 minutes.
+	TimesEvery time.Duration
+	Logger     *slog.Logger // nil discards
 }
 
 // Engine keeps the twins of all devices of a node. All methods may be called
@@ -54,7 +60,9 @@ type Engine struct {
 	next    int
 	subs    []subscriber // in order of subscription; replaced, never changed
 
-	faults loglimit.Limiter // of the store
+	later  map[string]map[string]struct{} // what Save.Later named, by device; "" is the device. Run owns it.
+	every  time.Duration                  // Config.TimesEvery
+	faults loglimit.Limiter               // of the store
 }
 
 // Call is a request with where it comes from.
@@ -98,9 +106,15 @@ func New(cfg Config) (*Engine, error) {
 		return nil, errors.New("twin: Config.Store is required; meta/memstore is one that needs nothing else")
 	}
 	e := &Engine{
-		store: cfg.Store, now: cfg.Now, log: cfg.Logger,
+		store: cfg.Store, now: cfg.Now, log: cfg.Logger, every: cfg.TimesEvery, later: make(map[string]map[string]struct{}),
 		queue: make(chan call, queueLength), ready: make(chan struct{}), ended: make(chan struct{}),
 		devices: make(map[string]Device),
+	}
+	if e.every < 0 {
+		return nil, errors.New("twin: Config.TimesEvery must not be negative")
+	}
+	if e.every == 0 {
+		e.every = 5 * time.Minute
 	}
 	if e.now == nil {
 		e.now = time.Now
@@ -129,120 +143,51 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("twin: read devices: %w", err)
 	}
+	for id, d := range devices {
+		if !d.LastReport.IsZero() {
+			d.LastReport = e.now().UTC() // while nobody listened, silence said nothing
+		}
+		devices[id] = d
+	}
 	e.mu.Lock()
 	e.devices = devices
 	e.mu.Unlock()
 	close(e.ready)
+	err = e.serve(ctx)
+	if err == nil {
+		err = e.writeTimes(context.WithoutCancel(ctx)) // the store outlives the engine
+	}
+	return err
+}
+
+// serve carries out requests until ctx ends.
+func (e *Engine) serve(ctx context.Context) error {
+	times, tick := time.NewTicker(e.every), time.NewTicker(tickEvery)
+	defer times.Stop()
+	defer tick.Stop()
 	batch := make([]call, 0, batchLength)
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case c := <-e.queue:
 			batch = e.gather(append(batch[:0], c))
-			if err := e.commit(ctx, batch); ctx.Err() != nil {
-				return nil
-			} else if err != nil {
-				return err
+			err = e.commit(ctx, batch)
+		case <-times.C:
+			err = e.writeTimes(ctx)
+		case <-tick.C:
+			for silent := range slices.Chunk(e.silent(), batchLength) {
+				if err = e.commit(ctx, silent); err != nil {
+					break
+				}
 			}
 		}
-	}
-}
-
-// gather adds the calls that wait in the queue.
-func (e *Engine) gather(batch []call) []call {
-	for len(batch) < batchLength {
-		select {
-		case c := <-e.queue:
-			batch = append(batch, c)
-		default:
-			return batch
+		if ctx.Err() != nil {
+			return nil
 		}
-	}
-	return batch
-}
-
-// commit steps through the batch, writes it as one, and notifies subscribers and
-// callers. It fails only when the store is closed, or when ctx ends before the
-// batch is written.
-func (e *Engine) commit(ctx context.Context, batch []call) error {
-	now := e.now()
-	fresh := make(map[string]Device, 8) // what the batch has changed so far
-	commits := make([]Commit, len(batch))
-	ops := newOps()
-	for i, c := range batch {
-		device, ok := fresh[c.Device]
-		if !ok {
-			device = e.devices[c.Device] // only this goroutine writes to it
-		}
-		next, effects := Step(device, Event{Device: c.Device, Time: now, Request: c.Request})
-		if len(effects) > 0 {
-			if save, ok := effects[0].(Save); ok {
-				effects = effects[1:]
-				ops.add(c.Device, next, save)
-				fresh[c.Device] = next
-			}
-		}
-		commits[i] = Commit{Call: c.Call, Time: now, Effects: effects}
-	}
-	list, err := ops.list()
-	if err == nil && len(list) > 0 {
-		_, err = e.store.Apply(ctx, list...)
-	}
-	switch {
-	case err == nil:
-		e.adopt(fresh)
-	case errors.Is(err, net.ErrClosed):
-		return fmt.Errorf("twin: %w", err)
-	case errors.Is(err, meta.ErrTooLarge) && len(batch) > 1:
-		for _, c := range batch {
-			if err := e.commit(ctx, []call{c}); err != nil {
-				return err
-			}
-		}
-		return nil
-	case ctx.Err() != nil:
-		// Run ends, and the callers of Do get ErrClosed.
-		return ctx.Err()
-	default:
-		if skipped, ok := e.faults.Allow(); ok {
-			e.log.Error("twin store failed", "error", err, "requests", len(batch), "skipped", skipped)
-		}
-		for i := range commits {
-			commits[i].Effects = refuse(CodeInternal, "the store failed: %v", err)
-		}
-	}
-	e.notify(batch, commits)
-	return nil
-}
-
-// adopt publishes the devices of a batch to Device and Devices.
-func (e *Engine) adopt(fresh map[string]Device) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for id, device := range fresh {
-		if device.ID == "" {
-			delete(e.devices, id)
-		} else {
-			e.devices[id] = device
-		}
-	}
-}
-
-// notify calls the subscribers, in the order of commits, and then answers the
-// callers of Do.
-func (e *Engine) notify(batch []call, commits []Commit) {
-	e.mu.RLock()
-	subs := e.subs
-	e.mu.RUnlock()
-	for _, c := range commits {
-		for _, s := range subs {
-			s.fn(c)
-		}
-	}
-	for i, c := range batch {
-		if c.done != nil {
-			c.done <- commits[i]
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -9,8 +9,8 @@ type Event struct {
 	Request Request
 }
 
-// Request is a request about a device: one of Put, Remove, Update, Sync, Read, SetState and
-// ReadState.
+// Request is a request about a device: one of Put, Remove, Update, Sync, Read, SetState,
+// ReadState and Tick.
 type Request interface{ request() }
 
 type (
@@ -38,10 +38,19 @@ type (
 
 	// SetState reports the device's state: online, offline, ok, unknown or
 	// unhealthy, in any letter case.
-	SetState struct{ State string }
+	SetState struct {
+		State string
+		// Within is the longest time until the device is reported again, by a state or an
+		// actual value; after that it is unknown. 0 leaves it to Member.ReportWithin.
+		Within time.Duration
+	}
 
 	// ReadState asks for a StateResult.
 	ReadState struct{}
+
+	// Tick says only that time has passed: a device that reported nothing for
+	// Member.ReportWithin becomes unknown. The Engine sends it.
+	Tick struct{}
 )
 
 func (Put) request()       {}
@@ -51,20 +60,22 @@ func (Sync) request()      {}
 func (Read) request()      {}
 func (SetState) request()  {}
 func (ReadState) request() {}
+func (Tick) request()      {}
 
 // Declaration is a property that the device's owner names.
 type Declaration struct {
 	Name    string
 	Type    string  // see CheckValue; empty means string
-	Desired *string // the owner's desired value; nil for none. One that is not of the type is ignored.
+	Rule    Rule    // what else the model says of it
+	Desired *string // the owner's desired value; nil for none. One that Twin.CheckDesired refuses is ignored.
 }
 
 // Patch is a change of one twin. Nil fields stay as they are.
 type Patch struct {
-	Expected *string
+	Expected *string // the empty string withdraws the desired value
 	Actual   *string
 	Optional *bool  // only from true to false, and for a new twin
-	Type     string // only for a new twin; empty means string
+	Type     string // only for a new twin that its owner has not declared; empty means string
 
 	// ExpectedVersion and ActualVersion, if not nil, refuse the request when they are
 	// older than the stored versions. Sync stores them.
@@ -82,6 +93,11 @@ type (
 	Save struct {
 		Device bool     // all but the twins
 		Twins  []string // these, where the new state has them; else their records go
+		// Later names twins, and the device if LaterDevice is set, that changed in
+		// timestamps only. They may be written later, many at once: a device that reports
+		// the same values all day must not wear out a flash disk.
+		Later       []string `json:",omitempty"`
+		LaterDevice bool     `json:",omitempty"`
 	}
 
 	// Refused says that nothing was changed, and why.
@@ -103,7 +119,7 @@ type (
 	// StateResult answers SetState and ReadState.
 	StateResult struct {
 		State      string
-		LastOnline time.Time // zero if the state is neither online nor ok
+		LastOnline time.Time // when it was last seen online or ok; zero if it never was
 	}
 
 	// Membership says that the owner added or removed the device, or changed more
@@ -145,10 +161,12 @@ const (
 
 // The codes of an Error.
 const (
-	CodeInvalid  = 400 // the request is wrong as it is
-	CodeUnknown  = 404 // the device is not known on this node
-	CodeConflict = 409 // the request lost on version
-	CodeInternal = 500 // the store failed; the request may be repeated
+	CodeInvalid   = 400 // the request is wrong as it is
+	CodeForbidden = 403 // the property is ReadOnly, or its Authority is another
+	CodeUnknown   = 404 // the device is not known on this node
+	CodeConflict  = 409 // the request lost on version
+	CodeTooLarge  = 413 // the device would have more than MaxTwins or MaxBytes
+	CodeInternal  = 500 // the store failed; the request may be repeated
 )
 
 // Error is a refused request. Code is one of the codes above.

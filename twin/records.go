@@ -26,9 +26,12 @@ const (
 
 // deviceRecord is the JSON of a device without its twins.
 type deviceRecord struct {
-	Member     Member    `json:"member"`
-	State      string    `json:"state,omitempty"`
-	LastOnline time.Time `json:"lastOnline,omitzero"`
+	Member      Member        `json:"member"`
+	State       string        `json:"state,omitempty"`
+	Within      time.Duration `json:"within,omitempty"`
+	SilentState string        `json:"silentState,omitempty"`
+	LastOnline  time.Time     `json:"lastOnline,omitzero"`
+	LastReport  time.Time     `json:"lastReport,omitzero"`
 }
 
 // opList gathers the ops of a batch; a later one for the same key replaces
@@ -53,7 +56,7 @@ func (o *opList) add(id string, d Device, save Save) {
 		if d.ID == "" {
 			o.set(deviceArea+id, nil)
 		} else {
-			o.set(deviceArea+id, deviceRecord{Member: d.Member, State: d.State, LastOnline: d.LastOnline})
+			o.set(deviceArea+id, deviceRecord{Member: d.Member, State: d.State, Within: d.Within, SilentState: d.SilentState, LastOnline: d.LastOnline, LastReport: d.LastReport})
 		}
 	}
 	for _, name := range save.Twins {
@@ -106,7 +109,10 @@ func loadRecord(devices map[string]Device, r meta.Record) error {
 		if err := json.Unmarshal(r.Value, &record); err != nil {
 			return err
 		}
-		devices[id] = Device{ID: id, Member: record.Member, State: record.State, LastOnline: record.LastOnline, Twins: make(map[string]Twin)}
+		devices[id] = Device{
+			ID: id, Member: record.Member, State: record.State, Within: record.Within, SilentState: record.SilentState,
+			LastOnline: record.LastOnline, LastReport: record.LastReport, Twins: make(map[string]Twin),
+		}
 		return nil
 	}
 	path, ok := strings.CutPrefix(r.Key, twinArea)

@@ -140,6 +140,8 @@ func parse(t *testing.T, command string) twin.Event {
 		ev.Request = twin.Remove{}
 	case "read":
 		ev.Request = twin.Read{}
+	case "tick":
+		ev.Request = twin.Tick{}
 	case "readstate":
 		ev.Request = twin.ReadState{}
 	default:

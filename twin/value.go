@@ -13,6 +13,13 @@ const (
 	MaxValue = 64 << 10 // bytes in a value
 )
 
+// Limits of one device. An update that would exceed one is refused with CodeTooLarge. What
+// the owner declares (Put) always has room.
+const (
+	MaxTwins = 1024    // twins, deleted ones included
+	MaxBytes = 1 << 20 // bytes of names and values; a DeviceStatus must fit into etcd
+)
+
 // CheckName says why name cannot be a property's: 1 to 128 of a-z, A-Z, 0-9
 // and -_.,:/@#.
 func CheckName(name string) error {
@@ -39,8 +46,19 @@ func CheckType(typ string) error {
 	return fmt.Errorf("type %.80q is not one of string, int, integer, float, double, boolean, bytes, stream", typ)
 }
 
+// isDecimal reports whether a number that Go can parse has only what a decimal number has:
+// no NaN, Inf, hexadecimal or underscore, which other languages cannot read.
+func isDecimal(value string) bool {
+	for _, c := range []byte(value) {
+		if (c < '0' || c > '9') && c != '+' && c != '-' && c != '.' && c != 'e' && c != 'E' {
+			return false
+		}
+	}
+	return true
+}
+
 // CheckValue says why value is not one of type typ: int and integer are 64-bit
-// decimal, float and double 64-bit floating point, boolean is true or false,
+// decimal, float and double 64-bit floating point in decimal, boolean is true or false,
 // bytes is base64 with padding; string and stream are any text. Every value is
 // UTF-8 of at most 64 KiB.
 func CheckValue(typ, value string) error {
@@ -58,7 +76,7 @@ func CheckValue(typ, value string) error {
 		ok = err == nil
 	case "float", "double":
 		_, err := strconv.ParseFloat(value, 64)
-		ok = err == nil
+		ok = err == nil && isDecimal(value)
 	case "boolean":
 		ok = value == "true" || value == "false"
 	case "bytes":

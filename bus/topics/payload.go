@@ -21,9 +21,13 @@ type Value struct {
 	Metadata *ValueMetadata `json:"metadata,omitempty"`
 }
 
-// ValueMetadata says when the edge stored a value.
+// ValueMetadata says when the edge stored a value, and whether to rely on it.
 type ValueMetadata struct {
 	Timestamp int64 `json:"timestamp,omitempty"` // milliseconds since 1970
+	// Quality of an actual value that is not good: "stale" or "bad". KubeEdge has no such
+	// field.
+	Quality string `json:"quality,omitempty"`
+	Fault   string `json:"fault,omitempty"` // the limit of the model that a bad value breaks
 }
 
 // Text returns the Value with that text.
@@ -106,6 +110,9 @@ type ErrorMessage struct {
 type StateUpdateMessage struct {
 	Header
 	State string `json:"state"` // online, offline, ok, unknown or unhealthy
+	// Within is the longest time until the next report of the device in milliseconds, after
+	// which it is unknown. 0 says nothing. KubeEdge has no such field.
+	Within int64 `json:"within,omitempty"`
 }
 
 // StateResultMessage answers StateUpdate and StateGet.
@@ -121,17 +128,27 @@ type State struct {
 	LastOnline string `json:"lastOnlineTime,omitempty"` // RFC 3339
 }
 
-// DeviceListMessage lists the devices of a node.
+// DeviceListMessage lists the devices of a node. A long list comes in several messages with
+// the same event_id, all but the last with More.
 type DeviceListMessage struct {
 	Header
 	Devices []DeviceEntry `json:"devices"`
+	More    bool          `json:"more,omitempty"`
+	// Revision is that of the newest MembershipMessage before the list.
+	Revision int64 `json:"revision,omitempty"`
 }
 
-// MembershipMessage says which devices were added to a node and removed from it.
+// MembershipMessage says which devices were added to a node, changed in more than values,
+// and removed from it. Added and changed devices are complete.
 type MembershipMessage struct {
 	Header
 	Added   []DeviceEntry `json:"added_devices"`
 	Removed []DeviceEntry `json:"removed_devices"`
+	// Changed is left out when it is empty. KubeEdge has no such field.
+	Changed []DeviceEntry `json:"changed_devices,omitempty"`
+	// Revision grows by one with each message. Who sees a gap has missed one, and requests
+	// the list (MembershipDetail).
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // DeviceEntry is a device in a list.

@@ -27,7 +27,7 @@ const (
 const (
 	MembershipGet     = "membership/get"     // Header, answered with a DeviceListMessage without twins
 	MembershipDetail  = "membership/detail"  // Header, answered with a DeviceListMessage
-	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added or removed
+	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added, changed or removed
 )
 
 // Device returns the topic of an action of the device with the given ID, which is

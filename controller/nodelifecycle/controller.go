@@ -94,8 +94,8 @@ type Controller struct {
 	queue queue
 }
 
-// node is what the Controller knows of one node. The worker that handles it owns lease and
-// record; the Controller's mu guards the rest.
+// node is what the Controller knows of one node. The worker that handles it owns lease,
+// record and absent; the Controller's mu guards the rest.
 type node struct {
 	name    string
 	session Session
@@ -110,6 +110,7 @@ type node struct {
 	record *coordinationv1.Lease // as last read, at recordReadAt; nil if there is none
 
 	recordReadAt time.Time
+	absent       time.Time // since when the Lease is not found; zero if it is there
 }
 
 // Session is the state of a node's link as far as this cloudcore knows it.

@@ -24,8 +24,8 @@ const (
 )
 
 // judge decides from the node's record whether the cloudcore id renews the Lease. lease and
-// record are nil if they do not exist.
-func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, now time.Time) verdict {
+// record are nil if they do not exist; absent is since when this cloudcore finds no Lease.
+func judge(lease, record *coordinationv1.Lease, id string, session Session, keep bool, absent, now time.Time) verdict {
 	holder := holderOf(record)
 	if !session.Connected && !keep {
 		if lease != nil && holder == id {
@@ -33,19 +33,18 @@ func judge(lease, record *coordinationv1.Lease, id string, session Session, keep
 		}
 		return leaseOther
 	}
-	if lease == nil || holder == id {
+	if holder == id || lease == nil && session.Connected {
 		return leaseRenew
 	}
-	stale := isStale(lease, now)
 	if !session.Connected {
-		if stale {
+		if isStale(lease, absent, now) {
 			return leaseRenew
 		}
 		return leaseOther
 	}
 	// Two sessions of one node at two cloudcores: the older one is dead and
 	// not yet noticed.
-	if stale || record == nil {
+	if isStale(lease, absent, now) || record == nil {
 		return leaseRenew
 	}
 	theirs, err := time.Parse(time.RFC3339Nano, record.Annotations[SinceAnnotation])
@@ -55,7 +54,12 @@ func judge(lease, record *coordinationv1.Lease, id string, session Session, keep
 	return leaseOther
 }
 
-func isStale(lease *coordinationv1.Lease, now time.Time) bool {
+// isStale reports whether nobody renews the Lease. A Lease that is gone may have been deleted
+// under a cloudcore that has the node's session: that one gets the time to write it again.
+func isStale(lease *coordinationv1.Lease, absent, now time.Time) bool {
+	if lease == nil {
+		return now.Sub(absent) >= StaleAfter
+	}
 	return lease.Spec.RenewTime == nil || now.Sub(lease.Spec.RenewTime.Time) >= StaleAfter
 }
 
@@ -75,12 +79,15 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			got, err := leases.Get(nodeCtx, n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
 			switch {
 			case apierrors.IsNotFound(err):
+				if n.absent.IsZero() {
+					n.absent = now
+				}
 			case err != nil:
 				return leaseOther, fmt.Errorf("nodelifecycle: read lease: %w", err)
 			default:
-				n.lease = got
+				n.lease, n.absent = got, time.Time{}
 			}
-			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, now) {
+			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, n.absent, now) {
 				n.lease = nil
 				return leaseOther, nil
 			}
@@ -98,7 +105,7 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			n.lease = nil
 			return leaseOther, nil
 		}
-		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, now); v != leaseRenew {
+		if v := judge(n.lease, n.record, k.cfg.ID, session, keep, n.absent, now); v != leaseRenew {
 			n.lease = nil
 			return v, nil
 		}
@@ -115,7 +122,7 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			written, err = leases.Update(nodeCtx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
 		}
 		if err == nil {
-			n.lease = written
+			n.lease, n.absent = written, time.Time{}
 			return leaseRenew, nil
 		}
 		n.lease, fresh, lost = nil, true, err

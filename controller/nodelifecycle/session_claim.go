@@ -83,7 +83,6 @@ func (k *Controller) rememberClaim(name string, claim hub.Claim) {
 // the session writes the time on the taint, which the node cannot write. Times on a Node are
 // whole seconds, so leftAt returns the end of the second: it is then not before a session that
 // began in the same second.
-// that began in the same one.
 func (k *Controller) leftAt(name string) (at uint64, connected bool) {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: name})
 	if !ok {

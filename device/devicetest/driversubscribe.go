@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/device"
 )
 
-// reading is what a Subscriber gave.
+// reading is a value that a Subscriber passed to changed.
 type reading struct{ property, value string }
 
 // checkSubscribe reads and writes beside Subscribe and ends it.
@@ -23,8 +23,8 @@ func checkSubscribe(ctx context.Context, cfg DriverConfig) error {
 	})
 }
 
-// checkChange changes a value at the device until Subscribe gives one of its
-// values: nothing says when a subscription has begun.
+// checkChange changes a value at the device until Subscribe gives one of the new values:
+// nothing says when a subscription has begun.
 func checkChange(ctx context.Context, cfg DriverConfig) error {
 	d := cfg.New()
 	return cfg.session(ctx, d, func() error {

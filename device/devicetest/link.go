@@ -85,7 +85,7 @@ func (l *Link) Wait(ctx context.Context, ok func() bool) error {
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return fmt.Errorf("devicetest: waited in vain: %w", ctx.Err())
+			return fmt.Errorf("devicetest: Wait: the condition did not become true: %w", ctx.Err())
 		}
 	}
 }

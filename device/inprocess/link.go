@@ -47,7 +47,7 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		}
 		select {
 		case wake <- struct{}{}:
-		default: // one is enough
+		default: // one pending wake is enough
 		}
 	})
 	defer stop()
@@ -118,7 +118,8 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 
 // State sets a device's state.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	return markRefused(l.engine.SetState(ctx, id, state))
+	_, err := l.engine.Do(ctx, twin.Call{Device: id, Request: twin.SetState{State: state, Within: device.Within}})
+	return markRefused(err)
 }
 
 // markRefused wraps ErrRefused around the errors that are final.

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/edgekit/edgekit/hub/decodetest"
@@ -11,10 +12,13 @@ func TestAttackDecoders(t *testing.T) {
 		`{}`, `null`, `{"id":"a"}`, `{"twin":{"a":{}}}`, `{"spec":{}}`, `{"spec":{"properties":[{},{},{},{},{},{},{},{}]}}`,
 		`{"model":{}}`, `{"model":{"properties":[{},{},{},{},{},{},{},{}]}}`, `[]`, `0`,
 	}
-	detail := func(b []byte) { _, _, _ = decodeDetail(b) }
+	detail := func(b []byte) { _, _ = decodeDetail(b) }
 	decodetest.Search(t,
 		decodetest.Case{Name: "mapper_detail", Before: `{"devices":[`, Between: ",", After: "]}", Units: units, Tokens: decodetest.JSONTokens(),
 			Whole: [][]byte{decodetest.Keys(`{"devices":[{"twin":{`, "null", "}}]}"), decodetest.Keys(`{"devices":[{"twin":{`, "{}", "}}]}")}, Decode: detail},
+		decodetest.Case{Name: "mapper_membership", Before: `{"added_devices":[`, Between: ",", After: "]}", Units: units, Tokens: decodetest.JSONTokens(),
+			Whole:  [][]byte{[]byte(`{"removed_devices":[` + strings.Repeat("{},", 1000) + `{}]}`)},
+			Decode: func(b []byte) { _, _ = decodeMembership(b) }},
 		decodetest.Case{Name: "mapper_document", Before: `{"twin":{`, Between: ",", After: "}}", Units: []string{`"a":{}`, `"a":null`, `"a":{"current":{}}`}, Tokens: decodetest.JSONTokens(),
 			Whole:  [][]byte{decodetest.Keys(`{"twin":{`, "null", "}}"), decodetest.Keys(`{"twin":{`, "{}", "}}"), decodetest.Keys(`{"twin":{`, `{"current":{"expected":{}}}`, "}}")},
 			Decode: func(b []byte) { _, _ = decodeDocument(b) }},

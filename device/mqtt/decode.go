@@ -31,42 +31,92 @@ type entry struct {
 	desired map[string]desired
 }
 
-// What the two decoders make of a device and of a property besides what they
-// read, in bytes: an entry with its places in maps.
+// How many bytes the two decoders allocate for a device and for a property besides its
+// text: an entry and its places in maps.
 const (
 	entryCost   = 640
 	desiredCost = 96
 )
 
-// decodeDetail reads the list of devices and when it was made.
-func decodeDetail(payload []byte) (entries map[string]*entry, made int64, err error) {
+// deviceList is one message of a list of devices, or of a change of membership.
+type deviceList struct {
+	entries  map[string]*entry // by ID
+	removed  []string          // IDs
+	made     int64             // in milliseconds since 1970
+	id       string            // event_id
+	more     bool              // another message of the list follows
+	revision int64
+}
+
+// decodeDetail reads a message of the list of devices.
+func decodeDetail(payload []byte) (deviceList, error) {
 	var m topics.DeviceListMessage
 	budget := jsonlimit.NewBudget(len(payload))
 	if err := budget.Unmarshal(payload, &m); err != nil {
-		return nil, 0, fmt.Errorf("list of devices: %w", err)
+		return deviceList{}, fmt.Errorf("list of devices: %w", err)
 	}
-	entries = make(map[string]*entry) // grows with what the budget allows
-	for _, d := range m.Devices {
-		if err := budget.Take("devices", entryCost+len(d.Twin)*desiredCost); err != nil {
-			return nil, 0, fmt.Errorf("list of devices: %w", err)
-		}
-		e := &entry{desired: make(map[string]desired, len(d.Twin))}
-		if len(d.Spec) > 0 {
-			if err := budget.Unmarshal(d.Spec, &e.spec); err != nil {
-				return nil, 0, fmt.Errorf("spec of %s: %w", d.ID, err)
-			}
-		}
-		if len(d.Model) > 0 {
-			if err := budget.Unmarshal(d.Model, &e.model); err != nil {
-				return nil, 0, fmt.Errorf("model of %s: %w", d.ID, err)
-			}
-		}
-		for name, t := range d.Twin {
-			e.desired[name] = desiredOf(t, m.Timestamp)
-		}
-		entries[d.ID] = e
+	entries, err := decodeEntries(budget, m.Timestamp, m.Devices)
+	if err != nil {
+		return deviceList{}, fmt.Errorf("list of devices: %w", err)
 	}
-	return entries, m.Timestamp, nil
+	return deviceList{entries: entries, made: m.Timestamp, id: m.EventID, more: m.More, revision: m.Revision}, nil
+}
+
+// decodeMembership reads which devices were added, changed and removed.
+func decodeMembership(payload []byte) (deviceList, error) {
+	var m topics.MembershipMessage
+	budget := jsonlimit.NewBudget(len(payload))
+	if err := budget.Unmarshal(payload, &m); err != nil {
+		return deviceList{}, fmt.Errorf("change of membership: %w", err)
+	}
+	list := deviceList{made: m.Timestamp, id: m.EventID, revision: m.Revision}
+	var err error
+	if list.entries, err = decodeEntries(budget, m.Timestamp, m.Added, m.Changed); err != nil {
+		return deviceList{}, fmt.Errorf("change of membership: %w", err)
+	}
+	if err := budget.Take("removed_devices", len(m.Removed)*entryCost); err != nil {
+		return deviceList{}, fmt.Errorf("change of membership: %w", err)
+	}
+	for _, d := range m.Removed {
+		list.removed = append(list.removed, d.ID)
+	}
+	return list, nil
+}
+
+// decodeEntries reads the devices of a message that was made at the given time.
+func decodeEntries(budget *jsonlimit.Budget, made int64, lists ...[]topics.DeviceEntry) (map[string]*entry, error) {
+	entries := make(map[string]*entry) // grows with what the budget allows
+	for _, list := range lists {
+		for _, d := range list {
+			e, err := decodeEntry(budget, made, d)
+			if err != nil {
+				return nil, err
+			}
+			entries[d.ID] = e
+		}
+	}
+	return entries, nil
+}
+
+func decodeEntry(budget *jsonlimit.Budget, made int64, d topics.DeviceEntry) (*entry, error) {
+	if err := budget.Take("devices", entryCost+len(d.Twin)*desiredCost); err != nil {
+		return nil, err
+	}
+	e := &entry{desired: make(map[string]desired, len(d.Twin))}
+	if len(d.Spec) > 0 {
+		if err := budget.Unmarshal(d.Spec, &e.spec); err != nil {
+			return nil, fmt.Errorf("spec of %s: %w", d.ID, err)
+		}
+	}
+	if len(d.Model) > 0 {
+		if err := budget.Unmarshal(d.Model, &e.model); err != nil {
+			return nil, fmt.Errorf("model of %s: %w", d.ID, err)
+		}
+	}
+	for name, t := range d.Twin {
+		e.desired[name] = desiredOf(t, made)
+	}
+	return e, nil
 }
 
 // desiredOf returns the desired value of a twin in a message of the given time. A

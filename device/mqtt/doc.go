@@ -11,9 +11,9 @@
 //
 // # Delivery
 //
-// The Link asks for the node's devices (membership/detail) when it starts,
-// whenever the broker has come back, and every Config.Resync; in between it
-// follows the changes that are published. A desired value is adopted by its
+// The Link requests the list of the node's devices (membership/detail) when it starts,
+// whenever the broker has come back, when it has missed a change, and every
+// Config.Resync; in between it follows the changes that are published. A desired value is adopted by its
 // timestamp, so messages may overtake each other. Report and State return when
 // the answer has come that the twin engine made them durable.
 package mqtt

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +24,7 @@ import (
 type Config struct {
 	Bus    *bus.Bus      // runs elsewhere
 	Node   string        // the edge node's name
-	Resync time.Duration // between two requests for the full list; 0 means 30 s
+	Resync time.Duration // between two requests for the full list; 0 means 10 min
 	Logger *slog.Logger  // nil discards
 }
 
@@ -52,7 +51,7 @@ func New(cfg Config) (*Link, error) {
 		return nil, errors.New("device/mqtt: Config.Resync must not be negative")
 	}
 	if cfg.Resync == 0 {
-		cfg.Resync = 30 * time.Second
+		cfg.Resync = 10 * time.Minute
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -72,6 +71,7 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 	}
 	for filter, handler := range map[string]bus.Handler{
 		topics.Node(l.cfg.Node, topics.Result(topics.MembershipDetail)):    forward,
+		topics.Node(l.cfg.Node, topics.MembershipUpdated):                  forward,
 		topics.Device(topics.AnyDevice, topics.TwinDocument):               forward,
 		topics.Device(topics.AnyDevice, topics.Result(topics.TwinUpdate)):  l.handleAnswer,
 		topics.Device(topics.AnyDevice, topics.Result(topics.StateUpdate)): l.handleAnswer,
@@ -102,7 +102,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 	resync := time.NewTicker(l.cfg.Resync)
 	defer resync.Stop()
 	l.requestList(ctx)
-	var entries map[string]*entry // nil before the first list
+	var v view
 	for {
 		select {
 		case <-ctx.Done():
@@ -112,65 +112,18 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 		case <-resync.C:
 			l.requestList(ctx)
 		case m := <-events:
-			next, err := follow(entries, m)
+			news, err := v.apply(m)
 			if err != nil {
 				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "error", err)
 				continue
 			}
-			if next != nil {
-				entries = next
-				changed(instances(entries))
+			if v.missed {
+				v.missed = false
+				l.requestList(ctx)
 			}
-		}
-	}
-}
-
-// follow returns the list of devices after a message, or nil if it is the same.
-func follow(held map[string]*entry, m bus.Message) (map[string]*entry, error) {
-	if strings.HasSuffix(m.Topic, "/"+topics.Result(topics.MembershipDetail)) {
-		next, made, err := decodeDetail(m.Payload)
-		if err != nil {
-			return nil, err
-		}
-		for id, e := range next {
-			if old := held[id]; old != nil {
-				e.keepNewer(old, made)
+			if news {
+				changed(instances(v.entries))
 			}
-		}
-		return next, nil
-	}
-	id, _, ok := topics.ParseDevice(m.Topic)
-	if !ok {
-		return nil, errors.New("topic names no device")
-	}
-	old := held[id]
-	if old == nil {
-		return nil, nil // not on the list yet, which will have it all
-	}
-	changed, err := decodeDocument(m.Payload)
-	if err != nil {
-		return nil, err
-	}
-	e := &entry{spec: old.spec, model: old.model, desired: maps.Clone(old.desired)}
-	for name, value := range changed {
-		if !value.staleAt(old.desired[name].time) {
-			e.desired[name] = value
-		}
-	}
-	if maps.Equal(e.desired, old.desired) {
-		return nil, nil
-	}
-	next := maps.Clone(held)
-	next[id] = e
-	return next, nil
-}
-
-// keepNewer keeps the desired values of old that are newer than the list that e
-// is from: their documents have overtaken the list.
-func (e *entry) keepNewer(old *entry, made int64) {
-	for name, value := range old.desired {
-		if (desired{time: made}).staleAt(value.time) {
-			e.desired[name] = value
 		}
 	}
 }
@@ -210,7 +163,7 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 
 // State publishes a device's state and waits for the answer.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	m := topics.StateUpdateMessage{Header: newHeader(), State: state}
+	m := topics.StateUpdateMessage{Header: newHeader(), State: state, Within: device.Within.Milliseconds()}
 	return l.call(ctx, topics.Device(id, topics.StateUpdate), m.EventID, m)
 }
 

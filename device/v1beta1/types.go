@@ -22,8 +22,8 @@ type Device struct {
 
 	// Spec is what is wanted of the device.
 	Spec schema.DeviceSpec `json:"spec"`
-	// Status has only what older programs wrote there. The truth about the
-	// device is in the DeviceStatus of the same name.
+	// Status has only what older programs wrote there. The present status is in the
+	// DeviceStatus of the same name.
 	Status LegacyStatus `json:"status,omitempty"`
 }
 
@@ -70,8 +70,8 @@ type DeviceModelList struct {
 	Items []DeviceModel `json:"items"`
 }
 
-// DeviceStatus tells what is known of the Device with the same namespace and
-// name, which owns it.
+// DeviceStatus is the status of the Device with the same namespace and name, which owns
+// it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=devicestatuses,shortName=devstat,categories=edgekit

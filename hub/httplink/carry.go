@@ -20,8 +20,8 @@ const (
 // TLS reads 16 KiB at a time, and each write to a stream waits for others, so
 // that one after the other they would leave both ends idle most of the time.
 //
-// When a write fails, a read under way is ended by a deadline if r has such; else
-// carry returns when r does.
+// When a write fails, carry ends a read under way by a deadline if r has deadlines;
+// otherwise carry returns when the read does.
 func carry(w io.Writer, r io.Reader) (int64, error) {
 	c := &carrier{w: w}
 	c.changed.L = &c.mu
@@ -46,11 +46,11 @@ type carrier struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	gathered []byte // that was read and is not being written
-	ended    bool   // nothing more is read
+	ended    bool   // reading has ended
 	err      error  // why writing ended
 }
 
-// read gathers what r gives, until that ends or there is nobody to write it.
+// read gathers the bytes of r, until r ends or writing has failed.
 func (c *carrier) read(r io.Reader) error {
 	defer func() {
 		c.mu.Lock()
@@ -72,7 +72,7 @@ func (c *carrier) read(r io.Reader) error {
 	}
 }
 
-// gather reports whether anybody still writes.
+// gather appends b to what is to be written. It reports false when writing has failed.
 func (c *carrier) gather(b []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,11 +108,11 @@ func (c *carrier) write() {
 	}
 }
 
-// take waits for bytes, and gives the buffer of those before in exchange. None
-// are the end.
+// take waits for gathered bytes, and hands back the buffer of the bytes before. It
+// returns none at the end.
 func (c *carrier) take(before []byte) []byte {
 	if cap(before) > firstRead && len(before) < firstRead {
-		before = nil // the rush is over
+		before = nil // little is gathered now: free the large buffer
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

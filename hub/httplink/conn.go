@@ -15,8 +15,8 @@ type conn struct {
 	local, remote net.Addr
 	once          sync.Once
 	closed        chan struct{} // closed by Close
-	// served is set on the server's side. The session then ends the stream in
-	// good order; Close only ends the reads and writes under way.
+	// served is set on the server's side, where the session ends the stream with its
+	// status; Close only ends the reads and writes under way.
 	served bool
 }
 
@@ -27,8 +27,8 @@ func newConn(s hub.Stream, local, remote string) *conn {
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-// ReadFrom writes what r gives until it ends. io.Copy calls it for what an
-// upgraded request sends.
+// ReadFrom copies r to the stream until r ends. io.Copy calls it for what an upgraded
+// request sends.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return carry(c.Stream, r) }
 
 // Close ends both directions.

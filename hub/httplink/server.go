@@ -57,14 +57,14 @@ func (v *Server) ServeStream(ctx context.Context, req hub.Request, s hub.Stream)
 	c.served = true
 	var handlers sync.WaitGroup
 	var protocols http.Protocols
-	protocols.SetHTTP1(true) // without a word each stream's server prepares for HTTP/2
+	protocols.SetHTTP1(true) // by default the server of each stream would prepare for HTTP/2
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handlers.Add(1)
 			defer handlers.Done()
 			v.cfg.Handler.ServeHTTP(w, r)
 		}),
-		// The server takes 4 KiB more than it is told.
+		// net/http allows 4 KiB more than MaxHeaderBytes.
 		MaxHeaderBytes:    max(v.cfg.MaxHeader-4<<10, 1),
 		ReadHeaderTimeout: v.cfg.HeaderTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -76,7 +76,7 @@ func (v *Server) ServeStream(ctx context.Context, req hub.Request, s hub.Stream)
 	_ = server.Serve(&single{conn: c})
 	<-c.closed
 	handlers.Wait()
-	if err := s.SetDeadline(time.Time{}); err != nil { // the session has to say how it ended
+	if err := s.SetDeadline(time.Time{}); err != nil { // the session still writes the stream's status
 		return fmt.Errorf("httplink: %w", err)
 	}
 	return nil

@@ -9,16 +9,16 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Open opens a stream to a peer's Server. host is the host of the request's
-// URL without the port; where there is one peer only, it means nothing.
+// Open opens a stream to a peer's Server. host is the host of the request's URL without
+// the port; an Open for one peer only ignores it.
 type Open func(ctx context.Context, host string) (hub.Stream, error)
 
-// Transport sends each request on a stream of its own. It is an
-// http.RoundTripper for URLs of the scheme http; the link, not the request, is
-// what is encrypted. The body of a response with status 101 is an Upgraded.
+// Transport sends each request on a stream of its own. It is an http.RoundTripper for
+// URLs of the scheme http; the link encrypts the request. The body of a response with
+// status 101 is an Upgraded.
 //
-// The error of a request whose stream could not be opened wraps what Open
-// returned, so that hub.ErrOffline can be told.
+// The error of a request whose stream could not be opened wraps what Open returned, so
+// that callers can recognize hub.ErrOffline.
 type Transport struct{ http http.Transport }
 
 var _ http.RoundTripper = (*Transport)(nil)
@@ -62,9 +62,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // Upgraded is the body of a response with status 101.
 type Upgraded interface {
 	io.ReadWriteCloser
-	// ReadFrom sends what r gives until it ends.
+	// ReadFrom sends the bytes of r until it ends.
 	io.ReaderFrom
-	// CloseWrite says that nothing more is sent.
+	// CloseWrite ends this direction.
 	CloseWrite() error
 }
 
@@ -76,5 +76,5 @@ type closeWriter interface {
 	CloseWrite() error
 }
 
-// ReadFrom sends what r gives.
+// ReadFrom sends the bytes of r.
 func (u upgraded) ReadFrom(r io.Reader) (int64, error) { return carry(u.closeWriter, r) }

@@ -13,7 +13,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// caller is a side's way to ask the other.
+// caller has the methods by which one side calls the other.
 type caller struct {
 	name string
 	call func(context.Context, hub.Message) (hub.Message, error)
@@ -96,7 +96,7 @@ func callErrors(r *rig) {
 	}
 }
 
-// callCancel has a deadline, a cancel and a lost link reach the handler.
+// callCancel checks that a deadline, a cancel and a lost link reach the handler.
 func callCancel(r *rig) {
 	begun, ended := make(chan struct{}), make(chan error, 1)
 	r.mux.Handle("wait", hub.HandlerFunc(func(ctx context.Context, _ hub.Request) (hub.Message, error) {
@@ -104,7 +104,7 @@ func callCancel(r *rig) {
 		case begun <- struct{}{}:
 			<-ctx.Done()
 			ended <- ctx.Err()
-		case <-ctx.Done(): // nobody waits any more for the one that came this late
+		case <-ctx.Done(): // the caller of this late call no longer waits
 		}
 		return hub.Message{}, ctx.Err()
 	}))
@@ -202,7 +202,7 @@ func streams(r *rig) {
 	}
 }
 
-// echo sends text through a stream and wants it back.
+// echo sends text through a stream and checks that it comes back.
 func (r *rig) echo(c caller, text string) error {
 	s, err := c.open(r.ctx, to("echo"))
 	if err != nil {
@@ -248,8 +248,8 @@ func streamStatus(r *rig) {
 	}
 }
 
-// streamCancel has the opener's Close end a handler that neither reads nor
-// writes, one that is blocked in a write, and has a broken link end a read.
+// streamCancel checks that the opener's Close ends a handler that neither reads nor
+// writes, and one that is blocked in a write, and that a broken link ends a read.
 func streamCancel(r *rig) {
 	ended := make(chan error, 1)
 	begun := make(chan struct{}, 1)
@@ -301,7 +301,7 @@ func streamCancel(r *rig) {
 	}
 }
 
-// stuckStream has streams that nobody reads, beside which all else goes on.
+// stuckStream checks that streams which nobody reads delay nothing else.
 func stuckStream(r *rig) {
 	r.mux.HandleStream("flood", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
 		for {

@@ -9,16 +9,15 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Claims is what the servers of one cloud share: who holds each node. The zero
-// value is empty and ready; all methods may be called by several goroutines at
-// once.
+// Claims is the store that the servers of one cloud share: who holds each node. The zero
+// value is empty and ready; all methods may be called by several goroutines at once.
 type Claims struct {
 	mu       sync.Mutex
 	claims   map[string]hub.Claim
 	watchers []func(string, hub.Claim)
 }
 
-// Watch has f called with each claim that is stored; it is Server.Supersede.
+// Watch calls f with each claim that is stored; f is Server.Supersede.
 func (s *Claims) Watch(f func(node string, claim hub.Claim)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

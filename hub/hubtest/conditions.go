@@ -12,16 +12,16 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Weather is what a PacketProxy does to packets, and a Proxy to bytes, each
-// way. TCP loses and reorders nothing: there, what is lost comes late, with all
-// that is behind it.
+// Weather is what a PacketProxy does to packets, and a Proxy to bytes, each way. TCP
+// neither loses nor reorders bytes: there, lost bytes come late, and so do all bytes
+// after them.
 type Weather struct {
 	Delay  time.Duration // of each packet
-	Jitter time.Duration // up to which a packet may come later: the order of packets changes
+	Jitter time.Duration // a packet may come later by up to this: the order of packets changes
 	Loss   float64       // share of packets that are lost, 0 to 1
 }
 
-// Weathers are those that a suite over a real network runs in, by name.
+// Weathers are the conditions in which a suite over a real network runs, by name.
 func Weathers() map[string]Weather {
 	return map[string]Weather{
 		"Fair":  {},
@@ -75,8 +75,8 @@ func cutMidFrame(r *rig) {
 	}
 }
 
-// slowReader has streams whose reader is slow, beside which all else goes on,
-// and which carry on to their end.
+// slowReader checks that streams with a slow reader delay nothing else, and are read to
+// their end.
 func slowReader(r *rig) {
 	const size = 200 << 10
 	r.mux.HandleStream("drip", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
@@ -118,8 +118,8 @@ func slowReader(r *rig) {
 	}
 }
 
-// halfOpenBusy has both sides notice a link on which nothing arrives while they
-// have much to send, which the transport holds.
+// halfOpenBusy checks that both sides notice a link on which nothing arrives, although
+// they have much to send and the transport accepts it.
 func halfOpenBusy(r *rig) {
 	r.mux.HandleStream("drain", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
 		_, err := io.Copy(io.Discard, s)
@@ -154,8 +154,7 @@ func halfOpenBusy(r *rig) {
 	r.connected(e)
 }
 
-// blackHole has an edge begin where nothing gets through, and connect as soon
-// as something does.
+// blackHole starts an edge while no byte gets through; it connects as soon as bytes do.
 func blackHole(r *rig) {
 	r.tr.Stall("a", true)
 	e := r.edge("a", func(c *hub.ClientConfig) { c.Handshake = 3 * interval })

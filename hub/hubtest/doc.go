@@ -1,4 +1,4 @@
-// Package hubtest has what users and implementers of hub test with.
+// Package hubtest has the fakes and suites with which users and implementers of hub test.
 //
 // [Run] is the suite that every transport must pass: a transport's own test
 // gives it a way to make a listener with its dialers, and the suite drives a

@@ -37,7 +37,7 @@ func (r *rig) inSequence(in *Inbox) map[string]uint64 {
 	return last
 }
 
-// eventsArrive has events of several sources arrive in order, those appended
+// eventsArrive checks that events of several sources arrive in order: those appended
 // before the session and those after, small and large.
 func eventsArrive(r *rig) {
 	e := r.newEdge()
@@ -90,8 +90,8 @@ func eventsResume(r *rig) {
 	}
 }
 
-// eventOverflow has an outbox drop its oldest events while the node is
-// offline: the rest arrives.
+// eventOverflow makes an outbox drop its oldest events while the node is offline: the
+// rest arrives.
 func eventOverflow(r *rig) {
 	e := r.newEdge()
 	e.outbox.Max = 10

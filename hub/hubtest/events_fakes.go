@@ -28,7 +28,7 @@ type Outbox struct {
 	fail    func(source string) error
 }
 
-// Append adds an event and gives its id.
+// Append adds an event and returns its id.
 func (o *Outbox) Append(source string, key hub.Key, body string) uint64 {
 	o.mu.Lock()
 	if o.events == nil {
@@ -74,8 +74,7 @@ func (o *Outbox) AckedUpTo(source string) uint64 {
 	return o.acked[source]
 }
 
-// FailNext has every Next ask f first; an error of f is the Next's. Nil ends
-// that.
+// FailNext makes Next return the error of f, if f returns one. A nil f ends that.
 func (o *Outbox) FailNext(f func(source string) error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,8 +143,8 @@ func (o *Outbox) Subscribe(appended func(source string)) (stop func()) {
 // Inbox is a hub.Inbox in memory. The zero value is empty and ready; all
 // methods may be called by several goroutines at once.
 type Inbox struct {
-	// Forgetful makes Marks yield nothing, as a cloud does that writes what it
-	// gets elsewhere. Set it before use.
+	// Forgetful makes Marks yield nothing, like a cloud that passes events on to another
+	// system. Set it before use.
 	Forgetful bool
 
 	mu    sync.Mutex
@@ -164,7 +163,7 @@ func (i *Inbox) Marks(context.Context) (iter.Seq2[string, uint64], error) {
 	return maps.All(maps.Clone(i.marks)), nil
 }
 
-// Append takes the events, all or none.
+// Append stores the events, all or none.
 func (i *Inbox) Append(_ context.Context, source string, events []hub.Event) error {
 	i.mu.Lock()
 	fail := i.fail
@@ -184,8 +183,7 @@ func (i *Inbox) Append(_ context.Context, source string, events []hub.Event) err
 	return nil
 }
 
-// FailAppend has every Append ask f first; an error of f is the Append's. Nil
-// ends that.
+// FailAppend makes Append return the error of f, if f returns one. A nil f ends that.
 func (i *Inbox) FailAppend(f func([]hub.Event) error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// OutboxSuite is how RunOutbox gets at an implementation of hub.Outbox.
+// OutboxSuite gives RunOutbox an implementation of hub.Outbox.
 type OutboxSuite struct {
 	// Open makes an empty Outbox; it is closed with t's cleanups.
 	Open func(t *testing.T) hub.Outbox
@@ -23,9 +23,9 @@ type OutboxSuite struct {
 	Reopen func(t *testing.T, o hub.Outbox) hub.Outbox
 }
 
-// RunOutbox holds an Outbox to hub's contract: order and growing ids for each
-// source, nothing forgotten before it is acknowledged nor kept after, ids that
-// are never used twice, subscribers told.
+// RunOutbox checks an Outbox against hub's contract: each source has its order and
+// growing ids, events stay until they are acknowledged and no longer, no id is used
+// twice, subscribers are called.
 func RunOutbox(t *testing.T, s OutboxSuite) {
 	for _, tt := range []struct {
 		name string
@@ -178,7 +178,7 @@ func outboxReopen(t *testing.T, s OutboxSuite) {
 	o = s.Reopen(t, o)
 	bodies, _ := read(t, o, "a", 0)
 	wantBodies(t, bodies, "2", "3")
-	// Also when nothing is left, no id comes again.
+	// No id is used again, even when no event is left.
 	if err := o.Acked(t.Context(), "a", ids[2]); err != nil {
 		t.Fatal(err)
 	}
@@ -192,21 +192,20 @@ func outboxReopen(t *testing.T, s OutboxSuite) {
 	}
 }
 
-// InboxSuite is how RunInbox gets at an implementation of hub.Inbox that keeps
-// its marks.
+// InboxSuite gives RunInbox an implementation of hub.Inbox that keeps its marks.
 type InboxSuite struct {
 	// Open makes an Inbox without marks; it is closed with t's cleanups.
 	Open func(t *testing.T) hub.Inbox
 	// Reopen ends an Inbox as a crash would and opens what it kept; nil for
 	// one that keeps nothing.
 	Reopen func(t *testing.T, i hub.Inbox) hub.Inbox
-	// Event makes an event that the Inbox applies; nil gives it a key and a
-	// body of no meaning.
+	// Event makes an event that the Inbox applies; nil makes events with an arbitrary key
+	// and body.
 	Event func(source string, id uint64) hub.Event
 }
 
-// RunInbox holds an Inbox to hub's contract: each source's mark is that of the
-// last event that Append took, also after a restart.
+// RunInbox checks an Inbox against hub's contract: each source's mark is the id of the
+// last event that Append stored, also after a restart.
 func RunInbox(t *testing.T, s InboxSuite) {
 	if s.Event == nil {
 		s.Event = func(source string, id uint64) hub.Event {

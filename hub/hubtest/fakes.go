@@ -24,12 +24,12 @@ type Source struct {
 	failLoad func(key hub.Key, held string) error
 }
 
-// Put sets an object to a version and tells the subscribers.
+// Put sets an object to a version and calls the subscribers.
 func (s *Source) Put(key hub.Key, version int, body string) {
 	s.set(hub.Object{Key: key, Version: strconv.Itoa(version), Body: []byte(body)})
 }
 
-// Delete makes an object's end known: Load returns it with Deleted set.
+// Delete deletes an object: Load returns it with Deleted set.
 func (s *Source) Delete(key hub.Key, version int) {
 	s.set(hub.Object{Key: key, Version: strconv.Itoa(version), Deleted: true})
 }
@@ -47,8 +47,7 @@ func (s *Source) set(o hub.Object) {
 	}
 }
 
-// FailLoad has every Load ask f first; an error of f is the Load's. Nil ends
-// that.
+// FailLoad makes Load return the error of f, if f returns one. A nil f ends that.
 func (s *Source) FailLoad(f func(key hub.Key, held string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +61,7 @@ func (s *Source) Loads() int {
 	return s.loads
 }
 
-// Versions lists what is not deleted.
+// Versions lists the objects that are not deleted.
 func (s *Source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +74,7 @@ func (s *Source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	return maps.All(out), nil
 }
 
-// Load returns the newest version. What was never put is deleted for certain.
+// Load returns the newest version. An object that was never put is deleted.
 func (s *Source) Load(_ context.Context, key hub.Key, held string) (hub.Object, error) {
 	s.mu.Lock()
 	s.loads++
@@ -159,8 +158,8 @@ func (s *AckedSource) Seen() []hub.Object {
 // Sink is a hub.Sink in memory. The zero value is empty and ready; all methods
 // may be called by several goroutines at once.
 type Sink struct {
-	// Forgetful makes Versions list nothing, as a cloud does that writes what
-	// it gets elsewhere. Set it before use.
+	// Forgetful makes Versions list nothing, like a cloud that passes objects on to
+	// another system. Set it before use.
 	Forgetful bool
 
 	mu      sync.Mutex
@@ -171,7 +170,7 @@ type Sink struct {
 	changed chan struct{}
 }
 
-// Versions lists what is held.
+// Versions lists the objects that the Sink holds.
 func (s *Sink) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +183,7 @@ func (s *Sink) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	return maps.All(out), nil
 }
 
-// Apply takes the objects, all or none.
+// Apply stores the objects, all or none.
 func (s *Sink) Apply(_ context.Context, objects []hub.Object) error {
 	s.mu.Lock()
 	fail := s.fail
@@ -214,8 +213,7 @@ func (s *Sink) Apply(_ context.Context, objects []hub.Object) error {
 	return nil
 }
 
-// FailApply has every Apply ask f first; an error of f is the Apply's. Nil
-// ends that.
+// FailApply makes Apply return the error of f, if f returns one. A nil f ends that.
 func (s *Sink) FailApply(f func([]hub.Object) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,9 +269,9 @@ func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// Directory is a hub.Directory in memory: it lets every node in, with a Source,
-// a Sink, an Inbox and an Outbox of its own. The zero value is ready; all methods may be called by
-// several goroutines at once.
+// Directory is a hub.Directory in memory: it accepts every node, with a Source, a Sink,
+// an Inbox and an Outbox of its own. The zero value is ready; all methods may be called
+// by several goroutines at once.
 type Directory struct {
 	// Claims is shared with other servers' Directories; nil for one server. Set
 	// it before use.
@@ -288,15 +286,14 @@ type Directory struct {
 	twice  []hub.Duplicate
 }
 
-// Refuse has f asked for each session from now on; an error refuses it. Nil
-// ends that.
+// Refuse calls f for each new session; an error of f refuses it. A nil f ends that.
 func (d *Directory) Refuse(f func(hub.Hello) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refuse = f
 }
 
-// Attach lets a node in.
+// Attach accepts a node, unless the function of Refuse refuses it.
 func (d *Directory) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 	d.mu.Lock()
 	refuse := d.refuse
@@ -328,7 +325,7 @@ func (d *Directory) Duplicates() []hub.Duplicate {
 	return slices.Clone(d.twice)
 }
 
-// Down is what the node must hold.
+// Down is the Source of what the node must hold.
 func (d *Directory) Down(node string) *Source {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -341,7 +338,7 @@ func (d *Directory) Down(node string) *Source {
 	return d.downs[node]
 }
 
-// Up is what the node reported; it is forgetful.
+// Up is the Sink of what the node reported; it is Forgetful.
 func (d *Directory) Up(node string) *Sink {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -21,8 +21,8 @@ type Network struct {
 	listeners map[string]*memoryListener
 }
 
-// Listen opens a listener on 127.0.0.1 at a port that was never used. It is the
-// caller's to close.
+// Listen opens a listener on 127.0.0.1 at a port that was never used. The caller closes
+// it.
 func (n *Network) Listen() (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -93,7 +93,7 @@ type half struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	data     []byte
-	ended    bool // by the writer: what was written is still read
+	ended    bool // by the writer: bytes written before can still be read
 	closed   bool // by the reader
 	deadline time.Time
 	timer    *time.Timer
@@ -132,14 +132,14 @@ func (h *half) write(b []byte) (int, error) {
 	case h.ended:
 		return 0, net.ErrClosed
 	case h.closed:
-		return 0, io.ErrClosedPipe // the peer reads no more
+		return 0, io.ErrClosedPipe // the peer has closed its end
 	}
 	h.data = append(h.data, b...)
 	h.changed.Broadcast()
 	return len(b), nil
 }
 
-// end has no more be written; closed drops what was not read.
+// end refuses later writes; closed also drops unread bytes.
 func (h *half) end(closed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// PacketProxy passes UDP packets on to an address, and can spoil them: for
-// suites on transports over UDP. Its methods may be called by several
-// goroutines at once.
+// PacketProxy forwards UDP packets to an address, and can delay, drop and redirect them:
+// for suites of transports over UDP. Its methods may be called by several goroutines at
+// once.
 type PacketProxy struct {
 	listen func() (net.PacketConn, error)
 	front  net.PacketConn
@@ -30,8 +30,8 @@ type PacketProxy struct {
 	closed  bool
 }
 
-// NewPacketProxy runs a PacketProxy to target on loopback until the test
-// ends. What is lost depends on seed alone.
+// NewPacketProxy runs a PacketProxy to target on loopback until the test ends. Which
+// packets are lost depends on seed alone.
 func NewPacketProxy(t testing.TB, target string, seed uint64) *PacketProxy {
 	t.Helper()
 	to, err := net.ResolveUDPAddr("udp", target)
@@ -65,7 +65,7 @@ func newPacketProxy(t testing.TB, listen func() (net.PacketConn, error), target 
 	return p
 }
 
-// Addr is where the proxy is reached.
+// Addr is the proxy's address.
 func (p *PacketProxy) Addr() string { return p.front.LocalAddr().String() }
 
 // Bytes is how many bytes of payload have passed, both ways together.
@@ -85,14 +85,15 @@ func (p *PacketProxy) Block(on bool) {
 	p.blocked = on
 }
 
-// Narrow drops packets of more than so many bytes; 0 passes all.
+// Narrow drops packets of more than bytes bytes, as a path with a small MTU does; 0
+// passes all.
 func (p *PacketProxy) Narrow(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.largest = bytes
 }
 
-// CutAfter calls cut once, when so many more bytes have passed.
+// CutAfter calls cut once, after bytes more bytes have passed.
 func (p *PacketProxy) CutAfter(bytes int, cut func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +123,7 @@ func (p *PacketProxy) run() {
 	}
 }
 
-// back is the socket by which the target knows a client.
+// back is the socket from which the target gets a client's packets.
 func (p *PacketProxy) back(client net.Addr) net.PacketConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,7 +148,7 @@ func (p *PacketProxy) back(client net.Addr) net.PacketConn {
 	return b
 }
 
-// pass sends one packet on, in the weather that is.
+// pass forwards one packet in the present weather.
 func (p *PacketProxy) pass(packet []byte, by net.PacketConn, to net.Addr) {
 	p.mu.Lock()
 	delay, lost := p.weather.late(p.dice)

@@ -22,13 +22,13 @@ type Packets struct {
 const (
 	// firstPort is the lowest port that Packets gives to a socket by itself.
 	firstPort = 1024
-	// mostQueued is how many packets a socket of Packets holds that nobody has
-	// read. It drops more, as a kernel does.
+	// mostQueued is how many unread packets a socket holds. It drops further ones, as a
+	// kernel does.
 	mostQueued = 4096
 )
 
-// Listen opens a socket on 127.0.0.1 at the port; 0 takes one that was never
-// used. It is the caller's to close.
+// Listen opens a socket on 127.0.0.1 at the port; 0 takes one that was never used. The
+// caller closes it.
 func (p *Packets) Listen(port int) (net.PacketConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,8 +49,8 @@ func (p *Packets) Listen(port int) (net.PacketConn, error) {
 	return s, nil
 }
 
-// Proxy runs a PacketProxy to target, a socket of p, until the test ends. What
-// is lost depends on seed alone.
+// Proxy runs a PacketProxy to target, a socket of p, until the test ends. Which packets
+// are lost depends on seed alone.
 func (p *Packets) Proxy(t testing.TB, target net.Addr, seed uint64) *PacketProxy {
 	t.Helper()
 	return newPacketProxy(t, func() (net.PacketConn, error) { return p.Listen(0) }, target, seed)

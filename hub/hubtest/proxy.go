@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// Proxy passes TCP connections on to an address, and can spoil them: for
-// suites on transports over TCP. Its methods may be called by several
-// goroutines at once.
+// Proxy forwards TCP connections to an address, and can delay, stall and break them: for
+// suites of transports over TCP. Its methods may be called by several goroutines at once.
 type Proxy struct {
 	listener net.Listener
 	dial     func(context.Context) (net.Conn, error) // to the target
@@ -57,7 +56,7 @@ func newProxy(t testing.TB, l net.Listener, dial func(context.Context) (net.Conn
 	return p
 }
 
-// Addr is where the proxy is reached.
+// Addr is the proxy's address.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Bytes is how many bytes have passed, both ways together.
@@ -72,7 +71,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// CutAfter breaks all connections when so many more bytes have passed.
+// CutAfter breaks all connections after bytes more bytes have passed.
 func (p *Proxy) CutAfter(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,10 +143,10 @@ type parcel struct {
 	due  time.Time
 }
 
-// retransmission is how late TCP is with what was lost, besides the round trip.
+// retransmission is how much later than a round trip TCP delivers lost bytes.
 const retransmission = 200 * time.Millisecond
 
-// due is when bytes that come now arrive.
+// due is when bytes that are sent now arrive.
 func (p *Proxy) due() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,7 +159,7 @@ func (p *Proxy) due() time.Time {
 
 // pass moves bytes one way until either end fails, and then ends both.
 func (p *Proxy) pass(ctx context.Context, from, to net.Conn) {
-	under := make(chan parcel, 64) // a path holds no more
+	under := make(chan parcel, 64) // the most that is under way
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(under)

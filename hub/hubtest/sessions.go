@@ -12,7 +12,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// keepalive has an idle session stay.
+// keepalive checks that an idle session stays.
 func keepalive(r *rig) {
 	e := r.up("a", nil)
 	r.pass(6 * r.keepalive)
@@ -21,8 +21,8 @@ func keepalive(r *rig) {
 	}
 }
 
-// halfOpen has both sides notice a link on which nothing arrives, and the edge
-// come back when it can.
+// halfOpen checks that both sides notice a link on which nothing arrives, and that the
+// edge connects again when it can.
 func halfOpen(r *rig) {
 	e := r.up("a", nil)
 	begun := time.Now()
@@ -47,15 +47,15 @@ func reconnect(r *rig) {
 		r.tr.Cut("a")
 		r.until("a new session", func() bool { return e.sessions() == n+1 })
 		r.connected(e)
-		// A server alone forgets a node that leaves and was never fought over.
+		// A server without shared claims forgets a node that leaves and was never fenced.
 		if i := e.Info(); i.Epoch <= epoch || i.Previous != 0 && i.Previous < epoch || i.Previous >= i.Epoch {
 			r.Errorf("epoch %d after %d, the cloud says after %d", i.Epoch, epoch, i.Previous)
 		}
 	}
 }
 
-// fencing has two programs with one identity: the newer takes over, the older
-// is told and waits. It is back when the newer has been gone for long enough.
+// fencing runs two programs with one identity: the newer takes over, the older is fenced
+// and waits. It gets the node again when the newer has been gone for ReleaseAfter.
 func fencing(r *rig) {
 	r.stop()
 	r.startServer(hub.ServerConfig{ReleaseAfter: 4 * interval})
@@ -85,14 +85,15 @@ func fencing(r *rig) {
 	}
 }
 
-// fencedWhileOffline has the older program learn of it only when it returns.
+// fencedWhileOffline fences the older program while it is offline: it learns of that when
+// it returns.
 func fencedWhileOffline(r *rig) {
 	first := r.up("a", nil)
 	r.tr.Stall("a", true)
 	r.until("the first is offline", func() bool { return !first.Info().Connected })
 	second := r.edge("a", nil)
 	r.tr.Stall("a", false)
-	// Whichever comes first, exactly one stays, and does not lose it again.
+	// Whichever connects first, exactly one of them keeps the node.
 	r.until("one of them is told", func() bool { return (first.Fenced() == nil) != (second.Fenced() == nil) })
 	winner := second
 	if first.Fenced() == nil {
@@ -106,8 +107,8 @@ func fencedWhileOffline(r *rig) {
 	}
 }
 
-// sameInstance has a new connection of the same program replace one that the
-// server still takes for alive.
+// sameInstance checks that a new connection of the same program replaces one that the
+// server still believes to be alive.
 func sameInstance(r *rig) {
 	same := func(c *hub.ClientConfig) { c.Instance = "same" }
 	first := r.up("a", same)
@@ -125,12 +126,12 @@ func sameInstance(r *rig) {
 }
 
 func refusals(r *rig) {
-	// Another name than the connection proves.
+	// The hello has another name than the connection's identity.
 	e := r.edge("a", func(c *hub.ClientConfig) { c.Dialer = r.tr.Dialer("b") })
 	if err := r.final(e); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
 		r.Errorf("wrong name: %v", err)
 	}
-	// The directory says no, for good.
+	// The directory refuses the node for good.
 	r.dir.Refuse(func(h hub.Hello) error {
 		if h.Version == "old" {
 			return &hub.Error{Code: hub.CodeForbidden, Text: "not you"}
@@ -173,7 +174,7 @@ func disconnect(r *rig) {
 	}
 }
 
-// shutdown has a server go and another come in its place.
+// shutdown stops a server and starts another in its place.
 func shutdown(r *rig) {
 	e := r.up("a", nil)
 	r.stop()
@@ -199,7 +200,7 @@ func (r *rig) dial(node string) (hub.Conn, hub.Stream) {
 	return conn, s
 }
 
-// ends wants the peer to end the stream soon.
+// ends checks that the peer ends the stream soon.
 func (r *rig) ends(s hub.Stream) {
 	r.Helper()
 	if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -237,13 +238,13 @@ func silentHandshake(r *rig) {
 	r.startServer(hub.ServerConfig{Handshake: 2 * interval, MaxHandshakes: 2})
 	_, one := r.dial("a")
 	_, two := r.dial("b")
-	// Two silent peers take both places; the third waits and gets its turn.
+	// Two silent peers take both places; the third node waits and then gets one.
 	r.up("c", nil)
 	r.ends(one)
 	r.ends(two)
 }
 
-// oversize has a peer announce a frame of a gigabyte after a good handshake.
+// oversize is a peer that announces a frame of a gigabyte after a valid handshake.
 func oversize(r *rig) {
 	_, s := r.dial("a")
 	hello := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)

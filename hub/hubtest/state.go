@@ -52,7 +52,7 @@ func stateUp(r *rig) {
 	sink := r.dir.Up("a")
 	r.until("reports arrived", func() bool { return sink.Len() == 50 })
 	r.until("all are acked", func() bool { return len(e.up.Seen()) == 50 })
-	// What was acked is forgotten, so a new session has nothing to send.
+	// The AckedSource has forgotten what was acked, so a new session has nothing to send.
 	applied := len(sink.Log())
 	sessions := e.sessions()
 	r.tr.Cut("a")
@@ -78,7 +78,7 @@ func deletes(r *rig) {
 	down.Delete(key("y"), 4)
 	e = r.edgeWith("a", e, nil)
 	r.until("the other delete arrived", func() bool { return e.down.Len() == 0 })
-	// An edge's report of a delete is sent though the cloud remembers nothing.
+	// An edge's report of a delete is sent although the cloud's Sink is Forgetful.
 	e.up.Put(key("z"), 5, "z")
 	e.up.Delete(key("z"), 6)
 	sink := r.dir.Up("a")
@@ -129,7 +129,7 @@ func changesWhileOffline(r *rig) {
 	}
 }
 
-// laggingOwner has a cloud whose view is older than what the node holds.
+// laggingOwner is a cloud whose view is older than what the node holds.
 func laggingOwner(r *rig) {
 	down := r.dir.Down("a")
 	down.Put(key("x"), 5, "old")
@@ -138,7 +138,7 @@ func laggingOwner(r *rig) {
 	if err := e.down.Apply(r.ctx, ahead); err != nil {
 		r.Fatal(err)
 	}
-	// The cloud does not see x at 9, nor y at all, and says so when asked.
+	// The cloud does not see x at 9, nor y at all: its Load returns ErrLagging.
 	asked := make(chan hub.Key, 64)
 	down.FailLoad(func(k hub.Key, held string) error {
 		if held == "" {
@@ -171,7 +171,7 @@ func laggingOwner(r *rig) {
 	r.inOrder(e.down)
 }
 
-// largeObjects has bodies far larger than a fragment, and one over the limit.
+// largeObjects sends bodies far larger than a fragment, and one over the limit.
 func largeObjects(r *rig) {
 	down := r.dir.Down("a")
 	big := strings.Repeat("0123456789", 200_000)
@@ -189,8 +189,8 @@ func largeObjects(r *rig) {
 	}
 }
 
-// sinkFailures has a sink that refuses one object for good, and fails for a
-// while on another.
+// sinkFailures uses a sink that refuses one object for good, and fails for a while on
+// another.
 func sinkFailures(r *rig) {
 	failures := 0
 	sink := r.dir.Up("a")

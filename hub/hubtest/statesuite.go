@@ -12,7 +12,7 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// SourceSuite is how RunSource gets at an implementation of hub.Source.
+// SourceSuite gives RunSource an implementation of hub.Source.
 type SourceSuite struct {
 	// Open makes an empty Source; it is closed with t's cleanups.
 	Open func(t *testing.T) hub.Source
@@ -32,9 +32,9 @@ func (s SourceSuite) key(n int) hub.Key {
 	return hub.Key{Resource: "settings", Namespace: "default", Name: fmt.Sprint(n)}
 }
 
-// RunSource holds a Source to hub's contract: versions that grow and that Load and
-// Versions agree on, deletes that Load is certain of, subscribers that are called until
-// they stop, use by several goroutines.
+// RunSource checks a Source against hub's contract: versions grow, Load and Versions
+// agree on them, Load returns deleted objects as Deleted, subscribers are called until
+// they stop, several goroutines may use it.
 func RunSource(t *testing.T, s SourceSuite) {
 	for _, tt := range []struct {
 		name string
@@ -61,7 +61,7 @@ func (s SourceSuite) delete(t *testing.T, source hub.Source, n int) {
 	}
 }
 
-// lister is what a Source and a Sink have in common.
+// lister is the method that a Source and a Sink have in common.
 type lister interface {
 	Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error)
 }
@@ -98,7 +98,7 @@ func sourceVersions(t *testing.T, s SourceSuite) {
 	have := listed(t, source)
 	for n, want := range []bool{true, false, true} {
 		version, ok := have[s.key(n)]
-		// A Source may list what is deleted until the peer has that.
+		// A Source may list a deleted object until the peer has deleted it.
 		if want && !ok {
 			t.Errorf("object %d is not listed", n)
 		}
@@ -153,7 +153,7 @@ func sourceCompare(t *testing.T, s SourceSuite) {
 	source := s.Open(t)
 	order := []string{""}
 	for i := range 5 {
-		s.put(t, source, 1, fmt.Sprint("body ", i)) // one that is the same may get no new version
+		s.put(t, source, 1, fmt.Sprint("body ", i)) // an equal body may get no new version
 		order = append(order, load(t, source, s.key(1), "").Version)
 	}
 	for i, a := range order {
@@ -228,20 +228,20 @@ func sourceConcurrent(t *testing.T, s SourceSuite) {
 	wg.Wait()
 }
 
-// SinkSuite is how RunSink gets at an implementation of hub.Sink.
+// SinkSuite gives RunSink an implementation of hub.Sink.
 type SinkSuite struct {
 	// Open makes an empty Sink; it is closed with t's cleanups.
 	Open func(t *testing.T) hub.Sink
-	// Held is the body of an object that a Sink took, if it still has it; nil for a Sink
-	// that passes objects on.
+	// Held returns the body of an object that a Sink has applied, if it still has it; nil
+	// for a Sink that passes objects on.
 	Held func(ctx context.Context, s hub.Sink, key hub.Key) (body string, ok bool, err error)
 	// Reopen ends a Sink as a crash would and opens what it kept; nil for one that keeps
 	// nothing.
 	Reopen func(t *testing.T, s hub.Sink) hub.Sink
 	// Forgets is set for a Sink whose Versions lists nothing, on purpose.
 	Forgets bool
-	// Object makes an object that the Sink takes: the n-th, in the given version. nil
-	// gives settings/default/n with the body "n@version".
+	// Object makes an object that the Sink accepts: the n-th, in the given version. nil
+	// makes settings/default/n with the body "n@version".
 	Object func(n int, version string) hub.Object
 }
 
@@ -255,9 +255,9 @@ func (s SinkSuite) object(n int, version string) hub.Object {
 	}
 }
 
-// RunSink holds a Sink to hub's contract: what was applied is listed with its version and
-// stays, the last of several versions counts, deletes remove, and applying twice has no
-// effect.
+// RunSink checks a Sink against hub's contract: applied objects are listed with their
+// version and stay, the last of several versions counts, deletes remove, and applying
+// twice has no effect.
 func RunSink(t *testing.T, s SinkSuite) {
 	for _, tt := range []struct {
 		name string
@@ -276,7 +276,7 @@ func apply(t *testing.T, sink hub.Sink, objects ...hub.Object) {
 	}
 }
 
-// want checks what a Sink lists and holds: the versions by number of the object.
+// want checks which objects a Sink lists and holds: want has their versions by number.
 func (s SinkSuite) want(t *testing.T, sink hub.Sink, want map[int]string) {
 	t.Helper()
 	have := listed(t, sink)

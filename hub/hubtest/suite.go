@@ -14,31 +14,31 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Transport is one listener with the means to reach it and to spoil that.
+// Transport is one listener, its dialers, and functions that break its connections.
 type Transport struct {
 	Listener hub.Listener
 	// Dialer dials with the proven identity of the node.
 	Dialer func(node string) hub.Dialer
 	// Cut breaks the node's connections at once.
 	Cut func(node string)
-	// Stall makes the node's connections half-open until called with false:
-	// nothing arrives, nobody is told.
+	// Stall makes the node's connections half-open until called with false: nothing
+	// arrives, and no side gets an error.
 	Stall func(node string, on bool)
-	// CutAfter breaks the node's connections in the middle of what is sent,
-	// after so many more bytes. Nil has Cut used instead.
+	// CutAfter breaks the node's connections in the middle of a transfer, after bytes
+	// more bytes. With nil the suite uses Cut.
 	CutAfter func(node string, bytes int)
 }
 
-// Suite is how Run gets at a transport.
+// Suite gives Run a transport.
 type Suite struct {
 	// Open makes a fresh Transport; it is closed with t's cleanups.
 	Open func(t *testing.T) Transport
-	// Bubble runs each test, for a transport without real I/O in
-	// synctest.Test; nil runs them in real time and in parallel, without the few
-	// that want a clock of their own: run those with a transport in memory.
+	// Bubble runs each test, for a transport without real I/O in synctest.Test; nil runs
+	// them in real time and in parallel, without the few that need a fake clock: those
+	// run with a transport in memory.
 	Bubble func(t *testing.T, f func(t *testing.T))
-	// Weather is what the network is like, if it is a real one: in a bad one
-	// only those tests run that this makes harder.
+	// Weather is what the network is like, if it is a real one: in bad weather only those
+	// tests run that it makes harder.
 	Weather Weather
 }
 
@@ -49,7 +49,7 @@ func inBadWeather() []string {
 	}
 }
 
-// Run holds a transport to the contract of hub, by driving a hub.Client and a
+// Run checks a transport against the contract of hub, by running a hub.Client and a
 // hub.Server over it.
 func Run(t *testing.T, s Suite) {
 	bubble := s.Bubble
@@ -113,8 +113,8 @@ func Run(t *testing.T, s Suite) {
 // they wait for the network, not for a processor.
 const wide = 8
 
-// Widen has a test binary whose suite runs in real time run many of its tests
-// at the same time, unless -parallel says how many. It is for a TestMain.
+// Widen makes a test binary whose suite runs in real time run many of its tests at the
+// same time, unless -parallel says how many. Call it in TestMain.
 func Widen() {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f != nil && f.Value.String() == f.DefValue {
@@ -126,24 +126,22 @@ func Widen() {
 // are multiples of.
 const interval = 500 * time.Millisecond
 
-// patience is how long the suite waits for what must happen: a bound for what
-// never does, far above what it takes on a machine that is busy with others.
+// patience is how long the suite waits for what must happen before it fails. It is far
+// longer than that takes on a busy machine.
 const patience = time.Minute
 
-// quiet are the tests which want that something does not happen for a time. In
-// real time a machine that is busy with others makes it happen, so they run in a
-// bubble only.
+// quiet are the tests which check that something does not happen for a time. In real time
+// a busy machine may make it happen, so they run in a bubble only.
 func quiet() []string {
 	return []string{"Keepalive", "Fencing", "FencedWhileOffline", "SameInstance"}
 }
 
-// silent are the tests in which a link falls silent and both ends are to notice by
-// their keepalive. In all others no clock decides: there the keepalive is longer
-// than they last in real time, so that a machine that is busy with others does not
-// end a link that they are about to use.
+// silent are the tests in which a link falls silent and both ends notice it by their
+// keepalive. All others do not depend on time: there the keepalive is longer than the
+// test, so that a busy machine does not end a link that a test is about to use.
 func silent() []string { return []string{"HalfOpen", "HalfOpenBusy", "BlackHole"} }
 
-// rig is a running server with what the tests need to make clients of it.
+// rig is a running server, and makes clients of it for the tests.
 type rig struct {
 	*testing.T
 	tr     Transport
@@ -163,7 +161,7 @@ func newRig(t *testing.T, tr Transport, s Suite, name string) *rig {
 	case s.Bubble == nil && !slices.Contains(silent(), name):
 		r.keepalive = 3 * patience
 	case s.Bubble == nil, s.Weather != (Weather{}):
-		r.keepalive = 8 * interval // what is lost, or waits for a processor, is late, not dead
+		r.keepalive = 8 * interval // lost packets and a busy machine make a link late, not dead
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
@@ -229,12 +227,12 @@ func (r *rig) edge(node string, edit func(*hub.ClientConfig)) *edge {
 	return r.edgeWith(node, r.newEdge(), edit)
 }
 
-// newEdge is what a node keeps, with nothing in it.
+// newEdge makes a node whose stores are empty.
 func (*rig) newEdge() *edge {
 	return &edge{down: &Sink{}, up: &AckedSource{}, inbox: &Inbox{}, outbox: &Outbox{}}
 }
 
-// edgeWith runs another client over what an earlier one held.
+// edgeWith runs another client on the stores of an earlier one.
 func (r *rig) edgeWith(node string, e *edge, edit func(*hub.ClientConfig)) *edge {
 	r.Helper()
 	e = &edge{down: e.down, up: e.up, inbox: e.inbox, outbox: e.outbox, done: make(chan error, 1)}
@@ -293,15 +291,14 @@ func (r *rig) connected(e *edge) {
 	})
 }
 
-// until waits for what must come to be.
+// until waits for a condition.
 func (r *rig) until(what string, cond func() bool) {
 	r.Helper()
 	Until(r.T, what, cond)
 }
 
-// Until waits for what must come to be and of which nothing tells, by looking again
-// and again. It ends the test if that takes a minute: a bound for what never comes,
-// far above what it takes on a machine that is busy with others.
+// Until waits for a condition that nothing signals, by polling. It ends the test after a
+// minute, which is far longer than a condition takes on a busy machine.
 func Until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -329,8 +326,8 @@ func (r *rig) final(e *edge) error {
 	}
 }
 
-// within wants something to have taken at most so long. In real time it may have
-// taken what a busy machine took: there, patience alone bounds it.
+// within checks that something took at most that long. In real time a busy machine may
+// take longer: there, only patience bounds it.
 func (r *rig) within(most, took time.Duration) {
 	r.Helper()
 	if r.owns && took > most {
@@ -338,7 +335,7 @@ func (r *rig) within(most, took time.Duration) {
 	}
 }
 
-// pass lets time go by.
+// pass lets d pass.
 func (r *rig) pass(d time.Duration) {
 	select {
 	case <-time.After(d):

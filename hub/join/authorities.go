@@ -9,19 +9,18 @@ import (
 	"time"
 )
 
-// Authorities are the certificate authorities of one cloud while one takes over
-// from another. Outside a rotation there is only the Issuer. A value does not
-// change; each stage of a rotation makes the next one of it:
+// Authorities are the certificate authorities of one cloud, also during a rotation, in
+// which one takes over from another. Outside a rotation there is only the Issuer. A value
+// does not change; each stage of a rotation returns a new one:
 //
 //	Publish  a new authority is made known; nodes learn to trust it
 //	Switch   it signs from now on; what the one before signed stays good
 //	Retire   what the one before signed is good only to be renewed
 //	Forget   it is good for nothing: a node that has nothing else joins again
 //
-// A new authority comes with a bridge, its certificate signed by the one before,
-// which servers show. So a node that was offline from before Publish until after
-// Retire still finds the way back with what it knows, for as long as that has
-// not expired or been forgotten.
+// A new authority comes with a bridge, its certificate signed by the one before, which
+// servers show. So a node that was offline from before Publish until after Retire can
+// still connect with the authority that it knows, until that expires or is forgotten.
 type Authorities struct {
 	Issuer  *CA                 // signs; required
 	Next    *CA                 // is published and does not sign yet; nil outside a rotation
@@ -30,10 +29,10 @@ type Authorities struct {
 	Bridges []*x509.Certificate // of successors' keys, signed by their predecessors
 }
 
-// Publish makes next known. It returns an ErrStage if another one is published
-// already. An Issuer whose certificate allows no authority below itself (pathlen
-// 0) cannot make a bridge: then nodes that are offline until after Retire have
-// to join again, see Bridged.
+// Publish adds next as the authority that nodes learn to trust. It returns an ErrStage if
+// another one is published already. An Issuer whose certificate allows no authority below
+// itself (pathlen 0) cannot make a bridge: then nodes that are offline until after Retire
+// have to join again, see Bridged.
 func (a Authorities) Publish(next *CA, now time.Time) (Authorities, error) {
 	if a.Next != nil {
 		return a, fmt.Errorf("%w: %s is published already: switch to it, or forget it", ErrStage, a.Next.Pin())
@@ -55,7 +54,8 @@ func (a Authorities) Publish(next *CA, now time.Time) (Authorities, error) {
 	return a, nil
 }
 
-// vouch signs another authority's certificate; nil where ca may not.
+// vouch signs another authority's certificate; it returns nil if ca may not sign
+// authorities.
 func (ca *CA) vouch(next *CA, now time.Time) (*x509.Certificate, error) {
 	if ca.cert.MaxPathLen == 0 && ca.cert.MaxPathLenZero {
 		return nil, nil
@@ -77,8 +77,8 @@ func (a Authorities) Bridged() bool {
 	return a.Next != nil && slices.ContainsFunc(a.Bridges, func(b *x509.Certificate) bool { return KeyHash(b) == a.Next.Pin() })
 }
 
-// Switch has Next sign. The key of the issuer before is not kept. It returns
-// an ErrStage if none is published.
+// Switch makes Next the Issuer. The key of the issuer before is not kept. It returns an
+// ErrStage if no authority is published.
 func (a Authorities) Switch() (Authorities, error) {
 	if a.Next == nil {
 		return a, fmt.Errorf("%w: no new authority is published: publish one first", ErrStage)
@@ -99,8 +99,8 @@ func (a Authorities) Retire() (Authorities, error) {
 	return a, nil
 }
 
-// Forget drops the authority with that pin, in whatever stage, with what it
-// signed. It returns an ErrStage for the Issuer and for one that is not there.
+// Forget removes the authority with that pin, whatever its stage: what it signed is no
+// longer trusted. It returns an ErrStage for the Issuer and for an unknown pin.
 func (a Authorities) Forget(pin string) (Authorities, error) {
 	if pin == a.Issuer.Pin() {
 		return a, fmt.Errorf("%w: %s signs now: switch to another one first", ErrStage, pin)
@@ -138,8 +138,8 @@ func (a Authorities) Bundle() []*x509.Certificate {
 // all is the Bundle and the Retired.
 func (a Authorities) all() []*x509.Certificate { return append(a.Bundle(), a.Retired...) }
 
-// shown is what a server shows after its own certificate: the Issuer, and what
-// leads to it from every authority that a machine may know.
+// shown is the chain that a server sends after its own certificate: the Issuer, and the
+// bridges to it from every authority that a machine may know.
 func (a Authorities) shown() []*x509.Certificate {
 	out := []*x509.Certificate{a.Issuer.cert}
 	for _, b := range a.Bridges {
@@ -151,7 +151,7 @@ func (a Authorities) shown() []*x509.Certificate {
 	return append(append(out, a.Trusted...), a.Retired...)
 }
 
-// Authority is one of Authorities, as one lists them.
+// Authority is one of Authorities, as List returns it.
 type Authority struct {
 	Stage       string // "issuer", "next", "trusted" or "retired"
 	Pin         string
@@ -196,8 +196,9 @@ const (
 	fileBridges = "bridges.crt"
 )
 
-// Files are the authorities as PEM by file name, keys included: keep them
-// secret. tls.crt and tls.key are the Issuer's; others are there as needed.
+// Files returns the authorities as PEM by file name, keys included: keep them secret.
+// tls.crt and tls.key are the Issuer's; other files exist if there is something to store
+// in them.
 func (a Authorities) Files() (map[string][]byte, error) {
 	key, err := a.Issuer.KeyPEM()
 	if err != nil {
@@ -218,8 +219,7 @@ func (a Authorities) Files() (map[string][]byte, error) {
 	return out, nil
 }
 
-// ParseAuthorities reads what Files gave. Errors are ErrCA with the file's
-// name.
+// ParseAuthorities reads what Files returned. Errors are ErrCA with the file's name.
 func ParseAuthorities(files map[string][]byte) (Authorities, error) {
 	var a Authorities
 	var err error

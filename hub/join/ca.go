@@ -24,7 +24,7 @@ const (
 	DefaultCALife     = 10 * 365 * 24 * time.Hour
 	DefaultServerLife = 365 * 24 * time.Hour
 	DefaultNodeLife   = 90 * 24 * time.Hour
-	// skew is how far a certificate is dated back, for clocks that are late.
+	// skew is how far a certificate is dated back, for machines whose clocks are late.
 	skew = 5 * time.Minute
 
 	nodePrefix = "system:node:"
@@ -34,15 +34,15 @@ const (
 	pemKey         = "PRIVATE KEY"
 )
 
-// CA is a certificate authority: an ECDSA P-256 key with its certificate. It
-// does not change and holds no clock: times are given.
+// CA is a certificate authority: an ECDSA P-256 key with its certificate. It does not
+// change, and reads no clock: callers pass the time.
 type CA struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 }
 
-// NewCA makes an authority with that name, valid from now for DefaultCALife. Two
-// authorities of one cloud are better told apart by their names.
+// NewCA makes an authority with that name, valid from now for DefaultCALife. Give two
+// authorities of one cloud different names, so that people can tell them apart.
 func NewCA(name string, now time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -82,9 +82,9 @@ func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 	return &CA{cert: pair.Leaf, key: key}, nil
 }
 
-// Check says as an ErrCA why the authority is of no use at that time: its time
-// has passed or not begun, or what it signs would not be accepted, for example
-// because its name constraints or usages do not allow it.
+// Check returns an ErrCA with the reason if the authority cannot be used at that time: it
+// has expired or is not valid yet, or what it signs would not be accepted, for example
+// because of its name constraints or key usages.
 func (ca *CA) Check(now time.Time) error {
 	switch {
 	case now.After(ca.cert.NotAfter):
@@ -103,16 +103,16 @@ func (ca *CA) Check(now time.Time) error {
 	return nil
 }
 
-// stamp is a time as errors tell it.
+// stamp formats a time for errors.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Certificate is the authority's certificate; it is not to be changed.
+// Certificate is the authority's certificate. Do not change it.
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 
-// CertificatePEM is the authority's certificate, to be given to anyone.
+// CertificatePEM is the authority's certificate, which is public.
 func (ca *CA) CertificatePEM() []byte { return encodePEM(pemCertificate, ca.cert.Raw) }
 
-// KeyPEM is the authority's key in PKCS #8, to be kept secret.
+// KeyPEM is the authority's key in PKCS #8. Keep it secret.
 func (ca *CA) KeyPEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(ca.key)
 	if err != nil {
@@ -121,8 +121,8 @@ func (ca *CA) KeyPEM() ([]byte, error) {
 	return encodePEM(pemKey, der), nil
 }
 
-// Pin is the SHA-256, in hex, of the authority's public key. It stays the same
-// when the certificate is made anew with the same key.
+// Pin is the SHA-256, in hex, of the authority's public key. It stays the same when the
+// certificate is renewed with the same key.
 func (ca *CA) Pin() string { return KeyHash(ca.cert) }
 
 // Pool holds the authority's certificate, to verify others with.

@@ -19,12 +19,12 @@ import (
 	"time"
 )
 
-// Request is what Join needs. All fields but Clock are required.
+// Request has the arguments of Join. All fields but Clock are required.
 type Request struct {
 	URL   string // the cloud's, "https://host:port"
 	Token string
 	Node  string // the name that this machine is to have
-	Clock *Clock // judges certificate times and learns from them; nil means the system's
+	Clock *Clock // used to verify certificates, from which it learns the time; nil means the system's
 }
 
 // Join makes a key, checks the server by the token's pin, and trades the token
@@ -56,7 +56,7 @@ func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Crede
 	pinned := func(host string) *tls.Config {
 		return &tls.Config{
 			MinVersion: tls.VersionTLS13,
-			// The pin decides, in VerifyConnection: no root is known as yet.
+			// No root is known yet: VerifyConnection checks the pin instead.
 			InsecureSkipVerify: true,
 			VerifyConnection:   func(s tls.ConnectionState) error { return verifyPin(s, token.Pin, host, req.Clock) },
 		}
@@ -90,9 +90,8 @@ func verifyPin(s tls.ConnectionState, pin, host string, clock *Clock) error {
 	return err
 }
 
-// verifyServer verifies a server's chain as crypto/tls would, but with a clock
-// that is never behind what the certificates themselves prove. It gives the
-// chain, root last.
+// verifyServer verifies a server's chain as crypto/tls would, but with a clock that is
+// never behind what the certificates themselves prove. It returns the chain, root last.
 func verifyServer(s tls.ConnectionState, roots []*x509.Certificate, host string, clock *Clock) ([]*x509.Certificate, error) {
 	leaf := s.PeerCertificates[0]
 	at := clock.Now()
@@ -115,8 +114,8 @@ func verifyServer(s tls.ConnectionState, roots []*x509.Certificate, host string,
 	if err := leaf.VerifyHostname(host); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrServerName, err)
 	}
-	// What the chain proves to have passed; this machine's own clock proves
-	// nothing.
+	// Learn only the times that the signed chain proves to have passed; this machine's
+	// own clock proves nothing.
 	for _, c := range chains[0] {
 		clock.Learn(c.NotBefore)
 	}
@@ -131,8 +130,8 @@ func newCSR(key *ecdsa.PrivateKey) (string, error) {
 	return string(encodePEM("CERTIFICATE REQUEST", der)), nil
 }
 
-// ask sends one request and reads its answer; without a body it is a GET. What
-// the answer says to trust is checked against the server that said it.
+// ask sends one request and reads its answer; without a body it is a GET. It checks that
+// by the authorities in the answer the server itself is trusted.
 func ask(ctx context.Context, config func(host string) *tls.Config, base, path string, body any) (grant, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "wss") {
@@ -174,8 +173,8 @@ func ask(ctx context.Context, config func(host string) *tls.Config, base, path s
 	return g, g.vouchFor(resp.TLS)
 }
 
-// vouchFor returns an ErrServer if by what the grant says to trust its own
-// sender would not be trusted: to keep that would lock the node out.
+// vouchFor returns an ErrServer if by the authorities in the grant its own sender would
+// not be trusted: a node that kept them would lock itself out.
 func (g *grant) vouchFor(s *tls.ConnectionState) error {
 	var err error
 	if g.roots, err = parseCerts([]byte(g.CA)); err != nil {
@@ -189,7 +188,7 @@ func (g *grant) vouchFor(s *tls.ConnectionState) error {
 		between.AddCert(c)
 	}
 	leaf := s.PeerCertificates[0]
-	// The times were judged when the connection was made.
+	// The times were checked when the connection was made.
 	_, err = leaf.Verify(x509.VerifyOptions{Roots: poolOf(g.roots), Intermediates: between, CurrentTime: leaf.NotAfter.Add(-time.Second)})
 	if err != nil {
 		return fmt.Errorf("%w: by the authorities that it names it cannot be trusted itself: %w", ErrServer, err)

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// persistStep is by how much a Clock must have moved on before it writes its
-// file again, to spare flash.
+// persistStep is by how much a Clock must have advanced before it writes its file again,
+// to reduce wear of flash.
 const persistStep = time.Hour
 
-// Clock is the latest time that the node has ever known for certain: the
-// system's clock, or a time that is proved to have passed, whichever is later.
-// It is for tls.Config.Time. A nil *Clock is the system's.
+// Clock is a clock that never goes back before a time that is proved to have passed: it
+// gives that time or the system's, whichever is later. It is for tls.Config.Time. A nil
+// *Clock is the system's.
 type Clock struct {
 	path string
 
@@ -27,9 +27,8 @@ type Clock struct {
 	err   error
 }
 
-// NewClock makes a Clock that remembers in a file at path; an empty path
-// remembers nothing. A file that is damaged is the same as none: the next
-// proved time replaces it.
+// NewClock makes a Clock that remembers in a file at path; an empty path remembers
+// nothing. A damaged file is treated as missing: the next proved time replaces it.
 func NewClock(path string) (*Clock, error) {
 	c := &Clock{path: path, since: time.Now()}
 	if path == "" {
@@ -80,7 +79,7 @@ func (c *Clock) Learn(t time.Time) {
 	}
 }
 
-// Err is why the last time that was learned could not be written, or nil.
+// Err is the error of the last write of the file, or nil.
 func (c *Clock) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,8 +18,8 @@ type Count struct {
 	N            uint64
 }
 
-// counts counts results. Paths and results are this package's own words, so
-// that it is bounded.
+// counts counts results. Paths and results are constants of this package, so its size is
+// bounded.
 type counts struct {
 	mu sync.Mutex
 	n  map[Count]uint64 // by a Count without N

@@ -31,7 +31,7 @@ type Credentials struct {
 	Roots []*x509.Certificate // at least one
 }
 
-// credentials makes them of what the cloud sent.
+// credentials makes Credentials of the cloud's answer.
 func credentials(key *ecdsa.PrivateKey, g grant) (Credentials, error) {
 	c := Credentials{Key: key, Roots: g.roots}
 	block, _ := pem.Decode([]byte(g.Certificate))
@@ -66,10 +66,10 @@ func LoadCredentials(dir string) (Credentials, error) {
 	return c, nil
 }
 
-// Save writes the credentials into dir, which is made if it is not there, as
-// one 0600 file, whole or not at all and durable when it returns. If it fails,
-// on a full disk for example, what was there before is untouched. The keys of a
-// join and of a renewal that were under way are removed: they are done.
+// Save writes the credentials into dir, which it makes if needed, as one 0600 file,
+// atomically and durably. If it fails, on a full disk for example, the earlier file is
+// unchanged. It removes the stored keys of a join and of a renewal that were under way:
+// both have ended.
 func (c Credentials) Save(dir string) error {
 	b, err := c.encode()
 	if err != nil {
@@ -82,22 +82,21 @@ func (c Credentials) Save(dir string) error {
 		return fmt.Errorf("join: save credentials: %w", err)
 	}
 	for _, name := range []string{PendingFile, RenewalFile} {
-		_ = os.Remove(filepath.Join(dir, name)) // left there it does no harm
+		_ = os.Remove(filepath.Join(dir, name)) // a file that stays does no harm
 	}
 	return nil
 }
 
-// PendingKey returns the key of a join that is under way in dir: the one that an
-// earlier attempt has left there, or else a new one, which is durable when it
-// returns. With it a JoinWithKey whose answer was lost can be repeated, by the
-// same machine with the same token, even after a crash. A file that is damaged
-// is replaced.
+// PendingKey returns the key for a join: the one that an earlier attempt has left in dir,
+// or else a new one, which is durable when it returns. With it a JoinWithKey whose answer
+// was lost can be repeated, by the same machine with the same token, even after a crash.
+// A damaged file is replaced.
 func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
 	return keptKey(filepath.Join(dir, PendingFile), nil)
 }
 
-// keptKey returns the key that the file holds, unless it is that of used, or else a
-// new one that is durable in the file when it returns.
+// keptKey returns the key in the file, unless that is the key used; else a new one, which
+// is durable in the file when it returns.
 func keptKey(name string, used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	if b, err := os.ReadFile(name); err == nil {
 		if block, _ := pem.Decode(b); block != nil {
@@ -125,7 +124,7 @@ func keptKey(name string, used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-// DropPendingKey forgets the key of a join that is not to be repeated.
+// DropPendingKey removes the key of a join that will not be repeated.
 func DropPendingKey(dir string) error {
 	if err := os.Remove(filepath.Join(dir, PendingFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("join: drop the pending key: %w", err)
@@ -207,7 +206,7 @@ func parseCredentials(b []byte) (Credentials, error) {
 	return c, c.check()
 }
 
-// check finds out whether the parts belong together, and sets Node.
+// check verifies that the parts belong together, and sets Node.
 func (c *Credentials) check() (err error) {
 	if pub, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(c.Key.Public()) {
 		return errors.New("the certificate is not for this key")

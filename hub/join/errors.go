@@ -47,13 +47,12 @@ var (
 	ErrBusy = errors.New("join: the cloud takes no more requests from this address for now: wait a minute and try again")
 	// ErrIdentity: a renewal came without a certificate that may be renewed.
 	ErrIdentity = errors.New("join: the certificate cannot be renewed: join this node again")
-	// ErrRequest: the request makes no sense to the cloud, which is most
-	// likely a matter of versions.
+	// ErrRequest: the cloud does not understand the request, most likely because the
+	// versions differ.
 	ErrRequest = errors.New("join: the cloud does not understand the request")
 	// ErrServer: the cloud failed. Trying again may help.
 	ErrServer = errors.New("join: the cloud failed, see its log")
-	// ErrCA: an authority cannot be used, for the reason that it is wrapped
-	// with.
+	// ErrCA: an authority cannot be used; the error that wraps it says why.
 	ErrCA = errors.New("join: the certificate authority cannot be used")
 	// ErrStage: a rotation of authorities is not at that stage.
 	ErrStage = errors.New("join: the rotation of authorities is at another stage")
@@ -84,8 +83,8 @@ var wire = []struct {
 	{codeServer, 500, ErrServer},
 }
 
-// codeOf returns an error's code and status on the wire; what is not for the wire
-// is an ErrServer there.
+// codeOf returns an error's code and status on the wire; every other error is an
+// ErrServer there.
 func codeOf(err error) (code string, status int) {
 	if err == nil {
 		return codeOK, 200
@@ -98,7 +97,7 @@ func codeOf(err error) (code string, status int) {
 	return codeServer, 500
 }
 
-// NameInUseError is an ErrNameInUse with what the store knows of it.
+// NameInUseError is an ErrNameInUse with details from the store.
 type NameInUseError struct {
 	Node   string
 	Remedy string // what the operator should do, in words; empty for the usual

@@ -26,7 +26,7 @@ const (
 	maxRequest = 16 << 10
 	maxAnswer  = 256 << 10
 
-	// DefaultGrace is how long after its end a certificate is still renewed.
+	// DefaultGrace is how long after it has expired a certificate is still renewed.
 	DefaultGrace = 90 * 24 * time.Hour
 	// requestTimeout bounds a request, its body's arrival included.
 	requestTimeout = 15 * time.Second
@@ -71,8 +71,8 @@ type HandlerConfig struct {
 	Revoked RevokedKeys // nil revokes nothing
 
 	Life time.Duration // of a node's certificate; 0 means DefaultNodeLife
-	// Grace is how long after its end a certificate is still renewed, by its
-	// key alone. 0 means DefaultGrace; negative means not at all.
+	// Grace is how long after it has expired a certificate is still renewed: its key
+	// proves enough. 0 means DefaultGrace; negative means not at all.
 	Grace time.Duration
 	// Timeout bounds a request, the arrival of its body included. 0 means 15 s.
 	Timeout time.Duration
@@ -127,7 +127,7 @@ func NewHandler(cfg HandlerConfig) (*Handler, error) {
 	return &Handler{cfg: cfg, limit: newLimiter(limitEvery), reserve: newLimiter(reserveEvery), slots: make(chan struct{}, requestsAtOnce)}, nil
 }
 
-// outcome is what a request came to.
+// outcome is the result of a request.
 type outcome struct {
 	node   string
 	cert   *x509.Certificate
@@ -178,7 +178,7 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 	case err != nil:
 		log.Warn("certificate was refused", "code", code, "error", err)
 		if code == codeServer {
-			err = ErrServer // what went wrong here is nothing that a peer may read
+			err = ErrServer // a peer must not see internal errors
 		}
 		answer(w, status, failure{code, err.Error()})
 	default:
@@ -191,7 +191,7 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 	}
 }
 
-// enter takes one of the slots for work that costs the stores something.
+// enter takes one of the slots for requests that use the stores.
 func (h *Handler) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case h.slots <- struct{}{}:
@@ -205,8 +205,8 @@ func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
 	now := h.cfg.Keyring.cfg.Now()
 	from := network(r.RemoteAddr)
 	if wait := h.limit.over(from, now); wait > 0 {
-		// A load balancer may hide that others come from there too: one who guesses
-		// must not keep them out.
+		// The address may be a load balancer's: somebody who guesses tokens must not keep
+		// all others out.
 		if h.reserve.over("", now) > 0 {
 			return outcome{retry: wait}, ErrBusy
 		}
@@ -286,8 +286,8 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 	return err
 }
 
-// trust answers what nodes are to trust. A node that shows its certificate says by
-// that that it has it: the key before is good no more.
+// trust answers what nodes are to trust. A node that shows its certificate proves that it
+// has it: the earlier key is no longer valid.
 func (h *Handler) trust(ctx context.Context, r *http.Request) (outcome, error) {
 	out := outcome{bundle: h.cfg.Keyring.Bundle()}
 	replacer, ok := h.cfg.Names.(KeyReplacer)
@@ -305,7 +305,7 @@ func (h *Handler) trust(ctx context.Context, r *http.Request) (outcome, error) {
 	}
 	defer leave()
 	if err := replacer.Confirm(ctx, node, KeyHash(leaf)); err != nil {
-		h.cfg.Logger.Warn("a renewed key was not confirmed: the key before stays good until the node connects", "node", node, "error", err)
+		h.cfg.Logger.Warn("a renewed key was not confirmed: the earlier key stays valid until the node connects", "node", node, "error", err)
 	}
 	return out, nil
 }
@@ -317,8 +317,8 @@ func (h *Handler) revoked(ctx context.Context, keyHash string) error {
 	return h.cfg.Revoked.Revoked(ctx, keyHash)
 }
 
-// issue signs, and notes it. A note that cannot be made costs nobody his
-// certificate.
+// issue signs a certificate and records it in the Ledger. If that fails, the node still
+// gets the certificate.
 func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) (outcome, error) {
 	issuer := h.cfg.Keyring.ring()
 	cert, err := issuer.Issuer.IssueNode(pub, out.node, h.cfg.Keyring.cfg.Now(), h.cfg.Life)
@@ -327,7 +327,7 @@ func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) 
 	}
 	if h.cfg.Ledger != nil {
 		if err := h.cfg.Ledger.Issued(ctx, out.node, cert, issuer.Issuer.Pin()); err != nil {
-			h.cfg.Logger.Warn("certificate was not noted", "node", out.node, "error", err)
+			h.cfg.Logger.Warn("the certificate that was issued is not recorded", "node", out.node, "error", err)
 		}
 	}
 	out.cert, out.bundle = cert, issuer.bundle

@@ -36,7 +36,7 @@ type IdentityConfig struct {
 type Identity struct {
 	cfg          IdentityConfig
 	host         string        // of URL
-	newAuthority chan struct{} // has one when the server was seen to have a new authority
+	newAuthority chan struct{} // has a value when a server showed an unknown authority
 	started      atomic.Bool
 
 	renewing sync.Mutex        // one Renew at a time
@@ -61,17 +61,17 @@ const (
 	// renewExpired bounds the wait of a node whose certificate has expired: it
 	// has no link before it is renewed.
 	renewExpired = 4 * time.Minute
-	// renewCheck bounds one wait: machines sleep, and clocks are set.
+	// renewCheck bounds one wait, since machines sleep and clocks are changed.
 	renewCheck = time.Hour
-	// trustEvery is how often the node asks which authorities to trust, a
-	// fleet spread over it. It costs 4 KB.
+	// trustEvery is how often the node asks which authorities to trust. The nodes of a
+	// fleet ask at different times. One request costs 4 KB.
 	trustEvery = 12 * time.Hour
-	// spread is over what time the nodes of a fleet renew when their authority
-	// signs no more.
+	// spread is the time over which the nodes of a fleet renew when their authority no
+	// longer signs.
 	spread = 12 * time.Hour
 )
 
-// NewIdentity checks cfg and makes an Identity of it.
+// NewIdentity checks cfg and makes an Identity.
 func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	if cfg.Credentials.Leaf == nil || cfg.Credentials.Key == nil || len(cfg.Credentials.Roots) == 0 {
 		return nil, errors.New("join: IdentityConfig.Credentials are required")
@@ -87,7 +87,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	return &Identity{cfg: cfg, host: u.Hostname(), now: cfg.Credentials, newAuthority: make(chan struct{}, 1)}, nil
 }
 
-// Credentials are those that are valid now.
+// Credentials returns the present ones.
 func (i *Identity) Credentials() Credentials {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -112,8 +112,9 @@ func (i *Identity) Stats() IdentityStats {
 // is valid then. The server's certificate must be signed by an authority of the
 // credentials, or by one that such an authority vouches for, and name the host that is
 // dialled. For an IP address, which TLS does not send as a server name (RFC 6066 section
-// 3), that is the host in IdentityConfig.URL. Its times are judged by the Clock; it may
-// begin later than the Clock, since the cloud signs nothing ahead of time.
+// 3), that is the host in IdentityConfig.URL. Its times are checked by the Clock. A
+// certificate that is not valid yet by the Clock is accepted: the cloud signs nothing
+// ahead of time, so the Clock is late.
 func (i *Identity) TLS() *tls.Config {
 	c := i.config(i.host)
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -122,18 +123,18 @@ func (i *Identity) TLS() *tls.Config {
 	return c
 }
 
-// config is TLS without a certificate of the node's.
+// config is TLS without the node's certificate.
 func (i *Identity) config(host string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		Time:       i.cfg.Clock.Now,
-		// VerifyConnection does all that is skipped here, with another clock.
+		// VerifyConnection does all that is skipped here, with our own clock.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			chain, err := verifyServer(s, i.Credentials().Roots, cmp.Or(s.ServerName, host), i.cfg.Clock)
 			if err == nil && len(chain) > 2 {
-				// An authority that this node does not know signs now, and
-				// one that it knows vouches for it.
+				// The issuer is an authority that this node does not know, for which one
+				// that it knows vouches.
 				select {
 				case i.newAuthority <- struct{}{}:
 				default:
@@ -146,16 +147,16 @@ func (i *Identity) config(host string) *tls.Config {
 
 // Run renews the certificate when two thirds of its life are over, and soon when its
 // authority no longer signs. Twice a day, and when a server shows a new authority, it
-// asks which ones to trust. A failure is logged and tried again, without an end. It
-// returns nil when ctx ends. A second call returns hub.ErrStarted.
+// asks which ones to trust. A failure is logged and tried again, for ever. It returns nil
+// when ctx ends. A second call returns hub.ErrStarted.
 func (i *Identity) Run(ctx context.Context) error {
 	if i.started.Swap(true) {
 		return hub.ErrStarted
 	}
 	var renew, trust schedule
 	trust.at = time.Now().Add(mathrand.N(trustEvery / 12))
-	moved := mathrand.N(spread) // of this node in its fleet
-	var since time.Time         // its authority does not sign any more
+	moved := mathrand.N(spread) // this node's share of spread
+	var since time.Time         // when its authority was seen not to sign any more
 	for ctx.Err() == nil {
 		c := i.Credentials()
 		switch {
@@ -164,7 +165,7 @@ func (i *Identity) Run(ctx context.Context) error {
 		case since.IsZero():
 			since = time.Now()
 		}
-		// By the clock that ticks on, whatever the system's is set to.
+		// By the monotonic clock, whatever the system's is set to.
 		due := time.Now().Add(twoThirds(c.Leaf).Sub(i.cfg.Clock.Now()))
 		if early := since.Add(moved); !since.IsZero() && early.Before(due) {
 			due = early
@@ -211,8 +212,7 @@ func (i *Identity) refreshOnce(ctx context.Context, s *schedule) {
 	}
 }
 
-// schedule is when a thing is done next. Waits are measured by the monotonic
-// clock.
+// schedule says when something is done next. Waits are measured by the monotonic clock.
 type schedule struct {
 	at      time.Time
 	attempt int
@@ -224,18 +224,18 @@ func (s *schedule) next(err error, pause time.Duration) time.Duration {
 		s.attempt = 0
 	} else {
 		pause = min(renewRetryMin<<min(s.attempt, 16), renewRetryMax)
-		pause = pause/2 + mathrand.N(pause/2) // a fleet must not ask as one
+		pause = pause/2 + mathrand.N(pause/2) // the nodes of a fleet must not ask all at once
 		s.attempt++
 	}
 	s.at = time.Now().Add(pause)
 	return pause
 }
 
-// Renew asks for a new certificate now, for a new key, and saves both. It shows the
-// old certificate in the request, not to TLS, which would turn one away that has
-// expired. The new key is on disk before the cloud hears of it, and the cloud takes
-// the old one until it has seen the new one used: whatever is interrupted, the node
-// has a key that is good. A cloud that knows no new keys renews the old one.
+// Renew asks for a new certificate now, for a new key, and saves both. It sends the old
+// certificate in the request and not in the TLS handshake, which would refuse an expired
+// one. The new key is on disk before the cloud gets it, and the cloud accepts the old one
+// until the new one was used: whatever is interrupted, the node has a valid key. A cloud
+// of an older version renews the old key.
 func (i *Identity) Renew(ctx context.Context) (err error) {
 	i.renewing.Lock()
 	defer i.renewing.Unlock()
@@ -251,7 +251,7 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 	old := i.Credentials()
 	key, err := i.nextKey(old.Key)
 	if err != nil {
-		// A full disk: the certificate must not run out for that.
+		// The certificate must not expire because a disk is full.
 		i.cfg.Logger.Warn("no new key was made: the certificate is renewed for the old one", "error", err)
 		key = old.Key
 	}
@@ -319,8 +319,8 @@ func (i *Identity) renewFor(ctx context.Context, old Credentials, key *ecdsa.Pri
 	return c, nil
 }
 
-// confirm shows the cloud the new certificate, so that the key before is good no
-// more. Without it that happens when the node next connects.
+// confirm shows the cloud the new certificate, so that the cloud stops accepting the
+// earlier key. Without it that happens when the node next connects.
 func (i *Identity) confirm(ctx context.Context) {
 	shown := func(host string) *tls.Config {
 		c := i.config(host)
@@ -328,12 +328,11 @@ func (i *Identity) confirm(ctx context.Context) {
 		return c
 	}
 	if _, err := i.ask(ctx, shown, TrustPath, nil); err != nil {
-		i.cfg.Logger.Info("the cloud was not shown the new key: the old one stays good until the node connects", "error", err)
+		i.cfg.Logger.Info("the cloud was not shown the new key: the old one stays valid until the node connects", "error", err)
 	}
 }
 
-// Refresh asks now which authorities to trust, and saves the answer if it is
-// another one than before.
+// Refresh asks now which authorities to trust, and saves the answer if it has changed.
 func (i *Identity) Refresh(ctx context.Context) error {
 	g, err := i.ask(ctx, i.config, TrustPath, nil)
 	if err != nil {
@@ -361,8 +360,7 @@ func (i *Identity) ask(ctx context.Context, config func(host string) *tls.Config
 	return g, err
 }
 
-// put saves credentials and makes them those that are valid. If they cannot be
-// saved all stays as it was.
+// put saves credentials and then uses them. If they cannot be saved, nothing changes.
 func (i *Identity) put(c Credentials) error {
 	if i.cfg.Dir != "" {
 		if err := c.Save(i.cfg.Dir); err != nil {

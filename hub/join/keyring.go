@@ -19,9 +19,9 @@ type KeyringConfig struct {
 	Logger      *slog.Logger     // nil discards
 }
 
-// Keyring holds a cloud's authorities while it runs. Servers and handlers that
-// were made of it follow each Update, without a restart and without ending a
-// connection. All methods may be called by several goroutines at once.
+// Keyring holds a cloud's authorities while it runs. Servers and handlers that use it
+// follow each Update, without a restart and without ending a connection. All methods may
+// be called by several goroutines at once.
 type Keyring struct {
 	cfg KeyringConfig
 
@@ -29,7 +29,7 @@ type Keyring struct {
 	now ring
 }
 
-// ring is what a Keyring makes of its authorities.
+// ring is what a Keyring derives from its authorities.
 type ring struct {
 	Authorities
 	links    *x509.CertPool // who may connect
@@ -56,8 +56,8 @@ func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
 	return k, k.Update(cfg.Authorities)
 }
 
-// Update puts other authorities in place of those before. If they cannot be
-// used it changes nothing and returns an ErrCA.
+// Update replaces the authorities. If the new ones cannot be used it changes nothing and
+// returns an ErrCA.
 func (k *Keyring) Update(a Authorities) error {
 	if a.Issuer == nil {
 		return fmt.Errorf("%w: there is no issuer", ErrCA)
@@ -75,7 +75,7 @@ func (k *Keyring) Update(a Authorities) error {
 	return nil
 }
 
-// Authorities are those that are in place.
+// Authorities returns the present ones.
 func (k *Keyring) Authorities() Authorities { return k.ring().Authorities }
 
 // Pin is the Issuer's, for tokens.
@@ -90,8 +90,8 @@ func (k *Keyring) ring() ring {
 	return k.now
 }
 
-// Expiry says when the first of the Issuer's and the server's certificate ends;
-// the server's is zero before it was first asked for.
+// Expiry returns when the Issuer's and the server's certificate expire; the server's is
+// zero before its first use.
 func (k *Keyring) Expiry() (issuer, server time.Time) {
 	r := k.ring()
 	if r.config != nil {
@@ -161,11 +161,11 @@ func (k *Keyring) verifyOld(cert *x509.Certificate, grace time.Duration) (node s
 	case now.After(cert.NotAfter):
 		at = cert.NotAfter
 	case now.Before(cert.NotBefore):
-		at = cert.NotBefore // the signature proves that this clock is late
+		at = cert.NotBefore // our signature proves that this clock is late
 	}
 	opts := x509.VerifyOptions{Roots: k.ring().renewals, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if err != nil {
-		opts.CurrentTime = cert.NotAfter // whose certificate it is comes first
+		opts.CurrentTime = cert.NotAfter // ErrExpired is the answer only for a certificate that was valid once
 	}
 	if _, bad := cert.Verify(opts); bad != nil {
 		return "", fmt.Errorf("%w: %w", ErrIdentity, bad)
@@ -177,7 +177,7 @@ func (k *Keyring) verifyOld(cert *x509.Certificate, grace time.Duration) (node s
 	return node, err
 }
 
-// days tells long durations as one speaks of them.
+// days formats long durations in days.
 func days(d time.Duration) string {
 	if d >= 48*time.Hour {
 		return fmt.Sprintf("%d days", d/(24*time.Hour))

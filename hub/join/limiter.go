@@ -19,9 +19,9 @@ const (
 	limitSlots = 4096
 )
 
-// limiter counts failures by address, or by what else is its key. Its memory does
-// not grow, whatever the number of keys; one may suffer for another one, but an
-// attacker cannot choose which, since the hash has a random seed.
+// limiter counts failures by address, or by another key. Its memory does not grow,
+// whatever the number of keys. Two keys may share a count, but an attacker cannot choose
+// which, since the hash has a random seed.
 type limiter struct {
 	seed  maphash.Seed
 	every time.Duration
@@ -39,7 +39,7 @@ func newLimiter(every time.Duration) *limiter {
 	return &limiter{seed: maphash.MakeSeed(), every: every}
 }
 
-// over says how long the key has to wait; 0 means that it may go on.
+// over returns how long the key has to wait; 0 means that it need not.
 func (l *limiter) over(key string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

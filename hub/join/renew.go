@@ -12,7 +12,7 @@ import (
 	"slices"
 )
 
-// renewal is what a request for one has proved.
+// renewal is what a request for a renewal has proved.
 type renewal struct {
 	node string
 	old  string           // hash of the key of the certificate to be renewed
@@ -20,9 +20,9 @@ type renewal struct {
 	key  string           // hash of pub
 }
 
-// renew signs the key of a certificate once more, or a new key in its place, for
-// one that proves to have both. Whoever replays such a request gets a certificate
-// without its key.
+// renew signs the key of a certificate again, or a new key in its place, for a node that
+// proves to have both. A replayed request is harmless: its sender gets a certificate
+// without the key.
 func (h *Handler) renew(ctx context.Context, r *http.Request) (outcome, error) {
 	req, err := h.proveOld(r)
 	out := outcome{node: req.node}
@@ -75,7 +75,7 @@ func namesKeys(ctx context.Context, names Names, node string) ([]string, error) 
 
 var errOtherKey = fmt.Errorf("%w: the request is signed with another key", ErrIdentity)
 
-// proveOld checks all of a renewal that needs no store.
+// proveOld checks everything about a renewal that needs no store.
 func (h *Handler) proveOld(r *http.Request) (renewal, error) {
 	var req renewRequest
 	if err := read(r, &req); err != nil {

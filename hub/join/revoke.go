@@ -122,7 +122,7 @@ func (g *Guard) checkHolder(ctx context.Context, node, key string) (known bool, 
 	}
 	if r, ok := g.cfg.Names.(KeyReplacer); ok && len(keys) > 1 && keys[0] == key {
 		if err := r.Confirm(ctx, node, key); err != nil {
-			g.cfg.Logger.Warn("a renewed key was not confirmed: the key before stays good until the node connects again", "node", node, "error", err)
+			g.cfg.Logger.Warn("a renewed key was not confirmed: the earlier key stays valid until the node connects again", "node", node, "error", err)
 		}
 	}
 	return known, nil

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// ServerCertificate returns the certificate of a further server, for hosts, which
-// are names and IP addresses: for example of kubelet endpoints, so that an API
-// server that is given Bundle verifies them. It is made when it is first asked
-// for, and anew at two thirds of its life and when the Issuer changes; its key is
-// never on disk. The function may be called by several goroutines at once.
+// ServerCertificate returns the certificate of a further server, for hosts, which are
+// names and IP addresses: for example of kubelet endpoints, so that an API server that is
+// given Bundle verifies them. It is made at its first use, and again at two thirds of its
+// life and when the Issuer changes; its key is never on disk. The function may be called
+// by several goroutines at once.
 func (k *Keyring) ServerCertificate(hosts ...string) (func() (*tls.Certificate, error), error) {
 	if len(hosts) == 0 {
 		return nil, errors.New("join: a server certificate needs at least one host name or IP address")

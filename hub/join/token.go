@@ -92,8 +92,8 @@ type Tokens interface {
 	Use(ctx context.Context, id, node, keyHash string) error
 }
 
-// Names is the store of who has which node name. Its methods may be called at
-// the same time, also by several clouds.
+// Names is the store of which key has which node name. Its methods may be called at the
+// same time, also by several clouds.
 type Names interface {
 	// Claim gives the name to the key with that hash. It returns whether the
 	// claim is new, or an error that is ErrNameInUse when another key has the
@@ -126,20 +126,20 @@ type KeyReplacer interface {
 	// in one step. Again with the same keys it succeeds. If old does not have the
 	// name it returns an error that is ErrIdentity.
 	Replace(ctx context.Context, node, old, fresh string) error
-	// Confirm is called when the key was used: if it is the newest, the one before
-	// has the name no more.
+	// Confirm is called when the key was used: if it is the newest, the one before no
+	// longer has the name.
 	Confirm(ctx context.Context, node, keyHash string) error
 }
 
-// Ledger is what a store may do besides: remember what was issued, so that an
-// operator sees who still has a certificate of an old authority.
+// Ledger is implemented by a store that also records what was issued, so that an operator
+// sees who still has a certificate of an old authority.
 type Ledger interface {
 	// Issued is called with each certificate before its node gets it.
 	Issued(ctx context.Context, node string, cert *x509.Certificate, issuer string) error
 }
 
-// RevokedKeys is what a store may do besides: remember keys that an operator
-// made worthless.
+// RevokedKeys is implemented by a store that also records the keys that an operator has
+// revoked.
 type RevokedKeys interface {
 	// Revoked returns an error that is ErrRevoked for such a key, nil for any
 	// other.
@@ -149,8 +149,8 @@ type RevokedKeys interface {
 // pattern reports whether the record is for more than one name.
 func (r Record) pattern() bool { return strings.ContainsAny(r.Nodes, `*?[\`) }
 
-// check says whether the record lets this secret, node and key in at that
-// time. Wrong secrets take the same time wherever they differ.
+// check returns why the record does not allow this secret, node and key at that time, or
+// nil. A wrong secret takes the same time wherever it differs.
 func (r Record) check(secret, node, keyHash string, now time.Time) error {
 	switch {
 	case subtle.ConstantTimeCompare([]byte(hash([]byte(secret))), []byte(r.SecretHash)) != 1:

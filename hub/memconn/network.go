@@ -104,9 +104,8 @@ func (n *Network) Cut(node string) {
 	}
 }
 
-// Stall makes a node's connections half-open: no byte arrives any more and no
-// side is told, also on connections that it dials meanwhile. With false, what
-// was held back arrives.
+// Stall makes a node's connections half-open, also those that it dials meanwhile: no byte
+// arrives any more and no side gets an error. With false, what was held back arrives.
 func (n *Network) Stall(node string, on bool) {
 	n.mu.Lock()
 	n.stalled[node] = on

@@ -21,6 +21,6 @@
 // ErrFull. A Sink that is full refuses to apply, so that the peer keeps the object and
 // tries again, each time after a longer pause; the session goes on.
 //
-// All methods may be called by several goroutines at once. Bodies are not copied: who
-// gives or gets one does not alter it.
+// All methods may be called by several goroutines at once. Bodies are not copied: do not
+// alter one that you passed in or got.
 package memstate

@@ -110,7 +110,8 @@ func (s *Source) Delete(key hub.Key) {
 	s.notifyAndUnlock(key)
 }
 
-// notifyAndUnlock calls the subscribers without the lock, as their contract wants.
+// notifyAndUnlock calls the subscribers without the lock, as the contract of hub.Source
+// demands.
 func (s *Source) notifyAndUnlock(key hub.Key) {
 	watchers := slices.Collect(maps.Values(s.watchers))
 	s.mu.Unlock()

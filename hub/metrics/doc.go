@@ -1,6 +1,5 @@
-// Package metrics shows what a hub.Server or hub.Client has counted to
-// Prometheus. A [Collector] reads hub.Stats when it is scraped; between two
-// scrapes it costs nothing.
+// Package metrics exports the counts of a hub.Server or hub.Client to Prometheus. A
+// [Collector] reads hub.Stats when it is scraped; between two scrapes it costs nothing.
 //
 // No metric has a label for the node: a server with 100,000 nodes has as many
 // time series as one with ten. What concerns one node is in the log, and in

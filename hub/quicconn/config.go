@@ -23,9 +23,9 @@ const (
 	firstConnWindow = 16 << 20
 	maxConnWindow   = 64 << 20
 
-	// idLength is how many bytes a connection's ids have. Each connection has
-	// several, and quic-go does not look whether one is taken: its own four
-	// bytes would meet each other among 100,000 connections.
+	// idLength is how many bytes a connection's ids have. Each connection has several,
+	// and quic-go does not check whether an id is taken: its own four random bytes would
+	// collide among 100,000 connections.
 	idLength = 8
 
 	// maxStreams is how many streams a peer may have open at once.
@@ -39,14 +39,14 @@ const (
 	keepalive = 15 * time.Second
 	// handshakeTimeout bounds the wait for a peer's next handshake packet.
 	handshakeTimeout = 10 * time.Second
-	// answerTimeout is that of an edge, which may stand in line at its server for
+	// answerTimeout is that of an edge, which may wait in its server's queue for
 	// maxQueueTime. It sends its first packet again after 0.2, 0.6, 1.4, 3.0, 6.2 and
-	// 12.6 s (RFC 9002 section 6.2), and then not for as long again: it does better to
-	// begin anew.
+	// 12.6 s (RFC 9002 section 6.2), and the next time only 13 s after that: a new
+	// attempt is faster.
 	answerTimeout = 14 * time.Second
 )
 
-// settings are those of one end, which lets a connection be silent for so long.
+// settings are quic-go's for one end, with its idle time-out.
 func settings(idle time.Duration) *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:           handshakeTimeout,

@@ -66,8 +66,8 @@ func (c *Conn) LastRead() time.Time {
 	return time.Time{}
 }
 
-// note takes a read of some bytes for a sign of life, if any packet has come
-// since the last one: a slow reader of what arrived long ago is no such sign.
+// note counts a read as a sign of life if a packet has arrived since the last one: to
+// read bytes that arrived long ago proves nothing.
 func (c *Conn) note() {
 	now, before := c.conn.ConnectionStats().BytesReceived, c.received.Load()
 	if now > before && c.received.CompareAndSwap(before, now) {
@@ -84,8 +84,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// error makes the end of the connection recognizable as such, and gives what
-// the server said of it.
+// error makes the end of the connection recognizable as net.ErrClosed, and adds the
+// server's reason.
 func (c *Conn) error(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -218,8 +218,8 @@ func (s *stream) error(err error) error {
 	return fmt.Errorf("quicconn: stream: %w: %w", net.ErrClosed, refusal(err))
 }
 
-// isIdle tells the end of a connection by silence, which is a time-out too,
-// from a deadline.
+// isIdle reports whether quic-go ended the connection because it was silent: that is a
+// time-out too, but not the time-out of a deadline.
 func isIdle(err error) bool {
 	_, ok := errors.AsType[*quic.IdleTimeoutError](err)
 	return ok

@@ -23,10 +23,9 @@ type DialerConfig struct {
 	// nodes. It stays its owner's to close. Nil means a socket of its own for
 	// each connection.
 	Socket *Socket
-	// Keepalive is after how long a silence the edge asks whether the server
-	// still knows the connection, where the server wants to be asked less often:
-	// for a NAT that forgets sooner. 0 means as often as the server says, see
-	// ListenerConfig.Keepalive.
+	// Keepalive is after how long a silence the edge asks whether the server still knows
+	// the connection, if that is sooner than the server asks for: set it for a NAT that
+	// forgets sooner. 0 means as often as the server says, see ListenerConfig.Keepalive.
 	Keepalive time.Duration
 }
 
@@ -61,12 +60,12 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	return d, nil
 }
 
-// Dial opens one connection. Where UDP is blocked it fails when ctx ends or
-// after 7 s. A server whose certificate is not to
-// be trusted gives an error that wraps a *tls.CertificateVerificationError. The
-// refusal of the node's own certificate shows only when the connection is first
-// used, as hub.CertificateError or with CodeForbidden: that is how TLS 1.3
-// works. A DialerConfig.Socket that works no more gives a *SocketError.
+// Dial opens one connection. Where UDP is blocked it fails when ctx ends or after 7 s. A
+// server whose certificate is not to be trusted gives an error that wraps a
+// *tls.CertificateVerificationError. The refusal of the node's own certificate shows only
+// when the connection is first used, as hub.CertificateError or with CodeForbidden: that
+// is how TLS 1.3 works. For a DialerConfig.Socket that no longer works the error is a
+// *SocketError.
 func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 	addr, err := resolve(ctx, d.addr)
 	if err != nil {

@@ -54,7 +54,7 @@ type initialQueue struct {
 	waiting []*caller
 	line    map[netip.Prefix]int // of waiting, by network
 	entered []*caller            // let in, the last ones
-	passes  []*load.Slot         // of those let in that quic-go has not begun
+	passes  []*load.Slot         // of those let in that quic-go has not begun yet
 	ready   []packet             // of the one that was let in last
 	// underway are the connections that quic-go has begun, whose end before Accept frees
 	// a place. They are looked through when there is no free place: a context.AfterFunc
@@ -67,7 +67,7 @@ type share struct {
 	ctx      context.Context // ends with the connection
 	pass     *load.Slot      // its place on the way in
 	unproven atomic.Bool     // counts in initialQueue.unproven
-	forget   func() bool     // has it wait for Accept though it has ended; nil when it does not wait
+	forget   func() bool     // stops the AfterFunc that removes it from the backlog; nil when it is not there
 	grown    atomic.Int64    // bytes of Listener.grown
 }
 
@@ -177,7 +177,7 @@ func (l *initialQueue) nextLocked() int {
 	return slices.IndexFunc(l.waiting, func(c *caller) bool { return c.network == next })
 }
 
-// leftLineLocked counts out a connection that no longer waits.
+// leftLineLocked stops counting a connection that no longer waits.
 func (l *initialQueue) leftLineLocked(c *caller) {
 	if l.line[c.network]--; l.line[c.network] <= 0 {
 		delete(l.line, c.network)

@@ -167,9 +167,9 @@ func (l *Listener) admit(conn *quic.Conn) {
 	}
 }
 
-// Accept waits for the next connection. It fails with net.ErrClosed once the
-// Listener is closed, and with a *SocketError when the socket works no more: no
-// connection comes then, and those that were are gone.
+// Accept waits for the next connection. It fails with net.ErrClosed once the Listener is
+// closed, and with a *SocketError when the socket no longer works: no connection comes
+// then, and all earlier ones have ended.
 func (l *Listener) Accept(ctx context.Context) (hub.Conn, error) {
 	c, err := l.waiting.Accept(ctx)
 	switch {

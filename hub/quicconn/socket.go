@@ -13,9 +13,9 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// SocketError says that a UDP socket works no more, and that all connections
-// on it have ended. Accept, Dial and the streams of those connections fail with
-// it. It does not heal: open another socket.
+// SocketError says that a UDP socket no longer works, and that all connections on it have
+// ended. Accept, Dial and the streams of those connections fail with it. It does not
+// heal: open another socket.
 type SocketError struct {
 	Addr net.Addr // the socket's own
 	Err  error    // what reading it failed with; net.ErrClosed when it was closed
@@ -41,11 +41,11 @@ func NewSocket(conn net.PacketConn) *Socket {
 	return &Socket{&quic.Transport{Conn: (&inbound{conn: conn, reads: r}).socket(), ConnectionIDLength: idLength}, conn, r}
 }
 
-// Done is closed when the socket works no more: by Close, or because it has
-// failed, which shows once something was dialled from it. Err says why.
+// Done is closed when the socket no longer works: after Close, or because it has failed,
+// which shows only after the first Dial from it. Err says why.
 func (s *Socket) Done() <-chan struct{} { return s.reads.dead }
 
-// Err is the *SocketError by which the socket works no more; nil until Done.
+// Err is the *SocketError that says why the socket no longer works; nil until Done.
 func (s *Socket) Err() error { return s.reads.failure() }
 
 // Close ends all connections of the socket. Twice is nil.
@@ -66,8 +66,8 @@ const (
 	readPause = 10 * time.Millisecond
 )
 
-// reads judges how a socket's reads went. Its methods judge and end may be
-// called by different goroutines, judge by one at a time.
+// reads decides which failed reads of a socket are final. One goroutine at a time may
+// call judge; end and failure may be called by any.
 type reads struct {
 	addr  net.Addr
 	inRow int // reads that failed, since the last one that did not
@@ -78,8 +78,8 @@ type reads struct {
 
 func newReads(addr net.Addr) *reads { return &reads{addr: addr, dead: make(chan struct{})} }
 
-// judge returns nil for an error that the socket may outlive, after a pause, and
-// otherwise what the read is to fail with.
+// judge returns nil, after a pause, for an error that may be temporary, so that the
+// caller reads again; otherwise it returns the error that the read must return.
 func (r *reads) judge(err error) error {
 	switch {
 	case err == nil:
@@ -112,20 +112,19 @@ func (r *reads) failure() error {
 	}
 }
 
-// inbound is what becomes of what a socket reads, before quic-go sees it.
-// quic-go gives up a socket, and all connections on it, at the first read that
-// fails; this one is read again. It answers packets of connections that a server
-// before this one had, and has those wait in line that begin where there is no
-// place.
+// inbound stands between a socket and quic-go. quic-go gives a socket and all its
+// connections up at the first read that fails; inbound reads again. It answers packets of
+// connections that an earlier server had, and queues the packets of new connections while
+// there is no place for them.
 type inbound struct {
 	conn     net.PacketConn
 	reads    *reads
 	resetter *resetter     // nil answers nothing
-	initials *initialQueue // nil has nobody wait
+	initials *initialQueue // nil queues nothing
 	ended    atomic.Bool
 }
 
-// socket returns the socket as quic-go is to see it.
+// socket returns the socket that quic-go gets.
 func (in *inbound) socket() net.PacketConn {
 	if udp, ok := in.conn.(*net.UDPConn); ok {
 		return &udpSocket{udp, ipv4.NewPacketConn(udp), in}
@@ -145,7 +144,7 @@ func (in *inbound) end(t time.Time) error {
 	return in.conn.SetReadDeadline(t)
 }
 
-// failed returns what a read is to fail with, or nil if it is to be tried again.
+// failed returns the error that a read must return, or nil if it must be tried again.
 func (in *inbound) failed(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !in.ended.Load() { // by wake
 		_ = in.conn.SetReadDeadline(time.Time{})

@@ -8,12 +8,13 @@ import (
 	"slices"
 )
 
-// serverTLS is what quic-go is given: ListenerConfig.TLS, as insist wants it.
+// serverTLS is the configuration for quic-go: ListenerConfig.TLS with the changes of
+// insist.
 //
-// quic-go copies it for each connection, and crypto/tls keeps what
-// GetConfigForClient chooses besides. So the choice of now, which is that of all
-// connections until a certificate is renewed, is what quic-go is given, and as
-// long as it stays nothing else is chosen.
+// quic-go copies it for each connection, and crypto/tls keeps another configuration that
+// GetConfigForClient returns beside it. So quic-go gets what GetConfigForClient returns
+// now, which is the same for all connections until a certificate is renewed. As long as
+// it stays the same, connections get no second configuration.
 func (l *Listener) serverTLS() *tls.Config {
 	choose := l.cfg.TLS.GetConfigForClient
 	if choose == nil {
@@ -47,8 +48,8 @@ func (l *Listener) serverTLS() *tls.Config {
 	return given
 }
 
-// nobody is the connection of the hello by which a Listener asks for the first
-// choice. It has only a local address.
+// nobody is the net.Conn in the hello with which Listen calls GetConfigForClient. It has
+// only a local address.
 type nobody struct {
 	net.Conn
 	addr net.Addr
@@ -57,7 +58,7 @@ type nobody struct {
 func (n nobody) LocalAddr() net.Addr  { return n.addr }
 func (n nobody) RemoteAddr() net.Addr { return &net.UDPAddr{} }
 
-// choice is what GetConfigForClient gave, and what insist made of it.
+// choice is what GetConfigForClient returned, and what insist made of it.
 type choice struct{ of, config *tls.Config }
 
 // insist returns a copy of c that speaks this protocol and wants a certificate.

@@ -19,7 +19,7 @@ const (
 	subprotocol = "edgekit.v1"
 )
 
-// errClosed is the end of a connection that this side closed.
+// errClosed is why a connection ended that this side closed.
 var errClosed = errors.New("closed")
 
 // Conn is one multiplexed WebSocket connection. At rest it costs two
@@ -43,7 +43,7 @@ type Conn struct {
 	peerLast uint64    // and by the peer
 	theirs   int       // streams of the peer in streams
 	accepted []*stream // that AcceptStream has not returned yet
-	notes    []*stream // that have something to tell besides bytes
+	notes    []*stream // that have control frames to send
 	ready    []*stream // that have bytes to send
 	flushing bool      // flush runs
 	grown    int       // bytes of windows beyond their beginning
@@ -148,8 +148,8 @@ func (c *Conn) errorLocked(doing string) error {
 	return fmt.Errorf("wsconn: %s: %w: %w", doing, net.ErrClosed, c.err)
 }
 
-// fail ends the connection for the reason given, unless it has ended already.
-// What waits for the peer returns.
+// fail ends the connection for the reason given, unless it has ended already. Calls that
+// wait for the peer return.
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,8 +201,8 @@ func (c *Conn) dropLocked(s *stream) {
 	}
 }
 
-// background is for calls that Close ends, and nothing else should: nhooyr's
-// WebSocket takes the end of a context for the end of the connection.
+// background is the context of calls that only Close may end: nhooyr's WebSocket closes
+// the connection when the context of a call ends.
 func background() context.Context { return context.Background() }
 
 // messages are the buffers of messages, in use only while one is read, waits
@@ -212,7 +212,7 @@ var messages = sync.Pool{New: func() any { b := make([]byte, maxMessage+1); retu
 // small are buffers for the messages of a connection that is not busy.
 var small = sync.Pool{New: func() any { b := make([]byte, 2<<10); return &b }}
 
-// receive takes messages until the connection ends.
+// receive reads messages until the connection ends.
 func (c *Conn) receive() {
 	busy := false // the last message was large
 	for {
@@ -261,8 +261,8 @@ func (c *Conn) message(r io.Reader, large bool) (bool, error) {
 
 func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
-// handle acts on the frames of a message. buf is where the message is, if a
-// stream may keep that; kept says that one did.
+// handle acts on the frames of a message. buf is the buffer of the message, if a stream
+// may keep it; kept says that one did.
 func (c *Conn) handle(b []byte, buf *[]byte) (kept bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -305,7 +305,7 @@ func (c *Conn) openedLocked(id uint64) error {
 	return nil
 }
 
-// flushLocked has what is to be sent sent.
+// flushLocked starts flush, unless it runs.
 func (c *Conn) flushLocked() {
 	if !c.flushing && c.err == nil {
 		c.flushing = true
@@ -346,7 +346,7 @@ func (c *Conn) fill(b []byte) []byte {
 		b = s.appendNotesLocked(b)
 	}
 	if len(c.notes) > 0 {
-		return b // an open stands before the stream's bytes
+		return b // the open frame must precede the stream's bytes
 	}
 	c.notes = nil
 	for len(c.ready) > 0 && len(b) < maxMessage-maxHeader {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// The multiplexer's wire, within binary WebSocket messages of at most
-// maxMessage bytes. A message holds whole frames: a byte that says which, the
-// stream's id as a uvarint, and what stands beside the kinds below. The edge's
-// streams have odd ids, the cloud's even ones, and each side's ids grow.
+// The multiplexer's wire, within binary WebSocket messages of at most maxMessage bytes. A
+// message holds whole frames: a byte that says which kind, the stream's id as a uvarint,
+// and what the comments beside the kinds below say. The edge's streams have odd ids, the
+// cloud's even ones, and each side's ids grow.
 const (
 	frameOpen    byte = iota + 1 // the sender opens the stream
 	frameData                    // uvarint length, and so many bytes

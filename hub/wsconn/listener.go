@@ -49,10 +49,11 @@ type ListenerConfig struct {
 	// may be open that are not links, a quarter of them without having sent a byte.
 	// 0 means 4096; it must be at least 4 times Handshakes.
 	Pending int
-	// Proxies are the networks of load balancers that begin each connection with a
-	// PROXY protocol header (version 1 or 2), which names the client's address. A
-	// connection from there without a header is closed; from anywhere else a header is
-	// not one. It is for the sockets that Throttle was given. nil trusts nobody.
+	// Proxies are the networks of load balancers that begin each connection with a PROXY
+	// protocol header (version 1 or 2), which names the client's address. A connection
+	// from there without a header is closed; one from anywhere else with a header fails
+	// its TLS handshake. It is for the sockets that Throttle was given. nil trusts
+	// nobody.
 	Proxies []netip.Prefix
 }
 
@@ -177,8 +178,8 @@ func (l *Listener) identify(r *http.Request) (hub.Peer, int, error) {
 	return hub.Peer{Name: name, Certificate: cert, Addr: addr, Transport: transport}, 0, nil
 }
 
-// Backlog implements hub.BacklogReporter, for the sockets that Throttle was given. How
-// many wait besides, only the kernel knows.
+// Backlog implements hub.BacklogReporter, for the sockets that Throttle was given. More
+// may wait in the kernel, which does not say how many.
 func (l *Listener) Backlog() map[string]hub.Backlog {
 	return map[string]hub.Backlog{transport: {UnderWay: l.entry.Taken(), Waiting: l.entry.Waiting()}}
 }

@@ -8,18 +8,18 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
-// silentOf is which part of the pending connections may be silent, and closeOf
-// which part is closed at once when they are too many: to look through all of them
-// for each new one would cost too much.
+// One in silentOf of the pending connections may be silent. One in closeOf of them is
+// closed at once when they are too many: to look through all of them for each new one
+// would cost too much.
 const (
 	silentOf = 4
 	closeOf  = 16
 )
 
-// pending are the TCP connections that are no links, or not yet. They have cost
-// their peers nothing, so that their number is bounded. When they are too many, the
-// oldest of the network that has the most are closed: a network that opens many
-// pays for them itself. All methods may be called by several goroutines at once.
+// pending holds the TCP connections that are not links, or not yet. A peer opens one at
+// no cost, so their number is bounded. When they are too many, the oldest of the network
+// that has the most are closed: a network that opens many pays for them itself. All
+// methods may be called by several goroutines at once.
 type pending struct {
 	most, mostSilent int
 
@@ -30,7 +30,7 @@ type pending struct {
 
 func newPending(most int) *pending { return &pending{most: most, mostSilent: max(1, most/silentOf)} }
 
-// add takes a new connection in, which is silent as yet.
+// add adds a new connection, which has not sent a byte yet.
 func (p *pending) add(e *entering) {
 	p.mu.Lock()
 	p.all = append(p.all, e)
@@ -52,8 +52,8 @@ func (p *pending) add(e *entering) {
 	}
 }
 
-// overLocked returns at most n, but one, of those that may be closed: the oldest of
-// the network that has the most of them.
+// overLocked returns at most n (at least one, if there is one) of the connections that
+// may be closed: the oldest of the network that has the most of them.
 func (p *pending) overLocked(n int, may func(*entering) bool) []*entering {
 	count := make(map[netip.Prefix]int)
 	var largest netip.Prefix
@@ -76,14 +76,15 @@ func (p *pending) overLocked(n int, may func(*entering) bool) []*entering {
 	return over
 }
 
-// rename notes that the connection is of another network.
+// rename counts the connection to another network, once its balancer has named the
+// client.
 func (p *pending) rename(e *entering, network netip.Prefix) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e.network = network
 }
 
-// spoke notes that the connection is silent no more.
+// spoke records that the connection has sent its first byte.
 func (p *pending) spoke(e *entering) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,8 +94,8 @@ func (p *pending) spoke(e *entering) {
 	e.spoke = true
 }
 
-// placed notes the connection's place. It reports false, and gives the place back,
-// if the connection was closed meanwhile.
+// placed records the connection's place. It reports false, and gives the place back, if
+// the connection was closed meanwhile.
 func (p *pending) placed(e *entering, pass *load.Slot) bool {
 	p.mu.Lock()
 	if !e.gone {
@@ -107,7 +108,7 @@ func (p *pending) placed(e *entering, pass *load.Slot) bool {
 	return false
 }
 
-// remove ends the time in which the connection counts. Twice is no error.
+// remove stops counting the connection. A second call does nothing.
 func (p *pending) remove(e *entering) {
 	p.mu.Lock()
 	pass := p.removeLocked(e)

@@ -7,17 +7,16 @@ import (
 	"time"
 )
 
-// corkSize is what a socket collects before it writes: a message, with what TLS
+// corkSize is how many bytes a socket collects before it writes: a message, and what TLS
 // adds to it at the edge.
 const corkSize = 65 << 10
 
 // corks are the buffers of sockets that are writing.
 var corks = sync.Pool{New: func() any { b := make([]byte, 0, corkSize); return &b }}
 
-// socket is the connection below a WebSocket: above TLS in the cloud, below it
-// at the edge. It notes when bytes arrive, and puts the many small writes of
-// one message together, so that the buffers that a connection keeps at rest
-// can be tiny.
+// socket is the connection below a WebSocket: above TLS in the cloud, below it at the
+// edge. It records when bytes arrive, and joins the many small writes of one message, so
+// that the buffers that a connection keeps at rest can be tiny.
 type socket struct {
 	net.Conn
 	heard atomic.Int64 // when bytes last arrived, Unix nanoseconds
@@ -74,7 +73,7 @@ func (s *socket) emptyLocked() error {
 	return err
 }
 
-// hold begins to collect what is written.
+// hold makes later writes wait for release.
 func (s *socket) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

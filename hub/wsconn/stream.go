@@ -22,7 +22,7 @@ type stream struct {
 	peerEnded  bool
 	peerClosed bool
 	deadline   time.Time
-	timer      *time.Timer // wakes who waits at the deadline
+	timer      *time.Timer // wakes the waiting Read or Write at the deadline
 
 	// What arrived.
 	in      []chunk
@@ -82,8 +82,8 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// takeLocked copies without holding mu: only a Read takes from in, and only
-// behind what is there is anything put.
+// takeLocked copies without holding mu: only a Read removes from in, and new chunks are
+// only appended.
 func (s *stream) takeLocked(p []byte) int {
 	data := s.in[0].data
 	s.conn.mu.Unlock()
@@ -137,8 +137,7 @@ func (s *stream) growLocked() {
 	}
 }
 
-// Write returns when all of p is on its way. Other streams get their turn
-// meanwhile.
+// Write returns when all of p is on its way. Other streams are served meanwhile.
 func (s *stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -294,7 +293,7 @@ func (s *stream) noteLocked() {
 	}
 }
 
-// appendNotesLocked puts what the stream has to tell into a message.
+// appendNotesLocked appends the stream's control frames to a message.
 func (s *stream) appendNotesLocked(b []byte) []byte {
 	s.noted = false
 	if s.opening {

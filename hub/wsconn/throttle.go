@@ -51,12 +51,11 @@ type throttled struct {
 	running sync.WaitGroup
 
 	mu        sync.Mutex
-	admitting map[*entering]struct{} // not given to Accept as yet
-	waiting   int                    // of these, those that have spoken
+	admitting map[*entering]struct{} // not returned by Accept yet
+	waiting   int                    // of these, how many have sent a byte
 }
 
-// Accept waits for the next connection that has begun to speak, and until it has a
-// place.
+// Accept waits for the next connection that has sent a byte and has a place.
 func (t *throttled) Accept() (net.Conn, error) {
 	t.begin.Do(func() { t.running.Go(t.accept) })
 	select {
@@ -112,7 +111,7 @@ func (t *throttled) hasRoom() bool {
 	}
 }
 
-// wait counts one more or one less that waits for a place.
+// wait adds n to the count of connections that wait for a place.
 func (t *throttled) wait(n int) {
 	t.mu.Lock()
 	t.waiting += n
@@ -123,7 +122,7 @@ func (t *throttled) wait(n int) {
 	}
 }
 
-// admit passes a connection to Accept once it has spoken and has a place.
+// admit passes a connection to Accept once it has sent a byte and has a place.
 func (t *throttled) admit(e *entering) {
 	given := false
 	defer func() {
@@ -165,7 +164,7 @@ func (t *throttled) Close() error {
 	return err
 }
 
-// entering is a connection that counts until it is inside, or closed.
+// entering is a connection that counts until it has become a link, or is closed.
 type entering struct {
 	net.Conn
 	network netip.Prefix // written with pending.mu, by admit alone
@@ -181,7 +180,8 @@ type entering struct {
 	gone  bool       // it is not in pending
 }
 
-// listen waits for the first byte, behind what a balancer says of it.
+// listen waits for the first byte of the client, after the header of its balancer, if it
+// has one.
 func (e *entering) listen(closing <-chan struct{}, proxies []netip.Prefix) bool {
 	select {
 	case <-closing:
@@ -234,7 +234,7 @@ func (e *entering) Close() error {
 	return e.Conn.Close()
 }
 
-// inside ends the time in which a link's connection counts, if it does.
+// inside stops counting a connection that has become a link.
 func inside(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()

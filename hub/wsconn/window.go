@@ -18,7 +18,7 @@ const (
 	maxStreams = 4096
 )
 
-// windowOf is what both sides take for a new stream's window.
+// windowOf is the first window of a stream, on both sides.
 func windowOf(id uint64) int {
 	if id == 1 {
 		return firstWindowMain

@@ -13,11 +13,10 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Bound gives the uids of all pods that are bound to this node. A store that
-// has once held all of them answers itself: a pod that it lacks was removed. One
-// that is new, or was lost and is being filled anew, may lack pods that the cloud
-// will still send; then the cloud is asked, and while it is out of reach there is
-// no answer.
+// Bound returns the uids of all pods that are bound to this node. Once the store has held
+// all of them, the answer comes from the store: a pod that it lacks was removed. A new
+// store, or one that replaces a lost one, may lack pods that the cloud will still send;
+// then Bound asks the cloud, and fails while it is out of reach.
 func (c *Client) Bound(ctx context.Context) ([]types.UID, error) {
 	whole, err := meta.Synced(ctx, c.cfg.Store)
 	if err != nil {
@@ -39,7 +38,7 @@ func (c *Client) Bound(ctx context.Context) ([]types.UID, error) {
 
 func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
 	key := meta.Key{Resource: resources.NodePods, Name: c.cfg.Node}
-	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key, Body: []byte("{}")}) // with a body: never from the store
+	o, err := c.cfg.Manager.Query(ctx, meta.Object{Key: key, Body: []byte("{}")}) // a body makes Query ask the cloud, never the store
 	if err != nil {
 		return nil, wrap(key, err)
 	}
@@ -50,7 +49,7 @@ func (c *Client) askBound(ctx context.Context) ([]types.UID, error) {
 	return uids, nil
 }
 
-// held gives the uids of the pods in the store.
+// held returns the uids of the pods in the store.
 func (c *Client) held(ctx context.Context) (map[types.UID]bool, error) {
 	records, _, err := c.cfg.Store.List(ctx, podArea)
 	if err != nil {
@@ -66,9 +65,9 @@ func (c *Client) held(ctx context.Context) (map[types.UID]bool, error) {
 	return uids, nil
 }
 
-// Refresh says that the cloud is in reach again: Run then renews all tokens that
-// are due, before anybody asks for them, and tells Changed; and it notes when the
-// store has all pods of this node for the first time. It does not block.
+// Refresh says that the cloud is in reach again. Run then renews all tokens that are due,
+// before anybody asks for them, notifies Changed, and marks the store when it has all
+// pods of this node for the first time. Refresh does not block.
 func (c *Client) Refresh() {
 	select {
 	case c.reached <- struct{}{}:
@@ -76,10 +75,11 @@ func (c *Client) Refresh() {
 	}
 }
 
-// boundPodsRetry is how long the store is given to receive what it lacks.
+// boundPodsRetry is how long Run waits for the pods that the store lacks before it asks
+// again.
 const boundPodsRetry = 5 * time.Second
 
-// refreshFromCloud does after each Refresh what needs the cloud, until ctx ends.
+// refreshFromCloud does the work of each Refresh that needs the cloud, until ctx ends.
 func (c *Client) refreshFromCloud(ctx context.Context) error {
 	for {
 		select {
@@ -106,9 +106,9 @@ func (c *Client) refreshFromCloud(ctx context.Context) error {
 	}
 }
 
-// noteSynced marks the store once it holds all pods of which the cloud says that
-// they are this node's, and reports whether it is marked. It is an error only
-// where the store fails.
+// noteSynced marks the store as synced if it has all pods that the cloud says are bound
+// to this node, and reports whether it is marked. It returns an error only if the store
+// fails.
 func (c *Client) noteSynced(ctx context.Context) (bool, error) {
 	whole, err := meta.Synced(ctx, c.cfg.Store)
 	if err != nil || whole {

@@ -21,7 +21,7 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Manager is what the client needs of MetaManager; meta/manager has it.
+// Manager is what the client needs of MetaManager; *manager.Manager implements it.
 type Manager interface {
 	// Query answers from the store or the cloud. It wraps meta.ErrNotFound
 	// for what does not exist.
@@ -45,14 +45,14 @@ type Config struct {
 	Now     func() time.Time // nil means time.Now
 }
 
-// Client is the typed face of a node's store. Make one with New.
+// Client reads and reports typed objects by a node's store. Make one with New.
 type Client struct {
 	cfg  Config
 	log  *slog.Logger
 	list latest.Topic[[]*corev1.Pod]
-	refs latest.Topic[struct{}] // what pods refer to, or a token, changed
+	refs latest.Topic[struct{}] // an object that pods refer to, or a token, has changed
 
-	reached chan struct{} // holds a value: the cloud is in reach again
+	reached chan struct{} // has a value when the cloud is in reach again
 
 	pods map[string]*heldPod // by store key; belongs to Run
 
@@ -60,7 +60,7 @@ type Client struct {
 	started      atomic.Bool // Run was called
 
 	mu        sync.Mutex
-	referrers map[meta.Key]referrer // by what the pods refer to
+	referrers map[meta.Key]referrer // by the object that pods refer to
 }
 
 // heldPod is a pod as the store has it.
@@ -120,9 +120,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 // may have changed, and one at the start. It holds one value; it is closed when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
-// ConfigMap reads a config map from what the cloud put on this node, else asks
-// the cloud. What a pod refers to and the node does not have does not exist, as
-// far as the node can know; see the package's comment.
+// ConfigMap reads a config map from the store, else asks the cloud. When one that a pod
+// refers to is missing on this node, the package comment says when it counts as absent.
 func (c *Client) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
 	return readReference[corev1.ConfigMap](ctx, c, meta.Key{Resource: resources.ConfigMaps, Namespace: namespace, Name: name})
 }
@@ -137,19 +136,19 @@ func (c *Client) PersistentVolumeClaim(ctx context.Context, namespace, name stri
 	return readReference[corev1.PersistentVolumeClaim](ctx, c, meta.Key{Resource: resources.PersistentVolumeClaims, Namespace: namespace, Name: name})
 }
 
-// PersistentVolume reads a volume from what the cloud put on this node, with the
-// claim that is bound to it, else asks the cloud.
+// PersistentVolume reads a volume, with the claim that is bound to it, from the store,
+// else asks the cloud.
 func (c *Client) PersistentVolume(ctx context.Context, name string) (*corev1.PersistentVolume, error) {
 	return readReference[corev1.PersistentVolume](ctx, c, meta.Key{Resource: resources.PersistentVolumes, Name: name})
 }
 
-// CSIDriver reads what a CSI driver says of itself as PersistentVolume does a volume.
+// CSIDriver reads a CSIDriver object as PersistentVolume does a volume.
 func (c *Client) CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error) {
 	return readReference[storagev1.CSIDriver](ctx, c, meta.Key{Resource: resources.CSIDrivers, Name: name})
 }
 
-// Services lists the Services of a namespace that the cloud put on this node:
-// all, or none where the node did not ask for them.
+// Services lists the Services of a namespace in the store: all of them, or none if the
+// node did not ask for Services.
 func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Service, error) {
 	records, _, err := c.cfg.Store.List(ctx, meta.Down+"services/"+namespace+"/")
 	if err != nil {
@@ -171,7 +170,7 @@ func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Serv
 	return out, nil
 }
 
-// NotFoundError says that something does not exist. It wraps meta.ErrNotFound.
+// NotFoundError says that an object does not exist. It wraps meta.ErrNotFound.
 type NotFoundError struct{ Key meta.Key }
 
 // Error names what is missing.
@@ -214,7 +213,7 @@ func (c *Client) follow(ctx context.Context) error {
 	}
 	changes, err := c.cfg.Store.Watch(ctx, meta.Down, at)
 	if errors.Is(err, meta.ErrCompacted) {
-		return nil // overtaken already: list again
+		return nil // the list is too old for the watch: list again
 	}
 	if err != nil {
 		return err
@@ -229,8 +228,7 @@ func (c *Client) follow(ctx context.Context) error {
 	return nil
 }
 
-// apply folds changes of the Down area in and tells each kind of subscriber
-// once.
+// apply handles changes of the Down area and notifies each kind of subscriber once.
 func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 	var pods, refs bool
 	for _, e := range events {
@@ -264,8 +262,8 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 	return nil
 }
 
-// put decodes one pod. One that cannot be read leaves what was known of it: a
-// running pod is not stopped for a fault in its description.
+// put decodes one pod. If that fails, the last good version stays: a running pod is not
+// stopped because its stored object is damaged.
 func (c *Client) put(r meta.Record) bool {
 	o, err := meta.DecodeObject(meta.Down, r)
 	pod := new(corev1.Pod)
@@ -276,7 +274,7 @@ func (c *Client) put(r meta.Record) bool {
 		err = fmt.Errorf("body is of pod %s/%s", pod.Namespace, pod.Name)
 	}
 	if err != nil {
-		c.log.Error("stored pod cannot be read; what was known of it stays", "key", r.Key, "err", err)
+		c.log.Error("stored pod cannot be read; its last good version stays in use", "key", r.Key, "err", err)
 		return false
 	}
 	if pod.Spec.NodeName != "" && pod.Spec.NodeName != c.cfg.Node {
@@ -288,9 +286,9 @@ func (c *Client) put(r meta.Record) bool {
 	return true
 }
 
-// publish hands out the list, ordered by namespace and name.
+// publish sends the list to subscribers, ordered by namespace and name.
 func (c *Client) publish() {
-	c.noteReferrers() // whoever has the list may ask for what it refers to
+	c.noteReferrers() // first: a receiver of the list asks for what its pods refer to
 	list := make([]*corev1.Pod, 0, len(c.pods))
 	for _, pod := range c.pods {
 		list = append(list, pod.Pod)

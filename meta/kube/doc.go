@@ -1,8 +1,7 @@
-// Package kube is the typed face of a node's store, as the pod agent (edged)
-// uses it: pods, config maps, secrets, persistent volumes with their claims, and
-// service account tokens come from what the node has stored, and reports go to the
-// outbox. It satisfies the
-// interfaces that edged declares, without importing it.
+// Package kube gives the objects in a node's store their Kubernetes types, for the pod
+// agent (edged): pods, config maps, secrets, persistent volumes with their claims, and
+// service account tokens are read from what the node has stored, and reports go to the
+// outbox. It satisfies the interfaces that edged declares, without importing it.
 //
 //	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "gate-7"})
 //	// in one goroutine: err = c.Run(ctx)
@@ -13,23 +12,22 @@
 //
 // # What is shared
 //
-// The pods in a list, and the list itself, are shared by all who receive them
-// and must not be changed; DeepCopy is for who must. Config maps, secrets and
-// tokens belong to the caller.
+// The pods in a list, and the list itself, are shared by all receivers and must not be
+// changed; use DeepCopy to change one. Config maps, secrets and tokens belong to the
+// caller.
 //
 // # What is missing
 //
-// An error for something that does not exist wraps meta.ErrNotFound and has a
-// method NotFound() bool that reports true. Not existing is a fact that the
-// cloud told; not knowing, because the cloud is out of reach and the node has
-// never had it, is another error.
+// An error for something that does not exist wraps meta.ErrNotFound and has a method
+// NotFound() bool that reports true. That means that the cloud said so. An object that
+// the node never had while the cloud is out of reach gives another error.
 //
 // The cloud puts the config maps, secrets and claims that the node's pods refer to into
-// the store, and says which of them do not exist. It is not asked again
-// about these while the link stands: an object that is made later comes by itself.
-// Offline the last word of the cloud holds. Where there is none, a store that has
-// once been in step (meta.Synced) takes what it lacks for absent from a minute
-// after the pod came; any other store does not know.
+// the store, and says which of them do not exist. The cloud is not asked again about
+// these while the link stands: it sends an object that is created later by itself.
+// Offline, the cloud's last answer holds. Without one, a store that was in step with the
+// cloud once (meta.Synced) treats an object that it lacks as absent, from a minute after
+// the pod came; any other store does not know.
 //
 // # Tokens
 //
@@ -41,9 +39,9 @@
 //
 // # After a restart
 //
-// LastNode and LastPodStatus give back what was last reported, from the outbox,
-// which keeps the newest report of each whether the cloud has it or not. A static
-// pod is recalled by the mirror that it was reported for.
+// LastNode and LastPodStatus give back what was last reported, from the outbox, which
+// keeps the newest report of each whether the cloud has it or not. A static pod is found
+// by the mirror pod under which it was reported.
 //
 // # Concurrency
 //

@@ -11,16 +11,17 @@ import (
 	"github.com/edgekit/edgekit/meta/references"
 )
 
-// settled is how long after a pod what it refers to may still come. The cloud
-// sends both at once, or the reference a moment later if the API server's node
-// authorizer did not know the pod yet.
+// settled is how long after a pod the objects that it refers to may still come. The cloud
+// sends both at once, or the objects a moment later if the API server's node authorizer
+// did not know the pod yet.
 const settled = time.Minute
 
-// absences is what a Manager may have besides, to answer without the cloud that
-// something does not exist; meta/manager has it.
+// absences is implemented by a Manager that knows which objects do not exist without
+// asking the cloud; manager.Manager does.
 type absences interface {
-	// Absent reports whether the cloud said so, and since the store's revision
-	// since the link would have brought the object.
+	// Absent reports whether the cloud said that the object does not exist, and the link
+	// has been in step since the store's revision since, so that it would have brought
+	// the object.
 	Absent(ctx context.Context, key meta.Key, since uint64) (bool, error)
 }
 
@@ -31,7 +32,7 @@ type referrer struct {
 	stored   time.Time
 }
 
-// noteReferrers lists what the pods refer to.
+// noteReferrers records which objects the pods refer to.
 func (c *Client) noteReferrers() {
 	all := make(map[meta.Key]referrer)
 	for _, pod := range c.pods {
@@ -53,8 +54,8 @@ func (c *Client) referrer(key meta.Key) (referrer, bool) {
 	return r, ok
 }
 
-// readReference reads what pods refer to. The mirror on this node is whole
-// for what its pods refer to, so that one which is not there does not exist:
+// readReference reads an object that pods may refer to. The store has all objects that
+// this node's pods refer to. So one that the store lacks does not exist:
 //
 //   - if the cloud said so, see manager.Manager.Absent;
 //   - else, when nobody answers, if the store was in step with the cloud once and
@@ -84,15 +85,15 @@ func readReference[T any](ctx context.Context, c *Client, key meta.Key) (*T, err
 	return v, nil
 }
 
-// assumeAbsent reports whether what the store lacks, and nobody answers for, does
-// not exist. When the store cannot tell, it is not assumed.
+// assumeAbsent reports whether an object that the store lacks counts as absent while
+// nobody can be asked. It does not if the store fails.
 func (c *Client) assumeAbsent(ctx context.Context, key meta.Key, by referrer) bool {
 	if whole, err := meta.Synced(ctx, c.cfg.Store); err != nil || !whole {
 		return false
 	}
 	if _, err := c.cfg.Store.Get(ctx, meta.Down+key.Path()); !errors.Is(err, meta.ErrNotFound) {
-		return false // it is there, and cannot be read
+		return false // the object is there, but cannot be read
 	}
 	age := c.cfg.Now().Sub(by.stored)
-	return age < 0 || age >= settled // a clock that began anew: the pod is from before that
+	return age < 0 || age >= settled // age < 0: the clock was set back, and the pod is older than that
 }

@@ -19,16 +19,16 @@ type registration struct {
 	deleted latest.Topic[*corev1.Node]
 }
 
-// NodeDeleted sends this node's Node, as it last was without its status, each
-// time that it was deleted in the API server. What the node has reported of
-// itself is void then; who calls Node registers it again. The channel holds one
-// value, the newest; it is closed when ctx ends.
+// NodeDeleted sends this node's Node, as it last was without its status, each time that
+// it was deleted in the API server. The reports of the node are void then; a call of Node
+// registers it again. The channel holds one value, the newest; it is closed when ctx
+// ends.
 func (c *Client) NodeDeleted(ctx context.Context) <-chan *corev1.Node {
 	return c.registration.deleted.Subscribe(ctx)
 }
 
-// loadNode looks whether the Node is on this node, and notices that it went
-// while the changes were not followed.
+// loadNode reads whether the store has the Node, and notices a deletion while the changes
+// were not followed.
 func (c *Client) loadNode(ctx context.Context) error {
 	_, err := c.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: resources.Nodes, Name: c.cfg.Node}.Path())
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
@@ -41,7 +41,7 @@ func (c *Client) loadNode(ctx context.Context) error {
 	return nil
 }
 
-// nodeChanged folds one change of a Node in.
+// nodeChanged handles one change of a Node.
 func (c *Client) nodeChanged(key meta.Key, e meta.Event) {
 	if key.Name != c.cfg.Node || key.Namespace != "" {
 		return

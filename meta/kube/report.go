@@ -16,17 +16,16 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// inMemory is what a Manager may have besides, to tell the cloud what the store
-// cannot take; meta/manager has it.
+// inMemory is implemented by a Manager that can also report to the cloud what the store
+// cannot write; manager.Manager does.
 type inMemory interface {
 	UpdateInMemory(ctx context.Context, o meta.Object) error
 }
 
-// Node reports the node: what it wants of labels and annotations, its spec at
-// registration, and its status. It returns when the report is durable here; a
-// report equal to the last is dropped. When the store's disk takes nothing the
-// report goes to the cloud all the same, for that is when an operator needs it;
-// the error then still says that it is not durable.
+// Node reports the node: its labels and annotations, its spec at registration, and its
+// status. It returns when the report is durable here; a report equal to the last is
+// dropped. When the store cannot write to its disk, the report is sent to the cloud all
+// the same, since an operator needs it then; the error still says that it is not durable.
 func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	if node.Name != c.cfg.Node {
 		return fmt.Errorf("meta/kube: report of node %q on node %q", node.Name, c.cfg.Node)
@@ -41,8 +40,8 @@ func (c *Client) Node(ctx context.Context, node *corev1.Node) error {
 	return err
 }
 
-// LastNode is the last report that Node made durable here, also before a
-// restart. Without one the error is a NotFoundError.
+// LastNode returns the last report that Node made durable here, also before a restart.
+// Without one the error is a NotFoundError.
 func (c *Client) LastNode(ctx context.Context) (*corev1.Node, error) {
 	return lastReport[corev1.Node](ctx, c, meta.Key{Resource: resources.Nodes, Name: c.cfg.Node})
 }
@@ -77,14 +76,14 @@ func (c *Client) LastPodStatus(ctx context.Context, pod *corev1.Pod) (*corev1.Po
 		return nil, err
 	}
 	if shown == "" || shown != last.UID {
-		return nil, &NotFoundError{key} // that was another pod of this name
+		return nil, &NotFoundError{key} // the report is of an earlier pod of this name
 	}
 	return &last.Status, nil
 }
 
-// mirrorUID gives the uid of the static pod's mirror, as the cloud put it here.
-// The mirror's annotation has the uid that the manifest's hash gave; "" says that
-// there is none, or one of another manifest.
+// mirrorUID returns the uid of the static pod's mirror in the store. The mirror's
+// annotation has the hash of the manifest, which is the static pod's uid. It is "" if
+// there is no mirror, or one of another manifest.
 func (c *Client) mirrorUID(ctx context.Context, pod *corev1.Pod) (types.UID, error) {
 	key := podKey(resources.Pods, pod)
 	r, err := c.cfg.Store.Get(ctx, meta.Down+key.Path())
@@ -114,9 +113,8 @@ func (c *Client) MirrorPod(ctx context.Context, pod *corev1.Pod) error {
 	return c.send(ctx, c.cfg.Manager.Insert, meta.Object{Key: podKey(resources.Pods, pod)}, pod)
 }
 
-// PodGone says that nothing of a pod is left here: the cloud then removes the
-// API object, provided that it still has this uid. It returns when that is
-// durable here.
+// PodGone reports that nothing of a pod is left here: the cloud then deletes the API
+// object, provided that it still has this uid. It returns when that is durable here.
 func (c *Client) PodGone(ctx context.Context, pod *corev1.Pod) error {
 	if pod.UID == "" {
 		return errors.New("meta/kube: pod " + pod.Namespace + "/" + pod.Name + " has no uid: another of that name could be removed for it")
@@ -165,8 +163,8 @@ func (c *Client) Event(ctx context.Context, event *corev1.Event) error {
 	return nil
 }
 
-// lastReport reads what the Up area has under key. A report that asks for a
-// deletion is none.
+// lastReport reads the report under key in the Up area. A request to delete does not
+// count as one.
 func lastReport[T any](ctx context.Context, c *Client, key meta.Key) (*T, error) {
 	r, err := c.cfg.Store.Get(ctx, meta.Up+key.Path())
 	if err != nil {

@@ -33,8 +33,9 @@ type storedToken struct {
 	Request authenticationv1.TokenRequest `json:"request"`
 }
 
-// refreshAt is when a token has used up 80 % of its life. Both ends are by
-// this node's clock: the life is what the cloud granted, not when it ends.
+// refreshAt is when 80 % of a token's life are over, as the kubelet's token manager has
+// it. It is counted by this node's clock from when the token came, since the cloud's
+// clock may differ.
 func (t storedToken) refreshAt() time.Time {
 	life := time.Duration(0)
 	if s := t.Request.Spec.ExpirationSeconds; s != nil {
@@ -46,16 +47,16 @@ func (t storedToken) refreshAt() time.Time {
 	return t.Issued.Add(life / 5 * 4)
 }
 
-// due reports whether the token is to be renewed. One from the future is: the
-// clock was set.
+// due reports whether the token must be renewed. A token from the future must: the clock
+// was set back.
 func (t storedToken) due(now time.Time) bool {
 	return now.Before(t.Issued) || !now.Before(t.refreshAt())
 }
 
-// Token gets a token for a service account: from the store until 80 % of its
-// life are over, then from the cloud. While the cloud is out of reach the last
-// one stays in use. An error that wraps meta.ErrNotFound or is a refusal of
-// the cloud ends its use.
+// Token gets a token for a service account: from the store until 80 % of its life are
+// over, then from the cloud. While the cloud is out of reach the last one stays in use.
+// It is no longer used after an error that wraps meta.ErrNotFound or is a refusal of the
+// cloud.
 func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
 	if req == nil {
 		req = &authenticationv1.TokenRequest{}
@@ -81,7 +82,7 @@ func (c *Client) Token(ctx context.Context, namespace, serviceAccount string, re
 	return fresh, err
 }
 
-// issue has the cloud issue a token, and keeps it under key.
+// issue asks the cloud for a token, and stores it under key.
 func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount string, body []byte) (*authenticationv1.TokenRequest, error) {
 	fresh := storedToken{Issued: c.cfg.Now(), Asked: body}
 	account := meta.Key{Resource: resources.ServiceAccountToken, Namespace: namespace, Name: serviceAccount}
@@ -90,14 +91,14 @@ func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount strin
 		return nil, wrap(account, err)
 	}
 	if err := jsonlimit.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
-		return nil, fmt.Errorf("meta/kube: %s: the cloud's answer holds no token: %w", account, errors.Join(err))
+		return nil, fmt.Errorf("meta/kube: %s: the cloud's answer has no token: %w", account, errors.Join(err))
 	}
 	value, err := json.Marshal(fresh)
 	if err == nil {
 		_, err = c.cfg.Store.Apply(ctx, meta.Op{Key: key, Value: value})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("meta/kube: keeping token: %w", err)
+		return nil, fmt.Errorf("meta/kube: store token: %w", err)
 	}
 	return &fresh.Request, nil
 }
@@ -105,7 +106,7 @@ func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount strin
 // refreshes is how many tokens are renewed at the same time.
 const refreshes = 8
 
-// renewTokens renews those that are due. One that cannot be renewed stays.
+// renewTokens renews the tokens that are due. One that cannot be renewed stays in use.
 func (c *Client) renewTokens(ctx context.Context) error {
 	records, _, err := c.cfg.Store.List(ctx, tokenArea)
 	if err != nil {
@@ -129,15 +130,15 @@ func (c *Client) renewTokens(ctx context.Context) error {
 			return nil
 		})
 	}
-	_ = g.Wait() // none returns an error
+	_ = g.Wait() // the functions return no error
 	if renewed.Load() {
 		c.refs.Publish(struct{}{})
 	}
 	return nil
 }
 
-// final reports whether the cloud itself refused: it carries errors that say
-// so by a method, which those of an unreachable cloud do not have.
+// final reports whether the cloud itself refused: such an error has a method that says
+// so, which an error of the link does not have.
 func final(err error) bool {
 	var f interface{ Final() bool }
 	return errors.Is(err, meta.ErrNotFound) || errors.As(err, &f) && f.Final()
@@ -176,7 +177,7 @@ func (c *Client) dropTokens(ctx context.Context, uid string) error {
 	return c.removeTokens(ctx, tokenArea+uid+"/", func(string) bool { return true })
 }
 
-// sweepTokens removes the tokens of pods that went while nobody followed.
+// sweepTokens removes the tokens of pods that were removed while Run did not run.
 func (c *Client) sweepTokens(ctx context.Context) error {
 	there := map[string]bool{unbound: true}
 	for _, pod := range c.pods {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
@@ -11,10 +12,21 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
+// silentCycles is after how many of its cycles without a report a value is stale, or a device
+// silent; leastSilence is the least such time.
+const (
+	silentCycles = 3
+	leastSilence = 30 * time.Second
+)
+
 // Declare returns the twin.Put for a device. The spec takes defaults from the
-// model. Each property of the spec becomes a twin with the property's type in the
+// model. Each property of the spec becomes a twin with the property's type and rules in the
 // model. The desired values move from the spec to the twins. The caller may set
 // the Member's Owner, Incarnation and Version.
+//
+// A property that names a cycle is stale when three cycles, or 30 s if that is more, have
+// passed without a report of it. A device is silent when that is true of the property with
+// the shortest cycle. A property or device without cycles is never stale.
 func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, error) {
 	full, err := spec.WithDefaults(model)
 	if err != nil {
@@ -23,7 +35,10 @@ func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, er
 	put := twin.Put{Properties: make([]twin.Declaration, 0, len(full.Properties))}
 	for i := range full.Properties {
 		p := &full.Properties[i]
-		d := twin.Declaration{Name: p.Name, Type: twinType(model.Property(p.Name))}
+		d := twin.Declaration{Name: p.Name, Type: twinType(model.Property(p.Name)), Rule: rule(p, model.Property(p.Name))}
+		if stale := d.Rule.StaleAfter; stale > 0 && (put.Member.ReportWithin == 0 || stale < put.Member.ReportWithin) {
+			put.Member.ReportWithin = stale
+		}
 		if p.Desired != nil {
 			d.Desired = twin.Text(p.Desired.Value)
 			p.Desired = nil
@@ -45,6 +60,21 @@ func twinType(p *schema.ModelProperty) string {
 		return "string"
 	}
 	return strings.ToLower(string(p.Type))
+}
+
+// rule returns what the twin enforces of a property; m is nil if the model does not have it.
+func rule(p *schema.Property, m *schema.ModelProperty) twin.Rule {
+	var r twin.Rule
+	if m != nil {
+		r = twin.Rule{Minimum: m.Minimum, Maximum: m.Maximum, ReadOnly: m.AccessMode != schema.ReadWrite, ReportAlways: m.ReportAlways}
+		if m.DesiredBy != schema.DesiredByBoth {
+			r.Authority = twin.Authority(m.DesiredBy)
+		}
+	}
+	if cycle := max(p.Collect(), p.Report()); cycle > 0 {
+		r.StaleAfter = max(silentCycles*cycle, leastSilence)
+	}
+	return r
 }
 
 // Instance returns the device that Declare described, with the desired values that

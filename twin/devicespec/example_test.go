@@ -10,7 +10,7 @@ import (
 func ExampleDeclare() {
 	put, err := devicespec.Declare(
 		schema.DeviceSpec{Properties: []schema.Property{{Name: "target", Desired: &schema.Value{Value: "45"}}}},
-		schema.DeviceModelSpec{Protocol: "modbus", Properties: []schema.ModelProperty{{Name: "target", Type: schema.TypeInt}}},
+		schema.DeviceModelSpec{Protocol: "modbus", Properties: []schema.ModelProperty{{Name: "target", Type: schema.TypeInt, AccessMode: schema.ReadWrite}}},
 	)
 	if err != nil {
 		fmt.Println(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/device/v1beta1"
@@ -243,18 +244,44 @@ func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 	return put, true
 }
 
-// invalid lists the desired values of a Device that are not of their property's
-// type.
-func invalid(spec schema.DeviceSpec, twins map[string]twin.Twin) []string {
-	var bad []string
+// invalid lists what is wrong with the desired values of a Device, and returns the reason of
+// the first for a condition.
+func invalid(spec schema.DeviceSpec, d twin.Device) (bad []string, reason string) {
+	var model schema.DeviceModelSpec
+	if jsonlimit.Unmarshal(d.Member.Model, &model) != nil {
+		model = schema.DeviceModelSpec{} // the engine holds no readable model: rules come from the twins
+	}
 	for _, p := range spec.Properties {
-		t, ok := twins[p.Name]
+		t, ok := d.Twins[p.Name]
 		if p.Desired == nil || !ok || t.Deleted {
 			continue
 		}
-		if err := twin.CheckValue(t.Type, p.Desired.Value); err != nil {
-			bad = append(bad, fmt.Sprintf("%s: %v", p.Name, err))
+		var why error
+		switch err := t.CheckDesired(p.Desired.Value); {
+		case err != nil:
+			why = err
+		case len(model.Properties) > 0 && model.Property(p.Name) == nil:
+			why = errors.New("the model has no such property: the value is taken as text and not checked")
+		default:
+			continue
+		}
+		bad = append(bad, fmt.Sprintf("%s: %s", p.Name, strings.TrimPrefix(why.Error(), "twin: ")))
+		if reason == "" {
+			reason = reasonFor(t, p.Desired.Value, why)
 		}
 	}
-	return bad
+	return bad, reason
+}
+
+// reasonFor returns the condition's reason for a desired value that err refuses.
+func reasonFor(t twin.Twin, value string, err error) string {
+	switch {
+	case errors.Is(err, &twin.Error{Code: twin.CodeForbidden}):
+		return "NotAllowed"
+	case twin.CheckValue(t.Type, value) != nil:
+		return "WrongType"
+	case errors.Is(err, &twin.Error{Code: twin.CodeInvalid}):
+		return "OutOfRange"
+	}
+	return "NotInModel"
 }

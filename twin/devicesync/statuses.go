@@ -20,8 +20,9 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// ConditionDesiredValid is the condition that a DeviceStatus gets when a
-// desired value of its Device is not of the property's type; False then.
+// ConditionDesiredValid is the condition that a DeviceStatus gets when a desired value of its
+// Device is not valid; False then, with the reason WrongType, OutOfRange, NotAllowed (the
+// property is ReadOnly, or only clients on the node may set it) or NotInModel.
 const ConditionDesiredValid = "DesiredValid"
 
 // plan says when the report of each device is due. One goroutine owns it.
@@ -221,8 +222,8 @@ func (p *plan) limitByCycle(id string, property schema.Property, before, value *
 	if p.values[id] == nil {
 		p.values[id] = make(map[string]time.Time)
 	}
-	next := p.values[id][property.Name].Add(time.Duration(property.ReportCycle) * time.Millisecond)
-	if before != nil && property.ReportCycle > 0 && now.Before(next) {
+	next := p.values[id][property.Name].Add(property.Report())
+	if before != nil && property.Report() > 0 && now.Before(next) {
 		p.schedule(id, next)
 		return before
 	}
@@ -230,15 +231,20 @@ func (p *plan) limitByCycle(id string, property schema.Property, before, value *
 	return value
 }
 
-// newer returns before if v has the same text, else a new value.
+// newer returns before if v has the same text, else a new value. The metadata of a value that
+// breaks a limit of the model has the limit as "fault".
 func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 	switch {
 	case v == nil:
 		return nil
-	case before != nil && before.Value == v.Value:
+	case before != nil && before.Value == v.Value && before.Metadata["fault"] == v.Fault:
 		return before
 	}
-	return &schema.Value{Value: v.Value, Metadata: map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}}
+	metadata := map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}
+	if v.Fault != "" {
+		metadata["fault"] = v.Fault
+	}
+	return &schema.Value{Value: v.Value, Metadata: metadata}
 }
 
 // conditions returns the node's conditions. A Device whose desired values were
@@ -253,8 +259,8 @@ func (s *Syncer) conditions(ctx context.Context, d twin.Device, held v1beta1.Dev
 	if o, err := meta.DecodeObject(meta.Down, r); err != nil || jsonlimit.Unmarshal(o.Body, &dev) != nil {
 		return held.Conditions
 	}
-	if bad := invalid(dev.Spec, d.Twins); len(bad) > 0 {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "WrongType", strings.Join(bad, "; ")
+	if bad, reason := invalid(dev.Spec, d); len(bad) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, reason, strings.Join(bad, "; ")
 	}
 	for _, h := range held.Conditions {
 		if h.Type != ConditionDesiredValid {

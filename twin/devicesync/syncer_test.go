@@ -283,7 +283,7 @@ func TestChanges(t *testing.T) {
 		}
 
 		// A changed model reaches its devices.
-		o.down(t, "devicemodels", "plant/boiler-model", `{"metadata":{"namespace":"plant","name":"boiler-model"},"spec":{"protocol":"opcua","properties":[{"name":"target","type":"FLOAT"}]}}`)
+		o.down(t, "devicemodels", "plant/boiler-model", `{"metadata":{"namespace":"plant","name":"boiler-model"},"spec":{"protocol":"opcua","properties":[{"name":"target","type":"FLOAT","accessMode":"ReadWrite"}]}}`)
 		synctest.Wait()
 		d, _ = engine.Device("plant/boiler")
 		if d.Twins["target"].Type != "float" || d.Twins["target"].Expected.Value != "50" {
@@ -299,4 +299,41 @@ func TestChanges(t *testing.T) {
 			t.Errorf("devices are %+v", list)
 		}
 	})
+}
+
+// TestDesiredValid has Devices that desire what their model does not allow: the value does
+// not reach the twin, and the condition says why.
+func TestDesiredValid(t *testing.T) {
+	const limited = `{"metadata":{"namespace":"plant","name":"m"},"spec":{"properties":[
+		{"name":"target","type":"INT","accessMode":"ReadWrite","minimum":"10","maximum":"80"},
+		{"name":"temperature","type":"FLOAT","accessMode":"ReadOnly"},
+		{"name":"local","type":"STRING","accessMode":"ReadWrite","desiredBy":"edge"}]}}`
+	for property, want := range map[string]struct{ desired, reason, message string }{
+		"target":      {"900", "OutOfRange", `target: expected value "900" is above the model's maximum 80`},
+		"temperature": {"20", "NotAllowed", "temperature: the model says that the property is ReadOnly: it takes no expected value"},
+		"local":       {"x", "NotAllowed", "local: only clients on the node may set the expected value"},
+		"temperture":  {"20", "NotInModel", "temperture: the model has no such property: the value is taken as text and not checked"},
+	} {
+		t.Run(property, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := &outbox{Store: memstore.New()}
+				defer o.Close()
+				o.down(t, "devicemodels", "plant/m", limited)
+				o.down(t, "devices", "plant/boiler", fmt.Sprintf(`{"metadata":{"namespace":"plant","name":"boiler","uid":"u1","generation":1},
+					"spec":{"deviceModelRef":{"name":"m"},"properties":[{"name":%q,"desired":{"value":%q}}]}}`, property, want.desired))
+				engine, stop := run(t, o)
+				defer stop()
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				d, _ := engine.Device("plant/boiler")
+				if taken := d.Twins[property].Expected != nil; taken != (want.reason == "NotInModel") {
+					t.Errorf("expected is %+v", d.Twins[property].Expected)
+				}
+				s, _ := o.status(t, "plant/boiler")
+				if len(s.Conditions) != 1 || s.Conditions[0].Status != "False" || s.Conditions[0].Reason != want.reason || s.Conditions[0].Message != want.message {
+					t.Errorf("conditions are %+v", s.Conditions)
+				}
+			})
+		})
+	}
 }

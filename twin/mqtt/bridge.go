@@ -38,11 +38,14 @@ type Config struct {
 // Bridge answers and publishes for a twin engine on MQTT. All methods may be
 // called by several goroutines at once.
 type Bridge struct {
-	cfg     Config
-	out     chan any // twin.Commit, reply or listRequest, in the order of publication
-	started atomic.Bool
-	dropped atomic.Int64
-	faults  loglimit.Limiter
+	cfg Config
+	out chan any // twin.Commit, reply or listRequest, in the order of publication
+	// revision is that of the newest MembershipMessage. The goroutine that publishes owns it.
+	// It begins with the time, so that it grows over restarts.
+	revision int64
+	started  atomic.Bool
+	dropped  atomic.Int64
+	faults   loglimit.Limiter
 }
 
 // warn logs a fault that may last, or that any client may cause: a few lines, and
@@ -58,12 +61,6 @@ type reply struct {
 	topic string
 	id    string
 	body  stamped
-}
-
-// listRequest asks for a list of devices.
-type listRequest struct {
-	detail bool
-	id     string // the requester's event_id; empty makes a new one
 }
 
 // New checks cfg and allocates a Bridge.
@@ -198,45 +195,31 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 	case topics.TwinUpdate:
 		patches, id, err := decodeUpdate(payload)
 		return twin.Update{Twins: patches}, id, err
-	case "twin/devicesync_updated":
+	case topics.TwinCloudUpdated:
 		patches, id, err := decodeUpdate(payload)
 		return twin.Sync{Twins: patches}, id, err
 	case topics.TwinGet:
 		return twin.Read{}, eventID(payload), nil
 	case topics.StateUpdate:
 		state, id, err := decodeState(payload)
-		return twin.SetState{State: state}, id, err
+		return state, id, err
 	case topics.StateGet:
 		return twin.ReadState{}, eventID(payload), nil
 	}
 	return nil, "", nil
 }
 
-func (b *Bridge) handleMembership(ctx context.Context, m bus.Message) {
-	id := eventID(m.Payload)
-	if id == "" {
-		id = m.Property("event_id")
-	}
-	b.enqueue(ctx, listRequest{detail: strings.HasSuffix(m.Topic, "/detail"), id: id})
-}
-
-// publish sends what the queue holds, in order, until ctx ends. A list that no
-// client requested waits until the queue is empty, so that many new devices make
-// one list.
+// publish sends what the queue holds, in order, until ctx ends.
 func (b *Bridge) publish(ctx context.Context) error {
-	listPending := false
+	b.revision = b.cfg.Now().UnixMicro()
 	for {
-		if listPending && len(b.out) == 0 {
-			listPending = false
-			b.list(ctx, listRequest{detail: true})
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case item := <-b.out:
 			switch item := item.(type) {
 			case twin.Commit:
-				listPending = b.commit(ctx, item) || listPending
+				b.commit(ctx, item)
 			case reply:
 				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
 			case listRequest:
@@ -246,15 +229,18 @@ func (b *Bridge) publish(ctx context.Context) error {
 	}
 }
 
-// commit publishes the effects of a commit and reports whether the list of
-// devices has changed.
-func (b *Bridge) commit(ctx context.Context, c twin.Commit) (list bool) {
+// commit publishes the effects of a commit.
+func (b *Bridge) commit(ctx context.Context, c twin.Commit) {
 	for _, effect := range c.Effects {
 		switch e := effect.(type) {
 		case twin.Refused:
 			b.answer(ctx, c, &topics.ErrorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
 		case twin.Result:
-			b.answer(ctx, c, &topics.TwinUpdateMessage{Twin: encodeTwins(e.Twins)})
+			m := &topics.TwinUpdateMessage{Twin: encodeTwins(e.Twins)}
+			if d, ok := b.cfg.Engine.Device(c.Device); ok && c.Origin == origin {
+				markStale(m.Twin, d, c.Time)
+			}
+			b.answer(ctx, c, m)
 		case twin.StateResult:
 			state := topics.State{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
 			b.answer(ctx, c, &topics.StateResultMessage{Device: state})
@@ -271,65 +257,33 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) (list bool) {
 			}
 			b.send(ctx, topics.Device(c.Device, topics.TwinDelta), "", c.Time, m)
 		case twin.Membership:
-			list = true
 			b.membership(ctx, c, e)
 		}
 	}
-	return list
 }
 
-// answer publishes the answer to c if the request came over MQTT.
+// answer publishes the answer to c if the request came over MQTT. A state that the engine
+// itself has changed, as the device is silent, is published the same way.
 func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
-	if c.Origin != origin {
-		return
-	}
 	var action string
 	switch c.Request.(type) {
 	case twin.Update, twin.Sync:
 		action = topics.TwinUpdate
 	case twin.Read:
 		action = topics.TwinGet
-	case twin.SetState:
+	case twin.SetState, twin.Tick:
 		action = topics.StateUpdate
 	case twin.ReadState:
 		action = topics.StateGet
 	default:
 		return
 	}
-	b.send(ctx, topics.Device(c.Device, topics.Result(action)), c.EventID, c.Time, m)
+	if _, own := c.Request.(twin.Tick); c.Origin == origin || own {
+		b.send(ctx, topics.Device(c.Device, topics.Result(action)), c.EventID, c.Time, m)
+	}
 }
 
-func (b *Bridge) membership(ctx context.Context, c twin.Commit, e twin.Membership) {
-	m := &topics.MembershipMessage{}
-	switch e.Kind {
-	case twin.Added:
-		m.Added = []topics.DeviceEntry{encodeDeviceWithTwins(e.Device)}
-	case twin.Removed:
-		m.Removed = []topics.DeviceEntry{encodeDevice(e.Device)}
-	default:
-		return // the list has it
-	}
-	b.send(ctx, topics.Node(b.cfg.Node, topics.MembershipUpdated), "", c.Time, m)
-}
-
-// list publishes all devices.
-func (b *Bridge) list(ctx context.Context, r listRequest) {
-	devices := b.cfg.Engine.Devices()
-	m := &topics.DeviceListMessage{Devices: make([]topics.DeviceEntry, 0, len(devices))}
-	for _, d := range devices {
-		w := encodeDevice(d)
-		if r.detail {
-			w = encodeDeviceWithTwins(d)
-			w.Spec, w.Model = d.Member.Spec, d.Member.Model
-		}
-		m.Devices = append(m.Devices, w)
-	}
-	topic := topics.Node(b.cfg.Node, topics.Result(topics.MembershipGet))
-	if r.detail {
-		topic = topics.Node(b.cfg.Node, topics.Result(topics.MembershipDetail))
-	}
-	b.send(ctx, topic, r.id, b.cfg.Now(), m)
-}
+func newEventID() string { return uuid.NewString() }
 
 // stamped is a message with a header.
 type stamped interface {
@@ -339,7 +293,7 @@ type stamped interface {
 // send publishes m, with a new event_id if id is empty.
 func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
 	if id == "" {
-		id = uuid.NewString()
+		id = newEventID()
 	}
 	m.Stamp(id, now)
 	payload, err := json.Marshal(m)

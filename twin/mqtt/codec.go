@@ -1,9 +1,13 @@
 package mqtt
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"time"
+	"unicode/utf8"
 
 	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -21,11 +25,33 @@ func eventID(payload []byte) string {
 	return m.EventID
 }
 
+// explain says what is wrong with JSON without the names of Go's types. Values are text also
+// where they are numbers: that is what clients get wrong most often.
+func explain(err error) error {
+	var mismatch *json.UnmarshalTypeError
+	if !errors.As(err, &mismatch) {
+		return err
+	}
+	want := "an object"
+	switch mismatch.Type.Kind() {
+	case reflect.String:
+		want = `text in quotes, for example "21"`
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Int64, reflect.Uint64:
+		want = "a whole number"
+	}
+	return fmt.Errorf("field %q is of type %s: it must be %s", mismatch.Field, mismatch.Value, want)
+}
+
 // decodeUpdate reads a TwinUpdate.
 func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
 	var m topics.TwinUpdateMessage
+	if !utf8.Valid(payload) { // encoding/json would replace what it cannot read
+		return nil, eventID(payload), errors.New("payload is not UTF-8")
+	}
 	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
-		return nil, eventID(payload), fmt.Errorf("payload is not a twin update: %w", err)
+		return nil, eventID(payload), fmt.Errorf("payload is not a twin update: %w", explain(err))
 	}
 	if m.Twin == nil {
 		return nil, m.EventID, errors.New("payload has no twin")
@@ -71,12 +97,16 @@ func decodeVersion(v *topics.Version) *twin.Version {
 }
 
 // decodeState reads a StateUpdate.
-func decodeState(payload []byte) (state, id string, err error) {
+func decodeState(payload []byte) (r twin.SetState, id string, err error) {
 	var m topics.StateUpdateMessage
 	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
-		return "", eventID(payload), fmt.Errorf("payload is not a state update: %w", err)
+		return r, eventID(payload), fmt.Errorf("payload is not a state update: %w", explain(err))
 	}
-	return m.State, m.EventID, nil
+	const longest = int64(math.MaxInt64 / time.Millisecond)
+	if m.Within < 0 || m.Within > longest {
+		return r, m.EventID, fmt.Errorf("field \"within\" is %d: it must be a number of milliseconds, from 0 to %d", m.Within, longest)
+	}
+	return twin.SetState{State: m.State, Within: time.Duration(m.Within) * time.Millisecond}, m.EventID, nil
 }
 
 // encodeTwin returns a twin as clients see it: without versions.
@@ -94,7 +124,11 @@ func encodeValue(v *twin.Value) *topics.Value {
 	if v == nil {
 		return nil
 	}
-	return &topics.Value{Value: &v.Value, Metadata: &topics.ValueMetadata{Timestamp: v.Time}}
+	m := &topics.ValueMetadata{Timestamp: v.Time, Fault: v.Fault}
+	if v.Fault != "" {
+		m.Quality = string(twin.Bad)
+	}
+	return &topics.Value{Value: &v.Value, Metadata: m}
 }
 
 func encodeTwins(twins map[string]*twin.Twin) map[string]*topics.Twin {
@@ -106,20 +140,32 @@ func encodeTwins(twins map[string]*twin.Twin) map[string]*topics.Twin {
 }
 
 // encodeDevice returns a device for membership messages, without its twins.
-func encodeDevice(d twin.Device) topics.DeviceEntry {
+func encodeDevice(d twin.Device, _ time.Time) topics.DeviceEntry {
 	return topics.DeviceEntry{
 		ID: d.ID, Name: d.Name(), Description: d.Member.Description,
 		State: d.State, LastOnline: encodeTime(d.LastOnline),
 	}
 }
 
-// encodeDeviceWithTwins returns a device with its twins; deleted ones are null.
-func encodeDeviceWithTwins(d twin.Device) topics.DeviceEntry {
-	w := encodeDevice(d)
+// markStale marks the actual values of a device that are stale.
+func markStale(twins map[string]*topics.Twin, d twin.Device, now time.Time) {
+	for name, t := range twins {
+		if t != nil && t.Actual != nil && d.Quality(name, now) == twin.Stale {
+			t.Actual.Metadata.Quality = string(twin.Stale)
+		}
+	}
+}
+
+// encodeDetail returns a device with its twins, of which deleted ones are null, its spec and
+// its model.
+func encodeDetail(d twin.Device, now time.Time) topics.DeviceEntry {
+	w := encodeDevice(d, now)
+	w.Spec, w.Model = d.Member.Spec, d.Member.Model
 	w.Twin = make(map[string]*topics.Twin, len(d.Twins))
 	for name, t := range d.Twins {
 		w.Twin[name] = encodeTwin(&t)
 	}
+	markStale(w.Twin, d, now)
 	return w
 }
 

@@ -11,7 +11,7 @@
 // It subscribes to, with <id> standing for the device's namespace/name,
 //
 //	$hw/events/device/<id>/twin/update         answered on .../twin/update/result
-//	$hw/events/device/<id>/twin/devicesync_updated  answered on .../twin/update/result
+//	$hw/events/device/<id>/twin/cloud_updated       answered on .../twin/update/result
 //	$hw/events/device/<id>/twin/get            answered on .../twin/get/result
 //	$hw/events/device/<id>/state/update        answered on .../state/update/result
 //	$hw/events/device/<id>/state/get           answered on .../state/get/result
@@ -22,7 +22,8 @@
 //
 //	$hw/events/device/<id>/twin/update/document   each change of a value
 //	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet
-//	$hw/events/node/<node>/membership/updated     a device comes or goes
+//	$hw/events/device/<id>/state/update/result    a silent device becomes unknown
+//	$hw/events/node/<node>/membership/updated     a device is added, changed or removed
 //	$hw/events/node/<node>/membership/detail/result  also without a request, see below
 //
 // A request that is refused is answered with {"event_id", "timestamp", "code",
@@ -33,8 +34,17 @@
 //
 // membership/detail/result lists all devices of the node with their twins and,
 // beyond what KubeEdge sends, "spec" and "model": all that a driver needs. It
-// is published on request, when the bridge or its broker connection starts,
-// and whenever a device comes, goes, or changes in more than values.
+// is published on request, and when the bridge or its broker connection starts. A long list
+// comes in several messages of about 128 KiB with the same event_id; all but the last have
+// "more": true. From then on membership/updated has each device that was added, changed or
+// removed, in the same form. Its "revision" grows by one with each message: a mapper that
+// sees a gap requests the list again.
+//
+// # Quality
+//
+// The metadata of an actual value that is not good has "quality": "bad", with the limit of
+// the model that it breaks as "fault", or "stale", if the device is offline or unknown, or has
+// not reported the value for three of its cycles.
 //
 // # Order and delivery
 //

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -37,6 +38,18 @@ const (
 //
 // +kubebuilder:validation:Enum=ReadWrite;ReadOnly
 type AccessMode string
+
+// The ways in which a desired value may be set.
+const (
+	DesiredByBoth  DesiredBy = "both"  // the cloud and clients on the node; the last one wins
+	DesiredByCloud DesiredBy = "cloud" // the Device alone
+	DesiredByEdge  DesiredBy = "edge"  // clients on the node alone
+)
+
+// DesiredBy says who may set the desired value of a property. Empty is DesiredByBoth.
+//
+// +kubebuilder:validation:Enum=both;cloud;edge
+type DesiredBy string
 
 // Options are a free JSON object: what only the driver of a protocol
 // understands. The zero value is no object at all and is left out of the JSON
@@ -203,16 +216,35 @@ type Property struct {
 	Desired *Value `json:"desired,omitempty"`
 	// Visitors say how the driver gets at the property.
 	Visitors *Visitor `json:"visitors,omitempty"`
-	// ReportCycle is the time between two reports, in milliseconds.
+	// ReportCycle is the time between two reports, in milliseconds; more than a day has are
+	// nanoseconds, as in files for KubeEdge up to 1.17.
 	// +kubebuilder:validation:Minimum=0
 	ReportCycle int64 `json:"reportCycle,omitempty"`
-	// CollectCycle is the time between two readings, in milliseconds.
+	// CollectCycle is the time between two readings, in the same unit.
 	// +kubebuilder:validation:Minimum=0
 	CollectCycle int64 `json:"collectCycle,omitempty"`
 	// ReportToCloud turns the property's twin reports on.
 	ReportToCloud bool `json:"reportToCloud,omitempty"`
 	// PushMethod sends readings somewhere else as well.
 	PushMethod *PushMethod `json:"pushMethod,omitempty"`
+}
+
+// Collect is the time between two readings; 0 if the property names none.
+func (p Property) Collect() time.Duration { return cycle(p.CollectCycle) }
+
+// Report is the time between two reports; 0 if the property names none.
+func (p Property) Report() time.Duration { return cycle(p.ReportCycle) }
+
+// maxCycle is the longest cycle in milliseconds: a day.
+const maxCycle = 24 * 60 * 60 * 1000
+
+// cycle reads a cycle. More milliseconds than a day has are nanoseconds: that is the unit in
+// Device files that were written for KubeEdge up to 1.17.
+func cycle(value int64) time.Duration {
+	if value > maxCycle {
+		return time.Duration(value)
+	}
+	return time.Duration(value) * time.Millisecond
 }
 
 // Value is a property's value as text, with what else is said of it, for
@@ -318,6 +350,12 @@ type ModelProperty struct {
 	Maximum string `json:"maximum,omitempty"`
 	// Unit of the value, for people.
 	Unit string `json:"unit,omitempty"`
+	// DesiredBy says who may set the desired value: cloud, edge (clients on the node), or
+	// both, which is the default. KubeEdge has no such field.
+	DesiredBy DesiredBy `json:"desiredBy,omitempty"`
+	// ReportAlways has a value that is reported again as it was count as a change. KubeEdge
+	// has no such field.
+	ReportAlways bool `json:"reportAlways,omitempty"`
 	// Visitors that a device inherits and can override key by key.
 	Visitors *Visitor `json:"visitors,omitempty"`
 }

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 )
 
 // Config sets up a Driver. All of Name, Node, Folder and Registry are required.
@@ -35,7 +37,8 @@ type Config struct {
 type Driver struct {
 	spec.UnimplementedNodeServer
 	registration.UnimplementedRegistrationServer
-	cfg Config
+	cfg   Config
+	guard lifecycle.Guard
 
 	mu       sync.Mutex
 	calls    []string
@@ -57,8 +60,12 @@ func New(cfg Config) (*Driver, error) {
 	}, nil
 }
 
-// Run serves the driver and its registrar until ctx ends, and then returns nil.
+// Run serves the driver and its registrar until ctx ends, and then returns nil. A second
+// call returns edged.ErrStarted.
 func (d *Driver) Run(ctx context.Context) error {
+	if err := d.guard.Start(); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	serve := func(path string, register func(*grpc.Server)) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
@@ -73,7 +80,12 @@ func (d *Driver) Run(ctx context.Context) error {
 		}
 		server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
 		register(server)
-		g.Go(func() error { return server.Serve(l) })
+		g.Go(func() error {
+			if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it served
+				return err
+			}
+			return nil
+		})
 		g.Go(func() error {
 			<-ctx.Done()
 			server.Stop()

@@ -1,5 +1,5 @@
-// Package processtest runs the parts of a measurement in processes of their
-// own, so that each part's memory and time can be told from the others'.
+// Package processtest runs the parts of a measurement in separate processes, so that the
+// memory and time of each part are measured separately.
 //
 // The other processes are the test binary again. One that finds a [Role] serves
 // that part's methods, in the manner of net/rpc, on its standard input and

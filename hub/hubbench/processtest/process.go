@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// roleVariable tells a process its part.
+// roleVariable is the environment variable that has a process's role.
 const roleVariable = "EDGEKIT_TEST_ROLE"
 
-// Role is this process's part, empty in the one that was started by hand.
+// Role is this process's role; empty in the parent.
 func Role() string { return os.Getenv(roleVariable) }
 
 // service is the name under which net/rpc knows what a process serves.
@@ -29,8 +29,8 @@ type stdio struct {
 	io.WriteCloser
 }
 
-// Serve has the parent call the methods of v until the parent ends. It returns
-// the status to exit with.
+// Serve lets the parent call the methods of v, until the parent ends. It returns the exit
+// status.
 func Serve(v any) int {
 	s := rpc.NewServer()
 	if err := s.RegisterName(service, v); err != nil {
@@ -49,7 +49,7 @@ type Config struct {
 	Env  []string // added to the environment
 }
 
-// Process is a child as its parent sees it. Whatever goes wrong ends the test.
+// Process is a child as its parent sees it. A failure ends the test.
 type Process struct {
 	t    testing.TB
 	Role string
@@ -84,7 +84,7 @@ func Start(t testing.TB, cfg Config) *Process {
 	return p
 }
 
-// Call has the child do something and waits for it.
+// Call calls a method of the child and waits for its reply.
 func (p *Process) Call(method string, args, reply any) {
 	p.t.Helper()
 	if err := p.rpc.Call(service+"."+method, args, reply); err != nil {
@@ -110,7 +110,7 @@ func (p *Process) Resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// Busy is how long the child has used a core, itself and the kernel for it.
+// Busy is the CPU time that the child has used, in user and system mode.
 func (p *Process) Busy() time.Duration {
 	p.t.Helper()
 	fields := p.stat("stat")

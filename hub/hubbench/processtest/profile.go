@@ -5,8 +5,8 @@ import (
 	"runtime/pprof"
 )
 
-// Profiler writes what a process does, to be read with go tool pprof. It is to
-// be embedded in what the process serves.
+// Profiler writes what a process does, to be read with go tool pprof. Embed it in the
+// value that the process serves.
 type Profiler struct{ cpu *os.File }
 
 // Watch begins a profile of the CPU, which Profile ends.

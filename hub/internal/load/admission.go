@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// SlotTime is how long a connection holds a place at most. Peers that begin and never
-	// go on would otherwise keep all others out; so they only slow them.
+	// SlotTime is how long a connection holds a place at most. Without it, peers that
+	// begin a handshake and never finish it would keep all others out.
 	SlotTime = 3 * time.Second
 	// BusySlotTime replaces SlotTime while others wait in Enter.
 	BusySlotTime = time.Second
-	// One network gets at most shareOf of shareIn places, so that some are left for all
-	// others, whatever one network does.
+	// One network gets at most shareOf of every shareIn places, so that the other
+	// networks always have some.
 	shareOf, shareIn = 3, 4
 )
 
@@ -48,9 +48,9 @@ func Network(addr net.Addr) netip.Prefix {
 func Share(places int) int { return max(1, places*shareOf/shareIn) }
 
 // Admission bounds how many connections are under way from their first packet to the
-// Accept that takes them. If thousands were let in at once they would share the CPU, no
-// handshake would end before its peer gives up, and all the work would be wasted; the
-// others wait where that costs nothing. One network takes at most its Share of the
+// Accept that takes them. If thousands began at once, they would share the CPU, no
+// handshake would end before its peer gives up, and all the work would be wasted. So the
+// others wait, and cost nothing meanwhile. One network takes at most its Share of the
 // places. All methods may be called by several goroutines at once.
 type Admission struct {
 	places, share int
@@ -102,7 +102,7 @@ func (e *Admission) Enter(network netip.Prefix, done <-chan struct{}) *Slot {
 	}
 	e.mu.Unlock()
 	select {
-	case p := <-w.granted: // a moment ago
+	case p := <-w.granted: // granted just before done was closed
 		p.Leave()
 	default:
 	}
@@ -116,7 +116,7 @@ func (e *Admission) TryEnter(network netip.Prefix) *Slot {
 	return e.passLocked(network)
 }
 
-// Fewest returns the network, of those, that has the fewest places.
+// Fewest returns which of the networks has the fewest places.
 func (e *Admission) Fewest(networks iter.Seq[netip.Prefix]) (fewest netip.Prefix) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -190,7 +190,7 @@ func (e *Admission) grantLocked() {
 	}
 }
 
-// hurryLocked plans the end of the oldest slot, since others wait.
+// hurryLocked frees the oldest slot after BusySlotTime if others still wait then.
 func (e *Admission) hurryLocked() {
 	if e.hurry != nil {
 		e.hurry.Stop()

@@ -14,9 +14,9 @@ const (
 	lookEvery = 50 * time.Millisecond
 )
 
-// CPU reports whether the CPU is short. New connections then slow those under way, whose
-// late packets are taken for lost and sent again, which needs more CPU still. The zero
-// value is ready. One goroutine at a time may use it.
+// CPU reports whether the CPU is short. When it is, each new connection delays the
+// packets of those under way. QUIC takes late packets for lost and sends them again,
+// which needs even more CPU. The zero value is ready. One goroutine at a time may use it.
 type CPU struct {
 	looked time.Time
 	sample [1]metrics.Sample

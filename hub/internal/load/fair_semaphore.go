@@ -55,7 +55,7 @@ func (t *FairSemaphore) Acquire(ctx context.Context, who *Waiter) error {
 	}
 	t.mu.Unlock()
 	if i < 0 {
-		t.Release() // it was given meanwhile
+		t.Release() // the place was granted meanwhile: pass it on
 	}
 	return ctx.Err()
 }

@@ -60,7 +60,7 @@ func (a *HandshakeLimiter) Take(now time.Time) (early time.Duration) {
 	return 0
 }
 
-// Cancel returns a reservation up.
+// Cancel gives a reservation back.
 func (a *HandshakeLimiter) Cancel() { a.waiting-- }
 
 // early is how long it takes until one may start.

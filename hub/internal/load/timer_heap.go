@@ -19,12 +19,12 @@ type TimerHeap struct {
 
 // Timer is one of the timers of a TimerHeap.
 type Timer struct {
-	Func  func()        // called when due, and perhaps once more after Set or Stop: see Pending
+	Func  func()        // called when due; a call may come just after Set or Stop, see Pending
 	due   time.Duration // since TimerHeap.since
 	index int           // in TimerHeap.timers, counted from 1; 0 means not at all
 }
 
-// Set has b's Func called once, after d. It replaces an earlier Set.
+// Set schedules one call of b's Func, after d. It replaces an earlier Set.
 func (p *TimerHeap) Set(b *Timer, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

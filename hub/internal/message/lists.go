@@ -1,7 +1,7 @@
 package message
 
-// Digest sums up a set of keys with their versions in 128 bits, whatever their
-// order, so that two sides that hold the same say so in one small frame.
+// Digest sums up a set of keys with their versions in 128 bits, whatever their order, so
+// that one small frame shows whether two sides hold the same.
 type Digest struct {
 	Sum   [16]byte // the sum modulo 2^128 of the entries' hashes, big endian
 	Count uint64
@@ -13,7 +13,7 @@ type Entry struct {
 	Version string
 }
 
-// Mark is how far the events of one source are done with.
+// Mark says that all events of a source up to ID were applied or refused for good.
 type Mark struct {
 	Source string
 	ID     uint64

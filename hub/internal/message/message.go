@@ -79,14 +79,13 @@ const (
 	CodeUnsupported             // the far side does not know the resource or operation
 )
 
-// Error is a failure at the far side of a link. It carries no stack and no
-// local detail, only what the peer chose to tell.
+// Error is a failure at the far side of a link. It carries no stack and no local detail,
+// only what the peer chose to send.
 type Error struct {
 	Code Code
 	Text string
-	// RetryAfter is when it may be tried again, counted from its arrival;
-	// zero says nothing. It has meaning with CodeUnavailable and
-	// CodeExhausted.
+	// RetryAfter is when it may be tried again, counted from its arrival; zero means that
+	// the peer did not say. It has meaning with CodeUnavailable and CodeExhausted.
 	RetryAfter time.Duration
 }
 

@@ -2,14 +2,14 @@ package race
 
 import "time"
 
-// Winner is who won the last race, and until when that counts. The zero
-// value is the best lane, for which no time is needed.
+// Winner is the lane that won the last race, and until when that is remembered. The zero
+// value is the best lane, which comes first without being remembered.
 type Winner struct {
 	Lane  int
 	until time.Time
 }
 
-// Order is how the lanes set out at now: the remembered winner, then the
+// Order is the order in which the lanes start at now: the remembered winner, then the
 // others, the best one first.
 func (m Winner) Order(now time.Time, lanes int) []int {
 	order := make([]int, 0, lanes)
@@ -26,9 +26,8 @@ func (m Winner) Order(now time.Time, lanes int) []int {
 	return order
 }
 
-// Won is what to remember after lane won a race at now. One that wins again
-// within its time does not gain more of it, so that the best lane gets its
-// chance.
+// Won is what to remember after lane won a race at now. A winner that wins again is not
+// remembered for longer, so that the best lane is tried first again some day.
 func (m Winner) Won(lane int, now time.Time, d time.Duration) Winner {
 	switch {
 	case lane == 0:
@@ -39,21 +38,21 @@ func (m Winner) Won(lane int, now time.Time, d time.Duration) Winner {
 	return Winner{Lane: lane, until: now.Add(d)}
 }
 
-// raceAgain is how long a lane that has failed waits before it sets out again,
-// in a race that is not over.
+// raceAgain is how long a lane that has failed waits before it starts again, in a race
+// that is not over.
 const raceAgain = time.Second
 
 // State is where one race stands.
 type State struct {
-	waiting []int // lanes that have not set out, in order
-	again   []int // lanes that have failed and may set out again, in order
-	running int   // lanes under way
+	waiting []int // lanes that have not started, in order
+	again   []int // lanes that have failed and may start again, in order
+	running int   // lanes that have started and not ended
 }
 
 // New begins a race in that order.
 func New(order []int) *State { return &State{waiting: order} }
 
-// Start lets the next lane set out, if there is one.
+// Start starts the next lane, if there is one.
 func (r *State) Start() (lane int, ok bool) {
 	from := &r.waiting
 	if len(r.waiting) == 0 {
@@ -68,9 +67,9 @@ func (r *State) Start() (lane int, ok bool) {
 	return lane, true
 }
 
-// Next is when the lane after this one sets out, unless this one has won by
-// then: after the head start, or at once if it has failed; one that sets out
-// again waits longer. It reports false if there is none.
+// Next is how long after this lane the next one starts, unless this one has won by then:
+// headStart, or raceAgain for a lane that has failed before. After a failure the caller
+// passes 0 as headStart. It reports false if there is no further lane.
 func (r *State) Next(headStart time.Duration) (time.Duration, bool) {
 	switch {
 	case len(r.waiting) > 0:
@@ -81,23 +80,23 @@ func (r *State) Next(headStart time.Duration) (time.Duration, bool) {
 	return 0, false
 }
 
-// Finish takes one lane in and says how many are still under way.
+// Finish counts one lane as ended and returns how many are still under way.
 func (r *State) Finish() int {
 	r.running--
 	return r.running
 }
 
-// Failed notes that a lane has. A server that cannot be reached now may be in a
-// moment, while another lane waits for it in vain for long; but one that has
-// answered is not asked again.
+// Failed records that a lane has failed. It starts again, since a server that cannot be
+// reached now may be in a moment, while another lane may wait for a long time-out; but a
+// server that has answered is not asked again.
 func (r *State) Failed(lane int, answered bool) {
 	if !answered {
 		r.again = append(r.again, lane)
 	}
 }
 
-// Lost reports whether the race is over with no winner: each lane has failed
-// and none is under way, or it was called off.
+// Lost reports whether the race is over with no winner: each lane has failed, or the race
+// was called off, and none is under way.
 func (r *State) Lost(off bool) bool {
 	return r.running == 0 && (off || len(r.waiting) == 0)
 }

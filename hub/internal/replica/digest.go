@@ -8,8 +8,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// Digester adds up a digestSum. The sum, not the exclusive or, keeps an entry
-// that is listed twice from vanishing.
+// Digester adds up a message.Digest. It adds and does not XOR, since an entry that is
+// listed twice would cancel itself out.
 type Digester struct {
 	hi, lo, count uint64
 	buf           []byte

@@ -115,9 +115,9 @@ func (r *EventReceiver) pump(fx []Effect) []Effect {
 	return r.later.arm(fx)
 }
 
-// taken looks at the Inbox's answer. A batch that fails is tried event by
-// event, for good faults at once and for others after some tries, so that one
-// event is to blame and those before it get through.
+// taken handles the Inbox's answer. A batch that fails is tried again event by event: at
+// once after a final error, after some tries otherwise. So the error is pinned to one
+// event, and those before it are applied.
 func (r *EventReceiver) taken(fx []Effect, ev AppendDone) []Effect {
 	src := r.sources[ev.Source]
 	n := src.taking
@@ -159,7 +159,7 @@ func (r *EventReceiver) done(fx []Effect, src *arriving, n int) []Effect {
 			r.sources = nil
 		}
 	} else {
-		clear(src.events[:n]) // their bodies are let go before the rest is
+		clear(src.events[:n]) // frees their bodies before the rest is done
 		src.events, src.sizes = src.events[n:], src.sizes[n:]
 		r.queue = append(r.queue, src)
 	}

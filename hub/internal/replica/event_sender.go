@@ -128,7 +128,7 @@ func (s *EventSender) peerMarks(fx []Effect, ev PeerMarks) []Effect {
 	return fx
 }
 
-// resume has a source go on where the peer is.
+// resume continues a source after the peer's mark.
 func (s *EventSender) resume(fx []Effect, src *eventSource) []Effect {
 	src.cursor = s.marks[src.name]
 	if delete(s.marks, src.name); len(s.marks) == 0 {
@@ -170,13 +170,13 @@ func (s *EventSender) enqueue(src *eventSource) {
 	s.queue = append(s.queue, src)
 }
 
-// block has a source wait for room.
+// block makes a source wait for room in the window.
 func (s *EventSender) block(src *eventSource, need int) {
 	src.state, src.need = eventBlocked, max(need, 1)
 	s.blocked = append(s.blocked, src)
 }
 
-// read takes what the Outbox gave.
+// read handles what the Outbox returned.
 func (s *EventSender) read(fx []Effect, ev EventRead) []Effect {
 	s.reading--
 	src := s.sources[ev.Source]
@@ -258,8 +258,8 @@ func (s *EventSender) acked(fx []Effect, marks []message.Mark) []Effect {
 	return fx
 }
 
-// land ends the flight of a source's events up to id, and of those that were
-// not sent and have nothing before them.
+// land removes a source's events up to id from those in flight, and after them those that
+// were skipped and are now first.
 func (s *EventSender) land(fx []Effect, src *eventSource, id uint64) []Effect {
 	done := uint64(0)
 	for len(src.flight) > 0 && (src.flight[0].id <= id || src.flight[0].skipped) {
@@ -281,7 +281,7 @@ func (s *EventSender) land(fx []Effect, src *eventSource, id uint64) []Effect {
 	return fx
 }
 
-// pump reads what the window may have room for.
+// pump reads the next events that the window may have room for.
 func (s *EventSender) pump(fx []Effect) []Effect {
 	for s.marked && len(s.queue) > 0 && s.reading < maxReads {
 		src := s.queue[0]

@@ -2,9 +2,9 @@ package replica
 
 import "time"
 
-// The edge pings once in each interval and the cloud answers: a link at rest carries
-// one small frame in each direction. Each side takes whatever arrives as a sign of life
-// and returns the link up when nothing arrives for too long.
+// The edge pings once in each interval and the cloud answers: a link at rest carries one
+// small frame in each direction. Each side takes whatever arrives as a sign of life and
+// gives the link up when nothing arrives for too long.
 
 // maxGrace bounds how long a sign of life may be late.
 const maxGrace = 15 * time.Second

@@ -46,7 +46,7 @@ type Request struct {
 	Earlier  []string // instances of this program's earlier runs
 }
 
-// Verdict is what becomes of a Request.
+// Verdict is the answer to a Request.
 type Verdict uint8
 
 // The verdicts.

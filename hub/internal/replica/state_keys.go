@@ -48,7 +48,7 @@ func (s *StateSender) enqueue(k message.Key, tries int) {
 	s.queue = append(s.queue, k)
 }
 
-// settle ends the work on a key, or begins it again if it changed meanwhile.
+// settle ends the work on a key, or starts it anew if the key has changed meanwhile.
 func (s *StateSender) settle(k message.Key) {
 	if w := s.work[k]; w != nil && w.dirty {
 		s.enqueue(k, 0)

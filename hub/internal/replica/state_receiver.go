@@ -80,9 +80,9 @@ func (r *StateReceiver) pump(fx []Effect) []Effect {
 	return append(fx, Apply{batch})
 }
 
-// applied looks at the Sink's answer. A batch that fails is tried object by
-// object, for good faults at once and for others after some tries, so that one
-// object is to blame.
+// applied handles the Sink's answer. A batch that fails is tried again object by object:
+// at once after a final error, after some tries otherwise. So the error is pinned to one
+// object.
 func (r *StateReceiver) applied(fx []Effect, err error) []Effect {
 	n := r.applying
 	r.applying = 0
@@ -108,7 +108,7 @@ func (r *StateReceiver) applied(fx []Effect, err error) []Effect {
 	return append(fx, RetryAfter{RetryPause(r.tries)})
 }
 
-// pop removes the first n, which are done with, and acknowledges them.
+// pop removes the first n, which were applied or given back, and acknowledges them.
 func (r *StateReceiver) pop(fx []Effect, n int) []Effect {
 	for _, it := range r.queue[:n] {
 		r.bytes -= it.size

@@ -266,7 +266,7 @@ func (s *StateSender) pump(fx []Effect) []Effect {
 			fx = append(fx, Load{k, s.held[k]})
 		}
 	}
-	// What is empty gives its memory back: most sessions rest most of the time.
+	// Empty queues free their memory: most sessions are idle most of the time.
 	if len(s.queue) == 0 {
 		s.queue = nil
 	}
@@ -280,8 +280,8 @@ func (s *StateSender) pump(fx []Effect) []Effect {
 	return fx
 }
 
-// retryPause is how long to wait before the later keys are tried again: the one
-// that failed the fewest times says so for all.
+// retryPause is how long to wait before the keys in later are tried again: as long as the
+// key with the fewest failures has to.
 func (s *StateSender) retryPause() time.Duration {
 	tries := s.work[s.later[0]].tries
 	for _, k := range s.later {
@@ -338,7 +338,7 @@ func (s *StateSender) acked(fx []Effect, seq uint64) []Effect {
 	return delivered(fx, done)
 }
 
-// land puts an object that the peer gave back in line again.
+// land queues an object again that the peer gave back.
 func (s *StateSender) land(f flying) {
 	if f.before == "" {
 		delete(s.held, f.key)

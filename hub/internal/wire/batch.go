@@ -11,24 +11,24 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// Batches carry bulk traffic: several frames of state or events, compressed as
-// one. Each stands alone, so that a session at rest keeps no compressor, and a
-// reader needs no more than MaxBatchRaw for one, whatever the peer sends. The packed
-// bytes bound a batch too: what they can unpack to, and how many frames and entries
-// they can hold (see items). Only frames that wait to be written are packed: a single
-// small update, or a link that is faster than what it carries, does not pay for it.
+// Batches carry bulk traffic: several frames of state or events, compressed as one. Each
+// stands alone, so that a session at rest keeps no compressor, and a reader needs no more
+// than MaxBatchRaw for one, whatever the peer sends. The packed bytes bound a batch too:
+// what they can unpack to, and how many frames and entries they can hold (see items).
+// Only frames that wait to be written are packed: a single small update, or a link on
+// which nothing waits, costs no compression.
 
 const (
 	// MaxBatchRaw bounds what a batch unpacks to, in bytes.
 	MaxBatchRaw = 64 << 10
-	// MinBatchRaw is what has to wait for a batch to be made.
+	// MinBatchRaw is how many bytes must wait before a batch is made of them.
 	MinBatchRaw = 4 << 10
 	// maxRatio is how many bytes DEFLATE can make of one; see RFC 1951: a match of
 	// 258 bytes takes two bits at least.
 	maxRatio = 1032
 	// freeItems is how many frames and entries a batch may have whatever its size.
 	freeItems = 16
-	// firstRaw is where the buffer for what is unpacked begins.
+	// firstRaw is the first size of the buffer for unpacked bytes.
 	firstRaw = 4 << 10
 )
 
@@ -41,8 +41,8 @@ var (
 	unpackers = sync.Pool{New: func() any { return &unpacker{inflate: flate.NewReader(bytes.NewReader(nil))} }}
 )
 
-// packLevel: the slower ones gave 6 % more with manifests of pods, and cost up to
-// ten times as much with what does not compress; see BenchmarkBatch.
+// packLevel is the fastest. The slower levels saved 6 % more on pod manifests, and took
+// up to ten times as long on data that does not compress; see BenchmarkBatch.
 const packLevel = flate.BestSpeed
 
 type packer struct {
@@ -136,7 +136,7 @@ func (f Batch) unpack(d *decoder, yield func(Frame) error) error {
 	}
 	left := f.items()
 	whole := d.versions
-	d.versions = min(whole, left) // for this batch
+	d.versions = min(whole, left) // the limit for this batch
 	defer func() { d.versions += whole - min(whole, f.items()) }()
 	for len(raw) > 0 {
 		if left--; left < 0 {

@@ -9,28 +9,28 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// decoder reads frames. It has what one peer may still list, and its zero value
-// takes no list at all. What it allocates is at most 20 times what it reads;
-// TestDecodersAreBounded searches for what costs it most.
+// decoder reads frames. It counts how many entries its peer may still list; the zero
+// value accepts no list. It allocates at most 20 bytes for each byte that it reads:
+// TestDecodersAreBounded searches for the worst input.
 type decoder struct {
-	keys     int  // how many the peer may list in all
-	versions int  // of keys, what is left
-	marks    int  // of keys, what is left for the first marks
-	marked   bool // those have come; a later frame of marks is bounded by itself
-	// stands says that this reads the control stream and the handshake is over: its
-	// frames come no more, and those of calls have streams of their own.
+	keys     int  // entries that the peer may list in all
+	versions int  // of these, how many are left for versions
+	marks    int  // and how many for the first marks
+	marked   bool // the first marks are complete; each later frame of marks may have keys entries
+	// stands is set on the control stream after the handshake: frames of a handshake are
+	// then refused, and so are those of calls, which have streams of their own.
 	stands bool
-	// Owned says that the bytes given to frame are not used again, so that bodies
-	// may stay in them.
+	// Owned says that the caller does not use the bytes given to Frame again, so that
+	// bodies may stay in them.
 	Owned bool
 }
 
 // newDecoder returns one for a peer that may list so many keys, and as many sources.
 func newDecoder(keys int) decoder { return decoder{keys: keys, versions: keys, marks: keys} }
 
-// Frame reads one message Frame. Nothing in the result points into b, but for
-// what owned allows. A frame of a kind that this program does not know is nil
-// without an error, so that a newer peer may send it.
+// Frame reads one message Frame. The result does not point into b, except where Owned
+// allows it. A frame of an unknown kind is nil without an error, so that a newer peer may
+// send it.
 func (d *decoder) Frame(b []byte) (Frame, error) {
 	var f Frame
 	err := eachField(b, func(v field) error {
@@ -46,7 +46,7 @@ func (d *decoder) Frame(b []byte) (Frame, error) {
 	return f, nil
 }
 
-// body returns the body of a message: a copy, unless the buffer is its own.
+// body returns the body of a message: a copy, unless Owned is set.
 func (d *decoder) body(b []byte) []byte {
 	if d.Owned {
 		return b[:len(b):len(b)]

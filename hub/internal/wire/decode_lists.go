@@ -6,18 +6,18 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// Lists are what a peer could make large with few bytes: each entry is counted
-// before memory is taken for any, and one that is empty is refused.
+// A peer could make a long list of few bytes. So all entries are counted before memory is
+// allocated for any, and an empty entry is refused.
 
-// maxEntryMemory is how many bytes of entries there may be for each byte of a
-// list; what is read while the frame comes together is not counted here.
+// maxEntryMemory is how many bytes of entries may be allocated for each byte of a list,
+// besides the buffer of the frame itself.
 const maxEntryMemory = 10
 
-// fewEntries are always taken.
+// fewEntries is how many entries are accepted whatever the size of the list.
 const fewEntries = 64
 
-// countEntries counts the entries of a list, which are field 1 of b, and fails
-// at the first beyond most, or when their memory has no proportion to b.
+// countEntries counts the entries of a list, which are field 1 of b, and fails if there
+// are more than most, or if their memory is out of proportion to b.
 func countEntries(b []byte, what string, most int, size uintptr) (int, error) {
 	n := 0
 	err := eachField(b, func(v field) error {

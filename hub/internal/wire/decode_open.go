@@ -6,8 +6,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// OpenHead reads what stands before the body in an open frame, of which b may
-// have only the beginning. It reports false when that is not one.
+// OpenHead reads the fields before the body of an open frame; b may have only the
+// beginning of the frame. It reports false when b is not an open frame.
 func OpenHead(b []byte) (Open, bool) {
 	o := Open{Message: message.Message{Operation: message.Query}}
 	num, typ, n := protowire.ConsumeTag(b)
@@ -31,8 +31,8 @@ func OpenHead(b []byte) (Open, bool) {
 	return o, o.Class == ClassCall || o.Class == ClassStream
 }
 
-// beginning walks the fields of a message that may be cut off, up to the field
-// last, and gives what is there of that.
+// beginning walks the fields of a message that may be cut off, up to the field last, and
+// returns the part of that field that b has.
 func beginning(b []byte, yield func(field), last protowire.Number) []byte {
 	for {
 		num, typ, n := protowire.ConsumeTag(b)

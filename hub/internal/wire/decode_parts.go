@@ -9,8 +9,7 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// What frames are made of: fields, and the messages that stand in several of
-// them.
+// The parts of frames: fields, and messages that several kinds of frames contain.
 
 // field is one field of a message: u for a varint, b for bytes.
 type field struct {
@@ -25,7 +24,7 @@ func (v field) duration() time.Duration {
 	return time.Duration(min(v.u, most)) * time.Millisecond
 }
 
-// size reads a limit: what does not fit 31 bits is as good as no limit.
+// size reads a limit. More than 31 bits is as good as no limit.
 func (v field) size() int { return int(min(v.u, math.MaxInt32)) }
 
 // eachField walks the fields of a message. Types that hub does not use are
@@ -107,8 +106,8 @@ func (d *decoder) parseMessage(m *message.Message, b []byte) error {
 	return err
 }
 
-// ParseError reads an error into *e, which it makes if there is none: one that
-// stands there twice is one.
+// ParseError reads an error into *e, which it allocates if it is nil. A field that comes
+// twice is merged, as protobuf's encoding demands.
 func ParseError(e **message.Error, b []byte) error {
 	if *e == nil {
 		*e = &message.Error{}

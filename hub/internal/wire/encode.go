@@ -16,7 +16,7 @@ func AppendFrame(b []byte, f Frame) []byte {
 	return f.fields(b)
 }
 
-// Size is the length of what appendFrame appends.
+// Size is how many bytes AppendFrame appends.
 func Size(f Frame) int {
 	return protowire.SizeTag(f.number()) + protowire.SizeBytes(f.size())
 }
@@ -273,8 +273,8 @@ func (f Opening) size() int              { return sizeUint(1, f.Count) }
 func (f Batch) fields(b []byte) []byte { return appendText(appendUint(b, 1, f.Raw), 2, f.Data) }
 func (f Batch) size() int              { return sizeUint(1, f.Raw) + sizeText(2, f.Data) }
 
-// Messages have the large bodies, so they go around the part interface, which
-// would copy them to the heap.
+// Messages have the large bodies, so they do not use the part interface, which would copy
+// them to the heap.
 
 func appendMessage(b []byte, n protowire.Number, m *message.Message) []byte {
 	b = protowire.AppendTag(b, n, protowire.BytesType)

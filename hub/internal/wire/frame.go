@@ -54,8 +54,7 @@ type (
 		Err   *message.Error
 		Epoch uint64 // fenced: the epoch that won
 	}
-	// Ping asks for a sign of life and tells what the last one took, 0 if it
-	// is not known.
+	// Ping asks for a Pong and says how long the last one took, 0 if that is not known.
 	Ping struct {
 		ID        uint64
 		RoundTrip time.Duration
@@ -83,7 +82,7 @@ type (
 		Seq uint64
 		Err *message.Error
 	}
-	// Fragment is a piece of a frame that is too large to delay others.
+	// Fragment is a piece of a large frame, which as a whole would delay others.
 	Fragment struct {
 		Data []byte
 		Last bool
@@ -98,8 +97,8 @@ type (
 	}
 	// Response answers a call.
 	Response struct{ Message message.Message }
-	// Marks opens one direction of the event class: what the receiver has. Those
-	// that follow are acknowledgements.
+	// Marks opens one direction of the event class: the newest events that the receiver
+	// has. Later frames of marks are acknowledgements.
 	Marks struct {
 		Entries []message.Mark
 		Last    bool // of the first ones
@@ -138,7 +137,7 @@ func (c Class) String() string {
 	return "call"
 }
 
-// GoAwayKind says why a session ends or is not to be.
+// GoAwayKind says why a session ends or is refused.
 type GoAwayKind uint64
 
 // The kinds.

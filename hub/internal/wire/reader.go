@@ -24,8 +24,8 @@ const (
 	MaxPiece = 64 << 10
 	// MaxHello bounds the frames of the handshake.
 	MaxHello = 16 << 10
-	// ReadBuffer is the size of the buffer that each session keeps: enough for
-	// the small frames of a link at rest. What is larger is read past it.
+	// ReadBuffer is the size of the buffer that each session keeps: enough for the small
+	// frames of a link at rest. Larger reads bypass it.
 	ReadBuffer = 128
 )
 
@@ -78,8 +78,8 @@ type Reader struct {
 	Size  int    // of the frame that next returned last, with its fragments
 	buf   []byte // the frame being read
 	join  []byte // the fragments so far
-	// Budget lends the memory of join, beyond what is small, and lent is what it
-	// has lent; nil has no limit.
+	// Budget lends the memory of join beyond a small part, and lent is how much it has
+	// lent; nil has no limit.
 	Budget *semaphore.Weighted
 	lent   int
 	decoder
@@ -91,7 +91,7 @@ func NewReader(r io.Reader, piece, whole int) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, ReadBuffer), piece: piece, whole: whole}
 }
 
-// Establish has the reader take the frames of a session instead of those of the
+// Establish makes the reader accept the frames of a session instead of those of the
 // handshake: messages of up to whole bytes, and lists of up to keys entries.
 func (r *Reader) Establish(whole, keys int) {
 	r.piece, r.whole = MaxPiece, whole
@@ -99,14 +99,14 @@ func (r *Reader) Establish(whole, keys int) {
 	r.stands = true
 }
 
-// Wait waits for the beginning of a frame, and keeps no room for one meanwhile.
+// Wait waits for the beginning of a frame, and holds no buffer for it meanwhile.
 func (r *Reader) Wait() error {
 	r.buf = nil
 	_, err := r.r.Peek(1)
 	return err
 }
 
-// Ahead reports whether the beginning of a frame is here.
+// Ahead reports whether the beginning of a frame is buffered.
 func (r *Reader) Ahead() bool { return r.r.Buffered() > 0 }
 
 // Next returns the next frame of a known kind. A clean end between two frames
@@ -180,7 +180,7 @@ func (r *Reader) extend(n int) error {
 	return nil
 }
 
-// DropFragments lets go of the fragments.
+// DropFragments frees the fragments.
 func (r *Reader) DropFragments() {
 	if r.join = nil; r.lent > 0 {
 		r.Budget.Release(int64(r.lent))
@@ -207,9 +207,8 @@ func (r *Reader) one() (Frame, error) {
 	return f, err
 }
 
-// Grow makes room for n more bytes in b: twice of what there is at least, since
-// append takes five times as much in all for what is large, and no more than
-// whole.
+// Grow makes room for n more bytes in b. It at least doubles the capacity, up to whole:
+// append grows a large slice by a quarter, which allocates five times the bytes in all.
 func Grow(b []byte, n, whole int) []byte {
 	if cap(b)-len(b) >= n {
 		return b
@@ -219,7 +218,7 @@ func Grow(b []byte, n, whole int) []byte {
 	return grown
 }
 
-// ReadN appends n bytes to b. It grows b as they arrive, not by what n says.
+// ReadN appends n bytes to b. It grows b as they arrive, and does not trust n.
 func ReadN(r io.Reader, b []byte, n int) ([]byte, error) {
 	whole := len(b) + n
 	for n > 0 {

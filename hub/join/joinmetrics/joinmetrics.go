@@ -94,7 +94,7 @@ func (n node) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(s.Failed), "failed")
 }
 
-// sendExpiry leaves out a certificate that there is not.
+// sendExpiry sends nothing for a certificate that does not exist.
 func sendExpiry(ch chan<- prometheus.Metric, certificate string, at time.Time) {
 	if !at.IsZero() {
 		ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(at.Unix()), certificate)

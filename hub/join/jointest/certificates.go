@@ -10,20 +10,19 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// Transport is how RunCertificates gets at a transport whose identities are
-// certificates.
+// Transport gives RunCertificates a transport whose identities are certificates.
 type Transport struct {
-	// Listen runs a listener with that configuration on 127.0.0.1 until the
-	// test ends, and tells where.
+	// Listen runs a listener with that configuration on 127.0.0.1 until the test ends,
+	// and returns its address.
 	Listen func(t *testing.T, cfg *tls.Config) (l hub.Listener, addr string)
 	// Dialer dials it with the configuration of a node.
 	Dialer func(t *testing.T, addr string, cfg *tls.Config) hub.Dialer
 }
 
-// RunCertificates holds a transport to the rule that identity is the
-// certificate: a node's own is let in by its name, wrong ones are turned away
-// with an error that says so, and a node does not speak to a server with a
-// wrong one.
+// RunCertificates checks that a transport takes identities from certificates alone: a
+// node with a valid certificate is accepted under its name, one with a wrong certificate
+// is refused with an error that says why, and a node does not speak to a server with a
+// wrong certificate.
 func RunCertificates(t *testing.T, tr Transport) {
 	t.Run("Node", func(t *testing.T) { tr.node(t) })
 	c := NewCloud(t)
@@ -54,7 +53,7 @@ func RunCertificates(t *testing.T, tr Transport) {
 	})
 }
 
-// node has each side see the other's certificate, and the cloud the name in it.
+// node checks that each side sees the other's certificate, and the cloud the name in it.
 func (tr Transport) node(t *testing.T) {
 	c := NewCloud(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -78,7 +77,7 @@ func (tr Transport) node(t *testing.T) {
 	}
 }
 
-// attempt dials and uses the connection, and gives the error of that.
+// attempt dials, uses the connection, and returns the error.
 func attempt(t *testing.T, d hub.Dialer) error {
 	t.Helper()
 	conn, err := d.Dial(t.Context())

@@ -12,9 +12,9 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// Cloud is the identity side of a cloud in a test: an authority, a certificate
-// for the cloud's server, and a Store. What goes wrong ends the test. Its
-// methods may be called by several goroutines at once.
+// Cloud is the identity side of a cloud in a test: an authority, a certificate for the
+// cloud's server, and a Store. A failure ends the test. Its methods may be called by
+// several goroutines at once.
 type Cloud struct {
 	Store
 	CA      *join.CA // the first issuer
@@ -59,8 +59,7 @@ func (c *Cloud) SetAhead(ahead time.Duration) {
 	c.ahead = ahead
 }
 
-// Handler answers joins and renewals from the Store. What edit changes is up to
-// the test.
+// Handler answers joins and renewals from the Store. edit may change its configuration.
 func (c *Cloud) Handler(edit ...func(*join.HandlerConfig)) *join.Handler {
 	c.t.Helper()
 	cfg := join.HandlerConfig{Keyring: c.Keyring, Tokens: &c.Store, Names: &c.Store, Ledger: &c.Store, Revoked: &c.Store}

@@ -1,6 +1,6 @@
-// Package jointest has what tests of a link with identities need: the stores of
-// package join in memory, which serve programs whose cloud forgets too, and a
-// cloud's authority with certificates for both ends.
+// Package jointest helps to test links with identities: it has the stores of package join
+// in memory, and a cloud's authority with certificates for both ends. The stores also
+// serve programs whose cloud may forget everything at a restart.
 //
 // Those who implement a store of package join check it by [RunTokens], [RunNames],
 // [RunFreedNames], [RunKeyReplacer], [RunLedger] and [RunRevokedKeys]. A suite takes a
@@ -18,9 +18,9 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// Store is all that package join wants stored, in memory: a join.Tokens, Names,
-// Ledger and RevokedKeys. The zero value is empty and ready; all methods may be
-// called by several goroutines at once.
+// Store has all stores of package join, in memory: it is a join.Tokens, Names, Ledger and
+// RevokedKeys. The zero value is empty and ready; all methods may be called by several
+// goroutines at once.
 type Store struct {
 	mu      sync.Mutex
 	tokens  map[string]join.Record

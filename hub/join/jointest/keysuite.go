@@ -124,7 +124,7 @@ func checkKeys(t *testing.T, names NamesWithReplace, want ...string) {
 	}
 }
 
-// RevokedKeysSuite is how RunRevokedKeys gets at an implementation of join.RevokedKeys.
+// RevokedKeysSuite gives RunRevokedKeys an implementation of join.RevokedKeys.
 type RevokedKeysSuite struct {
 	// Open makes an empty store; it is closed with t's cleanups.
 	Open func(t *testing.T) join.RevokedKeys

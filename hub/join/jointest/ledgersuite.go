@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// LedgerSuite is how RunLedger gets at an implementation of join.Ledger.
+// LedgerSuite gives RunLedger an implementation of join.Ledger.
 type LedgerSuite struct {
 	// Open makes an empty store; it is closed with t's cleanups. If it is a join.Names
 	// too, RunLedger claims a name before it issues a certificate, as a join.Handler does.

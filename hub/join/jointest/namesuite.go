@@ -123,7 +123,7 @@ type NamesWithFreed interface {
 	join.FreedNames
 }
 
-// FreedNamesSuite is how RunFreedNames gets at an implementation of join.FreedNames.
+// FreedNamesSuite gives RunFreedNames an implementation of join.FreedNames.
 type FreedNamesSuite struct {
 	// Open makes an empty store; it is closed with t's cleanups.
 	Open func(t *testing.T) NamesWithFreed

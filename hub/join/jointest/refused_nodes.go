@@ -12,7 +12,7 @@ import (
 type refusedNode struct {
 	name    string
 	tls     *tls.Config
-	expired bool // its certificate was good once, and might be renewed
+	expired bool // its certificate was valid once, and may be renewed
 }
 
 // refusedNodes are nodes that c's transports must turn away by their
@@ -45,8 +45,8 @@ func (c *Cloud) refusedNodes() []refusedNode {
 	}
 }
 
-// impostors are configurations of servers that c's nodes must not speak to, by
-// what is wrong with them.
+// impostors are configurations of servers that c's nodes must refuse, by what is wrong
+// with them.
 func (c *Cloud) impostors() map[string]*tls.Config {
 	c.t.Helper()
 	serve := func(cert tls.Certificate) *tls.Config {

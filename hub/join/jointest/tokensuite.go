@@ -12,7 +12,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// TokensSuite is how RunTokens gets at an implementation of join.Tokens.
+// TokensSuite gives RunTokens an implementation of join.Tokens.
 type TokensSuite struct {
 	// Open makes an empty store; it is closed with t's cleanups.
 	Open func(t *testing.T) join.Tokens
@@ -161,7 +161,8 @@ func readToken(t *testing.T, store join.Tokens, id string) join.Record {
 // keyHash returns the n-th key hash, in the form of join.KeyHash.
 func keyHash(n int) string { return fmt.Sprintf("%064x", n+1) }
 
-// rounds is how often the tests of callers at once run: they meet in some rounds only.
+// rounds is how often a test of concurrent callers runs: only in some rounds do they
+// collide.
 const rounds = 25
 
 // inRounds repeats a test of tokens, which makes a token of its own.
@@ -173,8 +174,8 @@ func inRounds(test func(*testing.T, TokensSuite, join.Tokens)) func(*testing.T, 
 	}
 }
 
-// contenders is how many callers atOnce has: a store that retries lost races needs as
-// many tries at most.
+// contenders is how many callers atOnce has. A store that retries lost races needs at
+// most as many tries.
 const contenders = 4
 
 // atOnce calls do from several goroutines at once and gives the error of each.
