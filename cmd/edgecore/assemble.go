@@ -7,9 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/edgekit/edgekit/bus"
-	"github.com/edgekit/edgekit/bus/broker"
-	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
@@ -114,16 +111,20 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	access, err := r.access(n, api, agent, log)
+	if err != nil {
+		return nil, err
+	}
 	all := parts{
 		"kubelet socket": func(ctx context.Context) error {
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"CSI drivers": drivers.Run, "CSI node": reports.Run,
-		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
+		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n, access.metrics()),
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	return all, r.addDevices(all, n, mgr, log)
+	return all, r.addDevices(all, n, mgr, access, log)
 }
 
 func toggle(on bool) edged.Toggle {
@@ -134,8 +135,8 @@ func toggle(on bool) edged.Toggle {
 }
 
 // addDevices makes the parts that concern devices.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.Logger) error {
-	b, err := r.bus(n, log)
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mqttAccess, log *slog.Logger) error {
+	b, err := r.bus(n, access, log)
 	if err != nil {
 		return err
 	}
@@ -151,28 +152,13 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 	if err != nil {
 		return err
 	}
+	if access != nil {
+		all["MQTT access"] = access.Run
+		all["MQTT protocols"] = func(ctx context.Context) error { return access.protocols.follow(ctx, engine) }
+	}
 	all["memory"] = trimMemory(component(log, "memory"))
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	return nil
-}
-
-func (r *runCmd) bus(n *node, log *slog.Logger) (*bus.Bus, error) {
-	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
-	if r.MQTTMode != bus.External {
-		internal, err := broker.New(broker.Config{Address: r.MQTTListen, Logger: component(log, "broker")})
-		if err != nil {
-			return nil, &program.UsageError{Setting: "mqtt-listen", Reason: err.Error()}
-		}
-		cfg.Internal = internal
-	}
-	if r.MQTTMode != bus.Internal {
-		external, err := client.New(client.Config{URL: r.MQTTBroker, ClientID: "edgecore-" + n.name, Logger: component(log, "bus")})
-		if err != nil {
-			return nil, &program.UsageError{Setting: "mqtt-broker", Reason: err.Error()}
-		}
-		cfg.External = external
-	}
-	return bus.New(cfg)
 }
