@@ -43,7 +43,7 @@ func isDeviceTopic(topic string) bool {
 func (a *Access) mayPublish(f found, topic string) bool {
 	switch {
 	case strings.HasPrefix(topic, devicePrefix):
-		id, action, ok := topics.ParseDevice(topic)
+		id, action, ok := parseDevice(topic)
 		if !ok {
 			return false
 		}
@@ -76,7 +76,7 @@ func (a *Access) mayPublish(f found, topic string) bool {
 func (a *Access) mayReceive(f found, topic string) bool {
 	switch {
 	case strings.HasPrefix(topic, devicePrefix):
-		id, _, ok := topics.ParseDevice(topic)
+		id, _, ok := parseDevice(topic)
 		return f.role == roleAdmin || (ok && a.mayRead(f, id))
 	case strings.HasPrefix(topic, nodePrefix):
 		switch a.nodeAction(topic) {
@@ -104,6 +104,21 @@ func (a *Access) nodeAction(topic string) string {
 		return ""
 	}
 	return action
+}
+
+// parseDevice is topics.ParseDevice without allocations. The topic begins with devicePrefix.
+func parseDevice(topic string) (id, action string, ok bool) {
+	rest := topic[len(devicePrefix):]
+	namespace := strings.IndexByte(rest, '/')
+	if namespace <= 0 {
+		return "", "", false
+	}
+	name := strings.IndexByte(rest[namespace+1:], '/')
+	if name <= 0 {
+		return "", "", false
+	}
+	end := namespace + 1 + name
+	return rest[:end], rest[end+1:], end+1 < len(rest)
 }
 
 // rawDevice returns the device of a topic with a mapper's raw data.
