@@ -35,6 +35,7 @@ var levels = map[string]int{
 // one domain, with the domains that each of them joins to its own.
 var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
+	"bus/metastore":    {"meta"},
 	"twin/mqtt":        {"bus"},
 	"twin/devicespec":  {"device"},
 	"twin/devicesync":  {"device", "meta"},

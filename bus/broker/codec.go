@@ -144,14 +144,16 @@ func (p *inPublish) properties(body []byte) ([]byte, error) {
 	if body[0] == 0 {
 		return body[1:], nil
 	}
+	length, head, err := packets.DecodeLength(bytes.NewReader(body[:min(4, len(body))]))
+	if err != nil || head+length > len(body) {
+		return nil, malformed("properties are longer than the packet")
+	}
+	n := head + length
 	var props packets.Properties
-	n, err := props.Decode(packets.Publish, bytes.NewBuffer(body))
-	if err != nil {
+	if _, err := props.Decode(packets.Publish, bytes.NewBuffer(body[:n:n])); err != nil {
 		return nil, fmt.Errorf("%w: %w", packets.ErrMalformedProperties, err)
 	}
 	switch {
-	case n > len(body):
-		return nil, malformed("properties are longer than the packet")
 	case len(props.SubscriptionIdentifier) > 0:
 		return nil, violation("PUBLISH of a client has a subscription identifier") // MQTT-3.3.4-6
 	case props.TopicAliasFlag && props.TopicAlias == 0:

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -68,6 +69,14 @@ func (t *batch) removeSession(s *clientSession) {
 }
 
 func numbered(prefix string, n uint64) string { return fmt.Sprintf("%s%016x", prefix, n) }
+
+// retainedKey is the key of a topic's retained message. Stores limit the length of keys.
+func retainedKey(topic string) string {
+	if len(topic) > 512 {
+		return fmt.Sprintf("%s#%x", retainedPrefix, sha256.Sum256([]byte(topic))) // no topic has "#"
+	}
+	return retainedPrefix + topic
+}
 
 func messageKey(id uint64) string { return numbered(messagePrefix, id) }
 
@@ -208,20 +217,20 @@ func (b *Broker) encode() []Record {
 	}
 	t := &b.batch
 	changes := make([]Record, 0, len(t.messages)+len(t.removed)+len(t.cursors))
-	for s := range t.sessions {
-		changes = append(changes, Record{numbered(sessionPrefix, s.number), s.record().Encode()})
-	}
-	for s := range t.cursors {
-		changes = append(changes, Record{numbered(cursorPrefix, s.number), journal.EncodeCursor(s.state.Cursor())})
-	}
 	for _, m := range t.messages {
 		if m.message.Durable > 0 { // else all have acknowledged it meanwhile
 			m.message.Written = true
 			changes = append(changes, Record{messageKey(m.message.ID), encodeMessage(m.message, m.targets)})
 		}
 	}
+	for s := range t.sessions {
+		changes = append(changes, Record{numbered(sessionPrefix, s.number), s.record().Encode()})
+	}
+	for s := range t.cursors {
+		changes = append(changes, Record{numbered(cursorPrefix, s.number), journal.EncodeCursor(s.state.Cursor())})
+	}
 	for topic := range t.retained {
-		r := Record{Key: retainedPrefix + topic}
+		r := Record{Key: retainedKey(topic)}
 		if m, ok := b.retained.Get(topic); ok {
 			r.Value = encodeMessage(m, nil)
 		}

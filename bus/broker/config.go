@@ -156,7 +156,7 @@ func (c *Config) parse(field, address string) (endpoint, error) {
 		if u.Host != "" || u.Path == "" {
 			return bad("use unix:///path of the socket")
 		}
-		e.host = u.Path
+		e.host, e.path = u.Path, ""
 		return e, nil
 	case "tcp", "tls":
 		e.path = ""

@@ -29,20 +29,21 @@ const (
 // A second one writes while there is something to write, so that a client that does not
 // read blocks nobody.
 type conn struct {
-	broker  *Broker
-	net     net.Conn
-	remote  string // host of the address, for the limit
-	version byte   // of MQTT: 3, 4 or 5; 0 before CONNECT; set with mu and Broker.mu
-	user    User
-	read    []byte // buffer
-	start   int    // of what is not yet handled in it
-	end     int
-	topic   string // of the last PUBLISH, to save an allocation
-	maxRead int    // largest packet
-	timeout time.Duration
-	expires time.Time // read deadline that is set
-	known   []string  // topics of the client's aliases
-	asked   uint32    // session expiry that the client asked for
+	broker   *Broker
+	net      net.Conn
+	remote   string // host of the address, for the limit
+	version  byte   // of MQTT: 3, 4 or 5; 0 before CONNECT; set with mu and Broker.mu
+	user     User
+	read     []byte // buffer
+	start    int    // of what is not yet handled in it
+	end      int
+	topic    string // of the last PUBLISH, to save an allocation
+	loggedIn bool   // CONNECT was read
+	maxRead  int    // largest packet
+	timeout  time.Duration
+	expires  time.Time // read deadline that is set
+	known    []string  // topics of the client's aliases
+	asked    uint32    // session expiry that the client asked for
 
 	// Broker.mu guards these.
 	session   *clientSession // nil before CONNECT and after a takeover

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/edgekit/edgekit/bus/internal/session"
 )
 
@@ -83,14 +81,16 @@ func (b *Broker) handleDisconnect(c *conn, first byte, body []byte) error {
 		}
 		b.mu.Unlock()
 	}
-	if pk.ReasonCode == packets.CodeDisconnectWillMessage.Code {
-		return errors.New("client disconnected and wants its will published")
-	}
-	if pk.ReasonCode != 0 && c.version == 5 {
-		return errors.New("client disconnected with an error") // the will is published: only 0x00 discards it
+	// Only the code 0 discards the will (MQTT 5, 3.14.4). mochi 2.7.9 does not see a code that
+	// stands alone.
+	if c.version == 5 && len(body) > 0 && body[0] != 0 {
+		return errWill
 	}
 	return errGoodbye
 }
+
+// errWill ends a connection after a DISCONNECT that wants the will published.
+var errWill = errors.New("client disconnected and keeps its will")
 
 // sweepPause is how often the broker looks for retained messages that have expired.
 const sweepPause = time.Minute

@@ -29,9 +29,6 @@ func (b *Broker) login(c *conn) error {
 	if err != nil {
 		return err
 	}
-	if first>>4 != packets.Connect {
-		return errors.New("first packet is not CONNECT") // MQTT-3.1.0-1: closed without a word
-	}
 	pk, err := decode(first, body, 0)
 	if err == nil {
 		err = checkConnect(&pk)
@@ -49,7 +46,7 @@ func (b *Broker) login(c *conn) error {
 	if err := c.net.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	c.user, c.maxRead = user, b.cfg.MaxPacket
+	c.user, c.maxRead, c.loggedIn = user, b.cfg.MaxPacket, true
 	keepalive := time.Duration(pk.Connect.Keepalive) * time.Second
 	if most := b.cfg.MaxKeepalive; most > 0 && (keepalive == 0 || keepalive > most) && version == 5 {
 		keepalive = most.Truncate(time.Second)

@@ -30,9 +30,15 @@ func (c *conn) packet() (first byte, body []byte, err error) {
 	}
 }
 
+// errNoConnect ends a connection without an answer (MQTT-3.1.0-1).
+var errNoConnect = errors.New("first packet is not CONNECT")
+
 // header reads the fixed header of the packet at start: the sizes of the packet and of the
 // header; 0 if there are too few bytes to know.
 func (c *conn) header() (size, header int, err error) {
+	if !c.loggedIn && c.end > c.start && c.read[c.start] != packets.Connect<<4 {
+		return 0, 0, errNoConnect
+	}
 	n, shift := 0, 0
 	for i := c.start + 1; i < c.end; i++ {
 		n |= int(c.read[i]&0x7f) << shift
@@ -77,7 +83,7 @@ func (c *conn) grow(have, size int) {
 	if size > 0 {
 		want = min(want, max(size, bufferSize))
 	}
-	if c.maxRead == maxConnect { // not logged in
+	if !c.loggedIn {
 		want = max(2*have, 4*idleBuffer)
 	}
 	want = min(want, c.maxRead+8)
@@ -147,7 +153,7 @@ func (b *Broker) serve(c *conn) {
 	b.leave(c, err)
 	c.disconnect(reasonCode(err))
 	c.join()
-	if !errors.Is(err, io.EOF) && !errors.Is(err, errGoodbye) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, errGoodbye) && !errors.Is(err, errWill) {
 		b.log.Debug("MQTT connection ended", "remote", c.remote, "error", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/bus/metastore"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
@@ -41,7 +42,7 @@ type mqttFlags struct {
 func (r *runCmd) bus(n *node, access *mqttAccess, log *slog.Logger) (*bus.Bus, error) {
 	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
 	if access != nil {
-		internal, err := r.broker(access, component(log, "broker"))
+		internal, err := r.broker(access, metastore.New(n.store, "mqtt/"), component(log, "broker"))
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +64,7 @@ func (r *runCmd) bus(n *node, access *mqttAccess, log *slog.Logger) (*bus.Bus, e
 }
 
 // broker makes the embedded broker.
-func (r *runCmd) broker(access *mqttAccess, log *slog.Logger) (*broker.Broker, error) {
+func (r *runCmd) broker(access *mqttAccess, storage broker.Storage, log *slog.Logger) (*broker.Broker, error) {
 	bad := func(reason string) error { return &program.UsageError{Setting: "mqtt-listen", Reason: reason} }
 	if len(r.MQTTListen) == 0 {
 		return nil, bad("it is empty: name one address, for example tcp://127.0.0.1:1884")
@@ -91,7 +92,8 @@ func (r *runCmd) broker(access *mqttAccess, log *slog.Logger) (*broker.Broker, e
 		}
 	}
 	b, err := broker.New(broker.Config{
-		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTInsecure, Logger: log,
+		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTInsecure,
+		Storage: storage, Logger: log,
 	})
 	if err != nil {
 		return nil, bad(err.Error())

@@ -20,6 +20,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/access"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
 	twinmqtt "github.com/edgekit/edgekit/twin/mqtt"
@@ -143,7 +144,11 @@ func startDevices(t *testing.T, args ...string) *devices {
 	d := &devices{}
 	r := parsed(t, append([]string{"--mqtt-listen", "unix://" + filepath.Join(t.TempDir(), "mqtt.sock")}, args...)...)
 	d.address = strings.TrimPrefix(r.MQTTListen[0], "unix://")
-	n, log := &node{name: "edge-1"}, slog.New(slog.DiscardHandler)
+	store, err := badgerstore.Open(badgerstore.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, log := &node{name: "edge-1", store: store}, slog.New(slog.DiscardHandler)
 	a, err := r.access(n, nil, nil, log)
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +177,9 @@ func startDevices(t *testing.T, args ...string) *devices {
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	<-b.Ready()
 	<-d.engine.Ready()
