@@ -60,9 +60,6 @@ type Access struct {
 
 var _ broker.Access = (*Access)(nil)
 
-// ErrStarted is returned by a second call of Run.
-var ErrStarted = errors.New("bus/access: Run was called before")
-
 // Reasons for which a login is refused, besides broker.ErrPassword.
 var (
 	errAnonymous   = errors.New("bus/access: the client has no user: a user name with password, a service account token, or a client certificate is required")

@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/access"
 	"github.com/edgekit/edgekit/bus/broker"
 )
@@ -218,7 +219,7 @@ func TestReload(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			if err := a.Run(t.Context()); !errors.Is(err, access.ErrStarted) {
+			if err := a.Run(t.Context()); !errors.Is(err, bus.ErrStarted) {
 				t.Errorf("a second Run: %v", err)
 			}
 		}()

@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/edgekit/edgekit/bus"
 )
 
-// files are the files as they were read last. Only Open and then Run use them.
+// files are the files as they were read last. Only Open and then Run use them, except what
+// tls says itself.
 type files struct {
 	users, rules, cert, key, ca stamp
 	tls                         certificates
@@ -59,7 +62,7 @@ func remedy(err error) string {
 	return err.Error() + ": name a file that edgecore can read"
 }
 
-// load reads the files that have changed. It reads all of them, and returns the first error.
+// load reads the files that have changed. The error joins those of all files.
 func (a *Access) load() error {
 	return errors.Join(a.loadUsers(), a.loadRules(), a.loadTLS())
 }
@@ -135,10 +138,10 @@ func (a *Access) loadRules() error {
 	return nil
 }
 
-// Run reads files again that change, until ctx ends. A second call returns ErrStarted.
+// Run reads files again that change, until ctx ends. A second call returns bus.ErrStarted.
 func (a *Access) Run(ctx context.Context) error {
 	if a.started.Swap(true) {
-		return ErrStarted
+		return bus.ErrStarted
 	}
 	tick := time.NewTicker(a.cfg.Poll)
 	defer tick.Stop()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,12 +102,13 @@ func (s *site) subscribe(t *testing.T, filters []string, args ...string) <-chan 
 // wait waits for a condition.
 func wait(t *testing.T, done func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(2 * time.Minute); !done(); <-tick.C {
-		if time.Now().After(end) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for !done() {
+		if ctx.Err() != nil {
 			t.Fatal("the condition never came")
 		}
+		runtime.Gosched()
 	}
 }
 

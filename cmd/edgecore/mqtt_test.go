@@ -241,15 +241,15 @@ func (c *mqttClient) code(t *testing.T, topic, payload string) byte {
 // until takes messages until one is on the topic, and returns all.
 func (c *mqttClient) until(t *testing.T, topic string) (all []*paho.Publish) {
 	t.Helper()
-	timeout := time.NewTimer(2 * time.Minute)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	for {
 		select {
 		case m := <-c.got:
 			if all = append(all, m); m.Topic == topic {
 				return all
 			}
-		case <-timeout.C:
+		case <-ctx.Done():
 			t.Fatalf("nothing came on %s", topic)
 		}
 	}

@@ -52,7 +52,7 @@ func mqttForPods(t *testing.T, s *site.Site) {
 		}
 	}
 	k.until(ctx, func() error {
-		logs := k.run(ctx, "", "-n", tour.Namespace, "logs", "-l", "app=publisher", "--tail=12")
+		logs := k.run(ctx, "", "-n", tour.Namespace, "logs", "-l", "app=publisher", "--tail=40")
 		for what, text := range want {
 			_, said, found := strings.Cut("\n"+logs, "\n"+what)
 			said, _, _ = strings.Cut(said, ".\n")
