@@ -3,15 +3,21 @@ package broker_test
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"sync"
 	"testing"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/metastore"
+	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
 // benchPayload is the size of the messages of the benchmarks.
@@ -141,5 +147,63 @@ func BenchmarkIdle(b *testing.B) {
 		for _, p := range all {
 			p.conn.Close()
 		}
+	}
+}
+
+// allowAll is mochi's hook that lets everybody do everything.
+type allowAll struct{ mqtt.HookBase }
+
+func (allowAll) ID() string { return "open" }
+func (allowAll) Provides(b byte) bool {
+	return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck
+}
+func (allowAll) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
+func (allowAll) OnACLCheck(*mqtt.Client, string, bool) bool              { return true }
+
+// benchmarkMochi is benchmarkFlow on mochi-mqtt's own server.
+func benchmarkMochi(b *testing.B, qos byte) {
+	limits := mqtt.NewDefaultServerCapabilities()
+	limits.MaximumClientWritesPending = 64 << 10
+	server := mqtt.New(&mqtt.Options{Capabilities: limits, Logger: slog.New(slog.DiscardHandler)})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := errors.Join(server.AddHook(&allowAll{}, nil), server.AddListener(listeners.NewNet("l", l)), server.Serve()); err != nil {
+		b.Fatal(err)
+	}
+	defer server.Close()
+	b.ReportAllocs()
+	b.ResetTimer()
+	flow(b, l.Addr(), qos, b.N, 1000)
+	rate := float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate, "msg/s")
+	if b.N > 10_000 {
+		b.Logf("RESULT bus_qos%d_mochi %.0f", qos, rate)
+	}
+}
+
+func BenchmarkMochiQoS0(b *testing.B) { benchmarkMochi(b, 0) }
+func BenchmarkMochiQoS1(b *testing.B) { benchmarkMochi(b, 1) }
+
+// BenchmarkDurable is QoS 1 to a session that is kept, with a store on the disk.
+func BenchmarkDurable(b *testing.B) {
+	dir := b.TempDir()
+	store, err := badgerstore.Open(badgerstore.Config{Dir: dir + "/store", KeyFile: dir + "/key"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	br, stop := start(b, broker.Config{Storage: metastore.New(store, "mqtt/")})
+	defer stop()
+	kept := join(b, br.Addr(), connect{id: "kept", keep: true})
+	kept.subscribe("bench/t", 1)
+	kept.leave() // it is away: what is published is written and stays
+	b.ResetTimer()
+	n := min(b.N, 40_000) // what one session holds
+	flow(b, br.Addr(), 1, n, 1000)
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msg/s")
+	if b.N > 10_000 {
+		b.Logf("RESULT bus_qos1_durable %.0f", float64(n)/b.Elapsed().Seconds())
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	busmetrics "github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
@@ -121,10 +122,12 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"CSI drivers": drivers.Run, "CSI node": reports.Run,
-		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n, access.metrics()),
+		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	return all, r.addDevices(all, n, mgr, access, log)
+	collectors, err := r.addDevices(all, n, mgr, access, log)
+	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, access.metrics()...))
+	return all, err
 }
 
 func toggle(on bool) edged.Toggle {
@@ -134,23 +137,24 @@ func toggle(on bool) edged.Toggle {
 	return edged.Off
 }
 
-// addDevices makes the parts that concern devices.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mqttAccess, log *slog.Logger) error {
-	b, err := r.bus(n, access, log)
+// addDevices makes the parts that concern devices, and the metrics of the embedded broker
+// if there is one.
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mqttAccess, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+	b, internal, err := r.bus(n, access, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	engine, err := twin.New(twin.Config{Store: n.store, Logger: component(log, "twin")})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Logger: component(log, "twin")})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if access != nil {
 		all["MQTT access"] = access.Run
@@ -160,5 +164,8 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mq
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
-	return nil
+	if internal != nil {
+		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
+	}
+	return collectors, nil
 }

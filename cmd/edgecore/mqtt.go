@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,7 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
+	"time"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
@@ -20,54 +21,50 @@ import (
 
 // mqttFlags are the settings of MQTT.
 type mqttFlags struct {
-	MQTTMode       bus.Mode `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
-	MQTTListen     []string `help:"Where the embedded MQTT broker listens: tcp://HOST:PORT, tls://, ws://, wss:// (with a path) and unix:///PATH. tcp://:1884 is all addresses of this machine, so that pods reach it at status.hostIP; there only clients that prove who they are get in. tcp://127.0.0.1:1884 is for the host alone." default:"tcp://:1884" placeholder:"URL,..."`
-	MQTTUsersFile  string   `help:"File of the embedded broker's users and hashed passwords, as mosquitto_passwd and 'edgectl mqtt passwd' write it. It is read again when it changes." placeholder:"FILE"`
-	MQTTRulesFile  string   `help:"YAML file of what users of the embedded broker may do: their roles, devices and topics. Without it users may do what clients of this machine may do without a user. It is read again when it changes." placeholder:"FILE"`
-	MQTTTLSCert    string   `help:"Certificate (PEM) of the embedded broker for tls:// and wss://. It is read again when it changes." name:"mqtt-tls-cert" placeholder:"FILE"`
-	MQTTTLSKey     string   `help:"Key (PEM) of --mqtt-tls-cert." name:"mqtt-tls-key" placeholder:"FILE"`
-	MQTTClientCA   string   `help:"Authorities (PEM) of client certificates: a client that has one is the user that its common name says. It is read again when it changes." name:"mqtt-client-ca" placeholder:"FILE"`
-	MQTTAnonymous  bool     `help:"Let clients without a user in on loopback and unix sockets: mappers and apps of this machine, and pods in the host's network. They can read and set all devices. --no-mqtt-anonymous turns it off." default:"true" negatable:"" name:"mqtt-anonymous"`
-	MQTTPods       bool     `help:"Let pods of this node in with the token of their service account as password. --no-mqtt-pods turns it off." default:"true" negatable:"" name:"mqtt-pods"`
-	MQTTInsecure   bool     `help:"Let clients of every machine in without a user. They can read and set all devices." name:"mqtt-insecure"`
-	MQTTBroker     string   `help:"The external MQTT broker: tcp://HOST:PORT or tls://." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
-	MQTTUser       string   `help:"User name at the external broker." name:"mqtt-broker-user" placeholder:"NAME"`
-	MQTTPassword   string   `help:"File with the password at the external broker." name:"mqtt-broker-password-file" placeholder:"FILE"`
-	MQTTBrokerCA   string   `help:"Authorities (PEM) of the external broker's certificate. Default: the system's." name:"mqtt-broker-ca" placeholder:"FILE"`
-	MQTTBrokerCert string   `help:"Client certificate (PEM) for the external broker. It is read for each connection." name:"mqtt-broker-cert" placeholder:"FILE"`
-	MQTTBrokerKey  string   `help:"Key (PEM) of --mqtt-broker-cert." name:"mqtt-broker-key" placeholder:"FILE"`
+	MQTTMode                bus.Mode      `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
+	MQTTListen              []string      `help:"Where the embedded MQTT broker listens: tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, unix:///SOCKET; several are separated by commas. tcp://:1884 is all addresses of this machine, so that pods reach it at status.hostIP; there only clients that prove who they are get in. tcp://127.0.0.1:1884 is for the host alone." default:"tcp://:1884" placeholder:"URL"`
+	MQTTUsersFile           string        `help:"File of the embedded broker's users and hashed passwords, as mosquitto_passwd and 'edgectl mqtt passwd' write it. It is read again when it changes." placeholder:"FILE"`
+	MQTTRulesFile           string        `help:"YAML file of what users of the embedded broker may do: their roles, devices and topics. Without it users may do what clients of this machine may do without a user. It is read again when it changes." placeholder:"FILE"`
+	MQTTTLSCert             string        `help:"Certificate (PEM) of the embedded broker for tls:// and wss://. It is read again when it changes." name:"mqtt-tls-cert" placeholder:"FILE"`
+	MQTTTLSKey              string        `help:"Key of that certificate." name:"mqtt-tls-key" placeholder:"FILE"`
+	MQTTTLSClientCA         string        `help:"Authorities (PEM) of clients of tls:// and wss://: a client with a certificate is the user that its common name says. It is read again when it changes. Empty: none is asked for." name:"mqtt-tls-client-ca" placeholder:"FILE"`
+	MQTTAnonymous           bool          `help:"Let clients without a user in on loopback and unix sockets: mappers and apps of this machine, and pods in the host's network. They can read and set all devices. --no-mqtt-anonymous turns it off." default:"true" negatable:"" name:"mqtt-anonymous"`
+	MQTTPods                bool          `help:"Let pods of this node in with the token of their service account as password. --no-mqtt-pods turns it off." default:"true" negatable:"" name:"mqtt-pods"`
+	MQTTAllowAnonymous      bool          `help:"Let the embedded broker serve clients on other machines without a user too. They can read and set all devices." name:"mqtt-allow-remote-anonymous"`
+	MQTTBroker              string        `help:"The external MQTT broker: tcp://HOST:PORT or tls://HOST:PORT." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
+	MQTTBrokerClientID      string        `help:"Client identifier at the external broker. Default: edgecore-NODE." name:"mqtt-broker-client-id" placeholder:"NAME"`
+	MQTTBrokerUsername      string        `help:"User name at the external broker." placeholder:"NAME"`
+	MQTTBrokerPasswordFile  string        `help:"File with the password at the external broker; a line break at its end does not count." placeholder:"FILE"`
+	MQTTBrokerCA            string        `help:"Authorities (PEM) of an external broker with tls://. Default: the system's." name:"mqtt-broker-ca" placeholder:"FILE"`
+	MQTTBrokerCert          string        `help:"Client certificate (PEM) for an external broker with tls://." placeholder:"FILE"`
+	MQTTBrokerKey           string        `help:"Key of that certificate." placeholder:"FILE"`
+	MQTTBrokerSessionExpiry time.Duration `help:"How long the external broker keeps the messages for edgecore while edgecore is away. 0: not at all." default:"24h" placeholder:"TIME"`
 }
 
-// bus makes the bus with its brokers. access is nil if the mode is external.
-func (r *runCmd) bus(n *node, access *mqttAccess, log *slog.Logger) (*bus.Bus, error) {
+// bus makes the Bus with its brokers. access is nil, and so is internal, without the embedded
+// one.
+func (r *mqttFlags) bus(n *node, access *mqttAccess, log *slog.Logger) (b *bus.Bus, internal *broker.Broker, err error) {
 	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
 	if access != nil {
-		internal, err := r.broker(access, metastore.New(n.store, "mqtt/"), component(log, "broker"))
-		if err != nil {
-			return nil, err
+		if internal, err = r.internal(n, access, component(log, "broker")); err != nil {
+			return nil, nil, err
 		}
 		cfg.Internal = internal
 	}
 	if r.MQTTMode != bus.Internal {
-		outside, err := r.outside()
-		if err != nil {
-			return nil, err
+		if cfg.External, err = r.external(n.name, log); err != nil {
+			return nil, nil, err
 		}
-		outside.ClientID, outside.Logger = "edgecore-"+n.name, component(log, "bus")
-		external, err := client.New(outside)
-		if err != nil {
-			return nil, &program.UsageError{Setting: "mqtt-broker", Reason: err.Error()}
-		}
-		cfg.External = external
 	}
-	return bus.New(cfg)
+	b, err = bus.New(cfg)
+	return b, internal, err
 }
 
-// broker makes the embedded broker.
-func (r *runCmd) broker(access *mqttAccess, storage broker.Storage, log *slog.Logger) (*broker.Broker, error) {
+// internal makes the embedded broker. What must survive a restart is in the node's store.
+func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*broker.Broker, error) {
 	bad := func(reason string) error { return &program.UsageError{Setting: "mqtt-listen", Reason: reason} }
 	if len(r.MQTTListen) == 0 {
-		return nil, bad("it is empty: name one address, for example tcp://127.0.0.1:1884")
+		return nil, bad("it is empty: give an address, for example tcp://127.0.0.1:1884, or use --mqtt-mode external")
 	}
 	for _, address := range r.MQTTListen {
 		u, err := url.Parse(address)
@@ -76,24 +73,24 @@ func (r *runCmd) broker(access *mqttAccess, storage broker.Storage, log *slog.Lo
 		}
 		encrypted := u.Scheme == "tls" || u.Scheme == "wss"
 		if encrypted && r.MQTTTLSCert == "" {
-			return nil, bad(fmt.Sprintf("%s needs a certificate: set mqtt-tls-cert and mqtt-tls-key", address))
+			return nil, bad(address + " needs a certificate: set mqtt-tls-cert and mqtt-tls-key")
 		}
 		ip := net.ParseIP(u.Hostname())
 		if u.Scheme == "unix" || u.Hostname() == "localhost" || (ip != nil && ip.IsLoopback()) {
 			continue
 		}
-		if !access.Authenticates() {
-			return nil, bad(fmt.Sprintf("other machines reach %s, and no client could prove who it is: use tcp://127.0.0.1:1884, or set mqtt-pods, mqtt-users-file or mqtt-client-ca, or mqtt-insecure to let everyone in", address))
-		}
-		if r.MQTTInsecure {
-			log.Warn("every machine that reaches the MQTT broker can read and set all devices (mqtt-insecure)", "address", address)
-		} else if !encrypted && r.MQTTUsersFile != "" {
+		switch {
+		case !access.Authenticates():
+			return nil, bad("other machines reach " + address + ", and no client could prove who it is: use tcp://127.0.0.1:1884, or set mqtt-pods, mqtt-users-file or mqtt-tls-client-ca, or mqtt-allow-remote-anonymous to let everyone in")
+		case r.MQTTAllowAnonymous:
+			log.Warn("every machine that reaches the MQTT broker can read and set all devices (mqtt-allow-remote-anonymous)", "address", address)
+		case !encrypted && r.MQTTUsersFile != "":
 			log.Warn("passwords of MQTT users travel unencrypted at this address: let other machines use tls://", "address", address)
 		}
 	}
 	b, err := broker.New(broker.Config{
-		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTInsecure,
-		Storage: storage, Logger: log,
+		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTAllowAnonymous,
+		Storage: metastore.New(n.store, "mqtt/"), Logger: log,
 	})
 	if err != nil {
 		return nil, bad(err.Error())
@@ -101,46 +98,67 @@ func (r *runCmd) broker(access *mqttAccess, storage broker.Storage, log *slog.Lo
 	return b, nil
 }
 
-// outside are the settings of the connection to the external broker.
-func (r *runCmd) outside() (client.Config, error) {
-	cfg := client.Config{URL: r.MQTTBroker, Username: r.MQTTUser}
-	if r.MQTTPassword != "" {
-		if r.MQTTUser == "" {
-			return cfg, &program.UsageError{Setting: "mqtt-broker-password-file", Reason: "a password needs a user: set mqtt-broker-user"}
-		}
-		text, err := os.ReadFile(r.MQTTPassword)
+// external makes the client of the external broker.
+func (r *mqttFlags) external(node string, log *slog.Logger) (*client.Client, error) {
+	cfg := client.Config{
+		URL: r.MQTTBroker, ClientID: r.MQTTBrokerClientID, Username: r.MQTTBrokerUsername, SessionExpiry: r.MQTTBrokerSessionExpiry,
+		NoLocal: r.MQTTMode == bus.Both, Logger: component(log, "bus"),
+	}
+	if cfg.ClientID == "" {
+		cfg.ClientID = "edgecore-" + node
+	}
+	if r.MQTTBrokerPasswordFile != "" {
+		password, err := os.ReadFile(r.MQTTBrokerPasswordFile)
 		if err != nil {
-			return cfg, &program.UsageError{Setting: "mqtt-broker-password-file", Reason: err.Error() + ": name a file with the password"}
+			return nil, &program.UsageError{Setting: "mqtt-broker-password-file", Reason: err.Error()}
 		}
-		cfg.Password = []byte(strings.TrimRight(string(text), "\r\n"))
+		cfg.Password = bytes.TrimRight(password, "\r\n")
 	}
-	if r.MQTTBrokerCA == "" && r.MQTTBrokerCert == "" && r.MQTTBrokerKey == "" {
-		return cfg, nil
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if err := loadPair(config, "mqtt-broker-cert", r.MQTTBrokerCert, r.MQTTBrokerKey); err != nil {
+		return nil, err
 	}
-	if !strings.HasPrefix(r.MQTTBroker, "tls://") {
-		return cfg, &program.UsageError{Setting: "mqtt-broker", Reason: "certificates are for tls://HOST:PORT: write it so, or remove mqtt-broker-ca, mqtt-broker-cert and mqtt-broker-key"}
-	}
-	cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	if r.MQTTBrokerCA != "" {
-		text, err := os.ReadFile(r.MQTTBrokerCA)
-		cfg.TLS.RootCAs = x509.NewCertPool()
-		if err == nil && !cfg.TLS.RootCAs.AppendCertsFromPEM(text) {
-			err = errors.New(r.MQTTBrokerCA + " has no certificate in PEM form")
-		}
+		pool, err := loadPool("mqtt-broker-ca", r.MQTTBrokerCA)
 		if err != nil {
-			return cfg, &program.UsageError{Setting: "mqtt-broker-ca", Reason: err.Error() + ": name a file with the authorities of the broker's certificate"}
+			return nil, err
 		}
+		config.RootCAs = pool
 	}
-	if r.MQTTBrokerCert == "" && r.MQTTBrokerKey == "" {
-		return cfg, nil
+	cfg.TLS = config
+	if r.MQTTBrokerSessionExpiry < 0 {
+		return nil, &program.UsageError{Setting: "mqtt-broker-session-expiry", Reason: "it must not be negative"}
 	}
-	load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(r.MQTTBrokerCert, r.MQTTBrokerKey)
-		return &pair, err
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "mqtt-broker", Reason: err.Error() + " (of edgecore: --mqtt-broker-username, --mqtt-broker-password-file)"}
 	}
-	if _, err := load(nil); err != nil {
-		return cfg, &program.UsageError{Setting: "mqtt-broker-cert", Reason: err.Error() + ": set mqtt-broker-cert and mqtt-broker-key to a certificate and its key in PEM form"}
+	return c, nil
+}
+
+// loadPair adds a certificate and its key, if they are set, to config. setting is the
+// certificate's.
+func loadPair(config *tls.Config, setting, cert, key string) error {
+	if cert == "" && key == "" {
+		return nil
 	}
-	cfg.TLS.GetClientCertificate = load
-	return cfg, nil
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return &program.UsageError{Setting: setting, Reason: fmt.Sprintf("certificate and key cannot be read: %v", err)}
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+// loadPool reads certificates of authorities.
+func loadPool(setting, file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	pool := x509.NewCertPool()
+	if err == nil && !pool.AppendCertsFromPEM(pem) {
+		err = errors.New(file + " has no certificate (PEM)")
+	}
+	if err != nil {
+		return nil, &program.UsageError{Setting: setting, Reason: err.Error()}
+	}
+	return pool, nil
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/access"
-	"github.com/edgekit/edgekit/bus/access/accessmetrics"
+	"github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -28,20 +28,19 @@ const mqttAudience = "edgekit-mqtt"
 type mqttAccess struct {
 	*access.Access
 	protocols protocols
-	collector prometheus.Collector
 }
 
 // checksTokens reports whether the broker needs the cluster's keys.
-func (r *runCmd) checksTokens() bool { return r.MQTTPods && r.MQTTMode != bus.External }
+func (r *mqttFlags) checksTokens() bool { return r.MQTTPods && r.MQTTMode != bus.External }
 
 // listedPods is what the check of a token needs of the agent.
 type listedPods interface{ Pods() []*corev1.Pod }
 
 // access makes the rules of the embedded broker; nil without one.
-func (r *runCmd) access(n *node, api *apiserver.Server, pods listedPods, log *slog.Logger) (*mqttAccess, error) {
+func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, log *slog.Logger) (*mqttAccess, error) {
 	if r.MQTTMode == bus.External {
 		for setting, value := range map[string]string{
-			"mqtt-users-file": r.MQTTUsersFile, "mqtt-rules-file": r.MQTTRulesFile, "mqtt-tls-cert": r.MQTTTLSCert, "mqtt-tls-key": r.MQTTTLSKey, "mqtt-client-ca": r.MQTTClientCA,
+			"mqtt-users-file": r.MQTTUsersFile, "mqtt-rules-file": r.MQTTRulesFile, "mqtt-tls-cert": r.MQTTTLSCert, "mqtt-tls-key": r.MQTTTLSKey, "mqtt-tls-client-ca": r.MQTTTLSClientCA,
 		} {
 			if value != "" {
 				return nil, &program.UsageError{Setting: setting, Reason: "it is for the embedded broker, and mqtt-mode is external: set up the users of the external broker there"}
@@ -51,8 +50,8 @@ func (r *runCmd) access(n *node, api *apiserver.Server, pods listedPods, log *sl
 	}
 	a := &mqttAccess{}
 	cfg := access.Config{
-		Users: r.MQTTUsersFile, Rules: r.MQTTRulesFile, Cert: r.MQTTTLSCert, Key: r.MQTTTLSKey, ClientCA: r.MQTTClientCA,
-		Anonymous: r.MQTTAnonymous, RemoteAnonymous: r.MQTTInsecure, Node: n.name, Protocol: a.protocols.of, Logger: component(log, "broker"),
+		Users: r.MQTTUsersFile, Rules: r.MQTTRulesFile, Cert: r.MQTTTLSCert, Key: r.MQTTTLSKey, ClientCA: r.MQTTTLSClientCA,
+		Anonymous: r.MQTTAnonymous, RemoteAnonymous: r.MQTTAllowAnonymous, Node: n.name, Protocol: a.protocols.of, Logger: component(log, "broker"),
 	}
 	if r.checksTokens() {
 		cfg.Token = tokenCheck(api, pods)
@@ -61,24 +60,23 @@ func (r *runCmd) access(n *node, api *apiserver.Server, pods listedPods, log *sl
 	if a.Access, err = access.Open(cfg); err != nil {
 		return nil, &program.UsageError{Setting: r.accessSetting(err), Reason: err.Error()}
 	}
-	if a.collector, err = accessmetrics.New(a.Access); err != nil {
-		return nil, err
-	}
 	return a, nil
 }
 
 // accessSetting finds the setting that an error of access.Open is about.
-func (r *runCmd) accessSetting(err error) string {
+func (r *mqttFlags) accessSetting(err error) string {
 	file, ok := errors.AsType[*access.FileError](err)
 	switch {
 	case ok && file.File == r.MQTTUsersFile:
 		return "mqtt-users-file"
 	case ok && file.File == r.MQTTRulesFile:
 		return "mqtt-rules-file"
+	case ok && file.File == r.MQTTTLSCert:
+		return "mqtt-tls-cert"
 	case ok && file.File == r.MQTTTLSKey:
 		return "mqtt-tls-key"
-	case r.MQTTClientCA != "" && (r.MQTTTLSCert == "" || (ok && file.File == r.MQTTClientCA)):
-		return "mqtt-client-ca"
+	case r.MQTTTLSClientCA != "" && (r.MQTTTLSCert == "" || (ok && file.File == r.MQTTTLSClientCA)):
+		return "mqtt-tls-client-ca"
 	}
 	return "mqtt-tls-cert"
 }
@@ -88,7 +86,7 @@ func (a *mqttAccess) metrics() []prometheus.Collector {
 	if a == nil {
 		return nil
 	}
-	return []prometheus.Collector{a.collector}
+	return []prometheus.Collector{metrics.NewAccess(a.Stats)}
 }
 
 // tokenCheck checks a token as the node's own API does. Besides, it must come from this
