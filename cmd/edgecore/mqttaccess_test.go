@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/access"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/meta/badgerstore"
@@ -157,6 +158,13 @@ func startDevices(t *testing.T, args ...string) *devices {
 	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
+	announced := make(chan struct{}) // the topics are served
+	var once sync.Once
+	stop, err := b.Subscribe("$hw/events/node/edge-1/membership/detail/result", func(context.Context, bus.Message) { once.Do(func() { close(announced) }) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{
@@ -175,8 +183,7 @@ func startDevices(t *testing.T, args ...string) *devices {
 			t.Error(err)
 		}
 	})
-	<-b.Ready()
-	<-d.engine.Ready()
+	<-announced
 	return d
 }
 
