@@ -116,13 +116,13 @@ func (s *ruleSet) add(node *yaml.Node) error {
 	if err != nil {
 		return fmt.Errorf("user %.100q: %w", e.Name, err)
 	}
-	name, any := strings.CutSuffix(e.Name, "*")
+	name, begins := strings.CutSuffix(e.Name, "*")
 	switch {
 	case e.Name == anonymousName:
 		s.anonymous = r
-	case s.exact[name] != nil && !any, any && slices.ContainsFunc(s.beginning, func(b beginning) bool { return b.text == name }):
+	case s.exact[name] != nil && !begins, begins && slices.ContainsFunc(s.beginning, func(b beginning) bool { return b.text == name }):
 		return fmt.Errorf("user %.100q is there twice: make one entry of them", e.Name)
-	case any:
+	case begins:
 		s.beginning = append(s.beginning, beginning{name, r})
 	default:
 		s.exact[name] = r
@@ -131,12 +131,11 @@ func (s *ruleSet) add(node *yaml.Node) error {
 		return fmt.Errorf("there are more than %d entries", maxRules)
 	}
 	for _, id := range e.ClientIDs {
-		text, any := strings.CutSuffix(id, "*")
+		text, idBegins := strings.CutSuffix(id, "*")
 		if text == "" || strings.Contains(text, "*") || e.Name == anonymousName {
 			return fmt.Errorf("user %.100q: clientIDs has %.100q: use an identifier, or its beginning and *, and not for %s", e.Name, id, anonymousName)
 		}
-		user, userAny := strings.CutSuffix(e.Name, "*")
-		s.clientIDs = append(s.clientIDs, clientIDs{text, any, user, userAny})
+		s.clientIDs = append(s.clientIDs, clientIDs{text, idBegins, name, begins})
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func replaceFile(name string, text []byte) error {
 	if err != nil {
 		return &program.UsageError{Setting: "file", Reason: err.Error() + ": name a file in a folder that is there"}
 	}
-	defer os.Remove(f.Name()) // fails once the file has its name
+	defer func() { _ = os.Remove(f.Name()) }() // fails once the file has its name
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {

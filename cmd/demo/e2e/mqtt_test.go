@@ -30,6 +30,7 @@ func TestMQTT(t *testing.T) {
 		t.Log(seen)
 	}
 	mqttForPods(t, s)
+	budgets(t, s)
 }
 
 // mqttForPods runs an ordinary Deployment whose pod uses the node's broker at the node's
