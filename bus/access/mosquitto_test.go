@@ -241,6 +241,25 @@ func TestAttackWildcards(t *testing.T) {
 	}
 }
 
+// Who joins the group of a shared subscription takes nothing away that it may not read.
+func TestAttackSharedGroup(t *testing.T) {
+	s := start(t, "tcp://127.0.0.1:0", plant(t, access.Config{Node: "edge-1"}))
+	shared := []string{"nothing/#", "$share/g/$hw/#"}
+	s.subscribe(t, shared, "-u", "app", "-P", "secret", "-V", "5")
+	mapper := s.subscribe(t, shared, "-u", "mapper", "-P", "secret", "-V", "5", "-C", "10")
+	for range 10 {
+		if err := s.b.Publish(t.Context(), bus.Message{Topic: device + "pump/twin/update/delta", Payload: []byte("x"), QoS: bus.AtLeastOnce}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		select {
+		case <-mapper:
+		case <-t.Context().Done():
+		}
+	}
+}
+
 // A session belongs to its user: another one does not get its messages by taking its client id.
 func TestAttackTakeOver(t *testing.T) {
 	s := start(t, "tcp://127.0.0.1:0", plant(t, access.Config{Anonymous: true}))

@@ -175,7 +175,8 @@ type clientSession struct {
 
 	round   uint64 // of routing: its target is at index
 	index   int
-	full    bool // messages are being dropped; reported once
+	full    bool // messages are being dropped
+	warned  bool // that was logged
 	removed bool // the session has ended
 }
 
@@ -189,8 +190,9 @@ func (b *Broker) add(s *clientSession, m *session.Message, e session.Entry) (uin
 	if over || (m.Refs == 0 && b.queued > 0 && b.queued+size > b.cfg.MaxQueuedBytes) {
 		b.counters.dropped.Add(1)
 		b.bound("queue", "MQTT messages are dropped for a client that does not acknowledge: its queue is full")
-		if !s.full {
-			s.full = true
+		s.full = true
+		if !s.warned {
+			s.warned = true
 			b.log.Warn("MQTT messages are dropped for a client", "client", s.id, "queued", s.state.Len(), "bytes", s.state.Bytes())
 		}
 		return 0, errFull

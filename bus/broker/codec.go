@@ -286,7 +286,7 @@ func (o *outPublish) append(b []byte) ([]byte, bool) {
 	if 1+lengthSize(size)+size > o.limit {
 		return b, false
 	}
-	first := byte(packets.Publish<<4) | o.QoS<<1
+	first := packets.Publish<<4 | o.QoS<<1
 	if o.dup {
 		first |= 8
 	}

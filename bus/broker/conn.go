@@ -161,7 +161,7 @@ func (c *conn) write() {
 		c.inWrite = 0
 		if err != nil {
 			c.ended, c.broken = true, true
-			_ = c.net.Close() // ends the reader
+			c.cut() // ends the reader
 		}
 		if c.starved && !c.ended {
 			c.starved = false
@@ -172,7 +172,7 @@ func (c *conn) write() {
 	}
 	c.writing = false
 	if c.ended {
-		_ = c.net.Close() // everything is written, or cannot be
+		c.cut() // everything is written, or cannot be
 	}
 	c.mu.Unlock()
 }
@@ -216,8 +216,18 @@ func (c *conn) finish(last []byte) {
 	_ = c.net.SetReadDeadline(past) // ends the reader; fails only if the connection is closed
 	_ = c.net.SetWriteDeadline(time.Now().Add(closeTimeout))
 	if !c.writing {
-		_ = c.net.Close() // as above
+		c.cut()
 	}
+}
+
+// cut closes the connection without waiting: closing TLS would write, perhaps for seconds,
+// while locks are held.
+func (c *conn) cut() {
+	raw := c.net
+	if t := c.tls(); t != nil {
+		raw = t.NetConn()
+	}
+	_ = raw.Close() // there is nothing to do about an error
 }
 
 // join ends the connection and waits for the writer.

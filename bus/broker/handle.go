@@ -98,13 +98,7 @@ func (b *Broker) publish2(c *conn, in *inPublish, p *publication, code byte) err
 		}
 		b.dirtyCursor(s)
 		if code == 0 {
-			if b.cfg.Storage != nil {
-				p.message().Waiting = true
-			}
 			b.publish(p)
-			if b.cfg.Storage != nil {
-				b.onCommit(after{message: p.owned, sessions: p.sessions}, true)
-			}
 		}
 		if code = c.ackCode(0, p); code >= 0x80 {
 			code = 0 // an error would end the exchange, and the message is passed on

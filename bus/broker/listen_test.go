@@ -126,7 +126,7 @@ func TestListeners(t *testing.T) {
 			}
 			if i == 2 || i == 3 {
 				ws, r := upgrade(t, conn, "Sec-WebSocket-Protocol: other, mqtt")
-				if r.StatusCode != 101 || r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || r.Header.Get("Sec-WebSocket-Protocol") != "mqtt" {
+				if r.StatusCode != http.StatusSwitchingProtocols || r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || r.Header.Get("Sec-WebSocket-Protocol") != "mqtt" {
 					t.Fatalf("%s: %v %v", addr, r.Status, r.Header)
 				}
 				conn = ws

@@ -581,13 +581,17 @@ func TestStatements5(t *testing.T) {
 		{"3.1.3-9 will delay: not before it, and not if the client is back", func(t *testing.T, s *scene) {
 			watch := s.join(t, connect{id: "watch"})
 			watch.subscribe("will", 0)
-			c := connect{id: "x", keep: true, expiry: 100, flags: 0x04, will: s.will("will", "gone", uint32Prop(0x18, 1)...)}
-			s.join(t, c).conn.Close()
+			later := connect{id: "x", keep: true, expiry: 10_000, flags: 0x04, will: s.will("will", "later", uint32Prop(0x18, 10_000)...)}
+			s.join(t, later).conn.Close()
 			waitFor(t, func() bool { return s.b.Stats().Clients == 1 })
-			p := s.join(t, connect{id: "x", keep: true, expiry: 100})
-			waitSeconds(t, 1.2)
 			watch.ping()
-			p.leave()
+			s.join(t, connect{id: "x", keep: true, expiry: 100}).leave()
+			watch.ping()
+			s.join(t, later).conn.Close()
+			waitFor(t, func() bool { return s.b.Stats().Clients == 1 })
+			s.join(t, connect{id: "x"}).leave() // the session ends before the delay does
+			watch.message("will", "later", 0)
+			c := connect{id: "x", keep: true, expiry: 100, flags: 0x04, will: s.will("will", "gone", uint32Prop(0x18, 1)...)}
 			s.join(t, c).conn.Close()
 			watch.message("will", "gone", 0)
 			s.join(t, c).send([]byte{0xe0, 1, 4}) // DISCONNECT with will

@@ -54,9 +54,9 @@ func TestSession(t *testing.T) {
 						t.Fatalf("%s is sent again", d.Message.Topic)
 					}
 					pids[d.Message], open[d.Message] = d.PID, "sent"
-				}
-				if s.inflight > s.window {
-					t.Fatalf("%d in flight", s.inflight)
+					if s.inflight > s.window { // what is released may be more than a smaller window
+						t.Fatalf("%d in flight", s.inflight)
+					}
 				}
 			case 3, 4:
 				for m, state := range open {
