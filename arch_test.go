@@ -242,6 +242,7 @@ var rooms = map[string][]string{
 	"edged/volume/mounthelper":   {},
 	"edged/internal/plan":        {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
 	"edged/internal/durable":     {},
+	"edged/internal/topology":    {"edged/internal/durable", "edged/internal/podspec"},
 	"edged/internal/resize":      {"edged/cgroup", "edged/internal/durable", "edged/internal/podspec"},
 	"edged/internal/allocatable": {"edged/cgroup", "edged/internal/podspec"},
 	"edged/internal/admission":   {"edged/runtime", "edged/internal/eviction", "edged/internal/podspec", "edged/internal/plan", "edged/static"},

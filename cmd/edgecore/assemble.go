@@ -130,7 +130,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
 	collectors, err := r.addDevices(all, n, mgr, access, log)
-	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, access.metrics()...))
+	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err
 }
 
@@ -169,7 +169,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mq
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
-		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
+		collectors = append(access.metrics(), busmetrics.NewBroker(internal.Stats))
 	}
 	return collectors, nil
 }

@@ -18,8 +18,8 @@ import (
 	storemetrics "github.com/edgekit/edgekit/meta/metrics"
 )
 
-// monitor serves the agent's metrics, and more, on addr until ctx ends. Without an addr it only waits.
-func monitor(addr string, link *link, n *node, more []prometheus.Collector) func(context.Context) error {
+// monitor serves the agent's metrics and those of more on addr until ctx ends. Without an addr it only waits.
+func monitor(addr string, link *link, n *node, more ...prometheus.Collector) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {
 			<-ctx.Done()
