@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/access"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
@@ -71,6 +72,7 @@ func TestLifecycleOfDevices(t *testing.T) {
 		"bus/broker.Broker": {func() (runner, error) {
 			return broker.New(broker.Config{Address: "tcp://127.0.0.1:0"})
 		}, bus.ErrStarted},
+		"bus/access.Access": {func() (runner, error) { return access.Open(access.Config{}) }, bus.ErrStarted},
 		"bus/client.Client": {func() (runner, error) {
 			return client.New(client.Config{URL: "tcp://" + taken.Addr().String()})
 		}, bus.ErrStarted},

@@ -49,7 +49,7 @@ type Config struct {
 	// means 256.
 	MaxPerAddress int
 	// MaxPending is how many connections may be open before their CONNECT is accepted; 0
-	// means 256.
+	// means 256. Other machines may have three quarters of them.
 	MaxPending int
 	// MaxSessions is how many sessions that outlive their connection are kept; 0 means
 	// 1000. Further clients get sessions that end with the connection.

@@ -123,7 +123,7 @@ func (b *Broker) admit(c *conn) bool {
 	switch {
 	case !b.running && b.addrs != nil:
 		return false
-	case b.pending >= b.cfg.MaxPending:
+	case b.pending >= b.cfg.MaxPending, c.remote != "" && b.pending >= b.cfg.MaxPending*3/4: // a part is for this machine
 		b.bound("pending", "MQTT connections are closed: too many have not logged in yet")
 		return false
 	case c.remote != "" && b.addresses[c.remote] >= b.cfg.MaxPerAddress:

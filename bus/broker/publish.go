@@ -101,12 +101,15 @@ func (r *routing) addShared(_ string, g *group) { r.groups = append(r.groups, g)
 
 // pick chooses the member of a group that gets a message: the next one whose client is
 // connected and not behind, else the next one whose session takes it, else the next one.
-func (g *group) pick() (groupMember, bool) {
+// A member that may not receive it is left out: nobody may take away what is for others.
+func (g *group) pick(b *Broker, topic string) (groupMember, bool) {
 	best, score := -1, -1
 	for i := range g.members {
 		at := (g.next + i) % len(g.members)
 		s, points := g.members[at].session, 0
 		switch {
+		case s != nil && b.cfg.Access != nil && !b.cfg.Access.Allow(s.user, topic, ActionReceive):
+			continue
 		case s == nil, s.conn != nil && !s.full:
 			points = 2
 		case s.expiry > 0 && !s.full:
@@ -147,7 +150,7 @@ func (b *Broker) publish(p *publication) {
 		r.targets[i] = target{}
 	}
 	for _, g := range r.groups {
-		m, ok := g.pick()
+		m, ok := g.pick(b, p.Topic)
 		switch {
 		case !ok:
 		case m.session == nil:

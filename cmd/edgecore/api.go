@@ -52,6 +52,9 @@ func (r *runCmd) capabilities() []string {
 	if r.LocalAPIListen.IsValid() {
 		all = append(all, wire.Access)
 	}
+	if r.checksTokens() {
+		all = append(all, wire.Tokens)
+	}
 	if r.LocalAPIServices {
 		all = append(all, wire.Services)
 	}

@@ -116,6 +116,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	access, err := r.access(n, api, agent, log)
+	if err != nil {
+		return nil, err
+	}
 	all := parts{
 		"kubelet socket": func(ctx context.Context) error {
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
@@ -125,7 +129,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	collectors, err := r.addDevices(all, n, mgr, log)
+	collectors, err := r.addDevices(all, n, mgr, access, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err
 }
@@ -139,8 +143,8 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.Logger) (collectors []prometheus.Collector, err error) {
-	b, internal, err := r.bus(n, log)
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mqttAccess, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+	b, internal, err := r.bus(n, access, log)
 	if err != nil {
 		return nil, err
 	}
@@ -156,12 +160,16 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.
 	if err != nil {
 		return nil, err
 	}
+	if access != nil {
+		all["MQTT access"] = access.Run
+		all["MQTT protocols"] = func(ctx context.Context) error { return access.protocols.follow(ctx, engine) }
+	}
 	all["memory"] = trimMemory(component(log, "memory"))
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
-		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
+		collectors = append(access.metrics(), busmetrics.NewBroker(internal.Stats))
 	}
 	return collectors, nil
 }

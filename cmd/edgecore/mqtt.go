@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -20,11 +22,15 @@ import (
 // mqttFlags are the settings of MQTT.
 type mqttFlags struct {
 	MQTTMode                bus.Mode      `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
-	MQTTListen              []string      `help:"Where the embedded MQTT broker listens: tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, unix:///SOCKET; several are separated by commas." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
-	MQTTTLSCert             string        `help:"Certificate (PEM) of the embedded broker for tls:// and wss://." name:"mqtt-tls-cert" placeholder:"FILE"`
+	MQTTListen              []string      `help:"Where the embedded MQTT broker listens: tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, unix:///SOCKET; several are separated by commas. tcp://:1884 is all addresses of this machine, so that pods reach it at status.hostIP; there only clients that prove who they are get in. tcp://127.0.0.1:1884 is for the host alone." default:"tcp://:1884" placeholder:"URL"`
+	MQTTUsersFile           string        `help:"File of the embedded broker's users and hashed passwords, as mosquitto_passwd and 'edgectl mqtt passwd' write it. It is read again when it changes." placeholder:"FILE"`
+	MQTTRulesFile           string        `help:"YAML file of what users of the embedded broker may do: their roles, devices and topics. Without it users may do what clients of this machine may do without a user. It is read again when it changes." placeholder:"FILE"`
+	MQTTTLSCert             string        `help:"Certificate (PEM) of the embedded broker for tls:// and wss://. It is read again when it changes." name:"mqtt-tls-cert" placeholder:"FILE"`
 	MQTTTLSKey              string        `help:"Key of that certificate." name:"mqtt-tls-key" placeholder:"FILE"`
-	MQTTTLSClientCA         string        `help:"Authorities (PEM) whose certificates clients of tls:// and wss:// must show. Empty: none is asked for." name:"mqtt-tls-client-ca" placeholder:"FILE"`
-	MQTTAllowAnonymous      bool          `help:"Let the embedded broker serve clients on other machines without authentication." name:"mqtt-allow-remote-anonymous"`
+	MQTTTLSClientCA         string        `help:"Authorities (PEM) of clients of tls:// and wss://: a client with a certificate is the user that its common name says. It is read again when it changes. Empty: none is asked for." name:"mqtt-tls-client-ca" placeholder:"FILE"`
+	MQTTAnonymous           bool          `help:"Let clients without a user in on loopback and unix sockets: mappers and apps of this machine, and pods in the host's network. They can read and set all devices. --no-mqtt-anonymous turns it off." default:"true" negatable:"" name:"mqtt-anonymous"`
+	MQTTPods                bool          `help:"Let pods of this node in with the token of their service account as password. --no-mqtt-pods turns it off." default:"true" negatable:"" name:"mqtt-pods"`
+	MQTTAllowAnonymous      bool          `help:"Let the embedded broker serve clients on other machines without a user too. They can read and set all devices." name:"mqtt-allow-remote-anonymous"`
 	MQTTBroker              string        `help:"The external MQTT broker: tcp://HOST:PORT or tls://HOST:PORT." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
 	MQTTBrokerClientID      string        `help:"Client identifier at the external broker. Default: edgecore-NODE." name:"mqtt-broker-client-id" placeholder:"NAME"`
 	MQTTBrokerUsername      string        `help:"User name at the external broker." placeholder:"NAME"`
@@ -35,11 +41,12 @@ type mqttFlags struct {
 	MQTTBrokerSessionExpiry time.Duration `help:"How long the external broker keeps the messages for edgecore while edgecore is away. 0: not at all." default:"24h" placeholder:"TIME"`
 }
 
-// bus makes the Bus with its brokers. broker is nil without the embedded one.
-func (r *mqttFlags) bus(n *node, log *slog.Logger) (b *bus.Bus, internal *broker.Broker, err error) {
+// bus makes the Bus with its brokers. access is nil, and so is internal, without the embedded
+// one.
+func (r *mqttFlags) bus(n *node, access *mqttAccess, log *slog.Logger) (b *bus.Bus, internal *broker.Broker, err error) {
 	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
-	if r.MQTTMode != bus.External {
-		if internal, err = r.internal(n, log); err != nil {
+	if access != nil {
+		if internal, err = r.internal(n, access, component(log, "broker")); err != nil {
 			return nil, nil, err
 		}
 		cfg.Internal = internal
@@ -54,44 +61,41 @@ func (r *mqttFlags) bus(n *node, log *slog.Logger) (b *bus.Bus, internal *broker
 }
 
 // internal makes the embedded broker. What must survive a restart is in the node's store.
-func (r *mqttFlags) internal(n *node, log *slog.Logger) (*broker.Broker, error) {
+func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*broker.Broker, error) {
+	bad := func(reason string) error { return &program.UsageError{Setting: "mqtt-listen", Reason: reason} }
 	if len(r.MQTTListen) == 0 {
-		return nil, &program.UsageError{Setting: "mqtt-listen", Reason: "it is empty: give an address, or use --mqtt-mode external"}
+		return nil, bad("it is empty: give an address, for example tcp://127.0.0.1:1884, or use --mqtt-mode external")
 	}
-	config, err := r.serverTLS()
-	if err != nil {
-		return nil, err
+	for _, address := range r.MQTTListen {
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, bad(fmt.Sprintf("%.100q is no address: use tcp://HOST:PORT", address))
+		}
+		encrypted := u.Scheme == "tls" || u.Scheme == "wss"
+		if encrypted && r.MQTTTLSCert == "" {
+			return nil, bad(address + " needs a certificate: set mqtt-tls-cert and mqtt-tls-key")
+		}
+		ip := net.ParseIP(u.Hostname())
+		if u.Scheme == "unix" || u.Hostname() == "localhost" || (ip != nil && ip.IsLoopback()) {
+			continue
+		}
+		switch {
+		case !access.Authenticates():
+			return nil, bad("other machines reach " + address + ", and no client could prove who it is: use tcp://127.0.0.1:1884, or set mqtt-pods, mqtt-users-file or mqtt-tls-client-ca, or mqtt-allow-remote-anonymous to let everyone in")
+		case r.MQTTAllowAnonymous:
+			log.Warn("every machine that reaches the MQTT broker can read and set all devices (mqtt-allow-remote-anonymous)", "address", address)
+		case !encrypted && r.MQTTUsersFile != "":
+			log.Warn("passwords of MQTT users travel unencrypted at this address: let other machines use tls://", "address", address)
+		}
 	}
 	b, err := broker.New(broker.Config{
-		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], TLS: config, AllowRemoteAnonymous: r.MQTTAllowAnonymous,
-		Storage: metastore.New(n.store, "mqtt/"), Logger: component(log, "broker"),
+		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTAllowAnonymous,
+		Storage: metastore.New(n.store, "mqtt/"), Logger: log,
 	})
 	if err != nil {
-		return nil, &program.UsageError{Setting: "mqtt-listen", Reason: err.Error() + " (of edgecore: --mqtt-tls-cert, --mqtt-tls-client-ca, --mqtt-allow-remote-anonymous)"}
+		return nil, bad(err.Error())
 	}
 	return b, nil
-}
-
-// serverTLS reads the embedded broker's certificate; nil if there is none.
-func (r *mqttFlags) serverTLS() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if err := loadPair(config, "mqtt-tls-cert", r.MQTTTLSCert, r.MQTTTLSKey); err != nil {
-		return nil, err
-	}
-	if r.MQTTTLSClientCA != "" {
-		pool, err := loadPool("mqtt-tls-client-ca", r.MQTTTLSClientCA)
-		if err != nil {
-			return nil, err
-		}
-		config.ClientCAs, config.ClientAuth = pool, tls.RequireAndVerifyClientCert
-	}
-	if len(config.Certificates) == 0 {
-		if r.MQTTTLSClientCA != "" {
-			return nil, &program.UsageError{Setting: "mqtt-tls-client-ca", Reason: "it needs mqtt-tls-cert and mqtt-tls-key"}
-		}
-		return nil, nil
-	}
-	return config, nil
 }
 
 // external makes the client of the external broker.

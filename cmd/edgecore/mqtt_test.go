@@ -35,7 +35,11 @@ func TestMQTTSettings(t *testing.T) {
 		"mqtt-broker-session-expiry": {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerSessionExpiry: -1}},
 	} {
 		for i, flags := range all {
-			_, _, err := flags.bus(&node{name: "edge-1"}, slog.New(slog.DiscardHandler))
+			n, log := &node{name: "edge-1"}, slog.New(slog.DiscardHandler)
+			access, err := flags.access(n, nil, nil, log)
+			if err == nil {
+				_, _, err = flags.bus(n, access, log)
+			}
 			if usage, ok := errors.AsType[*program.UsageError](err); !ok || usage.Setting != setting {
 				t.Errorf("%s, case %d: %v", setting, i, err)
 			}
@@ -58,7 +62,7 @@ func TestMQTTPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := mqttFlags{MQTTMode: bus.External, MQTTBroker: "tcp://" + outside.Addr().String(), MQTTBrokerUsername: "edge", MQTTBrokerPasswordFile: file}
-	b, _, err := flags.bus(&node{name: "edge-1"}, slog.New(slog.DiscardHandler))
+	b, _, err := flags.bus(&node{name: "edge-1"}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ type cli struct {
 
 	Token tokenCmd `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
+	MQTT  mqttCmd  `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA    caCmd    `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`

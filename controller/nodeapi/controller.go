@@ -64,6 +64,7 @@ type Controller struct {
 	nodes    map[string]*node
 	bindings bindings
 	services map[string]int  // nodes that want them, with their subscribers
+	tokens   map[string]int  // nodes that want the issuer's keys, with their subscribers
 	started  map[string]bool // by capability
 	tasks    runguard.Tasks
 }
@@ -90,7 +91,7 @@ func New(cfg Config) (*Controller, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Controller{
-		cfg: cfg, nodes: make(map[string]*node), services: make(map[string]int), started: make(map[string]bool),
+		cfg: cfg, nodes: make(map[string]*node), services: make(map[string]int), tokens: make(map[string]int), started: make(map[string]bool),
 		bindings: newBindings(),
 	}
 	c.issuer = issuer{cfg: cfg, changed: c.issuerChanged}
@@ -148,7 +149,7 @@ func (c *Controller) startWatchesLocked(capability string) {
 			})
 		}
 	}
-	if capability == wire.Access {
+	if capability == wire.Tokens {
 		c.tasks.Start(c.issuer.run)
 	}
 }
@@ -164,7 +165,7 @@ func (c *Controller) Handle(mux *hub.Mux) { mux.Handle(wire.Call, hub.HandlerFun
 // issuerChanged notifies all nodes that hold the issuer.
 func (c *Controller) issuerChanged() {
 	c.mu.Lock()
-	all := slices.Collect(maps.Keys(c.nodes))
+	all := slices.Collect(maps.Keys(c.tokens))
 	c.mu.Unlock()
 	for _, name := range all {
 		c.notifier.Notify(name, hub.Key(wire.IssuerKey()))

@@ -152,6 +152,19 @@ func TestSource(t *testing.T) {
 				t.Errorf("a node that wants nothing keeps %s: %+v, %v", key, o, err)
 			}
 		}
+		tokens := c.Source("gate-9", []string{wire.Tokens})
+		stopTokens := tokens.Subscribe(func(k hub.Key) { notified <- k })
+		c.issuerChanged()
+		if got := []string{(<-notified).String(), (<-notified).String()}; got[0] != hub.Key(wire.IssuerKey()).String() || got[1] != got[0] {
+			t.Errorf("told of the issuer: %v", got) // the node with Access and the one with Tokens
+		}
+		if got := versions(t, tokens); len(got) != 0 {
+			t.Errorf("a node that only checks tokens gets %v", got)
+		}
+		if _, err := tokens.Load(t.Context(), hub.Key(wire.IssuerKey()), ""); !errors.Is(err, hub.ErrLagging) {
+			t.Errorf("the issuer for a node that only checks tokens: %v", err)
+		}
+		stopTokens()
 		if _, err := all.Load(t.Context(), hub.Key(wire.IssuerKey()), ""); !errors.Is(err, hub.ErrLagging) {
 			t.Errorf("the issuer before it is known: %v", err)
 		}

@@ -6,6 +6,8 @@
 //     objects that concern the service accounts of the node's pods, which are
 //     each binding with one of those accounts or their groups among its subjects,
 //     and its role; and the pods' Namespaces.
+//   - wire.Tokens: the issuer's keys alone, for a node that checks tokens and has no
+//     API for pods.
 //   - wire.Services: all Services, EndpointSlices and ServiceCIDRs, for
 //     kube-proxy, and all Namespaces, which a cluster's DNS server needs to know
 //     a Service. Only nodes that an operator marked get them ([ServicesLabel]),

@@ -32,6 +32,8 @@ func (s *source) wants(capability string) bool {
 	switch capability {
 	case namespaces:
 		return s.wants(wire.Access) || s.wants(wire.Services)
+	case wire.Tokens:
+		return s.declared(wire.Tokens) || s.declared(wire.Access)
 	case wire.Services:
 		return s.declared(capability) && s.c.mayHaveServices(s.node)
 	}
@@ -50,7 +52,7 @@ func (s *source) wantsAll(k *kind) bool {
 // wantsKey reports whether this session gets objects of the key's resource.
 func (s *source) wantsKey(key hub.Key) bool {
 	if key.Resource == wire.IssuerResource {
-		return s.wants(wire.Access)
+		return s.wants(wire.Tokens)
 	}
 	k := s.c.kinds[key.Resource]
 	return k != nil && s.wants(k.capability)
@@ -75,7 +77,7 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 			changed(key)
 		}
 	})
-	access, services := s.wants(wire.Access), s.declared(wire.Services)
+	access, tokens, services := s.wants(wire.Access), s.wants(wire.Tokens), s.declared(wire.Services)
 	allowed := services && c.mayHaveServices(s.node)
 	if services && !allowed {
 		c.cfg.Logger.Warn("a node asks for all Services, but no operator has allowed it, so its DNS and kube-proxy get none: label the Node if it should have them", "node", s.node, "label", ServicesLabel)
@@ -90,6 +92,10 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 		}
 		c.nodes[s.node].subscribers++
 		c.watchLocked(wire.Access)
+	}
+	if tokens {
+		c.tokens[s.node]++
+		c.watchLocked(wire.Tokens)
 	}
 	if services {
 		c.services[s.node]++
@@ -108,6 +114,11 @@ func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 		if n := c.nodes[s.node]; access && n != nil {
 			if n.subscribers--; n.subscribers == 0 {
 				delete(c.nodes, s.node)
+			}
+		}
+		if tokens {
+			if c.tokens[s.node]--; c.tokens[s.node] <= 0 {
+				delete(c.tokens, s.node)
 			}
 		}
 		if services {
@@ -129,12 +140,12 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 			kinds = append(kinds, k)
 		}
 	}
-	if s.wants(wire.Access) {
+	if s.wants(wire.Tokens) {
 		wait(ctx, s.c.issuer.known())
 	}
 	needs := s.needs()
 	return func(yield func(hub.Key, string) bool) {
-		if _, version, ok := s.c.issuer.load(); ok && s.wants(wire.Access) && !yield(hub.Key(wire.IssuerKey()), version) {
+		if _, version, ok := s.c.issuer.load(); ok && s.wants(wire.Tokens) && !yield(hub.Key(wire.IssuerKey()), version) {
 			return
 		}
 		for _, k := range kinds {

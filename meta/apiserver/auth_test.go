@@ -166,6 +166,21 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A token may be for another program on the node instead of the API.
+func TestAudiences(t *testing.T) {
+	g := newGuarded(t)
+	other := g.token(t, func(_, c map[string]any) { c["aud"] = "broker" })
+	if who, err := g.CheckToken(t.Context(), other, "broker"); err != nil || who.User != "system:serviceaccount:shop:clerk" {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if _, err := g.CheckToken(t.Context(), g.token(t, nil), "broker"); err != nil {
+		t.Errorf("a token for the API: %v", err)
+	}
+	if _, err := g.CheckToken(t.Context(), other, "x", "y"); err == nil || !strings.Contains(err.Error(), "not the API server or x or y") {
+		t.Errorf("another audience: %v", err)
+	}
+}
+
 func TestNoIssuerYet(t *testing.T) {
 	g := newGuarded(t)
 	g.apply(meta.Op{Key: meta.Down + wire.IssuerKey().Path(), Delete: true})

@@ -95,6 +95,13 @@ func (s *Server) lenient() bool {
 // on this node. While no pod could renew its token, an expired one is accepted, for
 // Config.ExpiredTokens at most.
 func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
+	return s.CheckToken(ctx, token)
+}
+
+// CheckToken returns who a service account token is of, by the same rules as for a request
+// to the API: it is of a pod on this node. The token may be for one of the audiences instead
+// of the API server. The client may get the error's text.
+func (s *Server) CheckToken(ctx context.Context, token string, audiences ...string) (Identity, error) {
 	issuer, keys, err := s.issuer(ctx)
 	if err != nil {
 		return Identity{}, err
@@ -107,8 +114,8 @@ func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
 	switch {
 	case claims.Issuer != issuer:
 		return Identity{}, fmt.Errorf("the token's issuer is %.100q, which is not this cluster's", claims.Issuer)
-	case !slices.Contains(claims.Audience, issuer):
-		return Identity{}, errors.New("the token's audience is not the API server")
+	case !slices.Contains(claims.Audience, issuer) && !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(claims.Audience, a) }):
+		return Identity{}, fmt.Errorf("the token's audience is not %s", strings.Join(append([]string{"the API server"}, audiences...), " or "))
 	case k.Pod.Name == "" || k.Pod.UID == "" || k.ServiceAccount.Name == "":
 		return Identity{}, errors.New("the token is not bound to a pod: only tokens of pods on this node are accepted")
 	case claims.Subject != "system:serviceaccount:"+k.Namespace+":"+k.ServiceAccount.Name:

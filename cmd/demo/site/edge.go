@@ -38,7 +38,7 @@ func (s *Site) StartEdge(node string, more ...string) (process.Record, error) {
 // is in the cluster's folder and cgroup, for Down to find.
 func (s *Site) EdgeArgs(node string) []string {
 	return []string{
-		"--data-dir", s.DataDir(node), "--runtime-endpoint", s.RuntimeEndpoint(), "--mqtt-listen", "tcp://" + Broker,
+		"--data-dir", s.DataDir(node), "--runtime-endpoint", s.RuntimeEndpoint(), "--mqtt-listen", "tcp://:1884", // edgecore's default; the copy of a node needs another one
 		"--cgroup-root", s.CgroupRoot(), "--pod-log-dir", filepath.Join(s.Dir(), "pod-logs"),
 		"--container-log-links", filepath.Join(s.Dir(), "container-logs"),
 		"--image-gc-high-threshold-percent", "100", // images are imported here and cannot be pulled again, however full the disk

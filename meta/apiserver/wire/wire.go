@@ -16,6 +16,9 @@ const (
 	// clients: the issuer's keys, the RBAC objects that concern the service accounts of
 	// the node's pods, and these pods' Namespaces.
 	Access = "local-api"
+	// Tokens asks the cloud for the issuer's keys only, by which a node checks service
+	// account tokens. Access includes it.
+	Tokens = "tokens"
 	// Services asks the cloud for all Services, EndpointSlices and ServiceCIDRs, which
 	// kube-proxy needs, and for all Namespaces, which the cluster's DNS server needs too.
 	Services = "services"
