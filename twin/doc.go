@@ -17,6 +17,24 @@
 //		"temperature": {Actual: twin.Text("21"), Type: "int"},
 //	})
 //
+// # Where is what
+//
+// The four sub-modules of KubeEdge's DeviceTwin, and the rest:
+//
+//	membership     membership.go: which devices belong to the node, and what their owner
+//	               declares of them (Put, Remove, Membership)
+//	device         device.go: state, last online, silence (SetState, ReadState, Tick);
+//	               rule.go has the quality of a value
+//	twin           twin.go and update.go: expected and actual values, versions, delta,
+//	               document, delete; rule.go and value.go: what a value may be
+//	communication  down and up, with the cloud: twin/devicesync;
+//	               with mappers and apps on the node: twin/mqtt and twin/httpapi
+//	pure rules     step.go: Step, events and effects
+//	engine         engine.go, commit.go (batches), records.go (the store), times.go (what may
+//	               be written later)
+//	Go API         values.go (Report, Desire, Get), watch.go (Watch), past.go (History);
+//	               twin/history keeps the past values
+//
 // # Durability
 //
 // A call returns, and subscribers are called, only after the change is in the
