@@ -50,6 +50,8 @@ type Remove struct{}
 type Membership struct {
 	Kind   MembershipKind
 	Device Device // as it is now; for Removed as it was
+	// Anew says that the Device is another one than before with this ID; its twins began empty.
+	Anew bool
 }
 
 // MembershipKind says what happened to a device.
@@ -74,8 +76,9 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	}
 	d.ID = id
 	var dropped []string
+	anew := !added && d.Member.Incarnation != r.Member.Incarnation
 	switch {
-	case !added && d.Member.Incarnation != r.Member.Incarnation:
+	case anew:
 		dropped = slices.Collect(maps.Keys(d.Twins))
 		d.Twins, d.State, d.Within, d.SilentState, d.LastOnline, d.LastReport = nil, "", 0, "", time.Time{}, time.Time{}
 	case r.Member.Version < d.Member.Version:
@@ -107,7 +110,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	case added:
 		effects = append(effects, Membership{Kind: Added, Device: d})
 	case respecified:
-		effects = append(effects, Membership{Kind: Changed, Device: d})
+		effects = append(effects, Membership{Kind: Changed, Device: d, Anew: anew})
 	}
 	if len(moved) == 0 {
 		return d, effects

@@ -19,7 +19,7 @@ type Event struct {
 type Request interface{ request() }
 
 // Effect is something to do after a Step: one of Save, Refused, Result,
-// Document, Delta, StateResult, Membership and Report.
+// Past, Document, Delta, StateResult, Membership and Report.
 type Effect interface{ effect() }
 
 // Save comes first: it names what of the new state must be durable before
@@ -75,7 +75,10 @@ func (e *Error) Is(target error) bool {
 // Step applies ev to d and returns the effects that the caller must then execute, in order.
 // It reads no clock and changes nothing that it gets: it copies d.Twins before it writes. A
 // device that does not exist is a Device without ID; a Put makes it.
-func Step(d Device, ev Event) (Device, []Effect) {
+func Step(d Device, ev Event) (Device, []Effect) { return d.step(ev, false) }
+
+// step is Step. With owned set an update writes into d.Twins: nobody else has them.
+func (d Device) step(ev Event, owned bool) (Device, []Effect) {
 	now := ev.Time.UnixMilli()
 	if put, ok := ev.Request.(Put); ok {
 		return d.put(ev.Device, now, put)
@@ -90,9 +93,9 @@ func Step(d Device, ev Event) (Device, []Effect) {
 			Membership{Kind: Removed, Device: d},
 		}
 	case Update:
-		return d.update(ev.Time, r.Twins, false)
+		return d.update(ev.Time, r.Twins, false, owned)
 	case Sync:
-		return d.update(ev.Time, r.Twins, true)
+		return d.update(ev.Time, r.Twins, true, owned)
 	case Read:
 		return d, []Effect{Result{Twins: d.live()}}
 	case SetState:
@@ -106,5 +109,9 @@ func Step(d Device, ev Event) (Device, []Effect) {
 }
 
 func refuse(code int, format string, args ...any) []Effect {
-	return []Effect{Refused{Err: &Error{Code: code, Reason: fmt.Sprintf(format, args...)}}}
+	return []Effect{Refused{Err: refusal(code, format, args...)}}
+}
+
+func refusal(code int, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
 }

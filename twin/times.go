@@ -34,9 +34,9 @@ func (e *Engine) writeTimes(ctx context.Context) error {
 				}
 				save.Device = save.Device || name == ""
 			}
-			ops.add(id, d, save)
+			ops.add(id, save)
 		}
-		list, err := ops.list()
+		list, err := ops.list(map[string]*working{id: {device: d}})
 		if err == nil && len(list) > 0 {
 			_, err = e.store.Apply(ctx, list...)
 		}

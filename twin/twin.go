@@ -74,6 +74,10 @@ type Read struct{}
 // all. A nil Twin is one that is deleted.
 type Result struct{ Twins map[string]*Twin }
 
+// Past has actual values for the history of their properties (Rule.History): those that
+// differ from the one before, and all that are reported if Rule.ReportAlways is set.
+type Past struct{ Values map[string]Value }
+
 // Document has the twins that changed in more than a timestamp.
 type Document struct{ Twins map[string]Transition }
 
@@ -91,6 +95,7 @@ func (Update) request()  {}
 func (Sync) request()    {}
 func (Read) request()    {}
 func (Result) effect()   {}
+func (Past) effect()     {}
 func (Document) effect() {}
 func (Delta) effect()    {}
 
