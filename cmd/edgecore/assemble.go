@@ -110,7 +110,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, authority, kubelet, log)
+	engine, err := r.engine(n, log)
+	if err != nil {
+		return nil, err
+	}
+	api, err := r.localAPI(n, mgr, authority, kubelet, engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +127,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	return all, r.addDevices(all, n, mgr, log)
+	return all, r.addDevices(all, n, mgr, engine, log)
 }
 
 func toggle(on bool) edged.Toggle {
@@ -134,12 +138,8 @@ func toggle(on bool) edged.Toggle {
 }
 
 // addDevices makes the parts that concern devices.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, log *slog.Logger) error {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, log *slog.Logger) error {
 	b, err := r.bus(n, log)
-	if err != nil {
-		return err
-	}
-	engine, err := twin.New(twin.Config{Store: n.store, Logger: component(log, "twin")})
 	if err != nil {
 		return err
 	}
