@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,15 +15,43 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// eventID reads the event_id of a payload whose rest may be wrong.
+// eventID reads the event_id of a payload whose rest may be wrong: of one that is not JSON as
+// a whole, if it is before the fault.
 func eventID(payload []byte) string {
 	var m struct {
 		EventID string `json:"event_id"`
 	}
-	if jsonlimit.Unmarshal(payload, &m) != nil {
-		return ""
+	if jsonlimit.Unmarshal(payload, &m) == nil {
+		return m.EventID
 	}
-	return m.EventID
+	d := json.NewDecoder(bytes.NewReader(payload))
+	depth, key := 0, ""
+	for { // token by token: it makes nothing larger than one of them
+		token, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		switch token := token.(type) {
+		case json.Delim:
+			if token == '{' || token == '[' {
+				depth++
+			} else {
+				depth--
+			}
+			key = ""
+		case string:
+			if depth == 1 && key == "event_id" {
+				return token
+			}
+			if depth == 1 && key == "" {
+				key = token
+				continue
+			}
+			key = ""
+		default:
+			key = ""
+		}
+	}
 }
 
 // explain says what is wrong with JSON without the names of Go's types. Values are text also
@@ -38,7 +67,9 @@ func explain(err error) error {
 		want = `text in quotes, for example "21"`
 	case reflect.Bool:
 		want = "true or false"
-	case reflect.Int64, reflect.Uint64:
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		want = "a whole number"
 	}
 	return fmt.Errorf("field %q is of type %s: it must be %s", mismatch.Field, mismatch.Value, want)

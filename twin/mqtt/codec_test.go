@@ -38,3 +38,13 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeHistory(f *testing.F) {
+	f.Add([]byte(`{"event_id":"e","properties":["a"],"from":1,"to":2,"limit":3,"after":{"a":4}}`))
+	f.Add([]byte(`{"properties":[""]}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if m, err := decodeHistory(payload); err == nil && (m.Limit < 0 || m.From < 0 || len(m.Properties) > maxHistoryProperties) {
+			t.Errorf("%+v", m)
+		}
+	})
+}
