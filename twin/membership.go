@@ -189,7 +189,7 @@ func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twi
 		t.Expected = nil // the owner no longer desires a value; a local edit after that would stay
 	}
 	t.Desired = desired
-	t.ExpectedVersion.Cloud = version
+	t.ExpectedVersion.Cloud = max(t.ExpectedVersion.Cloud, version) // a Sync may have brought a higher one
 	return t, true
 }
 
