@@ -2,7 +2,9 @@ package twin_test
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/twin"
@@ -43,7 +45,7 @@ func BenchmarkInprocess(b *testing.B) {
 	for i := range names {
 		names[i] = fmt.Sprint("p", i)
 	}
-	sent, got := 0, 0
+	sent, got, cpu := 0, 0, cpuTime()
 	for b.Loop() {
 		value := fmt.Sprint(sent)
 		if err := engine.Submit(b.Context(), twin.Call{Device: ids[sent%devices], Request: twin.Update{Twins: map[string]*twin.Patch{names[sent/devices%properties]: {Actual: &value}}}}); err != nil {
@@ -58,5 +60,15 @@ func BenchmarkInprocess(b *testing.B) {
 	for ; got < sent; got++ {
 		<-done
 	}
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(sent), "cpu-us/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+}
+
+// cpuTime is the processor time of this process so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
