@@ -36,8 +36,8 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm-stock vm-units
-test: packages arch lint api generated cross race norace fuzz-quick fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm-stock vm-units
+test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
 unit: ## Run the unit tests without the race detector
@@ -49,6 +49,11 @@ race: ## Run the unit tests with the race detector, in random order
 norace: ## Run the tests that are too slow or too large for the race detector: power cuts, kills, memory budgets (the disk tests need root)
 	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn ./twin
 	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u)
+real: ## Run edged's tests against a containerd of their own: TESTS=regex; part of make test (root, Debian)
+	@if [ "$$(id -u)" != 0 ]; then echo "real: skipped: containers need root"; exit 0; fi; \
+	mkdir -p $(BIN) && go test -c $(REALFLAGS) -o $(CURDIR)/$(BIN)/edged.test ./edged && cd cmd/cluster && \
+	go run . run sh -c 'cd $(CURDIR)/edged && exec $(CURDIR)/$(BIN)/edged.test -test.v -test.timeout 15m -test.run "$(or $(TESTS),^TestReal)"' > $(CURDIR)/$(BIN)/real.log 2>&1; \
+	bad=$$?; [ $$bad = 0 ] && grep -E '^(--- |ok|PASS|RESULT)' $(CURDIR)/$(BIN)/real.log || cat $(CURDIR)/$(BIN)/real.log; exit $$bad
 lint: ## Run the linters at their pinned versions
 	@lint=$$($(TOOL) -n golangci-lint) && for m in . $(MODULES); do echo "lint $$m" && (cd $$m && $$lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
 arch: ## Check the architecture: import direction, heavy dependencies, house style
@@ -74,6 +79,8 @@ e2e-autonomy: ## Cut a node off, reboot it, kill edgecore KILLS times (200): no 
 	cd cmd/demo && AUTONOMY_KILLS=$(or $(KILLS),200) $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestAutonomy$$' ./e2e
 e2e-pods: ## Run the pod tests of e2e: phases, refused fields, probes while containerd restarts, starts without a link; 5 minutes (root)
 	cd cmd/demo && PODS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestPods$$' ./e2e
+e2e-volumes: ## Run the volume tests of e2e: local volumes, a StatefulSet on local-path-provisioner, an attached CSI volume, an image, an eviction; 3 minutes (root)
+	cd cmd/demo && VOLUMES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestVolumes$$' ./e2e
 e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment (root; RESULT lines)
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)

@@ -43,8 +43,8 @@ func boundPod(node string) *corev1.Pod {
 	}
 }
 
-// TestLink has a whole link in memory: an edge joins, gets its pod, reports
-// itself and the pod's status, and is seen to come and go.
+// TestLink runs a whole link in memory: an edge connects, gets its pod, reports its Node
+// and the pod's status, and its connection and its end are recorded.
 func TestLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, kube, err := newController(boundPod("edge-7"))

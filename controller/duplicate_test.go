@@ -32,9 +32,9 @@ func copyOf(t *testing.T, net *memconn.Network, instance string) (*hub.Client, *
 	return client, g
 }
 
-// TestDuplicateIdentity has a disk cloned, with two cloudcores that share who
-// holds the node: the program that lost waits, an event names both, and it is
-// back when the other has been gone for a while, at whatever cloudcore.
+// TestDuplicateIdentity: a disk is cloned, and two cloudcores share the claim on the
+// node. The program that lost waits, an event names both, and it gets the node again when
+// the other has been gone for a while, at either cloudcore.
 func TestDuplicateIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()
@@ -103,9 +103,9 @@ func TestDuplicateIdentity(t *testing.T) {
 	})
 }
 
-// TestRestartIsNoDuplicate has the program restarted again and again, also while
-// its earlier session is not yet noticed to be dead: it is let in at once, and
-// nobody speaks of two programs.
+// TestRestartIsNoDuplicate: the program is restarted again and again, also while the
+// server still believes its earlier session to be alive. It connects at once, and no
+// duplicate is reported.
 func TestRestartIsNoDuplicate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()
@@ -118,7 +118,7 @@ func TestRestartIsNoDuplicate(t *testing.T) {
 			if !client.Info().Connected {
 				t.Errorf("%s is not connected", instance)
 			}
-			net.Stall("edge-7", true) // power is cut: nobody says goodbye
+			net.Stall("edge-7", true) // the power is cut: the session ends without a GOAWAY
 			run.stop(t)
 			net.Stall("edge-7", false)
 		}

@@ -27,7 +27,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// apply hands one report to the node's sink, as a session does.
+// apply passes one report to the node's sink, as a session does.
 func (w *world) apply(obj hub.Object) error {
 	node, err := w.cloud.Attach(w.ctx, hub.Hello{Node: w.node})
 	if err != nil {
@@ -213,7 +213,7 @@ func (w *world) devices(t *testing.T) {
 	}
 }
 
-// schema checks that the API server refuses what no node could work with.
+// schema checks that the API server refuses objects that no node could use.
 func (w *world) schema(t *testing.T) {
 	bad := map[string][2]string{
 		"device without model":  {"devices", strings.Replace(deviceYAML, "deviceModelRef: {name: boiler-model}", "nodeName: a", 1)},

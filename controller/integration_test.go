@@ -142,7 +142,7 @@ func serviceAccountToken(ctx context.Context, t *testing.T, kube kubernetes.Inte
 	return token.Status.Token
 }
 
-// eventually waits for cond, which returns what is still wrong.
+// eventually waits until cond returns ""; until then cond returns what is wrong.
 func (w *world) eventually(t *testing.T, cond func() string) {
 	t.Helper()
 	deadline := time.After(time.Minute)

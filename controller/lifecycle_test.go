@@ -64,9 +64,9 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	return all
 }
 
-// TestRunOnce wants of each type with Run: cancel returns nil, a second Run
-// returns ErrStarted, while the first runs and after, and all that was started
-// has ended, which the bubble checks.
+// TestRunOnce checks each type with Run: cancel returns nil, a second Run returns
+// ErrStarted, while the first runs and after it, and all goroutines have ended, which the
+// bubble checks.
 func TestRunOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, run := range runners(t) {
@@ -88,8 +88,8 @@ func TestRunOnce(t *testing.T) {
 	})
 }
 
-// TestNewLeavesConfigAlone wants the caller's configuration of the kubelet
-// endpoints as it was.
+// TestNewLeavesConfigAlone checks that New does not change the caller's configuration of
+// the kubelet endpoints.
 func TestNewLeavesConfigAlone(t *testing.T) {
 	kube := controllertest.NewClientset()
 	proxy := kubeletproxy.Config{Address: netip.MustParseAddr("127.0.0.1")}

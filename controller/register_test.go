@@ -122,8 +122,8 @@ func edgeNode(t *testing.T, net *memconn.Network) *group {
 	return g
 }
 
-// TestRegistersAgain has a Node deleted while its node is connected, and while
-// it is not and no cloudcore runs, as after a restore of etcd.
+// TestRegistersAgain: a Node is deleted while its node is connected, and while it is
+// offline and no cloudcore runs, as after a restore of etcd.
 func TestRegistersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()
@@ -170,9 +170,8 @@ func TestRegistersAgain(t *testing.T) {
 	})
 }
 
-// TestLeaseDeleted has somebody delete the Lease of a connected node, and its
-// record: both come back, with who holds the node, so that a fenced program stays
-// out.
+// TestLeaseDeleted: somebody deletes the Lease of a connected node, and its record. Both
+// are written again, with the holder of the node, so that a fenced program stays fenced.
 func TestLeaseDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := controllertest.NewClientset()

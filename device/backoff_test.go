@@ -39,8 +39,8 @@ func (s *slow) Close() error {
 	return nil
 }
 
-// TestOneDriver takes a device off the list and puts it on again while its
-// driver still works: the next driver waits until that has closed the device.
+// TestOneDriver removes a device from the list and adds it again while its driver still
+// works: the next driver waits until the first one has closed the device.
 func TestOneDriver(t *testing.T) {
 	for name, lists := range map[string][][]device.Instance{
 		"gone and back":       {{}, {instance("a/b", nil)}},
@@ -120,9 +120,9 @@ func (f *failing) Report(context.Context, string, map[string]string) error {
 	return errors.New("broker is away")
 }
 
-// TestBackoff has a device that refuses a value, or a link that takes no report,
-// while the device pushes values: what fails is tried at 0, 1, 3, 7 and 15 s, and
-// each try logs one line.
+// TestBackoff: a device refuses a value, or a link refuses reports, while the device
+// pushes values. The write or report is tried at 0, 1, 3, 7 and 15 s, and each failure
+// logs one line.
 func TestBackoff(t *testing.T) {
 	run := func(t *testing.T, link device.Link, dev device.Driver, pass func()) *lines {
 		log := new(lines)

@@ -72,8 +72,8 @@ func (o *once) Close() error {
 	return o.Driver.Close()
 }
 
-// TestNewForEachOpen has a device that stops answering: each time that it is opened,
-// it gets a driver of its own, which is made after the one before was closed.
+// TestNewForEachOpen: a device stops answering. Each time that it is opened it gets a new
+// driver, which is made after the one before was closed.
 func TestNewForEachOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log []string
@@ -158,7 +158,7 @@ func TestRetry(t *testing.T) {
 		if got := fmt.Sprint(dev.Writes()); got != "[target=21]" {
 			t.Errorf("writes are %s", got)
 		}
-		// Nothing can be read: the device is closed, and found again.
+		// Nothing can be read: the device is closed and opened again.
 		dev.Fail("Read", errors.New("cable"))
 		time.Sleep(10 * time.Second)
 		if got := link.StateOf("a/b"); got != device.Offline {
@@ -188,7 +188,7 @@ func TestReportsAreKept(t *testing.T) {
 	})
 }
 
-// TestStuck has one device hang in Read; the other goes on.
+// TestStuck: one device hangs in Read; the other goes on.
 func TestStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck, fine := simulated(), simulated()
@@ -268,7 +268,7 @@ func TestRefusedValue(t *testing.T) {
 	})
 }
 
-// picky refuses reports with a value that is no number.
+// picky is a Link that refuses reports with a value that is not a number.
 type picky struct{ *devicetest.Link }
 
 func (p *picky) Report(ctx context.Context, id string, values map[string]string) error {

@@ -103,6 +103,7 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 		r.removeLog(a.ID)
 		return rt.RemoveContainer(ctx, a.ID)
 	case plan.ActRemoveSandbox:
+		defer r.w.a.removeSlots.acquire(ctx)()
 		return rt.RemoveSandbox(ctx, a.ID)
 	case plan.ActTearDown:
 		return r.tearDown(ctx)
@@ -203,8 +204,8 @@ func (r *execution) setUp(ctx context.Context, first bool) error {
 	if err != nil {
 		for _, e := range splitErrors(err) {
 			var ve *volume.Error
-			if errors.As(e, &ve) && ctx.Err() == nil {
-				a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedMount", ve.Error())
+			if errors.As(e, &ve) && ve.Reason() != "" && ctx.Err() == nil {
+				a.events.Pod(r.pod, corev1.EventTypeWarning, ve.Reason(), ve.Error())
 			}
 		}
 		if !first {
@@ -235,7 +236,7 @@ func (r *execution) setUpCgroup() error {
 	if !a.limitsPods() || r.id != "" && plan.ResizeDue(r.s) {
 		return nil
 	}
-	err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), a.specs.PodLimits(r.pod, a.nodeFacts()))
+	err := a.groups.Load().SetUp(podspec.QOSClass(r.pod), string(r.pod.UID), a.podLimits(r.pod))
 	if err == nil {
 		r.w.mu.Lock()
 		defer r.w.mu.Unlock()
@@ -282,6 +283,9 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	agent := r.w.a
 	cfg, err := agent.specs.SandboxConfig(r.pod, a.Attempt, agent.groups.Load())
 	if err == nil {
+		if cfg.Resources != nil && agent.placement.ownsCPUs(r.pod) {
+			cfg.Resources.CPUQuota, cfg.Resources.CPUPeriod = 0, 0
+		}
 		var id string
 		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
 			var sb runtime.Sandbox

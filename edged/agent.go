@@ -49,6 +49,8 @@ type Agent struct {
 	events       *events.Recorder
 	probeCounter probemetrics.Counter
 	pulls        chan struct{} // holds a value for each image being pulled
+	stopSlots    endSlots      // of sandboxes being stopped
+	removeSlots  endSlots      // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
 	imagePulls   *image.Pulls  // with which credentials images were pulled
 	registries   *registry.Tracker
 	evictor      *evictor.Evictor
@@ -67,6 +69,7 @@ type Agent struct {
 	unknownPod    chan struct{}
 	cgroupsDirty  chan struct{} // holds a value: the pods have changed
 	resizeMetrics *resize.Metrics
+	placement     *placement // set by Run; nil without a policy
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -84,18 +87,8 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
-	claims, _ := cfg.Objects.(VolumeReader) // nil without
-	drivers, _ := cfg.Objects.(CSIDriverReader)
-	volumes, err := volume.New(volume.Config{
-		Root: cfg.Root, Source: cfg.API.withLocalCA(cfg.Objects), Logger: cfg.Logger, Claims: claims,
-		NodeLabels: cfg.nodeLabels, CSI: cfg.CSI, CSIDrivers: drivers, Expanded: cfg.claimExpanded,
-		Event: func(pod *corev1.Pod, reason, message string) {
-			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
-		},
-		OnDisk: func(err error) {
-			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
-		},
-	})
+	var a *Agent
+	volumes, err := cfg.newVolumes(recorder, func() { a.node.CheckNow() })
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
@@ -104,9 +97,9 @@ func New(cfg Config) (*Agent, error) {
 		ResolvConf: cfg.ResolvConf, AllowedSysctls: cfg.AllowedSysctls, SeccompDefault: cfg.SeccompDefault, Policy: cfg.Resources.policy(),
 		Objects: cfg.API.withLocalCA(cfg.Objects), LocalAPI: cfg.API.environment, Volumes: volumes,
 	})
-	a := &Agent{
+	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		pulls: make(chan struct{}, cfg.MaxPulls), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
+		pulls: make(chan struct{}, cfg.MaxPulls), stopSlots: newEndSlots(), removeSlots: newEndSlots(), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
 		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
@@ -142,6 +135,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 			return eviction.Reservation(thresholds, capacity)
 		},
 	}
+	if _, ok := a.cfg.Objects.(VolumeAttachmentReader); ok {
+		cfg.VolumesInUse = a.volumes.InUse
+	}
 	if reports, ok := a.cfg.Reports.(LastReports); ok {
 		cfg.LastNode = reports.LastNode
 	}
@@ -172,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.checkMachine(); err != nil {
 		return err
 	}
+	if err := a.openPlacement(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -193,6 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("edged: %w", err)
 	}
 	wg.Go(func() { a.keepCgroups(ctx) })
+	wg.Go(func() { a.keepPlacement(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -324,10 +324,15 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	w := newWorker(a, pod)
 	w.restoreResize()
 	a.kickCgroups()
-	if !runs {
+	if runs {
+		a.placeLocked(w.allocatedLocked(), true)
+	} else {
 		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
 		// its API object is deleted.
-		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected != nil {
+		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected == nil {
+			w.rejected = a.placeLocked(w.allocatedLocked(), false)
+		}
+		if w.rejected != nil {
 			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
 		}
 		w.grantSpec()
@@ -337,6 +342,9 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		w.run(ctx)
 		a.forget(pod.UID, w)
 		a.kickCgroups()
+		if a.placement != nil {
+			a.placement.kick()
+		}
 		if ctx.Err() == nil {
 			a.retryResizes(triggerRemoved) // there may be room now
 		}

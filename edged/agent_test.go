@@ -171,8 +171,8 @@ func TestCrashLoop(t *testing.T) {
 	})
 }
 
-// TestCrashAnywhere ends the agent at each call that changes something, before
-// or after it was done, and wants the same end from the next agent.
+// TestCrashAnywhere ends the agent at each call that changes something, before or after
+// the change, and checks that the next agent reaches the same end.
 func TestCrashAnywhere(t *testing.T) {
 	for n := range 8 {
 		for _, after := range []bool{false, true} {
@@ -401,9 +401,9 @@ func TestNode(t *testing.T) {
 	})
 }
 
-// TestUnwritable has the node's disk take nothing for a while: the cloud is told
-// once, and once more when that is over; what was told but not stored meanwhile
-// is reported again.
+// TestUnwritable: the node's disk refuses writes for a while. The cloud gets one event,
+// and one more when that is over; reports that were sent but not stored meanwhile are
+// made again.
 func TestUnwritable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -431,7 +431,7 @@ func TestUnwritable(t *testing.T) {
 				t.Errorf("%v is over: %d reports, %+v", cause, b.nodes-reports, c)
 			}
 		}
-		// A report that was not stored is made again though it says the same.
+		// A report that was not stored is made again, although it is equal.
 		b.stop()
 		b.setDisk(syscall.EROFS)
 		b.start()

@@ -14,12 +14,11 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// maxTriesPerMinute bounds what fails for ever: it is tried again and again, but
-// with a pause. A runtime that does not answer is looked at each second by the
-// pod's worker, and by pleg.
+// maxTriesPerMinute bounds the retries of a call that fails for ever. A runtime that does
+// not answer is asked each second by the pod's worker, and by pleg.
 const maxTriesPerMinute = 125
 
-// failing reports are what a store that cannot be written does.
+// failingReports are Reports whose store cannot be written.
 type failingReports struct {
 	*cloud
 	verb  string
@@ -49,9 +48,9 @@ func (f *failingReports) PodGone(ctx context.Context, p *corev1.Pod) error {
 	return f.cloud.PodGone(ctx, p)
 }
 
-// TestBoundedRetry has each call that an agent makes for a pod fail for ever: while
-// the pod is made, while it runs and crashes, and while it ends. The agent keeps
-// trying, with pauses, and once the call works the pod comes, or goes.
+// TestBoundedRetry makes each call of an agent for a pod fail for ever: while the pod is
+// started, while it runs and crashes, and while it ends. The agent keeps trying, with
+// pauses, and once the call works the pod starts, or is removed.
 func TestBoundedRetry(t *testing.T) {
 	verbs := []string{
 		"RunSandbox", "StopSandbox", "RemoveSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer", "PullImage",

@@ -51,6 +51,7 @@ type Config struct {
 	MaxPods       int                 // 0 means 110
 	Reserved      corev1.ResourceList // kept from pods, besides Resources.SystemReserved and KubeReserved
 	Resources     Resources           // how the node divides its CPU, memory, processes and swap
+	Topology      Topology            // which containers get CPUs and memory of their own; the zero value is none
 	ClusterDNS    []netip.Addr        // name servers of pods with the ClusterFirst policy; none means the host's
 	ClusterDomain string              // DNS domain of the cluster; "" means cluster.local
 	API           LocalAPI            // a Kubernetes API on the node for its pods; the zero value is none
@@ -163,6 +164,9 @@ func (c Config) check() error {
 	if err := c.Resources.check(); err != nil {
 		return err
 	}
+	if err := c.checkTopology(); err != nil {
+		return err
+	}
 	return c.checkRegistration()
 }
 
@@ -206,9 +210,12 @@ func (c Config) withDefaults() Config {
 	c.Annotations = maps.Clone(c.Annotations)
 	c.Taints = slices.Clone(c.Taints)
 	c.Reserved, c.Resources = c.Reserved.DeepCopy(), c.Resources.clone()
-	c.Eviction = c.Eviction.clone()
+	c.Eviction, c.Topology = c.Eviction.clone(), c.Topology.clone()
+	if c.Topology.CPUManagerReconcilePeriod == 0 {
+		c.Topology.CPUManagerReconcilePeriod = 10 * time.Second
+	}
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
-	return c
+	return c.withReservedCPUs()
 }
 
 // ownDomain is that of the annotations by which operators and cloudcore decide

@@ -70,17 +70,22 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
 		}
 	}
-	img, fail := r.ensureImage(ctx, c)
+	volumeImages, fail := r.ensureVolumeImages(ctx, c)
+	if fail != nil {
+		return fail
+	}
+	img, fail := r.ensureImage(ctx, imageOf(c))
 	if fail != nil {
 		return fail
 	}
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
-		Spec: c, Attempt: a.Attempt, Image: img, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
+		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
 	}, agent.nodeFacts())
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
+	agent.placement.place(r.pod, c.Name, &cfg.Resources)
 	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
@@ -99,6 +104,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
+	agent.placement.created(id, cfg.Resources.CPUSetCPUs)
 	return r.launch(ctx, c, id, a.Attempt)
 }
 
@@ -116,6 +122,7 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, 
 		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
+	agent.placement.started(r.pod, c.Name, id)
 	agent.linkLog(r.pod, c.Name, attempt, id)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil

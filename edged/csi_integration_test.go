@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/edged/csi/csitest"
 )
 
-// CSIDriver says of each driver that its volumes are not attached.
+// CSIDriver returns a CSIDriver without attachRequired for every name.
 func (c *cloud) CSIDriver(_ context.Context, name string) (*storagev1.CSIDriver, error) {
 	d := &storagev1.CSIDriver{Spec: storagev1.CSIDriverSpec{AttachRequired: new(bool)}}
 	d.Name = name
@@ -61,25 +61,25 @@ func TestRealCSI(t *testing.T) {
 	first := withClaim(newPod("db-0", busybox("echo one >/data/kept; sleep 1000")), "data")
 	first.UID = "first"
 	r.put(first)
-	// The pod is there before its driver, as after a start of the machine.
-	r.wait(t, "a wait for the driver", 30*time.Second, func() bool {
+	// The pod comes before its driver, as after a start of the machine.
+	r.wait(t, "a wait for the driver", realLimit, func() bool {
 		return slices.Contains(r.events, `FailedMount: MountVolume.SetUp failed for volume "pv-data" : driver name folders.csi.example.com not found in the list of registered CSI drivers`)
 	})
 	stopDriver := run(driver.Run)
-	r.wait(t, "ready", 60*time.Second, func() bool { return r.isReady(first.UID) })
+	r.wait(t, "ready", realLimit, func() bool { return r.isReady(first.UID) })
 	r.stop()
 	stopDriver()
 	r.start() // adopts, without the driver
 	r.del(first, 1)
 	stopDriver = run(driver.Run)
 	defer func() { stopDriver() }()
-	r.wait(t, "gone", 60*time.Second, func() bool { return r.gone[first.UID] })
+	r.wait(t, "gone", realLimit, func() bool { return r.gone[first.UID] })
 	second := withClaim(newPod("db-0", busybox(`test "$(cat /data/kept)" = one && sleep 1000`)), "data")
 	second.UID = "second"
 	r.put(second)
-	r.wait(t, "ready", 60*time.Second, func() bool { return r.isReady(second.UID) })
+	r.wait(t, "ready", realLimit, func() bool { return r.isReady(second.UID) })
 	r.del(second, 1)
-	r.wait(t, "gone", 60*time.Second, func() bool { return r.gone[second.UID] })
+	r.wait(t, "gone", realLimit, func() bool { return r.gone[second.UID] })
 	if text, err := os.ReadFile(filepath.Join(driver.Volume("vol-1"), "kept")); err != nil || string(text) != "one\n" {
 		t.Errorf("the volume has %q, %v", text, err)
 	}

@@ -52,7 +52,7 @@ func logServer(t *testing.T, r *realNode) *httptest.Server {
 	return web
 }
 
-// onDisk is what all files of a log have, oldest first, compressed ones too.
+// onDisk returns the lines of all files of a log, oldest first, also of compressed ones.
 func onDisk(t *testing.T, file string) []string {
 	t.Helper()
 	names, err := filepath.Glob(file + ".*")
@@ -182,8 +182,8 @@ func TestRealLogRotation(t *testing.T) {
 	}
 }
 
-// TestRealAgentRotates leaves it to the agent: the log is rotated, what is kept is
-// bounded, a link shows the newest file, and all goes with the pod.
+// TestRealAgentRotates: the agent rotates the log, the files are bounded, a link shows
+// the newest one, and all are removed with the pod.
 func TestRealAgentRotates(t *testing.T) {
 	r := startReal(t)
 	r.stop()
@@ -209,9 +209,10 @@ func TestRealAgentRotates(t *testing.T) {
 		}
 		return len(seen) >= 6
 	})
-	if text, err := os.ReadFile(links[0]); err != nil || !strings.Contains(string(text), "said over and over") {
-		t.Errorf("the link gives %.40q %v", text, err)
-	}
+	r.watch(t, "the link gives the log", func() bool { // a file that was just rotated is empty
+		text, err := os.ReadFile(links[0])
+		return err == nil && strings.Contains(string(text), "said over and over")
+	})
 	r.del(p, 1)
 	r.wait(t, "gone", realLimit, func() bool { return r.gone[p.UID] })
 	left, _ := filepath.Glob(r.cfg.LogRoot + "/*")
@@ -221,7 +222,7 @@ func TestRealAgentRotates(t *testing.T) {
 	}
 }
 
-// watch looks until ok holds.
+// watch polls until ok holds.
 func (r *realNode) watch(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), realLimit)
@@ -237,8 +238,8 @@ func (r *realNode) watch(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestRealRemoveDead removes what a real runtime has of a pod that is over: its
-// status stays, and the agent that comes up next knows it too.
+// TestRealRemoveDead removes the containers and the sandbox of a pod that has ended from
+// a real runtime: its status stays, also after a restart of the agent.
 func TestRealRemoveDead(t *testing.T) {
 	r := startReal(t)
 	job := newPod("job", busybox("echo done; exit 3"))
@@ -262,10 +263,13 @@ func TestRealRemoveDead(t *testing.T) {
 		}
 		return of() == 0
 	})
-	before := r.status[job.UID]
+	before := r.statusOf(job)
 	r.stop()
+	r.mu.Lock()
+	reports := len(r.history[job.UID])
+	r.mu.Unlock()
 	r.start()
-	<-time.After(2 * time.Second)
+	r.wait(t, "reported again", realLimit, func() bool { return len(r.history[job.UID]) > reports })
 	r.mu.Lock()
 	after := r.status[job.UID]
 	r.mu.Unlock()
@@ -343,8 +347,8 @@ func registry(t *testing.T, names ...string) string {
 	return strings.TrimPrefix(web.URL, "http://")
 }
 
-// TestRealImageGC pulls images into a real runtime and collects those that nobody
-// uses: a container's, a pod's that has not begun, a pinned one and the caller's
+// TestRealImageGC pulls images into a real runtime and collects those that nobody uses:
+// images of a container, of a pod that has not started, a pinned one and the caller's
 // stay.
 func TestRealImageGC(t *testing.T) {
 	r := startReal(t)

@@ -20,7 +20,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// startAgent starts an Agent as startWith does, and gives it.
+// startAgent starts an Agent as startWith does, and returns it.
 func (b *bench) startAgent(cfg edged.Config) *edged.Agent {
 	b.t.Helper()
 	agent, err := edged.New(cfg)
@@ -61,7 +61,8 @@ const (
 	uidLate  = "44444444-aaaa-4bbb-8ccc-000000000004"
 )
 
-// TestLeftoversWhileRunning has what crashes leave appear while the agent runs.
+// TestLeftoversWhileRunning: folders, logs and sandboxes that crashes leave appear while
+// the agent runs.
 func TestLeftoversWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -115,8 +116,8 @@ func TestLeftoversWhileRunning(t *testing.T) {
 	})
 }
 
-// TestLeftoversOfALostStore does not know which pods are its own: nothing goes until
-// the cloud says so.
+// TestLeftoversOfALostStore: an agent that does not know which pods are its own removes
+// nothing until the cloud says which they are.
 func TestLeftoversOfALostStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -198,7 +199,7 @@ func TestLogLinks(t *testing.T) {
 		if got := links(); len(got) != 2 {
 			t.Errorf("after restarts, of which one is kept: %q", got)
 		}
-		// Somebody removes a log to make room: it is opened again.
+		// Somebody removes a log to free disk space: the runtime opens it again.
 		logs, _ := filepath.Glob(cfg.LogRoot + "/*/main/3.log")
 		b.rt.ReopenWith(func(runtime.Container) error { return os.WriteFile(logs[0], nil, 0o600) })
 		if err := os.Remove(logs[0]); err != nil {
@@ -216,8 +217,8 @@ func TestLogLinks(t *testing.T) {
 	})
 }
 
-// TestRemoveDeadKeepsStatus removes the containers of a pod that is over: its status
-// stays, also over a restart of the agent, and its images may go.
+// TestRemoveDeadKeepsStatus removes the containers of a pod that has ended: its status
+// stays, also after a restart of the agent, and its images may be removed.
 func TestRemoveDeadKeepsStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

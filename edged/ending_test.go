@@ -19,9 +19,9 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// TestPreStopOfSidecars has the hooks of all containers begin at once, also when
-// the main container does not stop within the grace period, and sidecars be
-// stopped after it, the last first.
+// TestPreStopOfSidecars: the preStop hooks of all containers begin at once, also when the
+// main container does not stop within the grace period, and sidecars are stopped after
+// it, the last first (KEP-753).
 func TestPreStopOfSidecars(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -69,8 +69,8 @@ func TestPreStopOfSidecars(t *testing.T) {
 	})
 }
 
-// TestLateSandbox has a sandbox that appears for a pod that is gone be removed
-// while the agent runs: its making was cut, and the runtime finished it.
+// TestLateSandbox: a sandbox appears for a pod that was removed, since the runtime
+// finished a request that the agent had given up. The running agent removes it.
 func TestLateSandbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -93,7 +93,7 @@ func TestLateSandbox(t *testing.T) {
 	})
 }
 
-// TestLogsAfterCrash has the logs of a pod that was deleted by force go also when
+// TestLogsAfterCrash: the logs of a pod that was deleted by force are removed also when
 // nothing but its folder is left of it.
 func TestLogsAfterCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -114,8 +114,8 @@ func TestLogsAfterCrash(t *testing.T) {
 	})
 }
 
-// TestDeadlineOfClocks has a deadline count from when the pod was made where the
-// clock stood in 1970 when it started, and from now where it was set back.
+// TestDeadlineOfClocks: activeDeadlineSeconds counts from the pod's creation if the clock
+// said 1970 when it started, and from now if the clock was set back.
 func TestDeadlineOfClocks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -149,8 +149,8 @@ func TestDeadlineOfClocks(t *testing.T) {
 	}
 }
 
-// TestForeignConditions has the node report no condition of anybody else's, and
-// show them to those who ask it.
+// TestForeignConditions: the node does not report conditions that others set, but its API
+// shows them.
 func TestForeignConditions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -176,7 +176,7 @@ func TestForeignConditions(t *testing.T) {
 	})
 }
 
-// TestBackOffEvent has a crash loop write a warning each time that a restart waits.
+// TestBackOffEvent: a crash loop records a warning each time that a restart waits.
 func TestBackOffEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -191,8 +191,8 @@ func TestBackOffEvent(t *testing.T) {
 	})
 }
 
-// TestLongEvent has an event's text be cut between characters: the API server
-// takes no other.
+// TestLongEvent: a long event's text is cut between characters, since the API server
+// accepts UTF-8 only.
 func TestLongEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 // smallDisk mounts a new ext4 of that many MiB, and skips where it cannot.
@@ -68,7 +69,7 @@ func smallDisk(t *testing.T, size int64) string {
 	return mnt
 }
 
-// onHost has a pod need no network plugin.
+// onHost puts a pod into the host's network, so that it needs no network plugin.
 func onHost(p *corev1.Pod) *corev1.Pod {
 	p.Spec.HostNetwork = true
 	return p
@@ -106,8 +107,8 @@ func (r *realNode) evicted(p *corev1.Pod) bool {
 
 const waits = "trap 'exit 0' TERM; sleep 1000 & wait"
 
-// TestRealFullDisk has a pod fill the node's disk: it is evicted, a pod beside it stays,
-// and so do both after a restart of the agent.
+// TestRealFullDisk: a pod fills the node's disk and is evicted; a pod beside it stays.
+// Both are so after a restart of the agent, too.
 func TestRealFullDisk(t *testing.T) {
 	if os.Getenv("EDGEKIT_CRI_SOCKET") == "" {
 		t.Skip("EDGEKIT_CRI_SOCKET names no container runtime")
@@ -169,8 +170,8 @@ func sameCondition(a, b corev1.PodCondition) bool {
 	return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message
 }
 
-// TestRealLimits has pods write more than they may: into a volume, into their own file
-// system, into their log. One that keeps its limits stays.
+// TestRealLimits: pods write more than their limits allow, into a volume, into their own
+// file system, into their log. A pod within its limits stays.
 func TestRealLimits(t *testing.T) {
 	r := startRealWith(t, cri.Config{}, func(c *edged.Config) { c.NodeCheck = time.Second })
 	bounded := func(p *corev1.Pod, limit string) *corev1.Pod {
@@ -197,7 +198,7 @@ func TestRealLimits(t *testing.T) {
 	if st := r.statusOf(keeps); st.Phase != corev1.PodRunning {
 		t.Errorf("%+v", st)
 	}
-	// What an evicted pod wrote is free again, though its API object is there.
+	// The disk of an evicted pod is free again, although its API object still exists.
 	left := func() (n int) {
 		for _, p := range []*corev1.Pod{volume, layer, log} {
 			list, err := r.runtime.ListContainers(t.Context(), string(p.UID))
@@ -228,26 +229,16 @@ func TestRealFullMemory(t *testing.T) {
 	if os.Getenv("EDGEKIT_CRI_SOCKET") == "" {
 		t.Skip("EDGEKIT_CRI_SOCKET names no container runtime")
 	}
+	info, err := hostinfo.Fields("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
 	name := "edgekit-evict-" + strconv.Itoa(os.Getpid())
-	parent := filepath.Join("/sys/fs/cgroup/memory", name)
-	limit := "memory.limit_in_bytes"
-	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
-		parent, limit = filepath.Join("/sys/fs/cgroup", name), "memory.max"
-	}
 	t.Cleanup(func() { removeGroups(t, name) })
-	if err := os.Mkdir(parent, 0o755); err != nil {
-		t.Skip("no cgroup of memory can be made: ", err)
-	}
-	_ = os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+memory"), 0o644) // of version 2 only
-	if err := os.Mkdir(filepath.Join(parent, "kubepods"), 0o755); err != nil {
-		t.Skip("no cgroup of memory can be made: ", err)
-	}
-	if err := os.WriteFile(filepath.Join(parent, "kubepods", limit), []byte("314572800"), 0o644); err != nil {
-		t.Skip("no cgroup of memory can be limited: ", err)
-	}
 	r := startRealWith(t, cri.Config{}, func(c *edged.Config) {
 		c.CgroupRoot, c.NodeCheck = "/"+name, time.Second
-		c.Resources.EnforceNodeAllocatable = []edged.Enforcement{edged.EnforceNone} // the limit above stays
+		// All but 300 MiB of the machine.
+		c.Resources.SystemReserved = corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(info["MemTotal:"]<<10-300<<20, resource.BinarySI)}
 		c.Eviction = edged.Eviction{Hard: map[string]string{"memory.available": "150Mi"}, PressureTransitionPeriod: 5 * time.Second}
 	})
 	if driver, err := r.runtime.CgroupDriver(t.Context()); err != nil || driver != cri.DriverCgroupfs {

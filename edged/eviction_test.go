@@ -49,9 +49,9 @@ func (b *bench) nodeStatus() corev1.NodeStatus {
 	return b.node.Status
 }
 
-// TestEviction has the node's disk be too full all the time: pods are evicted one after
-// the other, with a grace period of a second, and say why; the node has its condition;
-// new pods are refused; a restart changes nothing.
+// TestEviction: the node's disk is too full all the time. Pods are evicted one after the
+// other, with a grace period of a second and a reason in their status; the node has
+// DiskPressure; new pods are refused; a restart changes nothing.
 func TestEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -100,7 +100,7 @@ func TestEvictedPod(t *testing.T) {
 			t.Fatal("it does not run")
 		}
 		b.edit = always("memory.available")
-		b.start() // it runs already: it is not admitted anew, but evicted
+		b.start() // a running pod is not admitted again, but evicted
 		settle(1500 * time.Millisecond)
 		st, disrupted := b.statusOf(p.UID)
 		if st.Phase != corev1.PodRunning || disrupted == nil || disrupted.Reason != "TerminationByKubelet" {
@@ -161,9 +161,9 @@ func (s fullStore) PodStatus(ctx context.Context, p *corev1.Pod) error {
 	return s.cloud.PodStatus(ctx, p)
 }
 
-// TestEvictionOfWhatFillsTheStore has a pod fill the disk that the node's store is on: it
-// is evicted and its volumes go although its status cannot be stored. The status, with the
-// exit code, is reported as soon as it can be.
+// TestEvictionOfWhatFillsTheStore: a pod fills the disk of the node's store. It is
+// evicted and its volumes are removed although its status cannot be stored. The status,
+// with the exit code, is reported as soon as possible.
 func TestEvictionOfWhatFillsTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -209,7 +209,7 @@ func TestEvictionOfWhatFillsTheStore(t *testing.T) {
 	})
 }
 
-// TestLocalStorageLimits has pods write more than they may into volumes and logs.
+// TestLocalStorageLimits: pods write more than they may into volumes and logs.
 func TestLocalStorageLimits(t *testing.T) {
 	limit := resource.MustParse("100Ki")
 	for name, tt := range map[string]struct {
@@ -266,7 +266,7 @@ func TestLocalStorageLimits(t *testing.T) {
 	}
 }
 
-// TestEvictionMetrics has the kubelet's name.
+// TestEvictionMetrics: the metric has the kubelet's name.
 func TestEvictionMetrics(t *testing.T) {
 	agent, err := edged.New(newBench(t).config())
 	if err != nil {
@@ -282,8 +282,8 @@ func TestEvictionMetrics(t *testing.T) {
 	}
 }
 
-// TestEvictionConfig has wrong settings be refused with the kubelet's name and a remedy,
-// and the node give away less than it has.
+// TestEvictionConfig: wrong settings are refused with the kubelet's name and a remedy,
+// and allocatable is less than capacity by the thresholds.
 func TestEvictionConfig(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  edged.Eviction

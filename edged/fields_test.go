@@ -23,8 +23,8 @@ import (
 	"github.com/edgekit/edgekit/edged"
 )
 
-// openFields is how many rows of testdata/fields.txt may be "open": accepted and
-// not, or not wholly, acted upon. It goes down, never up.
+// openFields is how many rows of testdata/fields.txt may be "open": accepted, but not or
+// not fully implemented. Lower it, never raise it.
 const openFields = 26
 
 // readFields reads testdata/fields.txt: the verdict of each field.
@@ -191,8 +191,8 @@ func unusedName(field string) bool {
 	return strings.HasPrefix(field, "ResourceName=") && !known
 }
 
-// TestVerdictsAreTrue checks what the rows say as far as a program can: that the
-// code that is named is there, that a refusal has a pod in TestRefusals.
+// TestVerdictsAreTrue checks the rows as far as a program can: the code that they name
+// exists, and each refusal has a pod in TestRefusals.
 func TestVerdictsAreTrue(t *testing.T) {
 	rows := readFields(t)
 	open := 0
@@ -251,9 +251,8 @@ type withNode struct {
 
 func (c withNode) OwnNode(context.Context) (*corev1.Node, error) { return c.sent, nil }
 
-// TestRefusals runs a pod for each field that is refused. Nothing of it may run,
-// and the reason that the table says must be where kubectl shows it: in the
-// status and in an event.
+// TestRefusals adds a pod for each field that is refused. No container of it may run, and
+// the reason in the table must be where kubectl shows it: in the status and in an event.
 func TestRefusals(t *testing.T) {
 	rows := readFields(t)
 	for name, refusal := range refusals() {
@@ -328,9 +327,9 @@ func TestRefusals(t *testing.T) {
 // startWith starts an Agent with another configuration than the bench's own.
 func (b *bench) startWith(cfg edged.Config) { b.startAgent(cfg) }
 
-// TestRefusedSandboxThatIsThere has a sandbox that a former release made for a
-// pod that gets none any more: what runs runs on, and what ends is not made anew
-// in it, and not tried without a pause.
+// TestRefusedSandboxThatIsThere: a former release has made a sandbox for a pod that is
+// now refused. Its running containers go on; one that ends is not started again, and is
+// not tried without a pause.
 func TestRefusedSandboxThatIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

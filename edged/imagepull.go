@@ -18,14 +18,51 @@ import (
 // ImagePullBackOff.
 const pullShown = 2 * time.Second
 
-// ensureImage brings the container's image to the node, by its pull policy:
+// wantedImage is an image that a container needs: its own, or that of a volume.
+type wantedImage struct {
+	container string // the container's name
+	key       string // of the back-off: the container's, or the volume's
+	image     string
+	policy    corev1.PullPolicy
+}
+
+// imageOf is the container's own image.
+func imageOf(c *corev1.Container) wantedImage {
+	return wantedImage{c.Name, c.Name, c.Image, c.ImagePullPolicy}
+}
+
+// ensureVolumeImages brings the images of the volumes that a container mounts to the
+// node (KEP-4639), by name of the volume.
+func (r *execution) ensureVolumeImages(ctx context.Context, c *corev1.Container) (map[string]runtime.Image, *startError) {
+	if err := podspec.CheckImageVolumes(r.pod, c, r.w.a.node.Features()); err != nil {
+		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		return nil, &startError{plan.ReasonCreateContainerConfigError, err.Error()}
+	}
+	var out map[string]runtime.Image
+	for _, v := range podspec.ImageVolumes(r.pod, c) {
+		// No container has a name with a slash.
+		img, fail := r.ensureImage(ctx, wantedImage{c.Name, "volumes/" + v.Name, v.Image.Reference, v.Image.PullPolicy})
+		if fail != nil {
+			return nil, fail
+		}
+		if out == nil {
+			out = make(map[string]runtime.Image)
+		}
+		out[v.Name] = img
+	}
+	return out, nil
+}
+
+// ensureImage brings an image to the node, by its pull policy:
 // https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy
-func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runtime.Image, *startError) {
+func (r *execution) ensureImage(ctx context.Context, want wantedImage) (runtime.Image, *startError) {
 	agent := r.w.a
-	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
-	ref, err := image.Parse(c.Image)
+	event := func(kind, reason, message string) {
+		agent.events.Container(r.pod, want.container, kind, reason, message)
+	}
+	ref, err := image.Parse(want.image)
 	if err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", want.image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonInvalidImageName)
 		return runtime.Image{}, &startError{plan.ReasonInvalidImageName, message}
@@ -39,12 +76,12 @@ func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runti
 	}
 	img, have, err := agent.cfg.Runtime.ImageStatus(ctx, ref.String())
 	if err != nil {
-		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
+		message := fmt.Sprintf("Failed to inspect image %q: %v", want.image, err)
 		event(corev1.EventTypeWarning, "InspectFailed", message)
 		return runtime.Image{}, &startError{plan.ReasonImageInspectError, message}
 	}
 	// The API server fills the policy in. A static pod has no API server.
-	policy := c.ImagePullPolicy
+	policy := want.policy
 	if policy == "" {
 		policy = corev1.PullIfNotPresent
 		if ref.Tag == "latest" {
@@ -52,35 +89,37 @@ func (r *execution) ensureImage(ctx context.Context, c *corev1.Container) (runti
 		}
 	}
 	if have && policy != corev1.PullAlways && r.mayUseWithoutPull(ctx, ref, img) {
-		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.Image))
+		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", want.image))
 		return img, nil
 	}
 	if policy == corev1.PullNever {
-		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", want.image)
 		if have {
 			message = fmt.Sprintf("Container image %q is on the node, but was pulled with credentials that this pod does not have, and its pull policy is Never: "+
-				"name a pull secret of the registry in imagePullSecrets, or use the policy IfNotPresent", c.Image)
+				"name a pull secret of the registry in imagePullSecrets, or use the policy IfNotPresent", want.image)
 		}
 		event(corev1.EventTypeWarning, plan.ReasonErrImageNeverPull, message)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImageNeverPull)
 		return runtime.Image{}, &startError{plan.ReasonErrImageNeverPull, message}
 	}
-	return r.pullImage(ctx, c, ref, img)
+	return r.pullImage(ctx, want, ref, img)
 }
 
 // pullImage pulls the image unless it is in back-off. present is what the node has
 // of it, if that has an id: it is used while the registry is out of reach, where
 // Config.OfflineImages allows it.
-func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
+func (r *execution) pullImage(ctx context.Context, want wantedImage, ref image.Ref, present runtime.Image) (runtime.Image, *startError) {
 	agent := r.w.a
-	event := func(kind, reason, message string) { agent.events.Container(r.pod, c.Name, kind, reason, message) }
+	event := func(kind, reason, message string) {
+		agent.events.Container(r.pod, want.container, kind, reason, message)
+	}
 	var state pullState
-	r.w.updateMemory(func(m *memory) { state = m.pulls[c.Name] })
+	r.w.updateMemory(func(m *memory) { state = m.pulls[want.key] })
 	if time.Now().Before(state.until) {
-		text := fmt.Sprintf("Back-off pulling image %q", c.Image)
+		text := fmt.Sprintf("Back-off pulling image %q", want.image)
 		event(corev1.EventTypeNormal, "BackOff", text)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonImagePullBackOff)
-		r.w.updateMemory(func(m *memory) { m.retry[c.Name] = state.until })
+		r.w.updateMemory(func(m *memory) { m.retry[want.container] = state.until })
 		return runtime.Image{}, &startError{plan.ReasonImagePullBackOff, text + ": " + plan.ReasonErrImagePull + ": " + state.message}
 	}
 	// Config.MaxPulls at a time: a slow link is shared by few. The event says how long the
@@ -94,15 +133,15 @@ func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref imag
 	}
 	keys := r.credentials(ctx, ref)
 	if present.ID != "" && agent.registries.IsUnreachable(ref.Registry) && r.mayUseOffline(ref, present, keys) {
-		return r.useStaleImage(c, present, "it did not answer a moment ago"), nil
+		return r.useStaleImage(want, present, "it did not answer a moment ago"), nil
 	}
-	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
+	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", want.image))
 	began := time.Now()
 	img, err := r.pullWithCredentials(ctx, ref, keys)
 	if err == nil {
-		r.w.updateMemory(func(m *memory) { delete(m.pulls, c.Name) })
+		r.w.updateMemory(func(m *memory) { delete(m.pulls, want.key) })
 		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.",
-			c.Image, time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond), img.Size))
+			want.image, time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond), img.Size))
 		agent.node.RefreshImages()
 		return img, nil
 	}
@@ -111,17 +150,17 @@ func (r *execution) pullImage(ctx context.Context, c *corev1.Container, ref imag
 	}
 	if present.ID != "" && r.mayUseOffline(ref, present, keys) {
 		if away := agent.registries.CheckReachable(ctx, ref.Registry); away != nil {
-			return r.useStaleImage(c, present, away.Error()), nil
+			return r.useStaleImage(want, present, away.Error()), nil
 		}
 	}
-	event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
+	event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", want.image, err))
 	event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImagePull)
 	// The back-off of images is that of restarts: 10 seconds to 5 minutes.
 	next := pullState{delay: min(max(2*state.delay, plan.InitialBackOff), plan.MaxBackOff), message: err.Error()}
 	next.until = time.Now().Add(next.delay)
 	r.w.updateMemory(func(m *memory) {
-		m.pulls[c.Name] = next
-		m.retry[c.Name] = time.Now().Add(pullShown)
+		m.pulls[want.key] = next
+		m.retry[want.container] = time.Now().Add(pullShown)
 	})
 	return runtime.Image{}, &startError{plan.ReasonErrImagePull, err.Error()}
 }
@@ -222,10 +261,10 @@ func (r *execution) mayUseOffline(ref image.Ref, present runtime.Image, keys []i
 
 // useStaleImage records that a container starts with what the node has of an
 // image, though its pull policy asks for a pull each time.
-func (r *execution) useStaleImage(c *corev1.Container, present runtime.Image, why string) runtime.Image {
-	r.w.updateMemory(func(m *memory) { delete(m.pulls, c.Name) })
-	r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(
-		"Container image %q is used as it is on the node, where it was pulled with this pod's credentials before: its registry is out of reach (%s)", c.Image, why))
+func (r *execution) useStaleImage(want wantedImage, present runtime.Image, why string) runtime.Image {
+	r.w.updateMemory(func(m *memory) { delete(m.pulls, want.key) })
+	r.w.a.events.Container(r.pod, want.container, corev1.EventTypeWarning, "RegistryOutOfReach", fmt.Sprintf(
+		"Container image %q is used as it is on the node, where it was pulled with this pod's credentials before: its registry is out of reach (%s)", want.image, why))
 	return present
 }
 

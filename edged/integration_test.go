@@ -20,8 +20,8 @@ import (
 	"github.com/edgekit/edgekit/edged/cri"
 )
 
-// realNode is an Agent on the runtime that EDGEKIT_CRI_SOCKET names, with the
-// image docker.io/library/busybox:latest already there. It skips without.
+// realNode is an Agent on the runtime that EDGEKIT_CRI_SOCKET names, with the image
+// docker.io/library/busybox:latest already there. Without it the test is skipped.
 type realNode struct {
 	*cloud
 	t       *testing.T
@@ -59,8 +59,10 @@ func startRealWith(t *testing.T, cfg cri.Config, edits ...func(*edged.Config)) *
 	}
 	r.cfg = edged.Config{
 		NodeName: "edge", Runtime: client, Objects: r.cloud, Reports: r.cloud, Root: filepath.Join(root, "root"), LogRoot: filepath.Join(root, "logs"),
-		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
-		Eviction: edged.Eviction{Hard: map[string]string{}}, // the machine may be full
+		Logger:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		CgroupRoot: os.Getenv("EDGEKIT_CRI_CGROUP_ROOT"),      // others on this machine have their own
+		Eviction:   edged.Eviction{Hard: map[string]string{}}, // the machine may be full
+		ImageGC:    edged.ImageGC{HighThresholdPercent: 100},  // the tests' image is used by no pod in between
 	}
 	for _, edit := range edits {
 		edit(&r.cfg)
@@ -94,7 +96,7 @@ func (r *realNode) start() {
 	case <-agent.Ready():
 	case err := <-done:
 		r.t.Fatal(err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(realLimit):
 		r.t.Fatal("agent not ready")
 	}
 	r.stop = func() {
@@ -107,7 +109,7 @@ func (r *realNode) start() {
 
 func (r *realNode) stopWhenEmpty() {
 	defer r.stop()
-	for range 400 {
+	for end := time.Now().Add(realLimit); time.Now().Before(end); {
 		list, err := r.runtime.ListSandboxes(context.Background(), "") // after the test's own context
 		if err == nil && len(list) == 0 {
 			if left, _ := filepath.Glob(r.cfg.Root + "/pods/*"); len(left) == 0 {
@@ -135,11 +137,11 @@ func TestRealLatency(t *testing.T) {
 		p := newPod(fmt.Sprintf("fast-%d", i), busybox("trap 'exit 0' TERM; sleep 1000 & wait"))
 		began := time.Now()
 		r.put(p)
-		r.wait(t, p.Name+" ready", 30*time.Second, func() bool { return r.isReady(p.UID) })
+		r.wait(t, p.Name+" ready", realLimit, func() bool { return r.isReady(p.UID) })
 		took = append(took, time.Since(began))
 		began = time.Now()
 		r.del(p, 5)
-		r.wait(t, p.Name+" gone", 30*time.Second, func() bool { return r.gone[p.UID] })
+		r.wait(t, p.Name+" gone", realLimit, func() bool { return r.gone[p.UID] })
 		t.Logf("create to Ready %s, delete to gone %s", took[i], time.Since(began))
 	}
 	slices.Sort(took)
@@ -161,12 +163,12 @@ func (r *realNode) burst(n int, gap time.Duration) []time.Duration {
 			}
 		}
 	}
-	limit := time.After(time.Minute)
+	limit := time.After(realLimit)
 	for len(ready) < n {
 		select {
 		case <-tick.C:
 			if len(pods) < n {
-				p := newPod(fmt.Sprintf("burst-%d", len(pods)), busybox("trap 'exit 0' TERM; sleep 1000 & wait"))
+				p := newPod(fmt.Sprintf("burst-%d-%d-%d", n, gap.Milliseconds(), len(pods)), busybox("trap 'exit 0' TERM; sleep 1000 & wait"))
 				pods = append(pods, p)
 				began[p.UID] = time.Now()
 				r.put(p)
@@ -180,7 +182,7 @@ func (r *realNode) burst(n int, gap time.Duration) []time.Duration {
 	for _, p := range pods {
 		r.del(p, 1)
 	}
-	r.wait(r.t, "all gone", time.Minute, func() bool { return len(r.pods) == 0 })
+	r.wait(r.t, "all gone", realLimit, func() bool { return len(r.pods) == 0 })
 	return slices.Sorted(maps.Values(ready))
 }
 
@@ -223,14 +225,9 @@ func TestRealPod(t *testing.T) {
 		{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}}}}}},
 	}
 	r.put(p)
-	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(p.UID) })
+	r.wait(t, "ready", realLimit, func() bool { return r.isReady(p.UID) })
 	r.setConfigMap("default", "cfg", map[string]string{"key": "new"})
-	for range 100 {
-		if strings.Contains(r.log(p, "main"), "updated") {
-			break
-		}
-		<-time.After(50 * time.Millisecond)
-	}
+	r.watch(t, "the container sees the new config map", func() bool { return strings.Contains(r.log(p, "main"), "updated") })
 	log := r.log(p, "main")
 	for _, want := range []string{"name=full key=value other=o", "# Kubernetes-managed hosts file.", "10.9.9.9\tfar", "F 1000", "2000", "t0ken", "updated", "tmpfs"} {
 		if !strings.Contains(log, want) {
@@ -242,15 +239,18 @@ func TestRealPod(t *testing.T) {
 	}
 	id := r.status[p.UID].ContainerStatuses[0].ContainerID
 	r.stop()
+	r.mu.Lock()
+	reports := len(r.history[p.UID])
+	r.mu.Unlock()
 	r.start() // adopts
-	<-time.After(2 * time.Second)
+	r.wait(t, "reported again", realLimit, func() bool { return len(r.history[p.UID]) > reports })
 	r.mu.Lock()
 	if st := r.status[p.UID]; st.ContainerStatuses[0].ContainerID != id || st.ContainerStatuses[0].RestartCount != 0 || !r.isReady(p.UID) {
 		t.Errorf("after a restart of the agent: %+v", st)
 	}
 	r.mu.Unlock()
 	r.del(p, 1)
-	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[p.UID] })
+	r.wait(t, "gone", realLimit, func() bool { return r.gone[p.UID] })
 	end := r.status[p.UID].ContainerStatuses[0].State.Terminated
 	if end == nil || end.Message != "bye\n" || end.ExitCode != 137 {
 		t.Errorf("end: %+v", end)
@@ -277,16 +277,16 @@ func TestRealClaim(t *testing.T) {
 	}
 	first := next("first", `id -G; echo one >/data/a/b/kept && ls -ln /data; touch /ro/x || echo refused; cat /sub/kept; sleep 1000`)
 	r.put(first)
-	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(first.UID) })
+	r.wait(t, "ready", realLimit, func() bool { return r.isReady(first.UID) })
 	r.stop()
 	r.start() // adopts
 	r.del(first, 1)
-	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[first.UID] })
+	r.wait(t, "gone", realLimit, func() bool { return r.gone[first.UID] })
 	second := next("second", `test "$(cat /data/a/b/kept)" = one && echo two >>/sub/kept && cat /ro/a/b/kept && sleep 1000`)
 	r.put(second)
-	r.wait(t, "ready", 30*time.Second, func() bool { return r.isReady(second.UID) })
+	r.wait(t, "ready", realLimit, func() bool { return r.isReady(second.UID) })
 	r.del(second, 1)
-	r.wait(t, "gone", 30*time.Second, func() bool { return r.gone[second.UID] })
+	r.wait(t, "gone", realLimit, func() bool { return r.gone[second.UID] })
 	if text, err := os.ReadFile(filepath.Join(data, "a", "b", "kept")); err != nil || string(text) != "one\ntwo\n" {
 		t.Errorf("the volume has %q, %v", text, err)
 	}
@@ -321,13 +321,13 @@ func TestRealCrashLoopAndErrors(t *testing.T) {
 		}
 		return ""
 	}
-	r.wait(t, "CrashLoopBackOff", 30*time.Second, func() bool {
+	r.wait(t, "CrashLoopBackOff", realLimit, func() bool {
 		s := state(crash.UID)
 		return waits(crash.UID) == "CrashLoopBackOff" && s.RestartCount == 1 && s.LastTerminationState.Terminated.ExitCode == 3
 	})
-	r.wait(t, "ErrImageNeverPull", 30*time.Second, func() bool { return waits(none.UID) == "ErrImageNeverPull" })
-	r.wait(t, "bad command", 30*time.Second, func() bool { return state(bad.UID).RestartCount == 1 && waits(bad.UID) != "" })
-	r.wait(t, "Succeeded", 30*time.Second, func() bool { return r.status[job.UID].Phase == corev1.PodSucceeded })
-	r.wait(t, "liveness restart", 30*time.Second, func() bool { return state(live.UID).RestartCount >= 1 })
-	r.wait(t, "second crash", 30*time.Second, func() bool { return state(crash.UID).RestartCount == 2 })
+	r.wait(t, "ErrImageNeverPull", realLimit, func() bool { return waits(none.UID) == "ErrImageNeverPull" })
+	r.wait(t, "bad command", realLimit, func() bool { return state(bad.UID).RestartCount == 1 && waits(bad.UID) != "" })
+	r.wait(t, "Succeeded", realLimit, func() bool { return r.status[job.UID].Phase == corev1.PodSucceeded })
+	r.wait(t, "liveness restart", realLimit, func() bool { return state(live.UID).RestartCount >= 1 })
+	r.wait(t, "second crash", realLimit, func() bool { return state(crash.UID).RestartCount == 2 })
 }

@@ -1,21 +1,29 @@
 package edged
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Describe describes the metrics of an Agent, a prometheus.Collector.
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 	a.evictor.Describe(ch)
 	a.resizeMetrics.Describe(ch)
+	a.volumes.Describe(ch)
 	if a.disk.images != nil {
 		a.disk.images.Describe(ch)
 	}
 }
 
 // Collect sends what the Agent counts besides the results of probes, under the
-// kubelet's names: pods that were evicted or resized and images that were removed.
+// kubelet's names: pods that were evicted or resized, images that were removed, and how full the
+// claims' volumes are.
 func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	a.evictor.Collect(ch)
 	a.resizeMetrics.Collect(ch, a.resizeStates())
+	var pods []*corev1.Pod
+	a.eachWorker(func(w *worker) { pods = append(pods, w.spec()) })
+	a.volumes.Collect(ch, pods)
 	if a.disk.images != nil {
 		a.disk.images.Collect(ch)
 	}

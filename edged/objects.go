@@ -30,7 +30,7 @@ type Objects interface {
 	// cloud may send none. It does not wait for the cloud.
 	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
 	// Changed gets a value whenever a config map or secret may have changed, or what a
-	// VolumeReader reads. It holds one value; it is closed when ctx ends.
+	// VolumeReader or a VolumeAttachmentReader reads. It holds one value; it is closed when ctx ends.
 	Changed(ctx context.Context) <-chan struct{}
 	// Token gets a token for a service account: from the store while it is fresh,
 	// else from the cloud. While the cloud is out of reach the last token stays in
@@ -71,10 +71,23 @@ type VolumeReader interface {
 
 // CSIDriverReader is what an Objects may implement besides, to show what the CSI
 // drivers of the node's volumes say of themselves. Without it each counts as one that
-// wants its volumes attached, which an Agent refuses.
+// wants its volumes attached.
 type CSIDriverReader interface {
 	// CSIDriver reads a driver's object.
 	CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error)
+}
+
+// VolumeAttachmentReader is what an Objects may implement besides, to show which volumes
+// the cloud has attached to the node. The Node then asks the attach-detach controller of
+// the cluster to attach volumes, and says which of them are in use. Without it a pod with
+// a volume that must be attached waits, and an event says why.
+type VolumeAttachmentReader interface {
+	// VolumeAttachment reads an attachment. An error for one that does not exist matches
+	// interface{ NotFound() bool }.
+	VolumeAttachment(ctx context.Context, name string) (*storagev1.VolumeAttachment, error)
+	// OwnNode is that of NodeReader. Its status has at least volumesAttached and
+	// volumesInUse: nothing is mounted before both have the volume.
+	OwnNode(ctx context.Context) (*corev1.Node, error)
 }
 
 // NodeDeletionWatcher is what an Objects may implement besides, to say that the Node was

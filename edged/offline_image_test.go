@@ -36,9 +36,9 @@ func (b *bench) pulling(name, img, password string, policy corev1.PullPolicy) *c
 	return p
 }
 
-// TestRegistryOutOfReach has a container whose pull policy is Always start again,
-// after a restart of the agent too, while no registry answers; but only in a pod
-// that could pull the image, and only if the registry really does not answer.
+// TestRegistryOutOfReach: a container with pull policy Always starts again while no
+// registry answers, also after a restart of the agent. But only in a pod whose
+// credentials pulled the image before, and only if the registry really does not answer.
 func TestRegistryOutOfReach(t *testing.T) {
 	const img = "shop.example/app"
 	for _, tt := range []struct {
@@ -96,8 +96,8 @@ func TestRegistryOutOfReach(t *testing.T) {
 	}
 }
 
-// TestPrivateImage has a pod that does not pull, by its policy, get an image that is
-// on the node only if the pod could pull it.
+// TestPrivateImage: a pod that does not pull, by its policy, may use an image on the node
+// only if its credentials could pull it.
 func TestPrivateImage(t *testing.T) {
 	const img = "shop.example/app"
 	const never, present = corev1.PullNever, corev1.PullIfNotPresent
@@ -170,8 +170,8 @@ func TestPrivateImage(t *testing.T) {
 	}
 }
 
-// TestRecordsOfGoneImages has the node forget who pulled an image after that was
-// removed from the runtime, and nothing of one that is there.
+// TestRecordsOfGoneImages: the records of an image are removed after the runtime has
+// removed the image, and not before.
 func TestRecordsOfGoneImages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// phaseWatch looks at the runtime whenever a pod is reported to be over, and
-// whenever something starts.
+// phaseWatch checks the runtime whenever a pod is reported to have ended, and whenever
+// something starts.
 type phaseWatch struct {
 	*bench
 	over map[string]bool // by name
@@ -46,9 +46,9 @@ func (w *phaseWatch) PodStatus(ctx context.Context, p *corev1.Pod) error {
 	return w.cloud.PodStatus(ctx, p)
 }
 
-// TestNoPhaseAheadOfProcesses has no pod be Succeeded or Failed while anything of
-// it runs, or will: others give its place, its ports and its files to a successor
-// on that word.
+// TestNoPhaseAheadOfProcesses: no pod is Succeeded or Failed while one of its processes
+// runs, or will run: schedulers and controllers then give its resources, ports and files
+// to a successor.
 func TestNoPhaseAheadOfProcesses(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	deadline := func(p *corev1.Pod, seconds int64) { p.Spec.ActiveDeadlineSeconds = &seconds }

@@ -41,7 +41,10 @@ func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 		return err
 	}
 	for _, sb := range r.s.View.Sandboxes {
-		if err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID); err != nil {
+		release := r.w.a.stopSlots.acquire(ctx)
+		err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID)
+		release()
+		if err != nil {
 			return err
 		}
 	}

@@ -60,8 +60,8 @@ func TestProbes(t *testing.T) {
 	})
 }
 
-// TestStartupProbeAlone has a container without a readiness probe be ready once
-// it has started, also one that was seen before it ran.
+// TestStartupProbeAlone: a container without a readiness probe is ready once its startup
+// probe has succeeded, also one that was seen before it ran.
 func TestStartupProbeAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -88,8 +88,8 @@ func TestStartupProbeAlone(t *testing.T) {
 	})
 }
 
-// TestRuntimeAway has containers with exec probes live through a runtime that does
-// not answer for longer than their thresholds, as one that is upgraded does not.
+// TestRuntimeAway: containers with exec probes survive a runtime that does not answer for
+// longer than their thresholds, for example during its upgrade.
 func TestRuntimeAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -121,8 +121,8 @@ func TestRuntimeAway(t *testing.T) {
 	})
 }
 
-// TestProbesOfEndingPod has neither liveness nor startup asked for while a pod
-// ends, and readiness asked on.
+// TestProbesOfEndingPod: while a pod ends, liveness and startup probes stop and readiness
+// probes go on.
 func TestProbesOfEndingPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -154,8 +154,8 @@ func TestProbesOfEndingPod(t *testing.T) {
 	})
 }
 
-// TestBackOffAfterProbe has a container that ran for long be forgiven its earlier
-// crashes, also when it was a probe that ended it.
+// TestBackOffAfterProbe: the back-off of a container that ran for long starts again at
+// its minimum, also when a probe ended the container.
 func TestBackOffAfterProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// TestSandboxDiesUnderStart kills the sandbox just before a container is made
-// or started in it: the pod is back at once, and the attempt counts for nothing.
+// TestSandboxDiesUnderStart kills the sandbox just before a container is made or started
+// in it: the pod is started again at once, and the attempt does not count as a crash.
 func TestSandboxDiesUnderStart(t *testing.T) {
 	for _, call := range []string{"CreateContainer main", "StartContainer main"} {
 		t.Run(call, func(t *testing.T) {
@@ -41,8 +41,8 @@ func TestSandboxDiesUnderStart(t *testing.T) {
 	}
 }
 
-// TestRebootInCrashSeries reboots a node whose container has crashed before
-// and runs again: it starts without the wait that its next crash would cost.
+// TestRebootInCrashSeries reboots a node whose container has crashed before and runs
+// again: after the reboot it starts without a back-off.
 func TestRebootInCrashSeries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -63,7 +63,7 @@ func TestRebootInCrashSeries(t *testing.T) {
 			}
 			settle(time.Minute)
 		}
-		// A crash still costs what it would have before the reboots.
+		// The back-off after a crash is as long as it would have been before the reboots.
 		b.rt.Behave("main", runtimetest.Program{RunFor: time.Second, ExitCode: 3})
 		b.rt.Exit("main", 3)
 		settle(9 * time.Second)
@@ -73,8 +73,8 @@ func TestRebootInCrashSeries(t *testing.T) {
 	})
 }
 
-// TestNodeKeepsTransitionTimes restarts the agent: what is as it was keeps its
-// time, and what changed meanwhile gets a new one.
+// TestNodeKeepsTransitionTimes restarts the agent: conditions that are as they were keep
+// their lastTransitionTime, and those that changed meanwhile get a new one.
 func TestNodeKeepsTransitionTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -106,9 +106,9 @@ func TestNodeKeepsTransitionTimes(t *testing.T) {
 	})
 }
 
-// TestMissingClusterDNS says once of the node that its pods do not get the
-// cluster's name servers, however many pods it has and however often their
-// sandboxes are replaced.
+// TestMissingClusterDNS: one event of the node says that its pods do not get the
+// cluster's name servers, however many pods it has and however often their sandboxes are
+// replaced.
 func TestMissingClusterDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -134,8 +134,8 @@ func TestMissingClusterDNS(t *testing.T) {
 	})
 }
 
-// TestPodKeepsTransitionTimes restarts the agent of a node whose cloud has not
-// heard of the pod's start.
+// TestPodKeepsTransitionTimes restarts the agent of a node before the cloud has got the
+// report of the pod's start.
 func TestPodKeepsTransitionTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -161,7 +161,8 @@ func TestPodKeepsTransitionTimes(t *testing.T) {
 				t.Errorf("%s is %s since %s, want %s since %s", c.Type, c.Status, c.LastTransitionTime, old.Status, old.LastTransitionTime)
 			}
 		}
-		// Meanwhile the cloud took the node for dead: the pod turns ready again.
+		// Meanwhile the cloud set the pod to not ready, since the node seemed dead: it
+		// turns ready again.
 		p.Status = *after.DeepCopy()
 		for i := range p.Status.Conditions {
 			if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
@@ -177,8 +178,8 @@ func TestPodKeepsTransitionTimes(t *testing.T) {
 	})
 }
 
-// TestWhatIsOverStaysOver has a pod that finished, of which neither the cloud
-// nor the runtime knows any more.
+// TestWhatIsOverStaysOver: a pod has finished, and neither the cloud nor the runtime
+// knows that any more.
 func TestWhatIsOverStaysOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// refused makes a pod that is refused out of one that is not.
+// refused changes a valid pod into one that is refused.
 type refused struct {
 	edit  func(*corev1.Pod)
 	later bool // the pod runs before that

@@ -254,7 +254,7 @@ func (a *Agent) retryResizes(trigger string) {
 	_, canResize := a.cfg.Runtime.(runtime.Resizer)
 	for _, p := range all {
 		r := resize.Request{
-			Desired: p.Desired, Allocated: p.Allocated, CanResize: canResize,
+			Desired: p.Desired, Allocated: p.Allocated, CanResize: canResize, PinnedCPUs: a.cfg.Topology.pinsCPUs(), PinnedMemory: a.cfg.Topology.pinsMemory(),
 			Swaps: func(pod *corev1.Pod, c *corev1.Container) bool { return a.policy.SwapAllowed(pod, c, node) },
 		}
 		if full := a.roomLocked(p.Desired); full != nil {

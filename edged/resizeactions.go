@@ -70,10 +70,9 @@ func (r *execution) actuate(ctx context.Context) error {
 	if !ok {
 		return errors.New("the container runtime cannot change the resources of containers")
 	}
-	node := a.nodeFacts()
 	changes := plan.InPlace(r.s)
 	class, uid := podspec.QOSClass(r.pod), string(r.pod.UID)
-	desired := a.specs.PodLimits(r.pod, node)
+	desired := a.podLimits(r.pod)
 	desired.HugePages, desired.Pids = nil, 0 // which do not change
 	current, own, err := r.podLimits(class, uid)
 	if err != nil {
@@ -171,7 +170,9 @@ func (r *execution) resizeContainer(ctx context.Context, resizer runtime.Resizer
 	}
 	to := c.DeepCopy()
 	to.Resources = now.Requirements(c.Resources)
-	if err := resizer.UpdateContainerResources(ctx, ch.ID, a.specs.ContainerResources(r.pod, to, a.nodeFacts())); err != nil {
+	resources := a.specs.ContainerResources(r.pod, to, a.nodeFacts())
+	a.placement.place(r.pod, ch.Name, &resources)
+	if err := resizer.UpdateContainerResources(ctx, ch.ID, resources); err != nil {
 		return fmt.Errorf("container %q: %w", ch.Name, err)
 	}
 	set[ch.ID] = now

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// podState is a state that a pod can be in: how it gets there, and how one
-// knows that it did.
+// podState is a state that a pod can be in: how to bring it there, and how to recognize
+// it.
 type podState struct {
 	name    string
 	mend    func(b *bench, p *corev1.Pod) // before the pod is there
@@ -29,7 +30,8 @@ type podState struct {
 	phase   corev1.PodPhase
 	shows   string        // a part of the status' JSON
 	pause   time.Duration // between the two agents
-	retries bool          // what fails is tried at once: only what is said in the end must be equal
+	hangs   string        // the call of the runtime that does not return
+	retries bool          // a failed call is retried at once: only the last status must be equal
 }
 
 func execProbe(name string) *corev1.Probe {
@@ -92,6 +94,21 @@ func podStates() []podState {
 		}, later: func(b *bench, p *corev1.Pod) {
 			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("300m")}
 			b.put(p)
+		}},
+		{name: "its resize can never be", phase: corev1.PodRunning, shows: `"reason":"Infeasible"`, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].Resources = guaranteed("own", "1", "16Mi").Spec.Containers[0].Resources
+			b.edit = pinning(1, nil)
+		}, later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources = 2, guaranteed("own", "500m", "16Mi").Spec.Containers[0].Resources
+			b.put(p)
+		}},
+		{name: "its resize is in progress", phase: corev1.PodRunning, shows: `"type":"PodResizeInProgress","observedGeneration":2,"status":"True"`, hangs: "UpdateContainerResources", later: func(b *bench, p *corev1.Pod) {
+			p.Generation, p.Spec.Containers[0].Resources.Requests = 2, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("300m")}
+			b.put(p)
+		}},
+		{name: "has CPUs of its own", phase: corev1.PodRunning, shows: `"qosClass":"Guaranteed"`, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].Resources = guaranteed("own", "1", "16Mi").Spec.Containers[0].Resources
+			b.edit = pinning(1, nil)
 		}},
 		{name: "runs and is not ready", phase: corev1.PodRunning, shows: `"ready":false,"restartCount":0`, mend: func(b *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].ReadinessProbe = execProbe("ready")
@@ -169,6 +186,55 @@ func podStates() []podState {
 		{name: "refused", phase: corev1.PodFailed, shows: "OutOfmemory", pause: day, mend: func(_ *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Ei")}
 		}},
+		{name: "refused for its alignment", phase: corev1.PodFailed, shows: "SMTAlignmentError", pause: day, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].Resources = guaranteed("own", "1", "16Mi").Spec.Containers[0].Resources
+			b.edit = pinning(2, map[string]string{"full-pcpus-only": "true"})
+		}},
+		{name: "refused for a sysctl", phase: corev1.PodFailed, shows: "SysctlForbidden", pause: day, mend: func(_ *bench, p *corev1.Pod) {
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "kernel.msgmax", Value: "1"}}}
+		}},
+		{name: "refused for its node selector", phase: corev1.PodFailed, shows: "NodeAffinity", pause: day, mend: func(_ *bench, p *corev1.Pod) {
+			p.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: "plan9"}
+		}},
+		{name: "image is being pulled", phase: corev1.PodPending, shows: "ContainerCreating", hangs: "PullImage", mend: func(_ *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways
+		}},
+		{name: "container is being made", phase: corev1.PodPending, shows: "ContainerCreating", hangs: "CreateContainer"},
+		{name: "sandbox is being made", phase: corev1.PodPending, shows: "ContainerCreating", hangs: "RunSandbox"},
+		{name: "image may not be pulled", phase: corev1.PodPending, shows: "ErrImageNeverPull", mend: func(_ *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "example.com/none:1", corev1.PullNever
+		}},
+		{name: "claim is not bound", phase: corev1.PodPending, shows: "ContainerCreating", mend: func(b *bench, p *corev1.Pod) {
+			b.bindClaim("default", "data", nil)
+			withClaim(p, "data")
+		}},
+		{name: "volume's config map is missing", phase: corev1.PodPending, shows: "ContainerCreating", mend: func(_ *bench, p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "cfg", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "none"}}}}}
+		}},
+		{name: "liveness fails", phase: corev1.PodRunning, shows: "CrashLoopBackOff", after: 40 * time.Second, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.Containers[0].LivenessProbe = execProbe("live")
+			b.rt.ExecWith(fails("live"))
+		}},
+		{name: "one of two containers has ended", phase: corev1.PodRunning, shows: `"reason":"Completed"`, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+			p.Spec.Containers = append(p.Spec.Containers, named("job", nil))
+			b.rt.Behave("job", runtimetest.Program{RunFor: time.Second})
+		}},
+		{name: "a sidecar crashes", phase: corev1.PodRunning, shows: "CrashLoopBackOff", after: 25 * time.Second, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{named("side", &always)}
+			b.rt.Behave("side", runtimetest.Program{RunFor: time.Second, ExitCode: 3})
+		}},
+		{name: "a sidecar is not started yet", phase: corev1.PodPending, shows: `"started":false`, mend: func(b *bench, p *corev1.Pod) {
+			side := named("side", &always)
+			side.StartupProbe = execProbe("start")
+			side.StartupProbe.FailureThreshold = 1000
+			p.Spec.InitContainers = []corev1.Container{side}
+			b.rt.ExecWith(fails("start"))
+		}},
+		{name: "a debug container has ended", phase: corev1.PodRunning, shows: `"ephemeralContainerStatuses":[{"name":"debug","state":{"terminated"`, mend: func(b *bench, p *corev1.Pod) {
+			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon(named("debug", nil))}}
+			b.rt.Behave("debug", runtimetest.Program{RunFor: time.Second, ExitCode: 2})
+		}},
 		{name: "image does not come", retries: true, phase: corev1.PodPending, shows: "ImagePullBackOff", mend: func(b *bench, p *corev1.Pod) {
 			p.Spec.Containers[0].Image = "example.com/none:1"
 			b.rt.FailWith(func(call string) error {
@@ -203,6 +269,17 @@ func podStates() []podState {
 	}
 }
 
+// hanging has calls of a verb not return until the agent has given them up, as released
+// says.
+func hanging(verb string, released *atomic.Bool) func(string) error {
+	return func(call string) error {
+		for strings.HasPrefix(call, verb+" ") && !released.Load() {
+			pass(time.Second)
+		}
+		return nil
+	}
+}
+
 func failing(verb string) func(string) error {
 	return func(call string) error {
 		if strings.HasPrefix(call, verb+" ") {
@@ -212,8 +289,8 @@ func failing(verb string) func(string) error {
 	}
 }
 
-// TestRestartEquality has an agent that is restarted report the very status that
-// the one before it reported, in every state that a pod can be in.
+// TestRestartEquality: in every state that a pod can be in, a restarted agent reports
+// exactly the status that the agent before it reported.
 func TestRestartEquality(t *testing.T) {
 	for _, s := range podStates() {
 		for _, known := range []bool{false, true} { // whether the API server has the status already
@@ -229,6 +306,16 @@ func restartEquality(t *testing.T, s podState, known bool) {
 	p := newPod("web", busybox("serve"))
 	if s.mend != nil {
 		s.mend(b, p)
+	}
+	var released atomic.Bool // what hangs ends with the agent, which has given it up then
+	stop := func() {
+		released.Store(true)
+		b.stop()
+		settle(2 * time.Second)
+		released.Store(false)
+	}
+	if s.hangs != "" {
+		b.rt.FailWith(hanging(s.hangs, &released))
 	}
 	b.put(p)
 	b.start()
@@ -247,7 +334,7 @@ func restartEquality(t *testing.T, s podState, known bool) {
 	if before.Phase != s.phase || !strings.Contains(text, s.shows) {
 		t.Fatalf("phase %s, want %s with %q; events %q\n%s", before.Phase, s.phase, s.shows, b.events, text)
 	}
-	b.stop()
+	stop()
 	if known {
 		b.mu.Lock()
 		for i, o := range b.pods {
@@ -275,6 +362,7 @@ func restartEquality(t *testing.T, s podState, known bool) {
 		}
 	}
 	b.rt.FailWith(nil)
+	released.Store(true)
 	b.del(p, 0) // and what it mounted with it
 	settle(time.Minute)
 	b.stop()
@@ -292,8 +380,8 @@ func asJSON(t *testing.T, v any) string {
 	return string(text)
 }
 
-// TestRestartEqualityOfStatic is the same law for a pod of a manifest, which the
-// API server knows by a uid of its own.
+// TestRestartEqualityOfStatic is the same for a static pod, whose mirror has another uid
+// in the API server.
 func TestRestartEqualityOfStatic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/edgekit/edgekit/edged"
 )
 
-// TestHostNetworkFollowsAddress has a machine change networks: what its pods
-// report of their addresses follows without anything else happening.
+// TestHostNetworkFollowsAddress: a machine changes networks. The addresses in the status
+// of its pods follow without another event.
 func TestHostNetworkFollowsAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// TestSeccompDefault: a container that names no profile has none, or the runtime's
-// where the node says so; one that names a profile has that.
+// TestSeccompDefault: a container without a profile runs unconfined, or with
+// RuntimeDefault if SeccompDefault is set; one with a profile has that.
 func TestSeccompDefault(t *testing.T) {
 	unconfined := &corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}
 	for _, tt := range []struct {

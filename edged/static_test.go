@@ -19,8 +19,8 @@ import (
 	"github.com/edgekit/edgekit/edged/static"
 )
 
-// TestOrphansOfALostStore starts an agent whose store is being filled anew:
-// what runs goes on until the cloud has said what is the node's.
+// TestOrphansOfALostStore starts an agent whose store is being filled again: running pods
+// go on until the cloud has said which pods are the node's.
 func TestOrphansOfALostStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -90,9 +90,9 @@ spec:
   - {name: main, image: "docker.io/library/busybox:latest", env: [{name: V, value: "1"}]}
 `
 
-// TestStaticPods runs a pod of a file: without the API server, then shown in
-// it; over a restart of the agent, a change of the file, a bad file, and its
-// end.
+// TestStaticPods runs a pod of a file: first without the API server, then with a mirror
+// pod; through a restart of the agent, a change of the file, a bad file, and the removal
+// of the file.
 func TestStaticPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -202,11 +202,11 @@ func mirrorOf(c *cloud) *corev1.Pod {
 	return nil
 }
 
-// slow is a program that takes its time to stop.
+// slow is a program that takes 20 s to stop.
 var slow = runtimetest.Program{StopAfter: 20 * time.Second}
 
-// TestSameNameWaits has a pod wait until its namesake has left, though the API
-// server knows nothing of that any more.
+// TestSameNameWaits: a pod waits until an earlier pod of its name has ended, although
+// that is gone from the API server.
 func TestSameNameWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -231,8 +231,8 @@ func TestSameNameWaits(t *testing.T) {
 	})
 }
 
-// TestTokensExpireOffline tells once that a pod's token is past its end, and
-// once that it is fresh again; the pod runs on.
+// TestTokensExpireOffline: one event says that a pod's token has expired, and one that it
+// is fresh again; the pod goes on running.
 func TestTokensExpireOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

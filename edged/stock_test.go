@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/edged/cri"
 )
 
-// realLimit is for a machine that is emulated.
+// realLimit is long enough for an emulated machine.
 const realLimit = 3 * time.Minute
 
 // podGroups lists the cgroups of pods in the way of a driver.
@@ -23,7 +23,7 @@ func podGroups(t *testing.T, driver string) []string {
 	}
 	var out []string
 	for _, top := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} { // version 2 and 1
-		found, err := filepath.Glob(filepath.Join(top, patterns[driver]))
+		found, err := filepath.Glob(filepath.Join(top, os.Getenv("EDGEKIT_CRI_CGROUP_ROOT"), patterns[driver]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,8 +43,8 @@ func driverOfMachine(t *testing.T) string {
 	return driver
 }
 
-// TestRealCgroupDriver runs a pod on a runtime that nobody told the agent of:
-// its cgroup is of the runtime's kind, and goes with the pod.
+// TestRealCgroupDriver runs a pod without a configured cgroup driver: the pod's cgroup is
+// of the runtime's driver, and is removed with the pod.
 func TestRealCgroupDriver(t *testing.T) {
 	driver := driverOfMachine(t)
 	r := startReal(t)
@@ -72,9 +72,9 @@ func TestRealCgroupDriver(t *testing.T) {
 	}
 }
 
-// TestRealWrongCgroupDriver sets the other driver: with cgroupfs on a runtime
-// that has systemd make its cgroups no pod starts, and the event says what to do;
-// the other way round a pod runs, and an event of the node says it.
+// TestRealWrongCgroupDriver sets the other driver: with cgroupfs on a runtime that uses
+// systemd no pod starts, and the event says what to do; the other way round a pod runs,
+// and an event of the node says that the drivers differ.
 func TestRealWrongCgroupDriver(t *testing.T) {
 	wrong := map[string]string{cri.DriverSystemd: cri.DriverCgroupfs, cri.DriverCgroupfs: cri.DriverSystemd}[driverOfMachine(t)]
 	r := startRealWith(t, cri.Config{CgroupDriver: wrong})

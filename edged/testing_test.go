@@ -30,8 +30,8 @@ type missing string
 func (e missing) Error() string { return string(e) + " is not there" }
 func (missing) NotFound() bool  { return true }
 
-// cloud is what an Agent has above it: it holds pods, config maps and secrets,
-// and remembers what was reported.
+// cloud is the Objects and Reports of an Agent: it holds pods, config maps and secrets,
+// and records what was reported.
 type cloud struct {
 	mu        sync.Mutex
 	pods      []*corev1.Pod
@@ -78,8 +78,8 @@ func (c *cloud) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return ch, nil
 }
 
-// census is a cloud whose list may lack pods: it can be asked, while it is
-// connected.
+// census is a cloud whose list may lack pods; while it is connected, it can be asked for
+// all of them.
 type census struct {
 	*cloud
 	bound     []types.UID
@@ -97,7 +97,7 @@ func (c *census) Bound(context.Context) ([]types.UID, error) {
 	return slices.Clone(c.bound), nil
 }
 
-// MirrorPod makes what the API server makes of it: a pod with a uid of its own.
+// MirrorPod adds the mirror pod with a new uid, as the API server does.
 func (c *cloud) MirrorPod(_ context.Context, p *corev1.Pod) error {
 	c.mu.Lock()
 	away := c.noMirrors || slices.ContainsFunc(c.pods, func(o *corev1.Pod) bool { return o.Name == p.Name })
@@ -311,7 +311,7 @@ func (c *cloud) del(p *corev1.Pod, grace int64) {
 	c.put(p)
 }
 
-// setConfigMap stores a config map and tells of it.
+// setConfigMap stores a config map and notifies the agent.
 func (c *cloud) setConfigMap(ns, name string, data map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -324,7 +324,7 @@ func (c *cloud) setConfigMap(ns, name string, data map[string]string) {
 	}
 }
 
-// wait waits for ok to hold, looking whenever something was reported.
+// wait waits for ok to hold, and checks it after each report.
 func (c *cloud) wait(t *testing.T, what string, limit time.Duration, ok func() bool) {
 	t.Helper()
 	deadline := time.After(limit)

@@ -2,58 +2,42 @@ package edged
 
 import (
 	"context"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
-	"github.com/edgekit/edgekit/edged/internal/notfound"
+	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/nodestatus"
+	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// nodeLabels are the labels of this node, by which a persistent volume says on which
-// nodes it is: those of the cloud's Node, where there is one, over those that the
-// agent gives its Node itself.
-func (c Config) nodeLabels(ctx context.Context) map[string]string {
-	labels := nodestatus.Labels(c.NodeName, c.Labels)
-	reader, ok := c.Objects.(NodeReader)
-	if !ok {
-		return labels
+// newVolumes makes what prepares the pods' volumes, of what Objects and Reports can do
+// besides. inUseChanged is called when the node uses other attached volumes than before.
+func (c Config) newVolumes(recorder *events.Recorder, inUseChanged func()) (*volume.Manager, error) {
+	cfg := volume.Config{
+		Root: c.Root, Source: c.API.withLocalCA(c.Objects), Logger: c.Logger, CSI: c.CSI,
+		Node: c.NodeName, Labels: nodestatus.Labels(c.NodeName, c.Labels), InUseChanged: inUseChanged,
+		Event: func(pod *corev1.Pod, reason, message string) {
+			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
+		},
+		OnDisk: func(err error) {
+			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
+		},
 	}
-	node, err := reader.OwnNode(ctx)
-	if err == nil {
-		maps.Copy(labels, node.Labels)
-	} else if !notfound.Is(err) && ctx.Err() == nil {
-		c.Logger.Warn("cannot read this node's Node; volumes are judged by the labels of this agent alone", "err", err)
+	cfg.Claims, _ = c.Objects.(VolumeReader) // nil without
+	cfg.CSIDrivers, _ = c.Objects.(CSIDriverReader)
+	cfg.Attachments, _ = c.Objects.(VolumeAttachmentReader)
+	if node, ok := c.Objects.(NodeReader); ok {
+		cfg.OwnNode = node.OwnNode
 	}
-	return labels
-}
-
-// claimExpanded reports that a claim's volume has grown.
-func (c Config) claimExpanded(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
-	if reports, ok := c.Reports.(ClaimReporter); ok {
-		return reports.ClaimExpanded(ctx, claim)
+	if claims, ok := c.Reports.(ClaimReporter); ok {
+		cfg.Expanded = claims.ClaimExpanded
 	}
-	return nil
+	return volume.New(cfg)
 }
 
 // VolumeStats says how full the pod's persistent volumes are, for the summary of
 // edged/stats.
 func (a *Agent) VolumeStats(ctx context.Context, pod *corev1.Pod) []statsapi.VolumeStats {
-	var out []statsapi.VolumeStats
-	for _, u := range a.volumes.Usage(ctx, pod) {
-		v := statsapi.VolumeStats{Name: u.Volume, FsStats: statsapi.FsStats{
-			Time: metav1.NewTime(u.Time), CapacityBytes: count(u.Bytes), UsedBytes: count(u.BytesUsed), AvailableBytes: count(u.BytesAvailable),
-			Inodes: count(u.Inodes), InodesUsed: count(u.InodesUsed), InodesFree: count(u.InodesAvailable),
-		}}
-		if u.Claim != "" {
-			v.PVCRef = &statsapi.PVCReference{Name: u.Claim, Namespace: pod.Namespace}
-		}
-		out = append(out, v)
-	}
-	return out
+	return a.volumes.Stats(ctx, pod)
 }
-
-// count is a count of a volume; a driver that is wrong may give one below 0.
-func count(n int64) *uint64 { return new(uint64(max(n, 0))) }

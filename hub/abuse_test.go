@@ -32,8 +32,8 @@ func helloBytes(low, high uint64, node, instance string) []byte {
 	return frameBytes(1, protowire.AppendString(protowire.AppendTag(b, 4, protowire.BytesType), instance))
 }
 
-// dialRaw connects as a node, for a test that writes to the control stream what
-// it likes.
+// dialRaw connects as a node, for a test that writes arbitrary bytes to the control
+// stream.
 func dialRaw(t *testing.T, n *memconn.Network, node string) (hub.Conn, hub.Stream) {
 	t.Helper()
 	conn, err := n.Dialer(node).Dial(t.Context())
@@ -71,8 +71,8 @@ func (l *logBuffer) count(text string) int {
 	return strings.Count(l.b.String(), text)
 }
 
-// TestBadPeers has peers that do not keep to the rules, from the first byte on:
-// each costs its own connection, is counted, and leaves a line in the log.
+// TestBadPeers: a peer that breaks the protocol, from its first byte on, loses its
+// connection, is counted, and leaves a line in the log.
 func TestBadPeers(t *testing.T) {
 	good := helloBytes(1, 1, "a", "raw")
 	for _, tt := range []struct {
@@ -114,7 +114,7 @@ func TestBadPeers(t *testing.T) {
 				if !log.has(tt.log) {
 					t.Errorf("the log has no %q:\n%s", tt.log, &log.b)
 				}
-				// The next one is served.
+				// The next peer is served.
 				next := newClient(t, n, "b", nil)
 				defer program(t, next.Run)()
 				<-next.Ready()
@@ -123,8 +123,8 @@ func TestBadPeers(t *testing.T) {
 	}
 }
 
-// TestIdleHandshakesAreCheap has 200 peers that never finish their hello: they
-// cost a bounded amount of memory, and go.
+// TestIdleHandshakesAreCheap: 200 peers that never finish their hello take a bounded
+// amount of memory, and are closed in the end.
 func TestIdleHandshakesAreCheap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const peers, most = 200, 64 << 10
@@ -156,8 +156,8 @@ func inUse() int64 {
 	return int64(m.HeapInuse + m.StackInuse)
 }
 
-// TestOneNodeIsNotAnother has node a name node b in everything that it can
-// send: it all stays with a.
+// TestOneNodeIsNotAnother: node a names node b in everything that it can send, and all of
+// it counts as a's.
 func TestOneNodeIsNotAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir, mux := memconn.New(memconn.Config{}), &hubtest.Directory{}, &hub.Mux{}
@@ -210,7 +210,7 @@ func TestOneNodeIsNotAnother(t *testing.T) {
 		if len(dir.Up("b").Log()) != 0 || dir.Inbox("b").Len() != 0 {
 			t.Error("what a sent arrived as b's")
 		}
-		// As b it is not even let in.
+		// As b it does not get a session.
 		impostor := newClient(t, n, "b", func(cfg *hub.ClientConfig) { cfg.Dialer = n.Dialer("a") })
 		if refused, ok := errors.AsType[*hub.RefusedError](impostor.Run(t.Context())); !ok || refused.Err.Code != hub.CodeForbidden {
 			t.Errorf("a as b: %v", refused)

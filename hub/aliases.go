@@ -63,8 +63,8 @@ type Object = message.Object
 // for applied. The session logs that, and Stats.EventsPresumed counts it.
 type Event = message.Event
 
-// Error is a failure at the far side of a link. It carries no stack and no local
-// detail, only what the peer chose to tell. Its fields are:
+// Error is a failure at the far side of a link. It carries no stack and no local detail,
+// only what the peer chose to send. Its fields are:
 //
 //	Code       Code
 //	Text       string
@@ -123,8 +123,8 @@ type Limits = message.Limits
 //	Earlier  []string // earlier runs of the program that has it
 //	EndedAt  uint64   // not in JSON
 //
-// EndedAt is since when the node has had no session at any server, in microseconds
-// since 1970; 0 while it has one or that is not known. What is not above Epoch is of
-// an earlier session and counts for nothing. A claim that servers share is stored
-// without it: Node.Claim sets it, if it knows, before it has a claim decided.
+// EndedAt is since when the node has had no session at any server, in microseconds since
+// 1970; 0 while it has one or that is not known. A value that is not above Epoch belongs
+// to an earlier session and is ignored. A claim that servers share is stored without it:
+// Node.Claim sets it, if it knows, before it calls decide.
 type Claim = replica.Claim

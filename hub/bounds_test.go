@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// What a peer costs at most, whatever it does.
+// The most memory that a peer can cost, whatever it does.
 
 // freshSource returns a body of its own at each Load, as a Source does that
 // encodes.
@@ -42,8 +42,8 @@ func (d *oneSource) Attach(ctx context.Context, h hub.Hello) (hub.Node, error) {
 	return n, err
 }
 
-// TestStalledReadersAreBounded has nodes that ask for 16 MiB of state each and
-// read none of it: each costs its window, and no more is loaded.
+// TestStalledReadersAreBounded: nodes ask for 16 MiB of state each and read nothing. Each
+// costs its window, and no more is loaded.
 func TestStalledReadersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const nodes, objects, size, window = 20, 2000, 8 << 10, 512 << 10
@@ -88,8 +88,9 @@ func TestStalledReadersAreBounded(t *testing.T) {
 	})
 }
 
-// TestStreamsThatNeverOpenAreBounded has a node open 5,000 streams and never say
-// what for: the server keeps as many as its limits allow, and 64, for ten seconds.
+// TestStreamsThatNeverOpenAreBounded: a node opens 5,000 streams and never sends an
+// opening frame. The server keeps as many as its limits allow and 64 more, for ten
+// seconds.
 func TestStreamsThatNeverOpenAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const streams, kept = 5000, 4 + 4 + 64

@@ -36,8 +36,8 @@ type ClientConfig struct {
 	// Names that begin with "hub." are hub's own.
 	Capabilities []string
 
-	// The six endpoints of Run, see Endpoints. Leave all of them nil to give them to Serve
-	// instead; Serve refuses to ignore one.
+	// The six endpoints of Run, see Endpoints. Leave all of them nil to give them to
+	// Serve instead, which returns an error if one is set.
 	Down Sink   // takes the objects that this node must hold; nil refuses all
 	Up   Source // what this node reports; nil for nothing
 	// Inbox takes the cloud's events, Outbox has this node's; nil for none. Events wait
@@ -92,7 +92,7 @@ type Client struct {
 	fenced  *FencedError // nil unless another program has the node
 }
 
-// NewClient checks cfg and makes a Client of it. Nothing happens until Run.
+// NewClient checks cfg and makes a Client. Nothing happens until Run.
 func NewClient(cfg ClientConfig) (*Client, error) {
 	switch {
 	case cfg.Dialer == nil:
@@ -179,7 +179,7 @@ func (c *Client) serve(ctx context.Context, ends Endpoints) error {
 			c.log.Error("the link has ended and is not tried again", "error", final)
 			return final
 		}
-		// A session that lived for a while was a good one.
+		// A session that lasted starts the back-off again.
 		if time.Since(begun) > 2*c.cfg.Backoff.ceiling(attempt) {
 			attempt = 0
 		}
@@ -318,7 +318,7 @@ func (c *Client) dial(ctx context.Context) (Conn, *line, wire.Welcome, error) {
 	return conn, l, w, nil
 }
 
-// publish makes the session, or its end, known.
+// publish sets the session, or its end, and calls Connected.
 func (c *Client) publish(s *session, info Info) {
 	c.mu.Lock()
 	c.session, c.info = s, info

@@ -16,8 +16,8 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// TestDrain has a server with 100 nodes stop: they are told one after the
-// other, and come back no sooner than they were asked to.
+// TestDrain stops a server with 100 nodes: their sessions end one after the other, and no
+// node comes back sooner than it was asked to.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}
@@ -69,7 +69,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestManyReturnSpread has 1,000 nodes come at once to a server that takes 50 a second.
+// TestManyReturnSpread: 1,000 nodes connect at once to a server that accepts 50 a second.
 func TestManyReturnSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const nodes, rate = 1000, 50
@@ -100,8 +100,8 @@ func TestManyReturnSpread(t *testing.T) {
 	})
 }
 
-// TestDisconnectIsAtOnce has a peer that goes on after it was thrown out: what
-// it sends is not acted on, and what it has under way ends.
+// TestDisconnectIsAtOnce: a peer goes on sending after Disconnect. The server ignores its
+// frames and cancels its calls and streams.
 func TestDisconnectIsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir, mux := memconn.New(memconn.Config{Delay: 100 * time.Millisecond}), &hubtest.Directory{}, &hub.Mux{}
@@ -147,9 +147,9 @@ func TestDisconnectIsAtOnce(t *testing.T) {
 	})
 }
 
-// TestServersShareClaims has two servers of one cloud: a node's session on one
-// ends when a newer one stands on the other, and two programs with one identity
-// meet though each has found another server.
+// TestServersShareClaims runs two servers of one cloud: a node's session on one ends when
+// a newer one begins on the other, and one of two programs with one identity is fenced
+// although each uses another server.
 func TestServersShareClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims := &hubtest.Claims{}
@@ -163,7 +163,8 @@ func TestServersShareClaims(t *testing.T) {
 		}
 		connected := func(i int) bool { synctest.Wait(); return len(servers[i].Nodes()) == 1 }
 
-		// The same program moves, and its old connection is not yet noticed.
+		// The same program moves to the other server, and its old connection is still
+		// open.
 		roaming := &roamer{nets: nets[:]}
 		first := newClient(t, nets[0], "a", func(cfg *hub.ClientConfig) { cfg.Dialer, cfg.Instance = roaming, "first" })
 		firstDone := make(chan error, 1)
@@ -191,7 +192,8 @@ func TestServersShareClaims(t *testing.T) {
 		if fenced == nil || fenced.Instance != "first" || !strings.Contains(fenced.Holder, `"second"`) || !connected(0) || connected(1) {
 			t.Fatalf("the first program is told %v; %v %v", fenced, servers[0].Nodes(), servers[1].Nodes())
 		}
-		// The loser is let in nowhere while the other is there, wherever it asks.
+		// The fenced program gets a session at neither server while the other has the
+		// node.
 		again := newClient(t, nets[1], "a", func(cfg *hub.ClientConfig) { cfg.Instance = "first" })
 		defer program(t, again.Run)()
 		time.Sleep(time.Hour)
@@ -251,7 +253,7 @@ func newClient(t *testing.T, n *memconn.Network, node string, edit func(*hub.Cli
 	return client
 }
 
-// TestStats has both sides count a little of everything.
+// TestStats checks that both sides count everything that can be counted.
 func TestStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir, mux := memconn.New(memconn.Config{Delay: 25 * time.Millisecond}), &hubtest.Directory{}, &hub.Mux{}
@@ -318,8 +320,8 @@ func TestStats(t *testing.T) {
 	})
 }
 
-// TestBatchesOnASlowLink has 1,000 manifests wait for a link: they travel
-// compressed, and random bodies do not.
+// TestBatchesOnASlowLink: 1,000 manifests that wait for a slow link travel compressed,
+// random bodies do not.
 func TestBatchesOnASlowLink(t *testing.T) {
 	for _, compressible := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

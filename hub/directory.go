@@ -73,7 +73,7 @@ type Info struct {
 	Node      string
 	Connected bool
 	Since     time.Time // when Connected last changed
-	Reason    string    // why the link went; empty while connected
+	Reason    string    // why the link ended; empty while connected
 	Epoch     uint64    // the session's epoch; a larger one fences all smaller ones of the node
 	// Previous is, on an edge, the epoch of the node's session before this one; 0 if it is
 	// not known. If the program's own last session had another epoch, another program has

@@ -15,8 +15,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/replica"
 )
 
-// TestEveryEffectIsPerformed has a session perform each type of effect that package
-// replica declares. One that is new must be added here and to perform.
+// TestEveryEffectIsPerformed checks that a session performs each type of effect that
+// package replica declares. Add a new type here and to perform.
 func TestEveryEffectIsPerformed(t *testing.T) {
 	tested := make(map[string]bool)
 	for _, fx := range []replica.Effect{
@@ -66,11 +66,11 @@ type stubMachine struct{ fx replica.Effect }
 
 func (m stubMachine) Step(replica.StateSenderEvent) []replica.Effect { return []replica.Effect{m.fx} }
 
-// unknownEffect is one that nobody handles.
+// unknownEffect is an effect that no code handles.
 type unknownEffect struct{ replica.Effect }
 
-// TestUnknownEffect has a machine ask for what the session cannot do: the session ends
-// instead of going on without it. What RetryAfter asks for, the driver does.
+// TestUnknownEffect: a machine returns an effect that the session does not know. The
+// session ends instead of ignoring it. The driver handles RetryAfter.
 func TestUnknownEffect(t *testing.T) {
 	s := newSession(t.Context(), sessionConfig{line: newLine(pipeConn{}, nil), log: discard(), stats: newCounters(), timers: new(load.TimerHeap)})
 	s.stateSend.machine = stubMachine{replica.RetryAfter{After: time.Hour}}

@@ -16,9 +16,8 @@ var (
 	// ErrOffline is returned for a call or stream to a peer that has no
 	// session now. Nothing was sent.
 	ErrOffline = errors.New("hub: peer is offline")
-	// ErrInterrupted is returned for a call or stream whose link went, or
-	// whose other side gave up, before it was done. The peer may have acted or
-	// not.
+	// ErrInterrupted is returned for a call or stream whose link was lost, or whose other
+	// side gave up, before it was done. The peer may have acted or not.
 	ErrInterrupted = errors.New("hub: interrupted")
 	// ErrTooLarge is returned for a message over the size that both sides
 	// agreed on. Nothing was sent.

@@ -16,7 +16,8 @@ import (
 )
 
 // The handshake: the edge opens the first stream of the connection, which becomes the
-// session's control stream, and sends a hello. The cloud answers with a welcome or a goodbye.
+// session's control stream, and sends a hello. The cloud answers with a welcome or a
+// GOAWAY.
 
 const (
 	defaultKeepalive = 30 * time.Second
@@ -71,7 +72,7 @@ func (h heardReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// greet is the edge's side.
+// greet performs the edge's side of the handshake.
 func greet(ctx context.Context, conn Conn, h wire.Hello) (*line, wire.Welcome, error) {
 	control, err := conn.OpenStream(ctx)
 	if err != nil {
@@ -108,7 +109,7 @@ func greet(ctx context.Context, conn Conn, h wire.Hello) (*line, wire.Welcome, e
 	}
 }
 
-// receive is the first half of the cloud's side.
+// receive performs the first half of the cloud's side: it reads the hello.
 func receive(ctx context.Context, conn Conn) (*line, wire.Hello, error) {
 	control, err := conn.AcceptStream(ctx)
 	if err != nil {

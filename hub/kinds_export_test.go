@@ -23,8 +23,8 @@ func HelloOf(node, instance string, dial uint64) []byte {
 	})
 }
 
-// FramesNaming are frames of each kind, by number, that name the node wherever
-// they name anything, as they stand on the wire.
+// FramesNaming returns encoded frames of each kind, by number, that name the node in
+// every field that can have a name.
 func FramesNaming(node string) map[int][]byte {
 	key := Key{Resource: "nodes", Namespace: node, Name: node}
 	m := Message{ID: 1, Operation: Query, Key: key, Version: "9", Body: []byte(node), Error: &Error{Code: CodeForbidden, Text: node}}

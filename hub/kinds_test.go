@@ -18,10 +18,9 @@ import (
 // lastKind is beyond the numbers that kinds of frames may have.
 const lastKind = 200
 
-// TestNoKindActsForAnother has node a send a frame of each kind that names b,
-// as the first of a connection, in its session and on a stream of its own: b
-// and what belongs to it stay as they are, and who asks is always a. A kind
-// that is new must be added to FramesNaming.
+// TestNoKindActsForAnother: node a sends a frame of each kind that names b, as the first
+// of a connection, in its session and on a stream of its own. Nothing of b changes, and
+// handlers see a as the caller. Add a new kind to FramesNaming.
 func TestNoKindActsForAnother(t *testing.T) {
 	frames := hub.FramesNaming("b")
 	for number := 1; number < lastKind; number++ {

@@ -10,9 +10,9 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// TestLateHello has the hello of a program that was killed be read after the session
-// of the run that followed it stands: the session stays, and no duplicate is reported.
-// The dead run once fenced the living one, which had no link for five minutes.
+// TestLateHello: the server reads the hello of a killed program after the next run of the
+// program has begun a session. The session stays, and no duplicate is reported. Once the
+// dead run fenced the living one, which then had no link for five minutes.
 func TestLateHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}

@@ -46,7 +46,7 @@ func TestLifecycle(t *testing.T) {
 			run := construct(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 2)
-			// One of the two is the first, whichever that is.
+			// Either of the two may be the first.
 			for range 2 {
 				go func() { ended <- run(ctx) }()
 			}
@@ -64,7 +64,7 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
-// newIdentity makes the identity of a node whose cloud is not there.
+// newIdentity makes the identity of a node whose cloud is out of reach.
 func newIdentity(t *testing.T) *join.Identity {
 	t.Helper()
 	c := jointest.NewCloud(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// TestBadConfig wants a fault in a configuration named.
+// TestBadConfig checks that the error of a bad configuration names the field.
 func TestBadConfig(t *testing.T) {
 	n := memconn.New(memconn.Config{})
 	for want, cfg := range map[string]hub.ClientConfig{
@@ -46,7 +46,7 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-// TestRunOnce wants a second Run refused.
+// TestRunOnce checks that a second Run returns ErrStarted.
 func TestRunOnce(t *testing.T) {
 	n := memconn.New(memconn.Config{})
 	client, err := hub.NewClient(hub.ClientConfig{Dialer: n.Dialer("a"), Node: "a"})
@@ -96,7 +96,7 @@ func program(t *testing.T, f func(context.Context) error) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// TestLongRest has a session live for a day of idle time, with pings only.
+// TestLongRest runs an idle session for a day, with pings only.
 func TestLongRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memconn.New(memconn.Config{Delay: 50 * time.Millisecond})
@@ -111,8 +111,8 @@ func TestLongRest(t *testing.T) {
 	})
 }
 
-// TestBackoffWhileTheCloudIsGone counts the attempts of an hour without a
-// cloud, and wants the edge back soon after it.
+// TestBackoffWhileTheCloudIsGone counts the attempts in an hour without a cloud, and
+// checks that the edge connects soon after it.
 func TestBackoffWhileTheCloudIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memconn.New(memconn.Config{})
@@ -187,7 +187,8 @@ func BenchmarkObjects(b *testing.B) {
 	b.ReportMetric(took.Seconds()/float64(b.N), "virtual-s/op")
 }
 
-// TestFullServer has a third node wait for one of two places, and says when.
+// TestFullServer: a third node is refused while both places are taken, and connects when
+// one is free.
 func TestFullServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memconn.New(memconn.Config{})
@@ -234,7 +235,8 @@ func TestFullServer(t *testing.T) {
 	})
 }
 
-// TestListenerFails wants Run to say so, and to leave nothing behind.
+// TestListenerFails checks that Run returns the error of the listener, and leaves no
+// goroutine.
 func TestListenerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memconn.New(memconn.Config{})

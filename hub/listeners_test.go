@@ -29,7 +29,7 @@ func TestListeners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Many dial at the same time over both; each is accepted once.
+		// Many connections come over both at the same time; each is accepted once.
 		var wg sync.WaitGroup
 		for i := range 40 {
 			n := one
@@ -72,7 +72,7 @@ func TestListeners(t *testing.T) {
 		if l.Addr() != one.Addr() {
 			t.Error("the address is not the first one's")
 		}
-		// One that fails is not passed over in silence.
+		// The error of a listener that fails is returned.
 		two.Close()
 		if _, err := l.Accept(t.Context()); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("one of them is closed: %v", err)

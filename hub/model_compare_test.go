@@ -7,9 +7,9 @@ import (
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
-// What the model holds its worlds to, once they are at rest.
+// The checks of a world that is at rest.
 
-// compare says what is wrong with the world.
+// compare returns what is wrong with the world.
 func (w *world) compare() (sum tally) {
 	w.compareState(&sum)
 	for _, m := range w.mails {
@@ -19,8 +19,8 @@ func (w *world) compare() (sum tally) {
 	return sum
 }
 
-// compareState holds what arrived against what was last said, on both sides, and
-// against what was acked.
+// compareState compares what arrived with what was last sent, on both sides, and with
+// what was acked.
 func (w *world) compareState(sum *tally) {
 	lost := func(format string, args ...any) {
 		w.Errorf(format, args...)
@@ -51,7 +51,7 @@ func (w *world) compareState(sum *tally) {
 			case c < 0:
 				w.Errorf("%s: %v went from %s to %s", side, o.Key, last[o.Key], o.Version)
 			case c == 0 && side == "edge" && !o.Deleted:
-				// The cloud's side forgets what it had, and may get it again.
+				// The cloud's Sink is Forgetful, and may get an object again.
 				sum.doubled++
 			}
 			last[o.Key] = o.Version
@@ -59,8 +59,8 @@ func (w *world) compareState(sum *tally) {
 	}
 }
 
-// compareMail wants each event applied once, in the order of its source, and
-// forgotten by its owner.
+// compareMail checks that each event was applied once, in the order of its source, and
+// that its owner has forgotten it.
 func (w *world) compareMail(m *mail, sum *tally) {
 	last := map[string]uint64{}
 	log := m.in.Log()
@@ -87,8 +87,8 @@ func (w *world) compareMail(m *mail, sum *tally) {
 	}
 }
 
-// compareAsks wants each call and stream served at most once, and not at all if
-// whoever asked was told that it was not sent.
+// compareAsks checks that each call and stream was served at most once, and not at all if
+// the caller got ErrOffline.
 func (w *world) compareAsks(sum *tally) {
 	w.asks.mu.Lock()
 	defer w.asks.mu.Unlock()

@@ -20,14 +20,14 @@ var seed = flag.Uint64("seed", 0, "seed of the model test; 0 takes a few fixed o
 // roundSteps is how long one round of the model is.
 const roundSteps = 400
 
-// TestModel has both sides change, append, ask, fail, lag, die at any effect
-// and lose the link at random, and wants what each holds to be what the other has
-// in the end, with no key ever going back, each event once and in order, nothing
-// that was acked lost, and no call answered twice.
+// TestModel makes both sides change objects, append events, call, fail, lag, die at any
+// effect and lose the link at random. In the end each side must hold what the other has.
+// No key may ever go back to an older version, each event comes once and in order,
+// nothing that was acked is lost, and no call is answered twice.
 //
-// A seed decides what happens to the world and to the programs. The order in
-// which goroutines run that are ready at the same instant is the scheduler's: a
-// round that failed fails again most of the time, not always.
+// A seed decides what happens to the world and to the programs. The scheduler decides the
+// order of goroutines that are ready at the same instant. So a round that failed fails
+// again most of the time, but not always.
 func TestModel(t *testing.T) {
 	if *seed != 0 {
 		modelRound(t, *seed, &deaths{})
@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 	t.Log("frames came", d.summary(d.sent))
 }
 
-// TestModelRun is the model for as long as one likes:
+// TestModelRun is TestModel for any number of steps:
 //
 //	STEPS=1000000 SEED=1 go test -count=1 -timeout 0 -v -run TestModelRun ./hub
 //
@@ -88,7 +88,7 @@ func (d *deaths) summary(counts map[string]int) string {
 // tally is what a round of the model found.
 type tally struct {
 	lost    int // objects that did not arrive, or not as they were last
-	doubled int // objects that a side which remembers was given once more; events that were applied twice
+	doubled int // objects that a side which keeps its versions got again; events that were applied twice
 }
 
 func modelRound(t *testing.T, seed uint64, d *deaths) (sum tally) {
@@ -118,8 +118,8 @@ func model(t *testing.T, seed uint64, steps int, d *deaths) tally {
 	return w.compare()
 }
 
-// fate is how a new life ends, if it does: soon, so that it dies while the two
-// compare what they have, or late.
+// fate chooses how a new life ends, if it does: soon, so that it dies while the two sides
+// compare, or late.
 func (w *world) fate() doom {
 	if w.rnd.IntN(4) == 0 {
 		return doom{}
@@ -128,9 +128,9 @@ func (w *world) fate() doom {
 	return doom{"", 1 + w.rnd.IntN(most), point(w.rnd.IntN(int(numPoints))), manner(w.rnd.IntN(int(numManners)))}
 }
 
-// step has one thing happen to the world. The switch is what can.
+// step makes one thing happen to the world: one case of the switch.
 func (w *world) step(version int) {
-	// Who has died is started again, sooner or later.
+	// A dead program is started again, sooner or later.
 	if w.edge.isDead() && w.rnd.IntN(4) == 0 {
 		w.restart(&w.edge, w.startEdge)
 	}
@@ -192,12 +192,12 @@ func effects(cloud bool) []string {
 	return append(kinds, "dial", "open a stream", "hello", "ping", "tell the acker")
 }
 
-// TestEveryEffect has a small world in which everything happens once or a few
-// times: changes, deletes, refusals and events in both directions, compared over a
-// new session. One end dies at its first effect of a kind, in the next run at its
-// second, and so on, in front of it, in its midst and behind it, until a run comes
-// to its end without a death. Each time the program starts again over what was
-// durable, and all must be as if nothing had been.
+// TestEveryEffect runs a small world in which everything happens once or a few times:
+// changes, deletes, refusals and events in both directions, compared over a new session.
+// In the first run one end dies at its first effect of a kind, in the next run at its
+// second, and so on: before, during and after the effect, until a run ends without a
+// death. Each time the program starts again on its durable state, and the result must be
+// as if it had not died.
 func TestEveryEffect(t *testing.T) {
 	var d deaths
 	for _, cloud := range []bool{false, true} {
@@ -247,8 +247,8 @@ func everyEffect(t *testing.T, cloud bool, fate doom, d *deaths) bool {
 		mortal, other, run = other, mortal, &w.cloud
 	}
 	key := func(name string) hub.Key { return hub.Key{Resource: "r", Name: name} }
-	// The edge has one object as it is, one of an older version and one too
-	// many; what it should not take is refused for good.
+	// The edge holds one current object, one of an older version and one that was
+	// deleted; it refuses one object for good.
 	w.put(key("same"), 1, "x")
 	w.put(key("older"), 1, "x")
 	w.put(key("gone"), 1, "x")
@@ -268,7 +268,7 @@ func everyEffect(t *testing.T, cloud bool, fate doom, d *deaths) bool {
 		m.refused = m.out.Append("s0", key("refused"), "x")
 		m.append(w.rnd, "x")
 	}
-	// Long enough for all the frames of a link at rest, too.
+	// Long enough for all frames of an idle link, too.
 	for range 20 {
 		if run.isDead() {
 			<-time.After(time.Second)

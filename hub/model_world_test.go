@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// world is a cloud and an edge with all that they keep, which outlives both.
+// world is a cloud and an edge with their stores, which outlive both programs.
 type world struct {
 	*testing.T
 	rnd     *rand.Rand
@@ -59,7 +59,7 @@ func newWorld(t *testing.T, seed uint64, d *deaths) *world {
 	return w
 }
 
-// begin makes a life with that end.
+// begin makes a life that ends as doom says.
 func (w *world) begin(d doom) *life {
 	return &life{deaths: w.deaths, unruly: !w.orderly, doom: d, rnd: rand.New(rand.NewPCG(w.rnd.Uint64(), 0))}
 }
@@ -127,13 +127,13 @@ func (w *world) put(k hub.Key, version int, body string) {
 	w.truth[k] = version
 }
 
-// report changes what the edge has to say.
+// report changes what the edge reports.
 func (w *world) report(k hub.Key, version int, body string) {
 	w.outbox.Put(k, version, body)
 	w.reported[k] = version
 }
 
-// fail has one in four writes fail on all sides, or none.
+// fail makes one in four writes fail on all sides, or none.
 func (w *world) fail(on bool) {
 	var state func([]hub.Object) error
 	var events func([]hub.Event) error
@@ -156,7 +156,7 @@ func notNow(chance *life) error {
 	return nil
 }
 
-// calm ends all that is wrong with the world and lets it come to rest.
+// calm ends all failures and waits until the world is at rest.
 func (w *world) calm() {
 	w.net.Stall("a", false)
 	w.down.FailLoad(nil)
@@ -173,7 +173,7 @@ func (w *world) calm() {
 			r.start(doom{})
 		}
 	}
-	<-time.After(3 * time.Minute) // the longest back-offs, and then some
+	<-time.After(3 * time.Minute) // longer than every back-off
 }
 
 // mail is one direction of the event class.
@@ -197,7 +197,7 @@ func (m *mail) append(rnd *rand.Rand, body string) {
 	}
 }
 
-// asks are calls and streams in both directions.
+// asks records calls and streams in both directions.
 type asks struct {
 	mu     sync.Mutex
 	served map[string]int // handlers that ran, by what they were asked
@@ -206,7 +206,7 @@ type asks struct {
 	wg     sync.WaitGroup
 }
 
-// mux answers: with what was asked.
+// mux answers each call with its own body.
 func (a *asks) mux() *hub.Mux {
 	m := &hub.Mux{}
 	m.Handle("ask", hub.HandlerFunc(func(_ context.Context, r hub.Request) (hub.Message, error) {
@@ -230,13 +230,13 @@ func (a *asks) serve(what string) {
 	a.served[what]++
 }
 
-// asker is one end of the link, as those see it who ask.
+// asker has the methods by which one end of the link calls the other.
 type asker struct {
 	call func(context.Context, hub.Message) (hub.Message, error)
 	open func(context.Context, hub.Message) (hub.Stream, error)
 }
 
-// ask has one end ask the other, by a call or by a stream.
+// ask makes one end call the other, or open a stream to it.
 func (w *world) ask(id int) {
 	client, server := w.client, w.server
 	from := asker{client.Call, client.OpenStream}
@@ -274,8 +274,8 @@ func (w *world) ask(id int) {
 	})
 }
 
-// talk sends size bytes through a stream that gives them back. A stream that
-// ends cleanly has all of them, one that does not has the first ones.
+// talk sends size bytes through a stream that echoes them. A stream that ends cleanly has
+// echoed all of them; one that fails has echoed the first ones.
 func (f asker) talk(ctx context.Context, m hub.Message, size int) (complaint string, err error) {
 	s, err := f.open(ctx, m)
 	if err != nil {

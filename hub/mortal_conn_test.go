@@ -44,7 +44,7 @@ func (l *life) own(c hub.Conn, err error) (hub.Conn, error) {
 	l.mu.Unlock()
 	if dead {
 		mine.part(l.doom.manner)
-		return mine, nil // it goes on as one whose peer has vanished
+		return mine, nil // it behaves as if the peer had vanished
 	}
 	return mine, err
 }
@@ -59,8 +59,8 @@ type mortalConn struct {
 	streams []hub.Stream
 }
 
-// part is what the other side gets to see of a death. Streams wake up whoever
-// waits on this side of them.
+// part shows a death to the other side, in the given manner. Calls that wait on streams
+// of this side return.
 func (c *mortalConn) part(m manner) {
 	c.mu.Lock()
 	c.gone = true
@@ -100,9 +100,8 @@ func (c *mortalConn) AcceptStream(ctx context.Context) (hub.Stream, error) {
 	return c.own(s)
 }
 
-// own makes a stream the program's. The first of a connection carries frames;
-// of the others some are late, so that they come in another order than they were
-// opened in.
+// own makes a stream the program's. The first of a connection carries frames; some of the
+// others are late, so that they arrive in another order than they were opened in.
 func (c *mortalConn) own(s hub.Stream) (hub.Stream, error) {
 	late := time.Duration(0)
 	if c.life.chance(4) {

@@ -7,18 +7,16 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// controlStream writes frame by frame. A connection keeps the order of its
-// bytes, so what may come twice, late or in another order is what the protocol
-// leaves open: acknowledgements of both classes are cumulative, a pong answers
-// any time, and there is no order between the events of different sources nor
-// between the classes. That is where they are mixed. A put that comes twice is
-// what no connection and no peer of ours brings: the session must end of it,
-// without harm.
+// controlStream writes frame by frame. It repeats, delays and reorders frames where the
+// protocol allows that: acknowledgements of both classes are cumulative, a pong may come
+// at any time, and there is no order between events of different sources nor between the
+// classes. It also repeats a put, which no connection and no peer of ours does: the
+// session must end because of it, without harm.
 type controlStream struct {
 	*mortalStream
-	lock   chan struct{} // guards the rest; not a mutex, which a bubble does not take for waiting
+	lock   chan struct{} // guards the rest; a channel, since a bubble's clock does not advance while a goroutine waits for a mutex
 	marked bool          // the first marks are out: from now on they acknowledge
-	held   [][]byte      // come late
+	held   [][]byte      // frames that will be late
 	gone   bool          // a write failed
 }
 
@@ -56,7 +54,7 @@ func (s *controlStream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// release writes what was held back.
+// release writes the frames that were held back.
 func (s *controlStream) release() {
 	s.lock <- struct{}{}
 	defer func() { <-s.lock }()
@@ -80,8 +78,7 @@ func (s *controlStream) writeLocked(frames [][]byte) error {
 	return nil
 }
 
-// mix cuts p into frames and puts them in an order in which they may as well
-// arrive.
+// mix cuts p into frames and returns them in another order that the protocol allows.
 func (s *controlStream) mix(p []byte) [][]byte {
 	var out [][]byte
 	for len(p) > 0 {
@@ -121,7 +118,7 @@ func (s *controlStream) mix(p []byte) [][]byte {
 				s.life.deaths.note(&s.life.deaths.sent, "twice put")
 				out = append(out, f)
 			}
-		case frameGoAway: // nothing goes after it
+		case frameGoAway: // must be the last frame
 			out, s.held = append(out, s.held...), nil
 		}
 		out = append(out, f)

@@ -8,15 +8,14 @@ import (
 	"sync"
 )
 
-// Programs that die. All that a Client or Server does to the world passes
-// through a life: each call to a Source, Sink, Outbox or Inbox, each dial and
-// each single frame that is written. A life ends at one of these effects: in
-// front of it, in the midst of it (half a frame is out), or right behind it,
-// when it has taken place and the program has not learned of it. From then on
-// the program does nothing more to the world and learns nothing of it, as after
-// SIGKILL; what the fakes hold is what was durable.
+// Programs that die. Every effect of a Client or Server passes through a life: each call
+// to a Source, Sink, Outbox or Inbox, each dial and each frame that is written. A life
+// ends at one of these effects: before it, during it (half a frame is written), or right
+// after it, when it has happened and the program does not know yet. From then on the
+// program has no effects and gets no results, as after SIGKILL; the fakes hold what was
+// durable.
 
-// errDead is what a dead program gets for whatever it tries.
+// errDead is the result of every effect of a dead program.
 var errDead = errors.New("this program is dead")
 
 // point is where an effect is cut off.
@@ -31,7 +30,7 @@ const (
 
 func (p point) String() string { return [...]string{"before", "amid", "behind"}[p] }
 
-// manner is what the peer notices of a death.
+// manner is how the peer sees a death.
 type manner int
 
 const (
@@ -52,7 +51,7 @@ type doom struct {
 type life struct {
 	cancel context.CancelFunc // of the program
 	deaths *deaths
-	unruly bool // what it writes is duplicated and reordered
+	unruly bool // its frames are repeated and reordered
 
 	mu     sync.Mutex
 	rnd    *rand.Rand
@@ -85,8 +84,8 @@ func (l *life) isDead() bool {
 	return l.dead
 }
 
-// act has one effect take place, if the life lasts: whole, or half of it if it
-// has a half.
+// act performs one effect, unless the life has ended: whole, or half of it when the life
+// ends during it.
 func (l *life) act(kind string, whole func() error, half func()) error {
 	l.mu.Lock()
 	if l.dead {
@@ -130,7 +129,7 @@ func (l *life) die() {
 	l.cancel()
 }
 
-// closeOpen closes what a dead program has left open.
+// closeOpen closes the connections that a dead program has left open.
 func (l *life) closeOpen() {
 	l.mu.Lock()
 	conns := l.conns
@@ -153,7 +152,7 @@ func (l *life) pick(n int) int {
 	return l.rnd.IntN(n)
 }
 
-// take is act for what gives a result.
+// take is act for a function with a result.
 func take[T any](l *life, kind string, f func() (T, error)) (out T, err error) {
 	err = l.act(kind, func() (err error) { out, err = f(); return err }, nil)
 	return out, err

@@ -54,9 +54,8 @@ type Mux struct {
 	streams map[string]StreamHandler
 }
 
-// Handle has h answer the calls for resource, for example
-// "serviceaccounts/token". A second handler for one resource panics, since
-// that is a fault of the program.
+// Handle registers h for the calls of a resource, for example "serviceaccounts/token". A
+// second handler for one resource panics, since that is a fault of the program.
 func (m *Mux) Handle(resource string, h Handler) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -69,8 +68,8 @@ func (m *Mux) Handle(resource string, h Handler) {
 	m.calls[resource] = h
 }
 
-// HandleStream has h serve the streams opened for resource, for example
-// "pods/log". A second handler for one resource panics.
+// HandleStream registers h for the streams opened for a resource, for example "pods/log".
+// A second handler for one resource panics.
 func (m *Mux) HandleStream(resource string, h StreamHandler) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

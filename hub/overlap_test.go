@@ -11,11 +11,10 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// TestNoTwoSessionsOfANode has a node's session end slowly, since its Sink is at
-// work, while the node comes again, and a third time before the second one had
-// its turn: nobody is let in before the first one is over. The third once came
-// in when the second had given up, and what the first one's Sink and Inbox did
-// then came after what the third one had told.
+// TestNoTwoSessionsOfANode: a node's session ends slowly, since its Sink is at work.
+// Meanwhile the node connects a second and a third time: neither session begins before
+// the first one has ended. Once the third began when the second had given up, and the
+// first session's Sink and Inbox then overwrote what the third had sent.
 func TestNoTwoSessionsOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir := memconn.New(memconn.Config{}), &hubtest.Directory{}

@@ -22,9 +22,8 @@ import (
 // lastOldFrame is the newest frame that the first release knows.
 const lastOldFrame = 15
 
-// TestOldPeers plays peers of earlier releases from what they sent then. Such
-// a peer gets no frame that it does not know, and state goes both ways; events
-// wait in their outbox.
+// TestOldPeers replays what peers of earlier releases sent. Such a peer gets no frame
+// that it does not know, and state is delivered both ways; events wait in their outbox.
 func TestOldPeers(t *testing.T) {
 	pod := hub.Key{Resource: "pods", Namespace: "default", Name: "web"}
 	t.Run("edge", func(t *testing.T) {

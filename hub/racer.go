@@ -27,8 +27,8 @@ type Lane struct {
 type RaceConfig struct {
 	// Lanes are the ways to the cloud, the best one first. Their names differ.
 	Lanes []Lane
-	// HeadStart is how long a lane has for itself before the next one sets
-	// out too. 0 means 250 ms.
+	// HeadStart is how long a lane dials alone before the next one starts too. 0 means
+	// 250 ms.
 	HeadStart time.Duration
 	// Remember is how long a winner that is not the first of Lanes is tried first. 0
 	// means one hour.
@@ -56,7 +56,7 @@ type Racer struct {
 	winner race.Winner
 }
 
-// NewRacer checks cfg and makes a Racer of it.
+// NewRacer checks cfg and makes a Racer.
 func NewRacer(cfg RaceConfig) (*Racer, error) {
 	if len(cfg.Lanes) == 0 {
 		return nil, errors.New("hub: RaceConfig.Lanes is required: name at least one way to the cloud")
@@ -84,7 +84,7 @@ func NewRacer(cfg RaceConfig) (*Racer, error) {
 	return &Racer{cfg: cfg, log: log}, nil
 }
 
-// finish is how a lane came in.
+// finish is the result of a lane.
 type finish struct {
 	lane int
 	conn Conn
@@ -178,13 +178,13 @@ func (r *Racer) remember(lane int, failed error) {
 	}
 }
 
-// winner is the connection that a race brought.
+// winner is the connection that won a race.
 type winner struct {
 	Conn
 	losers *sync.WaitGroup
 }
 
-// LastRead is the connection's own, or zero if that does not know.
+// LastRead is the connection's own, or zero if it has none.
 func (w *winner) LastRead() time.Time {
 	if c, ok := w.Conn.(LastReader); ok {
 		return c.LastRead()
@@ -192,7 +192,7 @@ func (w *winner) LastRead() time.Time {
 	return time.Time{}
 }
 
-// Close closes the connection and waits for the losers to be gone.
+// Close closes the connection and waits until the losers are closed.
 func (w *winner) Close() error {
 	err := w.Conn.Close()
 	w.losers.Wait()

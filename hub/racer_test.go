@@ -20,7 +20,7 @@ type lane struct {
 	name  string
 	net   *memconn.Network
 	delay time.Duration // before the dial
-	black bool          // no answer ever comes, as where UDP is blocked
+	black bool          // a dial never returns, as where UDP is blocked
 	dials int
 	open  atomic.Int64
 }
@@ -59,7 +59,7 @@ func (l *lane) Dial(ctx context.Context) (hub.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	// A dial that is called off too late still brings a connection.
+	// A dial that is cancelled too late still returns a connection.
 	<-time.After(l.delay)
 	conn, err := l.Dialer.Dial(context.WithoutCancel(ctx))
 	if err != nil {
@@ -111,8 +111,8 @@ func TestRaceBestLaneWins(t *testing.T) {
 		if won, took := dial(); won != "best" || took != best.delay || other.dials != 0 {
 			t.Errorf("%s after %v, other set out %d times", won, took, other.dials)
 		}
-		// Slower than its head start, but still the first to stand; the loser
-		// brings a connection, which is closed.
+		// Slower than its head start, but still the first to connect; the loser returns a
+		// connection, which is closed.
 		best.delay, other.delay = 300*time.Millisecond, 100*time.Millisecond
 		if won, took := dial(); won != "best" || took != best.delay || other.dials != 1 {
 			t.Errorf("%s after %v, other set out %d times", won, took, other.dials)
@@ -183,9 +183,9 @@ func TestRaceAllFail(t *testing.T) {
 	})
 }
 
-// TestRaceTriesAgain has the cloud go and return while the best lane is
-// blocked, which takes long to notice: the other lane finds it within a second,
-// and is still the first to set out after nobody got through.
+// TestRaceTriesAgain: the cloud stops and returns while the best lane is blocked, which
+// takes long to notice. The other lane connects within a second, and is still remembered
+// as the winner after a race without one.
 func TestRaceTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		best, other, r := twoLanes(t)
@@ -216,7 +216,7 @@ func TestRaceTriesAgain(t *testing.T) {
 	})
 }
 
-// TestRaceCalledOff wants no lane to set out any more.
+// TestRaceCalledOff: after the race is cancelled no lane starts.
 func TestRaceCalledOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		best, other, r := twoLanes(t)

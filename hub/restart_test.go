@@ -12,8 +12,8 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// TestSlowLoad has one Load under way that does not end: an object that changes
-// meanwhile is loaded and arrives.
+// TestSlowLoad: while one Load does not return, another object that changes is loaded and
+// arrives.
 func TestSlowLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir, sink := memconn.New(memconn.Config{}), &hubtest.Directory{}, &hubtest.Sink{}
@@ -38,8 +38,8 @@ func TestSlowLoad(t *testing.T) {
 	})
 }
 
-// TestOwnerCountsAnew has an owner whose versions begin again below those that its
-// peer holds: nothing older is sent, and both the log and the Stats say so.
+// TestOwnerCountsAnew: an owner's versions start again below those that its peer holds.
+// Nothing older is sent, and both the log and the Stats say so.
 func TestOwnerCountsAnew(t *testing.T) {
 	for name, load := range map[string]func(*hubtest.Source){
 		"older version": func(s *hubtest.Source) { s.Put(hub.Key{Name: "r9"}, 1, "new") },
@@ -76,8 +76,8 @@ func TestOwnerCountsAnew(t *testing.T) {
 	}
 }
 
-// TestOutboxCountsAnew has an outbox whose ids begin again under the name of a
-// source that its peer knows: what is lost by that is logged and counted.
+// TestOutboxCountsAnew: an outbox's ids start again under the name of a source that its
+// peer knows. The events that are lost are logged and counted.
 func TestOutboxCountsAnew(t *testing.T) {
 	for _, tt := range []struct {
 		name     string

@@ -113,7 +113,7 @@ type holder struct {
 	info        Info
 }
 
-// NewServer checks cfg and makes a Server of it. Nothing happens until Run.
+// NewServer checks cfg and makes a Server. Nothing happens until Run.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	switch {
 	case cfg.Listener == nil && cfg.Directory != nil:
@@ -237,9 +237,9 @@ func (v *Server) Nodes() []Info {
 	return out
 }
 
-// Call asks a node and waits for the answer. Of m only Key, Version and Body
-// are used. Errors are those of Client.Call. A node that is being let in is
-// waited for: an edge whose Ready is closed can be called.
+// Call asks a node and waits for the answer. Of m only Key, Version and Body are used.
+// Errors are those of Client.Call. Call waits for a node whose session is about to begin,
+// so an edge whose Ready is closed can be called.
 func (v *Server) Call(ctx context.Context, node string, m Message) (Message, error) {
 	s, err := v.session(ctx, node)
 	if err != nil {

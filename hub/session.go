@@ -202,7 +202,7 @@ func (s *session) fail(err error) {
 	s.failLocked(err)
 }
 
-// errSilent and errLost are how a link ends without a word.
+// errSilent and errLost are the reasons of a session that ends without a GOAWAY.
 var (
 	errSilent = errors.New("hub: peer does not answer")
 	errLost   = errors.New("hub: link lost")

@@ -30,9 +30,8 @@ func openBytes(class uint64, id uint64, resource string, body []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, 14, protowire.BytesType), o)
 }
 
-// TestAttackOpenCalls has one node open 100 calls and send all of each but its
-// last byte: MaxCalls of them have a slot, and all together hold what the
-// session's budget allows.
+// TestAttackOpenCalls: one node opens 100 calls and sends all but the last byte of each.
+// MaxCalls of them have a slot, and together they hold no more than the session's budget.
 func TestAttackOpenCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 64
@@ -62,7 +61,7 @@ func TestAttackOpenCalls(t *testing.T) {
 			peak = max(peak, inUse()-before)
 			time.Sleep(time.Second)
 		}
-		// What memconn itself holds, for whom nobody reads, is not the server's.
+		// The unread bytes that memconn holds do not count as the server's.
 		fmt.Printf("RESULT attack_open_calls_mib %d MiB\n", peak>>20)
 		if peak > most<<20 {
 			t.Errorf("100 unfinished calls hold %d MiB, %d are allowed", peak>>20, most)
@@ -72,9 +71,9 @@ func TestAttackOpenCalls(t *testing.T) {
 	})
 }
 
-// TestLargeCallsShareABudget has calls of 1 MiB, as a peer of any release sends
-// them, come through a budget of 2 MiB: two are served at a time, the third waits
-// and is served, and one that waits for too long may come again.
+// TestLargeCallsShareABudget sends calls of 1 MiB, as peers of every release do, against
+// a budget of 2 MiB: two are served at a time, the third waits and is served, and one
+// that waits for too long is refused with CodeExhausted.
 func TestLargeCallsShareABudget(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -126,7 +125,7 @@ func TestLargeCallsShareABudget(t *testing.T) {
 					t.Errorf("the third call: %v", err)
 				}
 				calls.Wait()
-				if err := call(); err != nil { // what they held has come back
+				if err := call(); err != nil { // the others have given their part of the budget back
 					t.Errorf("a later call: %v", err)
 				}
 			})
@@ -134,8 +133,8 @@ func TestLargeCallsShareABudget(t *testing.T) {
 	}
 }
 
-// TestLargeOpenings has frames over 4 KiB that are no openings, or say one thing
-// at first and another later: the stream ends, and nothing is held for it.
+// TestLargeOpenings sends frames over 4 KiB that are no openings, or whose later fields
+// contradict the first: the stream ends, and nothing is held for it.
 func TestLargeOpenings(t *testing.T) {
 	body := make([]byte, 8<<10)
 	late := protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), body)
@@ -182,8 +181,8 @@ func TestLargeOpenings(t *testing.T) {
 	}
 }
 
-// TestLargeCallOverASlowLink has a call of 1 MiB come at 64 KiB a second, which
-// takes longer than a stream may stay open without a word: it is served.
+// TestLargeCallOverASlowLink sends a call of 1 MiB at 64 KiB a second, which takes longer
+// than a stream may be open before its opening frame has come: it is served.
 func TestLargeCallOverASlowLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece = 64 << 10

@@ -13,7 +13,7 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// openWait is how long a stream may stay open without saying what for.
+// openWait is how long a stream may be open before its opening frame has come.
 const openWait = 10 * time.Second
 
 // slowestBody is the lowest rate, in bytes a second, at which a call or stream must arrive: what a
@@ -179,7 +179,7 @@ func timeLeft(ctx context.Context) time.Duration {
 	return 0
 }
 
-// expect has accept look for streams that the peer has announced.
+// expect makes accept wait for streams that the peer has announced.
 func (s *session) expect(streams uint64) {
 	if !s.announced {
 		return // accept runs anyway
@@ -262,7 +262,7 @@ func (s *session) serveOpened(st Stream) {
 		return
 	}
 	defer s.serve.end(o.Message.ID)
-	if s.ignoring.Load() { // expelled, maybe before the line above
+	if s.ignoring.Load() { // disconnected, maybe before the line above
 		return
 	}
 	switch o.Class {
@@ -296,7 +296,7 @@ func (s *session) serveCall(ctx context.Context, o wire.Open, place *slot, st St
 	}
 }
 
-// answer has the mux answer a call.
+// answer passes a call to the mux.
 func (s *session) answer(ctx context.Context, o wire.Open) Message {
 	m, err := s.mux.ServeCall(ctx, Request{Node: s.node, Message: o.Message})
 	if err != nil {

@@ -61,7 +61,7 @@ type driver[E any] struct {
 	pending int         // what this session has in counters.queued
 }
 
-// feed returns one event to the machine and performs the effects.
+// feed gives one event to the machine and performs the effects.
 func (d *driver[E]) feed(s *session, event E) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

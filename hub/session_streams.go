@@ -159,7 +159,8 @@ func (h *half) status(n uint64) error {
 	return e
 }
 
-// broken tells a deadline, after which the stream can be used again, from the end of the stream.
+// broken distinguishes a deadline, after which the stream can be used again, from the end
+// of the stream.
 func (h *half) broken(err error) error {
 	if t, ok := errors.AsType[interface {
 		error
@@ -288,7 +289,7 @@ func (s *session) openHalf(ctx context.Context, m Message) (Stream, error) {
 	return h, nil
 }
 
-// serveStream has the mux serve a stream and reports how it ended.
+// serveStream passes a stream to the mux and reports how it ended.
 func (s *session) serveStream(ctx context.Context, o wire.Open, refused *Error, h *half) {
 	// The opener's cancel ends a handler that is blocked in a read or write.
 	stop := onDone(ctx, func() { h.st.Close() })

@@ -15,8 +15,8 @@ type outgoing struct {
 	urgent  []wire.Frame
 	opening uint64 // streams that are to be announced
 	bulk    []wire.Frame
-	rest    []byte // of a large frame, as yet unsent
-	writing bool   // a goroutine is at it
+	rest    []byte // the unsent part of a large frame
+	writing bool   // a goroutine runs write
 	closing error  // set when the last frame was queued
 }
 
@@ -62,7 +62,7 @@ func (s *session) writeLocked() {
 	}
 }
 
-// write empties what is outgoing and ends.
+// write writes what is queued and returns.
 func (s *session) write() {
 	err := wire.WithBuffer(func(b *[]byte) error {
 		for {
@@ -172,7 +172,7 @@ func (s *session) append(b []byte, f wire.Frame) []byte {
 // not become smaller.
 const maxUnpacked = 64
 
-// packing is a session's experience with batches.
+// packing records how well a session's batches compress.
 type packing struct {
 	skip int // batches to be left unpacked
 	last int // how many were left the last time

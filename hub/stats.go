@@ -25,7 +25,7 @@ const (
 	ClassStream  Class = "stream"
 )
 
-// HandshakeResult is how a handshake went.
+// HandshakeResult is how a handshake ended.
 type HandshakeResult string
 
 // The results. All but HandshakeOK and HandshakeLost are logged with the
@@ -41,7 +41,7 @@ const (
 	HandshakeFenced      HandshakeResult = "fenced"      // this program lost the node to another
 	HandshakeStale       HandshakeResult = "stale"       // a newer connection of this program has the session
 	HandshakeRefused     HandshakeResult = "refused"     // the Directory refused it, or on the edge the server
-	HandshakeCertificate HandshakeResult = "certificate" // on the edge: the server's certificate does not hold
+	HandshakeCertificate HandshakeResult = "certificate" // on the edge: the server's certificate is not trusted
 	HandshakeLost        HandshakeResult = "lost"        // the connection was lost, was slow, or sent nothing
 )
 
@@ -57,7 +57,7 @@ const (
 	EndDisconnected EndReason = "disconnected" // by Server.Disconnect
 	EndSilent       EndReason = "silent"       // nothing arrived from the peer for too long
 	EndViolation    EndReason = "violation"    // the peer violated the protocol
-	EndLost         EndReason = "lost"         // the connection went
+	EndLost         EndReason = "lost"         // the connection was lost
 	EndFailed       EndReason = "failed"       // this side's Source, Sink, Outbox or Inbox failed
 )
 

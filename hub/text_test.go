@@ -12,9 +12,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/wire"
 )
 
-// TestErrorTexts has errors whose text is not UTF-8, or is cut within a rune:
-// what is on the wire is UTF-8, as proto3 wants of a string, and no longer than
-// it may be.
+// TestErrorTexts sends errors whose text is not UTF-8, or is cut within a rune: on the
+// wire the text is UTF-8, as proto3 demands of a string, and not longer than allowed.
 func TestErrorTexts(t *testing.T) {
 	for name, text := range map[string]string{
 		"bytes of a program":  "exit: \xff\xfe\x80 end",

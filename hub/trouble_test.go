@@ -18,9 +18,8 @@ import (
 	"github.com/edgekit/edgekit/hub/memconn"
 )
 
-// TestClocksYearsOff has a certificate look expired, or of the future, to either
-// side: it is counted, the log says what to do, and once the clock is right the
-// link comes up.
+// TestClocksYearsOff: a certificate looks expired, or not valid yet, to either side. That
+// is counted, the log says what to do, and the link comes up once the clock is right.
 func TestClocksYearsOff(t *testing.T) {
 	early := x509.CertificateInvalidError{Reason: x509.Expired, Detail: "current time 1970-01-01T00:00:10Z is before 2026-11-24T00:00:00Z"}
 	for _, tt := range []struct {
@@ -91,9 +90,9 @@ func (o *fullDisk) Acked(ctx context.Context, source string, id uint64) error {
 	return o.Outbox.Acked(ctx, source, id)
 }
 
-// TestFullDiskUnderTheOutbox has the disk run full while an event is on its way,
-// so that its acknowledgement cannot be noted, and others wait: the link stays,
-// it is counted and logged, and all goes on once there is room.
+// TestFullDiskUnderTheOutbox fills the disk while an event is on its way, so that its
+// acknowledgement cannot be stored, and others wait. The link stays, the failures are
+// counted and logged, and everything is delivered once there is room.
 func TestFullDiskUnderTheOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir, outbox, log := memconn.New(memconn.Config{Delay: 50 * time.Millisecond}), &hubtest.Directory{}, &fullDisk{}, &logBuffer{}
@@ -134,10 +133,9 @@ func TestFullDiskUnderTheOutbox(t *testing.T) {
 	})
 }
 
-// TestBusyNodeDelaysNoOther has one node with all the work that it may have under
-// way at a time, of 100 ms each, on a server with two places for work: another
-// node's report waits for one piece of it, not for all. First come, first served
-// it would wait for six.
+// TestBusyNodeDelaysNoOther: one node has as much work under way as it may, of 100 ms
+// each, on a server with two places for work. Another node's report waits for one piece
+// of that work. With first come, first served it would wait for six.
 func TestBusyNodeDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const work = 100 * time.Millisecond
@@ -181,9 +179,9 @@ func TestBusyNodeDelaysNoOther(t *testing.T) {
 	})
 }
 
-// TestTroubleIsLoggedInMeasure has the edge refuse two objects for an hour: both
-// logs have a few lines of it, the metrics all, and a refusal for good has its
-// line at once.
+// TestTroubleIsLoggedInMeasure: the edge refuses two objects for an hour. Both logs have
+// a few lines of it, the metrics count all of it, and a refusal for good is logged at
+// once.
 func TestTroubleIsLoggedInMeasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, dir, sink := memconn.New(memconn.Config{}), &hubtest.Directory{}, &hubtest.Sink{}
@@ -223,9 +221,9 @@ func TestTroubleIsLoggedInMeasure(t *testing.T) {
 	})
 }
 
-// TestReadyEdgeCanBeCalled has a server that is slow to claim a node after it has
-// said welcome: who calls the node meanwhile waits for it, and hears that it is
-// offline if it goes before.
+// TestReadyEdgeCanBeCalled: a server is slow to claim a node after it has sent the
+// welcome. A caller waits for the node meanwhile, and gets ErrOffline if the node
+// disconnects first.
 func TestReadyEdgeCanBeCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, mux := memconn.New(memconn.Config{}), &hub.Mux{}
@@ -259,7 +257,7 @@ func TestReadyEdgeCanBeCalled(t *testing.T) {
 	})
 }
 
-// slowWelcome takes a second over what follows a welcome.
+// slowWelcome delays what follows a welcome by a second.
 type slowWelcome struct{ hub.Listener }
 
 func (l slowWelcome) Accept(ctx context.Context) (hub.Conn, error) {

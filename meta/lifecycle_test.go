@@ -72,7 +72,7 @@ func TestRunOnce(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			ended := make(chan error, 2)
-			for range 2 { // whichever is second is refused
+			for range 2 { // either may be the second, which is refused
 				go func() { ended <- run(ctx) }()
 			}
 			if err := <-ended; !errors.Is(err, meta.ErrStarted) {

@@ -27,7 +27,7 @@ func run(tb testing.TB, store meta.Store) *twin.Engine {
 	return engine
 }
 
-// runUntil also gives a func that ends it.
+// runUntil also returns a func that ends it.
 func runUntil(tb testing.TB, store meta.Store) (*twin.Engine, func()) {
 	tb.Helper()
 	engine, err := twin.New(twin.Config{Store: store})
@@ -119,7 +119,8 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-// TestStoreFails refuses what cannot be stored and keeps what was.
+// TestStoreFails: a change that cannot be stored is refused, and the twins stay as they
+// were.
 func TestStoreFails(t *testing.T) {
 	store := &counting{Store: memstore.New()}
 	engine := run(t, store)
@@ -194,8 +195,8 @@ func (w *waiting) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 	return 0, context.Cause(ctx)
 }
 
-// TestEndDuringWrite ends the engine while the store is writing: that is no
-// failure of the store, and who waits hears that the engine has ended.
+// TestEndDuringWrite ends the engine while the store is writing: that does not count as a
+// failure of the store, and the caller gets ErrClosed.
 func TestEndDuringWrite(t *testing.T) {
 	store := &waiting{memstore.New(), make(chan struct{})}
 	var log strings.Builder

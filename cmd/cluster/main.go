@@ -23,6 +23,7 @@ type commands struct {
 	Down   downCommand   `cmd:"" help:"Stop and remove everything but the build cache."`
 	Status statusCommand `cmd:"" help:"Show the programs and their logs; exit 1 if one that should run does not."`
 	Env    envCommand    `cmd:"" help:"Print shell commands that set the environment to work with the cluster."`
+	Run    runCommand    `cmd:"" help:"Run one command beside a container runtime of its own, in the node's network; then remove all. EDGEKIT_CRI_SOCKET is the runtime's socket."`
 	Images imagesCommand `cmd:"" help:"Import images and list what the node has."`
 }
 
@@ -31,7 +32,11 @@ func main() {
 	defer stop()
 	var cli commands
 	parsed := kong.Parse(&cli, kong.Name("cluster"), kong.Description("A Kubernetes cluster for development, with a place for one edge node."), kong.UsageOnError())
-	c, err := devcluster.New(devcluster.Config{Dir: cli.Dir, Kubeconfig: cli.Kubeconfig, Out: os.Stdout})
+	cfg := devcluster.Config{Dir: cli.Dir, Kubeconfig: cli.Kubeconfig, Out: os.Stdout}
+	if len(cli.Run.Command) > 0 {
+		cfg.Kubeconfig, cfg.RuntimeOnly = "", true
+	}
+	c, err := devcluster.New(cfg)
 	if err == nil {
 		parsed.BindTo(ctx, (*context.Context)(nil))
 		err = parsed.Run(c)
@@ -98,6 +103,19 @@ func (envCommand) Run(c *devcluster.Cluster) error {
 		fmt.Printf("export %s='%s'\n", key, strings.ReplaceAll(value, "'", `'\''`))
 	}
 	return nil
+}
+
+type runCommand struct {
+	Command []string `arg:"" passthrough:"" help:"The command and its arguments."`
+}
+
+// Run uses a cluster beside the one that others may have up.
+func (cmd runCommand) Run(ctx context.Context, c *devcluster.Cluster) error {
+	own, err := devcluster.New(devcluster.Config{Dir: c.Dir() + "-command", RuntimeOnly: true, Out: os.Stdout})
+	if err != nil {
+		return err
+	}
+	return own.RunCommand(ctx, cmd.Command[0], cmd.Command[1:]...)
 }
 
 type imagesCommand struct {

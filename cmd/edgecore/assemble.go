@@ -87,6 +87,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	aligned, err := r.topology()
+	if err != nil {
+		return nil, err
+	}
 	reports := newStorageReports(objects, n.name, component(log, "csi"))
 	drivers, err := r.csiRegistry(n, reports, log)
 	if err != nil {
@@ -98,7 +102,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
 		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
-		Resources: divided, PodCgroups: toggle(r.CgroupsPerQOS),
+		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),

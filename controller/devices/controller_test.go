@@ -14,7 +14,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,7 +24,6 @@ import (
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/devices"
-	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
@@ -63,7 +61,8 @@ type world struct {
 	patches *[]string
 }
 
-// newWorld lets a DeviceStatus be written once in every; 0 is the default.
+// newWorld makes a controller that writes a DeviceStatus at most once in every; 0 is the
+// default.
 func newWorld(every time.Duration, objects ...runtime.Object) (world, error) {
 	scheme := runtime.NewScheme()
 	if err := v1beta1.AddToScheme(scheme); err != nil {
@@ -136,8 +135,8 @@ func (w world) update(t *testing.T, resource string, o runtime.Object) {
 	}
 }
 
-// settle lets the controller do all that it now has to do. It is called in
-// bubbles only, where the time costs nothing.
+// settle waits until the controller has nothing left to do. It is for bubbles only, where
+// waiting costs no time.
 func settle() {
 	<-time.After(2 * time.Second)
 	synctest.Wait()
@@ -207,7 +206,7 @@ func TestDown(t *testing.T) {
 		if err != nil || json.Unmarshal(obj.Body, &d) != nil || d.Spec.Protocol.Config.String() != `{"nested":{"a":[1,2.5]}}` {
 			t.Errorf("loaded %s, %v", obj.Body, err)
 		}
-		// The model appears, changes, and reaches the device's node alone.
+		// The model is created and changed, and is sent to the device's node alone.
 		w.create(t, "devicemodels", model("m"))
 		if got := take(); !slices.Equal(got, []string{"n devicemodels"}) {
 			t.Errorf("model appears: %v", got)
@@ -278,118 +277,6 @@ func TestModelMissing(t *testing.T) {
 		settle()
 		if after := len(*w.patches); after != before {
 			t.Errorf("%d writes where nothing changed", after-before)
-		}
-	})
-}
-
-func report(t testing.TB, value string) hub.Object {
-	t.Helper()
-	body, err := json.Marshal(v1beta1.DeviceStatusStatus{Status: schema.Status{
-		State: "online", Twins: []schema.Twin{{PropertyName: "temperature", Reported: &schema.Value{Value: value}}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return hub.Object{Key: statusKey, Body: body}
-}
-
-func TestReports(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := start(t, boiler("n", "m"), model("m"))
-		settle()
-		write := w.Writers()["devicestatuses"]
-		begin := time.Now()
-		for i := range 6 {
-			if err := write(t.Context(), "n", report(t, strconv.Itoa(i))); err != nil {
-				t.Fatal(err)
-			}
-			if got := w.status(t).Status.Twins[0].Reported.Value; got != strconv.Itoa(i) {
-				t.Errorf("acknowledged %d with %s written", i, got)
-			}
-		}
-		if took := time.Since(begin); took < 3900*time.Millisecond || took > 5*time.Second {
-			t.Errorf("6 reports took %s: want two at once and then one a second", took)
-		}
-		if c := w.status(t).Status.Conditions; len(c) != 1 || c[0].Type != v1beta1.ConditionModelFound {
-			t.Errorf("the cloud's own condition: %+v", c)
-		}
-		settle()
-		before := len(*w.patches)
-		if err := write(t.Context(), "n", report(t, "5")); err != nil || len(*w.patches) != before {
-			t.Errorf("an equal report: %v, patches %q", err, (*w.patches)[before:])
-		}
-		if err := write(t.Context(), "n", report(t, "6")); err != nil {
-			t.Fatal(err)
-		}
-		var patch struct{ Status map[string]json.RawMessage }
-		if err := json.Unmarshal([]byte((*w.patches)[before]), &patch); err != nil || len(patch.Status) != 1 || patch.Status["twins"] == nil {
-			t.Errorf("patch %s carries more than what changed", (*w.patches)[before])
-		}
-	})
-}
-
-func TestReportsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := start(t, boiler("n", "m"), model("m"))
-		write := w.Writers()["devicestatuses"]
-		if err := write(t.Context(), "other", report(t, "1")); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
-			t.Errorf("report by another node: %v", err)
-		}
-		if err := write(t.Context(), "n", hub.Object{Key: statusKey, Body: []byte("{")}); !errors.Is(err, &hub.Error{Code: hub.CodeInvalid}) {
-			t.Errorf("garbage: %v", err)
-		}
-		gone := hub.Object{Key: hub.Key{Resource: "devicestatuses", Namespace: "plant", Name: "gone"}, Body: []byte("{}")}
-		if err := write(t.Context(), "n", gone); err != nil {
-			t.Errorf("report about a device that is gone: %v", err)
-		}
-	})
-}
-
-// TestReportOfAMovedDevice has a Device move to another node while the watch is late:
-// the old node writes nothing more.
-func TestReportOfAMovedDevice(t *testing.T) {
-	for name, now := range map[string]*v1beta1.Device{"moved": boiler("other", "m"), "gone": nil} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := start(t, boiler("n", "m"), model("m"))
-				settle()
-				write := w.Writers()["devicestatuses"]
-				if err := write(t.Context(), "n", report(t, "1")); err != nil {
-					t.Fatal(err)
-				}
-				w.dyn.PrependReactor("get", "devices", func(clienttesting.Action) (bool, runtime.Object, error) {
-					if now == nil {
-						return true, nil, apierrors.NewNotFound(v1beta1.GroupVersion().WithResource("devices").GroupResource(), "boiler")
-					}
-					return true, toObject(now), nil
-				})
-				if err := write(t.Context(), "n", report(t, "2")); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
-					t.Errorf("a report of the old node: %v", err)
-				}
-				if got := w.status(t).Status.Twins[0].Reported.Value; got != "1" {
-					t.Errorf("the old node wrote %s", got)
-				}
-			})
-		})
-	}
-}
-
-// FuzzReport hands the writer what a broken or hostile edge may send. All inputs go to
-// one controller: a new one for each would take a thousand times as long.
-func FuzzReport(f *testing.F) {
-	f.Add(report(f, "21").Body)
-	f.Add([]byte(`{"extensions":{"a":[]},"conditions":[{"type":"ModelFound","status":"False"}],"observedGeneration":-1}`))
-	f.Add([]byte(`{"twins":[null,{}],"extensions":7}`))
-	w := startEvery(f, time.Nanosecond, boiler("n", "m"))
-	write := w.Writers()["devicestatuses"]
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		defer func() { // what the fake remembers of each call
-			w.dyn.ClearActions()
-			*w.patches = nil
-		}()
-		err := write(t.Context(), "n", hub.Object{Key: statusKey, Body: raw})
-		if !json.Valid(raw) && !nodesync.Final(err) {
-			t.Errorf("garbage gave %v", err)
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
-// TestPolicy reads the example of who may have Devices at which node as the API
-// server would: no field of it is unknown, and it is about Devices.
+// TestPolicy reads the example policy for Devices as the API server would: it has no
+// unknown field, and it is about Devices.
 func TestPolicy(t *testing.T) {
 	text, err := os.ReadFile("admission.yaml")
 	if err != nil {

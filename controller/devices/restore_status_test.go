@@ -21,9 +21,9 @@ func (w world) deleteStatus(t *testing.T) {
 	}
 }
 
-// TestStatusDeleted has somebody delete a DeviceStatus while nothing changes on
-// the node: what the node last said comes back, from the cloudcore that has the
-// node's session and from no other.
+// TestStatusDeleted: somebody deletes a DeviceStatus while nothing changes on the node.
+// The cloudcore that has the node's session writes the node's last report again, and no
+// other does.
 func TestStatusDeleted(t *testing.T) {
 	for name, here := range map[string]bool{"the node has its session here": true, "it has none": false} {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestStatusDeleted(t *testing.T) {
 						t.Errorf("made again: %+v", st)
 					}
 				}
-				// Another cloudcore, which knows nothing, was faster.
+				// Another cloudcore, which has no report, was faster.
 				w.deleteStatus(t)
 				bare := &v1beta1.DeviceStatus{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "boiler", UID: "another"}}
 				bare.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("DeviceStatus"))
@@ -59,8 +59,8 @@ func TestStatusDeleted(t *testing.T) {
 	}
 }
 
-// TestForeignConditions has others set conditions on a DeviceStatus: reports
-// leave them as they are, and write the node's own only.
+// TestForeignConditions: others set conditions on a DeviceStatus. Reports leave them as
+// they are, and write the node's own only.
 func TestForeignConditions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, boiler("n", "m"), model("m"))

@@ -9,8 +9,9 @@ import (
 	"github.com/edgekit/edgekit/hub/decodetest"
 )
 
-// TestAttackReports has a node report what is small on the wire and large in
-// memory: 1 MiB of empty containers made 693 MiB, of conditions 1,459.
+// TestAttackReports: a node sends reports that are small on the wire and large in memory.
+// Before there was a limit, 1 MiB of empty containers took 693 MiB, of conditions 1,459
+// MiB.
 func TestAttackReports(t *testing.T) {
 	w := start(t, controllertest.NewClientset()).Writers()
 	var cases []decodetest.Case

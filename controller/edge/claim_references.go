@@ -15,9 +15,10 @@ import (
 
 // followLocked gives the keys and those that their objects lead to, as far as the
 // watches have seen them: from a bound claim to its volume, and from that to its
-// secrets and its driver. What comes later is added by referenceChanged.
-func (c *Controller) followLocked(keys map[hub.Key]struct{}) map[hub.Key]struct{} {
-	return follow(keys, func(key hub.Key) (metav1.Object, error) {
+// secrets, its driver and its attachment to the node. What comes later is added by
+// referenceChanged.
+func (c *Controller) followLocked(node string, keys map[hub.Key]struct{}) map[hub.Key]struct{} {
+	return follow(node, keys, func(key hub.Key) (metav1.Object, error) {
 		if r := c.refs[key]; r != nil {
 			obj, _, _ := r.store.load("")
 			return obj, nil
@@ -28,7 +29,7 @@ func (c *Controller) followLocked(keys map[hub.Key]struct{}) map[hub.Key]struct{
 
 // follow gives the keys and those that their objects lead to. load reads one; an
 // error leaves out what the object leads to.
-func follow(keys map[hub.Key]struct{}, load func(hub.Key) (metav1.Object, error)) map[hub.Key]struct{} {
+func follow(node string, keys map[hub.Key]struct{}, load func(hub.Key) (metav1.Object, error)) map[hub.Key]struct{} {
 	all := keys
 	for key := range keys {
 		if key.Resource != resources.PersistentVolumeClaims {
@@ -54,6 +55,9 @@ func follow(keys map[hub.Key]struct{}, load func(hub.Key) (metav1.Object, error)
 		}
 		for secret := range metareferences.OfVolume(pv) {
 			all[hub.Key(secret)] = struct{}{}
+		}
+		if attachment, ok := metareferences.AttachmentOf(pv, node); ok {
+			all[hub.Key(attachment)] = struct{}{}
 		}
 	}
 	return all
@@ -98,9 +102,9 @@ func (c *Controller) followAgainLocked(node string, key hub.Key) (changed []hub.
 
 // followLive is follow with what the API server has now. Its error is one that leaves
 // unknown what an object leads to.
-func (c *Controller) followLive(ctx context.Context, keys map[hub.Key]struct{}) (map[hub.Key]struct{}, error) {
+func (c *Controller) followLive(ctx context.Context, node string, keys map[hub.Key]struct{}) (map[hub.Key]struct{}, error) {
 	var failed error
-	all := follow(keys, func(key hub.Key) (metav1.Object, error) {
+	all := follow(node, keys, func(key hub.Key) (metav1.Object, error) {
 		var obj metav1.Object
 		var err error
 		if key.Resource == resources.PersistentVolumes {

@@ -42,8 +42,8 @@ func persistentVolume(name, claim string) *corev1.PersistentVolume {
 	}
 }
 
-// TestClaimsAreFollowed has a pod's claim, the volume that it is bound to and the
-// volume's secret travel, each when it is there, and go when the pod goes.
+// TestClaimsAreFollowed: a pod's claim, the volume that it is bound to and the volume's
+// secret are sent to the node, each as soon as it exists, and are removed with the pod.
 func TestClaimsAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(podWithClaim("web", "n", "data"), claim("data", "pv-1", corev1.ClaimPending),

@@ -167,7 +167,9 @@ func othersConditions(all []corev1.PodCondition) []corev1.PodCondition {
 }
 
 func sameNode(before, after *corev1.Node) bool {
-	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec)
+	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
+		equality.Semantic.DeepEqual(before.Status.VolumesInUse, after.Status.VolumesInUse) &&
+		equality.Semantic.DeepEqual(before.Status.VolumesAttached, after.Status.VolumesAttached)
 }
 
 func sameMeta(before, after metav1.Object) bool {

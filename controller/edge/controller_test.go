@@ -75,7 +75,7 @@ func startWith(t testing.TB, client *fake.Clientset, logger *slog.Logger) *edge.
 	return c
 }
 
-// peer is a subscriber that notes what changed.
+// peer is a subscriber that records what changed.
 type peer struct {
 	mu      sync.Mutex
 	changed []string
@@ -188,15 +188,15 @@ func TestSource(t *testing.T) {
 	})
 }
 
-// TestLagging has a cache that does not see what the API server has: nothing
-// that exists may be called deleted, and nothing older may be sent.
+// TestLagging: the cache is behind the API server. No existing object may be reported as
+// deleted, and no older version may be sent.
 func TestLagging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset()
 		c := start(t, client)
 		src := c.Source("n")
 		defer src.Subscribe(func(hub.Key) {})()
-		// Behind the watch's back.
+		// Written to the API server without an event of the watch.
 		fresh, s := pod("web", "n"), secret("pull", "1")
 		fresh.ResourceVersion, s.ResourceVersion = "900", "901"
 		client.PrependReactor("get", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, fresh, nil })

@@ -23,8 +23,8 @@ func podCondition(kind corev1.PodConditionType, status corev1.ConditionStatus, r
 	return corev1.PodCondition{Type: kind, Status: status, Reason: reason}
 }
 
-// TestPodConditions has a node report conditions, its own and those of others as
-// it knew them hours ago: only its own are written, and only they are removed.
+// TestPodConditions: a node reports its own conditions and, hours old, those of others.
+// Only its own are written, and only its own are removed.
 func TestPodConditions(t *testing.T) {
 	const gate, expired = corev1.PodConditionType("lb.example/attached"), corev1.PodConditionType("edgekit.io/TokenExpired")
 	const yes, no = corev1.ConditionTrue, corev1.ConditionFalse
@@ -98,8 +98,8 @@ func TestPodConditions(t *testing.T) {
 	}
 }
 
-// TestTerminalPhaseStays has an older Running arrive after somebody else has
-// called the pod ended.
+// TestTerminalPhaseStays: an older Running arrives after somebody else has set a terminal
+// phase.
 func TestTerminalPhaseStays(t *testing.T) {
 	const ended, runs = corev1.PodFailed, corev1.PodRunning
 	for name, tt := range map[string]struct{ has, reported, want corev1.PodPhase }{
@@ -152,8 +152,8 @@ func TestTerminalPhaseStays(t *testing.T) {
 	}
 }
 
-// TestStatusOfReplacedPod has a report about a pod that the watch has not seen
-// yet, since it still has the one of that name before.
+// TestStatusOfReplacedPod: a report is about a pod that the watch has not seen yet, since
+// it still has the earlier pod of that name.
 func TestStatusOfReplacedPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := pod("web", "n")
@@ -175,8 +175,8 @@ func TestStatusOfReplacedPod(t *testing.T) {
 	})
 }
 
-// TestNodeConditions has a node report conditions that are not its own: those
-// of a network plugin and of a problem detector stay as they are.
+// TestNodeConditions: a node reports conditions that are not its own. Those of a network
+// plugin and of a problem detector stay as they are.
 func TestNodeConditions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cond := func(kind corev1.NodeConditionType, status corev1.ConditionStatus) corev1.NodeCondition {

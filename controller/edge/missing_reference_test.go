@@ -11,8 +11,8 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// TestLoadOfWhatDoesNotExist tells the node what its pod refers to in vain,
-// and not mistake for it what it merely need not have.
+// TestLoadOfWhatDoesNotExist: the node learns that an object which its pod refers to does
+// not exist. An object that the node merely does not need is not reported as absent.
 func TestLoadOfWhatDoesNotExist(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(pod("web", "n"))

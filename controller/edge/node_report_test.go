@@ -27,8 +27,8 @@ func hasRole(n *corev1.Node) bool {
 	return has
 }
 
-// TestNodeDeleted has the Node of a connected node deleted: the node learns of
-// it, and its next report makes the Node as at the first time.
+// TestNodeDeleted: the Node of a connected node is deleted. The node learns of it, and
+// its next report registers the Node again.
 func TestNodeDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(labelled("n"))
@@ -73,8 +73,8 @@ func TestNodeDeleted(t *testing.T) {
 	})
 }
 
-// TestNeverRegisters has a connected node without a Node: that is said, once, of
-// one that does not register and of no other.
+// TestNeverRegisters: a connected node has no Node. cloudcore logs that once for a node
+// that does not register, and for no other.
 func TestNeverRegisters(t *testing.T) {
 	for name, registers := range map[string]bool{"an old one": false, "a new one": true} {
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestNeverRegisters(t *testing.T) {
 	}
 }
 
-// TestRoleRemoved has somebody take the role label from a connected node, and
-// from one that is not.
+// TestRoleRemoved: somebody removes the role label from a connected node, and from one
+// that is offline.
 func TestRoleRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(labelled("n"), labelled("away"))

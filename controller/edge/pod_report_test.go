@@ -169,8 +169,8 @@ func TestCalls(t *testing.T) {
 	})
 }
 
-// FuzzWriters hands the writers what a broken or hostile edge may send: it
-// must end in an answer, and for what is no JSON in a final one.
+// FuzzWriters gives the writers what a broken or hostile edge may send: they must return,
+// and with a final error for invalid JSON.
 func FuzzWriters(f *testing.F) {
 	f.Add("nodes", "", "n", []byte(`{"metadata":{"name":"n"},"status":{"conditions":[{"type":"Ready"}]}}`), false)
 	f.Add("pods/status", "a", "web", []byte(`{"metadata":{"namespace":"a","name":"web","uid":"uid-web"},"status":{"podIPs":[{"ip":"x"}]}}`), false)

@@ -94,9 +94,9 @@ func (c *Controller) runReference(ctx context.Context, r *reference) {
 // watchReference makes the cache of one object. Each list and watch of a config map
 // or secret is made as one of the nodes that refer to it at that moment, since the
 // node authorizer lets only those read it; a running watch continues when that node
-// no longer refers to it. A node may get claims and volumes but not watch them (it
-// has no verb watch on them in the node authorizer), so that cloudcore watches these
-// in its own name: neither holds a secret, only names of secrets.
+// no longer refers to it. A node may get claims, volumes and attachments but not watch
+// them (it has no verb watch on them in the node authorizer), so that cloudcore watches
+// these in its own name: none holds a secret, only names of secrets.
 func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
@@ -122,6 +122,10 @@ func (c *Controller) watchReference(r *reference) objectStore {
 	case resources.CSIDrivers:
 		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
 		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.VolumeAttachments:
+		client := c.cfg.Cloud.StorageV1().VolumeAttachments()
+		return newSingle(name, &storagev1.VolumeAttachment{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	case resources.PersistentVolumes:
 		client := c.cfg.Cloud.CoreV1().PersistentVolumes()
@@ -174,7 +178,7 @@ func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed fun
 // what those lead to, and returns the node's keys that are new to it or that nothing
 // refers to any more.
 func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[hub.Key]struct{}) (changed []hub.Key) {
-	keys = c.followLocked(keys)
+	keys = c.followLocked(node, keys)
 	w := c.nodes[node]
 	old := w.refs[pod]
 	for key := range keys {

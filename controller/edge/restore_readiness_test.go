@@ -11,9 +11,9 @@ import (
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
-// TestRestore puts back the readiness that Kubernetes took from a node's pods,
-// no sooner than Kubernetes believes the node, and only where the node itself
-// would not have taken it.
+// TestRestore: cloudcore restores the Ready condition that the node lifecycle controller
+// of Kubernetes set to False on a node's pods, not before that controller sees the node
+// as ready, and only for pods that the node itself reported as ready.
 func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ready := func(name, node string, whole, containers corev1.ConditionStatus) *corev1.Pod {

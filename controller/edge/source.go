@@ -36,7 +36,7 @@ const (
 func Resources() []string {
 	return []string{
 		resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers,
+		resources.CSIDrivers, resources.VolumeAttachments,
 	}
 }
 
@@ -144,7 +144,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 		obj, err = s.loadPod(ctx, key, held)
 	case resources.Nodes:
 		obj, err = s.loadNode(ctx, key, held)
-	case resources.Secrets, resources.ConfigMaps, resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers:
+	case resources.Secrets, resources.ConfigMaps, resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers, resources.VolumeAttachments:
 		obj, err = s.loadReference(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
@@ -190,7 +190,9 @@ func (s *source) loadNode(ctx context.Context, key hub.Key, held string) (hub.Ob
 }
 
 func encodeNode(key hub.Key, version string, node *corev1.Node) (hub.Object, error) {
-	return nodesync.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec})
+	// Of the status only by what a node knows that it may mount what was attached.
+	volumes := corev1.NodeStatus{VolumesInUse: node.Status.VolumesInUse, VolumesAttached: node.Status.VolumesAttached}
+	return nodesync.Encode(key, version, &corev1.Node{ObjectMeta: *node.ObjectMeta.DeepCopy(), Spec: node.Spec, Status: volumes})
 }
 
 func (s *source) loadReference(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
@@ -245,6 +247,10 @@ func getReference(ctx context.Context, c *Controller, key hub.Key) (metav1.Objec
 		return c.cfg.NodeClient.CoreV1().PersistentVolumeClaims(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	case resources.PersistentVolumes:
 		return c.cfg.NodeClient.CoreV1().PersistentVolumes().Get(ctx, key.Name, metav1.GetOptions{})
+	case resources.VolumeAttachments:
+		// cloudcore asks in its own name: the node authorizer knows no attachment that
+		// does not exist and would refuse instead of saying so.
+		return c.cfg.Cloud.StorageV1().VolumeAttachments().Get(ctx, key.Name, metav1.GetOptions{})
 	case resources.CSIDrivers:
 		return c.cfg.NodeClient.StorageV1().CSIDrivers().Get(ctx, key.Name, metav1.GetOptions{})
 	}
@@ -277,7 +283,7 @@ func (c *Controller) referred(ctx context.Context, node string, key hub.Key) (bo
 				maps.Copy(seen, references(&pods.Items[i]))
 			}
 		}
-		if seen, err = c.followLive(ctx, seen); err != nil {
+		if seen, err = c.followLive(ctx, node, seen); err != nil {
 			return nil, err
 		}
 		c.mu.Lock()

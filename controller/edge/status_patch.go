@@ -123,6 +123,9 @@ func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 		return nil, err
 	}
 	delete(status, "volumesAttached") // set in the cloud
+	if _, reported := status["volumesInUse"]; !reported {
+		status["volumesInUse"] = nil
+	}
 	replaceItems(status, "addresses")
 	return json.Marshal(map[string]any{"status": status})
 }

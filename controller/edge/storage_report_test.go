@@ -51,8 +51,9 @@ func TestCSINodeIsWritten(t *testing.T) {
 	})
 }
 
-// TestClaimThatGrew gets its size and loses the conditions of the resize; an old report
-// does not shrink it, and one about another claim of that name does nothing.
+// TestClaimThatGrew: a claim gets its new size and loses the conditions of the resize. An
+// old report does not shrink it, and a report about another claim of that name changes
+// nothing.
 func TestClaimThatGrew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data := claim("data", "pv-1", corev1.ClaimBound)

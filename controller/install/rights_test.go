@@ -29,8 +29,7 @@ import (
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 )
 
-// account installs the shipped role and gives the configuration of its
-// ServiceAccount.
+// account installs the shipped role and returns the configuration of its ServiceAccount.
 func account(t *testing.T, a *apiServer) *rest.Config {
 	t.Helper()
 	if err := install.Ensure(t.Context(), install.Config{REST: a.admin}); err != nil {
@@ -83,8 +82,8 @@ func legacy(t *testing.T, a *apiServer) {
 	}
 }
 
-// granted waits until the API server lets the holder of cfg do this: its authorizer
-// follows the roles with a delay.
+// granted waits until the API server allows this to the holder of cfg: its authorizer
+// learns of roles with a delay.
 func granted(t *testing.T, cfg *rest.Config, attributes authorizationv1.ResourceAttributes) {
 	t.Helper()
 	reviews := clientFor(t, cfg).AuthorizationV1().SelfSubjectAccessReviews()
@@ -104,7 +103,7 @@ type escalation struct {
 	try  func(ctx context.Context, c *kubernetes.Clientset) error
 }
 
-// reached lists what of a list succeeds.
+// reached lists which of the escalations succeed.
 func reached(t *testing.T, cfg *rest.Config) []string {
 	t.Helper()
 	var all []string
@@ -157,7 +156,8 @@ func powerful() []rest.ImpersonationConfig {
 	}
 }
 
-// escalations are the ways that Kubernetes documents, and some of this project.
+// escalations are the ways that Kubernetes documents (RBAC good practices), and some of
+// this project.
 func escalations() []escalation {
 	all := rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}
 	const account = "system:serviceaccount:" + install.Namespace + ":" + install.ServiceAccount
@@ -257,7 +257,7 @@ func can(t *testing.T, cfg *rest.Config) []string {
 	return all
 }
 
-// works does as nodes what cloudcore does.
+// works makes the requests that cloudcore makes as nodes.
 func works(t *testing.T, cfg *rest.Config, mode impersonate.Mode) {
 	t.Helper()
 	client, err := impersonate.Client(cfg, mode)
@@ -321,9 +321,9 @@ func nodeOwner(t *testing.T, c *kubernetes.Clientset, name string) metav1.OwnerR
 	return metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: name, UID: node.UID, Controller: &yes}
 }
 
-// TestAttackRoleReach walks, at a real kube-apiserver, what the holder of
-// cloudcore's token gets beyond the role: with the shipped role nothing. The role
-// for older Kubernetes reaches what its file says.
+// TestAttackRoleReach tries, at a real kube-apiserver, what the holder of cloudcore's
+// token can do beyond the role: with the shipped role nothing. The role for older
+// Kubernetes allows what its file says.
 func TestAttackRoleReach(t *testing.T) {
 	a := startAPIServer(t)
 	cfg := account(t, a)

@@ -3,6 +3,7 @@ package install_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,36 +12,39 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/references"
 )
 
-// TestStorageOfNode has, at a real kube-apiserver and with the shipped role, the claim of
-// a pod travel to its node with the volume and what the driver says of itself, and the
-// node's reports about storage come back.
-func TestStorageOfNode(t *testing.T) {
-	a := startAPIServer(t)
-	cfg := account(t, a)
-	admin, own := clientFor(t, a.admin), clientFor(t, cfg)
-	client, err := impersonate.Client(cfg, impersonate.Constrained)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := t.Context()
-	must := func(what string, err error) {
+// mustDo returns a function that ends the test for an error of what was done.
+func mustDo(t *testing.T) func(what string, err error) {
+	return func(what string, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	_, err = client.CoreV1().Nodes().Create(impersonate.With(ctx, "n"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
+}
+
+// createStorage creates the node n and, bound to it, a pod with a claim of a CSI volume.
+func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.PersistentVolumeClaim {
+	t.Helper()
+	ctx, must := t.Context(), mustDo(t)
+	_, err := client.CoreV1().Nodes().Create(impersonate.With(ctx, "n"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
 	must("register", err)
 	_, err = admin.CoreV1().Nodes().Patch(ctx, "n", types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":""}}}`), metav1.PatchOptions{})
 	must("role", err)
 	gib := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	modes, no := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, false
+	_, err = admin.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: references.AttachmentName("d.example.com", "vol-1", "n")},
+		Spec:       storagev1.VolumeAttachmentSpec{Attacher: "d.example.com", NodeName: "n", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("pv-1")}},
+	}, metav1.CreateOptions{})
+	must("attachment", err)
 	_, err = admin.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}, Spec: storagev1.CSIDriverSpec{AttachRequired: &no}}, metav1.CreateOptions{})
 	must("driver", err)
 	claims := admin.CoreV1().PersistentVolumeClaims("default")
@@ -66,7 +70,47 @@ func TestStorageOfNode(t *testing.T) {
 		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
 	}}, metav1.CreateOptions{})
 	must("pod", err)
+	return claim
+}
 
+// awaitKeys waits until the source has all keys.
+func awaitKeys(t *testing.T, source hub.Source, changed <-chan struct{}, want []hub.Key) {
+	t.Helper()
+	soon, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		held := make(map[hub.Key]bool)
+		versions, err := source.Versions(t.Context())
+		mustDo(t)("versions", err)
+		for key := range versions {
+			held[key] = true
+		}
+		if !slices.ContainsFunc(want, func(key hub.Key) bool { return !held[key] }) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-soon.Done():
+			t.Fatalf("the node holds %v, want %v", held, want)
+		}
+	}
+}
+
+// TestStorageOfNode uses a real kube-apiserver and the shipped role: the claim of a pod
+// is sent to its node, with the volume and the CSIDriver, and the node's reports about
+// storage are written.
+func TestStorageOfNode(t *testing.T) {
+	a := startAPIServer(t)
+	cfg := account(t, a)
+	admin, own := clientFor(t, a.admin), clientFor(t, cfg)
+	client, err := impersonate.Client(cfg, impersonate.Constrained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	must := mustDo(t)
+	claim := createStorage(t, admin, client)
+	claims := admin.CoreV1().PersistentVolumeClaims("default")
 	nodes, err := edge.NewNodeStore(own, nil)
 	must("nodes", err)
 	c, err := edge.New(edge.Config{Cloud: own, NodeClient: client, Nodes: nodes})
@@ -94,24 +138,9 @@ func TestStorageOfNode(t *testing.T) {
 	})()
 	want := []hub.Key{
 		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
+		{Resource: "volumeattachments", Name: references.AttachmentName("d.example.com", "vol-1", "n")},
 	}
-	soon, cancelSoon := context.WithTimeout(ctx, 30*time.Second)
-	defer cancelSoon()
-	for missing := true; missing; {
-		held := make(map[hub.Key]bool)
-		versions, err := source.Versions(ctx)
-		must("versions", err)
-		for key := range versions {
-			held[key] = true
-		}
-		if missing = !held[want[0]] || !held[want[1]] || !held[want[2]]; missing {
-			select {
-			case <-changed:
-			case <-soon.Done():
-				t.Fatalf("the node holds %v, want %v", held, want)
-			}
-		}
-	}
+	awaitKeys(t, source, changed, want)
 	for _, key := range want {
 		// Without a subscriber the object is read as the node: the node authorizer agrees.
 		if obj, err := c.Source("n").Load(ctx, key, ""); err != nil || obj.Deleted || len(obj.Body) == 0 {
@@ -129,7 +158,7 @@ func TestStorageOfNode(t *testing.T) {
 	if got, err := claims.Get(ctx, "data", metav1.GetOptions{}); err != nil || got.Status.Capacity.Storage().String() != "2Gi" || got.Status.Phase != corev1.ClaimBound {
 		t.Errorf("the claim that grew: %+v, %v", got.Status, err)
 	}
-	for _, id := range []string{"1", "2"} { // the node's name to a driver does not change: it goes, and comes anew
+	for _, id := range []string{"1", "2"} { // a driver's nodeID cannot change in place: the entry is removed and added again
 		report(hub.Key{Resource: "csinodes", Name: "n"}, storagev1.CSINode{
 			ObjectMeta: metav1.ObjectMeta{Name: "n"}, Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "d.example.com", NodeID: id}}},
 		})

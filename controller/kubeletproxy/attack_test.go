@@ -24,7 +24,7 @@ import (
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
-// withNodes has the cloud read Nodes as after a restart of cloudcore.
+// withNodes makes the cloud read Nodes as after a restart of cloudcore.
 func (c *cloud) withNodes(t *testing.T, nodes ...*corev1.Node) {
 	t.Helper()
 	for _, n := range nodes {
@@ -78,9 +78,9 @@ func (c *cloud) askPort(t *testing.T, port int) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// TestAttackPortTheft has edge-1, a hostile node whose name comes first, claim
-// the port of edge-2, which is offline, in every way that a node can and in one
-// that only an operator can: an exec for edge-2 never reaches edge-1.
+// TestAttackPortTheft: edge-1, a hostile node whose name sorts first, claims the port of
+// edge-2, which is offline, in every way that a node can and in one that only an operator
+// can. An exec for edge-2 never reaches edge-1.
 func TestAttackPortTheft(t *testing.T) {
 	const port = 30150
 	stolen := 0
@@ -107,8 +107,8 @@ func TestAttackPortTheft(t *testing.T) {
 	fmt.Println("RESULT attack_port_theft", stolen)
 }
 
-// TestContested has two records name one port: neither node is served there until
-// one is rewritten, which happens when one of them connects.
+// TestContested: two records name one port. Neither node is served there until one record
+// is rewritten, which happens when one of the nodes connects.
 func TestContested(t *testing.T) {
 	const port = 30150
 	c := newCloud(t, nil)
@@ -187,8 +187,8 @@ func (c *cloud) reviews() int {
 	return n
 }
 
-// TestAttackConnections opens connections and keeps them: those that say nothing,
-// of which the oldest give way, and those that were refused, which are closed.
+// TestAttackConnections opens connections and keeps them: of those that send nothing the
+// oldest are closed, and those that were refused are closed too.
 func TestAttackConnections(t *testing.T) {
 	c := newCloud(t, func(cfg *Config) { cfg.MaxUnauthenticatedPerNetwork = 20 })
 	c.run(t)

@@ -21,7 +21,7 @@ import (
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-// BenchCloud is what the other processes must know of the cloud's.
+// BenchCloud is what the other processes must know of the cloud's process.
 type BenchCloud struct {
 	Link          string // where nodes connect
 	CACert, CAKey []byte // PEM, of nodes' certificates
@@ -90,13 +90,13 @@ func (b *benchCloud) Port(_ struct{}, url *string) error {
 	return nil
 }
 
-// Put has the one object of that version delivered. Its body says when.
+// Put changes the one object to that version. Its body has the time.
 func (b *benchCloud) Put(version int, _ *struct{}) error {
 	b.dir.Down("edge-1").Put(hub.Key{Resource: "things", Name: "one"}, version, strconv.FormatInt(time.Now().UnixNano(), 10))
 	return nil
 }
 
-// Collect lets go of what is garbage.
+// Collect collects garbage.
 func (b *benchCloud) Collect(struct{}, *struct{}) error {
 	debug.FreeOSMemory()
 	return nil

@@ -43,8 +43,7 @@ type benchEdge struct {
 	hush context.CancelFunc
 }
 
-// Start connects and serves; direct is where the API is reached without the
-// cloud.
+// Start connects and serves; direct is the address of the API without the cloud.
 func (b *benchEdge) Start(cloud BenchCloud, direct *string) error {
 	b.node = newBenchNode(b.t)
 	b.sink.arrived = make(chan benchArrival, 1)
@@ -97,7 +96,7 @@ func benchIdentity(cloud BenchCloud) (*tls.Config, error) {
 		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}}}, nil
 }
 
-// Wait waits for the object of that version and tells how long it took.
+// Wait waits for the object of that version and returns how long it took.
 func (b *benchEdge) Wait(version int, took *time.Duration) error {
 	for a := range b.sink.arrived {
 		if a.version == strconv.Itoa(version) {
@@ -108,7 +107,7 @@ func (b *benchEdge) Wait(version int, took *time.Duration) error {
 	return nil
 }
 
-// Talk has the container say a line ten times a second, or ends that.
+// Talk makes the container log a line ten times a second, or ends that.
 func (b *benchEdge) Talk(on bool, _ *struct{}) error {
 	if !on {
 		b.hush()
@@ -131,13 +130,13 @@ func (b *benchEdge) Talk(on bool, _ *struct{}) error {
 	return nil
 }
 
-// Collect lets go of what is garbage.
+// Collect collects garbage.
 func (b *benchEdge) Collect(struct{}, *struct{}) error {
 	debug.FreeOSMemory()
 	return nil
 }
 
-// benchSink tells when objects arrive, one at a time.
+// benchSink sends when objects arrive, one at a time.
 type benchSink struct{ arrived chan benchArrival }
 
 type benchArrival struct {
@@ -164,9 +163,9 @@ func (s *benchSink) Apply(ctx context.Context, objects []hub.Object) error {
 	return nil
 }
 
-// benchNode is a node with one pod, whose runtime serves four commands: hello
-// says a byte, take counts what it gets, give gives as much, and pour gives
-// what is taken.
+// benchNode is a node with one pod, whose runtime serves four commands: hello sends a
+// byte, take counts the bytes it gets, give sends as many, and pour sends for as long as
+// somebody reads.
 type benchNode struct {
 	dir     string
 	runtime *httptest.Server

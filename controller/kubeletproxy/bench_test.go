@@ -71,7 +71,7 @@ func TestStreams(t *testing.T) {
 	stop := b.follow()
 	var delay time.Duration
 	b.profiled("followers", func() { delay = b.deliver() - alone })
-	edgeNow, cloudNow := b.edge.Resident(), b.cloud.Resident() // with what is garbage, as an operator sees it
+	edgeNow, cloudNow := b.edge.Resident(), b.cloud.Resident() // with garbage, as an operator sees it
 	fmt.Printf("RESULT followers_1000_rss %.1f MiB\n", float64(edgeNow-edge)/(1<<20))
 	fmt.Printf("RESULT followers_1000_cloud_rss %.1f MiB\n", float64(cloudNow-cloud)/(1<<20))
 	fmt.Printf("RESULT state_delay_p99 %.2f ms\n", float64(delay.Microseconds())/1000)
@@ -122,7 +122,7 @@ func (b *bench) deliver() time.Duration {
 	return all[len(all)*99/100]
 }
 
-// resident is the memory of both processes once what is garbage is let go.
+// resident is the memory of both processes after a garbage collection.
 func (b *bench) resident() (edge, cloud int64) {
 	for _, p := range []*processtest.Process{b.edge, b.cloud, b.edge, b.cloud} {
 		p.Call("Collect", struct{}{}, &struct{}{}) // twice: pools keep things for one round
@@ -144,8 +144,8 @@ func (b *bench) profiled(what string, f func()) {
 	f()
 }
 
-// follow has many clients follow the log, all of which have seen a first line,
-// and lets it grow until stop.
+// follow makes many clients follow the log, waits until all have got a first line, and
+// lets the log grow until stop.
 func (b *bench) follow() (stop func()) {
 	b.t.Helper()
 	var bodies []io.ReadCloser

@@ -24,8 +24,8 @@ func (d *dead) ReadFrom(r io.Reader) (int64, error) { return io.Copy(io.Discard,
 func (d *dead) CloseWrite() error                   { return nil }
 func (d *dead) Close() error                        { d.closed = true; return nil }
 
-// lost reads what a node has sent until its link was lost, by SPDY's own
-// frames.
+// lost returns the SPDY frames that a client gets of what a node sent before its link was
+// lost.
 func lost(t *testing.T, sent []byte, err error) (frames []spdy.Frame, end error) {
 	t.Helper()
 	conn := &dead{Reader: io.MultiReader(iotest.OneByteReader(bytes.NewReader(sent)), iotest.ErrReader(err))}
@@ -52,7 +52,7 @@ func lost(t *testing.T, sent []byte, err error) (frames []spdy.Frame, end error)
 	}
 }
 
-// TestEndWithGoAway ends a SPDY connection with GOAWAY, unless it broke off within a
+// TestEndWithGoAway: a SPDY connection ends with GOAWAY, unless it broke off within a
 // frame.
 func TestEndWithGoAway(t *testing.T) {
 	var sent bytes.Buffer
@@ -100,8 +100,8 @@ func TestEndWithGoAway(t *testing.T) {
 	}
 }
 
-// FuzzFrames returns a node's bytes in two pieces: whatever they are, they pass
-// unchanged, and where frames end does not depend on the pieces.
+// FuzzFrames sends a node's bytes in two pieces: whatever they are, they pass unchanged,
+// and the ends of frames do not depend on the pieces.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1}, 3)
 	f.Add([]byte{0, 0, 0, 1, 1, 0xff, 0xff, 0xff, 'x'}, 8)

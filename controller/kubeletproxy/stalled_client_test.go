@@ -24,11 +24,10 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// What a session may hold whose client never reads: the most that wsconn and
-// quicconn let a stream's window grow to, and what is on the way through copies. Beside it
-// there is what the kernel holds for the two TCP connections outside the link,
-// to the client and from the runtime: up to 4 MiB to send and 6 to receive each
-// as Linux is set up.
+// How many bytes a session may hold whose client never reads: the largest window of a
+// stream of wsconn and quicconn, and the buffers of the copies on the way. The kernel
+// holds more for the two TCP connections outside the link, to the client and from the
+// runtime: by Linux' defaults up to 4 MiB to send and 6 MiB to receive each.
 const (
 	mostHeld   = 4<<20 + 256<<10
 	mostKernel = 20 << 20
@@ -159,7 +158,7 @@ func newWhole(t *testing.T, transport transport) *whole {
 	return w
 }
 
-// watched lets nodes in and tells of their sessions.
+// watched accepts nodes and reports their sessions.
 type watched struct {
 	hubtest.Directory
 	connected func(hub.Info)
@@ -186,8 +185,8 @@ func (w *whole) open(t *testing.T, request string) net.Conn {
 	return conn
 }
 
-// settled waits until v has begun to grow and has not for a while. Should it
-// then grow again, less was measured than is held, and nothing fails.
+// settled waits until v has grown and then has not changed for a while. If it grows again
+// later, the test measures too little and does not fail.
 func settled(v *atomic.Int64) int64 {
 	last := int64(0)
 	for same := 0; same < 20; same++ {
@@ -199,10 +198,10 @@ func settled(v *atomic.Int64) int64 {
 	return last
 }
 
-// TestAReaderThatNeverReads has a client ask for more than anything holds and
-// not read it. What has been taken from the container stays bounded, others are
-// served meanwhile, and the end of the link ends both sides of the session, the
-// client's too, which is blocked in a write that the client does not take.
+// TestAReaderThatNeverReads: a client asks for more bytes than all buffers hold, and does
+// not read them. The bytes that are read from the container stay bounded, others are
+// served meanwhile, and the end of the link ends both sides of the session, also the
+// client's side, which is blocked in a write.
 func TestAReaderThatNeverReads(t *testing.T) {
 	const (
 		logs = "GET /containerLogs/default/web/app?follow=true HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -233,7 +232,7 @@ func TestAReaderThatNeverReads(t *testing.T) {
 			if status, text := w.ask(t, "edge-1", "GET", "/healthz", w.ca.client(t, "admin")); status != 200 || text != "ok" {
 				t.Errorf("another request meanwhile: %d %q", status, text)
 			}
-			w.cut() // for logs it takes 5 s more: TLS wants to say that it ends
+			w.cut() // for logs it takes 5 s more: TLS tries to send its close_notify alert
 			hubtest.Until(t, "no session at the node or in the cloud outlives the link", func() bool {
 				return w.serving.Load() == 0 && w.busy() == 0
 			})

@@ -8,8 +8,8 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
 
-// TestAttackDecoders searches for the tokens and patches of a node that cost most
-// to be looked at.
+// TestAttackDecoders searches for the tokens and patches of a node that cost most memory
+// to check.
 func TestAttackDecoders(t *testing.T) {
 	units := []string{`"a":{}`, `"kubernetes.io":{}`, `"kubernetes.io":0`, `"kubernetes.io":{"pod":0,"pod":[]}`, `"":0`, `"a":[]`}
 	patch := func(b []byte) {

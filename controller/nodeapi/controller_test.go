@@ -20,6 +20,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
@@ -65,25 +66,30 @@ func objectMeta(namespace, name, version string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: version}
 }
 
+// accessObjects are two Namespaces with what a node may need to know of them.
+func accessObjects() []runtime.Object {
+	return []runtime.Object{
+		&rbacv1.Role{ObjectMeta: objectMeta("shop", "reader", "3")},
+		&rbacv1.Role{ObjectMeta: objectMeta("shop", "other", "4")},
+		&rbacv1.RoleBinding{ObjectMeta: objectMeta("shop", "clerks", "5"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "reader"},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "clerk"}}},
+		&rbacv1.RoleBinding{ObjectMeta: objectMeta("shop", "others", "6"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "other"},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "boss", Namespace: "shop"}}},
+		&rbacv1.ClusterRole{ObjectMeta: objectMeta("", "basic", "7")},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: objectMeta("", "basic", "8"), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "basic"},
+			Subjects: []rbacv1.Subject{{Kind: "Group", Name: "system:authenticated"}}},
+		&corev1.Namespace{ObjectMeta: objectMeta("", "shop", "1")},
+		&corev1.Namespace{ObjectMeta: objectMeta("", "other", "2")},
+		&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
+		&discoveryv1.EndpointSlice{ObjectMeta: objectMeta("shop", "web-x", "10")},
+	}
+}
+
 func TestSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clerk := cache.Name{Namespace: "shop", Name: "clerk"}
 		who := &accounts{by: map[string]map[cache.Name]struct{}{"gate-7": {clerk: {}}}}
-		kube := controllertest.NewClientset(
-			&rbacv1.Role{ObjectMeta: objectMeta("shop", "reader", "3")},
-			&rbacv1.Role{ObjectMeta: objectMeta("shop", "other", "4")},
-			&rbacv1.RoleBinding{ObjectMeta: objectMeta("shop", "clerks", "5"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "reader"},
-				Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "clerk"}}},
-			&rbacv1.RoleBinding{ObjectMeta: objectMeta("shop", "others", "6"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "other"},
-				Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "boss", Namespace: "shop"}}},
-			&rbacv1.ClusterRole{ObjectMeta: objectMeta("", "basic", "7")},
-			&rbacv1.ClusterRoleBinding{ObjectMeta: objectMeta("", "basic", "8"), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "basic"},
-				Subjects: []rbacv1.Subject{{Kind: "Group", Name: "system:authenticated"}}},
-			&corev1.Namespace{ObjectMeta: objectMeta("", "shop", "1")},
-			&corev1.Namespace{ObjectMeta: objectMeta("", "other", "2")},
-			&corev1.Service{ObjectMeta: objectMeta("shop", "web", "9")},
-			&discoveryv1.EndpointSlice{ObjectMeta: objectMeta("shop", "web-x", "10")},
-		)
+		kube := controllertest.NewClientset(accessObjects()...)
 		c, err := New(Config{Cloud: kube, NodeClient: kube, Accounts: who, Namespace: "edgekit-system", Services: ServicesEvery})
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -163,7 +169,7 @@ func podOn(node string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u-1"}, Spec: corev1.PodSpec{NodeName: node}}
 }
 
-// remoteText is what a node is told of an error.
+// remoteText is the text of an error that a node gets.
 func remoteText(err error) string {
 	if e, ok := errors.AsType[*hub.Error](err); ok {
 		return e.Text
@@ -171,7 +177,7 @@ func remoteText(err error) string {
 	return ""
 }
 
-// TestCall makes requests of an API server that says who asked.
+// TestCall sends requests to an API server that answers with the user.
 func TestCall(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -262,8 +268,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// TestAnswersAreBounded has the API server give answers that are too large: one
-// that says so is not read at all.
+// TestAnswersAreBounded: the API server sends answers that are too large. One whose
+// Content-Length says so is not read at all.
 func TestAnswersAreBounded(t *testing.T) {
 	f := forwarder{memory: semaphore.NewWeighted(maxAnswers), log: slog.New(slog.DiscardHandler)}
 	for _, tt := range []struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
 
-// TestAllowed has the allow list of requests that are made as the node.
+// TestAllowed checks the allow list of requests that are made as the node.
 func TestAllowed(t *testing.T) {
 	const merge, strategic = "application/merge-patch+json", "application/strategic-merge-patch+json"
 	patch := func(kind, path, body string) wire.Request {
@@ -73,8 +73,8 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// TestAttackRedirect has the API server send a request elsewhere, and be out of
-// reach: neither the credentials nor its address leave.
+// TestAttackRedirect: the API server redirects a request, or is out of reach. Neither the
+// credentials nor its address reach the node.
 func TestAttackRedirect(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("another host got %s with %v", r.URL, r.Header)

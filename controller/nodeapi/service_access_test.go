@@ -18,9 +18,8 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 )
 
-// TestServicesOfMarkedNodes has a node ask for all Services: it gets them when an
-// operator marks it, and they are taken from it with the mark. Its annotations
-// and other labels are no mark.
+// TestServicesOfMarkedNodes: a node asks for all Services. It gets them when an operator
+// marks it, and loses them with the mark. Its annotations and other labels do not count.
 func TestServicesOfMarkedNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{

@@ -80,7 +80,7 @@ func TestAuthorityInASecret(t *testing.T) {
 	}
 }
 
-// TestWatcher: what one program changes another one is told.
+// TestWatcher: a program learns what another one has changed.
 func TestWatcher(t *testing.T) {
 	client := controllertest.NewClientset()
 	s := newStore(t, client)
@@ -165,7 +165,7 @@ func TestRevokeNode(t *testing.T) {
 	if holder, err := s.Holder(ctx, "m"); err != nil || holder != k2 {
 		t.Errorf("the new holder of the name lost it to the old one: %q, %v", holder, err)
 	}
-	// k2 is revoked; the machine joins anew as k3, and that is good.
+	// k2 is revoked; the machine joins again as k3, which is valid.
 	for range 2 { // as after a crash in the middle
 		if _, err := s.RevokeNode(ctx, "m", k2); err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestRevokeNode(t *testing.T) {
 	}
 }
 
-// TestLedger: it is known whose certificate is of which authority.
+// TestLedger: the store knows which authority has signed which node's certificate.
 func TestLedger(t *testing.T) {
 	s, ctx := newStore(t, controllertest.NewClientset()), t.Context()
 	ca := newCA(t)

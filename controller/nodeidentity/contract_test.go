@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join/jointest"
 )
 
-// TestJoinContracts holds Store to the contracts of package join.
+// TestJoinContracts checks Store against the contracts of package join.
 func TestJoinContracts(t *testing.T) {
 	open := func(t *testing.T) *nodeidentity.Store { return newStore(t, controllertest.NewClientset()) }
 	t.Run("Tokens", func(t *testing.T) {

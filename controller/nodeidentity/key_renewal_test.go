@@ -95,13 +95,13 @@ func TestReplaceAtOnce(t *testing.T) {
 	for _, c := range "1234" {
 		g.Go(func() error { return s.Replace(ctx, "n", strings.Repeat("0", 64), strings.Repeat(string(c), 64)) })
 	}
-	_ = g.Wait() // who lost too often gets an ErrServer, and may ask again
+	_ = g.Wait() // a caller that lost too often gets an ErrServer, and may ask again
 	if keys, err := s.Keys(ctx, "n"); err != nil || len(keys) != 2 || keys[1] != strings.Repeat("0", 64) {
 		t.Error(keys, err)
 	}
 }
 
-// TestWatcherNames: every cloudcore is told who has which name.
+// TestWatcherNames: every cloudcore learns which key has which name.
 func TestWatcherNames(t *testing.T) {
 	s := newStore(t, controllertest.NewClientset())
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
-// TestRevokeBesideJoin has another machine join with the name while its last
-// holder's key is being revoked: the name is the new machine's.
+// TestRevokeBesideJoin: another machine joins with the name while the key of its last
+// holder is being revoked. The new machine keeps the name.
 func TestRevokeBesideJoin(t *testing.T) {
 	client := controllertest.NewClientset()
 	s, ctx := newStore(t, client), t.Context()
@@ -30,7 +30,7 @@ func TestRevokeBesideJoin(t *testing.T) {
 	claim.Data["keyHash"] = []byte(next)
 	client.PrependReactor("create", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		if a.(clienttesting.CreateAction).GetObject().(*corev1.Secret).Labels[nodeidentity.KindLabel] == nodeidentity.KindRevoked {
-			// Released, and claimed anew.
+			// The name is released and claimed again.
 			if err := client.Tracker().Update(corev1.SchemeGroupVersion.WithResource("secrets"), &claim, claim.Namespace); err != nil {
 				t.Error(err)
 			}

@@ -10,8 +10,8 @@ import (
 	"github.com/edgekit/edgekit/hub/decodetest"
 )
 
-// TestAttackDecoders searches for the claim that costs most. No node may write it,
-// but whoever may write Leases in edgekit's namespace.
+// TestAttackDecoders searches for the claim that costs most memory. No node can write it,
+// but everybody who may write Leases in edgekit's namespace.
 func TestAttackDecoders(t *testing.T) {
 	k := &Controller{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
 	decodetest.Search(t, decodetest.Case{

@@ -17,8 +17,8 @@ import (
 	"github.com/edgekit/edgekit/hub"
 )
 
-// TestAttackLease has a node write its own Lease, which NodeRestriction lets it:
-// neither who holds it nor the count of its sessions is changed by that.
+// TestAttackLease: a node writes its own Lease, which NodeRestriction allows. That
+// changes neither the holder of the node nor the count of its sessions.
 func TestAttackLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset(edgeNode("n"))
@@ -65,9 +65,9 @@ func TestAttackLease(t *testing.T) {
 	})
 }
 
-// TestAttackCondition has a node that is kept for ten minutes say again and again
-// that its link went a moment ago, with cloudcore restarted meanwhile: ten minutes
-// are ten minutes.
+// TestAttackCondition: a node with an autonomy of ten minutes reports again and again
+// that its link was lost a moment ago, and cloudcore is restarted meanwhile. The ten
+// minutes do not start again.
 func TestAttackCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := edgeNode("n")
@@ -102,7 +102,7 @@ func TestAttackCondition(t *testing.T) {
 	})
 }
 
-// TestLongNames: a record has a name that a Lease can have, one for each node.
+// TestLongNames: each node's record has a valid and unique Lease name.
 func TestLongNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := controllertest.NewClientset()

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 )
@@ -68,15 +69,13 @@ func isStale(lease *coordinationv1.Lease, absent, now time.Time) bool {
 func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
 	keep := isKept(obj, session, now)
-	nodeCtx := impersonate.With(ctx, n.name)
-	leases := k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	fresh := false
 	var lost error
 	for range 3 { // after a lost race, try again with what the winner wrote
 		if n.lease == nil {
 			// A disconnected node that somebody else looks after costs a read
 			// that the API server answers from its cache.
-			got, err := leases.Get(nodeCtx, n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
+			got, err := k.leases().Get(impersonate.With(ctx, n.name), n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
 			switch {
 			case apierrors.IsNotFound(err):
 				if n.absent.IsZero() {
@@ -109,18 +108,7 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			n.lease = nil
 			return v, nil
 		}
-		var written *coordinationv1.Lease
-		var err error
-		if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
-			err = k.writeRecord(ctx, n, obj, session)
-		}
-		switch {
-		case err != nil:
-		case n.lease == nil:
-			written, err = leases.Create(nodeCtx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
-		default:
-			written, err = leases.Update(nodeCtx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
-		}
+		written, err := k.writeLease(ctx, n, obj, session, now)
 		if err == nil {
 			n.lease, n.absent = written, time.Time{}
 			return leaseRenew, nil
@@ -131,6 +119,25 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 		}
 	}
 	return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
+}
+
+// writeLease writes the node's record, if it must change, and then its Lease.
+func (k *Controller) writeLease(ctx context.Context, n *node, obj *corev1.Node, session Session, now time.Time) (*coordinationv1.Lease, error) {
+	if holderOf(n.record) != k.cfg.ID || !owned(n.record, obj) || n.record.Annotations[ClaimAnnotation] == "" && session.holdsClaim() {
+		if err := k.writeRecord(ctx, n, obj, session); err != nil {
+			return nil, err
+		}
+	}
+	ctx = impersonate.With(ctx, n.name)
+	if n.lease == nil {
+		return k.leases().Create(ctx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
+	}
+	return k.leases().Update(ctx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
+}
+
+// leases writes Leases of nodes, as the node of the context.
+func (k *Controller) leases() coordinationclient.LeaseInterface {
+	return k.cfg.NodeClient.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 }
 
 func readVersion(fresh bool) string {

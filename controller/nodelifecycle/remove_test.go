@@ -25,8 +25,8 @@ func placed(name, node string, edit func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
-// TestRemove takes a connected node out: its identity first, and the Node only
-// when its session has ended, also when a late report registers it again.
+// TestRemove removes a connected node: first its identity, and the Node only when its
+// session has ended, also when a late report registers it again.
 func TestRemove(t *testing.T) {
 	yes := true
 	daemon := func(p *corev1.Pod) {
@@ -93,7 +93,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestRemoveBadly passes Remove what it cannot or need not take out.
+// TestRemoveBadly calls Remove for nodes that it cannot or need not remove.
 func TestRemoveBadly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost := edgeNode("lost") // no cloudcore runs to say that it is gone

@@ -33,8 +33,8 @@ func keeperOf(tb testing.TB, nodes int) *Controller {
 	return k
 }
 
-// TestQueue has nodes come, wait, be busy and go, and compares with a look at all
-// of them.
+// TestQueue adds, delays, processes and removes nodes, and compares the queue with a scan
+// of all nodes.
 func TestQueue(t *testing.T) {
 	const nodes = 200
 	k := keeperOf(t, nodes)
@@ -88,8 +88,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// BenchmarkConnect is a node that connects to a cloudcore which looks after
-// 100,000, up to where its lease is about to be written.
+// BenchmarkConnect connects a node to a cloudcore that has 100,000, up to the write of
+// its Lease.
 func BenchmarkConnect(b *testing.B) {
 	const nodes = 100_000
 	k := keeperOf(b, nodes)

@@ -81,13 +81,16 @@ func (f *faulty) Subscribe(ctx context.Context, changed func(string, string)) er
 	return f.subscribe(ctx, changed)
 }
 
-// TestRunDriverFindsFaults wants the suite to find each of these faults.
-func TestRunDriverFindsFaults(t *testing.T) {
-	tests := []struct {
-		check string
-		want  string // part of the error
-		fault func(f *faulty, forever <-chan struct{})
-	}{
+// driverFault is a fault of a driver, and the check of the suite that finds it.
+type driverFault struct {
+	check string
+	want  string // part of the error
+	fault func(f *faulty, forever <-chan struct{})
+}
+
+// driverFaults has a fault for each check, or more.
+func driverFaults() []driverFault {
+	return []driverFault{
 		{"each property is read", "for type INT", func(f *faulty, _ <-chan struct{}) {
 			f.read = func(context.Context, string) (string, error) { return "warm", nil }
 		}},
@@ -147,7 +150,11 @@ func TestRunDriverFindsFaults(t *testing.T) {
 			f.subscribe = func(ctx context.Context, _ func(string, string)) error { <-ctx.Done(); return nil }
 		}},
 	}
-	for _, tt := range tests {
+}
+
+// TestRunDriverFindsFaults checks that the suite finds each of these faults.
+func TestRunDriverFindsFaults(t *testing.T) {
+	for _, tt := range driverFaults() {
 		t.Run(tt.check+": "+tt.want, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				forever := make(chan struct{})
@@ -181,7 +188,7 @@ func checkNamed(t *testing.T, cfg DriverConfig, name string) error {
 	return nil
 }
 
-// TestOthersRunAtOnce wants two devices to be open at the same time.
+// TestOthersRunAtOnce checks that two devices are open at the same time.
 func TestOthersRunAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, cfg := newNotifier()

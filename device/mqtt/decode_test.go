@@ -21,7 +21,7 @@ func (v *view) play(t *testing.T, topic, payload string) {
 	}
 }
 
-// TestFollow has documents and lists overtake each other.
+// TestFollow: documents and lists overtake each other.
 func TestFollow(t *testing.T) {
 	const doc = "$hw/events/device/a/b/twin/update/document"
 	var state view

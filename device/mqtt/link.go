@@ -112,7 +112,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 		case <-resync.C:
 			l.requestList(ctx)
 		case m := <-events:
-			news, err := v.apply(m)
+			newList, err := v.apply(m)
 			if err != nil {
 				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "error", err)
 				continue
@@ -121,7 +121,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 				v.missed = false
 				l.requestList(ctx)
 			}
-			if news {
+			if newList {
 				changed(instances(v.entries))
 			}
 		}

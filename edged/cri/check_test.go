@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestCheckSaysThatItWaits has a runtime take 25 seconds for an answer: that is
-// logged soon, and each ten seconds from then on. One that answers is not mentioned.
+// TestCheckSaysThatItWaits: a runtime takes 25 seconds to answer. That is logged soon,
+// and every ten seconds from then on. A runtime that answers at once is not logged.
 func TestCheckSaysThatItWaits(t *testing.T) {
 	for name, x := range map[string]struct {
 		takes time.Duration

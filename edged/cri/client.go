@@ -214,6 +214,11 @@ func (c *Client) Health(ctx context.Context) (runtime.Health, error) {
 			h.NetworkReady, h.NetworkMessage = cond.Status, message
 		}
 	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return runtime.Health{}, err
+	}
+	h.Features.ImageVolumes = mountsImages(version)
 	h.Features.SupplementalGroupsPolicy = r.GetFeatures().GetSupplementalGroupsPolicy()
 	for _, handler := range r.GetRuntimeHandlers() {
 		if handler.GetName() == "" { // the default one

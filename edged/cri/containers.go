@@ -169,10 +169,14 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 		cfg.Envs = append(cfg.Envs, &runtimeapi.KeyValue{Key: e.Name, Value: []byte(e.Value)})
 	}
 	for _, m := range k.Mounts {
-		cfg.Mounts = append(cfg.Mounts, &runtimeapi.Mount{
+		mount := &runtimeapi.Mount{
 			ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly, RecursiveReadOnly: m.RecursiveReadOnly,
-			SelinuxRelabel: m.Relabel, Propagation: propagation(m.Propagation),
-		})
+			SelinuxRelabel: m.Relabel, Propagation: propagation(m.Propagation), ImageSubPath: m.ImageSubPath,
+		}
+		if m.Image != "" {
+			mount.Image = &runtimeapi.ImageSpec{Image: m.Image}
+		}
+		cfg.Mounts = append(cfg.Mounts, mount)
 	}
 	for _, d := range k.Devices {
 		cfg.Devices = append(cfg.Devices, &runtimeapi.Device{ContainerPath: d.ContainerPath, HostPath: d.HostPath, Permissions: d.Permissions})
@@ -196,6 +200,7 @@ func resources(r runtime.Resources) *runtimeapi.LinuxContainerResources {
 	out := &runtimeapi.LinuxContainerResources{
 		CpuPeriod: r.CPUPeriod, CpuQuota: r.CPUQuota, CpuShares: r.CPUShares, MemoryLimitInBytes: r.Memory,
 		MemorySwapLimitInBytes: r.MemorySwap, OomScoreAdj: r.OOMScoreAdj, Unified: r.Unified,
+		CpusetCpus: r.CPUSetCPUs, CpusetMems: r.CPUSetMems,
 	}
 	for size, limit := range r.HugePages {
 		out.HugepageLimits = append(out.HugepageLimits, &runtimeapi.HugepageLimit{PageSize: size, Limit: limit})

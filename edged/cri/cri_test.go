@@ -168,7 +168,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// TestCgroupDriver asks runtimes of all ages.
+// TestCgroupDriver asks runtimes of several releases for their cgroup driver.
 func TestCgroupDriver(t *testing.T) {
 	assumed := cri.DriverCgroupfs
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
@@ -209,8 +209,8 @@ func TestCgroupDriver(t *testing.T) {
 	}
 }
 
-// TestSandboxNamesTheRemedy: what runc says of a cgroup of the wrong kind is of
-// no help to most.
+// TestSandboxNamesTheRemedy: runc's error about a cgroup of the wrong driver names no
+// remedy, so ours does.
 func TestSandboxNamesTheRemedy(t *testing.T) {
 	s, c := serve(t)
 	for text, want := range map[string]bool{
@@ -241,7 +241,7 @@ func TestSocketErrors(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	// What a runtime leaves that was killed: it may come back.
+	// The socket of a runtime that was killed: the runtime may come back.
 	left := filepath.Join(t.TempDir(), "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
 	if err != nil {
@@ -274,8 +274,8 @@ func ExampleClient_Check() {
 	// Output: cri: no container runtime at /nowhere/containerd.sock: start containerd, or give the path of its socket
 }
 
-// TestSandboxResize passes over that most runtimes have no such call, and nothing
-// else.
+// TestSandboxResize: the error of a runtime without this call, which are most, is
+// ignored, and no other.
 func TestSandboxResize(t *testing.T) {
 	s, c := serve(t)
 	for want, errs := range map[bool][]error{

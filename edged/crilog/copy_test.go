@@ -158,8 +158,8 @@ func TestWatcher(t *testing.T) {
 	}
 }
 
-// told waits for a change, writing on in case that the Watcher was not yet
-// running.
+// isNotified waits for a change, and writes again and again in case that the Watcher did
+// not run yet.
 func isNotified(t *testing.T, _ *crilog.Watcher, file string, c <-chan struct{}) bool {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -14,8 +14,8 @@ import (
 	"github.com/edgekit/edgekit/edged/crilog"
 )
 
-// TestNoFile has something else in the place of the log, as a pod may put it there
-// that mounts the folder of the logs: it is not read, and nobody waits for it.
+// TestNoFile: something else than a file is in the place of the log, put there by a pod
+// that mounts the folder of the logs. It is not read, and no reader blocks on it.
 func TestNoFile(t *testing.T) {
 	dir := t.TempDir()
 	secret, file := filepath.Join(dir, "secret"), filepath.Join(dir, "0.log")
@@ -36,7 +36,7 @@ func TestNoFile(t *testing.T) {
 			if text, err := crilog.Tail(file, 10, 100); err == nil || text != "" {
 				t.Errorf("read %q, %v", text, err)
 			}
-			// It takes the place of a log that is followed.
+			// The same while a reader follows the log.
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}

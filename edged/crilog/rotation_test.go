@@ -33,9 +33,9 @@ func TestRotatedAt(t *testing.T) {
 
 func entry(text string) string { return "2026-01-02T03:04:05Z stdout F " + text + "\n" }
 
-// TestFollowRotations follows a log over rotations: what the runtime writes to the
-// old file after the new one is there, several rotations between two looks, a new
-// file that stays empty.
+// TestFollowRotations follows a log over rotations: the runtime still writes to the old
+// file after the new one exists; several rotations between two reads; a new file that
+// stays empty.
 func TestFollowRotations(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "0.log")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -73,8 +73,8 @@ func TestFollowRotations(t *testing.T) {
 	}
 }
 
-// TestSlowFollower falls behind by so many rotations that its file was compressed
-// meanwhile: it goes on with the oldest that it can read.
+// TestSlowFollower: a reader is so many rotations late that its file was compressed
+// meanwhile. It goes on with the oldest file that it can read.
 func TestSlowFollower(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "0.log")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -103,8 +103,7 @@ func TestSlowFollower(t *testing.T) {
 	}
 }
 
-// TestReadBetweenTheSteps reads a log in the moment of a rotation in which there is
-// no file of its name.
+// TestReadBetweenTheSteps reads a log during a rotation, while no file has its name.
 func TestReadBetweenTheSteps(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "0.log")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

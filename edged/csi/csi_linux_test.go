@@ -11,6 +11,7 @@ import (
 	"time"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -45,6 +46,9 @@ type machine struct {
 	claim   *corev1.PersistentVolumeClaim
 	pv      *corev1.PersistentVolume
 	grown   int64
+	node    corev1.Node
+	attach  map[string]*storagev1.VolumeAttachment
+	inUse   int // how often what is in use has changed
 }
 
 func (m *machine) ConfigMap(context.Context, string, string) (*corev1.ConfigMap, error) {
@@ -155,6 +159,7 @@ func (m *machine) volumes() *volume.Manager {
 	m.t.Helper()
 	v, err := volume.New(volume.Config{
 		Root: filepath.Join(m.root, "edged"), Source: m, Claims: m, CSI: m.drivers, CSIDrivers: m,
+		Node: "node-7", Attachments: m, InUseChanged: func() { m.inUse++ },
 		Expanded: func(_ context.Context, claim *corev1.PersistentVolumeClaim) error {
 			if claim.Name != "data" || claim.UID != "claim" {
 				m.t.Errorf("claim %q has grown", claim.Name)
@@ -419,17 +424,33 @@ func TestVolumeGrows(t *testing.T) {
 	}
 }
 
-// TestVolumeThatIsAttached is refused with the remedy, also where the driver says
-// nothing of itself.
-func TestVolumeThatIsAttached(t *testing.T) {
-	m := newMachine(t)
-	defer m.register()()
-	m.info = nil
-	_, err := m.volumes().SetUp(t.Context(), claimPod("u"), nil)
-	if err == nil || !strings.HasPrefix(err.Error(), `MountVolume.WaitForAttach failed for volume "pv-1" : `) || !strings.Contains(err.Error(), "attachRequired: false") {
-		t.Error(err)
+// collect gives the metrics of the pods' volumes by name and labels.
+func collect(v *volume.Manager, pods ...*corev1.Pod) map[string]float64 {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector{v, pods})
+	families, err := registry.Gather()
+	if err != nil {
+		panic(err)
 	}
+	out := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, l.GetName()+`="`+l.GetValue()+`"`)
+			}
+			out[family.GetName()+"{"+strings.Join(labels, ",")+"}"] = m.GetGauge().GetValue()
+		}
+	}
+	return out
 }
+
+type collector struct {
+	*volume.Manager
+	pods []*corev1.Pod
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) { c.Manager.Collect(ch, c.pods) }
 
 // TestStats asks the driver how full a volume is.
 func TestStats(t *testing.T) {
@@ -456,6 +477,12 @@ func TestStats(t *testing.T) {
 		}
 	}
 	m.expectCalls("twice in a minute", "NodeGetVolumeStats vol-1")
+	got := collect(v, p, p, claimPod("no volume is set up for it"))
+	for _, name := range []string{"capacity_bytes", "available_bytes", "used_bytes", "inodes", "inodes_free", "inodes_used"} {
+		if value, ok := got[`kubelet_volume_stats_`+name+`{namespace="ns",persistentvolumeclaim="data"}`]; !ok || value == 0 {
+			t.Errorf("%s: %v in %v", name, value, got)
+		}
+	}
 	if err := v.TearDown("u"); err != nil {
 		t.Error(err)
 	}

@@ -147,6 +147,7 @@ func accessMode(mode string, singleWriter bool) int64 {
 func stageRequest(r volume.CSIRequest, singleWriter bool) message {
 	var m message
 	m.text(1, r.VolumeID)
+	m.pairs(2, r.PublishContext)
 	m.text(3, r.Staging)
 	m.part(4, capability(r, singleWriter))
 	m.pairs(5, r.Secrets)
@@ -157,6 +158,7 @@ func stageRequest(r volume.CSIRequest, singleWriter bool) message {
 func publishRequest(r volume.CSIRequest, singleWriter bool) message {
 	var m message
 	m.text(1, r.VolumeID)
+	m.pairs(2, r.PublishContext)
 	m.text(3, r.Staging)
 	m.text(4, r.Target)
 	m.part(5, capability(r, singleWriter))

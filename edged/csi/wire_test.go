@@ -16,7 +16,7 @@ import (
 func TestRequests(t *testing.T) {
 	mounted := volume.CSIRequest{
 		VolumeID: "vol-1", Staging: "/s", Target: "/t", Context: map[string]string{"a": "1", "b": ""}, Secrets: map[string]string{"k": "v"},
-		AccessMode: "ReadWriteOnce", FSType: "ext4", Options: []string{"noatime", "ro"}, Group: "2000", ReadOnly: true,
+		AccessMode: "ReadWriteOnce", FSType: "ext4", Options: []string{"noatime", "ro"}, Group: "2000", ReadOnly: true, PublishContext: map[string]string{"device": "/dev/x"},
 	}
 	block := volume.CSIRequest{VolumeID: "vol-2", AccessMode: "ReadOnlyMany", Block: true}
 	mount := &spec.VolumeCapability{
@@ -31,9 +31,9 @@ func TestRequests(t *testing.T) {
 		wrote message
 		want  proto.Message
 	}{
-		"stage": {stageRequest(mounted, false), &spec.NodeStageVolumeRequest{VolumeId: "vol-1", StagingTargetPath: "/s", VolumeCapability: mount, Secrets: mounted.Secrets, VolumeContext: mounted.Context}},
+		"stage": {stageRequest(mounted, false), &spec.NodeStageVolumeRequest{VolumeId: "vol-1", StagingTargetPath: "/s", VolumeCapability: mount, Secrets: mounted.Secrets, VolumeContext: mounted.Context, PublishContext: mounted.PublishContext}},
 		"publish": {publishRequest(mounted, false), &spec.NodePublishVolumeRequest{
-			VolumeId: "vol-1", StagingTargetPath: "/s", TargetPath: "/t", VolumeCapability: mount, Readonly: true, Secrets: mounted.Secrets, VolumeContext: mounted.Context,
+			VolumeId: "vol-1", StagingTargetPath: "/s", TargetPath: "/t", VolumeCapability: mount, Readonly: true, Secrets: mounted.Secrets, VolumeContext: mounted.Context, PublishContext: mounted.PublishContext,
 		}},
 		"publish a device": {publishRequest(block, false), &spec.NodePublishVolumeRequest{VolumeId: "vol-2", VolumeCapability: device}},
 		"unpublish":        {backRequest("vol-1", "/t"), &spec.NodeUnpublishVolumeRequest{VolumeId: "vol-1", TargetPath: "/t"}},

@@ -11,6 +11,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -30,23 +31,24 @@ func (*notFoundError) NotFound() bool { return true }
 // goroutines. What it returns are copies, except the pods that Pods sends, which are
 // shared and must not be changed, as edged.Objects says.
 type API struct {
-	mu        sync.Mutex
-	version   int
-	pods      []*corev1.Pod
-	maps      map[types.NamespacedName]*corev1.ConfigMap
-	secrets   map[types.NamespacedName]*corev1.Secret
-	claims    map[types.NamespacedName]*corev1.PersistentVolumeClaim
-	volumes   map[string]*corev1.PersistentVolume
-	services  []*corev1.Service
-	ownNode   *corev1.Node
-	node      *corev1.Node
-	statuses  map[types.UID]*corev1.PodStatus
-	gone      map[types.UID]bool
-	events    []*corev1.Event
-	lists     []chan []*corev1.Pod
-	changes   []chan struct{}
-	deletions []chan *corev1.Node
-	reported  chan struct{} // closed and replaced with each report
+	mu          sync.Mutex
+	version     int
+	pods        []*corev1.Pod
+	maps        map[types.NamespacedName]*corev1.ConfigMap
+	secrets     map[types.NamespacedName]*corev1.Secret
+	claims      map[types.NamespacedName]*corev1.PersistentVolumeClaim
+	volumes     map[string]*corev1.PersistentVolume
+	attachments map[string]*storagev1.VolumeAttachment
+	services    []*corev1.Service
+	ownNode     *corev1.Node
+	node        *corev1.Node
+	statuses    map[types.UID]*corev1.PodStatus
+	gone        map[types.UID]bool
+	events      []*corev1.Event
+	lists       []chan []*corev1.Pod
+	changes     []chan struct{}
+	deletions   []chan *corev1.Node
+	reported    chan struct{} // closed and replaced with each report
 }
 
 // NewAPI makes an API that has nothing.
@@ -54,7 +56,8 @@ func NewAPI() *API {
 	return &API{
 		maps: make(map[types.NamespacedName]*corev1.ConfigMap), secrets: make(map[types.NamespacedName]*corev1.Secret),
 		claims: make(map[types.NamespacedName]*corev1.PersistentVolumeClaim), volumes: make(map[string]*corev1.PersistentVolume),
-		statuses: make(map[types.UID]*corev1.PodStatus), gone: make(map[types.UID]bool), reported: make(chan struct{}),
+		attachments: make(map[string]*storagev1.VolumeAttachment),
+		statuses:    make(map[types.UID]*corev1.PodStatus), gone: make(map[types.UID]bool), reported: make(chan struct{}),
 	}
 }
 
@@ -136,6 +139,11 @@ func (a *API) PutPersistentVolume(pv *corev1.PersistentVolume) {
 	put(a, a.volumes, pv.Name, pv)
 }
 
+// PutVolumeAttachment creates or replaces an attachment.
+func (a *API) PutVolumeAttachment(attachment *storagev1.VolumeAttachment) {
+	put(a, a.attachments, attachment.Name, attachment)
+}
+
 // PutService creates or replaces a Service.
 func (a *API) PutService(s *corev1.Service) {
 	a.mu.Lock()
@@ -149,6 +157,7 @@ func (a *API) PutNode(node *corev1.Node) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ownNode = node.DeepCopy()
+	a.sendChangeLocked()
 }
 
 // DeleteNode deletes the Node, as kubectl delete node does.

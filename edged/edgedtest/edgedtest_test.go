@@ -26,6 +26,15 @@ func TestAPI(t *testing.T) {
 			return api, api
 		})
 	})
+	t.Run("VolumeAttachmentReader", func(t *testing.T) {
+		edgedtest.RunVolumeAttachmentReader(t, func(*testing.T) (interface {
+			edged.Objects
+			edged.VolumeAttachmentReader
+		}, edgedtest.AttachmentCloud) {
+			api := edgedtest.NewAPI()
+			return api, api
+		})
+	})
 	t.Run("Reports", func(t *testing.T) {
 		edgedtest.RunReports(t, func(*testing.T) (edged.Reports, edgedtest.Reported) {
 			api := edgedtest.NewAPI()

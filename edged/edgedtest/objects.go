@@ -6,6 +6,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
@@ -16,6 +17,7 @@ var _ interface {
 	edged.BoundPodLister
 	edged.NodeReader
 	edged.VolumeReader
+	edged.VolumeAttachmentReader
 	edged.NodeDeletionWatcher
 } = (*API)(nil)
 
@@ -67,6 +69,16 @@ func (a *API) PersistentVolume(_ context.Context, name string) (*corev1.Persiste
 		return pv.DeepCopy(), nil
 	}
 	return nil, &notFoundError{"persistentvolume " + name}
+}
+
+// VolumeAttachment is that of edged.VolumeAttachmentReader.
+func (a *API) VolumeAttachment(_ context.Context, name string) (*storagev1.VolumeAttachment, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if attachment := a.attachments[name]; attachment != nil {
+		return attachment.DeepCopy(), nil
+	}
+	return nil, &notFoundError{"volumeattachment " + name}
 }
 
 // Services is that of edged.Objects.

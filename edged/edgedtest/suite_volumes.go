@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged"
@@ -67,4 +68,46 @@ func RunVolumeReader(t *testing.T, open func(t *testing.T) (interface {
 			t.Errorf("PersistentVolumeClaim after it was removed: %v; want an error with NotFound", err)
 		}
 	})
+}
+
+// AttachmentCloud is what stands above an implementation of edged.VolumeAttachmentReader.
+// An API is one.
+type AttachmentCloud interface {
+	PutNode(node *corev1.Node)
+	PutVolumeAttachment(attachment *storagev1.VolumeAttachment)
+}
+
+// RunVolumeAttachmentReader holds an implementation of edged.VolumeAttachmentReader to
+// its contract. open makes one that has nothing yet, and what stands above it.
+func RunVolumeAttachmentReader(t *testing.T, open func(t *testing.T) (interface {
+	edged.Objects
+	edged.VolumeAttachmentReader
+}, AttachmentCloud)) {
+	objects, cloud := open(t)
+	ctx := t.Context()
+	changed := objects.Changed(ctx)
+	await := func(what string) {
+		t.Helper()
+		if _, ok := <-changed; !ok {
+			t.Fatalf("%s: the channel was closed before its context ended", what)
+		}
+	}
+	const volume, name = "kubernetes.io/csi/d.example.com^vol-1", "csi-1"
+	node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: NodeName}}
+	node.Status.VolumesInUse = []corev1.UniqueVolumeName{volume}
+	node.Status.VolumesAttached = []corev1.AttachedVolume{{Name: volume}}
+	cloud.PutNode(node)
+	await("the Node")
+	got, err := eventually(t, func() (*corev1.Node, error) { return objects.OwnNode(ctx) })
+	if err != nil || len(got.Status.VolumesInUse) != 1 || len(got.Status.VolumesAttached) != 1 || got.Status.VolumesAttached[0].Name != volume {
+		t.Errorf("OwnNode: %+v, %v; want its volumes", got, err)
+	}
+	cloud.PutVolumeAttachment(&storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Status: storagev1.VolumeAttachmentStatus{Attached: true, AttachmentMetadata: map[string]string{"device": "/dev/x"}},
+	})
+	await("the attachment")
+	attachment, err := eventually(t, func() (*storagev1.VolumeAttachment, error) { return objects.VolumeAttachment(ctx, name) })
+	if err != nil || !attachment.Status.Attached || attachment.Status.AttachmentMetadata["device"] != "/dev/x" {
+		t.Errorf("VolumeAttachment: %+v, %v", attachment, err)
+	}
 }

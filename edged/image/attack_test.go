@@ -8,8 +8,8 @@ import (
 	"github.com/edgekit/edgekit/hub/decodetest"
 )
 
-// TestAttackDecoders searches for the pull secret that costs most to be read:
-// whoever may make a Secret and a pod writes it.
+// TestAttackDecoders searches for the pull secret that costs most memory to read:
+// everybody who may create a Secret and a pod can write one.
 func TestAttackDecoders(t *testing.T) {
 	ref, err := Parse("quay.io/acme/sensor:1")
 	if err != nil {

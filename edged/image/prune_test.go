@@ -28,8 +28,8 @@ func files(t *testing.T, dir string) int {
 	return len(entries)
 }
 
-// TestPrune removes what is known of an image when that has been gone for an hour,
-// and nothing that anybody could use to get an image that was not theirs.
+// TestPrune removes the records of an image that has been gone for an hour, but none
+// whose loss would let a pod use an image that it could not pull.
 func TestPrune(t *testing.T) {
 	key := Credential{Username: "u", Password: "p"}
 	const here, gone = "sha256:aa", "sha256:bb"
@@ -65,7 +65,7 @@ func TestPrune(t *testing.T) {
 		if n := prune(0, both[0]) + prune(59*time.Minute, both[0]) + prune(2*time.Hour, both...) + prune(2*time.Hour, both[0]); n != 0 {
 			t.Errorf("%d files removed of an image that was away for less than an hour", n)
 		}
-		// It comes back by a pull, and the list that is looked at is an old one.
+		// The image comes back by a pull, and the list that prune gets is an older one.
 		check(p.Note(old, gone, &key))
 		if n := prune(2*time.Hour, both[0]); n != 0 || !p.Pulled(old, gone) {
 			t.Errorf("%d files removed of an image that was just pulled", n)
@@ -76,7 +76,8 @@ func TestPrune(t *testing.T) {
 		if !p.Could(app, here, []Credential{key}) || !p.Pulled(app, here) {
 			t.Error("the image that is there is not known any more")
 		}
-		// A pull that goes on stays; one that was cut off by the power, for a day.
+		// The record of a pull under way stays; that of a pull that a power cut ended,
+		// for a day.
 		if n := prune(48*time.Hour, both[0]); n != 0 || !p.Pulled(cut, "sha256:cc") {
 			t.Errorf("%d files removed of a pull that goes on", n)
 		}
@@ -90,8 +91,8 @@ func TestPrune(t *testing.T) {
 	})
 }
 
-// TestPruneBound has one image be pulled under very many names: the oldest are
-// forgotten, and the image is still one that was pulled.
+// TestPruneBound: one image is pulled under very many names. The oldest names are
+// forgotten, and the image still counts as pulled.
 func TestPruneBound(t *testing.T) {
 	dir := t.TempDir()
 	p := NewPulls(dir)

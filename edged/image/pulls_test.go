@@ -42,7 +42,8 @@ func TestPulls(t *testing.T) {
 	if err := p.Note(ref, "id2", &key); err != nil || p.Could(ref, "id2", nil) || !p.Could(ref, "id1", nil) {
 		t.Error("a new image has the keys of the old one, or the old one is no longer for everybody", err)
 	}
-	// What a registry gave to anyone under one name needs no key under another.
+	// An image that a registry gave without a key under one name needs no key under
+	// another.
 	alias2, err := Parse("edge.local/sensor:1")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func TestPulls(t *testing.T) {
 	if p.Could(alias2, "id2", []Credential{other}) || p.Note(ref, "id3", nil) != nil || !p.Could(alias2, "id3", nil) || p.Note(ref, "id2", &key) != nil {
 		t.Error("a public image is kept from pods that name it otherwise")
 	}
-	// A damaged record is none, and the next pull mends it.
+	// A damaged record counts as missing, and the next pull replaces it.
 	if err := os.WriteFile(p.file(ref), []byte(`{"ref":"x`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestPulls(t *testing.T) {
 	}
 }
 
-// TestPulled tells images that were pulled from those that somebody brought.
+// TestPulled distinguishes images that were pulled from those that were preloaded.
 func TestPulled(t *testing.T) {
 	dir := t.TempDir()
 	ref, err := Parse("quay.io/acme/sensor:1")

@@ -38,6 +38,9 @@ type Config struct {
 	// KeptFree is what of a capacity is not allocatable besides Reserved: the hard
 	// thresholds of evictions. A nil func means nothing.
 	KeptFree func(capacity corev1.ResourceList) corev1.ResourceList
+	// VolumesInUse gives the volumes that the cloud has attached to the node and must not
+	// detach. A nil func means that the cloud attaches none.
+	VolumesInUse func() []corev1.UniqueVolumeName
 	// Unwritable says why Reports cannot store anything now; nil if it can. A nil
 	// func means that it always can.
 	Unwritable func() error

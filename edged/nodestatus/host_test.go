@@ -16,7 +16,7 @@ func FuzzHostFiles(f *testing.F) {
 	})
 }
 
-// TestAllocatable: huge pages are memory that nobody else gets.
+// TestAllocatable: preallocated huge pages are not part of allocatable memory.
 func TestAllocatable(t *testing.T) {
 	list := func(memory, huge2, huge1 string) corev1.ResourceList {
 		return corev1.ResourceList{"cpu": resource.MustParse("2"), "memory": resource.MustParse(memory), "hugepages-2Mi": resource.MustParse(huge2), "hugepages-1Gi": resource.MustParse(huge1)}

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// pressure is what somebody else has measured.
+// pressure is a fake of the evictor's measurements.
 type pressure struct {
 	mu    sync.Mutex
 	list  []corev1.NodeConditionType
@@ -40,8 +40,8 @@ func show(n *corev1.Node) (out []string) {
 	return out
 }
 
-// TestPressures has conditions follow what was measured, with the kubelet's reasons and
-// events, and keep what an earlier run reported until something was.
+// TestPressures: conditions follow the measurements, with the kubelet's reasons and
+// events, and keep what an earlier run reported until the first measurement.
 func TestPressures(t *testing.T) {
 	enough := []string{"MemoryPressure False KubeletHasSufficientMemory", "DiskPressure False KubeletHasNoDiskPressure", "PIDPressure False KubeletHasSufficientPID"}
 	short := []string{"MemoryPressure True KubeletHasInsufficientMemory", "DiskPressure True KubeletHasDiskPressure", "PIDPressure True KubeletHasInsufficientPID"}
@@ -96,7 +96,7 @@ func TestPressures(t *testing.T) {
 	})
 }
 
-// TestKeptFree has what evictions keep free not be allocatable.
+// TestKeptFree: memory and disk that eviction keeps free are not allocatable.
 func TestKeptFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := func(c corev1.ResourceList) corev1.ResourceList {

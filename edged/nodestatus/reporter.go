@@ -29,6 +29,11 @@ const (
 	nodeReportRetry = time.Second
 )
 
+// attachedByController has the attach-detach controller of the cluster attach volumes
+// to the node, as a kubelet's enableControllerAttachDetach does:
+// https://kubernetes.io/docs/reference/labels-annotations-taints/#volumes-kubernetes-io-controller-managed-attach-detach
+const attachedByController = "volumes.kubernetes.io/controller-managed-attach-detach"
+
 // Reporter keeps the Node object true. It holds no mutex while it asks the machine
 // or the runtime: workers read what it knows while they hold their own.
 type Reporter struct {
@@ -242,6 +247,13 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
 	}
 	st := &node.Status
+	if n.cfg.VolumesInUse != nil {
+		if node.Annotations == nil {
+			node.Annotations = make(map[string]string)
+		}
+		node.Annotations[attachedByController] = "true"
+		st.VolumesInUse = n.cfg.VolumesInUse()
+	}
 	for _, ip := range n.Addresses() {
 		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}

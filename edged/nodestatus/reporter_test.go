@@ -18,7 +18,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// nodeCloud is what a nodeReporter has above it.
+// nodeCloud is the Reports of a Reporter.
 type nodeCloud struct {
 	deleted chan *corev1.Node
 
@@ -97,8 +97,8 @@ func diskCondition(n *corev1.Node) corev1.NodeCondition {
 	return n.Status.Conditions[i]
 }
 
-// TestDiskHangs has the file system stop to answer: all else of the node goes
-// on, nobody waits for it, and DiskPressure says that it is not known.
+// TestDiskHangs: the file system stops answering. The rest of the node's status is
+// reported, no caller waits for the disk, and DiskPressure is Unknown.
 func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang, calls := make(chan struct{}), 0
@@ -146,7 +146,7 @@ func TestDiskHangs(t *testing.T) {
 	})
 }
 
-// TestDiskHangsAtTheEnd has an Agent end while the disk hangs.
+// TestDiskHangsAtTheEnd: an Agent ends while the disk hangs.
 func TestDiskHangsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
@@ -205,7 +205,7 @@ func TestAddressesChange(t *testing.T) {
 	})
 }
 
-// TestRegistersAgain has the Node deleted while nothing else changes.
+// TestRegistersAgain: the Node is deleted while nothing else changes.
 func TestRegistersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{

@@ -115,8 +115,8 @@ func TestRunThresholds(t *testing.T) {
 	})
 }
 
-// TestRuntimeErrors has a question that could not be put count neither for nor
-// against the container, and a command that did not end in time count against it.
+// TestRuntimeErrors: a probe that the runtime could not run counts neither as a success
+// nor as a failure; a command that did not end in time counts as a failure.
 func TestRuntimeErrors(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
@@ -149,8 +149,8 @@ func TestRuntimeErrors(t *testing.T) {
 	}
 }
 
-// TestStartInTheFuture has a container that was started while the clock was a
-// year ahead be asked after its initial delay, not a year later.
+// TestStartInTheFuture: a container that was started while the clock was a year ahead is
+// probed after its initial delay, not a year later.
 func TestStartInTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)

@@ -61,8 +61,8 @@ func TestKeepImages(t *testing.T) {
 	}
 }
 
-// TestImageOrder looks at images over a while: what was used longest ago goes first,
-// and of those never used what came first.
+// TestImageOrder observes images for a while: the least recently used image is removed
+// first, and of those never used the one that came first.
 func TestImageOrder(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	began := now
@@ -111,7 +111,7 @@ func TestImageOrder(t *testing.T) {
 	if old, rest := p.expired(unused, now.Add(-time.Minute), now); len(old) != 0 || len(rest) != 4 {
 		t.Errorf("an agent that has just begun: %+v", old)
 	}
-	// A clock that was ahead when an image came does not keep it for years.
+	// An image that came while the clock was ahead does not stay for years.
 	records["e"] = imageRecord{firstSeen: now.AddDate(1, 0, 0)}
 	unused = observeImages(records, list("e"), newUsers(nil), now)
 	if len(p.collectable(unused, false, now.Add(2*time.Minute))) != 1 {

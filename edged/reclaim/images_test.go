@@ -145,8 +145,8 @@ func TestCollect(t *testing.T) {
 	})
 }
 
-// TestCollectYoungOnes has the disk full from the start: what has just come stays for
-// two minutes.
+// TestCollectYoungOnes: the disk is full from the start, and an image that has just come
+// stays for two minutes.
 func TestCollectYoungOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newImageNode(img("a", 900))
@@ -222,8 +222,8 @@ func TestReclaimAll(t *testing.T) {
 	})
 }
 
-// TestPodThatStarts has a pod begin to want an image while it is about to be removed:
-// it gets the image, or finds that it is gone before it looks.
+// TestPodThatStarts: a pod begins to use an image that is about to be removed. It keeps
+// the image, or the image is gone before the pod looks for it.
 func TestPodThatStarts(t *testing.T) {
 	n := newImageNode(img("a", 10))
 	c := n.images(t, ImagesConfig{})

@@ -52,8 +52,8 @@ func TestPlanLog(t *testing.T) {
 	}
 }
 
-// TestPlanLogConverges rotates for ever: what is kept is what the policy says, the
-// newest first, and nothing has to be done when the log is small again.
+// TestPlanLogConverges rotates many times: the newest files are kept, as many as the
+// policy says, and nothing is left to do when the log is small again.
 func TestPlanLogConverges(t *testing.T) {
 	policy := logPolicy{maxSize: 100, maxFiles: 5}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

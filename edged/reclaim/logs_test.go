@@ -65,7 +65,8 @@ func newLogNode(t *testing.T) *logNode {
 	return n
 }
 
-// open is what a runtime does at the start of a container and on ReopenContainerLog.
+// open opens the log, as a runtime does at the start of a container and on
+// ReopenContainerLog.
 func (n *logNode) open(runtime.Container) error {
 	f, err := os.OpenFile(n.file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err == nil {
@@ -90,7 +91,7 @@ func (n *logNode) write(lines int) {
 	}
 }
 
-// read is all that is kept of the log, oldest first, as numbers of lines.
+// read returns the numbers of all lines in the log's files, oldest first.
 func (n *logNode) read() []string {
 	n.t.Helper()
 	names, err := filepath.Glob(n.file + ".*")
@@ -179,7 +180,7 @@ func TestRotate(t *testing.T) {
 	})
 }
 
-// TestRotateFails has the runtime fail in every way: no line is lost, and the log is
+// TestRotateFails: the runtime fails in every way. No line is lost, and the log is
 // rotated when it works again.
 func TestRotateFails(t *testing.T) {
 	broken := errors.New("broken")
@@ -215,7 +216,8 @@ func TestRotateFails(t *testing.T) {
 	}
 }
 
-// TestRotateAfterACrash begins with what a crash leaves at each step of a rotation.
+// TestRotateAfterACrash starts from the files that a crash leaves at each step of a
+// rotation.
 func TestRotateAfterACrash(t *testing.T) {
 	old := func(n *logNode, end string) string { return n.file + ".20260101-000000" + end }
 	move := func(n *logNode) {
@@ -280,14 +282,14 @@ func TestRotateOnlyRunning(t *testing.T) {
 	}
 }
 
-// TestRotateOnAFullDisk cannot compress: the log is rotated all the same, and no
-// more files are kept than else.
+// TestRotateOnAFullDisk: compression fails. The log is rotated all the same, and no more
+// files are kept than otherwise.
 func TestRotateOnAFullDisk(t *testing.T) {
 	n := newLogNode(t)
 	l := n.logs()
 	for i := range 6 {
 		n.write(10)
-		// What stands where the temporary file would be made lets the compression fail.
+		// A folder with the name of the temporary file makes the compression fail.
 		names, _ := filepath.Glob(n.file + ".*")
 		for _, name := range names {
 			if !strings.HasSuffix(name, ".tmp") {

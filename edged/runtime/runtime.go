@@ -185,6 +185,8 @@ type Resources struct {
 	OOMScoreAdj         int64             // -1000 to 1000
 	HugePages           map[string]uint64 // page size ("2MB") to bytes
 	Unified             map[string]string // cgroup v2 files
+	CPUSetCPUs          string            // CPUs that it may run on, such as "0-3,8"; "" is no bound
+	CPUSetMems          string            // NUMA nodes whose memory it may use, such as "0-1"; "" is no bound
 }
 
 // ContainerConfig says how to make a container.
@@ -218,6 +220,9 @@ type Mount struct {
 	RecursiveReadOnly       bool
 	Relabel                 bool   // for SELinux
 	Propagation             string // "", "HostToContainer" or "Bidirectional"
+	// Image is the id of an image that is mounted instead of HostPath, which is "" then,
+	// and ImageSubPath the part of it; "" is the whole.
+	Image, ImageSubPath string
 }
 
 // Device gives a host device to a container.
@@ -316,6 +321,7 @@ type Health struct {
 type Features struct {
 	SupplementalGroupsPolicy bool // it can ignore the groups that an image defines
 	RecursiveReadOnlyMounts  bool // its default handler can mount read-only with all that lies below
+	ImageVolumes             bool // it can mount an image into a container: see Mount.Image
 }
 
 // Event says that something of a pod changed. PodUID is empty when the

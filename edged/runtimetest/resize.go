@@ -33,6 +33,11 @@ func (r *Runtime) UpdateContainerResources(ctx context.Context, id string, to ru
 			*f.have = *f.want
 		}
 	}
+	for _, f := range []struct{ have, want *string }{{&set.CPUSetCPUs, &to.CPUSetCPUs}, {&set.CPUSetMems, &to.CPUSetMems}} {
+		if *f.want != "" {
+			*f.have = *f.want
+		}
+	}
 	set.Unified = maps.Clone(set.Unified)
 	for file, text := range to.Unified {
 		if set.Unified == nil {

@@ -95,7 +95,7 @@ func (n *node) Pod(namespace, name string) *corev1.Pod {
 	return n.pod.DeepCopy()
 }
 
-// end has the container app end.
+// end ends the container app.
 func (n *node) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -158,8 +158,8 @@ func serveConfig(t *testing.T, cfg server.Config, edit func(*server.Config)) *ht
 	return web
 }
 
-// TestAnswers checks status and text of what is answered without a session.
-// The texts that begin with the kubelet's words are shown by kubectl.
+// TestAnswers checks status and text of the answers without a session. kubectl shows the
+// texts, so they are the kubelet's where it has one.
 func TestAnswers(t *testing.T) {
 	web := serve(t, newNode(t), func(c *server.Config) {
 		c.Summary = func(context.Context) (any, error) { return map[string]string{"node": "n"}, nil }
@@ -350,7 +350,7 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// Example answers kubectl's question for a pod that is not there.
+// Example answers a request for a pod that is not there.
 func Example() {
 	n := &node{pod: &corev1.Pod{}}
 	s, err := server.New(server.Config{Node: "gate-7", Pods: n, Runtime: n})

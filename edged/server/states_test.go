@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/edged/server"
 )
 
-// reply is what a request is answered with.
+// reply is the answer to a request.
 type reply struct {
 	status int
 	text   string
@@ -45,12 +45,11 @@ func (s inState) ListSandboxes(context.Context, string) ([]runtime.Sandbox, erro
 	return s.sandboxes, nil
 }
 
-// TestEveryStateOfAPod asks for logs, exec, attach and port-forward in each
-// state of a pod. Status and text are those of the kubelet of Kubernetes 1.37,
-// read in its pkg/kubelet/kubelet_pods.go and server/server.go, since kubectl
-// shows them. That kubelet has no words of its own for a pod that is being
-// deleted: sessions work while the containers run, and logs for as long as the
-// pod is on the node.
+// TestEveryStateOfAPod asks for logs, exec, attach and port-forward in each state of a
+// pod. Status and text are those of the kubelet of Kubernetes 1.37, read in its
+// pkg/kubelet/kubelet_pods.go and server/server.go, since kubectl shows them. That
+// kubelet has no special answer for a pod that is being deleted: sessions work while the
+// containers run, and logs for as long as the pod is on the node.
 func TestEveryStateOfAPod(t *testing.T) {
 	const said = "hello\nworld\n" // by fake://app-1
 	var (

@@ -13,8 +13,8 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// spdyRuntime is a runtime's streaming server: it sends stdin back on stdout,
-// and when stdin ends says that all is well.
+// spdyRuntime is a runtime's streaming server: it sends stdin back on stdout, and status
+// Success when stdin ends.
 func spdyRuntime(t *testing.T) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := httpstream.Handshake(r, w, []string{"v4.channel.k8s.io", "portforward.k8s.io"}); err != nil {
@@ -104,7 +104,7 @@ func TestChannels(t *testing.T) {
 	}
 }
 
-// TestChannelsAndAClientThatGoes leaves in the middle.
+// TestChannelsAndAClientThatGoes: the client disconnects in the middle.
 func TestChannelsAndAClientThatGoes(t *testing.T) {
 	n := newNode(t)
 	n.streaming.Config.Handler = spdyRuntime(t)
@@ -134,7 +134,8 @@ func TestTunnel(t *testing.T) {
 	}
 }
 
-// TestUnknownProtocolIsTheRuntimesToRefuse hands it on.
+// TestUnknownProtocolIsTheRuntimesToRefuse: a request with an unknown protocol is passed
+// to the runtime.
 func TestUnknownProtocolIsTheRuntimesToRefuse(t *testing.T) {
 	n := newNode(t)
 	n.streaming.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -62,7 +62,7 @@ func TestFolder(t *testing.T) {
 	})
 }
 
-// TestNothingAbove reads what a node without an API server does not have.
+// TestNothingAbove reads objects that a node without an API server does not have.
 func TestNothingAbove(t *testing.T) {
 	node := standalone.New(nil)
 	var missing interface{ NotFound() bool }

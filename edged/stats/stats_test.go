@@ -33,7 +33,7 @@ func (p pods) Pods() []*corev1.Pod { return p }
 
 func n(v uint64) *uint64 { return &v }
 
-// proc writes what a machine says of itself.
+// proc writes the files of /proc that the package reads.
 func proc(t testing.TB) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -90,8 +90,8 @@ func TestResource(t *testing.T) {
 	}
 }
 
-// TestResourceOfNamesakes has two pods of one name on the node: one was deleted by
-// force and still ends. Prometheus refuses a page that has a series twice.
+// TestResourceOfNamesakes: the node has two pods of one name, since one was deleted by
+// force and is still ending. Prometheus refuses a page with a duplicate series.
 func TestResourceOfNamesakes(t *testing.T) {
 	cfg := config(t)
 	old := cfg.Pods.(pods)[0].DeepCopy()

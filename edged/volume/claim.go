@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -144,6 +145,24 @@ func checkNode(pv *corev1.PersistentVolume, labels map[string]string) error {
 		return errors.New("no matching NodeSelectorTerms")
 	}
 	return nil
+}
+
+// nodeLabels are the labels of this node.
+func (m *Manager) nodeLabels(ctx context.Context) map[string]string {
+	labels := maps.Clone(m.cfg.Labels)
+	if m.cfg.OwnNode == nil {
+		return labels
+	}
+	node, err := m.cfg.OwnNode(ctx)
+	switch {
+	case err == nil && labels == nil:
+		return node.Labels
+	case err == nil:
+		maps.Copy(labels, node.Labels)
+	case !missing(err) && ctx.Err() == nil:
+		m.cfg.Logger.Warn("cannot read this node's Node; volumes are judged by the labels of this agent alone", "err", err)
+	}
+	return labels
 }
 
 // storageOf says what a persistent volume is on.

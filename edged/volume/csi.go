@@ -53,17 +53,20 @@ type CSICapabilities struct {
 
 // CSIRequest is what a driver is told of a volume. Secrets are in no log.
 type CSIRequest struct {
-	VolumeID   string
-	Staging    string // path; "" where the driver does not stage
-	Target     string // path; "" for Stage
-	Context    map[string]string
-	Secrets    map[string]string
-	AccessMode string // of Kubernetes: "ReadWriteOnce"
-	FSType     string
-	Options    []string // mount options
-	Group      string   // fsGroup for a driver that has the capability; else ""
-	Block      bool
-	ReadOnly   bool
+	VolumeID string
+	Staging  string // path; "" where the driver does not stage
+	Target   string // path; "" for Stage
+	Context  map[string]string
+	// PublishContext is what the attachment of the volume to this node says; nil where
+	// the driver needs none.
+	PublishContext map[string]string
+	Secrets        map[string]string
+	AccessMode     string // of Kubernetes: "ReadWriteOnce"
+	FSType         string
+	Options        []string // mount options
+	Group          string   // fsGroup for a driver that has the capability; else ""
+	Block          bool
+	ReadOnly       bool
 }
 
 // CSIUsage is how full a volume is; what the driver does not say is 0.

@@ -105,6 +105,12 @@ func (s *setup) csi(ctx context.Context, st storage, r *record) error {
 	if err != nil {
 		return err
 	}
+	var attachment map[string]string
+	if *info.AttachRequired && !v.ephemeral {
+		if attachment, err = s.attachment(ctx, v, r); err != nil {
+			return err
+		}
+	}
 	defer m.locks.lock(v.driver + "/" + v.handle)()
 	dir := m.stagingDir(v.driver, v.handle)
 	have, err := readStaging(dir)
@@ -112,7 +118,7 @@ func (s *setup) csi(ctx context.Context, st storage, r *record) error {
 		return err
 	}
 	state := csiState{staged: have.Done && have.Boot == r.Boot || v.ephemeral, published: r.Done}
-	req := CSIRequest{VolumeID: v.handle, AccessMode: string(v.accessMode), FSType: v.fsType, Options: st.options, Block: st.block, Context: v.attributes}
+	req := CSIRequest{VolumeID: v.handle, AccessMode: string(v.accessMode), FSType: v.fsType, Options: st.options, Block: st.block, Context: v.attributes, PublishContext: attachment}
 	if g := s.group(); g != nil && can.Group {
 		req.Group = strconv.FormatInt(*g, 10)
 	}

@@ -71,9 +71,6 @@ func checkCSIDriver(info *storagev1.CSIDriverSpec, v *csiVolume) error {
 	if !slices.Contains(info.VolumeLifecycleModes, mode) {
 		return opError("MountVolume.SetUp failed", fmt.Errorf("volume mode %q not supported by driver %s (only supports %q)", mode, v.driver, info.VolumeLifecycleModes))
 	}
-	if !v.ephemeral && *info.AttachRequired {
-		return opError("MountVolume.WaitForAttach failed", fmt.Errorf("driver %s wants its volumes attached by the cloud (attachRequired of its CSIDriver is not false), and this node does not wait for that: use a driver with attachRequired: false, or run the pod on another node", v.driver))
-	}
 	return nil
 }
 

@@ -2,7 +2,8 @@
 // mounts that containers then bind. It knows emptyDir (on disk, in memory, on
 // huge pages), hostPath, configMap, secret, downwardAPI and projected volumes,
 // service account tokens included; NFS; and persistent volumes (hostPath, local,
-// NFS) by claims and as generic ephemeral volumes.
+// NFS, CSI) by claims and as generic ephemeral volumes. A volume that is an image is the
+// runtime's.
 //
 //	volumes, err := volume.New(volume.Config{Root: "/var/lib/edgekit/edged", Source: objects})
 //	prepared, err := volumes.SetUp(ctx, pod, allocatable)
@@ -21,6 +22,10 @@
 // A volume that outlives its pod is recorded in the pod's folder before it is mounted,
 // so that containers, TearDown and a restarted agent find it without the claim. A
 // persistent volume that is a path of the host is not mounted at all.
+//
+// A volume that the cloud attaches (CSIDriver.spec.attachRequired) is listed by InUse from
+// before it is waited for until it is given back, and mounted once the Node and the
+// VolumeAttachment say that it is attached.
 //
 // TearDown unmounts what SetUp, SubPath and the pod's containers mounted below
 // the pod's folder, and never a mount of the host: an unmount does not spread. It removes

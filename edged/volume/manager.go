@@ -38,14 +38,24 @@ type Config struct {
 	OnDisk func(error)
 	// Claims reads claims and the volumes behind them; with nil a pod with a claim waits.
 	Claims ClaimReader
-	// NodeLabels are the labels of this node, which persistent volumes may ask for;
-	// nil means that it has none.
-	NodeLabels func(context.Context) map[string]string
+	// Labels are those that the agent gives its Node, by which a persistent volume says
+	// on which nodes it is; those of OwnNode count over them.
+	Labels map[string]string
+	// OwnNode reads the Node as the cloud has it; nil where there is none.
+	OwnNode func(context.Context) (*corev1.Node, error)
 	// CSI finds the CSI drivers of the node; nil for a node without any.
 	CSI CSI
 	// CSIDrivers reads what drivers say of themselves; nil means that none says
-	// anything, and that each wants its volumes attached.
+	// anything, and that each wants its volumes attached: see Attachments.
 	CSIDrivers CSIDriverReader
+	// Node is this node's name, by which the attachments of its volumes are named.
+	Node string
+	// Attachments reads whether the cloud has attached a volume to this node; with nil a
+	// pod with a volume that must be attached waits.
+	Attachments AttachmentReader
+	// InUseChanged is called when Manager.InUse gives other volumes than before; nil
+	// ignores it.
+	InUseChanged func()
 	// Expanded is called with a claim whose volume has grown, and its new capacity in
 	// the claim's status; nil ignores it.
 	Expanded func(ctx context.Context, claim *corev1.PersistentVolumeClaim) error
@@ -66,6 +76,7 @@ type Manager struct {
 	claiming sync.Mutex
 	locks    keyedLocks // of volumes of CSI drivers
 	usages   usages
+	inUse    inUse
 }
 
 // Error says which volume of a pod could not be prepared, and why.
@@ -85,6 +96,19 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
 }
 
+// Reason is the reason of a kubelet's event about it; "" for a wait that has only just
+// begun and is worth no event yet.
+func (e *Error) Reason() string {
+	var wait *notAttached
+	switch {
+	case !errors.As(e.Err, &wait):
+		return "FailedMount"
+	case wait.early:
+		return ""
+	}
+	return "FailedAttachVolume"
+}
+
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -102,11 +126,11 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.OnDisk == nil {
 		cfg.OnDisk = func(error) {}
 	}
-	if cfg.NodeLabels == nil {
-		cfg.NodeLabels = func(context.Context) map[string]string { return nil }
-	}
 	if cfg.Expanded == nil {
 		cfg.Expanded = func(context.Context, *corev1.PersistentVolumeClaim) error { return nil }
+	}
+	if cfg.InUseChanged == nil {
+		cfg.InUseChanged = func() {}
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(*corev1.Pod, string, string) {}
@@ -238,6 +262,8 @@ func (s *setup) volume(ctx context.Context, v *corev1.Volume) error {
 			return nil
 		}
 		return hostPath(v.HostPath)
+	case v.Image != nil:
+		return nil // the runtime mounts it, when a container is made
 	}
 	if done, err := s.persistent(ctx, v); done {
 		return err

@@ -234,6 +234,9 @@ func (m *Manager) TearDownPod(ctx context.Context, uid string) error {
 		return fmt.Errorf("volume: %w", err)
 	}
 	m.usages.drop(uid)
+	if m.inUse.drop(uid) {
+		m.cfg.InUseChanged()
+	}
 	return nil
 }
 

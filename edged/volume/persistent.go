@@ -102,7 +102,7 @@ func (s *setup) resolve(ctx context.Context, v *corev1.Volume) (storage, error) 
 	if err := checkVolume(pv, claim, v.Name, usageOf(s.pod, v.Name)); err != nil {
 		return storage{}, failed(err)
 	}
-	if err := checkNode(pv, s.m.cfg.NodeLabels(ctx)); err != nil {
+	if err := checkNode(pv, s.m.nodeLabels(ctx)); err != nil {
 		return storage{}, &Error{Volume: pv.Name, Err: opError("MountVolume.NodeAffinity check failed", err)}
 	}
 	st, err := storageOf(pv, src.ReadOnly)

@@ -28,6 +28,10 @@ type claims struct {
 	offline bool // nothing answers
 }
 
+func (c *claims) OwnNode(context.Context) (*corev1.Node, error) {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: c.labels}}, nil
+}
+
 func (c *claims) PersistentVolumeClaim(_ context.Context, _, name string) (*corev1.PersistentVolumeClaim, error) {
 	if c.offline {
 		return nil, errors.New("the cloud is out of reach")
@@ -82,7 +86,7 @@ func disks(t *testing.T) (m *volume.Manager, c *claims, root, data string) {
 func newDisks(t *testing.T, root string, c *claims) *volume.Manager {
 	t.Helper()
 	m, err := volume.New(volume.Config{
-		Root: filepath.Join(root, "edged"), Source: &source{}, Claims: c, NodeLabels: func(context.Context) map[string]string { return c.labels },
+		Root: filepath.Join(root, "edged"), Source: &source{}, Claims: c, OwnNode: c.OwnNode,
 		Event: func(_ *corev1.Pod, reason, message string) { c.events = append(c.events, reason+": "+message) },
 	})
 	if err != nil {

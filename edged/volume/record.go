@@ -32,6 +32,7 @@ type record struct {
 	Boot        string `json:"boot,omitempty"`        // of the machine: what a driver mounted ends with it
 	Size        int64  `json:"size,omitempty"`        // to which it was expanded, in bytes
 	Unpublished bool   `json:"unpublished,omitempty"` // the driver has it back
+	Attach      bool   `json:"attach,omitempty"`      // the cloud attaches it to the node
 }
 
 // newRecord is the record of a volume that is about to be prepared. dir is where it
@@ -182,7 +183,7 @@ func (m *Manager) claimRecord(uid string, r *record, old record) error {
 			return &Error{Volume: r.Name, Err: errors.New("volume uses the ReadWriteOncePod access mode and is already in use by another pod")}
 		}
 	}
-	r.Done, r.Size = old.Done, old.Size
+	r.Done, r.Size, r.Attach = old.Done, old.Size, old.Attach
 	if *r == old {
 		return nil
 	}

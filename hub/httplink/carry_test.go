@@ -45,8 +45,8 @@ func (s *slow) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestCarryGathers has a writer that is slower than the reader: what comes
-// meanwhile is written together, and no more than the bound is held.
+// TestCarryGathers: the writer is slower than the reader. Bytes that come meanwhile are
+// written together, and no more than the bound is held.
 func TestCarryGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slow{}
@@ -70,8 +70,7 @@ func TestCarryGathers(t *testing.T) {
 	})
 }
 
-// TestCarryDeliversAtOnce has a reader that goes silent: what it gave before is
-// written.
+// TestCarryDeliversAtOnce: the reader goes silent, and what it gave before is written.
 func TestCarryDeliversAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in, out := net.Pipe()
@@ -102,7 +101,7 @@ func TestCarryDeliversAtOnce(t *testing.T) {
 	})
 }
 
-// TestCarryEnds has writer and reader fail.
+// TestCarryEnds: writer and reader fail.
 func TestCarryEnds(t *testing.T) {
 	broken := errors.New("broken")
 	if _, err := carry(io.Discard, iotest.ErrReader(broken)); !errors.Is(err, broken) {
@@ -120,7 +119,7 @@ func TestCarryEnds(t *testing.T) {
 	if _, err := io.WriteString(in, "x"); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; !errors.Is(err, broken) { // though nothing more is to be read
+	if err := <-done; !errors.Is(err, broken) { // although no more bytes come
 		t.Errorf("a broken writer: %v", err)
 	}
 }

@@ -162,8 +162,8 @@ func upper(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(conn, strings.ToUpper(string(text))+" end")
 }
 
-// TestUpgradeThroughProxies goes the way of kubectl exec: an HTTP server, the
-// link, and a handler that is itself a proxy.
+// TestUpgradeThroughProxies does what kubectl exec does: the bytes pass an HTTP server,
+// the link, and a handler that is itself a proxy.
 func TestUpgradeThroughProxies(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(upper))
 	defer backend.Close()

@@ -21,9 +21,9 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// What is compared with: a server that is quic-go and nothing else. Each of its
-// connections has shown a node's certificate and has one stream, which both ends
-// keep open and on which one byte has come.
+// The baseline: a server that is quic-go alone. Each of its connections has shown a
+// node's certificate and has one stream, which both ends keep open and on which one byte
+// has arrived.
 
 // bareProtocol is the ALPN name, which QUIC must have.
 const bareProtocol = "bare"
@@ -77,11 +77,11 @@ func (b *bareCloud) hold(conn *quic.Conn) {
 		return
 	}
 	b.connected.Add(1)
-	_, _ = s.Read(make([]byte, 1)) // waits for what does not come
+	_, _ = s.Read(make([]byte, 1)) // blocks: the peer sends nothing more
 	b.connected.Add(-1)
 }
 
-// State tells how many connections stand.
+// State returns how many connections are open.
 func (b *bareCloud) State(_ struct{}, out *CloudState) error {
 	out.Connected = int(b.connected.Load())
 	return nil
@@ -114,7 +114,7 @@ func (bareCrew) Start(cfg CrewConfig, _ *struct{}) error {
 		return err
 	}
 	to := &net.UDPAddr{IP: net.ParseIP(cfg.Host), Port: cfg.Port}
-	from := &quic.Transport{Conn: socket, ConnectionIDLength: 8} // 4, the default, meet each other
+	from := &quic.Transport{Conn: socket, ConnectionIDLength: 8} // ids of 4 bytes, the default, collide
 	shared := &tls.Config{
 		RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13, ServerName: cfg.Host, NextProtos: []string{bareProtocol},
 		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}},
@@ -152,8 +152,8 @@ func speak(conn *quic.Conn) error {
 	return err
 }
 
-// bare prints what a connection costs a server that is quic-go alone, as many as
-// the fleet has nodes.
+// bare prints how much memory a connection takes at a server that is quic-go alone, with
+// as many connections as the fleet has nodes.
 func bare(t *testing.T, plan fleetPlan) {
 	cert, key := authority(t)
 	server := processtest.Start(t, processtest.Config{Role: "bare-cloud", Env: []string{"GOGC=" + collectAt()}})

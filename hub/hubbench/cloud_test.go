@@ -26,7 +26,7 @@ import (
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-// CloudConfig is what the server process of a fleet must know.
+// CloudConfig sets up the server process of a fleet.
 type CloudConfig struct {
 	Transport      string
 	Hosts          []string // the addresses that it listens at; over QUIC the first one only
@@ -49,7 +49,7 @@ func (cfg CloudConfig) keyring() (*join.Keyring, error) {
 	return join.NewKeyring(join.KeyringConfig{Authorities: join.Authorities{Issuer: ca}, Hosts: cfg.Hosts})
 }
 
-// CloudState is how the server process stands.
+// CloudState is the state of the server process.
 type CloudState struct {
 	Connected int // sessions now
 	InStep    int // of these, how many compared digests
@@ -154,7 +154,7 @@ var listenerOf = map[string]listenFunc{
 	},
 }
 
-// Attach gives the node its post.
+// Attach returns the node's post.
 func (c *cloud) Attach(_ context.Context, h hub.Hello) (hub.Node, error) {
 	i, err := nodeIndex(h.Node)
 	if err != nil || i >= len(c.posts) {
@@ -171,7 +171,7 @@ func nodeName(i int) string { return fmt.Sprintf(nodePrefix+"%06d", i) }
 
 func nodeIndex(name string) (int, error) { return strconv.Atoi(strings.TrimPrefix(name, nodePrefix)) }
 
-// Standing tells how many nodes are connected, and how their handshakes ended.
+// Standing returns how many nodes are connected, and how their handshakes ended.
 func (c *cloud) Standing(_ struct{}, out *CloudState) error {
 	for i := range c.posts {
 		p := &c.posts[i]
@@ -188,7 +188,7 @@ func (c *cloud) Standing(_ struct{}, out *CloudState) error {
 	return nil
 }
 
-// State tells how the server stands, with all that takes long to ask.
+// State returns the whole state of the server, which takes long.
 func (c *cloud) State(_ struct{}, out *CloudState) error {
 	if err := c.Standing(struct{}{}, out); err != nil {
 		return err
@@ -293,7 +293,7 @@ func (p *post) connected(i hub.Info) {
 	}
 }
 
-// change returns the node's first object a new version.
+// change gives the node's first object a new version.
 func (p *post) change() {
 	p.mu.Lock()
 	p.version++
@@ -305,7 +305,8 @@ func (p *post) change() {
 	}
 }
 
-// Versions lists what the node must hold; it is asked once the digest is here.
+// Versions lists what the node must hold. The session calls it when the node's digest has
+// come.
 func (p *post) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

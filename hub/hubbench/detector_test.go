@@ -2,6 +2,6 @@
 
 package hubbench_test
 
-// raceDetector tells that the race detector watches, which takes several times
-// the memory and the time.
+// raceDetector says that the race detector is on, which takes several times the memory
+// and the time.
 const raceDetector = true

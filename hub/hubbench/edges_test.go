@@ -26,7 +26,7 @@ import (
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-// CrewConfig is what a process with some of a fleet's nodes must know.
+// CrewConfig sets up a process with some of a fleet's nodes.
 type CrewConfig struct {
 	Transport       string
 	Host            string // of the server
@@ -39,7 +39,7 @@ type CrewConfig struct {
 	Dials           int // how many connect at the same time at first
 }
 
-// CrewState is how the nodes of a process stand.
+// CrewState is the state of the nodes of a process.
 type CrewState struct {
 	Connected int
 	Sessions  int      // begun so far
@@ -118,13 +118,13 @@ func (c *crew) Start(cfg CrewConfig, _ *struct{}) error {
 	return nil
 }
 
-// Enough keeps those nodes from connecting that have not begun to.
+// Enough stops nodes from connecting that have not begun to.
 func (c *crew) Enough(_ struct{}, _ *struct{}) error {
 	c.enough.Store(true)
 	return nil
 }
 
-// live is one node. connected is called when it has had its first session.
+// live runs one node. It calls connected when the first session has begun.
 func (c *crew) live(i int, t *tls.Config, connected func()) {
 	d, err := c.dialer(i, t)
 	if err != nil {
@@ -157,7 +157,7 @@ func (c *crew) live(i int, t *tls.Config, connected func()) {
 // ports are those in errors of the network.
 var ports = regexp.MustCompile(`:\d+`)
 
-// failing counts a Dialer's failures, to tell why nodes do not connect.
+// failing counts a Dialer's failures, to show why nodes do not connect.
 type failing struct {
 	hub.Dialer
 	crew *crew
@@ -190,7 +190,7 @@ func (c *crew) fail(i int, err error) {
 	c.failed = append(c.failed, fmt.Sprintf("%s: %v", nodeName(c.cfg.First+i), err))
 }
 
-// State tells how the nodes stand.
+// State returns the state of the nodes.
 func (c *crew) State(_ struct{}, out *CrewState) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,7 +201,7 @@ func (c *crew) State(_ struct{}, out *CrewState) error {
 	return nil
 }
 
-// Outcomes tells how the handshakes of all nodes ended.
+// Outcomes returns how the handshakes of all nodes ended.
 func (c *crew) Outcomes(_ struct{}, out *Outcomes) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -254,7 +254,7 @@ func (s *stock) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 	}, nil
 }
 
-// Apply notes how long the objects took.
+// Apply records how long the objects took.
 func (s *stock) Apply(_ context.Context, objects []hub.Object) error {
 	now := time.Now()
 	for _, o := range objects {

@@ -6,14 +6,12 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 	"github.com/edgekit/edgekit/hub/hubtest"
-	"github.com/edgekit/edgekit/hub/join"
 )
 
 // fleetPlan is one run with many nodes.
@@ -29,8 +27,8 @@ type fleetPlan struct {
 	profile   string // how the names of profiles begin; empty for none
 }
 
-// collectAt is GOGC for the server of a fleet, as cloudcore has it: what a server
-// of many nodes holds lives long, and is not worth doubling.
+// collectAt is GOGC for the server of a fleet, as cloudcore sets it: a server of many
+// nodes has a large heap that lives long, which the default would double.
 func collectAt() string { return setting("GOGC", "18") }
 
 // crewMiB is how much memory all nodes together should stay within.
@@ -68,11 +66,10 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	f.cloud.Call("Collect", struct{}{}, &struct{}{})
 	f.empty = f.cloud.Resident()
 	for i := range plan.crews {
-		// Nodes would be on other machines, and their memory is not measured: they
-		// collect seldom, up to a limit that all of them have room for, and the
-		// server, whose two cores these are, has nine shares of the CPU to one of
-		// theirs. Otherwise they ask again and again a server that they do not let
-		// answer.
+		// Real nodes are on other machines, and their memory is not measured here. So
+		// they collect garbage rarely, up to a limit for all of them, and the server gets
+		// nine times their share of the CPU. Otherwise the nodes would starve the server
+		// that they wait for, and retry for ever.
 		p := processtest.Start(t, processtest.Config{Role: "crew", By: []string{"nice", "-n", "10"}, Env: []string{"GOGC=400", fmt.Sprintf("GOMEMLIMIT=%dMiB", crewMiB/plan.crews)}})
 		host := loopback(0)
 		if plan.transport == "ws" {
@@ -88,27 +85,11 @@ func newFleet(t testing.TB, plan fleetPlan) *fleet {
 	return f
 }
 
-// authority makes a CA: its certificate and its key, as PEM.
-func authority(t testing.TB) (cert, key []byte) {
-	t.Helper()
-	ca, err := join.NewCA("bench", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if key, err = ca.KeyPEM(); err != nil {
-		t.Fatal(err)
-	}
-	return ca.CertificatePEM(), key
-}
-
-// loopback is the i-th address of this machine to itself.
-func loopback(i int) string { return "127.0.0." + strconv.Itoa(1+i) }
-
 // serve starts a server at the same address as the one before.
 func (f *fleet) serve() {
 	f.t.Helper()
 	env := []string{"GOGC=" + collectAt()}
-	if f.plan.profile != "" && f.cfg.Versions == nil { // which one that was started again is too slow with
+	if f.plan.profile != "" && f.cfg.Versions == nil { // a restarted one is too slow with it
 		env = append(env, "GODEBUG=memprofilerate=512") // exact enough to divide by the nodes
 	}
 	f.cloud = processtest.Start(f.t, processtest.Config{Role: "cloud", Env: env})
@@ -121,7 +102,7 @@ func (f *fleet) state() (s CloudState) {
 	return s
 }
 
-// nodes adds up what the crews say.
+// nodes adds up the states of all crews.
 func (f *fleet) nodes() (all CrewState) {
 	f.t.Helper()
 	for _, p := range f.crews {
@@ -153,8 +134,8 @@ func (f *fleet) outcomes() Outcomes {
 	return all
 }
 
-// await asks until n nodes are in step, and returns how long that took and how
-// many are when that is longer than limit. It fails when a node gives up.
+// await polls until n nodes are in step, or limit has passed. It returns how long that
+// took and how many nodes are in step. It fails when a node gives up.
 func (f *fleet) await(n int, limit time.Duration) (time.Duration, int) {
 	f.t.Helper()
 	begun, logged := time.Now(), time.Now()
@@ -172,12 +153,12 @@ func (f *fleet) await(n int, limit time.Duration) (time.Duration, int) {
 			f.t.Logf("%d of %d nodes connected after %v; the server used %v of the CPU and saw handshakes end as %v",
 				s.Connected, n, time.Since(begun).Round(time.Second), f.cloud.Busy(), s.Handshakes)
 		}
-		// Asking takes the CPU that nodes need: 10 ms for 100,000 of them.
+		// Polling takes CPU that the nodes need: 10 ms for 100,000 of them.
 		<-time.After(max(100*time.Millisecond, time.Duration(n)*20*time.Microsecond))
 	}
 }
 
-// kept is what a node costs the server at rest.
+// kept is how much memory an idle node takes at the server.
 type kept struct {
 	resident, heap, stacks float64 // KiB for each node
 	goroutines             float64
@@ -221,36 +202,12 @@ func (f *fleet) deliver(d Delivery) []time.Duration {
 	return all
 }
 
-// watch begins profiles of the CPU of all processes, if profiles are asked for.
-func (f *fleet) watch() {
-	f.t.Helper()
-	f.each(func(p *processtest.Process, name string) { p.Call("Watch", name+".back", &struct{}{}) })
-}
-
-// profile writes the profiles of all processes, if they are asked for.
-func (f *fleet) profile(when string) {
-	f.t.Helper()
-	f.each(func(p *processtest.Process, name string) { p.Call("Profile", name+"."+when, &struct{}{}) })
-}
-
-// each calls do with every process and with the beginning of its profiles'
-// names, if profiles are asked for.
-func (f *fleet) each(do func(p *processtest.Process, name string)) {
-	f.t.Helper()
-	if f.plan.profile == "" {
-		return
-	}
-	for i, p := range append([]*processtest.Process{f.cloud}, f.crews...) {
-		do(p, f.plan.profile+"."+p.Role+strconv.Itoa(i))
-	}
-}
-
 // restart kills the server and starts it again; it returns how long it took
 // from the kill until n nodes were back in step, and how many were at the
 // limit.
 func (f *fleet) restart(n int, limit time.Duration) (time.Duration, int) {
 	f.t.Helper()
-	f.cloud.Call("Versions", struct{}{}, &f.cfg.Versions) // they would be in the API server
+	f.cloud.Call("Versions", struct{}{}, &f.cfg.Versions) // a real cloud reads them from the API server
 	begun := time.Now()
 	f.cloud.Kill()
 	f.serve()
@@ -268,9 +225,9 @@ func (f *fleet) restart(n int, limit time.Duration) (time.Duration, int) {
 	return took, back
 }
 
-// TestFleet is a fleet of NODES over each transport, 100 if nobody says how
-// many: what must hold for a large one, in seconds. The memory of a node is a
-// budget, with room for another machine; the figure is in BENCHMARKS.md.
+// TestFleet runs a fleet of NODES nodes (default 100) over each transport, and checks in
+// seconds what must hold for a large fleet. The memory of a node has a budget, with a
+// margin for other machines; the measured figure is in BENCHMARKS.md.
 func TestFleet(t *testing.T) {
 	nodes := number(t, "NODES", 100)
 	for _, transport := range []string{"quic", "ws"} {
@@ -285,7 +242,7 @@ func TestFleet(t *testing.T) {
 			}
 			k := f.weigh()
 			t.Logf("a node costs %.1f KiB: %.1f heap, %.1f stacks of %.1f goroutines", k.resident, k.heap, k.stacks, k.goroutines)
-			// A few nodes do not make up for what they share.
+			// With few nodes, the memory that they share counts too much.
 			if k.resident > budget && nodes >= 1000 && !raceDetector {
 				t.Errorf("a node costs the server %.1f KiB at rest, the budget is %d", k.resident, budget)
 			}
@@ -303,15 +260,15 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// budget is what a node may cost the server at rest, in KiB.
+// budget is how much memory an idle node may take at the server, in KiB.
 const budget = 75
 
-// settle is for how long nodes are left alone once the server was weighed, whose
-// collections of all garbage, one after the other, are no part of a delivery.
+// settle is how long the test waits after it has measured the server's memory: the
+// garbage collections for that must not disturb the deliveries.
 const settle = 15 * time.Second
 
-// manyNodes is how many nodes may ask for their server as often as quicconn lets
-// them, which is how they notice its return within a restart's 30 s.
+// manyNodes is up to how many nodes may use quicconn's default keepalive, by which they
+// notice within 30 s that the server was restarted.
 const manyNodes = 20_000
 
 // TestFleetMeasured prints the figures of a fleet of NODES over TRANSPORT.
@@ -327,10 +284,10 @@ func TestFleetMeasured(t *testing.T) {
 		profile:   os.Getenv("PROFILE"),
 	}
 	plan.crews = 2
-	if plan.transport == "ws" { // each of which is a file
+	if plan.transport == "ws" { // each connection is a file
 		plan.crews = max(2, (plan.nodes+9999)/10_000)
 	}
-	if plan.nodes > manyNodes { // as an operator would say it to cloudcore
+	if plan.nodes > manyNodes { // as an operator would set it
 		plan.ask = plan.keepalive
 	}
 	if os.Getenv("PEER") == "quic-go" {
@@ -382,21 +339,4 @@ func TestFleetMeasured(t *testing.T) {
 	result("restart_all_back", took.Seconds(), "s")
 	result("handshakes_peak", float64(f.state().Peak), "1/s")
 	result("full_lists", float64(f.nodes().FullLists-lists), "lists")
-}
-
-// setting is an environment variable with a default.
-func setting(name, def string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return def
-}
-
-func number(t *testing.T, name string, def int) int {
-	t.Helper()
-	n, err := strconv.Atoi(setting(name, strconv.Itoa(def)))
-	if err != nil || n < 0 {
-		t.Fatalf("%s=%q is no number", name, os.Getenv(name))
-	}
-	return n
 }

@@ -8,8 +8,7 @@ import (
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
-// TestRace has an edge take QUIC where it can, and WebSocket where UDP is
-// blocked.
+// TestRace checks that an edge uses QUIC, and WebSocket where UDP is blocked.
 func TestRace(t *testing.T) {
 	for want, blocked := range map[string]bool{"quic": false, "websocket": true} {
 		t.Run(want, func(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
 )
 
-// TestRestMeasured prints what a node at rest costs on the wire: a server here
-// and one node in a network namespace of its own, with a virtual cable between
-// them whose bytes the kernel counts, all layers from Ethernet up.
+// TestRestMeasured prints how many bytes an idle node sends and receives. The server is
+// here, the node in a network namespace of its own, and a virtual cable connects them:
+// the kernel counts its bytes, from the Ethernet header on.
 func TestRestMeasured(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("a measurement of minutes: set BENCH=1")
@@ -29,11 +29,12 @@ func TestRestMeasured(t *testing.T) {
 			t.Parallel()
 			c := newCable(t, i)
 			f := connectOver(t, c, transport, keepalive)
-			// QUIC tries out larger packets while there is something to send;
-			// a node that has received its objects is past that.
+			// QUIC searches for the path's MTU while there is something to send. After
+			// these objects it has ended.
 			f.deliver(Delivery{Objects: 200, Rate: 50})
 			<-time.After(5 * time.Second) // past the last acknowledgement
-			// However it begins, this long holds as many keepalives as there are.
+			// An interval of this length has exactly this many keepalives, wherever it
+			// begins.
 			const keepalives = 4
 			before := c.bytes()
 			<-time.After(keepalives * keepalive)

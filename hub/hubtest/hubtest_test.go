@@ -9,7 +9,7 @@ import (
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
-// The fakes pass the suites that they are used beside.
+// The fakes pass the suites of this package.
 
 func TestOutbox(t *testing.T) {
 	hubtest.RunOutbox(t, hubtest.OutboxSuite{

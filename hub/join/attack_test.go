@@ -9,8 +9,8 @@ import (
 	"github.com/edgekit/edgekit/hub/decodetest"
 )
 
-// TestAttackDecoders searches for the requests and answers that cost most. They
-// are bounded at 16 KiB besides.
+// TestAttackDecoders searches for the requests and answers that cost most. Both are also
+// limited to 16 KiB.
 func TestAttackDecoders(t *testing.T) {
 	units := []string{`"a":{}`, `"a":[]`, `"a":"b"`, `"node":"ab"`, `"token":""`, `"token":[]`, `"csr":"\n"`, `"certificate":{}`, `"a":[[],[]]`, `"code":1`}
 	of := func(name string, decode func([]byte)) decodetest.Case {

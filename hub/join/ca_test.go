@@ -81,8 +81,8 @@ func TestGivenCA(t *testing.T) {
 	}
 }
 
-// TestAuthorityWithoutSuccessor: an authority that may have none below it cannot
-// vouch for the next one. The operator is told, and the rotation goes on.
+// TestAuthorityWithoutSuccessor: an authority with pathlen 0 cannot sign a bridge.
+// Bridged reports that, and the rotation goes on.
 func TestAuthorityWithoutSuccessor(t *testing.T) {
 	key := newKey(t)
 	ca, err := join.LoadCA(foreignCA(t, key, func(c *x509.Certificate) { c.MaxPathLenZero = true }), keyPEM(t, key))
@@ -116,8 +116,8 @@ func TestKeyringKeepsGoodAuthorities(t *testing.T) {
 			t.Errorf("%v; the issuer is %s", err, k.Pin())
 		}
 	}
-	// The server's certificate stays the same, is made anew at two thirds of
-	// its life, and not by an authority that has ended.
+	// The server's certificate stays the same until two thirds of its life, is then made
+	// again, and not by an expired authority.
 	show := func() ([]byte, error) {
 		c, err := k.ServerTLS().GetConfigForClient(nil)
 		if err != nil {

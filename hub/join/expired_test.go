@@ -13,9 +13,9 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// TestExpiredNodeAsksOften: without a certificate there is no link that could
-// tell that the cloud is in reach again, so that an expired node asks every few
-// minutes, however long it has been away.
+// TestExpiredNodeAsksOften: without a certificate there is no link that shows that the
+// cloud is in reach again. So an expired node tries to renew every few minutes, however
+// long it has been away.
 func TestExpiredNodeAsksOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now().Add(-48 * time.Hour)

@@ -6,7 +6,7 @@ import (
 	"crypto/rand"
 )
 
-// News tells that the server was seen to have a new authority.
+// NewAuthority has a value when a server showed an unknown authority.
 func (i *Identity) NewAuthority() <-chan struct{} { return i.newAuthority }
 
 // RenewAsBefore renews as nodes did that never changed their key.

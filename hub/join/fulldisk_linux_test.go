@@ -11,8 +11,8 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// fullDisk has every write of a file beyond its first bytes fail until the test
-// ends, as a full disk does, for root as well.
+// fullDisk makes every write of a file beyond its first bytes fail until the test ends,
+// like a full disk, also for root.
 func fullDisk(t *testing.T) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ)
@@ -31,8 +31,8 @@ func fullDisk(t *testing.T) {
 	})
 }
 
-// TestFullDisk: what cannot be saved leaves what was there, and the node goes on
-// with it.
+// TestFullDisk: a Save that fails leaves the earlier file, and the node continues with
+// it.
 func TestFullDisk(t *testing.T) {
 	c := newCloud(t)
 	dir, fresh := t.TempDir(), filepath.Join(t.TempDir(), "fresh")

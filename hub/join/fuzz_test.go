@@ -33,7 +33,7 @@ func FuzzParseCSR(f *testing.F) {
 	})
 }
 
-// FuzzRequests returns the handler what anybody may send.
+// FuzzRequests sends the handler arbitrary requests.
 func FuzzRequests(f *testing.F) {
 	ca, err := NewCA("fuzz", time.Now())
 	if err != nil {
@@ -109,7 +109,7 @@ func FuzzParseAuthorities(f *testing.F) {
 	})
 }
 
-// TestLimiter: the memory is fixed, and time forgives.
+// TestLimiter: the memory is fixed, and failures are forgiven with time.
 func TestLimiter(t *testing.T) {
 	l, now := newLimiter(limitEvery), time.Now()
 	addr := network("[2001:db8::1]:4711")
@@ -131,7 +131,7 @@ func TestLimiter(t *testing.T) {
 	if wait := l.over(addr, now.Add(limitEvery)); wait != 0 {
 		t.Error("still waits", wait)
 	}
-	// A clock that is set back forgives nothing and holds nobody for long.
+	// A clock that is set back forgives nothing, and makes nobody wait for long.
 	if wait := l.over(addr, now.Add(-time.Hour)); wait > limitEvery {
 		t.Error("waits", wait)
 	}

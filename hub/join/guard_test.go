@@ -93,9 +93,9 @@ func (l *linked) connect(t *testing.T, id *join.Identity) (up <-chan hub.Info, e
 	return infos, errs
 }
 
-// TestRevoke: a revoked key loses its session at once, and link, renewal and
-// join; a new join lets the machine back in, and another revocation of the old
-// key does it no harm.
+// TestRevoke: a revoked key loses its session at once, and can neither link, renew nor
+// join; the machine comes back with a new join, and another revocation of the old key
+// does not affect it.
 func TestRevoke(t *testing.T) {
 	l := newLinked(t, nil)
 	id := identity(t, l.cloud, l.joined(t, "edge-1"))
@@ -135,7 +135,7 @@ func TestRevoke(t *testing.T) {
 	if i := <-up; !i.Connected {
 		t.Fatal(i)
 	}
-	l.guard.Revoke(key) // a watch that begins anew tells all of them again
+	l.guard.Revoke(key) // a watch that starts again reports all keys again
 	select {
 	case i := <-up:
 		t.Error("the new session suffered for the old key:", i)
@@ -147,7 +147,7 @@ func TestRevoke(t *testing.T) {
 	}
 	// A node knows of its session a moment before the server lists it.
 	hubtest.Until(t, "the server lists both nodes", func() bool { return len(l.server.Nodes()) == 2 })
-	// Taken back, the key connects again.
+	// After Restore the key connects again.
 	l.guard.Restore(key)
 	up, _ = l.connect(t, id)
 	if i := <-up; !i.Connected {

@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// asked is what a request came to.
+// asked is the answer to a request.
 type asked struct {
 	status      int
 	code        string // of a refusal
@@ -70,7 +70,7 @@ func (c *cloud) ask(t *testing.T, method, path string, body any, as *join.Creden
 	return a
 }
 
-// csr asks for a certificate for key; subject is what it claims to be.
+// csr makes a certificate request for key, with that subject.
 func csr(t testing.TB, key any, subject string) string {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
@@ -98,9 +98,8 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// TestNobodyElse walks every path with what node a has, its token and its
-// certificate, on the way to being node b. The paths of the link are walked by
-// the tests of hub, wsconn and quicconn.
+// TestNobodyElse tries on every path to become node b with the token and the certificate
+// of node a. The tests of hub, wsconn and quicconn do the same for the link.
 func TestNobodyElse(t *testing.T) {
 	c := newCloud(t)
 	other := newCloud(t)
@@ -162,8 +161,8 @@ func TestNobodyElse(t *testing.T) {
 	}
 }
 
-// TestBadRequests: what makes no sense is refused with its code, and the next
-// request is served.
+// TestBadRequests: a bad request is refused with its code, and the next request is
+// served.
 func TestBadRequests(t *testing.T) {
 	c := newCloud(t)
 	tok := c.token("*", time.Hour)
@@ -212,8 +211,7 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestSlowBody: a peer that sends half of a request holds nothing for longer
-// than the limit.
+// TestSlowBody: a peer that sends half of a request is cut off at the time limit.
 func TestSlowBody(t *testing.T) {
 	c := newCloud(t)
 	url := serve(t, c.Handler(func(cfg *join.HandlerConfig) { cfg.Timeout = 50 * time.Millisecond }), c.ServerTLS())
@@ -235,8 +233,8 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// TestGuessing: who guesses tokens is put off, and a node that renews from the
-// same address is not.
+// TestGuessing: an address that guesses tokens must wait, but a node that renews from
+// there need not.
 func TestGuessing(t *testing.T) {
 	c := newCloud(t)
 	node := c.joined(t, "edge-1")
@@ -258,8 +256,9 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
-// TestGuessingBehindABalancer: all come from one address, and one of them guesses
-// until it is put off. Others join; a token that is guessed for is put off itself.
+// TestGuessingBehindABalancer: all requests come from one address, and somebody there
+// guesses until the address must wait. Others still join; a token whose secret is guessed
+// must wait itself.
 func TestGuessingBehindABalancer(t *testing.T) {
 	c := newCloud(t)
 	guess := func(tok join.Token) int {

@@ -257,8 +257,8 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestDamagedCredentials: whatever part is cut off or changed, the file is said
-// to be damaged, and with what to do.
+// TestDamagedCredentials: whatever part of the file is cut off or changed, the error says
+// that it is damaged and what to do.
 func TestDamagedCredentials(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := join.LoadCredentials(dir); !errors.Is(err, join.ErrNoCredentials) {

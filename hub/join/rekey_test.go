@@ -30,8 +30,8 @@ func keysOf(t *testing.T, c *cloud, node string) []string {
 	return keys
 }
 
-// TestRenewBringsANewKey: each renewal is for a new key, the one before has the name
-// no more, and a copy of it is good for nothing.
+// TestRenewBringsANewKey: each renewal is for a new key. The key before no longer has the
+// name, and a copy of it is worthless.
 func TestRenewBringsANewKey(t *testing.T) {
 	for name, dir := range map[string]string{"saved": t.TempDir(), "in memory": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -148,11 +148,11 @@ func write(t *testing.T, name string, b []byte) {
 	}
 }
 
-// onlyNames is a Names of before renewals brought new keys.
+// onlyNames is a Names without KeyReplacer, as in earlier versions.
 type onlyNames struct{ join.Names }
 
-// TestRenewOfOtherVersions: a node of before keeps its key, and a cloud of before, or
-// one whose Names cannot replace keys, renews the old one.
+// TestRenewOfOtherVersions: a node of an earlier version keeps its key, and an earlier
+// cloud, or one whose Names cannot replace keys, renews the old key.
 func TestRenewOfOtherVersions(t *testing.T) {
 	t.Run("cloud", func(t *testing.T) {
 		c := newCloud(t)
@@ -174,8 +174,8 @@ func TestRenewOfOtherVersions(t *testing.T) {
 	})
 }
 
-// TestRenewNeedsBothKeys: who has a certificate and not its key gets none for a key
-// of his own.
+// TestRenewNeedsBothKeys: somebody who has a certificate without its key cannot renew it
+// for another key.
 func TestRenewNeedsBothKeys(t *testing.T) {
 	c := newCloud(t)
 	cred := c.joined(t, "edge-1")
@@ -212,9 +212,9 @@ func helloOf(cred join.Credentials) hub.Hello {
 	return hub.Hello{Node: cred.Node, Peer: hub.Peer{Name: cred.Node, Certificate: cred.Leaf}}
 }
 
-// TestReleased: the operator has released a name, and a new machine has joined with
-// it. The old disk comes back: its certificate is good until it ends, and it is
-// turned away. Its session, if one stood, ended when the name was released.
+// TestReleased: the operator has released a name, and a new machine has joined with it. A
+// machine with the old disk comes back: its certificate is still valid, but it is
+// refused. Its session, if there was one, ended when the name was released.
 func TestReleased(t *testing.T) {
 	for _, heard := range []bool{false, true} { // by the watch
 		c := newCloud(t)
@@ -233,7 +233,7 @@ func TestReleased(t *testing.T) {
 			t.Fatal(err)
 		}
 		node.Connected(hub.Info{Node: "a", Connected: true})
-		late, err := attach(old) // its session will stand too late
+		late, err := attach(old) // its session begins after the release
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +249,7 @@ func TestReleased(t *testing.T) {
 		if _, err := attach(old); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
 			t.Error("a freed name's old key:", err)
 		}
-		fresh := c.joined(t, "a") // and the watch may be late
+		fresh := c.joined(t, "a") // the watch may not know of it yet
 		for range 2 {
 			if _, err := attach(fresh); err != nil {
 				t.Error("the new machine:", err)
@@ -262,8 +262,8 @@ func TestReleased(t *testing.T) {
 	}
 }
 
-// TestGuardFollowsRenewals: a renewed node keeps its session, whatever key that has,
-// and the first connection with the new key ends what the old one is good for.
+// TestGuardFollowsRenewals: a renewed node keeps its session, whatever its key, and the
+// first connection with the new key makes the old one invalid.
 func TestGuardFollowsRenewals(t *testing.T) {
 	c := newCloud(t)
 	var ended []string
@@ -308,7 +308,8 @@ type failingNames struct{ join.Names }
 
 func (failingNames) Holder(context.Context, string) (string, error) { return "", errors.New("timeout") }
 
-// TestGuardWithoutStore: who is known goes on, others are put off and not refused.
+// TestGuardWithoutStore: known keys connect, others are asked to come back and not
+// refused.
 func TestGuardWithoutStore(t *testing.T) {
 	c := newCloud(t)
 	g, err := join.NewGuard(join.GuardConfig{
@@ -332,8 +333,8 @@ type freedNames struct{ join.Names }
 
 func (freedNames) Freed(context.Context, string) (bool, error) { return true, nil }
 
-// TestPatternTakesNoFreedName: whoever has a token for a pattern does not get a name
-// whose Node and pods are there from a machine before.
+// TestPatternTakesNoFreedName: a token for a pattern does not give a freed name, whose
+// Node and pods may still exist.
 func TestPatternTakesNoFreedName(t *testing.T) {
 	c := newCloud(t)
 	c.url = serve(t, c.Handler(func(cfg *join.HandlerConfig) { cfg.Names = freedNames{cfg.Names} }), c.ServerTLS())

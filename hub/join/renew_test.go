@@ -111,8 +111,8 @@ func TestExpiredNodeLinksAgain(t *testing.T) {
 	c.wantLink(t, id, "renewed")
 }
 
-// TestWrongClocks: the edge's clock is off. A late one is put right by what the
-// cloud's certificates prove; an early one is told, and nothing is learned of it.
+// TestWrongClocks: the edge's clock is wrong. A late one is corrected by what the cloud's
+// certificates prove; an early one gives an error, and the Clock learns nothing.
 func TestWrongClocks(t *testing.T) {
 	c := newCloud(t)
 	c.SetAhead(3000 * time.Hour) // the edge is four months late
@@ -153,8 +153,8 @@ func TestWrongClocks(t *testing.T) {
 	}
 }
 
-// TestClockLearnsOnlyWhatIsProved: a system clock that is wrong by months is not
-// taken for proof, so that the node is well when it has been put right.
+// TestClockLearnsOnlyWhatIsProved: the Clock does not learn from a system clock that is
+// wrong by months, so the node works again when that is corrected.
 func TestClockLearnsOnlyWhatIsProved(t *testing.T) {
 	c := newCloud(t)
 	path := filepath.Join(t.TempDir(), "clock")
@@ -202,7 +202,7 @@ func TestPendingKey(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].Name() != join.File {
 		t.Fatal("left behind:", left, err)
 	}
-	// A damaged file is no end, and dropping what is not there no error.
+	// A damaged file is replaced, and dropping a missing file is no error.
 	if err := os.WriteFile(filepath.Join(dir, join.PendingFile), []byte("-----BEGIN"), 0o600); err != nil {
 		t.Fatal(err)
 	}

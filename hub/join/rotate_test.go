@@ -15,8 +15,8 @@ import (
 
 const linkPath = "/link"
 
-// newLinkedCloud is a cloud with something that only a node can reach: it says
-// who it takes the peer for.
+// newLinkedCloud is a cloud with a handler that only a node can reach: it answers with
+// the node's name.
 func newLinkedCloud(t *testing.T) *cloud {
 	t.Helper()
 	c := newCloud(t)
@@ -38,7 +38,7 @@ func newLinkedCloud(t *testing.T) *cloud {
 	return c
 }
 
-// link connects as a node does, and gives the name that the cloud knows it by.
+// link connects as a node does, and returns the name by which the cloud knows it.
 func (c *cloud) link(ctx context.Context, cfg *tls.Config) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+linkPath, http.NoBody)
 	if err != nil {
@@ -99,9 +99,9 @@ func newCA(t testing.TB, name string) *join.CA {
 	return ca
 }
 
-// TestRotation takes a cloud from one authority to the next, under real TLS. One
-// node is there all the time, one sleeps through all of it, one joins in the
-// middle, and one sleeps until its authority is forgotten.
+// TestRotation rotates a cloud's authority, with real TLS. One node is online all the
+// time, one is offline during all of it, one joins in the middle, and one is offline
+// until its authority is forgotten.
 func TestRotation(t *testing.T) {
 	c := newLinkedCloud(t)
 	ctx := t.Context()
@@ -162,8 +162,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestRotationsOverslept: the way back leads over as many authorities as were
-// not forgotten.
+// TestRotationsOverslept: a node that was offline during several rotations comes back
+// over the bridges of all authorities that were not forgotten.
 func TestRotationsOverslept(t *testing.T) {
 	c := newLinkedCloud(t)
 	id := identity(t, c, c.joined(t, "edge-1"))
@@ -178,8 +178,8 @@ func TestRotationsOverslept(t *testing.T) {
 	c.wantLink(t, id, "after three rotations")
 }
 
-// TestNodeNoticesNewAuthority: a connection over a bridge has the node ask what
-// to trust, and a node whose authority signs no more renews.
+// TestNodeNoticesNewAuthority: after a connection over a bridge the node asks which
+// authorities to trust, and a node whose authority no longer signs renews.
 func TestNodeNoticesNewAuthority(t *testing.T) {
 	c := newLinkedCloud(t)
 	id := identity(t, c, c.joined(t, "edge-1"))

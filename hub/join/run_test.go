@@ -20,8 +20,8 @@ func (m messages) Handle(_ context.Context, r slog.Record) error {
 func (m messages) WithAttrs([]slog.Attr) slog.Handler { return m }
 func (m messages) WithGroup(string) slog.Handler      { return m }
 
-// TestRun: a certificate that is due is renewed by itself; a cloud that is not
-// there is no end.
+// TestRun: a certificate that is due is renewed; Run goes on while the cloud cannot be
+// reached.
 func TestRun(t *testing.T) {
 	c := newCloud(t)
 	cred := c.joined(t, "edge-1")

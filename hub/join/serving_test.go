@@ -9,8 +9,8 @@ import (
 	"github.com/edgekit/edgekit/hub/join"
 )
 
-// TestServerCertificate is made once, anew at two thirds of its life and by a new
-// authority, and verified by who has the bundle.
+// TestServerCertificate: the certificate is made once, again at two thirds of its life
+// and after a change of the authority, and the Bundle verifies it.
 func TestServerCertificate(t *testing.T) {
 	now := time.Now()
 	ca := func(name string) *join.CA {

@@ -58,8 +58,8 @@ func TestSink(t *testing.T) {
 
 func key(name string) hub.Key { return hub.Key{Resource: "settings", Name: name} }
 
-// TestSourceIsBounded fills a Source: what is refused changes nothing, and room that was
-// made can be used.
+// TestSourceIsBounded fills a Source: a refused Put changes nothing, and room that a
+// Delete makes can be used.
 func TestSourceIsBounded(t *testing.T) {
 	for name, limits := range map[string]memstate.Limits{"objects": {Objects: 2}, "bytes": {Bytes: 20}} {
 		t.Run(name, func(t *testing.T) {

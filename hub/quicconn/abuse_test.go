@@ -52,10 +52,10 @@ func initials(t *testing.T, c *cloud, n int) [][]byte {
 	return all
 }
 
-// TestInitialFlood begins many handshakes from an address that is not proved and
-// completes none: beyond ListenerConfig.Unproven each is only told to prove its
-// address, and costs nothing. A hello comes in two packets, so that the count is
-// not exact; in a burst not every one is told.
+// TestInitialFlood begins many handshakes from an unproven address and completes none:
+// beyond ListenerConfig.Unproven the server only asks each for a proof of its address,
+// which costs nothing. The count is not exact, since a hello comes in two packets; in a
+// burst not every one is asked.
 func TestInitialFlood(t *testing.T) {
 	const unproven, flood = 8, 60
 	c := newCloud(t)
@@ -104,7 +104,7 @@ func heap() int {
 	return int(m.HeapAlloc + m.StackInuse)
 }
 
-// TestUnreadStream has a stream that nobody reads hold its window and no more.
+// TestUnreadStream checks that a stream which nobody reads holds its window and no more.
 func TestUnreadStream(t *testing.T) {
 	c := newCloud(t)
 	edge, _ := pair(t, c, c.link.Addr().String())

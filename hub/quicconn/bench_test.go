@@ -6,7 +6,7 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// BenchmarkHandshake is a node's connection, both ends: what limits how fast a
+// BenchmarkHandshake connects a node, both ends in one process: this limits how fast a
 // fleet comes back.
 func BenchmarkHandshake(b *testing.B) {
 	c := newCloud(b)

@@ -2,8 +2,8 @@ package quicconn
 
 import "time"
 
-// Calm has a Listener never find the CPU short, so that what a test sees does not
-// depend on what else the machine does.
+// Calm makes a Listener never find the CPU short, so that a test does not depend on the
+// machine's load.
 func (l *Listener) Calm() {
 	l.initials.mu.Lock()
 	defer l.initials.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// TestManyAtOnce has many edges come where two may be under way, while peers that
-// begin and never go on have taken both places: all get through.
+// TestManyAtOnce: two handshakes may be under way, and peers that never finish theirs
+// have both places. All of many edges connect nevertheless.
 func TestManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges, silent = 40, 2
@@ -33,7 +33,7 @@ func TestManyAtOnce(t *testing.T) {
 		var running sync.WaitGroup
 		for range edges {
 			running.Go(func() {
-				for t.Context().Err() == nil { // one that waits for too long asks again, as hub.Client does
+				for t.Context().Err() == nil { // an edge that waits for too long dials again, as hub.Client does
 					conn, err := c.dialer(link.Addr().String(), "edge-1").Dial(t.Context())
 					if err == nil {
 						t.Cleanup(func() { conn.Close() })
@@ -81,8 +81,8 @@ func TestCloseBeforeEntry(t *testing.T) {
 	})
 }
 
-// TestNoRoots has an edge see the server's certificate without the authority
-// that it must know itself.
+// TestNoRoots checks that the server does not send the root, which an edge must have
+// itself.
 func TestNoRoots(t *testing.T) {
 	c := newCloud(t)
 	seen := 0
@@ -137,9 +137,8 @@ func TestCloseWhileWriting(t *testing.T) {
 	writing.Wait()
 }
 
-// TestAcceptLate has many edges be through their handshake before anybody looks at
-// the first of them: none is turned away, which quic-go does with all that come
-// when 32 wait for it.
+// TestAcceptLate: many edges finish their handshake before the first Accept. None is
+// refused, although quic-go refuses a connection when 32 wait.
 func TestAcceptLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const edges = 120

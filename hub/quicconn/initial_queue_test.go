@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
-// initial is a packet by which a connection begins, with this id.
+// initial is a packet that begins a connection with this id.
 func initial(version quic.Version, id string, note byte) packet {
 	b := make([]byte, minInitial)
 	b[0] = headerForm | headerFixed
@@ -31,7 +31,7 @@ func initial(version quic.Version, id string, note byte) packet {
 
 var loopback = netip.MustParsePrefix("127.0.0.0/24")
 
-// notes are those of the packets whose turn it is.
+// notes returns the notes of the packets that next returns.
 func notes(l *initialQueue) (all []byte) {
 	for {
 		p, ok := l.next()
@@ -42,9 +42,9 @@ func notes(l *initialQueue) (all []byte) {
 	}
 }
 
-// TestInitialQueue has connections begin where two of one network have a place: the others wait in the
-// order of their coming, with their first packets and no others, until a place is
-// free or they have waited for too long.
+// TestInitialQueue: two connections of one network have a place. Others wait in the order
+// of arrival, with copies of their first packets, until a place is free or they have
+// waited for too long.
 func TestInitialQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mark, woken := newMark(), atomic.Int32{}
@@ -103,8 +103,8 @@ func TestInitialQueue(t *testing.T) {
 	})
 }
 
-// TestInitialQueueFull has more connections begin than may wait: the line keeps those who
-// were there first, and no memory of the others.
+// TestInitialQueueFull: more connections begin than may wait. The queue keeps the first
+// ones, and no memory for the others.
 func TestInitialQueueFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newInitialQueue(newMark(), 1, func() {})
@@ -126,7 +126,8 @@ func TestInitialQueueFull(t *testing.T) {
 	})
 }
 
-// TestInitialQueueShort has the CPU short: fewer are under way, but some always are.
+// TestInitialQueueShort: while the CPU is short fewer connections are under way, but
+// always some.
 func TestInitialQueueShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 4 * fewestOf
@@ -149,8 +150,8 @@ func TestInitialQueueShort(t *testing.T) {
 	})
 }
 
-// TestInitialQueueShare has one network begin more connections than may wait: another one
-// finds a place, and then its turn comes first.
+// TestInitialQueueShare: one network begins more connections than may wait. Another
+// network is queued nevertheless, and comes first.
 func TestInitialQueueShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 4

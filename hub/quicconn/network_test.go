@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
-// TestBadWeather wants 1,000 objects to arrive, and changes to some of them,
-// whatever the network does to the packets. It does not ask how fast.
+// TestBadWeather checks that 1,000 objects arrive, and changes to some of them, whatever
+// the network does to the packets, and however long that takes.
 func TestBadWeather(t *testing.T) {
 	far := 100 * time.Millisecond // one way
 	for name, w := range map[string]hubtest.Weather{

@@ -163,8 +163,8 @@ func TestHub(t *testing.T) {
 	}
 }
 
-// TestHubInABubble runs the suite over packets in memory, so that the test owns the
-// clock: the whole of it, with the tests that need that.
+// TestHubInABubble runs the whole suite over packets in memory, where the clock is the
+// test's: also the tests that need that.
 func TestHubInABubble(t *testing.T) {
 	t.Parallel()
 	for name, w := range hubtest.Weathers() {
@@ -176,7 +176,7 @@ func TestHubInABubble(t *testing.T) {
 	}
 }
 
-// suite has every packet pass through a proxy in that weather.
+// suite makes every packet pass through a proxy in that weather.
 func suite(w hubtest.Weather, open func(testing.TB) *cloud) hubtest.Suite {
 	return hubtest.Suite{Weather: w, Open: func(t *testing.T) hubtest.Transport {
 		c := open(t)
@@ -249,7 +249,8 @@ func TestNewAddress(t *testing.T) {
 	}
 }
 
-// TestLastRead wants a stream's bytes to be a sign of life, at the time they came.
+// TestLastRead checks that a stream's bytes count as a sign of life at the time when they
+// came.
 func TestLastRead(t *testing.T) {
 	c := newCloud(t)
 	edge, server := pair(t, c, c.link.Addr().String())

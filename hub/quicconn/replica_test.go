@@ -34,11 +34,11 @@ func (d *detour) WriteTo(p []byte, addr net.Addr) (int, error) {
 	return d.PacketConn.WriteTo(p, addr)
 }
 
-// wary runs a listener that has every edge prove its address.
+// wary runs a listener that asks every edge to prove its address.
 func wary(t *testing.T, c *cloud, key quicconn.Key) *quicconn.Listener {
 	t.Helper()
 	l := c.serve(quicconn.ListenerConfig{TokenKey: &key, Unproven: 1})
-	// The one handshake that may be under way unproven is never completed.
+	// One unproven handshake may be under way, and this one is never finished.
 	from := c.socket(0)
 	t.Cleanup(func() { from.Close() })
 	if _, err := from.WriteTo(initials(t, c, 1)[0], l.Addr()); err != nil {
@@ -50,9 +50,9 @@ func wary(t *testing.T, c *cloud, key quicconn.Key) *quicconn.Listener {
 	return l
 }
 
-// TestProofToReplica has an edge prove its address to one replica and come to
-// the other with that: it is taken for the same key, and not for another, with
-// which the edge would be told once more and give up.
+// TestProofToReplica: an edge gets a token from one replica and shows it to the other.
+// With the same TokenKey it is accepted; with another key the edge is asked once more and
+// gives up.
 func TestProofToReplica(t *testing.T) {
 	for name, tt := range map[string]struct {
 		key  quicconn.Key // of the second

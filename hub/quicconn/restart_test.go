@@ -18,9 +18,9 @@ import (
 // plain hides that a net.PacketConn is more than that.
 type plain struct{ net.PacketConn }
 
-// TestStatelessReset has a server lose everything and return with the same reset
-// key: an edge learns at once that its connection is gone, and one at rest does
-// when it next asks. What that sends is so small that quic-go answers nothing.
+// TestStatelessReset: a server loses everything and returns with the same reset key. An
+// edge that sends learns at once that its connection is gone; an idle edge learns it at
+// its next keepalive, whose packet is so small that quic-go alone would not answer it.
 func TestStatelessReset(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		for name, tt := range map[string]struct {
@@ -59,7 +59,8 @@ func TestStatelessReset(t *testing.T) {
 			t.Parallel()
 			port := hubtest.FreePort(t, "udp", "")
 			lostServer{
-				// A machine that is busy with others for a while is not taken for a dead server.
+				// askEvery is long, so that a busy machine is not taken for a dead
+				// server.
 				cloud: newCloud(t), askEvery: time.Minute, keepalive: 100 * time.Millisecond, narrow: tt.narrow,
 				listen: func() net.PacketConn {
 					socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: tt.host, Port: port})

@@ -9,9 +9,9 @@ import (
 	"github.com/edgekit/edgekit/hub/quicconn"
 )
 
-// TestSlowHellos has a hundred peers begin a hello and never end it, until the
-// server trusts no address: an edge gets through meanwhile, and the hundred are
-// forgotten in less than half a minute.
+// TestSlowHellos: a hundred peers begin a hello and never finish it, until the server
+// asks every address for a proof. An edge connects meanwhile, and the hundred are dropped
+// in less than half a minute.
 func TestSlowHellos(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const unproven, peers, limit = 8, 100, 25 * time.Second
@@ -45,8 +45,8 @@ func TestSlowHellos(t *testing.T) {
 	})
 }
 
-// asked sends the first packet of a handshake, from an address of its own, and
-// reports whether the server has the address proved.
+// asked sends the first packet of a handshake, from an address of its own, and reports
+// whether the server asks for a proof of the address.
 func asked(c *cloud, initial []byte, to net.Addr) bool {
 	c.t.Helper()
 	from := c.socket(0)

@@ -28,8 +28,8 @@ func isSocketError(err error) bool {
 	return ok
 }
 
-// TestSocketFails has the socket fail under a Listener: who accepts is told so,
-// and does not wait for connections that cannot come.
+// TestSocketFails: the socket of a Listener fails. Accept returns the error, and does not
+// wait for connections that cannot come.
 func TestSocketFails(t *testing.T) {
 	socket := loopback(t, 0)
 	link, err := quicconn.Listen(quicconn.ListenerConfig{Socket: socket, TLS: newCloud(t).ServerTLS()})
@@ -48,9 +48,8 @@ func TestSocketFails(t *testing.T) {
 	}
 }
 
-// TestSharedSocketFails has the socket fail from which edges dial: it says so,
-// as do the connections it had and all that are dialled from it later. Nobody
-// waits, and another socket is all that is needed.
+// TestSharedSocketFails: the socket from which edges dial fails. The Socket, its
+// connections and all later dials return the error at once, and another socket works.
 func TestSharedSocketFails(t *testing.T) {
 	c := newCloud(t)
 	udp := loopback(t, 0)
@@ -94,11 +93,11 @@ func TestSharedSocketFails(t *testing.T) {
 	}
 }
 
-// sick is a socket whose reads fail, as long as told.
+// sick is a socket whose next reads fail.
 type sick struct {
 	net.PacketConn
-	fail atomic.Int32 // reads that are to fail
-	seen atomic.Int32 // that did
+	fail atomic.Int32 // how many reads must fail
+	seen atomic.Int32 // how many have failed
 }
 
 func (s *sick) ReadFrom(p []byte) (int, net.Addr, error) {
@@ -111,8 +110,8 @@ func (s *sick) ReadFrom(p []byte) (int, net.Addr, error) {
 	return n, addr, err
 }
 
-// TestSocketOutlivesErrors has reads fail on both sides, for a moment: no
-// connection is lost for that.
+// TestSocketOutlivesErrors: reads fail on both sides for a moment, and no connection is
+// lost.
 func TestSocketOutlivesErrors(t *testing.T) {
 	c := newCloud(t)
 	near, far := &sick{PacketConn: loopback(t, 0)}, &sick{PacketConn: loopback(t, 0)}
@@ -144,7 +143,7 @@ func TestSocketOutlivesErrors(t *testing.T) {
 	}
 }
 
-// TestSocketGivesUp has reads fail and not heal.
+// TestSocketGivesUp: reads fail for ever.
 func TestSocketGivesUp(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
@@ -161,8 +160,8 @@ type broken struct{ net.PacketConn }
 
 func (broken) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, syscall.ENOMEM }
 
-// TestDeadInBacklog has edges give up before anybody accepts them: their places
-// are free at once, and Accept brings those that are alive.
+// TestDeadInBacklog: edges give up before they are accepted. Their places are free at
+// once, and Accept returns only connections that are alive.
 func TestDeadInBacklog(t *testing.T) {
 	c := newCloud(t)
 	link := c.serve(quicconn.ListenerConfig{Backlog: 2})

@@ -42,7 +42,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// FuzzReset has two servers answer each other, which must come to an end.
+// FuzzReset makes two servers answer each other's resets, which must come to an end.
 func FuzzReset(f *testing.F) {
 	f.Add(short(marked{1, 2}, 42))
 	f.Add(short(marked{1, 3}, 22))

@@ -43,7 +43,7 @@ func put(kind byte, stream uint64, more ...any) []byte {
 
 func data(stream uint64, body []byte) []byte { return put(kindData, stream, len(body), body) }
 
-// rawPeer is an edge with a good certificate and no manners.
+// rawPeer is an edge with a valid certificate that sends arbitrary frames.
 func rawPeer(t *testing.T, c *cloud) (*websocket.Conn, hub.Conn) {
 	t.Helper()
 	tr := &http.Transport{TLSClientConfig: c.ClientTLS("edge-1")}
@@ -64,8 +64,7 @@ func rawPeer(t *testing.T, c *cloud) (*websocket.Conn, hub.Conn) {
 	return ws, conn
 }
 
-// TestViolations has peers that break the protocol: their connection ends, and
-// says why.
+// TestViolations: the connection of a peer that breaks the protocol ends with the reason.
 func TestViolations(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 60<<10)
 	open := put(kindOpen, 1)
@@ -112,7 +111,7 @@ func TestViolations(t *testing.T) {
 				}
 			}
 			var err error
-			for err == nil { // streams that were opened before come first
+			for err == nil { // the streams opened before come first
 				_, err = conn.AcceptStream(t.Context())
 			}
 			_, typed := errors.AsType[*wsconn.ProtocolError](err)
@@ -123,8 +122,8 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestFragments has a message come in many WebSocket frames, with pings and an
-// empty message between, as a proxy may send it.
+// TestFragments sends a message in many WebSocket frames, with pings and an empty message
+// between them, as a proxy may.
 func TestFragments(t *testing.T) {
 	ws, conn := rawPeer(t, newCloud(t))
 	go func() { _, _, _ = ws.Read(context.WithoutCancel(t.Context())) }() // takes the pongs
@@ -159,8 +158,7 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// TestMemoryOfHostilePeers holds what one peer can make the cloud keep to a
-// number of bytes.
+// TestMemoryOfHostilePeers bounds how much memory one peer can make the cloud keep.
 func TestMemoryOfHostilePeers(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector has a memory of its own")

@@ -13,14 +13,15 @@ import (
 	"github.com/edgekit/edgekit/hub/wsconn"
 )
 
-// TestConnectProxy goes through an HTTP proxy, which sees only TLS.
-func TestConnectProxy(t *testing.T) {
-	c := newCloud(t)
+// connectProxy runs an HTTP proxy until the test ends, which connects to one address only.
+// It returns its URL and how many tunnels it has made.
+func connectProxy(t *testing.T, to string) (*url.URL, *atomic.Int32) {
+	t.Helper()
 	var tunnels atomic.Int32
 	var running sync.WaitGroup
 	running.Add(1) // the proxy itself, so that a tunnel is never the first to be counted
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != c.addr {
+		if r.Method != http.MethodConnect || r.Host != to {
 			http.Error(w, "only to the cloud", http.StatusForbidden)
 			return
 		}
@@ -34,7 +35,7 @@ func TestConnectProxy(t *testing.T) {
 			far.Close()
 			return
 		}
-		// Only now may the edge speak: the server still read for itself before.
+		// Only now may the edge send: before, net/http was still reading.
 		if _, err := io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 			t.Error(err)
 		}
@@ -47,15 +48,22 @@ func TestConnectProxy(t *testing.T) {
 			})
 		}
 	}))
-	defer func() {
+	t.Cleanup(func() {
 		proxy.Close()
 		running.Done()
 		running.Wait()
-	}()
+	})
 	u, err := url.Parse(proxy.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return u, &tunnels
+}
+
+// TestConnectProxy goes through an HTTP proxy, which sees only TLS.
+func TestConnectProxy(t *testing.T) {
+	c := newCloud(t)
+	u, tunnels := connectProxy(t, c.addr)
 	d, err := wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + c.addr, TLS: c.ClientTLS("edge-1"), Proxy: http.ProxyURL(u)})
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +93,7 @@ func TestConnectProxy(t *testing.T) {
 	if got, err := io.ReadAll(in); err != nil || string(got) != "hello" || tunnels.Load() != 1 || cloud.Peer().Name != "edge-1" {
 		t.Errorf("%q, %v, through %d tunnels, from %+v", got, err, tunnels.Load(), cloud.Peer())
 	}
-	// A proxy that refuses is an error and no way around it is taken.
+	// A proxy that refuses gives an error; the edge does not dial past it.
 	if d, err = wsconn.NewDialer(wsconn.DialerConfig{URL: "https://elsewhere.example:1", TLS: c.ClientTLS("edge-1"), Proxy: http.ProxyURL(u)}); err != nil {
 		t.Fatal(err)
 	}

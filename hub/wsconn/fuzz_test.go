@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// FuzzFrames wants whatever parses to be written the same again.
+// FuzzFrames checks that a frame that parses is written as the same bytes.
 func FuzzFrames(f *testing.F) {
 	for _, seed := range []frame{
 		{kind: frameOpen, id: 1}, {kind: frameData, id: 3, data: []byte("abc")}, {kind: frameBlocked, id: 300},

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// silentPeers is how many TCP connections say nothing, and slowestBeside is what a
+// silentPeers is how many TCP connections send nothing, and slowestBeside is how long a
 // request beside them may take.
 const silentPeers, slowestBeside = 1500, 500 * time.Millisecond
 
-// TestSilentConnections opens 1,500 TCP connections that say nothing, all from one
-// address. A request beside them waits for nothing.
+// TestSilentConnections opens 1,500 TCP connections from one address, which send nothing.
+// A request beside them does not wait.
 func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubbleCloud(t)
@@ -27,8 +27,8 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
-// TestAttackSilentConnections measures the same over real sockets: the best of several
-// requests, for a machine that is busy with others makes some of them slow.
+// TestAttackSilentConnections measures the same over real sockets: the fastest of several
+// requests, since a busy machine makes some of them slow.
 func TestAttackSilentConnections(t *testing.T) {
 	const tries = 3
 	c := newCloud(t)
@@ -64,7 +64,7 @@ func beSilent(t *testing.T, c *cloud, dial dialFunc) {
 	}
 }
 
-// request asks the cloud for something and tells how long that took.
+// request sends a request to the cloud and returns how long it took.
 func (c *cloud) request(t *testing.T, dial dialFunc) time.Duration {
 	t.Helper()
 	began := time.Now()

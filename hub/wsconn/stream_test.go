@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestNothingAfterClose closes streams under a Write that waits, and looks at
-// the message that the peer gets before the Write wakes: bytes behind a close
-// break the protocol, and with it the whole connection.
+// TestNothingAfterClose closes a stream while a Write waits, and checks the message that
+// is sent before the Write wakes: bytes after a close break the protocol, which ends the
+// whole connection.
 func TestNothingAfterClose(t *testing.T) {
 	for name, x := range map[string]struct {
 		known bool // to the peer
@@ -21,7 +21,7 @@ func TestNothingAfterClose(t *testing.T) {
 			c.slots <- struct{}{}
 			s := c.addLocked(2, true)
 			s.opening = !x.known
-			s.out, s.queued = []byte("late"), true // as a Write leaves it that waits
+			s.out, s.queued = []byte("late"), true // the state of a stream while a Write waits
 			c.ready = []*stream{s}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)

@@ -26,9 +26,9 @@ func accept(t *testing.T, c *cloud) hub.Conn {
 	return conn
 }
 
-// TestThrottle has peers come where one may be under way: those that are
-// accepted, that hang up or that say no more for long make room for the next, and
-// those that say nothing take none.
+// TestThrottle: one handshake may be under way. A peer that is accepted, hangs up or is
+// silent for too long makes room for the next; a peer that never sends a byte takes no
+// place.
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubbleCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Handshakes = 1 })
@@ -156,103 +156,118 @@ func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil 
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestThrottleBounds has one network open connections without end, silent ones or
-// such that say one byte: they are bounded, and one of another network is served
-// meanwhile, as soon as it speaks.
+// TestThrottleBounds: one network opens more and more connections, which send nothing or
+// one byte. Their number is bounded, and a connection of another network is served
+// meanwhile, as soon as it sends a byte.
 func TestThrottleBounds(t *testing.T) {
-	const handshakes, most = 8, 64
 	for name, says := range map[string]string{"silent": "", "one byte": "\x16"} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				link, err := wsconn.NewListener(wsconn.ListenerConfig{Handshakes: handshakes, Pending: most})
-				if err != nil {
-					t.Fatal(err)
-				}
-				socket := newPipes()
-				l := link.Throttle(socket)
-				given := make(chan net.Conn, 1000)
-				go func() {
-					for {
-						c, err := l.Accept()
-						if err != nil {
-							close(given)
-							return
-						}
-						given <- c // and nobody reads on, as a TLS server that waits for more
-					}
-				}()
-				open, ended := 0, make(chan struct{}, 1000)
-				for range 3 * most {
-					c := socket.dial("192.0.2.1")
-					open++
-					go func() {
-						defer c.Close()
-						if says != "" {
-							_, _ = c.Write([]byte(says))
-						}
-						_, _ = c.Read(make([]byte, 1))
-						ended <- struct{}{}
-					}()
-					synctest.Wait()
-					time.Sleep(time.Millisecond)
-				}
-				if open -= len(ended); open > most {
-					t.Errorf("%d connections are open", open)
-				}
-				if says == "" && len(given) > 0 {
-					t.Errorf("%d silent connections were given out", len(given))
-				}
-				begun := time.Now()
-				other := socket.dial("198.51.100.1")
-				if _, err := other.Write([]byte{0x16}); err != nil {
-					t.Fatal(err)
-				}
-				var last net.Conn
-				for last == nil {
-					c := <-given
-					if !strings.HasPrefix(c.RemoteAddr().String(), "198.") {
-						defer c.Close()
-						continue
-					}
-					last = c
-				}
-				if took := time.Since(begun); took > load.BusySlotTime || says == "" && took > 0 {
-					t.Errorf("one of another network waits for %v", took)
-				}
-				b := make([]byte, 9)
-				go func() { _, _ = other.Write([]byte("\x03\x01")) }()
-				if n, err := last.Read(b); n != 1 || b[0] != 0x16 || err != nil {
-					t.Errorf("read %x, %v", b[:n], err)
-				}
-				if n, err := last.Read(b); n != 2 || b[0] != 0x03 || err != nil {
-					t.Errorf("then read %x, %v", b[:n], err)
-				}
-				if err := l.Close(); err != nil {
-					t.Error(err)
-				}
-				last.Close()
-				if n := link.Backlog()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
-					t.Errorf("%+v are under way at the end", n)
-				}
-				other.Close()
-				for c := range given {
-					c.Close()
-				}
-				time.Sleep(time.Minute)
-			})
+			synctest.Test(t, func(t *testing.T) { throttleBounds(t, says) })
 		})
 	}
 }
 
-// TestThrottleBehindABalancer: who a connection is from is what a trusted balancer
-// says, and nobody else.
+// acceptAll accepts connections until l is closed, and then closes the channel.
+func acceptAll(l net.Listener) <-chan net.Conn {
+	given := make(chan net.Conn, 1000)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				close(given)
+				return
+			}
+			given <- c // nobody reads on, like a TLS server that waits for the rest of a hello
+		}
+	}()
+	return given
+}
+
+// checkBytes checks that the first byte, which the Listener has read, comes before the
+// others.
+func checkBytes(t *testing.T, other, last net.Conn) {
+	t.Helper()
+	b := make([]byte, 9)
+	go func() { _, _ = other.Write([]byte("\x03\x01")) }()
+	if n, err := last.Read(b); n != 1 || b[0] != 0x16 || err != nil {
+		t.Errorf("read %x, %v", b[:n], err)
+	}
+	if n, err := last.Read(b); n != 2 || b[0] != 0x03 || err != nil {
+		t.Errorf("then read %x, %v", b[:n], err)
+	}
+}
+
+// throttleBounds is TestThrottleBounds with connections that send says.
+func throttleBounds(t *testing.T, says string) {
+	const handshakes, most = 8, 64
+	link, err := wsconn.NewListener(wsconn.ListenerConfig{Handshakes: handshakes, Pending: most})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := newPipes()
+	l := link.Throttle(socket)
+	given := acceptAll(l)
+	open, ended := 0, make(chan struct{}, 1000)
+	for range 3 * most {
+		c := socket.dial("192.0.2.1")
+		open++
+		go func() {
+			defer c.Close()
+			if says != "" {
+				_, _ = c.Write([]byte(says))
+			}
+			_, _ = c.Read(make([]byte, 1))
+			ended <- struct{}{}
+		}()
+		synctest.Wait()
+		time.Sleep(time.Millisecond)
+	}
+	if open -= len(ended); open > most {
+		t.Errorf("%d connections are open", open)
+	}
+	if says == "" && len(given) > 0 {
+		t.Errorf("%d silent connections were given out", len(given))
+	}
+	begun := time.Now()
+	other := socket.dial("198.51.100.1")
+	if _, err := other.Write([]byte{0x16}); err != nil {
+		t.Fatal(err)
+	}
+	var last net.Conn
+	for last == nil {
+		c := <-given
+		if !strings.HasPrefix(c.RemoteAddr().String(), "198.") {
+			defer c.Close()
+			continue
+		}
+		last = c
+	}
+	if took := time.Since(begun); took > load.BusySlotTime || says == "" && took > 0 {
+		t.Errorf("one of another network waits for %v", took)
+	}
+	checkBytes(t, other, last)
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	last.Close()
+	if n := link.Backlog()["websocket"]; says == "" && n.UnderWay+n.Waiting != 0 {
+		t.Errorf("%+v are under way at the end", n)
+	}
+	other.Close()
+	for c := range given {
+		c.Close()
+	}
+	time.Sleep(time.Minute)
+}
+
+// TestThrottleBehindABalancer: only the header of a trusted balancer names the client.
 func TestThrottleBehindABalancer(t *testing.T) {
 	const header = "PROXY TCP4 198.51.100.7 192.0.2.1 4660 443\r\n"
 	for _, tt := range []struct{ from, says, want string }{
 		{"192.0.2.1", header + "\x16", "198.51.100.7:4660"},
 		{"192.0.2.1", "PROXY UNKNOWN\r\n\x16", "192.0.2.1:1"},
 		{"192.0.2.1", "\x16\x03\x01 and so on", ""}, // it is closed
-		{"203.0.113.1", header, "203.0.113.1:1"},    // and TLS will find no TLS
+		{"203.0.113.1", header, "203.0.113.1:1"},    // the TLS handshake will fail
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			link, err := wsconn.NewListener(wsconn.ListenerConfig{Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})

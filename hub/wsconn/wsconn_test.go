@@ -102,8 +102,8 @@ func TestHub(t *testing.T) {
 	}
 }
 
-// TestHubInABubble runs the suite over connections in memory, so that the test owns
-// the clock: the whole of it, with the tests that need that.
+// TestHubInABubble runs the whole suite over connections in memory, where the clock is
+// the test's: also the tests that need that.
 func TestHubInABubble(t *testing.T) {
 	t.Parallel()
 	for name, w := range hubtest.Weathers() {
@@ -115,7 +115,7 @@ func TestHubInABubble(t *testing.T) {
 	}
 }
 
-// suite has every connection pass through a proxy in that weather.
+// suite makes every connection pass through a proxy in that weather.
 func suite(w hubtest.Weather, open func(testing.TB, ...func(*wsconn.ListenerConfig)) *cloud) hubtest.Suite {
 	return hubtest.Suite{Weather: w, Open: func(t *testing.T) hubtest.Transport {
 		c := open(t)
@@ -129,8 +129,8 @@ func suite(w hubtest.Weather, open func(testing.TB, ...func(*wsconn.ListenerConf
 	}}
 }
 
-// TestJoinedIdentity goes the whole way of a new machine: a token, a join, and
-// a link with what that gave.
+// TestJoinedIdentity does what a new machine does: it joins with a token, and links with
+// the certificate.
 func TestJoinedIdentity(t *testing.T) {
 	c := newCloud(t)
 	cred, err := join.Join(t.Context(), join.Request{
@@ -164,13 +164,13 @@ func TestJoinedIdentity(t *testing.T) {
 	case <-ctx.Done():
 		t.Error("no session")
 	}
-	// It is renewed under a session that stands.
+	// The certificate is renewed during a session.
 	if err := id.Renew(ctx); err != nil {
 		t.Error(err)
 	}
 	cancel()
 	wg.Wait()
-	// Another authority's server is not spoken to.
+	// The edge refuses a server of another authority.
 	other := newCloud(t)
 	if d, err = wsconn.NewDialer(wsconn.DialerConfig{URL: "https://" + other.addr, TLS: id.TLS()}); err != nil {
 		t.Fatal(err)
@@ -224,8 +224,8 @@ func TestFullBacklog(t *testing.T) {
 	}
 }
 
-// TestDeadInBacklog has edges give up before anybody accepts them: their places
-// are free at once, and Accept brings those that are alive.
+// TestDeadInBacklog: edges give up before they are accepted. Their places are free at
+// once, and Accept returns only connections that are alive.
 func TestDeadInBacklog(t *testing.T) {
 	c := newCloud(t, func(cfg *wsconn.ListenerConfig) { cfg.Backlog = 2 })
 	busy := &hub.Error{Code: hub.CodeUnavailable}

@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// knowing is a cloud that once said what does not exist.
+// knowing is a cloud that has said that some objects do not exist.
 type knowing struct {
 	*fakeCloud
 	absent meta.Key
@@ -20,8 +20,8 @@ func (k *knowing) Absent(_ context.Context, key meta.Key, _ uint64) (bool, error
 	return key == k.absent, nil
 }
 
-// TestGetOfAnAbsentObject asks for objects that are not on the node: offline what
-// is known not to exist is not found, and of all else only the cloud can say it.
+// TestGetOfAnAbsentObject reads objects that are not on the node: offline an object that
+// is known not to exist is "not found"; for all others only the cloud can say that.
 func TestGetOfAnAbsentObject(t *testing.T) {
 	connected := false
 	sc := newScene(t, func(c *Config) {

@@ -47,7 +47,7 @@ func (s signer) issuer(t *testing.T) []byte {
 	return body
 }
 
-// token makes a good token for the pod shop/a, but for what change does to it.
+// token makes a valid token for the pod shop/a, which change may alter.
 func (s signer) token(t *testing.T, change func(head, claims map[string]any)) string {
 	head := map[string]any{"alg": "ES256", "kid": "k1"}
 	claims := map[string]any{
@@ -72,7 +72,8 @@ func (s signer) token(t *testing.T, change func(head, claims map[string]any)) st
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// guarded is a scene whose API asks who it is, with the issuer and a pod there.
+// guarded is a scene whose API authenticates its clients, with the issuer and a pod
+// there.
 type guarded struct {
 	*scene
 	signer
@@ -137,7 +138,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s: %d %s", name, code, body)
 		}
 	}
-	// An expired token is good while nobody could have a fresh one.
+	// An expired token is accepted while no client could get a fresh one.
 	old := g.token(t, func(_, c map[string]any) { c["exp"] = time.Now().Add(-time.Hour).Unix() })
 	for _, tt := range []struct {
 		connected bool
@@ -149,7 +150,8 @@ func TestTokens(t *testing.T) {
 			t.Errorf("expired, connected %v since %s: %d %s", tt.connected, tt.since, code, body)
 		}
 	}
-	// But not for ever: who can cut the link would have it for as long.
+	// But not for ever: otherwise somebody who can cut the link could use it as long as
+	// he likes.
 	g.connected = false
 	for ago, want := range map[time.Duration]int{DefaultExpiredTokens - time.Hour: 200, DefaultExpiredTokens + time.Hour: 401} {
 		old := g.token(t, func(_, c map[string]any) { c["exp"] = time.Now().Add(-ago).Unix() })

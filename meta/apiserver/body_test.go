@@ -19,8 +19,8 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// TestRoomForBodies has bodies of 3 MiB come at once: eight are held, the ninth
-// waits and may come again, and small ones have room as long as there is any.
+// TestRoomForBodies: bodies of 3 MiB come at once. Eight are held, the ninth waits and is
+// asked to come again, and small ones are accepted as long as there is any room.
 func TestRoomForBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
@@ -36,7 +36,7 @@ func TestRoomForBodies(t *testing.T) {
 		for i := range 8 {
 			size := int64(3 << 20)
 			if i == 0 {
-				size = -1 // it does not say
+				size = -1 // without a Content-Length
 			}
 			release, err := enter(size)
 			must(t, err)
@@ -69,7 +69,7 @@ func TestRoomForBodies(t *testing.T) {
 	})
 }
 
-// TestAttackDecoders searches for the bodies that cost most to be looked at.
+// TestAttackDecoders searches for the bodies that cost most memory to check.
 func TestAttackDecoders(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()
@@ -100,8 +100,8 @@ func TestAttackDecoders(t *testing.T) {
 	)
 }
 
-// largeYAML are documents of which each is one line again and again, after another
-// one, of the sizes at which the parser's buffers grow.
+// largeYAML returns documents that repeat one line after another first line, of the sizes
+// at which the parser's buffers grow.
 func largeYAML() [][]byte {
 	var out [][]byte
 	for _, lines := range [][2]string{
@@ -122,8 +122,8 @@ func largeYAML() [][]byte {
 	return out
 }
 
-// TestLargeYAML has ConfigMaps that are mostly text be taken whatever their size,
-// and objects of many small values up to freeYAML.
+// TestLargeYAML: ConfigMaps that are mostly text are accepted whatever their size, and
+// objects of many small values up to freeYAML.
 func TestLargeYAML(t *testing.T) {
 	s := &Server{}
 	text := strings.Repeat("    server { listen 80; location / { proxy_pass \"http://a\"; } } # it's: text\n", 4000)
@@ -152,7 +152,7 @@ func TestLargeYAML(t *testing.T) {
 	}
 }
 
-// TestBodiesOfBombs has clients send what would take much memory: each is told
+// TestBodiesOfBombs: clients send bodies that would take much memory. Each error says
 // what is wrong and what to do.
 func TestBodiesOfBombs(t *testing.T) {
 	sc := newScene(t, nil)

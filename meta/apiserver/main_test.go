@@ -33,7 +33,7 @@ type scene struct {
 	store    meta.Store
 	cloud    *fakeCloud
 	http     *httptest.Server
-	requests *atomic.Int64 // that came to the servers of serveHTTP
+	requests *atomic.Int64 // that the servers of serveHTTP got
 }
 
 // fakeCloud answers queries with a function and keeps events in the store.

@@ -173,7 +173,7 @@ func TestPages(t *testing.T) {
 
 const tableAccept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
 
-// TestTable asks as kubectl does.
+// TestTable asks for tables as kubectl does.
 func TestTable(t *testing.T) {
 	sc := newScene(t, nil)
 	p := pod("a", nil)
@@ -219,7 +219,8 @@ func TestNotAcceptable(t *testing.T) {
 	}
 }
 
-// TestCustomResource serves what the scheme does not know, as it is.
+// TestCustomResource: objects of kinds that the scheme does not know are served as they
+// are.
 func TestCustomResource(t *testing.T) {
 	sc := newScene(t, func(c *Config) {
 		c.Custom = []Resource{{Group: "devices.kubeedge.io", Version: "v1beta1", Name: "devices", Singular: "device", Kind: "Device", Namespaced: true}}

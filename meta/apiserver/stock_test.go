@@ -183,6 +183,34 @@ func TestKubectlApply(t *testing.T) {
 	}
 }
 
+// answerServer sends an answer to each TCP connection, until the test ends, and returns its
+// port.
+func answerServer(t *testing.T, answer string) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "10.1.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(c, answer)
+			c.Close()
+		}
+	}()
+	return uint16(l.Addr().(*net.TCPAddr).Port)
+}
+
+// webEndpoints is the EndpointSlice of the Service shop/web, with one endpoint.
+func webEndpoints(port uint16) *discoveryv1.EndpointSlice {
+	p, name, proto := int32(port), "http", corev1.ProtocolTCP
+	return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &p, Protocol: &proto}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.1.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}}}}
+}
+
 // TestKubeProxy runs the real kube-proxy, first with no cloud, in the network
 // namespace of the test: unshare -n, with KUBE_PROXY=path, and KUBE_PROXY_MODE
 // for another mode than iptables. A Service answers on its ClusterIP, and follows
@@ -193,22 +221,6 @@ func TestKubeProxy(t *testing.T) {
 		t.Skip("needs a network namespace of its own: unshare -n")
 	}
 	s := newStock(t)
-	server := func(answer string) uint16 {
-		l, err := net.Listen("tcp", "10.1.0.1:0")
-		must(t, err)
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprint(c, answer)
-				c.Close()
-			}
-		}()
-		return uint16(l.Addr().(*net.TCPAddr).Port)
-	}
 	for _, args := range [][]string{{"link", "add", "d0", "type", "veth", "peer", "name", "d1"}, {"addr", "add", "10.1.0.1/24", "dev", "d0"},
 		{"link", "set", "d0", "up"}, {"link", "set", "d1", "up"}, {"route", "add", "10.96.0.0/16", "dev", "d0"}} {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
@@ -223,13 +235,7 @@ func TestKubeProxy(t *testing.T) {
 		Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.10", ClusterIPs: []string{"10.96.0.10"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 		SessionAffinity: corev1.ServiceAffinityNone,
 		Ports:           []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)}}}})
-	slice := func(port uint16) *discoveryv1.EndpointSlice {
-		p, name, proto := int32(port), "http", corev1.ProtocolTCP
-		return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
-			AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &p, Protocol: &proto}},
-			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.1.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}}}}
-	}
-	s.put("endpointslices", "1", slice(server("one")))
+	s.put("endpointslices", "1", webEndpoints(answerServer(t, "one")))
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -263,9 +269,9 @@ func TestKubeProxy(t *testing.T) {
 		t.Fatalf("the ClusterIP does not answer %q\n%s", want, text)
 	}
 	expect("one")
-	s.put("endpointslices", "2", slice(server("two")))
+	s.put("endpointslices", "2", webEndpoints(answerServer(t, "two")))
 	expect("two")
 	s.connected.Store(true)
-	s.put("endpointslices", "3", slice(server("three")))
+	s.put("endpointslices", "3", webEndpoints(answerServer(t, "three")))
 	expect("three")
 }

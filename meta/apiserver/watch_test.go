@@ -82,7 +82,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestWatchSelected has objects come into a selector and leave it.
+// TestWatchSelected: objects begin to match a selector, and stop.
 func TestWatchSelected(t *testing.T) {
 	sc := newScene(t, nil)
 	web := map[string]string{"app": "web"}
@@ -100,8 +100,8 @@ func TestWatchSelected(t *testing.T) {
 	back := sc.put("pods", "4", pod("a", web))
 	want(t, w, fmt.Sprint("DELETED a ", out), fmt.Sprint("ADDED b ", in), fmt.Sprint("DELETED b ", gone), fmt.Sprint("ADDED a ", back))
 
-	// From a version of the past nobody knows what the client has: it is told
-	// more rather than less.
+	// For a version of the past it is not known what the client has: it gets more events
+	// rather than fewer.
 	old, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{LabelSelector: "app=web", ResourceVersion: fmt.Sprint(b)})
 	must(t, err)
 	defer old.Stop()
@@ -115,7 +115,7 @@ func TestWatchSelected(t *testing.T) {
 	want(t, one, fmt.Sprint("ADDED a ", back), fmt.Sprint("DELETED a ", end))
 }
 
-// TestWatchTooOld gets 410 in the way that clients know: as an event.
+// TestWatchTooOld: the client gets 410 as clients expect it, in an event.
 func TestWatchTooOld(t *testing.T) {
 	sc := newScene(t, nil)
 	for i := range 5000 { // memstore remembers 4,096
@@ -165,8 +165,8 @@ func TestWatchList(t *testing.T) {
 	})
 }
 
-// TestInformer runs client-go's own informer against the server: one that lists
-// and watches, and one that has the list come as a watch.
+// TestInformer runs client-go's own informer against the server: one that lists and
+// watches, and one that gets the list as a watch (WatchList).
 func TestInformer(t *testing.T) {
 	for _, watchList := range []bool{true, false} {
 		t.Run(fmt.Sprint("WatchList=", watchList), func(t *testing.T) {
@@ -272,7 +272,7 @@ func TestWatchTable(t *testing.T) {
 	}
 }
 
-// watchedStore notes the prefixes that are watched.
+// watchedStore records the prefixes that are watched.
 type watchedStore struct {
 	*memstore.Store
 	mu       sync.Mutex
@@ -290,8 +290,8 @@ func (w *watchedStore) WatchPrefixes(ctx context.Context, prefixes []string, aft
 	return w.Store.WatchPrefixes(ctx, prefixes, after)
 }
 
-// TestWatchCopiesItsOwn has a client watch pods on a node whose twins change
-// thousands of times a second: those changes are not copied for it.
+// TestWatchCopiesItsOwn: a client watches pods on a node whose twins change thousands of
+// times a second. Those changes are not copied for it.
 func TestWatchCopiesItsOwn(t *testing.T) {
 	for _, tt := range []struct {
 		namespace string

@@ -58,8 +58,8 @@ func object200(v any) wire.Response {
 	return wire.Response{Code: http.StatusOK, ContentType: "application/json", Body: body}
 }
 
-// TestWriteOffline is refused at once, in a way that clients can tell from a
-// refusal for good.
+// TestWriteOffline: offline a write is refused at once, with an error that clients can
+// distinguish from a refusal for good.
 func TestWriteOffline(t *testing.T) {
 	sc := newScene(t, nil)
 	sc.put("pods", "1", pod("a", nil))
@@ -131,7 +131,8 @@ func TestVersions(t *testing.T) {
 			t.Errorf("an old version: %v", err)
 		}
 	}
-	// Numbers stay as they are written, whatever is translated beside them.
+	// Numbers stay as they are written, although resourceVersions in the same object are
+	// translated.
 	patched := ""
 	sc.connect(func(r wire.Request) wire.Response {
 		patched = string(r.Body)
@@ -144,7 +145,8 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestForwardRead asks the cloud for what is not here, with the reader's token.
+// TestForwardRead: a read of an object that is not here is sent to the cloud, with the
+// reader's token.
 func TestForwardRead(t *testing.T) {
 	g := newGuarded(t)
 	token := g.token(t, nil)
@@ -167,7 +169,8 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// TestEvents takes events with no cloud, in both groups, until they are sent.
+// TestEvents: events of both API groups are accepted without a cloud, and kept until they
+// are sent.
 func TestEvents(t *testing.T) {
 	sc := newScene(t, nil)
 	c := sc.client("")
@@ -205,7 +208,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestStreams hands a pod's log and terminal to the kubelet's API.
+// TestStreams: requests for a pod's log and terminal go to the kubelet's API.
 func TestStreams(t *testing.T) {
 	sc := newScene(t, func(c *Config) {
 		c.Kubelet = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.RequestURI()) })
@@ -243,7 +246,7 @@ func TestReviews(t *testing.T) {
 	}
 }
 
-// FuzzRequest reads with paths, selectors and continues of all kinds.
+// FuzzRequest reads with arbitrary paths, selectors and continue tokens.
 func FuzzRequest(f *testing.F) {
 	f.Add("/api/v1/namespaces/shop/pods", "labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&limit=3&continue=e30", "application/json;as=Table;v=v1;g=meta.k8s.io")
 	f.Add("/apis/discovery.k8s.io/v1/endpointslices/x", "resourceVersion=0", "application/vnd.kubernetes.protobuf,*/*")

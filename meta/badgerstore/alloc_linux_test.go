@@ -14,8 +14,8 @@ import (
 // allocatedBytes returns what a file takes on disk.
 func allocatedBytes(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
-// TestValueLogStaysEmpty stores values of every size: not one byte goes to
-// badger's value log, which therefore needs no garbage collection.
+// TestValueLogStaysEmpty stores values of every size: badger's value log stays empty, and
+// so needs no garbage collection.
 func TestValueLogStaysEmpty(t *testing.T) {
 	dir := memoryDir(t)
 	s := open(t, dir)

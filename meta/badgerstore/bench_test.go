@@ -11,8 +11,8 @@ import (
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
-// BenchmarkDurableWrites has 8 writers store objects of 1 KiB, each write
-// synced before it returns. One operation is one write.
+// BenchmarkDurableWrites: 8 writers store objects of 1 KiB, and each write is synced
+// before it returns. One operation is one write.
 func BenchmarkDurableWrites(b *testing.B) {
 	s := open(b, b.TempDir())
 	value := make([]byte, 1024)
@@ -86,8 +86,8 @@ func BenchmarkOpen10000(b *testing.B) {
 	}
 }
 
-// BenchmarkHotKey writes one key of 1 KiB again and again beside 1,000 that
-// rest, and reports what the files take in relation to the live data.
+// BenchmarkHotKey writes one key of 1 KiB again and again beside 1,000 that rest, and
+// reports the size of the files in relation to the live data.
 func BenchmarkHotKey(b *testing.B) {
 	s := open(b, b.TempDir())
 	fill(b, s, 1000)

@@ -21,14 +21,14 @@ import (
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
-// The tests of this file run the test binary again as a child process: to kill
-// it, and to see how much memory a program takes that has a store.
+// The tests of this file run the test binary again as a child process: to kill it, and to
+// measure the memory of a program with a store.
 const (
 	childJob = "EDGEKIT_BADGERSTORE_CHILD"
 	childDir = "EDGEKIT_BADGERSTORE_DIR"
 	childKey = "EDGEKIT_BADGERSTORE_KEY" // the key file; empty for none
 
-	// How much the crash tests do; "make crash" sets them.
+	// The extent of the crash tests; "make crash" sets them.
 	crashKills = "CRASH_KILLS" // processes killed; 20 if not set
 	crashCuts  = "CRASH_CUTS"  // power cuts; 6 if not set
 	crashSeed  = "CRASH_SEED"  // of what is random in them
@@ -113,7 +113,7 @@ func batchOf(w int, n uint64) []meta.Op {
 		binary.BigEndian.PutUint64(value, n)
 		ops = append(ops, meta.Op{Key: fmt.Sprintf("local/%d/%d", w, k), Value: value})
 	}
-	// One key comes and goes.
+	// One key is set and deleted in turn.
 	return append(ops, meta.Op{Key: fmt.Sprintf("local/%d/odd", w), Value: []byte("x"), Delete: n%2 == 0})
 }
 
@@ -125,9 +125,9 @@ func numberOf(s meta.Store, w, k int) uint64 {
 	return binary.BigEndian.Uint64(r.Value)
 }
 
-// TestKill kills a writing process at random moments. After each, all that it
-// had acknowledged is there, each batch is there whole or not at all, and the
-// revision has not gone back.
+// TestKill kills a writing process at random moments. After each kill every acknowledged
+// batch is there, each batch is there whole or not at all, and the revision has not gone
+// back.
 func TestKill(t *testing.T) {
 	kills := 20
 	if testing.Short() || raceDetector {
@@ -150,7 +150,7 @@ func TestKill(t *testing.T) {
 	result("crash_disk", float64(of.disk)/(1<<20), "MiB")
 }
 
-// tally is what is known of a store that processes wrote to.
+// tally records what processes have written to a store.
 type tally struct {
 	acked      [writers]uint64 // the newest batch of each writer that was acknowledged
 	revision   uint64
@@ -159,8 +159,8 @@ type tally struct {
 	disk       int64  // bytes that the store took when it was last checked
 }
 
-// run has a process write for a random while after its first acknowledgement,
-// and then ends it. mayFail says that it may report errors, or crash.
+// run starts a process that writes, and kills it a random time after its first
+// acknowledgement. mayFail says that it may report errors, or crash.
 func (of *tally) run(t *testing.T, cfg badgerstore.Config, mayFail *atomic.Bool, end func(*exec.Cmd)) {
 	cmd := command(t, "write", cfg.Dir)
 	cmd.Env = append(cmd.Env, childKey+"="+cfg.KeyFile)
@@ -205,7 +205,7 @@ func (of *tally) run(t *testing.T, cfg badgerstore.Config, mayFail *atomic.Bool,
 	}
 }
 
-// check opens the store and holds it to what was acknowledged.
+// check opens the store and compares it with what was acknowledged.
 func (of *tally) check(t *testing.T, cfg badgerstore.Config) {
 	cfg.Damaged = func(e *meta.CorruptError) { t.Error(e) }
 	s, err := badgerstore.Open(cfg)
@@ -218,7 +218,7 @@ func (of *tally) check(t *testing.T, cfg badgerstore.Config) {
 			of.lost++
 			t.Errorf("writer %d: batch %d was acknowledged, the store is at %d", w, of.acked[w], n)
 		}
-		of.acked[w] = n // what was not acknowledged may be there; from now on it must be
+		of.acked[w] = n // an unacknowledged batch may be there; from now on it must stay
 		if !wholeBatch(t, s, w, n) {
 			of.half++
 		}
@@ -253,8 +253,8 @@ func wholeBatch(t *testing.T, s meta.Store, w int, n uint64) bool {
 	return whole
 }
 
-// reportMemory writes 1,000 objects of 1 KiB, reads them, and prints what the
-// process holds then.
+// reportMemory writes 1,000 objects of 1 KiB, reads them, and prints how much memory the
+// process then has.
 func reportMemory(s meta.Store) {
 	ctx := context.Background()
 	value := make([]byte, 1024)
@@ -283,8 +283,8 @@ func resident() int {
 	return n
 }
 
-// memoryBudget is what a store of 1,000 objects may add to a process, in KiB;
-// sealedBudget the same for one that is encrypted.
+// memoryBudget is how much memory a store of 1,000 objects may add to a process, in KiB;
+// sealedBudget is the same for an encrypted store.
 const (
 	memoryBudget = 12 << 10
 	sealedBudget = 14 << 10

@@ -20,10 +20,9 @@ import (
 	"github.com/edgekit/edgekit/meta/internal/disktest"
 )
 
-// TestReadOnlyMount opens stores on a disk that is mounted read-only: one that
-// was closed, an encrypted one whose process was killed, one of which there is
-// nothing. Those that are there can be read, refuse writes, and take them again
-// when the disk does.
+// TestReadOnlyMount opens stores on a disk that is mounted read-only: one that was
+// closed, an encrypted one whose process was killed, and one that does not exist yet.
+// Existing ones can be read, refuse writes, and accept them again when the disk does.
 func TestReadOnlyMount(t *testing.T) {
 	if !disktest.Isolate(t) {
 		return
@@ -86,7 +85,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 	})
 }
 
-// wantRefused wants a store of filled to be read and not written.
+// wantRefused checks that a store of filled can be read and not written.
 func wantRefused(t *testing.T, s *badgerstore.Store, why syscall.Errno) {
 	t.Helper()
 	list, _, err := s.List(t.Context(), "")
@@ -103,8 +102,9 @@ func wantRefused(t *testing.T, s *badgerstore.Store, why syscall.Errno) {
 	}
 }
 
-// comesBack mends the disk below a store of filled, which then takes a batch, as
-// its watchers and an open snapshot see. It closes the store and opens it again.
+// comesBack repairs the disk below a store of filled, and checks that the store then
+// accepts a batch, which its watchers see and an open snapshot does not. It closes the
+// store and opens it again.
 func comesBack(t *testing.T, cfg badgerstore.Config, s *badgerstore.Store, mend func()) {
 	t.Helper()
 	before, err := s.Snapshot(t.Context())

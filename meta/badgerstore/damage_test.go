@@ -217,7 +217,7 @@ func TestKeyForPlainStore(t *testing.T) {
 	if _, err := badgerstore.Open(badgerstore.Config{Dir: dir, KeyFile: keyFile(t, strings.Repeat("ab", 32), 0o600)}); err == nil {
 		t.Error("a store that is not encrypted was opened with a key")
 	}
-	open(t, dir) // and it was left alone
+	open(t, dir) // the store is unchanged
 }
 
 func keyFile(t *testing.T, text string, mode fs.FileMode) string {

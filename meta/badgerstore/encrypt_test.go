@@ -36,7 +36,7 @@ func plainStore(t *testing.T, dir string) (newest uint64) {
 	return newest
 }
 
-// wantPlainStore looks at what plainStore made, wherever it is now.
+// wantPlainStore checks the data that plainStore wrote, in the store of cfg.
 func wantPlainStore(t *testing.T, cfg badgerstore.Config, newest uint64) {
 	t.Helper()
 	cfg.OnDamage = badgerstore.Fail
@@ -106,9 +106,9 @@ func TestEncrypt(t *testing.T) {
 	}
 }
 
-// TestReplaceCutOff looks at the folder as a power cut leaves it between any two
-// steps of a replacement: the store is whole each time, and nothing in clear is
-// left beside an encrypted one.
+// TestReplaceCutOff opens the folder as a power cut leaves it between any two steps of a
+// replacement: the store is whole each time, and no plain data is left beside an
+// encrypted store.
 func TestReplaceCutOff(t *testing.T) {
 	template := t.TempDir()
 	newest := plainStore(t, filepath.Join(template, "plain"))

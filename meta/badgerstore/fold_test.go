@@ -11,9 +11,9 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// TestShortLives has a store that never lives long enough to compact: in each
-// life it rewrites what it holds, and ends. The next opening leaves no more than
-// what a store may take that is rewritten for ever.
+// TestShortLives: a store is never open for long enough to compact. Each time it rewrites
+// its objects and is closed. The next Open reduces the files to the size that a store may
+// have which is rewritten for ever.
 func TestShortLives(t *testing.T) {
 	for name, keyFile := range map[string]string{"plain": "", "sealed": filepath.Join(t.TempDir(), "key")} {
 		t.Run(name, func(t *testing.T) { shortLives(t, Config{Dir: t.TempDir(), KeyFile: keyFile}) })
@@ -32,7 +32,7 @@ func shortLives(t *testing.T, cfg Config) {
 		t.Fatal(err)
 	}
 	at, err := s.Apply(t.Context(), ops...)
-	// A key that was removed must not come back from a table that is folded.
+	// A deleted key must not come back from a table that is compacted at Open.
 	_, errPut := s.Apply(t.Context(), meta.Op{Key: "local/gone", Value: []byte("1")})
 	now, errDelete := s.Apply(t.Context(), meta.Op{Key: "local/gone", Delete: true})
 	options, content := s.options.WithNumCompactors(0), s.content

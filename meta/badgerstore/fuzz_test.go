@@ -2,7 +2,6 @@ package badgerstore_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -33,8 +32,8 @@ type history struct {
 	newest uint64
 }
 
-// wounded makes a store with several tables and a log that was not closed, as
-// a crash leaves it, and gives its folder and what it held.
+// wounded makes a store with several tables and a log that was not closed, as a crash
+// leaves it, and returns its folder and its history.
 func wounded(t *testing.T, cfg badgerstore.Config) history {
 	t.Helper()
 	h := history{at: map[uint64]map[string]string{}}
@@ -86,9 +85,9 @@ func wounded(t *testing.T, cfg badgerstore.Config) history {
 	return h
 }
 
-// copyLive copies the folder of an open store to which nobody writes. badger
-// may be compacting: a copy during which the set of tables changed is no image
-// that a crash could leave, and is made again.
+// copyLive copies the folder of an open store to which nobody writes. badger may be
+// compacting: a copy during which the set of tables changed is not a state that a crash
+// could leave, and is made again.
 func copyLive(t *testing.T, from, to string) {
 	t.Helper()
 	tables := func() []byte {
@@ -171,10 +170,11 @@ func hurt(t *testing.T, rng *rand.Rand, data string) string {
 	return filepath.Base(name) + ": " + how
 }
 
-// TestRandomDamage damages stores at random. Whatever happened, Open succeeds,
-// and the store holds what it held; or it says that the newest writes are gone
-// and holds what it once held, and is not synced; or it says that it was set
-// aside, and is empty. It never holds anything else, and it takes writes.
+// TestRandomDamage damages stores at random. Open always succeeds, and the store is in
+// one of three states. It has all its data. Or it reports that the newest writes are
+// lost, has the data of an earlier revision, and is not synced. Or it reports that the
+// damaged store was set aside, and is empty. It never has other data, and it accepts
+// writes.
 func TestRandomDamage(t *testing.T) {
 	seeds := number("DAMAGE_SEEDS", 40)
 	if testing.Short() || raceDetector {
@@ -212,12 +212,12 @@ func TestRandomDamage(t *testing.T) {
 	t.Logf("%v", outcomes)
 }
 
-// judge opens a store and says what became of it.
+// judge opens a store and returns which of these states it is in.
 func judge(t *testing.T, cfg badgerstore.Config, h history) string {
 	t.Helper()
 	var reported []*meta.CorruptError
 	cfg.Damaged = func(e *meta.CorruptError) { reported = append(reported, e) }
-	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } // it was made in this same second
+	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } // the store was made within the same second
 	s, err := badgerstore.Open(cfg)
 	if err != nil {
 		t.Errorf("Open: %v", err)
@@ -279,95 +279,8 @@ func equal(a, b map[string]string) bool {
 	return true
 }
 
-// TestRotateKey rotates the key, and again after each place where a rotation
-// may be cut off.
-func TestRotateKey(t *testing.T) {
-	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(memoryDir(t), "key"), Damaged: func(e *meta.CorruptError) { t.Error(e) }}
-	newest := filled(t, cfg)
-	save := func(names ...string) map[string][]byte {
-		files := map[string][]byte{}
-		for _, name := range names {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[name] = b
-		}
-		return files
-	}
-	put := func(files map[string][]byte) {
-		for name, b := range files {
-			if err := os.WriteFile(name, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	registry, format := filepath.Join(cfg.Dir, "data", "KEYREGISTRY"), filepath.Join(cfg.Dir, "data", "FORMAT")
-	before := save(cfg.KeyFile, registry, format)
-	if err := badgerstore.RotateKey(cfg); err != nil {
-		t.Fatal(err)
-	}
-	after := save(cfg.KeyFile, registry, format)
-	for _, name := range []string{cfg.KeyFile, registry, format} {
-		if bytes.Equal(before[name], after[name]) {
-			t.Errorf("%s has not changed", name)
-		}
-	}
-	next := cfg.KeyFile + ".next"
-	for name, stage := range map[string]map[string][]byte{
-		"done":                   after,
-		"cut off before all":     {cfg.KeyFile: before[cfg.KeyFile], registry: before[registry], format: before[format], next: after[cfg.KeyFile]},
-		"cut off after registry": {cfg.KeyFile: before[cfg.KeyFile], registry: after[registry], format: before[format], next: after[cfg.KeyFile]},
-		"cut off after format":   {cfg.KeyFile: before[cfg.KeyFile], registry: after[registry], format: after[format], next: after[cfg.KeyFile]},
-	} {
-		put(stage)
-		s := openAs(t, cfg)
-		if list, now, err := s.List(t.Context(), ""); err != nil || len(list) != 50 || now != newest {
-			t.Errorf("%s: %d records at %d, %v", name, len(list), now, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(next); err == nil {
-			t.Errorf("%s: %s is still there", name, next)
-		}
-	}
-	put(map[string][]byte{cfg.KeyFile: before[cfg.KeyFile], registry: after[registry], format: after[format]})
-	if _, err := badgerstore.Open(cfg); !errors.Is(err, badgerstore.ErrKey) {
-		t.Errorf("Open with the key from before: %v", err)
-	}
-}
-
-// TestWrongKeyIsNoDamage flips bits where the key is checked: a wrong key leaves
-// all as it is, with the right one it is known to be damage.
-func TestWrongKeyIsNoDamage(t *testing.T) {
-	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(memoryDir(t), "key")}
-	filled(t, cfg)
-	wrong := cfg
-	wrong.KeyFile = keyFile(t, strings.Repeat("ab", 32), 0o600)
-	wrong.Damaged = func(e *meta.CorruptError) { t.Error(e) }
-	for _, keyless := range []badgerstore.Config{wrong, {Dir: cfg.Dir, Damaged: wrong.Damaged}} {
-		if _, err := badgerstore.Open(keyless); !errors.Is(err, badgerstore.ErrKey) {
-			t.Errorf("Open with a wrong key: %v", err)
-		}
-	}
-	if err := badgerstore.RotateKey(wrong); !errors.Is(err, badgerstore.ErrKey) {
-		t.Errorf("RotateKey with a wrong key: %v", err)
-	}
-	damageFile(t, filepath.Join(cfg.Dir, "data", "KEYREGISTRY"), func(b []byte) []byte { b[20] ^= 4; return b })
-	if _, err := badgerstore.Open(wrong); !errors.Is(err, badgerstore.ErrKey) {
-		t.Errorf("Open of a damaged store with a wrong key: %v", err)
-	}
-	var reported *meta.CorruptError
-	cfg.Damaged = func(e *meta.CorruptError) { reported = e }
-	openAs(t, cfg).Close()
-	if reported == nil || reported.Aside == "" {
-		t.Errorf("a damaged key registry: reported %v", reported)
-	}
-}
-
-// TestReadFault cuts a table off under an open store: reading is an error, not
-// the end of the process.
+// TestReadFault truncates a table under an open store: a read returns an error, and the
+// process goes on.
 func TestReadFault(t *testing.T) {
 	dir := t.TempDir()
 	filled(t, badgerstore.Config{Dir: dir})
@@ -391,39 +304,5 @@ func TestReadFault(t *testing.T) {
 	}
 	if list, _, err := s.List(t.Context(), ""); err != nil || len(list) != 50 {
 		t.Errorf("List when the disk is well again: %d records, %v", len(list), err)
-	}
-}
-
-// TestRestore restores a plain store as an encrypted one, and refuses a backup
-// that is not whole.
-func TestRestore(t *testing.T) {
-	cfg := badgerstore.Config{Dir: memoryDir(t), Damaged: func(e *meta.CorruptError) { t.Error(e) }}
-	newest := filled(t, cfg)
-	s := openAs(t, cfg)
-	v, err := s.Snapshot(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var backup bytes.Buffer
-	if err := errors.Join(meta.Backup(t.Context(), v, &backup), v.Close(), s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := badgerstore.Restore(t.Context(), cfg, bytes.NewReader(backup.Bytes()[:backup.Len()/2])); !errors.Is(err, meta.ErrBackup) {
-		t.Errorf("Restore of half a backup: %v", err)
-	}
-	openAs(t, cfg).Close() // and it is as it was
-	sealed := cfg
-	sealed.KeyFile = filepath.Join(memoryDir(t), "key")
-	before, err := badgerstore.Restore(t.Context(), sealed, &backup)
-	if err != nil || filepath.Dir(before) != cfg.Dir {
-		t.Fatalf("Restore: %q, %v", before, err)
-	}
-	if _, err := badgerstore.Open(cfg); !errors.Is(err, badgerstore.ErrKey) {
-		t.Errorf("Open without the key: %v", err)
-	}
-	s = openAs(t, sealed)
-	defer s.Close()
-	if list, now, err := s.List(t.Context(), ""); err != nil || len(list) != 50 || now <= newest {
-		t.Errorf("restored %d records at %d, %v; it was at %d", len(list), now, err, newest)
 	}
 }

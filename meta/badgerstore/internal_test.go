@@ -52,7 +52,7 @@ func TestUnfinishedBatchIsUndone(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // a crash while undoing leaves more of the same
+	for range 3 { // a crash during the undo leaves the same kind of entries
 		raw(t, dir, func(db *badger.DB) error {
 			var entries []entry
 			for i := range 3000 {
@@ -118,7 +118,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		}
 	}
 	refused()
-	// Where FORMAT tells, badger is not even asked.
+	// FORMAT alone decides; badger is not opened.
 	data := filepath.Join(dir, dataName)
 	if err := writeFormat(data, format{schema: schema + 1, key: noKey}); err != nil {
 		t.Fatal(err)
@@ -185,8 +185,8 @@ func FuzzRegistryEnd(f *testing.F) {
 	})
 }
 
-// TestFailedWriteEndsWriting puts a badger that takes no writes under a store:
-// the first Apply tells, and none is acknowledged from then on.
+// TestFailedWriteEndsWriting puts a badger that fails all writes under a store: the first
+// Apply returns an error, and no later one is acknowledged.
 func TestFailedWriteEndsWriting(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(Config{Dir: dir})
@@ -225,7 +225,7 @@ func FuzzVerifyIndex(f *testing.F) {
 	f.Add([]byte("index\x00\x00\x00\x05\x10\x01\x00\x00\x00\x02"))
 	f.Add([]byte("index\x00\x00\x00\x05\x10\x01\xff\xff\xff\xff"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = verifyIndex(b) // it must not panic, whatever a disk returns
+		_, _ = verifyIndex(b) // must not panic, whatever bytes a disk returns
 	})
 }
 

@@ -37,7 +37,7 @@ func TestMeasurements(t *testing.T) {
 	t.Run("HotKey", hotKey)
 }
 
-// figure is how a figure is measured and named.
+// figure says how a figure is measured, and its name.
 type figure struct{ prefix, key string }
 
 func (f figure) result(name string, value float64, unit string) { result(f.prefix+name, value, unit) }
@@ -52,12 +52,12 @@ func (f figure) open(t *testing.T) *badgerstore.Store {
 	return s
 }
 
-// benchWriters is how many write at the same time: at best, a sync makes a batch
-// of each durable.
+// benchWriters is how many goroutines write at the same time: at best, one sync makes a
+// batch of each durable.
 const benchWriters = 8
 
-// diskSyncRate prints what a store without group commit could reach at best, and
-// one with it.
+// diskSyncRate prints the highest rates that stores without and with group commit could
+// reach.
 func diskSyncRate(t *testing.T) {
 	rate := syncRate(t)
 	result("disk_sync_rate", rate, "1/s")
@@ -125,8 +125,8 @@ func durableWrites(t *testing.T, as figure) {
 	}
 }
 
-// written returns the bytes that this process has caused to be written to disks,
-// 0 if the system does not tell.
+// written returns how many bytes this process has written to disks; 0 if the system does
+// not say.
 func written() (n int64) {
 	text, _ := os.ReadFile("/proc/self/io")
 	_, rest, _ := strings.Cut(string(text), "\nwrite_bytes:")
@@ -174,10 +174,9 @@ func storeMemory(t *testing.T, as figure) {
 	as.result("store_rss", float64(with-without)/1024, "MiB")
 }
 
-// hotKey rewrites one key of 1 KiB a million times, each in a commit of its
-// own, beside 1,000 that rest. The folder is in memory where there is one, so
-// that the syncs of a million commits take no time; what the files take is the
-// same.
+// hotKey rewrites one key of 1 KiB a million times, each in a commit of its own, beside
+// 1,000 that rest. The folder is in memory where there is one, so that the syncs of a
+// million commits take no time; the size of the files is the same.
 func hotKey(t *testing.T) {
 	const rewrites = 1_000_000
 	dir := memoryDir(t)

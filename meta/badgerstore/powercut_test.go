@@ -18,9 +18,9 @@ import (
 	"github.com/edgekit/edgekit/meta/internal/disktest"
 )
 
-// TestPowerCut has a process write to a disk whose power is cut at random
-// moments, and that first refuses its work in half of the rounds. After each,
-// a plain and an encrypted store are held to the rules of TestKill.
+// TestPowerCut: a process writes to a disk whose power is cut at random moments; in half
+// of the rounds the disk first returns errors. After each round a plain and an encrypted
+// store must keep the rules of TestKill.
 func TestPowerCut(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("a run of seconds with processes that are killed")
@@ -60,7 +60,7 @@ func TestPowerCut(t *testing.T) {
 				disk.Fail(fault)
 				<-time.After(wait)
 			}
-			mayFail.Store(true) // the process may see that its disk has gone
+			mayFail.Store(true) // the process may get errors of its disk
 			disk.Cut(rng)
 			_ = cmd.Process.Kill()
 		})
@@ -121,7 +121,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fillDisk takes all the room of a disk.
+// fillDisk fills a disk.
 func fillDisk(t *testing.T, name string) {
 	t.Helper()
 	f, err := os.Create(name)

@@ -31,7 +31,7 @@ func Example() {
 	// spec.containers.512: the document of 30028 bytes would take more than 480448 bytes of memory: it has too many elements that are empty or very small: remove them
 }
 
-// tree is a type that has itself in it in every way.
+// tree is a type that contains itself in every way.
 type tree struct {
 	Name  string          `json:"name"`
 	Kids  []tree          `json:"kids"`
@@ -58,7 +58,7 @@ type tiny struct {
 	B string `json:"b"`
 }
 
-// jsonUnits are the smallest elements that make something.
+// jsonUnits are the smallest elements for which the decoder allocates.
 func jsonUnits() []string {
 	return []string{
 		`{}`, `[]`, `0`, `""`, `"a"`, `"ab"`, `null`, `true`, `{"a":{}}`, `[[]]`, `[{}]`, `{"a":[]}`, `{"":0}`, `1e5`, `"\n\n"`, "\"\xff\xff\"",
@@ -152,8 +152,8 @@ func fullPod(containers int) *corev1.Pod {
 	return pod
 }
 
-// TestRealObjects has what clusters hold, in its tersest form: all of it is
-// decoded, and what it took is what was reckoned or less.
+// TestRealObjects decodes objects of real clusters, in their tersest form: all are
+// accepted, and take no more memory than was reckoned.
 func TestRealObjects(t *testing.T) {
 	decodetest.SkipUnderRace(t)
 	list := &corev1.PodList{}
@@ -242,7 +242,7 @@ func FuzzUnmarshal(f *testing.F) {
 		if _, ok := errors.AsType[*jsonlimit.LimitError](err); ok {
 			return
 		}
-		// What is let through is decoded as ever.
+		// An accepted document is decoded as encoding/json does.
 		want := json.Unmarshal(b, &without)
 		if (err == nil) != (want == nil) || err == nil && !reflect.DeepEqual(with, without) {
 			t.Errorf("%v, %v", err, want)

@@ -3,8 +3,6 @@ package jsonlimit
 import (
 	"bytes"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 )
 
 type verdict uint8
@@ -14,14 +12,6 @@ const (
 	tooMuch
 	tooDeep
 	broken // not JSON; the decoder will say so
-)
-
-// Costs in bytes, of encoding/json and of the runtime.
-const (
-	costMap      = 48  // of an empty map
-	costMismatch = 160 // an error that is made and dropped, for a value of another type
-	costOwn      = 224 // of a decoder within a decoder
-	costBox      = 24  // a list in an interface
 )
 
 // walker goes through a document once. It follows encoding/json: a value that
@@ -43,21 +33,6 @@ func (w *walker) where() string {
 		b = append(b, w.path[i]...)
 	}
 	return string(b)
-}
-
-// spend takes n bytes, as the runtime rounds them.
-func (w *walker) spend(n int) {
-	if n <= 0 {
-		return
-	}
-	if n <= 32<<10 {
-		n = (n + n/8 + 7) &^ 7
-	} else {
-		n = (n + 8<<10 - 1) &^ (8<<10 - 1)
-	}
-	if w.left -= n; w.left < 0 && w.over == none {
-		w.over = tooMuch
-	}
 }
 
 // next returns the first byte that is no space, and 0 at the end.
@@ -177,71 +152,6 @@ func (w *walker) note(key []byte) {
 	}
 }
 
-// field finds a field by its name in JSON, as encoding/json does: exactly, else in
-// whatever case.
-func (s *shape) field(key []byte) *shape {
-	if f := s.fields[string(key)]; f != nil {
-		return f
-	}
-	var room [maxName]byte
-	if plain(key) {
-		return s.folded[string(lower(room[:0], key))]
-	}
-	name := unquoted(room[:0], key)
-	for known, f := range s.fields {
-		if strings.EqualFold(known, string(name)) {
-			return f
-		}
-	}
-	return nil
-}
-
-// maxName is longer than any field's name; what is longer names none.
-const maxName = 128
-
-// plain reports whether text stands for itself.
-func plain(text []byte) bool {
-	for _, c := range text {
-		if c >= utf8.RuneSelf || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
-
-// lower appends text in lower case, as far as there is room.
-func lower(b, text []byte) []byte {
-	for _, c := range text[:min(len(text), cap(b))] {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		b = append(b, c)
-	}
-	return b
-}
-
-// unquoted appends what text stands for, as far as there is room. Escapes that
-// no field's name has in it become something else than a letter.
-func unquoted(b, text []byte) []byte {
-	for i := 0; i < len(text) && len(b)+utf8.UTFMax <= cap(b); i++ {
-		switch {
-		case text[i] != '\\':
-			b = append(b, text[i])
-		case i+5 < len(text) && text[i+1] == 'u':
-			r, err := strconv.ParseUint(string(text[i+2:i+6]), 16, 16)
-			if err != nil {
-				return nil
-			}
-			b = utf8.AppendRune(b, rune(r))
-			i += 5
-		default:
-			b = append(b, '\\')
-			i++
-		}
-	}
-	return b
-}
-
 // takes reports whether a scalar is sure to take the literal.
 func (s *shape) takes(literal []byte) bool {
 	switch c := literal[0]; {
@@ -299,39 +209,6 @@ func (w *walker) array(s *shape, depth int) {
 	}
 }
 
-// grown is how the runtime lets a slice grow.
-func grown(n int) int {
-	switch {
-	case n == 0:
-		return 1
-	case n < 256:
-		return 2 * n
-	}
-	return n + (n+3*256)/4
-}
-
-// slots are the places in a map.
-type slots struct {
-	size  int // of a place
-	extra int // allocated for each entry besides
-	have  int
-	used  int
-}
-
-// add returns what one more entry allocates.
-func (m *slots) add() int {
-	n := m.extra
-	if m.used == 0 {
-		m.have = 8
-		n += 8*m.size + 8
-	} else if m.used >= m.have*7/8 && (m.have > 8 || m.used == 8) {
-		m.have *= 2
-		n += m.have*(m.size+1) + 64
-	}
-	m.used++
-	return n
-}
-
 // inside is what stands in a value that decodes itself: as if it were made of
 // maps.
 func inside(s *shape) *shape {
@@ -339,18 +216,6 @@ func inside(s *shape) *shape {
 		return nil
 	}
 	return shapeOfAny()
-}
-
-func ownCost(s *shape, n int) int {
-	switch {
-	case s.kind == raw:
-		return n
-	case s.quantity && n <= 20:
-		return n + 16
-	case s.quantity: // its number is of any size
-		return 64 + 24*n
-	}
-	return costOwn + 2*n
 }
 
 func (w *walker) text(s *shape) {
@@ -368,17 +233,6 @@ func (w *walker) text(s *shape) {
 	default:
 		w.mismatch(s)
 	}
-}
-
-// stringCost is what a string of that much text between quotes takes.
-func stringCost(value []byte) int {
-	switch {
-	case len(value) < 2:
-		return 0
-	case bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value):
-		return len(value)
-	}
-	return 8*len(value) + 16 // unquoted first, and three bytes for one that is no UTF-8
 }
 
 // quoted takes a string and gives what is between its quotes.

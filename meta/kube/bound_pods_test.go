@@ -14,8 +14,8 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// TestBound asks the cloud until the store has once held all that the cloud says,
-// and the store from then on.
+// TestBound: the cloud is asked until the store has held all pods that it names, and the
+// store answers from then on.
 func TestBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)

@@ -116,8 +116,9 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret, a claim, a volume or a token
-// may have changed, and one at the start. It holds one value; it is closed when ctx ends.
+// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment
+// or a token may have changed, and one at the start. It holds one value; it is closed
+// when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
 // ConfigMap reads a config map from the store, else asks the cloud. When one that a pod
@@ -145,6 +146,12 @@ func (c *Client) PersistentVolume(ctx context.Context, name string) (*corev1.Per
 // CSIDriver reads a CSIDriver object as PersistentVolume does a volume.
 func (c *Client) CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error) {
 	return readReference[storagev1.CSIDriver](ctx, c, meta.Key{Resource: resources.CSIDrivers, Name: name})
+}
+
+// VolumeAttachment reads whether a volume is attached to this node, as PersistentVolume
+// does a volume.
+func (c *Client) VolumeAttachment(ctx context.Context, name string) (*storagev1.VolumeAttachment, error) {
+	return readReference[storagev1.VolumeAttachment](ctx, c, meta.Key{Resource: resources.VolumeAttachments, Name: name})
 }
 
 // Services lists the Services of a namespace in the store: all of them, or none if the
@@ -235,11 +242,10 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		key, ok := meta.ParsePath(e.Key[len(meta.Down):])
 		switch {
 		case !ok:
-		case key.Resource == resources.ConfigMaps || key.Resource == resources.Secrets ||
-			key.Resource == resources.PersistentVolumeClaims || key.Resource == resources.PersistentVolumes || key.Resource == resources.CSIDrivers:
+		case isReference(key.Resource):
 			refs = true
 		case key.Resource == resources.Nodes:
-			c.nodeChanged(key, e)
+			refs = c.nodeChanged(key, e) || refs
 		case key.Resource != resources.Pods:
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {
@@ -260,6 +266,17 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		c.refs.Publish(struct{}{})
 	}
 	return nil
+}
+
+// isReference reports whether pods refer to objects of that resource, or to what these
+// lead to.
+func isReference(resource string) bool {
+	switch resource {
+	case resources.ConfigMaps, resources.Secrets, resources.PersistentVolumeClaims, resources.PersistentVolumes,
+		resources.CSIDrivers, resources.VolumeAttachments:
+		return true
+	}
+	return false
 }
 
 // put decodes one pod. If that fails, the last good version stays: a running pod is not

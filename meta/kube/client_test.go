@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a manager.Manager that keeps what it is told.
+// fake is a Manager that records the reports.
 type fake struct {
 	store    meta.Store
 	reported []meta.Object
@@ -287,8 +287,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestNodeOnFullDisk reports the node while its disk takes nothing: the cloud is
-// told, and the caller that it is not durable.
+// TestNodeOnFullDisk reports the node while its disk is full: the cloud gets the report,
+// and the caller an error that says that it is not durable.
 func TestNodeOnFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)

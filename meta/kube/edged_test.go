@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
@@ -16,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/meta/kube"
 )
 
-// cloud puts objects where the link puts them, and shows what a Client reported.
+// cloud stores objects as the link does, and reads what a Client reported.
 type cloud struct {
 	t *testing.T
 	setup
@@ -27,7 +28,7 @@ type cloud struct {
 	events   []*corev1.Event
 }
 
-// openCloud starts a Client and gives what stands above it.
+// openCloud starts a Client, and returns it with its cloud.
 func openCloud(t *testing.T) (*kube.Client, *cloud) {
 	c := &cloud{t: t, setup: start(t), reported: make(map[meta.Key]meta.Object)}
 	t.Cleanup(c.stop)
@@ -105,6 +106,12 @@ func (c *cloud) PutPersistentVolume(pv *corev1.PersistentVolume) {
 	c.put(c.t, "persistentvolumes", "", pv.Name, pv)
 }
 
+func (c *cloud) PutNode(n *corev1.Node) { c.put(c.t, "nodes", "", n.Name, n) }
+
+func (c *cloud) PutVolumeAttachment(a *storagev1.VolumeAttachment) {
+	c.put(c.t, "volumeattachments", "", a.Name, a)
+}
+
 func (c *cloud) ReportedNode() *corev1.Node {
 	return read[corev1.Node](c, func(o meta.Object) bool { return o.Key.Resource == "nodes" })
 }
@@ -141,7 +148,7 @@ func read[T any](c *cloud, is func(meta.Object) bool) *T {
 	return nil
 }
 
-// TestEdged holds the Client to what edged wants of its Objects and Reports.
+// TestEdged checks the Client against the contracts of edged.Objects and edged.Reports.
 func TestEdged(t *testing.T) {
 	t.Run("Objects", func(t *testing.T) {
 		edgedtest.RunObjects(t, func(t *testing.T) (edged.Objects, edgedtest.Cloud) {
@@ -154,6 +161,15 @@ func TestEdged(t *testing.T) {
 			edged.Objects
 			edged.VolumeReader
 		}, edgedtest.VolumeCloud) {
+			_, c := openCloud(t)
+			return c.Client, c
+		})
+	})
+	t.Run("VolumeAttachmentReader", func(t *testing.T) {
+		edgedtest.RunVolumeAttachmentReader(t, func(t *testing.T) (interface {
+			edged.Objects
+			edged.VolumeAttachmentReader
+		}, edgedtest.AttachmentCloud) {
 			_, c := openCloud(t)
 			return c.Client, c
 		})

@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/meta/manager"
 )
 
-// realManager replaces the fake one: what it reports is in the store.
+// realManager replaces the fake one: its reports are in the store.
 func (s *setup) realManager(t *testing.T) {
 	t.Helper()
 	m, err := manager.New(manager.Config{Store: s.store, Node: "gate-7"})
@@ -23,7 +23,7 @@ func (s *setup) realManager(t *testing.T) {
 	must(t, err)
 }
 
-// spoil puts something that is no report where one is expected.
+// spoil stores a value that is not a report under the key of one.
 func (s *setup) spoil(t *testing.T, key meta.Key, value []byte) {
 	t.Helper()
 	_, err := s.store.Apply(t.Context(), meta.Op{Key: meta.Up + key.Path(), Value: value})
@@ -88,8 +88,8 @@ func TestLastPodStatus(t *testing.T) {
 	})
 }
 
-// TestLastPodStatusOfStaticPod recalls what was reported under the uid of the
-// mirror, which only the API server gives.
+// TestLastPodStatusOfStaticPod reads what was reported under the uid of the mirror, which
+// only the API server assigns.
 func TestLastPodStatusOfStaticPod(t *testing.T) {
 	mirror := func(uid, of string) *corev1.Pod {
 		m := pod("x", "1")

@@ -11,8 +11,8 @@ import (
 )
 
 // OwnNode is this node's Node as the cloud last sent it: with the labels,
-// annotations and taints that others gave it, and without its status. It is
-// read from the store alone. The error for one that was never sent is a
+// annotations and taints that others gave it, and of its status the volumes that are
+// attached and in use. It is read from the store alone. The error for one that was never sent is a
 // *NotFoundError.
 func (c *Client) OwnNode(ctx context.Context) (*corev1.Node, error) {
 	key := meta.Key{Resource: resources.Nodes, Name: c.cfg.Node}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/meta"
@@ -24,6 +25,30 @@ func TestOwnNode(t *testing.T) {
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "k", Effect: corev1.TaintEffectNoExecute}}},
 	})
 	if n, err := s.OwnNode(t.Context()); err != nil || n.Labels["gpu"] != "yes" || len(n.Spec.Taints) != 1 {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+// TestAttachedVolumes: a Node that says of other volumes that they are attached or in
+// use, and an attachment, are changes of what pods refer to.
+func TestAttachedVolumes(t *testing.T) {
+	s := start(t)
+	defer s.stop()
+	changed := s.Changed(t.Context())
+	<-changed // at the start
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}}
+	node.Status.VolumesAttached = []corev1.AttachedVolume{{Name: "v"}}
+	s.put(t, "nodes", "", "gate-7", node)
+	<-changed
+	node.Status.VolumesInUse = []corev1.UniqueVolumeName{"v"}
+	s.put(t, "nodes", "", "gate-7", node)
+	<-changed
+	s.put(t, "volumeattachments", "", "csi-1", &storagev1.VolumeAttachment{Status: storagev1.VolumeAttachmentStatus{Attached: true}})
+	<-changed
+	if a, err := s.VolumeAttachment(t.Context(), "csi-1"); err != nil || !a.Status.Attached {
+		t.Errorf("VolumeAttachment: %+v, %v", a, err)
+	}
+	if n, err := s.OwnNode(t.Context()); err != nil || len(n.Status.VolumesAttached) != 1 || len(n.Status.VolumesInUse) != 1 {
 		t.Errorf("%+v, %v", n, err)
 	}
 }

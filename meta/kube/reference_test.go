@@ -86,23 +86,22 @@ func startAgent(t *testing.T, store meta.Store, cloud *cluster) agent {
 	}}
 }
 
-// link says that the link stands, or that it does not.
+// link tells the manager that the link is up, or that it is down.
 func (a agent) link(t *testing.T, stands bool) {
 	t.Helper()
 	must(t, a.NodeConnection(t.Context(), hub.Info{Connected: stands, Since: time.Now()}))
 }
 
-// bring is what the cloud sends in one batch.
+// bring applies objects that the cloud sends in one batch.
 func (a agent) bring(t *testing.T, objects ...hub.Object) {
 	t.Helper()
 	must(t, a.Down().Apply(t.Context(), objects))
 }
 
-// gone is the deletion of extra: by an old cloudcore, or for want of a pod that
-// refers to it.
+// gone is the deletion of extra: by an old cloudcore, or because no pod refers to it.
 func gone() hub.Object { return hub.Object{Key: extra, Deleted: true} }
 
-// absent is what the cloud says of extra when it does not exist.
+// absent is what the cloud sends for extra when it does not exist.
 func absent() hub.Object {
 	return hub.Object{Key: extra, Deleted: true, Body: meta.NotFoundBody()}
 }
@@ -238,7 +237,7 @@ func TestReferenceAfterReboot(t *testing.T) {
 	a.wantCalls(t, 1)
 }
 
-// TestReferenceLostStore has the agent on a store that lost all it had.
+// TestReferenceLostStore: the agent runs on a store that has lost all its objects.
 func TestReferenceLostStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
@@ -257,7 +256,7 @@ func TestReferenceLostStore(t *testing.T) {
 	})
 }
 
-// TestReferenceOnline counts what the cloud is asked while the link stands.
+// TestReferenceOnline counts the queries to the cloud while the link is up.
 func TestReferenceOnline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
@@ -305,8 +304,8 @@ func TestReferenceOnline(t *testing.T) {
 	})
 }
 
-// TestReferenceInTime has a pod arrive before what it refers to: an answer from
-// before it came must not be given for it.
+// TestReferenceInTime: a pod arrives before the object that it refers to. An answer from
+// before the object existed must not be used for it.
 func TestReferenceInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
@@ -324,7 +323,7 @@ func TestReferenceInTime(t *testing.T) {
 		a.wantExtra(t, "v")
 		a.bring(t, object)
 		a.wantExtra(t, "v")
-		// Of what is there but cannot be read nothing is assumed.
+		// An object that is there but cannot be read does not count as absent.
 		must(t, meta.MarkSynced(t.Context(), store))
 		_, err := store.Apply(t.Context(), meta.Op{Key: meta.Down + meta.Key(extra).Path(), Value: []byte("x")})
 		must(t, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -15,7 +16,8 @@ import (
 
 // registration is what the client knows of this node's Node in the API server.
 type registration struct {
-	known   bool // it is on this node; belongs to Run
+	known   bool   // it is on this node; belongs to Run
+	volumes string // which volumes it says are attached and in use; belongs to Run
 	deleted latest.Topic[*corev1.Node]
 }
 
@@ -41,15 +43,19 @@ func (c *Client) loadNode(ctx context.Context) error {
 	return nil
 }
 
-// nodeChanged handles one change of a Node.
-func (c *Client) nodeChanged(key meta.Key, e meta.Event) {
+// nodeChanged handles one change of a Node. It reports whether other volumes than
+// before are attached to this node, by the Node's word, or known to be in use.
+func (c *Client) nodeChanged(key meta.Key, e meta.Event) (attached bool) {
 	if key.Name != c.cfg.Node || key.Namespace != "" {
-		return
+		return false
 	}
 	c.registration.known = !e.Deleted
 	if !e.Deleted {
-		return
+		before := c.registration.volumes
+		c.registration.volumes = volumesOf(e.Record)
+		return c.registration.volumes != before
 	}
+	c.registration.volumes = ""
 	was := new(corev1.Node)
 	o, err := meta.DecodeObject(meta.Down, e.Record)
 	if err == nil {
@@ -60,4 +66,23 @@ func (c *Client) nodeChanged(key meta.Key, e meta.Event) {
 		was = new(corev1.Node)
 	}
 	c.registration.deleted.Publish(was)
+	return false
+}
+
+// volumesOf is the part of a stored Node that is about attached volumes; "" where it
+// says nothing of them, or cannot be read.
+func volumesOf(r meta.Record) string {
+	var node corev1.Node
+	o, err := meta.DecodeObject(meta.Down, r)
+	if err != nil || jsonlimit.Unmarshal(o.Body, &node) != nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, v := range node.Status.VolumesAttached {
+		fmt.Fprintf(&b, "attached %q\n", v.Name)
+	}
+	for _, name := range node.Status.VolumesInUse {
+		fmt.Fprintf(&b, "in use %q\n", name)
+	}
+	return b.String()
 }

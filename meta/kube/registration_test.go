@@ -35,8 +35,8 @@ func nodeObject(t *testing.T, name string) hub.Object {
 	return hub.Object{Key: hub.Key{Resource: "nodes", Name: name}, Version: "1", Body: body}
 }
 
-// TestNodeDeleted has the Node of this machine deleted in the API server: it is
-// told once for each time, and the same report goes up again.
+// TestNodeDeleted: the Node of this machine is deleted in the API server. NodeDeleted
+// sends it once for each time, and the same report is sent again.
 func TestNodeDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, mgr, _ := registered(t)
@@ -73,8 +73,8 @@ func TestNodeDeleted(t *testing.T) {
 	})
 }
 
-// TestNodeUnreadable has a stored Node that cannot be read deleted: that it is
-// gone counts.
+// TestNodeUnreadable: a stored Node that cannot be read is deleted. The deletion is
+// noticed nevertheless.
 func TestNodeUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, store := registered(t)
@@ -96,7 +96,7 @@ func TestNodeUnreadable(t *testing.T) {
 	})
 }
 
-// listReports lists what is to be sent to the cloud.
+// listReports lists the reports that wait for the cloud.
 func listReports(t *testing.T, mgr *manager.Manager) []hub.Object {
 	t.Helper()
 	versions, err := mgr.StateOutbox().Versions(t.Context())

@@ -14,7 +14,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// refusal is an error of the cloud that asking again does not mend.
+// refusal is a final error of the cloud.
 type refusal struct{}
 
 func (refusal) Error() string { return "forbidden" }
@@ -95,8 +95,8 @@ func TestToken(t *testing.T) {
 	})
 }
 
-// TestRefreshComesFirst renews what is due as soon as the cloud is in reach,
-// before anybody asks, and tells those who show tokens to pods.
+// TestRefreshComesFirst: tokens that are due are renewed as soon as the cloud is in
+// reach, before anybody asks for them, and Changed is notified.
 func TestRefreshComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)
@@ -137,8 +137,8 @@ func TestRefreshComesFirst(t *testing.T) {
 	})
 }
 
-// TestTokensGoWithTheirPod removes tokens when the pod goes while somebody
-// follows, and those of pods that went meanwhile at the next start.
+// TestTokensGoWithTheirPod: tokens are removed with their pod while Run runs, and at the
+// next start for pods that were removed meanwhile.
 func TestTokensGoWithTheirPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// TestAbsent asks what is known not to exist, step by step.
+// TestAbsent checks step by step which objects are known not to exist.
 func TestAbsent(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()
@@ -63,8 +63,8 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// TestDownReplacesKeptAnswers: an answer from before the cloud put the object here
-// must not come back when the object goes.
+// TestDownReplacesKeptAnswers: an answer from before the cloud put the object here must
+// not be used again when the object is deleted.
 func TestDownReplacesKeptAnswers(t *testing.T) {
 	c := &cloud{}
 	c.set(cfgMap, "answer", nil)

@@ -30,9 +30,8 @@ func (s *badDisk) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 	return s.Store.Apply(ctx, ops...)
 }
 
-// TestBadDisk fills the disk, and mounts it read-only, under a manager: what
-// writes fails with the disk's error, what only reads goes on, and nothing that
-// was taken is lost.
+// TestBadDisk fills the disk, and mounts it read-only, under a manager: writes fail with
+// the disk's error, reads still work, and no stored object is lost.
 func TestBadDisk(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EROFS} {
 		t.Run(errno.Error(), func(t *testing.T) {
@@ -90,9 +89,9 @@ func TestBadDisk(t *testing.T) {
 	}
 }
 
-// TestReportsFromMemory has the disk take nothing while the cloud must know
-// something of just then: it is told from memory, once, in the order of what is
-// stored before and after, and also to a link that comes up meanwhile.
+// TestReportsFromMemory: the disk refuses writes while the cloud must get a report. It is
+// sent from memory, once, in order with the stored reports before and after it, also by a
+// link that comes up meanwhile.
 func TestReportsFromMemory(t *testing.T) {
 	store := &badDisk{Store: memstore.New()}
 	defer store.Close()
@@ -126,21 +125,21 @@ func TestReportsFromMemory(t *testing.T) {
 		t.Errorf("more than memory is for: %v", err)
 	}
 
-	// What is stored then counts, though it repeats what was stored before.
+	// The stored report counts then, although it is equal to the one stored before.
 	store.errno.Store(0)
 	must(t, m.Update(t.Context(), object("nodes", "n", "fine")))
 	third := load(t, m, "nodes", "n")
 	if string(third.Body) != "fine" || m.StateOutbox().Compare(second.Version, third.Version) >= 0 {
 		t.Errorf("after %q the cloud is told %q of version %q", second.Version, third.Body, third.Version)
 	}
-	ack(t, m, second) // late: it is not taken for that of the third
+	ack(t, m, second) // late: it must not acknowledge the third report
 	if got := pending(t, m); !slices.Contains(got, "nodes/a/n") {
 		t.Errorf("outbox wants to send %q", got)
 	}
 }
 
-// TestClockJumps has the node's clock go to 1970 and back: what the cloud
-// answered is not taken for fresh, and newer reports stay newer.
+// TestClockJumps sets the node's clock to 1970 and back: a stored answer does not count
+// as fresh, and newer reports stay newer.
 func TestClockJumps(t *testing.T) {
 	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 	key := hub.Key{Resource: "secrets", Namespace: "a", Name: "s"}
@@ -170,9 +169,9 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// TestOddObjects puts keys with odd characters, kinds that nobody knows and
-// objects at and over the limit through both directions: each is kept as it is,
-// or refused for good, and disturbs no other.
+// TestOddObjects sends keys with odd characters, unknown kinds and objects at and over
+// the limit in both directions: each is stored as it is, or refused for good, and affects
+// no other.
 func TestOddObjects(t *testing.T) {
 	for _, test := range []struct {
 		name string

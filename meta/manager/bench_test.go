@@ -36,8 +36,8 @@ func benchStore(b *testing.B) meta.Store {
 	return s
 }
 
-// BenchmarkKeys is what the manager does to learn of keys and versions. Beside the
-// usual figures it reports how much memory is held while it has the answer.
+// BenchmarkKeys measures how the manager lists keys and versions. Beside the usual
+// figures it reports how much memory the answer holds.
 func BenchmarkKeys(b *testing.B) {
 	s := benchStore(b)
 	next := 0

@@ -9,8 +9,8 @@ import (
 	"github.com/edgekit/edgekit/meta/manager"
 )
 
-// TestOthersReported has a session of another program between two of this one:
-// what was acknowledged before is reported again, and only then.
+// TestOthersReported: another program has a session between two of this one. Then, and
+// only then, acknowledged reports are sent again.
 func TestOthersReported(t *testing.T) {
 	for name, tt := range map[string]struct {
 		previous uint64 // as the server says at the second session

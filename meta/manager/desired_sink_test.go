@@ -91,8 +91,8 @@ func TestDownLargeWindow(t *testing.T) {
 	}
 }
 
-// TestDownSkipsWhatItCannotRead lists nothing for a record that is damaged, so
-// that the cloud sends it again.
+// TestDownSkipsWhatItCannotRead: Versions does not list a damaged record, so that the
+// cloud sends it again.
 func TestDownSkipsWhatItCannotRead(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()
@@ -104,8 +104,8 @@ func TestDownSkipsWhatItCannotRead(t *testing.T) {
 	wantVersions(t, m.Down(), map[string]string{"pods/a/x": "1"})
 }
 
-// TestReportsGoWithTheirObject removes the acknowledged status of a pod that
-// the cloud removed, and one that is acknowledged only afterwards.
+// TestReportsGoWithTheirObject: the acknowledged status of a pod that the cloud removed
+// is deleted, also one that is acknowledged only afterwards.
 func TestReportsGoWithTheirObject(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()

@@ -41,8 +41,8 @@ func eventNamed(name string) meta.Key {
 	return meta.Key{Resource: "events", Namespace: "a", Name: name}
 }
 
-// TestAppendsShareWrites has 32 components report at once on a slow disk: the
-// first is written alone, the others together, and who reads waits for neither.
+// TestAppendsShareWrites: 32 components report at once on a slow disk. The first event is
+// written alone, the others together, and a reader waits for neither.
 func TestAppendsShareWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowStore{Store: memstore.New(), sync: func() { time.Sleep(time.Second) }}
@@ -77,8 +77,8 @@ func TestAppendsShareWrites(t *testing.T) {
 	})
 }
 
-// TestAppendsThatFail has a disk that takes nothing, and a caller that gives up
-// while it waits for its turn: nothing of either is kept, and ids go on.
+// TestAppendsThatFail: the disk refuses a write, and a caller gives up while it waits.
+// Neither event is stored, and the ids go on.
 func TestAppendsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowStore{Store: memstore.New(), sync: func() { time.Sleep(time.Second) }}
@@ -116,9 +116,9 @@ func TestAppendsThatFail(t *testing.T) {
 	})
 }
 
-// TestAppendsBesideTheLink has components report while the link reads and
-// acknowledges: each event is read once, in the order of who reported it, and the
-// outbox is empty in the end, also for the next start.
+// TestAppendsBesideTheLink: components report while the link reads and acknowledges. Each
+// event is read once, in the order of its component, and the outbox is empty in the end,
+// also after a restart.
 func TestAppendsBesideTheLink(t *testing.T) {
 	const writers, each = 8, 100
 	store := memstore.New()
@@ -179,8 +179,8 @@ func TestAppendsBesideTheLink(t *testing.T) {
 	}
 }
 
-// TestSubscribersMayCall has a subscriber end its subscription while it is being
-// called, which needs the lock of the outbox.
+// TestSubscribersMayCall: a subscriber ends its subscription while it is being called,
+// which needs the lock of the outbox.
 func TestSubscribersMayCall(t *testing.T) {
 	m := newManager(t, manager.Config{})
 	run(t, m)

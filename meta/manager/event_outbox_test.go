@@ -27,7 +27,7 @@ func appendEvents(t *testing.T, m *manager.Manager, from, to int) {
 	}
 }
 
-// readEvents reads all that waits, as the link does.
+// readEvents reads all waiting events, as the link does.
 func readEvents(t *testing.T, m *manager.Manager) (source string, names []string, ids []uint64) {
 	t.Helper()
 	sources, err := m.EventOutbox().Sources(t.Context())
@@ -50,8 +50,8 @@ func readEvents(t *testing.T, m *manager.Manager) (source string, names []string
 	return "", nil, nil
 }
 
-// TestEventsKeepOrder over restarts, drops the oldest beyond the limit, forgets
-// what is acknowledged, and never uses an id twice.
+// TestEventsKeepOrder: the outbox keeps the order of events over restarts, drops the
+// oldest beyond its limit, forgets acknowledged ones, and never uses an id twice.
 func TestEventsKeepOrder(t *testing.T) {
 	store := memstore.New()
 	defer store.Close()

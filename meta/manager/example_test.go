@@ -10,8 +10,8 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// With no cloud at all: what the cloud once said is answered, and reports wait
-// in the outbox, the newest of each key.
+// Without a cloud: queries are answered from what the cloud once sent, and the newest
+// report of each key waits in the outbox.
 func Example() {
 	ctx := context.Background()
 	store := memstore.New()

@@ -15,10 +15,10 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// TestLinkOnFullDisk fills a node's disk while objects come down and reports,
-// events and their acknowledgements are under way: the one session stands for as
-// long as that lasts, nothing is acknowledged that was not stored, the cloud is
-// told of the node from memory, and all goes on once there is room.
+// TestLinkOnFullDisk fills a node's disk while objects come down and reports, events and
+// their acknowledgements are under way. The session goes on, nothing is acknowledged that
+// was not stored, the report of the node is sent from memory, and everything is delivered
+// once there is room.
 func TestLinkOnFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -43,8 +43,8 @@ func TestLinkOnFullDisk(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		epoch := link.Info().Epoch
 
-		// What is under way now meets a full disk at the other end, and so does
-		// what the cloud acknowledges.
+		// Objects that are under way now arrive at a full disk, and so do the cloud's
+		// acknowledgements.
 		pods.Put(pod("a", "").Key, 2, "second")
 		pods.Put(pod("b", "").Key, 1, "first")
 		must(t, m.Update(t.Context(), object("nodes", "n", "still fine")))
@@ -91,7 +91,7 @@ func TestLinkOnFullDisk(t *testing.T) {
 	})
 }
 
-// lastReport is what the cloud was last told of a key.
+// lastReport is the cloud's last report of a key.
 func lastReport(dir *hubtest.Directory, key hub.Key) string {
 	var last string
 	for _, o := range dir.Up("gate-7").Log() {

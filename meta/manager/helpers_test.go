@@ -109,10 +109,10 @@ func object(resource, name, body string) meta.Object {
 	return meta.Object{Key: meta.Key{Resource: resource, Namespace: "a", Name: name}, Body: []byte(body)}
 }
 
-// ending is a report that is forgotten when it is acknowledged: a deletion.
+// ending is a report of a deletion, which is removed when it is acknowledged.
 func ending(name, how string) meta.Object { return object("pods", name, how) }
 
-// pending lists what the outbox wants to send, as "resource/namespace/name".
+// pending lists the reports that the outbox will send, as "resource/namespace/name".
 func pending(t *testing.T, m *manager.Manager) []string {
 	t.Helper()
 	versions, err := m.StateOutbox().Versions(t.Context())

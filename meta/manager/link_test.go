@@ -64,9 +64,32 @@ func (f *farSide) Apply(_ context.Context, objects []hub.Object) error {
 	return nil
 }
 
-// TestLink runs a Manager on a real link with a long round trip, cuts it, and
-// brings it back: every event arrives once, the newest state arrives, what is
-// forgotten is never mistaken for deleted, and nothing is sent twice.
+// check checks what arrived: three rounds of 50 events and reports, and one deletion.
+func (f *farSide) check(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for delivery, n := range f.got {
+		if n != 1 {
+			t.Errorf("%s came %d times", delivery, n)
+		}
+	}
+	if len(f.last) != 1 || f.last["nodes/a/n"] != "2-49" {
+		t.Errorf("%d keys came, node %s; want 1, 2-49", len(f.last), f.last["nodes/a/n"])
+	}
+	for i := range 150 {
+		if want := fmt.Sprintf("%d-%d", i/50, i%50); len(f.events) != 150 || f.events[i] != want {
+			t.Fatalf("%d events came, want 150 in their order; number %d is not %s: %q", len(f.events), i, want, f.events)
+		}
+	}
+	if len(f.deleted) != 1 || f.deleted[0] != "pods/a/p=how" {
+		t.Errorf("deleted %q", f.deleted)
+	}
+}
+
+// TestLink runs a Manager on a real link with a long round trip, cuts it, and restores
+// it: every event arrives once, the newest state arrives, a forgotten key is never taken
+// for a deletion, and nothing is sent twice.
 func TestLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -81,19 +104,17 @@ func TestLink(t *testing.T) {
 		server, err := hub.NewServer(hub.ServerConfig{Listener: network, Directory: far, Mux: &mux})
 		must(t, err)
 
-		var link *hub.Client
-		m := newManager(t, manager.Config{Store: store, Caller: manager.CallerFunc(
-			func(ctx context.Context, q hub.Message) (hub.Message, error) { return link.Call(ctx, q) },
-		)})
-		link, err = hub.NewClient(hub.ClientConfig{
-			Dialer: network.Dialer("gate-7"), Node: "gate-7", Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox(),
+		link, err := hub.NewClient(hub.ClientConfig{Dialer: network.Dialer("gate-7"), Node: "gate-7"})
+		must(t, err)
+		m := newManager(t, manager.Config{Store: store, Caller: link})
+		endpoints := hub.Endpoints{
+			Down: m.Down(), Up: m.StateOutbox(), Outbox: m.EventOutbox(),
 			Connected: []func(hub.Info){func(i hub.Info) {
 				if err := m.NodeConnection(ctx, i); err != nil && ctx.Err() == nil {
 					t.Error(err)
 				}
 			}},
-		})
-		must(t, err)
+		}
 		stop := run(t, m)
 
 		report := func(round int) {
@@ -105,7 +126,7 @@ func TestLink(t *testing.T) {
 		report(0) // before there is a cloud
 		done := make(chan error, 2)
 		go func() { done <- server.Run(ctx) }()
-		go func() { done <- link.Run(ctx) }()
+		go func() { done <- link.Serve(ctx, endpoints) }()
 		time.Sleep(10 * time.Second)
 		report(1)
 		must(t, m.Delete(t.Context(), object("pods", "p", "how")))
@@ -123,27 +144,10 @@ func TestLink(t *testing.T) {
 			t.Errorf("link is %+v", m.Connection())
 		}
 
-		far.mu.Lock()
-		for delivery, n := range far.got {
-			if n != 1 {
-				t.Errorf("%s came %d times", delivery, n)
-			}
-		}
-		if len(far.last) != 1 || far.last["nodes/a/n"] != "2-49" {
-			t.Errorf("%d keys came, node %s; want 1, 2-49", len(far.last), far.last["nodes/a/n"])
-		}
-		for i := range 150 {
-			if want := fmt.Sprintf("%d-%d", i/50, i%50); len(far.events) != 150 || far.events[i] != want {
-				t.Fatalf("%d events came, want 150 in their order; number %d is not %s: %q", len(far.events), i, want, far.events)
-			}
-		}
 		if n := m.Stats().EventsWaiting; n != 0 {
 			t.Errorf("%d events wait", n)
 		}
-		if len(far.deleted) != 1 || far.deleted[0] != "pods/a/p=how" {
-			t.Errorf("deleted %q", far.deleted)
-		}
-		far.mu.Unlock()
+		far.check(t)
 		stop()
 		cancel()
 		for range 2 {

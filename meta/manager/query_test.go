@@ -54,7 +54,7 @@ func TestQuery(t *testing.T) {
 		connect(t, m, true)
 		for _, err := range []error{errLink, peerError(hub.CodeUnavailable), peerError(hub.CodeDeadline), peerError(hub.CodeUnknown)} {
 			c.set(cfgMap, "3", err)
-			wantAnswer(t, m, "2") // the old one is better than none
+			wantAnswer(t, m, "2") // an old answer is better than none
 		}
 		c.set(cfgMap, "3", peerError(hub.CodeForbidden))
 		if _, err := query(t, m, ""); !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
@@ -71,11 +71,12 @@ func TestQuery(t *testing.T) {
 		}
 		connect(t, m, true)
 		c.set(cfgMap, "4", nil)
-		wantAnswer(t, m, "4") // that there was none is never fresh
+		wantAnswer(t, m, "4") // "not found" is never fresh
 	})
 }
 
-// TestQueryOfWhatTheCloudPutHere never asks: the link keeps that fresh.
+// TestQueryOfWhatTheCloudPutHere: such an object is never asked for, since the link keeps
+// it fresh.
 func TestQueryOfWhatTheCloudPutHere(t *testing.T) {
 	c := &cloud{}
 	m := newManager(t, manager.Config{Caller: c})
@@ -88,7 +89,8 @@ func TestQueryOfWhatTheCloudPutHere(t *testing.T) {
 	}
 }
 
-// TestQueryForAction always asks the cloud, and keeps nothing.
+// TestQueryForAction: a query with a body always asks the cloud, and the answer is not
+// stored.
 func TestQueryForAction(t *testing.T) {
 	c := &cloud{}
 	c.set(cfgMap, "token for ", nil)
@@ -135,8 +137,8 @@ func TestConnection(t *testing.T) {
 	})
 }
 
-// TestOperations goes through MetaManager's seven operations: what waits for the
-// cloud after each, and what a query is answered.
+// TestOperations performs MetaManager's seven operations, and checks what waits for the
+// cloud after each, and the answer to a query.
 func TestOperations(t *testing.T) {
 	c := &cloud{}
 	c.set(cfgMap, "from the cloud", nil)

@@ -45,8 +45,8 @@ func TestOutbox(t *testing.T) {
 	}
 }
 
-// TestAckOfAnOldValue acknowledges what was replaced meanwhile: the new value
-// stays to be sent.
+// TestAckOfAnOldValue acknowledges a value that was replaced meanwhile: the new value is
+// still sent.
 func TestAckOfAnOldValue(t *testing.T) {
 	m := newManager(t, manager.Config{})
 	must(t, m.Delete(t.Context(), ending("e", "1")))
@@ -70,7 +70,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// subscriber collects what it is told.
+// subscriber collects the keys with which it is called.
 type subscriber struct {
 	mu   sync.Mutex
 	keys []string
@@ -128,8 +128,8 @@ func TestSubscribe(t *testing.T) {
 	})
 }
 
-// TestLoadedReportsAreNotNotified holds the notice of a report back until the link
-// has loaded it: to send it again would do harm for what is forgotten by then.
+// TestLoadedReportsAreNotNotified delays the notification of a report until the link has
+// loaded it: to send a report again that was forgotten meanwhile would do harm.
 func TestLoadedReportsAreNotNotified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, manager.Config{})
@@ -145,7 +145,7 @@ func TestLoadedReportsAreNotNotified(t *testing.T) {
 		if got := s.take(); got != nil {
 			t.Errorf("told %q", got)
 		}
-		// The same name comes again: that is new.
+		// A new object with the same name is a new report.
 		must(t, m.Delete(t.Context(), ending("e", "2")))
 		must(t, m.Delete(t.Context(), ending("f", "2")))
 		synctest.Wait()
@@ -156,8 +156,8 @@ func TestLoadedReportsAreNotNotified(t *testing.T) {
 	})
 }
 
-// TestStateIsBounded refuses objects beyond the limit, and takes news of those
-// that are there.
+// TestStateIsBounded: objects beyond the limit are refused, updates of existing ones are
+// accepted.
 func TestStateIsBounded(t *testing.T) {
 	m := newManager(t, manager.Config{MaxState: 3})
 	for i := range 3 {

@@ -12,7 +12,7 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// TestDownIsASink holds the Down area to the contract of a hub.Sink.
+// TestDownIsASink checks the Down area against the contract of a hub.Sink.
 func TestDownIsASink(t *testing.T) {
 	stores := make(map[hub.Sink]meta.Store)
 	open := func(t *testing.T, store meta.Store) hub.Sink {
@@ -41,7 +41,7 @@ func TestDownIsASink(t *testing.T) {
 	})
 }
 
-// TestReportsAreASource holds the Up area to the contract of a hub.Source.
+// TestReportsAreASource checks the Up area against the contract of a hub.Source.
 func TestReportsAreASource(t *testing.T) {
 	managers := make(map[hub.Source]*manager.Manager)
 	hubtest.RunSource(t, hubtest.SourceSuite{

@@ -1,6 +1,9 @@
 package references
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/meta"
@@ -73,6 +76,24 @@ func OfVolume(pv *corev1.PersistentVolume) map[meta.Key]struct{} {
 		}
 	}
 	return keys
+}
+
+// AttachmentName is the name of the VolumeAttachment by which the cloud attaches a
+// driver's volume to a node: getAttachmentName of Kubernetes' pkg/volume/csi.
+func AttachmentName(driver, handle, node string) string {
+	sum := sha256.Sum256([]byte(handle + driver + node))
+	return "csi-" + hex.EncodeToString(sum[:])
+}
+
+// AttachmentOf gives the key of the VolumeAttachment of a persistent volume to a
+// node; false for a volume without a CSI driver. A driver that needs no attaching
+// has none: the object then never exists.
+func AttachmentOf(pv *corev1.PersistentVolume, node string) (meta.Key, bool) {
+	csi := pv.Spec.CSI
+	if csi == nil || csi.Driver == "" || csi.VolumeHandle == "" {
+		return meta.Key{}, false
+	}
+	return meta.Key{Resource: resources.VolumeAttachments, Name: AttachmentName(csi.Driver, csi.VolumeHandle, node)}, true
 }
 
 type refs struct {

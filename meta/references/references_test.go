@@ -126,3 +126,16 @@ func TestOfVolume(t *testing.T) {
 		t.Errorf("refers to %q, want %q: what the node needs, not what the cloud needs", got, want)
 	}
 }
+
+// TestAttachmentOf gives the name that kube-controller-manager gives an attachment:
+// printf vol-1d.example.comn | sha256sum
+func TestAttachmentOf(t *testing.T) {
+	pv := &corev1.PersistentVolume{}
+	if key, ok := references.AttachmentOf(pv, "n"); ok {
+		t.Errorf("a volume without a driver refers to %s", key)
+	}
+	pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: "d.example.com", VolumeHandle: "vol-1"}
+	if key, ok := references.AttachmentOf(pv, "n"); !ok || key.String() != "volumeattachments//csi-c0f72275bce999e2539d74bb226ff02c1eb9f6810bbc9eb9ab897bad57da62f1" {
+		t.Errorf("%s, %t", key, ok)
+	}
+}

@@ -20,6 +20,8 @@ const (
 	PersistentVolumes      = "persistentvolumes"
 	// Down: what the CSI drivers of those volumes say of themselves.
 	CSIDrivers = "csidrivers"
+	// Down: whether the volumes of those drivers are attached to the node.
+	VolumeAttachments = "volumeattachments"
 	// Up: which CSI drivers the node has, and to what size it has grown volumes.
 	CSINodes                    = "csinodes"
 	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"

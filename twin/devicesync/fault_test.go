@@ -19,9 +19,9 @@ import (
 	"github.com/edgekit/edgekit/twin/devicesync"
 )
 
-// TestUnreadableObjects has the cloud replace objects by what this release cannot
-// read: what was known of them stays, also after a restart, until they can be
-// read again or go.
+// TestUnreadableObjects: the cloud replaces objects by ones that this release cannot
+// read. Their last readable version stays, also after a restart, until they can be read
+// again or are deleted.
 func TestUnreadableObjects(t *testing.T) {
 	for name, unreadable := range map[string]struct{ resource, id, body string }{
 		"device of a newer form": {"devices", "plant/boiler", `{"metadata":{"namespace":"plant","name":"boiler"},"spec":{"properties":{"a":1}}}`},
@@ -96,7 +96,7 @@ func (l *lines) count(text string) int {
 	return strings.Count(l.b.String(), text)
 }
 
-// fullDisk is an outbox that takes nothing while it is full.
+// fullDisk is an outbox that refuses everything while it is full.
 type fullDisk struct {
 	*outbox
 	full atomic.Bool
@@ -116,9 +116,9 @@ func (f *fullDisk) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 	return f.outbox.Apply(ctx, ops...)
 }
 
-// TestFullDisk has 20 devices whose reports and declarations the disk does not
-// take for twenty minutes: the log says so in few lines, and all of them are made when
-// there is room again.
+// TestFullDisk: for twenty minutes the full disk refuses the reports and declarations of
+// 20 devices. The log has few lines about it, and all of them are stored when there is
+// room again.
 func TestFullDisk(t *testing.T) {
 	const many = 20
 	synctest.Test(t, func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// outbox is a Reporter on a store, as meta/manager is, that counts.
+// outbox is a Reporter on a store, like meta/manager, that counts reports.
 type outbox struct {
 	meta.Store
 	mu    sync.Mutex
@@ -42,7 +42,7 @@ func (o *outbox) reports() int {
 	return o.count
 }
 
-// status reads what is to go to the cloud.
+// status reads the report that waits for the cloud.
 func (o *outbox) status(t *testing.T, id string) (s v1beta1.DeviceStatusStatus, ok bool) {
 	t.Helper()
 	r, err := o.Get(t.Context(), meta.Up+"devicestatuses/"+id)
@@ -119,6 +119,28 @@ func set(t *testing.T, engine *twin.Engine, property, value string) {
 	}
 }
 
+// checkOneReport changes many values within a second: they become one report.
+func checkOneReport(t *testing.T, o *outbox, engine *twin.Engine) {
+	t.Helper()
+	before := o.reports()
+	for i := range 50 {
+		set(t, engine, "target", fmt.Sprint(i))
+	}
+	set(t, engine, "secret", "x")
+	if err := engine.SetState(t.Context(), "plant/boiler", "online"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	synctest.Wait()
+	if n := o.reports() - before; n != 1 {
+		t.Errorf("%d reports, want 1", n)
+	}
+	s, _ := o.status(t, "plant/boiler")
+	if s.State != "online" || len(s.Twins) != 1 || s.Twins[0].Reported.Value != "49" {
+		t.Errorf("report is %+v", s)
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &outbox{Store: memstore.New()}
@@ -135,29 +157,11 @@ func TestRoundTrip(t *testing.T) {
 		if !ok || d.Twins["target"].Type != "int" || d.Twins["target"].Expected.Value != "45" {
 			t.Fatalf("device is %+v", d)
 		}
-		s, _ := o.status(t, "plant/boiler")
-		if len(s.Twins) != 1 || s.Twins[0].ObservedDesired.Value != "45" || s.ObservedGeneration != 1 {
+		if s, _ := o.status(t, "plant/boiler"); len(s.Twins) != 1 || s.Twins[0].ObservedDesired.Value != "45" || s.ObservedGeneration != 1 {
 			t.Errorf("first report is %+v", s)
 		}
 
-		// Within a second many values become one report.
-		before := o.reports()
-		for i := range 50 {
-			set(t, engine, "target", fmt.Sprint(i))
-		}
-		set(t, engine, "secret", "x")
-		if err := engine.SetState(t.Context(), "plant/boiler", "online"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(1100 * time.Millisecond)
-		synctest.Wait()
-		if n := o.reports() - before; n != 1 {
-			t.Errorf("%d reports, want 1", n)
-		}
-		s, _ = o.status(t, "plant/boiler")
-		if s.State != "online" || len(s.Twins) != 1 || s.Twins[0].Reported.Value != "49" {
-			t.Errorf("report is %+v", s)
-		}
+		checkOneReport(t, o, engine)
 
 		// A property with a reportCycle is reported once per cycle, newest last.
 		set(t, engine, "temperature", "20")
@@ -175,14 +179,14 @@ func TestRoundTrip(t *testing.T) {
 
 		// A restart finds nothing to do.
 		stop()
-		before = o.reports()
+		before := o.reports()
 		_, stop = run(t, o)
 		time.Sleep(3 * time.Second)
 		if n := o.reports() - before; n != 0 {
 			t.Errorf("%d reports after a restart, want none", n)
 		}
 
-		// The Device goes while nobody looks: the next start removes it.
+		// The Device is deleted while the syncer does not run: the next start removes it.
 		stop()
 		o.down(t, "devices", "plant/boiler", "")
 		engine, stop = run(t, o)
@@ -197,8 +201,8 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// TestReportsWhileTheLinkIsDown has a device change ten times a second: with no
-// link there is a report every ten seconds, and at once when it is back.
+// TestReportsWhileTheLinkIsDown: a device changes ten times a second. Without a link it
+// is reported every ten seconds, and at once when the link is back.
 func TestReportsWhileTheLinkIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &outbox{Store: memstore.New()}
@@ -312,7 +316,7 @@ func TestDesiredValid(t *testing.T) {
 		"target":      {"900", "OutOfRange", `target: expected value "900" is above the model's maximum 80`},
 		"temperature": {"20", "NotAllowed", "temperature: the model says that the property is ReadOnly: it takes no expected value"},
 		"local":       {"x", "NotAllowed", "local: only clients on the node may set the expected value"},
-		"temperture":  {"20", "NotInModel", "temperture: the model has no such property: the value is taken as text and not checked"},
+		"pressure":  {"20", "NotInModel", "pressure: the model has no such property: the value is taken as text and not checked"},
 	} {
 		t.Run(property, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -67,7 +67,7 @@ func startAt(t *testing.T, now func() time.Time) *node {
 	return n
 }
 
-// say publishes as a client.
+// say publishes a message as a client.
 func (n *node) say(t *testing.T, topic, payload string) {
 	t.Helper()
 	if err := n.bus.Publish(t.Context(), bus.Message{Topic: topic, Payload: []byte(payload)}); err != nil {
@@ -76,7 +76,7 @@ func (n *node) say(t *testing.T, topic, payload string) {
 	n.want(t, topic, "")
 }
 
-// want takes the next message, which must be on the topic and have the parts.
+// want reads the next message, which must have that topic and contain the parts.
 func (n *node) want(t *testing.T, topic string, parts ...string) bus.Message {
 	t.Helper()
 	select {
@@ -124,7 +124,7 @@ func TestUpdate(t *testing.T) {
 	n.say(t, boiler+"twin/get", `{"event_id":"e-3"}`)
 	n.want(t, boiler+"twin/get/result", `"event_id":"e-3"`, `"target":{"expected"`, `"temperature":{"actual"`)
 
-	// A change that is made elsewhere has no result, but the rest.
+	// A change that is made elsewhere has no result message, but all the others.
 	if err := n.engine.SetDesired(t.Context(), "plant/boiler", map[string]string{"target": "26"}); err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +137,8 @@ func TestUpdate(t *testing.T) {
 	n.want(t, "$hw/events/node/node/membership/updated", `"added_devices":null`, `"removed_devices":[{"id":"plant/boiler"`)
 }
 
-// TestErrors answers each bad request on the requester's own topic, with its
-// event_id. The device is called dev/node, which are ordinary names.
+// TestErrors checks that each bad request is answered on the requester's own topic, with
+// its event_id. The device is called dev/node, since these words occur in topics too.
 func TestErrors(t *testing.T) {
 	n := start(t)
 	if err := n.engine.Put(t.Context(), "dev/node", twin.Put{}); err != nil {
@@ -219,8 +219,8 @@ func (l *logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestStartOrder has the engine run, and its devices change, before the bus does:
-// that is no fault. A client that asks nonsense all the time fills no log.
+// TestStartOrder: the engine runs, and its devices change, before the bus runs, which
+// logs no fault. A client that sends bad requests all the time does not fill the log.
 func TestStartOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, transport := new(logged), bustest.New()

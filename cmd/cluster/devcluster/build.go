@@ -50,6 +50,7 @@ var extras = []program{
 	{folder: "kube", module: kubernetesModule, pkg: kubernetesModule + "/test/images/nonewprivs", name: "nnp"},
 	{folder: "kube", module: kubernetesModule, pkg: "github.com/onsi/ginkgo/v2/ginkgo"},
 	{folder: "coredns", module: "github.com/coredns/coredns", pkg: ".", name: "coredns"},
+	{folder: "local-path-provisioner", module: "github.com/rancher/local-path-provisioner", pkg: "github.com/rancher/local-path-provisioner"},
 	{folder: "metrics-server", module: "sigs.k8s.io/metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server"},
 }
 
@@ -75,7 +76,8 @@ func (c *Cluster) build(ctx context.Context) error {
 }
 
 // BuildExtra builds programs of the cluster's versions that the cluster itself
-// does not use: kubelet, kube-proxy, coredns, metrics-server, and for Kubernetes'
+// does not use: kubelet, kube-proxy, coredns,
+// metrics-server, local-path-provisioner, and for Kubernetes'
 // own tests e2e.test, ginkgo, agnhost and nnp. Up comes first.
 func (c *Cluster) BuildExtra(ctx context.Context, names ...string) error {
 	for _, name := range names {

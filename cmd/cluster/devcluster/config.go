@@ -30,6 +30,9 @@ type Config struct {
 	// Kubeconfig names a cluster to use instead of a control plane of our own.
 	// Empty, and the kubeconfig in Dir itself, mean our own.
 	Kubeconfig string
+	// RuntimeOnly is a cluster without a control plane: only the container runtime in
+	// the node's network.
+	RuntimeOnly bool
 	// Out is told what happens, for people. Nil discards.
 	Out io.Writer
 }
@@ -89,6 +92,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Cache, err = filepath.Abs(cfg.Cache); err != nil {
 		return cfg, fmt.Errorf("devcluster: Config.Cache: %w", err)
 	}
+	if cfg.RuntimeOnly && cfg.Kubeconfig != "" {
+		return cfg, errors.New("devcluster: Config.RuntimeOnly and Config.Kubeconfig exclude each other: leave one out")
+	}
 	if cfg.Kubeconfig == filepath.Join(cfg.Dir, kubeconfigName) {
 		cfg.Kubeconfig = ""
 	}
@@ -147,8 +153,8 @@ func (c *Cluster) Network() nodenet.Network {
 	return nodenet.Network{Plan: c.state.Network, File: c.runPath("netns"), Cable: "ek" + c.id}
 }
 
-// External reports whether the control plane is somebody else's.
-func (c *Cluster) External() bool { return c.cfg.Kubeconfig != "" }
+// External reports whether the control plane is somebody else's, or there is none.
+func (c *Cluster) External() bool { return c.cfg.Kubeconfig != "" || c.cfg.RuntimeOnly }
 
 const kubeconfigName = "kubeconfig"
 

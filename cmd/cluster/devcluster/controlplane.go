@@ -83,10 +83,9 @@ func (c *Cluster) controllerManager(probe probeFunc) component {
 			"--use-service-account-credentials", "--service-account-private-key-file=" + c.pki("sa.key"), "--root-ca-file=" + c.pki("ca.crt"),
 			"--allocate-node-cidrs=false", // the node's CNI has a fixed network
 			"--leader-elect=false", "--profiling=false",
-			// Off: edgekit signs its own certificates, and there is no storage
-			// provisioner.
+			// Off: edgekit signs its own certificates, and nothing here grows a volume.
 			"--controllers=*,-certificatesigningrequest-signing-controller,-certificatesigningrequest-approving-controller," +
-				"-persistentvolume-attach-detach-controller,-persistentvolume-expander-controller",
+				"-persistentvolume-expander-controller",
 		}},
 		ready: func(ctx context.Context) error { return probe(ctx, "https://127.0.0.1:"+port+"/healthz") },
 	}

@@ -32,7 +32,7 @@ var own = []struct {
 }{
 	{PauseImage, "./images/pause", nil},
 	{WebImage, "./images/web", nil},
-	{ToolsImage, "./images/tools", []string{"/bin/tar", "/bin/test"}},
+	{ToolsImage, "./images/tools", []string{"/bin/tar", "/bin/test", "/bin/volume"}},
 }
 
 // Images builds the images of this module and imports those that containerd

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,17 +15,14 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/site"
 )
 
-const (
-	registry = "registry.k8s.io/e2e-test-images/"
-	busybox  = "/bin/busybox"
-)
+const registry = "registry.k8s.io/e2e-test-images/"
 
 // importImages makes the images that the specs use and imports them, since none
 // can be pulled: of Debian packages, busybox, and Kubernetes' own test programs.
 func importImages(ctx context.Context, s *site.Site) error {
 	if err := s.Install(ctx,
 		devcluster.Package{Name: "mmdebstrap", Present: devcluster.Command("mmdebstrap")},
-		devcluster.Package{Name: "busybox-static", Present: static},
+		devcluster.Busybox(),
 	); err != nil {
 		return err
 	}
@@ -52,16 +48,6 @@ func importImages(ctx context.Context, s *site.Site) error {
 		return err
 	}
 	return s.Import(ctx, archive)
-}
-
-// static reports whether there is a busybox that runs in an empty image.
-func static() bool {
-	f, err := elf.Open(busybox)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // makeDebian makes the root of the larger images, once: the programs that specs
@@ -101,7 +87,7 @@ func testImages(ctx context.Context, s *site.Site, debian string) ([]image.Image
 	if err := pair.Write(localhost); err != nil {
 		return nil, err
 	}
-	box, err := busyboxFiles(ctx, s.Dir())
+	box, err := devcluster.BusyboxFiles(ctx, s.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -120,29 +106,4 @@ func testImages(ctx context.Context, s *site.Site, debian string) ([]image.Image
 				{Path: "/uploads/.keep", Source: os.DevNull, Mode: 0o644},
 			}},
 	}, nil
-}
-
-// busyboxFiles are a small root with all that busybox can do.
-func busyboxFiles(ctx context.Context, dir string) ([]image.File, error) {
-	files := []image.File{{Path: busybox, Source: busybox}}
-	out, err := exec.CommandContext(ctx, busybox, "--list").Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s --list: %w", busybox, err)
-	}
-	for applet := range strings.FieldsSeq(string(out)) {
-		if applet != "busybox" {
-			files = append(files, image.File{Path: "/bin/" + applet, Link: "busybox"})
-		}
-	}
-	for name, text := range map[string]string{
-		"passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-		"group":  "root:x:0:\nnogroup:x:65534:\n",
-	} {
-		source := filepath.Join(dir, name)
-		if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
-			return nil, err
-		}
-		files = append(files, image.File{Path: "/etc/" + name, Source: source, Mode: 0o644})
-	}
-	return files, nil
 }

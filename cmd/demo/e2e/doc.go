@@ -2,7 +2,8 @@
 // container runtime and the programs as an operator runs them: the demo's
 // story, what bad input gets, what a node does alone, and that nothing is left
 // behind. TestAutonomy is the long form of the last but one: make e2e-autonomy.
-// TestPods is what pods do, alone: make e2e-pods. TestMetrics adds the stock metrics-server and autoscaler: make e2e-metrics.
+// TestPods is what pods do, alone: make e2e-pods. TestVolumes
+// is what they keep: make e2e-volumes. TestMetrics adds the stock metrics-server and autoscaler: make e2e-metrics.
 //
 // It needs Linux and root and is skipped otherwise. It has a cluster of its
 // own beside a demo's, in a fixed folder, so that a run which was killed is

@@ -41,6 +41,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("power cut", func(t *testing.T) { powerCut(t, s) })
 	t.Run("given up", func(t *testing.T) { givenUp(t, s) })
 	t.Run("pods", func(t *testing.T) { pods(t, s) })
+	t.Run("volumes", func(t *testing.T) { volumes(t, s) })
 	t.Run("taken out", func(t *testing.T) { removed(t, s) })
 	t.Run("delete", func(t *testing.T) { deleteAll(t, s) })
 	t.Run("down leaves nothing", func(t *testing.T) { leavesNothing(t, s) })

@@ -71,8 +71,8 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// TestDetect has API servers that add the group of nodes, that do not, and that
-// refuse or do not know the question.
+// TestDetect uses API servers that add the group of nodes, that do not, and that refuse
+// or do not know the request.
 func TestDetect(t *testing.T) {
 	const review = `{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1","status":{"userInfo":{"groups":[%s]}}}`
 	for name, tt := range map[string]struct {
@@ -107,8 +107,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestNoRedirect has an API server send the client elsewhere: the credentials
-// stay.
+// TestNoRedirect: an API server redirects the client, which sends no credentials there.
 func TestNoRedirect(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("another host was asked") }))
 	defer other.Close()

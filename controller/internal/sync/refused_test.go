@@ -22,8 +22,8 @@ func (d oneSink) Attach(context.Context, hub.Hello) (hub.Node, error) {
 	return hub.Node{Up: d.sink}, nil
 }
 
-// TestRefusedIsLoggedOnce has two of three reports of a batch be refused for good:
-// hub logs each of them once, and nobody logs it again.
+// TestRefusedIsLoggedOnce: two of three reports of a batch are refused for good. hub logs
+// each of them once, and no other code does.
 func TestRefusedIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

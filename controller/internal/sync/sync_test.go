@@ -73,7 +73,7 @@ func TestNotifier(t *testing.T) {
 	}
 }
 
-// sinkOf returns a sink whose writes are noted, and fail by fail.
+// sinkOf returns a sink whose writes are recorded, and fail as fail says.
 func sinkOf(t *testing.T, fail map[string]error) (*nodesync.Sink, *[]string) {
 	var mu sync.Mutex
 	var log []string
@@ -180,7 +180,7 @@ func ExampleNewSink() {
 	// <nil>
 }
 
-// TestSinkTakesEvents writes events in their order, up to the first that fails.
+// TestSinkTakesEvents: events are written in order, up to the first that fails.
 func TestSinkTakesEvents(t *testing.T) {
 	var got []string
 	fail := ""

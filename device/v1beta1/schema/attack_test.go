@@ -6,8 +6,9 @@ import (
 	"github.com/edgekit/edgekit/hub/decodetest"
 )
 
-// TestAttackDecoders searches for the configuration of a device that costs most:
-// whoever may write a Device writes it, and a driver decodes it into what it likes.
+// TestAttackDecoders searches for the configuration of a device that costs most memory:
+// everybody who may write a Device can write it, and a driver decodes it into types of
+// its own.
 func TestAttackDecoders(t *testing.T) {
 	type register struct {
 		Name   string            `json:"name"`

@@ -43,6 +43,7 @@ func resourcesOf(l *runtimeapi.LinuxContainerResources) runtime.Resources {
 	return runtime.Resources{
 		CPUPeriod: l.GetCpuPeriod(), CPUQuota: l.GetCpuQuota(), CPUShares: l.GetCpuShares(), Memory: l.GetMemoryLimitInBytes(),
 		MemorySwap: l.GetMemorySwapLimitInBytes(), OOMScoreAdj: l.GetOomScoreAdj(), Unified: l.GetUnified(),
+		CPUSetCPUs: l.GetCpusetCpus(), CPUSetMems: l.GetCpusetMems(),
 	}
 }
 
@@ -53,6 +54,7 @@ func shownResources(r *runtime.Resources) *runtimeapi.ContainerResources {
 	}
 	return &runtimeapi.ContainerResources{Linux: &runtimeapi.LinuxContainerResources{
 		CpuPeriod: r.CPUPeriod, CpuQuota: r.CPUQuota, CpuShares: r.CPUShares, MemoryLimitInBytes: r.Memory, MemorySwapLimitInBytes: r.MemorySwap, OomScoreAdj: r.OOMScoreAdj,
+		CpusetCpus: r.CPUSetCPUs, CpusetMems: r.CPUSetMems,
 	}}
 }
 

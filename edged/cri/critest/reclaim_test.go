@@ -10,7 +10,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// TestReclaim asks over the socket for what rotates logs and collects images.
+// TestReclaim makes the calls that rotate logs and collect images over the socket.
 func TestReclaim(t *testing.T) {
 	rt := runtimetest.New()
 	c, err := cri.New(cri.Config{Socket: critest.Serve(t, rt)})

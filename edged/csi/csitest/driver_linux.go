@@ -44,6 +44,7 @@ type Driver struct {
 	calls    []string
 	contexts map[string]map[string]string // by volume, of the last NodePublishVolume
 	secrets  map[string]map[string]string
+	attached map[string]map[string]string // by volume, the publish context of its last NodePublishVolume
 	fail     map[string]error
 	hang     map[string]bool
 	answer   chan *registration.RegistrationStatus
@@ -55,7 +56,7 @@ func New(cfg Config) (*Driver, error) {
 		return nil, errors.New("csitest: Config.Name and Node are required, Folder and Registry must be absolute paths")
 	}
 	return &Driver{
-		cfg: cfg, contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string),
+		cfg: cfg, contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string), attached: make(map[string]map[string]string),
 		fail: make(map[string]error), hang: make(map[string]bool), answer: make(chan *registration.RegistrationStatus, 1),
 	}, nil
 }
@@ -122,6 +123,14 @@ func (d *Driver) Published(volume string) (volumeContext, secrets map[string]str
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.contexts[volume], d.secrets[volume]
+}
+
+// Attachment gives the publish context of a volume's last NodePublishVolume: what the
+// attachment of the volume to the node says.
+func (d *Driver) Attachment(volume string) map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.attached[volume]
 }
 
 // Fail has a call, as "NodeStageVolume", fail; nil has it work again.
@@ -206,7 +215,7 @@ func (d *Driver) NodeUnstageVolume(_ context.Context, r *spec.NodeUnstageVolumeR
 // NodePublishVolume binds what was staged, or else the volume's folder.
 func (d *Driver) NodePublishVolume(_ context.Context, r *spec.NodePublishVolumeRequest) (*spec.NodePublishVolumeResponse, error) {
 	d.mu.Lock()
-	d.contexts[r.VolumeId], d.secrets[r.VolumeId] = r.VolumeContext, r.Secrets
+	d.contexts[r.VolumeId], d.secrets[r.VolumeId], d.attached[r.VolumeId] = r.VolumeContext, r.Secrets, r.PublishContext
 	d.mu.Unlock()
 	from := r.StagingTargetPath
 	if from == "" {

@@ -12,9 +12,8 @@ import (
 	"github.com/edgekit/edgekit/edged/nodestatus"
 )
 
-// TestAdmitNode judges pods by the node's labels and taints: those of a person
-// that the cloud has sent count, those that it has not sent refuse no pod that a
-// scheduler placed.
+// TestAdmitNode admits pods by the node's labels and taints: those that people set count
+// once the cloud has sent them; before that, no pod that a scheduler placed is refused.
 func TestAdmitNode(t *testing.T) {
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"gpu": "yes", "site": "changed"}},

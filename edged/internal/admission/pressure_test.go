@@ -8,7 +8,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 )
 
-// TestPressure has the node be short of something: who is taken all the same.
+// TestPressure: the node is short of a resource; only some pods are still admitted.
 func TestPressure(t *testing.T) {
 	const memory, disk, pids = corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure
 	burstable := func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = podtest.Resources("cpu", "1m") }

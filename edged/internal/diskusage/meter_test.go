@@ -20,7 +20,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// du is what the program of that name says, in bytes and inodes.
+// du returns what the program du says, in bytes and inodes.
 func du(t testing.TB, dir string) Usage {
 	t.Helper()
 	ask := func(args ...string) uint64 {
@@ -36,7 +36,7 @@ func du(t testing.TB, dir string) Usage {
 	return Usage{ask("-sx", "--block-size=1"), ask("-sx", "--inodes")}
 }
 
-// tree makes a folder with all that is peculiar.
+// tree makes a folder with all kinds of special files.
 func tree(t testing.TB, folders, files int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,8 +64,9 @@ func TestAsDu(t *testing.T) {
 	}
 }
 
-// TestLargeFolder has a folder that is larger than the bound of a pass: it is measured
-// over several, what is known grows, and small folders beside it are measured in each.
+// TestLargeFolder: a folder is larger than the bound of a pass. It is measured over
+// several passes, in which its known size grows, and small folders beside it are measured
+// in each.
 func TestLargeFolder(t *testing.T) {
 	large, small := tree(t, 20, 50), tree(t, 1, 10)
 	want, wantSmall := du(t, large), du(t, small)
@@ -88,7 +89,7 @@ func TestLargeFolder(t *testing.T) {
 	if passes < 3 {
 		t.Errorf("%d passes for a thousand files, 300 at a time", passes)
 	}
-	// What has shrunk shows when the next walk has come to its end.
+	// A folder that has shrunk is seen as smaller only after the next complete walk.
 	must(t, os.RemoveAll(filepath.Join(large, "d0")))
 	want = du(t, large)
 	for range 2 * passes {
@@ -99,7 +100,7 @@ func TestLargeFolder(t *testing.T) {
 	}
 }
 
-// TestFlatFolder has very many files in one folder: a pass does not read all of them.
+// TestFlatFolder: one folder has very many files, and a pass does not read all of them.
 func TestFlatFolder(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 1000 {
@@ -130,7 +131,7 @@ func TestFlatFolder(t *testing.T) {
 	}
 }
 
-// TestChanges has folders that come, go and are no folders.
+// TestChanges: folders appear, disappear, and become files.
 func TestChanges(t *testing.T) {
 	dir := t.TempDir()
 	m := New()
@@ -166,8 +167,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestNoLinkIsFollowed has a pod put a link in the place of a folder that waits to be
-// read.
+// TestNoLinkIsFollowed: a pod replaces a folder that waits to be read by a link.
 func TestNoLinkIsFollowed(t *testing.T) {
 	dir, outside := t.TempDir(), tree(t, 1, 50)
 	must(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755))

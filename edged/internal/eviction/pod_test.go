@@ -179,7 +179,7 @@ func TestIsCritical(t *testing.T) {
 	}
 }
 
-// TestMessage has the kubelet's words.
+// TestMessage checks that the message is the kubelet's.
 func TestMessage(t *testing.T) {
 	memory := Threshold{Signal: MemoryAvailable, Value: Value{Quantity: resource.MustParse("100Mi")}}
 	disk := Threshold{Signal: NodeFsAvailable, Value: Value{Part: 0.1}}

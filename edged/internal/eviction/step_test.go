@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// TestStep goes through observations of a node. Each line of a case is one look: how much
-// later it is, what is seen, and what must follow.
+// TestStep goes through observations of a node. Each line of a case is one observation:
+// how much later it is, what is measured, and what must follow.
 func TestStep(t *testing.T) {
 	const memory, disk, pids = corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure
 	value := func(text string) Value { return Value{Quantity: resource.MustParse(text)} }

@@ -64,7 +64,8 @@ func TestThresholds(t *testing.T) {
 	}
 }
 
-// TestWrongSettings has each error name the kubelet's field, the signal and the remedy.
+// TestWrongSettings checks that each error names the kubelet's field, the signal and the
+// remedy.
 func TestWrongSettings(t *testing.T) {
 	type m = map[string]string
 	for name, tt := range map[string]struct {
@@ -107,7 +108,7 @@ func FuzzThresholds(f *testing.F) {
 	})
 }
 
-// TestForLayout has containerfs never have thresholds of its own (KEP-4191).
+// TestForLayout: containerfs never has thresholds of its own (KEP-4191).
 func TestForLayout(t *testing.T) {
 	list, err := Settings{Hard: map[string]string{"nodefs.available": "10%", "nodefs.inodesFree": "5%", "imagefs.available": "15%", "containerfs.available": "50%"}}.Thresholds()
 	if err != nil {

@@ -155,7 +155,7 @@ func (n *fakeNode) event(kind, reason, message string) {
 	n.log = append(n.log, kind+" "+reason+": "+message)
 }
 
-// take gives what happened since the last call.
+// take returns what happened since the last call.
 func (n *fakeNode) take() []string {
 	synctest.Wait()
 	n.mu.Lock()
@@ -221,8 +221,8 @@ func pressures(e *Evictor) []corev1.NodeConditionType {
 	return list
 }
 
-// TestMemory has the node run out of memory: one pod goes after the other, until there is
-// enough, and the critical one never.
+// TestMemory: the node runs out of memory. One pod after the other is evicted until there
+// is enough, and a critical pod never is.
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -271,7 +271,7 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// TestOneAtATime has an evicted pod take its time: no other is evicted meanwhile, for 30
+// TestOneAtATime: while an evicted pod ends slowly, no other is evicted, for up to 30
 // seconds.
 func TestOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -292,7 +292,7 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
-// TestSoft has a soft threshold wait for its grace period, and give the pod time.
+// TestSoft: a soft threshold acts after its grace period, and gives the pod time to end.
 func TestSoft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -311,7 +311,7 @@ func TestSoft(t *testing.T) {
 	})
 }
 
-// TestDiskReclaimsFirst has images make room before a pod has to go.
+// TestDiskReclaimsFirst: unused images are removed before a pod is evicted.
 func TestDiskReclaimsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -333,7 +333,7 @@ func TestDiskReclaimsFirst(t *testing.T) {
 	})
 }
 
-// TestLimits has pods write more than they may, for real, into folders.
+// TestLimits: pods write more than they may, into real folders.
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -384,7 +384,8 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// TestUsageIsNotKnown has the runtime not answer: for memory no pod is picked blindly.
+// TestUsageIsNotKnown: the runtime does not answer. For memory, no pod is evicted without
+// a measurement.
 func TestUsageIsNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -404,8 +405,8 @@ func TestUsageIsNotKnown(t *testing.T) {
 	})
 }
 
-// TestDiskHangs has a disk that does not answer: there is one call, nothing is decided,
-// and the end waits for a second only.
+// TestDiskHangs: the disk does not answer. Only one call waits for it, nothing is
+// decided, and Run returns within a second after cancel.
 func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -437,8 +438,8 @@ func TestDiskHangs(t *testing.T) {
 	})
 }
 
-// TestHeldOverARestart has conditions that an earlier run reported stay for the transition
-// period, and those that the store caused not.
+// TestHeldOverARestart: conditions that an earlier run reported stay for the transition
+// period, except those that a full store caused.
 func TestHeldOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -105,7 +105,7 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// fileSystems is a runtime that says where its files are.
+// fileSystems is a runtime that reports its file systems.
 type fileSystems struct {
 	images, layers string
 	err            error

@@ -9,8 +9,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
-// TestClockSetBack plans for a pod on a machine that woke up in 1970: what it
-// makes there follows what it made before, and no back-off waits for the year in
+// TestClockSetBack plans for a pod on a machine whose clock says 1970 after a start: new
+// containers count as newer than earlier ones, and no back-off waits until the year in
 // which a container exited.
 func TestClockSetBack(t *testing.T) {
 	then, now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC), time.Unix(100, 0)

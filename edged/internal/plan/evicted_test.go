@@ -53,8 +53,8 @@ func TestDisruption(t *testing.T) {
 	}
 }
 
-// TestEvictedIsRemoved has the containers of an evicted pod go after its volumes, which go
-// when its status is durable; those of any other pod that has ended stay.
+// TestEvictedIsRemoved: an evicted pod's volumes are removed once its status is durable,
+// and then its containers; those of any other pod that has ended stay.
 func TestEvictedIsRemoved(t *testing.T) {
 	p := podtest.New(corev1.RestartPolicyAlways, "main")
 	s := Situation{Pod: p, Ending: EndFinished, Evicted: true, View: NewView([]runtime.Sandbox{{ID: "s"}}, []runtime.Container{{ID: "c", Name: "main", SandboxID: "s", State: runtime.ContainerExited}})}
@@ -81,8 +81,8 @@ func TestEvictedIsRemoved(t *testing.T) {
 	}
 }
 
-// TestRemovedContainerKeepsStatus has a container of a pod that is over be removed: its
-// status stays as it was reported.
+// TestRemovedContainerKeepsStatus: a container of a pod that has ended is removed, and
+// its status stays as it was reported.
 func TestRemovedContainerKeepsStatus(t *testing.T) {
 	user := &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: 7}}
 	was := corev1.ContainerStatus{
@@ -99,7 +99,8 @@ func TestRemovedContainerKeepsStatus(t *testing.T) {
 	}
 }
 
-// TestGraceLimit has an eviction shorten the grace period of a pod, and not lengthen it.
+// TestGraceLimit: an eviction may shorten the grace period of a pod, and does not
+// lengthen it.
 func TestGraceLimit(t *testing.T) {
 	for _, tt := range []struct{ own, limit, want time.Duration }{{30, 1, 1}, {1, 30, 1}, {30, 0, 0}} {
 		p := podtest.New(corev1.RestartPolicyAlways, "main")

@@ -193,8 +193,8 @@ func TestBackOffSeries(t *testing.T) {
 	}
 }
 
-// TestBackOffOfLost has a container that went with its sandbox: its successor
-// waits no longer than it had to itself.
+// TestBackOffOfLost: a container was lost with its sandbox. Its successor waits no longer
+// than the lost one had to.
 func TestBackOffOfLost(t *testing.T) {
 	for _, tt := range []struct {
 		view  View

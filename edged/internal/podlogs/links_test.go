@@ -55,7 +55,7 @@ func TestLinks(t *testing.T) {
 	if to, err := os.Readlink(filepath.Join(dir, "web_ns_main-0123.log")); err != nil || to != file(web) {
 		t.Error(to, err)
 	}
-	// Links of others are left alone, wherever they point to.
+	// Links that others made stay, wherever they point to.
 	if err := errors.Join(os.Symlink("/elsewhere/x", filepath.Join(dir, "foreign.log")), os.WriteFile(filepath.Join(dir, "file.log"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}

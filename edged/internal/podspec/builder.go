@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +63,10 @@ type ContainerRequest struct {
 	Spec    *corev1.Container
 	Attempt uint32 // the restart count
 	Image   runtime.Image
-	BackOff time.Duration // how long its successor waits after its exit
+	// VolumeImages are the images of those of the pod's volumes that are images and that
+	// the container mounts, by the volume's name.
+	VolumeImages map[string]runtime.Image
+	BackOff      time.Duration // how long its successor waits after its exit
 }
 
 // podLabels are the labels by which a pod's sandbox and containers are found
@@ -203,7 +205,7 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 	if cfg.Devices, err = b.devices(pod, c.Spec); err != nil {
 		return nil, err
 	}
-	if cfg.Mounts, err = b.mounts(pod, c.Spec, env, node.Features); err != nil {
+	if cfg.Mounts, err = b.mounts(pod, c, env, node.Features); err != nil {
 		return nil, err
 	}
 	message, err := b.terminationFile(pod, c.Spec, c.Attempt)
@@ -278,90 +280,6 @@ func (b *Builder) terminationFile(pod *corev1.Pod, c *corev1.Container, attempt 
 		return "", err
 	}
 	return file, os.Chmod(file, 0o666) // any user of the container may write it
-}
-
-// mounts binds the pod's volumes into a container, and the pod's hosts file unless
-// a volume is mounted there.
-func (b *Builder) mounts(pod *corev1.Pod, c *corev1.Container, env *environment, can runtime.Features) ([]runtime.Mount, error) {
-	var out []runtime.Mount
-	hosts := false
-	for i, vm := range c.VolumeMounts {
-		host, err := b.mountSource(pod, c, i, env)
-		if err != nil {
-			return nil, err
-		}
-		v, err := b.cfg.Volumes.Lookup(pod, vm.Name)
-		if err != nil {
-			return nil, err
-		}
-		m := runtime.Mount{ContainerPath: vm.MountPath, HostPath: host, ReadOnly: vm.ReadOnly || v.ReadOnly, Relabel: v.Relabel}
-		// A relative mountPath is one below the root, as in a kubelet.
-		if !path.IsAbs(m.ContainerPath) {
-			m.ContainerPath = path.Join("/", m.ContainerPath)
-		}
-		if vm.MountPropagation != nil && *vm.MountPropagation != corev1.MountPropagationNone {
-			m.Propagation = string(*vm.MountPropagation)
-		}
-		if m.RecursiveReadOnly, err = recursiveReadOnly(vm, can); err != nil {
-			return nil, err
-		}
-		// A pod that mounts /etc/hosts itself gets no managed file.
-		hosts = hosts || path.Clean(m.ContainerPath) == "/etc/hosts"
-		out = append(out, m)
-	}
-	if !hosts {
-		var ips []string
-		for _, ip := range pod.Status.PodIPs {
-			ips = append(ips, ip.IP)
-		}
-		file, err := b.writeHosts(pod, ips)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, runtime.Mount{ContainerPath: "/etc/hosts", HostPath: file, Relabel: true})
-	}
-	return out, nil
-}
-
-// recursiveReadOnly decides whether what is mounted below a read-only mount is
-// read-only as well (KEP-3857).
-func recursiveReadOnly(vm corev1.VolumeMount, can runtime.Features) (bool, error) {
-	if vm.RecursiveReadOnly == nil || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
-		return false, nil
-	}
-	if *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled && !can.RecursiveReadOnlyMounts {
-		return false, fmt.Errorf("volume %q requested recursive read-only mode, but it is not supported by the runtime: use IfPossible, or a newer kernel (5.12) and runtime", vm.Name)
-	}
-	return can.RecursiveReadOnlyMounts, nil
-}
-
-// mountSource is the path on the host of a container's i-th mount. A subPath is
-// opened by the volume manager, which lets no symbolic link lead out of the
-// volume.
-func (b *Builder) mountSource(pod *corev1.Pod, c *corev1.Container, i int, env *environment) (string, error) {
-	vm := &c.VolumeMounts[i]
-	sub := vm.SubPath
-	if vm.SubPathExpr != "" {
-		unknown := ""
-		sub = expand(vm.SubPathExpr, func(name string) (string, bool) {
-			v, ok := env.lookup(name)
-			if !ok {
-				unknown = name
-			}
-			return v, ok
-		})
-		if unknown != "" {
-			return "", fmt.Errorf("failed to expand subPathExpr %q: missing value for %q", vm.SubPathExpr, unknown)
-		}
-		// The API server checks subPath, but it cannot check what an expression gives.
-		if path.IsAbs(sub) || strings.Contains(sub, "`") {
-			return "", fmt.Errorf("subPathExpr %q expands to %q, which is no relative path", vm.SubPathExpr, sub)
-		}
-	}
-	if sub == "" {
-		return b.cfg.Volumes.Path(pod, vm.Name)
-	}
-	return b.cfg.Volumes.SubPath(pod, volume.Use{Container: c.Name, Index: i, Volume: vm.Name, SubPath: sub, ReadOnly: vm.ReadOnly})
 }
 
 // devices gives a container the block volumes that it asks for, as makeBlockVolumes of

@@ -129,7 +129,8 @@ func TestPodLimits(t *testing.T) {
 	}
 }
 
-// TestOOMScoreOfSidecar lets a sidecar live as long as what it serves.
+// TestOOMScoreOfSidecar: a sidecar's score is not worse than that of the containers it
+// serves.
 func TestOOMScoreOfSidecar(t *testing.T) {
 	pod := podtest.New("Always", "side:s", "a")
 	pod.Spec.Containers[0].Resources.Requests = podtest.Resources("memory", "512Mi")

@@ -78,7 +78,8 @@ func TestHostResolver(t *testing.T) {
 	}
 }
 
-// TestSetResolverThatIsNotThere: a wrong setting is not taken for an empty file.
+// TestSetResolverThatIsNotThere: a missing file that Config.ResolvConf names is an error,
+// not an empty file.
 func TestSetResolverThatIsNotThere(t *testing.T) {
 	r := resolver{root: t.TempDir()}
 	if _, _, err := r.read(filepath.Join(r.root, "none"), false); err == nil || !strings.Contains(err.Error(), "--resolv-conf") {
@@ -86,7 +87,8 @@ func TestSetResolverThatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestPodWithoutHostServers: what the host's file lacks matters to pods that use it.
+// TestPodWithoutHostServers: a host's file without name servers matters only to pods that
+// use it.
 func TestPodWithoutHostServers(t *testing.T) {
 	for _, tt := range []struct {
 		policy  corev1.DNSPolicy

@@ -19,6 +19,9 @@ type Request struct {
 	// admission. The zero value means that it has.
 	Full      Reason
 	CanResize bool // the runtime can change containers
+	// PinnedCPUs and PinnedMemory report that containers of Guaranteed pods get CPUs and
+	// memory of their own: the policies static and Static of the kubelet's managers.
+	PinnedCPUs, PinnedMemory bool
 	// Swaps reports whether a container of the pod may use swap.
 	Swaps func(pod *corev1.Pod, c *corev1.Container) bool
 }
@@ -34,10 +37,12 @@ type Verdict struct {
 	Detail          string // of an infeasible one, for the metric
 }
 
-// The details of infeasible changes; the first is the kubelet's.
+// The details of infeasible changes: the kubelet's, but for detailRuntime.
 const (
 	detailSwap    = "swap_limitation"
 	detailRuntime = "runtime_limitation"
+	detailCPUs    = "guaranteed_pod_cpu_manager_static_policy"
+	detailMemory  = "guaranteed_pod_memory_manager_static_policy"
 )
 
 // Decide says whether the node grants a change: pkg/kubelet/allocation of Kubernetes
@@ -50,10 +55,36 @@ func Decide(r Request) Verdict {
 	if changesSwap(r) {
 		return Verdict{corev1.PodReasonInfeasible, "In-place resize of containers with swap is not supported.", detailSwap}
 	}
+	// InPlacePodVerticalScalingExclusiveCPUs and ...ExclusiveMemory are off in 1.37.
+	if podspec.QOSClass(r.Desired) == corev1.PodQOSGuaranteed {
+		if r.PinnedCPUs && changes(r, corev1.ResourceCPU) {
+			return Verdict{corev1.PodReasonInfeasible, `Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"`, detailCPUs}
+		}
+		if r.PinnedMemory && changes(r, corev1.ResourceMemory) {
+			return Verdict{corev1.PodReasonInfeasible, `Resize is infeasible for Guaranteed Pods alongside Memory Manager policy "Static"`, detailMemory}
+		}
+	}
 	if r.Full.Reason != "" {
 		return Verdict{Reason: r.Full.Reason, Message: r.Full.Message}
 	}
 	return Verdict{}
+}
+
+// changes reports whether a container requests another amount than before.
+func changes(r Request, name corev1.ResourceName) bool {
+	for _, list := range [][]corev1.Container{r.Desired.Spec.Containers, r.Desired.Spec.InitContainers} {
+		for i := range list {
+			have, _ := podspec.FindContainer(r.Allocated, list[i].Name)
+			if have == nil {
+				continue
+			}
+			x, y := have.Resources.Requests[name], list[i].Resources.Requests[name]
+			if x.Cmp(y) != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // changesSwap reports whether the memory request of a container changes that uses

@@ -16,8 +16,8 @@ var (
 	far  = netip.MustParsePrefix("2001:db8::/64")
 )
 
-// TestAdmission has two in at once, of two networks, and the next one in as soon as one
-// has left, in whatever way.
+// TestAdmission: two connections of two networks have the places, and the next one gets a
+// place as soon as one has left, in whatever way.
 func TestAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, begun := load.NewAdmission(2, nil), time.Now()
@@ -56,8 +56,9 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
-// TestAdmissionShare has one network want all places: it gets three quarters, another
-// one gets a place at once, and those that wait take turns by network.
+// TestAdmissionShare: one network asks for all places and gets three quarters of them,
+// another one gets a place at once, and those that wait get places round robin by
+// network.
 func TestAdmissionShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 8

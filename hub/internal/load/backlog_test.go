@@ -33,7 +33,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestDead has those that end give their places up, wherever they stand.
+// TestDead: a connection that ends frees its place, wherever it is in the backlog.
 func TestDead(t *testing.T) {
 	q := load.NewBacklog[string](3)
 	fill(t, q, "a", "b", "c")
@@ -61,7 +61,7 @@ func TestDead(t *testing.T) {
 	fill(t, q, "f")
 }
 
-// TestManyAccept has as many accepts return as there are connections.
+// TestManyAccept: as many Accepts return as there are connections.
 func TestManyAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := load.NewBacklog[string](8)

@@ -12,8 +12,8 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/load"
 )
 
-// TestCPU has more goroutines at work than there are processors, and then none:
-// the CPU is short, and is not.
+// TestCPU: the CPU is short while more goroutines work than there are processors, and not
+// when none does.
 func TestCPU(t *testing.T) {
 	var cpu load.CPU
 	awaitLoad := func(want bool) {

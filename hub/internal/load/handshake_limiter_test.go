@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestHandshakeLimiter has 1,000 connections come at once and return when told, while the
-// first in line often wakes late: in no second are more than 100 let in, and the
-// last is in after about ten.
+// TestHandshakeLimiter: 1,000 connections come at once and return when they are told to,
+// and the one that waits often wakes late. In no second more than 100 handshakes start,
+// and the last one starts after about ten seconds.
 func TestHandshakeLimiter(t *testing.T) {
 	for _, late := range []time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond, 1500 * time.Millisecond} {
 		t.Run(late.String(), func(t *testing.T) { admitMany(t, late) })
@@ -42,7 +42,7 @@ func TestHandshakeLimiter(t *testing.T) {
 	}
 }
 
-// admitMany has whoever waits wake too late, by up to late.
+// admitMany wakes each waiting handshake too late, by up to late.
 func admitMany(t *testing.T, late time.Duration) {
 	const nodes, rate = 1000, 100
 	random := rand.New(rand.NewPCG(1, uint64(late)))
@@ -84,8 +84,7 @@ func admitMany(t *testing.T, late time.Duration) {
 	}
 }
 
-// TestFairSemaphore has one node with a lot to do and two with little: they take
-// turns.
+// TestFairSemaphore: one node with much work and two with little get places round robin.
 func TestFairSemaphore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := &FairSemaphore{free: 1}
@@ -113,7 +112,7 @@ func TestFairSemaphore(t *testing.T) {
 		work("c", &calm)
 		work("q", &quiet)
 		work("c", &calm)
-		// One that gives up leaves the line.
+		// A waiter that gives up is removed.
 		ctx, cancel := context.WithCancel(t.Context())
 		wg.Go(func() {
 			if shared.Acquire(ctx, &quiet) == nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestTimerHeap has beats come at their times, whatever was set, moved and stopped
-// before.
+// TestTimerHeap checks that timers fire at their times, whatever was set, moved and
+// stopped before.
 func TestTimerHeap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p TimerHeap

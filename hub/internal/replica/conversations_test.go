@@ -49,7 +49,7 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// replay plays the events of a script and gives it back with the effects.
+// replay plays the events of a script and returns the script with the effects.
 func replay(t *testing.T, script string) string {
 	var out strings.Builder
 	m := &machines{}
@@ -76,7 +76,7 @@ type machines struct {
 	erecv *EventReceiver
 }
 
-// play returns one event to a machine. The switch is the scripts' language.
+// play gives one event to a machine. The switch is the scripts' language.
 func (m *machines) play(t *testing.T, w []string) []Effect {
 	arg := func(i int) string {
 		if i < len(w) {
@@ -232,7 +232,7 @@ func compareDecimal(a, b string) int {
 	return x - y
 }
 
-// sorted orders loads, whose order among each other is left open.
+// sorted sorts loads, since their order is not specified.
 func sorted(effects []Effect) []Effect {
 	slices.SortStableFunc(effects, func(a, b Effect) int { return cmp.Compare(describe(a), describe(b)) })
 	return effects

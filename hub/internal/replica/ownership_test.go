@@ -65,7 +65,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestReturnOfFenced has an instance that was fenced ask for the node.
+// TestReturnOfFenced: a fenced instance asks for the node.
 func TestReturnOfFenced(t *testing.T) {
 	const minute = uint64(60_000_000)
 	f := func(now uint64) Rules { return Rules{Now: now, ReleaseAfter: 5 * time.Minute} }
@@ -114,10 +114,9 @@ func TestReturnOfFenced(t *testing.T) {
 	}
 }
 
-// TestNoPingPong plays two programs with one identity against each other, with
-// links that come and go at random: a session that stands is never ended by a
-// program that was fenced, and the node changes hands only when its holder was
-// away for long enough.
+// TestNoPingPong runs two programs with one identity, whose links come and go at random:
+// a fenced program never ends a session, and gets the node only when its holder was away
+// for long enough.
 func TestNoPingPong(t *testing.T) {
 	const second, release = uint64(1_000_000), 5 * time.Minute
 	for seed := range uint64(50) {
@@ -161,7 +160,7 @@ func TestNoPingPong(t *testing.T) {
 	}
 }
 
-// TestAdopt has a server take over what all servers agreed on.
+// TestAdopt: a server adopts the claim that all servers share.
 func TestAdopt(t *testing.T) {
 	own := Claim{Epoch: 10, Instance: "a", Dial: 3}
 	for _, tt := range []struct {

@@ -13,9 +13,9 @@ import (
 	"github.com/edgekit/edgekit/hub/internal/message"
 )
 
-// What unpacking one batch may allocate: batchFree whatever its size, for the
-// buffer, its copies and one frame, and batchMultiple for each packed byte. A peer
-// that sends what is worth sending costs about a third of that.
+// How many bytes unpacking one batch may allocate: batchFree whatever its size, for the
+// buffer, its copies and one frame, and batchMultiple for each packed byte. An honest
+// peer costs about a third of that.
 const (
 	batchFree     = 128 << 10
 	batchMultiple = 200
@@ -71,8 +71,8 @@ func TestAttackBatches(t *testing.T) {
 	t.Log(name)
 }
 
-// TestBatchOfFewBytes has a peer announce much and send little, and send one frame
-// again and again: both are violations before they cost much.
+// TestBatchOfFewBytes: a peer announces much and sends little, or sends one frame again
+// and again. Both are violations before they cost much.
 func TestBatchOfFewBytes(t *testing.T) {
 	again := bytes.Repeat(AppendDelimited(nil, Event{message.Event{Source: "a", ID: 1}}), 4000)
 	list := AppendDelimited(nil, Versions{make([]message.Entry, 15_000), false})
@@ -94,7 +94,7 @@ func TestBatchOfFewBytes(t *testing.T) {
 			t.Errorf("%s: %d frames of %d bytes, %d versions are left", name, seen, len(x.b.Data), d.versions)
 		}
 	}
-	// The buffer is as large as what came, not as what was announced.
+	// The buffer has the size of what came, not of what was announced.
 	u := unpackers.New().(*unpacker)
 	raw := make([]byte, 3000)
 	if _, err := u.inflated(squeeze(t, raw, 20_000)); !errors.Is(err, message.ErrProtocol) || cap(u.raw) > 2*firstRaw {
@@ -102,8 +102,8 @@ func TestBatchOfFewBytes(t *testing.T) {
 	}
 }
 
-// TestBatchesOfLikes has what a peer really sends, and what compresses best of it, go
-// through: near-equal pods, events and versions with long names that are alike.
+// TestBatchesOfLikes checks that what an honest peer sends is accepted, also what
+// compresses best: nearly equal pods, events and versions with similar long names.
 func TestBatchesOfLikes(t *testing.T) {
 	long := strings.Repeat("a-rather-long-name-of-a-namespace-", 6)
 	body := []byte(strings.Repeat(`{"name":"kube-api-access","readOnly":true},`, 40))

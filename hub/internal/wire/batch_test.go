@@ -30,8 +30,8 @@ func pod() Frame {
 	return Put{1, message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "1", Body: []byte(body)}}
 }
 
-// TestBadBatches has peers lie about batches: each is a violation, at no more
-// cost than what a batch may have.
+// TestBadBatches sends batches with wrong sizes: each is a violation, and costs no more
+// than a valid batch.
 func TestBadBatches(t *testing.T) {
 	good := AppendDelimited(nil, pod())
 	bomb := squeeze(t, make([]byte, 64<<20), MaxBatchRaw)

@@ -46,8 +46,8 @@ func TestAttackDecoders(t *testing.T) {
 			Decode: func(b []byte) { _, _ = parseHello(b) }},
 		decodetest.Case{Name: "hub_welcome", Units: []string{"\x2a\x00", "\x2a\x01x", "\x2a\x02xx"},
 			Decode: func(b []byte) { _, _ = parseWelcome(b) }},
-		// What a batch unpacks to has come as well, 64 KiB at most: it may be a
-		// thousand times what carried it.
+		// Count the unpacked bytes of a batch as well, at most 64 KiB: they may be a
+		// thousand times the packed ones.
 		decodetest.Case{Name: "hub_batches", Units: smallFrames(), Decode: func(raw []byte) {
 			d := newDecoder(limits.MaxKeys)
 			_ = Batch{uint64(min(len(raw), 1<<16-1)), stored(raw)}.unpack(&d, func(Frame) error { return nil })
@@ -62,7 +62,7 @@ func stored(raw []byte) []byte {
 	return append([]byte{1, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, raw...)
 }
 
-// smallFrames are the smallest of each kind that are taken, and some less.
+// smallFrames are the smallest valid frames of each kind, and some that are smaller.
 func smallFrames() []string {
 	var out []string
 	for _, f := range append(sampleFrames(),
@@ -87,7 +87,7 @@ func smallEntries() []string {
 	}
 }
 
-// fragmented makes one frame of a body, in fragments as they come.
+// fragmented makes one frame of a body, cut into fragments.
 func fragmented(num protowire.Number) func([]byte) []byte {
 	return func(body []byte) []byte {
 		var b []byte
@@ -101,8 +101,8 @@ func fragmented(num protowire.Number) func([]byte) []byte {
 	}
 }
 
-// TestPartsShareABudget has several sessions send most of a large object: what
-// they hold comes from one budget, and goes back with the object or the session.
+// TestPartsShareABudget: several sessions send most of a large object. The memory comes
+// from one budget, and goes back with the object or the session.
 func TestPartsShareABudget(t *testing.T) {
 	const size = 1 << 20
 	budget := semaphore.NewWeighted(3 << 20)

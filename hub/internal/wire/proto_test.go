@@ -22,10 +22,9 @@ func frameDescriptor(t *testing.T) protoreflect.MessageDescriptor {
 	return files[0].Messages().ByName("Frame")
 }
 
-// TestProto compares the codec with hub.proto, by a message that the protobuf runtime
-// makes of it: what the codec writes is what the runtime writes, byte for byte, what the
-// runtime writes the codec reads, and there is no field and no frame that only one of
-// the two has.
+// TestProto compares the codec with hub.proto, through the protobuf runtime: both write
+// the same bytes, the codec reads what the runtime writes, and neither has a field or a
+// frame that the other lacks.
 func TestProto(t *testing.T) {
 	descriptor := frameDescriptor(t)
 	used := make(map[protoreflect.FullName]bool) // fields that a frame had
@@ -61,7 +60,8 @@ func TestProto(t *testing.T) {
 	}
 }
 
-// walk notes the fields that are set, here and below, and wants none that is unknown.
+// walk records the fields that are set, here and in nested messages, and fails for an
+// unknown one.
 func walk(t *testing.T, m protoreflect.Message, used map[protoreflect.FullName]bool) {
 	t.Helper()
 	if unknown := m.GetUnknown(); len(unknown) > 0 {

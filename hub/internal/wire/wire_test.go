@@ -42,7 +42,7 @@ func sampleFrames() []Frame {
 	}
 }
 
-// parseAny reads a frame of a peer that may list what it likes.
+// parseAny reads a frame of a peer without limits on lists.
 func parseAny(b []byte) (Frame, error) {
 	d := newDecoder(1 << 20)
 	return d.Frame(b)
@@ -111,8 +111,8 @@ func TestFragmentsAreJoined(t *testing.T) {
 	}
 }
 
-// TestLyingLengths has peers announce much and send little: memory follows
-// what they send.
+// TestLyingLengths: a peer announces much and sends little. Memory is allocated for what
+// it sends.
 func TestLyingLengths(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -139,7 +139,7 @@ func FuzzFrame(f *testing.F) {
 		if err != nil || got == nil {
 			return
 		}
-		// What was understood survives another trip.
+		// The parsed frame is the same after it is written and parsed again.
 		out := AppendFrame(nil, got)
 		if len(out) != Size(got) {
 			t.Fatalf("%T has %d bytes, announced are %d", got, len(out), Size(got))

@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestCut writes a file that is synced and one that is not: the first is there
-// after a cut. A disk that fails takes nothing.
+// TestCut writes a file that is synced and one that is not: the first is there after a
+// cut. A disk that fails refuses all writes.
 func TestCut(t *testing.T) {
 	if !disktest.Isolate(t) {
 		return

@@ -35,8 +35,8 @@ func TestRingForgetsTheOldest(t *testing.T) {
 	}
 }
 
-// TestSlowReader has one watcher that reads and one that does not: the first
-// sees everything, the second is ended at the point from which it is not whole.
+// TestSlowReader: one watcher reads and one does not. The first sees everything, the
+// second is ended where it misses the first event.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := feed.New(feed.Limits{Events: 4}, 0, 0)

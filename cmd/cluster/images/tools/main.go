@@ -12,6 +12,7 @@
 //	burn      keeps a processor busy
 //	idle      waits for ever
 //	stamp     appends the time to a file every 100 ms, and minds no SIGTERM
+//	volume    makes or removes the folder of a volume, as local-path-provisioner asks: -p PATH -a create, -a delete
 //	health    answers gRPC health checks on port 7001: SERVING
 package main
 
@@ -75,6 +76,8 @@ func run(name string, args []string) error {
 		return idle()
 	case "stamp":
 		return stamp(args)
+	case "volume":
+		return volume(args)
 	case "health":
 		return health()
 	}

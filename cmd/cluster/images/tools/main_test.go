@@ -58,3 +58,21 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+func TestVolume(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b")
+	for _, step := range []struct {
+		action string
+		want   bool
+	}{{"create", true}, {"create", true}, {"delete", false}, {"delete", false}} {
+		err := volume([]string{"-p", path, "-s", "1024", "-m", "Filesystem", "-a", step.action})
+		if _, there := os.Stat(path); err != nil || (there == nil) != step.want {
+			t.Errorf("%s: %v, %v", step.action, err, there)
+		}
+	}
+	for _, args := range [][]string{{"-a", "create"}, {"-p", path}, {"-p", path, "-a", "grow"}} {
+		if err := volume(args); err == nil {
+			t.Errorf("%q is no error", args)
+		}
+	}
+}

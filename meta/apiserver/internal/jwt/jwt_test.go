@@ -200,8 +200,8 @@ func TestParseKeys(t *testing.T) {
 	}
 }
 
-// FuzzVerify holds that nothing but what an issuer signed is taken, and that
-// whatever is said does no harm.
+// FuzzVerify checks that only tokens that an issuer signed are accepted, and that no
+// input panics.
 func FuzzVerify(f *testing.F) {
 	private := makeKeys(f)
 	keys, err := ParseKeys(keySet(f, private))
@@ -218,8 +218,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzParseKeys holds that whatever is published, a key that comes of it can be
-// asked.
+// FuzzParseKeys checks that every key that is parsed, from whatever input, can be used.
 func FuzzParseKeys(f *testing.F) {
 	f.Add(keySet(f, makeKeys(f)))
 	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`))

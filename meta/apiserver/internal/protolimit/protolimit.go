@@ -121,7 +121,7 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 	if depth > maxDepth {
 		return &jsonlimit.LimitError{Length: len(b), Limit: maxDepth, Deep: true}
 	}
-	var have, used [maxNumber]int
+	var seen elements
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -142,31 +142,11 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 		if !ok {
 			continue
 		}
-		cost := len(value) + 8
-		switch {
-		case num >= maxNumber:
-			cost += 6*f.place() + f.elem.size
-		case f.list || f.entries:
-			if used[num] == have[num] {
-				have[num] = grown(have[num])
-				cost += have[num] * f.place()
-			}
-			if f.entries || f.pointer {
-				cost += f.elem.size + 64
-			}
-		case f.elem.fields != nil && used[num] > 0:
-			return fmt.Errorf("field %s appears twice: send it once", f.name) // it would be merged, and its lists grow on
-		case f.pointer:
-			cost += f.elem.size + f.elem.size/8
-		case f.elem.fields != nil && len(f.elem.fields) == 0: // a type of its own decoder
-			cost += 96
-		case value == nil:
-			cost = 0
+		cost, err := seen.cost(f, num, value)
+		if err != nil {
+			return err
 		}
-		if num < maxNumber {
-			used[num]++
-		}
-		err := w.budget.Take(f.name, cost)
+		err = w.budget.Take(f.name, cost)
 		if err == nil && f.elem.fields != nil && value != nil {
 			if f.entries { // the value is field 2 of a map entry
 				value = entryValue(value)
@@ -180,6 +160,37 @@ func (w walker) message(s *shape, b []byte, depth int) error {
 		}
 	}
 	return nil
+}
+
+// elements counts, by a field's number, the elements of a message's fields, and the places
+// that were allocated for them.
+type elements struct{ have, used [maxNumber]int }
+
+// cost returns how many bytes one more element of the field takes.
+func (e *elements) cost(f field, num protowire.Number, value []byte) (int, error) {
+	cost := len(value) + 8
+	switch {
+	case num >= maxNumber:
+		return cost + 6*f.place() + f.elem.size, nil
+	case f.list || f.entries:
+		if e.used[num] == e.have[num] {
+			e.have[num] = grown(e.have[num])
+			cost += e.have[num] * f.place()
+		}
+		if f.entries || f.pointer {
+			cost += f.elem.size + 64
+		}
+	case f.elem.fields != nil && e.used[num] > 0:
+		return 0, fmt.Errorf("field %s appears twice: send it once", f.name) // it would be merged, and its lists grow on
+	case f.pointer:
+		cost += f.elem.size + f.elem.size/8
+	case f.elem.fields != nil && len(f.elem.fields) == 0: // a type of its own decoder
+		cost += 96
+	case value == nil:
+		cost = 0
+	}
+	e.used[num]++
+	return cost, nil
 }
 
 // within puts name before the path of an error.

@@ -27,7 +27,7 @@ func runs() corev1.ContainerState {
 	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 }
 
-// TestPodState has the one word that kubectl prints for a pod.
+// TestPodState checks the one word that kubectl prints for a pod's status.
 func TestPodState(t *testing.T) {
 	yes, always := true, corev1.ContainerRestartPolicyAlways
 	inits := func(p *corev1.Pod, states ...corev1.ContainerStatus) {

@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// FuzzCheck compares the reckoning with what the parser really takes.
+// FuzzCheck compares the estimate with what the parser really allocates.
 func FuzzCheck(f *testing.F) {
 	for _, doc := range []string{"a: |\n  b\n", "- a\n- [b, 'c']\n", "---\na:\n- b: \"c\"\n  d: {}\n", "a: |\n      \n  b: [c\n", "a: >-\n\n x\n", "a: b # c: |\n  d\n", "- - |\n   a\n  b\n"} {
 		f.Add(doc, uint8(3))
