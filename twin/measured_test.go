@@ -49,7 +49,6 @@ func TestMemory(t *testing.T) {
 		reports = append(reports, v)
 	}
 	must(t, engine.Report(t.Context(), reports...))
-	reports = nil
 	must(t, engine.Report(t.Context(), values("plant/device-0", "property-0", "1"))) // the queue's memory is free again
 	mib := float64(heap()-before) / (1 << 20)
 	t.Logf("RESULT twin_1000_rss %.1f MiB", mib)

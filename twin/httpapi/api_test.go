@@ -134,7 +134,7 @@ func TestRequests(t *testing.T) {
 // events reads the events of a watch, without their comments.
 func events(t *testing.T, url, path, lastEvent string) (next func() string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", url+path, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
 	must(t, err)
 	if lastEvent != "" {
 		r.Header.Set("Last-Event-ID", lastEvent)
@@ -142,7 +142,7 @@ func events(t *testing.T, url, path, lastEvent string) (next func() string) {
 	answer, err := http.DefaultClient.Do(r)
 	must(t, err)
 	t.Cleanup(func() { answer.Body.Close() })
-	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != 200 || kind != "text/event-stream" {
+	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusOK || kind != "text/event-stream" {
 		t.Fatalf("status %d, %s", answer.StatusCode, kind)
 	}
 	lines := bufio.NewScanner(answer.Body)

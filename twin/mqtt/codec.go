@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,34 +23,48 @@ func eventID(payload []byte) string {
 	if jsonlimit.Unmarshal(payload, &m) == nil {
 		return m.EventID
 	}
-	d := json.NewDecoder(bytes.NewReader(payload))
-	depth, key := 0, ""
-	for { // token by token: it makes nothing larger than one of them
-		token, err := d.Token()
-		if err != nil {
-			return ""
-		}
-		switch token := token.(type) {
-		case json.Delim:
-			if token == '{' || token == '[' {
-				depth++
-			} else {
-				depth--
+	return findEventID(payload)
+}
+
+// findEventID looks for the event_id at the top level of what may be no JSON. It makes nothing
+// but the id.
+func findEventID(p []byte) string {
+	depth, colon, found := 0, false, false // colon: a value follows; found: it is that of event_id
+	for i := 0; i < len(p); i++ {
+		switch p[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case ':':
+			colon = colon || depth == 1
+		case ',':
+			if depth == 1 {
+				colon, found = false, false
 			}
-			key = ""
-		case string:
-			if depth == 1 && key == "event_id" {
-				return token
+		case '"':
+			end := i + 1
+			for ; end < len(p) && p[end] != '"'; end++ {
+				if p[end] == '\\' {
+					end++
+				}
 			}
-			if depth == 1 && key == "" {
-				key = token
-				continue
+			if end >= len(p) {
+				return ""
 			}
-			key = ""
-		default:
-			key = ""
+			text := p[i : end+1]
+			if i = end; depth == 1 && !colon {
+				found = string(text) == `"event_id"`
+			} else if depth == 1 && found {
+				var id string
+				if len(text) > 1024 || json.Unmarshal(text, &id) != nil {
+					return ""
+				}
+				return id
+			}
 		}
 	}
+	return ""
 }
 
 // explain says what is wrong with JSON without the names of Go's types. Values are text also

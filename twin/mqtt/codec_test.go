@@ -48,3 +48,14 @@ func FuzzDecodeHistory(f *testing.F) {
 		}
 	})
 }
+
+func TestFindEventID(t *testing.T) {
+	for payload, want := range map[string]string{
+		`{"event_id":"e-1","twin":`: "e-1", `{"twin":{"event_id":"no"},"event_id" : "e\u002d1",`: "e-1", `{"a":"event_id","b":"no"`: "", `{"a":"x\"event_id","event_id":"y"`: "y",
+		`{"event_id":5`: "", `{"event_id":"cut`: "", `{"event_id":"\q"`: "", ``: "", `"event_id"`: "", `{"event_id":["no"]`: "",
+	} {
+		if got := findEventID([]byte(payload)); got != want {
+			t.Errorf("%s: %q, want %q", payload, got, want)
+		}
+	}
+}
