@@ -169,7 +169,7 @@ func checkVersions(tb testing.TB, before, after Device, ev Event) {
 
 // TestReplay carries out random logs of events twice: the same bytes, and the rules hold.
 func TestReplay(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			pick, now := random(seed), time.UnixMilli(1_000_000)
 			var log []Event
@@ -244,7 +244,7 @@ func (c *cloudSide) put() Put {
 // messages of both directions are lost, repeated and overtaken. Once the newest of each
 // direction has arrived, both sides have the same.
 func TestCloudAndEdge(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(40) {
 		pick, now := random(seed), time.UnixMilli(1_000_000)
 		cloud := &cloudSide{generation: 1, desired: map[string]string{}}
 		var d Device
@@ -367,7 +367,7 @@ func TestSyncAndEdge(t *testing.T) {
 		value   string
 		version Version
 	}
-	for seed := range uint64(100) {
+	for seed := range uint64(40) {
 		pick, now := random(seed), time.UnixMilli(1_000_000)
 		var d Device
 		cloud := held{}
