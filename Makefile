@@ -111,7 +111,7 @@ attacks: ## Search longer (STEPS=600) for the most that a hostile node or neighb
 	awk '$$1 == "DECODE" && $$3 > worst { worst = $$3; name = $$2 } END { printf "worst decoder: %s\nRESULT attack_decode_multiple %s x\n", name, worst }' $$log; exit $$bad; }
 
 ## Measure (each target ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-twin
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin
 bench: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## Measure edgecore: memory at rest, start time, size, pods; PEER=kubelet adds the kubelet (root)
@@ -128,6 +128,9 @@ bench-fleet: ## Measure one server with NODES=n nodes over TRANSPORT=quic|ws: me
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetMeasured ./hub/hubbench
 bench-rest: ## Measure what a node at rest sends and receives, all layers counted (root)
 	BENCH=1 go test -count=1 -v -run TestRestMeasured ./hub/hubbench
+bench-bus: ## Measure the MQTT broker: messages of 64 bytes a second at QoS 0 and 1, in the same run on mochi-mqtt's server, memory of an idle client
+	go test -count=1 -run '^$$' -bench 'QoS|Durable' -benchtime 500000x ./bus/broker
+	go test -count=1 -run '^$$' -bench 'Idle' -benchtime 1x ./bus/broker
 bench-meta: ## Measure the store: durable writes, list, open, memory, disk use with one hot key
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
 bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest

@@ -35,6 +35,7 @@ var levels = map[string]int{
 // one domain, with the domains that each of them joins to its own.
 var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
+	"bus/metastore":    {"meta"},
 	"twin/mqtt":        {"bus"},
 	"twin/devicespec":  {"device"},
 	"twin/devicesync":  {"device", "meta"},
@@ -224,6 +225,10 @@ var rooms = map[string][]string{
 	"hub/internal/wire":           {"hub/internal/message"},
 	"hub/internal/replica":        {"hub/internal/message"},
 	"hub/internal/race":           {},
+	"bus/internal/topictree":      {},
+	"bus/internal/session":        {},
+	"bus/internal/journal":        {"bus/internal/session"},
+	"bus/internal/wsframe":        {},
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
 	"edged/internal/notfound":     {},
@@ -237,6 +242,7 @@ var rooms = map[string][]string{
 	"edged/volume/mounthelper":   {},
 	"edged/internal/plan":        {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
 	"edged/internal/durable":     {},
+	"edged/internal/topology":    {"edged/internal/durable", "edged/internal/podspec"},
 	"edged/internal/resize":      {"edged/cgroup", "edged/internal/durable", "edged/internal/podspec"},
 	"edged/internal/allocatable": {"edged/cgroup", "edged/internal/podspec"},
 	"edged/internal/admission":   {"edged/runtime", "edged/internal/eviction", "edged/internal/podspec", "edged/internal/plan", "edged/static"},

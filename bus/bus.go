@@ -6,18 +6,23 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 )
 
 // DefaultQueue is the number of messages that a subscription holds for its
 // handler when Config.Queue is 0.
 const DefaultQueue = 256
 
+// relayQueue is the least number of messages that may wait for the outside broker in mode
+// Both.
+const relayQueue = 1024
+
 // Config sets up a Bus. The transports that Mode needs are required.
 type Config struct {
 	Mode     Mode         // zero is Internal
 	Internal Transport    // the embedded broker; required for Internal and Both, else unused
 	External Transport    // the outside broker; required for External and Both, else unused
-	Queue    int          // messages that each subscription holds; 0 means DefaultQueue
+	Queue    int          // messages that each subscription holds, and in mode Both those that wait for the outside broker; 0 means DefaultQueue
 	Logger   *slog.Logger // nil discards
 }
 
@@ -33,6 +38,8 @@ type Bus struct {
 	queue      int
 	log        *slog.Logger
 	ready      chan struct{}
+	requests   requests
+	dropped    atomic.Int64
 
 	mu      sync.Mutex
 	spawn   func(*subscription) bool // starts a subscription's goroutine; nil before Run, false after it
@@ -66,6 +73,9 @@ func New(cfg Config) (*Bus, error) {
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Mode == Both {
+		b.transports[1] = newRelay(cfg.External, max(b.queue, relayQueue), &b.dropped, b.log)
 	}
 	return b, nil
 }
@@ -142,7 +152,8 @@ func (b *Bus) startHandlers(ctx context.Context) error {
 func (b *Bus) Ready() <-chan struct{} { return b.ready }
 
 // Publish publishes m at every transport. It returns an *InvalidError, the joined
-// errors of the transports, or nil when all have accepted m.
+// errors of the transports, or nil when all have accepted m. In mode Both it does not wait
+// for the outside broker: ErrBacklog says that only that one does not get m.
 func (b *Bus) Publish(ctx context.Context, m Message) error {
 	if err := m.Validate(); err != nil {
 		return err
@@ -220,6 +231,14 @@ func (b *Bus) NotifyConnect(connected func()) (stop func()) {
 		}
 	}
 }
+
+// Stats are counters since the start.
+type Stats struct {
+	Dropped int64 // messages that the outside broker did not get in mode Both
+}
+
+// Stats returns the Bus's counters.
+func (b *Bus) Stats() Stats { return Stats{Dropped: b.dropped.Load()} }
 
 // subscription is one Subscribe: a queue that the transports fill, and one
 // goroutine that reads it.

@@ -28,14 +28,23 @@
 //
 // Publish returns when every transport has accepted the message: the embedded
 // broker has passed it to its sessions, the client has queued it. In mode Both a
-// failure at one transport does not keep the message from the other. After that
+// failure at one transport does not keep the message from the other, and nobody waits for
+// the outside broker: its messages go through a queue. When that is full, the newest are
+// dropped for the outside broker alone, counted (Stats) and reported as ErrBacklog. After that
 // the rules of MQTT for the message's QoS hold. A broker does not keep data
 // safely: the owner of a value keeps it in the store and publishes it again on
 // request.
 //
 // A message that the Bus publishes itself comes back to each of its own
-// matching subscriptions, once from each transport. Messages do not pass
-// from one transport to the other.
+// matching subscriptions, once from each transport; the client's Config.NoLocal leaves
+// out those of the outside broker. Messages do not pass from one transport to the other.
+//
+// # Shared subscriptions, requests
+//
+// The filter $share/NAME/FILTER is a shared subscription: each message goes to one of the
+// subscribers with the name and filter, in the program or outside of it. Request publishes
+// a message and waits for its answer; Reply answers one. They carry response topic and
+// correlation data as MQTT 5 says (4.10), so the other side may be any MQTT 5 client.
 //
 // # Queues
 //

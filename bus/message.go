@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"time"
 	"unicode/utf8"
 )
 
@@ -29,6 +30,13 @@ type Message struct {
 	QoS        QoS
 	Retain     bool       // published: the broker keeps it for later subscribers; received: it was kept
 	Properties []Property // in the order in which they were sent; keys may repeat
+
+	// The following travel with MQTT 5 only; clients that speak MQTT 3.1.1 neither send nor
+	// see them.
+	ResponseTopic string        // where the answer to this message is expected; empty means nowhere
+	Correlation   []byte        // says to which request an answer belongs; nil means none
+	ContentType   string        // what the payload is, a MIME type for example; empty says nothing
+	Expiry        time.Duration // after which the message is not delivered any more, in seconds; 0 means never
 }
 
 // MaxPayload is the largest payload in bytes that MQTT can carry: the packet's
@@ -56,6 +64,14 @@ func (m *Message) Validate() error {
 	}
 	if len(m.Payload) > MaxPayload {
 		return &InvalidError{What: "payload for " + m.Topic, Reason: fmt.Sprintf("%d bytes are more than MQTT's limit of %d", len(m.Payload), MaxPayload)}
+	}
+	if m.ResponseTopic != "" {
+		if err := ValidateTopic(m.ResponseTopic); err != nil {
+			return err
+		}
+	}
+	if len(m.Correlation) > maxString || len(m.ContentType) > maxString || !utf8.ValidString(m.ContentType) || m.Expiry < 0 {
+		return &InvalidError{What: "message for " + m.Topic, Reason: "Correlation and ContentType have at most 65535 bytes, ContentType is UTF-8, and Expiry is not negative"}
 	}
 	for _, p := range m.Properties {
 		if len(p.Key) > maxString || len(p.Value) > maxString || !utf8.ValidString(p.Key) || !utf8.ValidString(p.Value) {

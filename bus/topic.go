@@ -22,15 +22,18 @@ func ValidateTopic(topic string) error {
 }
 
 // ValidateFilter says why filter cannot be subscribed to (MQTT 5, 4.7.1), as
-// an *InvalidError; nil if it can. Shared subscriptions ("$share/...") are
-// refused: a Bus is one subscriber.
+// an *InvalidError; nil if it can. "$share/NAME/FILTER" is a shared subscription: each
+// message goes to one of the subscribers with that name and filter (MQTT 5, 4.8.2).
 func ValidateFilter(filter string) error {
 	if err := validateString("filter", filter); err != nil {
 		return err
 	}
 	levels := strings.Split(filter, "/")
 	if levels[0] == "$share" {
-		return &InvalidError{What: fmt.Sprintf("filter %.80q", filter), Reason: "shared subscriptions are not supported"}
+		if len(levels) < 3 || levels[1] == "" || strings.ContainsAny(levels[1], "+#") || strings.Join(levels[2:], "/") == "" {
+			return &InvalidError{What: fmt.Sprintf("filter %.80q", filter), Reason: "a shared subscription is $share/NAME/FILTER, with no wildcard in NAME"}
+		}
+		levels = levels[2:]
 	}
 	for i, level := range levels {
 		if level == "#" && i != len(levels)-1 {
@@ -55,6 +58,15 @@ func validateString(kind, s string) error {
 		return &InvalidError{What: fmt.Sprintf("%s %.80q", kind, s), Reason: "it has a zero byte"}
 	}
 	return nil
+}
+
+// Unshare returns the filter of a shared subscription without "$share" and name, and
+// every other filter as it is.
+func Unshare(filter string) string {
+	if after, ok := strings.CutPrefix(filter, "$share/"); ok {
+		_, filter, _ = strings.Cut(after, "/")
+	}
+	return filter
 }
 
 // Match reports whether a valid topic matches a valid filter. The two are

@@ -57,7 +57,8 @@ func TestValidate(t *testing.T) {
 	}
 	for filter, ok := range map[string]bool{
 		"a": true, "#": true, "+": true, "a/+/b/#": true, "/+": true,
-		"": false, "a#": false, "a/#/b": false, "a+/b": false, "$share/g/a": false,
+		"": false, "a#": false, "a/#/b": false, "a+/b": false, "$share/g/a": true, "$share/g/#": true,
+		"$share/g": false, "$share/g/": false, "$share//a": false, "$share/+/a": false, "$share/g/a#": false,
 	} {
 		if err := bus.ValidateFilter(filter); (err == nil) != ok {
 			t.Errorf("ValidateFilter(%q) = %v", filter, err)

@@ -77,7 +77,7 @@ func TestDuplicateIdentity(t *testing.T) {
 			!strings.Contains(e.Message, "instance clone") || !strings.Contains(e.Message, "instance honest") || !strings.Contains(e.Message, "edgecore join --replace") || len(e.Message) > 1024 {
 			t.Errorf("event %s on %s: %s", e.Reason, e.InvolvedObject.Name, e.Message)
 		}
-		// The record, which holds the seat, is deleted while both run, and the Lease.
+		// The record with the claim and the Lease are deleted while both run.
 		record := [...]string{install.Namespace, "edgekit-node-edge-7"}
 		lease := [...]string{corev1.NamespaceNodeLease, "edge-7"}
 		for _, of := range [...][2]string{record, lease, record} {

@@ -24,6 +24,7 @@ const (
 	setUpRetryFirst = 500 * time.Millisecond
 	setUpRetryMax   = 30 * time.Second
 	createRetry     = 5 * time.Second
+	createRetryMax  = 40 * time.Second
 )
 
 // execution is a list of actions under way: what later actions need of earlier

@@ -70,6 +70,7 @@ type Agent struct {
 	cgroupsDirty  chan struct{} // holds a value: the pods have changed
 	resizeMetrics *resize.Metrics
 	placement     *placement // set by Run; nil without a policy
+	placed        placementMetrics
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker

@@ -56,7 +56,8 @@ func (w *worker) postpone(name string, err *startError) {
 	w.updateMemory(func(m *memory) {
 		m.waiting[name] = plan.Waiting{Reason: err.reason, Message: err.message}
 		if !m.retry[name].After(time.Now()) {
-			m.retry[name] = time.Now().Add(createRetry)
+			m.retry[name] = time.Now().Add(min(createRetry<<min(m.fails[name], 8), createRetryMax))
+			m.fails[name]++
 		}
 	})
 }

@@ -39,9 +39,13 @@ func TestRealCSI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	driver, err := csitest.New(csitest.Config{Name: "folders.csi.example.com", Node: "edge", Folder: filepath.Join(folder, "driver"), Registry: registry})
-	if err != nil {
-		t.Fatal(err)
+	// A Driver runs once: that of a restart is another.
+	newDriver := func() *csitest.Driver {
+		driver, err := csitest.New(csitest.Config{Name: "folders.csi.example.com", Node: "edge", Folder: filepath.Join(folder, "driver"), Registry: registry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return driver
 	}
 	run := func(what func(context.Context) error) func() {
 		ctx, cancel := context.WithCancel(context.Background()) // ends in what is returned
@@ -65,12 +69,13 @@ func TestRealCSI(t *testing.T) {
 	r.wait(t, "a wait for the driver", realLimit, func() bool {
 		return slices.Contains(r.events, `FailedMount: MountVolume.SetUp failed for volume "pv-data" : driver name folders.csi.example.com not found in the list of registered CSI drivers`)
 	})
-	stopDriver := run(driver.Run)
+	stopDriver := run(newDriver().Run)
 	r.wait(t, "ready", realLimit, func() bool { return r.isReady(first.UID) })
 	r.stop()
 	stopDriver()
 	r.start() // adopts, without the driver
 	r.del(first, 1)
+	driver := newDriver()
 	stopDriver = run(driver.Run)
 	defer func() { stopDriver() }()
 	r.wait(t, "gone", realLimit, func() bool { return r.gone[first.UID] })

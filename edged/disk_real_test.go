@@ -112,7 +112,7 @@ func TestRealLogRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPod("chatty", busybox(
-		`trap 'exit 0' TERM; i=0; while [ ! -e /stop ]; do echo "line $i of a container that says a lot all the time"; i=$((i+1)); [ $((i%500)) -ne 0 ] || sleep 0.02; done; echo "end"; sleep 1000 & wait`))
+		`trap 'exit 0' TERM; i=0; while [ ! -e /stop ]; do echo "line $i of a container that says a lot all the time"; i=$((i+1)); [ $((i%200)) -ne 0 ] || sleep 0.03; done; echo "end"; sleep 1000 & wait`))
 	p.Spec.HostNetwork = true
 	r.put(p)
 	r.wait(t, "ready", realLimit, func() bool { return r.isReady(p.UID) })
@@ -124,13 +124,22 @@ func TestRealLogRotation(t *testing.T) {
 	}
 	defer answer.Body.Close()
 	var read []string
-	done := make(chan struct{})
+	// A follower begins with the newest file, and the answer comes before that is opened:
+	// nothing may be rotated before its first line.
+	begun, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for s := bufio.NewScanner(answer.Body); s.Scan() && s.Text() != "end"; {
-			read = append(read, s.Text())
+			if read = append(read, s.Text()); len(read) == 1 {
+				close(begun)
+			}
 		}
 	}()
+	select {
+	case <-begun:
+	case <-time.After(realLimit):
+		t.Fatal("the follower gets no line")
+	}
 	file := r.agent.LogFile(p, "main", 0)
 	r.watch(t, "enough rotations", func() bool {
 		if err := logs.Rotate(t.Context()); err != nil {

@@ -64,6 +64,7 @@
 //	internal/eviction    which pod must leave a node that is short of something: pure
 //	internal/evictor     measures and evicts; with nodeusage, diskusage and hostinfo
 //	internal/resize      changes of a running pod's resources: pure but for its record
+//	internal/topology    which CPUs and memory containers have alone: pure but for its files
 //	internal/allocatable what the node's cgroups are limited to: pure
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server

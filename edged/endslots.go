@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// The calls that stop and remove sandboxes cost CPU: network plugins and the shims run
-// as programs. When many pods end at once and all compete, each is done only when nearly
-// all are; a few at a time, half of them are done in half of the time. These bound what
-// a runtime that hangs may cost the others.
+// What a runtime that hangs may cost the pods that end beside.
 const (
 	endSlotHeld = time.Second     // a call that takes longer gives its slot to the next
 	endSlotWait = 5 * time.Second // a call that waited so long begins without a slot
 )
 
-// endSlots lets so many calls run at a time.
+// endSlots lets a few calls run at a time. The calls that stop and remove sandboxes cost
+// CPU: network plugins and the shims run as programs. When many pods end at once and all
+// compete, each is done only when nearly all are; a few at a time, the first are done
+// soon.
 type endSlots chan struct{}
 
 // newEndSlots has two slots for each CPU: the calls wait for the kernel too.

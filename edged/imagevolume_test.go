@@ -99,3 +99,17 @@ func TestImageVolumeIsKept(t *testing.T) {
 		}
 	})
 }
+
+// TestRealImageVolume mounts an image into a container, whole and in part, and nothing
+// can be written to it.
+func TestRealImageVolume(t *testing.T) {
+	r := startReal(t)
+	script := `test -e /model/bin/sh && test -e /weights/sh && ! touch /model/new && ! touch /weights/new && sleep 1000`
+	p := newPod("web", busybox(script))
+	p.Spec.Volumes = []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "busybox", PullPolicy: corev1.PullIfNotPresent}}}}
+	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "model", MountPath: "/model"}, {Name: "model", MountPath: "/weights", SubPath: "bin"}}
+	r.put(p)
+	r.wait(t, "ready", realLimit, func() bool { return r.isReady(p.UID) })
+	r.del(p, 1)
+	r.wait(t, "gone", realLimit, func() bool { return r.gone[p.UID] })
+}

@@ -9,6 +9,11 @@ import (
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 	a.evictor.Describe(ch)
 	a.resizeMetrics.Describe(ch)
+	if a.cfg.Topology.on() {
+		for desc := range a.placed.metrics() {
+			ch <- desc
+		}
+	}
 	a.volumes.Describe(ch)
 	if a.disk.images != nil {
 		a.disk.images.Describe(ch)
@@ -21,6 +26,11 @@ func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	a.evictor.Collect(ch)
 	a.resizeMetrics.Collect(ch, a.resizeStates())
+	if a.cfg.Topology.on() {
+		for _, metric := range a.placed.metrics() {
+			ch <- metric
+		}
+	}
 	var pods []*corev1.Pod
 	a.eachWorker(func(w *worker) { pods = append(pods, w.spec()) })
 	a.volumes.Collect(ch, pods)

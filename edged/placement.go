@@ -152,6 +152,10 @@ func (a *Agent) placeLocked(pod *corev1.Pod, runs bool) *plan.Rejection {
 	a.freePlacesLocked()
 	p.mu.Lock()
 	refused := p.alloc.Admit(pod)
+	a.placed.admissions.Add(1)
+	if refused != nil {
+		a.placed.refusals.Add(1)
+	}
 	p.unstored = p.unstored || refused == nil
 	p.mu.Unlock()
 	p.store(a)
@@ -204,6 +208,7 @@ func (p *placement) store(a *Agent) {
 	if !p.unstored {
 		return
 	}
+	a.placed.set(p.alloc.State())
 	err := os.MkdirAll(filepath.Dir(p.file), 0o750)
 	if err == nil {
 		err = p.alloc.State().Store(p.file)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/internal/metricstext"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
@@ -66,7 +67,9 @@ func TestCPUManager(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.edit = pinning(1, nil)
-		b.start()
+		cfg := b.config()
+		b.edit(&cfg)
+		agent := b.startAgent(cfg)
 		defer func() { b.stop() }()
 		want := func(when, other, own string) {
 			t.Helper()
@@ -84,6 +87,15 @@ func TestCPUManager(t *testing.T) {
 		configs := b.rt.Configs()
 		if r := configs[len(configs)-1].Resources; r.CPUQuota != 0 || r.CPUShares != 1024 {
 			t.Errorf("CPUs of one's own are not limited besides: %+v", r)
+		}
+		var text strings.Builder
+		if err := metricstext.Write(&text, agent); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"kubelet_cpu_manager_shared_pool_size_millicores 3000", "kubelet_cpu_manager_exclusive_cpu_allocation_count 1"} {
+			if !strings.Contains(text.String(), line+"\n") {
+				t.Errorf("no %s in %s", line, text.String())
+			}
 		}
 		b.restartAgent(own.UID)
 		want("the agent restarted", "0,2-3", "1")

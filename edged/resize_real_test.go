@@ -48,7 +48,10 @@ func groupFiles(t *testing.T, uid types.UID, v1, v2 string) map[string]string {
 	slice := strings.ReplaceAll(string(uid), "-", "_")
 	controller, _, _ := strings.Cut(v1, ".")
 	for _, top := range []string{"/sys/fs/cgroup/" + controller, "/sys/fs/cgroup"} {
-		for _, below := range []string{"/" + realRoot + "/kubepods/*/pod" + string(uid), "/" + realRoot + ".slice/*/*/*-pod" + slice + ".slice"} {
+		for _, below := range []string{
+			"/" + realRoot + "/kubepods/*/pod" + string(uid), "/" + realRoot + ".slice/*/*/*-pod" + slice + ".slice",
+			"/" + realRoot + "/kubepods/pod" + string(uid), "/" + realRoot + ".slice/*/*-pod" + slice + ".slice", // Guaranteed ones
+		} {
 			pods, err := filepath.Glob(top + below)
 			if err != nil {
 				t.Fatal(err)

@@ -19,8 +19,9 @@ const (
 	reportRetry      = time.Second
 	quietStep        = 300 * time.Millisecond // a step shorter than this is reported as a whole
 	longStepInterval = time.Second            // how often a pod is looked at during a long step
-	observeRetry     = time.Second            // after the runtime did not answer
-	settleTime       = time.Second            // how long a start that was cut may still take effect in the runtime
+	observeRetry     = time.Second            // after the runtime did not answer, doubling
+	observeRetryMax  = 5 * time.Second
+	settleTime       = time.Second // how long a start that was cut may still take effect in the runtime
 )
 
 // worker owns one pod. Its goroutine, run, is the only one that decides and
@@ -53,6 +54,7 @@ type worker struct {
 	reportedUID types.UID         // of the pod that it was reported of
 	// reportFailing says that the last report failed, and that this was logged.
 	reportFailing bool
+	observeFails  int       // in a row
 	start         time.Time // when the pod started, as its status says
 	created       time.Time // when this worker was made, by a clock that is never set
 	finished      bool
@@ -281,8 +283,11 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		if ctx.Err() == nil {
 			w.a.log.Debug("cannot observe a pod", "pod", podspec.Title(w.spec()), "err", err)
 		}
-		return observeRetry, false
+		wait := min(observeRetry<<min(w.observeFails, 8), observeRetryMax)
+		w.observeFails++
+		return wait, false
 	}
+	w.observeFails = 0
 	w.followProbes(ctx, end)
 	if !w.followResize(end) {
 		return reportRetry, false

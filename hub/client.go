@@ -58,8 +58,8 @@ type ClientConfig struct {
 	// Handshake bounds one attempt to connect, from the dial to the server's
 	// welcome. 0 means 15 s.
 	Handshake time.Duration
-	Backoff   Backoff // between attempts
-	Limits    Limits
+	Backoff   Backoff      // between attempts
+	Limits    Limits       // of this side, for the cloud to keep
 	Logger    *slog.Logger // nil discards
 }
 

@@ -60,6 +60,7 @@ type RefusedError struct {
 	Err  *Error // what the server said
 }
 
+// Error names the node and gives the server's reason.
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("hub: node %q is refused: %s", e.Node, e.Err.Text)
 }

@@ -21,6 +21,7 @@ type Transport struct {
 	running  bool
 	failure  error // returned by Publish while set
 	next     int
+	turn     int // of shared subscriptions
 	subs     map[int]sub
 	notify   map[int]func()
 	retained map[string]bus.Message
@@ -77,12 +78,7 @@ func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 			t.retained[m.Topic] = m
 		}
 	}
-	var matched []func(bus.Message)
-	for _, id := range slices.Sorted(maps.Keys(t.subs)) {
-		if s := t.subs[id]; bus.Match(s.filter, m.Topic) {
-			matched = append(matched, s.deliver)
-		}
-	}
+	matched := t.matchLocked(m.Topic)
 	t.mu.Unlock()
 	for _, deliver := range matched {
 		out := clone(m)
@@ -90,6 +86,28 @@ func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 		deliver(out)
 	}
 	return nil
+}
+
+// matchLocked finds the subscriptions for topic: of each shared one the next member.
+func (t *Transport) matchLocked(topic string) []func(bus.Message) {
+	var matched []func(bus.Message)
+	shared := make(map[string][]func(bus.Message))
+	for _, id := range slices.Sorted(maps.Keys(t.subs)) {
+		s := t.subs[id]
+		inner := bus.Unshare(s.filter)
+		switch {
+		case !bus.Match(inner, topic):
+		case inner == s.filter:
+			matched = append(matched, s.deliver)
+		default:
+			shared[s.filter] = append(shared[s.filter], s.deliver)
+		}
+	}
+	for _, group := range shared {
+		t.turn++
+		matched = append(matched, group[t.turn%len(group)])
+	}
+	return matched
 }
 
 // failureLocked returns the error of a Publish.
@@ -111,7 +129,7 @@ func (t *Transport) Subscribe(filter string, deliver func(bus.Message)) (func(),
 	t.subs[id] = sub{filter: filter, deliver: deliver}
 	var retained []bus.Message
 	for _, topic := range slices.Sorted(maps.Keys(t.retained)) {
-		if bus.Match(filter, topic) {
+		if bus.Match(filter, topic) { // a shared subscription gets none
 			retained = append(retained, clone(t.retained[topic]))
 		}
 	}

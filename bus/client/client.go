@@ -51,6 +51,9 @@ type Config struct {
 	// Keepalive is the longest silence before a ping; 0 means 30 s. It is
 	// rounded down to seconds.
 	Keepalive time.Duration
+	// NoLocal has the broker not send this client's own messages back to it. A Bus in mode Both
+	// gets them from the embedded broker.
+	NoLocal bool
 	// Queue is how many messages may wait to be sent; 0 means 1024.
 	Queue int
 	// Logger logs connections and losses; nil discards.
@@ -73,6 +76,7 @@ type Client struct {
 	mu     sync.Mutex
 	conn   *autopaho.ConnectionManager // nil while there is no connection
 	next   int
+	turn   int // of shared subscriptions
 	subs   map[int]sub
 	notify map[int]func()
 }
@@ -221,7 +225,7 @@ func (c *Client) resubscribe(ctx context.Context) {
 	}
 	request := &paho.Subscribe{}
 	for filter := range filters {
-		request.Subscriptions = append(request.Subscriptions, paho.SubscribeOptions{Topic: filter, QoS: 2})
+		request.Subscriptions = append(request.Subscriptions, c.options(filter))
 	}
 	if len(filters) > 0 {
 		if _, err := conn.Subscribe(ctx, request); err != nil {
@@ -248,6 +252,11 @@ func (c *Client) resubscribe(ctx context.Context) {
 	}
 }
 
+// options are those of a subscription. A shared one must not have no local (MQTT 5, 3.8.3.1).
+func (c *Client) options(filter string) paho.SubscribeOptions {
+	return paho.SubscribeOptions{Topic: filter, QoS: 2, NoLocal: c.cfg.NoLocal && bus.Unshare(filter) == filter}
+}
+
 // startSending lets the outbox send, unless the connection has ended again.
 func (c *Client) startSending(conn *autopaho.ConnectionManager) {
 	c.mu.Lock()
@@ -268,31 +277,6 @@ func (c *Client) disconnected(reason error) {
 	}
 }
 
-// deliver passes one message to each matching subscription.
-func (c *Client) deliver(p paho.PublishReceived) (bool, error) {
-	m := bus.Message{Topic: p.Packet.Topic, Payload: p.Packet.Payload, QoS: bus.QoS(p.Packet.QoS), Retain: p.Packet.Retain}
-	if p.Packet.Properties != nil {
-		for _, u := range p.Packet.Properties.User {
-			m.Properties = append(m.Properties, bus.Property{Key: u.Key, Value: u.Value})
-		}
-	}
-	c.mu.Lock()
-	var matched []func(bus.Message)
-	for _, s := range c.subs {
-		if bus.Match(s.filter, m.Topic) {
-			matched = append(matched, s.deliver)
-		}
-	}
-	c.mu.Unlock()
-	for i, deliver := range matched {
-		if i > 0 { // each receiver owns its payload
-			m.Payload = bytes.Clone(m.Payload)
-		}
-		deliver(m)
-	}
-	return len(matched) > 0, nil
-}
-
 // Ready is closed after the first connection to the broker.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
@@ -306,12 +290,7 @@ func (c *Client) Publish(ctx context.Context, m bus.Message) error {
 		return err
 	}
 	out := paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain}
-	if len(m.Properties) > 0 {
-		out.Properties = &paho.PublishProperties{}
-		for _, p := range m.Properties {
-			out.Properties.User.Add(p.Key, p.Value)
-		}
-	}
+	out.Properties = writeProperties(&m)
 	var packet bytes.Buffer
 	if _, err := out.Packet().WriteTo(&packet); err != nil {
 		return fmt.Errorf("bus/client: publish to %s: %w", m.Topic, err)
@@ -345,7 +324,7 @@ func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 	if conn != nil {
 		// paho bounds the wait by packetTimeout; the method has no context
 		// since without a connection it does not wait at all.
-		_, err := conn.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 2}}})
+		_, err := conn.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{c.options(filter)}})
 		if err != nil {
 			c.log.Warn("MQTT subscription failed", "filter", filter, "error", err)
 		}

@@ -118,3 +118,56 @@ func Example() {
 	fmt.Println(c, err)
 	// Output: <nil> bus/client: Config.URL is "mqtt.example.org": use tcp://host:port or tls://host:port
 }
+
+// TestAway publishes to a client's session while the program of the client is not running.
+func TestAway(t *testing.T) {
+	addr, stop := startBroker(t, "tcp://127.0.0.1:0")
+	defer stop()
+	publisher, err := client.New(client.Config{URL: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- publisher.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	<-publisher.Ready()
+	for round := range 3 {
+		c, err := client.New(client.Config{URL: addr, ClientID: "edgecore-x", SessionExpiry: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mqtt, err := bus.New(bus.Config{Mode: bus.External, External: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan string, 10)
+		if _, err := mqtt.Subscribe("a/#", func(_ context.Context, m bus.Message) { got <- string(m.Payload) }); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- mqtt.Run(ctx) }()
+		<-mqtt.Ready()
+		for i := range round * 2 {
+			select {
+			case m := <-got:
+				if m != fmt.Sprint(i%2) {
+					t.Errorf("got %s, want %d", m, i%2)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("round %d: message %d did not come", round, i)
+			}
+			if i == 1 {
+				break
+			}
+		}
+		cancel()
+		<-ended
+		for i := range 2 {
+			if err := publisher.Publish(t.Context(), bus.Message{Topic: "a/b", Payload: fmt.Append(nil, i), QoS: bus.AtLeastOnce}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

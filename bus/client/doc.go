@@ -1,5 +1,6 @@
 // Package client connects to an MQTT broker outside of the program: a
-// bus.Transport on MQTT 5 over TCP or TLS that reconnects to its broker. It wraps paho's autopaho and is its only importer.
+// bus.Transport on MQTT 5 over TCP or TLS that reconnects to its broker. It wraps paho's
+// autopaho and is its only importer.
 //
 //	c, err := client.New(client.Config{URL: "tcp://127.0.0.1:1883", ClientID: "edge-7"})
 //	...
@@ -16,6 +17,10 @@
 // Messages of QoS 1 and 2 that were sent and not acknowledged are sent again
 // after a reconnect, also to a broker that has lost the session. All of this is in
 // memory and ends with the program.
+//
+// With Config.SessionExpiry and a fixed ClientID the broker keeps what others publish
+// while the program is away, and sends it when the program is back; make the
+// subscriptions before Run. SUBSCRIBE is sent again at each connection.
 //
 // # Duplicates
 //

@@ -7,9 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/edgekit/edgekit/bus"
-	"github.com/edgekit/edgekit/bus/broker"
-	"github.com/edgekit/edgekit/bus/client"
+	busmetrics "github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
@@ -128,10 +126,12 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"CSI drivers": drivers.Run, "CSI node": reports.Run,
-		"edged": agent.Run, "local API": api.Run, "metrics": monitor(r.MetricsListen, link, n),
+		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	return all, r.addDevices(all, n, mgr, engine, log)
+	collectors, err := r.addDevices(all, n, mgr, engine, log)
+	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
+	return all, err
 }
 
 func toggle(on bool) edged.Toggle {
@@ -141,42 +141,27 @@ func toggle(on bool) edged.Toggle {
 	return edged.Off
 }
 
-// addDevices makes the parts that concern devices.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, log *slog.Logger) error {
-	b, err := r.bus(n, log)
+// addDevices makes the parts that concern devices, and the metrics of the embedded broker
+// if there is one.
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+	b, internal, err := r.bus(n, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Logger: component(log, "twin")})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	all["memory"] = trimMemory(component(log, "memory"))
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
-	return nil
-}
-
-func (r *runCmd) bus(n *node, log *slog.Logger) (*bus.Bus, error) {
-	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
-	if r.MQTTMode != bus.External {
-		internal, err := broker.New(broker.Config{Address: r.MQTTListen, Logger: component(log, "broker")})
-		if err != nil {
-			return nil, &program.UsageError{Setting: "mqtt-listen", Reason: err.Error()}
-		}
-		cfg.Internal = internal
+	if internal != nil {
+		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
 	}
-	if r.MQTTMode != bus.Internal {
-		external, err := client.New(client.Config{URL: r.MQTTBroker, ClientID: "edgecore-" + n.name, Logger: component(log, "bus")})
-		if err != nil {
-			return nil, &program.UsageError{Setting: "mqtt-broker", Reason: err.Error()}
-		}
-		cfg.External = external
-	}
-	return bus.New(cfg)
+	return collectors, nil
 }

@@ -20,6 +20,7 @@ type containerRuntime interface {
 	runtime.Runtime
 	runtime.Streams
 	runtime.Meter
+	prometheus.Collector
 }
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
@@ -33,7 +34,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more 
 	s, err := server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
 		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource,
-		Metrics: append(more, agent), Probes: agent.WriteProbeMetrics,
+		Metrics: append(more, agent, rt), Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {
 		return nil, err

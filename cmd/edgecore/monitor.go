@@ -18,8 +18,8 @@ import (
 	storemetrics "github.com/edgekit/edgekit/meta/metrics"
 )
 
-// monitor serves the agent's metrics on addr until ctx ends. Without an addr it only waits.
-func monitor(addr string, link *link, n *node) func(context.Context) error {
+// monitor serves the agent's metrics and those of more on addr until ctx ends. Without an addr it only waits.
+func monitor(addr string, link *link, n *node, more ...prometheus.Collector) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {
 			<-ctx.Done()
@@ -38,6 +38,7 @@ func monitor(addr string, link *link, n *node) func(context.Context) error {
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 			links, certificate, storemetrics.NewStore(n.store.Stats),
 		)
+		registry.MustRegister(more...)
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))
 		l, err := net.Listen("tcp", addr)

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri"
 )
@@ -23,6 +22,7 @@ type runCmd struct {
 	evictionFlags
 	resourceFlags
 	deviceFlags
+	mqttFlags
 	topologyFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
@@ -46,9 +46,6 @@ type runCmd struct {
 	LocalAPIListen        netip.AddrPort    `help:"Address on which the node's own Kubernetes API serves pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Without it the API serves only root, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`
 	LocalAPIExpiredTokens time.Duration     `help:"How long after its end the node's own Kubernetes API accepts a pod's token while the cloud is out of reach and the token cannot be renewed. 0 means not at all." default:"720h" name:"local-api-expired-tokens"`
 	LocalAPIServices      bool              `help:"Ask the cloud for all Services, EndpointSlices and Namespaces: for a kube-proxy and a DNS server on this node that work without the cloud, and for the Service variables of pods. An operator must allow it: kubectl label node NAME edgekit.node-restriction.kubernetes.io/services=all. They may be too much for a slow link." `
-	MQTTMode              bus.Mode          `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
-	MQTTListen            string            `help:"Where the embedded MQTT broker listens." default:"tcp://127.0.0.1:1884" placeholder:"URL"`
-	MQTTBroker            string            `help:"The external MQTT broker." default:"tcp://127.0.0.1:1883" placeholder:"URL"`
 	MetricsListen         string            `help:"Where /metrics is served (plain HTTP), for example 127.0.0.1:10002. Empty: not served." placeholder:"ADDR"`
 	MemoryLimit           int64             `help:"Soft limit of edgecore's own memory in MiB (GOMEMLIMIT)." default:"48" placeholder:"MIB"`
 }

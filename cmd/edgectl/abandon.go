@@ -15,7 +15,7 @@ type nodeAbandon struct {
 	Name string `arg:"" help:"The node's name."`
 }
 
-// Run returns the node up.
+// Run gives the node up: another program may then join under its name.
 func (n *nodeAbandon) Run(ctx context.Context, cli *cli, out program.Output) error {
 	cfg, err := kube.Config(cli.Kubeconfig)
 	if err != nil {

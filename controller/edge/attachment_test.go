@@ -66,6 +66,44 @@ func TestAttachmentIsFollowed(t *testing.T) {
 	})
 }
 
+// TestDriverWithoutAttach: no attachment is watched for a driver that needs none, from
+// when it says so on.
+func TestDriverWithoutAttach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pv := persistentVolume("pv-1", "data")
+		pv.Spec.CSI.VolumeHandle = "vol-1"
+		name := references.AttachmentName("d.example.com", "vol-1", "n")
+		client := controllertest.NewClientset(podWithClaim("web", "n", "data"), claim("data", "pv-1", corev1.ClaimBound), pv,
+			&storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		src := start(t, client).Source("n")
+		defer src.Subscribe(func(hub.Key) {})()
+		drivers := client.StorageV1().CSIDrivers()
+		driver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}}
+		for _, step := range []struct {
+			does string
+			do   func() error
+			want bool
+		}{
+			{"says nothing", func() error { return nil }, true},
+			{"is there", func() error { _, err := drivers.Create(t.Context(), driver, metav1.CreateOptions{}); return err }, true},
+			{"needs none", func() error {
+				driver.ResourceVersion, driver.Spec.AttachRequired = "", new(false)
+				_, err := drivers.Update(t.Context(), driver, metav1.UpdateOptions{})
+				return err
+			}, false},
+			{"is gone", func() error { return drivers.Delete(t.Context(), driver.Name, metav1.DeleteOptions{}) }, true},
+		} {
+			if err := step.do(); err != nil {
+				t.Fatal(step.does, err)
+			}
+			synctest.Wait()
+			if _, got := listed(t, src)["volumeattachments//"+name]; got != step.want {
+				t.Errorf("the driver %s: the node holds its attachment: %t", step.does, got)
+			}
+		}
+	})
+}
+
 // TestVolumesOfNode has the volumes that a node uses go up, also when there are none any
 // more, and come down again with those that are attached.
 func TestVolumesOfNode(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -56,23 +57,32 @@ func follow(node string, keys map[hub.Key]struct{}, load func(hub.Key) (metav1.O
 		for secret := range metareferences.OfVolume(pv) {
 			all[hub.Key(secret)] = struct{}{}
 		}
-		if attachment, ok := metareferences.AttachmentOf(pv, node); ok {
+		if attachment, ok := metareferences.AttachmentOf(pv, node); ok && mayAttach(pv.Spec.CSI.Driver, load) {
 			all[hub.Key(attachment)] = struct{}{}
 		}
 	}
 	return all
 }
 
+// mayAttach reports whether a driver may want its volumes attached: all do, except
+// those whose CSIDriver says that they do not.
+func mayAttach(driver string, load func(hub.Key) (metav1.Object, error)) bool {
+	obj, err := load(hub.Key{Resource: resources.CSIDrivers, Name: driver})
+	d, ok := obj.(*storagev1.CSIDriver)
+	return err != nil || !ok || d == nil || d.Spec.AttachRequired == nil || *d.Spec.AttachRequired
+}
+
 // referenceChanged notifies the nodes whose pods refer to an object that it changed.
-// A claim or a volume may lead to other objects than before: what it leads to is then
-// watched for those nodes, and they are notified of that too.
+// A claim, a volume or a driver may lead to other objects than before: what it leads to is
+// then watched for those nodes, and they are notified of that too.
 func (c *Controller) referenceChanged(r *reference) {
 	changed := make(map[string][]hub.Key)
 	c.mu.Lock()
 	for node := range r.users {
 		changed[node] = []hub.Key{r.key}
 	}
-	if r.key.Resource == resources.PersistentVolumeClaims || r.key.Resource == resources.PersistentVolumes {
+	switch r.key.Resource {
+	case resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers:
 		for node := range changed {
 			changed[node] = append(changed[node], c.followAgainLocked(node, r.key)...)
 		}
@@ -107,9 +117,12 @@ func (c *Controller) followLive(ctx context.Context, node string, keys map[hub.K
 	all := follow(node, keys, func(key hub.Key) (metav1.Object, error) {
 		var obj metav1.Object
 		var err error
-		if key.Resource == resources.PersistentVolumes {
+		switch key.Resource {
+		case resources.CSIDrivers:
+			return nil, nil // it only says what is not needed
+		case resources.PersistentVolumes:
 			obj, err = c.cfg.Cloud.CoreV1().PersistentVolumes().Get(ctx, key.Name, metav1.GetOptions{})
-		} else {
+		default:
 			obj, err = c.cfg.Cloud.CoreV1().PersistentVolumeClaims(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 		}
 		if err != nil && !apierrors.IsNotFound(err) {

@@ -39,13 +39,13 @@ func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.Per
 	_, err = admin.CoreV1().Nodes().Patch(ctx, "n", types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":""}}}`), metav1.PatchOptions{})
 	must("role", err)
 	gib := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
-	modes, no := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, false
+	modes := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 	_, err = admin.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
 		ObjectMeta: metav1.ObjectMeta{Name: references.AttachmentName("d.example.com", "vol-1", "n")},
 		Spec:       storagev1.VolumeAttachmentSpec{Attacher: "d.example.com", NodeName: "n", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("pv-1")}},
 	}, metav1.CreateOptions{})
 	must("attachment", err)
-	_, err = admin.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}, Spec: storagev1.CSIDriverSpec{AttachRequired: &no}}, metav1.CreateOptions{})
+	_, err = admin.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d.example.com"}, Spec: storagev1.CSIDriverSpec{AttachRequired: new(true)}}, metav1.CreateOptions{})
 	must("driver", err)
 	claims := admin.CoreV1().PersistentVolumeClaims("default")
 	claim, err := claims.Create(ctx, &corev1.PersistentVolumeClaim{

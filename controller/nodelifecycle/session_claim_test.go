@@ -66,6 +66,36 @@ func TestTwoCloudcores(t *testing.T) {
 	})
 }
 
+// TestLeaseDeleted: somebody deletes the Lease, at any time between two renewals. The
+// cloudcore that once had the node must not write that the node has no link: the one that
+// has it now writes the Lease again.
+func TestLeaseDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := controllertest.NewClientset(edgeNode("e1"))
+		before, now := start(t, client, "before"), start(t, client, "now")
+		before.Connected(connected("e1", 1))
+		time.Sleep(3 * time.Second)
+		before.Connected(disconnected("e1", 1))
+		now.Connected(connected("e1", 2))
+		time.Sleep(time.Minute)
+		for wait := range 20 {
+			time.Sleep(time.Duration(wait) * time.Second / 2)
+			if err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Delete(t.Context(), "e1", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			for range 30 {
+				time.Sleep(time.Second)
+				if got := state(t, client, "e1"); got != "True Connected" {
+					t.Fatalf("deleted %d half seconds after the check: %s", wait, got)
+				}
+			}
+			if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), "e1", metav1.GetOptions{}); err != nil {
+				t.Fatalf("the Lease was not written again: %v", err)
+			}
+		}
+	})
+}
+
 // TestClaim: a node moves to another cloudcore. Epochs grow over both, and the one that
 // lost the node learns it from the Lease and stops renewing that.
 func TestClaim(t *testing.T) {
@@ -108,36 +138,6 @@ func TestClaim(t *testing.T) {
 		var held hub.Claim
 		if err := a.Claim(t.Context(), "n", func(h hub.Claim) (hub.Claim, error) { held = h; return h, refused }); !errors.Is(err, refused) || held.Epoch != second {
 			t.Errorf("held by %+v, %v", held, err)
-		}
-	})
-}
-
-// TestLeaseDeleted has somebody delete the Lease, at any time between two renewals. The
-// cloudcore that once had the node must not write that the node has no link: the one that has
-// it now writes the Lease again.
-func TestLeaseDeleted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client := controllertest.NewClientset(edgeNode("e1"))
-		before, now := start(t, client, "before"), start(t, client, "now")
-		before.Connected(connected("e1", 1))
-		time.Sleep(3 * time.Second)
-		before.Connected(disconnected("e1", 1))
-		now.Connected(connected("e1", 2))
-		time.Sleep(time.Minute)
-		for wait := range 20 {
-			time.Sleep(time.Duration(wait) * time.Second / 2)
-			if err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Delete(t.Context(), "e1", metav1.DeleteOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			for range 30 {
-				time.Sleep(time.Second)
-				if got := state(t, client, "e1"); got != "True Connected" {
-					t.Fatalf("deleted %d half seconds after the check: %s", wait, got)
-				}
-			}
-			if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), "e1", metav1.GetOptions{}); err != nil {
-				t.Fatalf("the Lease was not written again: %v", err)
-			}
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 // Config sets up a Link. Engine is required.
 type Config struct {
-	Engine *twin.Engine
+	Engine *twin.Engine // has the twins; runs elsewhere
 	Logger *slog.Logger // nil discards
 }
 

@@ -52,11 +52,12 @@ type Config struct {
 // Client is a runtime.Runtime, a runtime.Streams and a runtime.Meter on a CRI
 // socket.
 type Client struct {
-	cfg    Config
-	path   string
-	conn   *grpc.ClientConn
-	run    runtimeapi.RuntimeServiceClient
-	images runtimeapi.ImageServiceClient
+	cfg        Config
+	path       string
+	conn       *grpc.ClientConn
+	operations *operations
+	run        runtimeapi.RuntimeServiceClient
+	images     runtimeapi.ImageServiceClient
 }
 
 var _ runtime.Runtime = (*Client)(nil)
@@ -111,6 +112,7 @@ func New(cfg Config) (*Client, error) {
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
+	counted := newOperations()
 	conn, err := grpc.NewClient("passthrough:///runtime",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dial),
@@ -120,11 +122,12 @@ func New(cfg Config) (*Client, error) {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithUnaryInterceptor(counted.intercept),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("cri: %w", err)
 	}
-	return &Client{cfg: cfg, path: path, conn: conn, run: runtimeapi.NewRuntimeServiceClient(conn), images: runtimeapi.NewImageServiceClient(conn)}, nil
+	return &Client{cfg: cfg, path: path, conn: conn, operations: counted, run: runtimeapi.NewRuntimeServiceClient(conn), images: runtimeapi.NewImageServiceClient(conn)}, nil
 }
 
 // Close ends the connection. Twice is nil.

@@ -42,6 +42,8 @@ type machine struct {
 	drivers *csi.Registry
 	changes chan []csi.Info
 	driver  *csitest.Driver
+	config  csitest.Config // of the driver
+	ran     bool           // the driver ran, and does so once
 	info    *storagev1.CSIDriver
 	claim   *corev1.PersistentVolumeClaim
 	pv      *corev1.PersistentVolume
@@ -120,11 +122,11 @@ func newMachine(t *testing.T, without ...spec.NodeServiceCapability_RPC_Type) *m
 		t.Fatal(err)
 	}
 	t.Cleanup(m.run(m.drivers.Run))
-	m.driver, err = csitest.New(csitest.Config{
+	m.config = csitest.Config{
 		Name: driverName, Node: "node-7", Folder: filepath.Join(root, "driver"), Registry: filepath.Join(root, "reg"),
 		Without: without, Topology: map[string]string{"topology.example.com/rack": "a"},
-	})
-	if err != nil {
+	}
+	if m.driver, err = csitest.New(m.config); err != nil {
 		t.Fatal(err)
 	}
 	no := false
@@ -146,6 +148,13 @@ func newMachine(t *testing.T, without ...spec.NodeServiceCapability_RPC_Type) *m
 // register runs the driver, and waits for its registration.
 func (m *machine) register() (stop func()) {
 	m.t.Helper()
+	if m.ran {
+		var err error
+		if m.driver, err = csitest.New(m.config); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.ran = true
 	stop = m.run(m.driver.Run)
 	if s := <-m.driver.Registered(); !s.PluginRegistered || s.Error != "" {
 		m.t.Fatalf("registration: %v", s)

@@ -192,8 +192,8 @@ func (u *inUse) add(uid string, name corev1.UniqueVolumeName) bool {
 func (u *inUse) waits(uid string, name corev1.UniqueVolumeName) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	since := u.pods[uid][name]
-	if since.IsZero() {
+	since, used := u.pods[uid][name]
+	if used && since.IsZero() {
 		since = time.Now()
 		u.pods[uid][name] = since
 	}
@@ -204,7 +204,9 @@ func (u *inUse) waits(uid string, name corev1.UniqueVolumeName) time.Duration {
 func (u *inUse) attached(uid string, name corev1.UniqueVolumeName) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.pods[uid][name] = time.Time{}
+	if _, used := u.pods[uid][name]; used {
+		u.pods[uid][name] = time.Time{}
+	}
 }
 
 // drop forgets a pod. It reports whether that had a volume.

@@ -15,7 +15,7 @@ import (
 
 // ServerConfig sets up a Server. Only Handler is required.
 type ServerConfig struct {
-	Handler http.Handler
+	Handler http.Handler // serves the requests
 	// MaxHeader bounds the request line and the header together, in bytes; a
 	// request over it gets status 431. 0 means 256 KiB.
 	MaxHeader int

@@ -157,7 +157,7 @@ func halfOpenBusy(r *rig) {
 // blackHole starts an edge while no byte gets through; it connects as soon as bytes do.
 func blackHole(r *rig) {
 	r.tr.Stall("a", true)
-	e := r.edge("a", func(c *hub.ClientConfig) { c.Handshake = 3 * interval })
+	e := r.edge("a", func(c *hub.ClientConfig) { c.Handshake = r.handshake(3 * interval) })
 	r.until("the edge has given up once", func() bool { return e.Info().Reason != "" })
 	if e.Info().Connected {
 		r.Errorf("through a black hole: %+v", e.Info())

@@ -235,7 +235,7 @@ func garbage(r *rig) {
 
 func silentHandshake(r *rig) {
 	r.stop()
-	r.startServer(hub.ServerConfig{Handshake: 2 * interval, MaxHandshakes: 2})
+	r.startServer(hub.ServerConfig{Handshake: r.handshake(2 * interval), MaxHandshakes: 2})
 	_, one := r.dial("a")
 	_, two := r.dial("b")
 	// Two silent peers take both places; the third node waits and then gets one.

@@ -335,6 +335,14 @@ func (r *rig) within(most, took time.Duration) {
 	}
 }
 
+// handshake is a time for handshakes: d, or more in real time, where a busy machine needs it.
+func (r *rig) handshake(d time.Duration) time.Duration {
+	if r.owns {
+		return d
+	}
+	return 5 * d
+}
+
 // pass lets d pass.
 func (r *rig) pass(d time.Duration) {
 	select {

@@ -19,11 +19,10 @@ import (
 )
 
 const (
-	// DefaultCALife, DefaultServerLife and DefaultNodeLife are how long
-	// certificates are valid.
-	DefaultCALife     = 10 * 365 * 24 * time.Hour
-	DefaultServerLife = 365 * 24 * time.Hour
-	DefaultNodeLife   = 90 * 24 * time.Hour
+	DefaultCALife     = 10 * 365 * 24 * time.Hour // how long an authority's certificate is valid
+	DefaultServerLife = 365 * 24 * time.Hour      // how long a server's is
+	DefaultNodeLife   = 90 * 24 * time.Hour       // how long a node's is
+
 	// skew is how far a certificate is dated back, for machines whose clocks are late.
 	skew = 5 * time.Minute
 

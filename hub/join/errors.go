@@ -103,6 +103,7 @@ type NameInUseError struct {
 	Remedy string // what the operator should do, in words; empty for the usual
 }
 
+// Error names the node and what to do.
 func (e *NameInUseError) Error() string {
 	remedy := e.Remedy
 	if remedy == "" {

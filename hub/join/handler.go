@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// JoinPath, RenewPath and TrustPath are where a Handler is mounted.
-	JoinPath  = "/v1/join"
-	RenewPath = "/v1/renew"
-	TrustPath = "/v1/ca"
+	JoinPath  = "/v1/join"  // where a Handler answers joins
+	RenewPath = "/v1/renew" // where it answers renewals
+	TrustPath = "/v1/ca"    // where it answers which authorities to trust
+
 	// maxRequest and maxAnswer bound the bodies of both directions.
 	maxRequest = 16 << 10
 	maxAnswer  = 256 << 10
@@ -64,9 +64,9 @@ type (
 
 // HandlerConfig sets up a Handler. Keyring, Tokens and Names are required.
 type HandlerConfig struct {
-	Keyring *Keyring
-	Tokens  Tokens
-	Names   Names
+	Keyring *Keyring    // signs, and says whom to trust
+	Tokens  Tokens      // the store of tokens
+	Names   Names       // the store of which key has which name
 	Ledger  Ledger      // nil remembers nothing
 	Revoked RevokedKeys // nil revokes nothing
 

@@ -24,7 +24,7 @@ import (
 
 // IdentityConfig sets up an Identity. Credentials and URL are required.
 type IdentityConfig struct {
-	Credentials Credentials
+	Credentials Credentials  // what LoadCredentials or Join returned
 	URL         string       // the cloud's, "https://host:port"
 	Dir         string       // where renewed credentials are saved; empty for nowhere
 	Clock       *Clock       // nil means the system's

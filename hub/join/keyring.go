@@ -13,7 +13,7 @@ import (
 
 // KeyringConfig sets up a Keyring. Authorities are required, Hosts for ServerTLS.
 type KeyringConfig struct {
-	Authorities Authorities
+	Authorities Authorities      // sign, and are trusted; see Update
 	Hosts       []string         // names and IP addresses of the server's certificate
 	Now         func() time.Time // nil means time.Now
 	Logger      *slog.Logger     // nil discards

@@ -21,8 +21,9 @@ type SocketError struct {
 	Err  error    // what reading it failed with; net.ErrClosed when it was closed
 }
 
+// Error names the socket and what to do.
 func (e *SocketError) Error() string {
-	return fmt.Sprintf("quicconn: the UDP socket %v works no more, open another: %v", e.Addr, e.Err)
+	return fmt.Sprintf("quicconn: the UDP socket %v no longer works, open another: %v", e.Addr, e.Err)
 }
 
 // Unwrap returns what reading failed with.

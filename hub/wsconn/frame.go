@@ -84,6 +84,7 @@ func parseUvarint(b []byte) (uint64, []byte, error) {
 // connection ends.
 type ProtocolError struct{ Text string }
 
+// Error says what the peer did.
 func (e *ProtocolError) Error() string { return "wsconn: protocol violation: " + e.Text }
 
 func violation(format string, args ...any) error {

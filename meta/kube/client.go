@@ -38,8 +38,8 @@ type Manager interface {
 
 // Config sets up a Client. Store, Manager and Node are required.
 type Config struct {
-	Store   meta.Store
-	Manager Manager
+	Store   meta.Store       // the node's store; the caller closes it
+	Manager Manager          // answers queries and takes reports; runs elsewhere
 	Node    string           // the node's name; pods bound to another are left out
 	Logger  *slog.Logger     // nil discards
 	Now     func() time.Time // nil means time.Now

@@ -196,7 +196,7 @@ func TestStateAndMembership(t *testing.T) {
 	n.say(t, "$hw/events/node/node/membership/detail", `{"event_id":"e-5"}`)
 	n.want(t, "$hw/events/node/node/membership/detail/result", `"event_id":"e-5"`, `"spec":{"protocol":{"protocolName":"modbus"}}`, `"model":{}`)
 
-	// The list comes anew when the broker has come back. A new spec comes alone.
+	// The list comes again when the broker has come back. A new spec is sent alone.
 	n.transport.Reconnect()
 	n.want(t, "$hw/events/node/node/membership/detail/result", `"spec"`)
 	put.Member.Spec = json.RawMessage(`{"protocol":{"protocolName":"opcua"}}`)

@@ -37,6 +37,12 @@ func TestConfig(t *testing.T) {
 	if c, err = New(Config{Kubeconfig: foreign}); err != nil || !c.External() || c.Kubeconfig() != foreign {
 		t.Errorf("foreign kubeconfig: %v", err)
 	}
+	if _, err := New(Config{Kubeconfig: foreign, RuntimeOnly: true}); err == nil || !strings.Contains(err.Error(), "leave one out") {
+		t.Errorf("a runtime alone with a cluster: %v", err)
+	}
+	if c, err = New(Config{RuntimeOnly: true}); err != nil || !c.External() || !slices.Equal(c.names(), []string{"containerd"}) {
+		t.Errorf("a runtime alone: %v", err)
+	}
 }
 
 func TestMethodsNeedUp(t *testing.T) {

@@ -83,7 +83,10 @@ func (n Network) Mend(ctx context.Context) error {
 func (n Network) Down(ctx context.Context) error {
 	var errs []error
 	if run(ctx, "ip", "link", "show", n.Cable) == nil {
-		errs = append(errs, run(ctx, "ip", "link", "delete", n.Cable))
+		// It goes by itself, too, when the last process in the namespace has ended.
+		if err := run(ctx, "ip", "link", "delete", n.Cable); err != nil && run(ctx, "ip", "link", "show", n.Cable) == nil {
+			errs = append(errs, err)
+		}
 	}
 	for unix.Unmount(n.File, unix.MNT_DETACH) == nil { // all that are stacked there
 		continue

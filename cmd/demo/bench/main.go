@@ -19,7 +19,8 @@ type options struct {
 	Peer   string        `help:"Measure this agent as well: kubelet." env:"PEER" enum:",kubelet" default:""`
 	Starts int           `help:"Starts of the agent." default:"5"`
 	Idle   time.Duration `help:"Time from Ready to the reading of memory." default:"60s"`
-	Pods   int           `help:"Pods to create; 0 measures neither them nor memory." default:"20"`
+	Pods   []int         `help:"Pods to create, round after round; 0 measures neither them nor memory." default:"20,50,100" placeholder:"N,..."`
+	Rest   time.Duration `help:"Time over which CPU is measured with the pods of the last round at rest." default:"60s"`
 	Copies int           `help:"Rounds of kubectl cp, there and back." default:"0"`
 	Gap    time.Duration `help:"Time between two pods." default:"300ms"`
 	Keep   bool          `help:"Leave the cluster up at the end."`

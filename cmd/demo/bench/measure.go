@@ -24,14 +24,20 @@ type bench struct {
 
 // results are what was measured of an agent.
 type results struct {
-	start      time.Duration // the median
-	rssMiB     float64       // idle, without pods
-	rssPodsMiB float64       // with the pods running
-	binaryMiB  float64
-	ready50    time.Duration // create to Ready
-	ready99    time.Duration
-	gone50     time.Duration // delete to gone
-	copyRate   float64       // of kubectl cp, MB/s
+	start     time.Duration // the median
+	rssMiB    float64       // idle, without pods
+	binaryMiB float64
+	rounds    []round // of pods
+	copyRate  float64 // of kubectl cp, MB/s
+}
+
+// round is what was measured with so many pods.
+type round struct {
+	pods             int
+	rssMiB           float64       // with the pods running
+	cpu              float64       // of one CPU with the pods at rest, in percent; the last round has it
+	ready50, ready99 time.Duration // create to Ready
+	gone50, gone99   time.Duration // delete to gone
 }
 
 // measure takes all metrics of one agent. Each start is that of a node which
@@ -65,13 +71,21 @@ func (b bench) measure(ctx context.Context, a agent) (results, error) {
 		return r, err
 	}
 	r.binaryMiB = float64(info.Size()) / (1 << 20)
-	if b.opts.Pods > 0 {
-		if r.rssMiB, err = b.idle(ctx, a, last); err != nil {
+	for i, n := range b.opts.Pods {
+		if n <= 0 {
+			continue
+		}
+		if r.rssMiB == 0 {
+			if r.rssMiB, err = b.idle(ctx, a, last); err != nil {
+				return r, err
+			}
+		}
+		p := podRound{node: node, round: i, pods: n, rests: i == len(b.opts.Pods)-1}
+		one, err := b.pods(ctx, p, last)
+		if err != nil {
 			return r, err
 		}
-		if err := b.pods(ctx, node, last, &r); err != nil {
-			return r, err
-		}
+		r.rounds = append(r.rounds, one)
 	}
 	if b.opts.Copies > 0 {
 		if err := b.copies(ctx, node, &r); err != nil {

@@ -20,58 +20,106 @@ const (
 	benchLabel     = "edgekit-bench"
 )
 
+// podRound says which pods are measured together.
+type podRound struct {
+	node        string
+	round, pods int
+	rests       bool // CPU is measured while they run
+}
+
 // pods creates pods at a fixed pace on the node, waits until all are Ready,
 // deletes them and waits until all are gone. Times are those at which this
 // program, watching the API server, learned of each.
-func (b bench) pods(ctx context.Context, node string, rec process.Record, r *results) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+func (b bench) pods(ctx context.Context, p podRound, rec process.Record) (r round, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute+time.Duration(p.pods)*5*time.Second+2*b.opts.Rest)
 	defer cancel()
+	r.pods = p.pods
 	if err := b.serviceAccount(ctx); err != nil {
-		return err
+		return r, err
 	}
-	pods := b.client.CoreV1().Pods(benchNamespace)
-	w, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: benchLabel + "=" + node})
+	w, err := b.client.CoreV1().Pods(benchNamespace).Watch(ctx, metav1.ListOptions{LabelSelector: benchLabel + "=" + p.node})
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer w.Stop()
-	created := make(map[string]time.Time)
-	ready := make(map[string]time.Time)
+	created, ready, err := b.createAll(ctx, w, p)
+	if err != nil {
+		return r, err
+	}
+	if r.rssMiB, err = rec.ResidentMiB(); err != nil {
+		return r, err
+	}
+	if p.rests {
+		if r.cpu, err = b.rest(ctx, rec); err != nil {
+			return r, err
+		}
+	}
+	gone, deleted, err := b.deleteAll(ctx, w, created)
+	if err != nil {
+		return r, err
+	}
+	r.ready50, r.ready99 = quantile(created, ready, 0.5), quantile(created, ready, 0.99)
+	r.gone50, r.gone99 = quantile(deleted, gone, 0.5), quantile(deleted, gone, 0.99)
+	return r, nil
+}
+
+// rest measures how much of one CPU the agent uses while nothing happens, in percent.
+func (b bench) rest(ctx context.Context, rec process.Record) (float64, error) {
+	fmt.Printf("  at rest for %v\n", b.opts.Rest*3/2)
+	pause := func(d time.Duration) error {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if err := pause(b.opts.Rest / 2); err != nil { // until what the starts left to do is done
+		return 0, err
+	}
+	before, err := rec.CPUTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := pause(b.opts.Rest); err != nil {
+		return 0, err
+	}
+	after, err := rec.CPUTime()
+	return 100 * (after - before).Seconds() / b.opts.Rest.Seconds(), err
+}
+
+// createAll creates the pods and waits until all are Ready.
+func (b bench) createAll(ctx context.Context, w watch.Interface, p podRound) (created, ready map[string]time.Time, err error) {
+	created, ready = make(map[string]time.Time), make(map[string]time.Time)
+	pods := b.client.CoreV1().Pods(benchNamespace)
 	pace := time.NewTicker(b.opts.Gap)
 	defer pace.Stop()
-	for len(ready) < b.opts.Pods {
+	for len(ready) < p.pods {
 		select {
 		case <-pace.C:
-			if len(created) == b.opts.Pods {
+			if len(created) == p.pods {
 				pace.Stop()
 				continue
 			}
-			name := fmt.Sprintf("%s-%d", node, len(created))
+			name := fmt.Sprintf("%s-%d-%d", p.node, p.round, len(created))
 			created[name] = time.Now()
-			if _, err := pods.Create(ctx, benchPod(name, node), metav1.CreateOptions{}); err != nil {
-				return err
+			if _, err := pods.Create(ctx, benchPod(name, p.node), metav1.CreateOptions{}); err != nil {
+				return nil, nil, err
 			}
 		case e, open := <-w.ResultChan():
 			if !open {
-				return fmt.Errorf("the watch ended with %d of %d pods Ready", len(ready), b.opts.Pods)
+				return nil, nil, fmt.Errorf("the watch ended with %d of %d pods Ready", len(ready), p.pods)
 			}
 			if p, ok := e.Object.(*corev1.Pod); ok && podReady(p) && ready[p.Name].IsZero() {
 				ready[p.Name] = time.Now()
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d pods Ready: %w", len(ready), b.opts.Pods, context.Cause(ctx))
+			return nil, nil, fmt.Errorf("%d of %d pods Ready: %w", len(ready), p.pods, context.Cause(ctx))
 		}
 	}
-	if r.rssPodsMiB, err = rec.ResidentMiB(); err != nil {
-		return err
-	}
-	gone, deleted, err := b.deleteAll(ctx, w, created)
-	if err != nil {
-		return err
-	}
-	r.ready50, r.ready99 = quantile(created, ready, 0.5), quantile(created, ready, 0.99)
-	r.gone50 = quantile(deleted, gone, 0.5)
-	return nil
+	return created, ready, nil
 }
 
 // serviceAccount waits until the namespace has its default service account,

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 )
 
 // report prints the result lines: ours, and where there is a peer its own and
@@ -11,8 +12,9 @@ func report(w io.Writer, ours, peer results) {
 	own, theirs := ours.metrics(), peer.metrics()
 	list(w, "", own)
 	list(w, "peer_", theirs)
-	for i, f := range own {
-		if theirs[i].value > 0 {
+	for _, f := range own {
+		i := slices.IndexFunc(theirs, func(o metric) bool { return o.name == f.name })
+		if i >= 0 && theirs[i].value > 0 {
 			fmt.Fprintf(w, "RESULT ratio_%s %.3f x\n", f.name, f.value/theirs[i].value)
 		}
 	}
@@ -27,6 +29,9 @@ func list(w io.Writer, prefix string, all []metric) {
 	}
 }
 
+// usualPods is the number of pods whose figures have no number in their names.
+const usualPods = 20
+
 type metric struct {
 	name  string
 	value float64
@@ -34,14 +39,25 @@ type metric struct {
 }
 
 func (r results) metrics() []metric {
-	return []metric{
+	out := []metric{
 		{"agent_rss_idle", r.rssMiB, "MiB"},
-		{"agent_rss_pods", r.rssPodsMiB, "MiB"},
 		{"agent_start", r.start.Seconds(), "s"},
 		{"agent_binary", r.binaryMiB, "MiB"},
-		{"pod_ready_p50", r.ready50.Seconds(), "s"},
-		{"pod_ready_p99", r.ready99.Seconds(), "s"},
-		{"pod_gone_p50", r.gone50.Seconds(), "s"},
 		{"cp_rate", r.copyRate, "MB/s"},
 	}
+	for _, p := range r.rounds {
+		n := fmt.Sprintf("_%d", p.pods)
+		suffix := n
+		if p.pods == usualPods {
+			suffix = ""
+		}
+		out = append(out,
+			metric{"agent_rss_pods" + suffix, p.rssMiB, "MiB"},
+			metric{"pod_ready_p50" + suffix, p.ready50.Seconds(), "s"},
+			metric{"pod_ready_p99" + suffix, p.ready99.Seconds(), "s"},
+			metric{"pod_gone_p50" + suffix, p.gone50.Seconds(), "s"},
+			metric{"pod_gone_p99" + suffix, p.gone99.Seconds(), "s"},
+			metric{"cpu" + n, p.cpu, "%"})
+	}
+	return out
 }

@@ -7,6 +7,8 @@
 //
 //	churn_pods    pods that were started and deleted
 //	churn_kills   how often edgecore and containerd were killed
+//	churn_runtime_calls_per_min
+//	              how many calls edgecore made of its runtime in the worst minute
 //	churn_wrong   pods with a phase that their kind cannot have, pods whose container was
 //	              restarted without cause, and pods that did not end
 //	churn_runtime_leaks

@@ -96,6 +96,7 @@ func (w *world) churn(ctx context.Context, n *node) (kills int, err error) {
 	group.Go(func() error { return w.judge.watch(ctx, w) })
 	supervised, stop := context.WithCancel(ctx)
 	group.Go(func() error { return n.supervise(supervised) })
+	group.Go(func() error { return w.calls.count(supervised, n) })
 	group.Go(func() error {
 		defer stop()
 		defer w.judge.stop()
@@ -127,6 +128,7 @@ func report(w *world, left []string, kills int, took time.Duration) error {
 	fmt.Printf("RESULT churn_pods %d count\n", w.opts.Pods)
 	fmt.Printf("RESULT churn_kills %d count\n", kills)
 	fmt.Printf("RESULT churn_minutes %.1f min\n", took.Minutes())
+	fmt.Printf("RESULT churn_runtime_calls_per_min %d count\n", w.calls.most())
 	fmt.Printf("RESULT churn_wrong %d count\n", len(wrong))
 	fmt.Printf("RESULT churn_runtime_leaks %d count\n", forgotten)
 	fmt.Printf("RESULT churn_leaks %d count\n", leaks)

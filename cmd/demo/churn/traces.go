@@ -101,7 +101,7 @@ func (n *node) traces(ctx context.Context) (t traces, err error) {
 	return t, err
 }
 
-// metrics gives edgecore's metrics that have no labels, in whole numbers.
+// metrics gives edgecore's metrics in whole numbers, by their names with their labels.
 func (n *node) metrics(ctx context.Context) (map[string]int, error) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: n.site.Network().DialContext, DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics+"/metrics", nil)

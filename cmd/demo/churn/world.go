@@ -33,6 +33,7 @@ type world struct {
 	pods    typed.PodInterface
 	kinds   []kind
 	judge   *judge
+	calls   calls
 	created atomic.Int64
 	rmu     sync.Mutex
 	random  *rand.Rand // guarded by rmu

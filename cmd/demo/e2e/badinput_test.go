@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
-// badInput returns the programs what they cannot work with. Each must end with a
+// badInput gives the programs what they cannot work with. Each must end with a
 // code that is not 0 and say in one line what is wrong.
 func badInput(t *testing.T, s *site.Site) {
 	ctx := t.Context()

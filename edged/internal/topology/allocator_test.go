@@ -104,7 +104,7 @@ func TestCPUs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := allocator(t, Config{Machine: machine(t, tt.box), CPUs: true, Options: tt.options, ReservedCount: 1})
-			got := ""
+			var got string
 			if refused := a.Admit(tt.pod); refused != nil {
 				got = refused.Reason + ": " + refused.Message
 			} else {
@@ -152,7 +152,7 @@ func TestAlign(t *testing.T) {
 					t.Fatal(refused)
 				}
 			}
-			got := ""
+			var got string
 			if refused := a.Admit(tt.pod); refused != nil {
 				got = refused.Reason + ": " + refused.Message
 			} else {
@@ -197,7 +197,7 @@ func TestMemory(t *testing.T) {
 				}
 			}
 			before := a.State()
-			got := ""
+			var got string
 			if refused := a.Admit(tt.pod); refused != nil {
 				got = refused.Reason + ": " + refused.Message
 				if !reflect.DeepEqual(a.State(), before) {

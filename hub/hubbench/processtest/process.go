@@ -43,7 +43,7 @@ func Serve(v any) int {
 
 // Config says which process to start. Only Role is required.
 type Config struct {
-	Role string
+	Role string   // what Role returns in the child
 	By   []string // a command that runs another one, such as ip netns exec
 	Args []string // of the test binary
 	Env  []string // added to the environment

@@ -1,0 +1,260 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/edgekit/edgekit/bus/internal/journal"
+	"github.com/edgekit/edgekit/bus/internal/session"
+)
+
+const (
+	// lazyCommit is how long a change may wait that nobody waits for.
+	lazyCommit = 500 * time.Millisecond
+	// commitPause is how long the broker waits after the storage failed.
+	commitPause = time.Second
+	// lastCommit is how long the broker tries at its end.
+	lastCommit = 5 * time.Second
+)
+
+// batch is what waits for the next commit. Broker.mu guards it.
+type batch struct {
+	messages []stored
+	removed  []string
+	sessions map[*clientSession]struct{} // whose record changed
+	cursors  map[*clientSession]struct{} // whose cursor changed
+	retained map[string]struct{}         // topics whose retained message changed
+	after    []after                     // what is done after the commit, in order
+}
+
+type stored struct {
+	message *session.Message
+	targets []journal.Target
+}
+
+// after is one packet to send, or one message to release, once the state is on the disk.
+type after struct {
+	conn     *conn
+	kind     byte // of an acknowledgement
+	pid      uint16
+	code     byte
+	packet   []byte           // instead of an acknowledgement
+	message  *session.Message // it waits no longer
+	sessions []*clientSession // in which it waits
+}
+
+func (t *batch) reset() {
+	*t = batch{
+		sessions: make(map[*clientSession]struct{}), cursors: make(map[*clientSession]struct{}),
+		retained: make(map[string]struct{}),
+	}
+}
+
+func (t *batch) empty() bool {
+	return len(t.messages)+len(t.removed)+len(t.sessions)+len(t.cursors)+len(t.retained)+len(t.after) == 0
+}
+
+func (t *batch) store(m *session.Message, targets []journal.Target) {
+	t.messages = append(t.messages, stored{m, targets})
+}
+
+func (t *batch) remove(key string) { t.removed = append(t.removed, key) }
+
+func (t *batch) removeSession(s *clientSession) {
+	delete(t.sessions, s)
+	delete(t.cursors, s)
+	t.removed = append(t.removed, numbered(sessionPrefix, s.number), numbered(cursorPrefix, s.number))
+}
+
+func numbered(prefix string, n uint64) string { return fmt.Sprintf("%s%016x", prefix, n) }
+
+// retainedKey is the key of a topic's retained message. Stores limit the length of keys.
+func retainedKey(topic string) string {
+	if len(topic) > 512 {
+		return fmt.Sprintf("%s#%x", retainedPrefix, sha256.Sum256([]byte(topic))) // no topic has "#"
+	}
+	return retainedPrefix + topic
+}
+
+func messageKey(id uint64) string { return numbered(messagePrefix, id) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is enough
+	}
+}
+
+// commitSoon has the batch committed when it suits.
+func (b *Broker) commitSoon() {
+	if b.cfg.Storage != nil {
+		signal(b.lazy)
+	}
+}
+
+func (b *Broker) dirtySession(s *clientSession) {
+	if s.durable {
+		b.batch.sessions[s] = struct{}{}
+		b.commitSoon()
+	}
+}
+
+func (b *Broker) dirtyCursor(s *clientSession) {
+	if s.durable {
+		b.batch.cursors[s] = struct{}{}
+		b.commitSoon()
+	}
+}
+
+func (b *Broker) dirtyRetained(topic string) {
+	if b.cfg.Storage != nil {
+		b.batch.retained[topic] = struct{}{}
+		b.commitSoon()
+	}
+}
+
+// onCommit does a once all changes so far are on the disk. On one connection the order is
+// kept: what does not wait follows what waits.
+func (b *Broker) onCommit(a after, wait bool) {
+	if !wait && (a.conn == nil || a.conn.unsettled == 0) {
+		b.settle(a)
+		return
+	}
+	if a.conn != nil {
+		a.conn.unsettled++
+	}
+	b.batch.after = append(b.batch.after, a)
+	signal(b.commits)
+}
+
+func (b *Broker) settle(a after) {
+	switch {
+	case a.message != nil:
+		a.message.Waiting = false
+		for _, s := range a.sessions {
+			b.pump(s)
+		}
+	case a.packet != nil:
+		a.conn.send(a.packet)
+	default:
+		a.conn.acknowledge(a.kind, a.pid, a.code)
+	}
+}
+
+// commitLoop commits until done is closed, and once more then. ctx ends some time after
+// that.
+func (b *Broker) commitLoop(ctx context.Context, done <-chan struct{}) {
+	pause := time.NewTimer(time.Hour)
+	defer pause.Stop()
+	for {
+		select {
+		case <-b.commits:
+		case <-b.lazy:
+			pause.Reset(lazyCommit)
+			select {
+			case <-pause.C:
+			case <-b.commits:
+			case <-done:
+			}
+		case <-done:
+			b.commit(ctx)
+			return
+		}
+		b.commit(ctx)
+	}
+}
+
+// commit writes the batch and does what waited for it.
+func (b *Broker) commit(ctx context.Context) {
+	b.mu.Lock()
+	if b.batch.empty() {
+		b.mu.Unlock()
+		return
+	}
+	changes := b.encode()
+	waiting := b.batch.after
+	b.batch.reset()
+	b.mu.Unlock()
+	if len(changes) > 0 && !b.apply(ctx, changes) {
+		return // nothing that waits for the disk is acknowledged
+	}
+	b.mu.Lock()
+	for _, a := range waiting {
+		if a.conn != nil {
+			a.conn.unsettled--
+		}
+		b.settle(a)
+	}
+	b.committed.Broadcast()
+	b.mu.Unlock()
+}
+
+// apply writes the changes, again and again if the storage fails, until ctx ends.
+func (b *Broker) apply(ctx context.Context, changes []Record) bool {
+	for {
+		err := b.cfg.Storage.Apply(ctx, changes)
+		if err == nil {
+			b.counters.commits.Add(1)
+			return true
+		}
+		if b.counters.failures.Add(1) == 1 {
+			b.log.Error("MQTT messages cannot be stored; they are not acknowledged", "error", err)
+		}
+		select {
+		case <-time.After(commitPause):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// encode makes the records of the batch.
+func (b *Broker) encode() []Record {
+	if b.cfg.Storage == nil {
+		return nil
+	}
+	t := &b.batch
+	changes := make([]Record, 0, len(t.messages)+len(t.removed)+len(t.cursors))
+	for _, m := range t.messages {
+		if m.message.Durable > 0 { // else all have acknowledged it meanwhile
+			m.message.Written = true
+			changes = append(changes, Record{messageKey(m.message.ID), encodeMessage(m.message, m.targets)})
+		}
+	}
+	for s := range t.sessions {
+		changes = append(changes, Record{numbered(sessionPrefix, s.number), s.record().Encode()})
+	}
+	for s := range t.cursors {
+		changes = append(changes, Record{numbered(cursorPrefix, s.number), journal.EncodeCursor(s.state.Cursor())})
+	}
+	for topic := range t.retained {
+		r := Record{Key: retainedKey(topic)}
+		if m, ok := b.retained.Get(topic); ok {
+			r.Value = encodeMessage(m, nil)
+		}
+		changes = append(changes, r)
+	}
+	for _, key := range t.removed {
+		changes = append(changes, Record{Key: key})
+	}
+	return changes
+}
+
+func encodeMessage(m *session.Message, targets []journal.Target) []byte {
+	return journal.Message{
+		Topic: m.Topic, Payload: m.Payload, Props: m.Props, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain, Targets: targets,
+	}.Encode()
+}
+
+// record is the session without its messages.
+func (s *clientSession) record() journal.Session {
+	r := journal.Session{Number: s.number, ClientID: s.id, User: s.user.Name, Expiry: s.expiry, Left: s.left, Will: s.will}
+	for filter, o := range s.subs {
+		r.Subscriptions = append(r.Subscriptions, journal.Subscription{
+			Filter: filter, QoS: o.qos, NoLocal: o.noLocal, RetainAsPublished: o.retainAsPublished, ID: o.id,
+		})
+	}
+	return r
+}
