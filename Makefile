@@ -47,7 +47,7 @@ race: ## Run the unit tests with the race detector, in random order
 	go test -race -shuffle=on -timeout 20m ./...
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
 norace: ## Run the tests that are too slow or too large for the race detector: power cuts, kills, memory budgets (the disk tests need root)
-	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn
+	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn ./twin
 	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u)
 real: ## Run edged's tests against a containerd of their own: TESTS=regex; part of make test (root, Debian)
 	@if [ "$$(id -u)" != 0 ]; then echo "real: skipped: containers need root"; exit 0; fi; \
@@ -109,7 +109,7 @@ attacks: ## Search longer (STEPS=600) for the most that a hostile node or neighb
 	awk '$$1 == "DECODE" && $$3 > worst { worst = $$3; name = $$2 } END { printf "worst decoder: %s\nRESULT attack_decode_multiple %s x\n", name, worst }' $$log; exit $$bad; }
 
 ## Measure (each target ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin
 bench: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## Measure edgecore: memory at rest, start time, size, pods; PEER=kubelet adds the kubelet (root)
@@ -131,3 +131,5 @@ bench-bus: ## Measure the MQTT broker: messages of 64 bytes a second at QoS 0 an
 	go test -count=1 -run '^$$' -bench 'Idle' -benchtime 1x ./bus/broker
 bench-meta: ## Measure the store: durable writes, list, open, memory, disk use with one hot key
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
+bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
+	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt

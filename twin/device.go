@@ -1,8 +1,8 @@
 package twin
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -38,69 +38,84 @@ func (d Device) Name() string {
 	return name
 }
 
-// Member is what the owner of a device declares about it.
-type Member struct {
-	Description string `json:"description,omitempty"`
-	// Owner names the component that put the device, so that each owner removes only its
-	// own devices: twin/devicesync uses "cloud".
-	Owner string `json:"owner,omitempty"`
-	// Incarnation differs when another device has the same ID (a Device object that was
-	// deleted and created again); its twins then start empty.
-	Incarnation string `json:"incarnation,omitempty"`
-	// Version of the owner's desired values. A Put with a lower one is ignored.
-	Version uint64 `json:"version,omitempty"`
-	// ReportWithin is the longest time between two reports of a device that works. One that
-	// is silent for longer becomes "unknown". 0 means that silence says nothing.
-	ReportWithin time.Duration `json:"reportWithin,omitempty"`
-	// Spec and Model are for the driver; twin does not look into them.
-	Spec  json.RawMessage `json:"spec,omitempty"`
-	Model json.RawMessage `json:"model,omitempty"`
+// SetState reports the device's state: online, offline, ok, unknown or
+// unhealthy, in any letter case.
+type SetState struct {
+	State string
+	// Within is the longest time until the device is reported again, by a state or an
+	// actual value; after that it is unknown. 0 leaves it to Member.ReportWithin.
+	Within time.Duration
 }
 
-// Twin is one property of a device.
-type Twin struct {
-	Expected *Value `json:"expected,omitempty"` // the desired value; nil for none
-	Actual   *Value `json:"actual,omitempty"`   // the value that the device reported; nil before its first report
-	Type     string `json:"type"`               // one of the types in CheckValue
-	Optional bool   `json:"optional,omitempty"` // it may be deleted
-	Deleted  bool   `json:"deleted,omitempty"`  // it is only remembered for its versions
+// ReadState asks for a StateResult.
+type ReadState struct{}
 
-	ExpectedVersion Version `json:"expectedVersion,omitzero"`
-	ActualVersion   Version `json:"actualVersion,omitzero"`
+// Tick says only that time has passed: a device that reported nothing for
+// Member.ReportWithin becomes unknown. The Engine sends it.
+type Tick struct{}
 
-	// Declared says that the device's owner declared the property, with Rule.
-	Declared bool `json:"declared,omitempty"`
-	Rule     Rule `json:"rule,omitzero"`
-	// Desired is what the owner desired last. A local edit after that changes
-	// Expected only.
-	Desired *string `json:"desired,omitempty"`
+// StateResult answers SetState and ReadState.
+type StateResult struct {
+	State      string
+	LastOnline time.Time // when it was last seen online or ok; zero if it never was
 }
 
-// differs reports whether the device does not have the desired value yet.
-func (t Twin) differs() bool {
-	return t.hasDesired() && (t.Actual == nil || t.Actual.Value != t.Expected.Value)
+func (SetState) request()   {}
+func (ReadState) request()  {}
+func (Tick) request()       {}
+func (StateResult) effect() {}
+
+// setState follows PROTOCOLS.md 3.4: the state is kept as given; online and ok note the time.
+func (d Device) setState(now time.Time, r SetState) (Device, []Effect) {
+	state := r.State
+	if !isState(state, "online", "ok", "offline", "unknown", "unhealthy") {
+		return d, refuse(CodeInvalid, "state %.80q is not one of online, offline, ok, unknown, unhealthy", state)
+	}
+	if r.Within < 0 {
+		return d, refuse(CodeInvalid, "the time until the next report is %v: it must not be negative", r.Within)
+	}
+	changed := state != d.State
+	saved := changed || r.Within != d.Within
+	d.State, d.SilentState, d.Within = state, "", r.Within
+	d.report(now)
+	effects := []Effect{Save{Device: saved, LaterDevice: !saved}, StateResult{State: d.State, LastOnline: d.LastOnline}}
+	if changed {
+		effects = append(effects, Report{State: true})
+	}
+	return d, effects
 }
 
-// hasDesired reports whether there is a desired value; an empty string counts as none.
-func (t Twin) hasDesired() bool { return !t.Deleted && t.Expected != nil && t.Expected.Value != "" }
-
-// Value is one side of a Twin.
-type Value struct {
-	Value string `json:"value"`
-	Time  int64  `json:"time"` // when the edge stored it, in milliseconds since 1970
-	// Fault says which limit of the model an actual value breaks; empty for none. The value
-	// is kept: it is what the device says.
-	Fault string `json:"fault,omitempty"`
+// isState reports whether state is one of names, in any letter case.
+func isState(state string, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, state) })
 }
 
-// Version counts the changes of one value of a Twin, those of the cloud and those of the edge.
-type Version struct {
-	Cloud uint64 `json:"cloud,omitempty"`
-	Edge  uint64 `json:"edge,omitempty"`
+// report notes that a client on the node has reported the device, and returns whether its
+// state has changed by that.
+func (d *Device) report(now time.Time) (changed bool) {
+	d.LastReport = now.UTC()
+	if d.SilentState != "" {
+		d.State, d.SilentState, changed = d.SilentState, "", true
+	}
+	if isState(d.State, "online", "ok") {
+		d.LastOnline = now.UTC().Truncate(time.Second)
+	}
+	return changed
 }
 
-// behind reports whether a request with version v is older than the stored version.
-func (v Version) behind(held Version) bool { return v.Cloud < held.Cloud || v.Edge < held.Edge }
+// tick has a device become unknown that should have reported by now. A device that never
+// reported a state keeps it that way.
+func (d Device) tick(now time.Time) (Device, []Effect) {
+	within := d.Within
+	if within == 0 {
+		within = d.Member.ReportWithin
+	}
+	if within <= 0 || now.Sub(d.LastReport) <= within || !isState(d.State, "online", "ok", "unhealthy") {
+		return d, nil
+	}
+	d.SilentState, d.State = d.State, "unknown"
+	return d, []Effect{Save{Device: true}, StateResult{State: d.State, LastOnline: d.LastOnline}, Report{State: true}}
+}
 
 // CheckID says why id cannot be a device's: it must be namespace/name, both
 // without slashes, MQTT wildcards or control characters.

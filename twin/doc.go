@@ -17,6 +17,43 @@
 //		"temperature": {Actual: twin.Text("21"), Type: "int"},
 //	})
 //
+// # Where is what
+//
+// The four sub-modules of KubeEdge's DeviceTwin, and the rest:
+//
+//	membership     membership.go: which devices belong to the node, and what their owner
+//	               declares of them (Put, Remove, Membership)
+//	device         device.go: state, last online, silence (SetState, ReadState, Tick);
+//	               rule.go has the quality of a value
+//	twin           twin.go and update.go: expected and actual values, versions, delta,
+//	               document, delete; rule.go and value.go: what a value may be
+//	communication  down and up, with the cloud: twin/devicesync;
+//	               with mappers and apps on the node: twin/mqtt and twin/httpapi
+//	pure rules     step.go: Step, events and effects
+//	engine         engine.go, queue.go, commit.go (batches), records.go and encode.go (the
+//	               store), times.go (what may be written later)
+//	Go API         values.go (Report, Desire, Get), watch.go (Watch), past.go (History);
+//	               twin/history keeps the past values
+//
+// # Without MQTT
+//
+// Report stores the values of devices, Desire sets desired ones, Get reads, and Watch follows:
+//
+//	err := engine.Report(ctx, twin.Values{Device: "plant/boiler", Values: map[string]string{"temperature": "21"}})
+//	watch, err := engine.Watch(twin.WatchOptions{Namespace: "plant", Every: time.Second})
+//	...
+//	defer watch.Close()
+//	change, err := watch.Next(ctx)
+//
+// A watcher that is slow never holds up the engine: it gets the newest value of each property,
+// and how many it has missed.
+//
+// # History
+//
+// Past actual values are kept of the properties whose Rule.History asks for it. They are
+// written together every Config.HistoryEvery, so a power cut may lose the past values of that
+// time, and all of them together take Config.HistoryBytes at the most.
+//
 // # Durability
 //
 // A call returns, and subscribers are called, only after the change is in the

@@ -12,13 +12,8 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/twin/history"
 	"github.com/edgekit/edgekit/twin/internal/loglimit"
-)
-
-// Bounds of an Engine's work.
-const (
-	queueLength = 1024 // requests that wait; the next one blocks its caller
-	batchLength = 512  // requests in one batch of the store
 )
 
 // tickEvery is how often the engine looks for devices that have become silent.
@@ -40,7 +35,13 @@ type Config struct {
 	// that were reported again as they were. After a crash such a timestamp may be older by
 	// that much; no value is. 0 means 5 minutes.
 	TimesEvery time.Duration
-	Logger     *slog.Logger // nil discards
+	// HistoryBytes is the most that all past values have together on disk; 0 means 16 MiB. A
+	// negative value turns the history off.
+	HistoryBytes int64
+	// HistoryEvery is the time between two writes of new past values: a power cut loses those
+	// of that time. It loses no current value. 0 means 1 minute.
+	HistoryEvery time.Duration
+	Logger       *slog.Logger // nil discards
 }
 
 // Engine keeps the twins of all devices of a node. All methods may be called
@@ -50,7 +51,7 @@ type Engine struct {
 	store meta.Store
 	now   func() time.Time
 	log   *slog.Logger
-	queue chan call
+	queue callQueue
 	ready chan struct{}
 	ended chan struct{} // closed when Run has ended
 
@@ -59,9 +60,13 @@ type Engine struct {
 	devices map[string]Device
 	next    int
 	subs    []subscriber // in order of subscription; replaced, never changed
+	commits uint64       // how many batches are in devices
 
 	later  map[string]map[string]struct{} // what Save.Later named, by device; "" is the device. Run owns it.
 	every  time.Duration                  // Config.TimesEvery
+	past   *history.Log                   // nil if it is turned off
+	saving time.Duration                  // Config.HistoryEvery
+	urgent bool                           // the history is to be written now. Run owns it.
 	faults loglimit.Limiter               // of the store
 }
 
@@ -92,12 +97,20 @@ func (c Commit) Err() error {
 
 type call struct {
 	Call
-	done chan<- Commit // of a caller of Do, with room for one; else nil
+	index int           // in the calls of the caller that waits
+	done  chan<- answer // of a caller that waits, with room for all its answers; else nil
+}
+
+// answer is the commit of one of the calls of a caller.
+type answer struct {
+	index  int
+	commit Commit
 }
 
 type subscriber struct {
-	id int
-	fn func(Commit)
+	id    int
+	fn    func(Commit)
+	after uint64 // it gets the batches after this one
 }
 
 // New checks cfg and allocates an Engine.
@@ -107,11 +120,14 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		store: cfg.Store, now: cfg.Now, log: cfg.Logger, every: cfg.TimesEvery, later: make(map[string]map[string]struct{}),
-		queue: make(chan call, queueLength), ready: make(chan struct{}), ended: make(chan struct{}),
+		queue: newQueue(), saving: cfg.HistoryEvery, ready: make(chan struct{}), ended: make(chan struct{}),
 		devices: make(map[string]Device),
 	}
-	if e.every < 0 {
-		return nil, errors.New("twin: Config.TimesEvery must not be negative")
+	if e.every < 0 || e.saving < 0 {
+		return nil, errors.New("twin: Config.TimesEvery and HistoryEvery must not be negative")
+	}
+	if e.saving == 0 {
+		e.saving = time.Minute
 	}
 	if e.every == 0 {
 		e.every = 5 * time.Minute
@@ -121,6 +137,13 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.HistoryBytes >= 0 {
+		var err error
+		e.past, err = history.New(history.Config{Store: cfg.Store, MaxBytes: cfg.HistoryBytes, Now: e.now, Logger: e.log})
+		if err != nil {
+			return nil, fmt.Errorf("twin: Config.HistoryBytes: %w", err)
+		}
 	}
 	return e, nil
 }
@@ -152,28 +175,39 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.devices = devices
 	e.mu.Unlock()
-	close(e.ready)
-	err = e.serve(ctx)
-	if err == nil {
-		err = e.writeTimes(context.WithoutCancel(ctx)) // the store outlives the engine
+	if err := e.loadHistory(ctx); err != nil {
+		return err
 	}
-	return err
+	close(e.ready)
+	if err = e.serve(ctx); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // the store outlives the engine
+	return errors.Join(e.writeTimes(ctx), e.flushHistory(ctx))
 }
 
 // serve carries out requests until ctx ends.
 func (e *Engine) serve(ctx context.Context) error {
-	times, tick := time.NewTicker(e.every), time.NewTicker(tickEvery)
+	times, tick, saving := time.NewTicker(e.every), time.NewTicker(tickEvery), time.NewTicker(e.saving)
 	defer times.Stop()
 	defer tick.Stop()
-	batch := make([]call, 0, batchLength)
+	defer saving.Stop()
+	var spare []call
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case c := <-e.queue:
-			batch = e.gather(append(batch[:0], c))
+		case <-e.queue.wake:
+			batch := e.queue.takeAll(spare)
 			err = e.commit(ctx, batch)
+			if clear(batch); cap(batch) <= batchLength {
+				spare = batch
+			} else {
+				spare = nil // a burst, which need not have memory for ever
+			}
+		case <-saving.C:
+			err = e.flushHistory(ctx)
 		case <-times.C:
 			err = e.writeTimes(ctx)
 		case <-tick.C:
@@ -182,6 +216,9 @@ func (e *Engine) serve(ctx context.Context) error {
 					break
 				}
 			}
+		}
+		if err == nil && e.urgent {
+			err = e.flushHistory(ctx)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -197,7 +234,7 @@ func (e *Engine) serve(ctx context.Context) error {
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 // Submit queues a request and returns. Subscribers get its Commit.
-// It blocks while 1024 requests wait.
+// It blocks while 4096 requests wait, or 8 MiB of names and values.
 func (e *Engine) Submit(ctx context.Context, c Call) error {
 	return e.submit(ctx, call{Call: c})
 }
@@ -208,35 +245,40 @@ func (e *Engine) submit(ctx context.Context, c call) error {
 		return ErrClosed
 	default:
 	}
-	select {
-	case e.queue <- c:
-		return nil
-	case <-e.ended:
-		return ErrClosed
-	case <-ctx.Done():
-		return fmt.Errorf("twin: request for %s: %w", c.Device, ctx.Err())
-	}
+	return e.queue.put(ctx, e.ended, c)
 }
 
 // Do carries out a request and waits until it is durable. A refused request
 // gives its *Error. When ctx ends first the request may still be carried out.
 func (e *Engine) Do(ctx context.Context, c Call) (Commit, error) {
-	done := make(chan Commit, 1)
+	done := make(chan answer, 1)
 	if err := e.submit(ctx, call{Call: c, done: done}); err != nil {
 		return Commit{}, err
 	}
+	a, err := e.wait(ctx, done)
+	switch {
+	case err == nil:
+		return a.commit, a.commit.Err()
+	case errors.Is(err, ErrClosed):
+		return Commit{}, err
+	}
+	return Commit{}, fmt.Errorf("twin: request for %s: %w", c.Device, err)
+}
+
+// wait returns the next answer.
+func (e *Engine) wait(ctx context.Context, done <-chan answer) (answer, error) {
 	select {
-	case commit := <-done:
-		return commit, commit.Err()
+	case a := <-done:
+		return a, nil
 	case <-e.ended:
 		select {
-		case commit := <-done: // it was among the last
-			return commit, commit.Err()
+		case a := <-done: // it was among the last
+			return a, nil
 		default:
-			return Commit{}, ErrClosed
+			return answer{}, ErrClosed
 		}
 	case <-ctx.Done():
-		return Commit{}, fmt.Errorf("twin: request for %s: %w", c.Device, ctx.Err())
+		return answer{}, ctx.Err()
 	}
 }
 
@@ -306,9 +348,14 @@ func (e *Engine) Devices() []Device {
 func (e *Engine) Subscribe(fn func(Commit)) (stop func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.subscribe(fn, 0)
+}
+
+// subscribe is Subscribe for the batches after a number of them; it needs mu.
+func (e *Engine) subscribe(fn func(Commit), after uint64) (stop func()) {
 	e.next++
 	id := e.next
-	e.subs = append(slices.Clone(e.subs), subscriber{id: id, fn: fn})
+	e.subs = append(slices.Clone(e.subs), subscriber{id: id, fn: fn, after: after})
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()

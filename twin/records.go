@@ -34,49 +34,63 @@ type deviceRecord struct {
 	LastReport  time.Time     `json:"lastReport,omitzero"`
 }
 
-// opList gathers the ops of a batch; a later one for the same key replaces
-// the earlier.
+// opList gathers the records that a batch writes, each once: what is written is the last form
+// of a device.
 type opList struct {
-	keys  []string
-	value map[string]any // nil deletes
+	keys []recordName
+	seen map[recordName]struct{}
 }
 
-func newOps() *opList { return &opList{value: make(map[string]any)} }
+// recordName names the record of a twin, or with twin false that of a device.
+type recordName struct {
+	device, property string
+	twin             bool
+}
 
-func (o *opList) set(key string, value any) {
-	if _, ok := o.value[key]; !ok {
-		o.keys = append(o.keys, key)
+func (n recordName) key() string {
+	if n.twin {
+		return twinArea + n.device + "/" + n.property
 	}
-	o.value[key] = value
+	return deviceArea + n.device
 }
 
-// add puts down what save asks of the device with the given id.
-func (o *opList) add(id string, d Device, save Save) {
+func newOps() *opList { return &opList{seen: make(map[recordName]struct{})} }
+
+func (o *opList) set(n recordName) {
+	if _, ok := o.seen[n]; !ok {
+		o.seen[n] = struct{}{}
+		o.keys = append(o.keys, n)
+	}
+}
+
+// add notes what save asks of the device with the given id.
+func (o *opList) add(id string, save Save) {
 	if save.Device {
-		if d.ID == "" {
-			o.set(deviceArea+id, nil)
-		} else {
-			o.set(deviceArea+id, deviceRecord{Member: d.Member, State: d.State, Within: d.Within, SilentState: d.SilentState, LastOnline: d.LastOnline, LastReport: d.LastReport})
-		}
+		o.set(recordName{device: id})
 	}
 	for _, name := range save.Twins {
-		if t, ok := d.Twins[name]; ok {
-			o.set(twinArea+id+"/"+name, t)
-		} else {
-			o.set(twinArea+id+"/"+name, nil)
-		}
+		o.set(recordName{device: id, property: name, twin: true})
 	}
 }
 
-func (o *opList) list() ([]meta.Op, error) {
+// list returns the ops that write what was noted of the given devices.
+func (o *opList) list(devices map[string]*working) ([]meta.Op, error) {
 	ops := make([]meta.Op, 0, len(o.keys))
-	for _, key := range o.keys {
-		op := meta.Op{Key: key, Delete: o.value[key] == nil}
-		if !op.Delete {
-			var err error
-			if op.Value, err = json.Marshal(o.value[key]); err != nil {
-				return nil, fmt.Errorf("record %s: %w", key, err)
-			}
+	for _, n := range o.keys {
+		op, d := meta.Op{Key: n.key()}, &devices[n.device].device
+		var err error
+		switch t, ok := d.Twins[n.property]; {
+		case n.twin && ok:
+			op.Value, err = t.appendJSON(make([]byte, 0, 256))
+		case !n.twin && d.ID != "":
+			op.Value, err = json.Marshal(deviceRecord{
+				Member: d.Member, State: d.State, Within: d.Within, SilentState: d.SilentState, LastOnline: d.LastOnline, LastReport: d.LastReport,
+			})
+		default:
+			op.Delete = true
+		}
+		if err != nil {
+			return nil, fmt.Errorf("record %s: %w", op.Key, err)
 		}
 		ops = append(ops, op)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/edgekit/edgekit/twin/history"
 )
 
 // Rule is what the model of a device says of one property, beside its type. The zero Rule
@@ -19,7 +21,12 @@ type Rule struct {
 	ReportAlways bool `json:"reportAlways,omitempty"`
 	// StaleAfter is the age at which an actual value is no longer good; 0 means never.
 	StaleAfter time.Duration `json:"staleAfter,omitempty"`
+	// History says how many past actual values are kept, see Engine.History; zero keeps none.
+	History history.Limit `json:"history,omitzero"`
 }
+
+// isZero reports whether the rule allows everything and asks for nothing.
+func (r Rule) isZero() bool { return r == Rule{} }
 
 // Authority says who may set the desired value of a property.
 type Authority string

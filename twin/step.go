@@ -4,14 +4,81 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
+
+// Event is a request to one device at a moment.
+type Event struct {
+	Device  string    // namespace/name
+	Time    time.Time // becomes the timestamp of what changes; milliseconds count
+	Request Request
+}
+
+// Request is a request about a device: one of Put, Remove, Update, Sync, Read, SetState,
+// ReadState and Tick.
+type Request interface{ request() }
+
+// Effect is something to do after a Step: one of Save, Refused, Result,
+// Past, Document, Delta, StateResult, Membership and Report.
+type Effect interface{ effect() }
+
+// Save comes first: it names what of the new state must be durable before
+// any other effect is carried out.
+type Save struct {
+	Device bool     // all but the twins
+	Twins  []string // these, where the new state has them; else their records go
+	// Later names twins, and the device if LaterDevice is set, that changed in
+	// timestamps only. They may be written later, many at once: a device that reports
+	// the same values all day must not wear out a flash disk.
+	Later       []string `json:",omitempty"`
+	LaterDevice bool     `json:",omitempty"`
+}
+
+// Refused says that nothing was changed, and why.
+type Refused struct{ Err *Error }
+
+// Report names what has changed for the cloud: the state, or twins.
+type Report struct {
+	State bool
+	Twins []string
+}
+
+func (Save) effect()    {}
+func (Refused) effect() {}
+func (Report) effect()  {}
+
+// The codes of an Error.
+const (
+	CodeInvalid   = 400 // the request is wrong as it is
+	CodeForbidden = 403 // the property is ReadOnly, or its Authority is another
+	CodeUnknown   = 404 // the device is not known on this node
+	CodeConflict  = 409 // the request lost on version
+	CodeTooLarge  = 413 // the device would have more than MaxTwins or MaxBytes
+	CodeInternal  = 500 // the store failed; the request may be repeated
+)
+
+// Error is a refused request. Code is one of the codes above.
+type Error struct {
+	Code   int
+	Reason string
+}
+
+func (e *Error) Error() string { return "twin: " + e.Reason }
+
+// Is makes errors.Is(err, &Error{Code: c}) true for every Error with that
+// code, when the target's Reason is empty.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code && (t.Reason == "" || t.Reason == e.Reason)
+}
 
 // Step applies ev to d and returns the effects that the caller must then execute, in order.
 // It reads no clock and changes nothing that it gets: it copies d.Twins before it writes. A
 // device that does not exist is a Device without ID; a Put makes it.
-func Step(d Device, ev Event) (Device, []Effect) {
+func Step(d Device, ev Event) (Device, []Effect) { return d.step(ev, false) }
+
+// step is Step. With owned set an update writes into d.Twins: nobody else has them.
+func (d Device) step(ev Event, owned bool) (Device, []Effect) {
 	now := ev.Time.UnixMilli()
 	if put, ok := ev.Request.(Put); ok {
 		return d.put(ev.Device, now, put)
@@ -26,9 +93,9 @@ func Step(d Device, ev Event) (Device, []Effect) {
 			Membership{Kind: Removed, Device: d},
 		}
 	case Update:
-		return d.update(ev.Time, r.Twins, false)
+		return d.update(ev.Time, r.Twins, false, owned)
 	case Sync:
-		return d.update(ev.Time, r.Twins, true)
+		return d.update(ev.Time, r.Twins, true, owned)
 	case Read:
 		return d, []Effect{Result{Twins: d.live()}}
 	case SetState:
@@ -42,68 +109,9 @@ func Step(d Device, ev Event) (Device, []Effect) {
 }
 
 func refuse(code int, format string, args ...any) []Effect {
-	return []Effect{Refused{Err: &Error{Code: code, Reason: fmt.Sprintf(format, args...)}}}
+	return []Effect{Refused{Err: refusal(code, format, args...)}}
 }
 
-// live returns all twins that are not deleted.
-func (d Device) live() map[string]*Twin {
-	live := make(map[string]*Twin, len(d.Twins))
-	for name, t := range d.Twins {
-		if !t.Deleted {
-			live[name] = &t
-		}
-	}
-	return live
-}
-
-// setState follows PROTOCOLS.md 3.4: the state is kept as given; online and ok note the time.
-func (d Device) setState(now time.Time, r SetState) (Device, []Effect) {
-	state := r.State
-	if !isState(state, "online", "ok", "offline", "unknown", "unhealthy") {
-		return d, refuse(CodeInvalid, "state %.80q is not one of online, offline, ok, unknown, unhealthy", state)
-	}
-	if r.Within < 0 {
-		return d, refuse(CodeInvalid, "the time until the next report is %v: it must not be negative", r.Within)
-	}
-	changed := state != d.State
-	saved := changed || r.Within != d.Within
-	d.State, d.SilentState, d.Within = state, "", r.Within
-	d.report(now)
-	effects := []Effect{Save{Device: saved, LaterDevice: !saved}, StateResult{State: d.State, LastOnline: d.LastOnline}}
-	if changed {
-		effects = append(effects, Report{State: true})
-	}
-	return d, effects
-}
-
-// isState reports whether state is one of names, in any letter case.
-func isState(state string, names ...string) bool {
-	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, state) })
-}
-
-// report notes that a client on the node has reported the device, and returns whether its
-// state has changed by that.
-func (d *Device) report(now time.Time) (changed bool) {
-	d.LastReport = now.UTC()
-	if d.SilentState != "" {
-		d.State, d.SilentState, changed = d.SilentState, "", true
-	}
-	if isState(d.State, "online", "ok") {
-		d.LastOnline = now.UTC().Truncate(time.Second)
-	}
-	return changed
-}
-
-// tick has a device become unknown that should have reported by now. A device that never
-// reported a state keeps it that way.
-func (d Device) tick(now time.Time) (Device, []Effect) {
-	within := d.Within
-	if within == 0 {
-		within = d.Member.ReportWithin
-	}
-	if within <= 0 || now.Sub(d.LastReport) <= within || !isState(d.State, "online", "ok", "unhealthy") {
-		return d, nil
-	}
-	d.SilentState, d.State = d.State, "unknown"
-	return d, []Effect{Save{Device: true}, StateResult{State: d.State, LastOnline: d.LastOnline}, Report{State: true}}
+func refusal(code int, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
 }

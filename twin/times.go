@@ -7,6 +7,10 @@ import (
 	"net"
 )
 
+// timesBytes bounds a batch of timestamps: the next device has at most MaxBytes more, six times
+// that in JSON if every byte is escaped, which a batch of the store still takes.
+const timesBytes = 64 << 10
+
 // silent returns a Tick for each device that should have reported by now.
 func (e *Engine) silent() []call {
 	var calls []call
@@ -19,24 +23,28 @@ func (e *Engine) silent() []call {
 	return calls
 }
 
-// writeTimes writes what has changed in timestamps only. What the store refuses is tried
-// again the next time.
+// writeTimes writes what has changed in timestamps only, many records in one batch. What the
+// store refuses is tried again the next time.
 func (e *Engine) writeTimes(ctx context.Context) error {
 	written := 0
-	for id, names := range e.later {
-		d, ok := e.devices[id]
-		ops := newOps()
-		if ok {
-			save := Save{}
-			for name := range names {
-				if _, kept := d.Twins[name]; kept {
-					save.Twins = append(save.Twins, name)
-				}
-				save.Device = save.Device || name == ""
+	for len(e.later) > 0 {
+		var ids []string
+		ops, devices, size := newOps(), make(map[string]*working), 0
+		for id, names := range e.later {
+			if len(ops.keys) >= batchLength || size > timesBytes {
+				break
 			}
-			ops.add(id, d, save)
+			ids = append(ids, id)
+			if d, ok := e.devices[id]; ok {
+				ops.add(id, laterSave(d, names))
+				devices[id] = &working{device: d}
+				size += len(d.Member.Spec) + len(d.Member.Model)
+				for name := range names {
+					size += d.Twins[name].size()
+				}
+			}
 		}
-		list, err := ops.list()
+		list, err := ops.list(devices)
 		if err == nil && len(list) > 0 {
 			_, err = e.store.Apply(ctx, list...)
 		}
@@ -49,13 +57,27 @@ func (e *Engine) writeTimes(ctx context.Context) error {
 			}
 			return nil
 		}
-		delete(e.later, id)
+		for _, id := range ids {
+			delete(e.later, id)
+		}
 		written += len(list)
 	}
 	if written > 0 {
 		e.log.Debug("timestamps of unchanged values are written", "records", written)
 	}
 	return nil
+}
+
+// laterSave is a Save of what was noted of a device for later.
+func laterSave(d Device, names map[string]struct{}) Save {
+	save := Save{}
+	for name := range names {
+		if _, kept := d.Twins[name]; kept {
+			save.Twins = append(save.Twins, name)
+		}
+		save.Device = save.Device || name == ""
+	}
+	return save
 }
 
 // keepForLater notes what of a commit writeTimes writes.

@@ -7,19 +7,14 @@ import (
 	"time"
 )
 
-// update carries out an Update or, with cloud set, a Sync.
-func (d Device) update(now time.Time, patches map[string]*Patch, cloud bool) (Device, []Effect) {
+// update carries out an Update or, with cloud set, a Sync. With owned set it writes into
+// d.Twins; else it copies them first.
+func (d Device) update(now time.Time, patches map[string]*Patch, cloud, owned bool) (Device, []Effect) {
 	if len(patches) == 0 {
 		return d, refuse(CodeInvalid, "update names no twin")
 	}
-	u := &changes{
-		before: d.Twins, twins: maps.Clone(d.Twins), now: now.UnixMilli(), cloud: cloud,
-		result: make(map[string]*Twin, len(patches)), moved: make(map[string]Transition),
-	}
-	if u.twins == nil {
-		u.twins = make(map[string]Twin, len(patches))
-	}
-	for _, name := range slices.Sorted(maps.Keys(patches)) {
+	u := &changes{before: d.Twins, now: now.UnixMilli(), cloud: cloud, result: make(map[string]*Twin, len(patches))}
+	for _, name := range sortedKeys(patches) {
 		if err := u.apply(name, patches[name]); err != nil {
 			effects := []Effect{Refused{Err: err}}
 			if err.Code == CodeConflict && cloud {
@@ -31,31 +26,73 @@ func (d Device) update(now time.Time, patches map[string]*Patch, cloud bool) (De
 	if err := u.checkSize(); err != nil {
 		return d, []Effect{Refused{Err: err}}
 	}
-	d.Twins = u.twins
+	d.Twins = u.twins(owned)
 	stateChanged := u.reported && d.report(now)
 	slices.Sort(u.save.Twins)
 	u.save.Device, u.save.LaterDevice = stateChanged, u.reported && !stateChanged
-	effects := []Effect{u.save, Result{Twins: u.result}}
+	effects := append(make([]Effect, 0, 5), u.save, Result{Twins: u.result})
+	if len(u.past) > 0 {
+		effects = append(effects, Past{Values: u.past})
+	}
 	if len(u.moved) > 0 {
 		effects = append(effects, Document{Twins: u.moved})
 	}
 	if len(u.moved) > 0 || stateChanged {
-		effects = append(effects, Report{State: stateChanged, Twins: slices.Sorted(maps.Keys(u.moved))})
+		effects = append(effects, Report{State: stateChanged, Twins: sortedKeys(u.moved)})
 	}
 	return d, d.withDelta(effects)
 }
 
+// sortedKeys returns the keys of m in order. One key, the usual number, needs no sort.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	if len(keys) > 1 {
+		slices.Sort(keys)
+	}
+	return keys
+}
+
 // changes is what an update does to the twins of one device.
 type changes struct {
-	before, twins map[string]Twin
-	now           int64
-	cloud         bool
+	before map[string]Twin // is only read
+	now    int64
+	cloud  bool
 
+	next     []namedTwin         // the new forms of the touched twins
+	added    int                 // how many of next are new
+	dropped  map[string]struct{} // twins that make room; nil for none
 	save     Save
 	result   map[string]*Twin
-	moved    map[string]Transition
-	reported bool // a client on the node reported an actual value
-	grown    bool // a twin has more bytes than before
+	moved    map[string]Transition // nil for none
+	past     map[string]Value      // nil for none
+	reported bool                  // a client on the node reported an actual value
+	grown    bool                  // a twin has more bytes than before
+}
+
+type namedTwin struct {
+	name string
+	twin Twin
+}
+
+// twins returns the twins after the update: in u.before itself if it is owned.
+func (u *changes) twins(owned bool) map[string]Twin {
+	twins := u.before
+	if !owned {
+		twins = maps.Clone(twins)
+	}
+	if twins == nil {
+		twins = make(map[string]Twin, len(u.next))
+	}
+	for name := range u.dropped {
+		delete(twins, name)
+	}
+	for _, n := range u.next {
+		twins[n.name] = n.twin
+	}
+	return twins
 }
 
 // apply carries out the patch of one twin.
@@ -63,7 +100,10 @@ func (u *changes) apply(name string, p *Patch) *Error {
 	if err := CheckName(name); err != nil {
 		return &Error{Code: CodeInvalid, Reason: err.Error()}
 	}
-	last, known := u.twins[name]
+	last, known := u.before[name]
+	if _, dropped := u.dropped[name]; dropped {
+		last, known = Twin{}, false
+	}
 	if err := u.makeRoom(name, known, p); err != nil {
 		return err
 	}
@@ -76,7 +116,10 @@ func (u *changes) apply(name string, p *Patch) *Error {
 		u.result[name] = nil // there was no such twin
 		return nil
 	}
-	u.twins[name] = next
+	if !known {
+		u.added++
+	}
+	u.next = append(u.next, namedTwin{name, next})
 	u.result[name] = alive(next, true)
 	reported := p != nil && p.Actual != nil && !u.cloud
 	u.reported = u.reported || reported
@@ -86,8 +129,18 @@ func (u *changes) apply(name string, p *Patch) *Error {
 	} else {
 		u.save.Twins = append(u.save.Twins, name)
 	}
-	step := Transition{Last: alive(last, known), Current: alive(next, true)}
-	if step.moved() || reported && next.Rule.ReportAlways {
+	always := reported && next.Rule.ReportAlways
+	if next.Actual != nil && !next.Rule.History.IsZero() && (always || !same(last.Actual, next.Actual)) {
+		if u.past == nil {
+			u.past = make(map[string]Value)
+		}
+		u.past[name] = *next.Actual
+	}
+	step := Transition{Last: alive(last, known), Current: u.result[name]}
+	if always || step.moved() {
+		if u.moved == nil {
+			u.moved = make(map[string]Transition, 1)
+		}
 		u.moved[name] = step
 	}
 	return nil
@@ -96,17 +149,34 @@ func (u *changes) apply(name string, p *Patch) *Error {
 // makeRoom refuses a new twin that would be one too many. Deleted twins that nobody
 // declared, which are kept for their versions only, go first.
 func (u *changes) makeRoom(name string, known bool, p *Patch) *Error {
-	if known || p == nil || len(u.twins) < MaxTwins {
+	count := func() int { return len(u.before) + u.added - len(u.dropped) }
+	if known || p == nil || count() < MaxTwins {
 		return nil
 	}
-	for other, t := range u.twins {
-		if t.Deleted && !t.Declared && u.result[other] == nil {
-			delete(u.twins, other)
-			u.save.Twins = append(u.save.Twins, other)
+	drop := func(name string) {
+		if u.dropped == nil {
+			u.dropped = make(map[string]struct{})
+		}
+		if _, dropped := u.dropped[name]; !dropped {
+			u.dropped[name] = struct{}{}
+			u.save.Twins = append(u.save.Twins, name)
 		}
 	}
-	if len(u.twins) >= MaxTwins {
-		return &Error{Code: CodeTooLarge, Reason: fmt.Sprintf("twin %s: the device has %d twins, which is the limit: delete some (null)", name, len(u.twins))}
+	for other, t := range u.before {
+		if _, touched := u.result[other]; t.Deleted && !t.Declared && !touched {
+			drop(other)
+		}
+	}
+	u.next = slices.DeleteFunc(u.next, func(n namedTwin) bool {
+		gone := n.twin.Deleted && !n.twin.Declared
+		if _, held := u.before[n.name]; gone && held {
+			drop(n.name)
+			return true
+		}
+		return false
+	})
+	if n := count(); n >= MaxTwins {
+		return &Error{Code: CodeTooLarge, Reason: fmt.Sprintf("twin %s: the device has %d twins, which is the limit: delete some (null)", name, n)}
 	}
 	return nil
 }
@@ -117,8 +187,18 @@ func (u *changes) checkSize() *Error {
 		return nil
 	}
 	size := 0
-	for name, t := range u.twins {
-		size += len(name) + t.size()
+	for name, t := range u.before {
+		if _, dropped := u.dropped[name]; !dropped {
+			size += len(name) + t.size()
+		}
+	}
+	for _, n := range u.next {
+		if last, known := u.before[n.name]; known {
+			if _, dropped := u.dropped[n.name]; !dropped {
+				size -= len(n.name) + last.size()
+			}
+		}
+		size += len(n.name) + n.twin.size()
 	}
 	if size > MaxBytes {
 		return &Error{Code: CodeTooLarge, Reason: fmt.Sprintf("the twins of the device would have %d bytes, and the limit is %d", size, MaxBytes)}

@@ -12,15 +12,20 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
 	"github.com/edgekit/edgekit/meta/manager"
+	"github.com/edgekit/edgekit/twin"
 )
 
 // apiSocket is the local API's socket in the folder api.
 const apiSocket = "api.sock"
 
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// TCP port only with --local-api-listen. The authority in the data folder signs its
+// TCP port only with --local-api-listen. Besides Kubernetes' paths it has those of devices. The authority in the data folder signs its
 // certificate. kubelet answers the requests for logs, exec, attach and port forwards.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, log *slog.Logger) (*apiserver.Server, error) {
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+	extensions, err := r.extensions(engine, log)
+	if err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(n.data, apiDir)
 	device := func(name, singular, kind string) apiserver.Resource {
 		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}
@@ -40,7 +45,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Au
 			}
 			return pool
 		},
-		Kubelet: kubelet,
+		Kubelet: kubelet, Extensions: extensions,
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
 		Version: edged.DefaultVersion, Logger: component(log, "api"),
 	})

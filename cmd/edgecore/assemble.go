@@ -112,7 +112,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, authority, kubelet, log)
+	engine, err := r.engine(n, log)
+	if err != nil {
+		return nil, err
+	}
+	api, err := r.localAPI(n, mgr, authority, kubelet, engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +133,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	collectors, err := r.addDevices(all, n, mgr, access, log)
+	collectors, err := r.addDevices(all, n, mgr, engine, access, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err
 }
@@ -143,12 +147,8 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, access *mqttAccess, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, access *mqttAccess, log *slog.Logger) (collectors []prometheus.Collector, err error) {
 	b, internal, err := r.bus(n, access, log)
-	if err != nil {
-		return nil, err
-	}
-	engine, err := twin.New(twin.Config{Store: n.store, Logger: component(log, "twin")})
 	if err != nil {
 		return nil, err
 	}

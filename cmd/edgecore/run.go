@@ -21,6 +21,7 @@ type runCmd struct {
 	diskFlags
 	evictionFlags
 	resourceFlags
+	deviceFlags
 	mqttFlags
 	topologyFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`

@@ -1,20 +1,22 @@
 // Command gateway is a device gateway without Kubernetes: twins in a store on
-// disk, an MQTT broker for apps, a driver, and HTTP to read the twins.
+// disk, an MQTT broker for apps, a driver, and HTTP to read, set and watch the twins.
 //
 //	go run ./examples/gateway
-//	curl 127.0.0.1:8080
+//	curl 127.0.0.1:8080/twin/v1/devices
+//	curl -X PUT -d '{"target":"60"}' 127.0.0.1:8080/twin/v1/devices/plant/boiler/desired
+//	curl -N 127.0.0.1:8080/twin/v1/watch
 //	mosquitto_pub -p 1884 -t '$hw/events/device/plant/boiler/twin/update' -m '{"twin":{"target":{"expected":{"value":"60"}}}}'
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +28,7 @@ import (
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
+	"github.com/edgekit/edgekit/twin/httpapi"
 	"github.com/edgekit/edgekit/twin/mqtt"
 )
 
@@ -54,12 +57,11 @@ func run(ctx context.Context, dir, address string, web net.Listener) error {
 	bridge, err4 := mqtt.New(mqtt.Config{Engine: engine, Bus: messages, Node: "gateway"})
 	link, err5 := inprocess.New(inprocess.Config{Engine: engine})
 	put, err6 := devicespec.Declare(spec, model)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+	api, err7 := httpapi.New(httpapi.Config{Engine: engine, Authorize: httpapi.Anyone}) // on loopback
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
 		return err
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(engine.Devices())
-	})}
+	server := &http.Server{Handler: api, ReadHeaderTimeout: time.Minute}
 	group, ctx := errgroup.WithContext(ctx) // the parts start in any order and end with ctx
 	group.Go(func() error { return engine.Run(ctx) })
 	group.Go(func() error { return messages.Run(ctx) })

@@ -17,7 +17,7 @@ import (
 	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
-	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/httpapi"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -77,19 +77,19 @@ func app(t *testing.T, url string) (*bus.Bus, <-chan topics.TwinDocumentMessage,
 }
 
 // devices reads the twins over HTTP.
-func devices(t *testing.T, url string) []twin.Device {
+func devices(t *testing.T, url string) []httpapi.Device {
 	t.Helper()
-	response, err := http.Get(url)
+	response, err := http.Get(url + "/twin/v1/devices")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
 	defer http.DefaultClient.CloseIdleConnections()
-	var list []twin.Device
+	var list httpapi.DeviceList
 	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
 		t.Fatal(err)
 	}
-	return list
+	return list.Devices
 }
 
 // TestGateway has an app set a value over MQTT, reads the twin over HTTP, and
@@ -122,7 +122,7 @@ func TestGateway(t *testing.T) {
 		}
 	}
 	list := devices(t, web)
-	if len(list) != 1 || list[0].ID != "plant/boiler" || list[0].Twins["target"].Actual.Value != "60" || list[0].Twins["pressure"].Actual.Value != "1.5" {
+	if len(list) != 1 || list[0].ID != "plant/boiler" || list[0].Properties["target"].Actual.Value != "60" || list[0].Properties["pressure"].Actual.Value != "1.5" {
 		t.Errorf("devices are %+v", list)
 	}
 	disconnect()
@@ -137,7 +137,7 @@ func TestGateway(t *testing.T) {
 			t.Fatal("no device after a restart")
 		}
 	}
-	if list[0].Twins["target"].Expected.Value != "60" {
+	if list[0].Properties["target"].Desired.Value != "60" {
 		t.Errorf("after a restart the devices are %+v", list)
 	}
 	disconnect()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,6 +70,10 @@ type Config struct {
 	// Kubelet serves the node's kubelet API; pods' log, exec, attach and
 	// portforward are handed to it under kubelet's paths. nil: they are refused.
 	Kubelet http.Handler
+	// Extensions serve paths that are not Kubernetes' own, by the prefix of the path, for
+	// example "/twin/v1/". Clients are authenticated as for all other paths. What each may do
+	// is up to the handler: IdentityOf says who asks.
+	Extensions map[string]http.Handler
 	// Version is the version in the answer to /version. "" means "v1.37.2".
 	Version string
 
@@ -123,6 +128,11 @@ func (c Config) check() error {
 		return errors.New("meta/apiserver: Config.Authority is required with Config.Dir: set it to the result of OpenAuthority for a folder that survives restarts, so that clients trust the server after one")
 	case c.Listen.IsValid() && c.Listen.Addr().IsUnspecified():
 		return fmt.Errorf("meta/apiserver: Config.Listen %s stands for every address of the node: set one address, such as 127.0.0.1", c.Listen)
+	}
+	for prefix := range c.Extensions {
+		if !strings.HasPrefix(prefix, "/") || !strings.HasSuffix(prefix, "/") || strings.HasPrefix(prefix, "/api/") || strings.HasPrefix(prefix, "/apis/") || prefix == "/" {
+			return fmt.Errorf("meta/apiserver: Config.Extensions: prefix %q must begin and end with a slash and be none of Kubernetes' own", prefix)
+		}
 	}
 	for _, r := range c.Custom {
 		if r.Group == "" || r.Version == "" || r.Name == "" || r.Kind == "" {

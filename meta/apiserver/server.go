@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -65,12 +66,15 @@ func (s *Server) AdminHandler() http.Handler {
 // serve answers one request of a known client.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, who Identity) {
 	q, ok := parseRequest(r.Method, r.URL)
+	extension := s.extension(r.URL.Path)
 	var err error
 	switch {
-	case !ok:
+	case !ok && extension == nil:
 		err = badRequest("path %.200q or method %s is none of the Kubernetes API", r.URL.Path, r.Method)
 	case r.Header.Get("Impersonate-User") != "" || r.Header.Get("Impersonate-Group") != "" || r.Header.Get("Impersonate-Uid") != "":
 		err = apierrors.NewForbidden(q.groupResource(), q.name, errors.New("impersonation is not served on a node"))
+	case extension != nil:
+		extension.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, who)))
 	case q.resource == "":
 		err = s.serveOther(w, r, q)
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
+	"github.com/edgekit/edgekit/twin/history"
 )
 
 // silentCycles is after how many of its cycles without a report a value is stale, or a device
@@ -67,6 +68,9 @@ func rule(p *schema.Property, m *schema.ModelProperty) twin.Rule {
 	var r twin.Rule
 	if m != nil {
 		r = twin.Rule{Minimum: m.Minimum, Maximum: m.Maximum, ReadOnly: m.AccessMode != schema.ReadWrite, ReportAlways: m.ReportAlways}
+		if m.History != nil {
+			r.History = history.Limit{Values: m.History.Values, Duration: m.History.MaxAge()}
+		}
 		if m.DesiredBy != schema.DesiredByBoth {
 			r.Authority = twin.Authority(m.DesiredBy)
 		}

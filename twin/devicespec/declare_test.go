@@ -7,6 +7,7 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
+	"github.com/edgekit/edgekit/twin/history"
 )
 
 // TestRules has what a model and a device say of a property become the rule of its twin.
@@ -15,6 +16,8 @@ func TestRules(t *testing.T) {
 		{Name: "target", Type: schema.TypeInt, AccessMode: schema.ReadWrite, Minimum: "10", Maximum: "80", DesiredBy: schema.DesiredByCloud},
 		{Name: "temperature", Type: schema.TypeFloat, ReportAlways: true},
 		{Name: "free", AccessMode: schema.ReadWrite, DesiredBy: schema.DesiredByBoth},
+		{Name: "past", AccessMode: schema.ReadWrite, History: &schema.History{Values: 100, Duration: "24h"}},
+		{Name: "wrong", AccessMode: schema.ReadWrite, History: &schema.History{Duration: "a day"}},
 	}}
 	for _, tt := range []struct {
 		property schema.Property
@@ -25,6 +28,8 @@ func TestRules(t *testing.T) {
 		{schema.Property{Name: "temperature"}, twin.Rule{ReadOnly: true, ReportAlways: true}, 0},
 		{schema.Property{Name: "free"}, twin.Rule{}, 0},
 		{schema.Property{Name: "unknown"}, twin.Rule{}, 0},
+		{schema.Property{Name: "past"}, twin.Rule{History: history.Limit{Values: 100, Duration: 24 * time.Hour}}, 0},
+		{schema.Property{Name: "wrong"}, twin.Rule{}, 0},
 		{schema.Property{Name: "free", CollectCycle: 1000}, twin.Rule{StaleAfter: 30 * time.Second}, 30 * time.Second},
 		{schema.Property{Name: "free", CollectCycle: 1000, ReportCycle: 60_000}, twin.Rule{StaleAfter: 3 * time.Minute}, 3 * time.Minute},
 		// In nanoseconds, as in files for KubeEdge up to 1.17: 20 s.

@@ -39,7 +39,7 @@ type Config struct {
 // called by several goroutines at once.
 type Bridge struct {
 	cfg Config
-	out chan any // twin.Commit, reply or listRequest, in the order of publication
+	out chan any // twin.Commit, reply, listRequest or pastRequest, in the order of publication
 	// revision is that of the newest MembershipMessage. The goroutine that publishes owns it.
 	// It begins with the time, so that it grows over restarts.
 	revision int64
@@ -159,7 +159,16 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 		b.warn("MQTT request names no device", "topic", m.Topic)
 		return
 	}
-	request, id, err := decodeRequest(action, m.Payload)
+	var request twin.Request
+	var asked HistoryRequest
+	var id string
+	var err error
+	if action == TwinHistory {
+		asked, err = decodeHistory(m.Payload)
+		id = asked.EventID
+	} else {
+		request, id, err = decodeRequest(action, m.Payload)
+	}
 	if id == "" {
 		id = m.Property("event_id")
 	}
@@ -168,6 +177,10 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 			topic: topics.Device(device, topics.Result(action)), id: id,
 			body: &topics.ErrorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
 		})
+		return
+	}
+	if action == TwinHistory {
+		b.enqueue(ctx, pastRequest{device: device, id: id, HistoryRequest: asked})
 		return
 	}
 	if request == nil {
@@ -224,6 +237,8 @@ func (b *Bridge) publish(ctx context.Context) error {
 				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
 			case listRequest:
 				b.list(ctx, item)
+			case pastRequest:
+				b.past(ctx, item)
 			}
 		}
 	}

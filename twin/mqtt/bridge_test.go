@@ -35,9 +35,13 @@ var clock = time.UnixMilli(1760000000044)
 
 func start(t *testing.T) *node {
 	t.Helper()
+	return startAt(t, func() time.Time { return clock })
+}
+
+func startAt(t *testing.T, now func() time.Time) *node {
+	t.Helper()
 	n := &node{transport: bustest.New(), got: make(chan bus.Message, 1000)}
 	var err1, err2, err3 error
-	now := func() time.Time { return clock }
 	n.engine, err1 = twin.New(twin.Config{Store: memstore.New(), Now: now})
 	n.bus, err2 = bus.New(bus.Config{Internal: n.transport})
 	n.bridge, err3 = mqtt.New(mqtt.Config{Engine: n.engine, Bus: n.bus, Node: "node", Now: now})

@@ -14,15 +14,57 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// eventID reads the event_id of a payload whose rest may be wrong.
+// eventID reads the event_id of a payload whose rest may be wrong: of one that is not JSON as
+// a whole, if it is before the fault.
 func eventID(payload []byte) string {
 	var m struct {
 		EventID string `json:"event_id"`
 	}
-	if jsonlimit.Unmarshal(payload, &m) != nil {
-		return ""
+	if jsonlimit.Unmarshal(payload, &m) == nil {
+		return m.EventID
 	}
-	return m.EventID
+	return findEventID(payload)
+}
+
+// findEventID looks for the event_id at the top level of what may be no JSON. It makes nothing
+// but the id.
+func findEventID(p []byte) string {
+	depth, colon, found := 0, false, false // colon: a value follows; found: it is that of event_id
+	for i := 0; i < len(p); i++ {
+		switch p[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case ':':
+			colon = colon || depth == 1
+		case ',':
+			if depth == 1 {
+				colon, found = false, false
+			}
+		case '"':
+			end := i + 1
+			for ; end < len(p) && p[end] != '"'; end++ {
+				if p[end] == '\\' {
+					end++
+				}
+			}
+			if end >= len(p) {
+				return ""
+			}
+			text := p[i : end+1]
+			if i = end; depth == 1 && !colon {
+				found = string(text) == `"event_id"`
+			} else if depth == 1 && found {
+				var id string
+				if len(text) > 1024 || json.Unmarshal(text, &id) != nil {
+					return ""
+				}
+				return id
+			}
+		}
+	}
+	return ""
 }
 
 // explain says what is wrong with JSON without the names of Go's types. Values are text also
@@ -38,7 +80,9 @@ func explain(err error) error {
 		want = `text in quotes, for example "21"`
 	case reflect.Bool:
 		want = "true or false"
-	case reflect.Int64, reflect.Uint64:
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		want = "a whole number"
 	}
 	return fmt.Errorf("field %q is of type %s: it must be %s", mismatch.Field, mismatch.Value, want)

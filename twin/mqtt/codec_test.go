@@ -38,3 +38,24 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeHistory(f *testing.F) {
+	f.Add([]byte(`{"event_id":"e","properties":["a"],"from":1,"to":2,"limit":3,"after":{"a":4}}`))
+	f.Add([]byte(`{"properties":[""]}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if m, err := decodeHistory(payload); err == nil && (m.Limit < 0 || m.From < 0 || len(m.Properties) > maxHistoryProperties) {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
+func TestFindEventID(t *testing.T) {
+	for payload, want := range map[string]string{
+		`{"event_id":"e-1","twin":`: "e-1", `{"twin":{"event_id":"no"},"event_id" : "e\u002d1",`: "e-1", `{"a":"event_id","b":"no"`: "", `{"a":"x\"event_id","event_id":"y"`: "y",
+		`{"event_id":5`: "", `{"event_id":"cut`: "", `{"event_id":"\q"`: "", ``: "", `"event_id"`: "", `{"event_id":["no"]`: "",
+	} {
+		if got := findEventID([]byte(payload)); got != want {
+			t.Errorf("%s: %q, want %q", payload, got, want)
+		}
+	}
+}

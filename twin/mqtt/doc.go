@@ -15,6 +15,7 @@
 //	$hw/events/device/<id>/twin/get            answered on .../twin/get/result
 //	$hw/events/device/<id>/state/update        answered on .../state/update/result
 //	$hw/events/device/<id>/state/get           answered on .../state/get/result
+//	$hw/events/device/<id>/twin/history        answered on .../twin/history/result
 //	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
 //	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
 //
@@ -39,6 +40,20 @@
 // "more": true. From then on membership/updated has each device that was added, changed or
 // removed, in the same form. Its "revision" grows by one with each message: a mapper that
 // sees a gap requests the list again.
+//
+// # History
+//
+// Past values of the properties whose model asks for a history come on request:
+//
+//	{"event_id":"e-1","properties":["temperature"],"from":1760000000000,"to":1760003600000,"limit":1000}
+//
+// All fields may be left out. The answer has the oldest values first, in messages of about 128
+// KiB, all but the last with "more": true:
+//
+//	{"event_id":"e-1","timestamp":…,"history":{"temperature":[{"value":"21","timestamp":1760000000000}]}}
+//
+// When a property has more values than the limit, "next" has a number for it; the same request
+// with it in "after" gets the values that follow.
 //
 // # Quality
 //

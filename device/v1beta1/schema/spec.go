@@ -356,8 +356,36 @@ type ModelProperty struct {
 	// ReportAlways has a value that is reported again as it was count as a change. KubeEdge
 	// has no such field.
 	ReportAlways bool `json:"reportAlways,omitempty"`
+	// History says how many past values the node keeps; without it, none. KubeEdge has no
+	// such field.
+	History *History `json:"history,omitempty"`
 	// Visitors that a device inherits and can override key by key.
 	Visitors *Visitor `json:"visitors,omitempty"`
+}
+
+// History says how many past values of a property the node keeps: the last so many, those of
+// the last so long, or with both fields what satisfies both.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="has(self.values) || has(self.duration)",message="name values, duration or both"
+type History struct {
+	// Values is the number of values.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Values int `json:"values,omitempty"`
+	// Duration is the age up to which values are kept, for example "24h" or "90m".
+	// +kubebuilder:validation:Pattern=`^([0-9]+(h|m|s))+$`
+	// +kubebuilder:validation:MaxLength=32
+	Duration string `json:"duration,omitempty"`
+}
+
+// MaxAge is Duration; 0 if it is empty, or not a duration, which the resource's schema refuses.
+func (h History) MaxAge() time.Duration {
+	d, err := time.ParseDuration(h.Duration)
+	if err != nil || d < 0 {
+		return 0
+	}
+	return d
 }
 
 // Status is what is known of a device: the core of the status of the

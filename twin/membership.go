@@ -2,10 +2,71 @@ package twin
 
 import (
 	"bytes"
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
 )
+
+// Member is what the owner of a device declares about it.
+type Member struct {
+	Description string `json:"description,omitempty"`
+	// Owner names the component that put the device, so that each owner removes only its
+	// own devices: twin/devicesync uses "cloud".
+	Owner string `json:"owner,omitempty"`
+	// Incarnation differs when another device has the same ID (a Device object that was
+	// deleted and created again); its twins then start empty.
+	Incarnation string `json:"incarnation,omitempty"`
+	// Version of the owner's desired values. A Put with a lower one is ignored.
+	Version uint64 `json:"version,omitempty"`
+	// ReportWithin is the longest time between two reports of a device that works. One that
+	// is silent for longer becomes "unknown". 0 means that silence says nothing.
+	ReportWithin time.Duration `json:"reportWithin,omitempty"`
+	// Spec and Model are for the driver; twin does not look into them.
+	Spec  json.RawMessage `json:"spec,omitempty"`
+	Model json.RawMessage `json:"model,omitempty"`
+}
+
+// Declaration is a property that the device's owner names.
+type Declaration struct {
+	Name    string
+	Type    string  // see CheckValue; empty means string
+	Rule    Rule    // what else the model says of it
+	Desired *string // the owner's desired value; nil for none. One that Twin.CheckDesired refuses is ignored.
+}
+
+// Put says that the device belongs to the node, and what its owner declares. It adds
+// the device or updates it.
+type Put struct {
+	Member     Member
+	Properties []Declaration
+}
+
+// Remove says that the device no longer belongs to the node.
+type Remove struct{}
+
+// Membership says that the owner added or removed the device, or changed more
+// of it than desired values.
+type Membership struct {
+	Kind   MembershipKind
+	Device Device // as it is now; for Removed as it was
+	// Anew says that the Device is another one than before with this ID; its twins began empty.
+	Anew bool
+}
+
+// MembershipKind says what happened to a device.
+type MembershipKind int
+
+// The kinds of Membership.
+const (
+	Added MembershipKind = iota + 1
+	Removed
+	Changed
+)
+
+func (Put) request()       {}
+func (Remove) request()    {}
+func (Membership) effect() {}
 
 // put applies a Put.
 func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
@@ -15,8 +76,9 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	}
 	d.ID = id
 	var dropped []string
+	anew := !added && d.Member.Incarnation != r.Member.Incarnation
 	switch {
-	case !added && d.Member.Incarnation != r.Member.Incarnation:
+	case anew:
 		dropped = slices.Collect(maps.Keys(d.Twins))
 		d.Twins, d.State, d.Within, d.SilentState, d.LastOnline, d.LastReport = nil, "", 0, "", time.Time{}, time.Time{}
 	case r.Member.Version < d.Member.Version:
@@ -48,7 +110,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	case added:
 		effects = append(effects, Membership{Kind: Added, Device: d})
 	case respecified:
-		effects = append(effects, Membership{Kind: Changed, Device: d})
+		effects = append(effects, Membership{Kind: Changed, Device: d, Anew: anew})
 	}
 	if len(moved) == 0 {
 		return d, effects
@@ -127,7 +189,7 @@ func (t Twin) declare(known bool, now int64, version uint64, p Declaration) (Twi
 		t.Expected = nil // the owner no longer desires a value; a local edit after that would stay
 	}
 	t.Desired = desired
-	t.ExpectedVersion.Cloud = version
+	t.ExpectedVersion.Cloud = max(t.ExpectedVersion.Cloud, version) // a Sync may have brought a higher one
 	return t, true
 }
 

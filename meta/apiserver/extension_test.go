@@ -1,0 +1,47 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/meta/memstore"
+)
+
+// TestExtensions has a path of another API: with the same credentials, and its handler learns
+// who asks.
+func TestExtensions(t *testing.T) {
+	g := newGuarded(t)
+	api, err := New(Config{Store: g.store, Node: "gate-7", Connected: func() (bool, time.Time) { return false, time.Time{} }, Extensions: map[string]http.Handler{
+		"/twin/v1/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			who, ok := IdentityOf(r.Context())
+			fmt.Fprintln(w, ok, who.Namespace(), who.Admin(), r.URL.Path)
+		}),
+	}})
+	must(t, err)
+	g.http = g.serveHTTP(api.Handler())
+	if code, body := g.as(g.token(t, nil), "/twin/v1/devices"); code != http.StatusOK || body != "true shop false /twin/v1/devices\n" {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, body := g.as("", "/twin/v1/devices"); code != http.StatusUnauthorized {
+		t.Errorf("without a token: %d %s", code, body)
+	}
+	if code, body := g.as(g.token(t, nil), "/version"); code != http.StatusOK {
+		t.Errorf("Kubernetes' own path: %d %s", code, body)
+	}
+	g.http = g.serveHTTP(api.AdminHandler())
+	if code, body := g.as("", "/twin/v1/x"); code != http.StatusOK || body != "true  true /twin/v1/x\n" {
+		t.Errorf("the administrator: %d %s", code, body)
+	}
+	if _, ok := IdentityOf(t.Context()); ok {
+		t.Error("an identity of nobody")
+	}
+	for _, prefix := range []string{"twin/", "/twin", "/", "/api/v1/", "/apis/x/"} {
+		_, err := New(Config{Store: memstore.New(), Node: "n", Extensions: map[string]http.Handler{prefix: nil}})
+		if err == nil || !strings.Contains(err.Error(), "Extensions") {
+			t.Errorf("prefix %q: %v", prefix, err)
+		}
+	}
+}
