@@ -132,7 +132,7 @@ func TestAttackLogin(t *testing.T) {
 			user, password string
 			in             bool
 		}{{"mapper", "secret", true}, {"pod", token, true}, {"mapper", "wrong", false}, {"eve", "secret", false}, {"", "", false}, {"pod", "a.b.c", false}} {
-			args := []string{"-V", version, "-q", "1", "-t", "nowhere", "-m", "x", "-i", "client"}
+			args := []string{"-V", version, "-q", "1", "-t", "nowhere", "-m", "x", "-i", "client-" + test.user}
 			if test.user != "" {
 				args = append(args, "-u", test.user, "-P", test.password)
 			}
