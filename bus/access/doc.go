@@ -61,7 +61,7 @@
 //
 //	topic                                          mapper      app          nobody
 //	device/D twin/update                           publish     publish (devices)
-//	device/D twin/get, state/get                   publish     publish
+//	device/D twin/get, state/get, twin/history     publish     publish
 //	device/D state/update                          publish
 //	device/D twin/cloud_updated, any result,                                publish
 //	  delta, document, updated

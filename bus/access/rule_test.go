@@ -95,6 +95,7 @@ func TestAllow(t *testing.T) {
 		{pub, d + "plant/pump-1/state/update", users{"": true, "modbus-mapper": true, "operator": true}},
 		{will, d + "plant/pump-1/state/update", users{"": true, "modbus-mapper": true, "operator": true}},
 		{pub, d + "plant/pump-1/twin/get", users{"": true, "modbus-mapper": true, "operator": true, pod: true, "dashboard": true, "system:serviceaccount:lab:reader": true}},
+		{pub, d + "plant/pump-1/twin/history", users{"": true, "modbus-mapper": true, "operator": true, pod: true, "dashboard": true, "system:serviceaccount:lab:reader": true}},
 		{pub, d + "plant/lamp/twin/update", users{"": true, "operator": true, pod: true, "dashboard": true}},
 		{pub, d + "hall/meter/twin/update", users{"": true, "modbus-mapper": true, "operator": true}},
 		{pub, d + "hall/camera/twin/update", users{"": true, "operator": true}},

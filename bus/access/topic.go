@@ -52,7 +52,7 @@ func (a *Access) mayPublish(f found, topic string) bool {
 			return a.maySet(f, id)
 		case topics.StateUpdate:
 			return f.role != roleApp && a.maySet(f, id)
-		case topics.TwinGet, topics.StateGet:
+		case topics.TwinGet, topics.StateGet, topics.TwinHistory:
 			return a.mayRead(f, id)
 		}
 		return false // what edgecore alone publishes

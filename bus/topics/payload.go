@@ -171,3 +171,30 @@ type LinkMessage struct {
 	Reason    string    `json:"reason,omitempty"`    // why the link ended
 	Transport string    `json:"transport,omitempty"` // of a link that is connected
 }
+
+// HistoryRequest asks for past values of a device.
+type HistoryRequest struct {
+	Header
+	Properties []string `json:"properties"`      // none means all that have a history
+	From       int64    `json:"from,omitempty"`  // milliseconds since 1970, inclusive; 0 is open
+	To         int64    `json:"to,omitempty"`    // milliseconds since 1970, inclusive; 0 is open
+	Limit      int      `json:"limit,omitempty"` // values of each property; 0 means 1,000, the most is 10,000
+	// After has, by property, the Next of an earlier answer that reached the limit.
+	After map[string]uint64 `json:"after,omitempty"`
+}
+
+// HistoryMessage answers a HistoryRequest. A long answer comes in several messages of about 128
+// KiB with the same event_id, all but the last with More.
+type HistoryMessage struct {
+	Header
+	History map[string][]PastValue `json:"history"` // by property, the oldest first
+	Next    map[string]uint64      `json:"next,omitempty"`
+	More    bool                   `json:"more,omitempty"`
+}
+
+// PastValue is a past actual value.
+type PastValue struct {
+	Value     string `json:"value"`
+	Timestamp int64  `json:"timestamp"`       // when the edge stored it, in milliseconds since 1970
+	Fault     string `json:"fault,omitempty"` // the limit of the model that it breaks
+}

@@ -19,6 +19,7 @@ const (
 	TwinDocument     = "twin/update/document" // TwinDocumentMessage, after each change of a value
 	TwinDelta        = "twin/update/delta"    // TwinDeltaMessage, while a desired value is not reported yet
 	TwinGet          = "twin/get"             // Header, answered
+	TwinHistory      = "twin/history"         // HistoryRequest, answered with HistoryMessages; KubeEdge has no such topic
 	StateUpdate      = "state/update"         // StateUpdateMessage, answered
 	StateGet         = "state/get"            // Header, answered
 )

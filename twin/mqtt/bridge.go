@@ -160,10 +160,10 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 		return
 	}
 	var request twin.Request
-	var asked HistoryRequest
+	var asked topics.HistoryRequest
 	var id string
 	var err error
-	if action == TwinHistory {
+	if action == topics.TwinHistory {
 		asked, err = decodeHistory(m.Payload)
 		id = asked.EventID
 	} else {
@@ -179,7 +179,7 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 		})
 		return
 	}
-	if action == TwinHistory {
+	if action == topics.TwinHistory {
 		b.enqueue(ctx, pastRequest{device: device, id: id, HistoryRequest: asked})
 		return
 	}

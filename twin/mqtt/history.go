@@ -14,50 +14,19 @@ import (
 	"github.com/edgekit/edgekit/twin/history"
 )
 
-// TwinHistory is the action on which past values are requested with a HistoryRequest. They
-// come on Result(TwinHistory) as HistoryMessages. KubeEdge has no such topic.
-const TwinHistory = "twin/history"
-
-// HistoryRequest asks for past values of a device.
-type HistoryRequest struct {
-	topics.Header
-	Properties []string `json:"properties"`      // none means all that have a history
-	From       int64    `json:"from,omitempty"`  // milliseconds since 1970, inclusive; 0 is open
-	To         int64    `json:"to,omitempty"`    // milliseconds since 1970, inclusive; 0 is open
-	Limit      int      `json:"limit,omitempty"` // values of each property; 0 means 1,000, the most is 10,000
-	// After has, by property, the Next of an earlier answer that reached the limit.
-	After map[string]uint64 `json:"after,omitempty"`
-}
-
-// HistoryMessage answers a HistoryRequest. A long answer comes in several messages of about 128
-// KiB with the same event_id, all but the last with More.
-type HistoryMessage struct {
-	topics.Header
-	History map[string][]PastValue `json:"history"` // by property, the oldest first
-	Next    map[string]uint64      `json:"next,omitempty"`
-	More    bool                   `json:"more,omitempty"`
-}
-
-// PastValue is a past actual value.
-type PastValue struct {
-	Value     string `json:"value"`
-	Timestamp int64  `json:"timestamp"`       // when the edge stored it, in milliseconds since 1970
-	Fault     string `json:"fault,omitempty"` // the limit of the model that it breaks
-}
-
 // maxHistoryProperties is how many properties one request may name.
 const maxHistoryProperties = 256
 
-// pastRequest is a HistoryRequest that waits for its answer.
+// pastRequest is a topics.HistoryRequest that waits for its answer.
 type pastRequest struct {
 	device, id string
-	HistoryRequest
+	topics.HistoryRequest
 }
 
-// decodeHistory reads a HistoryRequest.
-func decodeHistory(payload []byte) (m HistoryRequest, err error) {
+// decodeHistory reads a topics.HistoryRequest.
+func decodeHistory(payload []byte) (m topics.HistoryRequest, err error) {
 	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
-		return HistoryRequest{Header: topics.Header{EventID: eventID(payload)}}, fmt.Errorf("payload is not a history request: %w", explain(err))
+		return topics.HistoryRequest{Header: topics.Header{EventID: eventID(payload)}}, fmt.Errorf("payload is not a history request: %w", explain(err))
 	}
 	const latest = 1 << 48
 	switch {
@@ -85,7 +54,7 @@ func decodeHistory(payload []byte) (m HistoryRequest, err error) {
 
 // past publishes past values in messages of about pageBytes.
 func (b *Bridge) past(ctx context.Context, r pastRequest) {
-	topic := topics.Device(r.device, topics.Result(TwinHistory))
+	topic := topics.Device(r.device, topics.Result(topics.TwinHistory))
 	if r.id == "" {
 		r.id = newEventID()
 	}
@@ -109,7 +78,7 @@ func (b *Bridge) past(ctx context.Context, r pastRequest) {
 			}
 		}
 	}
-	m, size := &HistoryMessage{History: make(map[string][]PastValue)}, 0
+	m, size := &topics.HistoryMessage{History: make(map[string][]topics.PastValue)}, 0
 	for _, name := range names {
 		q := history.Query{Device: r.device, Property: name, Limit: r.Limit, After: r.After[name]}
 		if r.From > 0 {
@@ -123,14 +92,14 @@ func (b *Bridge) past(ctx context.Context, r pastRequest) {
 			fail(err)
 			return
 		}
-		m.History[name] = []PastValue{}
+		m.History[name] = []topics.PastValue{}
 		for _, e := range page.Entries {
 			if size > pageBytes {
 				m.More = true
 				b.send(ctx, topic, r.id, b.cfg.Now(), m)
-				m, size = &HistoryMessage{History: make(map[string][]PastValue)}, 0
+				m, size = &topics.HistoryMessage{History: make(map[string][]topics.PastValue)}, 0
 			}
-			m.History[name] = append(m.History[name], PastValue{Value: e.Value, Timestamp: e.Time, Fault: e.Fault})
+			m.History[name] = append(m.History[name], topics.PastValue{Value: e.Value, Timestamp: e.Time, Fault: e.Fault})
 			size += 48 + len(name) + len(e.Value) + len(e.Fault)
 		}
 		if page.Next > 0 {
