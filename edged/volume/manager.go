@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -69,7 +70,9 @@ type Manager struct {
 	cfg    Config
 	mount  func(dir, fstype, options string) error
 	helper mounter
-	onDisk sync.Once
+	// swappable says that the kernel does not know noswap.
+	swappable atomic.Bool
+	onDisk    sync.Once
 
 	// claiming is held while a volume is looked for among those of other pods, and
 	// recorded as a pod's.

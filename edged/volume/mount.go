@@ -35,8 +35,13 @@ func (m *Manager) secretMemory(dir string) error {
 	if err != nil || mounted {
 		return err
 	}
-	err = m.mount(dir, "tmpfs", "noswap")
-	if errors.Is(err, syscall.EINVAL) {
+	options := "noswap"
+	if m.swappable.Load() {
+		options = ""
+	}
+	err = m.mount(dir, "tmpfs", options)
+	if errors.Is(err, syscall.EINVAL) && options != "" {
+		m.swappable.Store(true) // each refusal is a line in the kernel's log
 		err = m.mount(dir, "tmpfs", "")
 	}
 	if errors.Is(err, fs.ErrPermission) {

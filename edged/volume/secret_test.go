@@ -39,7 +39,7 @@ func TestSecretMemory(t *testing.T) {
 				return syscall.EINVAL
 			}
 			return nil
-		}, "[noswap  noswap  noswap ]", 0, false},
+		}, "[noswap   ]", 0, false},
 		{"may not mount", func(string) error { return syscall.EPERM }, "[noswap noswap noswap]", 1, false},
 		{"out of memory", func(string) error { return syscall.ENOMEM }, "[noswap noswap noswap]", 0, true},
 	} {
