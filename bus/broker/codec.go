@@ -96,15 +96,17 @@ func decode(first byte, body []byte, version byte) (pk packets.Packet, err error
 
 // inPublish is a PUBLISH as it was received. All slices are borrowed.
 type inPublish struct {
-	topic   []byte
-	pid     uint16
-	alias   uint16
-	expiry  uint32 // seconds; 0 is none
-	props   []byte // for the subscribers
-	payload []byte
-	qos     byte
-	dup     bool
-	retain  bool
+	topic  []byte
+	pid    uint16
+	alias  uint16
+	expiry uint32 // seconds; 0 is none
+	props  []byte // for the subscribers
+	// response is the topic on which the client asks to be answered; empty for none.
+	response string
+	payload  []byte
+	qos      byte
+	dup      bool
+	retain   bool
 }
 
 // decodePublish reads a PUBLISH. It is written here since every message passes it, and
@@ -165,7 +167,7 @@ func (p *inPublish) properties(body []byte) ([]byte, error) {
 	case props.PayloadFormat == 1 && !utf8.Valid(body[n:]):
 		return nil, &packetError{0x99, "payload is not UTF-8, as its format says"}
 	}
-	p.alias, p.expiry = props.TopicAlias, props.MessageExpiryInterval
+	p.alias, p.expiry, p.response = props.TopicAlias, props.MessageExpiryInterval, props.ResponseTopic
 	p.props = encodeProperties(&props)
 	return body[n:], nil
 }

@@ -11,6 +11,13 @@ import (
 	"github.com/edgekit/edgekit/bus/internal/session"
 )
 
+// mayPublish reports whether a client may publish on a topic, or have another publish there
+// for it: the response topic of a request must be one of its own, or it could have whoever
+// answers write where it may not.
+func (b *Broker) mayPublish(user User, topic string) bool {
+	return !reserved(topic) && (b.cfg.Access == nil || b.cfg.Access.Allow(user, topic, ActionPublish))
+}
+
 // handlePublish passes on a message of a client and acknowledges it.
 func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 	in, err := decodePublish(first, body, c.version)
@@ -23,7 +30,7 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 	}
 	b.counters.received.Add(1)
 	code := byte(0)
-	if reserved(topic) || (b.cfg.Access != nil && !b.cfg.Access.Allow(c.user, topic, ActionPublish)) {
+	if !b.mayPublish(c.user, topic) || (in.response != "" && !b.mayPublish(c.user, in.response)) {
 		code = codeNotAuthorized
 		b.counters.denied.Add(1)
 	}

@@ -172,6 +172,9 @@ func (b *Broker) attach(c *conn, pk *packets.Packet, keepalive time.Duration) (w
 	c.mu.Unlock()
 	granted := b.keep(s, c, pk)
 	s.left, s.endsAt, s.willAt, s.user = 0, 0, 0, c.user
+	if asked := &pk.Connect.WillProperties.ResponseTopic; *asked != "" && !b.mayPublish(c.user, *asked) {
+		*asked = "" // see mayPublish
+	}
 	s.will = willOf(pk)
 	s.conn, c.session = c, s
 	b.loggedIn(c)
