@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -94,5 +95,36 @@ func TestRetiredWord(t *testing.T) {
 		if got := retiredWord(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestLogKeyOfErrors holds all logs to the key "err" for an error, as Kubernetes' have it:
+// who searches logs of two components needs one word.
+func TestLogKeyOfErrors(t *testing.T) {
+	levels := []string{"Debug", "Info", "Warn", "Error", "warn"}
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		f := parse(t, path)
+		ast.Inspect(f.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || !slices.Contains(levels, sel.Sel.Name) {
+				return true
+			}
+			for _, arg := range call.Args {
+				if key, ok := arg.(*ast.BasicLit); ok && key.Value == `"error"` {
+					t.Errorf("%s: the key of an error in logs is \"err\"", f.fset.Position(key.Pos()))
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -65,7 +65,7 @@ func (r *relay) pass(ctx context.Context) {
 		case m := <-r.queue:
 			if err := r.Transport.Publish(ctx, m); err != nil && ctx.Err() == nil {
 				r.dropped.Add(1)
-				r.log.Warn("MQTT message did not reach the outside broker", "topic", m.Topic, "error", err)
+				r.log.Warn("MQTT message did not reach the outside broker", "topic", m.Topic, "err", err)
 			}
 		case <-ctx.Done():
 			return
@@ -113,7 +113,7 @@ func (r *relay) Subscribe(filter string, deliver func(Message)) (stop func(), er
 		defer close(answered)
 		stop, err := r.Transport.Subscribe(filter, deliver)
 		if err != nil {
-			r.log.Warn("MQTT subscription failed at the outside broker", "filter", filter, "error", err)
+			r.log.Warn("MQTT subscription failed at the outside broker", "filter", filter, "err", err)
 			stop = func() {}
 		}
 		made <- stop

@@ -109,7 +109,7 @@ func (m *mapper) reportOffline(ctx context.Context) {
 		}
 		reports.Go(func() {
 			if err := m.cfg.Link.State(ctx, id, Offline); err != nil {
-				w.log.Info("the device's state stays online until the edge notices its silence", "error", err)
+				w.log.Info("the device's state stays online until the edge notices its silence", "err", err)
 			}
 		})
 	}

@@ -68,7 +68,7 @@ const (
 func (w *worker) beginFault(kind, property string, err error) {
 	if !w.faulty[fault{kind, property}] {
 		w.faulty[fault{kind, property}] = true
-		w.log.Warn(kind+"; logged once until it ends", "property", property, "error", err)
+		w.log.Warn(kind+"; logged once until it ends", "property", property, "err", err)
 	}
 }
 
@@ -110,7 +110,7 @@ func (w *worker) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.Warn("device failed, opening it again", "error", err)
+		w.log.Warn("device failed, opening it again", "err", err)
 		w.setState(Offline)
 		w.flush(ctx)
 		if time.Since(began) > 64*w.cfg.Backoff {
@@ -275,7 +275,7 @@ func (w *worker) apply(ctx context.Context) {
 		if err := w.call(ctx, func(ctx context.Context) error { return w.driver.Write(ctx, name, value) }); err != nil {
 			w.writes[name] = failed.retry(w.cfg.Backoff)
 			if ctx.Err() == nil {
-				w.log.Warn("property cannot be written, trying again", "property", name, "failed", w.writes[name].failed, "error", err)
+				w.log.Warn("property cannot be written, trying again", "property", name, "failed", w.writes[name].failed, "err", err)
 			}
 			continue
 		}
@@ -303,7 +303,7 @@ func (w *worker) flush(ctx context.Context) {
 	if err := w.sendAll(ctx); err != nil {
 		w.reports = w.reports.retry(w.cfg.Backoff)
 		if ctx.Err() == nil {
-			w.log.Warn("values are not reported, trying again", "failed", w.reports.failed, "error", err)
+			w.log.Warn("values are not reported, trying again", "failed", w.reports.failed, "err", err)
 		}
 		return
 	}

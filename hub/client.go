@@ -176,7 +176,7 @@ func (c *Client) serve(ctx context.Context, ends Endpoints) error {
 		}
 		first := c.noteFenced(err)
 		if final := c.final(stood, err); final != nil {
-			c.log.Error("the link has ended and is not tried again", "error", final)
+			c.log.Error("the link has ended and is not tried again", "err", final)
 			return final
 		}
 		// A session that lasted starts the back-off again.
@@ -190,7 +190,7 @@ func (c *Client) serve(ctx context.Context, ends Endpoints) error {
 			attempt = 0
 		}
 		wait := c.cfg.Backoff.wait(attempt, asked, mathrand.Float64())
-		c.log.Warn("link is down", "error", err, "retry", wait.Round(time.Millisecond))
+		c.log.Warn("link is down", "err", err, "retry", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
 			return nil

@@ -24,7 +24,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	l, h, err := receive(hctx, conn)
 	if err != nil {
 		v.stats.handshake(handshakeResult(err))
-		log.Warn("connection without a handshake", "node", conn.Peer().Name, "error", err)
+		log.Warn("connection without a handshake", "node", conn.Peer().Name, "err", err)
 		if l != nil && errors.Is(err, ErrProtocol) {
 			l.sendGoAway(wire.GoAway{Kind: wire.GoAwayRefused, Err: &Error{Code: CodeInvalid, Text: err.Error()}})
 		}
@@ -35,7 +35,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	if err != nil {
 		result := handshakeResult(err)
 		v.stats.handshake(result)
-		log.Warn("node is refused", "result", result, "error", err)
+		log.Warn("node is refused", "result", result, "err", err)
 		stop()
 		l.sendGoAway(goAwayFor(err))
 		v.reportDuplicate(ctx, node, h.Node, err)
@@ -51,7 +51,7 @@ func (v *Server) serve(ctx context.Context, conn Conn) bool {
 	}
 	if !stop() || err != nil {
 		v.stats.handshake(HandshakeLost)
-		log.Warn("handshake was not completed", "error", errors.Join(err, hctx.Err()))
+		log.Warn("handshake was not completed", "err", errors.Join(err, hctx.Err()))
 		v.release(h.Node, t)
 		return false
 	}

@@ -243,7 +243,7 @@ func (s *session) serveOpened(st Stream) {
 	r.Owned = true
 	o, slot, err := s.readOpen(st, r)
 	if err != nil {
-		s.log.Debug("stream was not opened", "error", err)
+		s.log.Debug("stream was not opened", "err", err)
 		return
 	}
 	defer slot.release()

@@ -152,7 +152,7 @@ func (s *session) perform(fx replica.Effect) error {
 	case replica.ReportDropped:
 		s.stats.failed(ofState, fx.Err)
 		if suppressed, ok := s.warnings.allow(time.Now(), fx.Err); ok {
-			s.log.Warn("object was not delivered", "key", fx.Key.String(), "error", fx.Err, "suppressed", suppressed)
+			s.log.Warn("object was not delivered", "key", fx.Key.String(), "err", fx.Err, "suppressed", suppressed)
 		}
 	case replica.ReportBehind:
 		s.stats.behind.Add(1)
@@ -180,7 +180,7 @@ func (s *session) perform(fx replica.Effect) error {
 		s.urgentLocked(wire.Refusal(fx))
 	case replica.ReportLost:
 		s.stats.failed(ofEvent, fx.Err)
-		s.log.Warn("event was not delivered", "source", message.Clip(fx.Source), "id", fx.ID, "error", fx.Err)
+		s.log.Warn("event was not delivered", "source", message.Clip(fx.Source), "id", fx.ID, "err", fx.Err)
 	default:
 		return fmt.Errorf("hub: effect %T is not performed", fx)
 	}

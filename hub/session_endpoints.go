@@ -126,7 +126,7 @@ func (s *session) untilNoted(class int, acked func() error) {
 		}
 		s.stats.retried[class].Add(1)
 		if tries == 1 {
-			s.log.Warn("an acknowledgement could not be stored (not noted); trying again until it is", "class", classes()[class], "error", err)
+			s.log.Warn("an acknowledgement could not be stored (not noted); trying again until it is", "class", classes()[class], "err", err)
 		}
 		select {
 		case <-time.After(replica.RetryPause(tries)):

@@ -70,7 +70,7 @@ func (e *Engine) commit(ctx context.Context, batch []call) error {
 		return ctx.Err()
 	default:
 		if skipped, ok := e.faults.Allow(); ok {
-			e.log.Error("twin store failed", "error", err, "requests", len(batch), "skipped", skipped)
+			e.log.Error("twin store failed", "err", err, "requests", len(batch), "skipped", skipped)
 		}
 		for i := range j.commits {
 			j.commits[i].Effects = refuse(CodeInternal, "the store failed: %v", err)

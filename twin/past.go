@@ -96,7 +96,7 @@ func (e *Engine) flushHistory(ctx context.Context) error {
 	}
 	if err != nil && ctx.Err() == nil {
 		if skipped, ok := e.faults.Allow(); ok {
-			e.log.Error("past values cannot be stored yet", "error", err, "lost", e.past.Lost(), "skipped", skipped)
+			e.log.Error("past values cannot be stored yet", "err", err, "lost", e.past.Lost(), "skipped", skipped)
 		}
 	}
 	return nil

@@ -108,7 +108,7 @@ func load(ctx context.Context, store meta.Store, log *slog.Logger) (map[string]D
 	devices := make(map[string]Device)
 	for _, r := range records { // "device/" sorts before "twin/"
 		if err := loadRecord(devices, r); err != nil {
-			log.Error("twin record is skipped", "key", r.Key, "error", err)
+			log.Error("twin record is skipped", "key", r.Key, "err", err)
 		}
 	}
 	return devices, nil

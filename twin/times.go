@@ -53,7 +53,7 @@ func (e *Engine) writeTimes(ctx context.Context) error {
 		}
 		if err != nil {
 			if skipped, ok := e.faults.Allow(); ok && ctx.Err() == nil {
-				e.log.Error("twin store failed", "error", err, "timestamps", len(list), "skipped", skipped)
+				e.log.Error("twin store failed", "err", err, "timestamps", len(list), "skipped", skipped)
 			}
 			return nil
 		}

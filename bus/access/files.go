@@ -151,7 +151,7 @@ func (a *Access) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			if err := a.load(); err != nil {
-				a.log.Error("a file of the MQTT broker was not read; what was read before stays", "error", fmt.Sprint(err))
+				a.log.Error("a file of the MQTT broker was not read; what was read before stays", "err", fmt.Sprint(err))
 			}
 		}
 	}

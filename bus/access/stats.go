@@ -61,7 +61,7 @@ func (a *Access) refuseLogin(how string, login broker.Login, user string, err er
 		log = a.log.Warn
 	}
 	log("an MQTT login is refused; further ones of this kind are only counted", "reason", how, "user", shown(user), "client", shown(login.ClientID),
-		"remote", addressOf(login.Remote), "error", err)
+		"remote", addressOf(login.Remote), "err", err)
 }
 
 func (a *Access) refuseTopic(action broker.Action, user broker.User, topic string) {

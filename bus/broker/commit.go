@@ -200,7 +200,7 @@ func (b *Broker) apply(ctx context.Context, changes []Record) bool {
 			return true
 		}
 		if b.counters.failures.Add(1) == 1 {
-			b.log.Error("MQTT messages cannot be stored; they are not acknowledged", "error", err)
+			b.log.Error("MQTT messages cannot be stored; they are not acknowledged", "err", err)
 		}
 		select {
 		case <-time.After(commitPause):

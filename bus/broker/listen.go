@@ -81,7 +81,7 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, e endpoint) {
 			return
 		}
 		if err != nil { // too many open files, for example: they are closed again
-			b.log.Warn("MQTT connection was not accepted", "error", err)
+			b.log.Warn("MQTT connection was not accepted", "err", err)
 			select {
 			case <-time.After(acceptPause):
 			case <-ctx.Done():
@@ -167,7 +167,7 @@ func (b *Broker) upgrade(c *conn, path string) bool {
 	}
 	ws, err := wsframe.Accept(c.net, path)
 	if err != nil {
-		b.log.Debug("WebSocket was not accepted", "error", err)
+		b.log.Debug("WebSocket was not accepted", "err", err)
 		return false
 	}
 	c.mu.Lock() // closeAll may end it now

@@ -154,7 +154,7 @@ func (b *Broker) serve(c *conn) {
 	c.disconnect(reasonCode(err))
 	c.join()
 	if !errors.Is(err, io.EOF) && !errors.Is(err, errGoodbye) && !errors.Is(err, errWill) {
-		b.log.Debug("MQTT connection ended", "remote", c.remote, "error", err)
+		b.log.Debug("MQTT connection ended", "remote", c.remote, "err", err)
 	}
 }
 

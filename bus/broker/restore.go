@@ -72,7 +72,7 @@ func (r *restoring) read(record Record) {
 		return // not ours
 	}
 	if err != nil {
-		r.b.log.Error("a stored MQTT record is damaged and is removed", "key", record.Key, "error", err)
+		r.b.log.Error("a stored MQTT record is damaged and is removed", "key", record.Key, "err", err)
 		r.b.batch.remove(record.Key)
 	}
 }

@@ -184,7 +184,7 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			return true
 		},
 		OnConnectError: func(err error) {
-			c.log.Warn("cannot connect to MQTT broker, trying again", "error", err)
+			c.log.Warn("cannot connect to MQTT broker, trying again", "err", err)
 		},
 		ClientConfig: paho.ClientConfig{
 			ClientID:          c.cfg.ClientID,
@@ -229,7 +229,7 @@ func (c *Client) resubscribe(ctx context.Context) {
 	}
 	if len(filters) > 0 {
 		if _, err := conn.Subscribe(ctx, request); err != nil {
-			c.log.Warn("MQTT subscriptions failed", "error", err)
+			c.log.Warn("MQTT subscriptions failed", "err", err)
 			c.startSending(conn)
 			return
 		}
@@ -273,7 +273,7 @@ func (c *Client) disconnected(reason error) {
 	c.outbox.setConnected(false)
 	c.mu.Unlock()
 	if reason != nil {
-		c.log.Warn("MQTT broker is disconnected", "error", reason)
+		c.log.Warn("MQTT broker is disconnected", "err", reason)
 	}
 }
 
@@ -326,7 +326,7 @@ func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 		// since without a connection it does not wait at all.
 		_, err := conn.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{c.options(filter)}})
 		if err != nil {
-			c.log.Warn("MQTT subscription failed", "filter", filter, "error", err)
+			c.log.Warn("MQTT subscription failed", "filter", filter, "err", err)
 		}
 	}
 	return func() { c.unsubscribe(id, filter) }, nil
@@ -350,7 +350,7 @@ func (c *Client) unsubscribe(id int, filter string) {
 	}
 	// Bounded by packetTimeout, as in Subscribe.
 	if _, err := conn.Unsubscribe(context.Background(), &paho.Unsubscribe{Topics: []string{filter}}); err != nil {
-		c.log.Debug("MQTT unsubscribe failed", "filter", filter, "error", err)
+		c.log.Debug("MQTT unsubscribe failed", "filter", filter, "err", err)
 	}
 }
 

@@ -45,7 +45,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}}
 	var err error
 	if link.cfg.Earlier, err = rememberRun(ctx, n.store, n.instance); err != nil {
-		log.Warn("the runs of this node cannot be stored: if the hello of a killed run arrives late, this run may have no link for some minutes", "error", err)
+		log.Warn("the runs of this node cannot be stored: if the hello of a killed run arrives late, this run may have no link for some minutes", "err", err)
 	}
 	if err := link.renew(); err != nil {
 		return nil, err

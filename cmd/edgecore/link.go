@@ -45,7 +45,7 @@ func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {
 		if !ok {
 			return err
 		}
-		l.log.Error("the cloud refuses this node: pods and devices go on without the cloud", "error", refused, "retry", refusedRetry)
+		l.log.Error("the cloud refuses this node: pods and devices go on without the cloud", "err", refused, "retry", refusedRetry)
 		select {
 		case <-time.After(refusedRetry):
 		case <-ctx.Done():

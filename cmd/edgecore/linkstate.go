@@ -23,7 +23,7 @@ func publishLinkState(b *bus.Bus, mgr *manager.Manager, log *slog.Logger) func(c
 		for info := range mgr.Connections(ctx) {
 			for _, m := range linkMessages(info) {
 				if err := b.Publish(ctx, m); err != nil && ctx.Err() == nil {
-					log.Warn("the link's state could not be published", "topic", m.Topic, "error", err)
+					log.Warn("the link's state could not be published", "topic", m.Topic, "err", err)
 				}
 			}
 		}

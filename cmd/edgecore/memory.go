@@ -37,7 +37,7 @@ func trimMemory(log *slog.Logger) func(context.Context) error {
 			}
 			debug.FreeOSMemory()
 			if err := unmapProgram(); err != nil {
-				log.Debug("the pages of the program stay mapped", "error", err)
+				log.Debug("the pages of the program stay mapped", "err", err)
 			}
 			timer.Reset(trimEvery)
 		}

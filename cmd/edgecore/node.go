@@ -84,7 +84,7 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 		Dir: filepath.Join(dataDir, storeDir), KeyFile: storeKey, Logger: component(log, "store"),
 		Damaged: func(e *meta.CorruptError) {
 			n.damaged = e
-			log.Error("the store was damaged; the cloud fills it again", "error", e)
+			log.Error("the store was damaged; the cloud fills it again", "err", e)
 		},
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 		switch {
 		case failure != nil && since.IsZero():
 			since = time.Now()
-			n.log.Error("the store refuses all writes: pods keep running, changes from the cloud wait, and only this fault is reported", "error", failure)
+			n.log.Error("the store refuses all writes: pods keep running, changes from the cloud wait, and only this fault is reported", "err", failure)
 		case failure == nil && !since.IsZero():
 			n.log.Info("the store can be written again", "after", time.Since(since).Round(time.Second))
 			n.recordStoreEvent(ctx, objects, "StoreUnwritable", fmt.Sprintf("the node's disk took no writes from %s to %s; what the node reported meanwhile is late or missing",
@@ -133,7 +133,7 @@ func (n *node) watchStore(ctx context.Context, objects *kube.Client) error {
 // recordStoreEvent records an event of the store.
 func (n *node) recordStoreEvent(ctx context.Context, objects *kube.Client, reason, message string) {
 	if err := objects.Event(ctx, storeEvent(n.name, reason, message, metav1.Now())); err != nil && ctx.Err() == nil {
-		n.log.Warn("the event about the store could not be stored", "reason", reason, "error", err)
+		n.log.Warn("the event about the store could not be stored", "reason", reason, "err", err)
 	}
 }
 
@@ -158,7 +158,7 @@ func (n *node) Close() error { return n.store.Close() }
 func (n *node) connected(ctx context.Context, mgr *manager.Manager, objects *kube.Client) func(hub.Info) {
 	return func(info hub.Info) {
 		if err := mgr.NodeConnection(ctx, info); err != nil && ctx.Err() == nil {
-			n.log.Warn("the state of the link could not be stored", "error", err)
+			n.log.Warn("the state of the link could not be stored", "err", err)
 		}
 		if info.Connected {
 			objects.Refresh()

@@ -95,7 +95,7 @@ func (r *runCmd) runtime(ctx context.Context, log *slog.Logger) (*cri.Client, er
 	}
 	err = runtime.Check(ctx)
 	if socket, ok := errors.AsType[*cri.SocketError](err); ok && socket.Temporary {
-		log.Warn("the container runtime is not up yet; pods wait for it, and everything else runs", "error", err)
+		log.Warn("the container runtime is not up yet; pods wait for it, and everything else runs", "err", err)
 		return runtime, nil
 	}
 	if err != nil {

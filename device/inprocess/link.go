@@ -98,7 +98,7 @@ func (l *Link) list() []device.Instance {
 	for _, d := range devices {
 		dev, err := devicespec.Instance(d)
 		if err != nil {
-			l.log.Warn("device is left out", "error", err)
+			l.log.Warn("device is left out", "err", err)
 			continue
 		}
 		list = append(list, dev)

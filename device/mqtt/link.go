@@ -114,7 +114,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 		case m := <-events:
 			newList, err := v.apply(m)
 			if err != nil {
-				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "error", err)
+				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "err", err)
 				continue
 			}
 			if v.missed {
@@ -147,7 +147,7 @@ func instances(entries map[string]*entry) []device.Instance {
 func (l *Link) requestList(ctx context.Context) {
 	m := newHeader()
 	if err := l.publish(ctx, topics.Node(l.cfg.Node, topics.MembershipDetail), m.EventID, m); err != nil && ctx.Err() == nil {
-		l.cfg.Logger.Warn("the list of devices cannot be requested", "error", err)
+		l.cfg.Logger.Warn("the list of devices cannot be requested", "err", err)
 	}
 }
 
@@ -206,7 +206,7 @@ func (l *Link) handleAnswer(_ context.Context, m bus.Message) {
 	}
 	var a topics.ErrorMessage
 	if err := jsonlimit.Unmarshal(m.Payload, &a); err != nil {
-		l.cfg.Logger.Warn("answer is ignored", "topic", m.Topic, "error", err)
+		l.cfg.Logger.Warn("answer is ignored", "topic", m.Topic, "err", err)
 		return
 	}
 	if waiter := l.waiter(a.EventID); waiter != nil {

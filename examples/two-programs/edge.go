@@ -117,7 +117,7 @@ func (e *edge) ask(ctx context.Context, client *hub.Client) error {
 	}
 	answer, err := client.Call(ctx, hub.Message{Key: hub.Key{Resource: "greetings"}})
 	if err != nil {
-		e.log.Warn("the cloud did not answer", "error", err) // ErrOffline: nothing was sent
+		e.log.Warn("the cloud did not answer", "err", err) // ErrOffline: nothing was sent
 		return nil
 	}
 	fmt.Fprintf(e.out, "the cloud says over %s: %s\n", client.Info().Transport, answer.Body)

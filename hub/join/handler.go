@@ -176,7 +176,7 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 		w.Header().Set("Retry-After", strconv.Itoa(int(out.retry/time.Second)+1))
 		answer(w, status, failure{code, err.Error()})
 	case err != nil:
-		log.Warn("certificate was refused", "code", code, "error", err)
+		log.Warn("certificate was refused", "code", code, "err", err)
 		if code == codeServer {
 			err = ErrServer // a peer must not see internal errors
 		}
@@ -305,7 +305,7 @@ func (h *Handler) trust(ctx context.Context, r *http.Request) (outcome, error) {
 	}
 	defer leave()
 	if err := replacer.Confirm(ctx, node, KeyHash(leaf)); err != nil {
-		h.cfg.Logger.Warn("a renewed key was not confirmed: the earlier key stays valid until the node connects", "node", node, "error", err)
+		h.cfg.Logger.Warn("a renewed key was not confirmed: the earlier key stays valid until the node connects", "node", node, "err", err)
 	}
 	return out, nil
 }
@@ -327,7 +327,7 @@ func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) 
 	}
 	if h.cfg.Ledger != nil {
 		if err := h.cfg.Ledger.Issued(ctx, out.node, cert, issuer.Issuer.Pin()); err != nil {
-			h.cfg.Logger.Warn("the certificate that was issued is not recorded", "node", out.node, "error", err)
+			h.cfg.Logger.Warn("the certificate that was issued is not recorded", "node", out.node, "err", err)
 		}
 	}
 	out.cert, out.bundle = cert, issuer.bundle

@@ -201,14 +201,14 @@ func (i *Identity) renewOnce(ctx context.Context, s *schedule) {
 	}
 	if err != nil && ctx.Err() == nil {
 		i.cfg.Logger.Warn("certificate was not renewed",
-			"until", i.Credentials().Leaf.NotAfter, "retry", wait.Round(time.Second), "error", err)
+			"until", i.Credentials().Leaf.NotAfter, "retry", wait.Round(time.Second), "err", err)
 	}
 }
 
 func (i *Identity) refreshOnce(ctx context.Context, s *schedule) {
 	err := i.Refresh(ctx)
 	if wait := s.next(err, trustEvery/2+mathrand.N(trustEvery)); err != nil && ctx.Err() == nil {
-		i.cfg.Logger.Warn("the cloud was not asked which authorities to trust", "retry", wait.Round(time.Second), "error", err)
+		i.cfg.Logger.Warn("the cloud was not asked which authorities to trust", "retry", wait.Round(time.Second), "err", err)
 	}
 }
 
@@ -252,7 +252,7 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 	key, err := i.nextKey(old.Key)
 	if err != nil {
 		// The certificate must not expire because a disk is full.
-		i.cfg.Logger.Warn("no new key was made: the certificate is renewed for the old one", "error", err)
+		i.cfg.Logger.Warn("no new key was made: the certificate is renewed for the old one", "err", err)
 		key = old.Key
 	}
 	c, err := i.renewFor(ctx, old, key)
@@ -328,7 +328,7 @@ func (i *Identity) confirm(ctx context.Context) {
 		return c
 	}
 	if _, err := i.ask(ctx, shown, TrustPath, nil); err != nil {
-		i.cfg.Logger.Info("the cloud was not shown the new key: the old one stays valid until the node connects", "error", err)
+		i.cfg.Logger.Info("the cloud was not shown the new key: the old one stays valid until the node connects", "err", err)
 	}
 }
 

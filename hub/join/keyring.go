@@ -126,7 +126,7 @@ func (k *Keyring) server() (*tls.Config, error) {
 	if err != nil {
 		if !k.now.failed {
 			k.now.failed = true
-			k.cfg.Logger.Error("server certificate was not made: nodes cannot connect", "error", err)
+			k.cfg.Logger.Error("server certificate was not made: nodes cannot connect", "err", err)
 		}
 		return nil, err
 	}

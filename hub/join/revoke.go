@@ -112,7 +112,7 @@ func (g *Guard) checkHolder(ctx context.Context, node, key string) (known bool, 
 	if known = slices.Contains(keys, key); !known {
 		var err error
 		if keys, err = namesKeys(ctx, g.cfg.Names, node); err != nil {
-			g.cfg.Logger.Warn("a node is asked to come back: it is not known which key has its name", "node", node, "error", err)
+			g.cfg.Logger.Warn("a node is asked to come back: it is not known which key has its name", "node", node, "err", err)
 			return false, &hub.Error{Code: hub.CodeUnavailable, RetryAfter: 5 * time.Second, Text: "the server cannot read who has the node's name"}
 		}
 	}
@@ -122,7 +122,7 @@ func (g *Guard) checkHolder(ctx context.Context, node, key string) (known bool, 
 	}
 	if r, ok := g.cfg.Names.(KeyReplacer); ok && len(keys) > 1 && keys[0] == key {
 		if err := r.Confirm(ctx, node, key); err != nil {
-			g.cfg.Logger.Warn("a renewed key was not confirmed: the earlier key stays valid until the node connects again", "node", node, "error", err)
+			g.cfg.Logger.Warn("a renewed key was not confirmed: the earlier key stays valid until the node connects again", "node", node, "err", err)
 		}
 	}
 	return known, nil
@@ -215,7 +215,7 @@ func (g *Guard) Revoke(keyHash string) {
 func (g *Guard) endSession(node, key string, why error) {
 	err := g.cfg.Disconnect(node, &hub.Error{Code: hub.CodeUnavailable, Text: why.Error()})
 	if err != nil && !errors.Is(err, hub.ErrOffline) {
-		g.cfg.Logger.Error("session of a key that is no longer valid was not ended", "node", node, "key", key, "reason", why, "error", err)
+		g.cfg.Logger.Error("session of a key that is no longer valid was not ended", "node", node, "key", key, "reason", why, "err", err)
 		return
 	}
 	g.ended.Add(1)

@@ -37,7 +37,7 @@ func (s *Syncer) syncDevices(ctx context.Context) error {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, twin.ErrClosed) {
 			return err
 		}
-		s.warn("listing devices again", "error", err)
+		s.warn("listing devices again", "err", err)
 		if !sleep(ctx, retry) {
 			return nil
 		}
@@ -146,7 +146,7 @@ func (s *Syncer) applyRecord(ctx context.Context, v *view, r meta.Record, gone b
 			err = jsonlimit.Unmarshal(o.Body, &model)
 		}
 		if err != nil {
-			s.cfg.Logger.Error("object from the cloud cannot be decoded; its previous form stays in use", "key", r.Key, "error", err)
+			s.cfg.Logger.Error("object from the cloud cannot be decoded; its previous form stays in use", "key", r.Key, "err", err)
 			if key.Resource == devices {
 				v.unreadable[id] = struct{}{}
 			}
@@ -216,7 +216,7 @@ func (s *Syncer) flush(ctx context.Context, v *view) error {
 		case errors.Is(err, &twin.Error{Code: twin.CodeInternal}):
 			continue
 		case err != nil:
-			s.cfg.Logger.Error("device is refused", "device", id, "error", err)
+			s.cfg.Logger.Error("device is refused", "device", id, "err", err)
 		}
 		delete(v.pending, id)
 		s.dirty.add(id)
@@ -235,7 +235,7 @@ func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 	}
 	put, err := devicespec.Declare(dev.Spec, *model)
 	if err != nil {
-		s.cfg.Logger.Error("device cannot be used", "device", id, "error", err)
+		s.cfg.Logger.Error("device cannot be used", "device", id, "err", err)
 		return twin.Put{}, false
 	}
 	put.Member.Owner = owner

@@ -78,7 +78,7 @@ func (s *Syncer) reportStatuses(ctx context.Context) error {
 				if errors.Is(err, net.ErrClosed) {
 					return err
 				}
-				s.warn("device cannot be reported, trying again", "device", id, "error", err)
+				s.warn("device cannot be reported, trying again", "device", id, "err", err)
 				p.schedule(id, now.Add(retry))
 			}
 		}

@@ -114,7 +114,7 @@ func (l *Log) Load(ctx context.Context, limit func(device, property string) Limi
 		if err == nil {
 			keep = limit(s.device, s.property)
 		} else {
-			l.cfg.Logger.Error("history record is removed", "key", e.Key, "error", err)
+			l.cfg.Logger.Error("history record is removed", "key", e.Key, "err", err)
 		}
 		if keep.IsZero() {
 			l.dropped = append(l.dropped, e.Key)
@@ -226,7 +226,7 @@ func (l *Log) Bytes() int64 {
 // damaged empties the history of a property with a chunk that cannot be read.
 func (l *Log) damaged(s series, key string, err error) {
 	if skipped, ok := l.faults.Allow(); ok {
-		l.cfg.Logger.Error("history of a property cannot be read and begins anew", "device", s.device, "property", s.property, "key", strings.TrimPrefix(key, area), "error", err, "skipped", skipped)
+		l.cfg.Logger.Error("history of a property cannot be read and begins anew", "device", s.device, "property", s.property, "key", strings.TrimPrefix(key, area), "err", err, "skipped", skipped)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

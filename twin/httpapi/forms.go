@@ -127,7 +127,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	case http.StatusInternalServerError:
-		h.cfg.Logger.Warn("HTTP request failed", "path", r.URL.Path, "error", err)
+		h.cfg.Logger.Warn("HTTP request failed", "path", r.URL.Path, "err", err)
 	}
 	body, err := json.Marshal(form)
 	if err != nil {

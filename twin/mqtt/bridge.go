@@ -188,7 +188,7 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	}
 	err = b.cfg.Engine.Submit(ctx, twin.Call{Device: device, Request: request, Origin: origin, EventID: id})
 	if err != nil && ctx.Err() == nil {
-		b.cfg.Logger.Warn("MQTT request is lost: the twin engine does not run any more", "topic", m.Topic, "error", err)
+		b.cfg.Logger.Warn("MQTT request is lost: the twin engine does not run any more", "topic", m.Topic, "err", err)
 	}
 }
 
@@ -313,7 +313,7 @@ func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m st
 	m.Stamp(id, now)
 	payload, err := json.Marshal(m)
 	if err != nil {
-		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "error", err)
+		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "err", err)
 		return
 	}
 	err = b.cfg.Bus.Publish(ctx, bus.Message{
@@ -326,6 +326,6 @@ func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m st
 		// When it starts, all devices are announced.
 		b.cfg.Logger.Debug("MQTT message is not published: the bus does not run", "topic", topic)
 	default:
-		b.warn("MQTT message is not published", "topic", topic, "error", err)
+		b.warn("MQTT message is not published", "topic", topic, "err", err)
 	}
 }
