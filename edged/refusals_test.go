@@ -105,7 +105,7 @@ func refusals() map[string]refused {
 	sources := reflect.TypeFor[corev1.VolumeSource]()
 	for i := range sources.NumField() {
 		var src corev1.VolumeSource
-		if slices.Contains([]string{"HostPath", "EmptyDir", "Secret", "ConfigMap", "DownwardAPI", "Projected", "NFS", "PersistentVolumeClaim", "Ephemeral", "CSI"}, sources.Field(i).Name) {
+		if slices.Contains([]string{"HostPath", "EmptyDir", "Secret", "ConfigMap", "DownwardAPI", "Projected", "NFS", "PersistentVolumeClaim", "Ephemeral", "CSI", "Image"}, sources.Field(i).Name) {
 			continue
 		}
 		reflect.ValueOf(&src).Elem().Field(i).Set(reflect.New(sources.Field(i).Type.Elem()))
