@@ -36,6 +36,8 @@ func Example() {
 	agent, err := edged.New(edged.Config{
 		NodeName: "gate-7", Runtime: rt, Objects: api, Reports: api,
 		Root: filepath.Join(root, "edged"), LogRoot: filepath.Join(root, "logs"),
+		// However full the disk is on which this runs: no pod is evicted, no image removed.
+		Eviction: edged.Eviction{Hard: map[string]string{}}, ImageGC: edged.ImageGC{HighThresholdPercent: 100},
 	})
 	if err != nil {
 		fmt.Println(err)
