@@ -85,7 +85,7 @@ func autonomy(t *testing.T, s *site.Site, kills int) {
 	k.run(ctx, "", "-n", tour.Namespace, "patch", "configmap", "settings", "-p", `{"data":{"mode":"after"}}`)
 	k.run(ctx, "", "-n", tour.Namespace, "patch", "secret", "key", "-p", `{"stringData":{"key":"after"}}`)
 	k.run(ctx, "", "-n", tour.Namespace, "patch", "device", tour.Device, "--type=json", "-p",
-		`[{"op":"replace","path":"/spec/properties/1/desired/value","value":"31"}]`)
+		`[{"op":"replace","path":"/spec/properties/1/desired/value","value":"29"}]`)
 	hunt.wait(ctx, kills/3)
 	if err := s.RestartRuntime(ctx); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func autonomy(t *testing.T, s *site.Site, kills int) {
 			return fmt.Errorf("pod %s is left", left[0].Name)
 		}
 		if got := k.run(ctx, "", "-n", tour.Namespace, "get", "devicestatus", tour.Device, "-o",
-			`jsonpath={.status.twins[?(@.propertyName=="target")].reported.value}`); !strings.HasPrefix(got, "31") {
+			`jsonpath={.status.twins[?(@.propertyName=="target")].reported.value}`); !strings.HasPrefix(got, "29") {
 			return fmt.Errorf("the device reports %q", got)
 		}
 		for _, pod := range k.pods(ctx, "keep") {
