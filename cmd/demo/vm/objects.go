@@ -53,7 +53,14 @@ kind: ServiceAccount
 metadata: {name: default, namespace: ` + namespace + `}
 ---` + pod{name: "wrong", script: idle}.yaml()
 
-// apply applies manifests in which NODE and IMAGE stand for the node's name and busybox.
+// apply applies manifests in which NODE and IMAGE stand for the node's name and busybox. It
+// applies them again if an object came to be meanwhile: a namespace's ServiceAccount is made by
+// a controller too.
 func (l *leg) apply(ctx context.Context, manifests string) error {
-	return l.kube.Apply(ctx, strings.NewReplacer("NODE", l.node, "IMAGE", busyboxImage).Replace(manifests))
+	manifests = strings.NewReplacer("NODE", l.node, "IMAGE", busyboxImage).Replace(manifests)
+	err := l.kube.Apply(ctx, manifests)
+	if err != nil && strings.Contains(err.Error(), "AlreadyExists") {
+		err = l.kube.Apply(ctx, manifests)
+	}
+	return err
 }
