@@ -229,6 +229,7 @@ var rooms = map[string][]string{
 	"bus/internal/session":        {},
 	"bus/internal/journal":        {"bus/internal/session"},
 	"bus/internal/wsframe":        {},
+	"bus/internal/subscriptions":  {"bus"},
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
 	"edged/internal/notfound":     {},

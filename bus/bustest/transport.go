@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/internal/subscriptions"
 )
 
 // Transport is a bus.Transport in memory: what is published reaches all of its
@@ -20,23 +21,17 @@ type Transport struct {
 	started  bool
 	running  bool
 	failure  error // returned by Publish while set
-	next     int
-	turn     int // of shared subscriptions
-	subs     map[int]sub
+	next     int   // of notify
+	subs     subscriptions.List
 	notify   map[int]func()
 	retained map[string]bus.Message
 	sent     []bus.Message
 }
 
-type sub struct {
-	filter  string
-	deliver func(bus.Message)
-}
-
 // New makes a Transport.
 func New() *Transport {
 	return &Transport{
-		ready: make(chan struct{}), subs: make(map[int]sub),
+		ready:  make(chan struct{}),
 		notify: make(map[int]func()), retained: make(map[string]bus.Message),
 	}
 }
@@ -78,7 +73,7 @@ func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 			t.retained[m.Topic] = m
 		}
 	}
-	matched := t.matchLocked(m.Topic)
+	matched := t.subs.Match(m.Topic)
 	t.mu.Unlock()
 	for _, deliver := range matched {
 		out := clone(m)
@@ -86,28 +81,6 @@ func (t *Transport) Publish(_ context.Context, m bus.Message) error {
 		deliver(out)
 	}
 	return nil
-}
-
-// matchLocked finds the subscriptions for topic: of each shared one the next member.
-func (t *Transport) matchLocked(topic string) []func(bus.Message) {
-	var matched []func(bus.Message)
-	shared := make(map[string][]func(bus.Message))
-	for _, id := range slices.Sorted(maps.Keys(t.subs)) {
-		s := t.subs[id]
-		inner := bus.Unshare(s.filter)
-		switch {
-		case !bus.Match(inner, topic):
-		case inner == s.filter:
-			matched = append(matched, s.deliver)
-		default:
-			shared[s.filter] = append(shared[s.filter], s.deliver)
-		}
-	}
-	for _, group := range shared {
-		t.turn++
-		matched = append(matched, group[t.turn%len(group)])
-	}
-	return matched
 }
 
 // failureLocked returns the error of a Publish.
@@ -124,9 +97,7 @@ func (t *Transport) Subscribe(filter string, deliver func(bus.Message)) (func(),
 		return nil, err
 	}
 	t.mu.Lock()
-	t.next++
-	id := t.next
-	t.subs[id] = sub{filter: filter, deliver: deliver}
+	id := t.subs.Add(filter, deliver)
 	var retained []bus.Message
 	for _, topic := range slices.Sorted(maps.Keys(t.retained)) {
 		if bus.Match(filter, topic) { // a shared subscription gets none
@@ -139,7 +110,7 @@ func (t *Transport) Subscribe(filter string, deliver func(bus.Message)) (func(),
 	}
 	return func() {
 		t.mu.Lock()
-		delete(t.subs, id)
+		t.subs.Remove(id)
 		t.mu.Unlock()
 	}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/internal/subscriptions"
 )
 
 // DefaultURL is the broker when Config.URL is empty.
@@ -75,15 +76,9 @@ type Client struct {
 
 	mu     sync.Mutex
 	conn   *autopaho.ConnectionManager // nil while there is no connection
-	next   int
-	turn   int // of shared subscriptions
-	subs   map[int]sub
+	next   int                         // of notify
+	subs   subscriptions.List
 	notify map[int]func()
-}
-
-type sub struct {
-	filter  string
-	deliver func(bus.Message)
 }
 
 // New checks cfg and allocates a Client.
@@ -119,7 +114,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg: cfg, url: u, log: cfg.Logger.With("broker", u.Redacted()),
 		ready: make(chan struct{}), ups: make(chan struct{}, 1),
-		subs: make(map[int]sub), notify: make(map[int]func()),
+		notify: make(map[int]func()),
 	}
 	c.outbox = newOutbox(cfg.Queue, func() {
 		if c.dropped.Add(1) == 1 {
@@ -215,16 +210,13 @@ func (c *Client) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) 
 func (c *Client) resubscribe(ctx context.Context) {
 	c.mu.Lock()
 	conn := c.conn
-	filters := make(map[string]struct{}, len(c.subs))
-	for _, s := range c.subs {
-		filters[s.filter] = struct{}{}
-	}
+	filters := c.subs.Filters()
 	c.mu.Unlock()
 	if conn == nil {
 		return
 	}
 	request := &paho.Subscribe{}
-	for filter := range filters {
+	for _, filter := range filters {
 		request.Subscriptions = append(request.Subscriptions, c.options(filter))
 	}
 	if len(filters) > 0 {
@@ -316,9 +308,7 @@ func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 		return nil, err
 	}
 	c.mu.Lock()
-	c.next++
-	id := c.next
-	c.subs[id] = sub{filter: filter, deliver: deliver}
+	id := c.subs.Add(filter, deliver)
 	conn := c.conn
 	c.mu.Unlock()
 	if conn != nil {
@@ -336,16 +326,10 @@ func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 // no other has the same.
 func (c *Client) unsubscribe(id int, filter string) {
 	c.mu.Lock()
-	delete(c.subs, id)
-	for _, s := range c.subs {
-		if s.filter == filter {
-			c.mu.Unlock()
-			return
-		}
-	}
+	last := c.subs.Remove(id)
 	conn := c.conn
 	c.mu.Unlock()
-	if conn == nil {
+	if !last || conn == nil {
 		return
 	}
 	// Bounded by packetTimeout, as in Subscribe.

@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/eclipse/paho.golang/paho"
 
@@ -23,29 +22,9 @@ func (c *Client) deliver(p paho.PublishReceived) (bool, error) {
 	return len(matched) > 0, nil
 }
 
-// match finds the subscriptions for a topic: of those with one shared filter the next one.
+// match finds the subscriptions for a topic.
 func (c *Client) match(topic string) []func(bus.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var matched []func(bus.Message)
-	var shared map[string][]int
-	for id, s := range c.subs {
-		inner := bus.Unshare(s.filter)
-		switch {
-		case !bus.Match(inner, topic):
-		case inner == s.filter:
-			matched = append(matched, s.deliver)
-		default:
-			if shared == nil {
-				shared = make(map[string][]int)
-			}
-			shared[s.filter] = append(shared[s.filter], id)
-		}
-	}
-	for _, ids := range shared {
-		slices.Sort(ids)
-		c.turn++
-		matched = append(matched, c.subs[ids[c.turn%len(ids)]].deliver)
-	}
-	return matched
+	return c.subs.Match(topic)
 }
