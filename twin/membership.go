@@ -205,7 +205,7 @@ func (t Twin) allows(value *string) bool { return value == nil || t.checkDesired
 
 // refit drops the values that a new type or rule refuses, and judges the actual one anew.
 func (t *Twin) refit() {
-	if v := t.Expected; v != nil && v.Value != "" && (t.Rule.ReadOnly || CheckValue(t.Type, v.Value) != nil || t.Rule.CheckLimits(t.Type, v.Value) != nil) {
+	if v := t.Expected; v != nil && v.Value != "" && (t.Rule.ReadOnly || t.checkWritten(v.Value) != nil) {
 		t.Expected = nil
 	}
 	if v := t.Actual; v != nil {

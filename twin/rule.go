@@ -105,7 +105,6 @@ func isNumber(typ string) bool {
 // checkDesired says why value cannot be desired of the twin. The empty value withdraws a
 // desired value, whatever the type.
 func (t Twin) checkDesired(value string, cloud bool) *Error {
-	var err error
 	switch {
 	case t.Rule.ReadOnly && value != "":
 		return &Error{Code: CodeForbidden, Reason: "the model says that the property is ReadOnly: it takes no expected value"}
@@ -116,13 +115,19 @@ func (t Twin) checkDesired(value string, cloud bool) *Error {
 	case value == "":
 		return nil
 	}
-	if err = CheckValue(t.Type, value); err == nil {
-		err = t.Rule.CheckLimits(t.Type, value)
-	}
-	if err != nil {
+	if err := t.checkWritten(value); err != nil {
 		return &Error{Code: CodeInvalid, Reason: "expected " + err.Error()}
 	}
 	return nil
+}
+
+// checkWritten says why value cannot be written to the device: it is not of the type, or
+// outside of the limits.
+func (t Twin) checkWritten(value string) error {
+	if err := CheckValue(t.Type, value); err != nil {
+		return err
+	}
+	return t.Rule.CheckLimits(t.Type, value)
 }
 
 // CheckDesired says why the device's owner cannot desire value of the twin: it is not of the
