@@ -37,7 +37,7 @@ type placement struct {
 	mu       sync.Mutex
 	alloc    *topology.Allocator
 	unstored bool              // the file differs
-	set      map[string]string // what containers were last told to run on, by id
+	set      map[string]string // the CPUs and nodes last set for containers, by id
 }
 
 // openPlacement reads the machine, and what an agent before this one gave away. What
@@ -319,8 +319,8 @@ func (a *Agent) keepPlacement(ctx context.Context) {
 	}
 }
 
-// moveContainers tells the runtime what each running container may run on, where that
-// differs from what it was last told.
+// moveContainers sets in the runtime what each running container may run on, where that
+// differs from what was last set.
 func (a *Agent) moveContainers(ctx context.Context) error {
 	resizer, ok := a.cfg.Runtime.(runtime.Resizer)
 	if !ok {

@@ -19,7 +19,7 @@ type files struct {
 	tls                         certificates
 }
 
-// stamp tells whether a file has changed.
+// stamp shows whether a file has changed.
 type stamp struct {
 	info fs.FileInfo
 	err  string // why there is no info
@@ -40,7 +40,7 @@ func (s *stamp) changed(name string) bool {
 	return old.info == nil || !os.SameFile(info, old.info) || info.Size() != old.info.Size() || !info.ModTime().Equal(old.info.ModTime())
 }
 
-// read reads a file of at most limit bytes; one byte more tells that it is larger.
+// read reads a file of at most limit bytes; one byte more shows that it is larger.
 func read(name string, limit int64) ([]byte, *FileError) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -111,7 +111,7 @@ func benchmarkFlow(b *testing.B, qos byte) {
 	rate := float64(b.N) / b.Elapsed().Seconds()
 	b.ReportMetric(rate, "msg/s")
 	if b.N > 10_000 {
-		b.Logf("RESULT bus_qos%d %.0f", qos, rate)
+		b.Logf("RESULT bus_qos%d %.0f messages/s", qos, rate)
 	}
 	if s := br.Stats(); s.Dropped > 0 {
 		b.Errorf("%d dropped", s.Dropped)
@@ -143,7 +143,7 @@ func BenchmarkIdle(b *testing.B) {
 		}
 		kib := float64(resident()-before) / clients / 1024
 		b.ReportMetric(kib, "KiB/client")
-		b.Logf("RESULT bus_idle_kib %.1f", kib)
+		b.Logf("RESULT bus_idle_kib %.1f KiB", kib)
 		for _, p := range all {
 			p.conn.Close()
 		}
@@ -179,7 +179,7 @@ func benchmarkMochi(b *testing.B, qos byte) {
 	rate := float64(b.N) / b.Elapsed().Seconds()
 	b.ReportMetric(rate, "msg/s")
 	if b.N > 10_000 {
-		b.Logf("RESULT bus_qos%d_mochi %.0f", qos, rate)
+		b.Logf("RESULT bus_qos%d_mochi %.0f messages/s", qos, rate)
 	}
 }
 
@@ -204,6 +204,6 @@ func BenchmarkDurable(b *testing.B) {
 	flow(b, br.Addr(), 1, n, 1000)
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msg/s")
 	if b.N > 10_000 {
-		b.Logf("RESULT bus_qos1_durable %.0f", float64(n)/b.Elapsed().Seconds())
+		b.Logf("RESULT bus_qos1_durable %.0f messages/s", float64(n)/b.Elapsed().Seconds())
 	}
 }

@@ -127,7 +127,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	return nil
 }
 
-// closeAll tells all clients that the broker ends, and closes their connections.
+// closeAll sends all clients that the broker ends (MQTT 5: DISCONNECT), and closes their
+// connections.
 func (b *Broker) closeAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -38,7 +38,8 @@ type Config struct {
 	AllowRemoteAnonymous bool
 
 	// MaxPacket is the largest packet in bytes that a client may send; 0
-	// means 1 MiB. A larger one ends its connection. MQTT 5 clients are told.
+	// means 1 MiB. A larger one ends its connection. MQTT 5 clients see
+	// the limit in CONNACK.
 	MaxPacket int
 	// MaxInflight is how many messages of QoS 1 and 2 may be unacknowledged at once on one
 	// connection, in each direction; 0 means 4096, at most 65535.
@@ -73,7 +74,7 @@ type Config struct {
 	// client is kept; 0 means 24 h.
 	SessionExpiry time.Duration
 	// MaxKeepalive is the longest keepalive of a client; 0 leaves it to the client. MQTT 5
-	// clients with a longer one are told (server keep alive).
+	// clients with a longer one get this one in CONNACK (server keep alive).
 	MaxKeepalive time.Duration
 
 	// Storage keeps what must survive a restart; nil keeps everything in memory.

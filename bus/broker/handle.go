@@ -15,7 +15,12 @@ import (
 // for it: the response topic of a request must be one of its own, or it could have whoever
 // answers write where it may not.
 func (b *Broker) mayPublish(user User, topic string) bool {
-	return !reserved(topic) && (b.cfg.Access == nil || b.cfg.Access.Allow(user, topic, ActionPublish))
+	return !reserved(topic) && b.allows(user, topic, ActionPublish)
+}
+
+// allows asks Config.Access; without one, everything is allowed.
+func (b *Broker) allows(user User, topic string, action Action) bool {
+	return b.cfg.Access == nil || b.cfg.Access.Allow(user, topic, action)
 }
 
 // handlePublish passes on a message of a client and acknowledges it.

@@ -53,7 +53,7 @@ func (b *Broker) publishWill(s *clientSession) *publication {
 	w := s.will
 	s.will, s.willAt = nil, 0
 	b.dirtySession(s)
-	if w == nil || reserved(w.Topic) || (b.cfg.Access != nil && !b.cfg.Access.Allow(s.user, w.Topic, ActionWill)) {
+	if w == nil || reserved(w.Topic) || !b.allows(s.user, w.Topic, ActionWill) {
 		return nil
 	}
 	p := &publication{Message: session.Message{Topic: w.Topic, Payload: w.Payload, Props: w.Props, QoS: w.QoS, Retain: w.Retain}}

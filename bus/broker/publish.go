@@ -108,7 +108,7 @@ func (g *group) pick(b *Broker, topic string) (groupMember, bool) {
 		at := (g.next + i) % len(g.members)
 		s, points := g.members[at].session, 0
 		switch {
-		case s != nil && b.cfg.Access != nil && !b.cfg.Access.Allow(s.user, topic, ActionReceive):
+		case s != nil && !b.allows(s.user, topic, ActionReceive):
 			continue
 		case s == nil, s.conn != nil && !s.full:
 			points = 2
@@ -184,7 +184,7 @@ func (b *Broker) publish(p *publication) {
 // deliver gives p to one session.
 func (b *Broker) deliver(p *publication, t *target) {
 	s := t.session
-	if b.cfg.Access != nil && !b.cfg.Access.Allow(s.user, p.Topic, ActionReceive) {
+	if !b.allows(s.user, p.Topic, ActionReceive) {
 		return
 	}
 	qos := min(p.QoS, t.qos)

@@ -35,7 +35,7 @@ func (b *Broker) handleSubscribe(c *conn, first byte, body []byte) error {
 	allowed := make([]bool, len(pk.Filters))
 	for i, f := range pk.Filters {
 		_, filter := splitShare(f.Filter)
-		allowed[i] = b.cfg.Access == nil || b.cfg.Access.Allow(c.user, filter, ActionSubscribe)
+		allowed[i] = b.allows(c.user, filter, ActionSubscribe)
 	}
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, ProtocolVersion: c.version, PacketID: pk.PacketID}
 	b.mu.Lock()
@@ -162,7 +162,7 @@ func (b *Broker) sendRetained(s *clientSession, filter string) {
 		return
 	}
 	for _, kept := range b.retainedFor(filter) {
-		if b.cfg.Access != nil && !b.cfg.Access.Allow(s.user, kept.Topic, ActionReceive) {
+		if !b.allows(s.user, kept.Topic, ActionReceive) {
 			continue
 		}
 		e := session.Entry{QoS: min(kept.QoS, o.qos), Retain: true}
