@@ -136,13 +136,13 @@ func TestAppendsBesideTheLink(t *testing.T) {
 		})
 	}
 	wake := make(chan struct{}, 1)
+	wake <- struct{}{} // before the subscription, which fills the channel too
 	defer m.EventOutbox().Subscribe(func(string) {
 		select {
 		case wake <- struct{}{}:
 		default:
 		}
 	})()
-	wake <- struct{}{}
 	seen, next := 0, make(map[int]int)
 	for after := uint64(0); seen < writers*each; {
 		var source string
