@@ -95,8 +95,28 @@ func (c *connection) left() error {
 	return nil
 }
 
-// release ends the use of the connection by a call that returned err.
-func (c *connection) release(err error) {
+// note takes what a call over the connection returned.
+func (c *connection) note(err error) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.failed, c.next, c.cause = 0, time.Time{}, nil
+	case errors.Is(err, ErrConnection):
+		c.failed = max(c.failed+1, connectionFailures)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errStuck):
+		c.failed++
+	}
+	if err != nil && c.failed >= connectionFailures {
+		c.next, c.cause = time.Now().Add(backoff(c.backoff, c.failed-connectionFailures)), err
+	}
+}
+
+// release ends the use of the connection by a call.
+func (c *connection) release() {
 	if c == nil {
 		return
 	}
@@ -106,19 +126,6 @@ func (c *connection) release(err error) {
 	case <-c.held:
 		c.held = make(chan struct{})
 	default:
-	}
-	var left *waitError
-	switch {
-	case errors.As(err, &left): // no call was made
-	case err == nil:
-		c.failed, c.next, c.cause = 0, time.Time{}, nil
-	case errors.Is(err, ErrConnection):
-		c.failed = max(c.failed+1, connectionFailures)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errStuck):
-		c.failed++
-	}
-	if err != nil && left == nil && c.failed >= connectionFailures {
-		c.next, c.cause = time.Now().Add(backoff(c.backoff, c.failed-connectionFailures)), err
 	}
 	<-c.slot
 }

@@ -45,8 +45,11 @@ func (g *guard) stuck() bool {
 	}
 }
 
-// closeCall is the call that a connection which is left alone does not hold back.
-const closeCall = "Close"
+// The calls that are not about the connection: it does not hold back a Close.
+const (
+	newCall   = "New"
+	closeCall = "Close"
+)
 
 // answer is what a method returned.
 type answer[T any] struct {
@@ -65,7 +68,7 @@ func guarded[T any](ctx context.Context, g *guard, name string, f func(context.C
 		return none, err
 	}
 	if err := g.conn.left(); err != nil && name != closeCall {
-		g.conn.release(err)
+		g.conn.release()
 		return none, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
@@ -95,12 +98,13 @@ func guarded[T any](ctx context.Context, g *guard, name string, f func(context.C
 	}
 	running := make(chan struct{})
 	g.running = running
+	g.conn.note(errStuck)
 	g.conn.hold()
 	g.counts.stuck.Add(1)
 	g.late.Go(func() {
 		<-answers
 		g.counts.stuck.Add(-1)
-		g.conn.release(errStuck)
+		g.conn.release()
 		close(running)
 	})
 	return none, fmt.Errorf("%s: %w", name, errStuck)
@@ -108,7 +112,10 @@ func guarded[T any](ctx context.Context, g *guard, name string, f func(context.C
 
 // returned takes what a method returned in time.
 func returned[T any](g *guard, name string, a answer[T]) (T, error) {
-	g.conn.release(a.err)
+	if name != closeCall && name != newCall { // these say nothing about the connection
+		g.conn.note(a.err)
+	}
+	g.conn.release()
 	if p := new(panicError); errors.As(a.err, &p) {
 		g.counts.panics.Add(1)
 	}

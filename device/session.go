@@ -36,7 +36,7 @@ func (w *worker) session(ctx context.Context) (err error) {
 
 // open makes a driver and opens the device with it.
 func (w *worker) open(ctx context.Context, dev Instance) error {
-	driver, err := guarded(ctx, w.guard, "New", func(context.Context) (Driver, error) {
+	driver, err := guarded(ctx, w.guard, newCall, func(context.Context) (Driver, error) {
 		if d := w.cfg.New(); d != nil {
 			return d, nil
 		}
