@@ -33,7 +33,7 @@ func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, er
 	if err != nil {
 		return twin.Put{}, fmt.Errorf("twin/devicespec: %w", err)
 	}
-	put := twin.Put{Properties: make([]twin.Declaration, 0, len(full.Properties))}
+	put := twin.Put{Member: twin.Member{Protocol: full.Protocol.Name}, Properties: make([]twin.Declaration, 0, len(full.Properties))}
 	for i := range full.Properties {
 		p := &full.Properties[i]
 		d := twin.Declaration{Name: p.Name, Type: twinType(model.Property(p.Name)), Rule: rule(p, model.Property(p.Name))}

@@ -38,14 +38,12 @@ type Config struct {
 // Bridge answers and publishes for a twin engine on MQTT. All methods may be
 // called by several goroutines at once.
 type Bridge struct {
-	cfg Config
-	out chan any // twin.Commit, reply, listRequest or pastRequest, in the order of publication
-	// revision is that of the newest MembershipMessage. The goroutine that publishes owns it.
-	// It begins with the time, so that it grows over restarts.
-	revision int64
-	started  atomic.Bool
-	dropped  atomic.Int64
-	faults   loglimit.Limiter
+	cfg       Config
+	out       chan any  // twin.Commit, reply, announcement, listRequest or pastRequest, in the order of publication
+	revisions revisions // the goroutine that publishes owns them
+	started   atomic.Bool
+	dropped   atomic.Int64
+	faults    loglimit.Limiter
 }
 
 // warn logs a fault that may last, or that any client may cause: a few lines, and
@@ -92,10 +90,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	defer b.cfg.Engine.Subscribe(func(c twin.Commit) { b.enqueue(ctx, c) })()
 	filters := map[string]func(context.Context, bus.Message){
-		topics.Device(topics.AnyDevice, "twin/+"):        b.handleDevice,
-		topics.Device(topics.AnyDevice, "state/+"):       b.handleDevice,
-		topics.Node(b.cfg.Node, topics.MembershipGet):    b.handleMembership,
-		topics.Node(b.cfg.Node, topics.MembershipDetail): b.handleMembership,
+		topics.Device(topics.AnyDevice, "twin/+"):                             b.handleDevice,
+		topics.Device(topics.AnyDevice, "state/+"):                            b.handleDevice,
+		topics.Node(b.cfg.Node, topics.MembershipGet):                         b.handleMembership,
+		topics.Node(b.cfg.Node, topics.MembershipDetail):                      b.handleMembership,
+		topics.Node(b.cfg.Node, topics.OfLevel("+", topics.MembershipDetail)): b.handleMembership,
 	}
 	for filter, handler := range filters {
 		stop, err := b.cfg.Bus.Subscribe(filter, handler)
@@ -120,6 +119,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return b.publish(ctx)
 }
 
+// announcement asks for the lists of all devices.
+type announcement struct{}
+
 // announce publishes all devices when engine and bus are ready, and again after
 // each reconnect to a broker.
 func (b *Bridge) announce(ctx context.Context, up <-chan struct{}) {
@@ -135,7 +137,7 @@ func (b *Bridge) announce(ctx context.Context, up <-chan struct{}) {
 	default:
 	}
 	for {
-		b.enqueue(ctx, listRequest{detail: true})
+		b.enqueue(ctx, announcement{})
 		select {
 		case <-up:
 		case <-ctx.Done():
@@ -224,7 +226,7 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 
 // publish sends what the queue holds, in order, until ctx ends.
 func (b *Bridge) publish(ctx context.Context) error {
-	b.revision = b.cfg.Now().UnixMicro()
+	b.revisions = newRevisions(b.cfg.Now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -235,6 +237,8 @@ func (b *Bridge) publish(ctx context.Context) error {
 				b.commit(ctx, item)
 			case reply:
 				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
+			case announcement:
+				b.announceLists(ctx)
 			case listRequest:
 				b.list(ctx, item)
 			case pastRequest:

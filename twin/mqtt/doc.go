@@ -18,6 +18,7 @@
 //	$hw/events/device/<id>/twin/history        answered on .../twin/history/result
 //	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
 //	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
+//	$hw/events/node/<node>/membership/protocol/<p>/detail   answered on .../detail/result
 //
 // and publishes each change, whoever made it,
 //
@@ -26,6 +27,7 @@
 //	$hw/events/device/<id>/state/update/result    a silent device becomes unknown
 //	$hw/events/node/<node>/membership/updated     a device is added, changed or removed
 //	$hw/events/node/<node>/membership/detail/result  also without a request, see below
+//	$hw/events/node/<node>/membership/protocol/<p>/updated  and detail/result: the same, of one protocol
 //
 // A request that is refused is answered with {"event_id", "timestamp", "code",
 // "reason"} on the topic where its result would be. Only a topic that names no
@@ -40,6 +42,12 @@
 // "more": true. From then on membership/updated has each device that was added, changed or
 // removed, in the same form. Its "revision" grows by one with each message: a mapper that
 // sees a gap requests the list again.
+//
+// membership/protocol/<p>/detail, detail/result and updated are the same for the devices of one
+// protocol, with a revision of their own: a mapper gets no messages, and needs no rights to
+// the specs, of devices that are not its own. A device whose protocol changes is removed for
+// the one and added for the other. <p> is the protocol's name, with characters that MQTT gives
+// a meaning as in a URL (%2F).
 //
 // # History
 //
