@@ -37,6 +37,7 @@ func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, er
 	for i := range full.Properties {
 		p := &full.Properties[i]
 		d := twin.Declaration{Name: p.Name, Type: twinType(model.Property(p.Name)), Rule: rule(p, model.Property(p.Name))}
+		d.Rule.NotInModel = len(model.Properties) > 0 && model.Property(p.Name) == nil
 		if stale := d.Rule.StaleAfter; stale > 0 && (put.Member.ReportWithin == 0 || stale < put.Member.ReportWithin) {
 			put.Member.ReportWithin = stale
 		}

@@ -22,6 +22,10 @@ import (
 // origin marks the engine calls that are answered here.
 const origin = "mqtt"
 
+// codeBusy refuses a request of which too many wait. It may be repeated, as each code from
+// 500 on.
+const codeBusy = 503
+
 // queueLength is the number of commits and answers that may wait to be
 // published.
 const queueLength = 1024
@@ -39,7 +43,8 @@ type Config struct {
 // called by several goroutines at once.
 type Bridge struct {
 	cfg       Config
-	out       chan any  // twin.Commit, reply, announcement, listRequest or pastRequest, in the order of publication
+	out       chan any // twin.Commit, reply, announcement or listRequest, in the order of publication
+	pasts     chan pastRequest
 	revisions revisions // the goroutine that publishes owns them
 	started   atomic.Bool
 	dropped   atomic.Int64
@@ -75,7 +80,7 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Bridge{cfg: cfg, out: make(chan any, queueLength)}, nil
+	return &Bridge{cfg: cfg, out: make(chan any, queueLength), pasts: make(chan pastRequest, pastQueue)}, nil
 }
 
 // Dropped is the number of requests since the start whose topic named no
@@ -113,9 +118,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 		default:
 		}
 	})()
-	var announcer sync.WaitGroup
-	announcer.Go(func() { b.announce(ctx, up) })
-	defer announcer.Wait()
+	var others sync.WaitGroup
+	others.Go(func() { b.announce(ctx, up) })
+	others.Go(func() { b.answerPasts(ctx) })
+	defer others.Wait()
 	return b.publish(ctx)
 }
 
@@ -174,15 +180,21 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	if id == "" {
 		id = m.Property("event_id")
 	}
-	if err != nil {
+	refuse := func(code int, reason string) {
 		b.enqueue(ctx, reply{
-			topic: topics.Device(device, topics.Result(action)), id: id,
-			body: &topics.ErrorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
+			topic: topics.Device(device, topics.Result(action)), id: id, body: &topics.ErrorMessage{Code: code, Reason: reason},
 		})
+	}
+	if err != nil {
+		refuse(twin.CodeInvalid, err.Error())
 		return
 	}
 	if action == topics.TwinHistory {
-		b.enqueue(ctx, pastRequest{device: device, id: id, HistoryRequest: asked})
+		select {
+		case b.pasts <- pastRequest{device: device, id: id, HistoryRequest: asked}:
+		default:
+			refuse(codeBusy, fmt.Sprintf("%d requests for past values wait already: ask again later", pastQueue))
+		}
 		return
 	}
 	if request == nil {
@@ -241,8 +253,6 @@ func (b *Bridge) publish(ctx context.Context) error {
 				b.announceLists(ctx)
 			case listRequest:
 				b.list(ctx, item)
-			case pastRequest:
-				b.past(ctx, item)
 			}
 		}
 	}

@@ -61,7 +61,8 @@
 //	{"event_id":"e-1","timestamp":…,"history":{"temperature":[{"value":"21","timestamp":1760000000000}]}}
 //
 // When a property has more values than the limit, "next" has a number for it; the same request
-// with it in "after" gets the values that follow.
+// with it in "after" gets the values that follow. Requests are answered one after the other,
+// beside all other messages and in no order with them. While 16 wait, more get the code 503.
 //
 // # Quality
 //
