@@ -92,11 +92,16 @@ func ParseProtocol(action string) (level, of string, ok bool) {
 // searched: any name is an ordinary name.
 func ParseDevice(topic string) (id, action string, ok bool) {
 	rest, ok := strings.CutPrefix(topic, devicePrefix)
-	levels := strings.SplitN(rest, "/", 3)
-	if !ok || len(levels) != 3 || levels[0] == "" || levels[1] == "" || levels[2] == "" {
+	namespace := strings.IndexByte(rest, '/')
+	if !ok || namespace <= 0 {
 		return "", "", false
 	}
-	return levels[0] + "/" + levels[1], levels[2], true
+	name := strings.IndexByte(rest[namespace+1:], '/')
+	end := namespace + 1 + name
+	if name <= 0 || end+1 == len(rest) {
+		return "", "", false
+	}
+	return rest[:end], rest[end+1:], true
 }
 
 // Connected is the topic with the retained LinkMessage of a node that is

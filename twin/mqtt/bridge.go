@@ -30,6 +30,9 @@ const codeBusy = 503
 // published.
 const queueLength = 1024
 
+// bufferBytes is how large the memory may be that is kept for the next message.
+const bufferBytes = 16 << 10
+
 // Config sets up a Bridge. Engine, Bus and Node are required.
 type Config struct {
 	Engine *twin.Engine
@@ -45,6 +48,7 @@ type Bridge struct {
 	cfg       Config
 	out       chan any // twin.Commit, reply, announcement or listRequest, in the order of publication
 	pasts     chan pastRequest
+	buffer    []byte    // for the next payload; the goroutine that publishes owns it
 	revisions revisions // the goroutine that publishes owns them
 	started   atomic.Bool
 	dropped   atomic.Int64
@@ -265,29 +269,43 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) {
 		case twin.Refused:
 			b.answer(ctx, c, &topics.ErrorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
 		case twin.Result:
-			m := &topics.TwinUpdateMessage{Twin: encodeTwins(e.Twins)}
-			if d, ok := b.cfg.Engine.Device(c.Device); ok && c.Origin == origin {
-				markStale(m.Twin, d, c.Time)
-			}
-			b.answer(ctx, c, m)
+			b.result(ctx, c, e)
 		case twin.StateResult:
 			state := topics.State{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
 			b.answer(ctx, c, &topics.StateResultMessage{Device: state})
 		case twin.Document:
-			m := &topics.TwinDocumentMessage{Twin: make(map[string]topics.Transition, len(e.Twins))}
-			for name, t := range e.Twins {
-				m.Twin[name] = topics.Transition{Last: encodeTwin(t.Last), Current: encodeTwin(t.Current)}
-			}
-			b.send(ctx, topics.Device(c.Device, topics.TwinDocument), c.EventID, c.Time, m)
+			id := orNew(c.EventID)
+			b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDocument), id, appendDocument(b.buffer[:0], id, c.Time, e.Twins))
 		case twin.Delta:
-			m := &topics.TwinDeltaMessage{Twin: make(map[string]*topics.Twin, len(e.Twins)), Delta: e.Values}
-			for name, t := range e.Twins {
-				m.Twin[name] = encodeTwin(&t)
-			}
-			b.send(ctx, topics.Device(c.Device, topics.TwinDelta), "", c.Time, m)
+			id := newEventID()
+			b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, c.Time, e))
 		case twin.Membership:
 			b.membership(ctx, c, e)
 		}
+	}
+}
+
+// result publishes the answer to an update or a get that came over MQTT.
+func (b *Bridge) result(ctx context.Context, c twin.Commit, e twin.Result) {
+	if c.Origin != origin {
+		return
+	}
+	action := topics.TwinUpdate
+	if _, get := c.Request.(twin.Read); get {
+		action = topics.TwinGet
+	}
+	d, _ := b.cfg.Engine.Device(c.Device)
+	stale := func(name string) bool { return d.Quality(name, c.Time) == twin.Stale }
+	id := orNew(c.EventID)
+	b.publishPayload(ctx, topics.Device(c.Device, topics.Result(action)), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
+}
+
+// publishPayload publishes a payload in b.buffer, whose memory it keeps for the next. The
+// goroutine that publishes owns that.
+func (b *Bridge) publishPayload(ctx context.Context, topic, id string, payload []byte) {
+	b.sendPayload(ctx, topic, id, payload)
+	if b.buffer = nil; cap(payload) <= bufferBytes {
+		b.buffer = payload
 	}
 }
 
@@ -314,6 +332,13 @@ func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 
 func newEventID() string { return uuid.NewString() }
 
+func orNew(id string) string {
+	if id == "" {
+		return newEventID()
+	}
+	return id
+}
+
 // stamped is a message with a header.
 type stamped interface {
 	Stamp(id string, now time.Time)
@@ -321,16 +346,18 @@ type stamped interface {
 
 // send publishes m, with a new event_id if id is empty.
 func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
-	if id == "" {
-		id = newEventID()
-	}
+	id = orNew(id)
 	m.Stamp(id, now)
 	payload, err := json.Marshal(m)
 	if err != nil {
 		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "err", err)
 		return
 	}
-	err = b.cfg.Bus.Publish(ctx, bus.Message{
+	b.sendPayload(ctx, topic, id, payload)
+}
+
+func (b *Bridge) sendPayload(ctx context.Context, topic, id string, payload []byte) {
+	err := b.cfg.Bus.Publish(ctx, bus.Message{
 		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
 		Properties: []bus.Property{{Key: "event_id", Value: id}},
 	})
