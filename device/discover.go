@@ -30,6 +30,17 @@ type Proposal struct {
 	LastFound   time.Time         `json:"lastFound"`             // set by the mapper
 }
 
+// Spec is the spec of a Device for the proposal. One without properties gets all of the model.
+func (p Proposal) Spec(model schema.DeviceModelSpec) schema.DeviceSpec {
+	spec := schema.DeviceSpec{ModelRef: schema.ModelRef{Name: p.Model}, Protocol: p.Protocol, Properties: slices.Clone(p.Properties)}
+	if len(spec.Properties) == 0 {
+		for i := range model.Properties {
+			spec.Properties = append(spec.Properties, schema.Property{Name: model.Properties[i].Name, ReportToCloud: true})
+		}
+	}
+	return spec
+}
+
 // ProposalLink is a Link that passes on proposals.
 type ProposalLink interface {
 	Link
