@@ -158,8 +158,14 @@ func isLabel(name string) bool {
 	return true
 }
 
-// discover searches every Config.DiscoverCycle until ctx ends.
+// discover searches every Config.DiscoverCycle until ctx ends, from when the declared devices are
+// known. After a failure it searches again sooner.
 func (m *Mapper) discover(ctx context.Context) {
+	select {
+	case <-m.ready:
+	case <-ctx.Done():
+		return
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -171,11 +177,13 @@ func (m *Mapper) discover(ctx context.Context) {
 		search, cancel := context.WithTimeout(ctx, m.cfg.DiscoverCycle)
 		list, err := m.Discover(search)
 		cancel()
+		pause := m.cfg.DiscoverCycle
 		if err != nil && ctx.Err() == nil {
+			pause = min(pause, 64*m.cfg.Backoff)
 			m.cfg.Logger.Warn("search for devices has failed", "err", err)
 		} else {
 			m.cfg.Logger.Info("search for devices has ended", "proposed", len(list))
 		}
-		timer.Reset(m.cfg.DiscoverCycle)
+		timer.Reset(pause)
 	}
 }
