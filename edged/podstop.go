@@ -20,8 +20,8 @@ import (
 // begin at once; only the stop signal of a sidecar waits (KEP-753):
 // https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 func (r *execution) killPod(ctx context.Context, a plan.Action) error {
-	if a.Reason == "SandboxChanged" {
-		r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
+	if a.Reason != "" {
+		r.sandboxEvent(a.Reason)
 	}
 	candidates := r.stopOrder()
 	errs, stopped := make([]error, len(candidates)), make([]chan struct{}, len(candidates))
@@ -41,14 +41,31 @@ func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 		return err
 	}
 	for _, sb := range r.s.View.Sandboxes {
-		release := r.w.a.stopSlots.acquire(ctx)
-		err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID)
-		release()
-		if err != nil {
+		if err := r.stopSandbox(ctx, plan.Action{ID: sb.ID}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stopSandbox stops one sandbox and remembers that it needs no other stop.
+func (r *execution) stopSandbox(ctx context.Context, a plan.Action) error {
+	release := r.w.a.stopSlots.acquire(ctx)
+	err := r.w.a.cfg.Runtime.StopSandbox(ctx, a.ID)
+	release()
+	if err != nil {
+		return err
+	}
+	r.w.updateMemory(func(m *memory) { m.stopped[a.ID] = true })
+	if a.Reason != "" {
+		r.sandboxEvent(a.Reason)
+	}
+	return nil
+}
+
+// sandboxEvent records that the pod gets a new sandbox.
+func (r *execution) sandboxEvent(reason string) {
+	r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, reason, "Pod sandbox changed, it will be killed and re-created.")
 }
 
 // stopCandidate is a container to be stopped. Those of the lowest order are

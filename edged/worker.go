@@ -73,9 +73,10 @@ type memory struct {
 	setUp, stale, tornDown      bool
 	logsRemoved                 bool
 	finalReported, goneReported bool
-	refresh                     time.Time // when tokens are due
-	expired                     bool      // one of them is past its end
-	lost                        string    // id of the last sandbox that died under a step
+	refresh                     time.Time       // when tokens are due
+	expired                     bool            // one of them is past its end
+	lost                        string          // id of the last sandbox that died under a step
+	stopped                     map[string]bool // ids of sandboxes that StopSandbox was done for
 	retry                       map[string]time.Time
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
@@ -99,7 +100,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
 		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), created: time.Now(),
-		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting), pulls: make(map[string]pullState)},
+		mem: memory{stopped: make(map[string]bool), retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting), pulls: make(map[string]pullState)},
 	}
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
@@ -352,7 +353,7 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 	done := w.current.done
 	go func() {
 		defer close(done)
-		w.execute(ctx, s, d.Actions)
+		w.execute(ctx, s, d)
 	}()
 }
 
