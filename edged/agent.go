@@ -177,18 +177,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	booted := a.hasBooted(ctx)
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
-	if !a.waitForRuntime(ctx) {
+	in, err := a.followSources(ctx, &wg)
+	if err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
+	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
 	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
-	if err != nil {
-		return fmt.Errorf("edged: %w", err)
-	}
-	in, err := a.followSources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
