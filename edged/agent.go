@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,15 +17,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
-	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
+	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
-	"github.com/edgekit/edgekit/edged/internal/registry"
 	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
@@ -48,11 +46,9 @@ type Agent struct {
 	node         *nodestatus.Reporter
 	events       *events.Recorder
 	probeCounter probemetrics.Counter
-	pulls        chan struct{} // holds a value for each image being pulled
-	stopSlots    endSlots      // of sandboxes being stopped
-	removeSlots  endSlots      // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
-	imagePulls   *image.Pulls  // with which credentials images were pulled
-	registries   *registry.Tracker
+	stopSlots    endSlots // of sandboxes being stopped
+	removeSlots  endSlots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
+	images       *imagepull.Puller
 	evictor      *evictor.Evictor
 	groups       atomic.Pointer[cgroup.Groups]
 	ownGroups    atomic.Bool            // the runtime has groups for pods
@@ -100,8 +96,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		pulls: make(chan struct{}, cfg.MaxPulls), stopSlots: newEndSlots(), removeSlots: newEndSlots(), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
-		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		stopSlots: newEndSlots(), removeSlots: newEndSlots(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	thresholds, err := cfg.Eviction.thresholds()
@@ -117,6 +112,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	a.images = a.newPuller()
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -131,7 +127,7 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
-		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
+		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: func(all []runtime.Image) { a.images.Prune(all) }, Logger: a.cfg.Logger,
 		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
 			return eviction.Reservation(thresholds, capacity)
 		},
