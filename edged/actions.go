@@ -103,7 +103,7 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActStopSandbox:
 		return r.stopSandbox(ctx, a)
 	case plan.ActRemoveSandbox:
-		defer r.w.a.removeSlots.acquire(ctx)()
+		defer r.w.a.removeSlots.Acquire(ctx)()
 		return rt.RemoveSandbox(ctx, a.ID)
 	case plan.ActTearDown:
 		return r.tearDown(ctx)

@@ -26,6 +26,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
 	"github.com/edgekit/edgekit/edged/internal/resize"
+	"github.com/edgekit/edgekit/edged/internal/slots"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -46,8 +47,8 @@ type Agent struct {
 	node         *nodestatus.Reporter
 	events       *events.Recorder
 	probeCounter probemetrics.Counter
-	stopSlots    endSlots // of sandboxes being stopped
-	removeSlots  endSlots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
+	stopSlots    slots.Slots // of sandboxes being stopped
+	removeSlots  slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
 	images       *imagepull.Puller
 	evictor      *evictor.Evictor
 	groups       atomic.Pointer[cgroup.Groups]
@@ -96,7 +97,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: newEndSlots(), removeSlots: newEndSlots(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	thresholds, err := cfg.Eviction.thresholds()

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/edged/internal/hooks"
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
@@ -176,7 +177,7 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, 
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
 	}
-	if err := r.runHook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
+	if err := hooks.Run(ctx, r.hookTarget(id, c.Ports), c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
 		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
 		// As the API says: a container whose postStart hook fails is killed, and restarts by
 		// its policy.
