@@ -27,6 +27,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
 	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/internal/slots"
+	"github.com/edgekit/edgekit/edged/internal/topology"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -67,7 +68,7 @@ type Agent struct {
 	cgroupsDirty  chan struct{} // holds a value: the pods have changed
 	resizeMetrics *resize.Metrics
 	placement     *placement // set by Run; nil without a policy
-	placed        placementMetrics
+	placed        topology.Metrics
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker

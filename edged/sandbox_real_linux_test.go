@@ -1,15 +1,20 @@
 package edged_test
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // addresses counts the addresses that the network plugin of the tests' runtime has given
@@ -52,6 +57,26 @@ func killPodProcesses(t *testing.T, p *corev1.Pod, name string) int {
 	return n
 }
 
+// waitNotReady waits until the runtime has seen that the pod's sandbox is dead.
+func (r *realNode) waitNotReady(p *corev1.Pod) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), realLimit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		all, err := r.runtime.ListSandboxes(ctx, string(p.UID))
+		if err == nil && !slices.ContainsFunc(all, func(s runtime.Sandbox) bool { return s.Ready }) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			r.t.Fatalf("sandboxes are still ready: %+v, %v", all, err)
+		}
+	}
+}
+
 // TestRealSandboxDies kills the processes of a pod from outside. The pod gets a new
 // sandbox, and the address of the old one is released, though the old sandbox stays for
 // the containers in it.
@@ -81,6 +106,7 @@ func TestRealSandboxDies(t *testing.T) {
 				t.Fatal("no process of the pod was found")
 			}
 			if tt.away {
+				r.waitNotReady(p)
 				r.start()
 			}
 			r.wait(t, "ready again", realLimit, func() bool {
