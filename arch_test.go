@@ -237,6 +237,7 @@ var rooms = map[string][]string{
 	"edged/internal/registry":     {},
 	"edged/internal/hooks":        {"edged/runtime", "edged/internal/podspec", "edged/probe"},
 	"edged/internal/slots":        {},
+	"edged/internal/nodecgroups":  {"edged/cgroup", "edged/internal/allocatable", "edged/internal/lifecycle"},
 	"edged/internal/imagepull":    {"edged/runtime", "edged/image", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/registry"},
 	"edged/internal/metricstext":  {},
 	"edged/internal/probemetrics": {"edged/internal/metricstext"},

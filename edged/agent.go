@@ -23,6 +23,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/evictor"
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
 	"github.com/edgekit/edgekit/edged/internal/resize"
@@ -65,7 +66,7 @@ type Agent struct {
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod    chan struct{}
-	cgroupsDirty  chan struct{} // holds a value: the pods have changed
+	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
 	placement     *placement // set by Run; nil without a policy
 	placed        topology.Metrics
@@ -99,7 +100,7 @@ func New(cfg Config) (*Agent, error) {
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
-		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
+		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	thresholds, err := cfg.Eviction.thresholds()
 	if err != nil {
@@ -114,7 +115,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
-	a.images = a.newPuller()
+	a.images, a.nodeCgroups = a.newPuller(), a.newNodeCgroups()
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -191,7 +192,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	wg.Go(func() { a.keepCgroups(ctx) })
+	if a.limitsPods() {
+		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
+	}
 	wg.Go(func() { a.keepPlacement(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
@@ -323,7 +326,7 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	w.restoreResize()
-	a.kickCgroups()
+	a.nodeCgroups.Kick()
 	if runs {
 		a.placeLocked(w.allocatedLocked(), true)
 	} else {
@@ -341,7 +344,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	a.wg.Go(func() {
 		w.run(ctx)
 		a.forget(pod.UID, w)
-		a.kickCgroups()
+		a.nodeCgroups.Kick()
 		if a.placement != nil {
 			a.placement.kick()
 		}
