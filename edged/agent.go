@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,7 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
-	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
+	watcher, err := pleg.New(pleg.Config{Source: pleg.FromRuntime(a.cfg.Runtime), Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
@@ -404,36 +403,4 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	for _, w := range all {
 		fn(w)
 	}
-}
-
-// plegSource shows the runtime to pleg.
-type plegSource struct{ runtime runtime.Runtime }
-
-// Snapshot lists all sandboxes and containers with their states.
-func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) {
-	sandboxes, err := s.runtime.ListSandboxes(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	containers, err := s.runtime.ListContainers(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]pleg.Item, len(sandboxes)+len(containers))
-	for _, sb := range sandboxes {
-		out[sb.ID] = pleg.Item{PodUID: sb.PodUID, State: strconv.FormatBool(sb.Ready)}
-	}
-	for _, c := range containers {
-		out[c.ID] = pleg.Item{PodUID: c.PodUID, State: c.State.String()}
-	}
-	return out, nil
-}
-
-// Events passes the events of the runtime on.
-func (s plegSource) Events(ctx context.Context, fn func(uid string)) error {
-	err := s.runtime.Events(ctx, func(e runtime.Event) { fn(e.PodUID) })
-	if errors.Is(err, runtime.ErrNoEvents) {
-		return pleg.ErrNoEvents
-	}
-	return err
 }
