@@ -235,6 +235,10 @@ var rooms = map[string][]string{
 	"edged/internal/notfound":     {},
 	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},
+	"edged/internal/hooks":        {"edged/runtime", "edged/internal/podspec", "edged/probe"},
+	"edged/internal/slots":        {},
+	"edged/internal/nodecgroups":  {"edged/cgroup", "edged/internal/allocatable", "edged/internal/lifecycle"},
+	"edged/internal/imagepull":    {"edged/runtime", "edged/image", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/registry"},
 	"edged/internal/metricstext":  {},
 	"edged/internal/probemetrics": {"edged/internal/metricstext"},
 	"edged/internal/podspec": {
