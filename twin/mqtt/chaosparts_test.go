@@ -30,7 +30,7 @@ import (
 const chaosEnv = "EDGEKIT_TEST_CHAOS"
 
 type chaosConfig struct {
-	Part   string // edge or mapper
+	Part   string // edge, mapper, or many of TestManyMappers
 	Store  string // edge: the folder of the store
 	Listen string // edge: the address of the embedded broker; empty uses the outside one
 	Broker string // the address of the outside broker, or of the embedded one for a mapper
@@ -56,8 +56,11 @@ func chaosPart(text string) error {
 	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
 		return err
 	}
-	if cfg.Part == "edge" {
+	switch cfg.Part {
+	case "edge":
 		return chaosEdge(context.Background(), cfg)
+	case "many":
+		return manyDevices(context.Background(), cfg)
 	}
 	return chaosMapper(context.Background(), cfg)
 }
