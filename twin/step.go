@@ -90,7 +90,7 @@ func (d Device) step(ev Event, owned bool) (Device, []Effect) {
 	case Remove:
 		return Device{}, []Effect{
 			Save{Device: true, Twins: slices.Sorted(maps.Keys(d.Twins))},
-			Membership{Kind: Removed, Device: d},
+			Membership{Kind: Removed, Device: d, Last: d.Member},
 		}
 	case Update:
 		return d.update(ev.Time, r.Twins, false, owned)

@@ -90,6 +90,14 @@ func explain(err error) error {
 
 // decodeUpdate reads a TwinUpdate.
 func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
+	if patches, id, ok := quickUpdate(payload); ok {
+		return patches, id, nil
+	}
+	return slowUpdate(payload)
+}
+
+// slowUpdate reads every TwinUpdate.
+func slowUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
 	var m topics.TwinUpdateMessage
 	if !utf8.Valid(payload) { // encoding/json would replace what it cannot read
 		return nil, eventID(payload), errors.New("payload is not UTF-8")
@@ -173,14 +181,6 @@ func encodeValue(v *twin.Value) *topics.Value {
 		m.Quality = string(twin.Bad)
 	}
 	return &topics.Value{Value: &v.Value, Metadata: m}
-}
-
-func encodeTwins(twins map[string]*twin.Twin) map[string]*topics.Twin {
-	out := make(map[string]*topics.Twin, len(twins))
-	for name, t := range twins {
-		out[name] = encodeTwin(t)
-	}
-	return out
 }
 
 // encodeDevice returns a device for membership messages, without its twins.
