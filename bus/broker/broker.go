@@ -110,9 +110,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer giveUp()
 	background.Go(func() { b.commitLoop(storing, done) })
 	background.Go(func() { b.sweepLoop(done) })
+	unwatch := b.watchAccess()
 	close(b.ready)
 
 	<-ctx.Done()
+	unwatch()
 	b.mu.Lock()
 	b.running = false
 	b.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 
 // counters are those of Stats.
 type counters struct {
-	received, sent, dropped, refused, denied, takeovers, commits, failures atomic.Int64
+	received, sent, dropped, refused, denied, takeovers, commits, failures, revoked, rejected atomic.Int64
 
 	mu     sync.Mutex
 	bounds map[string]int64
@@ -47,6 +47,8 @@ type Stats struct {
 	TakeOvers    int64 // sessions that a new connection took from an old one
 	Commits      int64 // batches written to the storage
 	Failures     int64 // writes to the storage that failed
+	Revoked      int64 // connections ended since Access does not accept their login any more
+	Rejected     int64 // records that the storage refuses although it takes others
 	Disconnected int64 // always 0: no client is disconnected for being slow
 
 	// Bounds says how often each limit was reached: address, clients, pending, queue,
@@ -60,6 +62,7 @@ func (b *Broker) Stats() Stats {
 	s := Stats{
 		Received: c.received.Load(), Sent: c.sent.Load(), Dropped: c.dropped.Load(), Refused: c.refused.Load(),
 		Denied: c.denied.Load(), TakeOvers: c.takeovers.Load(), Commits: c.commits.Load(), Failures: c.failures.Load(),
+		Revoked: c.revoked.Load(), Rejected: c.rejected.Load(),
 	}
 	c.mu.Lock()
 	s.Bounds = maps.Clone(c.bounds)

@@ -47,6 +47,8 @@ func NewBroker(stats func() broker.Stats) *Broker {
 	add(counter, "refused_logins_total", "Logins refused.", func(s broker.Stats) int64 { return s.Refused })
 	add(counter, "denied_total", "Publishes and subscriptions that the rules did not allow.", func(s broker.Stats) int64 { return s.Denied })
 	add(counter, "takeovers_total", "Sessions that a new connection took from an old one.", func(s broker.Stats) int64 { return s.TakeOvers })
+	add(counter, "revoked_connections_total", "Connections ended since their user, password or rule was changed.", func(s broker.Stats) int64 { return s.Revoked })
+	add(counter, "rejected_records_total", "Records that the store refuses although it takes others.", func(s broker.Stats) int64 { return s.Rejected })
 	add(counter, "commits_total", "Batches written to the store.", func(s broker.Stats) int64 { return s.Commits })
 	add(counter, "failed_commits_total", "Writes to the store that failed.", func(s broker.Stats) int64 { return s.Failures })
 	b.bounds = prometheus.NewDesc("edgekit_mqtt_limit_reached_total", "How often each limit was reached.", []string{"limit"}, nil)
