@@ -21,6 +21,7 @@ import (
 
 // mqttFlags are the settings of MQTT.
 type mqttFlags struct {
+	mqttLimits
 	MQTTMode                bus.Mode      `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
 	MQTTListen              []string      `help:"Where the embedded MQTT broker listens: tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, unix:///SOCKET; several are separated by commas. tcp://:1884 is all addresses of this machine, so that pods reach it at status.hostIP; there only clients that prove who they are get in. tcp://127.0.0.1:1884 is for the host alone." default:"tcp://:1884" placeholder:"URL"`
 	MQTTUsersFile           string        `help:"File of the embedded broker's users and hashed passwords, as mosquitto_passwd and 'edgectl mqtt passwd' write it. It is read again when it changes." placeholder:"FILE"`
@@ -88,10 +89,14 @@ func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*br
 			log.Warn("passwords of MQTT users travel unencrypted at this address: let other machines use tls://", "address", address)
 		}
 	}
-	b, err := broker.New(broker.Config{
+	cfg := broker.Config{
 		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTAllowAnonymous,
 		Storage: metastore.New(n.store, "mqtt/"), Logger: log,
-	})
+	}
+	if err := r.apply(&cfg); err != nil {
+		return nil, err
+	}
+	b, err := broker.New(cfg)
 	if err != nil {
 		return nil, bad(err.Error())
 	}
