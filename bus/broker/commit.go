@@ -45,6 +45,7 @@ type after struct {
 	code     byte
 	packet   []byte           // instead of an acknowledgement
 	message  *session.Message // it waits no longer
+	stored   chan<- struct{}  // closed
 	sessions []*clientSession // in which it waits
 }
 
@@ -139,6 +140,8 @@ func (b *Broker) settle(a after) {
 		for _, s := range a.sessions {
 			b.pump(s)
 		}
+	case a.stored != nil:
+		close(a.stored)
 	case a.packet != nil:
 		a.conn.send(a.packet)
 	default:

@@ -37,6 +37,7 @@ type Stats struct {
 	Subscriptions int64
 	Retained      int64 // messages
 	RetainedBytes int64
+	Outside       int64 // messages that wait for the outside broker
 	QueuedBytes   int64 // of messages of QoS 1 and 2 that are not acknowledged
 
 	Received     int64 // messages from clients
@@ -51,8 +52,8 @@ type Stats struct {
 	Rejected     int64 // records that the storage refuses although it takes others
 	Disconnected int64 // always 0: no client is disconnected for being slow
 
-	// Bounds says how often each limit was reached: address, clients, pending, queue,
-	// retained, sessions, subscriptions, write buffer.
+	// Bounds says how often each limit was reached: address, clients, outside, pending,
+	// queue, retained, sessions, subscriptions, write buffer.
 	Bounds map[string]int64
 }
 
@@ -72,5 +73,8 @@ func (b *Broker) Stats() Stats {
 	s.Clients, s.Pending, s.Sessions = int64(b.clients), int64(b.pending), int64(len(b.sessions))
 	s.Retained, s.RetainedBytes, s.QueuedBytes = int64(b.retained.Len()), int64(b.retainedBytes), int64(b.queued)
 	s.Subscriptions = int64(b.tree.Len())
+	if o := b.outlet; o != nil && o.session != nil {
+		s.Outside = int64(o.session.state.Len())
+	}
 	return s
 }

@@ -40,6 +40,7 @@ func NewBroker(stats func() broker.Stats) *Broker {
 	add(gauge, "subscriptions", "Subscriptions.", func(s broker.Stats) int64 { return s.Subscriptions })
 	add(gauge, "retained_messages", "Retained messages.", func(s broker.Stats) int64 { return s.Retained })
 	add(gauge, "retained_bytes", "Memory of retained messages.", func(s broker.Stats) int64 { return s.RetainedBytes })
+	add(gauge, "outside_messages", "Messages that wait for the outside broker.", func(s broker.Stats) int64 { return s.Outside })
 	add(gauge, "queued_bytes", "Memory of messages that subscribers have not acknowledged.", func(s broker.Stats) int64 { return s.QueuedBytes })
 	add(counter, "received_messages_total", "Messages from clients.", func(s broker.Stats) int64 { return s.Received })
 	add(counter, "sent_messages_total", "Messages to clients.", func(s broker.Stats) int64 { return s.Sent })
