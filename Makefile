@@ -135,5 +135,6 @@ bench-meta: ## Measure the store: durable writes, list, open, memory, disk use w
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
 bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt
-bench-device: ## Measure devices: writes to the API server for 10,000 devices that report once a second
+bench-device: ## Measure devices: values a second of a mapper to durable twins, start of 1,000 devices, writes to the API server for 10,000 devices that report once a second
+	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestMeasured$$' ./device/inprocess
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices

@@ -59,7 +59,7 @@ var fences = map[string][]string{
 	"k8s.io/streaming":                            {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":              {"controller"},
 	"github.com/alecthomas/kong":                  {"cmd", "examples"},
-	"github.com/prometheus/client_golang":         {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
+	"github.com/prometheus/client_golang":         {"controller", "cmd", "edged", "hub", "meta", "bus", "twin", "device/metrics"},
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"k8s.io/kubernetes":                           {},

@@ -60,9 +60,10 @@
 // What a role may do with the topics of devices:
 //
 //	topic                                          mapper      app          nobody
-//	device/D twin/update                           publish     publish (devices)
+//	device/D twin/update, method/call              publish     publish (devices)
 //	device/D twin/get, state/get, twin/history     publish     publish
-//	device/D state/update                          publish
+//	device/D state/update, state/conditions,       publish
+//	  method/call/result
 //	device/D twin/cloud_updated, any result,                                publish
 //	  delta, document, updated
 //	device/D, all topics                           receive     receive
@@ -70,6 +71,7 @@
 //	node/N membership/detail and its result        both (see below)
 //	node/N membership/updated                      receive (see below)
 //	node/N membership/protocol/P/detail, updated   the same, of its protocols
+//	node/N proposed/P                              publish, of its protocols; receive
 //	connected/N, disconnected/N                    receive     receive
 //	$ke/events/device/D/data/update                both        receive
 //
