@@ -1,6 +1,7 @@
-// Package mappers holds mappers of real protocols to copy: modbus, opcua, mqtt, http and
-// snmp. Each folder is a program with one driver (driver.go), the simulator of its protocol
-// in its tests, a DeviceModel and a Device. mapperkit has the part of a main function that
-// is the same in all of them. The folders are a Go module of their own, so that nobody who
-// imports edgekit pays for the libraries of protocols.
+// Package mappers is the root of a Go module with mappers of real protocols: modbus, opcua,
+// mqtt, http and snmp. Each folder is a program to copy. Its driver.go has the device.Driver,
+// its tests have a simulator of the protocol, and model.yaml and device.yaml are a
+// DeviceModel and a Device for it. internal/program is the part of a main function that they
+// share. The libraries of the protocols are in this module only, so that nobody who imports
+// edgekit pays for them.
 package mappers
