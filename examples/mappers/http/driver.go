@@ -19,6 +19,8 @@ type driver struct {
 	bad    map[string]error // properties without a usable visitor
 }
 
+var _ device.BatchReader = (*driver)(nil)
+
 // Open reads the settings. HTTP has no connection to open: what does not answer fails at the
 // first reading.
 func (d *driver) Open(_ context.Context, dev device.Instance) error {
@@ -43,15 +45,42 @@ func (d *driver) Open(_ context.Context, dev device.Instance) error {
 
 // Read reads one property.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	p, err := d.point(property)
+	readings, err := d.ReadMany(ctx, []string{property})
 	if err != nil {
 		return "", err
 	}
-	answer, err := d.request(ctx, d.client, http.MethodGet, p.Path, nil)
-	if err != nil {
-		return "", err
+	return readings[property].Value, readings[property].Err
+}
+
+// ReadMany makes one request for all properties of a path.
+func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
+	readings, byPath := make(map[string]device.Reading, len(properties)), make(map[string][]string)
+	var paths []string
+	for _, name := range properties {
+		p, err := d.point(name)
+		if err != nil {
+			readings[name] = device.Reading{Err: err}
+			continue
+		}
+		if byPath[p.Path] == nil {
+			paths = append(paths, p.Path)
+		}
+		byPath[p.Path] = append(byPath[p.Path], name)
 	}
-	return p.value(answer)
+	for _, path := range paths {
+		answer, err := d.request(ctx, d.client, http.MethodGet, path, nil)
+		for _, name := range byPath[path] {
+			r := device.Reading{Err: err}
+			if err == nil {
+				r.Value, r.Err = d.points[name].value(answer)
+			}
+			readings[name] = r
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return readings, nil
 }
 
 // value finds the property in an answer.

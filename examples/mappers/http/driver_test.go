@@ -109,7 +109,7 @@ func TestDriver(t *testing.T) {
 	other := dev
 	other.ID = "plant/heatpump-2"
 	devicetest.RunDriver(t, devicetest.DriverConfig{
-		New:      func() device.Driver { return new(driver) },
+		New:      config().New,
 		Instance: dev,
 		Write:    map[string][]string{"target": {"45", "60"}, "mode": {`a "quoted" mode`, "eco"}},
 		Others:   []device.Instance{other},
@@ -126,7 +126,7 @@ func TestRecovers(t *testing.T) {
 	}
 	c.Timeout = 300
 	setConnection(t, &dev, c)
-	g := mappertest.NewGateway(t, func() device.Driver { return new(driver) }, dev)
+	g := mappertest.NewGateway(t, config(), dev)
 	g.WaitActual(pump, "temperature", "21.5")
 	next := 5
 	follows := func(t *testing.T) { // both ways

@@ -8,5 +8,10 @@ import (
 )
 
 func main() {
-	os.Exit(program.Main("http", func() device.Driver { return new(driver) }))
+	os.Exit(program.Main(config()))
+}
+
+// config is the mapper without its link.
+func config() device.Config {
+	return device.Config{Protocol: "http", New: func() device.Driver { return new(driver) }}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/simonvetter/modbus"
@@ -10,7 +9,8 @@ import (
 	"github.com/edgekit/edgekit/device"
 )
 
-// driver is the device.Driver of one Modbus slave.
+// driver is the device.Driver of one Modbus slave. It hands over registers as they are; the
+// SDK makes values of them.
 type driver struct {
 	lines *lines
 
@@ -21,15 +21,16 @@ type driver struct {
 	bad    map[string]error // properties without a usable visitor
 }
 
+var (
+	_ device.RawDriver   = (*driver)(nil)
+	_ device.BatchReader = (*driver)(nil)
+)
+
 // Open reads the settings and connects the line, unless another slave has done so.
 func (d *driver) Open(ctx context.Context, dev device.Instance) error {
-	var c connection
-	if err := dev.Spec.Protocol.Config.Decode(&c); err != nil {
-		return err
-	}
-	s, err := c.settings()
+	c, s, err := newConnection(dev)
 	if err != nil {
-		return fmt.Errorf("protocol.configData: %w", err)
+		return err
 	}
 	d.slave, d.gap = uint8(c.SlaveID), c.Gap
 	d.points, d.bad = make(map[string]point), make(map[string]error)
@@ -40,53 +41,152 @@ func (d *driver) Open(ctx context.Context, dev device.Instance) error {
 			d.points[p.Name] = pt
 		}
 	}
-	line := d.lines.take(s)
-	if err := line.do(ctx, d.slave, func(*modbus.ModbusClient) error { return nil }); err != nil {
-		return errors.Join(err, d.lines.give(line))
+	d.line = d.lines.take(s)
+	if err := d.line.do(ctx, d.slave, func(*modbus.ModbusClient) error { return nil }); err != nil {
+		_ = d.lines.give(d.line) // err says what is wrong
+		return err
 	}
-	d.line = line
 	return nil
 }
 
-// Read reads one property.
-func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	values, errs := d.ReadAll(ctx, []string{property})
-	return values[property], errs[property]
+// ReadMany reads properties with as few requests as possible. When the slave does not answer
+// one, the rest is not tried.
+func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
+	points, readings := make(map[string]point, len(properties)), make(map[string]device.Reading, len(properties))
+	for _, name := range properties {
+		if p, err := d.point(name); err != nil {
+			readings[name] = device.Reading{Err: err}
+		} else {
+			points[name] = p
+		}
+	}
+	answered := false
+	for _, b := range coalesce(points, d.gap) {
+		err := d.readBlock(ctx, b, points, readings)
+		if isException(err) && len(b.points) > 1 {
+			// The slave refuses the whole for one part that it does not have.
+			for _, name := range b.points {
+				p := points[name]
+				err = d.readBlock(ctx, block{table: p.table, address: p.address, count: p.count, points: []string{name}}, points, readings)
+				if err != nil && !isException(err) {
+					break
+				}
+			}
+		}
+		if err != nil && !isException(err) {
+			if !answered {
+				return nil, err
+			}
+			break
+		}
+		answered = true
+	}
+	return readings, nil
 }
 
-// ReadAll reads many properties with few requests. Each property has a value or an error.
-func (d *driver) ReadAll(ctx context.Context, properties []string) (map[string]string, map[string]error) {
-	points := make(map[string]point, len(properties))
-	values, errs := make(map[string]string, len(properties)), make(map[string]error)
-	for _, name := range properties {
-		p, err := d.point(name)
-		if err != nil {
-			errs[name] = err
-			continue
-		}
-		points[name] = p
-	}
-	for _, b := range coalesce(points, d.gap) {
-		err := d.readBlock(ctx, b, points, values, errs)
-		if err == nil {
-			continue
-		}
-		if !isException(err) || len(b.points) == 1 {
-			for _, name := range b.points {
-				errs[name] = err
-			}
-			continue
-		}
-		// The slave refuses the whole for one part that it does not have.
+// readBlock makes one request. An exception is the reading of its properties too.
+func (d *driver) readBlock(ctx context.Context, b block, points map[string]point, readings map[string]device.Reading) error {
+	read := make(chan []byte, 1) // not a variable: a request that nobody waits for may end later
+	err := d.line.do(ctx, d.slave, func(c *modbus.ModbusClient) error {
+		raw, err := b.read(c)
+		read <- raw
+		return err
+	})
+	if err != nil {
 		for _, name := range b.points {
-			p := points[name]
-			one := block{table: p.table, address: p.address, count: p.count, points: []string{name}}
-			if err := d.readBlock(ctx, one, points, values, errs); err != nil {
-				errs[name] = err
-			}
+			readings[name] = device.Reading{Err: err}
+		}
+		return err
+	}
+	raw, width := <-read, b.table.width()
+	if len(raw) < b.count*width {
+		return fmt.Errorf("the slave answered %d bytes, want %d", len(raw), b.count*width)
+	}
+	for _, name := range b.points {
+		p := points[name]
+		from := (p.address - b.address) * width
+		readings[name] = device.Reading{Raw: raw[from : from+p.count*width]}
+	}
+	return nil
+}
+
+// read makes the request of a block: a byte for each bit, two for each register.
+func (b block) read(c *modbus.ModbusClient) ([]byte, error) {
+	address, count := uint16(b.address), uint16(b.count)
+	var bits []bool
+	var err error
+	switch b.table {
+	case inputRegisters:
+		return c.ReadRawBytes(address, 2*count, modbus.INPUT_REGISTER)
+	case holdingRegisters:
+		return c.ReadRawBytes(address, 2*count, modbus.HOLDING_REGISTER)
+	case coils:
+		bits, err = c.ReadCoils(address, count)
+	case discreteInputs:
+		bits, err = c.ReadDiscreteInputs(address, count)
+	}
+	raw := make([]byte, len(bits))
+	for n, on := range bits {
+		if on {
+			raw[n] = 1
 		}
 	}
-	return values, errs
+	return raw, err
+}
+
+// ReadRaw reads one property.
+func (d *driver) ReadRaw(ctx context.Context, property string) ([]byte, error) {
+	readings, err := d.ReadMany(ctx, []string{property})
+	if err != nil {
+		return nil, err
+	}
+	return readings[property].Raw, readings[property].Err
+}
+
+// WriteRaw sets a coil or holding registers.
+func (d *driver) WriteRaw(ctx context.Context, property string, raw []byte) error {
+	p, err := d.point(property)
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.table != coils && p.table != holdingRegisters:
+		return fmt.Errorf("property %s: a slave's inputs cannot be written: set accessMode ReadOnly in the model, or another register", property)
+	case len(raw) != 2*p.count:
+		return fmt.Errorf("property %s: the value has %d bytes, its registers have %d: set transform.rawType or limit", property, len(raw), 2*p.count)
+	}
+	return d.line.do(ctx, d.slave, func(c *modbus.ModbusClient) error {
+		address, value := uint16(p.address), uint16(raw[0])<<8|uint16(raw[1])
+		switch {
+		case p.table == coils:
+			return c.WriteCoil(address, value != 0)
+		case len(raw) == 2: // function 6: some slaves have no function 16
+			return c.WriteRegister(address, value)
+		}
+		return c.WriteRawBytes(address, raw)
+	})
+}
+
+// Read reads one property and makes its value, as the SDK does after ReadMany.
+func (d *driver) Read(ctx context.Context, property string) (string, error) {
+	raw, err := d.ReadRaw(ctx, property)
+	if err != nil {
+		return "", err
+	}
+	return d.points[property].transform.Decode(raw)
+}
+
+// Write is the inverse of Read, as the SDK does it before WriteRaw.
+func (d *driver) Write(ctx context.Context, property, value string) error {
+	p, err := d.point(property)
+	if err != nil {
+		return err
+	}
+	raw, err := p.transform.Encode(value, nil)
+	if err != nil {
+		return err
+	}
+	return d.WriteRaw(ctx, property, raw)
 }
 
 func (d *driver) point(property string) (point, error) {
@@ -98,75 +198,6 @@ func (d *driver) point(property string) (point, error) {
 		return point{}, fmt.Errorf("the device has no property %q", property)
 	}
 	return p, nil
-}
-
-// readBlock makes one request. It fails when the request does; a value that has no text form
-// is that property's error.
-func (d *driver) readBlock(ctx context.Context, b block, points map[string]point, values map[string]string, errs map[string]error) error {
-	read := make(chan items, 1) // not a variable: a request that nobody waits for may end later
-	err := d.line.do(ctx, d.slave, func(c *modbus.ModbusClient) error {
-		got, err := b.read(c)
-		read <- got
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	got := <-read
-	for _, name := range b.points {
-		p := points[name]
-		value, err := got.text(p, p.address-b.address)
-		if err != nil {
-			errs[name] = fmt.Errorf("property %s: %w", name, err)
-			continue
-		}
-		values[name] = value
-	}
-	return nil
-}
-
-// read makes the request of a block.
-func (b block) read(c *modbus.ModbusClient) (got items, err error) {
-	address, count := uint16(b.address), uint16(b.count)
-	switch b.table {
-	case coils:
-		got.bits, err = c.ReadCoils(address, count)
-	case discreteInputs:
-		got.bits, err = c.ReadDiscreteInputs(address, count)
-	case inputRegisters:
-		got.registers, err = c.ReadRawBytes(address, 2*count, modbus.INPUT_REGISTER)
-	case holdingRegisters:
-		got.registers, err = c.ReadRawBytes(address, 2*count, modbus.HOLDING_REGISTER)
-	}
-	return got, err
-}
-
-// Write sets a coil or holding registers.
-func (d *driver) Write(ctx context.Context, property, value string) error {
-	p, err := d.point(property)
-	if err != nil {
-		return err
-	}
-	switch p.table {
-	case coils:
-		on, err := parseBit(value)
-		if err != nil {
-			return fmt.Errorf("property %s: %w", property, err)
-		}
-		return d.line.do(ctx, d.slave, func(c *modbus.ModbusClient) error { return c.WriteCoil(uint16(p.address), on) })
-	case holdingRegisters:
-		raw, err := p.encode(value)
-		if err != nil {
-			return fmt.Errorf("property %s: %w", property, err)
-		}
-		return d.line.do(ctx, d.slave, func(c *modbus.ModbusClient) error {
-			if len(raw) == 2 { // function 6: some slaves have no function 16
-				return c.WriteRegister(uint16(p.address), uint16(raw[0])<<8|uint16(raw[1]))
-			}
-			return c.WriteRawBytes(uint16(p.address), raw)
-		})
-	}
-	return fmt.Errorf("property %s: a slave's inputs cannot be written: set accessMode ReadOnly in the model, or another register", property)
 }
 
 // Close gives the line back.

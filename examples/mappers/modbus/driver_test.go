@@ -1,8 +1,6 @@
 package main
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"testing"
 
@@ -63,7 +61,7 @@ func TestDriver(t *testing.T) {
 	other.Spec = *dev.Spec.DeepCopy()
 	other.Spec.Protocol.Config = options(t, connection{IP: "127.0.0.1", Port: proxy.Port(), SlaveID: 2, Timeout: 2000})
 	devicetest.RunDriver(t, devicetest.DriverConfig{
-		New:      newDrivers(),
+		New:      config().New,
 		Instance: dev,
 		Write:    map[string][]string{"target": {"45", "60"}, "pump": {"true", "false"}},
 		Others:   []device.Instance{other},
@@ -75,7 +73,7 @@ func TestDriver(t *testing.T) {
 // back from each by itself.
 func TestRecovers(t *testing.T) {
 	slaves, proxy, dev := startBoiler(t, func(c *connection) { c.Timeout = 200 })
-	g := mappertest.NewGateway(t, newDrivers(), dev)
+	g := mappertest.NewGateway(t, config(), dev)
 	g.WaitActual(boiler, "temperature", "21.5")
 	next := 0
 	follows := func(t *testing.T) { // both ways
@@ -133,7 +131,7 @@ func TestOneLine(t *testing.T) {
 		slaves.SetHolding(uint8(n+1), 2, 0, uint16(100+n))
 		devices = append(devices, d)
 	}
-	g := mappertest.NewGateway(t, newDrivers(), devices...)
+	g := mappertest.NewGateway(t, config(), devices...)
 	for n, d := range devices {
 		g.WaitActual(d.ID, "energy", strconv.Itoa(100+n))
 	}
@@ -142,59 +140,80 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
-// TestReadAll reads many properties with few requests, and has an error for those only that
+// TestReadMany reads many properties with few requests, and has an error for those only that
 // cannot be read.
-func TestReadAll(t *testing.T) {
+func TestReadMany(t *testing.T) {
 	slaves, _, dev := startBoiler(t, nil)
 	var names []string
-	dev.Spec.Properties = nil
+	dev.Spec.Properties, dev.Model.Properties = nil, nil
+	add := func(name, register string, offset, limit int) {
+		names = append(names, name)
+		dev.Spec.Properties = append(dev.Spec.Properties, schema.Property{Name: name, Visitors: &schema.Visitor{
+			Config: options(t, map[string]any{"register": register, "offset": offset, "limit": limit})}})
+	}
 	for n := range 300 {
-		names = append(names, "r"+strconv.Itoa(n))
-		dev.Spec.Properties = append(dev.Spec.Properties, schema.Property{Name: names[n], Visitors: &schema.Visitor{
-			Config: options(t, map[string]any{"register": "HoldingRegister", "offset": n})}})
+		add("r"+strconv.Itoa(n), "HoldingRegister", n, 1)
 		slaves.SetHolding(1, n, uint16(n))
 	}
-	far := schema.Property{Name: "far", Visitors: &schema.Visitor{Config: options(t, map[string]any{"register": "HoldingRegister", "offset": 300, "limit": 100})}}
-	beyond := schema.Property{Name: "beyond", Visitors: &schema.Visitor{Config: options(t, map[string]any{"register": "InputRegister", "offset": 1000})}}
-	bad := schema.Property{Name: "bad", Visitors: &schema.Visitor{Config: options(t, map[string]any{"register": "Nothing"})}}
-	dev.Spec.Properties = append(dev.Spec.Properties, far, beyond, bad)
-	dev.Model.Properties = append(dev.Model.Properties, schema.ModelProperty{Name: "far", Type: schema.TypeBytes})
-	d := newDrivers()().(*driver)
+	add("far", "HoldingRegister", 300, 100)
+	add("last", "InputRegister", 999, 1)
+	add("beyond", "InputRegister", 1000, 1)
+	add("bad", "Nothing", 0, 1)
+	d := config().New().(*driver)
 	if err := d.Open(t.Context(), dev); err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
 	before := slaves.Requests()
-	values, errs := d.ReadAll(t.Context(), append(names, "far", "beyond", "bad", "unknown"))
-	if got := slaves.Requests() - before; got != 5 { // 300+100 registers, and 1 beyond
-		t.Errorf("%d requests, want 5", got)
+	got, err := d.ReadMany(t.Context(), append(names, "unknown"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for n, name := range names {
-		if values[name] != strconv.Itoa(n) {
-			t.Fatalf("%s = %q, want %d (%v)", name, values[name], n, errs[name])
+	if n := slaves.Requests() - before; n != 4+3 { // 400 registers; the refused block, and its two points
+		t.Errorf("%d requests, want 7", n)
+	}
+	for n := range 300 {
+		if r := got[names[n]]; r.Err != nil || string(r.Raw) != string([]byte{byte(n >> 8), byte(n)}) {
+			t.Fatalf("%s = %v, want %d", names[n], r, n)
 		}
 	}
-	if failed := slices.Sorted(maps.Keys(errs)); !slices.Equal(failed, []string{"bad", "beyond", "unknown"}) {
-		t.Errorf("errors of %v: %v", failed, errs)
+	for name, bad := range map[string]bool{"far": false, "last": false, "beyond": true, "bad": true, "unknown": true} {
+		if r := got[name]; (r.Err != nil) != bad || bad == (r.Raw != nil) {
+			t.Errorf("%s: %v", name, r)
+		}
 	}
 }
 
-// TestRefusedBlock has one property that the slave does not have next to others that it has.
-func TestRefusedBlock(t *testing.T) {
+// TestTransforms has the SDK read and write what KubeEdge's visitor fields and a model's
+// transform say.
+func TestTransforms(t *testing.T) {
 	slaves, _, dev := startBoiler(t, nil)
-	dev.Spec.Properties = nil
-	for n, name := range []string{"last", "beyond"} {
-		dev.Spec.Properties = append(dev.Spec.Properties, schema.Property{Name: name, Visitors: &schema.Visitor{
-			Config: options(t, map[string]any{"register": "HoldingRegister", "offset": 999 + n})}})
+	dev.Spec.Properties, dev.Model.Properties = nil, nil
+	add := func(name string, typ schema.Type, visitor string, transform *schema.Transform) {
+		dev.Spec.Properties = append(dev.Spec.Properties, schema.Property{Name: name, CollectCycle: 20, Visitors: &schema.Visitor{Config: schema.Options(visitor)}})
+		dev.Model.Properties = append(dev.Model.Properties, schema.ModelProperty{Name: name, Type: typ, AccessMode: schema.ReadWrite, Transform: transform})
 	}
-	slaves.SetHolding(1, 999, 7)
-	d := newDrivers()().(*driver)
-	if err := d.Open(t.Context(), dev); err != nil {
-		t.Fatal(err)
+	add("scaled", schema.TypeFloat, `{"register":"HoldingRegister","offset":0,"limit":1,"scale":0.1}`, nil)
+	add("swapped", schema.TypeInt, `{"register":"HoldingRegister","offset":10,"limit":2,"isSwap":true,"isRegisterSwap":true}`, nil)
+	add("unsigned", schema.TypeInt, `{"register":"HoldingRegister","offset":20,"limit":1}`, &schema.Transform{RawType: schema.RawUint16})
+	add("bits", schema.TypeInt, `{"register":"HoldingRegister","offset":30,"limit":1}`, &schema.Transform{RawType: schema.RawUint16, Mask: "0x0ff0", Shift: 4})
+	slaves.SetHolding(1, 0, 215)
+	slaves.SetHolding(1, 10, 0x0100, 0x0000)
+	slaves.SetHolding(1, 20, 40000)
+	slaves.SetHolding(1, 30, 0xa12b)
+	g := mappertest.NewGateway(t, config(), dev)
+	for property, want := range map[string]string{"scaled": "21.5", "swapped": "1", "unsigned": "40000", "bits": "18"} {
+		g.WaitActual(boiler, property, want)
 	}
-	defer d.Close()
-	values, errs := d.ReadAll(t.Context(), []string{"last", "beyond"})
-	if values["last"] != "7" || errs["last"] != nil || errs["beyond"] == nil {
-		t.Errorf("values %v, errors %v", values, errs)
+	for property, test := range map[string]struct {
+		value   string
+		address int
+		want    uint16
+	}{"scaled": {"-3", 0, 0xffe2}, "swapped": {"2", 10, 0x0200}, "unsigned": {"50000", 20, 50000}, "bits": {"255", 30, 0xaffb}} {
+		g.SetDesired(boiler, property, test.value)
+		g.WaitActual(boiler, property, test.value)
+		if got := slaves.Holding(1, test.address); got != test.want {
+			t.Errorf("%s = %s: register %#x, want %#x", property, test.value, got, test.want)
+		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/simonvetter/modbus"
+
+	"github.com/edgekit/edgekit/device"
 )
 
 // connection is spec.protocol.configData of a Device.
@@ -33,6 +35,26 @@ type settings struct {
 	url                      string
 	speed, data, parity, end uint
 	timeout                  time.Duration
+}
+
+// newConnection reads the protocol.configData of a device.
+func newConnection(dev device.Instance) (c connection, s settings, err error) {
+	if err := dev.Spec.Protocol.Config.Decode(&c); err != nil {
+		return c, s, err
+	}
+	if s, err = c.settings(); err != nil {
+		err = fmt.Errorf("protocol.configData: %w", err)
+	}
+	return c, s, err
+}
+
+// lineOf names the line of a device, so that the SDK knows which devices share one.
+func lineOf(dev device.Instance) string {
+	_, s, err := newConnection(dev)
+	if err != nil {
+		return ""
+	}
+	return s.url
 }
 
 // settings checks the connection.
@@ -179,7 +201,7 @@ func (l *line) request(slave uint8, f func(*modbus.ModbusClient) error) error {
 			return err
 		}
 		if err := client.Open(); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", device.ErrConnection, err)
 		}
 		l.client = client
 	}
@@ -187,11 +209,15 @@ func (l *line) request(slave uint8, f func(*modbus.ModbusClient) error) error {
 		return err
 	}
 	err := f(l.client)
-	if err != nil && !isException(err) {
-		err = errors.Join(err, l.client.Close())
-		l.client = nil
+	if err == nil || isException(err) {
+		return err
 	}
-	return err
+	_ = l.client.Close() // err says what is wrong
+	l.client = nil
+	if errors.Is(err, modbus.ErrRequestTimedOut) {
+		return err // it may be this slave alone
+	}
+	return fmt.Errorf("%w: %w", device.ErrConnection, err)
 }
 
 // isException reports whether the slave answered, with an exception.

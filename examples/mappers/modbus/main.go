@@ -8,11 +8,15 @@ import (
 )
 
 func main() {
-	os.Exit(program.Main("modbus", newDrivers()))
+	os.Exit(program.Main(config()))
 }
 
-// newDrivers makes the drivers of one program: they share their lines.
-func newDrivers() func() device.Driver {
+// config is the mapper without its link. Its drivers share their lines.
+func config() device.Config {
 	lines := newLines()
-	return func() device.Driver { return &driver{lines: lines} }
+	return device.Config{
+		Protocol:   "modbus",
+		New:        func() device.Driver { return &driver{lines: lines} },
+		Connection: lineOf,
+	}
 }

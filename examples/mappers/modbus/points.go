@@ -54,7 +54,16 @@ type point struct {
 	table   table
 	address int
 	count   int // registers; 1 for a bit
-	typ     schema.Type
+	// transform makes the value. The SDK has its own; this one is for Read and Write.
+	transform *device.Transform
+}
+
+// width is the bytes that an item has when it is handed over.
+func (t table) width() int {
+	if t.bits() {
+		return 1
+	}
+	return 2
 }
 
 // newPoint reads the visitors.configData of a property.
@@ -63,7 +72,7 @@ func newPoint(dev *device.Instance, p schema.Property) (point, error) {
 		Register string
 		Offset   int
 		Limit    int
-	}{Limit: 1}
+	}{}
 	if p.Visitors == nil {
 		return point{}, fmt.Errorf("property %s: visitors.configData is missing: set register and offset", p.Name)
 	}
@@ -80,13 +89,11 @@ func newPoint(dev *device.Instance, p schema.Property) (point, error) {
 	if visitor.Offset < 0 || visitor.Offset+visitor.Limit > 1<<16 {
 		return point{}, fmt.Errorf("property %s: offset is %d: set 0 to %d", p.Name, visitor.Offset, 1<<16-visitor.Limit)
 	}
-	pt := point{table: t, address: visitor.Offset, count: visitor.Limit, typ: schema.TypeInt}
-	if m := dev.Model.Property(p.Name); m != nil {
-		pt.typ = m.Type
-	} else if t.bits() {
-		pt.typ = schema.TypeBoolean
+	transform, err := device.NewTransform(dev.Model.Property(p.Name), p.Visitors)
+	if err != nil {
+		return point{}, fmt.Errorf("property %s: %w", p.Name, err)
 	}
-	return pt, nil
+	return point{table: t, address: visitor.Offset, count: visitor.Limit, transform: transform}, nil
 }
 
 // block is one request to read: count items of a table, with the points that are in it.

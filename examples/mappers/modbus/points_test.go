@@ -80,8 +80,9 @@ func TestPointErrors(t *testing.T) {
 	for config, says := range map[string]string{
 		`{"offset":1}`:                                            "set CoilRegister",
 		`{"register":"Holding","offset":1}`:                       "set CoilRegister",
-		`{"register":"HoldingRegister","offset":-1}`:              "offset is -1",
-		`{"register":"HoldingRegister","offset":65536}`:           "offset is 65536",
+		`{"register":"HoldingRegister","offset":1}`:               "limit is 0",
+		`{"register":"HoldingRegister","offset":-1,"limit":1}`:    "offset is -1",
+		`{"register":"HoldingRegister","offset":65536,"limit":1}`: "offset is 65536",
 		`{"register":"HoldingRegister","offset":65535,"limit":2}`: "set 0 to 65534",
 		`{"register":"HoldingRegister","offset":1,"limit":126}`:   "limit is 126",
 		`{"register":"CoilRegister","offset":1,"limit":2}`:        "limit is 2",
@@ -108,48 +109,6 @@ func TestSettingsErrors(t *testing.T) {
 	} {
 		if _, err := c.settings(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%+v: got %v, want %q", c, err, says)
-		}
-	}
-}
-
-func TestValues(t *testing.T) {
-	for _, test := range []struct {
-		typ   schema.Type
-		count int
-		value string
-		raw   string
-		fails string
-	}{
-		{schema.TypeInt, 1, "-2", "\xff\xfe", ""},
-		{schema.TypeInt, 2, "65536", "\x00\x01\x00\x00", ""},
-		{schema.TypeInt, 4, "-1", "\xff\xff\xff\xff\xff\xff\xff\xff", ""},
-		{schema.TypeFloat, 2, "21.5", "\x41\xac\x00\x00", ""},
-		{schema.TypeDouble, 4, "0.1", "\x3f\xb9\x99\x99\x99\x99\x99\x9a", ""},
-		{schema.TypeFloat, 1, "215", "\x00\xd7", ""},
-		{schema.TypeBoolean, 1, "true", "\x00\x01", ""},
-		{schema.TypeString, 3, "ABCDE", "ABCDE\x00", ""},
-		{schema.TypeBytes, 1, "AAE=", "\x00\x01", ""},
-		{schema.TypeInt, 1, "40000", "", "-32768 to 32767"},
-		{schema.TypeInt, 3, "1", "", "limit is 3"},
-		{schema.TypeInt, 1, "1.5", "", "whole number"},
-		{schema.TypeFloat, 2, "NaN", "", "not a number"},
-		{schema.TypeString, 1, "ABC", "", "3 bytes"},
-		{schema.TypeBytes, 1, "AA==", "", "2 bytes"},
-		{schema.TypeBoolean, 1, "yes", "", "neither true nor false"},
-	} {
-		p := point{table: holdingRegisters, count: test.count, typ: test.typ}
-		raw, err := p.encode(test.value)
-		if test.fails != "" {
-			if err == nil || !strings.Contains(err.Error(), test.fails) {
-				t.Errorf("%v: got %q, %v; want an error with %q", test, raw, err, test.fails)
-			}
-			continue
-		}
-		if err != nil || string(raw) != test.raw {
-			t.Errorf("encode %v: got %q, %v", test, raw, err)
-		}
-		if got, err := p.decode([]byte(test.raw)); err != nil || got != test.value {
-			t.Errorf("decode %v: got %q, %v", test, got, err)
 		}
 	}
 }

@@ -17,6 +17,8 @@ type driver struct {
 	bad    map[string]error // properties without a usable visitor
 }
 
+var _ device.BatchReader = (*driver)(nil)
+
 // Open reads the settings and makes a socket. UDP has no connection: what does not answer
 // fails at the first reading.
 func (d *driver) Open(_ context.Context, dev device.Instance) error {
@@ -45,56 +47,60 @@ func (d *driver) Open(_ context.Context, dev device.Instance) error {
 
 // Read reads one property.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	values, errs := d.ReadAll(ctx, []string{property})
-	return values[property], errs[property]
+	readings, err := d.ReadMany(ctx, []string{property})
+	if err != nil {
+		return "", err
+	}
+	return readings[property].Value, readings[property].Err
 }
 
-// ReadAll reads many properties with few requests. Each property has a value or an error.
-func (d *driver) ReadAll(ctx context.Context, properties []string) (map[string]string, map[string]error) {
-	values, errs := make(map[string]string, len(properties)), make(map[string]error)
+// ReadMany reads properties with few requests. When the agent does not answer one, the rest is
+// not tried.
+func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
+	readings := make(map[string]device.Reading, len(properties))
 	var names, oids []string
 	for _, name := range properties {
 		if p, err := d.point(name); err != nil {
-			errs[name] = err
+			readings[name] = device.Reading{Err: err}
 		} else {
 			names, oids = append(names, name), append(oids, p.OID)
 		}
 	}
-	for len(oids) > 0 {
+	for first := true; len(oids) > 0; first = false {
 		n := min(d.client.MaxOids, len(oids))
-		d.readSome(ctx, names[:n], oids[:n], values, errs)
+		if err := d.readSome(ctx, names[:n], oids[:n], readings); err != nil {
+			if first {
+				return nil, err
+			}
+			break
+		}
 		names, oids = names[n:], oids[n:]
 	}
-	return values, errs
+	return readings, nil
 }
 
 // readSome makes one request.
-func (d *driver) readSome(ctx context.Context, names, oids []string, values map[string]string, errs map[string]error) {
+func (d *driver) readSome(ctx context.Context, names, oids []string, readings map[string]device.Reading) error {
 	d.client.Context = ctx
 	answer, err := d.client.Get(oids)
 	switch {
 	case err != nil:
+		return err
 	case answer.Error != gosnmp.NoError:
-		err = fmt.Errorf("the agent answered %s", answer.Error)
+		return fmt.Errorf("the agent answered %s", answer.Error)
 	case len(answer.Variables) != len(oids):
-		err = fmt.Errorf("the agent answered %d variables, want %d", len(answer.Variables), len(oids))
+		return fmt.Errorf("the agent answered %d variables, want %d", len(answer.Variables), len(oids))
 	}
-	for n, name := range names {
-		if err != nil {
-			errs[name] = err
-			continue
-		}
-		v := answer.Variables[n]
+	for n, v := range answer.Variables {
+		var r device.Reading
 		if v.Name != oids[n] {
-			errs[name] = fmt.Errorf("the agent answered %.80s, want %s", v.Name, oids[n])
-			continue
-		}
-		if value, err := d.points[name].text(v); err != nil {
-			errs[name] = err
+			r.Err = fmt.Errorf("the agent answered %.80s, want %s", v.Name, oids[n])
 		} else {
-			values[name] = value
+			r.Value, r.Err = d.points[names[n]].text(v)
 		}
+		readings[names[n]] = r
 	}
+	return nil
 }
 
 func (d *driver) point(property string) (*point, error) {

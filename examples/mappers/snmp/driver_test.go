@@ -59,7 +59,7 @@ func TestDriver(t *testing.T) {
 			other := dev
 			other.ID = "plant/ups-2"
 			devicetest.RunDriver(t, devicetest.DriverConfig{
-				New:      func() device.Driver { return new(driver) },
+				New:      config().New,
 				Instance: dev,
 				Write:    map[string][]string{"location": {"Hall 3", "Hall 4, left"}, "alarm": {"2", "3"}},
 				Others:   []device.Instance{other},
@@ -75,7 +75,7 @@ func TestDriver(t *testing.T) {
 // TestRecovers has the agent hang, lie and restart under a gateway.
 func TestRecovers(t *testing.T) {
 	a := startAgent(t, nil)
-	g := mappertest.NewGateway(t, func() device.Driver { return new(driver) },
+	g := mappertest.NewGateway(t, config(),
 		instance(t, connection{IP: "127.0.0.1", Port: a.port(), Timeout: 200}))
 	g.WaitActual(ups, "octets", "1099511627776")
 	g.WaitActual(ups, "mac", "AAEC//4F")
@@ -116,9 +116,9 @@ func TestRecovers(t *testing.T) {
 	}
 }
 
-// TestReadAll reads many OIDs in one request, and has an error for those only that the agent
+// TestReadMany reads many OIDs in one request, and has an error for those only that the agent
 // does not have.
-func TestReadAll(t *testing.T) {
+func TestReadMany(t *testing.T) {
 	a := startAgent(t, nil)
 	dev := instance(t, connection{IP: "127.0.0.1", Port: a.port(), Timeout: 30_000})
 	dev.Spec.Properties = append(dev.Spec.Properties, schema.Property{Name: "none", Visitors: &schema.Visitor{Config: schema.Options(`{"oid":"1.3.6.1.4.1.1"}`)}})
@@ -127,11 +127,11 @@ func TestReadAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	values, errs := d.ReadAll(t.Context(), []string{"uptime", "octets", "none", "mac", "unknown"})
+	got, err := d.ReadMany(t.Context(), []string{"uptime", "octets", "none", "mac", "unknown"})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.requests != 1 || len(values) != 3 || len(errs) != 2 || values["uptime"] != "4711" {
-		t.Errorf("%d requests, values %v, errors %v", a.requests, values, errs)
+	if err != nil || a.requests != 1 || len(got) != 5 || got["uptime"].Value != "4711" || got["mac"].Err != nil || got["none"].Err == nil || got["unknown"].Err == nil {
+		t.Errorf("%d requests, readings %v, %v", a.requests, got, err)
 	}
 }
 
