@@ -109,7 +109,7 @@ attacks: ## Search longer (STEPS=600) for the most that a hostile node or neighb
 	awk '$$1 == "DECODE" && $$3 > worst { worst = $$3; name = $$2 } END { printf "worst decoder: %s\nRESULT attack_decode_multiple %s x\n", name, worst }' $$log; exit $$bad; }
 
 ## Measure (each target ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin bench-device
 bench: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## Measure edgecore: memory at rest, start time, size, pods; PEER=kubelet adds the kubelet (root)
@@ -133,3 +133,5 @@ bench-meta: ## Measure the store: durable writes, list, open, memory, disk use w
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
 bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt
+bench-device: ## Measure devices: writes to the API server for 10,000 devices that report once a second
+	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices

@@ -258,6 +258,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	}
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
+		Resend: func() []hub.Key { return c.devices.Resend(node) },
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)

@@ -247,10 +247,6 @@ func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 // invalid lists what is wrong with the desired values of a Device, and returns the reason of
 // the first for a condition.
 func invalid(spec schema.DeviceSpec, d twin.Device) (bad []string, reason string) {
-	var model schema.DeviceModelSpec
-	if jsonlimit.Unmarshal(d.Member.Model, &model) != nil {
-		model = schema.DeviceModelSpec{} // the engine holds no readable model: rules come from the twins
-	}
 	for _, p := range spec.Properties {
 		t, ok := d.Twins[p.Name]
 		if p.Desired == nil || !ok || t.Deleted {
@@ -260,7 +256,7 @@ func invalid(spec schema.DeviceSpec, d twin.Device) (bad []string, reason string
 		switch err := t.CheckDesired(p.Desired.Value); {
 		case err != nil:
 			why = err
-		case len(model.Properties) > 0 && model.Property(p.Name) == nil:
+		case t.Rule.NotInModel:
 			why = errors.New("the model has no such property: the value is taken as text and not checked")
 		default:
 			continue
