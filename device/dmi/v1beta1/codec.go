@@ -241,10 +241,10 @@ func (d *decoder) reserve(b []byte, m reflect.Value, p *plan) error {
 		return nil
 	}
 	for _, f := range p.fields {
-		count := counts[f.number]
-		if !f.repeated || count == 0 {
+		if !f.repeated || counts[f.number] == 0 {
 			continue
 		}
+		count := counts[f.number]
 		v := m.Field(f.index)
 		each, room := int(v.Type().Elem().Size()), count+v.Len()
 		if v.Kind() == reflect.Map {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // Desired is a desired value of a property, with its type and time.
@@ -150,7 +151,10 @@ func ID(namespace, name string) string {
 // Schema returns the model as the SDK has it.
 func (m *DeviceModel) Schema() schema.DeviceModelSpec {
 	var out schema.DeviceModelSpec
-	if m == nil || m.Spec == nil {
+	if m == nil || len(m.EdgekitModel) > 0 && jsonlimit.Unmarshal(m.EdgekitModel, &out) == nil {
+		return out
+	}
+	if out = (schema.DeviceModelSpec{}); m.Spec == nil {
 		return out
 	}
 	for _, p := range m.Spec.Properties {
@@ -168,6 +172,17 @@ func (d *Device) Schema() (spec schema.DeviceSpec, desired map[string]string, er
 	desired = make(map[string]string)
 	if d.Spec == nil {
 		return spec, desired, nil
+	}
+	if len(d.EdgekitSpec) > 0 {
+		for _, p := range d.Spec.Properties {
+			if p.Desired != nil && p.Desired.Value != "" {
+				desired[p.Name] = p.Desired.Value
+			}
+		}
+		if err = jsonlimit.Unmarshal(d.EdgekitSpec, &spec); err != nil {
+			err = fmt.Errorf("device/dmi: spec of %s: %w", d.ID(), err)
+		}
+		return spec, desired, err
 	}
 	spec.ModelRef.Name = d.Spec.DeviceModelReference
 	if p := d.Spec.Protocol; p != nil {

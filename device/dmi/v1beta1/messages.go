@@ -20,6 +20,9 @@ type MapperInfo struct {
 	Protocol   string `pb:"4"` // the protocolName of its devices
 	Address    []byte `pb:"5"` // path of its unix socket; KubeEdge has bytes here
 	State      string `pb:"6"` // for example "ok"
+	// Edgekit asks for EdgekitSpec and EdgekitModel. Mappers of edgekit's SDK set it; others,
+	// and KubeEdge, skip field 1000.
+	Edgekit bool `pb:"1000"`
 }
 
 // Device is a device as a mapper sees it.
@@ -28,6 +31,9 @@ type Device struct {
 	Spec      *DeviceSpec   `pb:"2"`
 	Status    *DeviceStatus `pb:"3"`
 	Namespace string        `pb:"4"`
+	// EdgekitSpec is the JSON of the spec with all that DMI has no place for; only if
+	// MapperInfo.Edgekit is set.
+	EdgekitSpec []byte `pb:"1000"`
 }
 
 // DeviceSpec says what is wanted of a device.
@@ -183,6 +189,8 @@ type DeviceModel struct {
 	Name      string           `pb:"1"`
 	Spec      *DeviceModelSpec `pb:"2"`
 	Namespace string           `pb:"3"`
+	// EdgekitModel is the JSON of the model's spec; see Device.EdgekitSpec.
+	EdgekitModel []byte `pb:"1000"`
 }
 
 // DeviceModelSpec has the properties of a model.

@@ -38,6 +38,7 @@ func fill(v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Field(i)
 		switch {
+		case v.Type().Field(i).Tag.Get("pb") == "1000": // edgekit's own, not in dmi.proto
 		case f.Kind() == reflect.Map:
 			f.Set(reflect.MakeMap(f.Type()))
 			for _, key := range []string{"a", "b"} {
