@@ -178,7 +178,7 @@ func (m *Manager) manage(ctx context.Context) error {
 	if err := m.load(ctx); err != nil {
 		return err
 	}
-	check := time.NewTicker(checkEvery)
+	check := time.NewTicker(min(checkEvery, m.cfg.Grace))
 	defer check.Stop()
 	for {
 		m.mu.Lock()

@@ -66,7 +66,7 @@ func (v *view) replace(r *v1beta1.MapperRegisterResponse, partial bool) (bad []e
 			continue
 		}
 		if id := v1beta1.ID(m.Namespace, m.Name); !v.called["model "+id] {
-			models[id] = m.Schema()
+			models[id] = v1beta1.ModelSpec(m)
 		}
 	}
 	for _, d := range r.DeviceList {
@@ -153,7 +153,7 @@ func instance(d *v1beta1.Device) (device.Instance, error) {
 	if d.Name == "" {
 		return device.Instance{}, status.Error(codes.InvalidArgument, "device.name is empty: name the device")
 	}
-	spec, desired, err := d.Schema()
+	spec, desired, err := v1beta1.Spec(d)
 	if err != nil {
 		return device.Instance{}, err
 	}
@@ -187,7 +187,7 @@ func (s service) putModel(m *v1beta1.DeviceModel) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := v1beta1.ID(m.Namespace, m.Name)
-	s.models[id], s.called["model "+id] = m.Schema(), true
+	s.models[id], s.called["model "+id] = v1beta1.ModelSpec(m), true
 	s.notify()
 	return nil
 }

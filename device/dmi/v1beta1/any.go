@@ -351,8 +351,8 @@ func CustomizedOf(o schema.Options) (*CustomizedValue, error) {
 	return c, nil
 }
 
-// Options returns the object as a Device has it; nil if it is empty.
-func (c *CustomizedValue) Options() (schema.Options, error) {
+// options returns the object as a Device has it; nil if it is empty.
+func options(c *CustomizedValue) (schema.Options, error) {
 	if c == nil || len(c.Data) == 0 {
 		return nil, nil
 	}

@@ -109,15 +109,14 @@ func TestAnyOfOthers(t *testing.T) {
 
 // TestDevice has a spec with all its parts go through DMI and come back.
 func TestDevice(t *testing.T) {
-	options := func(s string) schema.Options { return schema.Options(s) }
 	spec := schema.DeviceSpec{
 		ModelRef: schema.ModelRef{Name: "boiler-model"},
-		Protocol: schema.Protocol{Name: "modbus", Config: options(`{"ip":"10.1.1.5","port":502,"ratio":0.30000000000000004,"serial":{"parity":"even","stop":[1,2]}}`)},
+		Protocol: schema.Protocol{Name: "modbus", Config: schema.Options(`{"ip":"10.1.1.5","port":502,"ratio":0.30000000000000004,"serial":{"parity":"even","stop":[1,2]}}`)},
 		Properties: []schema.Property{
 			{Name: "plain"},
 			{
 				Name: "target", ReportCycle: 10000, CollectCycle: 2000, ReportToCloud: true,
-				Visitors: &schema.Visitor{ProtocolName: "modbus", Config: options(`{"limit":1,"offset":3,"register":"HoldingRegister"}`)},
+				Visitors: &schema.Visitor{ProtocolName: "modbus", Config: schema.Options(`{"limit":1,"offset":3,"register":"HoldingRegister"}`)},
 				PushMethod: &schema.PushMethod{
 					HTTP: &schema.PushHTTP{HostName: "h", Port: 80, RequestPath: "/p", Timeout: 1000},
 					MQTT: &schema.PushMQTT{Address: "tcp://b:1883", Topic: "t", QoS: 1, Retained: true},
@@ -131,7 +130,7 @@ func TestDevice(t *testing.T) {
 						TDEngine: &schema.PushTDEngine{Client: &schema.TDEngineClientConfig{Addr: "t:6041", DBName: "d"}},
 						MySQL:    &schema.PushMySQL{Client: &schema.MySQLClientConfig{Addr: "m:3306", Database: "d", UserName: "u"}},
 					},
-					AnomalyDetection: options(`{"above":3}`),
+					AnomalyDetection: schema.Options(`{"above":3}`),
 				},
 			},
 		},
@@ -151,7 +150,7 @@ func TestDevice(t *testing.T) {
 	if err := codec.Decode(b, &read); err != nil {
 		t.Fatal(err)
 	}
-	again, desired, err := read.Schema()
+	again, desired, err := Spec(&read)
 	if err != nil || !reflect.DeepEqual(again, spec) {
 		t.Errorf("got %+v, %v, want %+v", again, err, spec)
 	}

@@ -62,7 +62,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%T does not come back: %v", m, err)
 			}
 			if r, ok := m.(*RegisterDeviceRequest); ok && r.Device != nil {
-				_, _, _ = r.Device.Schema()
+				_, _, _ = Spec(r.Device)
 			}
 		}
 	})

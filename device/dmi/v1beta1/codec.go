@@ -72,7 +72,7 @@ func message(v any) (reflect.Value, error) {
 // plan is what the codec knows of a type of message.
 type plan struct {
 	name   string
-	fields []field // by number
+	fields []field // in the order of the struct, which is that of the numbers
 }
 
 // field is one field of a message.
@@ -100,7 +100,6 @@ func (c *Codec) plan(t reflect.Type) *plan {
 			repeated: kind == reflect.Map || kind == reflect.Slice && f.Type.Elem().Kind() != reflect.Uint8,
 		})
 	}
-	slices.SortFunc(p.fields, func(a, b field) int { return int(a.number - b.number) })
 	actual, _ := c.plans.LoadOrStore(t, p)
 	return actual.(*plan)
 }
@@ -134,11 +133,14 @@ func (c *Codec) appendField(b []byte, n protowire.Number, v reflect.Value) []byt
 		}
 		return b
 	case reflect.Map:
-		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int { return compare(a.String(), b.String()) })
+		keys := make([]string, 0, v.Len())
+		for _, key := range v.MapKeys() {
+			keys = append(keys, key.String())
+		}
+		slices.Sort(keys)
 		for _, key := range keys {
-			entry := appendBytes(nil, 1, []byte(key.String()), false)
-			entry = c.appendElement(entry, 2, v.MapIndex(key))
+			entry := appendBytes(nil, 1, []byte(key), false)
+			entry = c.appendElement(entry, 2, v.MapIndex(reflect.ValueOf(key)))
 			b = appendBytes(b, n, entry, true)
 		}
 		return b
@@ -147,16 +149,6 @@ func (c *Codec) appendField(b []byte, n protowire.Number, v reflect.Value) []byt
 		return b
 	}
 	return c.appendElement(b, n, v)
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // appendElement appends a field of one value, also the zero value.

@@ -148,8 +148,9 @@ func ID(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// Schema returns the model as the SDK has it.
-func (m *DeviceModel) Schema() schema.DeviceModelSpec {
+// ModelSpec returns the spec of a model as the SDK has it. It is no method, so that edgecore,
+// which does not call it, need not have it.
+func ModelSpec(m *DeviceModel) schema.DeviceModelSpec {
 	var out schema.DeviceModelSpec
 	if m == nil || len(m.EdgekitModel) > 0 && jsonlimit.Unmarshal(m.EdgekitModel, &out) == nil {
 		return out
@@ -166,9 +167,9 @@ func (m *DeviceModel) Schema() schema.DeviceModelSpec {
 	return out
 }
 
-// Schema returns the spec and the desired values as the SDK has them. Parts that are missing
-// are empty.
-func (d *Device) Schema() (spec schema.DeviceSpec, desired map[string]string, err error) {
+// Spec returns the spec and the desired values of a device as the SDK has them. Parts that are
+// missing are empty.
+func Spec(d *Device) (spec schema.DeviceSpec, desired map[string]string, err error) {
 	desired = make(map[string]string)
 	if d.Spec == nil {
 		return spec, desired, nil
@@ -187,7 +188,7 @@ func (d *Device) Schema() (spec schema.DeviceSpec, desired map[string]string, er
 	spec.ModelRef.Name = d.Spec.DeviceModelReference
 	if p := d.Spec.Protocol; p != nil {
 		spec.Protocol.Name = p.ProtocolName
-		if spec.Protocol.Config, err = p.ConfigData.Options(); err != nil {
+		if spec.Protocol.Config, err = options(p.ConfigData); err != nil {
 			return spec, nil, fmt.Errorf("%w in protocol.configData of %s", err, d.ID())
 		}
 	}
@@ -198,11 +199,11 @@ func (d *Device) Schema() (spec schema.DeviceSpec, desired map[string]string, er
 		}
 		if v := p.Visitors; v != nil && (v.ProtocolName != "" || v.ConfigData != nil && len(v.ConfigData.Data) > 0) {
 			property.Visitors = &schema.Visitor{ProtocolName: v.ProtocolName}
-			if property.Visitors.Config, err = v.ConfigData.Options(); err != nil {
+			if property.Visitors.Config, err = options(v.ConfigData); err != nil {
 				return spec, nil, fmt.Errorf("%w in visitors.configData of property %s of %s", err, p.Name, d.ID())
 			}
 		}
-		if property.PushMethod, err = p.PushMethod.schema(); err != nil {
+		if property.PushMethod, err = pushMethod(p.PushMethod); err != nil {
 			return spec, nil, fmt.Errorf("%w of property %s of %s", err, p.Name, d.ID())
 		}
 		spec.Properties = append(spec.Properties, property)
@@ -216,7 +217,7 @@ func (d *Device) Schema() (spec schema.DeviceSpec, desired map[string]string, er
 	return spec, desired, nil
 }
 
-func (p *PushMethod) schema() (*schema.PushMethod, error) {
+func pushMethod(p *PushMethod) (*schema.PushMethod, error) {
 	if p == nil {
 		return nil, nil
 	}
@@ -231,18 +232,18 @@ func (p *PushMethod) schema() (*schema.PushMethod, error) {
 		out.OTEL = &schema.PushOTEL{EndpointURL: o.EndpointURL}
 	}
 	if p.DBMethod != nil {
-		out.DB = p.DBMethod.schema()
+		out.DB = database(p.DBMethod)
 	}
 	if a := p.AnomalyDetection; a != nil {
 		var err error
-		if out.AnomalyDetection, err = (&CustomizedValue{Data: a.Data}).Options(); err != nil {
+		if out.AnomalyDetection, err = options(&CustomizedValue{Data: a.Data}); err != nil {
 			return nil, fmt.Errorf("%w in pushMethod.anomalyDetection", err)
 		}
 	}
 	return out, nil
 }
 
-func (p *DBMethod) schema() *schema.PushDB {
+func database(p *DBMethod) *schema.PushDB {
 	out := &schema.PushDB{}
 	if i := p.InfluxDB2; i != nil {
 		out.InfluxDB2 = &schema.PushInfluxDB2{}
