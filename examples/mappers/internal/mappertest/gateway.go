@@ -25,8 +25,9 @@ type Gateway struct {
 	wake   chan struct{}
 }
 
-// NewGateway runs device.Run with the driver and the devices until the test ends.
-func NewGateway(t *testing.T, newDriver func() device.Driver, devices ...device.Instance) *Gateway {
+// NewGateway runs the mapper of a protocol, of which cfg lacks the link, with the devices until
+// the test ends.
+func NewGateway(t *testing.T, cfg device.Config, devices ...device.Instance) *Gateway {
 	t.Helper()
 	store := memstore.New()
 	engine, err := twin.New(twin.Config{Store: store})
@@ -37,6 +38,7 @@ func NewGateway(t *testing.T, newDriver func() device.Driver, devices ...device.
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Link, cfg.CollectCycle, cfg.Backoff = link, 20*time.Millisecond, 10*time.Millisecond
 	g := &Gateway{t: t, engine: engine, wake: make(chan struct{}, 1)}
 	unsubscribe := engine.Subscribe(func(twin.Commit) {
 		select {
@@ -50,10 +52,7 @@ func NewGateway(t *testing.T, newDriver func() device.Driver, devices ...device.
 	group.Go(func() error { return engine.Run(engineCtx) })
 	group.Go(func() error {
 		defer stopEngine() // after the mapper has reported its devices offline
-		return device.Run(ctx, device.Config{
-			Protocol: devices[0].Spec.Protocol.Name, New: newDriver, Link: link,
-			CollectCycle: 20 * time.Millisecond, Backoff: 10 * time.Millisecond,
-		})
+		return device.Run(ctx, cfg)
 	})
 	t.Cleanup(func() {
 		cancel()

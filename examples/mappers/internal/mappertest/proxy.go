@@ -14,12 +14,13 @@ type Proxy struct {
 	target   string
 	conns    sync.WaitGroup
 
-	mu      sync.Mutex
-	open    map[net.Conn]bool
-	refuse  bool          // close new connections at once
-	hold    chan struct{} // not nil: hold what the simulator sends until it is closed
-	release func()        // ends hold
-	damage  func([]byte)  // not nil: change what the simulator sends
+	mu       sync.Mutex
+	accepted int
+	open     map[net.Conn]bool
+	refuse   bool          // close new connections at once
+	hold     chan struct{} // not nil: hold what the simulator sends until it is closed
+	release  func()        // ends hold
+	damage   func([]byte)  // not nil: change what the simulator sends
 }
 
 // NewProxy listens on a free port of 127.0.0.1 and passes all connections to target until the
@@ -52,6 +53,13 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Port is the port where the proxy listens.
 func (p *Proxy) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
+
+// Accepted is how many connections went through so far.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
 
 // Drop closes all connections.
 func (p *Proxy) Drop() {
@@ -120,6 +128,7 @@ func (p *Proxy) serve(near net.Conn) {
 		return
 	}
 	p.open[near], p.open[far] = true, true
+	p.accepted++
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()

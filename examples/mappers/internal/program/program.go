@@ -32,21 +32,23 @@ type flags struct {
 	Protocol     string        `help:"Drive the devices with this protocolName." default:"${protocol}" env:"PROTOCOL"`
 	Username     string        `help:"User name at the broker." env:"MQTT_USERNAME"`
 	PasswordFile string        `help:"File with the password at the broker, or with a token." env:"MQTT_PASSWORD_FILE" placeholder:"FILE"`
+	SecretsDir   string        `help:"Folder with the Secrets that devices refer to: NAMESPACE/NAME/KEY or NAME/KEY." env:"SECRETS_DIR" placeholder:"DIR"`
 	CollectCycle time.Duration `help:"Time between two readings of a property that names none." default:"10s" env:"COLLECT_CYCLE"`
 	Timeout      time.Duration `help:"Time for each call of the driver." default:"10s" env:"TIMEOUT"`
 	LogLevel     slog.Level    `help:"Lowest level that is logged: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
 }
 
-// Main runs the mapper of a protocol with the process's arguments until it gets SIGINT or
+// Main runs the mapper of a protocol, of which cfg lacks the link, with the process's arguments until it gets SIGINT or
 // SIGTERM, and returns its exit code: 2 if the command line is wrong, 1 after a failure.
-func Main(protocol string, newDriver func() device.Driver) int {
+func Main(cfg device.Config) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return Run(ctx, os.Stderr, os.Args[1:], protocol, newDriver)
+	return Run(ctx, os.Stderr, os.Args[1:], cfg)
 }
 
 // Run is Main with a context, arguments and an output of the caller's.
-func Run(ctx context.Context, out io.Writer, args []string, protocol string, newDriver func() device.Driver) int {
+func Run(ctx context.Context, out io.Writer, args []string, cfg device.Config) int {
+	protocol := cfg.Protocol
 	var f flags
 	exit, exited := 0, false
 	parser, err := kong.New(&f,
@@ -63,7 +65,7 @@ func Run(ctx context.Context, out io.Writer, args []string, protocol string, new
 		fmt.Fprintf(out, "%s-mapper: %v (see --help)\n", protocol, err)
 		return 2
 	}
-	if err := f.run(ctx, out, newDriver); err != nil {
+	if err := f.run(ctx, out, cfg); err != nil {
 		fmt.Fprintf(out, "%s-mapper: %v\n", protocol, err)
 		return 1
 	}
@@ -71,7 +73,7 @@ func Run(ctx context.Context, out io.Writer, args []string, protocol string, new
 }
 
 // run connects to the broker and drives the devices until ctx ends.
-func (f flags) run(ctx context.Context, out io.Writer, newDriver func() device.Driver) error {
+func (f flags) run(ctx context.Context, out io.Writer, cfg device.Config) error {
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: f.LogLevel}))
 	var password []byte
 	if f.PasswordFile != "" {
@@ -93,6 +95,10 @@ func (f flags) run(ctx context.Context, out io.Writer, newDriver func() device.D
 	if err != nil {
 		return err
 	}
+	cfg.Protocol, cfg.Link, cfg.Logger, cfg.CollectCycle, cfg.Timeout = f.Protocol, link, log, f.CollectCycle, f.Timeout
+	if f.SecretsDir != "" {
+		cfg.Secrets = device.SecretFiles(f.SecretsDir)
+	}
 	log.Info("mapper starts", "protocol", f.Protocol, "broker", f.Broker, "node", f.Node)
 	running, stopBus := context.WithCancel(context.WithoutCancel(ctx)) // outlives the mapper: it reports its devices offline
 	defer stopBus()
@@ -100,10 +106,7 @@ func (f flags) run(ctx context.Context, out io.Writer, newDriver func() device.D
 	group.Go(func() error { return b.Run(running) })
 	group.Go(func() error {
 		defer stopBus()
-		return device.Run(ctx, device.Config{
-			Protocol: f.Protocol, New: newDriver, Link: link, Logger: log,
-			CollectCycle: f.CollectCycle, Timeout: f.Timeout,
-		})
+		return device.Run(ctx, cfg)
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

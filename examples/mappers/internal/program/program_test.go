@@ -31,7 +31,7 @@ func TestFlags(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			var out strings.Builder
-			code := Run(ctx, &out, test.args, "modbus", func() device.Driver { return new(devicetest.Device) })
+			code := Run(ctx, &out, test.args, device.Config{Protocol: "modbus", New: func() device.Driver { return new(devicetest.Device) }})
 			if code != test.code || !strings.Contains(out.String(), test.says) {
 				t.Errorf("code %d, want %d; output %q, want %q in it", code, test.code, out.String(), test.says)
 			}
