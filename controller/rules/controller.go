@@ -48,6 +48,9 @@ type Config struct {
 	LocalTargets bool
 	// Timeout bounds one request with its answer; 0 means 60s.
 	Timeout time.Duration
+	// Retry is the pause after a failed try of a message; it doubles up to a minute. 0 means
+	// 1s.
+	Retry time.Duration
 	// StatusEvery is the least time between two writes of status; 0 means 10s.
 	StatusEvery time.Duration
 	// Messages gets each message that nodes send without a rule (edgecore
@@ -89,11 +92,14 @@ func New(cfg Config) (*Controller, error) {
 	switch {
 	case cfg.Cloud == nil || cfg.Dynamic == nil:
 		return nil, errors.New("controller/rules: Config.Cloud and Dynamic are required")
-	case cfg.Timeout < 0 || cfg.StatusEvery < 0:
-		return nil, errors.New("controller/rules: Config.Timeout or StatusEvery is negative: leave it 0 for the default")
+	case cfg.Timeout < 0 || cfg.StatusEvery < 0 || cfg.Retry < 0:
+		return nil, errors.New("controller/rules: Config.Timeout, Retry or StatusEvery is negative: leave it 0 for the default")
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
+	}
+	if cfg.Retry == 0 {
+		cfg.Retry = time.Second
 	}
 	if cfg.StatusEvery == 0 {
 		cfg.StatusEvery = 10 * time.Second

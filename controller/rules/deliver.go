@@ -23,7 +23,6 @@ import (
 
 // Times of deliveries.
 const (
-	retryMin = time.Second
 	retryMax = time.Minute
 	// patience is how long an Append waits for its messages to be taken: with a target that
 	// is quick they are acknowledged at once. Behind a failing target it does not wait,
@@ -202,7 +201,7 @@ func (d *delivery) offer(ctx context.Context, events []hub.Event) (wait time.Dur
 // run sends pending messages until there is none or the node's session ends. A try under
 // way is finished even then, so that its message is not sent twice by this cloudcore.
 func (d *delivery) run(running, session context.Context) {
-	pause := retryMin
+	pause := d.c.cfg.Retry
 	for {
 		d.mu.Lock()
 		if len(d.pending) == 0 || session.Err() != nil || running.Err() != nil {
@@ -224,7 +223,7 @@ func (d *delivery) run(running, session context.Context) {
 			close(d.changed)
 			d.changed = make(chan struct{})
 			d.mu.Unlock()
-			pause = retryMin
+			pause = d.c.cfg.Retry
 			continue
 		}
 		d.failing = true
