@@ -29,6 +29,7 @@ var realTime = map[string]string{
 	"controller/install.startAPIServer":     "starts a real API server",
 	"edged.burst":                           "a real container runtime, which only root has",
 	"edged.stopWhenEmpty":                   "a real container runtime",
+	"edged.waitNotReady":                    "a real container runtime",
 	"edged.TestRealCgroupDriver":            "a real container runtime",
 	"edged.watch":                           "a real container runtime",
 	"edged.TestRealLimits":                  "a real container runtime",
