@@ -39,8 +39,8 @@ const (
 // conditionDesiredValid is the node's word on the desired values; see twin/devicesync.
 const conditionDesiredValid = "DesiredValid"
 
-// recordNews creates events for what changed between two writes of a device.
-func (c *Controller) recordNews(ctx context.Context, device *v1beta1.Device, before, now written, next *composed) {
+// recordChanges creates events for what changed between two writes of a device.
+func (c *Controller) recordChanges(ctx context.Context, device *v1beta1.Device, before, now written, next *composed) {
 	known := before.uid != ""
 	if was, is := alive(before.state), alive(now.state); known && was != is && now.state != "" {
 		if is {

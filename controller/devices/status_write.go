@@ -127,7 +127,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	r.written, r.base = now, base
 	r.mu.Unlock()
 	c.settled(r, body)
-	c.recordNews(ctx, device, before, now, next)
+	c.recordChanges(ctx, device, before, now, next)
 	return nil
 }
 
