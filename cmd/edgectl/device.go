@@ -1,6 +1,36 @@
 package main
 
+import (
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/cmd/internal/kube"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+)
+
 // deviceCmd is the group "edgectl device". Each of its commands has a file of its own.
 type deviceCmd struct {
+	Get     deviceGet     `cmd:"" help:"List devices with their live values, or print one."`
+	Watch   deviceWatch   `cmd:"" help:"Print the values of devices as they come, until interrupted."`
+	Set     deviceSet     `cmd:"" help:"Set desired values of a device, and print what its node says to them."`
 	Convert deviceConvert `cmd:"" help:"Convert Devices and DeviceModels of v1alpha1 and v1alpha2 to v1beta1. What cannot be converted is named on standard error."`
+}
+
+// spaceFlag names the namespace of devices.
+type spaceFlag struct {
+	Space string `help:"Namespace of the devices." short:"n" name:"in" default:"default" placeholder:"NAMESPACE"`
+}
+
+// clients are those that the commands of devices use.
+func (c *cli) clients() (*kubernetes.Clientset, dynamic.Interface, error) {
+	cfg, err := kube.Config(c.Kubeconfig)
+	if err != nil {
+		return nil, nil, &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+	}
+	typed, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	untyped, err := dynamic.NewForConfig(cfg)
+	return typed, untyped, err
 }
