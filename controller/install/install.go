@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
@@ -110,6 +111,11 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install: %w", err)
 	}
+	rules, err := rulesv1.CRDs()
+	if err != nil {
+		return nil, fmt.Errorf("install: %w", err)
+	}
+	crds = append(crds, rules...)
 	docs := [][]byte{[]byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n")}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil
