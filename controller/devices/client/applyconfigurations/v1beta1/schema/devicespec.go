@@ -21,6 +21,9 @@ type DeviceSpecApplyConfiguration struct {
 	Methods []MethodApplyConfiguration `json:"methods,omitempty"`
 	// StateReport says whether and how often the device's state is polled.
 	StateReport *StateReportApplyConfiguration `json:"stateReport,omitempty"`
+	// Disabled takes the device out of service: it is not opened, read or written. KubeEdge has
+	// no such field.
+	Disabled *bool `json:"disabled,omitempty"`
 }
 
 // DeviceSpecApplyConfiguration constructs a declarative configuration of the DeviceSpec type for use with
@@ -84,5 +87,13 @@ func (b *DeviceSpecApplyConfiguration) WithMethods(values ...*MethodApplyConfigu
 // If called multiple times, the StateReport field is set to the value of the last call.
 func (b *DeviceSpecApplyConfiguration) WithStateReport(value *StateReportApplyConfiguration) *DeviceSpecApplyConfiguration {
 	b.StateReport = value
+	return b
+}
+
+// WithDisabled sets the Disabled field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Disabled field is set to the value of the last call.
+func (b *DeviceSpecApplyConfiguration) WithDisabled(value bool) *DeviceSpecApplyConfiguration {
+	b.Disabled = &value
 	return b
 }

@@ -36,6 +36,9 @@ type ModelPropertyApplyConfiguration struct {
 	History *HistoryApplyConfiguration `json:"history,omitempty"`
 	// Visitors that a device inherits and can override key by key.
 	Visitors *VisitorApplyConfiguration `json:"visitors,omitempty"`
+	// Transform says how the value comes from what the device has, and when it is reported.
+	// KubeEdge has no such field.
+	Transform *TransformApplyConfiguration `json:"transform,omitempty"`
 }
 
 // ModelPropertyApplyConfiguration constructs a declarative configuration of the ModelProperty type for use with
@@ -129,5 +132,13 @@ func (b *ModelPropertyApplyConfiguration) WithHistory(value *HistoryApplyConfigu
 // If called multiple times, the Visitors field is set to the value of the last call.
 func (b *ModelPropertyApplyConfiguration) WithVisitors(value *VisitorApplyConfiguration) *ModelPropertyApplyConfiguration {
 	b.Visitors = value
+	return b
+}
+
+// WithTransform sets the Transform field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Transform field is set to the value of the last call.
+func (b *ModelPropertyApplyConfiguration) WithTransform(value *TransformApplyConfiguration) *ModelPropertyApplyConfiguration {
+	b.Transform = value
 	return b
 }
