@@ -53,7 +53,7 @@ type written struct {
 	body    string    // JSON that was applied to the DeviceStatus
 	summary v1beta1.Summary
 	state   string
-	valid   bool      // no condition of the node is False
+	bad     []string  // types of the node's conditions that are False
 	since   time.Time // when values could no longer be stored; zero if all could
 }
 
