@@ -2,8 +2,11 @@ package controller_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -59,10 +63,38 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	}
 	w, err := ids.Watch(nodeidentity.WatchConfig{})
 	add("nodeidentity.Watcher", func(ctx context.Context) error { return w.Run(ctx, nodeidentity.Changes{}) }, err)
+	live, err := twins.NewStore(twins.StoreConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := twins.New(twins.Config{Store: live, Cloud: kube, Certificate: func() (*tls.Certificate, error) { return nil, errors.New("none") }})
+	add("twins.Server", func(ctx context.Context) error { return s.Run(ctx, &silentListener{closed: make(chan struct{})}) }, err)
+	r, err := twins.NewRegistration(twins.RegistrationConfig{
+		Dynamic: noDevices(), Namespace: "x", Address: netip.MustParseAddrPort("10.0.0.1:443"), Authority: func() []byte { return []byte("pem") },
+	})
+	add("twins.Registration", r.Run, err)
 	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x"})
 	add("controller.Controller", func(ctx context.Context) error { return c.Run(ctx, nil) }, err)
 	return all
 }
+
+// silentListener accepts nothing until it is closed.
+type silentListener struct {
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *silentListener) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *silentListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *silentListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // TestRunOnce checks each type with Run: cancel returns nil, a second Run returns
 // ErrStarted, while the first runs and after it, and all goroutines have ended, which the

@@ -1,8 +1,38 @@
 package main
 
+import (
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/cmd/internal/kube"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+)
+
 // deviceCmd is the group "edgectl device". Each of its commands has a file of its own.
 type deviceCmd struct {
+	Get     deviceGet     `cmd:"" help:"List devices with their live values, or print one."`
+	Watch   deviceWatch   `cmd:"" help:"Print the values of devices as they come, until interrupted."`
+	Set     deviceSet     `cmd:"" help:"Set desired values of a device, and print what its node says to them."`
 	Convert deviceConvert `cmd:"" help:"Convert Devices and DeviceModels of v1alpha1 and v1alpha2 to v1beta1. What cannot be converted is named on standard error."`
 	New     deviceNew     `cmd:"" help:"Write a new mapper into a folder NAME: a driver, its test with a simulated device, a program and a first Device."`
 	Adopt   deviceAdopt   `cmd:"" help:"List the devices that a mapper has found, and print those that are named as Devices for 'kubectl apply -f -'."`
+}
+
+// spaceFlag names the namespace of devices.
+type spaceFlag struct {
+	Space string `help:"Namespace of the devices." short:"n" name:"in" default:"default" placeholder:"NAMESPACE"`
+}
+
+// clients are those that the commands of devices use.
+func (c *cli) clients() (*kubernetes.Clientset, dynamic.Interface, error) {
+	cfg, err := kube.Config(c.Kubeconfig)
+	if err != nil {
+		return nil, nil, &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+	}
+	typed, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	untyped, err := dynamic.NewForConfig(cfg)
+	return typed, untyped, err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/install"
 )
 
@@ -30,6 +31,7 @@ func (i *initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 
 type manifestCmd struct {
 	Impersonation string `help:"How cloudcore will act as nodes: constrained takes Kubernetes 1.36 or later; legacy adds, for older ones, rights that amount to an administrator's." enum:"constrained,legacy" default:"constrained"`
+	DevicePolicy  bool   `help:"Add the admission policy that keeps the Devices of a namespace to the nodes in its annotation edgekit.io/device-nodes. A namespace without the annotation may then have Devices at no node."`
 	Twins         bool   `help:"Add the API of live values (kubectl get twins), for a cloudcore with --twins-listen."`
 }
 
@@ -48,6 +50,9 @@ func (m *manifestCmd) Run(cli *cli, out program.Output) error {
 	}
 	if err != nil {
 		return err
+	}
+	if m.DevicePolicy {
+		text = append(append(text, "---\n"...), devices.Policy()...)
 	}
 	_, err = out.Write(text)
 	return err

@@ -80,8 +80,8 @@ func TestSameForNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, boiler("n", "m"), model("m"))
 		settle()
-		told := 0
-		defer w.Source("n").Subscribe(func(hub.Key) { told++ })()
+		notified := 0
+		defer w.Source("n").Subscribe(func(hub.Key) { notified++ })()
 		version := func() string {
 			versions, err := w.Source("n").Versions(t.Context())
 			if err != nil {
@@ -100,8 +100,8 @@ func TestSameForNode(t *testing.T) {
 		d.Status = v1beta1.Summary{State: "online", Values: "a=1"}
 		w.update(t, "devices", d)
 		settle()
-		if told != 0 || version() != before {
-			t.Errorf("a summary is sent to the node: told %d times, version %s after %s", told, version(), before)
+		if notified != 0 || version() != before {
+			t.Errorf("a summary is sent to the node: notified %d times, version %s after %s", notified, version(), before)
 		}
 	})
 }

@@ -146,5 +146,13 @@ func (c *composed) unstoredSince() time.Time {
 	return c.since
 }
 
-// valid reports whether the node finds nothing wrong with the device.
-func (c *composed) valid() bool { return falseCondition(c.status.Conditions) == nil }
+// bad returns the types of the node's conditions that are False. Enabled is not one of them: it
+// is False because somebody wants it so.
+func (c *composed) bad() (types []string) {
+	for _, cond := range c.status.Conditions {
+		if cond.Status == metav1.ConditionFalse && nodeOwns(cond.Type) && cond.Type != conditionEnabled {
+			types = append(types, cond.Type)
+		}
+	}
+	return types
+}

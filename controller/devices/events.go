@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,13 +21,14 @@ import (
 
 // Reasons of the events of a Device.
 const (
-	EventModelMissing    = ReasonModelMissing // Warning: the DeviceModel does not exist
-	EventMoved           = "Moved"            // Normal: the device is at another node
-	EventOnline          = "Online"           // Normal: the state is online or ok again
-	EventOffline         = "Offline"          // Warning: the state is no longer online or ok
-	EventDesiredRefused  = "DesiredRefused"   // Warning: the node refuses a desired value
-	EventConditionFalse  = "ConditionFalse"   // Warning: another condition that the node sets is False
-	EventValuesNotStored = "ValuesNotStored"  // Warning: see the condition ValuesStored
+	EventModelMissing      = ReasonModelMissing  // Warning: the DeviceModel does not exist
+	EventMoved             = "Moved"             // Normal: the device is at another node
+	EventOnline            = "Online"            // Normal: the state is online or ok again
+	EventOffline           = "Offline"           // Warning: the state is no longer online or ok
+	EventDesiredRefused    = "DesiredRefused"    // Warning: the node refuses a desired value
+	EventDesiredNotApplied = "DesiredNotApplied" // Warning: the device does not have a desired value that was written
+	EventConditionFalse    = "ConditionFalse"    // Warning: another condition that the node sets is False
+	EventValuesNotStored   = "ValuesNotStored"   // Warning: see the condition ValuesStored
 )
 
 // A device has at most eventBurst events at once and one in eventEvery on average: one that
@@ -36,11 +38,16 @@ const (
 	eventBurst = 6
 )
 
-// conditionDesiredValid is the node's word on the desired values; see twin/devicesync.
-const conditionDesiredValid = "DesiredValid"
+// Conditions that a node sets and that have an event of their own; see twin/devicesync and
+// package device.
+const (
+	conditionDesiredValid   = "DesiredValid"
+	conditionDesiredApplied = "DesiredApplied"
+	conditionEnabled        = "Enabled"
+)
 
-// recordNews creates events for what changed between two writes of a device.
-func (c *Controller) recordNews(ctx context.Context, device *v1beta1.Device, before, now written, next *composed) {
+// recordChanges creates events for what changed between two writes of a device.
+func (c *Controller) recordChanges(ctx context.Context, device *v1beta1.Device, before, now written, next *composed) {
 	known := before.uid != ""
 	if was, is := alive(before.state), alive(now.state); known && was != is && now.state != "" {
 		if is {
@@ -49,12 +56,19 @@ func (c *Controller) recordNews(ctx context.Context, device *v1beta1.Device, bef
 			c.event(ctx, device, corev1.EventTypeWarning, EventOffline, fmt.Sprintf("the state is %s, it was %s", now.state, before.state))
 		}
 	}
-	if bad := falseCondition(next.status.Conditions); bad != nil && (before.valid || !known) {
-		reason := EventConditionFalse
-		if bad.Type == conditionDesiredValid {
-			reason = EventDesiredRefused
+	for _, kind := range now.bad {
+		if slices.Contains(before.bad, kind) {
+			continue
 		}
-		c.event(ctx, device, corev1.EventTypeWarning, reason, summary.Shorten(fmt.Sprintf("%s: %s", bad.Reason, bad.Message), 900))
+		reason := EventConditionFalse
+		switch kind {
+		case conditionDesiredValid:
+			reason = EventDesiredRefused
+		case conditionDesiredApplied:
+			reason = EventDesiredNotApplied
+		}
+		bad := apimeta.FindStatusCondition(next.status.Conditions, kind)
+		c.event(ctx, device, corev1.EventTypeWarning, reason, summary.Shorten(fmt.Sprintf("%s is False: %s: %s", kind, bad.Reason, bad.Message), 900))
 	}
 	if cond := apimeta.FindStatusCondition(next.status.Conditions, v1beta1.ConditionValuesStored); cond != nil && before.since.IsZero() {
 		c.event(ctx, device, corev1.EventTypeWarning, EventValuesNotStored, summary.Shorten(cond.Message, 900))

@@ -2,24 +2,20 @@ package devices_test
 
 import (
 	"bytes"
-	"os"
 	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
 // TestPolicy reads the example policy for Devices as the API server would: it has no
 // unknown field, and it is about Devices.
 func TestPolicy(t *testing.T) {
-	text, err := os.ReadFile("admission.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	parts := bytes.Split(text, []byte("\n---\n"))
+	parts := bytes.Split([]byte(devices.Policy()), []byte("\n---\n"))
 	if len(parts) != 2 {
 		t.Fatalf("%d objects", len(parts))
 	}

@@ -53,7 +53,7 @@ type written struct {
 	body    string    // JSON that was applied to the DeviceStatus
 	summary v1beta1.Summary
 	state   string
-	valid   bool      // no condition of the node is False
+	bad     []string  // types of the node's conditions that are False
 	since   time.Time // when values could no longer be stored; zero if all could
 }
 
@@ -124,14 +124,14 @@ func (c *Controller) receive(ctx context.Context, node string, obj hub.Object) e
 	return nil
 }
 
-// hold keeps the newest report. It reports whether the state or a condition is news; those of
+// hold keeps the newest report. It reports whether the state or a condition changed; those of
 // the first report are not, since after a start of cloudcore all reports are first ones.
 // The caller holds r.mu.
 func (r *report) hold(node string, body []byte, status v1beta1.DeviceStatusStatus) bool {
 	verdict := fmt.Sprint(status.Conditions)
-	news := r.body != nil && (r.state != status.State || r.verdict != verdict)
+	changed := r.body != nil && (r.state != status.State || r.verdict != verdict)
 	r.node, r.body, r.received, r.state, r.verdict = node, body, time.Now(), status.State, verdict
-	return news
+	return changed
 }
 
 // maxNodeConditions is how many conditions of a node's report are kept.

@@ -297,7 +297,9 @@ func TestEvents(t *testing.T) {
 		say("online")
 		say("online", bad)
 		say("online", bad)
-		want := []string{"Warning Offline", "Normal Online", "Warning DesiredRefused"}
+		say("online", bad, metav1.Condition{Type: "DesiredApplied", Status: metav1.ConditionFalse, Reason: "ReadBack", LastTransitionTime: metav1.Now()},
+			metav1.Condition{Type: "Enabled", Status: metav1.ConditionFalse, Reason: "Disabled", LastTransitionTime: metav1.Now()})
+		want := []string{"Warning Offline", "Normal Online", "Warning DesiredRefused", "Warning DesiredNotApplied"}
 		if got := w.events(t); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -98,7 +97,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	if err != nil {
 		return err
 	}
-	now := written{uid: before.uid, body: next.json, state: next.status.State, since: next.unstoredSince(), valid: next.valid()}
+	now := written{uid: before.uid, body: next.json, state: next.status.State, since: next.unstoredSince(), bad: next.bad()}
 	if before.uid == "" || before.body != next.json {
 		// While the node has its session here, this cloudcore alone writes. Later another may
 		// have it: then this write is for the version that was seen last.
@@ -127,7 +126,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	r.written, r.base = now, base
 	r.mu.Unlock()
 	c.settled(r, body)
-	c.recordNews(ctx, device, before, now, next)
+	c.recordChanges(ctx, device, before, now, next)
 	return nil
 }
 
@@ -281,20 +280,10 @@ func (c *Controller) restore(name cache.Name, have *v1beta1.DeviceStatus) {
 	r.mu.Lock()
 	again := r.body != nil && r.written.uid != "" && (have == nil || r.written.uid != have.UID) && c.notifier.Subscribed(r.node)
 	if again {
-		r.written = written{summary: r.written.summary, state: r.written.state, valid: true}
+		r.written = written{summary: r.written.summary, state: r.written.state, bad: r.written.bad}
 	}
 	r.mu.Unlock()
 	if again {
 		c.turns.add(name, true)
 	}
-}
-
-// falseCondition returns the first condition of a node that is False, or nil.
-func falseCondition(conditions []metav1.Condition) *metav1.Condition {
-	for i := range conditions {
-		if conditions[i].Status == metav1.ConditionFalse && nodeOwns(conditions[i].Type) {
-			return apimeta.FindStatusCondition(conditions, conditions[i].Type)
-		}
-	}
-	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 // turns decides which device is written next. A device waits at most once, however often it
 // is added: who writes it takes its newest report. The order is that of arrival, so each
-// device gets its turn. Devices with news (a change of state or conditions) go before those
+// device gets its turn. Devices that are urgent (state or conditions changed) go before those
 // with values only, three of four times while both wait. A device has at most one turn in
 // every.
 type turns struct {
@@ -23,17 +23,17 @@ type turns struct {
 
 	mu      sync.Mutex
 	devices map[cache.Name]*turn
-	news    []cache.Name // ready; a name whose turn is not ready any more is skipped
+	urgent  []cache.Name // ready; a name whose turn is not ready any more is skipped
 	values  []cache.Name
 	resting resting // queued, and not due yet
-	served  int     // turns given, to share between news and values
+	served  int     // turns given, to share between urgent and values
 }
 
 // turn is the state of one device.
 type turn struct {
-	queued  bool // in news, values or resting, or to be put there when it is not active any more
+	queued  bool // in urgent, values or resting, or to be put there when it is not active any more
 	urgent  bool
-	ready   bool      // in news or values
+	ready   bool      // in urgent or values
 	resting bool      // in resting
 	active  bool      // somebody writes it
 	gone    bool      // removed while it was active
@@ -57,7 +57,7 @@ func (t *turns) add(name cache.Name, urgent bool) {
 	if urgent && !d.urgent {
 		d.urgent = true
 		if d.ready {
-			t.news = append(t.news, name) // its place in values is skipped
+			t.urgent = append(t.urgent, name) // its place in values is skipped
 		}
 	}
 	t.readyLocked(name, d)
@@ -85,7 +85,7 @@ func (t *turns) readyLocked(name cache.Name, d *turn) {
 	}
 	d.ready = true
 	if d.urgent {
-		t.news = append(t.news, name)
+		t.urgent = append(t.urgent, name)
 	} else {
 		t.values = append(t.values, name)
 	}
@@ -154,7 +154,7 @@ func (t *turns) pop() (name cache.Name, ok bool, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	wait = t.wakeLocked()
-	queues := []*[]cache.Name{&t.news, &t.values}
+	queues := []*[]cache.Name{&t.urgent, &t.values}
 	if t.served%4 == 3 {
 		queues[0], queues[1] = queues[1], queues[0]
 	}
@@ -163,7 +163,7 @@ func (t *turns) pop() (name cache.Name, ok bool, wait time.Duration) {
 			name := (*queue)[0]
 			*queue = (*queue)[1:]
 			d := t.devices[name]
-			if d == nil || !d.ready || d.urgent != (queue == &t.news) {
+			if d == nil || !d.ready || d.urgent != (queue == &t.urgent) {
 				continue // removed, or it had its turn from the other queue
 			}
 			d.queued, d.ready, d.urgent, d.active = false, false, false, true

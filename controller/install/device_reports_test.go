@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,26 +20,22 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // until polls cond until it returns "".
 func until(t *testing.T, cond func() string) {
 	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for {
-		missing := cond()
-		if missing == "" {
-			return
+	missing := ""
+	defer func() {
+		if missing != "" {
+			t.Log(missing)
 		}
-		select {
-		case <-ctx.Done():
-			t.Fatal(missing)
-		case <-tick.C:
-		}
-	}
+	}()
+	hubtest.Until(t, "the condition below", func() bool {
+		missing = cond()
+		return missing == ""
+	})
 }
 
 // TestDeviceReportsOnARealServer writes reports with the rights that the shipped role gives.

@@ -32,6 +32,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	"github.com/edgekit/edgekit/controller/twins"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // world is a server whose tokens are users' names; user "alice" may read namespace plant, user
@@ -220,11 +221,7 @@ func TestFrontProxy(t *testing.T) {
 		defer resp.Body.Close()
 		return resp.StatusCode
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for get(w.front, "alice") != http.StatusOK { // until the authority is read
-		<-tick.C
-	}
+	hubtest.Until(t, "the front proxy's authority is read", func() bool { return get(w.front, "alice") == http.StatusOK })
 	for _, tt := range []struct {
 		cert tls.Certificate
 		user string

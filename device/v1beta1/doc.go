@@ -24,6 +24,7 @@
 //
 // +kubebuilder:object:generate=true
 // +groupName=devices.kubeedge.io
+// +groupGoName=Devices
 package v1beta1
 
 //go:generate go tool -modfile=../../.tools/go.mod controller-gen object crd:headerFile= paths=../... output:crd:dir=crds

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/twins"
+	"github.com/edgekit/edgekit/device/v1beta1"
+)
+
+// deviceGet lists devices with their values.
+type deviceGet struct {
+	spaceFlag
+	Name string `arg:"" optional:"" help:"Print only the device of this name."`
+	All  bool   `help:"List the devices of all namespaces." short:"A"`
+	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+}
+
+// Run prints the live values, or where no cloudcore serves them what the DeviceStatuses have.
+func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error {
+	if g.All && g.Name != "" {
+		return &program.UsageError{Setting: "all", Reason: "one device has one namespace: name that with --in"}
+	}
+	client, _, err := cli.clients()
+	if err != nil {
+		return err
+	}
+	accept := asTable
+	if g.Form != "" {
+		accept = "application/json"
+	}
+	raw, err := read(ctx, client.RESTClient(), twinsPath(g.Space, g.Name, g.All), accept)
+	if notServed(err) {
+		raw, err = read(ctx, client.RESTClient(), resourcePath(v1beta1.GroupVersion().String(), "devicestatuses", g.Space, g.Name, g.All), accept)
+	}
+	if err != nil {
+		return err
+	}
+	switch g.Form {
+	case "json":
+		_, err = out.Write(append(raw, '\n'))
+		return err
+	case "yaml":
+		text, err := yaml.JSONToYAML(raw)
+		if err == nil {
+			_, err = out.Write(text)
+		}
+		return err
+	}
+	var t metav1.Table
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return err
+	}
+	return printTable(out, &t)
+}
+
+func twinsPath(space, name string, all bool) string {
+	return resourcePath(twins.Group+"/"+twins.Version, twins.Resource, space, name, all)
+}
+
+func resourcePath(groupVersion, resource, space, name string, all bool) string {
+	path := "/apis/" + groupVersion
+	if !all {
+		path += "/namespaces/" + url.PathEscape(space)
+	}
+	path += "/" + resource
+	if name != "" {
+		path += "/" + url.PathEscape(name)
+	}
+	return path
+}
+
+func read(ctx context.Context, client rest.Interface, path, accept string) ([]byte, error) {
+	return client.Get().AbsPath(path).SetHeader("Accept", accept).DoRaw(ctx)
+}
+
+// notServed reports whether no cloudcore serves live values: the group is not there, or does
+// not answer. A device that is not there has a name in the details.
+func notServed(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	s := status.Status()
+	return s.Code == 503 || s.Code == 404 && (s.Details == nil || s.Details.Name == "")
+}
+
+// deviceWatch prints values as they come.
+type deviceWatch struct {
+	spaceFlag
+	Name string `arg:"" optional:"" help:"Print only the device of this name."`
+	All  bool   `help:"Print the devices of all namespaces." short:"A"`
+}
+
+// Run prints a line for each report, until ctx ends or the server ends the watch.
+func (d *deviceWatch) Run(ctx context.Context, cli *cli, out program.Output) error {
+	client, _, err := cli.clients()
+	if err != nil {
+		return err
+	}
+	request := client.RESTClient().Get().AbsPath(twinsPath(d.Space, "", d.All)).SetHeader("Accept", asTable).Param("watch", "1")
+	if d.Name != "" {
+		request = request.Param("fieldSelector", "metadata.name="+d.Name)
+	}
+	stream, err := request.Stream(ctx)
+	if notServed(err) {
+		return fmt.Errorf("no cloudcore serves live values: start one with --twins-listen and apply what 'edgectl manifest --twins' prints; 'kubectl get devices -o wide -w' shows what is written once a second: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	err = printEvents(out, stream)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// printEvents prints the rows of a watch's events, the head first.
+func printEvents(out io.Writer, stream io.Reader) error {
+	const form = "%-24v %-16v %-10v %v\n"
+	fmt.Fprintf(out, form, "NAME", "NODE", "STATE", "VALUES")
+	events := json.NewDecoder(stream)
+	for {
+		var e struct {
+			Type   string
+			Object json.RawMessage
+		}
+		if err := events.Decode(&e); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		switch e.Type {
+		case "BOOKMARK":
+			continue
+		case "ERROR":
+			var status metav1.Status
+			if err := json.Unmarshal(e.Object, &status); err != nil {
+				return err
+			}
+			return &apierrors.StatusError{ErrStatus: status}
+		}
+		var t metav1.Table
+		if err := json.Unmarshal(e.Object, &t); err != nil {
+			return err
+		}
+		for _, r := range t.Rows {
+			if len(r.Cells) < 5 {
+				continue
+			}
+			values := r.Cells[4]
+			if e.Type == "DELETED" {
+				values = "(deleted)"
+			}
+			if _, err := fmt.Fprintf(out, form, r.Cells[0], r.Cells[1], r.Cells[2], values); err != nil {
+				return err
+			}
+		}
+	}
+}
