@@ -62,6 +62,12 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 	case 2:
 		err = b.publish2(c, &in, &p, code)
 	}
+	if len(p.program) > 0 && c.unsettled > 0 {
+		// The program's answer must not overtake the acknowledgement, nor this message the
+		// ones before it.
+		b.onCommit(after{conn: c, call: &publication{Message: *p.message(), program: p.program}}, false)
+		p.program = nil
+	}
 	for c.unsettled >= b.cfg.MaxInflight && c.session != nil && b.running {
 		b.committed.Wait() // the client gets no faster than the disk
 	}
