@@ -48,8 +48,8 @@ type chaosConfig struct {
 const (
 	chaosNode  = "edge"
 	quiet      = "plant/quiet"
-	chaosRetry = 2 * time.Second // a mapper that gets no answer reports again
-	properties = 32              // of the device of a mapper
+	chaosRetry = time.Second // a mapper that gets no answer reports again
+	properties = 32          // of the device of a mapper
 )
 
 func property(i int) string { return fmt.Sprint("p", i) }
@@ -158,18 +158,22 @@ func (r *reporter) report(ctx context.Context, device, name, side string, value 
 		r.mu.Unlock()
 		// An error says that it is not sent: the next try may be.
 		_ = r.bus.Publish(ctx, bus.Message{Topic: topics.Device(device, topics.TwinUpdate), Payload: payload, QoS: bus.AtLeastOnce})
-		again := time.NewTimer(chaosRetry)
+		attempt, cancel := context.WithTimeout(ctx, chaosRetry)
 		select {
 		case a := <-answered:
-			again.Stop()
 			if a.Code == 0 {
+				cancel()
 				return nil
 			}
 			if a.Code < 500 && a.Code != twin.CodeUnknown { // a device of a node that has just begun
+				cancel()
 				return fmt.Errorf("%s of %s: %s", name, device, a.Reason)
 			}
-		case <-again.C:
-		case <-ctx.Done():
+			<-attempt.Done()
+		case <-attempt.Done():
+		}
+		cancel()
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
