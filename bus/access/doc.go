@@ -60,9 +60,10 @@
 // What a role may do with the topics of devices:
 //
 //	topic                                          mapper      app          nobody
-//	device/D twin/update                           publish     publish (devices)
+//	device/D twin/update, method/call              publish     publish (devices)
 //	device/D twin/get, state/get, twin/history     publish     publish
-//	device/D state/update                          publish
+//	device/D state/update, state/conditions,       publish
+//	  method/call/result
 //	device/D twin/cloud_updated, any result,                                publish
 //	  delta, document, updated
 //	device/D, all topics                           receive     receive
@@ -70,6 +71,7 @@
 //	node/N membership/detail and its result        both (see below)
 //	node/N membership/updated                      receive (see below)
 //	node/N membership/protocol/P/detail, updated   the same, of its protocols
+//	node/N proposed/P                              publish, of its protocols; receive
 //	connected/N, disconnected/N                    receive     receive
 //	$ke/events/device/D/data/update                both        receive
 //
@@ -93,9 +95,11 @@
 // # Reload
 //
 // Run looks at the files every few seconds. A file with an error is logged once with its
-// line, and what was read before stays. Changed rules count for the next message. A user
-// who was removed from the file may do nothing any more, on open connections too; a
-// changed password counts from the next login.
+// line, and what was read before stays. Changed rules count for the next message. A broker
+// that knows broker.Revoker ends open connections whose login would be refused now, MQTT 5
+// clients with the reason 0x87: a user who was removed, has another password, has no rule any
+// more or not this client identifier, and a certificate of an authority that was removed.
+// A service account token is checked at login only.
 //
 // # Bounds
 //

@@ -48,9 +48,9 @@ func (a *Access) mayPublish(f found, topic string) bool {
 			return false
 		}
 		switch action {
-		case topics.TwinUpdate:
+		case topics.TwinUpdate, topics.MethodCall:
 			return a.maySet(f, id)
-		case topics.StateUpdate:
+		case topics.StateUpdate, topics.StateConditions, topics.MethodCall + "/result":
 			return f.role != roleApp && a.maySet(f, id)
 		case topics.TwinGet, topics.StateGet, topics.TwinHistory:
 			return a.mayRead(f, id)
@@ -63,6 +63,9 @@ func (a *Access) mayPublish(f found, topic string) bool {
 		case topics.MembershipDetail:
 			return f.hasAllCredentials()
 		default:
+			if level, ok := topics.ParseProposed(action); ok {
+				return f.hasCredentialsOf(level)
+			}
 			level, of, ok := topics.ParseProtocol(action)
 			return ok && of == topics.MembershipDetail && f.hasCredentialsOf(level)
 		}
@@ -88,6 +91,9 @@ func (a *Access) mayReceive(f found, topic string) bool {
 			return f.hasAllCredentials()
 		default:
 			level, _, ok := topics.ParseProtocol(action)
+			if !ok {
+				level, ok = topics.ParseProposed(action)
+			}
 			return f.role == roleAdmin || (ok && f.hasCredentialsOf(level))
 		}
 	case strings.HasPrefix(topic, linkPrefix), strings.HasPrefix(topic, noLinkPrefix):

@@ -12,6 +12,7 @@ const (
 	disconnectedPrefix = "$hw/events/disconnected/"
 	membershipPrefix   = "membership"
 	protocolPrefix     = membershipPrefix + "/protocol/"
+	proposedPrefix     = "proposed/"
 )
 
 // AnyDevice stands for the ID of each device in a filter.
@@ -27,6 +28,8 @@ const (
 	TwinHistory      = "twin/history"         // HistoryRequest, answered with HistoryMessages; KubeEdge has no such topic
 	StateUpdate      = "state/update"         // StateUpdateMessage, answered
 	StateGet         = "state/get"            // Header, answered
+	StateConditions  = "state/conditions"     // ConditionsMessage, answered like StateUpdate; KubeEdge has no such topic
+	MethodCall       = "method/call"          // MethodCallMessage, answered by the device's mapper with a MethodResultMessage; KubeEdge has no such topic
 )
 
 // The actions of a node: what follows its name in a topic.
@@ -35,6 +38,16 @@ const (
 	MembershipDetail  = "membership/detail"  // Header, answered with a DeviceListMessage
 	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added, changed or removed
 )
+
+// Proposed returns the action of a node on which the mapper of a protocol publishes a
+// ProposalsMessage, retained: the devices that it has found. KubeEdge has no such topic.
+func Proposed(protocol string) string { return proposedPrefix + ProtocolLevel(protocol) }
+
+// ParseProposed returns the level of the protocol of an action that Proposed has made.
+func ParseProposed(action string) (level string, ok bool) {
+	level, ok = strings.CutPrefix(action, proposedPrefix)
+	return level, ok && level != "" && !strings.Contains(level, "/")
+}
 
 // Device returns the topic of an action of the device with the given ID, which is
 // namespace/name or AnyDevice.

@@ -79,6 +79,8 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		topics.Device(topics.AnyDevice, topics.TwinDocument):               forward,
 		topics.Device(topics.AnyDevice, topics.Result(topics.TwinUpdate)):  l.handleAnswer,
 		topics.Device(topics.AnyDevice, topics.Result(topics.StateUpdate)): l.handleAnswer,
+
+		topics.Device(topics.AnyDevice, topics.Result(topics.StateConditions)): l.handleAnswer,
 	} {
 		stop, err := l.cfg.Bus.Subscribe(filter, handler)
 		if err != nil {

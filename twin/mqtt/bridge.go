@@ -234,6 +234,9 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 	case topics.StateUpdate:
 		state, id, err := decodeState(payload)
 		return state, id, err
+	case topics.StateConditions:
+		conditions, id, err := decodeConditions(payload)
+		return conditions, id, err
 	case topics.StateGet:
 		return twin.ReadState{}, eventID(payload), nil
 	}
@@ -324,6 +327,8 @@ func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 		action = topics.TwinGet
 	case twin.SetState, twin.Tick:
 		action = topics.StateUpdate
+	case twin.SetConditions:
+		action = topics.StateConditions
 	case twin.ReadState:
 		action = topics.StateGet
 	default:
