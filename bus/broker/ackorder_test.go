@@ -11,6 +11,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // gate is a disk that writes only when it may.
@@ -98,6 +99,51 @@ func TestAcknowledgedFirst(t *testing.T) {
 			if n := int(pk.Payload[0] - '0'); n != 2 && acknowledged < n {
 				t.Errorf("the answer to %d came before its acknowledgement", n)
 			}
+		}
+	}
+}
+
+// TestOldConnectionFirst has a message of a client on its way to the program while the client
+// takes its session over with another connection: what it sends there comes after.
+func TestOldConnectionFirst(t *testing.T) {
+	b, _ := start(t, broker.Config{})
+	held, release := make(chan struct{}, 10), make(chan struct{})
+	open := sync.OnceFunc(func() { close(release) })
+	defer open()
+	if _, err := b.Subscribe("both", func(bus.Message) { held <- struct{}{}; <-release }); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 10)
+	if _, err := b.Subscribe("#", func(m bus.Message) { got <- string(m.Payload) }); err != nil {
+		t.Fatal(err)
+	}
+	old := join(t, b.Addr(), connect{id: "client", keep: true})
+	old.publish(publishing{topic: "both", payload: "1", qos: 1, pid: 1})
+	<-held
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		again := join(t, b.Addr(), connect{id: "client", keep: true})
+		again.publish(publishing{topic: "one", payload: "2", qos: 1, pid: 2})
+		again.expect(packets.Puback)
+	}()
+	waits := 0 // a login that does not wait has time to end
+	hubtest.Until(t, "the client is back, or waits", func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+		}
+		if b.Stats().Pending > 0 {
+			waits++
+		}
+		return waits >= 50
+	})
+	open()
+	<-done
+	for _, want := range []string{"1", "2"} {
+		if text := <-got; text != want {
+			t.Errorf("the program got %s, want %s", text, want)
 		}
 	}
 }

@@ -216,6 +216,7 @@ func (b *Broker) callProgram(calls []after) {
 	defer b.mu.Unlock()
 	for _, a := range calls {
 		a.conn.unsettled--
+		a.call.from.calling--
 	}
 	b.committed.Broadcast()
 }
