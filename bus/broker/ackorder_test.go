@@ -110,21 +110,23 @@ func TestOldConnectionFirst(t *testing.T) {
 	held, release := make(chan struct{}, 10), make(chan struct{})
 	open := sync.OnceFunc(func() { close(release) })
 	defer open()
-	if _, err := b.Subscribe("both", func(bus.Message) { held <- struct{}{}; <-release }); err != nil {
+	if _, err := b.Subscribe("a/#", func(bus.Message) { held <- struct{}{}; <-release }); err != nil {
 		t.Fatal(err)
 	}
 	got := make(chan string, 10)
-	if _, err := b.Subscribe("#", func(m bus.Message) { got <- string(m.Payload) }); err != nil {
-		t.Fatal(err)
+	for _, topic := range []string{"a/x", "b/x"} {
+		if _, err := b.Subscribe(topic, func(m bus.Message) { got <- string(m.Payload) }); err != nil {
+			t.Fatal(err)
+		}
 	}
 	old := join(t, b.Addr(), connect{id: "client", keep: true})
-	old.publish(publishing{topic: "both", payload: "1", qos: 1, pid: 1})
+	old.publish(publishing{topic: "a/x", payload: "1", qos: 1, pid: 1})
 	<-held
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		again := join(t, b.Addr(), connect{id: "client", keep: true})
-		again.publish(publishing{topic: "one", payload: "2", qos: 1, pid: 2})
+		again.publish(publishing{topic: "b/x", payload: "2", qos: 1, pid: 2})
 		again.expect(packets.Puback)
 	}()
 	waits := 0 // a login that does not wait has time to end
