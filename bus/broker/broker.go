@@ -180,6 +180,7 @@ type clientSession struct {
 	will    *journal.Will
 	willAt  int64 // when the will of a client that left is published; 0 while connected
 
+	calling int    // messages of the client that are on their way to the program
 	round   uint64 // of routing: its target is at index
 	index   int
 	full    bool // messages are being dropped

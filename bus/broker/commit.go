@@ -44,6 +44,7 @@ type after struct {
 	pid      uint16
 	code     byte
 	packet   []byte           // instead of an acknowledgement
+	call     *publication     // goes to the program, instead of an acknowledgement
 	message  *session.Message // it waits no longer
 	stored   chan<- struct{}  // closed
 	sessions []*clientSession // in which it waits
@@ -187,7 +188,12 @@ func (b *Broker) commit(ctx context.Context) {
 		return // nothing that waits for the disk is acknowledged
 	}
 	b.mu.Lock()
+	var calls []after
 	for _, a := range waiting {
+		if a.call != nil {
+			calls = append(calls, a)
+			continue
+		}
 		if a.conn != nil {
 			a.conn.unsettled--
 		}
@@ -195,6 +201,24 @@ func (b *Broker) commit(ctx context.Context) {
 	}
 	b.committed.Broadcast()
 	b.mu.Unlock()
+	if len(calls) > 0 {
+		b.callProgram(calls)
+	}
+}
+
+// callProgram passes messages to the program whose acknowledgements are on their way. What the
+// same client has sent since then waits until they are through.
+func (b *Broker) callProgram(calls []after) {
+	for _, a := range calls {
+		a.call.call()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range calls {
+		a.conn.unsettled--
+		a.call.from.calling--
+	}
+	b.committed.Broadcast()
 }
 
 // apply writes the changes, again and again if the storage fails, until ctx ends. If the

@@ -55,6 +55,9 @@
 // do not stand in the queue and may overtake. After a reconnect all that was not
 // acknowledged comes again in the old order, with DUP.
 //
+// The program gets a message of a client after the client's acknowledgement is on its way. So a
+// client that has the answer of the program never sends the request again.
+//
 // # Slow subscribers
 //
 // No client is disconnected for what it is sent, and none holds up another:

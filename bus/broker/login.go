@@ -145,6 +145,14 @@ func (b *Broker) attach(c *conn, pk *packets.Packet, keepalive time.Duration) (w
 		assigned = id
 	}
 	s := b.sessions[id]
+	for s != nil && s.calling > 0 && b.running && s.user.Name == c.user.Name {
+		// What the client sent before goes to the program before what it sends now.
+		if s.conn != nil {
+			s.conn.revoked = true // it is about to lose the session
+		}
+		b.committed.Wait()
+		s = b.sessions[id]
+	}
 	switch {
 	case !b.running:
 		return nil, &packetError{codeShuttingDown, "broker ends"}

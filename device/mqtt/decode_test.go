@@ -114,3 +114,21 @@ func FuzzDecodeCall(f *testing.F) {
 		}
 	})
 }
+
+// TestOvertakenList has a change come before a list that was made before it: the list does not
+// undo the change, and is requested again. A second one that is as old counts.
+func TestOvertakenList(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	const old = `{"timestamp":100,"revision":5,"devices":[{"id":"a/b"},{"id":"a/c"}]}`
+	v.play(t, detail, old)
+	v.play(t, updated, `{"timestamp":101,"revision":6,"removed_devices":[{"id":"a/b"}]}`)
+	v.missed = false
+	v.play(t, detail, old)
+	if len(v.entries) != 1 || !v.missed {
+		t.Errorf("%d devices, requested again: %v", len(v.entries), v.missed)
+	}
+	v.play(t, detail, old)
+	if len(v.entries) != 2 || v.revision != 5 {
+		t.Errorf("%d devices at revision %d, after the edge began anew", len(v.entries), v.revision)
+	}
+}

@@ -16,6 +16,8 @@ type view struct {
 	revision int64             // of the newest message about membership
 	missed   bool              // a message was missed: the list is to be requested
 
+	doubted bool // the last list was older than a change, and was left out
+
 	pages   map[string]*entry // the list that is on its way, in several messages
 	pagesID string            // its event_id
 }
@@ -51,6 +53,14 @@ func (v *view) applyList(payload []byte) (bool, error) {
 	if list.more {
 		return false, nil
 	}
+	if v.entries != nil && list.revision < v.revision && !v.doubted {
+		// A change has overtaken the list. It is requested again. If that one is as old, the
+		// revisions of the edge began anew.
+		v.doubted, v.missed = true, true
+		v.pages, v.pagesID = nil, ""
+		return false, nil
+	}
+	v.doubted = false
 	v.entries, v.revision = v.pages, list.revision
 	v.pages, v.pagesID = nil, ""
 	return true, nil

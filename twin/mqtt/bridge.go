@@ -259,7 +259,7 @@ func (b *Bridge) publish(ctx context.Context) error {
 			case announcement:
 				b.announceAll(ctx)
 			case listRequest:
-				b.list(ctx, item)
+				b.list(ctx, item, b.cfg.Engine.Devices())
 			}
 		}
 	}

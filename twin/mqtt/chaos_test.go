@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/edgekit/edgekit/hub"
 )
 
 // TestChaos kills edgecore's part, the broker, a mapper and the connections in any order, while
@@ -55,8 +57,10 @@ type chaos struct {
 	t        *testing.T
 	dir      string
 	outside  bool
-	until    int // the last value of each property
-	link     *link
+	until    int                  // the last value of each property
+	link     *link                // to the broker
+	cloud    *cloud               // with a link of its own
+	runs     []string             // of edgecore, the newest first
 	programs map[string]*exec.Cmd // that run; run owns it
 
 	mu       sync.Mutex
@@ -86,9 +90,10 @@ func startChaos(t *testing.T, outside bool, until int) *chaos {
 		t: t, dir: dir, outside: outside, until: until, programs: make(map[string]*exec.Cmd), changed: make(chan struct{}, 1),
 		accepted: map[string]map[string]int{"plant/m0": {}, "plant/m1": {}}, seen: make(map[string]string),
 	}
-	if c.link, err = newLink(filepath.Join(dir, "mqtt.sock")); err != nil {
+	if c.link, err = newLink("unix", filepath.Join(dir, "mqtt.sock")); err != nil {
 		t.Fatal(err)
 	}
+	c.cloud = startCloud(t, dir)
 	var serving sync.WaitGroup
 	serving.Go(c.link.serve)
 	t.Cleanup(func() { c.link.close(); serving.Wait() })
@@ -107,7 +112,9 @@ func (c *chaos) start(name string) {
 	case "mosquitto":
 		cmd = exec.Command("mosquitto", "-c", filepath.Join(c.dir, "mosquitto.conf"))
 	case "edge":
-		cfg.Part, cfg.Store = "edge", filepath.Join(c.dir, "store")
+		c.runs = append([]string{fmt.Sprint("run-", len(c.runs))}, c.runs...)
+		cfg.Part, cfg.Store, cfg.Cloud, cfg.CloudURL = "edge", filepath.Join(c.dir, "store"), c.dir, strings.Replace(c.cloud.link.url(), "tcp", "https", 1)
+		cfg.Earlier = c.runs[:min(len(c.runs), hub.MaxEarlier+1)]
 		if !c.outside {
 			cfg.Listen = "unix://" + c.link.backend
 		}
@@ -200,20 +207,24 @@ func (c *chaos) run(seed uint64, kills int) {
 	for i := range kills {
 		at := (total*i + r.IntN(total)) / (kills + 1)
 		c.wait(fmt.Sprintf("before kill %d", i), func() bool { return c.count >= at })
-		victims := append([]string{"link"}, names...)
+		c.cloud.order()
+		victims := append([]string{"link", "cloud link"}, names...)
 		r.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 		victims = victims[:1+r.IntN(2)]
 		c.t.Logf("after %d updates: kill %s", at, strings.Join(victims, ", "))
 		for _, name := range victims {
-			if name == "link" {
+			switch name {
+			case "link":
 				c.link.cut()
-				continue
+			case "cloud link":
+				c.cloud.link.cut()
+			default:
+				c.kill(name)
 			}
-			c.kill(name)
 		}
 		r.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 		for _, name := range victims {
-			if name != "link" {
+			if !strings.HasSuffix(name, "link") {
 				c.start(name)
 			}
 		}
@@ -223,6 +234,7 @@ func (c *chaos) run(seed uint64, kills int) {
 	if !c.waited(c.settledLocked) {
 		c.t.Error("documents and deltas do not lead to the last values")
 	}
+	c.compareCloud()
 	c.kill("edge")
 	c.compare()
 }

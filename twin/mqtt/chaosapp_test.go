@@ -176,7 +176,8 @@ func (c *chaos) compare() {
 			c.lost += n
 			c.t.Errorf("%s %s %s is %d with version %d, accepted were %d", device, name, side, value, version, accepted)
 		}
-		if n := int(version) - value; n > 0 {
+		// What a mapper sets by deltas, which come at least once, it may set again.
+		if n := int(version) - value; n > 0 && !(device == quiet && side == "actual") {
 			c.doubled += n
 			c.t.Errorf("%s %s %s is %d with version %d: updates were applied twice", device, name, side, value, version)
 		}

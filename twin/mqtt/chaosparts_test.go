@@ -35,6 +35,10 @@ type chaosConfig struct {
 	Listen string // edge: the address of the embedded broker; empty uses the outside one
 	Broker string // the address of the outside broker, or of the embedded one for a mapper
 
+	Cloud    string   // edge: the folder of its identity; empty has no cloud
+	CloudURL string   // edge: where the cloud is
+	Earlier  []string // edge: its runs, this one first
+
 	Device string         // mapper: the device that it reports
 	Until  int            // mapper: the last value of each property
 	From   map[string]int // mapper: the last accepted value of each property
@@ -44,8 +48,8 @@ type chaosConfig struct {
 const (
 	chaosNode  = "edge"
 	quiet      = "plant/quiet"
-	chaosRetry = 2 * time.Second // a mapper that gets no answer reports again
-	properties = 32              // of the device of a mapper
+	chaosRetry = time.Second // a mapper that gets no answer reports again
+	properties = 32          // of the device of a mapper
 )
 
 func property(i int) string { return fmt.Sprint("p", i) }
@@ -97,18 +101,9 @@ func chaosEdge(ctx context.Context, cfg chaosConfig) error {
 	for _, run := range []func(context.Context) error{engine.Run, bridge.Run, b.Run} {
 		group.Go(func() error { return run(ctx) })
 	}
-	group.Go(func() error { // the owner's declarations, at each start
-		for _, id := range []string{"plant/m0", "plant/m1"} {
-			put := twin.Put{}
-			for i := range properties {
-				put.Properties = append(put.Properties, twin.Declaration{Name: property(i), Type: "int"})
-			}
-			if err := engine.Put(ctx, id, put); err != nil {
-				return err
-			}
-		}
-		return engine.Put(ctx, quiet, twin.Put{Properties: []twin.Declaration{{Name: "target", Type: "int"}}})
-	})
+	if err := chaosLink(ctx, group, cfg, store, engine); err != nil {
+		return err
+	}
 	return group.Wait()
 }
 
@@ -163,18 +158,22 @@ func (r *reporter) report(ctx context.Context, device, name, side string, value 
 		r.mu.Unlock()
 		// An error says that it is not sent: the next try may be.
 		_ = r.bus.Publish(ctx, bus.Message{Topic: topics.Device(device, topics.TwinUpdate), Payload: payload, QoS: bus.AtLeastOnce})
-		again := time.NewTimer(chaosRetry)
+		attempt, cancel := context.WithTimeout(ctx, chaosRetry)
 		select {
 		case a := <-answered:
-			again.Stop()
 			if a.Code == 0 {
+				cancel()
 				return nil
 			}
 			if a.Code < 500 && a.Code != twin.CodeUnknown { // a device of a node that has just begun
+				cancel()
 				return fmt.Errorf("%s of %s: %s", name, device, a.Reason)
 			}
-		case <-again.C:
-		case <-ctx.Done():
+			<-attempt.Done()
+		case <-attempt.Done():
+		}
+		cancel()
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
@@ -281,19 +280,20 @@ func followQuiet(ctx context.Context, b *bus.Bus, r *reporter, group *errgroup.G
 // link is a TCP proxy whose connections can be cut.
 type link struct {
 	listener net.Listener
-	backend  string // of a unix socket
+	network  string // tcp or unix
+	backend  string
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	ended sync.WaitGroup
 }
 
-func newLink(backend string) (*link, error) {
+func newLink(network, backend string) (*link, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	return &link{listener: l, backend: backend, conns: make(map[net.Conn]struct{})}, nil
+	return &link{listener: l, network: network, backend: backend, conns: make(map[net.Conn]struct{})}, nil
 }
 
 func (l *link) url() string { return "tcp://" + l.listener.Addr().String() }
@@ -309,7 +309,7 @@ func (l *link) serve() {
 		if err != nil {
 			continue
 		}
-		out, err := net.Dial("unix", l.backend)
+		out, err := net.Dial(l.network, l.backend)
 		if err != nil {
 			in.Close()
 			continue

@@ -138,7 +138,7 @@ func TestManyMappers(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "mqtt.sock")
-	proxy, err := newLink(socket)
+	proxy, err := newLink("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}

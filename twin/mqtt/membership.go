@@ -57,19 +57,20 @@ func (r *revisions) current(level string) int64 { return max(r.first, r.last[lev
 // the deltas. A desired value that is in the store may have no delta yet: the node may have
 // been killed between the two.
 func (b *Bridge) announceAll(ctx context.Context) {
-	b.list(ctx, listRequest{detail: true})
+	devices := b.cfg.Engine.Devices() // all is about the same: a delta of a newer device would come before the device
+	b.list(ctx, listRequest{detail: true}, devices)
 	levels := maps.Clone(b.revisions.last)
 	delete(levels, "")
-	for _, d := range b.cfg.Engine.Devices() {
+	for _, d := range devices {
 		if d.Member.Protocol != "" {
 			levels[topics.ProtocolLevel(d.Member.Protocol)] = 0
 		}
 	}
 	for _, level := range slices.Sorted(maps.Keys(levels)) {
-		b.list(ctx, listRequest{detail: true, level: level})
+		b.list(ctx, listRequest{detail: true, level: level}, devices)
 	}
 	now := b.cfg.Now()
-	for _, d := range b.cfg.Engine.Devices() {
+	for _, d := range devices {
 		if delta, open := d.Delta(); open {
 			b.delta(ctx, d.ID, now, delta)
 		}
@@ -111,8 +112,8 @@ func (b *Bridge) change(ctx context.Context, c twin.Commit, kind twin.Membership
 	b.send(ctx, topics.Node(b.cfg.Node, action), "", c.Time, m)
 }
 
-// list publishes all devices, or those of one protocol, in messages of about pageBytes.
-func (b *Bridge) list(ctx context.Context, r listRequest) {
+// list publishes those of the devices that are asked for, in messages of about pageBytes.
+func (b *Bridge) list(ctx context.Context, r listRequest, devices []twin.Device) {
 	action, encode := topics.MembershipGet, encodeDevice
 	switch {
 	case r.level != "":
@@ -127,7 +128,7 @@ func (b *Bridge) list(ctx context.Context, r listRequest) {
 	revision := b.revisions.current(r.level)
 	m := &topics.DeviceListMessage{Devices: []topics.DeviceEntry{}, Revision: revision}
 	size, now := 0, b.cfg.Now()
-	for _, d := range b.cfg.Engine.Devices() {
+	for _, d := range devices {
 		if r.level != "" && topics.ProtocolLevel(d.Member.Protocol) != r.level {
 			continue
 		}

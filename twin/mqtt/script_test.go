@@ -29,9 +29,9 @@ var rows = map[string][]string{
 	},
 	"payloads": {
 		"Base", "TwinUpdate", "TwinResult", "Error", "TwinDelta", "TwinDocument", "StateUpdate", "StateResult", "MembershipList", "MembershipUpdate",
-		"AttrUpdate", "MembershipDetail",
+		"AttrUpdate", "MembershipDetail", "Quality",
 	},
-	"codes":     {"400", "403", "404", "409", "413"},
+	"codes":     {"400", "403", "404", "409", "413", "500", "503"},
 	"semantics": {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14"},
 	"instead": {
 		"own topic", "values", "names", "no value", "namespaces", "equal value", "409", "types", "bytes", "membership/detail and state/get", "event_id property",

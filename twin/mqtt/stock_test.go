@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/history"
@@ -206,17 +207,11 @@ func mosquittoSub(t *testing.T, version, host, port string, publish func(topic, 
 		_ = sub.Wait() // it was killed
 	})
 	t.Cleanup(func() { _ = sub.Process.Kill(); reading.Wait() })
-	for probe := 0; ; probe++ {
-		publish("probe", fmt.Sprint(probe))
-		select {
-		case <-lines:
-			return lines
-		case <-time.After(100 * time.Millisecond): // it has not subscribed yet: once more
-		}
-		if probe == 1000 {
-			t.Fatal("mosquitto_sub gets nothing")
-		}
-	}
+	hubtest.Until(t, "mosquitto_sub is subscribed", func() bool {
+		publish("probe", "is it there?")
+		return len(lines) > 0
+	})
+	return lines
 }
 
 // stockClient is a client of MQTT 5 that is subscribed to all topics. Each message of the twin
