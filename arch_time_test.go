@@ -37,14 +37,19 @@ var realTime = map[string]string{
 	"edged/cgroup.tearDown":                 "a real systemd takes its time to remove a slice",
 	"edged/crilog.isNotified":               "a real kernel tells of changes",
 	"edged/edgedtest.eventually":            "it looks again, for at most a minute, as hubtest.Until does",
+	"device/devicetest.poll":                "it looks again, for two minutes, at a proxy before a stranger's device",
+	"device/inprocess.wait":                 "measures a mapper, in real time",
+	"device/mqtt.TestExtras":                "calls again until a mapper has subscribed, of which nothing tells",
 
-	"cmd/cloudcore.dribble": "in bubbles: TestSlowPeers has a table of functions",
-	"device.Subscribe":      "in bubbles: a method of an interface",
-	"edged.pass":            "in bubbles: a field of a table",
-	"hub.Read":              "in bubbles: a method of an interface",
-	"hub.Dial":              "in bubbles: a method of an interface",
-	"hub.SetDeadline":       "in bubbles: a method of an interface",
-	"hub/httplink.Write":    "in bubbles: a method of an interface",
+	"cmd/cloudcore.dribble":   "in bubbles: TestSlowPeers has a table of functions",
+	"device.Subscribe":        "in bubbles: a method of an interface",
+	"device.call":             "in bubbles: a method behind an interface",
+	"device.TestDriverFaults": "in bubbles: a table of functions",
+	"edged.pass":              "in bubbles: a field of a table",
+	"hub.Read":                "in bubbles: a method of an interface",
+	"hub.Dial":                "in bubbles: a method of an interface",
+	"hub.SetDeadline":         "in bubbles: a method of an interface",
+	"hub/httplink.Write":      "in bubbles: a method of an interface",
 }
 
 // TestTestsControlTime forbids waits in real time in tests and suites: time.Sleep, a
