@@ -95,9 +95,11 @@
 // # Reload
 //
 // Run looks at the files every few seconds. A file with an error is logged once with its
-// line, and what was read before stays. Changed rules count for the next message. A user
-// who was removed from the file may do nothing any more, on open connections too; a
-// changed password counts from the next login.
+// line, and what was read before stays. Changed rules count for the next message. A broker
+// that knows broker.Revoker ends open connections whose login would be refused now, MQTT 5
+// clients with the reason 0x87: a user who was removed, has another password, has no rule any
+// more or not this client identifier, and a certificate of an authority that was removed.
+// A service account token is checked at login only.
 //
 // # Bounds
 //

@@ -170,5 +170,13 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	if internal != nil {
 		collectors = append(access.metrics(), busmetrics.NewBroker(internal.Stats))
 	}
+	mappers, err := r.dmi(n, engine, log)
+	if mappers != nil {
+		all["DMI"] = mappers.Run
+		collectors = append(collectors, newDMIMetrics(mappers.Stats))
+	}
+	if err != nil {
+		return nil, err
+	}
 	return collectors, nil
 }

@@ -11,6 +11,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/controller/internal/summary"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -103,7 +104,7 @@ func (c *composed) trim(size int) {
 		names = append(names, "extensions")
 	}
 	slices.Sort(names)
-	c.notStored(ReasonTooLarge, fmt.Sprintf("a DeviceStatus holds %d bytes; left out: %s. kubectl get twins has them; set reportToCloud of large properties to false", maxStored, shorten(strings.Join(names, ", "), 512)))
+	c.notStored(ReasonTooLarge, fmt.Sprintf("a DeviceStatus holds %d bytes; left out: %s. kubectl get twins has them; set reportToCloud of large properties to false", maxStored, summary.Shorten(strings.Join(names, ", "), 512)))
 }
 
 // twinSize is about how many bytes a twin has as JSON.
@@ -127,7 +128,7 @@ func (c *composed) refuse(why error) {
 	c.status.Conditions = slices.DeleteFunc(c.status.Conditions, func(cond metav1.Condition) bool {
 		return cond.Reason == "" || cond.Status != metav1.ConditionTrue && cond.Status != metav1.ConditionFalse && cond.Status != metav1.ConditionUnknown
 	})
-	c.notStored(ReasonRefused, shorten("the API server refuses the node's report: "+why.Error(), 1024))
+	c.notStored(ReasonRefused, summary.Shorten("the API server refuses the node's report: "+why.Error(), 1024))
 }
 
 func (c *composed) notStored(reason, message string) {
@@ -147,45 +148,3 @@ func (c *composed) unstoredSince() time.Time {
 
 // valid reports whether the node finds nothing wrong with the device.
 func (c *composed) valid() bool { return falseCondition(c.status.Conditions) == nil }
-
-// maxSummary is how many characters the values in Device.status have.
-const maxSummary = 120
-
-// summarize returns reported values as name=value, as many as a line takes.
-func summarize(twins []schema.Twin) string {
-	var b strings.Builder
-	for _, t := range twins {
-		if t.Reported == nil {
-			continue
-		}
-		item := t.PropertyName + "=" + shorten(strings.Map(printable, t.Reported.Value), 32)
-		if b.Len()+len(item)+1 > maxSummary-4 {
-			b.WriteString(" ...")
-			break
-		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(item)
-	}
-	return b.String()
-}
-
-func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return '?'
-	}
-	return r
-}
-
-// shorten cuts a text to a number of bytes, at a character.
-func shorten(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	cut := most - 3
-	for cut > 0 && text[cut]&0xc0 == 0x80 {
-		cut--
-	}
-	return text[:cut] + "..."
-}

@@ -25,6 +25,7 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/resources"
@@ -48,17 +49,15 @@ type Config struct {
 // Live keeps the reports as they come. Its methods return at once and may be called by
 // several goroutines at once; twins.Store implements it.
 type Live interface {
-	// Put is given a report: the JSON of a DeviceStatusStatus, which nobody changes, and
-	// when it was received.
-	Put(device *v1beta1.Device, status []byte, received time.Time)
+	Put(twins.Report)
 	// Delete is called when the device is gone or at another node.
 	Delete(namespace, name string)
 }
 
 type noLive struct{}
 
-func (noLive) Put(*v1beta1.Device, []byte, time.Time) {}
-func (noLive) Delete(string, string)                  {}
+func (noLive) Put(twins.Report)      {}
+func (noLive) Delete(string, string) {}
 
 // Controller is the DeviceController. Its methods may be called by several
 // goroutines at once.
@@ -129,6 +128,7 @@ func New(cfg Config) (*Controller, error) {
 	c.models, err[1] = newStore(cfg, resources.DeviceModels, func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil, nil)
 	c.statuses, err[2] = newStore(cfg, resources.DeviceStatuses, func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
 		func(s *v1beta1.DeviceStatus) {
+			c.showStored(s)
 			s.Status = v1beta1.DeviceStatusStatus{Conditions: s.Status.Conditions}
 		}, nil)
 	if err := errors.Join(err[:]...); err != nil {
@@ -187,7 +187,14 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.mu.Unlock()
 	g.Go(func() error { return c.devices.Run(ctx) })
 	g.Go(func() error { return c.models.Run(ctx) })
-	g.Go(func() error { return c.statuses.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-c.devices.Synced(): // a DeviceStatus of no Device is not shown
+			return c.statuses.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error {
 		<-ctx.Done()
 		queue.ShutDown()
@@ -237,7 +244,7 @@ func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 		}
 	}
 	hidden := false
-	if change.Old != nil && node != nowNode {
+	if change.New == nil || change.Old != nil && node != nowNode {
 		c.forget(change.Name)
 		hidden = c.beginMove(change.Name, node, nowNode)
 	}

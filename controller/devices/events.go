@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/summary"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
@@ -53,10 +54,10 @@ func (c *Controller) recordNews(ctx context.Context, device *v1beta1.Device, bef
 		if bad.Type == conditionDesiredValid {
 			reason = EventDesiredRefused
 		}
-		c.event(ctx, device, corev1.EventTypeWarning, reason, shorten(fmt.Sprintf("%s: %s", bad.Reason, bad.Message), 900))
+		c.event(ctx, device, corev1.EventTypeWarning, reason, summary.Shorten(fmt.Sprintf("%s: %s", bad.Reason, bad.Message), 900))
 	}
 	if cond := apimeta.FindStatusCondition(next.status.Conditions, v1beta1.ConditionValuesStored); cond != nil && before.since.IsZero() {
-		c.event(ctx, device, corev1.EventTypeWarning, EventValuesNotStored, shorten(cond.Message, 900))
+		c.event(ctx, device, corev1.EventTypeWarning, EventValuesNotStored, summary.Shorten(cond.Message, 900))
 	}
 }
 

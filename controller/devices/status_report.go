@@ -14,6 +14,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -118,7 +119,7 @@ func (c *Controller) receive(ctx context.Context, node string, obj hub.Object) e
 	}
 	received := r.received
 	r.mu.Unlock()
-	c.cfg.Live.Put(device, body, received)
+	c.show(device, body, received)
 	c.turns.add(name, urgent)
 	return nil
 }
@@ -173,6 +174,34 @@ func (c *Controller) reportOf(name cache.Name) *report {
 		c.reports[name] = r
 	}
 	return r
+}
+
+// show puts a report into Config.Live. received is zero for one that was read from the
+// DeviceStatus.
+func (c *Controller) show(device *v1beta1.Device, status []byte, received time.Time) {
+	c.cfg.Live.Put(twins.Report{
+		Namespace: device.Namespace, Name: device.Name, UID: device.UID, Labels: device.Labels, Created: device.CreationTimestamp,
+		Node: device.Spec.NodeName, Status: status, Received: received,
+	})
+}
+
+// showStored puts what a DeviceStatus says into Config.Live, unless the node's own reports come
+// here.
+func (c *Controller) showStored(s *v1beta1.DeviceStatus) {
+	name := cache.Name{Namespace: s.Namespace, Name: s.Name}
+	item, ok := c.devices.Load(name)
+	if !ok {
+		return // the Device is gone, or its next report shows it
+	}
+	device := item.Object
+	if node := device.Spec.NodeName; node != "" && c.notifier.Subscribed(node) {
+		if r := c.lastReport(name); r != nil {
+			return
+		}
+	}
+	if body, err := json.Marshal(s.Status); err == nil {
+		c.show(device, body, time.Time{})
+	}
 }
 
 // lastReport returns the report of a device, if one was received, else nil.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/util/csaupgrade"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/summary"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/meta/resources"
 )
@@ -237,7 +238,7 @@ const seenEvery = time.Minute
 // applySummary brings the summary in Device.status up to date, if it differs from before.
 func (c *Controller) applySummary(ctx context.Context, device *v1beta1.Device, before v1beta1.Summary, status v1beta1.DeviceStatusStatus, received time.Time) (v1beta1.Summary, error) {
 	seen := metav1.NewTime(received.UTC().Truncate(time.Second))
-	next := v1beta1.Summary{State: status.State, Values: summarize(status.Twins), LastSeen: &seen}
+	next := v1beta1.Summary{State: status.State, Values: summary.Values(status.Twins), LastSeen: &seen}
 	if before.LastSeen == nil {
 		before = device.Status
 	}

@@ -48,7 +48,7 @@ func New(cfg Config) (*Link, error) {
 func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
 	wake := make(chan struct{}, 1)
 	stop := l.engine.Subscribe(func(c twin.Commit) {
-		if !changesDevices(c) {
+		if !devicespec.Changes(c) {
 			return
 		}
 		select {
@@ -70,32 +70,6 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 			return nil
 		}
 	}
-}
-
-// changesDevices reports whether a commit may change what a mapper sees. Most
-// commits are reports of actual values, which do not.
-func changesDevices(c twin.Commit) bool {
-	for _, effect := range c.Effects {
-		switch e := effect.(type) {
-		case twin.Membership:
-			return true
-		case twin.Document:
-			for _, t := range e.Twins {
-				if desired(t.Last) != desired(t.Current) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// desired returns the desired value of a twin, "" for none.
-func desired(t *twin.Twin) string {
-	if t == nil || t.Expected == nil {
-		return ""
-	}
-	return t.Expected.Value
 }
 
 func (l *Link) list() []device.Instance {

@@ -108,6 +108,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 	resync := time.NewTicker(l.cfg.Resync)
 	defer resync.Stop()
 	l.requestList(ctx)
+	held := 0 // messages since a list that is not passed on, as more wait; 0 is none
 	v := view{list: l.membership(topics.Result(topics.MembershipDetail)), updated: l.membership(topics.MembershipUpdated)}
 	for {
 		select {
@@ -121,13 +122,16 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 			newList, err := v.apply(m)
 			if err != nil {
 				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "err", err)
-				continue
 			}
 			if v.missed {
 				v.missed = false
 				l.requestList(ctx)
 			}
-			if newList {
+			if newList || held > 0 {
+				held++
+			}
+			if held >= cap(events) || (held > 0 && len(events) == 0) {
+				held = 0
 				changed(instances(v.entries))
 			}
 		}

@@ -70,17 +70,15 @@ func (v *view) applyMembership(payload []byte) (bool, error) {
 	if v.missed = m.revision != v.revision+1; m.revision > v.revision {
 		v.revision = m.revision
 	}
-	next := maps.Clone(v.entries)
 	for id, e := range m.entries {
-		if old := next[id]; old != nil {
+		if old := v.entries[id]; old != nil {
 			e.keepNewer(old, m.made)
 		}
-		next[id] = e
+		v.entries[id] = e
 	}
 	for _, id := range m.removed {
-		delete(next, id)
+		delete(v.entries, id)
 	}
-	v.entries = next
 	return true, nil
 }
 
@@ -107,7 +105,6 @@ func (v *view) applyDocument(m bus.Message) (bool, error) {
 	if maps.Equal(e.desired, old.desired) {
 		return false, nil
 	}
-	v.entries = maps.Clone(v.entries)
 	v.entries[id] = e
 	return true, nil
 }

@@ -129,7 +129,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return b.publish(ctx)
 }
 
-// announcement asks for the lists of all devices.
+// announcement asks for the lists of all devices, and all deltas.
 type announcement struct{}
 
 // announce publishes all devices when engine and bus are ready, and again after
@@ -257,7 +257,7 @@ func (b *Bridge) publish(ctx context.Context) error {
 			case reply:
 				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
 			case announcement:
-				b.announceLists(ctx)
+				b.announceAll(ctx)
 			case listRequest:
 				b.list(ctx, item)
 			}
@@ -280,8 +280,7 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) {
 			id := orNew(c.EventID)
 			b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDocument), id, appendDocument(b.buffer[:0], id, c.Time, e.Twins))
 		case twin.Delta:
-			id := newEventID()
-			b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, c.Time, e))
+			b.delta(ctx, c.Device, c.Time, e)
 		case twin.Membership:
 			b.membership(ctx, c, e)
 		}
@@ -301,6 +300,11 @@ func (b *Bridge) result(ctx context.Context, c twin.Commit, e twin.Result) {
 	stale := func(name string) bool { return d.Quality(name, c.Time) == twin.Stale }
 	id := orNew(c.EventID)
 	b.publishPayload(ctx, topics.Device(c.Device, topics.Result(action)), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
+}
+
+func (b *Bridge) delta(ctx context.Context, device string, now time.Time, d twin.Delta) {
+	id := newEventID()
+	b.publishPayload(ctx, topics.Device(device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, now, d))
 }
 
 // publishPayload publishes a payload in b.buffer, whose memory it keeps for the next. The

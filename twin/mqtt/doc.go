@@ -23,7 +23,8 @@
 // and publishes each change, whoever made it,
 //
 //	$hw/events/device/<id>/twin/update/document   each change of a value
-//	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet
+//	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet, and
+//	                                              when the bridge or its broker connection starts
 //	$hw/events/device/<id>/state/update/result    a silent device becomes unknown
 //	$hw/events/node/<node>/membership/updated     a device is added, changed or removed
 //	$hw/events/node/<node>/membership/detail/result  also without a request, see below

@@ -52,9 +52,11 @@ func (r *revisions) next(level string) int64 {
 
 func (r *revisions) current(level string) int64 { return max(r.first, r.last[level]) }
 
-// announceLists publishes the lists of all devices, and of the devices of each protocol that
-// the node has or has had.
-func (b *Bridge) announceLists(ctx context.Context) {
+// announceAll publishes what a client may have missed while the node or the broker was away: the
+// lists of all devices and of the devices of each protocol that the node has or has had, and
+// the deltas. A desired value that is in the store may have no delta yet: the node may have
+// been killed between the two.
+func (b *Bridge) announceAll(ctx context.Context) {
 	b.list(ctx, listRequest{detail: true})
 	levels := maps.Clone(b.revisions.last)
 	delete(levels, "")
@@ -65,6 +67,12 @@ func (b *Bridge) announceLists(ctx context.Context) {
 	}
 	for _, level := range slices.Sorted(maps.Keys(levels)) {
 		b.list(ctx, listRequest{detail: true, level: level})
+	}
+	now := b.cfg.Now()
+	for _, d := range b.cfg.Engine.Devices() {
+		if delta, open := d.Delta(); open {
+			b.delta(ctx, d.ID, now, delta)
+		}
 	}
 }
 
