@@ -26,10 +26,12 @@ cluster-down: ## Remove the development cluster (root)
 	@cd cmd/cluster && go run . down
 
 ## Build
-.PHONY: build generate packages
+.PHONY: build generate packages mapper-images
 build: ## Build cloudcore, edgecore and edgectl into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
+mapper-images: ## Build a container image of each mapper into bin/images, without a container engine
+	@cd cmd/cluster && go run ./mapperimages --out $(CURDIR)/$(BIN)/images
 generate: ## Regenerate code and resource definitions
 	go generate ./...
 packages:
@@ -140,3 +142,4 @@ bench-twin: ## Measure twins: updates in one program and over MQTT, durable; mem
 bench-device: ## Measure devices: values a second of a mapper to durable twins, start of 1,000 devices, writes to the API server for 10,000 devices that report once a second
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestMeasured$$' ./device/inprocess
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices
+	cd examples/mappers && go test -count=1 -run '^$$' -bench '^BenchmarkPoints$$' -benchtime 2s ./modbus
