@@ -133,30 +133,30 @@ func readThing(text []byte) (wot.Thing, error) {
 	modelName := ""
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
 	for {
-		var any struct {
+		var object struct {
 			Kind     string                `json:"kind"`
 			Metadata struct{ Name string } `json:"metadata"`
 			Spec     schema.Options        `json:"spec"`
 		}
-		err := decoder.Decode(&any)
+		err := decoder.Decode(&object)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			return thing, err
 		}
-		switch any.Kind {
+		switch object.Kind {
 		case "DeviceModel":
 			models++
-			modelName = any.Metadata.Name
-			err = any.Spec.Decode(&thing.Model)
+			modelName = object.Metadata.Name
+			err = object.Spec.Decode(&thing.Model)
 		case "Device":
 			devices++
-			thing.Name = any.Metadata.Name
-			err = any.Spec.Decode(&thing.Device)
+			thing.Name = object.Metadata.Name
+			err = object.Spec.Decode(&thing.Device)
 		}
 		if err != nil {
-			return thing, fmt.Errorf("%s %s: %w", any.Kind, any.Metadata.Name, err)
+			return thing, fmt.Errorf("%s %s: %w", object.Kind, object.Metadata.Name, err)
 		}
 	}
 	switch {

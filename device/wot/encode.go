@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -237,13 +238,13 @@ func (e *encoder) loseBody(name, body string) error {
 
 func httpForms(base, path, writePath, method string, writable bool) []map[string]any {
 	base = strings.TrimSuffix(base, "/")
-	forms := []map[string]any{{"href": base + "/" + strings.TrimPrefix(path, "/"), "op": []string{"readproperty"}, "htv:methodName": "GET"}}
+	forms := []map[string]any{{"href": base + "/" + strings.TrimPrefix(path, "/"), "op": []string{"readproperty"}, "htv:methodName": http.MethodGet}}
 	if writable {
 		if writePath == "" {
 			writePath = path
 		}
 		if method == "" {
-			method = "PUT"
+			method = http.MethodPut
 		}
 		forms = append(forms, map[string]any{"href": base + "/" + strings.TrimPrefix(writePath, "/"), "op": []string{"writeproperty"}, "htv:methodName": method})
 	}

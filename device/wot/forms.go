@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -133,7 +134,7 @@ func (d *decoder) bindHTTP(u *url.URL, write *form) (binding, error) {
 	if w, err := d.resolve(write.Href); err == nil && w.RequestURI() != u.RequestURI() {
 		b.visit["writePath"] = w.RequestURI()
 	}
-	if write.Method != "" && write.Method != "PUT" {
+	if write.Method != "" && write.Method != http.MethodPut {
 		b.visit["writeMethod"] = write.Method
 	}
 	return b, nil

@@ -10,7 +10,6 @@ import (
 	"math/big"
 	"net"
 	"net/url"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,9 +60,6 @@ type simulator struct {
 	namespace *server.NodeNameSpace
 	identity  identity
 	nodes     map[string]*server.Node
-
-	mu     sync.Mutex
-	values map[string]any
 }
 
 // startPress starts a server at a free port, and a proxy before it. The library wants to know
