@@ -67,6 +67,38 @@ type simulator struct {
 	own  *opcua.Client
 }
 
+// locked is a namespace whose values may be read and written at once: the library writes them
+// while it makes the first notification of a monitored item.
+type locked struct {
+	*server.NodeNameSpace
+	server *server.Server
+	mu     sync.Mutex
+}
+
+// Attribute reads an attribute of a node.
+func (l *locked) Attribute(id *ua.NodeID, attr ua.AttributeID) *ua.DataValue {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.NodeNameSpace.Attribute(id, attr)
+}
+
+// SetAttribute writes one, and notifies.
+func (l *locked) SetAttribute(id *ua.NodeID, attr ua.AttributeID, val *ua.DataValue) ua.StatusCode {
+	l.mu.Lock()
+	n := l.Node(id)
+	if n == nil {
+		l.mu.Unlock()
+		return ua.StatusBadNodeIDUnknown
+	}
+	err := n.SetAttribute(attr, val)
+	l.mu.Unlock()
+	if err != nil {
+		return ua.StatusBadAttributeIDInvalid
+	}
+	l.server.ChangeNotification(id)
+	return ua.StatusOK
+}
+
 // startPress starts a server at a free port, and a proxy before it. The library wants to know
 // its port before, so startPress tries free ones; and a server has endpoints for the addresses
 // that it knows only.
@@ -110,7 +142,7 @@ func newPress(t *testing.T, port, other int) *simulator {
 	}
 	s := &simulator{url: fmt.Sprintf("opc.tcp://127.0.0.1:%d", port), identity: own, nodes: make(map[string]*ua.NodeID)}
 	namespace := server.NewNodeNameSpace(srv, "urn:edgekit:press")
-	srv.AddNamespace(namespace)
+	srv.Namespaces()[srv.AddNamespace(namespace)] = &locked{NodeNameSpace: namespace, server: srv} // the library has no other way
 	objects := namespace.Objects()
 	add := func(name string, n *server.Node) {
 		objects.AddRef(n, id.HasComponent, true)
@@ -136,8 +168,7 @@ func newPress(t *testing.T, port, other int) *simulator {
 	return s
 }
 
-// set changes a value at the press, as another client: the library's server does not lock its
-// nodes, so that nothing but its own goroutine may use them.
+// set changes a value at the press, as another client.
 func (s *simulator) set(t *testing.T, name string, value any) {
 	t.Helper()
 	answer, err := s.client(t).Write(t.Context(), &ua.WriteRequest{NodesToWrite: []*ua.WriteValue{{
