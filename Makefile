@@ -5,7 +5,7 @@ SHELL   := /bin/bash
 BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo
+MODULES := cmd/cluster cmd/demo examples/mappers
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -26,17 +26,19 @@ cluster-down: ## Remove the development cluster (root)
 	@cd cmd/cluster && go run . down
 
 ## Build
-.PHONY: build generate packages
+.PHONY: build generate packages mapper-images
 build: ## Build cloudcore, edgecore and edgectl into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
+mapper-images: ## Build a container image of each mapper into bin/images, without a container engine
+	@cd cmd/cluster && go run ./mapperimages --out $(CURDIR)/$(BIN)/images
 generate: ## Regenerate code and resource definitions
 	go generate ./...
 packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-modbus conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -83,6 +85,8 @@ e2e-volumes: ## Run the volume tests of e2e: local volumes, a StatefulSet on loc
 	cd cmd/demo && VOLUMES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestVolumes$$' ./e2e
 e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment (root; RESULT lines)
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
+e2e-modbus: ## Run the device test of e2e: a Modbus device follows the cloud and back, through a cut, all parts killed in any order; 10 minutes (root)
+	cd cmd/demo && MODBUS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestModbus$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)
@@ -138,3 +142,4 @@ bench-twin: ## Measure twins: updates in one program and over MQTT, durable; mem
 bench-device: ## Measure devices: values a second of a mapper to durable twins, start of 1,000 devices, writes to the API server for 10,000 devices that report once a second
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestMeasured$$' ./device/inprocess
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices
+	cd examples/mappers && go test -count=1 -run '^$$' -bench '^BenchmarkPoints$$' -benchtime 2s ./modbus

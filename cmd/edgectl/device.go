@@ -16,6 +16,8 @@ type deviceCmd struct {
 	Convert deviceConvert `cmd:"" help:"Convert Devices and DeviceModels of v1alpha1 and v1alpha2 to v1beta1. What cannot be converted is named on standard error."`
 	New     deviceNew     `cmd:"" help:"Write a new mapper into a folder NAME: a driver, its test with a simulated device, a program and a first Device."`
 	Adopt   deviceAdopt   `cmd:"" help:"List the devices that a mapper has found, and print those that are named as Devices for 'kubectl apply -f -'."`
+	Import  deviceImport  `cmd:"" help:"Make a DeviceModel, and a Device, of a W3C Thing Description or an EdgeX device profile. What cannot be taken over is named on standard error."`
+	Export  deviceExport  `cmd:"" help:"Make a W3C Thing Description of a DeviceModel and a Device."`
 }
 
 // spaceFlag names the namespace of devices.

@@ -160,7 +160,7 @@ func leavesNothing(t *testing.T, s *site.Site) {
 
 // showLogs prints the ends of edgekit's own logs.
 func showLogs(t *testing.T, s *site.Site) {
-	for _, name := range []string{"cloudcore", "edgecore", "thermometer"} {
+	for _, name := range []string{"cloudcore", "edgecore", "thermometer", "modbus-mapper"} {
 		if text, err := s.Processes().Tail(name, 30); err == nil {
 			t.Logf("--- the end of %s's log\n%s", name, text)
 		}

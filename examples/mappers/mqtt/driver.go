@@ -111,8 +111,24 @@ func (d *driver) Write(ctx context.Context, property, value string) error {
 	if err := d.session.publish(ctx, p.CommandTopic, payload); err != nil {
 		return err
 	}
-	_, _ = d.session.wait(ctx, p.Topic, began, time.Duration(d.Confirm)*time.Millisecond) // what is read back says whether it was taken
+	d.confirm(ctx, p, began, value)
 	return d.session.lost()
+}
+
+// confirm waits until the device sends the value, but not for long: it may send another, or
+// nothing. What is read back then says whether it was taken.
+func (d *driver) confirm(ctx context.Context, p *point, since time.Time, value string) {
+	most := time.Duration(d.Confirm) * time.Millisecond
+	for end := time.Now().Add(most); ; {
+		m, err := d.session.wait(ctx, p.Topic, since, time.Until(end))
+		if err != nil {
+			return
+		}
+		if got, err := p.value(m.payload); err == nil && got == value {
+			return
+		}
+		since = m.at // an older message was on its way
+	}
 }
 
 // Subscribe gives each property of a message that has arrived.

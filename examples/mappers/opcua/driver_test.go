@@ -67,7 +67,7 @@ func TestRecovers(t *testing.T) {
 		t.Helper()
 		next++
 		g.SetDesired(press, "target", strconv.Itoa(next))
-		g.Wait(func() bool { return s.value("target") == int32(next) }, func() string { return "the press does not follow" })
+		g.Wait(func() bool { return s.value(t, "target") == int32(next) }, func() string { return "the press does not follow" })
 		s.set(t, "temperature", float64(next))
 		g.WaitActual(press, "temperature", strconv.Itoa(next))
 		g.WaitState(press, device.Online)

@@ -154,7 +154,7 @@ func (c connection) options(ctx context.Context) ([]opcua.Option, error) {
 		if err != nil {
 			return nil, fmt.Errorf("certificate and privateKey: %w", err)
 		}
-		ok := false
+		var ok bool
 		if key, ok = pair.PrivateKey.(*rsa.PrivateKey); !ok {
 			return nil, errors.New("privateKey is no RSA key, which OPC UA needs")
 		}

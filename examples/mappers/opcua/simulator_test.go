@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopcua/opcua"
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/server"
 	"github.com/gopcua/opcua/ua"
@@ -57,13 +59,44 @@ func newIdentity(t *testing.T, name string) identity {
 
 // simulator is an OPC UA server with the nodes of a press.
 type simulator struct {
-	server    *server.Server
-	namespace *server.NodeNameSpace
-	identity  identity
-	nodes     map[string]*server.Node
+	url      string
+	identity identity
+	nodes    map[string]*ua.NodeID
 
+	once sync.Once
+	own  *opcua.Client
+}
+
+// locked is a namespace whose values may be read and written at once: the library writes them
+// while it makes the first notification of a monitored item.
+type locked struct {
+	*server.NodeNameSpace
+	server *server.Server
 	mu     sync.Mutex
-	values map[string]any
+}
+
+// Attribute reads an attribute of a node.
+func (l *locked) Attribute(id *ua.NodeID, attr ua.AttributeID) *ua.DataValue {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.NodeNameSpace.Attribute(id, attr)
+}
+
+// SetAttribute writes one, and notifies.
+func (l *locked) SetAttribute(id *ua.NodeID, attr ua.AttributeID, val *ua.DataValue) ua.StatusCode {
+	l.mu.Lock()
+	n := l.Node(id)
+	if n == nil {
+		l.mu.Unlock()
+		return ua.StatusBadNodeIDUnknown
+	}
+	err := n.SetAttribute(attr, val)
+	l.mu.Unlock()
+	if err != nil {
+		return ua.StatusBadAttributeIDInvalid
+	}
+	l.server.ChangeNotification(id)
+	return ua.StatusOK
 }
 
 // startPress starts a server at a free port, and a proxy before it. The library wants to know
@@ -107,44 +140,70 @@ func newPress(t *testing.T, port, other int) *simulator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &simulator{server: srv, namespace: server.NewNodeNameSpace(srv, "urn:edgekit:press"), identity: own, nodes: make(map[string]*server.Node)}
-	srv.AddNamespace(s.namespace)
-	objects := s.namespace.Objects()
+	s := &simulator{url: fmt.Sprintf("opc.tcp://127.0.0.1:%d", port), identity: own, nodes: make(map[string]*ua.NodeID)}
+	namespace := server.NewNodeNameSpace(srv, "urn:edgekit:press")
+	srv.Namespaces()[srv.AddNamespace(namespace)] = &locked{NodeNameSpace: namespace, server: srv} // the library has no other way
+	objects := namespace.Objects()
+	add := func(name string, n *server.Node) {
+		objects.AddRef(n, id.HasComponent, true)
+		s.nodes[name] = n.ID()
+	}
 	root.Objects().AddRef(objects, id.HasComponent, true)
 	for name, value := range map[string]any{"temperature": 21.5, "target": int32(100), "running": true, "program": "A"} {
-		s.nodes[name] = s.namespace.AddNewVariableStringNode(name, value)
+		add(name, namespace.AddNewVariableStringNode(name, value))
 	}
-	s.nodes["strokes"] = s.namespace.AddNode(server.NewVariableNode(ua.NewNumericNodeID(s.namespace.ID(), 1001), "strokes", uint32(7)))
-	for _, n := range s.nodes {
-		objects.AddRef(n, id.HasComponent, true)
-	}
+	add("strokes", namespace.AddNode(server.NewVariableNode(ua.NewNumericNodeID(namespace.ID(), 1001), "strokes", uint32(7))))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	if err := srv.Start(ctx); err != nil {
 		cancel()
 		return nil
 	}
 	t.Cleanup(func() {
+		if s.own != nil {
+			_ = s.own.Close(context.WithoutCancel(t.Context())) // the server ends it too
+		}
 		srv.Close()
 		cancel()
 	})
 	return s
 }
 
-// set changes a value at the press.
+// set changes a value at the press, as another client.
 func (s *simulator) set(t *testing.T, name string, value any) {
 	t.Helper()
-	if status := s.namespace.SetAttribute(s.nodes[name].ID(), ua.AttributeIDValue, server.DataValueFromValue(value)); status != ua.StatusOK {
-		t.Fatal(status)
+	answer, err := s.client(t).Write(t.Context(), &ua.WriteRequest{NodesToWrite: []*ua.WriteValue{{
+		NodeID: s.nodes[name], AttributeID: ua.AttributeIDValue,
+		Value: &ua.DataValue{EncodingMask: ua.DataValueValue, Value: ua.MustVariant(value)},
+	}}})
+	if err != nil || answer.Results[0] != ua.StatusOK {
+		t.Fatal(answer, err)
 	}
 }
 
 // value is what the press has.
-func (s *simulator) value(name string) any {
-	v := s.namespace.Attribute(s.nodes[name].ID(), ua.AttributeIDValue)
-	if v == nil || v.Value == nil {
-		return nil
+func (s *simulator) value(t *testing.T, name string) any {
+	t.Helper()
+	answer, err := s.client(t).Read(t.Context(), &ua.ReadRequest{NodesToRead: []*ua.ReadValueID{{NodeID: s.nodes[name], AttributeID: ua.AttributeIDValue}}})
+	if err != nil || answer.Results[0].Value == nil {
+		t.Fatal(answer, err)
 	}
-	return v.Value.Value()
+	return answer.Results[0].Value.Value()
+}
+
+// client is the simulator's own client.
+func (s *simulator) client(t *testing.T) *opcua.Client {
+	t.Helper()
+	s.once.Do(func() {
+		client, err := opcua.NewClient(s.url, opcua.AutoReconnect(false), opcua.RequestTimeout(time.Minute))
+		if err == nil {
+			err = client.Connect(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.own = client
+	})
+	return s.own
 }
 
 // instance is the Device of device.yaml with another connection.

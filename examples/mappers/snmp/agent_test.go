@@ -76,12 +76,6 @@ func (a *agent) set(f func()) {
 	f()
 }
 
-func (a *agent) value(oid string) any {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.values[oid].Value
-}
-
 func (a *agent) serve() {
 	buf := make([]byte, 65536)
 	for {
