@@ -30,6 +30,17 @@ type Proposal struct {
 	LastFound   time.Time         `json:"lastFound"`             // set by the mapper
 }
 
+// Spec is the spec of a Device for the proposal. One without properties gets all of the model.
+func (p Proposal) Spec(model schema.DeviceModelSpec) schema.DeviceSpec {
+	spec := schema.DeviceSpec{ModelRef: schema.ModelRef{Name: p.Model}, Protocol: p.Protocol, Properties: slices.Clone(p.Properties)}
+	if len(spec.Properties) == 0 {
+		for i := range model.Properties {
+			spec.Properties = append(spec.Properties, schema.Property{Name: model.Properties[i].Name, ReportToCloud: true})
+		}
+	}
+	return spec
+}
+
 // ProposalLink is a Link that passes on proposals.
 type ProposalLink interface {
 	Link
@@ -147,8 +158,14 @@ func isLabel(name string) bool {
 	return true
 }
 
-// discover searches every Config.DiscoverCycle until ctx ends.
+// discover searches every Config.DiscoverCycle until ctx ends, from when the declared devices are
+// known. After a failure it searches again sooner.
 func (m *Mapper) discover(ctx context.Context) {
+	select {
+	case <-m.ready:
+	case <-ctx.Done():
+		return
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -160,11 +177,13 @@ func (m *Mapper) discover(ctx context.Context) {
 		search, cancel := context.WithTimeout(ctx, m.cfg.DiscoverCycle)
 		list, err := m.Discover(search)
 		cancel()
+		pause := m.cfg.DiscoverCycle
 		if err != nil && ctx.Err() == nil {
+			pause = min(pause, 64*m.cfg.Backoff)
 			m.cfg.Logger.Warn("search for devices has failed", "err", err)
 		} else {
 			m.cfg.Logger.Info("search for devices has ended", "proposed", len(list))
 		}
-		timer.Reset(m.cfg.DiscoverCycle)
+		timer.Reset(pause)
 	}
 }

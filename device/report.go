@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// conditionsPause is the time until conditions are reported again that nobody has answered.
+const conditionsPause = 10 * time.Minute
+
 // call bounds one call of the link.
 func (w *worker) call(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
@@ -61,7 +64,7 @@ func (w *worker) flush(ctx context.Context) {
 
 // isReported says that nothing is pending.
 func (w *worker) isReported() bool {
-	return w.state == "" && len(w.unsent) == 0 && !slices.ContainsFunc(w.points, func(p *point) bool { return p.isPending })
+	return w.state == "" && (len(w.unsent) == 0 || time.Now().Before(w.conditionsAt)) && !slices.ContainsFunc(w.points, func(p *point) bool { return p.isPending })
 }
 
 // sendAll reports the state, the conditions and the values.
@@ -69,9 +72,14 @@ func (w *worker) sendAll(ctx context.Context) error {
 	if err := w.sendState(ctx); err != nil {
 		return err
 	}
-	if err := w.sendConditions(ctx); err != nil {
+	if err := w.sendValues(ctx); err != nil {
 		return err
 	}
+	return w.sendConditions(ctx)
+}
+
+// sendValues reports the values that are pending.
+func (w *worker) sendValues(ctx context.Context) error {
 	values := make(map[string]string)
 	for _, p := range w.points {
 		if p.isPending {
@@ -137,7 +145,7 @@ func (w *worker) sendState(ctx context.Context) error {
 
 func (w *worker) sendConditions(ctx context.Context) error {
 	link, ok := w.cfg.Link.(ConditionLink)
-	if !ok || len(w.unsent) == 0 {
+	if !ok || len(w.unsent) == 0 || time.Now().Before(w.conditionsAt) {
 		return nil
 	}
 	var list []Condition
@@ -145,6 +153,10 @@ func (w *worker) sendConditions(ctx context.Context) error {
 		list = append(list, w.unsent[typ])
 	}
 	err := w.call(ctx, func(ctx context.Context) error { return link.Conditions(ctx, w.dev.ID, list) })
+	if errors.Is(err, context.DeadlineExceeded) { // values do not wait for an older edgecore, which does not know conditions
+		w.conditionsAt = time.Now().Add(conditionsPause)
+		return nil
+	}
 	if err != nil && !errors.Is(err, ErrRefused) {
 		return err
 	}

@@ -27,24 +27,25 @@ type worker struct {
 	unsent     map[string]Condition // conditions not reported yet
 
 	// The rest belongs to run.
-	guard    *guard
-	counts   *counters
-	late     *sync.WaitGroup // for what waits for a driver that is stuck
-	free     <-chan struct{} // closed when the driver that was stuck is closed; nil if none was
-	driver   Driver
-	secrets  []string // that the open driver was given
-	broken   error    // why the driver cannot be used any more: it panicked or is stuck
-	points   []*point
-	byName   map[string]*point
-	desired  map[string]string
-	state    string         // state not reported yet; empty if none
-	last     string         // state as last reported
-	sent     time.Time      // when a state or values were last reported
-	lastRead error          // why the last property that could not be read could not
-	dead     int            // rounds in a row in which nothing could be read
-	dirty    bool           // the problem of a property has changed
-	reports  attempts       // at reporting values and the state
-	faulty   map[fault]bool // faults that were logged and have not ended
+	guard        *guard
+	counts       *counters
+	late         *sync.WaitGroup // for what waits for a driver that is stuck
+	free         <-chan struct{} // closed when the driver that was stuck is closed; nil if none was
+	driver       Driver
+	secrets      []string // that the open driver was given
+	broken       error    // why the driver cannot be used any more: it panicked or is stuck
+	points       []*point
+	byName       map[string]*point
+	desired      map[string]string
+	state        string         // state not reported yet; empty if none
+	last         string         // state as last reported
+	sent         time.Time      // when a state or values were last reported
+	lastRead     error          // why the last property that could not be read could not
+	dead         int            // rounds in a row in which nothing could be read
+	dirty        bool           // the problem of a property has changed
+	conditionsAt time.Time      // no report of conditions before this
+	reports      attempts       // at reporting values and the state
+	faulty       map[fault]bool // faults that were logged and have not ended
 }
 
 // attempts counts the consecutive failures of one operation, and says when it may

@@ -7,6 +7,7 @@ require (
 	github.com/bufbuild/protocompile v0.14.1
 	github.com/eclipse/paho.golang v0.23.0
 	github.com/edgekit/edgekit v0.0.0
+	github.com/gopcua/opcua v0.8.0
 	github.com/gosnmp/gosnmp v1.47.0
 	github.com/simonvetter/modbus v1.6.4
 	go.uber.org/goleak v1.3.0

@@ -61,6 +61,14 @@ func (p *Proxy) Accepted() int {
 	return p.accepted
 }
 
+// SetTarget changes where new connections go: a simulator may have to know the proxy's address
+// before it listens.
+func (p *Proxy) SetTarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Drop closes all connections.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
@@ -116,8 +124,11 @@ func (p *Proxy) accept() {
 // serve passes one connection on.
 func (p *Proxy) serve(near net.Conn) {
 	defer near.Close()
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
 	var dialer net.Dialer
-	far, err := dialer.DialContext(context.Background(), "tcp", p.target) // a local port answers at once
+	far, err := dialer.DialContext(context.Background(), "tcp", target) // a local port answers at once
 	if err != nil {
 		return
 	}
