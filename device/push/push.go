@@ -85,12 +85,11 @@ type Pusher struct {
 	cfg                          Config
 	sent, refused, dropped, lost atomic.Int64
 
-	mu       sync.Mutex
-	watching bool
-	routes   map[string]map[string]route // by device and property
-	queues   map[string]*queue           // by target key
-	unsent   map[string]map[string]string
-	faulty   map[string]bool // faults that were logged
+	mu     sync.Mutex
+	routes map[string]map[string]route // by device and property
+	queues map[string]*queue           // by target key
+	unsent map[string]map[string]string
+	faulty map[string]bool // faults that were logged
 }
 
 // route says where the readings of a property go.

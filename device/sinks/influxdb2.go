@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"strconv"
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
@@ -92,7 +93,7 @@ func influxError(err error) error {
 		return nil
 	}
 	var e *influxhttp.Error
-	if errors.As(err, &e) && (e.StatusCode == 400 || e.StatusCode == 413 || e.StatusCode == 422) {
+	if errors.As(err, &e) && (e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusRequestEntityTooLarge || e.StatusCode == http.StatusUnprocessableEntity) {
 		return fmt.Errorf("%w: influxdb: %w", push.ErrRefused, err)
 	}
 	return fmt.Errorf("device/sinks: influxdb: %w", err)
