@@ -5,7 +5,7 @@ SHELL   := /bin/bash
 BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo examples/mappers
+MODULES := cmd/cluster cmd/demo device/sinks examples/mappers
 
 .DEFAULT_GOAL := help
 .PHONY: help

@@ -50,7 +50,7 @@ var fences = map[string][]string{
 	"github.com/quic-go/quic-go":                  {"hub/quicconn"},
 	"github.com/dgraph-io/badger/v4":              {"meta/badgerstore"},
 	"github.com/mochi-mqtt/server/v2":             {"bus/broker"},
-	"github.com/eclipse/paho.golang":              {"bus/client"},
+	"github.com/eclipse/paho.golang":              {"bus/client", "device/push/mqtt"},
 	"k8s.io/cri-api":                              {"edged/cri"},
 	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "device/dmi"},
 	"github.com/container-storage-interface/spec": {"edged/csi"}, // the wire of CSI drivers

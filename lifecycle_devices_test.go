@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/dmi"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
@@ -66,6 +69,11 @@ func TestLifecycleOfDevices(t *testing.T) {
 	}
 	defer taken.Close()
 	engine, messages := running(t)
+	sockets, err := os.MkdirTemp("", "dmi") // the path of t.TempDir may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(sockets)
 	for name, test := range map[string]struct {
 		open    func() (runner, error)
 		started error
@@ -79,7 +87,10 @@ func TestLifecycleOfDevices(t *testing.T) {
 			return client.New(client.Config{URL: "tcp://" + taken.Addr().String()})
 		}, bus.ErrStarted},
 		"bus/bustest.Transport": {func() (runner, error) { return bustest.New(), nil }, bus.ErrStarted},
-		"twin.Engine":           {func() (runner, error) { return twin.New(twin.Config{Store: memstore.New()}) }, twin.ErrStarted},
+		"device/dmi.Manager": {func() (runner, error) {
+			return dmi.New(dmi.Config{Engine: engine, Store: memstore.New(), Socket: filepath.Join(sockets, "dmi.sock")})
+		}, dmi.ErrStarted},
+		"twin.Engine": {func() (runner, error) { return twin.New(twin.Config{Store: memstore.New()}) }, twin.ErrStarted},
 		"twin/mqtt.Bridge": {func() (runner, error) {
 			return mqtt.New(mqtt.Config{Engine: engine, Bus: messages, Node: "edge-7"})
 		}, twin.ErrStarted},

@@ -127,14 +127,14 @@ func (p *mapper) give(ctx context.Context, client v1beta1.Mapper, d twin.Device,
 	}
 	p.set(d.ID, given{digest: f.digest, stored: had.stored, model: f.modelID}) // uncertain, until the mapper has answered
 	if !had.present {
-		_, err := call(p, ctx, client.RegisterDevice, &v1beta1.RegisterDeviceRequest{Device: f.device})
+		_, err := call(ctx, p, client.RegisterDevice, &v1beta1.RegisterDeviceRequest{Device: f.device})
 		if err != nil && status.Code(err) != codes.AlreadyExists {
 			return result{err: err}
 		}
 	}
 	// RegisterDevice changes nothing of a device that the mapper has already.
 	if has && (!had.certain || had.digest != f.digest) {
-		if _, err := call(p, ctx, client.UpdateDevice, &v1beta1.UpdateDeviceRequest{Device: f.device}); err != nil {
+		if _, err := call(ctx, p, client.UpdateDevice, &v1beta1.UpdateDeviceRequest{Device: f.device}); err != nil {
 			return result{err: err}
 		}
 	}
@@ -154,11 +154,11 @@ func (p *mapper) giveModel(ctx context.Context, client v1beta1.Mapper, f form) e
 	}
 	var err error
 	if !ok {
-		_, err = call(p, ctx, client.CreateDeviceModel, &v1beta1.CreateDeviceModelRequest{Model: f.model})
+		_, err = call(ctx, p, client.CreateDeviceModel, &v1beta1.CreateDeviceModelRequest{Model: f.model})
 		ok = status.Code(err) == codes.AlreadyExists
 	}
 	if ok {
-		_, err = call(p, ctx, client.UpdateDeviceModel, &v1beta1.UpdateDeviceModelRequest{Model: f.model})
+		_, err = call(ctx, p, client.UpdateDeviceModel, &v1beta1.UpdateDeviceModelRequest{Model: f.model})
 	}
 	if err != nil && status.Code(err) != codes.Unimplemented {
 		return err
@@ -173,7 +173,7 @@ func (p *mapper) giveModel(ctx context.Context, client v1beta1.Mapper, f form) e
 // that refuses does not have the device.
 func (p *mapper) take(ctx context.Context, client v1beta1.Mapper, id string, had given) result {
 	namespace, name, _ := strings.Cut(id, "/")
-	_, err := call(p, ctx, client.RemoveDevice, &v1beta1.RemoveDeviceRequest{DeviceName: name, DeviceNamespace: namespace})
+	_, err := call(ctx, p, client.RemoveDevice, &v1beta1.RemoveDeviceRequest{DeviceName: name, DeviceNamespace: namespace})
 	if retryable(err) {
 		return result{err: err}
 	}
@@ -201,7 +201,7 @@ func (p *mapper) takeModel(ctx context.Context, client v1beta1.Mapper, id string
 		return
 	}
 	namespace, name, _ := strings.Cut(id, "/")
-	if _, err := call(p, ctx, client.RemoveDeviceModel, &v1beta1.RemoveDeviceModelRequest{ModelName: name, ModelNamespace: namespace}); err != nil && ctx.Err() == nil {
+	if _, err := call(ctx, p, client.RemoveDeviceModel, &v1beta1.RemoveDeviceModelRequest{ModelName: name, ModelNamespace: namespace}); err != nil && ctx.Err() == nil {
 		p.m.log.Debug("mapper keeps a model", "model", id, "err", err)
 	}
 }
@@ -223,7 +223,7 @@ func retryable(err error) bool {
 }
 
 // call makes one call to the mapper.
-func call[Q, A any](p *mapper, ctx context.Context, method func(context.Context, *Q) (*A, error), request *Q) (*A, error) {
+func call[Q, A any](ctx context.Context, p *mapper, method func(context.Context, *Q) (*A, error), request *Q) (*A, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.Timeout)
 	defer cancel()
 	p.m.calls.Add(1)

@@ -213,7 +213,7 @@ func (d *decoder) message(b []byte, m reflect.Value) error {
 // reserve checks the fields of b and makes the slices and maps of m as large as they will be.
 func (d *decoder) reserve(b []byte, m reflect.Value, p *plan) error {
 	counts := [16]int{} // by number of the field; no message has as many
-	any := false
+	found := false
 	for len(b) > 0 {
 		n, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {
@@ -226,10 +226,10 @@ func (d *decoder) reserve(b []byte, m reflect.Value, p *plan) error {
 		b = b[size:]
 		if int(n) < len(counts) && typ == protowire.BytesType {
 			counts[n]++
-			any = true
+			found = true
 		}
 	}
-	if !any {
+	if !found {
 		return nil
 	}
 	for _, f := range p.fields {

@@ -48,7 +48,7 @@ type mapper struct {
 }
 
 func (m *mapper) run(ctx context.Context, edgecore string) error {
-	os.Remove(m.socket) // of an earlier run
+	_ = os.Remove(m.socket) // of an earlier run
 	listener, err := net.Listen("unix", m.socket)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func ServerOptions(codec encoding.CodecV2, check func(Peer) error, streams uint3
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec), grpc.Creds(Credentials(check)), grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxConcurrentStreams(streams), grpc.ConnectionTimeout(10 * time.Second), grpc.MaxHeaderListSize(16 << 10),
-		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer), grpc.SharedWriteBuffer(true), grpc.WaitForHandlers(true),
+		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer), grpc.WaitForHandlers(true),
 	}
 }
 
@@ -40,7 +40,7 @@ func Dial(path string, codec encoding.CodecV2, check func(Peer) error) (*grpc.Cl
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec), grpc.MaxCallRecvMsgSize(64<<20)),
 	)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
 )
 
@@ -38,8 +37,7 @@ func run(file, folder string) error {
 	for i := range imports.Len() {
 		request.ProtoFile = append(request.ProtoFile, protodesc.ToFileDescriptorProto(imports.Get(i)))
 	}
-	var own *descriptorpb.FileDescriptorProto = protodesc.ToFileDescriptorProto(files[0])
-	request.ProtoFile = append(request.ProtoFile, own)
+	request.ProtoFile = append(request.ProtoFile, protodesc.ToFileDescriptorProto(files[0]))
 	for _, plugin := range []string{"google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0"} {
 		if err := generate(plugin, request, folder); err != nil {
 			return fmt.Errorf("%s: %w", plugin, err)
