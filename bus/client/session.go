@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho/session"
@@ -29,6 +30,7 @@ type unacked struct {
 	id     uint16
 	packet []byte // encoded
 	done   func() // called when the broker has it; may be nil
+	sent   time.Time
 }
 
 func newMemory(outbox *outbox, refused func(byte)) *memory {
@@ -47,7 +49,7 @@ func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<-
 		}
 		done := m.outbox.confirms() // the outbox alone publishes
 		m.mu.Lock()
-		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done})
+		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done, sent: time.Now()})
 		m.mu.Unlock()
 	}
 	return nil
@@ -74,6 +76,16 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 		}
 	}
 	return m.SessionManager.PacketReceived(p, out)
+}
+
+// oldest is when the message was sent that waits longest for the broker; zero if none does.
+func (m *memory) oldest() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.unacked) == 0 {
+		return time.Time{}
+	}
+	return m.unacked[0].sent
 }
 
 // answerCode is the reason code of a PUBACK or PUBREC.

@@ -46,6 +46,10 @@ const (
 	DeviceStatuses = "devicestatuses" // up
 )
 
+// ConditionMQTT is the type of the Node condition that says whether the external MQTT broker of
+// a node is out of reach or refuses it. Nodes without one do not have it.
+const ConditionMQTT = "MQTTBrokerUnavailable"
+
 // Calls and streams.
 const (
 	// ServiceAccountToken is the call for a token of a service account; its body
