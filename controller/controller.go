@@ -24,6 +24,7 @@ import (
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/resources"
 )
@@ -50,9 +51,17 @@ type Config struct {
 	// DeviceStatusEvery is the least time between two writes of one
 	// DeviceStatus; 0 means 1s.
 	DeviceStatusEvery time.Duration
+	// DeviceWrites is how many writes about devices the API server gets in a second; 0
+	// means 100, negative is no bound.
+	DeviceWrites int
+	// Live gets the reports of devices as they come; nil has none. twins.Store is one.
+	Live devices.Live
 	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
 	// nil leaves Nodes without. It is not changed; its Nodes must be nil.
 	Kubelet *kubeletproxy.Config
+	// Rules sets up rules (rules.kubeedge.io), which then need their resources and rights in
+	// the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
+	Rules *rules.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -73,6 +82,7 @@ type Controller struct {
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Controller
 	nodeapi   *nodeapi.Controller
+	rules     *rules.Controller // nil without Config.Rules
 	ready     chan struct{}
 }
 
@@ -110,7 +120,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.devices, err = devices.New(devices.Config{
-		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.Live, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -129,7 +139,32 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.rules, err = newRules(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
+}
+
+// newRules makes the rules; nil where cfg has none.
+func newRules(cfg Config, nodes *cache.Store[*corev1.Node]) (*rules.Controller, error) {
+	if cfg.Rules == nil {
+		return nil, nil
+	}
+	if cfg.Rules.Nodes != nil {
+		return nil, errors.New("Config.Rules.Nodes must be nil: the Controller gives its own")
+	}
+	own := *cfg.Rules
+	own.Nodes = nodes
+	if own.Cloud == nil {
+		own.Cloud = cfg.Cloud
+	}
+	if own.Dynamic == nil {
+		own.Dynamic = cfg.Dynamic
+	}
+	if own.Logger == nil {
+		own.Logger = cfg.Logger
+	}
+	return rules.New(own)
 }
 
 // newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
@@ -199,6 +234,9 @@ type Links interface {
 // started and returns nil. links may be nil only without Config.Kubelet, and
 // where this cloudcore is the only one. A second Run returns ErrStarted.
 func (c *Controller) Run(ctx context.Context, links Links) error {
+	if c.rules != nil && links == nil {
+		return errors.New("controller: Run needs the links of nodes for rules: give a hub.Server")
+	}
 	if c.kubelet != nil && links == nil {
 		return errors.New("controller: Run needs the links of nodes to serve kubelet endpoints: give a hub.Server")
 	}
@@ -213,6 +251,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	parts = append(parts, func(ctx context.Context) error { return c.lifecycle.Run(ctx, supersede) })
 	if c.kubelet != nil {
 		parts = append(parts, func(ctx context.Context) error { return c.kubelet.Run(ctx, links.OpenStream) })
+	}
+	if c.rules != nil {
+		parts = append(parts, func(ctx context.Context) error { return c.rules.Run(ctx, links.OpenStream) })
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {
@@ -258,18 +299,27 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	}
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
+		Resend: func() []hub.Key { return c.devices.Resend(node) },
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)
 	}
+	parts := []nodesync.Part{
+		{Resources: edge.Resources(), Source: c.edge.Source(node)},
+		{Resources: devices.Resources(), Source: c.devices.Source(node)},
+		{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
+	}
+	var inbox hub.Inbox = sink
+	var outbox hub.Outbox
+	if c.rules != nil {
+		parts = append(parts, nodesync.Part{Resources: rules.Resources(), Source: c.rules.Source(node)})
+		inbox, outbox = c.rules.Inbox(node, sink), c.rules.Outbox(node)
+	}
 	return hub.Node{
-		Down: nodesync.Union(
-			nodesync.Part{Resources: edge.Resources(), Source: c.edge.Source(node)},
-			nodesync.Part{Resources: devices.Resources(), Source: c.devices.Source(node)},
-			nodesync.Part{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
-		),
-		Up:    sink,
-		Inbox: sink,
+		Down:   nodesync.Union(parts...),
+		Up:     sink,
+		Inbox:  inbox,
+		Outbox: outbox,
 		Claim: func(ctx context.Context, decide func(hub.Claim) (hub.Claim, error)) error {
 			return c.lifecycle.Claim(ctx, node, decide)
 		},
@@ -293,4 +343,7 @@ func (c *Controller) Handle(mux *hub.Mux) {
 	c.edge.Handle(mux)
 	c.devices.Handle(mux)
 	c.nodeapi.Handle(mux)
+	if c.rules != nil {
+		c.rules.Handle(mux)
+	}
 }

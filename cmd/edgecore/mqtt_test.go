@@ -43,7 +43,7 @@ func TestMQTTSettings(t *testing.T) {
 	} {
 		for i, flags := range all {
 			n, log := &node{name: "edge-1"}, slog.New(slog.DiscardHandler)
-			access, err := flags.access(n, nil, nil, log)
+			access, err := flags.access(n, nil, nil, nil, log)
 			if err == nil {
 				_, _, err = flags.bus(n, access, log)
 			}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
@@ -31,6 +32,9 @@ const ServiceAccount = "cloudcore"
 
 //go:embed rbac.yaml
 var rbac []byte
+
+//go:embed twins.yaml
+var twins []byte
 
 //go:embed rbac-legacy.yaml
 var rbacLegacy []byte
@@ -55,6 +59,19 @@ func LegacyManifest(namespace string) ([]byte, error) {
 	}
 	return stream(split(rbacLegacy, namespace)), nil
 }
+
+// TwinsManifest returns what makes the live values of devices an API of the cluster. Ensure
+// creates it if Config.Twins is set. It must not be there unless a cloudcore serves them: an
+// API that does not answer keeps namespaces from being deleted.
+func TwinsManifest(namespace string) ([]byte, error) {
+	namespace, err := checkNamespace(namespace)
+	if err != nil {
+		return nil, err
+	}
+	return stream(twinsDocuments(namespace)), nil
+}
+
+func twinsDocuments(namespace string) [][]byte { return split(twins, namespace) }
 
 // stream joins documents to one YAML stream.
 func stream(docs [][]byte) []byte {
@@ -94,6 +111,11 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install: %w", err)
 	}
+	rules, err := rulesv1.CRDs()
+	if err != nil {
+		return nil, fmt.Errorf("install: %w", err)
+	}
+	crds = append(crds, rules...)
 	docs := [][]byte{[]byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n")}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil
@@ -104,6 +126,7 @@ type Config struct {
 	REST      *rest.Config      // how the API server is reached
 	Client    dynamic.Interface // takes the place of one made from REST
 	Namespace string            // empty means the constant Namespace
+	Twins     bool              // create what TwinsManifest has, too
 	// Wait bounds the time for the API server to serve the resources; 0 means
 	// 30s.
 	Wait time.Duration
@@ -130,6 +153,13 @@ func Ensure(ctx context.Context, cfg Config) error {
 	docs, err := documents(cfg.Namespace)
 	if err != nil {
 		return err
+	}
+	if cfg.Twins {
+		namespace, err := checkNamespace(cfg.Namespace)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, twinsDocuments(namespace)...)
 	}
 	var definitions []string
 	for _, doc := range docs {

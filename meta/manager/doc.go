@@ -49,6 +49,9 @@
 // there are more than Config.MaxEvents, the oldest is dropped: after a long time
 // offline the newest events are the useful ones.
 //
+// [EventQueues] are further sources of events, for what may wait long for its receiver:
+// messages of rules. [Outboxes] joins them with EventOutbox to the one Outbox of the link.
+//
 // Versions on the link are the store's revisions in decimal. They order the values
 // of one key, also across restarts.
 //

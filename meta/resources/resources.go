@@ -50,6 +50,20 @@ const (
 // a node is out of reach or refuses it. Nodes without one do not have it.
 const ConditionMQTT = "MQTTBrokerUnavailable"
 
+// Rules, in the API group rules.kubeedge.io.
+const (
+	Rules         = "rules"         // down: the rules whose source is the node
+	RuleEndpoints = "ruleendpoints" // in the cloud only
+	RuleMessages  = "rulemessages"  // in the cloud only: messages for nodes that are away
+	// RuleEvents are events, both ways: a message of a rule; the key is the rule's.
+	RuleEvents = "rules/messages"
+	// CustomMessages are events up: messages of MQTT clients that no rule asks for.
+	CustomMessages = "messages"
+	// RuleProxy is the resource of the streams that carry one HTTP request for a rule,
+	// both ways.
+	RuleProxy = "rules/proxy"
+)
+
 // Calls and streams.
 const (
 	// ServiceAccountToken is the call for a token of a service account; its body

@@ -1,0 +1,296 @@
+package rules
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/bus/rules/v1"
+	"github.com/edgekit/edgekit/bus/rules/wire"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/runguard"
+	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta/resources"
+)
+
+// Open opens a stream to a node; hub.Server.OpenStream is one.
+type Open func(ctx context.Context, node string, m hub.Message) (hub.Stream, error)
+
+// Config sets up a Controller. Cloud and Dynamic are required; a controller.Controller sets
+// them, Nodes and Logger where they are nil.
+type Config struct {
+	Cloud   kubernetes.Interface // cloudcore's own identity: to ask for users and their rights
+	Dynamic dynamic.Interface    // the same, for the resources of rules.kubeedge.io
+	// Nodes are the edge nodes; nil knows none: then no request is passed on to another
+	// cloudcore, and a node that does not exist counts as away.
+	Nodes *cache.Store[*corev1.Node]
+	// Entry is the port for callers; nil opens none.
+	Entry *EntryConfig
+	// TargetCAs are the authorities of https:// URLs; nil means the system's.
+	TargetCAs *x509.CertPool
+	// LocalTargets lets rules call URLs at addresses of this machine (loopback) and
+	// link-local ones, where clouds have services for the machine's own eyes.
+	LocalTargets bool
+	// Timeout bounds one request with its answer; 0 means 60s.
+	Timeout time.Duration
+	// Retry is the pause after a failed try of a message; it doubles up to a minute. 0 means
+	// 1s.
+	Retry time.Duration
+	// StatusEvery is the least time between two writes of status; 0 means 10s.
+	StatusEvery time.Duration
+	// Messages gets each message that nodes send without a rule (edgecore
+	// --rules-custom-messages), in the order of its topic filter. It must be quick, and
+	// gets a message again that it returned an error for. nil refuses them.
+	Messages func(ctx context.Context, node string, m wire.Message) error
+	Logger   *slog.Logger // nil discards
+}
+
+// Controller is the cloud's half of rules.
+type Controller struct {
+	cfg       Config
+	log       *slog.Logger
+	guard     runguard.Guard
+	rules     *cache.Store[*v1.Rule]
+	endpoints *cache.Store[*v1.RuleEndpoint]
+	messages  *cache.Store[*v1.RuleMessage] // without payloads
+	notifier  nodesync.Notifier             // of rules
+	arrivals  nodesync.Notifier             // of messages for nodes
+	targets   *targets
+	statuses  *statuses
+	entry     *entry // nil without Config.Entry
+
+	mu         sync.Mutex
+	namespaces map[string]map[string]*resolved // by namespace and name
+	order      map[string][]*resolved          // those of a namespace by which answers first
+	byNode     map[string]map[cache.Name]struct{}
+	deliveries map[deliveryKey]*delivery
+
+	// runMu guards what Run sets. It is locked after every other mutex.
+	runMu   sync.Mutex
+	open    Open            // nil before Run
+	running context.Context // nil before Run and after it
+	work    sync.WaitGroup  // deliveries; Run waits for them
+}
+
+// New checks the configuration. It does no I/O.
+func New(cfg Config) (*Controller, error) {
+	switch {
+	case cfg.Cloud == nil || cfg.Dynamic == nil:
+		return nil, errors.New("controller/rules: Config.Cloud and Dynamic are required")
+	case cfg.Timeout < 0 || cfg.StatusEvery < 0 || cfg.Retry < 0:
+		return nil, errors.New("controller/rules: Config.Timeout, Retry or StatusEvery is negative: leave it 0 for the default")
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = time.Minute
+	}
+	if cfg.Retry == 0 {
+		cfg.Retry = time.Second
+	}
+	if cfg.StatusEvery == 0 {
+		cfg.StatusEvery = 10 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Controller{
+		cfg: cfg, log: cfg.Logger, targets: newTargets(cfg),
+		namespaces: make(map[string]map[string]*resolved), order: make(map[string][]*resolved),
+		byNode: make(map[string]map[cache.Name]struct{}), deliveries: make(map[deliveryKey]*delivery),
+	}
+	var err [3]error
+	c.rules, err[0] = newStore(cfg, resources.Rules, func() *v1.Rule { return new(v1.Rule) }, nil, sameRule)
+	c.endpoints, err[1] = newStore(cfg, resources.RuleEndpoints, func() *v1.RuleEndpoint { return new(v1.RuleEndpoint) }, nil, nil)
+	c.messages, err[2] = newStore(cfg, resources.RuleMessages, func() *v1.RuleMessage { return new(v1.RuleMessage) },
+		func(m *v1.RuleMessage) { m.Spec.Payload = nil }, nil)
+	if err := errors.Join(err[:]...); err != nil {
+		return nil, err
+	}
+	c.rules.OnChange(func(change cache.Change[*v1.Rule]) { c.resolve(change.Name.Namespace) })
+	c.endpoints.OnChange(func(change cache.Change[*v1.RuleEndpoint]) { c.resolve(change.Name.Namespace) })
+	c.messages.OnChange(c.messageChanged)
+	c.statuses = newStatuses(c)
+	if cfg.Entry != nil {
+		entry, err := newEntry(c, *cfg.Entry)
+		if err != nil {
+			return nil, err
+		}
+		c.entry = entry
+	}
+	return c, nil
+}
+
+// sameRule reports that a change of a Rule concerns its status alone.
+func sameRule(before, after *v1.Rule) bool {
+	return before.UID == after.UID && before.Generation == after.Generation && after.Generation != 0
+}
+
+func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T), same func(a, b T) bool) (*cache.Store[T], error) {
+	client := cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resource))
+	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
+	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
+	return cache.New(cache.Config[T]{
+		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
+			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
+		Type:   &unstructured.Unstructured{},
+		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
+		Strip:  strip, Same: same,
+		Logger: cfg.Logger,
+	})
+}
+
+// decode reads an object of the dynamic client into its type.
+func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return into, fmt.Errorf("unexpected type %T", obj)
+	}
+	return into, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
+}
+
+// Run watches the API server, serves the entry and delivers messages until ctx ends; it then
+// joins all that it started and returns nil. It may be called once.
+func (c *Controller) Run(ctx context.Context, open Open) error {
+	if err := c.guard.Start(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	c.runMu.Lock()
+	c.open, c.running = open, ctx
+	c.runMu.Unlock()
+	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire} {
+		g.Go(func() error { return run(ctx) })
+	}
+	if c.entry != nil {
+		g.Go(func() error { return c.entry.run(ctx) })
+	}
+	err := g.Wait()
+	c.runMu.Lock()
+	c.running = nil // no delivery may be added once they are being joined
+	c.runMu.Unlock()
+	c.work.Wait()
+	c.targets.close()
+	return err
+}
+
+// Synced returns channels that are closed when rules and endpoints are known.
+func (c *Controller) Synced() []<-chan struct{} {
+	return []<-chan struct{}{c.rules.Synced(), c.endpoints.Synced()}
+}
+
+// synced reports whether rules and endpoints are known.
+func (c *Controller) synced() bool {
+	for _, ch := range c.Synced() {
+		select {
+		case <-ch:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// resolve joins the rules of a namespace again and notifies the nodes that this concerns.
+func (c *Controller) resolve(namespace string) {
+	c.mu.Lock()
+	var items []cache.Item[*v1.Rule]
+	for _, name := range c.rules.Names() {
+		if name.Namespace != namespace {
+			continue
+		}
+		if item, ok := c.rules.Load(name); ok {
+			items = append(items, item)
+		}
+	}
+	before := c.namespaces[namespace]
+	order := resolve(items, func(name string) (cache.Item[*v1.RuleEndpoint], bool) {
+		return c.endpoints.Load(cache.Name{Namespace: namespace, Name: name})
+	})
+	after := make(map[string]*resolved, len(order))
+	for _, r := range order {
+		after[r.name.Name] = r
+	}
+	c.namespaces[namespace], c.order[namespace] = after, order
+	if len(after) == 0 {
+		delete(c.namespaces, namespace)
+		delete(c.order, namespace)
+	}
+	changed := c.indexLocked(before, after)
+	c.mu.Unlock()
+	for node, keys := range changed {
+		c.notifier.Notify(node, keys...)
+	}
+	if c.synced() {
+		for _, r := range order {
+			c.statuses.judged(r)
+		}
+	}
+}
+
+// indexLocked brings the index by node in line and returns which keys of which nodes have
+// changed. It needs mu.
+func (c *Controller) indexLocked(before, after map[string]*resolved) map[string][]hub.Key {
+	changed := make(map[string][]hub.Key)
+	note := func(old, now *resolved) {
+		was, is := old.node(), now.node()
+		if old.ok() == now.ok() && was == is && (old == nil || now == nil || old.version == now.version) {
+			return
+		}
+		name := cache.Name{}
+		if now != nil {
+			name = now.name
+		} else {
+			name = old.name
+		}
+		key := hub.Key{Resource: resources.Rules, Namespace: name.Namespace, Name: name.Name}
+		if was != "" {
+			delete(c.byNode[was], name)
+			if len(c.byNode[was]) == 0 {
+				delete(c.byNode, was)
+			}
+			changed[was] = append(changed[was], key)
+		}
+		if is != "" {
+			if c.byNode[is] == nil {
+				c.byNode[is] = make(map[cache.Name]struct{})
+			}
+			c.byNode[is][name] = struct{}{}
+			if is != was {
+				changed[is] = append(changed[is], key)
+			}
+		}
+	}
+	for name, now := range after {
+		note(before[name], now)
+	}
+	for name, old := range before {
+		if after[name] == nil {
+			note(old, nil)
+		}
+	}
+	return changed
+}
+
+// rule returns a rule as it is now; nil if there is none.
+func (c *Controller) rule(name cache.Name) *resolved {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.namespaces[name.Namespace][name.Name]
+}
+
+// Handle has mux serve the streams of nodes for rules whose source is servicebus.
+func (c *Controller) Handle(mux *hub.Mux) { mux.HandleStream(resources.RuleProxy, c) }

@@ -1,0 +1,398 @@
+package manager
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/meta"
+)
+
+// EventQueuesConfig sets up EventQueues. Store and Area are required.
+type EventQueuesConfig struct {
+	Store meta.Store
+	// Area is where the queues are in the store: a folder below meta.Local that ends with
+	// a slash.
+	Area string
+	// MaxEvents is how many events one queue holds, MaxBytes how many bytes all queues hold
+	// together; one more drops the oldest of its queue, so that the newest are kept. 0
+	// means 10,000 and 64 MiB.
+	MaxEvents int
+	MaxBytes  int64
+	Logger    *slog.Logger // nil discards
+}
+
+// EventQueues are queues of events for the cloud: each has a source of its own on the link,
+// so that a queue whose events are not taken delays no other. Within a queue events keep
+// their order. They are durable when Append returns, and stay until the cloud has
+// acknowledged them.
+//
+// It is a hub.Outbox; see Outboxes. Its methods may be called by several goroutines at once.
+type EventQueues struct {
+	cfg EventQueuesConfig
+	log *slog.Logger
+
+	// mu guards the fields below. It is not held while the store works, except in load.
+	mu      sync.Mutex
+	loaded  bool
+	queues  map[string]*eventQueue // by name
+	sources map[string]*eventQueue
+	bytes   int64 // of all queues
+	dropped uint64
+	subs    map[int]func(string)
+	next    int
+}
+
+// eventQueue is one queue: its events have the ids after acked, in order and without gaps.
+type eventQueue struct {
+	name, source string
+	writing      chan struct{} // holds a value while an Append writes
+	acked        uint64        // the last id that was removed or never given
+	sizes        []int32       // of the events, oldest first
+}
+
+// QueueStats are counts of EventQueues.
+type QueueStats struct {
+	Queues  int
+	Events  int    // waiting, in all queues
+	Bytes   int64  // of those
+	Dropped uint64 // because a bound was reached, since the start
+}
+
+var _ hub.Outbox = (*EventQueues)(nil)
+
+// NewEventQueues checks the configuration. It does no I/O.
+func NewEventQueues(cfg EventQueuesConfig) (*EventQueues, error) {
+	switch {
+	case cfg.Store == nil:
+		return nil, errors.New("meta/manager: EventQueuesConfig.Store is required")
+	case !strings.HasPrefix(cfg.Area, meta.Local) || !strings.HasSuffix(cfg.Area, "/"):
+		return nil, fmt.Errorf("meta/manager: EventQueuesConfig.Area is %q: it must be a folder below %s and end with a slash", cfg.Area, meta.Local)
+	case cfg.MaxEvents < 0 || cfg.MaxBytes < 0:
+		return nil, errors.New("meta/manager: EventQueuesConfig.MaxEvents or MaxBytes is negative: leave it 0 for the default")
+	}
+	if cfg.MaxEvents == 0 {
+		cfg.MaxEvents = 10_000
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 64 << 20
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &EventQueues{cfg: cfg, log: log, queues: make(map[string]*eventQueue), sources: make(map[string]*eventQueue), subs: make(map[int]func(string))}, nil
+}
+
+// The keys of a queue: its source, and its events by source and id.
+func (q *EventQueues) nameKey(name string) string {
+	return q.cfg.Area + "source/" + url.PathEscape(name)
+}
+func (q *EventQueues) eventKey(source string, id uint64) string {
+	return fmt.Sprintf("%sevent/%s/%020d", q.cfg.Area, source, id)
+}
+
+// loadLocked reads what an earlier run left. It needs mu.
+func (q *EventQueues) loadLocked(ctx context.Context) error {
+	if q.loaded {
+		return nil
+	}
+	view, err := q.cfg.Store.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("meta/manager: %w", err)
+	}
+	defer view.Close()
+	clear(q.queues)
+	clear(q.sources)
+	q.bytes = 0
+	for r, err := range view.Records(ctx, q.cfg.Area+"source/") {
+		if err != nil {
+			return fmt.Errorf("meta/manager: %w", err)
+		}
+		name, err := url.PathUnescape(strings.TrimPrefix(r.Key, q.cfg.Area+"source/"))
+		var seq sequence
+		if err != nil || json.Unmarshal(r.Value, &seq) != nil || seq.Source == "" {
+			q.log.Warn("stored queue of events cannot be read; a new one is started", "key", r.Key)
+			continue
+		}
+		q.addLocked(name, seq)
+	}
+	for r, err := range view.Records(ctx, q.cfg.Area+"event/") {
+		if err != nil {
+			return fmt.Errorf("meta/manager: %w", err)
+		}
+		source, digits, _ := strings.Cut(strings.TrimPrefix(r.Key, q.cfg.Area+"event/"), "/")
+		id, err := strconv.ParseUint(digits, 10, 64)
+		e := q.sources[source]
+		if e == nil || err != nil {
+			continue // of a queue that cannot be read
+		}
+		if len(e.sizes) == 0 {
+			e.acked = id - 1
+		}
+		e.sizes = append(e.sizes, int32(len(r.Value)))
+		q.bytes += int64(len(r.Value))
+	}
+	q.loaded = true
+	return nil
+}
+
+// addLocked adds a queue; it needs mu.
+func (q *EventQueues) addLocked(name string, seq sequence) *eventQueue {
+	e := &eventQueue{name: name, source: seq.Source, acked: seq.Last, writing: make(chan struct{}, 1)}
+	q.queues[name], q.sources[seq.Source] = e, e
+	return e
+}
+
+// queue returns the queue of a name, and makes it.
+func (q *EventQueues) queue(ctx context.Context, name string) (*eventQueue, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.loadLocked(ctx); err != nil {
+		return nil, err
+	}
+	if e := q.queues[name]; e != nil {
+		return e, nil
+	}
+	return q.addLocked(name, sequence{Source: "queue-" + rand.Text()}), nil
+}
+
+// Append adds events to a queue, all or none. They are durable when it returns. key names
+// what the events are about; all have the same.
+func (q *EventQueues) Append(ctx context.Context, name string, key meta.Key, bodies ...[]byte) error {
+	if name == "" || len(name) > 600 {
+		return errQueueName
+	}
+	if !key.Valid() {
+		return fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
+	}
+	e, err := q.queue(ctx, name)
+	if err != nil || len(bodies) == 0 {
+		return err
+	}
+	select {
+	case e.writing <- struct{}{}:
+		defer func() { <-e.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	ops, sizes, dropTo := q.batch(e, key, bodies)
+	if _, err := q.cfg.Store.Apply(ctx, ops...); err != nil {
+		return fmt.Errorf("meta/manager: %w", err)
+	}
+	for _, appended := range q.written(e, sizes, dropTo) {
+		appended(e.source)
+	}
+	return nil
+}
+
+// batch makes the changes for new events, and the removal of the oldest that are too many:
+// those up to dropTo.
+func (q *EventQueues) batch(e *eventQueue, key meta.Key, bodies [][]byte) (ops []meta.Op, sizes []int32, dropTo uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	path := append([]byte(key.Path()), 0)
+	last, total := e.last(), q.bytes
+	for _, body := range bodies {
+		last++
+		value := append(bytes.Clone(path), body...)
+		sizes, total = append(sizes, int32(len(value))), total+int64(len(value))
+		ops = append(ops, meta.Op{Key: q.eventKey(e.source, last), Value: value})
+	}
+	all := slices.Concat(e.sizes, sizes)
+	// The newest event stays in any case.
+	for len(all) > 1 && (len(all) > q.cfg.MaxEvents || total > q.cfg.MaxBytes) {
+		dropTo = last - uint64(len(all)) + 1
+		ops = append(ops, meta.Op{Key: q.eventKey(e.source, dropTo), Delete: true})
+		total -= int64(all[0])
+		all = all[1:]
+	}
+	text, err := json.Marshal(sequence{Source: e.source, Last: last})
+	if err != nil { // a string and a number always have JSON
+		text = nil
+	}
+	return append(ops, meta.Op{Key: q.nameKey(e.name), Value: text}), sizes, dropTo
+}
+
+// written updates a queue after its events are durable, and returns the subscribers.
+func (q *EventQueues) written(e *eventQueue, sizes []int32, dropTo uint64) []func(string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e.sizes = append(e.sizes, sizes...)
+	for _, n := range sizes {
+		q.bytes += int64(n)
+	}
+	if n := q.removeLocked(e, dropTo); n > 0 {
+		q.dropped += n
+		if q.dropped%100 < n || q.dropped == n {
+			q.log.Warn("queue of events is full: oldest events dropped; logged once in a hundred", "queue", e.name, "dropped", q.dropped)
+		}
+	}
+	return slices.Collect(maps.Values(q.subs))
+}
+
+// last is the last id that was given.
+func (e *eventQueue) last() uint64 { return e.acked + uint64(len(e.sizes)) }
+
+// removeLocked forgets the events up to id and returns how many those were. It needs mu.
+func (q *EventQueues) removeLocked(e *eventQueue, id uint64) (n uint64) {
+	for ; len(e.sizes) > 0 && e.acked < id; n++ {
+		q.bytes -= int64(e.sizes[0])
+		e.sizes, e.acked = e.sizes[1:], e.acked+1
+	}
+	if len(e.sizes) == 0 {
+		e.sizes = nil
+	}
+	return n
+}
+
+// Remove forgets a queue if it is empty. One with events stays, and is gone when it has
+// none at a later Remove.
+func (q *EventQueues) Remove(ctx context.Context, name string) error {
+	q.mu.Lock()
+	err := q.loadLocked(ctx)
+	e := q.queues[name]
+	q.mu.Unlock()
+	if err != nil || e == nil {
+		return err
+	}
+	select {
+	case e.writing <- struct{}{}:
+		defer func() { <-e.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	q.mu.Lock()
+	empty := len(e.sizes) == 0 && q.queues[name] == e
+	q.mu.Unlock()
+	if !empty {
+		return nil
+	}
+	// An Append that waits for writing adds to a queue that the map no longer has: its
+	// source must stay known, so only the record is removed, which the Append writes again.
+	if _, err := q.cfg.Store.Apply(ctx, meta.Op{Key: q.nameKey(name), Delete: true}); err != nil {
+		return fmt.Errorf("meta/manager: %w", err)
+	}
+	return nil
+}
+
+// Names returns the names of all queues, in order.
+func (q *EventQueues) Names(ctx context.Context) ([]string, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.loadLocked(ctx); err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(q.queues)), nil
+}
+
+// Stats returns the counts; those of waiting events are known once the store was read.
+func (q *EventQueues) Stats() QueueStats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := QueueStats{Queues: len(q.queues), Bytes: q.bytes, Dropped: q.dropped}
+	for _, e := range q.queues {
+		s.Events += len(e.sizes)
+	}
+	return s
+}
+
+// Sources yields the source of each queue that has events.
+func (q *EventQueues) Sources(ctx context.Context) (iter.Seq[string], error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.loadLocked(ctx); err != nil {
+		return nil, err
+	}
+	var list []string
+	for source, e := range q.sources {
+		if len(e.sizes) > 0 {
+			list = append(list, source)
+		}
+	}
+	return slices.Values(list), nil
+}
+
+// Next reads the oldest event of a queue whose id is larger than after, or returns io.EOF.
+func (q *EventQueues) Next(ctx context.Context, source string, after uint64) (hub.Event, error) {
+	for {
+		q.mu.Lock()
+		err := q.loadLocked(ctx)
+		e := q.sources[source]
+		var id, last uint64
+		if e != nil {
+			id, last = max(after, e.acked)+1, e.last()
+		}
+		q.mu.Unlock()
+		if err != nil {
+			return hub.Event{}, err
+		}
+		if id == 0 || id > last {
+			return hub.Event{}, io.EOF
+		}
+		after = id
+		r, err := q.cfg.Store.Get(ctx, q.eventKey(source, id))
+		if errors.Is(err, meta.ErrNotFound) {
+			continue // dropped or acknowledged since
+		}
+		if err != nil {
+			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
+		}
+		path, body, _ := bytes.Cut(r.Value, []byte{0})
+		if key, ok := meta.ParsePath(string(path)); ok {
+			return hub.Event{Source: source, ID: id, Key: hub.Key(key), Body: body}, nil
+		}
+		q.log.Warn("stored event cannot be read", "key", r.Key)
+	}
+}
+
+// Acked removes the events of a queue up to id.
+func (q *EventQueues) Acked(ctx context.Context, source string, id uint64) error {
+	q.mu.Lock()
+	err := q.loadLocked(ctx)
+	e := q.sources[source]
+	var ops []meta.Op
+	if e != nil {
+		for i := e.acked + 1; i <= min(id, e.last()); i++ {
+			ops = append(ops, meta.Op{Key: q.eventKey(source, i), Delete: true})
+		}
+	}
+	q.mu.Unlock()
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	if _, err := q.cfg.Store.Apply(ctx, ops...); err != nil {
+		return fmt.Errorf("meta/manager: %w", err)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.removeLocked(e, id)
+	return nil
+}
+
+// Subscribe has appended called with the source of each new event, until stop is called.
+func (q *EventQueues) Subscribe(appended func(source string)) (stop func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.next++
+	id := q.next
+	q.subs[id] = appended
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.subs, id)
+	}
+}
