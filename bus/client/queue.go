@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ type outbox struct {
 	mu        sync.Mutex
 	entries   []*entry
 	sending   *entry // what Peek has given last
+	ended     int    // connections that have ended
 	connected bool
 	filled    chan struct{} // closed while there is something to send
 	isFilled  bool          // filled is closed
@@ -71,6 +73,9 @@ func (o *outbox) setConnected(connected bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.connected = connected
+	if !connected {
+		o.ended++
+	}
 	o.signalLocked()
 	o.changedLocked()
 }
@@ -109,14 +114,22 @@ func (o *outbox) Enqueue(r io.Reader) error {
 	return nil
 }
 
-// confirms returns what must be called when the broker has the message that is being sent.
-func (o *outbox) confirms() func() {
+// errOldConnection refuses a message for a connection that has ended meanwhile: it would be kept
+// in the session of the next connection and not be sent there.
+var errOldConnection = errors.New("bus/client: the connection has ended")
+
+// confirms returns what must be called when the broker has the message that is being sent. It
+// fails if the connection that it was meant for has ended.
+func (o *outbox) confirms() (done func(), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sending == nil {
-		return nil
+		return nil, nil
 	}
-	return o.sending.done
+	if o.sending.ended != o.ended {
+		return nil, errOldConnection
+	}
+	return o.sending.done, nil
 }
 
 // Peek returns the oldest entry.
@@ -127,6 +140,7 @@ func (o *outbox) Peek() (queue.Entry, error) {
 		return nil, queue.ErrEmpty
 	}
 	o.sending = o.entries[0]
+	o.sending.ended = o.ended
 	return o.sending, nil
 }
 
@@ -135,6 +149,7 @@ type entry struct {
 	owner  *outbox
 	packet []byte
 	qos    byte
+	ended  int    // outbox.ended when Peek gave it
 	done   func() // called when the broker has it; nil if nobody wants to know
 }
 

@@ -39,15 +39,22 @@ func newMemory(outbox *outbox, refused func(byte)) *memory {
 
 // AddToSession remembers a message of QoS 1 or 2 before it is sent.
 func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<- packets.ControlPacket) error {
+	publish, ok := p.(*packets.Publish)
+	var done func()
+	if ok { // the outbox alone publishes
+		var err error
+		if done, err = m.outbox.confirms(); err != nil {
+			return err
+		}
+	}
 	if err := m.SessionManager.AddToSession(ctx, p, resp); err != nil {
 		return err
 	}
-	if publish, ok := p.(*packets.Publish); ok {
+	if ok {
 		var b bytes.Buffer
 		if _, err := publish.WriteTo(&b); err != nil {
 			return err
 		}
-		done := m.outbox.confirms() // the outbox alone publishes
 		m.mu.Lock()
 		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done, sent: time.Now()})
 		m.mu.Unlock()

@@ -27,7 +27,7 @@ func (r *mqttFlags) conditions(outside *client.Client, now time.Time) []corev1.N
 // brokerCondition says what an operator needs to know and do.
 func brokerCondition(broker string, s client.Status, now time.Time) corev1.NodeCondition {
 	c := corev1.NodeCondition{Type: resources.ConditionMQTT, Status: corev1.ConditionTrue, Reason: s.Reason}
-	remedy := ""
+	var remedy string
 	switch s.Reason {
 	case "", client.ReasonConnectionLost, client.ReasonUnreachable, client.ReasonNoAnswer:
 		if s.Connected || now.Sub(s.Since) < lostFor {
