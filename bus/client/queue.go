@@ -97,6 +97,17 @@ func (o *outbox) changedLocked() {
 	o.room = make(chan struct{})
 }
 
+// taken removes the message that is being sent: the session has it now.
+func (o *outbox) taken() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i := slices.Index(o.entries, o.sending); i >= 0 {
+		o.entries = slices.Delete(o.entries, i, i+1)
+		o.signalLocked()
+		o.changedLocked()
+	}
+}
+
 // Wait returns a channel that is closed when there is something to send.
 func (o *outbox) Wait() chan struct{} {
 	o.mu.Lock()

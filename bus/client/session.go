@@ -22,6 +22,11 @@ type memory struct {
 	outbox  *outbox
 	refused func(code byte) // called for each message that the broker answers with an error
 
+	// life is held for reading while a message gets into the session, and for writing while the
+	// session goes to a new connection. paho does not order the two: a message that was on its
+	// way to the old connection would get into the new one's session and never be sent.
+	life sync.RWMutex
+
 	mu      sync.Mutex
 	unacked []unacked // in the order in which they were sent
 }
@@ -42,6 +47,8 @@ func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<-
 	publish, ok := p.(*packets.Publish)
 	var done func()
 	if ok { // the outbox alone publishes
+		m.life.RLock()
+		defer m.life.RUnlock()
 		var err error
 		if done, err = m.outbox.confirms(); err != nil {
 			return err
@@ -56,6 +63,7 @@ func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<-
 			return err
 		}
 		m.mu.Lock()
+		m.outbox.taken()
 		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done, sent: time.Now()})
 		m.mu.Unlock()
 	}
@@ -109,6 +117,8 @@ func answerCode(p *packets.ControlPacket) byte {
 // ConAckReceived queues the unacknowledged messages again if the broker no longer
 // has the session.
 func (m *memory) ConAckReceived(w io.Writer, connect *packets.Connect, ack *packets.Connack) error {
+	m.life.Lock() // waits for an AddToSession that waits for its turn: packetTimeout at most
+	defer m.life.Unlock()
 	if !ack.SessionPresent {
 		m.mu.Lock()
 		lost := m.unacked
