@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eclipse/paho.golang/autopaho/queue"
 )
@@ -19,10 +20,14 @@ type outbox struct {
 	limit   int
 	dropped func()
 
-	mu        sync.Mutex
-	entries   []*entry
-	sending   *entry // what Peek has given last
-	ended     int    // connections that have ended
+	mu      sync.Mutex
+	entries []*entry
+	sending *entry // what Peek has given last
+	ended   int    // connections that have ended
+	// settled is set a moment after the first Wait on a connection. Until then Peek gives
+	// nothing: autopaho's sender may still be at the old connection, which it leaves in Wait.
+	settled   bool
+	settling  chan struct{} // what Wait returns until then; nil before the first Wait
 	connected bool
 	filled    chan struct{} // closed while there is something to send
 	isFilled  bool          // filled is closed
@@ -73,6 +78,7 @@ func (o *outbox) setConnected(connected bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.connected = connected
+	o.settled, o.settling = false, nil
 	if !connected {
 		o.ended++
 	}
@@ -112,7 +118,28 @@ func (o *outbox) taken() {
 func (o *outbox) Wait() chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.filled
+	if !o.connected || o.settled {
+		return o.filled
+	}
+	if o.settling == nil {
+		settling := make(chan struct{})
+		o.settling = settling
+		time.AfterFunc(settleTime, func() { o.settle(settling) })
+	}
+	return o.settling
+}
+
+// settleTime is how long the sender has to leave an old connection: it is in a select then.
+const settleTime = 5 * time.Millisecond
+
+// settle lets Peek give entries, unless the connection has ended.
+func (o *outbox) settle(settling chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.settling == settling {
+		o.settled = true
+	}
+	close(settling)
 }
 
 // Enqueue adds one encoded packet, without waiting; paho's interface wants it.
@@ -147,7 +174,7 @@ func (o *outbox) confirms() (done func(), err error) {
 func (o *outbox) Peek() (queue.Entry, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.entries) == 0 || !o.connected {
+	if len(o.entries) == 0 || !o.connected || !o.settled {
 		return nil, queue.ErrEmpty
 	}
 	o.sending = o.entries[0]

@@ -39,6 +39,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("dropped %d, want 1", dropped)
 	}
 	o.setConnected(true)
+	<-o.Wait()
 	wait := o.add(&entry{packet: []byte("4")})
 	if wait == nil {
 		t.Fatal("there was room")
@@ -70,6 +71,7 @@ func TestOldConnection(t *testing.T) {
 		t.Fatal("full")
 	}
 	o.setConnected(true)
+	<-o.Wait()
 	if _, err := o.Peek(); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +80,7 @@ func TestOldConnection(t *testing.T) {
 	}
 	o.setConnected(false)
 	o.setConnected(true)
+	<-o.Wait()
 	if _, err := o.confirms(); err != errOldConnection { //nolint:errorlint // it is returned as it is
 		t.Errorf("got %v", err)
 	}
