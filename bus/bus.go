@@ -267,6 +267,17 @@ func (b *Bus) NotifyConnect(connected func()) (stop func()) {
 	}
 }
 
+// Reconnect gives up the connections to outside brokers and has new ones made, with all
+// subscriptions: for a user who gets no answers although the connection is there. It does not
+// wait. An embedded broker alone has no connection.
+func (b *Bus) Reconnect() {
+	for _, t := range b.transports {
+		if r, ok := t.(Reconnector); ok {
+			r.Reconnect()
+		}
+	}
+}
+
 // Stats are counters since the start.
 type Stats struct {
 	Dropped int64 // messages that the outside broker did not get in mode Both; a Gateway has counters of its own

@@ -139,6 +139,13 @@ func (r *relay) Subscribe(filter string, deliver func(Message)) (stop func(), er
 	}), nil
 }
 
+// Reconnect passes the call on to a transport that can reconnect.
+func (r *relay) Reconnect() {
+	if t, ok := r.Transport.(Reconnector); ok {
+		t.Reconnect()
+	}
+}
+
 // NotifyConnect passes the call on to a transport that can notify.
 func (r *relay) NotifyConnect(connected func()) (stop func()) {
 	if n, ok := r.Transport.(Notifier); ok {

@@ -34,6 +34,14 @@ type Transport interface {
 	Subscribe(filter string, deliver func(Message)) (stop func(), err error)
 }
 
+// Reconnector is a Transport that can give up a connection that does not work though it is
+// there.
+type Reconnector interface {
+	// Reconnect closes the connection to the broker. The transport makes another one, with all
+	// subscriptions.
+	Reconnect()
+}
+
 // Notifier is a Transport that can lose the connection to its broker and
 // reconnect.
 type Notifier interface {

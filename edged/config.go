@@ -90,6 +90,9 @@ type Config struct {
 	// Agent runs on with what it has then, and reports disk pressure, which keeps
 	// new pods away. It is asked each NodeCheck. A nil func means that it always can.
 	Unwritable func() error
+	// Conditions gives further conditions of the Node, of parts of the program that are not the
+	// agent's. It is asked each NodeCheck. A nil func means that there are none.
+	Conditions func() []corev1.NodeCondition
 	// Relist is how often the runtime is asked for changes when it sends no
 	// events; 0 means 1 second.
 	Relist time.Duration

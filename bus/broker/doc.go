@@ -58,6 +58,17 @@
 // The program gets a message of a client after the client's acknowledgement is on its way. So a
 // client that has the answer of the program never sends the request again.
 //
+// # An outside broker
+//
+// The Broker is a bus.Gateway: what goes to an outside broker stands in a session of its own,
+// with the bounds, the order and the records of a client's. Its client identifier,
+// "$edgekit/outside", is refused to clients. It ends when a Broker runs without Outgoing.
+//
+// # Logins that become wrong
+//
+// If Config.Access is a Revoker, a connection ends as soon as its login would be refused, with
+// the reason 0x87; what it has sent and was not read yet is not handled.
+//
 // # Slow subscribers
 //
 // No client is disconnected for what it is sent, and none holds up another:
@@ -85,7 +96,8 @@
 //
 // # Deviations from MQTT
 //
-// Enhanced authentication (AUTH) is refused with 0x8C. Wills of connected clients are published
+// Enhanced authentication (AUTH) is refused with 0x8C. Not there: server redirection (0x9C,
+// 0x9D), response information in CONNACK, reason strings, more than 16 topic aliases. Wills of connected clients are published
 // after a restart only if their session is stored. A retained message over the bound is
 // passed on and not kept; MQTT 5 clients get 0x97 for it at QoS 1. Publishing to
 // "$SYS/" and "$share/" is refused; there are no $SYS topics. MQTT 3 has no reason codes:

@@ -2,11 +2,10 @@ package broker
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
 	"sync"
 	"time"
-
-	"bytes"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -87,28 +86,67 @@ func (b *Broker) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 	}, nil
 }
 
-// writeProperties encodes the properties of a message of the program.
+// writeProperties encodes the properties of a message of the program, as encodeProperties does.
 func writeProperties(m *bus.Message) []byte {
-	if len(m.Properties) == 0 && m.ResponseTopic == "" && m.Correlation == nil && m.ContentType == "" {
+	size := 0
+	for _, n := range []int{len(m.ContentType), len(m.ResponseTopic)} {
+		if n > 0 {
+			size += 3 + n
+		}
+	}
+	if m.Correlation != nil {
+		size += 3 + len(m.Correlation)
+	}
+	for _, u := range m.Properties {
+		size += 5 + len(u.Key) + len(u.Value)
+	}
+	if size == 0 {
 		return nil
 	}
-	p := packets.Properties{ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.Correlation}
-	for _, u := range m.Properties {
-		p.User = append(p.User, packets.UserProperty{Key: u.Key, Val: u.Value})
+	b := make([]byte, 0, size)
+	if m.ContentType != "" {
+		b = appendText(append(b, packets.PropContentType), m.ContentType)
 	}
-	return encodeProperties(&p)
+	if m.ResponseTopic != "" {
+		b = appendText(append(b, packets.PropResponseTopic), m.ResponseTopic)
+	}
+	if m.Correlation != nil {
+		b = binary.BigEndian.AppendUint16(append(b, packets.PropCorrelationData), uint16(len(m.Correlation)))
+		b = append(b, m.Correlation...)
+	}
+	for _, u := range m.Properties {
+		b = appendText(appendText(append(b, packets.PropUser), u.Key), u.Value)
+	}
+	return b
 }
 
-// readProperties decodes what encodeProperties wrote.
+// readProperties decodes what encodeProperties wrote, which is well formed. The result keeps
+// nothing of props.
 func readProperties(m *bus.Message, props []byte) {
-	if len(props) == 0 {
-		return
-	}
-	var p packets.Properties
-	// encodeProperties wrote them, so they are well formed; the copy is m's own.
-	_, _ = p.Decode(packets.Publish, bytes.NewBuffer(append(appendLength(nil, len(props)), props...)))
-	m.ContentType, m.ResponseTopic, m.Correlation = p.ContentType, p.ResponseTopic, p.CorrelationData
-	for _, u := range p.User {
-		m.Properties = append(m.Properties, bus.Property{Key: u.Key, Value: u.Val})
+	for len(props) > 1 {
+		id := props[0]
+		if id == packets.PropPayloadFormat {
+			props = props[2:]
+			continue
+		}
+		value, rest, err := field(props[1:])
+		if err != nil {
+			return
+		}
+		switch id {
+		case packets.PropContentType:
+			m.ContentType = string(value)
+		case packets.PropResponseTopic:
+			m.ResponseTopic = string(value)
+		case packets.PropCorrelationData:
+			m.Correlation = append([]byte{}, value...)
+		case packets.PropUser:
+			key := string(value)
+			if value, rest, err = field(rest); err != nil {
+				return
+			}
+			m.Properties = append(m.Properties, bus.Property{Key: key, Value: string(value)})
+		}
+		props = rest
 	}
 }

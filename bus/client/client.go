@@ -68,6 +68,7 @@ type Client struct {
 	url      *url.URL
 	log      *slog.Logger
 	ready    chan struct{}
+	session  *memory
 	outbox   *outbox
 	started  atomic.Bool
 	running  atomic.Bool
@@ -79,6 +80,8 @@ type Client struct {
 	mu      sync.Mutex
 	conn    *autopaho.ConnectionManager // nil while there is no connection
 	next    int                         // of notify
+	raw     net.Conn                    // of the last connection
+	status  Status
 	subs    subscriptions.List
 	notify  map[int]func()
 	bridged map[string]int // subscriptions of SubscribeIncoming for each filter
@@ -129,6 +132,7 @@ func New(cfg Config) (*Client, error) {
 			c.log.Warn("MQTT messages are dropped: the broker is disconnected and the queue is full", "queue", cfg.Queue)
 		}
 	})
+	c.session = newMemory(c.outbox, c.refused)
 	return c, nil
 }
 
@@ -139,14 +143,19 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	c.running.Store(true)
 	defer c.running.Store(false)
+	c.setStatus(ReasonStarting, errors.New("the first try has not ended yet"))
 	manager, err := autopaho.NewConnection(ctx, c.pahoConfig())
 	if err != nil {
 		return fmt.Errorf("bus/client: %w", err)
 	}
+	check := time.NewTicker(answerTimeout / 4)
+	defer check.Stop()
 	for {
 		select {
 		case <-c.ups:
 			c.resubscribe(ctx)
+		case now := <-check.C:
+			c.checkAnswers(now)
 		case <-manager.Done():
 			c.disconnected(nil)
 			return nil
@@ -177,6 +186,7 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			c.mu.Lock()
 			c.conn = manager
 			c.mu.Unlock()
+			c.setStatus("", nil)
 			select {
 			case c.ups <- struct{}{}:
 			default: // one is enough
@@ -187,11 +197,12 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			return true
 		},
 		OnConnectError: func(err error) {
+			c.setStatus(reasonOf(err), err)
 			c.log.Warn("cannot connect to MQTT broker, trying again", "err", err)
 		},
 		ClientConfig: paho.ClientConfig{
 			ClientID:          c.cfg.ClientID,
-			Session:           newMemory(c.outbox, c.refused),
+			Session:           c.session,
 			PacketTimeout:     packetTimeout,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.deliver},
 		},
@@ -200,21 +211,39 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 
 // dial opens the connection; unlike autopaho's own function it uses no proxy.
 func (c *Client) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) (net.Conn, error) {
+	conn, err := c.open(ctx, u)
+	if err == nil {
+		c.mu.Lock()
+		c.raw = conn
+		c.mu.Unlock()
+	}
+	return conn, err
+}
+
+func (c *Client) open(ctx context.Context, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if u.Scheme == "tcp" {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	if err != nil || u.Scheme == "tcp" {
+		return raw, err
 	}
-	conn, err := (&tls.Dialer{Config: c.cfg.TLS}).DialContext(ctx, "tcp", u.Host)
-	if err != nil {
-		return nil, err
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.cfg.TLS != nil {
+		cfg = c.cfg.TLS.Clone()
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = u.Hostname()
+	}
+	conn := tls.Client(raw, cfg)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // the handshake failed
+		return nil, &handshakeError{err}
 	}
 	return packets.NewThreadSafeConn(conn), nil
 }
 
 // resubscribe makes all subscriptions on a new connection and then calls the
-// functions of NotifyConnect. If the broker does not answer, the connection is
-// about to fail, and the next one tries again.
+// functions of NotifyConnect. If the broker does not answer, the next connection tries again.
 func (c *Client) resubscribe(ctx context.Context) {
 	c.mu.Lock()
 	conn := c.conn
@@ -230,6 +259,10 @@ func (c *Client) resubscribe(ctx context.Context) {
 	if len(filters) > 0 {
 		if _, err := conn.Subscribe(ctx, request); err != nil {
 			c.log.Warn("MQTT subscriptions failed", "err", err)
+			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+				c.Reconnect() // it answers pings, perhaps, and nothing else
+				return
+			}
 			c.startSending(conn)
 			return
 		}
@@ -297,6 +330,7 @@ func (c *Client) disconnected(reason error) {
 	c.outbox.setConnected(false)
 	c.mu.Unlock()
 	if reason != nil {
+		c.setStatus(ReasonConnectionLost, reason)
 		c.log.Warn("MQTT broker is disconnected", "err", reason)
 	}
 }
@@ -360,6 +394,9 @@ func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 		_, err := conn.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{c.options(filter)}})
 		if err != nil {
 			c.log.Warn("MQTT subscription failed", "filter", filter, "err", err)
+			if errors.Is(err, context.DeadlineExceeded) {
+				c.Reconnect()
+			}
 		}
 	}
 	return func() { c.unsubscribe(id, filter) }, nil

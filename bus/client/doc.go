@@ -16,7 +16,12 @@
 //
 // Messages of QoS 1 and 2 that were sent and not acknowledged are sent again
 // after a reconnect, also to a broker that has lost the session. All of this is in
-// memory and ends with the program.
+// memory and ends with the program; bus.Config.Outbox and mode Both keep messages on the
+// disk until PublishConfirm says that the broker has them.
+//
+// A broker that leaves a SUBSCRIBE unanswered for ten seconds, or a message unacknowledged for
+// a minute, while the connection is there, is connected again; so is one for which the user
+// calls Reconnect. Status says whether there is a connection, and why not.
 //
 // With Config.SessionExpiry and a fixed ClientID the broker keeps what others publish
 // while the program is away, and sends it when the program is back; make the

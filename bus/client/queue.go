@@ -2,9 +2,11 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eclipse/paho.golang/autopaho/queue"
 )
@@ -18,9 +20,14 @@ type outbox struct {
 	limit   int
 	dropped func()
 
-	mu        sync.Mutex
-	entries   []*entry
-	sending   *entry // what Peek has given last
+	mu      sync.Mutex
+	entries []*entry
+	sending *entry // what Peek has given last
+	ended   int    // connections that have ended
+	// settled is set a moment after the first Wait on a connection. Until then Peek gives
+	// nothing: autopaho's sender may still be at the old connection, which it leaves in Wait.
+	settled   bool
+	settling  chan struct{} // what Wait returns until then; nil before the first Wait
 	connected bool
 	filled    chan struct{} // closed while there is something to send
 	isFilled  bool          // filled is closed
@@ -71,6 +78,10 @@ func (o *outbox) setConnected(connected bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.connected = connected
+	o.settled, o.settling = false, nil
+	if !connected {
+		o.ended++
+	}
 	o.signalLocked()
 	o.changedLocked()
 }
@@ -92,11 +103,43 @@ func (o *outbox) changedLocked() {
 	o.room = make(chan struct{})
 }
 
+// taken removes the message that is being sent: the session has it now.
+func (o *outbox) taken() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i := slices.Index(o.entries, o.sending); i >= 0 {
+		o.entries = slices.Delete(o.entries, i, i+1)
+		o.signalLocked()
+		o.changedLocked()
+	}
+}
+
 // Wait returns a channel that is closed when there is something to send.
 func (o *outbox) Wait() chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.filled
+	if !o.connected || o.settled {
+		return o.filled
+	}
+	if o.settling == nil {
+		settling := make(chan struct{})
+		o.settling = settling
+		time.AfterFunc(settleTime, func() { o.settle(settling) })
+	}
+	return o.settling
+}
+
+// settleTime is how long the sender has to leave an old connection: it is in a select then.
+const settleTime = 5 * time.Millisecond
+
+// settle lets Peek give entries, unless the connection has ended.
+func (o *outbox) settle(settling chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.settling == settling {
+		o.settled = true
+	}
+	close(settling)
 }
 
 // Enqueue adds one encoded packet, without waiting; paho's interface wants it.
@@ -109,24 +152,33 @@ func (o *outbox) Enqueue(r io.Reader) error {
 	return nil
 }
 
-// confirms returns what must be called when the broker has the message that is being sent.
-func (o *outbox) confirms() func() {
+// errOldConnection refuses a message for a connection that has ended meanwhile: it would be kept
+// in the session of the next connection and not be sent there.
+var errOldConnection = errors.New("bus/client: the connection has ended")
+
+// confirms returns what must be called when the broker has the message that is being sent. It
+// fails if the connection that it was meant for has ended.
+func (o *outbox) confirms() (done func(), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sending == nil {
-		return nil
+		return nil, nil
 	}
-	return o.sending.done
+	if o.sending.ended != o.ended {
+		return nil, errOldConnection
+	}
+	return o.sending.done, nil
 }
 
 // Peek returns the oldest entry.
 func (o *outbox) Peek() (queue.Entry, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.entries) == 0 || !o.connected {
+	if len(o.entries) == 0 || !o.connected || !o.settled {
 		return nil, queue.ErrEmpty
 	}
 	o.sending = o.entries[0]
+	o.sending.ended = o.ended
 	return o.sending, nil
 }
 
@@ -135,6 +187,7 @@ type entry struct {
 	owner  *outbox
 	packet []byte
 	qos    byte
+	ended  int    // outbox.ended when Peek gave it
 	done   func() // called when the broker has it; nil if nobody wants to know
 }
 

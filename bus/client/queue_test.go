@@ -39,6 +39,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("dropped %d, want 1", dropped)
 	}
 	o.setConnected(true)
+	<-o.Wait()
 	wait := o.add(&entry{packet: []byte("4")})
 	if wait == nil {
 		t.Fatal("there was room")
@@ -59,5 +60,34 @@ func TestOutbox(t *testing.T) {
 	case <-o.Wait():
 		t.Error("an empty outbox says that it has something")
 	default:
+	}
+}
+
+// TestOldConnection has the connection end between Peek and the sending: the message is refused
+// there and stays for the next one.
+func TestOldConnection(t *testing.T) {
+	o := newOutbox(2, func() {})
+	if o.add(&entry{packet: []byte("1"), done: func() {}}) != nil {
+		t.Fatal("full")
+	}
+	o.setConnected(true)
+	<-o.Wait()
+	if _, err := o.Peek(); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := o.confirms(); err != nil || done == nil {
+		t.Error(err)
+	}
+	o.setConnected(false)
+	o.setConnected(true)
+	<-o.Wait()
+	if _, err := o.confirms(); err != errOldConnection { //nolint:errorlint // it is returned as it is
+		t.Errorf("got %v", err)
+	}
+	if _, err := o.Peek(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.confirms(); err != nil {
+		t.Error(err)
 	}
 }

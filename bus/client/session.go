@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho/session"
@@ -21,6 +22,11 @@ type memory struct {
 	outbox  *outbox
 	refused func(code byte) // called for each message that the broker answers with an error
 
+	// life is held for reading while a message gets into the session, and for writing while the
+	// session goes to a new connection. paho does not order the two: a message that was on its
+	// way to the old connection would get into the new one's session and never be sent.
+	life sync.RWMutex
+
 	mu      sync.Mutex
 	unacked []unacked // in the order in which they were sent
 }
@@ -29,6 +35,7 @@ type unacked struct {
 	id     uint16
 	packet []byte // encoded
 	done   func() // called when the broker has it; may be nil
+	sent   time.Time
 }
 
 func newMemory(outbox *outbox, refused func(byte)) *memory {
@@ -37,17 +44,27 @@ func newMemory(outbox *outbox, refused func(byte)) *memory {
 
 // AddToSession remembers a message of QoS 1 or 2 before it is sent.
 func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<- packets.ControlPacket) error {
+	publish, ok := p.(*packets.Publish)
+	var done func()
+	if ok { // the outbox alone publishes
+		m.life.RLock()
+		defer m.life.RUnlock()
+		var err error
+		if done, err = m.outbox.confirms(); err != nil {
+			return err
+		}
+	}
 	if err := m.SessionManager.AddToSession(ctx, p, resp); err != nil {
 		return err
 	}
-	if publish, ok := p.(*packets.Publish); ok {
+	if ok {
 		var b bytes.Buffer
 		if _, err := publish.WriteTo(&b); err != nil {
 			return err
 		}
-		done := m.outbox.confirms() // the outbox alone publishes
 		m.mu.Lock()
-		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done})
+		m.outbox.taken()
+		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done, sent: time.Now()})
 		m.mu.Unlock()
 	}
 	return nil
@@ -76,6 +93,16 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 	return m.SessionManager.PacketReceived(p, out)
 }
 
+// oldest is when the message was sent that waits longest for the broker; zero if none does.
+func (m *memory) oldest() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.unacked) == 0 {
+		return time.Time{}
+	}
+	return m.unacked[0].sent
+}
+
 // answerCode is the reason code of a PUBACK or PUBREC.
 func answerCode(p *packets.ControlPacket) byte {
 	switch c := p.Content.(type) {
@@ -90,6 +117,8 @@ func answerCode(p *packets.ControlPacket) byte {
 // ConAckReceived queues the unacknowledged messages again if the broker no longer
 // has the session.
 func (m *memory) ConAckReceived(w io.Writer, connect *packets.Connect, ack *packets.Connack) error {
+	m.life.Lock() // waits for an AddToSession that waits for its turn: packetTimeout at most
+	defer m.life.Unlock()
 	if !ack.SessionPresent {
 		m.mu.Lock()
 		lost := m.unacked

@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path/filepath"
 	"time"
 
+	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
@@ -22,6 +24,11 @@ const apiSocket = "api.sock"
 // TCP port only with --local-api-listen. Besides Kubernetes' paths it has those of devices. The authority in the data folder signs its
 // certificate. kubelet answers the requests for logs, exec, attach and port forwards.
 func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress} {
+		if n < 0 {
+			return nil, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%d: give a number above 0, or leave it out for the default", n)}
+		}
+	}
 	extensions, err := r.extensions(engine, log)
 	if err != nil {
 		return nil, err
@@ -45,6 +52,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Au
 			}
 			return pool
 		},
+		MaxConns: r.LocalAPIMaxConns, MaxPerAddress: r.LocalAPIMaxPerAddress,
 		Kubelet: kubelet, Extensions: extensions,
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
 		Version: edged.DefaultVersion, Logger: component(log, "api"),

@@ -55,9 +55,12 @@ func (r *mqttFlags) bus(n *node, access *mqttAccess, log *slog.Logger) (b *bus.B
 		cfg.Internal = internal
 	}
 	if r.MQTTMode != bus.Internal {
-		if cfg.External, err = r.external(n.name, log); err != nil {
+		outside, err := r.external(n.name, log)
+		if err != nil {
 			return nil, nil, err
 		}
+		n.outside.Store(outside)
+		cfg.External = outside
 	}
 	if r.MQTTMode == bus.External {
 		if internal, err = r.outbox(n, component(log, "broker")); err != nil {

@@ -10,12 +10,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta"
@@ -45,6 +47,7 @@ type node struct {
 	damaged  *meta.CorruptError // the damage that was found in the store at the start; nil if none
 	identity *join.Identity
 	dialer   hub.Dialer
+	outside  atomic.Pointer[client.Client] // the connection to the external MQTT broker; nil without one
 	log      *slog.Logger
 }
 

@@ -46,6 +46,8 @@ type runCmd struct {
 	CgroupRoot            string            `help:"Cgroup below which the pods' cgroups are made. Default: the runtime's usual place." placeholder:"CGROUP"`
 	LocalAPIListen        netip.AddrPort    `help:"Address on which the node's own Kubernetes API serves pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Without it the API serves only root, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`
 	LocalAPIExpiredTokens time.Duration     `help:"How long after its end the node's own Kubernetes API accepts a pod's token while the cloud is out of reach and the token cannot be renewed. 0 means not at all." default:"720h" name:"local-api-expired-tokens"`
+	LocalAPIMaxConns      int               `help:"How many connections the node's own Kubernetes API has on --local-api-listen." default:"500" name:"local-api-max-connections" placeholder:"N"`
+	LocalAPIMaxPerAddress int               `help:"How many of these one address has, other than loopback." default:"100" name:"local-api-max-per-address" placeholder:"N"`
 	LocalAPIServices      bool              `help:"Ask the cloud for all Services, EndpointSlices and Namespaces: for a kube-proxy and a DNS server on this node that work without the cloud, and for the Service variables of pods. An operator must allow it: kubectl label node NAME edgekit.node-restriction.kubernetes.io/services=all. They may be too much for a slow link." `
 	MetricsListen         string            `help:"Where /metrics is served (plain HTTP), for example 127.0.0.1:10002. Empty: not served." placeholder:"ADDR"`
 	MemoryLimit           int64             `help:"Soft limit of edgecore's own memory in MiB (GOMEMLIMIT)." default:"48" placeholder:"MIB"`

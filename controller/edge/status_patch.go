@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // tokenExpired is a condition of edgekit's own: edged.ConditionTokenExpired.
@@ -49,10 +51,11 @@ func alwaysReported(t corev1.PodConditionType) bool {
 	return false
 }
 
-// nodeConditions are the conditions that the node sets on its Node, as the kubelet does.
+// nodeConditions are the conditions that the node sets on its Node: those of a kubelet, and
+// the one of its MQTT broker.
 // NetworkUnavailable belongs to network plugins, every other one to whoever set it.
 func nodeConditions() []corev1.NodeConditionType {
-	return []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
+	return []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure, resources.ConditionMQTT}
 }
 
 // podStatusPatch returns a strategic merge patch that makes the pod's status what
@@ -127,6 +130,10 @@ func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 		status["volumesInUse"] = nil
 	}
 	replaceItems(status, "addresses")
+	if !slices.ContainsFunc(plain.Conditions, func(c corev1.NodeCondition) bool { return c.Type == resources.ConditionMQTT }) {
+		conditions, _ := status["conditions"].([]any) // a node that has no external broker any more
+		status["conditions"] = append(conditions, map[string]any{"$patch": "delete", "type": resources.ConditionMQTT})
+	}
 	return json.Marshal(map[string]any{"status": status})
 }
 

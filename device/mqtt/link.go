@@ -39,6 +39,7 @@ type Link struct {
 
 	mu      sync.Mutex
 	waiting map[string]chan topics.ErrorMessage // by event_id
+	silence silence
 }
 
 var _ device.Link = (*Link)(nil)
@@ -213,6 +214,9 @@ func (l *Link) call(ctx context.Context, topic, id string, m any) error {
 		}
 		return fmt.Errorf("device/mqtt: %s: %w: code %d: %s", topic, device.ErrRefused, a.Code, a.Reason)
 	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			l.missed()
+		}
 		return fmt.Errorf("device/mqtt: %s: no answer: %w", topic, ctx.Err())
 	}
 }
@@ -228,6 +232,7 @@ func (l *Link) handleAnswer(_ context.Context, m bus.Message) {
 		return
 	}
 	if waiter := l.waiter(a.EventID); waiter != nil {
+		l.heard()
 		select {
 		case waiter <- a:
 		default: // a second copy

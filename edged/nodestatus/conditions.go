@@ -31,6 +31,9 @@ type checks struct {
 func (n *Reporter) conditions(seen checks) []corev1.NodeCondition {
 	now := time.Now()
 	list := []corev1.NodeCondition{n.memoryPressure(seen), n.diskPressure(seen), n.pidPressure(seen), readiness(seen)}
+	if n.cfg.Conditions != nil {
+		list = append(list, n.cfg.Conditions()...)
+	}
 	for i := range list {
 		c := &list[i]
 		c.LastHeartbeatTime, c.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)

@@ -35,6 +35,10 @@ type Config struct {
 	// are True now, and whether that is known yet. It is asked at each check. A nil func
 	// means that none is ever True for want of memory, room or process ids.
 	Pressures func() (conditions []corev1.NodeConditionType, known bool)
+	// Conditions gives further conditions of the node, at each check: type, status, reason and
+	// message. One that was reported with another status gets its time of transition here. A
+	// nil func means that there are none.
+	Conditions func() []corev1.NodeCondition
 	// KeptFree is what of a capacity is not allocatable besides Reserved: the hard
 	// thresholds of evictions. A nil func means nothing.
 	KeptFree func(capacity corev1.ResourceList) corev1.ResourceList

@@ -80,6 +80,9 @@ type Config struct {
 	MaxBody    int64 // largest body of a request, in bytes; 0 means 3 MiB
 	MaxBodies  int   // how many bodies of MaxBody are held at a time; 0 means 8
 	MaxWatches int   // watches of one client at a time; 0 means 100
+	// MaxConns is how many connections Listen may have, and MaxPerAddress those of one address
+	// (of IPv6: of one /64) other than loopback; 0 means 500 and 100. Further ones are closed at once.
+	MaxConns, MaxPerAddress int
 
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now
@@ -98,6 +101,12 @@ func (c Config) withDefaults() Config {
 	c.ExpiredTokens = max(c.ExpiredTokens, 0)
 	if c.MaxWatches == 0 {
 		c.MaxWatches = 100
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = 500
+	}
+	if c.MaxPerAddress == 0 {
+		c.MaxPerAddress = 100
 	}
 	if c.Version == "" {
 		c.Version = "v1.37.2"
@@ -120,8 +129,8 @@ func (c Config) check() error {
 		return errors.New("meta/apiserver: Config.Store is required")
 	case c.Node == "":
 		return errors.New("meta/apiserver: Config.Node is required: the node's name")
-	case c.MaxBody < 0 || c.MaxBodies < 0 || c.MaxWatches < 0:
-		return errors.New("meta/apiserver: Config.MaxBody, MaxBodies or MaxWatches is negative: leave it 0 for the default")
+	case c.MaxBody < 0 || c.MaxBodies < 0 || c.MaxWatches < 0 || c.MaxConns < 0 || c.MaxPerAddress < 0:
+		return errors.New("meta/apiserver: Config.MaxBody, MaxBodies, MaxWatches, MaxConns or MaxPerAddress is negative: leave it 0 for the default")
 	case c.Dir != "" && !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("meta/apiserver: Config.Dir %q is not an absolute path", c.Dir)
 	case c.Dir != "" && c.Authority == nil:

@@ -77,7 +77,7 @@ func (s *Server) listenTLS() (net.Listener, error) {
 			return nil, err
 		}
 	}
-	return tls.NewListener(inner, &tls.Config{
+	return tls.NewListener(newLimitListener(inner, s.cfg.MaxConns, s.cfg.MaxPerAddress, s.cfg.Logger), &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"},
 		ClientAuth: tls.RequestClientCert, // authenticate verifies it, by the node's clock
 	}), nil

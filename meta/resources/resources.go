@@ -46,6 +46,10 @@ const (
 	DeviceStatuses = "devicestatuses" // up
 )
 
+// ConditionMQTT is the type of the Node condition that says whether the external MQTT broker of
+// a node is out of reach or refuses it. Nodes without one do not have it.
+const ConditionMQTT = "MQTTBrokerUnavailable"
+
 // Rules, in the API group rules.kubeedge.io.
 const (
 	Rules         = "rules"         // down: the rules whose source is the node
