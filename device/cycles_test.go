@@ -106,11 +106,21 @@ func TestPushedCycle(t *testing.T) {
 // batch is a BatchReader and RawDriver: registers of two bytes.
 type batch struct {
 	*devicetest.Device
+	mu        sync.Mutex
 	registers map[string][]byte
 	reads     int
 }
 
+// state returns the register of a property, and how many reads there were.
+func (b *batch) state(property string) ([]byte, int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.registers[property], b.reads
+}
+
 func (b *batch) ReadMany(_ context.Context, properties []string) (map[string]device.Reading, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.reads++
 	readings := make(map[string]device.Reading)
 	for _, p := range properties {
@@ -122,10 +132,13 @@ func (b *batch) ReadMany(_ context.Context, properties []string) (map[string]dev
 }
 
 func (b *batch) ReadRaw(context.Context, string) ([]byte, error) {
-	return b.registers["status"], nil
+	raw, _ := b.state("status")
+	return raw, nil
 }
 
 func (b *batch) WriteRaw(_ context.Context, property string, raw []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.registers[property] = slices.Clone(raw)
 	if property == "valve" { // two properties are in one register
 		b.registers["status"] = b.registers[property]
@@ -157,8 +170,9 @@ func TestBatchOfRegisters(t *testing.T) {
 		link := devicetest.NewLink(list)
 		driveConfig(t, device.Config{Link: link, New: func() device.Driver { return dev }})
 		time.Sleep(time.Second)
-		if got := link.Values("a/b"); !maps.Equal(got, map[string]string{"temperature": "-10", "status": "61455", "valve": "closed"}) || dev.reads != 1 {
-			t.Errorf("got %v by %d reads", got, dev.reads)
+		_, reads := dev.state("valve")
+		if got := link.Values("a/b"); !maps.Equal(got, map[string]string{"temperature": "-10", "status": "61455", "valve": "closed"}) || reads != 1 {
+			t.Errorf("got %v by %d reads", got, reads)
 		}
 		if c := link.ConditionOf("a/b", device.ConditionValuesValid); c.Reason != "ReadFailed" || !strings.Contains(c.Message, "missing") {
 			t.Errorf("%+v", c)
@@ -166,7 +180,8 @@ func TestBatchOfRegisters(t *testing.T) {
 		list.Desired = map[string]string{"valve": "open"}
 		link.Set(list)
 		time.Sleep(time.Second)
-		if got := fmt.Sprintf("% x %s", dev.registers["valve"], link.Values("a/b")["valve"]); got != "f0 8f open" {
+		raw, _ := dev.state("valve")
+		if got := fmt.Sprintf("% x %s", raw, link.Values("a/b")["valve"]); got != "f0 8f open" {
 			t.Errorf("got %s, want f0 8f open", got)
 		}
 	})

@@ -37,7 +37,10 @@ func ExampleRun() {
 	_ = link.Wait(ctx, func() bool { // else it shows below
 		return link.StateOf("home/lamp") == device.Online && link.Values("home/lamp")["on"] == "true"
 	})
+	fmt.Println(link.StateOf("home/lamp"), link.Values("home/lamp"))
 	cancel()
-	fmt.Println(link.StateOf("home/lamp"), link.Values("home/lamp"), <-ended)
-	// Output: online map[on:true] <nil>
+	fmt.Println(<-ended)
+	// Output:
+	// online map[on:true]
+	// <nil>
 }

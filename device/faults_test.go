@@ -276,11 +276,12 @@ func TestOneDriverWhenStuck(t *testing.T) {
 // back-off, and the condition shows it. Then a device that loses its value.
 func TestNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dev, ignore := &override{Device: simulated()}, true
-		writes := 0
+		dev := &override{Device: simulated()}
+		var follows atomic.Bool
+		var writes atomic.Int32
 		dev.write = func(ctx context.Context, p, v string) error {
-			writes++
-			if ignore {
+			writes.Add(1)
+			if !follows.Load() {
 				return nil
 			}
 			return dev.Device.Write(ctx, p, v)
@@ -288,13 +289,13 @@ func TestNotTaken(t *testing.T) {
 		link := devicetest.NewLink(instance("a/b", map[string]string{"target": "42"}))
 		m, _ := driveConfig(t, device.Config{Link: link, New: func() device.Driver { return dev }})
 		time.Sleep(20 * time.Second)
-		if writes != 5 || m.Stats().NotTaken != 5 {
-			t.Errorf("%d writes and %d not taken in 20 s, want 5: at 0, 1, 3, 7 and 15 s", writes, m.Stats().NotTaken)
+		if n := writes.Load(); n != 5 || m.Stats().NotTaken != 5 {
+			t.Errorf("%d writes and %d not taken in 20 s, want 5: at 0, 1, 3, 7 and 15 s", n, m.Stats().NotTaken)
 		}
 		if c := link.ConditionOf("a/b", device.ConditionDesiredApplied); c.Status || c.Reason != "NotTaken" {
 			t.Errorf("%+v", c)
 		}
-		ignore = false
+		follows.Store(true)
 		time.Sleep(time.Minute)
 		if got := link.Values("a/b")["target"]; got != "42" {
 			t.Errorf("target is %s", got)
@@ -303,10 +304,10 @@ func TestNotTaken(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		dev.Set("target", "20") // as after a restart of the device
-		before := writes
+		before := writes.Load()
 		time.Sleep(3 * time.Minute)
-		if got := link.Values("a/b")["target"]; got != "42" || writes != before+1 {
-			t.Errorf("target is %s after %d writes", got, writes-before)
+		if got := link.Values("a/b")["target"]; got != "42" || writes.Load() != before+1 {
+			t.Errorf("target is %s after %d writes", got, writes.Load()-before)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ import (
 // pump is a Caller and a Discoverer.
 type pump struct {
 	*devicetest.Device
-	found []device.Proposal
+	found atomic.Pointer[[]device.Proposal]
 }
 
 func (p *pump) Call(ctx context.Context, method string, parameters schema.Options) (schema.Options, error) {
@@ -48,7 +49,7 @@ func (p *pump) Call(ctx context.Context, method string, parameters schema.Option
 }
 
 func (p *pump) Discover(_ context.Context, found func(device.Proposal)) error {
-	for _, f := range p.found {
+	for _, f := range *p.found.Load() {
 		found(f)
 	}
 	return nil
@@ -124,9 +125,10 @@ func TestDiscovery(t *testing.T) {
 		proposal := func(name, config string) device.Proposal {
 			return device.Proposal{Name: name, Model: "pump", Protocol: schema.Protocol{Config: schema.Options(config)}}
 		}
-		p := &pump{Device: simulated(), found: []device.Proposal{
+		p := &pump{Device: simulated()}
+		p.found.Store(&[]device.Proposal{
 			proposal("pump-1", `{"host": "10.0.0.1","unit":1}`), proposal("pump-2", `{"host":"10.0.0.2"}`), proposal("Not A Label", `{}`),
-		}}
+		})
 		declared := instance("a/known", nil)
 		declared.Spec.Protocol.Config = schema.Options(`{"unit":1,"host":"10.0.0.1"}`)
 		link := devicetest.NewLink(declared)
@@ -142,7 +144,7 @@ func TestDiscovery(t *testing.T) {
 		if got := names(); got != "pump-2 test 00:01:00" {
 			t.Errorf("proposed are %q", got)
 		}
-		p.found = []device.Proposal{proposal("pump-3", `{"host":"10.0.0.3"}`)}
+		p.found.Store(&[]device.Proposal{proposal("pump-3", `{"host":"10.0.0.3"}`)})
 		time.Sleep(time.Minute)
 		if got := names(); got != "pump-2 test 00:01:00, pump-3 test 00:02:00" || m.Stats().Proposals != 2 {
 			t.Errorf("proposed are %q", got)
@@ -214,12 +216,12 @@ func TestSecrets(t *testing.T) {
 					Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 				})
 				time.Sleep(30 * time.Second)
-				if got := reasonOf(link, "a/b", device.ConditionConnected); got != tt.reason || driver.config != tt.want {
-					t.Errorf("reason %q, configuration %s, want %q, %s", got, driver.config, tt.reason, tt.want)
-				}
 				shown := fmt.Sprintf("%+v", m.Devices())
 				if err := stop(); err != nil {
 					t.Error(err)
+				}
+				if got := reasonOf(link, "a/b", device.ConditionConnected); got != tt.reason || driver.config != tt.want {
+					t.Errorf("reason %q, configuration %s, want %q, %s", got, driver.config, tt.reason, tt.want)
 				}
 				if strings.Contains(log.String()+shown, "hunter2") {
 					t.Errorf("the secret is shown: %s\n%s", shown, log.String())

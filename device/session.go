@@ -94,13 +94,26 @@ func (w *worker) serve(ctx context.Context, sub *subscription) error {
 			return fmt.Errorf("%w: %w", errSubscribe, err)
 		case w.desired = <-w.updates:
 		case v := <-sub.values:
-			w.accept(w.byName[v.property], Reading{Value: v.value})
+			w.acceptPushed(sub, v)
 		case c := <-w.calls:
 			w.method(ctx, c)
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
+}
+
+// acceptPushed takes a value that the device has sent, and those that wait behind it.
+func (w *worker) acceptPushed(sub *subscription, v reading) {
+	for range cap(sub.values) {
+		w.accept(w.byName[v.property], Reading{Value: v.value})
+		select {
+		case v = <-sub.values:
+		default:
+			return
+		}
+	}
+	w.accept(w.byName[v.property], Reading{Value: v.value})
 }
 
 // health is the state of a device that answers.

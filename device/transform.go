@@ -396,6 +396,3 @@ func checkType(typ schema.Type, value string) error {
 	}
 	return nil
 }
-
-// shortest is the shortest decimal that reads back as the same float of so many bits.
-func shortest(f float64, bits int) string { return strconv.FormatFloat(f, 'g', -1, bits) }

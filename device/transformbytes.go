@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -267,7 +268,7 @@ func finite(f float64, bits int) (*big.Rat, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return nil, fmt.Errorf("the device gave %v: it is not a finite number", f)
 	}
-	n, ok := new(big.Rat).SetString(shortest(f, bits))
+	n, ok := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, bits)) // the shortest that reads back as f
 	if !ok {
 		return nil, fmt.Errorf("the device gave %v: it is not a decimal number", f)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -154,6 +155,7 @@ func (w *worker) run(ctx context.Context) {
 			attempt = 0
 		}
 		pause := backoff(w.cfg.Backoff, attempt)
+		pause -= rand.N(pause/4 + 1) // devices that failed together do not come back together
 		if shared := new(waitError); errors.As(err, &shared) {
 			pause = max(time.Until(shared.until), 0)
 			attempt-- // it was not this device's

@@ -93,6 +93,13 @@ func TestAllow(t *testing.T) {
 
 		{pub, d + "plant/pump-1/twin/update", users{"": true, "modbus-mapper": true, "operator": true, pod: true}},
 		{pub, d + "plant/pump-1/state/update", users{"": true, "modbus-mapper": true, "operator": true}},
+		{pub, d + "plant/pump-1/state/conditions", users{"": true, "modbus-mapper": true, "operator": true}},
+		{pub, d + "plant/pump-1/method/call", users{"": true, "modbus-mapper": true, "operator": true, pod: true}},
+		{pub, d + "plant/pump-1/method/call/result", users{"": true, "modbus-mapper": true, "operator": true}},
+		{pub, n[:len(n)-len("membership/")] + "proposed/modbus", users{"": true, "modbus-mapper": true, "operator": true}},
+		{recv, n[:len(n)-len("membership/")] + "proposed/modbus", users{"": true, "modbus-mapper": true, "operator": true}},
+		{pub, n[:len(n)-len("membership/")] + "proposed/onvif", users{"": true, "operator": true}},
+		{pub, n[:len(n)-len("membership/")] + "proposed/modbus/x", nil},
 		{will, d + "plant/pump-1/state/update", users{"": true, "modbus-mapper": true, "operator": true}},
 		{pub, d + "plant/pump-1/twin/get", users{"": true, "modbus-mapper": true, "operator": true, pod: true, "dashboard": true, "system:serviceaccount:lab:reader": true}},
 		{pub, d + "plant/pump-1/twin/history", users{"": true, "modbus-mapper": true, "operator": true, pod: true, "dashboard": true, "system:serviceaccount:lab:reader": true}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // Edge is the far end of a Link under test: it declares devices, keeps their twins
@@ -36,6 +37,8 @@ func RunLink(t *testing.T, open func(t *testing.T) (device.Link, Edge)) {
 		{"desired values arrive", testDesired},
 		{"reports are durable when Report returns", testReports},
 		{"invalid reports are refused", testRefused},
+		{"conditions, if it takes them", testConditions},
+		{"methods, if it serves them", testMethods},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,6 +123,50 @@ func testReports(t *testing.T, l device.Link, e Edge, lists <-chan []device.Inst
 	}
 	if got := e.Actual(t, "a/b", "temperature") + " " + e.Actual(t, "a/b", "target") + " " + e.State(t, "a/b"); got != "19.5 20 online" {
 		t.Errorf("the edge has %q", got)
+	}
+}
+
+func testConditions(t *testing.T, l device.Link, e Edge, lists <-chan []device.Instance) {
+	link, ok := l.(device.ConditionLink)
+	if !ok {
+		t.Skip("it is no device.ConditionLink")
+	}
+	e.Put(t, "a/b", "suite")
+	until(t, lists, "the device", func(l map[string]device.Instance) bool { return len(l) == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	bad := device.Condition{Type: device.ConditionConnected, Reason: "OpenFailed", Message: "no route to host"}
+	good := device.Condition{Type: device.ConditionEnabled, Status: true, Reason: "Enabled"}
+	for range 2 { // a report may be repeated
+		if err := link.Conditions(ctx, "a/b", []device.Condition{bad, good}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := link.Conditions(ctx, "a/unknown", []device.Condition{bad}); !errors.Is(err, device.ErrRefused) {
+		t.Errorf("an unknown device: got %v, want ErrRefused", err)
+	}
+}
+
+func testMethods(t *testing.T, l device.Link, _ Edge, _ <-chan []device.Instance) {
+	link, ok := l.(device.MethodLink)
+	if !ok {
+		t.Skip("it is no device.MethodLink")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := channel[error]()
+	go func() {
+		ended <- link.ServeMethods(ctx, func(context.Context, string, string, schema.Options) (schema.Options, error) {
+			return nil, device.ErrNotDriven
+		})
+	}()
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("ServeMethods: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("ServeMethods did not end with its context")
 	}
 }
 

@@ -32,6 +32,8 @@ func (l *Link) Conditions(ctx context.Context, id string, conditions []device.Co
 
 // extras are the methods and proposals of the mappers that run with a Link.
 type extras struct {
+	adopt func(device.Proposal) (string, schema.DeviceModelSpec, bool) // Config.Adopt
+
 	mu        sync.Mutex
 	handlers  []*device.MethodHandler // of the mappers, as they came
 	proposals map[string][]device.Proposal
@@ -73,12 +75,12 @@ func (l *Link) Propose(ctx context.Context, protocol string, proposals []device.
 	}
 	l.extras.proposals[protocol] = slices.Clone(proposals)
 	l.extras.mu.Unlock()
-	if l.adopt == nil {
+	if l.extras.adopt == nil {
 		return nil
 	}
 	var errs []error
 	for _, p := range proposals {
-		id, model, ok := l.adopt(p)
+		id, model, ok := l.extras.adopt(p)
 		if _, known := l.engine.Device(id); !ok || known {
 			continue
 		}

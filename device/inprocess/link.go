@@ -26,8 +26,7 @@ type Config struct {
 type Link struct {
 	engine *twin.Engine
 	log    *slog.Logger
-	adopt  func(device.Proposal) (string, schema.DeviceModelSpec, bool)
-	extras extras
+	extras *extras
 }
 
 var _ device.Link = (*Link)(nil)
@@ -40,7 +39,7 @@ func New(cfg Config) (*Link, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Link{engine: cfg.Engine, log: cfg.Logger, adopt: cfg.Adopt}, nil
+	return &Link{engine: cfg.Engine, log: cfg.Logger, extras: &extras{adopt: cfg.Adopt}}, nil
 }
 
 // Watch returns the engine's devices, once it is ready, and again after each

@@ -69,6 +69,11 @@ func TestMetrics(t *testing.T) {
 	if err := link.Wait(ctx, func() bool { return link.Reports() > 0 && link.StateOf("a/tank") == device.Online }); err != nil {
 		t.Fatal(err)
 	}
+	select {
+	case <-m.Ready():
+	case <-ctx.Done():
+		t.Fatal("the mapper does not know its devices")
+	}
 	if code, body := probe(); code != http.StatusOK || body != `{"memory":{"online":1}}` {
 		t.Errorf("%d %s", code, body)
 	}

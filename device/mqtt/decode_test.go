@@ -98,3 +98,19 @@ func TestPages(t *testing.T) {
 	}
 	have("a/c", "a/d", "a/f")
 }
+
+// FuzzDecodeCall looks for a call of a method that panics, or that is taken although it cannot
+// be answered.
+func FuzzDecodeCall(f *testing.F) {
+	f.Add("$hw/events/device/a/b/method/call", []byte(`{"event_id":"1","method":"purge","parameters":{"a":1},"deadline":5}`))
+	f.Add("$hw/events/device/a/b", []byte(`{"method":1}`))
+	f.Fuzz(func(t *testing.T, topic string, payload []byte) {
+		id, call, err := decodeCall(bus.Message{Topic: topic, Payload: payload})
+		if id == "" && (err != nil || call.Method != "") {
+			t.Errorf("%q %q: a call of no device: %+v, %v", topic, payload, call, err)
+		}
+		if err == nil && id != "" && (call.Method == "" || call.Deadline < 0) {
+			t.Errorf("%q: %+v", payload, call)
+		}
+	})
+}

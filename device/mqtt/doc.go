@@ -16,4 +16,12 @@
 // Config.Resync; in between it follows the changes that are published. A desired value is adopted by its
 // timestamp, so messages may overtake each other. Report and State return when
 // the answer has come that the twin engine made them durable.
+//
+// # Conditions, methods, proposals
+//
+// Conditions go to the device's topic state/conditions and are answered like states. An app
+// calls a method by a message to method/call of a device; the mapper that drives the device
+// answers on method/call/result, by event_id. At most 64 calls run at once, further ones are
+// dropped: their callers time out. Devices that were found are retained on the node's topic
+// proposed/PROTOCOL.
 package mqtt

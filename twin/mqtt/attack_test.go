@@ -17,6 +17,8 @@ func TestAttackDecoders(t *testing.T) {
 		decodetest.Case{Name: "twin_update", Before: `{"twin":{`, Between: ",", After: "}}", Units: units, Tokens: decodetest.JSONTokens(), Whole: whole, Decode: update},
 		decodetest.Case{Name: "twin_state", Before: "{", Between: ",", After: "}", Units: append(units, `"state":"ab"`, `"state":[]`), Tokens: decodetest.JSONTokens(),
 			Decode: func(b []byte) { _, _, _ = decodeState(b) }},
+		decodetest.Case{Name: "twin_conditions", Before: `{"conditions":[`, Between: ",", After: "]}", Units: []string{`{}`, `{"type":"a"}`, `{"status":true,"message":"b"}`, `null`}, Tokens: decodetest.JSONTokens(),
+			Decode: func(b []byte) { _, _, _ = decodeConditions(b) }},
 		decodetest.Case{Name: "twin_history_request", Before: `{"properties":[`, Between: ",", After: "]}", Units: []string{`"a"`, `""`, `null`, `0`}, Tokens: decodetest.JSONTokens(),
 			Whole: [][]byte{decodetest.Keys(`{"after":{`, `0`, `}}`)}, Decode: func(b []byte) { _, _ = decodeHistory(b) }},
 	)
