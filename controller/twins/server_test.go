@@ -88,7 +88,7 @@ func authority(t testing.TB, name string) (ca []byte, client tls.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	make := func(cn string, isCA bool, parent *x509.Certificate) []byte {
+	issue := func(cn string, isCA bool, parent *x509.Certificate) []byte {
 		c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: cn}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 			IsCA: isCA, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 		if parent == nil {
@@ -100,12 +100,12 @@ func authority(t testing.TB, name string) (ca []byte, client tls.Certificate) {
 		}
 		return der
 	}
-	root := make("ca", true, nil)
+	root := issue("ca", true, nil)
 	parent, err := x509.ParseCertificate(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root}), tls.Certificate{Certificate: [][]byte{make(name, false, parent)}, PrivateKey: key}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root}), tls.Certificate{Certificate: [][]byte{issue(name, false, parent)}, PrivateKey: key}
 }
 
 func (w *world) put(namespace, name, value string) {
