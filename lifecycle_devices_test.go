@@ -13,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/bus/rules"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
@@ -77,7 +78,10 @@ func TestLifecycleOfDevices(t *testing.T) {
 			return client.New(client.Config{URL: "tcp://" + taken.Addr().String()})
 		}, bus.ErrStarted},
 		"bus/bustest.Transport": {func() (runner, error) { return bustest.New(), nil }, bus.ErrStarted},
-		"twin.Engine":           {func() (runner, error) { return twin.New(twin.Config{Store: memstore.New()}) }, twin.ErrStarted},
+		"bus/rules.Rules": {func() (runner, error) {
+			return rules.New(rules.Config{Store: memstore.New(), Bus: messages, Node: "edge-7"})
+		}, bus.ErrStarted},
+		"twin.Engine": {func() (runner, error) { return twin.New(twin.Config{Store: memstore.New()}) }, twin.ErrStarted},
 		"twin/mqtt.Bridge": {func() (runner, error) {
 			return mqtt.New(mqtt.Config{Engine: engine, Bus: messages, Node: "edge-7"})
 		}, twin.ErrStarted},

@@ -18,6 +18,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/hub"
 )
 
@@ -53,6 +54,10 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	add("nodeapi.Controller", a.Run, err)
 	p, err := kubeletproxy.New(kubeletproxy.Config{Cloud: kube, NodeClient: kube, Address: netip.MustParseAddr("127.0.0.1")})
 	add("kubeletproxy.Server", func(ctx context.Context) error { return p.Run(ctx, open) }, err)
+	clients, err := kubeletproxy.NewClients(kubeletproxy.ClientsConfig{Cloud: kube})
+	add("kubeletproxy.Clients", clients.Run, err)
+	r, err := rules.New(rules.Config{Cloud: kube, Dynamic: noDevices()})
+	add("rules.Controller", func(ctx context.Context) error { return r.Run(ctx, open) }, err)
 	ids, err := nodeidentity.New(nodeidentity.Config{Client: kube})
 	if err != nil {
 		t.Fatal(err)

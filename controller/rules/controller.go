@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -172,7 +174,7 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 	c.runMu.Lock()
 	c.open, c.running = open, ctx
 	c.runMu.Unlock()
-	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire} {
+	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire, c.judgeAll} {
 		g.Go(func() error { return run(ctx) })
 	}
 	if c.entry != nil {
@@ -185,6 +187,25 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 	c.work.Wait()
 	c.targets.close()
 	return err
+}
+
+// judgeAll has the conditions of all rules written once rules and endpoints are known:
+// before, an endpoint may be missing here only.
+func (c *Controller) judgeAll(ctx context.Context) error {
+	for _, synced := range c.Synced() {
+		select {
+		case <-synced:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	c.mu.Lock()
+	namespaces := slices.Collect(maps.Keys(c.namespaces))
+	c.mu.Unlock()
+	for _, namespace := range namespaces {
+		c.resolve(namespace)
+	}
+	return nil
 }
 
 // Synced returns channels that are closed when rules and endpoints are known.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -287,5 +286,3 @@ func TestSlowTarget(t *testing.T) {
 	close(release)
 	eventually(t, func() error { return waiting(n, 0) })
 }
-
-var _ = time.Second

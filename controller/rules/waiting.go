@@ -189,6 +189,11 @@ func (c *Controller) removeMessage(ctx context.Context, m waitingMessage) (bool,
 
 // expire removes messages whose time is over, and has them as dead letters in the status.
 func (c *Controller) expire(ctx context.Context) error {
+	select {
+	case <-c.messages.Synced():
+	case <-ctx.Done():
+		return nil
+	}
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	for {
