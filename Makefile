@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-rules conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -83,6 +83,8 @@ e2e-volumes: ## Run the volume tests of e2e: local volumes, a StatefulSet on loc
 	cd cmd/demo && VOLUMES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestVolumes$$' ./e2e
 e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment (root; RESULT lines)
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
+e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clients, and an outage of the link (root)
+	cd cmd/demo && RULES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestRules$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)
