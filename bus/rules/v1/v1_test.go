@@ -1,7 +1,10 @@
 package v1_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -73,6 +76,36 @@ func TestTypes(t *testing.T) {
 		if s.SourceType() != c.from || s.TargetType() != c.to {
 			t.Errorf("%v to %v: %s to %s", c.source, c.target, s.SourceType(), s.TargetType())
 		}
+	}
+}
+
+// TestExamples: the YAML in examples has no unknown field, and one rule of each pair.
+func TestExamples(t *testing.T) {
+	pairs := make(map[string]bool)
+	endpoints := make(map[string]v1.EndpointType)
+	for _, file := range []string{"endpoints.yaml", "rules.yaml"} {
+		text, err := os.ReadFile(filepath.Join("../../../examples/rules", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for doc := range bytes.SplitSeq(text, []byte("\n---\n")) {
+			var r v1.Rule
+			var e v1.RuleEndpoint
+			if yaml.UnmarshalStrict(doc, &e) == nil && e.Kind == "RuleEndpoint" {
+				endpoints[e.Name] = e.Spec.RuleEndpointType
+				continue
+			}
+			if err := yaml.UnmarshalStrict(doc, &r); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if endpoints[r.Spec.Source] != r.Spec.SourceType() || endpoints[r.Spec.Target] != r.Spec.TargetType() || r.Spec.SourceType() == "" {
+				t.Errorf("rule %s joins other kinds of endpoints than its keys say", r.Name)
+			}
+			pairs[string(r.Spec.SourceType()+" "+r.Spec.TargetType())] = true
+		}
+	}
+	if len(pairs) != 4 {
+		t.Errorf("the examples have %v", pairs)
 	}
 }
 
