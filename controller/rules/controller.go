@@ -81,6 +81,7 @@ type Controller struct {
 	order      map[string][]*resolved          // those of a namespace by which answers first
 	byNode     map[string]map[cache.Name]struct{}
 	deliveries map[deliveryKey]*delivery
+	sending    *places // deliveries that run
 
 	// runMu guards what Run sets. It is locked after every other mutex.
 	runMu   sync.Mutex
@@ -113,6 +114,7 @@ func New(cfg Config) (*Controller, error) {
 		cfg: cfg, log: cfg.Logger, targets: newTargets(cfg),
 		namespaces: make(map[string]map[string]*resolved), order: make(map[string][]*resolved),
 		byNode: make(map[string]map[cache.Name]struct{}), deliveries: make(map[deliveryKey]*delivery),
+		sending: newPlaces(maxSending, maxNodeSending),
 	}
 	var err [3]error
 	c.rules, err[0] = newStore(cfg, resources.Rules, func() *v1.Rule { return new(v1.Rule) }, nil, sameRule)
