@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
@@ -273,12 +273,11 @@ func (c *Controller) indexLocked(before, after map[string]*resolved) map[string]
 		if old.ok() == now.ok() && was == is && (old == nil || now == nil || old.version == now.version) {
 			return
 		}
-		name := cache.Name{}
-		if now != nil {
-			name = now.name
-		} else {
-			name = old.name
+		either := now
+		if either == nil {
+			either = old
 		}
+		name := either.name
 		key := hub.Key{Resource: resources.Rules, Namespace: name.Namespace, Name: name.Name}
 		if was != "" {
 			delete(c.byNode[was], name)

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/rules"
 )

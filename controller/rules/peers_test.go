@@ -20,7 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/rules"
 )

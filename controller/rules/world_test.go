@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	edgerules "github.com/edgekit/edgekit/bus/rules"
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"

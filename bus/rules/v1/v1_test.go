@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 )
 
 func TestCRDs(t *testing.T) {
