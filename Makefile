@@ -36,7 +36,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-rules conformance fuzz fuzz-quick attacks model crash churn churn-quick stock vm
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-rules conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -109,9 +109,11 @@ attacks: ## Search longer (STEPS=600) for the most that a hostile node or neighb
 	{ ATTACK_STEPS=$(or $(STEPS),600) go test -count=1 -timeout 60m -v -run '^TestAttack' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u) \
 		| tee $$log | grep -E '^(DECODE|RESULT|FAIL|ok|---)|^ +--- FAIL|_test.go:'; bad=$$?; \
 	awk '$$1 == "DECODE" && $$3 > worst { worst = $$3; name = $$2 } END { printf "worst decoder: %s\nRESULT attack_decode_multiple %s x\n", name, worst }' $$log; exit $$bad; }
+twin-chaos: ## Kill edgecore's twin, mosquitto, mappers and connections KILLS=n (200) times in any order while UPDATES=n (1000000) are reported: SEED=n (RESULT lines); its short form is part of make test
+	UPDATES=$(or $(UPDATES),1000000) KILLS=$(or $(KILLS),200) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./twin/mqtt
 
 ## Measure (each target ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin bench-device
 bench: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## Measure edgecore: memory at rest, start time, size, pods; PEER=kubelet adds the kubelet (root)
@@ -135,3 +137,6 @@ bench-meta: ## Measure the store: durable writes, list, open, memory, disk use w
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
 bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt
+bench-device: ## Measure devices: values a second of a mapper to durable twins, start of 1,000 devices, writes to the API server for 10,000 devices that report once a second
+	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestMeasured$$' ./device/inprocess
+	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices

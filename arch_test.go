@@ -42,6 +42,7 @@ var joiners = map[string][]string{
 	"twin/devicesync":  {"device", "meta"},
 	"device/mqtt":      {"bus"},
 	"device/inprocess": {"twin"},
+	"device/dmi":       {"twin", "meta"},
 }
 
 // fences name the only packages that may import a heavy dependency directly.
@@ -52,7 +53,7 @@ var fences = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":             {"bus/broker"},
 	"github.com/eclipse/paho.golang":              {"bus/client"},
 	"k8s.io/cri-api":                              {"edged/cri"},
-	"google.golang.org/grpc":                      {"edged/cri", "edged/csi"},
+	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "device/dmi"},
 	"github.com/container-storage-interface/spec": {"edged/csi"}, // the wire of CSI drivers
 	"github.com/distribution/reference":           {"edged/image"},
 	"github.com/go-jose/go-jose":                  {"meta/apiserver"},
@@ -60,7 +61,7 @@ var fences = map[string][]string{
 	"k8s.io/streaming":                            {"edged/server", "cmd/edgectl"},
 	"k8s.io/apiextensions-apiserver":              {"controller"},
 	"github.com/alecthomas/kong":                  {"cmd", "examples"},
-	"github.com/prometheus/client_golang":         {"controller", "cmd", "edged", "hub", "meta", "bus", "twin"},
+	"github.com/prometheus/client_golang":         {"controller", "cmd", "edged", "hub", "meta", "bus", "twin", "device/metrics"},
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"k8s.io/kubernetes":                           {},
@@ -237,6 +238,10 @@ var rooms = map[string][]string{
 	"edged/internal/notfound":     {},
 	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},
+	"edged/internal/hooks":        {"edged/runtime", "edged/internal/podspec", "edged/probe"},
+	"edged/internal/slots":        {},
+	"edged/internal/nodecgroups":  {"edged/cgroup", "edged/internal/allocatable", "edged/internal/lifecycle"},
+	"edged/internal/imagepull":    {"edged/runtime", "edged/image", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/registry"},
 	"edged/internal/metricstext":  {},
 	"edged/internal/probemetrics": {"edged/internal/metricstext"},
 	"edged/internal/podspec": {

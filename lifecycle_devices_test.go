@@ -14,6 +14,8 @@ import (
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/bus/rules"
+	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
@@ -85,6 +87,9 @@ func TestLifecycleOfDevices(t *testing.T) {
 		"twin/mqtt.Bridge": {func() (runner, error) {
 			return mqtt.New(mqtt.Config{Engine: engine, Bus: messages, Node: "edge-7"})
 		}, twin.ErrStarted},
+		"device.Mapper": {func() (runner, error) {
+			return device.New(device.Config{Protocol: "x", Link: devicetest.NewLink(), New: func() device.Driver { return new(devicetest.Device) }})
+		}, device.ErrStarted},
 		"twin/devicesync.Syncer": {func() (runner, error) {
 			return devicesync.New(devicesync.Config{Engine: engine, Store: memstore.New(), Reporter: noReports{}})
 		}, twin.ErrStarted},

@@ -19,11 +19,16 @@ const relayQueue = 1024
 
 // Config sets up a Bus. The transports that Mode needs are required.
 type Config struct {
-	Mode     Mode         // zero is Internal
-	Internal Transport    // the embedded broker; required for Internal and Both, else unused
-	External Transport    // the outside broker; required for External and Both, else unused
-	Queue    int          // messages that each subscription holds, and in mode Both those that wait for the outside broker; 0 means DefaultQueue
-	Logger   *slog.Logger // nil discards
+	Mode     Mode      // zero is Internal
+	Internal Transport // the embedded broker; required for Internal and Both, else unused
+	External Transport // the outside broker; required for External and Both, else unused
+	Bridge   Bridge    // which messages of clients pass between the brokers in mode Both; else it must be empty
+	// Outbox keeps what is published for the outside broker until that has it, in mode External,
+	// where it is optional: a bus/broker without listeners, for example. Its Run is called by the
+	// Bus. Nil: the External transport keeps what it can.
+	Outbox Gateway
+	Queue  int          // messages that each subscription holds, and in mode Both those that wait for the outside broker; 0 means DefaultQueue
+	Logger *slog.Logger // nil discards
 }
 
 // Handler handles one message. ctx ends with the Bus. The message's payload and
@@ -34,7 +39,9 @@ type Handler func(ctx context.Context, m Message)
 // Bus publishes and subscribes at all its transports. All methods may be
 // called by several goroutines at once.
 type Bus struct {
-	transports []Transport
+	transports []Transport // those that hear subscriptions
+	outlets    []Transport // those that Publish goes to
+	runs       []Transport // those that run
 	queue      int
 	log        *slog.Logger
 	ready      chan struct{}
@@ -74,10 +81,37 @@ func New(cfg Config) (*Bus, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Mode == Both {
-		b.transports[1] = newRelay(cfg.External, max(b.queue, relayQueue), &b.dropped, b.log)
+	b.outlets, b.runs = b.transports, b.transports
+	if err := b.connect(cfg); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// connect sets up what goes to the outside broker.
+func (b *Bus) connect(cfg Config) error {
+	if cfg.Mode != Both && len(cfg.Bridge.In)+len(cfg.Bridge.Out) > 0 {
+		return fmt.Errorf("bus: Config.Bridge is for mode %s: leave it empty in mode %s", Both, cfg.Mode)
+	}
+	inside := cfg.Internal
+	switch {
+	case cfg.Mode == Both:
+	case cfg.Mode == External && cfg.Outbox != nil:
+		inside = cfg.Outbox
+	default:
+		return nil
+	}
+	r := newRelay(cfg.External, max(b.queue, relayQueue), &b.dropped, b.log)
+	var err error
+	if r.bridge, err = newBridge(inside, cfg.External, cfg.Bridge, b.log); err != nil {
+		return err
+	}
+	b.transports[len(b.transports)-1] = r
+	b.outlets, b.runs = b.transports, []Transport{inside, r}
+	if r.bridge != nil { // what goes out takes the way through the gateway
+		b.outlets = []Transport{inside}
+	}
+	return nil
 }
 
 func missing(cfg Config) string {
@@ -98,7 +132,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	var failed sync.Once
 	var failure error
-	for _, t := range b.transports {
+	for _, t := range b.runs {
 		group.Go(func() {
 			if err := t.Run(ctx); err != nil && ctx.Err() == nil {
 				failed.Do(func() { failure = err })
@@ -107,7 +141,7 @@ func (b *Bus) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() {
-		for _, t := range b.transports {
+		for _, t := range b.runs {
 			select {
 			case <-t.Ready():
 			case <-ctx.Done():
@@ -153,13 +187,14 @@ func (b *Bus) Ready() <-chan struct{} { return b.ready }
 
 // Publish publishes m at every transport. It returns an *InvalidError, the joined
 // errors of the transports, or nil when all have accepted m. In mode Both it does not wait
-// for the outside broker: ErrBacklog says that only that one does not get m.
+// for the outside broker: a Gateway keeps m for it. Without one ErrBacklog says that only
+// the outside broker does not get m.
 func (b *Bus) Publish(ctx context.Context, m Message) error {
 	if err := m.Validate(); err != nil {
 		return err
 	}
 	var errs []error
-	for _, t := range b.transports {
+	for _, t := range b.outlets {
 		if err := t.Publish(ctx, m); err != nil {
 			errs = append(errs, err)
 		}
@@ -234,7 +269,7 @@ func (b *Bus) NotifyConnect(connected func()) (stop func()) {
 
 // Stats are counters since the start.
 type Stats struct {
-	Dropped int64 // messages that the outside broker did not get in mode Both
+	Dropped int64 // messages that the outside broker did not get in mode Both; a Gateway has counters of its own
 }
 
 // Stats returns the Bus's counters.

@@ -27,17 +27,36 @@
 // # Delivery
 //
 // Publish returns when every transport has accepted the message: the embedded
-// broker has passed it to its sessions, the client has queued it. In mode Both a
-// failure at one transport does not keep the message from the other, and nobody waits for
-// the outside broker: its messages go through a queue. When that is full, the newest are
-// dropped for the outside broker alone, counted (Stats) and reported as ErrBacklog. After that
+// broker has passed it to its sessions, the client has queued it. After that
 // the rules of MQTT for the message's QoS hold. A broker does not keep data
 // safely: the owner of a value keeps it in the store and publishes it again on
 // request.
 //
+// In mode Both nobody waits for the outside broker, and a failure there does not keep the
+// message from the embedded one. That one is a Gateway: it keeps what is for the outside broker
+// as it keeps the messages of a client that is away, with its bounds and, with a storage,
+// over a restart, until the outside broker has acknowledged it. Messages of QoS 1 and 2 wait in
+// their order; beyond the bound the newest are dropped for the outside broker alone and
+// counted. A message of QoS 1 or 2 that was under way when the connection or the program
+// ended may come twice; those that only waited come once. What the program publishes is on the
+// disk half a second later, what clients publish before they have their acknowledgement. In
+// mode External Config.Outbox does the same. With other transports in mode Both there
+// is a queue in memory; when it is full, ErrBacklog says so.
+//
+// # Bridge
+//
+// Config.Bridge says which messages of clients pass between the brokers in mode Both; none do
+// without it. What came from the outside broker does not go back, and what went there does not
+// return (no local, MQTT 5, 3.8.3.1), so two filters that are alike make no loop. A message
+// that comes in is acknowledged outside when the sessions inside have it on the disk. A
+// retained message passes with its flag; retained messages of the outside broker come in with
+// a new session there, not with each connection, so that an old value does not replace a newer
+// one. If a filter of Bridge.In overlaps one of the program's own subscriptions, a broker that
+// sends a copy for each subscription, as mosquitto does, gives the program two.
+//
 // A message that the Bus publishes itself comes back to each of its own
 // matching subscriptions, once from each transport; the client's Config.NoLocal leaves
-// out those of the outside broker. Messages do not pass from one transport to the other.
+// out those of the outside broker.
 //
 // # Shared subscriptions, requests
 //

@@ -19,6 +19,7 @@ var ErrBacklog = errors.New("bus: outside broker does not answer and its queue i
 type relay struct {
 	Transport
 	queue   chan Message
+	bridge  *bridge // nil: what is published comes by Publish alone
 	dropped *atomic.Int64
 	log     *slog.Logger
 
@@ -48,6 +49,9 @@ func (r *relay) Run(ctx context.Context) error {
 		return true
 	}
 	r.spawn(func() { r.pass(ctx) })
+	if r.bridge != nil {
+		r.spawn(func() { r.bridge.run(ctx) })
+	}
 	r.mu.Unlock()
 	err := r.Transport.Run(ctx)
 	r.mu.Lock()

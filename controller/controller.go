@@ -53,6 +53,11 @@ type Config struct {
 	// DeviceStatusEvery is the least time between two writes of one
 	// DeviceStatus; 0 means 1s.
 	DeviceStatusEvery time.Duration
+	// DeviceWrites is how many writes about devices the API server gets in a second; 0
+	// means 100, negative is no bound.
+	DeviceWrites int
+	// Live gets the reports of devices as they come; nil has none. twins.Store is one.
+	Live devices.Live
 	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
 	// nil leaves Nodes without. It is not changed; its Nodes must be nil.
 	Kubelet *kubeletproxy.Config
@@ -117,7 +122,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.devices, err = devices.New(devices.Config{
-		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.Live, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -296,6 +301,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	}
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
+		Resend: func() []hub.Key { return c.devices.Resend(node) },
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)

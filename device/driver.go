@@ -3,8 +3,6 @@ package device
 import (
 	"context"
 	"errors"
-	"math"
-	"strconv"
 	"time"
 
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
@@ -14,19 +12,24 @@ import (
 // Driver lives from one Open to its Close and starts without any state of an earlier
 // connection. A New that returns the same Driver again is allowed too: Run calls Open
 // only after the Close of the Open before. Run calls the methods of all Drivers of a
-// device from one goroutine at a time. Every context given to a Driver has a deadline
-// (Config.Timeout); a method that ignores it delays its own device and the end of Run,
-// nothing else. devicetest.RunDriver tests a Driver.
+// device one at a time. Every context given to a Driver has a deadline (Config.Timeout).
+//
+// Run survives a driver that is wrong. A panic closes the device and opens it again. A method
+// that ignores its deadline for another Config.Timeout is stuck: its device is offline, and is
+// opened again when the method has returned. The other devices go on. Each is shown as a
+// Condition of the device. devicetest.RunDriver tests a Driver.
 type Driver interface {
 	// Open connects to the device. When it fails, Close is not called: Open frees
 	// what it has taken. The device is then opened again, after a pause.
 	Open(ctx context.Context, dev Instance) error
 	// Read returns the value of a property as text, in the form that the
-	// property's type has: "21", "21.5", "true", base64 for bytes. A property
-	// that the device does not have, which a spec may name, is an error.
+	// property's type has: "21", "21.5", "true", base64 for bytes; before the model's
+	// Transform if it has one. A property that the device does not have, which a spec may
+	// name, is an error.
 	Read(ctx context.Context, property string) (string, error)
 	// Write sets a property. Only properties that the model declares
-	// ReadWrite, or does not have, are written.
+	// ReadWrite are written, with a value of their type within their limits; all are if
+	// there is no model.
 	Write(ctx context.Context, property, value string) error
 	// Close frees what Open took. It is called once for each Open that
 	// succeeded.
@@ -42,6 +45,56 @@ type Subscriber interface {
 	// is closed and opened again. changed does not block for long.
 	Subscribe(ctx context.Context, changed func(property, value string)) error
 }
+
+// BatchReader is a Driver that reads many properties in one exchange with its device. Run then
+// calls ReadMany in place of Read.
+type BatchReader interface {
+	Driver
+	// ReadMany reads the properties, which are those whose collect cycle has passed. The error
+	// says that nothing could be read; what concerns one property is in its Reading. A
+	// property without a Reading was not read.
+	ReadMany(ctx context.Context, properties []string) (map[string]Reading, error)
+}
+
+// RawDriver is a Driver that hands over bytes as the device has them, the most significant
+// first unless the model declares another order. Run decodes and encodes them; see Transform.
+// It calls ReadRaw and WriteRaw in place of Read and Write.
+type RawDriver interface {
+	Driver
+	// ReadRaw returns the bytes of a property.
+	ReadRaw(ctx context.Context, property string) ([]byte, error)
+	// WriteRaw sets the bytes of a property.
+	WriteRaw(ctx context.Context, property string, raw []byte) error
+}
+
+// Reading is what a BatchReader has read of one property.
+type Reading struct {
+	Value string // as Driver.Read returns it
+	Raw   []byte // in place of Value: the bytes as RawDriver.ReadRaw returns them
+	Err   error  // why the property could not be read
+}
+
+// Caller is a Driver whose device has methods. A device without it has the methods of its spec
+// all the same: each writes its parameters to properties and returns those that it names.
+type Caller interface {
+	Driver
+	// Call runs a method of the device. parameters and result are JSON objects or empty. The
+	// error is a *CallError if the caller is to be given a code; any other has CodeFailed.
+	Call(ctx context.Context, method string, parameters schema.Options) (result schema.Options, err error)
+}
+
+// Discoverer is a Driver that can search for devices.
+type Discoverer interface {
+	Driver
+	// Discover searches for devices of its protocol until it has found all or ctx ends, and
+	// calls found for each. It is called on a Driver that was not opened, and no other method
+	// is called on that one. found may be called by several goroutines at once.
+	Discover(ctx context.Context, found func(Proposal)) error
+}
+
+// ErrConnection is wrapped by the error of a driver's method to say that it is the connection
+// which devices share that fails, not this device: see Config.Connection.
+var ErrConnection = errors.New("device: connection has failed")
 
 // Instance is a device as its driver sees it.
 type Instance struct {
@@ -62,28 +115,13 @@ func (i *Instance) Property(name string) *schema.Property {
 }
 
 // Writable reports whether desired values of a property are written: the property
-// is in the spec, and the model declares it ReadWrite or does not have it.
+// is in the spec, and the model declares it ReadWrite, or there is no model.
 func (i *Instance) Writable(name string) bool {
 	if i.Property(name) == nil {
 		return false
 	}
 	p := i.Model.Property(name)
-	return p == nil || p.AccessMode == schema.ReadWrite
-}
-
-// same reports whether two texts are the same value of the property's type:
-// "20" and "20.0" are for a number.
-func (i *Instance) same(name, a, b string) bool {
-	if a == b {
-		return true
-	}
-	p := i.Model.Property(name)
-	if p == nil || (p.Type != schema.TypeFloat && p.Type != schema.TypeDouble && p.Type != schema.TypeInt) {
-		return false
-	}
-	x, errX := strconv.ParseFloat(a, 64)
-	y, errY := strconv.ParseFloat(b, 64)
-	return errX == nil && errY == nil && x == y && !math.IsNaN(x)
+	return p == nil && len(i.Model.Properties) == 0 || p != nil && p.AccessMode == schema.ReadWrite
 }
 
 // ErrRefused is wrapped by the error of a Link that will never take a report
@@ -92,8 +130,13 @@ var ErrRefused = errors.New("device: report is refused")
 
 // The states of a device that a mapper reports.
 const (
-	Online  = "online"  // it is open and answers
-	Offline = "offline" // it cannot be reached
+	Online    = "online"    // it is open and answers
+	Unhealthy = "unhealthy" // it answers, but a property could not be read Config.Failures times in a row
+	Offline   = "offline"   // it cannot be reached
+	// Disabled devices have Spec.Disabled: they are not opened. A Link that refuses the state
+	// gets Unknown.
+	Disabled = "disabled"
+	Unknown  = "unknown" // nothing is known of it
 )
 
 // Run reports a device that is online at least once every Heartbeat, by its values or its

@@ -3,16 +3,10 @@ package device
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
+	"sync"
 	"time"
 )
-
-// deadRounds is the number of rounds without any reading after which a device is
-// closed and opened again.
-const deadRounds = 3
 
 // worker drives one device in one goroutine.
 type worker struct {
@@ -21,23 +15,37 @@ type worker struct {
 	log     *slog.Logger
 	cancel  context.CancelFunc
 	after   <-chan struct{}        // if not nil: wait for this before the first Open
-	done    chan struct{}          // closed when run has ended
+	done    chan struct{}          // closed when run has ended and no driver of the device is open
 	updates chan map[string]string // the newest desired values; see setDesired
 	given   map[string]string      // the desired values last given to setDesired; belongs to its caller
+	calls   chan methodCall        // of methods
+	ended   chan struct{}          // closed when run has ended
+
+	mu         sync.Mutex           // guards what follows, of which run alone changes all
+	current    string               // the state
+	conditions map[string]Condition // by type
+	unsent     map[string]Condition // conditions not reported yet
 
 	// The rest belongs to run.
-	driver  Driver
-	desired map[string]string
-	applied map[string]string    // desired values that the device has taken since it was opened
-	due     map[string]time.Time // next reading of each property
-	pending map[string]string    // actual values not reported yet
-	state   string               // state not reported yet; empty if none
-	last    string               // state as last reported
-	sent    time.Time            // when a state or values were last reported
-	dead    int                  // rounds in a row in which nothing could be read
-	writes  map[string]attempts  // desired values that could not be written, by property
-	reports attempts             // at reporting values and the state
-	faulty  map[fault]bool       // faults that were logged and have not ended
+	guard        *guard
+	counts       *counters
+	late         *sync.WaitGroup // for what waits for a driver that is stuck
+	free         <-chan struct{} // closed when the driver that was stuck is closed; nil if none was
+	driver       Driver
+	secrets      []string // that the open driver was given
+	broken       error    // why the driver cannot be used any more: it panicked or is stuck
+	points       []*point
+	byName       map[string]*point
+	desired      map[string]string
+	state        string         // state not reported yet; empty if none
+	last         string         // state as last reported
+	sent         time.Time      // when a state or values were last reported
+	lastRead     error          // why the last property that could not be read could not
+	dead         int            // rounds in a row in which nothing could be read
+	dirty        bool           // the problem of a property has changed
+	conditionsAt time.Time      // no report of conditions before this
+	reports      attempts       // at reporting values and the state
+	faulty       map[fault]bool // faults that were logged and have not ended
 }
 
 // attempts counts the consecutive failures of one operation, and says when it may
@@ -61,31 +69,48 @@ type fault struct{ kind, property string }
 
 const (
 	unreadable = "property cannot be read"
+	invalid    = "property has an invalid value"
 	refused    = "value is refused"
+	unwritable = "property cannot be written"
 )
 
 // beginFault logs a fault when it begins.
 func (w *worker) beginFault(kind, property string, err error) {
 	if !w.faulty[fault{kind, property}] {
 		w.faulty[fault{kind, property}] = true
-		w.log.Warn(kind+"; logged once until it ends", "property", property, "err", err)
+		w.log.Warn(kind+"; logged once until it ends", "property", property, "err", redact(err, w.secrets))
 	}
 }
 
 // endFault logs a fault when it ends.
 func (w *worker) endFault(kind, property string) {
-	if w.faulty[fault{kind, property}] {
+	if len(w.faulty) > 0 && w.faulty[fault{kind, property}] {
 		delete(w.faulty, fault{kind, property})
 		w.log.Info("fault has ended", "fault", kind, "property", property)
 	}
 }
 
-func newWorker(cfg Config, dev Instance) *worker {
-	return &worker{
-		cfg: cfg, dev: dev, log: cfg.Logger.With("device", dev.ID),
-		done: make(chan struct{}), updates: make(chan map[string]string, 1),
-		given: dev.Desired, desired: dev.Desired, pending: make(map[string]string), faulty: make(map[fault]bool),
+// setProblem keeps what is wrong with a property.
+func (w *worker) setProblem(of *problem, now problem) {
+	if *of != now {
+		*of, w.dirty = now, true
 	}
+}
+
+// newWorker makes the worker of a device for a mapper.
+func newWorker(m *Mapper, dev Instance) *worker {
+	w := &worker{
+		cfg: m.cfg, dev: dev, log: m.cfg.Logger.With("device", dev.ID),
+		done: make(chan struct{}), ended: make(chan struct{}), updates: make(chan map[string]string, 1), calls: make(chan methodCall),
+		given: dev.Desired, desired: dev.Desired, faulty: make(map[fault]bool),
+		conditions: make(map[string]Condition), unsent: make(map[string]Condition),
+		guard:  &guard{timeout: m.cfg.Timeout, conn: m.connectionOf(dev), counts: m.counts, late: &m.late},
+		counts: m.counts, late: &m.late, points: newPoints(m.cfg, dev), byName: make(map[string]*point), dirty: true,
+	}
+	for _, p := range w.points {
+		w.byName[p.name] = p
+	}
+	return w
 }
 
 // setDesired passes new desired values to run, which applies the newest. One
@@ -98,11 +123,26 @@ func (w *worker) setDesired(desired map[string]string) {
 	w.updates <- desired
 }
 
+// takeDesired takes the newest desired values if there are new ones.
+func (w *worker) takeDesired() {
+	select {
+	case w.desired = <-w.updates:
+	default:
+	}
+}
+
 // run opens the device and serves it, again and again.
 func (w *worker) run(ctx context.Context) {
-	defer close(w.done)
-	if w.after != nil {
-		<-w.after // it ends: its context is cancelled
+	defer w.end()
+	w.setEnabled()
+	if !w.await(ctx, w.after) {
+		return
+	}
+	w.after = nil
+	if w.dev.Spec.Disabled {
+		w.setState(Disabled)
+		w.idle(ctx, nil, forever)
+		return
 	}
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		began := time.Now()
@@ -110,265 +150,145 @@ func (w *worker) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.Warn("device failed, opening it again", "err", err)
-		w.setState(Offline)
-		w.flush(ctx)
 		if time.Since(began) > 64*w.cfg.Backoff {
 			attempt = 0
 		}
-		timer := time.NewTimer(backoff(w.cfg.Backoff, attempt))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
+		pause := backoff(w.cfg.Backoff, attempt)
+		if shared := new(waitError); errors.As(err, &shared) {
+			pause = max(time.Until(shared.until), 0)
+			attempt-- // it was not this device's
 		}
-		timer.Stop()
+		w.fail(err)
+		w.idle(ctx, nil, pause)
+		if !w.await(ctx, w.free) {
+			return
+		}
+		w.free = nil
 	}
 }
 
-// backoff is the pause after a failure, the attempt counting from 0.
-func backoff(first time.Duration, attempt int) time.Duration { return first << min(attempt, 6) }
-
-// session opens the device and serves it until ctx ends or the device is dead.
-func (w *worker) session(ctx context.Context) (err error) {
-	w.driver = w.cfg.New()
-	if err := w.call(ctx, func(ctx context.Context) error { return w.driver.Open(ctx, w.dev) }); err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
-	pushed, failed, stop := w.subscribe(ctx)
-	defer func() {
-		stop()
-		err = errors.Join(err, w.driver.Close())
-	}()
-	w.applied, w.due, w.dead, w.writes = make(map[string]string), make(map[string]time.Time), 0, make(map[string]attempts)
-	for {
-		w.collect(ctx)
-		switch {
-		case w.dead >= deadRounds:
-			return errors.New("nothing can be read")
-		case w.dead == 0:
-			w.setState(Online) // it answers; an open connection is not enough
+// end ends the worker. The next one waits on done until no driver of this one is open.
+func (w *worker) end() {
+	close(w.ended)
+	pending := []<-chan struct{}{w.after, w.free}
+	for _, c := range pending {
+		if c != nil {
+			w.late.Go(func() {
+				for _, c := range pending {
+					if c != nil {
+						<-c
+					}
+				}
+				close(w.done)
+			})
+			return
 		}
-		w.apply(ctx)
-		w.flush(ctx)
-		timer := time.NewTimer(w.pause(time.Now()))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case err := <-failed:
-			timer.Stop()
-			return fmt.Errorf("subscribe: %w", err)
-		case w.desired = <-w.updates:
-		case v := <-pushed:
-			w.pending[v.property] = v.value
-		case <-timer.C:
-		}
-		timer.Stop()
 	}
+	close(w.done)
 }
 
-// call bounds one call of the driver or the link.
-func (w *worker) call(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
-	defer cancel()
-	return f(ctx)
+// fail reports why a session has ended.
+func (w *worker) fail(err error) {
+	err = redact(err, w.secrets)
+	args := []any{"err", err}
+	if p := new(panicError); errors.As(err, &p) {
+		args = append(args, "stack", string(p.stack))
+	}
+	w.log.Warn("device failed, opening it again", args...)
+	w.setState(Offline)
+	w.condition(Condition{Type: ConditionConnected, Reason: connectedReason(err), Message: err.Error()})
 }
 
-type reading struct{ property, value string }
+// The steps of a session that fail with reasons of their own.
+var (
+	errSecret    = errors.New("secret")
+	errSubscribe = errors.New("subscribe")
+	errOpen      = errors.New("open")
+)
 
-// subscribe starts the driver's Subscribe if it has one. stop ends it and
-// waits.
-func (w *worker) subscribe(ctx context.Context) (pushed <-chan reading, failed <-chan error, stop func()) {
-	s, ok := w.driver.(Subscriber)
-	if !ok {
-		return nil, nil, func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	values, errs, done := make(chan reading, 16), make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(done)
-		err := s.Subscribe(ctx, func(property, value string) {
-			select {
-			case values <- reading{property, value}:
-			case <-ctx.Done():
-			}
-		})
-		if ctx.Err() == nil {
-			errs <- errors.Join(err, errors.New("it returned before its context ended"))
-		}
-	}()
-	return values, errs, func() { cancel(); <-done }
-}
-
-// collect reads the properties that are due.
-func (w *worker) collect(ctx context.Context) {
-	now := time.Now()
-	read, errs := 0, 0
-	for _, p := range w.dev.Spec.Properties {
-		if ctx.Err() != nil || now.Before(w.due[p.Name]) {
-			continue
-		}
-		cycle := p.Collect()
-		if cycle <= 0 {
-			cycle = w.cfg.CollectCycle
-		}
-		w.due[p.Name] = now.Add(cycle)
-		if w.read(ctx, p.Name) {
-			read++
-		} else {
-			errs++
-		}
-	}
+// connectedReason is the reason of the condition Connected for an error that ended a session.
+func connectedReason(err error) string {
+	var p *panicError
+	var shared *waitError
 	switch {
-	case read > 0:
-		w.dead = 0
-	case errs > 0:
-		w.dead++
+	case errors.As(err, &p):
+		return "DriverPanicked"
+	case errors.Is(err, errStuck):
+		return "DriverStuck"
+	case errors.As(err, &shared), errors.Is(err, ErrConnection):
+		return "ConnectionFailed"
+	case errors.Is(err, errSecret):
+		return "SecretMissing"
+	case errors.Is(err, errSubscribe):
+		return "SubscribeFailed"
+	case errors.Is(err, errOpen):
+		return "OpenFailed"
 	}
+	return "NothingReadable"
 }
 
-// read reads one property into pending.
-func (w *worker) read(ctx context.Context, property string) bool {
-	var value string
-	err := w.call(ctx, func(ctx context.Context) (err error) {
-		value, err = w.driver.Read(ctx, property)
-		return err
-	})
-	if err != nil {
-		if ctx.Err() == nil {
-			w.beginFault(unreadable, property, err)
-		}
+// setEnabled sets the condition Enabled.
+func (w *worker) setEnabled() {
+	c := Condition{Type: ConditionEnabled, Status: true, Reason: "Enabled"}
+	if w.dev.Spec.Disabled {
+		c = Condition{Type: ConditionEnabled, Reason: "Disabled", Message: "spec.disabled is true: the device is not opened, read or written"}
+	}
+	w.condition(c)
+}
+
+// await waits until a driver that is stuck is closed, if c is not nil. It reports false when
+// ctx has ended.
+func (w *worker) await(ctx context.Context, c <-chan struct{}) bool {
+	if c == nil {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(w.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return ctx.Err() == nil
+	case <-ctx.Done():
 		return false
+	case <-timer.C:
 	}
-	w.endFault(unreadable, property)
-	if desired, ok := w.desired[property]; ok && w.dev.same(property, value, desired) {
-		value = desired // "20" for "20.0", so that the twin's two values are equal
-	}
-	w.pending[property] = value
-	return true
+	w.setState(Offline)
+	w.condition(Condition{Type: ConditionConnected, Reason: "DriverStuck", Message: errStuck.Error()})
+	w.idle(ctx, c, forever)
+	return ctx.Err() == nil
 }
 
-// apply writes the desired values that the device does not have yet. A value that
-// failed waits for its back-off; a new value is written at once.
-func (w *worker) apply(ctx context.Context) {
-	undesired := func(name string) bool { _, ok := w.desired[name]; return !ok }
-	maps.DeleteFunc(w.applied, func(name, _ string) bool { return undesired(name) })
-	maps.DeleteFunc(w.writes, func(name string, _ attempts) bool { return undesired(name) })
-	for _, name := range slices.Sorted(maps.Keys(w.desired)) {
-		value := w.desired[name]
-		done, tried := w.applied[name]
-		if (tried && done == value) || !w.dev.Writable(name) || ctx.Err() != nil {
-			continue
+// forever is a pause without an end.
+const forever = time.Duration(1<<63 - 1)
+
+// idle reports what is pending, until the pause is over, until is closed or ctx ends. Methods
+// are refused meanwhile.
+func (w *worker) idle(ctx context.Context, until <-chan struct{}, pause time.Duration) {
+	end := time.NewTimer(pause)
+	defer end.Stop()
+	for {
+		w.flush(ctx)
+		retry := time.NewTimer(w.reportPause(time.Now(), forever))
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+			return
+		case <-until:
+			retry.Stop()
+			return
+		case <-end.C:
+			retry.Stop()
+			return
+		case c := <-w.calls:
+			c.refuse(&CallError{Code: CodeUnavailable, Reason: "the device is " + w.status()})
+		case <-retry.C:
 		}
-		failed := w.writes[name]
-		if failed.value != value {
-			failed = attempts{value: value}
-		}
-		if time.Now().Before(failed.next) {
-			continue
-		}
-		if !tried && w.read(ctx, name) && w.pending[name] == value {
-			w.applied[name] = value // the device has it already
-			delete(w.writes, name)
-			continue
-		}
-		if err := w.call(ctx, func(ctx context.Context) error { return w.driver.Write(ctx, name, value) }); err != nil {
-			w.writes[name] = failed.retry(w.cfg.Backoff)
-			if ctx.Err() == nil {
-				w.log.Warn("property cannot be written, trying again", "property", name, "failed", w.writes[name].failed, "err", err)
-			}
-			continue
-		}
-		w.log.Info("property is written", "property", name, "value", value)
-		w.applied[name] = value
-		delete(w.writes, name)
-		w.read(ctx, name)
+		retry.Stop()
 	}
 }
 
-// setState keeps a state for flush unless it is the one last reported. A device that is
-// online is reported again when nothing else was for a Heartbeat.
-func (w *worker) setState(state string) {
-	w.state = ""
-	if state != w.last || state == Online && time.Since(w.sent) >= Heartbeat {
-		w.state = state
-	}
-}
-
-// flush reports the pending state and values, unless its back-off lasts.
-func (w *worker) flush(ctx context.Context) {
-	if w.reported() || time.Now().Before(w.reports.next) {
-		return
-	}
-	if err := w.sendAll(ctx); err != nil {
-		w.reports = w.reports.retry(w.cfg.Backoff)
-		if ctx.Err() == nil {
-			w.log.Warn("values are not reported, trying again", "failed", w.reports.failed, "err", err)
-		}
-		return
-	}
-	w.reports = attempts{}
-}
-
-// reported says that nothing is pending.
-func (w *worker) reported() bool { return w.state == "" && len(w.pending) == 0 }
-
-// sendAll reports the state and the values.
-func (w *worker) sendAll(ctx context.Context) error {
-	if w.state != "" {
-		err := w.call(ctx, func(ctx context.Context) error { return w.cfg.Link.State(ctx, w.dev.ID, w.state) })
-		if err != nil && !errors.Is(err, ErrRefused) {
-			return err
-		}
-		w.last, w.state, w.sent = w.state, "", time.Now()
-	}
-	if len(w.pending) == 0 {
-		return nil
-	}
-	err := w.send(ctx, w.pending)
-	if errors.Is(err, ErrRefused) {
-		// One refused value must not hold back the others.
-		err = nil
-		for name, value := range w.pending {
-			one := w.send(ctx, map[string]string{name: value})
-			if errors.Is(one, ErrRefused) {
-				w.beginFault(refused, name, one)
-			} else if one != nil {
-				err = one
-			} else {
-				w.endFault(refused, name)
-			}
-		}
-	} else if err == nil {
-		for name := range w.pending {
-			w.endFault(refused, name)
-		}
-	}
-	if err == nil {
-		clear(w.pending)
-		w.sent = time.Now()
-	}
-	return err
-}
-
-func (w *worker) send(ctx context.Context, values map[string]string) error {
-	return w.call(ctx, func(ctx context.Context) error { return w.cfg.Link.Report(ctx, w.dev.ID, maps.Clone(values)) })
-}
-
-// pause is how long the worker may wait for events.
-func (w *worker) pause(now time.Time) time.Duration {
-	rest := 64 * w.cfg.Backoff
-	if !w.reported() {
-		rest = min(rest, w.reports.next.Sub(now))
-	}
-	if w.last == Online && w.reported() && w.dead == 0 {
-		rest = min(rest, w.sent.Add(Heartbeat).Sub(now))
-	}
-	for _, failed := range w.writes {
-		rest = min(rest, failed.next.Sub(now))
-	}
-	for _, due := range w.due {
-		rest = min(rest, due.Sub(now))
-	}
-	return max(rest, 0)
+// status is the state of the device.
+func (w *worker) status() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.current
 }

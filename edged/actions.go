@@ -39,16 +39,13 @@ type execution struct {
 
 // execute performs the actions in order. A failure ends the step where later
 // actions build on what failed; the next decision starts from what is then there.
-func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.Action) {
+func (w *worker) execute(ctx context.Context, s plan.Situation, d plan.Decision) {
 	r := &execution{w: w, s: s, pod: s.Pod}
 	if sb := s.View.Sandbox(); sb != nil && sb.Ready {
 		r.useSandbox(*sb)
 	}
-	retry := plan.RetrySandbox
-	if s.Ending != plan.EndNone {
-		retry = plan.RetryEnd
-	}
-	for _, a := range actions {
+	retry := d.RetryKey
+	for _, a := range d.Actions {
 		if ctx.Err() != nil {
 			return
 		}
@@ -66,7 +63,7 @@ func (w *worker) execute(ctx context.Context, s plan.Situation, actions []plan.A
 			w.lostSandbox(r.id)
 			return
 		case !isStart:
-			if retry == plan.RetryEnd && r.pod.Name != "" {
+			if (retry == plan.RetryEnd || a.Kind == plan.ActStopSandbox) && r.pod.Name != "" {
 				w.a.events.Pod(r.pod, corev1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: failed to %s: %v", a.Kind, err))
 			}
 			w.backOff(retry, setUpRetryFirst, setUpRetryMax)
@@ -103,8 +100,10 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActRemove:
 		r.removeLog(a.ID)
 		return rt.RemoveContainer(ctx, a.ID)
+	case plan.ActStopSandbox:
+		return r.stopSandbox(ctx, a)
 	case plan.ActRemoveSandbox:
-		defer r.w.a.removeSlots.acquire(ctx)()
+		defer r.w.a.removeSlots.Acquire(ctx)()
 		return rt.RemoveSandbox(ctx, a.ID)
 	case plan.ActTearDown:
 		return r.tearDown(ctx)

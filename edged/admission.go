@@ -2,14 +2,20 @@ package edged
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
+	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
@@ -73,4 +79,77 @@ func (a *Agent) declaredFeatures() []string {
 func appArmorEnabled() bool {
 	text, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	return err == nil && strings.HasPrefix(string(text), "Y")
+}
+
+// limitsPods reports whether this agent makes the cgroups of pods and limits them.
+func (a *Agent) limitsPods() bool { return a.cfg.PodCgroups == On && a.ownGroups.Load() }
+
+// newNodeCgroups makes what keeps the cgroups above those of the pods.
+func (a *Agent) newNodeCgroups() *nodecgroups.Keeper {
+	r := a.cfg.Resources
+	cfg := nodecgroups.Config{
+		Groups: a.groups.Load, Pods: a.heldPods, Machine: a.machine, TieredMemory: a.policy.TieredMemory, Event: a.events.Node, Logger: a.log,
+	}
+	if r.enforces(EnforcePods) {
+		cfg.Reserved = a.cfg.reserved()
+	}
+	add := func(whole, compressible Enforcement, d nodecgroups.Daemon) {
+		if d.Compressible = r.enforces(compressible); d.Compressible || r.enforces(whole) {
+			cfg.Daemons = append(cfg.Daemons, d)
+		}
+	}
+	add(EnforceSystemReserved, EnforceSystemReservedCompressible, nodecgroups.Daemon{Title: "System", Group: r.SystemReservedCgroup, Reserved: r.SystemReserved})
+	add(EnforceKubeReserved, EnforceKubeReservedCompressible, nodecgroups.Daemon{Title: "Kube", Group: r.KubeReservedCgroup, Reserved: r.KubeReserved})
+	return nodecgroups.New(cfg)
+}
+
+// machine is what the node has, processes included.
+func (a *Agent) machine() corev1.ResourceList { return nodecgroups.Machine(a.node.Capacity()) }
+
+// heldPods are the pods that hold resources of the node.
+func (a *Agent) heldPods() []*corev1.Pod {
+	var out []*corev1.Pod
+	a.eachWorker(func(w *worker) {
+		if p := w.podWithResources(); p != nil {
+			out = append(out, p)
+		}
+	})
+	return out
+}
+
+// checkMachine says why the agent must not run on this machine as it is configured;
+// nil if it may.
+func (a *Agent) checkMachine() error {
+	if a.cfg.Resources.FailSwapOn && swapTotal() > 0 {
+		return errors.New("edged: running with swap on is not supported with Config.Resources.FailSwapOn (--fail-swap-on): disable swap, or leave that out")
+	}
+	machine := a.machine()
+	for name, q := range a.cfg.reserved() {
+		if have, ok := machine[name]; ok && have.Cmp(q) < 0 {
+			return fmt.Errorf("edged: Config.Reserved and Config.Resources (--system-reserved, --kube-reserved): %s of %s is reserved, and the machine has %s: reserve less", q.String(), name, have.String())
+		}
+	}
+	return nil
+}
+
+// swapTotal is the swap of the machine in bytes; 0 if that cannot be read.
+func swapTotal() int64 {
+	memory, err := hostinfo.Fields("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	return memory["SwapTotal:"] << 10
+}
+
+// nodeFacts is what of the node's state goes into the configuration of a
+// container.
+func (a *Agent) nodeFacts() podspec.Node {
+	groups := a.groups.Load()
+	if groups == nil { // the runtime has not answered yet
+		groups = cgroup.New(cgroup.Config{})
+	}
+	return podspec.Node{
+		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: groups.V2(),
+		SwapLimited: groups.SwapLimited(), Swap: swapTotal(), HugePageSizes: groups.HugePageSizes(),
+	}
 }

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,16 +16,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
-	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
+	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/probemetrics"
-	"github.com/edgekit/edgekit/edged/internal/registry"
 	"github.com/edgekit/edgekit/edged/internal/resize"
+	"github.com/edgekit/edgekit/edged/internal/slots"
+	"github.com/edgekit/edgekit/edged/internal/topology"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -48,11 +48,9 @@ type Agent struct {
 	node         *nodestatus.Reporter
 	events       *events.Recorder
 	probeCounter probemetrics.Counter
-	pulls        chan struct{} // holds a value for each image being pulled
-	stopSlots    endSlots      // of sandboxes being stopped
-	removeSlots  endSlots      // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
-	imagePulls   *image.Pulls  // with which credentials images were pulled
-	registries   *registry.Tracker
+	stopSlots    slots.Slots // of sandboxes being stopped
+	removeSlots  slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
+	images       *imagepull.Puller
 	evictor      *evictor.Evictor
 	groups       atomic.Pointer[cgroup.Groups]
 	ownGroups    atomic.Bool            // the runtime has groups for pods
@@ -67,10 +65,10 @@ type Agent struct {
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod    chan struct{}
-	cgroupsDirty  chan struct{} // holds a value: the pods have changed
+	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
 	placement     *placement // set by Run; nil without a policy
-	placed        placementMetrics
+	placed        topology.Metrics
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -100,9 +98,8 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		pulls: make(chan struct{}, cfg.MaxPulls), stopSlots: newEndSlots(), removeSlots: newEndSlots(), imagePulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")),
-		resizeMetrics: resize.NewMetrics(), registries: registry.New(cfg.DialRegistry), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
-		unknownPod: make(chan struct{}, 1), cgroupsDirty: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
+		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	thresholds, err := cfg.Eviction.thresholds()
 	if err != nil {
@@ -117,6 +114,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	a.images, a.nodeCgroups = a.newPuller(), a.newNodeCgroups()
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -131,7 +129,7 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
-		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: a.prunePulls, Logger: a.cfg.Logger,
+		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: func(all []runtime.Image) { a.images.Prune(all) }, Logger: a.cfg.Logger,
 		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
 			return eviction.Reservation(thresholds, capacity)
 		},
@@ -177,22 +175,25 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	booted := a.hasBooted(ctx)
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
-	if !a.waitForRuntime(ctx) {
-		return nil
-	}
-	a.evictor.Prepare(ctx) // before the first pod is admitted
-	watcher, err := pleg.New(pleg.Config{Source: plegSource{a.cfg.Runtime}, Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
-	if err != nil {
-		return fmt.Errorf("edged: %w", err)
-	}
 	in, err := a.followSources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	wg.Go(func() { a.keepCgroups(ctx) })
+	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) {
+		return nil
+	}
+	a.evictor.Prepare(ctx) // before the first pod is admitted
+	watcher, err := pleg.New(pleg.Config{Source: pleg.FromRuntime(a.cfg.Runtime), Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
+	if err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
+	if a.limitsPods() {
+		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
+	}
 	wg.Go(func() { a.keepPlacement(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
@@ -324,7 +325,7 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
 	w := newWorker(a, pod)
 	w.restoreResize()
-	a.kickCgroups()
+	a.nodeCgroups.Kick()
 	if runs {
 		a.placeLocked(w.allocatedLocked(), true)
 	} else {
@@ -342,7 +343,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	a.wg.Go(func() {
 		w.run(ctx)
 		a.forget(pod.UID, w)
-		a.kickCgroups()
+		a.nodeCgroups.Kick()
 		if a.placement != nil {
 			a.placement.kick()
 		}
@@ -402,36 +403,4 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	for _, w := range all {
 		fn(w)
 	}
-}
-
-// plegSource shows the runtime to pleg.
-type plegSource struct{ runtime runtime.Runtime }
-
-// Snapshot lists all sandboxes and containers with their states.
-func (s plegSource) Snapshot(ctx context.Context) (map[string]pleg.Item, error) {
-	sandboxes, err := s.runtime.ListSandboxes(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	containers, err := s.runtime.ListContainers(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]pleg.Item, len(sandboxes)+len(containers))
-	for _, sb := range sandboxes {
-		out[sb.ID] = pleg.Item{PodUID: sb.PodUID, State: strconv.FormatBool(sb.Ready)}
-	}
-	for _, c := range containers {
-		out[c.ID] = pleg.Item{PodUID: c.PodUID, State: c.State.String()}
-	}
-	return out, nil
-}
-
-// Events passes the events of the runtime on.
-func (s plegSource) Events(ctx context.Context, fn func(uid string)) error {
-	err := s.runtime.Events(ctx, func(e runtime.Event) { fn(e.PodUID) })
-	if errors.Is(err, runtime.ErrNoEvents) {
-		return pleg.ErrNoEvents
-	}
-	return err
 }

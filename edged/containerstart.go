@@ -9,9 +9,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/edged/internal/hooks"
+	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/registry"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -20,11 +24,20 @@ type startError struct{ reason, message string }
 
 func (e *startError) Error() string { return "edged: " + e.reason + ": " + e.message }
 
-// pullState is the back-off of a container's image.
-type pullState struct {
-	until   time.Time
-	delay   time.Duration
-	message string
+// newPuller makes what brings images to the node.
+func (a *Agent) newPuller() *imagepull.Puller {
+	cfg := &a.cfg
+	pull := imagepull.Config{
+		Images: cfg.Runtime, Secrets: cfg.Objects, Events: a.events, Pulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), Registries: registry.New(cfg.DialRegistry),
+		Offline: cfg.OfflineImages == On, MaxPulls: cfg.MaxPulls, Pulled: a.node.RefreshImages, Settle: a.disk.settleImages, Logger: a.log,
+	}
+	switch cfg.ImageVerification {
+	case NeverVerify:
+		pull.Trust = imagepull.TrustAll
+	case AlwaysVerify:
+		pull.Trust = imagepull.TrustPulled
+	}
+	return imagepull.New(pull)
 }
 
 // startContainer creates and starts a container.
@@ -75,7 +88,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	if fail != nil {
 		return fail
 	}
-	img, fail := r.ensureImage(ctx, imageOf(c))
+	img, fail := r.ensureImage(ctx, imagepull.Request{Container: c.Name, Key: c.Name, Image: c.Image, Policy: c.ImagePullPolicy})
 	if fail != nil {
 		return fail
 	}
@@ -109,6 +122,42 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	return r.launch(ctx, c, id, a.Attempt)
 }
 
+// ensureVolumeImages brings the images of the volumes that a container mounts to the
+// node (KEP-4639), by name of the volume.
+func (r *execution) ensureVolumeImages(ctx context.Context, c *corev1.Container) (map[string]runtime.Image, *startError) {
+	if err := podspec.CheckImageVolumes(r.pod, c, r.w.a.node.Features()); err != nil {
+		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		return nil, &startError{plan.ReasonCreateContainerConfigError, err.Error()}
+	}
+	var out map[string]runtime.Image
+	for _, v := range podspec.ImageVolumes(r.pod, c) {
+		// No container has a name with a slash.
+		want := imagepull.Request{Container: c.Name, Key: "volumes/" + v.Name, Image: v.Image.Reference, Policy: v.Image.PullPolicy}
+		img, fail := r.ensureImage(ctx, want)
+		if fail != nil {
+			return nil, fail
+		}
+		if out == nil {
+			out = make(map[string]runtime.Image)
+		}
+		out[v.Name] = img
+	}
+	return out, nil
+}
+
+// ensureImage brings an image to the node for this pod.
+func (r *execution) ensureImage(ctx context.Context, want imagepull.Request) (runtime.Image, *startError) {
+	want.Pod, want.Sandbox, want.BackOffs = r.pod, r.sandbox, &r.w.pulls
+	img, fail := r.w.a.images.Ensure(ctx, want)
+	if fail == nil {
+		return img, nil
+	}
+	if !fail.RetryAt.IsZero() {
+		r.w.updateMemory(func(m *memory) { m.retry[want.Container] = fail.RetryAt })
+	}
+	return runtime.Image{}, &startError{fail.Reason, fail.Message}
+}
+
 // launch starts a created container, attempt being its restart count, and runs its
 // postStart hook. If the hook fails the container is killed, as the API says.
 func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, attempt uint32) *startError {
@@ -128,7 +177,7 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, 
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
 	}
-	if err := r.runHook(ctx, id, c.Ports, c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
+	if err := hooks.Run(ctx, r.hookTarget(id, c.Ports), c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
 		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
 		// As the API says: a container whose postStart hook fails is killed, and restarts by
 		// its policy.

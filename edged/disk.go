@@ -78,6 +78,14 @@ func (a *Agent) newDisk() (d disk, err error) {
 	return d, err
 }
 
+// settleImages waits until an image that is being collected is gone.
+func (d disk) settleImages(ctx context.Context) error {
+	if d.images == nil {
+		return nil
+	}
+	return d.images.Settle(ctx)
+}
+
 // runDisk rotates logs and collects images until ctx ends. What it starts is added to
 // wg. All pods of the first list have a worker by then: what they name is in use.
 func (a *Agent) runDisk(ctx context.Context, wg *sync.WaitGroup) {

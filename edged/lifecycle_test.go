@@ -10,9 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/crilog"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
+	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/nodeusage"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
@@ -78,6 +80,12 @@ func runners(t *testing.T) map[string]func() (func(context.Context) error, error
 		},
 		"events.Recorder": func() (func(context.Context) error, error) {
 			return events.New("edge", c, slog.New(slog.DiscardHandler)).Run, nil
+		},
+		"nodecgroups.Keeper": func() (func(context.Context) error, error) {
+			groups := cgroup.New(cgroup.Config{Mount: dir})
+			return nodecgroups.New(nodecgroups.Config{
+				Groups: func() *cgroup.Groups { return groups }, Pods: noPods{}.Pods, Machine: func() corev1.ResourceList { return nil }, Event: func(string, string, string) {},
+			}).Run, nil
 		},
 		"reclaim.Images": func() (func(context.Context) error, error) {
 			i, err := reclaim.NewImages(reclaim.ImagesConfig{Runtime: rt, Store: rt})

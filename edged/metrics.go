@@ -10,7 +10,7 @@ func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 	a.evictor.Describe(ch)
 	a.resizeMetrics.Describe(ch)
 	if a.cfg.Topology.on() {
-		for desc := range a.placed.metrics() {
+		for desc := range a.placed.All() {
 			ch <- desc
 		}
 	}
@@ -27,7 +27,7 @@ func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	a.evictor.Collect(ch)
 	a.resizeMetrics.Collect(ch, a.resizeStates())
 	if a.cfg.Topology.on() {
-		for _, metric := range a.placed.metrics() {
+		for _, metric := range a.placed.All() {
 			ch <- metric
 		}
 	}

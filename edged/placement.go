@@ -152,9 +152,9 @@ func (a *Agent) placeLocked(pod *corev1.Pod, runs bool) *plan.Rejection {
 	a.freePlacesLocked()
 	p.mu.Lock()
 	refused := p.alloc.Admit(pod)
-	a.placed.admissions.Add(1)
+	a.placed.Admissions.Add(1)
 	if refused != nil {
-		a.placed.refusals.Add(1)
+		a.placed.Refusals.Add(1)
 	}
 	p.unstored = p.unstored || refused == nil
 	p.mu.Unlock()
@@ -208,7 +208,7 @@ func (p *placement) store(a *Agent) {
 	if !p.unstored {
 		return
 	}
-	a.placed.set(p.alloc.State())
+	a.placed.Set(p.alloc.State())
 	err := os.MkdirAll(filepath.Dir(p.file), 0o750)
 	if err == nil {
 		err = p.alloc.State().Store(p.file)

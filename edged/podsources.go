@@ -16,6 +16,7 @@ type podSources struct {
 	pods  <-chan []*corev1.Pod
 	files <-chan []*corev1.Pod // nil without a folder
 
+	listed  bool                   // the first list of each source came
 	api     []*corev1.Pod          // as last listed, without mirrors
 	mirrors map[string]*corev1.Pod // what the API server shows of static pods, by namespace/name
 	static  []*corev1.Pod
@@ -44,9 +45,12 @@ func (a *Agent) followSources(ctx context.Context, wg *sync.WaitGroup) (*podSour
 	return in, nil
 }
 
-// waitForFirst waits for the first list of each source. It is false when ctx ended
-// before.
+// waitForFirst waits for the first list of each source, unless both came already. It is
+// false when ctx ended before.
 func (in *podSources) waitForFirst(ctx context.Context) bool {
+	if in.listed {
+		return in.takeNewer()
+	}
 	select {
 	case <-ctx.Done():
 		return false
@@ -56,15 +60,33 @@ func (in *podSources) waitForFirst(ctx context.Context) bool {
 		}
 		in.setAPIPods(list)
 	}
-	if in.files == nil {
-		return true
+	if in.files != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case in.static = <-in.files:
+		}
+	}
+	in.listed = true
+	return true
+}
+
+// takeNewer takes the newer lists that have come, without waiting for any. It is false
+// when Objects.Pods has ended.
+func (in *podSources) takeNewer() bool {
+	select {
+	case list, ok := <-in.pods:
+		if !ok {
+			return false
+		}
+		in.setAPIPods(list)
+	default:
 	}
 	select {
-	case <-ctx.Done():
-		return false
 	case in.static = <-in.files:
-		return true
+	default:
 	}
+	return true
 }
 
 // setAPIPods takes a list of the API server and sets mirrors of static pods apart:

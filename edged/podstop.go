@@ -3,13 +3,16 @@ package edged
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/hooks"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -20,8 +23,8 @@ import (
 // begin at once; only the stop signal of a sidecar waits (KEP-753):
 // https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 func (r *execution) killPod(ctx context.Context, a plan.Action) error {
-	if a.Reason == "SandboxChanged" {
-		r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, a.Reason, "Pod sandbox changed, it will be killed and re-created.")
+	if a.Reason != "" {
+		r.sandboxEvent(a.Reason)
 	}
 	candidates := r.stopOrder()
 	errs, stopped := make([]error, len(candidates)), make([]chan struct{}, len(candidates))
@@ -41,14 +44,31 @@ func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 		return err
 	}
 	for _, sb := range r.s.View.Sandboxes {
-		release := r.w.a.stopSlots.acquire(ctx)
-		err := r.w.a.cfg.Runtime.StopSandbox(ctx, sb.ID)
-		release()
-		if err != nil {
+		if err := r.stopSandbox(ctx, plan.Action{ID: sb.ID}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stopSandbox stops one sandbox and remembers that it needs no other stop.
+func (r *execution) stopSandbox(ctx context.Context, a plan.Action) error {
+	release := r.w.a.stopSlots.Acquire(ctx)
+	err := r.w.a.cfg.Runtime.StopSandbox(ctx, a.ID)
+	release()
+	if err != nil {
+		return err
+	}
+	r.w.updateMemory(func(m *memory) { m.stopped[a.ID] = true })
+	if a.Reason != "" {
+		r.sandboxEvent(a.Reason)
+	}
+	return nil
+}
+
+// sandboxEvent records that the pod gets a new sandbox.
+func (r *execution) sandboxEvent(reason string) {
+	r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, reason, "Pod sandbox changed, it will be killed and re-created.")
 }
 
 // stopCandidate is a container to be stopped. Those of the lowest order are
@@ -101,4 +121,34 @@ func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Du
 	// The hook has used a part of the grace period.
 	left := max(grace-time.Since(began), plan.MinStopTimeout)
 	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
+}
+
+// runPreStop runs the hook that a running container was created with. A hook that
+// fails does not keep the container from being stopped. The annotations are edged's
+// own, made of a pod that was bounded when it came; only root on this machine can
+// give a container others.
+func (r *execution) runPreStop(ctx context.Context, c runtime.Container, grace time.Duration) {
+	text := c.Annotations[runtime.AnnotationPreStop]
+	if text == "" {
+		return
+	}
+	var h corev1.LifecycleHandler
+	var ports []corev1.ContainerPort
+	if err := json.Unmarshal([]byte(text), &h); err != nil {
+		r.w.a.log.Warn("a container carries a damaged hook", "container", c.ID, "err", err)
+		return
+	}
+	if p := c.Annotations[runtime.AnnotationPorts]; p != "" {
+		if err := json.Unmarshal([]byte(p), &ports); err != nil {
+			r.w.a.log.Warn("a container carries damaged ports", "container", c.ID, "err", err)
+		}
+	}
+	if err := hooks.Run(ctx, r.hookTarget(c.ID, ports), &h, grace); err != nil && ctx.Err() == nil && r.pod.Name != "" {
+		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", fmt.Sprintf("PreStopHook failed: %v", err))
+	}
+}
+
+// hookTarget is a container of the pod as a hook sees it.
+func (r *execution) hookTarget(id string, ports []corev1.ContainerPort) hooks.Target {
+	return hooks.Target{Executor: r.w.a.cfg.Runtime, ContainerID: id, PodIP: r.pod.Status.PodIP, Ports: ports}
 }

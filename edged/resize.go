@@ -285,7 +285,7 @@ func (w *worker) noteVerdict(p resize.Pending, v resize.Verdict, trigger string)
 		w.mem.stale = true // the downward API shows resources
 		delete(w.mem.retry, plan.RetryResize)
 		a.events.Pod(pod, corev1.EventTypeNormal, eventResizeStarted, resize.EventMessage("Pod resize started", pod, pod.Generation, ""))
-		a.kickCgroups()
+		a.nodeCgroups.Kick()
 		return
 	}
 	reason, event := corev1.PodReasonDeferred, eventResizeDeferred

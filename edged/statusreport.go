@@ -89,7 +89,7 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 	w.last, w.reported, w.reportedUID = &st, true, uid
 	w.keepStatus(&st)
 	if ended { // it holds nothing any more
-		w.a.kickCgroups()
+		w.a.nodeCgroups.Kick()
 		w.a.retryResizes(triggerTerminated)
 	}
 	return true

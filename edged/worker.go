@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -40,10 +41,11 @@ type worker struct {
 	graceLimit     *time.Duration // of an eviction; nil without
 	mem            memory
 	resize         resizeState
-	alive          bool              // processes of the pod run, or may
-	emptied        bool              // neither containers nor volumes of the pod are left
-	mirrorUID      types.UID         // of a static pod: the uid under which the API server shows it
-	reportedStatus *corev1.PodStatus // last reported in this life; never changed, only replaced
+	pulls          imagepull.BackOffs // has a mutex of its own
+	alive          bool               // processes of the pod run, or may
+	emptied        bool               // neither containers nor volumes of the pod are left
+	mirrorUID      types.UID          // of a static pod: the uid under which the API server shows it
+	reportedStatus *corev1.PodStatus  // last reported in this life; never changed, only replaced
 
 	// What follows belongs to run.
 	view        plan.View
@@ -73,13 +75,13 @@ type memory struct {
 	setUp, stale, tornDown      bool
 	logsRemoved                 bool
 	finalReported, goneReported bool
-	refresh                     time.Time // when tokens are due
-	expired                     bool      // one of them is past its end
-	lost                        string    // id of the last sandbox that died under a step
+	refresh                     time.Time       // when tokens are due
+	expired                     bool            // one of them is past its end
+	lost                        string          // id of the last sandbox that died under a step
+	stopped                     map[string]bool // ids of sandboxes that StopSandbox was done for
 	retry                       map[string]time.Time
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
-	pulls                       map[string]pullState
 }
 
 // step is a list of actions under way.
@@ -99,7 +101,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
 		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), created: time.Now(),
-		mem: memory{retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting), pulls: make(map[string]pullState)},
+		mem: memory{stopped: make(map[string]bool), retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting)},
 	}
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
@@ -178,7 +180,7 @@ func (w *worker) contentChanged() {
 	w.mu.Lock()
 	w.mem.stale = true
 	for name := range w.mem.retry {
-		if _, pulling := w.mem.pulls[name]; !pulling {
+		if !w.pulls.Waits(name) {
 			delete(w.mem.retry, name)
 		}
 	}
@@ -352,7 +354,7 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 	done := w.current.done
 	go func() {
 		defer close(done)
-		w.execute(ctx, s, d.Actions)
+		w.execute(ctx, s, d)
 	}()
 }
 

@@ -23,7 +23,8 @@ type Device struct {
 	// reported nothing for Within, or else Member.ReportWithin; empty otherwise. The next report brings it
 	// back.
 	SilentState string          `json:"silentState,omitempty"`
-	Twins       map[string]Twin `json:"twins,omitempty"` // by property name, deleted ones included
+	Conditions  []Condition     `json:"conditions,omitempty"` // by type, as last reported
+	Twins       map[string]Twin `json:"twins,omitempty"`      // by property name, deleted ones included
 }
 
 // Namespace is the first part of the ID.
@@ -38,8 +39,8 @@ func (d Device) Name() string {
 	return name
 }
 
-// SetState reports the device's state: online, offline, ok, unknown or
-// unhealthy, in any letter case.
+// SetState reports the device's state: online, offline, ok, unknown,
+// unhealthy or disabled, in any letter case.
 type SetState struct {
 	State string
 	// Within is the longest time until the device is reported again, by a state or an
@@ -68,8 +69,8 @@ func (StateResult) effect() {}
 // setState follows PROTOCOLS.md 3.4: the state is kept as given; online and ok note the time.
 func (d Device) setState(now time.Time, r SetState) (Device, []Effect) {
 	state := r.State
-	if !isState(state, "online", "ok", "offline", "unknown", "unhealthy") {
-		return d, refuse(CodeInvalid, "state %.80q is not one of online, offline, ok, unknown, unhealthy", state)
+	if !isState(state, "online", "ok", "offline", "unknown", "unhealthy", "disabled") {
+		return d, refuse(CodeInvalid, "state %.80q is not one of online, offline, ok, unknown, unhealthy, disabled", state)
 	}
 	if r.Within < 0 {
 		return d, refuse(CodeInvalid, "the time until the next report is %v: it must not be negative", r.Within)

@@ -22,6 +22,8 @@ type Member struct {
 	// ReportWithin is the longest time between two reports of a device that works. One that
 	// is silent for longer becomes "unknown". 0 means that silence says nothing.
 	ReportWithin time.Duration `json:"reportWithin,omitempty"`
+	// Protocol selects the mapper: spec.protocol.protocolName of a Device. Empty for none.
+	Protocol string `json:"protocol,omitempty"`
 	// Spec and Model are for the driver; twin does not look into them.
 	Spec  json.RawMessage `json:"spec,omitempty"`
 	Model json.RawMessage `json:"model,omitempty"`
@@ -50,6 +52,8 @@ type Remove struct{}
 type Membership struct {
 	Kind   MembershipKind
 	Device Device // as it is now; for Removed as it was
+	// Last is what the owner declared before; zero for Added.
+	Last Member
 	// Anew says that the Device is another one than before with this ID; its twins began empty.
 	Anew bool
 }
@@ -84,7 +88,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	case r.Member.Version < d.Member.Version:
 		return d, nil // an older Put that came late
 	}
-	member := r.Member
+	member, last := r.Member, d.Member
 	respecified := !added && !d.Member.equal(member)
 	saved := added || respecified || d.Member.Version != member.Version
 	before := d.Twins
@@ -110,7 +114,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 	case added:
 		effects = append(effects, Membership{Kind: Added, Device: d})
 	case respecified:
-		effects = append(effects, Membership{Kind: Changed, Device: d, Anew: anew})
+		effects = append(effects, Membership{Kind: Changed, Device: d, Last: last, Anew: anew})
 	}
 	if len(moved) == 0 {
 		return d, effects
@@ -121,7 +125,7 @@ func (d Device) put(id string, now int64, r Put) (Device, []Effect) {
 
 // equal ignores Version: a new one often means that only desired values changed.
 func (m Member) equal(o Member) bool {
-	return m.Description == o.Description && m.Owner == o.Owner && m.Incarnation == o.Incarnation && m.ReportWithin == o.ReportWithin &&
+	return m.Description == o.Description && m.Owner == o.Owner && m.Incarnation == o.Incarnation && m.ReportWithin == o.ReportWithin && m.Protocol == o.Protocol &&
 		bytes.Equal(m.Spec, o.Spec) && bytes.Equal(m.Model, o.Model)
 }
 

@@ -32,6 +32,7 @@ type deviceRecord struct {
 	SilentState string        `json:"silentState,omitempty"`
 	LastOnline  time.Time     `json:"lastOnline,omitzero"`
 	LastReport  time.Time     `json:"lastReport,omitzero"`
+	Conditions  []Condition   `json:"conditions,omitempty"`
 }
 
 // opList gathers the records that a batch writes, each once: what is written is the last form
@@ -85,6 +86,7 @@ func (o *opList) list(devices map[string]*working) ([]meta.Op, error) {
 		case !n.twin && d.ID != "":
 			op.Value, err = json.Marshal(deviceRecord{
 				Member: d.Member, State: d.State, Within: d.Within, SilentState: d.SilentState, LastOnline: d.LastOnline, LastReport: d.LastReport,
+				Conditions: d.Conditions,
 			})
 		default:
 			op.Delete = true
@@ -125,7 +127,7 @@ func loadRecord(devices map[string]Device, r meta.Record) error {
 		}
 		devices[id] = Device{
 			ID: id, Member: record.Member, State: record.State, Within: record.Within, SilentState: record.SilentState,
-			LastOnline: record.LastOnline, LastReport: record.LastReport, Twins: make(map[string]Twin),
+			LastOnline: record.LastOnline, LastReport: record.LastReport, Conditions: record.Conditions, Twins: make(map[string]Twin),
 		}
 		return nil
 	}

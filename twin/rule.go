@@ -14,6 +14,9 @@ type Rule struct {
 	Minimum  string `json:"minimum,omitempty"`  // the least value of a number, inclusive; empty for none
 	Maximum  string `json:"maximum,omitempty"`  // the greatest value of a number, inclusive; empty for none
 	ReadOnly bool   `json:"readOnly,omitempty"` // the device has it only to be read: it takes no desired value
+	// NotInModel says that the device's model does not have the property: its values are text
+	// that nothing is known of.
+	NotInModel bool `json:"notInModel,omitempty"`
 	// Authority says who may set the desired value.
 	Authority Authority `json:"authority,omitempty"`
 	// ReportAlways treats a reported value that equals the one before as a change: a

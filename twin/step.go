@@ -15,7 +15,7 @@ type Event struct {
 }
 
 // Request is a request about a device: one of Put, Remove, Update, Sync, Read, SetState,
-// ReadState and Tick.
+// SetConditions, ReadState and Tick.
 type Request interface{ request() }
 
 // Effect is something to do after a Step: one of Save, Refused, Result,
@@ -90,7 +90,7 @@ func (d Device) step(ev Event, owned bool) (Device, []Effect) {
 	case Remove:
 		return Device{}, []Effect{
 			Save{Device: true, Twins: slices.Sorted(maps.Keys(d.Twins))},
-			Membership{Kind: Removed, Device: d},
+			Membership{Kind: Removed, Device: d, Last: d.Member},
 		}
 	case Update:
 		return d.update(ev.Time, r.Twins, false, owned)
@@ -100,6 +100,8 @@ func (d Device) step(ev Event, owned bool) (Device, []Effect) {
 		return d, []Effect{Result{Twins: d.live()}}
 	case SetState:
 		return d.setState(ev.Time, r)
+	case SetConditions:
+		return d.setConditions(ev.Time, r)
 	case ReadState:
 		return d, []Effect{StateResult{State: d.State, LastOnline: d.LastOnline}}
 	case Tick:

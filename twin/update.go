@@ -342,16 +342,24 @@ func (t Twin) remove(known bool) Twin {
 // withDelta adds a Delta to the effects while any device value differs from the
 // desired one.
 func (d Device) withDelta(effects []Effect) []Effect {
-	open := false
+	if delta, open := d.Delta(); open {
+		return append(effects, delta)
+	}
+	return effects
+}
+
+// Delta returns the desired values that the device does not have yet, and whether there are
+// any.
+func (d Device) Delta() (delta Delta, open bool) {
 	for _, t := range d.Twins {
 		if open = t.differs(); open {
 			break
 		}
 	}
 	if !open {
-		return effects
+		return Delta{}, false
 	}
-	delta := Delta{Twins: make(map[string]Twin), Values: make(map[string]string)}
+	delta = Delta{Twins: make(map[string]Twin), Values: make(map[string]string)}
 	for name, t := range d.Twins {
 		if !t.hasDesired() {
 			continue
@@ -361,5 +369,5 @@ func (d Device) withDelta(effects []Effect) []Effect {
 			delta.Values[name] = t.Expected.Value
 		}
 	}
-	return append(effects, delta)
+	return delta, true
 }

@@ -55,10 +55,11 @@ type Access struct {
 	files   files
 	removed sync.Map // names of users that were removed from the file: true
 	started atomic.Bool
+	changes changes
 	counters
 }
 
-var _ broker.Access = (*Access)(nil)
+var _ broker.Revoker = (*Access)(nil)
 
 // Reasons for which a login is refused, besides broker.ErrPassword.
 var (
@@ -124,7 +125,7 @@ func (a *Access) Authenticate(ctx context.Context, login broker.Login) (broker.U
 	}
 	a.removed.Delete(name)
 	a.log.Debug("MQTT client logged in", "user", name, "client", login.ClientID, "remote", addressOf(login.Remote), "by", how)
-	return broker.User{Name: name}, nil
+	return broker.User{Name: name, Proof: s.proof(name, how, login)}, nil
 }
 
 // identify returns the client's user, and how it was found or why not.

@@ -60,23 +60,30 @@
 // What a role may do with the topics of devices:
 //
 //	topic                                          mapper      app          nobody
-//	device/D twin/update                           publish     publish (devices)
+//	device/D twin/update, method/call              publish     publish (devices)
 //	device/D twin/get, state/get, twin/history     publish     publish
-//	device/D state/update                          publish
+//	device/D state/update, state/conditions,       publish
+//	  method/call/result
 //	device/D twin/cloud_updated, any result,                                publish
 //	  delta, document, updated
 //	device/D, all topics                           receive     receive
 //	node/N membership/get and its result           both        both, if it may read */*
-//	node/N membership/detail and its result        both
-//	node/N membership/updated                      receive
+//	node/N membership/detail and its result        both (see below)
+//	node/N membership/updated                      receive (see below)
+//	node/N membership/protocol/P/detail, updated   the same, of its protocols
+//	node/N proposed/P                              publish, of its protocols; receive
 //	connected/N, disconnected/N                    receive     receive
 //	$ke/events/device/D/data/update                both        receive
 //
 // D is one of its devices. An admin has all devices and all topics, except those in the
 // column nobody: these are edgecore's own, which publishes without a socket. The messages
 // membership/detail/result and membership/updated have the devices' specs, with the
-// credentials for their protocols, of all devices of the node. So only mappers get them.
-// All else below $hw/ is for nobody, except $hw/events/upload/#, which publish and
+// credentials for their protocols, of all devices of the node. So only mappers get them, and
+// of those only the ones that are not bound to protocols: a mapper whose rule names protocols,
+// and not all devices (*/*), gets the same messages with the devices of its protocols, on
+// membership/protocol/P/detail/result and membership/protocol/P/updated. A mapper that is
+// to see no credentials of others therefore needs protocols in its rule; devices alone do not
+// bind it. All else below $hw/ is for nobody, except $hw/events/upload/#, which publish and
 // subscribe may name as any other topic.
 //
 // An app that may set a device may also publish a reported value for it: a rule sees
@@ -88,9 +95,11 @@
 // # Reload
 //
 // Run looks at the files every few seconds. A file with an error is logged once with its
-// line, and what was read before stays. Changed rules count for the next message. A user
-// who was removed from the file may do nothing any more, on open connections too; a
-// changed password counts from the next login.
+// line, and what was read before stays. Changed rules count for the next message. A broker
+// that knows broker.Revoker ends open connections whose login would be refused now, MQTT 5
+// clients with the reason 0x87: a user who was removed, has another password, has no rule any
+// more or not this client identifier, and a certificate of an authority that was removed.
+// A service account token is checked at login only.
 //
 // # Bounds
 //

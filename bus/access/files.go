@@ -150,8 +150,12 @@ func (a *Access) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			before := a.versions()
 			if err := a.load(); err != nil {
 				a.log.Error("a file of the MQTT broker was not read; what was read before stays", "err", fmt.Sprint(err))
+			}
+			if a.versions() != before {
+				a.changes.notify()
 			}
 		}
 	}

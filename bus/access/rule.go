@@ -1,6 +1,11 @@
 package access
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/edgekit/edgekit/bus/topics"
+)
 
 // role is what a user is.
 type role byte
@@ -15,7 +20,7 @@ const (
 // roles are the names of the roles in a file.
 var roles = [...]string{roleNone: "none", roleApp: "app", roleMapper: "mapper", roleAdmin: "admin"}
 
-// hasCredentials reports whether a role gets the specs of devices.
+// hasCredentials reports whether a role gets specs of devices.
 func (r role) hasCredentials() bool { return r == roleMapper || r == roleAdmin }
 
 // rule is what a user may do.
@@ -58,6 +63,28 @@ func (f found) readsAll() bool {
 	}
 	for _, p := range f.read {
 		if p.all() {
+			return true
+		}
+	}
+	return false
+}
+
+// isBound reports whether the user is a mapper of its protocols only.
+func (f found) isBound() bool {
+	return f.role == roleMapper && len(f.protocols) > 0 && !slices.ContainsFunc(f.devices, pattern.all)
+}
+
+// hasAllCredentials reports whether the user gets the specs of all devices of the node.
+func (f found) hasAllCredentials() bool { return f.role.hasCredentials() && !f.isBound() }
+
+// hasCredentialsOf reports whether the user gets the specs of the devices with a protocol, as
+// topics.ProtocolLevel writes it.
+func (f found) hasCredentialsOf(level string) bool {
+	if !f.isBound() {
+		return f.role.hasCredentials()
+	}
+	for _, protocol := range f.protocols {
+		if topics.ProtocolLevel(protocol) == level {
 			return true
 		}
 	}

@@ -12,7 +12,7 @@ import (
 const rules = `users:
 - name: modbus-mapper
   role: mapper
-  protocols: [modbus]
+  protocols: [modbus, opc/ua]
   devices: [plant/pump-*]
   clientIDs: [modbus-*]
 - name: dashboard
@@ -105,15 +105,26 @@ func TestAllow(t *testing.T) {
 		{recv, d + "plant/lamp/twin/update/delta", users{"": true, "operator": true, "dashboard": true, pod: true, "system:serviceaccount:lab:reader": true}},
 
 		// Specs have credentials.
-		{pub, n + "detail", users{"": true, "operator": true, "modbus-mapper": true}},
-		{recv, n + "detail/result", users{"": true, "operator": true, "modbus-mapper": true}},
-		{recv, n + "updated", users{"": true, "operator": true, "modbus-mapper": true}},
+		{pub, n + "detail", users{"": true, "operator": true}},
+		{recv, n + "detail/result", users{"": true, "operator": true}},
+		{recv, n + "updated", users{"": true, "operator": true}},
+		{pub, n + "protocol/modbus/detail", users{"": true, "operator": true, "modbus-mapper": true}},
+		{recv, n + "protocol/modbus/detail/result", users{"": true, "operator": true, "modbus-mapper": true}},
+		{recv, n + "protocol/modbus/updated", users{"": true, "operator": true, "modbus-mapper": true}},
+		{sub, n + "protocol/modbus/updated", users{"": true, "operator": true, "modbus-mapper": true}},
+		{pub, n + "protocol/modbus/updated", nil},
+		{pub, n + "protocol/modbus/detail/result", nil},
+		{pub, n + "protocol/onvif/detail", users{"": true, "operator": true}},
+		{recv, n + "protocol/onvif/detail/result", users{"": true, "operator": true}},
+		{recv, n + "protocol/onvif/updated", users{"": true, "operator": true}},
+		{recv, n + "protocol/modbus/x/updated", users{"operator": true}},
+		{recv, n + "protocol/opc%2Fua/updated", users{"": true, "operator": true, "modbus-mapper": true}},
 		{recv, n + "get/result", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true}},
 		{pub, n + "get", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true}},
 		{pub, "$hw/events/node/edge-2/membership/get", nil},
 
 		{sub, "$hw/#", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true, "line-1": true, pod: true, "system:serviceaccount:lab:reader": true}},
-		{sub, n + "detail/result", users{"": true, "operator": true, "modbus-mapper": true}},
+		{sub, n + "detail/result", users{"": true, "operator": true}},
 		{sub, d + "later/device/twin/update/delta", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true}},
 		{sub, "plant/news", users{"": true, "operator": true, pod: true}},
 

@@ -48,22 +48,27 @@ func (a *Access) mayPublish(f found, topic string) bool {
 			return false
 		}
 		switch action {
-		case topics.TwinUpdate:
+		case topics.TwinUpdate, topics.MethodCall:
 			return a.maySet(f, id)
-		case topics.StateUpdate:
+		case topics.StateUpdate, topics.StateConditions, topics.MethodCall + "/result":
 			return f.role != roleApp && a.maySet(f, id)
 		case topics.TwinGet, topics.StateGet, topics.TwinHistory:
 			return a.mayRead(f, id)
 		}
 		return false // what edgecore alone publishes
 	case strings.HasPrefix(topic, nodePrefix):
-		switch a.nodeAction(topic) {
+		switch action := a.nodeAction(topic); action {
 		case topics.MembershipGet:
 			return f.readsAll()
 		case topics.MembershipDetail:
-			return f.role.hasCredentials()
+			return f.hasAllCredentials()
+		default:
+			if level, ok := topics.ParseProposed(action); ok {
+				return f.hasCredentialsOf(level)
+			}
+			level, of, ok := topics.ParseProtocol(action)
+			return ok && of == topics.MembershipDetail && f.hasCredentialsOf(level)
 		}
-		return false
 	case strings.HasPrefix(topic, rawPrefix):
 		id, ok := rawDevice(topic)
 		return f.role == roleAdmin || (ok && f.role == roleMapper && a.maySet(f, id)) || matches(f.publish, topic)
@@ -79,13 +84,18 @@ func (a *Access) mayReceive(f found, topic string) bool {
 		id, _, ok := parseDevice(topic)
 		return f.role == roleAdmin || (ok && a.mayRead(f, id))
 	case strings.HasPrefix(topic, nodePrefix):
-		switch a.nodeAction(topic) {
+		switch action := a.nodeAction(topic); action {
 		case topics.MembershipGet, topics.MembershipGet + "/result":
 			return f.readsAll()
 		case topics.MembershipDetail, topics.MembershipDetail + "/result", topics.MembershipUpdated:
-			return f.role.hasCredentials()
+			return f.hasAllCredentials()
+		default:
+			level, _, ok := topics.ParseProtocol(action)
+			if !ok {
+				level, ok = topics.ParseProposed(action)
+			}
+			return f.role == roleAdmin || (ok && f.hasCredentialsOf(level))
 		}
-		return f.role == roleAdmin
 	case strings.HasPrefix(topic, linkPrefix), strings.HasPrefix(topic, noLinkPrefix):
 		return true
 	case strings.HasPrefix(topic, rawPrefix):

@@ -25,6 +25,9 @@ type Login struct {
 type User struct {
 	Name   string
 	Groups []string
+	// Proof is what Access wants to know again when its Valid is asked: how the client proved
+	// who it is. Nil if it needs nothing. The broker does not look at it.
+	Proof any
 }
 
 // Action is what a client wants to do with a topic.
@@ -49,6 +52,49 @@ type Access interface {
 	// ActionSubscribe. It is called for each message with the broker's lock held, so it
 	// must be quick and must not call the Broker.
 	Allow(user User, topic string, action Action) bool
+}
+
+// Revoker is an Access whose users, passwords or rules may change while clients are connected.
+// The broker ends the connections of clients whose login is not right any more (MQTT 5: reason
+// 0x87).
+type Revoker interface {
+	Access
+	// Valid reports whether a login that Authenticate accepted would still be accepted. It is
+	// called with the broker's lock held, like Allow.
+	Valid(user User, clientID string) bool
+	// NotifyChange has changed called after each change, until stop is called. Valid
+	// already answers by the change then. One call may still run when stop returns.
+	NotifyChange(changed func()) (stop func())
+}
+
+// valid asks a Revoker whether a login still holds.
+func (b *Broker) valid(user User, clientID string) bool {
+	r, ok := b.cfg.Access.(Revoker)
+	return !ok || r.Valid(user, clientID)
+}
+
+// watchAccess ends connections when logins become wrong, until stop is called.
+func (b *Broker) watchAccess() (stop func()) {
+	r, ok := b.cfg.Access.(Revoker)
+	if !ok {
+		return func() {}
+	}
+	return r.NotifyChange(b.revoke)
+}
+
+// revoke ends the connections of all clients whose login is not right any more. What they
+// have sent and what was not read yet is not handled.
+func (b *Broker) revoke() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		if s := c.session; s != nil && !b.valid(c.user, s.id) {
+			b.counters.revoked.Add(1)
+			b.log.Info("MQTT client is disconnected: its user, password or rule was changed", "client", s.id, "user", c.user.Name)
+			c.revoked = true
+			c.disconnect(codeNotAuthorized)
+		}
+	}
 }
 
 // ErrPassword is returned by Access.Authenticate for wrong credentials.

@@ -51,6 +51,8 @@ type Broker struct {
 	retainedBytes int
 	expiring      int // retained messages that may expire
 
+	outlet *outlet // what goes to another broker; nil if nothing does
+
 	route  routing // scratch of publish
 	effect []session.Effect
 	batch  batch
@@ -87,6 +89,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("bus/broker: cannot read what was stored: %w", err)
 	}
+	b.openOutlet()
 	listeners, err := b.listen(ctx)
 	if err != nil {
 		return err
@@ -110,9 +113,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer giveUp()
 	background.Go(func() { b.commitLoop(storing, done) })
 	background.Go(func() { b.sweepLoop(done) })
+	unwatch := b.watchAccess()
 	close(b.ready)
 
 	<-ctx.Done()
+	unwatch()
 	b.mu.Lock()
 	b.running = false
 	b.mu.Unlock()
@@ -167,10 +172,11 @@ type clientSession struct {
 	expiry uint32 // seconds for which it outlives its connection; 0 ends it with that
 	subs   map[string]options
 
-	kept    bool  // it counts in Broker.kept
-	durable bool  // it is in the storage
-	left    int64 // when the client left, in milliseconds; 0 while connected
-	endsAt  int64 // when the session ends; 0 while connected
+	kept    bool    // it counts in Broker.kept
+	durable bool    // it is in the storage
+	left    int64   // when the client left, in milliseconds; 0 while connected
+	endsAt  int64   // when the session ends; 0 while connected
+	outlet  *outlet // it is the program's session for another broker; nil for clients
 	will    *journal.Will
 	willAt  int64 // when the will of a client that left is published; 0 while connected
 
@@ -190,7 +196,11 @@ func (b *Broker) add(s *clientSession, m *session.Message, e session.Entry) (uin
 	over := s.state.Len() >= b.cfg.MaxQueue || (s.state.Len() > 0 && s.state.Bytes()+size > b.cfg.MaxQueueBytes)
 	if over || (m.Refs == 0 && b.queued > 0 && b.queued+size > b.cfg.MaxQueuedBytes) {
 		b.counters.dropped.Add(1)
-		b.bound("queue", "MQTT messages are dropped for a client that does not acknowledge: its queue is full")
+		if s.outlet != nil {
+			b.bound("outside", "MQTT messages are dropped for the outside broker: it is away and the queue is full")
+		} else {
+			b.bound("queue", "MQTT messages are dropped for a client that does not acknowledge: its queue is full")
+		}
 		s.full = true
 		if !s.warned {
 			s.warned = true
@@ -228,6 +238,9 @@ func (b *Broker) release(s *clientSession, e session.Entry) {
 
 // pump sends the client what its window and its connection's buffer have room for.
 func (b *Broker) pump(s *clientSession) {
+	if s.outlet != nil {
+		b.pumpOutlet(s)
+	}
 	if s.conn == nil {
 		return
 	}

@@ -15,6 +15,9 @@ const (
 	lazyCommit = 500 * time.Millisecond
 	// commitPause is how long the broker waits after the storage failed.
 	commitPause = time.Second
+	// rejectAfter is how many times the storage may refuse a batch before it is asked which
+	// record it is that it refuses.
+	rejectAfter = 3
 	// lastCommit is how long the broker tries at its end.
 	lastCommit = 5 * time.Second
 )
@@ -42,6 +45,7 @@ type after struct {
 	code     byte
 	packet   []byte           // instead of an acknowledgement
 	message  *session.Message // it waits no longer
+	stored   chan<- struct{}  // closed
 	sessions []*clientSession // in which it waits
 }
 
@@ -136,6 +140,8 @@ func (b *Broker) settle(a after) {
 		for _, s := range a.sessions {
 			b.pump(s)
 		}
+	case a.stored != nil:
+		close(a.stored)
 	case a.packet != nil:
 		a.conn.send(a.packet)
 	default:
@@ -191,9 +197,10 @@ func (b *Broker) commit(ctx context.Context) {
 	b.mu.Unlock()
 }
 
-// apply writes the changes, again and again if the storage fails, until ctx ends.
+// apply writes the changes, again and again if the storage fails, until ctx ends. If the
+// storage works and takes only some of the records, the others are left out.
 func (b *Broker) apply(ctx context.Context, changes []Record) bool {
-	for {
+	for tries := 1; ; tries++ {
 		err := b.cfg.Storage.Apply(ctx, changes)
 		if err == nil {
 			b.counters.commits.Add(1)
@@ -202,10 +209,32 @@ func (b *Broker) apply(ctx context.Context, changes []Record) bool {
 		if b.counters.failures.Add(1) == 1 {
 			b.log.Error("MQTT messages cannot be stored; they are not acknowledged", "err", err)
 		}
+		if tries >= rejectAfter && b.cfg.Storage.Apply(ctx, []Record{{Key: probeKey, Value: []byte{1}}, {Key: probeKey}}) == nil {
+			b.applyParts(ctx, changes, err)
+			return ctx.Err() == nil
+		}
 		select {
 		case <-time.After(commitPause):
 		case <-ctx.Done():
 			return false
+		}
+	}
+}
+
+// applyParts writes changes of which the storage refuses some, with the error failure, though
+// it works. It writes them in halves until those that it refuses stand alone, and leaves these
+// out: what they hold stays in memory only, and is lost at the next start.
+func (b *Broker) applyParts(ctx context.Context, changes []Record, failure error) {
+	if len(changes) == 1 {
+		if ctx.Err() == nil {
+			b.counters.rejected.Add(1)
+			b.log.Error("the storage refuses a record of the MQTT broker and takes others: it stays in memory only", "key", fmt.Sprintf("%.100q", changes[0].Key), "bytes", len(changes[0].Value), "err", failure)
+		}
+		return
+	}
+	for _, part := range [][]Record{changes[:len(changes)/2], changes[len(changes)/2:]} {
+		if err := b.cfg.Storage.Apply(ctx, part); err != nil {
+			b.applyParts(ctx, part, err)
 		}
 	}
 }

@@ -24,6 +24,9 @@ type Config struct {
 	Address string
 	// Listen are further addresses, written like Address.
 	Listen []string
+	// NoListen has the broker listen nowhere: it serves the program alone, as the Outbox of a
+	// bus.Bus for example. Address and Listen must be empty.
+	NoListen bool
 	// TLS is required for tls:// and wss:// and unused for others. It is not changed.
 	// To ask clients for certificates set its ClientAuth and ClientCAs.
 	TLS *tls.Config
@@ -119,6 +122,12 @@ func (c Config) withDefaults() (Config, []endpoint, error) {
 	setDefault(&c.SessionExpiry, 24*time.Hour)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.NoListen {
+		if c.Address != DefaultAddress || len(c.Listen) > 0 {
+			return c, nil, errors.New("bus/broker: Config.NoListen is set: leave Config.Address and Config.Listen empty")
+		}
+		return c, nil, nil
 	}
 	var all []endpoint
 	for i, address := range append([]string{c.Address}, c.Listen...) {

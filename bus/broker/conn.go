@@ -49,6 +49,7 @@ type conn struct {
 	session   *clientSession // nil before CONNECT and after a takeover
 	unsettled int            // packets that wait for a commit
 	counted   bool           // it is one of Broker.clients
+	revoked   bool           // its login is not right any more: nothing that it sends counts
 	waiting   bool           // it is one of Broker.pending
 
 	mu        sync.Mutex

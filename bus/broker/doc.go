@@ -41,7 +41,9 @@
 // program and for sessions that end with their connection are not written. A message that
 // all have acknowledged before its commit is not written either. What Broker.Publish
 // stores follows within half a second: the program has its own store.
-// If the storage fails, the broker tries again and acknowledges nothing meanwhile.
+// If the storage fails, the broker tries again and acknowledges nothing meanwhile. A record
+// that it refuses three times while it takes others is left out, logged and counted
+// (Stats.Rejected): the message is passed on and acknowledged, and does not survive a restart.
 //
 // Without Storage everything is in memory and ends with the program.
 //

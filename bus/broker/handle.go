@@ -44,7 +44,7 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 		p.Expires = time.Now().UnixMilli() + int64(in.expiry)*1000
 	}
 	b.mu.Lock()
-	if c.session == nil { // taken over
+	if c.session == nil || c.revoked { // taken over
 		b.mu.Unlock()
 		return errTakenOver
 	}
@@ -163,7 +163,7 @@ func (b *Broker) handleAck(c *conn, first byte, body []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := c.session
-	if s == nil {
+	if s == nil || c.revoked {
 		return errTakenOver
 	}
 	switch kind {

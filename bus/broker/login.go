@@ -148,6 +148,10 @@ func (b *Broker) attach(c *conn, pk *packets.Packet, keepalive time.Duration) (w
 	switch {
 	case !b.running:
 		return nil, &packetError{codeShuttingDown, "broker ends"}
+	case id == outletID:
+		return nil, &packetError{codeClientID, "client identifier is the broker's own"}
+	case !b.valid(c.user, id): // it has changed since authenticate
+		return nil, &packetError{codeNotAuthorized, "user, password or rule was changed"}
 	case s != nil && s.user.Name != c.user.Name:
 		return nil, &packetError{codeNotAuthorized, "client identifier belongs to another user"}
 	case b.clients >= b.cfg.MaxClients && (s == nil || s.conn == nil):

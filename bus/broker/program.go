@@ -33,10 +33,8 @@ func (b *Broker) Publish(_ context.Context, m bus.Message) error {
 	if err := m.Validate(); err != nil {
 		return err
 	}
-	p := publication{Message: session.Message{Topic: m.Topic, Payload: m.Payload, Props: writeProperties(&m), QoS: byte(m.QoS), Retain: m.Retain}}
-	if m.Expiry > 0 {
-		p.Expires = time.Now().UnixMilli() + max(1, min(m.Expiry, math.MaxUint32*time.Second).Milliseconds())
-	}
+	p := publicationOf(&m)
+	p.own = true
 	b.mu.Lock()
 	if !b.running {
 		b.mu.Unlock()
@@ -49,6 +47,15 @@ func (b *Broker) Publish(_ context.Context, m bus.Message) error {
 	b.mu.Unlock()
 	p.call()
 	return nil
+}
+
+// publicationOf makes a publication of a message of the program.
+func publicationOf(m *bus.Message) publication {
+	p := publication{Message: session.Message{Topic: m.Topic, Payload: m.Payload, Props: writeProperties(m), QoS: byte(m.QoS), Retain: m.Retain}}
+	if m.Expiry > 0 {
+		p.Expires = time.Now().UnixMilli() + max(1, min(m.Expiry, math.MaxUint32*time.Second).Milliseconds())
+	}
+	return p
 }
 
 // Subscribe calls deliver in the goroutine of the publisher, first with the

@@ -38,6 +38,8 @@ type groupMember struct {
 type publication struct {
 	session.Message                // its slices are borrowed until message is called
 	from            *clientSession // nil for the program and for wills of ended sessions
+	own             bool           // the program's: it goes to the outside broker
+	incoming        bool           // the outside broker's: the program has it already
 	owned           *session.Message
 
 	program   []*programSub // to be called without the lock, in order
@@ -102,13 +104,13 @@ func (r *routing) addShared(_ string, g *group) { r.groups = append(r.groups, g)
 // pick chooses the member of a group that gets a message: the next one whose client is
 // connected and not behind, else the next one whose session takes it, else the next one.
 // A member that may not receive it is left out: nobody may take away what is for others.
-func (g *group) pick(b *Broker, topic string) (groupMember, bool) {
+func (g *group) pick(b *Broker, topic string, incoming bool) (groupMember, bool) {
 	best, score := -1, -1
 	for i := range g.members {
 		at := (g.next + i) % len(g.members)
 		s, points := g.members[at].session, 0
 		switch {
-		case s != nil && !b.allows(s.user, topic, ActionReceive):
+		case s != nil && !b.allows(s.user, topic, ActionReceive), s == nil && incoming:
 			continue
 		case s == nil, s.conn != nil && !s.full:
 			points = 2
@@ -144,13 +146,19 @@ func (b *Broker) publish(p *publication) {
 	r.round++
 	r.from, r.targets, r.program, r.groups = p.from, r.targets[:0], r.program[:0], r.groups[:0]
 	b.tree.Match(p.Topic, r.collect)
+	if p.own && b.outlet != nil {
+		r.add(subscriber{session: b.outlet.session}, outletOptions)
+	}
+	if p.incoming {
+		r.program = r.program[:0]
+	}
 	b.shared.Match(p.Topic, r.collectShared)
 	for i := range r.targets {
 		b.deliver(p, &r.targets[i])
 		r.targets[i] = target{}
 	}
 	for _, g := range r.groups {
-		m, ok := g.pick(b, p.Topic)
+		m, ok := g.pick(b, p.Topic, p.incoming)
 		switch {
 		case !ok:
 		case m.session == nil:
@@ -184,17 +192,22 @@ func (b *Broker) publish(p *publication) {
 // deliver gives p to one session.
 func (b *Broker) deliver(p *publication, t *target) {
 	s := t.session
-	if !b.allows(s.user, p.Topic, ActionReceive) {
+	if s.outlet == nil && !b.allows(s.user, p.Topic, ActionReceive) {
 		return
 	}
 	qos := min(p.QoS, t.qos)
 	p.delivered++
 	e := session.Entry{QoS: qos, Retain: p.Retain && t.retainAsPublished, IDs: t.ids}
-	if qos == 0 {
+	if qos == 0 && s.outlet == nil {
 		if s.conn != nil {
 			e.Message = &p.Message
 			b.sendNow(s.conn, e)
 		}
+		return
+	}
+	if qos == 0 && s.state.Len() >= outletQoS0 {
+		b.counters.dropped.Add(1)
+		b.bound("outside", "MQTT messages of QoS 0 are dropped for the outside broker: it is slow or away")
 		return
 	}
 	m := p.message()
@@ -203,7 +216,7 @@ func (b *Broker) deliver(p *publication, t *target) {
 		return
 	}
 	p.sessions = append(p.sessions, s)
-	if s.durable {
+	if s.durable && qos > 0 {
 		p.durable = append(p.durable, journal.Target{Session: s.number, Seq: seq, QoS: qos, Retain: e.Retain, IDs: e.IDs})
 	}
 }

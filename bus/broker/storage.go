@@ -17,6 +17,8 @@ type Record struct {
 type Storage interface {
 	// Apply makes all changes durable in one step: it returns nil only when they survive a
 	// power cut. The broker calls it for one batch at a time and tries again after an error.
+	// If a batch is refused several times although other records are taken, the broker writes
+	// it in parts and leaves out the records that are refused.
 	// A batch that is too large for the store may be cut in several, in its order; then a
 	// crash between them may have a message of QoS 2 delivered twice.
 	Apply(ctx context.Context, changes []Record) error
@@ -30,4 +32,5 @@ const (
 	cursorPrefix   = "c/" // likewise
 	messagePrefix  = "m/" // and the message's number
 	retainedPrefix = "r/" // and the topic, or "#" and its SHA-256 if it is long
+	probeKey       = "p"  // written and removed to see whether the storage works
 )

@@ -41,7 +41,7 @@ func (b *Broker) handleSubscribe(c *conn, first byte, body []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := c.session
-	if s == nil {
+	if s == nil || c.revoked {
 		return errTakenOver
 	}
 	var fresh []bool
@@ -198,7 +198,7 @@ func (b *Broker) handleUnsubscribe(c *conn, first byte, body []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := c.session
-	if s == nil {
+	if s == nil || c.revoked {
 		return errTakenOver
 	}
 	for _, f := range pk.Filters {

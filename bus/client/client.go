@@ -64,21 +64,24 @@ type Config struct {
 // Client is a connection to a broker. It implements bus.Transport and
 // bus.Notifier; all methods may be called by several goroutines at once.
 type Client struct {
-	cfg     Config
-	url     *url.URL
-	log     *slog.Logger
-	ready   chan struct{}
-	outbox  *outbox
-	started atomic.Bool
-	running atomic.Bool
-	dropped atomic.Int64
-	ups     chan struct{} // holds one value when a connection has come up
+	cfg      Config
+	url      *url.URL
+	log      *slog.Logger
+	ready    chan struct{}
+	outbox   *outbox
+	started  atomic.Bool
+	running  atomic.Bool
+	dropped  atomic.Int64
+	rejected atomic.Int64
+	refused  func(code byte)
+	ups      chan struct{} // holds one value when a connection has come up
 
-	mu     sync.Mutex
-	conn   *autopaho.ConnectionManager // nil while there is no connection
-	next   int                         // of notify
-	subs   subscriptions.List
-	notify map[int]func()
+	mu      sync.Mutex
+	conn    *autopaho.ConnectionManager // nil while there is no connection
+	next    int                         // of notify
+	subs    subscriptions.List
+	notify  map[int]func()
+	bridged map[string]int // subscriptions of SubscribeIncoming for each filter
 }
 
 // New checks cfg and allocates a Client.
@@ -114,7 +117,12 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg: cfg, url: u, log: cfg.Logger.With("broker", u.Redacted()),
 		ready: make(chan struct{}), ups: make(chan struct{}, 1),
-		notify: make(map[int]func()),
+		notify: make(map[int]func()), bridged: make(map[string]int),
+	}
+	c.refused = func(code byte) {
+		if c.rejected.Add(1) == 1 {
+			c.log.Warn("the MQTT broker refuses messages", "code", fmt.Sprintf("0x%02x", code))
+		}
 	}
 	c.outbox = newOutbox(cfg.Queue, func() {
 		if c.dropped.Add(1) == 1 {
@@ -183,7 +191,7 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 		},
 		ClientConfig: paho.ClientConfig{
 			ClientID:          c.cfg.ClientID,
-			Session:           newMemory(c.outbox),
+			Session:           newMemory(c.outbox, c.refused),
 			PacketTimeout:     packetTimeout,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.deliver},
 		},
@@ -246,7 +254,31 @@ func (c *Client) resubscribe(ctx context.Context) {
 
 // options are those of a subscription. A shared one must not have no local (MQTT 5, 3.8.3.1).
 func (c *Client) options(filter string) paho.SubscribeOptions {
-	return paho.SubscribeOptions{Topic: filter, QoS: 2, NoLocal: c.cfg.NoLocal && bus.Unshare(filter) == filter}
+	o := paho.SubscribeOptions{Topic: filter, QoS: 2, NoLocal: c.cfg.NoLocal && bus.Unshare(filter) == filter}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bridged[filter] > 0 {
+		o.NoLocal, o.RetainAsPublished, o.RetainHandling = true, true, 1
+	}
+	return o
+}
+
+// SubscribeIncoming implements bus.Confirmer. The filter must not be shared.
+func (c *Client) SubscribeIncoming(filter string, deliver func(bus.Message)) (stop func(), err error) {
+	c.mu.Lock()
+	c.bridged[filter]++
+	c.mu.Unlock()
+	left := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.bridged[filter]--
+	}
+	end, err := c.Subscribe(filter, deliver)
+	if err != nil {
+		left()
+		return nil, err
+	}
+	return sync.OnceFunc(func() { end(); left() }), nil
 }
 
 // startSending lets the outbox send, unless the connection has ended again.
@@ -275,6 +307,17 @@ func (c *Client) Ready() <-chan struct{} { return c.ready }
 // Publish queues m. It blocks while the queue is full and the broker is connected;
 // the package comment has the rest.
 func (c *Client) Publish(ctx context.Context, m bus.Message) error {
+	return c.publish(ctx, m, nil)
+}
+
+// PublishConfirm queues m, which is never dropped, and blocks while the queue is full. It calls
+// done when the broker has m: after PUBACK or PUBREC, whatever they say, or once m is sent
+// with QoS 0. It implements bus.Confirmer.
+func (c *Client) PublishConfirm(ctx context.Context, m bus.Message, done func()) error {
+	return c.publish(ctx, m, done)
+}
+
+func (c *Client) publish(ctx context.Context, m bus.Message, done func()) error {
 	if !c.running.Load() {
 		return bus.ErrNotRunning
 	}
@@ -288,7 +331,7 @@ func (c *Client) Publish(ctx context.Context, m bus.Message) error {
 		return fmt.Errorf("bus/client: publish to %s: %w", m.Topic, err)
 	}
 	for {
-		wait := c.outbox.add(packet.Bytes())
+		wait := c.outbox.add(&entry{packet: packet.Bytes(), qos: byte(m.QoS), done: done})
 		if wait == nil {
 			return nil
 		}
@@ -356,7 +399,8 @@ func (c *Client) NotifyConnect(connected func()) (stop func()) {
 // Stats are counters since the start.
 type Stats struct {
 	Dropped int64 // messages dropped because the broker was disconnected and the queue full
+	Refused int64 // messages that the broker answered with an error
 }
 
 // Stats returns the client's counters.
-func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load()} }
+func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load(), Refused: c.rejected.Load()} }

@@ -20,6 +20,7 @@ type outbox struct {
 
 	mu        sync.Mutex
 	entries   []*entry
+	sending   *entry // what Peek has given last
 	connected bool
 	filled    chan struct{} // closed while there is something to send
 	isFilled  bool          // filled is closed
@@ -32,17 +33,19 @@ func newOutbox(limit int, dropped func()) *outbox {
 
 // add appends a packet. If there is no space it returns a channel to wait on before
 // the next try.
-func (o *outbox) add(packet []byte) (wait <-chan struct{}) {
+func (o *outbox) add(e *entry) (wait <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.entries) >= o.limit {
-		if o.connected {
+		oldest := slices.IndexFunc(o.entries, func(e *entry) bool { return e.done == nil })
+		if o.connected || e.done != nil || oldest < 0 {
 			return o.room
 		}
-		o.entries = o.entries[1:]
+		o.entries = slices.Delete(o.entries, oldest, oldest+1)
 		o.dropped()
 	}
-	o.entries = append(o.entries, &entry{owner: o, packet: packet})
+	e.owner = o
+	o.entries = append(o.entries, e)
 	o.signalLocked()
 	return nil
 }
@@ -56,7 +59,7 @@ func (o *outbox) putBack(lost []unacked) {
 	defer o.mu.Unlock()
 	entries := make([]*entry, 0, len(lost)+len(o.entries))
 	for _, u := range lost {
-		entries = append(entries, &entry{owner: o, packet: u.packet})
+		entries = append(entries, &entry{owner: o, packet: u.packet, qos: 1, done: u.done})
 	}
 	o.entries = append(entries, o.entries...)
 	o.signalLocked()
@@ -102,8 +105,18 @@ func (o *outbox) Enqueue(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	o.add(packet)
+	o.add(&entry{packet: packet})
 	return nil
+}
+
+// confirms returns what must be called when the broker has the message that is being sent.
+func (o *outbox) confirms() func() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sending == nil {
+		return nil
+	}
+	return o.sending.done
 }
 
 // Peek returns the oldest entry.
@@ -113,13 +126,16 @@ func (o *outbox) Peek() (queue.Entry, error) {
 	if len(o.entries) == 0 || !o.connected {
 		return nil, queue.ErrEmpty
 	}
-	return o.entries[0], nil
+	o.sending = o.entries[0]
+	return o.sending, nil
 }
 
 // entry is one encoded PUBLISH packet.
 type entry struct {
 	owner  *outbox
 	packet []byte
+	qos    byte
+	done   func() // called when the broker has it; nil if nobody wants to know
 }
 
 // Reader returns the packet from its start.
@@ -131,6 +147,9 @@ func (e *entry) Leave() error { return nil }
 // Remove removes the entry, unless it was dropped before.
 func (e *entry) Remove() error {
 	o := e.owner
+	if e.qos == 0 && e.done != nil {
+		defer e.done() // after the lock
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := slices.Index(o.entries, e) // the head, unless others were put back before it

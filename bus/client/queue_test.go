@@ -28,7 +28,7 @@ func TestOutbox(t *testing.T) {
 	dropped := 0
 	o := newOutbox(2, func() { dropped++ })
 	for _, p := range []string{"1", "2", "3"} {
-		if o.add([]byte(p)) != nil {
+		if o.add(&entry{packet: []byte(p)}) != nil {
 			t.Errorf("%s had to wait while the broker is away", p)
 		}
 	}
@@ -39,7 +39,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("dropped %d, want 1", dropped)
 	}
 	o.setConnected(true)
-	wait := o.add([]byte("4"))
+	wait := o.add(&entry{packet: []byte("4")})
 	if wait == nil {
 		t.Fatal("there was room")
 	}

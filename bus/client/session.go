@@ -18,7 +18,8 @@ import (
 // them back at the head of the outbox, in their order.
 type memory struct {
 	session.SessionManager
-	outbox *outbox
+	outbox  *outbox
+	refused func(code byte) // called for each message that the broker answers with an error
 
 	mu      sync.Mutex
 	unacked []unacked // in the order in which they were sent
@@ -27,10 +28,11 @@ type memory struct {
 type unacked struct {
 	id     uint16
 	packet []byte // encoded
+	done   func() // called when the broker has it; may be nil
 }
 
-func newMemory(outbox *outbox) *memory {
-	return &memory{SessionManager: state.NewInMemory(), outbox: outbox}
+func newMemory(outbox *outbox, refused func(byte)) *memory {
+	return &memory{SessionManager: state.NewInMemory(), outbox: outbox, refused: refused}
 }
 
 // AddToSession remembers a message of QoS 1 or 2 before it is sent.
@@ -43,8 +45,9 @@ func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<-
 		if _, err := publish.WriteTo(&b); err != nil {
 			return err
 		}
+		done := m.outbox.confirms() // the outbox alone publishes
 		m.mu.Lock()
-		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes()})
+		m.unacked = append(m.unacked, unacked{id: publish.PacketID, packet: b.Bytes(), done: done})
 		m.mu.Unlock()
 	}
 	return nil
@@ -56,13 +59,32 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 	switch p.Type {
 	case packets.PUBACK, packets.PUBREC:
 		id := p.PacketID()
+		var done func()
 		m.mu.Lock()
 		if i := slices.IndexFunc(m.unacked, func(u unacked) bool { return u.id == id }); i >= 0 {
+			done = m.unacked[i].done
 			m.unacked = slices.Delete(m.unacked, i, i+1)
 		}
 		m.mu.Unlock()
+		if code := answerCode(p); code >= 0x80 {
+			m.refused(code)
+		}
+		if done != nil {
+			done()
+		}
 	}
 	return m.SessionManager.PacketReceived(p, out)
+}
+
+// answerCode is the reason code of a PUBACK or PUBREC.
+func answerCode(p *packets.ControlPacket) byte {
+	switch c := p.Content.(type) {
+	case *packets.Puback:
+		return c.ReasonCode
+	case *packets.Pubrec:
+		return c.ReasonCode
+	}
+	return 0
 }
 
 // ConAckReceived queues the unacknowledged messages again if the broker no longer

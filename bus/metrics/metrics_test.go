@@ -31,7 +31,7 @@ func TestBroker(t *testing.T) {
 			got[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
-	if len(got) != 16 || got["edgekit_mqtt_clients"] != 3 || got["edgekit_mqtt_dropped_messages_total"] != 5 || got["edgekit_mqtt_limit_reached_total"] != 5 {
+	if len(got) != 19 || got["edgekit_mqtt_clients"] != 3 || got["edgekit_mqtt_dropped_messages_total"] != 5 || got["edgekit_mqtt_limit_reached_total"] != 5 {
 		t.Errorf("%v", got)
 	}
 }

@@ -198,3 +198,42 @@ type PastValue struct {
 	Timestamp int64  `json:"timestamp"`       // when the edge stored it, in milliseconds since 1970
 	Fault     string `json:"fault,omitempty"` // the limit of the model that it breaks
 }
+
+// ConditionsMessage reports conditions of a device; those of other types stay as they are.
+type ConditionsMessage struct {
+	Header
+	Conditions []Condition `json:"conditions"`
+}
+
+// Condition is what a user must know of a device: a condition of Kubernetes.
+type Condition struct {
+	Type    string `json:"type"`
+	Status  bool   `json:"status"`
+	Reason  string `json:"reason"`
+	Message string `json:"message,omitempty"`
+}
+
+// MethodCallMessage calls a method of a device.
+type MethodCallMessage struct {
+	Header
+	Method     string          `json:"method"`
+	Parameters json.RawMessage `json:"parameters,omitempty"` // an object
+	// Deadline is how long the caller waits, in milliseconds; 0 leaves it to the mapper.
+	Deadline int64 `json:"deadline,omitempty"`
+}
+
+// MethodResultMessage answers a MethodCallMessage, with its event_id.
+type MethodResultMessage struct {
+	Header
+	Method string          `json:"method"`
+	Result json.RawMessage `json:"result,omitempty"` // an object
+	Code   int             `json:"code,omitempty"`   // 0, or that of the error
+	Reason string          `json:"reason,omitempty"` // of the error
+}
+
+// ProposalsMessage has the devices that a mapper has found and nobody has declared.
+type ProposalsMessage struct {
+	Header
+	Protocol  string          `json:"protocol"`
+	Proposals json.RawMessage `json:"proposals"` // a list; its form is that of package device
+}

@@ -1,12 +1,18 @@
 package topics
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 const (
 	devicePrefix       = "$hw/events/device/"
 	nodePrefix         = "$hw/events/node/"
 	connectedPrefix    = "$hw/events/connected/"
 	disconnectedPrefix = "$hw/events/disconnected/"
+	membershipPrefix   = "membership"
+	protocolPrefix     = membershipPrefix + "/protocol/"
+	proposedPrefix     = "proposed/"
 )
 
 // AnyDevice stands for the ID of each device in a filter.
@@ -22,6 +28,8 @@ const (
 	TwinHistory      = "twin/history"         // HistoryRequest, answered with HistoryMessages; KubeEdge has no such topic
 	StateUpdate      = "state/update"         // StateUpdateMessage, answered
 	StateGet         = "state/get"            // Header, answered
+	StateConditions  = "state/conditions"     // ConditionsMessage, answered like StateUpdate; KubeEdge has no such topic
+	MethodCall       = "method/call"          // MethodCallMessage, answered by the device's mapper with a MethodResultMessage; KubeEdge has no such topic
 )
 
 // The actions of a node: what follows its name in a topic.
@@ -30,6 +38,16 @@ const (
 	MembershipDetail  = "membership/detail"  // Header, answered with a DeviceListMessage
 	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added, changed or removed
 )
+
+// Proposed returns the action of a node on which the mapper of a protocol publishes a
+// ProposalsMessage, retained: the devices that it has found. KubeEdge has no such topic.
+func Proposed(protocol string) string { return proposedPrefix + ProtocolLevel(protocol) }
+
+// ParseProposed returns the level of the protocol of an action that Proposed has made.
+func ParseProposed(action string) (level string, ok bool) {
+	level, ok = strings.CutPrefix(action, proposedPrefix)
+	return level, ok && level != "" && !strings.Contains(level, "/")
+}
 
 // Device returns the topic of an action of the device with the given ID, which is
 // namespace/name or AnyDevice.
@@ -46,15 +64,57 @@ func Result(action string) string {
 	return action + "/result"
 }
 
+// OfProtocol returns the action of a node that is about the devices of one protocol only:
+// MembershipDetail with its result, or MembershipUpdated. It is membership/protocol/LEVEL/detail
+// and so on, where LEVEL is ProtocolLevel.
+func OfProtocol(protocol, action string) string {
+	return OfLevel(ProtocolLevel(protocol), action)
+}
+
+// OfLevel is OfProtocol for the level of a protocol.
+func OfLevel(level, action string) string {
+	return protocolPrefix + level + strings.TrimPrefix(action, membershipPrefix)
+}
+
+// ProtocolLevel returns the name of a protocol as one level of a topic: characters that MQTT
+// gives a meaning are as in a URL (%2F).
+func ProtocolLevel(protocol string) string {
+	return strings.ReplaceAll(url.PathEscape(protocol), "+", "%2B")
+}
+
+// ParseProtocol splits an action that OfProtocol has made into the level of the protocol and
+// the action: membership/detail, membership/detail/result or membership/updated.
+func ParseProtocol(action string) (level, of string, ok bool) {
+	rest, ok := strings.CutPrefix(action, protocolPrefix)
+	level, verb, found := strings.Cut(rest, "/")
+	if !ok || !found || level == "" {
+		return "", "", false
+	}
+	switch verb {
+	case "detail":
+		return level, MembershipDetail, true
+	case "detail/result":
+		return level, MembershipDetail + "/result", true
+	case "updated":
+		return level, MembershipUpdated, true
+	}
+	return "", "", false
+}
+
 // ParseDevice splits a topic that Device has made. The topic is split, never
 // searched: any name is an ordinary name.
 func ParseDevice(topic string) (id, action string, ok bool) {
 	rest, ok := strings.CutPrefix(topic, devicePrefix)
-	levels := strings.SplitN(rest, "/", 3)
-	if !ok || len(levels) != 3 || levels[0] == "" || levels[1] == "" || levels[2] == "" {
+	namespace := strings.IndexByte(rest, '/')
+	if !ok || namespace <= 0 {
 		return "", "", false
 	}
-	return levels[0] + "/" + levels[1], levels[2], true
+	name := strings.IndexByte(rest[namespace+1:], '/')
+	end := namespace + 1 + name
+	if name <= 0 || end+1 == len(rest) {
+		return "", "", false
+	}
+	return rest[:end], rest[end+1:], true
 }
 
 // Connected is the topic with the retained LinkMessage of a node that is

@@ -21,6 +21,8 @@ func TestTopics(t *testing.T) {
 		{topics.Node("n", topics.Result(topics.MembershipGet)), "$hw/events/node/n/membership/get/result"},
 		{topics.Node("n", topics.Result(topics.MembershipDetail)), "$hw/events/node/n/membership/detail/result"},
 		{topics.Node("n", topics.MembershipUpdated), "$hw/events/node/n/membership/updated"},
+		{topics.Node("n", topics.OfProtocol("modbus", topics.Result(topics.MembershipDetail))), "$hw/events/node/n/membership/protocol/modbus/detail/result"},
+		{topics.Node("n", topics.OfProtocol("opc/ua+#%", topics.MembershipUpdated)), "$hw/events/node/n/membership/protocol/opc%2Fua%2B%23%25/updated"},
 		{topics.Connected("n"), "$hw/events/connected/n"},
 		{topics.Disconnected("n"), "$hw/events/disconnected/n"},
 	} {
@@ -47,6 +49,23 @@ func TestParseDevice(t *testing.T) {
 		id, action, ok := topics.ParseDevice(topic)
 		if id != want.id || action != want.action || ok != (want.id != "") {
 			t.Errorf("%s: got %q %q %v", topic, id, action, ok)
+		}
+	}
+}
+
+func TestParseProtocol(t *testing.T) {
+	for action, want := range map[string][2]string{
+		"membership/protocol/modbus/detail":        {"modbus", "membership/detail"},
+		"membership/protocol/modbus/detail/result": {"modbus", "membership/detail/result"},
+		"membership/protocol/a%2Fb/updated":        {"a%2Fb", "membership/updated"},
+		"membership/protocol//updated":             {},
+		"membership/protocol/a":                    {},
+		"membership/protocol/a/b/updated":          {},
+		"membership/detail":                        {},
+	} {
+		level, of, ok := topics.ParseProtocol(action)
+		if level != want[0] || of != want[1] || ok != (of != "") {
+			t.Errorf("%s: got %q %q %v", action, level, of, ok)
 		}
 	}
 }

@@ -47,6 +47,10 @@ type runCmd struct {
 	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
 	Drain         time.Duration `help:"When cloudcore stops, it asks its nodes to connect to another server, spread over this time so that they do not all arrive at once. Few nodes need less." default:"10s"`
 
+	DeviceStatusEvery time.Duration `help:"Least time between two writes of one DeviceStatus." default:"1s"`
+	DeviceWrites      int           `help:"How many writes about devices the API server gets in a second, whatever their number: DeviceStatuses, summaries in Devices, events. The newest values are written. -1 means no limit." default:"100" name:"device-writes-per-second"`
+
+	Twins   twinsFlags   `embed:"" prefix:"twins-"`
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
 	Rules   rulesFlags   `embed:"" prefix:"rules-"`
@@ -62,6 +66,12 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	if r.Keepalive < time.Second || r.Keepalive > 10*time.Minute {
 		return &program.UsageError{Setting: "keepalive", Reason: "must be 1s to 10m"}
+	}
+	if r.DeviceStatusEvery < 100*time.Millisecond || r.DeviceStatusEvery > time.Hour {
+		return &program.UsageError{Setting: "device-status-every", Reason: "must be 100ms to 1h"}
+	}
+	if r.DeviceWrites == 0 || r.DeviceWrites < -1 {
+		return &program.UsageError{Setting: "device-writes-per-second", Reason: "must be 1 or more, or -1 for no limit"}
 	}
 	if err := checkMonitor(r.MetricsListen, r.MetricsOpen); err != nil {
 		return err
@@ -95,6 +105,7 @@ type server struct {
 	trust      *trust
 	guard      *join.Guard
 	monitor    monitor
+	twins      *liveValues // nil if they are not served
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
@@ -121,7 +132,12 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	live, err := newLiveValues(r, cfg, client, trust, log)
+	if err != nil {
+		return nil, err
+	}
 	ctl, err := controller.New(controller.Config{
+		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
 		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
@@ -152,7 +168,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	registry.MustRegister(links)
 	return &server{
 		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
-		monitor: newMonitor(r.MetricsListen, registry, ctl),
+		monitor: newMonitor(r.MetricsListen, registry, ctl), twins: live,
 	}, nil
 }
 
@@ -203,6 +219,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return returnMemory(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
+	group.Go(func() error { return s.twins.run(ctx) })
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():

@@ -120,7 +120,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	access, err := r.access(n, api, agent, log)
+	access, err := r.access(n, api, agent, engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,6 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	}
 	if access != nil {
 		all["MQTT access"] = access.Run
-		all["MQTT protocols"] = func(ctx context.Context) error { return access.protocols.follow(ctx, engine) }
 	}
 	all["memory"] = trimMemory(component(log, "memory"))
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
@@ -173,6 +172,14 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
 		collectors = append(access.metrics(), busmetrics.NewBroker(internal.Stats))
+	}
+	mappers, err := r.dmi(n, engine, log)
+	if mappers != nil {
+		all["DMI"] = mappers.Run
+		collectors = append(collectors, newDMIMetrics(mappers.Stats))
+	}
+	if err != nil {
+		return nil, err
 	}
 	return collectors, nil
 }

@@ -21,6 +21,7 @@ import (
 
 // mqttFlags are the settings of MQTT.
 type mqttFlags struct {
+	mqttLimits
 	MQTTMode                bus.Mode      `help:"Which MQTT broker devices and apps use: internal (embedded in edgecore), external, or both." default:"internal" placeholder:"MODE"`
 	MQTTListen              []string      `help:"Where the embedded MQTT broker listens: tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH, unix:///SOCKET; several are separated by commas. tcp://:1884 is all addresses of this machine, so that pods reach it at status.hostIP; there only clients that prove who they are get in. tcp://127.0.0.1:1884 is for the host alone." default:"tcp://:1884" placeholder:"URL"`
 	MQTTUsersFile           string        `help:"File of the embedded broker's users and hashed passwords, as mosquitto_passwd and 'edgectl mqtt passwd' write it. It is read again when it changes." placeholder:"FILE"`
@@ -38,11 +39,13 @@ type mqttFlags struct {
 	MQTTBrokerCA            string        `help:"Authorities (PEM) of an external broker with tls://. Default: the system's." name:"mqtt-broker-ca" placeholder:"FILE"`
 	MQTTBrokerCert          string        `help:"Client certificate (PEM) for an external broker with tls://." placeholder:"FILE"`
 	MQTTBrokerKey           string        `help:"Key of that certificate." placeholder:"FILE"`
+	MQTTBridgeOut           []string      `help:"With --mqtt-mode both: MQTT filters of what clients of the embedded broker publish that goes to the external one too, for example plant/#. What edgecore publishes goes to both anyway." name:"mqtt-bridge-out" placeholder:"FILTER,..."`
+	MQTTBridgeIn            []string      `help:"With --mqtt-mode both: MQTT filters of what comes from the external broker to clients of the embedded one. None may begin with $, or overlap another." name:"mqtt-bridge-in" placeholder:"FILTER,..."`
 	MQTTBrokerSessionExpiry time.Duration `help:"How long the external broker keeps the messages for edgecore while edgecore is away. 0: not at all." default:"24h" placeholder:"TIME"`
 }
 
-// bus makes the Bus with its brokers. access is nil, and so is internal, without the embedded
-// one.
+// bus makes the Bus with its brokers. access is nil without the embedded one; internal is then
+// the outbox for the external one.
 func (r *mqttFlags) bus(n *node, access *mqttAccess, log *slog.Logger) (b *bus.Bus, internal *broker.Broker, err error) {
 	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
 	if access != nil {
@@ -56,8 +59,41 @@ func (r *mqttFlags) bus(n *node, access *mqttAccess, log *slog.Logger) (b *bus.B
 			return nil, nil, err
 		}
 	}
+	if r.MQTTMode == bus.External {
+		if internal, err = r.outbox(n, component(log, "broker")); err != nil {
+			return nil, nil, err
+		}
+		cfg.Outbox = internal
+	}
+	if cfg.Bridge, err = r.bridge(); err != nil {
+		return nil, nil, err
+	}
 	b, err = bus.New(cfg)
 	return b, internal, err
+}
+
+// outbox keeps what is for the external broker in the node's store until that has it: a broker
+// that listens nowhere.
+func (r *mqttFlags) outbox(n *node, log *slog.Logger) (*broker.Broker, error) {
+	cfg := broker.Config{NoListen: true, Storage: metastore.New(n.store, "mqtt/"), Logger: log}
+	if err := r.apply(&cfg); err != nil {
+		return nil, err
+	}
+	return broker.New(cfg)
+}
+
+// bridge checks the filters of the bridge.
+func (r *mqttFlags) bridge() (bus.Bridge, error) {
+	bridge := bus.Bridge{Out: r.MQTTBridgeOut, In: r.MQTTBridgeIn}
+	for setting, one := range map[string]bus.Bridge{"mqtt-bridge-out": {Out: bridge.Out}, "mqtt-bridge-in": {In: bridge.In}} {
+		if err := one.Validate(); err != nil {
+			return bridge, &program.UsageError{Setting: setting, Reason: err.Error()}
+		}
+		if r.MQTTMode != bus.Both && len(one.In)+len(one.Out) > 0 {
+			return bridge, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("mqtt-mode is %s, and messages pass between two brokers: use mqtt-mode both, or leave it out", r.MQTTMode)}
+		}
+	}
+	return bridge, nil
 }
 
 // internal makes the embedded broker. What must survive a restart is in the node's store.
@@ -88,10 +124,14 @@ func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*br
 			log.Warn("passwords of MQTT users travel unencrypted at this address: let other machines use tls://", "address", address)
 		}
 	}
-	b, err := broker.New(broker.Config{
+	cfg := broker.Config{
 		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTAllowAnonymous,
 		Storage: metastore.New(n.store, "mqtt/"), Logger: log,
-	})
+	}
+	if err := r.apply(&cfg); err != nil {
+		return nil, err
+	}
+	b, err := broker.New(cfg)
 	if err != nil {
 		return nil, bad(err.Error())
 	}

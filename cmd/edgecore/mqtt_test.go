@@ -11,6 +11,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
 // TestMQTTSettings refuses each wrong setting under its name.
@@ -26,17 +27,23 @@ func TestMQTTSettings(t *testing.T) {
 		"mqtt-listen": {
 			{}, {MQTTListen: []string{"tcp://0.0.0.0:1884"}}, {MQTTListen: []string{"tls://127.0.0.1:1"}}, {MQTTListen: append(local, "mqtt://127.0.0.1:1")},
 		},
-		"mqtt-tls-cert":              {{MQTTListen: local, MQTTTLSCert: none, MQTTTLSKey: none}, {MQTTListen: local, MQTTTLSKey: none}},
-		"mqtt-tls-client-ca":         {{MQTTListen: local, MQTTTLSClientCA: none}, {MQTTListen: local, MQTTTLSClientCA: empty}},
-		"mqtt-broker":                {{MQTTMode: bus.External, MQTTBroker: "http://a:1"}, {MQTTMode: bus.External, MQTTBroker: "tcp://user:secret@a:1"}},
-		"mqtt-broker-password-file":  {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerPasswordFile: none}},
-		"mqtt-broker-ca":             {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerCA: empty}},
-		"mqtt-broker-cert":           {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerCert: empty, MQTTBrokerKey: empty}},
+		"mqtt-tls-cert":             {{MQTTListen: local, MQTTTLSCert: none, MQTTTLSKey: none}, {MQTTListen: local, MQTTTLSKey: none}},
+		"mqtt-tls-client-ca":        {{MQTTListen: local, MQTTTLSClientCA: none}, {MQTTListen: local, MQTTTLSClientCA: empty}},
+		"mqtt-broker":               {{MQTTMode: bus.External, MQTTBroker: "http://a:1"}, {MQTTMode: bus.External, MQTTBroker: "tcp://user:secret@a:1"}},
+		"mqtt-broker-password-file": {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerPasswordFile: none}},
+		"mqtt-broker-ca":            {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerCA: empty}},
+		"mqtt-broker-cert":          {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerCert: empty, MQTTBrokerKey: empty}},
+		"mqtt-bridge-out":           {{MQTTListen: local, MQTTBridgeOut: []string{"a"}}, {MQTTMode: bus.Both, MQTTListen: local, MQTTBroker: outside, MQTTBridgeOut: []string{"a/#/b"}}},
+		"mqtt-bridge-in": {
+			{MQTTMode: bus.External, MQTTBroker: outside, MQTTBridgeIn: []string{"a"}}, {MQTTMode: bus.Both, MQTTListen: local, MQTTBroker: outside, MQTTBridgeIn: []string{"$hw/#"}},
+			{MQTTMode: bus.Both, MQTTListen: local, MQTTBroker: outside, MQTTBridgeIn: []string{"a/+", "a/b"}},
+		},
+		"mqtt-max-queue":             {{MQTTListen: local, mqttLimits: mqttLimits{MQTTMaxQueue: -1}}},
 		"mqtt-broker-session-expiry": {{MQTTMode: bus.External, MQTTBroker: outside, MQTTBrokerSessionExpiry: -1}},
 	} {
 		for i, flags := range all {
 			n, log := &node{name: "edge-1"}, slog.New(slog.DiscardHandler)
-			access, err := flags.access(n, nil, nil, log)
+			access, err := flags.access(n, nil, nil, nil, log)
 			if err == nil {
 				_, _, err = flags.bus(n, access, log)
 			}
@@ -62,7 +69,12 @@ func TestMQTTPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := mqttFlags{MQTTMode: bus.External, MQTTBroker: "tcp://" + outside.Addr().String(), MQTTBrokerUsername: "edge", MQTTBrokerPasswordFile: file}
-	b, _, err := flags.bus(&node{name: "edge-1"}, nil, slog.New(slog.DiscardHandler))
+	store, err := badgerstore.Open(badgerstore.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	b, _, err := flags.bus(&node{name: "edge-1", store: store}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +15,6 @@ import (
 	"github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/meta/apiserver"
-	"github.com/edgekit/edgekit/meta/jsonlimit"
 	"github.com/edgekit/edgekit/twin"
 )
 
@@ -27,7 +25,6 @@ const mqttAudience = "edgekit-mqtt"
 // mqttAccess says who may use the embedded broker, and what for.
 type mqttAccess struct {
 	*access.Access
-	protocols protocols
 }
 
 // checksTokens reports whether the broker needs the cluster's keys.
@@ -37,7 +34,7 @@ func (r *mqttFlags) checksTokens() bool { return r.MQTTPods && r.MQTTMode != bus
 type listedPods interface{ Pods() []*corev1.Pod }
 
 // access makes the rules of the embedded broker; nil without one.
-func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, log *slog.Logger) (*mqttAccess, error) {
+func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, engine *twin.Engine, log *slog.Logger) (*mqttAccess, error) {
 	if r.MQTTMode == bus.External {
 		for setting, value := range map[string]string{
 			"mqtt-users-file": r.MQTTUsersFile, "mqtt-rules-file": r.MQTTRulesFile, "mqtt-tls-cert": r.MQTTTLSCert, "mqtt-tls-key": r.MQTTTLSKey, "mqtt-tls-client-ca": r.MQTTTLSClientCA,
@@ -51,7 +48,7 @@ func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, log 
 	a := &mqttAccess{}
 	cfg := access.Config{
 		Users: r.MQTTUsersFile, Rules: r.MQTTRulesFile, Cert: r.MQTTTLSCert, Key: r.MQTTTLSKey, ClientCA: r.MQTTTLSClientCA,
-		Anonymous: r.MQTTAnonymous, RemoteAnonymous: r.MQTTAllowAnonymous, Node: n.name, Protocol: a.protocols.of, Logger: component(log, "broker"),
+		Anonymous: r.MQTTAnonymous, RemoteAnonymous: r.MQTTAllowAnonymous, Node: n.name, Protocol: protocolOf(engine), Logger: component(log, "broker"),
 	}
 	if r.checksTokens() {
 		cfg.Token = tokenCheck(api, pods)
@@ -134,57 +131,11 @@ func fromHere(remote net.Addr, pods []*corev1.Pod) bool {
 	return false
 }
 
-// protocols knows the protocol of each device.
-type protocols struct {
-	mu   sync.RWMutex
-	name map[string]string // by device
-}
-
-// of returns the protocol of a device; empty if it is not known.
-func (p *protocols) of(device string) string {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.name[device]
-}
-
-// follow learns the protocols of all devices until ctx ends.
-func (p *protocols) follow(ctx context.Context, engine *twin.Engine) error {
-	defer engine.Subscribe(func(c twin.Commit) {
-		for _, effect := range c.Effects {
-			if m, ok := effect.(twin.Membership); ok {
-				p.mu.Lock()
-				p.put(m.Device, m.Kind == twin.Removed)
-				p.mu.Unlock()
-			}
-		}
-	})()
-	select {
-	case <-engine.Ready():
-	case <-ctx.Done():
-		return nil
+// protocolOf returns a function that knows the protocol of each device; empty if it does not.
+// It asks the engine, which has a device before anything is published of it.
+func protocolOf(engine *twin.Engine) func(device string) string {
+	return func(device string) string {
+		d, _ := engine.Device(device)
+		return d.Member.Protocol
 	}
-	p.mu.Lock()
-	for _, d := range engine.Devices() {
-		p.put(d, false)
-	}
-	p.mu.Unlock()
-	<-ctx.Done()
-	return nil
-}
-
-// put needs p.mu.
-func (p *protocols) put(d twin.Device, removed bool) {
-	var spec struct {
-		Protocol struct {
-			Name string `json:"protocolName"`
-		} `json:"protocol"`
-	}
-	if removed || jsonlimit.Unmarshal(d.Member.Spec, &spec) != nil || spec.Protocol.Name == "" {
-		delete(p.name, d.ID)
-		return
-	}
-	if p.name == nil {
-		p.name = make(map[string]string)
-	}
-	p.name[d.ID] = spec.Protocol.Name
 }

@@ -90,7 +90,7 @@ func TestMQTTAccessSettings(t *testing.T) {
 	} {
 		r := parsed(t, test.args...)
 		n, log := &node{name: "edge-1"}, slog.New(slog.DiscardHandler)
-		a, err := r.access(n, nil, nil, log)
+		a, err := r.access(n, nil, nil, nil, log)
 		if err == nil {
 			_, _, err = r.bus(n, a, log)
 		}
@@ -144,7 +144,10 @@ func startDevices(t *testing.T, args ...string) *devices {
 		t.Fatal(err)
 	}
 	n, log := &node{name: "edge-1", store: store}, slog.New(slog.DiscardHandler)
-	a, err := r.access(n, nil, nil, log)
+	if d.engine, err = twin.New(twin.Config{Store: memstore.New(), Logger: log}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := r.access(n, nil, nil, d.engine, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,10 +155,8 @@ func startDevices(t *testing.T, args ...string) *devices {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var err2 error
-	d.engine, err = twin.New(twin.Config{Store: memstore.New(), Logger: log})
-	topics, err2 := twinmqtt.New(twinmqtt.Config{Engine: d.engine, Bus: b, Node: n.name, Logger: log})
-	if err := errors.Join(err, err2); err != nil {
+	topics, err := twinmqtt.New(twinmqtt.Config{Engine: d.engine, Bus: b, Node: n.name, Logger: log})
+	if err != nil {
 		t.Fatal(err)
 	}
 	announced := make(chan struct{}) // the topics are served
@@ -168,7 +169,7 @@ func startDevices(t *testing.T, args ...string) *devices {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{
-		b.Run, d.engine.Run, topics.Run, a.Run, func(ctx context.Context) error { return a.protocols.follow(ctx, d.engine) },
+		b.Run, d.engine.Run, topics.Run, a.Run,
 	} {
 		running.Go(func() {
 			if err := run(ctx); err != nil {
@@ -190,7 +191,7 @@ func startDevices(t *testing.T, args ...string) *devices {
 func (d *devices) lock(t *testing.T, id, protocol, desired string) {
 	t.Helper()
 	if err := d.engine.Put(t.Context(), id, twin.Put{
-		Member:     twin.Member{Spec: json.RawMessage(`{"protocol":{"protocolName":"` + protocol + `","configData":{"password":"hunter2"}}}`)},
+		Member:     twin.Member{Protocol: protocol, Spec: json.RawMessage(`{"protocol":{"protocolName":"` + protocol + `","configData":{"password":"hunter2"}}}`)},
 		Properties: []twin.Declaration{{Name: "target", Type: "int", Desired: twin.Text(desired)}},
 	}); err != nil {
 		t.Fatal(err)
@@ -271,7 +272,7 @@ func TestAttackMQTTTwin(t *testing.T) {
 	d.lock(t, "plant/lock", "modbus", "45")
 	const credentials, refused = "hunter2", 0x87
 	seen := false
-	for _, m := range modbus.until(t, "$hw/events/node/edge-1/membership/updated") {
+	for _, m := range modbus.until(t, "$hw/events/node/edge-1/membership/protocol/modbus/updated") {
 		seen = seen || strings.Contains(string(m.Payload), credentials)
 	}
 	if !seen {
@@ -301,10 +302,15 @@ func TestAttackMQTTTwin(t *testing.T) {
 		t.Errorf("the mapper reports: %#x", code)
 	}
 	modbus.until(t, twinOf+"update/result")
-	if code := modbus.code(t, "$hw/events/node/edge-1/membership/detail", `{}`); code >= 0x80 {
+	if code := modbus.code(t, "$hw/events/node/edge-1/membership/protocol/modbus/detail", `{}`); code >= 0x80 {
 		t.Errorf("the mapper asks for its devices: %#x", code)
 	}
-	modbus.until(t, "$hw/events/node/edge-1/membership/detail/result")
+	modbus.until(t, "$hw/events/node/edge-1/membership/protocol/modbus/detail/result")
+	for _, topic := range []string{"detail", "protocol/modbus/detail"} {
+		if code := onvif.code(t, "$hw/events/node/edge-1/membership/"+topic, `{}`); code != refused {
+			t.Errorf("a mapper of another protocol asks for %s: %#x", topic, code)
+		}
+	}
 	if code := app.code(t, twinOf+"get", `{"event_id":"a"}`); code >= 0x80 {
 		t.Errorf("the app asks: %#x", code)
 	}
@@ -318,7 +324,7 @@ func TestAttackMQTTTwin(t *testing.T) {
 		t.Errorf("the mapper reports for a device that came now: %#x", code)
 	}
 	for _, m := range onvif.until(t, "$hw/events/device/plant/camera/twin/update/result") {
-		if strings.HasPrefix(m.Topic, "$hw/events/device/plant/lock/") {
+		if strings.HasPrefix(m.Topic, "$hw/events/device/plant/lock/") || strings.Contains(string(m.Payload), "modbus") {
 			t.Errorf("the mapper of another protocol got %s", m.Topic)
 		}
 	}

@@ -24,6 +24,7 @@ type runCmd struct {
 	deviceFlags
 	mqttFlags
 	rulesFlags
+	dmiFlags
 	topologyFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`

@@ -8,10 +8,12 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 )
 
-type initCmd struct{}
+type initCmd struct {
+	Twins bool `help:"Create the API of live values (kubectl get twins) too. Use it only with a cloudcore that has --twins-listen: an API that does not answer keeps namespaces from being deleted."`
+}
 
 // Run creates what is missing in the cluster.
-func (initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (i *initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	cfg, err := kube.Config(cli.Kubeconfig)
 	if err != nil {
 		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
@@ -19,7 +21,7 @@ func (initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err := kube.Reach(ctx, cfg); err != nil {
 		return err
 	}
-	if err := install.Ensure(ctx, install.Config{REST: cfg, Namespace: cli.Namespace}); err != nil {
+	if err := install.Ensure(ctx, install.Config{REST: cfg, Namespace: cli.Namespace, Twins: i.Twins}); err != nil {
 		return err
 	}
 	_, err = out.Write([]byte("the cluster is ready for cloudcore\n"))
@@ -28,6 +30,7 @@ func (initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 
 type manifestCmd struct {
 	Impersonation string `help:"How cloudcore will act as nodes: constrained takes Kubernetes 1.36 or later; legacy adds, for older ones, rights that amount to an administrator's." enum:"constrained,legacy" default:"constrained"`
+	Twins         bool   `help:"Add the API of live values (kubectl get twins), for a cloudcore with --twins-listen."`
 }
 
 // Run prints the manifest.
@@ -36,6 +39,11 @@ func (m *manifestCmd) Run(cli *cli, out program.Output) error {
 	if err == nil && m.Impersonation == "legacy" {
 		var more []byte
 		more, err = install.LegacyManifest(cli.Namespace)
+		text = append(text, more...)
+	}
+	if err == nil && m.Twins {
+		var more []byte
+		more, err = install.TwinsManifest(cli.Namespace)
 		text = append(text, more...)
 	}
 	if err != nil {

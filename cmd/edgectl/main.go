@@ -14,10 +14,11 @@ type cli struct {
 	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
-	Token tokenCmd `cmd:"" help:"Join tokens: what a machine needs to become a node."`
-	Node  nodeCmd  `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
-	MQTT  mqttCmd  `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
-	CA    caCmd    `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
+	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
+	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
+	Node   nodeCmd   `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
+	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
+	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
 	Describe describeCmd `cmd:"" help:"On an edge node: print everything about one of its pods."`

@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +25,7 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/resources"
@@ -32,33 +36,56 @@ type Config struct {
 	Cloud   kubernetes.Interface // cloudcore's own identity: events
 	Dynamic dynamic.Interface    // the same, for the resources of devices.kubeedge.io
 	Every   time.Duration        // between two writes of one DeviceStatus; 0 means 1s
-	Logger  *slog.Logger         // nil discards
+	// WritesPerSecond bounds all writes of this Controller: DeviceStatuses, summaries in
+	// Devices and events. 0 means 100; negative is no bound.
+	WritesPerSecond int
+	// MoveDelay is how long after a change of nodeName the new node gets the device, so that
+	// the old one lets go of it first. 0 means 5s; negative is no delay.
+	MoveDelay time.Duration
+	Live      Live         // gets each report before it is coalesced; nil has none
+	Logger    *slog.Logger // nil discards
 }
+
+// Live keeps the reports as they come. Its methods return at once and may be called by
+// several goroutines at once; twins.Store implements it.
+type Live interface {
+	Put(twins.Report)
+	// Delete is called when the device is gone or at another node.
+	Delete(namespace, name string)
+}
+
+type noLive struct{}
+
+func (noLive) Put(twins.Report)      {}
+func (noLive) Delete(string, string) {}
 
 // Controller is the DeviceController. Its methods may be called by several
 // goroutines at once.
 type Controller struct {
-	guard    runguard.Guard
-	cfg      Config
-	devices  *cache.Store[*v1beta1.Device]
-	models   *cache.Store[*v1beta1.DeviceModel]
-	statuses *cache.Store[*v1beta1.DeviceStatus] // metadata and conditions only
-	queue    workqueue.TypedRateLimitingInterface[cache.Name]
-	notifier nodesync.Notifier
+	guard       runguard.Guard
+	cfg         Config
+	devices     *cache.Store[*v1beta1.Device]
+	models      *cache.Store[*v1beta1.DeviceModel]
+	statuses    *cache.Store[*v1beta1.DeviceStatus] // metadata and conditions only
+	queue       workqueue.TypedRateLimitingInterface[cache.Name]
+	notifier    nodesync.Notifier
+	limit       *rate.Limiter // of writes
+	turns       *turns
+	waiting     *semaphore.Weighted // bytes of reports that are not written
+	eventLimits eventLimits
 
 	mu      sync.Mutex
 	byNode  map[string]map[cache.Name]struct{}     // devices
 	byModel map[cache.Name]map[cache.Name]struct{} // devices
+	moves   map[cache.Name]move
 	reports map[cache.Name]*report
 }
 
-// report is the state of the writes to one DeviceStatus.
-type report struct {
-	limit *rate.Limiter
+// writers is how many writes of DeviceStatuses may be under way.
+const writers = 16
 
-	mu   sync.Mutex
-	last *v1beta1.DeviceStatus // as last written or read here; nil if unknown
-}
+// defaultWrites is how many writes a second the API server gets.
+const defaultWrites = 100
 
 // settleDelay is how long a change of devices may wait for changes that come with
 // it, such as the model in the same file.
@@ -72,22 +99,38 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
 	}
+	if cfg.MoveDelay == 0 {
+		cfg.MoveDelay = 5 * time.Second
+	}
+	if cfg.Live == nil {
+		cfg.Live = noLive{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	// No burst: so many writes a second are so many in each second.
+	limit := rate.NewLimiter(rate.Limit(cmp.Or(cfg.WritesPerSecond, defaultWrites)), 1)
+	if cfg.WritesPerSecond < 0 {
+		limit.SetLimit(rate.Inf)
+	}
 	c := &Controller{
 		cfg:     cfg,
+		limit:   limit,
+		turns:   newTurns(cfg.Every, limit),
+		waiting: semaphore.NewWeighted(maxWaiting),
+		moves:   make(map[cache.Name]move),
 		byNode:  make(map[string]map[cache.Name]struct{}),
 		byModel: make(map[cache.Name]map[cache.Name]struct{}),
 		reports: make(map[cache.Name]*report),
 	}
 	var err [3]error
-	c.devices, err[0] = newStore(cfg, resources.Devices, func() *v1beta1.Device { return new(v1beta1.Device) }, nil)
-	c.models, err[1] = newStore(cfg, resources.DeviceModels, func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil)
+	c.devices, err[0] = newStore(cfg, resources.Devices, func() *v1beta1.Device { return new(v1beta1.Device) }, nil, sameForNode)
+	c.models, err[1] = newStore(cfg, resources.DeviceModels, func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil, nil)
 	c.statuses, err[2] = newStore(cfg, resources.DeviceStatuses, func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
 		func(s *v1beta1.DeviceStatus) {
+			c.showStored(s)
 			s.Status = v1beta1.DeviceStatusStatus{Conditions: s.Status.Conditions}
-		})
+		}, nil)
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, err
 	}
@@ -97,7 +140,16 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
-func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T)) (*cache.Store[T], error) {
+// sameForNode reports whether a change of a Device is none for its node: the summary of what
+// the node itself reported.
+func sameForNode(before, after *v1beta1.Device) bool {
+	a, b := *before, *after
+	a.Status, b.Status = v1beta1.Summary{}, v1beta1.Summary{}
+	a.ResourceVersion, b.ResourceVersion = "", ""
+	return equality.Semantic.DeepEqual(&a, &b)
+}
+
+func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T), same func(before, after T) bool) (*cache.Store[T], error) {
 	client := cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resource))
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
 	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
@@ -107,6 +159,7 @@ func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip
 		Type:   &unstructured.Unstructured{},
 		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
 		Strip:  strip,
+		Same:   same,
 		Logger: cfg.Logger,
 	})
 }
@@ -134,18 +187,26 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.mu.Unlock()
 	g.Go(func() error { return c.devices.Run(ctx) })
 	g.Go(func() error { return c.models.Run(ctx) })
-	g.Go(func() error { return c.statuses.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-c.devices.Synced(): // a DeviceStatus of no Device is not shown
+			return c.statuses.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error {
 		<-ctx.Done()
 		queue.ShutDown()
 		return nil
 	})
-	for range 4 {
+	for range 2 {
 		g.Go(func() error {
 			c.reconcileAll(ctx, queue)
 			return nil
 		})
 	}
+	c.startWriters(ctx, g)
 	return g.Wait()
 }
 
@@ -171,11 +232,9 @@ func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 	if change.New != nil {
 		addIndex(c.byNode, nowNode, change.Name)
 		addIndex(c.byModel, nowModel, change.Name)
-	} else {
-		delete(c.reports, change.Name)
 	}
 	c.mu.Unlock()
-	keys := []hub.Key{deviceKey(change.Name)}
+	var keys []hub.Key
 	if node != nowNode || model != nowModel {
 		// Load of a model that the node no longer needs answers that it is deleted.
 		for _, m := range []cache.Name{model, nowModel} {
@@ -184,10 +243,18 @@ func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 			}
 		}
 	}
+	hidden := false
+	if change.New == nil || change.Old != nil && node != nowNode {
+		c.forget(change.Name)
+		hidden = c.beginMove(change.Name, node, nowNode)
+	}
 	if node != "" {
-		c.notifier.Notify(node, keys...)
+		c.notifier.Notify(node, append(keys, deviceKey(change.Name))...)
 	}
 	if nowNode != "" && nowNode != node {
+		if !hidden {
+			keys = append(keys, deviceKey(change.Name))
+		}
 		c.notifier.Notify(nowNode, keys...)
 	}
 	if change.New != nil {
@@ -214,9 +281,9 @@ func (c *Controller) modelChanged(change cache.Change[*v1beta1.DeviceModel]) {
 	}
 }
 
-// statusChanged has a DeviceStatus that somebody removed made again.
+// statusChanged has a DeviceStatus that somebody removed, or made again, written again.
 func (c *Controller) statusChanged(change cache.Change[*v1beta1.DeviceStatus]) {
-	if change.New == nil {
+	if change.New == nil || change.Old != nil && change.Old.UID != change.New.UID {
 		c.enqueue(change.Name)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -56,51 +55,38 @@ func toObject(o runtime.Object) *unstructured.Unstructured {
 // world is a controller with fakes.
 type world struct {
 	*devices.Controller
-	kube    *fake.Clientset
-	dyn     *dynamicfake.FakeDynamicClient
-	patches *[]string
+	kube *fake.Clientset
+	dyn  *dynamicfake.FakeDynamicClient
+	*applier
 }
 
-// newWorld makes a controller that writes a DeviceStatus at most once in every; 0 is the
-// default.
-func newWorld(every time.Duration, objects ...runtime.Object) (world, error) {
+// newWorld makes a controller with cfg and fakes of what it needs.
+func newWorld(cfg devices.Config, objects ...runtime.Object) (world, error) {
 	scheme := runtime.NewScheme()
 	if err := v1beta1.AddToScheme(scheme); err != nil {
 		return world{}, err
 	}
-	w := world{kube: controllertest.NewClientset(), patches: new([]string)}
-	version := 100
+	w := world{kube: controllertest.NewClientset(), applier: &applier{version: 100}}
 	for _, o := range objects {
-		version++
-		o.(metav1.Object).SetResourceVersion(strconv.Itoa(version))
+		o.(metav1.Object).SetResourceVersion(w.next())
 	}
 	w.dyn = dynamicfake.NewSimpleDynamicClient(scheme, objects...)
-	var mu sync.Mutex
-	w.dyn.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch a := a.(type) {
-		case clienttesting.PatchAction:
-			*w.patches = append(*w.patches, string(a.GetPatch()))
-		case clienttesting.CreateAction:
-			version++
-			a.GetObject().(metav1.Object).SetResourceVersion(strconv.Itoa(version))
-		}
-		return false, nil, nil
-	})
+	tracker := w.dyn.Tracker()
+	w.dyn.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) { return w.react(tracker, a) })
+	cfg.Cloud, cfg.Dynamic = w.kube, w.dyn
 	var err error
-	w.Controller, err = devices.New(devices.Config{Cloud: w.kube, Dynamic: w.dyn, Every: every})
+	w.Controller, err = devices.New(cfg)
 	return w, err
 }
 
 func start(t testing.TB, objects ...runtime.Object) world {
 	t.Helper()
-	return startEvery(t, 0, objects...)
+	return startWith(t, devices.Config{}, objects...)
 }
 
-func startEvery(t testing.TB, every time.Duration, objects ...runtime.Object) world {
+func startWith(t testing.TB, cfg devices.Config, objects ...runtime.Object) world {
 	t.Helper()
-	w, err := newWorld(every, objects...)
+	w, err := newWorld(cfg, objects...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,8 +211,18 @@ func TestDown(t *testing.T) {
 		}
 		// The device moves.
 		w.update(t, "devices", boiler("other", "m"))
-		if got := take(); !slices.Equal(got, []string{"n devicemodels", "n devices", "other devicemodels", "other devices"}) {
+		if got := take(); !slices.Equal(got, []string{"n devicemodels", "n devices", "other devicemodels"}) {
 			t.Errorf("device moves: %v", got)
+		}
+		if obj, err := other.Load(t.Context(), deviceKey, ""); err != nil || !obj.Deleted || slices.Contains(listed(t, other), deviceKey.String()) {
+			t.Errorf("the new node has it before the old one let go of it: %+v, %v", obj, err)
+		}
+		<-time.After(5 * time.Second)
+		if got := take(); !slices.Equal(got, []string{"other devices"}) {
+			t.Errorf("after the delay: %v", got)
+		}
+		if events, err := w.kube.CoreV1().Events("plant").List(t.Context(), metav1.ListOptions{}); err != nil || !slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return e.Reason == devices.EventMoved }) {
+			t.Errorf("events %+v, %v", events, err)
 		}
 		for _, key := range []hub.Key{deviceKey, modelKey} {
 			if obj, err := src.Load(t.Context(), key, "1"); err != nil || !obj.Deleted {
@@ -270,19 +266,19 @@ func TestModelMissing(t *testing.T) {
 		if found() != metav1.ConditionTrue {
 			t.Error("a model that is there was not found")
 		}
-		before := len(*w.patches)
+		before := w.count()
 		d := boiler("n", "m")
 		d.Spec.Protocol.Name = "opcua"
 		w.update(t, "devices", d)
 		settle()
-		if after := len(*w.patches); after != before {
+		if after := w.count(); after != before {
 			t.Errorf("%d writes where nothing changed", after-before)
 		}
 	})
 }
 
 func ExampleController_Source() {
-	w, err := newWorld(0, boiler("edge-7", "m"), model("m"))
+	w, err := newWorld(devices.Config{}, boiler("edge-7", "m"), model("m"))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -63,7 +63,7 @@ func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 		seen := make(map[cache.Name]bool)
 		for _, name := range names {
 			item, ok := c.devices.Load(name)
-			if !ok || item.Object.Spec.NodeName != s.node {
+			if !ok || item.Object.Spec.NodeName != s.node || c.movingTo(name, s.node) {
 				continue
 			}
 			if !yield(deviceKey(name), item.Version) {
@@ -99,7 +99,11 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 }
 
 func (s *source) loadDevice(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	item, ok := s.c.devices.LoadFor(cache.Name{Namespace: key.Namespace, Name: key.Name}, held)
+	name := cache.Name{Namespace: key.Namespace, Name: key.Name}
+	if s.c.movingTo(name, s.node) {
+		return hub.Object{Key: key, Deleted: true}, nil // until the old node had time to let go of it
+	}
+	item, ok := s.c.devices.LoadFor(name, held)
 	if ok && item.Object.Spec.NodeName == s.node {
 		return nodesync.Encode(key, item.Version, item.Object)
 	}

@@ -84,7 +84,7 @@ func run(t *testing.T, dir, path string, args ...string) {
 
 // startAPIServer starts a kube-apiserver with the authorizers Node and RBAC and
 // with NodeRestriction, as every distribution has it.
-func startAPIServer(t *testing.T) *apiServer {
+func startAPIServer(t *testing.T, further ...string) *apiServer {
 	t.Helper()
 	etcd, server := binary(t, "etcd-*/etcd"), binary(t, "kube-*/kube-apiserver")
 	dir, ports := t.TempDir(), freePorts(t, 3)
@@ -108,10 +108,10 @@ func startAPIServer(t *testing.T) *apiServer {
 	store := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	run(t, dir, etcd, "--data-dir", filepath.Join(dir, "etcd"), "--listen-client-urls", store, "--advertise-client-urls", store,
 		"--listen-peer-urls", fmt.Sprintf("http://127.0.0.1:%d", ports[1]), "--unsafe-no-fsync")
-	run(t, dir, server, "--etcd-servers="+store, fmt.Sprintf("--secure-port=%d", ports[2]), "--bind-address=127.0.0.1",
+	run(t, dir, server, append(further, "--etcd-servers="+store, fmt.Sprintf("--secure-port=%d", ports[2]), "--bind-address=127.0.0.1",
 		"--cert-dir="+dir, "--token-auth-file="+tokens, "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+keyFile, "--service-account-signing-key-file="+keyFile,
-		"--service-cluster-ip-range=10.96.0.0/16")
+		"--service-cluster-ip-range=10.96.0.0/16")...)
 	a := &apiServer{host: fmt.Sprintf("https://127.0.0.1:%d", ports[2])}
 	a.admin = a.as("admin-token")
 	client, err := kubernetes.NewForConfig(a.admin)

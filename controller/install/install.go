@@ -33,6 +33,9 @@ const ServiceAccount = "cloudcore"
 //go:embed rbac.yaml
 var rbac []byte
 
+//go:embed twins.yaml
+var twins []byte
+
 //go:embed rbac-legacy.yaml
 var rbacLegacy []byte
 
@@ -56,6 +59,19 @@ func LegacyManifest(namespace string) ([]byte, error) {
 	}
 	return stream(split(rbacLegacy, namespace)), nil
 }
+
+// TwinsManifest returns what makes the live values of devices an API of the cluster. Ensure
+// creates it if Config.Twins is set. It must not be there unless a cloudcore serves them: an
+// API that does not answer keeps namespaces from being deleted.
+func TwinsManifest(namespace string) ([]byte, error) {
+	namespace, err := checkNamespace(namespace)
+	if err != nil {
+		return nil, err
+	}
+	return stream(twinsDocuments(namespace)), nil
+}
+
+func twinsDocuments(namespace string) [][]byte { return split(twins, namespace) }
 
 // stream joins documents to one YAML stream.
 func stream(docs [][]byte) []byte {
@@ -110,6 +126,7 @@ type Config struct {
 	REST      *rest.Config      // how the API server is reached
 	Client    dynamic.Interface // takes the place of one made from REST
 	Namespace string            // empty means the constant Namespace
+	Twins     bool              // create what TwinsManifest has, too
 	// Wait bounds the time for the API server to serve the resources; 0 means
 	// 30s.
 	Wait time.Duration
@@ -136,6 +153,13 @@ func Ensure(ctx context.Context, cfg Config) error {
 	docs, err := documents(cfg.Namespace)
 	if err != nil {
 		return err
+	}
+	if cfg.Twins {
+		namespace, err := checkNamespace(cfg.Namespace)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, twinsDocuments(namespace)...)
 	}
 	var definitions []string
 	for _, doc := range docs {

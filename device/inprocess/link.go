@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
 )
@@ -14,6 +15,9 @@ import (
 // Config sets up a Link. Engine is required.
 type Config struct {
 	Engine *twin.Engine // has the twins; runs elsewhere
+	// Adopt says under which ID and with which model a device that a mapper has found is
+	// declared, and whether it is. It must not block. nil declares none: see Link.Proposals.
+	Adopt  func(device.Proposal) (id string, model schema.DeviceModelSpec, ok bool)
 	Logger *slog.Logger // nil discards
 }
 
@@ -22,6 +26,8 @@ type Config struct {
 type Link struct {
 	engine *twin.Engine
 	log    *slog.Logger
+	adopt  func(device.Proposal) (string, schema.DeviceModelSpec, bool)
+	extras extras
 }
 
 var _ device.Link = (*Link)(nil)
@@ -34,7 +40,7 @@ func New(cfg Config) (*Link, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Link{engine: cfg.Engine, log: cfg.Logger}, nil
+	return &Link{engine: cfg.Engine, log: cfg.Logger, adopt: cfg.Adopt}, nil
 }
 
 // Watch returns the engine's devices, once it is ready, and again after each
@@ -42,7 +48,7 @@ func New(cfg Config) (*Link, error) {
 func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
 	wake := make(chan struct{}, 1)
 	stop := l.engine.Subscribe(func(c twin.Commit) {
-		if !changesDevices(c) {
+		if !devicespec.Changes(c) {
 			return
 		}
 		select {
@@ -64,32 +70,6 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 			return nil
 		}
 	}
-}
-
-// changesDevices reports whether a commit may change what a mapper sees. Most
-// commits are reports of actual values, which do not.
-func changesDevices(c twin.Commit) bool {
-	for _, effect := range c.Effects {
-		switch e := effect.(type) {
-		case twin.Membership:
-			return true
-		case twin.Document:
-			for _, t := range e.Twins {
-				if desired(t.Last) != desired(t.Current) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// desired returns the desired value of a twin, "" for none.
-func desired(t *twin.Twin) string {
-	if t == nil || t.Expected == nil {
-		return ""
-	}
-	return t.Expected.Value
 }
 
 func (l *Link) list() []device.Instance {

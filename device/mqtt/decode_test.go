@@ -24,7 +24,7 @@ func (v *view) play(t *testing.T, topic, payload string) {
 // TestFollow: documents and lists overtake each other.
 func TestFollow(t *testing.T) {
 	const doc = "$hw/events/device/a/b/twin/update/document"
-	var state view
+	state := view{list: detail, updated: updated}
 	state.play(t, doc, `{"timestamp":60,"twin":{"t":{"current":{"expected":{"value":"0","metadata":{"timestamp":60}}}}}}`)
 	if state.entries != nil {
 		t.Fatal("a document made a device")
@@ -57,7 +57,7 @@ func FuzzFollow(f *testing.F) {
 	f.Add("/membership/detail/result", []byte(`{"devices":[{"twin":{"t":null},"spec":null}]}`))
 	f.Add("$hw/events/node/n/membership/updated", []byte(`{"added_devices":[{"id":"a/c"}],"removed_devices":[{"id":"a/b"}],"changed_devices":null,"revision":2}`))
 	f.Fuzz(func(t *testing.T, topic string, payload []byte) {
-		var v view
+		v := view{list: detail, updated: updated}
 		v.play(t, detail, list)
 		if changed, err := v.apply(bus.Message{Topic: topic, Payload: payload}); err == nil && changed {
 			instances(v.entries)
@@ -67,7 +67,7 @@ func FuzzFollow(f *testing.F) {
 
 // TestPages has the list come in several messages, and changes between them.
 func TestPages(t *testing.T) {
-	var v view
+	v := view{list: detail, updated: updated}
 	have := func(want ...string) {
 		t.Helper()
 		var got []string

@@ -5,7 +5,7 @@
 //	...
 //	b, err := bus.New(bus.Config{Mode: bus.External, External: outside})
 //	...
-//	link, err := mqtt.New(mqtt.Config{Bus: b, Node: "edge-7"})
+//	link, err := mqtt.New(mqtt.Config{Bus: b, Node: "edge-7", Protocol: "modbus"})
 //
 // Run the bus and device.Run side by side, in any order.
 //

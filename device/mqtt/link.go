@@ -22,10 +22,14 @@ import (
 
 // Config sets up a Link. Bus and Node are required.
 type Config struct {
-	Bus    *bus.Bus      // runs elsewhere
-	Node   string        // the edge node's name
-	Resync time.Duration // between two requests for the full list; 0 means 10 min
-	Logger *slog.Logger  // nil discards
+	Bus  *bus.Bus // runs elsewhere
+	Node string   // the edge node's name
+	// Protocol has the Link follow only the devices of this protocol, the one of device.Config.
+	// Then the mapper gets no messages about others, and its user at the broker needs no right
+	// to their credentials. Empty follows all devices of the node.
+	Protocol string
+	Resync   time.Duration // between two requests for the full list; 0 means 10 min
+	Logger   *slog.Logger  // nil discards
 }
 
 // Link is a device.Link over MQTT. All methods may be called by several
@@ -70,11 +74,13 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		}
 	}
 	for filter, handler := range map[string]bus.Handler{
-		topics.Node(l.cfg.Node, topics.Result(topics.MembershipDetail)):    forward,
-		topics.Node(l.cfg.Node, topics.MembershipUpdated):                  forward,
+		l.membership(topics.Result(topics.MembershipDetail)):               forward,
+		l.membership(topics.MembershipUpdated):                             forward,
 		topics.Device(topics.AnyDevice, topics.TwinDocument):               forward,
 		topics.Device(topics.AnyDevice, topics.Result(topics.TwinUpdate)):  l.handleAnswer,
 		topics.Device(topics.AnyDevice, topics.Result(topics.StateUpdate)): l.handleAnswer,
+
+		topics.Device(topics.AnyDevice, topics.Result(topics.StateConditions)): l.handleAnswer,
 	} {
 		stop, err := l.cfg.Bus.Subscribe(filter, handler)
 		if err != nil {
@@ -102,7 +108,8 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 	resync := time.NewTicker(l.cfg.Resync)
 	defer resync.Stop()
 	l.requestList(ctx)
-	var v view
+	held := 0 // messages since a list that is not passed on, as more wait; 0 is none
+	v := view{list: l.membership(topics.Result(topics.MembershipDetail)), updated: l.membership(topics.MembershipUpdated)}
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,13 +122,16 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 			newList, err := v.apply(m)
 			if err != nil {
 				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "err", err)
-				continue
 			}
 			if v.missed {
 				v.missed = false
 				l.requestList(ctx)
 			}
-			if newList {
+			if newList || held > 0 {
+				held++
+			}
+			if held >= cap(events) || (held > 0 && len(events) == 0) {
+				held = 0
 				changed(instances(v.entries))
 			}
 		}
@@ -143,10 +153,18 @@ func instances(entries map[string]*entry) []device.Instance {
 	return list
 }
 
+// membership returns the topic of an action about the devices that the Link follows.
+func (l *Link) membership(action string) string {
+	if l.cfg.Protocol != "" {
+		action = topics.OfProtocol(l.cfg.Protocol, action)
+	}
+	return topics.Node(l.cfg.Node, action)
+}
+
 // requestList requests the full list.
 func (l *Link) requestList(ctx context.Context) {
 	m := newHeader()
-	if err := l.publish(ctx, topics.Node(l.cfg.Node, topics.MembershipDetail), m.EventID, m); err != nil && ctx.Err() == nil {
+	if err := l.publish(ctx, l.membership(topics.MembershipDetail), m.EventID, m); err != nil && ctx.Err() == nil {
 		l.cfg.Logger.Warn("the list of devices cannot be requested", "err", err)
 	}
 }

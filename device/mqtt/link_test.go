@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -139,6 +140,59 @@ func TestLink(t *testing.T) {
 		e := startEdge(t, memstore.New(), "tcp://127.0.0.1:0")
 		return mapper(t, e.addr), e
 	})
+}
+
+// TestProtocol follows the devices of one protocol: those of others never reach the mapper, and
+// a device whose protocol changes leaves it.
+func TestProtocol(t *testing.T) {
+	e := startEdge(t, memstore.New(), "tcp://127.0.0.1:0")
+	e.Put(t, "a/meter", "modbus")
+	e.Put(t, "a/plc", "opc/ua")
+	outside, err := client.New(client.Config{URL: e.addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.New(bus.Config{Mode: bus.External, External: outside})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := mqtt.New(mqtt.Config{Bus: b, Node: "edge-7", Protocol: "modbus"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := make(chan []device.Instance, 1000)
+	start(t, b.Run, func(ctx context.Context) error {
+		return link.Watch(ctx, func(list []device.Instance) { lists <- list })
+	})
+	until := func(want ...string) {
+		t.Helper()
+		for {
+			select {
+			case list := <-lists:
+				var ids []string
+				for _, d := range list {
+					if d.Spec.Protocol.Name != "modbus" {
+						t.Errorf("the mapper got %s of %s", d.ID, d.Spec.Protocol.Name)
+					}
+					ids = append(ids, d.ID)
+				}
+				if slices.Equal(ids, want) {
+					return
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("the list was never %v", want)
+			}
+		}
+	}
+	until("a/meter")
+	e.Put(t, "a/camera", "onvif")
+	e.Put(t, "a/pump", "modbus")
+	until("a/meter", "a/pump")
+	e.Put(t, "a/meter", "opc/ua")
+	until("a/pump")
+	e.Put(t, "a/meter", "modbus")
+	e.Remove(t, "a/pump")
+	until("a/meter")
 }
 
 // TestEdgecoreRestarts runs a whole mapper while its edgecore goes away and

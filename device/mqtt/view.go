@@ -3,7 +3,6 @@ package mqtt
 import (
 	"errors"
 	"maps"
-	"strings"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/topics"
@@ -11,6 +10,8 @@ import (
 
 // view is what a Link knows of the node's devices. One goroutine owns it.
 type view struct {
+	list, updated string // the topics of lists and of changes
+
 	entries  map[string]*entry // by ID; nil before the first list
 	revision int64             // of the newest message about membership
 	missed   bool              // a message was missed: the list is to be requested
@@ -21,10 +22,10 @@ type view struct {
 
 // apply takes a message and reports whether the devices have changed.
 func (v *view) apply(m bus.Message) (changed bool, err error) {
-	switch {
-	case strings.HasSuffix(m.Topic, "/"+topics.Result(topics.MembershipDetail)):
+	switch m.Topic {
+	case v.list:
 		return v.applyList(m.Payload)
-	case strings.HasSuffix(m.Topic, "/"+topics.MembershipUpdated):
+	case v.updated:
 		return v.applyMembership(m.Payload)
 	}
 	return v.applyDocument(m)
@@ -69,17 +70,15 @@ func (v *view) applyMembership(payload []byte) (bool, error) {
 	if v.missed = m.revision != v.revision+1; m.revision > v.revision {
 		v.revision = m.revision
 	}
-	next := maps.Clone(v.entries)
 	for id, e := range m.entries {
-		if old := next[id]; old != nil {
+		if old := v.entries[id]; old != nil {
 			e.keepNewer(old, m.made)
 		}
-		next[id] = e
+		v.entries[id] = e
 	}
 	for _, id := range m.removed {
-		delete(next, id)
+		delete(v.entries, id)
 	}
-	v.entries = next
 	return true, nil
 }
 
@@ -106,7 +105,6 @@ func (v *view) applyDocument(m bus.Message) (bool, error) {
 	if maps.Equal(e.desired, old.desired) {
 		return false, nil
 	}
-	v.entries = maps.Clone(v.entries)
 	v.entries[id] = e
 	return true, nil
 }

@@ -4,9 +4,16 @@
 //   - a DeviceModel describes a kind of device,
 //   - a Device is one device: its model, the edge node that it hangs on, how
 //     it is reached and what is wanted of it,
-//   - a DeviceStatus has the same namespace and name as its Device and tells
-//     what is known of it. It has no status subresource: it is written by
-//     merge patch on the object.
+//   - a DeviceStatus has the same namespace and name as its Device and says
+//     what is known of it. It has no status subresource, since programs in the
+//     field write it as a whole.
+//
+// Device.status is a summary of the DeviceStatus, for the columns of kubectl get. It is a
+// subresource: metadata.generation then counts changes of the spec alone, and the status in
+// files for KubeEdge before 1.23, which had the twins there, is accepted and dropped.
+//
+// The version v1alpha2 is in the definitions too, so that a file of that version gets an
+// answer that names the remedy; see package v1alpha2.
 //
 // The specs are the plain Go types of package schema, which needs no Kubernetes.
 // This package adds what makes them API objects. The CRDs with all validation are

@@ -6,13 +6,20 @@ import (
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
-// Device is one device at the edge.
+// Device is one device at the edge. Its spec says what is wanted of it: the model, the
+// node that it hangs on, how it is reached and the desired values. What is known of it is in
+// the DeviceStatus of the same name; status here is a summary of that.
 //
+// +genclient
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=devices,shortName=dev,categories=edgekit
-// +kubebuilder:printcolumn:name="Model",type=string,JSONPath=`.spec.deviceModelRef.name`
-// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.nodeName`
-// +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol.protocolName`
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=devices,shortName=dev,categories=all;edgekit
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.nodeName`,description="The edge node that the device hangs on."
+// +kubebuilder:printcolumn:name="Model",type=string,JSONPath=`.spec.deviceModelRef.name`,description="The DeviceModel that describes the device."
+// +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol.protocolName`,description="The protocol, which selects the mapper."
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`,description="online, offline, ok, unknown or unhealthy, as last reported."
+// +kubebuilder:printcolumn:name="Last seen",type=date,JSONPath=`.status.lastSeen`,description="When cloudcore last received a report about the device; one a minute is written while nothing else changes."
+// +kubebuilder:printcolumn:name="Values",type=string,JSONPath=`.status.values`,priority=1,description="Reported values, as many as one line takes. All are in the DeviceStatus; kubectl get twins shows them live."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:selectablefield:JSONPath=`.spec.nodeName`
 // +kubebuilder:storageversion
@@ -22,16 +29,28 @@ type Device struct {
 
 	// Spec is what is wanted of the device.
 	Spec schema.DeviceSpec `json:"spec"`
-	// Status has only what older programs wrote there. The present status is in the
-	// DeviceStatus of the same name.
-	Status LegacyStatus `json:"status,omitempty"`
+	// Status is a summary of the DeviceStatus, for lists. cloudcore alone writes it. What a
+	// file says here, such as the twins of KubeEdge before 1.23, is accepted and dropped.
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Status Summary `json:"status,omitempty"`
 }
 
-// LegacyStatus is what Device.status still holds for older programs.
-type LegacyStatus struct {
-	// ReportToCloud told whether the device's state was reported.
+// Summary is the short form of a DeviceStatus that Device.status has. cloudcore writes it
+// with the DeviceStatus, so it is as fresh as that.
+type Summary struct {
+	// State of the device: online, offline, ok, unknown or unhealthy.
+	State string `json:"state,omitempty"`
+	// LastSeen is when cloudcore last received a report about the device. While nothing
+	// else changes it is written once a minute.
+	LastSeen *metav1.Time `json:"lastSeen,omitempty"`
+	// Values are the reported values as name=value, separated by spaces, as many as 120
+	// characters take.
+	// +kubebuilder:validation:MaxLength=512
+	Values string `json:"values,omitempty"`
+	// ReportToCloud is of older programs and means nothing any more; see
+	// spec.stateReport.
 	ReportToCloud bool `json:"reportToCloud,omitempty"`
-	// ReportCycle was the time between two reports, in milliseconds.
+	// ReportCycle is of older programs and means nothing any more; see spec.stateReport.
 	ReportCycle int64 `json:"reportCycle,omitempty"`
 }
 
@@ -45,10 +64,12 @@ type DeviceList struct {
 	Items []Device `json:"items"`
 }
 
-// DeviceModel describes a kind of device.
+// DeviceModel describes a kind of device: its properties with their types and limits. A
+// change reaches every Device of the model.
 //
+// +genclient
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=devicemodels,shortName=devmodel,categories=edgekit
+// +kubebuilder:resource:path=devicemodels,shortName=devmodel,categories=all;edgekit
 // +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:storageversion
@@ -70,14 +91,18 @@ type DeviceModelList struct {
 	Items []DeviceModel `json:"items"`
 }
 
-// DeviceStatus is the status of the Device with the same namespace and name, which owns
-// it.
+// DeviceStatus is what is known of the Device with the same namespace and name, which owns
+// it: its twins, its state and its conditions. Nodes report it and cloudcore writes it, at most
+// once a second; kubectl get twins shows the values live.
 //
+// +genclient
+// +genclient:noStatus
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=devicestatuses,shortName=devstat,categories=edgekit
-// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
-// +kubebuilder:printcolumn:name="Last online",type=string,JSONPath=`.status.lastOnlineTime`
-// +kubebuilder:printcolumn:name="Model found",type=string,JSONPath=`.status.conditions[?(@.type=="ModelFound")].status`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`,description="online, offline, ok, unknown or unhealthy, as last reported."
+// +kubebuilder:printcolumn:name="Last online",type=date,JSONPath=`.status.lastOnlineTime`,description="When the device was last seen online."
+// +kubebuilder:printcolumn:name="Model found",type=string,JSONPath=`.status.conditions[?(@.type=="ModelFound")].status`,description="Whether the Device's model exists."
+// +kubebuilder:printcolumn:name="Desired valid",type=string,JSONPath=`.status.conditions[?(@.type=="DesiredValid")].status`,description="Whether the node accepts the desired values; empty if it always did."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:storageversion
 type DeviceStatus struct {
@@ -118,6 +143,12 @@ type DeviceStatusList struct {
 	Items []DeviceStatus `json:"items"`
 }
 
-// ConditionModelFound is the condition of a DeviceStatus that tells whether
-// the model which the Device refers to exists. The cloud sets it.
-const ConditionModelFound = "ModelFound"
+// The conditions of a DeviceStatus that the cloud sets.
+const (
+	// ConditionModelFound says whether the model that the Device refers to exists.
+	ConditionModelFound = "ModelFound"
+	// ConditionValuesStored is False while some reported values are too large for one
+	// object, or are refused by the API server: the DeviceStatus then lacks them. A
+	// DeviceStatus that always had all values has no such condition.
+	ConditionValuesStored = "ValuesStored"
+)

@@ -28,16 +28,32 @@ func TestCRDs(t *testing.T) {
 		}
 		delete(want, kind)
 		for _, v := range crd.Spec.Versions {
-			if v.Name != "v1beta1" || !v.Storage {
-				t.Errorf("%s: version %+v", kind, v.Name)
+			if v.Storage != (v.Name == "v1beta1") || !v.Served {
+				t.Errorf("%s: version %s, storage %t, served %t", kind, v.Name, v.Storage, v.Served)
 			}
-			if v.Subresources != nil && v.Subresources.Status != nil {
-				t.Errorf("%s has a status subresource; programs in the field patch the object itself", kind)
+			has := v.Subresources != nil && v.Subresources.Status != nil
+			if want := kind == "Device" && v.Name == "v1beta1"; has != want {
+				t.Errorf("%s %s: status subresource %t, want %t", kind, v.Name, has, want)
 			}
+			undescribed(t, kind, v.Schema.OpenAPIV3Schema)
 		}
 	}
 	if len(want) != 0 {
 		t.Errorf("no CRD for %v", want)
+	}
+}
+
+// undescribed finds the fields about which kubectl explain has nothing to say.
+func undescribed(t *testing.T, path string, s *apiextensionsv1.JSONSchemaProps) {
+	for name, field := range s.Properties {
+		at := path + "." + name
+		if field.Description == "" && at != "Device.metadata" && at != "DeviceModel.metadata" && at != "DeviceStatus.metadata" {
+			t.Errorf("%s has no description", at)
+		}
+		undescribed(t, at, &field)
+	}
+	if s.Items != nil && s.Items.Schema != nil {
+		undescribed(t, path, s.Items.Schema)
 	}
 }
 

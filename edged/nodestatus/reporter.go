@@ -94,6 +94,14 @@ func (n *Reporter) Capacity() corev1.ResourceList {
 	return n.host.capacity
 }
 
+// BootID is the kernel's name of this boot of the machine; "" before Load, or where the
+// kernel has none.
+func (n *Reporter) BootID() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.host.info.BootID
+}
+
 // Allocatable is the capacity without what is reserved for the machine itself, and
 // without what Config.KeptFree says. It belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {

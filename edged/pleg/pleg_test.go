@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edgekit/edgekit/edged/pleg"
+	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -146,3 +149,37 @@ func ExampleNew() {
 	fmt.Println(err)
 	// Output: pleg: Config.Source is required
 }
+
+// TestFromRuntime shows a runtime with one sandbox that died and one that runs, and one that
+// sends no events.
+func TestFromRuntime(t *testing.T) {
+	rt := runtimetest.New()
+	var ids []string
+	for _, uid := range []string{"dead", "alive"} {
+		id, err := rt.RunSandbox(t.Context(), &runtime.SandboxConfig{Name: uid, UID: uid})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+		if uid == "dead" {
+			rt.KillSandboxes()
+		}
+	}
+	got, err := pleg.FromRuntime(rt).Snapshot(t.Context())
+	want := map[string]pleg.Item{ids[0]: {PodUID: "dead", State: "false"}, ids[1]: {PodUID: "alive", State: "true"}}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	rt.FailReadsWith(func(string) error { return errors.New("it is away") })
+	if _, err := pleg.FromRuntime(rt).Snapshot(t.Context()); err == nil {
+		t.Error("a runtime that is away gives a snapshot")
+	}
+	if err := pleg.FromRuntime(silent{rt}).Events(t.Context(), func(string) {}); !errors.Is(err, pleg.ErrNoEvents) {
+		t.Errorf("a runtime without events: %v, want ErrNoEvents", err)
+	}
+}
+
+// silent is a runtime that sends no events.
+type silent struct{ *runtimetest.Runtime }
+
+func (silent) Events(context.Context, func(runtime.Event)) error { return runtime.ErrNoEvents }

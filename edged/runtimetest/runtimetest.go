@@ -37,6 +37,7 @@ type Runtime struct {
 	mu         sync.Mutex
 	serial     int
 	sandboxes  map[string]*runtime.Sandbox
+	networks   map[string]string // see Networks
 	containers map[string]*container
 	images     map[string]runtime.Image
 	programs   map[string]Program
@@ -67,7 +68,7 @@ var _ runtime.Runtime = (*Runtime)(nil)
 // New makes an empty runtime that is healthy.
 func New() *Runtime {
 	return &Runtime{
-		sandboxes: make(map[string]*runtime.Sandbox), containers: make(map[string]*container), images: make(map[string]runtime.Image),
+		sandboxes: make(map[string]*runtime.Sandbox), networks: make(map[string]string), containers: make(map[string]*container), images: make(map[string]runtime.Image),
 		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: runtime.Health{RuntimeReady: true, NetworkReady: true},
 	}
 }
@@ -158,6 +159,15 @@ func (r *Runtime) Exit(name string, code int32) {
 	}
 }
 
+// Networks lists the names of the sandboxes whose network, with its address, is not
+// released. Only StopSandbox releases it: one that died, or was removed after it
+// died, keeps its address, which is all that CRI promises.
+func (r *Runtime) Networks() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Values(r.networks))
+}
+
 // KillSandboxes makes all sandboxes and their containers stop, as a reboot does.
 func (r *Runtime) KillSandboxes() {
 	r.mu.Lock()
@@ -222,6 +232,7 @@ func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (s
 	}
 	if !s.HostNetwork {
 		s.IPs = []string{fmt.Sprintf("10.0.0.%d", r.serial%250+1)}
+		r.networks[s.ID] = s.Name
 	}
 	r.sandboxes[s.ID] = s
 	r.sendEventLocked(s.PodUID)
@@ -235,6 +246,7 @@ func (r *Runtime) StopSandbox(ctx context.Context, id string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.networks, id)
 	if s := r.sandboxes[id]; s != nil {
 		r.stopSandboxLocked(s)
 	}
@@ -272,6 +284,9 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	s := r.sandboxes[id]
 	if s == nil {
 		return nil
+	}
+	if s.Ready {
+		delete(r.networks, id)
 	}
 	r.stopSandboxLocked(s)
 	maps.DeleteFunc(r.containers, func(_ string, c *container) bool { return c.SandboxID == id })

@@ -33,10 +33,11 @@ func Declare(spec schema.DeviceSpec, model schema.DeviceModelSpec) (twin.Put, er
 	if err != nil {
 		return twin.Put{}, fmt.Errorf("twin/devicespec: %w", err)
 	}
-	put := twin.Put{Properties: make([]twin.Declaration, 0, len(full.Properties))}
+	put := twin.Put{Member: twin.Member{Protocol: full.Protocol.Name}, Properties: make([]twin.Declaration, 0, len(full.Properties))}
 	for i := range full.Properties {
 		p := &full.Properties[i]
 		d := twin.Declaration{Name: p.Name, Type: twinType(model.Property(p.Name)), Rule: rule(p, model.Property(p.Name))}
+		d.Rule.NotInModel = len(model.Properties) > 0 && model.Property(p.Name) == nil
 		if stale := d.Rule.StaleAfter; stale > 0 && (put.Member.ReportWithin == 0 || stale < put.Member.ReportWithin) {
 			put.Member.ReportWithin = stale
 		}

@@ -27,7 +27,7 @@ func TestRules(t *testing.T) {
 		{schema.Property{Name: "target"}, twin.Rule{Minimum: "10", Maximum: "80", Authority: twin.Cloud}, 0},
 		{schema.Property{Name: "temperature"}, twin.Rule{ReadOnly: true, ReportAlways: true}, 0},
 		{schema.Property{Name: "free"}, twin.Rule{}, 0},
-		{schema.Property{Name: "unknown"}, twin.Rule{}, 0},
+		{schema.Property{Name: "unknown"}, twin.Rule{NotInModel: true}, 0},
 		{schema.Property{Name: "past"}, twin.Rule{History: history.Limit{Values: 100, Duration: 24 * time.Hour}}, 0},
 		{schema.Property{Name: "wrong"}, twin.Rule{}, 0},
 		{schema.Property{Name: "free", CollectCycle: 1000}, twin.Rule{StaleAfter: 30 * time.Second}, 30 * time.Second},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -200,26 +202,47 @@ func (s *Syncer) remove(ctx context.Context, id string) error {
 	return s.cfg.Engine.Remove(ctx, id)
 }
 
+// flushLength is how many devices are put to the engine together: it writes them as one or few
+// batches.
+const flushLength = 64
+
 // flush puts the pending devices to the engine. A device that the store rejects
 // stays pending.
 func (s *Syncer) flush(ctx context.Context, v *view) error {
-	for id := range v.pending {
+	ids := slices.Sorted(maps.Keys(v.pending))
+	for chunk := range slices.Chunk(ids, flushLength) {
+		if err := s.put(ctx, v, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put puts some of the pending devices to the engine.
+func (s *Syncer) put(ctx context.Context, v *view, ids []string) error {
+	calls := make([]twin.Call, 0, len(ids))
+	for _, id := range ids {
 		put, ok := s.declare(v, id)
 		if !ok {
 			delete(v.pending, id)
 			continue
 		}
-		err := s.cfg.Engine.Put(ctx, id, put)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, twin.ErrClosed):
-			return err
-		case errors.Is(err, &twin.Error{Code: twin.CodeInternal}):
+		calls = append(calls, twin.Call{Device: id, Request: put})
+	}
+	commits, err := s.cfg.Engine.DoAll(ctx, calls)
+	if commits == nil && err != nil { // the engine has ended, or ctx
+		return err
+	}
+	for i, c := range commits {
+		err := c.Err()
+		if errors.Is(err, &twin.Error{Code: twin.CodeInternal}) {
 			continue
-		case err != nil:
-			s.cfg.Logger.Error("device is refused", "device", id, "err", err)
 		}
-		delete(v.pending, id)
-		s.dirty.add(id)
+		if err != nil {
+			s.cfg.Logger.Error("device is refused", "device", calls[i].Device, "err", err)
+		}
+		delete(v.pending, calls[i].Device)
+		s.dirty.add(calls[i].Device)
 	}
 	return nil
 }
@@ -247,10 +270,6 @@ func (s *Syncer) declare(v *view, id string) (twin.Put, bool) {
 // invalid lists what is wrong with the desired values of a Device, and returns the reason of
 // the first for a condition.
 func invalid(spec schema.DeviceSpec, d twin.Device) (bad []string, reason string) {
-	var model schema.DeviceModelSpec
-	if jsonlimit.Unmarshal(d.Member.Model, &model) != nil {
-		model = schema.DeviceModelSpec{} // the engine holds no readable model: rules come from the twins
-	}
 	for _, p := range spec.Properties {
 		t, ok := d.Twins[p.Name]
 		if p.Desired == nil || !ok || t.Deleted {
@@ -260,7 +279,7 @@ func invalid(spec schema.DeviceSpec, d twin.Device) (bad []string, reason string
 		switch err := t.CheckDesired(p.Desired.Value); {
 		case err != nil:
 			why = err
-		case len(model.Properties) > 0 && model.Property(p.Name) == nil:
+		case t.Rule.NotInModel:
 			why = errors.New("the model has no such property: the value is taken as text and not checked")
 		default:
 			continue

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -212,7 +213,7 @@ func (s *Syncer) status(ctx context.Context, p *plan, d twin.Device, held v1beta
 			next.Twins = append(next.Twins, entry)
 		}
 	}
-	next.Conditions = s.conditions(ctx, d, held)
+	next.Conditions = append(s.conditions(ctx, d, held), mapperConditions(d)...)
 	return next, nil
 }
 
@@ -247,17 +248,42 @@ func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 	return &schema.Value{Value: v.Value, Metadata: metadata}
 }
 
+// mapperConditions returns the conditions that the device's mapper has reported. Their types are
+// other ones than those of this package and of package v1beta1.
+func mapperConditions(d twin.Device) []metav1.Condition {
+	list := make([]metav1.Condition, 0, len(d.Conditions))
+	for _, c := range d.Conditions {
+		if c.Type == ConditionDesiredValid || c.Type == v1beta1.ConditionModelFound {
+			continue
+		}
+		status := metav1.ConditionFalse
+		if c.Status {
+			status = metav1.ConditionTrue
+		}
+		list = append(list, metav1.Condition{
+			Type: c.Type, Status: status, Reason: c.Reason, Message: c.Message,
+			LastTransitionTime: metav1.NewTime(c.Time), ObservedGeneration: int64(d.Member.Version),
+		})
+	}
+	return list
+}
+
+// desiredValid returns the condition of this package.
+func desiredValid(held []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(slices.Clone(held), func(c metav1.Condition) bool { return c.Type != ConditionDesiredValid })
+}
+
 // conditions returns the node's conditions. A Device whose desired values were
 // always valid has none.
 func (s *Syncer) conditions(ctx context.Context, d twin.Device, held v1beta1.DeviceStatusStatus) []metav1.Condition {
 	c := metav1.Condition{Type: ConditionDesiredValid, Status: metav1.ConditionTrue, Reason: "Valid", ObservedGeneration: int64(d.Member.Version)}
 	r, err := s.cfg.Store.Get(ctx, meta.Down+meta.Key{Resource: devices, Namespace: d.Namespace(), Name: d.Name()}.Path())
 	if err != nil {
-		return held.Conditions // the Device is being removed
+		return desiredValid(held.Conditions) // the Device is being removed
 	}
 	var dev v1beta1.Device
 	if o, err := meta.DecodeObject(meta.Down, r); err != nil || jsonlimit.Unmarshal(o.Body, &dev) != nil {
-		return held.Conditions
+		return desiredValid(held.Conditions)
 	}
 	if bad, reason := invalid(dev.Spec, d); len(bad) > 0 {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, reason, strings.Join(bad, "; ")

@@ -22,9 +22,16 @@ import (
 // origin marks the engine calls that are answered here.
 const origin = "mqtt"
 
+// codeBusy refuses a request of which too many wait. It may be repeated, as each code from
+// 500 on.
+const codeBusy = 503
+
 // queueLength is the number of commits and answers that may wait to be
 // published.
 const queueLength = 1024
+
+// bufferBytes is how large the memory may be that is kept for the next message.
+const bufferBytes = 16 << 10
 
 // Config sets up a Bridge. Engine, Bus and Node are required.
 type Config struct {
@@ -38,14 +45,14 @@ type Config struct {
 // Bridge answers and publishes for a twin engine on MQTT. All methods may be
 // called by several goroutines at once.
 type Bridge struct {
-	cfg Config
-	out chan any // twin.Commit, reply, listRequest or pastRequest, in the order of publication
-	// revision is that of the newest MembershipMessage. The goroutine that publishes owns it.
-	// It begins with the time, so that it grows over restarts.
-	revision int64
-	started  atomic.Bool
-	dropped  atomic.Int64
-	faults   loglimit.Limiter
+	cfg       Config
+	out       chan any // twin.Commit, reply, announcement or listRequest, in the order of publication
+	pasts     chan pastRequest
+	buffer    []byte    // for the next payload; the goroutine that publishes owns it
+	revisions revisions // the goroutine that publishes owns them
+	started   atomic.Bool
+	dropped   atomic.Int64
+	faults    loglimit.Limiter
 }
 
 // warn logs a fault that may last, or that any client may cause: a few lines, and
@@ -77,7 +84,7 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Bridge{cfg: cfg, out: make(chan any, queueLength)}, nil
+	return &Bridge{cfg: cfg, out: make(chan any, queueLength), pasts: make(chan pastRequest, pastQueue)}, nil
 }
 
 // Dropped is the number of requests since the start whose topic named no
@@ -92,10 +99,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	defer b.cfg.Engine.Subscribe(func(c twin.Commit) { b.enqueue(ctx, c) })()
 	filters := map[string]func(context.Context, bus.Message){
-		topics.Device(topics.AnyDevice, "twin/+"):        b.handleDevice,
-		topics.Device(topics.AnyDevice, "state/+"):       b.handleDevice,
-		topics.Node(b.cfg.Node, topics.MembershipGet):    b.handleMembership,
-		topics.Node(b.cfg.Node, topics.MembershipDetail): b.handleMembership,
+		topics.Device(topics.AnyDevice, "twin/+"):                             b.handleDevice,
+		topics.Device(topics.AnyDevice, "state/+"):                            b.handleDevice,
+		topics.Node(b.cfg.Node, topics.MembershipGet):                         b.handleMembership,
+		topics.Node(b.cfg.Node, topics.MembershipDetail):                      b.handleMembership,
+		topics.Node(b.cfg.Node, topics.OfLevel("+", topics.MembershipDetail)): b.handleMembership,
 	}
 	for filter, handler := range filters {
 		stop, err := b.cfg.Bus.Subscribe(filter, handler)
@@ -114,11 +122,15 @@ func (b *Bridge) Run(ctx context.Context) error {
 		default:
 		}
 	})()
-	var announcer sync.WaitGroup
-	announcer.Go(func() { b.announce(ctx, up) })
-	defer announcer.Wait()
+	var others sync.WaitGroup
+	others.Go(func() { b.announce(ctx, up) })
+	others.Go(func() { b.answerPasts(ctx) })
+	defer others.Wait()
 	return b.publish(ctx)
 }
+
+// announcement asks for the lists of all devices, and all deltas.
+type announcement struct{}
 
 // announce publishes all devices when engine and bus are ready, and again after
 // each reconnect to a broker.
@@ -135,7 +147,7 @@ func (b *Bridge) announce(ctx context.Context, up <-chan struct{}) {
 	default:
 	}
 	for {
-		b.enqueue(ctx, listRequest{detail: true})
+		b.enqueue(ctx, announcement{})
 		select {
 		case <-up:
 		case <-ctx.Done():
@@ -172,15 +184,21 @@ func (b *Bridge) handleDevice(ctx context.Context, m bus.Message) {
 	if id == "" {
 		id = m.Property("event_id")
 	}
-	if err != nil {
+	refuse := func(code int, reason string) {
 		b.enqueue(ctx, reply{
-			topic: topics.Device(device, topics.Result(action)), id: id,
-			body: &topics.ErrorMessage{Code: twin.CodeInvalid, Reason: err.Error()},
+			topic: topics.Device(device, topics.Result(action)), id: id, body: &topics.ErrorMessage{Code: code, Reason: reason},
 		})
+	}
+	if err != nil {
+		refuse(twin.CodeInvalid, err.Error())
 		return
 	}
 	if action == topics.TwinHistory {
-		b.enqueue(ctx, pastRequest{device: device, id: id, HistoryRequest: asked})
+		select {
+		case b.pasts <- pastRequest{device: device, id: id, HistoryRequest: asked}:
+		default:
+			refuse(codeBusy, fmt.Sprintf("%d requests for past values wait already: ask again later", pastQueue))
+		}
 		return
 	}
 	if request == nil {
@@ -216,6 +234,9 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 	case topics.StateUpdate:
 		state, id, err := decodeState(payload)
 		return state, id, err
+	case topics.StateConditions:
+		conditions, id, err := decodeConditions(payload)
+		return conditions, id, err
 	case topics.StateGet:
 		return twin.ReadState{}, eventID(payload), nil
 	}
@@ -224,7 +245,7 @@ func decodeRequest(action string, payload []byte) (r twin.Request, id string, er
 
 // publish sends what the queue holds, in order, until ctx ends.
 func (b *Bridge) publish(ctx context.Context) error {
-	b.revision = b.cfg.Now().UnixMicro()
+	b.revisions = newRevisions(b.cfg.Now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -235,10 +256,10 @@ func (b *Bridge) publish(ctx context.Context) error {
 				b.commit(ctx, item)
 			case reply:
 				b.send(ctx, item.topic, item.id, b.cfg.Now(), item.body)
+			case announcement:
+				b.announceAll(ctx)
 			case listRequest:
 				b.list(ctx, item)
-			case pastRequest:
-				b.past(ctx, item)
 			}
 		}
 	}
@@ -251,29 +272,47 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) {
 		case twin.Refused:
 			b.answer(ctx, c, &topics.ErrorMessage{Code: e.Err.Code, Reason: e.Err.Reason})
 		case twin.Result:
-			m := &topics.TwinUpdateMessage{Twin: encodeTwins(e.Twins)}
-			if d, ok := b.cfg.Engine.Device(c.Device); ok && c.Origin == origin {
-				markStale(m.Twin, d, c.Time)
-			}
-			b.answer(ctx, c, m)
+			b.result(ctx, c, e)
 		case twin.StateResult:
 			state := topics.State{Name: c.Device[strings.IndexByte(c.Device, '/')+1:], State: e.State, LastOnline: encodeTime(e.LastOnline)}
 			b.answer(ctx, c, &topics.StateResultMessage{Device: state})
 		case twin.Document:
-			m := &topics.TwinDocumentMessage{Twin: make(map[string]topics.Transition, len(e.Twins))}
-			for name, t := range e.Twins {
-				m.Twin[name] = topics.Transition{Last: encodeTwin(t.Last), Current: encodeTwin(t.Current)}
-			}
-			b.send(ctx, topics.Device(c.Device, topics.TwinDocument), c.EventID, c.Time, m)
+			id := orNew(c.EventID)
+			b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDocument), id, appendDocument(b.buffer[:0], id, c.Time, e.Twins))
 		case twin.Delta:
-			m := &topics.TwinDeltaMessage{Twin: make(map[string]*topics.Twin, len(e.Twins)), Delta: e.Values}
-			for name, t := range e.Twins {
-				m.Twin[name] = encodeTwin(&t)
-			}
-			b.send(ctx, topics.Device(c.Device, topics.TwinDelta), "", c.Time, m)
+			b.delta(ctx, c.Device, c.Time, e)
 		case twin.Membership:
 			b.membership(ctx, c, e)
 		}
+	}
+}
+
+// result publishes the answer to an update or a get that came over MQTT.
+func (b *Bridge) result(ctx context.Context, c twin.Commit, e twin.Result) {
+	if c.Origin != origin {
+		return
+	}
+	action := topics.TwinUpdate
+	if _, get := c.Request.(twin.Read); get {
+		action = topics.TwinGet
+	}
+	d, _ := b.cfg.Engine.Device(c.Device)
+	stale := func(name string) bool { return d.Quality(name, c.Time) == twin.Stale }
+	id := orNew(c.EventID)
+	b.publishPayload(ctx, topics.Device(c.Device, topics.Result(action)), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
+}
+
+func (b *Bridge) delta(ctx context.Context, device string, now time.Time, d twin.Delta) {
+	id := newEventID()
+	b.publishPayload(ctx, topics.Device(device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, now, d))
+}
+
+// publishPayload publishes a payload in b.buffer, whose memory it keeps for the next. The
+// goroutine that publishes owns that.
+func (b *Bridge) publishPayload(ctx context.Context, topic, id string, payload []byte) {
+	b.sendPayload(ctx, topic, id, payload)
+	if b.buffer = nil; cap(payload) <= bufferBytes {
+		b.buffer = payload
 	}
 }
 
@@ -288,6 +327,8 @@ func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 		action = topics.TwinGet
 	case twin.SetState, twin.Tick:
 		action = topics.StateUpdate
+	case twin.SetConditions:
+		action = topics.StateConditions
 	case twin.ReadState:
 		action = topics.StateGet
 	default:
@@ -300,6 +341,13 @@ func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 
 func newEventID() string { return uuid.NewString() }
 
+func orNew(id string) string {
+	if id == "" {
+		return newEventID()
+	}
+	return id
+}
+
 // stamped is a message with a header.
 type stamped interface {
 	Stamp(id string, now time.Time)
@@ -307,16 +355,18 @@ type stamped interface {
 
 // send publishes m, with a new event_id if id is empty.
 func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m stamped) {
-	if id == "" {
-		id = newEventID()
-	}
+	id = orNew(id)
 	m.Stamp(id, now)
 	payload, err := json.Marshal(m)
 	if err != nil {
 		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "err", err)
 		return
 	}
-	err = b.cfg.Bus.Publish(ctx, bus.Message{
+	b.sendPayload(ctx, topic, id, payload)
+}
+
+func (b *Bridge) sendPayload(ctx context.Context, topic, id string, payload []byte) {
+	err := b.cfg.Bus.Publish(ctx, bus.Message{
 		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
 		Properties: []bus.Property{{Key: "event_id", Value: id}},
 	})

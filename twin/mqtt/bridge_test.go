@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,12 +17,22 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/mqtt"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if cfg := os.Getenv(chaosEnv); cfg != "" {
+		if err := chaosPart(cfg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // node is an engine with its topics on a bus, and a client at that bus.
 type node struct {
@@ -40,9 +52,16 @@ func start(t *testing.T) *node {
 
 func startAt(t *testing.T, now func() time.Time) *node {
 	t.Helper()
+	n := startWith(t, memstore.New(), now)
+	n.want(t, "$hw/events/node/node/membership/detail/result", `"devices":[]`)
+	return n
+}
+
+func startWith(t *testing.T, store meta.Store, now func() time.Time) *node {
+	t.Helper()
 	n := &node{transport: bustest.New(), got: make(chan bus.Message, 1000)}
 	var err1, err2, err3 error
-	n.engine, err1 = twin.New(twin.Config{Store: memstore.New(), Now: now})
+	n.engine, err1 = twin.New(twin.Config{Store: store, Now: now})
 	n.bus, err2 = bus.New(bus.Config{Internal: n.transport})
 	n.bridge, err3 = mqtt.New(mqtt.Config{Engine: n.engine, Bus: n.bus, Node: "node", Now: now})
 	_, err4 := n.bus.Subscribe("$hw/#", func(_ context.Context, m bus.Message) { n.got <- m })
@@ -63,7 +82,6 @@ func startAt(t *testing.T, now func() time.Time) *node {
 			}
 		}
 	})
-	n.want(t, "$hw/events/node/node/membership/detail/result", `"devices":[]`)
 	return n
 }
 

@@ -90,6 +90,14 @@ func explain(err error) error {
 
 // decodeUpdate reads a TwinUpdate.
 func decodeUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
+	if patches, id, ok := quickUpdate(payload); ok {
+		return patches, id, nil
+	}
+	return slowUpdate(payload)
+}
+
+// slowUpdate reads every TwinUpdate.
+func slowUpdate(payload []byte) (patches map[string]*twin.Patch, id string, err error) {
 	var m topics.TwinUpdateMessage
 	if !utf8.Valid(payload) { // encoding/json would replace what it cannot read
 		return nil, eventID(payload), errors.New("payload is not UTF-8")
@@ -153,6 +161,21 @@ func decodeState(payload []byte) (r twin.SetState, id string, err error) {
 	return twin.SetState{State: m.State, Within: time.Duration(m.Within) * time.Millisecond}, m.EventID, nil
 }
 
+// decodeConditions reads a ConditionsMessage.
+func decodeConditions(payload []byte) (r twin.SetConditions, id string, err error) {
+	var m topics.ConditionsMessage
+	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
+		return r, eventID(payload), fmt.Errorf("payload is not a report of conditions: %w", explain(err))
+	}
+	if len(m.Conditions) == 0 || len(m.Conditions) > twin.MaxConditions {
+		return r, m.EventID, fmt.Errorf("field \"conditions\" has %d elements: it must have 1 to %d", len(m.Conditions), twin.MaxConditions)
+	}
+	for _, c := range m.Conditions {
+		r.Conditions = append(r.Conditions, twin.Condition{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message})
+	}
+	return r, m.EventID, nil
+}
+
 // encodeTwin returns a twin as clients see it: without versions.
 func encodeTwin(t *twin.Twin) *topics.Twin {
 	if t == nil || t.Deleted {
@@ -173,14 +196,6 @@ func encodeValue(v *twin.Value) *topics.Value {
 		m.Quality = string(twin.Bad)
 	}
 	return &topics.Value{Value: &v.Value, Metadata: m}
-}
-
-func encodeTwins(twins map[string]*twin.Twin) map[string]*topics.Twin {
-	out := make(map[string]*topics.Twin, len(twins))
-	for name, t := range twins {
-		out[name] = encodeTwin(t)
-	}
-	return out
 }
 
 // encodeDevice returns a device for membership messages, without its twins.

@@ -18,14 +18,17 @@
 //	$hw/events/device/<id>/twin/history        answered on .../twin/history/result
 //	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
 //	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
+//	$hw/events/node/<node>/membership/protocol/<p>/detail   answered on .../detail/result
 //
 // and publishes each change, whoever made it,
 //
 //	$hw/events/device/<id>/twin/update/document   each change of a value
-//	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet
+//	$hw/events/device/<id>/twin/update/delta      while a desired value is not reported yet, and
+//	                                              when the bridge or its broker connection starts
 //	$hw/events/device/<id>/state/update/result    a silent device becomes unknown
 //	$hw/events/node/<node>/membership/updated     a device is added, changed or removed
 //	$hw/events/node/<node>/membership/detail/result  also without a request, see below
+//	$hw/events/node/<node>/membership/protocol/<p>/updated  and detail/result: the same, of one protocol
 //
 // A request that is refused is answered with {"event_id", "timestamp", "code",
 // "reason"} on the topic where its result would be. Only a topic that names no
@@ -41,6 +44,12 @@
 // removed, in the same form. Its "revision" grows by one with each message: a mapper that
 // sees a gap requests the list again.
 //
+// membership/protocol/<p>/detail, detail/result and updated are the same for the devices of one
+// protocol, with a revision of their own: a mapper gets no messages, and needs no rights to
+// the specs, of devices that are not its own. A device whose protocol changes is removed for
+// the one and added for the other. <p> is the protocol's name, with characters that MQTT gives
+// a meaning as in a URL (%2F).
+//
 // # History
 //
 // Past values of the properties whose model asks for a history come on request:
@@ -53,7 +62,8 @@
 //	{"event_id":"e-1","timestamp":…,"history":{"temperature":[{"value":"21","timestamp":1760000000000}]}}
 //
 // When a property has more values than the limit, "next" has a number for it; the same request
-// with it in "after" gets the values that follow.
+// with it in "after" gets the values that follow. Requests are answered one after the other,
+// beside all other messages and in no order with them. While 16 wait, more get the code 503.
 //
 // # Quality
 //

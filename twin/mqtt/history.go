@@ -17,6 +17,9 @@ import (
 // maxHistoryProperties is how many properties one request may name.
 const maxHistoryProperties = 256
 
+// pastQueue is how many requests for past values may wait.
+const pastQueue = 16
+
 // pastRequest is a topics.HistoryRequest that waits for its answer.
 type pastRequest struct {
 	device, id string
@@ -50,6 +53,19 @@ func decodeHistory(payload []byte) (m topics.HistoryRequest, err error) {
 	slices.Sort(m.Properties)
 	m.Properties = slices.Compact(m.Properties)
 	return m, nil
+}
+
+// answerPasts answers the requests for past values, one after the other, until ctx ends. They
+// read the disk and may have many values: what changes must not wait for them.
+func (b *Bridge) answerPasts(ctx context.Context) {
+	for {
+		select {
+		case r := <-b.pasts:
+			b.past(ctx, r)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // past publishes past values in messages of about pageBytes.

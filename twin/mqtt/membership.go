@@ -2,6 +2,10 @@ package mqtt
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/topics"
@@ -15,6 +19,7 @@ const pageBytes = 128 << 10
 // listRequest asks for a list of devices.
 type listRequest struct {
 	detail bool
+	level  string // of the protocol whose devices are asked for; empty for all devices
 	id     string // the requester's event_id; empty makes a new one
 }
 
@@ -23,44 +28,114 @@ func (b *Bridge) handleMembership(ctx context.Context, m bus.Message) {
 	if id == "" {
 		id = m.Property("event_id")
 	}
-	b.enqueue(ctx, listRequest{detail: m.Topic == topics.Node(b.cfg.Node, topics.MembershipDetail), id: id})
+	action := strings.TrimPrefix(m.Topic, topics.Node(b.cfg.Node, ""))
+	level, _, ok := topics.ParseProtocol(action)
+	b.enqueue(ctx, listRequest{detail: ok || action == topics.MembershipDetail, level: level, id: id})
 }
 
-// membership publishes that a device was added, changed or removed. A list of all devices for
-// each change would be too much for a node with many.
+// revisions number the messages about membership: one sequence is for all devices, with the
+// level "", and one for those of each protocol. They begin with the time, so that they grow
+// over restarts.
+type revisions struct {
+	first int64
+	last  map[string]int64 // by level of the protocol
+}
+
+func newRevisions(now time.Time) revisions {
+	return revisions{first: now.UnixMicro(), last: make(map[string]int64)}
+}
+
+func (r *revisions) next(level string) int64 {
+	r.last[level] = r.current(level) + 1
+	return r.last[level]
+}
+
+func (r *revisions) current(level string) int64 { return max(r.first, r.last[level]) }
+
+// announceAll publishes what a client may have missed while the node or the broker was away: the
+// lists of all devices and of the devices of each protocol that the node has or has had, and
+// the deltas. A desired value that is in the store may have no delta yet: the node may have
+// been killed between the two.
+func (b *Bridge) announceAll(ctx context.Context) {
+	b.list(ctx, listRequest{detail: true})
+	levels := maps.Clone(b.revisions.last)
+	delete(levels, "")
+	for _, d := range b.cfg.Engine.Devices() {
+		if d.Member.Protocol != "" {
+			levels[topics.ProtocolLevel(d.Member.Protocol)] = 0
+		}
+	}
+	for _, level := range slices.Sorted(maps.Keys(levels)) {
+		b.list(ctx, listRequest{detail: true, level: level})
+	}
+	now := b.cfg.Now()
+	for _, d := range b.cfg.Engine.Devices() {
+		if delta, open := d.Delta(); open {
+			b.delta(ctx, d.ID, now, delta)
+		}
+	}
+}
+
+// membership publishes that a device was added, changed or removed, for all mappers and for
+// those of its protocol. A list of all devices for each change would be too much for a node
+// with many.
 func (b *Bridge) membership(ctx context.Context, c twin.Commit, e twin.Membership) {
-	b.revision++
-	m := &topics.MembershipMessage{Revision: b.revision}
-	switch e.Kind {
-	case twin.Added:
-		m.Added = []topics.DeviceEntry{encodeDetail(e.Device, c.Time)}
-	case twin.Removed:
-		m.Removed = []topics.DeviceEntry{encodeDevice(e.Device, c.Time)}
-	case twin.Changed:
-		m.Changed = []topics.DeviceEntry{encodeDetail(e.Device, c.Time)}
+	b.change(ctx, c, e.Kind, "", e.Device)
+	before, now := e.Last.Protocol, e.Device.Member.Protocol
+	if before != now && before != "" {
+		b.change(ctx, c, twin.Removed, before, e.Device)
 	}
-	b.send(ctx, topics.Node(b.cfg.Node, topics.MembershipUpdated), "", c.Time, m)
+	if before != now && e.Kind == twin.Changed {
+		e.Kind = twin.Added
+	}
+	if now != "" {
+		b.change(ctx, c, e.Kind, now, e.Device)
+	}
 }
 
-// list publishes all devices, in messages of about pageBytes.
-func (b *Bridge) list(ctx context.Context, r listRequest) {
-	topic := topics.Node(b.cfg.Node, topics.Result(topics.MembershipGet))
-	encode := encodeDevice
-	if r.detail {
-		topic = topics.Node(b.cfg.Node, topics.Result(topics.MembershipDetail))
-		encode = encodeDetail
+// change publishes one change to those who follow a protocol; "" is all devices.
+func (b *Bridge) change(ctx context.Context, c twin.Commit, kind twin.MembershipKind, protocol string, d twin.Device) {
+	action, level := topics.MembershipUpdated, ""
+	if protocol != "" {
+		action, level = topics.OfProtocol(protocol, action), topics.ProtocolLevel(protocol)
 	}
+	m := &topics.MembershipMessage{Revision: b.revisions.next(level)}
+	switch kind {
+	case twin.Added:
+		m.Added = []topics.DeviceEntry{encodeDetail(d, c.Time)}
+	case twin.Removed:
+		m.Removed = []topics.DeviceEntry{encodeDevice(d, c.Time)}
+	case twin.Changed:
+		m.Changed = []topics.DeviceEntry{encodeDetail(d, c.Time)}
+	}
+	b.send(ctx, topics.Node(b.cfg.Node, action), "", c.Time, m)
+}
+
+// list publishes all devices, or those of one protocol, in messages of about pageBytes.
+func (b *Bridge) list(ctx context.Context, r listRequest) {
+	action, encode := topics.MembershipGet, encodeDevice
+	switch {
+	case r.level != "":
+		action, encode = topics.OfLevel(r.level, topics.MembershipDetail), encodeDetail
+	case r.detail:
+		action, encode = topics.MembershipDetail, encodeDetail
+	}
+	topic := topics.Node(b.cfg.Node, topics.Result(action))
 	if r.id == "" {
 		r.id = newEventID()
 	}
-	m := &topics.DeviceListMessage{Devices: []topics.DeviceEntry{}, Revision: b.revision}
+	revision := b.revisions.current(r.level)
+	m := &topics.DeviceListMessage{Devices: []topics.DeviceEntry{}, Revision: revision}
 	size, now := 0, b.cfg.Now()
 	for _, d := range b.cfg.Engine.Devices() {
+		if r.level != "" && topics.ProtocolLevel(d.Member.Protocol) != r.level {
+			continue
+		}
 		entry := encode(d, now)
 		if next := sizeOf(entry); len(m.Devices) > 0 && size+next > pageBytes {
 			m.More = true
 			b.send(ctx, topic, r.id, now, m)
-			m = &topics.DeviceListMessage{Revision: b.revision}
+			m = &topics.DeviceListMessage{Revision: revision}
 			size = 0
 		}
 		m.Devices = append(m.Devices, entry)

@@ -24,7 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the bridge publishes into 
 var rows = map[string][]string{
 	"topics": {
 		"twin/update", "twin/update/result", "twin/update/delta", "twin/update/document", "twin/get", "twin/get/result", "twin/cloud_updated",
-		"state/update", "state/update/result", "state/get", "updated", "membership/get", "membership/get/result", "membership/updated", "membership/detail",
+		"state/update", "state/update/result", "state/get", "updated", "membership/get", "membership/get/result", "membership/updated", "membership/detail", "membership/protocol",
 		"authInfo", "connected", "data/update", "edgeGroup", "SYS/dis/upload_records", "user", "upload", "twin/history",
 	},
 	"payloads": {

@@ -70,6 +70,7 @@ func volumes(t *testing.T, s *site.Site) {
 		{"bound by the scheduler", localVolume},
 		{"StatefulSet", statefulSet},
 		{"evicted", evicted},
+		{"over the limit of ephemeral storage", overLimit},
 		{"not attached", notAttached},
 		{"attached", attached},
 		{"no link, edgecore and all containers killed", keptOffline},
@@ -145,7 +146,7 @@ func (v *volumeTest) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	for _, args := range [][]string{
-		{"-n", tour.Namespace, "statefulset/db", "deployment/greedy", "pod/keeper", "pod/attached"},
+		{"-n", tour.Namespace, "statefulset/db", "deployment/greedy", "pod/overlimit", "pod/keeper", "pod/attached"},
 		{"-n", tour.Namespace, "pvc/keeper", "pvc/attached", "pvc/data-db-0"},
 		{"pv/e2e-local", "pv/e2e-attached", "storageclass/e2e-local", "storageclass/e2e-local-path", "csidriver/" + csiDriver, "namespace/local-path-storage"},
 	} {
@@ -283,6 +284,26 @@ func evicted(ctx context.Context, v *volumeTest) {
 	})
 	v.event(ctx, v.pods(ctx, "greedy")[0].Name, func(corev1.Event) bool { return true })
 	v.run(ctx, "", "-n", tour.Namespace, "delete", "deployment/greedy", "--timeout=4m")
+}
+
+// overLimit waits until the pod is evicted that writes more than its containers' limits of
+// ephemeral-storage allow.
+func overLimit(ctx context.Context, v *volumeTest) {
+	const message = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi."
+	v.until(ctx, func() error {
+		pods := v.pods(ctx, "overlimit")
+		if len(pods) != 1 {
+			return fmt.Errorf("%d pods", len(pods))
+		}
+		if st := pods[0].Status; st.Phase != corev1.PodFailed || st.Reason != "Evicted" || !strings.HasPrefix(st.Message, message) {
+			return fmt.Errorf("pod is %s %q %q, want Failed, Evicted and %q", st.Phase, st.Reason, st.Message, message)
+		}
+		return nil
+	})
+	v.event(ctx, "overlimit", func(e corev1.Event) bool {
+		return e.Type == corev1.EventTypeWarning && e.Reason == "Evicted" && strings.HasPrefix(e.Message, message)
+	})
+	v.run(ctx, "", "-n", tour.Namespace, "delete", "pod/overlimit", "--timeout=4m")
 }
 
 // node reads the Node.

@@ -31,6 +31,7 @@ func podSteps() []step {
 			err := inPod("web", "grep -q host /host/file && grep -q mounted /host/later/file")(ctx, l)
 			return errors.Join(err, sh("umount /srv/site/later")(ctx, l))
 		}},
+		{name: "volume-nfs", run: func(ctx context.Context, l *leg) error { return l.nfs(ctx) }},
 		{name: "volume-downward-api", run: inPod("web", "grep -q web /about/name")},
 		{name: "volume-configmap-follows", run: func(ctx context.Context, l *leg) error {
 			if _, err := l.kube.Run(ctx, "", "patch", "configmap", "config", "-n", namespace, "-p", `{"data":{"text":"changed"}}`); err != nil {

@@ -105,7 +105,7 @@ func (w *workshop) machine(ctx context.Context, v variant) (*machine, error) {
 
 // packages of the machine, beside Debian's essential ones. %s is the processor.
 const debianPackages = "systemd-sysv,dbus,udev,linux-image-cloud-%s,iproute2,iptables,containerd,runc,containernetworking-plugins," +
-	"ca-certificates,openssh-server,mosquitto-clients,busybox-static,procps"
+	"ca-certificates,openssh-server,mosquitto-clients,busybox-static,procps,nfs-kernel-server"
 
 // debian gives the archive of a fresh Debian 12, which is made once.
 func (w *workshop) debian(ctx context.Context) (string, error) {
@@ -113,7 +113,7 @@ func (w *workshop) debian(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	archive := filepath.Join(dir, "bookworm-"+w.opts.Arch+".tar")
+	archive := filepath.Join(dir, "bookworm-nfs-"+w.opts.Arch+".tar")
 	if _, err := os.Stat(archive); err == nil {
 		return archive, nil
 	}
@@ -199,6 +199,18 @@ func (w *workshop) identity(ctx context.Context, root string) error {
 	_ = os.Remove(filepath.Join(root, "etc/resolv.conf"))
 	if err := writeFile(filepath.Join(root, "etc/resolv.conf"), "nameserver 10.0.2.3\n"); err != nil {
 		return err
+	}
+	// The NFS server is started where a check needs it, so that no other boot waits for it.
+	for _, unit := range []string{"nfs-server", "nfs-client.target", "rpcbind", "rpcbind.socket", "nfs-blkmap"} {
+		links, err := filepath.Glob(filepath.Join(root, "etc/systemd/system/*.wants", unit+"*"))
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			if err := os.Remove(link); err != nil {
+				return err
+			}
+		}
 	}
 	wants := filepath.Join(root, "etc/systemd/system/multi-user.target.wants")
 	return errors.Join(os.MkdirAll(wants, 0o755),

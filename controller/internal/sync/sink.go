@@ -33,6 +33,9 @@ type SinkConfig struct {
 	// they may take their time.
 	First, Last []string
 	Parallel    int // writes at the same time for one node; 0 means 8
+	// Resend returns keys whose reports the node sends when its session begins, though they
+	// were acknowledged before; nil asks for none.
+	Resend func() []hub.Key
 }
 
 var _ interface {
@@ -59,10 +62,23 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	return &Sink{cfg: cfg}, nil
 }
 
-// Versions yields nothing: the node sends what it has and the API server
-// ignores a write that changes nothing.
+// oldest is a version that is older than that of every report.
+const oldest = "0"
+
+// Versions yields the keys of SinkConfig.Resend with a version that is older than every
+// report, so that the node sends them. It sends what was not acknowledged in any case, and the
+// API server ignores a write that changes nothing.
 func (s *Sink) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
-	return func(func(hub.Key, string) bool) {}, nil
+	return func(yield func(hub.Key, string) bool) {
+		if s.cfg.Resend == nil {
+			return
+		}
+		for _, key := range s.cfg.Resend() {
+			if !yield(key, oldest) {
+				return
+			}
+		}
+	}, nil
 }
 
 // Apply writes the reports; see Sink for order and errors.

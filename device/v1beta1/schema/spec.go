@@ -149,6 +149,9 @@ type DeviceSpec struct {
 	Methods []Method `json:"methods,omitempty"`
 	// StateReport says whether and how often the device's state is polled.
 	StateReport *StateReport `json:"stateReport,omitempty"`
+	// Disabled takes the device out of service: it is not opened, read or written. KubeEdge has
+	// no such field.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // WithDefaults returns the spec as a driver must see it: protocol, connection
@@ -361,6 +364,9 @@ type ModelProperty struct {
 	History *History `json:"history,omitempty"`
 	// Visitors that a device inherits and can override key by key.
 	Visitors *Visitor `json:"visitors,omitempty"`
+	// Transform says how the value comes from what the device has, and when it is reported.
+	// KubeEdge has no such field.
+	Transform *Transform `json:"transform,omitempty"`
 }
 
 // History says how many past values of a property the node keeps: the last so many, those of

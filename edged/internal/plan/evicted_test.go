@@ -57,7 +57,7 @@ func TestDisruption(t *testing.T) {
 // and then its containers; those of any other pod that has ended stay.
 func TestEvictedIsRemoved(t *testing.T) {
 	p := podtest.New(corev1.RestartPolicyAlways, "main")
-	s := Situation{Pod: p, Ending: EndFinished, Evicted: true, View: NewView([]runtime.Sandbox{{ID: "s"}}, []runtime.Container{{ID: "c", Name: "main", SandboxID: "s", State: runtime.ContainerExited}})}
+	s := Situation{Pod: p, Ending: EndFinished, Evicted: true, Stopped: map[string]bool{"s": true}, View: NewView([]runtime.Sandbox{{ID: "s"}}, []runtime.Container{{ID: "c", Name: "main", SandboxID: "s", State: runtime.ContainerExited}})}
 	kinds := func() (out []ActionKind) {
 		d := Decide(s)
 		if !d.Finished || d.Done {

@@ -24,6 +24,7 @@ const (
 	ActStartCreated   ActionKind = "start created"   // start a container that exists (ID, Name)
 	ActKill           ActionKind = "kill"            // stop one container (ID, Grace)
 	ActRemove         ActionKind = "remove"          // remove one stopped container (ID)
+	ActStopSandbox    ActionKind = "stop sandbox"    // release the network of a sandbox that is not ready (ID, Reason)
 	ActRemoveSandbox  ActionKind = "remove sandbox"  // remove a stopped sandbox with its containers (ID)
 	ActReportFinal    ActionKind = "report final"    // make the last status durable
 	ActTearDown       ActionKind = "tear down"       // remove the pod's volumes and cgroups
@@ -45,6 +46,10 @@ const MinStopTimeout = 2 * time.Second
 // ReasonDeadlineExceeded is the status reason of a pod that ran longer than its
 // activeDeadlineSeconds.
 const ReasonDeadlineExceeded = "DeadlineExceeded"
+
+// reasonSandboxChanged is the kubelet's reason of the event that a pod gets another
+// sandbox.
+const reasonSandboxChanged = "SandboxChanged"
 
 // Action is one step towards the state that a pod's spec asks for. It may fail, or
 // be cut short by a crash, at any point: the next decision starts from what is
@@ -93,16 +98,17 @@ type Situation struct {
 	Now           time.Time
 	View          View
 	Ending        Ending
-	Grace         time.Duration  // for ending
-	GraceLimit    *time.Duration // of an eviction; nil without
-	Evicted       bool           // the node was short of something, or the pod exceeded a limit of the disk
-	SetUp         bool           // volumes are set up
-	Stale         bool           // content of volumes may have changed
-	TornDown      bool           // volumes are gone
-	LogsRemoved   bool           // the folder of the logs is gone
-	FinalReported bool           // the last status is durable
-	Settled       time.Time      // until then, what a cut step asked of the runtime may still appear
-	GoneReported  bool           // the end was reported
+	Grace         time.Duration   // for ending
+	GraceLimit    *time.Duration  // of an eviction; nil without
+	Evicted       bool            // the node was short of something, or the pod exceeded a limit of the disk
+	Stopped       map[string]bool // sandboxes that were stopped since the agent began, by id
+	SetUp         bool            // volumes are set up
+	Stale         bool            // content of volumes may have changed
+	TornDown      bool            // volumes are gone
+	LogsRemoved   bool            // the folder of the logs is gone
+	FinalReported bool            // the last status is durable
+	Settled       time.Time       // until then, what a cut step asked of the runtime may still appear
+	GoneReported  bool            // the end was reported
 	Retry         map[string]time.Time
 	Health        map[string]Health // by container id
 	LastStatuses  map[string]*corev1.ContainerStatus
@@ -123,6 +129,7 @@ const (
 	RetrySandbox = ""     // what comes before containers
 	RetryEnd     = "/end" // what takes the pod down; no container has such a name
 	RetryResize  = "/resize"
+	RetryPrune   = "/prune" // what removes old containers and sandboxes of a pod that runs
 )
 
 // BackOff says how long, and until when, a crashed container waits before it
@@ -135,6 +142,7 @@ type BackOff struct {
 // Decision is what Decide wants to be done.
 type Decision struct {
 	Actions  []Action
+	RetryKey string             // in Situation.Retry: what waits when one of the actions fails
 	Wake     time.Time          // when to plan again without any other cause; zero for never
 	BackOffs map[string]BackOff // by container name: those that crashed and wait
 	Done     bool               // nothing is left to do, ever
@@ -238,9 +246,10 @@ func planSandbox(s Situation, attempt uint32) Decision {
 		return planFinish(s)
 	}
 	if s.View.Alive() {
-		d.add(Action{Kind: ActKillPod, Grace: podspec.GracePeriod(s.Pod), Reason: "SandboxChanged"})
+		d.add(Action{Kind: ActKillPod, Grace: podspec.GracePeriod(s.Pod), Reason: reasonSandboxChanged})
 		return d // the new sandbox follows when the old processes are seen to be gone
 	}
+	d.stopSandboxes(s, reasonSandboxChanged)
 	d.add(Action{Kind: ActSetUp}, Action{Kind: ActCreateSandbox, Attempt: attempt})
 	if len(s.Pod.Spec.InitContainers) > 0 {
 		c := &s.Pod.Spec.InitContainers[0]
@@ -251,6 +260,25 @@ func planSandbox(s Situation, attempt uint32) Decision {
 		startOrWait(s, &d, c, s.View.Latest(c.Name))
 	}
 	return d
+}
+
+// stopSandboxes stops the sandboxes that are not ready and were not stopped yet: one
+// whose processes died by themselves, in a power cut for example, still has its network
+// and so its address. CRI asks for it as soon as a sandbox is not needed, and before it is
+// removed (RuntimeService.StopPodSandbox); a kubelet stops all sandboxes of a pod before
+// it makes a new one (killPodWithSyncResult). The reason is that of an event about the
+// newest; "" is for none.
+func (d *Decision) stopSandboxes(s Situation, reason string) {
+	for i, sb := range s.View.Sandboxes {
+		if sb.Ready || s.Stopped[sb.ID] {
+			continue
+		}
+		stop := Action{Kind: ActStopSandbox, ID: sb.ID}
+		if i == 0 {
+			stop.Reason = reason
+		}
+		d.add(stop)
+	}
 }
 
 // planContainers starts, restarts or replaces the regular containers, as their

@@ -93,18 +93,22 @@ func TestPlan(t *testing.T) {
 		{"debug keeps no pod", podtest.New(never, "a", "debug:d"), has("s0", "a exit0 s0", "d running s0"), setUpDone, "kill pod grace=30s finished"},
 		{"all are through", podtest.New(onFailure, "a"), has("s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"through, sidecar still runs", podtest.New(never, "side:s", "a"), has("s0", "s running s0", "a exit0 s0"), setUpDone, "kill pod grace=30s finished"},
-		{"finished", podtest.New(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "tear down finished"},
-		{"finished and tidy", podtest.New(never, "a"), has("s0!", "a exit1 s0"), func(s *Situation) { s.TornDown = true }, "finished"},
+		{"finished", podtest.New(never, "a"), has("s0!", "a exit0 s0"), stopped, "tear down finished"},
+		{"finished, its sandbox died", podtest.New(never, "a"), has("s0!", "a exit0 s0"), setUpDone, "stop sandbox id=s0 finished"},
+		{"finished and tidy", podtest.New(never, "a"), has("s0!", "a exit1 s0"), func(s *Situation) { stopped(s); s.TornDown = true }, "finished"},
 		{"failed, never", podtest.New(never, "a"), has("s0", "a exit1 s0"), setUpDone, "kill pod grace=30s finished"},
 		{"back-off", podtest.New(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "200s"), setUpDone, "wait a"},
 		{"back-off over", podtest.New(always, "a"), backedOff(has("s0", "a exit1 s0/3"), "20s"), setUpDone, "start a attempt=4"},
 		{"sandbox died", podtest.New(always, "a"), has("s0!", "a running s0"), setUpDone, "kill pod grace=30s"},
-		{"sandbox died, all stopped", podtest.New(always, "a"), has("s4!", "a exit137 s4/2"), setUpDone, "set up; create sandbox attempt=5; start a attempt=3"},
-		{"sandbox died, never", podtest.New(never, "a", "b"), has("s0!", "a exit137 s0"), setUpDone, "tear down finished"},
-		{"sandbox died before a start", podtest.New(always, "a"), has("s0!", "a created s0/2"), setUpDone, "set up; create sandbox attempt=1; remove a id=a1; start a attempt=2"},
+		{"sandbox died, all stopped", podtest.New(always, "a"), has("s4!", "a exit137 s4/2"), setUpDone, "stop sandbox id=s4; set up; create sandbox attempt=5; start a attempt=3"},
+		{"sandbox died, another before it", podtest.New(always, "a"), has("s3!", "s4!", "a exit137 s4/2"), setUpDone, "stop sandbox id=s4; stop sandbox id=s3; set up; create sandbox attempt=5; start a attempt=3"},
+		{"sandbox died and was stopped", podtest.New(always, "a"), has("s4!", "a exit137 s4/2"), stopped, "set up; create sandbox attempt=5; start a attempt=3"},
+		{"sandbox died, and its stop failed", podtest.New(always, "a"), has("s4!", "a exit137 s4/2"), func(s *Situation) { s.Retry = map[string]time.Time{RetrySandbox: at(5)} }, "wait"},
+		{"sandbox died, never", podtest.New(never, "a", "b"), has("s0!", "a exit137 s0"), stopped, "tear down finished"},
+		{"sandbox died before a start", podtest.New(always, "a"), has("s0!", "a created s0/2"), setUpDone, "stop sandbox id=s0; set up; create sandbox attempt=1; remove a id=a1; start a attempt=2"},
 		{"created in an older sandbox", podtest.New(always, "a"), has("s0!", "a created s0", "s1"), setUpDone, "remove a id=a1; start a attempt=0"},
-		{"reboot during a back-off's window", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *Situation) { setUpDone(s); s.View.Sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
-		{"sandbox died young", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), setUpDone, "set up; create sandbox attempt=1"},
+		{"reboot during a back-off's window", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), func(s *Situation) { stopped(s); s.View.Sandboxes[0].Created = at(-400) }, "set up; create sandbox attempt=1; start a attempt=4"},
+		{"sandbox died young", podtest.New(always, "a"), backedOff(has("s0!", "a exit255 s0/3"), "200s"), stopped, "set up; create sandbox attempt=1"},
 		{"two sandboxes", podtest.New(always, "a"), has("s0", "s1"), setUpDone, "kill pod grace=30s"},
 		{"image changed", podtest.New(always, "a"), hashed(has("s0", "a running s0")), setUpDone, "kill a id=a1 grace=30s; start a attempt=1"},
 		{"liveness", podtest.New(always, "a"), has("s0", "a running s0"), func(s *Situation) {
@@ -114,10 +118,15 @@ func TestPlan(t *testing.T) {
 		{"liveness, never", podtest.New(never, "a"), has("s0", "a running s0"), func(s *Situation) { setUpDone(s); s.Health["a1"] = Health{Started: true, Failed: "x"} }, "kill a id=a1 grace=30s"},
 		{"failed a moment ago", podtest.New(always, "a"), has("s0"), func(s *Situation) { setUpDone(s); s.Retry = map[string]time.Time{"a": at(5)} }, "wait"},
 		{"volumes failed a moment ago", podtest.New(always, "a"), has(), func(s *Situation) { s.Retry = map[string]time.Time{RetrySandbox: at(5)} }, "wait"},
-		{"prune", podtest.New(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), setUpDone, "remove a id=a3; remove a id=a1; remove sandbox id=s0"},
+		{"prune", podtest.New(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), setUpDone, "remove a id=a3; remove a id=a1; stop sandbox id=s0; remove sandbox id=s0"},
+		{"prune, it was stopped", podtest.New(always, "a"), has("s0!", "a exit1 s0", "s1", "a exit1 s1/1", "a exit1 s1/2", "a running s1/3"), stopped, "remove a id=a3; remove a id=a1; remove sandbox id=s0"},
+		{"an old sandbox that stays for a container", podtest.New(always, "a"), has("s0!", "a exit1 s0", "s1", "a running s1/1"), setUpDone, "stop sandbox id=s0"},
+		{"prune failed a moment ago", podtest.New(always, "a"), has("s0!", "s1", "a running s1"), func(s *Situation) { setUpDone(s); s.Retry = map[string]time.Time{RetryPrune: at(5)} }, "wait"},
+		{"prune failed, then an exit", podtest.New(always, "a"), has("s0!", "s1", "a exit1 s1"), func(s *Situation) { setUpDone(s); s.Retry = map[string]time.Time{RetryPrune: at(5)} }, "start a attempt=1"},
 		{"deleted", podtest.New(always, "a"), has("s0", "a running s0"), ends(EndDeleted), "kill pod grace=7s"},
-		{"deleted, stopped", podtest.New(always, "a"), has("s0!", "a exit0 s0"), ends(EndDeleted), "report final"},
-		{"deleted, told", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported = true }, "remove sandbox id=s0"},
+		{"deleted, its sandbox died", podtest.New(always, "a"), has("s0!", "a exit0 s0"), ends(EndDeleted), "stop sandbox id=s0"},
+		{"deleted, stopped", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *Situation) { stopped(s); ends(EndDeleted)(s) }, "report final"},
+		{"deleted, told", podtest.New(always, "a"), has("s0!", "a exit0 s0"), func(s *Situation) { stopped(s); ends(EndDeleted)(s); s.FinalReported = true }, "remove sandbox id=s0"},
 		{"deleted, removed", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported = true }, "remove logs; tear down"},
 		{"deleted, torn down", podtest.New(always, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported, s.LogsRemoved, s.TornDown = true, true, true }, "report gone"},
 		{"deleted, finished before", podtest.New(never, "a"), has(), func(s *Situation) { ends(EndDeleted)(s); s.FinalReported, s.TornDown = true, true }, "remove logs"},
@@ -125,7 +134,7 @@ func TestPlan(t *testing.T) {
 			ends(EndDeleted)(s)
 			s.FinalReported, s.LogsRemoved, s.TornDown, s.GoneReported = true, true, true, true
 		}, "done"},
-		{"gone", podtest.New(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), ends(EndGone), "remove sandbox id=s0; remove b id=b2"},
+		{"gone", podtest.New(always, "a"), has("s0!", "a exit0 s0", "b exit0 sX"), func(s *Situation) { stopped(s); ends(EndGone)(s) }, "remove sandbox id=s0; remove b id=b2"},
 		{"gone, tidy", podtest.New(always), has(), func(s *Situation) { ends(EndGone)(s); s.LogsRemoved, s.TornDown = true, true }, "done"},
 		{"rejected", podtest.New(always, "a"), has(), ends(EndFinished), "tear down finished"},
 	} {
@@ -161,6 +170,14 @@ func TestPlan(t *testing.T) {
 }
 
 func setUpDone(s *Situation) { s.SetUp = true }
+
+// stopped says that all sandboxes that are not ready were stopped.
+func stopped(s *Situation) {
+	s.SetUp, s.Stopped = true, make(map[string]bool)
+	for _, sb := range s.View.Sandboxes {
+		s.Stopped[sb.ID] = !sb.Ready
+	}
+}
 
 func ends(e Ending) func(*Situation) {
 	return func(s *Situation) { s.Ending, s.Grace = e, 7*time.Second }

@@ -1,0 +1,108 @@
+package access
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"sync"
+
+	"github.com/edgekit/edgekit/bus/broker"
+)
+
+// proof is how a client showed who it is: the broker keeps it in broker.User.
+type proof struct {
+	password     bool
+	hash         [hashSize]byte // of the password in the file at login
+	certificates []*x509.Certificate
+}
+
+// proof notes what Valid needs of a login by the state s.
+func (s *state) proof(name, how string, login broker.Login) any {
+	switch how {
+	case "password":
+		if user := s.users[name]; user != nil {
+			return &proof{password: true, hash: user.hash}
+		}
+	case "certificate":
+		return &proof{certificates: login.Certificates}
+	}
+	return nil
+}
+
+// Valid reports whether a client that Authenticate has let in would still be let in by the
+// files as they were read last. It implements broker.Revoker.
+func (a *Access) Valid(user broker.User, clientID string) bool {
+	s := a.state.Load()
+	p, _ := user.Proof.(*proof)
+	switch {
+	case s.rules.find(user.Name).isNone(), !s.rules.owns(clientID, user.Name), s.users[clientID] != nil && clientID != user.Name:
+		return false
+	case p == nil:
+		return true
+	case p.password:
+		account := s.users[user.Name]
+		return account != nil && account.hash == p.hash
+	}
+	return a.files.tls.accepts(p.certificates)
+}
+
+// accepts reports whether the authorities still stand for a client's certificate.
+func (c *certificates) accepts(chain []*x509.Certificate) bool {
+	cfg := c.current.Load()
+	if cfg == nil || cfg.ClientCAs == nil || len(chain) == 0 {
+		return false
+	}
+	between := x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		between.AddCert(cert)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: cfg.ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err == nil
+}
+
+// versions tells apart what was read at two times.
+type versions struct {
+	state *state
+	tls   *tls.Config
+}
+
+func (a *Access) versions() versions {
+	return versions{a.state.Load(), a.files.tls.current.Load()}
+}
+
+// changes are the functions of NotifyChange.
+type changes struct {
+	mu   sync.Mutex
+	next int
+	all  map[int]func()
+}
+
+// NotifyChange calls changed after each change of the files that Run has read, until stop is
+// called. It implements broker.Revoker.
+func (a *Access) NotifyChange(changed func()) (stop func()) {
+	c := &a.changes
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = make(map[int]func())
+	}
+	c.next++
+	id := c.next
+	c.all[id] = changed
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.all, id)
+	}
+}
+
+func (c *changes) notify() {
+	c.mu.Lock()
+	all := make([]func(), 0, len(c.all))
+	for _, f := range c.all {
+		all = append(all, f)
+	}
+	c.mu.Unlock()
+	for _, f := range all {
+		f()
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os/user"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/device/dmi"
+	"github.com/edgekit/edgekit/twin"
+)
+
+// dmiFlags are the settings of KubeEdge's device management interface.
+type dmiFlags struct {
+	DMIListen  string `help:"Unix socket on which mappers connect with KubeEdge's DMI (gRPC). unix:///etc/kubeedge/dmi.sock is where mappers of KubeEdge look for it. Empty: not served; mappers use MQTT." name:"dmi-listen" placeholder:"URL"`
+	DMIGroup   string `help:"Group, by name or number, that may open that socket besides root: mappers that do not run as root. Empty: root alone." name:"dmi-group" placeholder:"GROUP"`
+	DMIReports int    `help:"How many reports of one mapper may be in work at once; the next is refused with RESOURCE_EXHAUSTED." name:"dmi-reports" default:"256"`
+}
+
+// dmi makes the Manager of mappers that speak DMI; nil if that is off.
+func (f *dmiFlags) dmi(n *node, engine *twin.Engine, log *slog.Logger) (*dmi.Manager, error) {
+	if f.DMIListen == "" {
+		if f.DMIGroup != "" {
+			return nil, &program.UsageError{Setting: "dmi-group", Reason: "there is no socket that the group could open: set dmi-listen too"}
+		}
+		return nil, nil
+	}
+	group, err := groupNumber(f.DMIGroup)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "dmi-group", Reason: err.Error()}
+	}
+	if f.DMIReports < 1 {
+		return nil, &program.UsageError{Setting: "dmi-reports", Reason: fmt.Sprintf("%d: give a number of at least 1", f.DMIReports)}
+	}
+	m, err := dmi.New(dmi.Config{Engine: engine, Store: n.store, Socket: f.DMIListen, Group: group, Reports: f.DMIReports, Logger: component(log, "dmi")})
+	if err != nil {
+		return nil, &program.UsageError{Setting: "dmi-listen", Reason: err.Error()}
+	}
+	return m, nil
+}
+
+// groupNumber finds the number of a group; 0 if no group is named.
+func groupNumber(name string) (int, error) {
+	if name == "" {
+		return 0, nil
+	}
+	if number, err := strconv.Atoi(name); err == nil {
+		if number < 1 {
+			return 0, fmt.Errorf("%d: give the number of a group, at least 1", number)
+		}
+		return number, nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no group of this machine: create it with groupadd, or give a number", name)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// dmiMetrics are the metrics of a Manager.
+type dmiMetrics struct {
+	stats                                                                   func() dmi.Stats
+	mappers, connected, devices, reports, refused, exhausted, calls, failed *prometheus.Desc
+}
+
+func newDMIMetrics(stats func() dmi.Stats) *dmiMetrics {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("edgecore_dmi_"+name, help, nil, nil)
+	}
+	return &dmiMetrics{
+		stats:     stats,
+		mappers:   desc("mappers", "Mappers that are registered."),
+		connected: desc("mappers_connected", "Mappers that are registered and can be called."),
+		devices:   desc("devices", "Devices that belong to a mapper."),
+		reports:   desc("reports_total", "Reports of mappers that were stored."),
+		refused:   desc("reports_refused_total", "Reports of mappers with a value or state that was refused."),
+		exhausted: desc("reports_exhausted_total", "Reports over the limit of their mapper."),
+		calls:     desc("calls_total", "Calls to mappers."),
+		failed:    desc("calls_failed_total", "Calls to mappers that failed."),
+	}
+}
+
+func (c *dmiMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+func (c *dmiMetrics) Collect(out chan<- prometheus.Metric) {
+	s := c.stats()
+	gauge := func(d *prometheus.Desc, value int) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
+	}
+	count := func(d *prometheus.Desc, value int64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
+	}
+	gauge(c.mappers, s.Mappers)
+	gauge(c.connected, s.Connected)
+	gauge(c.devices, s.Devices)
+	count(c.reports, s.Reports)
+	count(c.refused, s.Refused)
+	count(c.exhausted, s.Exhausted)
+	count(c.calls, s.Calls)
+	count(c.failed, s.Failed)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/edgekit/edgekit/cmd/internal/program"
+)
+
+// repository is edgekit's source.
+const repository = "../.."
+
+// TestDeviceNew builds and tests what "edgectl device new" writes, with nothing but what edgekit
+// itself needs.
+func TestDeviceNew(t *testing.T) {
+	source, err := filepath.Abs(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	var out bytes.Buffer
+	if err := (&deviceNew{Name: "meter-2", Edgekit: source}).Run(program.Output{Writer: &out}); err != nil {
+		t.Fatal(err)
+	}
+	sums, err := os.ReadFile(filepath.Join(source, "go.sum")) // "go mod tidy" without a network
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("meter-2/go.sum", sums, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"vet", "./..."}, {"test", "-count=1", "./..."}} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = "meter-2"
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %v: %v\n%s", args, err, text)
+		}
+	}
+	if err := (&deviceNew{Name: "meter-2"}).Run(program.Output{Writer: &out}); err == nil {
+		t.Error("a folder that is there was written")
+	}
+	for _, bad := range []string{"", "Meter", "../x", "2x", "-", strings.Repeat("a", 64)} {
+		if err := (&deviceNew{Name: bad}).Run(program.Output{Writer: &out}); err == nil {
+			t.Errorf("the name %q was taken", bad)
+		}
+	}
+	if err := (&deviceNew{Name: "other", Edgekit: "nowhere"}).Run(program.Output{Writer: &out}); err == nil {
+		t.Error("a folder without edgekit was taken")
+	}
+}
+
+// TestTutorial has the README of package device show what "edgectl device new" writes, in less
+// than 100 lines of code, and the Example of that package run the same driver.
+func TestTutorial(t *testing.T) {
+	files, err := newDeviceFiles("acme", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err1 := os.ReadFile(repository + "/device/README.md")
+	example, err2 := os.ReadFile(repository + "/device/tutorial_test.go")
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	code := 0
+	for _, name := range []string{"driver.go", "main.go"} {
+		if !strings.Contains(string(readme), "```go\n"+files[name]+"```\n") {
+			t.Errorf("device/README.md does not show %s as newdevice/%s.txt has it", name, name)
+		}
+		for line := range strings.Lines(files[name]) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				code++
+			}
+		}
+	}
+	if code >= 100 {
+		t.Errorf("the tutorial has %d lines of code, want less than 100", code)
+	}
+	_, body, _ := strings.Cut(files["driver.go"], ")\n\n") // after the imports
+	if !strings.Contains(string(example), body) {
+		t.Error("device/tutorial_test.go does not have the driver of newdevice/driver.go.txt")
+	}
+}
+
+// TestDeviceAdopt makes Devices of what a mapper has published.
+func TestDeviceAdopt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "proposed")
+	message := `{"event_id":"x","timestamp":1,"protocol":"acme","proposals":[` +
+		`{"name":"pump-1","model":"pump","protocol":{"protocolName":"acme","configData":{"address":"10.0.0.1:7000"}},"description":"ACME pump","lastFound":"2026-01-01T00:00:00Z"},` +
+		`{"name":"pump-2","protocol":{"protocolName":"acme"},"properties":[{"name":"speed"}],"lastFound":"2026-01-01T00:00:00Z"}]}`
+	if err := os.WriteFile(file, []byte(message), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(d deviceAdopt) string {
+		var out bytes.Buffer
+		d.File, d.To = file, "plant"
+		if err := d.Run(t.Context(), program.Output{Writer: &out}); err != nil {
+			return err.Error()
+		}
+		return out.String()
+	}
+	if got := run(deviceAdopt{}); got != "pump-1\tacme\tpump\tACME pump\npump-2\tacme\t\t\n" {
+		t.Errorf("the list is %q", got)
+	}
+	got := run(deviceAdopt{Names: []string{"pump-1"}, Node: "edge-7"})
+	for _, want := range []string{"---\napiVersion: devices.kubeedge.io/v1beta1\nkind: Device\n", "name: pump-1", "namespace: plant", "nodeName: edge-7", "address: 10.0.0.1:7000", "name: pump\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "status") {
+		t.Errorf("it has a status:\n%s", got)
+	}
+	for _, tt := range []struct {
+		adopt deviceAdopt
+		want  string
+	}{
+		{deviceAdopt{Names: []string{"pump-1"}}, "--node"}, {deviceAdopt{Names: []string{"pump-3"}, Node: "n"}, "--name"},
+		{deviceAdopt{Names: []string{"pump-2"}, Node: "n"}, "--model"},
+	} {
+		if got := run(tt.adopt); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%+v: %s", tt.adopt, got)
+		}
+	}
+	for _, text := range []string{"", "{}", "[", `{"proposals":7}`} {
+		if _, err := readProposals([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}

@@ -1,0 +1,2 @@
+// Package summary makes short texts of the values of devices, for columns and events.
+package summary

@@ -1,0 +1,42 @@
+// Package dmi is edgecore's end of KubeEdge's device management interface (DMI): a mapper
+// registers over gRPC on a unix socket, gets its devices, and reports their values, which go
+// into package twin. Package device/dmi/mapper is the other end, for drivers of the SDK.
+// Package device/dmi/v1beta1 has the messages.
+//
+//	m, err := dmi.New(dmi.Config{Engine: engine, Store: store, Socket: "/etc/kubeedge/dmi.sock"})
+//	...
+//	err = m.Run(ctx)
+//
+// # Devices
+//
+// A mapper gets the devices whose protocolName it has registered: when it registers, when it
+// comes back, and each change. Nothing is lost when one end is away, and the order of starts
+// does not matter: Manager keeps one connection to each mapper, connects again for ever, and
+// then brings the mapper in line. It first calls CreateDeviceModel and RegisterDevice, which
+// do nothing for what the mapper has already, and UpdateDevice for what has changed. What the
+// mapper was given is kept in the store, so that a restart of edgecore need not update all.
+//
+// Several mappers may register one protocol. A new device goes to the one with the fewest
+// devices, and stays there until that mapper was away for Config.Grace.
+//
+// # Reports
+//
+// ReportDeviceStatus stores the reported values, ReportDeviceStates the state; both return when
+// that is durable. A report may lack values. One value that is refused does not stop the others
+// of that report; the error names it. observedDesired says which desired value the mapper has
+// seen. It never changes the desired value: a report that is on its way while the cloud sets
+// another one would undo that.
+//
+// A mapper has at most Config.Reports calls in work. The next gets RESOURCE_EXHAUSTED, with the
+// limit; a client with one connection does not see that, as gRPC's flow control has it wait.
+//
+// # Who may connect
+//
+// The socket has mode 0600, or 0660 with Config.Group. Manager calls only a mapper whose process
+// has the user who registered it, or root. A mapper that panics, sends nonsense or hangs harms
+// neither edgecore nor other mappers.
+//
+// # Concurrency
+//
+// All methods of Manager may be called by several goroutines at once.
+package dmi

@@ -1,0 +1,66 @@
+package edged
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/static"
+)
+
+// hasBooted reports whether the machine has booted since the node was last reported. It
+// must be asked before the node is reported again. A machine or a Reports that cannot say
+// has not.
+func (a *Agent) hasBooted(ctx context.Context) bool {
+	reports, ok := a.cfg.Reports.(LastReports)
+	if !ok {
+		return false
+	}
+	last, err := reports.LastNode(ctx)
+	if err != nil {
+		return false // never reported, or not to be read: the first look at the runtime says all
+	}
+	was, is := last.Status.NodeInfo.BootID, a.node.BootID()
+	return was != "" && is != "" && was != is
+}
+
+// reportBoot reports, after a boot, that no container of the pods is ready any more. It does
+// not ask the runtime, which may be long in coming up after a power cut: until then the API
+// of the node, and the cluster's, would show the pods as they were before. It is false when
+// ctx ended first.
+func (a *Agent) reportBoot(ctx context.Context, in *podSources) bool {
+	if !in.waitForFirst(ctx) {
+		return false
+	}
+	reports, ok := a.cfg.Reports.(LastReports)
+	if !ok {
+		return true
+	}
+	for _, p := range in.all() {
+		uid := p.UID
+		if static.Is(p) {
+			m := in.mirrors[p.Namespace+"/"+p.Name]
+			if m == nil || m.Annotations[corev1.MirrorPodAnnotationKey] != string(p.UID) {
+				continue // the API server does not show it
+			}
+			uid = m.UID
+		}
+		last, err := reports.LastPodStatus(ctx, p)
+		if err != nil {
+			continue // its worker says more of that
+		}
+		st, changed := plan.AfterBoot(newerStatus(last, &p.Status), time.Now())
+		if !changed {
+			continue
+		}
+		out := &corev1.Pod{TypeMeta: p.TypeMeta, Status: st}
+		out.Namespace, out.Name, out.UID = p.Namespace, p.Name, uid
+		if err := a.cfg.Reports.PodStatus(ctx, out); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot report that a pod is not ready after the boot", "pod", podspec.Title(p), "err", err)
+		}
+	}
+	return true
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package mqtt_test
+
+// underRace says whether the race detector watches, which takes memory of its own.
+const underRace = false
