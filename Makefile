@@ -38,7 +38,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-modbus conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-modbus e2e-rules conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -63,8 +63,8 @@ arch: ## Check the architecture: import direction, heavy dependencies, house sty
 api: ## Compare the exported API with the last closed version; list incompatible changes in .ci/api-changes
 	@.ci/api
 generated: ## Fail if generated files differ from what their sources produce
-	@sum() { find device controller/devices/client -name 'zz_generated*' -o -path '*crds*' -type f -o -path '*devices/client/*' -type f | sort | xargs sha256sum; }; \
-	before=$$(sum); go generate ./device/... ./controller/devices/client && [ "$$before" = "$$(sum)" ] || { echo "run 'make generate' and commit what it changed"; exit 1; }
+	@sum() { find device bus/rules controller/devices/client -name 'zz_generated*' -o -path '*crds*' -type f -o -path '*devices/client/*' -type f | sort | xargs sha256sum; }; \
+	before=$$(sum); go generate ./device/... ./bus/rules/... ./controller/devices/client && [ "$$before" = "$$(sum)" ] || { echo "run 'make generate' and commit what it changed"; exit 1; }
 cross: ## Build for other platforms: ARM for edge nodes, macOS and Windows for developers
 	@for t in linux/arm64 linux/arm darwin/arm64 windows/amd64; do echo "build $$t"; \
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
@@ -87,6 +87,8 @@ e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, t
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
 e2e-modbus: ## Run the device test of e2e: a Modbus device follows the cloud and back, through a cut, all parts killed in any order; 10 minutes (root)
 	cd cmd/demo && MODBUS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestModbus$$' ./e2e
+e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clients, and an outage of the link (root)
+	cd cmd/demo && RULES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestRules$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)

@@ -36,6 +36,7 @@ var levels = map[string]int{
 var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
 	"bus/metastore":    {"meta"},
+	"bus/rules":        {"hub", "meta"},
 	"twin/mqtt":        {"bus"},
 	"twin/devicespec":  {"device"},
 	"twin/devicesync":  {"device", "meta"},
@@ -92,6 +93,7 @@ var light = map[string][]string{
 	"meta/resources": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
+	"bus/rules":      {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	// Drivers and gateways use the types of the resources without Kubernetes.
 	"device/v1beta1/schema": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/memstore":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},

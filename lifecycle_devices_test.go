@@ -15,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/bus/rules"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/device/dmi"
@@ -90,6 +91,9 @@ func TestLifecycleOfDevices(t *testing.T) {
 		"device/dmi.Manager": {func() (runner, error) {
 			return dmi.New(dmi.Config{Engine: engine, Store: memstore.New(), Socket: filepath.Join(sockets, "dmi.sock")})
 		}, dmi.ErrStarted},
+		"bus/rules.Rules": {func() (runner, error) {
+			return rules.New(rules.Config{Store: memstore.New(), Bus: messages, Node: "edge-7"})
+		}, bus.ErrStarted},
 		"twin.Engine": {func() (runner, error) { return twin.New(twin.Config{Store: memstore.New()}) }, twin.ErrStarted},
 		"twin/mqtt.Bridge": {func() (runner, error) {
 			return mqtt.New(mqtt.Config{Engine: engine, Bus: messages, Node: "edge-7"})

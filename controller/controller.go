@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
@@ -313,7 +315,10 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	var outbox hub.Outbox
 	if c.rules != nil {
 		parts = append(parts, nodesync.Part{Resources: rules.Resources(), Source: c.rules.Source(node)})
-		inbox, outbox = c.rules.Inbox(node, sink), c.rules.Outbox(node)
+		inbox = c.rules.Inbox(node, sink)
+		if slices.Contains(hello.Capabilities, wire.Capability) {
+			outbox = c.rules.Outbox(node)
+		}
 	}
 	return hub.Node{
 		Down:   nodesync.Union(parts...),

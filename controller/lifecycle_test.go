@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -57,6 +58,10 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	add("nodeapi.Controller", a.Run, err)
 	p, err := kubeletproxy.New(kubeletproxy.Config{Cloud: kube, NodeClient: kube, Address: netip.MustParseAddr("127.0.0.1")})
 	add("kubeletproxy.Server", func(ctx context.Context) error { return p.Run(ctx, open) }, err)
+	clients, err := kubeletproxy.NewClients(kubeletproxy.ClientsConfig{Cloud: kube})
+	add("kubeletproxy.Clients", clients.Run, err)
+	r, err := rules.New(rules.Config{Cloud: kube, Dynamic: noDevices()})
+	add("rules.Controller", func(ctx context.Context) error { return r.Run(ctx, open) }, err)
 	ids, err := nodeidentity.New(nodeidentity.Config{Client: kube})
 	if err != nil {
 		t.Fatal(err)
@@ -69,10 +74,10 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	}
 	s, err := twins.New(twins.Config{Store: live, Cloud: kube, Certificate: func() (*tls.Certificate, error) { return nil, errors.New("none") }})
 	add("twins.Server", func(ctx context.Context) error { return s.Run(ctx, &silentListener{closed: make(chan struct{})}) }, err)
-	r, err := twins.NewRegistration(twins.RegistrationConfig{
+	registration, err := twins.NewRegistration(twins.RegistrationConfig{
 		Dynamic: noDevices(), Namespace: "x", Address: netip.MustParseAddrPort("10.0.0.1:443"), Authority: func() []byte { return []byte("pem") },
 	})
-	add("twins.Registration", r.Run, err)
+	add("twins.Registration", registration.Run, err)
 	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x"})
 	add("controller.Controller", func(ctx context.Context) error { return c.Run(ctx, nil) }, err)
 	return all

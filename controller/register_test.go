@@ -15,6 +15,7 @@ import (
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
+	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/install"
@@ -59,6 +60,7 @@ func (g *group) stop(t *testing.T) {
 func noDevices() dynamic.Interface {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1beta1.AddToScheme(scheme))
+	utilruntime.Must(rulesv1.AddToScheme(scheme))
 	return dynamicfake.NewSimpleDynamicClient(scheme)
 }
 

@@ -28,7 +28,10 @@ func (r *rule) queue() string { return r.key.Namespace + "/" + r.key.Name }
 // spec is what a node reads of a Rule.
 type spec struct {
 	Spec struct {
-		SourceResource map[string]string `json:"sourceResource"`
+		SourceResource struct {
+			Topic     string `json:"topic"`
+			TargetURL string `json:"target_url"`
+		} `json:"sourceResource"`
 	} `json:"spec"`
 }
 
@@ -96,13 +99,13 @@ func (r *Rules) set(ctx context.Context, group *sync.WaitGroup, rec meta.Record)
 		r.log.Warn("a rule cannot be read; its former form stays in force", "rule", o.Key.String(), "err", err)
 		return o.Key, true
 	}
-	if topic := s.Spec.SourceResource["topic"]; topic != "" {
+	if topic := s.Spec.SourceResource.Topic; topic != "" {
 		if next.filter, err = wire.SourceFilter(o.Key.Namespace, topic); err != nil {
 			r.log.Warn("the topic of a rule cannot be subscribed", "rule", o.Key.String(), "err", err)
 			next.filter = ""
 		}
 	}
-	next.targetURL = s.Spec.SourceResource["target_url"]
+	next.targetURL = s.Spec.SourceResource.TargetURL
 	r.mu.Lock()
 	old := r.rules[o.Key]
 	same := old != nil && old.filter == next.filter && old.targetURL == next.targetURL

@@ -19,7 +19,9 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
+	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/metrics"
@@ -51,6 +53,7 @@ type runCmd struct {
 	Twins   twinsFlags   `embed:"" prefix:"twins-"`
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
+	Rules   rulesFlags   `embed:"" prefix:"rules-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -125,13 +128,17 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	rules, err := r.rules(cfg, kubelets, trust, log)
+	if err != nil {
+		return nil, err
+	}
 	live, err := newLiveValues(r, cfg, client, trust, log)
 	if err != nil {
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -163,6 +170,20 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
 		monitor: newMonitor(r.MetricsListen, registry, ctl), twins: live,
 	}, nil
+}
+
+// rules sets up rules.
+func (r *runCmd) rules(cfg *rest.Config, kubelets *kubeletproxy.Config, trust *trust, log *slog.Logger) (*rules.Config, error) {
+	hosts, err := serverHosts(r.Advertise)
+	if err != nil {
+		return nil, err
+	}
+	parts := rulesParts{rest: cfg, hosts: hosts, issue: trust.keyring.ServerCertificate, bundle: trust.keyring.Bundle, log: log}
+	if kubelets != nil {
+		parts.address = kubelets.Address
+		parts.hosts = append(parts.hosts, kubelets.Address.String())
+	}
+	return r.Rules.config(parts)
 }
 
 // nodeClient makes the client that acts as nodes.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	ruleswire "github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/meta/apiserver"
@@ -59,7 +60,8 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Au
 	})
 }
 
-// capabilities are what the local API needs from the cloud; the hello names them.
+// capabilities are what the local API needs from the cloud, and that the node has a part in
+// rules; the hello names them.
 func (r *runCmd) capabilities() []string {
 	var all []string
 	if r.LocalAPIListen.IsValid() {
@@ -70,6 +72,9 @@ func (r *runCmd) capabilities() []string {
 	}
 	if r.LocalAPIServices {
 		all = append(all, wire.Services)
+	}
+	if r.Rules {
+		all = append(all, ruleswire.Capability)
 	}
 	return all
 }

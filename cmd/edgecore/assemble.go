@@ -136,7 +136,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	collectors, err := r.addDevices(all, n, mgr, engine, access, log)
+	collectors, err := r.addDevices(all, n, mgr, engine, access, &endpoints, link, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err
 }
@@ -150,7 +150,7 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, access *mqttAccess, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, access *mqttAccess, ends *hub.Endpoints, link *link, log *slog.Logger) (collectors []prometheus.Collector, err error) {
 	b, internal, err := r.bus(n, access, log)
 	if err != nil {
 		return nil, err
@@ -161,6 +161,9 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	}
 	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
 	if err != nil {
+		return nil, err
+	}
+	if err := r.addRules(all, n, b, ends, link, log); err != nil {
 		return nil, err
 	}
 	if access != nil {

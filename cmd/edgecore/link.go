@@ -36,6 +36,11 @@ func (l *link) Call(ctx context.Context, m hub.Message) (hub.Message, error) {
 	return l.client.Load().Call(ctx, m)
 }
 
+// OpenStream opens a stream to the cloud, for rules.
+func (l *link) OpenStream(ctx context.Context, m hub.Message) (hub.Stream, error) {
+	return l.client.Load().OpenStream(ctx, m)
+}
+
 // run keeps the link until ctx ends. While another program holds the node's session, the
 // client logs that and waits.
 func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {

@@ -23,6 +23,7 @@ type runCmd struct {
 	resourceFlags
 	deviceFlags
 	mqttFlags
+	rulesFlags
 	dmiFlags
 	topologyFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`

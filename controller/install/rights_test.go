@@ -345,5 +345,6 @@ func TestAttackRoleReach(t *testing.T) {
 	if more := reached(t, cfg); !slices.Contains(more, "list secrets as system:kube-controller-manager []") {
 		t.Errorf("the warning of rbac-legacy.yaml is not true: it reaches %v", more)
 	}
+	t.Run("schema of rules", func(t *testing.T) { rulesSchema(t, a) })
 	fmt.Println("RESULT attack_role_reach", len(beyond))
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
@@ -79,6 +81,7 @@ type Controller struct {
 	order      map[string][]*resolved          // those of a namespace by which answers first
 	byNode     map[string]map[cache.Name]struct{}
 	deliveries map[deliveryKey]*delivery
+	sending    *places // deliveries that run
 
 	// runMu guards what Run sets. It is locked after every other mutex.
 	runMu   sync.Mutex
@@ -111,6 +114,7 @@ func New(cfg Config) (*Controller, error) {
 		cfg: cfg, log: cfg.Logger, targets: newTargets(cfg),
 		namespaces: make(map[string]map[string]*resolved), order: make(map[string][]*resolved),
 		byNode: make(map[string]map[cache.Name]struct{}), deliveries: make(map[deliveryKey]*delivery),
+		sending: newPlaces(maxSending, maxNodeSending),
 	}
 	var err [3]error
 	c.rules, err[0] = newStore(cfg, resources.Rules, func() *v1.Rule { return new(v1.Rule) }, nil, sameRule)
@@ -172,7 +176,7 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 	c.runMu.Lock()
 	c.open, c.running = open, ctx
 	c.runMu.Unlock()
-	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire} {
+	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire, c.judgeAll} {
 		g.Go(func() error { return run(ctx) })
 	}
 	if c.entry != nil {
@@ -185,6 +189,25 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 	c.work.Wait()
 	c.targets.close()
 	return err
+}
+
+// judgeAll has the conditions of all rules written once rules and endpoints are known:
+// before, an endpoint may be missing here only.
+func (c *Controller) judgeAll(ctx context.Context) error {
+	for _, synced := range c.Synced() {
+		select {
+		case <-synced:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	c.mu.Lock()
+	namespaces := slices.Collect(maps.Keys(c.namespaces))
+	c.mu.Unlock()
+	for _, namespace := range namespaces {
+		c.resolve(namespace)
+	}
+	return nil
 }
 
 // Synced returns channels that are closed when rules and endpoints are known.
@@ -250,12 +273,11 @@ func (c *Controller) indexLocked(before, after map[string]*resolved) map[string]
 		if old.ok() == now.ok() && was == is && (old == nil || now == nil || old.version == now.version) {
 			return
 		}
-		name := cache.Name{}
-		if now != nil {
-			name = now.name
-		} else {
-			name = old.name
+		either := now
+		if either == nil {
+			either = old
 		}
+		name := either.name
 		key := hub.Key{Resource: resources.Rules, Namespace: name.Namespace, Name: name.Name}
 		if was != "" {
 			delete(c.byNode[was], name)

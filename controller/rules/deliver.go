@@ -14,7 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
@@ -31,6 +31,10 @@ const (
 	// maxDeliveries is how many queues' marks are remembered; one more forgets those that
 	// are idle.
 	maxDeliveries = 50_000
+	// maxSending is how many queues are sent at once, maxNodeSending how many of one node:
+	// the messages of others wait on their nodes.
+	maxSending     = 20_000
+	maxNodeSending = 256
 )
 
 // deliveryKey names a queue of a node.
@@ -186,16 +190,29 @@ func (d *delivery) offer(ctx context.Context, events []hub.Event) (wait time.Dur
 	if len(d.pending) > 0 && !d.busy {
 		d.c.runMu.Lock()
 		running := d.c.running
-		if running != nil && running.Err() == nil {
+		if running != nil && running.Err() == nil && d.c.sending.take(d.node) {
 			d.busy = true
-			d.c.work.Go(func() { d.run(running, ctx) })
+			d.c.work.Go(func() {
+				defer d.c.sending.free(d.node)
+				d.run(running, ctx)
+			})
 		}
 		d.c.runMu.Unlock()
 	}
-	if d.failing {
+	if d.failing || !d.busy && len(d.pending) > 0 {
+		d.pending = dropIdle(d)
 		return 0, last
 	}
 	return patience, last
+}
+
+// dropIdle returns the pending messages of a delivery that runs, and none otherwise: the node
+// sends them again. It needs d.mu.
+func dropIdle(d *delivery) []hub.Event {
+	if d.busy {
+		return d.pending
+	}
+	return nil
 }
 
 // run sends pending messages until there is none or the node's session ends. A try under

@@ -12,7 +12,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
@@ -107,9 +107,9 @@ func (e *entry) run(ctx context.Context) error {
 	cancel()
 	closing := e.http.Close()
 	if err == nil {
-		<-served
+		_ = <-served // it was closed
 	}
-	<-known
+	_ = <-known // nil when its context ends
 	e.places.wait()
 	switch {
 	case err != nil && !errors.Is(err, http.ErrServerClosed):

@@ -48,7 +48,12 @@ func (e *entry) peerOf(name string) string {
 	if p.Find != nil {
 		return p.Find(item.Object)
 	}
-	st := &item.Object.Status
+	return p.find(item.Object)
+}
+
+// find reads from a Node the entry of the cloudcore that has it; "" if it is this one, or none.
+func (p *PeerConfig) find(node *corev1.Node) string {
+	st := &node.Status
 	connected := false
 	for _, c := range st.Conditions {
 		connected = connected || (c.Type == nodelifecycle.ConditionConnected && c.Status == corev1.ConditionTrue)

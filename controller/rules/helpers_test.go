@@ -1,6 +1,11 @@
 package rules_test
 
-import "github.com/edgekit/edgekit/hub"
+import (
+	"io"
+	"strings"
+
+	"github.com/edgekit/edgekit/hub"
+)
 
 func key(rule string) hub.Key {
 	return hub.Key{Resource: "rules", Namespace: "plant", Name: rule}
@@ -9,3 +14,5 @@ func key(rule string) hub.Key {
 func event(rule string, id uint64, body []byte) []hub.Event {
 	return []hub.Event{{Source: "s", ID: id, Key: hub.Key{Resource: "rules/messages", Namespace: "plant", Name: rule}, Body: body}}
 }
+
+func readerOf(s string) io.Reader { return strings.NewReader(s) }

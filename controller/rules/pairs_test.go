@@ -16,7 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	edgerules "github.com/edgekit/edgekit/bus/rules"
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller/rules"
 )
 
@@ -297,7 +297,7 @@ func TestServiceBusToRest(t *testing.T) {
 		return map[string]v1.Setting{"target_url": v1.Setting(url), "node_name": "edge-7"}
 	}
 	c.put(t, "rules", newRule("orders", "local", from("http://erp/orders"), "erp", map[string]v1.Setting{"resource": v1.Setting(target.URL + "/orders")}))
-	c.put(t, "rules", newRule("down", "local", from("http://erp/down"), "erp", map[string]v1.Setting{"resource": v1.Setting("http://127.0.0.1:" + closedPort(t) + "/")}))
+	c.put(t, "rules", newRule("down", "local", from("http://erp/down"), "erp", map[string]v1.Setting{"resource": "http://127.0.0.1:" + closedPort(t) + "/"}))
 	cc := newCloud(t, c, nil)
 	n := newNode(t, cc, "edge-7", nil, nil)
 	n.holds(t, 2)

@@ -15,10 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
@@ -179,7 +178,7 @@ func (o *outbox) Subscribe(appended func(source string)) (stop func()) {
 
 // removeMessage removes a message and reports whether this call did.
 func (c *Controller) removeMessage(ctx context.Context, m waitingMessage) (bool, error) {
-	uid := types.UID(m.obj.UID)
+	uid := m.obj.UID
 	err := c.messageClient(m.name.Namespace).Delete(ctx, m.name.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return false, nil
@@ -189,6 +188,11 @@ func (c *Controller) removeMessage(ctx context.Context, m waitingMessage) (bool,
 
 // expire removes messages whose time is over, and has them as dead letters in the status.
 func (c *Controller) expire(ctx context.Context) error {
+	select {
+	case <-c.messages.Synced():
+	case <-ctx.Done():
+		return nil
+	}
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	for {

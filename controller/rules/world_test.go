@@ -22,9 +22,10 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	edgerules "github.com/edgekit/edgekit/bus/rules"
-	"github.com/edgekit/edgekit/bus/rules/v1"
+	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/memconn"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/manager"
@@ -72,21 +73,16 @@ func during(t *testing.T, f func(context.Context) error) (stop func()) {
 // eventually waits until check returns nil.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
+	var last error
+	defer func() {
+		if last != nil {
+			t.Error(last)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal(err)
-		}
-	}
+	}()
+	hubtest.Until(t, "see the error of the check", func() bool {
+		last = check()
+		return last == nil
+	})
 }
 
 func newCloud(t *testing.T, c *cluster, change func(*rules.Config)) *cloud {

@@ -116,7 +116,7 @@ type Rule struct {
 // +kubebuilder:validation:XValidation:rule="!('topic' in self.targetResource) || self.targetResource['topic'].matches('^[^$+#][^+#]*$')",message="targetResource.topic is a topic of MQTT without wildcards that does not begin with $"
 // +kubebuilder:validation:XValidation:rule="!('path' in self.targetResource) || self.targetResource['path'].matches('^/?[^?# ]*$')",message="targetResource.path is a path without query"
 // +kubebuilder:validation:XValidation:rule="!('query' in self.targetResource) || (self.targetResource['query'] == 'topic' && 'topic' in self.targetResource)",message="targetResource.query is topic, and only beside topic"
-// +kubebuilder:validation:XValidation:rule="!('resource' in self.targetResource) || (isURL(self.targetResource['resource']) && self.targetResource['resource'].matches('^https?://[^/@?#]+'))",message="targetResource.resource is an absolute URL, http:// or https://, without user and password"
+// +kubebuilder:validation:XValidation:rule="!('resource' in self.targetResource) || (isURL(self.targetResource['resource']) && self.targetResource['resource'].matches('^https?://[^/@?#]+([/?#].*)?$'))",message="targetResource.resource is an absolute URL, http:// or https://, without user and password"
 type RuleSpec struct {
 	// Source is the name of a RuleEndpoint in the Rule's namespace.
 	// +kubebuilder:validation:MinLength=1

@@ -11,6 +11,10 @@ import (
 	"github.com/edgekit/edgekit/bus"
 )
 
+// Capability is what a node's hello names if it has a part in rules. Messages that wait for
+// a node stay in the cloud while it does not.
+const Capability = "rules"
+
 // maxTarget is how many bytes a Target may have.
 const maxTarget = 72 << 10
 

@@ -1,0 +1,133 @@
+package wire_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/edgekit/edgekit/bus/rules/wire"
+	"github.com/edgekit/edgekit/hub/decodetest"
+)
+
+var full = wire.Message{
+	Topic: "plant/ü/1", Payload: []byte("\x00\xff\r\n"), ContentType: "application/cbor", Time: time.UnixMilli(1_760_000_000_123),
+	TTL: time.Minute, Method: "PUT", Path: "/a?b=c",
+}
+
+func TestMessage(t *testing.T) {
+	for _, m := range []wire.Message{{}, {Topic: "a"}, {Payload: []byte{0}}, full} {
+		got, err := wire.DecodeMessage(m.Encode())
+		if err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%+v comes back as %+v, %v", m, got, err)
+		}
+	}
+	newer := protowire.AppendVarint(protowire.AppendTag(full.Encode(), 99, protowire.VarintType), 7)
+	newer = protowire.AppendString(protowire.AppendTag(newer, 100, protowire.BytesType), "x")
+	if got, err := wire.DecodeMessage(newer); err != nil || !reflect.DeepEqual(got, full) {
+		t.Errorf("a newer release's message: %+v, %v", got, err)
+	}
+}
+
+func TestBadMessages(t *testing.T) {
+	text := func(field protowire.Number, s string) []byte {
+		return protowire.AppendString(protowire.AppendTag(nil, field, protowire.BytesType), s)
+	}
+	for name, b := range map[string][]byte{
+		"cut":               full.Encode()[:5],
+		"not UTF-8":         text(1, "\xff"),
+		"topic too long":    text(1, strings.Repeat("x", 1<<16)),
+		"payload too large": text(2, strings.Repeat("x", wire.MaxPayload+1)),
+		"length lies":       append(protowire.AppendTag(nil, 2, protowire.BytesType), 0xff, 0xff, 0xff, 0xff, 0x0f),
+		"group":             protowire.AppendTag(nil, 1, protowire.StartGroupType),
+		"time":              protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), 1<<60),
+	} {
+		if m, err := wire.DecodeMessage(b); err == nil {
+			t.Errorf("%s is accepted: %+v", name, m)
+		}
+	}
+}
+
+func TestTargets(t *testing.T) {
+	for _, target := range []wire.Target{{Topic: "a/b"}, {Port: 80}, {Host: "printer.lan", Port: 65535}} {
+		if got, err := wire.DecodeTarget(target.Encode()); err != nil || got != target {
+			t.Errorf("%+v comes back as %+v, %v", target, got, err)
+		}
+	}
+	for _, bad := range []string{"", "{}", "[]", `{"topic":"a","port":1}`, `{"topic":"a/+"}`, `{"topic":"$SYS/x"}`, `{"port":-1}`, `{"port":65536}`, `{"port":1,"host":"a/b"}`, `{"port":1,"host":"u@h"}`} {
+		if got, err := wire.DecodeTarget([]byte(bad)); err == nil {
+			t.Errorf("%s is accepted: %+v", bad, got)
+		}
+	}
+}
+
+func TestSourceFilter(t *testing.T) {
+	for topic, want := range map[string]string{
+		"a/b": "plant/a/b", "/a/#": "plant/a/#", "+/x": "plant/+/x", "user/x": "plant/user/x",
+		"SYS/dis/upload_records": "SYS/dis/upload_records", "$hw/events/upload/#": "$hw/events/upload/#", "$hw/events/device/#": "plant/$hw/events/device/#",
+	} {
+		if got, err := wire.SourceFilter("plant", topic); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", topic, got, err, want)
+		}
+	}
+	for _, bad := range []string{"", "/", "a/#/b", "a+"} {
+		if got, err := wire.SourceFilter("plant", bad); err == nil {
+			t.Errorf("%q is accepted as %s", bad, got)
+		}
+	}
+}
+
+func TestProblem(t *testing.T) {
+	w := httptest.NewRecorder()
+	wire.NewProblem(503, wire.ReasonNodeAway, `node "x" is away`).Write(w)
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" || w.Header().Get("Edgekit-Error") != "node-away" || !strings.Contains(w.Body.String(), `"title":"Service Unavailable"`) {
+		t.Errorf("%d, %v, %s", w.Code, w.Header(), w.Body)
+	}
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	f.Add(full.Encode())
+	f.Add([]byte{0x0a, 0x01, 'a'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := wire.DecodeMessage(b)
+		if err != nil {
+			return
+		}
+		again, err := wire.DecodeMessage(m.Encode())
+		if err != nil || again.Topic != m.Topic || !bytes.Equal(again.Payload, m.Payload) || again.TTL != m.TTL || again.Path != m.Path {
+			t.Errorf("%+v comes back as %+v, %v", m, again, err)
+		}
+	})
+}
+
+func FuzzDecodeTarget(f *testing.F) {
+	f.Add([]byte(`{"topic":"a"}`))
+	f.Add([]byte(`{"host":"h","port":80}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if target, err := wire.DecodeTarget(b); err == nil && target.Topic == "" && target.Port == 0 {
+			t.Errorf("%q is accepted as nothing", b)
+		}
+	})
+}
+
+// TestAttackDecoders searches for the bytes that cost either end of a link most memory.
+func TestAttackDecoders(t *testing.T) {
+	message := func(b []byte) { _, _ = wire.DecodeMessage(b) }
+	decodetest.Search(t,
+		decodetest.Case{Name: "rules_message", Decode: message, Units: []string{"\x0a\x00", "\x0a\x01a", "\x12\x00", "\x20\x01", "\x9a\x06\x00"}, Tokens: []string{"\x0a", "\x12", "\x1a", "\x32", "\x3a", "\x00", "\x01", "\x7f"}},
+		decodetest.Case{Name: "rules_target", Before: `{"topic":"`, After: `"}`, Units: []string{"a", `\u00e9`, "/"}, Tokens: decodetest.JSONTokens(), Decode: func(b []byte) { _, _ = wire.DecodeTarget(b) },
+			Whole: [][]byte{decodetest.Keys("{", `0`, "}")}},
+	)
+}
+
+func Example() {
+	m := wire.Message{Topic: "plant/line/1", Payload: []byte{0, 255}}
+	got, err := wire.DecodeMessage(m.Encode())
+	fmt.Println(got.Topic, got.Payload, err)
+	// Output: plant/line/1 [0 255] <nil>
+}
