@@ -107,9 +107,9 @@ func (e *entry) run(ctx context.Context) error {
 	cancel()
 	closing := e.http.Close()
 	if err == nil {
-		_ = <-served // it was closed
+		<-served // it was closed
 	}
-	_ = <-known // nil when its context ends
+	<-known // nil when its context ends
 	e.places.wait()
 	switch {
 	case err != nil && !errors.Is(err, http.ErrServerClosed):
