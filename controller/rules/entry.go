@@ -107,9 +107,11 @@ func (e *entry) run(ctx context.Context) error {
 	cancel()
 	closing := e.http.Close()
 	if err == nil {
-		<-served // it was closed
+		err = <-served
 	}
-	<-known // nil when its context ends
+	if failed := <-known; failed != nil {
+		err = failed
+	}
 	e.places.wait()
 	switch {
 	case err != nil && !errors.Is(err, http.ErrServerClosed):
