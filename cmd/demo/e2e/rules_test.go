@@ -124,7 +124,7 @@ func rulePairs(t *testing.T, s *site.Site) {
 		k.until(ctx, func() error {
 			out, err := call(path, body, header...)
 			if err != nil || !strings.Contains(out, text) {
-				return fmt.Errorf("%s: %v: %s", path, err, out)
+				return fmt.Errorf("%s: %w: %s", path, err, out)
 			}
 			return nil
 		})
