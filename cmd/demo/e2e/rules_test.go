@@ -108,7 +108,10 @@ func rulePairs(t *testing.T, s *site.Site) {
 	defer k.run(context.WithoutCancel(ctx), filled(rulesYAML, "NODE", tour.Node, "TARGET", target.url), "delete", "--ignore-not-found", "-f", "-")
 	token := strings.TrimSpace(k.run(ctx, "", "-n", tour.Namespace, "create", "token", "default"))
 	call := func(path, body string, header ...string) (string, error) {
-		args := []string{"-sSk", "--max-time", "60", "-w", "\n%{http_code}", "-H", "Authorization: Bearer " + token, "--data-binary", body}
+		args := []string{"-sSk", "--max-time", "60", "-w", "\n%{http_code}", "-H", "Authorization: Bearer " + token}
+		if body != "" {
+			args = append(args, "--data-binary", body)
+		}
 		for _, h := range header {
 			args = append(args, "-H", h)
 		}
@@ -123,14 +126,18 @@ func rulePairs(t *testing.T, s *site.Site) {
 		t.Helper()
 		k.until(ctx, func() error {
 			out, err := call(path, body, header...)
-			if err != nil || !strings.Contains(out, text) {
-				return fmt.Errorf("%s: %w: %s", path, err, out)
+			if err != nil {
+				return fmt.Errorf("curl %s: %w: %s", path, err, out)
+			}
+			if !strings.Contains(out, text) {
+				return fmt.Errorf("%s answers %q, want %q in it", path, out, text)
 			}
 			return nil
 		})
 	}
-	wants("/metrics", "", "\n200") // rest to servicebus; edgecore's metrics take any method
-	k.until(ctx, func() error {    // eventbus to rest
+	wants("/metrics", "", "\n200")  // rest to servicebus: a GET
+	wants("/metrics", "x", "\n405") // edgecore's metrics take no POST: its status passes
+	k.until(ctx, func() error {     // eventbus to rest
 		if out, err := onNode("mosquitto_pub", "-h", "127.0.0.1", "-p", "1884", "-q", "1", "-t", tour.Namespace+"/line/count", "-m", "1"); err != nil {
 			return fmt.Errorf("mosquitto_pub: %w: %s", err, out)
 		}
