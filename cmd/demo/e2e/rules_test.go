@@ -103,6 +103,13 @@ func rulePairs(t *testing.T, s *site.Site) {
 			t.Fatal(err)
 		}
 	}
+	defer func() { // both as they were
+		ctx := context.WithoutCancel(ctx)
+		if err := errors.Join(s.StopCloud(ctx), s.StartCloud(ctx)); err != nil {
+			t.Error(err)
+		}
+		restartEdge(ctx, t, s)
+	}()
 	target := newReceiver(t, host)
 	k.run(ctx, filled(rulesYAML, "NODE", tour.Node, "TARGET", target.url), "apply", "-f", "-")
 	defer k.run(context.WithoutCancel(ctx), filled(rulesYAML, "NODE", tour.Node, "TARGET", target.url), "delete", "--ignore-not-found", "-f", "-")
