@@ -185,8 +185,8 @@ func (p *Pusher) update(ctx context.Context, list []device.Instance) (started []
 	return started
 }
 
-// queueLocked returns the queue of a target; nil if there is no Opener for it or its settings
-// are wrong.
+// queueLocked returns the queue of a target; nil if there is no Opener for it, its settings are
+// wrong, or the store fails.
 func (p *Pusher) queueLocked(ctx context.Context, t target) (q *queue, isNew bool) {
 	if q := p.queues[t.key]; q != nil {
 		return q, false
@@ -202,6 +202,10 @@ func (p *Pusher) queueLocked(ctx context.Context, t target) (q *queue, isNew boo
 		return nil, false
 	}
 	q = newQueue(p, t, sink)
+	if err := q.load(ctx); err != nil { // new readings must not replace those of an earlier run
+		p.faultLocked(t.key, "readings of an earlier run cannot be read; new ones go to the twin only", "method", t.method, "err", errors.Join(err, sink.Close()))
+		return nil, false
+	}
 	if err := q.saveTarget(ctx); err != nil {
 		p.faultLocked(t.key, "a pushMethod cannot be stored; after a restart its readings wait for the device", "method", t.method, "err", err)
 	}

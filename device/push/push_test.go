@@ -169,6 +169,44 @@ func TestAway(t *testing.T) {
 	})
 }
 
+// noTargets is a store that does not take the record of a target, as a full disk that has room
+// again a moment later.
+type noTargets struct{ meta.Store }
+
+func (n noTargets) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	for _, op := range ops {
+		if strings.HasPrefix(op.Key, meta.Local+"push/target/") {
+			return 0, errors.New("the disk is full")
+		}
+	}
+	return n.Store.Apply(ctx, ops...)
+}
+
+// TestTargetNotStored has readings stored whose target is not: after a restart the device brings
+// the target, and the readings are sent.
+func TestTargetNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		s := &sink{fail: errors.New("away")}
+		b := start(t, noTargets{store}, s, toRedis())
+		b.report("1")
+		b.report("2")
+		b.stop()
+
+		b = start(t, store, s, toRedis())
+		s.set(nil)
+		b.report("3")
+		time.Sleep(10 * time.Minute)
+		b.stop()
+		if got, want := s.values(), []string{"1", "2", "3"}; !slices.Equal(got, want) {
+			t.Errorf("the sink has %v, want %v", got, want)
+		}
+		if n := b.stored(); n != 0 {
+			t.Errorf("%d records stay in the store", n)
+		}
+	})
+}
+
 // TestRefused has a sink refuse one reading: the others arrive.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
