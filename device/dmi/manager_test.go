@@ -389,6 +389,16 @@ func TestRefusals(t *testing.T) {
 	s.has("plant/a", "1")
 }
 
+// TestSocketPath has a socket whose path has characters with a meaning in URLs.
+func TestSocketPath(t *testing.T) {
+	e := startEdge(t, memstore.New(), folder(t))
+	e.put("plant/a", "modbus", "1")
+	s := newStranger(t, folder(t), "50%zz?#")
+	s.serve()
+	e.register(s, true)
+	s.has("plant/a", "1")
+}
+
 // TestSeveralMappers has two mappers of one protocol. A device stays with its mapper until that
 // one is away for longer than Grace.
 func TestSeveralMappers(t *testing.T) {

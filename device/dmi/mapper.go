@@ -117,23 +117,15 @@ func (p *mapper) run(ctx context.Context) {
 		i, epoch := p.info, p.epoch
 		p.m.mu.Unlock()
 		conn, err := socket.Dial(i.Socket, p.m.codec, i.check)
-		if err != nil { // a path that gRPC cannot dial; the next registration may have a better one
+		if err != nil { // gRPC refuses its options: trying again does not help
 			p.m.log.Error("mapper cannot be called", "mapper", i.Name, "socket", i.Socket, "err", err)
-			<-p.wakeOr(ctx)
-			continue
+			<-ctx.Done()
+			return
 		}
 		p.drive(ctx, conn, epoch)
 		p.setConnected(false)
 		conn.Close()
 	}
-}
-
-// wakeOr returns a channel for when there is something to do or ctx ends.
-func (p *mapper) wakeOr(ctx context.Context) <-chan struct{} {
-	if ctx.Err() != nil {
-		return ctx.Done()
-	}
-	return p.wake
 }
 
 // drive brings the mapper in line over one connection until it registers anew.
