@@ -218,11 +218,14 @@ func (m *Mapper) awaitLate() error {
 	case <-timer.C:
 	}
 	stuck := new(StuckError)
-	for _, w := range m.workers {
+	for id, w := range m.workers {
+		m.closing[id] = w.done
+	}
+	for id, done := range m.closing { // devices that were removed are among them
 		select {
-		case <-w.done:
+		case <-done:
 		default:
-			stuck.Devices = append(stuck.Devices, w.dev.ID)
+			stuck.Devices = append(stuck.Devices, id)
 		}
 	}
 	slices.Sort(stuck.Devices)
