@@ -207,6 +207,47 @@ func TestTargetNotStored(t *testing.T) {
 	})
 }
 
+// TestOtherWays has a mapper that reports over a Pusher: conditions, methods and proposals get
+// through to the link, or to nobody if the link takes none.
+func TestOtherWays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link, store := devicetest.NewLink(boiler(nil)), memstore.New()
+		p, err := push.New(push.Config{Link: link, Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- p.ServeMethods(ctx, func(context.Context, string, string, schema.Options) (schema.Options, error) {
+				return schema.Options(`{"a":"b"}`), nil
+			})
+		}()
+		synctest.Wait()
+		if result, err := link.Call(ctx, "plant/boiler", "purge", nil); err != nil || string(result) != `{"a":"b"}` {
+			t.Errorf("the method: got %s, %v", result, err)
+		}
+		down := device.Condition{Type: device.ConditionConnected, Reason: "OpenFailed"}
+		err = errors.Join(p.Conditions(ctx, "plant/boiler", []device.Condition{down}), p.Propose(ctx, "modbus", []device.Proposal{{Name: "pump"}}))
+		if err != nil || link.ConditionOf("plant/boiler", down.Type) != down || len(link.Proposals()) != 1 {
+			t.Errorf("got %v, condition %+v, proposals %v", err, link.ConditionOf("plant/boiler", down.Type), link.Proposals())
+		}
+		if p, err = push.New(push.Config{Link: struct{ device.Link }{link}, Store: store}); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.Conditions(ctx, "plant/boiler", nil), p.Propose(ctx, "modbus", nil)); err != nil {
+			t.Errorf("a link that takes neither: %v", err)
+		}
+		plain := make(chan error, 1)
+		go func() { plain <- p.ServeMethods(ctx, nil) }()
+		synctest.Wait()
+		cancel()
+		if err := errors.Join(<-ended, <-plain); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRefused has a sink refuse one reading: the others arrive.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
