@@ -37,7 +37,8 @@ type Config struct {
 	// driver gets it. nil refuses such devices.
 	Secrets Secrets
 	// DiscoverCycle is the time between two searches for devices by a driver that is a
-	// Discoverer. 0 searches only when Mapper.Discover is called.
+	// Discoverer. 0 searches only when Mapper.Discover is called. Another driver is not searched
+	// with: that is logged once.
 	DiscoverCycle time.Duration
 	Logger        *slog.Logger // nil discards
 }

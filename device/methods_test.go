@@ -166,6 +166,24 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
+// TestNoDiscovery has a mapper search with a driver that cannot: it says so once.
+func TestNoDiscovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		_, stop := driveConfig(t, device.Config{
+			Link: devicetest.NewLink(), New: func() device.Driver { return simulated() }, DiscoverCycle: time.Minute,
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		time.Sleep(time.Hour)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+			t.Errorf("%d warnings, want 1: %s", n, log.String())
+		}
+	})
+}
+
 // login is a driver that keeps the configuration that it was opened with, and fails with it.
 type login struct {
 	*devicetest.Device
