@@ -431,6 +431,26 @@ func TestEndsBeforeDigest(t *testing.T) {
 	s.has("plant/a", "1")
 }
 
+// TestRegistersAgain has a mapper that was not restarted register again, after a value has
+// changed that it could not be given. It keeps what it has of known devices whatever the answer
+// says, and gets the value by UpdateDevice.
+func TestRegistersAgain(t *testing.T) {
+	dir := folder(t)
+	e := startEdge(t, memstore.New(), dir)
+	e.put("plant/a", "modbus", "1")
+	s := newStranger(t, dir, "m1")
+	s.serve()
+	e.register(s, true)
+	s.has("plant/a", "1")
+	s.stop()
+	e.desire("plant/a", "2")
+	if r := e.register(s, true); len(r.DeviceList) != 1 || target(r.DeviceList[0]) != "2" {
+		t.Errorf("the answer has %v", r.DeviceList)
+	}
+	s.serve()
+	s.has("plant/a", "2")
+}
+
 // TestSocketPath has a socket whose path has characters with a meaning in URLs.
 func TestSocketPath(t *testing.T) {
 	e := startEdge(t, memstore.New(), folder(t))

@@ -140,12 +140,13 @@ func (p *mapper) response() (r *v1beta1.MapperRegisterResponse, left int) {
 		forms[id] = f
 	}
 	// Should the answer be lost, the mapper registers again. That it has the devices counts
-	// only when RegisterDevice has confirmed it.
+	// only when RegisterDevice has confirmed it. A mapper that was not restarted may keep what it
+	// had of a device, so one that has changed since is updated as well.
 	m.mu.Lock()
 	for id, f := range forms {
 		g := &given{digest: f.digest, certain: true, model: f.modelID}
 		if old := p.given[id]; old != nil {
-			g.stored = old.stored
+			g.stored, g.certain = old.stored, old.certain && old.digest == f.digest
 		}
 		p.given[id] = g
 	}
