@@ -196,12 +196,22 @@ func (p *mapper) take(ctx context.Context, client v1beta1.Mapper, id string, had
 	return result{changed: true}
 }
 
+// takeModel takes a model from the mapper, unless a device has come meanwhile that has it or may
+// have it: a mapper that keeps a model has no harm of it.
 func (p *mapper) takeModel(ctx context.Context, client v1beta1.Mapper, id string) {
 	p.modelMu.Lock()
 	defer p.modelMu.Unlock()
 	p.m.mu.Lock()
 	_, ok := p.models[id]
-	delete(p.models, id) // a mapper that keeps it has no harm of it
+	for _, g := range p.given {
+		ok = ok && g.model != id
+	}
+	for other := range p.busy {
+		ok = ok && p.m.owners[other] != p // it is being given
+	}
+	if ok {
+		delete(p.models, id)
+	}
 	p.m.mu.Unlock()
 	if !ok {
 		return

@@ -37,7 +37,9 @@ func TestMapperRequestsItsProtocol(t *testing.T) {
 	}
 	running, stop := context.WithCancel(t.Context())
 	mapperEnded := make(chan error, 1)
-	go func() { mapperEnded <- mapper(running, slog.New(slog.DiscardHandler), "tcp://"+b.Addr().String(), "edge-7", "", "") }()
+	go func() {
+		mapperEnded <- mapper(running, slog.New(slog.DiscardHandler), "tcp://"+b.Addr().String(), "edge-7", "", "")
+	}()
 	if got, want := <-requested, topics.Node("edge-7", topics.OfProtocol(protocol, topics.MembershipDetail)); got != want {
 		t.Errorf("the first request is %s, want %s", got, want)
 	}
