@@ -177,6 +177,10 @@ func (m *Mapper) discover(ctx context.Context) {
 		search, cancel := context.WithTimeout(ctx, m.cfg.DiscoverCycle)
 		list, err := m.Discover(search)
 		cancel()
+		if errors.Is(err, ErrNoDiscovery) {
+			m.cfg.Logger.Warn("Config.DiscoverCycle is set, and the driver cannot search for devices")
+			return
+		}
 		pause := m.cfg.DiscoverCycle
 		if err != nil && ctx.Err() == nil {
 			pause = min(pause, 64*m.cfg.Backoff)

@@ -221,6 +221,12 @@ func TestDriverFaults(t *testing.T) {
 
 // TestStuckAtTheEnd has Run end although a driver does not, and say which.
 func TestStuckAtTheEnd(t *testing.T) {
+	for name, removed := range map[string]bool{"declared": false, "removed": true} {
+		t.Run(name, func(t *testing.T) { testStuckAtTheEnd(t, removed) })
+	}
+}
+
+func testStuckAtTheEnd(t *testing.T, removed bool) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		bad := &override{Device: simulated()}
@@ -230,6 +236,10 @@ func TestStuckAtTheEnd(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := m.Stats().Stuck; got != 1 {
 			t.Errorf("%d calls are stuck, want 1", got)
+		}
+		if removed {
+			link.Set()
+			time.Sleep(time.Second)
 		}
 		var stuck *device.StuckError
 		if err := stop(); !errors.As(err, &stuck) || fmt.Sprint(stuck.Devices) != "[a/bad]" {

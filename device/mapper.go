@@ -37,7 +37,8 @@ type Config struct {
 	// driver gets it. nil refuses such devices.
 	Secrets Secrets
 	// DiscoverCycle is the time between two searches for devices by a driver that is a
-	// Discoverer. 0 searches only when Mapper.Discover is called.
+	// Discoverer. 0 searches only when Mapper.Discover is called. Another driver is not searched
+	// with: that is logged once.
 	DiscoverCycle time.Duration
 	Logger        *slog.Logger // nil discards
 }
@@ -218,11 +219,14 @@ func (m *Mapper) awaitLate() error {
 	case <-timer.C:
 	}
 	stuck := new(StuckError)
-	for _, w := range m.workers {
+	for id, w := range m.workers {
+		m.closing[id] = w.done
+	}
+	for id, done := range m.closing { // devices that were removed are among them
 		select {
-		case <-w.done:
+		case <-done:
 		default:
-			stuck.Devices = append(stuck.Devices, w.dev.ID)
+			stuck.Devices = append(stuck.Devices, id)
 		}
 	}
 	slices.Sort(stuck.Devices)

@@ -117,20 +117,22 @@ func (w *worker) method(ctx context.Context, c methodCall) {
 	c.results <- answer[schema.Options]{result, w.callError(err)}
 }
 
-// callError gives an error a code.
+// callError gives an error a code, and takes the secrets out of it: it leaves this program.
 func (w *worker) callError(err error) error {
-	var code *CallError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &code):
-		return code
-	case errors.Is(err, errInvalid):
-		return &CallError{CodeInvalid, err.Error()}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &CallError{CodeTimeout, redact(err, w.secrets).Error()}
 	}
-	return &CallError{CodeFailed, redact(err, w.secrets).Error()}
+	var given *CallError
+	code, reason := CodeFailed, err
+	switch {
+	case errors.As(err, &given):
+		code, reason = given.Code, errors.New(given.Reason)
+	case errors.Is(err, errInvalid):
+		code = CodeInvalid
+	case errors.Is(err, context.DeadlineExceeded):
+		code = CodeTimeout
+	}
+	return &CallError{code, redact(reason, w.secrets).Error()}
 }
 
 // propertyMethod writes the parameters to properties and reads those that the method names.

@@ -166,6 +166,24 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
+// TestNoDiscovery has a mapper search with a driver that cannot: it says so once.
+func TestNoDiscovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		_, stop := driveConfig(t, device.Config{
+			Link: devicetest.NewLink(), New: func() device.Driver { return simulated() }, DiscoverCycle: time.Minute,
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		time.Sleep(time.Hour)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+			t.Errorf("%d warnings, want 1: %s", n, log.String())
+		}
+	})
+}
+
 // login is a driver that keeps the configuration that it was opened with, and fails with it.
 type login struct {
 	*devicetest.Device
@@ -228,6 +246,48 @@ func TestSecrets(t *testing.T) {
 				}
 				if dev.Spec.Protocol.Config.String() != tt.config {
 					t.Errorf("the instance has become %s", dev.Spec.Protocol.Config)
+				}
+			})
+		})
+	}
+}
+
+// revealing is a driver whose methods answer with an error that has the configuration.
+type revealing struct {
+	*devicetest.Device
+	config string
+}
+
+func (r *revealing) Open(ctx context.Context, dev device.Instance) error {
+	r.config = dev.Spec.Protocol.Config.String()
+	return r.Device.Open(ctx, dev)
+}
+
+func (r *revealing) Call(_ context.Context, method string, _ schema.Options) (schema.Options, error) {
+	if method == "coded" {
+		return nil, &device.CallError{Code: device.CodeInvalid, Reason: "no login with " + r.config}
+	}
+	return nil, errors.New("no login with " + r.config)
+}
+
+// TestSecretsOfMethods has methods fail with errors that have a secret: who calls does not see it.
+func TestSecretsOfMethods(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "plc"), 0o700), os.WriteFile(filepath.Join(dir, "plc", "password"), []byte("hunter2"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for method, code := range map[string]int{"coded": device.CodeInvalid, "plain": device.CodeFailed} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dev := instance("a/b", nil)
+				dev.Spec.Protocol.Config = schema.Options(`{"p":{"secretRef":{"name":"plc","key":"password"}}}`)
+				link, driver := devicetest.NewLink(dev), &revealing{Device: simulated()}
+				driveConfig(t, device.Config{Link: link, New: func() device.Driver { return driver }, Secrets: device.SecretFiles(dir)})
+				time.Sleep(time.Second)
+				_, err := link.Call(t.Context(), "a/b", method, nil)
+				var e *device.CallError
+				if !errors.As(err, &e) || e.Code != code || strings.Contains(e.Reason, "hunter2") || !strings.Contains(e.Reason, "no login") {
+					t.Errorf("got %v, want code %d without the secret", err, code)
 				}
 			})
 		})

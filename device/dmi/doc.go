@@ -33,7 +33,9 @@
 // # Who may connect
 //
 // The socket has mode 0600, or 0660 with Config.Group. Manager calls only a mapper whose process
-// has the user who registered it, or root. A mapper that panics, sends nonsense or hangs harms
+// has the user who registered it, or root. While that mapper is connected, no other user but root
+// can register under its name. Who may open the socket may report the values of each device: give
+// Config.Group only mappers that you trust with that. A mapper that panics, sends nonsense or hangs harms
 // neither edgecore nor other mappers.
 //
 // # Concurrency

@@ -389,6 +389,78 @@ func TestRefusals(t *testing.T) {
 	s.has("plant/a", "1")
 }
 
+// forgetful is a store that says when it has a digest of what a mapper was given, and then loses
+// all others, as if edgecore ended before it stores them.
+type forgetful struct {
+	meta.Store
+	noted chan struct{} // closed when the first digest is stored
+	once  sync.Once
+}
+
+func (f *forgetful) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	if !strings.HasPrefix(ops[0].Key, meta.Local+"dmi/given/") || ops[0].Delete {
+		return f.Store.Apply(ctx, ops...)
+	}
+	revision, err := uint64(0), errors.New("edgecore has ended")
+	f.once.Do(func() {
+		revision, err = f.Store.Apply(ctx, ops...)
+		close(f.noted)
+	})
+	return revision, err
+}
+
+// TestEndsBeforeDigest has edgecore end after it has given a new value to a mapper and before it
+// has stored that. Then the old value is desired again: the mapper gets it.
+func TestEndsBeforeDigest(t *testing.T) {
+	dir, store := folder(t), memstore.New()
+	lossy := &forgetful{Store: store, noted: make(chan struct{})}
+	e := startEdge(t, lossy, dir)
+	e.put("plant/a", "modbus", "1")
+	s := newStranger(t, dir, "m1")
+	s.serve()
+	e.register(s, true)
+	s.has("plant/a", "1")
+	<-lossy.noted
+	e.desire("plant/a", "2")
+	s.has("plant/a", "2")
+	s.stop()
+	e.stop()
+	e = startEdge(t, store, dir)
+	e.desire("plant/a", "1")
+	s.serve()
+	s.has("plant/a", "1")
+}
+
+// TestRegistersAgain has a mapper that was not restarted register again, after a value has
+// changed that it could not be given. It keeps what it has of known devices whatever the answer
+// says, and gets the value by UpdateDevice.
+func TestRegistersAgain(t *testing.T) {
+	dir := folder(t)
+	e := startEdge(t, memstore.New(), dir)
+	e.put("plant/a", "modbus", "1")
+	s := newStranger(t, dir, "m1")
+	s.serve()
+	e.register(s, true)
+	s.has("plant/a", "1")
+	s.stop()
+	e.desire("plant/a", "2")
+	if r := e.register(s, true); len(r.DeviceList) != 1 || target(r.DeviceList[0]) != "2" {
+		t.Errorf("the answer has %v", r.DeviceList)
+	}
+	s.serve()
+	s.has("plant/a", "2")
+}
+
+// TestSocketPath has a socket whose path has characters with a meaning in URLs.
+func TestSocketPath(t *testing.T) {
+	e := startEdge(t, memstore.New(), folder(t))
+	e.put("plant/a", "modbus", "1")
+	s := newStranger(t, folder(t), "50%zz?#")
+	s.serve()
+	e.register(s, true)
+	s.has("plant/a", "1")
+}
+
 // TestSeveralMappers has two mappers of one protocol. A device stays with its mapper until that
 // one is away for longer than Grace.
 func TestSeveralMappers(t *testing.T) {

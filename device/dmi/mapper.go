@@ -16,9 +16,10 @@ import (
 const window = 8
 
 // mapper is a mapper that has registered: the connection to it, and what it is to have. The
-// Manager's mu guards all but models.
+// Manager's mu guards all but m, name and the channels.
 type mapper struct {
 	m         *Manager
+	name      string // that of info, which does not change
 	info      info
 	running   bool          // run was started
 	ended     chan struct{} // closed when the mapper is forgotten
@@ -56,7 +57,7 @@ type attempt struct {
 
 func newMapper(m *Manager, i info) *mapper {
 	return &mapper{
-		m: m, info: i, ended: make(chan struct{}), wake: make(chan struct{}, 1), since: time.Now(), given: make(map[string]*given),
+		m: m, name: i.Name, info: i, ended: make(chan struct{}), wake: make(chan struct{}, 1), since: time.Now(), given: make(map[string]*given),
 		dirty: make(map[string]attempt), busy: make(map[string]bool), models: make(map[string]uint64),
 	}
 }
@@ -117,23 +118,15 @@ func (p *mapper) run(ctx context.Context) {
 		i, epoch := p.info, p.epoch
 		p.m.mu.Unlock()
 		conn, err := socket.Dial(i.Socket, p.m.codec, i.check)
-		if err != nil { // a path that gRPC cannot dial; the next registration may have a better one
+		if err != nil { // gRPC refuses its options: trying again does not help
 			p.m.log.Error("mapper cannot be called", "mapper", i.Name, "socket", i.Socket, "err", err)
-			<-p.wakeOr(ctx)
-			continue
+			<-ctx.Done()
+			return
 		}
 		p.drive(ctx, conn, epoch)
 		p.setConnected(false)
 		conn.Close()
 	}
-}
-
-// wakeOr returns a channel for when there is something to do or ctx ends.
-func (p *mapper) wakeOr(ctx context.Context) <-chan struct{} {
-	if ctx.Err() != nil {
-		return ctx.Done()
-	}
-	return p.wake
 }
 
 // drive brings the mapper in line over one connection until it registers anew.
@@ -235,10 +228,9 @@ func (p *mapper) done(ctx context.Context, id string, r result) {
 		pause := m.cfg.Backoff << min(a.failed, 6)
 		p.dirty[id] = attempt{failed: a.failed + 1, next: time.Now().Add(pause)}
 	}
-	name := p.info.Name
 	m.mu.Unlock()
 	notify(p.wake)
 	if r.changed {
-		m.note(ctx, name, map[string]uint64{id: r.digest})
+		m.note(ctx, p.name, map[string]uint64{id: r.digest})
 	}
 }

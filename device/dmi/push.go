@@ -125,6 +125,12 @@ func (p *mapper) give(ctx context.Context, client v1beta1.Mapper, d twin.Device,
 	if had.present && had.certain && had.digest == f.digest {
 		return result{}
 	}
+	if had.stored != 0 && had.stored != f.digest {
+		// Should edgecore end before the new digest is stored, the old one must not be there: the
+		// device may have become the old one again by then, and the mapper would keep the new one.
+		p.m.note(ctx, p.name, map[string]uint64{d.ID: 0})
+		had.stored = 0
+	}
 	p.set(d.ID, given{digest: f.digest, stored: had.stored, model: f.modelID}) // uncertain, until the mapper has answered
 	if !had.present {
 		_, err := call(ctx, p, client.RegisterDevice, &v1beta1.RegisterDeviceRequest{Device: f.device})
@@ -190,12 +196,22 @@ func (p *mapper) take(ctx context.Context, client v1beta1.Mapper, id string, had
 	return result{changed: true}
 }
 
+// takeModel takes a model from the mapper, unless a device has come meanwhile that has it or may
+// have it: a mapper that keeps a model has no harm of it.
 func (p *mapper) takeModel(ctx context.Context, client v1beta1.Mapper, id string) {
 	p.modelMu.Lock()
 	defer p.modelMu.Unlock()
 	p.m.mu.Lock()
 	_, ok := p.models[id]
-	delete(p.models, id) // a mapper that keeps it has no harm of it
+	for _, g := range p.given {
+		ok = ok && g.model != id
+	}
+	for other := range p.busy {
+		ok = ok && p.m.owners[other] != p // it is being given
+	}
+	if ok {
+		delete(p.models, id)
+	}
 	p.m.mu.Unlock()
 	if !ok {
 		return

@@ -128,8 +128,8 @@ func (m *Manager) save(ctx context.Context, i info) error {
 	return err
 }
 
-// note stores what a mapper was given, or with digest 0 that it has a device no more. It is
-// only there to save calls after a restart: when it fails, the next restart makes more.
+// note stores what a mapper was given, or with digest 0 that this is not known. It is only there
+// to save calls after a restart: when it fails, the next restart makes more.
 func (m *Manager) note(ctx context.Context, mapper string, digests map[string]uint64) {
 	ops := make([]meta.Op, 0, min(len(digests), batch))
 	write := func() {

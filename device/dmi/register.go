@@ -2,7 +2,6 @@ package dmi
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -40,7 +39,7 @@ func (s service) MapperRegister(ctx context.Context, r *v1beta1.MapperRegisterRe
 		m.forget(ctx, forgotten)
 	}
 	if err != nil {
-		return nil, status.Error(codes.ResourceExhausted, err.Error())
+		return nil, err
 	}
 	if err := m.save(ctx, i); err != nil {
 		m.log.Error("mapper cannot be stored; after a restart it must register again", "mapper", i.Name, "err", err)
@@ -67,7 +66,7 @@ func (m *Manager) waitLoaded(ctx context.Context) error {
 }
 
 // register adds a mapper, or brings it up to date. It returns the name of a mapper that was
-// forgotten for it.
+// forgotten for it. The error has a gRPC status.
 func (m *Manager) register(i info) (p *mapper, forgotten string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,12 +75,15 @@ func (m *Manager) register(i info) (p *mapper, forgotten string, err error) {
 		if len(m.mappers) >= MaxMappers {
 			old, ok := m.forgetLocked()
 			if !ok {
-				return nil, "", fmt.Errorf("%d mappers are registered, which is the limit (MaxMappers)", MaxMappers)
+				return nil, "", status.Errorf(codes.ResourceExhausted, "%d mappers are registered, which is the limit (MaxMappers)", MaxMappers)
 			}
 			forgotten = old.Name
 		}
 		p = newMapper(m, i)
 		m.mappers[i.Name] = p
+	}
+	if p.connected && p.info.UID >= 0 && i.UID > 0 && i.UID != p.info.UID {
+		return nil, "", status.Errorf(codes.PermissionDenied, "mapper %q is connected and was registered by user %d, not %d: use another name, or end that mapper first", i.Name, p.info.UID, i.UID)
 	}
 	if old := p.info.Protocol; old != i.Protocol {
 		m.protocolLocked(old)
@@ -138,12 +140,13 @@ func (p *mapper) response() (r *v1beta1.MapperRegisterResponse, left int) {
 		forms[id] = f
 	}
 	// Should the answer be lost, the mapper registers again. That it has the devices counts
-	// only when RegisterDevice has confirmed it.
+	// only when RegisterDevice has confirmed it. A mapper that was not restarted may keep what it
+	// had of a device, so one that has changed since is updated as well.
 	m.mu.Lock()
 	for id, f := range forms {
 		g := &given{digest: f.digest, certain: true, model: f.modelID}
 		if old := p.given[id]; old != nil {
-			g.stored = old.stored
+			g.stored, g.certain = old.stored, old.certain && old.digest == f.digest
 		}
 		p.given[id] = g
 	}

@@ -17,6 +17,10 @@
 // timestamp, so messages may overtake each other. Report and State return when
 // the answer has come that the twin engine made them durable.
 //
+// The connection may be there and the subscriptions lost. So when three calls in a row, over 30 s
+// or more, had no answer, the Link has the Bus connect and subscribe again; without an answer it
+// does so again after twice the time, at most every 10 minutes.
+//
 // # Conditions, methods, proposals
 //
 // Conditions go to the device's topic state/conditions and are answered like states. An app

@@ -79,7 +79,8 @@ type Stats struct {
 	Waiting int64 // readings that are stored and not sent yet
 }
 
-// Pusher is a device.Link that pushes what is reported. All methods may be called by several
+// Pusher is a device.Link that pushes what is reported. What else a Link can do it passes on to
+// Config.Link: conditions, methods and proposals, as far as that one takes them. All methods may be called by several
 // goroutines at once; Watch is called once.
 type Pusher struct {
 	cfg                          Config
@@ -98,7 +99,11 @@ type route struct {
 	queues  []*queue
 }
 
-var _ device.Link = (*Pusher)(nil)
+var (
+	_ device.ConditionLink = (*Pusher)(nil)
+	_ device.MethodLink    = (*Pusher)(nil)
+	_ device.ProposalLink  = (*Pusher)(nil)
+)
 
 // New checks cfg and allocates a Pusher.
 func New(cfg Config) (*Pusher, error) {
@@ -185,8 +190,8 @@ func (p *Pusher) update(ctx context.Context, list []device.Instance) (started []
 	return started
 }
 
-// queueLocked returns the queue of a target; nil if there is no Opener for it or its settings
-// are wrong.
+// queueLocked returns the queue of a target; nil if there is no Opener for it, its settings are
+// wrong, or the store fails.
 func (p *Pusher) queueLocked(ctx context.Context, t target) (q *queue, isNew bool) {
 	if q := p.queues[t.key]; q != nil {
 		return q, false
@@ -202,6 +207,10 @@ func (p *Pusher) queueLocked(ctx context.Context, t target) (q *queue, isNew boo
 		return nil, false
 	}
 	q = newQueue(p, t, sink)
+	if err := q.load(ctx); err != nil { // new readings must not replace those of an earlier run
+		p.faultLocked(t.key, "readings of an earlier run cannot be read; new ones go to the twin only", "method", t.method, "err", errors.Join(err, sink.Close()))
+		return nil, false
+	}
 	if err := q.saveTarget(ctx); err != nil {
 		p.faultLocked(t.key, "a pushMethod cannot be stored; after a restart its readings wait for the device", "method", t.method, "err", err)
 	}
@@ -278,4 +287,29 @@ func (p *Pusher) readings(id string, values map[string]string) map[*queue][]Read
 // State reports a device's state to Config.Link.
 func (p *Pusher) State(ctx context.Context, id, state string) error {
 	return p.cfg.Link.State(ctx, id, state)
+}
+
+// Conditions reports conditions of a device to Config.Link, if that takes them.
+func (p *Pusher) Conditions(ctx context.Context, id string, conditions []device.Condition) error {
+	if link, ok := p.cfg.Link.(device.ConditionLink); ok {
+		return link.Conditions(ctx, id, conditions)
+	}
+	return nil
+}
+
+// ServeMethods has Config.Link pass calls of methods to handle until ctx ends, if that has any.
+func (p *Pusher) ServeMethods(ctx context.Context, handle device.MethodHandler) error {
+	if link, ok := p.cfg.Link.(device.MethodLink); ok {
+		return link.ServeMethods(ctx, handle)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Propose hands proposals to Config.Link, if that takes them.
+func (p *Pusher) Propose(ctx context.Context, protocol string, proposals []device.Proposal) error {
+	if link, ok := p.cfg.Link.(device.ProposalLink); ok {
+		return link.Propose(ctx, protocol, proposals)
+	}
+	return nil
 }

@@ -169,6 +169,85 @@ func TestAway(t *testing.T) {
 	})
 }
 
+// noTargets is a store that does not take the record of a target, as a full disk that has room
+// again a moment later.
+type noTargets struct{ meta.Store }
+
+func (n noTargets) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	for _, op := range ops {
+		if strings.HasPrefix(op.Key, meta.Local+"push/target/") {
+			return 0, errors.New("the disk is full")
+		}
+	}
+	return n.Store.Apply(ctx, ops...)
+}
+
+// TestTargetNotStored has readings stored whose target is not: after a restart the device brings
+// the target, and the readings are sent.
+func TestTargetNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		s := &sink{fail: errors.New("away")}
+		b := start(t, noTargets{store}, s, toRedis())
+		b.report("1")
+		b.report("2")
+		b.stop()
+
+		b = start(t, store, s, toRedis())
+		s.set(nil)
+		b.report("3")
+		time.Sleep(10 * time.Minute)
+		b.stop()
+		if got, want := s.values(), []string{"1", "2", "3"}; !slices.Equal(got, want) {
+			t.Errorf("the sink has %v, want %v", got, want)
+		}
+		if n := b.stored(); n != 0 {
+			t.Errorf("%d records stay in the store", n)
+		}
+	})
+}
+
+// TestOtherWays has a mapper that reports over a Pusher: conditions, methods and proposals get
+// through to the link, or to nobody if the link takes none.
+func TestOtherWays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link, store := devicetest.NewLink(boiler(nil)), memstore.New()
+		p, err := push.New(push.Config{Link: link, Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- p.ServeMethods(ctx, func(context.Context, string, string, schema.Options) (schema.Options, error) {
+				return schema.Options(`{"a":"b"}`), nil
+			})
+		}()
+		synctest.Wait()
+		if result, err := link.Call(ctx, "plant/boiler", "purge", nil); err != nil || string(result) != `{"a":"b"}` {
+			t.Errorf("the method: got %s, %v", result, err)
+		}
+		down := device.Condition{Type: device.ConditionConnected, Reason: "OpenFailed"}
+		err = errors.Join(p.Conditions(ctx, "plant/boiler", []device.Condition{down}), p.Propose(ctx, "modbus", []device.Proposal{{Name: "pump"}}))
+		if err != nil || link.ConditionOf("plant/boiler", down.Type) != down || len(link.Proposals()) != 1 {
+			t.Errorf("got %v, condition %+v, proposals %v", err, link.ConditionOf("plant/boiler", down.Type), link.Proposals())
+		}
+		if p, err = push.New(push.Config{Link: struct{ device.Link }{link}, Store: store}); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.Conditions(ctx, "plant/boiler", nil), p.Propose(ctx, "modbus", nil)); err != nil {
+			t.Errorf("a link that takes neither: %v", err)
+		}
+		plain := make(chan error, 1)
+		go func() { plain <- p.ServeMethods(ctx, nil) }()
+		synctest.Wait()
+		cancel()
+		if err := errors.Join(<-ended, <-plain); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRefused has a sink refuse one reading: the others arrive.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -85,9 +85,7 @@ func loadQueues(ctx context.Context, p *Pusher) ([]*queue, error) {
 		if err != nil || len(targets) != 1 || targets[0].key != key {
 			continue // stored by a release with other fields: the device brings it back
 		}
-		q, isNew := p.queueLocked(ctx, targets[0])
-		if isNew {
-			q.load(keys)
+		if q, isNew := p.queueLocked(ctx, targets[0]); isNew {
 			list = append(list, q)
 		}
 	}
@@ -95,7 +93,11 @@ func loadQueues(ctx context.Context, p *Pusher) ([]*queue, error) {
 }
 
 // load takes over the records of an earlier run.
-func (q *queue) load(keys []meta.Entry) {
+func (q *queue) load(ctx context.Context) error {
+	keys, _, err := q.p.cfg.Store.Keys(ctx, dataArea+q.target.key+"/")
+	if err != nil {
+		return err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, k := range keys {
@@ -110,6 +112,7 @@ func (q *queue) load(keys []meta.Entry) {
 		q.next = max(q.next, n+1)
 	}
 	slices.SortFunc(q.entries, func(a, b entry) int { return int(a.number) - int(b.number) }) //nolint:gosec // as many readings take a century
+	return nil
 }
 
 func (q *queue) saveTarget(ctx context.Context) error {

@@ -54,7 +54,7 @@ func Encode(t Thing) (text []byte, lost []Loss, err error) {
 		out.ID, out.Security = "urn:edgekit:"+url.PathEscape(t.Name), "nosec_sc"
 		out.SecurityDefinitions = map[string]map[string]string{"nosec_sc": {"scheme": "nosec"}}
 		e.context(&out)
-		if config := string(e.device.Protocol.Config); strings.Contains(config, "assword") || strings.Contains(config, "oken") || strings.Contains(config, "secretRef") {
+		if config := string(e.device.Protocol.Config); strings.Contains(config, "assword") || strings.Contains(config, "oken") || strings.Contains(config, "secretRef") || strings.Contains(config, "@") {
 			e.lose("protocol.configData", "credentials are not written: set securityDefinitions by hand")
 		}
 	} else {
@@ -209,7 +209,7 @@ func (e *encoder) forms(p *schema.ModelProperty) ([]map[string]any, error) {
 	writable := p.AccessMode == schema.ReadWrite
 	switch {
 	case e.device.Protocol.Name == protocolHTTP && c.URL != "" && v.Path != "":
-		return httpForms(c.URL, v.Path, v.WritePath, v.WriteMethod, writable), e.loseBody(p.Name, v.JSONPath+v.WriteBody)
+		return httpForms(withoutUser(c.URL), v.Path, v.WritePath, v.WriteMethod, writable), e.loseBody(p.Name, v.JSONPath+v.WriteBody)
 	case e.device.Protocol.Name == protocolModbus && c.IP != "" && v.Register != "" && (c.CommunicateMode == "" || strings.EqualFold(c.CommunicateMode, "tcp")):
 		return []map[string]any{modbusForm(c.IP, c.Port, c.SlaveID, v.Register, v.Offset, v.Limit, p)}, nil
 	case e.device.Protocol.Name == protocolMQTT && c.Broker != "":
@@ -223,9 +223,19 @@ func (e *encoder) forms(p *schema.ModelProperty) ([]map[string]any, error) {
 		if command == "" {
 			command = c.Topic + "/set"
 		}
-		return mqttForms(c.Broker, read, command, writable), e.loseBody(p.Name, v.JSONPath+v.CommandPayload)
+		return mqttForms(withoutUser(c.Broker), read, command, writable), e.loseBody(p.Name, v.JSONPath+v.CommandPayload)
 	}
 	return nil, fmt.Errorf("protocol %q has no form here", e.device.Protocol.Name)
+}
+
+// withoutUser takes the user and password out of an address.
+func withoutUser(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.User == nil {
+		return address
+	}
+	u.User = nil
+	return u.String()
 }
 
 // loseBody names a message that is more than the value.

@@ -218,3 +218,24 @@ func Example() {
 	// boiler modbus {"ip":"10.1.1.5","port":502,"slaveID":1}
 	// target INT ReadWrite 80 {"limit":1,"offset":3,"register":"HoldingRegister"}
 }
+
+// TestEncodeCredentials has addresses with a user and password: a Thing Description, which others
+// read, does not have them.
+func TestEncodeCredentials(t *testing.T) {
+	for protocol, config := range map[string]string{
+		"http": `{"url":"https://user:hunter2@h/api"}`,
+		"mqtt": `{"broker":"tcp://user:hunter2@h:1883","topic":"lamp"}`,
+	} {
+		text, lost, err := Encode(Thing{
+			Name:   "lamp",
+			Model:  schema.DeviceModelSpec{Properties: []schema.ModelProperty{{Name: "on", Type: schema.TypeBoolean, AccessMode: schema.ReadWrite, Visitors: &schema.Visitor{Config: schema.Options(`{"path":"on"}`)}}}},
+			Device: schema.DeviceSpec{Protocol: schema.Protocol{Name: protocol, Config: schema.Options(config)}, Properties: []schema.Property{{Name: "on"}}},
+		})
+		if err != nil || !strings.Contains(string(text), "//h") || strings.Contains(string(text), "hunter2") {
+			t.Errorf("%s: got %v, %s", protocol, err, text)
+		}
+		if !strings.Contains(fmt.Sprint(lost), "credentials are not written") {
+			t.Errorf("%s: lost are %v", protocol, lost)
+		}
+	}
+}

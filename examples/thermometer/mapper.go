@@ -23,7 +23,7 @@ func mapper(ctx context.Context, log *slog.Logger, broker, node, username, passw
 	if err != nil {
 		return err
 	}
-	link, err := mqtt.New(mqtt.Config{Bus: b, Node: node, Logger: log})
+	link, err := mqtt.New(mqtt.Config{Bus: b, Node: node, Protocol: protocol, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -280,7 +280,7 @@ func invalid(spec schema.DeviceSpec, d twin.Device) (bad []string, reason string
 		case err != nil:
 			why = err
 		case t.Rule.NotInModel:
-			why = errors.New("the model has no such property: the value is taken as text and not checked")
+			why = errors.New("the model has no such property: the value is not checked, and drivers of the SDK do not write it")
 		default:
 			continue
 		}

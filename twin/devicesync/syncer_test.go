@@ -316,7 +316,7 @@ func TestDesiredValid(t *testing.T) {
 		"target":      {"900", "OutOfRange", `target: expected value "900" is above the model's maximum 80`},
 		"temperature": {"20", "NotAllowed", "temperature: the model says that the property is ReadOnly: it takes no expected value"},
 		"local":       {"x", "NotAllowed", "local: only clients on the node may set the expected value"},
-		"pressure":    {"20", "NotInModel", "pressure: the model has no such property: the value is taken as text and not checked"},
+		"pressure":    {"20", "NotInModel", "pressure: the model has no such property: the value is not checked, and drivers of the SDK do not write it"},
 	} {
 		t.Run(property, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -91,7 +91,7 @@ func (f flags) run(ctx context.Context, out io.Writer, cfg device.Config) error 
 	if err != nil {
 		return err
 	}
-	link, err := mqtt.New(mqtt.Config{Bus: b, Node: f.Node, Logger: log})
+	link, err := mqtt.New(mqtt.Config{Bus: b, Node: f.Node, Protocol: f.Protocol, Logger: log})
 	if err != nil {
 		return err
 	}
