@@ -277,6 +277,38 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestRefusedCondition: the API server refuses a condition that a node reports. It is left
+// out, and the rest is stored.
+func TestRefusedCondition(t *testing.T) {
+	for _, bad := range []metav1.Condition{
+		{Type: "Calibrated", Status: metav1.ConditionFalse},
+		{Type: "not a type", Status: metav1.ConditionFalse, Reason: "Old"},
+		{Type: "Calibrated", Status: metav1.ConditionFalse, Reason: "not a reason"},
+		{Type: "Calibrated", Status: "Perhaps", Reason: "Old"},
+		{Type: "Calibrated", Status: metav1.ConditionFalse, Reason: "Old", ObservedGeneration: -1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := start(t, boiler("n", "m"), model("m"))
+			settle()
+			w.dyn.PrependReactor("patch", "devicestatuses", func(a clienttesting.Action) (bool, runtime.Object, error) {
+				if strings.Contains(string(a.(clienttesting.PatchAction).GetPatch()), `"type":"`+bad.Type) {
+					return true, nil, apierrors.NewInvalid(v1beta1.GroupVersion().WithKind("DeviceStatus").GroupKind(), "boiler", nil)
+				}
+				return false, nil, nil
+			})
+			status := v1beta1.DeviceStatusStatus{Status: schema.Status{State: "online"}, Conditions: []metav1.Condition{bad}}
+			if err := w.Writers()["devicestatuses"](t.Context(), "n", reportOf(t, status)); err != nil {
+				t.Fatal(err)
+			}
+			settle()
+			st := w.status(t).Status
+			if c := apimeta.FindStatusCondition(st.Conditions, v1beta1.ConditionValuesStored); c == nil || c.Reason != devices.ReasonRefused || st.State != "online" {
+				t.Errorf("%+v: status %+v", bad, st)
+			}
+		})
+	}
+}
+
 // TestEvents: a user learns from events what happens to a device, and a device that comes and
 // goes for ever makes few of them.
 func TestEvents(t *testing.T) {

@@ -107,7 +107,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 		got, err := c.applyStatus(ctx, device, next, base)
 		if refused(err, r.failed) {
 			next.refuse(err)
-			now.since = next.unstoredSince()
+			now.since, now.bad = next.unstoredSince(), next.bad()
 			got, err = c.applyStatus(ctx, device, next, base)
 		}
 		if apierrors.IsConflict(err) && base != "" {
