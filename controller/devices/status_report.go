@@ -227,3 +227,35 @@ func (c *Controller) forget(name cache.Name) {
 	c.eventLimits.forget(name)
 	c.cfg.Live.Delete(name.Namespace, name.Name)
 }
+
+// endSession drops what is kept of a node's reports for its session: the next one sends all of
+// them again. Those that are not written yet are dropped when they are.
+func (c *Controller) endSession(node string) {
+	c.mu.Lock()
+	var reports []*report
+	for name := range c.byNode[node] {
+		if r := c.reports[name]; r != nil {
+			reports = append(reports, r)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range reports {
+		r.release()
+	}
+}
+
+// release drops a report that is written. What was written is dropped too: until the next
+// session here, another cloudcore may write.
+func (r *report) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == 0 {
+		r.body = nil
+	}
+	r.written = r.written.summarized()
+}
+
+// summarized is what was written, as far as events and the summary need it.
+func (w written) summarized() written {
+	return written{summary: w.summary, state: w.state, bad: w.bad, since: w.since}
+}

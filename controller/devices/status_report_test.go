@@ -177,6 +177,36 @@ func TestOlderThanAnother(t *testing.T) {
 	})
 }
 
+// TestReturnsFromAnother: a node's session moves to another cloudcore and comes back. The
+// values of before, which the other one has replaced meanwhile, are written again.
+func TestReturnsFromAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, boiler("n", "m"), model("m"))
+		settle()
+		write := w.Writers()["devicestatuses"]
+		end := w.Source("n").Subscribe(func(hub.Key) {})
+		if err := write(t.Context(), "n", report(t, "1")); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		end()
+		other := w.status(t)
+		other.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("DeviceStatus"))
+		other.Status.Twins[0].Reported.Value = "3"
+		other.ResourceVersion = "5000"
+		w.update(t, "devicestatuses", other)
+		settle()
+		defer w.Source("n").Subscribe(func(hub.Key) {})()
+		if err := write(t.Context(), "n", report(t, "1")); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if got := w.status(t).Status.Twins[0].Reported.Value; got != "1" {
+			t.Errorf("the DeviceStatus has %s, the node reported 1", got)
+		}
+	})
+}
+
 // TestOfflineNode: a node's link is cut before its last report is written. It is written.
 func TestOfflineNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -89,6 +89,9 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	switch {
 	case apierrors.IsNotFound(err), err == nil && device.Spec.NodeName != node:
 		c.settled(r, body) // it is not the node's to report any more
+		if !c.notifier.Subscribed(node) {
+			r.release()
+		}
 		return nil
 	case err != nil:
 		return err
@@ -126,6 +129,9 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	r.written, r.base = now, base
 	r.mu.Unlock()
 	c.settled(r, body)
+	if !c.notifier.Subscribed(node) {
+		r.release()
+	}
 	c.recordChanges(ctx, device, before, now, next)
 	return nil
 }
@@ -149,6 +155,7 @@ func (c *Controller) yield(ctx context.Context, name cache.Name, r *report, body
 		for _, f := range got.GetManagedFields() {
 			if f.Manager == reportManager && f.Time != nil && f.Time.After(received) {
 				c.settled(r, body)
+				r.release()
 				return nil
 			}
 		}
@@ -280,7 +287,7 @@ func (c *Controller) restore(name cache.Name, have *v1beta1.DeviceStatus) {
 	r.mu.Lock()
 	again := r.body != nil && r.written.uid != "" && (have == nil || r.written.uid != have.UID) && c.notifier.Subscribed(r.node)
 	if again {
-		r.written = written{summary: r.written.summary, state: r.written.state, bad: r.written.bad}
+		r.written = r.written.summarized()
 	}
 	r.mu.Unlock()
 	if again {
