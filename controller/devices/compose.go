@@ -2,6 +2,7 @@ package devices
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -31,7 +32,7 @@ const (
 // composed is a report as it is written.
 type composed struct {
 	status v1beta1.DeviceStatusStatus
-	json   string // of status, as it was before refuse
+	sum    [sha256.Size]byte // of status as JSON, as it was before refuse
 	since  time.Time
 }
 
@@ -61,7 +62,7 @@ func composeReport(body []byte, since time.Time) (*composed, error) {
 		c.trim(len(body))
 	}
 	text, err := json.Marshal(c.status)
-	c.json = string(text)
+	c.sum = sha256.Sum256(text)
 	return c, err
 }
 

@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -49,8 +50,8 @@ type report struct {
 
 // written is what was last written of a device.
 type written struct {
-	uid     types.UID // of the DeviceStatus; "" for nothing
-	body    string    // JSON that was applied to the DeviceStatus
+	uid     types.UID         // of the DeviceStatus; "" for nothing
+	sum     [sha256.Size]byte // of the JSON that was applied to the DeviceStatus
 	summary v1beta1.Summary
 	state   string
 	bad     []string  // types of the node's conditions that are False

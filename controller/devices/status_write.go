@@ -100,8 +100,8 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	if err != nil {
 		return err
 	}
-	now := written{uid: before.uid, body: next.json, state: next.status.State, since: next.unstoredSince(), bad: next.bad()}
-	if before.uid == "" || before.body != next.json {
+	now := written{uid: before.uid, sum: next.sum, state: next.status.State, since: next.unstoredSince(), bad: next.bad()}
+	if before.uid == "" || before.sum != next.sum {
 		// While the node has its session here, this cloudcore alone writes. Later another may
 		// have it: then this write is for the version that was seen last.
 		if here {
