@@ -163,7 +163,7 @@ func (c *Controller) yield(ctx context.Context, name cache.Name, r *report, body
 		r.base = got.GetResourceVersion()
 		r.mu.Unlock()
 	}
-	c.turns.add(name, false)
+	c.turns.delay(name, 0)
 	return nil
 }
 

@@ -3,7 +3,9 @@ package devices
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/runtime"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
@@ -47,4 +49,20 @@ func TestSessionEnds(t *testing.T) {
 			t.Error("kept after it was written")
 		}
 	})
+}
+
+// TestRemovedWhileWritten: a device that is removed while its write fails has no turn left.
+func TestRemovedWhileWritten(t *testing.T) {
+	turns := newTurns(time.Second, rate.NewLimiter(rate.Inf, 1))
+	name := cache.Name{Namespace: "plant", Name: "boiler"}
+	turns.add(name, false)
+	if got, ok := turns.next(t.Context()); !ok || got != name {
+		t.Fatal(got, ok)
+	}
+	turns.remove(name)
+	turns.delay(name, time.Second)
+	turns.done(name)
+	if len(turns.devices) != 0 {
+		t.Errorf("kept: %+v", turns.devices[name])
+	}
 }
