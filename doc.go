@@ -10,6 +10,8 @@
 //     certificates are in [hub/join].
 //   - EdgeController: [controller/edge.Controller].
 //   - DeviceController: [controller/devices.Controller].
+//   - Router: [controller/rules.Controller].
+//   - Live values of devices, which KubeEdge does not have: [controller/twins.Server].
 //   - CloudStream (kubectl logs, exec, port-forward): [controller/kubeletproxy.Server].
 //   - Node lifecycle, autonomy: [controller/nodelifecycle.Controller].
 //   - All of them in one value: [controller.Controller].
@@ -24,6 +26,8 @@
 //   - EventBus: [bus.Bus]; the topics and their payloads are in [bus/topics].
 //   - DeviceTwin: [twin.Engine]; [twin/mqtt.Bridge] puts it on the bus, and
 //     [twin/devicesync.Syncer] puts it in step with Device objects.
+//   - ServiceBus, and the node's part of rules: [bus/rules.Rules].
+//   - DMI: [device/dmi.Manager]; [device/push.Pusher] sends values where pushMethod says.
 //   - Mapper: [device.Run] with a [device.Driver] of your own.
 //
 // For people: keadm is "edgectl" in the cloud and "edgecore join" on the node. The
@@ -93,6 +97,11 @@
 // [controller.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller#Controller
 // [controller/edge.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/edge#Controller
 // [controller/devices.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/devices#Controller
+// [controller/rules.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/rules#Controller
+// [controller/twins.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/twins#Server
+// [bus/rules.Rules]: https://pkg.go.dev/github.com/edgekit/edgekit/bus/rules#Rules
+// [device/dmi.Manager]: https://pkg.go.dev/github.com/edgekit/edgekit/device/dmi#Manager
+// [device/push.Pusher]: https://pkg.go.dev/github.com/edgekit/edgekit/device/push#Pusher
 // [controller/kubeletproxy.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/kubeletproxy#Server
 // [controller/nodelifecycle.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/nodelifecycle#Controller
 // [meta.Store]: https://pkg.go.dev/github.com/edgekit/edgekit/meta#Store

@@ -102,13 +102,27 @@ type deviceWatch struct {
 	All  bool   `help:"Print the devices of all namespaces." short:"A"`
 }
 
-// Run prints a line for each report, until ctx ends or the server ends the watch.
+// Run prints a line for each report until ctx ends. The server ends a watch after half an hour
+// or more; the next one prints the head and all devices again.
 func (d *deviceWatch) Run(ctx context.Context, cli *cli, out program.Output) error {
 	client, _, err := cli.clients()
 	if err != nil {
 		return err
 	}
-	request := client.RESTClient().Get().AbsPath(twinsPath(d.Space, "", d.All)).SetHeader("Accept", asTable).Param("watch", "1")
+	for {
+		err := d.watch(ctx, client.RESTClient(), out)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// watch prints the events of one watch; nil when the server ends it.
+func (d *deviceWatch) watch(ctx context.Context, client rest.Interface, out io.Writer) error {
+	request := client.Get().AbsPath(twinsPath(d.Space, "", d.All)).SetHeader("Accept", asTable).Param("watch", "1")
 	if d.Name != "" {
 		request = request.Param("fieldSelector", "metadata.name="+d.Name)
 	}
@@ -120,11 +134,7 @@ func (d *deviceWatch) Run(ctx context.Context, cli *cli, out program.Output) err
 		return err
 	}
 	defer stream.Close()
-	err = printEvents(out, stream)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return printEvents(out, stream)
 }
 
 // printEvents prints the rows of a watch's events, the head first.

@@ -22,6 +22,11 @@ func TestDeviceNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
+	spaced := filepath.Join(t.TempDir(), "a folder") // go.mod has it in quotes
+	if err := os.Symlink(source, spaced); err != nil {
+		t.Fatal(err)
+	}
+	source = spaced
 	var out bytes.Buffer
 	if err := (&deviceNew{Name: "meter-2", Edgekit: source}).Run(program.Output{Writer: &out}); err != nil {
 		t.Fatal(err)
@@ -51,6 +56,9 @@ func TestDeviceNew(t *testing.T) {
 	}
 	if err := (&deviceNew{Name: "other", Edgekit: "nowhere"}).Run(program.Output{Writer: &out}); err == nil {
 		t.Error("a folder without edgekit was taken")
+	}
+	if _, err := os.Stat("other"); !os.IsNotExist(err) {
+		t.Errorf("a refused command left its folder: %v", err)
 	}
 }
 
@@ -97,7 +105,7 @@ func TestDeviceAdopt(t *testing.T) {
 	}
 	run := func(d deviceAdopt) string {
 		var out bytes.Buffer
-		d.File, d.To = file, "plant"
+		d.File, d.Space = file, "plant"
 		if err := d.Run(t.Context(), program.Output{Writer: &out}); err != nil {
 			return err.Error()
 		}

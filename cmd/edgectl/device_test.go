@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -90,5 +95,30 @@ func TestPrintAnswer(t *testing.T) {
 	status.Status.Conditions = []metav1.Condition{{Type: "DesiredValid", Status: metav1.ConditionFalse, Reason: "OutOfRange", Message: "t: 45 is above 40"}}
 	if err := printAnswer(&out, status, want); err == nil || !strings.Contains(err.Error(), "t: 45 is above 40") {
 		t.Errorf("a refusal: %v", err)
+	}
+}
+
+// TestDeviceWatch: a watch that the server ends is opened again, until the context ends.
+func TestDeviceWatch(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var opened atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if opened.Add(1) == 3 {
+			cancel()
+		}
+		fmt.Fprintln(w, `{"type":"ADDED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","rows":[{"cells":["pump","edge-1","online","1s","t=7"]}]}}`)
+	}))
+	defer server.Close()
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	text := "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: '" + server.URL + "'}}], contexts: [{name: c, context: {cluster: c}}]}"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := new(deviceWatch).Run(ctx, &cli{Kubeconfig: config}, program.Output{Writer: &out}); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Count(out.String(), "t=7"); got < 2 {
+		t.Errorf("%d watches, printed\n%s", opened.Load(), out.String())
 	}
 }

@@ -19,9 +19,9 @@ import (
 )
 
 type deviceAdopt struct {
+	spaceFlag
 	File  string   `arg:"" help:"What a mapper has proposed: a message of the topic $$hw/events/node/NODE/proposed/PROTOCOL, or a list of proposals in JSON; - is the input."`
 	Names []string `arg:"" name:"name" optional:"" help:"Names of the proposals to adopt. Without one they are listed."`
-	To    string   `help:"Namespace of the Devices." default:"default"`
 	Node  string   `help:"Edge node that the devices hang on."`
 	Model string   `help:"DeviceModel of devices whose proposal names none."`
 }
@@ -90,7 +90,7 @@ func (d *deviceAdopt) print(out program.Output, p device.Proposal) error {
 		Spec            schema.DeviceSpec `json:"spec"`
 	}{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1beta1.GroupVersion().String(), Kind: "Device"},
-		Metadata: map[string]any{"name": p.Name, "namespace": d.To},
+		Metadata: map[string]any{"name": p.Name, "namespace": d.Space},
 		Spec:     p.Spec(schema.DeviceModelSpec{}),
 	}
 	dev.Spec.NodeName = d.Node

@@ -19,12 +19,12 @@ import (
 )
 
 type deviceImport struct {
-	File      string `arg:"" help:"A W3C Thing Description (JSON) or a device profile of EdgeX (YAML or JSON); - is standard input."`
-	From      string `help:"What the file is: wot, edgex, or auto, which looks." enum:"auto,wot,edgex" default:"auto"`
-	Name      string `help:"Name of the DeviceModel. Default: from the file's title or name." placeholder:"NAME"`
-	Device    string `help:"Also print a Device of this name." placeholder:"NAME"`
-	Node      string `help:"Edge node of that Device." placeholder:"NODE"`
-	Namespace string `help:"Namespace of model and device." default:"default" name:"device-namespace"`
+	spaceFlag
+	File   string `arg:"" help:"A W3C Thing Description (JSON) or a device profile of EdgeX (YAML or JSON); - is standard input."`
+	From   string `help:"What the file is: wot, edgex, or auto, which looks." enum:"auto,wot,edgex" default:"auto"`
+	Name   string `help:"Name of the DeviceModel. Default: from the file's title or name." placeholder:"NAME"`
+	Device string `help:"Also print a Device of this name." placeholder:"NAME"`
+	Node   string `help:"Edge node of that Device." placeholder:"NODE"`
 }
 
 // Run prints DeviceModel and Device, and on standard error what was lost.
@@ -43,10 +43,10 @@ func (d *deviceImport) Run(_ context.Context, out program.Output) error {
 	if d.Name != "" {
 		name = d.Name
 	}
-	objects := []any{object("DeviceModel", d.Namespace, name, model)}
+	objects := []any{object("DeviceModel", d.Space, name, model)}
 	if d.Device != "" {
 		spec.ModelRef.Name, spec.NodeName = name, d.Node
-		objects = append(objects, object("Device", d.Namespace, d.Device, spec))
+		objects = append(objects, object("Device", d.Space, d.Device, spec))
 	}
 	for n, o := range objects {
 		body, err := sigsyaml.Marshal(o)

@@ -13,7 +13,7 @@ import (
 // TestDeviceImport imports a Thing Description and a profile, and exports the first again.
 func TestDeviceImport(t *testing.T) {
 	var out bytes.Buffer
-	in := deviceImport{File: "../../device/wot/testdata/http.td.json", From: "auto", Device: "pump-1", Node: "edge-7", Namespace: "plant"}
+	in := deviceImport{File: "../../device/wot/testdata/http.td.json", From: "auto", Device: "pump-1", Node: "edge-7", spaceFlag: spaceFlag{Space: "plant"}}
 	if err := in.Run(t.Context(), program.Output{Writer: &out}); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestDeviceImport(t *testing.T) {
 		}
 	}
 	out.Reset()
-	in = deviceImport{File: "../../device/edgexprofile/testdata/thermostat.profile.yaml", From: "auto", Name: "t8", Namespace: "plant"}
+	in = deviceImport{File: "../../device/edgexprofile/testdata/thermostat.profile.yaml", From: "auto", Name: "t8", spaceFlag: spaceFlag{Space: "plant"}}
 	if err := in.Run(t.Context(), program.Output{Writer: &out}); err != nil {
 		t.Fatal(err)
 	}

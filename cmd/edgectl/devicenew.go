@@ -2,13 +2,13 @@ package main
 
 import (
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -31,12 +31,12 @@ func (d *deviceNew) Run(out program.Output) error {
 	if !protocolName.MatchString(d.Name) {
 		return &program.UsageError{Setting: "name", Reason: fmt.Sprintf("%q must be a DNS label: a-z, 0-9 and -, a letter first", d.Name)}
 	}
-	if err := os.Mkdir(d.Name, 0o755); err != nil {
-		return &program.UsageError{Setting: "name", Reason: err.Error() + ": name a folder that is not there"}
-	}
 	files, err := newDeviceFiles(d.Name, d.Edgekit)
 	if err != nil {
 		return err
+	}
+	if err := os.Mkdir(d.Name, 0o755); err != nil {
+		return &program.UsageError{Setting: "name", Reason: err.Error() + ": name a folder that is not there"}
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(d.Name, name), []byte(text), 0o644); err != nil {
@@ -55,7 +55,7 @@ func newDeviceFiles(name, edgekit string) (map[string]string, error) {
 	}
 	version := "v0.0.0"
 	if info, ok := debug.ReadBuildInfo(); ok && strings.HasPrefix(info.Main.Version, "v") {
-		version = info.Main.Version
+		version, _, _ = strings.Cut(info.Main.Version, "+") // no module has a version with +dirty
 	}
 	files := make(map[string]string)
 	for _, f := range list {
@@ -71,9 +71,9 @@ func newDeviceFiles(name, edgekit string) (map[string]string, error) {
 			_, err = os.Stat(filepath.Join(dir, "go.mod"))
 		}
 		if err != nil {
-			return nil, &program.UsageError{Setting: "edgekit", Reason: errors.Join(err, errors.New("name the folder of edgekit's source, with its go.mod")).Error()}
+			return nil, &program.UsageError{Setting: "edgekit", Reason: err.Error() + ": name the folder of edgekit's source, with its go.mod"}
 		}
-		files["go.mod"] += "\nreplace github.com/edgekit/edgekit => " + dir + "\n"
+		files["go.mod"] += "\nreplace github.com/edgekit/edgekit => " + strconv.Quote(dir) + "\n"
 	}
 	return files, nil
 }

@@ -26,7 +26,7 @@ type cli struct {
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`
 
-	Init   initCmd           `cmd:"" help:"Create the namespace, the device resources (CRDs) and cloudcore's role in the cluster."`
+	Init   initCmd           `cmd:"" help:"Create the namespace, the resources of devices and rules (CRDs) and cloudcore's role in the cluster."`
 	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`
 	Access kubeconfigCmd     `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`

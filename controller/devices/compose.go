@@ -2,8 +2,10 @@ package devices
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +32,7 @@ const (
 // composed is a report as it is written.
 type composed struct {
 	status v1beta1.DeviceStatusStatus
-	json   string // of status, as it was before refuse
+	sum    [sha256.Size]byte // of status as JSON, as it was before refuse
 	since  time.Time
 }
 
@@ -60,7 +62,7 @@ func composeReport(body []byte, since time.Time) (*composed, error) {
 		c.trim(len(body))
 	}
 	text, err := json.Marshal(c.status)
-	c.json = string(text)
+	c.sum = sha256.Sum256(text)
 	return c, err
 }
 
@@ -125,10 +127,22 @@ func twinSize(t schema.Twin) int {
 // refuse leaves out all values, because the API server refuses the report.
 func (c *composed) refuse(why error) {
 	c.status.Twins, c.status.Extensions = nil, nil
-	c.status.Conditions = slices.DeleteFunc(c.status.Conditions, func(cond metav1.Condition) bool {
-		return cond.Reason == "" || cond.Status != metav1.ConditionTrue && cond.Status != metav1.ConditionFalse && cond.Status != metav1.ConditionUnknown
-	})
+	c.status.Conditions = slices.DeleteFunc(c.status.Conditions, func(cond metav1.Condition) bool { return !storable(cond) })
 	c.notStored(ReasonRefused, summary.Shorten("the API server refuses the node's report: "+why.Error(), 1024))
+}
+
+// storable reports whether the schema of DeviceStatus allows a condition of a node.
+func storable(cond metav1.Condition) bool {
+	switch cond.Status {
+	case metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown:
+	default:
+		return false
+	}
+	typeForm := regexp.MustCompile(`^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$`)
+	reasonForm := regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
+	return len(cond.Type) <= 316 && typeForm.MatchString(cond.Type) &&
+		len(cond.Reason) <= 1024 && reasonForm.MatchString(cond.Reason) &&
+		len(cond.Message) <= 32768 && cond.ObservedGeneration >= 0
 }
 
 func (c *composed) notStored(reason, message string) {

@@ -48,7 +48,7 @@ const (
 
 // recordChanges creates events for what changed between two writes of a device.
 func (c *Controller) recordChanges(ctx context.Context, device *v1beta1.Device, before, now written, next *composed) {
-	known := before.uid != ""
+	known := before.summary.LastSeen != nil // something was written before
 	if was, is := alive(before.state), alive(now.state); known && was != is && now.state != "" {
 		if is {
 			c.event(ctx, device, corev1.EventTypeNormal, EventOnline, "the state is "+now.state)

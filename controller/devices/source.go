@@ -48,7 +48,11 @@ func (s *source) Compare(a, b string) int { return cache.Compare(a, b) }
 
 func (s *source) Subscribe(changed func(hub.Key)) (stop func()) {
 	_, unsubscribe := s.c.notifier.Subscribe(s.node, changed)
-	return func() { unsubscribe() }
+	return func() {
+		if unsubscribe() {
+			s.c.endSession(s.node)
+		}
+	}
 }
 
 func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {

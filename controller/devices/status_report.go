@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -49,8 +50,8 @@ type report struct {
 
 // written is what was last written of a device.
 type written struct {
-	uid     types.UID // of the DeviceStatus; "" for nothing
-	body    string    // JSON that was applied to the DeviceStatus
+	uid     types.UID         // of the DeviceStatus; "" for nothing
+	sum     [sha256.Size]byte // of the JSON that was applied to the DeviceStatus
 	summary v1beta1.Summary
 	state   string
 	bad     []string  // types of the node's conditions that are False
@@ -226,4 +227,36 @@ func (c *Controller) forget(name cache.Name) {
 	c.turns.remove(name)
 	c.eventLimits.forget(name)
 	c.cfg.Live.Delete(name.Namespace, name.Name)
+}
+
+// endSession drops what is kept of a node's reports for its session: the next one sends all of
+// them again. Those that are not written yet are dropped when they are.
+func (c *Controller) endSession(node string) {
+	c.mu.Lock()
+	var reports []*report
+	for name := range c.byNode[node] {
+		if r := c.reports[name]; r != nil {
+			reports = append(reports, r)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range reports {
+		r.release()
+	}
+}
+
+// release drops a report that is written. What was written is dropped too: until the next
+// session here, another cloudcore may write.
+func (r *report) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == 0 {
+		r.body = nil
+	}
+	r.written = r.written.summarized()
+}
+
+// summarized is what was written, as far as events and the summary need it.
+func (w written) summarized() written {
+	return written{summary: w.summary, state: w.state, bad: w.bad, since: w.since}
 }

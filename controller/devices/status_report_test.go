@@ -177,6 +177,36 @@ func TestOlderThanAnother(t *testing.T) {
 	})
 }
 
+// TestReturnsFromAnother: a node's session moves to another cloudcore and comes back. The
+// values of before, which the other one has replaced meanwhile, are written again.
+func TestReturnsFromAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, boiler("n", "m"), model("m"))
+		settle()
+		write := w.Writers()["devicestatuses"]
+		end := w.Source("n").Subscribe(func(hub.Key) {})
+		if err := write(t.Context(), "n", report(t, "1")); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		end()
+		other := w.status(t)
+		other.SetGroupVersionKind(v1beta1.GroupVersion().WithKind("DeviceStatus"))
+		other.Status.Twins[0].Reported.Value = "3"
+		other.ResourceVersion = "5000"
+		w.update(t, "devicestatuses", other)
+		settle()
+		defer w.Source("n").Subscribe(func(hub.Key) {})()
+		if err := write(t.Context(), "n", report(t, "1")); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if got := w.status(t).Status.Twins[0].Reported.Value; got != "1" {
+			t.Errorf("the DeviceStatus has %s, the node reported 1", got)
+		}
+	})
+}
+
 // TestOfflineNode: a node's link is cut before its last report is written. It is written.
 func TestOfflineNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -275,6 +305,38 @@ func TestRefused(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 	})
+}
+
+// TestRefusedCondition: the API server refuses a condition that a node reports. It is left
+// out, and the rest is stored.
+func TestRefusedCondition(t *testing.T) {
+	for _, bad := range []metav1.Condition{
+		{Type: "Calibrated", Status: metav1.ConditionFalse},
+		{Type: "not a type", Status: metav1.ConditionFalse, Reason: "Old"},
+		{Type: "Calibrated", Status: metav1.ConditionFalse, Reason: "not a reason"},
+		{Type: "Calibrated", Status: "Perhaps", Reason: "Old"},
+		{Type: "Calibrated", Status: metav1.ConditionFalse, Reason: "Old", ObservedGeneration: -1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := start(t, boiler("n", "m"), model("m"))
+			settle()
+			w.dyn.PrependReactor("patch", "devicestatuses", func(a clienttesting.Action) (bool, runtime.Object, error) {
+				if strings.Contains(string(a.(clienttesting.PatchAction).GetPatch()), `"type":"`+bad.Type) {
+					return true, nil, apierrors.NewInvalid(v1beta1.GroupVersion().WithKind("DeviceStatus").GroupKind(), "boiler", nil)
+				}
+				return false, nil, nil
+			})
+			status := v1beta1.DeviceStatusStatus{Status: schema.Status{State: "online"}, Conditions: []metav1.Condition{bad}}
+			if err := w.Writers()["devicestatuses"](t.Context(), "n", reportOf(t, status)); err != nil {
+				t.Fatal(err)
+			}
+			settle()
+			st := w.status(t).Status
+			if c := apimeta.FindStatusCondition(st.Conditions, v1beta1.ConditionValuesStored); c == nil || c.Reason != devices.ReasonRefused || st.State != "online" {
+				t.Errorf("%+v: status %+v", bad, st)
+			}
+		})
+	}
 }
 
 // TestEvents: a user learns from events what happens to a device, and a device that comes and

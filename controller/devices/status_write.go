@@ -89,6 +89,9 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	switch {
 	case apierrors.IsNotFound(err), err == nil && device.Spec.NodeName != node:
 		c.settled(r, body) // it is not the node's to report any more
+		if !c.notifier.Subscribed(node) {
+			r.release()
+		}
 		return nil
 	case err != nil:
 		return err
@@ -97,8 +100,8 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	if err != nil {
 		return err
 	}
-	now := written{uid: before.uid, body: next.json, state: next.status.State, since: next.unstoredSince(), bad: next.bad()}
-	if before.uid == "" || before.body != next.json {
+	now := written{uid: before.uid, sum: next.sum, state: next.status.State, since: next.unstoredSince(), bad: next.bad()}
+	if before.uid == "" || before.sum != next.sum {
 		// While the node has its session here, this cloudcore alone writes. Later another may
 		// have it: then this write is for the version that was seen last.
 		if here {
@@ -107,7 +110,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 		got, err := c.applyStatus(ctx, device, next, base)
 		if refused(err, r.failed) {
 			next.refuse(err)
-			now.since = next.unstoredSince()
+			now.since, now.bad = next.unstoredSince(), next.bad()
 			got, err = c.applyStatus(ctx, device, next, base)
 		}
 		if apierrors.IsConflict(err) && base != "" {
@@ -126,6 +129,9 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	r.written, r.base = now, base
 	r.mu.Unlock()
 	c.settled(r, body)
+	if !c.notifier.Subscribed(node) {
+		r.release()
+	}
 	c.recordChanges(ctx, device, before, now, next)
 	return nil
 }
@@ -149,6 +155,7 @@ func (c *Controller) yield(ctx context.Context, name cache.Name, r *report, body
 		for _, f := range got.GetManagedFields() {
 			if f.Manager == reportManager && f.Time != nil && f.Time.After(received) {
 				c.settled(r, body)
+				r.release()
 				return nil
 			}
 		}
@@ -156,7 +163,7 @@ func (c *Controller) yield(ctx context.Context, name cache.Name, r *report, body
 		r.base = got.GetResourceVersion()
 		r.mu.Unlock()
 	}
-	c.turns.add(name, false)
+	c.turns.delay(name, 0)
 	return nil
 }
 
@@ -280,7 +287,7 @@ func (c *Controller) restore(name cache.Name, have *v1beta1.DeviceStatus) {
 	r.mu.Lock()
 	again := r.body != nil && r.written.uid != "" && (have == nil || r.written.uid != have.UID) && c.notifier.Subscribed(r.node)
 	if again {
-		r.written = written{summary: r.written.summary, state: r.written.state, bad: r.written.bad}
+		r.written = r.written.summarized()
 	}
 	r.mu.Unlock()
 	if again {

@@ -64,14 +64,13 @@ func (t *turns) add(name cache.Name, urgent bool) {
 	t.signal()
 }
 
-// delay has a device written after a pause.
+// delay has a device that is being written, and is not removed, written again after a pause.
 func (t *turns) delay(name cache.Name, pause time.Duration) {
 	t.mu.Lock()
-	if d := t.devices[name]; d != nil {
-		d.due = time.Now().Add(pause)
+	defer t.mu.Unlock()
+	if d := t.devices[name]; d != nil && !d.gone {
+		d.queued, d.due = true, time.Now().Add(pause) // done makes it rest
 	}
-	t.mu.Unlock()
-	t.add(name, false)
 }
 
 func (t *turns) readyLocked(name cache.Name, d *turn) {

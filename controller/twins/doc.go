@@ -23,7 +23,10 @@
 // Versions are numbers of this run of cloudcore and grow with each change. A watch gives each
 // device's newest values: a slow client skips values in between and never gets an older one
 // after a newer one. A watch from a version of another run ends with 410 Gone, and the client
-// lists again. A deletion is remembered for the next few thousand.
+// lists again. A deletion is remembered for the next few thousand. The Service has
+// sessionAffinity ClientIP, so that an API server which uses its cluster address stays with one
+// cloudcore; with --enable-aggregator-routing it picks one for each request, and a watch may
+// have to list again.
 //
 // # Several cloudcores
 //

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -39,7 +41,7 @@ type RegistrationConfig struct {
 }
 
 // Registration makes a Server known to the API server: an EndpointSlice of the Service has its
-// address, and the APIService its authority.
+// address, and the APIService its authority. Each cloudcore has one.
 type Registration struct {
 	cfg   RegistrationConfig
 	guard runguard.Guard
@@ -59,34 +61,46 @@ func NewRegistration(cfg RegistrationConfig) (*Registration, error) {
 	return &Registration{cfg: cfg}, nil
 }
 
+// renewed is the annotation of an EndpointSlice with the time when its cloudcore last renewed it.
+const renewed = "edgekit.io/renewed"
+
 const (
-	registerEvery = time.Minute     // how often the authority is looked at
+	registerEvery = time.Minute     // how often the address is renewed
 	registerRetry = 5 * time.Second // after the API server refused
 	unregister    = 5 * time.Second // how long the end may take
+	expiry        = 5 * time.Minute // addresses that are not renewed for so long are removed
 )
 
-// Run registers the server and follows changes of its authority, until ctx ends. It then removes
-// the address and returns nil. A second Run returns controller.ErrStarted.
+// Run registers the server, and renews its address and its authority until ctx ends. It then
+// removes the address and returns nil. Meanwhile it removes the addresses of cloudcores that
+// were killed: those that it has not seen renewed for five minutes. A second Run returns
+// controller.ErrStarted.
 func (r *Registration) Run(ctx context.Context) error {
 	if err := r.guard.Start(); err != nil {
 		return err
 	}
 	var done []byte
 	warned := false
+	others := make(map[string]seen)
 	for ctx.Err() == nil {
 		wait := registerEvery
-		if authority := r.cfg.Authority(); !bytes.Equal(authority, done) {
-			switch err := r.apply(ctx, authority); {
-			case err == nil:
-				done, warned = authority, false
+		authority := r.cfg.Authority()
+		err := r.apply(ctx, authority)
+		if err == nil {
+			err = r.removeExpired(ctx, others)
+		}
+		switch {
+		case err == nil:
+			if !bytes.Equal(authority, done) {
 				r.cfg.Logger.Info("live values are registered with the API server", "address", r.cfg.Address.String())
-			case ctx.Err() == nil:
-				wait = registerRetry
-				if !warned {
-					r.cfg.Logger.Warn("live values cannot be registered with the API server, trying on: apply what 'edgectl manifest --twins' prints", "err", err)
-				}
-				warned = true
 			}
+			done, warned = authority, false
+		case ctx.Err() == nil:
+			wait = registerRetry
+			if !warned {
+				r.cfg.Logger.Warn("live values cannot be registered with the API server, trying on: apply what 'edgectl manifest --twins' prints", "err", err)
+			}
+			warned = true
 		}
 		select {
 		case <-ctx.Done():
@@ -100,6 +114,49 @@ func (r *Registration) Run(ctx context.Context) error {
 		r.cfg.Logger.Warn("the address of this cloudcore stays registered", "slice", r.slice(), "err", err)
 	}
 	return nil
+}
+
+// seen is the version of another cloudcore's EndpointSlice, and since when it is that.
+type seen struct {
+	version string
+	since   time.Time
+}
+
+// removeExpired removes the EndpointSlices that nobody renews. Times are this machine's: clocks
+// of cloudcores may differ.
+func (r *Registration) removeExpired(ctx context.Context, others map[string]seen) error {
+	list, err := r.slices().List(ctx, metav1.ListOptions{LabelSelector: labels.Set(r.labels()).String()})
+	if err != nil {
+		return fmt.Errorf("EndpointSlices of Service %s: %w", Service, err)
+	}
+	there := make(map[string]bool)
+	for i := range list.Items {
+		slice := &list.Items[i]
+		name, version := slice.GetName(), slice.GetResourceVersion()
+		if name == r.slice() || slice.GetAnnotations()[renewed] == "" {
+			continue
+		}
+		there[name] = true
+		if others[name].version != version {
+			others[name] = seen{version, time.Now()}
+			continue
+		}
+		if time.Since(others[name].since) < expiry {
+			continue
+		}
+		// The version must still be this one: its cloudcore may renew it now.
+		err := r.slices().Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("EndpointSlice %s: %w", name, err)
+		}
+		r.cfg.Logger.Info("the address of a cloudcore that is gone was removed", "slice", name)
+	}
+	maps.DeleteFunc(others, func(name string, _ seen) bool { return !there[name] })
+	return nil
+}
+
+func (r *Registration) labels() map[string]string {
+	return map[string]string{"kubernetes.io/service-name": Service, "endpointslice.kubernetes.io/managed-by": "cloudcore.edgekit.io"}
 }
 
 func (r *Registration) slices() dynamic.ResourceInterface {
@@ -118,9 +175,10 @@ func (r *Registration) apply(ctx context.Context, authority []byte) error {
 	}
 	slice := map[string]any{
 		"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
-		"metadata": map[string]any{"name": r.slice(), "namespace": r.cfg.Namespace, "labels": map[string]string{
-			"kubernetes.io/service-name": Service, "endpointslice.kubernetes.io/managed-by": "cloudcore.edgekit.io",
-		}},
+		"metadata": map[string]any{
+			"name": r.slice(), "namespace": r.cfg.Namespace, "labels": r.labels(),
+			"annotations": map[string]string{renewed: time.Now().UTC().Format(time.RFC3339Nano)},
+		},
 		"endpoints": []any{map[string]any{"addresses": []string{r.cfg.Address.Addr().String()}, "conditions": map[string]bool{"ready": true}}},
 		"ports":     []any{map[string]any{"name": "https", "port": r.cfg.Address.Port(), "protocol": "TCP"}},
 	}

@@ -79,6 +79,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 15 * time.Second,
+		WriteTimeout:      2 * time.Minute, // of all but watches, which have readTime
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),

@@ -20,6 +20,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -304,6 +305,40 @@ func TestWatch(t *testing.T) {
 	expect(rows, "MODIFIED", `"columnDefinitions":null`)
 	w.store.Delete("plant", "a1")
 	expect(selected, "DELETED", `"a1"`)
+}
+
+// deadlines is a client that reads, and remembers the deadline of writes.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	last time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.last = at
+	return nil
+}
+
+// TestIdleWatch: a watch without events has no deadline. With HTTP/2 it would end there.
+func TestIdleWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, twins.StoreConfig{})
+		w.put("plant", "a1", "7")
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/apis/twins.edgekit.io/v1/twins?watch=1", nil)
+		r.Header.Set("Authorization", "Bearer root")
+		client := &deadlines{ResponseRecorder: httptest.NewRecorder(), last: time.Now()}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.ServeHTTP(client, r)
+		}()
+		synctest.Wait()
+		if !strings.Contains(client.Body.String(), "ADDED") || !client.last.IsZero() {
+			t.Errorf("deadline %s after %s", client.last, client.Body)
+		}
+		cancel()
+		<-done
+	})
 }
 
 // TestBounds: the store keeps no more bytes than it may, and a device without room is there

@@ -33,7 +33,6 @@ type Store struct {
 
 	mu      sync.Mutex
 	version uint64
-	first   uint64 // versions up to it belong to another run
 	bytes   int
 	of      map[name]*entry
 	order   *list.List // of *entry, by version
@@ -73,7 +72,7 @@ func NewStore(cfg StoreConfig) (*Store, error) {
 	// Versions of a later run are larger, unless the clock went back.
 	start := uint64(time.Now().UnixMicro())
 	return &Store{
-		maxBytes: cfg.MaxBytes, version: start, first: start, lost: start,
+		maxBytes: cfg.MaxBytes, version: start, lost: start,
 		of: make(map[name]*entry), order: list.New(), changed: make(chan struct{}),
 	}, nil
 }

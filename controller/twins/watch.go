@@ -210,6 +210,8 @@ func (c *watcher) flush() bool {
 	if err == nil {
 		err = c.control.Flush()
 	}
+	// HTTP/2 ends a stream at its deadline even if nothing is written.
+	_ = c.control.SetWriteDeadline(time.Time{})
 	return err == nil
 }
 
