@@ -139,6 +139,7 @@ func (d *deviceWatch) watch(ctx context.Context, client rest.Interface, out io.W
 
 // printEvents prints the rows of a watch's events, the head first.
 func printEvents(out io.Writer, stream io.Reader) error {
+	out = program.Plain(out)
 	const form = "%-24v %-16v %-10v %v\n"
 	fmt.Fprintf(out, form, "NAME", "NODE", "STATE", "VALUES")
 	events := json.NewDecoder(stream)

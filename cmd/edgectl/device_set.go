@@ -127,6 +127,7 @@ func (d *deviceSet) answer(ctx context.Context, client dynamic.Interface, genera
 
 // printAnswer prints each property's values; a refusal is the error.
 func printAnswer(out io.Writer, status v1beta1.DeviceStatus, desired []schema.Property) error {
+	out = program.Plain(out)
 	if c := apimeta.FindStatusCondition(status.Status.Conditions, devicesync.ConditionDesiredValid); c != nil && c.Status == metav1.ConditionFalse {
 		return fmt.Errorf("the node refuses: %s: %s", c.Reason, c.Message)
 	}

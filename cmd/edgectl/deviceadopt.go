@@ -37,8 +37,9 @@ func (d *deviceAdopt) Run(_ context.Context, out program.Output) error {
 		return &program.UsageError{Setting: "file", Reason: err.Error()}
 	}
 	if len(d.Names) == 0 {
+		plain := program.Plain(out)
 		for _, p := range list {
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", p.Name, p.Protocol.Name, p.Model, p.Description)
+			fmt.Fprintf(plain, "%s\t%s\t%s\t%s\n", p.Name, p.Protocol.Name, p.Model, p.Description)
 		}
 		return nil
 	}

@@ -89,6 +89,7 @@ func (g *getCmd) path() string {
 
 // printTable prints the columns that are for everybody.
 func printTable(out io.Writer, t *metav1.Table) error {
+	out = program.Plain(out)
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	var heads []string
 	for _, c := range t.ColumnDefinitions {

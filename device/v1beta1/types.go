@@ -17,7 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.nodeName`,description="The edge node that the device hangs on."
 // +kubebuilder:printcolumn:name="Model",type=string,JSONPath=`.spec.deviceModelRef.name`,description="The DeviceModel that describes the device."
 // +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol.protocolName`,description="The protocol, which selects the mapper."
-// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`,description="online, offline, ok, unknown or unhealthy, as last reported."
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`,description="online, offline, ok, unknown, unhealthy or disabled, as last reported."
 // +kubebuilder:printcolumn:name="Last seen",type=date,JSONPath=`.status.lastSeen`,description="When cloudcore last received a report about the device; one a minute is written while nothing else changes."
 // +kubebuilder:printcolumn:name="Values",type=string,JSONPath=`.status.values`,priority=1,description="Reported values, as many as one line takes. All are in the DeviceStatus; kubectl get twins shows them live."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -38,7 +38,7 @@ type Device struct {
 // Summary is the short form of a DeviceStatus that Device.status has. cloudcore writes it
 // with the DeviceStatus, so it is as fresh as that.
 type Summary struct {
-	// State of the device: online, offline, ok, unknown or unhealthy.
+	// State of the device: online, offline, ok, unknown, unhealthy or disabled.
 	State string `json:"state,omitempty"`
 	// LastSeen is when cloudcore last received a report about the device. While nothing
 	// else changes it is written once a minute.
@@ -99,7 +99,7 @@ type DeviceModelList struct {
 // +genclient:noStatus
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=devicestatuses,shortName=devstat,categories=edgekit
-// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`,description="online, offline, ok, unknown or unhealthy, as last reported."
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`,description="online, offline, ok, unknown, unhealthy or disabled, as last reported."
 // +kubebuilder:printcolumn:name="Last online",type=date,JSONPath=`.status.lastOnlineTime`,description="When the device was last seen online."
 // +kubebuilder:printcolumn:name="Model found",type=string,JSONPath=`.status.conditions[?(@.type=="ModelFound")].status`,description="Whether the Device's model exists."
 // +kubebuilder:printcolumn:name="Desired valid",type=string,JSONPath=`.status.conditions[?(@.type=="DesiredValid")].status`,description="Whether the node accepts the desired values; empty if it always did."

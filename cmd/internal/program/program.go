@@ -106,7 +106,7 @@ func parse(parser *kong.Kong, args []string, exited *errExit) (kctx *kong.Contex
 }
 
 func (p Program) fail(code int, err error) int {
-	line := strings.Join(strings.Fields(err.Error()), " ")
+	line := plainText(strings.Join(strings.Fields(err.Error()), " "))
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line)
 	return code
 }

@@ -403,7 +403,7 @@ type Status struct {
 	// +listType=map
 	// +listMapKey=propertyName
 	Twins []Twin `json:"twins,omitempty"`
-	// State of the device: online, offline, ok, unknown or unhealthy.
+	// State of the device: online, offline, ok, unknown, unhealthy or disabled.
 	State string `json:"state,omitempty"`
 	// LastOnlineTime is when the device was last seen online, in RFC 3339.
 	LastOnlineTime string `json:"lastOnlineTime,omitempty"`
