@@ -291,7 +291,8 @@ func (d *delivery) try(ctx context.Context, e hub.Event, since time.Time) error 
 		return err
 	}
 	d.c.statuses.failure(name, d.node, err.Error())
-	if ttl := r.ttl(); time.Since(since) < ttl {
+	failed, ok := errors.AsType[*sendError](err)
+	if ttl := r.ttl(); (!ok || !failed.final) && time.Since(since) < ttl {
 		return err
 	}
 	d.c.statuses.dead(name, v1.DeadLetter{
