@@ -115,7 +115,7 @@ func (e *entry) run(ctx context.Context) error {
 	if failed := <-known; failed != nil {
 		err = failed
 	}
-	e.places.wait()
+	e.places.close()
 	switch {
 	case err != nil && !errors.Is(err, http.ErrServerClosed):
 		return fmt.Errorf("controller/rules: %s: %w", e.cfg.Listener.Addr(), err)

@@ -129,6 +129,7 @@ const judgeDelay = 200 * time.Millisecond
 // Config.StatusEvery.
 func (s *statuses) run(ctx context.Context) error {
 	var counted time.Time
+	var pause time.Duration // after a write that failed
 	for {
 		select {
 		case <-ctx.Done():
@@ -142,7 +143,7 @@ func (s *statuses) run(ctx context.Context) error {
 			wait = max(wait, time.Until(counted.Add(s.c.cfg.StatusEvery)))
 		}
 		s.mu.Unlock()
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(max(wait, pause))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -155,8 +156,14 @@ func (s *statuses) run(ctx context.Context) error {
 		if all {
 			counted = due
 		}
-		if s.flush(ctx, all) {
+		left, failed := s.flush(ctx, all)
+		if left {
 			s.notify()
+		}
+		if pause *= 2; !failed {
+			pause = 0
+		} else if pause = max(pause, time.Second); pause > s.c.cfg.StatusEvery {
+			pause = s.c.cfg.StatusEvery
 		}
 	}
 }
@@ -171,8 +178,8 @@ func (s *statuses) last(ctx context.Context) {
 	s.flush(ctx, true)
 }
 
-// flush writes what is due and reports whether something is left.
-func (s *statuses) flush(ctx context.Context, counts bool) (left bool) {
+// flush writes what is due and reports whether something is left, and whether a write failed.
+func (s *statuses) flush(ctx context.Context, counts bool) (left, failed bool) {
 	s.mu.Lock()
 	names := make(map[cache.Name]*tally)
 	for name := range s.judge {
@@ -199,13 +206,13 @@ func (s *statuses) flush(ctx context.Context, counts bool) (left bool) {
 			s.c.log.Warn("the status of a rule cannot be written; trying again", "rule", name.Namespace+"/"+name.Name, "err", err)
 			s.restore(name, t)
 			mu.Lock()
-			left = true
+			left, failed = true, true
 			mu.Unlock()
 			return nil
 		})
 	}
 	_ = group.Wait() // the functions return nil
-	return left
+	return left, failed
 }
 
 // restore adds a tally that was not written to what was counted since.
