@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,25 @@ type statuses struct {
 	mu      sync.Mutex
 	tallies map[cache.Name]*tally
 	judge   map[cache.Name]struct{} // rules whose condition may have changed
+
+	succeeded, failed, given, dropped atomic.Uint64 // since the start, of all rules
+}
+
+// Stats are counts of this cloudcore since the start.
+type Stats struct {
+	Delivered   uint64 // messages and requests that their target took
+	Failed      uint64 // tries that failed, and messages that were given up
+	DeadLetters uint64 // messages that were given up
+	Dropped     uint64 // messages of nodes that no rule is for, or that cannot be read
+	Waiting     int    // messages that wait in the API server for nodes that are away
+}
+
+// Stats returns the counts so far.
+func (c *Controller) Stats() Stats {
+	s := c.statuses
+	return Stats{
+		Delivered: s.succeeded.Load(), Failed: s.failed.Load(), DeadLetters: s.given.Load(), Dropped: s.dropped.Load(), Waiting: c.messages.Len(),
+	}
 }
 
 func newStatuses(c *Controller) *statuses {
@@ -78,10 +98,12 @@ func (t *tally) node(node string) *v1.NodeCount {
 }
 
 func (s *statuses) success(name cache.Name, node string) {
+	s.succeeded.Add(1)
 	s.change(name, func(t *tally) { t.node(node).SuccessMessages++ })
 }
 
 func (s *statuses) failure(name cache.Name, node, text string) {
+	s.failed.Add(1)
 	s.change(name, func(t *tally) {
 		t.node(node).FailMessages++
 		t.last = &v1.RuleError{Time: metav1.Now(), Node: node, Text: clip(text)}
@@ -89,6 +111,7 @@ func (s *statuses) failure(name cache.Name, node, text string) {
 }
 
 func (s *statuses) dead(name cache.Name, letter v1.DeadLetter) {
+	s.given.Add(1)
 	s.change(name, func(t *tally) {
 		t.given++
 		t.dead = slices.Insert(t.dead, 0, letter)

@@ -50,6 +50,7 @@ type EventQueues struct {
 	sources map[string]*eventQueue
 	bytes   int64 // of all queues
 	dropped uint64
+	acked   uint64 // events, since the start
 	subs    map[int]func(string)
 	next    int
 }
@@ -68,6 +69,7 @@ type QueueStats struct {
 	Events  int    // waiting, in all queues
 	Bytes   int64  // of those
 	Dropped uint64 // because a bound was reached, since the start
+	Acked   uint64 // by the cloud, since the start
 }
 
 var _ hub.Outbox = (*EventQueues)(nil)
@@ -332,7 +334,7 @@ func (q *EventQueues) Names(ctx context.Context) ([]string, error) {
 func (q *EventQueues) Stats() QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := QueueStats{Queues: len(q.queues), Bytes: q.bytes, Dropped: q.dropped}
+	s := QueueStats{Queues: len(q.queues), Bytes: q.bytes, Dropped: q.dropped, Acked: q.acked}
 	for _, e := range q.queues {
 		s.Events += len(e.sizes)
 	}

@@ -84,7 +84,7 @@ func (q *EventQueues) Acked(ctx context.Context, source string, id uint64) error
 			return fmt.Errorf("meta/manager: %w", err)
 		}
 		q.mu.Lock()
-		q.removeLocked(e, to)
+		q.acked += q.removeLocked(e, to)
 		q.mu.Unlock()
 	}
 }

@@ -304,6 +304,9 @@ func TestEventQueuesManyRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if s := q.Stats(); s.Acked != 3001 {
+		t.Errorf("counted %+v", s)
+	}
 	if keys, _, err := store.Keys(t.Context(), meta.Local+"test/event/"); err != nil || len(keys) != 0 {
 		t.Errorf("acknowledged, and %d events are left, %v", len(keys), err)
 	}
