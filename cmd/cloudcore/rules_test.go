@@ -66,7 +66,7 @@ func TestRulesConfig(t *testing.T) {
 	}
 }
 
-// TestRulesMetrics: the figures of rules come out with their values.
+// TestRulesMetrics: the metrics of rules come out with their values.
 func TestRulesMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(newRulesMetrics(func() rules.Stats {

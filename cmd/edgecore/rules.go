@@ -49,12 +49,12 @@ func (f *rulesFlags) addRules(all parts, n *node, b *bus.Bus, ends *hub.Endpoint
 
 // rulesMetrics are the metrics of rules.
 type rulesMetrics struct {
-	stats   func() rules.Stats
-	figures []rulesFigure
+	stats func() rules.Stats
+	all   []rulesMetric
 }
 
-// rulesFigure is one metric of rules.Stats.
-type rulesFigure struct {
+// rulesMetric is one metric of rules.Stats.
+type rulesMetric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 	of   func(rules.Stats) float64
@@ -63,7 +63,7 @@ type rulesFigure struct {
 func newRulesMetrics(stats func() rules.Stats) *rulesMetrics {
 	m := &rulesMetrics{stats: stats}
 	add := func(kind prometheus.ValueType, name, help string, of func(rules.Stats) float64) {
-		m.figures = append(m.figures, rulesFigure{prometheus.NewDesc("edgecore_rules_"+name, help, nil, nil), kind, of})
+		m.all = append(m.all, rulesMetric{prometheus.NewDesc("edgecore_rules_"+name, help, nil, nil), kind, of})
 	}
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 	add(gauge, "active", "Rules whose source is this node.", func(s rules.Stats) float64 { return float64(s.Rules) })
@@ -83,7 +83,7 @@ func (m *rulesMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.Descri
 
 func (m *rulesMetrics) Collect(out chan<- prometheus.Metric) {
 	s := m.stats()
-	for _, f := range m.figures {
+	for _, f := range m.all {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(s))
 	}
 }

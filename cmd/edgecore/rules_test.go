@@ -63,7 +63,7 @@ func TestAddRules(t *testing.T) {
 	}
 }
 
-// TestRulesMetrics: the figures of rules come out with their values.
+// TestRulesMetrics: the metrics of rules come out with their values.
 func TestRulesMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(newRulesMetrics(func() rules.Stats { return rules.Stats{Waiting: 3, Delivered: 5, Dropped: 7, ToPublish: 9} }))
