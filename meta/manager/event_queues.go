@@ -170,6 +170,9 @@ func (q *EventQueues) queue(ctx context.Context, name string) (*eventQueue, erro
 	return q.addLocked(name, sequence{Source: "queue-" + rand.Text()}), nil
 }
 
+// errQueueName is the error for a name that no queue can have.
+var errQueueName = errors.New("meta/manager: a queue's name has 1 to 600 bytes")
+
 // lock returns the queue of a name, and makes it. Nobody else writes it until the caller
 // receives from its channel writing.
 func (q *EventQueues) lock(ctx context.Context, name string) (*eventQueue, error) {
