@@ -147,6 +147,14 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
+// RulesStats returns the counts of rules; zero without Config.Rules.
+func (c *Controller) RulesStats() rules.Stats {
+	if c.rules == nil {
+		return rules.Stats{}
+	}
+	return c.rules.Stats()
+}
+
 // newRules makes the rules; nil where cfg has none.
 func newRules(cfg Config, nodes *cache.Store[*corev1.Node]) (*rules.Controller, error) {
 	if cfg.Rules == nil {

@@ -22,11 +22,12 @@
 //
 // Messages of one rule reach the cloud in the order in which the broker passed them on, and
 // those of different rules do not wait for each other. They are durable a moment after the
-// broker has them: a kill of the program loses those of the last milliseconds, and an outage
-// of the link none until Config.MaxEvents of a rule or Config.MaxBytes of all wait; then
-// the oldest of the rule is dropped and counted. While the store cannot be written, the
-// publishers wait. A message with a payload over 3 MiB is dropped and counted. What a broker
-// had retained before the subscription is not sent: it would come again after each restart.
+// broker has acknowledged them to their publishers: a stop or kill of the program loses those of
+// the last milliseconds. An outage of the link loses none until Config.MaxEvents of a rule or
+// Config.MaxBytes of all wait; then the oldest of the rule is dropped and counted. While the
+// store cannot be written, the publishers wait. A message with a payload over 3 MiB is dropped
+// and counted. What a broker had retained before the subscription is not sent: it would come
+// again after each restart.
 //
 // A message from the cloud is published in the order of arrival, at least once: a kill
 // between publication and its record publishes it again.

@@ -157,6 +157,10 @@ func (l *localServer) offline(ctx context.Context) bool {
 
 // keep stores a request for the cloud and answers 202.
 func (l *localServer) keep(w http.ResponseWriter, req *http.Request, key meta.Key, rest string) {
+	if wire.DotParts(rest) {
+		wire.NewProblem(http.StatusBadRequest, wire.ReasonBadRequest, "the path has a part . or .., which could lead out of the rule's URL").Write(w)
+		return
+	}
 	payload, err := io.ReadAll(http.MaxBytesReader(w, req.Body, wire.MaxPayload))
 	if err != nil {
 		wire.NewProblem(http.StatusRequestEntityTooLarge, wire.ReasonTooLarge, fmt.Sprintf("a request that is kept has at most %d bytes", wire.MaxPayload)).Write(w)

@@ -112,6 +112,13 @@ func (l *localServer) close() {
 	l.server, l.addr = nil, nil
 }
 
+// wait waits for the requests under way when close has been called: none comes after them.
+func (l *localServer) wait() {
+	for range cap(l.places) {
+		l.places <- struct{}{}
+	}
+}
+
 // ServeHTTP answers a program on the node: /v1/RULE/... is passed on as it is, everything
 // else is KubeEdge's envelope.
 func (l *localServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {

@@ -73,10 +73,12 @@ type Rules struct {
 type Stats struct {
 	Rules     int    // whose source is this node
 	Queued    uint64 // messages stored for the cloud
+	Delivered uint64 // messages that the cloud is done with
 	TooLarge  uint64 // messages over 3 MiB, which were dropped
 	Dropped   uint64 // stored messages that were dropped because a bound was reached
 	Waiting   int    // messages that the cloud has not acknowledged
 	Published uint64 // messages from the cloud that were published
+	ToPublish int    // messages from the cloud that are not published yet
 	Calls     uint64 // calls of services on the node
 	Requests  uint64 // requests of programs on the node
 }
@@ -141,10 +143,13 @@ func (r *Rules) Stats() Stats {
 	r.mu.Lock()
 	n := len(r.rules)
 	r.mu.Unlock()
+	r.publish.mu.Lock()
+	toPublish := len(r.publish.waiting)
+	r.publish.mu.Unlock()
 	c := &r.counts
 	return Stats{
-		Rules: n, Queued: c.queued.Load(), TooLarge: c.tooLarge.Load(), Dropped: q.Dropped, Waiting: q.Events,
-		Published: c.published.Load(), Calls: c.calls.Load(), Requests: c.requests.Load(),
+		Rules: n, Queued: c.queued.Load(), Delivered: q.Acked, TooLarge: c.tooLarge.Load(), Dropped: q.Dropped, Waiting: q.Events,
+		Published: c.published.Load(), ToPublish: toPublish, Calls: c.calls.Load(), Requests: c.requests.Load(),
 	}
 }
 
@@ -160,6 +165,7 @@ func (r *Rules) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
+	defer r.local.wait()
 	defer group.Wait()
 	defer cancel()
 	defer r.local.close()

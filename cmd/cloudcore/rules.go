@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -138,4 +139,35 @@ func (t *peerTransport) current() (http.RoundTripper, error) {
 	}
 	t.last, t.next = bundle, next
 	return next, nil
+}
+
+// rulesMetrics are the metrics of rules.
+type rulesMetrics struct {
+	stats                                        func() rules.Stats
+	delivered, failed, letters, dropped, waiting *prometheus.Desc
+}
+
+func newRulesMetrics(stats func() rules.Stats) *rulesMetrics {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("cloudcore_rules_"+name, help, nil, nil)
+	}
+	return &rulesMetrics{
+		stats:     stats,
+		delivered: desc("delivered_total", "Messages and requests of rules that their target took."),
+		failed:    desc("failed_total", "Tries of messages and requests of rules that failed."),
+		letters:   desc("dead_letters_total", "Messages that were given up after their rule's ttl."),
+		dropped:   desc("dropped_messages_total", "Messages of nodes that no rule is for, or that cannot be read."),
+		waiting:   desc("waiting_messages", "Messages that wait in the API server for nodes that are away, at all cloudcores."),
+	}
+}
+
+func (m *rulesMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+func (m *rulesMetrics) Collect(out chan<- prometheus.Metric) {
+	s := m.stats()
+	out <- prometheus.MustNewConstMetric(m.delivered, prometheus.CounterValue, float64(s.Delivered))
+	out <- prometheus.MustNewConstMetric(m.failed, prometheus.CounterValue, float64(s.Failed))
+	out <- prometheus.MustNewConstMetric(m.letters, prometheus.CounterValue, float64(s.DeadLetters))
+	out <- prometheus.MustNewConstMetric(m.dropped, prometheus.CounterValue, float64(s.Dropped))
+	out <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(s.Waiting))
 }

@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/controller/rules"
 )
 
 // TestRulesConfig: rules work without the port for callers, which a flag opens; wrong settings
@@ -60,6 +62,28 @@ func TestRulesConfig(t *testing.T) {
 		_, err := f.config(p)
 		if usage, ok := errors.AsType[*program.UsageError](err); !ok || usage.Setting != setting {
 			t.Errorf("%s: %v", setting, err)
+		}
+	}
+}
+
+// TestRulesMetrics: the metrics of rules come out with their values.
+func TestRulesMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(newRulesMetrics(func() rules.Stats {
+		return rules.Stats{Delivered: 1, Failed: 2, DeadLetters: 3, Dropped: 4, Waiting: 5}
+	}))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		got[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	for name, want := range map[string]float64{"delivered_total": 1, "failed_total": 2, "dead_letters_total": 3, "dropped_messages_total": 4, "waiting_messages": 5} {
+		if got["cloudcore_rules_"+name] != want {
+			t.Errorf("%s is %v", name, got["cloudcore_rules_"+name])
 		}
 	}
 }

@@ -166,6 +166,9 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	registry.MustRegister(links)
+	if rules != nil {
+		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
+	}
 	return &server{
 		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
 		monitor: newMonitor(r.MetricsListen, registry, ctl), twins: live,

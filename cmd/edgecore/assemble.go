@@ -163,8 +163,12 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	if err != nil {
 		return nil, err
 	}
-	if err := r.addRules(all, n, b, ends, link, log); err != nil {
+	rules, err := r.addRules(all, n, b, ends, link, log)
+	if err != nil {
 		return nil, err
+	}
+	if rules != nil {
+		collectors = append(collectors, rules)
 	}
 	if access != nil {
 		all["MQTT access"] = access.Run
@@ -174,7 +178,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
-		collectors = append(access.metrics(), busmetrics.NewBroker(internal.Stats))
+		collectors = append(append(collectors, access.metrics()...), busmetrics.NewBroker(internal.Stats))
 	}
 	mappers, err := r.dmi(n, engine, log)
 	if mappers != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/rules"
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -21,26 +23,67 @@ type rulesFlags struct {
 	RulesQueueMessages  int      `help:"How many messages of one rule wait on disk for the cloud. One more drops the oldest." name:"rules-queue-messages" default:"10000"`
 }
 
-// addRules makes the part that carries messages of rules.
-func (f *rulesFlags) addRules(all parts, n *node, b *bus.Bus, ends *hub.Endpoints, link *link, log *slog.Logger) error {
+// addRules makes the part that carries messages of rules, and its metrics; nil without rules.
+func (f *rulesFlags) addRules(all parts, n *node, b *bus.Bus, ends *hub.Endpoints, link *link, log *slog.Logger) (prometheus.Collector, error) {
 	if !f.Rules {
-		return nil
+		return nil, nil
 	}
 	switch {
 	case f.RulesQueueMiB < 1 || f.RulesQueueMiB > 1<<20:
-		return &program.UsageError{Setting: "rules-queue-mib", Reason: fmt.Sprintf("%d MiB: give a number from 1 to 1048576", f.RulesQueueMiB)}
+		return nil, &program.UsageError{Setting: "rules-queue-mib", Reason: fmt.Sprintf("%d MiB: give a number from 1 to 1048576", f.RulesQueueMiB)}
 	case f.RulesQueueMessages < 1 || f.RulesQueueMessages > 10_000_000:
-		return &program.UsageError{Setting: "rules-queue-messages", Reason: fmt.Sprintf("%d: give a number from 1 to 10000000", f.RulesQueueMessages)}
+		return nil, &program.UsageError{Setting: "rules-queue-messages", Reason: fmt.Sprintf("%d: give a number from 1 to 10000000", f.RulesQueueMessages)}
 	}
 	r, err := rules.New(rules.Config{
 		Store: n.store, Bus: b, Node: n.name, Open: link.OpenStream, Listen: f.RulesListen, AllowedHosts: f.RulesAllowedHosts,
 		CustomMessages: f.RulesCustomMessages, MaxEvents: f.RulesQueueMessages, MaxBytes: f.RulesQueueMiB << 20, Logger: component(log, "rules"),
 	})
 	if err != nil {
-		return &program.UsageError{Setting: "rules-listen", Reason: err.Error() + " (of edgecore: --rules-listen, --rules-allowed-hosts)"}
+		return nil, &program.UsageError{Setting: "rules-listen", Reason: err.Error() + " (of edgecore: --rules-listen, --rules-allowed-hosts)"}
 	}
 	r.Handle(ends.Mux)
 	ends.Outbox, ends.Inbox = manager.Outboxes(ends.Outbox, r.Outbox()), r.Inbox()
 	all["rules"] = r.Run
-	return nil
+	return newRulesMetrics(r.Stats), nil
+}
+
+// rulesMetrics are the metrics of rules.
+type rulesMetrics struct {
+	stats func() rules.Stats
+	all   []rulesMetric
+}
+
+// rulesMetric is one metric of rules.Stats.
+type rulesMetric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	of   func(rules.Stats) float64
+}
+
+func newRulesMetrics(stats func() rules.Stats) *rulesMetrics {
+	m := &rulesMetrics{stats: stats}
+	add := func(kind prometheus.ValueType, name, help string, of func(rules.Stats) float64) {
+		m.all = append(m.all, rulesMetric{prometheus.NewDesc("edgecore_rules_"+name, help, nil, nil), kind, of})
+	}
+	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	add(gauge, "active", "Rules whose source is this node.", func(s rules.Stats) float64 { return float64(s.Rules) })
+	add(gauge, "waiting_messages", "Messages that are stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Waiting) })
+	add(gauge, "unpublished_messages", "Messages from the cloud that are stored and not published yet.", func(s rules.Stats) float64 { return float64(s.ToPublish) })
+	add(counter, "queued_messages_total", "Messages stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Queued) })
+	add(counter, "delivered_messages_total", "Messages that the cloud has delivered, or given up by the rule's ttl.", func(s rules.Stats) float64 { return float64(s.Delivered) })
+	add(counter, "dropped_messages_total", "Stored messages that were dropped because a bound was reached.", func(s rules.Stats) float64 { return float64(s.Dropped) })
+	add(counter, "too_large_messages_total", "Messages over 3 MiB, which were dropped.", func(s rules.Stats) float64 { return float64(s.TooLarge) })
+	add(counter, "published_messages_total", "Messages from the cloud that were published.", func(s rules.Stats) float64 { return float64(s.Published) })
+	add(counter, "calls_total", "Calls of services on the node.", func(s rules.Stats) float64 { return float64(s.Calls) })
+	add(counter, "requests_total", "Requests of programs on the node.", func(s rules.Stats) float64 { return float64(s.Requests) })
+	return m
+}
+
+func (m *rulesMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+func (m *rulesMetrics) Collect(out chan<- prometheus.Metric) {
+	s := m.stats()
+	for _, f := range m.all {
+		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(s))
+	}
 }

@@ -6,8 +6,11 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/bus/rules"
 	ruleswire "github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub"
@@ -28,7 +31,10 @@ func TestAddRules(t *testing.T) {
 	good := rulesFlags{Rules: true, RulesListen: "127.0.0.1:9060", RulesQueueMiB: 64, RulesQueueMessages: 10}
 	add := func(f rulesFlags) (parts, hub.Endpoints, error) {
 		all, ends := make(parts), hub.Endpoints{Mux: &hub.Mux{}}
-		err := f.addRules(all, &node{name: "edge-7", store: store}, b, &ends, &link{}, slog.New(slog.DiscardHandler))
+		metrics, err := f.addRules(all, &node{name: "edge-7", store: store}, b, &ends, &link{}, slog.New(slog.DiscardHandler))
+		if (metrics != nil) != (all["rules"] != nil) {
+			t.Errorf("metrics %v, parts %v", metrics, all)
+		}
 		return all, ends, err
 	}
 	if all, ends, err := add(good); err != nil || all["rules"] == nil || ends.Outbox == nil || ends.Inbox == nil {
@@ -53,6 +59,26 @@ func TestAddRules(t *testing.T) {
 		r := runCmd{rulesFlags: rulesFlags{Rules: on}}
 		if slices.Contains(r.capabilities(), ruleswire.Capability) != on {
 			t.Errorf("the hello names %q", r.capabilities())
+		}
+	}
+}
+
+// TestRulesMetrics: the metrics of rules come out with their values.
+func TestRulesMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(newRulesMetrics(func() rules.Stats { return rules.Stats{Waiting: 3, Delivered: 5, Dropped: 7, ToPublish: 9} }))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		got[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	for name, want := range map[string]float64{"waiting_messages": 3, "delivered_messages_total": 5, "dropped_messages_total": 7, "unpublished_messages": 9} {
+		if got["edgecore_rules_"+name] != want {
+			t.Errorf("%s is %v", name, got["edgecore_rules_"+name])
 		}
 	}
 }

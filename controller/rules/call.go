@@ -81,6 +81,10 @@ func (c *Controller) call(r *resolved, node string) http.Handler {
 		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if wire.DotParts(req.URL.EscapedPath()) {
+			wire.NewProblem(http.StatusBadRequest, wire.ReasonBadRequest, "the path has a part . or .., which could lead out of the rule's URL").Write(w)
+			return
+		}
 		req.Body = http.MaxBytesReader(w, req.Body, maxBody)
 		proxy.ServeHTTP(w, req)
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -82,6 +81,9 @@ type Controller struct {
 	byNode     map[string]map[cache.Name]struct{}
 	deliveries map[deliveryKey]*delivery
 	sending    *places // deliveries that run
+	waiting    waitingIndex
+	judging    bool          // rules and endpoints are known: changes are followed one by one
+	judged     chan struct{} // closed when all rules have been judged once
 
 	// runMu guards what Run sets. It is locked after every other mutex.
 	runMu   sync.Mutex
@@ -114,17 +116,18 @@ func New(cfg Config) (*Controller, error) {
 		cfg: cfg, log: cfg.Logger, targets: newTargets(cfg),
 		namespaces: make(map[string]map[string]*resolved), order: make(map[string][]*resolved),
 		byNode: make(map[string]map[cache.Name]struct{}), deliveries: make(map[deliveryKey]*delivery),
-		sending: newPlaces(maxSending, maxNodeSending),
+		sending: newPlaces(maxSending, maxNodeSending), judged: make(chan struct{}),
+		waiting: waitingIndex{nodes: make(map[string]map[cache.Name]int)},
 	}
 	var err [3]error
 	c.rules, err[0] = newStore(cfg, resources.Rules, func() *v1.Rule { return new(v1.Rule) }, nil, sameRule)
 	c.endpoints, err[1] = newStore(cfg, resources.RuleEndpoints, func() *v1.RuleEndpoint { return new(v1.RuleEndpoint) }, nil, nil)
 	c.messages, err[2] = newStore(cfg, resources.RuleMessages, func() *v1.RuleMessage { return new(v1.RuleMessage) },
-		func(m *v1.RuleMessage) { m.Spec.Payload = nil }, nil)
+		stripPayload, nil)
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, err
 	}
-	c.rules.OnChange(func(change cache.Change[*v1.Rule]) { c.resolve(change.Name.Namespace) })
+	c.rules.OnChange(c.ruleChanged)
 	c.endpoints.OnChange(func(change cache.Change[*v1.RuleEndpoint]) { c.resolve(change.Name.Namespace) })
 	c.messages.OnChange(c.messageChanged)
 	c.statuses = newStatuses(c)
@@ -191,10 +194,10 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 	return err
 }
 
-// judgeAll has the conditions of all rules written once rules and endpoints are known:
-// before, an endpoint may be missing here only.
+// judgeAll judges all rules once rules and endpoints are known. Before, an endpoint may be
+// missing here only, and each rule of the first list would have its whole namespace judged.
 func (c *Controller) judgeAll(ctx context.Context) error {
-	for _, synced := range c.Synced() {
+	for _, synced := range []<-chan struct{}{c.rules.Synced(), c.endpoints.Synced()} {
 		select {
 		case <-synced:
 		case <-ctx.Done():
@@ -202,34 +205,64 @@ func (c *Controller) judgeAll(ctx context.Context) error {
 		}
 	}
 	c.mu.Lock()
-	namespaces := slices.Collect(maps.Keys(c.namespaces))
+	c.judging = true
 	c.mu.Unlock()
-	for _, namespace := range namespaces {
+	namespaces := make(map[string]struct{})
+	for _, name := range c.rules.Names() {
+		namespaces[name.Namespace] = struct{}{}
+	}
+	for namespace := range namespaces {
 		c.resolve(namespace)
 	}
+	close(c.judged)
 	return nil
 }
 
 // Synced returns channels that are closed when rules and endpoints are known.
-func (c *Controller) Synced() []<-chan struct{} {
-	return []<-chan struct{}{c.rules.Synced(), c.endpoints.Synced()}
-}
+func (c *Controller) Synced() []<-chan struct{} { return []<-chan struct{}{c.judged} }
 
 // synced reports whether rules and endpoints are known.
 func (c *Controller) synced() bool {
-	for _, ch := range c.Synced() {
-		select {
-		case <-ch:
-		default:
-			return false
-		}
+	select {
+	case <-c.judged:
+		return true
+	default:
+		return false
 	}
+}
+
+// ruleChanged follows a change of a Rule.
+func (c *Controller) ruleChanged(change cache.Change[*v1.Rule]) {
+	if !change.Same || !c.refresh(change.Name, change.New) {
+		c.resolve(change.Name.Namespace)
+	}
+}
+
+// refresh puts the newest form of a Rule in place whose status alone has changed: the other
+// rules need not be judged for it. It reports false if the rule is not known.
+func (c *Controller) refresh(name cache.Name, rule *v1.Rule) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.namespaces[name.Namespace][name.Name]
+	if old == nil || old.rule.UID != rule.UID {
+		return false
+	}
+	next := *old
+	next.rule = rule
+	order := slices.Clone(c.order[name.Namespace]) // others may read the old one
+	order[slices.Index(order, old)] = &next
+	c.namespaces[name.Namespace][name.Name], c.order[name.Namespace] = &next, order
 	return true
 }
 
-// resolve joins the rules of a namespace again and notifies the nodes that this concerns.
+// resolve joins the rules of a namespace again and notifies the nodes that this concerns. It
+// does nothing before judgeAll.
 func (c *Controller) resolve(namespace string) {
 	c.mu.Lock()
+	if !c.judging {
+		c.mu.Unlock()
+		return
+	}
 	var items []cache.Item[*v1.Rule]
 	for _, name := range c.rules.Names() {
 		if name.Namespace != namespace {
@@ -257,10 +290,8 @@ func (c *Controller) resolve(namespace string) {
 	for node, keys := range changed {
 		c.notifier.Notify(node, keys...)
 	}
-	if c.synced() {
-		for _, r := range order {
-			c.statuses.judged(r)
-		}
+	for _, r := range order {
+		c.statuses.judged(r)
 	}
 }
 

@@ -265,6 +265,7 @@ func (d *delivery) try(ctx context.Context, e hub.Event, since time.Time) error 
 	name := cache.Name{Namespace: e.Key.Namespace, Name: e.Key.Name}
 	body, err := wire.DecodeMessage(e.Body)
 	if err != nil {
+		d.c.statuses.dropped.Add(1)
 		d.c.log.Warn("a message of a node cannot be read and is dropped", "node", d.node, "rule", e.Key.String(), "err", err)
 		return nil
 	}
@@ -274,6 +275,7 @@ func (d *delivery) try(ctx context.Context, e hub.Event, since time.Time) error 
 		if err != nil || mine {
 			return &sendError{text: "the rule is not known yet"}
 		}
+		d.c.statuses.dropped.Add(1)
 		d.c.log.Warn("a message of a node is dropped: it has no such rule", "node", d.node, "rule", e.Key.String())
 		return nil
 	}
@@ -291,7 +293,8 @@ func (d *delivery) try(ctx context.Context, e hub.Event, since time.Time) error 
 		return err
 	}
 	d.c.statuses.failure(name, d.node, err.Error())
-	if ttl := r.ttl(); time.Since(since) < ttl {
+	failed, ok := errors.AsType[*sendError](err)
+	if ttl := r.ttl(); (!ok || !failed.final) && time.Since(since) < ttl {
 		return err
 	}
 	d.c.statuses.dead(name, v1.DeadLetter{

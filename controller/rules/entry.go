@@ -43,6 +43,7 @@ type entry struct {
 	cfg     EntryConfig
 	clients *kubeletproxy.Clients
 	http    *http.Server
+	plain   http.RoundTripper // to other cloudcores without TLS
 	places  *places
 }
 
@@ -68,6 +69,8 @@ func newEntry(c *Controller, cfg EntryConfig) (*entry, error) {
 		return nil, fmt.Errorf("controller/rules: %w", err)
 	}
 	e := &entry{c: c, cfg: cfg, clients: clients, places: newPlaces(cfg.MaxRequests, cfg.MaxNodeRequests)}
+	// One call for each request: no connection is used twice.
+	e.plain = &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, DisableKeepAlives: true, DisableCompression: true}
 	e.http = &http.Server{
 		Handler: e, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ReadTimeout: c.cfg.Timeout + 15*time.Second, WriteTimeout: c.cfg.Timeout + 30*time.Second,
@@ -112,7 +115,7 @@ func (e *entry) run(ctx context.Context) error {
 	if failed := <-known; failed != nil {
 		err = failed
 	}
-	e.places.wait()
+	e.places.close()
 	switch {
 	case err != nil && !errors.Is(err, http.ErrServerClosed):
 		return fmt.Errorf("controller/rules: %s: %w", e.cfg.Listener.Addr(), err)

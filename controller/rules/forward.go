@@ -28,7 +28,8 @@ type PeerConfig struct {
 	// Port of the other cloudcores' entries: all have the same.
 	Port int
 	// Transport sends a request in this cloudcore's own name, which needs the right to
-	// create rules/proxy. It checks that the other end is a cloudcore.
+	// create rules/proxy. It checks that the other end is a cloudcore. With
+	// EntryConfig.Plain it is not used: the request keeps its caller's name.
 	Transport http.RoundTripper
 	// Find returns the host and port of the entry of the cloudcore that has a node; "" if
 	// none has, or this one. nil reads the Node.
@@ -82,16 +83,20 @@ func (e *entry) passOn(w http.ResponseWriter, req *http.Request, node string) bo
 	if peer == "" {
 		return false
 	}
-	scheme := "https"
+	scheme, transport := "https", e.cfg.Peer.Transport
 	if e.cfg.Plain {
-		scheme = "http"
+		// Without TLS the other end may be anybody: it gets the caller's credentials, which
+		// travel unencrypted anyway, and not this cloudcore's.
+		scheme, transport = "http", e.plain
 	}
 	proxy := &httputil.ReverseProxy{
-		Transport: e.cfg.Peer.Transport,
+		Transport: transport,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = scheme, peer, peer
 			p.Out.URL.RawQuery = p.In.URL.RawQuery
-			p.Out.Header.Del("Authorization") // the transport's own goes instead
+			if !e.cfg.Plain {
+				p.Out.Header.Del("Authorization") // the transport's own goes instead
+			}
 			p.Out.Header.Set(forwardedHeader, "1")
 		},
 		ErrorHandler: func(w http.ResponseWriter, req *http.Request, err error) {

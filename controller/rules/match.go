@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/url"
 	"strings"
+
+	"github.com/edgekit/edgekit/bus/rules/wire"
 )
 
 // pattern is the path of a rule whose source is rest: its parts, "" for a {name}.
@@ -84,7 +86,7 @@ func parseRequest(escaped string) (request, bool) {
 	text := make([]string, len(parts))
 	for i, raw := range parts {
 		part, err := url.PathUnescape(raw)
-		if err != nil || part == "" || part == "." || part == ".." {
+		if err != nil || part == "" || wire.DotParts(raw) {
 			return request{}, false
 		}
 		text[i] = part

@@ -42,7 +42,7 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", path, got, want)
 		}
 	}
-	for _, bad := range []string{"", "/", "/n", "/n/plant", "/n/plant/", "/n//a", "/n/plant/../a", "/n/plant/%2e%2e/a", "/n/plant/a//b", "/n/plant/%zz", "/n/plant/a//"} {
+	for _, bad := range []string{"", "/", "/n", "/n/plant", "/n/plant/", "/n//a", "/n/plant/../a", "/n/plant/%2e%2e/a", "/n/plant/a/..%2fb", "/n/plant/a/b%5C..%5Cc", "/n/plant/a//b", "/n/plant/%zz", "/n/plant/a//"} {
 		if r, ok := parseRequest(bad); ok {
 			t.Errorf("%q is taken as %+v", bad, r)
 		}

@@ -348,6 +348,11 @@ func TestServiceBusToRest(t *testing.T) {
 	problemOf(t, call(t, http.MethodGet, at+"/v1/unknown/", ""), http.StatusNotFound, "no-rule")
 	problemOf(t, call(t, http.MethodGet, at+"/v1/orders/", "", "Host: evil.example"), http.StatusForbidden, "forbidden")
 	problemOf(t, call(t, http.MethodGet, at+"/v1/orders/", "", "Origin: http://evil.example"), http.StatusForbidden, "forbidden")
+	target.forget()
+	problemOf(t, call(t, http.MethodGet, at+"/v1/orders/..%2f..%2fadmin", ""), http.StatusBadRequest, "bad-request")
+	if got := target.requests(); len(got) != 0 {
+		t.Errorf("a path that leads out of the rule's URL reaches the target: %q", got)
+	}
 
 	cc.net.Refuse(true)
 	cc.net.Cut("edge-7")
@@ -358,6 +363,7 @@ func TestServiceBusToRest(t *testing.T) {
 		return nil
 	})
 	problemOf(t, call(t, http.MethodGet, at+"/v1/orders/", ""), http.StatusServiceUnavailable, "node-away")
+	problemOf(t, call(t, http.MethodGet, at+"/v1/orders/..%2fadmin", "", "Prefer: respond-async"), http.StatusBadRequest, "bad-request")
 	target.set(200, nil)
 	target.forget()
 	if got := call(t, http.MethodPut, at+"/v1/orders/8?y", "later", "Prefer: respond-async"); got.status != http.StatusAccepted {

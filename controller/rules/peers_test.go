@@ -157,3 +157,44 @@ func TestPeers(t *testing.T) {
 	client = ca.transport(t, "bob")
 	problemOf(t, send(second.url+"/edge-7/plant/lamp", ""), http.StatusForbidden, "forbidden")
 }
+
+// TestPlainPeers: without TLS a request is passed on in its caller's name. Another cloudcore's
+// address, which nothing proves, gets no credentials of this one.
+func TestPlainPeers(t *testing.T) {
+	c, service := newCluster(t), newSite(t)
+	c.put(t, "ruleendpoints", endpoint("cloud", v1.Rest, nil))
+	c.put(t, "ruleendpoints", endpoint("floor", v1.ServiceBus, map[string]v1.Setting{v1.PropertyPort: service.port()}))
+	c.put(t, "rules", newRule("lamp", "cloud", map[string]v1.Setting{"path": "/lamp"}, "floor", map[string]v1.Setting{"path": "/v1"}))
+	if err := c.kube.Tracker().Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "edge-7", UID: "u", ResourceVersion: "5", Labels: map[string]string{"node-role.kubernetes.io/edge": ""}}}); err != nil {
+		t.Fatal(err)
+	}
+	var holder string
+	plain := func(cfg *rules.Config) {
+		nodes, err := edge.NewNodeStore(c.kube, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		during(t, nodes.Run)
+		<-nodes.Synced()
+		cfg.Nodes = nodes
+		cfg.Entry.Peer = &rules.PeerConfig{Transport: refusing{t}, Find: func(*corev1.Node) string { return holder }}
+	}
+	first, second := newCloud(t, c, plain), newCloud(t, c, plain)
+	holder = first.url[len("http://"):]
+	n := newNode(t, first, "edge-7", nil, nil)
+	n.connected(t)
+	if got := call(t, http.MethodPost, second.url+"/edge-7/plant/lamp/1", "x", bearer(alice)); got.status != http.StatusOK {
+		t.Errorf("answered %+v", got)
+	}
+	if got := service.requests(); len(got) != 1 || got[0].header.Get("Authorization") != "" {
+		t.Errorf("the service got %q", got)
+	}
+}
+
+// refusing is a Transport that must not be used.
+type refusing struct{ t *testing.T }
+
+func (r refusing) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.t.Errorf("%s is sent with cloudcore's own credentials", req.URL)
+	return nil, http.ErrNotSupported
+}

@@ -9,6 +9,7 @@ type places struct {
 	mu    sync.Mutex
 	used  int
 	nodes map[string]int
+	done  bool // no more places are given
 	group sync.WaitGroup
 }
 
@@ -20,7 +21,7 @@ func newPlaces(limit, limitNode int) *places {
 func (p *places) take(node string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.used >= p.max || p.nodes[node] >= p.maxNode {
+	if p.done || p.used >= p.max || p.nodes[node] >= p.maxNode {
 		return false
 	}
 	p.used++
@@ -40,5 +41,10 @@ func (p *places) free(node string) {
 	p.group.Done()
 }
 
-// wait waits until all places are free.
-func (p *places) wait() { p.group.Wait() }
+// close gives no more places and waits until all are free.
+func (p *places) close() {
+	p.mu.Lock()
+	p.done = true
+	p.mu.Unlock()
+	p.group.Wait()
+}

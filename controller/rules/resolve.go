@@ -43,7 +43,7 @@ func (r *resolved) ttl() time.Duration {
 	return max(0, r.rule.Spec.TTL.Duration)
 }
 
-// setting returns a value of the target's properties.
+// property returns a value of the target's properties; "" if it has none.
 func (r *resolved) property(key string) string {
 	if r.target == nil {
 		return ""

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,25 @@ type statuses struct {
 	mu      sync.Mutex
 	tallies map[cache.Name]*tally
 	judge   map[cache.Name]struct{} // rules whose condition may have changed
+
+	succeeded, failed, given, dropped atomic.Uint64 // since the start, of all rules
+}
+
+// Stats are counts of this cloudcore since the start.
+type Stats struct {
+	Delivered   uint64 // messages and requests that their target took
+	Failed      uint64 // tries that failed, and messages that were given up
+	DeadLetters uint64 // messages that were given up
+	Dropped     uint64 // messages of nodes that no rule is for, or that cannot be read
+	Waiting     int    // messages that wait in the API server for nodes that are away
+}
+
+// Stats returns the counts so far.
+func (c *Controller) Stats() Stats {
+	s := c.statuses
+	return Stats{
+		Delivered: s.succeeded.Load(), Failed: s.failed.Load(), DeadLetters: s.given.Load(), Dropped: s.dropped.Load(), Waiting: c.messages.Len(),
+	}
 }
 
 func newStatuses(c *Controller) *statuses {
@@ -78,10 +98,12 @@ func (t *tally) node(node string) *v1.NodeCount {
 }
 
 func (s *statuses) success(name cache.Name, node string) {
+	s.succeeded.Add(1)
 	s.change(name, func(t *tally) { t.node(node).SuccessMessages++ })
 }
 
 func (s *statuses) failure(name cache.Name, node, text string) {
+	s.failed.Add(1)
 	s.change(name, func(t *tally) {
 		t.node(node).FailMessages++
 		t.last = &v1.RuleError{Time: metav1.Now(), Node: node, Text: clip(text)}
@@ -89,6 +111,7 @@ func (s *statuses) failure(name cache.Name, node, text string) {
 }
 
 func (s *statuses) dead(name cache.Name, letter v1.DeadLetter) {
+	s.given.Add(1)
 	s.change(name, func(t *tally) {
 		t.given++
 		t.dead = slices.Insert(t.dead, 0, letter)
@@ -129,6 +152,7 @@ const judgeDelay = 200 * time.Millisecond
 // Config.StatusEvery.
 func (s *statuses) run(ctx context.Context) error {
 	var counted time.Time
+	var pause time.Duration // after a write that failed
 	for {
 		select {
 		case <-ctx.Done():
@@ -142,7 +166,7 @@ func (s *statuses) run(ctx context.Context) error {
 			wait = max(wait, time.Until(counted.Add(s.c.cfg.StatusEvery)))
 		}
 		s.mu.Unlock()
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(max(wait, pause))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -155,8 +179,14 @@ func (s *statuses) run(ctx context.Context) error {
 		if all {
 			counted = due
 		}
-		if s.flush(ctx, all) {
+		left, failed := s.flush(ctx, all)
+		if left {
 			s.notify()
+		}
+		if pause *= 2; !failed {
+			pause = 0
+		} else if pause = max(pause, time.Second); pause > s.c.cfg.StatusEvery {
+			pause = s.c.cfg.StatusEvery
 		}
 	}
 }
@@ -171,8 +201,8 @@ func (s *statuses) last(ctx context.Context) {
 	s.flush(ctx, true)
 }
 
-// flush writes what is due and reports whether something is left.
-func (s *statuses) flush(ctx context.Context, counts bool) (left bool) {
+// flush writes what is due and reports whether something is left, and whether a write failed.
+func (s *statuses) flush(ctx context.Context, counts bool) (left, failed bool) {
 	s.mu.Lock()
 	names := make(map[cache.Name]*tally)
 	for name := range s.judge {
@@ -199,13 +229,13 @@ func (s *statuses) flush(ctx context.Context, counts bool) (left bool) {
 			s.c.log.Warn("the status of a rule cannot be written; trying again", "rule", name.Namespace+"/"+name.Name, "err", err)
 			s.restore(name, t)
 			mu.Lock()
-			left = true
+			left, failed = true, true
 			mu.Unlock()
 			return nil
 		})
 	}
 	_ = group.Wait() // the functions return nil
-	return left
+	return left, failed
 }
 
 // restore adds a tally that was not written to what was counted since.

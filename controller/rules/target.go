@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -100,10 +101,11 @@ func (m *message) request(ctx context.Context, r *resolved) (*http.Request, erro
 		return nil, fmt.Errorf("targetResource.resource: %w", err)
 	}
 	method := http.MethodPost
-	if m.Method != "" {
-		method = m.Method
-	}
-	if m.Path != "" {
+	if r.rule.Spec.SourceType() == v1.ServiceBus { // a message of MQTT has no say in this
+		method = cmp.Or(m.Method, method)
+		if path, _, _ := strings.Cut(m.Path, "?"); wire.DotParts(path) {
+			return nil, errors.New("the path has a part . or .., which could lead out of the rule's URL")
+		}
 		u = below(u, m.Path)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(m.Payload))
@@ -181,6 +183,7 @@ func setPath(u *url.URL, escaped string) {
 type sendError struct {
 	text  string
 	after time.Duration // what the target's Retry-After says; 0 says nothing
+	final bool          // another try has the same end
 }
 
 func (e *sendError) Error() string { return e.text }
@@ -197,7 +200,7 @@ func (t *targets) send(ctx context.Context, r *resolved, m *message) error {
 	defer cancel()
 	req, err := m.request(ctx, r)
 	if err != nil {
-		return &sendError{text: err.Error()}
+		return &sendError{text: err.Error(), final: true}
 	}
 	transport := t.events
 	if req.Method != http.MethodPost {

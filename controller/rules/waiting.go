@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,15 +31,73 @@ const (
 	maxWaiting      = 256       // for one node
 	maxWaitingTotal = 20_000    // for all
 	maxWaitingBody  = 256 << 10 // bytes of one payload
+	maxWaitingBytes = 128 << 20 // of all payloads: the API server has them in etcd, which is small
 	expireEvery     = time.Minute
 )
 
 // errWaitingFull is returned when too many messages wait.
-var errWaitingFull = errors.New("as many messages as may wait for this node do")
+var errWaitingFull = errors.New("as many messages as may wait for this node, or for all nodes, do")
+
+// sizeAnnotation has the bytes of a payload that is not in the cache. It is in the cache only.
+const sizeAnnotation = "edgekit.io/payload-bytes"
+
+// stripPayload removes the payload of a message for the cache.
+func stripPayload(m *v1.RuleMessage) {
+	if n := len(m.Spec.Payload); n > 0 {
+		m.Annotations = map[string]string{sizeAnnotation: strconv.Itoa(n)}
+		m.Spec.Payload = nil
+	}
+}
+
+// waitingIndex has the messages that wait by node, with the bytes of their payloads.
+type waitingIndex struct {
+	mu    sync.Mutex
+	nodes map[string]map[cache.Name]int
+	count int
+	bytes int
+}
+
+func (x *waitingIndex) change(change cache.Change[*v1.RuleMessage]) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if change.Old != nil {
+		node := change.Old.Spec.NodeName
+		if size, ok := x.nodes[node][change.Name]; ok {
+			x.count, x.bytes = x.count-1, x.bytes-size
+			delete(x.nodes[node], change.Name)
+			if len(x.nodes[node]) == 0 {
+				delete(x.nodes, node)
+			}
+		}
+	}
+	if change.New != nil {
+		node := change.New.Spec.NodeName
+		if x.nodes[node] == nil {
+			x.nodes[node] = make(map[cache.Name]int)
+		}
+		size, _ := strconv.Atoi(change.New.Annotations[sizeAnnotation]) // none: no payload
+		x.nodes[node][change.Name] = size
+		x.count, x.bytes = x.count+1, x.bytes+size
+	}
+}
+
+// takes reports whether one more message may wait for a node.
+func (x *waitingIndex) takes(node string, size int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.nodes[node]) < maxWaiting && x.count < maxWaitingTotal && x.bytes+size <= maxWaitingBytes
+}
+
+// of lists the messages of a node.
+func (x *waitingIndex) of(node string) []cache.Name {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.nodes[node]))
+}
 
 // wait stores a message for a node that is away.
 func (c *Controller) wait(ctx context.Context, r *resolved, node, topic, contentType string, payload []byte, ttl time.Duration) error {
-	if len(c.waitingFor(node)) >= maxWaiting || c.messages.Len() >= maxWaitingTotal {
+	if !c.waiting.takes(node, len(payload)) {
 		return errWaitingFull
 	}
 	m := &v1.RuleMessage{
@@ -69,7 +129,7 @@ type waitingMessage struct {
 // waitingFor lists the messages that wait for a node, in order.
 func (c *Controller) waitingFor(node string) []waitingMessage {
 	var out []waitingMessage
-	for _, name := range c.messages.Names() {
+	for _, name := range c.waiting.of(node) {
 		item, ok := c.messages.Load(name)
 		if !ok || item.Object.Spec.NodeName != node {
 			continue
@@ -82,8 +142,9 @@ func (c *Controller) waitingFor(node string) []waitingMessage {
 	return out
 }
 
-// messageChanged notifies the node of a new message.
+// messageChanged indexes a message and notifies the node of a new one.
 func (c *Controller) messageChanged(change cache.Change[*v1.RuleMessage]) {
+	c.waiting.change(change)
 	if change.Old == nil && change.New != nil {
 		c.arrivals.Notify(change.New.Spec.NodeName, hub.Key{Resource: resources.RuleEvents, Namespace: change.New.Namespace, Name: change.New.Spec.Rule})
 	}

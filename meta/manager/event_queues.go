@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"log/slog"
 	"maps"
 	"net/url"
@@ -52,6 +50,7 @@ type EventQueues struct {
 	sources map[string]*eventQueue
 	bytes   int64 // of all queues
 	dropped uint64
+	acked   uint64 // events, since the start
 	subs    map[int]func(string)
 	next    int
 }
@@ -70,6 +69,7 @@ type QueueStats struct {
 	Events  int    // waiting, in all queues
 	Bytes   int64  // of those
 	Dropped uint64 // because a bound was reached, since the start
+	Acked   uint64 // by the cloud, since the start
 }
 
 var _ hub.Outbox = (*EventQueues)(nil)
@@ -170,6 +170,32 @@ func (q *EventQueues) queue(ctx context.Context, name string) (*eventQueue, erro
 	return q.addLocked(name, sequence{Source: "queue-" + rand.Text()}), nil
 }
 
+// errQueueName is the error for a name that no queue can have.
+var errQueueName = errors.New("meta/manager: a queue's name has 1 to 600 bytes")
+
+// lock returns the queue of a name, and makes it. Nobody else writes it until the caller
+// receives from its channel writing.
+func (q *EventQueues) lock(ctx context.Context, name string) (*eventQueue, error) {
+	for {
+		e, err := q.queue(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case e.writing <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		q.mu.Lock()
+		current := q.queues[name] == e
+		q.mu.Unlock()
+		if current {
+			return e, nil
+		}
+		<-e.writing // Remove was quicker
+	}
+}
+
 // Append adds events to a queue, all or none. They are durable when it returns. key names
 // what the events are about; all have the same.
 func (q *EventQueues) Append(ctx context.Context, name string, key meta.Key, bodies ...[]byte) error {
@@ -179,16 +205,14 @@ func (q *EventQueues) Append(ctx context.Context, name string, key meta.Key, bod
 	if !key.Valid() {
 		return fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
 	}
-	e, err := q.queue(ctx, name)
-	if err != nil || len(bodies) == 0 {
+	if len(bodies) == 0 {
+		return nil
+	}
+	e, err := q.lock(ctx, name)
+	if err != nil {
 		return err
 	}
-	select {
-	case e.writing <- struct{}{}:
-		defer func() { <-e.writing }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	defer func() { <-e.writing }()
 	ops, sizes, dropTo := q.batch(e, key, bodies)
 	if _, err := q.cfg.Store.Apply(ctx, ops...); err != nil {
 		return fmt.Errorf("meta/manager: %w", err)
@@ -198,6 +222,9 @@ func (q *EventQueues) Append(ctx context.Context, name string, key meta.Key, bod
 	}
 	return nil
 }
+
+// maxDrop is how many events one batch removes at most: a batch of the store has a limit.
+const maxDrop = 1000
 
 // batch makes the changes for new events, and the removal of the oldest that are too many:
 // those up to dropTo.
@@ -212,13 +239,18 @@ func (q *EventQueues) batch(e *eventQueue, key meta.Key, bodies [][]byte) (ops [
 		sizes, total = append(sizes, int32(len(value))), total+int64(len(value))
 		ops = append(ops, meta.Op{Key: q.eventKey(e.source, last), Value: value})
 	}
-	all := slices.Concat(e.sizes, sizes)
-	// The newest event stays in any case.
-	for len(all) > 1 && (len(all) > q.cfg.MaxEvents || total > q.cfg.MaxBytes) {
-		dropTo = last - uint64(len(all)) + 1
+	left := len(e.sizes) + len(sizes)
+	// The newest event stays in any case. Where the bounds are lower than in an earlier run, it
+	// takes several batches until they hold.
+	for n := 0; n < maxDrop && left > 1 && (left > q.cfg.MaxEvents || total > q.cfg.MaxBytes); n++ {
+		size := sizes[max(0, n-len(e.sizes))]
+		if n < len(e.sizes) {
+			size = e.sizes[n]
+		}
+		dropTo = e.acked + uint64(n) + 1
 		ops = append(ops, meta.Op{Key: q.eventKey(e.source, dropTo), Delete: true})
-		total -= int64(all[0])
-		all = all[1:]
+		total -= int64(size)
+		left--
 	}
 	text, err := json.Marshal(sequence{Source: e.source, Last: last})
 	if err != nil { // a string and a number always have JSON
@@ -281,11 +313,13 @@ func (q *EventQueues) Remove(ctx context.Context, name string) error {
 	if !empty {
 		return nil
 	}
-	// An Append that waits for writing adds to a queue that the map no longer has: its
-	// source must stay known, so only the record is removed, which the Append writes again.
 	if _, err := q.cfg.Store.Apply(ctx, meta.Op{Key: q.nameKey(name), Delete: true}); err != nil {
 		return fmt.Errorf("meta/manager: %w", err)
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.queues, name)
+	delete(q.sources, e.source)
 	return nil
 }
 
@@ -303,96 +337,9 @@ func (q *EventQueues) Names(ctx context.Context) ([]string, error) {
 func (q *EventQueues) Stats() QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := QueueStats{Queues: len(q.queues), Bytes: q.bytes, Dropped: q.dropped}
+	s := QueueStats{Queues: len(q.queues), Bytes: q.bytes, Dropped: q.dropped, Acked: q.acked}
 	for _, e := range q.queues {
 		s.Events += len(e.sizes)
 	}
 	return s
-}
-
-// Sources yields the source of each queue that has events.
-func (q *EventQueues) Sources(ctx context.Context) (iter.Seq[string], error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.loadLocked(ctx); err != nil {
-		return nil, err
-	}
-	var list []string
-	for source, e := range q.sources {
-		if len(e.sizes) > 0 {
-			list = append(list, source)
-		}
-	}
-	return slices.Values(list), nil
-}
-
-// Next reads the oldest event of a queue whose id is larger than after, or returns io.EOF.
-func (q *EventQueues) Next(ctx context.Context, source string, after uint64) (hub.Event, error) {
-	for {
-		q.mu.Lock()
-		err := q.loadLocked(ctx)
-		e := q.sources[source]
-		var id, last uint64
-		if e != nil {
-			id, last = max(after, e.acked)+1, e.last()
-		}
-		q.mu.Unlock()
-		if err != nil {
-			return hub.Event{}, err
-		}
-		if id == 0 || id > last {
-			return hub.Event{}, io.EOF
-		}
-		after = id
-		r, err := q.cfg.Store.Get(ctx, q.eventKey(source, id))
-		if errors.Is(err, meta.ErrNotFound) {
-			continue // dropped or acknowledged since
-		}
-		if err != nil {
-			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
-		}
-		path, body, _ := bytes.Cut(r.Value, []byte{0})
-		if key, ok := meta.ParsePath(string(path)); ok {
-			return hub.Event{Source: source, ID: id, Key: hub.Key(key), Body: body}, nil
-		}
-		q.log.Warn("stored event cannot be read", "key", r.Key)
-	}
-}
-
-// Acked removes the events of a queue up to id.
-func (q *EventQueues) Acked(ctx context.Context, source string, id uint64) error {
-	q.mu.Lock()
-	err := q.loadLocked(ctx)
-	e := q.sources[source]
-	var ops []meta.Op
-	if e != nil {
-		for i := e.acked + 1; i <= min(id, e.last()); i++ {
-			ops = append(ops, meta.Op{Key: q.eventKey(source, i), Delete: true})
-		}
-	}
-	q.mu.Unlock()
-	if err != nil || len(ops) == 0 {
-		return err
-	}
-	if _, err := q.cfg.Store.Apply(ctx, ops...); err != nil {
-		return fmt.Errorf("meta/manager: %w", err)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.removeLocked(e, id)
-	return nil
-}
-
-// Subscribe has appended called with the source of each new event, until stop is called.
-func (q *EventQueues) Subscribe(appended func(source string)) (stop func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.next++
-	id := q.next
-	q.subs[id] = appended
-	return func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		delete(q.subs, id)
-	}
 }

@@ -226,6 +226,90 @@ func TestEventQueueRemove(t *testing.T) {
 	if n := remove(); n != 0 {
 		t.Errorf("%d records of an empty queue", n)
 	}
+	if names, err := q.Names(t.Context()); err != nil || len(names) != 0 {
+		t.Errorf("removed, and still named: %q, %v", names, err)
+	}
+	if err := q.Append(t.Context(), "a/b", ruleKey, []byte("2")); err != nil {
+		t.Fatal(err)
+	}
+	if got := bodies(t, q); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("the queue that is made again has %q", got)
+	}
+}
+
+// TestEventQueueRemoveAndAppend: an Append that runs beside Remove loses nothing.
+func TestEventQueueRemoveAndAppend(t *testing.T) {
+	q := openQueues(t, manager.EventQueuesConfig{})
+	const events = 200
+	var group sync.WaitGroup
+	group.Go(func() {
+		for range events {
+			if err := q.Append(t.Context(), "a", ruleKey, []byte("x")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	group.Go(func() {
+		for range events {
+			if err := q.Remove(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	group.Wait()
+	if got := bodies(t, q); len(got) != events {
+		t.Errorf("%d events, want %d", len(got), events)
+	}
+}
+
+// smallStore refuses batches of many changes, as a store does with those of many bytes.
+type smallStore struct{ meta.Store }
+
+func (s smallStore) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	if len(ops) > 1200 {
+		return 0, meta.ErrTooLarge
+	}
+	return s.Store.Apply(ctx, ops...)
+}
+
+// TestEventQueuesManyRemoved: bounds that are lower than in an earlier run, and an
+// acknowledgement of many events, make no batch that the store refuses.
+func TestEventQueuesManyRemoved(t *testing.T) {
+	store := memstore.New()
+	t.Cleanup(func() { store.Close() })
+	q := openQueues(t, manager.EventQueuesConfig{Store: smallStore{store}})
+	block := slices.Repeat([][]byte{[]byte("x")}, 1000)
+	for _, name := range []string{"a", "b"} {
+		for range 3 {
+			if err := q.Append(t.Context(), name, ruleKey, block...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	q = openQueues(t, manager.EventQueuesConfig{Store: smallStore{store}, MaxEvents: 1})
+	for range 4 {
+		if err := q.Append(t.Context(), "a", ruleKey, []byte("y")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := q.Stats(); s.Events != 3001 || s.Dropped != 3003 {
+		t.Errorf("counted %+v", s)
+	}
+	all, err := q.Sources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source := range all {
+		if err := q.Acked(t.Context(), source, 5000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := q.Stats(); s.Acked != 3001 {
+		t.Errorf("counted %+v", s)
+	}
+	if keys, _, err := store.Keys(t.Context(), meta.Local+"test/event/"); err != nil || len(keys) != 0 {
+		t.Errorf("acknowledged, and %d events are left, %v", len(keys), err)
+	}
 }
 
 // TestOutboxes: several outboxes are one; each source's events come from its own.

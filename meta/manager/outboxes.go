@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"errors"
 	"io"
 	"iter"
 	"sync"
@@ -92,6 +91,3 @@ func (o *outboxes) Subscribe(appended func(source string)) (stop func()) {
 		}
 	}
 }
-
-// errQueueName is the error for a name that no queue can have.
-var errQueueName = errors.New("meta/manager: a queue's name has 1 to 600 bytes")

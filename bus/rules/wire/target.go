@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -75,6 +76,21 @@ func PublishTopic(topic string) error {
 		return &bus.InvalidError{What: fmt.Sprintf("topic %.80q", topic), Reason: "a rule may not publish on topics that begin with $"}
 	}
 	return nil
+}
+
+// DotParts reports whether an escaped path has a part . or .., or cannot be read. Such a path
+// may lead out of the place below which a Rule allows requests.
+func DotParts(escaped string) bool {
+	path, err := url.PathUnescape(escaped)
+	if err != nil {
+		return true
+	}
+	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if part == "." || part == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // UploadTopic and UploadPrefix are topics that belong to no namespace: a Rule has them as

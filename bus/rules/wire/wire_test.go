@@ -131,3 +131,13 @@ func Example() {
 	fmt.Println(got.Topic, got.Payload, err)
 	// Output: plant/line/1 [0 255] <nil>
 }
+
+func TestDotParts(t *testing.T) {
+	for path, want := range map[string]bool{
+		"": false, "/": false, "/a/b.c/..d": false, "/a/%2e%2e/b": true, "/..": true, "a/./b": true, "/a/..%2fb": true, "/a%5c..": true, "/%zz": true,
+	} {
+		if got := wire.DotParts(path); got != want {
+			t.Errorf("%q: %t", path, got)
+		}
+	}
+}
