@@ -3,7 +3,6 @@ package broker_test
 import (
 	"context"
 	"net"
-	"runtime"
 	"testing"
 	"time"
 )
@@ -13,11 +12,14 @@ func waitFor(t testing.TB, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for !holds() {
-		if ctx.Err() != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			t.Fatal("what was waited for did not come")
 		}
-		runtime.Gosched()
 	}
 }
 
