@@ -5,22 +5,14 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // waitFor waits until the condition holds.
 func waitFor(t testing.TB, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("what was waited for did not come")
-		}
-	}
+	hubtest.Until(t, "the condition holds", holds)
 }
 
 // waitSeconds lets real time pass, for what the protocol says in whole seconds and the

@@ -19,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // memory is a broker.Storage in memory.
@@ -158,17 +159,7 @@ func (c *tally) doubled(name string) (n int) {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal(what, "did not come")
-		}
-	}
+	hubtest.Until(t, what, holds)
 }
 
 // app is a client of a broker that publishes to, and counts what comes from, t/#.
