@@ -26,7 +26,9 @@ type Config struct {
 	ClientCA string
 	// Token returns the user of a token that a client sent as its password: the name of
 	// a service account, "system:serviceaccount:NAMESPACE:NAME". Nil accepts no tokens. It
-	// is called by several goroutines at once.
+	// is called by several goroutines at once. Run calls it again for the tokens of clients: an
+	// error that wraps ErrTokenRevoked ends their connections. Other errors, an expired token
+	// for example, are for new logins.
 	Token func(ctx context.Context, token string, remote net.Addr) (string, error)
 	// Anonymous lets clients of this machine in that have no user.
 	Anonymous bool
@@ -56,10 +58,15 @@ type Access struct {
 	removed sync.Map // names of users that were removed from the file: true
 	started atomic.Bool
 	changes changes
+	tokens  tokens
 	counters
 }
 
 var _ broker.Revoker = (*Access)(nil)
+
+// ErrTokenRevoked says that a token does not hold any more, though it may not have expired: its
+// pod was deleted.
+var ErrTokenRevoked = errors.New("bus/access: the token was revoked")
 
 // Reasons for which a login is refused, besides broker.ErrPassword.
 var (
@@ -124,8 +131,9 @@ func (a *Access) Authenticate(ctx context.Context, login broker.Login) (broker.U
 		return broker.User{}, err
 	}
 	a.removed.Delete(name)
+	proof := a.proof(s, name, how, login)
 	a.log.Debug("MQTT client logged in", "user", name, "client", login.ClientID, "remote", addressOf(login.Remote), "by", how)
-	return broker.User{Name: name, Proof: s.proof(name, how, login)}, nil
+	return broker.User{Name: name, Proof: proof}, nil
 }
 
 // identify returns the client's user, and how it was found or why not.

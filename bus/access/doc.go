@@ -99,7 +99,8 @@
 // that knows broker.Revoker ends open connections whose login would be refused now, MQTT 5
 // clients with the reason 0x87: a user who was removed, has another password, has no rule any
 // more or not this client identifier, and a certificate of an authority that was removed.
-// A service account token is checked at login only.
+// A service account token is checked at login, and by Run each minute: its connections end when
+// its pod was deleted, not when it expires.
 //
 // # Bounds
 //

@@ -138,17 +138,23 @@ func (a *Access) loadRules() error {
 	return nil
 }
 
-// Run reads files again that change, until ctx ends. A second call returns bus.ErrStarted.
+// Run reads files again that change, and checks tokens again, until ctx ends. A second call returns bus.ErrStarted.
 func (a *Access) Run(ctx context.Context) error {
 	if a.started.Swap(true) {
 		return bus.ErrStarted
 	}
 	tick := time.NewTicker(a.cfg.Poll)
 	defer tick.Stop()
+	check := time.NewTicker(tokenCheck)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-check.C:
+			if a.checkTokens(ctx) {
+				a.changes.notify()
+			}
 		case <-tick.C:
 			before := a.versions()
 			if err := a.load(); err != nil {

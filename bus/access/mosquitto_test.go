@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/access"
 	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // site is a broker with users, for the clients of mosquitto.
@@ -102,14 +102,7 @@ func (s *site) subscribe(t *testing.T, filters []string, args ...string) <-chan 
 // wait waits for a condition.
 func wait(t *testing.T, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for !done() {
-		if ctx.Err() != nil {
-			t.Fatal("the condition never came")
-		}
-		runtime.Gosched()
-	}
+	hubtest.Until(t, "the condition holds", done)
 }
 
 func plant(t *testing.T, cfg access.Config) access.Config {

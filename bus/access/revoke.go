@@ -1,9 +1,15 @@
 package access
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"net"
 	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
 
 	"github.com/edgekit/edgekit/bus/broker"
 )
@@ -13,10 +19,13 @@ type proof struct {
 	password     bool
 	hash         [hashSize]byte // of the password in the file at login
 	certificates []*x509.Certificate
+	token        string
+	remote       net.Addr    // where the token came from
+	revoked      atomic.Bool // the token was
 }
 
 // proof notes what Valid needs of a login by the state s.
-func (s *state) proof(name, how string, login broker.Login) any {
+func (a *Access) proof(s *state, name, how string, login broker.Login) any {
 	switch how {
 	case "password":
 		if user := s.users[name]; user != nil {
@@ -24,12 +33,16 @@ func (s *state) proof(name, how string, login broker.Login) any {
 		}
 	case "certificate":
 		return &proof{certificates: login.Certificates}
+	case "token":
+		p := &proof{token: string(login.Password), remote: login.Remote}
+		a.tokens.add(p)
+		return p
 	}
 	return nil
 }
 
 // Valid reports whether a client that Authenticate has let in would still be let in by the
-// files as they were read last. It implements broker.Revoker.
+// files as they were read last, and whose token was not revoked. It implements broker.Revoker.
 func (a *Access) Valid(user broker.User, clientID string) bool {
 	s := a.state.Load()
 	p, _ := user.Proof.(*proof)
@@ -38,6 +51,8 @@ func (a *Access) Valid(user broker.User, clientID string) bool {
 		return false
 	case p == nil:
 		return true
+	case p.token != "":
+		return !p.revoked.Load()
 	case p.password:
 		account := s.users[user.Name]
 		return account != nil && account.hash == p.hash
@@ -69,6 +84,51 @@ func (a *Access) versions() versions {
 	return versions{a.state.Load(), a.files.tls.current.Load()}
 }
 
+// tokenCheck is how often Run checks the tokens of clients.
+const tokenCheck = time.Minute
+
+// tokens are those that clients have logged in with and that the broker still has. The zero
+// value has none.
+type tokens struct {
+	mu  sync.Mutex
+	all map[weak.Pointer[proof]]struct{}
+}
+
+func (t *tokens) add(p *proof) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = make(map[weak.Pointer[proof]]struct{})
+	}
+	t.all[weak.Make(p)] = struct{}{}
+}
+
+// held lists the tokens and forgets those that nobody has any more.
+func (t *tokens) held() []*proof {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []*proof
+	for w := range t.all {
+		if p := w.Value(); p != nil && !p.revoked.Load() {
+			list = append(list, p)
+		} else {
+			delete(t.all, w)
+		}
+	}
+	return list
+}
+
+// checkTokens checks the tokens of clients again, and reports whether one was revoked.
+func (a *Access) checkTokens(ctx context.Context) (revoked bool) {
+	for _, p := range a.tokens.held() {
+		if _, err := a.cfg.Token(ctx, p.token, p.remote); errors.Is(err, ErrTokenRevoked) {
+			p.revoked.Store(true)
+			revoked = true
+		}
+	}
+	return revoked
+}
+
 // changes are the functions of NotifyChange.
 type changes struct {
 	mu   sync.Mutex
@@ -76,8 +136,8 @@ type changes struct {
 	all  map[int]func()
 }
 
-// NotifyChange calls changed after each change of the files that Run has read, until stop is
-// called. It implements broker.Revoker.
+// NotifyChange calls changed after each change of the files that Run has read, and when it
+// finds that a token was revoked, until stop is called. It implements broker.Revoker.
 func (a *Access) NotifyChange(changed func()) (stop func()) {
 	c := &a.changes
 	c.mu.Lock()

@@ -3,11 +3,15 @@ package access_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edgekit/edgekit/bus/access"
@@ -107,4 +111,46 @@ func login5(t *testing.T, addr net.Addr, user string) net.Conn {
 		t.Fatalf("CONNACK % x, %v", ack, err)
 	}
 	return conn
+}
+
+// TestTokenRevoked deletes the pod of a token: a client that has logged in with it is not valid
+// any more. A check that fails for another reason says nothing.
+func TestTokenRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gone, fails atomic.Bool
+		a := open(t, access.Config{Token: func(context.Context, string, net.Addr) (string, error) {
+			switch {
+			case gone.Load():
+				return "", fmt.Errorf("%w: no pod", access.ErrTokenRevoked)
+			case fails.Load():
+				return "", errors.New("the token has expired")
+			}
+			return account, nil
+		}})
+		user, err := a.Authenticate(t.Context(), broker.Login{ClientID: "app", Password: []byte(token), Remote: loopback, Local: loopback})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes := 0
+		defer a.NotifyChange(func() { changes++ })()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		for _, step := range []struct {
+			name  string
+			set   *atomic.Bool
+			valid bool
+		}{{"nothing", new(atomic.Bool), true}, {"the check fails", &fails, true}, {"the pod is deleted", &gone, false}} {
+			step.set.Store(true)
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if got := a.Valid(user, "app"); got != step.valid || (changes > 0) == step.valid {
+				t.Errorf("%s: valid is %t after %d changes", step.name, got, changes)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil || changes != 1 {
+			t.Errorf("%v, %d changes", err, changes)
+		}
+	})
 }

@@ -153,15 +153,15 @@ func (b *Broker) settle(a after) {
 // commitLoop commits until done is closed, and once more then. ctx ends some time after
 // that.
 func (b *Broker) commitLoop(ctx context.Context, done <-chan struct{}) {
-	pause := time.NewTimer(time.Hour)
-	defer pause.Stop()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		select {
 		case <-b.commits:
 		case <-b.lazy:
-			pause.Reset(lazyCommit)
+			timer.Reset(lazyCommit)
 			select {
-			case <-pause.C:
+			case <-timer.C:
 			case <-b.commits:
 			case <-done:
 			}
@@ -215,8 +215,10 @@ func (b *Broker) callProgram(calls []after) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range calls {
-		a.conn.unsettled--
-		a.call.from.calling--
+		if a.conn != nil { // nil for a will
+			a.conn.unsettled--
+		}
+		b.calledLocked(a.call.from)
 	}
 	b.committed.Broadcast()
 }
@@ -233,15 +235,26 @@ func (b *Broker) apply(ctx context.Context, changes []Record) bool {
 		if b.counters.failures.Add(1) == 1 {
 			b.log.Error("MQTT messages cannot be stored; they are not acknowledged", "err", err)
 		}
-		if tries >= rejectAfter && b.cfg.Storage.Apply(ctx, []Record{{Key: probeKey, Value: []byte{1}}, {Key: probeKey}}) == nil {
+		if tries >= rejectAfter && b.storageWorks(ctx) {
 			b.applyParts(ctx, changes, err)
 			return ctx.Err() == nil
 		}
-		select {
-		case <-time.After(commitPause):
-		case <-ctx.Done():
+		if pause(ctx, commitPause); ctx.Err() != nil {
 			return false
 		}
+	}
+}
+
+// storageWorks reports whether the storage takes a record of which nothing can be wrong.
+func (b *Broker) storageWorks(ctx context.Context) bool {
+	return b.cfg.Storage.Apply(ctx, []Record{{Key: probeKey, Value: []byte{1}}, {Key: probeKey}}) == nil
+}
+
+// pause waits until d is over or ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -250,6 +263,12 @@ func (b *Broker) apply(ctx context.Context, changes []Record) bool {
 // out: what they hold stays in memory only, and is lost at the next start.
 func (b *Broker) applyParts(ctx context.Context, changes []Record, failure error) {
 	if len(changes) == 1 {
+		for ctx.Err() == nil && !b.storageWorks(ctx) { // it has failed since
+			pause(ctx, commitPause)
+			if b.cfg.Storage.Apply(ctx, changes) == nil {
+				return
+			}
+		}
 		if ctx.Err() == nil {
 			b.counters.rejected.Add(1)
 			b.log.Error("the storage refuses a record of the MQTT broker and takes others: it stays in memory only", "key", fmt.Sprintf("%.100q", changes[0].Key), "bytes", len(changes[0].Value), "err", failure)

@@ -207,9 +207,18 @@ func (b *Broker) handleAck(c *conn, first byte, body []byte) error {
 func (b *Broker) called(s *clientSession) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.calling--; s.calling == 0 {
-		b.committed.Broadcast() // a login waits
+	b.calledLocked(s)
+}
+
+// calledLocked is called with b.mu.
+func (b *Broker) calledLocked(s *clientSession) {
+	if s.calling--; s.calling > 0 {
+		return
 	}
+	if b.ending[s.id] == s {
+		delete(b.ending, s.id)
+	}
+	b.committed.Broadcast() // a login waits
 }
 
 // call gives the message to the program's subscriptions, in the publisher's goroutine. It

@@ -48,7 +48,8 @@ func (b *Broker) leave(c *conn, err error) {
 }
 
 // publishWill publishes the session's will, which is then gone. It needs b.mu. The caller
-// calls the result's subscriptions of the program without the lock.
+// calls the result's subscriptions of the program without the lock. The result is nil if they
+// are called later: after the messages of the client that are on their way to the program.
 func (b *Broker) publishWill(s *clientSession) *publication {
 	w := s.will
 	s.will, s.willAt = nil, 0
@@ -61,6 +62,12 @@ func (b *Broker) publishWill(s *clientSession) *publication {
 		p.Expires = time.Now().UnixMilli() + int64(w.Expiry)*1000
 	}
 	b.publish(p)
+	if len(p.program) > 0 && s.calling > 0 {
+		s.calling++
+		p.from = s
+		b.onCommit(after{call: p}, true)
+		return nil
+	}
 	return p
 }
 

@@ -144,18 +144,13 @@ func (b *Broker) attach(c *conn, pk *packets.Packet, keepalive time.Duration) (w
 		id = "auto-" + rand.Text()
 		assigned = id
 	}
+	late := b.waitForCalls(id, c.user)
 	s := b.sessions[id]
-	for s != nil && s.calling > 0 && b.running && s.user.Name == c.user.Name {
-		// What the client sent before goes to the program before what it sends now.
-		if s.conn != nil {
-			s.conn.revoked = true // it is about to lose the session
-		}
-		b.committed.Wait()
-		s = b.sessions[id]
-	}
 	switch {
 	case !b.running:
 		return nil, &packetError{codeShuttingDown, "broker ends"}
+	case late:
+		return nil, &packetError{codeBusy, "earlier messages of the client wait for the storage"}
 	case id == outletID:
 		return nil, &packetError{codeClientID, "client identifier is the broker's own"}
 	case !b.valid(c.user, id): // it has changed since authenticate
@@ -197,6 +192,35 @@ func (b *Broker) attach(c *conn, pk *packets.Packet, keepalive time.Duration) (w
 		b.dirtyCursor(s)
 	}
 	return will, b.welcome(c, pk, present, assigned, granted, keepalive)
+}
+
+// waitForCalls waits, for connectTimeout at most, until what the client sent before is through to
+// the program: it goes there before what the client sends now. It is true if it waited in vain.
+func (b *Broker) waitForCalls(id string, user User) (late bool) {
+	var timer *time.Timer
+	for b.running && !late {
+		s := b.sessions[id]
+		if s == nil {
+			s = b.ending[id]
+		}
+		if s == nil || s.calling == 0 || s.user.Name != user.Name {
+			break
+		}
+		if s.conn != nil {
+			s.conn.revoked = true // it is about to lose the session
+		}
+		if timer == nil {
+			timer = time.AfterFunc(connectTimeout, func() {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				late = true
+				b.committed.Broadcast()
+			})
+			defer timer.Stop()
+		}
+		b.committed.Wait()
+	}
+	return late
 }
 
 // takeOver ends the connection that has the session now, and the wait for its will, which

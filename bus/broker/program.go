@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -17,12 +18,15 @@ import (
 type programSub struct {
 	mu      sync.Mutex // of one call of receive
 	receive func(bus.Message)
+	stopped atomic.Bool // what is still on its way is not for it
 }
 
 func (s *programSub) deliver(m bus.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.receive(m)
+	if !s.stopped.Load() {
+		s.receive(m)
+	}
 }
 
 // Publish passes m to the sessions of all subscribers and to the program's own
@@ -80,6 +84,7 @@ func (b *Broker) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 		deliver(m)
 	}
 	return func() {
+		sub.stopped.Store(true)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.part(filter, who)

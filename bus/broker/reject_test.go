@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,4 +74,48 @@ func TestStorageDown(t *testing.T) {
 	if s := b.Stats(); s.Rejected != 0 || s.Failures < 3 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// brief is a Storage that refuses messages three times, works for one probe, and then fails for
+// a while.
+type brief struct {
+	disk
+	refuse, fails int
+	worked        bool
+}
+
+func (s *brief) Apply(ctx context.Context, changes []broker.Record) error {
+	probe := len(changes) == 2 && changes[0].Key == "p"
+	message := slices.ContainsFunc(changes, func(r broker.Record) bool { return strings.HasPrefix(r.Key, "m/") })
+	switch {
+	case s.refuse > 0 && message:
+		s.refuse--
+		return errors.New("value is not allowed")
+	case s.refuse == 0 && !s.worked:
+		s.worked = probe
+	case s.worked && s.fails > 0:
+		s.fails--
+		return errors.New("no space left on device")
+	}
+	return s.disk.Apply(ctx, changes)
+}
+
+// TestStorageDownAfterProbe has a storage that fails again while the broker looks for the record
+// that it refuses: none is left out.
+func TestStorageDownAfterProbe(t *testing.T) {
+	t.Parallel()
+	d := &brief{refuse: 3, fails: 5}
+	b, stop := start(t, broker.Config{Storage: d})
+	sub := join(t, b.Addr(), connect{id: "sub", keep: true})
+	sub.subscribe("a", 1)
+	pub := join(t, b.Addr(), connect{id: "pub"})
+	pub.publish(publishing{topic: "a", payload: "x", qos: 1, pid: 1})
+	pub.expect(packets.Puback)
+	if s := b.Stats(); s.Rejected != 0 {
+		t.Errorf("%d records rejected", s.Rejected)
+	}
+	_ = sub.conn.Close() // it has acknowledged nothing
+	stop()
+	again, _ := start(t, broker.Config{Storage: d.copy()})
+	join(t, again.Addr(), connect{id: "sub", keep: true}).message("a", "x", 1)
 }

@@ -3,22 +3,16 @@ package broker_test
 import (
 	"context"
 	"net"
-	"runtime"
 	"testing"
 	"time"
+
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // waitFor waits until the condition holds.
 func waitFor(t testing.TB, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for !holds() {
-		if ctx.Err() != nil {
-			t.Fatal("what was waited for did not come")
-		}
-		runtime.Gosched()
-	}
+	hubtest.Until(t, "the condition holds", holds)
 }
 
 // waitSeconds lets real time pass, for what the protocol says in whole seconds and the

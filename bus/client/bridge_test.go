@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // memory is a broker.Storage in memory.
@@ -159,14 +159,7 @@ func (c *tally) doubled(name string) (n int) {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for !holds() {
-		if ctx.Err() != nil {
-			t.Fatal(what, "did not come")
-		}
-		runtime.Gosched()
-	}
+	hubtest.Until(t, what, holds)
 }
 
 // app is a client of a broker that publishes to, and counts what comes from, t/#.

@@ -79,6 +79,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	conn    *autopaho.ConnectionManager // nil while there is no connection
+	bound   func() context.Context      // of SUBSCRIBE and UNSUBSCRIBE: Run's; set before conn
 	next    int                         // of notify
 	raw     net.Conn                    // of the last connection
 	status  Status
@@ -143,6 +144,9 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	c.running.Store(true)
 	defer c.running.Store(false)
+	c.mu.Lock()
+	c.bound = func() context.Context { return ctx }
+	c.mu.Unlock()
 	c.setStatus(ReasonStarting, errors.New("the first try has not ended yet"))
 	manager, err := autopaho.NewConnection(ctx, c.pahoConfig())
 	if err != nil {
@@ -378,21 +382,20 @@ func (c *Client) publish(ctx context.Context, m bus.Message, done func()) error 
 }
 
 // Subscribe adds a subscription. While connected, it returns when the broker has
-// confirmed it or has not answered in time. Then the next connection makes it
-// again.
+// confirmed it, has not answered in time, or Run ends. The next connection makes it again
+// if there was no answer.
 func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(), err error) {
 	if err := bus.ValidateFilter(filter); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	id := c.subs.Add(filter, deliver)
-	conn := c.conn
+	conn, bound := c.conn, c.bound
 	c.mu.Unlock()
 	if conn != nil {
-		// paho bounds the wait by packetTimeout; the method has no context
-		// since without a connection it does not wait at all.
-		_, err := conn.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{c.options(filter)}})
-		if err != nil {
+		ctx := bound() // paho bounds the wait by packetTimeout too
+		_, err := conn.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{c.options(filter)}})
+		if err != nil && ctx.Err() == nil {
 			c.log.Warn("MQTT subscription failed", "filter", filter, "err", err)
 			if errors.Is(err, context.DeadlineExceeded) {
 				c.Reconnect()
@@ -407,13 +410,12 @@ func (c *Client) Subscribe(filter string, deliver func(bus.Message)) (stop func(
 func (c *Client) unsubscribe(id int, filter string) {
 	c.mu.Lock()
 	last := c.subs.Remove(id)
-	conn := c.conn
+	conn, bound := c.conn, c.bound
 	c.mu.Unlock()
 	if !last || conn == nil {
 		return
 	}
-	// Bounded by packetTimeout, as in Subscribe.
-	if _, err := conn.Unsubscribe(context.Background(), &paho.Unsubscribe{Topics: []string{filter}}); err != nil {
+	if _, err := conn.Unsubscribe(bound(), &paho.Unsubscribe{Topics: []string{filter}}); err != nil {
 		c.log.Debug("MQTT unsubscribe failed", "filter", filter, "err", err)
 	}
 }

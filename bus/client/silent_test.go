@@ -59,6 +59,68 @@ func TestSilentBroker(t *testing.T) {
 	<-served
 }
 
+// TestStopWhileEnding has a broker that does not answer UNSUBSCRIBE: the stop of a subscription
+// returns when Run ends, not after packetTimeout.
+func TestStopWhileEnding(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	asked, served := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(served)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for {
+			p, err := packets.ReadPacket(conn)
+			if err != nil {
+				return
+			}
+			switch p.Type {
+			case packets.CONNECT:
+				_, _ = packets.NewControlPacket(packets.CONNACK).WriteTo(conn) // a failure ends the next read
+			case packets.SUBSCRIBE:
+				answer := packets.NewControlPacket(packets.SUBACK)
+				ack := answer.Content.(*packets.Suback)
+				ack.PacketID, ack.Reasons = p.PacketID(), []byte{2}
+				_, _ = answer.WriteTo(conn)
+			case packets.UNSUBSCRIBE:
+				close(asked)
+			}
+		}
+	}()
+	c, err := New(Config{URL: "tcp://" + l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := c.Subscribe("a/#", func(bus.Message) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	<-c.Ready()
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	<-asked
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	start := time.Now()
+	<-stopped
+	if waited := time.Since(start); waited > packetTimeout/2 {
+		t.Errorf("stop returned %v after Run", waited)
+	}
+	<-served
+}
+
 // serveSilently serves one connection until it ends. It answers SUBSCRIBE on the second only.
 func serveSilently(conn net.Conn, n int, subscribed chan<- int) {
 	defer conn.Close()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -92,6 +93,9 @@ func (a *mqttAccess) metrics() []prometheus.Collector {
 func tokenCheck(api *apiserver.Server, pods listedPods) func(context.Context, string, net.Addr) (string, error) {
 	return func(ctx context.Context, token string, remote net.Addr) (string, error) {
 		who, err := api.CheckToken(ctx, token, mqttAudience)
+		if errors.Is(err, apiserver.ErrPodGone) {
+			return "", fmt.Errorf("%w: %w", access.ErrTokenRevoked, err)
+		}
 		if err != nil {
 			return "", err
 		}

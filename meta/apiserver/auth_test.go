@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -163,6 +164,11 @@ func TestTokens(t *testing.T) {
 	g.drop("pods", "shop", "a")
 	if code, _ := g.as(good, "/version"); code != http.StatusUnauthorized {
 		t.Errorf("after its pod went: %d", code)
+	}
+	for name, gone := range map[string]string{"good": good, "expired": old} {
+		if _, err := g.CheckToken(t.Context(), gone); !errors.Is(err, ErrPodGone) {
+			t.Errorf("%s, after its pod went: %v", name, err)
+		}
 	}
 }
 

@@ -98,6 +98,10 @@ func (s *Server) byToken(ctx context.Context, token string) (Identity, error) {
 	return s.CheckToken(ctx, token)
 }
 
+// ErrPodGone is returned by CheckToken for a token whose pod is not, or no more, on this node,
+// whether or not the token has expired.
+var ErrPodGone = errors.New("the token's pod is not on this node")
+
 // CheckToken returns who a service account token is of, by the same rules as for a request
 // to the API: it is of a pod on this node. The token may be for one of the audiences instead
 // of the API server. The client may get the error's text.
@@ -122,18 +126,19 @@ func (s *Server) CheckToken(ctx context.Context, token string, audiences ...stri
 		return Identity{}, errors.New("the token's subject is not its service account")
 	case claims.Expiry.IsZero():
 		return Identity{}, errors.New("the token never expires: only tokens of pods on this node are accepted")
-	case s.cfg.Now().After(claims.Expiry.Time) && !s.lenient():
-		return Identity{}, errors.New("the token has expired")
-	case s.cfg.Now().After(claims.Expiry.Add(s.cfg.ExpiredTokens)):
-		return Identity{}, fmt.Errorf("the token expired more than %s ago, which is the limit while the node is offline", s.cfg.ExpiredTokens)
 	}
 	it, err := s.load(ctx, s.pods(), meta.Key{Resource: "pods", Namespace: k.Namespace, Name: k.Pod.Name})
 	if err != nil && !errors.Is(err, errNotThere) {
 		return Identity{}, errors.New("the node's store does not answer")
 	}
 	pod, ok := it.object.(*corev1.Pod)
-	if err != nil || !ok || string(pod.UID) != k.Pod.UID || account(pod) != k.ServiceAccount.Name {
-		return Identity{}, errors.New("the token's pod is not on this node")
+	switch {
+	case err != nil || !ok || string(pod.UID) != k.Pod.UID || account(pod) != k.ServiceAccount.Name:
+		return Identity{}, ErrPodGone
+	case s.cfg.Now().After(claims.Expiry.Time) && !s.lenient():
+		return Identity{}, errors.New("the token has expired")
+	case s.cfg.Now().After(claims.Expiry.Add(s.cfg.ExpiredTokens)):
+		return Identity{}, fmt.Errorf("the token expired more than %s ago, which is the limit while the node is offline", s.cfg.ExpiredTokens)
 	}
 	return Identity{
 		User: claims.Subject, UID: k.ServiceAccount.UID,
