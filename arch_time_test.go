@@ -24,7 +24,6 @@ var realTime = map[string]string{
 	"meta/badgerstore.run":                  "kills a program after a time that is a die's",
 	"meta/badgerstore.TestPowerCut":         "cuts a disk's power after a time that is a die's",
 	"controller/kubeletproxy.settled":       "waits until a kernel takes no more bytes, of which nothing tells",
-	"cmd/edgecore.TestReadOnlyDisk":         "another program notes an event in a store that only it can read",
 	"controller.newWorld":                   "looks into a real API server",
 	"controller/install.startAPIServer":     "starts a real API server",
 	"edged.burst":                           "a real container runtime, which only root has",

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,9 +52,7 @@ func TestBoth(t *testing.T) {
 	if err := b.Publish(t.Context(), bus.Message{Topic: "x"}); !errors.Is(err, broken) {
 		t.Errorf("got %v, want the failure", err)
 	}
-	for len(outside.Sent()) == 0 { // it goes there through a queue
-		runtime.Gosched()
-	}
+	hubtest.Until(t, "the message went outside, through its queue", func() bool { return len(outside.Sent()) > 0 })
 	ups := 0
 	stopNotify := b.NotifyConnect(func() { ups++ })
 	inside.Reconnect()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 func TestTransport(t *testing.T) {
@@ -265,9 +265,7 @@ func TestMosquitto(t *testing.T) {
 		}
 		// The retained message proves that the subscription stands; more than
 		// mosquitto's receive maximum of 20 follow at once.
-		for b.Stats().Sent == before && ctx.Err() == nil {
-			runtime.Gosched()
-		}
+		hubtest.Until(t, "the retained message is sent", func() bool { return b.Stats().Sent > before })
 		pub := exec.CommandContext(ctx, "mosquitto_pub", "-h", host, "-p", port, "-V", version, "-q", "1", "-t", "home/mosquitto", "-m", "hello")
 		if text, err := pub.CombinedOutput(); err != nil {
 			t.Fatalf("mosquitto_pub: %v: %s", err, text)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -93,9 +95,9 @@ func TestReadOnlyDisk(t *testing.T) {
 		_, err := os.Stat(filepath.Join(data, apiDir, apiSocket))
 		return err == nil
 	})
-	tick := time.NewTicker(3 * storeCheck)
-	<-tick.C // by then the event is noted
-	tick.Stop()
+	hubtest.Until(t, "the event is stored", func() bool {
+		return strings.Contains(localEvents(filepath.Join(data, apiDir, apiSocket)), "StoreUnwritable")
+	})
 	if err := agent.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +140,21 @@ func startAgent(t *testing.T, program string, args []string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	return cmd
+}
+
+// localEvents is what the node's own API answers when it is asked for all events.
+func localEvents(socket string) string {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	r, err := (&http.Client{Transport: transport}).Get("http://node/api/v1/events")
+	if err != nil {
+		return err.Error()
+	}
+	defer r.Body.Close()
+	text, _ := io.ReadAll(r.Body)
+	return string(text)
 }
 
 // storeWritable is what the metric says.
