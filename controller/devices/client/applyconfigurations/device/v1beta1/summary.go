@@ -12,7 +12,7 @@ import (
 // Summary is the short form of a DeviceStatus that Device.status has. cloudcore writes it
 // with the DeviceStatus, so it is as fresh as that.
 type SummaryApplyConfiguration struct {
-	// State of the device: online, offline, ok, unknown or unhealthy.
+	// State of the device: online, offline, ok, unknown, unhealthy or disabled.
 	State *string `json:"state,omitempty"`
 	// LastSeen is when cloudcore last received a report about the device. While nothing
 	// else changes it is written once a minute.

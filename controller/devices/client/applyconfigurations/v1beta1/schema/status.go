@@ -14,7 +14,7 @@ import (
 type StatusApplyConfiguration struct {
 	// Twins are the properties as last reported.
 	Twins []TwinApplyConfiguration `json:"twins,omitempty"`
-	// State of the device: online, offline, ok, unknown or unhealthy.
+	// State of the device: online, offline, ok, unknown, unhealthy or disabled.
 	State *string `json:"state,omitempty"`
 	// LastOnlineTime is when the device was last seen online, in RFC 3339.
 	LastOnlineTime *string `json:"lastOnlineTime,omitempty"`
