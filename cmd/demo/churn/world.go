@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,12 +33,15 @@ const (
 type world struct {
 	opts    options
 	pods    typed.PodInterface
+	events  typed.EventInterface
 	kinds   []kind
 	judge   *judge
 	calls   calls
 	created atomic.Int64
 	rmu     sync.Mutex
 	random  *rand.Rand // guarded by rmu
+
+	restartRuntime func(context.Context) error
 }
 
 // newWorld makes the namespace of the pods.
@@ -66,7 +71,8 @@ func newWorld(ctx context.Context, s *site.Site, opts options) (*world, error) {
 	}
 	all := kinds()
 	return &world{
-		opts: opts, pods: client.CoreV1().Pods(namespace), kinds: all, judge: newJudge(all),
+		opts: opts, pods: client.CoreV1().Pods(namespace), events: client.CoreV1().Events(namespace), kinds: all, judge: newJudge(all),
+		restartRuntime: s.RestartRuntime,
 		random: rand.New(rand.NewPCG(opts.Seed, 0)),
 	}, nil
 }
@@ -124,7 +130,7 @@ func (w *world) delete(ctx context.Context, name string, grace int64) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete pod %s: %w", name, err)
 	}
-	err = until(ctx, patience, func() error {
+	gone := func() error {
 		p, err := w.pods.Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
@@ -133,12 +139,34 @@ func (w *world) delete(ctx context.Context, name string, grace int64) error {
 			return err
 		}
 		return fmt.Errorf("pod %s is %s", name, p.Status.Phase)
-	})
+	}
+	err = until(ctx, patience, gone)
+	if errors.Is(err, errPatience) && w.lostByRuntime(ctx, name) {
+		fmt.Printf("  pod %s stays: containerd lists a container as ended whose task runs; it is started anew\n", name)
+		if err := w.restartRuntime(ctx); err != nil {
+			return err
+		}
+		err = until(ctx, patience, gone)
+	}
 	if errors.Is(err, errPatience) {
 		w.judge.add("pod %s is not gone %v after it was deleted", name, patience)
 		return nil
 	}
 	return err
+}
+
+// lostByRuntime reports that containerd, killed while it started a container of the pod, lists
+// that container as ended and refuses to remove it because its task runs. No CRI client can
+// mend that; containerd does when it starts anew (its restart.go: such a container is unknown,
+// and is stopped before it is removed).
+func (w *world) lostByRuntime(ctx context.Context, name string) bool {
+	list, err := w.events.List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + name + ",reason=FailedKillPod"})
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(list.Items, func(e corev1.Event) bool {
+		return strings.Contains(e.Message, "cannot delete running task")
+	})
 }
 
 // settle starts one pod of each kind when the trouble is over, and waits until
