@@ -73,7 +73,7 @@ func newWorld(ctx context.Context, s *site.Site, opts options) (*world, error) {
 	return &world{
 		opts: opts, pods: client.CoreV1().Pods(namespace), events: client.CoreV1().Events(namespace), kinds: all, judge: newJudge(all),
 		restartRuntime: s.RestartRuntime,
-		random: rand.New(rand.NewPCG(opts.Seed, 0)),
+		random:         rand.New(rand.NewPCG(opts.Seed, 0)),
 	}, nil
 }
 
