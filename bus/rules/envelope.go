@@ -167,7 +167,7 @@ func (l *localServer) keep(w http.ResponseWriter, req *http.Request, key meta.Ke
 		return
 	}
 	u := url.URL{RawQuery: req.URL.RawQuery}
-	setPath(&u, "/"+rest)
+	wire.SetPath(&u, "/"+rest)
 	m := wire.Message{Payload: payload, ContentType: mediaType(req.Header.Get("Content-Type")), Time: time.Now(), Method: req.Method, Path: u.RequestURI()}
 	up := meta.Key{Resource: resources.RuleEvents, Namespace: key.Namespace, Name: key.Name}
 	if err := l.r.queues.Append(req.Context(), key.Namespace+"/"+key.Name, up, m.Encode()); err != nil {
@@ -177,13 +177,4 @@ func (l *localServer) keep(w http.ResponseWriter, req *http.Request, key meta.Ke
 	l.r.counts.queued.Add(1)
 	w.Header().Set("Preference-Applied", "respond-async")
 	wire.NewProblem(http.StatusAccepted, wire.ReasonDeferred, "the request is kept until the node has a link to the cloud").Write(w)
-}
-
-// setPath sets an escaped path.
-func setPath(u *url.URL, escaped string) {
-	path, err := url.PathUnescape(escaped)
-	if err != nil {
-		path = escaped
-	}
-	u.Path, u.RawPath = path, escaped
 }

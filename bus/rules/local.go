@@ -205,7 +205,7 @@ func (l *localServer) forward(w http.ResponseWriter, req *http.Request, key meta
 		Rewrite: func(p *httputil.ProxyRequest) {
 			u := *p.In.URL
 			u.Scheme, u.Host = "http", "cloud"
-			setPath(&u, "/"+rest)
+			wire.SetPath(&u, "/"+rest)
 			p.Out.URL, p.Out.Host = &u, "cloud"
 		},
 		ErrorHandler: func(w http.ResponseWriter, req *http.Request, err error) { cloudProblem(req, err).Write(w) },

@@ -22,9 +22,7 @@ import (
 
 // Bounds of requests on this node.
 const (
-	maxBody     = 12 << 20 // of a request, as KubeEdge has it
-	maxAnswer   = 64 << 20 // of an answer
-	maxRequests = 64       // at once, each way
+	maxRequests = 64 // at once, each way
 	dialTimeout = 5 * time.Second
 )
 
@@ -163,7 +161,7 @@ func (c *serviceCaller) handler(t wire.Target) http.Handler {
 	}
 	return limited(c.places, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		c.calls.Add(1)
-		req.Body = http.MaxBytesReader(w, req.Body, maxBody)
+		req.Body = http.MaxBytesReader(w, req.Body, wire.MaxRequest)
 		proxy.ServeHTTP(w, req)
 	}))
 }
@@ -181,46 +179,23 @@ func limited(places chan struct{}, next http.Handler) http.Handler {
 	})
 }
 
-// errAnswerTooLarge is why an answer is not passed on.
-var errAnswerTooLarge = fmt.Errorf("the answer has more than %d bytes", maxAnswer)
-
 // checkAnswer bounds the answer of a service and keeps it from passing for one of ours.
 func checkAnswer(resp *http.Response) error {
 	resp.Header.Del(wire.ErrorHeader)
-	if resp.ContentLength > maxAnswer {
-		return errAnswerTooLarge
+	body := resp.Body
+	if err := wire.BoundAnswer(resp); err != nil {
+		return err
 	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body = body // a connection, which is written too and has no bound
 	}
 	return nil
 }
 
-// boundedBody fails when its body is longer than it may be: the client then sees a broken
-// answer and not a short one.
-type boundedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-// Read reads the body.
-func (b *boundedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, errAnswerTooLarge
-	}
-	return n, err
-}
-
 // callProblem says why a call failed.
 func callProblem(req *http.Request, at string, err error) *wire.Problem {
-	timeout, isTimeout := errors.AsType[net.Error](err)
-	_, large := errors.AsType[*http.MaxBytesError](err)
-	switch {
-	case large:
-		return wire.NewProblem(http.StatusRequestEntityTooLarge, wire.ReasonTooLarge, fmt.Sprintf("a request has at most %d bytes", maxBody))
-	case errors.Is(req.Context().Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded), isTimeout && timeout.Timeout():
-		return wire.NewProblem(http.StatusGatewayTimeout, wire.ReasonTimeout, "the service at "+at+" did not answer in time; it may have acted")
+	if p := wire.BoundProblem(req, err, "the service at "+at+" did not answer in time; it may have acted"); p != nil {
+		return p
 	}
 	return wire.NewProblem(http.StatusBadGateway, wire.ReasonRefused, "the service at "+at+" could not be called: "+err.Error())
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -16,12 +14,6 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
-)
-
-// Bounds of requests through rules.
-const (
-	maxBody   = 12 << 20 // of a request, as KubeEdge has it
-	maxAnswer = 64 << 20 // of an answer
 )
 
 // ServeStream serves one request of a program on a node, for a rule whose source is
@@ -67,7 +59,8 @@ func (c *Controller) call(r *resolved, node string) http.Handler {
 			p.Out.Header.Del("Connection")
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			if err := checkAnswer(resp); err != nil {
+			resp.Header.Del(wire.ErrorHeader) // which only an end of the link sets
+			if err := wire.BoundAnswer(resp); err != nil {
 				return err
 			}
 			c.count(r.name, node, resp)
@@ -85,7 +78,7 @@ func (c *Controller) call(r *resolved, node string) http.Handler {
 			wire.NewProblem(http.StatusBadRequest, wire.ReasonBadRequest, "the path has a part . or .., which could lead out of the rule's URL").Write(w)
 			return
 		}
-		req.Body = http.MaxBytesReader(w, req.Body, maxBody)
+		req.Body = http.MaxBytesReader(w, req.Body, wire.MaxRequest)
 		proxy.ServeHTTP(w, req)
 	})
 }
@@ -103,45 +96,13 @@ func (c *Controller) count(name cache.Name, node string, resp *http.Response) {
 	c.statuses.failure(name, node, text)
 }
 
-// errAnswerTooLarge is why an answer is not passed on.
-var errAnswerTooLarge = fmt.Errorf("the answer has more than %d bytes", maxAnswer)
-
-// checkAnswer bounds the answer of a service and keeps it from passing for one of ours.
-func checkAnswer(resp *http.Response) error {
-	resp.Header.Del(wire.ErrorHeader)
-	if resp.ContentLength > maxAnswer {
-		return errAnswerTooLarge
-	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
-	return nil
-}
-
-// boundedBody fails when its body is longer than it may be: the client then sees a broken
-// answer and not a short one.
-type boundedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-// Read reads the body.
-func (b *boundedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, errAnswerTooLarge
-	}
-	return n, err
-}
-
 // callProblem says why a call failed.
 func callProblem(req *http.Request, at string, err error) *wire.Problem {
-	timeout, isTimeout := errors.AsType[net.Error](err)
-	_, large := errors.AsType[*http.MaxBytesError](err)
+	if p := wire.BoundProblem(req, err, at+" did not answer in time; the call may have been made"); p != nil {
+		return p
+	}
 	peer, refused := errors.AsType[*hub.Error](err)
 	switch {
-	case large:
-		return wire.NewProblem(http.StatusRequestEntityTooLarge, wire.ReasonTooLarge, fmt.Sprintf("a request has at most %d bytes", maxBody))
-	case errors.Is(req.Context().Err(), context.DeadlineExceeded), errors.Is(err, context.DeadlineExceeded), isTimeout && timeout.Timeout():
-		return wire.NewProblem(http.StatusGatewayTimeout, wire.ReasonTimeout, at+" did not answer in time; the call may have been made")
 	case refused && peer.Code == hub.CodeUnsupported:
 		return wire.NewProblem(http.StatusServiceUnavailable, wire.ReasonNodeAway, "the node's edgecore does not serve rules: it is older, or has --no-rules")
 	case refused && peer.Code == hub.CodeExhausted:

@@ -108,7 +108,7 @@ func (e *entry) passOn(w http.ResponseWriter, req *http.Request, node string) bo
 		},
 		ErrorLog: slog.NewLogLogger(e.c.log.Handler(), slog.LevelDebug),
 	}
-	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
+	req.Body = http.MaxBytesReader(w, req.Body, wire.MaxRequest)
 	proxy.ServeHTTP(w, req)
 	return true
 }

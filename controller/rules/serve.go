@@ -28,8 +28,8 @@ func (e *entry) serve(w http.ResponseWriter, req *http.Request, path request, r 
 		e.publish(w, req, path, r)
 		return
 	}
-	if req.ContentLength > maxBody {
-		tooLarge(maxBody).Write(w)
+	if req.ContentLength > wire.MaxRequest {
+		tooLarge(wire.MaxRequest).Write(w)
 		return
 	}
 	spec := &r.rule.Spec
@@ -53,11 +53,11 @@ func (e *entry) serve(w http.ResponseWriter, req *http.Request, path request, r 
 	defer s.Close()
 	parts := rest(r.pattern, path.raw)
 	u := &url.URL{Scheme: "http", Host: "node", RawQuery: req.URL.RawQuery}
-	setPath(u, "/"+strings.Join(append(slices.Clone(nonEmpty(strings.Split(string(spec.TargetResource[v1.KeyPath]), "/"))), parts...), "/"))
+	wire.SetPath(u, "/"+strings.Join(append(slices.Clone(nonEmpty(strings.Split(string(spec.TargetResource[v1.KeyPath]), "/"))), parts...), "/"))
 	if strings.HasSuffix(req.URL.EscapedPath(), "/") && len(parts) > 0 {
-		setPath(u, u.EscapedPath()+"/")
+		wire.SetPath(u, u.EscapedPath()+"/")
 	}
-	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
+	req.Body = http.MaxBytesReader(w, req.Body, wire.MaxRequest)
 	e.carry(w, req, path.node, r, s, u)
 }
 
@@ -94,10 +94,9 @@ func (e *entry) carry(w http.ResponseWriter, req *http.Request, node string, r *
 			p.Out.Header.Del(forwardedHeader)
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			if resp.ContentLength > maxAnswer {
-				return errAnswerTooLarge
+			if err := wire.BoundAnswer(resp); err != nil {
+				return err
 			}
-			resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
 			e.c.count(r.name, node, resp)
 			return nil
 		},

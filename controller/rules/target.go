@@ -159,7 +159,7 @@ func below(base *url.URL, pathAndQuery string) *url.URL {
 	path, query, _ := strings.Cut(pathAndQuery, "?")
 	path = strings.TrimLeft(path, "/")
 	if path != "" {
-		setPath(&u, strings.TrimRight(base.EscapedPath(), "/")+"/"+path)
+		wire.SetPath(&u, strings.TrimRight(base.EscapedPath(), "/")+"/"+path)
 	}
 	if query != "" {
 		if u.RawQuery != "" {
@@ -168,15 +168,6 @@ func below(base *url.URL, pathAndQuery string) *url.URL {
 		u.RawQuery += query
 	}
 	return &u
-}
-
-// setPath sets an escaped path.
-func setPath(u *url.URL, escaped string) {
-	path, err := url.PathUnescape(escaped)
-	if err != nil {
-		path = escaped
-	}
-	u.Path, u.RawPath = path, escaped
 }
 
 // sendError is why a URL did not take a message.

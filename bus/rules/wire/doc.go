@@ -7,7 +7,8 @@
 // it is a call of a URL that a Rule has.
 //
 // An answer that an end of the link has made itself, and not the service, has the header
-// ErrorHeader and a Problem as its body.
+// ErrorHeader and a Problem as its body. BoundAnswer, BoundProblem and the constants beside them
+// bound a call in the same way at both ends.
 //
 // Decoders take bytes from the other end of the link, which may be hostile: they allocate
 // no more than what they were given. All functions may be called from anywhere.

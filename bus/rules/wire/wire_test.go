@@ -2,8 +2,13 @@ package wire_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -87,6 +92,62 @@ func TestProblem(t *testing.T) {
 	wire.NewProblem(503, wire.ReasonNodeAway, `node "x" is away`).Write(w)
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" || w.Header().Get("Edgekit-Error") != "node-away" || !strings.Contains(w.Body.String(), `"title":"Service Unavailable"`) {
 		t.Errorf("%d, %v, %s", w.Code, w.Header(), w.Body)
+	}
+}
+
+// TestBoundAnswer: an answer of MaxAnswer bytes comes whole, a longer one breaks.
+func TestBoundAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		length, size int64 // of the header, and of the body
+		refused      bool
+		broken       bool
+	}{
+		"whole":             {length: wire.MaxAnswer, size: wire.MaxAnswer},
+		"unknown length":    {length: -1, size: wire.MaxAnswer},
+		"says it is longer": {length: wire.MaxAnswer + 1, refused: true},
+		"is longer":         {length: -1, size: wire.MaxAnswer + 1, broken: true},
+	} {
+		resp := &http.Response{ContentLength: c.length, Body: io.NopCloser(io.LimitReader(zeros{}, c.size))}
+		err := wire.BoundAnswer(resp)
+		if (err != nil) != c.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		if (err != nil) != c.broken || n > wire.MaxAnswer {
+			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
+	}
+}
+
+// zeros is a body without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestBoundProblem(t *testing.T) {
+	req := httptest.NewRequest(http.MethodGet, "/", nil)
+	late, cancel := context.WithTimeout(t.Context(), -1)
+	defer cancel()
+	for name, c := range map[string]struct {
+		req    *http.Request
+		err    error
+		status int // 0 for none
+	}{
+		"other":      {req, io.ErrUnexpectedEOF, 0},
+		"too large":  {req, fmt.Errorf("call: %w", &http.MaxBytesError{Limit: wire.MaxRequest}), 413},
+		"deadline":   {req, fmt.Errorf("call: %w", context.DeadlineExceeded), 504},
+		"late":       {req.WithContext(late), io.ErrUnexpectedEOF, 504},
+		"net's word": {req, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, 504},
+	} {
+		p := wire.BoundProblem(c.req, c.err, "late")
+		switch {
+		case p == nil && c.status == 0:
+		case p == nil || p.Status != c.status || (p.Detail == "late") != (c.status == 504):
+			t.Errorf("%s: %+v", name, p)
+		}
 	}
 }
 
