@@ -7,28 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-)
 
-const (
-	caRefresh = time.Minute     // how often the clients' authorities are read again
-	caRetry   = 2 * time.Second // after they could not be read
-	maxCached = 4096            // answers kept; one more empties the cache
+	"github.com/edgekit/edgekit/controller/internal/auth"
 )
-
-// user is an authenticated client.
-type user struct {
-	name   string
-	uid    string
-	groups []string
-	extra  map[string]authenticationv1.ExtraValue
-}
 
 // authenticator authenticates clients.
 type authenticator struct {
@@ -62,24 +48,9 @@ func clusterClientCA(client kubernetes.Interface) func(context.Context) ([]byte,
 
 // run keeps the authorities of clients fresh until ctx ends.
 func (a *authenticator) run(ctx context.Context) {
-	warned := false
-	for {
-		wait := caRefresh
-		if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
-			wait = caRetry
-			if !warned {
-				a.log.Warn("the authorities of the API server's clients cannot be read; certificates are checked against the last known ones", "err", err)
-			}
-			warned = true
-		} else {
-			warned = false
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
+	auth.KeepFresh(ctx, a.refresh, func(err error) {
+		a.log.Warn("the authorities of the API server's clients cannot be read; certificates are checked against the last known ones", "err", err)
+	})
 }
 
 func (a *authenticator) refresh(ctx context.Context) error {
@@ -101,62 +72,29 @@ func (a *authenticator) refresh(ctx context.Context) error {
 var errAnonymous = errors.New("unauthorized: a client certificate of the cluster or a bearer token is required")
 
 // authenticate finds the user who sent a request.
-func (a *authenticator) authenticate(r *http.Request) (user, error) {
+func (a *authenticator) authenticate(r *http.Request) (authenticationv1.UserInfo, error) {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		return a.certificate(r.TLS.PeerCertificates, time.Now())
+		return a.certificate(r.TLS.PeerCertificates)
 	}
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") && token != "" {
-		return a.tokens.user(r.Context(), strings.TrimSpace(token), r.RemoteAddr)
+	if token := auth.BearerToken(r); token != "" {
+		return a.tokens.user(r.Context(), token, r.RemoteAddr)
 	}
-	return user{}, errAnonymous
+	return authenticationv1.UserInfo{}, errAnonymous
 }
 
-func (a *authenticator) certificate(chain []*x509.Certificate, now time.Time) (user, error) {
+func (a *authenticator) certificate(chain []*x509.Certificate) (user authenticationv1.UserInfo, err error) {
 	a.mu.Lock()
 	roots := a.roots
 	a.mu.Unlock()
 	if roots == nil {
-		return user{}, errors.New("unauthorized: cloudcore has not yet read the authorities of clients")
+		return user, errors.New("unauthorized: cloudcore has not yet read the authorities of clients")
 	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
+	if err := auth.VerifyClient(roots, chain); err != nil {
+		return user, fmt.Errorf("unauthorized: client certificate: %w", err)
 	}
-	leaf := chain[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}); err != nil {
-		return user{}, fmt.Errorf("unauthorized: client certificate: %w", err)
+	subject := chain[0].Subject
+	if subject.CommonName == "" {
+		return user, errors.New("unauthorized: the client certificate has no common name")
 	}
-	if leaf.Subject.CommonName == "" {
-		return user{}, errors.New("unauthorized: the client certificate has no common name")
-	}
-	return user{name: leaf.Subject.CommonName, groups: append([]string{"system:authenticated"}, leaf.Subject.Organization...)}, nil
-}
-
-// answerCache keeps answers until they are stale. The zero value is empty; its owner
-// locks it.
-type answerCache[K comparable, V any] struct {
-	items map[K]cached[V]
-}
-
-type cached[V any] struct {
-	value V
-	until time.Time
-}
-
-func (c *answerCache[K, V]) get(k K, now time.Time) (V, bool) {
-	item, ok := c.items[k]
-	if !ok || !now.Before(item.until) {
-		var none V
-		return none, false
-	}
-	return item.value, true
-}
-
-func (c *answerCache[K, V]) put(k K, v V, until time.Time) {
-	if c.items == nil || len(c.items) >= maxCached {
-		c.items = make(map[K]cached[V])
-	}
-	c.items[k] = cached[V]{v, until}
+	return authenticationv1.UserInfo{Username: subject.CommonName, Groups: append([]string{"system:authenticated"}, subject.Organization...)}, nil
 }

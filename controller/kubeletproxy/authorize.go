@@ -2,17 +2,17 @@ package kubeletproxy
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/controller/internal/auth"
 )
 
 // How long the API server's word on a right is kept: the kubelet's times.
@@ -59,34 +59,26 @@ func requiredRight(method, path string) right {
 	return right{verb, []string{"proxy"}}
 }
 
-// authorizer asks the API server what users may.
-type authorizer struct {
-	cloud kubernetes.Interface
-	log   *slog.Logger
-
-	mu        sync.Mutex
-	decisions answerCache[string, bool]
-}
-
-func newAuthorizer(cloud kubernetes.Interface, log *slog.Logger) *authorizer {
-	return &authorizer{cloud: cloud, log: log}
+// newRights makes what asks the API server what users may do.
+func newRights(cloud kubernetes.Interface, log *slog.Logger) *auth.Rights {
+	return &auth.Rights{Cloud: cloud, AllowedFresh: allowedFresh, DeniedFresh: deniedFresh, Logger: log}
 }
 
 // deniedError is the answer to a user without the right.
 type deniedError struct {
-	user user
+	user string
 	node string
 	need right
 }
 
 func (e *deniedError) Error() string {
-	return fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v, node=%s)", e.user.name, e.need.verb, e.need.subresources, e.node)
+	return fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v, node=%s)", e.user, e.need.verb, e.need.subresources, e.node)
 }
 
 // authorize returns nil if the user has the right that the request needs.
-func (a *authorizer) authorize(ctx context.Context, u user, node string, need right) error {
+func authorize(ctx context.Context, rights *auth.Rights, u authenticationv1.UserInfo, node string, need right) error {
 	for _, sub := range need.subresources {
-		ok, err := a.review(ctx, u, node, need.verb, sub)
+		ok, err := rights.Allowed(ctx, u, authorizationv1.ResourceAttributes{Verb: need.verb, Version: "v1", Resource: "nodes", Subresource: sub, Name: node})
 		if err != nil {
 			return err
 		}
@@ -94,42 +86,5 @@ func (a *authorizer) authorize(ctx context.Context, u user, node string, need ri
 			return nil
 		}
 	}
-	return &deniedError{u, node, need}
-}
-
-func (a *authorizer) review(ctx context.Context, u user, node, verb, sub string) (bool, error) {
-	spec := authorizationv1.SubjectAccessReviewSpec{
-		User: u.name, UID: u.uid, Groups: u.groups,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Version: "v1", Resource: "nodes", Subresource: sub, Name: node},
-	}
-	if len(u.extra) > 0 {
-		spec.Extra = make(map[string]authorizationv1.ExtraValue, len(u.extra))
-		for k, v := range u.extra {
-			spec.Extra[k] = authorizationv1.ExtraValue(v)
-		}
-	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return false, fmt.Errorf("rights: %w", err)
-	}
-	a.mu.Lock()
-	ok, known := a.decisions.get(string(text), time.Now())
-	a.mu.Unlock()
-	if known {
-		return ok, nil
-	}
-	review, err := a.cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
-	if err != nil {
-		// The client must not learn the API server's address.
-		a.log.Warn("the API server did not answer a SubjectAccessReview", "user", u.name, "err", err)
-		return false, fmt.Errorf("the API server did not answer whether user %s may do this", u.name)
-	}
-	fresh := deniedFresh
-	if review.Status.Allowed {
-		fresh = allowedFresh
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.decisions.put(string(text), review.Status.Allowed, time.Now().Add(fresh))
-	return review.Status.Allowed, nil
+	return &deniedError{u.Username, node, need}
 }

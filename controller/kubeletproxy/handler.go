@@ -83,7 +83,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, code, "no node", "", err)
 		return
 	}
-	if err := s.rights.authorize(r.Context(), u, node, requiredRight(r.Method, r.URL.Path)); err != nil {
+	if err := authorize(r.Context(), s.rights, u, node, requiredRight(r.Method, r.URL.Path)); err != nil {
 		code, reason := http.StatusInternalServerError, "rights unknown"
 		if _, denied := errors.AsType[*deniedError](err); denied {
 			code, reason = http.StatusForbidden, "forbidden"
@@ -92,7 +92,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status := &statusWriter{ResponseWriter: w}
-	v := newSession(node, u.name, r.URL.Path)
+	v := newSession(node, u.Username, r.URL.Path)
 	v.client = status
 	if err := s.sessions.addSession(v); err != nil {
 		w.Header().Set("Retry-After", "1")

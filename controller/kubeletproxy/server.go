@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/edgekit/edgekit/controller/internal/auth"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	"github.com/edgekit/edgekit/hub"
@@ -134,7 +135,7 @@ type Server struct {
 	http     *http.Server
 	proxy    *httputil.ReverseProxy
 	auth     *authenticator
-	rights   *authorizer
+	rights   *auth.Rights
 	limiter  *connLimiter
 	sessions *sessions
 	requests sync.WaitGroup // those being answered
@@ -166,7 +167,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), grace: lossGrace,
 		byNode: make(map[string]*endpoint), byPort: make(map[int]*endpoint), due: make(map[string]bool),
 		records: records{port: make(map[string]int), nodes: make(map[int][]string)},
-		auth:    newAuthenticator(cfg), rights: newAuthorizer(cfg.Cloud, cfg.Logger), limiter: newConnLimiter(cfg),
+		auth:    newAuthenticator(cfg), rights: newRights(cfg.Cloud, cfg.Logger), limiter: newConnLimiter(cfg),
 	}
 	if s.sessions, err = newSessions(cfg); err != nil {
 		return nil, fmt.Errorf("kubeletproxy: %w", err)

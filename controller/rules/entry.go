@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
@@ -185,7 +186,7 @@ func (e *entry) refuse(w http.ResponseWriter, err error) {
 }
 
 // authorize asks whether a user may use a rule: the verb create on rules/proxy of its name.
-func (e *entry) authorize(ctx context.Context, user kubeletproxy.User, r *resolved) *wire.Problem {
+func (e *entry) authorize(ctx context.Context, user authenticationv1.UserInfo, r *resolved) *wire.Problem {
 	allowed, err := e.clients.Allowed(ctx, user, authorizationv1.ResourceAttributes{
 		Namespace: r.name.Namespace, Verb: "create", Group: v1.Group, Version: "v1", Resource: "rules", Subresource: "proxy", Name: r.name.Name,
 	})
@@ -194,7 +195,7 @@ func (e *entry) authorize(ctx context.Context, user kubeletproxy.User, r *resolv
 		return wire.NewProblem(http.StatusServiceUnavailable, wire.ReasonBusy, err.Error())
 	case !allowed:
 		return wire.NewProblem(http.StatusForbidden, wire.ReasonForbidden,
-			fmt.Sprintf("user %s may not create rules/proxy of group %s, rule %s, in namespace %s", user.Name, v1.Group, r.name.Name, r.name.Namespace))
+			fmt.Sprintf("user %s may not create rules/proxy of group %s, rule %s, in namespace %s", user.Username, v1.Group, r.name.Name, r.name.Namespace))
 	}
 	return nil
 }

@@ -20,28 +20,25 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/edgekit/edgekit/controller/internal/auth"
 )
 
 const (
-	frontRefresh = time.Minute      // how often the front proxy's authority is read again
-	frontRetry   = 2 * time.Second  // after it could not be read
-	answerFresh  = 10 * time.Second // how long the API server's word on a token or a right is kept
-	maxAnswers   = 4096             // answers kept; one more forgets all
-	maxToken     = 16 << 10         // bytes of a token
-	maxReviews   = 16               // TokenReviews under way
-	maxGroups    = 1024             // groups and extra values of a user
+	answerFresh = 10 * time.Second // how long the API server's word on a token or a right is kept
+	maxGroups   = 1024             // groups and extra values of a user
 )
 
 // authenticator authenticates clients: the API server's front proxy, which names the user in
 // headers, and bearers of tokens.
 type authenticator struct {
-	cloud   kubernetes.Interface
-	log     *slog.Logger
-	reviews chan struct{} // one for each TokenReview under way
+	cloud    kubernetes.Interface
+	log      *slog.Logger
+	reviewer *auth.Reviewer
 
-	mu      sync.Mutex
-	front   frontProxy
-	answers answers[[sha256.Size]byte, authenticationv1.UserInfo]
+	mu    sync.Mutex
+	front frontProxy
+	users auth.Cache[[sha256.Size]byte, authenticationv1.UserInfo] // by the hash of their token
 }
 
 // frontProxy says who may name users in headers, and in which.
@@ -53,29 +50,14 @@ type frontProxy struct {
 }
 
 func newAuthenticator(cloud kubernetes.Interface, log *slog.Logger) *authenticator {
-	return &authenticator{cloud: cloud, log: log, reviews: make(chan struct{}, maxReviews)}
+	return &authenticator{cloud: cloud, log: log, reviewer: auth.NewReviewer(cloud)}
 }
 
 // run keeps the front proxy's authority fresh until ctx ends.
 func (a *authenticator) run(ctx context.Context) {
-	warned := false
-	for {
-		wait := frontRefresh
-		if err := a.refresh(ctx); err != nil && ctx.Err() == nil {
-			wait = frontRetry
-			if !warned {
-				a.log.Warn("the authority of the API server's front proxy cannot be read; the last known one is used", "err", err)
-			}
-			warned = true
-		} else {
-			warned = false
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
+	auth.KeepFresh(ctx, a.refresh, func(err error) {
+		a.log.Warn("the authority of the API server's front proxy cannot be read; the last known one is used", "err", err)
+	})
 }
 
 func (a *authenticator) refresh(ctx context.Context) error {
@@ -108,8 +90,8 @@ func (a *authenticator) authenticate(r *http.Request) (authenticationv1.UserInfo
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return a.header(r)
 	}
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") && token != "" {
-		return a.token(r.Context(), strings.TrimSpace(token))
+	if token := auth.BearerToken(r); token != "" {
+		return a.token(r.Context(), token)
 	}
 	return authenticationv1.UserInfo{}, apierrors.NewUnauthorized("ask the API server, or send a bearer token")
 }
@@ -122,15 +104,10 @@ func (a *authenticator) header(r *http.Request) (user authenticationv1.UserInfo,
 	if front.roots == nil {
 		return user, apierrors.NewUnauthorized("cloudcore has not yet read the authority of the API server's front proxy")
 	}
-	between := x509.NewCertPool()
-	for _, c := range r.TLS.PeerCertificates[1:] {
-		between.AddCert(c)
-	}
-	leaf := r.TLS.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: front.roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	if err := auth.VerifyClient(front.roots, r.TLS.PeerCertificates); err != nil {
 		return user, apierrors.NewUnauthorized("the client certificate is not the API server's front proxy's")
 	}
-	if len(front.names) > 0 && !slices.Contains(front.names, leaf.Subject.CommonName) {
+	if len(front.names) > 0 && !slices.Contains(front.names, r.TLS.PeerCertificates[0].Subject.CommonName) {
 		return user, apierrors.NewUnauthorized("the client certificate has none of the allowed names of the front proxy")
 	}
 	for _, h := range front.user {
@@ -164,80 +141,45 @@ func (a *authenticator) header(r *http.Request) (user authenticationv1.UserInfo,
 
 // token asks the API server for the user of a token.
 func (a *authenticator) token(ctx context.Context, token string) (user authenticationv1.UserInfo, err error) {
-	if len(token) > maxToken {
+	if len(token) > auth.MaxToken {
 		return user, apierrors.NewUnauthorized("the token is longer than 16 KiB")
 	}
 	key := sha256.Sum256([]byte(token))
 	a.mu.Lock()
-	user, ok := a.answers.get(key)
+	user, ok := a.users.Get(key, time.Now())
 	a.mu.Unlock()
 	if ok {
 		return user, nil
 	}
-	select {
-	case a.reviews <- struct{}{}:
-		defer func() { <-a.reviews }()
-	default:
+	status, err := a.reviewer.Review(ctx, token)
+	if errors.Is(err, auth.ErrBusy) {
 		return user, apierrors.NewTooManyRequests("too many tokens are being reviewed", 1)
 	}
-	review, err := a.cloud.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
 	if err != nil {
 		a.log.Warn("the API server does not review a token", "err", err) // the client learns no address of it
 		return user, apierrors.NewUnauthorized("the API server does not review the token")
 	}
-	if !review.Status.Authenticated {
+	if !status.Authenticated {
 		return user, apierrors.NewUnauthorized("the API server does not know the token")
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.answers.put(key, review.Status.User)
-	return review.Status.User, nil
+	a.users.Put(key, status.User, time.Now().Add(answerFresh))
+	return status.User, nil
 }
 
-// authorizer asks the API server what users may do.
-type authorizer struct {
-	cloud kubernetes.Interface
-	log   *slog.Logger
-
-	mu      sync.Mutex
-	answers answers[string, bool]
+// newRights makes what asks the API server what users may do.
+func newRights(cloud kubernetes.Interface, log *slog.Logger) *auth.Rights {
+	return &auth.Rights{Cloud: cloud, AllowedFresh: answerFresh, DeniedFresh: answerFresh, Logger: log}
 }
 
-func newAuthorizer(cloud kubernetes.Interface, log *slog.Logger) *authorizer {
-	return &authorizer{cloud: cloud, log: log}
-}
-
-// check returns an error if the user may not do what the request asks for.
-func (a *authorizer) check(ctx context.Context, user authenticationv1.UserInfo, q *request) error {
-	spec := authorizationv1.SubjectAccessReviewSpec{
-		User: user.Username, Groups: user.Groups, UID: user.UID,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: q.namespace, Verb: q.verb, Group: Group, Version: Version, Resource: Resource, Name: q.name,
-		},
-	}
-	for k, v := range user.Extra {
-		if spec.Extra == nil {
-			spec.Extra = make(map[string]authorizationv1.ExtraValue)
-		}
-		spec.Extra[k] = authorizationv1.ExtraValue(v)
-	}
-	key, err := json.Marshal(spec)
+// authorize returns an error if the user may not do what the request asks for.
+func authorize(ctx context.Context, rights *auth.Rights, user authenticationv1.UserInfo, q *request) error {
+	allowed, err := rights.Allowed(ctx, user, authorizationv1.ResourceAttributes{
+		Namespace: q.namespace, Verb: q.verb, Group: Group, Version: Version, Resource: Resource, Name: q.name,
+	})
 	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	allowed, ok := a.answers.get(string(key))
-	a.mu.Unlock()
-	if !ok {
-		review, err := a.cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
-		if err != nil {
-			a.log.Warn("the API server did not answer a SubjectAccessReview", "user", user.Username, "err", err)
-			return apierrors.NewServiceUnavailable("the API server does not say what the user may do")
-		}
-		allowed = review.Status.Allowed
-		a.mu.Lock()
-		a.answers.put(string(key), allowed)
-		a.mu.Unlock()
+		return apierrors.NewServiceUnavailable("the API server does not say what the user may do")
 	}
 	if !allowed {
 		where := "in the cluster"
@@ -251,24 +193,4 @@ func (a *authorizer) check(ctx context.Context, user authenticationv1.UserInfo, 
 		}}
 	}
 	return nil
-}
-
-// answers keeps answers until they are stale. The zero value is empty; its owner locks it.
-type answers[K comparable, V any] struct{ items map[K]answer[V] }
-
-type answer[V any] struct {
-	value V
-	until time.Time
-}
-
-func (c *answers[K, V]) get(k K) (V, bool) {
-	item, ok := c.items[k]
-	return item.value, ok && time.Now().Before(item.until)
-}
-
-func (c *answers[K, V]) put(k K, v V) {
-	if c.items == nil || len(c.items) >= maxAnswers {
-		c.items = make(map[K]answer[V])
-	}
-	c.items[k] = answer[V]{v, time.Now().Add(answerFresh)}
 }

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/edgekit/edgekit/controller/internal/auth"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 )
 
@@ -35,11 +36,11 @@ type Config struct {
 
 // Server serves the twins of a Store. Its methods may be called by several goroutines at once.
 type Server struct {
-	cfg   Config
-	guard runguard.Guard
-	auth  *authenticator
-	may   *authorizer
-	slots chan struct{}
+	cfg    Config
+	guard  runguard.Guard
+	auth   *authenticator
+	rights *auth.Rights
+	slots  chan struct{}
 }
 
 // New checks the configuration.
@@ -57,7 +58,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, auth: newAuthenticator(cfg.Cloud, cfg.Logger), may: newAuthorizer(cfg.Cloud, cfg.Logger),
+		cfg: cfg, auth: newAuthenticator(cfg.Cloud, cfg.Logger), rights: newRights(cfg.Cloud, cfg.Logger),
 		slots: make(chan struct{}, cfg.MaxRequests),
 	}, nil
 }
@@ -154,7 +155,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := q.parseOptions(r.URL.Query()); err != nil {
 		return err
 	}
-	if err := s.may.check(r.Context(), user, q); err != nil {
+	if err := authorize(r.Context(), s.rights, user, q); err != nil {
 		return err
 	}
 	switch q.verb {

@@ -1,0 +1,62 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Rights asks the API server what users may do. All fields are required. Its method may be
+// called by several goroutines at once.
+type Rights struct {
+	Cloud        kubernetes.Interface
+	AllowedFresh time.Duration // how long a yes counts
+	DeniedFresh  time.Duration // how long a no counts
+	Logger       *slog.Logger
+
+	mu        sync.Mutex
+	decisions Cache[string, bool]
+}
+
+// Allowed reports whether the user has the right. Its error reveals nothing about the API
+// server: a client may read it.
+func (r *Rights) Allowed(ctx context.Context, u authenticationv1.UserInfo, right authorizationv1.ResourceAttributes) (bool, error) {
+	spec := authorizationv1.SubjectAccessReviewSpec{User: u.Username, UID: u.UID, Groups: u.Groups, ResourceAttributes: &right}
+	if len(u.Extra) > 0 {
+		spec.Extra = make(map[string]authorizationv1.ExtraValue, len(u.Extra))
+		for k, v := range u.Extra {
+			spec.Extra[k] = authorizationv1.ExtraValue(v)
+		}
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return false, fmt.Errorf("rights: %w", err)
+	}
+	r.mu.Lock()
+	ok, known := r.decisions.Get(string(text), time.Now())
+	r.mu.Unlock()
+	if known {
+		return ok, nil
+	}
+	review, err := r.Cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+	if err != nil {
+		r.Logger.Warn("the API server did not answer a SubjectAccessReview", "user", u.Username, "err", err)
+		return false, fmt.Errorf("the API server did not answer whether user %s may do this", u.Username)
+	}
+	fresh := r.DeniedFresh
+	if review.Status.Allowed {
+		fresh = r.AllowedFresh
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.decisions.Put(string(text), review.Status.Allowed, time.Now().Add(fresh))
+	return review.Status.Allowed, nil
+}
