@@ -147,10 +147,10 @@ type inbox struct {
 	got []string
 }
 
-func subscribe(t *testing.T, n *node, filter string) *inbox {
+func subscribe(t *testing.T, b edgerules.Bus, filter string) *inbox {
 	t.Helper()
 	i := new(inbox)
-	stop, err := n.bus.Subscribe(filter, func(_ context.Context, m bus.Message) {
+	stop, err := b.Subscribe(filter, func(_ context.Context, m bus.Message) {
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		i.got = append(i.got, m.Topic+" "+string(m.Payload))
@@ -195,8 +195,8 @@ func TestRestToEventBus(t *testing.T) {
 		t.Fatalf("answered %+v", got)
 	}
 	problemOf(t, call(t, http.MethodPost, at+"/a", strings.Repeat("x", 256<<10+1), bearer(alice), "Prefer: respond-async"), http.StatusRequestEntityTooLarge, "too-large")
-	n := newNode(t, cc, "edge-7", nil, nil)
-	messages := subscribe(t, n, "#")
+	var messages *inbox // before the node has a link: what waits for it comes at once
+	n := newNode(t, cc, "edge-7", nil, func(cfg *edgerules.Config) { messages = subscribe(t, cfg.Bus, "#") })
 	messages.wants(t, "test/later "+binary, "test/later 2")
 	n.connected(t)
 	for _, path := range []string{"/a/b/c?x=1", "/q/z?x=1", "/t/9/rest"} {

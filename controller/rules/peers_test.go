@@ -111,7 +111,7 @@ func TestPeers(t *testing.T) {
 	first, second := newCloud(t, c, secure), newCloud(t, c, secure)
 	holder = first.url[len("http://"):]
 	n := newNode(t, first, "edge-7", nil, nil)
-	messages := subscribe(t, n, "test/#")
+	messages := subscribe(t, n.bus, "test/#")
 	n.connected(t)
 	client := ca.transport(t, "alice")
 	send := func(url, body string) answer {
