@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,13 +12,8 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
@@ -124,13 +118,15 @@ func New(cfg Config) (*Controller, error) {
 		reports: make(map[cache.Name]*report),
 	}
 	var err [3]error
-	c.devices, err[0] = newStore(cfg, resources.Devices, func() *v1beta1.Device { return new(v1beta1.Device) }, nil, sameForNode)
-	c.models, err[1] = newStore(cfg, resources.DeviceModels, func() *v1beta1.DeviceModel { return new(v1beta1.DeviceModel) }, nil, nil)
-	c.statuses, err[2] = newStore(cfg, resources.DeviceStatuses, func() *v1beta1.DeviceStatus { return new(v1beta1.DeviceStatus) },
-		func(s *v1beta1.DeviceStatus) {
+	c.devices, err[0] = cache.NewDynamic(cfg.Dynamic, v1beta1.GroupVersion().WithResource(resources.Devices),
+		cache.Config[*v1beta1.Device]{Same: sameForNode, Logger: cfg.Logger})
+	c.models, err[1] = cache.NewDynamic(cfg.Dynamic, v1beta1.GroupVersion().WithResource(resources.DeviceModels),
+		cache.Config[*v1beta1.DeviceModel]{Logger: cfg.Logger})
+	c.statuses, err[2] = cache.NewDynamic(cfg.Dynamic, v1beta1.GroupVersion().WithResource(resources.DeviceStatuses),
+		cache.Config[*v1beta1.DeviceStatus]{Logger: cfg.Logger, Strip: func(s *v1beta1.DeviceStatus) {
 			c.showStored(s)
 			s.Status = v1beta1.DeviceStatusStatus{Conditions: s.Status.Conditions}
-		}, nil)
+		}})
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, err
 	}
@@ -147,30 +143,6 @@ func sameForNode(before, after *v1beta1.Device) bool {
 	a.Status, b.Status = v1beta1.Summary{}, v1beta1.Summary{}
 	a.ResourceVersion, b.ResourceVersion = "", ""
 	return equality.Semantic.DeepEqual(&a, &b)
-}
-
-func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T), same func(before, after T) bool) (*cache.Store[T], error) {
-	client := cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resource))
-	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
-	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
-	return cache.New(cache.Config[T]{
-		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
-			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
-		Type:   &unstructured.Unstructured{},
-		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
-		Strip:  strip,
-		Same:   same,
-		Logger: cfg.Logger,
-	})
-}
-
-// decode reads an object of the dynamic client into its type.
-func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return into, fmt.Errorf("unexpected type %T", obj)
-	}
-	return into, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
 }
 
 // Run watches the API server until ctx ends; it then joins all that it started

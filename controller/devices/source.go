@@ -145,7 +145,7 @@ func (s *source) loadModel(ctx context.Context, key hub.Key, held string) (hub.O
 	if err != nil {
 		return hub.Object{}, err
 	}
-	model, err := decode(u, new(v1beta1.DeviceModel))
+	model, err := cache.Decode[v1beta1.DeviceModel](u)
 	if err != nil {
 		return hub.Object{}, err
 	}
@@ -175,7 +175,7 @@ func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
 		return false, err
 	}
 	for i := range list.Items {
-		device, err := decode(&list.Items[i], new(v1beta1.Device))
+		device, err := cache.Decode[v1beta1.Device](&list.Items[i])
 		if err != nil {
 			return false, err
 		}
@@ -192,5 +192,5 @@ func (c *Controller) readDevice(ctx context.Context, namespace, name string) (*v
 	if err != nil {
 		return nil, err
 	}
-	return decode(u, new(v1beta1.Device))
+	return cache.Decode[v1beta1.Device](u)
 }

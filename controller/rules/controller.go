@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -12,13 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	toolscache "k8s.io/client-go/tools/cache"
 
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
@@ -120,10 +114,12 @@ func New(cfg Config) (*Controller, error) {
 		waiting: waitingIndex{nodes: make(map[string]map[cache.Name]int)},
 	}
 	var err [3]error
-	c.rules, err[0] = newStore(cfg, resources.Rules, func() *v1.Rule { return new(v1.Rule) }, nil, sameRule)
-	c.endpoints, err[1] = newStore(cfg, resources.RuleEndpoints, func() *v1.RuleEndpoint { return new(v1.RuleEndpoint) }, nil, nil)
-	c.messages, err[2] = newStore(cfg, resources.RuleMessages, func() *v1.RuleMessage { return new(v1.RuleMessage) },
-		stripPayload, nil)
+	c.rules, err[0] = cache.NewDynamic(cfg.Dynamic, v1.GroupVersion().WithResource(resources.Rules),
+		cache.Config[*v1.Rule]{Same: sameRule, Logger: cfg.Logger})
+	c.endpoints, err[1] = cache.NewDynamic(cfg.Dynamic, v1.GroupVersion().WithResource(resources.RuleEndpoints),
+		cache.Config[*v1.RuleEndpoint]{Logger: cfg.Logger})
+	c.messages, err[2] = cache.NewDynamic(cfg.Dynamic, v1.GroupVersion().WithResource(resources.RuleMessages),
+		cache.Config[*v1.RuleMessage]{Strip: stripPayload, Logger: cfg.Logger})
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, err
 	}
@@ -144,29 +140,6 @@ func New(cfg Config) (*Controller, error) {
 // sameRule reports that a change of a Rule concerns its status alone.
 func sameRule(before, after *v1.Rule) bool {
 	return before.UID == after.UID && before.Generation == after.Generation && after.Generation != 0
-}
-
-func newStore[T cache.Object](cfg Config, resource string, empty func() T, strip func(T), same func(a, b T) bool) (*cache.Store[T], error) {
-	client := cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resource))
-	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }
-	follow := func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return client.Watch(ctx, o) }
-	return cache.New(cache.Config[T]{
-		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
-			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Dynamic),
-		Type:   &unstructured.Unstructured{},
-		Decode: func(obj runtime.Object) (T, error) { return decode(obj, empty()) },
-		Strip:  strip, Same: same,
-		Logger: cfg.Logger,
-	})
-}
-
-// decode reads an object of the dynamic client into its type.
-func decode[T runtime.Object](obj runtime.Object, into T) (T, error) {
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return into, fmt.Errorf("unexpected type %T", obj)
-	}
-	return into, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into)
 }
 
 // Run watches the API server, serves the entry and delivers messages until ctx ends; it then

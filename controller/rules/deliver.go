@@ -312,6 +312,6 @@ func (c *Controller) stillOf(ctx context.Context, name cache.Name, node string) 
 	if err != nil {
 		return false, err
 	}
-	rule, err := decode(u, new(v1.Rule))
+	rule, err := cache.Decode[v1.Rule](u)
 	return err == nil && string(rule.Spec.SourceResource[v1.KeyNodeName]) == node, err
 }

@@ -86,7 +86,7 @@ func (s *source) gone(ctx context.Context, key hub.Key) (bool, error) {
 			if err != nil {
 				return cache.Item[*v1.RuleEndpoint]{}, false, err
 			}
-			e, err := decode(u, new(v1.RuleEndpoint))
+			e, err := cache.Decode[v1.RuleEndpoint](u)
 			return cache.Item[*v1.RuleEndpoint]{Object: e, Version: e.GetResourceVersion()}, err == nil, err
 		}
 	}(resources.RuleEndpoints)
@@ -97,7 +97,7 @@ func (s *source) gone(ctx context.Context, key hub.Key) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	rule, err := decode(u, new(v1.Rule))
+	rule, err := cache.Decode[v1.Rule](u)
 	if err != nil || string(rule.Spec.SourceResource[v1.KeyNodeName]) != s.node {
 		return err == nil, err
 	}

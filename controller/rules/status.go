@@ -277,7 +277,7 @@ func (s *statuses) write(ctx context.Context, name cache.Name, t *tally) error {
 		if err != nil {
 			return err
 		}
-		rule, err := decode(u, new(v1.Rule))
+		rule, err := cache.Decode[v1.Rule](u)
 		if err != nil {
 			return err
 		}

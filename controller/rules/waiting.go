@@ -198,7 +198,7 @@ func (o *outbox) Next(ctx context.Context, source string, after uint64) (hub.Eve
 		if err != nil {
 			return hub.Event{}, fmt.Errorf("controller/rules: %w", err)
 		}
-		obj, err := decode(u, new(v1.RuleMessage))
+		obj, err := cache.Decode[v1.RuleMessage](u)
 		if err != nil {
 			return hub.Event{}, fmt.Errorf("controller/rules: %w", err)
 		}
