@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,8 +52,8 @@ type EventOutbox struct {
 	seq     sequence
 	ids     []uint64 // the stored events, oldest first
 	recent  []string // keys in meta.Events, oldest first; changed only by the holder of writing
-	subs    map[int]func(source string)
-	next    int
+
+	subs subscribers[string] // get the source
 }
 
 // appending is one event on its way into the store.
@@ -79,7 +78,7 @@ func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 		return fmt.Errorf("meta/manager: %w", invalid(key, "key cannot be stored"))
 	}
 	a := &appending{
-		key: key, value: append(append([]byte(key.Path()), 0), body...), done: make(chan struct{}),
+		key: key, value: encodeEvent(key, body), done: make(chan struct{}),
 		seen: meta.Op{Key: meta.Events + key.Path(), Value: meta.EncodeObject(meta.Object{Key: key, Body: body, Stored: m.cfg.Now()})},
 	}
 	if err := meta.CheckOps([]meta.Op{{Key: eventKey(0), Value: a.value}, a.seen}); err != nil {
@@ -91,10 +90,7 @@ func (m *Manager) Append(ctx context.Context, key meta.Key, body []byte) error {
 	if err := m.events.append(ctx, a); err != nil {
 		return fmt.Errorf("meta/manager: %w", err)
 	}
-	source, subs := m.events.subscribers()
-	for _, appended := range subs {
-		appended(source)
-	}
+	m.events.subs.call(m.events.source())
 	return nil
 }
 
@@ -222,11 +218,11 @@ func (e *EventOutbox) dropLocked(id uint64) {
 	e.ids = e.ids[n:]
 }
 
-// subscribers returns the subscribers to notify, and the source's name.
-func (e *EventOutbox) subscribers() (source string, subs []func(string)) {
+// source is the source's name.
+func (e *EventOutbox) source() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.seq.Source, slices.Collect(maps.Values(e.subs))
+	return e.seq.Source
 }
 
 // loadLocked reads what an earlier run left; it needs mu.
@@ -267,6 +263,18 @@ func (e *EventOutbox) loadLocked(ctx context.Context) error {
 	return nil
 }
 
+// encodeEvent makes the stored form of an event: its key's path, a zero byte and its body.
+func encodeEvent(key meta.Key, body []byte) []byte {
+	return append(append([]byte(key.Path()), 0), body...)
+}
+
+// decodeEvent reads what encodeEvent made.
+func decodeEvent(b []byte) (key hub.Key, body []byte, ok bool) {
+	path, body, _ := bytes.Cut(b, []byte{0})
+	k, ok := meta.ParsePath(string(path))
+	return hub.Key(k), body, ok
+}
+
 func eventKey(id uint64) string { return fmt.Sprintf("%s%020d", eventArea, id) }
 
 // Sources yields the node's one source, if it has events.
@@ -299,9 +307,8 @@ func (e *EventOutbox) Next(ctx context.Context, source string, after uint64) (hu
 		if err != nil {
 			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
 		}
-		path, body, _ := bytes.Cut(r.Value, []byte{0})
-		if key, ok := meta.ParsePath(string(path)); ok {
-			return hub.Event{Source: source, ID: id, Key: hub.Key(key), Body: body}, nil
+		if key, body, ok := decodeEvent(r.Value); ok {
+			return hub.Event{Source: source, ID: id, Key: key, Body: body}, nil
 		}
 		e.m.log.Warn("stored event cannot be read", "key", r.Key)
 	}
@@ -356,16 +363,7 @@ func (e *EventOutbox) forgetOps(ctx context.Context, source string, id uint64) (
 
 // Subscribe has appended called for each new event, until stop is called.
 func (e *EventOutbox) Subscribe(appended func(source string)) (stop func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.next++
-	id := e.next
-	e.subs[id] = appended
-	return func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.subs, id)
-	}
+	return e.subs.add(appended)
 }
 
 // waiting is how many events are not acknowledged, as far as was read.

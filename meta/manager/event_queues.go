@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -51,8 +50,8 @@ type EventQueues struct {
 	bytes   int64 // of all queues
 	dropped uint64
 	acked   uint64 // events, since the start
-	subs    map[int]func(string)
-	next    int
+
+	subs subscribers[string] // get the source
 }
 
 // eventQueue is one queue: its events have the ids after acked, in order and without gaps.
@@ -94,7 +93,7 @@ func NewEventQueues(cfg EventQueuesConfig) (*EventQueues, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &EventQueues{cfg: cfg, log: log, queues: make(map[string]*eventQueue), sources: make(map[string]*eventQueue), subs: make(map[int]func(string))}, nil
+	return &EventQueues{cfg: cfg, log: log, queues: make(map[string]*eventQueue), sources: make(map[string]*eventQueue)}, nil
 }
 
 // The keys of a queue: its source, and its events by source and id.
@@ -217,9 +216,8 @@ func (q *EventQueues) Append(ctx context.Context, name string, key meta.Key, bod
 	if _, err := q.cfg.Store.Apply(ctx, ops...); err != nil {
 		return fmt.Errorf("meta/manager: %w", err)
 	}
-	for _, appended := range q.written(e, sizes, dropTo) {
-		appended(e.source)
-	}
+	q.written(e, sizes, dropTo)
+	q.subs.call(e.source)
 	return nil
 }
 
@@ -231,11 +229,10 @@ const maxDrop = 1000
 func (q *EventQueues) batch(e *eventQueue, key meta.Key, bodies [][]byte) (ops []meta.Op, sizes []int32, dropTo uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	path := append([]byte(key.Path()), 0)
 	last, total := e.last(), q.bytes
 	for _, body := range bodies {
 		last++
-		value := append(bytes.Clone(path), body...)
+		value := encodeEvent(key, body)
 		sizes, total = append(sizes, int32(len(value))), total+int64(len(value))
 		ops = append(ops, meta.Op{Key: q.eventKey(e.source, last), Value: value})
 	}
@@ -259,8 +256,8 @@ func (q *EventQueues) batch(e *eventQueue, key meta.Key, bodies [][]byte) (ops [
 	return append(ops, meta.Op{Key: q.nameKey(e.name), Value: text}), sizes, dropTo
 }
 
-// written updates a queue after its events are durable, and returns the subscribers.
-func (q *EventQueues) written(e *eventQueue, sizes []int32, dropTo uint64) []func(string) {
+// written updates a queue after its events are durable.
+func (q *EventQueues) written(e *eventQueue, sizes []int32, dropTo uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e.sizes = append(e.sizes, sizes...)
@@ -273,7 +270,6 @@ func (q *EventQueues) written(e *eventQueue, sizes []int32, dropTo uint64) []fun
 			q.log.Warn("queue of events is full: oldest events dropped; logged once in a hundred", "queue", e.name, "dropped", q.dropped)
 		}
 	}
-	return slices.Collect(maps.Values(q.subs))
 }
 
 // last is the last id that was given.

@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,9 +53,8 @@ func (q *EventQueues) Next(ctx context.Context, source string, after uint64) (hu
 		if err != nil {
 			return hub.Event{}, fmt.Errorf("meta/manager: %w", err)
 		}
-		path, body, _ := bytes.Cut(r.Value, []byte{0})
-		if key, ok := meta.ParsePath(string(path)); ok {
-			return hub.Event{Source: source, ID: id, Key: hub.Key(key), Body: body}, nil
+		if key, body, ok := decodeEvent(r.Value); ok {
+			return hub.Event{Source: source, ID: id, Key: key, Body: body}, nil
 		}
 		q.log.Warn("stored event cannot be read", "key", r.Key)
 	}
@@ -91,14 +89,5 @@ func (q *EventQueues) Acked(ctx context.Context, source string, id uint64) error
 
 // Subscribe has appended called with the source of each new event, until stop is called.
 func (q *EventQueues) Subscribe(appended func(source string)) (stop func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.next++
-	id := q.next
-	q.subs[id] = appended
-	return func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		delete(q.subs, id)
-	}
+	return q.subs.add(appended)
 }

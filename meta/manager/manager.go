@@ -137,9 +137,9 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Now = time.Now
 	}
 	m := &Manager{cfg: cfg, store: cfg.Store, log: cfg.Logger}
-	m.up = StateOutbox{m: m, loaded: make(map[meta.Key]uint64), unstored: make(inMemory), subs: make(map[int]func(hub.Key))}
+	m.up = StateOutbox{m: m, loaded: make(map[meta.Key]uint64), unstored: make(inMemory)}
 	m.down = sink{m: m}
-	m.events = EventOutbox{m: m, writing: make(chan struct{}, 1), subs: make(map[int]func(string))}
+	m.events = EventOutbox{m: m, writing: make(chan struct{}, 1)}
 	m.link.Publish(hub.Info{Node: cfg.Node, Reason: "not connected since the start"})
 	return m, nil
 }

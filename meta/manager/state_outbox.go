@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,8 +26,8 @@ type StateOutbox struct {
 	loaded map[meta.Key]uint64
 	// unstored is what UpdateInMemory keeps.
 	unstored inMemory
-	subs     map[int]func(hub.Key)
-	next     int
+
+	subs subscribers[hub.Key]
 }
 
 var (
@@ -103,16 +101,7 @@ func (b *StateOutbox) Compare(x, y string) int {
 // end after stop. There is no call for a report that Load has returned, except when Load
 // and the call happen at the same time: the report is then sent twice at most.
 func (b *StateOutbox) Subscribe(changed func(hub.Key)) (stop func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.next++
-	id := b.next
-	b.subs[id] = changed
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.subs, id)
-	}
+	return b.subs.add(changed)
 }
 
 // Acked records what the cloud has made durable. It removes deletions, and reports about
@@ -211,14 +200,7 @@ func (b *StateOutbox) notifyOf(key meta.Key, revision uint64) {
 }
 
 // notify calls the subscribers, without a lock.
-func (b *StateOutbox) notify(key meta.Key) {
-	b.mu.Lock()
-	subs := slices.Collect(maps.Values(b.subs))
-	b.mu.Unlock()
-	for _, changed := range subs {
-		changed(hub.Key(key))
-	}
-}
+func (b *StateOutbox) notify(key meta.Key) { b.subs.call(hub.Key(key)) }
 
 // forget has the reports sent again although the link has loaded them.
 func (b *StateOutbox) forget(keys []meta.Key) {
