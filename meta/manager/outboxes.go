@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/edgekit/edgekit/hub"
@@ -38,16 +40,8 @@ func (o *outboxes) Sources(ctx context.Context) (iter.Seq[string], error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for source, p := range owner {
-		o.owner[source] = p
-	}
-	return func(yield func(string) bool) {
-		for _, source := range all {
-			if !yield(source) {
-				return
-			}
-		}
-	}, nil
+	maps.Copy(o.owner, owner)
+	return slices.Values(all), nil
 }
 
 // of returns the part that a source belongs to; nil if that is not known.
