@@ -61,7 +61,7 @@ func (r *Rules) follow(ctx context.Context, group *sync.WaitGroup) error {
 	}
 	r.mu.Unlock()
 	for _, key := range gone {
-		r.remove(ctx, key)
+		r.remove(key)
 	}
 	r.removeQueues(ctx)
 	r.local.adjust(ctx, group)
@@ -76,7 +76,7 @@ func (r *Rules) follow(ctx context.Context, group *sync.WaitGroup) error {
 				continue
 			}
 			if key, ok := meta.ParsePath(strings.TrimPrefix(e.Key, meta.Down)); ok {
-				r.remove(ctx, key)
+				r.remove(key)
 			}
 		}
 		r.removeQueues(ctx)
@@ -128,7 +128,7 @@ func (r *rule) stop() {
 	}
 }
 
-func (r *Rules) remove(_ context.Context, key meta.Key) {
+func (r *Rules) remove(key meta.Key) {
 	r.mu.Lock()
 	old := r.rules[key]
 	delete(r.rules, key)
