@@ -207,7 +207,6 @@ func patch(ctx context.Context, client dynamic.ResourceInterface, name string, o
 	if err != nil {
 		return err
 	}
-	force := true
-	_, err = client.Patch(ctx, name, types.ApplyPatchType, raw, metav1.PatchOptions{FieldManager: "cloudcore-twins", Force: &force})
+	_, err = client.Patch(ctx, name, types.ApplyPatchType, raw, metav1.PatchOptions{FieldManager: "cloudcore-twins", Force: new(true)})
 	return err
 }

@@ -3,6 +3,7 @@ package twins
 import (
 	"container/list"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -152,7 +153,7 @@ func (s *Store) snapshot(namespace string) (all []*entry, version uint64) {
 func (s *Store) since(version uint64, namespace string) (changed []*entry, gone []tombstone, now uint64, wake <-chan struct{}, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if version < s.lost || version > s.version {
+	if !s.knownLocked(version) {
 		return nil, nil, 0, nil, false
 	}
 	for at := s.order.Back(); at != nil; at = at.Prev() {
@@ -164,18 +165,23 @@ func (s *Store) since(version uint64, namespace string) (changed []*entry, gone 
 			changed = append(changed, e)
 		}
 	}
-	for i, j := 0, len(changed)-1; i < j; i, j = i+1, j-1 {
-		changed[i], changed[j] = changed[j], changed[i]
-	}
+	slices.Reverse(changed)
 	for i := len(s.gone) - 1; i >= 0 && s.gone[i].version > version; i-- {
 		if t := s.gone[i]; namespace == "" || t.report.Namespace == namespace {
 			gone = append(gone, t)
 		}
 	}
-	for i, j := 0, len(gone)-1; i < j; i, j = i+1, j-1 {
-		gone[i], gone[j] = gone[j], gone[i]
-	}
+	slices.Reverse(gone)
 	return changed, gone, s.version, s.changed, true
 }
+
+// known reports whether a watch can begin at a version.
+func (s *Store) known(version uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.knownLocked(version)
+}
+
+func (s *Store) knownLocked(version uint64) bool { return version >= s.lost && version <= s.version }
 
 func text(version uint64) string { return strconv.FormatUint(version, 10) }

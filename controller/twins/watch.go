@@ -42,7 +42,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) error
 		if err != nil {
 			return apierrors.NewBadRequest("resourceVersion is not a number that this server gave")
 		}
-		if _, _, _, _, ok := s.cfg.Store.since(version, ""); !ok {
+		if !s.cfg.Store.known(version) {
 			return expired()
 		}
 		c.at = version
