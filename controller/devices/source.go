@@ -167,8 +167,7 @@ func (s *source) needs(model cache.Name) bool {
 // referred asks the API server the same: the node may know of a device that
 // the watch has not yet seen.
 func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
-	list, err := s.c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.Devices)).
-		Namespace(model.Namespace).List(ctx, metav1.ListOptions{
+	list, err := s.c.deviceClient(model.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", s.node).String(),
 	})
 	if err != nil {
@@ -187,8 +186,7 @@ func (s *source) referred(ctx context.Context, model cache.Name) (bool, error) {
 }
 
 func (c *Controller) readDevice(ctx context.Context, namespace, name string) (*v1beta1.Device, error) {
-	u, err := c.cfg.Dynamic.Resource(v1beta1.GroupVersion().WithResource(resources.Devices)).
-		Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	u, err := c.deviceClient(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}

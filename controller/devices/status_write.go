@@ -88,10 +88,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	device, err := c.readDevice(ctx, name.Namespace, name.Name) // the watch may lag
 	switch {
 	case apierrors.IsNotFound(err), err == nil && device.Spec.NodeName != node:
-		c.settled(r, body) // it is not the node's to report any more
-		if !c.notifier.Subscribed(node) {
-			r.release()
-		}
+		c.finish(r, node, body) // it is not the node's to report any more
 		return nil
 	case err != nil:
 		return err
@@ -128,10 +125,7 @@ func (c *Controller) writeReport(ctx context.Context, name cache.Name, r *report
 	r.mu.Lock()
 	r.written, r.base = now, base
 	r.mu.Unlock()
-	c.settled(r, body)
-	if !c.notifier.Subscribed(node) {
-		r.release()
-	}
+	c.finish(r, node, body)
 	c.recordChanges(ctx, device, before, now, next)
 	return nil
 }
@@ -165,6 +159,15 @@ func (c *Controller) yield(ctx context.Context, name cache.Name, r *report, body
 	}
 	c.turns.delay(name, 0)
 	return nil
+}
+
+// finish says that a report of a node needs no write any more, and drops it if the node has no
+// session here.
+func (c *Controller) finish(r *report, node string, body []byte) {
+	c.settled(r, body)
+	if !c.notifier.Subscribed(node) {
+		r.release()
+	}
 }
 
 // settled says that a report needs no write any more, unless a newer one came.
@@ -219,8 +222,7 @@ func wroteBefore(obj *unstructured.Unstructured, managers sets.Set[string]) bool
 }
 
 func forced(manager string) metav1.PatchOptions {
-	force := true
-	return metav1.PatchOptions{FieldManager: manager, Force: &force}
+	return metav1.PatchOptions{FieldManager: manager, Force: new(true)}
 }
 
 // applied is the configuration to apply to the DeviceStatus of a device. The device owns it,
