@@ -200,19 +200,12 @@ func (d *delivery) offer(ctx context.Context, events []hub.Event) (wait time.Dur
 		d.c.runMu.Unlock()
 	}
 	if d.failing || !d.busy && len(d.pending) > 0 {
-		d.pending = dropIdle(d)
+		if !d.busy {
+			d.pending = nil // the node sends them again
+		}
 		return 0, last
 	}
 	return patience, last
-}
-
-// dropIdle returns the pending messages of a delivery that runs, and none otherwise: the node
-// sends them again. It needs d.mu.
-func dropIdle(d *delivery) []hub.Event {
-	if d.busy {
-		return d.pending
-	}
-	return nil
 }
 
 // run sends pending messages until there is none or the node's session ends. A try under
@@ -305,7 +298,7 @@ func (d *delivery) try(ctx context.Context, e hub.Event, since time.Time) error 
 
 // stillOf asks the API server whether a Rule is of a node.
 func (c *Controller) stillOf(ctx context.Context, name cache.Name, node string) (bool, error) {
-	u, err := c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resources.Rules)).Namespace(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+	u, err := c.ruleClient(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsInvalid(err) {
 		return false, nil
 	}

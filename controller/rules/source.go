@@ -77,20 +77,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 
 // gone asks the API server whether the node has no such rule.
 func (s *source) gone(ctx context.Context, key hub.Key) (bool, error) {
-	resource := func(name string) func(string) (cache.Item[*v1.RuleEndpoint], bool, error) {
-		return func(endpoint string) (cache.Item[*v1.RuleEndpoint], bool, error) {
-			u, err := s.c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(name)).Namespace(key.Namespace).Get(ctx, endpoint, metav1.GetOptions{})
-			if apierrors.IsNotFound(err) {
-				return cache.Item[*v1.RuleEndpoint]{}, false, nil
-			}
-			if err != nil {
-				return cache.Item[*v1.RuleEndpoint]{}, false, err
-			}
-			e, err := cache.Decode[v1.RuleEndpoint](u)
-			return cache.Item[*v1.RuleEndpoint]{Object: e, Version: e.GetResourceVersion()}, err == nil, err
-		}
-	}(resources.RuleEndpoints)
-	u, err := s.c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resources.Rules)).Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	u, err := s.c.ruleClient(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return true, nil
 	}
@@ -102,12 +89,20 @@ func (s *source) gone(ctx context.Context, key hub.Key) (bool, error) {
 		return err == nil, err
 	}
 	var failed error
-	all := resolve([]cache.Item[*v1.Rule]{{Object: rule, Version: rule.ResourceVersion}}, func(name string) (cache.Item[*v1.RuleEndpoint], bool) {
-		item, ok, err := resource(name)
+	all := resolve([]cache.Item[*v1.Rule]{{Object: rule, Version: rule.ResourceVersion}}, func(name string) (item cache.Item[*v1.RuleEndpoint], ok bool) {
+		u, err := s.c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resources.RuleEndpoints)).Namespace(key.Namespace).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return item, false
+		}
+		if err == nil {
+			item.Object, err = cache.Decode[v1.RuleEndpoint](u)
+		}
 		if err != nil {
 			failed = err
+			return item, false
 		}
-		return item, ok
+		item.Version = item.Object.ResourceVersion
+		return item, true
 	})
 	return !all[0].ok(), failed
 }

@@ -17,7 +17,6 @@ import (
 
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/meta/resources"
 )
 
 // fieldManager is cloudcore's name in server-side apply.
@@ -183,10 +182,9 @@ func (s *statuses) run(ctx context.Context) error {
 		if left {
 			s.notify()
 		}
-		if pause *= 2; !failed {
+		pause = min(max(2*pause, time.Second), s.c.cfg.StatusEvery)
+		if !failed {
 			pause = 0
-		} else if pause = max(pause, time.Second); pause > s.c.cfg.StatusEvery {
-			pause = s.c.cfg.StatusEvery
 		}
 	}
 }
@@ -268,7 +266,7 @@ func (s *statuses) restore(name cache.Name, old *tally) {
 // write writes the status of one Rule. The version of the Rule that it starts from is a
 // condition of the write, so that two cloudcores lose no counts.
 func (s *statuses) write(ctx context.Context, name cache.Name, t *tally) error {
-	client := s.c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resources.Rules)).Namespace(name.Namespace)
+	client := s.c.ruleClient(name.Namespace)
 	for try := 0; ; try++ {
 		u, err := client.Get(ctx, name.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -302,8 +300,7 @@ func (s *statuses) write(ctx context.Context, name cache.Name, t *tally) error {
 		if err != nil {
 			return err
 		}
-		force := true
-		_, err = client.Patch(ctx, name.Name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: fieldManager, Force: &force}, "status")
+		_, err = client.Patch(ctx, name.Name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: fieldManager, Force: new(true)}, "status")
 		switch {
 		case apierrors.IsNotFound(err):
 			return nil

@@ -282,6 +282,10 @@ func (c *Controller) expire(ctx context.Context) error {
 	}
 }
 
+func (c *Controller) ruleClient(namespace string) dynamic.ResourceInterface {
+	return c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resources.Rules)).Namespace(namespace)
+}
+
 func (c *Controller) messageClient(namespace string) dynamic.ResourceInterface {
 	return c.cfg.Dynamic.Resource(v1.GroupVersion().WithResource(resources.RuleMessages)).Namespace(namespace)
 }
