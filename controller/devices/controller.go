@@ -69,8 +69,8 @@ type Controller struct {
 	eventLimits eventLimits
 
 	mu      sync.Mutex
-	byNode  map[string]map[cache.Name]struct{}     // devices
-	byModel map[cache.Name]map[cache.Name]struct{} // devices
+	byNode  cache.Index[string]     // devices
+	byModel cache.Index[cache.Name] // devices
 	moves   map[cache.Name]move
 	reports map[cache.Name]*report
 }
@@ -113,8 +113,8 @@ func New(cfg Config) (*Controller, error) {
 		turns:   newTurns(cfg.Every, limit),
 		waiting: semaphore.NewWeighted(maxWaiting),
 		moves:   make(map[cache.Name]move),
-		byNode:  make(map[string]map[cache.Name]struct{}),
-		byModel: make(map[cache.Name]map[cache.Name]struct{}),
+		byNode:  make(cache.Index[string]),
+		byModel: make(cache.Index[cache.Name]),
 		reports: make(map[cache.Name]*report),
 	}
 	var err [3]error
@@ -196,14 +196,14 @@ func (c *Controller) deviceChanged(change cache.Change[*v1beta1.Device]) {
 	nowNode, nowModel := nodeAndModel(change.New)
 	c.mu.Lock()
 	if node != nowNode {
-		removeIndex(c.byNode, node, change.Name)
+		c.byNode.Remove(node, change.Name)
 	}
 	if model != nowModel {
-		removeIndex(c.byModel, model, change.Name)
+		c.byModel.Remove(model, change.Name)
 	}
 	if change.New != nil {
-		addIndex(c.byNode, nowNode, change.Name)
-		addIndex(c.byModel, nowModel, change.Name)
+		c.byNode.Add(nowNode, change.Name)
+		c.byModel.Add(nowModel, change.Name)
 	}
 	c.mu.Unlock()
 	var keys []hub.Key
@@ -275,24 +275,6 @@ func nodeAndModel(d *v1beta1.Device) (node string, model cache.Name) {
 		return "", cache.Name{}
 	}
 	return d.Spec.NodeName, cache.Name{Namespace: d.Namespace, Name: d.Spec.ModelRef.Name}
-}
-
-func addIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
-	var none K
-	if at == none {
-		return
-	}
-	if m[at] == nil {
-		m[at] = make(map[cache.Name]struct{})
-	}
-	m[at][name] = struct{}{}
-}
-
-func removeIndex[K comparable](m map[K]map[cache.Name]struct{}, at K, name cache.Name) {
-	delete(m[at], name)
-	if len(m[at]) == 0 {
-		delete(m, at)
-	}
 }
 
 func deviceKey(name cache.Name) hub.Key {

@@ -26,7 +26,7 @@ func TestSessionEnds(t *testing.T) {
 		stop := c.Source("n").Subscribe(func(hub.Key) {})
 		written, waiting := cache.Name{Namespace: "plant", Name: "written"}, cache.Name{Namespace: "plant", Name: "waiting"}
 		for _, name := range []cache.Name{written, waiting} {
-			addIndex(c.byNode, "n", name)
+			c.byNode.Add("n", name)
 			r := c.reportOf(name)
 			r.hold("n", []byte("{}"), v1beta1.DeviceStatusStatus{})
 			r.written.uid = "u"

@@ -45,11 +45,11 @@ type Controller struct {
 	lists    singleflight.Group // live lists of a node's pods
 
 	mu     sync.Mutex
-	byNode map[string]map[cache.Name]struct{} // pods
-	nodes  map[string]*watchedNode            // the nodes with a subscriber
-	refs   map[hub.Key]*reference             // what those refer to
+	byNode cache.Index[string]     // pods
+	nodes  map[string]*watchedNode // the nodes with a subscriber
+	refs   map[hub.Key]*reference  // what those refer to
 	// unready are the pods for RestoreReadiness, by node; usually there are none.
-	unready map[string]map[cache.Name]struct{}
+	unready cache.Index[string]
 	onPods  []func(node string)
 	tasks   runguard.Tasks
 }
@@ -88,10 +88,10 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c := &Controller{
 		cfg:     cfg,
-		byNode:  make(map[string]map[cache.Name]struct{}),
+		byNode:  make(cache.Index[string]),
 		nodes:   make(map[string]*watchedNode),
 		refs:    make(map[hub.Key]*reference),
-		unready: make(map[string]map[cache.Name]struct{}),
+		unready: make(cache.Index[string]),
 	}
 	const bound = "spec.nodeName!=" // pods that have a node
 	list := func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {

@@ -43,19 +43,11 @@ func markedUnready(pod *corev1.Pod) bool {
 // trackReadinessLocked keeps the list of those pods; it needs c.mu.
 func (c *Controller) trackReadinessLocked(change cache.Change[*corev1.Pod]) {
 	if change.Old != nil {
-		node := change.Old.Spec.NodeName
-		if delete(c.unready[node], change.Name); len(c.unready[node]) == 0 {
-			delete(c.unready, node)
-		}
+		c.unready.Remove(change.Old.Spec.NodeName, change.Name)
 	}
-	if change.New == nil || change.New.Spec.NodeName == "" || !markedUnready(change.New) {
-		return
+	if change.New != nil && markedUnready(change.New) {
+		c.unready.Add(change.New.Spec.NodeName, change.Name)
 	}
-	node := change.New.Spec.NodeName
-	if c.unready[node] == nil {
-		c.unready[node] = make(map[cache.Name]struct{})
-	}
-	c.unready[node][change.Name] = struct{}{}
 }
 
 // RestoreReadiness sets the condition Ready of the node's pods to True again where

@@ -317,19 +317,13 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 	}
 	var beforeKeys, nowKeys []hub.Key
 	if before != "" && before != now {
-		delete(c.byNode[before], change.Name)
-		if len(c.byNode[before]) == 0 {
-			delete(c.byNode, before)
-		}
+		c.byNode.Remove(before, change.Name)
 		if c.nodes[before] != nil {
 			beforeKeys = append(c.setReferencesLocked(before, change.Name, nil), podKey(change.Name))
 		}
 	}
 	if now != "" {
-		if c.byNode[now] == nil {
-			c.byNode[now] = make(map[cache.Name]struct{})
-		}
-		c.byNode[now][change.Name] = struct{}{}
+		c.byNode.Add(now, change.Name)
 		if c.nodes[now] != nil {
 			nowKeys = append(c.setReferencesLocked(now, change.Name, references(change.New)), podKey(change.Name))
 		}

@@ -72,7 +72,7 @@ type Controller struct {
 	mu         sync.Mutex
 	namespaces map[string]map[string]*resolved // by namespace and name
 	order      map[string][]*resolved          // those of a namespace by which answers first
-	byNode     map[string]map[cache.Name]struct{}
+	byNode     cache.Index[string]
 	deliveries map[deliveryKey]*delivery
 	sending    *places // deliveries that run
 	waiting    waitingIndex
@@ -109,7 +109,7 @@ func New(cfg Config) (*Controller, error) {
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, targets: newTargets(cfg),
 		namespaces: make(map[string]map[string]*resolved), order: make(map[string][]*resolved),
-		byNode: make(map[string]map[cache.Name]struct{}), deliveries: make(map[deliveryKey]*delivery),
+		byNode: make(cache.Index[string]), deliveries: make(map[deliveryKey]*delivery),
 		sending: newPlaces(maxSending, maxNodeSending), judged: make(chan struct{}),
 		waiting: waitingIndex{nodes: make(map[string]map[cache.Name]int)},
 	}
@@ -284,17 +284,11 @@ func (c *Controller) indexLocked(before, after map[string]*resolved) map[string]
 		name := either.name
 		key := hub.Key{Resource: resources.Rules, Namespace: name.Namespace, Name: name.Name}
 		if was != "" {
-			delete(c.byNode[was], name)
-			if len(c.byNode[was]) == 0 {
-				delete(c.byNode, was)
-			}
+			c.byNode.Remove(was, name)
 			changed[was] = append(changed[was], key)
 		}
 		if is != "" {
-			if c.byNode[is] == nil {
-				c.byNode[is] = make(map[cache.Name]struct{})
-			}
-			c.byNode[is][name] = struct{}{}
+			c.byNode.Add(is, name)
 			if is != was {
 				changed[is] = append(changed[is], key)
 			}

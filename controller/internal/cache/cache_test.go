@@ -124,3 +124,20 @@ func ExampleStore() {
 	<-done
 	// Output: x 1 true
 }
+
+func TestIndex(t *testing.T) {
+	x := make(cache.Index[string])
+	a, b := cache.Name{Name: "a"}, cache.Name{Name: "b"}
+	x.Add("node", a)
+	x.Add("node", b)
+	x.Add("", a)
+	x.Remove("other", a)
+	x.Remove("node", a)
+	if _, ok := x["node"][b]; !ok || len(x) != 1 || len(x["node"]) != 1 {
+		t.Errorf("%v", x)
+	}
+	x.Remove("node", b)
+	if len(x) != 0 {
+		t.Errorf("%v is left", x)
+	}
+}
