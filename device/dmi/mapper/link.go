@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -169,7 +170,8 @@ func (l *Link) registerOnce(ctx context.Context, conn *grpc.ClientConn) error {
 
 // Report reports actual values and waits until they are durable.
 func (l *Link) Report(ctx context.Context, id string, values map[string]string) error {
-	namespace, name, twins := l.view.report(id, values)
+	namespace, name, _ := strings.Cut(id, "/")
+	twins := l.view.report(id, values)
 	conn := l.conn.Load()
 	if conn == nil {
 		return errors.New("device/dmi/mapper: Report: Watch does not run")
@@ -183,7 +185,7 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 
 // State reports a device's state and waits until it is durable.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	namespace, name, _ := l.view.report(id, nil)
+	namespace, name, _ := strings.Cut(id, "/")
 	conn := l.conn.Load()
 	if conn == nil {
 		return errors.New("device/dmi/mapper: State: Watch does not run")
