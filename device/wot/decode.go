@@ -1,6 +1,7 @@
 package wot
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -185,10 +186,7 @@ func (d *decoder) property(path, name string, a affordance, notified bool) error
 		return nil
 	}
 	d.taken[good] = true
-	p := schema.ModelProperty{Name: good, Description: a.Description, Unit: a.Unit, AccessMode: schema.ReadWrite, ReportAlways: notified}
-	if p.Description == "" {
-		p.Description = a.Title
-	}
+	p := schema.ModelProperty{Name: good, Description: cmp.Or(a.Description, a.Title), Unit: a.Unit, AccessMode: schema.ReadWrite, ReportAlways: notified}
 	if a.ReadOnly {
 		p.AccessMode = schema.ReadOnly
 	}
@@ -292,10 +290,7 @@ func (d *decoder) action(name string, a action) error {
 	if err := d.budget.Take(path, propertyCost/2); err != nil {
 		return fmt.Errorf("wot: %w", err)
 	}
-	m := schema.Method{Name: name, Description: a.Description}
-	if m.Description == "" {
-		m.Description = a.Title
-	}
+	m := schema.Method{Name: name, Description: cmp.Or(a.Description, a.Title)}
 	if a.Input != nil {
 		for _, input := range slices.Sorted(maps.Keys(a.Input.Properties)) {
 			if d.taken[input] {
