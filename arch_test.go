@@ -43,6 +43,8 @@ var joiners = map[string][]string{
 	"device/mqtt":      {"bus"},
 	"device/inprocess": {"twin"},
 	"device/dmi":       {"twin", "meta"},
+
+	"device/internal/edgetest": {"twin"},
 }
 
 // fences name the only packages that may import a heavy dependency directly.

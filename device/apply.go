@@ -118,7 +118,7 @@ func (w *worker) readBack(ctx context.Context, p *point, value string) {
 
 // write checks a value and writes it once.
 func (w *worker) write(ctx context.Context, p *point, value string) error {
-	if err := errors.Join(p.check(value), p.checkLimits(value)); err != nil {
+	if err := p.checkWrite(value); err != nil {
 		return fmt.Errorf("%w: %w", errInvalid, err)
 	}
 	err := w.writeRaw(ctx, p, value)

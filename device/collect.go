@@ -90,14 +90,7 @@ func (w *worker) readMany(ctx context.Context, driver BatchReader, points []*poi
 		return 0
 	}
 	for _, p := range points {
-		r, ok := readings[p.name]
-		switch {
-		case err != nil:
-			r = Reading{Err: err}
-		case !ok:
-			r = Reading{Err: errors.New("the driver has not read it")}
-		}
-		if w.accept(p, r) {
+		if w.accept(p, readingOf(readings, err, p.name)) {
 			answered++
 		}
 	}

@@ -152,7 +152,7 @@ func (w *worker) propertyMethod(ctx context.Context, method schema.Method, param
 		if json.Unmarshal(raw, &text) == nil {
 			texts[name] = text
 		}
-		if err := errors.Join(p.check(texts[name]), p.checkLimits(texts[name])); err != nil {
+		if err := p.checkWrite(texts[name]); err != nil {
 			return nil, &CallError{CodeInvalid, fmt.Sprintf("parameter %.80q: %v", name, err)}
 		}
 	}

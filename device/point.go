@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -101,6 +102,11 @@ func (p *point) release(now time.Time) {
 	p.pending, p.isPending = p.held, true
 	p.reported, p.reportedAt = p.held, now
 	p.held, p.isHeld = "", false
+}
+
+// checkWrite says why a value cannot be written: it is of another type, or breaks a limit.
+func (p *point) checkWrite(value string) error {
+	return errors.Join(p.check(value), p.checkLimits(value))
 }
 
 // check says why a value is not one of the property's type.

@@ -66,6 +66,8 @@ func (w *worker) open(ctx context.Context, dev Instance) error {
 
 // serve reads, writes and reports until ctx ends or the session must.
 func (w *worker) serve(ctx context.Context, sub *subscription) error {
+	timer := time.NewTimer(forever)
+	defer timer.Stop()
 	for {
 		w.collect(ctx)
 		switch {
@@ -84,13 +86,11 @@ func (w *worker) serve(ctx context.Context, sub *subscription) error {
 		}
 		w.releaseHeld(time.Now())
 		w.flush(ctx)
-		timer := time.NewTimer(w.pause(time.Now()))
+		timer.Reset(w.pause(time.Now()))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
 		case err := <-sub.failed:
-			timer.Stop()
 			return fmt.Errorf("%w: %w", errSubscribe, err)
 		case w.desired = <-w.updates:
 		case v := <-sub.values:
@@ -99,7 +99,6 @@ func (w *worker) serve(ctx context.Context, sub *subscription) error {
 			w.method(ctx, c)
 		case <-timer.C:
 		}
-		timer.Stop()
 	}
 }
 
@@ -170,20 +169,18 @@ func (w *worker) subscribe(ctx context.Context) *subscription {
 // has returned.
 func (w *worker) close(ctx context.Context, sub *subscription) error {
 	sub.stop()
+	var opened atomic.Bool
+	opened.Store(true)
 	if sub.done != nil {
 		timer := time.NewTimer(w.cfg.Timeout)
 		defer timer.Stop()
 		select {
 		case <-sub.done:
 		case <-timer.C:
-			var opened atomic.Bool
-			opened.Store(true)
 			w.closeLate(&opened, sub.done, w.guard.running)
 			return fmt.Errorf("%w: %w", errSubscribe, errStuck)
 		}
 	}
-	var opened atomic.Bool
-	opened.Store(true)
 	if w.guard.stuck() {
 		w.closeLate(&opened, w.guard.running)
 		return nil

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
@@ -206,7 +205,7 @@ func (t *Transform) EncodeText(value, current string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		n = t.unsigned(bits)
+		n = t.fromBits(bits)
 	}
 	if t.raw != "" {
 		if isFloat(t.raw) {
@@ -307,11 +306,11 @@ func (t *Transform) merge(n *big.Rat, current uint64) (uint64, error) {
 	return current&^t.mask | shifted.Uint64(), nil
 }
 
-// unsigned gives merged bits as a number: by the raw type, or unsigned if there is a mask.
-func (t *Transform) unsigned(bits uint64) *big.Rat {
+// fromBits gives merged bits as a number: by the raw type, or unsigned if there is a mask.
+func (t *Transform) fromBits(bits uint64) *big.Rat {
 	n := new(big.Int)
 	switch {
-	case strings.HasPrefix(string(t.raw), "INT"):
+	case isSigned(t.raw):
 		unused := 64 - 8*uint(rawSize(t.raw))
 		n.SetInt64(int64(bits<<unused) >> unused)
 	case t.raw == "" && t.mask == 0:

@@ -31,6 +31,8 @@ func rawSize(t schema.RawType) int {
 
 func isFloat(t schema.RawType) bool { return t == schema.RawFloat32 || t == schema.RawFloat64 }
 
+func isSigned(t schema.RawType) bool { return strings.HasPrefix(string(t), "INT") }
+
 // Size is how many bytes Encode gives; 0 if it depends on the value, or cannot be told
 // because neither transform.rawType nor a visitor's limit says it.
 func (t *Transform) Size() int {
@@ -114,9 +116,7 @@ func (t *Transform) kind(length int) (schema.RawType, error) {
 
 // number reads bytes, the most significant first, as a number.
 func number(kind schema.RawType, raw []byte) (*big.Rat, error) {
-	var wide [8]byte
-	copy(wide[8-len(raw):], raw)
-	bits := binary.BigEndian.Uint64(wide[:])
+	bits := asUint64(raw)
 	switch kind {
 	case schema.RawFloat32:
 		// The shortest decimal of the 32 bits: what people see on the device.
@@ -211,7 +211,7 @@ func (t *Transform) encodeBytes(value string, current []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		n = whole.unsigned(bits)
+		n = whole.fromBits(bits)
 	}
 	if err := whole.checkRange(n); err != nil {
 		return nil, err
@@ -228,9 +228,14 @@ func (t *Transform) bits(current []byte, size int) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return asUint64(ordered), nil
+}
+
+// asUint64 reads up to 8 bytes, the most significant first.
+func asUint64(raw []byte) uint64 {
 	var wide [8]byte
-	copy(wide[8-size:], ordered)
-	return binary.BigEndian.Uint64(wide[:]), nil
+	copy(wide[8-len(raw):], raw)
+	return binary.BigEndian.Uint64(wide[:])
 }
 
 // padded gives a text as bytes, filled with zeros up to the size.
@@ -250,7 +255,7 @@ func (t *Transform) padded(value string) ([]byte, error) {
 func (t *Transform) checkRange(n *big.Rat) error {
 	bits := 8 * uint(rawSize(t.raw))
 	low, high := new(big.Int), new(big.Int).Lsh(big.NewInt(1), bits)
-	if strings.HasPrefix(string(t.raw), "INT") {
+	if isSigned(t.raw) {
 		high.Rsh(high, 1)
 		low.Neg(high)
 	}

@@ -265,26 +265,23 @@ const forever = time.Duration(1<<63 - 1)
 // idle reports what is pending, until the pause is over, until is closed or ctx ends. Methods
 // are refused meanwhile.
 func (w *worker) idle(ctx context.Context, until <-chan struct{}, pause time.Duration) {
-	end := time.NewTimer(pause)
+	end, retry := time.NewTimer(pause), time.NewTimer(forever)
 	defer end.Stop()
+	defer retry.Stop()
 	for {
 		w.flush(ctx)
-		retry := time.NewTimer(w.reportPause(time.Now(), forever))
+		retry.Reset(w.reportPause(time.Now(), forever))
 		select {
 		case <-ctx.Done():
-			retry.Stop()
 			return
 		case <-until:
-			retry.Stop()
 			return
 		case <-end.C:
-			retry.Stop()
 			return
 		case c := <-w.calls:
 			c.refuse(&CallError{Code: CodeUnavailable, Reason: "the device is " + w.status()})
 		case <-retry.C:
 		}
-		retry.Stop()
 	}
 }
 

@@ -79,11 +79,11 @@ func TestPeerRefused(t *testing.T) {
 	defer os.RemoveAll(dir)
 	m := newManager(t)
 	i := info{Name: "m", Socket: filepath.Join(dir, "m.sock"), UID: int64(os.Getuid()) + 1}
-	l, err := socket.Listen(i.Socket, -1)
+	l, err := socket.Listen(i.Socket, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(socket.ServerOptions(m.codec, nil, 1)...)
+	server := socket.NewServer(m.codec)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	defer func() {

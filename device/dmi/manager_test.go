@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/edgekit/edgekit/device/dmi"
 	"github.com/edgekit/edgekit/device/dmi/v1beta1"
+	"github.com/edgekit/edgekit/device/internal/edgetest"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
@@ -30,17 +30,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// folder makes a folder for sockets: the path of t.TempDir may be too long for one.
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "dmi")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
 
 // edge is edgecore's device part.
 type edge struct {
@@ -65,10 +54,7 @@ func startEdge(t *testing.T, store meta.Store, dir string, change ...func(*dmi.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 2)
-	go func() { ended <- engine.Run(ctx) }()
-	go func() { ended <- m.Run(ctx) }()
+	stop := edgetest.Run(t, engine.Run, m.Run)
 	conn, err := grpc.NewClient("unix://"+cfg.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(v1beta1.NewCodec())))
 	if err != nil {
 		t.Fatal(err)
@@ -76,10 +62,7 @@ func startEdge(t *testing.T, store meta.Store, dir string, change ...func(*dmi.C
 	e := &edge{t: t, engine: engine, m: m, client: v1beta1.NewManager(conn)}
 	e.stop = sync.OnceFunc(func() {
 		conn.Close()
-		cancel()
-		if err := errors.Join(<-ended, <-ended); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 	t.Cleanup(e.stop)
 	<-m.Ready()
@@ -281,7 +264,7 @@ func (s *stranger) GetDevice(context.Context, *v1beta1.GetDeviceRequest) (*v1bet
 // TestDevices has a mapper register before it serves, as those of KubeEdge do, and follows a
 // device to its end.
 func TestDevices(t *testing.T) {
-	dir := folder(t)
+	dir := edgetest.SocketDir(t)
 	e := startEdge(t, memstore.New(), dir)
 	e.put("plant/boiler", "modbus", "45")
 	e.put("plant/other", "opcua", "1")
@@ -319,7 +302,7 @@ func TestDevices(t *testing.T) {
 // TestRestarts kills mapper and edgecore, and changes desired values meanwhile. A device that
 // has not changed is not updated: a mapper of KubeEdge would stop and start it.
 func TestRestarts(t *testing.T) {
-	dir, store := folder(t), memstore.New()
+	dir, store := edgetest.SocketDir(t), memstore.New()
 	e := startEdge(t, store, dir)
 	e.put("plant/a", "modbus", "1")
 	e.put("plant/b", "modbus", "1")
@@ -370,7 +353,7 @@ func TestRestarts(t *testing.T) {
 // TestRefusals has a mapper that refuses a device for a while: it is tried again, and others do
 // not wait.
 func TestRefusals(t *testing.T) {
-	dir := folder(t)
+	dir := edgetest.SocketDir(t)
 	e := startEdge(t, memstore.New(), dir)
 	s := newStranger(t, dir, "m1")
 	refusals := 0
@@ -412,7 +395,7 @@ func (f *forgetful) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 // TestEndsBeforeDigest has edgecore end after it has given a new value to a mapper and before it
 // has stored that. Then the old value is desired again: the mapper gets it.
 func TestEndsBeforeDigest(t *testing.T) {
-	dir, store := folder(t), memstore.New()
+	dir, store := edgetest.SocketDir(t), memstore.New()
 	lossy := &forgetful{Store: store, noted: make(chan struct{})}
 	e := startEdge(t, lossy, dir)
 	e.put("plant/a", "modbus", "1")
@@ -435,7 +418,7 @@ func TestEndsBeforeDigest(t *testing.T) {
 // changed that it could not be given. It keeps what it has of known devices whatever the answer
 // says, and gets the value by UpdateDevice.
 func TestRegistersAgain(t *testing.T) {
-	dir := folder(t)
+	dir := edgetest.SocketDir(t)
 	e := startEdge(t, memstore.New(), dir)
 	e.put("plant/a", "modbus", "1")
 	s := newStranger(t, dir, "m1")
@@ -453,9 +436,9 @@ func TestRegistersAgain(t *testing.T) {
 
 // TestSocketPath has a socket whose path has characters with a meaning in URLs.
 func TestSocketPath(t *testing.T) {
-	e := startEdge(t, memstore.New(), folder(t))
+	e := startEdge(t, memstore.New(), edgetest.SocketDir(t))
 	e.put("plant/a", "modbus", "1")
-	s := newStranger(t, folder(t), "50%zz?#")
+	s := newStranger(t, edgetest.SocketDir(t), "50%zz?#")
 	s.serve()
 	e.register(s, true)
 	s.has("plant/a", "1")
@@ -464,7 +447,7 @@ func TestSocketPath(t *testing.T) {
 // TestSeveralMappers has two mappers of one protocol. A device stays with its mapper until that
 // one is away for longer than Grace.
 func TestSeveralMappers(t *testing.T) {
-	dir := folder(t)
+	dir := edgetest.SocketDir(t)
 	connected := make(connections, 100)
 	e := startEdge(t, memstore.New(), dir, func(c *dmi.Config) { c.Grace, c.Logger = time.Millisecond, slog.New(connected) })
 	one, two := newStranger(t, dir, "m1"), newStranger(t, dir, "m2")

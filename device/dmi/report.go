@@ -24,11 +24,7 @@ const origin = "dmi"
 // ReportDeviceStatus stores the values that a device has.
 func (s service) ReportDeviceStatus(ctx context.Context, r *v1beta1.ReportDeviceStatusRequest) (*v1beta1.Empty, error) {
 	m := s.Manager
-	id, err := reported(r.DeviceNamespace, r.DeviceName)
-	if err != nil {
-		return nil, err
-	}
-	release, err := m.admit(id)
+	id, release, err := m.admit(r.DeviceNamespace, r.DeviceName)
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +43,7 @@ func (s service) ReportDeviceStatus(ctx context.Context, r *v1beta1.ReportDevice
 // ReportDeviceStates stores the state of a device.
 func (s service) ReportDeviceStates(ctx context.Context, r *v1beta1.ReportDeviceStatesRequest) (*v1beta1.Empty, error) {
 	m := s.Manager
-	id, err := reported(r.DeviceNamespace, r.DeviceName)
-	if err != nil {
-		return nil, err
-	}
-	release, err := m.admit(id)
+	id, release, err := m.admit(r.DeviceNamespace, r.DeviceName)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +83,12 @@ func whole(ctx context.Context) bool {
 	return len(metadata.ValueFromIncomingContext(ctx, v1beta1.HeaderWhole)) > 0
 }
 
-// admit counts a report of a device that is in work. The error names the limit.
-func (m *Manager) admit(id string) (release func(), err error) {
+// admit returns the ID of the device of a report, and counts the report as in work until release
+// is called. The error names the field or the limit.
+func (m *Manager) admit(namespace, deviceName string) (id string, release func(), err error) {
+	if id, err = reported(namespace, deviceName); err != nil {
+		return "", nil, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name := ""
@@ -101,10 +97,10 @@ func (m *Manager) admit(id string) (release func(), err error) {
 	}
 	if m.inWork[name] >= m.cfg.Reports {
 		m.exhausted.Add(1)
-		return nil, status.Errorf(codes.ResourceExhausted, "mapper %q has %d reports in work, which is the limit (Config.Reports): report again when they are done", name, m.cfg.Reports)
+		return "", nil, status.Errorf(codes.ResourceExhausted, "mapper %q has %d reports in work, which is the limit (Config.Reports): report again when they are done", name, m.cfg.Reports)
 	}
 	m.inWork[name]++
-	return func() {
+	return id, func() {
 		m.mu.Lock()
 		if m.inWork[name]--; m.inWork[name] == 0 {
 			delete(m.inWork, name)

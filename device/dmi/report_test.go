@@ -15,6 +15,7 @@ import (
 
 	"github.com/edgekit/edgekit/device/dmi"
 	"github.com/edgekit/edgekit/device/dmi/v1beta1"
+	"github.com/edgekit/edgekit/device/internal/edgetest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
@@ -27,7 +28,7 @@ func value(name, text string) *v1beta1.Twin {
 
 // TestReports has reports with parts that are missing, wrong or more than expected.
 func TestReports(t *testing.T) {
-	dir := folder(t)
+	dir := edgetest.SocketDir(t)
 	e := startEdge(t, memstore.New(), dir)
 	e.put("plant/boiler", "modbus", "45")
 	e.put("default/boiler", "modbus", "45")
@@ -80,7 +81,7 @@ func TestReports(t *testing.T) {
 }
 
 func TestStates(t *testing.T) {
-	e := startEdge(t, memstore.New(), folder(t))
+	e := startEdge(t, memstore.New(), edgetest.SocketDir(t))
 	e.put("plant/boiler", "modbus", "45")
 	report := func(name, state string) error {
 		_, err := e.client.ReportDeviceStates(t.Context(), &v1beta1.ReportDeviceStatesRequest{DeviceName: name, DeviceNamespace: "plant", State: state})
@@ -102,7 +103,7 @@ func TestStates(t *testing.T) {
 
 // TestRegisterErrors has what a mapper may say wrong of itself; the error names the field.
 func TestRegisterErrors(t *testing.T) {
-	e := startEdge(t, memstore.New(), folder(t))
+	e := startEdge(t, memstore.New(), edgetest.SocketDir(t))
 	for says, info := range map[string]*v1beta1.MapperInfo{
 		"mapper is missing": nil,
 		"mapper.name":       {Protocol: "p", Address: []byte("/a")},
@@ -121,7 +122,7 @@ func TestRegisterErrors(t *testing.T) {
 
 // TestMaxMappers registers more mappers than there may be: one that is away is forgotten.
 func TestMaxMappers(t *testing.T) {
-	dir, store := folder(t), memstore.New()
+	dir, store := edgetest.SocketDir(t), memstore.New()
 	var one *stranger
 	e := startEdge(t, store, dir)
 	for i := range dmi.MaxMappers {
@@ -165,7 +166,7 @@ func (g *gate) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
 // TestReportLimit has one mapper send more at once than it may, while the disk hangs. Another
 // mapper's reports are not refused.
 func TestReportLimit(t *testing.T) {
-	dir, store := folder(t), &gate{Store: memstore.New()}
+	dir, store := edgetest.SocketDir(t), &gate{Store: memstore.New()}
 	e := startEdge(t, store, dir, func(c *dmi.Config) { c.Reports = 4 })
 	e.put("plant/a", "modbus", "1")
 	e.put("plant/b", "none", "1")
@@ -202,7 +203,7 @@ func TestReportLimit(t *testing.T) {
 // TestSocket has the modes of the socket, an old one that nobody serves, one that is served,
 // and a file in its place.
 func TestSocket(t *testing.T) {
-	dir := folder(t)
+	dir := edgetest.SocketDir(t)
 	path := filepath.Join(dir, "dmi.sock")
 	old, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

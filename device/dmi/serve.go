@@ -17,11 +17,8 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Limits of what mappers may open at once.
-const (
-	maxConnections = 256
-	maxStreams     = 64 // calls of one connection
-)
+// maxConnections is how many connections mappers may have open at once.
+const maxConnections = 256
 
 // socketRetry is the pause between attempts to make the socket while the disk is full or
 // read-only.
@@ -36,32 +33,17 @@ func (m *Manager) serve(ctx context.Context) error {
 		}
 		return fmt.Errorf("socket: %w", err)
 	}
-	server := grpc.NewServer(append(socket.ServerOptions(m.codec, nil, maxStreams), grpc.UnaryInterceptor(m.guard))...)
+	server := socket.NewServer(m.codec, grpc.UnaryInterceptor(m.guard))
 	v1beta1.RegisterDeviceManager(server, service{m})
-	stopped := make(chan struct{})
-	end := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		server.Stop()
-	})
 	close(m.ready)
 	m.log.Info("mappers can connect", "socket", m.cfg.Socket, "group", m.cfg.Group)
-	err = server.Serve(socket.Limit(l, maxConnections))
-	if end() { // it failed by itself
-		server.Stop()
-		return fmt.Errorf("socket: %w", err)
-	}
-	<-stopped
-	return nil
+	return socket.Serve(ctx, server, socket.Limit(l, maxConnections))
 }
 
 // listen makes the socket. A full or read-only disk may pass.
 func (m *Manager) listen(ctx context.Context) (net.Listener, error) {
-	group := m.cfg.Group
-	if group == 0 {
-		group = -1
-	}
 	for first := true; ; first = false {
-		l, err := socket.Listen(m.cfg.Socket, group)
+		l, err := socket.Listen(m.cfg.Socket, m.cfg.Group)
 		if !meta.TakesNothing(err) {
 			return l, err
 		}

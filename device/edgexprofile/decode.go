@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/device/internal/names"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -63,7 +64,7 @@ func Decode(text []byte) (Profile, error) {
 		return Profile{}, errors.New("edgexprofile: name or deviceResources is missing: it is no device profile of EdgeX")
 	}
 	d := decoder{budget: budget}
-	d.out.Name = resourceName(in.Name)
+	d.out.Name = names.Resource("profile", in.Name)
 	d.out.Device.ModelRef.Name = d.out.Name
 	for _, r := range in.Resources {
 		if err := d.resource(r); err != nil {
@@ -165,7 +166,7 @@ func (d *decoder) resource(r resource) error {
 	if len(d.out.Model.Properties) == maxProperties {
 		return fmt.Errorf("edgexprofile: %s: a Device has at most %d properties", path, maxProperties)
 	}
-	name := propertyName(r.Name)
+	name := names.Property(r.Name)
 	if name != r.Name {
 		d.lose(path, "is named "+name+": a property's name has letters, digits and -_.,:/@#, at most 128")
 	}
@@ -278,7 +279,7 @@ func (d *decoder) command(c command) error {
 	}
 	m := schema.Method{Name: c.Name}
 	for _, o := range c.Operations {
-		p := d.out.Model.Property(propertyName(o.Resource))
+		p := d.out.Model.Property(names.Property(o.Resource))
 		if p == nil {
 			d.lose(path+".resourceOperations", fmt.Sprintf("there is no deviceResource %.80q", o.Resource))
 			continue

@@ -144,34 +144,3 @@ func (d *decoder) mappings(path string, p *schema.ModelProperty, mappings map[st
 	}
 	return nil
 }
-
-// propertyName makes a name that a property may have.
-func propertyName(name string) string {
-	good := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.,:/@#", r) {
-			return r
-		}
-		return '-'
-	}, name)
-	if good == "" {
-		return "-"
-	}
-	return good[:min(len(good), 128)]
-}
-
-// resourceName makes a name by the rules of Kubernetes (RFC 1123).
-func resourceName(text string) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(text))
-	for strings.Contains(name, "--") {
-		name = strings.ReplaceAll(name, "--", "-")
-	}
-	if name = strings.Trim(name[:min(len(name), 63)], "-"); name != "" {
-		return name
-	}
-	return "profile"
-}

@@ -11,7 +11,6 @@ import (
 	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/device/inprocess"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
-	"github.com/edgekit/edgekit/twin"
 )
 
 // heater is a Caller and a Discoverer in memory.
@@ -35,7 +34,7 @@ func (h heater) Discover(_ context.Context, found func(device.Proposal)) error {
 func TestExtras(t *testing.T) {
 	e := start(t)
 	model := schema.DeviceModelSpec{Properties: []schema.ModelProperty{{Name: "temperature", Type: schema.TypeFloat}}}
-	link, err := inprocess.New(inprocess.Config{Engine: e.engine, Adopt: func(p device.Proposal) (string, schema.DeviceModelSpec, bool) {
+	link, err := inprocess.New(inprocess.Config{Engine: e.Engine, Adopt: func(p device.Proposal) (string, schema.DeviceModelSpec, bool) {
 		return "plant/" + p.Name, model, p.Labels["vendor"] == "acme"
 	}})
 	if err != nil {
@@ -54,11 +53,10 @@ func TestExtras(t *testing.T) {
 			return h
 		}})
 	}()
-	watch := e.watch(t)
-	watch(func() bool {
-		d, _ := e.engine.Device("plant/heater-2")
+	e.Wait(t, func() bool {
+		d, _ := e.Engine.Device("plant/heater-2")
 		return e.Actual(t, "plant/heater-2", "temperature") == "20" && len(d.Conditions) > 2
-	})
+	}, func() string { return "plant/heater-2 was not adopted and read" })
 	result, err := link.Call(ctx, "plant/heater-1", "echo", schema.Options(`{"a":1}`))
 	if string(result) != `{"a":1}` || err != nil {
 		t.Errorf("%s, %v", result, err)
@@ -76,33 +74,12 @@ func TestExtras(t *testing.T) {
 	if err := errors.Join(err, link.Adopt(ctx, "plant/stranger", stranger, model)); err != nil {
 		t.Fatal(err)
 	}
-	watch(func() bool { return e.State(t, "plant/stranger") == device.Online })
+	e.Wait(t, func() bool { return e.State(t, "plant/stranger") == device.Online }, func() string { return "plant/stranger was not adopted" })
 	if e.State(t, "plant/heater-1") != device.Online {
 		t.Errorf("state is %s; the proposal is %s", e.State(t, "plant/heater-1"), raw)
 	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
-	}
-}
-
-// watch returns a func that waits until ok holds, which it asks after each commit.
-func (e edge) watch(t *testing.T) func(ok func() bool) {
-	commits := make(chan struct{}, 1)
-	t.Cleanup(e.engine.Subscribe(func(twin.Commit) {
-		select {
-		case commits <- struct{}{}:
-		default:
-		}
-	}))
-	return func(ok func() bool) {
-		t.Helper()
-		for !ok() {
-			select {
-			case <-commits:
-			case <-t.Context().Done():
-				t.Fatal("the test has ended")
-			}
-		}
 	}
 }

@@ -115,6 +115,7 @@ func decodeCall(m bus.Message) (id string, call topics.MethodCallMessage, err er
 	case call.Deadline < 0 || call.Deadline > time.Hour.Milliseconds():
 		err = &device.CallError{Code: device.CodeInvalid, Reason: `field "deadline" must be a number of milliseconds, up to an hour`}
 	}
+	call.Parameters = json.RawMessage(parameters) // without a null
 	return id, call, err
 }
 
@@ -126,11 +127,7 @@ func (l *Link) serveCall(ctx context.Context, handle device.MethodHandler, id st
 	}
 	running, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	var parameters schema.Options
-	if len(call.Parameters) > 0 {
-		_ = parameters.UnmarshalJSON(call.Parameters) // decodeCall has done it
-	}
-	result, err := handle(running, id, call.Method, parameters)
+	result, err := handle(running, id, call.Method, schema.Options(call.Parameters))
 	l.answerCall(ctx, id, call, result, err)
 }
 

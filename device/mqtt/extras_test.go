@@ -13,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
+	"github.com/edgekit/edgekit/device/internal/edgetest"
 	"github.com/edgekit/edgekit/device/mqtt"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/memstore"
@@ -56,7 +57,7 @@ func TestExtras(t *testing.T) {
 	}
 	dev := new(devicetest.Device)
 	dev.Set("temperature", "20") // it has no target
-	start(t, own.Run, app.Run, func(ctx context.Context) error {
+	edgetest.Run(t, own.Run, app.Run, func(ctx context.Context) error {
 		return device.Run(ctx, device.Config{Protocol: "heat/er", Link: link, DiscoverCycle: time.Hour, New: func() device.Driver { return heater{dev} }})
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -124,7 +125,7 @@ func TestExtras(t *testing.T) {
 		t.Fatal("no proposals")
 	}
 	for {
-		d, _ := e.engine.Device("a/b")
+		d, _ := e.Engine.Device("a/b")
 		found := false
 		for _, c := range d.Conditions {
 			found = found || c.Type == device.ConditionValuesValid && c.Reason == "ReadFailed"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/bustest"
+	"github.com/edgekit/edgekit/device/internal/edgetest"
 	"github.com/edgekit/edgekit/device/mqtt"
 )
 
@@ -26,7 +27,7 @@ func TestNoAnswers(t *testing.T) {
 		begin := time.Now()
 		var connected []time.Duration
 		b.NotifyConnect(func() { connected = append(connected, time.Since(begin)) })
-		stop := start(t, b.Run)
+		stop := edgetest.Run(t, b.Run)
 		synctest.Wait()
 		first := len(connected)
 		for range 30 { // five minutes

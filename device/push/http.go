@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -41,10 +42,7 @@ func HTTP(target schema.PushMethod, secret Secret) (Sink, error) {
 		return nil, fmt.Errorf("device/push: pushMethod.http.port is %d: use 1 to 65535, or 0 for the usual one", h.Port)
 	}
 	if h.Port > 0 {
-		u.Host = u.Hostname() + ":" + strconv.FormatInt(h.Port, 10)
-		if strings.Contains(u.Hostname(), ":") {
-			u.Host = "[" + u.Hostname() + "]:" + strconv.FormatInt(h.Port, 10)
-		}
+		u.Host = net.JoinHostPort(u.Hostname(), strconv.FormatInt(h.Port, 10))
 	}
 	full := u.String()
 	if h.RequestPath != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -79,9 +80,9 @@ type Stats struct {
 	Waiting int64 // readings that are stored and not sent yet
 }
 
-// Pusher is a device.Link that pushes what is reported. What else a Link can do it passes on to
-// Config.Link: conditions, methods and proposals, as far as that one takes them. All methods may be called by several
-// goroutines at once; Watch is called once.
+// Pusher is a device.Link that pushes what is reported. It passes conditions, methods and
+// proposals on to Config.Link, as far as that one takes them. All methods may be called by
+// several goroutines at once; Watch is called once.
 type Pusher struct {
 	cfg                          Config
 	sent, refused, dropped, lost atomic.Int64
@@ -252,9 +253,7 @@ func (p *Pusher) Report(ctx context.Context, id string, values map[string]string
 	if p.unsent[id] == nil {
 		p.unsent[id] = make(map[string]string)
 	}
-	for property, value := range values {
-		p.unsent[id][property] = value
-	}
+	maps.Copy(p.unsent[id], values)
 	return err
 }
 

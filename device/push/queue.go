@@ -1,11 +1,11 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -50,6 +50,8 @@ type entry struct {
 func (e entry) key(target string) string {
 	return fmt.Sprintf("%s%s/%016x-%d", dataArea, target, e.number, e.count)
 }
+
+func byNumber(a, b entry) int { return cmp.Compare(a.number, b.number) }
 
 func newQueue(p *Pusher, t target, sink Sink) *queue {
 	return &queue{p: p, target: t, sink: sink, wake: make(chan struct{}, 1)}
@@ -111,7 +113,7 @@ func (q *queue) load(ctx context.Context) error {
 		q.count += c
 		q.next = max(q.next, n+1)
 	}
-	slices.SortFunc(q.entries, func(a, b entry) int { return int(a.number) - int(b.number) }) //nolint:gosec // as many readings take a century
+	slices.SortFunc(q.entries, byNumber)
 	return nil
 }
 
@@ -156,7 +158,7 @@ func (q *queue) put(ctx context.Context, readings []Reading) error {
 	q.entries = append(q.entries, e)
 	q.count += e.count
 	if n := len(q.entries); n > 1 && q.entries[n-2].number > e.number { // another report was faster
-		slices.SortFunc(q.entries, func(a, b entry) int { return int(a.number) - int(b.number) }) //nolint:gosec // see load
+		slices.SortFunc(q.entries, byNumber)
 	}
 	q.mu.Unlock()
 	select {
@@ -309,13 +311,4 @@ func (q *queue) write(ctx context.Context, readings []Reading) (n int, err error
 		err = fmt.Errorf("device/push: sink took %d of %d readings and says no error", n, len(readings))
 	}
 	return n, err
-}
-
-// Merge joins maps of openers; the last one that has a method counts.
-func Merge(all ...map[string]Opener) map[string]Opener {
-	out := make(map[string]Opener)
-	for _, openers := range all {
-		maps.Copy(out, openers)
-	}
-	return out
 }

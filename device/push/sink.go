@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"time"
 
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
@@ -54,6 +55,15 @@ type Secret func(method, name string) string
 // Opener makes a Sink. Exactly one method of target is set. It does no I/O: the Sink connects
 // as it writes. An error says which field of the pushMethod is wrong.
 type Opener func(target schema.PushMethod, secret Secret) (Sink, error)
+
+// Merge joins maps of openers; the last one that has a method counts.
+func Merge(all ...map[string]Opener) map[string]Opener {
+	out := make(map[string]Opener)
+	for _, openers := range all {
+		maps.Copy(out, openers)
+	}
+	return out
+}
 
 // target is where readings go: one method with its settings.
 type target struct {

@@ -1,6 +1,7 @@
 package wot
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgekit/edgekit/device/internal/names"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -52,7 +54,7 @@ func Decode(text []byte) (Thing, error) {
 		return Thing{}, errors.New("wot: @context does not name https://www.w3.org/2022/wot/td/v1.1: it is no Thing Description")
 	}
 	d := decoder{budget: budget, base: td.Base, taken: make(map[string]bool)}
-	d.thing.Name = resourceName(td.Title, td.ID)
+	d.thing.Name = names.Resource("thing", td.Title, td.ID)
 	d.thing.Device.ModelRef.Name = d.thing.Name
 	for _, name := range slices.Sorted(maps.Keys(td.Properties)) {
 		if err := d.property("properties."+name, name, td.Properties[name], false); err != nil {
@@ -175,7 +177,7 @@ func (d *decoder) property(path, name string, a affordance, notified bool) error
 	if len(d.thing.Model.Properties) == maxProperties {
 		return fmt.Errorf("wot: %s: a Device has at most %d properties", path, maxProperties)
 	}
-	good := propertyName(name)
+	good := names.Property(name)
 	if good != name {
 		d.lose(path, "is named "+good+": a property's name has letters, digits and -_.,:/@#, at most 128")
 	}
@@ -184,10 +186,7 @@ func (d *decoder) property(path, name string, a affordance, notified bool) error
 		return nil
 	}
 	d.taken[good] = true
-	p := schema.ModelProperty{Name: good, Description: a.Description, Unit: a.Unit, AccessMode: schema.ReadWrite, ReportAlways: notified}
-	if p.Description == "" {
-		p.Description = a.Title
-	}
+	p := schema.ModelProperty{Name: good, Description: cmp.Or(a.Description, a.Title), Unit: a.Unit, AccessMode: schema.ReadWrite, ReportAlways: notified}
 	if a.ReadOnly {
 		p.AccessMode = schema.ReadOnly
 	}
@@ -272,7 +271,7 @@ func (d *decoder) event(name string, e event) error {
 		d.lose(path, "has no data of one simple type: it is left out")
 		return nil
 	}
-	if d.taken[propertyName(name)] {
+	if d.taken[names.Property(name)] {
 		d.lose(path, "there is a property of that name: the event is left out")
 		return nil
 	}
@@ -291,10 +290,7 @@ func (d *decoder) action(name string, a action) error {
 	if err := d.budget.Take(path, propertyCost/2); err != nil {
 		return fmt.Errorf("wot: %w", err)
 	}
-	m := schema.Method{Name: name, Description: a.Description}
-	if m.Description == "" {
-		m.Description = a.Title
-	}
+	m := schema.Method{Name: name, Description: cmp.Or(a.Description, a.Title)}
 	if a.Input != nil {
 		for _, input := range slices.Sorted(maps.Keys(a.Input.Properties)) {
 			if d.taken[input] {
@@ -315,38 +311,4 @@ func (d *decoder) action(name string, a action) error {
 	}
 	d.thing.Device.Methods = append(d.thing.Device.Methods, m)
 	return nil
-}
-
-// propertyName makes a name that a property may have.
-func propertyName(name string) string {
-	good := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.,:/@#", r) {
-			return r
-		}
-		return '-'
-	}, name)
-	if good == "" {
-		return "-"
-	}
-	return good[:min(len(good), 128)]
-}
-
-// resourceName makes a name by the rules of Kubernetes (RFC 1123) of the first text that has
-// letters or digits.
-func resourceName(texts ...string) string {
-	for _, text := range texts {
-		name := strings.Map(func(r rune) rune {
-			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-				return r
-			}
-			return '-'
-		}, strings.ToLower(text))
-		for strings.Contains(name, "--") {
-			name = strings.ReplaceAll(name, "--", "-")
-		}
-		if name = strings.Trim(name[:min(len(name), 63)], "-"); name != "" {
-			return name
-		}
-	}
-	return "thing"
 }

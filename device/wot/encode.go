@@ -2,6 +2,7 @@ package wot
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -209,21 +210,14 @@ func (e *encoder) forms(p *schema.ModelProperty) ([]map[string]any, error) {
 	writable := p.AccessMode == schema.ReadWrite
 	switch {
 	case e.device.Protocol.Name == protocolHTTP && c.URL != "" && v.Path != "":
-		return httpForms(withoutUser(c.URL), v.Path, v.WritePath, v.WriteMethod, writable), e.loseBody(p.Name, v.JSONPath+v.WriteBody)
+		e.loseBody(p.Name, v.JSONPath+v.WriteBody)
+		return httpForms(withoutUser(c.URL), v.Path, v.WritePath, v.WriteMethod, writable), nil
 	case e.device.Protocol.Name == protocolModbus && c.IP != "" && v.Register != "" && (c.CommunicateMode == "" || strings.EqualFold(c.CommunicateMode, "tcp")):
 		return []map[string]any{modbusForm(c.IP, c.Port, c.SlaveID, v.Register, v.Offset, v.Limit, p)}, nil
 	case e.device.Protocol.Name == protocolMQTT && c.Broker != "":
-		read, command := v.Topic, v.CommandTopic
-		if read == "" {
-			read = c.Topic
-		}
-		if command == "" {
-			command = c.CommandTopic
-		}
-		if command == "" {
-			command = c.Topic + "/set"
-		}
-		return mqttForms(withoutUser(c.Broker), read, command, writable), e.loseBody(p.Name, v.JSONPath+v.CommandPayload)
+		e.loseBody(p.Name, v.JSONPath+v.CommandPayload)
+		read, command := cmp.Or(v.Topic, c.Topic), cmp.Or(v.CommandTopic, c.CommandTopic, c.Topic+"/set")
+		return mqttForms(withoutUser(c.Broker), read, command, writable), nil
 	}
 	return nil, fmt.Errorf("protocol %q has no form here", e.device.Protocol.Name)
 }
@@ -239,24 +233,19 @@ func withoutUser(address string) string {
 }
 
 // loseBody names a message that is more than the value.
-func (e *encoder) loseBody(name, body string) error {
+func (e *encoder) loseBody(name, body string) {
 	if body != "" {
 		e.lose("properties."+name+".visitors", "a form does not say where in a message the value is")
 	}
-	return nil
 }
 
 func httpForms(base, path, writePath, method string, writable bool) []map[string]any {
 	base = strings.TrimSuffix(base, "/")
 	forms := []map[string]any{{"href": base + "/" + strings.TrimPrefix(path, "/"), "op": []string{"readproperty"}, "htv:methodName": http.MethodGet}}
 	if writable {
-		if writePath == "" {
-			writePath = path
-		}
-		if method == "" {
-			method = http.MethodPut
-		}
-		forms = append(forms, map[string]any{"href": base + "/" + strings.TrimPrefix(writePath, "/"), "op": []string{"writeproperty"}, "htv:methodName": method})
+		forms = append(forms, map[string]any{
+			"href": base + "/" + strings.TrimPrefix(cmp.Or(writePath, path), "/"), "op": []string{"writeproperty"}, "htv:methodName": cmp.Or(method, http.MethodPut),
+		})
 	}
 	return forms
 }
@@ -271,15 +260,12 @@ func mqttForms(broker, topic, command string, writable bool) []map[string]any {
 }
 
 func modbusForm(ip string, port, slave int, register string, offset, limit int, p *schema.ModelProperty) map[string]any {
-	if port == 0 {
-		port = 502
-	}
 	ops := []string{"readproperty"}
 	if p.AccessMode == schema.ReadWrite {
 		ops = append(ops, "writeproperty")
 	}
 	f := map[string]any{
-		"href": fmt.Sprintf("modbus+tcp://%s:%d/%d/%d?quantity=%d", ip, port, slave, offset, max(limit, 1)), "op": ops,
+		"href": fmt.Sprintf("modbus+tcp://%s:%d/%d/%d?quantity=%d", ip, cmp.Or(port, 502), slave, offset, max(limit, 1)), "op": ops,
 		"modv:entity": strings.TrimSuffix(register, "Register"), "modv:zeroBasedAddressing": true,
 	}
 	if entity := f["modv:entity"]; entity == "Input" || entity == "Holding" {

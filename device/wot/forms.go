@@ -22,12 +22,12 @@ const (
 
 // form is one way to reach an affordance.
 type form struct {
-	Href   string      `json:"href"`
-	Op     stringOrAny `json:"op"`
-	Method string      `json:"htv:methodName"`
-	Topic  string      `json:"mqv:topic"`
-	Filter stringOrAny `json:"mqv:filter"`
-	Entity string      `json:"modv:entity"`
+	Href   string       `json:"href"`
+	Op     stringOrList `json:"op"`
+	Method string       `json:"htv:methodName"`
+	Topic  string       `json:"mqv:topic"`
+	Filter stringOrList `json:"mqv:filter"`
+	Entity string       `json:"modv:entity"`
 	// Function is a name or a number.
 	Function  json.RawMessage `json:"modv:function"`
 	ZeroBased bool            `json:"modv:zeroBasedAddressing"`
@@ -36,11 +36,11 @@ type form struct {
 	WordFirst *bool           `json:"modv:mostSignificantWord"`
 }
 
-// stringOrAny is a string, or the first of a list, which is what both op and filter may be.
-type stringOrAny []string
+// stringOrList has the strings of a field that may be one string or a list, as op and filter are.
+type stringOrList []string
 
 // UnmarshalJSON takes a string or a list of strings.
-func (s *stringOrAny) UnmarshalJSON(raw []byte) error {
+func (s *stringOrList) UnmarshalJSON(raw []byte) error {
 	var one string
 	if json.Unmarshal(raw, &one) == nil {
 		*s = []string{one}
@@ -54,13 +54,18 @@ func (s *stringOrAny) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-func (s stringOrAny) has(op string) bool { return slices.Contains(s, op) }
+func (s stringOrList) has(op string) bool { return slices.Contains(s, op) }
 
 // binding is what a property's forms say: the protocol, how to connect, and the visitor.
 type binding struct {
 	protocol string // empty if no form is understood
 	connect  map[string]any
 	visit    map[string]any
+}
+
+// address tells devices apart: the protocol, and the fields of connect that say where the device is.
+func (b binding) address() string {
+	return b.protocol + fmt.Sprint(b.connect["url"], b.connect["broker"], b.connect["ip"], b.connect["port"], b.connect["slaveID"])
 }
 
 // bind makes the binding of a property. It may set the property's transform.
@@ -263,7 +268,7 @@ func (d *decoder) setProtocol() error {
 		if b.protocol == "" {
 			continue
 		}
-		key := b.protocol + fmt.Sprint(b.connect["url"], b.connect["broker"], b.connect["ip"], b.connect["port"], b.connect["slaveID"])
+		key := b.address()
 		count[key]++
 		if best == "" || count[key] > count[best] {
 			best = key
@@ -275,9 +280,8 @@ func (d *decoder) setProtocol() error {
 		if b.protocol == "" {
 			continue
 		}
-		key := b.protocol + fmt.Sprint(b.connect["url"], b.connect["broker"], b.connect["ip"], b.connect["port"], b.connect["slaveID"])
 		p := &d.thing.Model.Properties[n]
-		if key != best {
+		if b.address() != best {
 			d.lose("properties."+p.Name+".forms", "a device has one protocol and address: write the visitor by hand")
 			continue
 		}

@@ -138,14 +138,6 @@ func TestEncodeModel(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	for text, want := range map[string]string{"Boiler 1 (hall 3)": "boiler-1-hall-3", "": "thing", "Ü": "thing", "--a--": "a", strings.Repeat("a", 70): strings.Repeat("a", 63)} {
-		if got := resourceName(text); got != want {
-			t.Errorf("%q: got %q, want %q", text, got, want)
-		}
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.td.json")
 	if err != nil {

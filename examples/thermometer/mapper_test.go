@@ -6,25 +6,14 @@ import (
 	"testing"
 
 	"github.com/edgekit/edgekit/bus"
-	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/topics"
 )
 
 // TestMapperRequestsItsProtocol has the mapper request the devices of its protocol only: a user
 // of the broker whose rule names protocols may request no other list.
 func TestMapperRequestsItsProtocol(t *testing.T) {
-	b, err := broker.New(broker.Config{Address: "tcp://127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside, err := bus.New(bus.Config{Internal: b})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- inside.Run(ctx) }()
-	<-inside.Ready()
+	inside, url := bustest.Broker(t)
 	requested := make(chan string, 1)
 	unsubscribe, err := inside.Subscribe(topics.Node("edge-7", "#"), func(_ context.Context, m bus.Message) {
 		select {
@@ -38,7 +27,7 @@ func TestMapperRequestsItsProtocol(t *testing.T) {
 	running, stop := context.WithCancel(t.Context())
 	mapperEnded := make(chan error, 1)
 	go func() {
-		mapperEnded <- mapper(running, slog.New(slog.DiscardHandler), "tcp://"+b.Addr().String(), "edge-7", "", "")
+		mapperEnded <- mapper(running, slog.New(slog.DiscardHandler), url, "edge-7", "", "")
 	}()
 	if got, want := <-requested, topics.Node("edge-7", topics.OfProtocol(protocol, topics.MembershipDetail)); got != want {
 		t.Errorf("the first request is %s, want %s", got, want)
@@ -48,8 +37,4 @@ func TestMapperRequestsItsProtocol(t *testing.T) {
 		t.Errorf("mapper: %v", err)
 	}
 	unsubscribe()
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,9 +21,6 @@ import (
 	"github.com/edgekit/edgekit/device/dmi/internal/socket"
 	"github.com/edgekit/edgekit/device/dmi/v1beta1"
 )
-
-// maxStreams is how many calls edgecore may have in work at once.
-const maxStreams = 64
 
 // Config sets up a Link. Name, Protocol and Socket are required.
 type Config struct {
@@ -79,11 +76,7 @@ func New(cfg Config) (*Link, error) {
 // Watch registers the mapper and follows its devices; see device.Link. It fails when its
 // socket cannot be made.
 func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error {
-	group := l.cfg.Group
-	if group == 0 {
-		group = -1
-	}
-	listener, err := socket.Listen(l.cfg.Socket, group)
+	listener, err := socket.Listen(l.cfg.Socket, l.cfg.Group)
 	if err != nil {
 		return fmt.Errorf("device/dmi/mapper: socket: %w", err)
 	}
@@ -98,7 +91,9 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		conn.Close()
 	}()
 	tasks, tctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return l.serve(tctx, listener) })
+	server := socket.NewServer(l.codec)
+	v1beta1.RegisterDeviceMapper(server, service{l.view})
+	tasks.Go(func() error { return socket.Serve(tctx, server, listener) })
 	tasks.Go(func() error {
 		l.register(tctx, conn)
 		return nil
@@ -110,24 +105,6 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 	if err := tasks.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("device/dmi/mapper: %w", err)
 	}
-	return nil
-}
-
-// serve serves DeviceMapperService until ctx ends.
-func (l *Link) serve(ctx context.Context, listener net.Listener) error {
-	server := grpc.NewServer(socket.ServerOptions(l.codec, nil, maxStreams)...)
-	v1beta1.RegisterDeviceMapper(server, service{l.view})
-	stopped := make(chan struct{})
-	end := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		server.Stop()
-	})
-	err := server.Serve(listener)
-	if end() {
-		server.Stop()
-		return fmt.Errorf("socket: %w", err)
-	}
-	<-stopped
 	return nil
 }
 
@@ -193,7 +170,8 @@ func (l *Link) registerOnce(ctx context.Context, conn *grpc.ClientConn) error {
 
 // Report reports actual values and waits until they are durable.
 func (l *Link) Report(ctx context.Context, id string, values map[string]string) error {
-	namespace, name, twins := l.view.report(id, values)
+	namespace, name, _ := strings.Cut(id, "/")
+	twins := l.view.report(id, values)
 	conn := l.conn.Load()
 	if conn == nil {
 		return errors.New("device/dmi/mapper: Report: Watch does not run")
@@ -207,7 +185,7 @@ func (l *Link) Report(ctx context.Context, id string, values map[string]string) 
 
 // State reports a device's state and waits until it is durable.
 func (l *Link) State(ctx context.Context, id, state string) error {
-	namespace, name, _ := l.view.report(id, nil)
+	namespace, name, _ := strings.Cut(id, "/")
 	conn := l.conn.Load()
 	if conn == nil {
 		return errors.New("device/dmi/mapper: State: Watch does not run")

@@ -120,9 +120,9 @@ func (v *view) list() ([]device.Instance, bool) {
 	return list, v.known
 }
 
-// report returns the parts of a report, and keeps the values for GetDevice.
-func (v *view) report(id string, values map[string]string) (namespace, name string, twins []*v1beta1.Twin) {
-	namespace, name, _ = strings.Cut(id, "/")
+// report returns the twins of a report, and keeps the values for GetDevice.
+func (v *view) report(id string, values map[string]string) (twins []*v1beta1.Twin) {
+	namespace, _, _ := strings.Cut(id, "/")
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -145,7 +145,7 @@ func (v *view) report(id string, values map[string]string) (namespace, name stri
 			v.values[id][property] = values[property]
 		}
 	}
-	return namespace, name, twins
+	return twins
 }
 
 // instance makes a device of the SDK.

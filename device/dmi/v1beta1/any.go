@@ -281,37 +281,16 @@ func appendJSON(out, b []byte, depth int) ([]byte, error) {
 }
 
 func appendList(out, b []byte, depth int) ([]byte, error) {
-	out = append(out, '[')
-	first := true
-	err := fields(b, func(n protowire.Number, typ protowire.Type, v []byte) (err error) {
-		if n != 1 || typ != protowire.BytesType {
-			return nil
-		}
-		if !first {
-			out = append(out, ',')
-		}
-		first = false
-		element, _ := protowire.ConsumeBytes(v)
-		out, err = appendJSON(out, element, depth)
-		return err
+	out, err := appendElements(append(out, '['), b, func(out, element []byte) ([]byte, error) {
+		return appendJSON(out, element, depth)
 	})
 	return append(out, ']'), err
 }
 
 func appendObject(out, b []byte, depth int) ([]byte, error) {
-	out = append(out, '{')
-	first := true
-	err := fields(b, func(n protowire.Number, typ protowire.Type, v []byte) (err error) {
-		if n != 1 || typ != protowire.BytesType {
-			return nil
-		}
-		if !first {
-			out = append(out, ',')
-		}
-		first = false
-		entry, _ := protowire.ConsumeBytes(v)
+	out, err := appendElements(append(out, '{'), b, func(out, entry []byte) ([]byte, error) {
 		var key, value []byte
-		err = fields(entry, func(n protowire.Number, typ protowire.Type, v []byte) error {
+		err := fields(entry, func(n protowire.Number, typ protowire.Type, v []byte) error {
 			content, _ := protowire.ConsumeBytes(v)
 			switch {
 			case n == 1 && typ == protowire.BytesType:
@@ -322,15 +301,32 @@ func appendObject(out, b []byte, depth int) ([]byte, error) {
 			return nil
 		})
 		if err != nil {
-			return err
+			return out, err
 		}
 		if out, err = appendText(out, key); err != nil {
-			return err
+			return out, err
 		}
-		out, err = appendJSON(append(out, ':'), value, depth)
-		return err
+		return appendJSON(append(out, ':'), value, depth)
 	})
 	return append(out, '}'), err
+}
+
+// appendElements appends each field 1 of b, which is a list or an object, with commas between.
+func appendElements(out, b []byte, element func(out, b []byte) ([]byte, error)) ([]byte, error) {
+	first := true
+	err := fields(b, func(n protowire.Number, typ protowire.Type, v []byte) (err error) {
+		if n != 1 || typ != protowire.BytesType {
+			return nil
+		}
+		if !first {
+			out = append(out, ',')
+		}
+		first = false
+		content, _ := protowire.ConsumeBytes(v)
+		out, err = element(out, content)
+		return err
+	})
+	return out, err
 }
 
 // CustomizedOf returns the free object of a Device in the form that mappers read. It is never

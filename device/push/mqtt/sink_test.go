@@ -8,7 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edgekit/edgekit/bus"
-	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/device/push"
 	"github.com/edgekit/edgekit/device/push/mqtt"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
@@ -18,26 +18,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func none(string, string) string { return "" }
 
-// TestSink publishes at a real broker, which comes only after the sink has begun to write.
+// TestSink publishes at a real broker.
 func TestSink(t *testing.T) {
-	b, err := broker.New(broker.Config{Address: "tcp://127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside, err := bus.New(bus.Config{Internal: b})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- inside.Run(ctx) }()
-	<-inside.Ready()
+	inside, url := bustest.Broker(t)
 	got := make(chan bus.Message, 10)
 	stop, err := inside.Subscribe("values/#", func(_ context.Context, m bus.Message) { got <- m })
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := mqtt.Open(schema.PushMethod{MQTT: &schema.PushMQTT{Address: "tcp://" + b.Addr().String(), Topic: "values/boiler", QoS: 1}}, none)
+	s, err := mqtt.Open(schema.PushMethod{MQTT: &schema.PushMQTT{Address: url, Topic: "values/boiler", QoS: 1}}, none)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +42,6 @@ func TestSink(t *testing.T) {
 		t.Error(err)
 	}
 	stop()
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 func TestSettings(t *testing.T) {

@@ -15,8 +15,7 @@ import (
 type driver struct {
 	connection
 	client *http.Client
-	points map[string]*point
-	bad    map[string]error // properties without a usable visitor
+	points device.Visitors[*point]
 }
 
 var _ device.BatchReader = (*driver)(nil)
@@ -32,47 +31,38 @@ func (d *driver) Open(_ context.Context, dev device.Instance) error {
 	if err != nil {
 		return fmt.Errorf("protocol.configData: %w", err)
 	}
-	d.client, d.points, d.bad = client, make(map[string]*point), make(map[string]error)
-	for _, p := range dev.Spec.Properties {
-		if pt, err := newPoint(&dev, p); err != nil {
-			d.bad[p.Name] = err
-		} else {
-			d.points[p.Name] = pt
-		}
-	}
+	d.client = client
+	d.points = device.NewVisitors(dev, func(p schema.Property) (*point, error) { return newPoint(&dev, p) })
 	return nil
 }
 
 // Read reads one property.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	readings, err := d.ReadMany(ctx, []string{property})
-	if err != nil {
-		return "", err
-	}
-	return readings[property].Value, readings[property].Err
+	r, err := device.ReadOne(ctx, d, property)
+	return r.Value, err
 }
 
 // ReadMany makes one request for all properties of a path.
 func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
-	readings, byPath := make(map[string]device.Reading, len(properties)), make(map[string][]string)
+	readings, byPath := make(map[string]device.Reading, len(properties)), make(map[string]map[string]*point)
 	var paths []string
 	for _, name := range properties {
-		p, err := d.point(name)
+		p, err := d.points.Of(name)
 		if err != nil {
 			readings[name] = device.Reading{Err: err}
 			continue
 		}
 		if byPath[p.Path] == nil {
-			paths = append(paths, p.Path)
+			paths, byPath[p.Path] = append(paths, p.Path), make(map[string]*point)
 		}
-		byPath[p.Path] = append(byPath[p.Path], name)
+		byPath[p.Path][name] = p
 	}
 	for _, path := range paths {
 		answer, err := d.request(ctx, d.client, http.MethodGet, path, nil)
-		for _, name := range byPath[path] {
+		for name, p := range byPath[path] {
 			r := device.Reading{Err: err}
 			if err == nil {
-				r.Value, r.Err = d.points[name].value(answer)
+				r.Value, r.Err = p.value(answer)
 			}
 			readings[name] = r
 		}
@@ -95,19 +85,9 @@ func (p *point) value(answer []byte) (string, error) {
 	return p.path.Text(v, p.typ)
 }
 
-func (d *driver) point(property string) (*point, error) {
-	if err := d.bad[property]; err != nil {
-		return nil, err
-	}
-	if p := d.points[property]; p != nil {
-		return p, nil
-	}
-	return nil, fmt.Errorf("the device has no property %q", property)
-}
-
 // Write sets a property.
 func (d *driver) Write(ctx context.Context, property, value string) error {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return err
 	}

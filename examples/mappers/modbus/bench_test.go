@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ func BenchmarkPoints(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer d.Close()
+	registers := maps.Collect(d.points.All())
 	points := 0
 	began := time.Now()
 	for b.Loop() {
@@ -49,7 +51,7 @@ func BenchmarkPoints(b *testing.B) {
 			if r.Err != nil {
 				b.Fatal(r.Err)
 			}
-			if _, err := d.points[name].transform.Decode(r.Raw); err != nil {
+			if _, err := registers[name].transform.Decode(r.Raw); err != nil {
 				b.Fatal(err)
 			}
 			points++

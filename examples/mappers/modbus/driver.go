@@ -7,6 +7,7 @@ import (
 	"github.com/simonvetter/modbus"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // driver is the device.Driver of one Modbus slave. It hands over registers as they are; the
@@ -17,8 +18,7 @@ type driver struct {
 	line   *line
 	slave  uint8
 	gap    int
-	points map[string]point
-	bad    map[string]error // properties without a usable visitor
+	points device.Visitors[point]
 }
 
 var (
@@ -33,14 +33,7 @@ func (d *driver) Open(ctx context.Context, dev device.Instance) error {
 		return err
 	}
 	d.slave, d.gap = uint8(c.SlaveID), c.Gap
-	d.points, d.bad = make(map[string]point), make(map[string]error)
-	for _, p := range dev.Spec.Properties {
-		if pt, err := newPoint(&dev, p); err != nil {
-			d.bad[p.Name] = err
-		} else {
-			d.points[p.Name] = pt
-		}
-	}
+	d.points = device.NewVisitors(dev, func(p schema.Property) (point, error) { return newPoint(&dev, p) })
 	d.line = d.lines.take(s)
 	if err := d.line.do(ctx, d.slave, func(*modbus.ModbusClient) error { return nil }); err != nil {
 		_ = d.lines.give(d.line) // err says what is wrong
@@ -54,7 +47,7 @@ func (d *driver) Open(ctx context.Context, dev device.Instance) error {
 func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
 	points, readings := make(map[string]point, len(properties)), make(map[string]device.Reading, len(properties))
 	for _, name := range properties {
-		if p, err := d.point(name); err != nil {
+		if p, err := d.points.Of(name); err != nil {
 			readings[name] = device.Reading{Err: err}
 		} else {
 			points[name] = p
@@ -136,16 +129,13 @@ func (b block) read(c *modbus.ModbusClient) ([]byte, error) {
 
 // ReadRaw reads one property.
 func (d *driver) ReadRaw(ctx context.Context, property string) ([]byte, error) {
-	readings, err := d.ReadMany(ctx, []string{property})
-	if err != nil {
-		return nil, err
-	}
-	return readings[property].Raw, readings[property].Err
+	r, err := device.ReadOne(ctx, d, property)
+	return r.Raw, err
 }
 
 // WriteRaw sets a coil or holding registers.
 func (d *driver) WriteRaw(ctx context.Context, property string, raw []byte) error {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return err
 	}
@@ -169,16 +159,20 @@ func (d *driver) WriteRaw(ctx context.Context, property string, raw []byte) erro
 
 // Read reads one property and makes its value, as the SDK does after ReadMany.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
+	p, err := d.points.Of(property)
+	if err != nil {
+		return "", err
+	}
 	raw, err := d.ReadRaw(ctx, property)
 	if err != nil {
 		return "", err
 	}
-	return d.points[property].transform.Decode(raw)
+	return p.transform.Decode(raw)
 }
 
 // Write is the inverse of Read, as the SDK does it before WriteRaw.
 func (d *driver) Write(ctx context.Context, property, value string) error {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return err
 	}
@@ -187,17 +181,6 @@ func (d *driver) Write(ctx context.Context, property, value string) error {
 		return err
 	}
 	return d.WriteRaw(ctx, property, raw)
-}
-
-func (d *driver) point(property string) (point, error) {
-	if err := d.bad[property]; err != nil {
-		return point{}, err
-	}
-	p, ok := d.points[property]
-	if !ok {
-		return point{}, fmt.Errorf("the device has no property %q", property)
-	}
-	return p, nil
 }
 
 // Close gives the line back.

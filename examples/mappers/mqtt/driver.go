@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // firstMessage is how long a reading waits for the first message of its topic: a retained one
@@ -18,8 +19,7 @@ const firstMessage = time.Second
 type driver struct {
 	connection
 	session *session
-	points  map[string]*point
-	bad     map[string]error // properties without a usable visitor
+	points  device.Visitors[*point]
 }
 
 var _ device.Subscriber = (*driver)(nil)
@@ -33,20 +33,14 @@ func (d *driver) Open(ctx context.Context, dev device.Instance) error {
 	if err := d.check(); err != nil {
 		return fmt.Errorf("protocol.configData: %w", err)
 	}
-	d.points, d.bad = make(map[string]*point), make(map[string]error)
+	d.points = device.NewVisitors(dev, func(p schema.Property) (*point, error) { return newPoint(&dev, &d.connection, p) })
 	topics := []string{d.Topic}
 	if d.AvailabilityTopic != "" {
 		topics = append(topics, d.AvailabilityTopic)
 	}
-	for _, p := range dev.Spec.Properties {
-		pt, err := newPoint(&dev, &d.connection, p)
-		if err != nil {
-			d.bad[p.Name] = err
-			continue
-		}
-		d.points[p.Name] = pt
-		if !slices.Contains(topics, pt.Topic) {
-			topics = append(topics, pt.Topic)
+	for _, p := range d.points.All() {
+		if !slices.Contains(topics, p.Topic) {
+			topics = append(topics, p.Topic)
 		}
 	}
 	s, err := connect(ctx, &d.connection, topics)
@@ -64,7 +58,7 @@ func (d *driver) Open(ctx context.Context, dev device.Instance) error {
 
 // Read returns the value that the device has sent last.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return "", err
 	}
@@ -86,20 +80,10 @@ func (d *driver) Read(ctx context.Context, property string) (string, error) {
 	return p.value(m.payload)
 }
 
-func (d *driver) point(property string) (*point, error) {
-	if err := d.bad[property]; err != nil {
-		return nil, err
-	}
-	if p := d.points[property]; p != nil {
-		return p, nil
-	}
-	return nil, fmt.Errorf("the device has no property %q", property)
-}
-
 // Write publishes the command and waits a moment for the device's own message, so that the
 // value that is read back is the new one.
 func (d *driver) Write(ctx context.Context, property, value string) error {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return err
 	}
@@ -137,7 +121,7 @@ func (d *driver) Subscribe(ctx context.Context, changed func(property, value str
 	for {
 		_, _, arrived := d.session.get("")
 		now := make(map[string]time.Time)
-		for name, p := range d.points {
+		for name, p := range d.points.All() {
 			m, ok, _ := d.session.get(p.Topic)
 			if !ok || !m.at.After(given[p.Topic]) {
 				continue

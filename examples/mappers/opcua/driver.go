@@ -12,6 +12,7 @@ import (
 	"github.com/gopcua/opcua/ua"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // maxNodes is how many nodes one request reads: the least that servers must allow.
@@ -21,8 +22,7 @@ const maxNodes = 32
 type driver struct {
 	client   *opcua.Client
 	interval time.Duration
-	points   map[string]*point
-	bad      map[string]error // properties without a usable visitor
+	points   device.Visitors[*point]
 }
 
 var (
@@ -39,14 +39,7 @@ func (d *driver) Open(ctx context.Context, dev device.Instance) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("protocol.configData: %w", err)
 	}
-	d.points, d.bad = make(map[string]*point), make(map[string]error)
-	for _, p := range dev.Spec.Properties {
-		if pt, err := newPoint(&dev, p); err != nil {
-			d.bad[p.Name] = err
-		} else {
-			d.points[p.Name] = pt
-		}
-	}
+	d.points = device.NewVisitors(dev, func(p schema.Property) (*point, error) { return newPoint(&dev, p) })
 	d.interval = time.Duration(c.PublishInterval) * time.Millisecond
 	if d.interval == 0 {
 		d.interval = 500 * time.Millisecond
@@ -76,28 +69,26 @@ func ignoreClosed(err error) error {
 
 // Read reads one property.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	readings, err := d.ReadMany(ctx, []string{property})
-	if err != nil {
-		return "", err
-	}
-	return readings[property].Value, readings[property].Err
+	r, err := device.ReadOne(ctx, d, property)
+	return r.Value, err
 }
 
 // ReadMany reads properties with few requests.
 func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
 	readings := make(map[string]device.Reading, len(properties))
 	var names []string
+	points := make(map[string]*point, len(properties))
 	for _, name := range properties {
-		if _, err := d.point(name); err != nil {
+		if p, err := d.points.Of(name); err != nil {
 			readings[name] = device.Reading{Err: err}
 		} else {
-			names = append(names, name)
+			names, points[name] = append(names, name), p
 		}
 	}
 	for part := range slices.Chunk(names, maxNodes) {
 		request := &ua.ReadRequest{TimestampsToReturn: ua.TimestampsToReturnNeither}
 		for _, name := range part {
-			request.NodesToRead = append(request.NodesToRead, &ua.ReadValueID{NodeID: d.points[name].id, AttributeID: ua.AttributeIDValue})
+			request.NodesToRead = append(request.NodesToRead, &ua.ReadValueID{NodeID: points[name].id, AttributeID: ua.AttributeIDValue})
 		}
 		answer, err := d.client.Read(ctx, request)
 		if err == nil && len(answer.Results) != len(part) {
@@ -108,26 +99,16 @@ func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]
 		}
 		for n, name := range part {
 			var r device.Reading
-			r.Value, r.Err = text(answer.Results[n], d.points[name].typ)
+			r.Value, r.Err = text(answer.Results[n], points[name].typ)
 			readings[name] = r
 		}
 	}
 	return readings, nil
 }
 
-func (d *driver) point(property string) (*point, error) {
-	if err := d.bad[property]; err != nil {
-		return nil, err
-	}
-	if p := d.points[property]; p != nil {
-		return p, nil
-	}
-	return nil, fmt.Errorf("the device has no property %q", property)
-}
-
 // Write sets a property, with the type that the server has for it.
 func (d *driver) Write(ctx context.Context, property, value string) error {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return err
 	}
@@ -159,7 +140,8 @@ func (d *driver) Write(ctx context.Context, property, value string) error {
 
 // Subscribe has the server send changes.
 func (d *driver) Subscribe(ctx context.Context, changed func(property, value string)) error {
-	names := slices.Sorted(maps.Keys(d.points))
+	points := maps.Collect(d.points.All())
+	names := slices.Sorted(maps.Keys(points))
 	if len(names) == 0 {
 		<-ctx.Done()
 		return nil
@@ -172,7 +154,7 @@ func (d *driver) Subscribe(ctx context.Context, changed func(property, value str
 	defer d.unsubscribe(ctx, sub, notifications)
 	var items []*ua.MonitoredItemCreateRequest
 	for n, name := range names {
-		items = append(items, opcua.NewMonitoredItemCreateRequestWithDefaults(d.points[name].id, ua.AttributeIDValue, uint32(n)))
+		items = append(items, opcua.NewMonitoredItemCreateRequestWithDefaults(points[name].id, ua.AttributeIDValue, uint32(n)))
 	}
 	if _, err := sub.Monitor(ctx, ua.TimestampsToReturnNeither, items...); err != nil { // a node that is refused is read all the same
 		return err
@@ -200,7 +182,7 @@ func (d *driver) Subscribe(ctx context.Context, changed func(property, value str
 					continue
 				}
 				name := names[item.ClientHandle]
-				if value, err := text(item.Value, d.points[name].typ); err == nil { // reading it tells the error
+				if value, err := text(item.Value, points[name].typ); err == nil { // reading it tells the error
 					changed(name, value)
 				}
 			}

@@ -8,13 +8,13 @@ import (
 	"github.com/gosnmp/gosnmp"
 
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
 )
 
 // driver is the device.Driver of one SNMP agent.
 type driver struct {
 	client *gosnmp.GoSNMP
-	points map[string]*point
-	bad    map[string]error // properties without a usable visitor
+	points device.Visitors[*point]
 }
 
 var _ device.BatchReader = (*driver)(nil)
@@ -30,14 +30,7 @@ func (d *driver) Open(_ context.Context, dev device.Instance) error {
 	if err != nil {
 		return fmt.Errorf("protocol.configData: %w", err)
 	}
-	d.points, d.bad = make(map[string]*point), make(map[string]error)
-	for _, p := range dev.Spec.Properties {
-		if pt, err := newPoint(&dev, p); err != nil {
-			d.bad[p.Name] = err
-		} else {
-			d.points[p.Name] = pt
-		}
-	}
+	d.points = device.NewVisitors(dev, func(p schema.Property) (*point, error) { return newPoint(&dev, p) })
 	if err := client.Connect(); err != nil {
 		return err
 	}
@@ -47,40 +40,42 @@ func (d *driver) Open(_ context.Context, dev device.Instance) error {
 
 // Read reads one property.
 func (d *driver) Read(ctx context.Context, property string) (string, error) {
-	readings, err := d.ReadMany(ctx, []string{property})
-	if err != nil {
-		return "", err
-	}
-	return readings[property].Value, readings[property].Err
+	r, err := device.ReadOne(ctx, d, property)
+	return r.Value, err
 }
 
 // ReadMany reads properties with few requests. When the agent does not answer one, the rest is
 // not tried.
 func (d *driver) ReadMany(ctx context.Context, properties []string) (map[string]device.Reading, error) {
 	readings := make(map[string]device.Reading, len(properties))
-	var names, oids []string
+	var names []string
+	var points []*point
 	for _, name := range properties {
-		if p, err := d.point(name); err != nil {
+		if p, err := d.points.Of(name); err != nil {
 			readings[name] = device.Reading{Err: err}
 		} else {
-			names, oids = append(names, name), append(oids, p.OID)
+			names, points = append(names, name), append(points, p)
 		}
 	}
-	for first := true; len(oids) > 0; first = false {
-		n := min(d.client.MaxOids, len(oids))
-		if err := d.readSome(ctx, names[:n], oids[:n], readings); err != nil {
+	for first := true; len(points) > 0; first = false {
+		n := min(d.client.MaxOids, len(points))
+		if err := d.readSome(ctx, names[:n], points[:n], readings); err != nil {
 			if first {
 				return nil, err
 			}
 			break
 		}
-		names, oids = names[n:], oids[n:]
+		names, points = names[n:], points[n:]
 	}
 	return readings, nil
 }
 
 // readSome makes one request.
-func (d *driver) readSome(ctx context.Context, names, oids []string, readings map[string]device.Reading) error {
+func (d *driver) readSome(ctx context.Context, names []string, points []*point, readings map[string]device.Reading) error {
+	var oids []string
+	for _, p := range points {
+		oids = append(oids, p.OID)
+	}
 	d.client.Context = ctx
 	answer, err := d.client.Get(oids)
 	switch {
@@ -96,26 +91,16 @@ func (d *driver) readSome(ctx context.Context, names, oids []string, readings ma
 		if v.Name != oids[n] {
 			r.Err = fmt.Errorf("the agent answered %.80s, want %s", v.Name, oids[n])
 		} else {
-			r.Value, r.Err = d.points[names[n]].text(v)
+			r.Value, r.Err = points[n].text(v)
 		}
 		readings[names[n]] = r
 	}
 	return nil
 }
 
-func (d *driver) point(property string) (*point, error) {
-	if err := d.bad[property]; err != nil {
-		return nil, err
-	}
-	if p := d.points[property]; p != nil {
-		return p, nil
-	}
-	return nil, fmt.Errorf("the device has no property %q", property)
-}
-
 // Write sets a property.
 func (d *driver) Write(ctx context.Context, property, value string) error {
-	p, err := d.point(property)
+	p, err := d.points.Of(property)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
@@ -17,14 +18,33 @@ const MaxMessage = 4 << 20
 // buffer is the size of the read and write buffers of a connection: DMI's messages are small.
 const buffer = 8 << 10
 
-// ServerOptions are the options of a server of either end: limits of connections, streams and
+// maxStreams is how many calls of one connection a server has in work at once.
+const maxStreams = 64
+
+// NewServer makes the gRPC server of either end, with limits of connections, streams and
 // messages. Streams above the limit wait at the client, which is gRPC's flow control.
-func ServerOptions(codec encoding.CodecV2, check func(Peer) error, streams uint32) []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec), grpc.Creds(Credentials(check)), grpc.MaxRecvMsgSize(MaxMessage),
-		grpc.MaxConcurrentStreams(streams), grpc.ConnectionTimeout(10 * time.Second), grpc.MaxHeaderListSize(16 << 10),
+func NewServer(codec encoding.CodecV2, more ...grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append([]grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec), grpc.Creds(Credentials(nil)), grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(10 * time.Second), grpc.MaxHeaderListSize(16 << 10),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer), grpc.WaitForHandlers(true),
+	}, more...)...)
+}
+
+// Serve serves l until ctx ends, and then returns nil when all calls have ended.
+func Serve(ctx context.Context, server *grpc.Server, l net.Listener) error {
+	stopped := make(chan struct{})
+	end := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		server.Stop()
+	})
+	err := server.Serve(l)
+	if end() { // it failed by itself
+		server.Stop()
+		return fmt.Errorf("socket: %w", err)
 	}
+	<-stopped
+	return nil
 }
 
 // Dial makes a connection that stays: it connects again by itself when the other end comes

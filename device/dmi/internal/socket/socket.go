@@ -33,7 +33,7 @@ func Path(address string) (string, error) {
 }
 
 // Listen makes a unix socket and its folder. group is the group that may open it besides this
-// user; -1 is none. It replaces a socket that nobody serves any more.
+// user; 0 is none. It replaces a socket that nobody serves any more.
 func Listen(path string, group int) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // mappers of other users come through; the socket has its own mode
 		return nil, err
@@ -55,7 +55,7 @@ func Listen(path string, group int) (net.Listener, error) {
 		return nil, err
 	}
 	mode := fs.FileMode(0o600)
-	if group >= 0 {
+	if group > 0 {
 		mode = 0o660
 		err = os.Chown(path, -1, group)
 	}

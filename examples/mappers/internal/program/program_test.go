@@ -9,7 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edgekit/edgekit/bus"
-	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
@@ -46,18 +46,7 @@ func TestFlags(t *testing.T) {
 // TestRequestsItsProtocol has the program request the devices of its protocol only: a user of the
 // broker whose rule names protocols may request no other list.
 func TestRequestsItsProtocol(t *testing.T) {
-	b, err := broker.New(broker.Config{Address: "tcp://127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside, err := bus.New(bus.Config{Internal: b})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- inside.Run(ctx) }()
-	<-inside.Ready()
+	inside, url := bustest.Broker(t)
 	requested := make(chan string, 1)
 	unsubscribe, err := inside.Subscribe(topics.Node("edge-7", "#"), func(_ context.Context, m bus.Message) {
 		select {
@@ -71,7 +60,7 @@ func TestRequestsItsProtocol(t *testing.T) {
 	running, stop := context.WithCancel(t.Context())
 	code := make(chan int, 1)
 	go func() {
-		code <- Run(running, io.Discard, []string{"--node=edge-7", "--protocol=acme", "--broker=tcp://" + b.Addr().String()},
+		code <- Run(running, io.Discard, []string{"--node=edge-7", "--protocol=acme", "--broker=" + url},
 			device.Config{Protocol: "modbus", New: func() device.Driver { return new(devicetest.Device) }})
 	}()
 	if got, want := <-requested, topics.Node("edge-7", topics.OfProtocol("acme", topics.MembershipDetail)); got != want {
@@ -82,8 +71,4 @@ func TestRequestsItsProtocol(t *testing.T) {
 		t.Errorf("code %d", got)
 	}
 	unsubscribe()
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
