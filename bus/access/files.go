@@ -153,7 +153,7 @@ func (a *Access) Run(ctx context.Context) error {
 			return nil
 		case <-check.C:
 			if a.checkTokens(ctx) {
-				a.changes.notify()
+				a.changes.Call()
 			}
 		case <-tick.C:
 			before := a.versions()
@@ -161,7 +161,7 @@ func (a *Access) Run(ctx context.Context) error {
 				a.log.Error("a file of the MQTT broker was not read; what was read before stays", "err", fmt.Sprint(err))
 			}
 			if a.versions() != before {
-				a.changes.notify()
+				a.changes.Call()
 			}
 		}
 	}

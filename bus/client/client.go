@@ -20,6 +20,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/internal/callbacks"
 	"github.com/edgekit/edgekit/bus/internal/subscriptions"
 )
 
@@ -76,15 +77,14 @@ type Client struct {
 	rejected atomic.Int64
 	refused  func(code byte)
 	ups      chan struct{} // holds one value when a connection has come up
+	notify   callbacks.List
 
 	mu      sync.Mutex
 	conn    *autopaho.ConnectionManager // nil while there is no connection
 	bound   func() context.Context      // of SUBSCRIBE and UNSUBSCRIBE: Run's; set before conn
-	next    int                         // of notify
 	raw     net.Conn                    // of the last connection
 	status  Status
 	subs    subscriptions.List
-	notify  map[int]func()
 	bridged map[string]int // subscriptions of SubscribeIncoming for each filter
 }
 
@@ -121,7 +121,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg: cfg, url: u, log: cfg.Logger.With("broker", u.Redacted()),
 		ready: make(chan struct{}), ups: make(chan struct{}, 1),
-		notify: make(map[int]func()), bridged: make(map[string]int),
+		bridged: make(map[string]int),
 	}
 	c.refused = func(code byte) {
 		if c.rejected.Add(1) == 1 {
@@ -273,15 +273,7 @@ func (c *Client) resubscribe(ctx context.Context) {
 	}
 	c.log.Info("MQTT broker is connected")
 	c.startSending(conn)
-	c.mu.Lock()
-	listeners := make([]func(), 0, len(c.notify))
-	for _, f := range c.notify {
-		listeners = append(listeners, f)
-	}
-	c.mu.Unlock()
-	for _, f := range listeners {
-		f()
-	}
+	c.notify.Call()
 	select {
 	case <-c.ready:
 	default:
@@ -422,18 +414,7 @@ func (c *Client) unsubscribe(id int, filter string) {
 
 // NotifyConnect calls connected after each connection to the broker, when all
 // subscriptions are made.
-func (c *Client) NotifyConnect(connected func()) (stop func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.next++
-	id := c.next
-	c.notify[id] = connected
-	return func() {
-		c.mu.Lock()
-		delete(c.notify, id)
-		c.mu.Unlock()
-	}
-}
+func (c *Client) NotifyConnect(connected func()) (stop func()) { return c.notify.Add(connected) }
 
 // Stats are counters since the start.
 type Stats struct {
