@@ -2,16 +2,13 @@ package broker_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
-	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // gate is a disk that writes only when it may.
@@ -79,16 +76,7 @@ func TestAcknowledgedFirst(t *testing.T) {
 	default:
 	}
 	release()
-	for i := range 4 {
-		select {
-		case text := <-asked:
-			if text != fmt.Sprint(i+1) {
-				t.Errorf("the program got %s, want %d", text, i+1)
-			}
-		case <-time.After(patience):
-			t.Fatalf("the program got %d messages", i)
-		}
-	}
+	expectCalls(t, asked, "1", "2", "3", "4")
 	acknowledged := 0
 	for answers := 0; answers < 4; {
 		switch pk := client.any(); pk.FixedHeader.Type {
@@ -129,23 +117,8 @@ func TestOldConnectionFirst(t *testing.T) {
 		again.publish(publishing{topic: "b/x", payload: "2", qos: 1, pid: 2})
 		again.expect(packets.Puback)
 	}()
-	waits := 0 // a login that does not wait has time to end
-	hubtest.Until(t, "the client is back, or waits", func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-		}
-		if b.Stats().Pending > 0 {
-			waits++
-		}
-		return waits >= 50
-	})
+	waitForLogin(t, b, done)
 	open()
 	<-done
-	for _, want := range []string{"1", "2"} {
-		if text := <-got; text != want {
-			t.Errorf("the program got %s, want %s", text, want)
-		}
-	}
+	expectCalls(t, got, "1", "2")
 }
