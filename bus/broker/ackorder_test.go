@@ -91,9 +91,23 @@ func TestAcknowledgedFirst(t *testing.T) {
 	}
 }
 
-// TestOldConnectionFirst has a message of a client on its way to the program while the client
-// takes its session over with another connection: what it sends there comes after.
+// TestOldConnectionFirst has a message of a client, or its will, on its way to the program while
+// the client comes back with another connection: what it sends there comes after.
 func TestOldConnectionFirst(t *testing.T) {
+	client := connect{id: "client", keep: true}
+	t.Run("message", func(t *testing.T) {
+		oldConnectionFirst(t, client, func(old *peer) {
+			old.publish(publishing{topic: "a/x", payload: "1", qos: 1, pid: 1})
+		})
+	})
+	client.flags, client.will = 4, append(text("a/x"), text("1")...)
+	t.Run("will", func(t *testing.T) {
+		oldConnectionFirst(t, client, func(old *peer) { _ = old.conn.Close() })
+	})
+}
+
+// oldConnectionFirst has client send "1" to a/x with the function send.
+func oldConnectionFirst(t *testing.T, client connect, send func(old *peer)) {
 	b, _ := start(t, broker.Config{})
 	held, release := make(chan struct{}, 10), make(chan struct{})
 	open := sync.OnceFunc(func() { close(release) })
@@ -107,8 +121,7 @@ func TestOldConnectionFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	old := join(t, b.Addr(), connect{id: "client", keep: true})
-	old.publish(publishing{topic: "a/x", payload: "1", qos: 1, pid: 1})
+	send(join(t, b.Addr(), client))
 	<-held
 	done := make(chan struct{})
 	go func() {
