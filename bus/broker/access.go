@@ -91,7 +91,7 @@ func (b *Broker) revoke() {
 		if s := c.session; s != nil && !b.valid(c.user, s.id) {
 			b.counters.revoked.Add(1)
 			b.log.Info("MQTT client is disconnected: its user, password or rule was changed", "client", s.id, "user", c.user.Name)
-			c.revoked = true
+			c.ignored = true
 			c.disconnect(codeNotAuthorized)
 		}
 	}

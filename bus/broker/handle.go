@@ -44,11 +44,10 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 		p.Expires = time.Now().UnixMilli() + int64(in.expiry)*1000
 	}
 	b.mu.Lock()
-	if c.session == nil || c.revoked { // taken over
+	if p.from = c.served(); p.from == nil {
 		b.mu.Unlock()
 		return errTakenOver
 	}
-	p.from = c.session
 	switch in.qos {
 	case 0:
 		if code == 0 {
@@ -62,7 +61,7 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 	case 2:
 		err = b.publish2(c, &in, &p, code)
 	}
-	now := b.toProgram(c, c.session, &p)
+	now := b.toProgram(c, p.from, &p)
 	for c.unsettled >= b.cfg.MaxInflight && c.session != nil && b.running {
 		b.committed.Wait() // the client gets no faster than the disk
 	}
@@ -71,7 +70,7 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 	return err
 }
 
-// errTakenOver ends the reader of a connection whose session has another one now.
+// errTakenOver ends the reader of a connection that has no session any more; see conn.served.
 var errTakenOver = errors.New("session was taken over")
 
 // mustWait reports whether a message may be acknowledged only after the next commit.
@@ -163,8 +162,8 @@ func (b *Broker) handleAck(c *conn, first byte, body []byte) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := c.session
-	if s == nil || c.revoked {
+	s := c.served()
+	if s == nil {
 		return errTakenOver
 	}
 	switch kind {

@@ -200,7 +200,7 @@ func (b *Broker) waitForCalls(id string, user User) (late bool) {
 	var timer *time.Timer
 	for b.running && !late && b.calling[caller{id, user.Name}] > 0 {
 		if s := b.sessions[id]; s != nil && s.conn != nil && s.user.Name == user.Name {
-			s.conn.revoked = true // it is about to lose the session
+			s.conn.ignored = true // it is about to lose the session
 		}
 		if timer == nil {
 			timer = time.AfterFunc(connectTimeout, func() {
