@@ -62,22 +62,21 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Client is a connection to a broker. It implements bus.Transport and
-// bus.Notifier; all methods may be called by several goroutines at once.
+// Client is a connection to a broker. It implements bus.Transport, bus.Notifier, bus.Reconnector
+// and bus.Confirmer; all methods may be called by several goroutines at once.
 type Client struct {
-	cfg      Config
-	url      *url.URL
-	log      *slog.Logger
-	ready    chan struct{}
-	session  *memory
-	outbox   *outbox
-	started  atomic.Bool
-	running  atomic.Bool
-	dropped  atomic.Int64
-	rejected atomic.Int64
-	refused  func(code byte)
-	ups      chan struct{} // holds one value when a connection has come up
-	notify   callbacks.List
+	cfg     Config
+	url     *url.URL
+	log     *slog.Logger
+	ready   chan struct{}
+	session *memory
+	outbox  *outbox
+	started atomic.Bool
+	running atomic.Bool
+	dropped atomic.Int64
+	refused atomic.Int64
+	ups     chan struct{} // holds one value when a connection has come up
+	notify  callbacks.List
 
 	mu      sync.Mutex
 	conn    *autopaho.ConnectionManager // nil while there is no connection
@@ -123,17 +122,16 @@ func New(cfg Config) (*Client, error) {
 		ready: make(chan struct{}), ups: make(chan struct{}, 1),
 		bridged: make(map[string]int),
 	}
-	c.refused = func(code byte) {
-		if c.rejected.Add(1) == 1 {
-			c.log.Warn("the MQTT broker refuses messages", "code", fmt.Sprintf("0x%02x", code))
-		}
-	}
 	c.outbox = newOutbox(cfg.Queue, func() {
 		if c.dropped.Add(1) == 1 {
 			c.log.Warn("MQTT messages are dropped: the broker is disconnected and the queue is full", "queue", cfg.Queue)
 		}
 	})
-	c.session = newMemory(c.outbox, c.refused)
+	c.session = newMemory(c.outbox, func(code byte) {
+		if c.refused.Add(1) == 1 {
+			c.log.Warn("the MQTT broker refuses messages", "code", fmt.Sprintf("0x%02x", code))
+		}
+	})
 	return c, nil
 }
 
@@ -423,4 +421,4 @@ type Stats struct {
 }
 
 // Stats returns the client's counters.
-func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load(), Refused: c.rejected.Load()} }
+func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load(), Refused: c.refused.Load()} }
