@@ -32,16 +32,15 @@ func planEnd(s Situation) Decision {
 	if s.GraceLimit != nil {
 		grace = min(grace, *s.GraceLimit)
 	}
-	var dead Decision
-	dead.stopSandboxes(s, "")
+	dead := stopSandboxes(s, "")
 	switch {
 	case s.View.Alive():
 		d.add(Action{Kind: ActKillPod, Grace: grace})
 	case s.Now.Before(s.Settled):
 		d.wakeAt(s.Settled)
 		d.Finished = s.Ending == EndFinished
-	case len(dead.Actions) > 0:
-		d.add(dead.Actions...)
+	case len(dead) > 0:
+		d.add(dead...)
 		d.Finished = s.Ending == EndFinished
 	case !s.FinalReported && s.Ending == EndDeleted:
 		d.add(Action{Kind: ActReportFinal})
