@@ -138,7 +138,8 @@ func (a *Access) loadRules() error {
 	return nil
 }
 
-// Run reads files again that change, and checks tokens again, until ctx ends. A second call returns bus.ErrStarted.
+// Run reads files again that change, and checks tokens again, until ctx ends. A second call
+// returns bus.ErrStarted.
 func (a *Access) Run(ctx context.Context) error {
 	if a.started.Swap(true) {
 		return bus.ErrStarted

@@ -11,9 +11,10 @@ type caller struct{ id, user string }
 
 func (s *clientSession) caller() caller { return caller{s.id, s.user.Name} }
 
-// toProgram passes p, a message or the will of the client of s, to the program's subscriptions
-// that publish has found: after all that waits for a commit. If nothing does, it returns p, for
-// which the caller must call Broker.call. c is nil for a will. It needs b.mu.
+// toProgram decides when the program's subscriptions get p, a message or the will of the client of
+// s, for which publish has found them: with the next commit if something of the client is still on
+// its way, else now. Then it returns p, for which the caller must call Broker.call. c is nil for a
+// will. It needs b.mu.
 func (b *Broker) toProgram(c *conn, s *clientSession, p *publication) (now *publication) {
 	if len(p.program) == 0 {
 		return nil

@@ -49,7 +49,7 @@ type conn struct {
 	session   *clientSession // nil before CONNECT and after a takeover
 	unsettled int            // packets that wait for a commit
 	counted   bool           // it is one of Broker.clients
-	ignored   bool           // nothing more that it sends counts: its login became wrong, or the client comes back
+	ignored   bool           // nothing more that it sends counts: its login is no longer valid, or the client comes back
 	waiting   bool           // it is one of Broker.pending
 
 	mu        sync.Mutex
